@@ -1,0 +1,55 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+const (
+	// DefaultDriverName is the driver's name unless it was installed under
+	// another one. It is the `driver` of ResourceSlices and allocation results.
+	DefaultDriverName = "space.resource.example.com"
+
+	// APIVersion is the version of the objects in this package, as it stands in
+	// status.devices[].data and in opaque parameters. It does not change with
+	// the configured driver name.
+	APIVersion = "space.resource.example.com/v1alpha1"
+
+	// ServiceAccountName is the ServiceAccount in each space that the pods'
+	// tokens belong to. It is the same in all spaces, so that RBAC can name it.
+	ServiceAccountName = "space"
+
+	// RoleBindingName is the RoleBinding in each space that gives the
+	// ServiceAccount its rights there.
+	RoleBindingName = "space"
+
+	// DefaultClusterRole is what the ServiceAccount may do in its space.
+	DefaultClusterRole = "edit"
+
+	// DefaultNamespacePrefix starts the names of the namespaces.
+	DefaultNamespacePrefix = "ephemeral-ns-"
+)
+
+// Keys are the label and annotation keys that make up the record of a space on
+// its Namespace. They are prefixed with the driver's name, so that two
+// installations in one cluster never take each other's spaces for their own.
+type Keys struct {
+	// ClaimUID is a label: the UID of the ResourceClaim.
+	ClaimUID string
+	// AllocationID is a label: which allocation of that claim.
+	AllocationID string
+	// ClaimNamespace, ClaimName and Request are annotations, because claim and
+	// request names can be longer than a label's value may be.
+	ClaimNamespace string
+	ClaimName      string
+	Request        string
+}
+
+// KeysFor returns the keys that an installation with this driver name uses.
+func KeysFor(driver string) Keys {
+	return Keys{
+		ClaimUID:       driver + "/claim-uid",
+		AllocationID:   driver + "/allocation-id",
+		ClaimNamespace: driver + "/claim-namespace",
+		ClaimName:      driver + "/claim-name",
+		Request:        driver + "/request",
+	}
+}

@@ -1,0 +1,159 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package artifacts keeps the files that containers get: kubeconfig, token, CA
+// and namespace, one directory per space.
+package artifacts
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
+)
+
+// Names of the files in a space's directory. Those that in-cluster clients look
+// for are called as in a pod's ServiceAccount volume.
+const (
+	KubeconfigFile = "kubeconfig"
+	TokenFile      = kubeconfig.TokenFile
+	CAFile         = "ca.crt"
+	NamespaceFile  = "namespace"
+)
+
+const (
+	// Containers run as any user, and CDI has no equivalent of fsGroup. What keeps
+	// the host's other users out is the root directory above.
+	fileMode = 0o644
+	dirMode  = 0o755
+	rootMode = 0o700
+)
+
+// ErrGone means that the space's directory has been removed.
+var ErrGone = errors.New("the artifacts have been removed")
+
+// Files are the contents for one space.
+type Files struct {
+	Kubeconfig []byte
+	CA         []byte
+	Namespace  string
+	Token      token.Token
+}
+
+// Store is the directory on the host below which all artifacts are. It belongs on
+// a file system in memory.
+type Store struct {
+	root string
+}
+
+// NewStore makes the directory if need be, and closes it to other users.
+func NewStore(root string) (*Store, error) {
+	if err := os.MkdirAll(root, rootMode); err != nil {
+		return nil, fmt.Errorf("make the directory for artifacts: %w", err)
+	}
+	// It may have been made by the kubelet, which lets everybody in.
+	if err := os.Chmod(root, rootMode); err != nil {
+		return nil, fmt.Errorf("close the directory for artifacts to other users: %w", err)
+	}
+	return &Store{root: root}, nil
+}
+
+// Dir returns the directory of a space. slot is empty for a claim's only space.
+func (s *Store) Dir(claim types.UID, slot string) string {
+	return filepath.Join(s.root, string(claim), slot)
+}
+
+// Write puts all files of a space in place. A directory that exists is kept,
+// because containers may have it mounted, and each file changes at once.
+func (s *Store) Write(claim types.UID, slot string, files Files) error {
+	if err := s.check(claim, slot); err != nil {
+		return err
+	}
+	dir := s.Dir(claim, slot)
+	for _, d := range []string{s.Dir(claim, ""), dir} {
+		if err := os.MkdirAll(d, dirMode); err != nil {
+			return fmt.Errorf("make the artifacts of claim %s: %w", claim, err)
+		}
+		if err := os.Chmod(d, dirMode); err != nil {
+			return fmt.Errorf("make the artifacts of claim %s readable: %w", claim, err)
+		}
+	}
+	for _, f := range []struct {
+		name    string
+		content []byte
+	}{
+		{TokenFile, files.Token.Reveal()},
+		{CAFile, files.CA},
+		{NamespaceFile, []byte(files.Namespace)},
+		{KubeconfigFile, files.Kubeconfig},
+	} {
+		if err := replace(dir, f.name, f.content); err != nil {
+			return fmt.Errorf("write the artifacts of claim %s: %w", claim, err)
+		}
+	}
+	return nil
+}
+
+// WriteToken replaces the token of a space that has been written before;
+// otherwise the error is ErrGone.
+func (s *Store) WriteToken(claim types.UID, slot string, t token.Token) error {
+	if err := s.check(claim, slot); err != nil {
+		return err
+	}
+	err := replace(s.Dir(claim, slot), TokenFile, t.Reveal())
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrGone
+	}
+	if err != nil {
+		return fmt.Errorf("write the token of claim %s: %w", claim, err)
+	}
+	return nil
+}
+
+// Remove deletes all artifacts of a claim. There need not be any.
+func (s *Store) Remove(claim types.UID) error {
+	if err := s.check(claim, ""); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(s.Dir(claim, "")); err != nil {
+		return fmt.Errorf("remove the artifacts of claim %s: %w", claim, err)
+	}
+	return nil
+}
+
+// check keeps what was read from elsewhere from naming a directory elsewhere.
+func (s *Store) check(claim types.UID, slot string) error {
+	for _, part := range []string{string(claim), slot} {
+		if part == "." || part != "" && (!filepath.IsLocal(part) || filepath.Base(part) != part) {
+			return fmt.Errorf("%q can't be a directory's name", part)
+		}
+	}
+	if claim == "" {
+		return errors.New("a claim without UID has no artifacts")
+	}
+	return nil
+}
+
+// replace writes a file beside its place and moves it there. The directory must exist.
+func replace(dir, name string, content []byte) (err error) {
+	f, err := os.CreateTemp(dir, "."+name+"-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Chmod(fileMode), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), filepath.Join(dir, name))
+}

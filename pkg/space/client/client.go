@@ -1,0 +1,84 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package client connects to the API server.
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+)
+
+// Config returns how to connect: by the kubeconfig file, or as a pod where that
+// is empty. There is no client-side rate limit: API Priority and Fairness in the
+// API server is fairer, and does not slow down what it need not.
+func Config(kubeconfig, userAgent string) (*rest.Config, error) {
+	var (
+		config *rest.Config
+		err    error
+	)
+	if kubeconfig != "" {
+		config, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
+	} else {
+		config, err = rest.InClusterConfig()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the API server (outside a pod, --kubeconfig says where it is): %w", err)
+	}
+	config.QPS = -1
+	config.UserAgent = userAgent
+	return config, nil
+}
+
+// New returns a client for Kubernetes' own types. It speaks protobuf, which costs
+// both sides less than JSON.
+func New(config *rest.Config) (kubernetes.Interface, error) {
+	config = rest.CopyConfig(config)
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
+	}
+	return client, nil
+}
+
+// WaitReachable waits until the API server answers, and logs why it does not.
+// The error names the server and the last cause.
+func WaitReachable(ctx context.Context, config *rest.Config, timeout time.Duration) error {
+	config = rest.CopyConfig(config)
+	config.Timeout = 5 * time.Second
+	api, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return fmt.Errorf("make a client for %s: %w", config.Host, err)
+	}
+	logger := klog.FromContext(ctx)
+	var last error
+	err = wait.PollUntilContextTimeout(ctx, time.Second, timeout, true, func(ctx context.Context) (bool, error) {
+		version, err := api.ServerVersion()
+		if err == nil {
+			logger.V(1).Info("Connected to the API server", logkeys.Server, config.Host, logkeys.Version, version.GitVersion)
+			return true, nil
+		}
+		if last == nil || last.Error() != err.Error() {
+			logger.Error(err, "Cannot reach the API server, trying again", logkeys.Server, config.Host)
+		}
+		last = err
+		return false, nil
+	})
+	if err != nil && last != nil {
+		return fmt.Errorf("the API server %s did not answer within %s: %w", config.Host, timeout, last)
+	}
+	return err
+}

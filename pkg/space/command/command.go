@@ -1,0 +1,75 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package command is what the binaries have in common around their jobs: logging
+// flags, signals, and how an error ends the process.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/pflag"
+	"k8s.io/component-base/logs"
+	logsapi "k8s.io/component-base/logs/api/v1"
+	_ "k8s.io/component-base/logs/json/register" // makes --logging-format=json known
+	"k8s.io/klog/v2"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+)
+
+// Component is a program that runs until its context ends.
+type Component interface {
+	// AddFlags registers the component's own flags.
+	AddFlags(fs *pflag.FlagSet)
+	// Run does the work. Nil means that it ended because the context did.
+	Run(ctx context.Context) error
+}
+
+// Main parses the arguments, runs the component until it fails or the process is
+// told to end, and returns the exit code: 0, 1 for a failure, 2 for bad usage.
+func Main(name, version string, component Component, args []string, stderr io.Writer) int {
+	logging := logsapi.NewLoggingConfiguration()
+	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.SortFlags = false
+	showVersion := fs.Bool("version", false, "Print the version and exit.")
+	component.AddFlags(fs)
+	logsapi.AddFlags(logging, fs)
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			return 0
+		}
+		fmt.Fprintf(stderr, "%s: %v\n", name, err)
+		return 2
+	}
+	if *showVersion {
+		fmt.Fprintf(stderr, "%s %s\n", name, version)
+		return 0
+	}
+	if fs.NArg() > 0 {
+		fmt.Fprintf(stderr, "%s: takes no arguments, but got %q\n", name, fs.Args())
+		return 2
+	}
+	if err := logsapi.ValidateAndApply(logging, nil); err != nil {
+		fmt.Fprintf(stderr, "%s: logging flags: %v\n", name, err)
+		return 2
+	}
+	defer logs.FlushLogs()
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	logger := klog.Background().WithName(name)
+	ctx = klog.NewContext(ctx, logger)
+	logger.Info("Starting", logkeys.Version, version)
+	if err := component.Run(ctx); err != nil {
+		logger.Error(err, "Failed")
+		return 1
+	}
+	logger.Info("Stopped")
+	return 0
+}

@@ -1,0 +1,123 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/status"
+)
+
+// ensure makes the spaces of an allocation, and says in the claim how that went.
+func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClaim, a *identity.Allocation) error {
+	if a == nil {
+		return nil
+	}
+	if err := c.refuse(a); err != nil {
+		return c.report(ctx, claim, a, spaceapi.ReasonRefused, err)
+	}
+	start := c.Clock.Now()
+	entries := make([]status.Entry, len(a.Shares))
+	made := make([][]string, len(a.Shares))
+	group, gctx := errgroup.WithContext(ctx)
+	for i, share := range a.Shares {
+		group.Go(func() error {
+			space := c.Settings.For(a, share)
+			p, err := c.provision(gctx, a, space)
+			if err != nil {
+				return err
+			}
+			made[i] = p.made
+			entries[i], err = c.readyEntry(a, share, p)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return errors.Join(err, c.report(ctx, claim, a, reasonOf(err), err))
+	}
+
+	wasReady := isReady(claim, c.Settings.Driver, a)
+	changed, err := c.writeStatus(ctx, claim, a, entries)
+	if err != nil {
+		return err
+	}
+	logger := klog.FromContext(ctx)
+	for i, entry := range entries {
+		ns := entry.Data.Namespace
+		if wasReady && len(made[i]) > 0 {
+			slices.Sort(made[i])
+			message := fmt.Sprintf("In namespace %s somebody had deleted or changed %s: made again", ns, strings.Join(made[i], " and "))
+			c.Events.Event(reference(claim), corev1.EventTypeWarning, spaceapi.ReasonRepaired, message)
+			logger.Info("Space repaired", logkeys.ClaimUID, a.ClaimUID, logkeys.Namespace, ns, "made", made[i])
+			continue
+		}
+		if changed && !wasReady {
+			c.Events.Event(reference(claim), corev1.EventTypeNormal, spaceapi.ReasonProvisioned, entry.Ready.Message)
+			logger.Info("Space ready", logkeys.ClaimUID, a.ClaimUID, logkeys.Namespace, ns, logkeys.Allocation, a.ID,
+				logkeys.Request, entry.Share.Request, logkeys.Duration, c.Clock.Since(start).Round(time.Millisecond))
+		}
+	}
+	return nil
+}
+
+// refuse says what in the allocation can't be given. It looks at nothing but the
+// allocation, which does not change, so the answer is final.
+func (c *Controller) refuse(a *identity.Allocation) error {
+	for _, share := range a.Shares {
+		if share.AdminAccess {
+			return fmt.Errorf("request %s asks for admin access, which the driver does not offer", share.Request)
+		}
+	}
+	return spaceapi.CheckParameters(c.Settings.Driver, a.Configs)
+}
+
+func (c *Controller) readyEntry(a *identity.Allocation, share identity.Share, p provisioned) (status.Entry, error) {
+	namespace := share.NamespaceName(c.Settings.NamespacePrefix)
+	config, err := kubeconfig.Build(c.Cluster, namespace)
+	if err != nil {
+		return status.Entry{}, err
+	}
+	return status.Entry{
+		Share: share,
+		Ready: metav1.Condition{
+			Status:  metav1.ConditionTrue,
+			Reason:  spaceapi.ReasonProvisioned,
+			Message: fmt.Sprintf("Namespace %s can be used", namespace),
+		},
+		Data: &spaceapi.SpaceStatus{
+			TypeMeta:          metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: spaceapi.SpaceStatusKind},
+			AllocationID:      a.ID,
+			Namespace:         namespace,
+			ServiceAccount:    spaceapi.ServiceAccountName,
+			ServiceAccountUID: p.serviceAccountUID,
+			Server:            c.Cluster.Server,
+			Kubeconfig:        string(config),
+		},
+	}, nil
+}
+
+func isReady(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation) bool {
+	return !slices.ContainsFunc(a.Shares, func(share identity.Share) bool {
+		_, data, err := status.Read(claim, driver, a, share)
+		return err != nil || data == nil
+	})
+}

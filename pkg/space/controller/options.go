@@ -1,0 +1,135 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/cert"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+)
+
+// maxCA leaves room for the rest of the kubeconfig in status.devices[].data, which
+// may have 10 KiB (resource.k8s.io/v1 AllocatedDeviceStatus); base64 adds a third.
+const maxCA = 6 << 10
+
+// maxSuffix is the length of what follows the prefix in a namespace's name.
+const maxSuffix = 10
+
+// Options are the controller's settings, one to one its flags.
+type Options struct {
+	Driver          string
+	NamespacePrefix string
+	ClusterRole     string
+	Kubeconfig      string
+	// Server and CAFile say how pods reach the API server; empty: as the controller does.
+	Server string
+	CAFile string
+	// NodeSelector selects the nodes that run the kubelet plugin.
+	NodeSelector map[string]string
+	// ExclusiveDevices limits the spaces where a cluster does not know shareable devices.
+	ExclusiveDevices int
+	// SliceOwner is the name of the ClusterRole whose deletion removes the slices.
+	SliceOwner string
+	Workers    int
+
+	LeaderElect    bool
+	LeaseNamespace string
+	LeaseName      string
+	LeaseDuration  time.Duration
+	RenewDeadline  time.Duration
+	RetryPeriod    time.Duration
+
+	// StartTimeout is how long an unreachable API server is waited for at the start.
+	StartTimeout time.Duration
+	// Version is told to the API server and to the log.
+	Version string
+}
+
+// AddFlags implements command.Component.
+func (o *Options) AddFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
+	fs.StringVar(&o.NamespacePrefix, "namespace-prefix", spaceapi.DefaultNamespacePrefix, "Start of the namespaces' names.")
+	fs.StringVar(&o.ClusterRole, "cluster-role", spaceapi.DefaultClusterRole, "ClusterRole that a space's ServiceAccount gets in its namespace. The controller needs the right to bind it.")
+	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the controller itself. Empty: as a pod in the cluster.")
+	fs.StringVar(&o.Server, "server", "", "URL of the API server as pods reach it. Empty: the one that the controller uses.")
+	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the certificates that pods trust for --server. Empty: those that the controller trusts.")
+	fs.StringToStringVar(&o.NodeSelector, "node-selector", nil, "Labels of the nodes that run the kubelet plugin. Empty: all nodes.")
+	fs.IntVar(&o.ExclusiveDevices, "exclusive-devices", 128, "Number of spaces where the cluster does not know shareable devices.")
+	fs.StringVar(&o.SliceOwner, "slice-owner", "", "ClusterRole that owns the ResourceSlices, so that they go with it. Empty: no owner.")
+	fs.IntVar(&o.Workers, "workers", 16, "Number of claims that are worked on at the same time.")
+	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "Let one of several controllers work. Off: this one does.")
+	fs.StringVar(&o.LeaseNamespace, "lease-namespace", "", "Namespace of the leader election Lease. Needed with --leader-elect.")
+	fs.StringVar(&o.LeaseName, "lease-name", "space-controller", "Name of the leader election Lease.")
+	fs.DurationVar(&o.LeaseDuration, "lease-duration", 15*time.Second, "How long a leader that went silent is waited for.")
+	fs.DurationVar(&o.RenewDeadline, "lease-renew-deadline", 10*time.Second, "How long a leader tries to renew before it gives up.")
+	fs.DurationVar(&o.RetryPeriod, "lease-retry-period", 2*time.Second, "Time between two tries.")
+	fs.DurationVar(&o.StartTimeout, "start-timeout", time.Minute, "How long to wait for the API server at the start.")
+}
+
+func (o *Options) validate() error {
+	var errs []error
+	if msgs := validation.IsDNS1123Subdomain(o.Driver); len(msgs) > 0 {
+		errs = append(errs, fmt.Errorf("--driver-name %q: %s", o.Driver, strings.Join(msgs, ", ")))
+	}
+	if msgs := validation.IsDNS1123Label(o.NamespacePrefix + strings.Repeat("x", maxSuffix)); len(msgs) > 0 {
+		errs = append(errs, fmt.Errorf("--namespace-prefix %q, followed by %d characters, is no namespace's name: %s", o.NamespacePrefix, maxSuffix, strings.Join(msgs, ", ")))
+	}
+	if o.ClusterRole == "" {
+		errs = append(errs, errors.New("--cluster-role must not be empty"))
+	}
+	if o.Server != "" {
+		if u, err := url.Parse(o.Server); err != nil || u.Scheme != "https" || u.Host == "" {
+			errs = append(errs, fmt.Errorf("--server %q: must be a URL like https://host:port", o.Server))
+		}
+	}
+	if o.ExclusiveDevices < 1 {
+		errs = append(errs, fmt.Errorf("--exclusive-devices %d: must be at least 1", o.ExclusiveDevices))
+	}
+	if o.Workers < 1 {
+		errs = append(errs, fmt.Errorf("--workers %d: must be at least 1", o.Workers))
+	}
+	if o.LeaderElect && o.LeaseNamespace == "" {
+		errs = append(errs, errors.New("--lease-namespace is needed with --leader-elect"))
+	}
+	return errors.Join(errs...)
+}
+
+// cluster says how pods reach the API server.
+func (o *Options) cluster(config *rest.Config) (kubeconfig.Cluster, error) {
+	cluster := kubeconfig.Cluster{Server: o.Server, CA: config.CAData}
+	if cluster.Server == "" {
+		cluster.Server = config.Host
+	}
+	file := o.CAFile
+	if file == "" && len(cluster.CA) == 0 {
+		file = config.CAFile
+	}
+	if file != "" {
+		ca, err := os.ReadFile(file)
+		if err != nil {
+			return cluster, fmt.Errorf("read the certificate authority for pods: %w", err)
+		}
+		cluster.CA = ca
+	}
+	if len(cluster.CA) > 0 {
+		if _, err := cert.ParseCertsPEM(cluster.CA); err != nil {
+			return cluster, fmt.Errorf("the certificate authority for pods: %w", err)
+		}
+	}
+	if len(cluster.CA) > maxCA {
+		return cluster, fmt.Errorf("the certificate authority for pods has %d bytes; a claim's status has room for %d: give a smaller bundle with --certificate-authority", len(cluster.CA), maxCA)
+	}
+	return cluster, nil
+}

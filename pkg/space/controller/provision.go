@@ -1,0 +1,157 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+)
+
+// problem is an error with the reason that people get to see.
+type problem struct {
+	reason string
+	err    error
+}
+
+func (p *problem) Error() string { return p.err.Error() }
+func (p *problem) Unwrap() error { return p.err }
+
+// reasonOf returns the reason to give for an error of provision.
+func reasonOf(err error) string {
+	var p *problem
+	if errors.As(err, &p) {
+		return p.reason
+	}
+	return spaceapi.ReasonProvisioningFailed
+}
+
+// provisioned is what is known about a space that is complete.
+type provisioned struct {
+	serviceAccountUID types.UID
+	// made lists what had to be created or replaced.
+	made []string
+}
+
+// provision creates whatever of a space is missing. Any part may be there already.
+func (c *Controller) provision(ctx context.Context, a *identity.Allocation, space blueprint.Space) (provisioned, error) {
+	var out provisioned
+	made, err := c.ensureNamespace(ctx, a, space.Namespace)
+	if err != nil {
+		return out, err
+	}
+	var account *corev1.ServiceAccount
+	var accountMade, bindingMade bool
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		account, accountMade, err = c.ensureServiceAccount(ctx, space.ServiceAccount)
+		return err
+	})
+	group.Go(func() (err error) {
+		bindingMade, err = c.ensureRoleBinding(ctx, space.RoleBinding)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return out, err
+	}
+	out.serviceAccountUID = account.UID
+	for what, made := range map[string]bool{"the namespace": made, "ServiceAccount " + account.Name: accountMade, "RoleBinding " + space.RoleBinding.Name: bindingMade} {
+		if made {
+			out.made = append(out.made, what)
+		}
+	}
+	return out, nil
+}
+
+func (c *Controller) ensureNamespace(ctx context.Context, a *identity.Allocation, want *corev1.Namespace) (bool, error) {
+	var have *corev1.Namespace
+	if obj, exists, err := c.namespaces.GetByKey(want.Name); err != nil {
+		return false, fmt.Errorf("look up namespace %s in the cache: %w", want.Name, err)
+	} else if exists {
+		have = obj.(*corev1.Namespace)
+	}
+	if have == nil {
+		_, err := c.Client.CoreV1().Namespaces().Create(ctx, want, metav1.CreateOptions{})
+		if err == nil {
+			return true, nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return false, fmt.Errorf("create namespace %s: %w", want.Name, err)
+		}
+		if have, err = c.Client.CoreV1().Namespaces().Get(ctx, want.Name, metav1.GetOptions{}); err != nil {
+			return false, fmt.Errorf("look at the existing namespace %s: %w", want.Name, err)
+		}
+	}
+	if !a.Owns(have, c.keys, c.Settings.NamespacePrefix) {
+		return false, &problem{spaceapi.ReasonNameConflict, fmt.Errorf("namespace %s exists and was not made for this claim: it is left alone", want.Name)}
+	}
+	if have.DeletionTimestamp != nil {
+		return false, &problem{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s is being deleted although the claim is allocated: a new one is made as soon as it has gone", want.Name)}
+	}
+	return false, nil
+}
+
+func (c *Controller) ensureServiceAccount(ctx context.Context, want *corev1.ServiceAccount) (*corev1.ServiceAccount, bool, error) {
+	if have, err := c.accounts.ServiceAccounts(want.Namespace).Get(want.Name); err == nil && have.DeletionTimestamp == nil {
+		return have, false, nil
+	}
+	api := c.Client.CoreV1().ServiceAccounts(want.Namespace)
+	have, err := api.Create(ctx, want, metav1.CreateOptions{})
+	if err == nil {
+		return have, true, nil
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return nil, false, fmt.Errorf("create ServiceAccount %s/%s: %w", want.Namespace, want.Name, err)
+	}
+	if have, err = api.Get(ctx, want.Name, metav1.GetOptions{}); err != nil {
+		return nil, false, fmt.Errorf("look at the existing ServiceAccount %s/%s: %w", want.Namespace, want.Name, err)
+	}
+	return have, false, nil
+}
+
+// ensureRoleBinding replaces a RoleBinding that is not as it should be, because
+// its role can't be changed.
+func (c *Controller) ensureRoleBinding(ctx context.Context, want *rbacv1.RoleBinding) (bool, error) {
+	asWanted := func(have *rbacv1.RoleBinding) bool {
+		return have.DeletionTimestamp == nil && have.RoleRef == want.RoleRef && equality.Semantic.DeepEqual(have.Subjects, want.Subjects)
+	}
+	if have, err := c.bindings.RoleBindings(want.Namespace).Get(want.Name); err == nil && asWanted(have) {
+		return false, nil
+	}
+	api := c.Client.RbacV1().RoleBindings(want.Namespace)
+	_, err := api.Create(ctx, want, metav1.CreateOptions{})
+	if err == nil {
+		return true, nil
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return false, fmt.Errorf("create RoleBinding %s/%s: %w", want.Namespace, want.Name, err)
+	}
+	have, err := api.Get(ctx, want.Name, metav1.GetOptions{})
+	if err != nil {
+		return false, fmt.Errorf("look at the existing RoleBinding %s/%s: %w", want.Namespace, want.Name, err)
+	}
+	if asWanted(have) {
+		return false, nil
+	}
+	options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(have.UID))}
+	if err := api.Delete(ctx, want.Name, options); ignoreNotFound(err) != nil {
+		return false, fmt.Errorf("delete the changed RoleBinding %s/%s: %w", want.Namespace, want.Name, err)
+	}
+	if _, err := api.Create(ctx, want, metav1.CreateOptions{}); err != nil {
+		return false, fmt.Errorf("replace the changed RoleBinding %s/%s: %w", want.Namespace, want.Name, err)
+	}
+	return true, nil
+}

@@ -1,0 +1,113 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controller owns the cluster's side of spaces: it makes a namespace when
+// a claim is allocated, says so in the claim's status, and ends it when the claim
+// is deallocated.
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/dynamic-resource-allocation/resourceslice"
+	"k8s.io/utils/clock"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
+	"github.com/space-dra/space-dra-driver/pkg/space/client"
+	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+)
+
+const component = "space-controller"
+
+// Run implements command.Component.
+func (o *Options) Run(ctx context.Context) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	config, err := client.Config(o.Kubeconfig, component+"/"+o.Version)
+	if err != nil {
+		return err
+	}
+	cluster, err := o.cluster(config)
+	if err != nil {
+		return err
+	}
+	if err := client.WaitReachable(ctx, config, o.StartTimeout); err != nil {
+		return err
+	}
+	api, err := client.New(config)
+	if err != nil {
+		return err
+	}
+	events := record.NewBroadcaster(record.WithContext(ctx))
+	defer events.Shutdown()
+	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
+
+	c, err := New(ctx, Config{
+		Client: api,
+		Settings: blueprint.Settings{
+			Driver:          o.Driver,
+			NamespacePrefix: o.NamespacePrefix,
+			ClusterRole:     o.ClusterRole,
+		},
+		Cluster: cluster,
+		Events:  events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component}),
+		Workers: o.Workers,
+		Clock:   clock.RealClock{},
+	})
+	if err != nil {
+		return err
+	}
+	// A standby keeps its caches warm, so that it takes over without reading
+	// the cluster first.
+	if err := c.Start(ctx); err != nil {
+		return err
+	}
+	return o.lead(ctx, api, func(ctx context.Context) error {
+		return o.work(ctx, api, c)
+	})
+}
+
+// work is what only one controller may do at a time.
+func (o *Options) work(ctx context.Context, api kubernetes.Interface, c *Controller) error {
+	owner, err := o.sliceOwner(ctx, api)
+	if err != nil {
+		return err
+	}
+	publisher := pool.Publisher{
+		Driver: o.Driver,
+		Client: api,
+		Owner:  owner,
+		Pool:   pool.Pool{Name: pool.DefaultName, NodeSelector: o.NodeSelector, Exclusive: o.ExclusiveDevices},
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	published := make(chan error, 1)
+	go func() {
+		err := publisher.Run(ctx)
+		if err != nil {
+			cancel(err)
+		}
+		published <- err
+	}()
+	c.Work(ctx)
+	return <-published
+}
+
+func (o *Options) sliceOwner(ctx context.Context, api kubernetes.Interface) (*resourceslice.Owner, error) {
+	if o.SliceOwner == "" {
+		return nil, nil
+	}
+	role, err := api.RbacV1().ClusterRoles().Get(ctx, o.SliceOwner, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("look up the owner of the ResourceSlices: %w", err)
+	}
+	return pool.ClusterRoleOwner(role.Name, role.UID), nil
+}

@@ -1,0 +1,209 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package identity says which allocation a ResourceClaim has and what its spaces
+// are called. Everything here is a pure function of the claim, so that each
+// component, also after a restart, comes to the same answer.
+package identity
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"math/big"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/dynamic-resource-allocation/resourceclaim"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// alphabet has no vowels and no digits that look like letters, so that names
+// spell nothing and are read out without mistakes. Kubernetes uses the same one
+// for generated names.
+const alphabet = "bcdfghjklmnpqrstvwxz2456789"
+
+const (
+	// suffixLength characters of the alphabet hold 47 bits: at 10,000 spaces the
+	// chance that any two names meet is one in four million, and a meeting is
+	// noticed, not acted upon.
+	suffixLength = 10
+	// idLength is generous, because an allocation ID is compared, never typed.
+	idLength = 20
+)
+
+// Allocation is one allocation of one claim, reduced to what is ours in it.
+type Allocation struct {
+	// ID names this allocation of this claim. A claim that is deallocated and
+	// allocated again keeps its UID, but not this.
+	ID string
+	// Claim and ClaimUID say whose allocation it is.
+	Claim    types.NamespacedName
+	ClaimUID types.UID
+	// PodClaimName is what the pod calls the claim: for a claim made from a
+	// template the name in the pod's spec, else the claim's own name.
+	PodClaimName string
+	// Shares are our results in it, in the order of the allocation, at least one.
+	Shares []Share
+	// Configs are the parameters that were valid when the claim was allocated.
+	Configs []resourceapi.DeviceAllocationConfiguration
+}
+
+// Share is one result of our driver in an allocation: one space.
+type Share struct {
+	// Request is as in the result: for a prioritized list with the subrequest.
+	Request string
+	Pool    string
+	Device  string
+	// ShareID is nil for a device that only one claim can have.
+	ShareID *types.UID
+	// AdminAccess is true when the result was given for administrative access.
+	AdminAccess bool
+	// Slot tells the spaces of one claim apart, in directories and variables:
+	// empty when there is only one, else the request's name, with a number
+	// appended where a request got several devices.
+	Slot string
+
+	suffix string
+}
+
+// NamespaceName is the name of the space's namespace.
+func (s Share) NamespaceName(prefix string) string {
+	return prefix + s.suffix
+}
+
+// Of returns the claim's living allocation, or nil when the claim has none with a
+// result of this driver. A claim that is being deleted and has lost the built-in
+// finalizer counts as deallocated although its allocation is still to be seen:
+// the scheduler leaves extended-resource claims behind like that.
+func Of(claim *resourceapi.ResourceClaim, driver string) *Allocation {
+	if claim == nil || claim.Status.Allocation == nil {
+		return nil
+	}
+	if claim.DeletionTimestamp != nil && !slices.Contains(claim.Finalizers, resourceapi.Finalizer) {
+		return nil
+	}
+	allocation := claim.Status.Allocation
+	a := &Allocation{
+		Claim:        types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name},
+		ClaimUID:     claim.UID,
+		PodClaimName: podClaimName(claim),
+		Configs:      allocation.Devices.Config,
+	}
+	for _, result := range allocation.Devices.Results {
+		if result.Driver != driver {
+			continue
+		}
+		a.Shares = append(a.Shares, Share{
+			Request:     result.Request,
+			Pool:        result.Pool,
+			Device:      result.Device,
+			ShareID:     result.ShareID,
+			AdminAccess: result.AdminAccess != nil && *result.AdminAccess,
+		})
+	}
+	if len(a.Shares) == 0 {
+		return nil
+	}
+
+	h := sha256.New()
+	write(h, string(claim.UID))
+	for _, s := range a.Shares {
+		s.hash(h)
+	}
+	if allocation.AllocationTimestamp != nil {
+		write(h, fmt.Sprint(allocation.AllocationTimestamp.Unix()))
+	}
+	a.ID = encode(h.Sum(nil), idLength)
+
+	nameSlots(a.Shares)
+	for i := range a.Shares {
+		h := sha256.New()
+		write(h, a.ID)
+		a.Shares[i].hash(h)
+		a.Shares[i].suffix = encode(h.Sum(nil), suffixLength)
+	}
+	return a
+}
+
+// Owns says whether the namespace is one of this allocation's spaces, by its
+// record and by its name.
+func (a *Allocation) Owns(ns *corev1.Namespace, keys spaceapi.Keys, prefix string) bool {
+	if a == nil || ns.Labels[keys.ClaimUID] != string(a.ClaimUID) || ns.Labels[keys.AllocationID] != a.ID {
+		return false
+	}
+	return slices.ContainsFunc(a.Shares, func(s Share) bool { return s.NamespaceName(prefix) == ns.Name })
+}
+
+func (s Share) hash(h hash.Hash) {
+	share := ""
+	if s.ShareID != nil {
+		share = string(*s.ShareID)
+	}
+	write(h, s.Request, s.Pool, s.Device, share)
+}
+
+// write separates the fields by their lengths, so that no two lists of fields
+// give the same bytes.
+func write(h hash.Hash, fields ...string) {
+	for _, f := range fields {
+		fmt.Fprintf(h, "%d:%s", len(f), f)
+	}
+}
+
+func encode(sum []byte, length int) string {
+	n := new(big.Int).SetBytes(sum)
+	base := big.NewInt(int64(len(alphabet)))
+	digit := new(big.Int)
+	out := make([]byte, length)
+	for i := range out {
+		n.DivMod(n, base, digit)
+		out[i] = alphabet[digit.Int64()]
+	}
+	return string(out)
+}
+
+func podClaimName(claim *resourceapi.ResourceClaim) string {
+	if name := claim.Annotations[resourceapi.PodResourceClaimAnnotation]; name != "" {
+		return name
+	}
+	return claim.Name
+}
+
+func nameSlots(shares []Share) {
+	if len(shares) == 1 {
+		return
+	}
+	count := map[string]int{}
+	for _, s := range shares {
+		count[resourceclaim.BaseRequestRef(s.Request)]++
+	}
+	next := map[string]int{}
+	for i := range shares {
+		base := resourceclaim.BaseRequestRef(shares[i].Request)
+		shares[i].Slot = base
+		if count[base] > 1 {
+			shares[i].Slot = fmt.Sprintf("%s-%d", base, next[base])
+			next[base]++
+		}
+	}
+}
+
+// VariablePrefix turns a name into the start of environment variables' names:
+// upper case, and `_` for whatever a variable's name can't contain.
+func VariablePrefix(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z':
+			return r - 'a' + 'A'
+		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			return r
+		default:
+			return '_'
+		}
+	}, name)
+}

@@ -1,0 +1,39 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package logkeys holds the keys of structured log entries, so that one thing is
+// called the same in all components and can be searched for.
+package logkeys
+
+const (
+	// Allocation is an allocation ID.
+	Allocation = "allocation"
+	// Claim is a ResourceClaim as namespace/name.
+	Claim = "claim"
+	// ClaimUID is a ResourceClaim's UID: what one story is followed by.
+	ClaimUID = "claimUID"
+	// Driver is the driver's name.
+	Driver = "driver"
+	// Duration is how long something took.
+	Duration = "duration"
+	// Expires is when a token ends.
+	Expires = "expires"
+	// Identity is a leader election candidate.
+	Identity = "identity"
+	// Namespace is a space's namespace.
+	Namespace = "namespace"
+	// Node is a node's name.
+	Node = "node"
+	// Path is a file or directory.
+	Path = "path"
+	// Pool is a pool's name.
+	Pool = "pool"
+	// Reason is a condition's or an event's reason.
+	Reason = "reason"
+	// Request is a request's name in a claim.
+	Request = "request"
+	// Server is the API server's URL.
+	Server = "server"
+	// Version is the driver's version.
+	Version = "version"
+)

@@ -1,0 +1,169 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/dynamic-resource-allocation/kubeletplugin"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
+	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/record"
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
+)
+
+// Where containers find a claim's artifacts: below its UID in the first, below
+// the pod's name for the claim in the second.
+const (
+	artifactsInContainer = "/var/run/claim-artifacts"
+	configInContainer    = "/etc"
+)
+
+// answerMargin is what is left of the kubelet's deadline for saying why a space
+// was waited for in vain.
+const answerMargin = 5 * time.Second
+
+// prepare makes a claim's spaces ready for containers on this node.
+func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) ([]kubeletplugin.Device, error) {
+	allocation := identity.Of(claim, d.Driver)
+	if allocation == nil {
+		return nil, fmt.Errorf("ResourceClaim %s/%s is not allocated for driver %s", claim.Namespace, claim.Name, d.Driver)
+	}
+	ctx, unlock, err := d.locks.lock(ctx, claim.UID)
+	if err != nil {
+		return nil, fmt.Errorf("wait for an earlier call about ResourceClaim %s: %w", allocation.Claim, err)
+	}
+	defer unlock()
+
+	spaces, seen, err := d.waitUntilReady(ctx, claim, allocation)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := d.mint(ctx, spaces)
+	if err != nil {
+		return nil, fmt.Errorf("ResourceClaim %s: %w", allocation.Claim, err)
+	}
+
+	// The record comes first: what follows is found and removed by it.
+	prepared := recordOf(allocation, spaces)
+	if err := d.Records.Save(prepared); err != nil {
+		return nil, err
+	}
+	var cdiDevices []cdi.Device
+	var devices []kubeletplugin.Device
+	for i, share := range allocation.Shares {
+		ca, err := kubeconfig.CA([]byte(spaces[i].Kubeconfig))
+		if err != nil {
+			return nil, fmt.Errorf("ResourceClaim %s, request %s: %w", allocation.Claim, share.Request, err)
+		}
+		if err := d.Artifacts.Write(claim.UID, share.Slot, artifacts.Files{
+			Kubeconfig: []byte(spaces[i].Kubeconfig),
+			CA:         ca,
+			Namespace:  spaces[i].Namespace,
+			Token:      tokens[i],
+		}); err != nil {
+			return nil, err
+		}
+		device := d.cdiDevice(allocation, share, spaces[i])
+		cdiDevices = append(cdiDevices, device)
+		devices = append(devices, kubeletplugin.Device{
+			Requests:     []string{share.Request},
+			PoolName:     share.Pool,
+			DeviceName:   share.Device,
+			ShareID:      share.ShareID,
+			CDIDeviceIDs: []string{d.Specs.ID(device.Name)},
+		})
+	}
+	if err := d.Specs.Write(claim.UID, cdiDevices); err != nil {
+		return nil, err
+	}
+	d.keeper.keep(prepared, seen, firstRenewal(tokens, d.keeper.jitter()))
+	return devices, nil
+}
+
+// unprepare removes all that prepare may have left for a claim. A prepare that
+// still waits is told to stop.
+func (d *Driver) unprepare(ctx context.Context, claim types.UID) error {
+	d.locks.interrupt(claim)
+	_, unlock, err := d.locks.lock(ctx, claim)
+	if err != nil {
+		return fmt.Errorf("wait for an earlier call about claim %s: %w", claim, err)
+	}
+	defer unlock()
+	d.keeper.drop(claim)
+	if err := errors.Join(d.Specs.Remove(claim), d.Artifacts.Remove(claim)); err != nil {
+		return err
+	}
+	return d.Records.Remove(claim)
+}
+
+// mint gets the tokens of a claim's spaces side by side.
+func (d *Driver) mint(ctx context.Context, spaces []*spaceapi.SpaceStatus) ([]token.Token, error) {
+	tokens := make([]token.Token, len(spaces))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, space := range spaces {
+		group.Go(func() (err error) {
+			tokens[i], err = d.Minter.Mint(ctx, token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID})
+			return err
+		})
+	}
+	return tokens, group.Wait()
+}
+
+// cdiDevice says what containers with this share get.
+func (d *Driver) cdiDevice(a *identity.Allocation, share identity.Share, space *spaceapi.SpaceStatus) cdi.Device {
+	prefix := identity.VariablePrefix(a.PodClaimName) + "_"
+	name := string(a.ClaimUID)
+	if share.Slot != "" {
+		prefix += identity.VariablePrefix(share.Slot) + "_"
+		name += "-" + share.Slot
+	}
+	dir := path.Join(artifactsInContainer, string(a.ClaimUID), share.Slot)
+	return cdi.Device{
+		Name: name,
+		Env: []string{
+			"DRA_RESOURCE_DRIVER_NAME=" + d.Driver,
+			prefix + "CLUSTER=" + space.Server,
+			prefix + "NAMESPACE=" + space.Namespace,
+			prefix + "KUBECONFIG=" + path.Join(dir, artifacts.KubeconfigFile),
+		},
+		HostDir:       d.Artifacts.Dir(a.ClaimUID, share.Slot),
+		ContainerDirs: []string{dir, path.Join(configInContainer, a.PodClaimName, share.Slot)},
+	}
+}
+
+func recordOf(a *identity.Allocation, spaces []*spaceapi.SpaceStatus) record.Prepared {
+	p := record.Prepared{Namespace: a.Claim.Namespace, Name: a.Claim.Name, UID: a.ClaimUID, AllocationID: a.ID}
+	for i, share := range a.Shares {
+		p.Spaces = append(p.Spaces, record.Space{
+			Slot:              share.Slot,
+			Namespace:         spaces[i].Namespace,
+			ServiceAccount:    spaces[i].ServiceAccount,
+			ServiceAccountUID: spaces[i].ServiceAccountUID,
+		})
+	}
+	return p
+}
+
+// firstRenewal is when the first of the tokens is to be replaced.
+func firstRenewal(tokens []token.Token, jitter float64) time.Time {
+	var first time.Time
+	for _, t := range tokens {
+		if at := token.RenewAt(t, jitter); first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	return first
+}

@@ -1,0 +1,179 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package record remembers on the node, across restarts of the plugin, which
+// claims are prepared: one file per claim, without secrets.
+//
+// A reader takes files of its own version and refuses others; it never guesses.
+package record
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	// APIVersion and Kind stand in every file.
+	APIVersion = "plugin.space.resource.example.com/v1"
+	Kind       = "PreparedClaim"
+
+	extension = ".json"
+	// aside is appended to the name of a file that can't be read, so that it is
+	// kept for a person to look at.
+	aside = ".unreadable"
+)
+
+// Prepared is one prepared claim.
+type Prepared struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+
+	// Namespace, Name and UID are the claim's.
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	UID       types.UID `json:"uid"`
+	// AllocationID says which allocation of the claim was prepared.
+	AllocationID string `json:"allocationID"`
+	// Spaces are the claim's spaces.
+	Spaces []Space `json:"spaces"`
+}
+
+// Space is one space of a prepared claim.
+type Space struct {
+	// Slot is the part of the artifacts' directory below the claim's.
+	Slot string `json:"slot,omitempty"`
+	// Namespace is the space's namespace; ServiceAccount and its UID are those
+	// that the token is for.
+	Namespace         string    `json:"namespace"`
+	ServiceAccount    string    `json:"serviceAccount"`
+	ServiceAccountUID types.UID `json:"serviceAccountUID"`
+}
+
+// Store is the directory with the files.
+type Store struct {
+	dir string
+}
+
+// NewStore makes the directory if need be.
+func NewStore(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory for records: %w", err)
+	}
+	return &Store{dir: dir}, nil
+}
+
+// Save writes the record of a claim, over an existing one, and returns when it is
+// safe on disk.
+func (s *Store) Save(p Prepared) error {
+	p.APIVersion, p.Kind = APIVersion, Kind
+	raw, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the record of claim %s: %w", p.UID, err)
+	}
+	path, err := s.path(p.UID)
+	if err != nil {
+		return err
+	}
+	if err := writeSafely(path, raw); err != nil {
+		return fmt.Errorf("write the record of claim %s: %w", p.UID, err)
+	}
+	return nil
+}
+
+// Remove deletes the record of a claim. There need not be one.
+func (s *Store) Remove(claim types.UID) error {
+	path, err := s.path(claim)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the record of claim %s: %w", claim, err)
+	}
+	return nil
+}
+
+// List returns all records. Files that can't be read are set aside, and named in
+// the error; the others are returned all the same.
+func (s *Store) List() ([]Prepared, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list the records: %w", err)
+	}
+	var out []Prepared
+	var errs []error
+	for _, e := range entries {
+		if e.IsDir() || !strings.HasSuffix(e.Name(), extension) {
+			continue
+		}
+		path := filepath.Join(s.dir, e.Name())
+		p, err := read(path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("record %s is set aside as %s: %w", path, e.Name()+aside, err))
+			if err := os.Rename(path, path+aside); err != nil {
+				errs = append(errs, err)
+			}
+			continue
+		}
+		out = append(out, p)
+	}
+	return out, errors.Join(errs...)
+}
+
+func read(path string) (Prepared, error) {
+	var p Prepared
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return p, err
+	}
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return p, err
+	}
+	if p.APIVersion != APIVersion || p.Kind != Kind {
+		return p, fmt.Errorf("kind %q, apiVersion %q is not known; this version knows %q, %q", p.Kind, p.APIVersion, Kind, APIVersion)
+	}
+	if want := string(p.UID) + extension; filepath.Base(path) != want {
+		return p, fmt.Errorf("it is about claim %q", p.UID)
+	}
+	return p, nil
+}
+
+func (s *Store) path(claim types.UID) (string, error) {
+	name := string(claim) + extension
+	if claim == "" || filepath.Base(name) != name {
+		return "", fmt.Errorf("a claim with UID %q can't have a record", claim)
+	}
+	return filepath.Join(s.dir, name), nil
+}
+
+// writeSafely replaces a file so that a crash at any point leaves the old or the
+// new one, whole.
+func writeSafely(path string, content []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

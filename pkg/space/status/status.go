@@ -1,0 +1,114 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package status reads and writes what a ResourceClaim's status.devices says
+// about its spaces. The controller writes it, the kubelet plugin reads it, and
+// both use these functions, so that they mean the same.
+package status
+
+import (
+	"encoding/json"
+	"fmt"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+)
+
+// Entry is what is to be said about one share.
+type Entry struct {
+	Share identity.Share
+	// Ready is the share's condition; its type and its transition time are filled in.
+	Ready metav1.Condition
+	// Data is nil unless the space is ready.
+	Data *spaceapi.SpaceStatus
+}
+
+// Apply puts the entries into the claim's status.devices and says whether that
+// changed anything. Entries of other drivers stay as they are, and so does the
+// transition time of a condition whose status stays.
+func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now metav1.Time) (bool, error) {
+	changed := false
+	for _, e := range entries {
+		device := resourceapi.AllocatedDeviceStatus{
+			Driver:  driver,
+			Pool:    e.Share.Pool,
+			Device:  e.Share.Device,
+			ShareID: (*string)(e.Share.ShareID),
+		}
+		existing := find(claim, driver, e.Share)
+		if existing != nil {
+			device = *existing.DeepCopy()
+		}
+		condition := e.Ready
+		condition.Type = spaceapi.ConditionReady
+		condition.LastTransitionTime = now
+		meta.SetStatusCondition(&device.Conditions, condition)
+		device.Data = nil
+		if e.Data != nil {
+			raw, err := json.Marshal(e.Data)
+			if err != nil {
+				return false, fmt.Errorf("encode the status of the space for request %s: %w", e.Share.Request, err)
+			}
+			device.Data = &runtime.RawExtension{Raw: raw}
+		}
+		switch {
+		case existing == nil:
+			claim.Status.Devices = append(claim.Status.Devices, device)
+			changed = true
+		case !equality.Semantic.DeepEqual(*existing, device):
+			*existing = device
+			changed = true
+		}
+	}
+	return changed, nil
+}
+
+// Read returns what is said about the share: its Ready condition and, when that
+// is True, the space. All of it is nil when nothing has been said yet, or only
+// about another allocation of the claim.
+func Read(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation, share identity.Share) (*metav1.Condition, *spaceapi.SpaceStatus, error) {
+	device := find(claim, driver, share)
+	if device == nil {
+		return nil, nil, nil
+	}
+	ready := meta.FindStatusCondition(device.Conditions, spaceapi.ConditionReady)
+	if ready == nil || ready.Status != metav1.ConditionTrue {
+		return ready, nil, nil
+	}
+	if device.Data == nil {
+		return nil, nil, fmt.Errorf("status.devices of ResourceClaim %s says Ready for request %s, but carries no data", a.Claim, share.Request)
+	}
+	var data spaceapi.SpaceStatus
+	if err := json.Unmarshal(device.Data.Raw, &data); err != nil {
+		return nil, nil, fmt.Errorf("read status.devices of ResourceClaim %s for request %s: %w", a.Claim, share.Request, err)
+	}
+	if data.APIVersion != spaceapi.APIVersion || data.Kind != spaceapi.SpaceStatusKind {
+		return nil, nil, fmt.Errorf("status.devices of ResourceClaim %s for request %s is of kind %q, apiVersion %q; this version of the driver knows %q, %q",
+			a.Claim, share.Request, data.Kind, data.APIVersion, spaceapi.SpaceStatusKind, spaceapi.APIVersion)
+	}
+	// An exclusive device has no share ID: an entry that was written late for the
+	// device's previous allocation would match, but for this.
+	if data.AllocationID != a.ID {
+		return nil, nil, nil
+	}
+	return ready, &data, nil
+}
+
+func find(claim *resourceapi.ResourceClaim, driver string, share identity.Share) *resourceapi.AllocatedDeviceStatus {
+	for i := range claim.Status.Devices {
+		d := &claim.Status.Devices[i]
+		if d.Driver == driver && d.Pool == share.Pool && d.Device == share.Device &&
+			ptr.Equal((*types.UID)(d.ShareID), share.ShareID) {
+			return d
+		}
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package token gets the tokens of spaces from the API server. Tokens pass
+// through the node's memory to a file; no Secret ever holds one.
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+)
+
+// MinLifetime is the shortest lifetime that the API server grants
+// (k8s.io/kubernetes, pkg/apis/authentication/validation).
+const MinLifetime = 10 * time.Minute
+
+// Token is a bearer token. It prints as a placeholder.
+type Token struct {
+	value string
+	// Issued is when it was asked for, Expires is what the server answered: the
+	// lifetime can be shorter than asked for.
+	Issued  time.Time
+	Expires time.Time
+}
+
+// Reveal returns the token itself, for the one place that writes it to a file.
+func (t Token) Reveal() []byte { return []byte(t.value) }
+
+// String implements fmt.Stringer without giving the token away.
+func (t Token) String() string { return "[token until " + t.Expires.Format(time.RFC3339) + "]" }
+
+// GoString implements fmt.GoStringer without giving the token away.
+func (t Token) GoString() string { return t.String() }
+
+// Account is the ServiceAccount that a token is for.
+type Account struct {
+	Namespace string
+	Name      string
+	// UID makes the API server refuse a token for an account of the same name
+	// that has taken this one's place.
+	UID types.UID
+}
+
+// Minter asks for tokens on behalf of one node.
+type Minter struct {
+	Client kubernetes.Interface
+	// Node is the name of the Node object that tokens are bound to: they die with it.
+	Node string
+	// Lifetime is what is asked for.
+	Lifetime time.Duration
+	Clock    clock.PassiveClock
+}
+
+// Mint returns a new token.
+func (m Minter) Mint(ctx context.Context, account Account) (Token, error) {
+	request := &authenticationv1.TokenRequest{
+		ObjectMeta: metav1.ObjectMeta{UID: account.UID},
+		Spec: authenticationv1.TokenRequestSpec{
+			ExpirationSeconds: ptr.To(int64(m.Lifetime / time.Second)),
+			BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: m.Node},
+		},
+	}
+	// client-go logs the bodies of answers at high verbosity. Not this one.
+	ctx = klog.NewContext(ctx, logr.Discard())
+	issued := m.Clock.Now()
+	answer, err := m.Client.CoreV1().ServiceAccounts(account.Namespace).CreateToken(ctx, account.Name, request, metav1.CreateOptions{})
+	if err != nil {
+		return Token{}, fmt.Errorf("get a token for ServiceAccount %s/%s, bound to Node %s: %w", account.Namespace, account.Name, m.Node, err)
+	}
+	if answer.Status.Token == "" {
+		return Token{}, errors.New("the API server answered a request for a token with an empty one")
+	}
+	return Token{value: answer.Status.Token, Issued: issued, Expires: answer.Status.ExpirationTimestamp.Time}, nil
+}
+
+// RenewAt says when to replace a token: at two thirds of its life, and up to a
+// fifteenth of it earlier, so that tokens which were made together are not
+// renewed together. jitter is in [0, 1).
+func RenewAt(t Token, jitter float64) time.Time {
+	life := t.Expires.Sub(t.Issued)
+	return t.Issued.Add(life*2/3 - time.Duration(jitter*float64(life/15)))
+}
