@@ -1,0 +1,134 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Cluster is a running cluster.
+type Cluster struct {
+	cfg          Config
+	rec          *record
+	controlPlane *Host
+	nodes        []*Host
+}
+
+func newCluster(cfg Config, rec *record) *Cluster {
+	c := &Cluster{cfg: cfg, rec: rec}
+	for i := range rec.Hosts {
+		h := &Host{cluster: c, rec: rec.Hosts[i]}
+		if h.rec.Role == roleControlPlane {
+			c.controlPlane = h
+		} else {
+			c.nodes = append(c.nodes, h)
+		}
+	}
+	return c
+}
+
+// Open returns a cluster that was created before. The error wraps ErrNotFound
+// when there is none.
+func Open(_ context.Context, cfg Config) (*Cluster, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	rec, err := load(cfg.Name)
+	if err != nil {
+		return nil, err
+	}
+	if !rec.Complete {
+		return nil, fmt.Errorf("cluster %s: creating it was interrupted; create it again", cfg.Name)
+	}
+	return newCluster(cfg, rec), nil
+}
+
+// Kubeconfig returns the path of the administrator's kubeconfig.
+func (c *Cluster) Kubeconfig() string { return c.rec.Kubeconfig }
+
+// RESTConfig returns the administrator's client configuration, without a
+// client-side rate limit.
+func (c *Cluster) RESTConfig() (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", c.rec.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("reading the kubeconfig of cluster %s: %w", c.rec.Name, err)
+	}
+	config.QPS = -1
+	return config, nil
+}
+
+// APIServerURL returns the API server's URL, which the machine, nodes and pods
+// can reach.
+func (c *Cluster) APIServerURL() string {
+	return "https://" + net.JoinHostPort(c.rec.subnet().ControlPlane().String(), apiServerPort)
+}
+
+// CA returns the certificate authority in PEM, or nil when it can't be read.
+func (c *Cluster) CA() []byte {
+	data, err := os.ReadFile(onMachine(c.rec.Name, c.controlPlane.rec.Name, hostPKI+"/ca.crt"))
+	if err != nil {
+		return nil
+	}
+	return data
+}
+
+// Binary returns the path of one of the programs that the cluster is made of,
+// or of kubectl or helm.
+func (c *Cluster) Binary(name string) string { return c.rec.Binaries[name] }
+
+// ControlPlane returns the host that runs the control plane.
+func (c *Cluster) ControlPlane() *Host { return c.controlPlane }
+
+// Nodes returns the nodes.
+func (c *Cluster) Nodes() []*Host { return c.nodes }
+
+// Node returns the node of a name, or nil.
+func (c *Cluster) Node(name string) *Host {
+	for _, n := range c.nodes {
+		if n.Name() == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// LoadImages imports image archives into every node.
+func (c *Cluster) LoadImages(ctx context.Context, tars ...string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, n := range c.nodes {
+		group.Go(func() error {
+			for _, t := range tars {
+				if err := n.loadImage(ctx, t); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (h *Host) loadImage(ctx context.Context, archive string) error {
+	file, err := os.Open(archive)
+	if err != nil {
+		return fmt.Errorf("loading %s into node %s: %w", archive, h.Name(), err)
+	}
+	defer file.Close()
+	// Through standard input: the node needn't see the file.
+	ctr := h.Command(ctx, inHost(h.cluster.rec.BinDir, h.cluster.Binary("ctr")), "--namespace=k8s.io", "images", "import", "-")
+	ctr.Stdin = file
+	if out, err := ctr.CombinedOutput(); err != nil {
+		return fmt.Errorf("loading %s into node %s: %w: %s", filepath.Base(archive), h.Name(), err, out)
+	}
+	return nil
+}

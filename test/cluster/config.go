@@ -1,0 +1,137 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cluster runs a real Kubernetes cluster on one Linux machine without
+// a container engine: programs built from Go modules, and hosts that are sets
+// of Linux namespaces. See README.md for how it's put together.
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"github.com/space-dra/space-dra-driver/test/cluster/binaries"
+	"github.com/space-dra/space-dra-driver/test/cluster/network"
+)
+
+// DefaultName is the name of the cluster that the demo uses.
+const DefaultName = "space-dra"
+
+// moduleDir is where this module is in the repository.
+const moduleDir = "test/cluster"
+
+// maxNameLength keeps the paths of Unix sockets, limited to 108 bytes, short
+// enough, whatever the host is called.
+const maxNameLength = 30
+
+// Config says which cluster is wanted.
+type Config struct {
+	// Name tells clusters on one machine apart. Nodes are called
+	// <name>-worker, <name>-worker2 and so on.
+	Name string
+	// Nodes is the number of nodes; with 0 there's only a control plane.
+	Nodes int
+	// BuildDir is where programs are built and kept.
+	BuildDir string
+	// FeatureGates are set in every component. They are for tests that need an
+	// older behaviour.
+	FeatureGates map[string]bool
+	// Kubeconfig is where the administrator's kubeconfig is written. The
+	// default is in BuildDir: kubeconfig for the default name,
+	// <name>.kubeconfig for others.
+	Kubeconfig string
+	// Log is told about progress; nil is silent.
+	Log func(format string, args ...any)
+}
+
+// DefaultConfig returns the configuration of the demo's cluster, in the
+// repository that the working directory is part of.
+func DefaultConfig() Config {
+	cfg := Config{Name: DefaultName, Nodes: 2}
+	if root, err := repositoryRoot(); err == nil {
+		cfg.BuildDir = filepath.Join(root, "build")
+	}
+	return cfg
+}
+
+// RepositoryRoot finds the repository that the working directory is part of.
+func repositoryRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("finding the repository: %w", err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, moduleDir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("not inside the repository: change to its directory first")
+		}
+		dir = parent
+	}
+}
+
+var validName = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)
+
+// complete checks the configuration and fills in what's left out.
+func (c Config) complete() (Config, error) {
+	if len(c.Name) > maxNameLength || !validName.MatchString(c.Name) {
+		return c, fmt.Errorf("cluster name %q must be at most %d lower-case letters, digits and dashes, and begin with a letter", c.Name, maxNameLength)
+	}
+	if c.Nodes < 0 || c.Nodes > network.MaxNodes {
+		return c, fmt.Errorf("number of nodes is %d, must be 0 to %d", c.Nodes, network.MaxNodes)
+	}
+	if c.BuildDir == "" {
+		root, err := repositoryRoot()
+		if err != nil {
+			return c, err
+		}
+		c.BuildDir = filepath.Join(root, "build")
+	}
+	var err error
+	if c.BuildDir, err = filepath.Abs(c.BuildDir); err != nil {
+		return c, fmt.Errorf("finding the build folder: %w", err)
+	}
+	if c.Kubeconfig == "" {
+		c.Kubeconfig = filepath.Join(c.BuildDir, "kubeconfig")
+		if c.Name != DefaultName {
+			c.Kubeconfig = filepath.Join(c.BuildDir, c.Name+".kubeconfig")
+		}
+	}
+	if c.Kubeconfig, err = filepath.Abs(c.Kubeconfig); err != nil {
+		return c, fmt.Errorf("finding the kubeconfig: %w", err)
+	}
+	if c.Log == nil {
+		c.Log = func(string, ...any) {}
+	}
+	return c, nil
+}
+
+// Builder returns what builds the cluster's programs.
+func (c Config) Builder() (*binaries.Builder, error) {
+	c, err := c.complete()
+	if err != nil {
+		return nil, err
+	}
+	root, err := repositoryRoot()
+	if err != nil {
+		return nil, err
+	}
+	return &binaries.Builder{
+		Module: filepath.Join(root, moduleDir),
+		Dir:    filepath.Join(c.BuildDir, "cluster", "bin"),
+		Log:    c.Log,
+	}, nil
+}
+
+// programs are what a cluster of this size is made of.
+func (c Config) programs() []string {
+	if c.Nodes == 0 {
+		return binaries.ControlPlane()
+	}
+	return binaries.All()
+}

@@ -1,0 +1,273 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
+	"github.com/space-dra/space-dra-driver/test/cluster/network"
+	"github.com/space-dra/space-dra-driver/test/cluster/pki"
+)
+
+// Create builds what's missing and starts a cluster. It returns when all nodes
+// are ready. A cluster that runs already is kept, and what died is started; one
+// whose creation was interrupted is replaced.
+func Create(ctx context.Context, cfg Config) (*Cluster, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	builder, err := cfg.Builder()
+	if err != nil {
+		return nil, err
+	}
+	if err := preflight(ctx, cfg, builder); err != nil {
+		return nil, err
+	}
+	programs, err := builder.Build(ctx, cfg.programs()...)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := lock(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+
+	rec, err := load(cfg.Name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if rec != nil && rec.Complete {
+		if err := rec.differs(cfg); err != nil {
+			return nil, err
+		}
+		c := newCluster(cfg, rec)
+		return c, c.repair(ctx)
+	}
+	if err := destroy(ctx, cfg.Name); err != nil {
+		return nil, fmt.Errorf("removing what's left of an earlier cluster %s: %w", cfg.Name, err)
+	}
+	rec, err = plan(cfg, builder.Dir, programs)
+	if err != nil {
+		return nil, err
+	}
+	c := newCluster(cfg, rec)
+	if err := c.create(ctx); err != nil {
+		return nil, fmt.Errorf("creating cluster %s: %w", cfg.Name, err)
+	}
+	return c, nil
+}
+
+// plan decides on names and addresses, and touches nothing.
+func plan(cfg Config, binDir string, programs map[string]string) (*record, error) {
+	used, err := network.UsedSubnets()
+	if err != nil {
+		return nil, err
+	}
+	subnet, err := network.ChooseSubnet(used)
+	if err != nil {
+		return nil, err
+	}
+	rec := &record{
+		Name: cfg.Name, Nodes: cfg.Nodes, FeatureGates: cfg.FeatureGates, Kubeconfig: cfg.Kubeconfig,
+		BinDir: binDir, Binaries: programs, Subnet: subnet.Prefix,
+	}
+	add := func(h hostRecord) {
+		h.Spec = hostinit.Spec{
+			Hostname: h.Name,
+			Socket:   filepath.Join(runDir(cfg.Name), h.Name+".sock"),
+			Var:      hostVar(cfg.Name, h.Name),
+			Mounts:   []hostinit.Mount{{Source: binDir, Target: hostBin[len("/var/"):]}},
+			Cgroup:   cgroupOf(cfg.Name, h.Name) + "/system",
+		}
+		rec.Hosts = append(rec.Hosts, h)
+	}
+	add(hostRecord{Name: cfg.Name + "-control-plane", Role: roleControlPlane, Address: subnet.ControlPlane()})
+	for number := 1; number <= cfg.Nodes; number++ {
+		add(hostRecord{
+			Name: nodeName(cfg.Name, number), Role: roleNode, Number: number,
+			Address: subnet.Node(number), PodCIDR: nodePodCIDR(number),
+		})
+	}
+	return rec, nil
+}
+
+// nodeName is as kind calls its nodes.
+func nodeName(cluster string, number int) string {
+	if number == 1 {
+		return cluster + "-worker"
+	}
+	return cluster + "-worker" + strconv.Itoa(number)
+}
+
+// nodePodCIDR is a /24 of the pods' range.
+func nodePodCIDR(number int) netip.Prefix {
+	base := netip.MustParsePrefix(podCIDR).Addr().As4()
+	base[2] = byte(number)
+	return netip.PrefixFrom(netip.AddrFrom4(base), 24)
+}
+
+func (c *Cluster) create(ctx context.Context) error {
+	start := time.Now()
+	if err := c.writeHosts(); err != nil {
+		return err
+	}
+	var images string
+	if len(c.nodes) > 0 {
+		var err error
+		if images, err = c.writePauseImage(); err != nil {
+			return err
+		}
+	}
+	c.cfg.Log("starting the control plane of cluster %s on %s", c.rec.Name, c.rec.subnet().ControlPlane())
+	if err := c.controlPlane.boot(ctx); err != nil {
+		return err
+	}
+
+	group, ctx := errgroup.WithContext(ctx)
+	apiServerReady := make(chan struct{})
+	group.Go(func() error {
+		for _, p := range []string{etcd, apiServer} {
+			if err := c.controlPlane.Start(ctx, p); err != nil {
+				return err
+			}
+		}
+		close(apiServerReady)
+		return nil
+	})
+	whenServed := func(h *Host, process string) {
+		group.Go(func() error {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-apiServerReady:
+				return h.Start(ctx, process)
+			}
+		})
+	}
+	whenServed(c.controlPlane, controllerManager)
+	whenServed(c.controlPlane, scheduler)
+	for _, n := range c.nodes {
+		group.Go(func() error {
+			c.cfg.Log("starting node %s on %s", n.Name(), n.Address())
+			if err := n.boot(ctx); err != nil {
+				return err
+			}
+			if err := n.Start(ctx, containerd); err != nil {
+				return err
+			}
+			if err := n.loadImage(ctx, images); err != nil {
+				return err
+			}
+			whenServed(n, kubeProxy)
+			return n.Start(ctx, kubelet)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return c.finish(context.WithoutCancel(ctx), start)
+}
+
+// writeHosts writes the record and all that hosts find when they boot.
+func (c *Cluster) writeHosts() error {
+	for _, dir := range []string{runDir(c.rec.Name), dataDir(c.rec.Name), filepath.Dir(c.rec.Kubeconfig)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("preparing cluster %s: %w", c.rec.Name, err)
+		}
+	}
+	ca, err := pki.NewCA("space-cluster")
+	if err != nil {
+		return err
+	}
+	hosts := append([]*Host{c.controlPlane}, c.nodes...)
+	for i, h := range hosts {
+		if err := h.writeVar(); err != nil {
+			return err
+		}
+		if h.rec.Role == roleControlPlane {
+			h.rec.Processes = c.controlPlaneProcesses()
+			err = c.writeControlPlane(ca)
+		} else {
+			h.rec.Processes = c.nodeProcesses(h.rec)
+			err = c.writeNode(h.rec, ca)
+		}
+		if err != nil {
+			return err
+		}
+		if err := writeJSON(specFile(c.rec.Name, h.Name()), h.rec.Spec); err != nil {
+			return err
+		}
+		c.rec.Hosts[i] = h.rec
+	}
+	return c.rec.save()
+}
+
+// writeVar creates what programs expect in /var.
+func (h *Host) writeVar() error {
+	root := hostVar(h.cluster.rec.Name, h.Name())
+	for _, dir := range []string{"cache", "lib", "log", "spool", "tmp", "lib/space-cluster", "lib/space-cluster/bin"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return fmt.Errorf("preparing host %s: %w", h.Name(), err)
+		}
+	}
+	for link, target := range map[string]string{"run": "/run", "lock": "/run/lock"} {
+		if err := os.Symlink(target, filepath.Join(root, link)); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("preparing host %s: %w", h.Name(), err)
+		}
+	}
+	return nil
+}
+
+// repair starts whatever of a cluster isn't running.
+func (c *Cluster) repair(ctx context.Context) error {
+	start := time.Now()
+	for _, h := range append([]*Host{c.controlPlane}, c.nodes...) {
+		if _, err := h.pid(); errors.Is(err, errHostDown) {
+			c.cfg.Log("host %s isn't running: booting it", h.Name())
+			if err := h.Reboot(ctx); err != nil {
+				return err
+			}
+			continue
+		} else if err != nil {
+			return err
+		}
+		for _, p := range h.rec.Processes {
+			status, err := h.status(ctx, p.Name)
+			if err != nil {
+				return err
+			}
+			if !status.Running {
+				c.cfg.Log("%s isn't running on %s: starting it", p.Name, h.Name())
+			}
+			if err := h.Start(ctx, p.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return c.finish(ctx, start)
+}
+
+func (c *Cluster) finish(ctx context.Context, start time.Time) error {
+	if err := c.waitReady(ctx); err != nil {
+		return err
+	}
+	c.rec.Complete = true
+	if err := c.rec.save(); err != nil {
+		return err
+	}
+	c.cfg.Log("cluster %s is ready: %d nodes (%s)", c.rec.Name, len(c.nodes), time.Since(start).Round(100*time.Millisecond))
+	return nil
+}

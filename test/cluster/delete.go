@@ -1,0 +1,88 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/space-dra/space-dra-driver/test/cluster/cgroup"
+	"github.com/space-dra/space-dra-driver/test/cluster/network"
+)
+
+// Delete ends the cluster and leaves nothing of it but the programs that were
+// built. Deleting what isn't there is no error.
+func (c *Cluster) Delete(ctx context.Context) error { return Delete(ctx, c.cfg) }
+
+// Delete ends the cluster of the name, whatever state it's in.
+func Delete(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return err
+	}
+	if err := requireRoot(); err != nil {
+		return err
+	}
+	unlock, err := lock(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	kubeconfig := cfg.Kubeconfig
+	rec, err := load(cfg.Name)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		cfg.Log("there's no cluster %s", cfg.Name)
+	case err != nil:
+		// It can't be read, and won't be needed any more.
+		cfg.Log("%v", err)
+	default:
+		kubeconfig = rec.Kubeconfig
+	}
+	if err := destroy(ctx, cfg.Name); err != nil {
+		return fmt.Errorf("deleting cluster %s: %w", cfg.Name, err)
+	}
+	if rec != nil {
+		if err := os.Remove(kubeconfig); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("deleting cluster %s: %w", cfg.Name, err)
+		}
+		cfg.Log("cluster %s is deleted", cfg.Name)
+	}
+	return nil
+}
+
+// destroy needs no record: everything of a cluster is found by its name.
+func destroy(ctx context.Context, cluster string) error {
+	inits, err := findInits(cluster)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, pid := range inits {
+		group.Go(func() error { return killInit(ctx, pid) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := network.DisconnectMachine(cluster); err != nil {
+		return err
+	}
+	if err := cgroup.Remove(cgroupRoot(cluster)); err != nil {
+		return err
+	}
+	for _, dir := range []string{dataDir(cluster), runDir(cluster)} {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("removing the directories of cluster %s: %w", cluster, err)
+		}
+	}
+	// Fails while there are other clusters, as it should. The one below /run
+	// goes with the lock.
+	_ = os.Remove(dataRoot)
+	return nil
+}

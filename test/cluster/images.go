@@ -1,0 +1,165 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/space-dra/space-dra-driver/test/cluster/image"
+)
+
+const (
+	// ImageRepository is where the images would be if they were published.
+	ImageRepository = "registry.example.com/space-dra-driver"
+	// DefaultTag is the version of images unless another one is asked for.
+	DefaultTag = "v0.1.0"
+
+	pauseImage  = ImageRepository + "/pause:" + DefaultTag
+	imagePath   = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	executable  = 0o755
+	regularFile = 0o644
+)
+
+// writePauseImage returns the archive of the image that holds pods' namespaces.
+func (c *Cluster) writePauseImage() (string, error) {
+	archive := filepath.Join(dataDir(c.rec.Name), "pause.tar")
+	return archive, image.WriteArchive(archive, image.Spec{
+		Ref:          pauseImage,
+		Architecture: runtime.GOARCH,
+		Files:        []image.File{{Path: "/pause", Source: c.rec.Binaries["pause"], Mode: executable}},
+		Entrypoint:   []string{"/pause"},
+		User:         "65535:65535",
+	})
+}
+
+// Images are the archives that BuildImages can make.
+func Images() []string { return []string{"driver", "toolbox"} }
+
+// BuildImages writes archives of the named images into a directory and returns
+// their paths.
+func BuildImages(ctx context.Context, cfg Config, dir, tag string, names ...string) ([]string, error) {
+	var archives []string
+	for _, name := range names {
+		var archive string
+		var err error
+		switch name {
+		case "driver":
+			archive, err = buildDriver(ctx, cfg, dir, tag)
+		case "toolbox":
+			archive, err = buildToolbox(ctx, cfg, dir)
+		default:
+			err = fmt.Errorf("no image %q; there are %s", name, strings.Join(Images(), ", "))
+		}
+		if err != nil {
+			return nil, err
+		}
+		archives = append(archives, archive)
+	}
+	return archives, nil
+}
+
+// buildDriver makes the product's image: its two programs and nothing else.
+func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, error) {
+	builder, err := cfg.Builder()
+	if err != nil {
+		return "", err
+	}
+	root, err := repositoryRoot()
+	if err != nil {
+		return "", err
+	}
+	spec := image.Spec{
+		Ref:          ImageRepository + "/space-dra-driver:" + tag,
+		Architecture: runtime.GOARCH,
+		Env:          []string{imagePath},
+	}
+	for _, program := range []string{"space-controller", "space-kubeletplugin"} {
+		file := filepath.Join(builder.Dir, "driver", program)
+		if err := builder.BuildPackage(ctx, root, "./cmd/"+program, file); err != nil {
+			return "", err
+		}
+		spec.Files = append(spec.Files, image.File{Path: "/usr/bin/" + program, Source: file, Mode: executable})
+	}
+	archive := filepath.Join(dir, "space-dra-driver.tar")
+	return archive, image.WriteArchive(archive, spec)
+}
+
+// buildToolbox makes an image with a shell and kubectl, for pods that look at
+// their space.
+func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
+	busybox, err := findBusybox()
+	if err != nil {
+		return "", err
+	}
+	applets, err := exec.CommandContext(ctx, busybox, "--list").Output()
+	if err != nil {
+		return "", fmt.Errorf("asking %s for its applets: %w", busybox, err)
+	}
+	builder, err := cfg.Builder()
+	if err != nil {
+		return "", err
+	}
+	programs, err := builder.Build(ctx, "kubectl")
+	if err != nil {
+		return "", err
+	}
+	spec := image.Spec{
+		Ref:          ImageRepository + "/toolbox:" + DefaultTag,
+		Architecture: runtime.GOARCH,
+		Env:          []string{imagePath, "HOME=/tmp"},
+		Entrypoint:   []string{"/bin/sh"},
+		Dirs:         []image.Dir{{Path: "/tmp", Mode: 0o1777}, {Path: "/root", Mode: 0o700}},
+		Files: []image.File{
+			{Path: "/bin/busybox", Source: busybox, Mode: executable},
+			{Path: "/usr/local/bin/printenv", Source: programs["printenv"], Mode: executable},
+			{Path: "/usr/local/bin/kubectl", Source: programs["kubectl"], Mode: executable},
+			{Path: "/etc/passwd", Mode: regularFile, Content: "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/false\n"},
+			{Path: "/etc/group", Mode: regularFile, Content: "root:x:0:\nnogroup:x:65534:\n"},
+		},
+	}
+	own := []string{"busybox", "printenv", "kubectl"}
+	for _, applet := range strings.Fields(string(applets)) {
+		if !slices.Contains(own, applet) {
+			spec.Symlinks = append(spec.Symlinks, image.Symlink{Path: "/bin/" + applet, Target: "busybox"})
+		}
+	}
+	archive := filepath.Join(dir, "toolbox.tar")
+	return archive, image.WriteArchive(archive, spec)
+}
+
+// findBusybox accepts a static one only: the image has no C library.
+func findBusybox() (string, error) {
+	missing := errors.New("missing: a static busybox. On Debian: " + debianInstalls + "busybox-static")
+	file, err := exec.LookPath("busybox")
+	if err != nil {
+		return "", missing
+	}
+	if file, err = filepath.EvalSymlinks(file); err != nil {
+		return "", fmt.Errorf("finding busybox: %w", err)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return "", fmt.Errorf("reading busybox: %w", err)
+	}
+	defer f.Close()
+	program, err := elf.NewFile(f)
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", file, err)
+	}
+	for _, segment := range program.Progs {
+		if segment.Type == elf.PT_INTERP {
+			return "", missing
+		}
+	}
+	return file, nil
+}
