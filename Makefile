@@ -1,0 +1,81 @@
+# Copyright The Space DRA Driver Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= v0.1.0
+GOLANGCI_LINT_VERSION := v2.15.0
+LOGTOOLS_VERSION := v0.9.0
+
+BIN := $(CURDIR)/build/bin
+LDFLAGS := -s -w -X main.version=$(VERSION)
+COMMANDS := space-controller space-kubeletplugin
+MODULES := . test test/cluster
+
+export CGO_ENABLED ?= 0
+
+##@ Everyday
+
+.PHONY: help
+help: ## Say what can be made.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: $(COMMANDS:%=$(BIN)/%) ## Build the driver's binaries into build/bin.
+
+.PHONY: $(COMMANDS:%=$(BIN)/%)
+$(COMMANDS:%=$(BIN)/%):
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
+
+.PHONY: demo
+demo: ## Show it all on a cluster of its own (KEEP=1 leaves the cluster up, CLUSTER=kind|embedded chooses it).
+	demo/run.sh
+
+.PHONY: clean
+clean: ## Remove what was built.
+	rm -rf build
+
+##@ Tests
+
+.PHONY: test
+test: unit integration e2e ## Run all tests.
+
+.PHONY: unit
+unit: ## Run the unit tests, with the race detector.
+	CGO_ENABLED=1 go test -race ./...
+	cd test/cluster && go test ./...
+
+.PHONY: integration
+integration: build ## Run the controller against a real control plane.
+	cd test && go test -count=1 -v -timeout=15m ./integration/...
+
+.PHONY: e2e
+e2e: ## Run the shipped images and chart on a real cluster of two nodes.
+	cd test && go test -count=1 -v -timeout=30m ./e2e/...
+
+##@ Checks
+
+.PHONY: lint
+lint: lint-go lint-chart ## Run all linters.
+
+.PHONY: lint-go
+lint-go: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) $(BIN)/logcheck-$(LOGTOOLS_VERSION)
+	for module in $(MODULES); do (cd $$module && $< run --config $(CURDIR)/.golangci.yaml ./...); done
+	$(BIN)/logcheck-$(LOGTOOLS_VERSION) -check-contextual ./...
+
+.PHONY: lint-chart
+lint-chart: $(BIN)/helm
+	$(BIN)/helm lint --strict deployments/helm/space-dra-driver
+
+$(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
+	GOBIN=$(BIN)/.golangci go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv $(BIN)/.golangci/golangci-lint $@
+
+$(BIN)/logcheck-$(LOGTOOLS_VERSION):
+	GOBIN=$(BIN)/.logtools go install sigs.k8s.io/logtools/logcheck@$(LOGTOOLS_VERSION)
+	mv $(BIN)/.logtools/logcheck $@
+
+$(BIN)/helm:
+	. demo/lib.sh && need_tools helm
