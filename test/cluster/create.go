@@ -54,7 +54,11 @@ func Create(ctx context.Context, cfg Config) (*Cluster, error) {
 			return nil, err
 		}
 		c := newCluster(cfg, rec)
-		return c, c.repair(ctx)
+		if err := c.repair(ctx); err != nil {
+			return nil, fmt.Errorf("repairing cluster %s: %w", cfg.Name, err)
+		}
+		cfg.Log("cluster %s is running already: %d nodes", cfg.Name, cfg.Nodes)
+		return c, nil
 	}
 	if err := destroy(ctx, cfg.Name); err != nil {
 		return nil, fmt.Errorf("removing what's left of an earlier cluster %s: %w", cfg.Name, err)
@@ -64,9 +68,11 @@ func Create(ctx context.Context, cfg Config) (*Cluster, error) {
 		return nil, err
 	}
 	c := newCluster(cfg, rec)
+	start := time.Now()
 	if err := c.create(ctx); err != nil {
 		return nil, fmt.Errorf("creating cluster %s: %w", cfg.Name, err)
 	}
+	cfg.Log("cluster %s is ready after %s: %d nodes", cfg.Name, time.Since(start).Round(100*time.Millisecond), cfg.Nodes)
 	return c, nil
 }
 
@@ -120,10 +126,22 @@ func nodePodCIDR(number int) netip.Prefix {
 }
 
 func (c *Cluster) create(ctx context.Context) error {
-	start := time.Now()
 	if err := c.writeHosts(); err != nil {
 		return err
 	}
+	if err := c.start(ctx); err != nil {
+		return err
+	}
+	if err := c.waitReady(ctx); err != nil {
+		return err
+	}
+	c.rec.Complete = true
+	return c.rec.save()
+}
+
+// start boots the hosts and starts their processes, as much as possible at the
+// same time.
+func (c *Cluster) start(ctx context.Context) error {
 	var images string
 	if len(c.nodes) > 0 {
 		var err error
@@ -175,10 +193,7 @@ func (c *Cluster) create(ctx context.Context) error {
 			return n.Start(ctx, kubelet)
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return c.finish(context.WithoutCancel(ctx), start)
+	return group.Wait()
 }
 
 // writeHosts writes the record and all that hosts find when they boot.
@@ -233,7 +248,6 @@ func (h *Host) writeVar() error {
 
 // repair starts whatever of a cluster isn't running.
 func (c *Cluster) repair(ctx context.Context) error {
-	start := time.Now()
 	for _, h := range append([]*Host{c.controlPlane}, c.nodes...) {
 		if _, err := h.pid(); errors.Is(err, errHostDown) {
 			c.cfg.Log("host %s isn't running: booting it", h.Name())
@@ -257,17 +271,5 @@ func (c *Cluster) repair(ctx context.Context) error {
 			}
 		}
 	}
-	return c.finish(ctx, start)
-}
-
-func (c *Cluster) finish(ctx context.Context, start time.Time) error {
-	if err := c.waitReady(ctx); err != nil {
-		return err
-	}
-	c.rec.Complete = true
-	if err := c.rec.save(); err != nil {
-		return err
-	}
-	c.cfg.Log("cluster %s is ready: %d nodes (%s)", c.rec.Name, len(c.nodes), time.Since(start).Round(100*time.Millisecond))
-	return nil
+	return c.waitReady(ctx)
 }

@@ -85,7 +85,7 @@ func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, erro
 	}
 	for _, program := range []string{"space-controller", "space-kubeletplugin"} {
 		file := filepath.Join(builder.Dir, "driver", program)
-		if err := builder.BuildPackage(ctx, root, "./cmd/"+program, file); err != nil {
+		if err := builder.BuildPackage(ctx, root, "./cmd/"+program, tag, file); err != nil {
 			return "", err
 		}
 		spec.Files = append(spec.Files, image.File{Path: "/usr/bin/" + program, Source: file, Mode: executable})

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Copyright The Space DRA Driver Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# Creates the demo's cluster: a control plane and two nodes. Again is no error.
+#
+#   CLUSTER=kind|embedded  which kind; default: kind where it is installed and a
+#                          container engine answers, else embedded
+#   KIND_IMAGE, KIND_ARGS  node image, and more arguments, of kind create cluster
+set -euo pipefail
+# shellcheck source=demo/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+create_kind() {
+  command -v kind >/dev/null || fail "missing: kind. Install it from https://kind.sigs.k8s.io, or use CLUSTER=embedded"
+  container_engine_answers || fail "neither docker nor podman answers. Start one, or use CLUSTER=embedded"
+  if kind get clusters 2>/dev/null | grep -qx "$CLUSTER_NAME"; then
+    echo "kind cluster $CLUSTER_NAME is running already"
+  else
+    local arguments=()
+    read -ra arguments <<<"${KIND_ARGS:-}"
+    # kind adds the cluster to the kubeconfig that the caller uses.
+    as_caller kind create cluster --name "$CLUSTER_NAME" --config "$ROOT/demo/kind-config.yaml" --wait 3m \
+      ${KIND_IMAGE:+--image "$KIND_IMAGE"} ${arguments[@]+"${arguments[@]}"}
+  fi
+  mkdir -p "$ROOT/build"
+  kind export kubeconfig --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG"
+}
+
+flavor=$(cluster_flavor)
+if [ -n "${CLUSTER:-}" ] && [ "$CLUSTER" != "$flavor" ]; then
+  fail "a cluster of the kind $flavor is running. Delete it first: demo/delete-cluster.sh"
+fi
+case $flavor in
+  kind) create_kind ;;
+  embedded) space_cluster create --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG" >/dev/null ;;
+esac
+record_flavor "$flavor"
+need_tools kubectl helm
+how_to_use

@@ -1,0 +1,117 @@
+# shellcheck shell=bash
+# Copyright The Space DRA Driver Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# What the scripts of the demo share. To be sourced; changes nothing but
+# variables: ROOT, and KUBECONFIG for the demo's cluster.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CLUSTER_NAME=space-dra
+# The caller's own choice, for kind, which adds its cluster there.
+export CALLERS_KUBECONFIG=${CALLERS_KUBECONFIG-${KUBECONFIG-}}
+export KUBECONFIG=$ROOT/build/kubeconfig
+FLAVOR_FILE=$ROOT/build/cluster/flavor
+
+fail() {
+  printf '%s\n' "$*" >&2
+  exit 1
+}
+
+# as_caller runs a command with the kubeconfig that the caller uses.
+as_caller() {
+  if [ -n "$CALLERS_KUBECONFIG" ]; then
+    env KUBECONFIG="$CALLERS_KUBECONFIG" "$@"
+  else
+    env -u KUBECONFIG "$@"
+  fi
+}
+
+container_engine_answers() {
+  docker info >/dev/null 2>&1 || podman info >/dev/null 2>&1
+}
+
+# cluster_flavor prints kind or embedded: what is running, else what CLUSTER asks
+# for, else kind where it can work.
+cluster_flavor() {
+  if [ -s "$FLAVOR_FILE" ]; then
+    cat "$FLAVOR_FILE"
+    return
+  fi
+  case ${CLUSTER:-} in
+    kind | embedded) echo "$CLUSTER" ;;
+    "")
+      if command -v kind >/dev/null && container_engine_answers; then echo kind; else echo embedded; fi
+      ;;
+    *) fail "CLUSTER is $CLUSTER, must be kind or embedded" ;;
+  esac
+}
+
+record_flavor() {
+  mkdir -p "$(dirname "$FLAVOR_FILE")"
+  echo "$1" >"$FLAVOR_FILE"
+}
+
+# cluster_running says whether the demo's cluster is there.
+cluster_running() {
+  [ -s "$FLAVOR_FILE" ] && [ -s "$KUBECONFIG" ] || return 1
+  case $(cluster_flavor) in
+    kind) kind get clusters 2>/dev/null | grep -qx "$CLUSTER_NAME" ;;
+    embedded) space_cluster kubeconfig >/dev/null 2>&1 ;;
+  esac
+}
+
+# space_cluster runs the tool that builds programs, images and the embedded
+# cluster. The go command decides whether the tool itself has to be built.
+space_cluster() {
+  command -v go >/dev/null || fail "missing: go. Install it from https://go.dev/dl and add it to PATH"
+  (cd "$ROOT/test/cluster" && CGO_ENABLED=0 go build -trimpath -o "$ROOT/build/bin/space-cluster" ./cmd/space-cluster)
+  (cd "$ROOT" && build/bin/space-cluster "$@")
+}
+
+# need_tools puts the named programs into build/bin: the ones that are installed,
+# else built from source.
+need_tools() {
+  local tool installed missing=()
+  for tool in "$@"; do
+    [ ! -x "$ROOT/build/bin/$tool" ] || continue
+    # The programs of the embedded cluster have its version.
+    if [ "$(cluster_flavor)" = kind ] && installed=$(command -v "$tool"); then
+      mkdir -p "$ROOT/build/bin"
+      ln -sf "$installed" "$ROOT/build/bin/$tool"
+    else
+      missing+=("$tool")
+    fi
+  done
+  [ "${#missing[@]}" = 0 ] || space_cluster binaries "${missing[@]}" >/dev/null
+}
+
+# use_cluster makes kubectl and helm work on the demo's cluster.
+use_cluster() {
+  need_tools kubectl helm
+  export PATH=$ROOT/build/bin:$PATH
+}
+
+# build_images writes build/images/space-dra-driver.tar and toolbox.tar. TAG is
+# the driver's version.
+build_images() {
+  space_cluster images build --out build/images ${TAG:+--tag="$TAG"} driver toolbox
+}
+
+# load_images loads image archives into every node of the demo's cluster.
+load_images() {
+  local archive absolute=()
+  case $(cluster_flavor) in
+    kind)
+      for archive in "$@"; do kind load image-archive --name "$CLUSTER_NAME" "$archive"; done
+      ;;
+    embedded)
+      for archive in "$@"; do absolute+=("$(realpath "$archive")"); done
+      space_cluster images load "${absolute[@]}"
+      ;;
+  esac
+}
+
+how_to_use() {
+  # shellcheck disable=SC2016 # the reader's shell is to expand it
+  printf '\nTo use the cluster:\n  export KUBECONFIG=%q\n  export PATH=%q:$PATH\n' "$KUBECONFIG" "$ROOT/build/bin"
+}
