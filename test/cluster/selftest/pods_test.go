@@ -36,7 +36,9 @@ func (s *suite) restarts(t *testing.T, pod string, action func()) {
 	s.createPod(t, pod, "exec sleep 100000", corev1.RestartPolicyAlways)
 	before := s.waitPod(t, pod, "to run", running)
 	s.do(t, s.node.Command(s.ctx, "touch", "/run/marker", "/var/marker").Run())
+	start := time.Now()
 	action()
+	t.Logf("it took %s", time.Since(start).Round(time.Millisecond))
 	if s.node.Command(s.ctx, "test", "-e", "/run/marker").Run() == nil {
 		t.Error("/run isn't empty")
 	}
@@ -91,6 +93,7 @@ func (s *suite) createPod(t *testing.T, name, script string, restart corev1.Rest
 // waitPod waits for a condition; when it isn't met, it says what was.
 func (s *suite) waitPod(t *testing.T, name, what string, condition func(*corev1.Pod) bool) *corev1.Pod {
 	t.Helper()
+	start := time.Now()
 	var pod *corev1.Pod
 	last := "it was never seen"
 	err := wait.PollUntilContextTimeout(s.ctx, pollInterval, podTimeout, true, func(ctx context.Context) (bool, error) {
@@ -105,5 +108,6 @@ func (s *suite) waitPod(t *testing.T, name, what string, condition func(*corev1.
 	if err != nil {
 		t.Fatalf("waiting for pod %s %s: %v: %s", name, what, err, last)
 	}
+	t.Logf("pod %s: waited %s for it %s", name, time.Since(start).Round(time.Millisecond), what)
 	return pod
 }
