@@ -119,6 +119,10 @@ func (h *Host) WipeRun(ctx context.Context) error {
 	if err := h.client().WipeRun(ctx); err != nil {
 		return fmt.Errorf("emptying /run of host %s: %w", h.Name(), err)
 	}
+	// A kubelet that starts spends seconds on each empty group that it finds.
+	if err := cgroup.Remove(cgroupOf(h.cluster.rec.Name, h.Name()) + "/kubepods"); err != nil {
+		return fmt.Errorf("removing the containers of host %s: %w", h.Name(), err)
+	}
 	for _, p := range []string{containerd, kubelet} {
 		if err := h.Start(ctx, p); err != nil {
 			return err

@@ -70,6 +70,10 @@ func requireTools(cfg Config) error {
 			install = append(install, pkg)
 		}
 	}
+	if _, err := findBusybox(); err != nil && cfg.Nodes > 0 {
+		tools = append(tools, "busybox (static)")
+		install = append(install, "busybox-static")
+	}
 	if len(tools) == 0 {
 		return nil
 	}

@@ -56,15 +56,15 @@ type record struct {
 	Name string `json:"name"`
 	// Complete is set when the cluster was ready once. Without it, creating it
 	// was interrupted.
-	Complete     bool              `json:"complete"`
-	Nodes        int               `json:"nodes"`
-	FeatureGates map[string]bool   `json:"featureGates,omitempty"`
-	Kubeconfig   string            `json:"kubeconfig"`
+	Complete     bool            `json:"complete"`
+	Nodes        int             `json:"nodes"`
+	FeatureGates map[string]bool `json:"featureGates,omitempty"`
+	Kubeconfig   string          `json:"kubeconfig"`
 	// BinDir is where the programs are, each below a folder for its version.
 	BinDir   string            `json:"binDir"`
-	Binaries     map[string]string `json:"binaries"`
-	Subnet       netip.Prefix      `json:"subnet"`
-	Hosts        []hostRecord      `json:"hosts"`
+	Binaries map[string]string `json:"binaries"`
+	Subnet   netip.Prefix      `json:"subnet"`
+	Hosts    []hostRecord      `json:"hosts"`
 }
 
 func (r *record) subnet() network.Subnet { return network.Subnet{Prefix: r.Subnet} }

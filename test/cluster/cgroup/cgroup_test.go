@@ -1,0 +1,113 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cgroup
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseMountInfo(t *testing.T) {
+	const v1 = `27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+`
+	const v2 = `30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate
+31 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate
+`
+	for _, tc := range []struct {
+		name  string
+		input string
+		want  []Hierarchy
+	}{
+		{"v1 with a unified tree beside", v1, []Hierarchy{
+			{Path: "/sys/fs/cgroup/cpu,cpuacct"}, {Path: "/sys/fs/cgroup/systemd"}, {Path: "/sys/fs/cgroup/unified", Unified: true},
+		}},
+		{"v2, listed twice", v2, []Hierarchy{{Path: "/sys/fs/cgroup", Unified: true}}},
+		{"none", "", nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := parseMountInfo(strings.NewReader(tc.input))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("got %+v, want %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+// A directory stands in for a hierarchy: it shows which files are written.
+func TestCreateDelegates(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, "cgroup.controllers"), "cpu memory\n")
+	write(t, filepath.Join(root, "cgroup.subtree_control"), "")
+	if err := os.Mkdir(filepath.Join(root, "cluster"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(root, "cluster", "cgroup.controllers"), "")
+	if err := (Hierarchy{Path: root, Unified: true}).create("/cluster/node"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "cluster", "node")); err != nil {
+		t.Error(err)
+	}
+	if got := read(t, filepath.Join(root, "cgroup.subtree_control")); got != "+memory" {
+		t.Errorf("the last controller written is %q, want +memory", got)
+	}
+}
+
+func TestInheritCPUSet(t *testing.T) {
+	parent, child := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(parent, "cpuset.cpus"), "0-1\n")
+	write(t, filepath.Join(parent, "cpuset.mems"), "0\n")
+	write(t, filepath.Join(child, "cpuset.cpus"), "\n")
+	write(t, filepath.Join(child, "cpuset.mems"), "1\n")
+	if err := inheritCPUSet(parent, child); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, filepath.Join(child, "cpuset.cpus")); got != "0-1\n" {
+		t.Errorf("empty cpus: got %q, want the parent's", got)
+	}
+	if got := read(t, filepath.Join(child, "cpuset.mems")); got != "1\n" {
+		t.Errorf("mems that were set: got %q, want them kept", got)
+	}
+}
+
+func TestRemoveTree(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "cluster")
+	if err := os.MkdirAll(filepath.Join(root, "node", "kubepods"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there's nothing
+		if err := removeTree(root); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(root); !os.IsNotExist(err) {
+		t.Errorf("it's still there: %v", err)
+	}
+}
+
+func write(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}

@@ -1,0 +1,96 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/space-dra/space-dra-driver/test/cluster/pki"
+)
+
+func testFiles() nodeFiles {
+	return nodeFiles{
+		Node: "c-worker", PodCIDR: "10.244.1.0/24", PKI: hostPKI, Kubeconfig: kubeconfigOf(kubeProxy),
+		CgroupRoot: cgroupOf("c", "c-worker"), ClusterDNS: dnsServiceIP, PauseImage: pauseImage,
+		Snapshotter: "overlayfs", Runc: "/usr/sbin/runc", CNIBin: hostBin + "/cni", CNIConf: hostCNI,
+		FeatureGates: map[string]bool{"B": false, "A": true},
+	}
+}
+
+func TestRenderKubelet(t *testing.T) {
+	data, err := render("kubelet.yaml", testFiles())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		CgroupRoot   string            `json:"cgroupRoot"`
+		FeatureGates map[string]bool   `json:"featureGates"`
+		EvictionHard map[string]string `json:"evictionHard"`
+	}
+	if err := yaml.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.CgroupRoot != "/space-cluster-c/c-worker" || !got.FeatureGates["A"] || len(got.FeatureGates) != 2 || len(got.EvictionHard) != 3 {
+		t.Errorf("got %+v from\n%s", got, data)
+	}
+}
+
+func TestRenderOthers(t *testing.T) {
+	for name, want := range map[string]string{
+		"kube-proxy.yaml": "hostnameOverride: c-worker",
+		"containerd.toml": `BinaryName = "/usr/sbin/runc"`,
+		"cni.conflist":    `"subnet": "10.244.1.0/24"`,
+	} {
+		data, err := render(name, testFiles())
+		if err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(string(data), want) {
+			t.Errorf("%s lacks %s:\n%s", name, want, data)
+		}
+		if strings.HasSuffix(name, "conflist") && !json.Valid(data) {
+			t.Errorf("%s isn't JSON:\n%s", name, data)
+		}
+	}
+}
+
+func TestWriteKubeconfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	client := pki.Pair{Cert: []byte("cert"), Key: []byte("key")}
+	if err := writeKubeconfig(file, "https://172.30.0.1:6443", "admin", []byte("ca"), client); err != nil {
+		t.Fatal(err)
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Host != "https://172.30.0.1:6443" || string(config.CAData) != "ca" || string(config.KeyData) != "key" {
+		t.Errorf("got %+v", config)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode() != 0o600 {
+		t.Errorf("its mode is %v, want 0600", info.Mode())
+	}
+}
+
+func TestFeatureGatesFlag(t *testing.T) {
+	if got := featureGatesFlag(nil); got != nil {
+		t.Errorf("no gates: got %v", got)
+	}
+	got := featureGatesFlag(map[string]bool{"B": false, "A": true})
+	if !slices.Equal(got, []string{"--feature-gates=A=true,B=false"}) {
+		t.Errorf("got %v", got)
+	}
+}
