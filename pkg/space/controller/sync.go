@@ -62,13 +62,15 @@ func (c *Controller) endOthers(ctx context.Context, key types.NamespacedName, ca
 		if living.Owns(ns, c.keys, c.Settings.NamespacePrefix) {
 			continue
 		}
-		if err := c.end(ctx, ns); err != nil {
+		did, err := c.end(ctx, ns)
+		switch {
+		case err != nil:
 			c.eventOnClaimOf(ns, live, corev1.EventTypeWarning, spaceapi.ReasonDeletionFailed, err.Error())
 			errs = append(errs, err)
-			continue
+		case did:
+			c.eventOnClaimOf(ns, live, corev1.EventTypeNormal, spaceapi.ReasonDeleted,
+				fmt.Sprintf("Claim deallocated: credentials revoked and namespace %s deleted", ns.Name))
 		}
-		c.eventOnClaimOf(ns, live, corev1.EventTypeNormal, spaceapi.ReasonDeleted,
-			fmt.Sprintf("Claim deallocated: credentials revoked and namespace %s deleted", ns.Name))
 	}
 	return utilerrors.NewAggregate(errs)
 }

@@ -1,0 +1,72 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+func TestUnknownParametersAreRefusedInTheSameWordsEverywhere(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	claim := framework.WithParameters(framework.NewClaim("test-claim"), `{"apiVersion": "example.com/v1", "kind": "Mystery", "colour": "red"}`)
+	env.CreateClaim(t, ns, claim)
+	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.NewPod("pod", "test-claim"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	const words = `the ResourceClaim has parameters for driver space.resource.example.com of unknown kind "Mystery", apiVersion "example.com/v1"`
+
+	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, words))
+	events := env.Client.CoreV1().RESTClient()
+	framework.AwaitAny(t, events, "events", ns, framework.About("ResourceClaim", "test-claim", spaceapi.ReasonRefused, words))
+	framework.AwaitAny(t, events, "events", ns, framework.About("Pod", "pod", spaceapi.ReasonRefused, words))
+	// The kubelet's own event, from the plugin's answer.
+	framework.AwaitAny(t, events, "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources", words))
+
+	allocated := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.That("allocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation != nil }))
+	namespaces, err := env.Client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: "space.resource.example.com/claim-uid=" + string(allocated.UID)})
+	if err != nil || len(namespaces.Items) != 0 {
+		t.Errorf("a refused claim has namespaces %v (error: %v)", namespaces.Items, err)
+	}
+	env.DeletePod(t, ns, "pod")
+	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
+}
+
+func TestAPodWaitsForASpaceAndSaysForWhat(t *testing.T) {
+	// Not parallel: without a controller, no other test's spaces are made.
+	ns := env.Namespace(t)
+	deployment := "deployment/space-dra-driver-controller"
+	env.Kubectl(t, "scale", "-n", framework.DriverNamespace, deployment, "--replicas=0")
+	env.Kubectl(t, "wait", "-n", framework.DriverNamespace, "--for=delete", "pod", "-l", "app.kubernetes.io/component=controller", "--timeout=1m")
+	restored := false
+	restore := func() {
+		if !restored {
+			restored = true
+			env.Kubectl(t, "scale", "-n", framework.DriverNamespace, deployment, "--replicas=2")
+		}
+	}
+	defer restore()
+
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.NewPod("pod", "test-claim"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources",
+		"waited 35s for ResourceClaim "+ns+"/test-claim to become ready: request space: the controller of driver space.resource.example.com has not said anything yet"))
+
+	restore()
+	if err := env.AwaitRollout(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1))
+	framework.Await[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
+	spaceOf(t, ns, "pod", "TEST_CLAIM").usable(t, ns, "pod")
+}

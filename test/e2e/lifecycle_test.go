@@ -1,0 +1,185 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+func TestAPodMadeAgainOnAStandingClaimHasANewSpace(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
+	first := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	first.kubectl(t, ns, "pod", "create", "configmap", "left-behind")
+
+	env.DeletePod(t, ns, "pod")
+	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
+	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
+	second := spaceOf(t, ns, "pod", "TEST_CLAIM")
+
+	if first.namespace == second.namespace {
+		t.Fatalf("the claim has namespace %s again", first.namespace)
+	}
+	second.usable(t, ns, "pod")
+	if now := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1)); now.UID != claim.UID {
+		t.Fatalf("this is another claim: UID %s, was %s", now.UID, claim.UID)
+	}
+	awaitNamespaceGone(t, first.namespace)
+}
+
+func TestNothingIsLeftOfADeletedClaim(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim", "one", "two"))
+	env.CreatePod(t, ns, framework.On(node(0), framework.NewPod("pod0", "test-claim")))
+	env.CreatePod(t, ns, framework.On(node(1), framework.NewPod("pod1", "test-claim")))
+	spaces := []space{spaceOf(t, ns, "pod0", "TEST_CLAIM_ONE"), spaceOf(t, ns, "pod0", "TEST_CLAIM_TWO")}
+	for i := range 2 {
+		if !strings.Contains(onNode(t, i, "find", nodeDirs...), string(claim.UID)) {
+			t.Errorf("nothing on %s names the claim while it is in use: the check below would prove nothing", node(i))
+		}
+	}
+
+	env.Kubectl(t, "delete", "-n", ns, "pod/pod0", "pod/pod1", "resourceclaim/test-claim")
+	for _, s := range spaces {
+		awaitNamespaceGone(t, s.namespace)
+	}
+	for i := range 2 {
+		if out := onNode(t, i, "find", nodeDirs...); strings.Contains(out, string(claim.UID)) {
+			t.Errorf("on %s this is left: %s", node(i), out)
+		}
+	}
+}
+
+// nodeDirs are all places on a node where the plugin writes.
+var nodeDirs = []string{"/run/claim-artifacts", "/run/cdi", "/var/lib/kubelet/plugins/space.resource.example.com"}
+
+func onNode(t *testing.T, i int, command string, args ...string) string {
+	t.Helper()
+	out, err := env.Cluster.Nodes()[i].Command(t.Context(), append([]string{command}, args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s on %s: %v: %s", command, node(i), err, out)
+	}
+	return string(out)
+}
+
+func TestADeletedServiceAccountIsMadeAgainAndPodsGetANewToken(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
+	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	s.kubectl(t, ns, "pod", "create", "configmap", "kept")
+	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
+	account := accountUID(t, ns)
+
+	s.kubectl(t, ns, "pod", "delete", "serviceaccount", "space")
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns,
+		framework.About("ResourceClaim", "test-claim", spaceapi.ReasonRepaired, "ServiceAccount space"))
+	framework.Await(t, framework.ServiceAccount(env.Client, s.namespace, "space"),
+		framework.That("another one", func(sa *corev1.ServiceAccount) bool { return sa.UID != account }))
+
+	awaitOtherToken(t, ns, "pod", before)
+	s.kubectl(t, ns, "pod", "get", "configmap", "kept")
+}
+
+func accountUID(t *testing.T, ns string) types.UID {
+	t.Helper()
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1))
+	status := framework.SpaceStatus(t, claim, 0)
+	if status.ServiceAccountUID == "" {
+		t.Fatal("the claim's status has no UID of the ServiceAccount")
+	}
+	return status.ServiceAccountUID
+}
+
+// awaitOtherToken waits until the file in the container has changed. A file can
+// only be looked at, so this looks again and again.
+func awaitOtherToken(t *testing.T, namespace, pod, before string) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		now, err := env.TryExec(ctx, namespace, pod, "cat", "/etc/test-claim/token")
+		return err == nil && now != before, nil
+	})
+	if err != nil {
+		t.Fatalf("waited for another token in pod %s: %v", pod, err)
+	}
+}
+
+func TestARestartedPluginKeepsAndRenewsCredentials(t *testing.T) {
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
+	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
+
+	env.Kubectl(t, "rollout", "restart", "-n", framework.DriverNamespace, "daemonset/space-dra-driver-kubeletplugin")
+	if err := env.AwaitRollout(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaitOtherToken(t, ns, "pod", before)
+	s.usable(t, ns, "pod")
+
+	env.DeletePod(t, ns, "pod")
+	awaitNamespaceGone(t, s.namespace)
+}
+
+func TestALaterPodOnTheNodeFindsTheSpaceOfTheClaim(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	env.CreatePod(t, ns, framework.On(node(0), framework.NewPod("first", "test-claim")))
+	env.CreatePod(t, ns, framework.On(node(0), framework.NewPod("second", "test-claim")))
+	if first, second := spaceOf(t, ns, "first", "TEST_CLAIM"), spaceOf(t, ns, "second", "TEST_CLAIM"); first != second {
+		t.Errorf("the pods have %v and %v, want the same", first, second)
+	}
+	env.DeletePod(t, ns, "first")
+	spaceOf(t, ns, "second", "TEST_CLAIM").usable(t, ns, "second")
+}
+
+func TestAPodThatUsesTheClaimInNoContainerRuns(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	pod := framework.NewPod("pod", "test-claim")
+	pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{}
+	env.CreatePod(t, ns, pod)
+	if got := env.Variables(t, ns, "pod")["TEST_CLAIM_NAMESPACE"]; got != "" {
+		t.Errorf("a container that does not list the claim has its namespace %s", got)
+	}
+	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1))
+}
+
+func TestACompletedPodGivesItsSpaceBack(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	pod := framework.NewPod("pod", "test-claim")
+	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	pod.Spec.Containers[0].Command = []string{"kubectl", "--kubeconfig", "/etc/test-claim/kubeconfig", "create", "configmap", "done"}
+	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1))
+	namespace := framework.SpaceStatus(t, claim, 0).Namespace
+	framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.That("succeeded", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded }))
+	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.That("without devices in its status", func(c *resourceapi.ResourceClaim) bool {
+		return c.Status.Allocation == nil && len(c.Status.Devices) == 0
+	}))
+	awaitNamespaceGone(t, namespace)
+}

@@ -1,0 +1,164 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+func TestPodsOnTwoNodesShareASpace(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	env.CreatePod(t, ns, framework.On(node(0), framework.NewPod("pod0", "test-claim")))
+	env.CreatePod(t, ns, framework.On(node(1), framework.NewPod("pod1", "test-claim")))
+
+	s0, s1 := spaceOf(t, ns, "pod0", "TEST_CLAIM"), spaceOf(t, ns, "pod1", "TEST_CLAIM")
+	if s0.namespace != s1.namespace {
+		t.Fatalf("pod0 has %s and pod1 has %s, want the same", s0.namespace, s1.namespace)
+	}
+	s0.usable(t, ns, "pod0")
+	s1.usable(t, ns, "pod1")
+	s1.kubectl(t, ns, "pod1", "get", "configmap", "from-pod0")
+	env.Exec(t, ns, "pod0", "kubectl", "--kubeconfig", "/etc/test-claim/kubeconfig", "get", "configmap", "from-pod1")
+
+	env.DeletePod(t, ns, "pod0")
+	s1.kubectl(t, ns, "pod1", "get", "configmap", "from-pod0")
+	env.DeletePod(t, ns, "pod1")
+	awaitNamespaceGone(t, s0.namespace)
+}
+
+func TestAPodWithTwoClaimsHasTwoSpaces(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("first"))
+	env.CreateClaim(t, ns, framework.NewClaim("second"))
+	env.CreatePod(t, ns, framework.NewPod("pod", "first", "second"))
+
+	first, second := spaceOf(t, ns, "pod", "FIRST"), spaceOf(t, ns, "pod", "SECOND")
+	if first.namespace == second.namespace {
+		t.Fatalf("both claims have namespace %s", first.namespace)
+	}
+	first.usable(t, ns, "pod")
+	second.usable(t, ns, "pod")
+	first.forbidden(t, ns, "pod", "get", "configmaps", "-n", second.namespace)
+}
+
+func TestAClaimWithTwoRequestsHasTwoSpaces(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim", "build-area", "deploy"))
+	pod := framework.NewPod("pod", "test-claim")
+	other := *pod.Spec.Containers[0].DeepCopy()
+	other.Name = "deploy-only"
+	other.Resources.Claims[0].Request = "deploy"
+	pod.Spec.Containers = append(pod.Spec.Containers, other)
+	env.CreatePod(t, ns, pod)
+
+	build, deploy := spaceOf(t, ns, "pod/ctr", "TEST_CLAIM_BUILD_AREA"), spaceOf(t, ns, "pod/ctr", "TEST_CLAIM_DEPLOY")
+	if build.namespace == deploy.namespace {
+		t.Fatalf("both requests have namespace %s", build.namespace)
+	}
+	build.usable(t, ns, "pod/ctr")
+	deploy.usable(t, ns, "pod/ctr")
+	env.Exec(t, ns, "pod/ctr", "cat", "/etc/test-claim/build-area/kubeconfig", "/etc/test-claim/deploy/kubeconfig")
+
+	// A container that asks for one request gets that one only.
+	if got := spaceOf(t, ns, "pod/deploy-only", "TEST_CLAIM_DEPLOY"); got != deploy {
+		t.Errorf("the second container has %v, want %v", got, deploy)
+	}
+	if got, there := env.Variables(t, ns, "pod/deploy-only")["TEST_CLAIM_BUILD_AREA_NAMESPACE"]; there {
+		t.Errorf("the second container has the request that it did not ask for: %s", got)
+	}
+	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(2))
+}
+
+func TestAClaimFromATemplateIsCalledAsInThePod(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	template := &resourceapi.ResourceClaimTemplate{
+		ObjectMeta: metav1.ObjectMeta{Name: "spaces"},
+		Spec:       resourceapi.ResourceClaimTemplateSpec{Spec: framework.Spec("space")},
+	}
+	if _, err := env.Client.ResourceV1().ResourceClaimTemplates(ns).Create(t.Context(), template, metav1.CreateOptions{}); err != nil {
+		t.Fatalf("create the template: %v", err)
+	}
+	seen := map[string]string{}
+	for _, name := range []string{"pod0", "pod1"} {
+		pod := framework.NewPod(name, "my-space")
+		pod.Spec.ResourceClaims[0] = corev1.PodResourceClaim{Name: "my-space", ResourceClaimTemplateName: ptr.To("spaces")}
+		env.CreatePod(t, ns, pod)
+		s := spaceOf(t, ns, name, "MY_SPACE")
+		s.usable(t, ns, name)
+		env.Exec(t, ns, name, "cat", "/etc/my-space/kubeconfig")
+		if other, taken := seen[s.namespace]; taken {
+			t.Errorf("%s and %s have the same namespace %s", name, other, s.namespace)
+		}
+		seen[s.namespace] = name
+	}
+	for namespace, name := range seen {
+		env.DeletePod(t, ns, name)
+		awaitNamespaceGone(t, namespace)
+	}
+}
+
+func TestAnInitContainerWorksInTheSpace(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	pod := framework.NewPod("pod", "test-claim")
+	init := *pod.Spec.Containers[0].DeepCopy()
+	init.Name = "init"
+	init.Command = []string{"sh", "-c", "kubectl --kubeconfig $TEST_CLAIM_KUBECONFIG create configmap from-init"}
+	pod.Spec.InitContainers = []corev1.Container{init}
+	env.CreatePod(t, ns, pod)
+
+	spaceOf(t, ns, "pod", "TEST_CLAIM").kubectl(t, ns, "pod", "get", "configmap", "from-init")
+}
+
+func TestAnUnprivilegedContainerReadsTheToken(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	pod := framework.NewPod("pod", "test-claim")
+	pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{
+		RunAsNonRoot:             ptr.To(true),
+		RunAsUser:                ptr.To[int64](12345),
+		RunAsGroup:               ptr.To[int64](23456),
+		AllowPrivilegeEscalation: ptr.To(false),
+		ReadOnlyRootFilesystem:   ptr.To(true),
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+	env.CreatePod(t, ns, pod)
+
+	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	s.kubectl(t, ns, "pod", "--cache-dir=/dev/shm", "create", "configmap", "from-nobody")
+	if out, err := env.TryExec(t.Context(), ns, "pod", "sh", "-c", "echo x > /etc/test-claim/token"); err == nil {
+		t.Errorf("the token could be written: %s", out)
+	}
+}
+
+func TestAPodWithAPresetNodeSharesTheSpace(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	env.CreatePod(t, ns, framework.On(node(0), framework.NewPod("scheduled", "test-claim")))
+	preset := framework.NewPod("preset", "test-claim")
+	preset.Spec.NodeName = node(1)
+	env.CreatePod(t, ns, preset)
+
+	s := spaceOf(t, ns, "preset", "TEST_CLAIM")
+	s.usable(t, ns, "preset")
+	if other := spaceOf(t, ns, "scheduled", "TEST_CLAIM"); other != s {
+		t.Errorf("the pods have %v and %v, want the same", other, s)
+	}
+}

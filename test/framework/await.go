@@ -1,0 +1,156 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package framework is what the tests and benchmarks have in common: a cluster to
+// work on, ways to wait that say what they wait for, and objects to start from.
+package framework
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+)
+
+// Patience is how long Await waits: far longer than anything should take, so that
+// only a fault is ever waited for that long.
+const Patience = 2 * time.Minute
+
+// Predicate is something that an object can be waited to be, with the words for it.
+type Predicate[T runtime.Object] struct {
+	says  string
+	holds func(T) bool
+}
+
+// That makes a predicate.
+func That[T runtime.Object](says string, holds func(T) bool) Predicate[T] {
+	return Predicate[T]{says: says, holds: holds}
+}
+
+func (p Predicate[T]) String() string { return p.says }
+
+// Object says where one object is to be found.
+type Object struct {
+	api                       rest.Interface
+	resource, namespace, name string
+}
+
+func (o Object) String() string {
+	if o.namespace == "" {
+		return o.resource + "/" + o.name
+	}
+	return o.resource + "/" + o.namespace + "/" + o.name
+}
+
+func (o Object) listWatch() *cache.ListWatch {
+	return cache.NewListWatchFromClient(o.api, o.resource, o.namespace, fields.OneTermEqualSelector(metav1.ObjectNameField, o.name))
+}
+
+// Pod, Claim, Namespace, ServiceAccount and DaemonSet name objects to wait for.
+func Pod(c kubernetes.Interface, namespace, name string) Object {
+	return Object{c.CoreV1().RESTClient(), "pods", namespace, name}
+}
+
+// Claim names a ResourceClaim.
+func Claim(c kubernetes.Interface, namespace, name string) Object {
+	return Object{c.ResourceV1().RESTClient(), "resourceclaims", namespace, name}
+}
+
+// Namespace names a Namespace.
+func Namespace(c kubernetes.Interface, name string) Object {
+	return Object{c.CoreV1().RESTClient(), "namespaces", "", name}
+}
+
+// ServiceAccount names a ServiceAccount.
+func ServiceAccount(c kubernetes.Interface, namespace, name string) Object {
+	return Object{c.CoreV1().RESTClient(), "serviceaccounts", namespace, name}
+}
+
+// Await waits until the object is as the predicate says and returns it. If that
+// does not come to pass, the test ends, with what was awaited and what was there.
+func Await[T runtime.Object](t testing.TB, o Object, p Predicate[T]) T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	var last runtime.Object
+	event, err := watchtools.UntilWithSync(ctx, o.listWatch(), kind[T](), nil, func(e watch.Event) (bool, error) {
+		last = e.Object
+		object, ok := e.Object.(T)
+		return ok && e.Type != watch.Deleted && p.holds(object), nil
+	})
+	if err != nil {
+		t.Fatalf("waited for %s to be %s: %v; it is now: %s", o, p, err, show(last))
+	}
+	return event.Object.(T)
+}
+
+// AwaitAny waits until one of the objects in a namespace is as the predicate says.
+func AwaitAny[T runtime.Object](t testing.TB, api rest.Interface, resource, namespace string, p Predicate[T]) T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	seen := map[string]bool{}
+	event, err := watchtools.UntilWithSync(ctx, cache.NewListWatchFromClient(api, resource, namespace, fields.Everything()), kind[T](), nil, func(e watch.Event) (bool, error) {
+		if object, err := meta.Accessor(e.Object); err == nil {
+			seen[object.GetName()] = true
+		}
+		object, ok := e.Object.(T)
+		return ok && e.Type != watch.Deleted && p.holds(object), nil
+	})
+	if err != nil {
+		t.Fatalf("waited in namespace %s for one of the %s to be %s: %v; seen: %v", namespace, resource, p, err, seen)
+	}
+	return event.Object.(T)
+}
+
+// AwaitGone waits until the object does not exist.
+func AwaitGone[T runtime.Object](t testing.TB, o Object) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	var last runtime.Object
+	absent := func(store cache.Store) (bool, error) { return len(store.List()) == 0, nil }
+	_, err := watchtools.UntilWithSync(ctx, o.listWatch(), kind[T](), absent, func(e watch.Event) (bool, error) {
+		last = e.Object
+		return e.Type == watch.Deleted, nil
+	})
+	if err != nil {
+		t.Fatalf("waited for %s to be gone: %v; it is now: %s", o, err, show(last))
+	}
+}
+
+// kind is an empty object of the type.
+func kind[T runtime.Object]() runtime.Object {
+	var o T
+	return reflect.New(reflect.TypeOf(o).Elem()).Interface().(runtime.Object)
+}
+
+func show(o runtime.Object) string {
+	if o == nil {
+		return "not there"
+	}
+	if object, err := meta.Accessor(o); err == nil {
+		object.SetManagedFields(nil)
+	}
+	raw, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Sprintf("%T (%v)", o, err)
+	}
+	const enough = 4000
+	if len(raw) > enough {
+		raw = append(raw[:enough], "…"...)
+	}
+	return string(raw)
+}

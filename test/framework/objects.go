@@ -1,0 +1,75 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package framework
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// Toolbox is the image of test pods: a shell, the usual commands, and kubectl.
+const Toolbox = "registry.example.com/space-dra-driver/toolbox:v0.1.0"
+
+// Spec asks for one space by each of the request names.
+func Spec(requests ...string) resourceapi.ResourceClaimSpec {
+	var spec resourceapi.ResourceClaimSpec
+	for _, name := range requests {
+		spec.Devices.Requests = append(spec.Devices.Requests, resourceapi.DeviceRequest{
+			Name:    name,
+			Exactly: &resourceapi.ExactDeviceRequest{DeviceClassName: spaceapi.DefaultDriverName},
+		})
+	}
+	return spec
+}
+
+// NewClaim is a ResourceClaim with one request `space`, unless others are named.
+func NewClaim(name string, requests ...string) *resourceapi.ResourceClaim {
+	if len(requests) == 0 {
+		requests = []string{"space"}
+	}
+	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: Spec(requests...)}
+}
+
+// WithParameters adds opaque parameters for the driver to a claim.
+func WithParameters(claim *resourceapi.ResourceClaim, json string) *resourceapi.ResourceClaim {
+	claim.Spec.Devices.Config = append(claim.Spec.Devices.Config, resourceapi.DeviceClaimConfiguration{
+		DeviceConfiguration: resourceapi.DeviceConfiguration{Opaque: &resourceapi.OpaqueDeviceConfiguration{
+			Driver: spaceapi.DefaultDriverName, Parameters: runtime.RawExtension{Raw: []byte(json)},
+		}},
+	})
+	return claim
+}
+
+// NewPod is a pod with one container that sleeps and uses the claims, each of
+// which it calls by the claim's own name.
+func NewPod(name string, claims ...string) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: corev1.PodSpec{
+			TerminationGracePeriodSeconds: ptr.To[int64](1),
+			Containers: []corev1.Container{{
+				Name:            "ctr",
+				Image:           Toolbox,
+				ImagePullPolicy: corev1.PullIfNotPresent,
+				Command:         []string{"sleep", "infinity"},
+			}},
+		},
+	}
+	for _, claim := range claims {
+		pod.Spec.ResourceClaims = append(pod.Spec.ResourceClaims, corev1.PodResourceClaim{Name: claim, ResourceClaimName: ptr.To(claim)})
+		pod.Spec.Containers[0].Resources.Claims = append(pod.Spec.Containers[0].Resources.Claims, corev1.ResourceClaim{Name: claim})
+	}
+	return pod
+}
+
+// On makes the scheduler put the pod onto the node.
+func On(node string, pod *corev1.Pod) *corev1.Pod {
+	pod.Spec.NodeSelector = map[string]string{corev1.LabelHostname: node}
+	return pod
+}
