@@ -35,7 +35,7 @@ func TestCluster(t *testing.T) {
 	if err := cluster.Delete(ctx, cfg); err != nil {
 		t.Fatal(err)
 	}
-	linksBefore := links(t)
+	linksBefore, placesBefore := links(t), usualPlaces(t)
 
 	c, err := cluster.Create(ctx, cfg)
 	if err != nil {
@@ -80,6 +80,11 @@ func TestCluster(t *testing.T) {
 	for link := range links(t) {
 		if !linksBefore[link] {
 			t.Errorf("left after delete: interface %s", link)
+		}
+	}
+	for place := range usualPlaces(t) {
+		if !placesBefore[place] {
+			t.Errorf("left after delete: %s", place)
 		}
 	}
 	if _, err := cluster.Open(ctx, cfg); !errors.Is(err, cluster.ErrNotFound) {

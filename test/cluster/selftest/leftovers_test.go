@@ -80,6 +80,23 @@ func mounts(t *testing.T, name string) []string {
 	return found
 }
 
+// usualPlaces are where a node of its own machine would keep things; here they
+// have to stay as they are. The paths that exist are returned.
+func usualPlaces(t *testing.T) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	for _, path := range []string{
+		"/etc/cni", "/etc/kubernetes", "/opt/cni", "/opt/containerd", "/run/cni-ipam", "/run/containerd", "/run/netns",
+		"/usr/libexec/kubernetes", "/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet",
+		"/var/log/containers", "/var/log/pods", "/var/run/cdi", "/var/run/kubernetes",
+	} {
+		if _, err := os.Lstat(path); err == nil {
+			found[path] = true
+		}
+	}
+	return found
+}
+
 // links are the names of the machine's network interfaces.
 func links(t *testing.T) map[string]bool {
 	t.Helper()
