@@ -6,7 +6,7 @@
 # variables: ROOT, and KUBECONFIG for the demo's cluster.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-CLUSTER_NAME=space-dra
+CLUSTER_NAME=${CLUSTER_NAME:-space-dra}
 # The caller's own choice, for kind, which adds its cluster there.
 export CALLERS_KUBECONFIG=${CALLERS_KUBECONFIG-${KUBECONFIG-}}
 export KUBECONFIG=$ROOT/build/kubeconfig
@@ -56,7 +56,7 @@ cluster_running() {
   [ -s "$FLAVOR_FILE" ] && [ -s "$KUBECONFIG" ] || return 1
   case $(cluster_flavor) in
     kind) kind get clusters 2>/dev/null | grep -qx "$CLUSTER_NAME" ;;
-    embedded) space_cluster kubeconfig >/dev/null 2>&1 ;;
+    embedded) space_cluster kubeconfig --name "$CLUSTER_NAME" >/dev/null 2>&1 ;;
   esac
 }
 
@@ -106,7 +106,7 @@ load_images() {
       ;;
     embedded)
       for archive in "$@"; do absolute+=("$(realpath "$archive")"); done
-      space_cluster images load "${absolute[@]}"
+      space_cluster images load --name "$CLUSTER_NAME" "${absolute[@]}"
       ;;
   esac
 }
