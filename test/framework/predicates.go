@@ -30,9 +30,14 @@ func PodReady() Predicate[*corev1.Pod] {
 // SpacesReady is a claim with that many spaces, all of them ready.
 func SpacesReady(n int) Predicate[*resourceapi.ResourceClaim] {
 	return That(fmt.Sprintf("ready with %d spaces", n), func(c *resourceapi.ResourceClaim) bool {
-		return len(c.Status.Devices) == n && !slices.ContainsFunc(c.Status.Devices, func(d resourceapi.AllocatedDeviceStatus) bool {
-			return !meta.IsStatusConditionTrue(d.Conditions, spaceapi.ConditionReady) || d.Data == nil
-		})
+		return len(c.Status.Devices) == n && SpacesReadyNow(c)
+	})
+}
+
+// SpacesReadyNow says whether a claim has spaces, and all of them are ready.
+func SpacesReadyNow(c *resourceapi.ResourceClaim) bool {
+	return len(c.Status.Devices) > 0 && !slices.ContainsFunc(c.Status.Devices, func(d resourceapi.AllocatedDeviceStatus) bool {
+		return !meta.IsStatusConditionTrue(d.Conditions, spaceapi.ConditionReady) || d.Data == nil
 	})
 }
 

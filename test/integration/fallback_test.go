@@ -1,0 +1,71 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// Before Kubernetes 1.36 the API server drops what makes a device shareable.
+func TestWithoutShareableDevicesTheControllerPublishesExclusiveOnes(t *testing.T) {
+	c, err := create(t.Context(), "space-fallback", map[string]bool{"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := c.Delete(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	old, err := framework.NewEnv(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := prepare(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	controller := startController(t, old, "--exclusive-devices=3")
+
+	framework.AwaitAny(t, old.Client.ResourceV1().RESTClient(), "resourceslices", "", framework.That("a slice with the devices space-0, space-1 and space-2", func(s *resourceapi.ResourceSlice) bool {
+		var names []string
+		for _, d := range s.Spec.Devices {
+			names = append(names, d.Name)
+		}
+		return strings.Join(names, " ") == "space-0 space-1 space-2"
+	}))
+	if log := controller.log.String(); strings.Count(log, "publishing exclusive devices instead") != 1 {
+		t.Errorf("the log should say once that devices are exclusive: %s", log)
+	}
+
+	ns := old.Namespace(t)
+	old.CreateClaim(t, ns, framework.NewClaim("claim"))
+	setDevice := func(device string) {
+		modify(t, old, ns, "claim", func(claim *resourceapi.ResourceClaim) {
+			claim.Status.Allocation = &resourceapi.AllocationResult{Devices: resourceapi.DeviceAllocationResult{
+				Results: []resourceapi.DeviceRequestAllocationResult{{Request: "space", Driver: spaceapi.DefaultDriverName, Pool: "spaces", Device: device}},
+			}}
+		})
+	}
+	setDevice("space-0")
+	_, first := spacesOf(t, old, ns, "claim", 1)
+	deallocate(t, old, ns, "claim")
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(old.Client, first[0].Namespace))
+	setDevice("space-1")
+	_, second := spacesOf(t, old, ns, "claim", 1)
+	if first[0].Namespace == second[0].Namespace {
+		t.Errorf("another device has namespace %s again", first[0].Namespace)
+	}
+	deallocate(t, old, ns, "claim")
+}

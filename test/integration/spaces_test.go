@@ -1,0 +1,253 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+func TestTheController(t *testing.T) {
+	startController(t, env)
+	t.Run("makes a whole space for an allocated claim", aWholeSpace)
+	t.Run("makes a space for each request", aSpaceForEachRequest)
+	t.Run("leaves claims of other drivers alone", otherDrivers)
+	t.Run("ends the space of a deallocated claim and makes another for the next allocation", reallocation)
+	t.Run("ends the space of a deleted claim", deletedClaim)
+	t.Run("ends the space of a deleting claim that lost the built-in finalizer", lostFinalizer)
+	t.Run("never touches a namespace that has a space's name", foreignNamespace)
+	t.Run("refuses admin access", adminAccess)
+	t.Run("makes again what was deleted from a space in use", repair)
+	t.Run("makes a deleted namespace again while the claim is allocated", deletedNamespace)
+}
+
+func aWholeSpace(t *testing.T) {
+	ns := env.Namespace(t)
+	claim, spaces := standing(t, env, ns, "claim")
+	space := spaces[0]
+	allocation := identity.Of(claim, spaceapi.DefaultDriverName)
+	if space.AllocationID != allocation.ID || space.Server != env.Cluster.APIServerURL() {
+		t.Errorf("the status says allocation %q and server %q, want %q and %q", space.AllocationID, space.Server, allocation.ID, env.Cluster.APIServerURL())
+	}
+	config, err := clientcmd.Load([]byte(space.Kubeconfig))
+	if err != nil || config.Contexts[config.CurrentContext].Namespace != space.Namespace {
+		t.Errorf("the kubeconfig is not for namespace %s (error: %v): %s", space.Namespace, err, space.Kubeconfig)
+	}
+
+	namespace, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := spaceapi.KeysFor(spaceapi.DefaultDriverName)
+	for key, want := range map[string]string{keys.ClaimUID: string(claim.UID), keys.AllocationID: allocation.ID} {
+		if namespace.Labels[key] != want {
+			t.Errorf("label %s of the namespace is %q, want %q", key, namespace.Labels[key], want)
+		}
+	}
+	for key, want := range map[string]string{keys.ClaimNamespace: ns, keys.ClaimName: "claim", keys.Request: "space"} {
+		if namespace.Annotations[key] != want {
+			t.Errorf("annotation %s of the namespace is %q, want %q", key, namespace.Annotations[key], want)
+		}
+	}
+	account, err := env.Client.CoreV1().ServiceAccounts(space.Namespace).Get(t.Context(), space.ServiceAccount, metav1.GetOptions{})
+	if err != nil || account.UID != space.ServiceAccountUID {
+		t.Errorf("ServiceAccount %s: error %v, UID %s, want %s", space.ServiceAccount, err, account.UID, space.ServiceAccountUID)
+	}
+	binding, err := env.Client.RbacV1().RoleBindings(space.Namespace).Get(t.Context(), "space", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if binding.RoleRef.Name != "edit" || binding.RoleRef.Kind != "ClusterRole" {
+		t.Errorf("the RoleBinding is to %v, want ClusterRole edit", binding.RoleRef)
+	}
+	if len(binding.Subjects) != 1 || binding.Subjects[0] != (rbacv1.Subject{Kind: "ServiceAccount", Namespace: space.Namespace, Name: "space"}) {
+		t.Errorf("the RoleBinding is for %v, want the ServiceAccount", binding.Subjects)
+	}
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonProvisioned, space.Namespace))
+}
+
+func aSpaceForEachRequest(t *testing.T) {
+	ns := env.Namespace(t)
+	_, spaces := standing(t, env, ns, "claim", "a", "b", "c")
+	names := map[string]bool{}
+	for _, s := range spaces {
+		names[s.Namespace] = true
+	}
+	if len(names) != 3 {
+		t.Errorf("three requests have the namespaces %v, want three", names)
+	}
+	deallocate(t, env, ns, "claim")
+	for name := range names {
+		framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, name))
+	}
+}
+
+func otherDrivers(t *testing.T) {
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("other"))
+	modify(t, env, ns, "other", func(claim *resourceapi.ResourceClaim) {
+		claim.Status.Allocation = &resourceapi.AllocationResult{Devices: resourceapi.DeviceAllocationResult{
+			Results: []resourceapi.DeviceRequestAllocationResult{{Request: "space", Driver: "gpu.example.com", Pool: "p", Device: "d"}},
+		}}
+	})
+	// Ours comes later and is ready first only if the other one is passed over.
+	standing(t, env, ns, "ours")
+	claim, err := env.Client.ResourceV1().ResourceClaims(ns).Get(t.Context(), "other", metav1.GetOptions{})
+	if err != nil || len(claim.Status.Devices) != 0 {
+		t.Errorf("the claim of another driver has devices %v in its status (error: %v)", claim.Status.Devices, err)
+	}
+	deallocate(t, env, ns, "ours")
+}
+
+func reallocation(t *testing.T) {
+	ns := env.Namespace(t)
+	_, first := standing(t, env, ns, "claim")
+	// A finalizer in the namespace keeps it Terminating for as long as the test wants.
+	blocker := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "blocker", Finalizers: []string{"example.com/wait"}}}
+	blockers := env.Client.CoreV1().ConfigMaps(first[0].Namespace)
+	if _, err := blockers.Create(t.Context(), blocker, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+
+	deallocate(t, env, ns, "claim")
+	framework.Await(t, framework.Namespace(env.Client, first[0].Namespace), framework.That("Terminating", func(n *corev1.Namespace) bool { return n.DeletionTimestamp != nil }))
+	allocate(t, env, ns, "claim")
+	_, second := spacesOf(t, env, ns, "claim", 1)
+	if first[0].Namespace == second[0].Namespace {
+		t.Fatalf("the new allocation has namespace %s again", first[0].Namespace)
+	}
+	old, err := env.Client.CoreV1().Namespaces().Get(t.Context(), first[0].Namespace, metav1.GetOptions{})
+	if err != nil || old.DeletionTimestamp == nil {
+		t.Errorf("the old namespace should be Terminating still (error: %v)", err)
+	}
+	if _, err := env.Client.RbacV1().RoleBindings(first[0].Namespace).Get(t.Context(), "space", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the RoleBinding in the Terminating namespace should be gone: %v", err)
+	}
+	if _, err := env.Client.CoreV1().ServiceAccounts(first[0].Namespace).Get(t.Context(), "space", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the ServiceAccount in the Terminating namespace should be gone: %v", err)
+	}
+
+	env.Kubectl(t, "patch", "configmap", "blocker", "-n", first[0].Namespace, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, first[0].Namespace))
+	deallocate(t, env, ns, "claim")
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, second[0].Namespace))
+}
+
+func deletedClaim(t *testing.T) {
+	ns := env.Namespace(t)
+	_, spaces := standing(t, env, ns, "claim")
+	env.Kubectl(t, "delete", "resourceclaim", "claim", "-n", ns)
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, spaces[0].Namespace))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDeleted, spaces[0].Namespace))
+}
+
+func lostFinalizer(t *testing.T) {
+	ns := env.Namespace(t)
+	claim, spaces := standing(t, env, ns, "claim")
+	// Another finalizer keeps the object, as the scheduler may leave it behind.
+	claim.Finalizers = []string{"example.com/wait"}
+	api := env.Client.ResourceV1().ResourceClaims(ns)
+	if _, err := api.Update(t.Context(), claim, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := api.Delete(t.Context(), "claim", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, spaces[0].Namespace))
+	left := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("still there and allocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation != nil }))
+	left.Finalizers = nil
+	if _, err := api.Update(t.Context(), left, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func adminAccess(t *testing.T) {
+	ns := env.Namespace(t)
+	env.Kubectl(t, "label", "namespace", ns, "resource.kubernetes.io/admin-access=true")
+	claim := framework.NewClaim("claim")
+	admin := true
+	claim.Spec.Devices.Requests[0].Exactly.AdminAccess = &admin
+	env.CreateClaim(t, ns, claim)
+	modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
+		claim.Status.Allocation = &resourceapi.AllocationResult{Devices: resourceapi.DeviceAllocationResult{
+			Results: []resourceapi.DeviceRequestAllocationResult{{Request: "space", Driver: spaceapi.DefaultDriverName, Pool: "spaces", Device: "space", AdminAccess: &admin}},
+		}}
+	})
+	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, "admin access"))
+	deallocate(t, env, ns, "claim")
+}
+
+func repair(t *testing.T) {
+	ns := env.Namespace(t)
+	_, before := standing(t, env, ns, "claim")
+	env.Kubectl(t, "delete", "rolebinding/space", "serviceaccount/space", "-n", before[0].Namespace)
+	after := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("ready with another ServiceAccount", func(c *resourceapi.ResourceClaim) bool {
+		return len(c.Status.Devices) == 1 && c.Status.Devices[0].Data != nil && framework.SpaceStatus(t, c, 0).ServiceAccountUID != before[0].ServiceAccountUID
+	}))
+	if got := framework.SpaceStatus(t, after, 0).Namespace; got != before[0].Namespace {
+		t.Errorf("the space moved to namespace %s, was %s", got, before[0].Namespace)
+	}
+	framework.AwaitAny(t, env.Client.RbacV1().RESTClient(), "rolebindings", before[0].Namespace,
+		framework.That("called space", func(b *rbacv1.RoleBinding) bool { return b.Name == "space" }))
+	deallocate(t, env, ns, "claim")
+}
+
+func deletedNamespace(t *testing.T) {
+	ns := env.Namespace(t)
+	_, spaces := standing(t, env, ns, "claim")
+	before, err := env.Client.CoreV1().Namespaces().Get(t.Context(), spaces[0].Namespace, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env.Kubectl(t, "delete", "namespace", before.Name)
+	framework.Await(t, framework.Namespace(env.Client, before.Name), framework.That("another one", func(n *corev1.Namespace) bool { return n.UID != before.UID }))
+	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("ready with another ServiceAccount", func(c *resourceapi.ResourceClaim) bool {
+		return framework.SpacesReadyNow(c) && framework.SpaceStatus(t, c, 0).ServiceAccountUID != spaces[0].ServiceAccountUID
+	}))
+	deallocate(t, env, ns, "claim")
+}
+
+func foreignNamespace(t *testing.T) {
+	ns := env.Namespace(t)
+	_, first := standing(t, env, ns, "claim")
+	deallocate(t, env, ns, "claim")
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, first[0].Namespace))
+
+	// The names are a function of the allocation, so the next one is known
+	// before the controller sees it.
+	claim := framework.NewClaim("next")
+	env.CreateClaim(t, ns, claim)
+	next := allocatedLater(t, ns, "next")
+	name := identity.Of(next, spaceapi.DefaultDriverName).Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
+	if _, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := env.Client.ResourceV1().ResourceClaims(ns).UpdateStatus(t.Context(), next, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	framework.Await(t, framework.Claim(env.Client, ns, "next"), framework.NotReadyBecause(spaceapi.ReasonNameConflict, name))
+	deallocate(t, env, ns, "next")
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "next", spaceapi.ReasonNameConflict, name))
+
+	foreign, err := env.Client.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil || foreign.DeletionTimestamp != nil || len(foreign.Annotations) != 0 {
+		t.Errorf("the foreign namespace was touched (error: %v): %v", err, foreign)
+	}
+	accounts, err := env.Client.CoreV1().ServiceAccounts(name).List(t.Context(), metav1.ListOptions{})
+	if err != nil || slices.ContainsFunc(accounts.Items, func(a corev1.ServiceAccount) bool { return a.Name == "space" }) {
+		t.Errorf("the foreign namespace has got a ServiceAccount (error: %v)", err)
+	}
+	env.Kubectl(t, "delete", "namespace", name)
+}
