@@ -1,0 +1,270 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package artifacts_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/utils/clock"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
+)
+
+const claim = types.UID("claim-uid")
+
+func newStore(t *testing.T) (*artifacts.Store, string) {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "claim-artifacts")
+	store, err := artifacts.NewStore(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store, root
+}
+
+// mint makes a token the only way there is: by asking an API server.
+func mint(t *testing.T, value string) token.Token {
+	t.Helper()
+	client := fake.NewClientset()
+	client.PrependReactor("create", "serviceaccounts", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{
+			Token: value, ExpirationTimestamp: metav1.NewTime(time.Now().Add(time.Hour)),
+		}}, nil
+	})
+	tok, err := token.Minter{Client: client, Clock: clock.RealClock{}}.Mint(t.Context(), token.Account{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
+func files(t *testing.T, tok string) artifacts.Files {
+	return artifacts.Files{Kubeconfig: []byte("kubeconfig of it"), CA: []byte("its CA"), Namespace: "ephemeral-ns-x", Token: mint(t, tok)}
+}
+
+func write(t *testing.T, store *artifacts.Store, slot, tok string) {
+	t.Helper()
+	if err := store.Write(claim, slot, files(t, tok)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantContent(t *testing.T, path, want string) {
+	t.Helper()
+	got, err := os.ReadFile(path)
+	if err != nil || string(got) != want {
+		t.Errorf("%s has %q, error %v, want %q", path, got, err, want)
+	}
+}
+
+func wantMode(t *testing.T, path string, want fs.FileMode) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Mode().Perm(); got != want {
+		t.Errorf("%s has mode %o, want %o", path, got, want)
+	}
+}
+
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}
+
+func TestWritePutsAllFilesWhereDirSays(t *testing.T) {
+	for name, slot := range map[string]string{"a claim with one space": "", "a space of several": "main"} {
+		t.Run(name, func(t *testing.T) {
+			store, root := newStore(t)
+			write(t, store, slot, "secret")
+			dir := store.Dir(claim, slot)
+			if want := filepath.Join(root, "claim-uid", slot); dir != want {
+				t.Errorf("the directory is %s, want %s", dir, want)
+			}
+			wantContent(t, filepath.Join(dir, "kubeconfig"), "kubeconfig of it")
+			wantContent(t, filepath.Join(dir, "token"), "secret")
+			wantContent(t, filepath.Join(dir, "ca.crt"), "its CA")
+			wantContent(t, filepath.Join(dir, "namespace"), "ephemeral-ns-x")
+			if got := names(t, dir); !slices.Equal(got, []string{"ca.crt", "kubeconfig", "namespace", "token"}) {
+				t.Errorf("the directory has %q", got)
+			}
+		})
+	}
+}
+
+func TestContainersCanReadAndTheHostsUsersCannot(t *testing.T) {
+	for name, umask := range map[string]int{"usual umask": 0o022, "strict umask": 0o077, "no umask": 0} {
+		for _, existed := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				root := filepath.Join(t.TempDir(), "claim-artifacts")
+				defer syscall.Umask(syscall.Umask(umask)) // of the whole process: no parallel tests here
+				if existed {
+					if err := os.Mkdir(root, 0o755); err != nil {
+						t.Fatal(err)
+					}
+					if err := os.Chmod(root, 0o755); err != nil {
+						t.Fatal(err)
+					}
+				}
+				store, err := artifacts.NewStore(root)
+				if err != nil {
+					t.Fatal(err)
+				}
+				write(t, store, "main", "secret")
+				if err := store.WriteToken(claim, "main", mint(t, "newer")); err != nil {
+					t.Fatal(err)
+				}
+				wantMode(t, root, 0o700)
+				wantMode(t, store.Dir(claim, ""), 0o755)
+				dir := store.Dir(claim, "main")
+				wantMode(t, dir, 0o755)
+				for _, file := range names(t, dir) {
+					wantMode(t, filepath.Join(dir, file), 0o644)
+				}
+			})
+		}
+	}
+}
+
+func TestAMountedDirectoryShowsWhatIsWrittenLater(t *testing.T) {
+	store, _ := newStore(t)
+	write(t, store, "", "first")
+	// Like a mount, a directory that is held open stays what it is.
+	mounted, err := os.OpenRoot(store.Dir(claim, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mounted.Close()
+	want := func(content string) {
+		t.Helper()
+		if got, err := mounted.ReadFile("token"); err != nil || string(got) != content {
+			t.Errorf("the container reads %q, error %v, want %q", got, err, content)
+		}
+	}
+	want("first")
+	if err := store.WriteToken(claim, "", mint(t, "renewed")); err != nil {
+		t.Fatal(err)
+	}
+	want("renewed")
+	write(t, store, "", "prepared again")
+	want("prepared again")
+}
+
+func TestAFileIsReplacedAndNotRewritten(t *testing.T) {
+	store, _ := newStore(t)
+	write(t, store, "", "a first and longer token")
+	reader, err := os.Open(filepath.Join(store.Dir(claim, ""), "token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := store.WriteToken(claim, "", mint(t, "second")); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 64)
+	n, err := reader.Read(got)
+	if err != nil || string(got[:n]) != "a first and longer token" {
+		t.Errorf("a reader that had begun reads %q, error %v", got[:n], err)
+	}
+}
+
+func TestRemovedArtifactsStayRemoved(t *testing.T) {
+	store, root := newStore(t)
+	write(t, store, "a", "secret")
+	write(t, store, "b", "secret")
+	for range 2 {
+		if err := store.Remove(claim); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, slot := range []string{"", "a"} {
+		if err := store.WriteToken(claim, slot, mint(t, "late")); !errors.Is(err, artifacts.ErrGone) {
+			t.Errorf("slot %q: got error %v, want ErrGone", slot, err)
+		}
+	}
+	if got := names(t, root); len(got) > 0 {
+		t.Errorf("left: %q", got)
+	}
+}
+
+func TestRemoveLeavesOtherClaimsAlone(t *testing.T) {
+	store, _ := newStore(t)
+	write(t, store, "", "secret")
+	if err := store.Write("claim", "", files(t, "other")); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Remove(claim); err != nil {
+		t.Fatal(err)
+	}
+	wantContent(t, filepath.Join(store.Dir("claim", ""), "token"), "other")
+}
+
+func TestNamesThatLeadElsewhereAreRefused(t *testing.T) {
+	for _, test := range []struct {
+		claim types.UID
+		slot  string
+	}{{"", ""}, {"", "a"}, {"..", ""}, {".", ""}, {"a/b", ""}, {"/etc", ""}, {"a/", ""}, {claim, ".."}, {claim, "."}, {claim, "a/b"}, {claim, "../x"}, {claim, "/etc"}} {
+		store, root := newStore(t)
+		keep := filepath.Join(root, "keep")
+		if err := os.WriteFile(keep, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Write(test.claim, test.slot, files(t, "x")); err == nil {
+			t.Errorf("claim %q, slot %q was written", test.claim, test.slot)
+		}
+		if err := store.WriteToken(test.claim, test.slot, mint(t, "x")); err == nil || errors.Is(err, artifacts.ErrGone) {
+			t.Errorf("claim %q, slot %q: got error %v for the token", test.claim, test.slot, err)
+		}
+		if test.slot == "" {
+			if err := store.Remove(test.claim); err == nil {
+				t.Errorf("claim %q was removed", test.claim)
+			}
+		}
+		if got := names(t, filepath.Dir(root)); !slices.Equal(got, []string{"claim-artifacts"}) {
+			t.Errorf("claim %q, slot %q: there is now %q beside the root", test.claim, test.slot, got)
+		}
+		wantContent(t, keep, "")
+	}
+}
+
+func TestAFailureLeavesNoPartOfATokenBehind(t *testing.T) {
+	store, _ := newStore(t)
+	dir := store.Dir(claim, "")
+	// A directory in the file's place can't be replaced by a file, by root neither.
+	if err := os.MkdirAll(filepath.Join(dir, "token", "x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Write(claim, "", files(t, "secret")); err == nil {
+		t.Error("Write has not failed")
+	}
+	if err := store.WriteToken(claim, "", mint(t, "secret")); err == nil || errors.Is(err, artifacts.ErrGone) {
+		t.Errorf("WriteToken: got error %v", err)
+	}
+	if got := names(t, dir); !slices.Equal(got, []string{"token"}) {
+		t.Errorf("left: %q", got)
+	}
+}

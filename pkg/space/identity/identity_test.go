@@ -1,0 +1,284 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package identity_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+)
+
+const driver = spaceapi.DefaultDriverName
+
+var allocatedAt = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func result(request string) resourceapi.DeviceRequestAllocationResult {
+	return resourceapi.DeviceRequestAllocationResult{
+		Driver: driver, Request: request, Pool: "spaces", Device: "space",
+		ShareID: ptr.To(types.UID("share-of-" + request)),
+	}
+}
+
+func claimWith(results ...resourceapi.DeviceRequestAllocationResult) *resourceapi.ResourceClaim {
+	return &resourceapi.ResourceClaim{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "team", Name: "pod-test-claim-x7x7x", UID: "claim-uid",
+			Finalizers:  []string{resourceapi.Finalizer},
+			Annotations: map[string]string{resourceapi.PodResourceClaimAnnotation: "test-claim"},
+		},
+		Status: resourceapi.ResourceClaimStatus{Allocation: &resourceapi.AllocationResult{
+			Devices:             resourceapi.DeviceAllocationResult{Results: results},
+			AllocationTimestamp: ptr.To(metav1.NewTime(allocatedAt)),
+		}},
+	}
+}
+
+func TestWhatCountsAsAllocated(t *testing.T) {
+	foreign := result("gpu")
+	foreign.Driver = "gpu.example.com"
+	for name, test := range map[string]struct {
+		claim    *resourceapi.ResourceClaim
+		requests []string
+	}{
+		"no claim": {nil, nil},
+		"a claim without allocation": {
+			&resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{UID: "claim-uid"}}, nil},
+		"only another driver's result":           {claimWith(foreign), nil},
+		"another driver's result among our own":  {claimWith(result("a"), foreign, result("b")), []string{"a", "b"}},
+		"our results, in the allocation's order": {claimWith(result("b"), result("a")), []string{"b", "a"}},
+		"being deleted, still in use by a pod":   {deleting(claimWith(result("a")), resourceapi.Finalizer), []string{"a"}},
+		"being deleted, without any finalizer":   {deleting(claimWith(result("a"))), nil},
+		"being deleted, with a stranger's finalizer only": {
+			deleting(claimWith(result("a")), "example.com/mine"), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := identity.Of(test.claim, driver)
+			if test.requests == nil {
+				if a != nil {
+					t.Fatalf("got an allocation of %d shares, want none", len(a.Shares))
+				}
+				return
+			}
+			if a == nil {
+				t.Fatal("got no allocation")
+			}
+			var got []string
+			for _, s := range a.Shares {
+				got = append(got, s.Request)
+			}
+			if !slices.Equal(got, test.requests) {
+				t.Errorf("got the requests %q, want %q", got, test.requests)
+			}
+		})
+	}
+}
+
+func deleting(claim *resourceapi.ResourceClaim, finalizers ...string) *resourceapi.ResourceClaim {
+	claim.DeletionTimestamp = ptr.To(metav1.Now())
+	claim.Finalizers = finalizers
+	return claim
+}
+
+func TestAnAllocationCarriesWhatTheClaimSays(t *testing.T) {
+	r := result("a")
+	r.AdminAccess = ptr.To(true)
+	claim := claimWith(r)
+	claim.Status.Allocation.Devices.Config = []resourceapi.DeviceAllocationConfiguration{{Requests: []string{"a"}}}
+	a := identity.Of(claim, driver)
+	if want := (types.NamespacedName{Namespace: "team", Name: "pod-test-claim-x7x7x"}); a.Claim != want || a.ClaimUID != "claim-uid" {
+		t.Errorf("got claim %s with UID %s", a.Claim, a.ClaimUID)
+	}
+	if a.PodClaimName != "test-claim" {
+		t.Errorf("got pod claim name %q, want the one from the template's annotation", a.PodClaimName)
+	}
+	if len(a.Configs) != 1 {
+		t.Errorf("got %d configurations, want 1", len(a.Configs))
+	}
+	s := a.Shares[0]
+	if s.Pool != "spaces" || s.Device != "space" || *s.ShareID != "share-of-a" || !s.AdminAccess {
+		t.Errorf("got share %+v", s)
+	}
+
+	delete(claim.Annotations, resourceapi.PodResourceClaimAnnotation)
+	if got := identity.Of(claim, driver).PodClaimName; got != claim.Name {
+		t.Errorf("got pod claim name %q for a claim without template, want its own name", got)
+	}
+}
+
+func TestAReallocatedClaimGetsAnotherNamespace(t *testing.T) {
+	names := func(change func(*resourceapi.ResourceClaim)) (string, string) {
+		claim := claimWith(result("a"), result("b"))
+		change(claim)
+		a := identity.Of(claim, driver)
+		return a.ID, a.Shares[0].NamespaceName("")
+	}
+	sameID, sameName := names(func(*resourceapi.ResourceClaim) {})
+
+	first := func(c *resourceapi.ResourceClaim) *resourceapi.DeviceRequestAllocationResult {
+		return &c.Status.Allocation.Devices.Results[0]
+	}
+	for what, change := range map[string]func(*resourceapi.ResourceClaim){
+		"the claim's UID": func(c *resourceapi.ResourceClaim) { c.UID = "other" },
+		"the share":       func(c *resourceapi.ResourceClaim) { first(c).ShareID = ptr.To(types.UID("other")) },
+		"no share any more": func(c *resourceapi.ResourceClaim) {
+			first(c).ShareID = nil
+		},
+		"the device":  func(c *resourceapi.ResourceClaim) { first(c).Device = "other" },
+		"the pool":    func(c *resourceapi.ResourceClaim) { first(c).Pool = "other" },
+		"the request": func(c *resourceapi.ResourceClaim) { first(c).Request = "other" },
+		"a share less": func(c *resourceapi.ResourceClaim) {
+			c.Status.Allocation.Devices.Results = c.Status.Allocation.Devices.Results[:1]
+		},
+		"the time of the allocation": func(c *resourceapi.ResourceClaim) {
+			c.Status.Allocation.AllocationTimestamp = ptr.To(metav1.NewTime(allocatedAt.Add(time.Second)))
+		},
+		"no time any more": func(c *resourceapi.ResourceClaim) { c.Status.Allocation.AllocationTimestamp = nil },
+	} {
+		t.Run("another one when this changes: "+what, func(t *testing.T) {
+			id, name := names(change)
+			if id == sameID {
+				t.Errorf("the allocation ID is still %s", id)
+			}
+			if name == sameName {
+				t.Errorf("the namespace is still %s", name)
+			}
+		})
+	}
+	for what, change := range map[string]func(*resourceapi.ResourceClaim){
+		"labels":          func(c *resourceapi.ResourceClaim) { c.Labels = map[string]string{"a": "b"} },
+		"resourceVersion": func(c *resourceapi.ResourceClaim) { c.ResourceVersion = "17" },
+		"who uses it": func(c *resourceapi.ResourceClaim) {
+			c.Status.ReservedFor = []resourceapi.ResourceClaimConsumerReference{{Resource: "pods", Name: "p"}}
+		},
+		"the time zone in which the time is written": func(c *resourceapi.ResourceClaim) {
+			c.Status.Allocation.AllocationTimestamp = ptr.To(metav1.NewTime(allocatedAt.In(time.FixedZone("x", 3600))))
+		},
+		"another driver's result": func(c *resourceapi.ResourceClaim) {
+			foreign := result("gpu")
+			foreign.Driver = "gpu.example.com"
+			c.Status.Allocation.Devices.Results = append(c.Status.Allocation.Devices.Results, foreign)
+		},
+	} {
+		t.Run("the same one when this changes: "+what, func(t *testing.T) {
+			if id, name := names(change); id != sameID || name != sameName {
+				t.Errorf("got %s and %s, want %s and %s", id, name, sameID, sameName)
+			}
+		})
+	}
+}
+
+func TestNamesAreLabelsAndDifferPerShare(t *testing.T) {
+	a := identity.Of(claimWith(result("a"), result("b"), result("c")), driver)
+	if msgs := validation.IsValidLabelValue(a.ID); len(msgs) > 0 || a.ID == "" {
+		t.Errorf("allocation ID %q is no label value: %s", a.ID, msgs)
+	}
+	seen := map[string]string{}
+	for _, s := range a.Shares {
+		name := s.NamespaceName(spaceapi.DefaultNamespacePrefix)
+		if msgs := validation.IsDNS1123Label(name); len(msgs) > 0 {
+			t.Errorf("namespace name %q: %s", name, msgs)
+		}
+		if !strings.HasPrefix(name, spaceapi.DefaultNamespacePrefix) {
+			t.Errorf("namespace name %q does not start with the prefix", name)
+		}
+		if other, ok := seen[name]; ok {
+			t.Errorf("requests %s and %s share namespace %s", s.Request, other, name)
+		}
+		seen[name] = s.Request
+	}
+}
+
+func TestSlotsTellTheSpacesOfAClaimApart(t *testing.T) {
+	for name, test := range map[string]struct {
+		requests []string
+		slots    []string
+	}{
+		"one space needs none":              {[]string{"a"}, []string{""}},
+		"one space of a prioritized list":   {[]string{"main/small"}, []string{""}},
+		"several requests":                  {[]string{"a", "b"}, []string{"a", "b"}},
+		"a subrequest goes by its request":  {[]string{"main/small", "b"}, []string{"main", "b"}},
+		"a request for two":                 {[]string{"a", "a"}, []string{"a-0", "a-1"}},
+		"a request for two, and another":    {[]string{"b", "a", "a"}, []string{"b", "a-0", "a-1"}},
+		"a subrequest for two, and another": {[]string{"m/x", "m/x", "b"}, []string{"m-0", "m-1", "b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var results []resourceapi.DeviceRequestAllocationResult
+			for i, request := range test.requests {
+				r := result(request)
+				r.Device = fmt.Sprintf("space-%d", i)
+				results = append(results, r)
+			}
+			var got []string
+			for _, s := range identity.Of(claimWith(results...), driver).Shares {
+				got = append(got, s.Slot)
+			}
+			if !slices.Equal(got, test.slots) {
+				t.Errorf("got %q, want %q", got, test.slots)
+			}
+		})
+	}
+}
+
+func TestOwnsOnlyItsOwnNamespaces(t *testing.T) {
+	keys := spaceapi.KeysFor(driver)
+	a := identity.Of(claimWith(result("a"), result("b")), driver)
+	const prefix = "ns-"
+	own := func(change func(*corev1.Namespace)) *corev1.Namespace {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Name:   a.Shares[1].NamespaceName(prefix),
+			Labels: map[string]string{keys.ClaimUID: string(a.ClaimUID), keys.AllocationID: a.ID},
+		}}
+		change(ns)
+		return ns
+	}
+	for name, test := range map[string]struct {
+		allocation *identity.Allocation
+		ns         *corev1.Namespace
+		want       bool
+	}{
+		"its own":               {a, own(func(*corev1.Namespace) {}), true},
+		"nothing without one":   {nil, own(func(*corev1.Namespace) {}), false},
+		"not another claim's":   {a, own(func(n *corev1.Namespace) { n.Labels[keys.ClaimUID] = "other" }), false},
+		"not an earlier one's":  {a, own(func(n *corev1.Namespace) { n.Labels[keys.AllocationID] = "other" }), false},
+		"not by another name":   {a, own(func(n *corev1.Namespace) { n.Name = "ns-other" }), false},
+		"not by name alone":     {a, own(func(n *corev1.Namespace) { n.Labels = nil }), false},
+		"not with other prefix": {a, own(func(n *corev1.Namespace) { n.Name = a.Shares[1].NamespaceName("x-") }), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := test.allocation.Owns(test.ns, keys, prefix); got != test.want {
+				t.Errorf("got %t, want %t", got, test.want)
+			}
+		})
+	}
+	otherKeys := spaceapi.KeysFor("other.example.com")
+	if a.Owns(own(func(*corev1.Namespace) {}), otherKeys, prefix) {
+		t.Error("another installation takes the namespace for its own")
+	}
+}
+
+func TestVariablePrefix(t *testing.T) {
+	for name, want := range map[string]string{
+		"test-claim":   "TEST_CLAIM",
+		"a.b-c9":       "A_B_C9",
+		"ALREADY_GOOD": "ALREADY_GOOD",
+		"ünï=cödé\n":   "_N__C_D__",
+		"":             "",
+	} {
+		if got := identity.VariablePrefix(name); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}

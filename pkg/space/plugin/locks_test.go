@@ -1,0 +1,135 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// take takes a free lock.
+func take(t *testing.T, l *locks, claim types.UID) (context.Context, func()) {
+	t.Helper()
+	ctx, unlock, err := l.lock(t.Context(), claim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctx, unlock
+}
+
+func wantNoLocks(t *testing.T, l *locks) {
+	t.Helper()
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if len(l.held) > 0 {
+		t.Errorf("%d locks are still known although nobody uses them", len(l.held))
+	}
+}
+
+func TestOneCallAtATimeWorksOnAClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLocks()
+		const callers = 5
+		inside, most, done := 0, 0, 0
+		begin := make(chan struct{})
+		_, unlock := take(t, l, "a")
+		for range callers {
+			go func() {
+				_, unlock, err := l.lock(t.Context(), "a")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				// The race detector minds if the lock is none.
+				inside++
+				most = max(most, inside)
+				<-begin
+				inside--
+				done++
+				unlock()
+			}()
+		}
+		synctest.Wait()
+		if most > 0 {
+			t.Error("somebody else got a lock that is held")
+		}
+		unlock()
+		synctest.Wait()
+		close(begin)
+		synctest.Wait()
+		if most != 1 || done != callers {
+			t.Errorf("%d at once, %d of %d in all, want one at a time", most, done, callers)
+		}
+		wantNoLocks(t, l)
+	})
+}
+
+func TestDifferentClaimsDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLocks()
+		_, unlockA := take(t, l, "a")
+		_, unlockB := take(t, l, "b") // would be a deadlock, which synctest reports
+		unlockA()
+		unlockB()
+		wantNoLocks(t, l)
+	})
+}
+
+func TestWaitingEndsWithTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLocks()
+		_, unlock := take(t, l, "a")
+		cause := errors.New("no patience")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		waited := make(chan error, 1)
+		go func() {
+			_, _, err := l.lock(ctx, "a")
+			waited <- err
+		}()
+		synctest.Wait()
+		cancel(cause)
+		if err := <-waited; !errors.Is(err, cause) {
+			t.Errorf("got error %v, want the context's cause", err)
+		}
+		unlock()
+		wantNoLocks(t, l)
+		_, unlock = take(t, l, "a") // who gave up has not taken it along
+		unlock()
+	})
+}
+
+func TestInterruptEndsTheHoldersContextOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLocks()
+		l.interrupt("a") // nobody holds it: nothing happens
+		held, unlock := take(t, l, "a")
+		other, unlockOther := take(t, l, "b")
+		if err := held.Err(); err != nil {
+			t.Fatalf("the context has ended already: %v", err)
+		}
+		l.interrupt("a")
+		if err := context.Cause(held); !errors.Is(err, errInterrupted) {
+			t.Errorf("the holder's context says %v, want %v", err, errInterrupted)
+		}
+		if other.Err() != nil || t.Context().Err() != nil {
+			t.Error("other contexts have ended too")
+		}
+		unlock()
+		unlockOther()
+
+		next, unlock := take(t, l, "a")
+		if next.Err() != nil {
+			t.Error("the next holder is interrupted as well")
+		}
+		unlock()
+		if next.Err() == nil {
+			t.Error("the context lives on after the lock was given back")
+		}
+		wantNoLocks(t, l)
+	})
+}

@@ -1,0 +1,274 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
+	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/record"
+	"github.com/space-dra/space-dra-driver/pkg/space/status"
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
+)
+
+const (
+	testDriver = spaceapi.DefaultDriverName
+	testServer = "https://10.96.0.1:443"
+	// lifetime is what the API server grants; two thirds of it are 40 minutes.
+	lifetime = time.Hour
+	renewal  = 40 * time.Minute
+	// longTime is after which something that is awaited is not going to happen.
+	longTime = 24 * time.Hour
+)
+
+// node is a node with the plugin, in a bubble with a clock of its own that moves
+// on when everybody waits: a day takes no time, and durations are exact.
+type node struct {
+	t      *testing.T
+	dir    string
+	client *fake.Clientset
+	minter *fakeMinter
+	driver *Driver
+}
+
+// onNode runs a test on a node, with the plugin started.
+func onNode(t *testing.T, test func(t *testing.T, n *node)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{t: t, dir: t.TempDir(), client: fake.NewClientset(), minter: &fakeMinter{calls: make(chan mint, 1000)}}
+		n.client.PrependReactor("create", "serviceaccounts", n.minter.react)
+		n.start()
+		t.Cleanup(func() { n.driver.Stop() })
+		test(t, n)
+	})
+}
+
+// start starts the plugin on what is on the node's disk.
+func (n *node) start() {
+	n.t.Helper()
+	files, err := artifacts.NewStore(filepath.Join(n.dir, "artifacts"))
+	n.must(err)
+	specs, err := cdi.NewStore(testDriver, filepath.Join(n.dir, "cdi"))
+	n.must(err)
+	records, err := record.NewStore(filepath.Join(n.dir, "records"))
+	n.must(err)
+	n.minter.Minter = token.Minter{Client: n.client, Node: "node-7", Lifetime: lifetime, Clock: clock.RealClock{}}
+	n.driver = New(Config{
+		Driver: testDriver, Client: n.client, Minter: n.minter,
+		Artifacts: files, Specs: specs, Records: records,
+		PrepareTimeout: 35 * time.Second,
+		Clock:          clock.RealClock{}, // the bubble's
+		Fail:           func(err error) { n.t.Errorf("the plugin gave up: %v", err) },
+	})
+	n.driver.keeper.jitter = func() float64 { return 0 }
+	n.must(n.driver.Start(n.t.Context()))
+}
+
+func (n *node) restart() {
+	n.t.Helper()
+	n.driver.Stop()
+	n.start()
+}
+
+func (n *node) must(err error) {
+	n.t.Helper()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// create, update and remove change a claim as others do, and return when
+// everybody has noticed.
+func (n *node) create(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+	n.t.Helper()
+	_, err := n.client.ResourceV1().ResourceClaims(claim.Namespace).Create(n.t.Context(), claim, metav1.CreateOptions{})
+	n.must(err)
+	synctest.Wait()
+	return claim
+}
+
+func (n *node) update(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+	n.t.Helper()
+	synctest.Wait() // until those who watch, do: the fake API server replays nothing
+	_, err := n.client.ResourceV1().ResourceClaims(claim.Namespace).UpdateStatus(n.t.Context(), claim, metav1.UpdateOptions{})
+	n.must(err)
+	synctest.Wait()
+	return claim
+}
+
+func (n *node) remove(claim *resourceapi.ResourceClaim) {
+	n.t.Helper()
+	synctest.Wait()
+	n.must(n.client.ResourceV1().ResourceClaims(claim.Namespace).Delete(n.t.Context(), claim.Name, metav1.DeleteOptions{}))
+	synctest.Wait()
+}
+
+func (n *node) wantToken(claim *resourceapi.ResourceClaim, slot, want string) {
+	n.t.Helper()
+	synctest.Wait()
+	got, err := os.ReadFile(filepath.Join(n.driver.Artifacts.Dir(claim.UID, slot), "token"))
+	if err != nil || string(got) != want {
+		n.t.Errorf("containers read token %q, error %v, want %q", got, err, want)
+	}
+}
+
+// wantFiles counts what is below a directory of the node.
+func (n *node) wantFiles(below string, want int) {
+	n.t.Helper()
+	entries, err := os.ReadDir(filepath.Join(n.dir, below))
+	if err != nil || len(entries) != want {
+		n.t.Errorf("in %s there are %v, error %v, want %d entries", below, entries, err, want)
+	}
+}
+
+// mint is one request for a token.
+type mint struct {
+	account token.Account
+	at      time.Time
+	value   string
+}
+
+// fakeMinter asks an API server that grants what it is told to.
+type fakeMinter struct {
+	token.Minter
+	calls chan mint
+
+	mutex sync.Mutex
+	fail  error
+	count int
+}
+
+func (m *fakeMinter) Mint(ctx context.Context, account token.Account) (token.Token, error) {
+	at := time.Now()
+	m.mutex.Lock()
+	fail := m.fail
+	m.mutex.Unlock()
+	if fail != nil {
+		m.calls <- mint{account, at, ""}
+		return token.Token{}, fail
+	}
+	t, err := m.Minter.Mint(ctx, account)
+	m.calls <- mint{account, at, string(t.Reveal())}
+	return t, err
+}
+
+func (m *fakeMinter) react(clienttesting.Action) (bool, runtime.Object, error) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.count++
+	return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{
+		Token: "token-" + strconv.Itoa(m.count), ExpirationTimestamp: metav1.NewTime(time.Now().Add(lifetime)),
+	}}, nil
+}
+
+func (m *fakeMinter) failWith(err error) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.fail = err
+}
+
+// awaitMint waits for a token to be asked for.
+func (n *node) awaitMint(why string) mint {
+	n.t.Helper()
+	select {
+	case m := <-n.minter.calls:
+		return m
+	case <-time.After(longTime):
+		n.t.Fatalf("waited %s for a token to be asked for: %s", longTime, why)
+		return mint{}
+	}
+}
+
+func (n *node) wantNoMint(why string) {
+	n.t.Helper()
+	select {
+	case m := <-n.minter.calls:
+		n.t.Errorf("a token was asked for, at %s for %+v: %s", m.at, m.account, why)
+	case <-time.After(longTime):
+	}
+}
+
+// claimFor returns an allocated claim whose spaces are not there yet.
+func claimFor(requests ...string) *resourceapi.ResourceClaim {
+	claim := &resourceapi.ResourceClaim{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "team", Name: "pod-test-claim-x7x7x", UID: "claim-uid", Finalizers: []string{resourceapi.Finalizer},
+			Annotations: map[string]string{resourceapi.PodResourceClaimAnnotation: "test-claim"},
+		},
+		Status: resourceapi.ResourceClaimStatus{Allocation: &resourceapi.AllocationResult{}},
+	}
+	for _, request := range requests {
+		claim.Status.Allocation.Devices.Results = append(claim.Status.Allocation.Devices.Results, resourceapi.DeviceRequestAllocationResult{
+			Driver: testDriver, Request: request, Pool: "spaces", Device: "space", ShareID: ptr.To(types.UID("share-" + request)),
+		})
+	}
+	return claim
+}
+
+// readyWith is the claim after the controller has made its spaces, with
+// ServiceAccounts of the given UID.
+func readyWith(t *testing.T, claim *resourceapi.ResourceClaim, account types.UID) *resourceapi.ResourceClaim {
+	t.Helper()
+	a := identity.Of(claim, testDriver)
+	var entries []status.Entry
+	for _, share := range a.Shares {
+		ns := share.NamespaceName("ns-")
+		config, err := kubeconfig.Build(kubeconfig.Cluster{Server: testServer, CA: []byte("the CA")}, ns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, status.Entry{
+			Share: share,
+			Ready: metav1.Condition{Status: metav1.ConditionTrue, Reason: spaceapi.ReasonProvisioned},
+			Data: &spaceapi.SpaceStatus{
+				TypeMeta:     metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: spaceapi.SpaceStatusKind},
+				AllocationID: a.ID, Namespace: ns, ServiceAccount: "space", ServiceAccountUID: account,
+				Server: testServer, Kubeconfig: string(config),
+			},
+		})
+	}
+	return apply(t, claim, entries)
+}
+
+// notReadyBecause is the claim after the controller has said why it has no space.
+func notReadyBecause(t *testing.T, claim *resourceapi.ResourceClaim, reason, message string) *resourceapi.ResourceClaim {
+	t.Helper()
+	var entries []status.Entry
+	for _, share := range identity.Of(claim, testDriver).Shares {
+		entries = append(entries, status.Entry{
+			Share: share, Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message},
+		})
+	}
+	return apply(t, claim, entries)
+}
+
+func apply(t *testing.T, claim *resourceapi.ResourceClaim, entries []status.Entry) *resourceapi.ResourceClaim {
+	t.Helper()
+	claim = claim.DeepCopy()
+	if _, err := status.Apply(claim, testDriver, entries, metav1.Now()); err != nil {
+		t.Fatal(err)
+	}
+	return claim
+}

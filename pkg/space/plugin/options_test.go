@@ -1,0 +1,76 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// parse returns the options that a command line gives.
+func parse(t *testing.T, args ...string) *Options {
+	t.Helper()
+	o := &Options{}
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	o.AddFlags(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func TestTheNodeNameIsAllThatMustBeSet(t *testing.T) {
+	if err := parse(t, "--node-name=node-7").validate(); err != nil {
+		t.Error(err)
+	}
+	err := parse(t).validate()
+	if err == nil || !strings.Contains(err.Error(), "--node-name is required") || !strings.Contains(err.Error(), "spec.nodeName") {
+		t.Errorf("got error %v, want one that says where the node's name comes from", err)
+	}
+}
+
+func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
+	for _, test := range []struct{ arg, want string }{
+		{"--driver-name=Not A Name", `--driver-name "Not A Name"`},
+		{"--driver-name=", `--driver-name ""`},
+		{"--kubelet-directory=var/lib/kubelet", `--kubelet-directory "var/lib/kubelet": must be an absolute path`},
+		{"--cdi-directory=cdi", "--cdi-directory"},
+		{"--artifacts-directory=", "--artifacts-directory"},
+		{"--token-lifetime=9m59s", "--token-lifetime 9m59s"},
+		{"--prepare-timeout=0", "--prepare-timeout 0s"},
+		{"--prepare-timeout=-1s", "--prepare-timeout -1s"},
+		{"--prepare-timeout=41s", "45s"},
+	} {
+		t.Run(test.arg, func(t *testing.T) {
+			err := parse(t, "--node-name=node-7", test.arg).validate()
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got error %v, want one that says %q", err, test.want)
+			}
+		})
+	}
+	for _, arg := range []string{"--token-lifetime=10m", "--prepare-timeout=40s", "--driver-name=a.b"} {
+		t.Run("but not "+arg, func(t *testing.T) {
+			if err := parse(t, "--node-name=node-7", arg).validate(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestAllThatIsWrongIsSaidAtOnce(t *testing.T) {
+	err := parse(t, "--token-lifetime=1s", "--cdi-directory=x").validate()
+	for _, flag := range []string{"--node-name", "--token-lifetime", "--cdi-directory"} {
+		if err == nil || !strings.Contains(err.Error(), flag) {
+			t.Errorf("nothing is said about %s: %v", flag, err)
+		}
+	}
+}
+
+func TestRunChecksTheOptionsFirst(t *testing.T) {
+	if err := parse(t).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "--node-name") {
+		t.Errorf("got error %v, want the one about the node's name", err)
+	}
+}

@@ -1,0 +1,221 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// prepareInBackground calls Prepare and returns when that waits for something.
+func (n *node) prepareInBackground(ctx context.Context, claim *resourceapi.ResourceClaim) <-chan error {
+	result := make(chan error, 1)
+	go func() {
+		_, err := n.driver.prepare(ctx, claim)
+		result <- err
+	}()
+	synctest.Wait()
+	return result
+}
+
+// await waits for Prepare to end, and says how long that took.
+func (n *node) await(result <-chan error) (time.Duration, error) {
+	n.t.Helper()
+	start := time.Now()
+	select {
+	case err := <-result:
+		return time.Since(start), err
+	case <-time.After(longTime):
+		n.t.Fatalf("waited %s for Prepare to return", longTime)
+		return 0, nil
+	}
+}
+
+func TestPrepareWaitsUntilTheSpaceIsReady(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(claimFor("a"))
+		result := n.prepareInBackground(t.Context(), claim)
+		n.update(notReadyBecause(t, claim, spaceapi.ReasonProvisioningFailed, "no luck yet"))
+		select {
+		case err := <-result:
+			t.Fatalf("Prepare has not waited; error %v", err)
+		default:
+		}
+		n.update(readyWith(t, claim, "account-1"))
+		took, err := n.await(result)
+		n.must(err)
+		if took != 0 {
+			t.Errorf("Prepare returned %s after the space was ready", took)
+		}
+		n.wantToken(claim, "", "token-1")
+	})
+}
+
+func TestPrepareNoticesReadyAlthoughTheWatchBroke(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(claimFor("a"))
+		broken := watch.NewFake()
+		n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return broken, nil }))
+		result := n.prepareInBackground(t.Context(), claim)
+		n.update(readyWith(t, claim, "account-1"))
+		broken.Stop()
+		took, err := n.await(result)
+		n.must(err)
+		if took > 2*rereadDelay {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestPrepareSaysWhatItWaitedForInVain(t *testing.T) {
+	for name, test := range map[string]struct {
+		claim    func(t *testing.T) *resourceapi.ResourceClaim
+		deadline time.Duration
+		took     time.Duration
+		want     []string
+	}{
+		"nobody has said anything": {
+			func(*testing.T) *resourceapi.ResourceClaim { return claimFor("a") }, 0,
+			35 * time.Second, []string{"waited 35s", "request a", "the controller of driver " + testDriver + " has not said anything"}},
+		"the controller says why": {
+			func(t *testing.T) *resourceapi.ResourceClaim {
+				return notReadyBecause(t, claimFor("a", "b"), spaceapi.ReasonNameConflict, "the name is taken")
+			}, 0,
+			35 * time.Second, []string{"waited 35s", "request a: NameConflict: the name is taken", "request b: NameConflict"}},
+		"the kubelet has less patience": {
+			func(*testing.T) *resourceapi.ResourceClaim { return claimFor("a") }, 20 * time.Second,
+			15 * time.Second, []string{"waited 15s", "has not said anything"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onNode(t, func(t *testing.T, n *node) {
+				ctx := t.Context()
+				if test.deadline > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, test.deadline)
+					defer cancel()
+				}
+				took, err := n.await(n.prepareInBackground(ctx, n.create(test.claim(t))))
+				if err == nil {
+					t.Fatal("Prepare has not failed")
+				}
+				if took != test.took {
+					t.Errorf("it took %s, want %s", took, test.took)
+				}
+				for _, part := range append(test.want, "ResourceClaim team/pod-test-claim-x7x7x") {
+					if !strings.Contains(err.Error(), part) {
+						t.Errorf("the error does not say %q: %v", part, err)
+					}
+				}
+				n.wantNothingLeft()
+			})
+		})
+	}
+}
+
+func TestPrepareDoesNotWaitForWhatIsFinal(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(n *node, claim *resourceapi.ResourceClaim)
+		want   string
+	}{
+		"refused": {func(n *node, claim *resourceapi.ResourceClaim) {
+			n.update(notReadyBecause(n.t, claim, spaceapi.ReasonRefused, "admin access is not offered"))
+		}, "Refused: admin access is not offered"},
+		"deallocated": {func(n *node, claim *resourceapi.ResourceClaim) {
+			claim.Status.Allocation = nil
+			n.update(claim)
+		}, errDeallocated.Error()},
+		"allocated anew": {func(n *node, claim *resourceapi.ResourceClaim) {
+			claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
+			n.update(readyWith(n.t, claim, "account-1"))
+		}, errDeallocated.Error()},
+		"deleted": {func(n *node, claim *resourceapi.ResourceClaim) { n.remove(claim) }, errDeallocated.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onNode(t, func(t *testing.T, n *node) {
+				claim := n.create(claimFor("a"))
+				result := n.prepareInBackground(t.Context(), claim)
+				test.change(n, claim.DeepCopy())
+				took, err := n.await(result)
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("got error %v, want one that says %q", err, test.want)
+				}
+				if took != 0 {
+					t.Errorf("Prepare went on for %s", took)
+				}
+				n.wantNothingLeft()
+			})
+		})
+	}
+}
+
+func TestPrepareFailsAtOnceForAClaimThatWasRefusedBefore(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(notReadyBecause(t, claimFor("a"), spaceapi.ReasonRefused, "admin access is not offered"))
+		took, err := n.await(n.prepareInBackground(t.Context(), claim))
+		if err == nil || !strings.Contains(err.Error(), "admin access is not offered") || took != 0 {
+			t.Errorf("after %s, got error %v", took, err)
+		}
+	})
+}
+
+func TestPrepareEndsWithTheCall(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		result := n.prepareInBackground(ctx, n.create(claimFor("a")))
+		cause := errors.New("the kubelet hung up")
+		cancel(cause)
+		if took, err := n.await(result); !errors.Is(err, cause) || took != 0 {
+			t.Errorf("after %s, got error %v, want %v", took, err, cause)
+		}
+		n.wantNothingLeft()
+	})
+}
+
+func TestUnprepareEndsAPrepareThatWaits(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(claimFor("a"))
+		result := n.prepareInBackground(t.Context(), claim)
+		start := time.Now()
+		n.must(n.driver.unprepare(t.Context(), claim.UID))
+		if took := time.Since(start); took != 0 {
+			t.Errorf("Unprepare waited %s for Prepare", took)
+		}
+		if _, err := n.await(result); !errors.Is(err, errInterrupted) {
+			t.Errorf("Prepare: got error %v, want %v", err, errInterrupted)
+		}
+		n.update(readyWith(t, claim, "account-1"))
+		n.wantNothingLeft()
+		n.wantNoMint("the claim was unprepared")
+	})
+}
+
+func TestAPrepareThatWaitsDoesNotHoldUpOthers(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		waiting := n.prepareInBackground(t.Context(), n.create(claimFor("a")))
+		other := claimFor("a")
+		// In another namespace, because the fake API server ignores field selectors.
+		other.Namespace, other.UID = "other", "other-uid"
+		other = n.create(readyWith(t, other, "account-1"))
+		if took, err := n.await(n.prepareInBackground(t.Context(), other)); err != nil || took != 0 {
+			t.Errorf("the other claim: after %s, error %v", took, err)
+		}
+		n.must(n.driver.unprepare(t.Context(), "other-uid"))
+		select {
+		case err := <-waiting:
+			t.Errorf("the waiting Prepare ended with error %v", err)
+		default:
+		}
+	})
+}

@@ -1,0 +1,227 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package status_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/status"
+)
+
+const driver = spaceapi.DefaultDriverName
+
+var (
+	before = metav1.NewTime(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	after  = metav1.NewTime(before.Add(time.Minute))
+)
+
+// allocated returns a claim with two shares of the same device.
+func allocated(t *testing.T) (*resourceapi.ResourceClaim, *identity.Allocation) {
+	t.Helper()
+	result := func(request string) resourceapi.DeviceRequestAllocationResult {
+		return resourceapi.DeviceRequestAllocationResult{
+			Driver: driver, Request: request, Pool: "spaces", Device: "space", ShareID: ptr.To(types.UID("share-" + request)),
+		}
+	}
+	claim := &resourceapi.ResourceClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "claim", UID: "claim-uid"},
+		Status: resourceapi.ResourceClaimStatus{Allocation: &resourceapi.AllocationResult{
+			Devices: resourceapi.DeviceAllocationResult{Results: []resourceapi.DeviceRequestAllocationResult{result("a"), result("b")}},
+		}},
+	}
+	a := identity.Of(claim, driver)
+	if a == nil {
+		t.Fatal("the claim is not allocated")
+	}
+	return claim, a
+}
+
+func ready(a *identity.Allocation, share identity.Share) status.Entry {
+	return status.Entry{
+		Share: share,
+		Ready: metav1.Condition{Status: metav1.ConditionTrue, Reason: spaceapi.ReasonProvisioned, Message: "fine"},
+		Data: &spaceapi.SpaceStatus{
+			TypeMeta:     metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: spaceapi.SpaceStatusKind},
+			AllocationID: a.ID, Namespace: "ns-of-" + share.Request, ServiceAccountUID: "account-uid",
+		},
+	}
+}
+
+func notReady(share identity.Share, message string) status.Entry {
+	return status.Entry{
+		Share: share,
+		Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: spaceapi.ReasonProvisioningFailed, Message: message},
+	}
+}
+
+func apply(t *testing.T, claim *resourceapi.ResourceClaim, now metav1.Time, wantChange bool, entries ...status.Entry) {
+	t.Helper()
+	changed, err := status.Apply(claim, driver, entries, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if changed != wantChange {
+		t.Errorf("Apply says changed: %t, want %t", changed, wantChange)
+	}
+}
+
+func TestWhatWasAppliedIsRead(t *testing.T) {
+	claim, a := allocated(t)
+	apply(t, claim, before, true, ready(a, a.Shares[0]), notReady(a.Shares[1], "not yet"))
+	if len(claim.Status.Devices) != 2 {
+		t.Fatalf("got %d entries in status.devices, want one per share", len(claim.Status.Devices))
+	}
+
+	condition, data, err := status.Read(claim, driver, a, a.Shares[0])
+	if err != nil || data == nil || data.Namespace != "ns-of-a" || condition.Status != metav1.ConditionTrue {
+		t.Errorf("first share: got %v, %+v, error %v", condition, data, err)
+	}
+	if !condition.LastTransitionTime.Equal(&before) {
+		t.Errorf("the condition began at %s, want %s", condition.LastTransitionTime, before)
+	}
+	condition, data, err = status.Read(claim, driver, a, a.Shares[1])
+	if err != nil || data != nil || condition == nil || condition.Status != metav1.ConditionFalse || condition.Message != "not yet" {
+		t.Errorf("second share: got %v, %+v, error %v", condition, data, err)
+	}
+}
+
+func TestApplyingTheSameAgainChangesNothing(t *testing.T) {
+	claim, a := allocated(t)
+	entries := []status.Entry{ready(a, a.Shares[0]), notReady(a.Shares[1], "not yet")}
+	apply(t, claim, before, true, entries...)
+	want := claim.DeepCopy()
+	apply(t, claim, after, false, entries...)
+	if !equality.Semantic.DeepEqual(claim, want) {
+		t.Errorf("the claim changed:\n%+v\n%+v", want.Status.Devices, claim.Status.Devices)
+	}
+}
+
+func TestTheTransitionTimeMovesWithTheStatusOnly(t *testing.T) {
+	claim, a := allocated(t)
+	share := a.Shares[0]
+	at := func() *metav1.Time { return &claim.Status.Devices[0].Conditions[0].LastTransitionTime }
+	apply(t, claim, before, true, notReady(share, "not yet"))
+	apply(t, claim, after, true, notReady(share, "still not"))
+	if !at().Equal(&before) {
+		t.Errorf("another message moved the transition time to %s", at())
+	}
+	apply(t, claim, after, true, ready(a, share))
+	if !at().Equal(&after) {
+		t.Errorf("another status left the transition time at %s", at())
+	}
+}
+
+func TestOnlyThePartThatIsOursChanges(t *testing.T) {
+	claim, a := allocated(t)
+	share := a.Shares[0]
+	ofOthers := []resourceapi.AllocatedDeviceStatus{
+		{Driver: "gpu.example.com", Pool: share.Pool, Device: share.Device, ShareID: (*string)(share.ShareID),
+			Conditions: []metav1.Condition{{Type: spaceapi.ConditionReady, Status: metav1.ConditionFalse, Message: "theirs"}}},
+		{Driver: driver, Pool: "other-pool", Device: share.Device, ShareID: (*string)(share.ShareID)},
+		{Driver: driver, Pool: share.Pool, Device: "other-device", ShareID: (*string)(share.ShareID)},
+		{Driver: driver, Pool: share.Pool, Device: share.Device, ShareID: ptr.To("other-share")},
+		{Driver: driver, Pool: share.Pool, Device: share.Device},
+	}
+	mine := resourceapi.AllocatedDeviceStatus{
+		Driver: driver, Pool: share.Pool, Device: share.Device, ShareID: (*string)(share.ShareID),
+		Conditions:  []metav1.Condition{{Type: "Example", Status: metav1.ConditionTrue, Reason: "By", Message: "somebody else"}},
+		NetworkData: &resourceapi.NetworkDeviceData{InterfaceName: "eth7"},
+	}
+	claim.Status.Devices = append(append([]resourceapi.AllocatedDeviceStatus{}, ofOthers...), mine)
+	want := claim.DeepCopy().Status.Devices
+	apply(t, claim, before, true, ready(a, share))
+
+	if len(claim.Status.Devices) != len(want) {
+		t.Fatalf("got %d entries, want %d", len(claim.Status.Devices), len(want))
+	}
+	for i := range ofOthers {
+		if !equality.Semantic.DeepEqual(claim.Status.Devices[i], want[i]) {
+			t.Errorf("entry %d changed to %+v", i, claim.Status.Devices[i])
+		}
+	}
+	got := claim.Status.Devices[len(ofOthers)]
+	if len(got.Conditions) != 2 || got.Conditions[0] != mine.Conditions[0] || got.NetworkData == nil {
+		t.Errorf("in our own entry, what others wrote changed: %+v", got)
+	}
+}
+
+func TestDataGoesWhenASpaceIsNoLongerReady(t *testing.T) {
+	claim, a := allocated(t)
+	apply(t, claim, before, true, ready(a, a.Shares[0]))
+	apply(t, claim, after, true, notReady(a.Shares[0], "lost"))
+	if data := claim.Status.Devices[0].Data; data != nil {
+		t.Errorf("the data are still there: %s", data.Raw)
+	}
+}
+
+func TestReadSaysNothingAboutWhatWasNotSaid(t *testing.T) {
+	claim, a := allocated(t)
+	other := *a
+	other.ID = "earlier"
+	for name, entries := range map[string][]status.Entry{
+		"nobody wrote anything":              nil,
+		"only the other share was written":   {ready(a, a.Shares[1])},
+		"an earlier allocation was written":  {ready(&other, a.Shares[0])},
+		"both: other share and earlier data": {ready(&other, a.Shares[0]), ready(a, a.Shares[1])},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim := claim.DeepCopy()
+			apply(t, claim, before, len(entries) > 0, entries...)
+			condition, data, err := status.Read(claim, driver, a, a.Shares[0])
+			if condition != nil || data != nil || err != nil {
+				t.Errorf("got %v, %+v, error %v, want nothing", condition, data, err)
+			}
+		})
+	}
+}
+
+func TestReadRefusesWhatItDoesNotUnderstand(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*spaceapi.SpaceStatus)
+		raw    string
+		want   string
+	}{
+		"another kind":    {func(s *spaceapi.SpaceStatus) { s.Kind = "Other" }, "", `kind "Other"`},
+		"another version": {func(s *spaceapi.SpaceStatus) { s.APIVersion = "space.resource.example.com/v2" }, "", `apiVersion "space.resource.example.com/v2"`},
+		"broken data":     {nil, `{"kind":`, "request a"},
+		"other types":     {nil, `{"kind":7}`, "request a"},
+		"no data":         {nil, "", "carries no data"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim, a := allocated(t)
+			entry := ready(a, a.Shares[0])
+			apply(t, claim, before, true, entry)
+			device := &claim.Status.Devices[0]
+			switch {
+			case test.change != nil:
+				test.change(entry.Data)
+				raw, err := json.Marshal(entry.Data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				device.Data.Raw = raw
+			case test.raw != "":
+				device.Data = &runtime.RawExtension{Raw: []byte(test.raw)}
+			default:
+				device.Data = nil
+			}
+			_, data, err := status.Read(claim, driver, a, a.Shares[0])
+			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "team/claim") {
+				t.Errorf("got %+v and error %v, want one that names the claim and says %q", data, err, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,145 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
+)
+
+var (
+	now     = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	account = token.Account{Namespace: "ephemeral-ns-x", Name: "space", UID: "account-uid"}
+)
+
+// minter returns a Minter whose API server answers with what answer returns.
+func minter(answer func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error)) token.Minter {
+	client := fake.NewClientset()
+	client.PrependReactor("create", "serviceaccounts", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if action.GetSubresource() != "token" {
+			return true, nil, fmt.Errorf("unexpected create of subresource %q", action.GetSubresource())
+		}
+		request, err := answer(action.(clienttesting.CreateActionImpl))
+		return true, request, err
+	})
+	return token.Minter{Client: client, Node: "node-7", Lifetime: 90 * time.Minute, Clock: clocktesting.NewFakePassiveClock(now)}
+}
+
+func granted(value string, life time.Duration) *authenticationv1.TokenRequest {
+	return &authenticationv1.TokenRequest{
+		Status: authenticationv1.TokenRequestStatus{Token: value, ExpirationTimestamp: metav1.NewTime(now.Add(life))},
+	}
+}
+
+func TestMintAsksForATokenOfThisNodeAndThisAccount(t *testing.T) {
+	var asked clienttesting.CreateActionImpl
+	m := minter(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+		asked = action
+		// Servers may grant less than what was asked for.
+		return granted("secret", time.Hour), nil
+	})
+	got, err := m.Mint(t.Context(), account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Reveal(), []byte("secret")) || !got.Issued.Equal(now) || !got.Expires.Equal(now.Add(time.Hour)) {
+		t.Errorf("got a token of %d bytes, issued %s, expiring %s", len(got.Reveal()), got.Issued, got.Expires)
+	}
+	if asked.Namespace != account.Namespace || asked.Name != account.Name {
+		t.Errorf("asked for a token of %s/%s", asked.Namespace, asked.Name)
+	}
+	request := asked.Object.(*authenticationv1.TokenRequest)
+	if request.UID != account.UID {
+		t.Errorf("asked for an account of UID %q: a successor of the same name would do too", request.UID)
+	}
+	if want := (authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: "node-7"}); request.Spec.BoundObjectRef == nil || *request.Spec.BoundObjectRef != want {
+		t.Errorf("asked for a token bound to %v, want %v", request.Spec.BoundObjectRef, want)
+	}
+	if seconds := ptr.Deref(request.Spec.ExpirationSeconds, 0); seconds != 90*60 {
+		t.Errorf("asked for %d seconds, want %d", seconds, 90*60)
+	}
+	if len(request.Spec.Audiences) > 0 {
+		t.Errorf("asked for audiences %q: the API server's own is the default", request.Spec.Audiences)
+	}
+}
+
+func TestMintRefusesAnEmptyToken(t *testing.T) {
+	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+		return granted("", time.Hour), nil
+	})
+	if _, err := m.Mint(t.Context(), account); err == nil {
+		t.Error("an empty token was taken for one")
+	}
+}
+
+func TestMintSaysForWhomItFailed(t *testing.T) {
+	cause := errors.New("out of tokens")
+	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) { return nil, cause })
+	_, err := m.Mint(t.Context(), account)
+	if !errors.Is(err, cause) {
+		t.Fatalf("got error %v, want one that wraps the cause", err)
+	}
+	for _, part := range []string{"ephemeral-ns-x/space", "node-7"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("the error does not name %s: %v", part, err)
+		}
+	}
+}
+
+func TestATokenDoesNotPrint(t *testing.T) {
+	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+		return granted("secret", time.Hour), nil
+	})
+	tok, err := m.Mint(t.Context(), account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]any{
+		"alone":       tok,
+		"by pointer":  &tok,
+		"in a struct": struct{ Token token.Token }{tok},
+		"in a slice":  []token.Token{tok},
+		"in an error": fmt.Errorf("write %v", tok),
+	} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+			if out := fmt.Sprintf(verb, value); strings.Contains(out, "secret") {
+				t.Errorf("%s, %s prints %s", name, verb, out)
+			}
+		}
+	}
+	if raw, err := json.Marshal(tok); err != nil || bytes.Contains(raw, []byte("secret")) {
+		t.Errorf("JSON is %s, error %v", raw, err)
+	}
+}
+
+func TestATokenIsRenewedAboutAtTwoThirdsOfItsLife(t *testing.T) {
+	for _, life := range []time.Duration{token.MinLifetime, time.Hour, 48 * time.Hour} {
+		tok := token.Token{Issued: now, Expires: now.Add(life)}
+		at := func(jitter float64) float64 { return float64(token.RenewAt(tok, jitter).Sub(now)) / float64(life) }
+		if got := at(0); got < 0.6666 || got > 2.0/3 {
+			t.Errorf("life %s: without jitter at %.4f of it, want two thirds", life, got)
+		}
+		if got := at(0.9999999); got < 0.6 || got > 0.601 {
+			t.Errorf("life %s: with all jitter at %.4f of it, want six tenths", life, got)
+		}
+		if at(0.2) <= at(0.8) {
+			t.Errorf("life %s: more jitter does not renew earlier", life)
+		}
+	}
+}
