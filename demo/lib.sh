@@ -10,6 +10,8 @@ CLUSTER_NAME=${CLUSTER_NAME:-space-dra}
 # The caller's own choice, for kind, which adds its cluster there.
 export CALLERS_KUBECONFIG=${CALLERS_KUBECONFIG-${KUBECONFIG-}}
 export KUBECONFIG=$ROOT/build/kubeconfig
+# Who follows how_to_use still has the cluster in kind's default place.
+[ "$CALLERS_KUBECONFIG" != "$KUBECONFIG" ] || CALLERS_KUBECONFIG=
 FLAVOR_FILE=$ROOT/build/cluster/flavor
 
 fail() {
