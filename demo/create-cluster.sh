@@ -25,6 +25,16 @@ create_kind() {
   fi
   mkdir -p "$ROOT/build"
   kind export kubeconfig --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG"
+  wait_for_kind_nodes || fail "the cluster is not complete. Delete it first: demo/delete-cluster.sh"
+}
+
+# wait_for_kind_nodes waits for the workers too. It fails for what an interrupted
+# creation left, which kind lists as a cluster.
+wait_for_kind_nodes() {
+  local nodes
+  mapfile -t nodes < <(kind get nodes --name "$CLUSTER_NAME")
+  need_tools kubectl
+  "$ROOT/build/bin/kubectl" wait --for=condition=Ready --timeout=3m "${nodes[@]/#/node/}" >/dev/null
 }
 
 flavor=$(cluster_flavor)
