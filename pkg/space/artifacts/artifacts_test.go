@@ -13,13 +13,7 @@ import (
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
-	"k8s.io/utils/clock"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
@@ -37,24 +31,8 @@ func newStore(t *testing.T) (*artifacts.Store, string) {
 	return store, root
 }
 
-// mint makes a token the only way there is: by asking an API server.
-func mint(t *testing.T, value string) token.Token {
-	t.Helper()
-	client := fake.NewClientset()
-	client.PrependReactor("create", "serviceaccounts", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{
-			Token: value, ExpirationTimestamp: metav1.NewTime(time.Now().Add(time.Hour)),
-		}}, nil
-	})
-	tok, err := token.Minter{Client: client, Clock: clock.RealClock{}}.Mint(t.Context(), token.Account{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tok
-}
-
 func files(t *testing.T, tok string) artifacts.Files {
-	return artifacts.Files{Kubeconfig: []byte("kubeconfig of it"), CA: []byte("its CA"), Namespace: "ephemeral-ns-x", Token: mint(t, tok)}
+	return artifacts.Files{Kubeconfig: []byte("kubeconfig of it"), CA: []byte("its CA"), Namespace: "ephemeral-ns-x", Token: token.New(tok, time.Now(), time.Now().Add(time.Hour))}
 }
 
 func write(t *testing.T, store *artifacts.Store, slot, tok string) {
@@ -135,7 +113,7 @@ func TestContainersCanReadAndTheHostsUsersCannot(t *testing.T) {
 					t.Fatal(err)
 				}
 				write(t, store, "main", "secret")
-				if err := store.WriteToken(claim, "main", mint(t, "newer")); err != nil {
+				if err := store.WriteToken(claim, "main", token.New("newer", time.Now(), time.Now().Add(time.Hour))); err != nil {
 					t.Fatal(err)
 				}
 				wantMode(t, root, 0o700)
@@ -158,7 +136,7 @@ func TestAMountedDirectoryShowsWhatIsWrittenLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer mounted.Close()
+	defer func() { _ = mounted.Close() }()
 	want := func(content string) {
 		t.Helper()
 		if got, err := mounted.ReadFile("token"); err != nil || string(got) != content {
@@ -166,7 +144,7 @@ func TestAMountedDirectoryShowsWhatIsWrittenLater(t *testing.T) {
 		}
 	}
 	want("first")
-	if err := store.WriteToken(claim, "", mint(t, "renewed")); err != nil {
+	if err := store.WriteToken(claim, "", token.New("renewed", time.Now(), time.Now().Add(time.Hour))); err != nil {
 		t.Fatal(err)
 	}
 	want("renewed")
@@ -181,8 +159,8 @@ func TestAFileIsReplacedAndNotRewritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer reader.Close()
-	if err := store.WriteToken(claim, "", mint(t, "second")); err != nil {
+	defer func() { _ = reader.Close() }()
+	if err := store.WriteToken(claim, "", token.New("second", time.Now(), time.Now().Add(time.Hour))); err != nil {
 		t.Fatal(err)
 	}
 	got := make([]byte, 64)
@@ -202,7 +180,7 @@ func TestRemovedArtifactsStayRemoved(t *testing.T) {
 		}
 	}
 	for _, slot := range []string{"", "a"} {
-		if err := store.WriteToken(claim, slot, mint(t, "late")); !errors.Is(err, artifacts.ErrGone) {
+		if err := store.WriteToken(claim, slot, token.New("late", time.Now(), time.Now().Add(time.Hour))); !errors.Is(err, artifacts.ErrGone) {
 			t.Errorf("slot %q: got error %v, want ErrGone", slot, err)
 		}
 	}
@@ -236,7 +214,7 @@ func TestNamesThatLeadElsewhereAreRefused(t *testing.T) {
 		if err := store.Write(test.claim, test.slot, files(t, "x")); err == nil {
 			t.Errorf("claim %q, slot %q was written", test.claim, test.slot)
 		}
-		if err := store.WriteToken(test.claim, test.slot, mint(t, "x")); err == nil || errors.Is(err, artifacts.ErrGone) {
+		if err := store.WriteToken(test.claim, test.slot, token.New("x", time.Now(), time.Now().Add(time.Hour))); err == nil || errors.Is(err, artifacts.ErrGone) {
 			t.Errorf("claim %q, slot %q: got error %v for the token", test.claim, test.slot, err)
 		}
 		if test.slot == "" {
@@ -261,7 +239,7 @@ func TestAFailureLeavesNoPartOfATokenBehind(t *testing.T) {
 	if err := store.Write(claim, "", files(t, "secret")); err == nil {
 		t.Error("Write has not failed")
 	}
-	if err := store.WriteToken(claim, "", mint(t, "secret")); err == nil || errors.Is(err, artifacts.ErrGone) {
+	if err := store.WriteToken(claim, "", token.New("secret", time.Now(), time.Now().Add(time.Hour))); err == nil || errors.Is(err, artifacts.ErrGone) {
 		t.Errorf("WriteToken: got error %v", err)
 	}
 	if got := names(t, dir); !slices.Equal(got, []string{"token"}) {

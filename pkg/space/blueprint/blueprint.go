@@ -14,6 +14,9 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
+// podSecurityLabel is defined by Kubernetes' Pod Security admission.
+const podSecurityLabel = "pod-security.kubernetes.io/enforce"
+
 // Settings are the same for all spaces of an installation.
 type Settings struct {
 	// Driver is the driver's name.
@@ -22,6 +25,9 @@ type Settings struct {
 	NamespacePrefix string
 	// ClusterRole is what the ServiceAccount may do in the namespace.
 	ClusterRole string
+	// PodSecurity is the Pod Security Standard that pods in the namespace have to
+	// keep; without one, a tenant could run a privileged pod and own the node.
+	PodSecurity string
 }
 
 // Space is everything that one share of an allocation is to have.
@@ -32,10 +38,9 @@ type Space struct {
 	RoleBinding    *rbacv1.RoleBinding
 }
 
-// For describes the space of one share.
-func (s Settings) For(a *identity.Allocation, share identity.Share) Space {
+// For describes the space of one share, in the namespace of that name.
+func (s Settings) For(a *identity.Allocation, share identity.Share, name string) Space {
 	keys := spaceapi.KeysFor(s.Driver)
-	name := share.NamespaceName(s.NamespacePrefix)
 	labels := func() map[string]string {
 		return map[string]string{
 			keys.ClaimUID:     string(a.ClaimUID),
@@ -52,9 +57,11 @@ func (s Settings) For(a *identity.Allocation, share identity.Share) Space {
 	inside := func(name, namespace string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: labels(), Annotations: annotations()}
 	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels(), Annotations: annotations()}}
+	namespace.Labels[podSecurityLabel] = s.PodSecurity
 	return Space{
 		Share:     share,
-		Namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels(), Annotations: annotations()}},
+		Namespace: namespace,
 		ServiceAccount: &corev1.ServiceAccount{
 			ObjectMeta: inside(spaceapi.ServiceAccountName, name),
 		},

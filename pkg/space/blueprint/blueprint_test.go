@@ -43,11 +43,11 @@ func TestTheNamespaceRecordsWhoseSpaceItIs(t *testing.T) {
 	a := allocation(t)
 	keys := spaceapi.KeysFor(settings.Driver)
 	for _, share := range a.Shares {
-		ns := settings.For(a, share).Namespace
+		ns := settings.For(a, share, share.NamespaceName("ns-")).Namespace
 		if ns.Name != share.NamespaceName("ns-") {
 			t.Errorf("got name %s, want %s", ns.Name, share.NamespaceName("ns-"))
 		}
-		if !a.Owns(ns, keys, settings.NamespacePrefix) {
+		if !a.Owns(ns, keys) {
 			t.Errorf("the allocation does not know namespace %s, made for it, as its own", ns.Name)
 		}
 		for key, value := range ns.Labels {
@@ -64,7 +64,7 @@ func TestTheNamespaceRecordsWhoseSpaceItIs(t *testing.T) {
 
 func TestTheServiceAccountHasRightsInItsNamespaceOnly(t *testing.T) {
 	a := allocation(t)
-	space := settings.For(a, a.Shares[0])
+	space := settings.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"))
 	ns := space.Namespace.Name
 	if space.ServiceAccount.Namespace != ns || space.ServiceAccount.Name != spaceapi.ServiceAccountName {
 		t.Errorf("the ServiceAccount is %s/%s", space.ServiceAccount.Namespace, space.ServiceAccount.Name)
@@ -83,7 +83,7 @@ func TestTheServiceAccountHasRightsInItsNamespaceOnly(t *testing.T) {
 
 func TestTheObjectsOfASpaceDoNotShareTheirRecords(t *testing.T) {
 	a := allocation(t)
-	space := settings.For(a, a.Shares[0])
+	space := settings.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"))
 	space.ServiceAccount.Labels["tenant"] = "x"
 	space.RoleBinding.Annotations["tenant"] = "x"
 	for _, m := range []map[string]string{space.Namespace.Labels, space.Namespace.Annotations, space.RoleBinding.Labels, space.ServiceAccount.Annotations} {

@@ -44,7 +44,7 @@ func NewStore(driver, dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory for CDI specs: %w", err)
 	}
-	// Without refreshing, the cache never reads the specs of others.
+	// Without refreshing, the cache reads the specs of others once, and no more.
 	cache, err := cdi.NewCache(cdi.WithSpecDirs(dir), cdi.WithAutoRefresh(false))
 	if err != nil {
 		return nil, fmt.Errorf("open the directory for CDI specs: %w", err)
@@ -63,7 +63,7 @@ func (s *Store) Write(claim types.UID, devices []Device) error {
 	for _, d := range devices {
 		spec.Devices = append(spec.Devices, specs.Device{Name: d.Name, ContainerEdits: edits(d)})
 	}
-	version, err := cdi.MinimumRequiredVersion(spec)
+	version, err := specs.MinimumRequiredVersion(spec)
 	if err != nil {
 		return fmt.Errorf("find the version of the CDI spec of claim %s: %w", claim, err)
 	}

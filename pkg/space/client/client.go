@@ -65,7 +65,7 @@ func WaitReachable(ctx context.Context, config *rest.Config, timeout time.Durati
 	}
 	logger := klog.FromContext(ctx)
 	var last error
-	err = wait.PollUntilContextTimeout(ctx, time.Second, timeout, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(ctx, time.Second, timeout, true, func(context.Context) (bool, error) {
 		version, err := api.ServerVersion()
 		if err == nil {
 			logger.V(1).Info("Connected to the API server", logkeys.Server, config.Host, logkeys.Version, version.GitVersion)

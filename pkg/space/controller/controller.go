@@ -57,11 +57,12 @@ type Controller struct {
 	namespaces cache.Indexer
 	accounts   corelisters.ServiceAccountLister
 	bindings   rbaclisters.RoleBindingLister
+	handlers   map[cache.SharedIndexInformer]cache.ResourceEventHandler
 	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
 }
 
 // New sets up a controller. Nothing is read or written before Start and Work.
-func New(ctx context.Context, config Config) (*Controller, error) {
+func New(config Config) (*Controller, error) {
 	c := &Controller{
 		Config: config,
 		keys:   spaceapi.KeysFor(config.Settings.Driver),
@@ -69,8 +70,6 @@ func New(ctx context.Context, config Config) (*Controller, error) {
 			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](100*time.Millisecond, time.Minute),
 			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: component}),
 	}
-	logger := klog.FromContext(ctx)
-
 	all := informers.NewSharedInformerFactoryWithOptions(c.Client, 0, informers.WithTransform(c.trimClaim))
 	claims := all.Resource().V1().ResourceClaims()
 	c.claims = claims.Lister()
@@ -92,15 +91,11 @@ func New(ctx context.Context, config Config) (*Controller, error) {
 	c.bindings = bindings.Lister()
 	c.factories = []informers.SharedInformerFactory{all, recorded, accountsOnly, bindingsOnly}
 
-	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
+	c.handlers = map[cache.SharedIndexInformer]cache.ResourceEventHandler{
 		claims.Informer():   c.claimEvents(),
 		namespaces:          c.namespaceEvents(),
 		accounts.Informer(): c.contentEvents(),
 		bindings.Informer(): c.contentEvents(),
-	} {
-		if _, err := informer.AddEventHandlerWithOptions(handler, cache.HandlerOptions{Logger: &logger}); err != nil {
-			return nil, fmt.Errorf("follow API objects: %w", err)
-		}
 	}
 	return c, nil
 }
@@ -119,8 +114,16 @@ func (c *Controller) Start(ctx context.Context) error {
 }
 
 // Work handles claims until the context ends, and returns when the last one that
-// was begun is through.
-func (c *Controller) Work(ctx context.Context) {
+// was begun is through. It can be called once.
+func (c *Controller) Work(ctx context.Context) error {
+	// Not earlier: nobody would empty a standby's queue. New handlers are told
+	// of everything that exists.
+	logger := klog.FromContext(ctx)
+	for informer, handler := range c.handlers {
+		if _, err := informer.AddEventHandlerWithOptions(handler, cache.HandlerOptions{Logger: &logger}); err != nil {
+			return fmt.Errorf("follow API objects: %w", err)
+		}
+	}
 	var workers sync.WaitGroup
 	for range c.Workers {
 		workers.Go(func() {
@@ -131,6 +134,7 @@ func (c *Controller) Work(ctx context.Context) {
 	<-ctx.Done()
 	c.queue.ShutDown()
 	workers.Wait()
+	return nil
 }
 
 func (c *Controller) next(ctx context.Context) bool {
@@ -160,7 +164,7 @@ func (c *Controller) claimEvents() cache.ResourceEventHandler {
 		},
 		UpdateFunc: func(old, obj any) {
 			before, claim := old.(*resourceapi.ResourceClaim), obj.(*resourceapi.ResourceClaim)
-			if identity.Of(before, c.Settings.Driver) != nil || identity.Of(claim, c.Settings.Driver) != nil {
+			if c.concernsUs(before, claim) {
 				c.queue.Add(claimKey(claim))
 			}
 		},
@@ -172,13 +176,24 @@ func (c *Controller) claimEvents() cache.ResourceEventHandler {
 	}
 }
 
+// concernsUs says whether a change of a claim is one to act on: another
+// allocation, or a status that somebody spoilt. Our own words about a failure
+// coming back are not; they would defeat the back-off.
+func (c *Controller) concernsUs(before, after *resourceapi.ResourceClaim) bool {
+	was, is := identity.Of(before, c.Settings.Driver), identity.Of(after, c.Settings.Driver)
+	if was == nil || is == nil {
+		return was != nil || is != nil
+	}
+	return was.ID != is.ID || isReady(before, c.Settings.Driver, was) && !isReady(after, c.Settings.Driver, is)
+}
+
 func (c *Controller) namespaceEvents() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
 			ns := obj.(*corev1.Namespace)
 			// The usual case is our own write coming back: nothing to do.
 			if claim, err := c.claims.ResourceClaims(c.claimOf(ns).Namespace).Get(c.claimOf(ns).Name); err == nil &&
-				identity.Of(claim, c.Settings.Driver).Owns(ns, c.keys, c.Settings.NamespacePrefix) && ns.DeletionTimestamp == nil {
+				identity.Of(claim, c.Settings.Driver).Owns(ns, c.keys) && ns.DeletionTimestamp == nil {
 				return
 			}
 			c.enqueueClaimOf(ns)

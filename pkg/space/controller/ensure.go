@@ -9,12 +9,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/klog/v2"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -35,20 +36,18 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 	start := c.Clock.Now()
 	entries := make([]status.Entry, len(a.Shares))
 	made := make([][]string, len(a.Shares))
-	group, gctx := errgroup.WithContext(ctx)
-	for i, share := range a.Shares {
-		group.Go(func() error {
-			space := c.Settings.For(a, share)
-			p, err := c.provision(gctx, a, space)
-			if err != nil {
-				return err
-			}
-			made[i] = p.made
-			entries[i], err = c.readyEntry(a, share, p)
+	err := sideBySide(len(a.Shares), func(i int) error {
+		share := a.Shares[i]
+		name := c.nameOf(a, share)
+		p, err := c.provision(ctx, a, c.Settings.For(a, share, name))
+		if err != nil {
 			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+		}
+		made[i] = p.made
+		entries[i], err = c.readyEntry(a, share, name, p)
+		return err
+	})
+	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -79,6 +78,31 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 	return nil
 }
 
+// nameOf is the name of the namespace that was made for the share, or is to be.
+func (c *Controller) nameOf(a *identity.Allocation, share identity.Share) string {
+	recorded, err := c.namespaces.ByIndex(byClaim, a.Claim.String())
+	if err == nil {
+		for _, obj := range recorded {
+			if ns := obj.(*corev1.Namespace); a.Owns(ns, c.keys) && share.Names(ns.Name) {
+				return ns.Name
+			}
+		}
+	}
+	return share.NamespaceName(c.Settings.NamespacePrefix)
+}
+
+// sideBySide calls f for 0 to n-1 at the same time. The errors come in order, so
+// that the same failures give the same words again.
+func sideBySide(n int, f func(i int) error) error {
+	errs := make([]error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { errs[i] = f(i) })
+	}
+	all.Wait()
+	return utilerrors.NewAggregate(errs)
+}
+
 // refuse says what in the allocation can't be given. It looks at nothing but the
 // allocation, which does not change, so the answer is final.
 func (c *Controller) refuse(a *identity.Allocation) error {
@@ -90,8 +114,7 @@ func (c *Controller) refuse(a *identity.Allocation) error {
 	return spaceapi.CheckParameters(c.Settings.Driver, a.Configs)
 }
 
-func (c *Controller) readyEntry(a *identity.Allocation, share identity.Share, p provisioned) (status.Entry, error) {
-	namespace := share.NamespaceName(c.Settings.NamespacePrefix)
+func (c *Controller) readyEntry(a *identity.Allocation, share identity.Share, namespace string, p provisioned) (status.Entry, error) {
 	config, err := kubeconfig.Build(c.Cluster, namespace)
 	if err != nil {
 		return status.Entry{}, err

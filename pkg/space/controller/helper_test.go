@@ -41,7 +41,7 @@ func newController(t *testing.T, live ...runtime.Object) *cluster {
 	t.Helper()
 	api := fake.NewClientset(live...)
 	events := record.NewFakeRecorder(100)
-	c, err := New(t.Context(), Config{
+	c, err := New(Config{
 		Client:   api,
 		Settings: blueprint.Settings{Driver: driver, NamespacePrefix: "ns-", ClusterRole: "edit"},
 		Cluster:  kubeconfig.Cluster{Server: "https://10.96.0.1:443"},
@@ -125,7 +125,7 @@ func allocationOf(t *testing.T, claim *resourceapi.ResourceClaim) *identity.Allo
 // namespaceOf returns the first space's namespace, as the controller makes it.
 func (c *cluster) namespaceOf(claim *resourceapi.ResourceClaim) *corev1.Namespace {
 	a := allocationOf(c.t, claim)
-	ns := c.Settings.For(a, a.Shares[0]).Namespace
+	ns := c.Settings.For(a, a.Shares[0], c.nameOf(a, a.Shares[0])).Namespace
 	ns.UID = "namespace-uid"
 	return ns
 }

@@ -24,8 +24,10 @@ import (
 // best forgotten.
 var errLostLease = errors.New("lost the leader election lease")
 
-// lead does the work while this process holds the lease, and gives the lease up
-// only after the work has ended, so that the next leader finds nothing in flight.
+// lead does the work while this process holds the lease. When the process is told
+// to end, it gives the lease up after the work has ended. When it loses the lease,
+// the next leader may find work in flight, which does no harm: all that is written
+// is made sure of by names, UIDs and resource versions.
 func (o *Options) lead(ctx context.Context, api kubernetes.Interface, work func(context.Context) error) error {
 	if !o.LeaderElect {
 		return work(ctx)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,7 @@ type Options struct {
 	Driver          string
 	NamespacePrefix string
 	ClusterRole     string
+	PodSecurity     string
 	Kubeconfig      string
 	// Server and CAFile say how pods reach the API server; empty: as the controller does.
 	Server string
@@ -62,6 +64,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
 	fs.StringVar(&o.NamespacePrefix, "namespace-prefix", spaceapi.DefaultNamespacePrefix, "Start of the namespaces' names.")
 	fs.StringVar(&o.ClusterRole, "cluster-role", spaceapi.DefaultClusterRole, "ClusterRole that a space's ServiceAccount gets in its namespace. The controller needs the right to bind it.")
+	fs.StringVar(&o.PodSecurity, "pod-security", "baseline", "Pod Security Standard that pods in spaces have to keep: restricted, baseline or privileged.")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the controller itself. Empty: as a pod in the cluster.")
 	fs.StringVar(&o.Server, "server", "", "URL of the API server as pods reach it. Empty: the one that the controller uses.")
 	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the certificates that pods trust for --server. Empty: those that the controller trusts.")
@@ -80,14 +83,17 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 
 func (o *Options) validate() error {
 	var errs []error
-	if msgs := validation.IsDNS1123Subdomain(o.Driver); len(msgs) > 0 {
-		errs = append(errs, fmt.Errorf("--driver-name %q: %s", o.Driver, strings.Join(msgs, ", ")))
+	if err := spaceapi.CheckDriverName(o.Driver); err != nil {
+		errs = append(errs, err)
 	}
 	if msgs := validation.IsDNS1123Label(o.NamespacePrefix + strings.Repeat("x", maxSuffix)); len(msgs) > 0 {
 		errs = append(errs, fmt.Errorf("--namespace-prefix %q, followed by %d characters, is no namespace's name: %s", o.NamespacePrefix, maxSuffix, strings.Join(msgs, ", ")))
 	}
 	if o.ClusterRole == "" {
 		errs = append(errs, errors.New("--cluster-role must not be empty"))
+	}
+	if !slices.Contains([]string{"restricted", "baseline", "privileged"}, o.PodSecurity) {
+		errs = append(errs, fmt.Errorf("--pod-security %q: must be restricted, baseline or privileged", o.PodSecurity))
 	}
 	if o.Server != "" {
 		if u, err := url.Parse(o.Server); err != nil || u.Scheme != "https" || u.Host == "" {

@@ -56,7 +56,7 @@ func TestOptionsThatWork(t *testing.T) {
 func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 	for _, test := range []struct{ arg, want string }{
 		{"--leader-elect=true", "--lease-namespace is needed"},
-		{"--driver-name=Not A Name", `--driver-name "Not A Name"`},
+		{"--driver-name=Not A Name", `driver name "Not A Name"`},
 		{"--namespace-prefix=Upper-", `--namespace-prefix "Upper-"`},
 		{"--namespace-prefix=-dash", "--namespace-prefix"},
 		{"--namespace-prefix=a.b-", "--namespace-prefix"},
@@ -152,7 +152,7 @@ func TestTheLargestCAFitsIntoAClaimsStatus(t *testing.T) {
 	c := newController(t)
 	c.Settings.NamespacePrefix = strings.Repeat("p", 53)
 	c.Cluster = kubeconfig.Cluster{Server: "https://" + strings.Repeat("s", 253) + ":6443", CA: bytes.Repeat([]byte("x"), maxCA)}
-	entry, err := c.readyEntry(a, a.Shares[0], provisioned{serviceAccountUID: "6d2a5f0e-6a52-4f1e-8d55-0123456789ab"})
+	entry, err := c.readyEntry(a, a.Shares[0], c.nameOf(a, a.Shares[0]), provisioned{serviceAccountUID: "6d2a5f0e-6a52-4f1e-8d55-0123456789ab"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -55,16 +54,17 @@ func (c *Controller) provision(ctx context.Context, a *identity.Allocation, spac
 	}
 	var account *corev1.ServiceAccount
 	var accountMade, bindingMade bool
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		account, accountMade, err = c.ensureServiceAccount(ctx, space.ServiceAccount)
-		return err
-	})
-	group.Go(func() (err error) {
-		bindingMade, err = c.ensureRoleBinding(ctx, space.RoleBinding)
-		return err
-	})
-	if err := group.Wait(); err != nil {
+	writes := []func() error{
+		func() (err error) {
+			account, accountMade, err = c.ensureServiceAccount(ctx, space.ServiceAccount)
+			return err
+		},
+		func() (err error) {
+			bindingMade, err = c.ensureRoleBinding(ctx, space.RoleBinding)
+			return err
+		},
+	}
+	if err := sideBySide(len(writes), func(i int) error { return writes[i]() }); err != nil {
 		return out, err
 	}
 	out.serviceAccountUID = account.UID
@@ -95,7 +95,7 @@ func (c *Controller) ensureNamespace(ctx context.Context, a *identity.Allocation
 			return false, fmt.Errorf("look at the existing namespace %s: %w", want.Name, err)
 		}
 	}
-	if !a.Owns(have, c.keys, c.Settings.NamespacePrefix) {
+	if !a.Owns(have, c.keys) {
 		return false, &problem{spaceapi.ReasonNameConflict, fmt.Errorf("namespace %s exists and was not made for this claim: it is left alone", want.Name)}
 	}
 	if have.DeletionTimestamp != nil {
@@ -118,6 +118,9 @@ func (c *Controller) ensureServiceAccount(ctx context.Context, want *corev1.Serv
 	}
 	if have, err = api.Get(ctx, want.Name, metav1.GetOptions{}); err != nil {
 		return nil, false, fmt.Errorf("look at the existing ServiceAccount %s/%s: %w", want.Namespace, want.Name, err)
+	}
+	if have.DeletionTimestamp != nil {
+		return nil, false, fmt.Errorf("ServiceAccount %s/%s is being deleted, and has finalizers %v: a new one is made as soon as it has gone", want.Namespace, want.Name, have.Finalizers)
 	}
 	return have, false, nil
 }

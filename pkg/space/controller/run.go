@@ -8,6 +8,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -50,12 +51,13 @@ func (o *Options) Run(ctx context.Context) error {
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
 
-	c, err := New(ctx, Config{
+	c, err := New(Config{
 		Client: api,
 		Settings: blueprint.Settings{
 			Driver:          o.Driver,
 			NamespacePrefix: o.NamespacePrefix,
 			ClusterRole:     o.ClusterRole,
+			PodSecurity:     o.PodSecurity,
 		},
 		Cluster: cluster,
 		Events:  events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component}),
@@ -97,7 +99,10 @@ func (o *Options) work(ctx context.Context, api kubernetes.Interface, c *Control
 		}
 		published <- err
 	}()
-	c.Work(ctx)
+	if err := c.Work(ctx); err != nil {
+		cancel(err)
+		return errors.Join(err, <-published)
+	}
 	return <-published
 }
 

@@ -40,7 +40,7 @@ func (c *Controller) endOthers(ctx context.Context, key types.NamespacedName, ca
 	}
 	var surplus []*corev1.Namespace
 	for _, obj := range recorded {
-		if ns := obj.(*corev1.Namespace); !cached.Owns(ns, c.keys, c.Settings.NamespacePrefix) && !c.ended(ns) {
+		if ns := obj.(*corev1.Namespace); !cached.Owns(ns, c.keys) && !c.ended(ns) {
 			surplus = append(surplus, ns)
 		}
 	}
@@ -59,7 +59,7 @@ func (c *Controller) endOthers(ctx context.Context, key types.NamespacedName, ca
 	living := identity.Of(live, c.Settings.Driver)
 	var errs []error
 	for _, ns := range surplus {
-		if living.Owns(ns, c.keys, c.Settings.NamespacePrefix) {
+		if living.Owns(ns, c.keys) {
 			continue
 		}
 		did, err := c.end(ctx, ns)

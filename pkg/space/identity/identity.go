@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -64,16 +65,23 @@ type Share struct {
 	// AdminAccess is true when the result was given for administrative access.
 	AdminAccess bool
 	// Slot tells the spaces of one claim apart, in directories and variables:
-	// empty when there is only one, else the request's name, with a number
-	// appended where a request got several devices.
+	// empty when there is only one, else the request's name, with a dot and a
+	// number appended where a request got several devices.
 	Slot string
 
 	suffix string
 }
 
-// NamespaceName is the name of the space's namespace.
+// NamespaceName is the name of the space's namespace, when it is made with this
+// prefix.
 func (s Share) NamespaceName(prefix string) string {
 	return prefix + s.suffix
+}
+
+// Names says whether a namespace of this name can be the share's, whatever the
+// prefix was when it was made.
+func (s Share) Names(namespace string) bool {
+	return strings.HasSuffix(namespace, s.suffix)
 }
 
 // Of returns the claim's living allocation, or nil when the claim has none with a
@@ -131,12 +139,13 @@ func Of(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 }
 
 // Owns says whether the namespace is one of this allocation's spaces, by its
-// record and by its name.
-func (a *Allocation) Owns(ns *corev1.Namespace, keys spaceapi.Keys, prefix string) bool {
+// record and by its name. The prefix does not matter: a space keeps its name when
+// the configuration changes.
+func (a *Allocation) Owns(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	if a == nil || ns.Labels[keys.ClaimUID] != string(a.ClaimUID) || ns.Labels[keys.AllocationID] != a.ID {
 		return false
 	}
-	return slices.ContainsFunc(a.Shares, func(s Share) bool { return s.NamespaceName(prefix) == ns.Name })
+	return slices.ContainsFunc(a.Shares, func(s Share) bool { return s.Names(ns.Name) })
 }
 
 func (s Share) hash(h hash.Hash) {
@@ -168,7 +177,9 @@ func encode(sum []byte, length int) string {
 }
 
 func podClaimName(claim *resourceapi.ResourceClaim) string {
-	if name := claim.Annotations[resourceapi.PodResourceClaimAnnotation]; name != "" {
+	// Whoever writes a claim can write the annotation, so it may be anything,
+	// while it becomes part of a path. In a pod's spec it is a DNS label.
+	if name := claim.Annotations[resourceapi.PodResourceClaimAnnotation]; len(validation.IsDNS1123Label(name)) == 0 {
 		return name
 	}
 	return claim.Name
@@ -187,7 +198,7 @@ func nameSlots(shares []Share) {
 		base := resourceclaim.BaseRequestRef(shares[i].Request)
 		shares[i].Slot = base
 		if count[base] > 1 {
-			shares[i].Slot = fmt.Sprintf("%s-%d", base, next[base])
+			shares[i].Slot = fmt.Sprintf("%s.%d", base, next[base])
 			next[base]++
 		}
 	}

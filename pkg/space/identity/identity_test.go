@@ -210,9 +210,9 @@ func TestSlotsTellTheSpacesOfAClaimApart(t *testing.T) {
 		"one space of a prioritized list":   {[]string{"main/small"}, []string{""}},
 		"several requests":                  {[]string{"a", "b"}, []string{"a", "b"}},
 		"a subrequest goes by its request":  {[]string{"main/small", "b"}, []string{"main", "b"}},
-		"a request for two":                 {[]string{"a", "a"}, []string{"a-0", "a-1"}},
-		"a request for two, and another":    {[]string{"b", "a", "a"}, []string{"b", "a-0", "a-1"}},
-		"a subrequest for two, and another": {[]string{"m/x", "m/x", "b"}, []string{"m-0", "m-1", "b"}},
+		"a request for two":                 {[]string{"a", "a"}, []string{"a.0", "a.1"}},
+		"a request for two, and another":    {[]string{"b", "a", "a"}, []string{"b", "a.0", "a.1"}},
+		"a subrequest for two, and another": {[]string{"m/x", "m/x", "b"}, []string{"m.0", "m.1", "b"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var results []resourceapi.DeviceRequestAllocationResult
@@ -249,22 +249,22 @@ func TestOwnsOnlyItsOwnNamespaces(t *testing.T) {
 		ns         *corev1.Namespace
 		want       bool
 	}{
-		"its own":               {a, own(func(*corev1.Namespace) {}), true},
-		"nothing without one":   {nil, own(func(*corev1.Namespace) {}), false},
-		"not another claim's":   {a, own(func(n *corev1.Namespace) { n.Labels[keys.ClaimUID] = "other" }), false},
-		"not an earlier one's":  {a, own(func(n *corev1.Namespace) { n.Labels[keys.AllocationID] = "other" }), false},
-		"not by another name":   {a, own(func(n *corev1.Namespace) { n.Name = "ns-other" }), false},
-		"not by name alone":     {a, own(func(n *corev1.Namespace) { n.Labels = nil }), false},
-		"not with other prefix": {a, own(func(n *corev1.Namespace) { n.Name = a.Shares[1].NamespaceName("x-") }), false},
+		"its own":              {a, own(func(*corev1.Namespace) {}), true},
+		"nothing without one":  {nil, own(func(*corev1.Namespace) {}), false},
+		"not another claim's":  {a, own(func(n *corev1.Namespace) { n.Labels[keys.ClaimUID] = "other" }), false},
+		"not an earlier one's": {a, own(func(n *corev1.Namespace) { n.Labels[keys.AllocationID] = "other" }), false},
+		"not by another name":  {a, own(func(n *corev1.Namespace) { n.Name = "ns-other" }), false},
+		"not by name alone":    {a, own(func(n *corev1.Namespace) { n.Labels = nil }), false},
+		"with another prefix":  {a, own(func(n *corev1.Namespace) { n.Name = a.Shares[1].NamespaceName("x-") }), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := test.allocation.Owns(test.ns, keys, prefix); got != test.want {
+			if got := test.allocation.Owns(test.ns, keys); got != test.want {
 				t.Errorf("got %t, want %t", got, test.want)
 			}
 		})
 	}
 	otherKeys := spaceapi.KeysFor("other.example.com")
-	if a.Owns(own(func(*corev1.Namespace) {}), otherKeys, prefix) {
+	if a.Owns(own(func(*corev1.Namespace) {}), otherKeys) {
 		t.Error("another installation takes the namespace for its own")
 	}
 }

@@ -65,26 +65,58 @@ var _ kubeletplugin.DRAPlugin = &Driver{}
 func New(config Config) *Driver {
 	d := &Driver{
 		Config: config,
-		claims: claimReader{client: config.Client, clock: config.Clock},
+		claims: claimReader{client: config.Client, clock: config.Clock, maxDelay: rereadDelay},
 		locks:  newLocks(),
 	}
 	d.keeper = newKeeper(d)
 	return d
 }
 
+// takeOverInterval is how often the records are looked at for what another
+// process did. It is well below the shortest time in which a token ends.
+const takeOverInterval = 2 * time.Minute
+
 // Start takes over the claims that an earlier process prepared, and begins to
 // keep tokens fresh.
-func (d *Driver) Start(ctx context.Context) error {
+func (d *Driver) Start(ctx context.Context) {
+	ctx, d.cancel = context.WithCancel(ctx)
+	d.stopped.Go(func() { d.keeper.run(ctx) })
+	d.takeOver(ctx)
+	d.stopped.Go(func() {
+		// During an update an old and a new plugin serve side by side, and each
+		// may prepare claims that the other one has to look after.
+		ticker := d.Clock.NewTicker(takeOverInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C():
+				d.takeOver(ctx)
+			}
+		}
+	})
+}
+
+// takeOver makes the keeper look after the claims that another process has recorded,
+// and no longer after those whose record has gone.
+func (d *Driver) takeOver(ctx context.Context) {
+	// Known before the records are read: a claim that is prepared meanwhile is
+	// not one that has lost its record.
+	known := d.keeper.knows()
 	prepared, err := d.Records.List()
 	if err != nil {
 		utilruntime.HandleErrorWithContext(ctx, err, "Some claims that were prepared before are forgotten; their tokens are not renewed until their pods start again")
 	}
-	ctx, d.cancel = context.WithCancel(ctx)
-	d.stopped.Go(func() { d.keeper.run(ctx) })
 	for _, p := range prepared {
-		d.keeper.keep(p, nil, d.Clock.Now())
+		if known[p.UID] != p.AllocationID {
+			d.keeper.keep(p, nil, d.Clock.Now())
+		}
+		delete(known, p.UID)
 	}
-	return nil
+	for claim := range known {
+		d.keeper.drop(claim)
+	}
 }
 
 // Stop ends the work in the background and returns when it has ended.

@@ -6,6 +6,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -30,19 +31,26 @@ const (
 	// ever longer ones.
 	firstRetry = time.Second
 	lastRetry  = time.Minute
+	// maxFollowDelay is how often a claim is asked for at least while the API
+	// server does not answer.
+	maxFollowDelay = 30 * time.Second
 )
 
 // keeper keeps the tokens of prepared claims fresh: ahead of their end, and at
 // once when the ServiceAccount had to be made again.
 type keeper struct {
 	driver *Driver
+	reader claimReader
 	jitter func() float64
 	queue  workqueue.TypedRateLimitingInterface[types.UID]
 
 	mutex sync.Mutex
 	// ctx is that of run; claims that are kept earlier are followed from then on.
-	ctx       context.Context
-	kept      map[types.UID]*kept
+	ctx  context.Context
+	kept map[types.UID]*kept
+	// known are the allocations of all claims that are not dropped. More than
+	// those kept: a claim that was given up stays so until it is prepared again.
+	known     map[types.UID]string
 	followers sync.WaitGroup
 }
 
@@ -56,11 +64,13 @@ type kept struct {
 func newKeeper(d *Driver) *keeper {
 	return &keeper{
 		driver: d,
+		reader: claimReader{client: d.Client, clock: d.Clock, maxDelay: maxFollowDelay},
 		jitter: rand.Float64,
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[types.UID](firstRetry, lastRetry),
 			workqueue.TypedRateLimitingQueueConfig[types.UID]{Name: component, Clock: d.Clock}),
-		kept: map[types.UID]*kept{},
+		kept:  map[types.UID]*kept{},
+		known: map[types.UID]string{},
 	}
 }
 
@@ -83,6 +93,10 @@ func (k *keeper) run(ctx context.Context) {
 	<-ctx.Done()
 	k.queue.ShutDown()
 	workers.Wait()
+	// From here on no more followers start.
+	k.mutex.Lock()
+	k.ctx = nil
+	k.mutex.Unlock()
 	k.followers.Wait()
 }
 
@@ -92,11 +106,12 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) keep(p record.Prepared, seen *resourceapi.ResourceClaim, renewAt time.Time) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	if old := k.kept[p.UID]; old != nil && old.stop != nil {
+	if old := k.kept[p.UID]; old != nil {
 		old.stop()
 	}
-	c := &kept{prepared: p, seen: seen}
+	c := &kept{prepared: p, seen: seen, stop: func() {}}
 	k.kept[p.UID] = c
+	k.known[p.UID] = p.AllocationID
 	if k.ctx != nil {
 		k.follow(c)
 	}
@@ -104,14 +119,23 @@ func (k *keeper) keep(p record.Prepared, seen *resourceapi.ResourceClaim, renewA
 	k.queue.AddAfter(p.UID, renewAt.Sub(k.driver.Clock.Now()))
 }
 
+// knows returns the claims that were ever to be kept and not dropped since, also
+// those that were given up, with their allocation IDs.
+func (k *keeper) knows() map[types.UID]string {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return maps.Clone(k.known)
+}
+
 // drop forgets a claim.
 func (k *keeper) drop(claim types.UID) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	if c := k.kept[claim]; c != nil && c.stop != nil {
+	if c := k.kept[claim]; c != nil {
 		c.stop()
 	}
 	delete(k.kept, claim)
+	delete(k.known, claim)
 	k.queue.Forget(claim)
 }
 
@@ -124,13 +148,13 @@ func (k *keeper) follow(c *kept) {
 	k.followers.Go(func() {
 		var err error
 		if seen == nil {
-			seen, err = k.driver.claims.read(ctx, c.prepared.Namespace, c.prepared.Name)
+			seen, err = k.reader.read(ctx, c.prepared.Namespace, c.prepared.Name)
 		}
 		if err == nil && seen.UID != c.prepared.UID {
 			err = errDeallocated
 		}
 		if err == nil {
-			err = k.driver.claims.follow(ctx, seen, func(claim *resourceapi.ResourceClaim) (bool, error) {
+			err = k.reader.follow(ctx, seen, func(claim *resourceapi.ResourceClaim) (bool, error) {
 				return false, k.look(c, claim)
 			})
 		}
@@ -154,11 +178,10 @@ func (k *keeper) look(c *kept, claim *resourceapi.ResourceClaim) error {
 		return errDeallocated
 	}
 	for i, share := range a.Shares {
+		// What can't be read, such as data of a newer controller, says nothing
+		// about the token; a later version of the claim may.
 		_, data, err := status.Read(claim, k.driver.Driver, a, share)
-		if err != nil {
-			return err
-		}
-		if data == nil || i >= len(c.prepared.Spaces) {
+		if err != nil || data == nil || i >= len(c.prepared.Spaces) {
 			continue
 		}
 		k.mutex.Lock()
@@ -178,6 +201,7 @@ func (k *keeper) forget(c *kept) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	if k.kept[c.prepared.UID] == c {
+		c.stop()
 		delete(k.kept, c.prepared.UID)
 		k.queue.Forget(c.prepared.UID)
 	}

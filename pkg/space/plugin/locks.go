@@ -23,62 +23,57 @@ type locks struct {
 type lock struct {
 	// turn holds one element while the lock is free.
 	turn chan struct{}
-	// users counts the holder and those who wait.
-	users int
-	// interrupt ends the holder's context; nil while there is no holder.
-	interrupt context.CancelCauseFunc
+	// users are the holder and those who wait. The functions end their contexts.
+	users map[*context.CancelCauseFunc]struct{}
 }
 
 func newLocks() *locks {
 	return &locks{held: map[types.UID]*lock{}}
 }
 
-// lock waits for its turn with the claim. The returned context ends when somebody
-// interrupts; the function gives the turn to the next.
+// lock waits for its turn with the claim. It is over, and so is the returned
+// context, when somebody interrupts; the function gives the turn to the next.
 func (l *locks) lock(ctx context.Context, claim types.UID) (context.Context, func(), error) {
 	l.mutex.Lock()
 	entry := l.held[claim]
 	if entry == nil {
-		entry = &lock{turn: make(chan struct{}, 1)}
+		entry = &lock{turn: make(chan struct{}, 1), users: map[*context.CancelCauseFunc]struct{}{}}
 		entry.turn <- struct{}{}
 		l.held[claim] = entry
 	}
-	entry.users++
+	ctx, cancel := context.WithCancelCause(ctx)
+	entry.users[&cancel] = struct{}{}
 	l.mutex.Unlock()
 
 	select {
 	case <-entry.turn:
 	case <-ctx.Done():
-		l.leave(claim, entry)
+		l.leave(claim, entry, &cancel)
 		return nil, nil, context.Cause(ctx)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	l.mutex.Lock()
-	entry.interrupt = cancel
-	l.mutex.Unlock()
 	return ctx, func() {
-		l.mutex.Lock()
-		entry.interrupt = nil
-		l.mutex.Unlock()
-		cancel(nil)
 		entry.turn <- struct{}{}
-		l.leave(claim, entry)
+		l.leave(claim, entry, &cancel)
 	}, nil
 }
 
-// interrupt ends the context of whoever holds the claim's lock, if anybody does.
+// interrupt ends the contexts of whoever holds the claim's lock or waits for it.
 func (l *locks) interrupt(claim types.UID) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if entry := l.held[claim]; entry != nil && entry.interrupt != nil {
-		entry.interrupt(errInterrupted)
+	if entry := l.held[claim]; entry != nil {
+		for cancel := range entry.users {
+			(*cancel)(errInterrupted)
+		}
 	}
 }
 
-func (l *locks) leave(claim types.UID, entry *lock) {
+func (l *locks) leave(claim types.UID, entry *lock, cancel *context.CancelCauseFunc) {
+	(*cancel)(nil)
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if entry.users--; entry.users == 0 {
+	delete(entry.users, cancel)
+	if len(entry.users) == 0 {
 		delete(l.held, claim)
 	}
 }

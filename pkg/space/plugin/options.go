@@ -8,12 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/klog/v2"
@@ -64,8 +62,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 
 func (o *Options) validate() error {
 	var errs []error
-	if msgs := validation.IsDNS1123Subdomain(o.Driver); len(msgs) > 0 {
-		errs = append(errs, fmt.Errorf("--driver-name %q: %s", o.Driver, strings.Join(msgs, ", ")))
+	if err := spaceapi.CheckDriverName(o.Driver); err != nil {
+		errs = append(errs, err)
 	}
 	if o.NodeName == "" {
 		errs = append(errs, errors.New("--node-name is required: tokens are bound to the Node that the plugin runs on (in a DaemonSet it comes from spec.nodeName)"))
@@ -109,9 +107,7 @@ func (o *Options) Run(ctx context.Context) error {
 	// without it, and only says so when it can't be reached.
 	go func() { _ = client.WaitReachable(ctx, config, time.Hour) }()
 
-	if err := driver.Start(ctx); err != nil {
-		return err
-	}
+	driver.Start(ctx)
 	defer driver.Stop()
 	helper, err := kubeletplugin.Start(ctx, driver,
 		kubeletplugin.DriverName(o.Driver),

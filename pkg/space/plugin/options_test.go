@@ -34,8 +34,8 @@ func TestTheNodeNameIsAllThatMustBeSet(t *testing.T) {
 
 func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 	for _, test := range []struct{ arg, want string }{
-		{"--driver-name=Not A Name", `--driver-name "Not A Name"`},
-		{"--driver-name=", `--driver-name ""`},
+		{"--driver-name=Not A Name", `driver name "Not A Name"`},
+		{"--driver-name=", `driver name ""`},
 		{"--kubelet-directory=var/lib/kubelet", `--kubelet-directory "var/lib/kubelet": must be an absolute path`},
 		{"--cdi-directory=cdi", "--cdi-directory"},
 		{"--artifacts-directory=", "--artifacts-directory"},

@@ -68,8 +68,15 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 		if err != nil {
 			return nil, fmt.Errorf("ResourceClaim %s, request %s: %w", allocation.Claim, share.Request, err)
 		}
+		// Made anew of what is needed, because a kubeconfig can also hold commands
+		// to run, and others than the controller may write status.devices in
+		// clusters before Kubernetes 1.36.
+		config, err := kubeconfig.Build(kubeconfig.Cluster{Server: spaces[i].Server, CA: ca}, spaces[i].Namespace)
+		if err != nil {
+			return nil, fmt.Errorf("ResourceClaim %s, request %s: %w", allocation.Claim, share.Request, err)
+		}
 		if err := d.Artifacts.Write(claim.UID, share.Slot, artifacts.Files{
-			Kubeconfig: []byte(spaces[i].Kubeconfig),
+			Kubeconfig: config,
 			CA:         ca,
 			Namespace:  spaces[i].Namespace,
 			Token:      tokens[i],
@@ -125,7 +132,9 @@ func (d *Driver) mint(ctx context.Context, spaces []*spaceapi.SpaceStatus) ([]to
 // cdiDevice says what containers with this share get.
 func (d *Driver) cdiDevice(a *identity.Allocation, share identity.Share, space *spaceapi.SpaceStatus) cdi.Device {
 	prefix := identity.VariablePrefix(a.PodClaimName) + "_"
-	name := string(a.ClaimUID)
+	// The allocation's ID and not the claim's, which may be allocated again:
+	// runtimes keep what they know about a device by its name.
+	name := a.ID
 	if share.Slot != "" {
 		prefix += identity.VariablePrefix(share.Slot) + "_"
 		name += "-" + share.Slot

@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
@@ -24,7 +25,8 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
-// rereadDelay is how long to wait before a claim is read again after a watch ended.
+// rereadDelay is how long to wait before a claim is read again after a watch
+// ended or a read failed.
 const rereadDelay = time.Second
 
 // errDeallocated means that the claim no longer has the allocation in question.
@@ -55,15 +57,18 @@ func (d *Driver) waitUntilReady(ctx context.Context, claim *resourceapi.Resource
 		spaces, missing, err = readSpaces(claim, d.Driver, a)
 		return missing == nil, err
 	})
+	var interrupted *interruptedError
 	switch {
 	case err == nil:
 		return spaces, seen, nil
+	case !errors.As(err, &interrupted):
+		return nil, nil, fmt.Errorf("ResourceClaim %s: %w", a.Claim, err)
 	case ctx.Err() != nil:
 		return nil, nil, fmt.Errorf("prepare ResourceClaim %s: %w", a.Claim, context.Cause(ctx))
-	case waiting.Err() != nil:
-		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w", timeout, a.Claim, missing)
+	case interrupted.last != nil:
+		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w; the API server: %w", timeout, a.Claim, missing, interrupted.last)
 	default:
-		return nil, nil, fmt.Errorf("ResourceClaim %s: %w", a.Claim, err)
+		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w", timeout, a.Claim, missing)
 	}
 }
 
@@ -76,6 +81,8 @@ func readSpaces(claim *resourceapi.ResourceClaim, driver string, a *identity.All
 		switch {
 		case err != nil:
 			return nil, nil, err
+		case data != nil && !share.Names(data.Namespace):
+			return nil, nil, fmt.Errorf("request %s: status.devices names namespace %s, which is not this allocation's", share.Request, data.Namespace)
 		case data != nil:
 			spaces = append(spaces, data)
 		case ready == nil:
@@ -92,31 +99,60 @@ func readSpaces(claim *resourceapi.ResourceClaim, driver string, a *identity.All
 	return spaces, nil, nil
 }
 
+// interruptedError means that the context ended while a claim was followed.
+type interruptedError struct {
+	// last is what the API server said when it was last asked in vain, or nil.
+	last error
+}
+
+func (e *interruptedError) Error() string { return fmt.Sprintf("interrupted: %v", e.last) }
+
 // claimReader reads single claims. It needs the rights to get and to watch.
 type claimReader struct {
 	client kubernetes.Interface
 	clock  clock.Clock
+	// maxDelay is what the delay between two reads grows to, for as long as the
+	// API server does not answer.
+	maxDelay time.Duration
+}
+
+// pause waits before the API server is asked again. It takes longer each time,
+// and not the same for all, so that a server that comes back is not overrun.
+func (r claimReader) pause(ctx context.Context, delay *time.Duration) error {
+	jittered := wait.Jitter(*delay, 0.5)
+	*delay = min(2**delay, r.maxDelay)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.clock.After(jittered):
+		return nil
+	}
 }
 
 // follow shows each version of the claim to look, beginning with the given one,
-// until that says that it has seen enough or fails, or the context ends. When the
-// claim is deleted, or replaced by another of the same name, the error is
-// errDeallocated. The API server may come and go meanwhile.
+// until that says that it has seen enough or fails, or the context ends, which
+// is an interruptedError. When the claim is deleted, or replaced by another of
+// the same name, the error is errDeallocated. The API server may come and go
+// meanwhile.
 func (r claimReader) follow(ctx context.Context, claim *resourceapi.ResourceClaim, look func(*resourceapi.ResourceClaim) (bool, error)) error {
 	uid := claim.UID
 	for {
 		if done, err := look(claim); done || err != nil {
 			return err
 		}
-		if done, err := r.watch(ctx, claim, look); done || err != nil {
+		done, broken, err := r.watch(ctx, claim, look)
+		if done || err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-r.clock.After(rereadDelay):
+		delay := rereadDelay
+		if r.pause(ctx, &delay) != nil {
+			return &interruptedError{broken}
 		}
 		next, err := r.read(ctx, claim.Namespace, claim.Name)
+		var interrupted *interruptedError
+		if errors.As(err, &interrupted) && interrupted.last == nil {
+			interrupted.last = broken
+		}
 		if err != nil {
 			return err
 		}
@@ -126,41 +162,44 @@ func (r claimReader) follow(ctx context.Context, claim *resourceapi.ResourceClai
 	}
 }
 
-// watch shows what comes after the given version, until the watch breaks.
-func (r claimReader) watch(ctx context.Context, claim *resourceapi.ResourceClaim, look func(*resourceapi.ResourceClaim) (bool, error)) (bool, error) {
+// watch shows what comes after the given version, until look has seen enough or
+// fails, or the watch breaks, for which broken may have the reason.
+func (r claimReader) watch(ctx context.Context, claim *resourceapi.ResourceClaim, look func(*resourceapi.ResourceClaim) (bool, error)) (done bool, broken, err error) {
 	w, err := r.client.ResourceV1().ResourceClaims(claim.Namespace).Watch(ctx, metav1.ListOptions{
 		FieldSelector:   fields.OneTermEqualSelector(metav1.ObjectNameField, claim.Name).String(),
 		ResourceVersion: claim.ResourceVersion,
 	})
 	if err != nil {
 		klog.FromContext(ctx).V(2).Info("Cannot watch the claim", "err", err)
-		return false, ctx.Err()
+		return false, err, nil
 	}
 	defer w.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return false, ctx.Err()
+			return false, nil, nil
 		case event, open := <-w.ResultChan():
 			if !open {
-				return false, nil
+				return false, nil, nil
 			}
 			next, ok := event.Object.(*resourceapi.ResourceClaim)
 			switch {
 			case !ok: // an error, such as a version that the server no longer knows
-				return false, nil
+				return false, apierrors.FromObject(event.Object), nil
 			case event.Type == watch.Deleted || next.UID != claim.UID:
-				return false, errDeallocated
+				return false, nil, errDeallocated
 			}
 			if done, err := look(next); done || err != nil {
-				return done, err
+				return done, nil, err
 			}
 		}
 	}
 }
 
-// read gets the claim, for as long as it takes the API server to answer.
+// read gets the claim, for as long as it takes the API server to answer. The
+// errors are those of follow.
 func (r claimReader) read(ctx context.Context, namespace, name string) (*resourceapi.ResourceClaim, error) {
+	delay := rereadDelay
 	for {
 		claim, err := r.client.ResourceV1().ResourceClaims(namespace).Get(ctx, name, metav1.GetOptions{})
 		switch {
@@ -170,10 +209,8 @@ func (r claimReader) read(ctx context.Context, namespace, name string) (*resourc
 			return nil, errDeallocated
 		}
 		klog.FromContext(ctx).V(2).Info("Cannot read the claim", "err", err)
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-r.clock.After(rereadDelay):
+		if r.pause(ctx, &delay) != nil {
+			return nil, &interruptedError{err}
 		}
 	}
 }

@@ -20,9 +20,10 @@ import (
 )
 
 const (
-	// APIVersion and Kind stand in every file.
+	// APIVersion stands in every file, and changes with the format.
 	APIVersion = "plugin.space.resource.example.com/v1"
-	Kind       = "PreparedClaim"
+	// Kind stands in every file.
+	Kind = "PreparedClaim"
 
 	extension = ".json"
 	// aside is appended to the name of a file that can't be read, so that it is

@@ -72,8 +72,8 @@ func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now
 }
 
 // Read returns what is said about the share: its Ready condition and, when that
-// is True, the space. All of it is nil when nothing has been said yet, or only
-// about another allocation of the claim.
+// is True, the space. Both are nil when nothing has been said yet, or when the
+// space is one of an earlier allocation.
 func Read(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation, share identity.Share) (*metav1.Condition, *spaceapi.SpaceStatus, error) {
 	device := find(claim, driver, share)
 	if device == nil {

@@ -27,15 +27,27 @@ const MinLifetime = 10 * time.Minute
 
 // Token is a bearer token. It prints as a placeholder.
 type Token struct {
-	value string
-	// Issued is when it was asked for, Expires is what the server answered: the
-	// lifetime can be shorter than asked for.
+	// reveal is a function because fmt prints fields, whatever methods they have.
+	reveal func() []byte
+	// Issued is when it was asked for, and Expires is when the lifetime that the
+	// server granted is over, both by the node's clock: a server whose clock
+	// differs must not make renewals come too late, or without end.
 	Issued  time.Time
 	Expires time.Time
 }
 
+// New returns a token with a value.
+func New(value string, issued, expires time.Time) Token {
+	return Token{reveal: func() []byte { return []byte(value) }, Issued: issued, Expires: expires}
+}
+
 // Reveal returns the token itself, for the one place that writes it to a file.
-func (t Token) Reveal() []byte { return []byte(t.value) }
+func (t Token) Reveal() []byte {
+	if t.reveal == nil {
+		return nil
+	}
+	return t.reveal()
+}
 
 // String implements fmt.Stringer without giving the token away.
 func (t Token) String() string { return "[token until " + t.Expires.Format(time.RFC3339) + "]" }
@@ -81,7 +93,16 @@ func (m Minter) Mint(ctx context.Context, account Account) (Token, error) {
 	if answer.Status.Token == "" {
 		return Token{}, errors.New("the API server answered a request for a token with an empty one")
 	}
-	return Token{value: answer.Status.Token, Issued: issued, Expires: answer.Status.ExpirationTimestamp.Time}, nil
+	// The API server answers with the lifetime that it granted, which can be
+	// shorter than asked for (k8s.io/kubernetes, pkg/registry/core/serviceaccount/storage).
+	life := m.Lifetime
+	if granted := answer.Spec.ExpirationSeconds; granted != nil {
+		life = time.Duration(*granted) * time.Second
+	}
+	if life < MinLifetime {
+		return Token{}, fmt.Errorf("the API server answered with a lifetime of %s, less than the %s that it never goes below", life, MinLifetime)
+	}
+	return New(answer.Status.Token, issued, issued.Add(life)), nil
 }
 
 // RenewAt says when to replace a token: at two thirds of its life, and up to a

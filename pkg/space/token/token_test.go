@@ -42,7 +42,9 @@ func minter(answer func(clienttesting.CreateActionImpl) (*authenticationv1.Token
 }
 
 func granted(value string, life time.Duration) *authenticationv1.TokenRequest {
+	seconds := int64(life / time.Second)
 	return &authenticationv1.TokenRequest{
+		Spec:   authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds},
 		Status: authenticationv1.TokenRequestStatus{Token: value, ExpirationTimestamp: metav1.NewTime(now.Add(life))},
 	}
 }

@@ -1,0 +1,28 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package identity_test
+
+import (
+	"testing"
+
+	resourceapi "k8s.io/api/resource/v1"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+)
+
+func TestNoTwoSpacesOfAClaimHaveTheSameSlot(t *testing.T) {
+	var results []resourceapi.DeviceRequestAllocationResult
+	for i, request := range []string{"a", "a", "a-0"} { // "a" with count 2, and a request called "a-0"
+		r := result(request)
+		r.Device = string(rune('x' + i))
+		results = append(results, r)
+	}
+	seen := map[string]bool{}
+	for _, s := range identity.Of(claimWith(results...), driver).Shares {
+		if seen[s.Slot] {
+			t.Errorf("slot %q is given twice", s.Slot)
+		}
+		seen[s.Slot] = true
+	}
+}

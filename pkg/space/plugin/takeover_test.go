@@ -1,0 +1,45 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"testing"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/record"
+)
+
+func TestAClaimThatAnotherProcessPreparedIsRenewedAndForgottenWithItsRecord(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(readyWith(t, claimFor("a"), "account-1"))
+		other := New(n.driver.Config)
+		other.Start(t.Context())
+		if _, err := other.prepare(t.Context(), claim); err != nil {
+			t.Fatal(err)
+		}
+		n.awaitMint("the first token")
+		other.Stop()
+		// The only process left has not prepared the claim.
+		n.awaitMint("a renewal")
+
+		n.must(n.driver.Records.Remove(claim.UID))
+		n.driver.takeOver(t.Context())
+		if c, _ := n.driver.keeper.get(claim.UID); c != nil {
+			t.Error("a claim without a record is still looked after")
+		}
+	})
+}
+
+func TestAClaimThatWasGivenUpIsNotTakenOverAgain(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		p := record.Prepared{Namespace: "team", Name: "gone", UID: "gone-uid", AllocationID: "x"}
+		n.must(n.driver.Records.Save(p))
+		n.driver.takeOver(t.Context())
+		c, _ := n.driver.keeper.get(p.UID)
+		n.driver.keeper.forget(c)
+		n.driver.takeOver(t.Context())
+		if c, _ := n.driver.keeper.get(p.UID); c != nil {
+			t.Error("it is looked after again")
+		}
+	})
+}

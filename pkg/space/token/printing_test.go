@@ -1,0 +1,34 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package token_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
+)
+
+func TestATokenDoesNotPrintByOtherVerbsEither(t *testing.T) {
+	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+		return granted("secret", time.Hour), nil
+	})
+	tok, err := m.Mint(t.Context(), account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for verb, value := range map[string]any{
+		"%d": tok,
+		"%v": struct{ hidden token.Token }{tok}, // fmt calls no methods on unexported fields
+	} {
+		if out := fmt.Sprintf(verb, value); strings.Contains(out, "secret") {
+			t.Errorf("%s of %T prints %s", verb, value, out)
+		}
+	}
+}
