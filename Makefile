@@ -35,25 +35,35 @@ demo: ## Show it all on a cluster of its own (KEEP=1 leaves the cluster up, CLUS
 
 .PHONY: clean
 clean: ## Remove what was built.
+	@[ ! -s build/cluster/flavor ] || { echo "a cluster is running from here. Delete it first: demo/delete-cluster.sh"; exit 1; }
 	rm -rf build
 
 ##@ Tests
 
 .PHONY: test
-test: unit integration e2e ## Run all tests.
+test: unit integration e2e ## Run all tests. Needs root and, on Debian, the packages that README.md names.
 
 .PHONY: unit
 unit: ## Run the unit tests, with the race detector.
 	CGO_ENABLED=1 go test -race ./...
-	cd test/cluster && go test ./...
+	cd test/cluster && go test $$(go list ./... | grep -v /selftest)
 
 .PHONY: integration
-integration: build ## Run the controller against a real control plane.
+integration: build programs ## Run the controller against a real control plane, and try the cluster itself.
+	cd test/cluster && go test -count=1 -v -timeout=15m ./selftest/...
 	cd test && go test -count=1 -v -timeout=15m ./integration/...
 
 .PHONY: e2e
-e2e: ## Run the shipped images and chart on a real cluster of two nodes.
+e2e: programs ## Run the shipped images and chart on a real cluster of two nodes.
 	cd test && go test -count=1 -v -timeout=30m ./e2e/...
+
+.PHONY: bench
+bench: programs ## Measure how long pods take to start, with a space and without.
+	cd test && go run ./bench/podstart
+
+.PHONY: programs
+programs: ## Build Kubernetes and the other programs of the embedded cluster (the first time takes a while).
+	. demo/lib.sh && space_cluster binaries >/dev/null
 
 ##@ Checks
 

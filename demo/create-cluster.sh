@@ -14,6 +14,7 @@ set -euo pipefail
 create_kind() {
   command -v kind >/dev/null || fail "missing: kind. Install it from https://kind.sigs.k8s.io, or use CLUSTER=embedded"
   container_engine_answers || fail "neither docker nor podman answers. Start one, or use CLUSTER=embedded"
+  record_flavor kind
   if kind get clusters 2>/dev/null | grep -qx "$CLUSTER_NAME"; then
     echo "kind cluster $CLUSTER_NAME is running already"
   else
@@ -41,10 +42,14 @@ flavor=$(cluster_flavor)
 if [ -n "${CLUSTER:-}" ] && [ "$CLUSTER" != "$flavor" ]; then
   fail "a cluster of the kind $flavor is running. Delete it first: demo/delete-cluster.sh"
 fi
+# What is going to run is recorded before anything is created, so that what an
+# interrupted creation leaves behind is deleted as what it is.
 case $flavor in
   kind) create_kind ;;
-  embedded) space_cluster create --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG" >/dev/null ;;
+  embedded)
+    record_flavor embedded
+    space_cluster create --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG" >/dev/null
+    ;;
 esac
-record_flavor "$flavor"
 need_tools kubectl helm
 how_to_use

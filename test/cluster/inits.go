@@ -50,7 +50,7 @@ func startInit(ctx context.Context, binary, specFile, logFile string) (int, erro
 		select {
 		case err := <-ended:
 			ended <- err
-			return fmt.Errorf("it ended (%v); see %s", err, logFile)
+			return fmt.Errorf("it ended: %w; see %s", err, logFile)
 		default:
 		}
 		_, err := client.List(ctx)

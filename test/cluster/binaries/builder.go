@@ -164,7 +164,7 @@ func (b *Builder) buildComponent(ctx context.Context, j job) error {
 	if err := os.MkdirAll(partial, 0o755); err != nil {
 		return fmt.Errorf("building %s: %w", j.component.dir, err)
 	}
-	defer os.RemoveAll(partial)
+	defer func() { _ = os.RemoveAll(partial) }()
 	args := []string{"build", "-trimpath", "-ldflags", j.flags(j.pinned.version), "-o", partial + "/"}
 	for _, p := range j.programs {
 		args = append(args, j.pinned.packages[p])
