@@ -43,3 +43,14 @@ func TestDriverNamesTooLongForTheAPIAreRefused(t *testing.T) {
 		t.Error("a driver name of 68 characters was taken")
 	}
 }
+
+func TestTheReasonOfAFailureIsFoundAmongOthers(t *testing.T) {
+	conflict := &problem{"NameConflict", errors.New("taken")}
+	err := sideBySide(3, func(i int) error { return []error{nil, errors.New("first"), conflict}[i] })
+	if got := reasonOf(err); got != "NameConflict" {
+		t.Errorf("the reason is %s", got)
+	}
+	if got := err.Error(); got != "first; taken" {
+		t.Errorf("the message is %q", got)
+	}
+}
