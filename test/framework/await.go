@@ -26,7 +26,7 @@ import (
 
 // Patience is how long Await waits: far longer than anything should take, so that
 // only a fault is ever waited for that long.
-const Patience = 90 * time.Second
+const Patience = 3 * time.Minute
 
 // Predicate is something that an object can be waited to be, with the words for it.
 type Predicate[T runtime.Object] struct {
