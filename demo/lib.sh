@@ -13,6 +13,7 @@ export KUBECONFIG=$ROOT/build/kubeconfig
 # Who follows how_to_use still has the cluster in kind's default place.
 [ "$CALLERS_KUBECONFIG" != "$KUBECONFIG" ] || CALLERS_KUBECONFIG=
 FLAVOR_FILE=$ROOT/build/cluster/flavor
+SPACE_CLUSTER=$ROOT/build/bin/space-cluster
 
 fail() {
   printf '%s\n' "$*" >&2
@@ -57,7 +58,8 @@ record_flavor() {
 cluster_running() {
   case $(cluster_flavor) in
     kind) kind get clusters 2>/dev/null | grep -qx "$CLUSTER_NAME" ;;
-    embedded) space_cluster kubeconfig --name "$CLUSTER_NAME" >/dev/null 2>&1 ;;
+    # Where the tool was never built, it never made a cluster.
+    embedded) [ -x "$SPACE_CLUSTER" ] && (cd "$ROOT" && "$SPACE_CLUSTER" kubeconfig --name "$CLUSTER_NAME") >/dev/null 2>&1 ;;
   esac
 }
 
@@ -65,8 +67,9 @@ cluster_running() {
 # cluster. The go command decides whether the tool itself has to be built.
 space_cluster() {
   command -v go >/dev/null || fail "missing: go. Install it from https://go.dev/dl and add it to PATH"
-  (cd "$ROOT/test/cluster" && CGO_ENABLED=0 go build -trimpath -o "$ROOT/build/bin/space-cluster" ./cmd/space-cluster)
-  (cd "$ROOT" && build/bin/space-cluster "$@")
+  [ -x "$SPACE_CLUSTER" ] || echo "building the tool for the embedded cluster (the first time: a minute or two)" >&2
+  (cd "$ROOT/test/cluster" && CGO_ENABLED=0 go build -trimpath -o "$SPACE_CLUSTER" ./cmd/space-cluster)
+  (cd "$ROOT" && "$SPACE_CLUSTER" "$@")
 }
 
 # need_tools puts the named programs into build/bin: the ones that are installed,
