@@ -26,7 +26,7 @@ const name = "lifecycle"
 // on each other.
 func TestCluster(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("a cluster of Linux namespaces needs root")
+		t.Fatal("a cluster of Linux namespaces needs root: run the test with sudo -E env PATH=$PATH")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
