@@ -122,7 +122,8 @@ func (h *Host) path() string {
 // Disconnect takes the node's link to the rest of the cluster down.
 func (h *Host) Disconnect(_ context.Context) error { return h.setLink(false) }
 
-// Connect brings the node's link up again.
+// Connect brings the node's link up again. Packets may still be lost for a
+// second or two, until the kernel asks again for neighbours that didn't answer.
 func (h *Host) Connect(_ context.Context) error { return h.setLink(true) }
 
 func (h *Host) setLink(up bool) error {

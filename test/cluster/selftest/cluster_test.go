@@ -14,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	cluster "github.com/space-dra/space-dra-driver/test/cluster"
@@ -186,7 +187,11 @@ func (s *suite) disconnect(t *testing.T) {
 		t.Error("a disconnected node reaches the control plane")
 	}
 	s.do(t, s.node.Connect(s.ctx))
-	if err := ping(); err != nil {
+	// Neighbours that didn't answer are asked again only after a while.
+	err := wait.PollUntilContextTimeout(s.ctx, pollInterval, podTimeout, true, func(context.Context) (bool, error) {
+		return ping() == nil, nil
+	})
+	if err != nil {
 		t.Errorf("a connected node doesn't reach the control plane: %v", err)
 	}
 }
