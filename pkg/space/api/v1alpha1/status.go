@@ -12,6 +12,10 @@ import (
 // True once the space can be used, False with a reason and a message otherwise.
 const ConditionReady = "Ready"
 
+// ConditionFailed is the condition type that makes the scheduler give the
+// allocation up and try another one. Only devices with binding conditions have it.
+const ConditionFailed = "Failed"
+
 // Reasons of the Ready condition. Events use the same words.
 const (
 	// ReasonProvisioned: the namespace and everything in it exist.
@@ -26,6 +30,9 @@ const (
 	// ReasonNamespaceTerminating: somebody deleted the namespace although the
 	// claim is still allocated. A new one is made as soon as it has gone.
 	ReasonNamespaceTerminating = "NamespaceTerminating"
+	// ReasonExpired: the space outlived the maximum lifetime of its class, and was
+	// ended although the claim is still allocated. This is final for the allocation.
+	ReasonExpired = "Expired"
 )
 
 // Reasons of events that are not also reasons of the condition.
@@ -36,6 +43,15 @@ const (
 	ReasonDeleted = "Deleted"
 	// ReasonDeletionFailed: a space could not be revoked or deleted; it is tried again.
 	ReasonDeletionFailed = "DeletionFailed"
+	// ReasonRetained: the claim was deallocated and the credentials were revoked;
+	// the namespace stays for a while, as its class wants.
+	ReasonRetained = "Retained"
+	// ReasonStuckTerminating: a deleted namespace does not go; the message has the
+	// reason that the namespace's own conditions give.
+	ReasonStuckTerminating = "StuckTerminating"
+	// ReasonRenewalFailing: a node has tried in vain several times to renew the
+	// claim's tokens.
+	ReasonRenewalFailing = "RenewalFailing"
 )
 
 // SpaceStatusKind is the kind of [SpaceStatus].
