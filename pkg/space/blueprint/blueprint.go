@@ -12,6 +12,7 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
 // podSecurityLabel is defined by Kubernetes' Pod Security admission.
@@ -36,10 +37,13 @@ type Space struct {
 	Namespace      *corev1.Namespace
 	ServiceAccount *corev1.ServiceAccount
 	RoleBinding    *rbacv1.RoleBinding
+	// DefaultAccount is what pods run as that name no ServiceAccount. Without it
+	// they are refused; kube-controller-manager makes it, but some time later.
+	DefaultAccount *corev1.ServiceAccount
 }
 
 // For describes the space of one share, in the namespace of that name.
-func (s Settings) For(a *identity.Allocation, share identity.Share, name string) Space {
+func (s Settings) For(a *identity.Allocation, share identity.Share, name string, with parameters.Effective) Space {
 	keys := spaceapi.KeysFor(s.Driver)
 	labels := func() map[string]string {
 		return map[string]string{
@@ -59,6 +63,10 @@ func (s Settings) For(a *identity.Allocation, share identity.Share, name string)
 	}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels(), Annotations: annotations()}}
 	namespace.Labels[podSecurityLabel] = s.PodSecurity
+	// On the namespace, because the claim no longer knows when it comes to that.
+	if with.Retain > 0 {
+		namespace.Annotations[keys.Retain] = with.Retain.String()
+	}
 	return Space{
 		Share:     share,
 		Namespace: namespace,
@@ -74,5 +82,16 @@ func (s Settings) For(a *identity.Allocation, share identity.Share, name string)
 				Name:      spaceapi.ServiceAccountName,
 			}},
 		},
+		DefaultAccount: &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: spaceapi.DefaultAccountName, Namespace: name}},
+	}
+}
+
+// RootCA describes a namespace's copy of the ConfigMap with the certificates that
+// pods trust for the API server, as another namespace has it. It is exactly what
+// kube-controller-manager makes, which keeps it up to date from then on.
+func RootCA(of *corev1.ConfigMap, namespace string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: spaceapi.RootCAName, Namespace: namespace, Annotations: of.Annotations},
+		Data:       of.Data,
 	}
 }

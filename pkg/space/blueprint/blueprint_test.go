@@ -16,6 +16,7 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
 var settings = blueprint.Settings{Driver: "space.example.org", NamespacePrefix: "ns-", ClusterRole: "view"}
@@ -43,7 +44,7 @@ func TestTheNamespaceRecordsWhoseSpaceItIs(t *testing.T) {
 	a := allocation(t)
 	keys := spaceapi.KeysFor(settings.Driver)
 	for _, share := range a.Shares {
-		ns := settings.For(a, share, share.NamespaceName("ns-")).Namespace
+		ns := settings.For(a, share, share.NamespaceName("ns-"), parameters.Effective{}).Namespace
 		if ns.Name != share.NamespaceName("ns-") {
 			t.Errorf("got name %s, want %s", ns.Name, share.NamespaceName("ns-"))
 		}
@@ -64,7 +65,7 @@ func TestTheNamespaceRecordsWhoseSpaceItIs(t *testing.T) {
 
 func TestTheServiceAccountHasRightsInItsNamespaceOnly(t *testing.T) {
 	a := allocation(t)
-	space := settings.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"))
+	space := settings.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"), parameters.Effective{})
 	ns := space.Namespace.Name
 	if space.ServiceAccount.Namespace != ns || space.ServiceAccount.Name != spaceapi.ServiceAccountName {
 		t.Errorf("the ServiceAccount is %s/%s", space.ServiceAccount.Namespace, space.ServiceAccount.Name)
@@ -83,7 +84,7 @@ func TestTheServiceAccountHasRightsInItsNamespaceOnly(t *testing.T) {
 
 func TestTheObjectsOfASpaceDoNotShareTheirRecords(t *testing.T) {
 	a := allocation(t)
-	space := settings.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"))
+	space := settings.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"), parameters.Effective{})
 	space.ServiceAccount.Labels["tenant"] = "x"
 	space.RoleBinding.Annotations["tenant"] = "x"
 	for _, m := range []map[string]string{space.Namespace.Labels, space.Namespace.Annotations, space.RoleBinding.Labels, space.ServiceAccount.Annotations} {

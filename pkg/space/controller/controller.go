@@ -9,16 +9,8 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	resourceapi "k8s.io/api/resource/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	corelisters "k8s.io/client-go/listers/core/v1"
-	rbaclisters "k8s.io/client-go/listers/rbac/v1"
-	resourcelisters "k8s.io/client-go/listers/resource/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
@@ -27,13 +19,10 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
-
-// byClaim indexes the namespaces of spaces by the claim in their record.
-const byClaim = "claim"
 
 // Config is what a Controller needs.
 type Config struct {
@@ -43,7 +32,14 @@ type Config struct {
 	Cluster kubeconfig.Cluster
 	Events  record.EventRecorder
 	Workers int
-	Clock   clock.PassiveClock
+	// Namespace is where ConfigMap kube-root-ca.crt is copied from.
+	Namespace string
+	// SweepInterval is how often all spaces are looked at, whatever was missed.
+	SweepInterval time.Duration
+	// StuckAfter is how long a deleted namespace may take to go before that is reported.
+	StuckAfter time.Duration
+	Metrics    *metrics.Controller
+	Clock      clock.WithTicker
 }
 
 // Controller keeps spaces and allocations in step, in both directions: what the
@@ -52,13 +48,11 @@ type Controller struct {
 	Config
 	keys spaceapi.Keys
 
-	factories  []informers.SharedInformerFactory
-	claims     resourcelisters.ResourceClaimLister
-	namespaces cache.Indexer
-	accounts   corelisters.ServiceAccountLister
-	bindings   rbaclisters.RoleBindingLister
-	handlers   map[cache.SharedIndexInformer]cache.ResourceEventHandler
-	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	caches
+	handlers map[cache.SharedIndexInformer]cache.ResourceEventHandler
+	queue    workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	stuck    *stuck
+	failed   *failures
 }
 
 // New sets up a controller. Nothing is read or written before Start and Work.
@@ -69,33 +63,17 @@ func New(config Config) (*Controller, error) {
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](100*time.Millisecond, time.Minute),
 			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: component}),
+		failed: newFailures(),
 	}
-	all := informers.NewSharedInformerFactoryWithOptions(c.Client, 0, informers.WithTransform(c.trimClaim))
-	claims := all.Resource().V1().ResourceClaims()
-	c.claims = claims.Lister()
-
-	recorded := informers.NewSharedInformerFactoryWithOptions(c.Client, 0, informers.WithTransform(trim),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = c.keys.ClaimUID }))
-	namespaces := recorded.Core().V1().Namespaces().Informer()
-	if err := namespaces.AddIndexers(cache.Indexers{byClaim: c.indexByClaim}); err != nil {
-		return nil, fmt.Errorf("index namespaces by claim: %w", err)
+	c.stuck = newStuck(config.StuckAfter, config.Metrics.StuckTerminating)
+	if err := c.caches.set(c.Client, c.keys, c.Settings, c.Namespace); err != nil {
+		return nil, err
 	}
-	c.namespaces = namespaces.GetIndexer()
-
-	// By name and not by label: tenants may change the labels of a ServiceAccount.
-	accountsOnly := informers.NewSharedInformerFactoryWithOptions(c.Client, 0, informers.WithTransform(trim), named(spaceapi.ServiceAccountName))
-	accounts := accountsOnly.Core().V1().ServiceAccounts()
-	c.accounts = accounts.Lister()
-	bindingsOnly := informers.NewSharedInformerFactoryWithOptions(c.Client, 0, informers.WithTransform(trim), named(spaceapi.RoleBindingName))
-	bindings := bindingsOnly.Rbac().V1().RoleBindings()
-	c.bindings = bindings.Lister()
-	c.factories = []informers.SharedInformerFactory{all, recorded, accountsOnly, bindingsOnly}
-
 	c.handlers = map[cache.SharedIndexInformer]cache.ResourceEventHandler{
-		claims.Informer():   c.claimEvents(),
-		namespaces:          c.namespaceEvents(),
-		accounts.Informer(): c.contentEvents(),
-		bindings.Informer(): c.contentEvents(),
+		c.claimInformer:     c.claimEvents(),
+		c.namespaceInformer: c.namespaceEvents(),
+		c.accountInformer:   c.contentEvents(),
+		c.bindingInformer:   c.contentEvents(),
 	}
 	return c, nil
 }
@@ -131,6 +109,7 @@ func (c *Controller) Work(ctx context.Context) error {
 			}
 		})
 	}
+	workers.Go(func() { c.sweepPeriodically(ctx) })
 	<-ctx.Done()
 	c.queue.ShutDown()
 	workers.Wait()
@@ -153,148 +132,4 @@ func (c *Controller) next(ctx context.Context) bool {
 	}
 	c.queue.Forget(key)
 	return true
-}
-
-func (c *Controller) claimEvents() cache.ResourceEventHandler {
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc: func(obj any) {
-			if claim := obj.(*resourceapi.ResourceClaim); identity.Of(claim, c.Settings.Driver) != nil {
-				c.queue.Add(claimKey(claim))
-			}
-		},
-		UpdateFunc: func(old, obj any) {
-			before, claim := old.(*resourceapi.ResourceClaim), obj.(*resourceapi.ResourceClaim)
-			if c.concernsUs(before, claim) {
-				c.queue.Add(claimKey(claim))
-			}
-		},
-		DeleteFunc: func(obj any) {
-			if claim, ok := final(obj).(*resourceapi.ResourceClaim); ok {
-				c.queue.Add(claimKey(claim))
-			}
-		},
-	}
-}
-
-// concernsUs says whether a change of a claim is one to act on: another
-// allocation, or a status that somebody spoilt. Our own words about a failure
-// coming back are not; they would defeat the back-off.
-func (c *Controller) concernsUs(before, after *resourceapi.ResourceClaim) bool {
-	was, is := identity.Of(before, c.Settings.Driver), identity.Of(after, c.Settings.Driver)
-	if was == nil || is == nil {
-		return was != nil || is != nil
-	}
-	return was.ID != is.ID || isReady(before, c.Settings.Driver, was) && !isReady(after, c.Settings.Driver, is)
-}
-
-func (c *Controller) namespaceEvents() cache.ResourceEventHandler {
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc: func(obj any) {
-			ns := obj.(*corev1.Namespace)
-			// The usual case is our own write coming back: nothing to do.
-			if claim, err := c.claims.ResourceClaims(c.claimOf(ns).Namespace).Get(c.claimOf(ns).Name); err == nil &&
-				identity.Of(claim, c.Settings.Driver).Owns(ns, c.keys) && ns.DeletionTimestamp == nil {
-				return
-			}
-			c.enqueueClaimOf(ns)
-		},
-		UpdateFunc: func(old, obj any) {
-			before, ns := old.(*corev1.Namespace), obj.(*corev1.Namespace)
-			if c.claimOf(before) != c.claimOf(ns) {
-				c.enqueueClaimOf(before)
-			}
-			if before.DeletionTimestamp.Equal(ns.DeletionTimestamp) && before.Labels[c.keys.AllocationID] == ns.Labels[c.keys.AllocationID] && c.claimOf(before) == c.claimOf(ns) {
-				return
-			}
-			c.enqueueClaimOf(ns)
-		},
-		DeleteFunc: func(obj any) {
-			if ns, ok := final(obj).(*corev1.Namespace); ok {
-				c.enqueueClaimOf(ns)
-			}
-		},
-	}
-}
-
-// contentEvents follows what is inside the spaces. Which claim an object belongs
-// to is taken from the namespace's record, which tenants can't write.
-func (c *Controller) contentEvents() cache.ResourceEventHandler {
-	enqueue := func(obj any) {
-		meta, ok := final(obj).(metav1.Object)
-		if !ok {
-			return
-		}
-		if ns, exists, err := c.namespaces.GetByKey(meta.GetNamespace()); err == nil && exists {
-			c.enqueueClaimOf(ns.(*corev1.Namespace))
-		}
-	}
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc: func(obj any) {
-			// Made in a namespace that is on its way out, or by somebody else.
-			if ns, exists, err := c.namespaces.GetByKey(obj.(metav1.Object).GetNamespace()); err == nil && exists && ns.(*corev1.Namespace).DeletionTimestamp != nil {
-				enqueue(obj)
-			}
-		},
-		UpdateFunc: func(_, obj any) { enqueue(obj) },
-		DeleteFunc: enqueue,
-	}
-}
-
-func (c *Controller) enqueueClaimOf(ns *corev1.Namespace) {
-	if key := c.claimOf(ns); key.Name != "" {
-		c.queue.Add(key)
-	}
-}
-
-func (c *Controller) claimOf(ns *corev1.Namespace) types.NamespacedName {
-	return types.NamespacedName{Namespace: ns.Annotations[c.keys.ClaimNamespace], Name: ns.Annotations[c.keys.ClaimName]}
-}
-
-func (c *Controller) indexByClaim(obj any) ([]string, error) {
-	key := c.claimOf(obj.(*corev1.Namespace))
-	if key.Name == "" {
-		return nil, nil
-	}
-	return []string{key.String()}, nil
-}
-
-func claimKey(claim *resourceapi.ResourceClaim) types.NamespacedName {
-	return types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}
-}
-
-// final unwraps the last known state of an object whose deletion was missed.
-func final(obj any) any {
-	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		return gone.Obj
-	}
-	return obj
-}
-
-func named(name string) informers.SharedInformerOption {
-	return informers.WithTweakListOptions(func(o *metav1.ListOptions) {
-		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-	})
-}
-
-// trim leaves out of the cache what nobody reads.
-func trim(obj any) (any, error) {
-	if meta, ok := obj.(metav1.Object); ok {
-		meta.SetManagedFields(nil)
-	}
-	return obj, nil
-}
-
-// trimClaim keeps of other drivers' claims only that they exist.
-func (c *Controller) trimClaim(obj any) (any, error) {
-	claim, ok := obj.(*resourceapi.ResourceClaim)
-	if !ok || identity.Of(claim, c.Settings.Driver) != nil {
-		return trim(obj)
-	}
-	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{
-		Namespace:         claim.Namespace,
-		Name:              claim.Name,
-		UID:               claim.UID,
-		ResourceVersion:   claim.ResourceVersion,
-		DeletionTimestamp: claim.DeletionTimestamp,
-	}}, nil
 }

@@ -5,62 +5,163 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
-// end revokes a space's credentials and deletes its namespace. It can be called
-// again at any point, and says whether anything was left to do.
+// ending says what end did.
+type ending struct {
+	// something is true when anything was left to do.
+	something bool
+	// kept is true when it was settled that the namespace stays until then.
+	kept  bool
+	until time.Time
+}
+
+// end revokes a space's credentials and deletes its namespace, at once or when
+// the time has come for which its class keeps it. It can be called again at any
+// point.
 //
 // The order matters: Kubernetes deletes a namespace's pods first and waits for
 // them, so that with a long grace period the RoleBinding would live on for as
 // long (k8s.io/kubernetes, pkg/controller/namespace/deletion). Authorization
 // follows a deleted RoleBinding faster than authentication follows a deleted
 // ServiceAccount, because successful token reviews are cached for ten seconds.
-func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (didSomething bool, err error) {
+func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (did ending, err error) {
 	start := c.Clock.Now()
 	deleted := func(err error) error {
-		didSomething = didSomething || err == nil
+		did.something = did.something || err == nil
 		return ignoreNotFound(err)
 	}
+	if err := c.disarm(ctx, ns.Name); err != nil {
+		return did, fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
+	}
 	if err := deleted(c.Client.RbacV1().RoleBindings(ns.Name).Delete(ctx, spaceapi.RoleBindingName, metav1.DeleteOptions{})); err != nil {
-		return didSomething, fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
+		return did, fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
 	}
 	if err := deleted(c.Client.CoreV1().ServiceAccounts(ns.Name).Delete(ctx, spaceapi.ServiceAccountName, metav1.DeleteOptions{})); err != nil {
-		return didSomething, fmt.Errorf("revoke the tokens of namespace %s: %w", ns.Name, err)
+		return did, fmt.Errorf("revoke the tokens of namespace %s: %w", ns.Name, err)
+	}
+	if err := c.revokeTenants(ctx, ns.Name); err != nil {
+		return did, err
 	}
 	revoked := c.Clock.Since(start)
-	if ns.DeletionTimestamp == nil {
+	switch {
+	case ns.DeletionTimestamp != nil:
+	case ns.Annotations[c.keys.RetainedUntil] == "" && retention(ns, c.keys) > 0:
+		did.kept, did.until = true, c.Clock.Now().Add(retention(ns, c.keys))
+		if err := c.retain(ctx, ns, did.until); ignoreNotFound(err) != nil {
+			return did, fmt.Errorf("note until when namespace %s is kept: %w", ns.Name, err)
+		}
+		c.queue.AddAfter(c.claimOf(ns), retention(ns, c.keys))
+	case !c.retained(ns):
 		// The UID makes sure that what is deleted is what was looked at.
 		options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(ns.UID))}
 		if err := deleted(c.Client.CoreV1().Namespaces().Delete(ctx, ns.Name, options)); err != nil {
-			return didSomething, fmt.Errorf("delete namespace %s: %w", ns.Name, err)
+			return did, fmt.Errorf("delete namespace %s: %w", ns.Name, err)
 		}
 	}
-	if didSomething {
+	if did.something {
 		klog.FromContext(ctx).Info("Space ended", logkeys.ClaimUID, ns.Labels[c.keys.ClaimUID], logkeys.Namespace, ns.Name,
-			logkeys.Allocation, ns.Labels[c.keys.AllocationID], "revokedAfter", revoked.Round(time.Millisecond), logkeys.Duration, c.Clock.Since(start).Round(time.Millisecond))
+			logkeys.Allocation, ns.Labels[c.keys.AllocationID], "kept", did.kept,
+			"revokedAfter", revoked.Round(time.Millisecond), logkeys.Duration, c.Clock.Since(start).Round(time.Millisecond))
 	}
-	return didSomething, nil
+	return did, nil
 }
 
-// ended says whether nothing is left to do for a namespace but to wait for
-// Kubernetes to remove it.
-func (c *Controller) ended(ns *corev1.Namespace) bool {
-	if ns.DeletionTimestamp == nil {
+// disarm takes its subjects from a RoleBinding that a finalizer would keep alive,
+// and in force, after its deletion. Tenants who may change it can do that; the
+// finalizer itself is theirs.
+func (c *Controller) disarm(ctx context.Context, namespace string) error {
+	binding, err := c.bindings.RoleBindings(namespace).Get(spaceapi.RoleBindingName)
+	if err != nil || len(binding.Finalizers) == 0 || len(binding.Subjects) == 0 {
+		return ignoreNotFound(err)
+	}
+	_, err = c.Client.RbacV1().RoleBindings(namespace).Patch(ctx, binding.Name, types.MergePatchType, []byte(`{"subjects":null}`), metav1.PatchOptions{})
+	return ignoreNotFound(err)
+}
+
+// revokeTenants deletes the RoleBindings that tenants made for others, where the
+// space's role lets them. Those would live until all pods of the namespace have gone.
+func (c *Controller) revokeTenants(ctx context.Context, namespace string) error {
+	if !letsBind(c.role(c.Settings.ClusterRole)) {
+		return nil
+	}
+	api := c.Client.RbacV1().RoleBindings(namespace)
+	list, err := api.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("list the RoleBindings that tenants made in namespace %s: %w", namespace, err)
+	}
+	for _, binding := range list.Items {
+		if len(binding.Finalizers) > 0 && len(binding.Subjects) > 0 {
+			if _, err := api.Patch(ctx, binding.Name, types.MergePatchType, []byte(`{"subjects":null}`), metav1.PatchOptions{}); ignoreNotFound(err) != nil {
+				return fmt.Errorf("revoke RoleBinding %s/%s, which a tenant made: %w", namespace, binding.Name, err)
+			}
+		}
+		if err := api.Delete(ctx, binding.Name, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
+			return fmt.Errorf("delete RoleBinding %s/%s, which a tenant made: %w", namespace, binding.Name, err)
+		}
+	}
+	return nil
+}
+
+// retain notes in the namespace until when it is kept.
+func (c *Controller) retain(ctx context.Context, ns *corev1.Namespace, until time.Time) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		// Another UID would be another namespace of the name.
+		"uid":         ns.UID,
+		"annotations": map[string]string{c.keys.RetainedUntil: until.UTC().Format(time.RFC3339)},
+	}})
+	if err != nil {
+		return err
+	}
+	_, err = c.Client.CoreV1().Namespaces().Patch(ctx, ns.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
+
+// retention is how long the namespace is to be kept after its end.
+func retention(ns *corev1.Namespace, keys spaceapi.Keys) time.Duration {
+	d, err := time.ParseDuration(ns.Annotations[keys.Retain])
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
+// retained says whether the namespace is to be kept now. If so, it is looked at
+// again when that is over.
+func (c *Controller) retained(ns *corev1.Namespace) bool {
+	until, err := time.Parse(time.RFC3339, ns.Annotations[c.keys.RetainedUntil])
+	if err != nil {
 		return false
 	}
-	_, accountErr := c.accounts.ServiceAccounts(ns.Name).Get(spaceapi.ServiceAccountName)
-	_, bindingErr := c.bindings.RoleBindings(ns.Name).Get(spaceapi.RoleBindingName)
-	return apierrors.IsNotFound(accountErr) && apierrors.IsNotFound(bindingErr)
+	left := until.Sub(c.Clock.Now())
+	if left > 0 {
+		c.queue.AddAfter(c.claimOf(ns), left)
+	}
+	return left > 0
+}
+
+// ended says whether nothing is left to do for a namespace but to wait, for
+// Kubernetes to remove it or for the time to do so.
+func (c *Controller) ended(ns *corev1.Namespace) bool {
+	if ns.DeletionTimestamp == nil && !c.retained(ns) {
+		return false
+	}
+	account, accountErr := c.accounts.ServiceAccounts(ns.Name).Get(spaceapi.ServiceAccountName)
+	binding, bindingErr := c.bindings.RoleBindings(ns.Name).Get(spaceapi.RoleBindingName)
+	return (apierrors.IsNotFound(accountErr) || accountErr == nil && account.DeletionTimestamp != nil) &&
+		(apierrors.IsNotFound(bindingErr) || bindingErr == nil && binding.DeletionTimestamp != nil && len(binding.Subjects) == 0)
 }
 
 // ignoreNotFound turns "already gone" into success.

@@ -25,25 +25,30 @@ import (
 )
 
 // ensure makes the spaces of an allocation, and says in the claim how that went.
-func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClaim, a *identity.Allocation) error {
-	if a == nil {
+func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClaim, p *plan) error {
+	switch {
+	case p == nil:
 		return nil
+	case p.refused != nil:
+		return c.report(ctx, claim, p.Allocation, spaceapi.ReasonRefused, p.refused)
+	case p.expired:
+		return c.report(ctx, claim, p.Allocation, spaceapi.ReasonExpired,
+			fmt.Errorf("the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and its end has begun", p.lifetime))
 	}
-	if err := c.refuse(a); err != nil {
-		return c.report(ctx, claim, a, spaceapi.ReasonRefused, err)
-	}
+	a := p.Allocation
 	start := c.Clock.Now()
+	wasReady := isReady(claim, c.Settings.Driver, a)
 	entries := make([]status.Entry, len(a.Shares))
 	made := make([][]string, len(a.Shares))
 	err := sideBySide(len(a.Shares), func(i int) error {
 		share := a.Shares[i]
 		name := c.nameOf(a, share)
-		p, err := c.provision(ctx, a, c.Settings.For(a, share, name))
+		done, err := c.provision(ctx, a, c.Settings.For(a, share, name, p.effective[i]), wasReady)
 		if err != nil {
 			return err
 		}
-		made[i] = p.made
-		entries[i], err = c.readyEntry(a, share, name, p)
+		made[i] = done.made
+		entries[i], err = c.readyEntry(a, share, name, done)
 		return err
 	})
 	if err != nil {
@@ -52,8 +57,8 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 		}
 		return errors.Join(err, c.report(ctx, claim, a, reasonOf(err), err))
 	}
+	c.failed.forget(a.Claim)
 
-	wasReady := isReady(claim, c.Settings.Driver, a)
 	changed, err := c.writeStatus(ctx, claim, a, entries)
 	if err != nil {
 		return err
@@ -79,10 +84,10 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 
 // nameOf is the name of the namespace that was made for the share, or is to be.
 func (c *Controller) nameOf(a *identity.Allocation, share identity.Share) string {
-	recorded, err := c.namespaces.ByIndex(byClaim, a.Claim.String())
+	recorded, err := c.recordedFor(a.Claim)
 	if err == nil {
-		for _, obj := range recorded {
-			if ns := obj.(*corev1.Namespace); a.Owns(ns, c.keys) && share.Names(ns.Name) {
+		for _, ns := range recorded {
+			if a.Owns(ns, c.keys) && share.Names(ns.Name) {
 				return ns.Name
 			}
 		}
@@ -109,17 +114,6 @@ func sideBySide(n int, f func(i int) error) error {
 		}
 	}
 	return joined
-}
-
-// refuse says what in the allocation can't be given. It looks at nothing but the
-// allocation, which does not change, so the answer is final.
-func (c *Controller) refuse(a *identity.Allocation) error {
-	for _, share := range a.Shares {
-		if share.AdminAccess {
-			return fmt.Errorf("request %s asks for admin access, which the driver does not offer", share.Request)
-		}
-	}
-	return spaceapi.CheckParameters(c.Settings.Driver, a.Configs)
 }
 
 func (c *Controller) readyEntry(a *identity.Allocation, share identity.Share, namespace string, p provisioned) (status.Entry, error) {

@@ -7,14 +7,18 @@ import (
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
+	componentmetrics "k8s.io/component-base/metrics"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 
@@ -22,6 +26,8 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
 // These tests look at one function each, and fill its caches by hand. Whether the
@@ -35,25 +41,55 @@ type cluster struct {
 	t      *testing.T
 	api    *fake.Clientset
 	events *record.FakeRecorder
+	now    *clocktesting.FakeClock
 }
 
 func newController(t *testing.T, live ...runtime.Object) *cluster {
 	t.Helper()
 	api := fake.NewClientset(live...)
 	events := record.NewFakeRecorder(100)
+	measured, err := metrics.NewController(func(componentmetrics.Registerable) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := clocktesting.NewFakeClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 	c, err := New(Config{
 		Client:   api,
 		Settings: blueprint.Settings{Driver: driver, NamespacePrefix: "ns-", ClusterRole: "edit"},
 		Cluster:  kubeconfig.Cluster{Server: "https://10.96.0.1:443"},
 		Events:   events,
 		Workers:  1,
-		Clock:    clocktesting.NewFakePassiveClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)),
+
+		Namespace:     "driver",
+		SweepInterval: time.Minute,
+		StuckAfter:    time.Minute,
+		Metrics:       measured,
+		Clock:         now,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.queue.ShutDown)
-	return &cluster{Controller: c, t: t, api: api, events: events}
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "edit"}}
+	role.Rules = []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods/exec"}, Verbs: []string{"create"}}}
+	if err := c.roleInformer.GetIndexer().Add(role); err != nil {
+		t.Fatal(err)
+	}
+	// The fake one answers with what it was asked, and grants nothing.
+	api.PrependReactor("create", "subjectaccessreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, &authorizationv1.SubjectAccessReview{Status: authorizationv1.SubjectAccessReviewStatus{Allowed: true}}, nil
+	})
+	return &cluster{Controller: c, t: t, api: api, events: events, now: now}
+}
+
+// planOf returns what a claim is to have.
+func (c *cluster) planOf(claim *resourceapi.ResourceClaim) *plan {
+	c.t.Helper()
+	p, err := c.planFor(claim)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return p
 }
 
 // cached puts a namespace into the controller's cache.
@@ -125,12 +161,12 @@ func allocationOf(t *testing.T, claim *resourceapi.ResourceClaim) *identity.Allo
 // namespaceOf returns the first space's namespace, as the controller makes it.
 func (c *cluster) namespaceOf(claim *resourceapi.ResourceClaim) *corev1.Namespace {
 	a := allocationOf(c.t, claim)
-	ns := c.Settings.For(a, a.Shares[0], c.nameOf(a, a.Shares[0])).Namespace
+	ns := c.Settings.For(a, a.Shares[0], c.nameOf(a, a.Shares[0]), parameters.Effective{}).Namespace
 	ns.UID = "namespace-uid"
 	return ns
 }
 
 // accountsOf returns the cache of ServiceAccounts.
 func (c *cluster) accountsOf() cache.Indexer {
-	return c.factories[2].Core().V1().ServiceAccounts().Informer().GetIndexer()
+	return c.accountInformer.GetIndexer()
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/cert"
@@ -45,8 +46,15 @@ type Options struct {
 	// SliceOwner is the name of the ClusterRole whose deletion removes the slices.
 	SliceOwner string
 	Workers    int
+	// SweepInterval is how often everything is looked at, whatever was missed.
+	SweepInterval time.Duration
+	// StuckAfter is how long a deleted namespace may take to go before that is reported.
+	StuckAfter time.Duration
+	// BindingConditions lets the scheduler wait for a space before it binds a pod.
+	BindingConditions bool
 
-	LeaderElect    bool
+	LeaderElect bool
+	// LeaseNamespace is the controller's own namespace.
 	LeaseNamespace string
 	LeaseName      string
 	LeaseDuration  time.Duration
@@ -72,6 +80,9 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.ExclusiveDevices, "exclusive-devices", 128, "Number of spaces where the cluster does not know shareable devices.")
 	fs.StringVar(&o.SliceOwner, "slice-owner", "", "ClusterRole that owns the ResourceSlices, so that they go with it. Empty: no owner.")
 	fs.IntVar(&o.Workers, "workers", 16, "Number of claims that are worked on at the same time.")
+	fs.DurationVar(&o.SweepInterval, "sweep-interval", 5*time.Minute, "How often to look for spaces that are out of step with their claims although no event said so.")
+	fs.DurationVar(&o.StuckAfter, "stuck-after", 5*time.Minute, "How long the namespace of an ended space may take to go before that is reported.")
+	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready. The scheduler looks every 5 seconds.")
 	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "Let one of several controllers work. Off: this one does.")
 	fs.StringVar(&o.LeaseNamespace, "lease-namespace", "", "Namespace of the leader election Lease. Needed with --leader-elect.")
 	fs.StringVar(&o.LeaseName, "lease-name", "space-controller", "Name of the leader election Lease.")
@@ -106,10 +117,24 @@ func (o *Options) validate() error {
 	if o.Workers < 1 {
 		errs = append(errs, fmt.Errorf("--workers %d: must be at least 1", o.Workers))
 	}
+	if o.SweepInterval <= 0 {
+		errs = append(errs, fmt.Errorf("--sweep-interval %s: must be more than 0", o.SweepInterval))
+	}
+	if o.StuckAfter <= 0 {
+		errs = append(errs, fmt.Errorf("--stuck-after %s: must be more than 0", o.StuckAfter))
+	}
 	if o.LeaderElect && o.LeaseNamespace == "" {
 		errs = append(errs, errors.New("--lease-namespace is needed with --leader-elect"))
 	}
 	return errors.Join(errs...)
+}
+
+// namespace is the controller's own, or one that every cluster has.
+func (o *Options) namespace() string {
+	if o.LeaseNamespace == "" {
+		return metav1.NamespaceSystem
+	}
+	return o.LeaseNamespace
 }
 
 // cluster says how pods reach the API server.

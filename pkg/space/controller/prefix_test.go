@@ -7,13 +7,15 @@ import (
 	"errors"
 	"slices"
 	"testing"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
 func TestASpaceKeepsItsNameWhenThePrefixChanges(t *testing.T) {
 	claim := claimOf("a")
 	c := newController(t, claim)
 	a := allocationOf(t, claim)
-	ns := c.cached(c.Settings.For(a, a.Shares[0], a.Shares[0].NamespaceName("before-")).Namespace)
+	ns := c.cached(c.Settings.For(a, a.Shares[0], a.Shares[0].NamespaceName("before-"), parameters.Effective{}).Namespace)
 	c.live(ns)
 
 	if err := c.endOthers(t.Context(), a.Claim, a); err != nil {
@@ -22,7 +24,7 @@ func TestASpaceKeepsItsNameWhenThePrefixChanges(t *testing.T) {
 	if wrote := c.wrote(); len(wrote) != 0 {
 		t.Errorf("a space of a living allocation was touched: %v", wrote)
 	}
-	if err := c.ensure(t.Context(), claim, a); err != nil {
+	if err := c.ensure(t.Context(), claim, c.planOf(claim)); err != nil {
 		t.Fatal(err)
 	}
 	if wrote := c.wrote(); slices.Contains(wrote, "create namespaces") {

@@ -46,7 +46,9 @@ type provisioned struct {
 }
 
 // provision creates whatever of a space is missing. Any part may be there already.
-func (c *Controller) provision(ctx context.Context, a *identity.Allocation, space blueprint.Space) (provisioned, error) {
+// A space that is not in use yet is also given what kube-controller-manager makes
+// in each namespace at some time, and is complete only when its rights are in effect.
+func (c *Controller) provision(ctx context.Context, a *identity.Allocation, space blueprint.Space, inUse bool) (provisioned, error) {
 	var out provisioned
 	made, err := c.ensureNamespace(ctx, a, space.Namespace)
 	if err != nil {
@@ -60,9 +62,17 @@ func (c *Controller) provision(ctx context.Context, a *identity.Allocation, spac
 			return err
 		},
 		func() (err error) {
-			bindingMade, err = c.ensureRoleBinding(ctx, space.RoleBinding)
-			return err
+			if bindingMade, err = c.ensureRoleBinding(ctx, space.RoleBinding); err != nil || inUse {
+				return err
+			}
+			return c.awaitRights(ctx, space.Namespace.Name, space.ServiceAccount.Name, space.RoleBinding.RoleRef.Name)
 		},
+	}
+	if !inUse {
+		writes = append(writes,
+			func() error { return c.ensureDefaultAccount(ctx, space.DefaultAccount) },
+			func() error { return c.ensureRootCA(ctx, space.Namespace.Name) },
+		)
 	}
 	if err := sideBySide(len(writes), func(i int) error { return writes[i]() }); err != nil {
 		return out, err
@@ -123,6 +133,31 @@ func (c *Controller) ensureServiceAccount(ctx context.Context, want *corev1.Serv
 		return nil, false, fmt.Errorf("ServiceAccount %s/%s is being deleted, and has finalizers %v: a new one is made as soon as it has gone", want.Namespace, want.Name, have.Finalizers)
 	}
 	return have, false, nil
+}
+
+// ensureDefaultAccount makes the ServiceAccount that Kubernetes would make itself.
+// It is not looked after: Kubernetes does that.
+func (c *Controller) ensureDefaultAccount(ctx context.Context, want *corev1.ServiceAccount) error {
+	_, err := c.Client.CoreV1().ServiceAccounts(want.Namespace).Create(ctx, want, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create ServiceAccount %s/%s: %w", want.Namespace, want.Name, err)
+	}
+	return nil
+}
+
+// ensureRootCA makes the ConfigMap that Kubernetes would make itself, and looks
+// after from then on. A cluster that makes none in the controller's own namespace
+// makes none in spaces.
+func (c *Controller) ensureRootCA(ctx context.Context, namespace string) error {
+	source, err := c.rootCA.Get(spaceapi.RootCAName)
+	if err != nil {
+		return ignoreNotFound(err)
+	}
+	_, err = c.Client.CoreV1().ConfigMaps(namespace).Create(ctx, blueprint.RootCA(source, namespace), metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("create ConfigMap %s/%s: %w", namespace, spaceapi.RootCAName, err)
+	}
+	return nil
 }
 
 // ensureRoleBinding replaces a RoleBinding that is not as it should be, because

@@ -6,6 +6,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -24,11 +25,13 @@ import (
 // condition of all shares goes together: the scheduler, where it looks at
 // conditions, takes the first entry of a device for all of them.
 func (c *Controller) report(ctx context.Context, claim *resourceapi.ResourceClaim, a *identity.Allocation, reason string, cause error) error {
+	failed := c.giveUp(a)
 	entries := make([]status.Entry, len(a.Shares))
 	for i, share := range a.Shares {
 		entries[i] = status.Entry{
-			Share: share,
-			Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: cause.Error()},
+			Share:  share,
+			Failed: failed,
+			Ready:  metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: cause.Error()},
 		}
 	}
 	changed, err := c.writeStatus(ctx, claim, a, entries)
@@ -47,6 +50,19 @@ func (c *Controller) report(ctx context.Context, claim *resourceapi.ResourceClai
 		}
 	}
 	return nil
+}
+
+// giveUp says whether the scheduler is to be told that this allocation leads
+// nowhere. Only where it waits for the space before it binds the pod does it listen.
+func (c *Controller) giveUp(a *identity.Allocation) bool {
+	if !slices.ContainsFunc(a.Shares, func(s identity.Share) bool { return s.BindingConditions }) {
+		return false
+	}
+	due, at := c.failed.due(a, c.Clock.Now())
+	if !due {
+		c.queue.AddAfter(a.Claim, at.Sub(c.Clock.Now()))
+	}
+	return due
 }
 
 // writeStatus puts the entries into the claim's status and says whether that

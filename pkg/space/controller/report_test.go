@@ -138,14 +138,14 @@ func TestARefusalIsFinalAndMakesNothing(t *testing.T) {
 			config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim}
 			config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(`{"kind":"K"}`)}}
 			c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config, config)
-		}, `unknown kind "K"`},
+		}, `of kind "K"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim := claimOf("a", "b")
 			test.change(claim)
 			c := newController(t, claim)
 			// No error: it is not tried again.
-			if err := c.ensure(t.Context(), claim, allocationOf(t, claim)); err != nil {
+			if err := c.ensure(t.Context(), claim, c.planOf(claim)); err != nil {
 				t.Errorf("got error %v", err)
 			}
 			if got := c.wrote(); !slices.Equal(got, []string{"update resourceclaims"}) {

@@ -17,11 +17,13 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	"k8s.io/utils/clock"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/pool"
 )
 
@@ -51,6 +53,10 @@ func (o *Options) Run(ctx context.Context) error {
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
 
+	measured, err := metrics.NewController(legacyregistry.Register)
+	if err != nil {
+		return err
+	}
 	c, err := New(Config{
 		Client: api,
 		Settings: blueprint.Settings{
@@ -62,7 +68,12 @@ func (o *Options) Run(ctx context.Context) error {
 		Cluster: cluster,
 		Events:  events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component}),
 		Workers: o.Workers,
-		Clock:   clock.RealClock{},
+
+		Namespace:     o.namespace(),
+		SweepInterval: o.SweepInterval,
+		StuckAfter:    o.StuckAfter,
+		Metrics:       measured,
+		Clock:         clock.RealClock{},
 	})
 	if err != nil {
 		return err
@@ -87,7 +98,12 @@ func (o *Options) work(ctx context.Context, api kubernetes.Interface, c *Control
 		Driver: o.Driver,
 		Client: api,
 		Owner:  owner,
-		Pool:   pool.Pool{Name: pool.DefaultName, NodeSelector: o.NodeSelector, Exclusive: o.ExclusiveDevices},
+		Pool: pool.Pool{
+			Name:              pool.DefaultName,
+			NodeSelector:      o.NodeSelector,
+			Exclusive:         o.ExclusiveDevices,
+			BindingConditions: o.BindingConditions,
+		},
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

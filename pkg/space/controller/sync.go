@@ -6,6 +6,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,24 +24,34 @@ func (c *Controller) sync(ctx context.Context, key types.NamespacedName) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("look up ResourceClaim %s in the cache: %w", key, err)
 	}
-	allocation := identity.Of(claim, c.Settings.Driver)
+	p, err := c.planFor(claim)
+	if err != nil {
+		return err
+	}
+	if claim == nil {
+		c.failed.forget(key)
+	}
+	if p != nil && !p.ends.IsZero() && !p.expired {
+		c.queue.AddAfter(key, p.ends.Sub(c.Clock.Now()))
+	}
 	// A space that can't be ended must not keep the next one waiting, nor the
 	// other way round.
 	return utilerrors.NewAggregate([]error{
-		c.endOthers(ctx, key, allocation),
-		c.ensure(ctx, claim, allocation),
+		c.endOthers(ctx, key, p.spaces()),
+		c.ensure(ctx, claim, p),
 	})
 }
 
 // endOthers ends the spaces recorded for the claim that its allocation does not ask for.
 func (c *Controller) endOthers(ctx context.Context, key types.NamespacedName, cached *identity.Allocation) error {
-	recorded, err := c.namespaces.ByIndex(byClaim, key.String())
+	recorded, err := c.recordedFor(key)
 	if err != nil {
-		return fmt.Errorf("look up the spaces of ResourceClaim %s in the cache: %w", key, err)
+		return err
 	}
 	var surplus []*corev1.Namespace
-	for _, obj := range recorded {
-		if ns := obj.(*corev1.Namespace); !cached.Owns(ns, c.keys) && !c.ended(ns) {
+	for _, ns := range recorded {
+		c.reportStuck(ctx, ns)
+		if !cached.Owns(ns, c.keys) && !c.ended(ns) {
 			surplus = append(surplus, ns)
 		}
 	}
@@ -56,7 +67,14 @@ func (c *Controller) endOthers(ctx context.Context, key types.NamespacedName, ca
 	case err != nil:
 		return fmt.Errorf("confirm that ResourceClaim %s is deallocated: %w", key, err)
 	}
-	living := identity.Of(live, c.Settings.Driver)
+	p, err := c.planFor(live)
+	if err != nil {
+		return err
+	}
+	living, why := p.spaces(), "Claim deallocated"
+	if p != nil && p.expired {
+		why = "Lifetime over"
+	}
 	var errs []error
 	for _, ns := range surplus {
 		if living.Owns(ns, c.keys) {
@@ -67,9 +85,12 @@ func (c *Controller) endOthers(ctx context.Context, key types.NamespacedName, ca
 		case err != nil:
 			c.eventOnClaimOf(ns, live, corev1.EventTypeWarning, spaceapi.ReasonDeletionFailed, err.Error())
 			errs = append(errs, err)
-		case did:
+		case did.kept:
+			c.eventOnClaimOf(ns, live, corev1.EventTypeNormal, spaceapi.ReasonRetained,
+				fmt.Sprintf("%s: credentials revoked, namespace %s is kept until %s", why, ns.Name, did.until.UTC().Format(time.RFC3339)))
+		case did.something:
 			c.eventOnClaimOf(ns, live, corev1.EventTypeNormal, spaceapi.ReasonDeleted,
-				fmt.Sprintf("Claim deallocated: credentials revoked and namespace %s deleted", ns.Name))
+				fmt.Sprintf("%s: credentials revoked and namespace %s deleted", why, ns.Name))
 		}
 	}
 	return utilerrors.NewAggregate(errs)

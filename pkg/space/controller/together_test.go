@@ -24,7 +24,7 @@ func TestTwoFailuresAtOnceDoNotTakeTurnsInTheStatus(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = c.ensure(t.Context(), live, allocationOf(t, live))
+		_ = c.ensure(t.Context(), live, c.planOf(live))
 	}
 	writes := 0
 	for _, w := range c.wrote() {

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -50,6 +51,9 @@ type Allocation struct {
 	PodClaimName string
 	// Shares are our results in it, in the order of the allocation, at least one.
 	Shares []Share
+	// AllocatedAt is when the scheduler allocated the claim, in whole seconds by
+	// its clock. Zero in clusters before Kubernetes 1.36.
+	AllocatedAt time.Time
 	// Configs are the parameters that were valid when the claim was allocated.
 	Configs []resourceapi.DeviceAllocationConfiguration
 }
@@ -64,6 +68,9 @@ type Share struct {
 	ShareID *types.UID
 	// AdminAccess is true when the result was given for administrative access.
 	AdminAccess bool
+	// BindingConditions is true when the scheduler waits for the space before it
+	// binds a pod to a node.
+	BindingConditions bool
 	// Slot tells the spaces of one claim apart, in directories and variables:
 	// empty when there is only one, else the request's name, with a dot and a
 	// number appended where a request got several devices.
@@ -112,6 +119,8 @@ func Of(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 			Device:      result.Device,
 			ShareID:     result.ShareID,
 			AdminAccess: result.AdminAccess != nil && *result.AdminAccess,
+
+			BindingConditions: len(result.BindingConditions) > 0,
 		})
 	}
 	if len(a.Shares) == 0 {
@@ -124,6 +133,7 @@ func Of(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 		s.hash(h)
 	}
 	if allocation.AllocationTimestamp != nil {
+		a.AllocatedAt = allocation.AllocationTimestamp.Time
 		write(h, fmt.Sprint(allocation.AllocationTimestamp.Unix()))
 	}
 	a.ID = encode(h.Sum(nil), idLength)

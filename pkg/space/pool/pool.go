@@ -14,6 +14,8 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
 // DefaultName is the name of the pool that every installation has.
@@ -28,12 +30,16 @@ type Pool struct {
 	// Exclusive is how many devices stand in for the shareable one where the
 	// cluster does not know shareable devices. It is the limit of spaces then.
 	Exclusive int
+	// BindingConditions lets the scheduler wait for a space before it binds a pod
+	// to a node. It looks every five seconds, so this takes time.
+	BindingConditions bool
 }
 
 // Shareable describes the pool as one device that any number of claims can have
 // at once. Each of them gets a share with an ID of its own.
 func (p Pool) Shareable() *resourceslice.DriverResources {
-	device := resourceapi.Device{Name: "space", AllowMultipleAllocations: ptr.To(true)}
+	device := p.device("space")
+	device.AllowMultipleAllocations = ptr.To(true)
 	return p.resources([]resourceapi.Device{device})
 }
 
@@ -43,9 +49,19 @@ func (p Pool) Shareable() *resourceslice.DriverResources {
 func (p Pool) Fallback() *resourceslice.DriverResources {
 	devices := make([]resourceapi.Device, 0, p.Exclusive)
 	for i := range p.Exclusive {
-		devices = append(devices, resourceapi.Device{Name: fmt.Sprintf("space-%d", i)})
+		devices = append(devices, p.device(fmt.Sprintf("space-%d", i)))
 	}
 	return p.resources(devices)
+}
+
+func (p Pool) device(name string) resourceapi.Device {
+	device := resourceapi.Device{Name: name}
+	if p.BindingConditions {
+		// Kubernetes wants both lists or none.
+		device.BindingConditions = []string{spaceapi.ConditionReady}
+		device.BindingFailureConditions = []string{spaceapi.ConditionFailed}
+	}
+	return device
 }
 
 func (p Pool) resources(devices []resourceapi.Device) *resourceslice.DriverResources {

@@ -27,6 +27,9 @@ type Entry struct {
 	Share identity.Share
 	// Ready is the share's condition; its type and its transition time are filled in.
 	Ready metav1.Condition
+	// Failed tells the scheduler to try another allocation. Otherwise nothing is
+	// said about that, unless it was said before.
+	Failed bool
 	// Data is nil unless the space is ready.
 	Data *spaceapi.SpaceStatus
 }
@@ -51,6 +54,9 @@ func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now
 		condition.Type = spaceapi.ConditionReady
 		condition.LastTransitionTime = now
 		meta.SetStatusCondition(&device.Conditions, condition)
+		if failed := failedCondition(e, now); e.Failed || meta.FindStatusCondition(device.Conditions, failed.Type) != nil {
+			meta.SetStatusCondition(&device.Conditions, failed)
+		}
 		device.Data = nil
 		if e.Data != nil {
 			raw, err := json.Marshal(e.Data)
@@ -69,6 +75,16 @@ func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now
 		}
 	}
 	return changed, nil
+}
+
+// failedCondition says why the scheduler should try again, in the words of Ready.
+func failedCondition(e Entry, now metav1.Time) metav1.Condition {
+	condition := e.Ready
+	condition.Type, condition.Status, condition.LastTransitionTime = spaceapi.ConditionFailed, metav1.ConditionFalse, now
+	if e.Failed {
+		condition.Status = metav1.ConditionTrue
+	}
+	return condition
 }
 
 // Read returns what is said about the share: its Ready condition and, when that

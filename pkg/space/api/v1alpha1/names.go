@@ -21,6 +21,11 @@ const (
 	// ServiceAccount its rights there.
 	RoleBindingName = "space"
 
+	// DefaultAccountName and RootCAName are what kube-controller-manager makes in
+	// each namespace, and what pods need to start in it.
+	DefaultAccountName = "default"
+	RootCAName         = "kube-root-ca.crt"
+
 	// DefaultClusterRole is what the ServiceAccount may do in its space.
 	DefaultClusterRole = "edit"
 
@@ -41,6 +46,12 @@ type Keys struct {
 	ClaimNamespace string
 	ClaimName      string
 	Request        string
+	// Retain is an annotation: how long the namespace is to be kept after its
+	// end, as a duration. Absent: not at all.
+	Retain string
+	// RetainedUntil is an annotation: the space was ended, and its namespace is
+	// kept until then, in RFC 3339.
+	RetainedUntil string
 }
 
 // KeysFor returns the keys that an installation with this driver name uses.
@@ -51,5 +62,7 @@ func KeysFor(driver string) Keys {
 		ClaimNamespace: driver + "/claim-namespace",
 		ClaimName:      driver + "/claim-name",
 		Request:        driver + "/request",
+		Retain:         driver + "/retain",
+		RetainedUntil:  driver + "/retained-until",
 	}
 }

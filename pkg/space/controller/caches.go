@@ -1,0 +1,144 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	rbaclisters "k8s.io/client-go/listers/rbac/v1"
+	resourcelisters "k8s.io/client-go/listers/resource/v1"
+	"k8s.io/client-go/tools/cache"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+)
+
+// byClaim indexes the namespaces of spaces by the claim in their record.
+const byClaim = "claim"
+
+// caches are what the controller knows of the cluster.
+type caches struct {
+	keys      spaceapi.Keys
+	factories []informers.SharedInformerFactory
+
+	claims     resourcelisters.ResourceClaimLister
+	namespaces cache.Indexer
+	accounts   corelisters.ServiceAccountLister
+	bindings   rbaclisters.RoleBindingLister
+	roles      rbaclisters.ClusterRoleLister
+	rootCA     corelisters.ConfigMapNamespaceLister
+
+	claimInformer, namespaceInformer, accountInformer, bindingInformer, roleInformer, rootCAInformer cache.SharedIndexInformer
+}
+
+// set sets the caches up. They are filled by Start.
+func (c *caches) set(client kubernetes.Interface, keys spaceapi.Keys, settings blueprint.Settings, namespace string) error {
+	c.keys = keys
+	with := func(transform cache.TransformFunc, options ...informers.SharedInformerOption) informers.SharedInformerFactory {
+		factory := informers.NewSharedInformerFactoryWithOptions(client, 0, append(options, informers.WithTransform(transform))...)
+		c.factories = append(c.factories, factory)
+		return factory
+	}
+
+	claims := with(trimClaim(settings.Driver)).Resource().V1().ResourceClaims()
+	c.claims, c.claimInformer = claims.Lister(), claims.Informer()
+
+	namespaces := with(trim, recorded(keys)).Core().V1().Namespaces().Informer()
+	if err := namespaces.AddIndexers(cache.Indexers{byClaim: c.indexByClaim}); err != nil {
+		return fmt.Errorf("index namespaces by claim: %w", err)
+	}
+	c.namespaces, c.namespaceInformer = namespaces.GetIndexer(), namespaces
+
+	// By name and not by label: tenants may change the labels of a ServiceAccount.
+	accounts := with(trim, named(spaceapi.ServiceAccountName)).Core().V1().ServiceAccounts()
+	c.accounts, c.accountInformer = accounts.Lister(), accounts.Informer()
+	bindings := with(trim, named(spaceapi.RoleBindingName)).Rbac().V1().RoleBindings()
+	c.bindings, c.bindingInformer = bindings.Lister(), bindings.Informer()
+
+	roles := with(trim, named(settings.ClusterRole)).Rbac().V1().ClusterRoles()
+	c.roles, c.roleInformer = roles.Lister(), roles.Informer()
+	rootCA := with(trim, named(spaceapi.RootCAName), informers.WithNamespace(namespace)).Core().V1().ConfigMaps()
+	c.rootCA, c.rootCAInformer = rootCA.Lister().ConfigMaps(namespace), rootCA.Informer()
+	return nil
+}
+
+// recordedFor returns the namespaces whose record names the claim.
+func (c *caches) recordedFor(claim types.NamespacedName) ([]*corev1.Namespace, error) {
+	objs, err := c.namespaces.ByIndex(byClaim, claim.String())
+	if err != nil {
+		return nil, fmt.Errorf("look up the spaces of ResourceClaim %s in the cache: %w", claim, err)
+	}
+	out := make([]*corev1.Namespace, 0, len(objs))
+	for _, obj := range objs {
+		out = append(out, obj.(*corev1.Namespace))
+	}
+	return out, nil
+}
+
+// role returns the ClusterRole that a space's RoleBinding gives, or nil.
+func (c *caches) role(name string) *rbacv1.ClusterRole {
+	role, err := c.roles.Get(name)
+	if err != nil {
+		return nil
+	}
+	return role
+}
+
+// claimOf is the claim in a namespace's record. Its name is empty when there is none.
+func (c *caches) claimOf(ns *corev1.Namespace) types.NamespacedName {
+	return types.NamespacedName{Namespace: ns.Annotations[c.keys.ClaimNamespace], Name: ns.Annotations[c.keys.ClaimName]}
+}
+
+func (c *caches) indexByClaim(obj any) ([]string, error) {
+	key := c.claimOf(obj.(*corev1.Namespace))
+	if key.Name == "" {
+		return nil, nil
+	}
+	return []string{key.String()}, nil
+}
+
+func named(name string) informers.SharedInformerOption {
+	return informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+	})
+}
+
+func recorded(keys spaceapi.Keys) informers.SharedInformerOption {
+	return informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = keys.ClaimUID })
+}
+
+// trim leaves out of the cache what nobody reads.
+func trim(obj any) (any, error) {
+	if meta, ok := obj.(metav1.Object); ok {
+		meta.SetManagedFields(nil)
+	}
+	return obj, nil
+}
+
+// trimClaim keeps of other drivers' claims only that they exist.
+func trimClaim(driver string) cache.TransformFunc {
+	return func(obj any) (any, error) {
+		claim, ok := obj.(*resourceapi.ResourceClaim)
+		if !ok || identity.Of(claim, driver) != nil {
+			return trim(obj)
+		}
+		return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{
+			Namespace:         claim.Namespace,
+			Name:              claim.Name,
+			UID:               claim.UID,
+			ResourceVersion:   claim.ResourceVersion,
+			DeletionTimestamp: claim.DeletionTimestamp,
+		}}, nil
+	}
+}

@@ -1,0 +1,116 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+)
+
+func (c *Controller) claimEvents() cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(obj any) {
+			if claim := obj.(*resourceapi.ResourceClaim); identity.Of(claim, c.Settings.Driver) != nil {
+				c.queue.Add(claimKey(claim))
+			}
+		},
+		UpdateFunc: func(old, obj any) {
+			before, claim := old.(*resourceapi.ResourceClaim), obj.(*resourceapi.ResourceClaim)
+			if c.concernsUs(before, claim) {
+				c.queue.Add(claimKey(claim))
+			}
+		},
+		DeleteFunc: func(obj any) {
+			if claim, ok := final(obj).(*resourceapi.ResourceClaim); ok {
+				c.queue.Add(claimKey(claim))
+			}
+		},
+	}
+}
+
+// concernsUs says whether a change of a claim is one to act on: another
+// allocation, or a status that somebody spoilt. Our own words about a failure
+// coming back are not; they would defeat the back-off.
+func (c *Controller) concernsUs(before, after *resourceapi.ResourceClaim) bool {
+	was, is := identity.Of(before, c.Settings.Driver), identity.Of(after, c.Settings.Driver)
+	if was == nil || is == nil {
+		return was != nil || is != nil
+	}
+	return was.ID != is.ID || isReady(before, c.Settings.Driver, was) && !isReady(after, c.Settings.Driver, is)
+}
+
+func (c *Controller) namespaceEvents() cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(obj any) {
+			ns := obj.(*corev1.Namespace)
+			// The usual case is our own write coming back: nothing to do.
+			if !c.inStep(ns) {
+				c.enqueueClaimOf(ns)
+			}
+		},
+		UpdateFunc: func(old, obj any) {
+			before, ns := old.(*corev1.Namespace), obj.(*corev1.Namespace)
+			if c.claimOf(before) != c.claimOf(ns) {
+				c.enqueueClaimOf(before)
+			}
+			if before.DeletionTimestamp.Equal(ns.DeletionTimestamp) && before.Labels[c.keys.AllocationID] == ns.Labels[c.keys.AllocationID] && c.claimOf(before) == c.claimOf(ns) {
+				return
+			}
+			c.enqueueClaimOf(ns)
+		},
+		DeleteFunc: func(obj any) {
+			if ns, ok := final(obj).(*corev1.Namespace); ok {
+				c.stuck.forget(ns.UID)
+				c.enqueueClaimOf(ns)
+			}
+		},
+	}
+}
+
+// contentEvents follows what is inside the spaces. Which claim an object belongs
+// to is taken from the namespace's record, which tenants can't write.
+func (c *Controller) contentEvents() cache.ResourceEventHandler {
+	enqueue := func(obj any) {
+		meta, ok := final(obj).(metav1.Object)
+		if !ok {
+			return
+		}
+		if ns, exists, err := c.namespaces.GetByKey(meta.GetNamespace()); err == nil && exists {
+			c.enqueueClaimOf(ns.(*corev1.Namespace))
+		}
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(obj any) {
+			// Made in a namespace that is on its way out, or by somebody else.
+			if ns, exists, err := c.namespaces.GetByKey(obj.(metav1.Object).GetNamespace()); err == nil && exists && ns.(*corev1.Namespace).DeletionTimestamp != nil {
+				enqueue(obj)
+			}
+		},
+		UpdateFunc: func(_, obj any) { enqueue(obj) },
+		DeleteFunc: enqueue,
+	}
+}
+
+func (c *Controller) enqueueClaimOf(ns *corev1.Namespace) {
+	if key := c.claimOf(ns); key.Name != "" {
+		c.queue.Add(key)
+	}
+}
+
+func claimKey(claim *resourceapi.ResourceClaim) types.NamespacedName {
+	return types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}
+}
+
+// final unwraps the last known state of an object whose deletion was missed.
+func final(obj any) any {
+	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		return gone.Obj
+	}
+	return obj
+}

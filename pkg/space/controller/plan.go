@@ -1,0 +1,104 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"fmt"
+	"time"
+
+	resourceapi "k8s.io/api/resource/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+	"github.com/space-dra/space-dra-driver/pkg/space/status"
+)
+
+// plan is what a claim is to have.
+type plan struct {
+	*identity.Allocation
+	// effective holds, for each share, what was said about its space.
+	effective []parameters.Effective
+	// refused is why the allocation gets nothing, or nil.
+	refused error
+	// lifetime is how long its spaces may exist, and ends is when that is over.
+	// Zero: without a limit.
+	lifetime time.Duration
+	ends     time.Time
+	expired  bool
+}
+
+// planFor says what a claim, which may be nil, is to have. It is nil for a claim
+// that is not allocated.
+func (c *Controller) planFor(claim *resourceapi.ResourceClaim) (*plan, error) {
+	a := identity.Of(claim, c.Settings.Driver)
+	if a == nil {
+		return nil, nil
+	}
+	p := &plan{Allocation: a, effective: make([]parameters.Effective, len(a.Shares))}
+	for i, share := range a.Shares {
+		if share.AdminAccess {
+			p.refused = fmt.Errorf("request %s asks for admin access, which the driver does not offer", share.Request)
+			return p, nil
+		}
+		var err error
+		if p.effective[i], err = parameters.For(c.Settings.Driver, a.Configs, share.Request); err != nil {
+			p.refused = err
+			return p, nil
+		}
+		if life := p.effective[i].MaxLifetime; life > 0 && (p.lifetime == 0 || life < p.lifetime) {
+			p.lifetime = life
+		}
+	}
+	if p.lifetime == 0 {
+		return p, nil
+	}
+	start, err := c.startOf(p)
+	if err != nil {
+		return nil, err
+	}
+	p.ends = start.Add(p.lifetime)
+	p.expired = !c.Clock.Now().Before(p.ends) || saysExpired(claim, c.Settings.Driver, a)
+	return p, nil
+}
+
+// startOf is when the life of an allocation's spaces began.
+func (c *Controller) startOf(p *plan) (time.Time, error) {
+	if !p.AllocatedAt.IsZero() {
+		return p.AllocatedAt, nil
+	}
+	start := c.Clock.Now()
+	recorded, err := c.recordedFor(p.Claim)
+	if err != nil {
+		return start, err
+	}
+	for _, ns := range recorded {
+		if p.Owns(ns, c.keys) && ns.CreationTimestamp.Time.Before(start) {
+			start = ns.CreationTimestamp.Time
+		}
+	}
+	return start, nil
+}
+
+// saysExpired keeps a space ended whose time of allocation is not known, when its
+// namespace has gone.
+func saysExpired(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation) bool {
+	if !a.AllocatedAt.IsZero() {
+		return false
+	}
+	for _, share := range a.Shares {
+		if ready, _, err := status.Read(claim, driver, a, share); err == nil && ready != nil && ready.Reason == spaceapi.ReasonExpired {
+			return true
+		}
+	}
+	return false
+}
+
+// spaces is the allocation whose spaces may exist, or nil.
+func (p *plan) spaces() *identity.Allocation {
+	if p == nil || p.expired {
+		return nil
+	}
+	return p.Allocation
+}

@@ -1,0 +1,57 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+)
+
+// sweepPeriodically looks at everything again and again until the context ends.
+// Events say what to do sooner; this is for what no event came for.
+func (c *Controller) sweepPeriodically(ctx context.Context) {
+	ticker := c.Clock.NewTicker(c.SweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C():
+			c.sweep(ctx)
+		}
+	}
+}
+
+// sweep has each claim looked at that is out of step with its spaces, as far as
+// the caches know. It costs no API call for what is in step, and decides nothing:
+// sync does, with a live look.
+func (c *Controller) sweep(ctx context.Context) {
+	for _, obj := range c.namespaces.List() {
+		if ns := obj.(*corev1.Namespace); !c.inStep(ns) {
+			c.enqueueClaimOf(ns)
+		}
+	}
+	claims, err := c.claims.List(labels.Everything())
+	if err != nil {
+		utilruntime.HandleErrorWithContext(ctx, err, "Sweep: list the ResourceClaims in the cache")
+	}
+	for _, claim := range claims {
+		if a := identity.Of(claim, c.Settings.Driver); a != nil && !isReady(claim, c.Settings.Driver, a) {
+			c.queue.Add(claimKey(claim))
+		}
+	}
+}
+
+// inStep says whether a namespace is that of a living allocation, and is not on
+// its way out.
+func (c *Controller) inStep(ns *corev1.Namespace) bool {
+	key := c.claimOf(ns)
+	claim, err := c.claims.ResourceClaims(key.Namespace).Get(key.Name)
+	return err == nil && ns.DeletionTimestamp == nil && identity.Of(claim, c.Settings.Driver).Owns(ns, c.keys)
+}
