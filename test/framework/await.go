@@ -58,7 +58,7 @@ func (o Object) listWatch() *cache.ListWatch {
 	return cache.NewListWatchFromClient(o.api, o.resource, o.namespace, fields.OneTermEqualSelector(metav1.ObjectNameField, o.name))
 }
 
-// Pod, Claim, Namespace, ServiceAccount and DaemonSet name objects to wait for.
+// Pod names a Pod.
 func Pod(c kubernetes.Interface, namespace, name string) Object {
 	return Object{c.CoreV1().RESTClient(), "pods", namespace, name}
 }
@@ -76,6 +76,11 @@ func Namespace(c kubernetes.Interface, name string) Object {
 // ServiceAccount names a ServiceAccount.
 func ServiceAccount(c kubernetes.Interface, namespace, name string) Object {
 	return Object{c.CoreV1().RESTClient(), "serviceaccounts", namespace, name}
+}
+
+// RoleBinding names a RoleBinding.
+func RoleBinding(c kubernetes.Interface, namespace, name string) Object {
+	return Object{c.RbacV1().RESTClient(), "rolebindings", namespace, name}
 }
 
 // Await waits until the object is as the predicate says and returns it. If that

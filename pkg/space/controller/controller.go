@@ -53,6 +53,7 @@ type Controller struct {
 	queue    workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	stuck    *stuck
 	failed   *failures
+	settled  *settled
 }
 
 // New sets up a controller. Nothing is read or written before Start and Work.
@@ -63,7 +64,8 @@ func New(config Config) (*Controller, error) {
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](100*time.Millisecond, time.Minute),
 			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: component}),
-		failed: newFailures(),
+		failed:  newFailures(),
+		settled: &settled{until: map[types.UID]time.Time{}},
 	}
 	c.stuck = newStuck(config.StuckAfter, config.Metrics.StuckTerminating)
 	if err := c.caches.set(c.Client, c.keys, c.Settings, c.Namespace); err != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,11 +59,13 @@ func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (did ending,
 	revoked := c.Clock.Since(start)
 	switch {
 	case ns.DeletionTimestamp != nil:
+		c.settled.set(ns.UID, time.Time{})
 	case ns.Annotations[c.keys.RetainedUntil] == "" && retention(ns, c.keys) > 0:
 		did.kept, did.until = true, c.Clock.Now().Add(retention(ns, c.keys))
 		if err := c.retain(ctx, ns, did.until); ignoreNotFound(err) != nil {
 			return did, fmt.Errorf("note until when namespace %s is kept: %w", ns.Name, err)
 		}
+		c.settled.set(ns.UID, did.until)
 		c.queue.AddAfter(c.claimOf(ns), retention(ns, c.keys))
 	case !c.retained(ns):
 		// The UID makes sure that what is deleted is what was looked at.
@@ -70,6 +73,7 @@ func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (did ending,
 		if err := deleted(c.Client.CoreV1().Namespaces().Delete(ctx, ns.Name, options)); err != nil {
 			return did, fmt.Errorf("delete namespace %s: %w", ns.Name, err)
 		}
+		c.settled.set(ns.UID, time.Time{})
 	}
 	if did.something {
 		klog.FromContext(ctx).Info("Space ended", logkeys.ClaimUID, ns.Labels[c.keys.ClaimUID], logkeys.Namespace, ns.Name,
@@ -155,13 +159,45 @@ func (c *Controller) retained(ns *corev1.Namespace) bool {
 // ended says whether nothing is left to do for a namespace but to wait, for
 // Kubernetes to remove it or for the time to do so.
 func (c *Controller) ended(ns *corev1.Namespace) bool {
-	if ns.DeletionTimestamp == nil && !c.retained(ns) {
-		return false
-	}
 	account, accountErr := c.accounts.ServiceAccounts(ns.Name).Get(spaceapi.ServiceAccountName)
 	binding, bindingErr := c.bindings.RoleBindings(ns.Name).Get(spaceapi.RoleBindingName)
-	return (apierrors.IsNotFound(accountErr) || accountErr == nil && account.DeletionTimestamp != nil) &&
-		(apierrors.IsNotFound(bindingErr) || bindingErr == nil && binding.DeletionTimestamp != nil && len(binding.Subjects) == 0)
+	if bindingErr == nil && binding.DeletionTimestamp != nil && len(binding.Subjects) > 0 {
+		return false // a finalizer keeps it, in force
+	}
+	if c.settled.has(ns.UID, c.Clock.Now()) {
+		return true
+	}
+	return (ns.DeletionTimestamp != nil || c.retained(ns)) &&
+		(apierrors.IsNotFound(accountErr) || accountErr == nil && account.DeletionTimestamp != nil) &&
+		(apierrors.IsNotFound(bindingErr) || bindingErr == nil && binding.DeletionTimestamp != nil)
+}
+
+// settled remembers which namespaces were ended, because the caches show it some
+// time later, and each step of an end is an event that leads back here.
+type settled struct {
+	mutex sync.Mutex
+	until map[types.UID]time.Time
+}
+
+// set remembers a namespace until then, or for good.
+func (s *settled) set(namespace types.UID, until time.Time) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.until[namespace] = until
+}
+
+func (s *settled) has(namespace types.UID, now time.Time) bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	until, known := s.until[namespace]
+	return known && (until.IsZero() || now.Before(until))
+}
+
+// forget is for a namespace that has gone.
+func (s *settled) forget(namespace types.UID) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	delete(s.until, namespace)
 }
 
 // ignoreNotFound turns "already gone" into success.

@@ -67,6 +67,7 @@ func (c *Controller) namespaceEvents() cache.ResourceEventHandler {
 		DeleteFunc: func(obj any) {
 			if ns, ok := final(obj).(*corev1.Namespace); ok {
 				c.stuck.forget(ns.UID)
+				c.settled.forget(ns.UID)
 				c.enqueueClaimOf(ns)
 			}
 		},

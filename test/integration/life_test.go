@@ -1,0 +1,241 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// holder is a finalizer that somebody else would have to remove.
+const holder = "example.com/holds"
+
+func TestTheLifeOfASpace(t *testing.T) {
+	startController(t, env, "--stuck-after=2s", "--cluster-role=admin")
+	t.Run("is ready only when a first pod would start in it", readyIsUsable)
+	t.Run("ends with the lifetime of its class", expiry)
+	t.Run("goes on for its namespace while its class wants to keep it", retention)
+	t.Run("that does not end is reported with the reason", stuckNamespace)
+	t.Run("ends for credentials though a finalizer keeps the RoleBinding", heldBinding)
+	t.Run("ends for those whom tenants gave rights", tenantsBinding)
+}
+
+func TestARetainedNamespaceGoesThoughTheControllerWasAwayMeanwhile(t *testing.T) {
+	first := startController(t, env)
+	ns := env.Namespace(t)
+	space := standingWith(t, ns, `"retain":"3s"`)
+	deallocate(t, env, ns, "claim")
+	framework.Await(t, framework.Namespace(env.Client, space.Namespace), kept())
+	first.stop(t, syscall.SIGKILL)
+	startController(t, env, "--leader-elect=false")
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
+}
+
+// standingWith makes a claim with a space whose class has these fields.
+func standingWith(t *testing.T, ns, fields string) spaceapi.SpaceStatus {
+	t.Helper()
+	env.CreateClaim(t, ns, framework.NewClaim("claim"))
+	modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
+		setAllocation(claim)
+		setClass(claim, fields)
+	})
+	_, spaces := spacesOf(t, env, ns, "claim", 1)
+	return spaces[0]
+}
+
+// setClass makes an allocation one of a class with parameters.
+func setClass(claim *resourceapi.ResourceClaim, fields string) {
+	config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass}
+	config.Opaque = &resourceapi.OpaqueDeviceConfiguration{
+		Driver:     spaceapi.DefaultDriverName,
+		Parameters: runtime.RawExtension{Raw: fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q,%s}`, spaceapi.APIVersion, spaceapi.SpaceClassConfigKind, fields)},
+	}
+	claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
+}
+
+func readyIsUsable(t *testing.T) {
+	ns := env.Namespace(t)
+	_, spaces := standing(t, env, ns, "claim", "a", "b", "c")
+	for _, space := range spaces {
+		if _, err := env.Client.CoreV1().ServiceAccounts(space.Namespace).Get(t.Context(), "default", metav1.GetOptions{}); err != nil {
+			t.Errorf("a pod would be refused: %v", err)
+		}
+		ours, err := env.Client.CoreV1().ConfigMaps(space.Namespace).Get(t.Context(), "kube-root-ca.crt", metav1.GetOptions{})
+		if err != nil {
+			t.Fatalf("a pod would wait: %v", err)
+		}
+		theirs, err := env.Client.CoreV1().ConfigMaps(metav1.NamespaceDefault).Get(t.Context(), "kube-root-ca.crt", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ours.Data["ca.crt"] == "" || ours.Data["ca.crt"] != theirs.Data["ca.crt"] {
+			t.Errorf("kube-root-ca.crt is %q", ours.Data)
+		}
+		client := env.As(t, space.Namespace, spaceapi.ServiceAccountName)
+		if _, err := client.CoreV1().Pods(space.Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
+			t.Errorf("the first request with a token: %v", err)
+		}
+	}
+	deallocate(t, env, ns, "claim")
+}
+
+func expiry(t *testing.T) {
+	ns := env.Namespace(t)
+	space := standingWith(t, ns, `"maxLifetime":"4s"`)
+	client := env.As(t, space.Namespace, spaceapi.ServiceAccountName)
+	if _, err := client.CoreV1().Pods(space.Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonExpired, "4s, the maximum lifetime of its class"))
+	if claim.Status.Allocation == nil {
+		t.Error("the claim is no longer allocated")
+	}
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonExpired, "maximum lifetime"))
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
+	if _, err := client.CoreV1().Pods(space.Namespace).List(t.Context(), metav1.ListOptions{}); !refused(err) {
+		t.Errorf("the token of an expired space: %v", err)
+	}
+
+	// The namespace's end is an event for the controller. It makes no other.
+	deallocate(t, env, ns, "claim")
+	allocate(t, env, ns, "claim")
+	_, next := spacesOf(t, env, ns, "claim", 1)
+	if next[0].Namespace == space.Namespace {
+		t.Error("another allocation has the expired space's namespace")
+	}
+	deallocate(t, env, ns, "claim")
+}
+
+func kept() framework.Predicate[*corev1.Namespace] {
+	return framework.That("a namespace that is kept", func(n *corev1.Namespace) bool {
+		return n.DeletionTimestamp == nil && n.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).RetainedUntil] != ""
+	})
+}
+
+func retention(t *testing.T) {
+	ns := env.Namespace(t)
+	space := standingWith(t, ns, `"retain":"4s"`)
+	client := env.As(t, space.Namespace, spaceapi.ServiceAccountName)
+	deallocate(t, env, ns, "claim")
+	framework.Await(t, framework.Namespace(env.Client, space.Namespace), kept())
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace+" is kept until"))
+	if _, err := client.CoreV1().Pods(space.Namespace).List(t.Context(), metav1.ListOptions{}); !refused(err) {
+		t.Errorf("the token of a space that is only kept: %v", err)
+	}
+	framework.AwaitGone[*corev1.ServiceAccount](t, framework.ServiceAccount(env.Client, space.Namespace, spaceapi.ServiceAccountName))
+
+	allocate(t, env, ns, "claim")
+	_, next := spacesOf(t, env, ns, "claim", 1)
+	if next[0].Namespace == space.Namespace {
+		t.Error("another allocation has the namespace that is kept")
+	}
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDeleted, space.Namespace))
+	deallocate(t, env, ns, "claim")
+}
+
+// refused says whether somebody was sent away, for who he is or what he may.
+func refused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
+
+// hold puts an object into a namespace that keeps it from going until release.
+func hold(t *testing.T, namespace string) (release func()) {
+	t.Helper()
+	api := env.Client.CoreV1().ConfigMaps(namespace)
+	held := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "held", Finalizers: []string{holder}}}
+	if _, err := api.Create(t.Context(), held, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if _, err := api.Patch(t.Context(), "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func stuckNamespace(t *testing.T) {
+	ns := env.Namespace(t)
+	_, spaces := standing(t, env, ns, "claim")
+	space := spaces[0].Namespace
+	release := hold(t, space)
+	deallocate(t, env, ns, "claim")
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonStuckTerminating, holder))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", metav1.NamespaceDefault, framework.About("Namespace", space, spaceapi.ReasonStuckTerminating, holder))
+	held, err := env.Client.CoreV1().ConfigMaps(space).Get(t.Context(), "held", metav1.GetOptions{})
+	if err != nil || len(held.Finalizers) != 1 {
+		t.Errorf("the finalizer, which is somebody else's: %v, %v", held.Finalizers, err)
+	}
+	release()
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
+}
+
+func heldBinding(t *testing.T) {
+	ns := env.Namespace(t)
+	_, spaces := standing(t, env, ns, "claim")
+	space := spaces[0].Namespace
+	client := env.As(t, space, spaceapi.ServiceAccountName)
+	finalizers := func(value string) {
+		t.Helper()
+		patch := []byte(`{"metadata":{"finalizers":` + value + `}}`)
+		if _, err := env.Client.RbacV1().RoleBindings(space).Patch(t.Context(), spaceapi.RoleBindingName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	finalizers(`["` + holder + `"]`)
+	deallocate(t, env, ns, "claim")
+	binding := framework.Await(t, framework.RoleBinding(env.Client, space, spaceapi.RoleBindingName), framework.That("a RoleBinding without subjects", func(b *rbacv1.RoleBinding) bool {
+		return len(b.Subjects) == 0
+	}))
+	if strings.Join(binding.Finalizers, "") != holder {
+		t.Errorf("its finalizers are %q", binding.Finalizers)
+	}
+	if _, err := client.CoreV1().Pods(space).List(t.Context(), metav1.ListOptions{}); !refused(err) {
+		t.Errorf("the old token: %v", err)
+	}
+	finalizers(`null`)
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
+}
+
+func tenantsBinding(t *testing.T) {
+	ns := env.Namespace(t)
+	_, spaces := standing(t, env, ns, "claim")
+	space := spaces[0].Namespace
+	defer hold(t, space)()
+	tenant := env.As(t, space, spaceapi.ServiceAccountName)
+	given := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "friend", Finalizers: []string{holder}},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: space, Name: "default"}},
+	}
+	if _, err := tenant.RbacV1().RoleBindings(space).Create(t.Context(), given, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	friend := env.As(t, space, "default")
+	if _, err := friend.CoreV1().ConfigMaps(space).List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Fatalf("a friend's request while the space lives: %v", err)
+	}
+	deallocate(t, env, ns, "claim")
+	framework.Await(t, framework.RoleBinding(env.Client, space, "friend"), framework.That("a RoleBinding without subjects", func(b *rbacv1.RoleBinding) bool {
+		return len(b.Subjects) == 0
+	}))
+	if _, err := friend.CoreV1().ConfigMaps(space).List(t.Context(), metav1.ListOptions{}); !refused(err) {
+		t.Errorf("a friend's request after the end: %v", err)
+	}
+	if _, err := env.Client.RbacV1().RoleBindings(space).Patch(t.Context(), "friend", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Error(err)
+	}
+}
