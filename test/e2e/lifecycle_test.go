@@ -67,7 +67,7 @@ func TestNothingIsLeftOfADeletedClaim(t *testing.T) {
 }
 
 // nodeDirs are all places on a node where the plugin writes.
-var nodeDirs = []string{"/run/claim-artifacts", "/run/cdi", "/var/lib/kubelet/plugins/space.resource.example.com"}
+var nodeDirs = []string{"/run/claim-artifacts/space.resource.example.com", "/run/cdi", "/var/lib/kubelet/plugins/space.resource.example.com"}
 
 func onNode(t *testing.T, i int, command string, args ...string) string {
 	t.Helper()

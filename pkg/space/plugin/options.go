@@ -55,7 +55,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the plugin itself. Empty: as a pod in the cluster.")
 	fs.StringVar(&o.KubeletDir, "kubelet-directory", "/var/lib/kubelet", "The kubelet's root directory.")
 	fs.StringVar(&o.CDIDir, "cdi-directory", "/var/run/cdi", "Directory for CDI specs, known to the container runtime.")
-	fs.StringVar(&o.ArtifactsDir, "artifacts-directory", "/var/run/claim-artifacts", "Directory for what containers get. It holds tokens, so it belongs on a file system in memory.")
+	fs.StringVar(&o.ArtifactsDir, "artifacts-directory", "/var/run/claim-artifacts", "Directory for what containers get; the driver's own, named after it, is below. It holds tokens, so it belongs on a file system in memory.")
 	fs.DurationVar(&o.TokenLifetime, "token-lifetime", time.Hour, "Lifetime to ask for. Tokens are renewed after two thirds of what the API server grants.")
 	fs.DurationVar(&o.PrepareTimeout, "prepare-timeout", 35*time.Second, "How long the kubelet waits for a space to become ready. The kubelet itself gives up after 45 seconds, and comes back only after a minute or more.")
 }
@@ -132,7 +132,9 @@ func (o *Options) Run(ctx context.Context) error {
 }
 
 func (o *Options) driver(api kubernetes.Interface, fail func(error)) (*Driver, error) {
-	files, err := artifacts.NewStore(o.ArtifactsDir)
+	// A directory for each driver name, so that two installations on a node never
+	// take each other's artifacts for their own.
+	files, err := artifacts.NewStore(filepath.Join(o.ArtifactsDir, o.Driver))
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/kubernetes/fake"
 )
 
 // parse returns the options that a command line gives.
@@ -72,5 +73,24 @@ func TestAllThatIsWrongIsSaidAtOnce(t *testing.T) {
 func TestRunChecksTheOptionsFirst(t *testing.T) {
 	if err := parse(t).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "--node-name") {
 		t.Errorf("got error %v, want the one about the node's name", err)
+	}
+}
+
+func TestTwoInstallationsOnANodeHaveNoArtifactsInCommon(t *testing.T) {
+	dir := t.TempDir()
+	place := func(name string) string {
+		t.Helper()
+		o := parse(t, "--driver-name="+name, "--artifacts-directory="+dir+"/artifacts", "--cdi-directory="+dir+"/cdi", "--kubelet-directory="+dir+"/kubelet")
+		driver, err := o.driver(fake.NewClientset(), func(error) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return driver.Artifacts.Dir("claim-uid", "slot")
+	}
+	if got, want := place("a.example.com"), dir+"/artifacts/a.example.com/claim-uid/slot"; got != want {
+		t.Errorf("the artifacts are in %s, want %s", got, want)
+	}
+	if place("a.example.com") == place("b.example.com") {
+		t.Error("two drivers have the same place")
 	}
 }
