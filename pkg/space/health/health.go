@@ -1,0 +1,107 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package health tells the kubelet whether a component works, and whoever
+// collects metrics how it does, by HTTP.
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"k8s.io/component-base/metrics/legacyregistry"
+	_ "k8s.io/component-base/metrics/prometheus/restclient" // metrics of requests to the API server
+	_ "k8s.io/component-base/metrics/prometheus/workqueue"  // metrics of work queues
+	"k8s.io/klog/v2"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+)
+
+// DefaultAddress is where a component answers unless told otherwise: on all of its
+// pod's addresses.
+const DefaultAddress = ":8080"
+
+const (
+	// checkTimeout is how long a check may take. The kubelet's own patience is
+	// that of the probe.
+	checkTimeout = 5 * time.Second
+	// shutdownTimeout is how long requests under way may take at the end.
+	shutdownTimeout = 2 * time.Second
+)
+
+// Check says what is wrong, or nil.
+type Check func(context.Context) error
+
+// Server answers at /healthz, /readyz and /metrics.
+type Server struct {
+	// Address is where to listen, as host:port. Empty: nowhere.
+	Address string
+	// Live says why the process had better be started again. Nil: it is well.
+	Live Check
+	// Ready says why the component is of no use yet. Nil: it is.
+	Ready Check
+}
+
+// Run answers until the context ends, which is no error.
+func (s Server) Run(ctx context.Context) error {
+	if s.Address == "" {
+		<-ctx.Done()
+		return nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Address)
+	if err != nil {
+		return fmt.Errorf("listen for health checks: %w", err)
+	}
+	return s.serve(ctx, listener)
+}
+
+func (s Server) serve(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler:           s.Handler(),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: checkTimeout,
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("serve health checks at %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	// Whoever still waits for an answer by then has to do without.
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close()
+	}
+	return err
+}
+
+// Handler returns the handler behind Run.
+func (s Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /healthz", answer("live", s.Live))
+	mux.Handle("GET /readyz", answer("ready", s.Ready))
+	mux.Handle("GET /metrics", legacyregistry.Handler())
+	return mux
+}
+
+func answer(what string, check Check) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+		defer cancel()
+		if check != nil {
+			if err := check(ctx); err != nil {
+				klog.FromContext(ctx).Info("Not "+what, logkeys.Reason, err.Error())
+				http.Error(w, fmt.Sprintf("not %s: %v", what, err), http.StatusServiceUnavailable)
+				return
+			}
+		}
+		_, _ = fmt.Fprintln(w, "ok") // the kubelet may have hung up
+	})
+}
