@@ -11,6 +11,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -127,6 +130,70 @@ func (s *Store) Remove(claim types.UID) error {
 	return nil
 }
 
+// List returns the names of the directories that Write may have made. They are
+// claims' UIDs, unless somebody else made one.
+func (s *Store) List() ([]types.UID, error) {
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return nil, fmt.Errorf("list the artifacts: %w", err)
+	}
+	var out []types.UID
+	for _, e := range entries {
+		if e.IsDir() {
+			out = append(out, types.UID(e.Name()))
+		}
+	}
+	return out, nil
+}
+
+// Namespace returns the namespace of the space whose artifacts these are. If they
+// have been removed, the error is ErrGone.
+func (s *Store) Namespace(claim types.UID, slot string) (string, error) {
+	if err := s.check(claim, slot); err != nil {
+		return "", err
+	}
+	content, err := os.ReadFile(filepath.Join(s.Dir(claim, slot), NamespaceFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", ErrGone
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the artifacts of claim %s: %w", claim, err)
+	}
+	return string(content), nil
+}
+
+// RemoveTemporary removes the files of a claim that a crash left half-written
+// before the given time, and returns their paths.
+func (s *Store) RemoveTemporary(claim types.UID, before time.Time) ([]string, error) {
+	if err := s.check(claim, ""); err != nil {
+		return nil, err
+	}
+	var out []string
+	err := filepath.WalkDir(s.Dir(claim, ""), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() || !isTemporary(e.Name()) {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil || !info.ModTime().Before(before) {
+			return err
+		}
+		out = append(out, path)
+		return os.Remove(path)
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return out, fmt.Errorf("look for temporary files among the artifacts of claim %s: %w", claim, err)
+	}
+	return out, nil
+}
+
+func isTemporary(name string) bool {
+	return slices.ContainsFunc([]string{TokenFile, CAFile, NamespaceFile, KubeconfigFile}, func(f string) bool {
+		return strings.HasPrefix(name, temporaryPrefix(f))
+	})
+}
+
+func temporaryPrefix(name string) string { return "." + name + "-" }
+
 // check keeps what was read from elsewhere from naming a directory elsewhere.
 func (s *Store) check(claim types.UID, slot string) error {
 	for _, part := range []string{string(claim), slot} {
@@ -142,7 +209,7 @@ func (s *Store) check(claim types.UID, slot string) error {
 
 // replace writes a file beside its place and moves it there. The directory must exist.
 func replace(dir, name string, content []byte) (err error) {
-	f, err := os.CreateTemp(dir, "."+name+"-")
+	f, err := os.CreateTemp(dir, temporaryPrefix(name))
 	if err != nil {
 		return err
 	}

@@ -6,14 +6,22 @@
 package cdi
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 	"tags.cncf.io/container-device-interface/pkg/parser"
 	"tags.cncf.io/container-device-interface/specs-go"
 )
+
+// extension is the one that the library appends.
+const extension = ".yaml"
 
 // class is the CDI class of spaces; the vendor is the driver's name.
 const class = "space"
@@ -32,6 +40,7 @@ type Device struct {
 
 // Store keeps the spec files of one driver.
 type Store struct {
+	dir    string
 	vendor string
 	cache  *cdi.Cache
 }
@@ -49,7 +58,7 @@ func NewStore(driver, dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the directory for CDI specs: %w", err)
 	}
-	return &Store{vendor: driver, cache: cache}, nil
+	return &Store{dir: dir, vendor: driver, cache: cache}, nil
 }
 
 // ID returns a device's name as the kubelet and the runtime know it.
@@ -80,6 +89,53 @@ func (s *Store) Remove(claim types.UID) error {
 		return fmt.Errorf("remove the CDI spec of claim %s: %w", claim, err)
 	}
 	return nil
+}
+
+// List returns the claims that have a spec of this driver, by the files' names.
+func (s *Store) List() ([]types.UID, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list the CDI specs: %w", err)
+	}
+	var out []types.UID
+	for _, e := range entries {
+		name, isSpec := strings.CutSuffix(e.Name(), extension)
+		claim, isOurs := strings.CutPrefix(name, s.name(""))
+		if isSpec && isOurs && e.Type().IsRegular() {
+			out = append(out, types.UID(claim))
+		}
+	}
+	return out, nil
+}
+
+// RemoveTemporary removes the files that a crash left half-written before the
+// given time, and returns their paths. Other drivers use the same names: a file is
+// removed only if it says that it is this driver's.
+func (s *Store) RemoveTemporary(before time.Time) ([]string, error) {
+	paths, err := filepath.Glob(filepath.Join(s.dir, "spec.*.tmp"))
+	if err != nil {
+		return nil, fmt.Errorf("look for temporary CDI specs: %w", err)
+	}
+	var out []string
+	var errs []error
+	ours := []byte("\nkind: " + s.vendor + "/" + class + "\n")
+	for _, path := range paths {
+		info, err := os.Lstat(path)
+		if err != nil || !info.Mode().IsRegular() || !info.ModTime().Before(before) {
+			continue
+		}
+		// It may end anywhere, so it need not be YAML.
+		content, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(content, ours) {
+			continue
+		}
+		if err := os.Remove(path); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out = append(out, path)
+	}
+	return out, errors.Join(errs...)
 }
 
 func (s *Store) name(claim types.UID) string {
