@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes"
+	eventrecord "k8s.io/client-go/tools/record"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -36,7 +37,9 @@ type Minter interface {
 
 // Config is what a Driver needs.
 type Config struct {
-	Driver    string
+	Driver string
+	// Node is the node's name.
+	Node      string
 	Client    kubernetes.Interface
 	Minter    Minter
 	Artifacts *artifacts.Store
@@ -45,6 +48,8 @@ type Config struct {
 	// PrepareTimeout is how long to wait for a space to become ready.
 	PrepareTimeout time.Duration
 	Clock          clock.WithTicker
+	// Events is where the users of claims are told what befalls them.
+	Events eventrecord.EventRecorder
 	// Fail is told what makes it pointless to go on.
 	Fail func(error)
 }
@@ -55,6 +60,7 @@ type Driver struct {
 	claims  claimReader
 	locks   *locks
 	keeper  *keeper
+	sweeper sweeper
 	stopped sync.WaitGroup
 	cancel  context.CancelFunc
 }
@@ -64,59 +70,35 @@ var _ kubeletplugin.DRAPlugin = &Driver{}
 // New sets up a driver. Nothing is touched before Start.
 func New(config Config) *Driver {
 	d := &Driver{
-		Config: config,
-		claims: claimReader{client: config.Client, clock: config.Clock, maxDelay: rereadDelay},
-		locks:  newLocks(),
+		Config:  config,
+		claims:  claimReader{client: config.Client, clock: config.Clock, maxDelay: rereadDelay},
+		locks:   newLocks(),
+		sweeper: sweeper{reported: map[types.UID]bool{}},
 	}
 	d.keeper = newKeeper(d)
 	return d
 }
 
-// takeOverInterval is how often the records are looked at for what another
-// process did. It is well below the shortest time in which a token ends.
-const takeOverInterval = 2 * time.Minute
-
 // Start takes over the claims that an earlier process prepared, and begins to
-// keep tokens fresh.
+// keep tokens fresh and to remove what is left of claims that have ended.
 func (d *Driver) Start(ctx context.Context) {
 	ctx, d.cancel = context.WithCancel(ctx)
 	d.stopped.Go(func() { d.keeper.run(ctx) })
-	d.takeOver(ctx)
 	d.stopped.Go(func() {
-		// During an update an old and a new plugin serve side by side, and each
-		// may prepare claims that the other one has to look after.
-		ticker := d.Clock.NewTicker(takeOverInterval)
+		// Not only at the start: during an update an old and a new plugin serve
+		// side by side, and each may prepare claims that the other one has to
+		// look after.
+		ticker := d.Clock.NewTicker(sweepInterval)
 		defer ticker.Stop()
 		for {
+			d.sweep(ctx)
 			select {
 			case <-ctx.Done():
 				return
 			case <-ticker.C():
-				d.takeOver(ctx)
 			}
 		}
 	})
-}
-
-// takeOver makes the keeper look after the claims that another process has recorded,
-// and no longer after those whose record has gone.
-func (d *Driver) takeOver(ctx context.Context) {
-	// Known before the records are read: a claim that is prepared meanwhile is
-	// not one that has lost its record.
-	known := d.keeper.knows()
-	prepared, err := d.Records.List()
-	if err != nil {
-		utilruntime.HandleErrorWithContext(ctx, err, "Some claims that were prepared before are forgotten; their tokens are not renewed until their pods start again")
-	}
-	for _, p := range prepared {
-		if known[p.UID] != p.AllocationID {
-			d.keeper.keep(p, nil, d.Clock.Now())
-		}
-		delete(known, p.UID)
-	}
-	for claim := range known {
-		d.keeper.drop(claim)
-	}
 }
 
 // Stop ends the work in the background and returns when it has ended.
@@ -153,16 +135,23 @@ func (d *Driver) PrepareResourceClaims(ctx context.Context, claims []*resourceap
 // but the claim's UID: no API server, and no record.
 func (d *Driver) UnprepareResourceClaims(ctx context.Context, claims []kubeletplugin.NamespacedObject) (map[types.UID]error, error) {
 	results := make(map[types.UID]error, len(claims))
+	var mutex sync.Mutex
+	var all sync.WaitGroup
 	for _, claim := range claims {
-		ctx, logger := withClaim(ctx, claim.NamespacedName, claim.UID)
-		err := d.unprepare(ctx, claim.UID)
-		if err != nil {
-			logger.Error(err, "Claim not unprepared")
-		} else {
-			logger.Info("Claim unprepared")
-		}
-		results[claim.UID] = err
+		all.Go(func() {
+			ctx, logger := withClaim(ctx, claim.NamespacedName, claim.UID)
+			err := d.unprepare(ctx, claim.UID)
+			if err != nil {
+				logger.Error(err, "Claim not unprepared")
+			} else {
+				logger.Info("Claim unprepared")
+			}
+			mutex.Lock()
+			defer mutex.Unlock()
+			results[claim.UID] = err
+		})
 	}
+	all.Wait()
 	return results, nil
 }
 

@@ -5,23 +5,17 @@ package plugin
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
-	"k8s.io/klog/v2"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
-	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/record"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
-	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
 const (
@@ -34,6 +28,8 @@ const (
 	// maxFollowDelay is how often a claim is asked for at least while the API
 	// server does not answer.
 	maxFollowDelay = 30 * time.Second
+	// wallInterval is how often the wall clock is looked at.
+	wallInterval = time.Minute
 )
 
 // keeper keeps the tokens of prepared claims fresh: ahead of their end, and at
@@ -42,7 +38,10 @@ type keeper struct {
 	driver *Driver
 	reader claimReader
 	jitter func() float64
-	queue  workqueue.TypedRateLimitingInterface[types.UID]
+	// wall is the node's time of day, which somebody may set.
+	wall    func() time.Time
+	backOff workqueue.TypedRateLimiter[types.UID]
+	queue   workqueue.TypedDelayingInterface[types.UID]
 
 	mutex sync.Mutex
 	// ctx is that of run; claims that are kept earlier are followed from then on.
@@ -54,21 +53,32 @@ type keeper struct {
 	followers sync.WaitGroup
 }
 
-// kept is one prepared claim. Its fields other than prepared.Spaces never change.
+// kept is one prepared claim. The keeper's mutex guards what changes.
 type kept struct {
+	// prepared is the claim as it is. Only the UIDs of ServiceAccounts change.
 	prepared record.Prepared
-	seen     *resourceapi.ResourceClaim
-	stop     context.CancelFunc
+	// recorded is what the disk has of that.
+	recorded []record.Space
+	// expired are the spaces that have outlived what their class allows.
+	expired []bool
+	next    schedule
+	// asked means that the tokens are to be replaced whatever the schedule says.
+	asked bool
+	seen  *resourceapi.ResourceClaim
+	stop  context.CancelFunc
+	// trouble is touched only by whoever renews, and that is one at a time.
+	trouble trouble
 }
 
 func newKeeper(d *Driver) *keeper {
 	return &keeper{
-		driver: d,
-		reader: claimReader{client: d.Client, clock: d.Clock, maxDelay: maxFollowDelay},
-		jitter: rand.Float64,
-		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[types.UID](firstRetry, lastRetry),
-			workqueue.TypedRateLimitingQueueConfig[types.UID]{Name: component, Clock: d.Clock}),
+		driver:  d,
+		reader:  claimReader{client: d.Client, clock: d.Clock, maxDelay: maxFollowDelay},
+		jitter:  rand.Float64,
+		wall:    d.Clock.Now,
+		backOff: workqueue.NewTypedItemExponentialFailureRateLimiter[types.UID](firstRetry, lastRetry),
+		queue: workqueue.NewTypedDelayingQueueWithConfig(
+			workqueue.TypedDelayingQueueConfig[types.UID]{Name: component, Clock: d.Clock}),
 		kept:  map[types.UID]*kept{},
 		known: map[types.UID]string{},
 	}
@@ -86,11 +96,11 @@ func (k *keeper) run(ctx context.Context) {
 	var workers sync.WaitGroup
 	for range renewers {
 		workers.Go(func() {
-			for k.next(ctx) {
+			for k.work(ctx) {
 			}
 		})
 	}
-	<-ctx.Done()
+	k.watchTheClock(ctx)
 	k.queue.ShutDown()
 	workers.Wait()
 	// From here on no more followers start.
@@ -100,23 +110,49 @@ func (k *keeper) run(ctx context.Context) {
 	k.followers.Wait()
 }
 
+// watchTheClock finds the claims whose tokens are due by the wall clock, which the
+// queue does not go by, until the context ends.
+func (k *keeper) watchTheClock(ctx context.Context) {
+	ticker := k.driver.Clock.NewTicker(wallInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C():
+		}
+		k.mutex.Lock()
+		for claim, c := range k.kept {
+			if c.next.due(k.driver.Clock.Now(), k.wall()) {
+				k.queue.Add(claim)
+			}
+		}
+		k.mutex.Unlock()
+	}
+}
+
 // keep begins to look after a prepared claim, whose tokens are next to be renewed
-// at the given time. It replaces what was known about the claim. seen is the
-// newest version of the claim that has been read, or nil.
-func (k *keeper) keep(p record.Prepared, seen *resourceapi.ResourceClaim, renewAt time.Time) {
+// as scheduled. It replaces what was known about the claim. seen is the newest
+// version of the claim that has been read. Without one, the tokens are renewed as
+// soon as the claim was read, and as scheduled if it can't be.
+func (k *keeper) keep(p record.Prepared, seen *resourceapi.ResourceClaim, next schedule) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	if old := k.kept[p.UID]; old != nil {
 		old.stop()
 	}
-	c := &kept{prepared: p, seen: seen, stop: func() {}}
+	c := &kept{
+		prepared: p, recorded: slices.Clone(p.Spaces), expired: make([]bool, len(p.Spaces)),
+		next: next, seen: seen, stop: func() {},
+	}
+	c.prepared.Spaces = slices.Clone(p.Spaces)
 	k.kept[p.UID] = c
 	k.known[p.UID] = p.AllocationID
 	if k.ctx != nil {
 		k.follow(c)
 	}
-	k.queue.Forget(p.UID)
-	k.queue.AddAfter(p.UID, renewAt.Sub(k.driver.Clock.Now()))
+	k.backOff.Forget(p.UID)
+	k.queue.AddAfter(p.UID, next.renew.Sub(k.driver.Clock.Now()))
 }
 
 // knows returns the claims that were ever to be kept and not dropped since, also
@@ -125,6 +161,15 @@ func (k *keeper) knows() map[types.UID]string {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	return maps.Clone(k.known)
+}
+
+// follows says whether this allocation of a claim is watched, so that its end will
+// be noticed.
+func (k *keeper) follows(claim types.UID, allocation string) bool {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	c := k.kept[claim]
+	return c != nil && c.prepared.AllocationID == allocation
 }
 
 // drop forgets a claim.
@@ -136,64 +181,7 @@ func (k *keeper) drop(claim types.UID) {
 	}
 	delete(k.kept, claim)
 	delete(k.known, claim)
-	k.queue.Forget(claim)
-}
-
-// follow watches the claim in the background. The caller holds the mutex.
-func (k *keeper) follow(c *kept) {
-	ctx, logger := withClaim(k.ctx, types.NamespacedName{Namespace: c.prepared.Namespace, Name: c.prepared.Name}, c.prepared.UID)
-	ctx, c.stop = context.WithCancel(ctx)
-	seen := c.seen
-	c.seen = nil
-	k.followers.Go(func() {
-		var err error
-		if seen == nil {
-			seen, err = k.reader.read(ctx, c.prepared.Namespace, c.prepared.Name)
-		}
-		if err == nil && seen.UID != c.prepared.UID {
-			err = errDeallocated
-		}
-		if err == nil {
-			err = k.reader.follow(ctx, seen, func(claim *resourceapi.ResourceClaim) (bool, error) {
-				return false, k.look(c, claim)
-			})
-		}
-		if errors.Is(err, errDeallocated) {
-			// The token is dead, or will be in a moment. The files stay until
-			// the kubelet has ended the pods.
-			logger.Info("Claim deallocated while prepared: its token is no longer renewed")
-			k.forget(c)
-			return
-		}
-		if ctx.Err() == nil {
-			logger.Error(err, "Claim no longer followed")
-		}
-	})
-}
-
-// look notices what in a claim concerns its tokens.
-func (k *keeper) look(c *kept, claim *resourceapi.ResourceClaim) error {
-	a := identity.Of(claim, k.driver.Driver)
-	if a == nil || a.ID != c.prepared.AllocationID {
-		return errDeallocated
-	}
-	for i, share := range a.Shares {
-		// What can't be read, such as data of a newer controller, says nothing
-		// about the token; a later version of the claim may.
-		_, data, err := status.Read(claim, k.driver.Driver, a, share)
-		if err != nil || data == nil || i >= len(c.prepared.Spaces) {
-			continue
-		}
-		k.mutex.Lock()
-		replaced := c.prepared.Spaces[i].ServiceAccountUID != data.ServiceAccountUID
-		c.prepared.Spaces[i].ServiceAccountUID = data.ServiceAccountUID
-		k.mutex.Unlock()
-		if replaced {
-			k.queue.Forget(c.prepared.UID)
-			k.queue.Add(c.prepared.UID)
-		}
-	}
-	return nil
+	k.backOff.Forget(claim)
 }
 
 // forget stops renewing for a claim, unless it has been prepared anew meanwhile.
@@ -203,71 +191,20 @@ func (k *keeper) forget(c *kept) {
 	if k.kept[c.prepared.UID] == c {
 		c.stop()
 		delete(k.kept, c.prepared.UID)
-		k.queue.Forget(c.prepared.UID)
+		k.backOff.Forget(c.prepared.UID)
 	}
 }
 
-func (k *keeper) next(ctx context.Context) bool {
-	claim, shutdown := k.queue.Get()
-	if shutdown {
-		return false
-	}
-	defer k.queue.Done(claim)
-	c, spaces := k.get(claim)
-	if c == nil {
-		return true
-	}
-	ctx, logger := withClaim(ctx, types.NamespacedName{Namespace: c.prepared.Namespace, Name: c.prepared.Name}, claim)
-	next, err := k.renew(ctx, c, spaces)
-	switch {
-	case errors.Is(err, artifacts.ErrGone):
-		logger.Info("Artifacts have gone: their tokens are not renewed until the claim is prepared again")
-		k.forget(c)
-	case err != nil && ctx.Err() == nil:
-		logger.Error(err, "Token not renewed, trying again")
-		k.queue.AddRateLimited(claim)
-	case err == nil:
-		logger.V(2).Info("Tokens renewed", "next", next)
-		k.queue.Forget(claim)
-		k.queue.AddAfter(claim, next.Sub(k.driver.Clock.Now()))
-	}
-	return true
-}
-
-func (k *keeper) get(claim types.UID) (*kept, []record.Space) {
+// get returns what is kept of a claim, or nil.
+func (k *keeper) get(claim types.UID) *kept {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	c := k.kept[claim]
-	if c == nil {
-		return nil, nil
-	}
-	return c, append([]record.Space(nil), c.prepared.Spaces...)
+	return k.kept[claim]
 }
 
-// renew replaces all tokens of a claim and says when to do so again.
-func (k *keeper) renew(ctx context.Context, c *kept, spaces []record.Space) (time.Time, error) {
-	tokens := make([]token.Token, len(spaces))
-	for i, space := range spaces {
-		t, err := k.driver.Minter.Mint(ctx, token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID})
-		if err != nil {
-			return time.Time{}, err
-		}
-		tokens[i] = t
-	}
-	// Prepare and Unprepare must not be met half-way.
-	ctx, unlock, err := k.driver.locks.lock(ctx, c.prepared.UID)
-	if err != nil {
-		return time.Time{}, err
-	}
-	defer unlock()
-	if now, _ := k.get(c.prepared.UID); now != c {
-		klog.FromContext(ctx).V(4).Info("Tokens thrown away: the claim is no longer prepared as it was", logkeys.ClaimUID, c.prepared.UID)
-		return firstRenewal(tokens, k.jitter()), nil
-	}
-	for i, space := range spaces {
-		if err := k.driver.Artifacts.WriteToken(c.prepared.UID, space.Slot, tokens[i]); err != nil {
-			return time.Time{}, err
-		}
-	}
-	return firstRenewal(tokens, k.jitter()), nil
+// spaces returns the spaces of a claim as they are now.
+func (k *keeper) spaces(c *kept) []record.Space {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return slices.Clone(c.prepared.Spaces)
 }

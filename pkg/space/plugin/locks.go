@@ -57,6 +57,23 @@ func (l *locks) lock(ctx context.Context, claim types.UID) (context.Context, fun
 	}, nil
 }
 
+// tryLock takes the claim's lock if nobody has it or waits for it.
+func (l *locks) tryLock(claim types.UID) (func(), bool) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.held[claim] != nil {
+		return nil, false
+	}
+	// Nobody can interrupt whoever has no context; it must be short.
+	cancel := context.CancelCauseFunc(func(error) {})
+	entry := &lock{turn: make(chan struct{}, 1), users: map[*context.CancelCauseFunc]struct{}{&cancel: {}}}
+	l.held[claim] = entry
+	return func() {
+		entry.turn <- struct{}{}
+		l.leave(claim, entry, &cancel)
+	}, true
+}
+
 // interrupt ends the contexts of whoever holds the claim's lock or waits for it.
 func (l *locks) interrupt(claim types.UID) {
 	l.mutex.Lock()

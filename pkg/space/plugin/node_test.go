@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+	eventrecord "k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
@@ -51,13 +53,17 @@ type node struct {
 	client *fake.Clientset
 	minter *fakeMinter
 	driver *Driver
+	// events are what the users of claims were told.
+	events *eventrecord.FakeRecorder
+	// wallAhead is by how much somebody has set the time of day ahead.
+	wallAhead atomic.Int64
 }
 
 // onNode runs a test on a node, with the plugin started.
 func onNode(t *testing.T, test func(t *testing.T, n *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{t: t, dir: t.TempDir(), client: fake.NewClientset(), minter: &fakeMinter{calls: make(chan mint, 1000)}}
+		n := &node{t: t, dir: t.TempDir(), client: fake.NewClientset(), minter: &fakeMinter{calls: make(chan mint, 1000)}, events: eventrecord.NewFakeRecorder(100)}
 		n.client.PrependReactor("create", "serviceaccounts", n.minter.react)
 		n.start()
 		t.Cleanup(func() { n.driver.Stop() })
@@ -76,13 +82,14 @@ func (n *node) start() {
 	n.must(err)
 	n.minter.Minter = token.Minter{Client: n.client, Node: "node-7", Lifetime: lifetime, Clock: clock.RealClock{}}
 	n.driver = New(Config{
-		Driver: testDriver, Client: n.client, Minter: n.minter,
+		Driver: testDriver, Node: "node-7", Events: n.events, Client: n.client, Minter: n.minter,
 		Artifacts: files, Specs: specs, Records: records,
 		PrepareTimeout: 35 * time.Second,
 		Clock:          clock.RealClock{}, // the bubble's
 		Fail:           func(err error) { n.t.Errorf("the plugin gave up: %v", err) },
 	})
 	n.driver.keeper.jitter = func() float64 { return 0 }
+	n.driver.keeper.wall = func() time.Time { return time.Now().Add(time.Duration(n.wallAhead.Load())) }
 	n.driver.Start(n.t.Context())
 }
 
@@ -198,15 +205,6 @@ func (n *node) awaitMint(why string) mint {
 	case <-time.After(longTime):
 		n.t.Fatalf("waited %s for a token to be asked for: %s", longTime, why)
 		return mint{}
-	}
-}
-
-// mayMintOnce takes a token that may have been asked for at start: the renewal and
-// the look at the claim begin together, and either may come first.
-func (n *node) mayMintOnce() {
-	select {
-	case <-n.minter.calls:
-	case <-time.After(time.Second):
 	}
 }
 

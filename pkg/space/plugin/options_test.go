@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/record"
 )
 
 // parse returns the options that a command line gives.
@@ -81,7 +82,7 @@ func TestTwoInstallationsOnANodeHaveNoArtifactsInCommon(t *testing.T) {
 	place := func(name string) string {
 		t.Helper()
 		o := parse(t, "--driver-name="+name, "--artifacts-directory="+dir+"/artifacts", "--cdi-directory="+dir+"/cdi", "--kubelet-directory="+dir+"/kubelet")
-		driver, err := o.driver(fake.NewClientset(), func(error) {})
+		driver, err := o.driver(fake.NewClientset(), record.NewFakeRecorder(0), func(error) {})
 		if err != nil {
 			t.Fatal(err)
 		}

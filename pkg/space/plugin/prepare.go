@@ -56,6 +56,11 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 		return nil, fmt.Errorf("ResourceClaim %s: %w", allocation.Claim, err)
 	}
 
+	// The kubelet may have gone away, or have asked to unprepare meanwhile: it
+	// would not know about what is written now.
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("prepare ResourceClaim %s: %w", allocation.Claim, context.Cause(ctx))
+	}
 	// The record comes first: what follows is found and removed by it.
 	prepared := recordOf(allocation, spaces)
 	if err := d.Records.Save(prepared); err != nil {
@@ -96,7 +101,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	if err := d.Specs.Write(claim.UID, cdiDevices); err != nil {
 		return nil, err
 	}
-	d.keeper.keep(prepared, seen, firstRenewal(tokens, d.keeper.jitter()))
+	d.keeper.keep(prepared, seen, scheduleOf(tokens, d.keeper.jitter()))
 	return devices, nil
 }
 
@@ -109,6 +114,11 @@ func (d *Driver) unprepare(ctx context.Context, claim types.UID) error {
 		return fmt.Errorf("wait for an earlier call about claim %s: %w", claim, err)
 	}
 	defer unlock()
+	return d.remove(claim)
+}
+
+// remove removes all that there is of a claim. The caller has its lock.
+func (d *Driver) remove(claim types.UID) error {
 	d.keeper.drop(claim)
 	if err := errors.Join(d.Specs.Remove(claim), d.Artifacts.Remove(claim)); err != nil {
 		return err
@@ -164,15 +174,4 @@ func recordOf(a *identity.Allocation, spaces []*spaceapi.SpaceStatus) record.Pre
 		})
 	}
 	return p
-}
-
-// firstRenewal is when the first of the tokens is to be replaced.
-func firstRenewal(tokens []token.Token, jitter float64) time.Time {
-	var first time.Time
-	for _, t := range tokens {
-		if at := token.RenewAt(t, jitter); first.IsZero() || at.Before(first) {
-			first = at
-		}
-	}
-	return first
 }

@@ -23,8 +23,8 @@ func TestAClaimThatAnotherProcessPreparedIsRenewedAndForgottenWithItsRecord(t *t
 		n.awaitMint("a renewal")
 
 		n.must(n.driver.Records.Remove(claim.UID))
-		n.driver.takeOver(t.Context())
-		if c, _ := n.driver.keeper.get(claim.UID); c != nil {
+		n.driver.sweep(t.Context())
+		if c := n.driver.keeper.get(claim.UID); c != nil {
 			t.Error("a claim without a record is still looked after")
 		}
 	})
@@ -34,11 +34,11 @@ func TestAClaimThatWasGivenUpIsNotTakenOverAgain(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		p := record.Prepared{Namespace: "team", Name: "gone", UID: "gone-uid", AllocationID: "x"}
 		n.must(n.driver.Records.Save(p))
-		n.driver.takeOver(t.Context())
-		c, _ := n.driver.keeper.get(p.UID)
+		n.driver.sweep(t.Context())
+		c := n.driver.keeper.get(p.UID)
 		n.driver.keeper.forget(c)
-		n.driver.takeOver(t.Context())
-		if c, _ := n.driver.keeper.get(p.UID); c != nil {
+		n.driver.sweep(t.Context())
+		if c := n.driver.keeper.get(p.UID); c != nil {
 			t.Error("it is looked after again")
 		}
 	})

@@ -87,7 +87,7 @@ func readSpaces(claim *resourceapi.ResourceClaim, driver string, a *identity.All
 			spaces = append(spaces, data)
 		case ready == nil:
 			reasons = append(reasons, fmt.Sprintf("request %s: the controller of driver %s has not said anything yet", share.Request, driver))
-		case ready.Reason == spaceapi.ReasonRefused:
+		case ready.Reason == spaceapi.ReasonRefused, ready.Reason == spaceapi.ReasonExpired:
 			return nil, nil, fmt.Errorf("%s: %s", ready.Reason, ready.Message)
 		default:
 			reasons = append(reasons, fmt.Sprintf("request %s: %s: %s", share.Request, ready.Reason, ready.Message))
@@ -205,7 +205,7 @@ func (r claimReader) read(ctx context.Context, namespace, name string) (*resourc
 		switch {
 		case err == nil:
 			return claim, nil
-		case apierrors.IsNotFound(err):
+		case isGone(err):
 			return nil, errDeallocated
 		}
 		klog.FromContext(ctx).V(2).Info("Cannot read the claim", "err", err)
@@ -213,4 +213,11 @@ func (r claimReader) read(ctx context.Context, namespace, name string) (*resourc
 			return nil, &interruptedError{err}
 		}
 	}
+}
+
+// isGone says whether the API server knows that an object is not there. It answers
+// 404 as well when it does not serve the kind at all, for instance in the middle of
+// an upgrade; that says nothing about the object.
+func isGone(err error) bool {
+	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }

@@ -5,6 +5,7 @@
 // claims are prepared: one file per claim, without secrets.
 //
 // A reader takes files of its own version and refuses others; it never guesses.
+// From what it refuses it takes whose record that was, and nothing else.
 package record
 
 import (
@@ -14,7 +15,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -85,64 +85,25 @@ func (s *Store) Save(p Prepared) error {
 	if err := writeSafely(path, raw); err != nil {
 		return fmt.Errorf("write the record of claim %s: %w", p.UID, err)
 	}
-	return nil
+	// It takes the place of one that could not be read.
+	return remove(p.UID, path+aside)
 }
 
-// Remove deletes the record of a claim. There need not be one.
+// Remove deletes the record of a claim, also one that can't be read. There need
+// not be any.
 func (s *Store) Remove(claim types.UID) error {
 	path, err := s.path(claim)
 	if err != nil {
 		return err
 	}
+	return errors.Join(remove(claim, path), remove(claim, path+aside))
+}
+
+func remove(claim types.UID, path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove the record of claim %s: %w", claim, err)
 	}
 	return nil
-}
-
-// List returns all records. Files that can't be read are set aside, and named in
-// the error; the others are returned all the same.
-func (s *Store) List() ([]Prepared, error) {
-	entries, err := os.ReadDir(s.dir)
-	if err != nil {
-		return nil, fmt.Errorf("list the records: %w", err)
-	}
-	var out []Prepared
-	var errs []error
-	for _, e := range entries {
-		if e.IsDir() || !strings.HasSuffix(e.Name(), extension) {
-			continue
-		}
-		path := filepath.Join(s.dir, e.Name())
-		p, err := read(path)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("record %s is set aside as %s: %w", path, e.Name()+aside, err))
-			if err := os.Rename(path, path+aside); err != nil {
-				errs = append(errs, err)
-			}
-			continue
-		}
-		out = append(out, p)
-	}
-	return out, errors.Join(errs...)
-}
-
-func read(path string) (Prepared, error) {
-	var p Prepared
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return p, err
-	}
-	if err := json.Unmarshal(raw, &p); err != nil {
-		return p, err
-	}
-	if p.APIVersion != APIVersion || p.Kind != Kind {
-		return p, fmt.Errorf("kind %q, apiVersion %q is not known; this version knows %q, %q", p.Kind, p.APIVersion, Kind, APIVersion)
-	}
-	if want := string(p.UID) + extension; filepath.Base(path) != want {
-		return p, fmt.Errorf("it is about claim %q", p.UID)
-	}
-	return p, nil
 }
 
 func (s *Store) path(claim types.UID) (string, error) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -45,6 +46,15 @@ func save(t *testing.T, store *record.Store, p record.Prepared) {
 	}
 }
 
+func list(t *testing.T, store *record.Store) record.Listing {
+	t.Helper()
+	got, err := store.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
 func wantUIDs(t *testing.T, got []record.Prepared, want ...types.UID) {
 	t.Helper()
 	var uids []types.UID
@@ -69,11 +79,8 @@ func TestARestartedPluginFindsWhatWasSaved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := restarted.List()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []record.Prepared{prepared("one"), prepared("two")}; !reflect.DeepEqual(got, want) {
+	got := list(t, restarted)
+	if want := (record.Listing{Prepared: []record.Prepared{prepared("one"), prepared("two")}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
@@ -87,11 +94,7 @@ func TestRemoveTakesOneRecordAndCanBeRepeated(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := store.List()
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantUIDs(t, got, "two")
+	wantUIDs(t, list(t, store).Prepared, "two")
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("the directory has %v, error %v", entries, err)
 	}
@@ -99,8 +102,8 @@ func TestRemoveTakesOneRecordAndCanBeRepeated(t *testing.T) {
 
 func TestAnEmptyDirectoryHasNoRecords(t *testing.T) {
 	store, _ := newStore(t)
-	if got, err := store.List(); len(got) > 0 || err != nil {
-		t.Errorf("got %v, error %v", got, err)
+	if got := list(t, store); len(got.Prepared)+len(got.Unreadable) > 0 {
+		t.Errorf("got %+v", got)
 	}
 }
 
@@ -116,16 +119,20 @@ func TestFilesThatCannotBeReadAreSetAside(t *testing.T) {
 		}
 		return edited
 	}
-	for name, test := range map[string]struct{ content, want string }{
-		"truncated":             {string(whole[:len(whole)/2]), "unexpected end"},
-		"empty":                 {"", "unexpected end"},
-		"of a newer version":    {edit(record.APIVersion, "plugin.space.resource.example.com/v2"), `"plugin.space.resource.example.com/v2"`},
-		"of another kind":       {edit(record.Kind, "Other"), `"Other"`},
-		"about another claim":   {edit(`"uid":"bad"`, `"uid":"good"`), `"good"`},
-		"about a path":          {edit(`"uid":"bad"`, `"uid":"../bad"`), `"../bad"`},
-		"not about anything":    {"{}", "is not known"},
-		"with other types":      {edit(`"uid":"bad"`, `"uid":7`), "uid"},
-		"with something behind": {string(whole) + "x", "after top-level value"},
+	for name, test := range map[string]struct {
+		content, want string
+		// known says that the file still tells whose record it was.
+		known bool
+	}{
+		"truncated":             {string(whole[:len(whole)/2]), "unexpected end", true},
+		"empty":                 {"", "unexpected end", false},
+		"of a newer version":    {edit(record.APIVersion, "plugin.space.resource.example.com/v2"), `"plugin.space.resource.example.com/v2"`, true},
+		"of another kind":       {edit(record.Kind, "Other"), `"Other"`, true},
+		"about another claim":   {edit(`"uid":"bad"`, `"uid":"good"`), `"good"`, false},
+		"about a path":          {edit(`"uid":"bad"`, `"uid":"../bad"`), `"../bad"`, false},
+		"not about anything":    {"{}", "is not known", false},
+		"with other types":      {edit(`"uid":"bad"`, `"uid":7`), "uid", false},
+		"with something behind": {string(whole) + "x", "after top-level value", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store, dir := newStore(t)
@@ -134,27 +141,109 @@ func TestFilesThatCannotBeReadAreSetAside(t *testing.T) {
 			if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			got, err := store.List()
-			wantUIDs(t, got, "good")
-			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got error %v, want one that names %s and says %q", err, path, test.want)
-			}
-			if kept, err := os.ReadFile(path + ".unreadable"); err != nil || string(kept) != test.content {
-				t.Errorf("what was set aside is %q, error %v", kept, err)
-			}
-			got, err = store.List()
-			wantUIDs(t, got, "good")
-			if err != nil {
-				t.Errorf("it is met again: %v", err)
+			for range 2 { // it is met again as what it is
+				got := list(t, store)
+				wantUIDs(t, got.Prepared, "good")
+				if len(got.Unreadable) != 1 {
+					t.Fatalf("got %+v, want one that can't be read", got.Unreadable)
+				}
+				u := got.Unreadable[0]
+				if u.UID != "bad" || u.Path != path+".unreadable" || u.Err == nil || !strings.Contains(u.Err.Error(), test.want) {
+					t.Errorf("got %+v, want one that says %q", u, test.want)
+				}
+				if known := u.Namespace == "team" && u.Name == "claim"; known != test.known || !known && u.Namespace+u.Name != "" {
+					t.Errorf("it is about claim %s/%s; should that be known: %v", u.Namespace, u.Name, test.known)
+				}
+				if kept, err := os.ReadFile(u.Path); err != nil || string(kept) != test.content {
+					t.Errorf("what was set aside is %q, error %v", kept, err)
+				}
+				if has, err := store.Has("bad"); !has || err != nil {
+					t.Errorf("the claim has no file, error %v", err)
+				}
+				if p, err := store.Get("bad"); err == nil {
+					t.Errorf("there is record %+v", p)
+				}
 			}
 			// The claim can be prepared anew.
 			save(t, store, prepared("bad"))
-			got, err = store.List()
-			wantUIDs(t, got, "bad", "good")
-			if err != nil {
-				t.Error(err)
+			got := list(t, store)
+			wantUIDs(t, got.Prepared, "bad", "good")
+			if entries, err := os.ReadDir(dir); len(got.Unreadable) > 0 || len(entries) != 2 || err != nil {
+				t.Errorf("left: %v, error %v, and %+v", entries, err, got.Unreadable)
 			}
 		})
+	}
+}
+
+func TestRemoveTakesWhatWasSetAside(t *testing.T) {
+	store, dir := newStore(t)
+	write(t, filepath.Join(dir, "bad.json"), "{")
+	list(t, store)
+	if err := store.Remove("bad"); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("left: %v, error %v", entries, err)
+	}
+}
+
+func TestWhatAnEarlierVersionSetAsideIsTakenBack(t *testing.T) {
+	store, dir := newStore(t)
+	save(t, store, prepared("one"))
+	path := filepath.Join(dir, "one.json")
+	if err := os.Rename(path, path+".unreadable"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		got := list(t, store)
+		wantUIDs(t, got.Prepared, "one")
+		if len(got.Unreadable) > 0 {
+			t.Errorf("got %+v", got.Unreadable)
+		}
+	}
+}
+
+func TestAFileThatCannotBeOpenedIsNotSetAside(t *testing.T) {
+	store, dir := newStore(t)
+	// Root may open every file, but nobody a link to itself.
+	path := filepath.Join(dir, "odd.json")
+	if err := os.Symlink(path, path); err != nil {
+		t.Fatal(err)
+	}
+	got := list(t, store)
+	if len(got.Unreadable) != 1 || got.Unreadable[0].UID != "odd" || got.Unreadable[0].Err == nil {
+		t.Errorf("got %+v", got)
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("it was moved: %v", err)
+	}
+}
+
+func TestOnlyOldTemporaryFilesAreRemoved(t *testing.T) {
+	store, dir := newStore(t)
+	save(t, store, prepared("one"))
+	for _, name := range []string{".one.json-old", ".one.json-new", ".hidden-old", "one.json-old"} {
+		write(t, filepath.Join(dir, name), "{")
+	}
+	now := time.Now()
+	for _, name := range []string{".one.json-old", ".hidden-old", "one.json-old", "one.json"} {
+		if err := os.Chtimes(filepath.Join(dir, name), now, now.Add(-2*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removed, err := store.RemoveTemporary(now.Add(-time.Hour))
+	if want := []string{filepath.Join(dir, ".one.json-old")}; err != nil || !slices.Equal(removed, want) {
+		t.Errorf("removed %q, error %v, want %q", removed, err, want)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 4 {
+		t.Errorf("left: %v, error %v", entries, err)
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -167,8 +256,8 @@ func TestWhatIsNoRecordIsLeftAlone(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, ".one.json-1234"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := store.List(); len(got) > 0 || err != nil {
-		t.Errorf("got %v, error %v", got, err)
+	if got := list(t, store); len(got.Prepared)+len(got.Unreadable) > 0 {
+		t.Errorf("got %+v", got)
 	}
 }
 

@@ -1,0 +1,64 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	drapb "k8s.io/kubelet/pkg/apis/dra/v1"
+	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+)
+
+// connection is the plugin's connection with the kubelet.
+type connection struct {
+	// socket is where the plugin serves.
+	socket string
+	// status is what the kubelet has said about the registration last, or nil.
+	// The helper has it too, but not for use at the same time.
+	status atomic.Pointer[registration]
+}
+
+type registration struct {
+	done bool
+	err  string
+}
+
+// intercept notices what the kubelet says about the registration. It is a
+// grpc.UnaryServerInterceptor.
+func (c *connection) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if status, ok := req.(*registerapi.RegistrationStatus); ok && info.FullMethod == registerapi.Registration_NotifyRegistrationStatus_FullMethodName {
+		c.status.Store(&registration{status.PluginRegistered, status.Error})
+	}
+	return handler(ctx, req)
+}
+
+// registered says why the kubelet does not know the plugin, or nil. Each plugin
+// registers by a socket of its own, so during an update the old and the new one do.
+func (c *connection) registered() error {
+	switch status := c.status.Load(); {
+	case status == nil:
+		return errors.New("the kubelet has not registered the plugin yet")
+	case !status.done:
+		return fmt.Errorf("the kubelet refused to register the plugin: %s", status.err)
+	}
+	return nil
+}
+
+// answers asks the plugin, as the kubelet does, to prepare no claim at all.
+func (c *connection) answers(ctx context.Context) (err error) {
+	conn, err := grpc.NewClient("unix://"+c.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("make a client for %s: %w", c.socket, err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if _, err := drapb.NewDRAPluginClient(conn).NodePrepareResources(ctx, &drapb.NodePrepareResourcesRequest{}); err != nil {
+		return fmt.Errorf("ask the plugin at %s: %w", c.socket, err)
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	eventrecord "k8s.io/client-go/tools/record"
+	"k8s.io/dynamic-resource-allocation/kubeletplugin"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
+	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
+	"github.com/space-dra/space-dra-driver/pkg/space/client"
+	"github.com/space-dra/space-dra-driver/pkg/space/health"
+	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/record"
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
+)
+
+// Run implements command.Component.
+func (o *Options) Run(ctx context.Context) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	logger := klog.LoggerWithValues(klog.FromContext(ctx), logkeys.Node, o.NodeName)
+	ctx, fail := context.WithCancelCause(klog.NewContext(ctx, logger))
+	defer fail(nil)
+
+	config, err := client.Config(o.Kubeconfig, component+"/"+o.Version)
+	if err != nil {
+		return err
+	}
+	api, err := client.New(config)
+	if err != nil {
+		return err
+	}
+	events := eventrecord.NewBroadcaster(eventrecord.WithContext(ctx))
+	defer events.Shutdown()
+	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
+	driver, err := o.driver(api, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.NodeName}), fail)
+	if err != nil {
+		return err
+	}
+	// Whatever the API server does, pods must be able to go: the plugin serves
+	// without it, and only says so when it can't be reached.
+	go func() { _ = client.WaitReachable(ctx, config, time.Hour) }()
+
+	driver.Start(ctx)
+	defer driver.Stop()
+	kubelet := &connection{socket: filepath.Join(o.dataDir(), o.socket())}
+	helper, err := kubeletplugin.Start(ctx, driver,
+		kubeletplugin.DriverName(o.Driver),
+		kubeletplugin.NodeName(o.NodeName),
+		kubeletplugin.KubeClient(api),
+		kubeletplugin.RegistrarDirectoryPath(filepath.Join(o.KubeletDir, "plugins_registry")),
+		kubeletplugin.PluginDataDirectoryPath(o.dataDir()),
+		kubeletplugin.PluginSocket(o.socket()),
+		kubeletplugin.RollingUpdate(types.UID(o.PodUID)),
+		kubeletplugin.Serialize(false),
+		kubeletplugin.HealthService(false),
+		kubeletplugin.GRPCInterceptor(kubelet.intercept),
+	)
+	if err != nil {
+		return fmt.Errorf("register with the kubelet: %w", err)
+	}
+	defer helper.Stop()
+
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	serving.Go(func() {
+		// Pods need spaces more than this process needs a doctor, but a plugin
+		// that nobody can ask is found out only by crashing.
+		if err := o.health(driver, kubelet).Run(ctx); err != nil {
+			fail(err)
+		}
+	})
+
+	<-ctx.Done()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// health says when the plugin is ready: as soon as a pod that starts on the node
+// finds it. It is live unless it is stuck.
+func (o *Options) health(driver *Driver, kubelet *connection) health.Server {
+	return health.Server{
+		Address: o.HTTPAddress,
+		Live: func(ctx context.Context) error {
+			return errors.Join(driver.stuck(), kubelet.answers(ctx))
+		},
+		Ready: func(ctx context.Context) error {
+			if err := kubelet.registered(); err != nil {
+				return err
+			}
+			return kubelet.answers(ctx)
+		},
+	}
+}
+
+func (o *Options) driver(api kubernetes.Interface, events eventrecord.EventRecorder, fail func(error)) (*Driver, error) {
+	// A directory for each driver name, so that two installations on a node never
+	// take each other's artifacts for their own.
+	files, err := artifacts.NewStore(filepath.Join(o.ArtifactsDir, o.Driver))
+	if err != nil {
+		return nil, err
+	}
+	specs, err := cdi.NewStore(o.Driver, o.CDIDir)
+	if err != nil {
+		return nil, err
+	}
+	records, err := record.NewStore(filepath.Join(o.dataDir(), "claims"))
+	if err != nil {
+		return nil, err
+	}
+	return New(Config{
+		Driver:         o.Driver,
+		Node:           o.NodeName,
+		Client:         api,
+		Minter:         token.Minter{Client: api, Node: o.NodeName, Lifetime: o.TokenLifetime, Clock: clock.RealClock{}},
+		Artifacts:      files,
+		Specs:          specs,
+		Records:        records,
+		PrepareTimeout: o.PrepareTimeout,
+		Clock:          clock.RealClock{},
+		Events:         events,
+		Fail:           fail,
+	}), nil
+}
+
+// socket is the name of the plugin's socket. An old and a new plugin serve side by
+// side, each at its own.
+func (o *Options) socket() string {
+	if o.PodUID == "" {
+		return "dra.sock"
+	}
+	return "dra-" + o.PodUID + ".sock"
+}
