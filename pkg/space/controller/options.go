@@ -53,6 +53,9 @@ type Options struct {
 	// BindingConditions lets the scheduler wait for a space before it binds a pod.
 	BindingConditions bool
 
+	// HTTPAddress is where health checks and metrics are answered. Empty: nowhere.
+	HTTPAddress string
+
 	LeaderElect bool
 	// LeaseNamespace is the controller's own namespace.
 	LeaseNamespace string
@@ -83,6 +86,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.SweepInterval, "sweep-interval", 5*time.Minute, "How often to look for spaces that are out of step with their claims although no event said so.")
 	fs.DurationVar(&o.StuckAfter, "stuck-after", 5*time.Minute, "How long the namespace of an ended space may take to go before that is reported.")
 	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready. The scheduler looks every 5 seconds.")
+	fs.StringVar(&o.HTTPAddress, "http-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
 	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "Let one of several controllers work. Off: this one does.")
 	fs.StringVar(&o.LeaseNamespace, "lease-namespace", "", "Namespace of the leader election Lease. Needed with --leader-elect.")
 	fs.StringVar(&o.LeaseName, "lease-name", "space-controller", "Name of the leader election Lease.")

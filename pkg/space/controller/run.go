@@ -10,7 +10,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -23,6 +25,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
+	"github.com/space-dra/space-dra-driver/pkg/space/health"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/pool"
 )
@@ -78,14 +81,29 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A standby keeps its caches warm, so that it takes over without reading
-	// the cluster first.
-	if err := c.Start(ctx); err != nil {
-		return err
-	}
-	return o.lead(ctx, api, func(ctx context.Context) error {
-		return o.work(ctx, api, c)
+	var synced atomic.Bool
+	server := health.Server{Address: o.HTTPAddress, Ready: func(context.Context) error {
+		if !synced.Load() {
+			return errors.New("the cluster's state is not read yet")
+		}
+		return nil
+	}}
+	group, ctx := errgroup.WithContext(ctx)
+	ctx, done := context.WithCancel(ctx)
+	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error {
+		defer done()
+		// A standby keeps its caches warm, so that it takes over without reading
+		// the cluster first.
+		if err := c.Start(ctx); err != nil {
+			return err
+		}
+		synced.Store(true)
+		return o.lead(ctx, api, func(ctx context.Context) error {
+			return o.work(ctx, api, c)
+		})
 	})
+	return group.Wait()
 }
 
 // work is what only one controller may do at a time.

@@ -21,10 +21,6 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
-// DefaultAddress is where a component answers unless told otherwise: on all of its
-// pod's addresses.
-const DefaultAddress = ":8080"
-
 const (
 	// checkTimeout is how long a check may take. The kubelet's own patience is
 	// that of the probe.
