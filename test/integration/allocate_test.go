@@ -3,111 +3,15 @@
 
 package integration
 
-import (
-	"testing"
-	"time"
+import "github.com/space-dra/space-dra-driver/test/framework"
 
-	resourceapi "k8s.io/api/resource/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/uuid"
-	"k8s.io/client-go/util/retry"
-	"k8s.io/utils/ptr"
-
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/test/framework"
+// The scheduler's part, by the names that the tests use.
+var (
+	modify          = framework.Modify
+	allocate        = framework.Allocate
+	allocatedLater  = framework.AllocatedLater
+	deallocate      = framework.Deallocate
+	standing        = framework.Standing
+	spacesOf        = framework.SpacesOf
+	startController = framework.StartController
 )
-
-// modify changes a claim and its status, as it is in the API server now.
-func modify(t *testing.T, env *framework.Env, namespace, name string, change func(*resourceapi.ResourceClaim)) *resourceapi.ResourceClaim {
-	t.Helper()
-	api := env.Client.ResourceV1().ResourceClaims(namespace)
-	var claim *resourceapi.ResourceClaim
-	if err := retry.RetryOnConflict(retry.DefaultRetry, func() (err error) {
-		if claim, err = api.Get(t.Context(), name, metav1.GetOptions{}); err != nil {
-			return err
-		}
-		change(claim)
-		claim, err = api.UpdateStatus(t.Context(), claim, metav1.UpdateOptions{})
-		return err
-	}); err != nil {
-		t.Fatalf("change ResourceClaim %s: %v", name, err)
-	}
-	return claim
-}
-
-// allocate does what the scheduler does: the built-in finalizer, then an
-// allocation with a share of the driver's device for each request.
-func allocate(t *testing.T, env *framework.Env, namespace, name string) *resourceapi.ResourceClaim {
-	t.Helper()
-	api := env.Client.ResourceV1().ResourceClaims(namespace)
-	if err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		claim, err := api.Get(t.Context(), name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		claim.Finalizers = []string{resourceapi.Finalizer}
-		_, err = api.Update(t.Context(), claim, metav1.UpdateOptions{})
-		return err
-	}); err != nil {
-		t.Fatalf("add the finalizer to ResourceClaim %s: %v", name, err)
-	}
-	return modify(t, env, namespace, name, setAllocation)
-}
-
-// allocatedLater returns a claim with an allocation that has not been written.
-func allocatedLater(t *testing.T, namespace, name string) *resourceapi.ResourceClaim {
-	t.Helper()
-	claim, err := env.Client.ResourceV1().ResourceClaims(namespace).Get(t.Context(), name, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	setAllocation(claim)
-	return claim
-}
-
-func setAllocation(claim *resourceapi.ResourceClaim) {
-	allocation := &resourceapi.AllocationResult{AllocationTimestamp: ptr.To(metav1.NewTime(time.Now().Truncate(time.Second)))}
-	for _, request := range claim.Spec.Devices.Requests {
-		allocation.Devices.Results = append(allocation.Devices.Results, resourceapi.DeviceRequestAllocationResult{
-			Request: request.Name,
-			Driver:  spaceapi.DefaultDriverName,
-			Pool:    "spaces",
-			Device:  "space",
-			ShareID: ptr.To(uuid.NewUUID()),
-		})
-	}
-	for _, config := range claim.Spec.Devices.Config {
-		allocation.Devices.Config = append(allocation.Devices.Config, resourceapi.DeviceAllocationConfiguration{
-			Source: resourceapi.AllocationConfigSourceClaim, Requests: config.Requests, DeviceConfiguration: config.DeviceConfiguration,
-		})
-	}
-	claim.Status.Allocation = allocation
-}
-
-// deallocate does what kube-controller-manager does when the last pod is done.
-func deallocate(t *testing.T, env *framework.Env, namespace, name string) {
-	t.Helper()
-	modify(t, env, namespace, name, func(claim *resourceapi.ResourceClaim) {
-		claim.Status.Allocation = nil
-		claim.Status.ReservedFor = nil
-	})
-}
-
-// standing makes a claim with the requests, allocates it, and waits for its spaces.
-func standing(t *testing.T, env *framework.Env, namespace, name string, requests ...string) (*resourceapi.ResourceClaim, []spaceapi.SpaceStatus) {
-	t.Helper()
-	env.CreateClaim(t, namespace, framework.NewClaim(name, requests...))
-	allocate(t, env, namespace, name)
-	return spacesOf(t, env, namespace, name, max(1, len(requests)))
-}
-
-// spacesOf waits for a claim's spaces.
-func spacesOf(t *testing.T, env *framework.Env, namespace, name string, n int) (*resourceapi.ResourceClaim, []spaceapi.SpaceStatus) {
-	t.Helper()
-	claim := framework.Await(t, framework.Claim(env.Client, namespace, name), framework.SpacesReady(n))
-	var spaces []spaceapi.SpaceStatus
-	for i := range n {
-		spaces = append(spaces, framework.SpaceStatus(t, claim, i))
-	}
-	return claim, spaces
-}

@@ -18,7 +18,7 @@ import (
 
 // Before Kubernetes 1.36 the API server drops what makes a device shareable.
 func TestWithoutShareableDevicesTheControllerPublishesExclusiveOnes(t *testing.T) {
-	c, err := create(t.Context(), "space-fallback", map[string]bool{"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false})
+	c, err := framework.CreateControlPlane(t.Context(), "space-fallback", map[string]bool{"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestWithoutShareableDevicesTheControllerPublishesExclusiveOnes(t *testing.T
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := prepare(t.Context(), old); err != nil {
+	if err := old.PrepareForController(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	controller := startController(t, old, "--exclusive-devices=3")
@@ -45,7 +45,7 @@ func TestWithoutShareableDevicesTheControllerPublishesExclusiveOnes(t *testing.T
 		}
 		return strings.Join(names, " ") == "space-0 space-1 space-2"
 	}))
-	if log := controller.log.String(); strings.Count(log, "publishing exclusive devices instead") != 1 {
+	if log := controller.Log.String(); strings.Count(log, "publishing exclusive devices instead") != 1 {
 		t.Errorf("the log should say once that devices are exclusive: %s", log)
 	}
 

@@ -11,15 +11,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"testing"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	corev1 "k8s.io/api/core/v1"
-
-	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -38,7 +32,7 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	c, err := create(ctx, "space-integration", nil)
+	c, err := framework.CreateControlPlane(ctx, "space-integration", nil)
 	if err != nil {
 		return 1, err
 	}
@@ -50,36 +44,8 @@ func run(m *testing.M) (code int, err error) {
 	if env, err = framework.NewEnv(c); err != nil {
 		return 1, err
 	}
-	if err := prepare(ctx, env); err != nil {
+	if err := env.PrepareForController(ctx); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil
-}
-
-// create starts a control plane.
-func create(ctx context.Context, name string, gates map[string]bool) (*cluster.Cluster, error) {
-	cfg := cluster.DefaultConfig()
-	cfg.Name = name
-	cfg.Nodes = 0
-	cfg.FeatureGates = gates
-	cfg.Kubeconfig = filepath.Join(cfg.BuildDir, name+".kubeconfig")
-	cfg.Log = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
-	// What an interrupted run left behind would be taken over otherwise.
-	if err := cluster.Delete(ctx, cfg); err != nil {
-		return nil, fmt.Errorf("delete the control plane of an earlier run: %w", err)
-	}
-	c, err := cluster.Create(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("create the control plane: %w", err)
-	}
-	return c, nil
-}
-
-// prepare makes what the chart would have made for the controller.
-func prepare(ctx context.Context, env *framework.Env) error {
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: framework.DriverNamespace}}
-	if _, err := env.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("make the controller's namespace: %w", err)
-	}
-	return nil
 }

@@ -1,0 +1,43 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package framework
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/space-dra/space-dra-driver/test/cluster"
+)
+
+// CreateControlPlane starts a control plane without nodes.
+func CreateControlPlane(ctx context.Context, name string, gates map[string]bool) (*cluster.Cluster, error) {
+	cfg := cluster.DefaultConfig()
+	cfg.Name = name
+	cfg.Nodes = 0
+	cfg.FeatureGates = gates
+	cfg.Kubeconfig = filepath.Join(cfg.BuildDir, name+".kubeconfig")
+	cfg.Log = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+	// What an interrupted run left behind would be taken over otherwise.
+	if err := cluster.Delete(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("delete the control plane of an earlier run: %w", err)
+	}
+	c, err := cluster.Create(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("create the control plane: %w", err)
+	}
+	return c, nil
+}
+
+// PrepareForController makes what the chart would have made for the controller.
+func (e *Env) PrepareForController(ctx context.Context) error {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: DriverNamespace}}
+	if _, err := e.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("make the controller's namespace: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package framework
+
+import (
+	"bytes"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/space-dra/space-dra-driver/test/cluster"
+)
+
+// Output collects what a process writes.
+type Output struct {
+	mutex sync.Mutex
+	text  bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (o *Output) Write(p []byte) (int, error) {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.text.Write(p)
+}
+
+// String returns all that was written so far.
+func (o *Output) String() string {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.text.String()
+}
+
+// Binary returns the path of one of the driver's own programs.
+func Binary(name string) string {
+	return filepath.Join(cluster.DefaultConfig().BuildDir, "bin", name)
+}
+
+// Controller is the shipped binary, running against an environment.
+type Controller struct {
+	Log *Output
+	cmd *exec.Cmd
+}
+
+// NewController starts the controller with the rights of an administrator; what
+// rights it needs is tested with the chart.
+func NewController(env *Env, args ...string) (*Controller, error) {
+	c := &Controller{Log: &Output{}}
+	c.cmd = exec.Command(Binary("space-controller"), append([]string{
+		"--kubeconfig=" + env.Cluster.Kubeconfig(),
+		"--lease-namespace=" + DriverNamespace,
+		"--v=2",
+	}, args...)...)
+	c.cmd.Stdout, c.cmd.Stderr = c.Log, c.Log
+	return c, c.cmd.Start()
+}
+
+// StartController is NewController for a test, with which the controller ends.
+func StartController(t testing.TB, env *Env, args ...string) *Controller {
+	t.Helper()
+	c, err := NewController(env, args...)
+	if err != nil {
+		t.Fatalf("start the controller (`make build` makes it): %v", err)
+	}
+	t.Cleanup(func() {
+		c.Stop(t, syscall.SIGTERM)
+		if t.Failed() {
+			t.Logf("the controller's log:\n%s", c.Log)
+		}
+	})
+	return c
+}
+
+// Stop ends the controller with a signal. It may have ended before.
+func (c *Controller) Stop(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	if err := c.End(signal); err != nil {
+		t.Errorf("the controller, told to end: %v", err)
+	}
+}
+
+// End ends the controller with a signal. It may have ended before. That a process
+// which is not asked but killed ends with an error is none.
+func (c *Controller) End(signal syscall.Signal) error {
+	if c.cmd.ProcessState != nil {
+		return nil
+	}
+	if err := c.cmd.Process.Signal(signal); err != nil {
+		return err
+	}
+	if err := c.cmd.Wait(); signal == syscall.SIGTERM {
+		return err
+	}
+	return nil
+}
