@@ -50,9 +50,10 @@ unit: ## Run the unit tests, with the race detector.
 	cd test/cluster && go test $$(go list ./... | grep -v /selftest)
 
 .PHONY: integration
-integration: build programs ## Run the controller against a real control plane, and try the cluster itself.
+integration: build programs ## Run the controller and the plugin against a real control plane, and try the cluster itself.
 	cd test/cluster && go test -count=1 -v -timeout=15m ./selftest/...
 	cd test && go test -count=1 -v -timeout=15m ./integration/...
+	cd test && go test -count=1 -v -timeout=15m ./node/...
 
 .PHONY: e2e
 e2e: programs ## Run the shipped images and chart on a real cluster of two nodes.

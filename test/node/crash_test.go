@@ -1,0 +1,94 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"fmt"
+	"testing"
+)
+
+// call is what the kubelet asks a plugin for.
+type call func(t *testing.T, p *plugin, c *claim) error
+
+func prepare(t *testing.T, p *plugin, c *claim) error {
+	ctx, cancel := patience(t)
+	defer cancel()
+	_, err := p.prepare(ctx, c)
+	return err
+}
+
+func unprepare(t *testing.T, p *plugin, c *claim) error {
+	ctx, cancel := patience(t)
+	defer cancel()
+	return p.unprepare(ctx, c)
+}
+
+// stepsOf returns the steps that a plugin takes in a call about a claim which is,
+// or is not, prepared.
+func stepsOf(t *testing.T, do call, c *claim, prepared bool) []string {
+	t.Helper()
+	n := newNode(t)
+	p := n.startCounted(t)
+	if prepared {
+		n.wantPrepared(t, p, c)
+	}
+	n.steps.count(noLast)
+	if err := do(t, p, c); err != nil {
+		t.Fatal(err)
+	}
+	names := n.steps.stop()
+	p.kill()
+	return names
+}
+
+// killedAt returns a node on which the plugin was killed in a call, before it took
+// the step with the number, or after it took the last.
+func killedAt(t *testing.T, do call, c *claim, prepared bool, last, of int) *node {
+	t.Helper()
+	n := newNode(t)
+	p := n.startCounted(t)
+	if prepared {
+		n.wantPrepared(t, p, c)
+	}
+	n.steps.count(last)
+	err := do(t, p, c)
+	if survived := last > of; (err == nil) != survived {
+		t.Fatalf("the call ended with error %v; the steps were %q", err, n.steps.stop())
+	} else if survived {
+		p.signalKill()
+	}
+	<-p.ended
+	n.steps.stop()
+	return n
+}
+
+// afterwards are the orders in which the kubelet may go on.
+var afterwards = map[string]func(t *testing.T, n *node, c *claim){
+	"then Prepare and Unprepare": func(t *testing.T, n *node, c *claim) {
+		p := n.start(t)
+		n.wantPrepared(t, p, c)
+		n.wantUnprepared(t, p, c)
+	},
+	"then Unprepare": func(t *testing.T, n *node, c *claim) {
+		n.wantUnprepared(t, n.start(t), c)
+	},
+}
+
+// killEverywhere ends the plugin before each step of a call, and after the last.
+func killEverywhere(t *testing.T, do call, prepared bool) {
+	c := standing(t, "a", "b")
+	names := append(stepsOf(t, do, c, prepared), "end")
+	for i, name := range names {
+		for order, goOn := range afterwards {
+			t.Run(fmt.Sprintf("%02d before %s, %s", i+1, name, order), func(t *testing.T) {
+				t.Parallel()
+				goOn(t, killedAt(t, do, c, prepared, i+1, len(names)-1), c)
+			})
+		}
+	}
+}
+
+func TestAKilledPrepareCanBeRepeatedOrTakenBack(t *testing.T) { killEverywhere(t, prepare, false) }
+
+func TestAKilledUnprepareCanBeRepeatedOrTakenBack(t *testing.T) { killEverywhere(t, unprepare, true) }

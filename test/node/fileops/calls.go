@@ -1,0 +1,96 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fileops
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// call says how to read what a system call is about.
+type call struct {
+	name string
+	// paths are the arguments that the path is made of; rename has two.
+	paths []path
+	// changes tells by the arguments whether a file is changed; nil: always.
+	changes func(args [6]uint64) bool
+}
+
+// path is where a system call has a path: the numbers of the arguments with the
+// directory and with the name below it. Without a name it is the file itself.
+type path struct{ dir, name int }
+
+const none = -1
+
+// calls are the system calls with which a Go program changes files.
+var calls = map[int32]call{
+	unix.SYS_OPENAT:    {name: "create", paths: []path{{0, 1}}, changes: creates},
+	unix.SYS_MKDIRAT:   {name: "mkdir", paths: []path{{0, 1}}},
+	unix.SYS_UNLINKAT:  {name: "remove", paths: []path{{0, 1}}},
+	unix.SYS_RENAMEAT:  {name: "rename", paths: []path{{0, 1}, {2, 3}}},
+	unix.SYS_RENAMEAT2: {name: "rename", paths: []path{{0, 1}, {2, 3}}},
+	unix.SYS_LINKAT:    {name: "link", paths: []path{{0, 1}, {2, 3}}},
+	unix.SYS_SYMLINKAT: {name: "symlink", paths: []path{{1, 2}}},
+	unix.SYS_FCHMODAT:  {name: "chmod", paths: []path{{0, 1}}},
+	unix.SYS_FCHMOD:    {name: "chmod", paths: []path{{0, none}}},
+	unix.SYS_FCHOWNAT:  {name: "chown", paths: []path{{0, 1}}},
+	unix.SYS_FTRUNCATE: {name: "truncate", paths: []path{{0, none}}},
+	unix.SYS_WRITE:     {name: "write", paths: []path{{0, none}}},
+	unix.SYS_PWRITE64:  {name: "write", paths: []path{{0, none}}},
+	unix.SYS_FSYNC:     {name: "sync", paths: []path{{0, none}}},
+	unix.SYS_FDATASYNC: {name: "sync", paths: []path{{0, none}}},
+}
+
+func creates(args [6]uint64) bool { return args[2]&(unix.O_CREAT|unix.O_TRUNC) != 0 }
+
+// operation reads the arguments of a thread that is held at a system call.
+func (c call) operation(thread int, args [6]uint64) (Operation, error) {
+	op := Operation{Name: c.name}
+	for _, p := range c.paths {
+		dir := fmt.Sprintf("/proc/%d/fd/%d", thread, int32(args[p.dir]))
+		if int32(args[p.dir]) == unix.AT_FDCWD {
+			dir = fmt.Sprintf("/proc/%d/cwd", thread)
+		}
+		var name string
+		if p.name != none {
+			var err error
+			if name, err = stringAt(thread, uintptr(args[p.name])); err != nil {
+				return op, fmt.Errorf("read the path of a %s: %w", c.name, err)
+			}
+		}
+		if !filepath.IsAbs(name) {
+			target, err := os.Readlink(dir)
+			if err != nil {
+				return op, fmt.Errorf("find the directory of a %s: %w", c.name, err)
+			}
+			name = filepath.Join(target, name)
+		}
+		op.Paths = append(op.Paths, filepath.Clean(name))
+	}
+	return op, nil
+}
+
+// stringAt reads a string from the memory of a process, which ends with a zero,
+// and before which a page may end that is the last.
+func stringAt(pid int, address uintptr) (string, error) {
+	var out []byte
+	for len(out) < unix.PathMax {
+		chunk := make([]byte, os.Getpagesize()-int(address)%os.Getpagesize())
+		n, err := unix.ProcessVMReadv(pid, []unix.Iovec{{Base: &chunk[0], Len: uint64(len(chunk))}},
+			[]unix.RemoteIovec{{Base: address, Len: len(chunk)}}, 0)
+		if err != nil {
+			return "", err
+		}
+		if end := bytes.IndexByte(chunk[:n], 0); end >= 0 {
+			return string(append(out, chunk[:end]...)), nil
+		}
+		out = append(out, chunk[:n]...)
+		address += uintptr(n)
+	}
+	return "", unix.ENAMETOOLONG
+}

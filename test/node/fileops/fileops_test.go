@@ -1,0 +1,142 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package fileops_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/space-dra/space-dra-driver/test/node/fileops"
+)
+
+// directory says to this test's executable that it is the program to be watched,
+// and where to work.
+const directory = "FILEOPS_TEST_DIRECTORY"
+
+func TestMain(m *testing.M) {
+	fileops.Main()
+	if dir := os.Getenv(directory); dir != "" {
+		if err := work(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// work does all kinds of things to files, and then many in many threads.
+func work(dir string) error {
+	if err := os.Chdir(dir); err != nil {
+		return err
+	}
+	for _, do := range []func() error{
+		func() error { return os.Mkdir("d", 0o750) },
+		func() error { return os.WriteFile("d/f", []byte("text"), 0o600) },
+		func() error { return os.Chmod("d/f", 0o640) },
+		func() error { return os.Rename("d/f", filepath.Join(dir, "d", "g")) },
+		func() error { return os.RemoveAll("d") },
+	} {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	var all sync.WaitGroup
+	for i := range workers {
+		all.Go(func() {
+			for j := range files {
+				_ = os.Mkdir(fmt.Sprintf("%d-%d", i, j), 0o750)
+			}
+		})
+	}
+	all.Wait()
+	return nil
+}
+
+const workers, files = 20, 50
+
+// watch runs work below a directory, with the operations there shown to the guard.
+func watch(t *testing.T, guard func(op string) bool) (dir string, err error) {
+	t.Helper()
+	dir = t.TempDir()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(cmd.Environ(), directory+"="+dir)
+	done, err := fileops.Start(cmd, func(op fileops.Operation) bool {
+		if !strings.HasPrefix(op.Paths[0], dir) {
+			return true
+		}
+		return guard(strings.ReplaceAll(op.String(), dir+"/", ""))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := cmd.Wait()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	return dir, ended
+}
+
+func TestEachOperationIsSeenOnceAndInOrder(t *testing.T) {
+	var seen []string
+	if _, err := watch(t, func(op string) bool { seen = append(seen, op); return true }); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"mkdir d", "create d/f", "write d/f", "chmod d/f", "rename d/f to d/g"}
+	if len(seen) < len(want) || !slices.Equal(seen[:len(want)], want) {
+		t.Errorf("seen are %q, want them to begin with %q", seen, want)
+	}
+	made := map[string]int{}
+	for _, op := range seen {
+		if strings.HasPrefix(op, "mkdir ") {
+			made[op]++
+		}
+	}
+	if want := 1 + workers*files; len(made) != want {
+		t.Errorf("seen are %d directories, want %d", len(made), want)
+	}
+	for op, n := range made {
+		if n != 1 {
+			t.Errorf("%s was seen %d times", op, n)
+		}
+	}
+}
+
+func TestNothingHappensFromTheForbiddenOperationOn(t *testing.T) {
+	for last := range 40 {
+		n := 0
+		var allowed []string
+		dir, err := watch(t, func(op string) bool {
+			if n++; n > last+10 {
+				return false
+			}
+			if name, ok := strings.CutPrefix(op, "mkdir "); ok && name != "d" {
+				allowed = append(allowed, name)
+			}
+			return true
+		})
+		if err == nil {
+			t.Fatal("the process was not killed")
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Others that were allowed may still have been under way.
+		for _, entry := range entries {
+			if !slices.Contains(allowed, entry.Name()) {
+				t.Errorf("%s was made, after only %d operations, %v, were allowed", entry.Name(), last+10, allowed)
+			}
+		}
+		if missing := len(allowed) - len(entries); missing > workers {
+			t.Errorf("%d of the allowed operations did not happen", missing)
+		}
+	}
+}

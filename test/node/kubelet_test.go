@@ -1,0 +1,174 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"os"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+func TestUnprepareNeedsNoPrepare(t *testing.T) {
+	t.Parallel()
+	c := standing(t)
+	n := newNode(t)
+	p := n.start(t)
+	n.wantUnprepared(t, p, c)
+	n.wantPrepared(t, p, c)
+	n.wantUnprepared(t, p, c)
+	n.wantUnprepared(t, p, c)
+}
+
+func TestPrepareTwiceAnswersTheSame(t *testing.T) {
+	t.Parallel()
+	c := standing(t, "a", "b")
+	n := newNode(t)
+	p := n.start(t)
+	first := n.wantPrepared(t, p, c)
+	again := n.wantPrepared(t, p, c)
+	p.kill()
+	p = n.start(t)
+	restarted := n.wantPrepared(t, p, c)
+	for i := range first {
+		if !proto.Equal(first[i], again[i]) || !proto.Equal(first[i], restarted[i]) {
+			t.Errorf("the answers are %v, then %v, and after a restart %v", first[i], again[i], restarted[i])
+		}
+	}
+	n.wantUnprepared(t, p, c)
+}
+
+// waiting makes a claim whose space can't be made for now, because there is a
+// foreign namespace of its name, and returns what removes that.
+func waiting(t *testing.T) (c *claim, remove func()) {
+	t.Helper()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("claim"))
+	object := framework.AllocatedLater(t, env, ns, "claim")
+	name := identity.Of(object, spaceapi.DefaultDriverName).Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
+	if _, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := env.Client.ResourceV1().ResourceClaims(ns).UpdateStatus(t.Context(), object, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	object = framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonNameConflict, name))
+	c = &claim{ResourceClaim: object}
+	return c, func() {
+		if err := env.Client.CoreV1().Namespaces().Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		c.ResourceClaim, c.spaces = framework.SpacesOf(t, env, ns, "claim", 1)
+	}
+}
+
+// prepareUntilWaiting calls Prepare, which can't succeed, and returns when it waits.
+func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan error {
+	t.Helper()
+	end := make(chan error, 1)
+	ctx, cancel := patience(t)
+	t.Cleanup(cancel)
+	go func() {
+		_, err := p.prepare(ctx, c)
+		end <- err
+	}()
+	select {
+	case <-n.api.watching:
+	case err := <-end:
+		t.Fatalf("Prepare did not wait, and ended with error %v", err)
+	case <-ctx.Done():
+		t.Fatal("Prepare neither waits nor ends")
+	}
+	return end
+}
+
+func TestUnprepareEndsAWaitingPrepare(t *testing.T) {
+	t.Parallel()
+	c, remove := waiting(t)
+	n := newNode(t)
+	p := n.start(t)
+	end := n.prepareUntilWaiting(t, p, c)
+	n.wantUnprepared(t, p, c)
+	if err := <-end; err == nil {
+		t.Error("Prepare of a claim without a space succeeded")
+	}
+	remove()
+	n.wantPrepared(t, p, c)
+	n.wantUnprepared(t, p, c)
+}
+
+func TestAPrepareThatWaitedWhenThePluginWasKilledCanBeRepeatedOrTakenBack(t *testing.T) {
+	t.Parallel()
+	c, remove := waiting(t)
+	n := newNode(t)
+	p := n.start(t)
+	n.prepareUntilWaiting(t, p, c)
+	p.kill()
+	p = n.start(t)
+	n.wantUnprepared(t, p, c)
+	end := n.prepareUntilWaiting(t, p, c)
+	remove()
+	if err := <-end; err != nil {
+		t.Errorf("Prepare, when the space came: %v", err)
+	}
+	n.wantPrepared(t, p, c)
+	n.wantUnprepared(t, p, c)
+}
+
+func TestUnprepareNeedsNoAPIServer(t *testing.T) {
+	t.Parallel()
+	c := standing(t, "a", "b")
+	t.Run("when it has gone", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t)
+		p := n.start(t)
+		n.wantPrepared(t, p, c)
+		n.api.unreachable(t)
+		n.wantUnprepared(t, p, c)
+	})
+	t.Run("when it had gone before the plugin started", func(t *testing.T) {
+		t.Parallel()
+		n := newNode(t)
+		p := n.start(t)
+		n.wantPrepared(t, p, c)
+		p.kill()
+		n.api.unreachable(t)
+		n.wantUnprepared(t, n.start(t), c)
+	})
+	t.Run("when it was never there", func(t *testing.T) {
+		t.Parallel()
+		n := newEmptyNode(t)
+		n.api.unreachable(t)
+		n.start(t).kill()
+		n.empty = n.paths(t)
+		n.wantUnprepared(t, n.start(t), c)
+	})
+}
+
+func TestAfterARebootPodsGetWorkingCredentialsAgain(t *testing.T) {
+	t.Parallel()
+	c := standing(t, "a", "b")
+	for order, goOn := range afterwards {
+		t.Run(order, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t)
+			p := n.start(t)
+			n.wantPrepared(t, p, c)
+			p.kill()
+			// Both are on file systems in memory.
+			for _, dir := range []string{n.cdi, n.artifacts} {
+				if err := os.RemoveAll(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			goOn(t, n, c)
+		})
+	}
+}

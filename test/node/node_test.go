@@ -1,0 +1,162 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	resourceapi "k8s.io/api/resource/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+	"github.com/space-dra/space-dra-driver/test/node/fileops"
+)
+
+// node is a node: directories that outlive the plugin, and its way to the API server.
+type node struct {
+	t                       *testing.T
+	kubelet, cdi, artifacts string
+	kubeconfig              string
+	steps                   steps
+	api                     *apiServer
+	empty                   map[string]bool
+
+	mutex   sync.Mutex
+	running *plugin
+}
+
+// newNode makes a node on which the plugin has run, and nothing was ever prepared.
+func newNode(t *testing.T) *node {
+	t.Helper()
+	n := newEmptyNode(t)
+	n.start(t).kill()
+	n.empty = n.paths(t)
+	return n
+}
+
+// newEmptyNode makes a node on which the plugin has never run.
+func newEmptyNode(t *testing.T) *node {
+	t.Helper()
+	// The names of sockets are limited to 108 bytes, which t.TempDir can exceed.
+	dir, err := os.MkdirTemp("", "node-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("remove the node's directories: %v", err)
+		}
+	})
+	n := &node{
+		t: t, kubelet: filepath.Join(dir, "kubelet"), cdi: filepath.Join(dir, "cdi"), artifacts: filepath.Join(dir, "artifacts"),
+		kubeconfig: filepath.Join(dir, "kubeconfig"),
+	}
+	for _, d := range []string{"plugins_registry", "plugins/" + spaceapi.DefaultDriverName} {
+		if err := os.MkdirAll(filepath.Join(n.kubelet, d), 0o750); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.api = newAPIServer(t, func(step string) bool {
+		allowed := n.steps.next(step)
+		if !allowed {
+			n.plugin().signalKill()
+		}
+		return allowed
+	})
+	n.api.writeKubeconfig(t, n.kubeconfig)
+	return n
+}
+
+func (n *node) plugin() *plugin {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	return n.running
+}
+
+// start starts a plugin on what is there, as the kubelet does with a pod's container.
+func (n *node) start(t *testing.T) *plugin { return n.startAs(t, "pod-1", nil) }
+
+// startCounted starts a plugin whose file operations are steps.
+func (n *node) startCounted(t *testing.T) *plugin { return n.startAs(t, "pod-1", n.guard) }
+
+// guard makes steps of the file operations in the node's directories.
+func (n *node) guard(op fileops.Operation) bool {
+	for _, path := range op.Paths {
+		for _, dir := range n.dirs() {
+			if path == dir || strings.HasPrefix(path, dir+"/") {
+				return n.steps.next(n.show(op.String()))
+			}
+		}
+	}
+	return true
+}
+
+func (n *node) dirs() []string { return []string{n.kubelet, n.cdi, n.artifacts} }
+
+var (
+	uids   = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	random = regexp.MustCompile(`[0-9]{5,}`)
+)
+
+// show keeps of an operation what does not differ between runs.
+func (n *node) show(op string) string {
+	op = strings.ReplaceAll(op, filepath.Dir(n.kubelet)+"/", "")
+	op = strings.ReplaceAll(op, spaceapi.DefaultDriverName, "driver")
+	return random.ReplaceAllString(uids.ReplaceAllString(op, "uid"), "random")
+}
+
+// paths returns all that there is on the node, but for sockets, which are the
+// kubelet's and the plugin's business while they run.
+func (n *node) paths(t *testing.T) map[string]bool {
+	t.Helper()
+	paths := map[string]bool{}
+	for _, dir := range n.dirs() {
+		err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+			if err == nil && entry.Type() != os.ModeSocket && filepath.Base(path) != "serialize.lock" {
+				paths[path] = true
+			}
+			return err
+		})
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	return paths
+}
+
+// left returns what there is on the node beyond what there was at the beginning.
+func (n *node) left(t *testing.T) []string {
+	t.Helper()
+	var left []string
+	for path := range n.paths(t) {
+		if !n.empty[path] {
+			left = append(left, path)
+		}
+	}
+	return left
+}
+
+// standing makes a claim with spaces, and returns what the controller says of them.
+func standing(t *testing.T, requests ...string) *claim {
+	t.Helper()
+	object, spaces := framework.Standing(t, env, env.Namespace(t), "claim", requests...)
+	return &claim{ResourceClaim: object, spaces: spaces}
+}
+
+// claim is a claim with its spaces.
+type claim struct {
+	*resourceapi.ResourceClaim
+	spaces []spaceapi.SpaceStatus
+}
+
+// patience limits what the kubelet would wait for: its calls have 45 seconds.
+func patience(t *testing.T) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), framework.Patience)
+}

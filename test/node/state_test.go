@@ -1,0 +1,193 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	drav1 "k8s.io/kubelet/pkg/apis/dra/v1"
+	"tags.cncf.io/container-device-interface/pkg/cdi"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// wantPrepared prepares a claim, and checks all that pods and the kubelet get and
+// that there is nothing else on the node.
+func (n *node) wantPrepared(t *testing.T, p *plugin, c *claim, others ...*claim) []*drav1.Device {
+	t.Helper()
+	ctx, cancel := patience(t)
+	defer cancel()
+	devices, err := p.prepare(ctx, c)
+	if err != nil {
+		t.Fatalf("Prepare: %v", err)
+	}
+	n.checkDevices(t, c, devices)
+	n.checkPaths(t, append(others, c)...)
+	return devices
+}
+
+// wantUnprepared unprepares a claim, and checks that nothing is left.
+func (n *node) wantUnprepared(t *testing.T, p *plugin, c *claim, others ...*claim) {
+	t.Helper()
+	ctx, cancel := patience(t)
+	defer cancel()
+	if err := p.unprepare(ctx, c); err != nil {
+		t.Fatalf("Unprepare: %v", err)
+	}
+	n.checkPaths(t, others...)
+}
+
+// checkDevices checks what the kubelet is told, and what containers get by it.
+func (n *node) checkDevices(t *testing.T, c *claim, devices []*drav1.Device) {
+	t.Helper()
+	if len(devices) != len(c.spaces) {
+		t.Fatalf("the claim has %d devices, want %d", len(devices), len(c.spaces))
+	}
+	specs, err := cdi.NewCache(cdi.WithSpecDirs(n.cdi), cdi.WithAutoRefresh(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if broken := specs.GetErrors(); len(broken) > 0 {
+		t.Errorf("the container runtime can't read %v", broken)
+	}
+	for i, result := range c.Status.Allocation.Devices.Results {
+		d := devices[i]
+		if !slices.Equal(d.RequestNames, []string{result.Request}) || d.PoolName != result.Pool || d.DeviceName != result.Device ||
+			d.GetShareId() != string(*result.ShareID) || len(d.CdiDeviceIds) != 1 {
+			t.Errorf("device %d is %v, want that of %v", i, d, result)
+			continue
+		}
+		device := specs.GetDevice(d.CdiDeviceIds[0])
+		if device == nil {
+			t.Errorf("the container runtime does not know device %s", d.CdiDeviceIds[0])
+			continue
+		}
+		n.checkContainer(t, device, c.spaces[i])
+	}
+}
+
+// checkContainer checks what a container gets of one space.
+func (n *node) checkContainer(t *testing.T, device *cdi.Device, space spaceapi.SpaceStatus) {
+	t.Helper()
+	edits := device.ContainerEdits
+	env := strings.Join(edits.Env, "\n") + "\n"
+	for _, want := range []string{"CLUSTER=" + space.Server + "\n", "NAMESPACE=" + space.Namespace + "\n", "/kubeconfig\n"} {
+		if !strings.Contains(env, want) {
+			t.Errorf("the environment of containers lacks %q: %q", want, env)
+		}
+	}
+	if len(edits.Mounts) != 2 {
+		t.Errorf("containers have the mounts %v, want two", edits.Mounts)
+	}
+	for _, mount := range edits.Mounts {
+		checkCredentials(t, mount.HostPath, space)
+	}
+}
+
+// checkCredentials checks that a directory has all that a client needs to be the
+// space's account.
+func checkCredentials(t *testing.T, dir string, space spaceapi.SpaceStatus) {
+	t.Helper()
+	for name, want := range map[string]string{"namespace": space.Namespace, "ca.crt": string(env.Cluster.CA())} {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || strings.TrimSpace(string(got)) != strings.TrimSpace(want) {
+			t.Errorf("%s is %q, error %v, want %q", name, got, err, want)
+		}
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "kubeconfig"))
+	if err != nil {
+		t.Errorf("the kubeconfig: %v", err)
+		return
+	}
+	if config.Host != space.Server || config.BearerTokenFile != filepath.Join(dir, "token") {
+		t.Errorf("the kubeconfig names server %s and token file %s", config.Host, config.BearerTokenFile)
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Errorf("the kubeconfig: %v", err)
+		return
+	}
+	ctx, cancel := patience(t)
+	defer cancel()
+	review, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Errorf("the token does not work: %v", err)
+		return
+	}
+	user := review.Status.UserInfo
+	if want := fmt.Sprintf("system:serviceaccount:%s:%s", space.Namespace, space.ServiceAccount); user.Username != want || user.UID != string(space.ServiceAccountUID) {
+		t.Errorf("the token is of %s, UID %s, want %s, UID %s", user.Username, user.UID, want, space.ServiceAccountUID)
+	}
+	if node := user.Extra["authentication.kubernetes.io/node-name"]; len(node) != 1 || node[0] != nodeName {
+		t.Errorf("the token is bound to node %v, want %s", node, nodeName)
+	}
+}
+
+// checkPaths checks that there is on the node what these claims need, exactly.
+func (n *node) checkPaths(t *testing.T, claims ...*claim) {
+	t.Helper()
+	left := n.left(t)
+	take := func(what string, c *claim, fits func(path string) bool) {
+		i := slices.IndexFunc(left, fits)
+		if i < 0 {
+			t.Errorf("claim %s lacks %s", c.UID, what)
+			return
+		}
+		left = slices.Delete(left, i, i+1)
+	}
+	for _, c := range claims {
+		take("its record", c, func(path string) bool { return isBelow(path, n.kubelet) && isRecordOf(path, c) })
+		take("its CDI spec", c, func(path string) bool { return isBelow(path, n.cdi) && strings.Contains(path, string(c.UID)) })
+		for range c.spaces {
+			for _, name := range []string{"kubeconfig", "token", "ca.crt", "namespace"} {
+				take("its "+name, c, func(path string) bool {
+					return isBelow(path, n.artifacts) && strings.Contains(path, string(c.UID)) && filepath.Base(path) == name
+				})
+			}
+		}
+	}
+	for _, path := range left {
+		info, err := os.Lstat(path)
+		if err != nil {
+			t.Errorf("%s went by itself: %v", path, err)
+			continue
+		}
+		ofClaim := func(c *claim) bool { return strings.Contains(path, string(c.UID)) }
+		if !info.IsDir() || !isBelow(path, n.artifacts) || !slices.ContainsFunc(claims, ofClaim) {
+			t.Errorf("left is %s, %s, %d bytes", path, info.Mode(), info.Size())
+		}
+	}
+}
+
+func isBelow(path, dir string) bool { return strings.HasPrefix(path, dir+"/") }
+
+// isRecordOf says whether a file is a whole record of the claim.
+func isRecordOf(path string, c *claim) bool {
+	if filepath.Ext(path) != ".json" {
+		return false
+	}
+	raw, err := os.ReadFile(path)
+	var record struct {
+		UID    string
+		Spaces []struct{ Namespace string }
+	}
+	if err != nil || json.Unmarshal(raw, &record) != nil || record.UID != string(c.UID) || len(record.Spaces) != len(c.spaces) {
+		return false
+	}
+	for i, space := range record.Spaces {
+		if space.Namespace != c.spaces[i].Namespace {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,92 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"syscall"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	drav1 "k8s.io/kubelet/pkg/apis/dra/v1"
+)
+
+func TestAnOldAndANewPluginServeSideBySide(t *testing.T) {
+	t.Parallel()
+	first, second := standing(t, "a", "b"), standing(t)
+	n := newNode(t)
+	older := n.startAs(t, "pod-1", nil)
+	n.wantPrepared(t, older, first)
+	newer := n.startAs(t, "pod-2", nil)
+	n.wantPrepared(t, newer, second, first)
+
+	// Each does to what the other has prepared whatever the kubelet wants.
+	n.wantPrepared(t, newer, first, second)
+	n.wantPrepared(t, older, second, first)
+	n.wantUnprepared(t, newer, first, second)
+	n.wantUnprepared(t, older, second)
+
+	n.wantPrepared(t, older, first)
+	if err := older.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-older.ended
+	if !older.cmd.ProcessState.Success() {
+		t.Errorf("the old plugin, told to end: %s", older.cmd.ProcessState)
+	}
+	n.wantPrepared(t, newer, first)
+	n.wantUnprepared(t, newer, first)
+}
+
+func TestAnOldAndANewPluginPrepareTheSameClaimAtOnce(t *testing.T) {
+	t.Parallel()
+	c := standing(t, "a", "b")
+	n := newNode(t)
+	plugins := []*plugin{n.startAs(t, "pod-1", nil), n.startAs(t, "pod-2", nil)}
+	for range 5 {
+		answers := make(chan []*drav1.Device, len(plugins))
+		for _, p := range plugins {
+			go func() {
+				ctx, cancel := patience(t)
+				defer cancel()
+				devices, err := p.prepare(ctx, c)
+				if err != nil {
+					t.Errorf("Prepare: %v", err)
+				}
+				answers <- devices
+			}()
+		}
+		one, other := <-answers, <-answers
+		if len(one) != 2 || len(other) != 2 || !proto.Equal(one[0], other[0]) || !proto.Equal(one[1], other[1]) {
+			t.Errorf("the answers are %v and %v", one, other)
+		}
+		n.checkDevices(t, c, one)
+		n.checkPaths(t, c)
+		n.wantUnprepared(t, plugins[0], c)
+	}
+}
+
+func TestANewPluginThatStartsDoesNotDisturbTheOldOne(t *testing.T) {
+	t.Parallel()
+	c := standing(t, "a", "b")
+	n := newNode(t)
+	older := n.startAs(t, "pod-1", nil)
+	for range 3 {
+		newer := n.launch(t, "pod-2", nil)
+		registered := make(chan error, 1)
+		go func() { registered <- newer.register(t, n.kubelet, "pod-2") }()
+		for starting := true; starting; {
+			select {
+			case err := <-registered:
+				if err != nil {
+					t.Fatal(err)
+				}
+				starting = false
+			default:
+			}
+			n.wantPrepared(t, older, c)
+			n.wantUnprepared(t, older, c)
+		}
+		newer.kill()
+	}
+}
