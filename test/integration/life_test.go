@@ -25,7 +25,7 @@ import (
 const holder = "example.com/holds"
 
 func TestTheLifeOfASpace(t *testing.T) {
-	startController(t, env, "--stuck-after=2s", "--cluster-role=admin")
+	framework.StartController(t, env, "--stuck-after=2s", "--cluster-role=admin")
 	t.Run("is ready only when a first pod would start in it", readyIsUsable)
 	t.Run("ends with the lifetime of its class", expiry)
 	t.Run("goes on for its namespace while its class wants to keep it", retention)
@@ -35,13 +35,13 @@ func TestTheLifeOfASpace(t *testing.T) {
 }
 
 func TestARetainedNamespaceGoesThoughTheControllerWasAwayMeanwhile(t *testing.T) {
-	first := startController(t, env)
+	first := framework.StartController(t, env)
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"retain":"3s"`)
-	deallocate(t, env, ns, "claim")
+	framework.Deallocate(t, env, ns, "claim")
 	framework.Await(t, framework.Namespace(env.Client, space.Namespace), kept())
-	first.stop(t, syscall.SIGKILL)
-	startController(t, env, "--leader-elect=false")
+	first.Stop(t, syscall.SIGKILL)
+	framework.StartController(t, env, "--leader-elect=false")
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
 }
 
@@ -49,11 +49,11 @@ func TestARetainedNamespaceGoesThoughTheControllerWasAwayMeanwhile(t *testing.T)
 func standingWith(t *testing.T, ns, fields string) spaceapi.SpaceStatus {
 	t.Helper()
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
-		setAllocation(claim)
+	framework.Modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
+		framework.SetAllocation(claim)
 		setClass(claim, fields)
 	})
-	_, spaces := spacesOf(t, env, ns, "claim", 1)
+	_, spaces := framework.SpacesOf(t, env, ns, "claim", 1)
 	return spaces[0]
 }
 
@@ -69,7 +69,7 @@ func setClass(claim *resourceapi.ResourceClaim, fields string) {
 
 func readyIsUsable(t *testing.T) {
 	ns := env.Namespace(t)
-	_, spaces := standing(t, env, ns, "claim", "a", "b", "c")
+	_, spaces := framework.Standing(t, env, ns, "claim", "a", "b", "c")
 	for _, space := range spaces {
 		if _, err := env.Client.CoreV1().ServiceAccounts(space.Namespace).Get(t.Context(), "default", metav1.GetOptions{}); err != nil {
 			t.Errorf("a pod would be refused: %v", err)
@@ -90,7 +90,7 @@ func readyIsUsable(t *testing.T) {
 			t.Errorf("the first request with a token: %v", err)
 		}
 	}
-	deallocate(t, env, ns, "claim")
+	framework.Deallocate(t, env, ns, "claim")
 }
 
 func expiry(t *testing.T) {
@@ -111,13 +111,13 @@ func expiry(t *testing.T) {
 	}
 
 	// The namespace's end is an event for the controller. It makes no other.
-	deallocate(t, env, ns, "claim")
-	allocate(t, env, ns, "claim")
-	_, next := spacesOf(t, env, ns, "claim", 1)
+	framework.Deallocate(t, env, ns, "claim")
+	framework.Allocate(t, env, ns, "claim")
+	_, next := framework.SpacesOf(t, env, ns, "claim", 1)
 	if next[0].Namespace == space.Namespace {
 		t.Error("another allocation has the expired space's namespace")
 	}
-	deallocate(t, env, ns, "claim")
+	framework.Deallocate(t, env, ns, "claim")
 }
 
 func kept() framework.Predicate[*corev1.Namespace] {
@@ -130,7 +130,7 @@ func retention(t *testing.T) {
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"retain":"4s"`)
 	client := env.As(t, space.Namespace, spaceapi.ServiceAccountName)
-	deallocate(t, env, ns, "claim")
+	framework.Deallocate(t, env, ns, "claim")
 	framework.Await(t, framework.Namespace(env.Client, space.Namespace), kept())
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace+" is kept until"))
 	if _, err := client.CoreV1().Pods(space.Namespace).List(t.Context(), metav1.ListOptions{}); !refused(err) {
@@ -138,14 +138,14 @@ func retention(t *testing.T) {
 	}
 	framework.AwaitGone[*corev1.ServiceAccount](t, framework.ServiceAccount(env.Client, space.Namespace, spaceapi.ServiceAccountName))
 
-	allocate(t, env, ns, "claim")
-	_, next := spacesOf(t, env, ns, "claim", 1)
+	framework.Allocate(t, env, ns, "claim")
+	_, next := framework.SpacesOf(t, env, ns, "claim", 1)
 	if next[0].Namespace == space.Namespace {
 		t.Error("another allocation has the namespace that is kept")
 	}
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDeleted, space.Namespace))
-	deallocate(t, env, ns, "claim")
+	framework.Deallocate(t, env, ns, "claim")
 }
 
 // refused says whether somebody was sent away, for who he is or what he may.
@@ -169,10 +169,10 @@ func hold(t *testing.T, namespace string) (release func()) {
 
 func stuckNamespace(t *testing.T) {
 	ns := env.Namespace(t)
-	_, spaces := standing(t, env, ns, "claim")
+	_, spaces := framework.Standing(t, env, ns, "claim")
 	space := spaces[0].Namespace
 	release := hold(t, space)
-	deallocate(t, env, ns, "claim")
+	framework.Deallocate(t, env, ns, "claim")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonStuckTerminating, holder))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", metav1.NamespaceDefault, framework.About("Namespace", space, spaceapi.ReasonStuckTerminating, holder))
 	held, err := env.Client.CoreV1().ConfigMaps(space).Get(t.Context(), "held", metav1.GetOptions{})
@@ -185,7 +185,7 @@ func stuckNamespace(t *testing.T) {
 
 func heldBinding(t *testing.T) {
 	ns := env.Namespace(t)
-	_, spaces := standing(t, env, ns, "claim")
+	_, spaces := framework.Standing(t, env, ns, "claim")
 	space := spaces[0].Namespace
 	client := env.As(t, space, spaceapi.ServiceAccountName)
 	finalizers := func(value string) {
@@ -196,7 +196,7 @@ func heldBinding(t *testing.T) {
 		}
 	}
 	finalizers(`["` + holder + `"]`)
-	deallocate(t, env, ns, "claim")
+	framework.Deallocate(t, env, ns, "claim")
 	binding := framework.Await(t, framework.RoleBinding(env.Client, space, spaceapi.RoleBindingName), framework.That("a RoleBinding without subjects", func(b *rbacv1.RoleBinding) bool {
 		return len(b.Subjects) == 0
 	}))
@@ -212,7 +212,7 @@ func heldBinding(t *testing.T) {
 
 func tenantsBinding(t *testing.T) {
 	ns := env.Namespace(t)
-	_, spaces := standing(t, env, ns, "claim")
+	_, spaces := framework.Standing(t, env, ns, "claim")
 	space := spaces[0].Namespace
 	defer hold(t, space)()
 	tenant := env.As(t, space, spaceapi.ServiceAccountName)
@@ -228,7 +228,7 @@ func tenantsBinding(t *testing.T) {
 	if _, err := friend.CoreV1().ConfigMaps(space).List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Fatalf("a friend's request while the space lives: %v", err)
 	}
-	deallocate(t, env, ns, "claim")
+	framework.Deallocate(t, env, ns, "claim")
 	framework.Await(t, framework.RoleBinding(env.Client, space, "friend"), framework.That("a RoleBinding without subjects", func(b *rbacv1.RoleBinding) bool {
 		return len(b.Subjects) == 0
 	}))
