@@ -41,6 +41,14 @@ func That[T runtime.Object](says string, holds func(T) bool) Predicate[T] {
 
 func (p Predicate[T]) String() string { return p.says }
 
+// Holds says whether an object is so.
+func (p Predicate[T]) Holds(o T) bool { return p.holds(o) }
+
+// And is both.
+func (p Predicate[T]) And(other Predicate[T]) Predicate[T] {
+	return That(p.says+" and "+other.says, func(o T) bool { return p.holds(o) && other.holds(o) })
+}
+
 // Object says where one object is to be found.
 type Object struct {
 	api                       rest.Interface
@@ -89,6 +97,16 @@ func Await[T runtime.Object](t testing.TB, o Object, p Predicate[T]) T {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
+	object, err := Until(ctx, o, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
+// Until waits until the object is as the predicate says and returns it. The API
+// server may come and go meanwhile.
+func Until[T runtime.Object](ctx context.Context, o Object, p Predicate[T]) (T, error) {
 	var last runtime.Object
 	event, err := watchtools.UntilWithSync(ctx, o.listWatch(), kind[T](), nil, func(e watch.Event) (bool, error) {
 		last = e.Object
@@ -96,9 +114,10 @@ func Await[T runtime.Object](t testing.TB, o Object, p Predicate[T]) T {
 		return ok && e.Type != watch.Deleted && p.holds(object), nil
 	})
 	if err != nil {
-		t.Fatalf("waited for %s to be %s: %v; it is now: %s", o, p, err, show(last))
+		var none T
+		return none, fmt.Errorf("waited for %s to be %s: %w; it is now: %s", o, p, err, show(last))
 	}
-	return event.Object.(T)
+	return event.Object.(T), nil
 }
 
 // AwaitAny waits until one of the objects in a namespace is as the predicate says.
@@ -125,6 +144,14 @@ func AwaitGone[T runtime.Object](t testing.TB, o Object) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
+	if err := UntilGone[T](ctx, o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// UntilGone waits until the object does not exist. The API server may come and go
+// meanwhile.
+func UntilGone[T runtime.Object](ctx context.Context, o Object) error {
 	var last runtime.Object
 	absent := func(store cache.Store) (bool, error) { return len(store.List()) == 0, nil }
 	_, err := watchtools.UntilWithSync(ctx, o.listWatch(), kind[T](), absent, func(e watch.Event) (bool, error) {
@@ -132,8 +159,9 @@ func AwaitGone[T runtime.Object](t testing.TB, o Object) {
 		return e.Type == watch.Deleted, nil
 	})
 	if err != nil {
-		t.Fatalf("waited for %s to be gone: %v; it is now: %s", o, err, show(last))
+		return fmt.Errorf("waited for %s to be gone: %w; it is now: %s", o, err, show(last))
 	}
+	return nil
 }
 
 // kind is an empty object of the type.

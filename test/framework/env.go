@@ -153,6 +153,14 @@ func (e *Env) CreateClaim(t testing.TB, namespace string, claim *resourceapi.Res
 	return created
 }
 
+// CreateTemplate creates a template for claims with one space.
+func (e *Env) CreateTemplate(t testing.TB, namespace, name string) {
+	t.Helper()
+	if _, err := e.Client.ResourceV1().ResourceClaimTemplates(namespace).Create(t.Context(), NewTemplate(name), metav1.CreateOptions{}); err != nil {
+		t.Fatalf("create ResourceClaimTemplate %s: %v", name, err)
+	}
+}
+
 // DeletePod deletes a pod and waits until it is gone.
 func (e *Env) DeletePod(t testing.TB, namespace, name string) {
 	t.Helper()

@@ -73,3 +73,25 @@ func On(node string, pod *corev1.Pod) *corev1.Pod {
 	pod.Spec.NodeSelector = map[string]string{corev1.LabelHostname: node}
 	return pod
 }
+
+// NewTemplate is a template for claims with one space.
+func NewTemplate(name string) *resourceapi.ResourceClaimTemplate {
+	return &resourceapi.ResourceClaimTemplate{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       resourceapi.ResourceClaimTemplateSpec{Spec: Spec("space")},
+	}
+}
+
+// NewPodFromTemplate is NewPod with a claim of its own from a template, which it
+// calls by the template's name.
+func NewPodFromTemplate(name, template string) *corev1.Pod {
+	pod := NewPod(name, template)
+	pod.Spec.ResourceClaims[0] = corev1.PodResourceClaim{Name: template, ResourceClaimTemplateName: ptr.To(template)}
+	return pod
+}
+
+// Runs makes the pod's container run a shell script.
+func Runs(script string, pod *corev1.Pod) *corev1.Pod {
+	pod.Spec.Containers[0].Command = []string{"sh", "-c", script}
+	return pod
+}

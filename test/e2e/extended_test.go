@@ -1,0 +1,194 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// extendedClass makes a DeviceClass whose spaces can be had as an extended
+// resource of the name, and takes it away after the test.
+func extendedClass(t *testing.T, name, extendedResource string) {
+	t.Helper()
+	classes := env.Client.ResourceV1().DeviceClasses()
+	class, err := classes.Get(t.Context(), "space.resource.example.com", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	class.ObjectMeta = metav1.ObjectMeta{Name: name}
+	class.Spec.ExtendedResourceName = ptr.To(extendedResource)
+	if _, err := classes.Create(t.Context(), class, metav1.CreateOptions{}); err != nil {
+		t.Fatalf("create DeviceClass %s: %v", name, err)
+	}
+	t.Cleanup(func() {
+		if err := classes.Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+			t.Errorf("delete DeviceClass %s: %v", name, err)
+		}
+	})
+}
+
+// newExtendedPod is a pod that knows nothing of claims.
+func newExtendedPod(name, extendedResource string) *corev1.Pod {
+	pod := framework.NewPod(name)
+	pod.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceName(extendedResource): resource.MustParse("1")}
+	return pod
+}
+
+// extendedClaim waits for a claim that the scheduler has made and allocated for a pod.
+func extendedClaim(t *testing.T, ns, pod string) *resourceapi.ResourceClaim {
+	t.Helper()
+	return framework.AwaitAny(t, env.Client.ResourceV1().RESTClient(), "resourceclaims", ns, framework.That("the pod's, and allocated", func(c *resourceapi.ResourceClaim) bool {
+		return strings.HasPrefix(c.Name, pod+"-extended-resources-") && c.Status.Allocation != nil
+	}))
+}
+
+func TestAPodGetsASpaceAsAnExtendedResource(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	const extendedResource = "space.resource.example.com/space"
+	extendedClass(t, "extended-space", extendedResource)
+	pod := env.CreatePod(t, ns, newExtendedPod("pod", extendedResource))
+
+	claim := extendedClaim(t, ns, "pod")
+	if got := pod.Status.ExtendedResourceClaimStatus; got == nil || got.ResourceClaimName != claim.Name {
+		t.Errorf("the pod's status names the claim %v, want %s", got, claim.Name)
+	}
+	// The pod has no name for the claim, so that it is called by its own: what
+	// runs in the container has to look for a variable that ends in _KUBECONFIG.
+	s := spaceOf(t, ns, "pod", identity.VariablePrefix(claim.Name))
+	s.usable(t, ns, "pod")
+	env.Exec(t, ns, "pod", "cat", "/etc/"+claim.Name+"/kubeconfig")
+	var kubeconfigs []string
+	for name := range env.Variables(t, ns, "pod") {
+		if strings.HasSuffix(name, "_KUBECONFIG") {
+			kubeconfigs = append(kubeconfigs, name)
+		}
+	}
+	if len(kubeconfigs) != 1 || !strings.HasPrefix(kubeconfigs[0], "POD_EXTENDED_RESOURCES_") {
+		t.Errorf("the container has the variables %v, want one POD_EXTENDED_RESOURCES_…_KUBECONFIG", kubeconfigs)
+	}
+
+	env.DeletePod(t, ns, "pod")
+	awaitClaimGone(t, ns, claim.Name)
+	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNoTraceOf(t, claim.UID)
+}
+
+// A pod that can't be bound loses the claim that the scheduler has made for it,
+// and gets another one at the next try.
+func TestASpaceEndsWithAClaimThatTheSchedulerTakesBack(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	const extendedResource = "space.resource.example.com/taken-back"
+	extendedClass(t, "taken-back", extendedResource)
+	allowBinding := forbidBinding(t, ns)
+
+	create(t, ns, newExtendedPod("pod", extendedResource))
+	// Whether the space has become ready by the time the claim goes is a matter
+	// of milliseconds: it may have come to be afterwards.
+	first := extendedClaim(t, ns, "pod")
+	awaitClaimGone(t, ns, first.Name)
+
+	allowBinding()
+	pod := framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
+	second := framework.Await(t, framework.Claim(env.Client, ns, pod.Status.ExtendedResourceClaimStatus.ResourceClaimName), framework.SpacesReady(1))
+	if second.UID == first.UID {
+		t.Fatal("the claim is still the first: this test has proven nothing")
+	}
+	s := spaceOf(t, ns, "pod", identity.VariablePrefix(second.Name))
+	s.usable(t, ns, "pod")
+	env.DeletePod(t, ns, "pod")
+	awaitNamespaceGone(t, s.namespace)
+	awaitNoSpaceOf(t, first.UID)
+	noTraceOf(t, first.UID)
+	env.AwaitNoTraceOf(t, second.UID)
+}
+
+// awaitNoSpaceOf waits until the claim has no namespace.
+func awaitNoSpaceOf(t *testing.T, claim types.UID) {
+	t.Helper()
+	for _, ns := range spacesOf(t, claim) {
+		awaitNamespaceGone(t, ns.Name)
+	}
+	noSpaceOf(t, claim)
+}
+
+// forbidBinding makes the API server refuse to bind pods in the namespace, until
+// the returned function has been called.
+func forbidBinding(t *testing.T, ns string) (allow func()) {
+	t.Helper()
+	const words = "pods of this test stay unbound"
+	policy := &admissionv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: ns + "-unbound"},
+		Spec: admissionv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionv1.MatchResources{
+				ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+					Operations: []admissionv1.OperationType{admissionv1.Create},
+					Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods/binding"}},
+				}}},
+				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: ns}},
+			},
+			Validations: []admissionv1.Validation{{Expression: "false", Message: words}},
+		},
+	}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: policy.Name},
+		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName:        policy.Name,
+			ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+		},
+	}
+	api := env.Client.AdmissionregistrationV1()
+	if _, err := api.ValidatingAdmissionPolicies().Create(t.Context(), policy, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.ValidatingAdmissionPolicyBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	allowed := false
+	allow = func() {
+		if allowed {
+			return
+		}
+		allowed = true
+		for _, err := range []error{
+			api.ValidatingAdmissionPolicyBindings().Delete(context.Background(), binding.Name, metav1.DeleteOptions{}),
+			api.ValidatingAdmissionPolicies().Delete(context.Background(), policy.Name, metav1.DeleteOptions{}),
+		} {
+			if err != nil {
+				t.Errorf("allow binding again: %v", err)
+			}
+		}
+	}
+	t.Cleanup(allow)
+
+	// The API server takes a new policy into account after a moment, of which it says nothing.
+	create(t, ns, framework.On("no-such-node", framework.NewPod("probe")))
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		last = env.Client.CoreV1().Pods(ns).Bind(ctx, &corev1.Binding{
+			ObjectMeta: metav1.ObjectMeta{Name: "probe"}, Target: corev1.ObjectReference{Kind: "Node", Name: node(0)},
+		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return last != nil && strings.Contains(last.Error(), words), nil
+	})
+	if err != nil {
+		t.Fatalf("waited for binding to be refused: %v; the last answer was: %v", err, last)
+	}
+	return allow
+}

@@ -1,0 +1,110 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"testing"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// createJob creates a Job `job`, each of whose pods has a space of its own and
+// runs the script.
+func createJob(t *testing.T, ns string, retries int32, script string) {
+	t.Helper()
+	env.CreateTemplate(t, ns, "my-space")
+	pod := framework.Runs(script, framework.NewPodFromTemplate("", "my-space"))
+	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	job := &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Name: "job"},
+		Spec:       batchv1.JobSpec{BackoffLimit: ptr.To(retries), Template: corev1.PodTemplateSpec{Spec: pod.Spec}},
+	}
+	if _, err := env.Client.BatchV1().Jobs(ns).Create(t.Context(), job, metav1.CreateOptions{}); err != nil {
+		t.Fatalf("create the Job: %v", err)
+	}
+}
+
+// awaitJobPod waits for a pod that is as the predicate says, and other than those given.
+func awaitJobPod(t *testing.T, ns string, p framework.Predicate[*corev1.Pod], others ...string) *corev1.Pod {
+	t.Helper()
+	return framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "pods", ns, p.And(framework.That("another one", func(p *corev1.Pod) bool {
+		for _, other := range others {
+			if p.Name == other {
+				return false
+			}
+		}
+		return true
+	})))
+}
+
+const work = "kubectl --kubeconfig=/etc/my-space/kubeconfig create configmap result >/dev/null && cat /etc/my-space/namespace"
+
+// printed is what a pod of a Job has printed: the name of its space's namespace.
+func printed(t *testing.T, ns, pod string) string {
+	t.Helper()
+	return env.Kubectl(t, "logs", "-n", ns, pod)
+}
+
+func TestACompletedJobGivesItsSpaceBack(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	createJob(t, ns, 0, work)
+	pod := awaitJobPod(t, ns, framework.PodEnded(corev1.PodSucceeded))
+	claim := generatedClaim(t, ns, pod.Name)
+	awaitNamespaceGone(t, printed(t, ns, pod.Name))
+	// The pod stays, as what is left of the Job; its claim goes.
+	awaitClaimGone(t, ns, claim)
+	framework.Await(t, framework.Pod(env.Client, ns, pod.Name), framework.PodEnded(corev1.PodSucceeded))
+}
+
+func TestEachTryOfAJobHasANewSpace(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	createJob(t, ns, 1, work+" && exit 1")
+	first := awaitJobPod(t, ns, framework.PodEnded(corev1.PodFailed))
+	second := awaitJobPod(t, ns, framework.PodEnded(corev1.PodFailed), first.Name)
+	spaces := []string{printed(t, ns, first.Name), printed(t, ns, second.Name)}
+	if spaces[0] == spaces[1] {
+		t.Errorf("both tries have had the namespace %s", spaces[0])
+	}
+	for _, s := range spaces {
+		awaitNamespaceGone(t, s)
+	}
+}
+
+func TestASuspendedJobGivesItsSpaceBackAndGetsANewOne(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	createJob(t, ns, 0, "exec sleep infinity")
+	first := awaitJobPod(t, ns, framework.PodReady())
+	before := spaceOf(t, ns, first.Name, "MY_SPACE")
+	claim := claimOf(t, ns, first.Name)
+
+	suspend(t, ns, "true")
+	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, first.Name))
+	awaitNamespaceGone(t, before.namespace)
+	noTraceOf(t, claim.UID)
+
+	suspend(t, ns, "false")
+	second := awaitJobPod(t, ns, framework.PodReady(), first.Name)
+	after := spaceOf(t, ns, second.Name, "MY_SPACE")
+	if after.namespace == before.namespace {
+		t.Errorf("the Job has the namespace %s again", after.namespace)
+	}
+	after.usable(t, ns, second.Name)
+}
+
+func suspend(t *testing.T, ns, value string) {
+	t.Helper()
+	patch := []byte(`{"spec":{"suspend":` + value + `}}`)
+	if _, err := env.Client.BatchV1().Jobs(ns).Patch(t.Context(), "job", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatalf("set the Job's suspend to %s: %v", value, err)
+	}
+}

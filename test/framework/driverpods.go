@@ -1,0 +1,84 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package framework
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// Names of the driver's parts, as the chart gives them.
+const (
+	ControllerName = "space-dra-driver-controller"
+	PluginName     = "space-dra-driver-kubeletplugin"
+)
+
+// ControllerPods and PluginPods select the driver's pods.
+const (
+	ControllerPods = "app.kubernetes.io/component=controller"
+	PluginPods     = "app.kubernetes.io/component=kubeletplugin"
+)
+
+// DriverPods returns the pods that the selector selects and that are not on
+// their way out.
+func (e *Env) DriverPods(ctx context.Context, selector string) ([]corev1.Pod, error) {
+	list, err := e.Client.CoreV1().Pods(DriverNamespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, fmt.Errorf("list the driver's pods: %w", err)
+	}
+	var pods []corev1.Pod
+	for _, pod := range list.Items {
+		if pod.DeletionTimestamp == nil {
+			pods = append(pods, pod)
+		}
+	}
+	return pods, nil
+}
+
+// Leader returns the controller's pod that leads.
+func (e *Env) Leader(ctx context.Context) (*corev1.Pod, error) {
+	lease, err := e.Client.CoordinationV1().Leases(DriverNamespace).Get(ctx, ControllerName, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("find the leading controller: %w", err)
+	}
+	// Who holds it calls itself by its host's name, which is the pod's.
+	name, _, _ := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
+	if name == "" {
+		return nil, errors.New("find the leading controller: nobody leads")
+	}
+	pod, err := e.Client.CoreV1().Pods(DriverNamespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("find the leading controller: %w", err)
+	}
+	return pod, nil
+}
+
+// ForceDelete deletes a pod's object without waiting for the pod to end.
+func (e *Env) ForceDelete(ctx context.Context, namespace, name string) error {
+	err := e.Client.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
+	if err != nil {
+		return fmt.Errorf("delete pod %s/%s by force: %w", namespace, name, err)
+	}
+	return nil
+}
+
+// ClaimUIDLabel is the label of a space's namespace that says whose it is.
+const ClaimUIDLabel = spaceapi.DefaultDriverName + "/claim-uid"
+
+// Spaces returns the namespaces of all spaces.
+func (e *Env) Spaces(ctx context.Context) ([]corev1.Namespace, error) {
+	list, err := e.Client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: ClaimUIDLabel})
+	if err != nil {
+		return nil, fmt.Errorf("list the spaces: %w", err)
+	}
+	return list.Items, nil
+}

@@ -1,0 +1,132 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package framework
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/cluster"
+)
+
+// nodeDirs are the places on a node where the plugin keeps something per claim:
+// artifacts, CDI specs, records.
+var nodeDirs = []string{"/run/claim-artifacts", "/run/cdi", "/var/lib/kubelet/plugins/" + spaceapi.DefaultDriverName + "/claims"}
+
+// Trace is something on a node that is there because of a claim.
+type Trace struct {
+	Node string
+	Path string
+	// Claim is the UID in the path, or empty.
+	Claim types.UID
+}
+
+func (t Trace) String() string { return t.Node + ":" + t.Path }
+
+var uid = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+
+// Traces returns what the plugin keeps for claims on the nodes: every file, and
+// every directory that bears a UID.
+func (e *Env) Traces(ctx context.Context) ([]Trace, error) {
+	var traces []Trace
+	for _, node := range e.Cluster.Nodes() {
+		found, err := e.tracesOn(ctx, node)
+		if err != nil {
+			return nil, err
+		}
+		traces = append(traces, found...)
+	}
+	return traces, nil
+}
+
+func (e *Env) tracesOn(ctx context.Context, node *cluster.Host) ([]Trace, error) {
+	// What vanishes while find looks at it makes find fail; a directory need not be there.
+	script := `for dir; do if [ -d "$dir" ]; then find "$dir" -mindepth 1 \( -type d -printf '%p/\n' -o -print \); fi; done 2>/dev/null; echo seen`
+	out, err := OnNode(ctx, node, append([]string{"sh", "-c", script, "sh"}, nodeDirs...)...)
+	if err != nil {
+		return nil, err
+	}
+	all, complete := strings.CutSuffix(out, "seen\n")
+	if !complete {
+		return nil, fmt.Errorf("look for traces of claims on %s: the list is cut off", node.Name())
+	}
+	var traces []Trace
+	for path := range strings.Lines(all) {
+		path = strings.TrimSuffix(path, "\n")
+		claim := types.UID(uid.FindString(path))
+		if claim != "" || !strings.HasSuffix(path, "/") {
+			traces = append(traces, Trace{Node: node.Name(), Path: path, Claim: claim})
+		}
+	}
+	return traces, nil
+}
+
+// OnNode runs a command on a node and returns all that it printed.
+func OnNode(ctx context.Context, node *cluster.Host, argv ...string) (string, error) {
+	out, err := node.Command(ctx, argv...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("run %s on %s: %w: %s", argv[0], node.Name(), err, out)
+	}
+	return string(out), nil
+}
+
+// TracesOf returns what of the claim is on the nodes.
+func (e *Env) TracesOf(t testing.TB, claim types.UID) []Trace {
+	t.Helper()
+	all, err := e.Traces(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, func(trace Trace) bool { return trace.Claim != claim })
+}
+
+// AwaitNoTraceOf waits until nothing on the nodes is there because of the claim.
+// Other machines' directories can only be looked at again and again, and not at
+// all while one of them reboots.
+func (e *Env) AwaitNoTraceOf(t testing.TB, claim types.UID) {
+	t.Helper()
+	var left []Trace
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 500*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
+		left, last = e.Traces(ctx)
+		left = slices.DeleteFunc(left, func(trace Trace) bool { return trace.Claim != claim })
+		return last == nil && len(left) == 0, nil
+	})
+	if err != nil {
+		t.Fatalf("waited for nothing of claim %s to be left on the nodes: %v; there is: %v (error: %v)", claim, err, left, last)
+	}
+}
+
+// NodeOf returns the node that a pod has been bound to.
+func (e *Env) NodeOf(t testing.TB, pod *corev1.Pod) *cluster.Host {
+	t.Helper()
+	node := e.Cluster.Node(pod.Spec.NodeName)
+	if node == nil {
+		t.Fatalf("pod %s/%s is on node %q, which is not one of the cluster's", pod.Namespace, pod.Name, pod.Spec.NodeName)
+	}
+	return node
+}
+
+// KillContainer ends a pod's first container with SIGKILL, past the kubelet.
+func (e *Env) KillContainer(ctx context.Context, pod *corev1.Pod) error {
+	node := e.Cluster.Node(pod.Spec.NodeName)
+	if node == nil || len(pod.Status.ContainerStatuses) == 0 {
+		return fmt.Errorf("kill pod %s/%s: it has no container on node %q", pod.Namespace, pod.Name, pod.Spec.NodeName)
+	}
+	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
+	if _, err := OnNode(ctx, node, "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", id); err != nil {
+		return fmt.Errorf("kill pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return nil
+}
