@@ -1,0 +1,189 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/space-dra/space-dra-driver/test/cluster"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// What befalls one node is tried beside what befalls the other, because most of
+// it is waiting: a kubelet that has no plugin when a pod starts tries again after
+// a minute or more, and one that starts looks after a minute for claims without pods.
+func TestSpacesOutliveWhatBefallsTheirNodes(t *testing.T) {
+	first, second := env.Cluster.Nodes()[0], env.Cluster.Nodes()[1]
+	t.Run("nodes", func(t *testing.T) {
+		t.Run("first", func(t *testing.T) {
+			t.Parallel()
+			t.Run("pods come back to their space after /run was wiped", func(t *testing.T) {
+				comesBack(t, first, func() error { return first.WipeRun(t.Context()) })
+			})
+			t.Run("a restarted kubelet loses nothing", func(t *testing.T) { kubeletRestarts(t, first) })
+		})
+		t.Run("second", func(t *testing.T) {
+			t.Parallel()
+			t.Run("a space on a lost node ends, its token first", func(t *testing.T) { getsLost(t, second) })
+			t.Run("pods come back to their space after a reboot", func(t *testing.T) {
+				comesBack(t, second, func() error { return second.Reboot(t.Context()) })
+			})
+		})
+	})
+	env.AwaitHealthy(t)
+}
+
+func getsLost(t *testing.T, lost *cluster.Host) {
+	t.Helper()
+	ns := env.Namespace(t)
+	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	env.CreatePod(t, ns, framework.On(lost.Name(), framework.NewPod("pod", "test-claim")))
+	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	thief := withToken(t, env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token"))
+	list := func(ctx context.Context) error {
+		_, err := thief.CoreV1().ConfigMaps(s.namespace).List(ctx, metav1.ListOptions{})
+		return err
+	}
+	if err := list(t.Context()); err != nil {
+		t.Fatalf("the pod's token does not work outside of it, so that the check below would prove nothing: %v", err)
+	}
+
+	returned := false
+	comeBack := func() error {
+		if returned {
+			return nil
+		}
+		returned = true
+		return bringBack(lost)
+	}
+	t.Cleanup(func() {
+		if err := comeBack(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := lost.Disconnect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.Client.CoreV1().Nodes().Delete(t.Context(), lost.Name(), metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+
+	// The API server remembers for some seconds that a token was good.
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 500*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		last = list(ctx)
+		return apierrors.IsUnauthorized(last), nil
+	})
+	if err != nil {
+		t.Fatalf("waited for the token of a node that is gone to be refused: %v; the last answer was: %v", err, last)
+	}
+	// It is refused because of the Node, and not because its ServiceAccount has gone.
+	if _, err := env.Client.CoreV1().ServiceAccounts(s.namespace).Get(t.Context(), "space", metav1.GetOptions{}); err != nil {
+		t.Errorf("the space should be there as long as its pod is: %v", err)
+	}
+
+	if err := env.ForceDelete(t.Context(), ns, "pod"); err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
+	awaitNamespaceGone(t, s.namespace)
+
+	if err := comeBack(); err != nil {
+		t.Fatal(err)
+	}
+	env.AwaitNoTraceOf(t, claim.UID)
+	framework.Await(t, framework.Node(env.Client, lost.Name()), framework.NodeReady())
+	env.CreatePod(t, ns, framework.On(lost.Name(), framework.NewPod("pod", "test-claim")))
+	spaceOf(t, ns, "pod", "TEST_CLAIM").usable(t, ns, "pod")
+}
+
+// bringBack connects a node whose object has been deleted. The kubelet makes it
+// anew only when it starts.
+func bringBack(node *cluster.Host) error {
+	ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
+	defer cancel()
+	return errors.Join(node.Connect(ctx), node.Kill(ctx, "kubelet"), node.Start(ctx, "kubelet"))
+}
+
+// withToken is a client outside of the cluster that has somebody's token.
+func withToken(t *testing.T, token string) kubernetes.Interface {
+	t.Helper()
+	client, err := kubernetes.NewForConfig(&rest.Config{
+		Host:            env.Cluster.APIServerURL(),
+		BearerToken:     token,
+		TLSClientConfig: rest.TLSClientConfig{CAData: env.Cluster.CA()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// comesBack checks that a pod on a node that loses all in its memory has working
+// credentials of the same space afterwards.
+func comesBack(t *testing.T, node *cluster.Host, breakIt func() error) {
+	t.Helper()
+	ns := env.Namespace(t)
+	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	before := env.CreatePod(t, ns, framework.On(node.Name(), framework.NewPod("pod", "test-claim")))
+	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	s.kubectl(t, ns, "pod", "create", "configmap", "kept")
+
+	if err := breakIt(); err != nil {
+		t.Fatal(err)
+	}
+	after := framework.Await[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"), framework.PodReadyAgain(before))
+	if after.UID != before.UID {
+		t.Fatalf("this is another pod: UID %s, was %s", after.UID, before.UID)
+	}
+	if now := spaceOf(t, ns, "pod", "TEST_CLAIM"); now != s {
+		t.Errorf("the pod has %v, had %v", now, s)
+	}
+	s.kubectl(t, ns, "pod", "get", "configmap", "kept")
+	s.usable(t, ns, "pod")
+
+	env.DeletePod(t, ns, "pod")
+	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNoTraceOf(t, claim.UID)
+}
+
+func kubeletRestarts(t *testing.T, node *cluster.Host) {
+	t.Helper()
+	ns := env.Namespace(t)
+	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	env.CreatePod(t, ns, framework.On(node.Name(), framework.NewPod("pod", "test-claim")))
+	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	if err := node.Kill(t.Context(), "kubelet"); err != nil {
+		t.Fatal(err)
+	}
+	// What is deleted while no kubelet is there to see it goes as well.
+	if err := env.Client.CoreV1().Pods(ns).Delete(t.Context(), "pod", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	create(t, ns, framework.On(node.Name(), framework.NewPod("later", "test-claim")))
+	if err := node.Start(t.Context(), "kubelet"); err != nil {
+		t.Fatal(err)
+	}
+
+	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"))
+	framework.Await(t, framework.Pod(env.Client, ns, "later"), framework.PodReady())
+	later := spaceOf(t, ns, "later", "TEST_CLAIM")
+	if later != s {
+		t.Errorf("the claim was in use all the time, but has %v, had %v", later, s)
+	}
+	later.usable(t, ns, "later")
+	env.DeletePod(t, ns, "later")
+	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNoTraceOf(t, claim.UID)
+}

@@ -1,0 +1,144 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// startControlPlane starts what does not run of etcd and the API server, and
+// waits until both answer.
+func startControlPlane() error {
+	ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
+	defer cancel()
+	host := env.Cluster.ControlPlane()
+	return errors.Join(host.Start(ctx, "etcd"), host.Start(ctx, "kube-apiserver"))
+}
+
+// breakControlPlane kills a process of the control plane.
+func breakControlPlane(t *testing.T, process string) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := startControlPlane(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := env.Cluster.ControlPlane().Kill(t.Context(), process); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSpacesOutliveTwoMinutesWithoutTheAPIServer(t *testing.T) {
+	ns := env.Namespace(t)
+	var spaces []space
+	for i, name := range []string{"pod0", "pod1"} {
+		env.CreateClaim(t, ns, framework.NewClaim(name))
+		env.CreatePod(t, ns, framework.On(node(i), framework.NewPod(name, name)))
+		spaces = append(spaces, spaceOf(t, ns, name, []string{"POD0", "POD1"}[i]))
+	}
+	claim := env.CreateClaim(t, ns, framework.NewClaim("leaving"))
+	leaving := framework.NewPod("leaving", "leaving")
+	// A shell that does nothing about SIGTERM takes all of it.
+	leaving.Spec.TerminationGracePeriodSeconds = ptr.To[int64](10)
+	env.CreatePod(t, ns, leaving)
+	left := spaceOf(t, ns, "leaving", "LEAVING")
+
+	if err := env.Client.CoreV1().Pods(ns).Delete(t.Context(), "leaving", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "leaving", "Killing", ""))
+	if len(env.TracesOf(t, claim.UID)) == 0 {
+		t.Error("the pod has ended before the API server: this test has proven nothing about unpreparing")
+	}
+	breakControlPlane(t, "kube-apiserver")
+	outage := time.NewTimer(2 * time.Minute)
+	defer outage.Stop()
+	env.AwaitNoTraceOf(t, claim.UID)
+	// Time itself is what is tested here: back-offs grow with it, and leases end.
+	select {
+	case <-outage.C:
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+	if err := startControlPlane(); err != nil {
+		t.Fatal(err)
+	}
+
+	for i, name := range []string{"pod0", "pod1"} {
+		spaces[i].usable(t, ns, name)
+	}
+	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "leaving"))
+	awaitNamespaceGone(t, left.namespace)
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	env.CreatePod(t, ns, framework.NewPod("later", "test-claim"))
+	spaceOf(t, ns, "later", "TEST_CLAIM").usable(t, ns, "later")
+	env.AwaitHealthy(t)
+}
+
+func TestSpacesOutliveARestartOfEtcd(t *testing.T) {
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
+	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	breakControlPlane(t, "etcd")
+	if err := startControlPlane(); err != nil {
+		t.Fatal(err)
+	}
+	s.usable(t, ns, "pod")
+	env.CreateClaim(t, ns, framework.NewClaim("later"))
+	env.CreatePod(t, ns, framework.NewPod("later", "later"))
+	spaceOf(t, ns, "later", "LATER").usable(t, ns, "later")
+	env.DeletePod(t, ns, "pod")
+	awaitNamespaceGone(t, s.namespace)
+	env.AwaitHealthy(t)
+}
+
+func TestEveryPodGetsOneSpaceWhenTheLeaderDiesMeanwhile(t *testing.T) {
+	ns := env.Namespace(t)
+	env.CreateTemplate(t, ns, "my-space")
+	leader, err := env.Leader(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const pods = 12
+	name := func(i int) string { return fmt.Sprintf("pod-%d", i) }
+	for i := range pods {
+		create(t, ns, framework.NewPodFromTemplate(name(i), "my-space"))
+	}
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "namespaces", "", framework.That("a space of this test's", func(n *corev1.Namespace) bool {
+		return n.Annotations["space.resource.example.com/claim-namespace"] == ns
+	}))
+	if err := env.KillContainer(t.Context(), leader); err != nil {
+		t.Fatal(err)
+	}
+
+	var claims []types.UID
+	for i := range pods {
+		framework.Await(t, framework.Pod(env.Client, ns, name(i)), framework.PodReady())
+		claim := claimOf(t, ns, name(i))
+		claims = append(claims, claim.UID)
+		if got := spacesOf(t, claim.UID); len(got) != 1 || got[0].Name != framework.SpaceStatus(t, claim, 0).Namespace {
+			t.Errorf("pod %s has %d spaces, want the one in the claim's status", name(i), len(got))
+		}
+		s := spaceOf(t, ns, name(i), "MY_SPACE")
+		s.kubectl(t, ns, name(i), "get", "configmaps")
+	}
+	env.Kubectl(t, "delete", "pods", "-n", ns, "--all")
+	for _, claim := range claims {
+		awaitNoSpaceOf(t, claim)
+		noTraceOf(t, claim)
+	}
+	env.AwaitHealthy(t)
+}

@@ -1,0 +1,142 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+func TestNoPodFailsWhileThePluginIsUpdated(t *testing.T) {
+	ns := env.Namespace(t)
+	env.CreateTemplate(t, ns, "my-space")
+	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
+	env.CreatePod(t, ns, framework.NewPod("standing", "test-claim"))
+	s := spaceOf(t, ns, "standing", "TEST_CLAIM")
+
+	env.Kubectl(t, "rollout", "restart", "-n", framework.DriverNamespace, "daemonset/"+framework.PluginName)
+	updated := make(chan error, 1)
+	go func() { updated <- env.AwaitRollout(t.Context()) }()
+	pods := 0
+	for done := false; !done; {
+		select {
+		case err := <-updated:
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = true // after one more round
+		default:
+		}
+		var round []string
+		for i := range env.Cluster.Nodes() {
+			pod := framework.Runs("kubectl --kubeconfig=/etc/my-space/kubeconfig get configmaps", framework.NewPodFromTemplate(fmt.Sprintf("pod-%d", pods), "my-space"))
+			pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+			create(t, ns, framework.On(node(i), pod))
+			round = append(round, pod.Name)
+			pods++
+		}
+		for _, name := range round {
+			ended := framework.Await(t, framework.Pod(env.Client, ns, name), framework.That("ended", func(p *corev1.Pod) bool {
+				return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+			}))
+			if ended.Status.Phase != corev1.PodSucceeded {
+				t.Errorf("pod %s failed: %s", name, env.Kubectl(t, "logs", "-n", ns, name))
+			}
+			env.DeletePod(t, ns, name)
+		}
+		s.kubectl(t, ns, "standing", "get", "configmaps")
+	}
+	t.Logf("%d pods started during the update", pods)
+	if failed := env.Kubectl(t, "get", "events", "-n", ns, "--field-selector=reason=FailedPrepareDynamicResources", "-o", "name"); failed != "" {
+		t.Errorf("the kubelet failed to prepare claims: %s", env.Kubectl(t, "get", "events", "-n", ns))
+	}
+	env.AwaitHealthy(t)
+}
+
+func TestPodsDeletedWhileThePluginIsAwayAreCleanedUpLater(t *testing.T) {
+	ns := env.Namespace(t)
+	var claims []types.UID
+	var spaces []space
+	for _, name := range []string{"waits", "forced"} {
+		claims = append(claims, env.CreateClaim(t, ns, framework.NewClaim(name)).UID)
+		env.CreatePod(t, ns, framework.NewPod(name, name))
+		spaces = append(spaces, spaceOf(t, ns, name, strings.ToUpper(name)))
+	}
+	waits := framework.Await(t, framework.Pod(env.Client, ns, "waits"), framework.PodReady())
+	comeBack := sendPluginAway(t)
+
+	if err := env.Client.CoreV1().Pods(ns).Delete(t.Context(), "waits", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.ForceDelete(t.Context(), ns, "forced"); err != nil {
+		t.Fatal(err)
+	}
+	// The space of a pod that nobody waits for ends without the plugin.
+	awaitNamespaceGone(t, spaces[1].namespace)
+	awaitContainerGone(t, waits)
+	framework.Await(t, framework.Pod(env.Client, ns, "waits"), framework.That("kept until it is unprepared", func(p *corev1.Pod) bool {
+		return p.DeletionTimestamp != nil
+	}))
+	if len(env.TracesOf(t, claims[0])) == 0 {
+		t.Error("the claim has been unprepared without the plugin: this test has proven nothing")
+	}
+
+	comeBack()
+	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "waits"))
+	awaitNamespaceGone(t, spaces[0].namespace)
+	for _, claim := range claims {
+		env.AwaitNoTraceOf(t, claim)
+	}
+	env.AwaitHealthy(t)
+}
+
+// sendPluginAway makes the DaemonSet fit no node, until the returned function has
+// been called.
+func sendPluginAway(t *testing.T) (comeBack func()) {
+	t.Helper()
+	patch := func(value string) {
+		selector := []byte(`{"spec":{"template":{"spec":{"nodeSelector":{"example.com/no-such-node":` + value + `}}}}}`)
+		_, err := env.Client.AppsV1().DaemonSets(framework.DriverNamespace).Patch(context.Background(), framework.PluginName, types.MergePatchType, selector, metav1.PatchOptions{})
+		if err != nil {
+			t.Errorf("change the node selector of the plugin: %v", err)
+		}
+	}
+	patch(`"true"`)
+	back := false
+	comeBack = func() {
+		if !back {
+			back = true
+			patch("null")
+		}
+	}
+	t.Cleanup(comeBack)
+	env.Kubectl(t, "wait", "-n", framework.DriverNamespace, "--for=delete", "pod", "-l", framework.PluginPods, "--timeout=2m")
+	return comeBack
+}
+
+// awaitContainerGone waits until the pod's container has ended. The kubelet does
+// not tell the API server so while it can't unprepare the pod's claims.
+func awaitContainerGone(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
+	var tasks string
+	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		var err error
+		tasks, err = framework.OnNode(ctx, env.NodeOf(t, pod), "ctr", "--namespace=k8s.io", "tasks", "ls")
+		return !strings.Contains(tasks, id), err
+	})
+	if err != nil {
+		t.Fatalf("waited for the container %s of pod %s to end: %v; there are: %s", id, pod.Name, err, tasks)
+	}
+}
