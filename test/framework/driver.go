@@ -7,8 +7,10 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"testing"
 
 	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
@@ -31,23 +33,60 @@ func (e *Env) InstallDriver(ctx context.Context, root string, values ...string) 
 	if err := e.Cluster.LoadImages(ctx, tars...); err != nil {
 		return fmt.Errorf("load the images: %w", err)
 	}
-	args := []string{"upgrade", "-i", "--create-namespace", "--namespace", DriverNamespace, "space-dra-driver",
+	if err := e.installRelease(ctx, root, DriverNamespace, values); err != nil {
+		return err
+	}
+	return e.AwaitRollout(ctx)
+}
+
+// InstallAnother installs the chart once more, with another driver name, for one
+// test. The release and its namespace are called name.
+func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), Patience)
+		defer cancel()
+		if out, err := e.Tool(ctx, "helm", "uninstall", "--wait", "--namespace", name, name); err != nil {
+			t.Errorf("uninstall release %s: %v: %s", name, err, out)
+		}
+		if err := e.Client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := e.installRelease(t.Context(), filepath.Dir(cluster.DefaultConfig().BuildDir), name, values); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.awaitPods(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// installRelease installs a release into a namespace of the same name.
+func (e *Env) installRelease(ctx context.Context, root, name string, values []string) error {
+	args := []string{"upgrade", "-i", "--create-namespace", "--namespace", name, name,
 		filepath.Join(root, "deployments/helm/space-dra-driver")}
 	for _, v := range values {
 		args = append(args, "--set", v)
 	}
 	if out, err := e.Tool(ctx, "helm", args...); err != nil {
-		return fmt.Errorf("install the driver: %w: %s", err, out)
+		return fmt.Errorf("install release %s: %w: %s", name, err, out)
 	}
-	return e.AwaitRollout(ctx)
+	return nil
+}
+
+func (e *Env) awaitPods(ctx context.Context, release string) error {
+	out, err := e.TryKubectl(ctx, "rollout", "status", "-n", release, "deployment,daemonset", "--timeout=3m")
+	if err != nil {
+		return fmt.Errorf("wait for the pods of release %s: %w: %s", release, err, out)
+	}
+	return nil
 }
 
 // AwaitRollout waits until the driver's pods are those that the chart asks for,
 // and its devices can be allocated.
 func (e *Env) AwaitRollout(ctx context.Context) error {
-	out, err := e.TryKubectl(ctx, "rollout", "status", "-n", DriverNamespace, "deployment,daemonset", "--timeout=3m")
-	if err != nil {
-		return fmt.Errorf("wait for the driver's pods: %w: %s", err, out)
+	if err := e.awaitPods(ctx, DriverNamespace); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()

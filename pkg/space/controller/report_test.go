@@ -138,7 +138,7 @@ func TestARefusalIsFinalAndMakesNothing(t *testing.T) {
 			config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim}
 			config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(`{"kind":"K"}`)}}
 			c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config, config)
-		}, `of kind "K"`},
+		}, `unknown kind "K"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim := claimOf("a", "b")

@@ -58,12 +58,12 @@ func (e *Effective) add(config resourceapi.DeviceAllocationConfiguration) error 
 	if err := json.Unmarshal(raw, &meta); err != nil {
 		return fmt.Errorf("that cannot be read: %w", err)
 	}
-	known := meta.APIVersion == spaceapi.APIVersion && meta.Kind == spaceapi.SpaceClassConfigKind
-	if config.Source != resourceapi.AllocationConfigSourceClass {
-		return fmt.Errorf("of kind %q, apiVersion %q: this version of the driver takes parameters from DeviceClasses only", meta.Kind, meta.APIVersion)
+	if meta.APIVersion != spaceapi.APIVersion || meta.Kind != spaceapi.SpaceClassConfigKind {
+		return fmt.Errorf("of unknown kind %q, apiVersion %q: this version knows %s, %s, in a DeviceClass",
+			meta.Kind, meta.APIVersion, spaceapi.SpaceClassConfigKind, spaceapi.APIVersion)
 	}
-	if !known {
-		return fmt.Errorf("of unknown kind %q, apiVersion %q: it must be %s, %s", meta.Kind, meta.APIVersion, spaceapi.SpaceClassConfigKind, spaceapi.APIVersion)
+	if config.Source != resourceapi.AllocationConfigSourceClass {
+		return fmt.Errorf("of kind %s, which only a DeviceClass can have", meta.Kind)
 	}
 	var class spaceapi.SpaceClassConfig
 	strict, err := kjson.UnmarshalStrict(raw, &class)

@@ -64,7 +64,7 @@ func TestWhatIsWrongIsRefused(t *testing.T) {
 		// want are parts of the error.
 		want []string
 	}{
-		"any in the claim":        {configs{config(ours, claim, head+`}`)}, []string{"the ResourceClaim has", ours, "from DeviceClasses only"}},
+		"any in the claim":        {configs{config(ours, claim, head+`}`)}, []string{"the ResourceClaim has", ours, "only a DeviceClass can have"}},
 		"unknown in the claim":    {configs{config(ours, claim, unknown)}, []string{"the ResourceClaim has", `"Whatever"`, `"space.resource.example.com/v9"`}},
 		"unknown in the class":    {configs{config(ours, class, unknown)}, []string{"the DeviceClass has", `"Whatever"`, "SpaceClassConfig"}},
 		"behind those of others":  {configs{{Source: class}, config(foreign, class, unknown), config(ours, claim, unknown)}, []string{"the ResourceClaim has"}},

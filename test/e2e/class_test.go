@@ -1,0 +1,124 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// classOf is a DeviceClass for a driver with parameters of this kind.
+func classOf(name, driver, kind, fields string) *resourceapi.DeviceClass {
+	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	class.Spec.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", driver)}}}
+	config := resourceapi.DeviceClassConfiguration{}
+	config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{
+		Raw: fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields),
+	}}
+	class.Spec.Config = []resourceapi.DeviceClassConfiguration{config}
+	return class
+}
+
+// createClass makes a DeviceClass for the time of a test.
+func createClass(t *testing.T, class *resourceapi.DeviceClass) {
+	t.Helper()
+	classes := env.Client.ResourceV1().DeviceClasses()
+	if _, err := classes.Create(t.Context(), class, metav1.CreateOptions{}); err != nil {
+		t.Fatalf("create DeviceClass %s: %v", class.Name, err)
+	}
+	t.Cleanup(func() {
+		if err := classes.Delete(context.Background(), class.Name, metav1.DeleteOptions{}); err != nil {
+			t.Errorf("delete DeviceClass %s: %v", class.Name, err)
+		}
+	})
+}
+
+// claimOfClass is a claim for one space of a class.
+func claimOfClass(class string) *resourceapi.ResourceClaim {
+	claim := framework.NewClaim("claim")
+	claim.Spec.Devices.Requests[0].Exactly.DeviceClassName = class
+	return claim
+}
+
+func TestAPodIsToldThatItsSpaceHasExpired(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	createClass(t, classOf("short", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, `,"maxLifetime":"15s"`))
+	env.CreateClaim(t, ns, claimOfClass("short"))
+	env.CreatePod(t, ns, framework.On(node(0), framework.NewPod("pod", "claim")))
+	s := spaceOf(t, ns, "pod", "CLAIM")
+	s.usable(t, ns, "pod")
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", spaceapi.ReasonExpired, "15s, the maximum lifetime of its class"))
+	awaitNamespaceGone(t, s.namespace)
+	if out, err := env.TryExec(t.Context(), ns, "pod", "kubectl", "--kubeconfig", s.kubeconfig, "get", "pods"); err == nil {
+		t.Errorf("the credentials of the expired space still work: %s", out)
+	}
+	pod, err := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{})
+	if err != nil || pod.Status.Phase != corev1.PodRunning {
+		t.Errorf("the pod itself: %v, %v", pod.Status.Phase, err)
+	}
+
+	// Nobody else gets the expired space, and who comes is told why.
+	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.On(node(1), framework.NewPod("later", "claim")), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "later", "FailedPrepareDynamicResources", spaceapi.ReasonExpired))
+	env.DeletePod(t, ns, "later")
+	env.DeletePod(t, ns, "pod")
+}
+
+func TestWithBindingConditionsAPodIsBoundOnlyWhenItsSpaceIsReady(t *testing.T) {
+	t.Parallel()
+	const driver = "binding.space.example.com"
+	env.InstallAnother(t, "binding", "driverName="+driver, "controller.bindingConditions=true", "controller.replicas=1")
+	ns := env.Namespace(t)
+	createClass(t, classOf("binding", driver, "NoSuchKind", ""))
+	env.CreateClaim(t, ns, claimOfClass("binding"))
+	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.NewPod("pod", "claim"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, `unknown kind "NoSuchKind"`))
+	first := *claim.Status.Allocation.Devices.Results[0].ShareID
+	if meta.IsStatusConditionTrue(claim.Status.Devices[0].Conditions, spaceapi.ConditionFailed) {
+		t.Error("the scheduler was told to give up at once")
+	}
+	if pod, err := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{}); err != nil || pod.Spec.NodeName != "" {
+		t.Errorf("the pod was bound to node %q, error %v", pod.Spec.NodeName, err)
+	}
+	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("given up", func(c *resourceapi.ResourceClaim) bool {
+		return len(c.Status.Devices) > 0 && meta.IsStatusConditionTrue(c.Status.Devices[0].Conditions, spaceapi.ConditionFailed)
+	}))
+
+	// What the next try finds.
+	classes := env.Client.ResourceV1().DeviceClasses()
+	class, err := classes.Get(t.Context(), "binding", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	class.Spec.Config = nil
+	if _, err := classes.Update(t.Context(), class, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
+	claim = framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
+	if second := *claim.Status.Allocation.Devices.Results[0].ShareID; second == first {
+		t.Error("the pod runs with the allocation that was given up")
+	}
+	vars := env.Variables(t, ns, "pod")
+	s := space{namespace: vars["CLAIM_NAMESPACE"], kubeconfig: vars["CLAIM_KUBECONFIG"]}
+	s.usable(t, ns, "pod")
+	env.DeletePod(t, ns, "pod")
+	awaitNamespaceGone(t, s.namespace)
+}
