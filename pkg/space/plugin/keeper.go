@@ -62,6 +62,8 @@ type kept struct {
 	// expired are the spaces that have outlived what their class allows.
 	expired []bool
 	next    schedule
+	// wall is next.renew by the time of day.
+	wall time.Time
 	// asked means that the tokens are to be replaced whatever the schedule says.
 	asked bool
 	seen  *resourceapi.ResourceClaim
@@ -75,7 +77,7 @@ func newKeeper(d *Driver) *keeper {
 		driver:  d,
 		reader:  claimReader{client: d.Client, clock: d.Clock, maxDelay: maxFollowDelay},
 		jitter:  rand.Float64,
-		wall:    d.Clock.Now,
+		wall:    func() time.Time { return d.Clock.Now().Round(0) },
 		backOff: workqueue.NewTypedItemExponentialFailureRateLimiter[types.UID](firstRetry, lastRetry),
 		queue: workqueue.NewTypedDelayingQueueWithConfig(
 			workqueue.TypedDelayingQueueConfig[types.UID]{Name: component, Clock: d.Clock}),
@@ -123,7 +125,7 @@ func (k *keeper) watchTheClock(ctx context.Context) {
 		}
 		k.mutex.Lock()
 		for claim, c := range k.kept {
-			if c.next.due(k.driver.Clock.Now(), k.wall()) {
+			if k.due(c) {
 				k.queue.Add(claim)
 			}
 		}
@@ -143,7 +145,7 @@ func (k *keeper) keep(p record.Prepared, seen *resourceapi.ResourceClaim, next s
 	}
 	c := &kept{
 		prepared: p, recorded: slices.Clone(p.Spaces), expired: make([]bool, len(p.Spaces)),
-		next: next, seen: seen, stop: func() {},
+		seen: seen, stop: func() {},
 	}
 	c.prepared.Spaces = slices.Clone(p.Spaces)
 	k.kept[p.UID] = c
@@ -152,7 +154,26 @@ func (k *keeper) keep(p record.Prepared, seen *resourceapi.ResourceClaim, next s
 		k.follow(c)
 	}
 	k.backOff.Forget(p.UID)
-	k.queue.AddAfter(p.UID, next.renew.Sub(k.driver.Clock.Now()))
+	k.plan(c, next)
+}
+
+// plan says when a claim's tokens are to be renewed. The caller holds the mutex.
+func (k *keeper) plan(c *kept, next schedule) {
+	delay := next.renew.Sub(k.driver.Clock.Now())
+	c.next, c.wall = next, k.wall().Add(delay)
+	k.queue.AddAfter(c.prepared.UID, delay)
+}
+
+// due says whether a claim's tokens are to be replaced now. It asks two clocks,
+// and goes by the one that is ahead. The caller holds the mutex.
+//
+// The monotonic clock, by which times are compared that come from the same process,
+// does not care when somebody sets the node's time: tokens are renewed in time
+// although that was put back. It stands still while a machine is suspended, though,
+// and tokens don't live longer for that; the time of day shows it. When that was
+// only set ahead, tokens are renewed once too early, and that is all.
+func (k *keeper) due(c *kept) bool {
+	return c.asked || !k.driver.Clock.Now().Before(c.next.renew) || !k.wall().Before(c.wall)
 }
 
 // knows returns the claims that were ever to be kept and not dropped since, also

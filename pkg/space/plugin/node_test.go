@@ -55,6 +55,8 @@ type node struct {
 	driver *Driver
 	// events are what the users of claims were told.
 	events *eventrecord.FakeRecorder
+	// onGet is called for each claim that is read, if set. It says how that fails.
+	onGet atomic.Pointer[func() error]
 	// wallAhead is by how much somebody has set the time of day ahead.
 	wallAhead atomic.Int64
 }
@@ -65,6 +67,12 @@ func onNode(t *testing.T, test func(t *testing.T, n *node)) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &node{t: t, dir: t.TempDir(), client: fake.NewClientset(), minter: &fakeMinter{calls: make(chan mint, 1000)}, events: eventrecord.NewFakeRecorder(100)}
 		n.client.PrependReactor("create", "serviceaccounts", n.minter.react)
+		n.client.PrependReactor("get", "resourceclaims", func(clienttesting.Action) (bool, runtime.Object, error) {
+			if hook := n.onGet.Load(); hook != nil {
+				return true, nil, (*hook)()
+			}
+			return false, nil, nil
+		})
 		n.start()
 		t.Cleanup(func() { n.driver.Stop() })
 		test(t, n)

@@ -57,7 +57,7 @@ func (k *keeper) work(ctx context.Context) bool {
 		r.trouble = trouble{}
 		k.backOff.Forget(claim)
 		k.schedule(r.kept, next)
-	case k.over(ctx, r):
+	case errors.Is(err, errInterrupted), k.over(ctx, r):
 		logger.V(2).Info("Token not renewed: it is no longer needed", "err", err)
 	default:
 		delay := r.last.retry(k.driver.Clock.Now(), k.backOff.When(claim))
@@ -76,10 +76,9 @@ func (k *keeper) begin(claim types.UID) *try {
 	if c == nil {
 		return nil
 	}
-	now := k.driver.Clock.Now()
-	if !c.asked && !c.next.due(now, k.wall()) {
+	if !k.due(c) {
 		// The queue still had it from before the last renewal.
-		k.queue.AddAfter(claim, c.next.renew.Sub(now))
+		k.queue.AddAfter(claim, c.next.renew.Sub(k.driver.Clock.Now()))
 		return nil
 	}
 	r := &try{kept: c, last: c.next}
@@ -90,7 +89,7 @@ func (k *keeper) begin(claim types.UID) *try {
 	}
 	if len(r.spaces) == 0 {
 		// Nothing until somebody asks.
-		c.next = schedule{renew: now.Add(never)}
+		c.next, c.wall = schedule{renew: k.driver.Clock.Now().Add(never)}, k.wall().Add(never)
 		return nil
 	}
 	c.asked = false
@@ -102,8 +101,7 @@ func (k *keeper) schedule(c *kept, next schedule) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	if k.kept[c.prepared.UID] == c {
-		c.next = next
-		k.queue.AddAfter(c.prepared.UID, next.renew.Sub(k.driver.Clock.Now()))
+		k.plan(c, next)
 	}
 }
 

@@ -28,18 +28,6 @@ func scheduleOf(tokens []token.Token, jitter float64) schedule {
 	return s
 }
 
-// due says whether the tokens are to be replaced now. It is asked by two clocks,
-// and the one that is ahead is right:
-//
-// The monotonic clock does not care when somebody sets the node's time, so tokens
-// are renewed in time although that was put back. It stands still while a machine
-// is suspended, though, and tokens don't live longer for that; the wall clock
-// shows it. When it was only set ahead, tokens are renewed once too early.
-func (s schedule) due(now, wall time.Time) bool {
-	// Times with a monotonic reading are compared by that, others by the wall.
-	return !now.Before(s.renew) || !wall.Round(0).Before(s.renew.Round(0))
-}
-
 // retry is when to try again after a failure, unless the back-off were shorter
 // than what is left: the nearer the end of the tokens, the shorter the delays, so
 // that an outage which ends just before it does not cost them.

@@ -4,6 +4,7 @@
 package token_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -29,6 +30,20 @@ func TestATokenDoesNotPrintByOtherVerbsEither(t *testing.T) {
 	} {
 		if out := fmt.Sprintf(verb, value); strings.Contains(out, "secret") {
 			t.Errorf("%s of %T prints %s", verb, value, out)
+		}
+	}
+}
+
+func TestAnAnswerThatCannotBeReadIsNotQuotedWithItsToken(t *testing.T) {
+	cause := errors.New(`Object 'Kind' is missing in '{"status":{"token":"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2VjcmV0"}}'`)
+	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) { return nil, cause })
+	_, err := m.Mint(t.Context(), account)
+	if !errors.Is(err, cause) || !strings.Contains(err.Error(), "'Kind' is missing") {
+		t.Errorf("got error %v, want the API server's", err)
+	}
+	for _, part := range []string{"eyJ", "c2VjcmV0"} {
+		if strings.Contains(err.Error(), part) {
+			t.Errorf("the error has a part of the token: %v", err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -87,7 +88,7 @@ func (m Minter) Mint(ctx context.Context, account Account) (Token, error) {
 	ctx = klog.NewContext(ctx, logr.Discard())
 	issued := m.Clock.Now()
 	answer, err := m.Client.CoreV1().ServiceAccounts(account.Namespace).CreateToken(ctx, account.Name, request, metav1.CreateOptions{})
-	if err != nil {
+	if err = withoutTokens(err); err != nil {
 		return Token{}, fmt.Errorf("get a token for ServiceAccount %s/%s, bound to Node %s: %w", account.Namespace, account.Name, m.Node, err)
 	}
 	if answer.Status.Token == "" {
@@ -112,3 +113,22 @@ func RenewAt(t Token, jitter float64) time.Time {
 	life := t.Expires.Sub(t.Issued)
 	return t.Issued.Add(life*2/3 - time.Duration(jitter*float64(life/15)))
 }
+
+// jwt is how each token of a ServiceAccount looks: base64 of JSON, dots between.
+var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)*`)
+
+// cleanError is an error whose text has no token in it.
+type cleanError struct{ error }
+
+// withoutTokens makes an error fit for logs and events: one about an answer that
+// could not be decoded quotes the answer.
+func withoutTokens(err error) error {
+	if err == nil || !jwt.MatchString(err.Error()) {
+		return err
+	}
+	return cleanError{err}
+}
+
+func (e cleanError) Error() string { return jwt.ReplaceAllString(e.error.Error(), "[token]") }
+
+func (e cleanError) Unwrap() error { return e.error }
