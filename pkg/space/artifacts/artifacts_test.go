@@ -246,3 +246,55 @@ func TestAFailureLeavesNoPartOfATokenBehind(t *testing.T) {
 		t.Errorf("left: %q", got)
 	}
 }
+
+func TestTheStoreKnowsWhatItHas(t *testing.T) {
+	store, root := newStore(t)
+	write(t, store, "", "secret")
+	if err := store.Write("other", "slot", files(t, "x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := store.List()
+	if want := []types.UID{claim, "other"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, error %v, want %q", got, err, want)
+	}
+	if ns, err := store.Namespace("other", "slot"); ns != "ephemeral-ns-x" || err != nil {
+		t.Errorf("got namespace %q, error %v", ns, err)
+	}
+	if _, err := store.Namespace(claim, "slot"); !errors.Is(err, artifacts.ErrGone) {
+		t.Errorf("got error %v, want %v", err, artifacts.ErrGone)
+	}
+	if _, err := store.Namespace("..", ""); err == nil || errors.Is(err, artifacts.ErrGone) {
+		t.Errorf("got error %v for a path", err)
+	}
+}
+
+func TestOnlyOldTemporaryFilesAreRemoved(t *testing.T) {
+	store, _ := newStore(t)
+	write(t, store, "slot", "secret")
+	dir := store.Dir(claim, "slot")
+	now := time.Now()
+	for name, age := range map[string]time.Duration{
+		".token-old": 2 * time.Hour, ".token-new": time.Minute, ".kubeconfig-old": 2 * time.Hour, ".other-old": 2 * time.Hour, "token": 2 * time.Hour,
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, now, now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removed, err := store.RemoveTemporary(claim, now.Add(-time.Hour))
+	if want := []string{filepath.Join(dir, ".kubeconfig-old"), filepath.Join(dir, ".token-old")}; err != nil || !slices.Equal(removed, want) {
+		t.Errorf("removed %q, error %v, want %q", removed, err, want)
+	}
+	if got, want := names(t, dir), []string{".other-old", ".token-new", "ca.crt", "kubeconfig", "namespace", "token"}; !slices.Equal(got, want) {
+		t.Errorf("left: %q, want %q", got, want)
+	}
+	if removed, err := store.RemoveTemporary("gone", now); len(removed) > 0 || err != nil {
+		t.Errorf("removed %q, error %v", removed, err)
+	}
+}

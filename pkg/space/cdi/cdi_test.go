@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	cdilib "tags.cncf.io/container-device-interface/pkg/cdi"
 	"tags.cncf.io/container-device-interface/pkg/parser"
 	"tags.cncf.io/container-device-interface/specs-go"
@@ -180,5 +182,63 @@ func TestDriverNamesThatAreNoVendorsAreRefused(t *testing.T) {
 		if _, err := os.Stat(dir); err == nil {
 			t.Errorf("%q was refused, but the directory made", name)
 		}
+	}
+}
+
+func TestTheStoreListsItsOwnSpecs(t *testing.T) {
+	store, dir := newStore(t)
+	write(t, store, device("a"))
+	// Names that begin alike are another driver's.
+	for _, vendor := range []string{driver + "-space", "gpu.example.com", driver + ".x"} {
+		other, err := cdi.NewStore(vendor, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Write("other-uid", []cdi.Device{device("b")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, driver+"-space_by-hand.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := store.List()
+	if want := []types.UID{"claim-uid"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, error %v, want %q", got, err, want)
+	}
+}
+
+func TestOnlyOwnOldTemporaryFilesAreRemoved(t *testing.T) {
+	store, dir := newStore(t)
+	now := time.Now()
+	write(t, store, device("a"))
+	whole, err := os.ReadFile(filepath.Join(dir, driver+"-space_claim-uid.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := string(whole[:len(whole)/2])
+	for name, file := range map[string]struct {
+		content string
+		age     time.Duration
+	}{
+		"spec.1.tmp": {ours, 2 * time.Hour},
+		"spec.2.tmp": {ours, time.Minute},
+		"spec.3.tmp": {"---\ncdiVersion: 0.5.0\nkind: x" + driver + "/space\n", 2 * time.Hour},
+		"spec.4.tmp": {"", 2 * time.Hour},
+		"other.tmp":  {ours, 2 * time.Hour},
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(file.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, now, now.Add(-file.age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removed, err := store.RemoveTemporary(now.Add(-time.Hour))
+	if want := []string{filepath.Join(dir, "spec.1.tmp")}; err != nil || !slices.Equal(removed, want) {
+		t.Errorf("removed %q, error %v, want %q", removed, err, want)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 5 {
+		t.Errorf("left: %v, error %v", entries, err)
 	}
 }

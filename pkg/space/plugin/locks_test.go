@@ -133,3 +133,32 @@ func TestInterruptEndsTheHoldersContextOnly(t *testing.T) {
 		wantNoLocks(t, l)
 	})
 }
+
+func TestALockThatIsInUseIsNotTakenByTrying(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLocks()
+		_, unlock := take(t, l, "a")
+		if _, ok := l.tryLock("a"); ok {
+			t.Error("it was taken twice")
+		}
+		unlock()
+		unlock, ok := l.tryLock("a")
+		if !ok {
+			t.Fatal("it was not taken although it was free")
+		}
+		got := make(chan struct{})
+		go func() {
+			_, unlock := take(t, l, "a")
+			unlock()
+			close(got)
+		}()
+		synctest.Wait()
+		l.interrupt("b")
+		if _, ok := l.tryLock("a"); ok {
+			t.Error("it was taken before whoever waits")
+		}
+		unlock()
+		<-got
+		wantNoLocks(t, l)
+	})
+}

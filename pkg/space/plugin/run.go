@@ -61,18 +61,7 @@ func (o *Options) Run(ctx context.Context) error {
 	driver.Start(ctx)
 	defer driver.Stop()
 	kubelet := &connection{socket: filepath.Join(o.dataDir(), o.socket())}
-	helper, err := kubeletplugin.Start(ctx, driver,
-		kubeletplugin.DriverName(o.Driver),
-		kubeletplugin.NodeName(o.NodeName),
-		kubeletplugin.KubeClient(api),
-		kubeletplugin.RegistrarDirectoryPath(filepath.Join(o.KubeletDir, "plugins_registry")),
-		kubeletplugin.PluginDataDirectoryPath(o.dataDir()),
-		kubeletplugin.PluginSocket(o.socket()),
-		kubeletplugin.RollingUpdate(types.UID(o.PodUID)),
-		kubeletplugin.Serialize(false),
-		kubeletplugin.HealthService(false),
-		kubeletplugin.GRPCInterceptor(kubelet.intercept),
-	)
+	helper, err := kubeletplugin.Start(ctx, driver, append(o.helperOptions(kubelet), kubeletplugin.KubeClient(api))...)
 	if err != nil {
 		return fmt.Errorf("register with the kubelet: %w", err)
 	}
@@ -93,6 +82,20 @@ func (o *Options) Run(ctx context.Context) error {
 		return cause
 	}
 	return nil
+}
+
+func (o *Options) helperOptions(kubelet *connection) []kubeletplugin.Option {
+	return []kubeletplugin.Option{
+		kubeletplugin.DriverName(o.Driver),
+		kubeletplugin.NodeName(o.NodeName),
+		kubeletplugin.RegistrarDirectoryPath(filepath.Join(o.KubeletDir, "plugins_registry")),
+		kubeletplugin.PluginDataDirectoryPath(o.dataDir()),
+		kubeletplugin.PluginSocket(o.socket()),
+		kubeletplugin.RollingUpdate(types.UID(o.PodUID)),
+		kubeletplugin.Serialize(false),
+		kubeletplugin.HealthService(false),
+		kubeletplugin.GRPCInterceptor(kubelet.intercept),
+	}
 }
 
 // health says when the plugin is ready: as soon as a pod that starts on the node

@@ -1,0 +1,124 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/dynamic-resource-allocation/kubeletplugin"
+	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+)
+
+// running is a plugin that serves at sockets of its own, as Run makes it.
+type running struct {
+	*connection
+	registrar string
+	url       string
+	stop      func()
+}
+
+func runPlugin(t *testing.T, dir string, uid types.UID) *running {
+	t.Helper()
+	o := parse(t, "--node-name=node-7", "--pod-uid="+string(uid), "--artifacts-directory="+dir+"/a", "--cdi-directory="+dir+"/c", "--kubelet-directory="+dir)
+	api := fake.NewClientset()
+	driver, err := o.driver(api, record.NewFakeRecorder(1), func(err error) { t.Errorf("the plugin gave up: %v", err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver.Start(t.Context())
+	t.Cleanup(driver.Stop)
+	kubelet := &connection{socket: filepath.Join(o.dataDir(), o.socket())}
+	helper, err := kubeletplugin.Start(t.Context(), driver, append(o.helperOptions(kubelet),
+		kubeletplugin.KubeClient(api), kubeletplugin.RegistrarDirectoryPath(dir))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(helper.Stop)
+	server := httptest.NewServer(o.health(driver, kubelet).Handler())
+	t.Cleanup(server.Close)
+	return &running{kubelet, kubeletplugin.RollingUpdateRegistrarSocketFile(dir, o.Driver, uid), server.URL, helper.Stop}
+}
+
+// register does what the kubelet does when it finds the registration socket.
+func (r *running) register(t *testing.T, dir string, status *registerapi.RegistrationStatus) {
+	t.Helper()
+	conn, err := grpc.NewClient("unix://"+filepath.Join(dir, r.registrar), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	client := registerapi.NewRegistrationClient(conn)
+	info, err := client.GetInfo(t.Context(), &registerapi.InfoRequest{})
+	if err != nil || info.Endpoint != r.socket {
+		t.Fatalf("the plugin says it serves at %v, error %v, want %s", info, err, r.socket)
+	}
+	// To be told of a failure is answered by an error.
+	if _, err := client.NotifyRegistrationStatus(t.Context(), status); err != nil && status.PluginRegistered {
+		t.Fatal(err)
+	}
+}
+
+func (r *running) want(t *testing.T, path string, code int) {
+	t.Helper()
+	resp, err := http.Get(r.url + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != code {
+		t.Errorf("%s says %d, want %d", path, resp.StatusCode, code)
+	}
+}
+
+func TestThePluginIsReadyWhenTheKubeletHasRegisteredIt(t *testing.T) {
+	// The path of a socket may have 107 characters, and t.TempDir has long names.
+	dir, err := os.MkdirTemp("", "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	r := runPlugin(t, dir, "uid-1")
+	r.want(t, "/healthz", http.StatusOK)
+	r.want(t, "/readyz", http.StatusServiceUnavailable)
+
+	r.register(t, dir, &registerapi.RegistrationStatus{Error: "too old"})
+	if err := r.registered(); err == nil || !strings.Contains(err.Error(), "too old") {
+		t.Errorf("got error %v, want the kubelet's", err)
+	}
+	r.want(t, "/readyz", http.StatusServiceUnavailable)
+
+	r.register(t, dir, &registerapi.RegistrationStatus{PluginRegistered: true})
+	r.want(t, "/readyz", http.StatusOK)
+
+	// During an update there is another one. Neither takes the other's place.
+	second := runPlugin(t, dir, "uid-2")
+	second.want(t, "/readyz", http.StatusServiceUnavailable)
+	second.register(t, dir, &registerapi.RegistrationStatus{PluginRegistered: true})
+	second.want(t, "/readyz", http.StatusOK)
+	r.want(t, "/readyz", http.StatusOK)
+	r.stop()
+	r.want(t, "/healthz", http.StatusServiceUnavailable)
+	r.want(t, "/readyz", http.StatusServiceUnavailable)
+	second.want(t, "/readyz", http.StatusOK)
+}
+
+func TestAPluginThatDoesNotServeDoesNotAnswer(t *testing.T) {
+	c := &connection{socket: filepath.Join(t.TempDir(), "dra.sock")}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if err := c.answers(ctx); err == nil || !strings.Contains(err.Error(), c.socket) {
+		t.Errorf("got error %v, want one that names the socket", err)
+	}
+}
