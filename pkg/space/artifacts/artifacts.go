@@ -168,8 +168,16 @@ func (s *Store) RemoveTemporary(claim types.UID, before time.Time) ([]string, er
 	if err := s.check(claim, ""); err != nil {
 		return nil, err
 	}
+	root, err := os.OpenRoot(s.Dir(claim, ""))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for temporary files among the artifacts of claim %s: %w", claim, err)
+	}
+	defer func() { _ = root.Close() }()
 	var out []string
-	err := filepath.WalkDir(s.Dir(claim, ""), func(path string, e fs.DirEntry, err error) error {
+	err = fs.WalkDir(root.FS(), ".", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() || !isTemporary(e.Name()) {
 			return err
 		}
@@ -177,11 +185,11 @@ func (s *Store) RemoveTemporary(claim types.UID, before time.Time) ([]string, er
 		if err != nil || !info.ModTime().Before(before) {
 			return err
 		}
-		out = append(out, path)
-		return os.Remove(path)
+		out = append(out, filepath.Join(root.Name(), path))
+		return root.Remove(path)
 	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return out, fmt.Errorf("look for temporary files among the artifacts of claim %s: %w", claim, err)
+	if err != nil {
+		return out, fmt.Errorf("remove temporary files among the artifacts of claim %s: %w", claim, err)
 	}
 	return out, nil
 }

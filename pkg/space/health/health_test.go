@@ -97,7 +97,7 @@ func TestAnAddressInUseIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	err = Server{Address: listener.Addr().String()}.Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), listener.Addr().String()) {
 		t.Errorf("got error %v, want one that names the address", err)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,7 +30,8 @@ type running struct {
 
 func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 	t.Helper()
-	o := parse(t, "--node-name=node-7", "--pod-uid="+string(uid), "--artifacts-directory="+dir+"/a", "--cdi-directory="+dir+"/c", "--kubelet-directory="+dir)
+	// Names are short because a socket's path may have 107 characters.
+	o := parse(t, "--node-name=node-7", "--driver-name=a.b", "--pod-uid="+string(uid), "--artifacts-directory="+dir+"/a", "--cdi-directory="+dir+"/c", "--kubelet-directory="+dir)
 	api := fake.NewClientset()
 	driver, err := o.driver(api, record.NewFakeRecorder(1), func(err error) { t.Errorf("the plugin gave up: %v", err) })
 	if err != nil {
@@ -82,14 +82,9 @@ func (r *running) want(t *testing.T, path string, code int) {
 	}
 }
 
-func TestThePluginIsReadyWhenTheKubeletHasRegisteredIt(t *testing.T) {
-	// The path of a socket may have 107 characters, and t.TempDir has long names.
-	dir, err := os.MkdirTemp("", "p")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	r := runPlugin(t, dir, "uid-1")
+func TestThePluginIsReadyOnceRegistered(t *testing.T) {
+	dir := t.TempDir()
+	r := runPlugin(t, dir, "1")
 	r.want(t, "/healthz", http.StatusOK)
 	r.want(t, "/readyz", http.StatusServiceUnavailable)
 
@@ -103,7 +98,7 @@ func TestThePluginIsReadyWhenTheKubeletHasRegisteredIt(t *testing.T) {
 	r.want(t, "/readyz", http.StatusOK)
 
 	// During an update there is another one. Neither takes the other's place.
-	second := runPlugin(t, dir, "uid-2")
+	second := runPlugin(t, dir, "2")
 	second.want(t, "/readyz", http.StatusServiceUnavailable)
 	second.register(t, dir, &registerapi.RegistrationStatus{PluginRegistered: true})
 	second.want(t, "/readyz", http.StatusOK)

@@ -37,7 +37,10 @@ func newer(content string) string {
 }
 
 // truncated still has the claim's name, and no spaces.
-func truncated(content string) string { return content[:strings.Index(content, `"spaces"`)] }
+func truncated(content string) string {
+	before, _, _ := strings.Cut(content, `"spaces"`)
+	return before
+}
 
 func empty(string) string { return "" }
 
