@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
@@ -20,12 +21,50 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// Effective is what holds for one space, after all that was said about it.
+// Effective is what holds for one space, after all that was said about it. A field
+// at its zero value leaves it at what the installation has.
 type Effective struct {
+	// NamespacePrefix starts the namespace's name.
+	NamespacePrefix string
+	// Labels and Annotations are added to the Namespace.
+	Labels      map[string]string
+	Annotations map[string]string
+
+	// ClusterRole is given in the namespace, ClusterWideRoles in the whole cluster.
+	ClusterRole      string
+	ClusterWideRoles []string
+
+	PodSecurity spaceapi.PodSecurity
+	// ResourceQuota and LimitRange limit what is used in the namespace. Empty: no limits.
+	ResourceQuota corev1.ResourceList
+	LimitRange    []corev1.LimitRangeItem
+	// NestedSpaces allows pods in the space to ask for spaces.
+	NestedSpaces bool
+	Network      spaceapi.NetworkIsolation
+	// Copy names what is copied into the namespace. Nil: nothing.
+	Copy *spaceapi.Copy
+
+	// TokenLifetime is what to ask for. Zero: what the installation has.
+	TokenLifetime time.Duration
 	// MaxLifetime is how long the space may exist. Zero: without a limit.
 	MaxLifetime time.Duration
 	// Retain is how long the namespace is kept after its end. Zero: not at all.
 	Retain time.Duration
+
+	// AdminAccess lets a claim with adminAccess have the space, to read.
+	AdminAccess bool
+	// Exclusive keeps a second pod from using the claim.
+	Exclusive bool
+
+	// VariablePrefix replaces the usual prefix. Empty: it does not.
+	VariablePrefix string
+	// MountPath is one more directory in containers. Empty: none.
+	MountPath     string
+	InCluster     bool
+	KubeconfigEnv bool
+	// AdminParameters and UserParameters become variables.
+	AdminParameters map[string]string
+	UserParameters  map[string]string
 }
 
 // For returns what holds for the space of a request: of several parameters of one

@@ -4,6 +4,7 @@
 package parameters_test
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func TestWhatIsSaidHolds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := parameters.For(ours, test.configs, "space/small")
-			if err != nil || got != test.want {
+			if err != nil || !reflect.DeepEqual(got, test.want) {
 				t.Errorf("got %+v, error %v, want %+v", got, err, test.want)
 			}
 		})
@@ -98,7 +99,7 @@ func FuzzFor(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
 		got, err := parameters.For(ours, configs{config(ours, class, raw)}, "space")
-		if err != nil && got != (parameters.Effective{}) {
+		if err != nil && !reflect.DeepEqual(got, parameters.Effective{}) {
 			t.Errorf("an error and %+v", got)
 		}
 		if got.MaxLifetime < 0 || got.Retain < 0 {
