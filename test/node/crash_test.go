@@ -66,12 +66,12 @@ func killedAt(t *testing.T, do call, c *claim, prepared bool, last, of int) *nod
 // afterwards are the orders in which the kubelet may go on.
 var afterwards = map[string]func(t *testing.T, n *node, c *claim){
 	"then Prepare and Unprepare": func(t *testing.T, n *node, c *claim) {
-		p := n.start(t)
+		p := n.startLater(t)
 		n.wantPrepared(t, p, c)
 		n.wantUnprepared(t, p, c)
 	},
 	"then Unprepare": func(t *testing.T, n *node, c *claim) {
-		n.wantUnprepared(t, n.start(t), c)
+		n.wantUnprepared(t, n.startLater(t), c)
 	},
 }
 

@@ -11,9 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -29,9 +27,6 @@ const nodeName = "node-7"
 
 // env is the control plane of this test run; TestMain sets it.
 var env *framework.Env
-
-// flags are the plugin's flags that are the same in all tests.
-var flags []string
 
 func TestMain(m *testing.M) {
 	fileops.Main()
@@ -64,10 +59,6 @@ func run(m *testing.M) (code int, err error) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}}
 	if _, err := env.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
 		return 1, fmt.Errorf("make Node %s: %w", nodeName, err)
-	}
-	// Several plugins run side by side, and can't all have the same port.
-	if help, _ := exec.CommandContext(ctx, framework.Binary("space-kubeletplugin"), "--help").CombinedOutput(); strings.Contains(string(help), "--http-address") {
-		flags = append(flags, "--http-address=127.0.0.1:0")
 	}
 	controller, err := framework.NewController(env)
 	if err != nil {

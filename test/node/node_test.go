@@ -45,7 +45,7 @@ func newNode(t *testing.T) *node {
 func newEmptyNode(t *testing.T) *node {
 	t.Helper()
 	// The names of sockets are limited to 108 bytes, which t.TempDir can exceed.
-	dir, err := os.MkdirTemp("", "node-")
+	dir, err := os.MkdirTemp("", "node-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,9 +12,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	drav1 "k8s.io/kubelet/pkg/apis/dra/v1"
@@ -90,57 +93,70 @@ func (n *node) checkContainer(t *testing.T, device *cdi.Device, space spaceapi.S
 	if len(edits.Mounts) != 2 {
 		t.Errorf("containers have the mounts %v, want two", edits.Mounts)
 	}
+	ctx, cancel := patience(t)
+	defer cancel()
 	for _, mount := range edits.Mounts {
-		checkCredentials(t, mount.HostPath, space)
+		if err := credentialsError(ctx, mount.HostPath, space); err != nil {
+			t.Errorf("what containers have at %s: %v", mount.ContainerPath, err)
+		}
 	}
 }
 
-// checkCredentials checks that a directory has all that a client needs to be the
-// space's account.
-func checkCredentials(t *testing.T, dir string, space spaceapi.SpaceStatus) {
-	t.Helper()
+// credentialsError says what a directory lacks for a client to be the space's account.
+func credentialsError(ctx context.Context, dir string, space spaceapi.SpaceStatus) error {
 	for name, want := range map[string]string{"namespace": space.Namespace, "ca.crt": string(env.Cluster.CA())} {
 		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || strings.TrimSpace(string(got)) != strings.TrimSpace(want) {
-			t.Errorf("%s is %q, error %v, want %q", name, got, err, want)
+			return fmt.Errorf("%s is %q, error %w, want %q", name, got, err, want)
 		}
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "kubeconfig"))
 	if err != nil {
-		t.Errorf("the kubeconfig: %v", err)
-		return
+		return fmt.Errorf("the kubeconfig: %w", err)
 	}
 	if config.Host != space.Server || config.BearerTokenFile != filepath.Join(dir, "token") {
-		t.Errorf("the kubeconfig names server %s and token file %s", config.Host, config.BearerTokenFile)
+		return fmt.Errorf("the kubeconfig names server %s and token file %s", config.Host, config.BearerTokenFile)
 	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		t.Errorf("the kubeconfig: %v", err)
-		return
+		return fmt.Errorf("the kubeconfig: %w", err)
 	}
-	ctx, cancel := patience(t)
-	defer cancel()
 	review, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 	if err != nil {
-		t.Errorf("the token does not work: %v", err)
-		return
+		return fmt.Errorf("the token does not work: %w", err)
 	}
 	user := review.Status.UserInfo
 	if want := fmt.Sprintf("system:serviceaccount:%s:%s", space.Namespace, space.ServiceAccount); user.Username != want || user.UID != string(space.ServiceAccountUID) {
-		t.Errorf("the token is of %s, UID %s, want %s, UID %s", user.Username, user.UID, want, space.ServiceAccountUID)
+		return fmt.Errorf("the token is of %s, UID %s, want %s, UID %s", user.Username, user.UID, want, space.ServiceAccountUID)
 	}
 	if node := user.Extra["authentication.kubernetes.io/node-name"]; len(node) != 1 || node[0] != nodeName {
-		t.Errorf("the token is bound to node %v, want %s", node, nodeName)
+		return fmt.Errorf("the token is bound to node %v, want %s", node, nodeName)
 	}
+	return nil
 }
 
 // checkPaths checks that there is on the node what these claims need, exactly.
 func (n *node) checkPaths(t *testing.T, claims ...*claim) {
 	t.Helper()
+	wrong := n.wrongPaths(t, claims)
+	// A renewal in the background may be about to put a file in place.
+	if slices.ContainsFunc(wrong, isTemporary) {
+		n.awaitNothingTemporary(t)
+		wrong = n.wrongPaths(t, claims)
+	}
+	for _, what := range wrong {
+		t.Error(what)
+	}
+}
+
+// wrongPaths says what there is too much or too little.
+func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
+	t.Helper()
+	var wrong []string
 	left := n.left(t)
 	take := func(what string, c *claim, fits func(path string) bool) {
 		i := slices.IndexFunc(left, fits)
 		if i < 0 {
-			t.Errorf("claim %s lacks %s", c.UID, what)
+			wrong = append(wrong, fmt.Sprintf("claim %s lacks %s", c.UID, what))
 			return
 		}
 		left = slices.Delete(left, i, i+1)
@@ -159,14 +175,55 @@ func (n *node) checkPaths(t *testing.T, claims ...*claim) {
 	for _, path := range left {
 		info, err := os.Lstat(path)
 		if err != nil {
-			t.Errorf("%s went by itself: %v", path, err)
+			wrong = append(wrong, err.Error())
 			continue
 		}
 		ofClaim := func(c *claim) bool { return strings.Contains(path, string(c.UID)) }
 		if !info.IsDir() || !isBelow(path, n.artifacts) || !slices.ContainsFunc(claims, ofClaim) {
-			t.Errorf("left is %s, %s, %d bytes", path, info.Mode(), info.Size())
+			wrong = append(wrong, fmt.Sprintf("left are %s with %d bytes: %s", info.Mode(), info.Size(), path))
 		}
 	}
+	return wrong
+}
+
+// isTemporary says whether a path is that of a file which is to be put in place.
+func isTemporary(path string) bool {
+	return strings.HasPrefix(filepath.Base(path), ".") || filepath.Ext(path) == ".tmp"
+}
+
+// awaitNothingTemporary waits until no half-written files are on the node.
+func (n *node) awaitNothingTemporary(t *testing.T) {
+	t.Helper()
+	var temporary []string
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+		temporary = slices.DeleteFunc(n.left(t), func(path string) bool { return !isTemporary(path) })
+		return len(temporary) == 0, nil
+	})
+	if err != nil {
+		t.Errorf("waited for the plugin to remove %v: %v", temporary, err)
+	}
+}
+
+// age makes all that is on the node look as if no plugin had run for a while, so
+// that what a crash left is certain to be a leftover.
+func (n *node) age(t *testing.T) {
+	t.Helper()
+	long := time.Now().Add(-24 * time.Hour)
+	for path := range n.paths(t) {
+		if err := os.Chtimes(path, long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// startLater starts a plugin a while after the last one, and waits until it has
+// removed what that had begun to write.
+func (n *node) startLater(t *testing.T) *plugin {
+	t.Helper()
+	n.age(t)
+	p := n.start(t)
+	n.awaitNothingTemporary(t)
+	return p
 }
 
 func isBelow(path, dir string) bool { return strings.HasPrefix(path, dir+"/") }

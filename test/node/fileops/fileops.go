@@ -6,7 +6,7 @@
 //
 // The kernel holds a thread that is about to change a file and reports it, by
 // seccomp's user notification (seccomp_unotify(2)). The report is answered with
-// "go on", or the process is killed where it stands.
+// "go on", or the process is killed where it stands. Needs Linux 5.19.
 package fileops
 
 import (
@@ -34,8 +34,7 @@ func (o Operation) String() string { return o.Name + " " + strings.Join(o.Paths,
 // process is killed. One operation is asked about at a time; the others wait.
 type Guard func(Operation) bool
 
-// Start starts the command, which must not have files or an environment of its own
-// set, with the guard asked about all that it does to files. From the channel comes
+// Start starts the command, which must not have ExtraFiles, with the guard asked about all that it does to files. From the channel comes
 // an error or nil when the process has ended: what kept the guard from being asked.
 func Start(cmd *exec.Cmd, guard Guard) (<-chan error, error) {
 	ours, theirs, err := socketPair()
@@ -80,12 +79,15 @@ func receive(socket int) (int, error) {
 		return 0, fmt.Errorf("receive from the launcher: %w", err)
 	}
 	messages, err := unix.ParseSocketControlMessage(buffer[:n])
-	if err != nil || len(messages) != 1 {
-		return 0, fmt.Errorf("the launcher failed (%d messages, error %v)", len(messages), err)
+	if err != nil {
+		return 0, fmt.Errorf("receive from the launcher: %w", err)
+	}
+	if len(messages) != 1 {
+		return 0, errors.New("the launcher failed, and says why in its output")
 	}
 	files, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(files) != 1 {
-		return 0, fmt.Errorf("the launcher handed over files %v, error %w", files, err)
+	if err != nil {
+		return 0, fmt.Errorf("receive from the launcher: %w", err)
 	}
 	return files[0], nil
 }
@@ -113,7 +115,8 @@ type answer struct {
 const notifIDValid = 0x40082102
 
 type watcher struct {
-	pid     int
+	pid int
+	// reports is a file descriptor.
 	reports int
 	guard   Guard
 	// killed: none of the process's operations may happen any more.

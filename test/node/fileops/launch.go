@@ -28,12 +28,11 @@ func Main() {
 	if os.Getenv(launcherVariable) == "" {
 		return
 	}
-	if err := launch(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "fileops:", err)
-	}
+	fmt.Fprintln(os.Stderr, "fileops:", launch(os.Args[1:]))
 	os.Exit(1)
 }
 
+// launch returns only with an error.
 func launch(args []string) error {
 	if err := os.Unsetenv(launcherVariable); err != nil {
 		return err

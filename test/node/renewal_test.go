@@ -1,0 +1,132 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"tags.cncf.io/container-device-interface/pkg/cdi"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// replaceAccount deletes the ServiceAccount of a claim's space, with which the
+// token in use dies, and returns when the controller has made another.
+func replaceAccount(t *testing.T, c *claim) {
+	t.Helper()
+	space := c.spaces[0]
+	if err := env.Client.CoreV1().ServiceAccounts(space.Namespace).Delete(t.Context(), space.ServiceAccount, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	object := framework.Await(t, framework.Claim(env.Client, c.Namespace, c.Name), framework.That("ready with another ServiceAccount", func(object *resourceapi.ResourceClaim) bool {
+		return framework.SpacesReadyNow(object) && framework.SpaceStatus(t, object, 0).ServiceAccountUID != space.ServiceAccountUID
+	}))
+	c.ResourceClaim, c.spaces = object, []spaceapi.SpaceStatus{framework.SpaceStatus(t, object, 0)}
+}
+
+// mountedAt returns the directory that containers with the claim's space have, as
+// the container runtime finds it.
+func (n *node) mountedAt(t *testing.T) string {
+	t.Helper()
+	specs, err := cdi.NewCache(cdi.WithSpecDirs(n.cdi), cdi.WithAutoRefresh(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := specs.ListDevices()
+	if len(names) != 1 {
+		t.Fatalf("the devices are %v, want one", names)
+	}
+	return specs.GetDevice(names[0]).ContainerEdits.Mounts[0].HostPath
+}
+
+// awaitRenewed waits until containers have working credentials, and the plugin
+// remembers of whom.
+func (n *node) awaitRenewed(t *testing.T, c *claim) {
+	t.Helper()
+	dir, record := n.mountedAt(t), n.recordOf(t, c)
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		if last = credentialsError(ctx, dir, c.spaces[0]); last != nil {
+			return false, nil
+		}
+		if content, err := os.ReadFile(record); err != nil || !bytes.Contains(content, []byte(c.spaces[0].ServiceAccountUID)) {
+			last = fmt.Errorf("the record does not have the new account (error %w): %s", err, content)
+		}
+		return last == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("waited for containers to have working credentials: %v", last)
+	}
+}
+
+func TestAKilledRenewalIsMadeUpFor(t *testing.T) {
+	c := standing(t)
+	n := newNode(t)
+	p := n.startCounted(t)
+	n.wantPrepared(t, p, c)
+	n.steps.count(noLast)
+	replaceAccount(t, c)
+	n.awaitRenewed(t, c)
+	names := n.steps.stop()
+	p.kill()
+
+	for i, name := range names {
+		t.Run(fmt.Sprintf("%02d before %s", i+1, name), func(t *testing.T) {
+			t.Parallel()
+			c := standing(t)
+			n := newNode(t)
+			p := n.startCounted(t)
+			n.wantPrepared(t, p, c)
+			n.steps.count(i + 1)
+			replaceAccount(t, c)
+			ctx, cancel := patience(t)
+			defer cancel()
+			select {
+			case <-p.ended:
+			case <-ctx.Done():
+				t.Fatalf("the plugin was not killed; its steps were %q", n.steps.stop())
+			}
+			n.steps.stop()
+			p = n.startLater(t)
+			n.awaitRenewed(t, c)
+			n.checkPaths(t, c)
+			n.wantUnprepared(t, p, c)
+		})
+	}
+}
+
+func TestAClaimAllocatedAnewWhileThePluginWasDownGetsItsNewSpace(t *testing.T) {
+	t.Parallel()
+	c := standing(t, "a", "b")
+	n := newNode(t)
+	p := n.start(t)
+	n.wantPrepared(t, p, c)
+	p.kill()
+	framework.Deallocate(t, env, c.Namespace, c.Name)
+	framework.Allocate(t, env, c.Namespace, c.Name)
+	c.ResourceClaim, c.spaces = framework.SpacesOf(t, env, c.Namespace, c.Name, 2)
+	p = n.start(t)
+	n.wantPrepared(t, p, c)
+	n.wantUnprepared(t, p, c)
+}
+
+func TestAClaimThatEndedWhileThePluginWasDownIsUnprepared(t *testing.T) {
+	t.Parallel()
+	c := standing(t, "a", "b")
+	n := newNode(t)
+	p := n.start(t)
+	n.wantPrepared(t, p, c)
+	p.kill()
+	framework.Deallocate(t, env, c.Namespace, c.Name)
+	n.wantUnprepared(t, n.start(t), c)
+}
