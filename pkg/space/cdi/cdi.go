@@ -6,9 +6,9 @@
 package cdi
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,7 +42,12 @@ type Device struct {
 type Store struct {
 	dir    string
 	vendor string
-	cache  *cdi.Cache
+	// staging is where specs are written before they are moved into place. The
+	// library's temporary files have names that say nothing of whose they are, and
+	// other drivers use the directory too. Nobody looks for specs in directories
+	// below it (container-device-interface, pkg/cdi/spec-dirs.go).
+	staging string
+	cache   *cdi.Cache
 }
 
 // NewStore makes the directory if need be.
@@ -53,12 +58,15 @@ func NewStore(driver, dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory for CDI specs: %w", err)
 	}
-	// Without refreshing, the cache reads the specs of others once, and no more.
-	cache, err := cdi.NewCache(cdi.WithSpecDirs(dir), cdi.WithAutoRefresh(false))
-	if err != nil {
-		return nil, fmt.Errorf("open the directory for CDI specs: %w", err)
+	staging := filepath.Join(dir, "."+driver)
+	if err := os.MkdirAll(staging, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory in which CDI specs are written: %w", err)
 	}
-	return &Store{dir: dir, vendor: driver, cache: cache}, nil
+	cache, err := cdi.NewCache(cdi.WithSpecDirs(staging), cdi.WithAutoRefresh(false))
+	if err != nil {
+		return nil, fmt.Errorf("open the directory in which CDI specs are written: %w", err)
+	}
+	return &Store{dir: dir, vendor: driver, staging: staging, cache: cache}, nil
 }
 
 // ID returns a device's name as the kubelet and the runtime know it.
@@ -80,13 +88,19 @@ func (s *Store) Write(claim types.UID, devices []Device) error {
 	if err := s.cache.WriteSpec(spec, s.name(claim)); err != nil {
 		return fmt.Errorf("write the CDI spec of claim %s: %w", claim, err)
 	}
+	file := s.name(claim) + extension
+	if err := os.Rename(filepath.Join(s.staging, file), filepath.Join(s.dir, file)); err != nil {
+		return fmt.Errorf("put the CDI spec of claim %s in place: %w", claim, err)
+	}
 	return nil
 }
 
 // Remove deletes the spec of a claim. There need not be one.
 func (s *Store) Remove(claim types.UID) error {
-	if err := s.cache.RemoveSpec(s.name(claim)); err != nil {
-		return fmt.Errorf("remove the CDI spec of claim %s: %w", claim, err)
+	for _, dir := range []string{s.dir, s.staging} {
+		if err := os.Remove(filepath.Join(dir, s.name(claim)+extension)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the CDI spec of claim %s: %w", claim, err)
+		}
 	}
 	return nil
 }
@@ -109,26 +123,20 @@ func (s *Store) List() ([]types.UID, error) {
 }
 
 // RemoveTemporary removes the files that a crash left half-written before the
-// given time, and returns their paths. Other drivers use the same names: a file is
-// removed only if it says that it is this driver's.
+// given time, and returns their paths.
 func (s *Store) RemoveTemporary(before time.Time) ([]string, error) {
-	paths, err := filepath.Glob(filepath.Join(s.dir, "spec.*.tmp"))
+	entries, err := os.ReadDir(s.staging)
 	if err != nil {
 		return nil, fmt.Errorf("look for temporary CDI specs: %w", err)
 	}
 	var out []string
 	var errs []error
-	ours := []byte("\nkind: " + s.vendor + "/" + class + "\n")
-	for _, path := range paths {
-		info, err := os.Lstat(path)
+	for _, e := range entries {
+		info, err := e.Info()
 		if err != nil || !info.Mode().IsRegular() || !info.ModTime().Before(before) {
 			continue
 		}
-		// It may end anywhere, so it need not be YAML.
-		content, err := os.ReadFile(path)
-		if err != nil || !bytes.Contains(content, ours) {
-			continue
-		}
+		path := filepath.Join(s.staging, e.Name())
 		if err := os.Remove(path); err != nil {
 			errs = append(errs, err)
 			continue

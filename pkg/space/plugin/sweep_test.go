@@ -213,7 +213,7 @@ func TestWhatACrashLeftHalfWrittenIsRemovedWhenItIsOld(t *testing.T) {
 			"records/." + string(claimA) + ".json-123":    "{",
 			"artifacts/" + string(claimA) + "/a/.token-1": "half a tok",
 			"artifacts/" + string(claimA) + "/.ca.crt-1":  "",
-			"cdi/spec.123.tmp":                            "---\ncdiVersion: 0.3.0\nkind: " + testDriver + "/space\ndev",
+			"cdi/." + testDriver + "/spec.123.tmp":        "---\ncdiVersion: 0.3.0\nkind",
 		}
 		others := map[string]string{
 			"records/.hidden": "",
