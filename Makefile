@@ -48,6 +48,7 @@ test: unit integration e2e ## Run all tests. Needs root and, on Debian, the pack
 unit: ## Run the unit tests, with the race detector.
 	CGO_ENABLED=1 go test -race ./...
 	cd test/cluster && go test $$(go list ./... | grep -v /selftest)
+	cd test && go test ./soak/...
 
 .PHONY: integration
 integration: build programs ## Run the controller and the plugin against a real control plane, and try the cluster itself.
@@ -58,6 +59,10 @@ integration: build programs ## Run the controller and the plugin against a real 
 .PHONY: e2e
 e2e: programs ## Run the shipped images and chart on a real cluster of two nodes.
 	cd test && go test -count=1 -v -timeout=30m ./e2e/...
+
+.PHONY: soak
+soak: programs ## Let pods come and go for SPACE_SOAK_DURATION (10m) while parts of a cluster are killed.
+	cd test && go run ./soak/churn
 
 .PHONY: bench
 bench: programs ## Measure how long pods take to start, with a space and without.

@@ -1,0 +1,30 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/space-dra/space-dra-driver/test/soak"
+)
+
+// The short form of `make soak`, which runs for as long as one likes.
+func TestChurnLeavesNothingAndStandingPodsGoOnWorking(t *testing.T) {
+	seed, err := soak.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("SPACE_TEST_SEED=%d", seed)
+	report, err := soak.Run(t.Context(), soak.Config{
+		Env: env, Seed: seed,
+		// On a machine that is busy with other things, fewer come.
+		Pods: 300, Duration: 3 * time.Minute, Clients: soak.DefaultClients, Standing: soak.DefaultStanding, Log: t.Logf,
+	})
+	report.Print(t.Logf)
+	if err != nil {
+		t.Errorf("with SPACE_TEST_SEED=%d: %v", seed, err)
+	}
+	env.AwaitHealthy(t)
+}

@@ -1,0 +1,199 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
+
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// patience is how long a pod may take to start or to go. The kubelet lets one to
+// one and a half minutes pass between two tries, and each may meet a fault.
+const patience = 6 * time.Minute
+
+// impatience is after how long most users of a pod that is not ready give it up.
+const impatience = 8 * time.Second
+
+// live creates a pod, mostly waits for it to be ready, for some time or for as
+// long as it takes, and deletes it in one of several ways.
+func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	// All that is random is decided here, so that it does not depend on what the
+	// cluster does.
+	waits := patience
+	switch n := rng.IntN(10); {
+	case n < 3:
+		waits = 0
+	case n < 9:
+		waits = impatience
+	}
+	stays := between(rng, 0, 2*time.Second)
+	grace := int64(1)
+	if rng.IntN(5) == 0 {
+		grace = 0
+	}
+
+	pod := framework.Runs("test -s /etc/"+template+"/token && exec sleep infinity", framework.NewPodFromTemplate(name, template))
+	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	if err := r.persist(ctx, "create pod "+name, apierrors.IsAlreadyExists, func() error {
+		_, err := r.Env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
+		return err
+	}); err != nil {
+		return err
+	}
+	object := framework.Pod(r.Env.Client, r.namespace, name)
+	if waits > 0 {
+		if err := r.awaitReady(ctx, object, waits); err != nil {
+			return err
+		}
+	}
+	pause(ctx, stays)
+	if err := r.remove(ctx, name, grace); err != nil {
+		return err
+	}
+	return framework.UntilGone[*corev1.Pod](ctx, object)
+}
+
+// awaitReady waits for a pod. It is a fault when a pod fails, and when it is not
+// ready in the end; but whoever waits for less may have to do so in vain.
+func (r *run) awaitReady(ctx context.Context, pod framework.Object, limit time.Duration) error {
+	waiting, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	got, err := framework.Until(waiting, pod, framework.That("ready or failed", func(p *corev1.Pod) bool {
+		return p.Status.Phase == corev1.PodFailed || framework.PodReady().Holds(p)
+	}))
+	switch {
+	case err != nil && limit < patience && ctx.Err() == nil:
+		r.gaveUp.Add(1)
+		return nil
+	case err != nil:
+		return err
+	case got.Status.Phase == corev1.PodFailed:
+		return fmt.Errorf("%s has failed: %s %s, containers: %v", pod, got.Status.Reason, got.Status.Message, got.Status.ContainerStatuses)
+	}
+	return nil
+}
+
+// remove deletes a pod, with grace period 0 by force.
+func (r *run) remove(ctx context.Context, name string, grace int64) error {
+	return r.persist(ctx, "delete pod "+name, apierrors.IsNotFound, func() error {
+		return r.Env.Client.CoreV1().Pods(r.namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To(grace)})
+	})
+}
+
+// persist does something until it succeeds, or fails in a way that says that it
+// had succeeded before.
+func (r *run) persist(ctx context.Context, what string, done func(error) bool, do func() error) error {
+	var last error
+	err := wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(context.Context) (bool, error) {
+		last = do()
+		return last == nil || done(last), nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w; the last answer was: %w", what, err, last)
+	}
+	return nil
+}
+
+// untilNothingIsLeft waits until there are no spaces, and nothing on the nodes,
+// but those of the pods that stay.
+func (r *run) untilNothingIsLeft(ctx context.Context, stay []standingPod) error {
+	keep := map[types.UID]bool{}
+	for _, pod := range stay {
+		keep[pod.claim] = true
+	}
+	start := time.Now()
+	var left []string
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, time.Second, patience, true, func(ctx context.Context) (bool, error) {
+		left, last = r.leftovers(ctx, keep)
+		return last == nil && len(left) == 0, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waited for nothing to be left but what %d pods use: %w (%w); there is: %v", len(stay), err, last, left)
+	}
+	for claim := range keep {
+		if err := r.complete(ctx, claim); err != nil {
+			return err
+		}
+	}
+	r.Log("nothing is left but what %d pods use, after %s", len(stay), time.Since(start).Round(time.Second))
+	return nil
+}
+
+// leftovers are the claims, spaces and traces of claims that are not to be kept.
+func (r *run) leftovers(ctx context.Context, keep map[types.UID]bool) ([]string, error) {
+	var left []string
+	claims, err := r.Env.Client.ResourceV1().ResourceClaims(r.namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list the claims: %w", err)
+	}
+	for _, claim := range claims.Items {
+		if !keep[claim.UID] {
+			left = append(left, fmt.Sprintf("claim %s (%s)", claim.Name, claim.UID))
+		}
+	}
+	spaces, err := r.Env.Spaces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, ns := range spaces {
+		if !keep[claimOf(ns)] {
+			left = append(left, fmt.Sprintf("space %s of claim %s", ns.Name, claimOf(ns)))
+		}
+	}
+	traces, err := r.Env.Traces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, trace := range traces {
+		if !keep[trace.Claim] {
+			left = append(left, trace.String())
+		}
+	}
+	return left, nil
+}
+
+// complete fails unless a claim that is in use has all that it should have.
+func (r *run) complete(ctx context.Context, claim types.UID) error {
+	spaces, err := r.Env.Spaces(ctx)
+	if err != nil {
+		return err
+	}
+	traces, err := r.Env.Traces(ctx)
+	if err != nil {
+		return err
+	}
+	count := [2]int{}
+	for _, ns := range spaces {
+		if claimOf(ns) == claim {
+			count[0]++
+		}
+	}
+	for _, trace := range traces {
+		if trace.Claim == claim {
+			count[1]++
+		}
+	}
+	if count[0] != 1 || count[1] == 0 {
+		return fmt.Errorf("claim %s is in use, but has %d spaces and %d files on the nodes", claim, count[0], count[1])
+	}
+	return nil
+}
+
+func claimOf(ns corev1.Namespace) types.UID {
+	return types.UID(ns.Labels[framework.ClaimUIDLabel])
+}

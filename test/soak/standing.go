@@ -1,0 +1,100 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// asks is what a standing pod does: it asks the API server for something in its
+// space about once a second, and prints when it began to ask and what came of it.
+const asks = `
+cd /etc/` + template + `
+while :; do
+  begin=$(date +%s)
+  if error=$(kubectl --kubeconfig=kubeconfig --request-timeout=5s get --raw "/api/v1/namespaces/$(cat namespace)/configmaps" 2>&1 >/dev/null); then
+    echo "$begin ok"
+  else
+    echo "$begin failed" $error
+  fi
+  sleep 1
+done`
+
+type standingPod struct {
+	name  string
+	claim types.UID
+}
+
+// startStanding starts the pods that stay, in turns on the nodes.
+func (r *run) startStanding(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for i := range r.Standing {
+		name := fmt.Sprintf("standing-%d", i)
+		node := r.Env.Cluster.Nodes()[i%len(r.Env.Cluster.Nodes())]
+		pod := framework.On(node.Name(), framework.Runs(asks, framework.NewPodFromTemplate(name, template)))
+		// Each of its lines counts: they must not be those of another container.
+		pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+		if err := r.persist(ctx, "create pod "+name, func(error) bool { return false }, func() error {
+			_, err := r.Env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
+			return err
+		}); err != nil {
+			return err
+		}
+		ready, err := framework.Until(ctx, framework.Pod(r.Env.Client, r.namespace, name), framework.PodReady())
+		if err != nil {
+			return err
+		}
+		claim, err := r.Env.Client.ResourceV1().ResourceClaims(r.namespace).Get(ctx, *ready.Status.ResourceClaimStatuses[0].ResourceClaimName, metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("look up the claim of pod %s: %w", name, err)
+		}
+		r.standing = append(r.standing, standingPod{name: name, claim: claim.UID})
+	}
+	return nil
+}
+
+// readStanding reads what the standing pods have seen, and judges it.
+func (r *run) readStanding(ctx context.Context) error {
+	var errs []error
+	for _, pod := range r.standing {
+		log, err := r.Env.Client.CoreV1().Pods(r.namespace).GetLogs(pod.name, &corev1.PodLogOptions{Timestamps: true}).DoRaw(ctx)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read what pod %s has seen: %w", pod.name, err))
+			continue
+		}
+		attempts, err := parse(string(log))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read what pod %s has seen: %w", pod.name, err))
+			continue
+		}
+		verdict := judge(pod.name, attempts, r.report.Outages)
+		r.report.Seen = append(r.report.Seen, verdict)
+		if err := verdict.Err(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *run) stopStanding(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var errs []error
+	for _, pod := range r.standing {
+		errs = append(errs, r.remove(ctx, pod.name, 1))
+	}
+	for _, pod := range r.standing {
+		errs = append(errs, framework.UntilGone[*corev1.Pod](ctx, framework.Pod(r.Env.Client, r.namespace, pod.name)))
+	}
+	return errors.Join(errs...)
+}
