@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
 )
@@ -29,6 +32,12 @@ func startInit(ctx context.Context, binary, specFile, logFile string) (int, erro
 		return 0, fmt.Errorf("opening the log of a host's init: %w", err)
 	}
 	defer log.Close()
+	// Files that this process was given by whoever started it, such as a lock, are
+	// not the host's: it would keep them open for as long as it lives. Go's own
+	// files are marked already.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return 0, fmt.Errorf("keeping open files from a host's init: %w", err)
+	}
 	// Not CommandContext: the host is to outlive the call.
 	cmd := exec.Command(binary, hostinit.Subcommand, specFile)
 	cmd.Dir, cmd.Env = "/", []string{"PATH=" + hostPath}
