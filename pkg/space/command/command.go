@@ -66,10 +66,15 @@ func Main(name, version string, component Component, args []string, stderr io.Wr
 	logger := klog.Background().WithName(name)
 	ctx = klog.NewContext(ctx, logger)
 	logger.Info("Starting", logkeys.Version, version)
-	if err := component.Run(ctx); err != nil {
+	switch err := component.Run(ctx); {
+	case err != nil && ctx.Err() != nil:
+		// Whatever was under way ended with the context, as it was told to.
+		logger.Info("Stopped", "interrupted", err.Error())
+	case err != nil:
 		logger.Error(err, "Failed")
 		return 1
+	default:
+		logger.Info("Stopped")
 	}
-	logger.Info("Stopped")
 	return 0
 }

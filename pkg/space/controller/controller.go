@@ -65,7 +65,7 @@ func New(config Config) (*Controller, error) {
 			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](100*time.Millisecond, time.Minute),
 			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: component}),
 		failed:  newFailures(),
-		settled: &settled{until: map[types.UID]time.Time{}},
+		settled: &settled{kept: map[types.UID]time.Time{}},
 	}
 	c.stuck = newStuck(config.StuckAfter, config.Metrics.StuckTerminating)
 	if err := c.caches.set(c.Client, c.keys, c.Settings, c.Namespace); err != nil {

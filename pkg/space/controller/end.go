@@ -60,13 +60,14 @@ func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (did ending,
 	switch {
 	case ns.DeletionTimestamp != nil:
 		c.settled.set(ns.UID, time.Time{})
-	case ns.Annotations[c.keys.RetainedUntil] == "" && retention(ns, c.keys) > 0:
-		did.kept, did.until = true, c.Clock.Now().Add(retention(ns, c.keys))
+	case c.keptUntil(ns).IsZero() && retention(ns, c.keys) > 0:
+		// In whole seconds, as the annotation has it.
+		did.kept, did.until = true, c.Clock.Now().Add(retention(ns, c.keys)).Truncate(time.Second)
 		if err := c.retain(ctx, ns, did.until); ignoreNotFound(err) != nil {
 			return did, fmt.Errorf("note until when namespace %s is kept: %w", ns.Name, err)
 		}
 		c.settled.set(ns.UID, did.until)
-		c.queue.AddAfter(c.claimOf(ns), retention(ns, c.keys))
+		c.retained(ns)
 	case !c.retained(ns):
 		// The UID makes sure that what is deleted is what was looked at.
 		options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(ns.UID))}
@@ -142,14 +143,19 @@ func retention(ns *corev1.Namespace, keys spaceapi.Keys) time.Duration {
 	return d
 }
 
+// keptUntil is until when it was settled that the namespace stays. Zero: it was not.
+func (c *Controller) keptUntil(ns *corev1.Namespace) time.Time {
+	if until, err := time.Parse(time.RFC3339, ns.Annotations[c.keys.RetainedUntil]); err == nil {
+		return until
+	}
+	until, _ := c.settled.get(ns.UID)
+	return until
+}
+
 // retained says whether the namespace is to be kept now. If so, it is looked at
 // again when that is over.
 func (c *Controller) retained(ns *corev1.Namespace) bool {
-	until, err := time.Parse(time.RFC3339, ns.Annotations[c.keys.RetainedUntil])
-	if err != nil {
-		return false
-	}
-	left := until.Sub(c.Clock.Now())
+	left := c.keptUntil(ns).Sub(c.Clock.Now())
 	if left > 0 {
 		c.queue.AddAfter(c.claimOf(ns), left)
 	}
@@ -164,7 +170,9 @@ func (c *Controller) ended(ns *corev1.Namespace) bool {
 	if bindingErr == nil && binding.DeletionTimestamp != nil && len(binding.Subjects) > 0 {
 		return false // a finalizer keeps it, in force
 	}
-	if c.settled.has(ns.UID, c.Clock.Now()) {
+	// A namespace that is kept, other than one that is being deleted, can still be
+	// written to: by a controller that was paused, say.
+	if kept, known := c.settled.get(ns.UID); known && kept.IsZero() {
 		return true
 	}
 	return (ns.DeletionTimestamp != nil || c.retained(ns)) &&
@@ -176,28 +184,29 @@ func (c *Controller) ended(ns *corev1.Namespace) bool {
 // time later, and each step of an end is an event that leads back here.
 type settled struct {
 	mutex sync.Mutex
-	until map[types.UID]time.Time
+	// kept has the time until which a namespace is kept, zero for one that is
+	// being deleted.
+	kept map[types.UID]time.Time
 }
 
-// set remembers a namespace until then, or for good.
-func (s *settled) set(namespace types.UID, until time.Time) {
+func (s *settled) set(namespace types.UID, kept time.Time) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.until[namespace] = until
+	s.kept[namespace] = kept
 }
 
-func (s *settled) has(namespace types.UID, now time.Time) bool {
+func (s *settled) get(namespace types.UID) (kept time.Time, known bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	until, known := s.until[namespace]
-	return known && (until.IsZero() || now.Before(until))
+	kept, known = s.kept[namespace]
+	return kept, known
 }
 
 // forget is for a namespace that has gone.
 func (s *settled) forget(namespace types.UID) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	delete(s.until, namespace)
+	delete(s.kept, namespace)
 }
 
 // ignoreNotFound turns "already gone" into success.
