@@ -1,0 +1,161 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package faults stands between a client and the API server, so that a test can
+// let any single request go wrong, or end the client at that very moment.
+package faults
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// Answer is what a client gets to see of its request.
+type Answer int
+
+const (
+	// Real is what the API server says.
+	Real Answer = iota
+	// Broken is a connection that ends without an answer.
+	Broken
+	// Refused is an internal error of the server.
+	Refused
+)
+
+// Intercept decides what becomes of a request. carryOut lets the API server
+// carry it out at once, and returns when that is done; without it, the API server
+// sees the request only if the answer is [Real]. carryOut is not for watches,
+// which have no end. An Intercept is called for many requests at the same time.
+type Intercept func(call Call, carryOut func()) Answer
+
+// Proxy passes requests on to an API server, as its administrator. Clients need
+// no credentials and no encryption: it listens on the loopback interface only.
+type Proxy struct {
+	server    *http.Server
+	address   string
+	upstream  *httputil.ReverseProxy
+	intercept atomic.Pointer[Intercept]
+}
+
+// New starts a proxy to the API server of a client configuration.
+func New(config *rest.Config) (*Proxy, error) {
+	target, err := url.Parse(config.Host)
+	if err != nil {
+		return nil, fmt.Errorf("start a proxy to %s: %w", config.Host, err)
+	}
+	transport, err := rest.TransportFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("start a proxy to %s: %w", config.Host, err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("start a proxy to %s: %w", config.Host, err)
+	}
+	p := &Proxy{address: "http://" + listener.Addr().String()}
+	silent := log.New(io.Discard, "", 0)
+	p.upstream = &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport: transport,
+		// Events of a watch must not wait for one another.
+		FlushInterval: -1,
+		ErrorLog:      silent,
+		// As it would be without a proxy.
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+	}
+	p.server = &http.Server{Handler: http.HandlerFunc(p.serve), ReadHeaderTimeout: time.Minute, ErrorLog: silent}
+	go func() {
+		if err := p.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			panic(fmt.Sprintf("proxy to %s: %v", config.Host, err))
+		}
+	}()
+	return p, nil
+}
+
+// Intercept puts another Intercept into force; nil passes everything on.
+func (p *Proxy) Intercept(i Intercept) {
+	if i == nil {
+		p.intercept.Store(nil)
+		return
+	}
+	p.intercept.Store(&i)
+}
+
+// WriteKubeconfig writes a kubeconfig for the proxy's clients.
+func (p *Proxy) WriteKubeconfig(file string) error {
+	config := clientcmdapi.NewConfig()
+	config.Clusters["proxy"] = &clientcmdapi.Cluster{Server: p.address}
+	config.Contexts["proxy"] = &clientcmdapi.Context{Cluster: "proxy"}
+	config.CurrentContext = "proxy"
+	if err := clientcmd.WriteToFile(*config, file); err != nil {
+		return fmt.Errorf("write the kubeconfig of a proxy: %w", err)
+	}
+	return nil
+}
+
+// Close ends the proxy and all connections through it.
+func (p *Proxy) Close() error { return p.server.Close() }
+
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
+	intercept := p.intercept.Load()
+	if intercept == nil {
+		p.upstream.ServeHTTP(w, r)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+
+	var (
+		once  sync.Once
+		early *httptest.ResponseRecorder
+	)
+	answer := (*intercept)(callOf(r, body), func() {
+		once.Do(func() {
+			early = httptest.NewRecorder()
+			p.upstream.ServeHTTP(early, r)
+		})
+	})
+	switch {
+	case answer == Broken:
+		panic(http.ErrAbortHandler)
+	case answer == Refused:
+		refuse(w)
+	case early != nil:
+		passOn(w, early)
+	default:
+		p.upstream.ServeHTTP(w, r)
+	}
+}
+
+func refuse(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusInternalServerError)
+	fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"InternalError","code":500,"message":"a fault that a test asked for"}`)
+}
+
+func passOn(w http.ResponseWriter, early *httptest.ResponseRecorder) {
+	for key, values := range early.Header() {
+		w.Header()[key] = values
+	}
+	w.WriteHeader(early.Code)
+	if _, err := early.Body.WriteTo(w); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}

@@ -1,0 +1,182 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package faults_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/space-dra/space-dra-driver/test/faults"
+)
+
+// server is an API server that answers everything with an empty Namespace and
+// remembers what it was asked.
+type server struct {
+	mutex sync.Mutex
+	seen  []string
+}
+
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.seen = append(s.seen, r.Method)
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprint(w, `{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"answer"}}`)
+}
+
+func (s *server) count() int {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return len(s.seen)
+}
+
+// proxied returns a client that reaches the server through a proxy.
+func proxied(t *testing.T, handler http.Handler) (*faults.Proxy, kubernetes.Interface) {
+	t.Helper()
+	upstream := httptest.NewServer(handler)
+	t.Cleanup(upstream.Close)
+	proxy, err := faults.New(&rest.Config{Host: upstream.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := proxy.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := proxy.WriteKubeconfig(file); err != nil {
+		t.Fatal(err)
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeJSON
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return proxy, client
+}
+
+func TestTheProxyTellsWhatIsAsked(t *testing.T) {
+	proxy, client := proxied(t, &server{})
+	var got []string
+	proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
+		got = append(got, fmt.Sprintf("%s in %q, writes: %t", call, call.Namespace, call.Writes()))
+		return faults.Refused
+	})
+	ctx := t.Context()
+	named := metav1.ObjectMeta{Name: "n"}
+	claims := client.ResourceV1().ResourceClaims("a")
+	for _, ask := range []func() error{
+		func() error { _, err := client.Discovery().ServerVersion(); return err },
+		func() error { _, err := client.CoreV1().Namespaces().Get(ctx, "n", metav1.GetOptions{}); return err },
+		func() error { _, err := client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{}); return err },
+		func() error { _, err := client.CoreV1().Namespaces().Watch(ctx, metav1.ListOptions{}); return err },
+		func() error {
+			_, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: named}, metav1.CreateOptions{})
+			return err
+		},
+		func() error {
+			_, err := client.CoreV1().Namespaces().Finalize(ctx, &corev1.Namespace{ObjectMeta: named}, metav1.UpdateOptions{})
+			return err
+		},
+		func() error {
+			_, err := client.CoreV1().ServiceAccounts("a").Create(ctx, &corev1.ServiceAccount{ObjectMeta: named}, metav1.CreateOptions{})
+			return err
+		},
+		func() error { return client.RbacV1().RoleBindings("a").Delete(ctx, "n", metav1.DeleteOptions{}) },
+		func() error {
+			return claims.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
+		},
+		func() error {
+			_, err := claims.Patch(ctx, "n", types.MergePatchType, []byte("{}"), metav1.PatchOptions{}, "status")
+			return err
+		},
+	} {
+		if err := ask(); !apierrors.IsInternalError(err) {
+			t.Errorf("got error %v, want an internal error", err)
+		}
+	}
+	want := []string{
+		`get  in "", writes: false`,
+		`get namespaces n in "", writes: false`,
+		`list namespaces in "", writes: false`,
+		`watch namespaces in "", writes: false`,
+		`create namespaces n in "", writes: true`,
+		`update namespaces/finalize n in "", writes: true`,
+		`create serviceaccounts n in "a", writes: true`,
+		`delete rolebindings n in "a", writes: true`,
+		`deletecollection resourceclaims in "a", writes: true`,
+		`patch resourceclaims/status n in "a", writes: true`,
+	}
+	// A client asks again what could not be answered.
+	if got = slices.Compact(got); !slices.Equal(got, want) {
+		t.Errorf("the proxy saw\n%q, want\n%q", got, want)
+	}
+}
+
+func TestTheProxyLetsARequestGoWrong(t *testing.T) {
+	create := func(ctx context.Context, client kubernetes.Interface) (string, error) {
+		ns, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{}, metav1.CreateOptions{})
+		if err != nil {
+			return "", err
+		}
+		return ns.Name, nil
+	}
+	for name, test := range map[string]struct {
+		intercept faults.Intercept
+		// carriedOut is how often the API server sees the request.
+		carriedOut int
+		answered   bool
+	}{
+		"not at all":         {nil, 1, true},
+		"not in the end":     {func(faults.Call, func()) faults.Answer { return faults.Real }, 1, true},
+		"broken before":      {func(faults.Call, func()) faults.Answer { return faults.Broken }, 0, false},
+		"refused before":     {func(faults.Call, func()) faults.Answer { return faults.Refused }, 0, false},
+		"broken after":       {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Broken }, 1, false},
+		"refused after":      {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Refused }, 1, false},
+		"answered after":     {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Real }, 1, true},
+		"carried out once":   {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); carryOut(); return faults.Real }, 1, true},
+		"only what is asked": {func(c faults.Call, _ func()) faults.Answer { return breaks(c.Resource == "pods") }, 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := &server{}
+			proxy, client := proxied(t, api)
+			proxy.Intercept(test.intercept)
+			answer, err := create(t.Context(), client)
+			if (err == nil) != test.answered || test.answered && answer != "answer" {
+				t.Errorf("got answer %q and error %v, want an answer: %t", answer, err, test.answered)
+			}
+			if api.count() != test.carriedOut {
+				t.Errorf("the API server saw %d requests, want %d", api.count(), test.carriedOut)
+			}
+		})
+	}
+}
+
+func breaks(really bool) faults.Answer {
+	if really {
+		return faults.Broken
+	}
+	return faults.Real
+}
