@@ -1,0 +1,221 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/status"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+const mergePatch = types.MergePatchType
+
+// census is everything that has to do with the spaces of one driver.
+type census struct {
+	driver     string
+	claims     []resourceapi.ResourceClaim
+	namespaces []corev1.Namespace
+	accounts   map[string]*corev1.ServiceAccount
+	bindings   map[string]*rbacv1.RoleBinding
+}
+
+func takeCensus(ctx context.Context, driver string) (*census, error) {
+	c := &census{driver: driver, accounts: map[string]*corev1.ServiceAccount{}, bindings: map[string]*rbacv1.RoleBinding{}}
+	claims, err := env.Client.ResourceV1().ResourceClaims("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	c.claims = claims.Items
+	namespaces, err := env.Client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: spaceapi.KeysFor(driver).ClaimUID})
+	if err != nil {
+		return nil, err
+	}
+	c.namespaces = namespaces.Items
+	named := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, "space").String()}
+	accounts, err := env.Client.CoreV1().ServiceAccounts("").List(ctx, named)
+	if err != nil {
+		return nil, err
+	}
+	for i := range accounts.Items {
+		c.accounts[accounts.Items[i].Namespace] = &accounts.Items[i]
+	}
+	bindings, err := env.Client.RbacV1().RoleBindings("").List(ctx, named)
+	if err != nil {
+		return nil, err
+	}
+	for i := range bindings.Items {
+		c.bindings[bindings.Items[i].Namespace] = &bindings.Items[i]
+	}
+	return c, nil
+}
+
+// differences says what is not as the living allocations ask for: each share is to
+// have one complete space that the claim calls Ready, and nothing else is to be
+// there but namespaces without credentials that Kubernetes is deleting.
+func (c *census) differences() []string {
+	var out []string
+	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	spare := map[string]*corev1.Namespace{}
+	for i := range c.namespaces {
+		spare[c.namespaces[i].Name] = &c.namespaces[i]
+	}
+	for i := range c.claims {
+		claim := &c.claims[i]
+		a := identity.Of(claim, c.driver)
+		if a == nil {
+			continue
+		}
+		for _, share := range a.Shares {
+			name := share.NamespaceName(spaceapi.DefaultNamespacePrefix)
+			ns := spare[name]
+			delete(spare, name)
+			if ns == nil || ns.DeletionTimestamp != nil || !a.Owns(ns, spaceapi.KeysFor(c.driver)) {
+				say("%s/%s: namespace %s is not there, not its own, or Terminating", claim.Namespace, claim.Name, name)
+				continue
+			}
+			for _, fault := range c.faultsOf(claim, a, share, name) {
+				say("%s/%s: namespace %s: %s", claim.Namespace, claim.Name, name, fault)
+			}
+		}
+	}
+	keys := spaceapi.KeysFor(c.driver)
+	for name, ns := range spare {
+		if ns.DeletionTimestamp == nil || c.accounts[name] != nil || c.bindings[name] != nil {
+			say("namespace %s of claim %s/%s is left over (Terminating: %t, ServiceAccount: %t, RoleBinding: %t)", name,
+				ns.Annotations[keys.ClaimNamespace], ns.Annotations[keys.ClaimName], ns.DeletionTimestamp != nil, c.accounts[name] != nil, c.bindings[name] != nil)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (c *census) faultsOf(claim *resourceapi.ResourceClaim, a *identity.Allocation, share identity.Share, name string) []string {
+	var out []string
+	if binding := c.bindings[name]; binding == nil || binding.RoleRef.Name != spaceapi.DefaultClusterRole || len(binding.Subjects) != 1 {
+		out = append(out, "no RoleBinding as it should be")
+	}
+	condition, space, err := status.Read(claim, c.driver, a, share)
+	switch {
+	case err != nil:
+		out = append(out, err.Error())
+	case space == nil:
+		out = append(out, fmt.Sprintf("the claim's condition is %v", condition))
+	case c.accounts[name] == nil || c.accounts[name].UID != space.ServiceAccountUID:
+		out = append(out, "no ServiceAccount with the UID that the claim's status has")
+	}
+	return out
+}
+
+// awaitExact waits until there are no differences.
+func awaitExact(t *testing.T, driver string) {
+	t.Helper()
+	awaitCensus(t, driver, "everything is exactly as the allocations ask for", (*census).differences)
+}
+
+// awaitNothing waits until no namespace of the driver exists.
+func awaitNothing(t *testing.T, driver string) {
+	t.Helper()
+	awaitCensus(t, driver, "no namespace is left", func(c *census) []string {
+		out := c.differences()
+		for i := range c.namespaces {
+			out = append(out, fmt.Sprintf("namespace %s of claim %v is there", c.namespaces[i].Name, c.namespaces[i].Annotations))
+		}
+		return out
+	})
+}
+
+// awaitCensus polls, because no single watch follows several kinds of objects.
+func awaitCensus(t *testing.T, driver, what string, faults func(*census) []string) {
+	t.Helper()
+	var last []string
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		c, err := takeCensus(ctx, driver)
+		if err != nil {
+			last = []string{err.Error()}
+			return false, nil
+		}
+		last = faults(c)
+		return len(last) == 0, nil
+	})
+	if err != nil {
+		const enough = 10
+		t.Fatalf("waited until for driver %s %s: %v; %d differences, the first of which are:\n%s", driver, what, err, len(last), strings.Join(last[:min(enough, len(last))], "\n"))
+	}
+}
+
+// bearer is a pod's client in a space, with a token as the kubelet plugin gets it.
+type bearer struct {
+	api       kubernetes.Interface
+	namespace string
+}
+
+func bearerOf(t *testing.T, namespace string) bearer {
+	t.Helper()
+	return bearer{env.As(t, namespace, spaceapi.ServiceAccountName), namespace}
+}
+
+// try asks the API server for something that a space's tokens may see.
+func (b bearer) try(ctx context.Context) error {
+	_, err := b.api.CoreV1().ConfigMaps(b.namespace).Get(ctx, "any", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// awaitAllowed waits until the token can be used: an API server follows a new
+// RoleBinding by its own watch.
+func (b bearer) awaitAllowed(t *testing.T) {
+	t.Helper()
+	b.awaitAnswer(t, "allowed", func(err error) bool { return err == nil })
+}
+
+// awaitRefused waits until the token is dead.
+func (b bearer) awaitRefused(t *testing.T) {
+	t.Helper()
+	b.awaitAnswer(t, "refused", refused)
+}
+
+func (b bearer) awaitAnswer(t *testing.T, what string, holds func(error) bool) {
+	t.Helper()
+	var last error
+	if err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		last = b.try(ctx)
+		return holds(last), nil
+	}); err != nil {
+		t.Fatalf("waited until the token of namespace %s is %s: %v; the last answer: %v", b.namespace, what, err, last)
+	}
+}
+
+// spaceOf is the name of the namespace of a claim's only space.
+func spaceOf(t *testing.T, driver, namespace, name string) string {
+	t.Helper()
+	claim, err := env.Client.ResourceV1().ResourceClaims(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := identity.Of(claim, driver)
+	if a == nil {
+		t.Fatalf("ResourceClaim %s/%s is not allocated", namespace, name)
+	}
+	return a.Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
+}

@@ -1,0 +1,136 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/space-dra/space-dra-driver/test/faults"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// installation is a controller with a proxy between it and the API server, and
+// with a driver name of its own: it never sees what another one works on.
+type installation struct {
+	driver     string
+	proxy      *faults.Proxy
+	arguments  []string
+	controller *framework.Controller
+}
+
+// install prepares a controller without starting it. Arguments are added to those
+// that every installation has.
+func install(t *testing.T, driver string, arguments ...string) *installation {
+	t.Helper()
+	config, err := env.Cluster.RESTConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy, err := faults.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := proxy.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	dir := t.TempDir()
+	if err := proxy.WriteKubeconfig(filepath.Join(dir, "kubeconfig")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ca.crt"), env.Cluster.CA(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	removeSlices(t, driver)
+	return &installation{driver: driver, proxy: proxy, arguments: append([]string{
+		"--kubeconfig=" + filepath.Join(dir, "kubeconfig"),
+		"--driver-name=" + driver,
+		"--server=" + env.Cluster.APIServerURL(),
+		"--certificate-authority=" + filepath.Join(dir, "ca.crt"),
+		"--leader-elect=false",
+	}, arguments...)}
+}
+
+// removeSlices removes what a controller leaves behind, at the end of the test.
+func removeSlices(t *testing.T, driver string) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		selector := resourceapi.ResourceSliceSelectorDriver + "=" + driver
+		if err := env.Client.ResourceV1().ResourceSlices().DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{FieldSelector: selector}); err != nil {
+			t.Errorf("delete the ResourceSlices of driver %s: %v", driver, err)
+		}
+	})
+}
+
+// start starts the controller, for the first time or again.
+func (i *installation) start(t *testing.T) {
+	t.Helper()
+	i.controller = startController(t, env, i.arguments...)
+	// The test may be over before the controller is ready to be told to end.
+	t.Cleanup(func() { i.kill(t) })
+}
+
+// kill ends the controller as the kernel does when memory is short.
+func (i *installation) kill(t *testing.T) {
+	t.Helper()
+	i.controller.Stop(t, syscall.SIGKILL)
+}
+
+// await waits for something that the test itself makes known.
+func await(t *testing.T, what string, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(framework.Patience):
+		t.Fatalf("waited in vain until %s", what)
+	}
+}
+
+// allocationFor gives a claim an allocation of spaces of a driver.
+func allocationFor(driver string) func(*resourceapi.ResourceClaim) {
+	return func(claim *resourceapi.ResourceClaim) {
+		framework.SetAllocation(claim)
+		for i := range claim.Status.Allocation.Devices.Results {
+			claim.Status.Allocation.Devices.Results[i].Driver = driver
+		}
+	}
+}
+
+// allocateTo is allocate for a driver of another name. Parameters that are not
+// empty are those of the class.
+func allocateTo(t *testing.T, driver, namespace, name string, parameters ...string) {
+	t.Helper()
+	addFinalizer(t, namespace, name)
+	modify(t, env, namespace, name, func(claim *resourceapi.ResourceClaim) {
+		allocationFor(driver)(claim)
+		for _, raw := range parameters {
+			if raw == "" {
+				continue
+			}
+			config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass}
+			config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(raw)}}
+			claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
+		}
+	})
+}
+
+func addFinalizer(t *testing.T, namespace, name string) {
+	t.Helper()
+	patch := []byte(`{"metadata":{"finalizers":["` + resourceapi.Finalizer + `"]}}`)
+	if _, err := env.Client.ResourceV1().ResourceClaims(namespace).Patch(t.Context(), name, mergePatch, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatalf("add the finalizer to ResourceClaim %s: %v", name, err)
+	}
+}

@@ -1,0 +1,186 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/faults"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// candidate prepares one of several controllers that elect a leader among them.
+func candidate(t *testing.T, driver string) *installation {
+	t.Helper()
+	return install(t, driver, "--leader-elect=true", "--lease-name="+driver,
+		"--lease-duration=6s", "--lease-renew-deadline=4s", "--lease-retry-period=1s")
+}
+
+// awaitLeader waits until somebody else than the former leader holds the lease.
+func awaitLeader(t *testing.T, driver, former string) string {
+	t.Helper()
+	lease := framework.AwaitAny(t, env.Client.CoordinationV1().RESTClient(), "leases", framework.DriverNamespace,
+		framework.That("held by another one than "+former, func(l *coordinationv1.Lease) bool {
+			holder := ptr.Deref(l.Spec.HolderIdentity, "")
+			return l.Name == driver && holder != "" && holder != former
+		}))
+	return *lease.Spec.HolderIdentity
+}
+
+// atNamespace strikes when the controller creates its n-th namespace.
+func atNamespace(n int, strike func(carryOut func()) faults.Answer) faults.Intercept {
+	var mutex sync.Mutex
+	return func(call faults.Call, carryOut func()) faults.Answer {
+		if call.Verb != "create" || call.Resource != "namespaces" {
+			return faults.Real
+		}
+		mutex.Lock()
+		n--
+		now := n == 0
+		mutex.Unlock()
+		if now {
+			return strike(carryOut)
+		}
+		return faults.Real
+	}
+}
+
+func TestAKilledLeadersWorkIsTakenOver(t *testing.T) {
+	const driver = "killed-leader.example.com"
+	ns := env.Namespace(t)
+	leader, standby := candidate(t, driver), candidate(t, driver)
+	leader.start(t)
+	former := awaitLeader(t, driver, "")
+	standby.start(t)
+
+	killed := make(chan struct{})
+	var at time.Time
+	leader.proxy.Intercept(atNamespace(8, func(func()) faults.Answer {
+		leader.kill(t)
+		at = time.Now()
+		close(killed)
+		return faults.Broken
+	}))
+	for i := range 20 {
+		env.CreateClaim(t, ns, framework.NewClaim(claimName(i)))
+		allocateTo(t, driver, ns, claimName(i))
+	}
+	await(t, "the leader is killed", killed)
+	awaitLeader(t, driver, former)
+	led := time.Since(at)
+	awaitExact(t, driver)
+	t.Logf("another one led after %.1f s, and had done all the work after %.1f s", led.Seconds(), time.Since(at).Seconds())
+	endAll(t, driver, ns, 20)
+}
+
+func TestAPausedLeaderThatWakesDoesNoHarm(t *testing.T) {
+	const driver = "paused-leader.example.com"
+	ns := env.Namespace(t)
+	leader, standby := candidate(t, driver), candidate(t, driver)
+	leader.start(t)
+	former := awaitLeader(t, driver, "")
+	standby.start(t)
+	for i := range 10 {
+		env.CreateClaim(t, ns, framework.NewClaim(claimName(i)))
+		allocateTo(t, driver, ns, claimName(i))
+	}
+	awaitExact(t, driver)
+
+	// What it was about to write arrives when it is long out of date.
+	paused, wake, late := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	leader.proxy.Intercept(atNamespace(1, func(carryOut func()) faults.Answer {
+		if err := leader.controller.Signal(syscall.SIGSTOP); err != nil {
+			t.Error(err)
+		}
+		close(paused)
+		<-wake
+		carryOut()
+		close(late)
+		return faults.Real
+	}))
+	t.Cleanup(sync.OnceFunc(func() {
+		// A stopped process can't end, whatever became of the test.
+		if !leader.controller.Ended() {
+			if err := leader.controller.Signal(syscall.SIGCONT); err != nil {
+				t.Error(err)
+			}
+		}
+	}))
+	env.CreateClaim(t, ns, framework.NewClaim(claimName(10)))
+	allocateTo(t, driver, ns, claimName(10))
+	await(t, "the leader is paused", paused)
+	current := awaitLeader(t, driver, former)
+	for i := range 11 {
+		if i%2 == 0 {
+			deallocate(t, env, ns, claimName(i))
+		}
+		if i%4 == 0 {
+			allocateTo(t, driver, ns, claimName(i))
+		}
+	}
+	// The claim that the leader was paused at has no allocation any more.
+	awaitExact(t, driver)
+	before := livingNamespaces(t, driver)
+
+	close(wake)
+	await(t, "the write from before the pause has arrived", late)
+	if err := leader.controller.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	var exit error
+	go func() {
+		exit = leader.controller.Wait()
+		close(ended)
+	}()
+	await(t, "the former leader ends by itself", ended)
+	if log := leader.controller.Log.String(); exit == nil || !strings.Contains(log, "lost the leader election lease") {
+		t.Errorf("the former leader ended with %v, and should say that it lost the lease", exit)
+	}
+	awaitExact(t, driver)
+	if after := livingNamespaces(t, driver); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("the living spaces were %v, are now %v", before, after)
+	}
+	if holder := awaitLeader(t, driver, former); holder != current {
+		t.Errorf("%s leads, want %s as before", holder, current)
+	}
+	endAll(t, driver, ns, 11)
+}
+
+// endAll deallocates claims and waits until nothing is left of their spaces.
+func endAll(t *testing.T, driver, namespace string, n int) {
+	t.Helper()
+	for i := range n {
+		deallocate(t, env, namespace, claimName(i))
+	}
+	awaitNothing(t, driver)
+}
+
+// livingNamespaces tells the driver's namespaces from others of the same name.
+func livingNamespaces(t *testing.T, driver string) map[string]types.UID {
+	t.Helper()
+	list, err := env.Client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: spaceapi.KeysFor(driver).ClaimUID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	living := map[string]types.UID{}
+	for _, ns := range list.Items {
+		if ns.Status.Phase != corev1.NamespaceTerminating {
+			living[ns.Name] = ns.UID
+		}
+	}
+	return living
+}
