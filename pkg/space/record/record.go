@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -96,7 +97,18 @@ func (s *Store) Remove(claim types.UID) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(remove(claim, path), remove(claim, path+aside))
+	// What a process left that was killed while it wrote.
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("look for the record of claim %s: %w", claim, err)
+	}
+	errs := []error{remove(claim, path), remove(claim, path+aside)}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporary(path)) {
+			errs = append(errs, remove(claim, filepath.Join(s.dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func remove(claim types.UID, path string) error {
@@ -105,6 +117,10 @@ func remove(claim types.UID, path string) error {
 	}
 	return nil
 }
+
+// temporary is the start of the names under which a record is written before it is
+// put in place.
+func temporary(path string) string { return "." + filepath.Base(path) + "-" }
 
 func (s *Store) path(claim types.UID) (string, error) {
 	name := string(claim) + extension
@@ -117,7 +133,7 @@ func (s *Store) path(claim types.UID) (string, error) {
 // writeSafely replaces a file so that a crash at any point leaves the old or the
 // new one, whole.
 func writeSafely(path string, content []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+	f, err := os.CreateTemp(filepath.Dir(path), temporary(path))
 	if err != nil {
 		return err
 	}

@@ -317,3 +317,23 @@ func TestARecordHasNoFieldForASecret(t *testing.T) {
 		}
 	}
 }
+
+func TestRemovingARecordRemovesWhatAKilledWriterLeft(t *testing.T) {
+	dir := t.TempDir()
+	store, err := record.NewStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{".claim-uid.json-1", ".claim-uid.json-2", ".claim-uid-2.json-1"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Remove("claim-uid"); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 || entries[0].Name() != ".claim-uid-2.json-1" {
+		t.Errorf("left: %v, error %v", entries, err)
+	}
+}
