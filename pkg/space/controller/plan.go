@@ -37,13 +37,19 @@ func (c *Controller) planFor(claim *resourceapi.ResourceClaim) (*plan, error) {
 		return nil, nil
 	}
 	p := &plan{Allocation: a, effective: make([]parameters.Effective, len(a.Shares))}
+	installation := parameters.Installation{
+		Driver:      c.Settings.Driver,
+		ClusterRole: c.Settings.ClusterRole,
+		PodSecurity: c.Settings.PodSecurity,
+		Network:     spaceapi.NetworkOpen,
+	}
 	for i, share := range a.Shares {
 		if share.AdminAccess {
 			p.refused = fmt.Errorf("request %s asks for admin access, which the driver does not offer", share.Request)
 			return p, nil
 		}
 		var err error
-		if p.effective[i], err = parameters.For(c.Settings.Driver, a.Configs, share.Request); err != nil {
+		if p.effective[i], err = parameters.For(installation, a.Configs, share.Request, a.Requests()); err != nil {
 			p.refused = err
 			return p, nil
 		}

@@ -148,6 +148,15 @@ func Of(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 	return a
 }
 
+// Requests are the requests of the shares, one for each.
+func (a *Allocation) Requests() []string {
+	out := make([]string, len(a.Shares))
+	for i, s := range a.Shares {
+		out[i] = s.Request
+	}
+	return out
+}
+
 // Owns says whether the namespace is one of this allocation's spaces, by its
 // record and by its name. The prefix does not matter: a space keeps its name when
 // the configuration changes.

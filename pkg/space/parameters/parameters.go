@@ -1,28 +1,37 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package parameters reads the opaque parameters that came with an allocation.
-// The scheduler copies them into the claim when it allocates, so that they do not
-// change for as long as the allocation lives.
+// Package parameters reads the opaque parameters that came with an allocation and
+// says what holds for each space. The scheduler copies them into the claim when it
+// allocates, so that they do not change for as long as the allocation lives. All
+// functions are pure.
 package parameters
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
-	kjson "sigs.k8s.io/json"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// Effective is what holds for one space, after all that was said about it. A field
-// at its zero value leaves it at what the installation has.
+// Installation is what holds where neither class nor claim say anything.
+type Installation struct {
+	// Driver is the driver's name.
+	Driver string
+	// ClusterRole is what the ServiceAccount may do in its namespace.
+	ClusterRole string
+	// PodSecurity is the standard that pods have to keep.
+	PodSecurity string
+	// Network says whom pods can reach.
+	Network spaceapi.NetworkIsolation
+}
+
+// Effective is what holds for one space, after all that was said about it. Unless a
+// field says otherwise, at its zero value it leaves it at what the installation has.
 type Effective struct {
 	// NamespacePrefix starts the namespace's name.
 	NamespacePrefix string
@@ -31,16 +40,19 @@ type Effective struct {
 	Annotations map[string]string
 
 	// ClusterRole is given in the namespace, ClusterWideRoles in the whole cluster.
+	// ClusterRole is always set.
 	ClusterRole      string
 	ClusterWideRoles []string
 
+	// PodSecurity has Enforce always set. Empty Audit, Warn: not said.
 	PodSecurity spaceapi.PodSecurity
 	// ResourceQuota and LimitRange limit what is used in the namespace. Empty: no limits.
 	ResourceQuota corev1.ResourceList
 	LimitRange    []corev1.LimitRangeItem
 	// NestedSpaces allows pods in the space to ask for spaces.
 	NestedSpaces bool
-	Network      spaceapi.NetworkIsolation
+	// Network is always set.
+	Network spaceapi.NetworkIsolation
 	// Copy names what is copied into the namespace. Nil: nothing.
 	Copy *spaceapi.Copy
 
@@ -67,63 +79,53 @@ type Effective struct {
 	UserParameters  map[string]string
 }
 
-// For returns what holds for the space of a request: of several parameters of one
-// source, later ones win field by field. The error is about the first that is not
-// as it should be, and names the object to change.
-func For(driver string, configs []resourceapi.DeviceAllocationConfiguration, request string) (Effective, error) {
-	var out Effective
-	ours := resourceclaim.ConfigForResult(configs, resourceapi.DeviceRequestAllocationResult{Request: request})
-	for _, config := range ours {
-		if config.Opaque.Driver != driver {
+// For returns what holds for the space of a request. all are the requests of all
+// the driver's results in the allocation, one for each result. Of several
+// parameters of one source, later ones win field by field; those of the claim then
+// narrow down what the class gives. The error is about the first parameters that
+// are not as they should be, and names the object to change.
+func For(installation Installation, configs []resourceapi.DeviceAllocationConfiguration, request string, all []string) (Effective, error) {
+	var class spaceapi.SpaceClassConfig
+	var claim spaceapi.SpaceClaimConfig
+	for _, config := range configs {
+		if !isAbout(config, request) || config.Opaque.Driver != installation.Driver {
 			continue
 		}
-		if err := out.add(config); err != nil {
-			return Effective{}, fmt.Errorf("the %s has parameters for driver %s %w", source(config), driver, err)
+		var err error
+		if config.Source == resourceapi.AllocationConfigSourceClass {
+			err = addClass(&class, config.Opaque.Parameters.Raw, installation.Driver)
+		} else {
+			err = addClaim(&claim, config.Opaque.Parameters.Raw, installation.Driver, requestsOf(config, all))
 		}
+		if err != nil {
+			return Effective{}, fmt.Errorf("the %s has parameters for driver %s %w", objectOf(config), installation.Driver, err)
+		}
+	}
+	out := installation.with(class)
+	if problems := out.narrow(class, claim); len(problems) > 0 {
+		return Effective{}, fmt.Errorf("the ResourceClaim has parameters for driver %s that its DeviceClass does not allow: %w", installation.Driver, summary(problems))
 	}
 	return out, nil
 }
 
-func source(config resourceapi.DeviceAllocationConfiguration) string {
+func isAbout(config resourceapi.DeviceAllocationConfiguration, request string) bool {
+	return len(resourceclaim.ConfigForResult([]resourceapi.DeviceAllocationConfiguration{config}, resourceapi.DeviceRequestAllocationResult{Request: request})) > 0
+}
+
+// requestsOf are those of the requests that parameters are for.
+func requestsOf(config resourceapi.DeviceAllocationConfiguration, all []string) []string {
+	var out []string
+	for _, request := range all {
+		if isAbout(config, request) {
+			out = append(out, request)
+		}
+	}
+	return out
+}
+
+func objectOf(config resourceapi.DeviceAllocationConfiguration) string {
 	if config.Source == resourceapi.AllocationConfigSourceClass {
 		return "DeviceClass"
 	}
 	return "ResourceClaim"
-}
-
-func (e *Effective) add(config resourceapi.DeviceAllocationConfiguration) error {
-	raw := config.Opaque.Parameters.Raw
-	var meta metav1.TypeMeta
-	if err := json.Unmarshal(raw, &meta); err != nil {
-		return fmt.Errorf("that cannot be read: %w", err)
-	}
-	if meta.APIVersion != spaceapi.APIVersion || meta.Kind != spaceapi.SpaceClassConfigKind {
-		return fmt.Errorf("of unknown kind %q, apiVersion %q: this version knows %s, %s, in a DeviceClass",
-			meta.Kind, meta.APIVersion, spaceapi.SpaceClassConfigKind, spaceapi.APIVersion)
-	}
-	if config.Source != resourceapi.AllocationConfigSourceClass {
-		return fmt.Errorf("of kind %s, which only a DeviceClass can have", meta.Kind)
-	}
-	var class spaceapi.SpaceClassConfig
-	strict, err := kjson.UnmarshalStrict(raw, &class)
-	if err = errors.Join(append(strict, err)...); err != nil {
-		return fmt.Errorf("that are not as they should be: %w", err)
-	}
-	for _, field := range []struct {
-		name string
-		from *metav1.Duration
-		to   *time.Duration
-	}{
-		{"maxLifetime", class.MaxLifetime, &e.MaxLifetime},
-		{"retain", class.Retain, &e.Retain},
-	} {
-		if field.from == nil {
-			continue
-		}
-		if field.from.Duration <= 0 {
-			return fmt.Errorf("that are not as they should be: %s: %s is not more than zero", field.name, field.from.Duration)
-		}
-		*field.to = field.from.Duration
-	}
-	return nil
 }

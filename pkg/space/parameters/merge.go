@@ -1,0 +1,240 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package parameters
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// addClass puts what a class's parameters say over what was said before.
+func addClass(to *spaceapi.SpaceClassConfig, raw []byte, driver string) error {
+	more, err := read[spaceapi.SpaceClassConfig](raw, spaceapi.SpaceClassConfigKind)
+	if err != nil {
+		return err
+	}
+	from := more.config
+	if problems := validateClass(&from, driver); len(problems) > 0 {
+		return wrong(summary(problems))
+	}
+	replace(&to.NamespacePrefix, from.NamespacePrefix)
+	merge(&to.Labels, from.Labels)
+	merge(&to.Annotations, from.Annotations)
+	replace(&to.ClusterRole, from.ClusterRole)
+	replaceList(&to.AllowedClusterRoles, from.AllowedClusterRoles)
+	replaceList(&to.ClusterWideRoles, from.ClusterWideRoles)
+	mergePodSecurity(&to.PodSecurity, from.PodSecurity)
+	merge(&to.ResourceQuota, from.ResourceQuota)
+	if more.gives("nestedSpaces") {
+		to.NestedSpaces = from.NestedSpaces
+	}
+	replaceList(&to.LimitRange, from.LimitRange)
+	replace(&to.Network, from.Network)
+	replace(&to.TokenLifetime, from.TokenLifetime)
+	replace(&to.MaxLifetime, from.MaxLifetime)
+	replace(&to.Retain, from.Retain)
+	replace(&to.Copy, from.Copy)
+	if more.gives("adminAccess") {
+		to.AdminAccess = from.AdminAccess
+	}
+	if more.gives("exclusive") {
+		to.Exclusive = from.Exclusive
+	}
+	merge(&to.Parameters, from.Parameters)
+	return nil
+}
+
+// addClaim puts what a claim's parameters say over what was said before. requests
+// are those that the parameters are for.
+func addClaim(to *spaceapi.SpaceClaimConfig, raw []byte, driver string, requests []string) error {
+	more, err := read[spaceapi.SpaceClaimConfig](raw, spaceapi.SpaceClaimConfigKind)
+	if err != nil {
+		return err
+	}
+	from := more.config
+	problems := validateClaim(&from, driver)
+	if from.VariablePrefix != "" && len(requests) > 1 {
+		problems = append(problems, field.Forbidden(field.NewPath("variablePrefix"),
+			fmt.Sprintf("the parameters are for several spaces, which would get variables of the same names: %s; give each request its own", shortened(strings.Join(requests, ", ")))))
+	}
+	if len(problems) > 0 {
+		return wrong(summary(problems))
+	}
+	replace(&to.ClusterRole, from.ClusterRole)
+	merge(&to.Labels, from.Labels)
+	mergePodSecurity(&to.PodSecurity, from.PodSecurity)
+	merge(&to.ResourceQuota, from.ResourceQuota)
+	replace(&to.Network, from.Network)
+	replace(&to.MaxLifetime, from.MaxLifetime)
+	replace(&to.VariablePrefix, from.VariablePrefix)
+	replace(&to.MountPath, from.MountPath)
+	if more.gives("inCluster") {
+		to.InCluster = from.InCluster
+	}
+	if more.gives("kubeconfigEnv") {
+		to.KubeconfigEnv = from.KubeconfigEnv
+	}
+	if more.gives("exclusive") {
+		to.Exclusive = from.Exclusive
+	}
+	merge(&to.Parameters, from.Parameters)
+	return nil
+}
+
+// with is what holds for a space of a class.
+func (i Installation) with(class spaceapi.SpaceClassConfig) Effective {
+	out := Effective{
+		NamespacePrefix:  class.NamespacePrefix,
+		Labels:           class.Labels,
+		Annotations:      class.Annotations,
+		ClusterRole:      cmp.Or(class.ClusterRole, i.ClusterRole),
+		ClusterWideRoles: class.ClusterWideRoles,
+		PodSecurity:      spaceapi.PodSecurity{Enforce: i.PodSecurity},
+		ResourceQuota:    class.ResourceQuota,
+		LimitRange:       class.LimitRange,
+		NestedSpaces:     class.NestedSpaces,
+		Network:          cmp.Or(class.Network, i.Network),
+		Copy:             class.Copy,
+		TokenLifetime:    lifetime(class.TokenLifetime),
+		MaxLifetime:      lifetime(class.MaxLifetime),
+		Retain:           lifetime(class.Retain),
+		AdminAccess:      class.AdminAccess,
+		Exclusive:        class.Exclusive,
+		AdminParameters:  class.Parameters,
+	}
+	if class.PodSecurity != nil {
+		out.PodSecurity = *class.PodSecurity
+		replace(&out.PodSecurity.Enforce, cmp.Or(class.PodSecurity.Enforce, i.PodSecurity))
+	}
+	return out
+}
+
+// narrow makes what holds for a class that which holds for a claim of the class.
+// Nothing that a claim says can give it more.
+func (e *Effective) narrow(class spaceapi.SpaceClassConfig, claim spaceapi.SpaceClaimConfig) (problems field.ErrorList) {
+	refuse := func(path *field.Path, value, detail string) {
+		problems = append(problems, invalid(path, value, detail))
+	}
+
+	// What the installation has is no choice: it can change while a claim lives.
+	if role := claim.ClusterRole; role != "" {
+		allowed := slices.Clone(class.AllowedClusterRoles)
+		if class.ClusterRole != "" && !slices.Contains(allowed, class.ClusterRole) {
+			allowed = append([]string{class.ClusterRole}, allowed...)
+		}
+		if !slices.Contains(allowed, role) {
+			refuse(field.NewPath("clusterRole"), role, "the class allows "+cmp.Or(shortened(strings.Join(allowed, ", ")), "no choice"))
+		}
+		e.ClusterRole = role
+	}
+
+	for _, key := range slices.Sorted(maps.Keys(claim.Labels)) {
+		if value, ok := e.Labels[key]; ok {
+			refuse(field.NewPath("labels").Key(shortened(key)), claim.Labels[key], fmt.Sprintf("the class sets %s", quoted(value)))
+		}
+	}
+	e.Labels = union(e.Labels, claim.Labels)
+
+	if given := claim.PodSecurity; given != nil {
+		for _, mode := range []struct {
+			name  string
+			given string
+			has   *string
+		}{
+			{"enforce", given.Enforce, &e.PodSecurity.Enforce},
+			{"audit", given.Audit, &e.PodSecurity.Audit},
+			{"warn", given.Warn, &e.PodSecurity.Warn},
+		} {
+			if mode.given == "" {
+				continue
+			}
+			if strictness(mode.given) < strictness(*mode.has) {
+				refuse(field.NewPath("podSecurity", mode.name), mode.given, "the class allows "+strings.Join(podSecurityLevels[strictness(*mode.has):], ", "))
+			}
+			*mode.has = mode.given
+		}
+	}
+
+	for _, name := range slices.Sorted(maps.Keys(claim.ResourceQuota)) {
+		value := claim.ResourceQuota[name]
+		if limit, ok := e.ResourceQuota[name]; ok && value.Cmp(limit) > 0 {
+			refuse(field.NewPath("resourceQuota").Key(shortened(string(name))), value.String(), "the class allows at most "+limit.String())
+		}
+	}
+	e.ResourceQuota = union(e.ResourceQuota, claim.ResourceQuota)
+
+	replace(&e.Network, claim.Network)
+
+	if given := lifetime(claim.MaxLifetime); given > 0 {
+		if e.MaxLifetime > 0 && given > e.MaxLifetime {
+			refuse(field.NewPath("maxLifetime"), given.String(), "the class allows at most "+e.MaxLifetime.String())
+		}
+		e.MaxLifetime = given
+	}
+
+	e.VariablePrefix = claim.VariablePrefix
+	e.MountPath = claim.MountPath
+	e.InCluster = claim.InCluster
+	e.KubeconfigEnv = claim.KubeconfigEnv
+	e.Exclusive = e.Exclusive || claim.Exclusive
+	e.UserParameters = claim.Parameters
+	return problems
+}
+
+// replace lets what was given win over what was there.
+func replace[T comparable](to *T, from T) {
+	*to = cmp.Or(from, *to)
+}
+
+// replaceList lets an empty list win too, but not an absent one.
+func replaceList[T any](to *[]T, from []T) {
+	if from != nil {
+		*to = from
+	}
+}
+
+func merge[M ~map[K]V, K comparable, V any](to *M, from M) {
+	*to = union(*to, from)
+}
+
+// union leaves both maps as they are, and no entries are no map.
+func union[M ~map[K]V, K comparable, V any](one, other M) M {
+	if len(one)+len(other) == 0 {
+		return nil
+	}
+	out := make(M, len(one)+len(other))
+	maps.Copy(out, one)
+	maps.Copy(out, other)
+	return out
+}
+
+func mergePodSecurity(to **spaceapi.PodSecurity, from *spaceapi.PodSecurity) {
+	if from == nil {
+		return
+	}
+	out := spaceapi.PodSecurity{}
+	if *to != nil {
+		out = **to
+	}
+	replace(&out.Enforce, from.Enforce)
+	replace(&out.Audit, from.Audit)
+	replace(&out.Warn, from.Warn)
+	*to = &out
+}
+
+func lifetime(d *metav1.Duration) time.Duration {
+	if d == nil {
+		return 0
+	}
+	return d.Duration
+}
