@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	oci "github.com/opencontainers/runtime-spec/specs-go"
 	"k8s.io/apimachinery/pkg/types"
 	cdilib "tags.cncf.io/container-device-interface/pkg/cdi"
 	"tags.cncf.io/container-device-interface/pkg/parser"
@@ -95,6 +96,43 @@ func TestARuntimeFindsTheDevicesByTheirIDs(t *testing.T) {
 		}
 		if !slices.Equal(dirs, want.ContainerDirs) {
 			t.Errorf("%s: mounted at %q, want %q", id, dirs, want.ContainerDirs)
+		}
+	}
+}
+
+func TestValuesArriveAsTheyAre(t *testing.T) {
+	want := []string{
+		"EMPTY=", "SPACES=  a  b  ", `QUOTES="it's" \"`, "EQUALS==a=b=", "UTF8=äöü – 空間 🚀", "NEWLINE=a\nb\n", "TAB=\ta",
+		"YAML=- a: {b: [c, *d]} # e", "SHELL=$(id) ${HOME} $HOME `id`", "NUMBER=0x10", "BOOL=yes", "NULL=~", "TIME=12:30:45", "CR=a\r\nb",
+	}
+	store, dir := newStore(t)
+	a, b := device("a"), device("b")
+	a.Env, b.Env = want, []string{"OTHER=x"}
+	write(t, store, a, b)
+	got := devices(t, dir)
+	if !slices.Equal(got[store.ID("a")].Env, want) || !slices.Equal(got[store.ID("b")].Env, b.Env) {
+		t.Errorf("got %q and %q, want %q", got[store.ID("a")].Env, got[store.ID("b")].Env, want)
+	}
+	// What ends up in the process of a container in which there is something already.
+	cache, err := cdilib.NewCache(cdilib.WithSpecDirs(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	container := &oci.Spec{Process: &oci.Process{Env: []string{"EMPTY=not", "MINE=1"}}, Mounts: []oci.Mount{{Source: "/own", Destination: "/etc/x"}}}
+	if _, err := cache.InjectDevices(container, store.ID("a"), store.ID("b")); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range append(want, "OTHER=x", "MINE=1") {
+		if !slices.Contains(container.Process.Env, v) {
+			t.Errorf("the container lacks %q: %q", v, container.Process.Env)
+		}
+	}
+	if len(container.Process.Env) != len(want)+2 {
+		t.Errorf("the container has %q", container.Process.Env)
+	}
+	for _, m := range container.Mounts {
+		if m.Source == "/own" {
+			t.Errorf("the container's own mount at %s is still there beside the space's", m.Destination)
 		}
 	}
 }

@@ -30,9 +30,9 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-// Minter gets tokens.
+// Minter gets tokens. A lifetime of zero is the usual one.
 type Minter interface {
-	Mint(ctx context.Context, account token.Account) (token.Token, error)
+	Mint(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error)
 }
 
 // Config is what a Driver needs.

@@ -93,8 +93,8 @@ func TestPrepareWritesNothingForACallThatHasEnded(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cause := errors.New("the kubelet hung up")
 		// The call ends when the last answer of the API server has come.
-		n.driver.Minter = minterFunc(func(ctx context.Context, account token.Account) (token.Token, error) {
-			tok, err := n.minter.Mint(ctx, account)
+		n.driver.Minter = minterFunc(func(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error) {
+			tok, err := n.minter.Mint(ctx, account, lifetime)
 			cancel(cause)
 			return tok, err
 		})
@@ -105,10 +105,10 @@ func TestPrepareWritesNothingForACallThatHasEnded(t *testing.T) {
 	})
 }
 
-type minterFunc func(context.Context, token.Account) (token.Token, error)
+type minterFunc func(context.Context, token.Account, time.Duration) (token.Token, error)
 
-func (f minterFunc) Mint(ctx context.Context, account token.Account) (token.Token, error) {
-	return f(ctx, account)
+func (f minterFunc) Mint(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error) {
+	return f(ctx, account, lifetime)
 }
 
 func TestClaimsAreUnpreparedSideBySide(t *testing.T) {

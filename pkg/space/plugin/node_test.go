@@ -166,6 +166,8 @@ type mint struct {
 	account token.Account
 	at      time.Time
 	value   string
+	// lifetime is what was asked for, zero for the usual one.
+	lifetime time.Duration
 }
 
 // fakeMinter asks an API server that grants what it is told to.
@@ -178,17 +180,17 @@ type fakeMinter struct {
 	count int
 }
 
-func (m *fakeMinter) Mint(ctx context.Context, account token.Account) (token.Token, error) {
+func (m *fakeMinter) Mint(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error) {
 	at := time.Now()
 	m.mutex.Lock()
 	fail := m.fail
 	m.mutex.Unlock()
 	if fail != nil {
-		m.calls <- mint{account, at, ""}
+		m.calls <- mint{account, at, "", lifetime}
 		return token.Token{}, fail
 	}
-	t, err := m.Minter.Mint(ctx, account)
-	m.calls <- mint{account, at, string(t.Reveal())}
+	t, err := m.Minter.Mint(ctx, account, lifetime)
+	m.calls <- mint{account, at, string(t.Reveal()), lifetime}
 	return t, err
 }
 

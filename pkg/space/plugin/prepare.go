@@ -7,11 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 
@@ -20,15 +20,10 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/record"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
-)
-
-// Where containers find a claim's artifacts: below its UID in the first, below
-// the pod's name for the claim in the second.
-const (
-	artifactsInContainer = "/var/run/claim-artifacts"
-	configInContainer    = "/etc"
+	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
 // answerMargin is what is left of the kubelet's deadline for saying why a space
@@ -51,7 +46,16 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := d.mint(ctx, spaces)
+	effective, err := d.effective(allocation)
+	if err != nil {
+		return nil, err
+	}
+	views, err := view.Of(d.Driver, allocation, effective, spaces)
+	if err != nil {
+		return nil, refused(allocation, err)
+	}
+	prepared := recordOf(allocation, effective, spaces)
+	tokens, err := d.mint(ctx, prepared.Spaces)
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", allocation.Claim, err)
 	}
@@ -62,7 +66,6 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 		return nil, fmt.Errorf("prepare ResourceClaim %s: %w", allocation.Claim, context.Cause(ctx))
 	}
 	// The record comes first: what follows is found and removed by it.
-	prepared := recordOf(allocation, spaces)
 	if err := d.Records.Save(prepared); err != nil {
 		return nil, err
 	}
@@ -88,7 +91,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 		}); err != nil {
 			return nil, err
 		}
-		device := d.cdiDevice(allocation, share, spaces[i])
+		device := d.cdiDevice(allocation, share, views[i])
 		cdiDevices = append(cdiDevices, device)
 		devices = append(devices, kubeletplugin.Device{
 			Requests:     []string{share.Request},
@@ -127,43 +130,55 @@ func (d *Driver) remove(claim types.UID) error {
 }
 
 // mint gets the tokens of a claim's spaces side by side.
-func (d *Driver) mint(ctx context.Context, spaces []*spaceapi.SpaceStatus) ([]token.Token, error) {
+func (d *Driver) mint(ctx context.Context, spaces []record.Space) ([]token.Token, error) {
 	tokens := make([]token.Token, len(spaces))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, space := range spaces {
 		group.Go(func() (err error) {
-			tokens[i], err = d.Minter.Mint(ctx, token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID})
+			tokens[i], err = d.mintFor(ctx, space)
 			return err
 		})
 	}
 	return tokens, group.Wait()
 }
 
+// mintFor gets a token of a space, with the lifetime that holds for it.
+func (d *Driver) mintFor(ctx context.Context, space record.Space) (token.Token, error) {
+	account := token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID}
+	return d.Minter.Mint(ctx, account, space.TokenLifetime.Duration)
+}
+
+// effective says what holds for each share, as far as containers and tokens are
+// concerned: what the installation has matters for neither. The controller has read
+// the same parameters; what only that could read, because it is newer than this
+// process, is answered as it would answer itself.
+func (d *Driver) effective(a *identity.Allocation) ([]parameters.Effective, error) {
+	out := make([]parameters.Effective, len(a.Shares))
+	for i, share := range a.Shares {
+		var err error
+		if out[i], err = parameters.For(parameters.Installation{Driver: d.Driver}, a.Configs, share.Request, a.Requests()); err != nil {
+			return nil, refused(a, err)
+		}
+	}
+	return out, nil
+}
+
+func refused(a *identity.Allocation, why error) error {
+	return fmt.Errorf("ResourceClaim %s: %s: %w", a.Claim, spaceapi.ReasonRefused, why)
+}
+
 // cdiDevice says what containers with this share get.
-func (d *Driver) cdiDevice(a *identity.Allocation, share identity.Share, space *spaceapi.SpaceStatus) cdi.Device {
-	prefix := identity.VariablePrefix(a.PodClaimName) + "_"
+func (d *Driver) cdiDevice(a *identity.Allocation, share identity.Share, v view.Space) cdi.Device {
 	// The allocation's ID and not the claim's, which may be allocated again:
 	// runtimes keep what they know about a device by its name.
 	name := a.ID
 	if share.Slot != "" {
-		prefix += identity.VariablePrefix(share.Slot) + "_"
 		name += "-" + share.Slot
 	}
-	dir := path.Join(artifactsInContainer, string(a.ClaimUID), share.Slot)
-	return cdi.Device{
-		Name: name,
-		Env: []string{
-			"DRA_RESOURCE_DRIVER_NAME=" + d.Driver,
-			prefix + "CLUSTER=" + space.Server,
-			prefix + "NAMESPACE=" + space.Namespace,
-			prefix + "KUBECONFIG=" + path.Join(dir, artifacts.KubeconfigFile),
-		},
-		HostDir:       d.Artifacts.Dir(a.ClaimUID, share.Slot),
-		ContainerDirs: []string{dir, path.Join(configInContainer, a.PodClaimName, share.Slot)},
-	}
+	return cdi.Device{Name: name, Env: v.Env, HostDir: d.Artifacts.Dir(a.ClaimUID, share.Slot), ContainerDirs: v.Dirs}
 }
 
-func recordOf(a *identity.Allocation, spaces []*spaceapi.SpaceStatus) record.Prepared {
+func recordOf(a *identity.Allocation, effective []parameters.Effective, spaces []*spaceapi.SpaceStatus) record.Prepared {
 	p := record.Prepared{Namespace: a.Claim.Namespace, Name: a.Claim.Name, UID: a.ClaimUID, AllocationID: a.ID}
 	for i, share := range a.Shares {
 		p.Spaces = append(p.Spaces, record.Space{
@@ -171,6 +186,7 @@ func recordOf(a *identity.Allocation, spaces []*spaceapi.SpaceStatus) record.Pre
 			Namespace:         spaces[i].Namespace,
 			ServiceAccount:    spaces[i].ServiceAccount,
 			ServiceAccountUID: spaces[i].ServiceAccountUID,
+			TokenLifetime:     metav1.Duration{Duration: effective[i].TokenLifetime},
 		})
 	}
 	return p

@@ -95,7 +95,11 @@ func (d *Driver) recordFrom(claim *resourceapi.ResourceClaim) (*record.Prepared,
 			return nil, nil
 		}
 	}
-	p := recordOf(a, spaces)
+	effective, err := d.effective(a)
+	if err != nil {
+		return nil, err
+	}
+	p := recordOf(a, effective, spaces)
 	return &p, nil
 }
 

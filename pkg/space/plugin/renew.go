@@ -160,7 +160,7 @@ func (k *keeper) mint(ctx context.Context, spaces []record.Space) ([]token.Token
 	defer cancel()
 	var tokens []token.Token
 	for _, space := range spaces {
-		t, err := k.driver.Minter.Mint(ctx, token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID})
+		t, err := k.driver.mintFor(ctx, space)
 		if err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -56,6 +57,9 @@ type Space struct {
 	Namespace         string    `json:"namespace"`
 	ServiceAccount    string    `json:"serviceAccount"`
 	ServiceAccountUID types.UID `json:"serviceAccountUID"`
+	// TokenLifetime is what to ask for. Absent: what the installation has, as it
+	// is also for versions that don't know this field.
+	TokenLifetime metav1.Duration `json:"tokenLifetime,omitzero"`
 }
 
 // Store is the directory with the files.

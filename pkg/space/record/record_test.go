@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/record"
@@ -82,6 +83,33 @@ func TestARestartedPluginFindsWhatWasSaved(t *testing.T) {
 	got := list(t, restarted)
 	if want := (record.Listing{Prepared: []record.Prepared{prepared("one"), prepared("two")}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// During an update an old and a new plugin read each other's records.
+func TestVersionsThatDoNotKnowTheTokensLifetimeReadTheSameRecords(t *testing.T) {
+	store, dir := newStore(t)
+	with := prepared("with")
+	with.Spaces[0].TokenLifetime = metav1.Duration{Duration: 90 * time.Minute}
+	save(t, store, with)
+	save(t, store, prepared("without"))
+	if got := list(t, store).Prepared; !reflect.DeepEqual(got, []record.Prepared{with, prepared("without")}) {
+		t.Errorf("got %+v", got)
+	}
+	for name, want := range map[string]int{"with.json": 1, "without.json": 0} {
+		raw, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || strings.Count(string(raw), "tokenLifetime") != want || strings.Count(string(raw), `"tokenLifetime": "1h30m0s"`) != want {
+			t.Errorf("%s, error %v, should name a lifetime %d times:\n%s", name, err, want, raw)
+		}
+	}
+	// What comes later is ignored as well.
+	raw, err := json.Marshal(prepared("later"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "later.json"), strings.ReplaceAll(string(raw), `"serviceAccount":`, `"later":true,"serviceAccount":`))
+	if got, err := store.Get("later"); err != nil || !reflect.DeepEqual(got, prepared("later")) {
+		t.Errorf("got %+v, error %v", got, err)
 	}
 }
 
@@ -298,7 +326,7 @@ func TestAFailedSaveLeavesNothingBehind(t *testing.T) {
 func TestARecordHasNoFieldForASecret(t *testing.T) {
 	want := map[string][]string{
 		"Prepared": {"APIVersion", "Kind", "Namespace", "Name", "UID", "AllocationID", "Spaces"},
-		"Space":    {"Slot", "Namespace", "ServiceAccount", "ServiceAccountUID"},
+		"Space":    {"Slot", "Namespace", "ServiceAccount", "ServiceAccountUID", "TokenLifetime"},
 	}
 	for _, typ := range []reflect.Type{reflect.TypeFor[record.Prepared](), reflect.TypeFor[record.Space]()} {
 		var got []string

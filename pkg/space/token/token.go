@@ -70,17 +70,20 @@ type Minter struct {
 	Client kubernetes.Interface
 	// Node is the name of the Node object that tokens are bound to: they die with it.
 	Node string
-	// Lifetime is what is asked for.
+	// Lifetime is what is asked for unless somebody wants another one.
 	Lifetime time.Duration
 	Clock    clock.PassiveClock
 }
 
-// Mint returns a new token.
-func (m Minter) Mint(ctx context.Context, account Account) (Token, error) {
+// Mint returns a new token. A lifetime of zero means the Minter's.
+func (m Minter) Mint(ctx context.Context, account Account, lifetime time.Duration) (Token, error) {
+	if lifetime == 0 {
+		lifetime = m.Lifetime
+	}
 	request := &authenticationv1.TokenRequest{
 		ObjectMeta: metav1.ObjectMeta{UID: account.UID},
 		Spec: authenticationv1.TokenRequestSpec{
-			ExpirationSeconds: ptr.To(int64(m.Lifetime / time.Second)),
+			ExpirationSeconds: ptr.To(int64(lifetime / time.Second)),
 			BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: m.Node},
 		},
 	}
@@ -96,7 +99,7 @@ func (m Minter) Mint(ctx context.Context, account Account) (Token, error) {
 	}
 	// The API server answers with the lifetime that it granted, which can be
 	// shorter than asked for (k8s.io/kubernetes, pkg/registry/core/serviceaccount/storage).
-	life := m.Lifetime
+	life := lifetime
 	if granted := answer.Spec.ExpirationSeconds; granted != nil {
 		life = time.Duration(*granted) * time.Second
 	}

@@ -56,7 +56,7 @@ func TestMintAsksForATokenOfThisNodeAndThisAccount(t *testing.T) {
 		// Servers may grant less than what was asked for.
 		return granted("secret", time.Hour), nil
 	})
-	got, err := m.Mint(t.Context(), account)
+	got, err := m.Mint(t.Context(), account, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,11 +81,27 @@ func TestMintAsksForATokenOfThisNodeAndThisAccount(t *testing.T) {
 	}
 }
 
+func TestMintAsksForTheLifetimeThatIsWanted(t *testing.T) {
+	var asked int64
+	m := minter(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+		request := action.Object.(*authenticationv1.TokenRequest)
+		asked = ptr.Deref(request.Spec.ExpirationSeconds, 0)
+		return &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: "secret"}}, nil
+	})
+	got, err := m.Mint(t.Context(), account, 20*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if asked != 20*60 || !got.Expires.Equal(now.Add(20*time.Minute)) {
+		t.Errorf("asked for %d seconds, and the token expires at %s; wanted 20 minutes", asked, got.Expires)
+	}
+}
+
 func TestMintRefusesAnEmptyToken(t *testing.T) {
 	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		return granted("", time.Hour), nil
 	})
-	if _, err := m.Mint(t.Context(), account); err == nil {
+	if _, err := m.Mint(t.Context(), account, 0); err == nil {
 		t.Error("an empty token was taken for one")
 	}
 }
@@ -93,7 +109,7 @@ func TestMintRefusesAnEmptyToken(t *testing.T) {
 func TestMintSaysForWhomItFailed(t *testing.T) {
 	cause := errors.New("out of tokens")
 	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) { return nil, cause })
-	_, err := m.Mint(t.Context(), account)
+	_, err := m.Mint(t.Context(), account, 0)
 	if !errors.Is(err, cause) {
 		t.Fatalf("got error %v, want one that wraps the cause", err)
 	}
@@ -108,7 +124,7 @@ func TestATokenDoesNotPrint(t *testing.T) {
 	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		return granted("secret", time.Hour), nil
 	})
-	tok, err := m.Mint(t.Context(), account)
+	tok, err := m.Mint(t.Context(), account, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

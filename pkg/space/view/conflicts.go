@@ -1,0 +1,81 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package view
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+)
+
+// A container may use all spaces of a claim. What they say differently about one
+// name or one place would be decided by their order, and the container would work
+// in another space than its author thinks. Nobody here knows which containers use
+// which requests, so it is refused although each might use only one.
+
+// checkVariables finds a variable that has two values.
+func checkVariables(a *identity.Allocation, views []Space) error {
+	type setting struct{ value, by string }
+	seen := map[string]setting{}
+	for i, v := range views {
+		by := label(a.Shares[i])
+		for _, env := range v.Env {
+			name, value, _ := strings.Cut(env, "=")
+			other, found := seen[name]
+			if found && other.value != value {
+				return fmt.Errorf("the spaces of requests %s and %s both set the variable %s, and differently: "+
+					"name the variables apart with variablePrefix, or ask for the spaces in claims of their own", other.by, by, name)
+			}
+			seen[name] = setting{value, by}
+		}
+	}
+	return nil
+}
+
+// checkDirs finds a directory in which two spaces have their files, or one that is
+// below another: mounts are read-only, so that nothing can be mounted in them.
+func checkDirs(a *identity.Allocation, views []Space) error {
+	type mount struct{ dir, by string }
+	var seen []mount
+	for i, v := range views {
+		by := label(a.Shares[i])
+		for _, dir := range v.Dirs {
+			for _, other := range seen {
+				switch here, there := real(dir), real(other.dir); {
+				case here == there && by != other.by:
+					return fmt.Errorf("the spaces of requests %s and %s both have their files at %s: "+
+						"give each a directory of its own, or ask for the spaces in claims of their own", other.by, by, dir)
+				case strings.HasPrefix(here, there+"/"):
+					return nested(dir, by, other.dir, other.by)
+				case strings.HasPrefix(there, here+"/"):
+					return nested(other.dir, other.by, dir, by)
+				}
+			}
+			seen = append(seen, mount{dir, by})
+		}
+	}
+	return nil
+}
+
+func nested(inner, innerBy, outer, outerBy string) error {
+	return fmt.Errorf("the files of request %s can't be at %s, because those of request %s are at %s, where nothing else can be mounted: choose another mountPath",
+		innerBy, inner, outerBy, outer)
+}
+
+// real is where a directory is in nearly all images, in which /var/run is a link.
+func real(dir string) string {
+	if below, found := strings.CutPrefix(dir, "/var/run/"); found {
+		return "/run/" + below
+	}
+	return dir
+}
+
+// label names a space of a claim for a person.
+func label(share identity.Share) string {
+	if share.Slot != "" {
+		return share.Slot
+	}
+	return share.Request
+}

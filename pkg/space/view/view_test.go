@@ -1,0 +1,242 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package view_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+	"github.com/space-dra/space-dra-driver/pkg/space/view"
+)
+
+const driver = spaceapi.DefaultDriverName
+
+// allocated is what a claim that the pod calls `job` has for these requests.
+func allocated(requests ...string) *identity.Allocation {
+	claim := &resourceapi.ResourceClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "job", UID: "uid", Finalizers: []string{resourceapi.Finalizer}},
+		Status:     resourceapi.ResourceClaimStatus{Allocation: &resourceapi.AllocationResult{}},
+	}
+	for i, request := range requests {
+		claim.Status.Allocation.Devices.Results = append(claim.Status.Allocation.Devices.Results, resourceapi.DeviceRequestAllocationResult{
+			Driver: driver, Request: request, Pool: "spaces", Device: "space", ShareID: ptr.To(types.UID(string(rune('a' + i)))),
+		})
+	}
+	return identity.Of(claim, driver)
+}
+
+func ready(a *identity.Allocation) []*spaceapi.SpaceStatus {
+	var out []*spaceapi.SpaceStatus
+	for _, share := range a.Shares {
+		out = append(out, &spaceapi.SpaceStatus{Namespace: "ns-" + share.Slot, Server: "https://10.96.0.1:443"})
+	}
+	return out
+}
+
+// of returns what containers see, and fails the test if that is refused.
+func of(t *testing.T, a *identity.Allocation, effective ...parameters.Effective) []view.Space {
+	t.Helper()
+	got, err := view.Of(driver, a, effective, ready(a))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := view.Check(driver, a, effective); err != nil {
+		t.Errorf("Check refuses what Of does not: %v", err)
+	}
+	return got
+}
+
+func wantAll(t *testing.T, what string, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("got %s\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestWhatContainersSeeOfOneSpace(t *testing.T) {
+	for name, test := range map[string]struct {
+		effective parameters.Effective
+		prefix    string
+		env, dirs []string
+	}{
+		"nothing said": {prefix: "JOB"},
+		"variablePrefix": {
+			effective: parameters.Effective{VariablePrefix: "PREVIEW_1"},
+			prefix:    "PREVIEW_1",
+		},
+		"mountPath": {
+			effective: parameters.Effective{MountPath: "/home/app/.kube/"},
+			prefix:    "JOB",
+			dirs:      []string{"/home/app/.kube"},
+		},
+		"a mountPath where the files are already": {
+			effective: parameters.Effective{MountPath: "/etc/job"},
+			prefix:    "JOB",
+		},
+		"inCluster": {
+			effective: parameters.Effective{InCluster: true},
+			prefix:    "JOB",
+			env:       []string{"KUBERNETES_SERVICE_HOST=10.96.0.1", "KUBERNETES_SERVICE_PORT=443"},
+			dirs:      []string{"/var/run/secrets/kubernetes.io/serviceaccount"},
+		},
+		"kubeconfigEnv": {
+			effective: parameters.Effective{KubeconfigEnv: true},
+			prefix:    "JOB",
+			env:       []string{"KUBECONFIG=/var/run/claim-artifacts/uid/kubeconfig"},
+		},
+		"parameters of both": {
+			effective: parameters.Effective{
+				AdminParameters: map[string]string{"tier": "gold", "Region_2": ""},
+				UserParameters:  map[string]string{"greeting": `say "hello", = 'ä'`, "_x": "$(HOME) `id`\nline"},
+			},
+			prefix: "JOB",
+			env:    []string{"admin_Region_2=", "admin_tier=gold", "user__x=$(HOME) `id`\nline", `user_greeting=say "hello", = 'ä'`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := of(t, allocated("space"), test.effective)
+			wantAll(t, "variables", got[0].Env, append([]string{
+				"DRA_RESOURCE_DRIVER_NAME=" + driver,
+				test.prefix + "_CLUSTER=https://10.96.0.1:443",
+				test.prefix + "_NAMESPACE=ns-",
+				test.prefix + "_KUBECONFIG=/var/run/claim-artifacts/uid/kubeconfig",
+			}, test.env...)...)
+			wantAll(t, "directories", got[0].Dirs, append([]string{"/var/run/claim-artifacts/uid", "/etc/job"}, test.dirs...)...)
+		})
+	}
+}
+
+func TestOneOfSeveralSpacesCanHaveAnotherPrefix(t *testing.T) {
+	a := allocated("build/small", "deploy-it", "test")
+	got := of(t, a,
+		parameters.Effective{},
+		parameters.Effective{VariablePrefix: "PROD", KubeconfigEnv: true, MountPath: "/prod", InCluster: true},
+		parameters.Effective{},
+	)
+	for i, want := range []struct{ namespace, kubeconfig string }{
+		{"JOB_BUILD_NAMESPACE=ns-build", "JOB_BUILD_KUBECONFIG=/var/run/claim-artifacts/uid/build/kubeconfig"},
+		{"PROD_NAMESPACE=ns-deploy-it", "PROD_KUBECONFIG=/var/run/claim-artifacts/uid/deploy-it/kubeconfig"},
+		{"JOB_TEST_NAMESPACE=ns-test", "JOB_TEST_KUBECONFIG=/var/run/claim-artifacts/uid/test/kubeconfig"},
+	} {
+		if !slices.Contains(got[i].Env, want.namespace) || !slices.Contains(got[i].Env, want.kubeconfig) {
+			t.Errorf("space %d lacks %v: %q", i, want, got[i].Env)
+		}
+	}
+	if want := "KUBECONFIG=/var/run/claim-artifacts/uid/deploy-it/kubeconfig"; !slices.Contains(got[1].Env, want) {
+		t.Errorf("the environment lacks %s: %q", want, got[1].Env)
+	}
+	wantAll(t, "directories", got[1].Dirs, "/var/run/claim-artifacts/uid/deploy-it", "/etc/job/deploy-it", "/var/run/secrets/kubernetes.io/serviceaccount", "/prod")
+}
+
+func TestInClusterClientsAskTheServerOfTheSpace(t *testing.T) {
+	for server, want := range map[string][]string{
+		"https://[fd00::1]:6443":          {"KUBERNETES_SERVICE_HOST=fd00::1", "KUBERNETES_SERVICE_PORT=6443"},
+		"https://api.example.com":         {"KUBERNETES_SERVICE_HOST=api.example.com", "KUBERNETES_SERVICE_PORT=443"},
+		"https://api.example.com/cluster": nil,
+		"http://10.0.0.1:8080":            nil,
+		"https://":                        nil,
+		"::":                              nil,
+	} {
+		a := allocated("space")
+		got, err := view.Of(driver, a, []parameters.Effective{{InCluster: true}}, []*spaceapi.SpaceStatus{{Namespace: "ns", Server: server}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got[0].Env[4:], want) {
+			t.Errorf("%s: got %q, want %q", server, got[0].Env[4:], want)
+		}
+	}
+}
+
+func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
+	all := func(e parameters.Effective) []parameters.Effective { return []parameters.Effective{e, e} }
+	for name, test := range map[string]struct {
+		requests  []string
+		effective []parameters.Effective
+		want      []string
+	}{
+		"a device's number is another request's name": {
+			[]string{"a", "a", "a-0"}, make([]parameters.Effective, 3), []string{"a.0 and a-0", "JOB_A_0_NAMESPACE"},
+		},
+		"one prefix for all": {
+			[]string{"a", "b"}, all(parameters.Effective{VariablePrefix: "X"}), []string{"a and b", "X_NAMESPACE"},
+		},
+		"one prefix for all devices of a request": {
+			[]string{"a", "a"}, all(parameters.Effective{VariablePrefix: "X"}), []string{"a.0 and a.1", "X_NAMESPACE"},
+		},
+		"a prefix that another request has by its name": {
+			[]string{"a", "b"}, []parameters.Effective{{VariablePrefix: "JOB_B"}, {}}, []string{"a and b", "JOB_B_NAMESPACE"},
+		},
+		"KUBECONFIG for all": {
+			[]string{"a", "b"}, all(parameters.Effective{KubeconfigEnv: true}), []string{"a and b", "KUBECONFIG,"},
+		},
+		"different classes with the same key": {
+			[]string{"a", "b"},
+			[]parameters.Effective{{AdminParameters: map[string]string{"tier": "gold"}}, {AdminParameters: map[string]string{"tier": "silver"}}},
+			[]string{"a and b", "admin_tier"},
+		},
+		"different values of the user": {
+			[]string{"a", "b"},
+			[]parameters.Effective{{UserParameters: map[string]string{"k": "1"}}, {UserParameters: map[string]string{"k": "2"}}},
+			[]string{"a and b", "user_k"},
+		},
+		"inCluster for all":     {[]string{"a", "b"}, all(parameters.Effective{InCluster: true}), []string{"a and b", "/var/run/secrets/kubernetes.io/serviceaccount"}},
+		"one mountPath for all": {[]string{"a", "b"}, all(parameters.Effective{MountPath: "/x"}), []string{"a and b", "both", "/x"}},
+		"the same place by a link": {
+			[]string{"a", "b"}, []parameters.Effective{{InCluster: true}, {MountPath: "/run/secrets/kubernetes.io/serviceaccount"}},
+			[]string{"a and b", "both"},
+		},
+		"a mountPath below another": {
+			[]string{"a", "b"}, []parameters.Effective{{MountPath: "/x"}, {MountPath: "/x/y"}}, []string{"b can't be at /x/y", "of request a are at /x"},
+		},
+		"a mountPath above another": {
+			[]string{"a", "b"}, []parameters.Effective{{MountPath: "/x/y"}, {MountPath: "/x"}}, []string{"a can't be at /x/y", "of request b are at /x"},
+		},
+		"a mountPath among its own files": {
+			[]string{"a"}, []parameters.Effective{{MountPath: "/etc/job/x"}}, []string{"a can't be at /etc/job/x", "at /etc/job"},
+		},
+		"a mountPath above the files of each request": {
+			[]string{"a", "b"}, []parameters.Effective{{MountPath: "/etc/job"}, {}}, []string{"can't be at /etc/job/a", "at /etc/job,"},
+		},
+		"above by a link": {
+			[]string{"a"}, []parameters.Effective{{MountPath: "/run/claim-artifacts"}}, []string{"can't be at /var/run/claim-artifacts/uid"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := allocated(test.requests...)
+			_, err := view.Of(driver, a, test.effective, ready(a))
+			if err == nil {
+				t.Fatal("it was not refused")
+			}
+			for _, part := range test.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("the error does not say %q: %v", part, err)
+				}
+			}
+			if check := view.Check(driver, a, test.effective); check == nil || check.Error() != err.Error() {
+				t.Errorf("Check says %v, Of %v", check, err)
+			}
+		})
+	}
+}
+
+func TestSpacesOfAClaimMaySayTheSame(t *testing.T) {
+	e := parameters.Effective{AdminParameters: map[string]string{"tier": "gold"}, UserParameters: map[string]string{"k": "v"}}
+	for _, s := range of(t, allocated("a", "b"), e, e) {
+		if !slices.Contains(s.Env, "admin_tier=gold") || !slices.Contains(s.Env, "user_k=v") {
+			t.Errorf("got %q", s.Env)
+		}
+	}
+	// Neighbours are not below each other.
+	of(t, allocated("a", "b"), parameters.Effective{MountPath: "/x"}, parameters.Effective{MountPath: "/xy"})
+}

@@ -1,0 +1,232 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// choosing adds a user's choice to a claim. fields are JSON, beginning with a comma.
+func choosing(claim *resourceapi.ResourceClaim, fields string) *resourceapi.ResourceClaim {
+	return framework.WithParameters(claim, fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, spaceapi.SpaceClaimConfigKind, fields))
+}
+
+// field is an object of strings as a field of parameters.
+func field(t *testing.T, name string, values map[string]string) string {
+	t.Helper()
+	raw, err := json.Marshal(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf(",%q:%s", name, raw)
+}
+
+// whoAmI is whom the API server takes a container for that says nothing about it.
+func whoAmI(t *testing.T, ns, pod string) string {
+	t.Helper()
+	return env.Exec(t, ns, pod, "kubectl", "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
+}
+
+func TestContainersSeeTheParametersOfClassAndClaim(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	values := map[string]string{
+		"empty": "", "spaces": "  a  b  ", "quotes": `it's "quoted" \ `, "equals": "=a=b=", "utf8": "äöü – 空間 🚀",
+		"lines": "one\ntwo\n", "yaml": "- a: {b: [c, *d]} # e", "shell": "$(id) $(HOME) ${HOME} `id`", "Mixed_1": "~",
+	}
+	createClass(t, classOf("with-parameters", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, field(t, "parameters", values)))
+	env.CreateClaim(t, ns, choosing(claimOfClass("with-parameters"), field(t, "parameters", values)))
+	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
+	for key, want := range values {
+		for _, prefix := range []string{"admin_", "user_"} {
+			if got := env.Exec(t, ns, "pod", "printenv", prefix+key); got != want+"\n" {
+				t.Errorf("%s is %q, want %q", prefix+key, got, want+"\n")
+			}
+		}
+	}
+	spaceOf(t, ns, "pod", "CLAIM").usable(t, ns, "pod")
+}
+
+func TestAClaimChoosesNamesAndPlaces(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	claim := framework.NewClaim("claim")
+	claim = choosing(claim, `,"variablePrefix":"PREVIEW","mountPath":"/home/app/.space","kubeconfigEnv":true`)
+	env.CreateClaim(t, ns, claim)
+	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
+
+	s := spaceOf(t, ns, "pod", "PREVIEW")
+	s.usable(t, ns, "pod")
+	for name, value := range env.Variables(t, ns, "pod") {
+		if strings.HasPrefix(name, "CLAIM_") {
+			t.Errorf("the usual variable %s is there as well: %q", name, value)
+		}
+	}
+	// In one more place beside the usual ones.
+	for _, dir := range []string{"/home/app/.space", "/etc/claim", path.Dir(s.kubeconfig)} {
+		env.Exec(t, ns, "pod", "kubectl", "--kubeconfig", dir+"/kubeconfig", "get", "configmap", "from-pod")
+	}
+	if out, err := env.TryExec(t.Context(), ns, "pod", "sh", "-c", "echo x > /home/app/.space/token"); err == nil {
+		t.Errorf("the token could be written: %s", out)
+	}
+	// And kubectl needs no flag.
+	env.Exec(t, ns, "pod", "kubectl", "get", "configmap", "from-pod")
+	if got, want := whoAmI(t, ns, "pod"), "system:serviceaccount:"+s.namespace+":space"; got != want {
+		t.Errorf("kubectl works as %s, want %s", got, want)
+	}
+}
+
+func TestOneOfSeveralRequestsHasAPrefixOfItsOwn(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	claim := choosing(framework.NewClaim("claim", "build", "deploy"), `,"variablePrefix":"PROD","kubeconfigEnv":true`)
+	claim.Spec.Devices.Config[0].Requests = []string{"deploy"}
+	env.CreateClaim(t, ns, claim)
+	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
+	build, deploy := spaceOf(t, ns, "pod", "CLAIM_BUILD"), spaceOf(t, ns, "pod", "PROD")
+	if build == deploy {
+		t.Fatalf("both requests have %v", build)
+	}
+	if got, want := whoAmI(t, ns, "pod"), "system:serviceaccount:"+deploy.namespace+":space"; got != want {
+		t.Errorf("kubectl works as %s, want %s", got, want)
+	}
+}
+
+func TestClientsThatRunInAClusterWorkInTheSpace(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*corev1.PodSpec){
+		"in place of the pod's own": func(*corev1.PodSpec) {},
+		"where the pod has none":    func(p *corev1.PodSpec) { p.AutomountServiceAccountToken = ptr.To(false) },
+		"with a file system that can't be written": func(p *corev1.PodSpec) {
+			p.AutomountServiceAccountToken = ptr.To(false)
+			p.Containers[0].SecurityContext = &corev1.SecurityContext{ReadOnlyRootFilesystem: ptr.To(true), RunAsUser: ptr.To[int64](12345)}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := env.Namespace(t)
+			env.CreateClaim(t, ns, choosing(framework.NewClaim("claim"), `,"inCluster":true`))
+			pod := framework.NewPod("pod", "claim")
+			other := *pod.Spec.Containers[0].DeepCopy()
+			other.Name = "other"
+			other.Resources.Claims = nil
+			change(&pod.Spec)
+			pod.Spec.Containers = append(pod.Spec.Containers, other)
+			env.CreatePod(t, ns, pod)
+
+			s := spaceOf(t, ns, "pod/ctr", "CLAIM")
+			if got, want := whoAmI(t, ns, "pod/ctr"), "system:serviceaccount:"+s.namespace+":space"; got != want {
+				t.Errorf("kubectl works as %s, want %s", got, want)
+			}
+			env.Exec(t, ns, "pod/ctr", "kubectl", "--cache-dir=/dev/shm", "create", "configmap", "in-cluster")
+			s.kubectl(t, ns, "pod/ctr", "--cache-dir=/dev/shm", "get", "configmap", "in-cluster")
+			const dir = "/var/run/secrets/kubernetes.io/serviceaccount"
+			if got := env.Exec(t, ns, "pod/ctr", "cat", dir+"/namespace"); got != s.namespace {
+				t.Errorf("the namespace of clients in the cluster is %q, want %q", got, s.namespace)
+			}
+			for _, file := range []string{"token", "ca.crt"} {
+				env.Exec(t, ns, "pod/ctr", "cmp", dir+"/"+file, "/etc/claim/"+file)
+			}
+
+			// The container that does not use the claim has what the pod has.
+			out, err := env.TryExec(t.Context(), ns, "pod/other", "cat", dir+"/namespace")
+			switch own := ptr.Deref(pod.Spec.AutomountServiceAccountToken, true); {
+			case own && (err != nil || out != ns):
+				t.Errorf("the other container is in namespace %q, error %v, want %q", out, err, ns)
+			case !own && err == nil:
+				t.Errorf("the other container is in namespace %q, want none", out)
+			}
+		})
+	}
+}
+
+func TestTokensHaveTheLifetimeOfTheirClass(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	createClass(t, classOf("half-an-hour", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, `,"tokenLifetime":"30m"`))
+	short := claimOfClass("half-an-hour")
+	short.Name = "test-claim"
+	env.CreateClaim(t, ns, short)
+	env.CreateClaim(t, ns, framework.NewClaim("usual"))
+	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim", "usual"))
+	for claim, want := range map[string]time.Duration{"test-claim": 30 * time.Minute, "usual": time.Hour} {
+		if got := lifetimeOfToken(t, ns, "pod", claim); got != want {
+			t.Errorf("the token of claim %s lives %s, want %s", claim, got, want)
+		}
+	}
+
+	// A token that is asked for later has it too.
+	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
+	s.kubectl(t, ns, "pod", "delete", "serviceaccount", "space")
+	awaitOtherToken(t, ns, "pod", before)
+	if got, want := lifetimeOfToken(t, ns, "pod", "test-claim"), 30*time.Minute; got != want {
+		t.Errorf("the token that was renewed lives %s, want %s", got, want)
+	}
+	s.usable(t, ns, "pod")
+}
+
+// lifetimeOfToken reads the middle part of a token, which alone is worth nothing.
+func lifetimeOfToken(t *testing.T, ns, pod, claim string) time.Duration {
+	t.Helper()
+	file := "/etc/" + claim + "/token"
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimSpace(env.Exec(t, ns, pod, "cut", "-d.", "-f2", file)))
+	if err != nil {
+		t.Fatalf("the token in %s is not in base64", file)
+	}
+	var claims struct{ Exp, Iat int64 }
+	if err := json.Unmarshal(raw, &claims); err != nil {
+		t.Fatalf("the token in %s is not JSON", file)
+	}
+	return time.Duration(claims.Exp-claims.Iat) * time.Second
+}
+
+func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, choosing(framework.NewClaim("claim", "a", "b"), `,"kubeconfigEnv":true`))
+	create(t, ns, framework.NewPod("pod", "claim"))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources",
+		"Refused: the spaces of requests a and b both set the variable KUBECONFIG, and differently"))
+	env.DeletePod(t, ns, "pod")
+	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.Deallocated())
+}
+
+// Names of claims and requests can meet in a pod. Each claim's files stay its own.
+func TestClaimsWhoseNamesMeetHaveTheirOwnFiles(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, framework.NewClaim("a", "b", "c"))
+	env.CreateClaim(t, ns, framework.NewClaim("a-b"))
+	env.CreatePod(t, ns, framework.NewPod("pod", "a", "a-b"))
+	first, second := env.Exec(t, ns, "pod", "cat", "/etc/a/b/namespace"), env.Exec(t, ns, "pod", "cat", "/etc/a-b/namespace")
+	if first == second {
+		t.Errorf("both have namespace %s", first)
+	}
+	// The variables are all of one of the two.
+	if s := spaceOf(t, ns, "pod", "A_B"); s.namespace != first && s.namespace != second {
+		t.Errorf("the variables name %s, want %s or %s", s.namespace, first, second)
+	}
+
+	// With a prefix, both can be told apart.
+	env.CreateClaim(t, ns, choosing(framework.NewClaim("apart"), `,"variablePrefix":"OTHER"`))
+	pod := framework.NewPod("pod2", "a", "apart")
+	env.CreatePod(t, ns, pod)
+	if a, other := spaceOf(t, ns, "pod2", "A_B"), spaceOf(t, ns, "pod2", "OTHER"); a.namespace != first || other == a {
+		t.Errorf("got %v and %v", a, other)
+	}
+}
