@@ -5,6 +5,7 @@ package plugin
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/record"
 )
@@ -21,6 +22,7 @@ func TestAClaimThatAnotherProcessPreparedIsRenewedAndForgottenWithItsRecord(t *t
 		other.Stop()
 		// The only process left has not prepared the claim.
 		n.awaitMint("a renewal")
+		synctest.Wait() // until it has let go of the claim
 
 		n.must(n.driver.Records.Remove(claim.UID))
 		n.driver.sweep(t.Context())
