@@ -24,7 +24,7 @@ import (
 // Names of the files in a space's directory. Those that in-cluster clients look
 // for are called as in a pod's ServiceAccount volume.
 const (
-	KubeconfigFile = "kubeconfig"
+	KubeconfigFile = kubeconfig.File
 	TokenFile      = kubeconfig.TokenFile
 	CAFile         = "ca.crt"
 	NamespaceFile  = "namespace"

@@ -11,6 +11,9 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
+// File is the name of the file with the kubeconfig.
+const File = "kubeconfig"
+
 // TokenFile is where the kubeconfig expects the token: beside itself. client-go
 // resolves the path against the kubeconfig's own directory and reads the file
 // again at least once a minute, so a renewed token is picked up.

@@ -14,8 +14,8 @@ import (
 	"strings"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
@@ -64,19 +64,19 @@ func Check(driver string, a *identity.Allocation, effective []parameters.Effecti
 
 func of(driver string, a *identity.Allocation, share identity.Share, e parameters.Effective, space *spaceapi.SpaceStatus) Space {
 	dir := path.Join(artifactsDir, string(a.ClaimUID), share.Slot)
-	kubeconfig := path.Join(dir, artifacts.KubeconfigFile)
+	config := path.Join(dir, kubeconfig.File)
 	prefix := prefixOf(a, share, e)
 	out := Space{
 		Env: []string{
 			"DRA_RESOURCE_DRIVER_NAME=" + driver,
 			prefix + "_CLUSTER=" + space.Server,
 			prefix + "_NAMESPACE=" + space.Namespace,
-			prefix + "_KUBECONFIG=" + kubeconfig,
+			prefix + "_KUBECONFIG=" + config,
 		},
 		Dirs: []string{dir, path.Join(configDir, a.PodClaimName, share.Slot)},
 	}
 	if e.KubeconfigEnv {
-		out.Env = append(out.Env, "KUBECONFIG="+kubeconfig)
+		out.Env = append(out.Env, "KUBECONFIG="+config)
 	}
 	if e.InCluster {
 		out.Env = append(out.Env, inClusterVariables(space.Server)...)
