@@ -198,10 +198,12 @@ func lifetimeOfToken(t *testing.T, ns, pod, claim string) time.Duration {
 func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, choosing(framework.NewClaim("claim", "a", "b"), `,"kubeconfigEnv":true`))
+	claim := env.CreateClaim(t, ns, choosing(framework.NewClaim("claim", "a", "b"), `,"kubeconfigEnv":true`))
 	create(t, ns, framework.NewPod("pod", "claim"))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources",
-		"Refused: the spaces of requests a and b both set the variable KUBECONFIG, and differently"))
+	const words = "the spaces of requests a and b both set the variable KUBECONFIG, and differently"
+	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, words))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources", "Refused: "+words))
+	noSpaceOf(t, claim.UID)
 	env.DeletePod(t, ns, "pod")
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.Deallocated())
 }

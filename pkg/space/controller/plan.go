@@ -13,6 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
+	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
 // plan is what a claim is to have.
@@ -56,6 +57,10 @@ func (c *Controller) planFor(claim *resourceapi.ResourceClaim) (*plan, error) {
 		if life := p.effective[i].MaxLifetime; life > 0 && (p.lifetime == 0 || life < p.lifetime) {
 			p.lifetime = life
 		}
+	}
+	if p.refused == nil {
+		// No node could prepare it.
+		p.refused = view.Check(c.Settings.Driver, a, p.effective)
 	}
 	if p.lifetime == 0 {
 		return p, nil

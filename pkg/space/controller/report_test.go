@@ -139,6 +139,13 @@ func TestARefusalIsFinalAndMakesNothing(t *testing.T) {
 			config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(`{"kind":"K"}`)}}
 			c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config, config)
 		}, `unknown kind "K"`},
+		"spaces that get in each other's way": {func(c *resourceapi.ResourceClaim) {
+			config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim}
+			config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{
+				Raw: []byte(`{"kind":"SpaceClaimConfig","apiVersion":"space.resource.example.com/v1alpha1","kubeconfigEnv":true}`),
+			}}
+			c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config, config)
+		}, "requests a and b both set the variable KUBECONFIG"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim := claimOf("a", "b")
