@@ -41,8 +41,11 @@ type Options struct {
 	CAFile string
 	// NodeSelector selects the nodes that run the kubelet plugin.
 	NodeSelector map[string]string
-	// ExclusiveDevices limits the spaces where a cluster does not know shareable devices.
+	// ExclusiveDevices limits the spaces of a pool without a limit where a cluster
+	// does not know shareable devices.
 	ExclusiveDevices int
+	// PoolsFile describes the pools. Empty: one without a limit.
+	PoolsFile string
 	// SliceOwner is the name of the ClusterRole whose deletion removes the slices.
 	SliceOwner string
 	Workers    int
@@ -50,7 +53,8 @@ type Options struct {
 	SweepInterval time.Duration
 	// StuckAfter is how long a deleted namespace may take to go before that is reported.
 	StuckAfter time.Duration
-	// BindingConditions lets the scheduler wait for a space before it binds a pod.
+	// BindingConditions lets the scheduler wait for a space before it binds a pod,
+	// for pools that do not say.
 	BindingConditions bool
 
 	// HTTPAddress is where health checks and metrics are answered. Empty: nowhere.
@@ -80,12 +84,13 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Server, "server", "", "URL of the API server as pods reach it. Empty: the one that the controller uses.")
 	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the certificates that pods trust for --server. Empty: those that the controller trusts.")
 	fs.StringToStringVar(&o.NodeSelector, "node-selector", nil, "Labels of the nodes that run the kubelet plugin. Empty: all nodes.")
-	fs.IntVar(&o.ExclusiveDevices, "exclusive-devices", 128, "Number of spaces where the cluster does not know shareable devices.")
+	fs.IntVar(&o.ExclusiveDevices, "exclusive-devices", 128, "Number of spaces in a pool without a limit where the cluster does not know shareable devices.")
+	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. Empty: one pool without a limit.")
 	fs.StringVar(&o.SliceOwner, "slice-owner", "", "ClusterRole that owns the ResourceSlices, so that they go with it. Empty: no owner.")
 	fs.IntVar(&o.Workers, "workers", 16, "Number of claims that are worked on at the same time.")
 	fs.DurationVar(&o.SweepInterval, "sweep-interval", 5*time.Minute, "How often to look for spaces that are out of step with their claims although no event said so.")
 	fs.DurationVar(&o.StuckAfter, "stuck-after", 5*time.Minute, "How long the namespace of an ended space may take to go before that is reported.")
-	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready. The scheduler looks every 5 seconds.")
+	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler looks every 5 seconds.")
 	fs.StringVar(&o.HTTPAddress, "http-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
 	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "Let one of several controllers work. Off: this one does.")
 	fs.StringVar(&o.LeaseNamespace, "lease-namespace", "", "Namespace of the leader election Lease. Needed with --leader-elect.")

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
@@ -37,6 +38,12 @@ func (o *Options) Run(ctx context.Context) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
+	// Before anything else, so that a controller with a wrong description never
+	// takes the place of one with a right one.
+	pools, err := o.pools()
+	if err != nil {
+		return err
+	}
 	config, err := client.Config(o.Kubeconfig, component+"/"+o.Version)
 	if err != nil {
 		return err
@@ -51,6 +58,10 @@ func (o *Options) Run(ctx context.Context) error {
 	api, err := client.New(config)
 	if err != nil {
 		return err
+	}
+	nodes, err := metadata.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("make a client for nodes: %w", err)
 	}
 	events := record.NewBroadcaster(record.WithContext(ctx))
 	defer events.Shutdown()
@@ -100,28 +111,17 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 		synced.Store(true)
 		return o.lead(ctx, api, func(ctx context.Context) error {
-			return o.work(ctx, api, c)
+			return o.work(ctx, pool.Publisher{Driver: o.Driver, Client: api, Metadata: nodes, Pools: pools}, c)
 		})
 	})
 	return group.Wait()
 }
 
 // work is what only one controller may do at a time.
-func (o *Options) work(ctx context.Context, api kubernetes.Interface, c *Controller) error {
-	owner, err := o.sliceOwner(ctx, api)
-	if err != nil {
+func (o *Options) work(ctx context.Context, publisher pool.Publisher, c *Controller) error {
+	var err error
+	if publisher.Owner, err = o.sliceOwner(ctx, publisher.Client); err != nil {
 		return err
-	}
-	publisher := pool.Publisher{
-		Driver: o.Driver,
-		Client: api,
-		Owner:  owner,
-		Pool: pool.Pool{
-			Name:              pool.DefaultName,
-			NodeSelector:      o.NodeSelector,
-			Exclusive:         o.ExclusiveDevices,
-			BindingConditions: o.BindingConditions,
-		},
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

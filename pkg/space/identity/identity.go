@@ -17,6 +17,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
@@ -66,6 +67,9 @@ type Share struct {
 	Device  string
 	// ShareID is nil for a device that only one claim can have.
 	ShareID *types.UID
+	// ConsumedCapacity is what the space consumes of its pool's limit and budget, by
+	// the capacities' names. Nil for a pool without a limit and for exclusive devices.
+	ConsumedCapacity map[resourceapi.QualifiedName]resource.Quantity
 	// AdminAccess is true when the result was given for administrative access.
 	AdminAccess bool
 	// BindingConditions is true when the scheduler waits for the space before it
@@ -120,6 +124,7 @@ func Of(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 			ShareID:     result.ShareID,
 			AdminAccess: result.AdminAccess != nil && *result.AdminAccess,
 
+			ConsumedCapacity:  result.ConsumedCapacity,
 			BindingConditions: len(result.BindingConditions) > 0,
 		})
 	}

@@ -6,84 +6,210 @@
 package pool
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// DefaultName is the name of the pool that every installation has.
-const DefaultName = "spaces"
-
-// Pool is a pool of spaces without a limit.
-type Pool struct {
-	Name string
+// Set is all pools of an installation, with what holds for each of them.
+type Set struct {
+	Pools []Pool
 	// NodeSelector selects the nodes that run the kubelet plugin by their labels.
 	// Empty: all nodes.
 	NodeSelector map[string]string
-	// Exclusive is how many devices stand in for the shareable one where the
-	// cluster does not know shareable devices. It is the limit of spaces then.
+	// Exclusive is how many spaces a pool without a limit has where the cluster
+	// does not know shareable devices.
 	Exclusive int
-	// BindingConditions lets the scheduler wait for a space before it binds a pod
-	// to a node. It looks every five seconds, so this takes time.
+	// BindingConditions is for pools that do not say.
 	BindingConditions bool
 }
 
-// Shareable describes the pool as one device that any number of claims can have
-// at once. Each of them gets a share with an ID of its own.
-func (p Pool) Shareable() *resourceslice.DriverResources {
-	device := p.device("space")
-	device.AllowMultipleAllocations = ptr.To(true)
-	return p.resources([]resourceapi.Device{device})
+// Node is what matters of a node.
+type Node struct {
+	Name   string
+	Labels map[string]string
 }
 
-// Fallback describes the pool as devices that one claim each can have, for
-// clusters that drop AllowMultipleAllocations. Left as it is, the shareable
-// device would be a single space for the whole cluster there.
-func (p Pool) Fallback() *resourceslice.DriverResources {
-	devices := make([]resourceapi.Device, 0, p.Exclusive)
-	for i := range p.Exclusive {
-		devices = append(devices, p.device(fmt.Sprintf("space-%d", i)))
+// lacks says which fields of devices a cluster drops.
+type lacks struct {
+	// shareable: a device is one claim's, and its capacities are never consumed.
+	shareable bool
+	// binding: the scheduler does not wait for conditions.
+	binding bool
+}
+
+// hasPerNode says whether there is a pool for each node, so that nodes matter.
+func (s Set) hasPerNode() bool {
+	return slices.ContainsFunc(s.Pools, func(p Pool) bool { return p.PerNode != nil })
+}
+
+// resources describes the pools, for these nodes, to a cluster that lacks
+// something or nothing.
+func (s Set) resources(nodes []Node, cluster lacks) *resourceslice.DriverResources {
+	out := map[string]resourceslice.Pool{}
+	for _, p := range s.Pools {
+		devices := s.devices(p, cluster)
+		if p.PerNode == nil {
+			out[p.Name] = toSlices(devices, s.selector(p))
+			continue
+		}
+		wanted := labels.SelectorFromValidatedSet(p.NodeSelector)
+		for _, node := range nodes {
+			if wanted.Matches(labels.Set(node.Labels)) {
+				out[perNodeName(p.Name, node.Name)] = toSlices(devices, onlyOn(node.Name))
+			}
+		}
 	}
-	return p.resources(devices)
+	return &resourceslice.DriverResources{Pools: out}
 }
 
-func (p Pool) device(name string) resourceapi.Device {
-	device := resourceapi.Device{Name: name}
-	if p.BindingConditions {
+// devices describes what a pool, or its part for one node, has.
+//
+// Where devices can be shared, a limit is a capacity of one shareable device, of
+// which each space consumes one: each space has a share ID then, which tells it
+// from any other, and changing the limit changes one number. Where they can't, a
+// shareable device would be a single space for the whole cluster, so that as many
+// exclusive devices as there may be spaces take its place.
+func (s Set) devices(p Pool, cluster lacks) []resourceapi.Device {
+	device := resourceapi.Device{
+		Attributes: map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
+			spaceapi.PoolAttribute: {StringValue: ptr.To(p.Name)},
+		},
+	}
+	for name, value := range p.Attributes {
+		// What can't be an attribute was refused.
+		if a, err := attribute(value); err == nil {
+			device.Attributes[resourceapi.QualifiedName(name)] = a
+		}
+	}
+	if !cluster.binding && ptr.Deref(p.BindingConditions, s.BindingConditions) {
 		// Kubernetes wants both lists or none.
 		device.BindingConditions = []string{spaceapi.ConditionReady}
 		device.BindingFailureConditions = []string{spaceapi.ConditionFailed}
 	}
-	return device
+	if cluster.shareable {
+		devices := make([]resourceapi.Device, s.exclusive(p))
+		for i := range devices {
+			devices[i] = *device.DeepCopy()
+			devices[i].Name = fmt.Sprintf("space-%d", i)
+		}
+		return devices
+	}
+	device.Name = "space"
+	device.AllowMultipleAllocations = ptr.To(true)
+	device.Capacity = p.capacity()
+	return []resourceapi.Device{device}
 }
 
-func (p Pool) resources(devices []resourceapi.Device) *resourceslice.DriverResources {
-	pool := resourceslice.Pool{AllNodes: true}
-	if len(p.NodeSelector) > 0 {
-		pool.AllNodes = false
-		pool.NodeSelector = nodeSelector(p.NodeSelector)
+// exclusive is how many devices stand in for the shareable one. A budget's
+// devices are as many as it has room for spaces of the default size.
+func (s Set) exclusive(p Pool) int {
+	if p.PerNode != nil {
+		return int(*p.PerNode.Limit)
 	}
-	for len(devices) > 0 {
-		n := min(len(devices), resourceapi.ResourceSliceMaxDevices)
-		pool.Slices = append(pool.Slices, resourceslice.Slice{Devices: devices[:n]})
-		devices = devices[n:]
+	n := int64(s.Exclusive)
+	if p.Limit != nil {
+		n = *p.Limit
 	}
-	return &resourceslice.DriverResources{Pools: map[string]resourceslice.Pool{p.Name: pool}}
+	if p.Budget != nil {
+		for name, total := range p.Budget.Total {
+			if size := p.Budget.Default[name]; size.MilliValue() > 0 {
+				n = min(n, total.MilliValue()/size.MilliValue())
+			}
+		}
+	}
+	return int(n)
 }
 
-func nodeSelector(labels map[string]string) *corev1.NodeSelector {
+// capacity is what the spaces of a shareable device consume. Nil: nothing, so
+// that there is no limit.
+func (p Pool) capacity() map[resourceapi.QualifiedName]resourceapi.DeviceCapacity {
+	out := map[resourceapi.QualifiedName]resourceapi.DeviceCapacity{}
+	limit := p.Limit
+	if p.PerNode != nil {
+		limit = p.PerNode.Limit
+	}
+	if limit != nil {
+		one := *resource.NewQuantity(1, resource.DecimalSI)
+		out[spaceapi.SlotCapacity] = resourceapi.DeviceCapacity{
+			Value: *resource.NewQuantity(*limit, resource.DecimalSI),
+			// Whatever a claim asks for, a space is one space.
+			RequestPolicy: &resourceapi.CapacityRequestPolicy{Default: &one, ValidValues: []resource.Quantity{one}},
+		}
+	}
+	if p.Budget != nil {
+		for name, total := range p.Budget.Total {
+			out[resourceapi.QualifiedName(name)] = resourceapi.DeviceCapacity{Value: total, RequestPolicy: p.Budget.policy(name)}
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+func (b Budget) policy(name string) *resourceapi.CapacityRequestPolicy {
+	// Without a minimum, a claim could ask for less than nothing, which the
+	// scheduler takes for a fatal error.
+	valid := &resourceapi.CapacityRequestPolicyRange{Min: ptr.To(b.Min[name])}
+	if most, found := b.Max[name]; found {
+		valid.Max = &most
+	}
+	if step, found := b.Step[name]; found {
+		valid.Step = &step
+	}
+	return &resourceapi.CapacityRequestPolicy{Default: ptr.To(b.Default[name]), ValidRange: valid}
+}
+
+func toSlices(devices []resourceapi.Device, selector *corev1.NodeSelector) resourceslice.Pool {
+	pool := resourceslice.Pool{AllNodes: selector == nil, NodeSelector: selector}
+	for chunk := range slices.Chunk(devices, resourceapi.ResourceSliceMaxDevices) {
+		pool.Slices = append(pool.Slices, resourceslice.Slice{Devices: chunk})
+	}
+	return pool
+}
+
+// selector selects the nodes that run the plugin and that the pool is for, or is nil.
+func (s Set) selector(p Pool) *corev1.NodeSelector {
 	var requirements []corev1.NodeSelectorRequirement
-	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		requirements = append(requirements, corev1.NodeSelectorRequirement{
-			Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{labels[key]},
-		})
+	add := func(labels map[string]string) {
+		for _, key := range slices.Sorted(maps.Keys(labels)) {
+			requirements = append(requirements, corev1.NodeSelectorRequirement{
+				Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{labels[key]},
+			})
+		}
+	}
+	add(s.NodeSelector)
+	add(p.NodeSelector)
+	if len(requirements) == 0 {
+		return nil
 	}
 	return &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: requirements}}}
+}
+
+func onlyOn(node string) *corev1.NodeSelector {
+	return &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+		MatchFields: []corev1.NodeSelectorRequirement{{
+			Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node},
+		}},
+	}}}
+}
+
+// perNodeName has a slash, which neither part can have, so that no two pools meet.
+func perNodeName(pool, node string) string {
+	if room := resourceapi.PoolNameMaxLength - len(pool) - 1; len(node) > room {
+		node = fmt.Sprintf("%x", sha256.Sum256([]byte(node)))[:32]
+	}
+	return pool + "/" + node
 }

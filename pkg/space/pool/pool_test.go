@@ -4,51 +4,156 @@
 package pool
 
 import (
-	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	"k8s.io/utils/ptr"
 )
 
-func TestTheShareableDeviceIsThereForAnyNumberOfClaims(t *testing.T) {
-	got := Pool{Name: "spaces", Exclusive: 5}.Shareable().Pools["spaces"]
-	if len(got.Slices) != 1 || len(got.Slices[0].Devices) != 1 {
-		t.Fatalf("got %+v, want one slice with one device", got)
+var (
+	modern = lacks{}
+	old    = lacks{shareable: true, binding: true}
+)
+
+// parse reads pools as a file has them, so that each test has what passes validation.
+func parse(t *testing.T, text string) []Pool {
+	t.Helper()
+	pools, err := Parse([]byte("pools:\n" + text))
+	if err != nil {
+		t.Fatal(err)
 	}
-	device := got.Slices[0].Devices[0]
+	return pools
+}
+
+func onlyDevice(t *testing.T, p resourceslice.Pool) resourceapi.Device {
+	t.Helper()
+	if len(p.Slices) != 1 || len(p.Slices[0].Devices) != 1 {
+		t.Fatalf("got %+v, want one slice with one device", p)
+	}
+	return p.Slices[0].Devices[0]
+}
+
+func TestAPoolWithoutALimitIsThereForAnyNumberOfClaims(t *testing.T) {
+	got := Set{Pools: Default(), Exclusive: 5}.resources(nil, modern).Pools["spaces"]
+	device := onlyDevice(t, got)
 	if !ptr.Deref(device.AllowMultipleAllocations, false) {
 		t.Error("the device can be allocated only once")
 	}
-	if len(device.Capacity) > 0 {
+	if device.Capacity != nil {
 		t.Errorf("the device has a capacity, which limits it: %v", device.Capacity)
 	}
 	if msgs := validation.IsDNS1123Label(device.Name); len(msgs) > 0 {
 		t.Errorf("device name %q: %s", device.Name, msgs)
 	}
+	if got := device.Attributes["pool"].StringValue; ptr.Deref(got, "") != "spaces" {
+		t.Errorf("got attribute pool %v", got)
+	}
 }
 
-func TestFallbackSplitsAsTheAPIDemands(t *testing.T) {
+func TestASpaceTakesOneOfALimit(t *testing.T) {
+	set := Set{Pools: parse(t, "- {name: few, limit: 3}\n- {name: local, perNode: {limit: 2}}")}
+	pools := set.resources([]Node{{Name: "n"}}, modern).Pools
+	for name, limit := range map[string]int64{"few": 3, "local/n": 2} {
+		device := onlyDevice(t, pools[name])
+		if !ptr.Deref(device.AllowMultipleAllocations, false) {
+			t.Errorf("%s: the device can be allocated only once", name)
+		}
+		slots := device.Capacity["spaces"]
+		if slots.Value.Value() != limit {
+			t.Errorf("%s: got room for %s spaces, want %d", name, slots.Value.String(), limit)
+		}
+		one := resource.MustParse("1")
+		want := &resourceapi.CapacityRequestPolicy{Default: &one, ValidValues: []resource.Quantity{one}}
+		if !equality.Semantic.DeepEqual(slots.RequestPolicy, want) {
+			t.Errorf("%s: got policy %v, want %v", name, slots.RequestPolicy, want)
+		}
+	}
+}
+
+func TestWhatSpacesTakeOfABudget(t *testing.T) {
+	set := Set{Pools: parse(t, `
+- name: shared
+  limit: 7
+  budget:
+    total: {cpu: "32", memory: 64Gi}
+    default: {cpu: "2", memory: 1Gi}
+    min: {cpu: 500m}
+    max: {cpu: "8"}
+    step: {cpu: 500m}
+`)}
+	capacity := onlyDevice(t, set.resources(nil, modern).Pools["shared"]).Capacity
+	if got := slices.Sorted(maps.Keys(capacity)); !slices.Equal(got, []resourceapi.QualifiedName{"cpu", "memory", "spaces"}) {
+		t.Fatalf("got capacities %v", got)
+	}
+	q := func(s string) *resource.Quantity { return ptr.To(resource.MustParse(s)) }
+	for name, want := range map[resourceapi.QualifiedName]resourceapi.DeviceCapacity{
+		"cpu": {Value: *q("32"), RequestPolicy: &resourceapi.CapacityRequestPolicy{Default: q("2"),
+			ValidRange: &resourceapi.CapacityRequestPolicyRange{Min: q("500m"), Max: q("8"), Step: q("500m")}}},
+		"memory": {Value: *q("64Gi"), RequestPolicy: &resourceapi.CapacityRequestPolicy{Default: q("1Gi"),
+			ValidRange: &resourceapi.CapacityRequestPolicyRange{Min: q("0")}}},
+	} {
+		if !equality.Semantic.DeepEqual(capacity[name], want) {
+			t.Errorf("%s: got %+v, want %+v", name, capacity[name], want)
+		}
+	}
+}
+
+func TestAttributesAreWhatTheFileSays(t *testing.T) {
+	set := Set{Pools: parse(t, `- {name: p, attributes: {tier: gold, size: 3, fast: true, release: {version: 1.2.3}, text: "3"}}`)}
+	for name, cluster := range map[string]lacks{"shareable": modern, "exclusive": old} {
+		set.Exclusive = 1
+		got := onlyDevice(t, set.resources(nil, cluster).Pools["p"]).Attributes
+		want := map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
+			"pool": {StringValue: ptr.To("p")}, "tier": {StringValue: ptr.To("gold")}, "text": {StringValue: ptr.To("3")},
+			"size": {IntValue: ptr.To[int64](3)}, "fast": {BoolValue: ptr.To(true)}, "release": {VersionValue: ptr.To("1.2.3")},
+		}
+		if !equality.Semantic.DeepEqual(got, want) {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestBindingConditionsAreThePoolsOrElseTheInstallations(t *testing.T) {
+	pools := parse(t, "- {name: with, bindingConditions: true}\n- {name: without, bindingConditions: false}\n- {name: silent}")
+	for _, installation := range []bool{false, true} {
+		set := Set{Pools: pools, BindingConditions: installation}
+		for name, want := range map[string]bool{"with": true, "without": false, "silent": installation} {
+			device := onlyDevice(t, set.resources(nil, modern).Pools[name])
+			if got := len(device.BindingConditions) == 1 && len(device.BindingFailureConditions) == 1; got != want {
+				t.Errorf("installation %t, pool %s: got binding conditions: %t", installation, name, got)
+			}
+			device = onlyDevice(t, set.resources(nil, lacks{binding: true}).Pools[name])
+			if len(device.BindingConditions)+len(device.BindingFailureConditions) > 0 {
+				t.Errorf("pool %s has binding conditions in a cluster that drops them", name)
+			}
+		}
+	}
+}
+
+func TestExclusiveDevicesAreInSlicesAsTheAPIDemands(t *testing.T) {
 	for _, test := range []struct {
 		exclusive int
 		slices    []int
 	}{{1, []int{1}}, {127, []int{127}}, {128, []int{128}}, {129, []int{128, 1}}, {300, []int{128, 128, 44}}} {
 		t.Run(fmt.Sprintf("%d devices", test.exclusive), func(t *testing.T) {
-			pool := Pool{Name: "spaces", Exclusive: test.exclusive}.Fallback().Pools["spaces"]
+			pool := Set{Pools: Default(), Exclusive: test.exclusive}.resources(nil, old).Pools["spaces"]
 			var got []int
 			names := map[string]bool{}
 			for _, slice := range pool.Slices {
 				got = append(got, len(slice.Devices))
 				for _, device := range slice.Devices {
 					names[device.Name] = true
-					if device.AllowMultipleAllocations != nil {
+					if device.AllowMultipleAllocations != nil || device.Capacity != nil {
 						t.Errorf("device %s is shareable", device.Name)
 					}
 					if msgs := validation.IsDNS1123Label(device.Name); len(msgs) > 0 {
@@ -66,77 +171,94 @@ func TestFallbackSplitsAsTheAPIDemands(t *testing.T) {
 	}
 }
 
-func TestWhichNodesCanReachThePool(t *testing.T) {
-	for name, describe := range map[string]func(Pool) *resourceslice.DriverResources{
-		"shareable": Pool.Shareable, "fallback": Pool.Fallback,
+func TestHowManyExclusiveDevicesStandInForAPool(t *testing.T) {
+	for text, want := range map[string]int{
+		"- {name: p}":                       50,
+		"- {name: p, limit: 3}":             3,
+		"- {name: p, limit: 60}":            60,
+		"- {name: p, perNode: {limit: 70}}": 70,
+		`- {name: p, budget: {total: {cpu: "8", pods: "100"}, default: {cpu: 1500m, pods: "10"}}}`:   5,
+		`- {name: p, limit: 2, budget: {total: {cpu: "8"}, default: {cpu: "1"}}}`:                    2,
+		`- {name: p, limit: 20, budget: {total: {cpu: "8"}, default: {cpu: "1"}}}`:                   8,
+		`- {name: p, budget: {total: {memory: 1Ti, cpu: "1"}, default: {memory: 1Mi, cpu: "0"}}}`:    50,
+		`- {name: p, budget: {total: {memory: 64Gi}, default: {memory: 64Gi}, step: {memory: 1Gi}}}`: 1,
 	} {
-		t.Run(name+": all of them", func(t *testing.T) {
-			got := describe(Pool{Name: "p", Exclusive: 1}).Pools["p"]
-			if !got.AllNodes || got.NodeSelector != nil {
-				t.Errorf("got allNodes %t, nodeSelector %v", got.AllNodes, got.NodeSelector)
+		t.Run(text, func(t *testing.T) {
+			set := Set{Pools: parse(t, text), Exclusive: 50}
+			got := 0
+			for _, p := range set.resources([]Node{{Name: "n"}}, old).Pools {
+				for _, slice := range p.Slices {
+					got += len(slice.Devices)
+				}
 			}
-		})
-		t.Run(name+": those with all the labels", func(t *testing.T) {
-			p := Pool{Name: "p", Exclusive: 1, NodeSelector: map[string]string{"zone": "a", "disk": "ssd"}}
-			got := describe(p).Pools["p"]
-			want := &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-				MatchExpressions: []corev1.NodeSelectorRequirement{
-					{Key: "disk", Operator: corev1.NodeSelectorOpIn, Values: []string{"ssd"}},
-					{Key: "zone", Operator: corev1.NodeSelectorOpIn, Values: []string{"a"}},
-				},
-			}}}
-			if got.AllNodes {
-				t.Error("the pool is for all nodes too, which the API server refuses")
-			}
-			if !equality.Semantic.DeepEqual(got.NodeSelector, want) {
-				t.Errorf("got %v, want %v", got.NodeSelector, want)
+			if got != want {
+				t.Errorf("got %d devices, want %d", got, want)
 			}
 		})
 	}
 }
 
-func TestFallbackIsForDroppedFieldsOnly(t *testing.T) {
-	slice := func(devices ...resourceapi.Device) *resourceapi.ResourceSlice {
-		return &resourceapi.ResourceSlice{Spec: resourceapi.ResourceSliceSpec{Devices: devices}}
+func TestWhichNodesCanReachAPool(t *testing.T) {
+	in := func(key, value string) corev1.NodeSelectorRequirement {
+		return corev1.NodeSelectorRequirement{Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{value}}
 	}
-	wanted := slice(resourceapi.Device{Name: "space", AllowMultipleAllocations: ptr.To(true)})
-	dropped := &resourceslice.DroppedFieldsError{DesiredSlice: wanted, ActualSlice: slice(resourceapi.Device{Name: "space"})}
-	otherDropped := &resourceslice.DroppedFieldsError{
-		DesiredSlice: slice(resourceapi.Device{Taints: []resourceapi.DeviceTaint{{Key: "k"}}}),
-		ActualSlice:  slice(resourceapi.Device{}),
-	}
-	quietly(t)
+	pools := parse(t, "- {name: any}\n- {name: zone, nodeSelector: {zone: a}}")
 	for name, test := range map[string]struct {
-		errs []error
-		want bool
+		plugins map[string]string
+		pool    string
+		want    []corev1.NodeSelectorRequirement
 	}{
-		"the field that makes it shareable": {[]error{dropped}, true},
-		"it again, and wrapped":             {[]error{dropped, fmt.Errorf("sync: %w", dropped)}, true},
-		"a field that is not ours":          {[]error{otherDropped}, false},
-		"any other error":                   {[]error{context.DeadlineExceeded}, false},
+		"all of them":                        {nil, "any", nil},
+		"those with the plugin":              {map[string]string{"os": "linux", "disk": "ssd"}, "any", []corev1.NodeSelectorRequirement{in("disk", "ssd"), in("os", "linux")}},
+		"those the pool is for":              {nil, "zone", []corev1.NodeSelectorRequirement{in("zone", "a")}},
+		"those the pool is for, with plugin": {map[string]string{"os": "linux"}, "zone", []corev1.NodeSelectorRequirement{in("os", "linux"), in("zone", "a")}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			f := newFallback()
-			for _, err := range test.errs {
-				f.handle(t.Context(), err, "sync slices")
-			}
-			select {
-			case <-f.needed:
-				if !test.want {
-					t.Error("exclusive devices would be published")
+		for how, cluster := range map[string]lacks{"shareable": modern, "exclusive": old} {
+			t.Run(how+": "+name, func(t *testing.T) {
+				got := Set{Pools: pools, NodeSelector: test.plugins, Exclusive: 1}.resources(nil, cluster).Pools[test.pool]
+				if test.want == nil {
+					if !got.AllNodes || got.NodeSelector != nil {
+						t.Errorf("got allNodes %t, nodeSelector %v", got.AllNodes, got.NodeSelector)
+					}
+					return
 				}
-			default:
-				if test.want {
-					t.Error("exclusive devices would not be published")
+				want := &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: test.want}}}
+				if got.AllNodes {
+					t.Error("the pool is for all nodes too, which the API server refuses")
 				}
-			}
-		})
+				if !equality.Semantic.DeepEqual(got.NodeSelector, want) {
+					t.Errorf("got %v, want %v", got.NodeSelector, want)
+				}
+			})
+		}
 	}
 }
 
-// quietly keeps expected errors out of the test's output, and from being slowed down.
-func quietly(t *testing.T) {
-	handlers := utilruntime.ErrorHandlers
-	utilruntime.ErrorHandlers = nil
-	t.Cleanup(func() { utilruntime.ErrorHandlers = handlers })
+func TestAPoolPerNodeIsForThatNodeOnly(t *testing.T) {
+	set := Set{Pools: parse(t, "- {name: local, perNode: {limit: 1}, nodeSelector: {disk: ssd}}\n- {name: other}")}
+	nodes := []Node{{Name: "a", Labels: map[string]string{"disk": "ssd"}}, {Name: "b"}, {Name: "c.example.com", Labels: map[string]string{"disk": "ssd", "x": "y"}}}
+	got := set.resources(nodes, modern).Pools
+	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, []string{"local/a", "local/c.example.com", "other"}) {
+		t.Fatalf("got pools %v", names)
+	}
+	want := []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{
+		{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{"c.example.com"}},
+	}}}
+	if p := got["local/c.example.com"]; p.AllNodes || !equality.Semantic.DeepEqual(p.NodeSelector.NodeSelectorTerms, want) {
+		t.Errorf("got %+v", p)
+	}
+	if attribute := onlyDevice(t, got["local/a"]).Attributes["pool"].StringValue; ptr.Deref(attribute, "") != "local" {
+		t.Errorf("got attribute pool %v: a class could not name it", attribute)
+	}
+}
+
+func TestNamesOfPoolsPerNodeFit(t *testing.T) {
+	long := strings.Repeat("n", 253)
+	name := perNodeName(strings.Repeat("p", 63), long)
+	if len(name) > resourceapi.PoolNameMaxLength {
+		t.Errorf("the name has %d characters", len(name))
+	}
+	if other := perNodeName(strings.Repeat("p", 63), long[:252]+"m"); other == name {
+		t.Error("two nodes have one pool")
+	}
 }

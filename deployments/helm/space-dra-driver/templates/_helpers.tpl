@@ -25,3 +25,8 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "space.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
+
+{{- /* Empty unless there is a pool for each node. */ -}}
+{{- define "space.poolsPerNode" -}}
+{{- range .Values.pools }}{{ if .perNode }}yes{{ end }}{{ end -}}
+{{- end -}}

@@ -1,0 +1,147 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	metadatafake "k8s.io/client-go/metadata/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/dynamic-resource-allocation/resourceslice"
+	"k8s.io/utils/ptr"
+)
+
+func TestWhichDroppedFieldsHaveAFallback(t *testing.T) {
+	slice := func(devices ...resourceapi.Device) *resourceapi.ResourceSlice {
+		return &resourceapi.ResourceSlice{Spec: resourceapi.ResourceSliceSpec{Devices: devices}}
+	}
+	bare := slice(resourceapi.Device{})
+	shareable := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{AllowMultipleAllocations: ptr.To(true)}), ActualSlice: bare}
+	binding := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{BindingConditions: []string{"c"}}), ActualSlice: bare}
+	other := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{Taints: []resourceapi.DeviceTaint{{Key: "k"}}}), ActualSlice: bare}
+	for name, test := range map[string]struct {
+		errs    []error
+		want    lacks
+		handled int
+	}{
+		"the field that makes it shareable": {[]error{shareable}, lacks{shareable: true}, 0},
+		"it again, and wrapped":             {[]error{shareable, fmt.Errorf("sync: %w", shareable)}, lacks{shareable: true}, 0},
+		"binding conditions":                {[]error{binding}, lacks{binding: true}, 0},
+		"one after the other":               {[]error{binding, shareable}, lacks{binding: true, shareable: true}, 0},
+		"a field that is not ours":          {[]error{other}, lacks{}, 1},
+		"any other error":                   {[]error{context.DeadlineExceeded}, lacks{}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			handled := 0
+			handlers := utilruntime.ErrorHandlers
+			utilruntime.ErrorHandlers = []utilruntime.ErrorHandler{func(context.Context, error, string, ...any) { handled++ }}
+			t.Cleanup(func() { utilruntime.ErrorHandlers = handlers })
+			d := newDrops()
+			for _, err := range test.errs {
+				d.handle(t.Context(), err, "sync slices")
+			}
+			if got := d.seen(); got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+			if handled != test.handled {
+				t.Errorf("%d errors were reported, want %d", handled, test.handled)
+			}
+			if got, want := len(d.changed) > 0, test.want != (lacks{}); got != want {
+				t.Errorf("something else would be published: %t, want %t", got, want)
+			}
+		})
+	}
+}
+
+func node(name, disk string) *metav1.PartialObjectMetadata {
+	n := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"disk": disk}, Annotations: map[string]string{"large": "thing"}}}
+	n.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "Node"})
+	return n
+}
+
+func metadataClient(t *testing.T, objects ...runtime.Object) *metadatafake.FakeMetadataClient {
+	t.Helper()
+	scheme := metadatafake.NewTestScheme()
+	if err := metav1.AddMetaToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	return metadatafake.NewSimpleMetadataClient(scheme, objects...)
+}
+
+var nodeResource = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
+
+func TestNodesAreFollowedByNameAndLabels(t *testing.T) {
+	client := metadataClient(t, node("b", "ssd"), node("a", "hdd"))
+	n, err := followNodes(t.Context(), client, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func() []string {
+		var out []string
+		for _, node := range n.list() {
+			out = append(out, node.Name+"="+node.Labels["disk"])
+		}
+		return out
+	}
+	await := func(want ...string) {
+		t.Helper()
+		for {
+			if slices.Equal(names(), want) {
+				return
+			}
+			select {
+			case <-n.changed:
+			case <-time.After(30 * time.Second):
+				t.Fatalf("got nodes %v, want %v, and nothing changes", names(), want)
+			}
+		}
+	}
+	await("a=hdd", "b=ssd")
+	nodes := client.Resource(nodeResource).(metadatafake.MetadataClient)
+	if _, err := nodes.CreateFake(node("c", "ssd"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	await("a=hdd", "b=ssd", "c=ssd")
+	if _, err := nodes.UpdateFake(node("a", "ssd"), metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	await("a=ssd", "b=ssd", "c=ssd")
+	if err := nodes.Delete(t.Context(), "b", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	await("a=ssd", "c=ssd")
+	for _, obj := range n.store.List() {
+		if got := obj.(*metav1.PartialObjectMetadata).Annotations; got != nil {
+			t.Errorf("annotations are kept in memory: %v", got)
+		}
+	}
+}
+
+func TestOnlyNodesWithThePluginAreAskedFor(t *testing.T) {
+	client := metadataClient(t)
+	if _, err := followNodes(t.Context(), client, map[string]string{"os": "linux"}); err != nil {
+		t.Fatal(err)
+	}
+	listed := false
+	for _, action := range client.Actions() {
+		if list, ok := action.(clienttesting.ListAction); ok {
+			listed = true
+			if got := list.GetListRestrictions().Labels.String(); got != "os=linux" {
+				t.Errorf("nodes are listed with selector %q", got)
+			}
+		}
+	}
+	if !listed {
+		t.Error("nodes are not listed at all")
+	}
+}

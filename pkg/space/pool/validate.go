@@ -1,0 +1,218 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/blang/semver/v4"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// maxLimit keeps a pool publishable as exclusive devices, of which a slice has 128.
+const maxLimit = 10000
+
+func validate(config Config) field.ErrorList {
+	var errs field.ErrorList
+	path := field.NewPath("pools")
+	if len(config.Pools) == 0 {
+		errs = append(errs, field.Required(path, "there has to be a pool"))
+	}
+	seen := map[string]bool{}
+	for i, p := range config.Pools {
+		if seen[p.Name] {
+			errs = append(errs, field.Duplicate(path.Index(i).Child("name"), p.Name))
+		}
+		seen[p.Name] = true
+		errs = append(errs, p.validate(path.Index(i))...)
+	}
+	return errs
+}
+
+func (p Pool) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, msg := range validation.IsDNS1123Label(p.Name) {
+		errs = append(errs, field.Invalid(path.Child("name"), p.Name, msg))
+	}
+	errs = append(errs, validateLimit(p.Limit, path.Child("limit"))...)
+	if p.PerNode != nil {
+		path := path.Child("perNode")
+		if p.PerNode.Limit == nil {
+			errs = append(errs, field.Required(path.Child("limit"), "how many spaces each node has"))
+		}
+		errs = append(errs, validateLimit(p.PerNode.Limit, path.Child("limit"))...)
+		if p.Limit != nil || p.Budget != nil {
+			errs = append(errs, field.Forbidden(path, "a pool with perNode has neither limit nor budget"))
+		}
+	}
+	if p.Budget != nil {
+		errs = append(errs, p.Budget.validate(path.Child("budget"))...)
+	}
+	errs = append(errs, validateLabels(p.NodeSelector, path.Child("nodeSelector"))...)
+	for _, name := range slices.Sorted(maps.Keys(p.Attributes)) {
+		errs = append(errs, validateAttribute(name, p.Attributes[name], path.Child("attributes").Key(name))...)
+	}
+	// The largest device has a slot's capacity and the pool's name besides.
+	most := resourceapi.ResourceSliceMaxAttributesAndCapacitiesPerDevice - 2
+	if p.Budget != nil {
+		most -= len(p.Budget.Total)
+	}
+	if len(p.Attributes) > most {
+		errs = append(errs, field.TooMany(path.Child("attributes"), len(p.Attributes), most))
+	}
+	return errs
+}
+
+func validateLimit(limit *int64, path *field.Path) field.ErrorList {
+	if limit != nil && (*limit < 1 || *limit > maxLimit) {
+		return field.ErrorList{field.Invalid(path, *limit, validation.InclusiveRangeError(1, maxLimit))}
+	}
+	return nil
+}
+
+func validateLabels(labels map[string]string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		for _, msg := range validation.IsQualifiedName(key) {
+			errs = append(errs, field.Invalid(path, key, msg))
+		}
+		for _, msg := range validation.IsValidLabelValue(labels[key]) {
+			errs = append(errs, field.Invalid(path.Key(key), labels[key], msg))
+		}
+	}
+	return errs
+}
+
+func validateAttribute(name string, value any, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, msg := range validation.IsCIdentifier(name) {
+		errs = append(errs, field.Invalid(path, name, msg))
+	}
+	if len(name) > resourceapi.DeviceMaxIDLength {
+		errs = append(errs, field.TooLong(path, name, resourceapi.DeviceMaxIDLength))
+	}
+	if name == spaceapi.PoolAttribute {
+		errs = append(errs, field.Forbidden(path, "the driver itself sets this to the pool's name"))
+	}
+	if _, err := attribute(value); err != nil {
+		errs = append(errs, field.Invalid(path, value, err.Error()))
+	}
+	return errs
+}
+
+// attribute turns what a file says into what a ResourceSlice says.
+func attribute(value any) (resourceapi.DeviceAttribute, error) {
+	var a resourceapi.DeviceAttribute
+	text := ""
+	switch value := value.(type) {
+	case string:
+		a.StringValue, text = &value, value
+	case bool:
+		a.BoolValue = &value
+	case int64:
+		a.IntValue = &value
+	case map[string]any:
+		version, ok := value["version"].(string)
+		if !ok || len(value) != 1 {
+			return a, fmt.Errorf("a version is written as {version: %q}", "1.2.3")
+		}
+		if _, err := semver.Parse(version); err != nil {
+			return a, fmt.Errorf("not a version as semver.org describes them: %w", err)
+		}
+		a.VersionValue, text = &version, version
+	default:
+		return a, fmt.Errorf("must be a string, a whole number, a boolean, or {version: %q}", "1.2.3")
+	}
+	if len(text) > resourceapi.DeviceAttributeMaxValueLength {
+		return a, fmt.Errorf("must have at most %d bytes", resourceapi.DeviceAttributeMaxValueLength)
+	}
+	return a, nil
+}
+
+func (b Budget) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(b.Total) == 0 {
+		errs = append(errs, field.Required(path.Child("total"), "what all spaces have together, by name"))
+	}
+	for _, part := range []struct {
+		name    string
+		amounts map[string]resource.Quantity
+	}{{"default", b.Default}, {"min", b.Min}, {"max", b.Max}, {"step", b.Step}} {
+		for _, name := range slices.Sorted(maps.Keys(part.amounts)) {
+			if _, found := b.Total[name]; !found {
+				errs = append(errs, field.NotFound(path.Child(part.name).Key(name), path.Child("total").Key(name).String()))
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.Total)) {
+		if spaceapi.QuotaName(name) == "" {
+			errs = append(errs, field.NotSupported(path.Child("total").Key(name), name, budgetNames()))
+			continue
+		}
+		if _, found := b.Default[name]; !found {
+			errs = append(errs, field.Required(path.Child("default").Key(name), "what a space gets whose claim does not say"))
+			continue
+		}
+		errs = append(errs, b.validateAmounts(name, path)...)
+	}
+	return errs
+}
+
+func budgetNames() []string {
+	return strings.Fields("configmaps cpu ephemeral_storage limits_cpu limits_ephemeral_storage limits_memory memory persistentvolumeclaims pods secrets services storage")
+}
+
+// validateAmounts checks what the API server would refuse.
+func (b Budget) validateAmounts(name string, path *field.Path) field.ErrorList {
+	total, standard, least := b.Total[name], b.Default[name], b.Min[name]
+	most, limited := b.Max[name]
+	if !limited {
+		most = total
+	}
+	step, stepped := b.Step[name]
+	var errs field.ErrorList
+	invalid := func(part string, value resource.Quantity, msg string) {
+		errs = append(errs, field.Invalid(path.Child(part).Key(name), value.String(), msg))
+	}
+	for _, q := range []struct {
+		part  string
+		value resource.Quantity
+	}{{"total", total}, {"default", standard}, {"min", least}, {"max", most}, {"step", step}} {
+		if q.value.Sign() < 0 || q.value.CmpInt64(math.MaxInt64/1000) > 0 {
+			invalid(q.part, q.value, fmt.Sprintf("must be between 0 and %d", int64(math.MaxInt64/1000)))
+		}
+	}
+	if len(errs) > 0 {
+		return errs
+	}
+	if total.IsZero() {
+		invalid("total", total, "must be more than 0")
+	}
+	if most.Cmp(total) > 0 {
+		invalid("max", most, "must not be more than the total, "+total.String())
+	}
+	if standard.Cmp(least) < 0 {
+		invalid("default", standard, "must not be less than the minimum, "+least.String())
+	}
+	if standard.Cmp(most) > 0 {
+		invalid("default", standard, "must not be more than the maximum, "+most.String())
+	}
+	if stepped {
+		if step.MilliValue() == 0 {
+			invalid("step", step, "must be more than 0")
+		} else if (standard.MilliValue()-least.MilliValue())%step.MilliValue() != 0 {
+			invalid("default", standard, fmt.Sprintf("must be a multiple of the step, %s, more than the minimum, %s", step.String(), least.String()))
+		}
+	}
+	return errs
+}
