@@ -6,7 +6,10 @@
 package blueprint
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -15,10 +18,11 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
-// podSecurityLabel is defined by Kubernetes' Pod Security admission.
-const podSecurityLabel = "pod-security.kubernetes.io/enforce"
+// Labels of Kubernetes' Pod Security admission begin like this.
+const podSecurityLabel = "pod-security.kubernetes.io/"
 
-// Settings are the same for all spaces of an installation.
+// Settings are the same for all spaces of an installation: what holds where
+// nothing else was said, and what is true of the cluster.
 type Settings struct {
 	// Driver is the driver's name.
 	Driver string
@@ -29,6 +33,12 @@ type Settings struct {
 	// PodSecurity is the Pod Security Standard that pods in the namespace have to
 	// keep; without one, a tenant could run a privileged pod and own the node.
 	PodSecurity string
+	// Network says whom pods can reach.
+	Network spaceapi.NetworkIsolation
+	// DeviceClasses are those that ask for spaces.
+	DeviceClasses []string
+	// APIServer is where pods reach the API server.
+	APIServer []Destination
 }
 
 // Space is everything that one share of an allocation is to have.
@@ -37,9 +47,17 @@ type Space struct {
 	Namespace      *corev1.Namespace
 	ServiceAccount *corev1.ServiceAccount
 	RoleBinding    *rbacv1.RoleBinding
+	// ClusterRoleBindings lack the UID of the namespace as their owner.
+	ClusterRoleBindings []*rbacv1.ClusterRoleBinding
 	// DefaultAccount is what pods run as that name no ServiceAccount. Without it
 	// they are refused; kube-controller-manager makes it, but some time later.
 	DefaultAccount *corev1.ServiceAccount
+	// ResourceQuota, LimitRange and NetworkPolicy are nil where there are no limits.
+	ResourceQuota *corev1.ResourceQuota
+	LimitRange    *corev1.LimitRange
+	NetworkPolicy *networkingv1.NetworkPolicy
+	// Copies are what is copied from other namespaces.
+	Copies []Copy
 }
 
 // For describes the space of one share, in the namespace of that name.
@@ -58,32 +76,102 @@ func (s Settings) For(a *identity.Allocation, share identity.Share, name string,
 			keys.Request:        share.Request,
 		}
 	}
-	inside := func(name, namespace string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: labels(), Annotations: annotations()}
+	inside := func(object string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Name: object, Namespace: name, Labels: labels(), Annotations: annotations()}
 	}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels(), Annotations: annotations()}}
-	namespace.Labels[podSecurityLabel] = s.PodSecurity
-	// On the namespace, because the claim no longer knows when it comes to that.
-	if with.Retain > 0 {
-		namespace.Annotations[keys.Retain] = with.Retain.String()
+	subjects := func() []rbacv1.Subject {
+		return []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: name, Name: spaceapi.ServiceAccountName}}
 	}
-	return Space{
-		Share:     share,
-		Namespace: namespace,
-		ServiceAccount: &corev1.ServiceAccount{
-			ObjectMeta: inside(spaceapi.ServiceAccountName, name),
-		},
+	space := Space{
+		Share:          share,
+		Namespace:      &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels(), Annotations: annotations()}},
+		ServiceAccount: &corev1.ServiceAccount{ObjectMeta: inside(spaceapi.ServiceAccountName), ImagePullSecrets: pullSecrets(with.Copy)},
 		RoleBinding: &rbacv1.RoleBinding{
-			ObjectMeta: inside(spaceapi.RoleBindingName, name),
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: s.ClusterRole},
-			Subjects: []rbacv1.Subject{{
-				Kind:      rbacv1.ServiceAccountKind,
-				Namespace: name,
-				Name:      spaceapi.ServiceAccountName,
-			}},
+			ObjectMeta: inside(spaceapi.RoleBindingName),
+			RoleRef:    clusterRole(s.Role(with)),
+			Subjects:   subjects(),
 		},
-		DefaultAccount: &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: spaceapi.DefaultAccountName, Namespace: name}},
+		DefaultAccount: &corev1.ServiceAccount{
+			ObjectMeta:       metav1.ObjectMeta{Name: spaceapi.DefaultAccountName, Namespace: name},
+			ImagePullSecrets: pullSecrets(with.Copy),
+		},
+		ResourceQuota: s.quota(inside(spaceapi.LimitsName), share, with),
+		LimitRange:    limits(inside(spaceapi.LimitsName), with),
+		NetworkPolicy: s.isolation(inside(spaceapi.LimitsName), with),
+		Copies:        copies(with.Copy),
 	}
+	for _, role := range with.ClusterWideRoles {
+		space.ClusterRoleBindings = append(space.ClusterRoleBindings, &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: ClusterRoleBindingName(name, role), Labels: labels(), Annotations: annotations()},
+			RoleRef:    clusterRole(role),
+			Subjects:   subjects(),
+		})
+	}
+	for i := range space.Copies {
+		space.Copies[i].ObjectMeta.Namespace, space.Copies[i].ObjectMeta.Labels = name, labels()
+	}
+
+	s.add(space.Namespace.Labels, with.Labels)
+	s.add(space.Namespace.Annotations, with.Annotations)
+	enforce := with.PodSecurity.Enforce
+	if enforce == "" {
+		enforce = s.PodSecurity
+	}
+	for mode, standard := range map[string]string{"enforce": enforce, "audit": with.PodSecurity.Audit, "warn": with.PodSecurity.Warn} {
+		if standard != "" {
+			space.Namespace.Labels[podSecurityLabel+mode] = standard
+		}
+	}
+	// On the namespace, because the claim no longer knows when it comes to that.
+	if len(with.ClusterWideRoles) > 0 {
+		space.Namespace.Annotations[keys.ClusterWideRoles] = strings.Join(with.ClusterWideRoles, ",")
+	}
+	if with.Retain > 0 {
+		space.Namespace.Annotations[keys.Retain] = with.Retain.String()
+	}
+	return space
+}
+
+// ClusterRoleBindingName is what the binding of a cluster-wide role is called.
+func ClusterRoleBindingName(namespace, role string) string { return namespace + ":" + role }
+
+// ClusterWideRoles are those that a namespace's record says the space has.
+func ClusterWideRoles(ns *corev1.Namespace, keys spaceapi.Keys) []string {
+	roles := ns.Annotations[keys.ClusterWideRoles]
+	if roles == "" {
+		return nil
+	}
+	return strings.Split(roles, ",")
+}
+
+// Role is the ClusterRole that the ServiceAccount gets in the namespace.
+func (s Settings) Role(with parameters.Effective) string {
+	if with.ClusterRole != "" {
+		return with.ClusterRole
+	}
+	return s.ClusterRole
+}
+
+// Name is what the share's namespace is called.
+func (s Settings) Name(share identity.Share, with parameters.Effective) string {
+	if with.NamespacePrefix != "" {
+		return share.NamespaceName(with.NamespacePrefix)
+	}
+	return share.NamespaceName(s.NamespacePrefix)
+}
+
+// add puts what others want into a namespace's labels or annotations. What the
+// driver and Pod Security admission read is not for them to say.
+func (s Settings) add(to, from map[string]string) {
+	for key, value := range from {
+		if !strings.HasPrefix(key, s.Driver+"/") && !strings.HasPrefix(key, podSecurityLabel) {
+			to[key] = value
+		}
+	}
+}
+
+func clusterRole(name string) rbacv1.RoleRef {
+	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}
 }
 
 // RootCA describes a namespace's copy of the ConfigMap with the certificates that

@@ -26,6 +26,10 @@ func allocation(t *testing.T) *identity.Allocation {
 	claim := &resourceapi.ResourceClaim{
 		// Claim names can be longer than a label's value.
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: strings.Repeat("long.", 20) + "name", UID: "claim-uid"},
+		Spec: resourceapi.ResourceClaimSpec{Devices: resourceapi.DeviceClaim{Requests: []resourceapi.DeviceRequest{
+			{Name: "main", FirstAvailable: []resourceapi.DeviceSubRequest{{Name: "large", DeviceClassName: "large"}, {Name: "small", DeviceClassName: "small"}}},
+			{Name: "other", Exactly: &resourceapi.ExactDeviceRequest{DeviceClassName: "exact"}},
+		}}},
 		Status: resourceapi.ResourceClaimStatus{Allocation: &resourceapi.AllocationResult{
 			Devices: resourceapi.DeviceAllocationResult{Results: []resourceapi.DeviceRequestAllocationResult{
 				{Driver: settings.Driver, Request: "main/small", Pool: "spaces", Device: "a"},

@@ -5,6 +5,7 @@ package controller
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -13,14 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	rbaclisters "k8s.io/client-go/listers/rbac/v1"
 	resourcelisters "k8s.io/client-go/listers/resource/v1"
 	"k8s.io/client-go/tools/cache"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
@@ -36,22 +35,28 @@ type caches struct {
 	namespaces cache.Indexer
 	accounts   corelisters.ServiceAccountLister
 	bindings   rbaclisters.RoleBindingLister
-	roles      rbaclisters.ClusterRoleLister
 	rootCA     corelisters.ConfigMapNamespaceLister
+	// roles has a cache for each ClusterRole, because nobody may read all.
+	roles map[string]cache.SharedIndexInformer
 
-	claimInformer, namespaceInformer, accountInformer, bindingInformer, roleInformer, rootCAInformer cache.SharedIndexInformer
+	claimInformer, namespaceInformer, accountInformer, bindingInformer, rootCAInformer cache.SharedIndexInformer
+	quotaInformer, limitsInformer, policyInformer                                      cache.SharedIndexInformer
+	// wideInformer is nil where spaces get no rights in the whole cluster, and
+	// endpointInformer where it is said how the API server is reached.
+	wideInformer, endpointInformer cache.SharedIndexInformer
 }
 
 // set sets the caches up. They are filled by Start.
-func (c *caches) set(client kubernetes.Interface, keys spaceapi.Keys, settings blueprint.Settings, namespace string) error {
+func (c *caches) set(keys spaceapi.Keys, config Config) error {
 	c.keys = keys
+	client := config.Client
 	with := func(transform cache.TransformFunc, options ...informers.SharedInformerOption) informers.SharedInformerFactory {
 		factory := informers.NewSharedInformerFactoryWithOptions(client, 0, append(options, informers.WithTransform(transform))...)
 		c.factories = append(c.factories, factory)
 		return factory
 	}
 
-	claims := with(trimClaim(settings.Driver)).Resource().V1().ResourceClaims()
+	claims := with(trimClaim(config.Settings.Driver)).Resource().V1().ResourceClaims()
 	c.claims, c.claimInformer = claims.Lister(), claims.Informer()
 
 	namespaces := with(trim, recorded(keys)).Core().V1().Namespaces().Informer()
@@ -66,10 +71,25 @@ func (c *caches) set(client kubernetes.Interface, keys spaceapi.Keys, settings b
 	bindings := with(trim, named(spaceapi.RoleBindingName)).Rbac().V1().RoleBindings()
 	c.bindings, c.bindingInformer = bindings.Lister(), bindings.Informer()
 
-	roles := with(trim, named(settings.ClusterRole)).Rbac().V1().ClusterRoles()
-	c.roles, c.roleInformer = roles.Lister(), roles.Informer()
-	rootCA := with(trim, named(spaceapi.RootCAName), informers.WithNamespace(namespace)).Core().V1().ConfigMaps()
-	c.rootCA, c.rootCAInformer = rootCA.Lister().ConfigMaps(namespace), rootCA.Informer()
+	limits := with(trim, named(spaceapi.LimitsName))
+	c.quotaInformer = limits.Core().V1().ResourceQuotas().Informer()
+	c.limitsInformer = limits.Core().V1().LimitRanges().Informer()
+	c.policyInformer = limits.Networking().V1().NetworkPolicies().Informer()
+
+	c.roles = map[string]cache.SharedIndexInformer{}
+	for _, name := range slices.Concat(config.rolesInside(), config.ClusterWideRoles) {
+		if c.roles[name] == nil {
+			c.roles[name] = with(trim, named(name)).Rbac().V1().ClusterRoles().Informer()
+		}
+	}
+	if len(config.ClusterWideRoles) > 0 {
+		c.wideInformer = with(trim, recorded(keys)).Rbac().V1().ClusterRoleBindings().Informer()
+	}
+	if len(config.APIServerCIDRs) == 0 {
+		c.endpointInformer = with(trim, named(apiServerName), informers.WithNamespace(metav1.NamespaceDefault)).Discovery().V1().EndpointSlices().Informer()
+	}
+	rootCA := with(trim, named(spaceapi.RootCAName), informers.WithNamespace(config.Namespace)).Core().V1().ConfigMaps()
+	c.rootCA, c.rootCAInformer = rootCA.Lister().ConfigMaps(config.Namespace), rootCA.Informer()
 	return nil
 }
 
@@ -86,13 +106,20 @@ func (c *caches) recordedFor(claim types.NamespacedName) ([]*corev1.Namespace, e
 	return out, nil
 }
 
-// role returns the ClusterRole that a space's RoleBinding gives, or nil.
+// role returns a ClusterRole that spaces can get, or nil.
 func (c *caches) role(name string) *rbacv1.ClusterRole {
-	role, err := c.roles.Get(name)
-	if err != nil {
+	if c.roles[name] == nil {
 		return nil
 	}
+	role, _ := cached[*rbacv1.ClusterRole](c.roles[name], name)
 	return role
+}
+
+// cached returns an object by its key. A lookup by key can't fail.
+func cached[T any](informer cache.SharedIndexInformer, key string) (T, bool) {
+	obj, _, _ := informer.GetIndexer().GetByKey(key)
+	out, ok := obj.(T)
+	return out, ok
 }
 
 // claimOf is the claim in a namespace's record. Its name is empty when there is none.

@@ -6,6 +6,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -32,6 +33,15 @@ type Config struct {
 	Cluster kubeconfig.Cluster
 	Events  record.EventRecorder
 	Workers int
+	// AllowedClusterRoles are those that spaces can get in their namespaces,
+	// besides the usual one, and ClusterWideRoles those in the whole cluster.
+	AllowedClusterRoles []string
+	ClusterWideRoles    []string
+	// TemplateNamespaces may be copied from.
+	TemplateNamespaces []string
+	// APIServerCIDRs are where pods reach the API server. Empty: where its service
+	// and its endpoints are.
+	APIServerCIDRs []netip.Prefix
 	// Namespace is where ConfigMap kube-root-ca.crt is copied from.
 	Namespace string
 	// SweepInterval is how often all spaces are looked at, whatever was missed.
@@ -68,7 +78,7 @@ func New(config Config) (*Controller, error) {
 		settled: &settled{kept: map[types.UID]time.Time{}},
 	}
 	c.stuck = newStuck(config.StuckAfter, config.Metrics.StuckTerminating)
-	if err := c.caches.set(c.Client, c.keys, c.Settings, c.Namespace); err != nil {
+	if err := c.caches.set(c.keys, config); err != nil {
 		return nil, err
 	}
 	c.handlers = map[cache.SharedIndexInformer]cache.ResourceEventHandler{
@@ -76,6 +86,15 @@ func New(config Config) (*Controller, error) {
 		c.namespaceInformer: c.namespaceEvents(),
 		c.accountInformer:   c.contentEvents(),
 		c.bindingInformer:   c.contentEvents(),
+		c.quotaInformer:     c.contentEvents(),
+		c.limitsInformer:    c.contentEvents(),
+		c.policyInformer:    c.contentEvents(),
+	}
+	if c.wideInformer != nil {
+		c.handlers[c.wideInformer] = c.contentEvents()
+	}
+	if c.endpointInformer != nil {
+		c.handlers[c.endpointInformer] = c.endpointEvents()
 	}
 	return c, nil
 }

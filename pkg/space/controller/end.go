@@ -44,6 +44,10 @@ func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (did ending,
 		did.something = did.something || err == nil
 		return ignoreNotFound(err)
 	}
+	mayBind := c.tenantsMayBind(ns.Name)
+	if err := c.revokeClusterWide(ctx, ns); err != nil {
+		return did, err
+	}
 	if err := c.disarm(ctx, ns.Name); err != nil {
 		return did, fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
 	}
@@ -53,8 +57,10 @@ func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (did ending,
 	if err := deleted(c.Client.CoreV1().ServiceAccounts(ns.Name).Delete(ctx, spaceapi.ServiceAccountName, metav1.DeleteOptions{})); err != nil {
 		return did, fmt.Errorf("revoke the tokens of namespace %s: %w", ns.Name, err)
 	}
-	if err := c.revokeTenants(ctx, ns.Name); err != nil {
-		return did, err
+	if mayBind {
+		if err := c.revokeTenants(ctx, ns.Name); err != nil {
+			return did, err
+		}
 	}
 	revoked := c.Clock.Since(start)
 	switch {
@@ -96,12 +102,8 @@ func (c *Controller) disarm(ctx context.Context, namespace string) error {
 	return ignoreNotFound(err)
 }
 
-// revokeTenants deletes the RoleBindings that tenants made for others, where the
-// space's role lets them. Those would live until all pods of the namespace have gone.
+// revokeTenants deletes the RoleBindings that tenants made for others. Those would live until all pods of the namespace have gone.
 func (c *Controller) revokeTenants(ctx context.Context, namespace string) error {
-	if !letsBind(c.role(c.Settings.ClusterRole)) {
-		return nil
-	}
 	api := c.Client.RbacV1().RoleBindings(namespace)
 	list, err := api.List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -175,7 +177,7 @@ func (c *Controller) ended(ns *corev1.Namespace) bool {
 	if kept, known := c.settled.get(ns.UID); known && kept.IsZero() {
 		return true
 	}
-	return (ns.DeletionTimestamp != nil || c.retained(ns)) &&
+	return (ns.DeletionTimestamp != nil || c.retained(ns)) && !c.hasClusterWide(ns) &&
 		(apierrors.IsNotFound(accountErr) || accountErr == nil && account.DeletionTimestamp != nil) &&
 		(apierrors.IsNotFound(bindingErr) || bindingErr == nil && binding.DeletionTimestamp != nil)
 }

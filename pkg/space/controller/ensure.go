@@ -21,6 +21,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
@@ -29,21 +30,22 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 	switch {
 	case p == nil:
 		return nil
-	case p.refused != nil:
-		return c.report(ctx, claim, p.Allocation, spaceapi.ReasonRefused, p.refused)
 	case p.expired:
 		return c.report(ctx, claim, p.Allocation, spaceapi.ReasonExpired,
 			fmt.Errorf("the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and its end has begun", p.lifetime))
+	case p.refused != nil:
+		return c.report(ctx, claim, p.Allocation, spaceapi.ReasonRefused, p.refused)
 	}
 	a := p.Allocation
 	start := c.Clock.Now()
 	wasReady := isReady(claim, c.Settings.Driver, a)
+	settings := c.settings()
 	entries := make([]status.Entry, len(a.Shares))
 	made := make([][]string, len(a.Shares))
 	err := sideBySide(len(a.Shares), func(i int) error {
 		share := a.Shares[i]
-		name := c.nameOf(a, share)
-		done, err := c.provision(ctx, a, c.Settings.For(a, share, name, p.effective[i]), wasReady)
+		name := c.nameOf(a, share, p.effective[i])
+		done, err := c.provision(ctx, a, settings.For(a, share, name, p.effective[i]), wasReady)
 		if err != nil {
 			return err
 		}
@@ -83,7 +85,7 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 }
 
 // nameOf is the name of the namespace that was made for the share, or is to be.
-func (c *Controller) nameOf(a *identity.Allocation, share identity.Share) string {
+func (c *Controller) nameOf(a *identity.Allocation, share identity.Share, with parameters.Effective) string {
 	recorded, err := c.recordedFor(a.Claim)
 	if err == nil {
 		for _, ns := range recorded {
@@ -92,7 +94,7 @@ func (c *Controller) nameOf(a *identity.Allocation, share identity.Share) string
 			}
 		}
 	}
-	return share.NamespaceName(c.Settings.NamespacePrefix)
+	return c.Settings.Name(share, with)
 }
 
 // sideBySide calls f for 0 to n-1 at the same time. The errors come in order, so

@@ -6,6 +6,7 @@ package controller
 import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
@@ -82,20 +83,34 @@ func (c *Controller) contentEvents() cache.ResourceEventHandler {
 		if !ok {
 			return
 		}
-		if ns, exists, err := c.namespaces.GetByKey(meta.GetNamespace()); err == nil && exists {
+		if ns, exists, err := c.namespaces.GetByKey(spaceOf(meta)); err == nil && exists {
 			c.enqueueClaimOf(ns.(*corev1.Namespace))
 		}
 	}
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
 			// Made in a namespace that is on its way out, or by somebody else.
-			if ns, exists, err := c.namespaces.GetByKey(obj.(metav1.Object).GetNamespace()); err == nil && exists && ns.(*corev1.Namespace).DeletionTimestamp != nil {
+			if ns, exists, err := c.namespaces.GetByKey(spaceOf(obj.(metav1.Object))); err == nil && exists && ns.(*corev1.Namespace).DeletionTimestamp != nil {
 				enqueue(obj)
 			}
 		},
-		UpdateFunc: func(_, obj any) { enqueue(obj) },
+		UpdateFunc: func(old, obj any) {
+			// The status of a quota changes with each pod.
+			before, _ := old.(*corev1.ResourceQuota)
+			if now, ok := obj.(*corev1.ResourceQuota); !ok || !equality.Semantic.DeepEqual(before.Spec, now.Spec) {
+				enqueue(obj)
+			}
+		},
 		DeleteFunc: enqueue,
 	}
+}
+
+// spaceOf is the namespace that an object is in or, outside of namespaces, that owns it.
+func spaceOf(obj metav1.Object) string {
+	if owners := obj.GetOwnerReferences(); obj.GetNamespace() == "" && len(owners) > 0 {
+		return owners[0].Name
+	}
+	return obj.GetNamespace()
 }
 
 func (c *Controller) enqueueClaimOf(ns *corev1.Namespace) {

@@ -72,7 +72,7 @@ func newController(t *testing.T, live ...runtime.Object) *cluster {
 	t.Cleanup(c.queue.ShutDown)
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "edit"}}
 	role.Rules = []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods/exec"}, Verbs: []string{"create"}}}
-	if err := c.roleInformer.GetIndexer().Add(role); err != nil {
+	if err := c.roles["edit"].GetIndexer().Add(role); err != nil {
 		t.Fatal(err)
 	}
 	// The fake one answers with what it was asked, and grants nothing.
@@ -161,7 +161,7 @@ func allocationOf(t *testing.T, claim *resourceapi.ResourceClaim) *identity.Allo
 // namespaceOf returns the first space's namespace, as the controller makes it.
 func (c *cluster) namespaceOf(claim *resourceapi.ResourceClaim) *corev1.Namespace {
 	a := allocationOf(c.t, claim)
-	ns := c.Settings.For(a, a.Shares[0], c.nameOf(a, a.Shares[0]), parameters.Effective{}).Namespace
+	ns := c.Settings.For(a, a.Shares[0], c.nameOf(a, a.Shares[0], parameters.Effective{}), parameters.Effective{}).Namespace
 	ns.UID = "namespace-uid"
 	return ns
 }

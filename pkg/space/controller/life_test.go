@@ -21,6 +21,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
@@ -223,7 +224,7 @@ func TestTheSweepLooksAtWhatIsOutOfStepOnly(t *testing.T) {
 	c := newController(t)
 	a := allocationOf(t, ready)
 	p := c.planOf(ready)
-	entry, err := c.readyEntry(a, a.Shares[0], c.nameOf(a, a.Shares[0]), provisioned{serviceAccountUID: "u"})
+	entry, err := c.readyEntry(a, a.Shares[0], c.nameOf(a, a.Shares[0], parameters.Effective{}), provisioned{serviceAccountUID: "u"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,13 +293,13 @@ func TestRightsThatAreNotInEffectKeepASpaceFromBeingReady(t *testing.T) {
 		asked++
 		return true, &authorizationv1.SubjectAccessReview{Status: authorizationv1.SubjectAccessReviewStatus{Allowed: asked == 3}}, nil
 	})
-	if err := c.awaitRights(t.Context(), "ns", "space", "absent"); err == nil || !strings.Contains(err.Error(), "ClusterRole absent") {
+	if err := c.awaitRights(t.Context(), "ns", "space", "absent", false); err == nil || !strings.Contains(err.Error(), "ClusterRole absent") {
 		t.Errorf("a role that does not exist: %v", err)
 	}
-	if err := c.awaitRights(t.Context(), "ns", "space", "edit"); err != nil || asked != 3 {
+	if err := c.awaitRights(t.Context(), "ns", "space", "edit", false); err != nil || asked != 3 {
 		t.Errorf("rights that come with the third look: %v after %d", err, asked)
 	}
-	if err := c.awaitRights(t.Context(), "ns", "space", "edit"); err == nil || !strings.Contains(err.Error(), "ns/space may not yet do what ClusterRole edit gives (create pods)") {
+	if err := c.awaitRights(t.Context(), "ns", "space", "edit", false); err == nil || !strings.Contains(err.Error(), "ns/space may not yet do what ClusterRole edit gives (create pods)") {
 		t.Errorf("rights that never come: %v", err)
 	}
 }

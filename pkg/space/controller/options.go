@@ -6,6 +6,7 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -35,7 +36,19 @@ type Options struct {
 	NamespacePrefix string
 	ClusterRole     string
 	PodSecurity     string
-	Kubeconfig      string
+	// AllowedClusterRoles, ClusterWideRoles and TemplateNamespaces are what
+	// DeviceClasses can name.
+	AllowedClusterRoles []string
+	ClusterWideRoles    []string
+	TemplateNamespaces  []string
+	// Network is whom pods in spaces can reach.
+	Network string
+	// DeviceClasses are those that pods in spaces can't ask for.
+	DeviceClasses []string
+	// APIServerCIDRs are where pods reach the API server, if the controller is not
+	// to find out.
+	APIServerCIDRs []string
+	Kubeconfig     string
 	// Server and CAFile say how pods reach the API server; empty: as the controller does.
 	Server string
 	CAFile string
@@ -80,6 +93,12 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.NamespacePrefix, "namespace-prefix", spaceapi.DefaultNamespacePrefix, "Start of the namespaces' names.")
 	fs.StringVar(&o.ClusterRole, "cluster-role", spaceapi.DefaultClusterRole, "ClusterRole that a space's ServiceAccount gets in its namespace. The controller needs the right to bind it.")
 	fs.StringVar(&o.PodSecurity, "pod-security", "baseline", "Pod Security Standard that pods in spaces have to keep: restricted, baseline or privileged.")
+	fs.StringSliceVar(&o.AllowedClusterRoles, "allowed-cluster-roles", nil, "More ClusterRoles that DeviceClasses can give spaces in their namespaces. The controller needs the right to bind them.")
+	fs.StringSliceVar(&o.ClusterWideRoles, "cluster-wide-roles", nil, "ClusterRoles that DeviceClasses can give spaces in the whole cluster. The controller needs the right to bind them.")
+	fs.StringSliceVar(&o.TemplateNamespaces, "template-namespaces", nil, "Namespaces that DeviceClasses can have Secrets and ConfigMaps copied from.")
+	fs.StringVar(&o.Network, "network", string(spaceapi.NetworkIsolated), "Whom pods in spaces can reach: Isolated (each other, DNS and the API server) or Open.")
+	fs.StringSliceVar(&o.DeviceClasses, "device-classes", nil, "DeviceClasses that pods in spaces can't ask for: those that give spaces.")
+	fs.StringSliceVar(&o.APIServerCIDRs, "api-server-cidrs", nil, "Where isolated pods reach the API server. Empty: the address in --server and the endpoints of Service default/kubernetes.")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the controller itself. Empty: as a pod in the cluster.")
 	fs.StringVar(&o.Server, "server", "", "URL of the API server as pods reach it. Empty: the one that the controller uses.")
 	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the certificates that pods trust for --server. Empty: those that the controller trusts.")
@@ -115,6 +134,12 @@ func (o *Options) validate() error {
 	if !slices.Contains([]string{"restricted", "baseline", "privileged"}, o.PodSecurity) {
 		errs = append(errs, fmt.Errorf("--pod-security %q: must be restricted, baseline or privileged", o.PodSecurity))
 	}
+	if !slices.Contains([]string{string(spaceapi.NetworkIsolated), string(spaceapi.NetworkOpen)}, o.Network) {
+		errs = append(errs, fmt.Errorf("--network %q: must be %s or %s", o.Network, spaceapi.NetworkIsolated, spaceapi.NetworkOpen))
+	}
+	if _, err := o.apiServerCIDRs(); err != nil {
+		errs = append(errs, err)
+	}
 	if o.Server != "" {
 		if u, err := url.Parse(o.Server); err != nil || u.Scheme != "https" || u.Host == "" {
 			errs = append(errs, fmt.Errorf("--server %q: must be a URL like https://host:port", o.Server))
@@ -144,6 +169,18 @@ func (o *Options) namespace() string {
 		return metav1.NamespaceSystem
 	}
 	return o.LeaseNamespace
+}
+
+func (o *Options) apiServerCIDRs() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range o.APIServerCIDRs {
+		cidr, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("--api-server-cidrs %q: %w", text, err)
+		}
+		out = append(out, cidr.Masked())
+	}
+	return out, nil
 }
 
 // cluster says how pods reach the API server.

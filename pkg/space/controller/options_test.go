@@ -23,6 +23,7 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
 func parse(t *testing.T, args ...string) *Options {
@@ -152,7 +153,7 @@ func TestTheLargestCAFitsIntoAClaimsStatus(t *testing.T) {
 	c := newController(t)
 	c.Settings.NamespacePrefix = strings.Repeat("p", 53)
 	c.Cluster = kubeconfig.Cluster{Server: "https://" + strings.Repeat("s", 253) + ":6443", CA: bytes.Repeat([]byte("x"), maxCA)}
-	entry, err := c.readyEntry(a, a.Shares[0], c.nameOf(a, a.Shares[0]), provisioned{serviceAccountUID: "6d2a5f0e-6a52-4f1e-8d55-0123456789ab"})
+	entry, err := c.readyEntry(a, a.Shares[0], c.nameOf(a, a.Shares[0], parameters.Effective{}), provisioned{serviceAccountUID: "6d2a5f0e-6a52-4f1e-8d55-0123456789ab"})
 	if err != nil {
 		t.Fatal(err)
 	}

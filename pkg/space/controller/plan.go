@@ -4,7 +4,6 @@
 package controller
 
 import (
-	"fmt"
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
@@ -42,18 +41,18 @@ func (c *Controller) planFor(claim *resourceapi.ResourceClaim) (*plan, error) {
 		Driver:      c.Settings.Driver,
 		ClusterRole: c.Settings.ClusterRole,
 		PodSecurity: c.Settings.PodSecurity,
-		Network:     spaceapi.NetworkOpen,
+		Network:     c.Settings.Network,
 	}
 	for i, share := range a.Shares {
-		if share.AdminAccess {
-			p.refused = fmt.Errorf("request %s asks for admin access, which the driver does not offer", share.Request)
-			return p, nil
-		}
-		var err error
-		if p.effective[i], err = parameters.For(installation, a.Configs, share.Request, a.Requests()); err != nil {
+		with, err := parameters.For(installation, a.Configs, share.Request, a.Requests())
+		if err != nil {
 			p.refused = err
 			return p, nil
 		}
+		if err := c.mayGive(share, &with); err != nil {
+			p.refused = err
+		}
+		p.effective[i] = with
 		if life := p.effective[i].MaxLifetime; life > 0 && (p.lifetime == 0 || life < p.lifetime) {
 			p.lifetime = life
 		}

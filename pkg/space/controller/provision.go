@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -50,68 +51,87 @@ type provisioned struct {
 // in each namespace at some time, and is complete only when its rights are in effect.
 func (c *Controller) provision(ctx context.Context, a *identity.Allocation, space blueprint.Space, inUse bool) (provisioned, error) {
 	var out provisioned
-	made, err := c.ensureNamespace(ctx, a, space.Namespace)
+	namespace, made, err := c.ensureNamespace(ctx, a, space.Namespace)
 	if err != nil {
 		return out, err
 	}
+	if made {
+		out.made = append(out.made, "the namespace")
+	}
 	var account *corev1.ServiceAccount
-	var accountMade, bindingMade bool
-	writes := []func() error{
-		func() (err error) {
-			account, accountMade, err = c.ensureServiceAccount(ctx, space.ServiceAccount)
-			return err
-		},
-		func() (err error) {
-			if bindingMade, err = c.ensureRoleBinding(ctx, space.RoleBinding); err != nil || inUse {
-				return err
+	parts := []part{
+		{"ServiceAccount " + space.ServiceAccount.Name, func() (made bool, err error) {
+			account, made, err = c.ensureServiceAccount(ctx, space.ServiceAccount)
+			return made, err
+		}},
+		{"RoleBinding " + space.RoleBinding.Name, func() (bool, error) {
+			made, err := c.ensureRoleBinding(ctx, space.RoleBinding)
+			if err != nil || inUse {
+				return made, err
 			}
-			return c.awaitRights(ctx, space.Namespace.Name, space.ServiceAccount.Name, space.RoleBinding.RoleRef.Name)
-		},
+			return made, c.awaitRights(ctx, namespace.Name, space.ServiceAccount.Name, space.RoleBinding.RoleRef.Name, false)
+		}},
 	}
+	parts = append(parts, c.clusterWide(ctx, space, namespace.UID, inUse)...)
+	parts = append(parts, c.limits(ctx, space)...)
 	if !inUse {
-		writes = append(writes,
-			func() error { return c.ensureDefaultAccount(ctx, space.DefaultAccount) },
-			func() error { return c.ensureRootCA(ctx, space.Namespace.Name) },
+		parts = append(parts,
+			part{"", func() (bool, error) { return false, c.ensureDefaultAccount(ctx, space.DefaultAccount) }},
+			part{"", func() (bool, error) { return false, c.ensureRootCA(ctx, namespace.Name) }},
 		)
+		for _, object := range space.Copies {
+			parts = append(parts, part{"", func() (bool, error) { return false, c.ensureCopy(ctx, object) }})
+		}
 	}
-	if err := sideBySide(len(writes), func(i int) error { return writes[i]() }); err != nil {
+	partMade := make([]bool, len(parts))
+	if err := sideBySide(len(parts), func(i int) (err error) {
+		partMade[i], err = parts[i].ensure()
+		return err
+	}); err != nil {
 		return out, err
 	}
 	out.serviceAccountUID = account.UID
-	for what, made := range map[string]bool{"the namespace": made, "ServiceAccount " + account.Name: accountMade, "RoleBinding " + space.RoleBinding.Name: bindingMade} {
-		if made {
-			out.made = append(out.made, what)
+	for i, part := range parts {
+		if partMade[i] {
+			out.made = append(out.made, part.what)
 		}
 	}
 	return out, nil
 }
 
-func (c *Controller) ensureNamespace(ctx context.Context, a *identity.Allocation, want *corev1.Namespace) (bool, error) {
+// part is a part of a space. What is only looked after by others has no name.
+type part struct {
+	what string
+	// ensure says whether the part had to be created or changed.
+	ensure func() (bool, error)
+}
+
+func (c *Controller) ensureNamespace(ctx context.Context, a *identity.Allocation, want *corev1.Namespace) (*corev1.Namespace, bool, error) {
 	var have *corev1.Namespace
 	if obj, exists, err := c.namespaces.GetByKey(want.Name); err != nil {
-		return false, fmt.Errorf("look up namespace %s in the cache: %w", want.Name, err)
+		return nil, false, fmt.Errorf("look up namespace %s in the cache: %w", want.Name, err)
 	} else if exists {
 		have = obj.(*corev1.Namespace)
 	}
 	if have == nil {
-		_, err := c.Client.CoreV1().Namespaces().Create(ctx, want, metav1.CreateOptions{})
+		created, err := c.Client.CoreV1().Namespaces().Create(ctx, want, metav1.CreateOptions{})
 		if err == nil {
-			return true, nil
+			return created, true, nil
 		}
 		if !apierrors.IsAlreadyExists(err) {
-			return false, fmt.Errorf("create namespace %s: %w", want.Name, err)
+			return nil, false, fmt.Errorf("create namespace %s: %w", want.Name, err)
 		}
 		if have, err = c.Client.CoreV1().Namespaces().Get(ctx, want.Name, metav1.GetOptions{}); err != nil {
-			return false, fmt.Errorf("look at the existing namespace %s: %w", want.Name, err)
+			return nil, false, fmt.Errorf("look at the existing namespace %s: %w", want.Name, err)
 		}
 	}
 	if !a.Owns(have, c.keys) {
-		return false, &problem{spaceapi.ReasonNameConflict, fmt.Errorf("namespace %s exists and was not made for this claim: it is left alone", want.Name)}
+		return nil, false, &problem{spaceapi.ReasonNameConflict, fmt.Errorf("namespace %s exists and was not made for this claim: it is left alone", want.Name)}
 	}
 	if have.DeletionTimestamp != nil {
-		return false, &problem{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s is being deleted although the claim is allocated: a new one is made as soon as it has gone", want.Name)}
+		return nil, false, &problem{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s is being deleted although the claim is allocated: a new one is made as soon as it has gone", want.Name)}
 	}
-	return false, nil
+	return have, false, nil
 }
 
 func (c *Controller) ensureServiceAccount(ctx context.Context, want *corev1.ServiceAccount) (*corev1.ServiceAccount, bool, error) {
@@ -136,10 +156,20 @@ func (c *Controller) ensureServiceAccount(ctx context.Context, want *corev1.Serv
 }
 
 // ensureDefaultAccount makes the ServiceAccount that Kubernetes would make itself.
-// It is not looked after: Kubernetes does that.
+// It is not looked after: Kubernetes does that, and tenants may change it.
 func (c *Controller) ensureDefaultAccount(ctx context.Context, want *corev1.ServiceAccount) error {
-	_, err := c.Client.CoreV1().ServiceAccounts(want.Namespace).Create(ctx, want, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	api := c.Client.CoreV1().ServiceAccounts(want.Namespace)
+	_, err := api.Create(ctx, want, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		if len(want.ImagePullSecrets) == 0 {
+			return nil
+		}
+		var patch []byte
+		if patch, err = json.Marshal(map[string]any{"imagePullSecrets": want.ImagePullSecrets}); err == nil {
+			_, err = api.Patch(ctx, want.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("create ServiceAccount %s/%s: %w", want.Namespace, want.Name, err)
 	}
 	return nil

@@ -14,6 +14,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
 const (
@@ -24,8 +26,9 @@ const (
 )
 
 // awaitRights returns when the API server grants a space's ServiceAccount what the
-// role gives. Before that, the first request of a pod might be refused.
-func (c *Controller) awaitRights(ctx context.Context, namespace, account, roleName string) error {
+// role gives, in its namespace or in the whole cluster. Before that, the first
+// request of a pod might be refused.
+func (c *Controller) awaitRights(ctx context.Context, namespace, account, roleName string, everywhere bool) error {
 	role := c.role(roleName)
 	if role == nil {
 		return fmt.Errorf("ClusterRole %s, which spaces are to get, does not exist", roleName)
@@ -34,7 +37,9 @@ func (c *Controller) awaitRights(ctx context.Context, namespace, account, roleNa
 	if sample == nil {
 		return nil
 	}
-	sample.Namespace = namespace
+	if !everywhere {
+		sample.Namespace = namespace
+	}
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		ResourceAttributes: sample,
 		User:               "system:serviceaccount:" + namespace + ":" + account,
@@ -68,6 +73,18 @@ func sampleOf(role *rbacv1.ClusterRole) *authorizationv1.ResourceAttributes {
 		return sample
 	}
 	return nil
+}
+
+// tenantsMayBind says whether the role of a space lets its tenants give rights to
+// others. Where the role is not to be found out, it does if any could.
+func (c *Controller) tenantsMayBind(namespace string) bool {
+	binding, err := c.bindings.RoleBindings(namespace).Get(spaceapi.RoleBindingName)
+	if err == nil {
+		if role := c.role(binding.RoleRef.Name); role != nil {
+			return letsBind(role)
+		}
+	}
+	return slices.ContainsFunc(c.rolesInside(), func(name string) bool { return letsBind(c.role(name)) })
 }
 
 // letsBind says whether a role lets tenants give rights to others. The role may be nil.

@@ -24,6 +24,7 @@ import (
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	"k8s.io/utils/clock"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/pkg/space/health"
@@ -49,6 +50,10 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	cluster, err := o.cluster(config)
+	if err != nil {
+		return err
+	}
+	cidrs, err := o.apiServerCIDRs()
 	if err != nil {
 		return err
 	}
@@ -78,10 +83,17 @@ func (o *Options) Run(ctx context.Context) error {
 			NamespacePrefix: o.NamespacePrefix,
 			ClusterRole:     o.ClusterRole,
 			PodSecurity:     o.PodSecurity,
+			Network:         spaceapi.NetworkIsolation(o.Network),
+			DeviceClasses:   o.DeviceClasses,
 		},
 		Cluster: cluster,
 		Events:  events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component}),
 		Workers: o.Workers,
+
+		AllowedClusterRoles: o.AllowedClusterRoles,
+		ClusterWideRoles:    o.ClusterWideRoles,
+		TemplateNamespaces:  o.TemplateNamespaces,
+		APIServerCIDRs:      cidrs,
 
 		Namespace:     o.namespace(),
 		SweepInterval: o.SweepInterval,

@@ -37,6 +37,7 @@ func (c *Controller) sweep(ctx context.Context) {
 			c.enqueueClaimOf(ns)
 		}
 	}
+	c.sweepClusterWide(ctx)
 	claims, err := c.claims.List(labels.Everything())
 	if err != nil {
 		utilruntime.HandleErrorWithContext(ctx, err, "Sweep: list the ResourceClaims in the cache")

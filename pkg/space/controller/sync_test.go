@@ -198,7 +198,7 @@ func TestANamespaceIsTakenOnlyIfItIsTheAllocations(t *testing.T) {
 				test.live(ns)
 				c.live(ns)
 			}
-			made, err := c.ensureNamespace(t.Context(), allocationOf(t, claim), c.namespaceOf(claim))
+			_, made, err := c.ensureNamespace(t.Context(), allocationOf(t, claim), c.namespaceOf(claim))
 			if test.reason == "" && (err != nil || made != test.made) {
 				t.Errorf("got made: %t, error %v, want made: %t", made, err, test.made)
 			}

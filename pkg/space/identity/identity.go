@@ -63,8 +63,10 @@ type Allocation struct {
 type Share struct {
 	// Request is as in the result: for a prioritized list with the subrequest.
 	Request string
-	Pool    string
-	Device  string
+	// Class is the DeviceClass that the request names.
+	Class  string
+	Pool   string
+	Device string
 	// ShareID is nil for a device that only one claim can have.
 	ShareID *types.UID
 	// ConsumedCapacity is what the space consumes of its pool's limit and budget, by
@@ -119,6 +121,7 @@ func Of(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 		}
 		a.Shares = append(a.Shares, Share{
 			Request:     result.Request,
+			Class:       classOf(claim.Spec, result.Request),
 			Pool:        result.Pool,
 			Device:      result.Device,
 			ShareID:     result.ShareID,
@@ -198,6 +201,22 @@ func encode(sum []byte, length int) string {
 		out[i] = alphabet[digit.Int64()]
 	}
 	return string(out)
+}
+
+// classOf is the DeviceClass of a request, which for a prioritized list is named
+// with its subrequest. Empty: there is no such request.
+func classOf(spec resourceapi.ResourceClaimSpec, name string) string {
+	for _, request := range spec.Devices.Requests {
+		if request.Exactly != nil && request.Name == name {
+			return request.Exactly.DeviceClassName
+		}
+		for _, sub := range request.FirstAvailable {
+			if resourceclaim.CreateSubRequestRef(request.Name, sub.Name) == name {
+				return sub.DeviceClassName
+			}
+		}
+	}
+	return ""
 }
 
 func podClaimName(claim *resourceapi.ResourceClaim) string {

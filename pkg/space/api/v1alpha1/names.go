@@ -21,10 +21,18 @@ const (
 	// ServiceAccount its rights there.
 	RoleBindingName = "space"
 
+	// LimitsName is what the ResourceQuota, the LimitRange and the NetworkPolicy
+	// are called that a space can have.
+	LimitsName = "space"
+
 	// DefaultAccountName and RootCAName are what kube-controller-manager makes in
 	// each namespace, and what pods need to start in it.
 	DefaultAccountName = "default"
 	RootCAName         = "kube-root-ca.crt"
+
+	// AdminAccessClusterRole is what the ServiceAccount may do in a space that was
+	// given for administrative access.
+	AdminAccessClusterRole = "view"
 
 	// DefaultClusterRole is what the ServiceAccount may do in its space.
 	DefaultClusterRole = "edit"
@@ -46,6 +54,9 @@ type Keys struct {
 	ClaimNamespace string
 	ClaimName      string
 	Request        string
+	// ClusterWideRoles is an annotation: the ClusterRoles that the ServiceAccount
+	// has in the whole cluster, with commas between them. Absent: none.
+	ClusterWideRoles string
 	// Retain is an annotation: how long the namespace is to be kept after its
 	// end, as a duration. Absent: not at all.
 	Retain string
@@ -57,12 +68,13 @@ type Keys struct {
 // KeysFor returns the keys that an installation with this driver name uses.
 func KeysFor(driver string) Keys {
 	return Keys{
-		ClaimUID:       driver + "/claim-uid",
-		AllocationID:   driver + "/allocation-id",
-		ClaimNamespace: driver + "/claim-namespace",
-		ClaimName:      driver + "/claim-name",
-		Request:        driver + "/request",
-		Retain:         driver + "/retain",
-		RetainedUntil:  driver + "/retained-until",
+		ClaimUID:         driver + "/claim-uid",
+		AllocationID:     driver + "/allocation-id",
+		ClaimNamespace:   driver + "/claim-namespace",
+		ClaimName:        driver + "/claim-name",
+		Request:          driver + "/request",
+		ClusterWideRoles: driver + "/cluster-wide-roles",
+		Retain:           driver + "/retain",
+		RetainedUntil:    driver + "/retained-until",
 	}
 }

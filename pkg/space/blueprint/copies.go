@@ -1,0 +1,64 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package blueprint
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// Copy is a Secret or ConfigMap that a space gets a copy of.
+type Copy struct {
+	// ObjectMeta is the copy's.
+	metav1.ObjectMeta
+	// From is the namespace of the original, which has the same name.
+	From   string
+	Secret bool
+}
+
+// SecretOf describes the copy of a Secret. What others noted on the original, and
+// who owns it, is not true of the copy.
+func (c Copy) SecretOf(original *corev1.Secret) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: c.ObjectMeta, Type: original.Type, Data: original.Data}
+}
+
+// ConfigMapOf describes the copy of a ConfigMap.
+func (c Copy) ConfigMapOf(original *corev1.ConfigMap) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: c.ObjectMeta, Data: original.Data, BinaryData: original.BinaryData}
+}
+
+func copies(from *spaceapi.Copy) []Copy {
+	if from == nil {
+		return nil
+	}
+	var out []Copy
+	for _, name := range unique(from.Secrets, from.ImagePullSecrets) {
+		out = append(out, Copy{ObjectMeta: metav1.ObjectMeta{Name: name}, From: from.Namespace, Secret: true})
+	}
+	for _, name := range unique(from.ConfigMaps) {
+		out = append(out, Copy{ObjectMeta: metav1.ObjectMeta{Name: name}, From: from.Namespace})
+	}
+	return out
+}
+
+func pullSecrets(from *spaceapi.Copy) []corev1.LocalObjectReference {
+	if from == nil {
+		return nil
+	}
+	var out []corev1.LocalObjectReference
+	for _, name := range unique(from.ImagePullSecrets) {
+		out = append(out, corev1.LocalObjectReference{Name: name})
+	}
+	return out
+}
+
+func unique(lists ...[]string) []string {
+	all := slices.Concat(lists...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}

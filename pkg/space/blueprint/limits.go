@@ -1,0 +1,88 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package blueprint
+
+import (
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+)
+
+// quota limits what is used in the space, or is nil. Spaces within the space are
+// counted by it too: without that, whoever has one has as many as he wants.
+func (s Settings) quota(meta metav1.ObjectMeta, share identity.Share, with parameters.Effective) *corev1.ResourceQuota {
+	hard := rounded(with.ResourceQuota)
+	if !with.NestedSpaces {
+		if hard == nil {
+			hard = corev1.ResourceList{}
+		}
+		classes := slices.Clone(s.DeviceClasses)
+		if share.Class != "" {
+			classes = append(classes, share.Class)
+		}
+		for _, class := range classes {
+			for _, name := range []string{class + corev1.ResourceClaimsPerClass, corev1.ResourceImplicitExtendedClaimsPerClass + class} {
+				// There are classes with longer names than a pod can ask for by
+				// the second one.
+				if len(validation.IsQualifiedName(name)) == 0 {
+					hard[corev1.ResourceName(name)] = *resource.NewQuantity(0, resource.DecimalSI)
+				}
+			}
+		}
+	}
+	if len(hard) == 0 {
+		return nil
+	}
+	return &corev1.ResourceQuota{ObjectMeta: meta, Spec: corev1.ResourceQuotaSpec{Hard: hard}}
+}
+
+// limits says what single containers, pods and volumes get and may have, or is nil.
+func limits(meta metav1.ObjectMeta, with parameters.Effective) *corev1.LimitRange {
+	if len(with.LimitRange) == 0 {
+		return nil
+	}
+	out := &corev1.LimitRange{ObjectMeta: meta}
+	for _, item := range with.LimitRange {
+		item = *item.DeepCopy()
+		for _, list := range []*corev1.ResourceList{&item.Max, &item.Min, &item.Default, &item.DefaultRequest, &item.MaxLimitRequestRatio} {
+			*list = rounded(*list)
+		}
+		if item.Type == corev1.LimitTypeContainer {
+			item.Default = completed(item.Default, item.Max)
+			item.DefaultRequest = completed(completed(item.DefaultRequest, item.Default), item.Min)
+		}
+		out.Spec.Limits = append(out.Spec.Limits, item)
+	}
+	return out
+}
+
+// rounded does what the API server does to quantities. What is described here is
+// compared with what the API server has.
+func rounded(list corev1.ResourceList) corev1.ResourceList {
+	out := maps.Clone(list)
+	for name, quantity := range out {
+		quantity = quantity.DeepCopy()
+		quantity.RoundUp(resource.Milli)
+		out[name] = quantity
+	}
+	return out
+}
+
+// completed does what the API server does to a container's limits: what is not in
+// the list comes from another one.
+func completed(list, from corev1.ResourceList) corev1.ResourceList {
+	out := maps.Clone(from)
+	if out == nil {
+		return list
+	}
+	maps.Copy(out, list)
+	return out
+}

@@ -1,0 +1,131 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+)
+
+// rolesInside are the ClusterRoles that spaces can get in their namespaces.
+func (c *Config) rolesInside() []string {
+	return append([]string{c.Settings.ClusterRole, spaceapi.AdminAccessClusterRole}, c.AllowedClusterRoles...)
+}
+
+// mayGive says why a space can't be given as its class wants it. The controller
+// has no right to more than the installation's values name.
+func (c *Controller) mayGive(share identity.Share, with *parameters.Effective) error {
+	if share.AdminAccess {
+		if !with.AdminAccess {
+			return fmt.Errorf("request %s asks for admin access, which its DeviceClass does not offer for spaces", share.Request)
+		}
+		with.ClusterRole, with.ClusterWideRoles = spaceapi.AdminAccessClusterRole, nil
+	}
+	if role := c.Settings.Role(*with); !slices.Contains(c.rolesInside(), role) {
+		return fmt.Errorf("the driver may not give ClusterRole %s to spaces: the values of its installation would have to name it in space.allowedClusterRoles", role)
+	}
+	for _, role := range with.ClusterWideRoles {
+		if !slices.Contains(c.ClusterWideRoles, role) {
+			return fmt.Errorf("the driver may not give ClusterRole %s to spaces in the whole cluster: the values of its installation would have to name it in space.clusterWideRoles", role)
+		}
+	}
+	if with.Copy != nil && !slices.Contains(c.TemplateNamespaces, with.Copy.Namespace) {
+		return fmt.Errorf("the driver may not copy from namespace %s: the values of its installation would have to name it in space.templateNamespaces", with.Copy.Namespace)
+	}
+	return nil
+}
+
+// limits are the parts of a space that limit what is done in it. Tenants with the
+// role `edit` may change the NetworkPolicy.
+func (c *Controller) limits(ctx context.Context, space blueprint.Space) []part {
+	var parts []part
+	if want := space.ResourceQuota; want != nil {
+		parts = append(parts, part{"ResourceQuota " + want.Name, func() (bool, error) {
+			return ensureObject(ctx, "ResourceQuota", c.Client.CoreV1().ResourceQuotas(want.Namespace), c.quotaInformer, want,
+				func(have *corev1.ResourceQuota) bool { return equality.Semantic.DeepEqual(have.Spec, want.Spec) })
+		}})
+	}
+	if want := space.LimitRange; want != nil {
+		parts = append(parts, part{"LimitRange " + want.Name, func() (bool, error) {
+			return ensureObject(ctx, "LimitRange", c.Client.CoreV1().LimitRanges(want.Namespace), c.limitsInformer, want,
+				func(have *corev1.LimitRange) bool { return equality.Semantic.DeepEqual(have.Spec, want.Spec) })
+		}})
+	}
+	if want := space.NetworkPolicy; want != nil {
+		parts = append(parts, part{"NetworkPolicy " + want.Name, func() (bool, error) {
+			moved := false
+			made, err := ensureObject(ctx, "NetworkPolicy", c.Client.NetworkingV1().NetworkPolicies(want.Namespace), c.policyInformer, want,
+				func(have *networkingv1.NetworkPolicy) bool {
+					moved = blueprint.DiffersInAPIServer(have, want)
+					return equality.Semantic.DeepEqual(have.Spec, want.Spec)
+				})
+			// That the API server is elsewhere is nobody's fault.
+			return made && !moved, err
+		}})
+	}
+	return parts
+}
+
+// writer writes objects of one kind.
+type writer[T any] interface {
+	Get(ctx context.Context, name string, options metav1.GetOptions) (T, error)
+	Create(ctx context.Context, object T, options metav1.CreateOptions) (T, error)
+	Update(ctx context.Context, object T, options metav1.UpdateOptions) (T, error)
+}
+
+// ensureTries is how often an object may be found to be other than it was just seen.
+const ensureTries = 4
+
+// ensureObject creates an object, or changes it when it is not the same. It says
+// whether it had to. The usual case is one write without a look before.
+func ensureObject[T metav1.Object](ctx context.Context, kind string, api writer[T], informer cache.SharedIndexInformer, want T, same func(have T) bool) (bool, error) {
+	name := cache.MetaObjectToName(want).String()
+	have, exists := cached[T](informer, name)
+	var err error
+	for range ensureTries {
+		switch {
+		case !exists:
+			if _, err = api.Create(ctx, want, metav1.CreateOptions{}); err == nil {
+				return true, nil
+			}
+			if !apierrors.IsAlreadyExists(err) {
+				return false, fmt.Errorf("create %s %s: %w", kind, name, err)
+			}
+		case same(have):
+			return false, nil
+		default:
+			// Finalizers are somebody's wish to be waited for.
+			want.SetFinalizers(have.GetFinalizers())
+			want.SetResourceVersion(have.GetResourceVersion())
+			if _, err = api.Update(ctx, want, metav1.UpdateOptions{}); err == nil {
+				return true, nil
+			}
+			if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+				return false, fmt.Errorf("change %s %s, which is not as it should be, back: %w", kind, name, err)
+			}
+		}
+		var getErr error
+		have, getErr = api.Get(ctx, want.GetName(), metav1.GetOptions{})
+		exists = getErr == nil
+		if ignoreNotFound(getErr) != nil {
+			return false, fmt.Errorf("look at the existing %s %s: %w", kind, name, getErr)
+		}
+		want.SetFinalizers(nil)
+		want.SetResourceVersion("")
+	}
+	return false, fmt.Errorf("make %s %s as it should be while somebody else changes it: %w", kind, name, err)
+}
