@@ -1,0 +1,270 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+func TestWhatClassesGiveSpaces(t *testing.T) {
+	for _, name := range []string{"node-reader", "unlisted"} {
+		role := &rbacv1.ClusterRole{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"list"}}},
+		}
+		if _, err := env.Client.RbacV1().ClusterRoles().Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	templates := env.Namespace(t)
+	startWithRightsOfTheChart(t, map[string]string{
+		"space.allowedClusterRoles": "{admin}",
+		"space.clusterWideRoles":    "{node-reader}",
+		"space.templateNamespaces":  "{" + templates + "}",
+	})
+	t.Run("is safe where nothing is said", safeByDefault)
+	t.Run("can be limited", limited)
+	t.Run("can be closed further, marked, and called otherwise", marked)
+	t.Run("can be opened", opened)
+	t.Run("can have other rights", otherRights)
+	t.Run("can have rights in the whole cluster, for as long as it lives", clusterWide)
+	t.Run("is refused what the installation does not offer", notOffered)
+	t.Run("can have copies", func(t *testing.T) { copied(t, templates) })
+	t.Run("can be given for administrators to read", forAdministrators)
+	t.Run("keeps its limits", keptLimits)
+}
+
+// tenant returns a client with a token of a space.
+func tenant(t *testing.T, space spaceapi.SpaceStatus) kubernetes.Interface {
+	t.Helper()
+	return env.As(t, space.Namespace, space.ServiceAccount)
+}
+
+// forbidden checks that something was refused, and how.
+func forbidden(t *testing.T, what string, err error, words string) {
+	t.Helper()
+	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), words) {
+		t.Errorf("%s: got error %v, want it forbidden with the words %q", what, err, words)
+	}
+}
+
+// quotaInForce waits until Kubernetes has counted what is in a space; quotas hold
+// from then on.
+func quotaInForce(t *testing.T, namespace string) *corev1.ResourceQuota {
+	t.Helper()
+	return framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "resourcequotas", namespace,
+		framework.That("called space and in force", func(q *corev1.ResourceQuota) bool {
+			return q.Name == spaceapi.LimitsName && len(q.Status.Hard) == len(q.Spec.Hard)
+		}))
+}
+
+func policyIn(t *testing.T, namespace string) *networkingv1.NetworkPolicy {
+	t.Helper()
+	policy, err := env.Client.NetworkingV1().NetworkPolicies(namespace).Get(t.Context(), spaceapi.LimitsName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy
+}
+
+func safeByDefault(t *testing.T) {
+	ns := env.Namespace(t)
+	_, spaces := framework.Standing(t, env, ns, "claim")
+	space := spaces[0]
+	client := tenant(t, space)
+
+	privileged := framework.NewPod("privileged")
+	privileged.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)}
+	_, err := client.CoreV1().Pods(space.Namespace).Create(t.Context(), privileged, metav1.CreateOptions{})
+	forbidden(t, "a privileged pod", err, `violates PodSecurity "baseline:latest"`)
+
+	quotaInForce(t, space.Namespace)
+	claims := client.ResourceV1().ResourceClaims(space.Namespace)
+	_, err = claims.Create(t.Context(), framework.NewClaim("nested"), metav1.CreateOptions{})
+	forbidden(t, "a space in the space", err, "exceeded quota: space")
+	other := framework.NewClaim("other")
+	other.Spec.Devices.Requests[0].Exactly.DeviceClassName = "gpu.example.com"
+	if _, err := claims.Create(t.Context(), other, metav1.CreateOptions{}); err != nil {
+		t.Errorf("a claim for something else: %v", err)
+	}
+	extended := framework.NewPod("extended")
+	asked := corev1.ResourceList{corev1.ResourceName("deviceclass.resource.kubernetes.io/" + spaceapi.DefaultDriverName): resource.MustParse("1")}
+	extended.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: asked, Limits: asked}
+	_, err = client.CoreV1().Pods(space.Namespace).Create(t.Context(), extended, metav1.CreateOptions{})
+	forbidden(t, "a space as an extended resource", err, "exceeded quota: space")
+
+	policy := policyIn(t, space.Namespace)
+	if in := policy.Spec.Ingress; len(in) != 1 || len(in[0].From) != 1 || in[0].From[0].NamespaceSelector != nil || in[0].From[0].PodSelector == nil {
+		t.Errorf("lets in %+v", in)
+	}
+	slice, err := env.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(t.Context(), "kubernetes", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, endpoint := range slice.Endpoints {
+		if !slices.ContainsFunc(policy.Spec.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool {
+			return len(rule.To) == 1 && rule.To[0].IPBlock != nil && rule.To[0].IPBlock.CIDR == endpoint.Addresses[0]+"/32" &&
+				len(rule.Ports) == 1 && rule.Ports[0].Port.IntVal == *slice.Ports[0].Port
+		}) {
+			t.Errorf("does not let out to the API server at %v: %+v", endpoint.Addresses, policy.Spec.Egress)
+		}
+	}
+	for _, rule := range policy.Spec.Egress {
+		if len(rule.To) == 0 {
+			t.Error("lets out to everybody")
+		}
+	}
+	framework.Deallocate(t, env, ns, "claim")
+}
+
+func limited(t *testing.T) {
+	ns := env.Namespace(t)
+	space := standingWith(t, ns, `"resourceQuota":{"pods":"1","requests.cpu":"1"},"limitRange":[{"type":"Container","default":{"cpu":"200m"},"max":{"cpu":"500m"}}]`)
+	quotaInForce(t, space.Namespace)
+	pods := tenant(t, space).CoreV1().Pods(space.Namespace)
+
+	large := framework.NewPod("large")
+	large.Spec.Containers[0].Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("1")}
+	_, err := pods.Create(t.Context(), large, metav1.CreateOptions{})
+	forbidden(t, "a container over the limit", err, "maximum cpu usage per Container is 500m")
+	first, err := pods.Create(t.Context(), framework.NewPod("first"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := first.Spec.Containers[0].Resources
+	if got.Limits.Cpu().String() != "200m" || got.Requests.Cpu().String() != "200m" {
+		t.Errorf("a container that asks for nothing gets %+v", got)
+	}
+	_, err = pods.Create(t.Context(), framework.NewPod("second"), metav1.CreateOptions{})
+	forbidden(t, "a pod over the quota", err, "exceeded quota: space, requested: pods=1, used: pods=1, limited: pods=1")
+	_, err = tenant(t, space).ResourceV1().ResourceClaims(space.Namespace).Create(t.Context(), framework.NewClaim("nested"), metav1.CreateOptions{})
+	forbidden(t, "a space in the space", err, "exceeded quota: space")
+	framework.Deallocate(t, env, ns, "claim")
+}
+
+func marked(t *testing.T) {
+	ns := env.Namespace(t)
+	space := standingWith(t, ns, `"namespacePrefix":"ci-","labels":{"team":"blue"},"annotations":{"example.com/cost":"4711"},"podSecurity":{"enforce":"restricted","warn":"restricted"}`)
+	namespace, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(namespace.Name, "ci-") || namespace.Labels["team"] != "blue" || namespace.Annotations["example.com/cost"] != "4711" {
+		t.Errorf("got %s with labels %v and annotations %v", namespace.Name, namespace.Labels, namespace.Annotations)
+	}
+	_, err = tenant(t, space).CoreV1().Pods(space.Namespace).Create(t.Context(), framework.NewPod("pod"), metav1.CreateOptions{})
+	forbidden(t, "a pod that keeps baseline only", err, `violates PodSecurity "restricted:latest"`)
+	framework.Deallocate(t, env, ns, "claim")
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
+}
+
+func opened(t *testing.T) {
+	ns := env.Namespace(t)
+	space := standingWith(t, ns, `"network":"Open","nestedSpaces":true,"podSecurity":{"enforce":"privileged"}`)
+	if _, err := env.Client.NetworkingV1().NetworkPolicies(space.Namespace).Get(t.Context(), spaceapi.LimitsName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the NetworkPolicy: %v", err)
+	}
+	client := tenant(t, space)
+	if _, err := client.ResourceV1().ResourceClaims(space.Namespace).Create(t.Context(), framework.NewClaim("nested"), metav1.CreateOptions{}); err != nil {
+		t.Errorf("a space in the space: %v", err)
+	}
+	privileged := framework.NewPod("privileged")
+	privileged.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)}
+	if _, err := client.CoreV1().Pods(space.Namespace).Create(t.Context(), privileged, metav1.CreateOptions{}); err != nil {
+		t.Errorf("a privileged pod: %v", err)
+	}
+	framework.Deallocate(t, env, ns, "claim")
+}
+
+func otherRights(t *testing.T) {
+	ns := env.Namespace(t)
+	reader := standingWith(t, ns, `"clusterRole":"view"`)
+	client := tenant(t, reader)
+	if _, err := client.CoreV1().Pods(reader.Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Errorf("reading with the role view: %v", err)
+	}
+	_, err := client.CoreV1().Pods(reader.Namespace).Create(t.Context(), framework.NewPod("pod"), metav1.CreateOptions{})
+	forbidden(t, "writing with the role view", err, "cannot create")
+	framework.Deallocate(t, env, ns, "claim")
+
+	other := env.Namespace(t)
+	admin := standingWith(t, other, `"clusterRole":"admin"`)
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "own"}}
+	if _, err := tenant(t, admin).RbacV1().Roles(admin.Namespace).Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+		t.Errorf("making a role with the role admin: %v", err)
+	}
+	given := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "friend", Finalizers: []string{holder}},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: admin.Namespace, Name: "default"}},
+	}
+	bindings := env.Client.RbacV1().RoleBindings(admin.Namespace)
+	if _, err := tenant(t, admin).RbacV1().RoleBindings(admin.Namespace).Create(t.Context(), given, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	framework.Deallocate(t, env, other, "claim")
+	framework.Await(t, framework.RoleBinding(env.Client, admin.Namespace, "friend"), framework.That("a RoleBinding without subjects", func(b *rbacv1.RoleBinding) bool {
+		return len(b.Subjects) == 0
+	}))
+	if _, err := bindings.Patch(t.Context(), "friend", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, admin.Namespace))
+}
+
+func forAdministrators(t *testing.T) {
+	ns := env.Namespace(t)
+	env.Kubectl(t, "label", "namespace", ns, "resource.kubernetes.io/admin-access=true")
+	claim := framework.NewClaim("claim")
+	claim.Spec.Devices.Requests[0].Exactly.AdminAccess = ptr.To(true)
+	env.CreateClaim(t, ns, claim)
+	framework.Modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
+		framework.SetAllocation(claim)
+		claim.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
+		setClass(claim, `"adminAccess":true,"clusterRole":"admin","clusterWideRoles":["node-reader"]`)
+	})
+	_, spaces := framework.SpacesOf(t, env, ns, "claim", 1)
+	client := tenant(t, spaces[0])
+	if _, err := client.CoreV1().Pods(spaces[0].Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Errorf("reading: %v", err)
+	}
+	_, err := client.CoreV1().ConfigMaps(spaces[0].Namespace).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "x"}}, metav1.CreateOptions{})
+	forbidden(t, "writing", err, "cannot create")
+	_, err = client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+	forbidden(t, "reading in the whole cluster", err, "cannot list")
+	framework.Deallocate(t, env, ns, "claim")
+}
+
+func notOffered(t *testing.T) {
+	for fields, words := range map[string]string{
+		`"clusterRole":"unlisted"`:                              "space.allowedClusterRoles",
+		`"clusterWideRoles":["node-reader","unlisted"]`:         "space.clusterWideRoles",
+		`"copy":{"namespace":"kube-system","secrets":["none"]}`: "space.templateNamespaces",
+	} {
+		ns := env.Namespace(t)
+		env.CreateClaim(t, ns, framework.NewClaim("claim"))
+		framework.Modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
+			framework.SetAllocation(claim)
+			setClass(claim, fields)
+		})
+		framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, words))
+		framework.Deallocate(t, env, ns, "claim")
+	}
+}
