@@ -46,6 +46,12 @@ type cluster struct {
 
 func newController(t *testing.T, live ...runtime.Object) *cluster {
 	t.Helper()
+	return newControllerWith(t, func(*Config) {}, live...)
+}
+
+// newControllerWith is newController with another configuration.
+func newControllerWith(t *testing.T, change func(*Config), live ...runtime.Object) *cluster {
+	t.Helper()
 	api := fake.NewClientset(live...)
 	events := record.NewFakeRecorder(100)
 	measured, err := metrics.NewController(func(componentmetrics.Registerable) error { return nil })
@@ -53,7 +59,7 @@ func newController(t *testing.T, live ...runtime.Object) *cluster {
 		t.Fatal(err)
 	}
 	now := clocktesting.NewFakeClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
-	c, err := New(Config{
+	config := Config{
 		Client:   api,
 		Settings: blueprint.Settings{Driver: driver, NamespacePrefix: "ns-", ClusterRole: "edit"},
 		Cluster:  kubeconfig.Cluster{Server: "https://10.96.0.1:443"},
@@ -65,7 +71,9 @@ func newController(t *testing.T, live ...runtime.Object) *cluster {
 		StuckAfter:    time.Minute,
 		Metrics:       measured,
 		Clock:         now,
-	})
+	}
+	change(&config)
+	c, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
