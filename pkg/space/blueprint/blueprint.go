@@ -108,7 +108,7 @@ func (s Settings) For(a *identity.Allocation, share identity.Share, name string,
 		})
 	}
 	for i := range space.Copies {
-		space.Copies[i].ObjectMeta.Namespace, space.Copies[i].ObjectMeta.Labels = name, labels()
+		space.Copies[i].Namespace, space.Copies[i].Labels = name, labels()
 	}
 
 	s.add(space.Namespace.Labels, with.Labels)

@@ -44,15 +44,14 @@ func (c *Controller) planFor(claim *resourceapi.ResourceClaim) (*plan, error) {
 		Network:     c.Settings.Network,
 	}
 	for i, share := range a.Shares {
-		with, err := parameters.For(installation, a.Configs, share.Request, a.Requests())
-		if err != nil {
-			p.refused = err
-			return p, nil
+		var refused error
+		if p.effective[i], refused = parameters.For(installation, a.Configs, share.Request, a.Requests()); refused == nil {
+			// Spaces from before the installation changed end in time all the same.
+			refused = c.mayGive(share, &p.effective[i])
 		}
-		if err := c.mayGive(share, &with); err != nil {
-			p.refused = err
+		if p.refused == nil {
+			p.refused = refused
 		}
-		p.effective[i] = with
 		if life := p.effective[i].MaxLifetime; life > 0 && (p.lifetime == 0 || life < p.lifetime) {
 			p.lifetime = life
 		}
