@@ -73,7 +73,7 @@ func read[T any](raw []byte, kind string) (object[T], error) {
 		return out, wrong(blame[T](raw, err))
 	}
 	if len(strict) > 0 {
-		return out, wrong(errors.Join(strict[:min(len(strict), maxProblems)]...))
+		return out, wrong(summary(strict))
 	}
 	if err := json.Unmarshal(raw, &out.fields); err != nil {
 		return out, fmt.Errorf("that cannot be read: %w", err)
@@ -173,10 +173,15 @@ func wrong(problem error) error {
 }
 
 // summary joins problems, and leaves some out where there are many.
-func summary(problems field.ErrorList) error {
+func summary[E error](problems []E) error {
 	var errs []string
 	for _, problem := range problems[:min(len(problems), maxProblems)] {
-		errs = append(errs, problem.Error())
+		text := problem.Error()
+		// The decoder's own errors have fields' names in full.
+		if _, ok := any(problem).(*field.Error); !ok {
+			text = shortened(text)
+		}
+		errs = append(errs, text)
 	}
 	if more := len(problems) - len(errs); more > 0 {
 		errs = append(errs, fmt.Sprintf("and %d more", more))

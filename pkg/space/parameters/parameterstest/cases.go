@@ -91,6 +91,7 @@ func unreadable() []Case {
 		class("the kind twice", `"kind":"SpaceClassConfig"`, `duplicate field "kind"`),
 		class("an unknown field in a field", `"copy":{"namespace":"a","secrets":["b"],"Secrets":["c"]}`, `unknown field "copy.Secrets"`),
 		class("a limit's field in other case", `"limitRange":[{"type":"Pod","Max":{"cpu":"1"}}]`, `unknown field "limitRange[0].Max"`),
+		class("many unknown fields with long names", fmt.Sprintf(`"a%[1]s":1,"b%[1]s":2,"c%[1]s":3,"d%[1]s":4`, strings.Repeat("x", 2000)), `unknown field "axxx`, "; and 1 more"),
 		class("text for a truth", `"nestedSpaces":"yes"`, `nestedSpaces: Invalid value: "yes"`),
 		claim("a number for a text", `"clusterRole":7`, `clusterRole: Invalid value: "7"`),
 		class("a quota of text", `"resourceQuota":{"pods":"1","cpu":"lots"}`, `resourceQuota[cpu]: Invalid value: "lots"`),

@@ -1,0 +1,209 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package parameters_test
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters/parameterstest"
+)
+
+// values are what each field may have. They are few, so that class and claim meet.
+type values map[string][]any
+
+var (
+	quotas = []any{object{"pods": "5"}, object{"pods": 10}, object{"pods": "0", "cpu": "1500m"}, object{"cpu": "1.5", "memory": "1Gi"}, object{"cpu": "2", "memory": "1G"}, object{}}
+	levels = []any{object{"enforce": "privileged"}, object{"enforce": "baseline", "warn": "restricted"}, object{"enforce": "restricted"}, object{"audit": "baseline"}, object{"warn": "privileged"}}
+	lives  = []any{"1h", "60m", "2h", "90s"}
+	truths = []any{true, false}
+	roles  = []any{"view", "edit", "admin", "cluster-admin"}
+
+	ofClass = values{
+		"namespacePrefix": {"a-", "b-"}, "labels": {object{"team": "a"}, object{"a": "b", "c": "d"}}, "annotations": {object{"e": "f"}},
+		"clusterRole": roles, "allowedClusterRoles": {[]any{"view"}, []any{"edit", "admin"}, []any{}}, "clusterWideRoles": {[]any{"crds"}, []any{}},
+		"podSecurity": levels, "resourceQuota": quotas, "nestedSpaces": truths, "limitRange": {[]any{object{"type": "Pod", "max": object{"cpu": "1"}}}},
+		"network": {"Isolated", "Open"}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lives, "retain": lives,
+		"copy": {object{"namespace": "n", "secrets": []any{"s"}}}, "adminAccess": truths, "exclusive": truths, "parameters": {object{"p": "class"}},
+	}
+	ofClaim = values{
+		"clusterRole": roles, "labels": {object{"team": "b"}, object{"x": "y"}, object{"z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
+		"network": {"Isolated", "Open"}, "maxLifetime": lives, "variablePrefix": {"A", "B"}, "mountPath": {"/creds"},
+		"inCluster": truths, "kubeconfigEnv": truths, "exclusive": truths, "parameters": {object{"p": "claim"}, object{"q": ""}},
+	}
+	// beyond are fields of which a claim must have no use.
+	beyond = values{
+		"clusterWideRoles": {[]any{"cluster-admin"}}, "nestedSpaces": truths, "adminAccess": truths, "retain": lives, "tokenLifetime": {"24h"},
+		"namespacePrefix": {"kube-"}, "annotations": {object{"e": "g"}}, "copy": {object{"namespace": "kube-system", "secrets": []any{"s"}}}, "limitRange": {[]any{}},
+	}
+)
+
+type object = map[string]any
+
+// some returns a config of some of the fields.
+func some(t *testing.T, random *rand.Rand, kind string, from values, most int) string {
+	t.Helper()
+	out := object{"apiVersion": spaceapi.APIVersion, "kind": kind}
+	names := make([]string, 0, len(from))
+	for name := range from {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for range random.IntN(most + 1) {
+		name := names[random.IntN(len(names))]
+		out[name] = from[name][random.IntN(len(from[name]))]
+	}
+	raw, err := json.Marshal(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func TestAClaimNeverGetsMoreThanItsClassGives(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var narrowed, refused int
+	for range 5_000 {
+		var classes configs
+		for range 1 + random.IntN(2) {
+			classes = append(classes, config(ours, class, some(t, random, spaceapi.SpaceClassConfigKind, ofClass, 12)))
+		}
+		alone, err := parameters.For(installation, classes, "space", []string{"space"})
+		if err != nil {
+			t.Fatalf("a class is refused: %v", err)
+		}
+		both := slices.Clone(classes)
+		for range 1 + random.IntN(2) {
+			from := ofClaim
+			if random.IntN(20) == 0 {
+				from = beyond
+			}
+			both = append(both, config(ours, claim, some(t, random, spaceapi.SpaceClaimConfigKind, from, 3)))
+		}
+		random.Shuffle(len(both)-len(classes), func(i, j int) {
+			both[len(classes)+i], both[len(classes)+j] = both[len(classes)+j], both[len(classes)+i]
+		})
+		got, err := parameters.For(installation, both, "space", []string{"space"})
+		if err != nil {
+			refused++
+			if !reflect.DeepEqual(got, parameters.Effective{}) {
+				t.Errorf("an error and %+v", got)
+			}
+			continue
+		}
+		narrowed++
+		givesNoMore(t, got, alone, allowedBy(t, classes))
+		if t.Failed() {
+			for _, c := range both {
+				t.Logf("%s %s", c.Source, c.Opaque.Parameters.Raw)
+			}
+			t.FailNow()
+		}
+	}
+	if narrowed < 500 || refused < 500 {
+		t.Errorf("%d were narrowed and %d refused: the test says little", narrowed, refused)
+	}
+}
+
+// allowedBy are the ClusterRoles that classes let a claim choose.
+func allowedBy(t *testing.T, classes configs) []string {
+	t.Helper()
+	var said spaceapi.SpaceClassConfig
+	for _, c := range classes {
+		var one spaceapi.SpaceClassConfig
+		if err := json.Unmarshal(c.Opaque.Parameters.Raw, &one); err != nil {
+			t.Fatal(err)
+		}
+		if one.AllowedClusterRoles != nil {
+			said.AllowedClusterRoles = one.AllowedClusterRoles
+		}
+	}
+	return said.AllowedClusterRoles
+}
+
+// givesNoMore compares what holds for a claim with what its class alone gives.
+func givesNoMore(t *testing.T, got, alone parameters.Effective, allowed []string) {
+	t.Helper()
+	if got.ClusterRole != alone.ClusterRole && !slices.Contains(allowed, got.ClusterRole) {
+		t.Errorf("ClusterRole %s", got.ClusterRole)
+	}
+	for key, value := range alone.Labels {
+		if got.Labels[key] != value {
+			t.Errorf("label %s=%s", key, got.Labels[key])
+		}
+	}
+	order := []string{"", "privileged", "baseline", "restricted"}
+	for _, level := range [][2]string{
+		{got.PodSecurity.Enforce, alone.PodSecurity.Enforce}, {got.PodSecurity.Audit, alone.PodSecurity.Audit}, {got.PodSecurity.Warn, alone.PodSecurity.Warn},
+	} {
+		if slices.Index(order, level[0]) < slices.Index(order, level[1]) {
+			t.Errorf("Pod Security %v", got.PodSecurity)
+		}
+	}
+	for name, most := range alone.ResourceQuota {
+		if value, ok := got.ResourceQuota[name]; !ok || value.Cmp(most) > 0 {
+			t.Errorf("quota %s=%s", name, value.String())
+		}
+	}
+	if alone.Network == spaceapi.NetworkIsolated && got.Network != spaceapi.NetworkIsolated {
+		t.Errorf("network %s", got.Network)
+	}
+	if alone.MaxLifetime > 0 && (got.MaxLifetime <= 0 || got.MaxLifetime > alone.MaxLifetime) {
+		t.Errorf("lifetime %s", got.MaxLifetime)
+	}
+	if alone.Exclusive && !got.Exclusive {
+		t.Error("not exclusive")
+	}
+	// All else is as the class has it, but for what only a claim can say. This
+	// way round, a field that is new has to be thought of here.
+	got.ClusterRole, got.Labels, got.PodSecurity, got.ResourceQuota = alone.ClusterRole, alone.Labels, alone.PodSecurity, alone.ResourceQuota
+	got.Network, got.MaxLifetime, got.Exclusive = alone.Network, alone.MaxLifetime, alone.Exclusive
+	got.VariablePrefix, got.MountPath, got.InCluster, got.KubeconfigEnv, got.UserParameters = "", "", false, false, nil
+	if !equality.Semantic.DeepEqual(got, alone) {
+		t.Errorf("got %+v, but the class has %+v", got, alone)
+	}
+}
+
+func FuzzFor(f *testing.F) {
+	for _, c := range slices.Concat(parameterstest.Accepted(), parameterstest.Refused()) {
+		f.Add(c.Class, c.Claim)
+	}
+	f.Fuzz(func(t *testing.T, classRaw, claimRaw string) {
+		classes := configs{config(ours, class, classRaw)}
+		if classRaw == "" {
+			classes = nil
+		}
+		alone, err := parameters.For(installation, classes, "space", []string{"space"})
+		if err != nil {
+			refusedWholly(t, alone, err)
+			return
+		}
+		if alone.MaxLifetime < 0 || alone.Retain < 0 || alone.TokenLifetime < 0 {
+			t.Errorf("negative: %+v", alone)
+		}
+		got, err := parameters.For(installation, append(classes, config(ours, claim, claimRaw)), "space", []string{"space"})
+		if err != nil {
+			refusedWholly(t, got, err)
+			return
+		}
+		givesNoMore(t, got, alone, allowedBy(t, classes))
+	})
+}
+
+func refusedWholly(t *testing.T, got parameters.Effective, err error) {
+	t.Helper()
+	if !reflect.DeepEqual(got, parameters.Effective{}) {
+		t.Errorf("an error and %+v", got)
+	}
+	if len(err.Error()) > 4096 {
+		t.Errorf("an error of %d bytes: %v", len(err.Error()), err)
+	}
+}
