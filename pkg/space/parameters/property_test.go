@@ -35,7 +35,7 @@ var (
 		"copy": {object{"namespace": "n", "secrets": []any{"s"}}}, "adminAccess": truths, "exclusive": truths, "parameters": {object{"p": "class"}},
 	}
 	ofClaim = values{
-		"clusterRole": roles, "labels": {object{"team": "b"}, object{"x": "y"}, object{"z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
+		"clusterRole": append([]any{"crds"}, roles...), "labels": {object{"team": "b"}, object{"x": "y"}, object{"z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
 		"network": {"Isolated", "Open"}, "maxLifetime": lives, "variablePrefix": {"A", "B"}, "mountPath": {"/creds"},
 		"inCluster": truths, "kubeconfigEnv": truths, "exclusive": truths, "parameters": {object{"p": "claim"}, object{"q": ""}},
 	}
@@ -100,7 +100,7 @@ func TestAClaimNeverGetsMoreThanItsClassGives(t *testing.T) {
 			continue
 		}
 		narrowed++
-		givesNoMore(t, got, alone, allowedBy(t, classes))
+		givesNoMore(t, got, alone, saidBy(t, classes))
 		if t.Failed() {
 			for _, c := range both {
 				t.Logf("%s %s", c.Source, c.Opaque.Parameters.Raw)
@@ -113,26 +113,22 @@ func TestAClaimNeverGetsMoreThanItsClassGives(t *testing.T) {
 	}
 }
 
-// allowedBy are the ClusterRoles that classes let a claim choose.
-func allowedBy(t *testing.T, classes configs) []string {
+// saidBy puts classes together, as far as strings, truths and lists go.
+func saidBy(t *testing.T, classes configs) (said spaceapi.SpaceClassConfig) {
 	t.Helper()
-	var said spaceapi.SpaceClassConfig
 	for _, c := range classes {
-		var one spaceapi.SpaceClassConfig
-		if err := json.Unmarshal(c.Opaque.Parameters.Raw, &one); err != nil {
+		if err := json.Unmarshal(c.Opaque.Parameters.Raw, &said); err != nil {
 			t.Fatal(err)
 		}
-		if one.AllowedClusterRoles != nil {
-			said.AllowedClusterRoles = one.AllowedClusterRoles
-		}
 	}
-	return said.AllowedClusterRoles
+	return said
 }
 
-// givesNoMore compares what holds for a claim with what its class alone gives.
-func givesNoMore(t *testing.T, got, alone parameters.Effective, allowed []string) {
+// givesNoMore compares what holds for a claim with what its class alone gives, and
+// with what the class says.
+func givesNoMore(t *testing.T, got, alone parameters.Effective, said spaceapi.SpaceClassConfig) {
 	t.Helper()
-	if got.ClusterRole != alone.ClusterRole && !slices.Contains(allowed, got.ClusterRole) {
+	if got.ClusterRole != alone.ClusterRole && !slices.Contains(said.AllowedClusterRoles, got.ClusterRole) {
 		t.Errorf("ClusterRole %s", got.ClusterRole)
 	}
 	for key, value := range alone.Labels {
@@ -159,7 +155,7 @@ func givesNoMore(t *testing.T, got, alone parameters.Effective, allowed []string
 	if alone.MaxLifetime > 0 && (got.MaxLifetime <= 0 || got.MaxLifetime > alone.MaxLifetime) {
 		t.Errorf("lifetime %s", got.MaxLifetime)
 	}
-	if alone.Exclusive && !got.Exclusive {
+	if said.Exclusive && !got.Exclusive {
 		t.Error("not exclusive")
 	}
 	// All else is as the class has it, but for what only a claim can say. This
@@ -194,7 +190,7 @@ func FuzzFor(f *testing.F) {
 			refusedWholly(t, got, err)
 			return
 		}
-		givesNoMore(t, got, alone, allowedBy(t, classes))
+		givesNoMore(t, got, alone, saidBy(t, classes))
 	})
 }
 
