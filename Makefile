@@ -9,10 +9,14 @@ VERSION ?= v0.1.0
 GOLANGCI_LINT_VERSION := v2.15.0
 # As in test/tools/logcheck/go.mod, which also has a golang.org/x/tools that today's Go compiles.
 LOGTOOLS_VERSION := v0.9.0
+# As in test/tools/deepcopy/go.mod.
+CODE_GENERATOR_VERSION := v0.37.1
 
 BIN := $(CURDIR)/build/bin
 LDFLAGS := -s -w -X main.version=$(VERSION)
 COMMANDS := space-controller space-kubeletplugin
+API := pkg/space/api/v1alpha1
+GENERATED := zz_generated.deepcopy.go
 MODULES := . test test/cluster
 
 export CGO_ENABLED ?= 0
@@ -29,6 +33,11 @@ build: $(COMMANDS:%=$(BIN)/%) ## Build the driver's binaries into build/bin.
 .PHONY: $(COMMANDS:%=$(BIN)/%)
 $(COMMANDS:%=$(BIN)/%):
 	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
+
+.PHONY: generate
+generate: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen ## Make what is made of the API's types: their copying, and docs/parameters.md.
+	$< --go-header-file test/tools/deepcopy/header.txt --output-file $(GENERATED) ./$(API)
+	go run ./tools/parameterdocs $(API)/classconfig.go docs/parameters.md
 
 .PHONY: demo
 demo: ## Show it all on a cluster of its own (KEEP=1 leaves the cluster up, CLUSTER=kind|embedded chooses it).
@@ -76,13 +85,21 @@ programs: ## Build Kubernetes and the other programs of the embedded cluster (th
 ##@ Checks
 
 .PHONY: lint
-lint: lint-go lint-chart ## Run all linters.
+lint: lint-go lint-generated lint-chart ## Run all linters.
 
 .PHONY: lint-go
 lint-go: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) $(BIN)/logcheck-$(LOGTOOLS_VERSION)
 	for module in $(MODULES); do (cd $$module && $< run --config $(CURDIR)/.golangci.yaml ./...); done
 	@# Keys are constants of pkg/space/logkeys; these two checks want literals.
 	$(BIN)/logcheck-$(LOGTOOLS_VERSION) -check-contextual -check-key=false -check-parameters=false ./...
+
+.PHONY: lint-generated
+lint-generated: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen ## See whether what is made of the API's types is up to date.
+	@# The generator writes into the package and leaves its earlier output out of account.
+	trap 'mv $(BIN)/$(GENERATED) $(API)/$(GENERATED)' EXIT; cp $(API)/$(GENERATED) $(BIN)/$(GENERATED); \
+	$< --go-header-file test/tools/deepcopy/header.txt --output-file $(GENERATED) ./$(API); \
+	cmp $(API)/$(GENERATED) $(BIN)/$(GENERATED) || { echo "run make generate"; exit 1; }
+	go test ./tools/parameterdocs
 
 .PHONY: lint-chart
 lint-chart: $(BIN)/helm
@@ -94,6 +111,9 @@ $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 
 $(BIN)/logcheck-$(LOGTOOLS_VERSION):
 	cd test/tools/logcheck && go build -o $@ sigs.k8s.io/logtools/logcheck
+
+$(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen:
+	cd test/tools/deepcopy && go build -o $@ k8s.io/code-generator/cmd/deepcopy-gen
 
 $(BIN)/helm:
 	. demo/lib.sh && need_tools helm

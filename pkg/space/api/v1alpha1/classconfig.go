@@ -8,152 +8,347 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// docs/parameters.md is made of the comments here. Each field says its default
+// and, unless it is true or false, its bounds.
+
 // SpaceClassConfigKind is the kind of [SpaceClassConfig].
 const SpaceClassConfigKind = "SpaceClassConfig"
+
+// +k8s:deepcopy-gen=true
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
 // SpaceClassConfig is what an administrator says about spaces in a DeviceClass,
 // as opaque parameters for the driver: what they are like, and what a claim may
 // choose. Unknown fields are refused. Each field that is absent leaves it at what
-// the installation has.
+// the installation has. Of several in one class, later ones win field by field,
+// and maps are put together key by key.
+//
+// Example:
+//
+//	apiVersion: resource.k8s.io/v1
+//	kind: DeviceClass
+//	metadata:
+//	  name: ci-space
+//	spec:
+//	  selectors:
+//	  - cel:
+//	      expression: device.driver == "space.resource.example.com"
+//	  config:
+//	  - opaque:
+//	      driver: space.resource.example.com
+//	      parameters:
+//	        apiVersion: space.resource.example.com/v1alpha1
+//	        kind: SpaceClassConfig
+//	        namespacePrefix: ci-
+//	        labels:
+//	          team: ci
+//	        clusterRole: edit
+//	        allowedClusterRoles: [view, admin]
+//	        podSecurity:
+//	          enforce: baseline
+//	          warn: restricted
+//	        resourceQuota:
+//	          requests.cpu: "4"
+//	          requests.memory: 8Gi
+//	          pods: "20"
+//	        limitRange:
+//	        - type: Container
+//	          defaultRequest:
+//	            cpu: 100m
+//	            memory: 128Mi
+//	        network: Isolated
+//	        tokenLifetime: 30m
+//	        maxLifetime: 8h
+//	        retain: 30m
+//	        copy:
+//	          namespace: ci-shared
+//	          imagePullSecrets: [registry]
+//	        parameters:
+//	          registry: registry.example.com
 type SpaceClassConfig struct {
 	metav1.TypeMeta `json:",inline"`
 
 	// NamespacePrefix is the start of the namespaces' names; ten characters follow.
+	//
+	// Default: what the installation has.
+	// Bounds: at most 53 small letters, digits and hyphens, with a letter or digit first.
 	NamespacePrefix string `json:"namespacePrefix,omitempty"`
 
-	// Labels are added to the Namespace. Keys of the driver's own domain and those
-	// of Pod Security admission are refused.
+	// Labels are added to the Namespace.
+	//
+	// Default: none.
+	// Bounds: at most 64, with keys and values as Kubernetes wants them for labels.
+	// Keys of the driver's own domain, those of Pod Security admission
+	// (pod-security.kubernetes.io), and kubernetes.io/metadata.name are refused.
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// Annotations are added to the Namespace. Keys of the driver's own domain are
-	// refused.
+	// Annotations are added to the Namespace.
+	//
+	// Default: none.
+	// Bounds: at most 64, with keys as Kubernetes wants them for annotations. Keys of
+	// the driver's own domain are refused.
 	Annotations map[string]string `json:"annotations,omitempty"`
 
 	// ClusterRole is what a space's ServiceAccount may do in its namespace, unless
-	// the claim chooses another one of AllowedClusterRoles.
+	// the claim chooses another one of allowedClusterRoles.
+	//
+	// Default: what the installation has.
+	// Bounds: the name of a ClusterRole. The controller needs the right to bind it.
 	ClusterRole string `json:"clusterRole,omitempty"`
 
 	// AllowedClusterRoles are the ClusterRoles that a claim may choose, besides
-	// ClusterRole. The controller needs the right to bind each of them: the
+	// clusterRole. The controller needs the right to bind each of them: the
 	// installation's values name them.
+	//
+	// Default: none.
+	// Bounds: at most 64 different names. An empty list takes back what earlier
+	// parameters of the class allowed.
 	AllowedClusterRoles []string `json:"allowedClusterRoles,omitempty"`
 
 	// ClusterWideRoles are ClusterRoles that the ServiceAccount also gets for the
 	// whole cluster, such as one that allows reading CustomResourceDefinitions.
+	//
+	// Default: none.
+	// Bounds: at most 64 different names. An empty list takes back what earlier
+	// parameters of the class gave.
 	ClusterWideRoles []string `json:"clusterWideRoles,omitempty"`
 
 	// PodSecurity says which Pod Security Standards hold in the namespace.
+	//
+	// Default: for each of its fields on its own, what the installation has.
+	// Bounds: those of its fields.
 	PodSecurity *PodSecurity `json:"podSecurity,omitempty"`
 
 	// ResourceQuota limits what all objects in the namespace may use together, as
 	// in the field `hard` of a ResourceQuota.
+	//
+	// Default: no limits.
+	// Bounds: at most 64 names that a ResourceQuota takes, with quantities that are
+	// not negative; what is counted has no fractions.
 	ResourceQuota corev1.ResourceList `json:"resourceQuota,omitempty"`
 
-	// NestedSpaces allows pods in the space to ask for spaces themselves.
-	// Absent or false: a quota keeps them from it.
+	// NestedSpaces allows pods in the space to ask for spaces themselves. If it is
+	// false, a quota keeps them from it.
+	//
+	// Default: false.
 	NestedSpaces bool `json:"nestedSpaces,omitempty"`
 
 	// LimitRange says what single containers, pods and volumes in the namespace
 	// get and may have, as in the field `limits` of a LimitRange.
+	//
+	// Default: no limits.
+	// Bounds: what a LimitRange takes: an item at most for each of the types
+	// Container, Pod and PersistentVolumeClaim, with min ≤ defaultRequest ≤ default ≤ max.
 	LimitRange []corev1.LimitRangeItem `json:"limitRange,omitempty"`
 
 	// Network says whom pods in the space can reach, where the cluster enforces
 	// network policies.
+	//
+	// Default: what the installation has.
+	// Bounds: Isolated or Open.
 	Network NetworkIsolation `json:"network,omitempty"`
 
-	// TokenLifetime is the lifetime of tokens, at least 10m. They are renewed after
-	// two thirds of it.
+	// TokenLifetime is the lifetime of tokens. They are renewed after two thirds of it.
+	//
+	// Default: what the installation has.
+	// Bounds: 10m to 1193046h, which is what the API server takes.
 	TokenLifetime *metav1.Duration `json:"tokenLifetime,omitempty"`
 
 	// MaxLifetime is how long a space may exist, counted from the allocation of
-	// its claim, as a duration such as 8h. When it is over, the space is ended
-	// although the claim is still allocated: its credentials are revoked, the
-	// namespace is deleted, the condition Ready is False with reason Expired. The
-	// spaces of one claim end together, at the shortest of their lifetimes.
-	// Absent: without a limit.
+	// its claim. When it is over, the space is ended although the claim is still
+	// allocated: its credentials are revoked, the namespace is deleted, the
+	// condition Ready is False with reason Expired. The spaces of one claim end
+	// together, at the shortest of their lifetimes.
+	//
+	// Default: without a limit.
+	// Bounds: more than zero.
 	MaxLifetime *metav1.Duration `json:"maxLifetime,omitempty"`
 
 	// Retain is how long the namespace is kept after the claim was deallocated or
-	// the space expired, with its credentials revoked, for somebody to look into,
-	// as a duration such as 30m. What runs in it goes on meanwhile. Absent: the
-	// namespace is deleted at once.
+	// the space expired, with its credentials revoked, for somebody to look into.
+	// What runs in it goes on meanwhile.
+	//
+	// Default: the namespace is deleted at once.
+	// Bounds: more than zero.
 	Retain *metav1.Duration `json:"retain,omitempty"`
 
-	// Copy names objects that each space gets a copy of.
+	// Copy names objects that each space gets a copy of. Of several parameters of
+	// one class, the last that has it wins as a whole.
+	//
+	// Default: none.
+	// Bounds: its namespace and at least one name.
 	Copy *Copy `json:"copy,omitempty"`
 
 	// AdminAccess lets claims with adminAccess have a space of this class. They get
 	// it with the ClusterRole `view`, whatever else is said.
+	//
+	// Default: false.
 	AdminAccess bool `json:"adminAccess,omitempty"`
 
 	// Exclusive keeps a second pod from using a claim while a first one does.
+	//
+	// Default: false.
 	Exclusive bool `json:"exclusive,omitempty"`
 
-	// Parameters become environment variables admin_<key>. A key has letters,
-	// digits and underscores.
+	// Parameters become environment variables `admin_<key>`.
+	//
+	// Default: none.
+	// Bounds: at most 64; a key has at most 63 letters, digits and underscores, a
+	// value no NUL.
 	Parameters map[string]string `json:"parameters,omitempty"`
 }
 
 // SpaceClaimConfigKind is the kind of [SpaceClaimConfig].
 const SpaceClaimConfigKind = "SpaceClaimConfig"
 
+// +k8s:deepcopy-gen=true
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
 // SpaceClaimConfig is what a user says about spaces in a ResourceClaim or a
 // template, as opaque parameters for the driver: a choice within what the class
-// allows, never more. Unknown fields are refused.
+// allows, never more. Unknown fields are refused. Of several for one request,
+// later ones win field by field, and maps are put together key by key; what comes
+// of that has to be within what the class allows.
+//
+// Example:
+//
+//	apiVersion: resource.k8s.io/v1
+//	kind: ResourceClaim
+//	metadata:
+//	  name: test-claim
+//	spec:
+//	  devices:
+//	    requests:
+//	    - name: space
+//	      exactly:
+//	        deviceClassName: ci-space
+//	    config:
+//	    - requests: [space]
+//	      opaque:
+//	        driver: space.resource.example.com
+//	        parameters:
+//	          apiVersion: space.resource.example.com/v1alpha1
+//	          kind: SpaceClaimConfig
+//	          clusterRole: view
+//	          labels:
+//	            branch: main
+//	          podSecurity:
+//	            enforce: restricted
+//	          resourceQuota:
+//	            pods: "5"
+//	          maxLifetime: 1h
+//	          variablePrefix: PREVIEW
+//	          mountPath: /var/lib/preview
+//	          kubeconfigEnv: true
+//	          exclusive: true
+//	          parameters:
+//	            branch: main
 type SpaceClaimConfig struct {
 	metav1.TypeMeta `json:",inline"`
 
-	// ClusterRole is one that the class allows. Absent: the class's.
+	// ClusterRole is what the space's ServiceAccount may do in its namespace.
+	//
+	// Default: the class's.
+	// Bounds: the class's, if the class names one, or one of its allowedClusterRoles.
 	ClusterRole string `json:"clusterRole,omitempty"`
 
-	// Labels are added to the Namespace. Keys of kubernetes.io, k8s.io and the
-	// driver's own domain, and keys that the class sets, are refused.
+	// Labels are added to the Namespace.
+	//
+	// Default: none.
+	// Bounds: at most 64, with keys and values as Kubernetes wants them for labels.
+	// Keys of kubernetes.io, k8s.io and the driver's own domain, those of domains
+	// below these, and keys that the class sets are refused.
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// PodSecurity names stricter Pod Security Standards than the class's.
+	//
+	// Default: for each of its fields on its own, what the class has.
+	// Bounds: each at least as strict as in the class or, where the class does not
+	// name it, in the installation.
 	PodSecurity *PodSecurity `json:"podSecurity,omitempty"`
 
-	// ResourceQuota has values no larger than the class's, and may limit what the
-	// class does not.
+	// ResourceQuota limits what all objects in the namespace may use together, and
+	// may limit what the class does not.
+	//
+	// Default: the class's.
+	// Bounds: as in a class, and no value larger than the class's. Quotas of spaces
+	// (`….deviceclass.resource.k8s.io/devices`,
+	// `requests.deviceclass.resource.kubernetes.io/…`, `requests.<driver>/…`) are refused.
 	ResourceQuota corev1.ResourceList `json:"resourceQuota,omitempty"`
 
-	// Network can be Isolated where the class has Open.
+	// Network can shut the space off where the class has it open.
+	//
+	// Default: the class's.
+	// Bounds: Isolated.
 	Network NetworkIsolation `json:"network,omitempty"`
 
-	// MaxLifetime is no longer than the class's.
+	// MaxLifetime is how long the space may exist, counted from the allocation of
+	// the claim.
+	//
+	// Default: the class's.
+	// Bounds: more than zero, and no longer than the class's.
 	MaxLifetime *metav1.Duration `json:"maxLifetime,omitempty"`
 
-	// VariablePrefix replaces the prefix of the environment variables: capital
-	// letters, digits and underscores, with a letter first. It must not be given
-	// for several requests at once.
+	// VariablePrefix replaces the prefix of the environment variables.
+	//
+	// Default: made of the claim's name in the pod.
+	// Bounds: at most 63 capital letters, digits and underscores, with a letter
+	// first. Parameters that have it must be for one space only.
 	VariablePrefix string `json:"variablePrefix,omitempty"`
 
 	// MountPath is one more directory at which containers find the space's files.
-	// It is absolute and no system directory.
+	//
+	// Default: none.
+	// Bounds: an absolute path of at most 253 characters, without empty, `.` or `..`
+	// parts or control characters, and none of the system directories below.
 	MountPath string `json:"mountPath,omitempty"`
 
 	// InCluster puts the space's files where clients look that run in a cluster,
 	// /var/run/secrets/kubernetes.io/serviceaccount, in place of the pod's own.
+	//
+	// Default: false.
 	InCluster bool `json:"inCluster,omitempty"`
 
 	// KubeconfigEnv also sets the variable KUBECONFIG, which kubectl and others read.
+	//
+	// Default: false.
 	KubeconfigEnv bool `json:"kubeconfigEnv,omitempty"`
 
-	// Exclusive keeps a second pod from using the claim while a first one does.
+	// Exclusive keeps a second pod from using the claim while a first one does. It
+	// cannot be taken back where the class has it.
+	//
+	// Default: the class's.
 	Exclusive bool `json:"exclusive,omitempty"`
 
-	// Parameters become environment variables user_<key>. A key has letters,
-	// digits and underscores.
+	// Parameters become environment variables `user_<key>`.
+	//
+	// Default: none.
+	// Bounds: at most 64; a key has at most 63 letters, digits and underscores, a
+	// value no NUL.
 	Parameters map[string]string `json:"parameters,omitempty"`
 }
 
-// PodSecurity names Pod Security Standards: privileged, baseline or restricted.
+// +k8s:deepcopy-gen=true
+
+// PodSecurity names Pod Security Standards: privileged, baseline or restricted,
+// from the laxest to the strictest.
 type PodSecurity struct {
 	// Enforce is the standard that pods have to keep.
+	//
+	// Default: the class's or the installation's.
+	// Bounds: privileged, baseline or restricted.
 	Enforce string `json:"enforce,omitempty"`
+
 	// Audit is the standard whose violations are noted in the audit log.
+	//
+	// Default: the class's or the cluster's.
+	// Bounds: privileged, baseline or restricted.
 	Audit string `json:"audit,omitempty"`
+
 	// Warn is the standard whose violations are answered with a warning.
+	//
+	// Default: the class's or the cluster's.
+	// Bounds: privileged, baseline or restricted.
 	Warn string `json:"warn,omitempty"`
 }
 
@@ -168,15 +363,34 @@ const (
 	NetworkOpen NetworkIsolation = "Open"
 )
 
+// +k8s:deepcopy-gen=true
+
 // Copy names objects in a namespace, for each space to get a copy of. The
 // installation's values name the namespaces that the controller may read.
 type Copy struct {
 	// Namespace has the originals.
+	//
+	// Default: none, it is required.
+	// Bounds: the name of a namespace.
 	Namespace string `json:"namespace"`
-	// Secrets and ConfigMaps are copied under their own names.
-	Secrets    []string `json:"secrets,omitempty"`
+
+	// Secrets are copied under their own names.
+	//
+	// Default: none.
+	// Bounds: at most 64 different names of Secrets.
+	Secrets []string `json:"secrets,omitempty"`
+
+	// ConfigMaps are copied under their own names.
+	//
+	// Default: none.
+	// Bounds: at most 64 different names of ConfigMaps, but not kube-root-ca.crt,
+	// which each namespace has its own of.
 	ConfigMaps []string `json:"configMaps,omitempty"`
+
 	// ImagePullSecrets are Secrets that are copied too, and that pods in the space
 	// pull images with, as long as they run as the ServiceAccounts default or space.
+	//
+	// Default: none.
+	// Bounds: at most 64 different names of Secrets.
 	ImagePullSecrets []string `json:"imagePullSecrets,omitempty"`
 }

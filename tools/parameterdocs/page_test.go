@@ -1,0 +1,105 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+)
+
+const source = "../../pkg/space/api/v1alpha1/classconfig.go"
+
+func TestThePageIsUpToDate(t *testing.T) {
+	want, err := generate(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../../docs/parameters.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("docs/parameters.md is not what the comments say: run make generate")
+	}
+}
+
+func TestEachFieldIsOnThePage(t *testing.T) {
+	page, err := generate(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []reflect.Type{reflect.TypeFor[spaceapi.SpaceClassConfig](), reflect.TypeFor[spaceapi.SpaceClaimConfig]()} {
+		for i := range kind.NumField() {
+			name, _, _ := strings.Cut(kind.Field(i).Tag.Get("json"), ",")
+			if kind.Field(i).Anonymous {
+				continue
+			}
+			if !bytes.Contains(page, []byte("\n### "+kind.Name()+": `"+name+"`\n")) {
+				t.Errorf("%s has no %s", kind.Name(), name)
+			}
+		}
+	}
+}
+
+// The claim of the examples is of the class of the examples.
+func TestTheExamplesAreAccepted(t *testing.T) {
+	r, err := newReader(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var class resourceapi.DeviceClass
+	var claim resourceapi.ResourceClaim
+	for name, object := range map[string]any{spaceapi.SpaceClassConfigKind: &class, spaceapi.SpaceClaimConfigKind: &claim} {
+		kind, err := r.kind(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.UnmarshalStrict([]byte(kind.example), object); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, kind.example)
+		}
+	}
+	configs := []resourceapi.DeviceAllocationConfiguration{
+		{Source: resourceapi.AllocationConfigSourceClass, DeviceConfiguration: class.Spec.Config[0].DeviceConfiguration},
+		{Source: resourceapi.AllocationConfigSourceClaim, Requests: claim.Spec.Devices.Config[0].Requests, DeviceConfiguration: claim.Spec.Devices.Config[0].DeviceConfiguration},
+	}
+	got, err := parameters.For(parameters.Installation{Driver: spaceapi.DefaultDriverName}, configs, "space", []string{"space"})
+	if err != nil || got.ClusterRole != "view" || got.NamespacePrefix != "ci-" {
+		t.Errorf("got %+v, error %v", got, err)
+	}
+}
+
+func TestAFieldThatIsNotDescribedIsAnError(t *testing.T) {
+	text, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct{ from, to, want string }{
+		"no bounds":       {"\t// Bounds: the name of a namespace.\n", "", "type Copy, field Namespace: the comment has no bounds"},
+		"no default":      {"\t// Default: none, it is required.\n", "", "type Copy, field Namespace: the comment does not end with"},
+		"another name":    {"// Retain is how long", "// Keep is how long", "field Retain: the comment does not begin with the name"},
+		"an unknown type": {"Exclusive bool ", "Exclusive int ", "field Exclusive: the page has no words for the type int"},
+		"no example":      {"// Example:\n", "//\n", "type SpaceClassConfig: the comment has no example"},
+		"no Go":           {"package", "pack", "parse the types"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := filepath.Join(t.TempDir(), "types.go")
+			if err := os.WriteFile(changed, bytes.Replace(text, []byte(test.from), []byte(test.to), 1), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := generate(changed); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got error %v, want %q", err, test.want)
+			}
+		})
+	}
+}
