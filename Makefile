@@ -37,7 +37,7 @@ $(COMMANDS:%=$(BIN)/%):
 .PHONY: generate
 generate: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen ## Make what is made of the API's types: their copying, and docs/parameters.md.
 	$< --go-header-file test/tools/deepcopy/header.txt --output-file $(GENERATED) ./$(API)
-	go run ./tools/parameterdocs $(API)/classconfig.go docs/parameters.md
+	go run ./tools/parameterdocs
 
 .PHONY: demo
 demo: ## Show it all on a cluster of its own (KEEP=1 leaves the cluster up, CLUSTER=kind|embedded chooses it).

@@ -10,18 +10,20 @@ import (
 	"os"
 )
 
+// These are seen from the repository's root.
+const (
+	source = "pkg/space/api/v1alpha1/classconfig.go"
+	page   = "docs/parameters.md"
+)
+
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: parameterdocs FILE.go PAGE.md")
-		os.Exit(2)
-	}
-	if err := run(os.Args[1], os.Args[2]); err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "parameterdocs:", err)
 		os.Exit(1)
 	}
 }
 
-func run(source, page string) error {
+func run() error {
 	text, err := generate(source)
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
-const head = `<!-- Made by make generate of the comments in pkg/space/api/v1alpha1/classconfig.go. Do not edit. -->
+const head = `<!-- Made by make generate of the comments in ` + source + `. Do not edit. -->
 
 # Parameters
 
@@ -43,8 +43,8 @@ claim and its pods. That includes fields that are unknown, given twice or writte
 `
 
 // generate writes the page about the types in a file.
-func generate(source string) ([]byte, error) {
-	r, err := newReader(source)
+func generate(file string) ([]byte, error) {
+	r, err := newReader(file)
 	if err != nil {
 		return nil, err
 	}

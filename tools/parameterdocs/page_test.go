@@ -18,24 +18,24 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
-const source = "../../pkg/space/api/v1alpha1/classconfig.go"
+const root = "../../"
 
 func TestThePageIsUpToDate(t *testing.T) {
-	want, err := generate(source)
+	want, err := generate(root + source)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile("../../docs/parameters.md")
+	got, err := os.ReadFile(root + page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Error("docs/parameters.md is not what the comments say: run make generate")
+		t.Error(page + " is not what the comments say: run make generate")
 	}
 }
 
 func TestEachFieldIsOnThePage(t *testing.T) {
-	page, err := generate(source)
+	text, err := generate(root + source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestEachFieldIsOnThePage(t *testing.T) {
 			if kind.Field(i).Anonymous {
 				continue
 			}
-			if !bytes.Contains(page, []byte("\n### "+kind.Name()+": `"+name+"`\n")) {
+			if !bytes.Contains(text, []byte("\n### "+kind.Name()+": `"+name+"`\n")) {
 				t.Errorf("%s has no %s", kind.Name(), name)
 			}
 		}
@@ -54,7 +54,7 @@ func TestEachFieldIsOnThePage(t *testing.T) {
 
 // The claim of the examples is of the class of the examples.
 func TestTheExamplesAreAccepted(t *testing.T) {
-	r, err := newReader(source)
+	r, err := newReader(root + source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestTheExamplesAreAccepted(t *testing.T) {
 }
 
 func TestAFieldThatIsNotDescribedIsAnError(t *testing.T) {
-	text, err := os.ReadFile(source)
+	text, err := os.ReadFile(root + source)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,9 +42,9 @@ type reader struct {
 	values map[string][]value
 }
 
-func newReader(source string) (*reader, error) {
+func newReader(path string) (*reader, error) {
 	files := token.NewFileSet()
-	file, err := parser.ParseFile(files, source, nil, parser.ParseComments)
+	file, err := parser.ParseFile(files, path, nil, parser.ParseComments)
 	if err != nil {
 		return nil, fmt.Errorf("parse the types: %w", err)
 	}

@@ -137,35 +137,41 @@ func blame[T any](raw []byte, cause error) error {
 			return kjson.UnmarshalCaseSensitivePreserveInts(value, &into)
 		}
 	}
-	name, value, err := firstWrong(raw, func(name string) func(json.RawMessage) error { return reads(name) })
-	if err == nil {
+	found := firstWrong(raw, func(name string) func(json.RawMessage) error { return reads(name) })
+	if found == nil {
 		return cause
 	}
-	path := field.NewPath(shortened(name))
-	if slices.Contains(keyed, name) {
-		if key, inner, innerErr := firstWrong(value, func(key string) func(json.RawMessage) error { return reads(name, key) }); innerErr != nil {
-			path, value, err = path.Key(shortened(key)), inner, innerErr
+	path := field.NewPath(shortened(found.name))
+	if slices.Contains(keyed, found.name) {
+		if entry := firstWrong(found.value, func(key string) func(json.RawMessage) error { return reads(found.name, key) }); entry != nil {
+			path, found = path.Key(shortened(entry.name)), entry
 		}
 	}
 	var text string
-	if json.Unmarshal(value, &text) != nil {
-		text = string(value)
+	if json.Unmarshal(found.value, &text) != nil {
+		text = string(found.value)
 	}
-	return field.Invalid(path, shortened(text), shortened(err.Error()))
+	return field.Invalid(path, shortened(text), shortened(found.why.Error()))
+}
+
+// unreadable is a field that cannot be read.
+type unreadable struct {
+	name  string
+	value json.RawMessage
+	why   error
 }
 
 // firstWrong returns the first field of an object that cannot be read, by name.
-func firstWrong(raw []byte, reads func(name string) func(json.RawMessage) error) (name string, value json.RawMessage, err error) {
+func firstWrong(raw []byte, reads func(name string) func(json.RawMessage) error) *unreadable {
 	var fields map[string]json.RawMessage
-	if json.Unmarshal(raw, &fields) != nil {
-		return "", nil, nil
-	}
+	// Of what is no object, no field is to blame.
+	_ = json.Unmarshal(raw, &fields)
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if err := reads(name)(fields[name]); err != nil {
-			return name, fields[name], err
+			return &unreadable{name, fields[name], err}
 		}
 	}
-	return "", nil, nil
+	return nil
 }
 
 func wrong(problem error) error {

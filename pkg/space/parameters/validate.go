@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -180,7 +180,7 @@ func validateClusterRole(name string, at *field.Path) (problems field.ErrorList)
 	if name == "" {
 		return field.ErrorList{field.Required(at, "must name a ClusterRole")}
 	}
-	for _, msg := range path.IsValidPathSegmentName(name) {
+	for _, msg := range content.IsPathSegmentName(name) {
 		problems = append(problems, invalid(at, name, msg))
 	}
 	return append(problems, validateLength(name, at, maxName)...)
