@@ -33,6 +33,9 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 	case p.expired:
 		return c.report(ctx, claim, p.Allocation, spaceapi.ReasonExpired,
 			fmt.Errorf("the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and its end has begun", p.lifetime))
+	case p.refused != nil && isReady(claim, c.Settings.Driver, p.Allocation):
+		// What it was given before the installation changed, it keeps.
+		return nil
 	case p.refused != nil:
 		return c.report(ctx, claim, p.Allocation, spaceapi.ReasonRefused, p.refused)
 	}
