@@ -49,6 +49,8 @@ func TestWhatClassesGiveSpaces(t *testing.T) {
 	t.Run("can have copies", func(t *testing.T) { copied(t, templates) })
 	t.Run("can be given for administrators to read", forAdministrators)
 	t.Run("keeps its limits", keptLimits)
+	t.Run("stays isolated whatever its tenants do", staysIsolated)
+	t.Run("takes no more than its own bindings", ownBindingsOnly)
 }
 
 // tenant returns a client with a token of a space.
@@ -182,6 +184,9 @@ func opened(t *testing.T) {
 		t.Errorf("the NetworkPolicy: %v", err)
 	}
 	client := tenant(t, space)
+	if _, err := client.NetworkingV1().NetworkPolicies(space.Namespace).Create(t.Context(), openPolicy("own"), metav1.CreateOptions{}); err != nil {
+		t.Errorf("a NetworkPolicy of its own: %v", err)
+	}
 	if _, err := client.ResourceV1().ResourceClaims(space.Namespace).Create(t.Context(), framework.NewClaim("nested"), metav1.CreateOptions{}); err != nil {
 		t.Errorf("a space in the space: %v", err)
 	}

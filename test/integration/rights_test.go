@@ -15,13 +15,15 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
+// controllerAccount is the controller's ServiceAccount, as the chart calls it.
+const controllerAccount = "contents-space-dra-driver-controller"
+
 // startWithRightsOfTheChart starts a controller that has the rights and settings
 // which the chart gives it for these values, and no other rights.
 func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framework.Controller {
 	t.Helper()
-	const name = "contents-space-dra-driver-controller"
 	args := []string{"template", "contents", filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver"),
-		"--namespace", framework.DriverNamespace, "--show-only", "templates/rbac-controller.yaml"}
+		"--namespace", framework.DriverNamespace, "--show-only", "templates/rbac-controller.yaml", "--show-only", "templates/admission-spaces.yaml"}
 	for key, value := range values {
 		args = append(args, "--set", key+"="+value)
 	}
@@ -42,7 +44,7 @@ func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framewor
 		t.Fatal(err)
 	}
 	for _, user := range config.AuthInfos {
-		user.Impersonate = "system:serviceaccount:" + framework.DriverNamespace + ":" + name
+		user.Impersonate = "system:serviceaccount:" + framework.DriverNamespace + ":" + controllerAccount
 	}
 	kubeconfig := filepath.Join(dir, "kubeconfig")
 	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
@@ -55,7 +57,7 @@ func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framewor
 		}
 		return value[1 : len(value)-1]
 	}
-	return framework.StartController(t, env, "--kubeconfig="+kubeconfig, "--lease-name="+name,
+	return framework.StartController(t, env, "--kubeconfig="+kubeconfig, "--lease-name="+controllerAccount,
 		"--device-classes=space.resource.example.com",
 		"--allowed-cluster-roles="+list("space.allowedClusterRoles"),
 		"--cluster-wide-roles="+list("space.clusterWideRoles"),

@@ -73,7 +73,7 @@ func clusterWide(t *testing.T) {
 func keptLimits(t *testing.T) {
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"resourceQuota":{"pods":"4"},"limitRange":[{"type":"Container","max":{"cpu":"1"},"min":{"cpu":"10m"}}]`)
-	policies := tenant(t, space).NetworkingV1().NetworkPolicies(space.Namespace)
+	policies := env.Client.NetworkingV1().NetworkPolicies(space.Namespace)
 	asMade := policyIn(t, space.Namespace)
 
 	if err := policies.Delete(t.Context(), spaceapi.LimitsName, metav1.DeleteOptions{}); err != nil {

@@ -122,6 +122,10 @@ func (s Settings) For(a *identity.Allocation, share identity.Share, name string,
 			space.Namespace.Labels[podSecurityLabel+mode] = standard
 		}
 	}
+	// For the admission policy that keeps tenants from opening it.
+	if space.NetworkPolicy != nil {
+		space.Namespace.Labels[keys.Network] = string(spaceapi.NetworkIsolated)
+	}
 	// On the namespace, because the claim no longer knows when it comes to that.
 	if len(with.ClusterWideRoles) > 0 {
 		space.Namespace.Annotations[keys.ClusterWideRoles] = strings.Join(with.ClusterWideRoles, ",")

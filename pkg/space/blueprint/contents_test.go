@@ -197,6 +197,10 @@ func TestWhomIsolatedPodsReach(t *testing.T) {
 		{CIDR: netip.MustParsePrefix("fd00::/64")},
 	}
 	policy := spaceWith(t, s, parameters.Effective{}).NetworkPolicy
+	network := spaceapi.KeysFor(s.Driver).Network
+	if got := spaceWith(t, s, parameters.Effective{}).Namespace.Labels[network]; got != "Isolated" {
+		t.Errorf("the namespace is labelled %q", got)
+	}
 	if policy.Name != "space" || !slices.Equal(policy.Spec.PolicyTypes, []networkingv1.PolicyType{"Ingress", "Egress"}) || len(policy.Spec.PodSelector.MatchLabels) != 0 {
 		t.Errorf("got %+v", policy)
 	}
@@ -232,8 +236,8 @@ func TestWhomIsolatedPodsReach(t *testing.T) {
 		"the class opens it":         spaceWith(t, s, parameters.Effective{Network: spaceapi.NetworkOpen}),
 		"the installation leaves it": spaceWith(t, blueprint.Settings{Driver: settings.Driver, Network: spaceapi.NetworkOpen}, parameters.Effective{}),
 	} {
-		if open.NetworkPolicy != nil {
-			t.Errorf("%s: got %v", name, open.NetworkPolicy)
+		if open.NetworkPolicy != nil || open.Namespace.Labels[network] != "" {
+			t.Errorf("%s: got %v, labels %v", name, open.NetworkPolicy, open.Namespace.Labels)
 		}
 	}
 }

@@ -49,8 +49,7 @@ func (c *Controller) mayGive(share identity.Share, with *parameters.Effective) e
 	return nil
 }
 
-// limits are the parts of a space that limit what is done in it. Tenants with the
-// role `edit` may change the NetworkPolicy.
+// limits are the parts of a space that limit what is done in it.
 func (c *Controller) limits(ctx context.Context, space blueprint.Space) []part {
 	var parts []part
 	if want := space.ResourceQuota; want != nil {

@@ -237,3 +237,18 @@ func TestWhoseTenantsMayGiveRights(t *testing.T) {
 		t.Error("where no role lets tenants give rights, they are looked for")
 	}
 }
+
+func TestPodsPullImagesThoughKubernetesWasFaster(t *testing.T) {
+	c := newController(t)
+	space := c.spaceWith(parameters.Effective{Copy: &spaceapi.Copy{Namespace: "templates", ImagePullSecrets: []string{"pull"}}})
+	c.live(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: space.Namespace.Name, Name: "default"}})
+	for range 2 {
+		if err := c.ensureDefaultAccount(t.Context(), space.DefaultAccount); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := c.api.CoreV1().ServiceAccounts(space.Namespace.Name).Get(t.Context(), "default", metav1.GetOptions{})
+	if err != nil || !slices.Equal(got.ImagePullSecrets, []corev1.LocalObjectReference{{Name: "pull"}}) {
+		t.Errorf("the ServiceAccount pulls with %v, %v", got.ImagePullSecrets, err)
+	}
+}

@@ -49,6 +49,8 @@ type Keys struct {
 	ClaimUID string
 	// AllocationID is a label: which allocation of that claim.
 	AllocationID string
+	// Network is a label: Isolated, or absent.
+	Network string
 	// ClaimNamespace, ClaimName and Request are annotations, because claim and
 	// request names can be longer than a label's value may be.
 	ClaimNamespace string
@@ -70,6 +72,7 @@ func KeysFor(driver string) Keys {
 	return Keys{
 		ClaimUID:         driver + "/claim-uid",
 		AllocationID:     driver + "/allocation-id",
+		Network:          driver + "/network",
 		ClaimNamespace:   driver + "/claim-namespace",
 		ClaimName:        driver + "/claim-name",
 		Request:          driver + "/request",
