@@ -78,7 +78,7 @@ func New(config Config) (*Controller, error) {
 		settled: &settled{kept: map[types.UID]time.Time{}},
 	}
 	c.stuck = newStuck(config.StuckAfter, config.Metrics.StuckTerminating)
-	if err := c.caches.set(c.keys, config); err != nil {
+	if err := c.set(c.keys, config); err != nil {
 		return nil, err
 	}
 	c.handlers = map[cache.SharedIndexInformer]cache.ResourceEventHandler{

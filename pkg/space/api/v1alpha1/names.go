@@ -25,10 +25,13 @@ const (
 	// are called that a space can have.
 	LimitsName = "space"
 
-	// DefaultAccountName and RootCAName are what kube-controller-manager makes in
-	// each namespace, and what pods need to start in it.
+	// DefaultAccountName is the ServiceAccount that kube-controller-manager makes in
+	// each namespace, and that pods need to start in it.
 	DefaultAccountName = "default"
-	RootCAName         = "kube-root-ca.crt"
+
+	// RootCAName is the ConfigMap that kube-controller-manager makes in each
+	// namespace, and that pods need to start in it.
+	RootCAName = "kube-root-ca.crt"
 
 	// AdminAccessClusterRole is what the ServiceAccount may do in a space that was
 	// given for administrative access.
