@@ -1,0 +1,277 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// poolsFile returns the flag for a file with this description of pools.
+func poolsFile(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "pools.yaml")
+	if err := os.WriteFile(file, []byte("pools:\n"+text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "--pools-file=" + file
+}
+
+// awaitPools waits until the published pools are these, each said as its devices
+// with what limits them, in the order of their names.
+func awaitPools(t *testing.T, e *framework.Env, want ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
+	defer cancel()
+	all := map[string]*resourceapi.ResourceSlice{}
+	said := func() []string {
+		devices := map[string][]string{}
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			slice := all[name]
+			for _, d := range slice.Spec.Devices {
+				devices[slice.Spec.Pool.Name] = append(devices[slice.Spec.Pool.Name], say(d))
+			}
+		}
+		var out []string
+		for _, pool := range slices.Sorted(maps.Keys(devices)) {
+			out = append(out, pool+": "+strings.Join(devices[pool], " "))
+		}
+		return out
+	}
+	api := cache.NewListWatchFromClient(e.Client.ResourceV1().RESTClient(), "resourceslices", "", fields.Everything())
+	if _, err := watchtools.UntilWithSync(ctx, api, &resourceapi.ResourceSlice{}, nil, func(event watch.Event) (bool, error) {
+		slice := event.Object.(*resourceapi.ResourceSlice)
+		if all[slice.Name] = slice; event.Type == watch.Deleted {
+			delete(all, slice.Name)
+		}
+		return slices.Equal(said(), want), nil
+	}); err != nil {
+		t.Fatalf("waited for these pools:\n%s\n%v; there are:\n%s", strings.Join(want, "\n"), err, strings.Join(said(), "\n"))
+	}
+}
+
+func say(d resourceapi.Device) string {
+	out := d.Name
+	if ptr.Deref(d.AllowMultipleAllocations, false) {
+		out += "*"
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Capacity)) {
+		c := d.Capacity[name]
+		out += fmt.Sprintf(" %s=%s", name, c.Value.String())
+		if c.RequestPolicy != nil {
+			out += "/" + c.RequestPolicy.Default.String()
+		}
+	}
+	if len(d.BindingConditions) > 0 {
+		out += " binding"
+	}
+	return out
+}
+
+func newNode(t *testing.T, e *framework.Env, name string, labels map[string]string) {
+	t.Helper()
+	nodes := e.Client.CoreV1().Nodes()
+	if _, err := nodes.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// The test may have deleted it.
+		_ = nodes.Delete(context.Background(), name, metav1.DeleteOptions{})
+	})
+}
+
+// allocateFrom plays the scheduler for a claim that gets its space from a pool.
+func allocateFrom(t *testing.T, e *framework.Env, ns, claim, pool string, consumed map[resourceapi.QualifiedName]resource.Quantity) spaceapi.SpaceStatus {
+	t.Helper()
+	e.CreateClaim(t, ns, framework.NewClaim(claim))
+	modify(t, e, ns, claim, func(c *resourceapi.ResourceClaim) {
+		framework.SetAllocation(c)
+		c.Status.Allocation.Devices.Results[0].Pool = pool
+		c.Status.Allocation.Devices.Results[0].ConsumedCapacity = consumed
+	})
+	_, spaces := spacesOf(t, e, ns, claim, 1)
+	return spaces[0]
+}
+
+func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
+	plugin, ssd := map[string]string{"plugin": "yes"}, map[string]string{"plugin": "yes", "disk": "ssd"}
+	newNode(t, env, "node-a", ssd)
+	newNode(t, env, "node-b", plugin)
+	newNode(t, env, "node-c", map[string]string{"disk": "ssd"})
+	first := startController(t, env, "--node-selector=plugin=yes", "--sweep-interval=1s", poolsFile(t, `
+- {name: few, limit: 2}
+- {name: local, perNode: {limit: 3}, nodeSelector: {disk: ssd}}
+- {name: shared, bindingConditions: true, budget: {total: {cpu: "32", ephemeral_storage: 9Gi}, default: {cpu: "1", ephemeral_storage: 1Gi}}}
+- {name: spaces, attributes: {tier: gold, size: 3, fast: true, release: {version: 1.2.3}}}
+`))
+	const shared = "shared: space* cpu=32/1 ephemeral_storage=9Gi/1Gi binding"
+	awaitPools(t, env, "few: space* spaces=2/1", "local/node-a: space* spaces=3/1", shared, "spaces: space*")
+
+	// Nodes come, get and lose labels, and go.
+	newNode(t, env, "node-d", ssd)
+	awaitPools(t, env, "few: space* spaces=2/1", "local/node-a: space* spaces=3/1", "local/node-d: space* spaces=3/1", shared, "spaces: space*")
+	env.Kubectl(t, "label", "node", "node-b", "disk=ssd")
+	env.Kubectl(t, "label", "node", "node-a", "plugin-")
+	awaitPools(t, env, "few: space* spaces=2/1", "local/node-b: space* spaces=3/1", "local/node-d: space* spaces=3/1", shared, "spaces: space*")
+	env.Kubectl(t, "delete", "node", "node-b")
+	awaitPools(t, env, "few: space* spaces=2/1", "local/node-d: space* spaces=3/1", shared, "spaces: space*")
+
+	ns := env.Namespace(t)
+	slot := map[resourceapi.QualifiedName]resource.Quantity{"spaces": resource.MustParse("1")}
+	space := map[string]spaceapi.SpaceStatus{
+		"few-1":  allocateFrom(t, env, ns, "few-1", "few", slot),
+		"few-2":  allocateFrom(t, env, ns, "few-2", "few", slot),
+		"local":  allocateFrom(t, env, ns, "local", "local/node-d", slot),
+		"shared": allocateFrom(t, env, ns, "shared", "shared", map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("4")}),
+	}
+	before := map[string]*corev1.Namespace{}
+	for claim, s := range space {
+		before[claim] = framework.Await(t, framework.Namespace(env.Client, s.Namespace), framework.That("there", func(*corev1.Namespace) bool { return true }))
+	}
+
+	// One pool shrinks below what is in use, one goes, one loses its node, one becomes another kind.
+	first.Stop(t, syscall.SIGTERM)
+	startController(t, env, "--sweep-interval=1s", poolsFile(t, `
+- {name: few, limit: 1}
+- {name: local, perNode: {limit: 5}, nodeSelector: {disk: ssd}}
+- {name: spaces, limit: 9}
+`))
+	env.Kubectl(t, "delete", "node", "node-d")
+	awaitPools(t, env, "few: space* spaces=1/1", "local/node-a: space* spaces=5/1", "local/node-c: space* spaces=5/1", "spaces: space* spaces=9/1")
+
+	// A whole life of another space makes sure that the controller looked meanwhile.
+	other := allocateFrom(t, env, ns, "other", "spaces", slot)
+	deallocate(t, env, ns, "other")
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, other.Namespace))
+	for claim, s := range space {
+		now, err := env.Client.CoreV1().Namespaces().Get(t.Context(), s.Namespace, metav1.GetOptions{})
+		if err != nil || now.UID != before[claim].UID || now.DeletionTimestamp != nil {
+			t.Errorf("the space of claim %s did not outlive the change of its pool: %v, error %v", claim, now, err)
+		}
+		if _, err := env.Client.RbacV1().RoleBindings(s.Namespace).Get(t.Context(), spaceapi.RoleBindingName, metav1.GetOptions{}); err != nil {
+			t.Errorf("the space of claim %s lost its rights: %v", claim, err)
+		}
+		if live, err := env.Client.ResourceV1().ResourceClaims(ns).Get(t.Context(), claim, metav1.GetOptions{}); err != nil || !framework.SpacesReadyNow(live) {
+			t.Errorf("claim %s is not ready any more: %v, error %v", claim, live.Status.Devices, err)
+		}
+		deallocate(t, env, ns, claim)
+		framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, s.Namespace))
+	}
+}
+
+func TestAControllerWithAWrongDescriptionOfPoolsSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"- {name: a, limit: 0}":              "pools[0].limit: Invalid value: 0",
+		"- {name: a, limits: 0}":             `unknown field \"pools[0].limits\"`,
+		"- {name: a, nodeSelector: {os: x}}": "pools[0].nodeSelector[os]: Invalid value",
+	} {
+		out, err := exec.CommandContext(t.Context(), framework.Binary("space-controller"), "--kubeconfig="+env.Cluster.Kubeconfig(),
+			"--lease-namespace=x", "--node-selector=os=linux", poolsFile(t, text)).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("the controller should fail and say %q: error %v, log: %s", want, err, out)
+		}
+	}
+}
+
+func TestWithoutShareableDevicesEveryPoolBecomesExclusiveDevices(t *testing.T) {
+	c, err := framework.CreateControlPlane(t.Context(), "space-pools", map[string]bool{
+		"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false, "DRADeviceBindingConditions": false,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
+		defer cancel()
+		if err := c.Delete(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	old, err := framework.NewEnv(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.PrepareForController(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	newNode(t, old, "node-a", nil)
+	controller := startController(t, old, "--exclusive-devices=4", poolsFile(t, `
+- {name: few, limit: 2, bindingConditions: true}
+- {name: local, perNode: {limit: 1}}
+- {name: shared, budget: {total: {cpu: "7"}, default: {cpu: "2"}}}
+- {name: spaces}
+`))
+	awaitPools(t, old, "few: space-0 space-1", "local/node-a: space-0", "shared: space-0 space-1 space-2", "spaces: space-0 space-1 space-2 space-3")
+	log := controller.Log.String()
+	for words, want := range map[string]int{
+		"publishing exclusive devices instead": 4,
+		"no space gets a quota":                1,
+		"before their spaces are ready":        1,
+	} {
+		if got := strings.Count(log, words); got != want {
+			t.Errorf("the log says %q %d times, want %d: %s", words, got, want, log)
+		}
+	}
+
+	t.Run("and a claim that gets its device again gets a fresh namespace", func(t *testing.T) { sameDeviceAgain(t, old) })
+}
+
+// Nothing in such a cluster tells two allocations of one device to one claim apart.
+func sameDeviceAgain(t *testing.T, old *framework.Env) {
+	ns := old.Namespace(t)
+	old.CreateClaim(t, ns, framework.NewClaim("claim"))
+	set := func() {
+		modify(t, old, ns, "claim", func(claim *resourceapi.ResourceClaim) {
+			claim.Status.Allocation = &resourceapi.AllocationResult{Devices: resourceapi.DeviceAllocationResult{
+				Results: []resourceapi.DeviceRequestAllocationResult{{Request: "space", Driver: spaceapi.DefaultDriverName, Pool: "few", Device: "space-0"}},
+			}}
+		})
+	}
+	set()
+	_, spaces := spacesOf(t, old, ns, "claim", 1)
+	name := spaces[0].Namespace
+	before, err := old.Client.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "held", Finalizers: []string{"example.com/wait"}}}
+	if _, err := old.Client.CoreV1().ConfigMaps(name).Create(t.Context(), hold, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	deallocate(t, old, ns, "claim")
+	framework.Await(t, framework.Namespace(old.Client, name), framework.That("Terminating", func(n *corev1.Namespace) bool { return n.DeletionTimestamp != nil }))
+	set()
+	framework.Await(t, framework.Claim(old.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonNamespaceTerminating, "a new one is made as soon as it has gone"))
+	old.Kubectl(t, "patch", "configmap", "held", "-n", name, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+	claim, spaces := spacesOf(t, old, ns, "claim", 1)
+	after, err := old.Client.CoreV1().Namespaces().Get(t.Context(), spaces[0].Namespace, metav1.GetOptions{})
+	if err != nil || after.UID == before.UID || !meta.IsStatusConditionTrue(claim.Status.Devices[0].Conditions, spaceapi.ConditionReady) {
+		t.Errorf("got namespace %v, which should be another one than %s; error %v", after, before.UID, err)
+	}
+	deallocate(t, old, ns, "claim")
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(old.Client, name))
+}
