@@ -64,7 +64,8 @@ type Budget struct {
 	Min map[string]resource.Quantity `json:"min,omitempty"`
 	// Max is the most that a claim may ask for. Absent: the total.
 	Max map[string]resource.Quantity `json:"max,omitempty"`
-	// Step is what amounts are multiples of, counted from Min. Absent: any amount.
+	// Step is what amounts are multiples of, counted from Min: a whole number.
+	// Absent: any amount.
 	Step map[string]resource.Quantity `json:"step,omitempty"`
 }
 

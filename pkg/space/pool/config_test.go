@@ -59,7 +59,9 @@ func TestPoolsThatCannotWorkAreRefusedByTheirFields(t *testing.T) {
 		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 3}, max: {cpu: 4}}}]", "must not be more than the total, 3"},
 		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1}, min: {cpu: 2}}}]", "must not be less than the minimum, 2"},
 		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1}, step: {cpu: 0}}}]", "pools[0].budget.step[cpu]: Invalid value"},
-		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1}, step: {cpu: 300m}}}]", "must be a multiple of the step, 300m, more than the minimum, 0"},
+		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1}, step: {cpu: 2}}}]", "must be a multiple of the step, 2, more than the minimum, 0"},
+		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1}, step: {cpu: 500m}}}]", "pools[0].budget.step[cpu]: Invalid value: \"500m\": must be a whole number"},
+		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1500m}, min: {cpu: 500m}, step: {cpu: 1}}}]", "pools[0].budget.min[cpu]: Invalid value: \"500m\": must be a whole number"},
 	} {
 		t.Run(test.text, func(t *testing.T) {
 			_, err := Parse([]byte(test.text))

@@ -85,20 +85,22 @@ func TestWhatSpacesTakeOfABudget(t *testing.T) {
 - name: shared
   limit: 7
   budget:
-    total: {cpu: "32", memory: 64Gi}
-    default: {cpu: "2", memory: 1Gi}
-    min: {cpu: 500m}
+    total: {cpu: "32", memory: 64Gi, limits_cpu: "64"}
+    default: {cpu: "2", memory: 1Gi, limits_cpu: 500m}
+    min: {cpu: "1", limits_cpu: 100m}
     max: {cpu: "8"}
-    step: {cpu: 500m}
+    step: {cpu: "1"}
 `)}
 	capacity := onlyDevice(t, set.resources(nil, modern).Pools["shared"]).Capacity
-	if got := slices.Sorted(maps.Keys(capacity)); !slices.Equal(got, []resourceapi.QualifiedName{"cpu", "memory", "spaces"}) {
+	if got := slices.Sorted(maps.Keys(capacity)); !slices.Equal(got, []resourceapi.QualifiedName{"cpu", "limits_cpu", "memory", "spaces"}) {
 		t.Fatalf("got capacities %v", got)
 	}
 	q := func(s string) *resource.Quantity { return ptr.To(resource.MustParse(s)) }
 	for name, want := range map[resourceapi.QualifiedName]resourceapi.DeviceCapacity{
 		"cpu": {Value: *q("32"), RequestPolicy: &resourceapi.CapacityRequestPolicy{Default: q("2"),
-			ValidRange: &resourceapi.CapacityRequestPolicyRange{Min: q("500m"), Max: q("8"), Step: q("500m")}}},
+			ValidRange: &resourceapi.CapacityRequestPolicyRange{Min: q("1"), Max: q("8"), Step: q("1")}}},
+		"limits_cpu": {Value: *q("64"), RequestPolicy: &resourceapi.CapacityRequestPolicy{Default: q("500m"),
+			ValidRange: &resourceapi.CapacityRequestPolicyRange{Min: q("100m")}}},
 		"memory": {Value: *q("64Gi"), RequestPolicy: &resourceapi.CapacityRequestPolicy{Default: q("1Gi"),
 			ValidRange: &resourceapi.CapacityRequestPolicyRange{Min: q("0")}}},
 	} {

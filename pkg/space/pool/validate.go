@@ -208,7 +208,17 @@ func (b Budget) validateAmounts(name string, path *field.Path) field.ErrorList {
 		invalid("default", standard, "must not be more than the maximum, "+most.String())
 	}
 	if stepped {
-		if step.MilliValue() == 0 {
+		// Unless DRAFractionalCapacityRange is in effect, which it is not in a
+		// Kubernetes 1.37 that may be rolled back, the scheduler takes 500m for 1.
+		for _, q := range []struct {
+			part  string
+			value resource.Quantity
+		}{{"default", standard}, {"min", least}, {"step", step}} {
+			if q.value.MilliValue()%1000 != 0 {
+				invalid(q.part, q.value, "must be a whole number where there is a step")
+			}
+		}
+		if step.IsZero() {
 			invalid("step", step, "must be more than 0")
 		} else if (standard.MilliValue()-least.MilliValue())%step.MilliValue() != 0 {
 			invalid("default", standard, fmt.Sprintf("must be a multiple of the step, %s, more than the minimum, %s", step.String(), least.String()))
