@@ -41,12 +41,9 @@ type Node struct {
 	Labels map[string]string
 }
 
-// lacks says which fields of devices a cluster drops.
-type lacks struct {
-	// shareable: a device is one claim's, and its capacities are never consumed.
-	shareable bool
-	// binding: the scheduler does not wait for conditions.
-	binding bool
+// binds says whether the scheduler is to wait for a pool's spaces.
+func (s Set) binds(p Pool) bool {
+	return ptr.Deref(p.BindingConditions, s.BindingConditions)
 }
 
 // hasPerNode says whether there is a pool for each node, so that nodes matter.
@@ -93,7 +90,7 @@ func (s Set) devices(p Pool, cluster lacks) []resourceapi.Device {
 			device.Attributes[resourceapi.QualifiedName(name)] = a
 		}
 	}
-	if !cluster.binding && ptr.Deref(p.BindingConditions, s.BindingConditions) {
+	if !cluster.binding && s.binds(p) {
 		// Kubernetes wants both lists or none.
 		device.BindingConditions = []string{spaceapi.ConditionReady}
 		device.BindingFailureConditions = []string{spaceapi.ConditionFailed}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/kubernetes/fake"
 	metadatafake "k8s.io/client-go/metadata/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
@@ -46,7 +47,7 @@ func TestWhichDroppedFieldsHaveAFallback(t *testing.T) {
 			handlers := utilruntime.ErrorHandlers
 			utilruntime.ErrorHandlers = []utilruntime.ErrorHandler{func(context.Context, error, string, ...any) { handled++ }}
 			t.Cleanup(func() { utilruntime.ErrorHandlers = handlers })
-			d := newDrops()
+			d := newDrops(lacks{})
 			for _, err := range test.errs {
 				d.handle(t.Context(), err, "sync slices")
 			}
@@ -58,6 +59,33 @@ func TestWhichDroppedFieldsHaveAFallback(t *testing.T) {
 			}
 			if got, want := len(d.changed) > 0, test.want != (lacks{}); got != want {
 				t.Errorf("something else would be published: %t, want %t", got, want)
+			}
+		})
+	}
+}
+
+func TestTheAPIServerIsAskedWhatItDrops(t *testing.T) {
+	for name, test := range map[string]struct {
+		keep func(*resourceapi.Device)
+		want lacks
+	}{
+		"nothing":            {func(*resourceapi.Device) {}, lacks{}},
+		"shareable devices":  {func(d *resourceapi.Device) { d.AllowMultipleAllocations = nil }, lacks{shareable: true}},
+		"binding conditions": {func(d *resourceapi.Device) { d.BindingConditions, d.BindingFailureConditions = nil, nil }, lacks{binding: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewClientset()
+			client.PrependReactor("create", "resourceslices", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				create := action.(clienttesting.CreateActionImpl)
+				if !slices.Equal(create.CreateOptions.DryRun, []string{metav1.DryRunAll}) {
+					t.Errorf("a slice would be stored: %v", create.CreateOptions)
+				}
+				slice := create.Object.(*resourceapi.ResourceSlice).DeepCopy()
+				test.keep(&slice.Spec.Devices[0])
+				return true, slice, nil
+			})
+			if got, err := probe(t.Context(), client, "d.example.com"); err != nil || got != test.want {
+				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
 			}
 		})
 	}
