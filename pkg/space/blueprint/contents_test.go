@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -112,6 +113,25 @@ func TestPodSecurity(t *testing.T) {
 		if !maps.Equal(got, test.want) {
 			t.Errorf("%+v: got %v, want %v", test.said.PodSecurity, got, test.want)
 		}
+	}
+}
+
+func TestWhatASpaceConsumesOfABudgetIsItsQuota(t *testing.T) {
+	a := allocation(t)
+	share := a.Shares[0]
+	share.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{
+		"spaces": resource.MustParse("1"), "cpu": resource.MustParse("2"), "memory": resource.MustParse("4Gi"), "pods": resource.MustParse("10"), "colour": resource.MustParse("3"),
+	}
+	with := parameters.Effective{NestedSpaces: true, ResourceQuota: corev1.ResourceList{
+		"requests.memory": resource.MustParse("1Gi"), "pods": resource.MustParse("20"), "services": resource.MustParse("5"),
+	}}
+	quota := settings.For(a, share, "ns", with).ResourceQuota
+	got := map[string]string{}
+	for name, quantity := range quota.Spec.Hard {
+		got[string(name)] = quantity.String()
+	}
+	if want := map[string]string{"requests.cpu": "2", "requests.memory": "1Gi", "pods": "10", "services": "5"}; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
@@ -19,11 +20,17 @@ import (
 // quota limits what is used in the space, or is nil. Spaces within the space are
 // counted by it too: without that, whoever has one has as many as he wants.
 func (s Settings) quota(meta metav1.ObjectMeta, share identity.Share, with parameters.Effective) *corev1.ResourceQuota {
-	hard := rounded(with.ResourceQuota)
-	if !with.NestedSpaces {
-		if hard == nil {
-			hard = corev1.ResourceList{}
+	hard := corev1.ResourceList{}
+	maps.Copy(hard, with.ResourceQuota)
+	// Its part of the pool's budget is what the space has, unless it has less anyway.
+	for capacity, part := range share.ConsumedCapacity {
+		name := spaceapi.QuotaName(string(capacity))
+		if have, limited := hard[name]; name != "" && (!limited || part.Cmp(have) < 0) {
+			hard[name] = part
 		}
+	}
+	hard = rounded(hard)
+	if !with.NestedSpaces {
 		classes := slices.Clone(s.DeviceClasses)
 		if share.Class != "" {
 			classes = append(classes, share.Class)
