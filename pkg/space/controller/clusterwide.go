@@ -46,9 +46,18 @@ func (c *Controller) clusterWide(ctx context.Context, space blueprint.Space, own
 
 // revokeClusterWide deletes what gives a space rights in the whole cluster.
 func (c *Controller) revokeClusterWide(ctx context.Context, ns *corev1.Namespace) error {
+	api := c.Client.RbacV1().ClusterRoleBindings()
 	for _, role := range blueprint.ClusterWideRoles(ns, c.keys) {
 		name := blueprint.ClusterRoleBindingName(ns.Name, role)
-		err := c.Client.RbacV1().ClusterRoleBindings().Delete(ctx, name, metav1.DeleteOptions{})
+		err := func() error {
+			binding, err := api.Get(ctx, name, metav1.GetOptions{})
+			// Its name says nothing: whoever writes a namespace's record could give
+			// it that of any ClusterRoleBinding.
+			if err != nil || !isOf(binding, ns) {
+				return err
+			}
+			return api.Delete(ctx, name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(binding.UID))})
+		}()
 		if apierrors.IsForbidden(err) && !slices.Contains(c.ClusterWideRoles, role) {
 			// With the role, the controller lost the right to take it back. The
 			// binding goes with the namespace.
@@ -62,11 +71,18 @@ func (c *Controller) revokeClusterWide(ctx context.Context, ns *corev1.Namespace
 	return nil
 }
 
+// isOf says whether a ClusterRoleBinding was made for the space in a namespace.
+func isOf(binding *rbacv1.ClusterRoleBinding, ns *corev1.Namespace) bool {
+	return slices.ContainsFunc(binding.OwnerReferences, func(owner metav1.OwnerReference) bool {
+		return owner.Kind == "Namespace" && owner.UID == ns.UID
+	})
+}
+
 // hasClusterWide says whether an ended space has rights in the whole cluster yet.
 func (c *Controller) hasClusterWide(ns *corev1.Namespace) bool {
 	return c.wideInformer != nil && slices.ContainsFunc(blueprint.ClusterWideRoles(ns, c.keys), func(role string) bool {
 		binding, exists := cached[*rbacv1.ClusterRoleBinding](c.wideInformer, blueprint.ClusterRoleBindingName(ns.Name, role))
-		return exists && binding.DeletionTimestamp == nil
+		return exists && binding.DeletionTimestamp == nil && isOf(binding, ns)
 	})
 }
 
@@ -88,6 +104,9 @@ func (c *Controller) deleteOrphan(ctx context.Context, binding *rbacv1.ClusterRo
 		return nil
 	}
 	owner := binding.OwnerReferences[0]
+	if owner.Kind != "Namespace" {
+		return nil
+	}
 	if obj, exists, err := c.namespaces.GetByKey(owner.Name); err != nil || exists && obj.(*corev1.Namespace).UID == owner.UID {
 		return err
 	}

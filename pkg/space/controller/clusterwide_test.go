@@ -31,8 +31,27 @@ func wide(t *testing.T) (*cluster, *corev1.Namespace) {
 	return c, ns
 }
 
+// wideBinding is what gives the space its role, for a namespace with that UID.
+func (c *cluster) wideBinding(owner types.UID) *rbacv1.ClusterRoleBinding {
+	space := c.spaceWith(parameters.Effective{ClusterWideRoles: []string{"reader"}})
+	c.clusterWide(c.t.Context(), space, owner, true) // sets the owner
+	return space.ClusterRoleBindings[0]
+}
+
+func TestAClusterRoleBindingIsNotTheSpacesForItsNameAlone(t *testing.T) {
+	c, ns := wide(t)
+	c.live(c.wideBinding("another-uid"))
+	if _, err := c.end(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.wrote(); !slices.Equal(got, revokeThenDelete) {
+		t.Errorf("wrote %q, want %q", got, revokeThenDelete)
+	}
+}
+
 func TestClusterWideRightsEndFirst(t *testing.T) {
 	c, ns := wide(t)
+	c.live(c.wideBinding(ns.UID))
 	if _, err := c.end(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +71,7 @@ func TestClusterWideRightsThatCannotBeEnded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, ns := wide(t)
+			c.live(c.wideBinding(ns.UID))
 			c.ClusterWideRoles = test.roles
 			c.api.PrependReactor("delete", "clusterrolebindings", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, forbidden })
 			_, err := c.end(t.Context(), ns)
@@ -68,7 +88,7 @@ func TestASpaceWithClusterWideRightsHasNotEnded(t *testing.T) {
 	if !c.ended(ns) {
 		t.Error("nothing is left of it")
 	}
-	c.cache(c.wideInformer, c.spaceWith(parameters.Effective{ClusterWideRoles: []string{"reader"}}).ClusterRoleBindings[0])
+	c.cache(c.wideInformer, c.wideBinding(ns.UID))
 	if c.ended(ns) {
 		t.Error("it has rights in the whole cluster")
 	}
@@ -87,10 +107,7 @@ func TestTheSweepDeletesClusterWideRightsOfSpacesThatHaveGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, ns := wide(t)
-			space := c.spaceWith(parameters.Effective{ClusterWideRoles: []string{"reader"}})
-			// Sets the owner, as for a real one.
-			c.clusterWide(t.Context(), space, test.owner, true)
-			binding := space.ClusterRoleBindings[0]
+			binding := c.wideBinding(test.owner)
 			c.live(binding.DeepCopy())
 			c.cache(c.wideInformer, binding)
 			if !test.cached {

@@ -12,6 +12,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 
@@ -50,12 +51,16 @@ func (c *Controller) mayGive(share identity.Share, with *parameters.Effective) e
 }
 
 // limits are the parts of a space that limit what is done in it.
-func (c *Controller) limits(ctx context.Context, space blueprint.Space) []part {
+func (c *Controller) limits(ctx context.Context, space blueprint.Space, inUse bool) []part {
 	var parts []part
 	if want := space.ResourceQuota; want != nil {
 		parts = append(parts, part{"ResourceQuota " + want.Name, func() (bool, error) {
-			return ensureObject(ctx, "ResourceQuota", c.Client.CoreV1().ResourceQuotas(want.Namespace), c.quotaInformer, want,
+			made, err := ensureObject(ctx, "ResourceQuota", c.Client.CoreV1().ResourceQuotas(want.Namespace), c.quotaInformer, want,
 				func(have *corev1.ResourceQuota) bool { return equality.Semantic.DeepEqual(have.Spec, want.Spec) })
+			if err != nil || inUse {
+				return made, err
+			}
+			return made, c.putQuotaInForce(ctx, want, made)
 		}})
 	}
 	if want := space.LimitRange; want != nil {
@@ -79,6 +84,30 @@ func (c *Controller) limits(ctx context.Context, space blueprint.Space) []part {
 	return parts
 }
 
+// putQuotaInForce says in a new quota's status that it holds and that nothing is
+// used. Kubernetes would say so, some time later, and until then limits nothing
+// (k8s.io/apiserver, pkg/quota/v1/generic/evaluator.go). When it was faster, that
+// is as good.
+func (c *Controller) putQuotaInForce(ctx context.Context, want *corev1.ResourceQuota, made bool) error {
+	quota := want
+	if !made {
+		have, exists := cached[*corev1.ResourceQuota](c.quotaInformer, cache.MetaObjectToName(want).String())
+		if !exists || len(have.Status.Hard) > 0 {
+			return nil
+		}
+		quota = have.DeepCopy()
+	}
+	quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: corev1.ResourceList{}}
+	for name := range quota.Spec.Hard {
+		quota.Status.Used[name] = *resource.NewQuantity(0, resource.DecimalSI)
+	}
+	_, err := c.Client.CoreV1().ResourceQuotas(quota.Namespace).UpdateStatus(ctx, quota, metav1.UpdateOptions{})
+	if err != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("put ResourceQuota %s/%s in force: %w", quota.Namespace, quota.Name, err)
+	}
+	return nil
+}
+
 // writer writes objects of one kind.
 type writer[T any] interface {
 	Get(ctx context.Context, name string, options metav1.GetOptions) (T, error)
@@ -98,7 +127,9 @@ func ensureObject[T metav1.Object](ctx context.Context, kind string, api writer[
 	for range ensureTries {
 		switch {
 		case !exists:
-			if _, err = api.Create(ctx, want, metav1.CreateOptions{}); err == nil {
+			var created T
+			if created, err = api.Create(ctx, want, metav1.CreateOptions{}); err == nil {
+				want.SetResourceVersion(created.GetResourceVersion())
 				return true, nil
 			}
 			if !apierrors.IsAlreadyExists(err) {

@@ -87,7 +87,7 @@ func TestANetworkPolicyIsMadeAndKept(t *testing.T) {
 				test.failure = nil
 				return err != nil, nil, err
 			})
-			parts := c.limits(t.Context(), space)
+			parts := c.limits(t.Context(), space, true)
 			got, err := parts[len(parts)-1].ensure()
 			if err != nil || got != test.made {
 				t.Errorf("made: %t, error %v, want made: %t", got, err, test.made)
@@ -250,5 +250,45 @@ func TestPodsPullImagesThoughKubernetesWasFaster(t *testing.T) {
 	got, err := c.api.CoreV1().ServiceAccounts(space.Namespace.Name).Get(t.Context(), "default", metav1.GetOptions{})
 	if err != nil || !slices.Equal(got.ImagePullSecrets, []corev1.LocalObjectReference{{Name: "pull"}}) {
 		t.Errorf("the ServiceAccount pulls with %v, %v", got.ImagePullSecrets, err)
+	}
+}
+
+func TestANewQuotaIsPutInForce(t *testing.T) {
+	c := newController(t)
+	space := c.spaceWith(parameters.Effective{ResourceQuota: corev1.ResourceList{"pods": resource.MustParse("3")}})
+	namespace := space.ResourceQuota.Namespace
+	inForce := func() {
+		t.Helper()
+		for _, part := range c.limits(t.Context(), space, false) {
+			if _, err := part.ensure(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		quota, err := c.api.CoreV1().ResourceQuotas(namespace).Get(t.Context(), space.ResourceQuota.Name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hard, used := quota.Status.Hard["pods"], quota.Status.Used["pods"]
+		if hard.String() != "3" || used.String() != "0" || len(quota.Status.Used) != len(quota.Spec.Hard) {
+			t.Errorf("the status is %v", quota.Status)
+		}
+		c.cache(c.quotaInformer, quota)
+	}
+	inForce()
+	// As after a crash between the two writes.
+	quota, err := c.api.CoreV1().ResourceQuotas(namespace).Get(t.Context(), space.ResourceQuota.Name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	quota.Status = corev1.ResourceQuotaStatus{}
+	if _, err := c.api.CoreV1().ResourceQuotas(namespace).UpdateStatus(t.Context(), quota, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.cache(c.quotaInformer, quota)
+	inForce()
+	c.api.ClearActions()
+	inForce()
+	if wrote := c.wrote(); len(wrote) > 0 {
+		t.Errorf("wrote %q to a quota in force", wrote)
 	}
 }

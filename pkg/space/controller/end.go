@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -19,6 +20,9 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
+
+// revokeTries is how often RoleBindings of tenants are looked for in one go.
+const revokeTries = 10
 
 // ending says what end did.
 type ending struct {
@@ -54,13 +58,14 @@ func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (did ending,
 	if err := deleted(c.Client.RbacV1().RoleBindings(ns.Name).Delete(ctx, spaceapi.RoleBindingName, metav1.DeleteOptions{})); err != nil {
 		return did, fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
 	}
-	if err := deleted(c.Client.CoreV1().ServiceAccounts(ns.Name).Delete(ctx, spaceapi.ServiceAccountName, metav1.DeleteOptions{})); err != nil {
-		return did, fmt.Errorf("revoke the tokens of namespace %s: %w", ns.Name, err)
-	}
 	if mayBind {
 		if err := c.revokeTenants(ctx, ns.Name); err != nil {
 			return did, err
 		}
+	}
+	// Last of what is revoked: as long as it is there, this is not through.
+	if err := deleted(c.Client.CoreV1().ServiceAccounts(ns.Name).Delete(ctx, spaceapi.ServiceAccountName, metav1.DeleteOptions{})); err != nil {
+		return did, fmt.Errorf("revoke the tokens of namespace %s: %w", ns.Name, err)
 	}
 	revoked := c.Clock.Since(start)
 	switch {
@@ -102,24 +107,36 @@ func (c *Controller) disarm(ctx context.Context, namespace string) error {
 	return ignoreNotFound(err)
 }
 
-// revokeTenants deletes the RoleBindings that tenants made for others. Those would live until all pods of the namespace have gone.
+// revokeTenants deletes the RoleBindings that tenants made for others. Those would
+// live until all pods of the namespace have gone. What runs there with such rights
+// may make more meanwhile, so it looks again until there are none in force.
 func (c *Controller) revokeTenants(ctx context.Context, namespace string) error {
 	api := c.Client.RbacV1().RoleBindings(namespace)
-	list, err := api.List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return fmt.Errorf("list the RoleBindings that tenants made in namespace %s: %w", namespace, err)
-	}
-	for _, binding := range list.Items {
-		if len(binding.Finalizers) > 0 && len(binding.Subjects) > 0 {
-			if _, err := api.Patch(ctx, binding.Name, types.MergePatchType, []byte(`{"subjects":null}`), metav1.PatchOptions{}); ignoreNotFound(err) != nil {
-				return fmt.Errorf("revoke RoleBinding %s/%s, which a tenant made: %w", namespace, binding.Name, err)
+	for range revokeTries {
+		list, err := api.List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return fmt.Errorf("list the RoleBindings that tenants made in namespace %s: %w", namespace, err)
+		}
+		inForce := 0
+		for _, binding := range list.Items {
+			if binding.DeletionTimestamp != nil && len(binding.Subjects) == 0 {
+				continue
+			}
+			inForce++
+			if len(binding.Finalizers) > 0 && len(binding.Subjects) > 0 {
+				if _, err := api.Patch(ctx, binding.Name, types.MergePatchType, []byte(`{"subjects":null}`), metav1.PatchOptions{}); ignoreNotFound(err) != nil {
+					return fmt.Errorf("revoke RoleBinding %s/%s, which a tenant made: %w", namespace, binding.Name, err)
+				}
+			}
+			if err := api.Delete(ctx, binding.Name, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
+				return fmt.Errorf("delete RoleBinding %s/%s, which a tenant made: %w", namespace, binding.Name, err)
 			}
 		}
-		if err := api.Delete(ctx, binding.Name, metav1.DeleteOptions{}); ignoreNotFound(err) != nil {
-			return fmt.Errorf("delete RoleBinding %s/%s, which a tenant made: %w", namespace, binding.Name, err)
+		if inForce == 0 {
+			return nil
 		}
 	}
-	return nil
+	return fmt.Errorf("RoleBindings in namespace %s are made as fast as they are deleted", namespace)
 }
 
 // retain notes in the namespace until when it is kept.
@@ -209,6 +226,13 @@ func (s *settled) forget(namespace types.UID) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	delete(s.kept, namespace)
+}
+
+// keepOnly forgets all namespaces but those that exist.
+func (s *settled) keepOnly(exists func(types.UID) bool) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	maps.DeleteFunc(s.kept, func(uid types.UID, _ time.Time) bool { return !exists(uid) })
 }
 
 // ignoreNotFound turns "already gone" into success.

@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 
@@ -42,6 +43,20 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 	a := p.Allocation
 	start := c.Clock.Now()
 	wasReady := isReady(claim, c.Settings.Driver, a)
+	if wasReady {
+		complete, err := c.complete(ctx, p)
+		if err != nil {
+			return err
+		}
+		wasReady = complete
+	}
+	if !wasReady && isReady(claim, c.Settings.Driver, a) {
+		// Said before it is mended: whoever goes on after a crash knows by it that
+		// all has to be made, and not only what is looked after.
+		if err := c.report(ctx, claim, a, spaceapi.ReasonNamespaceTerminating, errNamespaceGone); err != nil {
+			return err
+		}
+	}
 	settings := c.settings()
 	entries := make([]status.Entry, len(a.Shares))
 	made := make([][]string, len(a.Shares))
@@ -85,6 +100,28 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 		}
 	}
 	return nil
+}
+
+// errNamespaceGone is what is said of a space in use without its namespace.
+var errNamespaceGone = errors.New("somebody deleted a namespace of the claim: it is made again")
+
+// complete says whether each share of an allocation has its namespace.
+func (c *Controller) complete(ctx context.Context, p *plan) (bool, error) {
+	for i, share := range p.Shares {
+		name := c.nameOf(p.Allocation, share, p.effective[i])
+		if _, exists, err := c.namespaces.GetByKey(name); err != nil || exists {
+			continue
+		}
+		// The cache may lag behind.
+		_, err := c.Client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("find out whether namespace %s is there: %w", name, err)
+		}
+	}
+	return true, nil
 }
 
 // nameOf is the name of the namespace that was made for the share, or is to be.

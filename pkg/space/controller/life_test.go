@@ -305,3 +305,67 @@ func TestRightsThatAreNotInEffectKeepASpaceFromBeingReady(t *testing.T) {
 		t.Errorf("rights that never come: %v", err)
 	}
 }
+
+func TestASpaceInUseWithoutItsNamespaceIsNotReadyUntilAllIsMadeAgain(t *testing.T) {
+	claim := claimOf("a")
+	c := newController(t, claim)
+	p := c.planOf(claim)
+	for range 2 {
+		live, err := c.api.ResourceV1().ResourceClaims("team").Get(t.Context(), "claim", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.api.ClearActions()
+		if err := c.ensure(t.Context(), live, p); err != nil {
+			t.Fatal(err)
+		}
+		wrote := c.wrote()
+		if !slices.Contains(wrote, "create namespaces") || !slices.Contains(wrote, "create subjectaccessreviews") {
+			t.Errorf("wrote %q, want a whole space", wrote)
+		}
+		// As somebody does while no controller looks.
+		if err := c.api.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("namespaces"), "", c.namespaceOf(claim).Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if said := strings.Join(c.said(), "\n"); !strings.Contains(said, "Warning NamespaceTerminating somebody deleted") {
+		t.Errorf("said %q", said)
+	}
+}
+
+func TestARetainedNamespaceIsNotTakenForAnotherUse(t *testing.T) {
+	claim := claimOf("a")
+	c := newController(t, claim)
+	ns := c.namespaceOf(claim)
+	ns.Annotations[c.keys.RetainedUntil] = c.now.Now().Add(time.Hour).Format(time.RFC3339)
+	c.live(c.cached(ns).DeepCopy())
+	err := c.ensure(t.Context(), claim, c.planOf(claim))
+	if err == nil || !strings.Contains(err.Error(), "retained from an earlier use") {
+		t.Errorf("got error %v", err)
+	}
+	if got := c.wrote(); len(got) == 0 || got[0] != "delete namespaces" {
+		t.Errorf("wrote %q, want the namespace to go", got)
+	}
+}
+
+func TestRightsThatTenantsGiveMeanwhileAreRevokedToo(t *testing.T) {
+	c := newController(t)
+	given := 0
+	c.api.PrependReactor("list", "rolebindings", func(clienttesting.Action) (bool, runtime.Object, error) {
+		given++
+		if given > 3 {
+			return true, &rbacv1.RoleBindingList{}, nil
+		}
+		return true, &rbacv1.RoleBindingList{Items: []rbacv1.RoleBinding{{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("given-", given)}}}}, nil
+	})
+	if err := c.revokeTenants(t.Context(), "ns"); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(c.wrote()); got != 3 {
+		t.Errorf("wrote %q", c.wrote())
+	}
+	given = -1000
+	if err := c.revokeTenants(t.Context(), "ns"); err == nil {
+		t.Error("rights that are given without end: no error")
+	}
+}

@@ -73,7 +73,7 @@ func (c *Controller) provision(ctx context.Context, a *identity.Allocation, spac
 		}},
 	}
 	parts = append(parts, c.clusterWide(ctx, space, namespace.UID, inUse)...)
-	parts = append(parts, c.limits(ctx, space)...)
+	parts = append(parts, c.limits(ctx, space, inUse)...)
 	if !inUse {
 		parts = append(parts,
 			part{"", func() (bool, error) { return false, c.ensureDefaultAccount(ctx, space.DefaultAccount) }},
@@ -127,6 +127,15 @@ func (c *Controller) ensureNamespace(ctx context.Context, a *identity.Allocation
 	}
 	if !a.Owns(have, c.keys) {
 		return nil, false, &problem{spaceapi.ReasonNameConflict, fmt.Errorf("namespace %s exists and was not made for this claim: it is left alone", want.Name)}
+	}
+	if !c.keptUntil(have).IsZero() && have.DeletionTimestamp == nil {
+		// Before Kubernetes 1.36, a claim that gets the same device again has the
+		// same allocation ID.
+		options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(have.UID))}
+		if err := c.Client.CoreV1().Namespaces().Delete(ctx, have.Name, options); ignoreNotFound(err) != nil {
+			return nil, false, fmt.Errorf("delete the retained namespace %s, whose name is needed: %w", have.Name, err)
+		}
+		return nil, false, &problem{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s was retained from an earlier use of the same device: a new one is made as soon as it has gone", want.Name)}
 	}
 	if have.DeletionTimestamp != nil {
 		return nil, false, &problem{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s is being deleted although the claim is allocated: a new one is made as soon as it has gone", want.Name)}

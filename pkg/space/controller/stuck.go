@@ -6,6 +6,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -65,6 +66,14 @@ func (s *stuck) forget(namespace types.UID) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	delete(s.said, namespace)
+	s.count.Set(float64(len(s.said)))
+}
+
+// keepOnly forgets all namespaces but those that exist.
+func (s *stuck) keepOnly(exists func(types.UID) bool) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	maps.DeleteFunc(s.said, func(uid types.UID, _ saying) bool { return !exists(uid) })
 	s.count.Set(float64(len(s.said)))
 }
 

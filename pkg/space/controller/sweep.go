@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
@@ -32,11 +33,18 @@ func (c *Controller) sweepPeriodically(ctx context.Context) {
 // the caches know. It costs no API call for what is in step, and decides nothing:
 // sync does, with a live look.
 func (c *Controller) sweep(ctx context.Context) {
+	exist := map[types.UID]bool{}
 	for _, obj := range c.namespaces.List() {
-		if ns := obj.(*corev1.Namespace); !c.inStep(ns) {
+		ns := obj.(*corev1.Namespace)
+		exist[ns.UID] = true
+		if !c.inStep(ns) {
 			c.enqueueClaimOf(ns)
 		}
 	}
+	// What is remembered of a namespace while its deletion is noticed would stay.
+	has := func(uid types.UID) bool { return exist[uid] }
+	c.stuck.keepOnly(has)
+	c.settled.keepOnly(has)
 	c.sweepClusterWide(ctx)
 	claims, err := c.claims.List(labels.Everything())
 	if err != nil {

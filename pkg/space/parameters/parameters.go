@@ -83,7 +83,9 @@ type Effective struct {
 // the driver's results in the allocation, one for each result. Of several
 // parameters of one source, later ones win field by field; those of the claim then
 // narrow down what the class gives. The error is about the first parameters that
-// are not as they should be, and names the object to change.
+// are not as they should be, and names the object to change. Beside an error about
+// what a class does not allow there is the class's MaxLifetime and nothing else:
+// it holds for a space that was given before the installation changed.
 func For(installation Installation, configs []resourceapi.DeviceAllocationConfiguration, request string, all []string) (Effective, error) {
 	var class spaceapi.SpaceClassConfig
 	var claim spaceapi.SpaceClaimConfig
@@ -103,7 +105,7 @@ func For(installation Installation, configs []resourceapi.DeviceAllocationConfig
 	}
 	out := installation.with(class)
 	if problems := out.narrow(class, claim); len(problems) > 0 {
-		return Effective{}, fmt.Errorf("the ResourceClaim has parameters for driver %s that its DeviceClass does not allow: %w", installation.Driver, summary(problems))
+		return Effective{MaxLifetime: installation.with(class).MaxLifetime}, fmt.Errorf("the ResourceClaim has parameters for driver %s that its DeviceClass does not allow: %w", installation.Driver, summary(problems))
 	}
 	return out, nil
 }
