@@ -61,15 +61,23 @@ type kept struct {
 	recorded []record.Space
 	// expired are the spaces that have outlived what their class allows.
 	expired []bool
-	next    schedule
-	// wall is next.renew by the time of day.
-	wall time.Time
+	// plans say for each space when its token is due.
+	plans []plan
 	// asked means that the tokens are to be replaced whatever the schedule says.
 	asked bool
 	seen  *resourceapi.ResourceClaim
 	stop  context.CancelFunc
 	// trouble is touched only by whoever renews, and that is one at a time.
 	trouble trouble
+}
+
+// plan is what the keeper means to do about the token of one space.
+type plan struct {
+	schedule
+	// wall is when the token is to be renewed by the time of day.
+	wall time.Time
+	// failing means that the last try to renew it was in vain.
+	failing bool
 }
 
 func newKeeper(d *Driver) *keeper {
@@ -125,7 +133,7 @@ func (k *keeper) watchTheClock(ctx context.Context) {
 		}
 		k.mutex.Lock()
 		for claim, c := range k.kept {
-			if k.due(c) {
+			if len(k.due(c)) > 0 {
 				k.queue.Add(claim)
 			}
 		}
@@ -145,7 +153,7 @@ func (k *keeper) keep(p record.Prepared, seen *resourceapi.ResourceClaim, next s
 	}
 	c := &kept{
 		prepared: p, recorded: slices.Clone(p.Spaces), expired: make([]bool, len(p.Spaces)),
-		seen: seen, stop: func() {},
+		plans: make([]plan, len(p.Spaces)), seen: seen, stop: func() {},
 	}
 	c.prepared.Spaces = slices.Clone(p.Spaces)
 	k.kept[p.UID] = c
@@ -154,26 +162,57 @@ func (k *keeper) keep(p record.Prepared, seen *resourceapi.ResourceClaim, next s
 		k.follow(c)
 	}
 	k.backOff.Forget(p.UID)
-	k.plan(c, next)
+	for i := range c.plans {
+		c.plans[i] = k.planFor(next)
+	}
+	k.enqueue(c)
 }
 
-// plan says when a claim's tokens are to be renewed. The caller holds the mutex.
-func (k *keeper) plan(c *kept, next schedule) {
-	delay := next.renew.Sub(k.driver.Clock.Now())
-	c.next, c.wall = next, k.wall().Add(delay)
-	k.queue.AddAfter(c.prepared.UID, delay)
+// planFor is the plan to renew a token as scheduled.
+func (k *keeper) planFor(next schedule) plan {
+	return plan{schedule: next, wall: k.wall().Add(next.renew.Sub(k.driver.Clock.Now()))}
 }
 
-// due says whether a claim's tokens are to be replaced now. It asks two clocks,
-// and goes by the one that is ahead. The caller holds the mutex.
+// enqueue has a claim's tokens looked at again when the first of them is due. The
+// caller holds the mutex.
+func (k *keeper) enqueue(c *kept) {
+	var first time.Time
+	for i, p := range c.plans {
+		if !c.expired[i] && (first.IsZero() || p.renew.Before(first)) {
+			first = p.renew
+		}
+	}
+	// Without one, there is nothing to do until somebody asks.
+	if !first.IsZero() {
+		k.queue.AddAfter(c.prepared.UID, first.Sub(k.driver.Clock.Now()))
+	}
+}
+
+// due returns the indexes of the spaces whose tokens are to be replaced now. It asks
+// two clocks, and goes by the one that is ahead. The caller holds the mutex.
 //
 // The monotonic clock, by which times are compared that come from the same process,
 // does not care when somebody sets the node's time: tokens are renewed in time
 // although that was put back. It stands still while a machine is suspended, though,
 // and tokens don't live longer for that; the time of day shows it. When that was
 // only set ahead, tokens are renewed once too early, and that is all.
-func (k *keeper) due(c *kept) bool {
-	return c.asked || !k.driver.Clock.Now().Before(c.next.renew) || !k.wall().Before(c.wall)
+func (k *keeper) due(c *kept) []int {
+	var due, failing []int
+	for i, p := range c.plans {
+		switch {
+		case c.expired[i]:
+		case c.asked || !k.driver.Clock.Now().Before(p.renew) || !k.wall().Before(p.wall):
+			due = append(due, i)
+		case p.failing:
+			failing = append(failing, i)
+		}
+	}
+	if len(due) == 0 {
+		return nil
+	}
+	// What fails is tried with the others, so that a try without an error means
+	// that nothing fails any more.
+	return append(due, failing...)
 }
 
 // knows returns the claims that were ever to be kept and not dropped since, also

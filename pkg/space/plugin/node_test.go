@@ -178,13 +178,26 @@ type fakeMinter struct {
 	mutex sync.Mutex
 	fail  error
 	count int
+	// hook is asked first, if set. What it fails is not among the calls.
+	hook func(context.Context, token.Account) error
+}
+
+func (m *fakeMinter) askFirst(hook func(context.Context, token.Account) error) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.hook = hook
 }
 
 func (m *fakeMinter) Mint(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error) {
 	at := time.Now()
 	m.mutex.Lock()
-	fail := m.fail
+	fail, hook := m.fail, m.hook
 	m.mutex.Unlock()
+	if hook != nil {
+		if err := hook(ctx, account); err != nil {
+			return token.Token{}, err
+		}
+	}
 	if fail != nil {
 		m.calls <- mint{account, at, "", lifetime}
 		return token.Token{}, fail

@@ -125,8 +125,8 @@ func TestAClaimWhoseRecordIsLostKeepsItsFilesUntilTheKubeletUnpreparesIt(t *test
 		// It can be prepared again, as new.
 		n.wantRenewedAfterPrepare(claim)
 		n.wantFiles("records", 1)
-		n.damage(empty)
 		n.driver.Stop()
+		n.damage(empty)
 		n.start()
 		n.wantNoMint("nothing is known of the claim")
 		n.must(n.driver.unprepare(t.Context(), claim.UID))

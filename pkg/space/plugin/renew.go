@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -22,16 +23,23 @@ import (
 // swallows what it is asked must not hold up the other claims for long.
 const mintTimeout = 30 * time.Second
 
-// never is as far away as a schedule goes.
-const never = 365 * 24 * time.Hour
-
 // try is one try to renew the tokens of a claim.
 type try struct {
 	*kept
-	// spaces are those that have tokens, as they were when the try began.
-	spaces []record.Space
+	spaces []*spaceTry
+}
+
+// spaceTry is what a try is to do, and has done, for one space. What goes wrong with
+// one does not concern the others.
+type spaceTry struct {
+	// index is that of the space in the claim.
+	index int
+	// space is as it was when the try began.
+	space record.Space
 	// last is what was scheduled.
-	last schedule
+	last  schedule
+	token token.Token
+	err   error
 }
 
 // work renews the tokens of the next claim in the queue, and says whether there
@@ -47,23 +55,23 @@ func (k *keeper) work(ctx context.Context) bool {
 		return true
 	}
 	ctx, logger := withClaim(ctx, types.NamespacedName{Namespace: r.prepared.Namespace, Name: r.prepared.Name}, claim)
-	next, err := k.renew(ctx, r)
+	err := k.renew(ctx, r)
 	switch {
 	case errors.Is(err, artifacts.ErrGone):
 		logger.Info("Artifacts have gone: their tokens are not renewed until the claim is prepared again")
 		k.forget(r.kept)
 	case err == nil:
-		logger.V(2).Info("Tokens renewed", "next", next.renew)
+		logger.V(2).Info("Tokens renewed")
 		r.trouble = trouble{}
 		k.backOff.Forget(claim)
-		k.schedule(r.kept, next)
+		k.schedule(r, 0)
 	case errors.Is(err, errInterrupted), k.over(ctx, r):
 		logger.V(2).Info("Token not renewed: it is no longer needed", "err", err)
 	default:
-		delay := r.last.retry(k.driver.Clock.Now(), k.backOff.When(claim))
+		delay := r.retry(k.driver.Clock.Now(), k.backOff.When(claim))
 		logger.Error(err, "Token not renewed, trying again", "in", delay)
 		k.driver.report(&r.trouble, r.prepared, err)
-		k.schedule(r.kept, schedule{renew: k.driver.Clock.Now().Add(delay), expire: r.last.expire})
+		k.schedule(r, delay)
 	}
 	return true
 }
@@ -76,33 +84,66 @@ func (k *keeper) begin(claim types.UID) *try {
 	if c == nil {
 		return nil
 	}
-	if !k.due(c) {
-		// The queue still had it from before the last renewal.
-		k.queue.AddAfter(claim, c.next.renew.Sub(k.driver.Clock.Now()))
-		return nil
-	}
-	r := &try{kept: c, last: c.next}
-	for i, space := range c.prepared.Spaces {
-		if !c.expired[i] {
-			r.spaces = append(r.spaces, space)
-		}
-	}
-	if len(r.spaces) == 0 {
-		// Nothing until somebody asks.
-		c.next, c.wall = schedule{renew: k.driver.Clock.Now().Add(never)}, k.wall().Add(never)
-		return nil
-	}
+	due := k.due(c)
 	c.asked = false
+	if len(due) == 0 {
+		// The queue still had it from before the last renewal.
+		k.enqueue(c)
+		return nil
+	}
+	r := &try{kept: c}
+	for _, i := range due {
+		r.spaces = append(r.spaces, &spaceTry{index: i, space: c.prepared.Spaces[i], last: c.plans[i].schedule})
+	}
 	return r
 }
 
-// schedule says when a claim's tokens are due again.
-func (k *keeper) schedule(c *kept, next schedule) {
+// err returns what went wrong, or nil.
+func (r *try) err() error {
+	var errs []error
+	for _, s := range r.spaces {
+		errs = append(errs, s.err)
+	}
+	return errors.Join(errs...)
+}
+
+// retry is when to try again for the spaces that failed.
+func (r *try) retry(now time.Time, backOff time.Duration) time.Duration {
+	delay := backOff
+	for _, s := range r.spaces {
+		if s.err != nil {
+			delay = min(delay, s.last.retry(now, backOff))
+		}
+	}
+	return delay
+}
+
+// schedule says when a claim's tokens are due again: the new ones together, by the
+// first of them, and those that could not be renewed after the delay.
+func (k *keeper) schedule(r *try, delay time.Duration) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
-	if k.kept[c.prepared.UID] == c {
-		k.plan(c, next)
+	if k.kept[r.prepared.UID] != r.kept {
+		return
 	}
+	var tokens []token.Token
+	for _, s := range r.spaces {
+		if s.err == nil {
+			tokens = append(tokens, s.token)
+		}
+	}
+	renewed := k.planFor(scheduleOf(tokens, k.jitter()))
+	again := k.driver.Clock.Now().Add(delay)
+	for _, s := range r.spaces {
+		if s.err == nil {
+			r.plans[s.index] = renewed
+			continue
+		}
+		p := k.planFor(schedule{renew: again, expire: s.last.expire})
+		p.failing = true
+		r.plans[s.index] = p
+	}
+	k.enqueue(r.kept)
 }
 
 // over says whether a renewal failed because the claim or one of its spaces ended
@@ -113,13 +154,7 @@ func (k *keeper) over(ctx context.Context, r *try) bool {
 	if ctx.Err() != nil || k.kept[r.prepared.UID] != r.kept {
 		return true
 	}
-	left := 0
-	for _, expired := range r.expired {
-		if !expired {
-			left++
-		}
-	}
-	if left < len(r.spaces) {
+	if slices.ContainsFunc(r.spaces, func(s *spaceTry) bool { return r.expired[s.index] }) {
 		// What is left is renewed at once.
 		r.asked = true
 		k.queue.Add(r.prepared.UID)
@@ -128,45 +163,48 @@ func (k *keeper) over(ctx context.Context, r *try) bool {
 	return false
 }
 
-// renew replaces the tokens and says when to do so again.
-func (k *keeper) renew(ctx context.Context, r *try) (schedule, error) {
-	tokens, err := k.mint(ctx, r.spaces)
-	if err != nil {
-		return schedule{}, err
+// renew replaces the tokens of as many spaces as it can, and notes for each whether
+// it could. The error is what went wrong with the others.
+func (k *keeper) renew(ctx context.Context, r *try) error {
+	k.mint(ctx, r.spaces)
+	if !slices.ContainsFunc(r.spaces, func(s *spaceTry) bool { return s.err == nil }) {
+		return r.err()
 	}
-	next := scheduleOf(tokens, k.jitter())
 	claim := r.prepared.UID
 	// Prepare and Unprepare must not be met half-way.
 	ctx, unlock, err := k.driver.locks.lock(ctx, claim)
 	if err != nil {
-		return schedule{}, err
+		for _, s := range r.spaces {
+			s.err = errors.Join(s.err, err)
+		}
+		return err
 	}
 	defer unlock()
 	if k.get(claim) != r.kept {
 		klog.FromContext(ctx).V(4).Info("Tokens thrown away: the claim is no longer prepared as it was")
-		return next, nil
+		return r.err()
 	}
-	for i, space := range r.spaces {
-		if err := k.driver.Artifacts.WriteToken(claim, space.Slot, tokens[i]); err != nil {
-			return schedule{}, err
+	for _, s := range r.spaces {
+		if s.err == nil {
+			s.err = k.driver.Artifacts.WriteToken(claim, s.space.Slot, s.token)
 		}
 	}
-	k.save(ctx, r)
-	return next, nil
+	if slices.ContainsFunc(r.spaces, func(s *spaceTry) bool { return s.err == nil }) {
+		k.save(ctx, r)
+	}
+	return r.err()
 }
 
-func (k *keeper) mint(ctx context.Context, spaces []record.Space) ([]token.Token, error) {
+// mint gets the tokens side by side: an answer that does not come must not take the
+// time of the others.
+func (k *keeper) mint(ctx context.Context, spaces []*spaceTry) {
 	ctx, cancel := context.WithTimeout(ctx, mintTimeout)
 	defer cancel()
-	var tokens []token.Token
-	for _, space := range spaces {
-		t, err := k.driver.mintFor(ctx, space)
-		if err != nil {
-			return nil, err
-		}
-		tokens = append(tokens, t)
+	var all sync.WaitGroup
+	for _, s := range spaces {
+		all.Go(func() { s.token, s.err = k.driver.mintFor(ctx, s.space) })
 	}
-	return tokens, nil
+	all.Wait()
 }
 
 // save brings the record up to date with the ServiceAccounts that there are now,
