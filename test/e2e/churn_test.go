@@ -20,7 +20,7 @@ func TestChurnLeavesNothingAndStandingPodsGoOnWorking(t *testing.T) {
 	report, err := soak.Run(t.Context(), soak.Config{
 		Env: env, Seed: seed,
 		// On a machine that is busy with other things, fewer come.
-		Pods: 300, Duration: 3 * time.Minute, Clients: soak.DefaultClients, Standing: soak.DefaultStanding, Log: t.Logf,
+		Pods: 300, Duration: 2 * time.Minute, Clients: soak.DefaultClients, Standing: soak.DefaultStanding, Log: t.Logf,
 	})
 	report.Print(t.Logf)
 	if err != nil {
