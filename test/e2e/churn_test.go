@@ -5,7 +5,6 @@ package e2e
 
 import (
 	"testing"
-	"time"
 
 	"github.com/space-dra/space-dra-driver/test/soak"
 )
@@ -19,8 +18,8 @@ func TestChurnLeavesNothingAndStandingPodsGoOnWorking(t *testing.T) {
 	t.Logf("SPACE_TEST_SEED=%d", seed)
 	report, err := soak.Run(t.Context(), soak.Config{
 		Env: env, Seed: seed,
-		// On a machine that is busy with other things, fewer come.
-		Pods: 300, Duration: 2 * time.Minute, Clients: soak.DefaultClients, Standing: soak.DefaultStanding, Log: t.Logf,
+		// With three claims each.
+		Pods: 100, Clients: soak.DefaultClients, Standing: soak.DefaultStanding, Log: t.Logf,
 	})
 	report.Print(t.Logf)
 	if err != nil {

@@ -26,6 +26,9 @@ const patience = 6 * time.Minute
 // impatience is after how long most users of a pod that is not ready give it up.
 const impatience = 8 * time.Second
 
+// claimsPerPod is how many claims of its own each pod has.
+const claimsPerPod = 3
+
 // live creates a pod, mostly waits for it to be ready, for some time or for as
 // long as it takes, and deletes it in one of several ways.
 func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
@@ -46,7 +49,15 @@ func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
 		grace = 0
 	}
 
-	pod := framework.Runs("test -s /etc/"+template+"/token && exec sleep infinity", framework.NewPodFromTemplate(name, template))
+	script := "test -s /etc/" + template + "/token"
+	pod := framework.NewPodFromTemplate(name, template)
+	for i := 2; i <= claimsPerPod; i++ {
+		claim := fmt.Sprint("claim-", i)
+		script += " && test -s /etc/" + claim + "/token"
+		pod.Spec.ResourceClaims = append(pod.Spec.ResourceClaims, corev1.PodResourceClaim{Name: claim, ResourceClaimTemplateName: ptr.To(template)})
+		pod.Spec.Containers[0].Resources.Claims = append(pod.Spec.Containers[0].Resources.Claims, corev1.ResourceClaim{Name: claim})
+	}
+	pod = framework.Runs(script+" && exec sleep infinity", pod)
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	if err := r.persist(ctx, "create pod "+name, apierrors.IsAlreadyExists, func() error {
 		_, err := r.Env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})

@@ -29,7 +29,7 @@ type Config struct {
 	Env *framework.Env
 	// Seed decides what comes when. It can't decide how the cluster interleaves it.
 	Seed uint64
-	// Pods is how many pods come and go, Duration for how long more of them come.
+	// Pods is how many pods, of three claims each, come and go, Duration for how long more of them come.
 	// One that is 0 is no limit; at least one has to be given.
 	Pods     int
 	Duration time.Duration
@@ -89,7 +89,7 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	churned := r.churn(ctx)
-	r.Log("%d pods have come and gone; killed: %v", r.report.Pods, r.report.Kills)
+	r.Log("%d pods with %d claims have come and gone; killed: %v", r.report.Pods, claimsPerPod*r.report.Pods, r.report.Kills)
 	if ctx.Err() != nil {
 		return errors.Join(churned, ctx.Err())
 	}
