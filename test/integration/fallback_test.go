@@ -16,9 +16,10 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// Before Kubernetes 1.36 the API server drops what makes a device shareable.
-func TestWithoutShareableDevicesTheControllerPublishesExclusiveOnes(t *testing.T) {
-	c, err := framework.CreateControlPlane(t.Context(), "space-fallback", map[string]bool{"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false})
+// oldControlPlane is a control plane for one test, without the features named.
+func oldControlPlane(t *testing.T, name string, gates map[string]bool) *framework.Env {
+	t.Helper()
+	c, err := framework.CreateControlPlane(t.Context(), name, gates)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +37,12 @@ func TestWithoutShareableDevicesTheControllerPublishesExclusiveOnes(t *testing.T
 	if err := old.PrepareForController(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	return old
+}
+
+// Before Kubernetes 1.36 the API server drops what makes a device shareable.
+func TestWithoutShareableDevicesTheControllerPublishesExclusiveOnes(t *testing.T) {
+	old := oldControlPlane(t, "space-fallback", map[string]bool{"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false})
 	controller := startController(t, old, "--exclusive-devices=3")
 
 	framework.AwaitAny(t, old.Client.ResourceV1().RESTClient(), "resourceslices", "", framework.That("a slice with the devices space-0, space-1 and space-2", func(s *resourceapi.ResourceSlice) bool {

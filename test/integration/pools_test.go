@@ -198,26 +198,9 @@ func TestAControllerWithAWrongDescriptionOfPoolsSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestWithoutShareableDevicesEveryPoolBecomesExclusiveDevices(t *testing.T) {
-	c, err := framework.CreateControlPlane(t.Context(), "space-pools", map[string]bool{
+	old := oldControlPlane(t, "space-pools", map[string]bool{
 		"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false, "DRADeviceBindingConditions": false,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
-		defer cancel()
-		if err := c.Delete(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	old, err := framework.NewEnv(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := old.PrepareForController(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	newNode(t, old, "node-a", nil)
 	controller := startController(t, old, "--exclusive-devices=4", poolsFile(t, `
 - {name: few, limit: 2, bindingConditions: true}
