@@ -5,6 +5,10 @@ package integration
 
 import (
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,11 +29,12 @@ import (
 const holder = "example.com/holds"
 
 func TestTheLifeOfASpace(t *testing.T) {
-	framework.StartController(t, env, "--stuck-after=2s", "--cluster-role=admin")
+	address := freeAddress(t)
+	framework.StartController(t, env, "--stuck-after=2s", "--cluster-role=admin", "--http-address="+address)
 	t.Run("is ready only when a first pod would start in it", readyIsUsable)
 	t.Run("ends with the lifetime of its class", expiry)
 	t.Run("goes on for its namespace while its class wants to keep it", retention)
-	t.Run("that does not end is reported with the reason", stuckNamespace)
+	t.Run("that does not end is reported with the reason", func(t *testing.T) { stuckNamespace(t, address) })
 	t.Run("ends for credentials though a finalizer keeps the RoleBinding", heldBinding)
 	t.Run("ends for those whom tenants gave rights", tenantsBinding)
 }
@@ -167,7 +172,39 @@ func hold(t *testing.T, namespace string) (release func()) {
 	}
 }
 
-func stuckNamespace(t *testing.T) {
+// get returns what an address answers.
+func get(t *testing.T, url string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// freeAddress is one where nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return listener.Addr().String()
+}
+
+func stuckNamespace(t *testing.T, address string) {
 	ns := env.Namespace(t)
 	_, spaces := framework.Standing(t, env, ns, "claim")
 	space := spaces[0].Namespace
@@ -175,6 +212,12 @@ func stuckNamespace(t *testing.T) {
 	framework.Deallocate(t, env, ns, "claim")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonStuckTerminating, holder))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", metav1.NamespaceDefault, framework.About("Namespace", space, spaceapi.ReasonStuckTerminating, holder))
+	if metrics := get(t, "http://"+address+"/metrics"); !regexp.MustCompile(`(?m)^space_dra_namespaces_stuck_terminating [1-9]`).MatchString(metrics) {
+		t.Errorf("the metrics count no stuck namespace: %s", metrics)
+	}
+	if ready := get(t, "http://"+address+"/readyz"); ready != "ok\n" {
+		t.Errorf("the controller is not ready: %s", ready)
+	}
 	held, err := env.Client.CoreV1().ConfigMaps(space).Get(t.Context(), "held", metav1.GetOptions{})
 	if err != nil || len(held.Finalizers) != 1 {
 		t.Errorf("the finalizer, which is somebody else's: %v, %v", held.Finalizers, err)
