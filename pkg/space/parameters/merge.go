@@ -29,6 +29,7 @@ func addClass(to *spaceapi.SpaceClassConfig, raw []byte, driver string) error {
 	}
 	replace(&to.NamespacePrefix, from.NamespacePrefix)
 	merge(&to.Labels, from.Labels)
+	replaceList(&to.AllowedLabels, from.AllowedLabels)
 	merge(&to.Annotations, from.Annotations)
 	replace(&to.ClusterRole, from.ClusterRole)
 	replaceList(&to.AllowedClusterRoles, from.AllowedClusterRoles)
@@ -139,8 +140,11 @@ func (e *Effective) narrow(class spaceapi.SpaceClassConfig, claim spaceapi.Space
 	}
 
 	for _, key := range slices.Sorted(maps.Keys(claim.Labels)) {
+		at := field.NewPath("labels").Key(shortened(key))
 		if value, ok := e.Labels[key]; ok {
-			refuse(field.NewPath("labels").Key(shortened(key)), claim.Labels[key], fmt.Sprintf("the class sets %s", quoted(value)))
+			refuse(at, claim.Labels[key], fmt.Sprintf("the class sets %s", quoted(value)))
+		} else if !slices.ContainsFunc(class.AllowedLabels, func(allowed string) bool { return labelMatches(key, allowed) }) {
+			problems = append(problems, field.Forbidden(at, "the class allows "+cmp.Or(shortened(strings.Join(class.AllowedLabels, ", ")), "no labels")))
 		}
 	}
 	e.Labels = union(e.Labels, claim.Labels)

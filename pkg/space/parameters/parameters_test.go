@@ -108,6 +108,7 @@ func TestWhatIsSaidHolds(t *testing.T) {
 		"later ones of claims win field by field": {configs{
 			claimOf(`"labels":{"a":"1","b":"1"},"mountPath":"/a","inCluster":true,"exclusive":true,"kubeconfigEnv":true,"parameters":{"x":"1","y":"1"},"podSecurity":{"enforce":"restricted"},"maxLifetime":"1h"`),
 			claimOf(`"labels":{"b":"2"},"mountPath":"/b","inCluster":false,"parameters":{"y":"2"},"podSecurity":{"warn":"restricted"},"maxLifetime":"2h"`),
+			classOf(`"allowedLabels":["c"]`), classOf(`"allowedLabels":["a","b"]`),
 		}, plain(func(e *parameters.Effective) {
 			e.Labels, e.UserParameters = map[string]string{"a": "1", "b": "2"}, map[string]string{"x": "1", "y": "2"}
 			e.MountPath, e.Exclusive, e.KubeconfigEnv, e.MaxLifetime = "/b", true, true, 2*time.Hour
@@ -115,7 +116,7 @@ func TestWhatIsSaidHolds(t *testing.T) {
 		})},
 		"a claim narrows its class, wherever it stands": {configs{
 			claimOf(`"resourceQuota":{"pods":"1","secrets":"2"},"maxLifetime":"1h","labels":{"c":"d"},"network":"Isolated"`),
-			classOf(`"resourceQuota":{"pods":"5","cpu":"1"},"maxLifetime":"8h","labels":{"a":"b"},"network":"Open","exclusive":true,"parameters":{"p":"q"}`),
+			classOf(`"resourceQuota":{"pods":"5","cpu":"1"},"maxLifetime":"8h","labels":{"a":"b"},"allowedLabels":["*"],"network":"Open","exclusive":true,"parameters":{"p":"q"}`),
 		}, plain(func(e *parameters.Effective) {
 			e.ResourceQuota = corev1.ResourceList{"pods": resource.MustParse("1"), "cpu": resource.MustParse("1"), "secrets": resource.MustParse("2")}
 			e.MaxLifetime, e.Labels, e.Network, e.Exclusive = time.Hour, map[string]string{"a": "b", "c": "d"}, spaceapi.NetworkIsolated, true

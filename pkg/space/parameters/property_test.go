@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -28,21 +29,22 @@ var (
 	roles  = []any{"view", "edit", "admin", "cluster-admin"}
 
 	ofClass = values{
-		"namespacePrefix": {"a-", "b-"}, "labels": {object{"team": "a"}, object{"a": "b", "c": "d"}}, "annotations": {object{"e": "f"}},
+		"namespacePrefix": {"a-", "b-"}, "labels": {object{"team": "a"}, object{"a": "b", "c": "d"}},
+		"allowedLabels": {[]any{"*"}, []any{"x", "team"}, []any{"y/*"}, []any{}}, "annotations": {object{"e": "f"}},
 		"clusterRole": roles, "allowedClusterRoles": {[]any{"view"}, []any{"edit", "admin"}, []any{}}, "clusterWideRoles": {[]any{"crds"}, []any{}},
 		"podSecurity": levels, "resourceQuota": quotas, "nestedSpaces": truths, "limitRange": {[]any{object{"type": "Pod", "max": object{"cpu": "1"}}}},
 		"network": {"Isolated", "Open"}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lives, "retain": lives,
 		"copy": {object{"namespace": "n", "secrets": []any{"s"}}}, "adminAccess": truths, "exclusive": truths, "parameters": {object{"p": "class"}},
 	}
 	ofClaim = values{
-		"clusterRole": append([]any{"crds"}, roles...), "labels": {object{"team": "b"}, object{"x": "y"}, object{"z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
+		"clusterRole": append([]any{"crds"}, roles...), "labels": {object{"team": "b"}, object{"x": "y"}, object{"y/z": ""}, object{"yy/z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
 		"network": {"Isolated", "Open"}, "maxLifetime": lives, "variablePrefix": {"A", "B"}, "mountPath": {"/creds"},
 		"inCluster": truths, "kubeconfigEnv": truths, "exclusive": truths, "parameters": {object{"p": "claim"}, object{"q": ""}},
 	}
 	// beyond are fields of which a claim must have no use.
 	beyond = values{
 		"clusterWideRoles": {[]any{"cluster-admin"}}, "nestedSpaces": truths, "adminAccess": truths, "retain": lives, "tokenLifetime": {"24h"},
-		"namespacePrefix": {"kube-"}, "annotations": {object{"e": "g"}}, "copy": {object{"namespace": "kube-system", "secrets": []any{"s"}}}, "limitRange": {[]any{}},
+		"namespacePrefix": {"kube-"}, "allowedLabels": {[]any{"*"}}, "annotations": {object{"e": "g"}}, "copy": {object{"namespace": "kube-system", "secrets": []any{"s"}}}, "limitRange": {[]any{}},
 	}
 )
 
@@ -134,6 +136,13 @@ func givesNoMore(t *testing.T, got, alone parameters.Effective, said spaceapi.Sp
 	for key, value := range alone.Labels {
 		if got.Labels[key] != value {
 			t.Errorf("label %s=%s", key, got.Labels[key])
+		}
+	}
+	for key := range got.Labels {
+		domain, _, _ := strings.Cut(key, "/")
+		_, ofClass := alone.Labels[key]
+		if !ofClass && !slices.ContainsFunc([]string{"*", key, domain + "/*"}, func(allowed string) bool { return slices.Contains(said.AllowedLabels, allowed) }) {
+			t.Errorf("label %s, but the class allows %v", key, said.AllowedLabels)
 		}
 	}
 	order := []string{"", "privileged", "baseline", "restricted"}

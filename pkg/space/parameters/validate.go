@@ -65,6 +65,7 @@ func validateClass(class *spaceapi.SpaceClassConfig, driver string) field.ErrorL
 		}
 		return ofDriver(domain, driver)
 	})...)
+	problems = append(problems, validateNames(class.AllowedLabels, field.NewPath("allowedLabels"), validateAllowedLabel)...)
 	problems = append(problems, validateAnnotations(class.Annotations, driver)...)
 	if class.ClusterRole != "" {
 		problems = append(problems, validateClusterRole(class.ClusterRole, field.NewPath("clusterRole"))...)
@@ -139,6 +140,28 @@ func validateLabels(labels map[string]string, reserved func(domain, key string) 
 		}
 	}
 	return problems
+}
+
+// validateAllowedLabel is about a label's key, or one with a star in place of its
+// name, or for all of it.
+func validateAllowedLabel(allowed string, at *field.Path) (problems field.ErrorList) {
+	key := allowed
+	if key == "*" {
+		return nil
+	}
+	if domain, ok := strings.CutSuffix(key, "/*"); ok {
+		key = domain + "/name"
+	}
+	for _, msg := range validation.IsQualifiedName(key) {
+		problems = append(problems, invalid(at, allowed, msg))
+	}
+	return problems
+}
+
+// labelMatches says whether an allowed label is about a key.
+func labelMatches(key, allowed string) bool {
+	domain, ok := strings.CutSuffix(allowed, "*")
+	return key == allowed || ok && strings.HasPrefix(key, domain)
 }
 
 func validateAnnotations(annotations map[string]string, driver string) field.ErrorList {

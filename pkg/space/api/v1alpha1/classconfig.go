@@ -42,6 +42,7 @@ const SpaceClassConfigKind = "SpaceClassConfig"
 //	        namespacePrefix: ci-
 //	        labels:
 //	          team: ci
+//	        allowedLabels: [branch]
 //	        clusterRole: edit
 //	        allowedClusterRoles: [view, admin]
 //	        podSecurity:
@@ -81,6 +82,16 @@ type SpaceClassConfig struct {
 	// Keys of the driver's own domain, those of Pod Security admission
 	// (pod-security.kubernetes.io), and kubernetes.io/metadata.name are refused.
 	Labels map[string]string `json:"labels,omitempty"`
+
+	// AllowedLabels are the keys of labels that a claim may set. The labels of a
+	// namespace open doors, in others' NetworkPolicies for one: allow what nobody
+	// else selects by.
+	//
+	// Default: none.
+	// Bounds: at most 64 different ones, each a label's key, all keys of a domain as
+	// in `example.com/*`, or all keys, `*`; what a claim can never set is refused
+	// nevertheless. An empty list takes back what earlier parameters of the class allowed.
+	AllowedLabels []string `json:"allowedLabels,omitempty"`
 
 	// Annotations are added to the Namespace.
 	//
@@ -255,9 +266,10 @@ type SpaceClaimConfig struct {
 	// Labels are added to the Namespace.
 	//
 	// Default: none.
-	// Bounds: at most 64, with keys and values as Kubernetes wants them for labels.
-	// Keys of kubernetes.io, k8s.io and the driver's own domain, those of domains
-	// below these, and keys that the class sets are refused.
+	// Bounds: at most 64, with keys that the class's allowedLabels name, and keys and
+	// values as Kubernetes wants them for labels. Keys of kubernetes.io, k8s.io and
+	// the driver's own domain, those of domains below these, and keys that the class
+	// sets are refused.
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// PodSecurity names stricter Pod Security Standards than the class's.

@@ -128,6 +128,11 @@ func (in *SpaceClassConfig) DeepCopyInto(out *SpaceClassConfig) {
 			(*out)[key] = val
 		}
 	}
+	if in.AllowedLabels != nil {
+		in, out := &in.AllowedLabels, &out.AllowedLabels
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Annotations != nil {
 		in, out := &in.Annotations, &out.Annotations
 		*out = make(map[string]string, len(*in))

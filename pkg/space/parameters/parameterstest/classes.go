@@ -26,6 +26,11 @@ func classes() []Case {
 		class("an annotation's key with a space", `"annotations":{"a b":""}`, `annotations[a b]: Invalid value: "a b"`),
 		class("too many annotations", `"annotations":`+many(`""`), `annotations: Too many: 65: must have at most 64 items`),
 
+		class("an allowed label that cannot be", `"allowedLabels":["a","a b"]`, `allowedLabels[1]: Invalid value: "a b"`),
+		class("an allowed label with a star at the end", `"allowedLabels":["team-*"]`, `allowedLabels[0]: Invalid value: "team-*"`),
+		class("an allowed label with a star for the domain", `"allowedLabels":["*/team"]`, `allowedLabels[0]: Invalid value: "*/team"`),
+		class("an allowed label that is empty", `"allowedLabels":[""]`, `allowedLabels[0]: Invalid value: ""`),
+		class("an allowed label twice", `"allowedLabels":["a","a"]`, `allowedLabels[1]: Duplicate value: "a"`),
 		class("an allowed ClusterRole without a name", `"allowedClusterRoles":["view",""]`, `allowedClusterRoles[1]: Required value`),
 		class("an allowed ClusterRole twice", `"allowedClusterRoles":["view","edit","view"]`, `allowedClusterRoles[2]: Duplicate value: "view"`),
 		class("a ClusterRole for the cluster with a percent sign", `"clusterWideRoles":["a%b"]`, `clusterWideRoles[0]: Invalid value: "a%b"`),
