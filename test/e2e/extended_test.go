@@ -18,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -69,20 +68,10 @@ func TestAPodGetsASpaceAsAnExtendedResource(t *testing.T) {
 	if got := pod.Status.ExtendedResourceClaimStatus; got == nil || got.ResourceClaimName != claim.Name {
 		t.Errorf("the pod's status names the claim %v, want %s", got, claim.Name)
 	}
-	// The pod has no name for the claim, so that it is called by its own: what
-	// runs in the container has to look for a variable that ends in _KUBECONFIG.
-	s := spaceOf(t, ns, "pod", identity.VariablePrefix(claim.Name))
+	// The pod has no name for the claim, whose own is generated.
+	s := spaceOf(t, ns, "pod", "SPACE")
 	s.usable(t, ns, "pod")
-	env.Exec(t, ns, "pod", "cat", "/etc/"+claim.Name+"/kubeconfig")
-	var kubeconfigs []string
-	for name := range env.Variables(t, ns, "pod") {
-		if strings.HasSuffix(name, "_KUBECONFIG") {
-			kubeconfigs = append(kubeconfigs, name)
-		}
-	}
-	if len(kubeconfigs) != 1 || !strings.HasPrefix(kubeconfigs[0], "POD_EXTENDED_RESOURCES_") {
-		t.Errorf("the container has the variables %v, want one POD_EXTENDED_RESOURCES_…_KUBECONFIG", kubeconfigs)
-	}
+	env.Exec(t, ns, "pod", "cat", "/etc/space/kubeconfig")
 
 	env.DeletePod(t, ns, "pod")
 	awaitClaimGone(t, ns, claim.Name)
@@ -111,7 +100,7 @@ func TestASpaceEndsWithAClaimThatTheSchedulerTakesBack(t *testing.T) {
 	if second.UID == first.UID {
 		t.Fatal("the claim is still the first: this test has proven nothing")
 	}
-	s := spaceOf(t, ns, "pod", identity.VariablePrefix(second.Name))
+	s := spaceOf(t, ns, "pod", "SPACE")
 	s.usable(t, ns, "pod")
 	env.DeletePod(t, ns, "pod")
 	awaitNamespaceGone(t, s.namespace)

@@ -37,6 +37,9 @@ const (
 	suffixLength = 10
 	// idLength is generous, because an allocation ID is compared, never typed.
 	idLength = 20
+	// extendedResourceName is what a pod is taken to call the claim that the
+	// scheduler made for its extended resources.
+	extendedResourceName = "space"
 )
 
 // Allocation is one allocation of one claim, reduced to what is ours in it.
@@ -48,7 +51,8 @@ type Allocation struct {
 	Claim    types.NamespacedName
 	ClaimUID types.UID
 	// PodClaimName is what the pod calls the claim: for a claim made from a
-	// template the name in the pod's spec, else the claim's own name.
+	// template the name in the pod's spec, for one that the scheduler made for an
+	// extended resource "space", else the claim's own name.
 	PodClaimName string
 	// Shares are our results in it, in the order of the allocation, at least one.
 	Shares []Share
@@ -224,6 +228,11 @@ func podClaimName(claim *resourceapi.ResourceClaim) string {
 	// while it becomes part of a path. In a pod's spec it is a DNS label.
 	if name := claim.Annotations[resourceapi.PodResourceClaimAnnotation]; len(validation.IsDNS1123Label(name)) == 0 {
 		return name
+	}
+	// The pod says nothing of such a claim, whose name is generated, so that what
+	// runs in the pod could not know it.
+	if claim.Annotations[resourceapi.ExtendedResourceClaimAnnotation] == "true" {
+		return extendedResourceName
 	}
 	return claim.Name
 }

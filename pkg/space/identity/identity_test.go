@@ -116,6 +116,10 @@ func TestAnAllocationCarriesWhatTheClaimSays(t *testing.T) {
 	if got := identity.Of(claim, driver).PodClaimName; got != claim.Name {
 		t.Errorf("got pod claim name %q for a claim without template, want its own name", got)
 	}
+	claim.Annotations = map[string]string{resourceapi.ExtendedResourceClaimAnnotation: "true"}
+	if got := identity.Of(claim, driver).PodClaimName; got != "space" {
+		t.Errorf("got pod claim name %q for a claim that the scheduler has made, want space", got)
+	}
 }
 
 func TestAReallocatedClaimGetsAnotherNamespace(t *testing.T) {
