@@ -56,12 +56,12 @@ func TestAPodIsToldThatItsSpaceHasExpired(t *testing.T) {
 	ns := env.Namespace(t)
 	createClass(t, classOf("short", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, `,"maxLifetime":"15s"`))
 	env.CreateClaim(t, ns, claimOfClass("short"))
-	env.CreatePod(t, ns, framework.On(node(0), framework.NewPod("pod", "claim")))
-	s := spaceOf(t, ns, "pod", "CLAIM")
-	s.usable(t, ns, "pod")
+	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("pod", "claim")))
+	s := env.SpaceOf(t, ns, "pod", "CLAIM")
+	s.Usable(t, ns, "pod")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", spaceapi.ReasonExpired, "15s, the maximum lifetime of its class"))
-	awaitNamespaceGone(t, s.namespace)
-	if out, err := env.TryExec(t.Context(), ns, "pod", "kubectl", "--kubeconfig", s.kubeconfig, "get", "pods"); err == nil {
+	env.AwaitNamespaceGone(t, s.Namespace)
+	if out, err := env.TryExec(t.Context(), ns, "pod", "kubectl", "--kubeconfig", s.Kubeconfig, "get", "pods"); err == nil {
 		t.Errorf("the credentials of the expired space still work: %s", out)
 	}
 	pod, err := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{})
@@ -70,7 +70,7 @@ func TestAPodIsToldThatItsSpaceHasExpired(t *testing.T) {
 	}
 
 	// Nobody else gets the expired space, and who comes is told why.
-	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.On(node(1), framework.NewPod("later", "claim")), metav1.CreateOptions{}); err != nil {
+	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.On(env.Node(1), framework.NewPod("later", "claim")), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "later", "FailedPrepareDynamicResources", spaceapi.ReasonExpired))
@@ -117,8 +117,8 @@ func TestWithBindingConditionsAPodIsBoundOnlyWhenItsSpaceIsReady(t *testing.T) {
 		t.Error("the pod runs with the allocation that was given up")
 	}
 	vars := env.Variables(t, ns, "pod")
-	s := space{namespace: vars["CLAIM_NAMESPACE"], kubeconfig: vars["CLAIM_KUBECONFIG"]}
-	s.usable(t, ns, "pod")
+	s := framework.Space{Env: env, Namespace: vars["CLAIM_NAMESPACE"], Kubeconfig: vars["CLAIM_KUBECONFIG"]}
+	s.Usable(t, ns, "pod")
 	env.DeletePod(t, ns, "pod")
-	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNamespaceGone(t, s.Namespace)
 }

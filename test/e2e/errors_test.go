@@ -68,5 +68,5 @@ func TestAPodWaitsForASpaceAndSaysForWhat(t *testing.T) {
 	}
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1))
 	framework.Await[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
-	spaceOf(t, ns, "pod", "TEST_CLAIM").usable(t, ns, "pod")
+	env.SpaceOf(t, ns, "pod", "TEST_CLAIM").Usable(t, ns, "pod")
 }

@@ -17,8 +17,8 @@ func TestAnExclusiveClaimIsForOnePodAtATime(t *testing.T) {
 	env.CreateClaim(t, ns, framework.WithParameters(framework.NewClaim("test-claim"),
 		`{"apiVersion": "space.resource.example.com/v1alpha1", "kind": "SpaceClaimConfig", "exclusive": true}`))
 	env.CreatePod(t, ns, framework.NewPod("first", "test-claim"))
-	s := spaceOf(t, ns, "first", "TEST_CLAIM")
-	s.usable(t, ns, "first")
+	s := env.SpaceOf(t, ns, "first", "TEST_CLAIM")
+	s.Usable(t, ns, "first")
 
 	pods := env.Client.CoreV1().Pods(ns)
 	if _, err := pods.Create(t.Context(), framework.NewPod("second", "test-claim"), metav1.CreateOptions{}); err != nil {
@@ -34,9 +34,9 @@ func TestAnExclusiveClaimIsForOnePodAtATime(t *testing.T) {
 		t.Errorf("the second pod has node %s while the first one uses the claim", second.Spec.NodeName)
 	}
 	// Refusing the second pod leaves the first one its space.
-	s.kubectl(t, ns, "first", "get", "configmap", "from-first")
+	s.Kubectl(t, ns, "first", "get", "configmap", "from-first")
 
 	env.DeletePod(t, ns, "first")
 	framework.Await(t, framework.Pod(env.Client, ns, "second"), framework.PodReady())
-	spaceOf(t, ns, "second", "TEST_CLAIM").usable(t, ns, "second")
+	env.SpaceOf(t, ns, "second", "TEST_CLAIM").Usable(t, ns, "second")
 }

@@ -14,7 +14,6 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 
@@ -69,13 +68,13 @@ func TestAPodGetsASpaceAsAnExtendedResource(t *testing.T) {
 		t.Errorf("the pod's status names the claim %v, want %s", got, claim.Name)
 	}
 	// The pod has no name for the claim, whose own is generated.
-	s := spaceOf(t, ns, "pod", "SPACE")
-	s.usable(t, ns, "pod")
+	s := env.SpaceOf(t, ns, "pod", "SPACE")
+	s.Usable(t, ns, "pod")
 	env.Exec(t, ns, "pod", "cat", "/etc/space/kubeconfig")
 
 	env.DeletePod(t, ns, "pod")
 	awaitClaimGone(t, ns, claim.Name)
-	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNamespaceGone(t, s.Namespace)
 	env.AwaitNoTraceOf(t, claim.UID)
 }
 
@@ -88,7 +87,7 @@ func TestASpaceEndsWithAClaimThatTheSchedulerTakesBack(t *testing.T) {
 	extendedClass(t, "taken-back", extendedResource)
 	allowBinding := forbidBinding(t, ns)
 
-	create(t, ns, newExtendedPod("pod", extendedResource))
+	env.StartPod(t, ns, newExtendedPod("pod", extendedResource))
 	// Whether the space has become ready by the time the claim goes is a matter
 	// of milliseconds: it may have come to be afterwards.
 	first := extendedClaim(t, ns, "pod")
@@ -100,22 +99,13 @@ func TestASpaceEndsWithAClaimThatTheSchedulerTakesBack(t *testing.T) {
 	if second.UID == first.UID {
 		t.Fatal("the claim is still the first: this test has proven nothing")
 	}
-	s := spaceOf(t, ns, "pod", "SPACE")
-	s.usable(t, ns, "pod")
+	s := env.SpaceOf(t, ns, "pod", "SPACE")
+	s.Usable(t, ns, "pod")
 	env.DeletePod(t, ns, "pod")
-	awaitNamespaceGone(t, s.namespace)
-	awaitNoSpaceOf(t, first.UID)
-	noTraceOf(t, first.UID)
+	env.AwaitNamespaceGone(t, s.Namespace)
+	env.AwaitNoSpaceOf(t, first.UID)
+	env.NoTraceOf(t, first.UID)
 	env.AwaitNoTraceOf(t, second.UID)
-}
-
-// awaitNoSpaceOf waits until the claim has no namespace.
-func awaitNoSpaceOf(t *testing.T, claim types.UID) {
-	t.Helper()
-	for _, ns := range spacesOf(t, claim) {
-		awaitNamespaceGone(t, ns.Name)
-	}
-	noSpaceOf(t, claim)
 }
 
 // forbidBinding makes the API server refuse to bind pods in the namespace, until
@@ -168,11 +158,11 @@ func forbidBinding(t *testing.T, ns string) (allow func()) {
 	t.Cleanup(allow)
 
 	// The API server takes a new policy into account after a moment, of which it says nothing.
-	create(t, ns, framework.On("no-such-node", framework.NewPod("probe")))
+	env.StartPod(t, ns, framework.On("no-such-node", framework.NewPod("probe")))
 	var last error
 	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		last = env.Client.CoreV1().Pods(ns).Bind(ctx, &corev1.Binding{
-			ObjectMeta: metav1.ObjectMeta{Name: "probe"}, Target: corev1.ObjectReference{Kind: "Node", Name: node(0)},
+			ObjectMeta: metav1.ObjectMeta{Name: "probe"}, Target: corev1.ObjectReference{Kind: "Node", Name: env.Node(0)},
 		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return last != nil && strings.Contains(last.Error(), words), nil
 	})

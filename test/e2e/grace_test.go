@@ -20,29 +20,29 @@ func TestCredentialsDieThoughAPodWithALongGracePeriodKeepsTheNamespace(t *testin
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
-	s := spaceOf(t, ns, "pod", "CLAIM")
+	s := env.SpaceOf(t, ns, "pod", "CLAIM")
 	inside := framework.Runs(`trap "" TERM; while true; do sleep 1; done`, framework.NewPod("stays"))
 	inside.Spec.TerminationGracePeriodSeconds = ptr.To[int64](600)
-	env.CreatePod(t, s.namespace, inside)
-	client := env.As(t, s.namespace, "space")
-	if _, err := client.CoreV1().Pods(s.namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
+	env.CreatePod(t, s.Namespace, inside)
+	client := env.As(t, s.Namespace, "space")
+	if _, err := client.CoreV1().Pods(s.Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Fatal(err)
 	}
 
 	env.DeletePod(t, ns, "pod")
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.Deallocated())
 	start := time.Now()
-	framework.Await(t, framework.Namespace(env.Client, s.namespace), framework.That("Terminating", func(n *corev1.Namespace) bool { return n.DeletionTimestamp != nil }))
-	if _, err := client.CoreV1().Pods(s.namespace).List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
+	framework.Await(t, framework.Namespace(env.Client, s.Namespace), framework.That("Terminating", func(n *corev1.Namespace) bool { return n.DeletionTimestamp != nil }))
+	if _, err := client.CoreV1().Pods(s.Namespace).List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
 		t.Errorf("the old token: %v", err)
 	}
 	t.Logf("refused at the latest %s after the deallocation", time.Since(start).Round(time.Millisecond))
-	pod, err := env.Client.CoreV1().Pods(s.namespace).Get(t.Context(), "stays", metav1.GetOptions{})
+	pod, err := env.Client.CoreV1().Pods(s.Namespace).Get(t.Context(), "stays", metav1.GetOptions{})
 	if err != nil || pod.Status.Phase != corev1.PodRunning {
 		t.Errorf("the pod should keep the namespace, or this shows nothing: %v, %v", pod.Status.Phase, err)
 	}
-	if err := env.Client.CoreV1().Pods(s.namespace).Delete(t.Context(), "stays", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}); err != nil {
+	if err := env.Client.CoreV1().Pods(s.Namespace).Delete(t.Context(), "stays", metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}); err != nil {
 		t.Error(err)
 	}
-	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNamespaceGone(t, s.Namespace)
 }

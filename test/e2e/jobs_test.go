@@ -57,8 +57,8 @@ func TestACompletedJobGivesItsSpaceBack(t *testing.T) {
 	ns := env.Namespace(t)
 	createJob(t, ns, 0, work)
 	pod := awaitJobPod(t, ns, framework.PodEnded(corev1.PodSucceeded))
-	claim := generatedClaim(t, ns, pod.Name)
-	awaitNamespaceGone(t, printed(t, ns, pod.Name))
+	claim := env.GeneratedClaim(t, ns, pod.Name)
+	env.AwaitNamespaceGone(t, printed(t, ns, pod.Name))
 	// The pod stays, as what is left of the Job; its claim goes.
 	awaitClaimGone(t, ns, claim)
 	framework.Await(t, framework.Pod(env.Client, ns, pod.Name), framework.PodEnded(corev1.PodSucceeded))
@@ -75,7 +75,7 @@ func TestEachTryOfAJobHasANewSpace(t *testing.T) {
 		t.Errorf("both tries have had the namespace %s", spaces[0])
 	}
 	for _, s := range spaces {
-		awaitNamespaceGone(t, s)
+		env.AwaitNamespaceGone(t, s)
 	}
 }
 
@@ -84,21 +84,21 @@ func TestASuspendedJobGivesItsSpaceBackAndGetsANewOne(t *testing.T) {
 	ns := env.Namespace(t)
 	createJob(t, ns, 0, "exec sleep infinity")
 	first := awaitJobPod(t, ns, framework.PodReady())
-	before := spaceOf(t, ns, first.Name, "MY_SPACE")
-	claim := claimOf(t, ns, first.Name)
+	before := env.SpaceOf(t, ns, first.Name, "MY_SPACE")
+	claim := env.ClaimOf(t, ns, first.Name)
 
 	suspend(t, ns, "true")
 	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, first.Name))
-	awaitNamespaceGone(t, before.namespace)
-	noTraceOf(t, claim.UID)
+	env.AwaitNamespaceGone(t, before.Namespace)
+	env.NoTraceOf(t, claim.UID)
 
 	suspend(t, ns, "false")
 	second := awaitJobPod(t, ns, framework.PodReady(), first.Name)
-	after := spaceOf(t, ns, second.Name, "MY_SPACE")
-	if after.namespace == before.namespace {
-		t.Errorf("the Job has the namespace %s again", after.namespace)
+	after := env.SpaceOf(t, ns, second.Name, "MY_SPACE")
+	if after.Namespace == before.Namespace {
+		t.Errorf("the Job has the namespace %s again", after.Namespace)
 	}
-	after.usable(t, ns, second.Name)
+	after.Usable(t, ns, second.Name)
 }
 
 func suspend(t *testing.T, ns, value string) {

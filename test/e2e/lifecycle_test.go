@@ -24,44 +24,44 @@ func TestAPodMadeAgainOnAStandingClaimHasANewSpace(t *testing.T) {
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	first := spaceOf(t, ns, "pod", "TEST_CLAIM")
-	first.kubectl(t, ns, "pod", "create", "configmap", "left-behind")
+	first := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
+	first.Kubectl(t, ns, "pod", "create", "configmap", "left-behind")
 
 	env.DeletePod(t, ns, "pod")
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
 	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	second := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	second := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
 
-	if first.namespace == second.namespace {
-		t.Fatalf("the claim has namespace %s again", first.namespace)
+	if first.Namespace == second.Namespace {
+		t.Fatalf("the claim has namespace %s again", first.Namespace)
 	}
-	second.usable(t, ns, "pod")
+	second.Usable(t, ns, "pod")
 	if now := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1)); now.UID != claim.UID {
 		t.Fatalf("this is another claim: UID %s, was %s", now.UID, claim.UID)
 	}
-	awaitNamespaceGone(t, first.namespace)
+	env.AwaitNamespaceGone(t, first.Namespace)
 }
 
 func TestNothingIsLeftOfADeletedClaim(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim", "one", "two"))
-	env.CreatePod(t, ns, framework.On(node(0), framework.NewPod("pod0", "test-claim")))
-	env.CreatePod(t, ns, framework.On(node(1), framework.NewPod("pod1", "test-claim")))
-	spaces := []space{spaceOf(t, ns, "pod0", "TEST_CLAIM_ONE"), spaceOf(t, ns, "pod0", "TEST_CLAIM_TWO")}
+	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("pod0", "test-claim")))
+	env.CreatePod(t, ns, framework.On(env.Node(1), framework.NewPod("pod1", "test-claim")))
+	spaces := []framework.Space{env.SpaceOf(t, ns, "pod0", "TEST_CLAIM_ONE"), env.SpaceOf(t, ns, "pod0", "TEST_CLAIM_TWO")}
 	for i := range 2 {
 		if !strings.Contains(onNode(t, i, "find", nodeDirs...), string(claim.UID)) {
-			t.Errorf("nothing on %s names the claim while it is in use: the check below would prove nothing", node(i))
+			t.Errorf("nothing on %s names the claim while it is in use: the check below would prove nothing", env.Node(i))
 		}
 	}
 
 	env.Kubectl(t, "delete", "-n", ns, "pod/pod0", "pod/pod1", "resourceclaim/test-claim")
 	for _, s := range spaces {
-		awaitNamespaceGone(t, s.namespace)
+		env.AwaitNamespaceGone(t, s.Namespace)
 	}
 	for i := range 2 {
 		if out := onNode(t, i, "find", nodeDirs...); strings.Contains(out, string(claim.UID)) {
-			t.Errorf("on %s this is left: %s", node(i), out)
+			t.Errorf("on %s this is left: %s", env.Node(i), out)
 		}
 	}
 }
@@ -73,7 +73,7 @@ func onNode(t *testing.T, i int, command string, args ...string) string {
 	t.Helper()
 	out, err := env.Cluster.Nodes()[i].Command(t.Context(), append([]string{command}, args...)...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s on %s: %v: %s", command, node(i), err, out)
+		t.Fatalf("%s on %s: %v: %s", command, env.Node(i), err, out)
 	}
 	return string(out)
 }
@@ -83,19 +83,19 @@ func TestADeletedServiceAccountIsMadeAgainAndPodsGetANewToken(t *testing.T) {
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
-	s.kubectl(t, ns, "pod", "create", "configmap", "kept")
+	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
+	s.Kubectl(t, ns, "pod", "create", "configmap", "kept")
 	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
 	account := accountUID(t, ns)
 
-	s.kubectl(t, ns, "pod", "delete", "serviceaccount", "space")
+	s.Kubectl(t, ns, "pod", "delete", "serviceaccount", "space")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns,
 		framework.About("ResourceClaim", "test-claim", spaceapi.ReasonRepaired, "ServiceAccount space"))
-	framework.Await(t, framework.ServiceAccount(env.Client, s.namespace, "space"),
+	framework.Await(t, framework.ServiceAccount(env.Client, s.Namespace, "space"),
 		framework.That("another one", func(sa *corev1.ServiceAccount) bool { return sa.UID != account }))
 
 	awaitOtherToken(t, ns, "pod", before)
-	s.kubectl(t, ns, "pod", "get", "configmap", "kept")
+	s.Kubectl(t, ns, "pod", "get", "configmap", "kept")
 }
 
 func accountUID(t *testing.T, ns string) types.UID {
@@ -125,7 +125,7 @@ func TestARestartedPluginKeepsAndRenewsCredentials(t *testing.T) {
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
 	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
 
 	env.Kubectl(t, "rollout", "restart", "-n", framework.DriverNamespace, "daemonset/space-dra-driver-kubeletplugin")
@@ -133,23 +133,23 @@ func TestARestartedPluginKeepsAndRenewsCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitOtherToken(t, ns, "pod", before)
-	s.usable(t, ns, "pod")
+	s.Usable(t, ns, "pod")
 
 	env.DeletePod(t, ns, "pod")
-	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNamespaceGone(t, s.Namespace)
 }
 
 func TestALaterPodOnTheNodeFindsTheSpaceOfTheClaim(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.On(node(0), framework.NewPod("first", "test-claim")))
-	env.CreatePod(t, ns, framework.On(node(0), framework.NewPod("second", "test-claim")))
-	if first, second := spaceOf(t, ns, "first", "TEST_CLAIM"), spaceOf(t, ns, "second", "TEST_CLAIM"); first != second {
+	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("first", "test-claim")))
+	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("second", "test-claim")))
+	if first, second := env.SpaceOf(t, ns, "first", "TEST_CLAIM"), env.SpaceOf(t, ns, "second", "TEST_CLAIM"); first != second {
 		t.Errorf("the pods have %v and %v, want the same", first, second)
 	}
 	env.DeletePod(t, ns, "first")
-	spaceOf(t, ns, "second", "TEST_CLAIM").usable(t, ns, "second")
+	env.SpaceOf(t, ns, "second", "TEST_CLAIM").Usable(t, ns, "second")
 }
 
 func TestAPodThatUsesTheClaimInNoContainerRuns(t *testing.T) {
@@ -181,5 +181,5 @@ func TestACompletedPodGivesItsSpaceBack(t *testing.T) {
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.That("without devices in its status", func(c *resourceapi.ResourceClaim) bool {
 		return c.Status.Allocation == nil && len(c.Status.Devices) == 0
 	}))
-	awaitNamespaceGone(t, namespace)
+	env.AwaitNamespaceGone(t, namespace)
 }

@@ -58,7 +58,7 @@ func TestContainersSeeTheParametersOfClassAndClaim(t *testing.T) {
 			}
 		}
 	}
-	spaceOf(t, ns, "pod", "CLAIM").usable(t, ns, "pod")
+	env.SpaceOf(t, ns, "pod", "CLAIM").Usable(t, ns, "pod")
 }
 
 func TestAClaimChoosesNamesAndPlaces(t *testing.T) {
@@ -69,15 +69,15 @@ func TestAClaimChoosesNamesAndPlaces(t *testing.T) {
 	env.CreateClaim(t, ns, claim)
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
 
-	s := spaceOf(t, ns, "pod", "PREVIEW")
-	s.usable(t, ns, "pod")
+	s := env.SpaceOf(t, ns, "pod", "PREVIEW")
+	s.Usable(t, ns, "pod")
 	for name, value := range env.Variables(t, ns, "pod") {
 		if strings.HasPrefix(name, "CLAIM_") {
 			t.Errorf("the usual variable %s is there as well: %q", name, value)
 		}
 	}
 	// In one more place beside the usual ones.
-	for _, dir := range []string{"/home/app/.space", "/etc/claim", path.Dir(s.kubeconfig)} {
+	for _, dir := range []string{"/home/app/.space", "/etc/claim", path.Dir(s.Kubeconfig)} {
 		env.Exec(t, ns, "pod", "kubectl", "--kubeconfig", dir+"/kubeconfig", "get", "configmap", "from-pod")
 	}
 	if out, err := env.TryExec(t.Context(), ns, "pod", "sh", "-c", "echo x > /home/app/.space/token"); err == nil {
@@ -85,7 +85,7 @@ func TestAClaimChoosesNamesAndPlaces(t *testing.T) {
 	}
 	// And kubectl needs no flag.
 	env.Exec(t, ns, "pod", "kubectl", "get", "configmap", "from-pod")
-	if got, want := whoAmI(t, ns, "pod"), "system:serviceaccount:"+s.namespace+":space"; got != want {
+	if got, want := whoAmI(t, ns, "pod"), "system:serviceaccount:"+s.Namespace+":space"; got != want {
 		t.Errorf("kubectl works as %s, want %s", got, want)
 	}
 }
@@ -97,11 +97,11 @@ func TestOneOfSeveralRequestsHasAPrefixOfItsOwn(t *testing.T) {
 	claim.Spec.Devices.Config[0].Requests = []string{"deploy"}
 	env.CreateClaim(t, ns, claim)
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
-	build, deploy := spaceOf(t, ns, "pod", "CLAIM_BUILD"), spaceOf(t, ns, "pod", "PROD")
+	build, deploy := env.SpaceOf(t, ns, "pod", "CLAIM_BUILD"), env.SpaceOf(t, ns, "pod", "PROD")
 	if build == deploy {
 		t.Fatalf("both requests have %v", build)
 	}
-	if got, want := whoAmI(t, ns, "pod"), "system:serviceaccount:"+deploy.namespace+":space"; got != want {
+	if got, want := whoAmI(t, ns, "pod"), "system:serviceaccount:"+deploy.Namespace+":space"; got != want {
 		t.Errorf("kubectl works as %s, want %s", got, want)
 	}
 }
@@ -128,15 +128,15 @@ func TestClientsThatRunInAClusterWorkInTheSpace(t *testing.T) {
 			pod.Spec.Containers = append(pod.Spec.Containers, other)
 			env.CreatePod(t, ns, pod)
 
-			s := spaceOf(t, ns, "pod/ctr", "CLAIM")
-			if got, want := whoAmI(t, ns, "pod/ctr"), "system:serviceaccount:"+s.namespace+":space"; got != want {
+			s := env.SpaceOf(t, ns, "pod/ctr", "CLAIM")
+			if got, want := whoAmI(t, ns, "pod/ctr"), "system:serviceaccount:"+s.Namespace+":space"; got != want {
 				t.Errorf("kubectl works as %s, want %s", got, want)
 			}
 			env.Exec(t, ns, "pod/ctr", "kubectl", "--cache-dir=/dev/shm", "create", "configmap", "in-cluster")
-			s.kubectl(t, ns, "pod/ctr", "--cache-dir=/dev/shm", "get", "configmap", "in-cluster")
+			s.Kubectl(t, ns, "pod/ctr", "--cache-dir=/dev/shm", "get", "configmap", "in-cluster")
 			const dir = "/var/run/secrets/kubernetes.io/serviceaccount"
-			if got := env.Exec(t, ns, "pod/ctr", "cat", dir+"/namespace"); got != s.namespace {
-				t.Errorf("the namespace of clients in the cluster is %q, want %q", got, s.namespace)
+			if got := env.Exec(t, ns, "pod/ctr", "cat", dir+"/namespace"); got != s.Namespace {
+				t.Errorf("the namespace of clients in the cluster is %q, want %q", got, s.Namespace)
 			}
 			for _, file := range []string{"token", "ca.crt"} {
 				env.Exec(t, ns, "pod/ctr", "cmp", dir+"/"+file, "/etc/claim/"+file)
@@ -170,14 +170,14 @@ func TestTokensHaveTheLifetimeOfTheirClass(t *testing.T) {
 	}
 
 	// A token that is asked for later has it too.
-	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
 	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
-	s.kubectl(t, ns, "pod", "delete", "serviceaccount", "space")
+	s.Kubectl(t, ns, "pod", "delete", "serviceaccount", "space")
 	awaitOtherToken(t, ns, "pod", before)
 	if got, want := lifetimeOfToken(t, ns, "pod", "test-claim"), 30*time.Minute; got != want {
 		t.Errorf("the token that was renewed lives %s, want %s", got, want)
 	}
-	s.usable(t, ns, "pod")
+	s.Usable(t, ns, "pod")
 }
 
 // lifetimeOfToken reads the middle part of a token, which alone is worth nothing.
@@ -199,11 +199,11 @@ func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, choosing(framework.NewClaim("claim", "a", "b"), `,"kubeconfigEnv":true`))
-	create(t, ns, framework.NewPod("pod", "claim"))
+	env.StartPod(t, ns, framework.NewPod("pod", "claim"))
 	const words = "the spaces of requests a and b both set the variable KUBECONFIG, and differently"
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, words))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources", "Refused: "+words))
-	noSpaceOf(t, claim.UID)
+	env.NoSpaceOf(t, claim.UID)
 	env.DeletePod(t, ns, "pod")
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.Deallocated())
 }
@@ -220,15 +220,15 @@ func TestClaimsWhoseNamesMeetHaveTheirOwnFiles(t *testing.T) {
 		t.Errorf("both have namespace %s", first)
 	}
 	// The variables are all of one of the two.
-	if s := spaceOf(t, ns, "pod", "A_B"); s.namespace != first && s.namespace != second {
-		t.Errorf("the variables name %s, want %s or %s", s.namespace, first, second)
+	if s := env.SpaceOf(t, ns, "pod", "A_B"); s.Namespace != first && s.Namespace != second {
+		t.Errorf("the variables name %s, want %s or %s", s.Namespace, first, second)
 	}
 
 	// With a prefix, both can be told apart.
 	env.CreateClaim(t, ns, choosing(framework.NewClaim("apart"), `,"variablePrefix":"OTHER"`))
 	pod := framework.NewPod("pod2", "a", "apart")
 	env.CreatePod(t, ns, pod)
-	if a, other := spaceOf(t, ns, "pod2", "A_B"), spaceOf(t, ns, "pod2", "OTHER"); a.namespace != first || other == a {
+	if a, other := env.SpaceOf(t, ns, "pod2", "A_B"), env.SpaceOf(t, ns, "pod2", "OTHER"); a.Namespace != first || other == a {
 		t.Errorf("got %v and %v", a, other)
 	}
 }

@@ -30,11 +30,14 @@ var poolsRelease = []string{
 	"deviceClasses[1].name=local", "deviceClasses[1].pool=local",
 	"deviceClasses[2].name=golden", `deviceClasses[2].selector=device.attributes["` + poolsDriver + `"].?tier.orValue("") == "gold"`,
 	"deviceClasses[3].name=shared", "deviceClasses[3].pool=shared",
+	"deviceClasses[4].name=twins", `deviceClasses[4].selector=device.attributes["` + poolsDriver + `"].?tier.orValue("") == "twin"`,
 	"pools[0].name=few", "pools[0].limit=1",
 	"pools[1].name=local", "pools[1].perNode.limit=1",
 	"pools[2].name=metal", "pools[2].attributes.tier=gold",
 	"pools[3].name=shared", "pools[3].budget.total.cpu=4", "pools[3].budget.total.memory=8Gi",
 	"pools[3].budget.default.cpu=1", "pools[3].budget.default.memory=1Gi", "pools[3].budget.min.memory=512Mi", "pools[3].budget.step.cpu=1",
+	"pools[4].name=castor", "pools[4].attributes.tier=twin",
+	"pools[5].name=pollux", "pools[5].attributes.tier=twin",
 }
 
 func TestPools(t *testing.T) {
@@ -49,6 +52,7 @@ func TestPools(t *testing.T) {
 		t.Run("a pool per node keeps a claim's pods together and has its limit on each", poolPerNode)
 		t.Run("a class chooses by attributes", chosenByAttributes)
 		t.Run("spaces share a budget", sharedBudget)
+		t.Run("a request for two spaces has them from two pools", twoOfOneRequest)
 	})
 	t.Run("a pool that goes leaves its spaces alone", poolGoes)
 }
@@ -75,12 +79,12 @@ func awaitSlices(t *testing.T, says string, holds func(map[string]*resourceapi.R
 }
 
 // poolSpace is the space of a pod's only claim.
-func poolSpace(t *testing.T, ns, pod, claim string) space {
+func poolSpace(t *testing.T, ns, pod, claim string) framework.Space {
 	t.Helper()
 	prefix := strings.ToUpper(claim)
 	vars := env.Variables(t, ns, pod)
-	s := space{namespace: vars[prefix+"_NAMESPACE"], kubeconfig: vars[prefix+"_KUBECONFIG"]}
-	s.usable(t, ns, pod)
+	s := framework.Space{Env: env, Namespace: vars[prefix+"_NAMESPACE"], Kubeconfig: vars[prefix+"_KUBECONFIG"]}
+	s.Usable(t, ns, pod)
 	return s
 }
 
@@ -116,16 +120,16 @@ func waitsForALimitedPool(t *testing.T) {
 
 	env.DeletePod(t, ns, "first")
 	framework.Await(t, framework.Pod(env.Client, ns, "next"), framework.PodReady())
-	if next := poolSpace(t, ns, "next", "next"); next.namespace == first.namespace {
-		t.Errorf("the next pod has the first one's namespace %s", next.namespace)
+	if next := poolSpace(t, ns, "next", "next"); next.Namespace == first.Namespace {
+		t.Errorf("the next pod has the first one's namespace %s", next.Namespace)
 	}
-	awaitNamespaceGone(t, first.namespace)
+	env.AwaitNamespaceGone(t, first.Namespace)
 
 	// The same claim gets another space each time, for all that its device is the same.
 	env.DeletePod(t, ns, "next")
 	env.CreatePod(t, ns, framework.NewPod("again", "first"))
-	if again := poolSpace(t, ns, "again", "first"); again.namespace == first.namespace {
-		t.Errorf("the claim has namespace %s again", again.namespace)
+	if again := poolSpace(t, ns, "again", "first"); again.Namespace == first.Namespace {
+		t.Errorf("the claim has namespace %s again", again.Namespace)
 	}
 	env.DeletePod(t, ns, "again")
 }
@@ -162,7 +166,7 @@ func poolPerNode(t *testing.T) {
 	for _, pod := range []string{"one", "two", "third"} {
 		env.DeletePod(t, ns, pod)
 	}
-	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNamespaceGone(t, s.Namespace)
 }
 
 func chosenByAttributes(t *testing.T) {
@@ -176,6 +180,24 @@ func chosenByAttributes(t *testing.T) {
 		t.Errorf("the space is from pool %s, want metal", got)
 	}
 	env.DeletePod(t, ns, "pod")
+}
+
+// twoOfOneRequest asks for a count: one pool has one device, however often it is
+// shared, so that a request gets each of its spaces from another one.
+func twoOfOneRequest(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	claim := claimOfClass("twins")
+	claim.Spec.Devices.Requests[0].Exactly.Count = 2
+	env.CreateClaim(t, ns, claim)
+	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
+	first, second := poolSpace(t, ns, "pod", "claim_space_0"), poolSpace(t, ns, "pod", "claim_space_1")
+	if first.Namespace == second.Namespace || first.Kubeconfig == second.Kubeconfig {
+		t.Errorf("the spaces are %v and %v, want two", first, second)
+	}
+	env.DeletePod(t, ns, "pod")
+	env.AwaitNamespaceGone(t, first.Namespace)
+	env.AwaitNamespaceGone(t, second.Namespace)
 }
 
 func sharedBudget(t *testing.T) {
@@ -229,11 +251,11 @@ func poolGoes(t *testing.T) {
 	awaitSlices(t, "those of the pool only", func(slices map[string]*resourceapi.ResourceSlice) bool {
 		return len(slices) == 1 && slices["only"] != nil
 	})
-	env.Exec(t, ns, "pod", "kubectl", "--kubeconfig", s.kubeconfig, "get", "configmaps")
+	env.Exec(t, ns, "pod", "kubectl", "--kubeconfig", s.Kubeconfig, "get", "configmaps")
 	pod, err := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{})
 	if err != nil || pod.Status.Phase != corev1.PodRunning {
 		t.Errorf("the pod: %v, error %v", pod.Status.Phase, err)
 	}
 	env.DeletePod(t, ns, "pod")
-	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNamespaceGone(t, s.Namespace)
 }

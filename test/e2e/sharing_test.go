@@ -18,22 +18,22 @@ func TestPodsOnTwoNodesShareASpace(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.On(node(0), framework.NewPod("pod0", "test-claim")))
-	env.CreatePod(t, ns, framework.On(node(1), framework.NewPod("pod1", "test-claim")))
+	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("pod0", "test-claim")))
+	env.CreatePod(t, ns, framework.On(env.Node(1), framework.NewPod("pod1", "test-claim")))
 
-	s0, s1 := spaceOf(t, ns, "pod0", "TEST_CLAIM"), spaceOf(t, ns, "pod1", "TEST_CLAIM")
-	if s0.namespace != s1.namespace {
-		t.Fatalf("pod0 has %s and pod1 has %s, want the same", s0.namespace, s1.namespace)
+	s0, s1 := env.SpaceOf(t, ns, "pod0", "TEST_CLAIM"), env.SpaceOf(t, ns, "pod1", "TEST_CLAIM")
+	if s0.Namespace != s1.Namespace {
+		t.Fatalf("pod0 has %s and pod1 has %s, want the same", s0.Namespace, s1.Namespace)
 	}
-	s0.usable(t, ns, "pod0")
-	s1.usable(t, ns, "pod1")
-	s1.kubectl(t, ns, "pod1", "get", "configmap", "from-pod0")
+	s0.Usable(t, ns, "pod0")
+	s1.Usable(t, ns, "pod1")
+	s1.Kubectl(t, ns, "pod1", "get", "configmap", "from-pod0")
 	env.Exec(t, ns, "pod0", "kubectl", "--kubeconfig", "/etc/test-claim/kubeconfig", "get", "configmap", "from-pod1")
 
 	env.DeletePod(t, ns, "pod0")
-	s1.kubectl(t, ns, "pod1", "get", "configmap", "from-pod0")
+	s1.Kubectl(t, ns, "pod1", "get", "configmap", "from-pod0")
 	env.DeletePod(t, ns, "pod1")
-	awaitNamespaceGone(t, s0.namespace)
+	env.AwaitNamespaceGone(t, s0.Namespace)
 }
 
 func TestAPodWithTwoClaimsHasTwoSpaces(t *testing.T) {
@@ -43,13 +43,13 @@ func TestAPodWithTwoClaimsHasTwoSpaces(t *testing.T) {
 	env.CreateClaim(t, ns, framework.NewClaim("second"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "first", "second"))
 
-	first, second := spaceOf(t, ns, "pod", "FIRST"), spaceOf(t, ns, "pod", "SECOND")
-	if first.namespace == second.namespace {
-		t.Fatalf("both claims have namespace %s", first.namespace)
+	first, second := env.SpaceOf(t, ns, "pod", "FIRST"), env.SpaceOf(t, ns, "pod", "SECOND")
+	if first.Namespace == second.Namespace {
+		t.Fatalf("both claims have namespace %s", first.Namespace)
 	}
-	first.usable(t, ns, "pod")
-	second.usable(t, ns, "pod")
-	first.forbidden(t, ns, "pod", "get", "configmaps", "-n", second.namespace)
+	first.Usable(t, ns, "pod")
+	second.Usable(t, ns, "pod")
+	first.Forbidden(t, ns, "pod", "get", "configmaps", "-n", second.Namespace)
 }
 
 func TestAClaimWithTwoRequestsHasTwoSpaces(t *testing.T) {
@@ -63,16 +63,16 @@ func TestAClaimWithTwoRequestsHasTwoSpaces(t *testing.T) {
 	pod.Spec.Containers = append(pod.Spec.Containers, other)
 	env.CreatePod(t, ns, pod)
 
-	build, deploy := spaceOf(t, ns, "pod/ctr", "TEST_CLAIM_BUILD_AREA"), spaceOf(t, ns, "pod/ctr", "TEST_CLAIM_DEPLOY")
-	if build.namespace == deploy.namespace {
-		t.Fatalf("both requests have namespace %s", build.namespace)
+	build, deploy := env.SpaceOf(t, ns, "pod/ctr", "TEST_CLAIM_BUILD_AREA"), env.SpaceOf(t, ns, "pod/ctr", "TEST_CLAIM_DEPLOY")
+	if build.Namespace == deploy.Namespace {
+		t.Fatalf("both requests have namespace %s", build.Namespace)
 	}
-	build.usable(t, ns, "pod/ctr")
-	deploy.usable(t, ns, "pod/ctr")
+	build.Usable(t, ns, "pod/ctr")
+	deploy.Usable(t, ns, "pod/ctr")
 	env.Exec(t, ns, "pod/ctr", "cat", "/etc/test-claim/build-area/kubeconfig", "/etc/test-claim/deploy/kubeconfig")
 
 	// A container that asks for one request gets that one only.
-	if got := spaceOf(t, ns, "pod/deploy-only", "TEST_CLAIM_DEPLOY"); got != deploy {
+	if got := env.SpaceOf(t, ns, "pod/deploy-only", "TEST_CLAIM_DEPLOY"); got != deploy {
 		t.Errorf("the second container has %v, want %v", got, deploy)
 	}
 	if got, there := env.Variables(t, ns, "pod/deploy-only")["TEST_CLAIM_BUILD_AREA_NAMESPACE"]; there {
@@ -96,17 +96,17 @@ func TestAClaimFromATemplateIsCalledAsInThePod(t *testing.T) {
 		pod := framework.NewPod(name, "my-space")
 		pod.Spec.ResourceClaims[0] = corev1.PodResourceClaim{Name: "my-space", ResourceClaimTemplateName: ptr.To("spaces")}
 		env.CreatePod(t, ns, pod)
-		s := spaceOf(t, ns, name, "MY_SPACE")
-		s.usable(t, ns, name)
+		s := env.SpaceOf(t, ns, name, "MY_SPACE")
+		s.Usable(t, ns, name)
 		env.Exec(t, ns, name, "cat", "/etc/my-space/kubeconfig")
-		if other, taken := seen[s.namespace]; taken {
-			t.Errorf("%s and %s have the same namespace %s", name, other, s.namespace)
+		if other, taken := seen[s.Namespace]; taken {
+			t.Errorf("%s and %s have the same namespace %s", name, other, s.Namespace)
 		}
-		seen[s.namespace] = name
+		seen[s.Namespace] = name
 	}
 	for namespace, name := range seen {
 		env.DeletePod(t, ns, name)
-		awaitNamespaceGone(t, namespace)
+		env.AwaitNamespaceGone(t, namespace)
 	}
 }
 
@@ -121,7 +121,7 @@ func TestAnInitContainerWorksInTheSpace(t *testing.T) {
 	pod.Spec.InitContainers = []corev1.Container{init}
 	env.CreatePod(t, ns, pod)
 
-	spaceOf(t, ns, "pod", "TEST_CLAIM").kubectl(t, ns, "pod", "get", "configmap", "from-init")
+	env.SpaceOf(t, ns, "pod", "TEST_CLAIM").Kubectl(t, ns, "pod", "get", "configmap", "from-init")
 }
 
 func TestAnUnprivilegedContainerReadsTheToken(t *testing.T) {
@@ -140,8 +140,8 @@ func TestAnUnprivilegedContainerReadsTheToken(t *testing.T) {
 	}
 	env.CreatePod(t, ns, pod)
 
-	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
-	s.kubectl(t, ns, "pod", "--cache-dir=/dev/shm", "create", "configmap", "from-nobody")
+	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
+	s.Kubectl(t, ns, "pod", "--cache-dir=/dev/shm", "create", "configmap", "from-nobody")
 	if out, err := env.TryExec(t.Context(), ns, "pod", "sh", "-c", "echo x > /etc/test-claim/token"); err == nil {
 		t.Errorf("the token could be written: %s", out)
 	}
@@ -151,14 +151,14 @@ func TestAPodWithAPresetNodeSharesTheSpace(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.On(node(0), framework.NewPod("scheduled", "test-claim")))
+	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("scheduled", "test-claim")))
 	preset := framework.NewPod("preset", "test-claim")
-	preset.Spec.NodeName = node(1)
+	preset.Spec.NodeName = env.Node(1)
 	env.CreatePod(t, ns, preset)
 
-	s := spaceOf(t, ns, "preset", "TEST_CLAIM")
-	s.usable(t, ns, "preset")
-	if other := spaceOf(t, ns, "scheduled", "TEST_CLAIM"); other != s {
+	s := env.SpaceOf(t, ns, "preset", "TEST_CLAIM")
+	s.Usable(t, ns, "preset")
+	if other := env.SpaceOf(t, ns, "scheduled", "TEST_CLAIM"); other != s {
 		t.Errorf("the pods have %v and %v, want the same", other, s)
 	}
 }

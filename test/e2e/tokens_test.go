@@ -20,8 +20,8 @@ func TestNoTokenIsFoundOutsideTheNodesFiles(t *testing.T) {
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
-	s.usable(t, ns, "pod")
+	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
+	s.Usable(t, ns, "pod")
 	token := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
 	if !jwt.MatchString(token) {
 		t.Fatal("the token does not look like one: the searches below would find nothing")
@@ -30,14 +30,14 @@ func TestNoTokenIsFoundOutsideTheNodesFiles(t *testing.T) {
 	// All objects of all kinds that can be listed, Secrets too.
 	kinds := strings.Fields(env.Kubectl(t, "api-resources", "--verbs=list", "-o", "name"))
 	objects := env.Kubectl(t, "get", strings.Join(kinds, ","), "-A", "-o", "yaml", "--ignore-not-found")
-	if !strings.Contains(objects, s.namespace) {
+	if !strings.Contains(objects, s.Namespace) {
 		t.Fatal("the objects do not even name the space: they can't be all")
 	}
 	absent(t, "the API objects", objects)
 	absent(t, "the driver's logs", env.Kubectl(t, "logs", "-n", framework.DriverNamespace, "-l", "app.kubernetes.io/name=space-dra-driver", "--tail=-1", "--prefix"))
 	absent(t, "the pod's environment", env.Exec(t, ns, "pod", "printenv"))
 	for i := range env.Cluster.Nodes() {
-		absent(t, "the process list of "+node(i), onNode(t, i, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"))
+		absent(t, "the process list of "+env.Node(i), onNode(t, i, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"))
 		absent(t, "what the node keeps over a reboot", onNode(t, i, "sh", "-c", "cat /var/lib/kubelet/plugins/*/claims/* /run/cdi/* /var/lib/kubelet/dra_manager_state"))
 	}
 }

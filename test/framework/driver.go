@@ -6,7 +6,9 @@ package framework
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	resourceapi "k8s.io/api/resource/v1"
@@ -25,18 +27,39 @@ const DriverNamespace = "space-dra-driver"
 // InstallDriver builds the driver's image and installs it from the chart, as the
 // README says, and waits until all its pods run.
 func (e *Env) InstallDriver(ctx context.Context, root string, values ...string) error {
+	if err := e.loadImages(ctx); err != nil {
+		return err
+	}
+	if err := e.installRelease(ctx, root, DriverNamespace, values); err != nil {
+		return err
+	}
+	return e.AwaitRollout(ctx)
+}
+
+// loadImages builds the images and loads them. Test binaries that run at the same
+// time build them in the same place, one after the other.
+func (e *Env) loadImages(ctx context.Context) error {
 	cfg := cluster.DefaultConfig()
-	tars, err := cluster.BuildImages(ctx, cfg, filepath.Join(cfg.BuildDir, "images"), "v0.1.0", "driver", "toolbox")
+	dir := filepath.Join(cfg.BuildDir, "images")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("build the images: %w", err)
+	}
+	lock, err := os.Create(filepath.Join(dir, ".lock"))
+	if err != nil {
+		return fmt.Errorf("build the images: %w", err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("wait for others that build the images: %w", err)
+	}
+	tars, err := cluster.BuildImages(ctx, cfg, dir, "v0.1.0", "driver", "toolbox")
 	if err != nil {
 		return fmt.Errorf("build the images: %w", err)
 	}
 	if err := e.Cluster.LoadImages(ctx, tars...); err != nil {
 		return fmt.Errorf("load the images: %w", err)
 	}
-	if err := e.installRelease(ctx, root, DriverNamespace, values); err != nil {
-		return err
-	}
-	return e.AwaitRollout(ctx)
+	return nil
 }
 
 // InstallAnother installs the chart once more, with another driver name, for one

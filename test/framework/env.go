@@ -134,6 +134,16 @@ func (e *Env) Variables(t testing.TB, namespace, pod string) map[string]string {
 	return vars
 }
 
+// StartPod creates a pod that need not become ready.
+func (e *Env) StartPod(t testing.TB, namespace string, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	created, err := e.Client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("create pod %s: %v", pod.Name, err)
+	}
+	return created
+}
+
 // CreatePod creates a pod and waits until it is ready.
 func (e *Env) CreatePod(t testing.TB, namespace string, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()

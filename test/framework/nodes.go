@@ -108,6 +108,9 @@ func (e *Env) AwaitNoTraceOf(t testing.TB, claim types.UID) {
 	}
 }
 
+// Node returns the name of a node, counted from 0.
+func (e *Env) Node(i int) string { return e.Cluster.Nodes()[i].Name() }
+
 // NodeOf returns the node that a pod has been bound to.
 func (e *Env) NodeOf(t testing.TB, pod *corev1.Pod) *cluster.Host {
 	t.Helper()

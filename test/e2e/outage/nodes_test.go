@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package e2e
+package outage
 
 import (
 	"context"
@@ -49,10 +49,10 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.On(lost.Name(), framework.NewPod("pod", "test-claim")))
-	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
 	thief := withToken(t, env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token"))
 	list := func(ctx context.Context) error {
-		_, err := thief.CoreV1().ConfigMaps(s.namespace).List(ctx, metav1.ListOptions{})
+		_, err := thief.CoreV1().ConfigMaps(s.Namespace).List(ctx, metav1.ListOptions{})
 		return err
 	}
 	if err := list(t.Context()); err != nil {
@@ -89,7 +89,7 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 		t.Fatalf("waited for the token of a node that is gone to be refused: %v; the last answer was: %v", err, last)
 	}
 	// It is refused because of the Node, and not because its ServiceAccount has gone.
-	if _, err := env.Client.CoreV1().ServiceAccounts(s.namespace).Get(t.Context(), "space", metav1.GetOptions{}); err != nil {
+	if _, err := env.Client.CoreV1().ServiceAccounts(s.Namespace).Get(t.Context(), "space", metav1.GetOptions{}); err != nil {
 		t.Errorf("the space should be there as long as its pod is: %v", err)
 	}
 
@@ -97,7 +97,7 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 		t.Fatal(err)
 	}
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
-	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNamespaceGone(t, s.Namespace)
 
 	if err := comeBack(); err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 	env.AwaitNoTraceOf(t, claim.UID)
 	framework.Await(t, framework.Node(env.Client, lost.Name()), framework.NodeReady())
 	env.CreatePod(t, ns, framework.On(lost.Name(), framework.NewPod("pod", "test-claim")))
-	spaceOf(t, ns, "pod", "TEST_CLAIM").usable(t, ns, "pod")
+	env.SpaceOf(t, ns, "pod", "TEST_CLAIM").Usable(t, ns, "pod")
 }
 
 // bringBack connects a node whose object has been deleted. The kubelet makes it
@@ -137,8 +137,8 @@ func comesBack(t *testing.T, node *cluster.Host, breakIt func() error) {
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	before := env.CreatePod(t, ns, framework.On(node.Name(), framework.NewPod("pod", "test-claim")))
-	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
-	s.kubectl(t, ns, "pod", "create", "configmap", "kept")
+	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
+	s.Kubectl(t, ns, "pod", "create", "configmap", "kept")
 
 	if err := breakIt(); err != nil {
 		t.Fatal(err)
@@ -147,14 +147,14 @@ func comesBack(t *testing.T, node *cluster.Host, breakIt func() error) {
 	if after.UID != before.UID {
 		t.Fatalf("this is another pod: UID %s, was %s", after.UID, before.UID)
 	}
-	if now := spaceOf(t, ns, "pod", "TEST_CLAIM"); now != s {
+	if now := env.SpaceOf(t, ns, "pod", "TEST_CLAIM"); now != s {
 		t.Errorf("the pod has %v, had %v", now, s)
 	}
-	s.kubectl(t, ns, "pod", "get", "configmap", "kept")
-	s.usable(t, ns, "pod")
+	s.Kubectl(t, ns, "pod", "get", "configmap", "kept")
+	s.Usable(t, ns, "pod")
 
 	env.DeletePod(t, ns, "pod")
-	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNamespaceGone(t, s.Namespace)
 	env.AwaitNoTraceOf(t, claim.UID)
 }
 
@@ -163,7 +163,7 @@ func kubeletRestarts(t *testing.T, node *cluster.Host) {
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.On(node.Name(), framework.NewPod("pod", "test-claim")))
-	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
 	if err := node.Kill(t.Context(), "kubelet"); err != nil {
 		t.Fatal(err)
 	}
@@ -171,19 +171,19 @@ func kubeletRestarts(t *testing.T, node *cluster.Host) {
 	if err := env.Client.CoreV1().Pods(ns).Delete(t.Context(), "pod", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	create(t, ns, framework.On(node.Name(), framework.NewPod("later", "test-claim")))
+	env.StartPod(t, ns, framework.On(node.Name(), framework.NewPod("later", "test-claim")))
 	if err := node.Start(t.Context(), "kubelet"); err != nil {
 		t.Fatal(err)
 	}
 
 	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"))
 	framework.Await(t, framework.Pod(env.Client, ns, "later"), framework.PodReady())
-	later := spaceOf(t, ns, "later", "TEST_CLAIM")
+	later := env.SpaceOf(t, ns, "later", "TEST_CLAIM")
 	if later != s {
 		t.Errorf("the claim was in use all the time, but has %v, had %v", later, s)
 	}
-	later.usable(t, ns, "later")
+	later.Usable(t, ns, "later")
 	env.DeletePod(t, ns, "later")
-	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNamespaceGone(t, s.Namespace)
 	env.AwaitNoTraceOf(t, claim.UID)
 }

@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package e2e
+package outage
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func TestNoPodFailsWhileThePluginIsUpdated(t *testing.T) {
 	env.CreateTemplate(t, ns, "my-space")
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.NewPod("standing", "test-claim"))
-	s := spaceOf(t, ns, "standing", "TEST_CLAIM")
+	s := env.SpaceOf(t, ns, "standing", "TEST_CLAIM")
 
 	env.Kubectl(t, "rollout", "restart", "-n", framework.DriverNamespace, "daemonset/"+framework.PluginName)
 	updated := make(chan error, 1)
@@ -42,7 +42,7 @@ func TestNoPodFailsWhileThePluginIsUpdated(t *testing.T) {
 		for i := range env.Cluster.Nodes() {
 			pod := framework.Runs("kubectl --kubeconfig=/etc/my-space/kubeconfig get configmaps", framework.NewPodFromTemplate(fmt.Sprintf("pod-%d", pods), "my-space"))
 			pod.Spec.RestartPolicy = corev1.RestartPolicyNever
-			create(t, ns, framework.On(node(i), pod))
+			env.StartPod(t, ns, framework.On(env.Node(i), pod))
 			round = append(round, pod.Name)
 			pods++
 		}
@@ -55,7 +55,7 @@ func TestNoPodFailsWhileThePluginIsUpdated(t *testing.T) {
 			}
 			env.DeletePod(t, ns, name)
 		}
-		s.kubectl(t, ns, "standing", "get", "configmaps")
+		s.Kubectl(t, ns, "standing", "get", "configmaps")
 	}
 	t.Logf("%d pods started during the update", pods)
 	if failed := env.Kubectl(t, "get", "events", "-n", ns, "--field-selector=reason=FailedPrepareDynamicResources", "-o", "name"); failed != "" {
@@ -67,11 +67,11 @@ func TestNoPodFailsWhileThePluginIsUpdated(t *testing.T) {
 func TestPodsDeletedWhileThePluginIsAwayAreCleanedUpLater(t *testing.T) {
 	ns := env.Namespace(t)
 	var claims []types.UID
-	var spaces []space
+	var spaces []framework.Space
 	for _, name := range []string{"waits", "forced"} {
 		claims = append(claims, env.CreateClaim(t, ns, framework.NewClaim(name)).UID)
 		env.CreatePod(t, ns, framework.NewPod(name, name))
-		spaces = append(spaces, spaceOf(t, ns, name, strings.ToUpper(name)))
+		spaces = append(spaces, env.SpaceOf(t, ns, name, strings.ToUpper(name)))
 	}
 	waits := framework.Await(t, framework.Pod(env.Client, ns, "waits"), framework.PodReady())
 	comeBack := sendPluginAway(t)
@@ -83,7 +83,7 @@ func TestPodsDeletedWhileThePluginIsAwayAreCleanedUpLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The space of a pod that nobody waits for ends without the plugin.
-	awaitNamespaceGone(t, spaces[1].namespace)
+	env.AwaitNamespaceGone(t, spaces[1].Namespace)
 	awaitContainerGone(t, waits)
 	framework.Await(t, framework.Pod(env.Client, ns, "waits"), framework.That("kept until it is unprepared", func(p *corev1.Pod) bool {
 		return p.DeletionTimestamp != nil
@@ -94,7 +94,7 @@ func TestPodsDeletedWhileThePluginIsAwayAreCleanedUpLater(t *testing.T) {
 
 	comeBack()
 	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "waits"))
-	awaitNamespaceGone(t, spaces[0].namespace)
+	env.AwaitNamespaceGone(t, spaces[0].Namespace)
 	for _, claim := range claims {
 		env.AwaitNoTraceOf(t, claim)
 	}

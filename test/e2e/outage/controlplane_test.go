@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package e2e
+package outage
 
 import (
 	"context"
@@ -42,18 +42,18 @@ func breakControlPlane(t *testing.T, process string) {
 
 func TestSpacesOutliveTwoMinutesWithoutTheAPIServer(t *testing.T) {
 	ns := env.Namespace(t)
-	var spaces []space
+	var spaces []framework.Space
 	for i, name := range []string{"pod0", "pod1"} {
 		env.CreateClaim(t, ns, framework.NewClaim(name))
-		env.CreatePod(t, ns, framework.On(node(i), framework.NewPod(name, name)))
-		spaces = append(spaces, spaceOf(t, ns, name, []string{"POD0", "POD1"}[i]))
+		env.CreatePod(t, ns, framework.On(env.Node(i), framework.NewPod(name, name)))
+		spaces = append(spaces, env.SpaceOf(t, ns, name, []string{"POD0", "POD1"}[i]))
 	}
 	claim := env.CreateClaim(t, ns, framework.NewClaim("leaving"))
 	leaving := framework.NewPod("leaving", "leaving")
 	// A shell that does nothing about SIGTERM takes all of it.
 	leaving.Spec.TerminationGracePeriodSeconds = ptr.To[int64](10)
 	env.CreatePod(t, ns, leaving)
-	left := spaceOf(t, ns, "leaving", "LEAVING")
+	left := env.SpaceOf(t, ns, "leaving", "LEAVING")
 
 	if err := env.Client.CoreV1().Pods(ns).Delete(t.Context(), "leaving", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
@@ -77,13 +77,13 @@ func TestSpacesOutliveTwoMinutesWithoutTheAPIServer(t *testing.T) {
 	}
 
 	for i, name := range []string{"pod0", "pod1"} {
-		spaces[i].usable(t, ns, name)
+		spaces[i].Usable(t, ns, name)
 	}
 	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "leaving"))
-	awaitNamespaceGone(t, left.namespace)
+	env.AwaitNamespaceGone(t, left.Namespace)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.NewPod("later", "test-claim"))
-	spaceOf(t, ns, "later", "TEST_CLAIM").usable(t, ns, "later")
+	env.SpaceOf(t, ns, "later", "TEST_CLAIM").Usable(t, ns, "later")
 	env.AwaitHealthy(t)
 }
 
@@ -91,17 +91,17 @@ func TestSpacesOutliveARestartOfEtcd(t *testing.T) {
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	s := spaceOf(t, ns, "pod", "TEST_CLAIM")
+	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
 	breakControlPlane(t, "etcd")
 	if err := startControlPlane(); err != nil {
 		t.Fatal(err)
 	}
-	s.usable(t, ns, "pod")
+	s.Usable(t, ns, "pod")
 	env.CreateClaim(t, ns, framework.NewClaim("later"))
 	env.CreatePod(t, ns, framework.NewPod("later", "later"))
-	spaceOf(t, ns, "later", "LATER").usable(t, ns, "later")
+	env.SpaceOf(t, ns, "later", "LATER").Usable(t, ns, "later")
 	env.DeletePod(t, ns, "pod")
-	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNamespaceGone(t, s.Namespace)
 	env.AwaitHealthy(t)
 }
 
@@ -115,7 +115,7 @@ func TestEveryPodGetsOneSpaceWhenTheLeaderDiesMeanwhile(t *testing.T) {
 	const pods = 12
 	name := func(i int) string { return fmt.Sprintf("pod-%d", i) }
 	for i := range pods {
-		create(t, ns, framework.NewPodFromTemplate(name(i), "my-space"))
+		env.StartPod(t, ns, framework.NewPodFromTemplate(name(i), "my-space"))
 	}
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "namespaces", "", framework.That("a space of this test's", func(n *corev1.Namespace) bool {
 		return n.Annotations["space.resource.example.com/claim-namespace"] == ns
@@ -127,18 +127,18 @@ func TestEveryPodGetsOneSpaceWhenTheLeaderDiesMeanwhile(t *testing.T) {
 	var claims []types.UID
 	for i := range pods {
 		framework.Await(t, framework.Pod(env.Client, ns, name(i)), framework.PodReady())
-		claim := claimOf(t, ns, name(i))
+		claim := env.ClaimOf(t, ns, name(i))
 		claims = append(claims, claim.UID)
-		if got := spacesOf(t, claim.UID); len(got) != 1 || got[0].Name != framework.SpaceStatus(t, claim, 0).Namespace {
+		if got := env.SpacesOf(t, claim.UID); len(got) != 1 || got[0].Name != framework.SpaceStatus(t, claim, 0).Namespace {
 			t.Errorf("pod %s has %d spaces, want the one in the claim's status", name(i), len(got))
 		}
-		s := spaceOf(t, ns, name(i), "MY_SPACE")
-		s.kubectl(t, ns, name(i), "get", "configmaps")
+		s := env.SpaceOf(t, ns, name(i), "MY_SPACE")
+		s.Kubectl(t, ns, name(i), "get", "configmaps")
 	}
 	env.Kubectl(t, "delete", "pods", "-n", ns, "--all")
 	for _, claim := range claims {
-		awaitNoSpaceOf(t, claim)
-		noTraceOf(t, claim)
+		env.AwaitNoSpaceOf(t, claim)
+		env.NoTraceOf(t, claim)
 	}
 	env.AwaitHealthy(t)
 }

@@ -1,0 +1,18 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package outage breaks parts of a cluster that the shipped driver runs on, one
+// after the other. It has a cluster of its own, because nobody else could work on
+// it meanwhile, and most of what it does is waiting.
+package outage
+
+import (
+	"testing"
+
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// env is the cluster of this test run; TestMain sets it.
+var env *framework.Env
+
+func TestMain(m *testing.M) { framework.RunSuite(m, "space-outage", &env) }

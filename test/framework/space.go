@@ -1,0 +1,128 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package framework
+
+import (
+	"path"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// Space is what a container sees of one space.
+type Space struct {
+	// Env has the cluster of the space.
+	Env *Env
+	// Namespace is the space's.
+	Namespace string
+	// Kubeconfig is its path in the container.
+	Kubeconfig string
+}
+
+// SpaceOf reads the variables with the prefix in a pod's container, and checks
+// that they are complete.
+func (e *Env) SpaceOf(t testing.TB, namespace, pod, prefix string) Space {
+	t.Helper()
+	vars := e.Variables(t, namespace, pod)
+	if got, want := vars["DRA_RESOURCE_DRIVER_NAME"], spaceapi.DefaultDriverName; got != want {
+		t.Errorf("DRA_RESOURCE_DRIVER_NAME is %q, want %q", got, want)
+	}
+	if got, want := vars[prefix+"_CLUSTER"], "https://10.96.0.1:443"; got != want {
+		t.Errorf("%s_CLUSTER is %q, want %q", prefix, got, want)
+	}
+	s := Space{Env: e, Namespace: vars[prefix+"_NAMESPACE"], Kubeconfig: vars[prefix+"_KUBECONFIG"]}
+	if !strings.HasPrefix(s.Namespace, "ephemeral-ns-") {
+		t.Fatalf("%s_NAMESPACE is %q in %s, want ephemeral-ns-…; all: %v", prefix, s.Namespace, pod, vars)
+	}
+	if got := e.Exec(t, namespace, pod, "cat", path.Join(path.Dir(s.Kubeconfig), "namespace")); got != s.Namespace {
+		t.Errorf("the file namespace says %q, the variable %q", got, s.Namespace)
+	}
+	return s
+}
+
+// Kubectl runs kubectl in a pod, with the kubeconfig of a space.
+func (s Space) Kubectl(t testing.TB, namespace, pod string, args ...string) string {
+	t.Helper()
+	return s.Env.Exec(t, namespace, pod, append([]string{"kubectl", "--kubeconfig", s.Kubeconfig}, args...)...)
+}
+
+// Forbidden runs kubectl in a pod, and fails the test unless that is refused.
+func (s Space) Forbidden(t testing.TB, namespace, pod string, args ...string) {
+	t.Helper()
+	out, err := s.Env.TryExec(t.Context(), namespace, pod, append([]string{"kubectl", "--kubeconfig", s.Kubeconfig}, args...)...)
+	if err == nil || !strings.Contains(out, "Forbidden") {
+		t.Errorf("kubectl %s in %s should be forbidden, but: error %v, output %s", strings.Join(args, " "), pod, err, out)
+	}
+}
+
+// Usable fails the test unless a pod can work in the space, and only there.
+func (s Space) Usable(t testing.TB, namespace, pod string) {
+	t.Helper()
+	s.Kubectl(t, namespace, pod, "create", "configmap", "from-"+strings.ReplaceAll(pod, "/", "-"))
+	s.Forbidden(t, namespace, pod, "get", "secrets", "-n", "default")
+	s.Forbidden(t, namespace, pod, "create", "namespace", "mine")
+}
+
+// AwaitNamespaceGone waits until there is no namespace of the name.
+func (e *Env) AwaitNamespaceGone(t testing.TB, name string) {
+	t.Helper()
+	AwaitGone[*corev1.Namespace](t, Namespace(e.Client, name))
+}
+
+// ClaimOf waits until a pod's template claim has a space, and returns the claim.
+func (e *Env) ClaimOf(t testing.TB, namespace, pod string) *resourceapi.ResourceClaim {
+	t.Helper()
+	return Await(t, Claim(e.Client, namespace, e.GeneratedClaim(t, namespace, pod)), SpacesReady(1))
+}
+
+// GeneratedClaim waits until a pod's only claim has been made from its template,
+// and returns its name.
+func (e *Env) GeneratedClaim(t testing.TB, namespace, pod string) string {
+	t.Helper()
+	p := Await(t, Pod(e.Client, namespace, pod), That("given a claim", func(p *corev1.Pod) bool {
+		return len(p.Status.ResourceClaimStatuses) == 1 && p.Status.ResourceClaimStatuses[0].ResourceClaimName != nil
+	}))
+	return *p.Status.ResourceClaimStatuses[0].ResourceClaimName
+}
+
+// SpacesOf returns the namespaces that there are for a claim.
+func (e *Env) SpacesOf(t testing.TB, claim types.UID) []corev1.Namespace {
+	t.Helper()
+	list, err := e.Client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: "space.resource.example.com/claim-uid=" + string(claim)})
+	if err != nil {
+		t.Fatalf("list the namespaces of claim %s: %v", claim, err)
+	}
+	return list.Items
+}
+
+// AwaitNoSpaceOf waits until the claim has no namespace.
+func (e *Env) AwaitNoSpaceOf(t testing.TB, claim types.UID) {
+	t.Helper()
+	for _, ns := range e.SpacesOf(t, claim) {
+		e.AwaitNamespaceGone(t, ns.Name)
+	}
+	e.NoSpaceOf(t, claim)
+}
+
+// NoSpaceOf fails the test if there is a namespace for the claim.
+func (e *Env) NoSpaceOf(t testing.TB, claim types.UID) {
+	t.Helper()
+	for _, ns := range e.SpacesOf(t, claim) {
+		t.Errorf("claim %s has namespace %s, want none", claim, ns.Name)
+	}
+}
+
+// NoTraceOf fails the test if anything of the claim is on a node.
+func (e *Env) NoTraceOf(t testing.TB, claim types.UID) {
+	t.Helper()
+	if left := e.TracesOf(t, claim); len(left) != 0 {
+		t.Errorf("of claim %s there is on the nodes: %v", claim, left)
+	}
+}
