@@ -25,12 +25,17 @@ import (
 const DriverNamespace = "space-dra-driver"
 
 // InstallDriver builds the driver's image and installs it from the chart, as the
-// README says, and waits until all its pods run.
-func (e *Env) InstallDriver(ctx context.Context, root string, values ...string) error {
+// README says, and waits until all its pods run. What is installed besides the
+// chart's own values is in the files, whose paths begin at the root.
+func (e *Env) InstallDriver(ctx context.Context, root string, valueFiles ...string) error {
 	if err := e.loadImages(ctx); err != nil {
 		return err
 	}
-	if err := e.installRelease(ctx, root, DriverNamespace, values); err != nil {
+	var args []string
+	for _, file := range valueFiles {
+		args = append(args, "--values", filepath.Join(root, file))
+	}
+	if err := e.installRelease(ctx, root, DriverNamespace, args); err != nil {
 		return err
 	}
 	return e.AwaitRollout(ctx)
@@ -76,7 +81,11 @@ func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 			t.Error(err)
 		}
 	})
-	if err := e.installRelease(t.Context(), filepath.Dir(cluster.DefaultConfig().BuildDir), name, values); err != nil {
+	var args []string
+	for _, value := range values {
+		args = append(args, "--set", value)
+	}
+	if err := e.installRelease(t.Context(), filepath.Dir(cluster.DefaultConfig().BuildDir), name, args); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.awaitPods(t.Context(), name); err != nil {
@@ -84,13 +93,11 @@ func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 	}
 }
 
-// installRelease installs a release into a namespace of the same name.
+// installRelease installs a release into a namespace of the same name, with values
+// as helm's flags give them.
 func (e *Env) installRelease(ctx context.Context, root, name string, values []string) error {
-	args := []string{"upgrade", "-i", "--create-namespace", "--namespace", name, name,
-		filepath.Join(root, "deployments/helm/space-dra-driver")}
-	for _, v := range values {
-		args = append(args, "--set", v)
-	}
+	args := append([]string{"upgrade", "-i", "--create-namespace", "--namespace", name, name,
+		filepath.Join(root, "deployments/helm/space-dra-driver")}, values...)
 	if out, err := e.Tool(ctx, "helm", args...); err != nil {
 		return fmt.Errorf("install release %s: %w: %s", name, err, out)
 	}

@@ -52,7 +52,7 @@ func (e *Env) Namespace(t testing.TB) string {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if t.Failed() {
-			e.diagnose(ctx, t, ns.Name)
+			e.Diagnose(ctx, t, ns.Name)
 		}
 		if err := e.Client.CoreV1().Namespaces().Delete(ctx, ns.Name, metav1.DeleteOptions{}); err != nil {
 			t.Errorf("delete the test's namespace: %v", err)
@@ -61,8 +61,8 @@ func (e *Env) Namespace(t testing.TB) string {
 	return ns.Name
 }
 
-// diagnose logs what a person would look at first.
-func (e *Env) diagnose(ctx context.Context, t testing.TB, namespace string) {
+// Diagnose logs what a person would look at first.
+func (e *Env) Diagnose(ctx context.Context, t testing.TB, namespace string) {
 	for _, args := range [][]string{
 		{"get", "pods,resourceclaims", "-n", namespace, "-o", "wide"},
 		{"get", "events", "-n", namespace, "--sort-by=.lastTimestamp"},

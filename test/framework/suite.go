@@ -16,9 +16,9 @@ import (
 )
 
 // RunSuite runs the tests of a package on a cluster of its own with the driver
-// installed, which it sets env to. It does not return.
-func RunSuite(m *testing.M, name string, env **Env) {
-	code, err := runSuite(m, name, env)
+// installed, with the values of the files, and sets env to it. It does not return.
+func RunSuite(m *testing.M, name string, env **Env, valueFiles ...string) {
+	code, err := runSuite(m, name, env, valueFiles)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, name+":", err)
 		code = 1
@@ -26,7 +26,7 @@ func RunSuite(m *testing.M, name string, env **Env) {
 	os.Exit(code)
 }
 
-func runSuite(m *testing.M, name string, env **Env) (code int, err error) {
+func runSuite(m *testing.M, name string, env **Env, valueFiles []string) (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	cfg := cluster.DefaultConfig()
@@ -50,7 +50,7 @@ func runSuite(m *testing.M, name string, env **Env) (code int, err error) {
 	if *env, err = NewEnv(c); err != nil {
 		return 1, err
 	}
-	if err := (*env).InstallDriver(ctx, filepath.Dir(cfg.BuildDir)); err != nil {
+	if err := (*env).InstallDriver(ctx, filepath.Dir(cfg.BuildDir), valueFiles...); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil
