@@ -94,8 +94,8 @@ func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, erro
 	return archive, image.WriteArchive(archive, spec)
 }
 
-// buildToolbox makes an image with a shell and kubectl, for pods that look at
-// their space.
+// buildToolbox makes an image with a shell, kubectl and a client of client-go's, for
+// pods that look at their space.
 func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 	busybox, err := findBusybox()
 	if err != nil {
@@ -122,12 +122,13 @@ func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 		Files: []image.File{
 			{Path: "/bin/busybox", Source: busybox, Mode: executable},
 			{Path: "/usr/local/bin/printenv", Source: programs["printenv"], Mode: executable},
+			{Path: "/usr/local/bin/in-cluster-client", Source: programs["in-cluster-client"], Mode: executable},
 			{Path: "/usr/local/bin/kubectl", Source: programs["kubectl"], Mode: executable},
 			{Path: "/etc/passwd", Mode: regularFile, Content: "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/false\n"},
 			{Path: "/etc/group", Mode: regularFile, Content: "root:x:0:\nnogroup:x:65534:\n"},
 		},
 	}
-	own := []string{"busybox", "printenv", "kubectl"}
+	own := []string{"busybox", "printenv", "in-cluster-client", "kubectl"}
 	for _, applet := range strings.Fields(string(applets)) {
 		if !slices.Contains(own, applet) {
 			spec.Symlinks = append(spec.Symlinks, image.Symlink{Path: "/bin/" + applet, Target: "busybox"})

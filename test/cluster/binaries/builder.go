@@ -22,7 +22,9 @@ import (
 const own = "own"
 
 // ownPrograms returns the programs that are built from this module.
-func ownPrograms() []string { return []string{"space-cluster", "pause", "printenv"} }
+func ownPrograms() []string {
+	return []string{"space-cluster", "pause", "printenv", "in-cluster-client"}
+}
 
 // Builder builds programs into a directory and finds them there.
 type Builder struct {
