@@ -18,10 +18,11 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// classOf is a DeviceClass for a driver with parameters of this kind.
+// classOf is a DeviceClass for a driver with parameters of this kind, which takes
+// from the pool without a limit, as the chart's own does: other pools are the examples'.
 func classOf(name, driver, kind, fields string) *resourceapi.DeviceClass {
 	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	class.Spec.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", driver)}}}
+	class.Spec.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %[1]q && device.attributes[%[1]q].pool == \"spaces\"", driver)}}}
 	config := resourceapi.DeviceClassConfiguration{}
 	config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{
 		Raw: fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields),

@@ -56,28 +56,6 @@ func extendedClaim(t *testing.T, ns, pod string) *resourceapi.ResourceClaim {
 	}))
 }
 
-func TestAPodGetsASpaceAsAnExtendedResource(t *testing.T) {
-	t.Parallel()
-	ns := env.Namespace(t)
-	const extendedResource = "space.resource.example.com/space"
-	extendedClass(t, "extended-space", extendedResource)
-	pod := env.CreatePod(t, ns, newExtendedPod("pod", extendedResource))
-
-	claim := extendedClaim(t, ns, "pod")
-	if got := pod.Status.ExtendedResourceClaimStatus; got == nil || got.ResourceClaimName != claim.Name {
-		t.Errorf("the pod's status names the claim %v, want %s", got, claim.Name)
-	}
-	// The pod has no name for the claim, whose own is generated.
-	s := env.SpaceOf(t, ns, "pod", "SPACE")
-	s.Usable(t, ns, "pod")
-	env.Exec(t, ns, "pod", "cat", "/etc/space/kubeconfig")
-
-	env.DeletePod(t, ns, "pod")
-	awaitClaimGone(t, ns, claim.Name)
-	env.AwaitNamespaceGone(t, s.Namespace)
-	env.AwaitNoTraceOf(t, claim.UID)
-}
-
 // A pod that can't be bound loses the claim that the scheduler has made for it,
 // and gets another one at the next try.
 func TestASpaceEndsWithAClaimThatTheSchedulerTakesBack(t *testing.T) {
