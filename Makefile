@@ -11,6 +11,8 @@ GOLANGCI_LINT_VERSION := v2.15.0
 LOGTOOLS_VERSION := v0.9.0
 # As in test/tools/deepcopy/go.mod.
 CODE_GENERATOR_VERSION := v0.37.1
+# As in test/tools/helmdocs/go.mod.
+HELM_DOCS_VERSION := v1.14.2
 
 BIN := $(CURDIR)/build/bin
 LDFLAGS := -s -w -X main.version=$(VERSION)
@@ -18,6 +20,9 @@ COMMANDS := space-controller space-kubeletplugin
 API := pkg/space/api/v1alpha1
 GENERATED := zz_generated.deepcopy.go
 MODULES := . test test/cluster
+CHART := deployments/helm/space-dra-driver
+# The chart's README.md, of values.yaml and README.md.gotmpl, to standard output.
+CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run
 
 export CGO_ENABLED ?= 0
 
@@ -35,9 +40,11 @@ $(COMMANDS:%=$(BIN)/%):
 	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 .PHONY: generate
-generate: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen ## Make what is made of the API's types: their copying, and docs/parameters.md.
+generate: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(BIN)/helm-docs-$(HELM_DOCS_VERSION) ## Make what is made of comments and types: the copying of the API's types, docs/parameters.md, and the chart's README.md.
 	$< --go-header-file test/tools/deepcopy/header.txt --output-file $(GENERATED) ./$(API)
 	go run ./tools/parameterdocs
+	$(CHART_README) >$(BIN)/chart.README.md
+	mv $(BIN)/chart.README.md $(CHART)/README.md
 
 .PHONY: demo
 demo: ## Show it all on a cluster of its own (KEEP=1 leaves the cluster up, CLUSTER=kind|embedded chooses it).
@@ -54,10 +61,10 @@ clean: ## Remove what was built.
 test: unit integration e2e ## Run all tests. Needs root and, on Debian, the packages that README.md names.
 
 .PHONY: unit
-unit: ## Run the unit tests, with the race detector.
+unit: $(BIN)/helm ## Run the unit tests, with the race detector, and try the chart's values.
 	CGO_ENABLED=1 go test -race ./...
 	cd test/cluster && go test $$(go list ./... | grep -v /selftest)
-	cd test && go test ./soak/...
+	cd test && go test ./soak/... ./chart/...
 	cd test && CGO_ENABLED=1 go test -race ./faults/...
 	@# Without -count=1, go would not see that a page of the examples has changed.
 	cd test && CGO_ENABLED=1 go test -race -count=1 ./framework/readme/...
@@ -96,16 +103,17 @@ lint-go: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) $(BIN)/logcheck-$(LOGTOOL
 	$(BIN)/logcheck-$(LOGTOOLS_VERSION) -check-contextual -check-key=false -check-parameters=false ./...
 
 .PHONY: lint-generated
-lint-generated: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen ## See whether what is made of the API's types is up to date.
+lint-generated: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(BIN)/helm-docs-$(HELM_DOCS_VERSION) ## See whether what is made of comments and types is up to date.
 	@# The generator writes into the package and leaves its earlier output out of account.
 	trap 'mv $(BIN)/$(GENERATED) $(API)/$(GENERATED)' EXIT; cp $(API)/$(GENERATED) $(BIN)/$(GENERATED); \
 	$< --go-header-file test/tools/deepcopy/header.txt --output-file $(GENERATED) ./$(API); \
 	cmp $(API)/$(GENERATED) $(BIN)/$(GENERATED) || { echo "run make generate"; exit 1; }
 	go test ./tools/parameterdocs
+	$(CHART_README) | cmp $(CHART)/README.md - || { echo "run make generate"; exit 1; }
 
 .PHONY: lint-chart
 lint-chart: $(BIN)/helm
-	$(BIN)/helm lint --strict deployments/helm/space-dra-driver
+	$(BIN)/helm lint --strict $(CHART)
 
 $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	GOBIN=$(BIN)/.golangci go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
@@ -116,6 +124,9 @@ $(BIN)/logcheck-$(LOGTOOLS_VERSION):
 
 $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen:
 	cd test/tools/deepcopy && go build -o $@ k8s.io/code-generator/cmd/deepcopy-gen
+
+$(BIN)/helm-docs-$(HELM_DOCS_VERSION):
+	cd test/tools/helmdocs && go build -o $@ github.com/norwoodj/helm-docs/cmd/helm-docs
 
 $(BIN)/helm:
 	. demo/lib.sh && need_tools helm

@@ -1,0 +1,124 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"strings"
+	"testing"
+)
+
+// onePool are values with one pool.
+func onePool(fields values) values {
+	return values{"pools": []any{together(values{"name": "a"}, fields)}}
+}
+
+// oneClass are values with one DeviceClass.
+func oneClass(fields values) values {
+	return values{"deviceClasses": []any{together(values{"name": "a"}, fields)}}
+}
+
+func budget(parts values) values {
+	return onePool(values{"budget": together(values{"total": values{"cpu": 8}, "default": values{"cpu": 1}}, parts)})
+}
+
+func TestValuesThatCannotBeAreRefusedWithTheirPlace(t *testing.T) {
+	for name, c := range map[string]struct {
+		values values
+		// words are in the message.
+		words []string
+	}{
+		"an unknown key":                       {values{"replicas": 2}, []string{"'replicas' not allowed"}},
+		"an unknown key below":                 {at("controller.replica", 2), []string{"'/controller'", "'replica' not allowed"}},
+		"a driver's name with capitals":        {values{"driverName": "Space"}, []string{"'/driverName'"}},
+		"a driver's name that is too long":     {values{"driverName": strings.Repeat("a", 64)}, []string{"'/driverName'", "63"}},
+		"a repository with a tag and spaces":   {at("image.repository", "a b"), []string{"'/image/repository'"}},
+		"a tag that is a number":               {at("image.tag", 1), []string{"'/image/tag'", "want string"}},
+		"a pull policy in other case":          {at("image.pullPolicy", "always"), []string{"'/image/pullPolicy'", "Always"}},
+		"a pull secret by its bare name":       {values{"imagePullSecrets": []any{"a"}}, []string{"'/imagePullSecrets/0'", "want object"}},
+		"a prefix that is too long":            {at("space.namespacePrefix", strings.Repeat("a", 54)), []string{"'/space/namespacePrefix'"}},
+		"no ClusterRole":                       {at("space.clusterRole", ""), []string{"'/space/clusterRole'"}},
+		"a ClusterRole with a comma":           {at("space.allowedClusterRoles", []any{"a,b"}), []string{"'/space/allowedClusterRoles/0'"}},
+		"a ClusterRole twice":                  {at("space.clusterWideRoles", []any{"a", "a"}), []string{"'/space/clusterWideRoles'"}},
+		"a role for a list":                    {at("space.clusterWideRoles", "a"), []string{"'/space/clusterWideRoles'", "want array"}},
+		"an unknown Pod Security Standard":     {at("space.podSecurity", "strict"), []string{"'/space/podSecurity'", "baseline"}},
+		"an unknown network":                   {at("space.network", "Closed"), []string{"'/space/network'", "Isolated"}},
+		"an address without a length":          {at("space.apiServerCIDRs", []any{"10.0.0.1"}), []string{"'/space/apiServerCIDRs/0'"}},
+		"an unknown field of the class":        {at("space.class.maxLivetime", "8h"), []string{"'/space/class'", "'maxLivetime' not allowed"}},
+		"a lifetime without a unit":            {at("space.maxLifetime", "8"), []string{"'/space/maxLifetime'"}},
+		"a lifetime that is a number":          {at("space.maxLifetime", 8), []string{"'/space/maxLifetime'", "want string"}},
+		"a retention of zero in the class":     {at("space.class.retain", "0s"), []string{"'/space/class/retain'"}},
+		"a quota of text":                      {at("space.class.resourceQuota", values{"cpu": "lots"}), []string{"'/space/class/resourceQuota/cpu'"}},
+		"a copy from nowhere":                  {at("space.class.copy", values{"secrets": []any{"a"}}), []string{"'/space/class/copy'", "'namespace'"}},
+		"a label that is a truth":              {at("space.class.labels", values{"a": true}), []string{"'/space/class/labels/a'", "want string"}},
+		"a server without TLS":                 {at("space.server", "http://a"), []string{"'/space/server'"}},
+		"certificates that are a file's name":  {at("space.certificateAuthority", "/ca.crt"), []string{"'/space/certificateAuthority'"}},
+		"no pools":                             {values{"pools": []any{}}, []string{"'/pools'"}},
+		"a pool without a name":                {values{"pools": []any{values{"limit": 1}}}, []string{"'/pools/0'", "'name'"}},
+		"a pool with an unknown field":         {onePool(values{"limits": 1}), []string{"'/pools/0'", "'limits' not allowed"}},
+		"a pool's name with capitals":          {onePool(values{"name": "A"}), []string{"'/pools/0/name'"}},
+		"two pools of one name":                {values{"pools": []any{values{"name": "a"}, values{"name": "a"}}}, []string{`pools[1].name`, `there is another pool "a"`}},
+		"a limit of zero":                      {onePool(values{"limit": 0}), []string{"'/pools/0/limit'"}},
+		"a limit of text":                      {onePool(values{"limit": "1"}), []string{"'/pools/0/limit'", "want integer"}},
+		"a pool for each node without a limit": {onePool(values{"perNode": values{}}), []string{"'/pools/0/perNode'", "'limit'"}},
+		"a pool for each node with a limit":    {onePool(values{"limit": 1, "perNode": values{"limit": 1}}), []string{"pools[0].perNode: a pool with perNode has neither limit nor budget"}},
+		"a budget of unknown things":           {budget(values{"total": values{"gpu": 1}}), []string{"'/pools/0/budget/total'", "'gpu' not allowed"}},
+		"a budget without defaults":            {onePool(values{"budget": values{"total": values{"cpu": 1}}}), []string{"'/pools/0/budget'", "'default'"}},
+		"a budget without one default":         {budget(values{"total": values{"pods": 1}}), []string{"pools[0].budget.default.pods is missing"}},
+		"a budget with a default too many":     {budget(values{"default": values{"pods": 1}}), []string{"pools[0].budget.default.pods: there is no total"}},
+		"a pool's own attribute":               {onePool(values{"attributes": values{"pool": "b"}}), []string{"'/pools/0/attributes/pool'"}},
+		"an attribute with a dot":              {onePool(values{"attributes": values{"a.b": "c"}}), []string{"'/pools/0/attributes'", "'a.b' not allowed"}},
+		"an attribute that is a list":          {onePool(values{"attributes": values{"a": []any{}}}), []string{"'/pools/0/attributes/a'"}},
+		"an attribute with half a version":     {onePool(values{"attributes": values{"a": values{"version": "1.2"}}}), []string{"'/pools/0/attributes/a/version'"}},
+		"a class without a name":               {values{"deviceClasses": []any{values{"pool": "spaces"}}}, []string{"'/deviceClasses/0'", "'name'"}},
+		"a class with an unknown field":        {oneClass(values{"selectors": "true"}), []string{"'/deviceClasses/0'", "'selectors' not allowed"}},
+		"a class of no pool":                   {oneClass(values{"pool": "gold"}), []string{`deviceClasses[0].pool: there is no pool "gold"`}},
+		"an extended resource of no domain":    {oneClass(values{"extendedResourceName": "gold"}), []string{"'/deviceClasses/0/extendedResourceName'"}},
+		"an unknown field of a class's config": {oneClass(values{"config": values{"inCluster": true}}), []string{"'/deviceClasses/0/config'", "'inCluster' not allowed"}},
+		"the chart's class of no pool":         {at("space.pool", "gold"), []string{`space.pool: there is no pool "gold"`}},
+		"a negative verbosity":                 {values{"logVerbosity": -1}, []string{"'/logVerbosity'"}},
+		"replicas of text":                     {at("controller.replicas", "2"), []string{"'/controller/replicas'", "want integer"}},
+		"a sweep that never ends":              {at("controller.sweepInterval", "0s"), []string{"'/controller/sweepInterval'"}},
+		"a port too high":                      {at("controller.httpPort", 65536), []string{"'/controller/httpPort'"}},
+		"a toleration with an unknown effect":  {at("controller.tolerations", []any{values{"effect": "Never"}}), []string{"'/controller/tolerations/0/effect'"}},
+		"an affinity of unknown kind":          {at("controller.affinity", values{"node": values{}}), []string{"'/controller/affinity'", "'node' not allowed"}},
+		"resources of unknown kind":            {at("controller.resources.limit", values{"cpu": 1}), []string{"'/controller/resources'", "'limit' not allowed"}},
+		"a label's value that is a truth":      {at("kubeletPlugin.nodeSelector", values{"a": true}), []string{"'/kubeletPlugin/nodeSelector/a'", "want string"}},
+		"a directory that is not absolute":     {at("kubeletPlugin.kubeletDirectory", "var/lib/kubelet"), []string{"'/kubeletPlugin/kubeletDirectory'"}},
+		"a directory with a slash at its end":  {at("kubeletPlugin.kubeletDirectory", "/var/lib/kubelet/"), []string{"'/kubeletPlugin/kubeletDirectory'"}},
+		"tokens of nine minutes":               {at("kubeletPlugin.tokenLifetime", "9m"), []string{"'/kubeletPlugin/tokenLifetime'"}},
+		"tokens of 599 seconds":                {at("kubeletPlugin.tokenLifetime", "599s"), []string{"'/kubeletPlugin/tokenLifetime'"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, err := tryRender(t, c.values)
+			if err == nil {
+				t.Fatalf("%v is accepted", c.values)
+			}
+			for _, word := range c.words {
+				if !strings.Contains(out, word) {
+					t.Errorf("%v: the message has no %q: %s", c.values, word, out)
+				}
+			}
+		})
+	}
+}
+
+func TestValuesThatAreUnusualAreAccepted(t *testing.T) {
+	for _, v := range []values{
+		{"global": values{"anything": true}, "enabled": true},
+		{"driverName": "a"},
+		at("image.repository", "registry.example.com:5000/a/b_c"),
+		at("space.apiServerCIDRs", []any{"10.0.0.0/8", "fd00::/8"}),
+		at("space.class.tokenLifetime", "1.5h"),
+		at("kubeletPlugin.tokenLifetime", "600s"),
+		at("kubeletPlugin.tokenLifetime", "10m30s"),
+		at("kubeletPlugin.tokenLifetime", "1.5h"),
+		at("controller.replicas", 0),
+		at("controller.resources", nil),
+	} {
+		if out, err := tryRender(t, v); err != nil {
+			t.Errorf("%v is refused: %s", v, out)
+		}
+	}
+}

@@ -1,0 +1,173 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters/parameterstest"
+	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+)
+
+// notInValues are keys that umbrella charts give charts, or their users.
+var notInValues = []string{"global", "enabled"}
+
+// schema is the chart's, or a part of it.
+type schema struct {
+	Ref                  string            `json:"$ref"`
+	Type                 any               `json:"type"`
+	Properties           map[string]schema `json:"properties"`
+	AdditionalProperties json.RawMessage   `json:"additionalProperties"`
+	Definitions          map[string]schema `json:"definitions"`
+	Required             []string          `json:"required"`
+}
+
+func readSchema(t *testing.T) schema {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(directory(), "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s schema
+	if err := json.Unmarshal(raw, &s); err != nil {
+		t.Fatalf("read the schema: %v", err)
+	}
+	return s
+}
+
+// resolve follows a reference.
+func (s schema) resolve(root schema) schema {
+	if name, found := strings.CutPrefix(s.Ref, "#/definitions/"); found {
+		return root.Definitions[name].resolve(root)
+	}
+	return s
+}
+
+func TestTheSchemaAndTheValuesHaveTheSameKeys(t *testing.T) {
+	root := readSchema(t)
+	var compare func(path string, have values, want schema)
+	compare = func(path string, have values, want schema) {
+		want = want.resolve(root)
+		if want.Properties == nil {
+			return // a map of the users' own
+		}
+		if string(want.AdditionalProperties) != "false" {
+			t.Errorf("%s may have keys that the schema does not describe", path)
+		}
+		for key, value := range have {
+			part, described := want.Properties[key]
+			if !described {
+				t.Errorf("%s.%s is in values.yaml, but not in the schema", path, key)
+				continue
+			}
+			if below, isMap := value.(values); isMap && len(below) > 0 {
+				compare(path+"."+key, below, part)
+			}
+		}
+		for key := range want.Properties {
+			if _, found := have[key]; !found && !(path == "" && slices.Contains(notInValues, key)) && !optional(path) {
+				t.Errorf("%s.%s is in the schema, but not in values.yaml", path, key)
+			}
+		}
+	}
+	compare("", defaults(t), root)
+}
+
+// optional says that keys of Kubernetes' own need not be there.
+func optional(path string) bool {
+	return strings.HasSuffix(path, ".resources")
+}
+
+// Whoever adds a field to the API has to describe it for the chart, too.
+func TestTheSchemaDescribesTheFieldsOfTheAPI(t *testing.T) {
+	root := readSchema(t)
+	for name, described := range map[string]reflect.Type{
+		"spaceClassConfig": reflect.TypeFor[spaceapi.SpaceClassConfig](),
+		"pool":             reflect.TypeFor[pool.Pool](),
+	} {
+		want := fieldsOf(described)
+		if got := slices.Sorted(maps.Keys(root.Definitions[name].Properties)); !slices.Equal(got, want) {
+			t.Errorf("%s in the schema has %q, in Go %q", name, got, want)
+		}
+	}
+	for field, described := range map[string]reflect.Type{
+		"spaceClassConfig.copy":        reflect.TypeFor[spaceapi.Copy](),
+		"spaceClassConfig.podSecurity": reflect.TypeFor[spaceapi.PodSecurity](),
+		"pool.budget":                  reflect.TypeFor[pool.Budget](),
+		"pool.perNode":                 reflect.TypeFor[pool.PerNode](),
+	} {
+		definition, name, _ := strings.Cut(field, ".")
+		want := fieldsOf(described)
+		if got := slices.Sorted(maps.Keys(root.Definitions[definition].Properties[name].Properties)); !slices.Equal(got, want) {
+			t.Errorf("%s in the schema has %q, in Go %q", field, got, want)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(root.Definitions["amounts"].Properties)) {
+		if spaceapi.QuotaName(name) == "" {
+			t.Errorf("a budget can't have %s", name)
+		}
+	}
+}
+
+// fieldsOf are the names of a type's fields in JSON, in order.
+func fieldsOf(described reflect.Type) []string {
+	var out []string
+	for i := range described.NumField() {
+		if field := described.Field(i); !field.Anonymous {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestWhatTheDriverTakesForAClassTheSchemaTakes(t *testing.T) {
+	var classes []any
+	for _, c := range parameterstest.Accepted() {
+		// A field without a value, or empty, is not written into values.
+		if c.Class == "" || c.Name == "nothing, said in so many words" {
+			continue
+		}
+		config := values{}
+		if err := json.Unmarshal([]byte(c.Class), &config); err != nil {
+			t.Fatal(err)
+		}
+		delete(config, "apiVersion")
+		delete(config, "kind")
+		classes = append(classes, values{"name": fmt.Sprintf("class-%d", len(classes)), "config": config})
+	}
+	if len(classes) == 0 {
+		t.Fatal("there are no accepted classes")
+	}
+	render(t, values{"deviceClasses": classes})
+}
+
+func TestWhatTheDriverTakesForAPoolTheSchemaTakes(t *testing.T) {
+	pools := []any{
+		values{"name": "a"},
+		values{"name": "b", "limit": 10000, "bindingConditions": false},
+		values{"name": "c", "perNode": values{"limit": 1}, "nodeSelector": values{"example.com/zone": "", "zone": "a"}},
+		values{"name": "d", "limit": 2, "budget": values{
+			"total":   values{"cpu": "32", "memory": "64Gi", "pods": 200, "limits_cpu": "1.5", "ephemeral_storage": "1e3"},
+			"default": values{"cpu": 1, "memory": "2Gi", "pods": "10", "limits_cpu": "500m", "ephemeral_storage": "1"},
+			"min":     values{"memory": "1Gi"}, "max": values{"cpu": "8"}, "step": values{"cpu": "1"},
+		}},
+		values{"name": "e", "attributes": values{"tier": "gold", "size": 3, "fast": true, "release": values{"version": "1.2.3-rc.1+b"}}},
+	}
+	config := objects(t, render(t, values{"pools": pools}))["ConfigMap/rel-space-dra-driver-controller-pools"]
+	data := config.Object["data"].(values)["pools.yaml"].(string)
+	if _, err := pool.Parse([]byte(data)); err != nil {
+		t.Errorf("the controller does not take the pools: %v", err)
+	}
+}
