@@ -121,7 +121,11 @@ func load(t *testing.T, name string) values {
 
 // at are values with a single one, at a path with dots.
 func at(path string, value any) values {
-	keys := strings.Split(path, ".")
+	return under(strings.Split(path, "."), value)
+}
+
+// under is at for keys that have dots themselves.
+func under(keys []string, value any) values {
 	for i := len(keys) - 1; i >= 0; i-- {
 		value = values{keys[i]: value}
 	}

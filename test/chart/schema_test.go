@@ -75,7 +75,7 @@ func TestTheSchemaAndTheValuesHaveTheSameKeys(t *testing.T) {
 			}
 		}
 		for key := range want.Properties {
-			if _, found := have[key]; !found && !(path == "" && slices.Contains(notInValues, key)) && !optional(path) {
+			if _, found := have[key]; !found && !missing(path, key) {
 				t.Errorf("%s.%s is in the schema, but not in values.yaml", path, key)
 			}
 		}
@@ -83,9 +83,14 @@ func TestTheSchemaAndTheValuesHaveTheSameKeys(t *testing.T) {
 	compare("", defaults(t), root)
 }
 
-// optional says that keys of Kubernetes' own need not be there.
-func optional(path string) bool {
-	return strings.HasSuffix(path, ".resources")
+// missing says that values.yaml need not have a key: one of umbrella charts, or one
+// of Kubernetes' own.
+func missing(path, key string) bool {
+	if path == "" {
+		return slices.Contains(notInValues, key)
+	}
+	last := path[strings.LastIndex(path, ".")+1:]
+	return slices.Contains([]string{"resources", "livenessProbe", "readinessProbe"}, last)
 }
 
 // Whoever adds a field to the API has to describe it for the chart, too.

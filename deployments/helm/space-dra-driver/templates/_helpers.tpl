@@ -1,5 +1,13 @@
+{{- /* What follows a name has at most 14 characters, and a label's value at most 63. */ -}}
+{{- define "space.shortName" -}}
+{{ default .Chart.Name .Values.nameOverride | trunc 49 | trimSuffix "-" }}
+{{- end -}}
+
 {{- define "space.name" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- $short := include "space.shortName" . -}}
+{{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride | trunc 49 | trimSuffix "-" }}
+{{- else if contains $short .Release.Name }}{{ .Release.Name | trunc 49 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" .Release.Name $short | trunc 49 | trimSuffix "-" }}{{ end }}
 {{- end -}}
 
 {{- define "space.controller" -}}
@@ -11,8 +19,13 @@
 {{- end -}}
 
 {{- define "space.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "space.shortName" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- /* Labels that the chart itself gives, which nobody else can: pods are selected by them. */ -}}
+{{- define "space.ownLabels" -}}
+app.kubernetes.io/name app.kubernetes.io/instance app.kubernetes.io/component app.kubernetes.io/version app.kubernetes.io/managed-by helm.sh/chart
 {{- end -}}
 
 {{- define "space.labels" -}}
@@ -20,10 +33,50 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- include "space.moreLabels" .Values.commonLabels }}
+{{- end -}}
+
+{{- /* Labels from the values, to follow the chart's own. */ -}}
+{{- define "space.moreLabels" -}}
+{{- $own := splitList " " (include "space.ownLabels" .) -}}
+{{- range $key, $value := . }}
+{{- if not (has $key $own) }}
+{{ $key }}: {{ $value | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* Labels of a component's pods: a list of the root, the component and its values. */ -}}
+{{- define "space.podLabels" -}}
+{{- $common := first . -}}
+{{- $values := last . -}}
+{{ include "space.selectorLabels" $common }}
+app.kubernetes.io/component: {{ index . 1 }}
+app.kubernetes.io/version: {{ $common.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $common.Release.Service }}
+helm.sh/chart: {{ $common.Chart.Name }}-{{ $common.Chart.Version }}
+{{- include "space.moreLabels" (merge (dict) ($values.podLabels | default dict) ($common.Values.commonLabels | default dict)) }}
+{{- end -}}
+
+{{- /* Annotations and labels of an object, the labels last so that more can follow. */ -}}
+{{- define "space.metadata" -}}
+{{ include "space.metadataWith" (list . (dict)) }}
+{{- end -}}
+
+{{- /* The same with more annotations: a list of the root and these. */ -}}
+{{- define "space.metadataWith" -}}
+{{- $root := first . -}}
+{{- with merge (dict) (last . | default dict) ($root.Values.commonAnnotations | default dict) -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{ end -}}
+labels:
+  {{- include "space.labels" $root | nindent 2 }}
 {{- end -}}
 
 {{- define "space.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{ .Values.image.repository }}
+{{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end -}}
 
 {{- /* Empty unless there is a pool for each node. */ -}}

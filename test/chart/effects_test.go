@@ -1,0 +1,159 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// change is another value for a key of values.yaml.
+type change struct {
+	to any
+	// with are values without which the key has no effect, before and after.
+	with values
+}
+
+// changes are those that can't be guessed from the value in values.yaml.
+var changes = map[string]change{
+	"driverName":                           {to: "other.example.com"},
+	"image.digest":                         {to: "sha256:" + strings.Repeat("a", 64)},
+	"image.tag":                            {to: "v9"},
+	"image.pullPolicy":                     {to: "Always"},
+	"imagePullSecrets":                     {to: []any{values{"name": "registry"}}},
+	"nameOverride":                         {to: "other"},
+	"fullnameOverride":                     {to: "other"},
+	"space.clusterRole":                    {to: "admin"},
+	"space.podSecurity":                    {to: "restricted"},
+	"space.network":                        {to: "Open"},
+	"space.apiServerCIDRs":                 {to: []any{"10.0.0.0/24"}},
+	"space.pool":                           {to: "spaces"},
+	"space.maxLifetime":                    {to: "8h"},
+	"space.retain":                         {to: "30m"},
+	"space.server":                         {to: "https://api.example.com"},
+	"space.certificateAuthority":           {to: "-----BEGIN CERTIFICATE-----\n"},
+	"space.class":                          {to: values{"retain": "1h"}},
+	"pools":                                {to: []any{values{"name": "other"}}},
+	"deviceClasses":                        {to: []any{values{"name": "other"}}},
+	"controller.sweepInterval":             {to: "6m"},
+	"controller.stuckAfter":                {to: "6m"},
+	"controller.resources.limits.memory":   {to: "1Gi"},
+	"controller.resources.requests.memory": {to: "1Gi"},
+	"controller.resources.requests.cpu":    {to: "1"},
+	"controller.tolerations":               {to: []any{values{"operator": "Exists"}}},
+	"controller.affinity":                  {to: values{"nodeAffinity": values{}}},
+	"controller.topologySpreadConstraints": {to: []any{}},
+
+	"kubeletPlugin.tolerations":               {to: []any{}},
+	"kubeletPlugin.tokenLifetime":             {to: "2h"},
+	"kubeletPlugin.resources.limits.memory":   {to: "1Gi"},
+	"kubeletPlugin.resources.requests.memory": {to: "1Gi"},
+	"kubeletPlugin.resources.requests.cpu":    {to: "1"},
+	"kubeletPlugin.updateStrategy.type":       {to: "OnDelete"},
+	"networkPolicy.metricsFrom":               {to: []any{values{"podSelector": values{}}}, with: at("networkPolicy.enabled", true)},
+	"networkPolicy.apiServerCIDRs":            {to: []any{"10.0.0.0/24"}, with: at("networkPolicy.enabled", true)},
+	"networkPolicy.apiServerPorts":            {to: []any{8443}, with: at("networkPolicy.enabled", true)},
+	"networkPolicy.extraEgress":               {to: []any{values{"ports": []any{values{"port": 53}}}}, with: at("networkPolicy.enabled", true)},
+	"criticalPodsQuota.pods":                  {to: 3, with: at("criticalPodsQuota.enabled", true)},
+	"flowControl.priorityLevel":               {to: "workload-high", with: at("flowControl.enabled", true)},
+	"flowControl.matchingPrecedence":          {to: 2000, with: at("flowControl.enabled", true)},
+	"flowControl.nominalConcurrencyShares":    {to: 40, with: at("flowControl.enabled", true)},
+	"flowControl.lendablePercent":             {to: 60, with: at("flowControl.enabled", true)},
+}
+
+// guess is another value of the same type, or nil.
+func guess(value any) any {
+	switch value := value.(type) {
+	case bool:
+		return !value
+	case float64:
+		return value + 1
+	case int64:
+		return value + 1
+	case string:
+		if value != "" {
+			return value + "x"
+		}
+	case values:
+		return values{"a": "b"}
+	case []any:
+		return []any{"other"}
+	}
+	return nil
+}
+
+// leaf is a value in values.yaml that has no keys below it.
+type leaf struct {
+	path  []string
+	value any
+}
+
+func leaves(below values, path ...string) []leaf {
+	var out []leaf
+	for key, value := range below {
+		here := append(append([]string(nil), path...), key)
+		if deeper, isMap := value.(values); isMap && len(deeper) > 0 {
+			out = append(out, leaves(deeper, here...)...)
+		} else {
+			out = append(out, leaf{here, value})
+		}
+	}
+	return out
+}
+
+func TestEachValueHasAnEffect(t *testing.T) {
+	unused := map[string]bool{}
+	for path := range changes {
+		unused[path] = true
+	}
+	for _, leaf := range leaves(defaults(t)) {
+		path := strings.Join(leaf.path, ".")
+		c, explicit := changes[path]
+		delete(unused, path)
+		if !explicit {
+			c.to = guess(leaf.value)
+		}
+		if c.to == nil {
+			t.Errorf("%s: the test does not know another value", path)
+			continue
+		}
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			changed := together(c.with, under(leaf.path, c.to))
+			if render(t, c.with) == render(t, changed) {
+				t.Errorf("%v renders the same as the default", changed)
+			}
+		})
+	}
+	for path := range unused {
+		t.Errorf("%s is not in values.yaml", path)
+	}
+}
+
+func TestEachValueIsInTheReadme(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(directory(), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leaf := range leaves(defaults(t)) {
+		if !described(string(text), leaf.path) {
+			t.Errorf("%s has no comment in values.yaml that README.md could have", strings.Join(leaf.path, "."))
+		}
+	}
+}
+
+// described says whether a value or what it is part of has a row with a text.
+func described(text string, path []string) bool {
+	for i := len(path); i > 0; i-- {
+		_, row, found := strings.Cut(text, "\n| `"+strings.Join(path[:i], ".")+"` | ")
+		if !found {
+			continue
+		}
+		row, _, _ = strings.Cut(row, "\n")
+		return !strings.HasSuffix(row, "|  |")
+	}
+	return false
+}

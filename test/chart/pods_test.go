@@ -1,0 +1,233 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
+)
+
+const (
+	controllerName = "rel-space-dra-driver-controller"
+	pluginName     = "rel-space-dra-driver-kubeletplugin"
+)
+
+// object returns one of the rendered objects. Fields that its type does not have
+// fail the test.
+func object[T any](t *testing.T, rendered, key string) *T {
+	t.Helper()
+	found := objects(t, rendered)[key]
+	if found == nil {
+		t.Fatalf("there is no %s", key)
+	}
+	out := new(T)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(found.Object, out, true); err != nil {
+		t.Fatalf("%s is not what it should be: %v", key, err)
+	}
+	return out
+}
+
+func controllerOf(t *testing.T, v values) *appsv1.Deployment {
+	t.Helper()
+	return object[appsv1.Deployment](t, render(t, v), "Deployment/"+controllerName)
+}
+
+func pluginOf(t *testing.T, v values) *appsv1.DaemonSet {
+	t.Helper()
+	return object[appsv1.DaemonSet](t, render(t, v), "DaemonSet/"+pluginName)
+}
+
+func TestThePluginHasNothingOfTheNodeButItsDirectories(t *testing.T) {
+	spec := pluginOf(t, nil).Spec.Template.Spec
+	if spec.HostNetwork || spec.HostPID || spec.HostIPC {
+		t.Error("the plugin is in namespaces of the host")
+	}
+	if spec.SecurityContext.SeccompProfile == nil || spec.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Errorf("the plugin's pod has no seccomp profile: %v", spec.SecurityContext)
+	}
+	locked(t, spec.Containers)
+	var paths []string
+	for _, volume := range spec.Volumes {
+		if volume.HostPath == nil {
+			t.Errorf("volume %s is not of the host", volume.Name)
+			continue
+		}
+		paths = append(paths, volume.HostPath.Path)
+	}
+	slices.Sort(paths)
+	want := []string{
+		"/var/lib/kubelet/plugins/space.resource.example.com", "/var/lib/kubelet/plugins_registry",
+		"/var/run/cdi", "/var/run/claim-artifacts/space.resource.example.com",
+	}
+	if !slices.Equal(paths, want) {
+		t.Errorf("the plugin has %q of the host, want %q", paths, want)
+	}
+}
+
+func TestTheControllerHasNothingOfTheNode(t *testing.T) {
+	spec := controllerOf(t, nil).Spec.Template.Spec
+	if spec.HostNetwork || spec.HostPID || spec.HostIPC || !ptr.Deref(spec.SecurityContext.RunAsNonRoot, false) {
+		t.Errorf("the controller is more than an ordinary user of its own namespaces: %v", spec.SecurityContext)
+	}
+	locked(t, spec.Containers)
+	for _, volume := range spec.Volumes {
+		if volume.ConfigMap == nil {
+			t.Errorf("volume %s is not a ConfigMap", volume.Name)
+		}
+	}
+}
+
+// locked fails the test unless containers have no privileges at all.
+func locked(t *testing.T, containers []corev1.Container) {
+	t.Helper()
+	for _, container := range containers {
+		context := container.SecurityContext
+		if ptr.Deref(context.Privileged, false) || ptr.Deref(context.AllowPrivilegeEscalation, true) || !ptr.Deref(context.ReadOnlyRootFilesystem, false) ||
+			!slices.Equal(context.Capabilities.Drop, []corev1.Capability{"ALL"}) || len(context.Capabilities.Add) > 0 {
+			t.Errorf("container %s has privileges: %v", container.Name, context)
+		}
+	}
+}
+
+func TestOnlyPodsThatNeedATokenHaveOne(t *testing.T) {
+	rendered := render(t, nil)
+	for _, name := range []string{controllerName, pluginName} {
+		account := object[corev1.ServiceAccount](t, rendered, "ServiceAccount/"+name)
+		if ptr.Deref(account.AutomountServiceAccountToken, true) {
+			t.Errorf("ServiceAccount %s gives every pod its token", name)
+		}
+	}
+	for _, spec := range []corev1.PodSpec{controllerOf(t, nil).Spec.Template.Spec, pluginOf(t, nil).Spec.Template.Spec} {
+		if !ptr.Deref(spec.AutomountServiceAccountToken, false) {
+			t.Errorf("pods of %s have no token", spec.ServiceAccountName)
+		}
+	}
+}
+
+func TestThePathsOfTheNodeFollowTheValues(t *testing.T) {
+	plugin := pluginOf(t, together(at("kubeletPlugin.kubeletDirectory", "/data/kubelet"), at("kubeletPlugin.cdiDirectory", "/data/cdi"))).Spec.Template.Spec
+	container := plugin.Containers[0]
+	mounts := map[string]string{}
+	for _, mount := range container.VolumeMounts {
+		mounts[mount.Name] = mount.MountPath
+	}
+	for _, volume := range plugin.Volumes {
+		if mounts[volume.Name] != volume.HostPath.Path {
+			t.Errorf("volume %s is %s on the host and %s in the plugin", volume.Name, volume.HostPath.Path, mounts[volume.Name])
+		}
+		if !strings.HasPrefix(volume.HostPath.Path, "/data/") && volume.Name != "artifacts" {
+			t.Errorf("volume %s is still %s", volume.Name, volume.HostPath.Path)
+		}
+	}
+	for _, want := range []string{"--kubelet-directory=/data/kubelet", "--cdi-directory=/data/cdi"} {
+		if !slices.Contains(container.Args, want) {
+			t.Errorf("the plugin has no %s in %q", want, container.Args)
+		}
+	}
+}
+
+func TestADigestWinsOverATag(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("a", 64)
+	image := controllerOf(t, together(at("image.tag", "v9"), at("image.digest", digest))).Spec.Template.Spec.Containers[0].Image
+	if want := "registry.example.com/space-dra-driver/space-dra-driver@" + digest; image != want {
+		t.Errorf("the image is %s, want %s", image, want)
+	}
+}
+
+func TestTheControllersPodsAreSpreadAndKept(t *testing.T) {
+	rendered := render(t, nil)
+	deployment := object[appsv1.Deployment](t, rendered, "Deployment/"+controllerName)
+	pods := labels.Set(deployment.Spec.Template.Labels)
+	budget := object[policyv1.PodDisruptionBudget](t, rendered, "PodDisruptionBudget/"+controllerName)
+	constraint := deployment.Spec.Template.Spec.TopologySpreadConstraints[0]
+	for what, selector := range map[string]*metav1.LabelSelector{"the budget": budget.Spec.Selector, "the constraint": constraint.LabelSelector, "the Deployment": deployment.Spec.Selector} {
+		parsed, err := metav1.LabelSelectorAsSelector(selector)
+		if err != nil || !parsed.Matches(pods) || parsed.Empty() {
+			t.Errorf("%s does not select the controller's pods: %v, %v", what, parsed, err)
+		}
+	}
+	if *deployment.Spec.Replicas != 2 || !slices.Contains(deployment.Spec.Template.Spec.Containers[0].Args, "--lease-name="+controllerName) {
+		t.Errorf("%d controllers, with %q", *deployment.Spec.Replicas, deployment.Spec.Template.Spec.Containers[0].Args)
+	}
+
+	own := values{"matchLabels": values{"a": "b"}}
+	spread := []any{values{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": own}}
+	constraint = controllerOf(t, at("controller.topologySpreadConstraints", spread)).Spec.Template.Spec.TopologySpreadConstraints[0]
+	if constraint.MaxSkew != 2 || constraint.LabelSelector.MatchLabels["a"] != "b" || len(constraint.LabelSelector.MatchLabels) != 1 {
+		t.Errorf("a constraint that says what it is about became %v", constraint)
+	}
+	if objects(t, render(t, at("controller.podDisruptionBudget.enabled", false)))["PodDisruptionBudget/"+controllerName] != nil {
+		t.Error("there is a budget that was not wanted")
+	}
+}
+
+func TestPodsOfTheDriverReachTheAPIServerOnly(t *testing.T) {
+	v := together(at("networkPolicy.enabled", true), at("networkPolicy.apiServerCIDRs", []any{"10.0.0.1/32"}),
+		at("networkPolicy.metricsFrom", []any{values{"namespaceSelector": values{}}}), at("controller.httpPort", 9000))
+	rendered := render(t, v)
+	for name, port := range map[string]int{controllerName: 9000, pluginName: 8080} {
+		policy := object[networkingv1.NetworkPolicy](t, rendered, "NetworkPolicy/"+name)
+		if len(policy.Spec.PolicyTypes) != 2 || len(policy.Spec.Ingress) != 1 || len(policy.Spec.Egress) != 1 {
+			t.Fatalf("NetworkPolicy %s: %v", name, policy.Spec)
+		}
+		in, out := policy.Spec.Ingress[0], policy.Spec.Egress[0]
+		if in.Ports[0].Port.IntValue() != port || len(in.From) != 1 || in.From[0].NamespaceSelector == nil {
+			t.Errorf("NetworkPolicy %s lets in %v", name, in)
+		}
+		if len(out.Ports) != 2 || len(out.To) != 1 || out.To[0].IPBlock.CIDR != "10.0.0.1/32" {
+			t.Errorf("NetworkPolicy %s lets out %v", name, out)
+		}
+	}
+	plugin := object[appsv1.DaemonSet](t, rendered, "DaemonSet/"+pluginName)
+	policy := object[networkingv1.NetworkPolicy](t, rendered, "NetworkPolicy/"+pluginName)
+	if selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector); err != nil || !selector.Matches(labels.Set(plugin.Spec.Template.Labels)) {
+		t.Errorf("the policy does not select the plugin's pods: %v", err)
+	}
+}
+
+func TestRequestsOfBothComponentsHaveTheirPriority(t *testing.T) {
+	const name = "rel-space-dra-driver"
+	rendered := render(t, at("flowControl.enabled", true))
+	schema := object[flowcontrolv1.FlowSchema](t, rendered, "FlowSchema/"+name)
+	level := object[flowcontrolv1.PriorityLevelConfiguration](t, rendered, "PriorityLevelConfiguration/"+name)
+	if schema.Spec.PriorityLevelConfiguration.Name != level.Name {
+		t.Errorf("the FlowSchema is of %s", schema.Spec.PriorityLevelConfiguration.Name)
+	}
+	var accounts []string
+	for _, subject := range schema.Spec.Rules[0].Subjects {
+		accounts = append(accounts, subject.ServiceAccount.Namespace+"/"+subject.ServiceAccount.Name)
+	}
+	if want := []string{namespace + "/" + controllerName, namespace + "/" + pluginName}; !slices.Equal(accounts, want) {
+		t.Errorf("the FlowSchema is for %q, want %q", accounts, want)
+	}
+	rendered = render(t, together(at("flowControl.enabled", true), at("flowControl.priorityLevel", "workload-high")))
+	schema = object[flowcontrolv1.FlowSchema](t, rendered, "FlowSchema/"+name)
+	if schema.Spec.PriorityLevelConfiguration.Name != "workload-high" || objects(t, rendered)["PriorityLevelConfiguration/"+name] != nil {
+		t.Error("an existing level is not used")
+	}
+}
+
+func TestTheQuotaIsForTheClassesThatThePodsHave(t *testing.T) {
+	v := together(at("criticalPodsQuota.enabled", true), at("controller.priorityClassName", "mine"))
+	quota := object[corev1.ResourceQuota](t, render(t, v), "ResourceQuota/rel-space-dra-driver-critical-pods")
+	scope := quota.Spec.ScopeSelector.MatchExpressions[0]
+	if scope.ScopeName != corev1.ResourceQuotaScopePriorityClass || !slices.Equal(scope.Values, []string{"mine", "system-node-critical"}) {
+		t.Errorf("the quota is for %v", scope)
+	}
+	none := together(at("criticalPodsQuota.enabled", true), at("controller.priorityClassName", ""), at("kubeletPlugin.priorityClassName", ""))
+	if objects(t, render(t, none))["ResourceQuota/rel-space-dra-driver-critical-pods"] != nil {
+		t.Error("there is a quota for no class, which is one for all pods")
+	}
+}
