@@ -16,7 +16,7 @@ HELM_DOCS_VERSION := v1.14.2
 
 BIN := $(CURDIR)/build/bin
 LDFLAGS := -s -w -X main.version=$(VERSION)
-COMMANDS := space-controller space-kubeletplugin
+COMMANDS := space-controller space-kubeletplugin space-check
 API := pkg/space/api/v1alpha1
 GENERATED := zz_generated.deepcopy.go
 MODULES := . test test/cluster

@@ -61,6 +61,7 @@ var changes = map[string]change{
 	"flowControl.priorityLevel":               {to: "workload-high", with: at("flowControl.enabled", true)},
 	"flowControl.matchingPrecedence":          {to: 2000, with: at("flowControl.enabled", true)},
 	"flowControl.nominalConcurrencyShares":    {to: 40, with: at("flowControl.enabled", true)},
+	"helmTest.tolerations":                    {to: []any{values{"operator": "Exists"}}},
 	"flowControl.lendablePercent":             {to: 60, with: at("flowControl.enabled", true)},
 }
 

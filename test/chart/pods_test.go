@@ -231,3 +231,24 @@ func TestTheQuotaIsForTheClassesThatThePodsHave(t *testing.T) {
 		t.Error("there is a quota for no class, which is one for all pods")
 	}
 }
+
+func TestTheTestWritesOnlyWhereTheRoleIsKnownToAllowIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		values values
+		writes bool
+	}{
+		"by default":             {nil, true},
+		"a role to read":         {at("space.clusterRole", "view"), false},
+		"a role to read, mended": {together(at("space.clusterRole", "view"), at("space.class.clusterRole", "admin")), true},
+		"a role of one's own":    {at("space.class.clusterRole", "mine"), false},
+	} {
+		pod := object[corev1.Pod](t, render(t, c.values), "Pod/rel-space-dra-driver-test")
+		if got := slices.Contains(pod.Spec.Containers[0].Args, "--write"); got != c.writes {
+			t.Errorf("%s: writing is %v", name, got)
+		}
+		locked(t, pod.Spec.Containers)
+		if ptr.Deref(pod.Spec.AutomountServiceAccountToken, true) {
+			t.Error("the test has more than the space's token")
+		}
+	}
+}

@@ -68,7 +68,7 @@ func BuildImages(ctx context.Context, cfg Config, dir, tag string, names ...stri
 	return archives, nil
 }
 
-// buildDriver makes the product's image: its two programs and nothing else.
+// buildDriver makes the product's image: its programs and nothing else.
 func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, error) {
 	builder, err := cfg.Builder()
 	if err != nil {
@@ -83,7 +83,7 @@ func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, erro
 		Architecture: runtime.GOARCH,
 		Env:          []string{imagePath},
 	}
-	for _, program := range []string{"space-controller", "space-kubeletplugin"} {
+	for _, program := range []string{"space-controller", "space-kubeletplugin", "space-check"} {
 		file := filepath.Join(builder.Dir, "driver", program)
 		if err := builder.BuildPackage(ctx, root, "./cmd/"+program, tag, file); err != nil {
 			return "", err

@@ -83,3 +83,10 @@ labels:
 {{- define "space.poolsPerNode" -}}
 {{- range .Values.pools }}{{ if .perNode }}yes{{ end }}{{ end -}}
 {{- end -}}
+
+{{- /* Annotations of what helm test makes, with its place in the order. */ -}}
+{{- define "space.testHook" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}

@@ -1,0 +1,110 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package check tries out a space from within a pod that has one, for helm test.
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/client"
+	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+)
+
+// Options are the settings of the check, one to one its flags.
+type Options struct {
+	// Kubeconfig is that of the space. Empty: what the variable KUBECONFIG names.
+	Kubeconfig string
+	// Write has the check make and delete an object, which not every ClusterRole allows.
+	Write bool
+	// Timeout is how long the check tries.
+	Timeout time.Duration
+	// Version is told to the API server and to the log.
+	Version string
+}
+
+// AddFlags implements command.Component.
+func (o *Options) AddFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig of the space. Empty: the one that the variable KUBECONFIG names.")
+	fs.BoolVar(&o.Write, "write", false, "Make and delete a ConfigMap in the space.")
+	fs.DurationVar(&o.Timeout, "timeout", 30*time.Second, "How long to try.")
+}
+
+// Run implements command.Component.
+func (o *Options) Run(ctx context.Context) error {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.Kubeconfig
+	kubeconfig := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil)
+	namespace, _, err := kubeconfig.Namespace()
+	if err != nil {
+		return fmt.Errorf("find the namespace of the space in its kubeconfig: %w", err)
+	}
+	config, err := kubeconfig.ClientConfig()
+	if err != nil {
+		return fmt.Errorf("read the kubeconfig of the space: %w", err)
+	}
+	config.UserAgent = "space-check/" + o.Version
+	api, err := client.New(config)
+	if err != nil {
+		return err
+	}
+	if err := Try(ctx, api, namespace, o.Write, o.Timeout); err != nil {
+		return err
+	}
+	klog.FromContext(ctx).Info("The space works", logkeys.Namespace, namespace)
+	return nil
+}
+
+// Try tries until the timeout whether the client can work in the space whose
+// namespace this is. An API server may learn of rights later than another one.
+func Try(ctx context.Context, api kubernetes.Interface, namespace string, write bool, timeout time.Duration) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, time.Second, timeout, true, func(ctx context.Context) (bool, error) {
+		err := try(ctx, api, namespace, write)
+		// What was cut short by the timeout says less than what was before it.
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		return err == nil, nil
+	})
+	if err != nil {
+		return errors.Join(last, err)
+	}
+	return nil
+}
+
+func try(ctx context.Context, api kubernetes.Interface, namespace string, write bool) error {
+	self, err := api.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("ask the API server whom the space's token belongs to: %w", err)
+	}
+	want := "system:serviceaccount:" + namespace + ":" + spaceapi.ServiceAccountName
+	if got := self.Status.UserInfo.Username; got != want {
+		return fmt.Errorf("the space's token belongs to %s, not to %s", got, want)
+	}
+	if !write {
+		return nil
+	}
+	maps := api.CoreV1().ConfigMaps(namespace)
+	made, err := maps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "space-check-"}}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("create a ConfigMap in namespace %s: %w", namespace, err)
+	}
+	if err := maps.Delete(ctx, made.Name, metav1.DeleteOptions{}); err != nil {
+		return fmt.Errorf("delete ConfigMap %s/%s: %w", namespace, made.Name, err)
+	}
+	return nil
+}

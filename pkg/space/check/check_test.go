@@ -1,0 +1,93 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package check
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+)
+
+// clusterOf knows the token's owner.
+func clusterOf(user string) *fake.Clientset {
+	api := fake.NewClientset()
+	api.PrependReactor("create", "selfsubjectreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, &authenticationv1.SelfSubjectReview{Status: authenticationv1.SelfSubjectReviewStatus{
+			UserInfo: authenticationv1.UserInfo{Username: user},
+		}}, nil
+	})
+	return api
+}
+
+func refuseWrites(api *fake.Clientset, times int) {
+	api.PrependReactor("create", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+		times--
+		return times >= 0, nil, errors.New("not yours")
+	})
+}
+
+func TestASpaceThatWorksIsLeftAsItWas(t *testing.T) {
+	api := clusterOf("system:serviceaccount:ns:space")
+	if err := Try(t.Context(), api, "ns", true, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	left, err := api.CoreV1().ConfigMaps("ns").List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(left.Items) != 0 {
+		t.Errorf("%v is left, error %v", left.Items, err)
+	}
+}
+
+func TestSomebodyElsesTokenIsNoticed(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	api := clusterOf("system:serviceaccount:ns:default")
+	api.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		cancel()
+		return false, nil, nil
+	})
+	err := Try(ctx, api, "ns", false, time.Minute)
+	if err == nil || !strings.Contains(err.Error(), "belongs to system:serviceaccount:ns:default, not to system:serviceaccount:ns:space") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestASpaceThatCannotBeWrittenToIsNoticedIfThatIsWanted(t *testing.T) {
+	api := clusterOf("system:serviceaccount:ns:space")
+	refuseWrites(api, 1000)
+	if err := Try(t.Context(), api, "ns", false, time.Minute); err != nil {
+		t.Errorf("a space to read is refused: %v", err)
+	}
+	err := Try(t.Context(), api, "ns", true, time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "create a ConfigMap in namespace ns: not yours") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestRightsThatComeLateAreWaitedFor(t *testing.T) {
+	api := clusterOf("system:serviceaccount:ns:space")
+	refuseWrites(api, 1)
+	if err := Try(t.Context(), api, "ns", true, time.Minute); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAKubeconfigThatCannotBeReadIsNamed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := (&Options{Kubeconfig: file, Timeout: time.Second}).Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("the error is %v", err)
+	}
+}

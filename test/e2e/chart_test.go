@@ -1,0 +1,95 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/space-dra/space-dra-driver/test/cluster"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// helmTest runs the chart's own test of a release in a namespace of the same name,
+// and looks whether it leaves something.
+func helmTest(t *testing.T, release string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
+	defer cancel()
+	out, err := env.Tool(ctx, "helm", "test", "--namespace", release, release, "--timeout=2m")
+	if err != nil {
+		t.Fatalf("helm test: %v: %s", err, out)
+	}
+	if !strings.Contains(out, "Succeeded") {
+		t.Errorf("helm test tested nothing: %s", out)
+	}
+	if left := env.Kubectl(t, "get", "pods,resourceclaimtemplates", "-n", release, "-l", "app.kubernetes.io/component=test", "-o", "name"); left != "" {
+		t.Errorf("helm test left %s", left)
+	}
+}
+
+func TestHelmTestTriesASpace(t *testing.T) {
+	t.Parallel()
+	helmTest(t, framework.DriverNamespace)
+}
+
+func TestADriverWithAllItsSafeguardsWorks(t *testing.T) {
+	t.Parallel()
+	env.InstallAnother(t, "guarded", "driverName=guarded.space.example.com", "controller.replicas=1", "networkPolicy.enabled=true",
+		"flowControl.enabled=true", "criticalPodsQuota.enabled=true", "space.podSecurity=restricted", "space.clusterRole=view",
+		"commonLabels.team=a", "commonAnnotations.contact=b", "kubeletPlugin.updateStrategy.rollingUpdate.maxSurge=100%")
+	helmTest(t, "guarded")
+}
+
+func TestASecondReleaseOfOneDriverIsRefused(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	chart := filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver")
+	out, err := env.Tool(t.Context(), "helm", "install", "--namespace", ns, "second", chart)
+	want := "driverName: space.resource.example.com is the driver of release space-dra-driver in namespace space-dra-driver already"
+	if err == nil || !strings.Contains(out, want) {
+		t.Errorf("error %v, output %s, want %s", err, out, want)
+	}
+}
+
+func TestTheControllerIsRestricted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ns := env.Namespace(t)
+	patch := []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`)
+	if _, err := env.Client.CoreV1().Namespaces().Patch(ctx, ns, "application/merge-patch+json", patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	dryRun := func(template corev1.PodTemplateSpec) error {
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: template.Spec.ServiceAccountName}}
+		if _, err := env.Client.CoreV1().ServiceAccounts(ns).Create(ctx, account, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod", Labels: template.Labels}, Spec: template.Spec}
+		_, err := env.Client.CoreV1().Pods(ns).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	}
+	deployment, err := env.Client.AppsV1().Deployments(framework.DriverNamespace).Get(ctx, framework.ControllerName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dryRun(deployment.Spec.Template); err != nil {
+		t.Errorf("the controller's pod is not restricted: %v", err)
+	}
+	daemonSet, err := env.Client.AppsV1().DaemonSets(framework.DriverNamespace).Get(ctx, framework.PluginName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The plugin needs directories of the host; it shows that the standard is enforced.
+	if err := dryRun(daemonSet.Spec.Template); err == nil || !strings.Contains(err.Error(), "hostPath") {
+		t.Errorf("the namespace takes the plugin's pod: %v", err)
+	}
+}
