@@ -7,24 +7,63 @@ import (
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // As returns a client with a token of a ServiceAccount, got by an administrator.
 func (e *Env) As(t testing.TB, namespace, account string) kubernetes.Interface {
 	t.Helper()
-	answer, err := e.Client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	return e.withToken(t, e.token(t, namespace, account, nil))
+}
+
+// AsPod returns a client with a token as the pod itself gets it: by that, the API
+// server knows the pod's node.
+func (e *Env) AsPod(t testing.TB, pod *corev1.Pod) kubernetes.Interface {
+	t.Helper()
+	return e.withToken(t, e.token(t, pod.Namespace, pod.Spec.ServiceAccountName, &authenticationv1.BoundObjectReference{
+		APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID,
+	}))
+}
+
+// WriteKubeconfigOf writes a kubeconfig with a token of a ServiceAccount.
+func (e *Env) WriteKubeconfigOf(t testing.TB, namespace, account, file string) {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(e.Cluster.Kubeconfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := e.token(t, namespace, account, nil)
+	for name := range config.AuthInfos {
+		config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: token}
+	}
+	if err := clientcmd.WriteToFile(*config, file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (e *Env) token(t testing.TB, namespace, account string, bound *authenticationv1.BoundObjectReference) string {
+	t.Helper()
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound}}
+	answer, err := e.Client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account, request, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatalf("get a token of ServiceAccount %s/%s: %v", namespace, account, err)
 	}
+	return answer.Status.Token
+}
+
+func (e *Env) withToken(t testing.TB, token string) kubernetes.Interface {
+	t.Helper()
 	config, err := e.Cluster.RESTConfig()
 	if err != nil {
 		t.Fatal(err)
 	}
 	config = rest.AnonymousClientConfig(config)
-	config.BearerToken = answer.Status.Token
+	config.BearerToken = token
 	config.QPS = -1
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {

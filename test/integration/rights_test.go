@@ -18,12 +18,22 @@ import (
 // controllerAccount is the controller's ServiceAccount, as the chart calls it.
 const controllerAccount = "contents-space-dra-driver-controller"
 
-// startWithRightsOfTheChart starts a controller that has the rights and settings
-// which the chart gives it for these values, and no other rights.
-func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framework.Controller {
+// applyChart makes what some of the chart's templates say for these values.
+func applyChart(t *testing.T, release, namespace string, values map[string]string, templates ...string) {
 	t.Helper()
-	args := []string{"template", "contents", filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver"),
-		"--namespace", framework.DriverNamespace, "--show-only", "templates/rbac-controller.yaml", "--show-only", "templates/admission-spaces.yaml"}
+	manifest := filepath.Join(t.TempDir(), "manifest.yaml")
+	if err := os.WriteFile(manifest, renderChart(t, release, namespace, values, templates...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env.Kubectl(t, "apply", "-f", manifest)
+}
+
+func renderChart(t *testing.T, release, namespace string, values map[string]string, templates ...string) []byte {
+	t.Helper()
+	args := []string{"template", release, filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver"), "--namespace", namespace}
+	for _, name := range templates {
+		args = append(args, "--show-only", "templates/"+name)
+	}
 	for key, value := range values {
 		args = append(args, "--set", key+"="+value)
 	}
@@ -32,12 +42,16 @@ func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framewor
 	if err != nil {
 		t.Fatalf("helm %q: %v: %s", args, err, rendered)
 	}
+	return rendered
+}
+
+// startWithRightsOfTheChart starts a controller that has the rights and settings
+// which the chart gives it for these values, and no other rights.
+func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framework.Controller {
+	t.Helper()
 	dir := t.TempDir()
-	manifest := filepath.Join(dir, "rbac.yaml")
-	if err := os.WriteFile(manifest, rendered, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	env.Kubectl(t, "apply", "-f", manifest)
+	applyChart(t, "contents", framework.DriverNamespace, values,
+		"rbac-controller.yaml", "admission-spaces.yaml", "admission-controller.yaml")
 
 	config, err := clientcmd.LoadFromFile(env.Cluster.Kubeconfig())
 	if err != nil {

@@ -90,3 +90,37 @@ helm.sh/hook: test
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
+
+{{- define "space.controllerUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "space.controller" . }}
+{{- end -}}
+
+{{- define "space.kubeletpluginUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "space.kubeletplugin" . }}
+{{- end -}}
+
+{{- /* The start of an admission policy and its binding: (list . <name>). */ -}}
+{{- define "space.policy" -}}
+{{- $ := index . 0 -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ index . 1 }}
+  labels:
+    {{- include "space.labels" $ | nindent 4 }}
+spec:
+  policyName: {{ index . 1 }}
+  validationActions: ["Deny"]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: {{ index . 1 }}
+  labels:
+    {{- include "space.labels" $ | nindent 4 }}
+{{- end -}}
+
+{{- /* True for an object in the namespace of a space. */ -}}
+{{- define "space.inSpace" -}}
+namespaceObject != null && '{{ .Values.driverName }}/claim-uid' in namespaceObject.metadata.?labels.orValue({})
+{{- end -}}

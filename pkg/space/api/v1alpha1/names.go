@@ -68,6 +68,10 @@ type Keys struct {
 	// RetainedUntil is an annotation: the space was ended, and its namespace is
 	// kept until then, in RFC 3339.
 	RetainedUntil string
+	// Nodes is an annotation: the pods that use the claim and the nodes that they
+	// were bound to, as <node>=<pod's UID>, with commas between them. A node can
+	// get tokens of the space while it is there.
+	Nodes string
 }
 
 // KeysFor returns the keys that an installation with this driver name uses.
@@ -82,5 +86,6 @@ func KeysFor(driver string) Keys {
 		ClusterWideRoles: driver + "/cluster-wide-roles",
 		Retain:           driver + "/retain",
 		RetainedUntil:    driver + "/retained-until",
+		Nodes:            driver + "/nodes",
 	}
 }

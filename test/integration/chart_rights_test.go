@@ -1,0 +1,194 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+// right is a rule of a role, and why the component needs it.
+type right struct{ rule, because string }
+
+// ofTheController are the controller's rights in the whole cluster.
+var ofTheController = []right{
+	{"resource.k8s.io/resourceclaims: get list watch", "it follows all claims, and looks at one before it ends a space"},
+	{"resource.k8s.io/resourceclaims/status: update", "it writes status.devices; a policy keeps it from the rest"},
+	{"resource.k8s.io/resourceclaims/driver [space.resource.example.com]: arbitrary-node:update", "so that it, and nobody else, may do so from Kubernetes 1.36 on"},
+	{"resource.k8s.io/resourceslices: get list watch create update delete", "it publishes the pools; a policy keeps it to its own"},
+	{"namespaces: get list watch create patch delete", "spaces are namespaces; a policy keeps it to those with its record"},
+	{"serviceaccounts [space]: get list watch delete", "it looks after those in spaces"},
+	{"rbac.authorization.k8s.io/rolebindings [space]: get list watch patch delete", "it looks after those in spaces"},
+	{"serviceaccounts: create", "creating can't be limited by name, but is by policy"},
+	{"rbac.authorization.k8s.io/rolebindings: create", "the same"},
+	{"resourcequotas limitranges [space]: get list watch update", "it looks after those in spaces"},
+	{"resourcequotas/status [space]: update", "a new quota limits nothing before its status says so"},
+	{"networking.k8s.io/networkpolicies [space]: get list watch update", "it looks after those in spaces"},
+	{"resourcequotas limitranges: create", "creating can't be limited by name, but is by policy"},
+	{"networking.k8s.io/networkpolicies: create", "the same"},
+	{"rbac.authorization.k8s.io/clusterroles [edit view]: get list watch bind", "it gives these to spaces, and no other"},
+	{"configmaps: create", "it makes kube-root-ca.crt in spaces before kube-controller-manager does"},
+	{"authorization.k8s.io/subjectaccessreviews: create", "to see when a RoleBinding is in effect"},
+	{"rbac.authorization.k8s.io/clusterroles [space-dra-driver-controller]: get", "its own role owns the ResourceSlices"},
+	{"events: create patch", "it tells users of claims and pods what befalls their spaces"},
+}
+
+// inItsNamespace are the controller's rights in the release's namespace.
+var inItsNamespace = []right{
+	{"coordination.k8s.io/leases: create", "leader election"},
+	{"coordination.k8s.io/leases [space-dra-driver-controller]: get update", "leader election"},
+	{"configmaps [kube-root-ca.crt]: get list watch", "it copies this one into spaces"},
+}
+
+// ofThePlugin are the kubelet plugin's rights.
+var ofThePlugin = []right{
+	{"resource.k8s.io/resourceclaims: get watch", "it waits for claims to become ready"},
+	{"serviceaccounts/token [space]: create", "it gets the tokens of spaces; a policy keeps it to those in use on its node"},
+	{"events: create patch", "it tells users when a token can't be renewed; a policy keeps it to that"},
+}
+
+func TestTheChartGivesTheRightsOnThisListAndNoOthers(t *testing.T) {
+	t.Parallel()
+	const name = "space-dra-driver"
+	roles := rolesOf(t, nil)
+	for role, want := range map[string][]right{
+		name + "-controller":                        ofTheController,
+		"space-system/" + name + "-controller":      inItsNamespace,
+		"default/" + name + "-controller-endpoints": {{"discovery.k8s.io/endpointslices [kubernetes]: get list watch", "network policies let pods reach the API server"}},
+		name + "-kubeletplugin":                     ofThePlugin,
+	} {
+		sameRights(t, role, roles[role], want)
+		delete(roles, role)
+	}
+	for role, rules := range roles {
+		t.Errorf("the chart has a role that is not on the list: %s: %q", role, rules)
+	}
+}
+
+func TestWhatTheChartOffersBesidesGivesTheRightsOnThisListAndNoOthers(t *testing.T) {
+	t.Parallel()
+	usual := rolesOf(t, nil)
+	for _, test := range []struct {
+		values map[string]string
+		role   string
+		// instead are rules that change, and more those that are added.
+		instead map[string]string
+		more    []right
+	}{
+		{
+			values:  map[string]string{"space.allowedClusterRoles": "{admin}"},
+			role:    "space-dra-driver-controller",
+			instead: map[string]string{"[edit view]": "[edit view admin]"},
+			more:    []right{{"rbac.authorization.k8s.io/rolebindings: list patch delete", "tenants may bind: what they gave ends with the space"}},
+		},
+		{
+			values:  map[string]string{"space.clusterWideRoles": "{reader}"},
+			role:    "space-dra-driver-controller",
+			instead: map[string]string{"[edit view]": "[edit view reader]"},
+			more:    []right{{"rbac.authorization.k8s.io/clusterrolebindings: get list watch create update delete", "one for each space and role; a policy keeps it to those"}},
+		},
+		{
+			values: map[string]string{"space.templateNamespaces": "{templates}"},
+			role:   "space-dra-driver-controller",
+			more: []right{
+				{"secrets: create", "copies; a policy keeps them to spaces"},
+				{"serviceaccounts [default]: patch", "pods that name no ServiceAccount pull images with the copies"},
+			},
+		},
+		{
+			values: map[string]string{"space.templateNamespaces": "{templates}"},
+			role:   "templates/space-dra-driver-controller-templates",
+			more:   []right{{"secrets configmaps: get", "these are copied"}},
+		},
+		{
+			values: map[string]string{"pools[0].name": "each", "pools[0].perNode.limit": "5"},
+			role:   "space-dra-driver-controller",
+			more:   []right{{"nodes: list watch", "a pool for each node"}},
+		},
+	} {
+		var want []right
+		for _, rule := range usual[test.role] {
+			for old, now := range test.instead {
+				rule = strings.ReplaceAll(rule, old, now)
+			}
+			want = append(want, right{rule: rule})
+		}
+		sameRights(t, fmt.Sprintf("%s with %v", test.role, test.values), rolesOf(t, test.values)[test.role], append(want, test.more...))
+	}
+}
+
+func sameRights(t *testing.T, role string, rules []string, want []right) {
+	t.Helper()
+	listed := map[string]bool{}
+	for _, r := range want {
+		listed[r.rule] = true
+		if !slices.Contains(rules, r.rule) {
+			t.Errorf("%s: the list has a right that the chart does not give: %s", role, r.rule)
+		}
+	}
+	for _, rule := range rules {
+		if !listed[rule] {
+			t.Errorf("%s: the chart gives a right that is not on the list with its reason: %s", role, rule)
+		}
+		for _, never := range []string{"*", "escalate", "impersonate", "deletecollection", "resourceclaims/binding"} {
+			if strings.Contains(rule, never) {
+				t.Errorf("%s: %s: must never have %s", role, rule, never)
+			}
+		}
+		if strings.HasSuffix(rule, " bind") && !strings.Contains(rule, "[") {
+			t.Errorf("%s: %s: may bind any role", role, rule)
+		}
+	}
+}
+
+// rolesOf returns the rules of all roles in the chart. Those of Roles are under
+// <namespace>/<name>.
+func rolesOf(t *testing.T, values map[string]string) map[string][]string {
+	t.Helper()
+	roles := map[string][]string{}
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(renderChart(t, "space-dra-driver", "space-system", values)), 4096)
+	for {
+		var role rbacv1.Role
+		switch err := decoder.Decode(&role); {
+		case errors.Is(err, io.EOF):
+			return roles
+		case err != nil:
+			t.Fatal(err)
+		case role.Kind != "Role" && role.Kind != "ClusterRole":
+			continue
+		}
+		key := role.Name
+		if role.Kind == "Role" {
+			key = role.Namespace + "/" + role.Name
+		}
+		for _, rule := range role.Rules {
+			roles[key] = append(roles[key], sayRule(rule))
+		}
+	}
+}
+
+// sayRule is a rule in one line: what it is about, [names], and verbs. The group is
+// said of what is not in the core group.
+func sayRule(rule rbacv1.PolicyRule) string {
+	var about []string
+	for _, group := range rule.APIGroups {
+		for _, resource := range rule.Resources {
+			about = append(about, strings.TrimPrefix(group+"/"+resource, "/"))
+		}
+	}
+	about = append(about, rule.NonResourceURLs...)
+	out := strings.Join(about, " ")
+	if len(rule.ResourceNames) > 0 {
+		out += " [" + strings.Join(rule.ResourceNames, " ") + "]"
+	}
+	return out + ": " + strings.Join(rule.Verbs, " ")
+}
