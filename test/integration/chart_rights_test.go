@@ -37,6 +37,7 @@ var ofTheController = []right{
 	{"networking.k8s.io/networkpolicies: create", "the same"},
 	{"rbac.authorization.k8s.io/clusterroles [edit view]: get list watch bind", "it gives these to spaces, and no other"},
 	{"configmaps: create", "it makes kube-root-ca.crt in spaces before kube-controller-manager does"},
+	{"pods: get", "it notes on which nodes the pods are that use a claim"},
 	{"authorization.k8s.io/subjectaccessreviews: create", "to see when a RoleBinding is in effect"},
 	{"rbac.authorization.k8s.io/clusterroles [space-dra-driver-controller]: get", "its own role owns the ResourceSlices"},
 	{"events: create patch", "it tells users of claims and pods what befalls their spaces"},

@@ -84,6 +84,8 @@ func TestFences(t *testing.T) {
 	t.Run("keep the controller to namespaces with its record", f.keepsTheControllerToItsNamespaces)
 	t.Run("keep the controller to what is in spaces", f.keepsTheControllerToSpaces)
 	t.Run("keep the controller to its part of claims and slices", f.keepsTheControllerToItsDevices)
+	t.Run("keep plugins to nodes that use a space", f.keepsPluginsToNodesInUse)
+	t.Run("keep plugins to events about claims", f.keepsPluginsToTheirEvents)
 	t.Run("keep others from the record", f.keepsOthersFromTheRecord)
 	t.Run("keep tenants from their namespace", f.keepsTenantsFromTheirNamespace)
 	t.Run("are right about all types", f.typesAreRight)
@@ -184,7 +186,7 @@ func (f *fenced) keepsTheControllerToSpaces(t *testing.T) {
 }
 
 func (f *fenced) keepsTheControllerToItsDevices(t *testing.T) {
-	reserve := func(ctx context.Context) error {
+	reserveIt := func(ctx context.Context) error {
 		claims := f.controller.ResourceV1().ResourceClaims(f.namespace)
 		claim, err := claims.Get(ctx, f.claim, metav1.GetOptions{})
 		if err != nil {
@@ -219,7 +221,7 @@ func (f *fenced) keepsTheControllerToItsDevices(t *testing.T) {
 	env.Kubectl(t, "create", "clusterrolebinding", binding, "--clusterrole="+binding, "--serviceaccount="+f.namespace+":"+fencedName+"-controller")
 	f.awaitMay(t, "system:serviceaccount:"+f.namespace+":"+fencedName+"-controller",
 		authorizationv1.ResourceAttributes{Verb: "update", Group: resourceapi.GroupName, Resource: "resourceclaims", Subresource: "binding"})
-	allDenied(t, try{"reserving a claim", reserve, "status.devices of claims only"})
+	allDenied(t, try{"reserving a claim", reserveIt, "status.devices of claims only"})
 }
 
 func (f *fenced) keepsOthersFromTheRecord(t *testing.T) {

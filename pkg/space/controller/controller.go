@@ -64,6 +64,7 @@ type Controller struct {
 	stuck    *stuck
 	failed   *failures
 	settled  *settled
+	places   *places
 }
 
 // New sets up a controller. Nothing is read or written before Start and Work.
@@ -76,6 +77,7 @@ func New(config Config) (*Controller, error) {
 			workqueue.TypedRateLimitingQueueConfig[types.NamespacedName]{Name: component}),
 		failed:  newFailures(),
 		settled: &settled{kept: map[types.UID]time.Time{}},
+		places:  newPlaces(),
 	}
 	c.stuck = newStuck(config.StuckAfter, config.Metrics.StuckTerminating)
 	if err := c.set(c.keys, config); err != nil {

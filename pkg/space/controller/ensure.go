@@ -36,7 +36,7 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 			fmt.Errorf("the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and its end has begun", p.lifetime))
 	case p.refused != nil && isReady(claim, c.Settings.Driver, p.Allocation):
 		// What it was given before the installation changed, it keeps.
-		return nil
+		return c.noteUsers(ctx, claim, p.Allocation)
 	case p.refused != nil:
 		return c.report(ctx, claim, p.Allocation, spaceapi.ReasonRefused, p.refused)
 	}
@@ -58,12 +58,13 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 		}
 	}
 	settings := c.settings()
+	users := c.usersOf(claim, a)
 	entries := make([]status.Entry, len(a.Shares))
 	made := make([][]string, len(a.Shares))
 	err := sideBySide(len(a.Shares), func(i int) error {
 		share := a.Shares[i]
 		name := c.nameOf(a, share, p.effective[i])
-		done, err := c.provision(ctx, a, settings.For(a, share, name, p.effective[i]), wasReady)
+		done, err := c.provision(ctx, users, settings.For(a, share, name, p.effective[i]), wasReady)
 		if err != nil {
 			return err
 		}
@@ -99,7 +100,7 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 				logkeys.Request, entry.Share.Request, logkeys.Duration, c.Clock.Since(start).Round(time.Millisecond))
 		}
 	}
-	return nil
+	return users.settle()
 }
 
 // errNamespaceGone is what is said of a space in use without its namespace.

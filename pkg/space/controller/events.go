@@ -4,6 +4,8 @@
 package controller
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -36,14 +38,14 @@ func (c *Controller) claimEvents() cache.ResourceEventHandler {
 }
 
 // concernsUs says whether a change of a claim is one to act on: another
-// allocation, or a status that somebody spoilt. Our own words about a failure
+// allocation, other pods that use it, or a status that somebody spoilt. Our own words about a failure
 // coming back are not; they would defeat the back-off.
 func (c *Controller) concernsUs(before, after *resourceapi.ResourceClaim) bool {
 	was, is := identity.Of(before, c.Settings.Driver), identity.Of(after, c.Settings.Driver)
 	if was == nil || is == nil {
 		return was != nil || is != nil
 	}
-	return was.ID != is.ID || isReady(before, c.Settings.Driver, was) && !isReady(after, c.Settings.Driver, is)
+	return was.ID != is.ID || !slices.Equal(uids(before.Status.ReservedFor), uids(after.Status.ReservedFor)) || isReady(before, c.Settings.Driver, was) && !isReady(after, c.Settings.Driver, is)
 }
 
 func (c *Controller) namespaceEvents() cache.ResourceEventHandler {

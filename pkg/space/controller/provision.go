@@ -49,9 +49,9 @@ type provisioned struct {
 // provision creates whatever of a space is missing. Any part may be there already.
 // A space that is not in use yet is also given what kube-controller-manager makes
 // in each namespace at some time, and is complete only when its rights are in effect.
-func (c *Controller) provision(ctx context.Context, a *identity.Allocation, space blueprint.Space, inUse bool) (provisioned, error) {
+func (c *Controller) provision(ctx context.Context, u *users, space blueprint.Space, inUse bool) (provisioned, error) {
 	var out provisioned
-	namespace, made, err := c.ensureNamespace(ctx, a, space.Namespace)
+	namespace, made, err := c.ensureNamespace(ctx, u.a, space.Namespace)
 	if err != nil {
 		return out, err
 	}
@@ -60,6 +60,10 @@ func (c *Controller) provision(ctx context.Context, a *identity.Allocation, spac
 	}
 	var account *corev1.ServiceAccount
 	parts := []part{
+		{"", func() (bool, error) {
+			u.note(ctx, namespace)
+			return false, nil
+		}},
 		{"ServiceAccount " + space.ServiceAccount.Name, func() (made bool, err error) {
 			account, made, err = c.ensureServiceAccount(ctx, space.ServiceAccount)
 			return made, err

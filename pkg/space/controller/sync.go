@@ -31,6 +31,9 @@ func (c *Controller) sync(ctx context.Context, key types.NamespacedName) error {
 	if claim == nil {
 		c.failed.forget(key)
 	}
+	if p == nil {
+		c.places.forget(key)
+	}
 	if p != nil && !p.ends.IsZero() && !p.expired {
 		c.queue.AddAfter(key, p.ends.Sub(c.Clock.Now()))
 	}

@@ -11,9 +11,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
+	"k8s.io/klog/v2"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
@@ -30,6 +32,10 @@ import (
 // was waited for in vain.
 const answerMargin = 5 * time.Second
 
+// firstMintDelay is how long to wait before a token that was forbidden is asked for
+// again. It takes longer each time.
+const firstMintDelay = 25 * time.Millisecond
+
 // prepare makes a claim's spaces ready for containers on this node.
 func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) ([]kubeletplugin.Device, error) {
 	allocation := identity.Of(claim, d.Driver)
@@ -42,7 +48,9 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	}
 	defer unlock()
 
-	spaces, seen, err := d.waitUntilReady(ctx, claim, allocation)
+	waiting, cancel := d.waiting(ctx)
+	defer cancel()
+	spaces, seen, err := d.waitUntilReady(ctx, waiting, claim, allocation)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +63,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 		return nil, refused(allocation, err)
 	}
 	prepared := recordOf(allocation, effective, spaces)
-	tokens, err := d.mint(ctx, prepared.Spaces)
+	tokens, err := d.mintWhenAllowed(ctx, waiting, prepared.Spaces)
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", allocation.Claim, err)
 	}
@@ -127,6 +135,20 @@ func (d *Driver) remove(claim types.UID) error {
 		return err
 	}
 	return d.Records.Remove(claim)
+}
+
+// mintWhenAllowed is mint for a pod that has just been bound to the node: the
+// controller may not have noted yet that it is here, and until then the API server
+// forbids it. How long it takes is milliseconds.
+func (d *Driver) mintWhenAllowed(ctx, waiting context.Context, spaces []record.Space) ([]token.Token, error) {
+	delay := firstMintDelay
+	for {
+		tokens, err := d.mint(ctx, spaces)
+		if !apierrors.IsForbidden(err) || d.claims.pause(waiting, &delay) != nil {
+			return tokens, err
+		}
+		klog.FromContext(ctx).V(2).Info("Token refused, trying again", "err", err)
+	}
 }
 
 // mint gets the tokens of a claim's spaces side by side.

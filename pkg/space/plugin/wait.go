@@ -32,19 +32,26 @@ const rereadDelay = time.Second
 // errDeallocated means that the claim no longer has the allocation in question.
 var errDeallocated = errors.New("the claim has been deallocated")
 
+// waiting is the context for what may take long in a call of the kubelet.
+func (d *Driver) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout := d.PrepareTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, deadline.Sub(d.Clock.Now())-answerMargin)
+	}
+	return context.WithTimeout(ctx, timeout)
+}
+
+func (d *Driver) since(start time.Time) time.Duration {
+	return d.Clock.Since(start).Round(time.Millisecond)
+}
+
 // waitUntilReady returns the spaces of an allocation as soon as the controller
 // says that all of them are ready, and the version of the claim that says so.
 //
 // Waiting is better than failing: after an error the kubelet comes back only
 // after a minute or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
-func (d *Driver) waitUntilReady(ctx context.Context, claim *resourceapi.ResourceClaim, a *identity.Allocation) ([]*spaceapi.SpaceStatus, *resourceapi.ResourceClaim, error) {
-	timeout := d.PrepareTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, deadline.Sub(d.Clock.Now())-answerMargin)
-	}
-	waiting, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-
+func (d *Driver) waitUntilReady(ctx, waiting context.Context, claim *resourceapi.ResourceClaim, a *identity.Allocation) ([]*spaceapi.SpaceStatus, *resourceapi.ResourceClaim, error) {
+	start := d.Clock.Now()
 	var spaces []*spaceapi.SpaceStatus
 	var seen *resourceapi.ResourceClaim
 	var missing error
@@ -66,9 +73,9 @@ func (d *Driver) waitUntilReady(ctx context.Context, claim *resourceapi.Resource
 	case ctx.Err() != nil:
 		return nil, nil, fmt.Errorf("prepare ResourceClaim %s: %w", a.Claim, context.Cause(ctx))
 	case interrupted.last != nil:
-		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w; the API server: %w", timeout, a.Claim, missing, interrupted.last)
+		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w; the API server: %w", d.since(start), a.Claim, missing, interrupted.last)
 	default:
-		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w", timeout, a.Claim, missing)
+		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w", d.since(start), a.Claim, missing)
 	}
 }
 

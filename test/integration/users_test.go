@@ -1,0 +1,139 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/faults"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// tally counts requests about single objects, but for what has to do with the
+// controller itself.
+type tally struct {
+	mutex  sync.Mutex
+	counts map[string]int
+}
+
+func (c *tally) intercept(call faults.Call, _ func()) faults.Answer {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if call.Resource != "" && call.Verb != "watch" && call.Verb != "list" && call.Resource != "resourceslices" && call.Resource != "events" {
+		if call.Subresource != "" {
+			call.Resource += "/" + call.Subresource
+		}
+		c.counts[call.Verb+" "+call.Resource]++
+	}
+	return faults.Real
+}
+
+// reset begins anew and returns what was counted before.
+func (c *tally) reset() map[string]int {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	before := c.counts
+	c.counts = map[string]int{}
+	return before
+}
+
+func sum(counts map[string]int) (total int) {
+	for _, n := range counts {
+		total += n
+	}
+	return total
+}
+
+func sayCounts(counts map[string]int) string {
+	var out []string
+	for _, call := range slices.Sorted(maps.Keys(counts)) {
+		out = append(out, fmt.Sprintf("%s %d", call, counts[call]))
+	}
+	return strings.Join(out, ", ")
+}
+
+const getPod, patchNamespace = "get pods", "patch namespaces"
+
+// What the controller does to know on which nodes a space is used is counted at
+// its connection to the API server.
+func TestAPodCostsOneReadAndEachNodeOneWrite(t *testing.T) {
+	const driver = "users.example.com"
+	calls := &tally{counts: map[string]int{}}
+	i := install(t, driver)
+	i.proxy.Intercept(calls.intercept)
+	i.start(t)
+	ns := env.Namespace(t)
+	for _, node := range []string{"users-a", "users-b"} {
+		newNode(t, env, node, nil)
+	}
+	awaitUsedOn := func(claim string, pods ...*corev1.Pod) {
+		t.Helper()
+		var want []string
+		for _, pod := range pods {
+			want = append(want, pod.Spec.NodeName+"="+string(pod.UID))
+		}
+		slices.Sort(want)
+		framework.Await(t, framework.Namespace(env.Client, spaceOf(t, driver, ns, claim)), framework.That(fmt.Sprintf("used by %q", want), func(ns *corev1.Namespace) bool {
+			return ns.Annotations[spaceapi.KeysFor(driver).Nodes] == strings.Join(want, ",")
+		}))
+	}
+	expect := func(what string, gets, patches int) {
+		t.Helper()
+		got := calls.reset()
+		t.Logf("%s: %d requests: %s", what, sum(got), sayCounts(got))
+		if got[getPod] != gets || got[patchNamespace] != patches {
+			t.Errorf("%s: %d %s and %d %s, want %d and %d", what, got[getPod], getPod, got[patchNamespace], patchNamespace, gets, patches)
+		}
+	}
+
+	for _, name := range []string{"unused", "claim"} {
+		env.CreateClaim(t, ns, framework.NewClaim(name))
+	}
+	allocateTo(t, driver, ns, "unused")
+	framework.Await(t, framework.Claim(env.Client, ns, "unused"), framework.SpacesReady(1))
+	expect("a space that no pod uses", 0, 0)
+
+	first := bind(t, createPod(t, ns, framework.NewPod("first")), "users-a")
+	addFinalizer(t, ns, "claim")
+	modify(t, env, ns, "claim", func(c *resourceapi.ResourceClaim) {
+		allocationFor(driver)(c)
+		usedBy(first)(c)
+	})
+	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
+	// Ready comes after the note, so that the node's first try succeeds.
+	awaitUsedOn("claim", first)
+	expect("a space that one pod uses", 1, 1)
+
+	second := bind(t, createPod(t, ns, framework.NewPod("second")), "users-b")
+	reserve(t, "claim", second)
+	awaitUsedOn("claim", first, second)
+	expect("one more pod, on another node", 1, 1)
+
+	third := bind(t, createPod(t, ns, framework.NewPod("third")), "users-b")
+	reserve(t, "claim", third)
+	release(t, "claim", first)
+	awaitUsedOn("claim", second, third)
+	expect("one more pod on the same node, and one pod less", 1, 1)
+
+	i.kill(t)
+	i.start(t)
+	fourth := bind(t, createPod(t, ns, framework.NewPod("fourth")), "users-a")
+	reserve(t, "claim", fourth)
+	awaitUsedOn("claim", second, third, fourth)
+	expect("a controller that starts anew, and one more pod", 1, 1)
+
+	for _, claim := range []string{"unused", "claim"} {
+		deallocate(t, env, ns, claim)
+	}
+	awaitNothing(t, driver)
+}
