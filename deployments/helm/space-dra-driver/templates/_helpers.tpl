@@ -106,8 +106,7 @@ apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
 metadata:
   name: {{ index . 1 }}
-  labels:
-    {{- include "space.labels" $ | nindent 4 }}
+  {{- include "space.metadata" $ | nindent 2 }}
 spec:
   policyName: {{ index . 1 }}
   validationActions: ["Deny"]
@@ -116,8 +115,7 @@ apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
 metadata:
   name: {{ index . 1 }}
-  labels:
-    {{- include "space.labels" $ | nindent 4 }}
+  {{- include "space.metadata" $ | nindent 2 }}
 {{- end -}}
 
 {{- /* True for an object in the namespace of a space. */ -}}
