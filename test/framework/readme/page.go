@@ -106,7 +106,7 @@ func split(text string) ([]block, error) {
 		trimmed := strings.TrimSpace(line)
 		switch fence := strings.HasPrefix(trimmed, "```"); {
 		case open == nil && fence:
-			indent = line[:strings.Index(line, "`")]
+			indent, _, _ = strings.Cut(line, "`")
 			open = &block{line: i + 2, language: strings.TrimPrefix(trimmed, "```")}
 		case open != nil && trimmed == "```":
 			blocks = append(blocks, *open)

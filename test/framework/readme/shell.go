@@ -45,7 +45,8 @@ func (r Reader) Follow(ctx context.Context, page *Page) (err error) {
 			err = names.Compare(step.Expected, output)
 		}
 		if err != nil {
-			sh.end()
+			// What went wrong is known already.
+			_ = sh.end()
 			return page.at(lineError(step.Line, "%s\n%w\nall of the output:\n%s", step.Script, err, output))
 		}
 	}
