@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters/rules"
 )
 
 const head = `<!-- Made by make generate of the comments in ` + source + `. Do not edit. -->
@@ -63,7 +63,7 @@ func generate(file string) ([]byte, error) {
 		describe(&out, k)
 	}
 	fmt.Fprint(&out, "\n## Where a claim's mountPath cannot be\n\n| Directory | Below it | Why |\n|---|---|---|\n")
-	for _, reserved := range parameters.NoMountPaths() {
+	for _, reserved := range rules.NoMountPaths() {
 		below := "can be"
 		if reserved.Below {
 			below = "cannot be"

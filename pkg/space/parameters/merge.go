@@ -12,21 +12,18 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters/rules"
 )
 
 // addClass puts what a class's parameters say over what was said before.
 func addClass(to *spaceapi.SpaceClassConfig, raw []byte, driver string) error {
-	more, err := read[spaceapi.SpaceClassConfig](raw, spaceapi.SpaceClassConfigKind)
+	more, err := read[spaceapi.SpaceClassConfig](raw, rules.Class(driver))
 	if err != nil {
 		return err
 	}
 	from := more.config
-	if problems := validateClass(&from, driver); len(problems) > 0 {
-		return wrong(summary(problems))
-	}
 	replace(&to.NamespacePrefix, from.NamespacePrefix)
 	merge(&to.Labels, from.Labels)
 	replaceList(&to.AllowedLabels, from.AllowedLabels)
@@ -58,18 +55,13 @@ func addClass(to *spaceapi.SpaceClassConfig, raw []byte, driver string) error {
 // addClaim puts what a claim's parameters say over what was said before. requests
 // are those that the parameters are for.
 func addClaim(to *spaceapi.SpaceClaimConfig, raw []byte, driver string, requests []string) error {
-	more, err := read[spaceapi.SpaceClaimConfig](raw, spaceapi.SpaceClaimConfigKind)
+	more, err := read[spaceapi.SpaceClaimConfig](raw, rules.Claim(driver))
 	if err != nil {
 		return err
 	}
 	from := more.config
-	problems := validateClaim(&from, driver)
 	if from.VariablePrefix != "" && len(requests) > 1 {
-		problems = append(problems, field.Forbidden(field.NewPath("variablePrefix"),
-			fmt.Sprintf("the parameters are for several spaces, which would get variables of the same names: %s; give each request its own", shortened(strings.Join(requests, ", ")))))
-	}
-	if len(problems) > 0 {
-		return wrong(summary(problems))
+		return wrong(fmt.Sprintf("variablePrefix: Forbidden: the parameters are for several spaces, which would get variables of the same names: %s; give each request its own", rules.Shortened(strings.Join(requests, ", "))))
 	}
 	replace(&to.ClusterRole, from.ClusterRole)
 	merge(&to.Labels, from.Labels)
@@ -122,9 +114,9 @@ func (i Installation) with(class spaceapi.SpaceClassConfig) Effective {
 
 // narrow makes what holds for a class that which holds for a claim of the class.
 // Nothing that a claim says can give it more.
-func (e *Effective) narrow(class spaceapi.SpaceClassConfig, claim spaceapi.SpaceClaimConfig) (problems field.ErrorList) {
-	refuse := func(path *field.Path, value, detail string) {
-		problems = append(problems, invalid(path, value, detail))
+func (e *Effective) narrow(class spaceapi.SpaceClassConfig, claim spaceapi.SpaceClaimConfig) (problems []string) {
+	refuse := func(path, value, why string) {
+		problems = append(problems, rules.Invalid(path, value, why))
 	}
 
 	// What the installation has is no choice: it can change while a claim lives.
@@ -134,17 +126,17 @@ func (e *Effective) narrow(class spaceapi.SpaceClassConfig, claim spaceapi.Space
 			allowed = append([]string{class.ClusterRole}, allowed...)
 		}
 		if !slices.Contains(allowed, role) {
-			refuse(field.NewPath("clusterRole"), role, "the class allows "+cmp.Or(shortened(strings.Join(allowed, ", ")), "no choice"))
+			refuse("clusterRole", role, "the class allows "+cmp.Or(rules.Shortened(strings.Join(allowed, ", ")), "no choice"))
 		}
 		e.ClusterRole = role
 	}
 
 	for _, key := range slices.Sorted(maps.Keys(claim.Labels)) {
-		at := field.NewPath("labels").Key(shortened(key))
+		at := entry("labels", key)
 		if value, ok := e.Labels[key]; ok {
-			refuse(at, claim.Labels[key], fmt.Sprintf("the class sets %s", quoted(value)))
+			refuse(at, claim.Labels[key], fmt.Sprintf("the class sets %s", rules.Quoted(value)))
 		} else if !slices.ContainsFunc(class.AllowedLabels, func(allowed string) bool { return labelMatches(key, allowed) }) {
-			problems = append(problems, field.Forbidden(at, "the class allows "+cmp.Or(shortened(strings.Join(class.AllowedLabels, ", ")), "no labels")))
+			problems = append(problems, at+": Forbidden: the class allows "+cmp.Or(rules.Shortened(strings.Join(class.AllowedLabels, ", ")), "no labels"))
 		}
 	}
 	e.Labels = union(e.Labels, claim.Labels)
@@ -163,7 +155,7 @@ func (e *Effective) narrow(class spaceapi.SpaceClassConfig, claim spaceapi.Space
 				continue
 			}
 			if strictness(mode.given) < strictness(*mode.has) {
-				refuse(field.NewPath("podSecurity", mode.name), mode.given, "the class allows "+strings.Join(podSecurityLevels[strictness(*mode.has):], ", "))
+				refuse("podSecurity."+mode.name, mode.given, "the class allows "+strings.Join(rules.PodSecurityLevels()[strictness(*mode.has):], ", "))
 			}
 			*mode.has = mode.given
 		}
@@ -172,7 +164,7 @@ func (e *Effective) narrow(class spaceapi.SpaceClassConfig, claim spaceapi.Space
 	for _, name := range slices.Sorted(maps.Keys(claim.ResourceQuota)) {
 		value := claim.ResourceQuota[name]
 		if limit, ok := e.ResourceQuota[name]; ok && value.Cmp(limit) > 0 {
-			refuse(field.NewPath("resourceQuota").Key(shortened(string(name))), value.String(), "the class allows at most "+limit.String())
+			refuse(entry("resourceQuota", string(name)), value.String(), "the class allows at most "+limit.String())
 		}
 	}
 	e.ResourceQuota = union(e.ResourceQuota, claim.ResourceQuota)
@@ -181,7 +173,7 @@ func (e *Effective) narrow(class spaceapi.SpaceClassConfig, claim spaceapi.Space
 
 	if given := lifetime(claim.MaxLifetime); given > 0 {
 		if e.MaxLifetime > 0 && given > e.MaxLifetime {
-			refuse(field.NewPath("maxLifetime"), given.String(), "the class allows at most "+e.MaxLifetime.String())
+			refuse("maxLifetime", given.String(), "the class allows at most "+e.MaxLifetime.String())
 		}
 		e.MaxLifetime = given
 	}
@@ -194,6 +186,20 @@ func (e *Effective) narrow(class spaceapi.SpaceClassConfig, claim spaceapi.Space
 	e.UserParameters = claim.Parameters
 	return problems
 }
+
+// strictness orders Pod Security Standards. None counts as the least strict.
+func strictness(level string) int {
+	return max(0, slices.Index(rules.PodSecurityLevels(), level))
+}
+
+// labelMatches says whether an allowed label is about a key.
+func labelMatches(key, allowed string) bool {
+	domain, ok := strings.CutSuffix(allowed, "*")
+	return key == allowed || ok && strings.HasPrefix(key, domain)
+}
+
+// entry is the path of an entry of a map.
+func entry(field, key string) string { return field + "[" + rules.Shortened(key) + "]" }
 
 // replace lets what was given win over what was there.
 func replace[T comparable](to *T, from T) {

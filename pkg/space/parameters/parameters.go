@@ -16,6 +16,7 @@ import (
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters/rules"
 )
 
 // Installation is what holds where neither class nor claim say anything.
@@ -105,7 +106,7 @@ func For(installation Installation, configs []resourceapi.DeviceAllocationConfig
 	}
 	out := installation.with(class)
 	if problems := out.narrow(class, claim); len(problems) > 0 {
-		return Effective{MaxLifetime: installation.with(class).MaxLifetime}, fmt.Errorf("the ResourceClaim has parameters for driver %s that its DeviceClass does not allow: %w", installation.Driver, summary(problems))
+		return Effective{MaxLifetime: installation.with(class).MaxLifetime}, fmt.Errorf("the ResourceClaim has parameters for driver %s that its DeviceClass does not allow: %s", installation.Driver, rules.Summary(problems))
 	}
 	return out, nil
 }

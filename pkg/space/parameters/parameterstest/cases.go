@@ -74,7 +74,7 @@ func unreadable() []Case {
 		{"class: no JSON", `{"kind":`, "", []string{inClass, "cannot be read"}},
 		{"claim: no JSON", "", `{"kind":`, []string{inClaim, "cannot be read"}},
 		{"class: a list", `[]`, "", []string{inClass, "cannot be read"}},
-		{"claim: a kind that is a number", "", `{"kind":7}`, []string{inClaim, "cannot be read"}},
+		{"claim: a kind that is a number", "", `{"kind":7}`, []string{inClaim, `of unknown kind 7, apiVersion ""`}},
 		{"claim: something after the object", "", Claim("") + `{}`, []string{inClaim, "cannot be read"}},
 		{"class: an empty object", `{}`, "", []string{inClass, `of unknown kind "", apiVersion ""`}},
 		{"claim: null", "", `null`, []string{inClaim, `of unknown kind "", apiVersion ""`}},
@@ -93,7 +93,7 @@ func unreadable() []Case {
 		class("a limit's field in other case", `"limitRange":[{"type":"Pod","Max":{"cpu":"1"}}]`, `unknown field "limitRange[0].Max"`),
 		class("many unknown fields with long names", fmt.Sprintf(`"a%[1]s":1,"b%[1]s":2,"c%[1]s":3,"d%[1]s":4`, strings.Repeat("x", 2000)), `unknown field "axxx`, "; and 1 more"),
 		class("text for a truth", `"nestedSpaces":"yes"`, `nestedSpaces: Invalid value: "yes"`),
-		claim("a number for a text", `"clusterRole":7`, `clusterRole: Invalid value: "7"`),
+		claim("a number for a text", `"clusterRole":7`, `clusterRole: Invalid value: 7: must be a string`),
 		class("a quota of text", `"resourceQuota":{"pods":"1","cpu":"lots"}`, `resourceQuota[cpu]: Invalid value: "lots"`),
 		claim("a quota of text", `"resourceQuota":{"pods":"1","cpu":"lots"}`, `resourceQuota[cpu]: Invalid value: "lots"`),
 		class("a text for a list", `"clusterWideRoles":"view"`, `clusterWideRoles: Invalid value: "view"`),
@@ -101,14 +101,14 @@ func unreadable() []Case {
 	out = append(out, either("an unknown field", `"maxLivetime":"8h"`, `unknown field "maxLivetime"`)...)
 	out = append(out, either("a field in other case", `"MaxLifetime":"8h"`, `unknown field "MaxLifetime"`)...)
 	out = append(out, either("no duration", `"maxLifetime":"soon"`, `maxLifetime: Invalid value: "soon"`)...)
-	out = append(out, either("a number for a duration", `"maxLifetime":60`, `maxLifetime: Invalid value: "60"`)...)
-	out = append(out, either("a label that is a number", `"labels":{"a":"b","c":7}`, `labels[c]: Invalid value: "7"`)...)
-	out = append(out, either("a label without a value", `"labels":{"a":null}`, `labels[a]: Invalid value: "null": must have a value`)...)
-	out = append(out, either("a quota without a value", `"resourceQuota":{"pods":null}`, `resourceQuota[pods]: Invalid value: "null": must have a value`)...)
-	for _, value := range []string{`"1e1000000000"`, `1e1000000000`, `" -1E+00999999999"`, `"1.5e-1000000000"`} {
-		out = append(out, either("a quantity too large to compare: "+value, `"resourceQuota":{"cpu":`+value+`}`, "resourceQuota: Invalid value: ", "must have an exponent of at most two digits")...)
+	out = append(out, either("a number for a duration", `"maxLifetime":60`, `maxLifetime: Invalid value: 60: must be a duration`)...)
+	out = append(out, either("a label that is a number", `"labels":{"a":"b","c":7}`, `labels[c]: Invalid value: 7: must be a string`)...)
+	out = append(out, either("a label without a value", `"labels":{"a":null}`, `labels[a]: Invalid value: null: must be a string`)...)
+	out = append(out, either("a quota without a value", `"resourceQuota":{"pods":null}`, `resourceQuota[pods]: Invalid value: null: must be a quantity`)...)
+	for _, value := range []string{`"1e1000000000"`, `1e300`, `"-1E+00999999999"`, `"1.5e-1000000000"`} {
+		out = append(out, either("a quantity too large to compare: "+value, `"resourceQuota":{"cpu":`+value+`}`, "resourceQuota[cpu]: Invalid value: ", "must be a quantity, such as 500m, 2 or 8Gi; an exponent has at most two digits")...)
 	}
 	return append(out,
-		class("a limit too large to compare", `"limitRange":[{"type":"Pod","max":{"cpu":"1e1000000000"}}]`, "limitRange: Invalid value: ", "exponent"),
-		class("a quantity too large to compare, and another", `"resourceQuota":{"cpu":"1e1000000000"},"resourceQuota":{}`, "resourceQuota: Invalid value: ", "exponent"))
+		class("a limit too large to compare", `"limitRange":[{"type":"Pod","max":{"cpu":"1e1000000000"}}]`, "limitRange[0].max[cpu]: Invalid value: ", "exponent"),
+		class("a quantity too large to compare, and another", `"resourceQuota":{"cpu":"1e1000000000"},"resourceQuota":{}`, `duplicate field "resourceQuota"`))
 }

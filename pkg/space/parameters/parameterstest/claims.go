@@ -37,7 +37,7 @@ func mountPaths() []Case {
 		{"./creds", "must be an absolute path"},
 		{"/creds/", "must have no empty, . or .. parts"},
 		{"//creds", "must have no empty, . or .. parts"},
-		{"/a/../etc", `must have no empty, . or .. parts and no slash at the end: "/etc"`},
+		{"/a/../etc", "must have no empty, . or .. parts and no slash at the end"},
 		{"/a/./b", "must have no empty, . or .. parts"},
 		{"/..", "must have no empty, . or .. parts"},
 		{"/a\nb", "must not contain control characters"},
@@ -48,6 +48,7 @@ func mountPaths() []Case {
 		if len(shown) > 100 {
 			shown = shown[:100] + "…"
 		}
+		shown = strings.ReplaceAll(shown, "\x00", "\uFFFD")
 		out = append(out, claim(fmt.Sprintf("mounted at %.20q", test.path), `"mountPath":`+quote(test.path), fmt.Sprintf("mountPath: Invalid value: %q: ", shown), test.why))
 	}
 	for _, path := range []string{

@@ -1,15 +1,13 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package parameters
+package rules
 
 import (
-	"path"
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
-	"unicode"
-
-	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // ReservedPaths are directories that a space's files are not mounted at, and why.
@@ -42,25 +40,37 @@ func NoMountPaths() []ReservedPaths {
 	}
 }
 
-func validateMountPath(p string) (problems field.ErrorList) {
-	at := field.NewPath("mountPath")
-	refuse := func(why string) field.ErrorList { return append(problems, invalid(at, p, why)) }
-	switch {
-	case p == "":
-		return nil
-	case !path.IsAbs(p):
-		return refuse("must be an absolute path")
-	case path.Clean(p) != p:
-		return refuse("must have no empty, . or .. parts and no slash at the end: " + quoted(path.Clean(p)))
-	case strings.ContainsFunc(p, unicode.IsControl):
-		return refuse("must not contain control characters")
+var (
+	absolute  = regexp.MustCompile(`^/`)
+	cleanPath = regexp.MustCompile(`^(/|(/[^/]+)+)$`)
+	dotPart   = regexp.MustCompile(`/\.\.?(/|$)`)
+	control   = regexp.MustCompile(`\p{Cc}`)
+)
+
+func mountPathRules() []rule {
+	const clean = "must have no empty, . or .. parts and no slash at the end"
+	out := []rule{
+		matches(absolute, "must be an absolute path"),
+		matches(cleanPath, clean),
+		matchesNot(dotPart, clean),
+		matchesNot(control, "must not contain control characters"),
 	}
 	for _, reserved := range NoMountPaths() {
-		if slices.ContainsFunc(reserved.Paths, func(dir string) bool {
-			return p == dir || reserved.Below && strings.HasPrefix(p, dir+"/")
-		}) {
-			return refuse("must not be a system directory: " + reserved.Why)
-		}
+		out = append(out, underNone(reserved.Paths, reserved.Below, "must not be a system directory: "+reserved.Why))
 	}
-	return validateLength(p, at, maxName)
+	return append(out, noLonger(maxName))
+}
+
+// underNone is a rule that a path is none of these, nor below one.
+func underNone(paths []string, below bool, why string) rule {
+	return invalidIf(
+		func(p string) bool {
+			return slices.ContainsFunc(paths, func(dir string) bool { return p == dir || below && strings.HasPrefix(p, dir+"/") })
+		},
+		func(p string) string {
+			if !below {
+				return p + " in " + celList(paths)
+			}
+			return fmt.Sprintf("%s.exists(d, %[2]s == d || %[2]s.startsWith(d + '/'))", celList(paths), p)
+		}, why)
 }
