@@ -18,14 +18,16 @@ import (
 // controllerAccount is the controller's ServiceAccount, as the chart calls it.
 const controllerAccount = "contents-space-dra-driver-controller"
 
-// applyChart makes what some of the chart's templates say for these values.
-func applyChart(t *testing.T, release, namespace string, values map[string]string, templates ...string) {
+// applyChart makes what some of the chart's templates say for these values, and
+// returns the file with it.
+func applyChart(t *testing.T, release, namespace string, values map[string]string, templates ...string) (manifest string) {
 	t.Helper()
-	manifest := filepath.Join(t.TempDir(), "manifest.yaml")
+	manifest = filepath.Join(t.TempDir(), "manifest.yaml")
 	if err := os.WriteFile(manifest, renderChart(t, release, namespace, values, templates...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	env.Kubectl(t, "apply", "-f", manifest)
+	return manifest
 }
 
 func renderChart(t *testing.T, release, namespace string, values map[string]string, templates ...string) []byte {
