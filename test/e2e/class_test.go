@@ -84,13 +84,13 @@ func TestWithBindingConditionsAPodIsBoundOnlyWhenItsSpaceIsReady(t *testing.T) {
 	const driver = "binding.space.example.com"
 	env.InstallAnother(t, "binding", "driverName="+driver, "controller.bindingConditions=true", "controller.replicas=1")
 	ns := env.Namespace(t)
-	createClass(t, classOf("binding", driver, "NoSuchKind", ""))
+	createClass(t, classOf("binding", driver, spaceapi.SpaceClassConfigKind, `,"clusterRole":"unlisted"`))
 	env.CreateClaim(t, ns, claimOfClass("binding"))
 	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.NewPod("pod", "claim"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 
-	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, `unknown kind "NoSuchKind"`))
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, "space.allowedClusterRoles"))
 	first := *claim.Status.Allocation.Devices.Results[0].ShareID
 	if meta.IsStatusConditionTrue(claim.Status.Devices[0].Conditions, spaceapi.ConditionFailed) {
 		t.Error("the scheduler was told to give up at once")

@@ -4,25 +4,49 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestUnknownParametersAreRefusedInTheSameWordsEverywhere(t *testing.T) {
+func TestParametersThatCannotBeAreRefusedWhenTheyAreWritten(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	claim := framework.WithParameters(framework.NewClaim("test-claim"), `{"apiVersion": "example.com/v1", "kind": "Mystery", "colour": "red"}`)
-	env.CreateClaim(t, ns, claim)
+	const mystery, words = `{"apiVersion": "example.com/v1", "kind": "Mystery", "colour": "red"}`, ` has parameters for driver space.resource.example.com of unknown kind "Mystery", apiVersion "example.com/v1"`
+	claim := framework.WithParameters(framework.NewClaim("test-claim"), mystery)
+	_, err := env.Client.ResourceV1().ResourceClaims(ns).Create(t.Context(), claim, metav1.CreateOptions{})
+	wantDenied(t, err, "the ResourceClaim"+words)
+	template := framework.NewTemplate("test-claim")
+	template.Spec.Spec = claim.Spec
+	_, err = env.Client.ResourceV1().ResourceClaimTemplates(ns).Create(t.Context(), template, metav1.CreateOptions{})
+	wantDenied(t, err, "the ResourceClaimTemplate"+words)
+	class := classOf("mystery", spaceapi.DefaultDriverName, "Mystery", "")
+	_, err = env.Client.ResourceV1().DeviceClasses().Create(t.Context(), class, metav1.CreateOptions{})
+	wantDenied(t, err, `the DeviceClass has parameters for driver space.resource.example.com of unknown kind "Mystery"`)
+}
+
+func wantDenied(t *testing.T, err error, words string) {
+	t.Helper()
+	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "denied request: "+words) {
+		t.Errorf("got error %v, want it denied with the words %q", err, words)
+	}
+}
+
+func TestParametersThatAreNotAllowedAreRefusedInTheSameWordsEverywhere(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, choosing(framework.NewClaim("test-claim"), `,"clusterRole":"cluster-admin"`))
 	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.NewPod("pod", "test-claim"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	const words = `the ResourceClaim has parameters for driver space.resource.example.com of unknown kind "Mystery", apiVersion "example.com/v1"`
+	const words = `the ResourceClaim has parameters for driver space.resource.example.com that its DeviceClass does not allow: clusterRole: Invalid value: "cluster-admin": the class allows no choice`
 
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, words))
 	events := env.Client.CoreV1().RESTClient()

@@ -30,12 +30,13 @@ Neither is taken in the other's place. The scheduler copies both into the claim 
 allocates it: a change of a class is for claims that are allocated after it.
 
 What is not as described here is refused, with the name of the field, its value, and what
-would be right: in the condition ` + "`Ready`" + ` of the claim (reason ` + "`Refused`" + `) and in events on the
-claim and its pods. That includes fields that are unknown, given twice or written in other case.
+would be right: at once, when it is written, by admission policies of the chart; and what
+only shows together with the class or the installation, in the condition ` + "`Ready`" + ` of the claim (reason ` + "`Refused`" + `) and in
+events on the claim and its pods, in the same words. That includes fields that are unknown, given twice or written in other case.
 
 | Type | How it is written |
 |---|---|
-| duration | a number with a unit, such as ` + "`90s`, `10m`, `1h30m`" + ` |
+| duration | a number with a unit, such as ` + "`90s`, `10m`, `1h30m`" + `, of less than 2000000h; units from large to small, each once |
 | quantity | as everywhere in Kubernetes, such as ` + "`500m`, `2`, `8Gi`" + `; an exponent has at most two digits |
 | LimitRangeItem | as in ` + "`spec.limits`" + ` of a [LimitRange](https://kubernetes.io/docs/concepts/policy/limit-range/) |
 | boolean | ` + "`true` or `false`" + ` |
