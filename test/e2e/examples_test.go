@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,45 +20,65 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework/readme"
 )
 
+// examples is where they are; the driver is installed with the values.yaml there.
+const examples = "demo/examples"
+
 // TestExamples does what the README of each example says, and looks at what is
 // left afterwards.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	root := filepath.Dir(cluster.DefaultConfig().BuildDir)
-	pages, err := filepath.Glob(filepath.Join(root, "demo/examples/*/README.md"))
-	if err != nil || len(pages) == 0 {
-		t.Fatalf("there are no examples: error %v", err)
+	entries, err := os.ReadDir(filepath.Join(root, examples))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, page := range pages {
-		t.Run(filepath.Base(filepath.Dir(page)), func(t *testing.T) {
+	found := false
+	for _, entry := range entries {
+		if !entry.IsDir() {
+			continue
+		}
+		found = true
+		t.Run(entry.Name(), func(t *testing.T) {
 			t.Parallel()
-			runExample(t, root, page)
+			namespace := "example-" + entry.Name()
+			t.Cleanup(func() { clearExample(t, namespace) })
+			follow(t, root, filepath.Join(examples, entry.Name(), "README.md"))
+			nothingLeft(t, namespace)
 		})
+	}
+	if !found {
+		t.Error("there are no examples")
 	}
 }
 
-func runExample(t *testing.T, root, path string) {
-	text, err := os.ReadFile(path)
+// The examples' own page installs what they need, here once more.
+func TestTheExamplesSayHowTheDriverIsInstalled(t *testing.T) {
+	follow(t, filepath.Dir(cluster.DefaultConfig().BuildDir), filepath.Join(examples, "README.md"))
+	if err := env.AwaitRollout(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// follow runs the commands of a page as a reader would.
+func follow(t *testing.T, root, path string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Base(filepath.Dir(path))
-	page, err := readme.Parse(name+"/README.md", string(text))
+	page, err := readme.Parse(path, string(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	namespace := "example-" + name
-	t.Cleanup(func() { clearExample(t, namespace) })
 	reader := readme.Reader{Dir: root, Env: append(os.Environ(),
 		"KUBECONFIG="+env.Cluster.Kubeconfig(),
-		"PATH="+filepath.Dir(env.Cluster.Binary("kubectl"))+":"+os.Getenv("PATH"),
+		"PATH="+strings.Join([]string{filepath.Dir(env.Cluster.Binary("kubectl")), filepath.Dir(env.Cluster.Binary("helm")), os.Getenv("PATH")}, ":"),
 	)}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*framework.Patience)
 	defer cancel()
 	if err := reader.Follow(ctx, page); err != nil {
 		t.Fatal(err)
 	}
-	nothingLeft(t, namespace)
 }
 
 // nothingLeft looks at what is there when the last command of an example has

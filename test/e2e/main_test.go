@@ -14,4 +14,4 @@ import (
 // env is the cluster of this test run; TestMain sets it.
 var env *framework.Env
 
-func TestMain(m *testing.M) { framework.RunSuite(m, "space-e2e", &env, "demo/examples/values.yaml") }
+func TestMain(m *testing.M) { framework.RunSuite(m, "space-e2e", &env, examples+"/values.yaml") }

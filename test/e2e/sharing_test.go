@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	resourceapi "k8s.io/api/resource/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -79,49 +77,6 @@ func TestAClaimWithTwoRequestsHasTwoSpaces(t *testing.T) {
 		t.Errorf("the second container has the request that it did not ask for: %s", got)
 	}
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(2))
-}
-
-func TestAClaimFromATemplateIsCalledAsInThePod(t *testing.T) {
-	t.Parallel()
-	ns := env.Namespace(t)
-	template := &resourceapi.ResourceClaimTemplate{
-		ObjectMeta: metav1.ObjectMeta{Name: "spaces"},
-		Spec:       resourceapi.ResourceClaimTemplateSpec{Spec: framework.Spec("space")},
-	}
-	if _, err := env.Client.ResourceV1().ResourceClaimTemplates(ns).Create(t.Context(), template, metav1.CreateOptions{}); err != nil {
-		t.Fatalf("create the template: %v", err)
-	}
-	seen := map[string]string{}
-	for _, name := range []string{"pod0", "pod1"} {
-		pod := framework.NewPod(name, "my-space")
-		pod.Spec.ResourceClaims[0] = corev1.PodResourceClaim{Name: "my-space", ResourceClaimTemplateName: ptr.To("spaces")}
-		env.CreatePod(t, ns, pod)
-		s := env.SpaceOf(t, ns, name, "MY_SPACE")
-		s.Usable(t, ns, name)
-		env.Exec(t, ns, name, "cat", "/etc/my-space/kubeconfig")
-		if other, taken := seen[s.Namespace]; taken {
-			t.Errorf("%s and %s have the same namespace %s", name, other, s.Namespace)
-		}
-		seen[s.Namespace] = name
-	}
-	for namespace, name := range seen {
-		env.DeletePod(t, ns, name)
-		env.AwaitNamespaceGone(t, namespace)
-	}
-}
-
-func TestAnInitContainerWorksInTheSpace(t *testing.T) {
-	t.Parallel()
-	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	pod := framework.NewPod("pod", "test-claim")
-	init := *pod.Spec.Containers[0].DeepCopy()
-	init.Name = "init"
-	init.Command = []string{"sh", "-c", "kubectl --kubeconfig $TEST_CLAIM_KUBECONFIG create configmap from-init"}
-	pod.Spec.InitContainers = []corev1.Container{init}
-	env.CreatePod(t, ns, pod)
-
-	env.SpaceOf(t, ns, "pod", "TEST_CLAIM").Kubectl(t, ns, "pod", "get", "configmap", "from-init")
 }
 
 func TestAnUnprivilegedContainerReadsTheToken(t *testing.T) {
