@@ -19,7 +19,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 COMMANDS := space-controller space-kubeletplugin space-check
 API := pkg/space/api/v1alpha1
 GENERATED := zz_generated.deepcopy.go
-MODULES := . test test/cluster
+MODULES := . test test/cluster test/cel
 CHART := deployments/helm/space-dra-driver
 # The chart's README.md, of values.yaml and README.md.gotmpl, to standard output.
 CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run
@@ -66,6 +66,7 @@ unit: $(BIN)/helm ## Run the unit tests, with the race detector, and try the cha
 	CGO_ENABLED=1 go test -race ./...
 	cd test/cluster && go test $$(go list ./... | grep -v /selftest)
 	cd test && go test ./soak/... ./chart/...
+	cd test/cel && go test ./...
 	cd test && CGO_ENABLED=1 go test -race ./faults/...
 	@# Without -count=1, go would not see that a page of the examples has changed.
 	cd test && CGO_ENABLED=1 go test -race -count=1 ./framework/readme/...

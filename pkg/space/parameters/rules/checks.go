@@ -72,6 +72,8 @@ type entries struct {
 	reserved []rule
 	// value is about the values. In CEL, the key is in the variable k.
 	value func(key string) check
+	// least says that no more is told than the least of the problems.
+	least bool
 }
 
 func (e entries) problems(path string, value any) []string {
@@ -109,8 +111,14 @@ func (e entries) cel(path, value string) string {
 			each = fmt.Sprintf("%s ? [%s] : %s", r.celBroken("k"), r.celProblem(rules.path, "k"), each)
 		}
 	}
+	found := fmt.Sprintf("%s.map(k, %s).filter(l, size(l) > 0).map(l, l[0])", value, each)
+	if e.least {
+		found = celLeast(found)
+	} else {
+		found = celSorted(found)
+	}
 	return fmt.Sprintf("(type(%[1]s) != map ? [%[2]s] : size(%[1]s) > %[3]d ? [%[4]s] : %[5]s)", value,
-		celMistyped(path, value, "an object"), maxEntries, celTooMany(path, value, maxEntries), celSorted(fmt.Sprintf("%s.map(k, %s).filter(l, size(l) > 0).map(l, l[0])", value, each)))
+		celMistyped(path, value, "an object"), maxEntries, celTooMany(path, value, maxEntries), found)
 }
 
 // items is a list, of which each item is told with the first that is wrong.
@@ -226,7 +234,11 @@ func (o object) unknown(prefix string, given map[string]any) []string {
 
 // celUnknown is [object.unknown].
 func (o object) celUnknown(prefix, value string) string {
-	return celSorted(fmt.Sprintf("%s.filter(k, !(k in %s)).map(k, 'unknown field ' + %s + %sk + %[3]s)", value, celList(o.names()), celString(mark), prefix))
+	return celSorted(o.celUnknownTexts(prefix, value))
+}
+
+func (o object) celUnknownTexts(prefix, value string) string {
+	return fmt.Sprintf("%s.filter(k, !(k in %s)).map(k, 'unknown field ' + %s + %sk + %[3]s)", value, celList(o.names()), celString(mark), prefix)
 }
 
 // celIn is about the field of an object.

@@ -13,7 +13,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-const ratioField = "maxLimitRequestRatio"
+const (
+	ratioField    = "maxLimitRequestRatio"
+	notForPods    = "Forbidden: must not be given for type Pod"
+	storageNeeded = "type PersistentVolumeClaim needs a minimum or maximum of storage"
+)
 
 // bound is one of the maps in a LimitRangeItem.
 type bound struct{ field, name string }
@@ -60,11 +64,12 @@ func (limits) form(kind string) object {
 	for _, b := range bounds() {
 		out.fields = append(out.fields, field{b.field, entries{keys: keys, value: func(string) check { return newQuantity() }}})
 	}
-	atLeastOne := invalidIf(
-		func(word string) bool { return compare(word, "1") < 0 },
-		func(word string) string { return celCompare(word, "'1'") + " < 0" }, "must be at least 1")
-	out.fields = append(out.fields, field{ratioField, entries{keys: keys, value: func(string) check { return newQuantity(atLeastOne) }}})
+	out.fields = append(out.fields, field{ratioField, entries{keys: keys, least: true, value: func(string) check { return newQuantity(atLeastOne(nil)) }}})
 	return out
+}
+
+func atLeastOne(celBroken func(word string) string) rule {
+	return invalidIf(func(word string) bool { return compare(word, "1") < 0 }, celBroken, "must be at least 1")
 }
 
 func (l limits) problems(path string, value any) []string {
@@ -80,7 +85,7 @@ func (l limits) problems(path string, value any) []string {
 	if kind == string(corev1.LimitTypePod) {
 		for _, name := range []string{"defaultRequest", "default"} {
 			if len(amounts(item, name)) > 0 {
-				return []string{path + "." + name + ": Forbidden: must not be given for type Pod"}
+				return []string{path + "." + name + ": " + notForPods}
 			}
 		}
 	}
@@ -109,7 +114,7 @@ func (l limits) problems(path string, value any) []string {
 		return "must not be more than the maximum by the minimum, " + most + " / " + least
 	})...)
 	if kind == string(corev1.LimitTypePersistentVolumeClaim) && amounts(item, "min")["storage"] == "" && amounts(item, "max")["storage"] == "" {
-		out = append(out, path+": Required value: type PersistentVolumeClaim needs a minimum or maximum of storage")
+		out = append(out, path+": Required value: "+storageNeeded)
 	}
 	return out
 }
@@ -139,39 +144,58 @@ func together(path string, item map[string]any, one, other string, why func(name
 	return out
 }
 
+// cel goes through the maps of an item in loops: API servers take seconds to check
+// the types of what is written out.
 func (l limits) cel(path, value string) string {
-	is := func(kind corev1.LimitType) string { return value + ".type == " + celString(string(kind)) }
-	has := func(name string) string {
-		return fmt.Sprintf("has(%[1]s.%[2]s) && %[1]s.%[2]s != null", value, name)
+	form := l.form("")
+	kind, amounts := form.fields[0], form.fields[1:]
+	var names []string
+	for _, f := range amounts {
+		names = append(names, f.name)
 	}
-	var lists []string
-	both := func(one, other, broken, why string) {
-		lists = append(lists, fmt.Sprintf("(%s && %s ? %s : [])", has(one), has(other), celSorted(fmt.Sprintf(
-			"%[1]s.%[2]s.filter(k, k in %[1]s.%[3]s && %[4]s).map(k, %[5]s + %[6]s + %[7]s + ']: Invalid value: ' + %[8]s + string(%[1]s.%[2]s[k]) + %[8]s + ': ' + %[9]s)",
-			value, one, other, broken, path, celString("."+one+"["), celShortened("k"), celString(mark), why))))
+	last := amounts[len(amounts)-1].check.(entries)
+	last.value = func(string) check {
+		return newQuantity(atLeastOne(func(word string) string {
+			return fmt.Sprintf("b == %s && %s < 0", celString(ratioField), celCompare(word, "'1'"))
+		}))
 	}
-	amount := func(name string) string { return fmt.Sprintf("string(%s.%s[k])", value, name) }
+	shape := fmt.Sprintf("(type(%[1]s) != map ? [%[2]s] : %[3]s + %[4]s + %[5]s.filter(b, b in %[1]s && %[1]s[b] != null).map(b, %[6]s).filter(l, size(l) > 0).map(l, l[0]))",
+		value, celMistyped(path, value, "an object"), celLeast(form.celUnknownTexts(path+" + '.' + ", value)), kind.celIn(value, path+" + '.type'"),
+		celList(names), last.cel(path+" + '.' + b", value+"[b]"))
+
+	var pairs []string
 	for i, lower := range bounds() {
 		for _, upper := range bounds()[i+1:] {
-			both(lower.field, upper.field, celCompare(amount(lower.field), amount(upper.field))+" > 0",
-				celString("must not be more than "+upper.name+", ")+" + "+amount(upper.field))
+			pairs = append(pairs, celList([]string{lower.field, upper.field, "must not be more than " + upper.name + ", "}))
 		}
 	}
-	both("defaultRequest", "default",
-		fmt.Sprintf("%s != 0 && (!%s || k.startsWith(%s))", celCompare(amount("defaultRequest"), amount("default")), celNative("k"), celString(corev1.ResourceHugePagesPrefix)),
-		"'must equal the default limit, ' + "+amount("default"))
-	both(ratioField, "max",
-		fmt.Sprintf("%s && k in %s.min && %s", has("min"), value, celExceeds(amount(ratioField), amount("min"), amount("max"))),
-		fmt.Sprintf("'must not be more than the maximum by the minimum, ' + %s + ' / ' + %s", amount("max"), amount("min")))
-	lists = append(lists, fmt.Sprintf("(%s && !(%s && 'storage' in %s.min) && !(%s && 'storage' in %[3]s.max) ? [%[5]s + ': Required value: type PersistentVolumeClaim needs a minimum or maximum of storage'] : [])",
-		is(corev1.LimitTypePersistentVolumeClaim), has("min"), value, has("max"), path))
-
-	fitting := strings.Join(lists, " + ")
-	for _, name := range []string{"default", "defaultRequest"} {
-		fitting = fmt.Sprintf("%s && %s && size(%s.%s) > 0 ? [%s + '.%s: Forbidden: must not be given for type Pod'] : %s", is(corev1.LimitTypePod), has(name), value, name, path, name, fitting)
+	has := func(field string) string {
+		return fmt.Sprintf("%[1]s in %[2]s && %[2]s[%[1]s] != null", field, value)
 	}
-	known := oneOf(limitTypes())
-	return fmt.Sprintf("[%s].map(form, size(form) > 0 ? form : !(%s) ? [%s] : %s)[0]", l.form("").cel(path, value), has("type"), known.celProblem(path+" + '.type'", "''"), fitting)
+	amount := func(field string) string { return fmt.Sprintf("string(%s[%s][k])", value, field) }
+	both := func(one, other, broken, why string) string {
+		return fmt.Sprintf("(%s && %s ? %s : [])", has(one), has(other), celLeast(fmt.Sprintf(
+			"%[1]s[%[2]s].filter(k, k in %[1]s[%[3]s] && %[4]s).map(k, %[5]s + '.' + %[2]s + '[' + %[6]s + ']: Invalid value: ' + %[7]s + %[8]s + %[7]s + ': ' + %[9]s)",
+			value, one, other, broken, path, celShortened("k"), celString(mark), amount(one), why)))
+	}
+	const least, most, request, limit, ratio = "'min'", "'max'", "'defaultRequest'", "'default'", "'" + ratioField + "'"
+	is := func(kind corev1.LimitType) string { return value + ".type == " + celString(string(kind)) }
+	fitting := strings.Join([]string{
+		fmt.Sprintf("[%s].map(q, %s).filter(l, size(l) > 0).map(l, l[0])", strings.Join(pairs, ", "),
+			both("q[0]", "q[1]", celCompare(amount("q[0]"), amount("q[1]"))+" > 0", "q[2] + "+amount("q[1]"))),
+		both(request, limit,
+			fmt.Sprintf("%s != 0 && (!%s || k.startsWith(%s))", celCompare(amount(request), amount(limit)), celNative("k"), celString(corev1.ResourceHugePagesPrefix)),
+			"'must equal the default limit, ' + "+amount(limit)),
+		both(ratio, most,
+			fmt.Sprintf("%s && k in %s.min && %s", has(least), value, celExceeds(amount(ratio), amount(least), amount(most))),
+			fmt.Sprintf("'must not be more than the maximum by the minimum, ' + %s + ' / ' + %s", amount(most), amount(least))),
+		fmt.Sprintf("(%s && !['min', 'max'].exists(b, %s && 'storage' in %s[b]) ? [%s + ': Required value: %s'] : [])",
+			is(corev1.LimitTypePersistentVolumeClaim), has("b"), value, path, storageNeeded),
+	}, " + ")
+	forbidden := fmt.Sprintf("['defaultRequest', 'default'].filter(b, %s && %s && size(%s[b]) > 0).map(b, %s + '.' + b + ': %s')",
+		is(corev1.LimitTypePod), has("b"), value, path, notForPods)
+	return fmt.Sprintf("[%s].map(form, size(form) > 0 ? form : !(%s) ? [%s] : [%s].map(not, size(not) > 0 ? not : %s)[0])[0]",
+		shape, has("'type'"), oneOf(limitTypes()).celProblem(path+" + '.type'", "''"), forbidden, fitting)
 }
 
 // compare is of words that are quantities.

@@ -104,3 +104,6 @@ func (k Kind) celForeign(p string) string {
 	return fmt.Sprintf("%[1]s.?apiVersion.orValue('') == %[2]s && %[1]s.?kind.orValue('') == %[3]s ? '' : %[1]s.?apiVersion.orValue('') == %[2]s && %[1]s.?kind.orValue('') == %[4]s ? %[5]s : 'of unknown kind ' + %[6]s + ', apiVersion ' + %[7]s + %[8]s",
 		p, celString(spaceapi.APIVersion), celString(k.Name), celString(k.other), celString(k.misplaced()), word("kind"), word("apiVersion"), celString(knownKinds()))
 }
+
+// Fields returns the names of the kind's fields.
+func (k Kind) Fields() []string { return k.names() }

@@ -153,3 +153,8 @@ func celSorted(texts string) string {
 	}
 	return fmt.Sprintf("[%s].map(s0, %s)[0]", texts, expr)
 }
+
+// celLeast leaves the first of a list's texts in their order.
+func celLeast(texts string) string {
+	return fmt.Sprintf("[%s].map(s, size(s) == 0 ? [] : [s.min()])[0]", texts)
+}
