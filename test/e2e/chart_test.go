@@ -93,3 +93,29 @@ func TestTheControllerIsRestricted(t *testing.T) {
 		t.Errorf("the namespace takes the plugin's pod: %v", err)
 	}
 }
+
+// What the driver knows is not in the release.
+func TestADriverThatWasRemovedTooEarlyGoesOnAsAnotherRelease(t *testing.T) {
+	t.Parallel()
+	const driver = "removed.space.example.com"
+	values := []string{"driverName=" + driver, "controller.replicas=1"}
+	env.InstallAnother(t, "removed", values...)
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, claimOfClass(driver))
+	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
+	vars := env.Variables(t, ns, "pod")
+	s := space{namespace: vars["CLAIM_NAMESPACE"], kubeconfig: vars["CLAIM_KUBECONFIG"]}
+	s.usable(t, ns, "pod")
+
+	if out, err := env.Tool(t.Context(), "helm", "uninstall", "--wait", "--namespace", "removed", "removed"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	s.kubectl(t, ns, "pod", "get", "configmaps")
+	if err := env.Client.CoreV1().Pods(ns).Delete(t.Context(), "pod", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+
+	env.InstallAnother(t, "again", values...)
+	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"))
+	awaitNamespaceGone(t, s.namespace)
+}

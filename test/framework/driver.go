@@ -68,13 +68,13 @@ func (e *Env) loadImages(ctx context.Context) error {
 }
 
 // InstallAnother installs the chart once more, with another driver name, for one
-// test. The release and its namespace are called name.
+// test, which may uninstall it earlier. The release and its namespace are called name.
 func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 	t.Helper()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), Patience)
 		defer cancel()
-		if out, err := e.Tool(ctx, "helm", "uninstall", "--wait", "--namespace", name, name); err != nil {
+		if out, err := e.Tool(ctx, "helm", "uninstall", "--ignore-not-found", "--wait", "--namespace", name, name); err != nil {
 			t.Errorf("uninstall release %s: %v: %s", name, err, out)
 		}
 		if err := e.Client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
