@@ -176,3 +176,13 @@ func TestWhatTheDriverTakesForAPoolTheSchemaTakes(t *testing.T) {
 		t.Errorf("the controller does not take the pools: %v", err)
 	}
 }
+
+func TestTheValuesOfTheExamplesAreAccepted(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(directory(), "../../../demo/examples/*values*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there are no values in the examples, error %v", err)
+	}
+	for _, file := range files {
+		render(t, nil, "--values="+file)
+	}
+}

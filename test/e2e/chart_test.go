@@ -104,18 +104,18 @@ func TestADriverThatWasRemovedTooEarlyGoesOnAsAnotherRelease(t *testing.T) {
 	env.CreateClaim(t, ns, claimOfClass(driver))
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
 	vars := env.Variables(t, ns, "pod")
-	s := space{namespace: vars["CLAIM_NAMESPACE"], kubeconfig: vars["CLAIM_KUBECONFIG"]}
-	s.usable(t, ns, "pod")
+	s := framework.Space{Env: env, Namespace: vars["CLAIM_NAMESPACE"], Kubeconfig: vars["CLAIM_KUBECONFIG"]}
+	s.Usable(t, ns, "pod")
 
 	if out, err := env.Tool(t.Context(), "helm", "uninstall", "--wait", "--namespace", "removed", "removed"); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	s.kubectl(t, ns, "pod", "get", "configmaps")
+	s.Kubectl(t, ns, "pod", "get", "configmaps")
 	if err := env.Client.CoreV1().Pods(ns).Delete(t.Context(), "pod", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 
 	env.InstallAnother(t, "again", values...)
 	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"))
-	awaitNamespaceGone(t, s.namespace)
+	env.AwaitNamespaceGone(t, s.Namespace)
 }
