@@ -13,6 +13,10 @@ LOGTOOLS_VERSION := v0.9.0
 CODE_GENERATOR_VERSION := v0.37.1
 # As in test/tools/helmdocs/go.mod.
 HELM_DOCS_VERSION := v1.14.2
+# As in test/tools/govulncheck/go.mod.
+GOVULNCHECK_VERSION := v1.8.0
+# The database of vulnerabilities, if not Go's: http, https or file.
+VULN_DB ?=
 
 BIN := $(CURDIR)/build/bin
 LDFLAGS := -s -w -X main.version=$(VERSION)
@@ -117,6 +121,11 @@ lint-generated: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(B
 lint-chart: $(BIN)/helm
 	$(BIN)/helm lint --strict $(CHART)
 
+.PHONY: vuln
+vuln: $(BIN)/govulncheck-$(GOVULNCHECK_VERSION) ## Look for known vulnerabilities in all modules, if their database can be reached.
+	go build -o $(BIN)/vuln ./tools/vuln
+	@$(BIN)/vuln --govulncheck $< $(if $(VULN_DB),--db $(VULN_DB))
+
 $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	GOBIN=$(BIN)/.golangci go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	mv $(BIN)/.golangci/golangci-lint $@
@@ -129,6 +138,9 @@ $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen:
 
 $(BIN)/helm-docs-$(HELM_DOCS_VERSION):
 	cd test/tools/helmdocs && go build -o $@ github.com/norwoodj/helm-docs/cmd/helm-docs
+
+$(BIN)/govulncheck-$(GOVULNCHECK_VERSION):
+	cd test/tools/govulncheck && go build -o $@ golang.org/x/vuln/cmd/govulncheck
 
 $(BIN)/helm:
 	. demo/lib.sh && need_tools helm
