@@ -23,7 +23,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 COMMANDS := space-controller space-kubeletplugin space-check
 API := pkg/space/api/v1alpha1
 GENERATED := zz_generated.deepcopy.go
-MODULES := . test test/cluster test/cel
+MODULES := . test test/cluster test/cel tools/release
 CHART := deployments/helm/space-dra-driver
 # The chart's README.md, of values.yaml and README.md.gotmpl, to standard output.
 CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run
@@ -51,6 +51,16 @@ generate: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(BIN)/he
 	$(CHART_README) >$(BIN)/chart.README.md
 	mv $(BIN)/chart.README.md $(CHART)/README.md
 
+.PHONY: images
+images: ## Build the images of VERSION, of the commit that is checked out, with SBOMs and provenance, into build/release.
+	cd tools/release && go build -o $(BIN)/release .
+	$(BIN)/release --version $(VERSION) $(if $(BUILDER_ID),--builder-id $(BUILDER_ID))
+
+.PHONY: release
+release: images $(BIN)/helm ## Build all that is published of VERSION into build/release: the images and the chart.
+	$(BIN)/helm package --version $(VERSION:v%=%) --app-version $(VERSION) --destination build/release deployments/helm/space-dra-driver
+	cd build/release && sha256sum *.tar *.tgz *.json >SHA256SUMS
+
 .PHONY: demo
 demo: ## Show it all on a cluster of its own (KEEP=1 leaves the cluster up, CLUSTER=kind|embedded chooses it).
 	demo/run.sh
@@ -63,7 +73,7 @@ clean: ## Remove what was built.
 ##@ Tests
 
 .PHONY: test
-test: unit integration e2e ## Run all tests. Needs root and, on Debian, the packages that README.md names.
+test: unit release-test integration e2e ## Run all tests. Needs root and, on Debian, the packages that README.md names.
 
 .PHONY: unit
 unit: $(BIN)/helm ## Run the unit tests, with the race detector, and try the chart's values.
@@ -74,6 +84,11 @@ unit: $(BIN)/helm ## Run the unit tests, with the race detector, and try the cha
 	cd test && CGO_ENABLED=1 go test -race ./faults/...
 	@# Without -count=1, go would not see that a page of the examples has changed.
 	cd test && CGO_ENABLED=1 go test -race -count=1 ./framework/readme/...
+	cd tools/release && go test $$(go list ./... | grep -v /selftest)
+
+.PHONY: release-test
+release-test: ## Build the images of a release twice, and push them to a registry.
+	cd tools/release && go test -count=1 -v -timeout=30m ./selftest/...
 
 .PHONY: integration
 integration: build programs ## Run the controller and the plugin against a real control plane, and try the cluster itself.

@@ -50,6 +50,7 @@ require (
 	github.com/opencontainers/image-spec v1.1.1 // indirect
 	github.com/opencontainers/runtime-spec v1.3.0 // indirect
 	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2 // indirect
+	github.com/space-dra/space-dra-driver/tools/release v0.0.0 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/vishvananda/netlink v1.3.1 // indirect
 	github.com/vishvananda/netns v0.0.5 // indirect
@@ -78,4 +79,5 @@ require (
 replace (
 	github.com/space-dra/space-dra-driver => ../
 	github.com/space-dra/space-dra-driver/test/cluster => ./cluster
+	github.com/space-dra/space-dra-driver/tools/release => ../tools/release
 )

@@ -15,7 +15,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/space-dra/space-dra-driver/test/cluster/image"
+	"github.com/space-dra/space-dra-driver/tools/release/driver"
+	"github.com/space-dra/space-dra-driver/tools/release/image"
 )
 
 const (
@@ -68,7 +69,7 @@ func BuildImages(ctx context.Context, cfg Config, dir, tag string, names ...stri
 	return archives, nil
 }
 
-// buildDriver makes the product's image: its programs and nothing else.
+// buildDriver makes the image that is released, for this machine.
 func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, error) {
 	builder, err := cfg.Builder()
 	if err != nil {
@@ -78,19 +79,13 @@ func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	spec := image.Spec{
-		Ref:          ImageRepository + "/space-dra-driver:" + tag,
-		Architecture: runtime.GOARCH,
-		Env:          []string{imagePath},
+	build := driver.Build{Root: root, Dir: filepath.Join(builder.Dir, "driver"), Version: tag, Architecture: runtime.GOARCH}
+	spec, err := build.Image(ctx)
+	if err != nil {
+		return "", err
 	}
-	for _, program := range []string{"space-controller", "space-kubeletplugin", "space-check"} {
-		file := filepath.Join(builder.Dir, "driver", program)
-		if err := builder.BuildPackage(ctx, root, "./cmd/"+program, tag, file); err != nil {
-			return "", err
-		}
-		spec.Files = append(spec.Files, image.File{Path: "/usr/bin/" + program, Source: file, Mode: executable})
-	}
-	archive := filepath.Join(dir, "space-dra-driver.tar")
+	spec.Ref = ImageRepository + "/" + driver.Name + ":" + tag
+	archive := filepath.Join(dir, driver.Name+".tar")
 	return archive, image.WriteArchive(archive, spec)
 }
 

@@ -203,15 +203,6 @@ func (b *Builder) buildOwn(ctx context.Context) error {
 	return nil
 }
 
-// BuildPackage builds one program of another module, for an image, and sets its
-// main.version.
-func (b *Builder) BuildPackage(ctx context.Context, module, pkg, version, out string) error {
-	if err := b.goRun(ctx, module, "build", "-trimpath", "-ldflags", "-s -w -X main.version="+version, "-o", out, pkg); err != nil {
-		return fmt.Errorf("building %s: %w", pkg, err)
-	}
-	return nil
-}
-
 func (b *Builder) components() string { return filepath.Join(b.Module, "components") }
 
 func (b *Builder) goRun(ctx context.Context, dir string, args ...string) error {

@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // File is a file of an image: Source on this machine, or Content.
@@ -47,15 +48,20 @@ type Symlink struct {
 
 // Spec says what an image holds.
 type Spec struct {
-	// Ref is the name and tag that the image is loaded under.
+	// Ref is the name and tag that an archive is loaded under.
 	Ref          string
 	Architecture string
-	Files        []File
-	Dirs         []Dir
-	Symlinks     []Symlink
-	Entrypoint   []string
-	Env          []string
-	User         string
+	// Created is the time of the image; zero is the start of Unix time.
+	Created    time.Time
+	Files      []File
+	Dirs       []Dir
+	Symlinks   []Symlink
+	Entrypoint []string
+	Env        []string
+	User       string
+	Labels     map[string]string
+	// Small takes the time to make the image small.
+	Small bool
 }
 
 // Build creates the image.
@@ -64,15 +70,20 @@ func Build(spec Spec) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building image %s: %w", spec.Ref, err)
 	}
+	// Archives are loaded on this machine, so speed is worth more than size.
+	level := gzip.BestSpeed
+	if spec.Small {
+		level = gzip.BestCompression
+	}
 	layer, err := tarball.LayerFromOpener(
 		func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil },
-		// Archives are loaded on this machine, so speed is worth more than size.
-		tarball.WithCompressionLevel(gzip.BestSpeed), tarball.WithCompressedCaching,
+		tarball.WithCompressionLevel(level), tarball.WithCompressedCaching, tarball.WithMediaType(types.OCILayer),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("building image %s: creating its layer: %w", spec.Ref, err)
 	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
+	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	img, err := mutate.AppendLayers(base, layer)
 	if err != nil {
 		return nil, fmt.Errorf("building image %s: appending its layer: %w", spec.Ref, err)
 	}
@@ -84,7 +95,10 @@ func Build(spec Spec) (v1.Image, error) {
 	config.OS = "linux"
 	config.Architecture = spec.Architecture
 	config.Created = v1.Time{Time: epoch()}
-	config.Config = v1.Config{Entrypoint: spec.Entrypoint, Env: spec.Env, User: spec.User, WorkingDir: "/"}
+	if !spec.Created.IsZero() {
+		config.Created = v1.Time{Time: spec.Created.UTC()}
+	}
+	config.Config = v1.Config{Entrypoint: spec.Entrypoint, Env: spec.Env, User: spec.User, WorkingDir: "/", Labels: spec.Labels}
 	if img, err = mutate.ConfigFile(img, config); err != nil {
 		return nil, fmt.Errorf("building image %s: setting its configuration: %w", spec.Ref, err)
 	}
@@ -116,7 +130,8 @@ func WriteArchive(file string, spec Spec) error {
 	return nil
 }
 
-// epoch is the time of every file, so that builds can be reproduced.
+// epoch is the time of every file, so that builds can be reproduced and the same
+// files are the same layer, whenever the image was made.
 func epoch() time.Time { return time.Unix(0, 0).UTC() }
 
 // layerTar writes the image's only layer.
