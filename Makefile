@@ -73,7 +73,7 @@ clean: ## Remove what was built.
 ##@ Tests
 
 .PHONY: test
-test: unit release-test integration e2e ## Run all tests. Needs root and, on Debian, the packages that README.md names.
+test: unit integration e2e ## Run all tests. Needs root and, on Debian, the packages that README.md names.
 
 .PHONY: unit
 unit: $(BIN)/helm ## Run the unit tests, with the race detector, and try the chart's values.
