@@ -83,25 +83,20 @@ func (o Options) writeLayout(dir string, index v1.ImageIndex, descriptor v1.Desc
 	return nil
 }
 
-// attach writes a document as an artifact that refers to a subject.
+// attach writes a document as an artifact that refers to a subject. Some tools find
+// it by its subject, others by the tag that the distribution specification has for
+// registries without a list of referrers.
 func attach(path layout.Path, subject v1.Descriptor, kind types.MediaType, name string, document []byte) error {
-	write := func(content []byte, kind types.MediaType) (v1.Descriptor, error) {
-		digest, size, err := v1.SHA256(bytes.NewReader(content))
-		if err != nil {
-			return v1.Descriptor{}, err
-		}
-		return v1.Descriptor{MediaType: kind, Size: size, Digest: digest}, path.WriteBlob(digest, io.NopCloser(bytes.NewReader(content)))
-	}
-	config, err := write([]byte("{}"), emptyType)
+	config, err := writeBlob(path, emptyType, []byte("{}"))
 	if err != nil {
 		return err
 	}
-	layer, err := write(document, kind)
+	layer, err := writeBlob(path, kind, document)
 	if err != nil {
 		return err
 	}
 	layer.Annotations = map[string]string{titleKey: name}
-	manifest, err := json.Marshal(v1.Manifest{
+	artifact, err := writeJSON(path, types.OCIManifestSchema1, v1.Manifest{
 		SchemaVersion: 2,
 		MediaType:     types.OCIManifestSchema1,
 		ArtifactType:  string(kind),
@@ -112,12 +107,36 @@ func attach(path layout.Path, subject v1.Descriptor, kind types.MediaType, name 
 	if err != nil {
 		return err
 	}
-	descriptor, err := write(manifest, types.OCIManifestSchema1)
+	artifact.ArtifactType = string(kind)
+	if err := path.AppendDescriptor(artifact); err != nil {
+		return err
+	}
+	referrers, err := writeJSON(path, types.OCIImageIndex, v1.IndexManifest{
+		SchemaVersion: 2,
+		MediaType:     types.OCIImageIndex,
+		Manifests:     []v1.Descriptor{artifact},
+	})
 	if err != nil {
 		return err
 	}
-	descriptor.ArtifactType = string(kind)
-	return path.AppendDescriptor(descriptor)
+	referrers.Annotations = map[string]string{tagKey: subject.Digest.Algorithm + "-" + subject.Digest.Hex}
+	return path.AppendDescriptor(referrers)
+}
+
+func writeJSON(path layout.Path, kind types.MediaType, document any) (v1.Descriptor, error) {
+	content, err := json.Marshal(document)
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	return writeBlob(path, kind, content)
+}
+
+func writeBlob(path layout.Path, kind types.MediaType, content []byte) (v1.Descriptor, error) {
+	digest, size, err := v1.SHA256(bytes.NewReader(content))
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	return v1.Descriptor{MediaType: kind, Size: size, Digest: digest}, path.WriteBlob(digest, io.NopCloser(bytes.NewReader(content)))
 }
 
 // archive writes a folder as a tar file that only depends on the files' content.
@@ -147,8 +166,8 @@ func archive(dir, file string) error {
 		_, err = w.Write(content)
 		return err
 	})
-	for _, close := range []func() error{w.Close, out.Close} {
-		if closeErr := close(); err == nil {
+	for _, finish := range []func() error{w.Close, out.Close} {
+		if closeErr := finish(); err == nil {
 			err = closeErr
 		}
 	}
