@@ -158,7 +158,7 @@ func (f *fenced) keepsPluginsToTheirEvents(t *testing.T) {
 	}
 	create := func(e *corev1.Event) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
-			_, err := p.CoreV1().Events(f.namespace).Create(ctx, e, dryCreate)
+			_, err := p.CoreV1().Events(f.namespace).Create(ctx, e, dryRun)
 			return err
 		}
 	}

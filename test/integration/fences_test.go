@@ -73,7 +73,6 @@ func allDenied(t *testing.T, tries ...try) {
 }
 
 var (
-	dryCreate = metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	dryUpdate = metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}}
 	dryPatch  = metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}
 	dryDelete = metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}
@@ -102,7 +101,7 @@ func (f *fenced) keepsTheControllerToItsNamespaces(t *testing.T) {
 	namespaces := f.controller.CoreV1().Namespaces()
 	create := func(ns *corev1.Namespace) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
-			_, err := namespaces.Create(ctx, ns, dryCreate)
+			_, err := namespaces.Create(ctx, ns, dryRun)
 			return err
 		}
 	}
@@ -124,7 +123,7 @@ func (f *fenced) keepsTheControllerToItsNamespaces(t *testing.T) {
 		try{"changing the record", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":"another"}}}`), "no other annotation"},
 		try{"removing a part of the record", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":null}}}`), "no other annotation"},
 	)
-	if _, err := namespaces.Create(t.Context(), recorded(f.driver, "fenced-any", "uid", "ns", "claim"), dryCreate); err != nil {
+	if _, err := namespaces.Create(t.Context(), recorded(f.driver, "fenced-any", "uid", "ns", "claim"), dryRun); err != nil {
 		t.Errorf("making a space: %v", err)
 	}
 	if err := patch(f.space, `{"metadata":{"annotations":{"`+f.keys.RetainedUntil+`":"2030-01-01T00:00:00Z"}}}`)(t.Context()); err != nil {
@@ -137,7 +136,7 @@ func (f *fenced) keepsTheControllerToSpaces(t *testing.T) {
 	core := f.controller.CoreV1()
 	account := func(namespace, name string) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
-			_, err := core.ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, dryCreate)
+			_, err := core.ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, dryRun)
 			return err
 		}
 	}
@@ -147,7 +146,7 @@ func (f *fenced) keepsTheControllerToSpaces(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Name: name},
 				RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "edit"},
 				Subjects:   []rbacv1.Subject{subject},
-			}, dryCreate)
+			}, dryRun)
 			return err
 		}
 	}
@@ -159,15 +158,15 @@ func (f *fenced) keepsTheControllerToSpaces(t *testing.T) {
 		try{"a ServiceAccount elsewhere", account("kube-system", "space"), spaces},
 		try{"another ServiceAccount", account(f.space, "builder"), "which is called space"},
 		try{"a ConfigMap elsewhere", func(ctx context.Context) error {
-			_, err := core.ConfigMaps("kube-system").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "any"}}, dryCreate)
+			_, err := core.ConfigMaps("kube-system").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "any"}}, dryRun)
 			return err
 		}, spaces},
 		try{"a quota elsewhere", func(ctx context.Context) error {
-			_, err := core.ResourceQuotas("default").Create(ctx, &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "space"}}, dryCreate)
+			_, err := core.ResourceQuotas("default").Create(ctx, &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "space"}}, dryRun)
 			return err
 		}, spaces},
 		try{"a NetworkPolicy elsewhere", func(ctx context.Context) error {
-			_, err := f.controller.NetworkingV1().NetworkPolicies("default").Create(ctx, openPolicy("space"), dryCreate)
+			_, err := f.controller.NetworkingV1().NetworkPolicies("default").Create(ctx, openPolicy("space"), dryRun)
 			return err
 		}, spaces},
 		try{"rights elsewhere", binding("kube-system", "space", own("kube-system")), spaces},
@@ -204,7 +203,7 @@ func (f *fenced) keepsTheControllerToItsDevices(t *testing.T) {
 				Spec: resourceapi.ResourceSliceSpec{
 					Driver: driver, AllNodes: &all, Pool: resourceapi.ResourcePool{Name: "any", ResourceSliceCount: 1},
 				},
-			}, dryCreate)
+			}, dryRun)
 			return err
 		}
 	}
@@ -236,7 +235,7 @@ func (f *fenced) keepsOthersFromTheRecord(t *testing.T) {
 	marked := `{"metadata":{"labels":{"` + f.keys.ClaimUID + `":"uid"}}}`
 	allDenied(t,
 		try{"making a record", func(ctx context.Context) error {
-			_, err := namespaces.Create(ctx, recorded(f.driver, "fenced-any", "uid", "", ""), dryCreate)
+			_, err := namespaces.Create(ctx, recorded(f.driver, "fenced-any", "uid", "", ""), dryRun)
 			return err
 		}, labels},
 		try{"marking a namespace", patch("kube-system", marked), labels},
@@ -264,7 +263,7 @@ func (f *fenced) keepsOthersFromTheRecord(t *testing.T) {
 
 func createDry(ctx context.Context, name string) error {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"team": "blue"}}}
-	_, err := env.Client.CoreV1().Namespaces().Create(ctx, ns, dryCreate)
+	_, err := env.Client.CoreV1().Namespaces().Create(ctx, ns, dryRun)
 	return err
 }
 

@@ -114,4 +114,8 @@ func ownBindingsOnly(t *testing.T) {
 	made.Name = "made"
 	_, err := bindings.Create(t.Context(), made, dryRun)
 	denied(t, "making one", err, words)
+	made.Labels = map[string]string{framework.ClaimUIDLabel: "uid"}
+	made.Subjects = []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "eve"}}
+	_, err = bindings.Create(t.Context(), made, dryRun)
+	denied(t, "making one for somebody else", err, "to the ServiceAccounts of spaces only")
 }
