@@ -16,8 +16,8 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-// notHere is the admission policy's answer for a node without a pod.
-var notHere = apierrors.NewForbidden(corev1.Resource("serviceaccounts"), "space", errors.New("no pod is known to be here"))
+// errNotHere is the admission policy's answer for a node without a pod.
+var errNotHere = apierrors.NewForbidden(corev1.Resource("serviceaccounts"), "space", errors.New("no pod is known to be here"))
 
 func TestPrepareWaitsUntilThePodIsNoted(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
@@ -25,7 +25,7 @@ func TestPrepareWaitsUntilThePodIsNoted(t *testing.T) {
 		n.minter.askFirst(func(context.Context, token.Account) error {
 			tries++
 			if time.Now().Before(noted) {
-				return notHere
+				return errNotHere
 			}
 			return nil
 		})
@@ -41,7 +41,7 @@ func TestPrepareWaitsUntilThePodIsNoted(t *testing.T) {
 
 func TestPrepareGivesUpInTimeWhenThePodIsNeverNoted(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		n.minter.askFirst(func(context.Context, token.Account) error { return notHere })
+		n.minter.askFirst(func(context.Context, token.Account) error { return errNotHere })
 		took, err := n.await(n.prepareInBackground(t.Context(), n.create(readyWith(t, claimFor("a"), "account-1"))))
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "no pod is known to be here") {
 			t.Errorf("Prepare says %v", err)
