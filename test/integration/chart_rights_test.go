@@ -24,7 +24,7 @@ var ofTheController = []right{
 	{"resource.k8s.io/resourceclaims: get list watch", "it follows all claims, and looks at one before it ends a space"},
 	{"resource.k8s.io/resourceclaims/status: update", "it writes status.devices; a policy keeps it from the rest"},
 	{"resource.k8s.io/resourceclaims/driver [space.resource.example.com]: arbitrary-node:update", "so that it, and nobody else, may do so from Kubernetes 1.36 on"},
-	{"resource.k8s.io/resourceslices: get list watch create update delete", "it publishes the pools; a policy keeps it to its own"},
+	{"resource.k8s.io/resourceslices: list watch create update delete", "it publishes the pools; a policy keeps it to its own"},
 	{"namespaces: get list watch create patch delete", "spaces are namespaces; a policy keeps it to those with its record"},
 	{"serviceaccounts [space]: get list watch delete", "it looks after those in spaces"},
 	{"rbac.authorization.k8s.io/rolebindings [space]: get list watch patch delete", "it looks after those in spaces"},
@@ -35,7 +35,7 @@ var ofTheController = []right{
 	{"networking.k8s.io/networkpolicies [space]: get list watch update", "it looks after those in spaces"},
 	{"resourcequotas limitranges: create", "creating can't be limited by name, but is by policy"},
 	{"networking.k8s.io/networkpolicies: create", "the same"},
-	{"rbac.authorization.k8s.io/clusterroles [edit view]: get list watch bind", "it gives these to spaces, and no other"},
+	{"rbac.authorization.k8s.io/clusterroles [edit view]: list watch bind", "it gives these to spaces, and no other"},
 	{"configmaps: create", "it makes kube-root-ca.crt in spaces before kube-controller-manager does"},
 	{"pods: get", "it notes on which nodes the pods are that use a claim"},
 	{"authorization.k8s.io/subjectaccessreviews: create", "to see when a RoleBinding is in effect"},
@@ -47,7 +47,7 @@ var ofTheController = []right{
 var inItsNamespace = []right{
 	{"coordination.k8s.io/leases: create", "leader election"},
 	{"coordination.k8s.io/leases [space-dra-driver-controller]: get update", "leader election"},
-	{"configmaps [kube-root-ca.crt]: get list watch", "it copies this one into spaces"},
+	{"configmaps [kube-root-ca.crt]: list watch", "it copies this one into spaces"},
 }
 
 // ofThePlugin are the kubelet plugin's rights.
@@ -64,7 +64,7 @@ func TestTheChartGivesTheRightsOnThisListAndNoOthers(t *testing.T) {
 	for role, want := range map[string][]right{
 		name + "-controller":                        ofTheController,
 		"space-system/" + name + "-controller":      inItsNamespace,
-		"default/" + name + "-controller-endpoints": {{"discovery.k8s.io/endpointslices [kubernetes]: get list watch", "network policies let pods reach the API server"}},
+		"default/" + name + "-controller-endpoints": {{"discovery.k8s.io/endpointslices [kubernetes]: list watch", "network policies let pods reach the API server"}},
 		name + "-kubeletplugin":                     ofThePlugin,
 	} {
 		sameRights(t, role, roles[role], want)
