@@ -41,8 +41,9 @@ func (d *Driver) waiting(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, timeout)
 }
 
+// since is in whole seconds, so that events that say the same are counted as one.
 func (d *Driver) since(start time.Time) time.Duration {
-	return d.Clock.Since(start).Round(time.Millisecond)
+	return d.Clock.Since(start).Truncate(time.Second)
 }
 
 // waitUntilReady returns the spaces of an allocation as soon as the controller
