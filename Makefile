@@ -58,7 +58,10 @@ images: ## Build the images of VERSION, of the commit that is checked out, with 
 
 .PHONY: release
 release: images $(BIN)/helm ## Build all that is published of VERSION into build/release: the images and the chart.
-	$(BIN)/helm package --version $(VERSION:v%=%) --app-version $(VERSION) --destination build/release deployments/helm/space-dra-driver
+	@# Git gives the files the time of the commit, so that the archive is the same in every clone.
+	rm -rf build/release-chart && mkdir build/release-chart
+	git archive HEAD deployments/helm | tar -x -C build/release-chart
+	$(BIN)/helm package --version $(VERSION:v%=%) --app-version $(VERSION) --destination build/release build/release-chart/deployments/helm/space-dra-driver
 	cd build/release && sha256sum *.tar *.tgz *.json >SHA256SUMS
 
 .PHONY: demo

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -154,29 +155,26 @@ func (m module) arguments() []string {
 // findModules leaves out what is built and what is hidden.
 func findModules(root string) ([]module, error) {
 	var modules []module
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		dir, err := filepath.Rel(root, path)
+	files := os.DirFS(root)
+	err := fs.WalkDir(files, ".", func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if entry.IsDir() {
-			if dir == "build" || dir != "." && strings.HasPrefix(entry.Name(), ".") {
-				return filepath.SkipDir
+			if file == "build" || file != "." && strings.HasPrefix(entry.Name(), ".") {
+				return fs.SkipDir
 			}
 			return nil
 		}
 		if entry.Name() != "go.mod" {
 			return nil
 		}
-		content, err := os.ReadFile(path)
+		content, err := fs.ReadFile(files, file)
 		if err != nil {
 			return err
 		}
-		dir = filepath.Dir(dir)
-		pins := pinsTools(string(content)) || filepath.Base(filepath.Dir(dir)) == components
+		dir := path.Dir(file)
+		pins := pinsTools(string(content)) || path.Base(path.Dir(dir)) == components
 		modules = append(modules, module{dir: dir, pins: pins})
 		return nil
 	})

@@ -11,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -31,8 +30,11 @@ const (
 	ProvenanceType types.MediaType = "application/vnd.in-toto+json"
 
 	emptyType types.MediaType = "application/vnd.oci.empty.v1+json"
-	tagKey                    = "org.opencontainers.image.ref.name"
-	titleKey                  = "org.opencontainers.image.title"
+)
+
+const (
+	tagKey   = "org.opencontainers.image.ref.name"
+	titleKey = "org.opencontainers.image.title"
 )
 
 func describe(d partial.Describable) (v1.Descriptor, error) {
@@ -147,15 +149,12 @@ func archive(dir, file string) error {
 		return err
 	}
 	w := tar.NewWriter(out)
-	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	files := os.DirFS(dir)
+	err = fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
+		content, err := fs.ReadFile(files, name)
 		if err != nil {
 			return err
 		}

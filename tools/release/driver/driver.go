@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package driver says what the driver's image holds, for releases and for tests:
-// the driver's two programs and nothing else.
+// the driver's programs and nothing else.
 package driver
 
 import (

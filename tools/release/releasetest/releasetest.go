@@ -11,6 +11,7 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -44,15 +45,12 @@ func SameFiles(t *testing.T, a, b string) {
 	files := [2]map[string][]byte{}
 	for i, dir := range []string{a, b} {
 		files[i] = map[string][]byte{}
-		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		tree := os.DirFS(dir)
+		err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err
 			}
-			rel, err := filepath.Rel(dir, path)
-			if err != nil {
-				return err
-			}
-			files[i][rel], err = os.ReadFile(path)
+			files[i][name], err = fs.ReadFile(tree, name)
 			return err
 		})
 		if err != nil {
@@ -175,7 +173,7 @@ func checkImage(t *testing.T, o bundle.Options, architecture string, img v1.Imag
 	defer content.Close()
 	for r := tar.NewReader(content); ; {
 		header, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -353,7 +351,7 @@ func checkArchive(t *testing.T, o bundle.Options) {
 	dir := t.TempDir()
 	for r := tar.NewReader(f); ; {
 		header, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
