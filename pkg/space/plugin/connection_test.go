@@ -39,7 +39,7 @@ func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 	}
 	driver.Start(t.Context())
 	t.Cleanup(driver.Stop)
-	kubelet := &connection{socket: filepath.Join(o.dataDir(), o.socket())}
+	kubelet := &connection{socket: o.servingPath(o.instance())}
 	helper, err := kubeletplugin.Start(t.Context(), driver, append(o.helperOptions(kubelet),
 		kubeletplugin.KubeClient(api), kubeletplugin.RegistrarDirectoryPath(dir))...)
 	if err != nil {
@@ -48,7 +48,7 @@ func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 	t.Cleanup(helper.Stop)
 	server := httptest.NewServer(o.health(driver, kubelet).Handler())
 	t.Cleanup(server.Close)
-	return &running{kubelet, kubeletplugin.RollingUpdateRegistrarSocketFile(dir, o.Driver, uid), server.URL, helper.Stop}
+	return &running{kubelet, kubeletplugin.RollingUpdateRegistrarSocketFile(dir, o.Driver, o.instance()), server.URL, helper.Stop}
 }
 
 // register does what the kubelet does when it finds the registration socket.

@@ -66,6 +66,9 @@ func (o *Options) validate() error {
 			errs = append(errs, fmt.Errorf("%s %q: must be an absolute path, the same as on the host", flag, dir))
 		}
 	}
+	if err := o.checkSockets(); err != nil {
+		errs = append(errs, err)
+	}
 	if o.TokenLifetime < token.MinLifetime {
 		errs = append(errs, fmt.Errorf("--token-lifetime %s: the API server grants no less than %s", o.TokenLifetime, token.MinLifetime))
 	}
@@ -77,4 +80,9 @@ func (o *Options) validate() error {
 
 func (o *Options) dataDir() string {
 	return filepath.Join(o.KubeletDir, "plugins", o.Driver)
+}
+
+// registryDir is where the kubelet looks for the sockets of plugins.
+func (o *Options) registryDir() string {
+	return filepath.Join(o.KubeletDir, "plugins_registry")
 }

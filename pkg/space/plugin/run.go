@@ -12,7 +12,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -60,7 +59,7 @@ func (o *Options) Run(ctx context.Context) error {
 
 	driver.Start(ctx)
 	defer driver.Stop()
-	kubelet := &connection{socket: filepath.Join(o.dataDir(), o.socket())}
+	kubelet := &connection{socket: o.servingPath(o.instance())}
 	helper, err := kubeletplugin.Start(ctx, driver, append(o.helperOptions(kubelet), kubeletplugin.KubeClient(api))...)
 	if err != nil {
 		return fmt.Errorf("register with the kubelet: %w", err)
@@ -88,10 +87,10 @@ func (o *Options) helperOptions(kubelet *connection) []kubeletplugin.Option {
 	return []kubeletplugin.Option{
 		kubeletplugin.DriverName(o.Driver),
 		kubeletplugin.NodeName(o.NodeName),
-		kubeletplugin.RegistrarDirectoryPath(filepath.Join(o.KubeletDir, "plugins_registry")),
+		kubeletplugin.RegistrarDirectoryPath(o.registryDir()),
 		kubeletplugin.PluginDataDirectoryPath(o.dataDir()),
-		kubeletplugin.PluginSocket(o.socket()),
-		kubeletplugin.RollingUpdate(types.UID(o.PodUID)),
+		kubeletplugin.PluginSocket(servingName(o.instance())),
+		kubeletplugin.RollingUpdate(o.instance()),
 		kubeletplugin.Serialize(false),
 		kubeletplugin.HealthService(false),
 		kubeletplugin.GRPCInterceptor(kubelet.intercept),
@@ -145,11 +144,3 @@ func (o *Options) driver(api kubernetes.Interface, events eventrecord.EventRecor
 	}), nil
 }
 
-// socket is the name of the plugin's socket. An old and a new plugin serve side by
-// side, each at its own.
-func (o *Options) socket() string {
-	if o.PodUID == "" {
-		return "dra.sock"
-	}
-	return "dra-" + o.PodUID + ".sock"
-}
