@@ -82,6 +82,9 @@ func (c *Cluster) CA() []byte {
 	return data
 }
 
+// KubeletDir returns the kubelets' root directory, as nodes see it.
+func (c *Cluster) KubeletDir() string { return c.rec.KubeletDir }
+
 // Binary returns the path of one of the programs that the cluster is made of,
 // or of kubectl or helm.
 func (c *Cluster) Binary(name string) string { return c.rec.Binaries[name] }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"github.com/space-dra/space-dra-driver/test/cluster/binaries"
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
@@ -19,6 +20,9 @@ import (
 
 // DefaultName is the name of the cluster that the demo uses.
 const DefaultName = "space-dra"
+
+// DefaultKubeletDir is the kubelet's own default.
+const DefaultKubeletDir = "/var/lib/kubelet"
 
 // moduleDir is where this module is in the repository.
 const moduleDir = "test/cluster"
@@ -39,6 +43,9 @@ type Config struct {
 	// FeatureGates are set in every component. They are for tests that need an
 	// older behaviour.
 	FeatureGates map[string]bool
+	// KubeletDir is the kubelets' root directory, below /var. The default is
+	// DefaultKubeletDir.
+	KubeletDir string
 	// Kubeconfig is where the administrator's kubeconfig is written. The
 	// default is in BuildDir: kubeconfig for the default name,
 	// <name>.kubeconfig for others.
@@ -91,6 +98,13 @@ func (c Config) complete() (Config, error) {
 			return c, err
 		}
 		c.BuildDir = filepath.Join(root, "build")
+	}
+	if c.KubeletDir == "" {
+		c.KubeletDir = DefaultKubeletDir
+	}
+	// The rest of a host's file system is the machine's.
+	if !strings.HasPrefix(c.KubeletDir, "/var/") || filepath.Clean(c.KubeletDir) != c.KubeletDir {
+		return c, fmt.Errorf("directory of the kubelets is %q, must be a clean path below /var", c.KubeletDir)
 	}
 	var err error
 	if c.BuildDir, err = filepath.Abs(c.BuildDir); err != nil {

@@ -167,7 +167,7 @@ func (c *Cluster) controlPlaneProcesses() []hostinit.Process {
 			"--cluster-signing-key-file="+hostPKI+"/ca.key",
 			"--service-cluster-ip-range="+serviceCIDR,
 			// The default is below /usr, which hosts share with the machine.
-			"--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",
+			"--flex-volume-plugin-dir="+c.rec.KubeletDir+"/volume-plugins",
 		),
 		c.kubernetesProcess(scheduler, "https://127.0.0.1:10259/healthz",
 			"--kubeconfig="+kubeconfigOf(scheduler),

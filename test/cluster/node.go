@@ -26,6 +26,7 @@ type nodeFiles struct {
 	ClusterDNS   string
 	ResolvConf   string
 	PauseImage   string
+	KubeletDir   string
 	Snapshotter  string
 	Runc         string
 	CNIBin       string
@@ -54,6 +55,7 @@ func (c *Cluster) nodeFiles(host hostRecord) (nodeFiles, error) {
 		ClusterDNS:   dnsServiceIP,
 		ResolvConf:   resolvConf,
 		PauseImage:   pauseImage,
+		KubeletDir:   c.rec.KubeletDir,
 		Snapshotter:  snapshotter,
 		Runc:         runc,
 		CNIBin:       filepath.Dir(inHost(c.rec.BinDir, c.rec.Binaries["ptp"])),
@@ -134,7 +136,7 @@ func (c *Cluster) nodeProcesses(host hostRecord) []hostinit.Process {
 		c.process(kubelet, "http://127.0.0.1:10248/healthz",
 			"--config="+hostDir+"/kubelet.yaml",
 			"--kubeconfig="+kubeconfigOf(kubelet),
-			"--root-dir=/var/lib/kubelet",
+			"--root-dir="+c.rec.KubeletDir,
 			"--hostname-override="+host.Name,
 			"--node-ip="+host.Address.String(),
 		),

@@ -27,6 +27,8 @@ func TestComplete(t *testing.T) {
 		{"default", base(func(*Config) {}), "/build/kubeconfig", ""},
 		{"another name", base(func(c *Config) { c.Name = "e2e" }), "/build/e2e.kubeconfig", ""},
 		{"kubeconfig", base(func(c *Config) { c.Kubeconfig = "/k" }), "/k", ""},
+		{"kubelet's directory", base(func(c *Config) { c.KubeletDir = "/var/other" }), "/build/kubeconfig", ""},
+		{"kubelet's directory on the machine", base(func(c *Config) { c.KubeletDir = "/data" }), "", "below /var"},
 		{"upper case", base(func(c *Config) { c.Name = "E2E" }), "", "lower-case"},
 		{"path", base(func(c *Config) { c.Name = "../x" }), "", "lower-case"},
 		{"long name", base(func(c *Config) { c.Name = strings.Repeat("a", 31) }), "", "at most 30"},
@@ -95,6 +97,7 @@ func TestDiffers(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"nodes":      {Nodes: 2, Kubeconfig: "/k"},
 		"gates":      {Nodes: 1, Kubeconfig: "/k", FeatureGates: map[string]bool{"A": true}},
+		"directory":  {Nodes: 1, Kubeconfig: "/k", KubeletDir: "/var/other"},
 		"kubeconfig": {Nodes: 1, Kubeconfig: "/l"},
 	} {
 		if rec.differs(cfg) == nil {

@@ -21,7 +21,7 @@ func testFiles() nodeFiles {
 	return nodeFiles{
 		Node: "c-worker", PodCIDR: "10.244.1.0/24", PKI: hostPKI, Kubeconfig: kubeconfigOf(kubeProxy),
 		CgroupRoot: cgroupOf("c", "c-worker"), ClusterDNS: dnsServiceIP, PauseImage: pauseImage,
-		Snapshotter: "overlayfs", Runc: "/usr/sbin/runc", CNIBin: hostBin + "/cni", CNIConf: hostCNI,
+		KubeletDir: "/var/other", Snapshotter: "overlayfs", Runc: "/usr/sbin/runc", CNIBin: hostBin + "/cni", CNIConf: hostCNI,
 		FeatureGates: map[string]bool{"B": false, "A": true},
 	}
 }
@@ -46,6 +46,7 @@ func TestRenderKubelet(t *testing.T) {
 
 func TestRenderOthers(t *testing.T) {
 	for name, want := range map[string]string{
+		"kubelet.yaml":    "volumePluginDir: /var/other/volume-plugins",
 		"kube-proxy.yaml": "hostnameOverride: c-worker",
 		"containerd.toml": `BinaryName = "/usr/sbin/runc"`,
 		"cni.conflist":    `"subnet": "10.244.1.0/24"`,

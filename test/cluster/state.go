@@ -59,6 +59,7 @@ type record struct {
 	Complete     bool            `json:"complete"`
 	Nodes        int             `json:"nodes"`
 	FeatureGates map[string]bool `json:"featureGates,omitempty"`
+	KubeletDir   string          `json:"kubeletDir"`
 	Kubeconfig   string          `json:"kubeconfig"`
 	// BinDir is where the programs are, each below a folder for its version.
 	BinDir   string            `json:"binDir"`
@@ -76,6 +77,8 @@ func (r *record) differs(cfg Config) error {
 		return fmt.Errorf("cluster %s is running with %d nodes, not %d: delete it first", r.Name, r.Nodes, cfg.Nodes)
 	case !maps.Equal(r.FeatureGates, cfg.FeatureGates):
 		return fmt.Errorf("cluster %s is running with feature gates %v, not %v: delete it first", r.Name, r.FeatureGates, cfg.FeatureGates)
+	case r.KubeletDir != cfg.KubeletDir:
+		return fmt.Errorf("cluster %s is running with its kubelets in %s, not %s: delete it first", r.Name, r.KubeletDir, cfg.KubeletDir)
 	case r.Kubeconfig != cfg.Kubeconfig:
 		return fmt.Errorf("cluster %s is running with its kubeconfig at %s, not %s: delete it first", r.Name, r.Kubeconfig, cfg.Kubeconfig)
 	}

@@ -14,4 +14,6 @@ import (
 // env is the cluster of this test run; TestMain sets it.
 var env *framework.Env
 
-func TestMain(m *testing.M) { framework.RunSuite(m, "space-e2e", &env, examples+"/values.yaml") }
+func TestMain(m *testing.M) {
+	framework.Suite{Cluster: "space-e2e", ValueFiles: []string{examples + "/values.yaml"}}.Run(m, &env)
+}

@@ -28,7 +28,7 @@ const DriverNamespace = "space-dra-driver"
 // README says, and waits until all its pods run. What is installed besides the
 // chart's own values is in the files, whose paths begin at the root.
 func (e *Env) InstallDriver(ctx context.Context, root string, valueFiles ...string) error {
-	if err := e.loadImages(ctx); err != nil {
+	if err := e.loadImages(ctx, "", cluster.DefaultTag, cluster.Images()...); err != nil {
 		return err
 	}
 	var args []string
@@ -41,9 +41,10 @@ func (e *Env) InstallDriver(ctx context.Context, root string, valueFiles ...stri
 	return e.AwaitRollout(ctx)
 }
 
-// loadImages builds the images and loads them. Test binaries that run at the same
-// time build them in the same place, one after the other.
-func (e *Env) loadImages(ctx context.Context) error {
+// loadImages builds images and loads them; their archives are in the directory, or
+// where everybody's are. Test binaries that run at the same time build them in the
+// same place, one after the other.
+func (e *Env) loadImages(ctx context.Context, archives, tag string, names ...string) error {
 	cfg := cluster.DefaultConfig()
 	dir := filepath.Join(cfg.BuildDir, "images")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -57,7 +58,10 @@ func (e *Env) loadImages(ctx context.Context) error {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return fmt.Errorf("wait for others that build the images: %w", err)
 	}
-	tars, err := cluster.BuildImages(ctx, cfg, dir, "v0.1.0", "driver", "toolbox")
+	if archives == "" {
+		archives = dir
+	}
+	tars, err := cluster.BuildImages(ctx, cfg, archives, tag, names...)
 	if err != nil {
 		return fmt.Errorf("build the images: %w", err)
 	}
@@ -98,6 +102,9 @@ func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 func (e *Env) installRelease(ctx context.Context, root, name string, values []string) error {
 	args := append([]string{"upgrade", "-i", "--create-namespace", "--namespace", name, name,
 		filepath.Join(root, "deployments/helm/space-dra-driver")}, values...)
+	if dir := e.Cluster.KubeletDir(); dir != cluster.DefaultKubeletDir {
+		args = append(args, "--set", "kubeletPlugin.kubeletDirectory="+dir)
+	}
 	if out, err := e.Tool(ctx, "helm", args...); err != nil {
 		return fmt.Errorf("install release %s: %w: %s", name, err, out)
 	}

@@ -22,7 +22,9 @@ import (
 
 // nodeDirs are the places on a node where the plugin keeps something per claim:
 // artifacts, CDI specs, records.
-var nodeDirs = []string{"/run/claim-artifacts", "/run/cdi", "/var/lib/kubelet/plugins/" + spaceapi.DefaultDriverName + "/claims"}
+func (e *Env) nodeDirs() []string {
+	return []string{"/run/claim-artifacts", "/run/cdi", e.Cluster.KubeletDir() + "/plugins/" + spaceapi.DefaultDriverName + "/claims"}
+}
 
 // Trace is something on a node that is there because of a claim.
 type Trace struct {
@@ -53,7 +55,7 @@ func (e *Env) Traces(ctx context.Context) ([]Trace, error) {
 func (e *Env) tracesOn(ctx context.Context, node *cluster.Host) ([]Trace, error) {
 	// What vanishes while find looks at it makes find fail; a directory need not be there.
 	script := `for dir; do if [ -d "$dir" ]; then find "$dir" -mindepth 1 \( -type d -printf '%p/\n' -o -print \); fi; done 2>/dev/null; echo seen`
-	out, err := OnNode(ctx, node, append([]string{"sh", "-c", script, "sh"}, nodeDirs...)...)
+	out, err := OnNode(ctx, node, append([]string{"sh", "-c", script, "sh"}, e.nodeDirs()...)...)
 	if err != nil {
 		return nil, err
 	}

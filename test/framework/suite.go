@@ -15,23 +15,34 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// RunSuite runs the tests of a package on a cluster of its own with the driver
-// installed, with the values of the files, and sets env to it. It does not return.
-func RunSuite(m *testing.M, name string, env **Env, valueFiles ...string) {
-	code, err := runSuite(m, name, env, valueFiles)
+// Suite says what the tests of a package run on.
+type Suite struct {
+	// Cluster is the name of the cluster.
+	Cluster string
+	// KubeletDir is the kubelets' root directory, unless it is their default.
+	KubeletDir string
+	// ValueFiles are what the chart is installed with, with paths from the root.
+	ValueFiles []string
+}
+
+// Run runs the tests of a package on a cluster of its own with the driver
+// installed, and sets env to it. It does not return.
+func (s Suite) Run(m *testing.M, env **Env) {
+	code, err := s.run(m, env)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, name+":", err)
+		fmt.Fprintln(os.Stderr, s.Cluster+":", err)
 		code = 1
 	}
 	os.Exit(code)
 }
 
-func runSuite(m *testing.M, name string, env **Env, valueFiles []string) (code int, err error) {
+func (s Suite) run(m *testing.M, env **Env) (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	cfg := cluster.DefaultConfig()
-	cfg.Name = name
-	cfg.Kubeconfig = filepath.Join(cfg.BuildDir, name+".kubeconfig")
+	cfg.Name = s.Cluster
+	cfg.KubeletDir = s.KubeletDir
+	cfg.Kubeconfig = filepath.Join(cfg.BuildDir, s.Cluster+".kubeconfig")
 	cfg.Log = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
 	// What an interrupted run left behind would be taken over otherwise.
@@ -50,7 +61,7 @@ func runSuite(m *testing.M, name string, env **Env, valueFiles []string) (code i
 	if *env, err = NewEnv(c); err != nil {
 		return 1, err
 	}
-	if err := (*env).InstallDriver(ctx, filepath.Dir(cfg.BuildDir), valueFiles...); err != nil {
+	if err := (*env).InstallDriver(ctx, filepath.Dir(cfg.BuildDir), s.ValueFiles...); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil

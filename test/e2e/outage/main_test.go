@@ -15,4 +15,8 @@ import (
 // env is the cluster of this test run; TestMain sets it.
 var env *framework.Env
 
-func TestMain(m *testing.M) { framework.RunSuite(m, "space-outage", &env) }
+// The kubelets are where MicroK8s has them, so that all of this is shown for
+// another directory than their default, too.
+func TestMain(m *testing.M) {
+	framework.Suite{Cluster: "space-outage", KubeletDir: "/var/snap/microk8s/common/var/lib/kubelet"}.Run(m, &env)
+}
