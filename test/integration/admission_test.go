@@ -130,9 +130,9 @@ func TestBadParametersAreRefusedWhenTheyAreWritten(t *testing.T) {
 			t.Errorf("delete the policies: %v: %s", err, out)
 		}
 	})
-	awaitDenied(t, func(ctx context.Context) error { return w.class(ctx, parameterstest.Claim("")) })
-	awaitDenied(t, func(ctx context.Context) error { return w.claim(ctx, parameterstest.Class("")) })
-	awaitDenied(t, func(ctx context.Context) error { return w.template(ctx, parameterstest.Class("")) })
+	denied(t, "parameters of a claim on a class", awaitDenied(t, func(ctx context.Context) error { return w.class(ctx, parameterstest.Claim("")) }), "of kind SpaceClaimConfig, which only a ")
+	denied(t, "parameters of a class on a claim", awaitDenied(t, func(ctx context.Context) error { return w.claim(ctx, parameterstest.Class("")) }), "of kind SpaceClassConfig, which only a ")
+	denied(t, "parameters of a class on a template", awaitDenied(t, func(ctx context.Context) error { return w.template(ctx, parameterstest.Class("")) }), "of kind SpaceClassConfig, which only a ")
 
 	t.Run("in the controller's words", w.inTheSameWords)
 	t.Run("and good ones are not", w.goodOnesAreTaken)
