@@ -29,6 +29,7 @@ var changes = map[string]change{
 	"space.clusterRole":                    {to: "admin"},
 	"space.podSecurity":                    {to: "restricted"},
 	"space.network":                        {to: "Open"},
+	"space.dns.cidrs":                      {to: []any{"169.254.20.10/32"}},
 	"space.apiServerCIDRs":                 {to: []any{"10.0.0.0/24"}},
 	"space.pool":                           {to: "spaces"},
 	"space.maxLifetime":                    {to: "8h"},

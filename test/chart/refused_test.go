@@ -43,6 +43,7 @@ func TestValuesThatCannotBeAreRefusedWithTheirPlace(t *testing.T) {
 		"a role for a list":                    {at("space.clusterWideRoles", "a"), []string{"'/space/clusterWideRoles'", "want array"}},
 		"an unknown Pod Security Standard":     {at("space.podSecurity", "strict"), []string{"'/space/podSecurity'", "baseline"}},
 		"an unknown network":                   {at("space.network", "Closed"), []string{"'/space/network'", "Isolated"}},
+		"a cache without a length":             {at("space.dns.cidrs", []any{"169.254.20.10"}), []string{"'/space/dns/cidrs/0'"}},
 		"an address without a length":          {at("space.apiServerCIDRs", []any{"10.0.0.1"}), []string{"'/space/apiServerCIDRs/0'"}},
 		"an unknown field of the class":        {at("space.class.maxLivetime", "8h"), []string{"'/space/class'", "'maxLivetime' not allowed"}},
 		"a lifetime without a unit":            {at("space.maxLifetime", "8"), []string{"'/space/maxLifetime'"}},

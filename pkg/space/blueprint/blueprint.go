@@ -37,7 +37,8 @@ type Settings struct {
 	Network spaceapi.NetworkIsolation
 	// DeviceClasses are those that ask for spaces.
 	DeviceClasses []string
-	// APIServer is where pods reach the API server.
+	// DNS and APIServer are where isolated pods reach those.
+	DNS       DNS
 	APIServer []Destination
 }
 

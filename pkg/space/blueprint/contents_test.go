@@ -216,6 +216,7 @@ func TestWhomIsolatedPodsReach(t *testing.T) {
 		{CIDR: netip.MustParsePrefix("10.96.0.1/32"), Port: 443},
 		{CIDR: netip.MustParsePrefix("fd00::/64")},
 	}
+	s.DNS = blueprint.DNS{Namespace: "dns", Labels: map[string]string{"app": "dns"}, Port: 5353, CIDRs: []netip.Prefix{netip.MustParsePrefix("169.254.20.10/32")}}
 	policy := spaceWith(t, s, parameters.Effective{}).NetworkPolicy
 	network := spaceapi.KeysFor(s.Driver).Network
 	if got := spaceWith(t, s, parameters.Effective{}).Namespace.Labels[network]; got != "Isolated" {
@@ -231,24 +232,27 @@ func TestWhomIsolatedPodsReach(t *testing.T) {
 	var out []string
 	for _, rule := range policy.Spec.Egress {
 		// Nobody named is everybody.
-		if len(rule.To) != 1 {
-			t.Fatalf("lets out to %+v", rule.To)
+		if len(rule.To) == 0 {
+			t.Fatalf("lets out to anybody: %+v", rule)
 		}
-		var to string
-		switch peer := rule.To[0]; {
-		case peer.IPBlock != nil:
-			to = peer.IPBlock.CIDR
-		case equality.Semantic.DeepEqual(peer, each):
-			to = "each other"
-		default:
-			to = metav1.FormatLabelSelector(peer.NamespaceSelector) + " " + metav1.FormatLabelSelector(peer.PodSelector)
+		var peers []string
+		for _, peer := range rule.To {
+			switch {
+			case peer.IPBlock != nil:
+				peers = append(peers, peer.IPBlock.CIDR)
+			case equality.Semantic.DeepEqual(peer, each):
+				peers = append(peers, "each other")
+			default:
+				peers = append(peers, metav1.FormatLabelSelector(peer.NamespaceSelector)+" "+metav1.FormatLabelSelector(peer.PodSelector))
+			}
 		}
+		to := strings.Join(peers, ", ")
 		for _, port := range rule.Ports {
 			to += " " + string(*port.Protocol) + " " + port.Port.String()
 		}
 		out = append(out, to)
 	}
-	want := []string{"each other", "kubernetes.io/metadata.name=kube-system k8s-app=kube-dns UDP 53 TCP 53", "10.96.0.1/32 TCP 443", "fd00::/64"}
+	want := []string{"each other", "kubernetes.io/metadata.name=dns app=dns, 169.254.20.10/32 UDP 5353 TCP 5353", "10.96.0.1/32 TCP 443", "fd00::/64"}
 	if !slices.Equal(out, want) {
 		t.Errorf("lets out to %q, want %q", out, want)
 	}

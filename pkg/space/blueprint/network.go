@@ -24,12 +24,16 @@ type Destination struct {
 	Port int32
 }
 
-// Where DNS is, by the label that clusters give its pods.
-const (
-	dnsLabel = "k8s-app"
-	dnsValue = "kube-dns"
-	dnsPort  = 53
-)
+// DNS is where the cluster's names are resolved.
+type DNS struct {
+	// Namespace and Labels are those of its pods, and Port is where they listen.
+	Namespace string
+	Labels    map[string]string
+	Port      int32
+	// CIDRs are other addresses that answer on the same port, such as those of
+	// caches on the nodes.
+	CIDRs []netip.Prefix
+}
 
 // ownRules is the number of egress rules that come before those for the API server.
 const ownRules = 2
@@ -45,9 +49,12 @@ func (s Settings) isolation(meta metav1.ObjectMeta, with parameters.Effective) *
 		return nil
 	}
 	each := networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{}}
-	dns := networkingv1.NetworkPolicyPeer{
-		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: metav1.NamespaceSystem}},
-		PodSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{dnsLabel: dnsValue}},
+	dns := []networkingv1.NetworkPolicyPeer{{
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: s.DNS.Namespace}},
+		PodSelector:       &metav1.LabelSelector{MatchLabels: s.DNS.Labels},
+	}}
+	for _, cidr := range s.DNS.CIDRs {
+		dns = append(dns, networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: cidr.String()}})
 	}
 	policy := &networkingv1.NetworkPolicy{
 		ObjectMeta: meta,
@@ -57,8 +64,8 @@ func (s Settings) isolation(meta metav1.ObjectMeta, with parameters.Effective) *
 			Egress: []networkingv1.NetworkPolicyEgressRule{
 				{To: []networkingv1.NetworkPolicyPeer{each}},
 				{
-					To:    []networkingv1.NetworkPolicyPeer{dns},
-					Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolUDP, dnsPort), port(corev1.ProtocolTCP, dnsPort)},
+					To:    dns,
+					Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolUDP, s.DNS.Port), port(corev1.ProtocolTCP, s.DNS.Port)},
 				},
 			},
 		},

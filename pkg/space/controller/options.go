@@ -48,7 +48,13 @@ type Options struct {
 	// APIServerCIDRs are where pods reach the API server, if the controller is not
 	// to find out.
 	APIServerCIDRs []string
-	Kubeconfig     string
+	// DNSNamespace and DNSLabels are those of the pods that resolve names, DNSPort is
+	// where they listen, and DNSCIDRs are more addresses that do so.
+	DNSNamespace string
+	DNSLabels    map[string]string
+	DNSPort      int32
+	DNSCIDRs     []string
+	Kubeconfig   string
 	// Server and CAFile say how pods reach the API server; empty: as the controller does.
 	Server string
 	CAFile string
@@ -99,6 +105,10 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Network, "network", string(spaceapi.NetworkIsolated), "Whom pods in spaces can reach: Isolated (each other, DNS and the API server) or Open.")
 	fs.StringSliceVar(&o.DeviceClasses, "device-classes", nil, "DeviceClasses that pods in spaces can't ask for: those that give spaces.")
 	fs.StringSliceVar(&o.APIServerCIDRs, "api-server-cidrs", nil, "Where isolated pods reach the API server. Empty: the address in --server and the endpoints of Service default/kubernetes.")
+	fs.StringVar(&o.DNSNamespace, "dns-namespace", metav1.NamespaceSystem, "Namespace of the pods that resolve names for isolated pods.")
+	fs.StringToStringVar(&o.DNSLabels, "dns-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of these pods.")
+	fs.Int32Var(&o.DNSPort, "dns-port", 53, "Port at which they listen.")
+	fs.StringSliceVar(&o.DNSCIDRs, "dns-cidrs", nil, "More addresses where names are resolved at that port, such as those of caches on the nodes.")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the controller itself. Empty: as a pod in the cluster.")
 	fs.StringVar(&o.Server, "server", "", "URL of the API server as pods reach it. Empty: the one that the controller uses.")
 	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the certificates that pods trust for --server. Empty: those that the controller trusts.")
@@ -137,8 +147,17 @@ func (o *Options) validate() error {
 	if !slices.Contains([]string{string(spaceapi.NetworkIsolated), string(spaceapi.NetworkOpen)}, o.Network) {
 		errs = append(errs, fmt.Errorf("--network %q: must be %s or %s", o.Network, spaceapi.NetworkIsolated, spaceapi.NetworkOpen))
 	}
-	if _, err := o.apiServerCIDRs(); err != nil {
+	if _, err := cidrs("api-server-cidrs", o.APIServerCIDRs); err != nil {
 		errs = append(errs, err)
+	}
+	if _, err := cidrs("dns-cidrs", o.DNSCIDRs); err != nil {
+		errs = append(errs, err)
+	}
+	if o.DNSNamespace == "" {
+		errs = append(errs, errors.New("--dns-namespace must not be empty"))
+	}
+	if o.DNSPort < 1 || o.DNSPort > 65535 {
+		errs = append(errs, fmt.Errorf("--dns-port %d: must be from 1 to 65535", o.DNSPort))
 	}
 	if o.Server != "" {
 		if u, err := url.Parse(o.Server); err != nil || u.Scheme != "https" || u.Host == "" {
@@ -171,12 +190,13 @@ func (o *Options) namespace() string {
 	return o.LeaseNamespace
 }
 
-func (o *Options) apiServerCIDRs() ([]netip.Prefix, error) {
+// cidrs reads the values of a flag.
+func cidrs(flag string, texts []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
-	for _, text := range o.APIServerCIDRs {
+	for _, text := range texts {
 		cidr, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, fmt.Errorf("--api-server-cidrs %q: %w", text, err)
+			return nil, fmt.Errorf("--%s %q: %w", flag, text, err)
 		}
 		out = append(out, cidr.Masked())
 	}

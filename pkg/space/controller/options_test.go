@@ -45,7 +45,7 @@ func TestOptionsThatWork(t *testing.T) {
 		{"--leader-elect=false", "--server=https://[fd00::1]:6443"},
 		{"--leader-elect=false", "--namespace-prefix=" + strings.Repeat("p", 53)},
 		{"--leader-elect=false", "--namespace-prefix="},
-		{"--leader-elect=false", "--network=Open", "--api-server-cidrs=10.0.0.0/8,fd00::/64", "--allowed-cluster-roles="},
+		{"--leader-elect=false", "--network=Open", "--api-server-cidrs=10.0.0.0/8,fd00::/64", "--dns-namespace=openshift-dns", "--dns-labels=a=b,c=d", "--dns-port=5353", "--dns-cidrs=169.254.20.10/32", "--allowed-cluster-roles="},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			if err := parse(t, args...).validate(); err != nil {
@@ -65,6 +65,9 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		{"--namespace-prefix=" + strings.Repeat("p", 54), "--namespace-prefix"},
 		{"--cluster-role=", "--cluster-role"},
 		{"--network=Closed", `--network "Closed"`},
+		{"--dns-cidrs=169.254.20.10", `--dns-cidrs "169.254.20.10"`},
+		{"--dns-port=0", `--dns-port 0: must be`},
+		{"--dns-namespace=", `--dns-namespace must not be empty`},
 		{"--api-server-cidrs=10.0.0.1", `--api-server-cidrs "10.0.0.1"`},
 		{"--server=http://10.96.0.1", "--server"},
 		{"--server=10.96.0.1:443", "--server"},

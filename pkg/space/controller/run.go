@@ -53,7 +53,11 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cidrs, err := o.apiServerCIDRs()
+	apiServer, err := cidrs("api-server-cidrs", o.APIServerCIDRs)
+	if err != nil {
+		return err
+	}
+	dns, err := cidrs("dns-cidrs", o.DNSCIDRs)
 	if err != nil {
 		return err
 	}
@@ -85,6 +89,7 @@ func (o *Options) Run(ctx context.Context) error {
 			PodSecurity:     o.PodSecurity,
 			Network:         spaceapi.NetworkIsolation(o.Network),
 			DeviceClasses:   o.DeviceClasses,
+			DNS:             blueprint.DNS{Namespace: o.DNSNamespace, Labels: o.DNSLabels, Port: o.DNSPort, CIDRs: dns},
 		},
 		Cluster: cluster,
 		Events:  events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component}),
@@ -93,7 +98,7 @@ func (o *Options) Run(ctx context.Context) error {
 		AllowedClusterRoles: o.AllowedClusterRoles,
 		ClusterWideRoles:    o.ClusterWideRoles,
 		TemplateNamespaces:  o.TemplateNamespaces,
-		APIServerCIDRs:      cidrs,
+		APIServerCIDRs:      apiServer,
 
 		Namespace:     o.namespace(),
 		SweepInterval: o.SweepInterval,

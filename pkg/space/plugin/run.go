@@ -143,4 +143,3 @@ func (o *Options) driver(api kubernetes.Interface, events eventrecord.EventRecor
 		Fail:           fail,
 	}), nil
 }
-
