@@ -18,14 +18,14 @@ import (
 // As returns a client with a token of a ServiceAccount, got by an administrator.
 func (e *Env) As(t testing.TB, namespace, account string) kubernetes.Interface {
 	t.Helper()
-	return e.withToken(t, e.token(t, namespace, account, nil))
+	return e.WithToken(t, e.token(t, namespace, account, nil))
 }
 
 // AsPod returns a client with a token as the pod itself gets it: by that, the API
 // server knows the pod's node.
 func (e *Env) AsPod(t testing.TB, pod *corev1.Pod) kubernetes.Interface {
 	t.Helper()
-	return e.withToken(t, e.token(t, pod.Namespace, pod.Spec.ServiceAccountName, &authenticationv1.BoundObjectReference{
+	return e.WithToken(t, e.token(t, pod.Namespace, pod.Spec.ServiceAccountName, &authenticationv1.BoundObjectReference{
 		APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID,
 	}))
 }
@@ -56,7 +56,8 @@ func (e *Env) token(t testing.TB, namespace, account string, bound *authenticati
 	return answer.Status.Token
 }
 
-func (e *Env) withToken(t testing.TB, token string) kubernetes.Interface {
+// WithToken returns a client with a token.
+func (e *Env) WithToken(t testing.TB, token string) kubernetes.Interface {
 	t.Helper()
 	config, err := e.Cluster.RESTConfig()
 	if err != nil {

@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package lifecycledocs
+package testdocs
 
 import (
 	"os"
@@ -13,21 +13,28 @@ import (
 
 const root = "../.."
 
-func TestThePageNamesTestsThatExist(t *testing.T) {
-	page, err := os.ReadFile(filepath.Join(root, "docs/lifecycle.md"))
+func TestThePagesNameTestsThatExist(t *testing.T) {
+	exist := tests(t)
+	for page, least := range map[string]int{"docs/lifecycle.md": 20, "docs/threat-model.md": 15} {
+		named := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(read(t, page), -1)
+		if len(named) < least {
+			t.Errorf("%s names only %d tests", page, len(named))
+		}
+		for _, match := range named {
+			if !exist[match[1]] {
+				t.Errorf("%s: there is no test %s", page, match[1])
+			}
+		}
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(root, path))
 	if err != nil {
 		t.Fatal(err)
 	}
-	exist := tests(t)
-	named := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(string(page), -1)
-	if len(named) < 20 {
-		t.Errorf("only %d tests are named", len(named))
-	}
-	for _, match := range named {
-		if !exist[match[1]] {
-			t.Errorf("there is no test %s", match[1])
-		}
-	}
+	return string(content)
 }
 
 // tests returns the names of all tests in the repository.

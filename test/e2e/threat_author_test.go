@@ -1,0 +1,181 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/kubernetes"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// claimOf is the body of a claim for one device of a class, with configs in JSON.
+func claimOf(class string, configs ...string) string {
+	return fmt.Sprintf(`{"apiVersion":"resource.k8s.io/v1","kind":"ResourceClaim","metadata":{"name":"attempt"},
+		"spec":{"devices":{"requests":[{"name":"space","exactly":{"deviceClassName":%q}}],"config":[%s]}}}`, class, strings.Join(configs, ","))
+}
+
+// asks is the body of a claim with parameters for a driver.
+func asks(driver, kind, fields string) string {
+	return claimOf(spaceapi.DefaultDriverName, fmt.Sprintf(`{"opaque":{"driver":%q,"parameters":{"apiVersion":%q,"kind":%q%s}}}`,
+		driver, spaceapi.APIVersion, kind, fields))
+}
+
+// author may do in his namespace what Kubernetes' own role admin allows, and
+// change the namespace itself, as in clusters where users make their own.
+func (s *stage) author(t *testing.T) {
+	env.Kubectl(t, "create", "serviceaccount", "author", "-n", s.ns)
+	env.Kubectl(t, "create", "rolebinding", "author", "-n", s.ns, "--clusterrole=admin", "--serviceaccount="+s.ns+":author")
+	env.Kubectl(t, "create", "role", "owner", "-n", s.ns, "--verb=patch", "--resource=namespaces")
+	env.Kubectl(t, "create", "rolebinding", "owner", "-n", s.ns, "--role=owner", "--serviceaccount="+s.ns+":author")
+	author := env.As(t, s.ns, "author")
+	patch := func(body string) call { return call{verb: "PATCH", path: "/api/v1/namespaces/" + s.ns, body: body} }
+	for _, c := range []call{patch(touched), {verb: "POST", path: claims(s.ns, ""), body: claimOf(spaceapi.DefaultDriverName)}} {
+		awaitCan(t, author, c)
+	}
+
+	const key = spaceapi.DefaultDriverName + "/"
+	refusedTo(t, author,
+		attempt{
+			what:    "read what is in the space of his claim without its token",
+			call:    call{verb: "GET", path: core(s.mine.Namespace, "secrets")},
+			words:   cannot("list", "secrets"),
+			instead: call{verb: "GET", path: core(s.ns, "secrets")},
+		},
+		attempt{
+			what:    "mark his namespace as a space",
+			call:    patch(`{"metadata":{"labels":{"` + key + `claim-uid":"x"}}}`),
+			words:   byPolicy("record", "labels of namespaces that begin with "+key),
+			instead: patch(`{"metadata":{"labels":{"team":"x"}}}`),
+			toAll:   true,
+		},
+		attempt{
+			what:    "note a node on his namespace",
+			call:    patch(`{"metadata":{"annotations":{"` + key + `nodes":"` + env.Node(0) + `=x"}}}`),
+			words:   byPolicy("record", "annotations of namespaces that begin with "+key),
+			instead: patch(touched),
+			toAll:   true,
+		},
+		attempt{
+			what:    "write the status of his claim",
+			call:    call{verb: "PATCH", path: claims(s.ns, "mine/status"), body: `{"status":{"reservedFor":null}}`},
+			words:   cannot("patch", "resourceclaims/status"),
+			instead: call{verb: "PATCH", path: claims(s.ns, "mine"), body: touched},
+		},
+		attempt{
+			what:    "use a claim of another namespace",
+			call:    call{verb: "POST", path: core(s.ns, "pods"), body: podWith(`"resourceClaims":[{"name":"others","resourceClaimName":"`+s.elsewhere+`/others"}],`, "")},
+			words:   []string{"spec.resourceClaims[0].resourceClaimName: Invalid value"},
+			instead: call{verb: "POST", path: core(s.ns, "pods"), body: podWith(`"resourceClaims":[{"name":"others","resourceClaimName":"others"}],`, "")},
+			toAll:   true,
+		},
+		attempt{
+			what:  "reserve somebody else's claim for his pod",
+			call:  call{verb: "PATCH", path: claims(s.elsewhere, "others/status"), body: `{"status":{"reservedFor":null}}`},
+			words: cannot("patch", "resourceclaims/status"),
+		},
+		attempt{
+			what:  "ask for access as an administrator",
+			call:  call{verb: "POST", path: claims(s.ns, ""), body: strings.Replace(claimOf(spaceapi.DefaultDriverName), `"exactly":{`, `"exactly":{"adminAccess":true,`, 1)},
+			words: []string{"resource.kubernetes.io/admin-access: true"},
+			toAll: true,
+		},
+	)
+	s.parametersRefusedAtOnce(t, author)
+	s.parametersRefusedLater(t)
+	s.annotationLeadsNowhere(t)
+}
+
+// parametersRefusedAtOnce are those that no class allows. The same ones for another
+// driver are not looked at.
+func (s *stage) parametersRefusedAtOnce(t *testing.T, author kubernetes.Interface) {
+	var attempts []attempt
+	for _, ask := range []struct{ what, kind, fields, words string }{
+		{what: "open the network of a space", fields: `,"network":"Open"`, words: "network: Unsupported value"},
+		{what: "mount files over an image's programs", fields: `,"mountPath":"/usr/bin"`, words: "must not be a system directory"},
+		{what: "mount files over a pod's own token", fields: `,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"`, words: "must not be a system directory"},
+		{what: "mount files by a way through other directories", fields: `,"mountPath":"/home/../etc"`, words: "must have no empty, . or .. parts"},
+		{what: "set another variable by the prefix", fields: `,"variablePrefix":"PATH=/tmp:"`, words: "variablePrefix: Invalid value"},
+		{what: "set another variable by a parameter's name", fields: `,"parameters":{"a=b\nPATH":"/tmp"}`, words: "parameters"},
+		{what: "set Pod Security by a label", fields: `,"labels":{"pod-security.kubernetes.io/enforce":"privileged"}`, words: "labels[pod-security.kubernetes.io/enforce]: Forbidden"},
+		{what: "write the record of a space by a label", fields: `,"labels":{"space.resource.example.com/claim-uid":"x"}`, words: "labels[space.resource.example.com/claim-uid]: Forbidden"},
+		{what: "allow itself spaces in a space", fields: `,"resourceQuota":{"space.resource.example.com.deviceclass.resource.k8s.io/devices":"5"}`, words: "the class's to say"},
+		{what: "ask for copies of others' Secrets", fields: `,"copy":{"namespace":"kube-system","secrets":["x"]}`, words: `unknown field`},
+		{what: "ask for rights in the whole cluster", fields: `,"clusterWideRoles":["cluster-admin"]`, words: `unknown field`},
+		{what: "speak as a class", kind: spaceapi.SpaceClassConfigKind, fields: `,"clusterRole":"cluster-admin"`, words: "which only a DeviceClass can have"},
+	} {
+		kind := cmp.Or(ask.kind, spaceapi.SpaceClaimConfigKind)
+		attempts = append(attempts, attempt{
+			what:    ask.what,
+			call:    call{verb: "POST", path: claims(s.ns, ""), body: asks(spaceapi.DefaultDriverName, kind, ask.fields)},
+			words:   byPolicy("claim-parameters", ask.words),
+			instead: call{verb: "POST", path: claims(s.ns, ""), body: asks("another.example.com", kind, ask.fields)},
+			toAll:   true,
+		})
+	}
+	refusedTo(t, author, attempts...)
+}
+
+// parametersRefusedLater are those that the class does not allow: the driver says
+// so when it has been chosen for the claim.
+func (s *stage) parametersRefusedLater(t *testing.T) {
+	createClass(t, classOf("threats", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind,
+		`,"resourceQuota":{"pods":"5"},"maxLifetime":"1h","clusterRole":"view","allowedClusterRoles":["edit"],"podSecurity":{"enforce":"restricted"}`))
+	attempts := []struct{ what, fields, words string }{
+		{what: "take a role that the class does not allow", fields: `,"clusterRole":"cluster-admin"`, words: `clusterRole: Invalid value: "cluster-admin": the class allows view, edit`},
+		{what: "take a label that the class does not allow", fields: `,"labels":{"team":"x"}`, words: "labels[team]: Forbidden: the class allows no labels"},
+		{what: "take a laxer Pod Security Standard", fields: `,"podSecurity":{"enforce":"baseline"}`, words: "the class allows restricted"},
+		{what: "take a larger quota", fields: `,"resourceQuota":{"pods":"6"}`, words: "resourceQuota[pods]: Invalid value: \"6\": the class allows at most 5"},
+		{what: "take a longer life", fields: `,"maxLifetime":"2h"`, words: "maxLifetime: Invalid value: \"2h0m0s\": the class allows at most 1h0m0s"},
+	}
+	var names []string
+	for i, a := range attempts {
+		claim := choosing(claimOfClass("threats"), a.fields)
+		claim.Name = fmt.Sprintf("refused-%d", i)
+		env.CreateClaim(t, s.ns, claim)
+		names = append(names, claim.Name)
+	}
+	allowed := choosing(claimOfClass("threats"), `,"clusterRole":"edit","resourceQuota":{"pods":"5"},"maxLifetime":"1h"`)
+	allowed.Name = "allowed"
+	env.CreateClaim(t, s.ns, allowed)
+	env.StartPod(t, s.ns, framework.NewPod("refused", append(names, allowed.Name)...))
+	for i, a := range attempts {
+		t.Run(a.what, func(t *testing.T) {
+			claim := framework.Await(t, framework.Claim(env.Client, s.ns, names[i]), framework.NotReadyBecause(spaceapi.ReasonRefused, a.words))
+			env.NoSpaceOf(t, claim.UID)
+		})
+	}
+	// The same class gives what it allows.
+	framework.Await(t, framework.Claim(env.Client, s.ns, allowed.Name), framework.SpacesReady(1))
+	env.DeletePod(t, s.ns, "refused")
+	framework.Await(t, framework.Claim(env.Client, s.ns, allowed.Name), framework.Deallocated())
+}
+
+// annotationLeadsNowhere looks where pod mine has the files of its claim, which bears
+// an annotation that would be a directory's name, were it one.
+func (s *stage) annotationLeadsNowhere(t *testing.T) {
+	t.Run("lead files elsewhere by an annotation", func(t *testing.T) {
+		mounts := env.Exec(t, s.ns, "mine", "cat", "/proc/mounts")
+		usual := map[string]bool{"/etc/mine": true, path.Dir(s.mine.Kubeconfig): true}
+		seen := 0
+		for line := range strings.Lines(mounts) {
+			fields := strings.Fields(line)
+			switch at := fields[1]; {
+			case usual[at]:
+				seen++
+			case strings.HasPrefix(at, "/etc") && at != "/etc/hosts" && at != "/etc/hostname" && at != "/etc/resolv.conf":
+				t.Errorf("there is a mount at %s", at)
+			}
+		}
+		if seen != len(usual) {
+			t.Errorf("the files are at %d of the %d usual places: %s", seen, len(usual), mounts)
+		}
+	})
+}

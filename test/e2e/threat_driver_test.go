@@ -1,0 +1,296 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+var getOptions = metav1.GetOptions{}
+
+const resourceSlices = "/apis/resource.k8s.io/v1/resourceslices"
+
+// slice is the body of a ResourceSlice for the nodes that a field names.
+func slice(driver, nodes string) string {
+	return fmt.Sprintf(`{"apiVersion":"resource.k8s.io/v1","kind":"ResourceSlice","metadata":{"name":"attempt"},
+		"spec":{"driver":%q,"pool":{"name":"attempt","generation":1,"resourceSliceCount":1},%s}}`, driver, nodes)
+}
+
+// eventAbout is the body of an event about an object, from the plugin of a node.
+func eventAbout(namespace, apiVersion, kind, name, node string) string {
+	return fmt.Sprintf(`{"apiVersion":"v1","kind":"Event","metadata":{"name":"attempt"},
+		"involvedObject":{"apiVersion":%q,"kind":%q,"namespace":%q,"name":%q},
+		"source":{"component":"space-kubeletplugin","host":%q},"reason":"Attempt","message":"x","type":"Normal"}`, apiVersion, kind, namespace, name, node)
+}
+
+// pluginToken has the token of the first node's plugin.
+func (s *stage) pluginToken(t *testing.T) {
+	env.Kubectl(t, "create", "serviceaccount", "space", "--namespace="+s.elsewhere)
+	mint := func(namespace, kind, name string) call {
+		return call{verb: "POST", path: core(namespace, "serviceaccounts/space/token"), body: tokenFor(kind, name, "")}
+	}
+	event := func(apiVersion, kind, node string) call {
+		return call{verb: "POST", path: core(s.ns, "events"), body: eventAbout(s.ns, apiVersion, kind, "mine", node)}
+	}
+	const tokens, events = "kubeletplugin-tokens", "kubeletplugin-events"
+	const eventsOnly = "records events about ResourceClaims only, as the plugin of its own node"
+	own := mint(s.mine.Namespace, "Node", env.Node(0))
+	refusedTo(t, stolenFrom(t, s.plugins[0]),
+		attempt{
+			what:    "get a token of a space that no pod on its node uses",
+			call:    mint(s.others.Namespace, "Node", env.Node(0)),
+			words:   byPolicy(tokens, "no pod that uses the claim of this space is known to be on node "+env.Node(0)),
+			instead: own,
+		},
+		attempt{
+			what:    "get a token for another node",
+			call:    mint(s.others.Namespace, "Node", env.Node(1)),
+			words:   byPolicy(tokens, "bound to the node it runs on"),
+			instead: own,
+		},
+		attempt{
+			what:    "get a token that is bound to no node",
+			call:    mint(s.mine.Namespace, "", ""),
+			words:   byPolicy(tokens, "bound to the node it runs on"),
+			instead: own,
+		},
+		attempt{
+			what:    "get a token of a ServiceAccount space that is not a space's",
+			call:    mint(s.elsewhere, "Node", env.Node(0)),
+			words:   byPolicy(tokens, "of ServiceAccount space in namespaces of spaces only"),
+			instead: own,
+		},
+		attempt{
+			what:    "get a token of another ServiceAccount of a space",
+			call:    call{verb: "POST", path: core(s.mine.Namespace, "serviceaccounts/default/token"), body: tokenFor("Node", env.Node(0), "")},
+			words:   cannot("create", "serviceaccounts/token"),
+			instead: own,
+		},
+		attempt{
+			what:  "get a token of a ServiceAccount of kube-system",
+			call:  call{verb: "POST", path: core(metav1.NamespaceSystem, "serviceaccounts/namespace-controller/token"), body: tokenFor("Node", env.Node(0), "")},
+			words: cannot("create", "serviceaccounts/token"),
+		},
+		attempt{
+			what:  "get a token of the driver's controller",
+			call:  call{verb: "POST", path: core(driverNS, "serviceaccounts/"+framework.ControllerName+"/token"), body: tokenFor("Node", env.Node(0), "")},
+			words: cannot("create", "serviceaccounts/token"),
+		},
+		attempt{
+			what:  "read Secrets of a space on its node",
+			call:  call{verb: "GET", path: core(s.mine.Namespace, "secrets")},
+			words: cannot("list", "secrets"),
+		},
+		attempt{
+			what:  "read a pod",
+			call:  call{verb: "GET", path: core(s.ns, "pods/mine")},
+			words: cannot("get", "pods"),
+		},
+		attempt{
+			what:    "change a claim",
+			call:    call{verb: "PATCH", path: claims(s.ns, "mine"), body: touched},
+			words:   cannot("patch", "resourceclaims"),
+			instead: call{verb: "GET", path: claims(s.ns, "mine")},
+		},
+		attempt{
+			what:  "change what a claim says about its space",
+			call:  call{verb: "PATCH", path: claims(s.ns, "mine/status"), body: `{"status":{"devices":null}}`},
+			words: cannot("patch", "resourceclaims/status"),
+		},
+		attempt{
+			what:  "change the record of a space",
+			call:  call{verb: "PATCH", path: "/api/v1/namespaces/" + s.others.Namespace, body: touched},
+			words: cannot("patch", "namespaces"),
+		},
+		attempt{
+			what:    "record an event about something else than a claim",
+			call:    event("v1", "Pod", env.Node(0)),
+			words:   byPolicy(events, eventsOnly),
+			instead: event("resource.k8s.io/v1", "ResourceClaim", env.Node(0)),
+		},
+		attempt{
+			what:    "record an event as another node's plugin",
+			call:    event("resource.k8s.io/v1", "ResourceClaim", env.Node(1)),
+			words:   byPolicy(events, eventsOnly),
+			instead: event("resource.k8s.io/v1", "ResourceClaim", env.Node(0)),
+		},
+		attempt{
+			what:  "change its node",
+			call:  call{verb: "PATCH", path: "/api/v1/nodes/" + env.Node(0), body: touched},
+			words: cannot("patch", "nodes"),
+		},
+		attempt{
+			what:  "offer devices as the driver",
+			call:  call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"allNodes":true`)},
+			words: cannot("create", "resourceslices"),
+		},
+	)
+}
+
+// controllerToken has a token as the leading controller's pod gets it.
+func (s *stage) controllerToken(t *testing.T) {
+	record := func(metadata string) call {
+		return call{verb: "POST", path: "/api/v1/namespaces", body: `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"attempt"` + metadata + `}}`}
+	}
+	patch := func(namespace, body string) call {
+		return call{verb: "PATCH", path: "/api/v1/namespaces/" + namespace, body: body}
+	}
+	bind := func(name, namespace, role, subjects, account string) call {
+		return call{verb: "POST", path: rbac(namespace, "rolebindings"), body: binding("RoleBinding", name, role, subjects, account)}
+	}
+	const key = spaceapi.DefaultDriverName + "/"
+	mine := s.mine.Namespace
+	noted := patch(mine, `{"metadata":{"annotations":{"`+key+`retained-until":"2030-01-01T00:00:00Z"}}}`)
+	const namespaces, contents, bindings = "controller-namespaces", "controller-contents", "controller-rolebindings"
+	const ofSpaces = "changes and deletes namespaces of spaces only"
+	unchanged, reserved := s.claimStatus(t, func(*resourceapi.ResourceClaim) {}), s.claimStatus(t, func(c *resourceapi.ResourceClaim) {
+		c.Status.ReservedFor = append(c.Status.ReservedFor, resourceapi.ResourceClaimConsumerReference{Resource: "pods", Name: "attempt", UID: "attempt"})
+	})
+	moved := s.claimStatus(t, func(c *resourceapi.ResourceClaim) {
+		c.Status.Allocation, c.Status.ReservedFor, c.Status.Devices = nil, nil, nil
+	})
+	refusedTo(t, env.AsPod(t, s.controller),
+		attempt{
+			what:  "make a namespace that is no space",
+			call:  record(""),
+			words: byPolicy(namespaces, "makes namespaces with the record of a space only"),
+			instead: record(`,"labels":{"` + key + `claim-uid":"x","` + key + `allocation-id":"x"},
+				"annotations":{"` + key + `claim-namespace":"x","` + key + `claim-name":"x","` + key + `request":"x"}`),
+		},
+		attempt{
+			what:    "delete a namespace that is no space",
+			call:    call{verb: "DELETE", path: "/api/v1/namespaces/" + s.elsewhere},
+			words:   byPolicy(namespaces, ofSpaces),
+			instead: call{verb: "DELETE", path: "/api/v1/namespaces/" + mine},
+		},
+		attempt{
+			what:    "change a namespace that is no space",
+			call:    patch(metav1.NamespaceSystem, lowered),
+			words:   byPolicy(namespaces, ofSpaces),
+			instead: noted,
+		},
+		attempt{
+			what:    "lower the Pod Security Standard of a space",
+			call:    patch(mine, lowered),
+			words:   byPolicy(namespaces, "changes no labels of a space"),
+			instead: noted,
+		},
+		attempt{
+			what:  "give rights outside spaces",
+			call:  bind("space", metav1.NamespaceSystem, "edit", metav1.NamespaceSystem, "space"),
+			words: byPolicy(bindings, "writes in namespaces of spaces only"),
+		},
+		attempt{
+			what:    "give rights in a space to somebody else",
+			call:    bind("space", mine, "edit", s.ns, "default"),
+			asAdmin: bind("attempt", mine, "edit", s.ns, "default"),
+			words:   byPolicy(bindings, "to the space's own ServiceAccount only"),
+		},
+		attempt{
+			what:    "give a space a role that it may not give",
+			call:    bind("space", mine, "cluster-admin", mine, "space"),
+			asAdmin: bind("attempt", mine, "cluster-admin", mine, "space"),
+			words:   escalation,
+		},
+		attempt{
+			what:  "give rights in the whole cluster to a space",
+			call:  call{verb: "POST", path: clusterRoleBindings, body: binding("ClusterRoleBinding", "attempt", "view", mine, "space")},
+			words: cannot("create", "clusterrolebindings"),
+		},
+		attempt{
+			what:  "change its own ClusterRole",
+			call:  call{verb: "PATCH", path: "/apis/rbac.authorization.k8s.io/v1/clusterroles/" + framework.ControllerName, body: touched},
+			words: cannot("patch", "clusterroles"),
+		},
+		attempt{
+			what:  "remove an admission policy",
+			call:  call{verb: "DELETE", path: "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/space-dra-driver-record"},
+			words: cannot("delete", "validatingadmissionpolicies"),
+		},
+		attempt{
+			what:  "read Secrets",
+			call:  call{verb: "GET", path: core(mine, "secrets")},
+			words: cannot("list", "secrets"),
+		},
+		attempt{
+			what:    "list pods",
+			call:    call{verb: "GET", path: core(s.ns, "pods")},
+			words:   cannot("list", "pods"),
+			instead: call{verb: "GET", path: core(s.ns, "pods/mine")},
+		},
+		attempt{
+			what:  "run a pod in a space",
+			call:  call{verb: "POST", path: core(mine, "pods"), body: podWith("", "")},
+			words: cannot("create", "pods"),
+		},
+		attempt{
+			what:  "run a command in a pod",
+			call:  call{verb: "POST", path: core(s.ns, "pods/mine/exec?command=id&container=ctr&stdout=true")},
+			words: cannot("create", "pods/exec"),
+		},
+		attempt{
+			what:  "get a token of a space",
+			call:  call{verb: "POST", path: core(mine, "serviceaccounts/space/token"), body: tokenFor("", "", "")},
+			words: cannot("create", "serviceaccounts/token"),
+		},
+		attempt{
+			what:  "impersonate a space",
+			call:  call{verb: "GET", path: core(mine, "pods"), as: "system:serviceaccount:" + mine + ":space"},
+			words: notAs,
+		},
+		attempt{
+			what:    "write into a namespace that is no space",
+			call:    call{verb: "POST", path: core(metav1.NamespaceSystem, "configmaps"), body: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`},
+			words:   byPolicy(contents, "writes in namespaces of spaces only"),
+			instead: call{verb: "POST", path: core(mine, "configmaps"), body: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`},
+		},
+		attempt{
+			what:    "give a claim to another pod",
+			call:    reserved,
+			words:   cannot("update", "resourceclaims/binding"),
+			instead: unchanged,
+		},
+		attempt{
+			what:    "take back an allocation",
+			call:    moved,
+			words:   cannot("update", "resourceclaims/binding"),
+			instead: unchanged,
+		},
+		attempt{
+			what:  "delete a claim",
+			call:  call{verb: "DELETE", path: claims(s.ns, "mine")},
+			words: cannot("delete", "resourceclaims"),
+		},
+		attempt{
+			what:    "offer devices of another driver",
+			call:    call{verb: "POST", path: resourceSlices, body: slice("gpu.example.com", `"allNodes":true`)},
+			words:   byPolicy("controller-slices", "writes ResourceSlices of driver "+spaceapi.DefaultDriverName+" only"),
+			instead: call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"allNodes":true`)},
+		},
+	)
+}
+
+// claimStatus is a write of the status of claim mine, with a change to it.
+func (s *stage) claimStatus(t *testing.T, change func(*resourceapi.ResourceClaim)) call {
+	t.Helper()
+	claim, err := env.Client.ResourceV1().ResourceClaims(s.ns).Get(t.Context(), "mine", getOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim.TypeMeta = metav1.TypeMeta{APIVersion: resourceapi.SchemeGroupVersion.String(), Kind: "ResourceClaim"}
+	change(claim)
+	body, err := json.Marshal(claim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return call{verb: "PUT", path: claims(s.ns, "mine/status"), body: string(body)}
+}

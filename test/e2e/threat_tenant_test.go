@@ -1,0 +1,288 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// pause is between two looks at what nothing tells of.
+const pause = 100 * time.Millisecond
+
+// driverNS is where the chart is installed.
+const driverNS = framework.DriverNamespace
+
+func (s *stage) tenantPod(t *testing.T) {
+	own := s.mine.Namespace
+	s.mine.Usable(t, s.ns, "mine")
+	account := "system:serviceaccount:" + own + ":"
+	refusedTo(t, s.tenant,
+		attempt{
+			what:    "read Secrets of other namespaces",
+			call:    call{verb: "GET", path: core(metav1.NamespaceSystem, "secrets")},
+			words:   cannot("list", "secrets"),
+			instead: call{verb: "GET", path: core(own, "secrets")},
+		},
+		attempt{
+			what:  "read Secrets of another space",
+			call:  call{verb: "GET", path: core(s.others.Namespace, "secrets")},
+			words: cannot("list", "secrets"),
+		},
+		attempt{
+			what:    "read pods beside its own",
+			call:    call{verb: "GET", path: core(s.ns, "pods")},
+			words:   cannot("list", "pods"),
+			instead: call{verb: "GET", path: core(own, "pods")},
+		},
+		attempt{
+			what:    "look into the driver's namespace",
+			call:    call{verb: "GET", path: core(driverNS, "configmaps")},
+			words:   cannot("list", "configmaps"),
+			instead: call{verb: "GET", path: core(own, "configmaps")},
+		},
+		attempt{
+			what:    "lower the Pod Security Standard of its namespace",
+			call:    call{verb: "PATCH", path: "/api/v1/namespaces/" + own, body: lowered},
+			words:   cannot("patch", "namespaces"),
+			instead: call{verb: "GET", path: "/api/v1/namespaces/" + own},
+		},
+		attempt{
+			what:  "delete its namespace",
+			call:  call{verb: "DELETE", path: "/api/v1/namespaces/" + own},
+			words: cannot("delete", "namespaces"),
+		},
+		attempt{
+			what:    "run a privileged pod",
+			call:    call{verb: "POST", path: core(own, "pods"), body: podWith("", `"securityContext":{"privileged":true},`)},
+			words:   []string{`violates PodSecurity "baseline`, "privileged"},
+			instead: call{verb: "POST", path: core(own, "pods"), body: podWith("", "")},
+			toAll:   true,
+		},
+		attempt{
+			what:  "run a pod with a directory of the node",
+			call:  call{verb: "POST", path: core(own, "pods"), body: podWith(`"volumes":[{"name":"root","hostPath":{"path":"/"}}],`, "")},
+			words: []string{`violates PodSecurity "baseline`, "hostPath"},
+			toAll: true,
+		},
+		attempt{
+			what:  "run a pod in the node's network",
+			call:  call{verb: "POST", path: core(own, "pods"), body: podWith(`"hostNetwork":true,`, "")},
+			words: []string{`violates PodSecurity "baseline`, "host namespaces"},
+			toAll: true,
+		},
+		attempt{
+			what:  "give itself rights in the whole cluster",
+			call:  call{verb: "POST", path: clusterRoleBindings, body: binding("ClusterRoleBinding", "attempt", "cluster-admin", own, "space")},
+			words: cannot("create", "clusterrolebindings"),
+		},
+		attempt{
+			what:  "give itself more rights in its space",
+			call:  call{verb: "POST", path: rbac(own, "rolebindings"), body: binding("RoleBinding", "attempt", "cluster-admin", own, "space")},
+			words: cannot("create", "rolebindings"),
+		},
+		attempt{
+			what:    "remove the RoleBinding of its space",
+			call:    call{verb: "DELETE", path: rbac(own, "rolebindings/space")},
+			words:   cannot("delete", "rolebindings"),
+			instead: call{verb: "DELETE", path: core(own, "serviceaccounts/space")},
+		},
+		attempt{
+			what:    "ask for a space from inside its space",
+			call:    call{verb: "POST", path: claims(own, ""), body: claimOf(spaceapi.DefaultDriverName)},
+			words:   []string{"exceeded quota: space", spaceapi.DefaultDriverName + ".deviceclass.resource.k8s.io/devices"},
+			instead: call{verb: "POST", path: claims(own, ""), body: claimOf("gpu.example.com")},
+			toAll:   true,
+		},
+		attempt{
+			what: "ask for a space from inside its space by a pod alone",
+			call: call{verb: "POST", path: core(own, "pods"), body: podWith("",
+				`"resources":{"limits":{"deviceclass.resource.kubernetes.io/`+spaceapi.DefaultDriverName+`":"1"}},`)},
+			words: []string{"exceeded quota: space"},
+			toAll: true,
+		},
+		attempt{
+			what:  "raise its ResourceQuota",
+			call:  call{verb: "PATCH", path: core(own, "resourcequotas/space"), body: `{"spec":{"hard":null}}`},
+			words: cannot("patch", "resourcequotas"),
+		},
+		attempt{
+			what:    "delete its ResourceQuota",
+			call:    call{verb: "DELETE", path: core(own, "resourcequotas/space")},
+			words:   cannot("delete", "resourcequotas"),
+			instead: call{verb: "GET", path: core(own, "resourcequotas/space")},
+		},
+		attempt{
+			what:    "open its network",
+			call:    call{verb: "POST", path: networkPolicies(own, ""), body: opening},
+			words:   byPolicy("isolation", "can only allow traffic between its own pods"),
+			instead: call{verb: "POST", path: networkPolicies(own, ""), body: among},
+		},
+		attempt{
+			what:  "remove its isolation",
+			call:  call{verb: "DELETE", path: networkPolicies(own, "space")},
+			words: byPolicy("isolation", "can't be changed"),
+		},
+		attempt{
+			what:    "get a token of a ServiceAccount elsewhere",
+			call:    call{verb: "POST", path: core(s.ns, "serviceaccounts/default/token"), body: tokenFor("", "", "")},
+			words:   cannot("create", "serviceaccounts/token"),
+			instead: call{verb: "POST", path: core(own, "serviceaccounts/default/token"), body: tokenFor("", "", "")},
+		},
+		attempt{
+			what:  "get a token of the controller",
+			call:  call{verb: "POST", path: core(driverNS, "serviceaccounts/"+framework.ControllerName+"/token"), body: tokenFor("", "", "")},
+			words: cannot("create", "serviceaccounts/token"),
+		},
+		attempt{
+			what:    "impersonate a part of Kubernetes",
+			call:    call{verb: "GET", path: core(own, "pods"), as: "system:kube-scheduler"},
+			words:   notAs,
+			instead: call{verb: "GET", path: core(own, "pods"), as: account + "space"},
+		},
+		attempt{
+			what:  "impersonate another space",
+			call:  call{verb: "GET", path: core(s.others.Namespace, "pods"), as: "system:serviceaccount:" + s.others.Namespace + ":space"},
+			words: notAs,
+		},
+		attempt{
+			what:  "change the status of its claim",
+			call:  call{verb: "PATCH", path: claims(s.ns, "mine/status"), body: `{"status":{"reservedFor":null}}`},
+			words: cannot("patch", "resourceclaims/status"),
+		},
+		attempt{
+			what:  "delete its claim",
+			call:  call{verb: "DELETE", path: claims(s.ns, "mine")},
+			words: cannot("delete", "resourceclaims"),
+		},
+		attempt{
+			what:  "reach a node's kubelet through the API server",
+			call:  call{verb: "GET", path: "/api/v1/nodes/" + env.Node(0) + "/proxy/healthz"},
+			words: cannot("get", "nodes/proxy"),
+		},
+		attempt{
+			what:  "run a command in a pod elsewhere",
+			call:  call{verb: "POST", path: core(s.elsewhere, "pods/others/exec?command=id&container=ctr&stdout=true")},
+			words: cannot("create", "pods/exec"),
+		},
+		attempt{
+			what:  "make a namespace",
+			call:  call{verb: "POST", path: "/api/v1/namespaces", body: `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"attempt"}}`},
+			words: cannot("create", "namespaces"),
+		},
+	)
+}
+
+// ended shows what is left of a space's credentials when it has ended: of those that
+// the pod was given and of those that it made itself.
+func (s *stage) ended(t *testing.T) {
+	own := s.mine.Namespace
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](10 * 365 * 24 * 3600)}}
+	made, err := s.tenant.CoreV1().ServiceAccounts(own).CreateToken(t.Context(), "space", request, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := env.WithToken(t, made.Status.Token)
+	look := call{verb: "GET", path: core(own, "configmaps")}
+	for what, client := range map[string]kubernetes.Interface{"given": s.tenant, "made": kept} {
+		if err := look.do(t.Context(), client); err != nil {
+			t.Errorf("the token that was %s does not work while the space is there: %v", what, err)
+		}
+	}
+	env.DeletePod(t, s.ns, "mine")
+	framework.Await(t, framework.Claim(env.Client, s.ns, "mine"), framework.Deallocated())
+	awaitWorthless(t, s.tenant, look)
+	awaitWorthless(t, kept, look)
+	env.AwaitNamespaceGone(t, own)
+	env.AwaitNoTraceOf(t, s.claim.UID)
+}
+
+// tenantAdmin has a space whose class gives it the ClusterRole admin, of a driver
+// that allows that.
+func tenantAdmin(t *testing.T) {
+	const driver = "threats.example.com"
+	env.InstallAnother(t, "threats", "driverName="+driver, "controller.replicas=1", "space.clusterRole=admin")
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, claimOfClass(driver))
+	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
+	own := env.Variables(t, ns, "pod")["CLAIM_NAMESPACE"]
+	tenant := env.WithToken(t, env.Exec(t, ns, "pod", "cat", "/etc/claim/token"))
+
+	// He gives a friend outside what he has himself.
+	friend := env.As(t, ns, "default")
+	given := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "friend"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: "default"}},
+	}
+	if _, err := tenant.RbacV1().RoleBindings(own).Create(t.Context(), given, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	look := call{verb: "GET", path: core(own, "configmaps")}
+	awaitCan(t, friend, look)
+
+	isolation := []string{"ValidatingAdmissionPolicy 'threats-space-dra-driver-isolation'", "can only allow traffic between its own pods"}
+	openIt := call{verb: "POST", path: networkPolicies(own, ""), body: opening}
+	awaitRefused(t, tenant, openIt)
+	allow := call{verb: "POST", path: rbac(own, "rolebindings"), body: binding("RoleBinding", "attempt", "edit", ns, "default")}
+	refusedTo(t, tenant,
+		attempt{
+			what:    "give rights outside the space",
+			call:    call{verb: "POST", path: rbac(ns, "rolebindings"), body: binding("RoleBinding", "attempt", "edit", own, "space")},
+			words:   cannot("create", "rolebindings"),
+			instead: allow,
+		},
+		attempt{
+			what:    "give cluster-admin in the space",
+			call:    call{verb: "POST", path: rbac(own, "rolebindings"), body: binding("RoleBinding", "attempt", "cluster-admin", own, "space")},
+			words:   escalation,
+			instead: allow,
+		},
+		attempt{
+			what: "make a Role that may change the namespace",
+			call: call{verb: "POST", path: rbac(own, "roles"), body: `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"attempt"},
+				"rules":[{"apiGroups":[""],"resources":["namespaces"],"verbs":["patch"]}]}`},
+			words: escalation,
+			instead: call{verb: "POST", path: rbac(own, "roles"), body: `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"attempt"},
+				"rules":[{"apiGroups":[""],"resources":["configmaps"],"verbs":["patch"]}]}`},
+		},
+		attempt{
+			what:  "give rights in the whole cluster",
+			call:  call{verb: "POST", path: clusterRoleBindings, body: binding("ClusterRoleBinding", "attempt", "view", own, "space")},
+			words: cannot("create", "clusterrolebindings"),
+		},
+		attempt{
+			what:  "change the labels of the namespace",
+			call:  call{verb: "PATCH", path: "/api/v1/namespaces/" + own, body: lowered},
+			words: cannot("patch", "namespaces"),
+		},
+		attempt{
+			what:  "change the space's quota",
+			call:  call{verb: "DELETE", path: core(own, "resourcequotas/space")},
+			words: cannot("delete", "resourcequotas"),
+		},
+		attempt{
+			what:  "open the space's network",
+			call:  openIt,
+			words: isolation,
+		},
+	)
+
+	t.Run("keep what he gave beyond the space", func(t *testing.T) {
+		env.DeletePod(t, ns, "pod")
+		awaitWorthless(t, tenant, look)
+		// The friend is there still.
+		checkRefusal(t, look, look.do(t.Context(), friend), cannot("list", "configmaps"))
+		env.AwaitNamespaceGone(t, own)
+	})
+}
