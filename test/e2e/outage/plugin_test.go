@@ -5,7 +5,6 @@ package outage
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -17,52 +16,6 @@ import (
 
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
-
-func TestNoPodFailsWhileThePluginIsUpdated(t *testing.T) {
-	ns := env.Namespace(t)
-	env.CreateTemplate(t, ns, "my-space")
-	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.NewPod("standing", "test-claim"))
-	s := env.SpaceOf(t, ns, "standing", "TEST_CLAIM")
-
-	env.Kubectl(t, "rollout", "restart", "-n", framework.DriverNamespace, "daemonset/"+framework.PluginName)
-	updated := make(chan error, 1)
-	go func() { updated <- env.AwaitRollout(t.Context()) }()
-	pods := 0
-	for done := false; !done; {
-		select {
-		case err := <-updated:
-			if err != nil {
-				t.Fatal(err)
-			}
-			done = true // after one more round
-		default:
-		}
-		var round []string
-		for i := range env.Cluster.Nodes() {
-			pod := framework.Runs("kubectl --kubeconfig=/etc/my-space/kubeconfig get configmaps", framework.NewPodFromTemplate(fmt.Sprintf("pod-%d", pods), "my-space"))
-			pod.Spec.RestartPolicy = corev1.RestartPolicyNever
-			env.StartPod(t, ns, framework.On(env.Node(i), pod))
-			round = append(round, pod.Name)
-			pods++
-		}
-		for _, name := range round {
-			ended := framework.Await(t, framework.Pod(env.Client, ns, name), framework.That("ended", func(p *corev1.Pod) bool {
-				return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
-			}))
-			if ended.Status.Phase != corev1.PodSucceeded {
-				t.Errorf("pod %s failed: %s", name, env.Kubectl(t, "logs", "-n", ns, name))
-			}
-			env.DeletePod(t, ns, name)
-		}
-		s.Kubectl(t, ns, "standing", "get", "configmaps")
-	}
-	t.Logf("%d pods started during the update", pods)
-	if failed := env.Kubectl(t, "get", "events", "-n", ns, "--field-selector=reason=FailedPrepareDynamicResources", "-o", "name"); failed != "" {
-		t.Errorf("the kubelet failed to prepare claims: %s", env.Kubectl(t, "get", "events", "-n", ns))
-	}
-	env.AwaitHealthy(t)
-}
 
 func TestPodsDeletedWhileThePluginIsAwayAreCleanedUpLater(t *testing.T) {
 	ns := env.Namespace(t)
