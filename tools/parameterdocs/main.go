@@ -12,8 +12,9 @@ import (
 
 // These are seen from the repository's root.
 const (
-	source = "pkg/space/api/v1alpha1/classconfig.go"
-	page   = "docs/parameters.md"
+	classSource = "pkg/space/api/v1alpha1/classconfig.go"
+	claimSource = "pkg/space/api/v1alpha1/claimconfig.go"
+	page        = "docs/parameters.md"
 )
 
 func main() {
@@ -24,7 +25,7 @@ func main() {
 }
 
 func run() error {
-	text, err := generate(source)
+	text, err := generate(classSource, claimSource)
 	if err != nil {
 		return err
 	}

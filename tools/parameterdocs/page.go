@@ -13,7 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters/rules"
 )
 
-const head = `<!-- Made by make generate of the comments in ` + source + `. Do not edit. -->
+const head = `<!-- Made by make generate of the comments in ` + classSource + ` and ` + claimSource + `. Do not edit. -->
 
 # Parameters
 
@@ -44,8 +44,8 @@ events on the claim and its pods, in the same words. That includes fields that a
 `
 
 // generate writes the page about the types in a file.
-func generate(file string) ([]byte, error) {
-	r, err := newReader(file)
+func generate(files ...string) ([]byte, error) {
+	r, err := newReader(files...)
 	if err != nil {
 		return nil, err
 	}

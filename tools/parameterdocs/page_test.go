@@ -21,7 +21,7 @@ import (
 const root = "../../"
 
 func TestThePageIsUpToDate(t *testing.T) {
-	want, err := generate(root + source)
+	want, err := generate(root+classSource, root+claimSource)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestThePageIsUpToDate(t *testing.T) {
 }
 
 func TestEachFieldIsOnThePage(t *testing.T) {
-	text, err := generate(root + source)
+	text, err := generate(root+classSource, root+claimSource)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestEachFieldIsOnThePage(t *testing.T) {
 
 // The claim of the examples is of the class of the examples.
 func TestTheExamplesAreAccepted(t *testing.T) {
-	r, err := newReader(root + source)
+	r, err := newReader(root+classSource, root+claimSource)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestTheExamplesAreAccepted(t *testing.T) {
 }
 
 func TestAFieldThatIsNotDescribedIsAnError(t *testing.T) {
-	text, err := os.ReadFile(root + source)
+	text, err := os.ReadFile(root + classSource)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestAFieldThatIsNotDescribedIsAnError(t *testing.T) {
 			if err := os.WriteFile(changed, bytes.Replace(text, []byte(test.from), []byte(test.to), 1), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := generate(changed); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := generate(changed, root+claimSource); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got error %v, want %q", err, test.want)
 			}
 		})

@@ -42,13 +42,17 @@ type reader struct {
 	values map[string][]value
 }
 
-func newReader(path string) (*reader, error) {
+func newReader(paths ...string) (*reader, error) {
 	files := token.NewFileSet()
-	file, err := parser.ParseFile(files, path, nil, parser.ParseComments)
-	if err != nil {
-		return nil, fmt.Errorf("parse the types: %w", err)
+	var parsed []*ast.File
+	for _, path := range paths {
+		file, err := parser.ParseFile(files, path, nil, parser.ParseComments)
+		if err != nil {
+			return nil, fmt.Errorf("parse the types: %w", err)
+		}
+		parsed = append(parsed, file)
 	}
-	pkg, err := doc.NewFromFiles(files, []*ast.File{file}, "v1alpha1")
+	pkg, err := doc.NewFromFiles(files, parsed, "v1alpha1")
 	if err != nil {
 		return nil, fmt.Errorf("read the types' comments: %w", err)
 	}
