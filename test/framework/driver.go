@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
@@ -72,7 +73,7 @@ func (e *Env) loadImages(ctx context.Context, archives, tag string, names ...str
 }
 
 // InstallAnother installs the chart once more, with another driver name, for one
-// test, which may uninstall it earlier. The release and its namespace are called name.
+// test, which may uninstall it earlier, and delete its namespace. Both are called name.
 func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -81,7 +82,7 @@ func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 		if out, err := e.Tool(ctx, "helm", "uninstall", "--ignore-not-found", "--wait", "--namespace", name, name); err != nil {
 			t.Errorf("uninstall release %s: %v: %s", name, err, out)
 		}
-		if err := e.Client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		if err := e.Client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			t.Error(err)
 		}
 	})
