@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
@@ -67,7 +68,7 @@ func (u *users) note(ctx context.Context, ns *corev1.Namespace) {
 			want[pod] = node
 		}
 	}
-	if sameNodes(want, nodesOn(ns, u.keys.Nodes)) {
+	if sameNodes(want, nodesOn(u.places.latest(u.a.Claim, ns), u.keys.Nodes)) {
 		return
 	}
 	var note *string
@@ -81,7 +82,10 @@ func (u *users) note(ctx context.Context, ns *corev1.Namespace) {
 		"annotations": map[string]*string{u.keys.Nodes: note},
 	}})
 	if err == nil {
-		_, err = u.Client.CoreV1().Namespaces().Patch(ctx, ns.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+		var noted *corev1.Namespace
+		if noted, err = u.Client.CoreV1().Namespaces().Patch(ctx, ns.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err == nil {
+			u.places.wrote(u.a.Claim, noted)
+		}
 	}
 	if ignoreNotFound(err) != nil {
 		u.fail(fmt.Errorf("note in namespace %s on which nodes its claim is used: %w", ns.Name, err))
@@ -211,6 +215,9 @@ type place struct {
 	// long was waited before that.
 	unbound []types.UID
 	delay   time.Duration
+	// written are the namespaces whose note was written, by name, until the cache
+	// has it: pods can come and go faster than it follows.
+	written map[string]*corev1.Namespace
 }
 
 func newPlaces() *places { return &places{claims: map[types.NamespacedName]place{}} }
@@ -249,7 +256,36 @@ func (p *places) again(claim types.NamespacedName, unbound []resourceapi.Resourc
 func (p *places) set(claim types.NamespacedName, nodes map[types.UID]string, unbound []resourceapi.ResourceClaimConsumerReference) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	p.claims[claim] = place{nodes: nodes, unbound: uids(unbound), delay: p.claims[claim].delay}
+	last := p.claims[claim]
+	last.nodes, last.unbound = nodes, uids(unbound)
+	p.claims[claim] = last
+}
+
+// wrote remembers a namespace as it was after its note was written.
+func (p *places) wrote(claim types.NamespacedName, ns *corev1.Namespace) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	last := p.claims[claim]
+	if last.written == nil {
+		last.written = map[string]*corev1.Namespace{}
+	}
+	last.written[ns.Name] = ns
+	p.claims[claim] = last
+}
+
+// latest returns a namespace from the cache or, if that lags behind, as it was
+// after its note was written.
+func (p *places) latest(claim types.NamespacedName, cached *corev1.Namespace) *corev1.Namespace {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	written := p.claims[claim].written
+	if ns := written[cached.Name]; ns != nil && ns.UID == cached.UID {
+		if order, err := resourceversion.CompareResourceVersion(cached.ResourceVersion, ns.ResourceVersion); err == nil && order < 0 {
+			return ns
+		}
+	}
+	delete(written, cached.Name)
+	return cached
 }
 
 // forget is for a claim without an allocation.

@@ -120,6 +120,41 @@ func TestNoPodIsReadTwiceOnceItIsBound(t *testing.T) {
 	}
 }
 
+func TestPodsThatComeAndGoFasterThanTheCacheFollowsAreNoted(t *testing.T) {
+	c := newController(t)
+	first, second := podOn("a", "n1"), podOn("b", "n1")
+	noted := c.namespaceOf(usedBy(first))
+	noted.Annotations[c.keys.Nodes] = "n1=a-uid"
+	noted.ResourceVersion = "9"
+	c.cached(noted) // and stays so
+	live := noted.DeepCopy()
+	live.ResourceVersion = "10" // as it is after the next write
+	c.live(live)
+	c.live(second)
+	for _, step := range []struct {
+		users []*corev1.Pod
+		want  string
+	}{
+		{nil, ""},
+		{[]*corev1.Pod{second}, "n1=b-uid"},
+		{nil, ""},
+	} {
+		claim := usedBy(step.users...)
+		if err := c.noteUsers(t.Context(), claim, allocationOf(t, claim)); err != nil {
+			t.Fatal(err)
+		}
+		now, err := c.api.CoreV1().Namespaces().Get(t.Context(), noted.Name, metav1.GetOptions{})
+		if err != nil || now.Annotations[c.keys.Nodes] != step.want {
+			t.Errorf("noted %q, want %q (error: %v)", now.Annotations[c.keys.Nodes], step.want, err)
+		}
+	}
+	caughtUp := live.DeepCopy()
+	caughtUp.ResourceVersion = "11"
+	if c.places.latest(key, c.cached(caughtUp)) != caughtUp || len(c.places.claims[key].written) != 0 {
+		t.Error("what was written is kept although the cache has it")
+	}
+}
+
 func TestAPodThatIsNotBoundIsLookedAtLessAndLess(t *testing.T) {
 	c := newController(t)
 	claim := usedBy(podOn("a", ""))
