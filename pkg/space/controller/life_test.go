@@ -93,7 +93,8 @@ func TestANamespaceIsKeptWithoutItsCredentials(t *testing.T) {
 	if got, want := c.wrote(), []string{"delete rolebindings", "delete serviceaccounts", "patch namespaces"}; !slices.Equal(got, want) {
 		t.Fatalf("wrote %q, want %q", got, want)
 	}
-	if said := c.said(); len(said) != 1 || !strings.HasPrefix(said[0], "Normal Retained") || !strings.Contains(said[0], "2026-03-01T13:00:00Z") {
+	// One on the namespace, one on the claim.
+	if said := c.said(); len(said) != 2 || said[0] != said[1] || !strings.HasPrefix(said[0], "Normal Retained") || !strings.Contains(said[0], "2026-03-01T13:00:00Z") {
 		t.Errorf("said %q", said)
 	}
 	kept, err := c.api.CoreV1().Namespaces().Get(t.Context(), ns.Name, metav1.GetOptions{})

@@ -120,6 +120,13 @@ func (c *Controller) eventOnClaimOf(ns *corev1.Namespace, live *resourceapi.Reso
 	}, eventType, reason, message)
 }
 
+// eventOnSpace is eventOnClaimOf that is recorded on the namespace too, where
+// somebody looks who wonders why it is still there.
+func (c *Controller) eventOnSpace(ns *corev1.Namespace, live *resourceapi.ResourceClaim, eventType, reason, message string) {
+	c.Events.Event(&corev1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: ns.Name, UID: ns.UID}, eventType, reason, message)
+	c.eventOnClaimOf(ns, live, eventType, reason, message)
+}
+
 func reference(claim *resourceapi.ResourceClaim) *corev1.ObjectReference {
 	return &corev1.ObjectReference{
 		APIVersion: resourceapi.SchemeGroupVersion.String(), Kind: "ResourceClaim",

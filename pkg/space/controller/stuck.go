@@ -104,7 +104,5 @@ func (c *Controller) reportStuck(ctx context.Context, ns *corev1.Namespace) {
 		return
 	}
 	klog.FromContext(ctx).Info("Namespace stuck in termination", logkeys.Namespace, ns.Name, logkeys.ClaimUID, ns.Labels[c.keys.ClaimUID], "cause", words)
-	c.Events.Event(&corev1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: ns.Name, UID: ns.UID},
-		corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, words)
-	c.eventOnClaimOf(ns, nil, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, words)
+	c.eventOnSpace(ns, nil, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, words)
 }

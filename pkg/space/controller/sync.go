@@ -86,10 +86,10 @@ func (c *Controller) endOthers(ctx context.Context, key types.NamespacedName, ca
 		did, err := c.end(ctx, ns)
 		switch {
 		case err != nil:
-			c.eventOnClaimOf(ns, live, corev1.EventTypeWarning, spaceapi.ReasonDeletionFailed, err.Error())
+			c.eventOnSpace(ns, live, corev1.EventTypeWarning, spaceapi.ReasonDeletionFailed, err.Error())
 			errs = append(errs, err)
 		case did.kept:
-			c.eventOnClaimOf(ns, live, corev1.EventTypeNormal, spaceapi.ReasonRetained,
+			c.eventOnSpace(ns, live, corev1.EventTypeNormal, spaceapi.ReasonRetained,
 				fmt.Sprintf("%s: credentials revoked, namespace %s is kept until %s", why, ns.Name, did.until.UTC().Format(time.RFC3339)))
 		case did.something:
 			c.eventOnClaimOf(ns, live, corev1.EventTypeNormal, spaceapi.ReasonDeleted,

@@ -16,41 +16,98 @@ const ConditionReady = "Ready"
 // allocation up and try another one. Only devices with binding conditions have it.
 const ConditionFailed = "Failed"
 
-// Reasons of the Ready condition. Events use the same words.
+// Reasons of the Ready condition. Events use the same words. The last paragraph of
+// each comment is for docs/events.md.
 const (
-	// ReasonProvisioned: the namespace and everything in it exist.
+	// ReasonProvisioned means that the namespace and everything in it exist.
+	//
+	// Ready: True
+	// Event: Normal, on the claim.
+	// Remedy: nothing to do.
 	ReasonProvisioned = "Provisioned"
-	// ReasonProvisioningFailed: something could not be created; it is tried again.
+	// ReasonProvisioningFailed means that something could not be created or read. It is tried
+	// again, with pauses that grow to a minute.
+	//
+	// Ready: False
+	// Event: Warning, on the claim and the pods that use it.
+	// Remedy: the message says what was done to which object, and what the API server said.
+	// Mend that, such as a missing Secret to copy or an admission webhook that refuses.
 	ReasonProvisioningFailed = "ProvisioningFailed"
-	// ReasonRefused: the claim asks for something that the driver does not give.
+	// ReasonRefused means that the claim asks for something that the driver does not give.
 	// An allocation does not change, so this is final for it.
+	//
+	// Ready: False
+	// Event: Warning, on the claim and the pods that use it.
+	// Remedy: change what the message names, in the claim, its DeviceClass or the installation,
+	// and make claim and pod anew.
 	ReasonRefused = "Refused"
-	// ReasonNameConflict: a namespace with the space's name exists and is not ours.
+	// ReasonNameConflict means that a namespace with the space's name exists and is not ours.
+	// It is neither used nor deleted.
+	//
+	// Ready: False
+	// Event: Warning, on the claim and the pods that use it.
+	// Remedy: find out who made the namespace that the message names, and remove it or make
+	// the claim anew, which gives another name.
 	ReasonNameConflict = "NameConflict"
-	// ReasonNamespaceTerminating: somebody deleted the namespace although the
-	// claim is still allocated. A new one is made as soon as it has gone.
+	// ReasonNamespaceTerminating means that somebody deleted the namespace although the
+	// claim is still allocated, or that an earlier use of the same device left it. A new one
+	// is made as soon as it has gone.
+	//
+	// Ready: False
+	// Event: Warning, on the claim and the pods that use it.
+	// Remedy: wait. When it lasts, `kubectl describe namespace` says what keeps it.
 	ReasonNamespaceTerminating = "NamespaceTerminating"
-	// ReasonExpired: the space outlived the maximum lifetime of its class, and was
+	// ReasonExpired means that the space outlived the maximum lifetime of its class, and was
 	// ended although the claim is still allocated. This is final for the allocation.
+	//
+	// Ready: False
+	// Event: Warning, on the claim and the pods that use it.
+	// Remedy: make pod and claim anew for a new space. A longer `maxLifetime` is the
+	// administrator's to give.
 	ReasonExpired = "Expired"
 )
 
 // Reasons of events that are not also reasons of the condition.
 const (
-	// ReasonRepaired: a part of a space in use had been deleted and was made again.
+	// ReasonRepaired means that a part of a space in use had been deleted or changed and was
+	// made again.
+	//
+	// Event: Warning, on the claim.
+	// Remedy: find out who does that, and whether something of the tenant's has gone with it.
 	ReasonRepaired = "Repaired"
-	// ReasonDeleted: the claim was deallocated and its space was revoked and deleted.
+	// ReasonDeleted means that the claim was deallocated, or its lifetime over, and that its
+	// space was revoked and the deletion of the namespace has begun.
+	//
+	// Event: Normal, on the claim.
+	// Remedy: nothing to do.
 	ReasonDeleted = "Deleted"
-	// ReasonDeletionFailed: a space could not be revoked or deleted; it is tried again.
+	// ReasonDeletionFailed means that a space could not be revoked or deleted. It is tried
+	// again, with pauses that grow to a minute.
+	//
+	// Event: Warning, on the claim and the namespace.
+	// Remedy: the message says what was done to which object, and what the API server said.
+	// Until it is mended, credentials of the space may work.
 	ReasonDeletionFailed = "DeletionFailed"
-	// ReasonRetained: the claim was deallocated and the credentials were revoked;
-	// the namespace stays for a while, as its class wants.
+	// ReasonRetained means that the claim was deallocated and the credentials were revoked.
+	// The namespace stays for a while, as its class wants.
+	//
+	// Event: Normal, on the claim and the namespace.
+	// Remedy: nothing to do. The message says until when. Whoever needs it no longer may
+	// delete the namespace.
 	ReasonRetained = "Retained"
-	// ReasonStuckTerminating: a deleted namespace does not go; the message has the
-	// reason that the namespace's own conditions give.
+	// ReasonStuckTerminating means that a deleted namespace does not go. The message has the
+	// reason that the namespace's own conditions give. It is said again from time to time,
+	// and when the reason changes. The credentials are dead all the same.
+	//
+	// Event: Warning, on the claim and the namespace.
+	// Remedy: do what the finalizers that the message names wait for, or remove them.
 	ReasonStuckTerminating = "StuckTerminating"
-	// ReasonRenewalFailing: a node has tried in vain several times to renew the
-	// claim's tokens.
+	// ReasonRenewalFailing means that a node has tried in vain for a minute or longer to renew
+	// the claim's tokens. It is said again every ten minutes.
+	//
+	// Event: Warning, on the claim.
+	// Remedy: the message names the node and what the API server said. Mend it before the
+	// tokens end, which is a third of their lifetime after the first failure.
 	ReasonRenewalFailing = "RenewalFailing"
 )
 
