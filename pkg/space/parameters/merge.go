@@ -45,9 +45,8 @@ func addClass(to *spaceapi.SpaceClassConfig, raw []byte, driver string) error {
 	if more.gives("adminAccess") {
 		to.AdminAccess = from.AdminAccess
 	}
-	if more.gives("exclusive") {
-		to.Exclusive = from.Exclusive
-	}
+	// The admission policy that holds the second pod back asks whether any says so.
+	to.Exclusive = to.Exclusive || from.Exclusive
 	merge(&to.Parameters, from.Parameters)
 	return nil
 }
@@ -77,9 +76,8 @@ func addClaim(to *spaceapi.SpaceClaimConfig, raw []byte, driver string, requests
 	if more.gives("kubeconfigEnv") {
 		to.KubeconfigEnv = from.KubeconfigEnv
 	}
-	if more.gives("exclusive") {
-		to.Exclusive = from.Exclusive
-	}
+	// The admission policy that holds the second pod back asks whether any says so.
+	to.Exclusive = to.Exclusive || from.Exclusive
 	merge(&to.Parameters, from.Parameters)
 	return nil
 }

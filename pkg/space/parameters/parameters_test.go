@@ -96,7 +96,7 @@ func TestWhatIsSaidHolds(t *testing.T) {
 		}},
 		"later ones of classes win field by field": {configs{
 			classOf(`"labels":{"a":"1","b":"1"},"podSecurity":{"enforce":"privileged","warn":"baseline"},"nestedSpaces":true,"clusterWideRoles":["x"],"retain":"1h","maxLifetime":"8h","copy":{"namespace":"a","secrets":["b"]},"resourceQuota":{"pods":"5","cpu":"1"},"exclusive":true,"adminAccess":true,"limitRange":[{"type":"Pod","max":{"cpu":"1"}}]`),
-			classOf(`"labels":{"b":"2"},"podSecurity":{"warn":"restricted"},"nestedSpaces":false,"clusterWideRoles":[],"maxLifetime":"9h","copy":{"namespace":"c","configMaps":["d"]},"resourceQuota":{"pods":"6"},"adminAccess":null,"limitRange":[{"type":"Pod","max":{"memory":"1"}}]`),
+			classOf(`"labels":{"b":"2"},"podSecurity":{"warn":"restricted"},"nestedSpaces":false,"clusterWideRoles":[],"maxLifetime":"9h","copy":{"namespace":"c","configMaps":["d"]},"resourceQuota":{"pods":"6"},"adminAccess":null,"exclusive":false,"limitRange":[{"type":"Pod","max":{"memory":"1"}}]`),
 		}, plain(func(e *parameters.Effective) {
 			e.Labels = map[string]string{"a": "1", "b": "2"}
 			e.PodSecurity = spaceapi.PodSecurity{Enforce: "privileged", Warn: "restricted"}

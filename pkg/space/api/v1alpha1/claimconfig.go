@@ -126,7 +126,8 @@ type SpaceClaimConfig struct {
 	KubeconfigEnv bool `json:"kubeconfigEnv,omitempty"`
 
 	// Exclusive keeps a second pod from using the claim while a first one does. It
-	// cannot be taken back where the class has it.
+	// holds for the whole claim, and cannot be taken back where the class, or other
+	// parameters of the claim, have it.
 	//
 	// Default: the class's.
 	Exclusive bool `json:"exclusive,omitempty"`

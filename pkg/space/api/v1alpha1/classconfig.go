@@ -196,7 +196,8 @@ type SpaceClassConfig struct {
 	// Default: false.
 	AdminAccess bool `json:"adminAccess,omitempty"`
 
-	// Exclusive keeps a second pod from using a claim while a first one does.
+	// Exclusive keeps a second pod from using a claim while a first one does. Later
+	// parameters of the class cannot take it back.
 	//
 	// Default: false.
 	Exclusive bool `json:"exclusive,omitempty"`
