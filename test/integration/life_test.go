@@ -212,6 +212,10 @@ func stuckNamespace(t *testing.T, address string) {
 	framework.Deallocate(t, env, ns, "claim")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonStuckTerminating, holder))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", metav1.NamespaceDefault, framework.About("Namespace", space, spaceapi.ReasonStuckTerminating, holder))
+	if metrics := get(t, "http://"+address+"/metrics"); !regexp.MustCompile(`(?m)^space_dra_provision_duration_seconds_count\{result="success"\} [1-9]`).MatchString(metrics) ||
+		!regexp.MustCompile(`(?m)^space_dra_spaces\{pool="",state="ending"\} [1-9]`).MatchString(metrics) {
+		t.Errorf("the metrics have no spaces that were made and ended: %s", metrics)
+	}
 	if metrics := get(t, "http://"+address+"/metrics"); !regexp.MustCompile(`(?m)^space_dra_namespaces_stuck_terminating [1-9]`).MatchString(metrics) {
 		t.Errorf("the metrics count no stuck namespace: %s", metrics)
 	}

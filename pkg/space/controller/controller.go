@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -65,6 +66,8 @@ type Controller struct {
 	failed   *failures
 	settled  *settled
 	places   *places
+	// leads is true from Work on. A standby counts nothing, or all would be there twice.
+	leads atomic.Bool
 }
 
 // New sets up a controller. Nothing is read or written before Start and Work.
@@ -119,6 +122,8 @@ func (c *Controller) Start(ctx context.Context) error {
 func (c *Controller) Work(ctx context.Context) error {
 	// Not earlier: nobody would empty a standby's queue. New handlers are told
 	// of everything that exists.
+	c.leads.Store(true)
+	defer c.leads.Store(false)
 	logger := klog.FromContext(ctx)
 	for informer, handler := range c.handlers {
 		if _, err := informer.AddEventHandlerWithOptions(handler, cache.HandlerOptions{Logger: &logger}); err != nil {

@@ -88,6 +88,7 @@ func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (did ending,
 		c.settled.set(ns.UID, time.Time{})
 	}
 	if did.something {
+		c.Metrics.Revoke.Observe(revoked)
 		klog.FromContext(ctx).Info("Space ended", logkeys.ClaimUID, ns.Labels[c.keys.ClaimUID], logkeys.Namespace, ns.Name,
 			logkeys.Allocation, ns.Labels[c.keys.AllocationID], "kept", did.kept,
 			"revokedAfter", revoked.Round(time.Millisecond), logkeys.Duration, c.Clock.Since(start).Round(time.Millisecond))

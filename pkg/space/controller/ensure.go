@@ -22,6 +22,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
@@ -76,6 +77,7 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		c.Metrics.Provision.Observe(c.Clock.Since(start), metrics.Failed)
 		return errors.Join(err, c.report(ctx, claim, a, reasonOf(err), err))
 	}
 	c.failed.forget(a.Claim)
@@ -83,6 +85,9 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 	changed, err := c.writeStatus(ctx, claim, a, entries)
 	if err != nil {
 		return err
+	}
+	if changed && !wasReady {
+		c.Metrics.Provision.Observe(c.Clock.Since(start), metrics.Succeeded)
 	}
 	logger := klog.FromContext(ctx)
 	for i, entry := range entries {

@@ -69,6 +69,9 @@ func (c *Controller) namespaceEvents() cache.ResourceEventHandler {
 		},
 		DeleteFunc: func(obj any) {
 			if ns, ok := final(obj).(*corev1.Namespace); ok {
+				if ns.DeletionTimestamp != nil {
+					c.Metrics.Delete.Observe(c.Clock.Since(ns.DeletionTimestamp.Time))
+				}
 				c.stuck.forget(ns.UID)
 				c.settled.forget(ns.UID)
 				c.enqueueClaimOf(ns)

@@ -54,7 +54,7 @@ func newControllerWith(t *testing.T, change func(*Config), live ...runtime.Objec
 	t.Helper()
 	api := fake.NewClientset(live...)
 	events := record.NewFakeRecorder(100)
-	measured, err := metrics.NewController(func(componentmetrics.Registerable) error { return nil })
+	measured, err := metrics.NewController(componentmetrics.NewKubeRegistry(), "v0")
 	if err != nil {
 		t.Fatal(err)
 	}

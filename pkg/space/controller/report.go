@@ -41,6 +41,7 @@ func (c *Controller) report(ctx context.Context, claim *resourceapi.ResourceClai
 	if !changed {
 		return nil
 	}
+	c.Metrics.NotReady.WithLabelValues(reason).Inc()
 	klog.FromContext(ctx).Info("Space not ready", logkeys.ClaimUID, a.ClaimUID, logkeys.Allocation, a.ID, logkeys.Reason, reason, "cause", cause.Error())
 	c.Events.Event(reference(claim), corev1.EventTypeWarning, reason, cause.Error())
 	for _, consumer := range claim.Status.ReservedFor {

@@ -20,7 +20,6 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	"k8s.io/utils/clock"
 
@@ -76,7 +75,7 @@ func (o *Options) Run(ctx context.Context) error {
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
 
-	measured, err := metrics.NewController(legacyregistry.Register)
+	measured, err := metrics.NewController(metrics.Process{}, o.Version)
 	if err != nil {
 		return err
 	}
@@ -107,6 +106,9 @@ func (o *Options) Run(ctx context.Context) error {
 		Clock:         clock.RealClock{},
 	})
 	if err != nil {
+		return err
+	}
+	if err := measured.Count(c.count); err != nil {
 		return err
 	}
 	var synced atomic.Bool

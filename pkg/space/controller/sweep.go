@@ -12,6 +12,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
 
 // sweepPeriodically looks at everything again and again until the context ends.
@@ -33,11 +34,15 @@ func (c *Controller) sweepPeriodically(ctx context.Context) {
 // the caches know. It costs no API call for what is in step, and decides nothing:
 // sync does, with a live look.
 func (c *Controller) sweep(ctx context.Context) {
+	c.Metrics.Sweeps.WithLabelValues().Inc()
 	exist := map[types.UID]bool{}
 	for _, obj := range c.namespaces.List() {
 		ns := obj.(*corev1.Namespace)
 		exist[ns.UID] = true
 		if !c.inStep(ns) {
+			if !c.ended(ns) {
+				c.Metrics.Findings.WithLabelValues(metrics.FoundNamespace).Inc()
+			}
 			c.enqueueClaimOf(ns)
 		}
 	}
@@ -52,6 +57,7 @@ func (c *Controller) sweep(ctx context.Context) {
 	}
 	for _, claim := range claims {
 		if a := identity.Of(claim, c.Settings.Driver); a != nil && !isReady(claim, c.Settings.Driver, a) {
+			c.Metrics.Findings.WithLabelValues(metrics.FoundClaim).Inc()
 			c.queue.Add(claimKey(claim))
 		}
 	}

@@ -14,8 +14,9 @@ import (
 	"time"
 
 	"k8s.io/component-base/metrics/legacyregistry"
-	_ "k8s.io/component-base/metrics/prometheus/restclient" // metrics of requests to the API server
-	_ "k8s.io/component-base/metrics/prometheus/workqueue"  // metrics of work queues
+	_ "k8s.io/component-base/metrics/prometheus/clientgo/leaderelection" // who leads
+	_ "k8s.io/component-base/metrics/prometheus/restclient"              // metrics of requests to the API server
+	_ "k8s.io/component-base/metrics/prometheus/workqueue"               // metrics of work queues
 	"k8s.io/klog/v2"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/component-base/metrics"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 )
@@ -33,7 +34,7 @@ func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 	// Names are short because a socket's path may have 107 characters.
 	o := parse(t, "--node-name=node-7", "--driver-name=a.b", "--pod-uid="+string(uid), "--artifacts-directory="+dir+"/a", "--cdi-directory="+dir+"/c", "--kubelet-directory="+dir)
 	api := fake.NewClientset()
-	driver, err := o.driver(api, record.NewFakeRecorder(1), func(err error) { t.Errorf("the plugin gave up: %v", err) })
+	driver, err := o.driver(api, record.NewFakeRecorder(1), metrics.NewKubeRegistry(), func(err error) { t.Errorf("the plugin gave up: %v", err) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
 	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/record"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
@@ -49,7 +50,8 @@ type Config struct {
 	PrepareTimeout time.Duration
 	Clock          clock.WithTicker
 	// Events is where the users of claims are told what befalls them.
-	Events eventrecord.EventRecorder
+	Events  eventrecord.EventRecorder
+	Metrics *metrics.Plugin
 	// Fail is told what makes it pointless to go on.
 	Fail func(error)
 }
@@ -117,6 +119,7 @@ func (d *Driver) PrepareResourceClaims(ctx context.Context, claims []*resourceap
 			ctx, logger := withClaim(ctx, types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}, claim.UID)
 			start := d.Clock.Now()
 			devices, err := d.prepare(ctx, claim)
+			d.Metrics.Prepare.Observe(d.Clock.Since(start), metrics.Result(err))
 			if err != nil {
 				logger.Error(err, "Claim not prepared")
 			} else {
@@ -140,7 +143,9 @@ func (d *Driver) UnprepareResourceClaims(ctx context.Context, claims []kubeletpl
 	for _, claim := range claims {
 		all.Go(func() {
 			ctx, logger := withClaim(ctx, claim.NamespacedName, claim.UID)
+			start := d.Clock.Now()
 			err := d.unprepare(ctx, claim.UID)
+			d.Metrics.Unprepare.Observe(d.Clock.Since(start), metrics.Result(err))
 			if err != nil {
 				logger.Error(err, "Claim not unprepared")
 			} else {

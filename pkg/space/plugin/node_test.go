@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	eventrecord "k8s.io/client-go/tools/record"
+	componentmetrics "k8s.io/component-base/metrics"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
@@ -31,6 +32,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/record"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
@@ -58,6 +60,8 @@ type node struct {
 	events *eventrecord.FakeRecorder
 	// onGet is called for each claim that is read, if set. It says how that fails.
 	onGet atomic.Pointer[func() error]
+	// metrics are those of the plugin that was started last.
+	metrics componentmetrics.KubeRegistry
 	// wallAhead is by how much somebody has set the time of day ahead.
 	wallAhead atomic.Int64
 }
@@ -90,13 +94,18 @@ func (n *node) start() {
 	records, err := record.NewStore(filepath.Join(n.dir, "records"))
 	n.must(err)
 	n.minter.Minter = token.Minter{Client: n.client, Node: "node-7", Lifetime: lifetime, Clock: clock.RealClock{}}
+	n.metrics = componentmetrics.NewKubeRegistry()
+	measured, err := metrics.NewPlugin(n.metrics, "v0")
+	n.must(err)
 	n.driver = New(Config{
-		Driver: testDriver, Node: "node-7", Events: n.events, Client: n.client, Minter: n.minter,
+		Metrics: measured,
+		Driver:  testDriver, Node: "node-7", Events: n.events, Client: n.client, Minter: n.minter,
 		Artifacts: files, Specs: specs, Records: records,
 		PrepareTimeout: 35 * time.Second,
 		Clock:          clock.RealClock{}, // the bubble's
 		Fail:           func(err error) { n.t.Errorf("the plugin gave up: %v", err) },
 	})
+	n.must(measured.Watch(n.driver.keeper.tokens))
 	n.driver.keeper.jitter = func() float64 { return 0 }
 	n.driver.keeper.wall = func() time.Time { return time.Now().Add(time.Duration(n.wallAhead.Load())) }
 	n.driver.Start(n.t.Context())

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/component-base/metrics"
 )
 
 // parse returns the options that a command line gives.
@@ -82,7 +83,7 @@ func TestTwoInstallationsOnANodeHaveNoArtifactsInCommon(t *testing.T) {
 	place := func(name string) string {
 		t.Helper()
 		o := parse(t, "--driver-name="+name, "--artifacts-directory="+dir+"/artifacts", "--cdi-directory="+dir+"/cdi", "--kubelet-directory="+dir+"/kubelet")
-		driver, err := o.driver(fake.NewClientset(), record.NewFakeRecorder(0), func(error) {})
+		driver, err := o.driver(fake.NewClientset(), record.NewFakeRecorder(0), metrics.NewKubeRegistry(), func(error) {})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/record"
 )
 
@@ -27,6 +28,7 @@ func (d *Driver) recover(ctx context.Context, u record.Unreadable, suspects map[
 	ctx, logger := withClaim(ctx, types.NamespacedName{Namespace: u.Namespace, Name: u.Name}, u.UID)
 	if !d.sweeper.reported[u.UID] {
 		d.sweeper.reported[u.UID] = true
+		d.Metrics.Findings.WithLabelValues(metrics.FoundUnreadable).Inc()
 		logger.Error(u.Err, "The record of a prepared claim can't be read. Unless it can be made anew, the claim's tokens are not renewed until its pods start again",
 			logkeys.Path, u.Path)
 	}

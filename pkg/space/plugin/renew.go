@@ -15,6 +15,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/record"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
@@ -62,6 +63,7 @@ func (k *keeper) work(ctx context.Context) bool {
 		k.forget(r.kept)
 	case err == nil:
 		logger.V(2).Info("Tokens renewed")
+		k.driver.Metrics.Renewals.WithLabelValues(metrics.Succeeded).Inc()
 		r.trouble = trouble{}
 		k.backOff.Forget(claim)
 		k.schedule(r, 0)
@@ -70,6 +72,7 @@ func (k *keeper) work(ctx context.Context) bool {
 	default:
 		delay := r.retry(k.driver.Clock.Now(), k.backOff.When(claim))
 		logger.Error(err, "Token not renewed, trying again", "in", delay)
+		k.driver.Metrics.Renewals.WithLabelValues(metrics.Failed).Inc()
 		k.driver.report(&r.trouble, r.prepared, err)
 		k.schedule(r, delay)
 	}

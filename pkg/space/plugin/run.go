@@ -25,6 +25,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/pkg/space/health"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/record"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
@@ -49,7 +50,7 @@ func (o *Options) Run(ctx context.Context) error {
 	events := eventrecord.NewBroadcaster(eventrecord.WithContext(ctx))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
-	driver, err := o.driver(api, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.NodeName}), fail)
+	driver, err := o.driver(api, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.NodeName}), metrics.Process{}, fail)
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (o *Options) health(driver *Driver, kubelet *connection) health.Server {
 	}
 }
 
-func (o *Options) driver(api kubernetes.Interface, events eventrecord.EventRecorder, fail func(error)) (*Driver, error) {
+func (o *Options) driver(api kubernetes.Interface, events eventrecord.EventRecorder, registry metrics.Registry, fail func(error)) (*Driver, error) {
 	// A directory for each driver name, so that two installations on a node never
 	// take each other's artifacts for their own.
 	files, err := artifacts.NewStore(filepath.Join(o.ArtifactsDir, o.Driver))
@@ -129,7 +130,11 @@ func (o *Options) driver(api kubernetes.Interface, events eventrecord.EventRecor
 	if err != nil {
 		return nil, err
 	}
-	return New(Config{
+	measured, err := metrics.NewPlugin(registry, o.Version)
+	if err != nil {
+		return nil, err
+	}
+	driver := New(Config{
 		Driver:         o.Driver,
 		Node:           o.NodeName,
 		Client:         api,
@@ -140,6 +145,8 @@ func (o *Options) driver(api kubernetes.Interface, events eventrecord.EventRecor
 		PrepareTimeout: o.PrepareTimeout,
 		Clock:          clock.RealClock{},
 		Events:         events,
+		Metrics:        measured,
 		Fail:           fail,
-	}), nil
+	})
+	return driver, measured.Watch(driver.keeper.tokens)
 }

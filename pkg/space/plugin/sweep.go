@@ -19,6 +19,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/record"
 )
 
@@ -82,6 +83,7 @@ func (d *Driver) sweep(ctx context.Context) {
 	d.sweeper.mutex.Lock()
 	defer d.sweeper.mutex.Unlock()
 	d.alive()
+	d.Metrics.Sweeps.WithLabelValues().Inc()
 	listing, err := d.takeOver(ctx)
 	if err != nil {
 		return // reported
@@ -151,6 +153,7 @@ func (d *Driver) adopt(p record.Prepared) {
 	if err != nil || now.AllocationID != p.AllocationID || d.keeper.follows(p.UID, p.AllocationID) {
 		return
 	}
+	d.Metrics.Findings.WithLabelValues(metrics.FoundForeign).Inc()
 	d.keeper.keep(now, nil, schedule{renew: d.Clock.Now().Add(firstRenewalDelay)})
 }
 
@@ -228,6 +231,7 @@ func (d *Driver) suspect(ctx context.Context, suspects map[suspect]bool, s suspe
 		utilruntime.HandleErrorWithContext(ctx, err, "Cannot remove what is left of a claim")
 		return
 	}
+	d.Metrics.Findings.WithLabelValues(metrics.FoundEnded).Inc()
 	logger.Info("Removed what was left of a claim", logkeys.Reason, reason)
 }
 
@@ -264,6 +268,7 @@ func (d *Driver) removeOrphan(ctx context.Context, claim types.UID) {
 	recorded, err := d.Records.Has(claim)
 	if err == nil && !recorded {
 		if err = d.remove(claim); err == nil {
+			d.Metrics.Findings.WithLabelValues(metrics.FoundOrphan).Inc()
 			logger.Info("Removed artifacts or a CDI spec", logkeys.Reason, "there is no record of the claim")
 			return
 		}
@@ -273,20 +278,21 @@ func (d *Driver) removeOrphan(ctx context.Context, claim types.UID) {
 		return
 	}
 	removed, err := d.Artifacts.RemoveTemporary(claim, d.Clock.Now().Add(-temporaryAge))
-	logRemoved(ctx, removed, err)
+	d.logRemoved(ctx, removed, err)
 }
 
 // removeTemporary removes what a crash left half-written.
 func (d *Driver) removeTemporary(ctx context.Context) {
 	before := d.Clock.Now().Add(-temporaryAge)
 	removed, err := d.Records.RemoveTemporary(before)
-	logRemoved(ctx, removed, err)
+	d.logRemoved(ctx, removed, err)
 	removed, err = d.Specs.RemoveTemporary(before)
-	logRemoved(ctx, removed, err)
+	d.logRemoved(ctx, removed, err)
 }
 
-func logRemoved(ctx context.Context, paths []string, err error) {
+func (d *Driver) logRemoved(ctx context.Context, paths []string, err error) {
 	for _, path := range paths {
+		d.Metrics.Findings.WithLabelValues(metrics.FoundTemporary).Inc()
 		klog.FromContext(ctx).Info("Removed a temporary file", logkeys.Path, path, logkeys.Reason, "it is old, so whoever began it has crashed")
 	}
 	if err != nil {

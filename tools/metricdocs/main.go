@@ -1,0 +1,32 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command metricdocs writes docs/metrics.md, the reference of the metrics, from
+// what the components register. Run it by `make generate`.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+// page is seen from the repository's root.
+const page = "docs/metrics.md"
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "metricdocs:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	text, err := generate()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(page, text, 0o644); err != nil {
+		return fmt.Errorf("write the page: %w", err)
+	}
+	return nil
+}
