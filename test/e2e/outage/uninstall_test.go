@@ -75,7 +75,8 @@ func useBoth(t *testing.T, ns string, first framework.Space) framework.Space {
 	if vars["FIRST_NAMESPACE"] != first.Namespace {
 		t.Errorf("the pod with both has %s of the first, want %s", vars["FIRST_NAMESPACE"], first.Namespace)
 	}
-	first.Usable(t, ns, "both")
+	first.Kubectl(t, ns, "both", "get", "configmap", "from-standing")
+	first.Forbidden(t, ns, "both", "create", "namespace", "mine")
 	s := framework.Space{Env: env, Namespace: vars["SECOND_NAMESPACE"], Kubeconfig: vars["SECOND_KUBECONFIG"]}
 	if s.Namespace == first.Namespace {
 		t.Fatalf("both drivers gave %s", s.Namespace)
@@ -134,9 +135,8 @@ func stateOf(t *testing.T) []string {
 		t.Fatalf("these can't be all objects: %d of %d kinds", len(state), len(kinds))
 	}
 	kubelet := env.Cluster.KubeletDir()
-	// The directories of a driver are volumes of its pods, and stay as such: what is
-	// unmounted can't remove what it was mounted on.
-	stay := []string{kubelet + "/plugins/" + secondDriver, kubelet + "/plugins/" + secondDriver + "/claims", "/run/claim-artifacts/" + secondDriver}
+	// The manual says that these stay, empty.
+	stay := []string{kubelet + "/plugins/" + secondDriver, kubelet + "/plugins/" + secondDriver + "/claims", "/run/claim-artifacts/" + secondDriver, "/run/cdi/." + secondDriver}
 	for _, node := range env.Cluster.Nodes() {
 		found, err := framework.OnNode(t.Context(), node, "find", kubelet+"/plugins", kubelet+"/plugins_registry", "/run/claim-artifacts", "/run/cdi")
 		if err != nil {
