@@ -286,3 +286,13 @@ func TestVariablePrefix(t *testing.T) {
 		}
 	}
 }
+
+// A plugin and a controller of different versions work together, and an updated
+// controller finds the spaces that it made: these never change.
+func TestVersionsAgreeOnIDsAndNames(t *testing.T) {
+	a := identity.Of(claimWith(result("a"), result("b")), driver)
+	got := []string{a.ID, a.Shares[0].NamespaceName("ephemeral-ns-"), a.Shares[1].NamespaceName("ephemeral-ns-")}
+	if want := []string{"pphnsg98g5vwbqjn9zfm", "ephemeral-ns-l4sfqrhgcf", "ephemeral-ns-pl8kh54w4d"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
