@@ -21,6 +21,8 @@ VULN_DB ?=
 BIN := $(CURDIR)/build/bin
 LDFLAGS := -s -w -X main.version=$(VERSION)
 COMMANDS := space-controller space-kubeletplugin space-check
+# What people run on their own machines; it is in no image.
+PLUGIN := kubectl-space
 API := pkg/space/api/v1alpha1
 GENERATED := zz_generated.deepcopy.go
 MODULES := . test test/cluster test/cel tools/release
@@ -37,10 +39,15 @@ help: ## Say what can be made.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: $(COMMANDS:%=$(BIN)/%) ## Build the driver's binaries into build/bin.
+build: $(COMMANDS:%=$(BIN)/%) kubectl-space ## Build the driver's binaries and kubectl's plugin into build/bin.
 
-.PHONY: $(COMMANDS:%=$(BIN)/%)
-$(COMMANDS:%=$(BIN)/%):
+.PHONY: kubectl-space
+kubectl-space: $(BIN)/$(PLUGIN) ## Build kubectl space, the plugin of kubectl, into build/bin.
+	@# By this name, kubectl asks it for completions.
+	ln -sf $(PLUGIN) $(BIN)/kubectl_complete-space
+
+.PHONY: $(COMMANDS:%=$(BIN)/%) $(BIN)/$(PLUGIN)
+$(COMMANDS:%=$(BIN)/%) $(BIN)/$(PLUGIN):
 	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 .PHONY: generate

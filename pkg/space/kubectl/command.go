@@ -1,0 +1,120 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package kubectl is kubectl space, a plugin of kubectl for the people around spaces.
+// It reads with the rights of whoever runs it. What there is to say about what was
+// read is for package model.
+package kubectl
+
+import (
+	"context"
+	"fmt"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// completer is how kubectl calls a plugin's program that completes its arguments.
+const completer = "kubectl_complete-space"
+
+// options are what all subcommands have in common.
+type options struct {
+	flags   *genericclioptions.ConfigFlags
+	streams genericiooptions.IOStreams
+	clock   clock.Clock
+	driver  string
+	version string
+}
+
+// Main runs the program with its arguments, the first of which is its own name, and
+// returns the exit code.
+func Main(version string, args []string, streams genericiooptions.IOStreams) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	cmd := New(version, streams, clock.RealClock{})
+	rest := args[1:]
+	if filepath.Base(args[0]) == completer {
+		rest = append([]string{cobra.ShellCompRequestCmd}, rest...)
+	}
+	cmd.SetArgs(rest)
+	if err := cmd.ExecuteContext(ctx); err != nil {
+		if ctx.Err() == nil {
+			fmt.Fprintf(streams.ErrOut, "error: %v\n", err)
+		}
+		return 1
+	}
+	return 0
+}
+
+// New returns the command with its subcommands.
+func New(version string, streams genericiooptions.IOStreams, clock clock.Clock) *cobra.Command {
+	o := &options{flags: genericclioptions.NewConfigFlags(true).WithWarningPrinter(streams), streams: streams, clock: clock, version: version}
+	cmd := &cobra.Command{
+		Use:           "kubectl-space",
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl space"},
+		Short:         "Look at spaces, the ephemeral namespaces of pods",
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	cmd.SetIn(streams.In)
+	cmd.SetOut(streams.Out)
+	cmd.SetErr(streams.ErrOut)
+	o.flags.AddFlags(cmd.PersistentFlags())
+	cmd.PersistentFlags().StringVar(&o.driver, "driver", spaceapi.DefaultDriverName, "Name of the driver, if it is installed under another one.")
+	cmd.AddCommand(newList(o), newDescribe(o))
+	o.complete(cmd, "namespace", o.namespaceNames)
+	return cmd
+}
+
+// client returns a client with the user's rights.
+func (o *options) client() (kubernetes.Interface, error) {
+	config, err := o.flags.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.UserAgent = "kubectl-space/" + o.version
+	// A person waits for it, and it asks once for each space.
+	config.QPS, config.Burst = 50, 300
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	return client, nil
+}
+
+// reader returns what reads the cluster, and the namespace in question.
+func (o *options) reader() (*reader, string, error) {
+	namespace, _, err := o.flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return nil, "", err
+	}
+	client, err := o.client()
+	if err != nil {
+		return nil, "", err
+	}
+	return &reader{client: client, driver: o.driver, clock: o.clock}, namespace, nil
+}
+
+// claimName is the name in an argument, which may have its kind before it, as what
+// kubectl prints with -o name has.
+func claimName(arg string) (string, error) {
+	kind, name, qualified := strings.Cut(arg, "/")
+	if !qualified {
+		return arg, nil
+	}
+	switch kind {
+	case "resourceclaim", "resourceclaims", "resourceclaim.resource.k8s.io", "resourceclaims.resource.k8s.io":
+		return name, nil
+	}
+	return "", fmt.Errorf("%q is not a ResourceClaim", arg)
+}

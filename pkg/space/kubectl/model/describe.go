@@ -1,0 +1,134 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package model
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
+)
+
+// Describe writes all that is known about the spaces of a claim.
+func (s *Snapshot) Describe(out io.Writer, claim *resourceapi.ResourceClaim) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	line := func(name string, value any) { fmt.Fprintf(w, "%s:\t%v\n", name, value) }
+	spaces := s.SpacesOf(claim)
+	line("Claim", claim.Name)
+	line("Namespace", claim.Namespace)
+	line("UID", claim.UID)
+	line("Created", when(s.Now, claim.CreationTimestamp.Time))
+	if at := spaces[0].AllocatedAt; at != nil {
+		line("Allocated", when(s.Now, at.Time))
+	}
+	line("Pods", list(spaces[0].Pods))
+	line("Nodes", list(spaces[0].Nodes))
+	for _, space := range spaces {
+		fmt.Fprintf(w, "Space:\t%s\n", orNone(space.Space))
+		inner := func(name, value string) { fmt.Fprintf(w, "  %s:\t%s\n", name, value) }
+		inner("State", space.State)
+		if space.Message != "" {
+			inner("Message", space.Message)
+		}
+		inner("Request", orNone(space.Request))
+		inner("Class", orNone(space.Class))
+		inner("Pool", orNone(space.Pool))
+		if space.Device != "" {
+			inner("Device", space.Device)
+			inner("Allocation", space.AllocationID)
+		}
+		if space.State == StateReady {
+			inner("Server", space.Server)
+			inner("ServiceAccount", space.ServiceAccount)
+		}
+		if ns := s.Namespace(space.Space); ns != nil {
+			s.describeNamespace(inner, ns)
+		}
+		s.describeQuota(w, space)
+	}
+	s.describeEvents(w, claim)
+	if note := s.Note(); note != "" {
+		fmt.Fprintf(w, "%s\n", note)
+	}
+	return w.Flush()
+}
+
+func (s *Snapshot) describeNamespace(inner func(name, value string), ns *corev1.Namespace) {
+	keys := s.Keys()
+	inner("Since", when(s.Now, ns.CreationTimestamp.Time))
+	if standard := ns.Labels["pod-security.kubernetes.io/enforce"]; standard != "" {
+		inner("Pod Security", standard)
+	}
+	network := ns.Labels[keys.Network]
+	if network == "" {
+		network = "Open"
+	}
+	inner("Network", network)
+	if retain := ns.Annotations[keys.Retain]; retain != "" {
+		inner("Retained for", retain)
+	}
+}
+
+func (s *Snapshot) describeQuota(w io.Writer, space Space) {
+	if len(space.Quota) == 0 {
+		fmt.Fprintf(w, "  Quota:\t%s\n", s.quotaCell(space))
+		return
+	}
+	fmt.Fprintf(w, "  Quota:\t\n")
+	for _, q := range space.Quota {
+		used := q.Used
+		if used == "" {
+			used = "?"
+		}
+		fmt.Fprintf(w, "    %s:\t%s of %s\n", q.Resource, used, q.Hard)
+	}
+}
+
+// describeEvents writes the events about the claim, oldest first.
+func (s *Snapshot) describeEvents(w io.Writer, claim *resourceapi.ResourceClaim) {
+	events := s.eventsOn("ResourceClaim", claim.Namespace, claim.Name)
+	if len(events) == 0 {
+		fmt.Fprintf(w, "Events:\t%s\n", none)
+		return
+	}
+	fmt.Fprintf(w, "Events:\n")
+	slices.Reverse(events)
+	for _, e := range events {
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", Age(s.Now, eventTime(e)), e.Type, e.Reason, strings.TrimSpace(e.Message))
+	}
+}
+
+// eventsOn are the events about an object, the last first.
+func (s *Snapshot) eventsOn(kind, namespace, name string) []*corev1.Event {
+	var out []*corev1.Event
+	for i := range s.Events {
+		if e := &s.Events[i]; e.InvolvedObject.Kind == kind && e.InvolvedObject.Namespace == namespace && e.InvolvedObject.Name == name {
+			out = append(out, e)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *corev1.Event) int { return eventTime(b).Compare(eventTime(a)) })
+	return out
+}
+
+// eventTime is when an event was last seen. There are three places for that.
+func eventTime(e *corev1.Event) time.Time {
+	switch {
+	case e.Series != nil:
+		return e.Series.LastObservedTime.Time
+	case !e.LastTimestamp.IsZero():
+		return e.LastTimestamp.Time
+	default:
+		return e.EventTime.Time
+	}
+}
+
+func when(now, t time.Time) string {
+	return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.RFC3339), duration.HumanDuration(now.Sub(t)))
+}

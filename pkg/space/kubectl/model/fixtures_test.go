@@ -1,0 +1,148 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package model_test
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/kubectl/model"
+	"github.com/space-dra/space-dra-driver/pkg/space/status"
+)
+
+const driver = spaceapi.DefaultDriverName
+
+var (
+	now  = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	keys = spaceapi.KeysFor(driver)
+)
+
+// claim is one that asks for a space of a class.
+func claim(name, class string) *resourceapi.ResourceClaim {
+	return &resourceapi.ResourceClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(now.Add(-time.Hour))},
+		Spec: resourceapi.ResourceClaimSpec{Devices: resourceapi.DeviceClaim{Requests: []resourceapi.DeviceRequest{{
+			Name: "space", Exactly: &resourceapi.ExactDeviceRequest{DeviceClassName: class},
+		}}}},
+	}
+}
+
+// allocated gives the claim a space of a pool, for a pod.
+func allocated(c *resourceapi.ResourceClaim, pool string, pods ...string) *resourceapi.ResourceClaim {
+	c.Status.Allocation = &resourceapi.AllocationResult{
+		AllocationTimestamp: ptr.To(metav1.NewTime(now.Add(-10 * time.Minute))),
+		Devices: resourceapi.DeviceAllocationResult{Results: []resourceapi.DeviceRequestAllocationResult{{
+			Driver: driver, Request: "space", Pool: pool, Device: "space", ShareID: ptr.To(types.UID("share-" + c.Name)),
+			ConsumedCapacity: map[resourceapi.QualifiedName]resource.Quantity{"spaces": resource.MustParse("1"), "cpu": resource.MustParse("2")},
+		}}},
+	}
+	for _, pod := range pods {
+		c.Status.ReservedFor = append(c.Status.ReservedFor, resourceapi.ResourceClaimConsumerReference{Resource: "pods", Name: pod, UID: types.UID("uid-" + pod)})
+	}
+	return c
+}
+
+// nameOf is what an allocated claim's namespace is called.
+func nameOf(c *resourceapi.ResourceClaim) string {
+	return identity.Of(c, driver).Shares[0].NamespaceName("ephemeral-ns-")
+}
+
+// says puts the controller's word into an allocated claim; Provisioned comes with data.
+func says(t *testing.T, c *resourceapi.ResourceClaim, reason, message string) *resourceapi.ResourceClaim {
+	t.Helper()
+	a := identity.Of(c, driver)
+	entry := status.Entry{Share: a.Shares[0], Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message}}
+	if reason == spaceapi.ReasonProvisioned {
+		entry.Ready.Status = metav1.ConditionTrue
+		entry.Data = &spaceapi.SpaceStatus{
+			TypeMeta:     metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: spaceapi.SpaceStatusKind},
+			AllocationID: a.ID, Namespace: nameOf(c), ServiceAccount: "space", ServiceAccountUID: "account", Server: "https://10.96.0.1:443",
+		}
+	}
+	if _, err := status.Apply(c, driver, []status.Entry{entry}, metav1.NewTime(now)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// ready is an allocated claim with its space.
+func ready(t *testing.T, name string, pods ...string) *resourceapi.ResourceClaim {
+	t.Helper()
+	return says(t, allocated(claim(name, driver), "spaces", pods...), spaceapi.ReasonProvisioned, "fine")
+}
+
+// pod is one that uses claims on a node, or nowhere yet.
+func pod(name, node string, claims ...string) *corev1.Pod {
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, UID: types.UID("uid-" + name)},
+		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "ctr"}}},
+		Status:     corev1.PodStatus{Phase: corev1.PodPending},
+	}
+	for _, c := range claims {
+		p.Spec.ResourceClaims = append(p.Spec.ResourceClaims, corev1.PodResourceClaim{Name: c, ResourceClaimName: ptr.To(c)})
+		p.Spec.Containers[0].Resources.Claims = append(p.Spec.Containers[0].Resources.Claims, corev1.ResourceClaim{Name: c})
+	}
+	return p
+}
+
+// namespace is the record of a claim's space.
+func namespace(c *resourceapi.ResourceClaim) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: nameOf(c), CreationTimestamp: metav1.NewTime(now.Add(-9 * time.Minute)),
+		Labels:      map[string]string{keys.ClaimUID: string(c.UID), keys.AllocationID: identity.Of(c, driver).ID},
+		Annotations: map[string]string{keys.ClaimNamespace: c.Namespace, keys.ClaimName: c.Name, keys.Request: "space", keys.Nodes: "node-a=uid-pod"},
+	}}
+}
+
+func quota(namespace string) *corev1.ResourceQuota {
+	list := func(pods, secrets string) corev1.ResourceList {
+		return corev1.ResourceList{"pods": resource.MustParse(pods), "secrets": resource.MustParse(secrets), "class.deviceclass.resource.k8s.io/devices": resource.MustParse("0")}
+	}
+	return &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "space"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: list("4", "10")}, Status: corev1.ResourceQuotaStatus{Hard: list("4", "10"), Used: list("3", "1")},
+	}
+}
+
+// of makes a snapshot of objects of all kinds.
+func of(objects ...any) *model.Snapshot {
+	s := &model.Snapshot{Driver: driver, Now: now}
+	for _, o := range objects {
+		switch o := o.(type) {
+		case *resourceapi.ResourceClaim:
+			s.Claims = append(s.Claims, *o)
+		case *corev1.Pod:
+			s.Pods = append(s.Pods, *o)
+		case *corev1.Namespace:
+			s.Namespaces = append(s.Namespaces, *o)
+		case *corev1.ResourceQuota:
+			s.Quotas = append(s.Quotas, *o)
+		case *corev1.Event:
+			s.Events = append(s.Events, *o)
+		case *resourceapi.ResourceSlice:
+			s.Slices = append(s.Slices, *o)
+		case *resourceapi.DeviceClass:
+			s.Classes = append(s.Classes, *o)
+		case model.Right:
+			s.Missing = s.Missing.With(o)
+		}
+	}
+	return s
+}
+
+func event(kind, name, reason, message string) *corev1.Event {
+	return &corev1.Event{
+		InvolvedObject: corev1.ObjectReference{Kind: kind, Namespace: "team", Name: name}, Type: corev1.EventTypeWarning,
+		Reason: reason, Message: message, LastTimestamp: metav1.NewTime(now.Add(-time.Minute)),
+	}
+}

@@ -1,0 +1,192 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectl
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/kubectl/model"
+	"github.com/space-dra/space-dra-driver/pkg/space/status"
+)
+
+// reader reads what the user may read, and notes what he may not.
+type reader struct {
+	client kubernetes.Interface
+	driver string
+	clock  clock.Clock
+}
+
+// claims reads the claims of a namespace, or of all of them, and what says where they
+// are used. Claims are the one thing that has to be readable.
+func (r *reader) claims(ctx context.Context, namespace string) (*model.Snapshot, error) {
+	s := &model.Snapshot{Driver: r.driver, Now: r.clock.Now(), AllClaims: namespace == ""}
+	claims, err := r.client.ResourceV1().ResourceClaims(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list ResourceClaims: %w", err)
+	}
+	s.Claims = claims.Items
+	pods, err := r.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	if err = allowed(s, err, model.ListPods); err != nil {
+		return nil, fmt.Errorf("list Pods: %w", err)
+	}
+	if !s.Missing.Has(model.ListPods) {
+		s.Pods = pods.Items
+	}
+	classes, err := r.client.ResourceV1().DeviceClasses().List(ctx, metav1.ListOptions{})
+	if err = allowed(s, err, model.ListClasses); err != nil {
+		return nil, fmt.Errorf("list DeviceClasses: %w", err)
+	}
+	if !s.Missing.Has(model.ListClasses) {
+		s.Classes = classes.Items
+	}
+	return s, nil
+}
+
+// spaces adds the namespaces and the quotas of spaces. Whoever may not list them all
+// may yet read those of his own claims.
+func (r *reader) spaces(ctx context.Context, s *model.Snapshot, claims []resourceapi.ResourceClaim) error {
+	keys := spaceapi.KeysFor(r.driver)
+	list, err := r.client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: keys.ClaimUID})
+	switch {
+	case err == nil:
+		s.Namespaces = list.Items
+	case !apierrors.IsForbidden(err):
+		return fmt.Errorf("list Namespaces: %w", err)
+	default:
+		s.Missing = s.Missing.With(model.ListNamespaces)
+	}
+	all, err := r.client.CoreV1().ResourceQuotas("").List(ctx, metav1.ListOptions{LabelSelector: keys.ClaimUID})
+	if err == nil {
+		s.Quotas = all.Items
+	} else if !apierrors.IsForbidden(err) {
+		return fmt.Errorf("list ResourceQuotas: %w", err)
+	}
+	readQuotas := err == nil
+	for i := range claims {
+		for _, name := range r.namespacesOf(&claims[i]) {
+			if s.Missing.Has(model.ListNamespaces) {
+				if err := r.namespace(ctx, s, name); err != nil {
+					return err
+				}
+			}
+			if !readQuotas {
+				if err := r.quota(ctx, s, name); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// namespacesOf are those that a claim's status names.
+func (r *reader) namespacesOf(claim *resourceapi.ResourceClaim) []string {
+	a := identity.Of(claim, r.driver)
+	if a == nil {
+		return nil
+	}
+	var out []string
+	for _, share := range a.Shares {
+		if _, data, err := status.Read(claim, r.driver, a, share); err == nil && data != nil {
+			out = append(out, data.Namespace)
+		}
+	}
+	return out
+}
+
+func (r *reader) namespace(ctx context.Context, s *model.Snapshot, name string) error {
+	ns, err := r.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	denied := apierrors.IsForbidden(err)
+	if err := allowed(s, err, model.GetNamespaces); err != nil {
+		return fmt.Errorf("get Namespace %s: %w", name, err)
+	}
+	if !denied {
+		s.Namespaces = append(s.Namespaces, *ns)
+	}
+	return nil
+}
+
+func (r *reader) quota(ctx context.Context, s *model.Snapshot, namespace string) error {
+	quota, err := r.client.CoreV1().ResourceQuotas(namespace).Get(ctx, spaceapi.LimitsName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	denied := apierrors.IsForbidden(err)
+	if err := allowed(s, err, model.GetQuotas); err != nil {
+		return fmt.Errorf("get ResourceQuota %s/%s: %w", namespace, spaceapi.LimitsName, err)
+	}
+	if !denied {
+		s.Quotas = append(s.Quotas, *quota)
+	}
+	return nil
+}
+
+// events adds the events about one object.
+func (r *reader) events(ctx context.Context, s *model.Snapshot, kind, namespace, name string) error {
+	list, err := r.client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: fields.Set{
+		"involvedObject.kind": kind, "involvedObject.name": name,
+	}.AsSelector().String()})
+	denied := apierrors.IsForbidden(err)
+	if err := allowed(s, err, model.ListEvents); err != nil {
+		return fmt.Errorf("list Events about %s %s/%s: %w", kind, namespace, name, err)
+	}
+	if !denied {
+		s.Events = append(s.Events, list.Items...)
+	}
+	return nil
+}
+
+// allowed takes a refusal for a right that is missing, and returns any other error.
+func allowed(s *model.Snapshot, err error, right model.Right) error {
+	if apierrors.IsForbidden(err) {
+		s.Missing = s.Missing.With(right)
+		return nil
+	}
+	return err
+}
+
+// one reads what there is about one claim.
+func (r *reader) one(ctx context.Context, namespace, name string) (*model.Snapshot, *resourceapi.ResourceClaim, error) {
+	claim, err := r.client.ResourceV1().ResourceClaims(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("get ResourceClaim %s/%s: %w", namespace, name, err)
+	}
+	s := &model.Snapshot{Driver: r.driver, Now: r.clock.Now(), Claims: []resourceapi.ResourceClaim{*claim}}
+	pods, err := r.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	if err = allowed(s, err, model.ListPods); err != nil {
+		return nil, nil, fmt.Errorf("list Pods: %w", err)
+	}
+	if !s.Missing.Has(model.ListPods) {
+		s.Pods = pods.Items
+	}
+	if err := r.spaces(ctx, s, s.Claims); err != nil {
+		return nil, nil, err
+	}
+	s.Namespaces = only(s.Namespaces, func(ns corev1.Namespace) bool { return ns.Labels[s.Keys().ClaimUID] == string(claim.UID) })
+	return s, &s.Claims[0], r.events(ctx, s, "ResourceClaim", namespace, name)
+}
+
+func only[T any](items []T, wanted func(T) bool) []T {
+	var out []T
+	for _, item := range items {
+		if wanted(item) {
+			out = append(out, item)
+		}
+	}
+	return out
+}
