@@ -27,6 +27,7 @@ func TestKubectlSpace(t *testing.T) {
 	t.Run("shows spaces that change", pluginWatches)
 	t.Run("describes a claim", pluginDescribes)
 	t.Run("completes names of claims", pluginCompletes)
+	t.Run("explains why there is no space", pluginExplains)
 }
 
 // lines are the lines of a table, each with single spaces between its columns.
@@ -167,5 +168,27 @@ func pluginCompletes(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), framework.Binary("kubectl_complete-space"), "describe", "--namespace="+ns, "--kubeconfig="+env.Cluster.Kubeconfig(), "cl")
 	if out, err := cmd.Output(); err != nil || !strings.HasPrefix(string(out), "claim-a\n") || strings.Contains(string(out), "other") {
 		t.Errorf("describe cl is completed to %q, error %v", out, err)
+	}
+}
+
+func pluginExplains(t *testing.T) {
+	ns := env.Namespace(t)
+	standing(t, env, ns, "has")
+	env.CreateClaim(t, ns, framework.NewClaim("unused"))
+	env.CreateClaim(t, ns, framework.WithParameters(framework.NewClaim("refused"),
+		`{"apiVersion":"`+spaceapi.APIVersion+`","kind":"SpaceClaimConfig","clusterRole":"cluster-admin"}`))
+	framework.Allocate(t, env, ns, "refused")
+	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonRefused, "cluster-admin"))
+	admin, person := env.Administrator(), user(t, ns)
+	for claim, words := range map[string]string{"has": "it is ready", "unused": "No pod uses", "refused": "cluster-admin"} {
+		if out, _ := admin.Space(t, "why", claim, "-n", ns); !strings.Contains(out, words) || strings.Count(out, "\n") != 1 {
+			t.Errorf("why %s: %q, want it to say %q in a paragraph", claim, out, words)
+		}
+	}
+	if out, note := person.Space(t, "why", "unused", "-n", ns); !strings.Contains(out, "you may not list pods") || !strings.Contains(note, "list resourceslices") {
+		t.Errorf("why, for a user: %s%s", out, note)
+	}
+	if _, stderr, err := admin.TrySpace(t.Context(), "why", "nothing", "-n", ns); err == nil || !strings.Contains(stderr, "neither a ResourceClaim nor a Pod nothing") {
+		t.Errorf("why nothing: error %v: %s", err, stderr)
 	}
 }

@@ -71,7 +71,7 @@ func New(version string, streams genericiooptions.IOStreams, clock clock.Clock) 
 	cmd.SetErr(streams.ErrOut)
 	o.flags.AddFlags(cmd.PersistentFlags())
 	cmd.PersistentFlags().StringVar(&o.driver, "driver", spaceapi.DefaultDriverName, "Name of the driver, if it is installed under another one.")
-	cmd.AddCommand(newList(o), newDescribe(o))
+	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o))
 	o.complete(cmd, "namespace", o.namespaceNames)
 	return cmd
 }

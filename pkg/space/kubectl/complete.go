@@ -77,3 +77,21 @@ func (o *options) namespaceNames(ctx context.Context) []string {
 	}
 	return out
 }
+
+func (o *options) podNames(ctx context.Context) []string {
+	r, namespace, err := o.reader()
+	if err != nil {
+		return nil
+	}
+	list, err := r.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for i := range list.Items {
+		if len(list.Items[i].Spec.ResourceClaims) > 0 {
+			out = append(out, list.Items[i].Name)
+		}
+	}
+	return out
+}
