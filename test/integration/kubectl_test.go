@@ -14,7 +14,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -28,6 +31,8 @@ func TestKubectlSpace(t *testing.T) {
 	t.Run("describes a claim", pluginDescribes)
 	t.Run("completes names of claims", pluginCompletes)
 	t.Run("explains why there is no space", pluginExplains)
+	t.Run("gives a kubeconfig to who may have it, and to nobody else", pluginGivesKubeconfig)
+	t.Run("says what a pod sees, and what of the pools is used", pluginEnvAndTop)
 }
 
 // lines are the lines of a table, each with single spaces between its columns.
@@ -190,5 +195,52 @@ func pluginExplains(t *testing.T) {
 	}
 	if _, stderr, err := admin.TrySpace(t.Context(), "why", "nothing", "-n", ns); err == nil || !strings.Contains(stderr, "neither a ResourceClaim nor a Pod nothing") {
 		t.Errorf("why nothing: error %v: %s", err, stderr)
+	}
+}
+
+func pluginGivesKubeconfig(t *testing.T) {
+	ns := env.Namespace(t)
+	_, spaces := standing(t, env, ns, "claim")
+	admin := env.Administrator()
+	text, stderr := admin.Space(t, "kubeconfig", "claim", "-n", ns, "--duration=15m", "-v=9")
+	config, err := clientcmd.Load([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := config.AuthInfos[config.Contexts[config.CurrentContext].AuthInfo].Token
+	if token == "" || strings.Contains(stderr, token) || config.Contexts[config.CurrentContext].Namespace != spaces[0].Namespace {
+		t.Errorf("the kubeconfig has no token, it is logged, or the namespace is not %s", spaces[0].Namespace)
+	}
+	client := env.WithToken(t, token)
+	if _, err := client.CoreV1().ConfigMaps(spaces[0].Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Errorf("the token does not work in the space: %v", err)
+	}
+	if _, err := client.CoreV1().ConfigMaps(ns).List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("the token works elsewhere: error %v", err)
+	}
+	if out, stderr, err := user(t, ns).TrySpace(t.Context(), "kubeconfig", "claim", "-n", ns); err == nil || out != "" || !strings.Contains(stderr, "serviceaccounts/token") {
+		t.Errorf("without the right: error %v: %s", err, stderr)
+	}
+	if _, stderr, err := admin.TrySpace(t.Context(), "kubeconfig", "claim", "-n", ns, "--duration=1m"); err == nil || !strings.Contains(stderr, "less than the 10m0s") {
+		t.Errorf("a minute: error %v: %s", err, stderr)
+	}
+}
+
+func pluginEnvAndTop(t *testing.T) {
+	ns := env.Namespace(t)
+	pod := framework.NewPod("pod", "claim")
+	env.StartPod(t, ns, pod)
+	_, spaces := standing(t, env, ns, "claim")
+	admin := env.Administrator()
+	if out, _ := admin.Space(t, "env", "pod", "-n", ns); !strings.Contains(out, "CLAIM_NAMESPACE="+spaces[0].Namespace+"\n") || !strings.Contains(out, "/etc/claim") {
+		t.Errorf("the pod sees\n%s", out)
+	}
+	framework.AwaitAny(t, env.Client.ResourceV1().RESTClient(), "resourceslices", "", framework.That("published", func(*resourceapi.ResourceSlice) bool { return true }))
+	out, _ := admin.Space(t, "top")
+	if got := lines(out); len(got) < 2 || got[0] != "POOL NODES RESOURCE USED FREE TOTAL" || !strings.HasPrefix(got[1], "spaces <any> spaces ") {
+		t.Errorf("the pools are\n%s", out)
+	}
+	if _, stderr, err := user(t, ns).TrySpace(t.Context(), "top"); err == nil || !strings.Contains(stderr, "resourceslices") {
+		t.Errorf("without the right: error %v: %s", err, stderr)
 	}
 }

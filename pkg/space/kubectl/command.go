@@ -8,6 +8,7 @@ package kubectl
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os/signal"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -70,8 +72,11 @@ func New(version string, streams genericiooptions.IOStreams, clock clock.Clock) 
 	cmd.SetOut(streams.Out)
 	cmd.SetErr(streams.ErrOut)
 	o.flags.AddFlags(cmd.PersistentFlags())
+	logging := flag.NewFlagSet("", flag.ContinueOnError)
+	klog.InitFlags(logging)
+	cmd.PersistentFlags().AddGoFlag(logging.Lookup("v"))
 	cmd.PersistentFlags().StringVar(&o.driver, "driver", spaceapi.DefaultDriverName, "Name of the driver, if it is installed under another one.")
-	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o))
+	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o))
 	o.complete(cmd, "namespace", o.namespaceNames)
 	return cmd
 }

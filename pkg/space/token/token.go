@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package token gets the tokens of spaces from the API server. Tokens pass
-// through the node's memory to a file; no Secret ever holds one.
+// through the node's memory to a file; no Secret ever holds one. A person who may do
+// so can get one too.
 package token
 
 import (
@@ -80,19 +81,32 @@ func (m Minter) Mint(ctx context.Context, account Account, lifetime time.Duratio
 	if lifetime == 0 {
 		lifetime = m.Lifetime
 	}
-	request := &authenticationv1.TokenRequest{
+	return request(ctx, m.Client, m.Clock, account, lifetime, m.Node)
+}
+
+// ForPerson returns a new token that is bound to nothing but the account: it dies
+// with that at the latest, and so with the space.
+func ForPerson(ctx context.Context, client kubernetes.Interface, clock clock.PassiveClock, account Account, lifetime time.Duration) (Token, error) {
+	return request(ctx, client, clock, account, lifetime, "")
+}
+
+// request asks for a token that is bound to a Node, unless node is empty.
+func request(ctx context.Context, client kubernetes.Interface, clock clock.PassiveClock, account Account, lifetime time.Duration, node string) (Token, error) {
+	wanted := &authenticationv1.TokenRequest{
 		ObjectMeta: metav1.ObjectMeta{UID: account.UID},
-		Spec: authenticationv1.TokenRequestSpec{
-			ExpirationSeconds: ptr.To(int64(lifetime / time.Second)),
-			BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: m.Node},
-		},
+		Spec:       authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To(int64(lifetime / time.Second))},
+	}
+	bound := ""
+	if node != "" {
+		wanted.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: node}
+		bound = ", bound to Node " + node
 	}
 	// client-go logs the bodies of answers at high verbosity. Not this one.
 	ctx = klog.NewContext(ctx, logr.Discard())
-	issued := m.Clock.Now()
-	answer, err := m.Client.CoreV1().ServiceAccounts(account.Namespace).CreateToken(ctx, account.Name, request, metav1.CreateOptions{})
+	issued := clock.Now()
+	answer, err := client.CoreV1().ServiceAccounts(account.Namespace).CreateToken(ctx, account.Name, wanted, metav1.CreateOptions{})
 	if err = withoutTokens(err); err != nil {
-		return Token{}, fmt.Errorf("get a token for ServiceAccount %s/%s, bound to Node %s: %w", account.Namespace, account.Name, m.Node, err)
+		return Token{}, fmt.Errorf("get a token for ServiceAccount %s/%s%s: %w", account.Namespace, account.Name, bound, err)
 	}
 	if answer.Status.Token == "" {
 		return Token{}, errors.New("the API server answered a request for a token with an empty one")
