@@ -54,7 +54,11 @@ func TestEachReasonInTheCodeIsOnThePage(t *testing.T) {
 func usedReasons(t *testing.T) map[string]bool {
 	t.Helper()
 	used := map[string]bool{}
-	err := filepath.WalkDir(root+"pkg", func(path string, _ fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root+"pkg", func(path string, entry fs.DirEntry, err error) error {
+		// The plugin of kubectl reads events and records none.
+		if err == nil && entry.IsDir() && entry.Name() == "kubectl" {
+			return fs.SkipDir
+		}
 		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}
