@@ -208,6 +208,9 @@ func pluginGivesKubeconfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := config.AuthInfos[config.Contexts[config.CurrentContext].AuthInfo].Token
+	if !strings.Contains(stderr, "resourceclaims/claim") {
+		t.Errorf("the requests are not logged, so that nothing is known of what is in the log:\n%s", stderr)
+	}
 	if token == "" || strings.Contains(stderr, token) || config.Contexts[config.CurrentContext].Namespace != spaces[0].Namespace {
 		t.Errorf("the kubeconfig has no token, it is logged, or the namespace is not %s", spaces[0].Namespace)
 	}

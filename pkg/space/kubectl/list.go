@@ -21,7 +21,7 @@ import (
 // list is what kubectl space list does.
 type list struct {
 	*options
-	print         *genericclioptions.PrintFlags
+	printing      *genericclioptions.PrintFlags
 	output        string
 	sortBy        string
 	allNamespaces bool
@@ -30,7 +30,7 @@ type list struct {
 }
 
 func newList(o *options) *cobra.Command {
-	l := &list{options: o, print: genericclioptions.NewPrintFlags("")}
+	l := &list{options: o, printing: genericclioptions.NewPrintFlags("")}
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls", "get"},
@@ -39,19 +39,19 @@ func newList(o *options) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
 	}
-	l.print.AddFlags(cmd)
+	l.printing.AddFlags(cmd)
 	cmd.Flags().Lookup("output").Usage = "Output format: wide, name, json, yaml, or a template as for kubectl get."
 	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "Show the spaces of claims in all namespaces.")
 	cmd.Flags().BoolVarP(&l.watch, "watch", "w", false, "After listing them, show each space that changes.")
 	cmd.Flags().BoolVar(&l.noHeaders, "no-headers", false, "Leave out the columns' names.")
 	cmd.Flags().StringVar(&l.sortBy, "sort-by", "", "Sort by age, claim, namespace, space, state, pods, nodes, pool, quota, or by a field as a JSONPath.")
-	o.completeWith(cmd, "output", append([]string{"wide"}, l.print.AllowedFormats()...))
+	o.completeWith(cmd, "output", append([]string{"wide"}, l.printing.AllowedFormats()...))
 	o.completeWith(cmd, "sort-by", model.SortKeys())
 	return cmd
 }
 
 func (l *list) run(ctx context.Context) error {
-	l.output = *l.print.OutputFormat
+	l.output = *l.printing.OutputFormat
 	if l.watch && l.output != "" && l.output != "wide" && l.output != "name" {
 		return fmt.Errorf("--watch goes with -o wide and -o name only, not with -o %s", l.output)
 	}
@@ -98,7 +98,7 @@ func (l *list) show(snapshot *model.Snapshot, spaces []model.Space, noHeaders bo
 	case l.output == "name":
 		return printNames(l.streams.Out, spaces)
 	case l.toPrograms():
-		printer, err := l.print.ToPrinter()
+		printer, err := l.printing.ToPrinter()
 		if err != nil {
 			return err
 		}

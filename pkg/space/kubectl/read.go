@@ -136,8 +136,8 @@ func (r *reader) quota(ctx context.Context, s *model.Snapshot, namespace string)
 	return nil
 }
 
-// events adds the events about one object.
-func (r *reader) events(ctx context.Context, s *model.Snapshot, kind, namespace, name string) error {
+// readEvents adds the events about one object.
+func (r *reader) readEvents(ctx context.Context, s *model.Snapshot, kind, namespace, name string) error {
 	list, err := r.client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: fields.Set{
 		"involvedObject.kind": kind, "involvedObject.name": name,
 	}.AsSelector().String()})
@@ -178,7 +178,7 @@ func (r *reader) one(ctx context.Context, namespace, name string) (*model.Snapsh
 		return nil, nil, err
 	}
 	s.Namespaces = only(s.Namespaces, func(ns corev1.Namespace) bool { return ns.Labels[s.Keys().ClaimUID] == string(claim.UID) })
-	return s, &s.Claims[0], r.events(ctx, s, "ResourceClaim", namespace, name)
+	return s, &s.Claims[0], r.readEvents(ctx, s, "ResourceClaim", namespace, name)
 }
 
 func only[T any](items []T, wanted func(T) bool) []T {

@@ -24,7 +24,7 @@ const (
 // follow shows all spaces, and then those that change.
 func (l *list) follow(ctx context.Context, r *reader, namespace string) error {
 	shown := map[string]model.Space{}
-	for first := true; ; first = false {
+	for first := true; ctx.Err() == nil; first = false {
 		// The watch begins before the reading, so that nothing between them is missed.
 		changes, err := r.client.ResourceV1().ResourceClaims(namespace).Watch(ctx, metav1.ListOptions{})
 		if err != nil {
@@ -47,13 +47,10 @@ func (l *list) follow(ctx context.Context, r *reader, namespace string) error {
 				first = false
 			}
 			open = l.await(ctx, changes.ResultChan())
-			if ctx.Err() != nil {
-				changes.Stop()
-				return nil
-			}
 		}
 		changes.Stop()
 	}
+	return nil
 }
 
 // await waits for a change and for those that come right after it. It says whether

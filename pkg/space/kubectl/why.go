@@ -83,7 +83,7 @@ func (r *reader) why(ctx context.Context, namespace, arg string) (model.Explanat
 	}
 	for i := range s.Pods {
 		if p := &s.Pods[i]; p.Namespace == namespace && slices.Contains(model.ClaimsOf(p), name) {
-			if err := r.events(ctx, s, "Pod", namespace, p.Name); err != nil {
+			if err := r.readEvents(ctx, s, "Pod", namespace, p.Name); err != nil {
 				return none, "", err
 			}
 		}
@@ -105,7 +105,7 @@ func (r *reader) whyPod(ctx context.Context, s *model.Snapshot, namespace, name 
 	if err := r.spaces(ctx, s, claimsOf(s, pod)); err != nil {
 		return none, "", err
 	}
-	if err := r.events(ctx, s, "Pod", namespace, name); err != nil {
+	if err := r.readEvents(ctx, s, "Pod", namespace, name); err != nil {
 		return none, "", err
 	}
 	return s.WhyPod(pod), s.Note(), nil

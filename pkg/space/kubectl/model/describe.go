@@ -93,7 +93,7 @@ func (s *Snapshot) describeQuota(w io.Writer, space Space) {
 
 // describeEvents writes the events about the claim, oldest first.
 func (s *Snapshot) describeEvents(w io.Writer, claim *resourceapi.ResourceClaim) {
-	events := s.eventsOn("ResourceClaim", claim.Namespace, claim.Name)
+	events := s.allEvents("ResourceClaim", claim.Namespace, claim.Name)
 	if len(events) == 0 {
 		fmt.Fprintf(w, "Events:\t%s\n", none)
 		return
@@ -105,8 +105,8 @@ func (s *Snapshot) describeEvents(w io.Writer, claim *resourceapi.ResourceClaim)
 	}
 }
 
-// eventsOn are the events about an object, the last first.
-func (s *Snapshot) eventsOn(kind, namespace, name string) []*corev1.Event {
+// allEvents are the events about an object, the last first.
+func (s *Snapshot) allEvents(kind, namespace, name string) []*corev1.Event {
 	var out []*corev1.Event
 	for i := range s.Events {
 		if e := &s.Events[i]; e.InvolvedObject.Kind == kind && e.InvolvedObject.Namespace == namespace && e.InvolvedObject.Name == name {

@@ -62,7 +62,7 @@ func explain(cause Cause, format string, args ...any) Explanation {
 // WhyPod explains why a pod has no space.
 func (s *Snapshot) WhyPod(pod *corev1.Pod) Explanation {
 	if len(pod.Spec.ResourceClaims) == 0 && pod.Status.ExtendedResourceClaimStatus == nil {
-		if scheduled := s.lastEvent("Pod", pod.Namespace, pod.Name, "FailedScheduling"); scheduled != nil && pod.Spec.NodeName == "" {
+		if scheduled := s.lastEvent(pod, "FailedScheduling"); scheduled != nil && pod.Spec.NodeName == "" {
 			return explain(CausePending, "Pod %s has no ResourceClaim yet, and is not scheduled: %s.", pod.Name, trim(scheduled.Message))
 		}
 		return explain(CauseNoClaim, "Pod %s asks for no space: its spec names no ResourceClaim.", pod.Name)
@@ -71,7 +71,7 @@ func (s *Snapshot) WhyPod(pod *corev1.Pod) Explanation {
 		if _, made := ClaimOf(pod, ref); made {
 			continue
 		}
-		if failed := s.lastEvent("Pod", pod.Namespace, pod.Name, "FailedResourceClaimCreation"); failed != nil {
+		if failed := s.lastEvent(pod, "FailedResourceClaimCreation"); failed != nil {
 			return explain(CauseClaimNotMade, "The claim that pod %s calls %s could not be made from its template: %s.", pod.Name, ref.Name, trim(failed.Message))
 		}
 		return explain(CauseClaimNotMade, "The claim that pod %s calls %s has not been made from its template yet. kube-controller-manager does that, within seconds if the template exists.", pod.Name, ref.Name)
@@ -126,7 +126,7 @@ func (s *Snapshot) why(claim *resourceapi.ResourceClaim, pods []*corev1.Pod) Exp
 // whyUnallocated is about a claim that the scheduler has not allocated for a pod.
 func (s *Snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.Pod) Explanation {
 	said := ""
-	if e := s.lastEvent("Pod", pod.Namespace, pod.Name, "FailedScheduling"); e != nil {
+	if e := s.lastEvent(pod, "FailedScheduling"); e != nil {
 		said = trim(e.Message)
 	}
 	quoted := ""
@@ -211,13 +211,11 @@ func (s *Snapshot) stuck(claim *resourceapi.ResourceClaim) *Explanation {
 	return nil
 }
 
-// lastEvent is the last event about an object with one of the reasons, or nil.
-func (s *Snapshot) lastEvent(kind, namespace, name string, reasons ...string) *corev1.Event {
-	for _, e := range s.eventsOn(kind, namespace, name) {
-		for _, reason := range reasons {
-			if e.Reason == reason {
-				return e
-			}
+// lastEvent is the last event about a pod with the reason, or nil.
+func (s *Snapshot) lastEvent(pod *corev1.Pod, reason string) *corev1.Event {
+	for _, e := range s.allEvents("Pod", pod.Namespace, pod.Name) {
+		if e.Reason == reason {
+			return e
 		}
 	}
 	return nil

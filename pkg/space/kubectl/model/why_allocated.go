@@ -85,7 +85,7 @@ func (s *Snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.
 		return nil
 	}
 	if pod.Spec.NodeName == "" {
-		failed := s.lastEvent("Pod", pod.Namespace, pod.Name, "FailedScheduling")
+		failed := s.lastEvent(pod, "FailedScheduling")
 		if failed == nil || slices.ContainsFunc(claim.Status.ReservedFor, func(r resourceapi.ResourceClaimConsumerReference) bool { return r.UID == pod.UID }) {
 			return nil
 		}
@@ -96,7 +96,7 @@ func (s *Snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.
 		e := explain(cause, text, claim.Name, pod.Name, trim(failed.Message))
 		return &e
 	}
-	failed := s.lastEvent("Pod", pod.Namespace, pod.Name, "FailedPrepareDynamicResources")
+	failed := s.lastEvent(pod, "FailedPrepareDynamicResources")
 	if failed == nil || started(pod) {
 		return nil
 	}
