@@ -13,8 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -50,7 +48,7 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.On(lost.Name(), framework.NewPod("pod", "test-claim")))
 	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	thief := withToken(t, env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token"))
+	thief := env.WithToken(t, env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token"))
 	list := func(ctx context.Context) error {
 		_, err := thief.CoreV1().ConfigMaps(s.Namespace).List(ctx, metav1.ListOptions{})
 		return err
@@ -114,20 +112,6 @@ func bringBack(node *cluster.Host) error {
 	ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
 	defer cancel()
 	return errors.Join(node.Connect(ctx), node.Kill(ctx, "kubelet"), node.Start(ctx, "kubelet"))
-}
-
-// withToken is a client outside of the cluster that has somebody's token.
-func withToken(t *testing.T, token string) kubernetes.Interface {
-	t.Helper()
-	client, err := kubernetes.NewForConfig(&rest.Config{
-		Host:            env.Cluster.APIServerURL(),
-		BearerToken:     token,
-		TLSClientConfig: rest.TLSClientConfig{CAData: env.Cluster.CA()},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client
 }
 
 // comesBack checks that a pod on a node that loses all in its memory has working
