@@ -6,6 +6,7 @@
 package cdi
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,6 +48,9 @@ type Store struct {
 	// other drivers use the directory too. Nobody looks for specs in directories
 	// below it (container-device-interface, pkg/cdi/spec-dirs.go).
 	staging string
+	// process tells apart what this process writes from what another one does:
+	// while the plugin is updated, two may prepare the same claim.
+	process string
 	cache   *cdi.Cache
 }
 
@@ -66,7 +70,7 @@ func NewStore(driver, dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the directory in which CDI specs are written: %w", err)
 	}
-	return &Store{dir: dir, vendor: driver, staging: staging, cache: cache}, nil
+	return &Store{dir: dir, vendor: driver, staging: staging, process: rand.Text(), cache: cache}, nil
 }
 
 // ID returns a device's name as the kubelet and the runtime know it.
@@ -85,11 +89,11 @@ func (s *Store) Write(claim types.UID, devices []Device) error {
 		return fmt.Errorf("find the version of the CDI spec of claim %s: %w", claim, err)
 	}
 	spec.Version = version
-	if err := s.cache.WriteSpec(spec, s.name(claim)); err != nil {
+	staged := s.name(claim) + "_" + s.process
+	if err := s.cache.WriteSpec(spec, staged); err != nil {
 		return fmt.Errorf("write the CDI spec of claim %s: %w", claim, err)
 	}
-	file := s.name(claim) + extension
-	if err := os.Rename(filepath.Join(s.staging, file), filepath.Join(s.dir, file)); err != nil {
+	if err := os.Rename(filepath.Join(s.staging, staged+extension), filepath.Join(s.dir, s.name(claim)+extension)); err != nil {
 		return fmt.Errorf("put the CDI spec of claim %s in place: %w", claim, err)
 	}
 	return nil
@@ -97,8 +101,19 @@ func (s *Store) Write(claim types.UID, devices []Device) error {
 
 // Remove deletes the spec of a claim. There need not be one.
 func (s *Store) Remove(claim types.UID) error {
-	for _, dir := range []string{s.dir, s.staging} {
-		if err := os.Remove(filepath.Join(dir, s.name(claim)+extension)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// What a process left that was killed before it moved the spec into place.
+	entries, err := os.ReadDir(s.staging)
+	if err != nil {
+		return fmt.Errorf("look for the CDI spec of claim %s: %w", claim, err)
+	}
+	paths := []string{filepath.Join(s.dir, s.name(claim)+extension)}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), s.name(claim)+"_") || e.Name() == s.name(claim)+extension {
+			paths = append(paths, filepath.Join(s.staging, e.Name()))
+		}
+	}
+	for _, path := range paths {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the CDI spec of claim %s: %w", claim, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -270,6 +271,45 @@ func TestWhatACrashLeftOfAnOldWriteIsRemoved(t *testing.T) {
 		if _, err := os.Stat(path); err != nil {
 			t.Errorf("too new, or somebody else's: %v", err)
 		}
+	}
+}
+
+func TestTwoProcessesWriteTheSpecOfOneClaimAtOnce(t *testing.T) {
+	one, dir := newStore(t)
+	other, err := cdi.NewStore(driver, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var writers sync.WaitGroup
+	for _, store := range []*cdi.Store{one, other} {
+		writers.Go(func() {
+			for range 200 {
+				if err := store.Write("claim-uid", []cdi.Device{device("a")}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	if got := devices(t, dir); len(got) != 1 {
+		t.Errorf("the runtime knows %v, want one device", got)
+	}
+}
+
+func TestWhatACrashLeftOfAWriteIsRemovedWithTheClaim(t *testing.T) {
+	store, dir := newStore(t)
+	staging := filepath.Join(dir, "."+driver)
+	for _, name := range []string{"claim-uid.yaml", "claim-uid_1.yaml", "claim-uid-of-another_1.yaml"} {
+		if err := os.WriteFile(filepath.Join(staging, driver+"-space_"+name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Remove("claim-uid"); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(staging)
+	if err != nil || len(left) != 1 || left[0].Name() != driver+"-space_claim-uid-of-another_1.yaml" {
+		t.Errorf("left: %v, error %v, want what is of another claim", left, err)
 	}
 }
 
