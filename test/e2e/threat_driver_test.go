@@ -25,11 +25,11 @@ func slice(driver, nodes string) string {
 		"spec":{"driver":%q,"pool":{"name":"attempt","generation":1,"resourceSliceCount":1},%s}}`, driver, nodes)
 }
 
-// eventAbout is the body of an event about an object, from the plugin of a node.
-func eventAbout(namespace, apiVersion, kind, name, node string) string {
+// eventAbout is the body of an event about an object, from a component on a node.
+func eventAbout(namespace, apiVersion, kind, name, component, node string) string {
 	return fmt.Sprintf(`{"apiVersion":"v1","kind":"Event","metadata":{"name":"attempt"},
 		"involvedObject":{"apiVersion":%q,"kind":%q,"namespace":%q,"name":%q},
-		"source":{"component":"space-kubeletplugin","host":%q},"reason":"Attempt","message":"x","type":"Normal"}`, apiVersion, kind, namespace, name, node)
+		"source":{"component":%q,"host":%q},"reason":"Attempt","message":"x","type":"Normal"}`, apiVersion, kind, namespace, name, component, node)
 }
 
 // pluginToken has the token of the first node's plugin.
@@ -39,7 +39,7 @@ func (s *stage) pluginToken(t *testing.T) {
 		return call{verb: "POST", path: core(namespace, "serviceaccounts/space/token"), body: tokenFor(kind, name, "")}
 	}
 	event := func(apiVersion, kind, node string) call {
-		return call{verb: "POST", path: core(s.ns, "events"), body: eventAbout(s.ns, apiVersion, kind, "mine", node)}
+		return call{verb: "POST", path: core(s.ns, "events"), body: eventAbout(s.ns, apiVersion, kind, "mine", "space-kubeletplugin", node)}
 	}
 	const tokens, events = "kubeletplugin-tokens", "kubeletplugin-events"
 	const eventsOnly = "records events about ResourceClaims only, as the plugin of its own node"
@@ -158,6 +158,10 @@ func (s *stage) controllerToken(t *testing.T) {
 	moved := s.claimStatus(t, func(c *resourceapi.ResourceClaim) {
 		c.Status.Allocation, c.Status.ReservedFor, c.Status.Devices = nil, nil, nil
 	})
+	event := func(apiVersion, kind, component string) call {
+		return call{verb: "POST", path: core(s.ns, "events"), body: eventAbout(s.ns, apiVersion, kind, "mine", component, "")}
+	}
+	const eventsOnly = "records events about ResourceClaims, their pods and spaces only"
 	refusedTo(t, env.AsPod(t, s.controller),
 		attempt{
 			what:  "make a namespace that is no space",
@@ -275,6 +279,18 @@ func (s *stage) controllerToken(t *testing.T) {
 			call:    call{verb: "POST", path: resourceSlices, body: slice("gpu.example.com", `"allNodes":true`)},
 			words:   byPolicy("controller-slices", "writes ResourceSlices of driver "+spaceapi.DefaultDriverName+" only"),
 			instead: call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"allNodes":true`)},
+		},
+		attempt{
+			what:    "record an event about something else than claims, pods and spaces",
+			call:    event("v1", "Secret", "space-controller"),
+			words:   byPolicy("controller-events", eventsOnly),
+			instead: event("v1", "Pod", "space-controller"),
+		},
+		attempt{
+			what:    "record an event as another component",
+			call:    event("v1", "Pod", "kubelet"),
+			words:   byPolicy("controller-events", eventsOnly),
+			instead: event("v1", "Pod", "space-controller"),
 		},
 	)
 }

@@ -83,6 +83,7 @@ func TestFences(t *testing.T) {
 	t.Run("keep the controller to namespaces with its record", f.keepsTheControllerToItsNamespaces)
 	t.Run("keep the controller to what is in spaces", f.keepsTheControllerToSpaces)
 	t.Run("keep the controller to its part of claims and slices", f.keepsTheControllerToItsDevices)
+	t.Run("keep the controller to its events", f.keepsTheControllerToItsEvents)
 	t.Run("keep plugins to nodes that use a space", f.keepsPluginsToNodesInUse)
 	t.Run("keep plugins to events about claims", f.keepsPluginsToTheirEvents)
 	t.Run("keep others from the record", f.keepsOthersFromTheRecord)
@@ -221,6 +222,31 @@ func (f *fenced) keepsTheControllerToItsDevices(t *testing.T) {
 	f.awaitMay(t, "system:serviceaccount:"+f.namespace+":"+fencedName+"-controller",
 		authorizationv1.ResourceAttributes{Verb: "update", Group: resourceapi.GroupName, Resource: "resourceclaims", Subresource: "binding"})
 	allDenied(t, try{"reserving a claim", reserveIt, "status.devices of claims only"})
+}
+
+func (f *fenced) keepsTheControllerToItsEvents(t *testing.T) {
+	create := func(apiVersion, kind, component string) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := f.controller.CoreV1().Events(f.namespace).Create(ctx, &corev1.Event{
+				ObjectMeta:     metav1.ObjectMeta{Name: "any", Namespace: f.namespace},
+				InvolvedObject: corev1.ObjectReference{APIVersion: apiVersion, Kind: kind, Namespace: f.namespace, Name: f.claim},
+				Source:         corev1.EventSource{Component: component},
+				Reason:         spaceapi.ReasonRefused, Type: corev1.EventTypeWarning,
+			}, dryRun)
+			return err
+		}
+	}
+	const claims, component, words = "resource.k8s.io/v1", "space-controller", "records events about ResourceClaims, their pods and spaces only"
+	allDenied(t,
+		try{"an event about a Secret", create("v1", "Secret", component), words},
+		try{"an event about a claim of another group", create("example.com/v1", "ResourceClaim", component), words},
+		try{"an event as the scheduler", create("v1", "Pod", "default-scheduler"), words},
+	)
+	for kind, apiVersion := range map[string]string{"ResourceClaim": claims, "Pod": "v1"} {
+		if err := create(apiVersion, kind, component)(t.Context()); err != nil {
+			t.Errorf("an event about a %s: %v", kind, err)
+		}
+	}
 }
 
 func (f *fenced) keepsOthersFromTheRecord(t *testing.T) {
