@@ -38,7 +38,7 @@ const libraries = `
 | ` + "`leader_election_master_status`" + ` | name | 1 in the controller that leads, 0 in one that stands by |
 | ` + "`process_*`, `go_*`" + ` | | Memory, CPU and file descriptors of the process, and Go's own |
 
-Requests by resource are counted by the API server, in ` + "`apiserver_request_total`" + `, for all its clients together.
+The API server counts requests, too, in ` + "`apiserver_request_total`" + `, but for all its clients together.
 `
 
 // generate writes the page.
@@ -57,10 +57,15 @@ func generate() ([]byte, error) {
 	if err := plugin.Watch(func() metrics.Tokens { return metrics.Tokens{} }); err != nil {
 		return nil, err
 	}
+	requests, err := metrics.NewRequests(componentmetrics.NewKubeRegistry())
+	if err != nil {
+		return nil, err
+	}
 	var out bytes.Buffer
 	fmt.Fprint(&out, head)
 	table(&out, "Of the controller", controller.Metrics())
 	table(&out, "Of the kubelet plugin", plugin.Metrics())
+	table(&out, "Of both", requests.Metrics())
 	fmt.Fprint(&out, libraries)
 	return out.Bytes(), nil
 }

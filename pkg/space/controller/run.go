@@ -48,6 +48,11 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	requests, err := metrics.NewRequests(metrics.Process{})
+	if err != nil {
+		return err
+	}
+	client.Count(config, requests.Count)
 	cluster, err := o.cluster(config)
 	if err != nil {
 		return err

@@ -53,7 +53,13 @@ func talkative(t *testing.T) map[componentmetrics.KubeRegistry][]metrics.Metric 
 	p.Renewals.WithLabelValues(metrics.Succeeded).Inc()
 	p.Sweeps.WithLabelValues().Inc()
 	p.Findings.WithLabelValues(metrics.FoundEnded).Inc()
-	return map[componentmetrics.KubeRegistry][]metrics.Metric{forController: c.Metrics(), forPlugin: p.Metrics()}
+	forBoth := componentmetrics.NewKubeRegistry()
+	r, err := metrics.NewRequests(forBoth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Count("get", "pods/status", "200")
+	return map[componentmetrics.KubeRegistry][]metrics.Metric{forController: c.Metrics(), forPlugin: p.Metrics(), forBoth: r.Metrics()}
 }
 
 func TestMetricsAreNamedAsIsTheCustom(t *testing.T) {
@@ -83,7 +89,7 @@ func TestMetricsAreNamedAsIsTheCustom(t *testing.T) {
 				t.Errorf("%s was not looked at", metric.Name)
 			}
 			for _, label := range metric.Labels {
-				if !slices.Contains([]string{"result", "reason", "finding", "state", "pool", "version", "go_version"}, label) {
+				if !slices.Contains([]string{"result", "reason", "finding", "state", "pool", "version", "go_version", "verb", "resource", "code"}, label) {
 					t.Errorf("%s has label %s: does the number of its values grow with claims?", metric.Name, label)
 				}
 			}
@@ -93,6 +99,10 @@ func TestMetricsAreNamedAsIsTheCustom(t *testing.T) {
 
 func TestWhatIsMeasuredIsShown(t *testing.T) {
 	want := map[string]string{
+		"space_dra_api_requests_total": `# HELP space_dra_api_requests_total [ALPHA] Number of requests to the API server. The code is that of the answer, or ` + "`none`" + ` if there was none. The resource is that of the path, with its subresource, or ` + "`none`" + ` if the path has none.
+# TYPE space_dra_api_requests_total counter
+space_dra_api_requests_total{code="200",resource="pods/status",verb="get"} 1
+`,
 		"space_dra_spaces": `# HELP space_dra_spaces [ALPHA] Number of spaces by state and pool, as the controller that leads sees them. Spaces that have ended, kept or not, are of no pool.
 # TYPE space_dra_spaces gauge
 space_dra_spaces{pool="",state="ending"} 1

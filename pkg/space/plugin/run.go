@@ -43,6 +43,11 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	requests, err := metrics.NewRequests(metrics.Process{})
+	if err != nil {
+		return err
+	}
+	client.Count(config, requests.Count)
 	api, err := client.New(config)
 	if err != nil {
 		return err
