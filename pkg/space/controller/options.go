@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/util/cert"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/health"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 )
 
@@ -78,6 +79,8 @@ type Options struct {
 
 	// HTTPAddress is where health checks and metrics are answered. Empty: nowhere.
 	HTTPAddress string
+	// PprofAddress is where profiles are taken. Empty: nowhere.
+	PprofAddress string
 
 	LeaderElect bool
 	// LeaseNamespace is the controller's own namespace.
@@ -121,6 +124,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.StuckAfter, "stuck-after", 5*time.Minute, "How long the namespace of an ended space may take to go before that is reported.")
 	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler looks every 5 seconds.")
 	fs.StringVar(&o.HTTPAddress, "http-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
+	fs.StringVar(&o.PprofAddress, "pprof-address", "", "Where /debug/pprof/ is served, as a loopback address with a port. Empty: nowhere.")
 	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "Let one of several controllers work. Off: this one does.")
 	fs.StringVar(&o.LeaseNamespace, "lease-namespace", "", "Namespace of the leader election Lease. Needed with --leader-elect.")
 	fs.StringVar(&o.LeaseName, "lease-name", "space-controller", "Name of the leader election Lease.")
@@ -175,6 +179,9 @@ func (o *Options) validate() error {
 	}
 	if o.StuckAfter <= 0 {
 		errs = append(errs, fmt.Errorf("--stuck-after %s: must be more than 0", o.StuckAfter))
+	}
+	if err := (health.Profiles{Address: o.PprofAddress}).Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if o.LeaderElect && o.LeaseNamespace == "" {
 		errs = append(errs, errors.New("--lease-namespace is needed with --leader-elect"))

@@ -126,6 +126,7 @@ func (o *Options) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ctx, done := context.WithCancel(ctx)
 	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error { return health.Profiles{Address: o.PprofAddress}.Run(ctx) })
 	group.Go(func() error {
 		defer done()
 		// A standby keeps its caches warm, so that it takes over without reading

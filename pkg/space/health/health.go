@@ -53,12 +53,12 @@ func (s Server) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for health checks: %w", err)
 	}
-	return s.serve(ctx, listener)
+	return serve(ctx, listener, s.Handler())
 }
 
-func (s Server) serve(ctx context.Context, listener net.Listener) error {
+func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{
-		Handler:           s.Handler(),
+		Handler:           handler,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: checkTimeout,
 	}
@@ -66,7 +66,7 @@ func (s Server) serve(ctx context.Context, listener net.Listener) error {
 	go func() { done <- server.Serve(listener) }()
 	select {
 	case err := <-done:
-		return fmt.Errorf("serve health checks at %s: %w", listener.Addr(), err)
+		return fmt.Errorf("serve HTTP at %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

@@ -82,6 +82,12 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 	})
 
+	serving.Go(func() {
+		if err := (health.Profiles{Address: o.PprofAddress}).Run(ctx); err != nil {
+			fail(err)
+		}
+	})
+
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
