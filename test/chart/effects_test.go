@@ -62,6 +62,11 @@ var changes = map[string]change{
 	"flowControl.priorityLevel":               {to: "workload-high", with: at("flowControl.enabled", true)},
 	"flowControl.matchingPrecedence":          {to: 2000, with: at("flowControl.enabled", true)},
 	"flowControl.nominalConcurrencyShares":    {to: 40, with: at("flowControl.enabled", true)},
+	"metrics.podMonitor.interval":             {to: "10s", with: at("metrics.podMonitor.enabled", true)},
+	"metrics.podMonitor.scrapeTimeout":        {to: "5s", with: at("metrics.podMonitor.enabled", true)},
+	"metrics.podMonitor.labels":               {to: values{"release": "prometheus"}, with: at("metrics.podMonitor.enabled", true)},
+	"metrics.podMonitor.relabelings":          {to: []any{values{"targetLabel": "node"}}, with: at("metrics.podMonitor.enabled", true)},
+	"metrics.podMonitor.metricRelabelings":    {to: []any{values{"action": "drop"}}, with: at("metrics.podMonitor.enabled", true)},
 	"helmTest.tolerations":                    {to: []any{values{"operator": "Exists"}}},
 	"flowControl.lendablePercent":             {to: 60, with: at("flowControl.enabled", true)},
 }

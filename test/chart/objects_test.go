@@ -16,6 +16,7 @@ var everything = together(
 	at("space.clusterWideRoles", []any{"crds"}), at("space.templateNamespaces", []any{"shared"}),
 	at("space.certificateAuthority", "-----BEGIN CERTIFICATE-----\n"), values{"deviceClasses": []any{values{"name": "gold"}}},
 	at("networkPolicy.enabled", true), at("flowControl.enabled", true), at("criticalPodsQuota.enabled", true),
+	at("metrics.podMonitor.enabled", true),
 )
 
 func TestAllObjectsHaveTheCommonLabelsAndAnnotations(t *testing.T) {
