@@ -58,6 +58,8 @@ func (e *Env) Namespace(t testing.TB) string {
 			t.Errorf("delete the test's namespace: %v", err)
 		}
 	})
+	// Kubernetes makes it a while after the namespace, and admits no pods before.
+	Await(t, ServiceAccount(e.Client, ns.Name, "default"), That("there", func(*corev1.ServiceAccount) bool { return true }))
 	return ns.Name
 }
 
