@@ -55,12 +55,13 @@ func claimOfClass(class string) *resourceapi.ResourceClaim {
 func TestAPodIsToldThatItsSpaceHasExpired(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	createClass(t, classOf("short", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, `,"maxLifetime":"15s"`))
+	// Long enough for a busy machine to start the pod and use the space meanwhile.
+	createClass(t, classOf("short", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, `,"maxLifetime":"90s"`))
 	env.CreateClaim(t, ns, claimOfClass("short"))
 	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("pod", "claim")))
 	s := env.SpaceOf(t, ns, "pod", "CLAIM")
 	s.Usable(t, ns, "pod")
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", spaceapi.ReasonExpired, "15s, the maximum lifetime of its class"))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", spaceapi.ReasonExpired, "1m30s, the maximum lifetime of its class"))
 	env.AwaitNamespaceGone(t, s.Namespace)
 	if out, err := env.TryExec(t.Context(), ns, "pod", "kubectl", "--kubeconfig", s.Kubeconfig, "get", "pods"); err == nil {
 		t.Errorf("the credentials of the expired space still work: %s", out)

@@ -42,7 +42,7 @@ func TestTheLifeOfASpace(t *testing.T) {
 func TestARetainedNamespaceGoesThoughTheControllerWasAwayMeanwhile(t *testing.T) {
 	first := framework.StartController(t, env)
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"retain":"3s"`)
+	space := standingWith(t, ns, `"retain":"10s"`)
 	framework.Deallocate(t, env, ns, "claim")
 	framework.Await(t, framework.Namespace(env.Client, space.Namespace), kept())
 	first.Stop(t, syscall.SIGKILL)
@@ -100,12 +100,12 @@ func readyIsUsable(t *testing.T) {
 
 func expiry(t *testing.T) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"maxLifetime":"4s"`)
+	space := standingWith(t, ns, `"maxLifetime":"20s"`)
 	client := env.As(t, space.Namespace, spaceapi.ServiceAccountName)
 	if _, err := client.CoreV1().Pods(space.Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonExpired, "4s, the maximum lifetime of its class"))
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonExpired, "20s, the maximum lifetime of its class"))
 	if claim.Status.Allocation == nil {
 		t.Error("the claim is no longer allocated")
 	}
@@ -133,7 +133,7 @@ func kept() framework.Predicate[*corev1.Namespace] {
 
 func retention(t *testing.T) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"retain":"4s"`)
+	space := standingWith(t, ns, `"retain":"15s"`)
 	client := env.As(t, space.Namespace, spaceapi.ServiceAccountName)
 	framework.Deallocate(t, env, ns, "claim")
 	framework.Await(t, framework.Namespace(env.Client, space.Namespace), kept())

@@ -6,6 +6,7 @@ package soak
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,9 +17,15 @@ const (
 	// then: a connection is made, and what the API server caches is read.
 	Slack = 5 * time.Second
 	// maxGap is how long an attempt may take: what a pod would wait for an answer,
-	// the second that it lets pass, and what a busy machine adds.
-	maxGap = 20 * time.Second
+	// the second that it lets pass, and what a busy machine adds. A pod that lost its
+	// container would be silent for good.
+	maxGap = time.Minute
 )
+
+// late are the words of a client that got no answer in time. Nothing of the driver
+// is between a pod and the API server: such an attempt tells of a busy machine, and
+// not of the pod's space. A refusal does, and so does a certificate that does not fit.
+var late = []string{"deadline exceeded", "Client.Timeout", "i/o timeout", "handshake timeout", "request canceled"}
 
 // attempt is one request of a standing pod.
 type attempt struct {
@@ -31,8 +38,9 @@ type attempt struct {
 type Verdict struct {
 	Pod      string
 	Attempts int
-	// Failed attempts are all, Excused those that an outage explains.
-	Failed, Excused int
+	// Failed attempts are all, Excused those that an outage explains, and Late
+	// those without an answer in time, besides.
+	Failed, Excused, Late int
 	// Longest is the longest time without a successful attempt.
 	Longest time.Duration
 	faults  []string
@@ -45,13 +53,13 @@ func (v Verdict) Err() error {
 	}
 	const enough = 5
 	shown := v.faults[:min(enough, len(v.faults))]
-	return fmt.Errorf("pod %s: %d of %d attempts failed, %d of them because of an outage; what else was wrong (%d times): %s",
-		v.Pod, v.Failed, v.Attempts, v.Excused, len(v.faults), strings.Join(shown, "; "))
+	return fmt.Errorf("pod %s: %d of %d attempts failed, %d of them because of an outage, %d without an answer in time; what else was wrong (%d times): %s",
+		v.Pod, v.Failed, v.Attempts, v.Excused, v.Late, len(v.faults), strings.Join(shown, "; "))
 }
 
 func (v Verdict) String() string {
-	return fmt.Sprintf("pod %s: %d attempts, %d failed, %d of them in an outage, at longest without success for %s",
-		v.Pod, v.Attempts, v.Failed, v.Excused, v.Longest.Round(time.Second))
+	return fmt.Sprintf("pod %s: %d attempts, %d failed, %d of them in an outage and %d for want of an answer in time, at longest without success for %s",
+		v.Pod, v.Attempts, v.Failed, v.Excused, v.Late, v.Longest.Round(time.Second))
 }
 
 // parse reads the log of a standing pod: the runtime's time of the line, when the
@@ -106,6 +114,10 @@ func judge(pod string, attempts []attempt, outages []Outage) Verdict {
 		v.Failed++
 		if excused(a, outages) {
 			v.Excused++
+			continue
+		}
+		if slices.ContainsFunc(late, func(words string) bool { return strings.Contains(a.failure, words) }) {
+			v.Late++
 			continue
 		}
 		v.faults = append(v.faults, fmt.Sprintf("%s to %s: %s", clockTime(a.begin), clockTime(a.end), a.failure))

@@ -19,6 +19,7 @@ func TestJudge(t *testing.T) {
 	outages := []Outage{{Begin: at(10), End: at(14)}, {Begin: at(40), End: at(41)}}
 	ok := func(begin, end float64) attempt { return attempt{begin: at(begin), end: at(end)} }
 	failed := func(begin, end float64) attempt { return attempt{at(begin), at(end), "refused"} }
+	with := func(begin float64, words string) attempt { return attempt{at(begin), at(begin + 5), words} }
 	for name, c := range map[string]struct {
 		attempts []attempt
 		fault    string
@@ -30,7 +31,10 @@ func TestJudge(t *testing.T) {
 		"fails long after the outage":     {[]attempt{ok(8, 9), failed(20, 21), ok(21, 22)}, "refused"},
 		"fails before the outage":         {[]attempt{ok(3, 4), failed(8, 9.9), ok(15, 16)}, "refused"},
 		"never recovers":                  {[]attempt{ok(8, 9), failed(11, 12)}, "the last attempt failed"},
-		"goes silent":                     {[]attempt{ok(8, 9), ok(30, 31)}, "it did not ask"},
+		"goes silent":                     {[]attempt{ok(8, 9), ok(80, 81)}, "it did not ask"},
+		"no answer in time":               {[]attempt{ok(20, 21), with(22, "Unable to connect to the server: context deadline exceeded"), with(28, "Unable to connect to the server: net/http: TLS handshake timeout"), ok(34, 35)}, ""},
+		"no answer in time at the end":    {[]attempt{ok(20, 21), with(22, "Unable to connect to the server: context deadline exceeded")}, "the last attempt failed"},
+		"a certificate that does not fit": {[]attempt{ok(20, 21), with(22, "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority"), ok(28, 29)}, "x509"},
 		"the second outage counts as one": {[]attempt{ok(38, 39), failed(40, 41), ok(42, 43)}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
