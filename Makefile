@@ -61,17 +61,17 @@ generate: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(BIN)/he
 	mv $(BIN)/chart.README.md $(CHART)/README.md
 
 .PHONY: images
-images: ## Build the images of VERSION, of the commit that is checked out, with SBOMs and provenance, into build/release.
+images: ## Build the images of VERSION and kubectl's plugin, of the commit that is checked out, with SBOMs and provenance, into build/release.
 	cd tools/release && go build -o $(BIN)/release .
 	$(BIN)/release --version $(VERSION) $(if $(BUILDER_ID),--builder-id $(BUILDER_ID))
 
 .PHONY: release
-release: images $(BIN)/helm ## Build all that is published of VERSION into build/release: the images and the chart.
+release: images $(BIN)/helm ## Build all that is published of VERSION into build/release: the images, kubectl's plugin and the chart.
 	@# Git gives the files the time of the commit, so that the archive is the same in every clone.
 	rm -rf build/release-chart && mkdir build/release-chart
 	git archive HEAD deployments/helm | tar -x -C build/release-chart
 	$(BIN)/helm package --version $(VERSION:v%=%) --app-version $(VERSION) --destination build/release build/release-chart/deployments/helm/space-dra-driver
-	cd build/release && sha256sum *.tar *.tgz *.json >SHA256SUMS
+	cd build/release && sha256sum *.tar *.tar.gz *.tgz *.json *.yaml >SHA256SUMS
 
 .PHONY: demo
 demo: ## Show it all on a cluster of its own (KEEP=1 leaves the cluster up, CLUSTER=kind|embedded chooses it).

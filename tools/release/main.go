@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command release makes the driver's images for a release, and what proves where
-// they come from. docs/release.md says how it is used.
+// Command release makes the driver's images for a release, what proves where they
+// come from, and the archives of kubectl's plugin. docs/release.md says how it is used.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/tools/release/bundle"
 	"github.com/space-dra/space-dra-driver/tools/release/driver"
+	"github.com/space-dra/space-dra-driver/tools/release/krew"
 	"github.com/space-dra/space-dra-driver/tools/release/source"
 )
 
@@ -40,6 +41,7 @@ func run(ctx context.Context, args []string, epoch string, stderr io.Writer) err
 	flags.StringVar(&o.Version, "version", "", "version to build")
 	flags.StringSliceVar(&o.Architectures, "arch", []string{"amd64", "arm64"}, "architectures to build for")
 	flags.StringVar(&o.BuilderID, "builder-id", driver.Source+"/blob/main/docs/release.md#by-hand", "URI of who builds, for the provenance")
+	platforms := flags.StringSlice("plugin-platform", krew.Platforms(), "platforms to build kubectl's plugin for; none if empty")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -64,6 +66,12 @@ func run(ctx context.Context, args []string, epoch string, stderr io.Writer) err
 	digest, err := bundle.Write(ctx, o)
 	if err != nil {
 		return err
+	}
+	if len(*platforms) > 0 {
+		plugin := krew.Options{Root: o.Root, Out: o.Out, Version: o.Version, Created: o.Created, Platforms: *platforms, Log: o.Log}
+		if err := krew.Write(ctx, plugin); err != nil {
+			return err
+		}
 	}
 	o.Log("%s is %s; all is in %s", driver.Name, digest, o.Out)
 	return nil

@@ -7,6 +7,7 @@ package driver
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -48,6 +49,8 @@ type Build struct {
 	Dir          string
 	Version      string
 	Architecture string
+	// OS is what the programs run on; Linux when empty, as in images.
+	OS string
 	// Revision is the commit that was built. Images for tests have none.
 	Revision string
 	// Created is the time of the image; zero is the start of Unix time.
@@ -64,7 +67,7 @@ func (b Build) Image(ctx context.Context) (image.Spec, error) {
 		Labels:       b.Labels(),
 	}
 	for _, program := range Programs() {
-		if err := b.compile(ctx, program); err != nil {
+		if err := b.Compile(ctx, program); err != nil {
 			return image.Spec{}, err
 		}
 		spec.Files = append(spec.Files, image.File{Path: ImagePath(program), Source: b.Program(program), Mode: executable})
@@ -90,14 +93,15 @@ func (b Build) Labels() map[string]string {
 	return labels
 }
 
-// compile makes the same program of the same source with the same Go, wherever and
+// Compile makes the same program of the same source with the same Go, wherever and
 // by whom: paths are trimmed, and what the environment may say of the code that is
 // generated is set. Git's state is left to labels; a copy of the source has none.
-func (b Build) compile(ctx context.Context, program string) error {
+func (b Build) Compile(ctx context.Context, program string) error {
+	system := cmp.Or(b.OS, "linux")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
 		"-ldflags", LDFlags+b.Version, "-o", b.Program(program), "./cmd/"+program)
 	cmd.Dir = b.Root
-	cmd.Env = append(os.Environ(), "PWD="+b.Root, "GOOS=linux", "GOARCH="+b.Architecture, "CGO_ENABLED=0", "GOWORK=off",
+	cmd.Env = append(os.Environ(), "PWD="+b.Root, "GOOS="+system, "GOARCH="+b.Architecture, "CGO_ENABLED=0", "GOWORK=off",
 		"GOFLAGS=", "GOEXPERIMENT=", "GOFIPS140=off", "GOAMD64=v1", "GOARM64=v8.0")
 	// Ctrl-C is for us; the compiler's processes end with the go command.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
@@ -105,7 +109,7 @@ func (b Build) compile(ctx context.Context, program string) error {
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("building %s for %s in %s: %w\n%s", program, b.Architecture, b.Root, err, bytes.TrimSpace(output.Bytes()))
+		return fmt.Errorf("building %s for %s/%s in %s: %w\n%s", program, system, b.Architecture, b.Root, err, bytes.TrimSpace(output.Bytes()))
 	}
 	return nil
 }
