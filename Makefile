@@ -25,7 +25,7 @@ COMMANDS := space-controller space-kubeletplugin space-check
 PLUGIN := kubectl-space
 API := pkg/space/api/v1alpha1
 GENERATED := zz_generated.deepcopy.go
-MODULES := . test test/cluster test/cel tools/release
+MODULES := . test test/bench test/cluster test/cel tools/release
 CHART := deployments/helm/space-dra-driver
 # The chart's README.md, of values.yaml and README.md.gotmpl, to standard output.
 CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run
@@ -93,6 +93,7 @@ unit: $(BIN)/helm ## Run the unit tests, with the race detector, and try the cha
 	cd test/cluster && go test $$(go list ./... | grep -v /selftest)
 	cd test && go test ./soak/... ./chart/...
 	cd test/cel && go test ./...
+	cd test/bench && go test ./...
 	cd test && CGO_ENABLED=1 go test -race ./faults/...
 	@# Without -count=1, go would not see that a page of the examples has changed.
 	cd test && CGO_ENABLED=1 go test -race -count=1 ./framework/readme/...
@@ -116,8 +117,8 @@ soak: programs ## Let pods come and go for SPACE_SOAK_DURATION (10m) while parts
 	cd test && go run ./soak/churn
 
 .PHONY: bench
-bench: programs ## Measure how long pods take to start, with a space and without.
-	cd test && go run ./bench/podstart
+bench: build programs ## Run all benchmarks, or the one that BENCH names, with BENCH_FLAGS, into build/bench.
+	cd test/bench && go run ./run $(BENCH_FLAGS) $(BENCH)
 
 .PHONY: programs
 programs: ## Build Kubernetes and the other programs of the embedded cluster (the first time takes a while).

@@ -43,6 +43,8 @@ type Config struct {
 	// FeatureGates are set in every component. They are for tests that need an
 	// older behaviour.
 	FeatureGates map[string]bool
+	// ControllerManagerFlags are added to those of kube-controller-manager.
+	ControllerManagerFlags []string
 	// KubeletDir is the kubelets' root directory, below /var. The default is
 	// DefaultKubeletDir.
 	KubeletDir string

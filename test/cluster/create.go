@@ -87,7 +87,7 @@ func plan(cfg Config, binDir string, programs map[string]string) (*record, error
 		return nil, err
 	}
 	rec := &record{
-		Name: cfg.Name, Nodes: cfg.Nodes, FeatureGates: cfg.FeatureGates, KubeletDir: cfg.KubeletDir, Kubeconfig: cfg.Kubeconfig,
+		Name: cfg.Name, Nodes: cfg.Nodes, FeatureGates: cfg.FeatureGates, ControllerManagerFlags: cfg.ControllerManagerFlags, KubeletDir: cfg.KubeletDir, Kubeconfig: cfg.Kubeconfig,
 		BinDir: binDir, Binaries: programs, Subnet: subnet.Prefix,
 	}
 	add := func(h hostRecord) {

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -59,8 +60,10 @@ type record struct {
 	Complete     bool            `json:"complete"`
 	Nodes        int             `json:"nodes"`
 	FeatureGates map[string]bool `json:"featureGates,omitempty"`
-	KubeletDir   string          `json:"kubeletDir"`
-	Kubeconfig   string          `json:"kubeconfig"`
+	// ControllerManagerFlags are as in Config.
+	ControllerManagerFlags []string `json:"controllerManagerFlags,omitempty"`
+	KubeletDir             string   `json:"kubeletDir"`
+	Kubeconfig             string   `json:"kubeconfig"`
 	// BinDir is where the programs are, each below a folder for its version.
 	BinDir   string            `json:"binDir"`
 	Binaries map[string]string `json:"binaries"`
@@ -75,6 +78,8 @@ func (r *record) differs(cfg Config) error {
 	switch {
 	case r.Nodes != cfg.Nodes:
 		return fmt.Errorf("cluster %s is running with %d nodes, not %d: delete it first", r.Name, r.Nodes, cfg.Nodes)
+	case !slices.Equal(r.ControllerManagerFlags, cfg.ControllerManagerFlags):
+		return fmt.Errorf("cluster %s is running with the flags %v of kube-controller-manager, not %v: delete it first", r.Name, r.ControllerManagerFlags, cfg.ControllerManagerFlags)
 	case !maps.Equal(r.FeatureGates, cfg.FeatureGates):
 		return fmt.Errorf("cluster %s is running with feature gates %v, not %v: delete it first", r.Name, r.FeatureGates, cfg.FeatureGates)
 	case r.KubeletDir != cfg.KubeletDir:

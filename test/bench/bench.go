@@ -1,0 +1,112 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package bench measures the driver on clusters of its own, beside what the same
+// cluster does without it. What is compared is from one run, in turns, because
+// machines are busy with other things, too. No test depends on a time.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"syscall"
+
+	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
+	"github.com/space-dra/space-dra-driver/test/bench/report"
+	"github.com/space-dra/space-dra-driver/test/cluster"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// Settings say how much is measured.
+type Settings struct {
+	// Cluster is the name of the cluster that is made for each benchmark.
+	Cluster string
+	// Spaces are made in each round, or freed, by so many requests at the same time.
+	Spaces, Parallel int
+	// Rounds are counted of each sort, besides one that warms up.
+	Rounds int
+	// Pods of each sort are started one by one, and Burst at once.
+	Pods, Burst int
+	// Progress is told what goes on.
+	Progress io.Writer
+}
+
+// Benchmark measures one thing.
+type Benchmark struct {
+	Name, About string
+	Run         func(ctx context.Context, s Settings) (*report.Report, error)
+}
+
+// All returns the benchmarks in the order in which they are run.
+func All() []Benchmark {
+	return []Benchmark{
+		{"throughput", "spaces per second, against a bare loop that writes the same objects", Throughput},
+		{"deallocation", "revocation and deletion of many spaces at once, against plain namespaces", Deallocation},
+	}
+}
+
+func (s Settings) logf(format string, args ...any) { fmt.Fprintf(s.Progress, format+"\n", args...) }
+
+// onControlPlane gives a benchmark an API server without nodes. Flags are for
+// kube-controller-manager.
+func (s Settings) onControlPlane(ctx context.Context, flags []string, measure func(env *framework.Env) error) error {
+	return s.onCluster(ctx, 0, flags, func(env *framework.Env) error {
+		if err := env.PrepareForController(ctx); err != nil {
+			return err
+		}
+		return measure(env)
+	})
+}
+
+// onNodes gives a benchmark a cluster of two nodes with the driver installed.
+func (s Settings) onNodes(ctx context.Context, measure func(env *framework.Env) error) error {
+	return s.onCluster(ctx, 2, nil, func(env *framework.Env) error {
+		if err := env.InstallDriver(ctx, filepath.Dir(cluster.DefaultConfig().BuildDir)); err != nil {
+			return err
+		}
+		return measure(env)
+	})
+}
+
+func (s Settings) onCluster(ctx context.Context, nodes int, flags []string, measure func(env *framework.Env) error) (err error) {
+	cfg := cluster.DefaultConfig()
+	cfg.Name, cfg.Nodes, cfg.ControllerManagerFlags = s.Cluster, nodes, flags
+	cfg.Kubeconfig = filepath.Join(cfg.BuildDir, s.Cluster+".kubeconfig")
+	cfg.Log = s.logf
+	// What an interrupted run left behind would be taken over otherwise.
+	if err := cluster.Delete(ctx, cfg); err != nil {
+		return fmt.Errorf("delete the cluster of an earlier run: %w", err)
+	}
+	c, err := cluster.Create(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("create a cluster: %w", err)
+	}
+	defer func() { err = errors.Join(err, c.Delete(context.WithoutCancel(ctx))) }()
+	env, err := framework.NewEnv(c)
+	if err != nil {
+		return err
+	}
+	// As the driver does, so that neither side is faster by its encoding.
+	config, err := c.RESTConfig()
+	if err != nil {
+		return err
+	}
+	config.QPS = -1
+	if env.Client, err = spaceclient.New(config); err != nil {
+		return err
+	}
+	return measure(env)
+}
+
+// withController runs the controller as it is shipped, with its own defaults.
+func withController(env *framework.Env, do func() error, args ...string) error {
+	controller, err := framework.NewController(env, args...)
+	if err != nil {
+		return fmt.Errorf("start the controller: %w", err)
+	}
+	err = do()
+	return errors.Join(err, controller.End(syscall.SIGTERM))
+}

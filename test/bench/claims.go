@@ -1,0 +1,120 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// patience is how long one round may take.
+const patience = 5 * time.Minute
+
+// claims makes claims and allocates them as the scheduler would.
+type claims struct {
+	client   kubernetes.Interface
+	parallel int
+	// driver has the devices that are allocated.
+	driver string
+}
+
+// make makes claims and allocates them, and hands them on.
+func (c claims) make(ctx context.Context, prefix string, n int, allocated func(*resourceapi.ResourceClaim)) error {
+	api := c.client.ResourceV1().ResourceClaims(metav1.NamespaceDefault)
+	return each(ctx, n, c.parallel, func(ctx context.Context, i int) error {
+		claim := framework.NewClaim(fmt.Sprintf("%s-%d", prefix, i))
+		claim.Finalizers = []string{resourceapi.Finalizer}
+		claim, err := api.Create(ctx, claim, metav1.CreateOptions{})
+		if err != nil {
+			return fmt.Errorf("create a claim: %w", err)
+		}
+		framework.SetAllocation(claim)
+		for i := range claim.Status.Allocation.Devices.Results {
+			claim.Status.Allocation.Devices.Results[i].Driver = c.driver
+		}
+		if claim, err = api.UpdateStatus(ctx, claim, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("allocate a claim: %w", err)
+		}
+		allocated(claim)
+		return nil
+	})
+}
+
+// ready makes n claims and returns how long each took to be Ready after the first
+// was begun, with the claims.
+func (c claims) ready(ctx context.Context, prefix string, n int, allocated func(*resourceapi.ResourceClaim)) ([]float64, []*resourceapi.ResourceClaim, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	api := c.client.ResourceV1().ResourceClaims(metav1.NamespaceDefault)
+	now, err := api.List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return nil, nil, fmt.Errorf("list claims: %w", err)
+	}
+	w, err := api.Watch(ctx, metav1.ListOptions{ResourceVersion: now.ResourceVersion})
+	if err != nil {
+		return nil, nil, fmt.Errorf("watch claims: %w", err)
+	}
+	defer w.Stop()
+	start := time.Now()
+	made := make(chan error, 1)
+	go func() { made <- c.make(ctx, prefix, n, allocated) }()
+	seen := map[string]*resourceapi.ResourceClaim{}
+	var seconds []float64
+	for len(seen) < n {
+		select {
+		case err := <-made:
+			if err != nil {
+				return nil, nil, err
+			}
+			made = nil
+		case event, open := <-w.ResultChan():
+			if !open {
+				return nil, nil, fmt.Errorf("%d of %d claims were Ready when the watch ended", len(seen), n)
+			}
+			claim, ok := event.Object.(*resourceapi.ResourceClaim)
+			if !ok || seen[claim.Name] != nil || !hasPrefix(claim.Name, prefix) || len(claim.Status.Devices) == 0 || claim.Status.Devices[0].Data == nil {
+				continue
+			}
+			seen[claim.Name] = claim
+			seconds = append(seconds, time.Since(start).Seconds())
+		}
+	}
+	var all []*resourceapi.ResourceClaim
+	for _, claim := range seen {
+		all = append(all, claim)
+	}
+	return seconds, all, nil
+}
+
+func hasPrefix(name, prefix string) bool {
+	return len(name) > len(prefix) && name[:len(prefix)+1] == prefix+"-"
+}
+
+// each calls f for 0 to n-1, so many at the same time.
+func each(ctx context.Context, n, parallel int, f func(ctx context.Context, i int) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for i := range n {
+		group.Go(func() error { return f(ctx, i) })
+	}
+	return group.Wait()
+}
+
+func decode(raw []byte) (*spaceapi.SpaceStatus, error) {
+	var data spaceapi.SpaceStatus
+	if err := json.Unmarshal(raw, &data); err != nil {
+		return nil, fmt.Errorf("read what the driver says of a space: %w", err)
+	}
+	return &data, nil
+}

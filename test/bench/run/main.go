@@ -1,0 +1,65 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command run runs benchmarks, all or those that are named, and writes what they
+// found as text, JSON and pictures.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/space-dra/space-dra-driver/test/bench"
+	"github.com/space-dra/space-dra-driver/test/cluster"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	s := bench.Settings{Progress: os.Stderr}
+	flag.StringVar(&s.Cluster, "cluster", "space-bench", "name of the cluster to make")
+	flag.IntVar(&s.Spaces, "spaces", 100, "spaces to make or free in each round")
+	flag.IntVar(&s.Parallel, "parallel", 16, "requests at the same time, of whoever makes or frees claims and of the bare loop; the controller has as many workers")
+	flag.IntVar(&s.Rounds, "rounds", 3, "rounds of each sort")
+	flag.IntVar(&s.Pods, "pods", 10, "pods of each sort to start one by one")
+	flag.IntVar(&s.Burst, "burst", 50, "pods to start at once")
+	out := flag.String("out", filepath.Join(cluster.DefaultConfig().BuildDir, "bench"), "directory of the results")
+	flag.Parse()
+
+	for _, name := range flag.Args() {
+		if !slices.ContainsFunc(bench.All(), func(b bench.Benchmark) bool { return b.Name == name }) {
+			return fmt.Errorf("there is no benchmark %q", name)
+		}
+	}
+	for _, b := range bench.All() {
+		if flag.NArg() > 0 && !slices.Contains(flag.Args(), b.Name) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%s: %s\n", b.Name, b.About)
+		r, err := b.Run(ctx, s)
+		if err != nil {
+			return fmt.Errorf("%s: %w", b.Name, err)
+		}
+		if err := r.Write(*out); err != nil {
+			return err
+		}
+		if err := r.Text(os.Stdout); err != nil {
+			return err
+		}
+	}
+	return nil
+}
