@@ -45,6 +45,8 @@ func All() []Benchmark {
 	return []Benchmark{
 		{"throughput", "spaces per second, against a bare loop that writes the same objects", Throughput},
 		{"deallocation", "revocation and deletion of many spaces at once, against plain namespaces", Deallocation},
+		{"podstart", "start of a pod, with a space and without", PodStart},
+		{"burst", "start of many pods at once, with spaces and without", Burst},
 	}
 }
 

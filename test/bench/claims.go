@@ -13,6 +13,8 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -61,7 +63,8 @@ func (c claims) ready(ctx context.Context, prefix string, n int, allocated func(
 	if err != nil {
 		return nil, nil, fmt.Errorf("list claims: %w", err)
 	}
-	w, err := api.Watch(ctx, metav1.ListOptions{ResourceVersion: now.ResourceVersion})
+	// A busy API server may end a watch.
+	w, err := watchtools.NewRetryWatcherWithContext(ctx, now.ResourceVersion, &cache.ListWatch{WatchFuncWithContext: api.Watch})
 	if err != nil {
 		return nil, nil, fmt.Errorf("watch claims: %w", err)
 	}

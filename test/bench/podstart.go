@@ -1,0 +1,158 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/bench/report"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// limited is a class that sets all limits that a class can set.
+const limited = "limited.space.resource.example.com"
+
+const limits = `{"apiVersion": "space.resource.example.com/v1alpha1", "kind": "SpaceClassConfig", "network": "Isolated",
+"resourceQuota": {"requests.cpu": "4", "requests.memory": "8Gi", "pods": "20"},
+"limitRange": [{"type": "Container", "defaultRequest": {"cpu": "100m", "memory": "128Mi"}}]}`
+
+// PodStart starts pods of each sort in turns, one at a time, on nodes that do
+// nothing else.
+func PodStart(ctx context.Context, s Settings) (*report.Report, error) {
+	r := &report.Report{Name: "podstart", Title: "From the creation of a pod until it is Running, one at a time", Machine: report.ThisMachine()}
+	return r, s.onNodes(ctx, func(env *framework.Env) error { return s.podStart(ctx, env, r) })
+}
+
+func (s Settings) podStart(ctx context.Context, env *framework.Env, r *report.Report) error {
+	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: limited}, Spec: resourceapi.DeviceClassSpec{
+		Selectors: []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", spaceapi.DefaultDriverName)}}},
+		Config: []resourceapi.DeviceClassConfiguration{{DeviceConfiguration: resourceapi.DeviceConfiguration{Opaque: &resourceapi.OpaqueDeviceConfiguration{
+			Driver: spaceapi.DefaultDriverName, Parameters: runtime.RawExtension{Raw: []byte(limits)},
+		}}}},
+	}}
+	if _, err := env.Client.ResourceV1().DeviceClasses().Create(ctx, class, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("create a class with limits: %w", err)
+	}
+	sorts := []struct{ name, class string }{
+		{"without a claim", ""},
+		{"with a space", spaceapi.DefaultDriverName},
+		{"with a space that has limits", limited},
+	}
+	running := make([]report.Series, len(sorts))
+	steps := map[string]*report.Series{}
+	var order []string
+	// The first pod of each sort warms up, and is not counted.
+	for i := range s.Pods + 1 {
+		for j, sort := range sorts {
+			name := fmt.Sprintf("pod-%d-%d", i, j)
+			pod := framework.NewPod(name)
+			if sort.class != "" {
+				claim := framework.NewClaim(name)
+				claim.Spec.Devices.Requests[0].Exactly.DeviceClassName = sort.class
+				if _, err := env.Client.ResourceV1().ResourceClaims(metav1.NamespaceDefault).Create(ctx, claim, metav1.CreateOptions{}); err != nil {
+					return fmt.Errorf("create a claim: %w", err)
+				}
+				pod = framework.NewPod(name, name)
+			}
+			seen, err := startOne(ctx, env, pod)
+			if err != nil {
+				return err
+			}
+			s.logf("pod %d %s: %.3f s", i, sort.name, seen["Running"])
+			running[j].Name = sort.name
+			if i == 0 {
+				continue
+			}
+			running[j].Values = append(running[j].Values, seen["Running"])
+			for _, step := range []string{"bound", "allocated", "Ready", "Running"} {
+				at, known := seen[step]
+				if !known {
+					continue
+				}
+				key := sort.name + ": " + step
+				if steps[key] == nil {
+					steps[key], order = &report.Series{Name: key}, append(order, key)
+				}
+				steps[key].Values = append(steps[key].Values, at)
+			}
+		}
+	}
+	var all []report.Series
+	for _, key := range order {
+		all = append(all, *steps[key])
+	}
+	table := report.NewTable("create to Running", "s", running...)
+	r.Tables = append(r.Tables, table, report.NewTable("steps, since creation, as a watch sees them", "s", all...))
+	for _, row := range table.Rows[1:] {
+		r.Goals = append(r.Goals, report.AtMost("seconds more, median, "+row.Name, 0.15, row.Median-table.Rows[0].Median))
+	}
+	return nil
+}
+
+// startOne creates a pod, waits until it runs, deletes it, waits until it is gone,
+// and returns after how many seconds each step of its start was seen.
+func startOne(ctx context.Context, env *framework.Env, pod *corev1.Pod) (map[string]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, framework.Patience)
+	defer cancel()
+	one := metav1.ListOptions{FieldSelector: "metadata.name=" + pod.Name}
+	api := env.Client.CoreV1().Pods(metav1.NamespaceDefault)
+	pods, err := api.Watch(ctx, one)
+	if err != nil {
+		return nil, fmt.Errorf("watch pod %s: %w", pod.Name, err)
+	}
+	defer pods.Stop()
+	claims, err := env.Client.ResourceV1().ResourceClaims(metav1.NamespaceDefault).Watch(ctx, one)
+	if err != nil {
+		return nil, fmt.Errorf("watch claim %s: %w", pod.Name, err)
+	}
+	defer claims.Stop()
+	begin := time.Now()
+	seen := map[string]float64{}
+	see := func(step string, is bool) {
+		if _, known := seen[step]; is && !known {
+			seen[step] = time.Since(begin).Seconds()
+		}
+	}
+	if _, err := api.Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		return nil, fmt.Errorf("create pod %s: %w", pod.Name, err)
+	}
+	deleted := false
+	for {
+		var event watch.Event
+		var open bool
+		select {
+		case event, open = <-pods.ResultChan():
+		case event, open = <-claims.ResultChan():
+		}
+		if !open {
+			return nil, fmt.Errorf("pod %s: a watch ended after %v", pod.Name, seen)
+		}
+		switch o := event.Object.(type) {
+		case *resourceapi.ResourceClaim:
+			see("allocated", o.Status.Allocation != nil)
+			see("Ready", len(o.Status.Devices) > 0 && o.Status.Devices[0].Data != nil)
+		case *corev1.Pod:
+			if event.Type == watch.Deleted {
+				return seen, nil
+			}
+			see("bound", o.Spec.NodeName != "")
+			see("Running", o.Status.Phase == corev1.PodRunning)
+			if o.Status.Phase == corev1.PodRunning && !deleted {
+				deleted = true
+				if err := api.Delete(ctx, pod.Name, metav1.DeleteOptions{}); err != nil {
+					return nil, fmt.Errorf("delete pod %s: %w", pod.Name, err)
+				}
+			}
+		}
+	}
+}
