@@ -24,6 +24,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
+	"github.com/space-dra/space-dra-driver/pkg/space/pool"
 )
 
 // Config is what a Controller needs.
@@ -38,6 +39,8 @@ type Config struct {
 	// besides the usual one, and ClusterWideRoles those in the whole cluster.
 	AllowedClusterRoles []string
 	ClusterWideRoles    []string
+	// Pools are those that spaces come from, whose limits are shown.
+	Pools []pool.Pool
 	// TemplateNamespaces may be copied from.
 	TemplateNamespaces []string
 	// APIServerCIDRs are where pods reach the API server. Empty: where its service

@@ -4,9 +4,12 @@
 package controller
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
@@ -29,8 +32,10 @@ func (c *Controller) count() map[metrics.Spaces]int {
 		}
 		for _, share := range a.Shares {
 			state := metrics.StatePending
-			if _, data, err := status.Read(claim, c.Settings.Driver, a, share); err == nil && data != nil {
+			if ready, data, err := status.Read(claim, c.Settings.Driver, a, share); err == nil && data != nil {
 				state = metrics.StateReady
+			} else if err == nil && ready != nil && ready.Reason == spaceapi.ReasonExpired {
+				state = metrics.StateExpired // It takes room in its pool as long as its claim is in use.
 			}
 			out[metrics.Spaces{State: state, Pool: share.Pool}]++
 		}
@@ -41,6 +46,29 @@ func (c *Controller) count() map[metrics.Spaces]int {
 			out[metrics.Spaces{State: metrics.StateRetained}]++
 		case !c.inStep(ns):
 			out[metrics.Spaces{State: metrics.StateEnding}]++
+		}
+	}
+	return out
+}
+
+// poolLimits says how many spaces the pools have that have a limit. Those of nodes
+// are known here only by the spaces in them; without any, a limit does not matter.
+func (c *Controller) poolLimits() map[string]int64 {
+	if !c.leads.Load() {
+		return nil
+	}
+	used := c.count()
+	out := map[string]int64{}
+	for _, p := range c.Pools {
+		switch {
+		case p.Limit != nil:
+			out[p.Name] = *p.Limit
+		case p.PerNode != nil && p.PerNode.Limit != nil:
+			for spaces := range used {
+				if strings.HasPrefix(spaces.Pool, p.Name+"/") {
+					out[spaces.Pool] = *p.PerNode.Limit
+				}
+			}
 		}
 	}
 	return out

@@ -102,6 +102,7 @@ func (o *Options) Run(ctx context.Context) error {
 		AllowedClusterRoles: o.AllowedClusterRoles,
 		ClusterWideRoles:    o.ClusterWideRoles,
 		TemplateNamespaces:  o.TemplateNamespaces,
+		Pools:               pools.Pools,
 		APIServerCIDRs:      apiServer,
 
 		Namespace:     o.namespace(),
@@ -113,7 +114,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := measured.Count(c.count); err != nil {
+	if err := measured.Count(c.count, c.poolLimits); err != nil {
 		return err
 	}
 	var synced atomic.Bool

@@ -9,6 +9,7 @@ import "k8s.io/component-base/metrics"
 const (
 	StatePending  = "pending"
 	StateReady    = "ready"
+	StateExpired  = "expired"
 	StateRetained = "retained"
 	StateEnding   = "ending"
 )
@@ -59,16 +60,29 @@ func NewController(registry Registry, version string) (*Controller, error) {
 			"Number of things that sweeps found and did or had done something about.", "finding"),
 		set: s,
 	}
+	// An increase is seen only of what was there before.
+	for _, result := range []string{Succeeded, Failed} {
+		m.Provision.Expect(result)
+	}
+	for _, finding := range []string{FoundNamespace, FoundClaim} {
+		m.Findings.WithLabelValues(finding)
+	}
 	s.build(version)
 	return m, s.err()
 }
 
-// Count has the spaces counted whenever somebody looks.
-func (m *Controller) Count(count func() map[Spaces]int) error {
+// Count has the spaces and the limits of their pools looked at whenever somebody looks.
+func (m *Controller) Count(count func() map[Spaces]int, limits func() map[string]int64) error {
 	m.set.scraped("spaces", "Number of spaces by state and pool, as the controller that leads sees them. Spaces that have ended, kept or not, are of no pool.", []string{"state", "pool"},
 		func(emit func(float64, ...string)) {
 			for spaces, n := range count() {
 				emit(float64(n), spaces.State, spaces.Pool)
+			}
+		})
+	m.set.scraped("pool_limit", "Number of spaces that a pool has, as the controller that leads was told: of pools with a limit, of those per node only such as have spaces.", []string{"pool"},
+		func(emit func(float64, ...string)) {
+			for pool, limit := range limits() {
+				emit(float64(limit), pool)
 			}
 		})
 	return m.set.err()

@@ -119,6 +119,9 @@ func (s *set) build(version string) {
 // Durations are measured with the clock of whoever measures.
 type Durations struct{ histogram *metrics.HistogramVec }
 
+// Expect shows a histogram that has nothing in it yet.
+func (d Durations) Expect(labels ...string) { d.histogram.WithLabelValues(labels...) }
+
 // Observe takes note of a duration. The labels are in the order of the metric's.
 func (d Durations) Observe(took time.Duration, labels ...string) {
 	d.histogram.WithLabelValues(labels...).Observe(took.Seconds())

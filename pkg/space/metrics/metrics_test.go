@@ -28,7 +28,7 @@ func talkative(t *testing.T) map[componentmetrics.KubeRegistry][]metrics.Metric 
 	}
 	if err := c.Count(func() map[metrics.Spaces]int {
 		return map[metrics.Spaces]int{{State: metrics.StateReady, Pool: "spaces"}: 3, {State: metrics.StateEnding}: 1}
-	}); err != nil {
+	}, func() map[string]int64 { return map[string]int64{"spaces": 10} }); err != nil {
 		t.Fatal(err)
 	}
 	c.StuckTerminating.Set(1)
@@ -107,6 +107,10 @@ space_dra_api_requests_total{code="200",resource="pods/status",verb="get"} 1
 # TYPE space_dra_spaces gauge
 space_dra_spaces{pool="",state="ending"} 1
 space_dra_spaces{pool="spaces",state="ready"} 3
+`,
+		"space_dra_pool_limit": `# HELP space_dra_pool_limit [ALPHA] Number of spaces that a pool has, as the controller that leads was told: of pools with a limit, of those per node only such as have spaces.
+# TYPE space_dra_pool_limit gauge
+space_dra_pool_limit{pool="spaces"} 10
 `,
 		"space_dra_prepared_claims": `# HELP space_dra_prepared_claims [ALPHA] Number of claims on the node whose tokens are kept fresh.
 # TYPE space_dra_prepared_claims gauge

@@ -55,6 +55,15 @@ func NewPlugin(registry Registry, version string) (*Plugin, error) {
 			"Number of things that sweeps found and did or had done something about.", "finding"),
 		set: s,
 	}
+	// An increase is seen only of what was there before.
+	for _, result := range []string{Succeeded, Failed} {
+		m.Prepare.Expect(result)
+		m.Unprepare.Expect(result)
+		m.Renewals.WithLabelValues(result)
+	}
+	for _, finding := range []string{FoundEnded, FoundOrphan, FoundTemporary, FoundUnreadable, FoundForeign} {
+		m.Findings.WithLabelValues(finding)
+	}
 	s.build(version)
 	return m, s.err()
 }
