@@ -13,6 +13,8 @@ LOGTOOLS_VERSION := v0.9.0
 CODE_GENERATOR_VERSION := v0.37.1
 # As in test/tools/helmdocs/go.mod.
 HELM_DOCS_VERSION := v1.14.2
+# As in test/tools/promtool/go.mod. Prometheus v0.313 is Prometheus 3.13.
+PROMETHEUS_VERSION := v0.313.5
 # As in test/tools/govulncheck/go.mod.
 GOVULNCHECK_VERSION := v1.8.0
 # The database of vulnerabilities, if not Go's: http, https or file.
@@ -88,7 +90,7 @@ clean: ## Remove what was built.
 test: unit integration e2e ## Run all tests. Needs root and, on Debian, the packages that README.md names.
 
 .PHONY: unit
-unit: $(BIN)/helm ## Run the unit tests, with the race detector, and try the chart's values.
+unit: $(BIN)/helm $(BIN)/promtool ## Run the unit tests, with the race detector, and try the chart's values and alerts.
 	CGO_ENABLED=1 go test -race ./...
 	cd test/cluster && go test $$(go list ./... | grep -v /selftest)
 	cd test && go test ./soak/... ./chart/...
@@ -171,3 +173,13 @@ $(BIN)/govulncheck-$(GOVULNCHECK_VERSION):
 
 $(BIN)/helm:
 	. demo/lib.sh && need_tools helm
+
+.PHONY: promtool
+promtool: $(BIN)/promtool
+
+$(BIN)/promtool: $(BIN)/promtool-$(PROMETHEUS_VERSION)
+	ln -sf $(<F) $@
+
+# The tag leaves out how Prometheus finds its targets in all the clouds.
+$(BIN)/promtool-$(PROMETHEUS_VERSION):
+	cd test/tools/promtool && go build -tags remove_all_sd -ldflags '-s -w' -o $@ github.com/prometheus/prometheus/cmd/promtool
