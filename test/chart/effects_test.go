@@ -69,6 +69,15 @@ var changes = map[string]change{
 	"metrics.podMonitor.metricRelabelings":    {to: []any{values{"action": "drop"}}, with: at("metrics.podMonitor.enabled", true)},
 	"helmTest.tolerations":                    {to: []any{values{"operator": "Exists"}}},
 	"flowControl.lendablePercent":             {to: 60, with: at("flowControl.enabled", true)},
+
+	"metrics.prometheusRule.labels":                       {to: values{"release": "prometheus"}, with: at("metrics.prometheusRule.enabled", true)},
+	"metrics.prometheusRule.alertLabels":                  {to: values{"team": "a"}, with: at("metrics.prometheusRule.enabled", true)},
+	"metrics.prometheusRule.matchers":                     {to: `namespace="driver"`, with: at("metrics.prometheusRule.enabled", true)},
+	"metrics.prometheusRule.runbookURL":                   {to: "https://example.com/runbooks", with: at("metrics.prometheusRule.enabled", true)},
+	"metrics.prometheusRule.thresholds.provisionSeconds":  {to: 20, with: at("metrics.prometheusRule.enabled", true)},
+	"metrics.prometheusRule.thresholds.provisionFailures": {to: 5, with: at("metrics.prometheusRule.enabled", true)},
+	"metrics.prometheusRule.thresholds.tokenSeconds":      {to: 60, with: at("metrics.prometheusRule.enabled", true)},
+	"metrics.prometheusRule.thresholds.leakFindings":      {to: 5, with: at("metrics.prometheusRule.enabled", true)},
 }
 
 // guess is another value of the same type, or nil.

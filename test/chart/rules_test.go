@@ -1,0 +1,218 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/space-dra/space-dra-driver/test/cluster"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// series are values of a metric, one a minute, in promtool's notation.
+type series map[string]string
+
+// alertCase is what Prometheus' own tester tries an alert with.
+type alertCase struct {
+	alert string
+	// fires has series with which it fires, and quiet some with which it is near that.
+	fires, quiet series
+	// at is when both are looked at.
+	at string
+	// labels are those besides the severity.
+	severity string
+	labels   map[string]string
+	summary  string
+}
+
+const slots = "space_dra_provision_duration_seconds_bucket"
+
+// alertCases look at the defaults.
+var alertCases = []alertCase{{
+	alert: "SpaceLeakSuspected", at: "45m", severity: "warning",
+	fires:   series{`space_dra_sweep_findings_total{finding="namespace_out_of_step"}`: "0+1x10 10+0.2x60"},
+	quiet:   series{`space_dra_sweep_findings_total{finding="namespace_out_of_step"}`: "0 3x60", `space_dra_sweep_findings_total{finding="claim_without_space"}`: "0+1x60"},
+	summary: "Sweeps find again and again what should have ended with its claim.",
+}, {
+	alert: "SpaceProvisioningSlow", at: "30m", severity: "warning",
+	fires:   series{slots + `{result="success",le="5"}`: "0x60", slots + `{result="success",le="10"}`: "0x60", slots + `{result="success",le="20"}`: "0+10x60", slots + `{result="success",le="+Inf"}`: "0+10x60"},
+	quiet:   series{slots + `{result="success",le="5"}`: "0+10x60", slots + `{result="success",le="10"}`: "0+19x60", slots + `{result="success",le="20"}`: "0+20x60", slots + `{result="success",le="+Inf"}`: "0+20x60"},
+	summary: "One of ten spaces takes 19s or longer to be made.",
+}, {
+	alert: "SpaceProvisioningFailing", at: "30m", severity: "critical",
+	fires:   series{`space_dra_provision_duration_seconds_count{result="failure"}`: "0+1x60"},
+	quiet:   series{`space_dra_provision_duration_seconds_count{result="failure"}`: "0x20 3x60", `space_dra_provision_duration_seconds_count{result="success"}`: "0+50x60"},
+	summary: "Making spaces failed 15 times within 15 minutes.",
+}, {
+	alert: "SpaceTokenRenewalsFailing", at: "30m", severity: "warning", labels: map[string]string{"instance": "n1", "result": "failure"},
+	fires:   series{`space_dra_token_renewals_total{result="failure",instance="n1"}`: "0+1x60"},
+	quiet:   series{`space_dra_token_renewals_total{result="failure",instance="n1"}`: "7x60", `space_dra_token_renewals_total{result="success",instance="n1"}`: "0+1x60"},
+	summary: "The kubelet plugin at n1 can't renew tokens.",
+}, {
+	alert: "SpaceTokenAboutToEnd", at: "10m", severity: "critical", labels: map[string]string{"instance": "n1"},
+	fires:   series{`space_dra_token_nearest_expiry_seconds{instance="n1"}`: "60x60"},
+	quiet:   series{`space_dra_token_nearest_expiry_seconds{instance="n1"}`: "120x60"},
+	summary: "A token at n1 works only 1m 0s longer.",
+}, {
+	alert: "SpaceStuckTerminating", at: "20m", severity: "warning",
+	fires:   series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "2x60", `space_dra_namespaces_stuck_terminating{instance="b"}`: "0x60"},
+	quiet:   series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x12 2x60"},
+	summary: "2 namespaces of ended spaces do not go.",
+}, {
+	alert: "SpacePoolExhausted", at: "30m", severity: "warning", labels: map[string]string{"pool": "few"},
+	fires:   series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="few",state="expired"}`: "1x60", `space_dra_pool_limit{pool="few"}`: "3x60"},
+	quiet:   series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="",state="ending"}`: "5x60", `space_dra_pool_limit{pool="few"}`: "3x60", `space_dra_spaces{pool="many",state="ready"}`: "9x60"},
+	summary: "All 3 spaces of pool few are in use.",
+}, {
+	alert: "SpaceNoLeader", at: "10m", severity: "critical",
+	fires:   series{leads("rel", "a"): "0x60", leads("rel", "b"): "0x60", leads("other", "a"): "1x60"},
+	quiet:   series{leads("rel", "a"): "0x60", leads("rel", "b"): "1x60"},
+	summary: "Controllers run, and none of them leads.",
+}, {
+	alert: "SpaceControllerDown", at: "20m", severity: "critical",
+	fires:   series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x5 stale", `space_dra_prepared_claims{instance="n1"}`: "1x60"},
+	quiet:   series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x5 stale", `space_dra_namespaces_stuck_terminating{instance="b"}`: "0x60"},
+	summary: "Prometheus sees no controller.",
+}, {
+	alert: "SpacePluginDown", at: "20m", severity: "critical", labels: map[string]string{"namespace": namespace, "daemonset": pluginName},
+	fires:   series{unavailable(namespace, pluginName): "1x60"},
+	quiet:   series{unavailable(namespace, pluginName): "0x12 1x60", unavailable("elsewhere", pluginName): "1x60", unavailable(namespace, "other"): "1x60"},
+	summary: "The kubelet plugin is not ready on 1 nodes.",
+}}
+
+func leads(release, instance string) string {
+	return `leader_election_master_status{name="` + release + `-space-dra-driver-controller",instance="` + instance + `"}`
+}
+
+func unavailable(namespace, daemonSet string) string {
+	return `kube_daemonset_status_number_unavailable{namespace="` + namespace + `",daemonset="` + daemonSet + `"}`
+}
+
+// ruleSpec is the spec of the PrometheusRule as the chart renders it.
+func ruleSpec(t *testing.T, v values) values {
+	t.Helper()
+	rule := objects(t, render(t, together(at("metrics.prometheusRule.enabled", true), v)))["PrometheusRule/rel-space-dra-driver"]
+	if rule == nil {
+		t.Fatal("there is no PrometheusRule")
+	}
+	return rule.Object["spec"].(values)
+}
+
+// alerts are the rules by their names.
+func alerts(t *testing.T, spec values) map[string]values {
+	t.Helper()
+	out := map[string]values{}
+	groups, _, err := unstructured.NestedSlice(spec, "groups")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, group := range groups {
+		for _, rule := range group.(values)["rules"].([]any) {
+			out[rule.(values)["alert"].(string)] = rule.(values)
+		}
+	}
+	return out
+}
+
+func TestEachAlertFiresWhenItShouldAndNotWhenNearThat(t *testing.T) {
+	spec := ruleSpec(t, nil)
+	rules := alerts(t, spec)
+	if len(rules) != len(alertCases) {
+		t.Errorf("%d alerts, and cases for %d", len(rules), len(alertCases))
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "rules.yaml"), spec)
+	for _, c := range alertCases {
+		t.Run(c.alert, func(t *testing.T) {
+			labels := map[string]string{"severity": c.severity}
+			for key, value := range c.labels {
+				labels[key] = value
+			}
+			url := rules[c.alert]["annotations"].(values)["runbook_url"]
+			expected := []any{values{"exp_labels": labels, "exp_annotations": values{"summary": c.summary, "runbook_url": url}}}
+			file := filepath.Join(dir, c.alert+".yaml")
+			write(t, file, values{"rule_files": []any{"rules.yaml"}, "evaluation_interval": "1m", "tests": []any{
+				c.test("fires", c.fires, expected), c.test("near miss", c.quiet, []any{}),
+			}})
+			if out, err := exec.CommandContext(t.Context(), framework.Binary("promtool"), "test", "rules", file).CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+}
+
+func (c alertCase) test(name string, input series, expected []any) values {
+	var all []any
+	for metric, samples := range input {
+		all = append(all, values{"series": metric, "values": samples})
+	}
+	return values{"name": name, "interval": "1m", "input_series": all, "alert_rule_test": []any{
+		values{"eval_time": c.at, "alertname": c.alert, "exp_alerts": expected},
+	}}
+}
+
+// write writes JSON, which is YAML too.
+func write(t *testing.T, file string, v any) {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMatchersAreInEachSelectorOfTheDriversMetrics(t *testing.T) {
+	for name, rule := range alerts(t, ruleSpec(t, at("metrics.prometheusRule.matchers", `cluster="a"`))) {
+		expr := rule["expr"].(string)
+		if selectors := strings.Count(expr, "{"); name != "SpacePluginDown" && (selectors == 0 || strings.Count(expr, `cluster="a"}`) != selectors) {
+			t.Errorf("%s asks %s", name, expr)
+		}
+	}
+}
+
+func TestEachAlertHasAPageAndEachPageAnAlert(t *testing.T) {
+	pages := filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "docs/runbooks")
+	entries, err := os.ReadDir(pages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := alerts(t, ruleSpec(t, nil))
+	for _, entry := range entries {
+		name := strings.TrimSuffix(entry.Name(), ".md")
+		if rules[name] == nil {
+			t.Errorf("%s is about no alert", entry.Name())
+			continue
+		}
+		if url := rules[name]["annotations"].(values)["runbook_url"].(string); !strings.HasSuffix(url, "/docs/runbooks/"+entry.Name()) {
+			t.Errorf("%s leads to %s", name, url)
+		}
+		delete(rules, name)
+		text, err := os.ReadFile(filepath.Join(pages, entry.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var titles []string
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "#") {
+				titles = append(titles, strings.TrimSpace(line))
+			}
+		}
+		if want := []string{"# " + name, "## Meaning", "## Impact", "## Diagnosis", "## What to do"}; !slices.Equal(titles, want) {
+			t.Errorf("%s has titles %q, want %q", entry.Name(), titles, want)
+		}
+	}
+	for name := range rules {
+		t.Errorf("%s has no page", name)
+	}
+}
