@@ -69,7 +69,7 @@ func TestAPodWaitsForASpaceAndSaysForWhat(t *testing.T) {
 	ns := env.Namespace(t)
 	deployment := "deployment/space-dra-driver-controller"
 	env.Kubectl(t, "scale", "-n", framework.DriverNamespace, deployment, "--replicas=0")
-	env.Kubectl(t, "wait", "-n", framework.DriverNamespace, "--for=delete", "pod", "-l", "app.kubernetes.io/component=controller", "--timeout=1m")
+	env.Kubectl(t, "wait", "-n", framework.DriverNamespace, "--for=delete", "pod", "-l", "app.kubernetes.io/component=controller", "--timeout=2m")
 	restored := false
 	restore := func() {
 		if !restored {

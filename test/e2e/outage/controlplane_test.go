@@ -50,8 +50,9 @@ func TestSpacesOutliveTwoMinutesWithoutTheAPIServer(t *testing.T) {
 	}
 	claim := env.CreateClaim(t, ns, framework.NewClaim("leaving"))
 	leaving := framework.NewPod("leaving", "leaving")
-	// A shell that does nothing about SIGTERM takes all of it.
-	leaving.Spec.TerminationGracePeriodSeconds = ptr.To[int64](10)
+	// A shell that does nothing about SIGTERM takes all of it: long enough for a busy
+	// machine to come to the outage, and short enough to end in it.
+	leaving.Spec.TerminationGracePeriodSeconds = ptr.To[int64](40)
 	env.CreatePod(t, ns, leaving)
 	left := env.SpaceOf(t, ns, "leaving", "LEAVING")
 
