@@ -7,11 +7,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
@@ -54,24 +59,21 @@ func (c claims) make(ctx context.Context, prefix string, n int, allocated func(*
 }
 
 // ready makes n claims and returns how long each took to be Ready after the first
-// was begun, with the claims.
+// was begun, with the claims. No more claims are made when it has returned.
 func (c claims) ready(ctx context.Context, prefix string, n int, allocated func(*resourceapi.ResourceClaim)) ([]float64, []*resourceapi.ResourceClaim, error) {
+	api := c.client.ResourceV1().ResourceClaims(metav1.NamespaceDefault)
+	var making sync.WaitGroup
+	defer making.Wait()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	api := c.client.ResourceV1().ResourceClaims(metav1.NamespaceDefault)
-	now, err := api.List(ctx, metav1.ListOptions{Limit: 1})
-	if err != nil {
-		return nil, nil, fmt.Errorf("list claims: %w", err)
-	}
-	// A busy API server may end a watch.
-	w, err := watchtools.NewRetryWatcherWithContext(ctx, now.ResourceVersion, &cache.ListWatch{WatchFuncWithContext: api.Watch})
+	w, err := follow(ctx, api.List, api.Watch, metav1.ListOptions{})
 	if err != nil {
 		return nil, nil, fmt.Errorf("watch claims: %w", err)
 	}
 	defer w.Stop()
 	start := time.Now()
 	made := make(chan error, 1)
-	go func() { made <- c.make(ctx, prefix, n, allocated) }()
+	making.Go(func() { made <- c.make(ctx, prefix, n, allocated) })
 	seen := map[string]*resourceapi.ResourceClaim{}
 	var seconds []float64
 	for len(seen) < n {
@@ -93,16 +95,28 @@ func (c claims) ready(ctx context.Context, prefix string, n int, allocated func(
 			seconds = append(seconds, time.Since(start).Seconds())
 		}
 	}
-	var all []*resourceapi.ResourceClaim
-	for _, claim := range seen {
-		all = append(all, claim)
-	}
-	return seconds, all, nil
+	return seconds, slices.Collect(maps.Values(seen)), nil
 }
 
-func hasPrefix(name, prefix string) bool {
-	return len(name) > len(prefix) && name[:len(prefix)+1] == prefix+"-"
+// follow watches what comes after now. A busy API server may end a watch, which is
+// then taken up where it ended.
+func follow[L metav1.ListMetaAccessor](ctx context.Context, list func(context.Context, metav1.ListOptions) (L, error),
+	begin func(context.Context, metav1.ListOptions) (watch.Interface, error), which metav1.ListOptions) (watch.Interface, error) {
+	first := which
+	first.Limit = 1
+	now, err := list(ctx, first)
+	if err != nil {
+		return nil, err
+	}
+	return watchtools.NewRetryWatcherWithContext(ctx, now.GetListMeta().GetResourceVersion(), &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.LabelSelector, options.FieldSelector = which.LabelSelector, which.FieldSelector
+			return begin(ctx, options)
+		},
+	})
 }
+
+func hasPrefix(name, prefix string) bool { return strings.HasPrefix(name, prefix+"-") }
 
 // each calls f for 0 to n-1, so many at the same time.
 func each(ctx context.Context, n, parallel int, f func(ctx context.Context, i int) error) error {

@@ -137,14 +137,15 @@ func (s Settings) free(ctx context.Context, env *framework.Env, all []*resourcea
 	if err != nil {
 		return nil, nil, err
 	}
-	namespaces, err := env.Client.CoreV1().Namespaces().Watch(ctx, metav1.ListOptions{})
+	namespaceAPI, bindingAPI := env.Client.CoreV1().Namespaces(), env.Client.RbacV1().RoleBindings(metav1.NamespaceAll)
+	namespaces, err := follow(ctx, namespaceAPI.List, namespaceAPI.Watch, metav1.ListOptions{})
 	if err != nil {
 		return nil, nil, fmt.Errorf("watch namespaces: %w", err)
 	}
 	defer namespaces.Stop()
 	// Tokens are tried from the moment on that the RoleBinding has gone, so that
 	// trying does not slow down what is measured.
-	bindings, err := env.Client.RbacV1().RoleBindings(metav1.NamespaceAll).Watch(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, spaceapi.RoleBindingName).String()})
+	bindings, err := follow(ctx, bindingAPI.List, bindingAPI.Watch, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, spaceapi.RoleBindingName).String()})
 	if err != nil {
 		return nil, nil, fmt.Errorf("watch RoleBindings: %w", err)
 	}
@@ -198,14 +199,15 @@ func (s Settings) deletePlain(ctx context.Context, env *framework.Env, loop *bar
 	if err := each(ctx, s.Spaces, s.Parallel, func(ctx context.Context, i int) error { return loop.make(ctx, name(i)) }); err != nil {
 		return nil, fmt.Errorf("make plain namespaces: %w", err)
 	}
-	w, err := env.Client.CoreV1().Namespaces().Watch(ctx, metav1.ListOptions{})
+	api := env.Client.CoreV1().Namespaces()
+	w, err := follow(ctx, api.List, api.Watch, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("watch namespaces: %w", err)
 	}
 	defer w.Stop()
 	start := time.Now()
 	if err := each(ctx, s.Spaces, s.Parallel, func(ctx context.Context, i int) error {
-		return env.Client.CoreV1().Namespaces().Delete(ctx, name(i), metav1.DeleteOptions{})
+		return api.Delete(ctx, name(i), metav1.DeleteOptions{})
 	}); err != nil {
 		return nil, fmt.Errorf("delete plain namespaces: %w", err)
 	}

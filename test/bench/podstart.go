@@ -106,12 +106,13 @@ func startOne(ctx context.Context, env *framework.Env, pod *corev1.Pod) (map[str
 	defer cancel()
 	one := metav1.ListOptions{FieldSelector: "metadata.name=" + pod.Name}
 	api := env.Client.CoreV1().Pods(metav1.NamespaceDefault)
-	pods, err := api.Watch(ctx, one)
+	pods, err := follow(ctx, api.List, api.Watch, one)
 	if err != nil {
 		return nil, fmt.Errorf("watch pod %s: %w", pod.Name, err)
 	}
 	defer pods.Stop()
-	claims, err := env.Client.ResourceV1().ResourceClaims(metav1.NamespaceDefault).Watch(ctx, one)
+	claimAPI := env.Client.ResourceV1().ResourceClaims(metav1.NamespaceDefault)
+	claims, err := follow(ctx, claimAPI.List, claimAPI.Watch, one)
 	if err != nil {
 		return nil, fmt.Errorf("watch claim %s: %w", pod.Name, err)
 	}

@@ -108,17 +108,13 @@ func (s Settings) bareRound(ctx context.Context, env *framework.Env, loop *bare,
 		})
 	}
 	seconds, _, err := claims{env.Client, s.Parallel, bareDriver}.ready(ctx, prefix, s.Spaces, func(claim *resourceapi.ResourceClaim) { waiting <- claim })
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		// The feeder may still be at it, so that the channel stays open; the
-		// benchmark ends here.
-		return nil, cause
-	}
-	if err != nil {
-		return nil, err
-	}
 	close(waiting)
 	workers.Wait()
-	return seconds, nil
+	// What ended the wait for claims is the cause, if a worker failed.
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, cause
+	}
+	return seconds, err
 }
 
 // countCalls makes some spaces through a proxy that counts.
