@@ -13,6 +13,7 @@ import (
 	"io"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/test/bench/report"
@@ -30,6 +31,14 @@ type Settings struct {
 	Rounds int
 	// Pods of each sort are started one by one, and Burst at once.
 	Pods, Burst int
+	// Prepared are the numbers of claims on a node at which the plugin is measured.
+	Prepared []int
+	// Standing are the numbers of spaces at which the controller is measured, and
+	// Others is how many claims of another driver there are besides, at the end.
+	Standing []int
+	Others   int
+	// Rest is how long a controller at rest is looked at.
+	Rest time.Duration
 	// Progress is told what goes on.
 	Progress io.Writer
 }
@@ -46,6 +55,8 @@ func All() []Benchmark {
 		{"throughput", "spaces per second, against a bare loop that writes the same objects", Throughput},
 		{"deallocation", "revocation and deletion of many spaces at once, against plain namespaces", Deallocation},
 		{"podstart", "start of a pod, with a space and without", PodStart},
+		{"node", "the plugin, with ever more prepared claims on its node", Node},
+		{"growth", "the controller, with ever more standing spaces", Growth},
 		{"burst", "start of many pods at once, with spaces and without", Burst},
 	}
 }

@@ -45,7 +45,7 @@ func drawFile(path string, plots []Plot) (err error) {
 	}
 	image := vgimg.New(width, height*vg.Length(len(plots)))
 	tiles := draw.Tiles{Rows: len(plots), Cols: 1}
-	canvas := draw.New(image)
+	canvas := draw.Crop(draw.New(image), 0, 0, 0, -vg.Points(8))
 	for i, p := range plots {
 		drawing, err := p.drawing()
 		if err != nil {
@@ -70,6 +70,7 @@ func (p Plot) drawing() (*plot.Plot, error) {
 	out.Title.Text, out.X.Label.Text, out.Y.Label.Text = p.Title, p.X, p.Y
 	out.X.Min, out.Y.Min = 0, 0
 	out.Legend.Top, out.Legend.Left = true, true
+	out.Title.Padding = vg.Points(8)
 	out.Add(plotter.NewGrid())
 	for i, c := range p.Curves {
 		points := make(plotter.XYs, len(c.Points))
@@ -84,5 +85,7 @@ func (p Plot) drawing() (*plot.Plot, error) {
 		out.Add(line)
 		out.Legend.Add(c.Name, line)
 	}
+	// So that the legend has room above the curves.
+	out.Y.Max *= 1 + 0.12*float64(len(p.Curves))
 	return out, nil
 }

@@ -58,6 +58,30 @@ func TestGoalsAreMetAtTheirBounds(t *testing.T) {
 	}
 }
 
+func TestGrowthHasATableForEachCurveAndOnePicture(t *testing.T) {
+	g := &report.Growth{Title: "memory", Unit: "MiB", Of: "spaces"}
+	g.Add(1, "live", 2, 4)
+	g.Add(1, "resident", 10)
+	g.Add(100, "live", 6)
+	g.Add(100, "resident", 20)
+	g.Add(1, "live", 6)
+	r := &report.Report{}
+	r.AddGrowth(g, &report.Growth{Title: "nothing"})
+	if len(r.Tables) != 2 || len(r.Plots) != 1 {
+		t.Fatalf("got %d tables and %d plots, want 2 and 1", len(r.Tables), len(r.Plots))
+	}
+	if got := r.Tables[0]; got.Title != "memory: live" || len(got.Rows) != 2 || got.Rows[0].Name != "1 spaces" || got.Rows[0].Median != 4 || got.Rows[1].Ratio != 1.5 {
+		t.Errorf("got table %+v", got)
+	}
+	want := []report.Curve{{Name: "live", Points: []report.Point{{X: 1, Y: 4}, {X: 100, Y: 6}}}, {Name: "resident", Points: []report.Point{{X: 1, Y: 10}, {X: 100, Y: 20}}}}
+	if !reflect.DeepEqual(r.Plots[0].Curves, want) {
+		t.Errorf("got curves %+v, want %+v", r.Plots[0].Curves, want)
+	}
+	if first, last := g.Ends("live"); first != 4 || last != 6 {
+		t.Errorf("got %v to %v, want 4 to 6", first, last)
+	}
+}
+
 func TestReportIsWrittenForPeopleAndPrograms(t *testing.T) {
 	dir := t.TempDir()
 	r := &report.Report{

@@ -7,13 +7,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/space-dra/space-dra-driver/test/bench"
 	"github.com/space-dra/space-dra-driver/test/cluster"
@@ -37,9 +41,17 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.Rounds, "rounds", 3, "rounds of each sort")
 	flag.IntVar(&s.Pods, "pods", 10, "pods of each sort to start one by one")
 	flag.IntVar(&s.Burst, "burst", 50, "pods to start at once")
+	s.Prepared, s.Standing = []int{1, 100, 250}, []int{100, 1000, 5000, 10000}
+	flag.Func("prepared", "claims on a node to measure the plugin at, growing (default 1,100,250)", numbers(&s.Prepared))
+	flag.Func("standing", "spaces to measure the controller at, growing (default 100,1000,5000,10000)", numbers(&s.Standing))
+	flag.IntVar(&s.Others, "others", 5000, "claims of another driver to measure the controller with at last")
+	flag.DurationVar(&s.Rest, "rest", 30*time.Second, "how long to look at a controller at rest")
 	out := flag.String("out", filepath.Join(cluster.DefaultConfig().BuildDir, "bench"), "directory of the results")
 	flag.Parse()
 
+	if !slices.IsSorted(s.Prepared) || !slices.IsSorted(s.Standing) {
+		return errors.New("numbers of claims and spaces have to grow")
+	}
 	for _, name := range flag.Args() {
 		if !slices.ContainsFunc(bench.All(), func(b bench.Benchmark) bool { return b.Name == name }) {
 			return fmt.Errorf("there is no benchmark %q", name)
@@ -62,4 +74,19 @@ func run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// numbers reads numbers with commas between them.
+func numbers(into *[]int) func(string) error {
+	return func(text string) error {
+		*into = nil
+		for field := range strings.SplitSeq(text, ",") {
+			n, err := strconv.Atoi(field)
+			if err != nil || n < 1 {
+				return fmt.Errorf("%q is not a number of things", field)
+			}
+			*into = append(*into, n)
+		}
+		return nil
+	}
 }

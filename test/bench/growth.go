@@ -1,0 +1,231 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	resourceapi "k8s.io/api/resource/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/bench/report"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// otherDriver is whose claims are only to be passed over.
+const otherDriver = "other.resource.example.com"
+
+// chunk is how many spaces are made in one go: the wait for them has its limit.
+const chunk = 500
+
+// Growth measures the controller with ever more standing spaces, each time one that
+// has just started, and in the end also with many claims of another driver.
+func Growth(ctx context.Context, s Settings) (*report.Report, error) {
+	r := &report.Report{Name: "growth", Title: "The controller, with standing spaces", Machine: report.ThisMachine()}
+	return r, s.onControlPlane(ctx, nil, func(env *framework.Env) (err error) {
+		g := &growth{Settings: s, env: env}
+		defer func() { err = errors.Join(err, g.stop()) }()
+		return g.measure(ctx, r)
+	})
+}
+
+// growth measures a controller.
+type growth struct {
+	Settings
+	env        *framework.Env
+	controller *program
+	loop       *bare
+	standing   int
+	// probes counts the spaces that were made to see how long it takes.
+	probes int
+}
+
+// costs are what a controller takes, with ever more of something.
+type costs struct {
+	one, start, startCPU, memory, rest, scrape report.Growth
+}
+
+func newCosts(of string) *costs {
+	return &costs{
+		one:      report.Growth{Title: "from the allocation of one more claim until it is Ready", Unit: "s", Of: of},
+		start:    report.Growth{Title: "start until the cluster is read", Unit: "s", Of: of},
+		startCPU: report.Growth{Title: "CPU from the start until at rest", Unit: "s", Of: of},
+		memory:   report.Growth{Title: "memory", Unit: "MiB", Of: of},
+		rest:     report.Growth{Title: "CPU at rest", Unit: "thousandths of a core", Of: of},
+		scrape:   report.Growth{Title: "one look at the metrics", Unit: "s", Of: of},
+	}
+}
+
+func (c *costs) all() []*report.Growth {
+	return []*report.Growth{&c.one, &c.start, &c.startCPU, &c.memory, &c.rest, &c.scrape}
+}
+
+const (
+	controllerName = "the controller"
+	spaceName      = "a space"
+	loopName       = "the bare loop"
+	peakName       = "peak of the process"
+	liveName       = "live objects"
+)
+
+func (g *growth) measure(ctx context.Context, r *report.Report) error {
+	if err := g.restart(ctx); err != nil {
+		return err
+	}
+	sample, err := g.fill(ctx, 1)
+	if err != nil {
+		return err
+	}
+	if g.loop, err = copyOf(ctx, g.env.Client, sample); err != nil {
+		return err
+	}
+	spaces := newCosts("standing spaces")
+	for _, n := range g.Standing {
+		if _, err := g.fill(ctx, n); err != nil {
+			return err
+		}
+		if err := g.look(ctx, spaces, n); err != nil {
+			return err
+		}
+	}
+	r.AddGrowth(spaces.all()...)
+	most := slices.Max(g.Standing)
+	first, last := spaces.one.Ends(spaceName)
+	_, peak := spaces.memory.Ends(peakName)
+	_, start := spaces.start.Ends(controllerName)
+	r.Goals = append(r.Goals,
+		report.AtMost(fmt.Sprintf("one more space at %d against %d", most, slices.Min(g.Standing)), flat, report.Ratio(last, first)),
+		report.AtMost(fmt.Sprintf("MiB at %d, peak of the process", most), 100, peak),
+		report.AtMost(fmt.Sprintf("seconds until the cluster is read at %d", most), 10, start))
+	r.Notes = append(r.Notes, fmt.Sprintf("Spaces are made one by one, %d at each number, in turns with as many of the bare loop. At rest: for %s, with one sweep of all spaces in it.", g.Pods, g.Rest))
+	if g.Others == 0 {
+		return nil
+	}
+
+	others := newCosts(fmt.Sprintf("claims of another driver, besides %d spaces", g.standing))
+	if err := g.look(ctx, others, 0); err != nil {
+		return err
+	}
+	if err := (claims{g.env.Client, g.Parallel, otherDriver}).make(ctx, "other", g.Others, func(*resourceapi.ResourceClaim) {}); err != nil {
+		return err
+	}
+	if err := g.look(ctx, others, g.Others); err != nil {
+		return err
+	}
+	r.AddGrowth(others.all()...)
+	return nil
+}
+
+// fill makes spaces until there are n, and returns one of the claims.
+func (g *growth) fill(ctx context.Context, n int) (sample *resourceapi.ResourceClaim, err error) {
+	begin, before := time.Now(), g.standing
+	for g.standing < n {
+		some := min(chunk, n-g.standing)
+		_, all, err := claims{g.env.Client, g.Parallel, spaceapi.DefaultDriverName}.ready(ctx, fmt.Sprintf("g%d", g.standing), some, func(*resourceapi.ResourceClaim) {})
+		if err != nil {
+			return nil, err
+		}
+		sample = all[0]
+		g.standing += some
+	}
+	g.logf("%d spaces stand, %.1f/s made", n, float64(n-before)/time.Since(begin).Seconds())
+	return sample, nil
+}
+
+func (g *growth) stop() error {
+	if g.controller == nil {
+		return nil
+	}
+	return g.controller.end()
+}
+
+// restart starts the controller anew and waits until it has read the cluster.
+func (g *growth) restart(ctx context.Context) (err error) {
+	if err := g.stop(); err != nil {
+		return err
+	}
+	g.controller, err = startProgram(ctx, "space-controller", "--kubeconfig="+g.env.Cluster.Kubeconfig(), "--lease-namespace="+framework.DriverNamespace,
+		fmt.Sprintf("--sweep-interval=%s", g.Rest))
+	if err != nil {
+		return err
+	}
+	return g.controller.awaitReady(ctx)
+}
+
+// look starts the controller anew and measures what that takes, and then what it
+// takes at rest, and to make one more space.
+func (g *growth) look(ctx context.Context, to *costs, n int) error {
+	begin := time.Now()
+	if err := g.restart(ctx); err != nil {
+		return err
+	}
+	to.start.Add(n, controllerName, time.Since(begin).Seconds())
+	c := g.controller
+	if err := c.awaitRest(ctx); err != nil {
+		return err
+	}
+	started, err := c.cpu()
+	if err != nil {
+		return err
+	}
+	to.startCPU.Add(n, controllerName, started.Seconds())
+	rest, err := c.load(ctx, g.Rest)
+	if err != nil {
+		return err
+	}
+	to.rest.Add(n, controllerName, 1000*rest)
+	peak, err := c.peak()
+	if err != nil {
+		return err
+	}
+	to.memory.Add(n, peakName, peak)
+	for range g.Pods {
+		begin = time.Now()
+		if _, err := c.metrics(ctx); err != nil {
+			return err
+		}
+		to.scrape.Add(n, controllerName, time.Since(begin).Seconds())
+	}
+	metrics, err := c.collected(ctx)
+	if err != nil {
+		return err
+	}
+	to.memory.Add(n, liveName, metrics.sum("go_memstats_heap_alloc_bytes", "")/mebibyte)
+	return g.probe(ctx, to, n)
+}
+
+// probe makes spaces one by one, in turns with the bare loop.
+func (g *growth) probe(ctx context.Context, to *costs, n int) error {
+	for range g.Pods {
+		g.probes++
+		var begin time.Time
+		served := make(chan error, 1)
+		for _, sort := range []struct {
+			name, driver string
+			allocated    func(*resourceapi.ResourceClaim)
+		}{
+			{spaceName, spaceapi.DefaultDriverName, func(*resourceapi.ResourceClaim) {
+				begin = time.Now()
+				served <- nil
+			}},
+			{loopName, bareDriver, func(claim *resourceapi.ResourceClaim) {
+				begin = time.Now()
+				served <- g.loop.serve(ctx, claim)
+			}},
+		} {
+			if _, _, err := (claims{g.env.Client, 1, sort.driver}).ready(ctx, fmt.Sprintf("one-%d-%s", g.probes, sort.driver), 1, sort.allocated); err != nil {
+				return err
+			}
+			if err := <-served; err != nil {
+				return err
+			}
+			to.one.Add(n, sort.name, time.Since(begin).Seconds())
+		}
+	}
+	return nil
+}

@@ -1,0 +1,243 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+const (
+	mebibyte = 1 << 20
+	// tick is the unit of CPU times in /proc/<pid>/stat, which has been the same
+	// on all machines for long (USER_HZ).
+	tick = 10 * time.Millisecond
+	// restWindow is how long a program has to do next to nothing to be at rest.
+	restWindow = 2 * time.Second
+	// quickly is how often a program is looked at that is expected to be through soon.
+	quickly = 5 * time.Millisecond
+)
+
+// program is one of the driver's own programs, as it is shipped, and what it can be
+// asked about itself.
+type program struct {
+	name              string
+	cmd               *exec.Cmd
+	log               *framework.Output
+	address, profiles string
+	// ended is closed when the process has ended, of which err says how.
+	ended chan struct{}
+	err   error
+}
+
+// startProgram starts a program that answers at two free ports.
+func startProgram(ctx context.Context, name string, args ...string) (*program, error) {
+	p := &program{name: name, log: &framework.Output{}, ended: make(chan struct{})}
+	for _, address := range []*string{&p.address, &p.profiles} {
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a port for %s: %w", name, err)
+		}
+		*address = listener.Addr().String()
+		if err := listener.Close(); err != nil {
+			return nil, err
+		}
+	}
+	p.cmd = exec.Command(framework.Binary(name), append([]string{"--http-address=" + p.address, "--pprof-address=" + p.profiles}, args...)...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s (`make build` makes it): %w", name, err)
+	}
+	go func() {
+		defer close(p.ended)
+		p.err = p.cmd.Wait()
+	}()
+	return p, nil
+}
+
+// end tells the program to end, and waits until it has.
+func (p *program) end() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-p.ended
+	if p.err != nil {
+		return fmt.Errorf("%s ended: %w\n%s", p.name, p.err, tail(p.log.String()))
+	}
+	return nil
+}
+
+// tail is the end of a log.
+func tail(log string) string { return log[max(0, len(log)-4000):] }
+
+// get reads from one of a program's ports.
+func get(ctx context.Context, url string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(answer.Body)
+	if err := errors.Join(err, answer.Body.Close()); err != nil {
+		return nil, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answers: %s", url, answer.Status)
+	}
+	return body, nil
+}
+
+// await waits until the program is as is says.
+func (p *program) await(ctx context.Context, what string, every time.Duration, is func(ctx context.Context) (bool, error)) error {
+	err := wait.PollUntilContextTimeout(ctx, every, patience, true, func(ctx context.Context) (bool, error) {
+		select {
+		case <-p.ended:
+			return false, fmt.Errorf("it ended: %w", p.err)
+		default:
+			return is(ctx)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %s to %s: %w\n%s", p.name, what, err, tail(p.log.String()))
+	}
+	return nil
+}
+
+// awaitReady waits until the program says that it is ready.
+func (p *program) awaitReady(ctx context.Context) error {
+	return p.await(ctx, "be ready", quickly, func(ctx context.Context) (bool, error) {
+		// Until it listens, there is nobody.
+		_, err := get(ctx, "http://"+p.address+"/readyz")
+		return err == nil, nil
+	})
+}
+
+// awaitRest waits until the program has done next to nothing for a while.
+func (p *program) awaitRest(ctx context.Context) error {
+	var last time.Duration
+	return p.await(ctx, "be at rest", restWindow, func(context.Context) (bool, error) {
+		cpu, err := p.cpu()
+		rests := last > 0 && cpu-last <= restWindow/50
+		last = cpu
+		return rests, err
+	})
+}
+
+// cpu is the time that the program has computed for.
+func (p *program) cpu() (time.Duration, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	return cpuTime(string(data))
+}
+
+// load is how many cores the program keeps busy on average for a while.
+func (p *program) load(ctx context.Context, during time.Duration) (float64, error) {
+	before, err := p.cpu()
+	if err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	select {
+	case <-time.After(during):
+	case <-p.ended:
+		return 0, fmt.Errorf("%s ended: %w\n%s", p.name, p.err, tail(p.log.String()))
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	after, err := p.cpu()
+	return (after - before).Seconds() / time.Since(begin).Seconds(), err
+}
+
+// cpuTime reads the contents of /proc/<pid>/stat.
+func cpuTime(stat string) (time.Duration, error) {
+	// The second field is a name in brackets, which may contain anything.
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	const utime, stime = 14 - 3, 15 - 3
+	if len(fields) <= stime {
+		return 0, fmt.Errorf("the process's statistics are %q", stat)
+	}
+	user, err := strconv.ParseInt(fields[utime], 10, 64)
+	system, err2 := strconv.ParseInt(fields[stime], 10, 64)
+	return time.Duration(user+system) * tick, errors.Join(err, err2)
+}
+
+// peak is the most memory that the program has had so far, in MiB.
+func (p *program) peak() (float64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
+			return kib / 1024, err
+		}
+	}
+	return 0, fmt.Errorf("the status of %s has no VmHWM", p.name)
+}
+
+// collected has the program collect its garbage, and returns its metrics then.
+func (p *program) collected(ctx context.Context) (samples, error) {
+	if _, err := get(ctx, "http://"+p.profiles+"/debug/pprof/heap?gc=1"); err != nil {
+		return nil, fmt.Errorf("have %s collect its garbage: %w", p.name, err)
+	}
+	return p.metrics(ctx)
+}
+
+// metrics reads the program's metrics.
+func (p *program) metrics(ctx context.Context) (samples, error) {
+	body, err := get(ctx, "http://"+p.address+"/metrics")
+	if err != nil {
+		return nil, fmt.Errorf("read the metrics of %s: %w", p.name, err)
+	}
+	return parse(string(body)), nil
+}
+
+// samples are metrics, by name and labels as they are written.
+type samples map[string]float64
+
+// parse reads metrics in Prometheus' text format.
+func parse(text string) samples {
+	out := samples{}
+	for line := range strings.Lines(text) {
+		at := strings.LastIndexByte(line, ' ')
+		if at < 0 || line[0] == '#' {
+			continue
+		}
+		if value, err := strconv.ParseFloat(strings.TrimSpace(line[at:]), 64); err == nil {
+			out[line[:at]] = value
+		}
+	}
+	return out
+}
+
+// sum adds up what has the name and, if one is given, the label.
+func (s samples) sum(name, label string) float64 {
+	var sum float64
+	for key, value := range s {
+		if key == name || strings.HasPrefix(key, name+"{") && strings.Contains(key, label) {
+			sum += value
+		}
+	}
+	return sum
+}
