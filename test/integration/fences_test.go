@@ -127,8 +127,14 @@ func (f *fenced) keepsTheControllerToItsNamespaces(t *testing.T) {
 	if _, err := namespaces.Create(t.Context(), recorded(f.driver, "fenced-any", "uid", "ns", "claim"), dryRun); err != nil {
 		t.Errorf("making a space: %v", err)
 	}
-	if err := patch(f.space, `{"metadata":{"annotations":{"`+f.keys.RetainedUntil+`":"2030-01-01T00:00:00Z"}}}`)(t.Context()); err != nil {
-		t.Errorf("retaining a space: %v", err)
+	for what, annotation := range map[string]string{
+		"retaining a space":                      `"` + f.keys.RetainedUntil + `":"2030-01-01T00:00:00Z"`,
+		"noting who uses a space and where":      `"` + f.keys.Pods + `":"pod","` + f.keys.Nodes + `":"node=uid"`,
+		"noting that nobody uses a space so far": `"` + f.keys.Pods + `":null,"` + f.keys.Nodes + `":null`,
+	} {
+		if err := patch(f.space, `{"metadata":{"annotations":{`+annotation+`}}}`)(t.Context()); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 
@@ -270,6 +276,7 @@ func (f *fenced) keepsOthersFromTheRecord(t *testing.T) {
 		try{"changing a mark", patch(f.space, marked), labels},
 		try{"marking with a key of no meaning", patch("kube-system", `{"metadata":{"labels":{"fenced.example.com/any":"x"}}}`), labels},
 		try{"adding a node", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Nodes+`":"node=uid"}}}`), annotations},
+		try{"adding a pod", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Pods+`":"pod"}}}`), annotations},
 		try{"changing the claim", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":"another"}}}`), annotations},
 		try{"removing the claim", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":null}}}`), annotations},
 	)

@@ -63,12 +63,11 @@ type Controller struct {
 	keys spaceapi.Keys
 
 	caches
-	handlers map[cache.SharedIndexInformer]cache.ResourceEventHandler
-	queue    workqueue.TypedRateLimitingInterface[types.NamespacedName]
-	stuck    *stuck
-	failed   *failures
-	settled  *settled
-	places   *places
+	queue   workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	stuck   *stuck
+	failed  *failures
+	settled *settled
+	places  *places
 	// leads is true from Work on. A standby counts nothing, or all would be there twice.
 	leads atomic.Bool
 }
@@ -88,21 +87,6 @@ func New(config Config) (*Controller, error) {
 	c.stuck = newStuck(config.StuckAfter, config.Metrics.StuckTerminating)
 	if err := c.set(c.keys, config); err != nil {
 		return nil, err
-	}
-	c.handlers = map[cache.SharedIndexInformer]cache.ResourceEventHandler{
-		c.claimInformer:     c.claimEvents(),
-		c.namespaceInformer: c.namespaceEvents(),
-		c.accountInformer:   c.contentEvents(),
-		c.bindingInformer:   c.contentEvents(),
-		c.quotaInformer:     c.contentEvents(),
-		c.limitsInformer:    c.contentEvents(),
-		c.policyInformer:    c.contentEvents(),
-	}
-	if c.wideInformer != nil {
-		c.handlers[c.wideInformer] = c.contentEvents()
-	}
-	if c.endpointInformer != nil {
-		c.handlers[c.endpointInformer] = c.endpointEvents()
 	}
 	return c, nil
 }
@@ -128,7 +112,7 @@ func (c *Controller) Work(ctx context.Context) error {
 	c.leads.Store(true)
 	defer c.leads.Store(false)
 	logger := klog.FromContext(ctx)
-	for informer, handler := range c.handlers {
+	for informer, handler := range c.handlers(ctx) {
 		if _, err := informer.AddEventHandlerWithOptions(handler, cache.HandlerOptions{Logger: &logger}); err != nil {
 			return fmt.Errorf("follow API objects: %w", err)
 		}
@@ -153,14 +137,19 @@ func (c *Controller) next(ctx context.Context) bool {
 		return false
 	}
 	defer c.queue.Done(key)
-	logger := klog.FromContext(ctx).WithValues(logkeys.Claim, key)
-	if err := c.sync(klog.NewContext(ctx, logger), key); err != nil {
+	ctx = klog.NewContext(ctx, klog.LoggerWithValues(klog.FromContext(ctx), logkeys.Claim, key))
+	if err := c.sync(ctx, key); err != nil {
 		if ctx.Err() == nil {
-			logger.Error(err, "Trying again later")
+			klog.FromContext(about(ctx, c.uidOf(key))).Error(err, "Trying again later")
 			c.queue.AddRateLimited(key)
 		}
 		return true
 	}
 	c.queue.Forget(key)
 	return true
+}
+
+// about gives log lines the claim's UID, by which the story of a space is followed.
+func about(ctx context.Context, claim types.UID) context.Context {
+	return klog.NewContext(ctx, klog.LoggerWithValues(klog.FromContext(ctx), logkeys.ClaimUID, claim))
 }

@@ -68,6 +68,9 @@ func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (did ending,
 		return did, fmt.Errorf("revoke the tokens of namespace %s: %w", ns.Name, err)
 	}
 	revoked := c.Clock.Since(start)
+	if did.something {
+		klog.FromContext(ctx).V(2).Info("Credentials revoked", logkeys.Namespace, ns.Name)
+	}
 	switch {
 	case ns.DeletionTimestamp != nil:
 		c.settled.set(ns.UID, time.Time{})
@@ -89,7 +92,7 @@ func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (did ending,
 	}
 	if did.something {
 		c.Metrics.Revoke.Observe(revoked)
-		klog.FromContext(ctx).Info("Space ended", logkeys.ClaimUID, ns.Labels[c.keys.ClaimUID], logkeys.Namespace, ns.Name,
+		klog.FromContext(ctx).Info("Space ended", logkeys.Namespace, ns.Name,
 			logkeys.Allocation, ns.Labels[c.keys.AllocationID], "kept", did.kept,
 			"revokedAfter", revoked.Round(time.Millisecond), logkeys.Duration, c.Clock.Since(start).Round(time.Millisecond))
 	}

@@ -30,8 +30,6 @@ import (
 // ensure makes the spaces of an allocation, and says in the claim how that went.
 func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClaim, p *plan) error {
 	switch {
-	case p == nil:
-		return nil
 	case p.expired:
 		return c.report(ctx, claim, p.Allocation, spaceapi.ReasonExpired,
 			fmt.Errorf("the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and its end has begun", p.lifetime))
@@ -57,6 +55,10 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 		if err := c.report(ctx, claim, a, spaceapi.ReasonNamespaceTerminating, errNamespaceGone); err != nil {
 			return err
 		}
+	}
+	logger := klog.FromContext(ctx)
+	if c.places.begin(a) && !wasReady {
+		logger.V(2).Info("Claim allocated", logkeys.Allocation, a.ID, "spaces", len(a.Shares))
 	}
 	settings := c.settings()
 	users := c.usersOf(claim, a)
@@ -89,19 +91,18 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 	if changed && !wasReady {
 		c.Metrics.Provision.Observe(c.Clock.Since(start), metrics.Succeeded)
 	}
-	logger := klog.FromContext(ctx)
 	for i, entry := range entries {
 		ns := entry.Data.Namespace
 		if wasReady && len(made[i]) > 0 {
 			slices.Sort(made[i])
 			message := fmt.Sprintf("In namespace %s somebody had deleted or changed %s: made again", ns, strings.Join(made[i], " and "))
 			c.Events.Event(reference(claim), corev1.EventTypeWarning, spaceapi.ReasonRepaired, message)
-			logger.Info("Space repaired", logkeys.ClaimUID, a.ClaimUID, logkeys.Namespace, ns, "made", made[i])
+			logger.Info("Space repaired", logkeys.Namespace, ns, "made", made[i])
 			continue
 		}
 		if changed && !wasReady {
 			c.Events.Event(reference(claim), corev1.EventTypeNormal, spaceapi.ReasonProvisioned, entry.Ready.Message)
-			logger.Info("Space ready", logkeys.ClaimUID, a.ClaimUID, logkeys.Namespace, ns, logkeys.Allocation, a.ID,
+			logger.Info("Space ready", logkeys.Namespace, ns, logkeys.Allocation, a.ID,
 				logkeys.Request, entry.Share.Request, logkeys.Duration, c.Clock.Since(start).Round(time.Millisecond))
 		}
 	}

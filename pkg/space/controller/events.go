@@ -4,6 +4,7 @@
 package controller
 
 import (
+	"context"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,9 +13,31 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
+
+// handlers are told what changes in the caches.
+func (c *Controller) handlers(ctx context.Context) map[cache.SharedIndexInformer]cache.ResourceEventHandler {
+	handlers := map[cache.SharedIndexInformer]cache.ResourceEventHandler{
+		c.claimInformer:     c.claimEvents(),
+		c.namespaceInformer: c.namespaceEvents(ctx),
+		c.accountInformer:   c.contentEvents(),
+		c.bindingInformer:   c.contentEvents(),
+		c.quotaInformer:     c.contentEvents(),
+		c.limitsInformer:    c.contentEvents(),
+		c.policyInformer:    c.contentEvents(),
+	}
+	if c.wideInformer != nil {
+		handlers[c.wideInformer] = c.contentEvents()
+	}
+	if c.endpointInformer != nil {
+		handlers[c.endpointInformer] = c.endpointEvents()
+	}
+	return handlers
+}
 
 func (c *Controller) claimEvents() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
@@ -48,7 +71,7 @@ func (c *Controller) concernsUs(before, after *resourceapi.ResourceClaim) bool {
 	return was.ID != is.ID || !slices.Equal(uids(before.Status.ReservedFor), uids(after.Status.ReservedFor)) || isReady(before, c.Settings.Driver, was) && !isReady(after, c.Settings.Driver, is)
 }
 
-func (c *Controller) namespaceEvents() cache.ResourceEventHandler {
+func (c *Controller) namespaceEvents(ctx context.Context) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
 			ns := obj.(*corev1.Namespace)
@@ -71,6 +94,7 @@ func (c *Controller) namespaceEvents() cache.ResourceEventHandler {
 			if ns, ok := final(obj).(*corev1.Namespace); ok {
 				if ns.DeletionTimestamp != nil {
 					c.Metrics.Delete.Observe(c.Clock.Since(ns.DeletionTimestamp.Time))
+					klog.FromContext(about(ctx, claimUIDOf(ns, c.keys))).V(2).Info("Namespace gone", logkeys.Claim, c.claimOf(ns), logkeys.Namespace, ns.Name)
 				}
 				c.stuck.forget(ns.UID)
 				c.settled.forget(ns.UID)

@@ -15,10 +15,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
 // problem is an error with the reason that people get to see.
@@ -120,6 +122,7 @@ func (c *Controller) ensureNamespace(ctx context.Context, a *identity.Allocation
 	if have == nil {
 		created, err := c.Client.CoreV1().Namespaces().Create(ctx, want, metav1.CreateOptions{})
 		if err == nil {
+			klog.FromContext(ctx).V(2).Info("Namespace made", logkeys.Namespace, created.Name)
 			return created, true, nil
 		}
 		if !apierrors.IsAlreadyExists(err) {

@@ -12,7 +12,6 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
@@ -42,10 +41,10 @@ func (c *Controller) report(ctx context.Context, claim *resourceapi.ResourceClai
 		return nil
 	}
 	c.Metrics.NotReady.WithLabelValues(reason).Inc()
-	klog.FromContext(ctx).Info("Space not ready", logkeys.ClaimUID, a.ClaimUID, logkeys.Allocation, a.ID, logkeys.Reason, reason, "cause", cause.Error())
+	klog.FromContext(ctx).Info("Space not ready", logkeys.Allocation, a.ID, logkeys.Reason, reason, "cause", cause.Error())
 	c.Events.Event(reference(claim), corev1.EventTypeWarning, reason, cause.Error())
 	for _, consumer := range claim.Status.ReservedFor {
-		if consumer.APIGroup == "" && consumer.Resource == "pods" {
+		if isPod(consumer) {
 			c.Events.Event(&corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: claim.Namespace, Name: consumer.Name, UID: consumer.UID},
 				corev1.EventTypeWarning, reason, fmt.Sprintf("ResourceClaim %s: %s", claim.Name, cause))
 		}
@@ -111,7 +110,7 @@ func (c *Controller) writeStatus(ctx context.Context, claim *resourceapi.Resourc
 // eventOnClaimOf records an event on the claim in the namespace's record, which
 // need not exist any more. live is the claim of that name, or nil.
 func (c *Controller) eventOnClaimOf(ns *corev1.Namespace, live *resourceapi.ResourceClaim, eventType, reason, message string) {
-	key, uid := c.claimOf(ns), types.UID(ns.Labels[c.keys.ClaimUID])
+	key, uid := c.claimOf(ns), claimUIDOf(ns, c.keys)
 	if live != nil && live.UID == uid {
 		c.Events.Event(reference(live), eventType, reason, message)
 		return

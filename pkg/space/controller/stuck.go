@@ -103,6 +103,6 @@ func (c *Controller) reportStuck(ctx context.Context, ns *corev1.Namespace) {
 	if words == "" {
 		return
 	}
-	klog.FromContext(ctx).Info("Namespace stuck in termination", logkeys.Namespace, ns.Name, logkeys.ClaimUID, ns.Labels[c.keys.ClaimUID], "cause", words)
+	klog.FromContext(ctx).Info("Namespace stuck in termination", logkeys.Namespace, ns.Name, "cause", words)
 	c.eventOnSpace(ns, nil, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, words)
 }

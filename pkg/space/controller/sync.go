@@ -39,10 +39,28 @@ func (c *Controller) sync(ctx context.Context, key types.NamespacedName) error {
 	}
 	// A space that can't be ended must not keep the next one waiting, nor the
 	// other way round.
-	return utilerrors.NewAggregate([]error{
-		c.endOthers(ctx, key, p.spaces()),
-		c.ensure(ctx, claim, p),
-	})
+	errs := []error{c.endOthers(ctx, key, p.spaces())}
+	if p != nil {
+		errs = append(errs, c.ensure(about(ctx, p.ClaimUID), claim, p))
+	}
+	return utilerrors.NewAggregate(errs)
+}
+
+// uidOf is the UID of the claim of that name or, if it has gone, of one that had the
+// name and left spaces. It is empty when nothing is known.
+func (c *Controller) uidOf(key types.NamespacedName) types.UID {
+	if claim, err := c.claims.ResourceClaims(key.Namespace).Get(key.Name); err == nil {
+		return claim.UID
+	}
+	if recorded, err := c.recordedFor(key); err == nil && len(recorded) > 0 {
+		return claimUIDOf(recorded[0], c.keys)
+	}
+	return ""
+}
+
+// claimUIDOf is the UID of the claim in a namespace's record.
+func claimUIDOf(ns *corev1.Namespace, keys spaceapi.Keys) types.UID {
+	return types.UID(ns.Labels[keys.ClaimUID])
 }
 
 // endOthers ends the spaces recorded for the claim that its allocation does not ask for.
@@ -53,7 +71,7 @@ func (c *Controller) endOthers(ctx context.Context, key types.NamespacedName, ca
 	}
 	var surplus []*corev1.Namespace
 	for _, ns := range recorded {
-		c.reportStuck(ctx, ns)
+		c.reportStuck(about(ctx, claimUIDOf(ns, c.keys)), ns)
 		if !cached.Owns(ns, c.keys) && !c.ended(ns) {
 			surplus = append(surplus, ns)
 		}
@@ -83,7 +101,7 @@ func (c *Controller) endOthers(ctx context.Context, key types.NamespacedName, ca
 		if living.Owns(ns, c.keys) {
 			continue
 		}
-		did, err := c.end(ctx, ns)
+		did, err := c.end(about(ctx, claimUIDOf(ns, c.keys)), ns)
 		switch {
 		case err != nil:
 			c.eventOnSpace(ns, live, corev1.EventTypeWarning, spaceapi.ReasonDeletionFailed, err.Error())

@@ -19,7 +19,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
@@ -34,6 +33,9 @@ const (
 	// and then after ever longer ones.
 	firstLookAgain = 250 * time.Millisecond
 	lastLookAgain  = 2 * time.Second
+	// namesDelay is for how long the names of pods on a space may be out of date.
+	// Nobody decides by them, and many pods that come and go cost one write then.
+	namesDelay = 10 * time.Second
 )
 
 // users are the pods that use a claim. On which nodes they are is noted on its
@@ -47,6 +49,8 @@ type users struct {
 	// nodes are those that the pods were bound to. It has an empty name for a pod
 	// that has gone, and lacks one that is not bound.
 	nodes map[types.UID]string
+	// names are those of the pods that have not gone, with commas between them.
+	names string
 
 	mutex sync.Mutex
 	errs  []error
@@ -57,9 +61,9 @@ func (c *Controller) usersOf(claim *resourceapi.ResourceClaim, a *identity.Alloc
 	return &users{Controller: c, claim: claim, a: a}
 }
 
-// note brings the note on a space's namespace up to date. Each pod but the first
-// on a node costs no write. What goes wrong is for settle to say: it keeps no
-// space from becoming ready.
+// note brings the note on a space's namespace up to date, at once when the nodes are
+// others, and some time later when only the pods are. What goes wrong is for settle
+// to say: it keeps no space from becoming ready.
 func (u *users) note(ctx context.Context, ns *corev1.Namespace) {
 	u.once.Do(func() { u.look(ctx) })
 	want := map[types.UID]string{}
@@ -68,21 +72,23 @@ func (u *users) note(ctx context.Context, ns *corev1.Namespace) {
 			want[pod] = node
 		}
 	}
-	if sameNodes(want, nodesOn(u.places.latest(u.a.Claim, ns), u.keys.Nodes)) {
-		return
-	}
-	var note *string
-	if len(want) > 0 {
-		said := sayNodes(want)
-		note = &said
+	noted := u.places.latest(u.a.Claim, ns)
+	if sameNodes(want, nodesOn(noted, u.keys.Nodes)) {
+		if noted.Annotations[u.keys.Pods] == u.names {
+			u.places.upToDate(u.a.Claim, ns.Name)
+			return
+		}
+		if left := u.places.due(u.a.Claim, ns.Name, u.Clock.Now()); left > 0 {
+			u.queue.AddAfter(u.a.Claim, left)
+			return
+		}
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		// Another UID would be another namespace of the name.
 		"uid":         ns.UID,
-		"annotations": map[string]*string{u.keys.Nodes: note},
+		"annotations": map[string]*string{u.keys.Nodes: orNone(sayNodes(want)), u.keys.Pods: orNone(u.names)},
 	}})
 	if err == nil {
-		var noted *corev1.Namespace
 		if noted, err = u.Client.CoreV1().Namespaces().Patch(ctx, ns.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err == nil {
 			u.places.wrote(u.a.Claim, noted)
 		}
@@ -105,7 +111,7 @@ func (u *users) look(ctx context.Context) {
 	u.nodes = map[types.UID]string{}
 	var unknown []resourceapi.ResourceClaimConsumerReference
 	for _, consumer := range u.claim.Status.ReservedFor {
-		if consumer.APIGroup != "" || consumer.Resource != "pods" {
+		if !isPod(consumer) {
 			continue
 		}
 		if node, is := known[consumer.UID]; is {
@@ -136,6 +142,19 @@ func (u *users) look(ctx context.Context) {
 		u.queue.AddAfter(u.a.Claim, u.places.again(u.a.Claim, unknown))
 	}
 	u.places.set(u.a.Claim, u.nodes, unknown)
+	var names []string
+	for _, consumer := range u.claim.Status.ReservedFor {
+		node, known := u.nodes[consumer.UID]
+		if gone := known && node == ""; isPod(consumer) && !gone {
+			names = append(names, consumer.Name)
+		}
+	}
+	slices.Sort(names)
+	u.names = strings.Join(names, ",")
+}
+
+func isPod(consumer resourceapi.ResourceClaimConsumerReference) bool {
+	return consumer.APIGroup == "" && consumer.Resource == "pods"
 }
 
 // nodeOf reads which node a pod was bound to, if it was. A pod that has gone has none.
@@ -195,104 +214,20 @@ func sayNodes(nodes map[types.UID]string) string {
 	return strings.Join(entries, ",")
 }
 
+// orNone is the value of an annotation that is left out when it says nothing.
+func orNone(value string) *string {
+	if value == "" {
+		return nil
+	}
+	return &value
+}
+
 // sameNodes says whether two notes name the same nodes.
 func sameNodes(a, b map[types.UID]string) bool {
 	set := func(nodes map[types.UID]string) []string {
 		return slices.Compact(slices.Sorted(maps.Values(nodes)))
 	}
 	return slices.Equal(set(a), set(b))
-}
-
-// places remembers where the pods are that use claims: a pod stays where it was bound.
-type places struct {
-	mutex  sync.Mutex
-	claims map[types.NamespacedName]place
-}
-
-type place struct {
-	nodes map[types.UID]string
-	// unbound are the pods that were not bound at the last look, and delay is how
-	// long was waited before that.
-	unbound []types.UID
-	delay   time.Duration
-	// written are the namespaces whose note was written, by name, until the cache
-	// has it: pods can come and go faster than it follows.
-	written map[string]*corev1.Namespace
-}
-
-func newPlaces() *places { return &places{claims: map[types.NamespacedName]place{}} }
-
-// of returns what is known of a claim's pods.
-func (p *places) of(claim types.NamespacedName) map[types.UID]string {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	out := map[types.UID]string{}
-	maps.Copy(out, p.claims[claim].nodes)
-	return out
-}
-
-// waitsFor says whether these pods, and no others, were found not to be bound.
-func (p *places) waitsFor(claim types.NamespacedName, unbound []resourceapi.ResourceClaimConsumerReference) bool {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	return len(unbound) > 0 && slices.Equal(p.claims[claim].unbound, uids(unbound))
-}
-
-// again returns when to look again for pods that are not bound.
-func (p *places) again(claim types.NamespacedName, unbound []resourceapi.ResourceClaimConsumerReference) time.Duration {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	last := p.claims[claim]
-	delay := firstLookAgain
-	if slices.Equal(last.unbound, uids(unbound)) {
-		delay = min(2*last.delay, lastLookAgain)
-	}
-	last.delay = delay
-	p.claims[claim] = last
-	return delay
-}
-
-// set remembers what a look found.
-func (p *places) set(claim types.NamespacedName, nodes map[types.UID]string, unbound []resourceapi.ResourceClaimConsumerReference) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	last := p.claims[claim]
-	last.nodes, last.unbound = nodes, uids(unbound)
-	p.claims[claim] = last
-}
-
-// wrote remembers a namespace as it was after its note was written.
-func (p *places) wrote(claim types.NamespacedName, ns *corev1.Namespace) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	last := p.claims[claim]
-	if last.written == nil {
-		last.written = map[string]*corev1.Namespace{}
-	}
-	last.written[ns.Name] = ns
-	p.claims[claim] = last
-}
-
-// latest returns a namespace from the cache or, if that lags behind, as it was
-// after its note was written.
-func (p *places) latest(claim types.NamespacedName, cached *corev1.Namespace) *corev1.Namespace {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	written := p.claims[claim].written
-	if ns := written[cached.Name]; ns != nil && ns.UID == cached.UID {
-		if order, err := resourceversion.CompareResourceVersion(cached.ResourceVersion, ns.ResourceVersion); err == nil && order < 0 {
-			return ns
-		}
-	}
-	delete(written, cached.Name)
-	return cached
-}
-
-// forget is for a claim without an allocation.
-func (p *places) forget(claim types.NamespacedName) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	delete(p.claims, claim)
 }
 
 func uids(consumers []resourceapi.ResourceClaimConsumerReference) []types.UID {
