@@ -36,6 +36,13 @@ func TestKubectlSpace(t *testing.T) {
 	s := poolSpace(t, ns, "first", "first")
 	waits(t, ns, "next", "next")
 
+	described := env.Kubectl(t, "describe", "namespace", s.Namespace)
+	for _, line := range []string{driver + "/claim-namespace: " + ns, driver + "/claim-name: first", driver + "/pods: first"} {
+		if !strings.Contains(described, line+"\n") {
+			t.Errorf("kubectl describe namespace does not say %q, but\n%s", line, described)
+		}
+	}
+
 	says([]string{"first " + s.Namespace + " Ready first " + pod.Spec.NodeName + " few", "next <none> Pending next"}, "list")
 	says([]string{"There is no room for ResourceClaim next", "of pool few 1 of 1 spaces are in use"}, "why", "pod/next")
 	says([]string{"few <any> spaces 1 0 1"}, "top")

@@ -78,13 +78,16 @@ func TestAPodCostsOneReadAndEachNodeOneWrite(t *testing.T) {
 	}
 	awaitUsedOn := func(claim string, pods ...*corev1.Pod) {
 		t.Helper()
-		var want []string
+		var want, names []string
 		for _, pod := range pods {
 			want = append(want, pod.Spec.NodeName+"="+string(pod.UID))
+			names = append(names, pod.Name)
 		}
 		slices.Sort(want)
+		slices.Sort(names)
 		framework.Await(t, framework.Namespace(env.Client, spaceOf(t, driver, ns, claim)), framework.That(fmt.Sprintf("used by %q", want), func(ns *corev1.Namespace) bool {
-			return ns.Annotations[spaceapi.KeysFor(driver).Nodes] == strings.Join(want, ",")
+			keys := spaceapi.KeysFor(driver)
+			return ns.Annotations[keys.Nodes] == strings.Join(want, ",") && ns.Annotations[keys.Pods] == strings.Join(names, ",")
 		}))
 	}
 	expect := func(what string, gets, patches int) {
@@ -94,6 +97,14 @@ func TestAPodCostsOneReadAndEachNodeOneWrite(t *testing.T) {
 		if got[getPod] != gets || got[patchNamespace] != patches {
 			t.Errorf("%s: %d %s and %d %s, want %d and %d", what, got[getPod], getPod, got[patchNamespace], patchNamespace, gets, patches)
 		}
+		delete(got, "create subjectaccessreviews")
+		reads := 0
+		for call, n := range got {
+			if strings.HasPrefix(call, "get ") {
+				reads += n
+			}
+		}
+		framework.CheckCalls(t, what, reads, sum(got)-reads)
 	}
 
 	for _, name := range []string{"unused", "claim"} {
@@ -132,8 +143,15 @@ func TestAPodCostsOneReadAndEachNodeOneWrite(t *testing.T) {
 	awaitUsedOn("claim", second, third, fourth)
 	expect("a controller that starts anew, and one more pod", 1, 1)
 
-	for _, claim := range []string{"unused", "claim"} {
-		deallocate(t, env, ns, claim)
-	}
+	fifth := bind(t, createPod(t, ns, framework.NewPod("fifth")), "users-a")
+	reserve(t, "claim", fifth)
+	awaitUsedOn("claim", second, third, fourth, fifth)
+	expect("one more pod on a node that has one", 1, 1)
+
+	space := spaceOf(t, driver, ns, "claim")
+	deallocate(t, env, ns, "claim")
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
+	expect("the end of a space", 0, 0)
+	deallocate(t, env, ns, "unused")
 	awaitNothing(t, driver)
 }

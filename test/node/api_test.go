@@ -12,6 +12,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"k8s.io/client-go/rest"
@@ -29,6 +30,8 @@ type apiServer struct {
 	next func(step string) bool
 	// watching gets the path of each watch that begins.
 	watching chan string
+	// refused is how the paths end to which the answer is an error.
+	refused atomic.Pointer[string]
 }
 
 var errKilled = errors.New("the plugin was killed")
@@ -83,10 +86,16 @@ func (a *apiServer) writeKubeconfig(t *testing.T, path string) {
 	}
 }
 
+// refuse answers requests whose path has the suffix with an error.
+func (a *apiServer) refuse(suffix string) { a.refused.Store(&suffix) }
+
 // RoundTrip implements http.RoundTripper.
 func (a *apiServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Query().Has("watch") {
 		a.watching <- r.URL.Path
+	}
+	if suffix := a.refused.Load(); suffix != nil && strings.HasSuffix(r.URL.Path, *suffix) {
+		return &http.Response{StatusCode: http.StatusInternalServerError, Body: http.NoBody, Request: r}, nil
 	}
 	if !isStep(r) {
 		return a.transport.RoundTrip(r)

@@ -25,8 +25,12 @@ import (
 // nodeName is the name of the Node object.
 const nodeName = "node-7"
 
-// env is the control plane of this test run; TestMain sets it.
-var env *framework.Env
+// env is the control plane of this test run, and controller runs there all the time;
+// TestMain sets them.
+var (
+	env        *framework.Env
+	controller *framework.Controller
+)
 
 func TestMain(m *testing.M) {
 	fileops.Main()
@@ -60,8 +64,7 @@ func run(m *testing.M) (code int, err error) {
 	if _, err := env.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
 		return 1, fmt.Errorf("make Node %s: %w", nodeName, err)
 	}
-	controller, err := framework.NewController(env)
-	if err != nil {
+	if controller, err = framework.NewController(env); err != nil {
 		return 1, fmt.Errorf("start the controller (`make build` makes it): %w", err)
 	}
 	defer func() {

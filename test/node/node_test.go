@@ -27,6 +27,8 @@ type node struct {
 	steps                   steps
 	api                     *apiServer
 	empty                   map[string]bool
+	// arguments are added to those that each plugin has.
+	arguments []string
 
 	mutex   sync.Mutex
 	running *plugin

@@ -47,17 +47,17 @@ func (n *node) startAs(t *testing.T, podUID string, guard fileops.Guard) *plugin
 func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard) *plugin {
 	t.Helper()
 	p := &plugin{t: t, log: &framework.Output{}, ended: make(chan struct{})}
-	p.cmd = exec.Command(framework.Binary("space-kubeletplugin"),
+	p.cmd = exec.Command(framework.Binary("space-kubeletplugin"), append([]string{
 		// Several run side by side, and can't all have the same port.
 		"--http-address=",
-		"--node-name="+nodeName,
-		"--pod-uid="+podUID,
-		"--kubeconfig="+n.kubeconfig,
-		"--kubelet-directory="+n.kubelet,
-		"--cdi-directory="+n.cdi,
-		"--artifacts-directory="+n.artifacts,
+		"--node-name=" + nodeName,
+		"--pod-uid=" + podUID,
+		"--kubeconfig=" + n.kubeconfig,
+		"--kubelet-directory=" + n.kubelet,
+		"--cdi-directory=" + n.cdi,
+		"--artifacts-directory=" + n.artifacts,
 		"--v=2",
-	)
+	}, n.arguments...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	var asked <-chan error
 	var err error

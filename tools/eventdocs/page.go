@@ -22,7 +22,7 @@ What the driver says about spaces, and what to do about it. Where to look:
 | a pod | ` + "`kubectl describe pod NAME`" + ` | why it has no space, or has it no longer. While it waits, also the kubelet's ` + "`FailedPrepareDynamicResources`" + `, with the same words |
 | a claim | ` + "`kubectl describe resourceclaim NAME`" + ` | everything, from the first event to the last |
 | a claim that has gone | ` + "`kubectl events --for resourceclaim/NAME`" + ` | how its space ended, for as long as the cluster keeps events (an hour, as a rule) |
-| a namespace of a space | ` + "`kubectl describe namespace NAME`" + ` | why it is still there. Events about namespaces are in the namespace ` + "`default`" + ` |
+| a namespace of a space | ` + "`kubectl describe namespace NAME`" + ` | whom it serves, in annotations that begin with the driver's name: ` + "`claim-namespace`, `claim-name` and `pods`" + `; and why it is still there. Events about namespaces are in the namespace ` + "`default`" + ` |
 
 The condition ` + "`Ready`" + ` is in ` + "`status.devices`" + ` of the claim, for each space. Its reason and message are those of the event. With binding
 conditions, ` + "`Failed`" + ` repeats them when the scheduler is to try another allocation.
@@ -34,7 +34,8 @@ every 5 minutes; others are dropped. So a count is a hint, not a number.
 Nobody waits for an event to be written, and an event that can't be written costs nothing but the event: conditions, metrics and logs have
 what matters. No event has a token in it.
 
-The letters say where a test runs: none for a unit test, I on a control plane, E on a cluster.
+Each is provoked by a test on a real API server. The letters say where: I and N on a control plane, with the shipped controller and with the
+shipped plugin besides, E on a cluster. Tests without a letter are unit tests.
 
 | Reason | Event | On | Condition ` + "`Ready`" + ` | Shown by |
 |---|---|---|---|---|
@@ -43,18 +44,18 @@ The letters say where a test runs: none for a unit test, I on a control plane, E
 // shownBy names the tests that provoke each reason.
 func shownBy() map[string]string {
 	return map[string]string{
-		"Provisioned":          "I `TestTheController`",
-		"ProvisioningFailed":   "`TestWhatKeepsASpaceFromBeingMadeIsSaidOnTheClaimAndItsPod`",
+		"Provisioned":          "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`",
+		"ProvisioningFailed":   "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`, `TestWhatKeepsASpaceFromBeingMadeIsSaidOnTheClaimAndItsPod`",
 		"Refused":              "E `TestParametersThatAreNotAllowedAreRefusedInTheSameWordsEverywhere`",
 		"NameConflict":         "I `TestTheController`, `TestWhatKeepsASpaceFromBeingMadeIsSaidOnTheClaimAndItsPod`",
-		"NamespaceTerminating": "`TestWhatKeepsASpaceFromBeingMadeIsSaidOnTheClaimAndItsPod`",
+		"NamespaceTerminating": "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`, `TestWhatKeepsASpaceFromBeingMadeIsSaidOnTheClaimAndItsPod`",
 		"Expired":              "I `TestTheLifeOfASpace`, E `TestAPodIsToldThatItsSpaceHasExpired`",
 		"Repaired":             "E `TestADeletedServiceAccountIsMadeAgainAndPodsGetANewToken`",
-		"Deleted":              "I `TestTheController`",
-		"DeletionFailed":       "`TestNoNamespaceIsDeletedBeforeItsRightsAreRevoked`",
-		"Retained":             "`TestANamespaceIsKeptWithoutItsCredentials`, I `TestTheLifeOfASpace`",
+		"Deleted":              "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`",
+		"DeletionFailed":       "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`, `TestNoNamespaceIsDeletedBeforeItsRightsAreRevoked`",
+		"Retained":             "I `TestTheLifeOfASpace`, `TestANamespaceIsKeptWithoutItsCredentials`",
 		"StuckTerminating":     "I `TestTheLifeOfASpace`",
-		"RenewalFailing":       "`TestUsersHearOfARenewalThatGoesOnFailing`",
+		"RenewalFailing":       "N `TestARenewalThatGoesOnFailingIsSaidInAnEvent`, `TestUsersHearOfARenewalThatGoesOnFailing`",
 	}
 }
 

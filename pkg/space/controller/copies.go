@@ -7,8 +7,10 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 )
@@ -17,6 +19,8 @@ import (
 // is not looked after: it is the tenants' from then on.
 func (c *Controller) ensureCopy(ctx context.Context, object blueprint.Copy) error {
 	if object.Secret {
+		// client-go logs the bodies of requests and answers at high verbosity. Not these.
+		ctx = klog.NewContext(ctx, logr.Discard())
 		original, err := c.Client.CoreV1().Secrets(object.From).Get(ctx, object.Name, metav1.GetOptions{})
 		if err != nil {
 			return fmt.Errorf("read Secret %s/%s, which spaces get a copy of: %w", object.From, object.Name, err)

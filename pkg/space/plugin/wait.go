@@ -178,7 +178,9 @@ func (r claimReader) watch(ctx context.Context, claim *resourceapi.ResourceClaim
 		ResourceVersion: claim.ResourceVersion,
 	})
 	if err != nil {
-		klog.FromContext(ctx).V(2).Info("Cannot watch the claim", "err", err)
+		if ctx.Err() == nil {
+			klog.FromContext(ctx).V(2).Info("Cannot watch the claim", "err", err)
+		}
 		return false, err, nil
 	}
 	defer w.Stop()
@@ -216,7 +218,9 @@ func (r claimReader) read(ctx context.Context, namespace, name string) (*resourc
 		case isGone(err):
 			return nil, errDeallocated
 		}
-		klog.FromContext(ctx).V(2).Info("Cannot read the claim", "err", err)
+		if ctx.Err() == nil {
+			klog.FromContext(ctx).V(2).Info("Cannot read the claim", "err", err)
+		}
 		if r.pause(ctx, &delay) != nil {
 			return nil, &interruptedError{err}
 		}

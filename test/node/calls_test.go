@@ -1,0 +1,42 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+func TestThePluginAsksAsOftenAsThePageSays(t *testing.T) {
+	t.Parallel()
+	c := standing(t)
+	n := newNode(t)
+	p := n.start(t)
+	for _, step := range []struct {
+		what string
+		do   func()
+	}{
+		{"the first pod", func() { n.wantPrepared(t, p, c) }},
+		{"a renewal of the token", func() {
+			replaceAccount(t, c)
+			n.awaitRenewed(t, c)
+		}},
+		{"the end of the last pod", func() { n.wantUnprepared(t, p, c) }},
+	} {
+		n.steps.count(noLast)
+		step.do()
+		reads, writes := 0, 0
+		for _, call := range n.steps.stop() {
+			switch {
+			case strings.HasPrefix(call, "GET "):
+				reads++
+			case !strings.HasPrefix(call, "the answer to "):
+				writes++
+			}
+		}
+		framework.CheckCalls(t, step.what, reads, writes)
+	}
+}

@@ -1,0 +1,25 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"testing"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+func TestARenewalThatGoesOnFailingIsSaidInAnEvent(t *testing.T) {
+	c := standing(t)
+	n := newNode(t)
+	p := n.start(t)
+	n.wantPrepared(t, p, c)
+	n.api.refuse("/token")
+	replaceAccount(t, c)
+	// It takes a minute until somebody is told. Others can use it.
+	t.Parallel()
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", c.Namespace,
+		framework.About("ResourceClaim", c.Name, spaceapi.ReasonRenewalFailing, "Node "+nodeName+" has not been able to renew the tokens"))
+	n.wantUnprepared(t, p, c)
+}
