@@ -13,7 +13,7 @@ LOGTOOLS_VERSION := v0.9.0
 CODE_GENERATOR_VERSION := v0.37.1
 # As in test/tools/helmdocs/go.mod.
 HELM_DOCS_VERSION := v1.14.2
-# As in test/tools/promtool/go.mod. Prometheus v0.313 is Prometheus 3.13.
+# As in test/tools/prometheus/go.mod. Prometheus v0.313 is Prometheus 3.13.
 PROMETHEUS_VERSION := v0.313.5
 # As in test/tools/govulncheck/go.mod.
 GOVULNCHECK_VERSION := v1.8.0
@@ -90,7 +90,7 @@ clean: ## Remove what was built.
 test: unit integration e2e ## Run all tests. Needs root and, on Debian, the packages that README.md names.
 
 .PHONY: unit
-unit: $(BIN)/helm $(BIN)/promtool ## Run the unit tests, with the race detector, and try the chart's values and alerts.
+unit: $(BIN)/helm $(BIN)/promcheck ## Run the unit tests, with the race detector, and try the chart's values and alerts.
 	CGO_ENABLED=1 go test -race ./...
 	cd test/cluster && go test $$(go list ./... | grep -v /selftest)
 	cd test && go test ./soak/... ./chart/...
@@ -111,7 +111,7 @@ integration: build programs ## Run the controller and the plugin against a real 
 	cd test && go test -count=1 -v -p=2 -timeout=30m ./integration/... ./node/...
 
 .PHONY: e2e
-e2e: programs ## Run the shipped images and chart on a real cluster of two nodes.
+e2e: programs $(BIN)/prometheus ## Run the shipped images and chart on a real cluster of two nodes.
 	cd test && go test -count=1 -v -p=2 -parallel=6 -timeout=40m ./e2e/...
 
 .PHONY: soak
@@ -174,12 +174,21 @@ $(BIN)/govulncheck-$(GOVULNCHECK_VERSION):
 $(BIN)/helm:
 	. demo/lib.sh && need_tools helm
 
-.PHONY: promtool
-promtool: $(BIN)/promtool
+.PHONY: prometheus
+prometheus: $(BIN)/prometheus $(BIN)/promcheck ## Build Prometheus, and what tries its rules, into build/bin.
 
-$(BIN)/promtool: $(BIN)/promtool-$(PROMETHEUS_VERSION)
+$(BIN)/prometheus: $(BIN)/prometheus-$(PROMETHEUS_VERSION)
 	ln -sf $(<F) $@
 
-# The tag leaves out how Prometheus finds its targets in all the clouds.
-$(BIN)/promtool-$(PROMETHEUS_VERSION):
-	cd test/tools/promtool && go build -tags remove_all_sd -ldflags '-s -w' -o $@ github.com/prometheus/prometheus/cmd/promtool
+# The tag leaves out how Prometheus finds its targets in all the clouds. It has no user interface either.
+$(BIN)/prometheus-$(PROMETHEUS_VERSION):
+	cd test/tools/prometheus && go build -tags remove_all_sd -ldflags '-s -w' -o $@ github.com/prometheus/prometheus/cmd/prometheus
+
+$(BIN)/promcheck: $(BIN)/promcheck-$(PROMETHEUS_VERSION)
+	ln -sf $(<F) $@
+
+# The overlay adds promtool's tester of rules, which is in a main package of Prometheus, to ours.
+$(BIN)/promcheck-$(PROMETHEUS_VERSION): test/tools/prometheus/promcheck/main.go
+	cd test/tools/prometheus && go mod download github.com/prometheus/prometheus && \
+	echo "{\"Replace\": {\"$$PWD/promcheck/unittest.go\": \"$$(go list -m -f '{{.Dir}}' github.com/prometheus/prometheus)/cmd/promtool/unittest.go\"}}" >$@.overlay && \
+	go build -tags remove_all_sd,promcheck -overlay $@.overlay -ldflags '-s -w' -o $@ ./promcheck && rm $@.overlay

@@ -143,7 +143,7 @@ func TestEachAlertFiresWhenItShouldAndNotWhenNearThat(t *testing.T) {
 			write(t, file, values{"rule_files": []any{"rules.yaml"}, "evaluation_interval": "1m", "tests": []any{
 				c.test("fires", c.fires, expected), c.test("near miss", c.quiet, []any{}),
 			}})
-			if out, err := exec.CommandContext(t.Context(), framework.Binary("promtool"), "test", "rules", file).CombinedOutput(); err != nil {
+			if out, err := exec.CommandContext(t.Context(), framework.Binary("promcheck"), "rules", file).CombinedOutput(); err != nil {
 				t.Errorf("%v: %s", err, out)
 			}
 		})

@@ -1,0 +1,75 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build promcheck
+
+// Command promcheck is what tests need of Prometheus' promtool, without what else is in
+// there, clients of Kubernetes among it. "promcheck rules FILE..." is "promtool test rules":
+// the code is promtool's own file unittest.go, which an overlay adds to this package when
+// it is built, because no other package can import it. The build tag is for the other
+// times. "promcheck metrics" reads a list of expressions in JSON, and writes the metrics
+// that each asks for.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/promql/promqltest"
+)
+
+// What unittest.go returns.
+const (
+	successExitCode = 0
+	failureExitCode = 1
+)
+
+// parseTime is what unittest.go reads a start_timestamp with.
+func parseTime(s string) (time.Time, error) {
+	return time.Parse(time.RFC3339Nano, s)
+}
+
+func main() {
+	p := parser.NewParser(parser.Options{})
+	switch {
+	case len(os.Args) > 2 && os.Args[1] == "rules":
+		os.Exit(RulesUnitTest(promqltest.LazyLoaderOpts{EnableAtModifier: true, EnableNegativeOffset: true}, p, nil, false, false, false, os.Args[2:]...))
+	case len(os.Args) == 2 && os.Args[1] == "metrics":
+		if err := metrics(p, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "promcheck:", err)
+			os.Exit(failureExitCode)
+		}
+	default:
+		fmt.Fprintln(os.Stderr, "usage: promcheck rules FILE... | promcheck metrics <EXPRESSIONS")
+		os.Exit(2)
+	}
+}
+
+// metrics writes the names of the metrics of each expression, in its order.
+func metrics(p parser.Parser, in io.Reader, out io.Writer) error {
+	var expressions []string
+	if err := json.NewDecoder(in).Decode(&expressions); err != nil {
+		return fmt.Errorf("read expressions: %w", err)
+	}
+	found := make([][]string, len(expressions))
+	for i, text := range expressions {
+		expr, err := p.ParseExpr(text)
+		if err != nil {
+			return fmt.Errorf("parse %q: %w", text, err)
+		}
+		parser.Inspect(expr, func(node parser.Node, _ []parser.Node) error {
+			if selector, ok := node.(*parser.VectorSelector); ok {
+				found[i] = append(found[i], selector.Name)
+			}
+			return nil
+		})
+	}
+	if err := json.NewEncoder(out).Encode(found); err != nil {
+		return fmt.Errorf("write metrics: %w", err)
+	}
+	return nil
+}
