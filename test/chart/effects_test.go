@@ -70,6 +70,8 @@ var changes = map[string]change{
 	"helmTest.tolerations":                    {to: []any{values{"operator": "Exists"}}},
 	"flowControl.lendablePercent":             {to: 60, with: at("flowControl.enabled", true)},
 
+	"metrics.dashboard.labels.grafana_dashboard":          {to: "2", with: at("metrics.dashboard.enabled", true)},
+	"metrics.dashboard.annotations":                       {to: values{"grafana_folder": "Spaces"}, with: at("metrics.dashboard.enabled", true)},
 	"metrics.prometheusRule.labels":                       {to: values{"release": "prometheus"}, with: at("metrics.prometheusRule.enabled", true)},
 	"metrics.prometheusRule.alertLabels":                  {to: values{"team": "a"}, with: at("metrics.prometheusRule.enabled", true)},
 	"metrics.prometheusRule.matchers":                     {to: `namespace="driver"`, with: at("metrics.prometheusRule.enabled", true)},

@@ -40,7 +40,8 @@ func TestThePodMonitorFindsThePodsOfBothComponentsAndTheirPort(t *testing.T) {
 			t.Errorf("there is %s by default", got)
 		}
 	}
-	v := together(at("metrics.podMonitor.enabled", true), at("metrics.podMonitor.labels", values{"release": "prometheus", "app.kubernetes.io/name": "stolen"}))
+	v := together(at("metrics.podMonitor.enabled", true), at("metrics.podMonitor.labels", values{"release": "prometheus", "app.kubernetes.io/name": "stolen"}),
+		at("metrics.podMonitor.relabelings", []any{values{"targetLabel": "zone"}}))
 	m := objects(t, render(t, v))[key]
 	if m == nil {
 		t.Fatalf("there is no %s", key)
@@ -49,9 +50,12 @@ func TestThePodMonitorFindsThePodsOfBothComponentsAndTheirPort(t *testing.T) {
 		t.Errorf("it has labels %v", l)
 	}
 	var spec struct {
-		Selector            metav1.LabelSelector          `json:"selector"`
-		PodTargetLabels     []string                      `json:"podTargetLabels"`
-		PodMetricsEndpoints []struct{ Port, Path string } `json:"podMetricsEndpoints"`
+		Selector            metav1.LabelSelector `json:"selector"`
+		PodTargetLabels     []string             `json:"podTargetLabels"`
+		PodMetricsEndpoints []struct {
+			Port, Path  string
+			Relabelings []struct{ TargetLabel string }
+		} `json:"podMetricsEndpoints"`
 	}
 	raw, err := json.Marshal(m.Object["spec"])
 	if err != nil {
@@ -66,6 +70,10 @@ func TestThePodMonitorFindsThePodsOfBothComponentsAndTheirPort(t *testing.T) {
 	}
 	if len(spec.PodMetricsEndpoints) != 1 || spec.PodMetricsEndpoints[0].Path != "/metrics" {
 		t.Fatalf("it reads %v", spec.PodMetricsEndpoints)
+	}
+	// The dashboard has the nodes' names.
+	if r := spec.PodMetricsEndpoints[0].Relabelings; len(r) != 2 || r[0].TargetLabel != "node" || r[1].TargetLabel != "zone" {
+		t.Errorf("it makes labels %v", r)
 	}
 	for name, template := range map[string]corev1.PodTemplateSpec{"controller": controllerOf(t, v).Spec.Template, "plugin": pluginOf(t, v).Spec.Template} {
 		if !selector.Matches(labels.Set(template.Labels)) {

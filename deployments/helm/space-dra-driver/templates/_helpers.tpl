@@ -46,6 +46,16 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end -}}
 
+{{- /* Labels of one object, to follow those of all objects, which win: a list of the root and these. */ -}}
+{{- define "space.objectLabels" -}}
+{{- $all := include "space.labels" (first .) | fromYaml -}}
+{{- range $key, $value := last . }}
+{{- if not (hasKey $all $key) }}
+{{ $key }}: {{ $value | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- /* Labels of a component's pods: a list of the root, the component and its values. */ -}}
 {{- define "space.podLabels" -}}
 {{- $common := first . -}}

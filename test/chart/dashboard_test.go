@@ -1,0 +1,176 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/space-dra/space-dra-driver/test/cluster"
+	"github.com/space-dra/space-dra-driver/test/framework"
+	"github.com/space-dra/space-dra-driver/tools/dashboard/board"
+)
+
+// grafana is what the tests read of the dashboard.
+type grafana struct {
+	Links  []struct{ URL string }
+	Panels []struct {
+		Title   string
+		Links   []struct{ Title, URL string }
+		Targets []struct{ Expr string }
+	}
+}
+
+// dashboardOf is the dashboard in the ConfigMap that the chart renders.
+func dashboardOf(t *testing.T, v values) grafana {
+	t.Helper()
+	config := objects(t, render(t, together(at("metrics.dashboard.enabled", true), v)))["ConfigMap/rel-space-dra-driver-dashboard"]
+	if config == nil {
+		t.Fatal("there is no ConfigMap with the dashboard")
+	}
+	text := config.Object["data"].(values)["rel-space-dra-driver.json"].(string)
+	var out grafana
+	if err := json.Unmarshal([]byte(text), &out); err != nil {
+		t.Fatalf("read the dashboard: %v", err)
+	}
+	return out
+}
+
+func TestTheDashboardIsFoundByItsLabels(t *testing.T) {
+	for got := range objects(t, render(t, nil)) {
+		if strings.HasSuffix(got, "-dashboard") {
+			t.Errorf("there is %s by default", got)
+		}
+	}
+	v := together(at("metrics.dashboard.enabled", true), at("metrics.dashboard.annotations", values{"grafana_folder": "Spaces"}),
+		at("metrics.dashboard.labels", values{"app.kubernetes.io/name": "stolen", "team": "b"}), at("commonLabels", values{"team": "a"}))
+	config := objects(t, render(t, v))["ConfigMap/rel-space-dra-driver-dashboard"]
+	if l := config.GetLabels(); l["grafana_dashboard"] != "1" || l["app.kubernetes.io/name"] != "space-dra-driver" || l["team"] != "a" {
+		t.Errorf("it has labels %v", l)
+	}
+	if a := config.GetAnnotations(); a["grafana_folder"] != "Spaces" {
+		t.Errorf("it has annotations %v", a)
+	}
+}
+
+func TestTheDashboardLeadsToThePageOfEachAlert(t *testing.T) {
+	const elsewhere = "https://example.com/runbooks"
+	got := dashboardOf(t, at("metrics.prometheusRule.runbookURL", elsewhere+"/"))
+	if len(got.Links) != 1 || got.Links[0].URL != elsewhere {
+		t.Errorf("it leads to %v", got.Links)
+	}
+	rules := alerts(t, ruleSpec(t, nil))
+	linked := map[string]bool{}
+	for _, panel := range got.Panels {
+		for _, link := range panel.Links {
+			if rules[link.Title] == nil {
+				t.Errorf("panel %q leads to %s, which is no alert", panel.Title, link.Title)
+			}
+			if link.URL != elsewhere+"/"+link.Title+".md" {
+				t.Errorf("panel %q leads to %s", panel.Title, link.URL)
+			}
+			linked[link.Title] = true
+		}
+	}
+	for name := range rules {
+		if !linked[name] {
+			t.Errorf("no panel leads to %s", name)
+		}
+	}
+	if usual := defaults(t)["metrics"].(values)["prometheusRule"].(values)["runbookURL"]; usual != board.Runbooks {
+		t.Errorf("the dashboard is made with links to %s, and the chart's value is %s", board.Runbooks, usual)
+	}
+}
+
+func TestDashboardAndAlertsAskForMetricsThatExist(t *testing.T) {
+	var expressions, whose []string
+	for _, panel := range dashboardOf(t, nil).Panels {
+		for _, target := range panel.Targets {
+			expressions, whose = append(expressions, board.Fill(target.Expr, ".+", "1m")), append(whose, panel.Title)
+		}
+	}
+	for name, rule := range alerts(t, ruleSpec(t, nil)) {
+		expressions, whose = append(expressions, rule["expr"].(string)), append(whose, name)
+	}
+	if len(expressions) < len(board.Panels())+len(alertCases) {
+		t.Fatalf("only %d expressions", len(expressions))
+	}
+	known := describedMetrics(t)
+	for i, names := range metricsOf(t, expressions) {
+		if len(names) == 0 {
+			t.Errorf("%s asks for no metric: %s", whose[i], expressions[i])
+		}
+		for _, name := range names {
+			if !known.has(name) {
+				t.Errorf("%s asks for %s, which docs/metrics.md does not have", whose[i], name)
+			}
+		}
+	}
+}
+
+// metricsOf are the metrics in each of the expressions, as Prometheus' own parser finds them.
+func metricsOf(t *testing.T, expressions []string) [][]string {
+	t.Helper()
+	raw, err := json.Marshal(expressions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), framework.Binary("promcheck"), "metrics")
+	cmd.Stdin = bytes.NewReader(raw)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("run promcheck, which make prometheus builds: %v: %s", err, &stderr)
+	}
+	var out [][]string
+	if err := json.Unmarshal(stdout.Bytes(), &out); err != nil || len(out) != len(expressions) {
+		t.Fatalf("promcheck says %s, error %v", &stdout, err)
+	}
+	return out
+}
+
+// describedNames are names of metrics. With an asterisk at the end they are all that begin so.
+type describedNames map[string]bool
+
+// describedMetrics are those of docs/metrics.md, and those that are there besides
+// the driver's: Prometheus' own and that of kube-state-metrics.
+func describedMetrics(t *testing.T) describedNames {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "docs/metrics.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := describedNames{"up": true, "kube_daemonset_status_number_unavailable": true}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 3 {
+			continue
+		}
+		for i, part := range strings.Split(cells[1], "`") {
+			if i%2 == 1 {
+				out[part] = true
+			}
+		}
+	}
+	return out
+}
+
+func (d describedNames) has(name string) bool {
+	for _, suffix := range []string{"", "_bucket", "_count", "_sum"} {
+		if base, cut := strings.CutSuffix(name, suffix); cut && d[base] {
+			return true
+		}
+	}
+	for known := range d {
+		if start, all := strings.CutSuffix(known, "*"); all && strings.HasPrefix(name, start) {
+			return true
+		}
+	}
+	return false
+}
