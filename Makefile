@@ -15,6 +15,8 @@ CODE_GENERATOR_VERSION := v0.37.1
 HELM_DOCS_VERSION := v1.14.2
 # As in test/tools/prometheus/go.mod. Prometheus v0.313 is Prometheus 3.13.
 PROMETHEUS_VERSION := v0.313.5
+# As in test/tools/krew/go.mod.
+KREW_VERSION := v0.5.0
 # As in test/tools/govulncheck/go.mod.
 GOVULNCHECK_VERSION := v1.8.0
 # The database of vulnerabilities, if not Go's: http, https or file.
@@ -103,7 +105,7 @@ unit: $(BIN)/helm $(BIN)/promcheck ## Run the unit tests, with the race detector
 	cd tools/release && go test $$(go list ./... | grep -v /selftest)
 
 .PHONY: release-test
-release-test: ## Build the images of a release twice, and push them to a registry.
+release-test: $(BIN)/krew ## Build the images of a release twice, push them to a registry, and have krew install kubectl's plugin.
 	cd tools/release && go test -count=1 -v -timeout=30m ./selftest/...
 
 .PHONY: integration
@@ -171,6 +173,12 @@ $(BIN)/helm-docs-$(HELM_DOCS_VERSION):
 
 $(BIN)/govulncheck-$(GOVULNCHECK_VERSION):
 	cd test/tools/govulncheck && go build -o $@ golang.org/x/vuln/cmd/govulncheck
+
+$(BIN)/krew: $(BIN)/krew-$(KREW_VERSION)
+	ln -sf $(<F) $@
+
+$(BIN)/krew-$(KREW_VERSION):
+	cd test/tools/krew && go build -o $@ sigs.k8s.io/krew/cmd/krew
 
 $(BIN)/helm:
 	. demo/lib.sh && need_tools helm

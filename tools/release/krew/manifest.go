@@ -28,6 +28,7 @@ type spec struct {
 	Homepage         string     `json:"homepage"`
 	ShortDescription string     `json:"shortDescription"`
 	Description      string     `json:"description"`
+	Caveats          string     `json:"caveats,omitempty"`
 	Platforms        []platform `json:"platforms,omitempty"`
 }
 
