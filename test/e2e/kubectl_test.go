@@ -4,54 +4,139 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
+
+// person runs kubectl space for the driver of the test in a namespace.
+type person struct {
+	framework.Person
+	driver, ns string
+}
+
+func (p person) args(args ...string) []string {
+	return append(args, "--driver", p.driver, "-n", p.ns)
+}
+
+// says fails if what a command prints lacks words, which may be in columns.
+func (p person) says(t *testing.T, words []string, args ...string) {
+	t.Helper()
+	out, errOut := p.Space(t, p.args(args...)...)
+	text := strings.Join(strings.Fields(out+errOut), " ")
+	for _, word := range words {
+		if !strings.Contains(text, word) {
+			t.Errorf("kubectl space %s does not say %q, but\n%s%s", strings.Join(args, " "), word, out, errOut)
+		}
+	}
+}
 
 func TestKubectlSpace(t *testing.T) {
 	t.Parallel()
 	framework.BuildKubectlSpace(t)
+	// It is about the driver that all tests share.
+	t.Run("the page about it is true", func(t *testing.T) {
+		follow(t, filepath.Dir(cluster.DefaultConfig().BuildDir), "docs/kubectl-space.md")
+	})
 	const driver = "plugin.space.example.com"
 	env.InstallAnother(t, "plugin", "driverName="+driver, "controller.replicas=1",
-		"deviceClasses[0].name=plugin-few", "deviceClasses[0].pool=few", "pools[0].name=few", "pools[0].limit=1")
-	ns, admin := env.Namespace(t), env.Administrator()
-	says := func(words []string, args ...string) {
-		t.Helper()
-		out, _ := admin.Space(t, append(args, "--driver", driver, "-n", ns)...)
-		text := strings.Join(strings.Fields(out), " ")
-		for _, word := range words {
-			if !strings.Contains(text, word) {
-				t.Errorf("kubectl space %s does not say %q, but\n%s", strings.Join(args, " "), word, out)
-			}
+		"deviceClasses[0].name=plugin-few", "deviceClasses[0].pool=few", "pools[0].name=few", "pools[0].limit=1", "pools[1].name=many",
+		"deviceClasses[1].name=plugin-many", "deviceClasses[1].pool=many",
+		"deviceClasses[2].name=plugin-short", "deviceClasses[2].pool=many", "deviceClasses[2].config.maxLifetime=20s")
+	ns := env.Namespace(t)
+	admin := person{env.Administrator(), driver, ns}
+	dev := person{developer(t, ns), driver, ns}
+
+	// What takes a while begins first.
+	for name, class := range map[string]string{"ends": "plugin-short", "held": "plugin-many", "first": "plugin-few", "next": "plugin-few"} {
+		createClaimOf(t, ns, name, class, nil)
+		if name != "next" {
+			env.StartPod(t, ns, framework.NewPod(name, name))
 		}
 	}
-	createClaimOf(t, ns, "first", "plugin-few", nil)
-	createClaimOf(t, ns, "next", "plugin-few", nil)
-	pod := env.CreatePod(t, ns, framework.NewPod("first", "first"))
-	s := poolSpace(t, ns, "first", "first")
-	waits(t, ns, "next", "next")
+	held := ready(t, ns, "held")
+	env.Kubectl(t, "create", "configmap", "holder", "-n", held)
+	env.Kubectl(t, "patch", "configmap", "holder", "-n", held, "--type=merge", "-p", `{"metadata":{"finalizers":["example.com/hold"]}}`)
+	t.Cleanup(func() {
+		_, _ = env.TryKubectl(context.Background(), "patch", "configmap", "holder", "-n", held, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+	})
+	env.DeletePod(t, ns, "held")
+	env.Kubectl(t, "delete", "resourceclaim", "held", "-n", ns)
 
+	ready(t, ns, "first")
+	waits(t, ns, "next", "next")
+	showsSpaces(t, admin, dev)
+	explainsPods(t, admin, dev)
+	explainsEnds(t, admin, dev, held)
+	for _, pod := range []string{"first", "next", "ends"} {
+		env.DeletePod(t, ns, pod)
+	}
+	explainsTheDriver(t, admin, dev)
+}
+
+// developer has what somebody has who may work in a namespace.
+func developer(t *testing.T, ns string) framework.Person {
+	t.Helper()
+	meta := metav1.ObjectMeta{Name: "developer"}
+	_, err := env.Client.CoreV1().ServiceAccounts(ns).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: meta}, metav1.CreateOptions{})
+	if err == nil {
+		_, err = env.Client.RbacV1().RoleBindings(ns).Create(t.Context(), &rbacv1.RoleBinding{
+			ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "edit"},
+			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: meta.Name}},
+		}, metav1.CreateOptions{})
+	}
+	if err != nil {
+		t.Fatalf("make a developer in namespace %s: %v", ns, err)
+	}
+	return env.PersonWith(t, ns, meta.Name)
+}
+
+// ready waits until the pod of a claim runs in its space, and returns its namespace.
+func ready(t *testing.T, ns, name string) string {
+	t.Helper()
+	claim := framework.Await(t, framework.Claim(env.Client, ns, name), framework.SpacesReady(1))
+	framework.Await(t, framework.Pod(env.Client, ns, name), framework.PodReady())
+	return framework.SpaceStatus(t, claim, 0).Namespace
+}
+
+// showsSpaces looks at a claim that has a space and at one that waits for it.
+func showsSpaces(t *testing.T, admin, dev person) {
+	t.Helper()
+	ns := admin.ns
+	s := poolSpace(t, ns, "first", "first")
+	node := framework.Await(t, framework.Pod(env.Client, ns, "first"), framework.PodReady()).Spec.NodeName
 	described := env.Kubectl(t, "describe", "namespace", s.Namespace)
-	for _, line := range []string{driver + "/claim-namespace: " + ns, driver + "/claim-name: first", driver + "/pods: first"} {
-		if !strings.Contains(described, line+"\n") {
+	for _, line := range []string{"claim-namespace: " + ns, "claim-name: first", "pods: first"} {
+		if !strings.Contains(described, admin.driver+"/"+line+"\n") {
 			t.Errorf("kubectl describe namespace does not say %q, but\n%s", line, described)
 		}
 	}
-
-	says([]string{"first " + s.Namespace + " Ready first " + pod.Spec.NodeName + " few", "next <none> Pending next"}, "list")
-	says([]string{"There is no room for ResourceClaim next", "of pool few 1 of 1 spaces are in use"}, "why", "pod/next")
-	says([]string{"few <any> spaces 1 0 1"}, "top")
-	says([]string{pod.Spec.NodeName + " few 1"}, "top", "--nodes")
+	row := "first " + s.Namespace + " Ready first " + node + " few "
+	admin.says(t, []string{row + "<none>", "next <none> Pending next"}, "list")
+	dev.says(t, []string{row + "<unknown>", "you may not list namespaces", "get resourcequotas"}, "list")
+	admin.says(t, []string{"few <any> spaces 1 0 1", "many <any> spaces"}, "top")
+	admin.says(t, []string{node + " few 1"}, "top", "--nodes")
+	names, _ := admin.Space(t, admin.args("list", "-o", "name")...)
+	admin.says(t, []string{"Claim: first", "Space: " + s.Namespace, "Claim: next", "Normal Provisioned"}, append([]string{"describe"}, strings.Fields(names)...)...)
+	admin.says(t, []string{"Claim: first"}, "describe", "namespace/"+s.Namespace)
 
 	vars := env.Variables(t, ns, "first")
-	says([]string{"FIRST_NAMESPACE=" + vars["FIRST_NAMESPACE"], "FIRST_KUBECONFIG=" + vars["FIRST_KUBECONFIG"], "FIRST_CLUSTER=" + vars["FIRST_CLUSTER"]}, "env", "first")
+	dev.says(t, []string{"FIRST_NAMESPACE=" + vars["FIRST_NAMESPACE"], "FIRST_KUBECONFIG=" + vars["FIRST_KUBECONFIG"], "FIRST_CLUSTER=" + vars["FIRST_CLUSTER"]}, "env", "first")
 
-	config, _ := admin.Space(t, "kubeconfig", "first", "--driver", driver, "-n", ns)
+	config, _ := admin.Space(t, admin.args("kubeconfig", "first")...)
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -61,17 +146,104 @@ func TestKubectlSpace(t *testing.T) {
 	if out, err := env.TryKubectl(t.Context(), "--kubeconfig", file, "get", "configmaps", "-n", ns); err == nil || !strings.Contains(out, "forbidden") {
 		t.Errorf("the kubeconfig works in namespace %s: error %v: %s", ns, err, out)
 	}
-
-	// Of the other installation, whose class is the default one.
-	claim := framework.WithParameters(framework.NewClaim("refused"), `{"apiVersion":"`+spaceapi.APIVersion+`","kind":"SpaceClaimConfig","clusterRole":"cluster-admin"}`)
-	env.CreateClaim(t, ns, claim)
-	env.StartPod(t, ns, framework.NewPod("refused", "refused"))
-	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonRefused, "cluster-admin"))
-	if out, _ := admin.Space(t, "why", "refused", "-n", ns); !strings.Contains(out, "does not give") || !strings.Contains(out, "cluster-admin") {
-		t.Errorf("why refused says %s", out)
+	for right, args := range map[string][]string{
+		`cannot create resource "serviceaccounts/token"`:          {"kubeconfig", "first"},
+		`cannot list resource "resourceslices"`:                   {"top"},
+		`cannot list resource "resourceclaims" in API group "res`: {"list", "-A"},
+	} {
+		if _, errOut, err := dev.TrySpace(t.Context(), dev.args(args...)...); err == nil || !strings.HasPrefix(errOut, "Error from server (Forbidden): ") || !strings.Contains(errOut, right) {
+			t.Errorf("kubectl space %v without a right: error %v: %s", args, err, errOut)
+		}
 	}
-	env.DeletePod(t, ns, "refused")
-	env.DeletePod(t, ns, "next")
-	env.DeletePod(t, ns, "first")
-	env.AwaitNamespaceGone(t, s.Namespace)
+}
+
+// explainsPods asks about pods that the scheduler does not take, and about a claim
+// that the driver does not.
+func explainsPods(t *testing.T, admin, dev person) {
+	t.Helper()
+	ns := admin.ns
+	createClaimOf(t, ns, "unused", "plugin-many", nil)
+	createClaimOf(t, ns, "gated", "plugin-many", nil)
+	createClaimOf(t, ns, "nowhere", "plugin-many", nil)
+	createClaimOf(t, ns, "classless", "plugin-none", nil)
+	refused := framework.WithParameters(claimOfClass("plugin-many"), `{"apiVersion":"`+spaceapi.APIVersion+`","kind":"SpaceClaimConfig","clusterRole":"cluster-admin"}`)
+	refused.Name, refused.Spec.Devices.Config[0].Opaque.Driver = "refused", admin.driver
+	env.CreateClaim(t, ns, refused)
+	gated := framework.NewPod("gated", "gated")
+	gated.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/later"}}
+	for _, pod := range []*corev1.Pod{gated, framework.On("nowhere", framework.NewPod("nowhere", "nowhere")), framework.NewPod("classless", "classless"), framework.NewPod("refused", "refused")} {
+		env.StartPod(t, ns, pod)
+	}
+	for _, pod := range []string{"nowhere", "classless"} {
+		framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", pod, "FailedScheduling", "nodes are available"))
+	}
+	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonRefused, "cluster-admin"))
+
+	admin.says(t, []string{"There is no room for ResourceClaim next of pod next: of pool few 1 of 1 spaces are in use"}, "why", "pod/next")
+	dev.says(t, []string{"pool is full, or has none for the nodes", "right to list resourceslices", "you may not", "list resourceclaims in all namespaces"}, "why", "next")
+	for _, p := range []person{admin, dev} {
+		p.says(t, []string{"No pod uses ResourceClaim unused"}, "why", "unused")
+		p.says(t, []string{"its scheduling gates keep it from"}, "why", "gated")
+		p.says(t, []string{"There is no node for pod nowhere", "didn't match Pod's node affinity/selector"}, "why", "pod/nowhere")
+		p.says(t, []string{"names DeviceClass plugin-none, which does not exist"}, "why", "classless")
+		p.says(t, []string{"asks for what the driver does not give", `clusterRole: Invalid value: "cluster-admin"`, "That is final"}, "why", "pod/refused")
+		p.says(t, []string{"ResourceClaim first has its space", "it is ready"}, "why", "first")
+	}
+}
+
+// explainsEnds asks about spaces that have ended.
+func explainsEnds(t *testing.T, admin, dev person, held string) {
+	t.Helper()
+	framework.Await(t, framework.Claim(env.Client, admin.ns, "ends"), framework.NotReadyBecause(spaceapi.ReasonExpired, ""))
+	dev.says(t, []string{"outlived its class's maxLifetime", "make the claim anew"}, "why", "ends")
+	// It is a matter of time when it counts as stuck, and nothing on the cluster says so.
+	err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		out, _, err := admin.TrySpace(ctx, admin.args("list")...)
+		return strings.Contains(out, "StuckTerminating"), err
+	})
+	if err != nil {
+		t.Fatalf("waited until namespace %s counts as stuck: %v", held, err)
+	}
+	const stuck = "does not go: "
+	admin.says(t, []string{"ResourceClaim held has ended and its credentials are dead, but its namespace " + held + " " + stuck, "example.com/hold in 1 resource instances"}, "why", "held")
+	admin.says(t, []string{stuck}, "why", "namespace/"+held)
+	admin.says(t, []string{"Claim: held", "State: StuckTerminating"}, "describe", "held")
+	env.Kubectl(t, "patch", "configmap", "holder", "-n", held, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+	env.AwaitNamespaceGone(t, held)
+	if _, errOut, err := admin.TrySpace(t.Context(), admin.args("why", "held")...); err == nil || !strings.Contains(errOut, "there is neither a ResourceClaim nor a Pod held") {
+		t.Errorf("of a claim that is gone with its space: error %v: %s", err, errOut)
+	}
+}
+
+// explainsTheDriver asks while the plugin, and then the controller too, does not run.
+func explainsTheDriver(t *testing.T, admin, dev person) {
+	t.Helper()
+	ns := admin.ns
+	without := func(component, workload, patch string) {
+		t.Helper()
+		env.Kubectl(t, "patch", "-n", "plugin", workload, "--type=merge", "-p", patch)
+		env.Kubectl(t, "wait", "-n", "plugin", "--for=delete", "pod", "-l", "app.kubernetes.io/component="+component, "--timeout=2m")
+	}
+	without("kubeletplugin", "daemonset/plugin-space-dra-driver-kubeletplugin", `{"spec":{"template":{"spec":{"nodeSelector":{"no":"where"}}}}}`)
+	createClaimOf(t, ns, "unprepared", "plugin-many", nil)
+	env.StartPod(t, ns, framework.NewPod("unprepared", "unprepared"))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "unprepared", "FailedPrepareDynamicResources", "is not registered"))
+	framework.Await(t, framework.Claim(env.Client, ns, "unprepared"), framework.SpacesReady(1))
+	without("controller", "deployment/plugin-space-dra-driver-controller", `{"spec":{"replicas":0}}`)
+	createClaimOf(t, ns, "unmade", "plugin-many", nil)
+	env.StartPod(t, ns, framework.NewPod("unmade", "unmade"))
+	framework.Await(t, framework.Claim(env.Client, ns, "unmade"), framework.That("allocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation != nil }))
+	for _, p := range []person{admin, dev} {
+		p.says(t, []string{"is ready, but the driver's plugin does not run on node"}, "why", "pod/unprepared")
+		p.says(t, []string{"is allocated from pool many, and the driver's controller has not said anything about its space yet"}, "why", "unmade")
+	}
+	env.Kubectl(t, "patch", "-n", "plugin", "daemonset/plugin-space-dra-driver-kubeletplugin", "--type=merge", "-p", `{"spec":{"template":{"spec":{"nodeSelector":{"no":null}}}}}`)
+	env.Kubectl(t, "scale", "-n", "plugin", "deployment/plugin-space-dra-driver-controller", "--replicas=1")
+	space := framework.SpaceStatus(t, framework.Await(t, framework.Claim(env.Client, ns, "unprepared"), framework.SpacesReady(1)), 0).Namespace
+	made := framework.SpaceStatus(t, framework.Await(t, framework.Claim(env.Client, ns, "unmade"), framework.SpacesReady(1)), 0).Namespace
+	for _, pod := range []string{"unprepared", "unmade", "refused"} {
+		env.DeletePod(t, ns, pod)
+	}
+	env.AwaitNamespaceGone(t, space)
+	env.AwaitNamespaceGone(t, made)
 }

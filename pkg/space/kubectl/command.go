@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -49,10 +48,14 @@ func Main(version string, args []string, streams genericiooptions.IOStreams) int
 	}
 	cmd.SetArgs(rest)
 	if err := cmd.ExecuteContext(ctx); err != nil {
-		if ctx.Err() == nil {
-			fmt.Fprintf(streams.ErrOut, "error: %v\n", err)
+		if ctx.Err() != nil {
+			return interrupted
 		}
+		fmt.Fprintln(streams.ErrOut, message(err))
 		return 1
+	}
+	if ctx.Err() != nil {
+		return interrupted
 	}
 	return 0
 }
@@ -67,7 +70,10 @@ func New(version string, streams genericiooptions.IOStreams, clock clock.Clock) 
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		// Scripts for shells are kubectl's, which asks the completer.
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misused(cmd, "%w", err) })
 	cmd.SetIn(streams.In)
 	cmd.SetOut(streams.Out)
 	cmd.SetErr(streams.ErrOut)
@@ -77,7 +83,7 @@ func New(version string, streams genericiooptions.IOStreams, clock clock.Clock) 
 	cmd.PersistentFlags().AddGoFlag(logging.Lookup("v"))
 	cmd.PersistentFlags().StringVar(&o.driver, "driver", spaceapi.DefaultDriverName, "Name of the driver, if it is installed under another one.")
 	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o))
-	o.complete(cmd, "namespace", o.namespaceNames)
+	o.completeGlobals(cmd)
 	return cmd
 }
 
@@ -108,18 +114,4 @@ func (o *options) reader() (*reader, string, error) {
 		return nil, "", err
 	}
 	return &reader{client: client, driver: o.driver, clock: o.clock}, namespace, nil
-}
-
-// claimName is the name in an argument, which may have its kind before it, as what
-// kubectl prints with -o name has.
-func claimName(arg string) (string, error) {
-	kind, name, qualified := strings.Cut(arg, "/")
-	if !qualified {
-		return arg, nil
-	}
-	switch kind {
-	case "resourceclaim", "resourceclaims", "resourceclaim.resource.k8s.io", "resourceclaims.resource.k8s.io":
-		return name, nil
-	}
-	return "", fmt.Errorf("%q is not a ResourceClaim", arg)
 }

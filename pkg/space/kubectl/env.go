@@ -19,16 +19,18 @@ import (
 func newEnv(o *options) *cobra.Command {
 	var container string
 	cmd := &cobra.Command{
-		Use:               "env POD",
-		Short:             "Show which variables and files of spaces the containers of a pod see",
-		Args:              cobra.ExactArgs(1),
+		Use:   "env POD",
+		Short: "Show which variables and files of spaces the containers of a pod see",
+		Example: "  kubectl space env my-pod\n\n" +
+			"  # What one container sees\n  kubectl space env my-pod -c main",
+		Args:              one("Pod"),
 		ValidArgsFunction: o.once(o.podNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name := args[0]
-			if bare, isPod := podName(name); isPod {
-				name = bare
+			t, err := parse(args[0], aPod)
+			if err != nil {
+				return err
 			}
-			seen, err := o.seen(cmd.Context(), name)
+			seen, err := o.seen(cmd.Context(), t.name)
 			if err != nil {
 				return err
 			}
@@ -41,6 +43,7 @@ func newEnv(o *options) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&container, "container", "c", "", "Show what this container sees only.")
+	o.completeOf(cmd, "container", o.containerNames)
 	return cmd
 }
 

@@ -37,18 +37,19 @@ func newKubeconfig(o *options) *cobra.Command {
 		Long: "Print a kubeconfig with a short-lived token, with which to work in the space of a claim and nowhere else.\n" +
 			"You need the right to create tokens of the space's ServiceAccount, which whoever administers the cluster has.\n" +
 			"What is printed is a secret. It ends with the space at the latest.",
-		Example:           "  (umask 077; kubectl space kubeconfig my-claim >space.kubeconfig)\n  kubectl --kubeconfig space.kubeconfig get pods",
-		Args:              cobra.ExactArgs(1),
+		Example: "  (umask 077; kubectl space kubeconfig my-claim >space.kubeconfig)\n  kubectl --kubeconfig space.kubeconfig get pods\n\n" +
+			"  # One of several spaces, for ten minutes\n  kubectl space kubeconfig my-claim --for-request test --duration 10m",
+		Args:              one("ResourceClaim"),
 		ValidArgsFunction: o.once(o.claimNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := claimName(args[0])
+			t, err := parse(args[0], aClaim)
 			if err != nil {
 				return err
 			}
 			if duration < token.MinLifetime {
 				return fmt.Errorf("--duration %s is less than the %s that API servers grant", duration, token.MinLifetime)
 			}
-			out, err := o.kubeconfig(cmd.Context(), name, request, duration)
+			out, err := o.kubeconfig(cmd.Context(), t.name, request, duration)
 			if err != nil {
 				return err
 			}
@@ -58,6 +59,7 @@ func newKubeconfig(o *options) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&request, "for-request", "", "Which request's space, if the claim has several.")
 	cmd.Flags().DurationVar(&duration, "duration", defaultDuration, "How long the token is to live, 10m at least. The API server may grant less.")
+	o.completeOf(cmd, "for-request", o.requestNames)
 	return cmd
 }
 

@@ -27,6 +27,11 @@ type list struct {
 	allNamespaces bool
 	watch         bool
 	noHeaders     bool
+
+	namespace string
+	printer   printers.ResourcePrinter
+	// begun says that there are lines already, so that a table has its headers.
+	begun bool
 }
 
 func newList(o *options) *cobra.Command {
@@ -35,9 +40,12 @@ func newList(o *options) *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls", "get"},
 		Short:   "List spaces, and claims that wait for one",
-		Example: "  kubectl space list -A --sort-by quota\n  kubectl space list -o jsonpath='{.items[*].space}'",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
+		Example: "  # Spaces of claims in the current namespace\n  kubectl space list\n\n" +
+			"  # Those of all namespaces, with what is used most of a quota last\n  kubectl space list -A --sort-by quota\n\n" +
+			"  # See them come and go\n  kubectl space list -w\n\n" +
+			"  # The names of their namespaces\n  kubectl space list -o jsonpath='{.items[*].space}'",
+		Args: nothing,
+		RunE: func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
 	}
 	l.printing.AddFlags(cmd)
 	cmd.Flags().Lookup("output").Usage = "Output format: wide, name, json, yaml, or a template as for kubectl get."
@@ -52,8 +60,13 @@ func newList(o *options) *cobra.Command {
 
 func (l *list) run(ctx context.Context) error {
 	l.output = *l.printing.OutputFormat
-	if l.watch && l.output != "" && l.output != "wide" && l.output != "name" {
-		return fmt.Errorf("--watch goes with -o wide and -o name only, not with -o %s", l.output)
+	if l.toPrograms() && l.output != "name" {
+		// Before anything is read: what is wrong with it is no matter of the cluster.
+		printer, err := l.printing.ToPrinter()
+		if err != nil {
+			return err
+		}
+		l.printer = printer
 	}
 	r, namespace, err := l.reader()
 	if err != nil {
@@ -65,6 +78,7 @@ func (l *list) run(ctx context.Context) error {
 	if l.watch {
 		return l.follow(ctx, r, namespace)
 	}
+	l.namespace = namespace
 	snapshot, spaces, err := l.read(ctx, r, namespace)
 	if err != nil {
 		return err
@@ -96,35 +110,59 @@ func (l *list) toPrograms() bool { return l.output != "" && l.output != "wide" }
 func (l *list) show(snapshot *model.Snapshot, spaces []model.Space, noHeaders bool) error {
 	switch {
 	case l.output == "name":
-		return printNames(l.streams.Out, spaces)
+		return printNames(l.streams.Out, snapshot, spaces)
 	case l.toPrograms():
-		printer, err := l.printing.ToPrinter()
-		if err != nil {
-			return err
-		}
-		object, err := objects(spaces)
-		if err != nil {
-			return err
-		}
-		return printer.PrintObj(object, l.streams.Out)
+		return l.printObjects(spaces)
 	case len(spaces) == 0:
 		if !l.watch {
-			fmt.Fprintln(l.streams.ErrOut, "No spaces found.")
+			fmt.Fprintln(l.streams.ErrOut, notFoundIn(l.namespace))
 		}
 		return nil
 	}
-	return printTable(l.streams.Out, snapshot.Table(spaces, l.allNamespaces), l.output == "wide", noHeaders)
+	wide := l.output == "wide"
+	return printTable(l.streams.Out, snapshot.Table(spaces, l.allNamespaces, wide), wide, noHeaders)
 }
 
-// printNames prints each claim once, as kubectl takes it.
-func printNames(out io.Writer, spaces []model.Space) error {
+// notFoundIn says in kubectl's words that there is nothing.
+func notFoundIn(namespace string) string {
+	if namespace == "" {
+		return "No resources found"
+	}
+	return "No resources found in " + namespace + " namespace."
+}
+
+// printNames prints each claim once, as kubectl takes it. Where the claim has gone,
+// what is left has a name too.
+func printNames(out io.Writer, snapshot *model.Snapshot, spaces []model.Space) error {
 	seen := map[string]bool{}
 	for _, space := range spaces {
-		if seen[space.Metadata.UID] {
+		name := "resourceclaim.resource.k8s.io/" + space.Metadata.Name
+		if claim := snapshot.Claim(space.Metadata.Namespace, space.Metadata.Name); claim == nil || string(claim.UID) != space.Metadata.UID {
+			name = "namespace/" + space.Space
+		}
+		key := space.Metadata.Namespace + "/" + name
+		if seen[key] || space.Space == "" && name == "namespace/" {
 			continue
 		}
-		seen[space.Metadata.UID] = true
-		if _, err := fmt.Fprintf(out, "resourceclaim.resource.k8s.io/%s\n", space.Metadata.Name); err != nil {
+		seen[key] = true
+		if _, err := fmt.Fprintln(out, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printObjects prints a list, or one object after the other where they are followed.
+func (l *list) printObjects(spaces []model.Space) error {
+	list, err := objects(spaces)
+	if err != nil {
+		return err
+	}
+	if !l.watch {
+		return l.printer.PrintObj(list, l.streams.Out)
+	}
+	for i := range list.Items {
+		if err := l.printer.PrintObj(&list.Items[i], l.streams.Out); err != nil {
 			return err
 		}
 	}
@@ -132,7 +170,7 @@ func printNames(out io.Writer, spaces []model.Space) error {
 }
 
 // objects are the spaces as a list for kubectl's printers.
-func objects(spaces []model.Space) (runtime.Object, error) {
+func objects(spaces []model.Space) (*unstructured.UnstructuredList, error) {
 	list := &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List"}}
 	for i := range spaces {
 		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&spaces[i])

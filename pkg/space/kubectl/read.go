@@ -5,9 +5,9 @@ package kubectl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,8 +31,15 @@ type reader struct {
 // claims reads the claims of a namespace, or of all of them, and what says where they
 // are used. Claims are the one thing that has to be readable.
 func (r *reader) claims(ctx context.Context, namespace string) (*model.Snapshot, error) {
-	s := &model.Snapshot{Driver: r.driver, Now: r.clock.Now(), AllClaims: namespace == ""}
+	s, err := r.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.AllClaims = namespace == ""
 	claims, err := r.client.ResourceV1().ResourceClaims(namespace).List(ctx, metav1.ListOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, errors.New("the cluster does not serve resource.k8s.io/v1: spaces need Kubernetes 1.34 or newer")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list ResourceClaims: %w", err)
 	}
@@ -54,19 +61,25 @@ func (r *reader) claims(ctx context.Context, namespace string) (*model.Snapshot,
 	return s, nil
 }
 
-// spaces adds the namespaces and the quotas of spaces. Whoever may not list them all
-// may yet read those of his own claims.
+// snapshot begins with the namespaces of spaces. Claims are read after them: one whose
+// claim does not have it any more has ended, while the namespace of a new allocation
+// would look the same if the claims were those from before.
+func (r *reader) snapshot(ctx context.Context) (*model.Snapshot, error) {
+	s := &model.Snapshot{Driver: r.driver, Now: r.clock.Now()}
+	namespaces, err := r.client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: spaceapi.KeysFor(r.driver).ClaimUID})
+	if err = allowed(s, err, model.ListNamespaces); err != nil {
+		return nil, fmt.Errorf("list Namespaces: %w", err)
+	}
+	if !s.Missing.Has(model.ListNamespaces) {
+		s.Namespaces = namespaces.Items
+	}
+	return s, nil
+}
+
+// spaces adds the quotas of spaces. Whoever may not list them or the namespaces may yet
+// read those of his own claims.
 func (r *reader) spaces(ctx context.Context, s *model.Snapshot, claims []resourceapi.ResourceClaim) error {
 	keys := spaceapi.KeysFor(r.driver)
-	list, err := r.client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: keys.ClaimUID})
-	switch {
-	case err == nil:
-		s.Namespaces = list.Items
-	case !apierrors.IsForbidden(err):
-		return fmt.Errorf("list Namespaces: %w", err)
-	default:
-		s.Missing = s.Missing.With(model.ListNamespaces)
-	}
 	all, err := r.client.CoreV1().ResourceQuotas("").List(ctx, metav1.ListOptions{LabelSelector: keys.ClaimUID})
 	if err == nil {
 		s.Quotas = all.Items
@@ -160,25 +173,46 @@ func allowed(s *model.Snapshot, err error, right model.Right) error {
 	return err
 }
 
-// one reads what there is about one claim.
-func (r *reader) one(ctx context.Context, namespace, name string) (*model.Snapshot, *resourceapi.ResourceClaim, error) {
-	claim, err := r.client.ResourceV1().ResourceClaims(namespace).Get(ctx, name, metav1.GetOptions{})
+// one reads what there is about one claim, or about what is left of its spaces.
+func (r *reader) one(ctx context.Context, namespace, name string) (*model.Snapshot, error) {
+	s, err := r.snapshot(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("get ResourceClaim %s/%s: %w", namespace, name, err)
+		return nil, err
 	}
-	s := &model.Snapshot{Driver: r.driver, Now: r.clock.Now(), Claims: []resourceapi.ResourceClaim{*claim}}
+	claim, missing := r.client.ResourceV1().ResourceClaims(namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case missing == nil:
+		s.Claims = []resourceapi.ResourceClaim{*claim}
+	case !apierrors.IsNotFound(missing):
+		return nil, fmt.Errorf("get ResourceClaim %s/%s: %w", namespace, name, missing)
+	}
 	pods, err := r.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 	if err = allowed(s, err, model.ListPods); err != nil {
-		return nil, nil, fmt.Errorf("list Pods: %w", err)
+		return nil, fmt.Errorf("list Pods: %w", err)
 	}
 	if !s.Missing.Has(model.ListPods) {
 		s.Pods = pods.Items
 	}
 	if err := r.spaces(ctx, s, s.Claims); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	s.Namespaces = only(s.Namespaces, func(ns corev1.Namespace) bool { return ns.Labels[s.Keys().ClaimUID] == string(claim.UID) })
-	return s, &s.Claims[0], r.readEvents(ctx, s, "ResourceClaim", namespace, name)
+	if missing != nil && len(s.Remains(namespace, name)) == 0 {
+		return nil, fmt.Errorf("get ResourceClaim %s/%s: %w", namespace, name, missing)
+	}
+	return s, r.readEvents(ctx, s, "ResourceClaim", namespace, name)
+}
+
+// claimOfSpace says of which claim a namespace is the space: its namespace and name.
+func (r *reader) claimOfSpace(ctx context.Context, name string) (string, string, error) {
+	ns, err := r.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return "", "", fmt.Errorf("get Namespace %s: %w", name, err)
+	}
+	keys := spaceapi.KeysFor(r.driver)
+	if ns.Labels[keys.ClaimUID] == "" {
+		return "", "", fmt.Errorf("Namespace %s is not that of a space", name)
+	}
+	return ns.Annotations[keys.ClaimNamespace], ns.Annotations[keys.ClaimName], nil
 }
 
 func only[T any](items []T, wanted func(T) bool) []T {

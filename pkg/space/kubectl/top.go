@@ -20,7 +20,9 @@ func newTop(o *options) *cobra.Command {
 		Use:   "top",
 		Short: "Show how much of the pools is used and free",
 		Long:  "Show how much of the pools is used and free, or how many spaces are used on which nodes.",
-		Args:  cobra.NoArgs,
+		Example: "  kubectl space top\n\n" +
+			"  # Which nodes spaces are used on\n  kubectl space top --nodes",
+		Args: nothing,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := o.pools(cmd.Context())
 			if err != nil {
@@ -32,6 +34,10 @@ func newTop(o *options) *cobra.Command {
 			table := s.PoolTable()
 			if nodes {
 				table = s.NodeTable()
+			}
+			if len(table.Rows) == 0 {
+				fmt.Fprintln(o.streams.ErrOut, "No resources found")
+				return nil
 			}
 			return printTable(o.streams.Out, table, false, noHeaders)
 		},

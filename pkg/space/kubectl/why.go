@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -20,66 +19,71 @@ import (
 
 func newWhy(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use:               "why CLAIM | POD | pod/POD",
-		Short:             "Explain why a claim or a pod has no space yet",
-		Long:              "Explain why a claim or a pod has no space yet. A bare name is a claim's, or a pod's if there is no claim of that name.",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: o.once(o.claimAndPodNames),
+		Use:   "why (CLAIM | POD | pod/POD | namespace/SPACE) ...",
+		Short: "Explain why a claim or a pod has no space yet, or why a space does not go",
+		Long: "Explain why a claim or a pod has no space yet, or why a space does not go.\n" +
+			"A bare name is a claim's, or a pod's if there is no claim of that name.",
+		Example: "  # Why does this pod wait?\n  kubectl space why pod/my-pod\n\n" +
+			"  # Why does a claim have no space?\n  kubectl space why my-claim\n\n" +
+			"  # Why is this namespace still there?\n  kubectl space why namespace/ephemeral-ns-5h57rgwvpj",
+		Args:              some("ResourceClaim, Pod or Namespace"),
+		ValidArgsFunction: o.any(o.whyNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, namespace, err := o.reader()
 			if err != nil {
 				return err
 			}
-			explanation, note, err := r.why(cmd.Context(), namespace, args[0])
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(o.streams.Out, explanation.Text)
-			if note != "" && explanation.Cause != model.CauseNone {
-				fmt.Fprintln(o.streams.ErrOut, note)
+			for _, arg := range args {
+				explanation, note, err := r.why(cmd.Context(), namespace, arg)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintln(o.streams.Out, explanation.Text)
+				if note != "" && explanation.Unsure() {
+					fmt.Fprintln(o.streams.ErrOut, note)
+				}
 			}
 			return nil
 		},
 	}
 }
 
-// why reads what there is to know about a claim or a pod, and explains it.
+// why reads what there is to know about a claim, a pod or a space, and explains it.
 func (r *reader) why(ctx context.Context, namespace, arg string) (model.Explanation, string, error) {
 	var none model.Explanation
-	// What others use of the pools can be seen by whoever may read all claims.
-	s, err := r.claims(ctx, "")
-	if apierrors.IsForbidden(err) {
-		if s, err = r.claims(ctx, namespace); err == nil {
-			s.Missing = s.Missing.With(model.ListAllClaims)
+	t, err := parse(arg, aClaim, aPod, aNamespace)
+	if err != nil {
+		return none, "", err
+	}
+	name, space := t.name, ""
+	if t.kind == aNamespace {
+		space = t.name
+		if namespace, name, err = r.claimOfSpace(ctx, space); err != nil {
+			return none, "", err
 		}
 	}
+	s, err := r.everything(ctx, namespace)
 	if err != nil {
 		return none, "", err
 	}
-	published, err := r.client.ResourceV1().ResourceSlices().List(ctx, metav1.ListOptions{FieldSelector: "spec.driver=" + r.driver})
-	if err = allowed(s, err, model.ListSlices); err != nil {
-		return none, "", fmt.Errorf("list ResourceSlices: %w", err)
-	}
-	if !s.Missing.Has(model.ListSlices) {
-		s.Slices = published.Items
-	}
-	if pod, isPod := podName(arg); isPod {
-		return r.whyPod(ctx, s, namespace, pod)
-	}
-	name, err := claimName(arg)
-	if err != nil {
-		return none, "", err
+	if t.kind == aPod {
+		return r.whyPod(ctx, s, namespace, name)
 	}
 	claim := s.Claim(namespace, name)
-	if claim == nil {
+	if claim == nil && t.kind == "" {
 		e, note, err := r.whyPod(ctx, s, namespace, name)
-		if apierrors.IsNotFound(err) {
-			err = fmt.Errorf("there is neither a ResourceClaim nor a Pod %s in namespace %s", name, namespace)
+		if !apierrors.IsNotFound(err) {
+			return e, note, err
 		}
-		return e, note, err
+	}
+	if claim == nil {
+		return r.whyGone(ctx, s, namespace, name)
 	}
 	if err := r.spaces(ctx, s, []resourceapi.ResourceClaim{*claim}); err != nil {
 		return none, "", err
+	}
+	if e := s.WhyLeft(namespace, name, space); space != "" && e != nil {
+		return *e, s.Note(), nil
 	}
 	for i := range s.Pods {
 		if p := &s.Pods[i]; p.Namespace == namespace && slices.Contains(model.ClaimsOf(p), name) {
@@ -89,6 +93,42 @@ func (r *reader) why(ctx context.Context, namespace, arg string) (model.Explanat
 		}
 	}
 	return s.WhyClaim(claim), s.Note(), nil
+}
+
+// everything is what others use of the pools too, for whoever may read all claims.
+func (r *reader) everything(ctx context.Context, namespace string) (*model.Snapshot, error) {
+	s, err := r.claims(ctx, "")
+	if apierrors.IsForbidden(err) {
+		if s, err = r.claims(ctx, namespace); err == nil {
+			s.Missing = s.Missing.With(model.ListAllClaims)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	published, err := r.client.ResourceV1().ResourceSlices().List(ctx, metav1.ListOptions{FieldSelector: "spec.driver=" + r.driver})
+	if err = allowed(s, err, model.ListSlices); err != nil {
+		return nil, fmt.Errorf("list ResourceSlices: %w", err)
+	}
+	if !s.Missing.Has(model.ListSlices) {
+		s.Slices = published.Items
+	}
+	return s, nil
+}
+
+// whyGone is about a claim that is not there, of which a space may be left.
+func (r *reader) whyGone(ctx context.Context, s *model.Snapshot, namespace, name string) (model.Explanation, string, error) {
+	if err := r.spaces(ctx, s, nil); err != nil {
+		return model.Explanation{}, "", err
+	}
+	if e := s.WhyLeft(namespace, name, ""); e != nil {
+		return *e, s.Note(), nil
+	}
+	err := fmt.Errorf("there is neither a ResourceClaim nor a Pod %s in namespace %s", name, namespace)
+	if s.Missing.Has(model.ListNamespaces) {
+		err = fmt.Errorf("%w; whether something is left of a space would be known with the right to %s", err, model.ListNamespaces)
+	}
+	return model.Explanation{}, "", err
 }
 
 func (r *reader) whyPod(ctx context.Context, s *model.Snapshot, namespace, name string) (model.Explanation, string, error) {
@@ -120,18 +160,4 @@ func claimsOf(s *model.Snapshot, pod *corev1.Pod) []resourceapi.ResourceClaim {
 		}
 	}
 	return out
-}
-
-// podName is the name in an argument that says that it is a pod's.
-func podName(arg string) (string, bool) {
-	for _, kind := range []string{"pod/", "pods/", "po/"} {
-		if name, found := strings.CutPrefix(arg, kind); found {
-			return name, true
-		}
-	}
-	return "", false
-}
-
-func (o *options) claimAndPodNames(ctx context.Context) []string {
-	return append(o.claimNames(ctx), o.podNames(ctx)...)
 }

@@ -12,24 +12,28 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 )
 
-// Describe writes all that is known about the spaces of a claim.
-func (s *Snapshot) Describe(out io.Writer, claim *resourceapi.ResourceClaim) error {
+// Describe writes all that is known about the spaces of a claim, and about what is left
+// of those that have ended.
+func (s *Snapshot) Describe(out io.Writer, namespace, name string) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	line := func(name string, value any) { fmt.Fprintf(w, "%s:\t%v\n", name, value) }
-	spaces := s.SpacesOf(claim)
-	line("Claim", claim.Name)
-	line("Namespace", claim.Namespace)
-	line("UID", claim.UID)
-	line("Created", when(s.Now, claim.CreationTimestamp.Time))
-	if at := spaces[0].AllocatedAt; at != nil {
-		line("Allocated", when(s.Now, at.Time))
+	var spaces []Space
+	line("Claim", name)
+	line("Namespace", namespace)
+	if claim := s.Claim(namespace, name); claim != nil {
+		spaces = s.SpacesOf(claim)
+		line("UID", claim.UID)
+		line("Created", when(s.Now, claim.CreationTimestamp.Time))
+		if at := spaces[0].AllocatedAt; at != nil {
+			line("Allocated", when(s.Now, at.Time))
+		}
+		line("Pods", list(spaces[0].Pods))
+		line("Nodes", list(spaces[0].Nodes))
 	}
-	line("Pods", list(spaces[0].Pods))
-	line("Nodes", list(spaces[0].Nodes))
+	spaces = append(spaces, s.Remains(namespace, name)...)
 	for _, space := range spaces {
 		fmt.Fprintf(w, "Space:\t%s\n", orNone(space.Space))
 		inner := func(name, value string) { fmt.Fprintf(w, "  %s:\t%s\n", name, value) }
@@ -44,6 +48,9 @@ func (s *Snapshot) Describe(out io.Writer, claim *resourceapi.ResourceClaim) err
 			inner("Device", space.Device)
 			inner("Allocation", space.AllocationID)
 		}
+		if space.RetainedUntil != "" {
+			inner("Retained until", space.RetainedUntil)
+		}
 		if space.State == StateReady {
 			inner("Server", space.Server)
 			inner("ServiceAccount", space.ServiceAccount)
@@ -53,7 +60,7 @@ func (s *Snapshot) Describe(out io.Writer, claim *resourceapi.ResourceClaim) err
 		}
 		s.describeQuota(w, space)
 	}
-	s.describeEvents(w, claim)
+	s.describeEvents(w, namespace, name)
 	if note := s.Note(); note != "" {
 		fmt.Fprintf(w, "%s\n", note)
 	}
@@ -91,18 +98,40 @@ func (s *Snapshot) describeQuota(w io.Writer, space Space) {
 	}
 }
 
-// describeEvents writes the events about the claim, oldest first.
-func (s *Snapshot) describeEvents(w io.Writer, claim *resourceapi.ResourceClaim) {
-	events := s.allEvents("ResourceClaim", claim.Namespace, claim.Name)
+// describeEvents writes the events about the claim as kubectl does, oldest first.
+func (s *Snapshot) describeEvents(w io.Writer, namespace, name string) {
+	events := s.allEvents("ResourceClaim", namespace, name)
 	if len(events) == 0 {
 		fmt.Fprintf(w, "Events:\t%s\n", none)
 		return
 	}
-	fmt.Fprintf(w, "Events:\n")
+	fmt.Fprint(w, "Events:\n  Type\tReason\tAge\tFrom\tMessage\n  ----\t------\t----\t----\t-------\n")
 	slices.Reverse(events)
 	for _, e := range events {
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", Age(s.Now, eventTime(e)), e.Type, e.Reason, strings.TrimSpace(e.Message))
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", e.Type, e.Reason, s.eventAge(e), from(e), strings.TrimSpace(e.Message))
 	}
+}
+
+// eventAge is when something happened, and how often.
+func (s *Snapshot) eventAge(e *corev1.Event) string {
+	first, count := e.FirstTimestamp.Time, e.Count
+	if first.IsZero() {
+		first = e.EventTime.Time
+	}
+	if e.Series != nil {
+		count = e.Series.Count
+	}
+	if count > 1 {
+		return fmt.Sprintf("%s (x%d over %s)", Age(s.Now, eventTime(e)), count, Age(s.Now, first))
+	}
+	return Age(s.Now, eventTime(e))
+}
+
+func from(e *corev1.Event) string {
+	if e.Source.Component != "" {
+		return e.Source.Component
+	}
+	return e.ReportingController
 }
 
 // allEvents are the events about an object, the last first.

@@ -74,7 +74,7 @@ func (s *Snapshot) seen(namespace, name, container, request string) ([]Seen, err
 	a := identity.Of(claim, s.Driver)
 	if a == nil {
 		if s.Asks(claim) {
-			return nil, fmt.Errorf("ResourceClaim %s has no space", name)
+			return nil, fmt.Errorf("ResourceClaim %s has no space: kubectl space why %s says why", name, name)
 		}
 		return nil, nil // another driver's
 	}
@@ -91,7 +91,7 @@ func (s *Snapshot) seen(namespace, name, container, request string) ([]Seen, err
 		case data == nil && ready != nil:
 			return nil, fmt.Errorf("ResourceClaim %s has no space: %s: %s", name, ready.Reason, ready.Message)
 		case data == nil:
-			return nil, fmt.Errorf("ResourceClaim %s has no space yet", name)
+			return nil, fmt.Errorf("ResourceClaim %s has no space yet: kubectl space why %s says why", name, name)
 		}
 		spaces[i] = data
 		if effective[i], err = parameters.For(installation, a.Configs, share.Request, a.Requests()); err != nil {

@@ -95,6 +95,12 @@ func pod(name, node string, claims ...string) *corev1.Pod {
 	return p
 }
 
+func running(name string, claims ...string) *corev1.Pod {
+	p := pod(name, "n", claims...)
+	p.Status.Phase = corev1.PodRunning
+	return p
+}
+
 // namespace is the record of a claim's space.
 func namespace(c *resourceapi.ResourceClaim) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{

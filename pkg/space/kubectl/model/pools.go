@@ -159,17 +159,29 @@ func (s *Snapshot) fits(pool Pool, claim *resourceapi.ResourceClaim) *Amount {
 	return nil
 }
 
+// wanted is how much of one thing the requests of a claim would have of a pool.
 func (s *Snapshot) wanted(pool, what string, claim *resourceapi.ResourceClaim) resource.Quantity {
+	one := s.defaultOf(pool, what)
+	var sum resource.Quantity
+	for _, request := range claim.Spec.Devices.Requests {
+		if !slices.ContainsFunc(classesOf(request), s.gives) {
+			continue // another driver's
+		}
+		part := one
+		if request.Exactly != nil && request.Exactly.Capacity != nil && what != spaceapi.SlotCapacity {
+			if q, asked := request.Exactly.Capacity.Requests[resourceapi.QualifiedName(what)]; asked {
+				part = q
+			}
+		}
+		sum.Add(part)
+	}
+	return sum
+}
+
+// defaultOf is what a request has of a pool that says nothing of it.
+func (s *Snapshot) defaultOf(pool, what string) resource.Quantity {
 	if what == spaceapi.SlotCapacity {
 		return *resource.NewQuantity(1, resource.DecimalSI)
-	}
-	for _, request := range claim.Spec.Devices.Requests {
-		if request.Exactly == nil || request.Exactly.Capacity == nil {
-			continue
-		}
-		if q, asked := request.Exactly.Capacity.Requests[resourceapi.QualifiedName(what)]; asked {
-			return q
-		}
 	}
 	for _, slice := range s.Slices {
 		if slice.Spec.Driver != s.Driver || slice.Spec.Pool.Name != pool {

@@ -121,12 +121,18 @@ func isAboutDriver(class *resourceapi.DeviceClass, driver string) bool {
 func ClassesOf(claim *resourceapi.ResourceClaim) []string {
 	var out []string
 	for _, request := range claim.Spec.Devices.Requests {
-		if request.Exactly != nil {
-			out = append(out, request.Exactly.DeviceClassName)
-		}
-		for _, sub := range request.FirstAvailable {
-			out = append(out, sub.DeviceClassName)
-		}
+		out = append(out, classesOf(request)...)
+	}
+	return out
+}
+
+func classesOf(request resourceapi.DeviceRequest) []string {
+	var out []string
+	if request.Exactly != nil {
+		out = append(out, request.Exactly.DeviceClassName)
+	}
+	for _, sub := range request.FirstAvailable {
+		out = append(out, sub.DeviceClassName)
 	}
 	return out
 }
@@ -210,7 +216,7 @@ func (s *Snapshot) usersOf(claim *resourceapi.ResourceClaim) []*corev1.Pod {
 	var out []*corev1.Pod
 	for i := range s.Pods {
 		pod := &s.Pods[i]
-		if pod.Namespace == claim.Namespace && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed && slices.Contains(ClaimsOf(pod), claim.Name) {
+		if pod.Namespace == claim.Namespace && !isDone(pod) && slices.Contains(ClaimsOf(pod), claim.Name) {
 			out = append(out, pod)
 		}
 	}

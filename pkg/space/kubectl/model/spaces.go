@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -138,8 +137,10 @@ func (s *Snapshot) SpacesOf(claim *resourceapi.ResourceClaim) []Space {
 				base.Pods = append(base.Pods, pod.Name)
 			}
 		}
+		slices.Sort(base.Pods)
 		return []Space{base}
 	}
+	slices.Sort(base.Pods)
 	var out []Space
 	for _, share := range a.Shares {
 		space := base
@@ -263,42 +264,4 @@ func quotaOf(quota *corev1.ResourceQuota, share identity.Share) []Quota {
 
 func percent(used, hard resource.Quantity) int64 {
 	return int64(100 * used.AsApproximateFloat64() / hard.AsApproximateFloat64())
-}
-
-// remains are what there is of a space whose allocation has ended.
-func (s *Snapshot) remains(ns *corev1.Namespace) Space {
-	keys := s.Keys()
-	space := Space{
-		TypeMeta: metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: SpaceKind},
-		Metadata: Metadata{
-			Name: ns.Annotations[keys.ClaimName], Namespace: ns.Annotations[keys.ClaimNamespace],
-			UID: ns.Labels[keys.ClaimUID], CreationTimestamp: ns.CreationTimestamp,
-		},
-		Space: ns.Name, Request: ns.Annotations[keys.Request], AllocationID: ns.Labels[keys.AllocationID],
-		State: StateEnded, RetainedUntil: ns.Annotations[keys.RetainedUntil],
-	}
-	switch {
-	case ns.DeletionTimestamp != nil:
-		space.State = StateTerminating
-		if why := whyTerminating(ns); why != "" && s.Now.Sub(ns.DeletionTimestamp.Time) > stuckAfter {
-			space.State, space.Message = StateStuck, why
-		}
-	case space.RetainedUntil != "":
-		space.State = StateRetained
-	}
-	return space
-}
-
-// stuckAfter is after what time something is said of a namespace that does not go.
-const stuckAfter = time.Minute
-
-// whyTerminating is the reason that the namespace's own conditions give.
-func whyTerminating(ns *corev1.Namespace) string {
-	var reasons []string
-	for _, condition := range ns.Status.Conditions {
-		if condition.Status == corev1.ConditionTrue {
-			reasons = append(reasons, condition.Message)
-		}
-	}
-	return strings.Join(reasons, "; ")
 }

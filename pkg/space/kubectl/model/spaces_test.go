@@ -21,7 +21,7 @@ import (
 // rows are the cells that are shown, by columns but for the names that are hashes.
 func rows(s *model.Snapshot) []string {
 	var out []string
-	for _, row := range s.Table(s.Spaces(""), false).Rows {
+	for _, row := range s.Table(s.Spaces(""), false, false).Rows {
 		cells := append([]any{row.Cells[0]}, row.Cells[2:8]...)
 		out = append(out, strings.TrimSuffix(fmt.Sprintln(cells...), "\n"))
 	}
@@ -126,15 +126,17 @@ func TestSpacesAreSorted(t *testing.T) {
 
 func TestDescribe(t *testing.T) {
 	c := ready(t, "used", "pod")
-	s := of(c, pod("pod", "node-b", "used"), namespace(c), quota(nameOf(c)), event("ResourceClaim", "used", "Repaired", "made it again"), model.ListClasses)
+	again := event("ResourceClaim", "used", "Repaired", "made it again")
+	again.Source.Component, again.Count, again.FirstTimestamp = "controller", 3, metav1.NewTime(now.Add(-5*time.Minute))
+	s := of(c, pod("pod", "node-b", "used"), namespace(c), quota(nameOf(c)), again, model.ListClasses)
 	var out strings.Builder
-	if err := s.Describe(&out, c); err != nil {
+	if err := s.Describe(&out, "team", "used"); err != nil {
 		t.Fatal(err)
 	}
 	text := strings.Join(strings.Fields(out.String()), " ")
 	for _, want := range []string{
 		"Claim: used", "Allocated: 2026-03-01T11:50:00Z (10m ago)", "Pods: pod", "Nodes: node-b", "Space: " + nameOf(c), "State: Ready",
-		"pods: 3 of 4", "Server: https://10.96.0.1:443", "Network: Open", "60s Warning Repaired made it again", "you may not list deviceclasses",
+		"pods: 3 of 4", "Server: https://10.96.0.1:443", "Network: Open", "Type Reason Age From Message", "Warning Repaired 60s (x3 over 5m) controller made it again", "you may not list deviceclasses",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in\n%s", want, out.String())
@@ -142,5 +144,28 @@ func TestDescribe(t *testing.T) {
 	}
 	if strings.Contains(text, "deviceclass.resource") {
 		t.Errorf("a limit of nothing is shown:\n%s", out.String())
+	}
+}
+
+func TestDescribeWhatIsLeftOfAClaim(t *testing.T) {
+	c := ready(t, "gone")
+	left := namespace(c)
+	left.Annotations[keys.RetainedUntil] = "2026-03-01T13:00:00Z"
+	var out strings.Builder
+	if err := of(left).Describe(&out, "team", "gone"); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Join(strings.Fields(out.String()), " ")
+	if !strings.Contains(text, "Claim: gone") || !strings.Contains(text, "Space: "+left.Name+" State: Retained") || !strings.Contains(text, "Retained until: 2026-03-01T13:00:00Z") {
+		t.Errorf("it says\n%s", out.String())
+	}
+}
+
+func TestManyPodsAreShortenedUnlessAllAreAskedFor(t *testing.T) {
+	s := of(ready(t, "used", "a", "b", "c", "d", "e"))
+	for wide, want := range map[bool]string{false: "a,b,c + 2 more...", true: "a,b,c,d,e"} {
+		if got := s.Table(s.Spaces(""), false, wide).Rows[0].Cells[3]; got != want {
+			t.Errorf("wide %t: got %v, want %s", wide, got, want)
+		}
 	}
 }

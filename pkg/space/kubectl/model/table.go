@@ -18,11 +18,11 @@ const (
 )
 
 // Table is the spaces as kubectl shows objects. Columns of a higher priority are for
-// -o wide.
-func (s *Snapshot) Table(spaces []Space, allNamespaces bool) *metav1.Table {
-	column := func(name string, wide bool) metav1.TableColumnDefinition {
+// -o wide, which also names all pods.
+func (s *Snapshot) Table(spaces []Space, allNamespaces, wide bool) *metav1.Table {
+	column := func(name string, more bool) metav1.TableColumnDefinition {
 		c := metav1.TableColumnDefinition{Name: name, Type: "string"}
-		if wide {
+		if more {
 			c.Priority = 1
 		}
 		return c
@@ -38,7 +38,7 @@ func (s *Snapshot) Table(spaces []Space, allNamespaces bool) *metav1.Table {
 		table.ColumnDefinitions = append(table.ColumnDefinitions, column(name, true))
 	}
 	for _, space := range spaces {
-		cells := s.cells(space)
+		cells := s.cells(space, wide)
 		if allNamespaces {
 			cells = append([]any{space.Metadata.Namespace}, cells...)
 		}
@@ -47,13 +47,17 @@ func (s *Snapshot) Table(spaces []Space, allNamespaces bool) *metav1.Table {
 	return table
 }
 
-func (s *Snapshot) cells(space Space) []any {
+func (s *Snapshot) cells(space Space, wide bool) []any {
+	pods := few(space.Pods)
+	if wide {
+		pods = list(space.Pods)
+	}
 	nodes := list(space.Nodes)
 	if nodes == none && len(space.Pods) > 0 && space.AllocationID != "" && s.Missing.Has(ListPods) {
 		nodes = unknown
 	}
 	return []any{
-		space.Metadata.Name, orNone(space.Space), space.State, list(space.Pods), nodes, orNone(space.Pool), s.quotaCell(space),
+		space.Metadata.Name, orNone(space.Space), space.State, pods, nodes, orNone(space.Pool), s.quotaCell(space),
 		Age(s.Now, space.Metadata.CreationTimestamp.Time),
 		orNone(space.Request), orNone(space.Class), orNone(space.AllocationID), orNone(space.Message),
 	}
@@ -80,6 +84,15 @@ func Age(now, since time.Time) string {
 		return unknown
 	}
 	return duration.HumanDuration(now.Sub(since))
+}
+
+// few are the first of many, as kubectl shortens lists.
+func few(items []string) string {
+	const most = 3
+	if len(items) <= most {
+		return list(items)
+	}
+	return fmt.Sprintf("%s + %d more...", strings.Join(items[:most], ","), len(items)-most)
 }
 
 func list(items []string) string { return orNone(strings.Join(items, ",")) }

@@ -22,12 +22,16 @@ type Cause string
 // The causes.
 const (
 	CauseNone          Cause = "Ready"
+	CauseStarting      Cause = "Starting"
+	CauseDone          Cause = "PodDone"
+	CauseRetained      Cause = "Retained"
 	CauseNoClaim       Cause = "NoClaim"
 	CauseClaimNotMade  Cause = "ClaimNotMade"
 	CauseClaimMissing  Cause = "ClaimMissing"
 	CauseOtherDriver   Cause = "OtherDriver"
 	CauseUnused        Cause = "Unused"
 	CausePending       Cause = "Pending"
+	CauseGated         Cause = "SchedulingGated"
 	CauseNoClass       Cause = "NoDeviceClass"
 	CauseNotPublished  Cause = "NoPool"
 	CausePoolFull      Cause = "PoolFull"
@@ -45,6 +49,12 @@ const (
 	CauseStuck         Cause = "StuckTerminating"
 )
 
+// unsure are the causes of which more may be known with more rights.
+var unsure = []Cause{CauseClaimNotMade, CauseOtherDriver, CausePending, CausePoolFull, CauseNoNode, CauseProvisioning, CauseStarting, CauseEnded}
+
+// Unsure says whether more may be known with more rights.
+func (e Explanation) Unsure() bool { return slices.Contains(unsure, e.Cause) }
+
 // controllerSlow is after what time it is odd that the controller has said nothing.
 const controllerSlow = 30 * time.Second
 
@@ -61,9 +71,12 @@ func explain(cause Cause, format string, args ...any) Explanation {
 
 // WhyPod explains why a pod has no space.
 func (s *Snapshot) WhyPod(pod *corev1.Pod) Explanation {
+	if isDone(pod) {
+		return explain(CauseDone, "Pod %s is done (%s) and has no space any more: one ends with the last pod that uses it.", pod.Name, pod.Status.Phase)
+	}
 	if len(pod.Spec.ResourceClaims) == 0 && pod.Status.ExtendedResourceClaimStatus == nil {
-		if scheduled := s.lastEvent(pod, "FailedScheduling"); scheduled != nil && pod.Spec.NodeName == "" {
-			return explain(CausePending, "Pod %s has no ResourceClaim yet, and is not scheduled: %s.", pod.Name, trim(scheduled.Message))
+		if said := s.schedulerSays(pod); said != "" {
+			return explain(CausePending, "Pod %s has no ResourceClaim yet, and is not scheduled: %s.", pod.Name, said)
 		}
 		return explain(CauseNoClaim, "Pod %s asks for no space: its spec names no ResourceClaim.", pod.Name)
 	}
@@ -86,9 +99,10 @@ func (s *Snapshot) WhyPod(pod *corev1.Pod) Explanation {
 			continue
 		}
 		e := s.why(claim, []*corev1.Pod{pod})
-		if last = &e; e.Cause != CauseNone {
+		if e.Cause != CauseNone && e.Cause != CauseStarting {
 			return e
 		}
+		last = &e
 	}
 	if last == nil {
 		return explain(CauseOtherDriver, "Pod %s asks for no space: none of its claims is one for a space, as far as their DeviceClasses could be read.", pod.Name)
@@ -105,11 +119,21 @@ func (s *Snapshot) WhyClaim(claim *resourceapi.ResourceClaim) Explanation {
 }
 
 func (s *Snapshot) why(claim *resourceapi.ResourceClaim, pods []*corev1.Pod) Explanation {
+	e := s.whyNone(claim, pods)
+	left := s.WhyLeft(claim.Namespace, claim.Name, "")
+	switch {
+	case left == nil || left.Cause != CauseStuck:
+	case e.Cause == CauseUnused || e.Cause == CauseEnded:
+		return *left
+	default:
+		e.Text += " Besides: " + left.Text
+	}
+	return e
+}
+
+func (s *Snapshot) whyNone(claim *resourceapi.ResourceClaim, pods []*corev1.Pod) Explanation {
 	if a := identity.Of(claim, s.Driver); a != nil {
 		return s.whyAllocated(claim, a, pods)
-	}
-	if stuck := s.stuck(claim); stuck != nil {
-		return *stuck
 	}
 	if claim.DeletionTimestamp != nil || claim.Status.Allocation != nil {
 		return explain(CauseEnded, "ResourceClaim %s is being deleted, so that its space has ended. What waits for a space needs a claim made anew.", claim.Name)
@@ -125,10 +149,7 @@ func (s *Snapshot) why(claim *resourceapi.ResourceClaim, pods []*corev1.Pod) Exp
 
 // whyUnallocated is about a claim that the scheduler has not allocated for a pod.
 func (s *Snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.Pod) Explanation {
-	said := ""
-	if e := s.lastEvent(pod, "FailedScheduling"); e != nil {
-		said = trim(e.Message)
-	}
+	said := s.schedulerSays(pod)
 	quoted := ""
 	if said != "" {
 		quoted = fmt.Sprintf(" The scheduler says: %s.", said)
@@ -139,6 +160,9 @@ func (s *Snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.
 				return explain(CauseNoClass, "ResourceClaim %s names DeviceClass %s, which does not exist.%s", claim.Name, class, quoted)
 			}
 		}
+	}
+	if gated(pod) {
+		return explain(CauseGated, "ResourceClaim %s waits for pod %s to be scheduled, which its scheduling gates keep it from.", claim.Name, pod.Name)
 	}
 	if s.Missing.Has(ListSlices) {
 		if said == "" {
@@ -161,7 +185,10 @@ func (s *Snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.
 	if said == "" {
 		return explain(CausePending, "ResourceClaim %s waits for pod %s to be scheduled, and there is room in a pool. The scheduler has not said anything about the pod yet that could be read.", claim.Name, pod.Name)
 	}
-	return explain(CauseNoNode, "There is no node for pod %s, for which ResourceClaim %s would be allocated, though there seems to be room in a pool: no node that the pod can run on may have spaces of it, or something else about the pod keeps it.%s", pod.Name, claim.Name, quoted)
+	if !strings.Contains(said, "cannot allocate all claims") {
+		return explain(CauseNoNode, "There is no node for pod %s, for which ResourceClaim %s would be allocated.%s", pod.Name, claim.Name, quoted)
+	}
+	return explain(CauseNoNode, "There is no node for pod %s, for which ResourceClaim %s would be allocated, though there seems to be room in a pool: no node that the pod can run on may have spaces of it.%s", pod.Name, claim.Name, quoted)
 }
 
 // full explains that none of the pools has room, if that is so.
@@ -172,7 +199,11 @@ func (s *Snapshot) full(claim *resourceapi.ResourceClaim, pod string, pools []Po
 		if short == nil {
 			return nil
 		}
-		parts = append(parts, fmt.Sprintf("of pool %s %s of %s %s are in use", pool.Name, short.Used.String(), short.Total.String(), short.Resource))
+		part := fmt.Sprintf("of pool %s %s of %s %s are in use", pool.Name, short.Used.String(), short.Total.String(), short.Resource)
+		if want := s.wanted(pool.Name, short.Resource, claim); want.CmpInt64(1) != 0 {
+			part += fmt.Sprintf(" and the claim needs %s", want.String())
+		}
+		parts = append(parts, part)
 	}
 	e := explain(CausePoolFull, "There is no room for ResourceClaim %s of pod %s: %s. It gets a space as soon as another claim gives one back.%s", claim.Name, pod, strings.Join(parts, ", "), quoted)
 	return &e
@@ -195,20 +226,31 @@ func (s *Snapshot) namesNoClass(claim *resourceapi.ResourceClaim) bool {
 	})
 }
 
-// stuck explains that what is left of an earlier space of the claim does not go.
-func (s *Snapshot) stuck(claim *resourceapi.ResourceClaim) *Explanation {
-	keys := s.Keys()
-	for i := range s.Namespaces {
-		ns := &s.Namespaces[i]
-		if ns.Labels[keys.ClaimUID] != string(claim.UID) {
-			continue
-		}
-		if left := s.remains(ns); left.State == StateStuck {
-			e := explain(CauseStuck, "The earlier space of ResourceClaim %s has ended and its credentials are dead, but its namespace %s does not go: %s. The driver removes no finalizers. The next space does not wait for it.", claim.Name, ns.Name, trim(left.Message))
-			return &e
+// schedulerSays is why a pod is not scheduled: its own condition says it, for which nobody
+// needs a right to read events, or an event.
+func (s *Snapshot) schedulerSays(pod *corev1.Pod) string {
+	if pod.Spec.NodeName != "" {
+		return ""
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason != corev1.PodReasonSchedulingGated && c.Message != "" {
+			return trim(c.Message)
 		}
 	}
-	return nil
+	if e := s.lastEvent(pod, "FailedScheduling"); e != nil {
+		return trim(e.Message)
+	}
+	return ""
+}
+
+func gated(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonSchedulingGated
+	})
+}
+
+func isDone(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
 // lastEvent is the last event about a pod with the reason, or nil.

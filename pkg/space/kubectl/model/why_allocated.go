@@ -36,12 +36,14 @@ func (s *Snapshot) whyAllocated(claim *resourceapi.ResourceClaim, a *identity.Al
 		names = append(names, space.Space)
 	}
 	text := fmt.Sprintf("ResourceClaim %s has its space, %s, and it is ready.", claim.Name, strings.Join(names, " and "))
+	cause := CauseNone
 	for _, pod := range pods {
 		if pod.Status.Phase == corev1.PodPending && pod.Spec.NodeName != "" {
+			cause = CauseStarting
 			text += fmt.Sprintf(" Pod %s is starting on node %s.", pod.Name, pod.Spec.NodeName)
 		}
 	}
-	return Explanation{CauseNone, text}
+	return Explanation{cause, text}
 }
 
 func (s *Snapshot) provisioning(claim *resourceapi.ResourceClaim, a *identity.Allocation, space Space) Explanation {
@@ -85,15 +87,19 @@ func (s *Snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.
 		return nil
 	}
 	if pod.Spec.NodeName == "" {
-		failed := s.lastEvent(pod, "FailedScheduling")
-		if failed == nil || slices.ContainsFunc(claim.Status.ReservedFor, func(r resourceapi.ResourceClaimConsumerReference) bool { return r.UID == pod.UID }) {
+		if gated(pod) {
+			e := explain(CauseGated, "The space of ResourceClaim %s is ready, but pod %s is not scheduled: its scheduling gates keep it from that.", claim.Name, pod.Name)
+			return &e
+		}
+		said := s.schedulerSays(pod)
+		if said == "" || slices.ContainsFunc(claim.Status.ReservedFor, func(r resourceapi.ResourceClaimConsumerReference) bool { return r.UID == pod.UID }) {
 			return nil
 		}
 		cause, text := CauseNoNode, "The space of ResourceClaim %s is ready, but there is no node for pod %s to use it on: %s."
-		if strings.Contains(failed.Message, "exclusive and in use") {
+		if strings.Contains(said, "exclusive and in use") {
 			cause, text = CauseExclusive, "ResourceClaim %s has a space for one pod at a time, and pod %s is not that one: %s."
 		}
-		e := explain(cause, text, claim.Name, pod.Name, trim(failed.Message))
+		e := explain(cause, text, claim.Name, pod.Name, said)
 		return &e
 	}
 	failed := s.lastEvent(pod, "FailedPrepareDynamicResources")

@@ -57,6 +57,20 @@ func TestWhyThereIsNoSpace(t *testing.T) {
 	deleted.DeletionTimestamp = &metav1.Time{Time: now}
 	template := pod("p", "")
 	template.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "c", ResourceClaimTemplateName: ptr.To("t")}}
+	retained := namespace(made())
+	retained.Annotations[keys.RetainedUntil] = "2026-03-01T13:00:00Z"
+	going := namespace(made())
+	going.DeletionTimestamp = &metav1.Time{Time: now.Add(-time.Second)}
+	done := pod("p", "n", "c")
+	done.Status.Phase = corev1.PodSucceeded
+	because := func(reason, message string) *corev1.Pod {
+		p := pod("p", "", "c")
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: reason, Message: message}}
+		return p
+	}
+	two := waits()
+	two.Spec.Devices.Requests = append(two.Spec.Devices.Requests, *two.Spec.Devices.Requests[0].DeepCopy())
+	two.Spec.Devices.Requests[1].Name = "other"
 	foreign := allocated(claim("c", "gpu"), "gpus", "p")
 	foreign.Status.Allocation.Devices.Results[0].Driver = "gpu.example.com"
 
@@ -65,10 +79,11 @@ func TestWhyThereIsNoSpace(t *testing.T) {
 		cause   model.Cause
 		words   string
 	}{
-		"a ready space":             {[]any{made(), pod("p", "n", "c")}, model.CauseNone, "is ready. Pod p is starting on node n."},
-		"a pod without a claim":     {[]any{pod("p", "n")}, model.CauseNoClaim, "names no ResourceClaim"},
-		"a claim that is not there": {[]any{unscheduled}, model.CauseClaimMissing, "ResourceClaim c, which does not exist"},
-		"a template's claim to be":  {[]any{template}, model.CauseClaimNotMade, "has not been made"},
+		"a ready space":                    {[]any{made(), pod("p", "n", "c")}, model.CauseStarting, "is ready. Pod p is starting on node n."},
+		"a ready space of a pod that runs": {[]any{made(), running("p", "c")}, model.CauseNone, "it is ready."},
+		"a pod without a claim":            {[]any{pod("p", "n")}, model.CauseNoClaim, "names no ResourceClaim"},
+		"a claim that is not there":        {[]any{unscheduled}, model.CauseClaimMissing, "ResourceClaim c, which does not exist"},
+		"a template's claim to be":         {[]any{template}, model.CauseClaimNotMade, "has not been made"},
 		"a claim over quota": {[]any{template, event("Pod", "p", "FailedResourceClaimCreation", "exceeded quota: space")},
 			model.CauseClaimNotMade, "exceeded quota: space."},
 		"another driver's claim": {[]any{foreign, pod("p", "n", "c")}, model.CauseOtherDriver, "asks for no space"},
@@ -89,6 +104,8 @@ func TestWhyThereIsNoSpace(t *testing.T) {
 		"a full pool, for a user": {[]any{waits(), unscheduled, full, model.ListSlices}, model.CausePoolFull, "list resourceslices. The scheduler says"},
 		"no node, for a user": {[]any{waits(), unscheduled, model.ListSlices, event("Pod", "p", scheduler, "2 Insufficient cpu")},
 			model.CauseNoNode, "2 Insufficient cpu."},
+		"no node, for who may read all": {[]any{waits(), unscheduled, slice("spaces", 5, 0), event("Pod", "p", scheduler, "2 Insufficient cpu")},
+			model.CauseNoNode, "for which ResourceClaim c would be allocated. The scheduler says: 2 Insufficient cpu."},
 		"no node with spaces": {[]any{waits(), unscheduled, full, slice("spaces", 5, 0)}, model.CauseNoNode, "no node that the pod can run on"},
 		"no node for a ready space": {[]any{ready(t, "c", "q"), unscheduled, event("Pod", "p", scheduler, "2 Insufficient cpu")},
 			model.CauseNoNode, "no node for pod p to use it on"},
@@ -107,13 +124,28 @@ func TestWhyThereIsNoSpace(t *testing.T) {
 			model.CausePluginMissing, "does not run on node n"},
 		"a failing node":    {[]any{made(), pod("p", "n", "c"), event("Pod", "p", prepare, "disk full")}, model.CausePrepare, "disk full"},
 		"a stuck namespace": {[]any{waits(), old}, model.CauseStuck, "finalizer example.com/keep remains"},
+		"a stuck namespace of a claim that waits": {[]any{waits(), old, unscheduled, full, slice("spaces", 1, 0), ready(t, "other", "q")},
+			model.CausePoolFull, "Besides: A space of ResourceClaim c has ended"},
+		"a stuck namespace of a claim that is gone":  {[]any{old}, model.CauseStuck, "finalizer example.com/keep remains. The driver removes no finalizers."},
+		"a namespace that goes":                      {[]any{going}, model.CauseEnded, "is being deleted."},
+		"a namespace that is kept":                   {[]any{retained}, model.CauseRetained, "until 2026-03-01T13:00:00Z."},
+		"a namespace that the controller leaves":     {[]any{namespace(made())}, model.CauseEnded, "whether the controller runs"},
+		"a pod that is done":                         {[]any{done}, model.CauseDone, "is done (Succeeded)"},
+		"a pod behind gates":                         {[]any{waits(), because("SchedulingGated", "blocked"), slice("spaces", 1, 0)}, model.CauseGated, "scheduling gates"},
+		"a pod behind gates, for a user":             {[]any{waits(), because("SchedulingGated", "blocked"), model.ListSlices}, model.CauseGated, "scheduling gates"},
+		"a pod behind gates, with a ready space":     {[]any{made(), because("SchedulingGated", "blocked")}, model.CauseGated, "is ready, but pod p is not scheduled: its scheduling gates"},
+		"a full pool, as the pod itself says":        {[]any{waits(), because("Unschedulable", "cannot allocate all claims."), slice("spaces", 1, 0), ready(t, "other", "q"), model.ListEvents}, model.CausePoolFull, "says: cannot allocate all claims."},
+		"a pool with too few spaces for the claim":   {[]any{two, unscheduled, full, slice("spaces", 2, 0), ready(t, "other", "q")}, model.CausePoolFull, "1 of 2 spaces are in use and the claim needs 2."},
+		"a space that is ready, and one that is not": {[]any{made(), claim("d", driver), pod("p", "", "c", "d"), slice("spaces", 9, 0)}, model.CausePending, "ResourceClaim d waits"},
 	} {
 		s := of(test.objects...)
 		var got model.Explanation
-		if p := s.Pod("team", "p"); p != nil {
+		if p, c := s.Pod("team", "p"), s.Claim("team", "c"); p != nil {
 			got = s.WhyPod(p)
+		} else if c != nil {
+			got = s.WhyClaim(c)
 		} else {
-			got = s.WhyClaim(s.Claim("team", "c"))
+			got = *s.WhyLeft("team", "c", "")
 		}
 		if got.Cause != test.cause || !strings.Contains(got.Text, test.words) {
 			t.Errorf("%s: got %s: %s\nwant %s with %q", name, got.Cause, got.Text, test.cause, test.words)

@@ -1,0 +1,116 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectl
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// kubeconfig is for a server that nobody may need to reach.
+func kubeconfig(t *testing.T, server string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"here","clusters":[{"name":"c","cluster":{"server":%q}}],
+"contexts":[{"name":"here","context":{"cluster":"c","user":"somebody"}},{"name":"there","context":{"cluster":"c"}}],"users":[{"name":"somebody","user":{}}]}`, server)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// run runs the program as kubectl does.
+func run(t *testing.T, program, server string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	streams, _, out, errOut := genericiooptions.NewTestIOStreams()
+	code = Main("v0", append([]string{program, "--kubeconfig", kubeconfig(t, server)}, args...), streams)
+	return out.String(), errOut.String(), code
+}
+
+func TestErrorsAreSaidAsKubectlSaysThem(t *testing.T) {
+	claims := schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("get it: %w", apierrors.NewNotFound(claims, "c")), `Error from server (NotFound): resourceclaims.resource.k8s.io "c" not found`},
+		{fmt.Errorf("list: %w", apierrors.NewForbidden(claims, "", errors.New("no"))), `Error from server (Forbidden): resourceclaims.resource.k8s.io is forbidden: no`},
+		{apierrors.NewUnauthorized("who?"), "error: You must be logged in to the server (Unauthorized)"},
+		{errors.New("other"), "error: other"},
+	} {
+		if got := message(test.err); got != test.want {
+			t.Errorf("%v is said as %q, want %q", test.err, got, test.want)
+		}
+	}
+}
+
+func TestWhatIsWrongWithACommandLineIsSaid(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"list", "my-claim"}, []string{`error: list takes no names, but got "my-claim"`, "See 'kubectl space list --help' for usage"}},
+		{[]string{"describe"}, []string{"error: describe takes the name of at least one ResourceClaim", "See 'kubectl space describe --help'"}},
+		{[]string{"env", "a", "b"}, []string{"env takes the name of one Pod, but got 2"}},
+		{[]string{"env", "resourceclaim/a"}, []string{`"resourceclaim/a" is not a name, nor that of a Pod as in pod/NAME`}},
+		{[]string{"top", "--colour"}, []string{"error: unknown flag: --colour", "See 'kubectl space top --help' for usage"}},
+		{[]string{"list", "-o", "nonsense"}, []string{"nonsense"}},
+		{[]string{"tops"}, []string{`unknown command "tops" for "kubectl space"`}},
+		{[]string{"kubeconfig", "c", "--duration", "1m"}, []string{"less than the 10m0s"}},
+	} {
+		out, errOut, code := run(t, "kubectl-space", "http://127.0.0.1:1", test.args...)
+		for _, want := range test.want {
+			if code != 1 || out != "" || !strings.Contains(errOut, want) {
+				t.Errorf("%v: exit code %d, output %q, want an error with %q, but got %q", test.args, code, out, want, errOut)
+			}
+		}
+	}
+}
+
+func TestAServerThatIsNotThereIsNamed(t *testing.T) {
+	out, errOut, code := run(t, "kubectl-space", "http://127.0.0.1:1", "list")
+	if want := "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?\n"; code != 1 || out != "" || errOut != want {
+		t.Errorf("exit code %d, output %q, error %q", code, out, errOut)
+	}
+}
+
+func TestAClusterWithoutTheAPIIsTold(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/api/v1/namespaces", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"kind":"NamespaceList","apiVersion":"v1","items":[]}`)
+	})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	if _, errOut, code := run(t, "kubectl-space", server.URL, "list"); code != 1 || !strings.Contains(errOut, "does not serve resource.k8s.io/v1: spaces need Kubernetes 1.34") {
+		t.Errorf("exit code %d, error %q", code, errOut)
+	}
+}
+
+func TestEveryCommandHasAnExample(t *testing.T) {
+	streams, _, _, _ := genericiooptions.NewTestIOStreams()
+	for _, cmd := range New("v0", streams, nil).Commands() {
+		if cmd.Example == "" || cmd.Short == "" || cmd.ValidArgsFunction == nil && cmd.Args == nil {
+			t.Errorf("%s has no example or says not what it is", cmd.Name())
+		}
+	}
+}
+
+func TestContextsAreCompleted(t *testing.T) {
+	out, _, code := run(t, completer, "http://127.0.0.1:1", "list", "--context", "")
+	if code != 0 || !strings.HasPrefix(out, "here\nthere\n") {
+		t.Errorf("exit code %d, output %q", code, out)
+	}
+}
