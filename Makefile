@@ -114,7 +114,7 @@ integration: build programs ## Run the controller and the plugin against a real 
 	cd test && go test -count=1 -v -p=2 -timeout=30m ./integration/... ./node/...
 
 .PHONY: e2e
-e2e: programs $(BIN)/prometheus ## Run the shipped images and chart on a real cluster of two nodes.
+e2e: programs $(BIN)/promcheck ## Run the shipped images and chart on a real cluster of two nodes.
 	cd test && go test -count=1 -v -p=2 -parallel=6 -timeout=40m ./e2e/...
 
 .PHONY: soak
@@ -183,8 +183,11 @@ $(BIN)/krew-$(KREW_VERSION):
 $(BIN)/helm:
 	. demo/lib.sh && need_tools helm
 
+.PHONY: promcheck
+promcheck: $(BIN)/promcheck ## Build what tests use of Prometheus into build/bin.
+
 .PHONY: prometheus
-prometheus: $(BIN)/prometheus $(BIN)/promcheck ## Build Prometheus, and what tries its rules, into build/bin.
+prometheus: $(BIN)/prometheus ## Build Prometheus' own server, to look at a cluster by hand.
 
 $(BIN)/prometheus: $(BIN)/prometheus-$(PROMETHEUS_VERSION)
 	ln -sf $(<F) $@
@@ -197,7 +200,7 @@ $(BIN)/promcheck: $(BIN)/promcheck-$(PROMETHEUS_VERSION)
 	ln -sf $(<F) $@
 
 # The overlay adds promtool's tester of rules, which is in a main package of Prometheus, to ours.
-$(BIN)/promcheck-$(PROMETHEUS_VERSION): test/tools/prometheus/promcheck/main.go
+$(BIN)/promcheck-$(PROMETHEUS_VERSION): $(wildcard test/tools/prometheus/promcheck/*.go)
 	cd test/tools/prometheus && go mod download github.com/prometheus/prometheus && \
 	echo "{\"Replace\": {\"$$PWD/promcheck/unittest.go\": \"$$(go list -m -f '{{.Dir}}' github.com/prometheus/prometheus)/cmd/promtool/unittest.go\"}}" >$@.overlay && \
 	go build -tags remove_all_sd,promcheck -overlay $@.overlay -ldflags '-s -w' -o $@ ./promcheck && rm $@.overlay

@@ -126,7 +126,7 @@ func metricsOf(t *testing.T, expressions []string) [][]string {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("run promcheck, which make prometheus builds: %v: %s", err, &stderr)
+		t.Fatalf("run promcheck, which make promcheck builds: %v: %s", err, &stderr)
 	}
 	var out [][]string
 	if err := json.Unmarshal(stdout.Bytes(), &out); err != nil || len(out) != len(expressions) {

@@ -3,12 +3,16 @@
 
 //go:build promcheck
 
-// Command promcheck is what tests need of Prometheus' promtool, without what else is in
-// there, clients of Kubernetes among it. "promcheck rules FILE..." is "promtool test rules":
-// the code is promtool's own file unittest.go, which an overlay adds to this package when
-// it is built, because no other package can import it. The build tag is for the other
-// times. "promcheck metrics" reads a list of expressions in JSON, and writes the metrics
-// that each asks for.
+// Command promcheck is what tests need of Prometheus and its promtool, without what else
+// is in there, which takes twice as long to build: clients of Kubernetes, other
+// protocols, a description of the HTTP API.
+//
+// "promcheck rules FILE..." is "promtool test rules": the code is promtool's own file
+// unittest.go, which an overlay adds to this package when it is built, because no other
+// package can import it. The build tag is for the other times. "promcheck metrics" reads
+// a list of expressions in JSON, and writes the metrics that each asks for. "promcheck
+// serve CONFIGURATION DATA" is Prometheus' scraping, storage, queries and rules, behind
+// three paths of its HTTP API.
 package main
 
 import (
@@ -43,8 +47,13 @@ func main() {
 			fmt.Fprintln(os.Stderr, "promcheck:", err)
 			os.Exit(failureExitCode)
 		}
+	case len(os.Args) == 4 && os.Args[1] == "serve":
+		if err := serve(p, os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, "promcheck:", err)
+			os.Exit(failureExitCode)
+		}
 	default:
-		fmt.Fprintln(os.Stderr, "usage: promcheck rules FILE... | promcheck metrics <EXPRESSIONS")
+		fmt.Fprintln(os.Stderr, "usage: promcheck rules FILE... | promcheck metrics <EXPRESSIONS | promcheck serve CONFIGURATION DATA")
 		os.Exit(2)
 	}
 }
