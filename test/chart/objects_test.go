@@ -17,7 +17,7 @@ var everything = together(
 	at("space.certificateAuthority", "-----BEGIN CERTIFICATE-----\n"), values{"deviceClasses": []any{values{"name": "gold"}}},
 	at("networkPolicy.enabled", true), at("flowControl.enabled", true), at("criticalPodsQuota.enabled", true),
 	at("metrics.podMonitor.enabled", true),
-	at("metrics.prometheusRule.enabled", true), at("metrics.dashboard.enabled", true),
+	at("metrics.prometheusRule.enabled", true), at("metrics.dashboard.enabled", true), at("viewer.clusterRole", true),
 )
 
 func TestAllObjectsHaveTheCommonLabelsAndAnnotations(t *testing.T) {

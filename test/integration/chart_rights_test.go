@@ -115,6 +115,14 @@ func TestWhatTheChartOffersBesidesGivesTheRightsOnThisListAndNoOthers(t *testing
 			role:   "space-dra-driver-controller",
 			more:   []right{{"nodes: list watch", "a pool for each node"}},
 		},
+		{
+			values: map[string]string{"viewer.clusterRole": "true"},
+			role:   "space-dra-driver-viewer",
+			more: []right{
+				{"resource.k8s.io/resourceclaims resourceslices deviceclasses: get list watch", "kubectl space shows claims, whether pools are full, and knows classes"},
+				{"namespaces resourcequotas pods events: get list watch", "it shows what is left of spaces and used of quotas, who uses them, and what was said"},
+			},
+		},
 	} {
 		var want []right
 		for _, rule := range usual[test.role] {
