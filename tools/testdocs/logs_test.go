@@ -30,7 +30,7 @@ func TestTheLinesOfTheLogAreOnThePageWithTheirLevels(t *testing.T) {
 	for message, level := range messages(t) {
 		found := false
 		for line, want := range listed {
-			if line != message.text && !(message.more && strings.HasPrefix(line, message.text)) && !(strings.HasSuffix(line, " …") && strings.HasPrefix(message.text, strings.TrimSuffix(line, "…"))) {
+			if !message.is(line) {
 				continue
 			}
 			found, shown[line] = true, true
@@ -53,6 +53,12 @@ func TestTheLinesOfTheLogAreOnThePageWithTheirLevels(t *testing.T) {
 type message struct {
 	text string
 	more bool
+}
+
+// is says whether a line on the page, of which the end can be left out, is this one.
+func (m message) is(line string) bool {
+	begin, cut := strings.CutSuffix(line, "…")
+	return line == m.text || m.more && strings.HasPrefix(line, m.text) || cut && strings.HasPrefix(m.text, begin)
 }
 
 // messages are those of the product's log that are no errors, with their levels.
