@@ -7,6 +7,7 @@ package faults
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -50,6 +51,9 @@ type Proxy struct {
 	address   string
 	upstream  *httputil.ReverseProxy
 	intercept atomic.Pointer[Intercept]
+	// cut ends what is under way when it is closed.
+	mutex sync.Mutex
+	cut   chan struct{}
 }
 
 // New starts a proxy to the API server of a client configuration.
@@ -66,7 +70,7 @@ func New(config *rest.Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a proxy to %s: %w", config.Host, err)
 	}
-	p := &Proxy{address: "http://" + listener.Addr().String()}
+	p := &Proxy{address: "http://" + listener.Addr().String(), cut: make(chan struct{})}
 	silent := log.New(io.Discard, "", 0)
 	p.upstream = &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
@@ -95,6 +99,32 @@ func (p *Proxy) Intercept(i Intercept) {
 	p.intercept.Store(&i)
 }
 
+// Cut ends the requests that are under way, watches among them, as when a connection
+// breaks.
+func (p *Proxy) Cut() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	close(p.cut)
+	p.cut = make(chan struct{})
+}
+
+// cuttable returns a request that ends when it is cut, and a function to call when it
+// has ended by itself.
+func (p *Proxy) cuttable(r *http.Request) (*http.Request, func()) {
+	p.mutex.Lock()
+	cut := p.cut
+	p.mutex.Unlock()
+	ctx, end := context.WithCancel(r.Context())
+	go func() {
+		select {
+		case <-cut:
+			end()
+		case <-ctx.Done():
+		}
+	}()
+	return r.WithContext(ctx), end
+}
+
 // WriteKubeconfig writes a kubeconfig for the proxy's clients.
 func (p *Proxy) WriteKubeconfig(file string) error {
 	config := clientcmdapi.NewConfig()
@@ -111,6 +141,8 @@ func (p *Proxy) WriteKubeconfig(file string) error {
 func (p *Proxy) Close() error { return p.server.Close() }
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
+	r, end := p.cuttable(r)
+	defer end()
 	intercept := p.intercept.Load()
 	if intercept == nil {
 		p.upstream.ServeHTTP(w, r)

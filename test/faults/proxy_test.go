@@ -6,6 +6,7 @@ package faults_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -179,4 +180,38 @@ func breaks(really bool) faults.Answer {
 		return faults.Broken
 	}
 	return faults.Real
+}
+
+func TestTheProxyCutsWhatIsUnderWayAndNothingLater(t *testing.T) {
+	began := make(chan struct{}, 1)
+	var later server
+	var once sync.Once
+	proxy, client := proxied(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		first := false
+		once.Do(func() { first = true })
+		if !first {
+			later.ServeHTTP(w, r)
+			return
+		}
+		// A server notices that a client has gone when there is nothing left to read.
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			t.Error(err)
+		}
+		began <- struct{}{}
+		<-r.Context().Done()
+	}))
+	ended := make(chan error, 1)
+	go func() {
+		// Not one that the client would try again by itself.
+		_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{}, metav1.CreateOptions{})
+		ended <- err
+	}()
+	<-began
+	proxy.Cut()
+	if err := <-ended; err == nil {
+		t.Error("what was under way was answered")
+	}
+	if _, err := client.CoreV1().Namespaces().Get(t.Context(), "a", metav1.GetOptions{}); err != nil {
+		t.Errorf("what came later: %v", err)
+	}
 }

@@ -18,14 +18,14 @@ import (
 // As returns a client with a token of a ServiceAccount, got by an administrator.
 func (e *Env) As(t testing.TB, namespace, account string) kubernetes.Interface {
 	t.Helper()
-	return e.WithToken(t, e.token(t, namespace, account, nil))
+	return e.WithToken(t, e.Token(t, namespace, account))
 }
 
 // AsPod returns a client with a token as the pod itself gets it: by that, the API
 // server knows the pod's node.
 func (e *Env) AsPod(t testing.TB, pod *corev1.Pod) kubernetes.Interface {
 	t.Helper()
-	return e.WithToken(t, e.token(t, pod.Namespace, pod.Spec.ServiceAccountName, &authenticationv1.BoundObjectReference{
+	return e.WithToken(t, e.boundToken(t, pod.Namespace, pod.Spec.ServiceAccountName, &authenticationv1.BoundObjectReference{
 		APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID,
 	}))
 }
@@ -37,7 +37,7 @@ func (e *Env) WriteKubeconfigOf(t testing.TB, namespace, account, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := e.token(t, namespace, account, nil)
+	token := e.Token(t, namespace, account)
 	for name := range config.AuthInfos {
 		config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: token}
 	}
@@ -46,7 +46,13 @@ func (e *Env) WriteKubeconfigOf(t testing.TB, namespace, account, file string) {
 	}
 }
 
-func (e *Env) token(t testing.TB, namespace, account string, bound *authenticationv1.BoundObjectReference) string {
+// Token returns a token of a ServiceAccount, got by an administrator.
+func (e *Env) Token(t testing.TB, namespace, account string) string {
+	t.Helper()
+	return e.boundToken(t, namespace, account, nil)
+}
+
+func (e *Env) boundToken(t testing.TB, namespace, account string, bound *authenticationv1.BoundObjectReference) string {
 	t.Helper()
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound}}
 	answer, err := e.Client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account, request, metav1.CreateOptions{})

@@ -6,7 +6,6 @@ package integration
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -29,7 +28,7 @@ import (
 const holder = "example.com/holds"
 
 func TestTheLifeOfASpace(t *testing.T) {
-	address := freeAddress(t)
+	address := framework.FreeAddress(t)
 	framework.StartController(t, env, "--stuck-after=2s", "--cluster-role=admin", "--http-address="+address)
 	t.Run("is ready only when a first pod would start in it", readyIsUsable)
 	t.Run("ends with the lifetime of its class", expiry)
@@ -189,19 +188,6 @@ func get(t *testing.T, url string) string {
 		t.Fatal(err)
 	}
 	return string(body)
-}
-
-// freeAddress is one where nobody listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return listener.Addr().String()
 }
 
 func stuckNamespace(t *testing.T, address string) {

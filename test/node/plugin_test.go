@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -43,8 +44,9 @@ func (n *node) startAs(t *testing.T, podUID string, guard fileops.Guard) *plugin
 	return p
 }
 
-// launch starts the plugin of a pod, and does not wait for anything.
-func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard) *plugin {
+// launch starts the plugin of a pod, and does not wait for anything. Flags win over
+// the usual ones.
+func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard, flags ...string) *plugin {
 	t.Helper()
 	p := &plugin{t: t, log: &framework.Output{}, ended: make(chan struct{})}
 	p.cmd = exec.Command(framework.Binary("space-kubeletplugin"), append([]string{
@@ -57,7 +59,7 @@ func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard) *plugin 
 		"--cdi-directory=" + n.cdi,
 		"--artifacts-directory=" + n.artifacts,
 		"--v=2",
-	}, n.arguments...)...)
+	}, slices.Concat(n.arguments, flags)...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	var asked <-chan error
 	var err error

@@ -29,7 +29,9 @@ import (
 
 // Config is what a Controller needs.
 type Config struct {
-	Client   kubernetes.Interface
+	Client kubernetes.Interface
+	// Reader is what the caches are filled by. Nil: Client.
+	Reader   kubernetes.Interface
 	Settings blueprint.Settings
 	// Cluster is how pods reach the API server.
 	Cluster kubeconfig.Cluster
@@ -68,6 +70,7 @@ type Controller struct {
 	failed  *failures
 	settled *settled
 	places  *places
+	tasks   *tasks
 	// leads is true from Work on. A standby counts nothing, or all would be there twice.
 	leads atomic.Bool
 }
@@ -83,6 +86,7 @@ func New(config Config) (*Controller, error) {
 		failed:  newFailures(),
 		settled: &settled{kept: map[types.UID]time.Time{}},
 		places:  newPlaces(),
+		tasks:   newTasks(config.Clock),
 	}
 	c.stuck = newStuck(config.StuckAfter, config.Metrics.StuckTerminating)
 	if err := c.set(c.keys, config); err != nil {
@@ -138,7 +142,9 @@ func (c *Controller) next(ctx context.Context) bool {
 	}
 	defer c.queue.Done(key)
 	ctx = klog.NewContext(ctx, klog.LoggerWithValues(klog.FromContext(ctx), logkeys.Claim, key))
-	if err := c.sync(ctx, key); err != nil {
+	task, done := c.tasks.begin(ctx, "ResourceClaim "+key.String())
+	defer done()
+	if err := c.sync(task, key); err != nil {
 		if ctx.Err() == nil {
 			klog.FromContext(about(ctx, c.uidOf(key))).Error(err, "Trying again later")
 			c.queue.AddRateLimited(key)

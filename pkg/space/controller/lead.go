@@ -28,7 +28,10 @@ var errLostLease = errors.New("lost the leader election lease")
 // to end, it gives the lease up after the work has ended. When it loses the lease,
 // the next leader may find work in flight, which does no harm: all that is written
 // is made sure of by names, UIDs and resource versions.
-func (o *Options) lead(ctx context.Context, api kubernetes.Interface, work func(context.Context) error) error {
+//
+// The client must not wait for an answer for long: what never comes would look like
+// an election that has come to a halt.
+func (o *Options) lead(ctx context.Context, api kubernetes.Interface, pulse *pulse, work func(context.Context) error) error {
 	if !o.LeaderElect {
 		return work(ctx)
 	}
@@ -43,12 +46,14 @@ func (o *Options) lead(ctx context.Context, api kubernetes.Interface, work func(
 	defer release()
 	var leading atomic.Bool
 	result := make(chan error, 1)
+	pulse.silence = o.LeaseDuration + electionTolerance
+	pulse.Interface = &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: o.LeaseNamespace, Name: o.LeaseName},
+		Client:     api.CoordinationV1(),
+		LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
+	}
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: o.LeaseNamespace, Name: o.LeaseName},
-			Client:     api.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
-		},
+		Lock:            pulse,
 		Name:            o.LeaseName,
 		LeaseDuration:   o.LeaseDuration,
 		RenewDeadline:   o.RenewDeadline,

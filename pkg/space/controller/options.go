@@ -79,6 +79,9 @@ type Options struct {
 
 	// HTTPAddress is where health checks and metrics are answered. Empty: nowhere.
 	HTTPAddress string
+	// UnreadyAfter is for how long the API server may leave the caches out of date
+	// before the controller is no longer ready.
+	UnreadyAfter time.Duration
 	// PprofAddress is where profiles are taken. Empty: nowhere.
 	PprofAddress string
 
@@ -124,6 +127,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.StuckAfter, "stuck-after", 5*time.Minute, "How long the namespace of an ended space may take to go before that is reported.")
 	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler looks every 5 seconds.")
 	fs.StringVar(&o.HTTPAddress, "http-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
+	fs.DurationVar(&o.UnreadyAfter, "unready-after", time.Minute, "For how long lists and watches may fail before the controller is no longer ready.")
 	fs.StringVar(&o.PprofAddress, "pprof-address", "", "Where /debug/pprof/ is served, as a loopback address with a port. Empty: nowhere.")
 	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "Let one of several controllers work. Off: this one does.")
 	fs.StringVar(&o.LeaseNamespace, "lease-namespace", "", "Namespace of the leader election Lease. Needed with --leader-elect.")
@@ -179,6 +183,9 @@ func (o *Options) validate() error {
 	}
 	if o.StuckAfter <= 0 {
 		errs = append(errs, fmt.Errorf("--stuck-after %s: must be more than 0", o.StuckAfter))
+	}
+	if o.UnreadyAfter <= 0 {
+		errs = append(errs, fmt.Errorf("--unready-after %s: must be more than 0", o.UnreadyAfter))
 	}
 	if err := (health.Profiles{Address: o.PprofAddress}).Validate(); err != nil {
 		errs = append(errs, err)

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	"k8s.io/utils/clock"
@@ -65,10 +65,14 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := client.WaitReachable(ctx, config, o.StartTimeout); err != nil {
+	api, err := client.New(config)
+	if err != nil {
 		return err
 	}
-	api, err := client.New(config)
+	vital := &vitals{clock: clock.RealClock{}, unreadyAfter: o.UnreadyAfter}
+	cached := rest.CopyConfig(config)
+	vital.reads = client.WatchOver(cached, vital.clock)
+	reader, err := client.New(cached)
 	if err != nil {
 		return err
 	}
@@ -86,6 +90,7 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	c, err := New(Config{
 		Client: api,
+		Reader: reader,
 		Settings: blueprint.Settings{
 			Driver:          o.Driver,
 			NamespacePrefix: o.NamespacePrefix,
@@ -117,26 +122,31 @@ func (o *Options) Run(ctx context.Context) error {
 	if err := measured.Count(c.count, c.poolLimits); err != nil {
 		return err
 	}
-	var synced atomic.Bool
-	server := health.Server{Address: o.HTTPAddress, Ready: func(context.Context) error {
-		if !synced.Load() {
-			return errors.New("the cluster's state is not read yet")
-		}
-		return nil
-	}}
+	vital.election.clock, vital.tasks = vital.clock, c.tasks
 	group, ctx := errgroup.WithContext(ctx)
 	ctx, done := context.WithCancel(ctx)
-	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error { return o.health(vital).Run(ctx) })
 	group.Go(func() error { return health.Profiles{Address: o.PprofAddress}.Run(ctx) })
 	group.Go(func() error {
 		defer done()
+		// Only now, when somebody answers to the kubelet: it must not end the process
+		// because the API server is away.
+		if err := client.WaitReachable(ctx, config, o.StartTimeout); err != nil {
+			return err
+		}
 		// A standby keeps its caches warm, so that it takes over without reading
 		// the cluster first.
 		if err := c.Start(ctx); err != nil {
 			return err
 		}
-		synced.Store(true)
-		return o.lead(ctx, api, func(ctx context.Context) error {
+		vital.synced.Store(true)
+		impatient := rest.CopyConfig(config)
+		impatient.Timeout = o.RenewDeadline
+		leases, err := client.New(impatient)
+		if err != nil {
+			return err
+		}
+		return o.lead(ctx, leases, &vital.election, func(ctx context.Context) error {
 			return o.work(ctx, pool.Publisher{Driver: o.Driver, Client: api, Metadata: nodes, Pools: pools}, c)
 		})
 	})

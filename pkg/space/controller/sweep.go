@@ -25,7 +25,9 @@ func (c *Controller) sweepPeriodically(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C():
-			c.sweep(ctx)
+			task, done := c.tasks.begin(ctx, "a sweep")
+			c.sweep(task)
+			done()
 		}
 	}
 }

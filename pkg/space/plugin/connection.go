@@ -17,8 +17,9 @@ import (
 
 // connection is the plugin's connection with the kubelet.
 type connection struct {
-	// socket is where the plugin serves.
-	socket string
+	// socket is where the plugin serves, and registrar is where the kubelet finds that
+	// out.
+	socket, registrar string
 	// status is what the kubelet has said about the registration last, or nil.
 	// The helper has it too, but not for use at the same time.
 	status atomic.Pointer[registration]
@@ -50,15 +51,32 @@ func (c *connection) registered() error {
 	return nil
 }
 
-// answers asks the plugin, as the kubelet does, to prepare no claim at all.
-func (c *connection) answers(ctx context.Context) (err error) {
-	conn, err := grpc.NewClient("unix://"+c.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+// answers asks the plugin at both of its sockets, as the kubelet does: who it is, and
+// to prepare no claim at all. A kubelet that starts anew, or sees that the first
+// socket has gone, knows the plugin by that socket only; it is made when the process
+// starts, and never again.
+func (c *connection) answers(ctx context.Context) error {
+	return errors.Join(
+		ask(c.registrar, func(conn *grpc.ClientConn) error {
+			_, err := registerapi.NewRegistrationClient(conn).GetInfo(ctx, &registerapi.InfoRequest{})
+			return err
+		}),
+		ask(c.socket, func(conn *grpc.ClientConn) error {
+			_, err := drapb.NewDRAPluginClient(conn).NodePrepareResources(ctx, &drapb.NodePrepareResourcesRequest{})
+			return err
+		}),
+	)
+}
+
+// ask asks something at a socket.
+func ask(socket string, call func(*grpc.ClientConn) error) (err error) {
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		return fmt.Errorf("make a client for %s: %w", c.socket, err)
+		return fmt.Errorf("make a client for %s: %w", socket, err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	if _, err := drapb.NewDRAPluginClient(conn).NodePrepareResources(ctx, &drapb.NodePrepareResourcesRequest{}); err != nil {
-		return fmt.Errorf("ask the plugin at %s: %w", c.socket, err)
+	if err := call(conn); err != nil {
+		return fmt.Errorf("ask the plugin at %s: %w", socket, err)
 	}
 	return nil
 }

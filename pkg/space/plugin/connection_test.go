@@ -4,9 +4,9 @@
 package plugin
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,9 +24,8 @@ import (
 // running is a plugin that serves at sockets of its own, as Run makes it.
 type running struct {
 	*connection
-	registrar string
-	url       string
-	stop      func()
+	url  string
+	stop func()
 }
 
 func runPlugin(t *testing.T, dir string, uid types.UID) *running {
@@ -40,7 +39,10 @@ func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 	}
 	driver.Start(t.Context())
 	t.Cleanup(driver.Stop)
-	kubelet := &connection{socket: o.servingPath(o.instance())}
+	kubelet := &connection{
+		socket:    o.servingPath(o.instance()),
+		registrar: filepath.Join(dir, kubeletplugin.RollingUpdateRegistrarSocketFile(dir, o.Driver, o.instance())),
+	}
 	helper, err := kubeletplugin.Start(t.Context(), driver, append(o.helperOptions(kubelet),
 		kubeletplugin.KubeClient(api), kubeletplugin.RegistrarDirectoryPath(dir))...)
 	if err != nil {
@@ -49,13 +51,13 @@ func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 	t.Cleanup(helper.Stop)
 	server := httptest.NewServer(o.health(driver, kubelet).Handler())
 	t.Cleanup(server.Close)
-	return &running{kubelet, kubeletplugin.RollingUpdateRegistrarSocketFile(dir, o.Driver, o.instance()), server.URL, helper.Stop}
+	return &running{kubelet, server.URL, helper.Stop}
 }
 
 // register does what the kubelet does when it finds the registration socket.
-func (r *running) register(t *testing.T, dir string, status *registerapi.RegistrationStatus) {
+func (r *running) register(t *testing.T, status *registerapi.RegistrationStatus) {
 	t.Helper()
-	conn, err := grpc.NewClient("unix://"+filepath.Join(dir, r.registrar), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix://"+r.registrar, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,19 +91,19 @@ func TestThePluginIsReadyOnceRegistered(t *testing.T) {
 	r.want(t, "/healthz", http.StatusOK)
 	r.want(t, "/readyz", http.StatusServiceUnavailable)
 
-	r.register(t, dir, &registerapi.RegistrationStatus{Error: "too old"})
+	r.register(t, &registerapi.RegistrationStatus{Error: "too old"})
 	if err := r.registered(); err == nil || !strings.Contains(err.Error(), "too old") {
 		t.Errorf("got error %v, want the kubelet's", err)
 	}
 	r.want(t, "/readyz", http.StatusServiceUnavailable)
 
-	r.register(t, dir, &registerapi.RegistrationStatus{PluginRegistered: true})
+	r.register(t, &registerapi.RegistrationStatus{PluginRegistered: true})
 	r.want(t, "/readyz", http.StatusOK)
 
 	// During an update there is another one. Neither takes the other's place.
 	second := runPlugin(t, dir, "2")
 	second.want(t, "/readyz", http.StatusServiceUnavailable)
-	second.register(t, dir, &registerapi.RegistrationStatus{PluginRegistered: true})
+	second.register(t, &registerapi.RegistrationStatus{PluginRegistered: true})
 	second.want(t, "/readyz", http.StatusOK)
 	r.want(t, "/readyz", http.StatusOK)
 	r.stop()
@@ -111,10 +113,29 @@ func TestThePluginIsReadyOnceRegistered(t *testing.T) {
 }
 
 func TestAPluginThatDoesNotServeDoesNotAnswer(t *testing.T) {
-	c := &connection{socket: filepath.Join(t.TempDir(), "dra.sock")}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	if err := c.answers(ctx); err == nil || !strings.Contains(err.Error(), c.socket) {
-		t.Errorf("got error %v, want one that names the socket", err)
+	dir := t.TempDir()
+	c := &connection{socket: filepath.Join(dir, "dra.sock"), registrar: filepath.Join(dir, "reg.sock")}
+	err := c.answers(t.Context())
+	for _, socket := range []string{c.socket, c.registrar} {
+		if err == nil || !strings.Contains(err.Error(), socket) {
+			t.Errorf("got error %v, want one that names socket %s", err, socket)
+		}
+	}
+}
+
+func TestAMissingSocketIsNoticed(t *testing.T) {
+	for _, socketOf := range []func(*running) string{
+		func(r *running) string { return r.registrar },
+		func(r *running) string { return r.socket },
+	} {
+		r := runPlugin(t, t.TempDir(), "1")
+		r.register(t, &registerapi.RegistrationStatus{PluginRegistered: true})
+		r.want(t, "/readyz", http.StatusOK)
+		r.want(t, "/healthz", http.StatusOK)
+		if err := os.Remove(socketOf(r)); err != nil {
+			t.Fatal(err)
+		}
+		r.want(t, "/readyz", http.StatusServiceUnavailable)
+		r.want(t, "/healthz", http.StatusServiceUnavailable)
 	}
 }

@@ -65,7 +65,7 @@ func (o *Options) Run(ctx context.Context) error {
 
 	driver.Start(ctx)
 	defer driver.Stop()
-	kubelet := &connection{socket: o.servingPath(o.instance())}
+	kubelet := &connection{socket: o.servingPath(o.instance()), registrar: o.registrationPath(o.instance())}
 	helper, err := kubeletplugin.Start(ctx, driver, append(o.helperOptions(kubelet), kubeletplugin.KubeClient(api))...)
 	if err != nil {
 		return fmt.Errorf("register with the kubelet: %w", err)
@@ -110,7 +110,8 @@ func (o *Options) helperOptions(kubelet *connection) []kubeletplugin.Option {
 }
 
 // health says when the plugin is ready: as soon as a pod that starts on the node
-// finds it. It is live unless it is stuck.
+// finds it. It is live unless it is stuck, or can no longer be asked or found, which
+// starting again would mend. The API server is not asked: pods have to end without it.
 func (o *Options) health(driver *Driver, kubelet *connection) health.Server {
 	return health.Server{
 		Address: o.HTTPAddress,
