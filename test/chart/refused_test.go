@@ -88,6 +88,10 @@ func TestValuesThatCannotBeAreRefusedWithTheirPlace(t *testing.T) {
 		"a directory that is not absolute":     {at("kubeletPlugin.kubeletDirectory", "var/lib/kubelet"), []string{"'/kubeletPlugin/kubeletDirectory'"}},
 		"a directory with a slash at its end":  {at("kubeletPlugin.kubeletDirectory", "/var/lib/kubelet/"), []string{"'/kubeletPlugin/kubeletDirectory'"}},
 		"tokens of nine minutes":               {at("kubeletPlugin.tokenLifetime", "9m"), []string{"'/kubeletPlugin/tokenLifetime'"}},
+		"both monitors":                        {together(at("metrics.podMonitor.enabled", true), at("metrics.serviceMonitor.enabled", true)), []string{"counted twice"}},
+		"a PodMonitor without a token":         {together(at("metrics.podMonitor.enabled", true), at("metrics.secure.enabled", true)), []string{"needs metrics.secure.tokenSecret"}},
+		"metrics at the port of health checks": {together(at("metrics.secure.enabled", true), at("metrics.secure.port", 8080)), []string{"metrics.secure.port: port 8080"}},
+		"a certificate that is a file's name":  {at("metrics.secure.certificateSecret", "/tls.crt"), []string{"'/metrics/secure/certificateSecret'"}},
 		"tokens of 599 seconds":                {at("kubeletPlugin.tokenLifetime", "599s"), []string{"'/kubeletPlugin/tokenLifetime'"}},
 	} {
 		t.Run(name, func(t *testing.T) {

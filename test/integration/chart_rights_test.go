@@ -123,6 +123,19 @@ func TestWhatTheChartOffersBesidesGivesTheRightsOnThisListAndNoOthers(t *testing
 				{"namespaces resourcequotas pods events: get list watch", "it shows what is left of spaces and used of quotas, who uses them, and what was said"},
 			},
 		},
+		{
+			values: map[string]string{"metrics.secure.enabled": "true"},
+			role:   "space-dra-driver-metrics-auth",
+			more: []right{
+				{"authentication.k8s.io/tokenreviews: create", "both components ask who it is that wants to read metrics"},
+				{"authorization.k8s.io/subjectaccessreviews: create", "and whether he may"},
+			},
+		},
+		{
+			values: map[string]string{"metrics.secure.enabled": "true"},
+			role:   "space-dra-driver-metrics-reader",
+			more:   []right{{"/metrics: get", "for Prometheus, to whom an administrator binds it"}},
+		},
 	} {
 		var want []right
 		for _, rule := range usual[test.role] {

@@ -51,21 +51,9 @@ func renderChart(t *testing.T, release, namespace string, values map[string]stri
 // which the chart gives it for these values, and no other rights.
 func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framework.Controller {
 	t.Helper()
-	dir := t.TempDir()
 	applyChart(t, "contents", framework.DriverNamespace, values,
 		"rbac-controller.yaml", "admission-spaces.yaml", "admission-controller.yaml")
 
-	config, err := clientcmd.LoadFromFile(env.Cluster.Kubeconfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, user := range config.AuthInfos {
-		user.Impersonate = "system:serviceaccount:" + framework.DriverNamespace + ":" + controllerAccount
-	}
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
-		t.Fatal(err)
-	}
 	list := func(key string) string {
 		value := values[key]
 		if value == "" {
@@ -73,9 +61,27 @@ func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framewor
 		}
 		return value[1 : len(value)-1]
 	}
-	return framework.StartController(t, env, "--kubeconfig="+kubeconfig, "--lease-name="+controllerAccount,
+	return framework.StartController(t, env, "--kubeconfig="+kubeconfigAs(t, controllerAccount), "--lease-name="+controllerAccount,
 		"--device-classes=space.resource.example.com",
 		"--allowed-cluster-roles="+list("space.allowedClusterRoles"),
 		"--cluster-wide-roles="+list("space.clusterWideRoles"),
 		"--template-namespaces="+list("space.templateNamespaces"))
+}
+
+// kubeconfigAs writes a kubeconfig for a ServiceAccount of the driver's namespace, and
+// returns its path.
+func kubeconfigAs(t *testing.T, account string) string {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(env.Cluster.Kubeconfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range config.AuthInfos {
+		user.Impersonate = "system:serviceaccount:" + framework.DriverNamespace + ":" + account
+	}
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
+		t.Fatal(err)
+	}
+	return kubeconfig
 }

@@ -17,7 +17,8 @@ const head = `<!-- Made by make generate of what pkg/space/metrics registers. Do
 
 # Metrics
 
-Both components serve metrics in the Prometheus format at ` + "`/metrics`" + ` of their HTTP port, beside ` + "`/healthz`" + ` and ` + "`/readyz`" + `.
+Both components serve metrics in the Prometheus format at ` + "`/metrics`" + ` of their HTTP port, beside ` + "`/healthz`" + ` and ` + "`/readyz`" + `,
+or [to those only who may read them](operations.md#secured-metrics).
 All are ALPHA: names may still change.
 
 No label has a value that comes from a claim: the number of series does not grow with the number of spaces. ` + "`pool`" + ` has a value

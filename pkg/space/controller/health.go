@@ -55,9 +55,10 @@ type vitals struct {
 // health answers for the process.
 func (o *Options) health(v *vitals) health.Server {
 	return health.Server{
-		Address: o.HTTPAddress,
-		Live:    func(context.Context) error { return errors.Join(v.election.stopped(), v.tasks.stuck()) },
-		Ready:   func(context.Context) error { return v.stale() },
+		Address:     o.HTTPAddress,
+		Live:        func(context.Context) error { return errors.Join(v.election.stopped(), v.tasks.stuck()) },
+		Ready:       func(context.Context) error { return v.stale() },
+		HideMetrics: o.SecureMetrics.Enabled(),
 	}
 }
 

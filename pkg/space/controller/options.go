@@ -22,6 +22,7 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/health"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/secure"
 )
 
 // maxCA leaves room for the rest of the kubeconfig in status.devices[].data, which
@@ -77,8 +78,11 @@ type Options struct {
 	// for pools that do not say.
 	BindingConditions bool
 
-	// HTTPAddress is where health checks and metrics are answered. Empty: nowhere.
+	// HTTPAddress is where health checks are answered, and metrics unless they are
+	// secured. Empty: nowhere.
 	HTTPAddress string
+	// SecureMetrics serves metrics to those who may read them.
+	SecureMetrics secure.Metrics
 	// UnreadyAfter is for how long the API server may leave the caches out of date
 	// before the controller is no longer ready.
 	UnreadyAfter time.Duration
@@ -127,6 +131,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.StuckAfter, "stuck-after", 5*time.Minute, "How long the namespace of an ended space may take to go before that is reported.")
 	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler looks every 5 seconds.")
 	fs.StringVar(&o.HTTPAddress, "http-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
+	o.SecureMetrics.AddFlags(fs)
 	fs.DurationVar(&o.UnreadyAfter, "unready-after", time.Minute, "For how long lists and watches may fail before the controller is no longer ready.")
 	fs.StringVar(&o.PprofAddress, "pprof-address", "", "Where /debug/pprof/ is served, as a loopback address with a port. Empty: nowhere.")
 	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "Let one of several controllers work. Off: this one does.")
@@ -186,6 +191,9 @@ func (o *Options) validate() error {
 	}
 	if o.UnreadyAfter <= 0 {
 		errs = append(errs, fmt.Errorf("--unready-after %s: must be more than 0", o.UnreadyAfter))
+	}
+	if err := o.SecureMetrics.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if err := (health.Profiles{Address: o.PprofAddress}).Validate(); err != nil {
 		errs = append(errs, err)

@@ -126,6 +126,7 @@ func (o *Options) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ctx, done := context.WithCancel(ctx)
 	group.Go(func() error { return o.health(vital).Run(ctx) })
+	group.Go(func() error { return o.SecureMetrics.Run(ctx, api, clock.RealClock{}) })
 	group.Go(func() error { return health.Profiles{Address: o.PprofAddress}.Run(ctx) })
 	group.Go(func() error {
 		defer done()

@@ -9,8 +9,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"k8s.io/component-base/metrics/legacyregistry"
@@ -28,12 +30,15 @@ const (
 	checkTimeout = 5 * time.Second
 	// shutdownTimeout is how long requests under way may take at the end.
 	shutdownTimeout = 2 * time.Second
+	// idleTimeout is for how long a connection is kept for the next request. Who
+	// collects metrics comes every minute or sooner.
+	idleTimeout = 2 * time.Minute
 )
 
 // Check says what is wrong, or nil.
 type Check func(context.Context) error
 
-// Server answers at /healthz, /readyz and /metrics.
+// Server answers at /healthz, /readyz and, unless that is not for everybody, /metrics.
 type Server struct {
 	// Address is where to listen, as host:port. Empty: nowhere.
 	Address string
@@ -41,6 +46,8 @@ type Server struct {
 	Live Check
 	// Ready says why the component is of no use yet. Nil: it is.
 	Ready Check
+	// HideMetrics leaves /metrics out.
+	HideMetrics bool
 }
 
 // Run answers until the context ends, which is no error.
@@ -53,14 +60,17 @@ func (s Server) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for health checks: %w", err)
 	}
-	return serve(ctx, listener, s.Handler())
+	return Serve(ctx, listener, s.Handler())
 }
 
-func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+// Serve answers requests until the context ends, which is no error.
+func Serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{
 		Handler:           handler,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: checkTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          log.New(logged{klog.FromContext(ctx)}, "", 0),
 	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
@@ -84,8 +94,23 @@ func (s Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /healthz", answer("live", s.Live))
 	mux.Handle("GET /readyz", answer("ready", s.Ready))
-	mux.Handle("GET /metrics", legacyregistry.Handler())
+	if !s.HideMetrics {
+		mux.Handle("GET /metrics", Metrics())
+	}
 	return mux
+}
+
+// Metrics returns the handler that shows the process's metrics.
+func Metrics() http.Handler { return legacyregistry.Handler() }
+
+// logged is for what net/http has to say, such as that a client did not like a
+// certificate.
+type logged struct{ logger klog.Logger }
+
+// Write implements io.Writer.
+func (l logged) Write(text []byte) (int, error) {
+	l.logger.V(2).Info("HTTP server", "said", strings.TrimSpace(string(text)))
+	return len(text), nil
 }
 
 func answer(what string, check Check) http.Handler {

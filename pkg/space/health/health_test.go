@@ -24,7 +24,7 @@ func start(t *testing.T, s Server) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- serve(ctx, listener, s.Handler()) }()
+	go func() { done <- Serve(ctx, listener, s.Handler()) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -80,6 +80,7 @@ func TestChecksMayNotTakeForEver(t *testing.T) {
 
 func TestMetricsAreThere(t *testing.T) {
 	want(t, start(t, Server{})+"/metrics", http.StatusOK, "go_goroutines")
+	want(t, start(t, Server{HideMetrics: true})+"/metrics", http.StatusNotFound, "")
 }
 
 func TestWithoutAnAddressNobodyListens(t *testing.T) {

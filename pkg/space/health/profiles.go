@@ -42,7 +42,7 @@ func (p Profiles) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for profiling: %w", err)
 	}
-	return serve(ctx, listener, p.Handler())
+	return Serve(ctx, listener, p.Handler())
 }
 
 // Handler returns the handler behind Run.

@@ -13,6 +13,7 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/health"
+	"github.com/space-dra/space-dra-driver/pkg/space/secure"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -33,8 +34,10 @@ type Options struct {
 	TokenLifetime  time.Duration
 	PrepareTimeout time.Duration
 
-	// HTTPAddress is where health checks and metrics are served.
+	// HTTPAddress is where health checks are served, and metrics unless they are secured.
 	HTTPAddress string
+	// SecureMetrics serves metrics to those who may read them.
+	SecureMetrics secure.Metrics
 	// PprofAddress is where profiles are taken. Empty: nowhere.
 	PprofAddress string
 
@@ -52,6 +55,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.CDIDir, "cdi-directory", "/var/run/cdi", "Directory for CDI specs, known to the container runtime.")
 	fs.StringVar(&o.ArtifactsDir, "artifacts-directory", "/var/run/claim-artifacts", "Directory for what containers get; the driver's own, named after it, is below. It holds tokens, so it belongs on a file system in memory.")
 	fs.StringVar(&o.HTTPAddress, "http-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
+	o.SecureMetrics.AddFlags(fs)
 	fs.StringVar(&o.PprofAddress, "pprof-address", "", "Where /debug/pprof/ is served, as a loopback address with a port. Empty: nowhere.")
 	fs.DurationVar(&o.TokenLifetime, "token-lifetime", time.Hour, "Lifetime to ask for where a DeviceClass says no other. Tokens are renewed after two thirds of what the API server grants.")
 	fs.DurationVar(&o.PrepareTimeout, "prepare-timeout", 35*time.Second, "How long the kubelet waits for a space to become ready. The kubelet itself gives up after 45 seconds, and comes back only after a minute or more.")
@@ -71,6 +75,9 @@ func (o *Options) validate() error {
 		}
 	}
 	if err := o.checkSockets(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := o.SecureMetrics.Validate(); err != nil {
 		errs = append(errs, err)
 	}
 	if err := (health.Profiles{Address: o.PprofAddress}).Validate(); err != nil {

@@ -88,6 +88,12 @@ func (o *Options) Run(ctx context.Context) error {
 		}
 	})
 
+	serving.Go(func() {
+		if err := o.SecureMetrics.Run(ctx, api, clock.RealClock{}); err != nil {
+			fail(err)
+		}
+	})
+
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
@@ -124,6 +130,7 @@ func (o *Options) health(driver *Driver, kubelet *connection) health.Server {
 			}
 			return kubelet.answers(ctx)
 		},
+		HideMetrics: o.SecureMetrics.Enabled(),
 	}
 }
 
