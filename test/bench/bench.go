@@ -37,6 +37,9 @@ type Settings struct {
 	// Others is how many claims of another driver there are besides, at the end.
 	Standing []int
 	Others   int
+	// Before has the programs of an earlier commit, which are measured beside those in
+	// build/bin by benchmarks that can. Empty: only the latter are.
+	Before string
 	// Rest is how long a controller at rest is looked at.
 	Rest time.Duration
 	// Progress is told what goes on.

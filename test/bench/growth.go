@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -28,7 +29,10 @@ const chunk = 500
 func Growth(ctx context.Context, s Settings) (*report.Report, error) {
 	r := &report.Report{Name: "growth", Title: "The controller, with standing spaces", Machine: report.ThisMachine()}
 	return r, s.onControlPlane(ctx, nil, func(env *framework.Env) (err error) {
-		g := &growth{Settings: s, env: env}
+		g := &growth{Settings: s, env: env, builds: []build{{path: framework.Binary("space-controller")}}}
+		if s.Before != "" {
+			g.builds = append(g.builds, build{path: filepath.Join(s.Before, "space-controller"), suffix: ", before"})
+		}
 		defer func() { err = errors.Join(err, g.stop()) }()
 		return g.measure(ctx, r)
 	})
@@ -38,12 +42,16 @@ func Growth(ctx context.Context, s Settings) (*report.Report, error) {
 type growth struct {
 	Settings
 	env        *framework.Env
+	builds     []build
 	controller *program
 	loop       *bare
 	standing   int
 	// probes counts the spaces that were made to see how long it takes.
 	probes int
 }
+
+// build is a program that is measured, with what its curves have after their names.
+type build struct{ path, suffix string }
 
 // costs are what a controller takes, with ever more of something.
 type costs struct {
@@ -74,7 +82,7 @@ const (
 )
 
 func (g *growth) measure(ctx context.Context, r *report.Report) error {
-	if err := g.restart(ctx); err != nil {
+	if err := g.restart(ctx, g.builds[0]); err != nil {
 		return err
 	}
 	sample, err := g.fill(ctx, 1)
@@ -145,11 +153,11 @@ func (g *growth) stop() error {
 }
 
 // restart starts the controller anew and waits until it has read the cluster.
-func (g *growth) restart(ctx context.Context) (err error) {
+func (g *growth) restart(ctx context.Context, b build) (err error) {
 	if err := g.stop(); err != nil {
 		return err
 	}
-	g.controller, err = startProgram(ctx, "space-controller", "--kubeconfig="+g.env.Cluster.Kubeconfig(), "--lease-namespace="+framework.DriverNamespace,
+	g.controller, err = startProgram(ctx, b.path, "--kubeconfig="+g.env.Cluster.Kubeconfig(), "--lease-namespace="+framework.DriverNamespace,
 		fmt.Sprintf("--sweep-interval=%s", g.Rest))
 	if err != nil {
 		return err
@@ -157,14 +165,25 @@ func (g *growth) restart(ctx context.Context) (err error) {
 	return g.controller.awaitReady(ctx)
 }
 
-// look starts the controller anew and measures what that takes, and then what it
-// takes at rest, and to make one more space.
+// look measures all builds.
 func (g *growth) look(ctx context.Context, to *costs, n int) error {
+	// The one that is measured in the end also makes the next spaces.
+	for _, b := range slices.Backward(g.builds) {
+		if err := g.lookAt(ctx, b, to, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookAt starts a controller anew and measures what that takes, and then what it
+// takes at rest, and to make one more space.
+func (g *growth) lookAt(ctx context.Context, b build, to *costs, n int) error {
 	begin := time.Now()
-	if err := g.restart(ctx); err != nil {
+	if err := g.restart(ctx, b); err != nil {
 		return err
 	}
-	to.start.Add(n, controllerName, time.Since(begin).Seconds())
+	to.start.Add(n, controllerName+b.suffix, time.Since(begin).Seconds())
 	c := g.controller
 	if err := c.awaitRest(ctx); err != nil {
 		return err
@@ -173,34 +192,34 @@ func (g *growth) look(ctx context.Context, to *costs, n int) error {
 	if err != nil {
 		return err
 	}
-	to.startCPU.Add(n, controllerName, started.Seconds())
+	to.startCPU.Add(n, controllerName+b.suffix, started.Seconds())
 	rest, err := c.load(ctx, g.Rest)
 	if err != nil {
 		return err
 	}
-	to.rest.Add(n, controllerName, 1000*rest)
+	to.rest.Add(n, controllerName+b.suffix, 1000*rest)
 	peak, err := c.peak()
 	if err != nil {
 		return err
 	}
-	to.memory.Add(n, peakName, peak)
+	to.memory.Add(n, peakName+b.suffix, peak)
 	for range g.Pods {
 		begin = time.Now()
 		if _, err := c.metrics(ctx); err != nil {
 			return err
 		}
-		to.scrape.Add(n, controllerName, time.Since(begin).Seconds())
+		to.scrape.Add(n, controllerName+b.suffix, time.Since(begin).Seconds())
 	}
-	metrics, err := c.collected(ctx)
+	live, err := c.live(ctx)
 	if err != nil {
 		return err
 	}
-	to.memory.Add(n, liveName, metrics.sum("go_memstats_heap_alloc_bytes", "")/mebibyte)
-	return g.probe(ctx, to, n)
+	to.memory.Add(n, liveName+b.suffix, live)
+	return g.probe(ctx, b, to, n)
 }
 
 // probe makes spaces one by one, in turns with the bare loop.
-func (g *growth) probe(ctx context.Context, to *costs, n int) error {
+func (g *growth) probe(ctx context.Context, b build, to *costs, n int) error {
 	for range g.Pods {
 		g.probes++
 		var begin time.Time
@@ -224,7 +243,7 @@ func (g *growth) probe(ctx context.Context, to *costs, n int) error {
 			if err := <-served; err != nil {
 				return err
 			}
-			to.one.Add(n, sort.name, time.Since(begin).Seconds())
+			to.one.Add(n, sort.name+b.suffix, time.Since(begin).Seconds())
 		}
 	}
 	return nil

@@ -212,12 +212,16 @@ func (g *nodeGrowth) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	metrics, err := p.collected(ctx)
+	live, err := p.live(ctx)
 	if err != nil {
 		return err
 	}
-	g.memory.Add(g.prepared, "peak of the process", peak)
-	g.memory.Add(g.prepared, "live objects", metrics.sum("go_memstats_heap_alloc_bytes", "")/mebibyte)
+	metrics, err := p.metrics(ctx)
+	if err != nil {
+		return err
+	}
+	g.memory.Add(g.prepared, peakName, peak)
+	g.memory.Add(g.prepared, liveName, live)
 	g.counts.Add(g.prepared, "goroutines", metrics.sum("go_goroutines", ""))
 	g.counts.Add(g.prepared, "open files", metrics.sum("process_open_fds", ""))
 	return nil

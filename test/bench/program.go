@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,7 +47,8 @@ type program struct {
 }
 
 // startProgram starts a program that answers at two free ports.
-func startProgram(ctx context.Context, name string, args ...string) (*program, error) {
+func startProgram(ctx context.Context, path string, args ...string) (*program, error) {
+	name := filepath.Base(path)
 	p := &program{name: name, log: &framework.Output{}, ended: make(chan struct{})}
 	for _, address := range []*string{&p.address, &p.profiles} {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
@@ -58,7 +60,7 @@ func startProgram(ctx context.Context, name string, args ...string) (*program, e
 			return nil, err
 		}
 	}
-	p.cmd = exec.Command(framework.Binary(name), append([]string{"--http-address=" + p.address, "--pprof-address=" + p.profiles}, args...)...)
+	p.cmd = exec.Command(path, append([]string{"--http-address=" + p.address, "--pprof-address=" + p.profiles}, args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s (`make build` makes it): %w", name, err)
@@ -196,12 +198,25 @@ func (p *program) peak() (float64, error) {
 	return 0, fmt.Errorf("the status of %s has no VmHWM", p.name)
 }
 
-// collected has the program collect its garbage, and returns its metrics then.
-func (p *program) collected(ctx context.Context) (samples, error) {
-	if _, err := get(ctx, "http://"+p.profiles+"/debug/pprof/heap?gc=1"); err != nil {
-		return nil, fmt.Errorf("have %s collect its garbage: %w", p.name, err)
+// live is how much memory objects take that are in use, in MiB.
+func (p *program) live(ctx context.Context) (float64, error) {
+	// Not the metric, which counts what collecting the metrics takes, too.
+	body, err := get(ctx, "http://"+p.profiles+"/debug/pprof/heap?gc=1&debug=1")
+	if err != nil {
+		return 0, fmt.Errorf("have %s collect its garbage: %w", p.name, err)
 	}
-	return p.metrics(ctx)
+	return heapOf(string(body))
+}
+
+// heapOf reads a heap profile in its form for people.
+func heapOf(profile string) (float64, error) {
+	for line := range strings.Lines(profile) {
+		if rest, ok := strings.CutPrefix(line, "# HeapAlloc = "); ok {
+			bytes, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			return bytes / mebibyte, err
+		}
+	}
+	return 0, errors.New("the heap profile has no HeapAlloc")
 }
 
 // metrics reads the program's metrics.

@@ -41,6 +41,16 @@ func TestCPUTimeIsThatOfProcessAndKernel(t *testing.T) {
 	}
 }
 
+func TestLiveMemoryIsThatOfTheHeapProfile(t *testing.T) {
+	got, err := heapOf("heap profile: 1: 2\n# runtime.MemStats\n# Alloc = 5\n# HeapAlloc = 3145728\n")
+	if err != nil || got != 3 {
+		t.Errorf("got %v and error %v, want 3", got, err)
+	}
+	if _, err := heapOf("heap profile"); err == nil {
+		t.Error("got no error of a profile without statistics")
+	}
+}
+
 func TestPrefixesOfRoundsAreNotMistakenForEachOther(t *testing.T) {
 	if !hasPrefix("t1-0-5", "t1-0") || hasPrefix("t1-05", "t1-0") || hasPrefix("t1-0", "t1-0") {
 		t.Error("a claim is taken for another round's")
