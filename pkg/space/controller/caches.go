@@ -6,21 +6,27 @@ package controller
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/informers/internalinterfaces"
+	networkinginformers "k8s.io/client-go/informers/networking/v1"
+	rbacinformers "k8s.io/client-go/informers/rbac/v1"
+	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	rbaclisters "k8s.io/client-go/listers/rbac/v1"
 	resourcelisters "k8s.io/client-go/listers/resource/v1"
 	"k8s.io/client-go/tools/cache"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 // byClaim indexes the namespaces of spaces by the claim in their record.
@@ -62,22 +68,27 @@ func (c *caches) set(keys spaceapi.Keys, config Config) error {
 	claims := with(trimClaim(config.Settings.Driver)).Resource().V1().ResourceClaims()
 	c.claims, c.claimInformer = claims.Lister(), claims.Informer()
 
-	namespaces := with(trim, recorded(keys)).Core().V1().Namespaces().Informer()
+	namespaces := with(trimNamespace, recorded(keys)).Core().V1().Namespaces().Informer()
 	if err := namespaces.AddIndexers(cache.Indexers{byClaim: c.indexByClaim}); err != nil {
 		return fmt.Errorf("index namespaces by claim: %w", err)
 	}
 	c.namespaces, c.namespaceInformer = namespaces.GetIndexer(), namespaces
 
+	trimmer := &trimmer{}
 	// By name and not by label: tenants may change the labels of a ServiceAccount.
-	accounts := with(trim, named(spaceapi.ServiceAccountName)).Core().V1().ServiceAccounts()
-	c.accounts, c.accountInformer = accounts.Lister(), accounts.Informer()
-	bindings := with(trim, named(spaceapi.RoleBindingName)).Rbac().V1().RoleBindings()
-	c.bindings, c.bindingInformer = bindings.Lister(), bindings.Informer()
-
-	limits := with(trim, named(spaceapi.LimitsName))
-	c.quotaInformer = limits.Core().V1().ResourceQuotas().Informer()
-	c.limitsInformer = limits.Core().V1().LimitRanges().Informer()
-	c.policyInformer = limits.Networking().V1().NetworkPolicies().Informer()
+	// Nobody asks for all that is in a namespace, so there is no index for that.
+	inside := func(kind runtime.Object, name string, informer newFilteredInformer) cache.SharedIndexInformer { //nolint:unparam // the names are the same by chance
+		return with(trimmer.trim).InformerFor(kind, func(client kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
+			return informer(client, metav1.NamespaceAll, resync, cache.Indexers{}, byName(name))
+		})
+	}
+	c.accountInformer = inside(&corev1.ServiceAccount{}, spaceapi.ServiceAccountName, coreinformers.NewFilteredServiceAccountInformer)
+	c.accounts = corelisters.NewServiceAccountLister(c.accountInformer.GetIndexer())
+	c.bindingInformer = inside(&rbacv1.RoleBinding{}, spaceapi.RoleBindingName, rbacinformers.NewFilteredRoleBindingInformer)
+	c.bindings = rbaclisters.NewRoleBindingLister(c.bindingInformer.GetIndexer())
+	c.quotaInformer = inside(&corev1.ResourceQuota{}, spaceapi.LimitsName, coreinformers.NewFilteredResourceQuotaInformer)
+	c.limitsInformer = inside(&corev1.LimitRange{}, spaceapi.LimitsName, coreinformers.NewFilteredLimitRangeInformer)
+	c.policyInformer = inside(&networkingv1.NetworkPolicy{}, spaceapi.LimitsName, networkinginformers.NewFilteredNetworkPolicyInformer)
 
 	c.roles = map[string]cache.SharedIndexInformer{}
 	for _, name := range slices.Concat(config.rolesInside(), config.ClusterWideRoles) {
@@ -138,37 +149,19 @@ func (c *caches) indexByClaim(obj any) ([]string, error) {
 	return []string{key.String()}, nil
 }
 
-func named(name string) informers.SharedInformerOption {
-	return informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+// newFilteredInformer makes an informer of one kind.
+type newFilteredInformer func(kubernetes.Interface, string, time.Duration, cache.Indexers, internalinterfaces.TweakListOptionsFunc) cache.SharedIndexInformer
+
+func byName(name string) internalinterfaces.TweakListOptionsFunc {
+	return func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-	})
+	}
+}
+
+func named(name string) informers.SharedInformerOption {
+	return informers.WithTweakListOptions(byName(name))
 }
 
 func recorded(keys spaceapi.Keys) informers.SharedInformerOption {
 	return informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = keys.ClaimUID })
-}
-
-// trim leaves out of the cache what nobody reads.
-func trim(obj any) (any, error) {
-	if meta, ok := obj.(metav1.Object); ok {
-		meta.SetManagedFields(nil)
-	}
-	return obj, nil
-}
-
-// trimClaim keeps of other drivers' claims only that they exist.
-func trimClaim(driver string) cache.TransformFunc {
-	return func(obj any) (any, error) {
-		claim, ok := obj.(*resourceapi.ResourceClaim)
-		if !ok || identity.Of(claim, driver) != nil {
-			return trim(obj)
-		}
-		return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{
-			Namespace:         claim.Namespace,
-			Name:              claim.Name,
-			UID:               claim.UID,
-			ResourceVersion:   claim.ResourceVersion,
-			DeletionTimestamp: claim.DeletionTimestamp,
-		}}, nil
-	}
 }

@@ -95,7 +95,10 @@ func (c *Controller) putQuotaInForce(ctx context.Context, want *corev1.ResourceQ
 		if !exists || len(have.Status.Hard) > 0 {
 			return nil
 		}
-		quota = have.DeepCopy()
+		quota = want.DeepCopy()
+		quota.SetUID(have.UID)
+		quota.SetResourceVersion(have.ResourceVersion)
+		quota.SetFinalizers(have.Finalizers)
 	}
 	quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: corev1.ResourceList{}}
 	for name := range quota.Spec.Hard {

@@ -57,17 +57,23 @@ func (c *Controller) poolLimits() map[string]int64 {
 	if !c.leads.Load() {
 		return nil
 	}
-	used := c.count()
 	out := map[string]int64{}
+	perNode := map[string]int64{}
 	for _, p := range c.Pools {
 		switch {
 		case p.Limit != nil:
 			out[p.Name] = *p.Limit
 		case p.PerNode != nil && p.PerNode.Limit != nil:
-			for spaces := range used {
-				if strings.HasPrefix(spaces.Pool, p.Name+"/") {
-					out[spaces.Pool] = *p.PerNode.Limit
-				}
+			perNode[p.Name] = *p.PerNode.Limit
+		}
+	}
+	if len(perNode) == 0 {
+		return out
+	}
+	for spaces := range c.count() {
+		for name, limit := range perNode {
+			if strings.HasPrefix(spaces.Pool, name+"/") {
+				out[spaces.Pool] = limit
 			}
 		}
 	}
