@@ -143,8 +143,8 @@ func (s *Server) awaitTargets(ctx context.Context, pods int) error {
 			return false, fmt.Errorf("it ended: %w", s.err)
 		default:
 		}
-		_, address, found := strings.Cut(s.log.String(), "listening on ")
-		address, _, found = strings.Cut(address, "\n")
+		_, rest, _ := strings.Cut(s.log.String(), "listening on ")
+		address, _, found := strings.Cut(rest, "\n")
 		if !found {
 			return false, nil
 		}

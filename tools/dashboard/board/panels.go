@@ -14,8 +14,8 @@ func with(matchers string) string {
 }
 
 // increase is how many there were for each value of the labels.
-func increase(by, counter, selector string) string {
-	return fmt.Sprintf("sum by (%s) (increase(%s%s[$__rate_interval]))", by, counter, selector)
+func increase(by, counter string) string {
+	return fmt.Sprintf("sum by (%s) (increase(%s%s[$__rate_interval]))", by, counter, ours)
 }
 
 // quantiles are the time that half, nine of ten, and all but one of a hundred took.
@@ -103,9 +103,9 @@ func spaces() []Panel {
 			Query{"sum by (pool) (space_dra_spaces" + with(`pool!=""`) + ") and on (pool) space_dra_pool_limit" + ours, "{{pool}}"},
 			Query{"max by (pool) (space_dra_pool_limit" + ours + ")", "{{pool}}: limit"}).alerted("SpacePoolExhausted"),
 		lines("Claims that got their spaces", "Claims whose spaces were made, and attempts that failed and are tried again.", Count,
-			Query{increase("result", "space_dra_provision_duration_seconds_count", ours), "{{result}}"}).alerted("SpaceProvisioningFailing"),
+			Query{increase("result", "space_dra_provision_duration_seconds_count"), "{{result}}"}).alerted("SpaceProvisioningFailing"),
 		lines("Claims that were told why they have no space", "By the reason in the claim's condition.", Count,
-			Query{increase("reason", "space_dra_not_ready_total", ours), "{{reason}}"}),
+			Query{increase("reason", "space_dra_not_ready_total"), "{{reason}}"}),
 	}
 }
 
@@ -125,7 +125,7 @@ func durations() []Panel {
 func tokens() []Panel {
 	return []Panel{
 		lines("Token renewals", "Claims whose tokens were renewed on a node, or one of whose could not be.", Count,
-			Query{increase("result", "space_dra_token_renewals_total", ours), "{{result}}"}).alerted("SpaceTokenRenewalsFailing"),
+			Query{increase("result", "space_dra_token_renewals_total"), "{{result}}"}).alerted("SpaceTokenRenewalsFailing"),
 		lines("Nearest end of a token, by node", "How long the first token to end still works. It falls until two thirds of a token's lifetime are over.", Seconds,
 			Query{"min by (node) (space_dra_token_nearest_expiry_seconds" + ours + ")", "{{node}}"}).alerted("SpaceTokenAboutToEnd"),
 	}
@@ -144,7 +144,7 @@ func requests() []Panel {
 func work() []Panel {
 	return []Panel{
 		lines("What sweeps found", "Sweeps look for what was missed. What they find again and again is a leak.", Count,
-			Query{increase("finding", "space_dra_sweep_findings_total", ours), "{{finding}}"}).alerted("SpaceLeakSuspected"),
+			Query{increase("finding", "space_dra_sweep_findings_total"), "{{finding}}"}).alerted("SpaceLeakSuspected"),
 		lines("Queue", "Claims and spaces that wait for the controller.", Count,
 			Query{"sum by (name) (workqueue_depth" + ours + ")", "{{name}}"}),
 		lines("Time in the queue", "How long nine of ten wait for the controller.", Seconds,
