@@ -168,12 +168,6 @@ func (d *Driver) HandleError(ctx context.Context, err error, msg string) {
 	}
 }
 
-// WatchHealthStatus implements kubeletplugin.DRAPlugin. The kubelet keeps health
-// per device, and all spaces of a pool are shares of one device.
-func (d *Driver) WatchHealthStatus(context.Context, chan<- kubeletplugin.DeviceHealthReport) error {
-	return kubeletplugin.ErrHealthNotSupported
-}
-
 func withClaim(ctx context.Context, claim types.NamespacedName, uid types.UID) (context.Context, klog.Logger) {
 	logger := klog.LoggerWithValues(klog.FromContext(ctx), logkeys.Claim, claim, logkeys.ClaimUID, uid)
 	return klog.NewContext(ctx, logger), logger

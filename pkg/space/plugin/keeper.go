@@ -49,13 +49,16 @@ type keeper struct {
 	kept map[types.UID]*kept
 	// known are the allocations of all claims that are not dropped. More than
 	// those kept: a claim that was given up stays so until it is prepared again.
-	known     map[types.UID]string
+	known map[types.UID]string
+	// news is closed when the health of a space may have changed.
+	news      chan struct{}
 	followers sync.WaitGroup
 }
 
 // kept is one prepared claim. The keeper's mutex guards what changes.
 type kept struct {
-	// prepared is the claim as it is. Only the UIDs of ServiceAccounts change.
+	// prepared is the claim as it is. Only the UIDs of ServiceAccounts change, and
+	// devices that an earlier version has not recorded.
 	prepared record.Prepared
 	// recorded is what the disk has of that.
 	recorded []record.Space
@@ -76,8 +79,9 @@ type plan struct {
 	schedule
 	// wall is when the token is to be renewed by the time of day.
 	wall time.Time
-	// failing means that the last try to renew it was in vain.
+	// failing means that the last try to renew it was in vain, and why says why.
 	failing bool
+	why     string
 }
 
 func newKeeper(d *Driver) *keeper {
@@ -91,6 +95,7 @@ func newKeeper(d *Driver) *keeper {
 			workqueue.TypedDelayingQueueConfig[types.UID]{Name: component, Clock: d.Clock}),
 		kept:  map[types.UID]*kept{},
 		known: map[types.UID]string{},
+		news:  make(chan struct{}),
 	}
 }
 
@@ -166,6 +171,7 @@ func (k *keeper) keep(p record.Prepared, seen *resourceapi.ResourceClaim, next s
 		c.plans[i] = k.planFor(next)
 	}
 	k.enqueue(c)
+	k.tell()
 }
 
 // planFor is the plan to renew a token as scheduled.
@@ -242,6 +248,7 @@ func (k *keeper) drop(claim types.UID) {
 	delete(k.kept, claim)
 	delete(k.known, claim)
 	k.backOff.Forget(claim)
+	k.tell()
 }
 
 // forget stops renewing for a claim, unless it has been prepared anew meanwhile.
@@ -252,6 +259,7 @@ func (k *keeper) forget(c *kept) {
 		c.stop()
 		delete(k.kept, c.prepared.UID)
 		k.backOff.Forget(c.prepared.UID)
+		k.tell()
 	}
 }
 

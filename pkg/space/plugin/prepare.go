@@ -205,6 +205,8 @@ func recordOf(a *identity.Allocation, effective []parameters.Effective, spaces [
 	for i, share := range a.Shares {
 		p.Spaces = append(p.Spaces, record.Space{
 			Slot:              share.Slot,
+			Pool:              share.Pool,
+			Device:            share.Device,
 			Namespace:         spaces[i].Namespace,
 			ServiceAccount:    spaces[i].ServiceAccount,
 			ServiceAccountUID: spaces[i].ServiceAccountUID,

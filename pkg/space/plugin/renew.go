@@ -143,10 +143,11 @@ func (k *keeper) schedule(r *try, delay time.Duration) {
 			continue
 		}
 		p := k.planFor(schedule{renew: again, expire: s.last.expire})
-		p.failing = true
+		p.failing, p.why = true, s.err.Error()
 		r.plans[s.index] = p
 	}
 	k.enqueue(r.kept)
+	k.tell()
 }
 
 // over says whether a renewal failed because the claim or one of its spaces ended

@@ -110,7 +110,6 @@ func (o *Options) helperOptions(kubelet *connection) []kubeletplugin.Option {
 		kubeletplugin.PluginSocket(servingName(o.instance())),
 		kubeletplugin.RollingUpdate(o.instance()),
 		kubeletplugin.Serialize(false),
-		kubeletplugin.HealthService(false),
 		kubeletplugin.GRPCInterceptor(kubelet.intercept),
 	}
 }

@@ -52,6 +52,10 @@ type Prepared struct {
 type Space struct {
 	// Slot is the part of the artifacts' directory below the claim's.
 	Slot string `json:"slot,omitempty"`
+	// Pool and Device are where the space is from. Absent: recorded by a version that
+	// does not know these fields.
+	Pool   string `json:"pool,omitempty"`
+	Device string `json:"device,omitempty"`
 	// Namespace is the space's namespace; ServiceAccount and its UID are those
 	// that the token is for.
 	Namespace         string    `json:"namespace"`

@@ -326,7 +326,7 @@ func TestAFailedSaveLeavesNothingBehind(t *testing.T) {
 func TestARecordHasNoFieldForASecret(t *testing.T) {
 	want := map[string][]string{
 		"Prepared": {"APIVersion", "Kind", "Namespace", "Name", "UID", "AllocationID", "Spaces"},
-		"Space":    {"Slot", "Namespace", "ServiceAccount", "ServiceAccountUID", "TokenLifetime"},
+		"Space":    {"Slot", "Pool", "Device", "Namespace", "ServiceAccount", "ServiceAccountUID", "TokenLifetime"},
 	}
 	for _, typ := range []reflect.Type{reflect.TypeFor[record.Prepared](), reflect.TypeFor[record.Space]()} {
 		var got []string

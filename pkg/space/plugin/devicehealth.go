@@ -1,0 +1,158 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/dynamic-resource-allocation/kubeletplugin"
+)
+
+const (
+	// healthTimeout is after what time without a report the kubelet no longer believes
+	// the last one. Reports come several times within it.
+	healthTimeout  = 30 * time.Second
+	reportInterval = 10 * time.Second
+)
+
+// WatchHealthStatus implements kubeletplugin.DRAPlugin. It reports all devices of
+// which there are spaces on the node, whenever something changes and often enough
+// that the kubelet believes it.
+func (d *Driver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletplugin.DeviceHealthReport) error {
+	ticker := d.Clock.NewTicker(reportInterval)
+	defer ticker.Stop()
+	for {
+		// Before the look, so that no change is missed.
+		changed := d.keeper.changed()
+		select {
+		case <-ctx.Done():
+			return nil
+		case reports <- kubeletplugin.DeviceHealthReport{Devices: d.keeper.devices(d.Node)}:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-ticker.C():
+		}
+	}
+}
+
+// changed returns a channel that is closed when something has changed from now on.
+func (k *keeper) changed() <-chan struct{} {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return k.news
+}
+
+// tell lets those know who wait for changes. The caller holds the mutex.
+func (k *keeper) tell() {
+	close(k.news)
+	k.news = make(chan struct{})
+}
+
+// device is one that spaces come from. Kubernetes knows the health of devices, not of
+// their shares.
+type device struct{ pool, name string }
+
+// shares are the spaces of one device on the node.
+type shares struct {
+	all, dead, unknown int
+	// new means that the token of one has not been looked at since the plugin started.
+	new bool
+	// claims are whose they are.
+	claims map[types.UID]bool
+	// why is what is wrong with one of them.
+	why string
+}
+
+// devices says of each device how its spaces on the node are.
+func (k *keeper) devices(node string) []kubeletplugin.DeviceHealth {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	now := k.driver.Clock.Now()
+	found := map[device]*shares{}
+	for _, c := range k.kept {
+		for i, space := range c.prepared.Spaces {
+			if space.Device == "" {
+				continue // recorded by an earlier version, and the claim not read yet
+			}
+			key := device{space.Pool, space.Device}
+			s := found[key]
+			if s == nil {
+				s = &shares{claims: map[types.UID]bool{}}
+				found[key] = s
+			}
+			s.add(c, i, now)
+		}
+	}
+	out := make([]kubeletplugin.DeviceHealth, 0, len(found))
+	for key, s := range found {
+		if s.new && s.dead+s.unknown == 0 {
+			// The kubelet goes on believing what the last process said, and pods are
+			// not written to because the plugin starts. It does not take long.
+			continue
+		}
+		health, message := s.health(node)
+		out = append(out, kubeletplugin.DeviceHealth{
+			PoolName: key.pool, DeviceName: key.name, Health: health, Message: message,
+			LastUpdated: now, HealthCheckTimeout: healthTimeout,
+		})
+	}
+	slices.SortFunc(out, func(a, b kubeletplugin.DeviceHealth) int {
+		return cmp.Or(cmp.Compare(a.PoolName, b.PoolName), cmp.Compare(a.DeviceName, b.DeviceName))
+	})
+	return out
+}
+
+// add counts a claim's space.
+func (s *shares) add(c *kept, i int, now time.Time) {
+	s.all++
+	s.claims[c.prepared.UID] = true
+	plan, why := c.plans[i], ""
+	switch {
+	case c.expired[i]:
+		s.dead++
+		why = "the space has expired, as its class has it"
+	case plan.expire.IsZero() && !plan.failing:
+		s.new = true
+	case plan.expire.IsZero():
+		s.unknown++
+		why = "the plugin has started anew, and can't renew its token: " + plan.why
+	case now.Before(plan.expire):
+	case !plan.failing:
+		s.dead++
+		why = "its token has ended, and is being renewed"
+	default:
+		s.dead++
+		why = "its token has ended, and can't be renewed: " + plan.why
+	}
+	// The claims are in no order, and a text that changes is a change for the kubelet.
+	if s.why == "" || why != "" && why < s.why {
+		s.why = why
+	}
+}
+
+// health is what all shares agree on. Nobody is told about the claims of others, but
+// how many there are.
+func (s *shares) health(node string) (kubeletplugin.HealthStatus, string) {
+	switch {
+	case s.dead+s.unknown == 0:
+		return kubeletplugin.HealthStatusHealthy, ""
+	case s.dead == s.all && len(s.claims) == 1:
+		return kubeletplugin.HealthStatusUnhealthy, s.why
+	case s.dead == s.all:
+		return kubeletplugin.HealthStatusUnhealthy, fmt.Sprintf(
+			"on node %s, none of the %d spaces from this device has a token that works; the events of their claims say why", node, s.all)
+	case s.unknown == s.all && len(s.claims) == 1:
+		return kubeletplugin.HealthStatusUnknown, s.why
+	}
+	return kubeletplugin.HealthStatusUnknown, fmt.Sprintf(
+		"on node %s, %d of the %d spaces from this device may have no token that works; the events of their claims say which, and why", node, s.dead+s.unknown, s.all)
+}

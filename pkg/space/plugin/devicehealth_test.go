@@ -1,0 +1,227 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/dynamic-resource-allocation/kubeletplugin"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
+)
+
+// watcher is the kubelet, which is told how devices are.
+type watcher struct {
+	n       *node
+	reports chan kubeletplugin.DeviceHealthReport
+}
+
+// watchHealth begins to be told.
+func (n *node) watchHealth() *watcher {
+	n.t.Helper()
+	w := &watcher{n: n, reports: make(chan kubeletplugin.DeviceHealthReport)}
+	ctx, cancel := context.WithCancel(n.t.Context())
+	ended := make(chan error, 1)
+	driver := n.driver
+	go func() { ended <- driver.WatchHealthStatus(ctx, w.reports) }()
+	n.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			n.t.Errorf("the reports ended with %v", err)
+		}
+	})
+	return w
+}
+
+// next returns the next report, and how long it took.
+func (w *watcher) next() ([]kubeletplugin.DeviceHealth, time.Duration) {
+	start := time.Now()
+	report := <-w.reports
+	return report.Devices, time.Since(start)
+}
+
+// settled returns the last report of what has just happened. The one that waits to be
+// taken may be older.
+func (w *watcher) settled() []kubeletplugin.DeviceHealth {
+	synctest.Wait()
+	for {
+		devices, took := w.next()
+		if took > 0 {
+			return devices
+		}
+	}
+}
+
+// want fails the test unless the only device is so, and the message has the words.
+func (w *watcher) want(health kubeletplugin.HealthStatus, words ...string) {
+	w.n.t.Helper()
+	devices := w.settled()
+	if len(devices) != 1 || devices[0].Health != health {
+		w.n.t.Fatalf("got %+v, want one device that is %s", devices, health)
+	}
+	d := devices[0]
+	if d.PoolName != "spaces" || d.DeviceName != "space" || d.HealthCheckTimeout != healthTimeout || !d.LastUpdated.Equal(time.Now()) {
+		w.n.t.Errorf("the report says %+v at %s", d, time.Now())
+	}
+	for _, word := range words {
+		if !strings.Contains(d.Message, word) {
+			w.n.t.Errorf("the message lacks %q: %s", word, d.Message)
+		}
+	}
+	if (d.Message == "") != (health == kubeletplugin.HealthStatusHealthy) {
+		w.n.t.Errorf("%s with message %q", health, d.Message)
+	}
+}
+
+// refuseFor lets no tokens be had for a claim's spaces.
+func (n *node) refuseFor(claims ...*resourceapi.ResourceClaim) {
+	n.t.Helper()
+	refused := map[string]bool{}
+	for _, claim := range claims {
+		for _, space := range n.driver.keeper.spaces(n.driver.keeper.get(claim.UID)) {
+			refused[space.Namespace] = true
+		}
+	}
+	n.minter.askFirst(func(_ context.Context, account token.Account) error {
+		if refused[account.Namespace] {
+			return errors.New("webhook says no")
+		}
+		return nil
+	})
+}
+
+func TestReportsBeginAtOnceAndComeOftenEnoughToBeBelieved(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		w := n.watchHealth()
+		if devices, took := w.next(); len(devices) != 0 || took != 0 {
+			t.Errorf("without a claim: %+v after %s", devices, took)
+		}
+		n.prepared("a")
+		w.want(kubeletplugin.HealthStatusHealthy)
+		for range 20 {
+			if devices, took := w.next(); len(devices) != 1 || took > healthTimeout/2 {
+				t.Errorf("after %s: %+v", took, devices)
+			}
+		}
+	})
+}
+
+func TestAChangeIsReportedAtOnce(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		w := n.watchHealth()
+		w.next()
+		<-time.After(time.Second)
+		claim := n.prepared("a")
+		if devices, took := w.next(); len(devices) != 1 || took != 0 {
+			t.Errorf("after %s: %+v", took, devices)
+		}
+		if _, err := n.driver.UnprepareResourceClaims(t.Context(), []kubeletplugin.NamespacedObject{{UID: claim.UID}}); err != nil {
+			t.Fatal(err)
+		}
+		if devices := w.settled(); len(devices) != 0 {
+			t.Errorf("without a claim: %+v", devices)
+		}
+	})
+}
+
+func TestADeviceIsUnhealthyWhenAllItsTokensHaveEndedAndCantBeRenewed(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		w := n.watchHealth()
+		claim := n.preparedAs(claimA, "a")
+		n.refuseFor(claim)
+		<-time.After(lifetime - time.Minute)
+		// The token still works.
+		w.want(kubeletplugin.HealthStatusHealthy)
+		<-time.After(2 * time.Minute)
+		w.want(kubeletplugin.HealthStatusUnhealthy, "its token has ended, and can't be renewed", "webhook says no")
+
+		n.minter.askFirst(nil)
+		<-time.After(lastRetry + time.Second)
+		w.want(kubeletplugin.HealthStatusHealthy)
+	})
+}
+
+func TestADeviceIsUnknownWhenItsSpacesDiffer(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		w := n.watchHealth()
+		bad, other := n.preparedAs(claimA, "a"), claimFor("a")
+		// The fake API server does not know what a watch is about but by its namespace.
+		other.Namespace, other.UID = "other", claimB
+		good := n.create(readyWith(t, other, "account-1"))
+		_, err := n.driver.prepare(t.Context(), good)
+		n.must(err)
+		n.refuseFor(bad)
+		<-time.After(lifetime + time.Minute)
+		w.want(kubeletplugin.HealthStatusUnknown, "on node node-7, 1 of the 2 spaces")
+		n.refuseFor(bad, good)
+		<-time.After(lifetime + time.Minute)
+		w.want(kubeletplugin.HealthStatusUnhealthy, "on node node-7, none of the 2 spaces", "events of their claims")
+		// Whoever reads a pod is not told of others' spaces.
+		if message := w.settled()[0].Message; strings.Contains(message, "ns-") || strings.Contains(message, "webhook") {
+			t.Errorf("the message says too much: %s", message)
+		}
+		if _, err := n.driver.UnprepareResourceClaims(t.Context(), []kubeletplugin.NamespacedObject{{UID: good.UID}}); err != nil {
+			t.Fatal(err)
+		}
+		w.want(kubeletplugin.HealthStatusUnhealthy, "webhook says no")
+	})
+}
+
+func TestASpaceThatExpiredIsUnhealthy(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		w := n.watchHealth()
+		claim := n.preparedAs(claimA, "a")
+		n.update(notReadyBecause(t, claim, spaceapi.ReasonExpired, "it lived for 8h0m0s"))
+		w.want(kubeletplugin.HealthStatusUnhealthy, "the space has expired")
+	})
+}
+
+func TestAPluginThatStartsSaysNothingBeforeItKnows(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		n.preparedAs(claimA, "a")
+		n.minter.failWith(errors.New("webhook says no"))
+		n.driver.Stop()
+		mend := n.failGet(errors.New("connection refused"))
+		n.start()
+		w := n.watchHealth()
+		if devices, _ := w.next(); len(devices) != 0 {
+			t.Errorf("before anything was tried: %+v", devices)
+		}
+		<-time.After(firstRenewalDelay + time.Minute)
+		w.want(kubeletplugin.HealthStatusUnknown, "the plugin has started anew, and can't renew its token", "webhook says no")
+		mend()
+		n.minter.failWith(nil)
+		<-time.After(2 * time.Minute)
+		w.want(kubeletplugin.HealthStatusHealthy)
+	})
+}
+
+func TestARecordWithoutADeviceIsCompletedByItsClaim(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.preparedAs(claimA, "a")
+		p, err := n.driver.Records.Get(types.UID(claimA))
+		n.must(err)
+		want := p.Spaces[0]
+		if want.Pool == "" || want.Device == "" {
+			t.Fatalf("the record says %+v", p)
+		}
+		p.Spaces[0].Pool, p.Spaces[0].Device = "", ""
+		n.must(n.driver.Records.Save(p))
+		n.restart()
+		n.awaitMint("the renewal at the start")
+		w := n.watchHealth()
+		w.want(kubeletplugin.HealthStatusHealthy)
+		if p, err = n.driver.Records.Get(claim.UID); err != nil || p.Spaces[0].Device != want.Device || p.Spaces[0].Pool != want.Pool {
+			t.Errorf("the record says %+v, error %v", p, err)
+		}
+	})
+}
