@@ -119,7 +119,7 @@ func TestWhatTheChartOffersBesidesGivesTheRightsOnThisListAndNoOthers(t *testing
 			values: map[string]string{"viewer.clusterRole": "true"},
 			role:   "space-dra-driver-viewer",
 			more: []right{
-				{"resource.k8s.io/resourceclaims resourceslices deviceclasses: get list watch", "kubectl space shows claims, whether pools are full, and knows classes"},
+				{"resource.k8s.io/resourceclaims resource.k8s.io/resourceslices resource.k8s.io/deviceclasses: get list watch", "kubectl space shows claims, whether pools are full, and knows classes"},
 				{"namespaces resourcequotas pods events: get list watch", "it shows what is left of spaces and used of quotas, who uses them, and what was said"},
 			},
 		},

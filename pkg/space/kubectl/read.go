@@ -210,7 +210,7 @@ func (r *reader) claimOfSpace(ctx context.Context, name string) (string, string,
 	}
 	keys := spaceapi.KeysFor(r.driver)
 	if ns.Labels[keys.ClaimUID] == "" {
-		return "", "", fmt.Errorf("Namespace %s is not that of a space", name)
+		return "", "", fmt.Errorf("namespace %s is not that of a space", name)
 	}
 	return ns.Annotations[keys.ClaimNamespace], ns.Annotations[keys.ClaimName], nil
 }

@@ -34,13 +34,13 @@ func (l *list) follow(ctx context.Context, r *reader, namespace string) error {
 		// The watch begins before the reading, so that nothing between them is missed.
 		changes, stop, err := r.watch(ctx, namespace)
 		if err != nil {
-			return stopped(ctx, err)
+			return err
 		}
 		for open := true; open; open = l.await(ctx, changes) {
 			snapshot, spaces, err := l.read(ctx, r, namespace)
 			if err != nil {
 				stop()
-				return stopped(ctx, err)
+				return err
 			}
 			if note := snapshot.Note(); note != "" && first && !l.toPrograms() {
 				fmt.Fprintln(l.streams.ErrOut, note)
@@ -57,14 +57,6 @@ func (l *list) follow(ctx context.Context, r *reader, namespace string) error {
 		stop()
 	}
 	return nil
-}
-
-// stopped is no error if nobody waits any more.
-func stopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // watch tells when something may have changed of the spaces of a namespace, or of all.
