@@ -77,18 +77,18 @@ func (c *caches) set(keys spaceapi.Keys, config Config) error {
 	trimmer := &trimmer{}
 	// By name and not by label: tenants may change the labels of a ServiceAccount.
 	// Nobody asks for all that is in a namespace, so there is no index for that.
-	inside := func(kind runtime.Object, name string, informer newFilteredInformer) cache.SharedIndexInformer { //nolint:unparam // the names are the same by chance
+	inside := func(kind runtime.Object, which internalinterfaces.TweakListOptionsFunc, informer newFilteredInformer) cache.SharedIndexInformer {
 		return with(trimmer.trim).InformerFor(kind, func(client kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
-			return informer(client, metav1.NamespaceAll, resync, cache.Indexers{}, byName(name))
+			return informer(client, metav1.NamespaceAll, resync, cache.Indexers{}, which)
 		})
 	}
-	c.accountInformer = inside(&corev1.ServiceAccount{}, spaceapi.ServiceAccountName, coreinformers.NewFilteredServiceAccountInformer)
+	c.accountInformer = inside(&corev1.ServiceAccount{}, byName(spaceapi.ServiceAccountName), coreinformers.NewFilteredServiceAccountInformer)
 	c.accounts = corelisters.NewServiceAccountLister(c.accountInformer.GetIndexer())
-	c.bindingInformer = inside(&rbacv1.RoleBinding{}, spaceapi.RoleBindingName, rbacinformers.NewFilteredRoleBindingInformer)
+	c.bindingInformer = inside(&rbacv1.RoleBinding{}, byName(spaceapi.RoleBindingName), rbacinformers.NewFilteredRoleBindingInformer)
 	c.bindings = rbaclisters.NewRoleBindingLister(c.bindingInformer.GetIndexer())
-	c.quotaInformer = inside(&corev1.ResourceQuota{}, spaceapi.LimitsName, coreinformers.NewFilteredResourceQuotaInformer)
-	c.limitsInformer = inside(&corev1.LimitRange{}, spaceapi.LimitsName, coreinformers.NewFilteredLimitRangeInformer)
-	c.policyInformer = inside(&networkingv1.NetworkPolicy{}, spaceapi.LimitsName, networkinginformers.NewFilteredNetworkPolicyInformer)
+	c.quotaInformer = inside(&corev1.ResourceQuota{}, byName(spaceapi.LimitsName), coreinformers.NewFilteredResourceQuotaInformer)
+	c.limitsInformer = inside(&corev1.LimitRange{}, byName(spaceapi.LimitsName), coreinformers.NewFilteredLimitRangeInformer)
+	c.policyInformer = inside(&networkingv1.NetworkPolicy{}, byName(spaceapi.LimitsName), networkinginformers.NewFilteredNetworkPolicyInformer)
 
 	c.roles = map[string]cache.SharedIndexInformer{}
 	for _, name := range slices.Concat(config.rolesInside(), config.ClusterWideRoles) {
