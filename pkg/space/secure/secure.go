@@ -5,8 +5,7 @@
 // a bearer token that the API server knows (TokenReview) and that may `get` the URL
 // /metrics (SubjectAccessReview).
 //
-// k8s.io/apiserver has the same for API servers. It brings along CEL, a client of etcd
-// and webhooks, into processes that have a token; what is needed of it is here.
+// docs/decisions/0010-who-may-read-metrics.md says why it is not k8s.io/apiserver's.
 package secure
 
 import (
