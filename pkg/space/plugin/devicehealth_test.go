@@ -12,7 +12,6 @@ import (
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -208,7 +207,7 @@ func TestAPluginThatStartsSaysNothingBeforeItKnows(t *testing.T) {
 func TestARecordWithoutADeviceIsCompletedByItsClaim(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
-		p, err := n.driver.Records.Get(types.UID(claimA))
+		p, err := n.driver.Records.Get(claimA)
 		n.must(err)
 		want := p.Spaces[0]
 		if want.Pool == "" || want.Device == "" {
