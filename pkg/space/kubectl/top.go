@@ -8,7 +8,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/kubectl/model"
@@ -58,12 +57,7 @@ func (o *options) pools(ctx context.Context) (*model.Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list ResourceSlices: %w", err)
 	}
-	s, err := r.claims(ctx, "")
-	if apierrors.IsForbidden(err) {
-		if s, err = r.claims(ctx, namespace); err == nil {
-			s.Missing = s.Missing.With(model.ListAllClaims)
-		}
-	}
+	s, err := r.allClaims(ctx, namespace)
 	if err != nil {
 		return nil, err
 	}

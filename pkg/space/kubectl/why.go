@@ -97,12 +97,7 @@ func (r *reader) why(ctx context.Context, namespace, arg string) (model.Explanat
 
 // everything is what others use of the pools too, for whoever may read all claims.
 func (r *reader) everything(ctx context.Context, namespace string) (*model.Snapshot, error) {
-	s, err := r.claims(ctx, "")
-	if apierrors.IsForbidden(err) {
-		if s, err = r.claims(ctx, namespace); err == nil {
-			s.Missing = s.Missing.With(model.ListAllClaims)
-		}
-	}
+	s, err := r.allClaims(ctx, namespace)
 	if err != nil {
 		return nil, err
 	}
