@@ -182,28 +182,16 @@ func (b bearer) try(ctx context.Context) error {
 	return err
 }
 
-// awaitAllowed waits until the token can be used: an API server follows a new
-// RoleBinding by its own watch.
+// awaitAllowed waits until the token can be used.
 func (b bearer) awaitAllowed(t *testing.T) {
 	t.Helper()
-	b.awaitAnswer(t, "allowed", func(err error) bool { return err == nil })
+	framework.AwaitAllowed(t, "a request with the token of namespace "+b.namespace, b.try)
 }
 
 // awaitRefused waits until the token is dead.
 func (b bearer) awaitRefused(t *testing.T) {
 	t.Helper()
-	b.awaitAnswer(t, "refused", refused)
-}
-
-func (b bearer) awaitAnswer(t *testing.T, what string, holds func(error) bool) {
-	t.Helper()
-	var last error
-	if err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		last = b.try(ctx)
-		return holds(last), nil
-	}); err != nil {
-		t.Fatalf("waited until the token of namespace %s is %s: %v; the last answer: %v", b.namespace, what, err, last)
-	}
+	framework.AwaitRefused(t, "a request with the token of namespace "+b.namespace, b.try)
 }
 
 // spaceOf is the name of the namespace of a claim's only space.

@@ -112,7 +112,7 @@ func (f *fenced) keepsPluginsToNodesInUse(t *testing.T) {
 		try{"a token for somebody without a node", outside.mint(f.space, toNode(a.node)), own},
 		try{"a token before there is a pod", a.mint(f.space, toNode(a.node)), use + "a"},
 	)
-	if err := a.mint(f.space, toNode(a.node))(t.Context()); !refused(err) {
+	if err := a.mint(f.space, toNode(a.node))(t.Context()); !framework.Refused(err) {
 		t.Errorf("the plugin can't tell that it is to wait: %v", err)
 	}
 	_, err := a.CoreV1().ServiceAccounts(f.space).CreateToken(t.Context(), "default",

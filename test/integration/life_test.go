@@ -4,6 +4,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,10 +16,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -89,8 +90,8 @@ func readyIsUsable(t *testing.T) {
 		if ours.Data["ca.crt"] == "" || ours.Data["ca.crt"] != theirs.Data["ca.crt"] {
 			t.Errorf("kube-root-ca.crt is %q", ours.Data)
 		}
-		client := env.As(t, space.Namespace, spaceapi.ServiceAccountName)
-		if _, err := client.CoreV1().Pods(space.Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
+		// The controller has asked the API server for these rights before it said Ready.
+		if err := lists(env.As(t, space.Namespace, spaceapi.ServiceAccountName), space.Namespace)(t.Context()); err != nil {
 			t.Errorf("the first request with a token: %v", err)
 		}
 	}
@@ -100,19 +101,15 @@ func readyIsUsable(t *testing.T) {
 func expiry(t *testing.T) {
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"maxLifetime":"20s"`)
-	client := env.As(t, space.Namespace, spaceapi.ServiceAccountName)
-	if _, err := client.CoreV1().Pods(space.Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	asks := lists(env.As(t, space.Namespace, spaceapi.ServiceAccountName), space.Namespace)
+	framework.AwaitAllowed(t, "a request while the space lives", asks)
 	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonExpired, "20s, the maximum lifetime of its class"))
 	if claim.Status.Allocation == nil {
 		t.Error("the claim is no longer allocated")
 	}
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonExpired, "maximum lifetime"))
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
-	if _, err := client.CoreV1().Pods(space.Namespace).List(t.Context(), metav1.ListOptions{}); !refused(err) {
-		t.Errorf("the token of an expired space: %v", err)
-	}
+	framework.AwaitRefused(t, "a request with the token of an expired space", asks)
 
 	// The namespace's end is an event for the controller. It makes no other.
 	framework.Deallocate(t, env, ns, "claim")
@@ -133,13 +130,11 @@ func kept() framework.Predicate[*corev1.Namespace] {
 func retention(t *testing.T) {
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"retain":"15s"`)
-	client := env.As(t, space.Namespace, spaceapi.ServiceAccountName)
+	asks := lists(env.As(t, space.Namespace, spaceapi.ServiceAccountName), space.Namespace)
 	framework.Deallocate(t, env, ns, "claim")
 	framework.Await(t, framework.Namespace(env.Client, space.Namespace), kept())
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace+" is kept until"))
-	if _, err := client.CoreV1().Pods(space.Namespace).List(t.Context(), metav1.ListOptions{}); !refused(err) {
-		t.Errorf("the token of a space that is only kept: %v", err)
-	}
+	framework.AwaitRefused(t, "a request with the token of a space that is only kept", asks)
 	framework.AwaitGone[*corev1.ServiceAccount](t, framework.ServiceAccount(env.Client, space.Namespace, spaceapi.ServiceAccountName))
 
 	framework.Allocate(t, env, ns, "claim")
@@ -152,8 +147,13 @@ func retention(t *testing.T) {
 	framework.Deallocate(t, env, ns, "claim")
 }
 
-// refused says whether somebody was sent away, for who he is or what he may.
-func refused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
+// lists asks for what there is in a namespace.
+func lists(client kubernetes.Interface, namespace string) framework.Request {
+	return func(ctx context.Context) error {
+		_, err := client.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{})
+		return err
+	}
+}
 
 // hold puts an object into a namespace that keeps it from going until release.
 func hold(t *testing.T, namespace string) (release func()) {
@@ -220,7 +220,8 @@ func heldBinding(t *testing.T) {
 	ns := env.Namespace(t)
 	_, spaces := framework.Standing(t, env, ns, "claim")
 	space := spaces[0].Namespace
-	client := env.As(t, space, spaceapi.ServiceAccountName)
+	asks := lists(env.As(t, space, spaceapi.ServiceAccountName), space)
+	framework.AwaitAllowed(t, "a request while the space lives", asks)
 	finalizers := func(value string) {
 		t.Helper()
 		patch := []byte(`{"metadata":{"finalizers":` + value + `}}`)
@@ -236,9 +237,7 @@ func heldBinding(t *testing.T) {
 	if strings.Join(binding.Finalizers, "") != holder {
 		t.Errorf("its finalizers are %q", binding.Finalizers)
 	}
-	if _, err := client.CoreV1().Pods(space).List(t.Context(), metav1.ListOptions{}); !refused(err) {
-		t.Errorf("the old token: %v", err)
-	}
+	framework.AwaitRefused(t, "a request with the old token", asks)
 	finalizers(`null`)
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
 }
@@ -257,17 +256,13 @@ func tenantsBinding(t *testing.T) {
 	if _, err := tenant.RbacV1().RoleBindings(space).Create(t.Context(), given, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	friend := env.As(t, space, "default")
-	if _, err := friend.CoreV1().ConfigMaps(space).List(t.Context(), metav1.ListOptions{}); err != nil {
-		t.Fatalf("a friend's request while the space lives: %v", err)
-	}
+	friend := lists(env.As(t, space, "default"), space)
+	framework.AwaitAllowed(t, "a friend's request while the space lives", friend)
 	framework.Deallocate(t, env, ns, "claim")
 	framework.Await(t, framework.RoleBinding(env.Client, space, "friend"), framework.That("a RoleBinding without subjects", func(b *rbacv1.RoleBinding) bool {
 		return len(b.Subjects) == 0
 	}))
-	if _, err := friend.CoreV1().ConfigMaps(space).List(t.Context(), metav1.ListOptions{}); !refused(err) {
-		t.Errorf("a friend's request after the end: %v", err)
-	}
+	framework.AwaitRefused(t, "a friend's request after the end", friend)
 	if _, err := env.Client.RbacV1().RoleBindings(space).Patch(t.Context(), "friend", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
 		t.Error(err)
 	}

@@ -79,7 +79,7 @@ func revocations(t *testing.T, driver, namespace string, n int, before func(t *t
 		// It may come before the deallocation's own answer.
 		took := max(0, first.Sub(deallocated))
 		for range 10 {
-			if err := token.try(t.Context()); !refused(err) {
+			if err := token.try(t.Context()); !framework.Refused(err) {
 				t.Errorf("the token of namespace %s was refused, and then accepted again (error: %v)", space, err)
 			}
 		}
@@ -99,7 +99,7 @@ func (b bearer) awaitFirstRefusal(ctx context.Context) <-chan time.Time {
 	go func() {
 		defer close(refusal)
 		for ctx.Err() == nil {
-			if refused(b.try(ctx)) {
+			if framework.Refused(b.try(ctx)) {
 				refusal <- time.Now()
 				return
 			}

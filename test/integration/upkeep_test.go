@@ -4,6 +4,7 @@
 package integration
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"testing"
@@ -25,7 +26,11 @@ func clusterWide(t *testing.T) {
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"clusterWideRoles":["node-reader"]`)
 	client := tenant(t, space)
-	if _, err := client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil {
+	nodes := func(ctx context.Context) error {
+		_, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		return err
+	}
+	if err := nodes(t.Context()); err != nil {
 		t.Errorf("the first request: %v", err)
 	}
 	namespace, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
@@ -63,9 +68,7 @@ func clusterWide(t *testing.T) {
 	if _, err := bindings.Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the binding of an ended space: %v", err)
 	}
-	if _, err := client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); !refused(err) {
-		t.Errorf("the token of an ended space: %v", err)
-	}
+	framework.AwaitRefused(t, "a request with the token of an ended space", nodes)
 	release()
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
 }
