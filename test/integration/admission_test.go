@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -124,15 +123,15 @@ func TestBadParametersAreRefusedWhenTheyAreWritten(t *testing.T) {
 
 	manifest := applyChart(t, "admission", framework.DriverNamespace, nil, "admission-parameters.yaml")
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
 		defer cancel()
 		if out, err := env.TryKubectl(ctx, "delete", "-f", manifest, "--wait=false"); err != nil {
 			t.Errorf("delete the policies: %v: %s", err, out)
 		}
 	})
-	denied(t, "parameters of a claim on a class", awaitDenied(t, func(ctx context.Context) error { return w.class(ctx, parameterstest.Claim("")) }), "of kind SpaceClaimConfig, which only a ")
-	denied(t, "parameters of a class on a claim", awaitDenied(t, func(ctx context.Context) error { return w.claim(ctx, parameterstest.Class("")) }), "of kind SpaceClassConfig, which only a ")
-	denied(t, "parameters of a class on a template", awaitDenied(t, func(ctx context.Context) error { return w.template(ctx, parameterstest.Class("")) }), "of kind SpaceClassConfig, which only a ")
+	awaitDenied(t, "parameters of a claim on a class", func(ctx context.Context) error { return w.class(ctx, parameterstest.Claim("")) }, "of kind SpaceClaimConfig, which only a ")
+	awaitDenied(t, "parameters of a class on a claim", func(ctx context.Context) error { return w.claim(ctx, parameterstest.Class("")) }, "of kind SpaceClassConfig, which only a ")
+	awaitDenied(t, "parameters of a class on a template", func(ctx context.Context) error { return w.template(ctx, parameterstest.Class("")) }, "of kind SpaceClassConfig, which only a ")
 
 	t.Run("in the controller's words", w.inTheSameWords)
 	t.Run("and good ones are not", w.goodOnesAreTaken)

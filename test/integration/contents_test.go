@@ -4,6 +4,7 @@
 package integration
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -67,14 +68,21 @@ func forbidden(t *testing.T, what string, err error, words string) {
 	}
 }
 
-// quotaInForce waits until Kubernetes has counted what is in a space; quotas hold
-// from then on.
+// quotaInForce waits until Kubernetes has counted what is in a space, and the API
+// server knows; quotas hold from then on.
 func quotaInForce(t *testing.T, namespace string) *corev1.ResourceQuota {
 	t.Helper()
-	return framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "resourcequotas", namespace,
+	quota := framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "resourcequotas", namespace,
 		framework.That("called space and in force", func(q *corev1.ResourceQuota) bool {
 			return q.Name == spaceapi.LimitsName && len(q.Status.Hard) == len(q.Spec.Hard)
 		}))
+	// Admission sees by a watch of its own what Kubernetes has counted. No space may
+	// have spaces in it, unless a test says so.
+	awaitDenied(t, "a space in the space", func(ctx context.Context) error {
+		_, err := env.Client.ResourceV1().ResourceClaims(namespace).Create(ctx, framework.NewClaim("nested"), dryRun)
+		return err
+	}, "exceeded quota: "+spaceapi.LimitsName)
+	return quota
 }
 
 func policyIn(t *testing.T, namespace string) *networkingv1.NetworkPolicy {

@@ -133,7 +133,7 @@ func (f *fenced) keepsPluginsToNodesInUse(t *testing.T) {
 
 	release(t, f.claim, first)
 	f.awaitNodes(t, b.node+"="+string(second.UID))
-	denied(t, "a token after the pod's end", awaitDenied(t, a.mint(f.space, toNode(a.node))), use+"a")
+	awaitDenied(t, "a token after the pod's end", a.mint(f.space, toNode(a.node)), use+"a")
 	f.awaitMinted(t, b)
 }
 

@@ -31,18 +31,17 @@ func openPolicy(name string) *networkingv1.NetworkPolicy {
 	}
 }
 
-// awaitDenied tries until an admission policy denies it: nothing tells when the API
-// server follows a new one.
-func awaitDenied(t *testing.T, try func(ctx context.Context) error) error {
+// awaitDenied tries until it is denied in these words: nothing tells when the API
+// server follows a new admission policy, or what a policy looks at.
+func awaitDenied(t *testing.T, what string, try func(ctx context.Context) error, words string) {
 	t.Helper()
-	var denied error
+	var last error
 	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		denied = try(ctx)
-		return apierrors.IsForbidden(denied) || apierrors.IsInvalid(denied), nil
+		last = try(ctx)
+		return (apierrors.IsForbidden(last) || apierrors.IsInvalid(last)) && strings.Contains(last.Error(), words), nil
 	}); err != nil {
-		t.Fatalf("it was never denied, but: %v", denied)
+		t.Fatalf("%s was never denied with the words %q; the last answer: %v", what, words, last)
 	}
-	return denied
 }
 
 // denied checks that an admission policy denied something, in its words.
@@ -61,10 +60,13 @@ func staysIsolated(t *testing.T) {
 	_, spaces := framework.Standing(t, env, ns, "claim")
 	space := spaces[0]
 	policies := tenant(t, space).NetworkingV1().NetworkPolicies(space.Namespace)
-	denied(t, "opening it", awaitDenied(t, func(ctx context.Context) error {
+	awaitDenied(t, "opening it", func(ctx context.Context) error {
 		_, err := policies.Create(ctx, openPolicy("own"), dryRun)
 		return err
-	}), opening)
+	}, opening)
+	awaitDenied(t, "deleting the isolation", func(ctx context.Context) error {
+		return policies.Delete(ctx, spaceapi.LimitsName, dryDelete)
+	}, changing)
 
 	peer := func(p networkingv1.NetworkPolicyPeer) *networkingv1.NetworkPolicy {
 		policy := openPolicy("own")
@@ -107,15 +109,20 @@ func ownBindingsOnly(t *testing.T) {
 	}
 	bindings := env.As(t, framework.DriverNamespace, controllerAccount).RbacV1().ClusterRoleBindings()
 	const words = "of spaces only"
-	denied(t, "deleting one", awaitDenied(t, func(ctx context.Context) error {
-		return bindings.Delete(ctx, "foreign", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
-	}), words)
+	making := func(binding *rbacv1.ClusterRoleBinding) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := bindings.Create(ctx, binding, dryRun)
+			return err
+		}
+	}
 	made := foreign.DeepCopy()
 	made.Name = "made"
-	_, err := bindings.Create(t.Context(), made, dryRun)
-	denied(t, "making one", err, words)
-	made.Labels = map[string]string{framework.ClaimUIDLabel: "uid"}
-	made.Subjects = []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "eve"}}
-	_, err = bindings.Create(t.Context(), made, dryRun)
-	denied(t, "making one for somebody else", err, "to the ServiceAccounts of spaces only")
+	others := made.DeepCopy()
+	others.Labels = map[string]string{framework.ClaimUIDLabel: "uid"}
+	others.Subjects = []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "eve"}}
+	allDenied(t,
+		try{"deleting one", func(ctx context.Context) error { return bindings.Delete(ctx, "foreign", dryDelete) }, words},
+		try{"making one", making(made), words},
+		try{"making one for somebody else", making(others), "to the ServiceAccounts of spaces only"},
+	)
 }

@@ -5,6 +5,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -159,10 +160,14 @@ func copied(t *testing.T, templates string) {
 	for _, account := range []string{"default", "space"} {
 		pod := framework.NewPod("with-" + account)
 		pod.Spec.ServiceAccountName = account
-		made, err := client.CoreV1().Pods(space.Namespace).Create(t.Context(), pod, metav1.CreateOptions{})
-		if err != nil || !slices.Equal(made.Spec.ImagePullSecrets, []corev1.LocalObjectReference{{Name: "pull"}}) {
-			t.Errorf("a pod with ServiceAccount %s pulls with %v (error: %v)", account, made.Spec.ImagePullSecrets, err)
-		}
+		// Admission knows the ServiceAccount by a watch.
+		framework.AwaitAllowed(t, "a pod with ServiceAccount "+account+", which pulls with the copy,", func(ctx context.Context) error {
+			made, err := client.CoreV1().Pods(space.Namespace).Create(ctx, pod, dryRun)
+			if err == nil && !slices.Equal(made.Spec.ImagePullSecrets, []corev1.LocalObjectReference{{Name: "pull"}}) {
+				return fmt.Errorf("it pulls with %v", made.Spec.ImagePullSecrets)
+			}
+			return err
+		})
 	}
 	framework.Deallocate(t, env, ns, "claim")
 }
