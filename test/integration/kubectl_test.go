@@ -62,6 +62,11 @@ func user(t *testing.T, ns string, rules ...rbacv1.PolicyRule) framework.Person 
 	if err != nil {
 		t.Fatalf("make a user of namespace %s: %v", ns, err)
 	}
+	client := env.As(t, ns, "user")
+	framework.AwaitAllowed(t, "a request of a user of namespace "+ns, func(ctx context.Context) error {
+		_, err := client.ResourceV1().ResourceClaims(ns).List(ctx, metav1.ListOptions{})
+		return err
+	})
 	return env.PersonWith(t, ns, "user")
 }
 
