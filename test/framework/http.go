@@ -9,10 +9,12 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -23,10 +25,13 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-// FreeAddress is one where nobody listens.
+// FreeAddress is one where nobody listens. Its host is one of the many that this
+// machine has for itself, and which no connection begins at: nobody takes the port
+// before the one whom it is for.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +99,25 @@ func (a Asker) Await(t testing.TB, path string, code int, words ...string) strin
 	return text
 }
 
+// AwaitMatch waits until the answer's text has a match of each pattern.
+func (a Asker) AwaitMatch(t testing.TB, path string, patterns ...string) {
+	t.Helper()
+	var last string
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
+		code, body, err := a.Ask(ctx, path)
+		last = fmt.Sprintf("%d, error %v: %s", code, err, body)
+		for _, pattern := range patterns {
+			if !regexp.MustCompile(pattern).MatchString(body) {
+				return false, nil
+			}
+		}
+		return err == nil, nil
+	})
+	if err != nil {
+		t.Fatalf("waited until the answer to %s%s has %q: %v; the last answer: %s", a.URL, path, patterns, err, last)
+	}
+}
+
 // Certified makes a certificate for an address, and returns the flags of a component
 // that serves metrics there, and who asks for them and trusts nothing else.
 func Certified(t testing.TB, address string) ([]string, Asker) {
@@ -134,7 +158,7 @@ func (e *Env) Bind(t testing.TB, role, namespace, account string) {
 		t.Fatalf("bind ClusterRole %s: %v", role, err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), Patience)
 		defer cancel()
 		if err := bindings.Delete(ctx, made.Name, metav1.DeleteOptions{}); err != nil {
 			t.Errorf("delete ClusterRoleBinding %s: %v", made.Name, err)

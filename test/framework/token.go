@@ -4,6 +4,8 @@
 package framework
 
 import (
+	"context"
+	"fmt"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -52,14 +54,27 @@ func (e *Env) Token(t testing.TB, namespace, account string) string {
 	return e.boundToken(t, namespace, account, nil)
 }
 
+// TryToken is Token for a ServiceAccount that may not be there any more.
+func (e *Env) TryToken(ctx context.Context, namespace, account string) (string, error) {
+	return e.tryToken(ctx, namespace, account, nil)
+}
+
 func (e *Env) boundToken(t testing.TB, namespace, account string, bound *authenticationv1.BoundObjectReference) string {
 	t.Helper()
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound}}
-	answer, err := e.Client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account, request, metav1.CreateOptions{})
+	token, err := e.tryToken(t.Context(), namespace, account, bound)
 	if err != nil {
-		t.Fatalf("get a token of ServiceAccount %s/%s: %v", namespace, account, err)
+		t.Fatal(err)
 	}
-	return answer.Status.Token
+	return token
+}
+
+func (e *Env) tryToken(ctx context.Context, namespace, account string, bound *authenticationv1.BoundObjectReference) (string, error) {
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound}}
+	answer, err := e.Client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("get a token of ServiceAccount %s/%s: %w", namespace, account, err)
+	}
+	return answer.Status.Token, nil
 }
 
 // WithToken returns a client with a token.

@@ -6,12 +6,10 @@ package integration
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -40,11 +38,12 @@ func TestTheLifeOfASpace(t *testing.T) {
 }
 
 func TestARetainedNamespaceGoesThoughTheControllerWasAwayMeanwhile(t *testing.T) {
-	first := framework.StartController(t, env)
+	first := framework.StartController(t, env, "--leader-elect=false")
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"retain":"10s"`)
+	isKept := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), kept())
 	framework.Deallocate(t, env, ns, "claim")
-	framework.Await(t, framework.Namespace(env.Client, space.Namespace), kept())
+	isKept()
 	first.Stop(t, syscall.SIGKILL)
 	framework.StartController(t, env, "--leader-elect=false")
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
@@ -53,13 +52,19 @@ func TestARetainedNamespaceGoesThoughTheControllerWasAwayMeanwhile(t *testing.T)
 // standingWith makes a claim with a space whose class has these fields.
 func standingWith(t *testing.T, ns, fields string) spaceapi.SpaceStatus {
 	t.Helper()
+	allocatedWith(t, ns, fields)
+	_, spaces := framework.SpacesOf(t, env, ns, "claim", 1)
+	return spaces[0]
+}
+
+// allocatedWith makes a claim that is allocated a space whose class has these fields.
+func allocatedWith(t *testing.T, ns, fields string) {
+	t.Helper()
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	framework.Modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
 		framework.SetAllocation(claim)
 		setClass(claim, fields)
 	})
-	_, spaces := framework.SpacesOf(t, env, ns, "claim", 1)
-	return spaces[0]
 }
 
 // setClass makes an allocation one of a class with parameters.
@@ -99,11 +104,25 @@ func readyIsUsable(t *testing.T) {
 }
 
 func expiry(t *testing.T) {
+	framework.InTime(t, 15*time.Second, func(lifetime time.Duration) bool { return expires(t, lifetime) })
+}
+
+func expires(t *testing.T, lifetime time.Duration) (inTime bool) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"maxLifetime":"20s"`)
-	asks := lists(env.As(t, space.Namespace, spaceapi.ServiceAccountName), space.Namespace)
-	framework.AwaitAllowed(t, "a request while the space lives", asks)
-	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonExpired, "20s, the maximum lifetime of its class"))
+	allocatedWith(t, ns, fmt.Sprintf(`"maxLifetime":%q`, lifetime))
+	expired := framework.NotReadyBecause(spaceapi.ReasonExpired, lifetime.String()+", the maximum lifetime of its class")
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("ready, or "+expired.String(), func(c *resourceapi.ResourceClaim) bool {
+		return framework.SpacesReadyNow(c) || expired.Holds(c)
+	}))
+	if !framework.SpacesReadyNow(claim) {
+		framework.Deallocate(t, env, ns, "claim")
+		return false
+	}
+	space := framework.SpaceStatus(t, claim, 0)
+	token, err := env.TryToken(t.Context(), space.Namespace, spaceapi.ServiceAccountName)
+	asks := lists(env.WithToken(t, token), space.Namespace)
+	inTime = err == nil && asks(t.Context()) == nil
+	claim = framework.Await(t, framework.Claim(env.Client, ns, "claim"), expired)
 	if claim.Status.Allocation == nil {
 		t.Error("the claim is no longer allocated")
 	}
@@ -119,6 +138,7 @@ func expiry(t *testing.T) {
 		t.Error("another allocation has the expired space's namespace")
 	}
 	framework.Deallocate(t, env, ns, "claim")
+	return inTime
 }
 
 func kept() framework.Predicate[*corev1.Namespace] {
@@ -128,13 +148,23 @@ func kept() framework.Predicate[*corev1.Namespace] {
 }
 
 func retention(t *testing.T) {
+	framework.InTime(t, 15*time.Second, func(limit time.Duration) bool { return retains(t, limit) })
+}
+
+func retains(t *testing.T, limit time.Duration) (inTime bool) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"retain":"15s"`)
+	space := standingWith(t, ns, fmt.Sprintf(`"retain":%q`, limit))
 	asks := lists(env.As(t, space.Namespace, spaceapi.ServiceAccountName), space.Namespace)
+	if err := asks(t.Context()); err != nil {
+		t.Errorf("a request while the space lives: %v", err)
+	}
+	isKept := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), kept())
 	framework.Deallocate(t, env, ns, "claim")
-	framework.Await(t, framework.Namespace(env.Client, space.Namespace), kept())
+	isKept()
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace+" is kept until"))
 	framework.AwaitRefused(t, "a request with the token of a space that is only kept", asks)
+	now, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
+	inTime = err == nil && kept().Holds(now)
 	framework.AwaitGone[*corev1.ServiceAccount](t, framework.ServiceAccount(env.Client, space.Namespace, spaceapi.ServiceAccountName))
 
 	framework.Allocate(t, env, ns, "claim")
@@ -145,6 +175,7 @@ func retention(t *testing.T) {
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDeleted, space.Namespace))
 	framework.Deallocate(t, env, ns, "claim")
+	return inTime
 }
 
 // lists asks for what there is in a namespace.
@@ -171,25 +202,6 @@ func hold(t *testing.T, namespace string) (release func()) {
 	}
 }
 
-// get returns what an address answers.
-func get(t *testing.T, url string) string {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
-}
-
 func stuckNamespace(t *testing.T, address string) {
 	ns := env.Namespace(t)
 	_, spaces := framework.Standing(t, env, ns, "claim")
@@ -198,16 +210,11 @@ func stuckNamespace(t *testing.T, address string) {
 	framework.Deallocate(t, env, ns, "claim")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonStuckTerminating, holder))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", metav1.NamespaceDefault, framework.About("Namespace", space, spaceapi.ReasonStuckTerminating, holder))
-	if metrics := get(t, "http://"+address+"/metrics"); !regexp.MustCompile(`(?m)^space_dra_provision_duration_seconds_count\{result="success"\} [1-9]`).MatchString(metrics) ||
-		!regexp.MustCompile(`(?m)^space_dra_spaces\{pool="",state="ending"\} [1-9]`).MatchString(metrics) {
-		t.Errorf("the metrics have no spaces that were made and ended: %s", metrics)
-	}
-	if metrics := get(t, "http://"+address+"/metrics"); !regexp.MustCompile(`(?m)^space_dra_namespaces_stuck_terminating [1-9]`).MatchString(metrics) {
-		t.Errorf("the metrics count no stuck namespace: %s", metrics)
-	}
-	if ready := get(t, "http://"+address+"/readyz"); ready != "ok\n" {
-		t.Errorf("the controller is not ready: %s", ready)
-	}
+	framework.Plainly(address).AwaitMatch(t, "/metrics",
+		`(?m)^space_dra_provision_duration_seconds_count\{result="success"\} [1-9]`,
+		`(?m)^space_dra_spaces\{pool="",state="ending"\} [1-9]`,
+		`(?m)^space_dra_namespaces_stuck_terminating [1-9]`)
+	framework.Plainly(address).AwaitMatch(t, "/readyz", `^ok\n$`)
 	held, err := env.Client.CoreV1().ConfigMaps(space).Get(t.Context(), "held", metav1.GetOptions{})
 	if err != nil || len(held.Finalizers) != 1 {
 		t.Errorf("the finalizer, which is somebody else's: %v, %v", held.Finalizers, err)
