@@ -98,6 +98,20 @@ func CheckLevels(t testing.TB, level int, lines []Line, wanted ...string) {
 	}
 }
 
+// AwaitSaid waits until a component has said these words so many times. It fails the
+// test if they were said more often.
+func AwaitSaid(t testing.TB, log *Output, words string, times int) {
+	t.Helper()
+	var got int
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, Patience, true, func(context.Context) (bool, error) {
+		got = strings.Count(log.String(), words)
+		return got >= times, nil
+	})
+	if err != nil || got != times {
+		t.Errorf("the log says %q %d times, want %d (error: %v): %s", words, got, times, err, log)
+	}
+}
+
 // AwaitLog waits until a component has said something.
 func AwaitLog(t testing.TB, log *Output, pattern *regexp.Regexp) {
 	t.Helper()

@@ -7,7 +7,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -24,7 +23,7 @@ func oldControlPlane(t *testing.T, name string, gates map[string]bool) *framewor
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
 		defer cancel()
 		if err := c.Delete(ctx); err != nil {
 			t.Error(err)
@@ -52,9 +51,7 @@ func TestWithoutShareableDevicesTheControllerPublishesExclusiveOnes(t *testing.T
 		}
 		return strings.Join(names, " ") == "space-0 space-1 space-2"
 	}))
-	if log := controller.Log.String(); strings.Count(log, "publishing exclusive devices instead") != 1 {
-		t.Errorf("the log should say once that devices are exclusive: %s", log)
-	}
+	framework.AwaitSaid(t, controller.Log, "publishing exclusive devices instead", 1)
 
 	ns := old.Namespace(t)
 	old.CreateClaim(t, ns, framework.NewClaim("claim"))

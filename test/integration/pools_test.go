@@ -209,15 +209,12 @@ func TestWithoutShareableDevicesEveryPoolBecomesExclusiveDevices(t *testing.T) {
 - {name: spaces}
 `))
 	awaitPools(t, old, "few: space-0 space-1", "local/node-a: space-0", "shared: space-0 space-1 space-2", "spaces: space-0 space-1 space-2 space-3")
-	log := controller.Log.String()
 	for words, want := range map[string]int{
 		"publishing exclusive devices instead": 4,
 		"no space gets a quota":                1,
 		"before their spaces are ready":        1,
 	} {
-		if got := strings.Count(log, words); got != want {
-			t.Errorf("the log says %q %d times, want %d: %s", words, got, want, log)
-		}
+		framework.AwaitSaid(t, controller.Log, words, want)
 	}
 
 	t.Run("and a claim that gets its device again gets a fresh namespace", func(t *testing.T) { sameDeviceAgain(t, old) })
