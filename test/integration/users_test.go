@@ -72,10 +72,18 @@ func TestAPodCostsOneReadAndEachNodeOneWrite(t *testing.T) {
 	i := install(t, driver)
 	i.proxy.Intercept(calls.intercept)
 	i.start(t)
-	ns := env.Namespace(t)
 	for _, node := range []string{"users-a", "users-b"} {
 		newNode(t, env, node, nil)
 	}
+	framework.CheckCosts(t, func(costs *framework.Costs) { i.usersCost(t, calls, costs) })
+	awaitNothing(t, driver)
+}
+
+// usersCost is one round of the whole story, with claims and pods of its own.
+func (i *installation) usersCost(t *testing.T, calls *tally, costs *framework.Costs) {
+	t.Helper()
+	driver, ns := i.driver, env.Namespace(t)
+	calls.reset()
 	awaitUsedOn := func(claim string, pods ...*corev1.Pod) {
 		t.Helper()
 		var want, names []string
@@ -94,8 +102,9 @@ func TestAPodCostsOneReadAndEachNodeOneWrite(t *testing.T) {
 		t.Helper()
 		got := calls.reset()
 		t.Logf("%s: %d requests: %s", what, sum(got), sayCounts(got))
+		var wrong []string
 		if got[getPod] != gets || got[patchNamespace] != patches {
-			t.Errorf("%s: %d %s and %d %s, want %d and %d", what, got[getPod], getPod, got[patchNamespace], patchNamespace, gets, patches)
+			wrong = append(wrong, fmt.Sprintf("%d %s and %d %s, want %d and %d", got[getPod], getPod, got[patchNamespace], patchNamespace, gets, patches))
 		}
 		delete(got, "create subjectaccessreviews")
 		reads := 0
@@ -104,7 +113,7 @@ func TestAPodCostsOneReadAndEachNodeOneWrite(t *testing.T) {
 				reads += n
 			}
 		}
-		framework.CheckCalls(t, what, reads, sum(got)-reads)
+		costs.Count(what, reads, sum(got)-reads, wrong...)
 	}
 
 	for _, name := range []string{"unused", "claim"} {
@@ -152,6 +161,7 @@ func TestAPodCostsOneReadAndEachNodeOneWrite(t *testing.T) {
 	deallocate(t, env, ns, "claim")
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
 	expect("the end of a space", 0, 0)
+	unused := spaceOf(t, driver, ns, "unused")
 	deallocate(t, env, ns, "unused")
-	awaitNothing(t, driver)
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, unused))
 }

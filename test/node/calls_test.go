@@ -12,31 +12,34 @@ import (
 
 func TestThePluginAsksAsOftenAsThePageSays(t *testing.T) {
 	t.Parallel()
-	c := standing(t)
-	n := newNode(t)
-	p := n.start(t)
-	for _, step := range []struct {
-		what string
-		do   func()
-	}{
-		{"the first pod", func() { n.wantPrepared(t, p, c) }},
-		{"a renewal of the token", func() {
-			replaceAccount(t, c)
-			n.awaitRenewed(t, c)
-		}},
-		{"the end of the last pod", func() { n.wantUnprepared(t, p, c) }},
-	} {
-		n.steps.count(noLast)
-		step.do()
-		reads, writes := 0, 0
-		for _, call := range n.steps.stop() {
-			switch {
-			case strings.HasPrefix(call, "GET "):
-				reads++
-			case !strings.HasPrefix(call, "the answer to "):
-				writes++
+	framework.CheckCosts(t, func(costs *framework.Costs) {
+		c := standing(t)
+		n := newNode(t)
+		p := n.start(t)
+		for _, step := range []struct {
+			what string
+			do   func()
+		}{
+			{"the first pod", func() { n.wantPrepared(t, p, c) }},
+			{"a renewal of the token", func() {
+				replaceAccount(t, c)
+				n.awaitRenewed(t, c)
+			}},
+			{"the end of the last pod", func() { n.wantUnprepared(t, p, c) }},
+		} {
+			n.steps.count(noLast)
+			step.do()
+			reads, writes := 0, 0
+			for _, call := range n.steps.stop() {
+				switch {
+				case strings.HasPrefix(call, "GET "):
+					reads++
+				case !strings.HasPrefix(call, "the answer to "):
+					writes++
+				}
 			}
+			costs.Count(step.what, reads, writes)
 		}
-		framework.CheckCalls(t, step.what, reads, writes)
-	}
+		p.kill()
+	})
 }

@@ -1,0 +1,47 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package framework
+
+import "testing"
+
+// Costs compares how often a component calls the API server with what the page about
+// performance says of that.
+type Costs struct {
+	t     testing.TB
+	right map[string]bool
+	wrong map[string]string
+}
+
+// CheckCosts has the costs of something counted in several rounds. A component that
+// meets with a conflict, or sees the cluster later than the API server does, asks once
+// more than it has to, and a busy machine makes that likely. Nothing makes it ask less
+// than it has to: of each cost, one round that is as the page says is enough.
+func CheckCosts(t testing.TB, round func(c *Costs)) {
+	t.Helper()
+	const rounds = 6
+	c := &Costs{t: t, right: map[string]bool{}, wrong: map[string]string{}}
+	for range rounds {
+		if round(c); len(c.wrong) == 0 {
+			return
+		}
+		t.Logf("in this round, some costs were others: %q", c.wrong)
+	}
+	for what, how := range c.wrong {
+		t.Errorf("%s: %s, and so it was each time, or otherwise wrong", what, how)
+	}
+}
+
+// Count is what was counted in this round. Whatever else was wrong with it is said by
+// the others.
+func (c *Costs) Count(what string, reads, writes int, others ...string) {
+	c.t.Helper()
+	wrong := append(others, callsDiffer(c.t, what, reads, writes)...)
+	switch {
+	case len(wrong) == 0:
+		c.right[what] = true
+		delete(c.wrong, what)
+	case !c.right[what]:
+		c.wrong[what] = wrong[0]
+	}
+}
