@@ -19,10 +19,14 @@ import (
 )
 
 // revocationBound is a promise of the product: after a claim was deallocated, its
-// tokens are good for no longer than this. Half of them take a hundredth of it. One
-// in ten is not held to it: where the machine does much else, an API server may be
-// kept waiting for seconds, and that says nothing about the product.
-const revocationBound = 2 * time.Second
+// tokens are good for no longer than this. Half of them take a hundredth of it. Where
+// the machine does much else, all takes longer, and that says nothing about the
+// product: it is granted the time of some requests that were answered as slowly as the
+// slowest of the test's own, and one in ten is not held to it.
+const (
+	revocationBound    = 2 * time.Second
+	revocationRequests = 20
+)
 
 // Kubernetes deletes three or four namespaces a second, so this test does not wait
 // until all of its own have gone. Its file comes late in the alphabet, lest other
@@ -59,6 +63,7 @@ func nothing(*testing.T, string) {}
 func revocations(t *testing.T, driver, namespace string, n int, before func(t *testing.T, space string)) {
 	t.Helper()
 	var times []time.Duration
+	late := 0
 	for range n {
 		allocateTo(t, driver, namespace, "claim")
 		framework.Await(t, framework.Claim(env.Client, namespace, "claim"), framework.SpacesReady(1))
@@ -68,16 +73,20 @@ func revocations(t *testing.T, driver, namespace string, n int, before func(t *t
 		token.awaitAllowed(t)
 
 		ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
-		refusal := token.awaitFirstRefusal(ctx)
+		refusals := token.awaitFirstRefusal(ctx)
+		began := time.Now()
 		deallocate(t, env, namespace, "claim")
 		deallocated := time.Now()
-		first, ok := <-refusal
+		refusal, ok := <-refusals
 		cancel()
 		if !ok {
 			t.Fatalf("the token of namespace %s is good for ever", space)
 		}
 		// It may come before the deallocation's own answer.
-		took := max(0, first.Sub(deallocated))
+		took := max(0, refusal.at.Sub(deallocated))
+		if took > revocationBound+revocationRequests*max(refusal.slowest, deallocated.Sub(began)) {
+			late++
+		}
 		for range 10 {
 			if err := token.try(t.Context()); !framework.Refused(err) {
 				t.Errorf("the token of namespace %s was refused, and then accepted again (error: %v)", space, err)
@@ -86,26 +95,38 @@ func revocations(t *testing.T, driver, namespace string, n int, before func(t *t
 		times = append(times, took)
 	}
 	slices.Sort(times)
-	if most := times[n*9/10-1]; most > revocationBound {
-		t.Errorf("nine of ten tokens were good for up to %s after the deallocation, must be at most %s", most, revocationBound)
+	if late > n/10 {
+		t.Errorf("of %d tokens, %d were good for more than %s after the deallocation, and up to %s", n, late, revocationBound, times[n-1])
 	}
 	t.Logf("from the deallocation to the first refused request, %d times: p50 %d ms, max %d ms", n, times[n/2].Milliseconds(), times[n-1].Milliseconds())
 }
 
+// refusal is when a token was first refused, and how long the slowest answer until
+// then took.
+type refusal struct {
+	at      time.Time
+	slowest time.Duration
+}
+
 // awaitFirstRefusal uses the token without a pause. The channel tells when it was
 // refused, and is closed when that does not come to pass.
-func (b bearer) awaitFirstRefusal(ctx context.Context) <-chan time.Time {
-	refusal := make(chan time.Time, 1)
+func (b bearer) awaitFirstRefusal(ctx context.Context) <-chan refusal {
+	refusals := make(chan refusal, 1)
 	go func() {
-		defer close(refusal)
+		defer close(refusals)
+		var slowest time.Duration
 		for ctx.Err() == nil {
-			if framework.Refused(b.try(ctx)) {
-				refusal <- time.Now()
+			asked := time.Now()
+			err := b.try(ctx)
+			answered := time.Now()
+			slowest = max(slowest, answered.Sub(asked))
+			if framework.Refused(err) {
+				refusals <- refusal{answered, slowest}
 				return
 			}
 		}
 	}()
-	return refusal
+	return refusals
 }
 
 const blocker = "blocker"
