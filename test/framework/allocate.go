@@ -10,18 +10,23 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
+// conflicts are how often, and after which pauses, a claim is changed again that
+// somebody else has changed meanwhile: until nobody can be so unlucky any more.
+var conflicts = wait.Backoff{Duration: 10 * time.Millisecond, Factor: 1.3, Jitter: 0.5, Steps: 25}
+
 // Modify changes a claim and its status, as it is in the API server now.
 func Modify(t testing.TB, env *Env, namespace, name string, change func(*resourceapi.ResourceClaim)) *resourceapi.ResourceClaim {
 	t.Helper()
 	api := env.Client.ResourceV1().ResourceClaims(namespace)
 	var claim *resourceapi.ResourceClaim
-	if err := retry.RetryOnConflict(retry.DefaultRetry, func() (err error) {
+	if err := retry.RetryOnConflict(conflicts, func() (err error) {
 		if claim, err = api.Get(t.Context(), name, metav1.GetOptions{}); err != nil {
 			return err
 		}
@@ -39,7 +44,7 @@ func Modify(t testing.TB, env *Env, namespace, name string, change func(*resourc
 func Allocate(t testing.TB, env *Env, namespace, name string) *resourceapi.ResourceClaim {
 	t.Helper()
 	api := env.Client.ResourceV1().ResourceClaims(namespace)
-	if err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+	if err := retry.RetryOnConflict(conflicts, func() error {
 		claim, err := api.Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			return err

@@ -155,22 +155,22 @@ func deletedClaim(t *testing.T) {
 
 func lostFinalizer(t *testing.T) {
 	ns := env.Namespace(t)
-	claim, spaces := standing(t, env, ns, "claim")
+	_, spaces := standing(t, env, ns, "claim")
 	// Another finalizer keeps the object, as the scheduler may leave it behind.
-	claim.Finalizers = []string{"example.com/wait"}
 	api := env.Client.ResourceV1().ResourceClaims(ns)
-	if _, err := api.Update(t.Context(), claim, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
+	finalizers := func(value string) {
+		t.Helper()
+		if _, err := api.Patch(t.Context(), "claim", mergePatch, []byte(`{"metadata":{"finalizers":`+value+`}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
+	finalizers(`["example.com/wait"]`)
 	if err := api.Delete(t.Context(), "claim", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, spaces[0].Namespace))
-	left := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("still there and allocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation != nil }))
-	left.Finalizers = nil
-	if _, err := api.Update(t.Context(), left, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("still there and allocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation != nil }))
+	finalizers(`null`)
 }
 
 func adminAccess(t *testing.T) {
