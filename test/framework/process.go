@@ -46,13 +46,17 @@ type Controller struct {
 }
 
 // NewController starts the controller with the rights of an administrator; what
-// rights it needs is tested with the chart.
+// rights it needs is tested with the chart. Nobody starts it again, as the kubelet
+// would, so that it is more patient with the API server than usual. It keeps its lease
+// when it is killed: a test that does so, and goes on, says how long that is.
 func NewController(env *Env, args ...string) (*Controller, error) {
 	c := &Controller{Log: &Output{}}
 	c.cmd = exec.Command(Binary("space-controller"), append([]string{
 		"--kubeconfig=" + env.Cluster.Kubeconfig(),
 		"--lease-namespace=" + DriverNamespace,
 		"--v=2",
+		"--start-timeout=" + Patience.String(),
+		"--lease-duration=90s", "--lease-renew-deadline=60s",
 	}, args...)...)
 	c.cmd.Stdout, c.cmd.Stderr = c.Log, c.Log
 	return c, c.cmd.Start()

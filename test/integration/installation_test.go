@@ -66,7 +66,7 @@ func install(t *testing.T, driver string, arguments ...string) *installation {
 func removeSlices(t *testing.T, driver string) {
 	t.Helper()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
 		defer cancel()
 		selector := resourceapi.ResourceSliceSelectorDriver + "=" + driver
 		if err := env.Client.ResourceV1().ResourceSlices().DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{FieldSelector: selector}); err != nil {

@@ -26,7 +26,7 @@ import (
 func candidate(t *testing.T, driver string) *installation {
 	t.Helper()
 	return install(t, driver, "--leader-elect=true", "--lease-name="+driver,
-		"--lease-duration=6s", "--lease-renew-deadline=4s", "--lease-retry-period=1s")
+		"--lease-duration=12s", "--lease-renew-deadline=10s", "--lease-retry-period=1s")
 }
 
 // awaitLeader waits until somebody else than the former leader holds the lease.
