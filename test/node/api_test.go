@@ -92,7 +92,10 @@ func (a *apiServer) refuse(suffix string) { a.refused.Store(&suffix) }
 // RoundTrip implements http.RoundTripper.
 func (a *apiServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Query().Has("watch") {
-		a.watching <- r.URL.Path
+		select {
+		case a.watching <- r.URL.Path:
+		default: // nobody has asked for a long time
+		}
 	}
 	if suffix := a.refused.Load(); suffix != nil && strings.HasSuffix(r.URL.Path, *suffix) {
 		return &http.Response{StatusCode: http.StatusInternalServerError, Body: http.NoBody, Request: r}, nil

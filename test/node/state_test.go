@@ -23,6 +23,7 @@ import (
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
 // wantPrepared prepares a claim, and checks all that pods and the kubelet get and
@@ -138,8 +139,12 @@ func credentialsError(ctx context.Context, dir string, space spaceapi.SpaceStatu
 func (n *node) checkPaths(t *testing.T, claims ...*claim) {
 	t.Helper()
 	wrong := n.wrongPaths(t, claims)
-	// A renewal in the background may be about to put a file in place.
-	if slices.ContainsFunc(wrong, isTemporary) {
+	// A renewal in the background may be about to put a file in place, and a list of
+	// a directory that is taken just then may lack the file, new and old.
+	for range 3 {
+		if len(wrong) == 0 {
+			break
+		}
 		n.awaitNothingTemporary(t)
 		wrong = n.wrongPaths(t, claims)
 	}
@@ -174,6 +179,9 @@ func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
 	}
 	for _, path := range left {
 		info, err := os.Lstat(path)
+		if os.IsNotExist(err) {
+			continue
+		}
 		if err != nil {
 			wrong = append(wrong, err.Error())
 			continue
@@ -195,7 +203,7 @@ func isTemporary(path string) bool {
 func (n *node) awaitNothingTemporary(t *testing.T) {
 	t.Helper()
 	var temporary []string
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
 		temporary = slices.DeleteFunc(n.left(t), func(path string) bool { return !isTemporary(path) })
 		return len(temporary) == 0, nil
 	})

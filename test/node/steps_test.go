@@ -12,6 +12,7 @@ type steps struct {
 	counting bool
 	names    []string
 	last     int
+	struck   bool
 }
 
 // noLast lets a plugin survive all its steps.
@@ -22,7 +23,7 @@ const noLast = 0
 func (s *steps) count(last int) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.counting, s.names, s.last = true, nil, last
+	s.counting, s.names, s.last, s.struck = true, nil, last, false
 }
 
 // stop ends the counting and returns what the steps were.
@@ -33,6 +34,13 @@ func (s *steps) stop() []string {
 	return s.names
 }
 
+// killed says whether the plugin was killed instead of a step.
+func (s *steps) killed() bool {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.struck
+}
+
 // next says whether the plugin may take a step.
 func (s *steps) next(name string) bool {
 	s.mutex.Lock()
@@ -41,5 +49,9 @@ func (s *steps) next(name string) bool {
 		return true
 	}
 	s.names = append(s.names, name)
-	return s.last == noLast || len(s.names) < s.last
+	if s.last == noLast || len(s.names) < s.last {
+		return true
+	}
+	s.struck = true
+	return false
 }
