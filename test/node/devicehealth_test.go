@@ -4,12 +4,15 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	health "k8s.io/kubelet/pkg/apis/dra-health/v1"
 
@@ -21,27 +24,39 @@ func TestTheKubeletIsToldWhetherSpacesCanBeUsed(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	p := n.start(t)
-	ctx, cancel := patience(t)
+	framework.InTime(t, 20*time.Second, func(limit time.Duration) bool { return n.expires(t, p, limit) })
+}
+
+// expires prepares a space with a short life: its token ends with it. It returns
+// false when that had ended too early for the plugin.
+func (n *node) expires(t *testing.T, p *plugin, limit time.Duration) (inTime bool) {
+	ctx, cancel := context.WithTimeout(t.Context(), limit+framework.Patience)
 	defer cancel()
 	socket := filepath.Join(n.kubelet, "plugins", spaceapi.DefaultDriverName, "pod-1.sock")
 	reports, err := health.NewDRAResourceHealthClient(p.dial(t, socket)).NodeWatchResources(ctx, &health.NodeWatchResourcesRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	await := func(want health.HealthStatus, words string) {
+	const expired = "the space has expired"
+	await := func(want health.HealthStatus, words string) bool {
 		t.Helper()
 		for {
 			report, err := reports.Recv()
 			if err != nil {
 				t.Fatalf("waited for a report of a device that is %s: %v", want, err)
 			}
-			if len(report.Devices) == 1 && report.Devices[0].Health == want && strings.Contains(report.Devices[0].Message, words) {
-				return
+			if len(report.Devices) != 1 {
+				continue
+			}
+			device := report.Devices[0]
+			if device.Health == want && strings.Contains(device.Message, words) {
+				return true
+			}
+			if strings.Contains(device.Message, expired) {
+				return false
 			}
 		}
 	}
-
-	// A space with a short life: its token ends with it.
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	framework.Modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
@@ -49,18 +64,32 @@ func TestTheKubeletIsToldWhetherSpacesCanBeUsed(t *testing.T) {
 		config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass}
 		config.Opaque = &resourceapi.OpaqueDeviceConfiguration{
 			Driver:     spaceapi.DefaultDriverName,
-			Parameters: runtime.RawExtension{Raw: fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q,"maxLifetime":"30s"}`, spaceapi.APIVersion, spaceapi.SpaceClassConfigKind)},
+			Parameters: runtime.RawExtension{Raw: fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q,"maxLifetime":%q}`, spaceapi.APIVersion, spaceapi.SpaceClassConfigKind, limit)},
 		}
 		claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
 	})
-	object, spaces := framework.SpacesOf(t, env, ns, "claim", 1)
-	c := &claim{ResourceClaim: object, spaces: spaces}
+	over := framework.NotReadyBecause(spaceapi.ReasonExpired, "")
+	object := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("ready, or "+over.String(), func(c *resourceapi.ResourceClaim) bool {
+		return framework.SpacesReadyNow(c) || over.Holds(c)
+	}))
+	defer framework.Deallocate(t, env, ns, "claim")
+	if !framework.SpacesReadyNow(object) {
+		return false
+	}
+	c := &claim{ResourceClaim: object, spaces: []spaceapi.SpaceStatus{framework.SpaceStatus(t, object, 0)}}
 	if _, err := p.prepare(ctx, c); err != nil {
+		now, getErr := env.Client.ResourceV1().ResourceClaims(ns).Get(ctx, "claim", metav1.GetOptions{})
+		if getErr == nil && over.Holds(now) {
+			return false
+		}
 		t.Fatal(err)
 	}
-	await(health.HealthStatus_HEALTHY, "")
-	await(health.HealthStatus_UNHEALTHY, "the space has expired")
+	inTime = await(health.HealthStatus_HEALTHY, "")
+	if inTime {
+		await(health.HealthStatus_UNHEALTHY, expired)
+	}
 	if err := p.unprepare(ctx, c); err != nil {
 		t.Error(err)
 	}
+	return inTime
 }

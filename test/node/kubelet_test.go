@@ -4,12 +4,14 @@
 package node
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
@@ -46,13 +48,15 @@ func TestPrepareTwiceAnswersTheSame(t *testing.T) {
 }
 
 // waiting makes a claim whose space can't be made for now, because there is a
-// foreign namespace of its name, and returns what removes that.
-func waiting(t *testing.T) (c *claim, remove func()) {
+// foreign namespace of its name, and returns what makes that the space's own: a
+// Prepare that waits for it is patient for seconds only.
+func waiting(t *testing.T) (c *claim, give func()) {
 	t.Helper()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	object := framework.AllocatedLater(t, env, ns, "claim")
-	name := identity.Of(object, spaceapi.DefaultDriverName).Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
+	allocation := identity.Of(object, spaceapi.DefaultDriverName)
+	name := allocation.Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
 	if _, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +66,10 @@ func waiting(t *testing.T) (c *claim, remove func()) {
 	object = framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonNameConflict, name))
 	c = &claim{ResourceClaim: object}
 	return c, func() {
-		if err := env.Client.CoreV1().Namespaces().Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		keys := spaceapi.KeysFor(spaceapi.DefaultDriverName)
+		record := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q,%q:%q},"annotations":{%q:%q,%q:"claim",%q:"space"}}}`,
+			keys.ClaimUID, object.UID, keys.AllocationID, allocation.ID, keys.ClaimNamespace, ns, keys.ClaimName, keys.Request)
+		if _, err := env.Client.CoreV1().Namespaces().Patch(t.Context(), name, types.MergePatchType, record, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		c.ResourceClaim, c.spaces = framework.SpacesOf(t, env, ns, "claim", 1)
@@ -91,7 +98,7 @@ func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan err
 
 func TestUnprepareEndsAWaitingPrepare(t *testing.T) {
 	t.Parallel()
-	c, remove := waiting(t)
+	c, give := waiting(t)
 	n := newNode(t)
 	p := n.start(t)
 	end := n.prepareUntilWaiting(t, p, c)
@@ -99,14 +106,14 @@ func TestUnprepareEndsAWaitingPrepare(t *testing.T) {
 	if err := <-end; err == nil {
 		t.Error("Prepare of a claim without a space succeeded")
 	}
-	remove()
+	give()
 	n.wantPrepared(t, p, c)
 	n.wantUnprepared(t, p, c)
 }
 
 func TestAPrepareThatWaitedWhenThePluginWasKilledCanBeRepeatedOrTakenBack(t *testing.T) {
 	t.Parallel()
-	c, remove := waiting(t)
+	c, give := waiting(t)
 	n := newNode(t)
 	p := n.start(t)
 	n.prepareUntilWaiting(t, p, c)
@@ -114,7 +121,7 @@ func TestAPrepareThatWaitedWhenThePluginWasKilledCanBeRepeatedOrTakenBack(t *tes
 	p = n.start(t)
 	n.wantUnprepared(t, p, c)
 	end := n.prepareUntilWaiting(t, p, c)
-	remove()
+	give()
 	if err := <-end; err != nil {
 		t.Errorf("Prepare, when the space came: %v", err)
 	}

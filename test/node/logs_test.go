@@ -49,7 +49,11 @@ func TestAClaimsUIDLeadsThroughTheStoryOfItsSpaceInBothLogs(t *testing.T) {
 	want := []string{
 		"Claim allocated", "Namespace made", "Space ready", "Claim prepared", "Claim unprepared", "Credentials revoked", "Space ended", "Namespace gone",
 	}
-	if got := story(c, p.log, controller.Log); !slices.Equal(got, want) {
+	// A cluster that is slow may make the controller say that it tries again.
+	got := slices.DeleteFunc(story(c, p.log, controller.Log), func(line string) bool {
+		return line == "Space not ready" || line == "Trying again later"
+	})
+	if !slices.Equal(got, want) {
 		t.Errorf("the story is %q, want %q", got, want)
 	}
 }
