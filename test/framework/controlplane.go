@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
@@ -33,11 +35,23 @@ func CreateControlPlane(ctx context.Context, name string, gates map[string]bool)
 	return c, nil
 }
 
-// PrepareForController makes what the chart would have made for the controller.
+// PrepareForController makes what the chart would have made for the controller, and
+// waits until a new cluster has all that the controller looks at in it: the rules of
+// the roles for spaces, which Kubernetes collects, and the CA's certificate.
 func (e *Env) PrepareForController(ctx context.Context) error {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: DriverNamespace}}
 	if _, err := e.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("make the controller's namespace: %w", err)
 	}
-	return nil
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	for _, name := range []string{"admin", "edit", "view"} {
+		role := Object{e.Client.RbacV1().RESTClient(), "clusterroles", "", name}
+		if _, err := Until(ctx, role, That("with rules", func(r *rbacv1.ClusterRole) bool { return len(r.Rules) > 0 })); err != nil {
+			return err
+		}
+	}
+	ca := Object{e.Client.CoreV1().RESTClient(), "configmaps", DriverNamespace, spaceapi.RootCAName}
+	_, err := Until(ctx, ca, That("there", func(*corev1.ConfigMap) bool { return true }))
+	return err
 }

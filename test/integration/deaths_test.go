@@ -11,10 +11,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/faults"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -92,7 +88,6 @@ func killAfter(carryOut, kill func()) faults.Answer {
 }
 
 func TestTheControllerGoesOnWhereverItWasInterrupted(t *testing.T) {
-	awaitSettled(t)
 	points := pointsOfALife(t, "life.example.com", "")
 	for _, want := range indispensable {
 		if !slices.ContainsFunc(points, func(p point) bool { return p.String() == want }) {
@@ -138,18 +133,6 @@ func TestTheControllerGoesOnWhereverItWasInterrupted(t *testing.T) {
 
 // retained are parameters of a class that keeps namespaces.
 const retained = `{"apiVersion":"space.resource.example.com/v1alpha1","kind":"SpaceClassConfig","retain":"1s"}`
-
-// awaitSettled waits until a new cluster has what the controller looks at before
-// it decides which writes to do.
-func awaitSettled(t *testing.T) {
-	t.Helper()
-	framework.AwaitAny(t, env.Client.RbacV1().RESTClient(), "clusterroles", "", framework.That("the spaces' role, with rules", func(r *rbacv1.ClusterRole) bool {
-		return r.Name == spaceapi.DefaultClusterRole && len(r.Rules) > 0
-	}))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "configmaps", framework.DriverNamespace, framework.That("the cluster's CA", func(c *corev1.ConfigMap) bool {
-		return c.Name == spaceapi.RootCAName
-	}))
-}
 
 // pointsOfALife watches the controller make a space and end it.
 func pointsOfALife(t *testing.T, driver, parameters string) []point {
