@@ -55,7 +55,7 @@ func startInit(ctx context.Context, binary, specFile, logFile string) (int, erro
 		return 0, err
 	}
 	client := hostinit.NewClient(spec.Socket)
-	err = waitFor(ctx, 10*time.Second, "the init of host "+spec.Hostname, func(ctx context.Context) error {
+	err = waitFor(ctx, time.Minute, "the init of host "+spec.Hostname, func(ctx context.Context) error {
 		select {
 		case err := <-ended:
 			ended <- err
@@ -104,7 +104,7 @@ func killInit(ctx context.Context, pid int) error {
 		return fmt.Errorf("killing the init of a host: %w", err)
 	}
 	what := fmt.Sprintf("process %d, the init of a host, to end", pid)
-	return waitFor(ctx, 30*time.Second, what, func(context.Context) error {
+	return waitFor(ctx, 2*time.Minute, what, func(context.Context) error {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			return nil

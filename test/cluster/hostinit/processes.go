@@ -171,7 +171,7 @@ func (t *processTable) list() []Status {
 // killOthers ends every process of the host that the table doesn't know, and
 // returns when none is left.
 func (t *processTable) killOthers() error {
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		others, err := t.others()
 		if err != nil {

@@ -24,10 +24,13 @@ const (
 	machinePort = "machine0"
 )
 
+// MachinePrefix begins the names of clusters' interfaces on the machine.
+const MachinePrefix = "space-"
+
 // MachineInterface returns the name of a cluster's interface on the machine.
 func MachineInterface(cluster string) string {
 	sum := sha256.Sum256([]byte(cluster))
-	return "space-" + hex.EncodeToString(sum[:4])
+	return MachinePrefix + hex.EncodeToString(sum[:4])
 }
 
 // Route leads to a node's pods.
