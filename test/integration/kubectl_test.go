@@ -243,7 +243,9 @@ func pluginEnvAndTop(t *testing.T) {
 	if out, _ := admin.Space(t, "env", "pod", "-n", ns); !strings.Contains(out, "CLAIM_NAMESPACE="+spaces[0].Namespace+"\n") || !strings.Contains(out, "/etc/claim") {
 		t.Errorf("the pod sees\n%s", out)
 	}
-	framework.AwaitAny(t, env.Client.ResourceV1().RESTClient(), "resourceslices", "", framework.That("published", func(*resourceapi.ResourceSlice) bool { return true }))
+	framework.AwaitAny(t, env.Client.ResourceV1().RESTClient(), "resourceslices", "", framework.That("published", func(s *resourceapi.ResourceSlice) bool {
+		return s.Spec.Driver == spaceapi.DefaultDriverName
+	}))
 	out, _ := admin.Space(t, "top")
 	if got := lines(out); len(got) < 2 || got[0] != "POOL NODES RESOURCE USED FREE TOTAL" || !strings.HasPrefix(got[1], "spaces <any> spaces ") {
 		t.Errorf("the pools are\n%s", out)

@@ -61,7 +61,8 @@ func awaitPools(t *testing.T, e *framework.Env, want ...string) {
 		}
 		return out
 	}
-	api := cache.NewListWatchFromClient(e.Client.ResourceV1().RESTClient(), "resourceslices", "", fields.Everything())
+	ours := fields.OneTermEqualSelector(resourceapi.ResourceSliceSelectorDriver, spaceapi.DefaultDriverName)
+	api := cache.NewListWatchFromClient(e.Client.ResourceV1().RESTClient(), "resourceslices", "", ours)
 	if _, err := watchtools.UntilWithSync(ctx, api, &resourceapi.ResourceSlice{}, nil, func(event watch.Event) (bool, error) {
 		slice := event.Object.(*resourceapi.ResourceSlice)
 		if all[slice.Name] = slice; event.Type == watch.Deleted {
