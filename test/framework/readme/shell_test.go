@@ -6,9 +6,12 @@ package readme
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 func follow(t *testing.T, text string) error {
@@ -81,13 +84,23 @@ func TestAPageThatIsWrongFails(t *testing.T) {
 
 func TestACommandThatDoesNotEndIsEnded(t *testing.T) {
 	t.Parallel()
-	page, err := Parse("README.md", markdown("'''bash\necho begun\ncat <(sleep infinity)\n'''\n"))
+	page, err := Parse("README.md", markdown("'''bash\necho begun\ntouch begun\ncat <(sleep infinity)\n'''\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	if err := (Reader{Dir: t.TempDir(), Env: os.Environ()}).Follow(ctx, page); err == nil || !strings.Contains(err.Error(), "it did not end: context deadline exceeded\nall of the output:\nbegun") {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer cancel()
+		begun := func(context.Context) (bool, error) {
+			_, err := os.Stat(filepath.Join(dir, "begun"))
+			return err == nil, nil
+		}
+		if err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, time.Minute, true, begun); err != nil {
+			t.Errorf("the command did not begin: %v", err)
+		}
+	}()
+	if err := (Reader{Dir: dir, Env: os.Environ()}).Follow(ctx, page); err == nil || !strings.Contains(err.Error(), "it did not end: context canceled\nall of the output:\nbegun") {
 		t.Errorf("error %v, want one that says that the command did not end", err)
 	}
 }
