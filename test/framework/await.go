@@ -24,9 +24,11 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 )
 
-// Patience is how long Await waits: far longer than anything should take, so that
-// only a fault is ever waited for that long.
-const Patience = 3 * time.Minute
+// Patience is how long Await waits: far longer than anything should take on a busy
+// machine, where a kubelet may need two of its tries, a minute and a half apart, and
+// what was killed often waits minutes to start again. So only a fault is ever waited
+// for that long.
+const Patience = 6 * time.Minute
 
 // Predicate is something that an object can be waited to be, with the words for it.
 type Predicate[T runtime.Object] struct {

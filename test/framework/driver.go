@@ -113,7 +113,7 @@ func (e *Env) installRelease(ctx context.Context, root, name string, values []st
 }
 
 func (e *Env) awaitPods(ctx context.Context, release string) error {
-	out, err := e.TryKubectl(ctx, "rollout", "status", "-n", release, "deployment,daemonset", "--timeout=6m")
+	out, err := e.TryKubectl(ctx, "rollout", "status", "-n", release, "deployment,daemonset", "--timeout="+Patience.String())
 	if err != nil {
 		return fmt.Errorf("wait for the pods of release %s: %w: %s", release, err, out)
 	}
