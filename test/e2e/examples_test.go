@@ -5,14 +5,17 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/cluster"
@@ -59,6 +62,8 @@ func TestTheExamplesSayHowTheDriverIsInstalled(t *testing.T) {
 	}
 }
 
+var timeouts = regexp.MustCompile(`--timeout=[0-9]+m`)
+
 // follow runs the commands of a page as a reader would.
 func follow(t *testing.T, root, path string) {
 	t.Helper()
@@ -66,15 +71,16 @@ func follow(t *testing.T, root, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := readme.Parse(path, string(text))
+	// Who has a busy machine waits longer.
+	page, err := readme.Parse(path, timeouts.ReplaceAllString(string(text), "--timeout="+framework.Patience.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader := readme.Reader{Dir: root, Env: append(os.Environ(),
+	reader := readme.Reader{Dir: root, Patience: framework.Patience, Env: append(os.Environ(),
 		"KUBECONFIG="+env.Cluster.Kubeconfig(),
 		"PATH="+strings.Join([]string{filepath.Dir(env.Cluster.Binary("kubectl")), filepath.Dir(env.Cluster.Binary("helm")), os.Getenv("PATH")}, ":"),
 	)}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*framework.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*framework.Patience)
 	defer cancel()
 	if err := reader.Follow(ctx, page); err != nil {
 		t.Fatal(err)
@@ -95,14 +101,19 @@ func nothingLeft(t *testing.T, namespace string) {
 	for _, claim := range claims.Items {
 		t.Errorf("ResourceClaim %s/%s is left", namespace, claim.Name)
 	}
-	spaces, err := env.Spaces(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, space := range spaces {
-		if space.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).ClaimNamespace] == namespace {
-			t.Errorf("space %s is left: %s since %v", space.Name, space.Status.Phase, space.DeletionTimestamp)
+	// Spaces of allocations that came to nothing are not waited for by anybody.
+	var left []string
+	if err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		spaces, err := env.Spaces(ctx)
+		left = nil
+		for _, space := range spaces {
+			if space.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).ClaimNamespace] == namespace {
+				left = append(left, fmt.Sprintf("%s, %s since %v", space.Name, space.Status.Phase, space.DeletionTimestamp))
+			}
 		}
+		return err == nil && len(left) == 0, nil
+	}); err != nil {
+		t.Errorf("spaces are left: %v", left)
 	}
 }
 

@@ -22,6 +22,7 @@ func TestOutputIsCompared(t *testing.T) {
 		{"a line more", "a", "a\nb", false},
 		{"a line less", "a\nb", "a", false},
 		{"output where none is expected", "", "a", false},
+		{"what a library logs", "pod/a condition met", `I1121 19:41:18.810440    4995 reflector.go:664] "Warning: watch ended with error" err="context canceled"` + "\npod/a condition met", true},
 
 		{"any lines before", "...\nb", "x\ny\nb", true},
 		{"no lines in place of any", "a\n...\nb", "a\nb", true},

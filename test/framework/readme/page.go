@@ -57,6 +57,12 @@ func (s Step) MayFail() bool {
 	return len(s.Expected) > 0 && failure.MatchString(s.Expected[len(s.Expected)-1])
 }
 
+// look is a command that changes nothing.
+var look = regexp.MustCompile(`^kubectl (get|logs|space (list|describe|why|env|top)|exec [^|;&>]* (printenv|get)) [^|;&>]*$`)
+
+// Looks says whether the step only looks at something, so that it can be repeated.
+func (s Step) Looks() bool { return look.MatchString(s.Script) }
+
 type block struct {
 	line     int
 	language string

@@ -24,7 +24,13 @@ type Reader struct {
 	Dir string
 	// Env is the environment that they have.
 	Env []string
+	// Patience is how long a command that only looks is repeated while its output is not
+	// as expected: what other components do comes to be a moment later.
+	Patience time.Duration
 }
+
+// again is after what time a command is repeated.
+const again = time.Second
 
 // Follow runs the commands of a page, one after the other in one shell, and
 // returns with the first that fails or whose output is not as expected.
@@ -40,10 +46,7 @@ func (r Reader) Follow(ctx context.Context, page *Page) (err error) {
 	}
 	names := NewNames()
 	for _, step := range page.Steps {
-		output, err := sh.run(step)
-		if err == nil && step.Compared {
-			err = names.Compare(step.Expected, output)
-		}
+		output, err := r.do(ctx, sh, step, names)
 		if err != nil {
 			// What went wrong is known already.
 			_ = sh.end()
@@ -51,6 +54,24 @@ func (r Reader) Follow(ctx context.Context, page *Page) (err error) {
 		}
 	}
 	return sh.end()
+}
+
+// do runs a step, and again if it may be, and returns its last output.
+func (r Reader) do(ctx context.Context, sh *shell, step Step, names *Names) (string, error) {
+	for deadline := time.Now().Add(r.Patience); ; {
+		output, err := sh.run(step)
+		if err != nil || !step.Compared {
+			return output, err
+		}
+		if err = names.Compare(step.Expected, output); err == nil || !step.Looks() || time.Now().After(deadline) {
+			return output, err
+		}
+		select {
+		case <-time.After(again):
+		case <-ctx.Done():
+			return output, err
+		}
+	}
 }
 
 // mark ends the output of a command.

@@ -82,6 +82,33 @@ func TestAPageThatIsWrongFails(t *testing.T) {
 	}
 }
 
+func TestWhatIsLookedAtTooEarlyIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	// Each time it is asked, it says one line more.
+	dir := t.TempDir()
+	kubectl := "#!/bin/sh\necho a pod >>" + dir + "/asked\ncat " + dir + "/asked\n"
+	if err := os.WriteFile(filepath.Join(dir, "kubectl"), []byte(kubectl), 0o700); err != nil { //nolint:gosec // it is a program
+		t.Fatal(err)
+	}
+	reader := Reader{Dir: dir, Env: append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH")), Patience: time.Minute}
+	for command, says := range map[string]string{
+		"get pods":            "",
+		"get pods | sort":     "want: a pod\n  have: no more lines",
+		"create -f pods.yaml": "want: a pod\n  have: no more lines",
+	} {
+		if err := os.RemoveAll(filepath.Join(dir, "asked")); err != nil {
+			t.Fatal(err)
+		}
+		page, err := Parse("README.md", markdown("'''console\n$ kubectl "+command+"\na pod\na pod\n'''\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := reader.Follow(t.Context(), page); (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("kubectl %s: error:\n%v\nwant:\n%s", command, err, says)
+		}
+	}
+}
+
 func TestACommandThatDoesNotEndIsEnded(t *testing.T) {
 	t.Parallel()
 	page, err := Parse("README.md", markdown("'''bash\necho begun\ntouch begun\ncat <(sleep infinity)\n'''\n"))
