@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -21,16 +22,19 @@ import (
 // and looks whether it leaves something.
 func helmTest(t *testing.T, release string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
-	defer cancel()
-	out, err := env.Tool(ctx, "helm", "test", "--namespace", release, release, "--timeout=2m")
+	out, err := env.Tool(t.Context(), "helm", "test", "--namespace", release, release, "--timeout="+framework.Patience.String())
 	if err != nil {
 		t.Fatalf("helm test: %v: %s", err, out)
 	}
 	if !strings.Contains(out, "Succeeded") {
 		t.Errorf("helm test tested nothing: %s", out)
 	}
-	if left := env.Kubectl(t, "get", "pods,resourceclaimtemplates", "-n", release, "-l", "app.kubernetes.io/component=test", "-o", "name"); left != "" {
+	// What helm deletes goes when its grace period is over.
+	var left string
+	if err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		left, err = env.TryKubectl(ctx, "get", "pods,resourceclaimtemplates", "-n", release, "-l", "app.kubernetes.io/component=test", "-o", "name")
+		return err == nil && left == "", nil
+	}); err != nil {
 		t.Errorf("helm test left %s", left)
 	}
 }
@@ -61,36 +65,41 @@ func TestASecondReleaseOfOneDriverIsRefused(t *testing.T) {
 
 func TestTheControllerIsRestricted(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
 	ns := env.Namespace(t)
 	patch := []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`)
-	if _, err := env.Client.CoreV1().Namespaces().Patch(ctx, ns, "application/merge-patch+json", patch, metav1.PatchOptions{}); err != nil {
+	if _, err := env.Client.CoreV1().Namespaces().Patch(t.Context(), ns, "application/merge-patch+json", patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	dryRun := func(template corev1.PodTemplateSpec) error {
-		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: template.Spec.ServiceAccountName}}
-		if _, err := env.Client.CoreV1().ServiceAccounts(ns).Create(ctx, account, metav1.CreateOptions{}); err != nil {
+	for _, name := range []string{framework.ControllerName, framework.PluginName} {
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		if _, err := env.Client.CoreV1().ServiceAccounts(ns).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
+	}
+	dryRun := func(ctx context.Context, template corev1.PodTemplateSpec) error {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod", Labels: template.Labels}, Spec: template.Spec}
 		_, err := env.Client.CoreV1().Pods(ns).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
 	}
-	deployment, err := env.Client.AppsV1().Deployments(framework.DriverNamespace).Get(ctx, framework.ControllerName, metav1.GetOptions{})
+	daemonSet, err := env.Client.AppsV1().DaemonSets(framework.DriverNamespace).Get(t.Context(), framework.PluginName, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := dryRun(deployment.Spec.Template); err != nil {
+	// The plugin needs directories of the host; it shows that the standard is enforced,
+	// which admission does when it has learnt of the namespace's label.
+	var last error
+	if err := wait.PollUntilContextTimeout(t.Context(), pause, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		last = dryRun(ctx, daemonSet.Spec.Template)
+		return last != nil && strings.Contains(last.Error(), "hostPath"), nil
+	}); err != nil {
+		t.Fatalf("the namespace takes the plugin's pod: %v", last)
+	}
+	deployment, err := env.Client.AppsV1().Deployments(framework.DriverNamespace).Get(t.Context(), framework.ControllerName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dryRun(t.Context(), deployment.Spec.Template); err != nil {
 		t.Errorf("the controller's pod is not restricted: %v", err)
-	}
-	daemonSet, err := env.Client.AppsV1().DaemonSets(framework.DriverNamespace).Get(ctx, framework.PluginName, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The plugin needs directories of the host; it shows that the standard is enforced.
-	if err := dryRun(daemonSet.Spec.Template); err == nil || !strings.Contains(err.Error(), "hostPath") {
-		t.Errorf("the namespace takes the plugin's pod: %v", err)
 	}
 }
 

@@ -7,12 +7,14 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -54,16 +56,56 @@ func claimOfClass(class string) *resourceapi.ResourceClaim {
 
 func TestAPodIsToldThatItsSpaceHasExpired(t *testing.T) {
 	t.Parallel()
-	ns := env.Namespace(t)
-	// Long enough for a busy machine to start the pod and use the space meanwhile.
-	createClass(t, classOf("short", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, `,"maxLifetime":"90s"`))
-	env.CreateClaim(t, ns, claimOfClass("short"))
-	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("pod", "claim")))
-	s := env.SpaceOf(t, ns, "pod", "CLAIM")
-	s.Usable(t, ns, "pod")
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", spaceapi.ReasonExpired, "1m30s, the maximum lifetime of its class"))
-	env.AwaitNamespaceGone(t, s.Namespace)
-	if out, err := env.TryExec(t.Context(), ns, "pod", "kubectl", "--kubeconfig", s.Kubeconfig, "get", "pods"); err == nil {
+	// A busy machine may take longer to start a pod than its space lives. The next space
+	// then lives twice as long.
+	const shortest, longest = time.Minute, 8 * time.Minute
+	for lifetime := shortest; !expiresAfterUse(t, lifetime); lifetime *= 2 {
+		if lifetime >= longest {
+			t.Fatalf("no pod could use its space within %s", lifetime)
+		}
+	}
+}
+
+// expiresAfterUse gives a pod a space with a lifetime, and looks at its end. It returns
+// false if the space has ended before the pod could use it.
+func expiresAfterUse(t *testing.T, lifetime time.Duration) bool {
+	t.Helper()
+	ns, class := env.Namespace(t), fmt.Sprintf("short-%.0f", lifetime.Seconds())
+	createClass(t, classOf(class, spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, fmt.Sprintf(`,"maxLifetime":%q`, lifetime)))
+	env.CreateClaim(t, ns, claimOfClass(class))
+	env.StartPod(t, ns, framework.On(env.Node(0), framework.NewPod("pod", "claim")))
+	kubectl := func(ctx context.Context, args ...string) (string, error) {
+		return env.TryExec(ctx, ns, "pod", append([]string{"kubectl", "--kubeconfig=/etc/claim/kubeconfig"}, args...)...)
+	}
+	var used bool
+	var space string
+	if err := wait.PollUntilContextTimeout(t.Context(), pause, lifetime+framework.Patience, true, func(ctx context.Context) (bool, error) {
+		claim, err := env.Client.ResourceV1().ResourceClaims(ns).Get(ctx, "claim", metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		if framework.SpacesReadyNow(claim) {
+			space = framework.SpaceStatus(t, claim, 0).Namespace
+			_, err := kubectl(ctx, "create", "configmap", "used")
+			used = err == nil
+		}
+		return used || framework.NotReadyBecause(spaceapi.ReasonExpired, "").Holds(claim), nil
+	}); err != nil {
+		t.Fatalf("waited for the pod to use its space, or for that to expire: %v", err)
+	}
+	if !used {
+		env.DeletePod(t, ns, "pod")
+		return false
+	}
+
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", spaceapi.ReasonExpired, lifetime.String()+", the maximum lifetime of its class"))
+	env.AwaitNamespaceGone(t, space)
+	var out string
+	if err := wait.PollUntilContextTimeout(t.Context(), pause, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		var err error
+		out, err = kubectl(ctx, "get", "pods")
+		return err != nil, nil
+	}); err != nil {
 		t.Errorf("the credentials of the expired space still work: %s", out)
 	}
 	pod, err := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{})
@@ -72,12 +114,11 @@ func TestAPodIsToldThatItsSpaceHasExpired(t *testing.T) {
 	}
 
 	// Nobody else gets the expired space, and who comes is told why.
-	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.On(env.Node(1), framework.NewPod("later", "claim")), metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	env.StartPod(t, ns, framework.On(env.Node(1), framework.NewPod("later", "claim")))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "later", "FailedPrepareDynamicResources", spaceapi.ReasonExpired))
 	env.DeletePod(t, ns, "later")
 	env.DeletePod(t, ns, "pod")
+	return true
 }
 
 func TestWithBindingConditionsAPodIsBoundOnlyWhenItsSpaceIsReady(t *testing.T) {
@@ -91,17 +132,18 @@ func TestWithBindingConditionsAPodIsBoundOnlyWhenItsSpaceIsReady(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, "space.allowedClusterRoles"))
-	first := *claim.Status.Allocation.Devices.Results[0].ShareID
-	if meta.IsStatusConditionTrue(claim.Status.Devices[0].Conditions, spaceapi.ConditionFailed) {
-		t.Error("the scheduler was told to give up at once")
-	}
+	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, "space.allowedClusterRoles"))
 	if pod, err := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{}); err != nil || pod.Spec.NodeName != "" {
 		t.Errorf("the pod was bound to node %q, error %v", pod.Spec.NodeName, err)
 	}
-	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("given up", func(c *resourceapi.ResourceClaim) bool {
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("given up", func(c *resourceapi.ResourceClaim) bool {
 		return len(c.Status.Devices) > 0 && meta.IsStatusConditionTrue(c.Status.Devices[0].Conditions, spaceapi.ConditionFailed)
 	}))
+	first, conditions := *claim.Status.Allocation.Devices.Results[0].ShareID, claim.Status.Devices[0].Conditions
+	refused, failed := meta.FindStatusCondition(conditions, spaceapi.ConditionReady), meta.FindStatusCondition(conditions, spaceapi.ConditionFailed)
+	if !failed.LastTransitionTime.After(refused.LastTransitionTime.Time) {
+		t.Errorf("the scheduler was told to give up at once: %v", conditions)
+	}
 
 	// What the next try finds.
 	classes := env.Client.ResourceV1().DeviceClasses()

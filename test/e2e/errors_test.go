@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -21,21 +23,34 @@ func TestParametersThatCannotBeAreRefusedWhenTheyAreWritten(t *testing.T) {
 	ns := env.Namespace(t)
 	const mystery, words = `{"apiVersion": "example.com/v1", "kind": "Mystery", "colour": "red"}`, ` has parameters for driver space.resource.example.com of unknown kind "Mystery", apiVersion "example.com/v1"`
 	claim := framework.WithParameters(framework.NewClaim("test-claim"), mystery)
-	_, err := env.Client.ResourceV1().ResourceClaims(ns).Create(t.Context(), claim, metav1.CreateOptions{})
-	wantDenied(t, err, "the ResourceClaim"+words)
+	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+	awaitDenied(t, "the ResourceClaim"+words, func(ctx context.Context) error {
+		_, err := env.Client.ResourceV1().ResourceClaims(ns).Create(ctx, claim, dry)
+		return err
+	})
 	template := framework.NewTemplate("test-claim")
 	template.Spec.Spec = claim.Spec
-	_, err = env.Client.ResourceV1().ResourceClaimTemplates(ns).Create(t.Context(), template, metav1.CreateOptions{})
-	wantDenied(t, err, "the ResourceClaimTemplate"+words)
+	awaitDenied(t, "the ResourceClaimTemplate"+words, func(ctx context.Context) error {
+		_, err := env.Client.ResourceV1().ResourceClaimTemplates(ns).Create(ctx, template, dry)
+		return err
+	})
 	class := classOf("mystery", spaceapi.DefaultDriverName, "Mystery", "")
-	_, err = env.Client.ResourceV1().DeviceClasses().Create(t.Context(), class, metav1.CreateOptions{})
-	wantDenied(t, err, `the DeviceClass has parameters for driver space.resource.example.com of unknown kind "Mystery"`)
+	awaitDenied(t, `the DeviceClass has parameters for driver space.resource.example.com of unknown kind "Mystery"`, func(ctx context.Context) error {
+		_, err := env.Client.ResourceV1().DeviceClasses().Create(ctx, class, dry)
+		return err
+	})
 }
 
-func wantDenied(t *testing.T, err error, words string) {
+// awaitDenied repeats a request, of which nothing may be stored, until a policy denies it:
+// the API server takes the policies of a release into account a moment after they came.
+func awaitDenied(t *testing.T, words string, ask framework.Request) {
 	t.Helper()
-	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "denied request: "+words) {
-		t.Errorf("got error %v, want it denied with the words %q", err, words)
+	var last error
+	if err := wait.PollUntilContextTimeout(t.Context(), pause, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		last = ask(ctx)
+		return apierrors.IsInvalid(last) && strings.Contains(last.Error(), "denied request: "+words), nil
+	}); err != nil {
+		t.Errorf("got error %v, want it denied with the words %q", last, words)
 	}
 }
 
@@ -69,7 +84,7 @@ func TestAPodWaitsForASpaceAndSaysForWhat(t *testing.T) {
 	ns := env.Namespace(t)
 	deployment := "deployment/space-dra-driver-controller"
 	env.Kubectl(t, "scale", "-n", framework.DriverNamespace, deployment, "--replicas=0")
-	env.Kubectl(t, "wait", "-n", framework.DriverNamespace, "--for=delete", "pod", "-l", "app.kubernetes.io/component=controller", "--timeout=2m")
+	env.Kubectl(t, "wait", "-n", framework.DriverNamespace, "--for=delete", "pod", "-l", "app.kubernetes.io/component=controller", "--timeout="+framework.Patience.String())
 	restored := false
 	restore := func() {
 		if !restored {
@@ -84,7 +99,7 @@ func TestAPodWaitsForASpaceAndSaysForWhat(t *testing.T) {
 		t.Fatal(err)
 	}
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources",
-		"waited 35s for ResourceClaim "+ns+"/test-claim to become ready: request space: the controller of driver space.resource.example.com has not said anything yet"))
+		" for ResourceClaim "+ns+"/test-claim to become ready: request space: the controller of driver space.resource.example.com has not said anything yet"))
 
 	restore()
 	if err := env.AwaitRollout(t.Context()); err != nil {

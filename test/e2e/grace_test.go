@@ -4,11 +4,11 @@
 package e2e
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -25,17 +25,17 @@ func TestCredentialsDieThoughAPodWithALongGracePeriodKeepsTheNamespace(t *testin
 	inside.Spec.TerminationGracePeriodSeconds = ptr.To[int64](600)
 	env.CreatePod(t, s.Namespace, inside)
 	client := env.As(t, s.Namespace, "space")
-	if _, err := client.CoreV1().Pods(s.Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
-		t.Fatal(err)
+	list := func(ctx context.Context) error {
+		_, err := client.CoreV1().Pods(s.Namespace).List(ctx, metav1.ListOptions{})
+		return err
 	}
+	framework.AwaitAllowed(t, "to list pods with a token of the space", list)
 
 	env.DeletePod(t, ns, "pod")
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.Deallocated())
 	start := time.Now()
 	framework.Await(t, framework.Namespace(env.Client, s.Namespace), framework.That("Terminating", func(n *corev1.Namespace) bool { return n.DeletionTimestamp != nil }))
-	if _, err := client.CoreV1().Pods(s.Namespace).List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
-		t.Errorf("the old token: %v", err)
-	}
+	framework.AwaitRefused(t, "to list pods with the old token", list)
 	t.Logf("refused at the latest %s after the deallocation", time.Since(start).Round(time.Millisecond))
 	pod, err := env.Client.CoreV1().Pods(s.Namespace).Get(t.Context(), "stays", metav1.GetOptions{})
 	if err != nil || pod.Status.Phase != corev1.PodRunning {

@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -44,12 +45,17 @@ func awaitJobPod(t *testing.T, ns string, p framework.Predicate[*corev1.Pod], ot
 	})))
 }
 
-const work = "kubectl --kubeconfig=/etc/my-space/kubeconfig create configmap result >/dev/null && cat /etc/my-space/namespace"
+// The API server may learn of a space's rights a moment after a pod on a quick node.
+const work = "until kubectl --kubeconfig=/etc/my-space/kubeconfig create configmap result >/dev/null; do sleep 1; done; cat /etc/my-space/namespace"
 
 // printed is what a pod of a Job has printed: the name of its space's namespace.
 func printed(t *testing.T, ns, pod string) string {
 	t.Helper()
-	return env.Kubectl(t, "logs", "-n", ns, pod)
+	lines := strings.Fields(env.Kubectl(t, "logs", "-n", ns, pod))
+	if len(lines) == 0 {
+		t.Fatalf("pod %s has printed nothing", pod)
+	}
+	return lines[len(lines)-1]
 }
 
 func TestACompletedJobGivesItsSpaceBack(t *testing.T) {

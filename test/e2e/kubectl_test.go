@@ -32,15 +32,27 @@ func (p person) args(args ...string) []string {
 	return append(args, "--driver", p.driver, "-n", p.ns)
 }
 
-// says fails if what a command prints lacks words, which may be in columns.
+// says fails unless a command comes to print words, which may be in columns. What the
+// components say, in events for instance, is there a moment later.
 func (p person) says(t *testing.T, words []string, args ...string) {
 	t.Helper()
-	out, errOut := p.Space(t, p.args(args...)...)
-	text := strings.Join(strings.Fields(out+errOut), " ")
-	for _, word := range words {
-		if !strings.Contains(text, word) {
-			t.Errorf("kubectl space %s does not say %q, but\n%s%s", strings.Join(args, " "), word, out, errOut)
+	var lacks, out, errOut string
+	err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		var err error
+		if out, errOut, err = p.TrySpace(ctx, p.args(args...)...); err != nil {
+			return false, err
 		}
+		text := strings.Join(strings.Fields(out+errOut), " ")
+		for _, word := range words {
+			if !strings.Contains(text, word) {
+				lacks = word
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		t.Errorf("kubectl space %s does not say %q (%v), but\n%s%s", strings.Join(args, " "), lacks, err, out, errOut)
 	}
 }
 
@@ -101,6 +113,11 @@ func developer(t *testing.T, ns string) framework.Person {
 	if err != nil {
 		t.Fatalf("make a developer in namespace %s: %v", ns, err)
 	}
+	client := env.As(t, ns, meta.Name)
+	framework.AwaitAllowed(t, "a developer to list claims", func(ctx context.Context) error {
+		_, err := client.ResourceV1().ResourceClaims(ns).List(ctx, metav1.ListOptions{})
+		return err
+	})
 	return env.PersonWith(t, ns, meta.Name)
 }
 
@@ -199,7 +216,7 @@ func explainsEnds(t *testing.T, admin, dev person, held string) {
 	// It is a matter of time when it counts as stuck, and nothing on the cluster says so.
 	err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		out, _, err := admin.TrySpace(ctx, admin.args("list")...)
-		return strings.Contains(out, "StuckTerminating"), err
+		return err == nil && strings.Contains(out, "StuckTerminating"), nil
 	})
 	if err != nil {
 		t.Fatalf("waited until namespace %s counts as stuck: %v", held, err)
@@ -222,7 +239,7 @@ func explainsTheDriver(t *testing.T, admin, dev person) {
 	without := func(component, workload, patch string) {
 		t.Helper()
 		env.Kubectl(t, "patch", "-n", "plugin", workload, "--type=merge", "-p", patch)
-		env.Kubectl(t, "wait", "-n", "plugin", "--for=delete", "pod", "-l", "app.kubernetes.io/component="+component, "--timeout=2m")
+		env.Kubectl(t, "wait", "-n", "plugin", "--for=delete", "pod", "-l", "app.kubernetes.io/component="+component, "--timeout="+framework.Patience.String())
 	}
 	without("kubeletplugin", "daemonset/plugin-space-dra-driver-kubeletplugin", `{"spec":{"template":{"spec":{"nodeSelector":{"no":"where"}}}}}`)
 	createClaimOf(t, ns, "unprepared", "plugin-many", nil)

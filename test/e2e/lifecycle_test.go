@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
@@ -25,7 +24,7 @@ func TestAPodMadeAgainOnAStandingClaimHasANewSpace(t *testing.T) {
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
 	first := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	first.Kubectl(t, ns, "pod", "create", "configmap", "left-behind")
+	first.AwaitKubectl(t, ns, "pod", "create", "configmap", "left-behind")
 
 	env.DeletePod(t, ns, "pod")
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
@@ -50,7 +49,7 @@ func TestNothingIsLeftOfADeletedClaim(t *testing.T) {
 	env.CreatePod(t, ns, framework.On(env.Node(1), framework.NewPod("pod1", "test-claim")))
 	spaces := []framework.Space{env.SpaceOf(t, ns, "pod0", "TEST_CLAIM_ONE"), env.SpaceOf(t, ns, "pod0", "TEST_CLAIM_TWO")}
 	for i := range 2 {
-		if !strings.Contains(onNode(t, i, "find", nodeDirs...), string(claim.UID)) {
+		if !strings.Contains(pluginsFiles(t, i), string(claim.UID)) {
 			t.Errorf("nothing on %s names the claim while it is in use: the check below would prove nothing", env.Node(i))
 		}
 	}
@@ -60,14 +59,18 @@ func TestNothingIsLeftOfADeletedClaim(t *testing.T) {
 		env.AwaitNamespaceGone(t, s.Namespace)
 	}
 	for i := range 2 {
-		if out := onNode(t, i, "find", nodeDirs...); strings.Contains(out, string(claim.UID)) {
+		if out := pluginsFiles(t, i); strings.Contains(out, string(claim.UID)) {
 			t.Errorf("on %s this is left: %s", env.Node(i), out)
 		}
 	}
 }
 
-// nodeDirs are all places on a node where the plugin writes.
-var nodeDirs = []string{"/run/claim-artifacts/space.resource.example.com", "/run/cdi", "/var/lib/kubelet/plugins/space.resource.example.com"}
+// pluginsFiles lists all places on a node where the plugin writes. What vanishes there
+// meanwhile, of other tests' claims, makes find fail.
+func pluginsFiles(t *testing.T, i int) string {
+	t.Helper()
+	return onNode(t, i, "sh", "-c", "find /run/claim-artifacts/space.resource.example.com /run/cdi /var/lib/kubelet/plugins/space.resource.example.com 2>/dev/null; true")
+}
 
 func onNode(t *testing.T, i int, command string, args ...string) string {
 	t.Helper()
@@ -84,7 +87,7 @@ func TestADeletedServiceAccountIsMadeAgainAndPodsGetANewToken(t *testing.T) {
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
 	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	s.Kubectl(t, ns, "pod", "create", "configmap", "kept")
+	s.AwaitKubectl(t, ns, "pod", "create", "configmap", "kept")
 	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
 	account := accountUID(t, ns)
 
@@ -95,7 +98,7 @@ func TestADeletedServiceAccountIsMadeAgainAndPodsGetANewToken(t *testing.T) {
 		framework.That("another one", func(sa *corev1.ServiceAccount) bool { return sa.UID != account }))
 
 	awaitOtherToken(t, ns, "pod", before)
-	s.Kubectl(t, ns, "pod", "get", "configmap", "kept")
+	s.AwaitKubectl(t, ns, "pod", "get", "configmap", "kept")
 }
 
 func accountUID(t *testing.T, ns string) types.UID {
@@ -171,15 +174,18 @@ func TestACompletedPodGivesItsSpaceBack(t *testing.T) {
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	pod := framework.NewPod("pod", "test-claim")
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
-	pod.Spec.Containers[0].Command = []string{"kubectl", "--kubeconfig", "/etc/test-claim/kubeconfig", "create", "configmap", "done"}
-	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	// It stays until it is told to end: otherwise its space might be gone before it is seen.
+	env.CreatePod(t, ns, framework.Runs("while [ ! -e /tmp/end ]; do sleep 0.2; done", pod))
 	claim := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1))
-	namespace := framework.SpaceStatus(t, claim, 0).Namespace
+	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
+	if namespace := framework.SpaceStatus(t, claim, 0).Namespace; namespace != s.Namespace {
+		t.Errorf("the pod has namespace %s, its claim says %s", s.Namespace, namespace)
+	}
+	s.Usable(t, ns, "pod")
+	env.Exec(t, ns, "pod", "touch", "/tmp/end")
 	framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.That("succeeded", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded }))
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.That("without devices in its status", func(c *resourceapi.ResourceClaim) bool {
 		return c.Status.Allocation == nil && len(c.Status.Devices) == 0
 	}))
-	env.AwaitNamespaceGone(t, namespace)
+	env.AwaitNamespaceGone(t, s.Namespace)
 }

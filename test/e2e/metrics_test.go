@@ -93,11 +93,12 @@ func awaitShown(t *testing.T, server *prometheus.Server, from time.Time, titles 
 	if len(missing) < len(titles) {
 		t.Fatalf("the dashboard lacks one of the panels %q", titles)
 	}
+	var last error
 	err := wait.PollUntilContextTimeout(t.Context(), 500*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		for query, expr := range missing {
-			curves, err := server.QueryRange(ctx, expr, from, time.Now(), time.Second)
-			if err != nil {
-				return false, err
+			var curves []prometheus.Curve
+			if curves, last = server.QueryRange(ctx, expr, from, time.Now(), time.Second); last != nil {
+				return false, nil
 			}
 			if slices.ContainsFunc(curves, prometheus.Curve.Finite) {
 				delete(missing, query)
@@ -106,7 +107,7 @@ func awaitShown(t *testing.T, server *prometheus.Server, from time.Time, titles 
 		return len(missing) == 0, nil
 	})
 	if err != nil {
-		t.Fatalf("waited for the dashboard's panels to show something: %v; these do not: %v", err, missing)
+		t.Fatalf("waited for the dashboard's panels to show something: %v, last error %v; these do not: %v", err, last, missing)
 	}
 }
 

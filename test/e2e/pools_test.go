@@ -251,7 +251,7 @@ func poolGoes(t *testing.T) {
 	awaitSlices(t, "those of the pool only", func(slices map[string]*resourceapi.ResourceSlice) bool {
 		return len(slices) == 1 && slices["only"] != nil
 	})
-	env.Exec(t, ns, "pod", "kubectl", "--kubeconfig", s.Kubeconfig, "get", "configmaps")
+	s.Kubectl(t, ns, "pod", "get", "configmaps")
 	pod, err := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{})
 	if err != nil || pod.Status.Phase != corev1.PodRunning {
 		t.Errorf("the pod: %v, error %v", pod.Status.Phase, err)

@@ -302,6 +302,8 @@ func (s *stage) claimStatus(t *testing.T, change func(*resourceapi.ResourceClaim
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Nobody's write comes between.
+	claim.ResourceVersion = ""
 	claim.TypeMeta = metav1.TypeMeta{APIVersion: resourceapi.SchemeGroupVersion.String(), Kind: "ResourceClaim"}
 	change(claim)
 	body, err := json.Marshal(claim)

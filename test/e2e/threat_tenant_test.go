@@ -225,15 +225,16 @@ func tenantAdmin(t *testing.T) {
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: "default"}},
 	}
+	look := call{verb: "GET", path: core(own, "configmaps")}
+	awaitCan(t, tenant, look)
 	if _, err := tenant.RbacV1().RoleBindings(own).Create(t.Context(), given, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	look := call{verb: "GET", path: core(own, "configmaps")}
 	awaitCan(t, friend, look)
 
 	isolation := []string{"ValidatingAdmissionPolicy 'threats-space-dra-driver-isolation'", "can only allow traffic between its own pods"}
 	openIt := call{verb: "POST", path: networkPolicies(own, ""), body: opening}
-	awaitRefused(t, tenant, openIt)
+	awaitRefused(t, tenant, openIt, isolation)
 	allow := call{verb: "POST", path: rbac(own, "rolebindings"), body: binding("RoleBinding", "attempt", "edit", ns, "default")}
 	refusedTo(t, tenant,
 		attempt{
@@ -282,7 +283,7 @@ func tenantAdmin(t *testing.T) {
 		env.DeletePod(t, ns, "pod")
 		awaitWorthless(t, tenant, look)
 		// The friend is there still.
-		checkRefusal(t, look, look.do(t.Context(), friend), cannot("list", "configmaps"))
+		awaitRefused(t, friend, look, cannot("list", "configmaps"))
 		env.AwaitNamespaceGone(t, own)
 	})
 }

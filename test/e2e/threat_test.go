@@ -6,6 +6,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -241,14 +242,16 @@ func awaitCan(t *testing.T, client kubernetes.Interface, c call) {
 	}
 }
 
-// awaitRefused waits until a new admission policy is in effect.
-func awaitRefused(t *testing.T, client kubernetes.Interface, c call) {
+// awaitRefused waits until a request is refused with words: the API server takes new
+// policies, and what becomes of rights, into account after a moment.
+func awaitRefused(t *testing.T, client kubernetes.Interface, c call, words []string) {
 	t.Helper()
+	var last error
 	if err := wait.PollUntilContextTimeout(t.Context(), pause, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		err := c.do(ctx, client)
-		return apierrors.IsForbidden(err) || apierrors.IsInvalid(err), nil
+		last = c.do(ctx, client)
+		return last != nil && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(last.Error(), w) }), nil
 	}); err != nil {
-		t.Fatalf("%s was never refused", c)
+		t.Fatalf("%s was never refused with the words %q: the last answer was %v", c, words, last)
 	}
 }
 

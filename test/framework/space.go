@@ -4,14 +4,17 @@
 package framework
 
 import (
+	"context"
 	"path"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
@@ -62,10 +65,46 @@ func (s Space) Forbidden(t testing.TB, namespace, pod string, args ...string) {
 	}
 }
 
+// AwaitKubectl is Kubectl for the first use of a space, or of a ServiceAccount that
+// was made anew: it is repeated as long as it is refused, because the API server
+// learns of both soon after they were written, and not at once.
+func (s Space) AwaitKubectl(t testing.TB, namespace, pod string, args ...string) string {
+	t.Helper()
+	return s.await(t, namespace, pod, "allowed", args, func(refused bool, err error) (bool, error) {
+		if refused {
+			return false, nil
+		}
+		return err == nil, err
+	})
+}
+
+// AwaitRefused waits until a pod can't do something any more for want of rights: the
+// API server takes them, as it gives them, soon and not at once.
+func (s Space) AwaitRefused(t testing.TB, namespace, pod string, args ...string) {
+	t.Helper()
+	s.await(t, namespace, pod, "refused", args, func(refused bool, _ error) (bool, error) { return refused, nil })
+}
+
+// await runs kubectl in a pod until the answer is as wanted.
+func (s Space) await(t testing.TB, namespace, pod, says string, args []string, is func(refused bool, err error) (bool, error)) string {
+	t.Helper()
+	var out string
+	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
+		var err error
+		out, err = s.Env.TryExec(ctx, namespace, pod, append([]string{"kubectl", "--kubeconfig", s.Kubeconfig}, args...)...)
+		said := strings.ToLower(out)
+		return is(err != nil && (strings.Contains(said, "forbidden") || strings.Contains(said, "unauthorized")), err)
+	})
+	if err != nil {
+		t.Fatalf("waited for kubectl %s in %s to be %s: %v\n%s", strings.Join(args, " "), pod, says, err, out)
+	}
+	return out
+}
+
 // Usable fails the test unless a pod can work in the space, and only there.
 func (s Space) Usable(t testing.TB, namespace, pod string) {
 	t.Helper()
-	s.Kubectl(t, namespace, pod, "create", "configmap", "from-"+strings.ReplaceAll(pod, "/", "-"))
+	s.AwaitKubectl(t, namespace, pod, "create", "configmap", "from-"+strings.ReplaceAll(pod, "/", "-"))
 	s.Forbidden(t, namespace, pod, "get", "secrets", "-n", "default")
 	s.Forbidden(t, namespace, pod, "create", "namespace", "mine")
 }
