@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -44,7 +45,10 @@ func (r *run) breakThings(ctx context.Context, rng *rand.Rand) error {
 				return nil
 			}
 			// What has been begun is finished.
-			if err := r.kill(context.WithoutCancel(ctx), rng, sorts[i]); err != nil {
+			killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+			err := r.kill(killing, rng, sorts[i])
+			cancel()
+			if err != nil {
 				return fmt.Errorf("kill the %s: %w", sorts[i], err)
 			}
 			r.report.Kills[sorts[i]]++
@@ -82,17 +86,19 @@ func (r *run) killAPIServer(ctx context.Context, length time.Duration) error {
 // killPod kills one of the driver's pods: only its process, or also its object.
 func (r *run) killPod(ctx context.Context, rng *rand.Rand, selector string, process bool) error {
 	number := rng.Int()
-	pods, err := r.Env.DriverPods(ctx, selector)
-	if err != nil || len(pods) == 0 {
+	var pods []corev1.Pod
+	if err := r.persist(ctx, "find a pod to kill", func(error) bool { return false }, func() (err error) {
+		pods, err = r.Env.DriverPods(ctx, selector)
+		return err
+	}); err != nil || len(pods) == 0 {
 		return err
 	}
 	pod := pods[number%len(pods)]
 	if !process {
 		r.Log("pod %s is deleted by force", pod.Name)
-		if err := r.Env.ForceDelete(ctx, pod.Namespace, pod.Name); err != nil && !apierrors.IsNotFound(err) {
-			return err
-		}
-		return nil
+		return r.persist(ctx, "delete pod "+pod.Name, apierrors.IsNotFound, func() error {
+			return r.Env.ForceDelete(ctx, pod.Namespace, pod.Name)
+		})
 	}
 	r.Log("the process of pod %s is killed", pod.Name)
 	if err := r.Env.KillContainer(ctx, &pod); err != nil {

@@ -116,7 +116,7 @@ func judge(pod string, attempts []attempt, outages []Outage) Verdict {
 			v.Excused++
 			continue
 		}
-		if slices.ContainsFunc(late, func(words string) bool { return strings.Contains(a.failure, words) }) {
+		if inVain(a) {
 			v.Late++
 			continue
 		}
@@ -136,6 +136,11 @@ func excused(a attempt, outages []Outage) bool {
 		}
 	}
 	return false
+}
+
+// inVain says whether an attempt had no answer in time.
+func inVain(a attempt) bool {
+	return slices.ContainsFunc(late, func(words string) bool { return strings.Contains(a.failure, words) })
 }
 
 func clockTime(t time.Time) string { return t.UTC().Format("15:04:05.000") }

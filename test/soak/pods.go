@@ -21,7 +21,7 @@ import (
 
 // patience is how long a pod may take to start or to go. The kubelet lets one to
 // one and a half minutes pass between two tries, and each may meet a fault.
-const patience = 6 * time.Minute
+const patience = 12 * time.Minute
 
 // impatience is after how long most users of a pod that is not ready give it up.
 const impatience = 8 * time.Second

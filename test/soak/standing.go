@@ -7,10 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -44,7 +47,7 @@ func (r *run) startStanding(ctx context.Context) error {
 		pod := framework.On(node.Name(), framework.Runs(asks, framework.NewPodFromTemplate(name, template)))
 		// Each of its lines counts: they must not be those of another container.
 		pod.Spec.RestartPolicy = corev1.RestartPolicyNever
-		if err := r.persist(ctx, "create pod "+name, func(error) bool { return false }, func() error {
+		if err := r.persist(ctx, "create pod "+name, apierrors.IsAlreadyExists, func() error {
 			_, err := r.Env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
 			return err
 		}); err != nil {
@@ -67,12 +70,7 @@ func (r *run) startStanding(ctx context.Context) error {
 func (r *run) readStanding(ctx context.Context) error {
 	var errs []error
 	for _, pod := range r.standing {
-		log, err := r.Env.Client.CoreV1().Pods(r.namespace).GetLogs(pod.name, &corev1.PodLogOptions{Timestamps: true}).DoRaw(ctx)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("read what pod %s has seen: %w", pod.name, err))
-			continue
-		}
-		attempts, err := parse(string(log))
+		attempts, err := r.attemptsOf(ctx, pod.name)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("read what pod %s has seen: %w", pod.name, err))
 			continue
@@ -84,6 +82,25 @@ func (r *run) readStanding(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// attemptsOf reads what a pod has seen. When the last attempt had no answer in time, it
+// waits for the next: what never recovers has no other one.
+func (r *run) attemptsOf(ctx context.Context, pod string) ([]attempt, error) {
+	var attempts []attempt
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		var log []byte
+		log, last = r.Env.Client.CoreV1().Pods(r.namespace).GetLogs(pod, &corev1.PodLogOptions{Timestamps: true}).DoRaw(ctx)
+		if last == nil {
+			attempts, last = parse(string(log))
+		}
+		return last == nil && !inVain(attempts[len(attempts)-1]), nil
+	})
+	if last != nil {
+		return nil, errors.Join(last, err)
+	}
+	return attempts, nil
 }
 
 func (r *run) stopStanding(ctx context.Context) error {

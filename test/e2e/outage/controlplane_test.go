@@ -13,18 +13,34 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
 // startControlPlane starts what does not run of etcd and the API server, and
-// waits until both answer.
+// waits until what is written is stored: the API server may say that it is ready
+// before it is connected to etcd again.
 func startControlPlane() error {
 	ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
 	defer cancel()
 	host := env.Cluster.ControlPlane()
-	return errors.Join(host.Start(ctx, "etcd"), host.Start(ctx, "kube-apiserver"))
+	if err := errors.Join(host.Start(ctx, "etcd"), host.Start(ctx, "kube-apiserver")); err != nil {
+		return err
+	}
+	maps := env.Client.CoreV1().ConfigMaps(metav1.NamespaceDefault)
+	var last error
+	if err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		var made *corev1.ConfigMap
+		if made, last = maps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "stored-"}}, metav1.CreateOptions{}); last == nil {
+			last = maps.Delete(ctx, made.Name, metav1.DeleteOptions{})
+		}
+		return last == nil, nil
+	}); err != nil {
+		return fmt.Errorf("wait for the API server to store objects: %w; the last answer: %w", err, last)
+	}
+	return nil
 }
 
 // breakControlPlane kills a process of the control plane.
@@ -50,10 +66,9 @@ func TestSpacesOutliveTwoMinutesWithoutTheAPIServer(t *testing.T) {
 	}
 	claim := env.CreateClaim(t, ns, framework.NewClaim("leaving"))
 	leaving := framework.NewPod("leaving", "leaving")
-	// A shell that does nothing about SIGTERM takes all of it: long enough for a busy
-	// machine to come to the outage, and short enough to end in it.
-	leaving.Spec.TerminationGracePeriodSeconds = ptr.To[int64](40)
-	env.CreatePod(t, ns, leaving)
+	// It does nothing about SIGTERM, and ends when it is killed below.
+	leaving.Spec.TerminationGracePeriodSeconds = ptr.To[int64](3600)
+	leaving = env.CreatePod(t, ns, leaving)
 	left := env.SpaceOf(t, ns, "leaving", "LEAVING")
 
 	if err := env.Client.CoreV1().Pods(ns).Delete(t.Context(), "leaving", metav1.DeleteOptions{}); err != nil {
@@ -66,6 +81,9 @@ func TestSpacesOutliveTwoMinutesWithoutTheAPIServer(t *testing.T) {
 	breakControlPlane(t, "kube-apiserver")
 	outage := time.NewTimer(2 * time.Minute)
 	defer outage.Stop()
+	if err := env.KillContainer(t.Context(), leaving); err != nil {
+		t.Fatal(err)
+	}
 	env.AwaitNoTraceOf(t, claim.UID)
 	// Time itself is what is tested here: back-offs grow with it, and leases end.
 	select {
@@ -134,7 +152,7 @@ func TestEveryPodGetsOneSpaceWhenTheLeaderDiesMeanwhile(t *testing.T) {
 			t.Errorf("pod %s has %d spaces, want the one in the claim's status", name(i), len(got))
 		}
 		s := env.SpaceOf(t, ns, name(i), "MY_SPACE")
-		s.Kubectl(t, ns, name(i), "get", "configmaps")
+		s.AwaitKubectl(t, ns, name(i), "get", "configmaps")
 	}
 	env.Kubectl(t, "delete", "pods", "-n", ns, "--all")
 	for _, claim := range claims {

@@ -74,7 +74,7 @@ func sendPluginAway(t *testing.T) (comeBack func()) {
 		}
 	}
 	t.Cleanup(comeBack)
-	env.Kubectl(t, "wait", "-n", framework.DriverNamespace, "--for=delete", "pod", "-l", framework.PluginPods, "--timeout=2m")
+	env.Kubectl(t, "wait", "-n", framework.DriverNamespace, "--for=delete", "pod", "-l", framework.PluginPods, "--timeout="+framework.Patience.String())
 	return comeBack
 }
 
@@ -86,8 +86,9 @@ func awaitContainerGone(t *testing.T, pod *corev1.Pod) {
 	var tasks string
 	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		var err error
+		// A task that ends while it is being listed makes that fail.
 		tasks, err = framework.OnNode(ctx, env.NodeOf(t, pod), "ctr", "--namespace=k8s.io", "tasks", "ls")
-		return !strings.Contains(tasks, id), err
+		return err == nil && !strings.Contains(tasks, id), nil
 	})
 	if err != nil {
 		t.Fatalf("waited for the container %s of pod %s to end: %v; there are: %s", id, pod.Name, err, tasks)
