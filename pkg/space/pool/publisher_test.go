@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes/fake"
 	metadatafake "k8s.io/client-go/metadata/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -108,6 +109,17 @@ func metadataClient(t *testing.T, objects ...runtime.Object) *metadatafake.FakeM
 
 var nodeResource = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
 
+// awaitWatch waits until nodes are watched: what changes between the list and the watch is
+// lost on who asks the fake API server, which replays nothing.
+func awaitWatch(t *testing.T, client *metadatafake.FakeMetadataClient) {
+	t.Helper()
+	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		return slices.ContainsFunc(client.Actions(), func(a clienttesting.Action) bool { return a.GetVerb() == "watch" }), nil
+	}); err != nil {
+		t.Fatalf("waited for nodes to be watched: %v", err)
+	}
+}
+
 func TestNodesAreFollowedByNameAndLabels(t *testing.T) {
 	client := metadataClient(t, node("b", "ssd"), node("a", "hdd"))
 	n, err := followNodes(t.Context(), client, nil)
@@ -129,12 +141,13 @@ func TestNodesAreFollowedByNameAndLabels(t *testing.T) {
 			}
 			select {
 			case <-n.changed:
-			case <-time.After(30 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("got nodes %v, want %v, and nothing changes", names(), want)
 			}
 		}
 	}
 	await("a=hdd", "b=ssd")
+	awaitWatch(t, client)
 	nodes := client.Resource(nodeResource).(metadatafake.MetadataClient)
 	if _, err := nodes.CreateFake(node("c", "ssd"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
