@@ -24,7 +24,7 @@ func TestAPodMadeAgainOnAStandingClaimHasANewSpace(t *testing.T) {
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
 	first := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	first.AwaitKubectl(t, ns, "pod", "create", "configmap", "left-behind")
+	first.Kubectl(t, ns, "pod", "create", "configmap", "left-behind")
 
 	env.DeletePod(t, ns, "pod")
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
@@ -87,7 +87,7 @@ func TestADeletedServiceAccountIsMadeAgainAndPodsGetANewToken(t *testing.T) {
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
 	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	s.AwaitKubectl(t, ns, "pod", "create", "configmap", "kept")
+	s.Kubectl(t, ns, "pod", "create", "configmap", "kept")
 	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
 	account := accountUID(t, ns)
 

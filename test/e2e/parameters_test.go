@@ -132,7 +132,7 @@ func TestClientsThatRunInAClusterWorkInTheSpace(t *testing.T) {
 			if got, want := whoAmI(t, ns, "pod/ctr"), "system:serviceaccount:"+s.Namespace+":space"; got != want {
 				t.Errorf("kubectl works as %s, want %s", got, want)
 			}
-			s.AwaitKubectl(t, ns, "pod/ctr", "--cache-dir=/dev/shm", "get", "configmaps")
+			s.Kubectl(t, ns, "pod/ctr", "--cache-dir=/dev/shm", "get", "configmaps")
 			env.Exec(t, ns, "pod/ctr", "kubectl", "--cache-dir=/dev/shm", "create", "configmap", "in-cluster")
 			s.Kubectl(t, ns, "pod/ctr", "--cache-dir=/dev/shm", "get", "configmap", "in-cluster")
 			const dir = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -173,7 +173,7 @@ func TestTokensHaveTheLifetimeOfTheirClass(t *testing.T) {
 	// A token that is asked for later has it too.
 	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
 	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
-	s.AwaitKubectl(t, ns, "pod", "delete", "serviceaccount", "space")
+	s.Kubectl(t, ns, "pod", "delete", "serviceaccount", "space")
 	awaitOtherToken(t, ns, "pod", before)
 	if got, want := lifetimeOfToken(t, ns, "pod", "test-claim"), 30*time.Minute; got != want {
 		t.Errorf("the token that was renewed lives %s, want %s", got, want)

@@ -65,9 +65,9 @@ func (s Space) Forbidden(t testing.TB, namespace, pod string, args ...string) {
 	}
 }
 
-// AwaitKubectl is Kubectl for the first use of a space, or of a ServiceAccount that
-// was made anew: it is repeated as long as it is refused, because the API server
-// learns of both soon after they were written, and not at once.
+// AwaitKubectl is Kubectl for a ServiceAccount that was made anew: it is repeated as
+// long as it is refused, because the API server may still know the earlier one. The
+// first use of a space is not to be awaited: a space is ready when its rights hold.
 func (s Space) AwaitKubectl(t testing.TB, namespace, pod string, args ...string) string {
 	t.Helper()
 	return s.await(t, namespace, pod, "allowed", args, func(refused bool, err error) (bool, error) {
@@ -104,7 +104,7 @@ func (s Space) await(t testing.TB, namespace, pod, says string, args []string, i
 // Usable fails the test unless a pod can work in the space, and only there.
 func (s Space) Usable(t testing.TB, namespace, pod string) {
 	t.Helper()
-	s.AwaitKubectl(t, namespace, pod, "create", "configmap", "from-"+strings.ReplaceAll(pod, "/", "-"))
+	s.Kubectl(t, namespace, pod, "create", "configmap", "from-"+strings.ReplaceAll(pod, "/", "-"))
 	s.Forbidden(t, namespace, pod, "get", "secrets", "-n", "default")
 	s.Forbidden(t, namespace, pod, "create", "namespace", "mine")
 }

@@ -152,7 +152,7 @@ func TestEveryPodGetsOneSpaceWhenTheLeaderDiesMeanwhile(t *testing.T) {
 			t.Errorf("pod %s has %d spaces, want the one in the claim's status", name(i), len(got))
 		}
 		s := env.SpaceOf(t, ns, name(i), "MY_SPACE")
-		s.AwaitKubectl(t, ns, name(i), "get", "configmaps")
+		s.Kubectl(t, ns, name(i), "get", "configmaps")
 	}
 	env.Kubectl(t, "delete", "pods", "-n", ns, "--all")
 	for _, claim := range claims {

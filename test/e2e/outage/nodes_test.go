@@ -125,7 +125,7 @@ func comesBack(t *testing.T, node *cluster.Host, breakIt func() error) {
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	before := env.CreatePod(t, ns, framework.On(node.Name(), framework.NewPod("pod", "test-claim")))
 	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	s.AwaitKubectl(t, ns, "pod", "create", "configmap", "kept")
+	s.Kubectl(t, ns, "pod", "create", "configmap", "kept")
 
 	if err := breakIt(); err != nil {
 		t.Fatal(err)
