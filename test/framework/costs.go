@@ -3,7 +3,10 @@
 
 package framework
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // Costs compares how often a component calls the API server with what the page about
 // performance says of that.
@@ -36,7 +39,7 @@ func CheckCosts(t testing.TB, round func(c *Costs)) {
 // the others.
 func (c *Costs) Count(what string, reads, writes int, others ...string) {
 	c.t.Helper()
-	wrong := append(others, callsDiffer(c.t, what, reads, writes)...)
+	wrong := slices.Concat(others, callsDiffer(c.t, what, reads, writes))
 	switch {
 	case len(wrong) == 0:
 		c.right[what] = true
