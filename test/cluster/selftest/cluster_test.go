@@ -31,7 +31,7 @@ func TestCluster(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("a cluster of Linux namespaces needs root: run the test with sudo -E env PATH=$PATH")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 14*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 18*time.Minute)
 	defer cancel()
 	cfg := cluster.DefaultConfig()
 	cfg.Name, cfg.Nodes, cfg.Log = name, 1, t.Logf
