@@ -34,6 +34,9 @@ CHART := deployments/helm/space-dra-driver
 # The chart's README.md, of values.yaml and README.md.gotmpl, to standard output.
 CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run
 
+# A command that fetches modules for tests, and again when their proxy did not answer.
+again = for pause in 5 30 end; do $(1) && break; [ $$pause != end ] || exit 1; sleep $$pause; done
+
 export CGO_ENABLED ?= 0
 
 ##@ Everyday
@@ -182,7 +185,7 @@ $(BIN)/krew: $(BIN)/krew-$(KREW_VERSION)
 	ln -sf $(<F) $@
 
 $(BIN)/krew-$(KREW_VERSION):
-	cd test/tools/krew && go build -o $@ sigs.k8s.io/krew/cmd/krew
+	cd test/tools/krew && $(call again,go build -o $@ sigs.k8s.io/krew/cmd/krew)
 
 $(BIN)/helm:
 	. demo/lib.sh && need_tools helm
@@ -203,8 +206,9 @@ $(BIN)/prometheus-$(PROMETHEUS_VERSION):
 $(BIN)/promcheck: $(BIN)/promcheck-$(PROMETHEUS_VERSION)
 	ln -sf $(<F) $@
 
+PROMCHECK_TAGS := remove_all_sd,promcheck
 # The overlay adds promtool's tester of rules, which is in a main package of Prometheus, to ours.
 $(BIN)/promcheck-$(PROMETHEUS_VERSION): $(wildcard test/tools/prometheus/promcheck/*.go)
-	cd test/tools/prometheus && go mod download github.com/prometheus/prometheus && \
+	cd test/tools/prometheus && $(call again,go mod download github.com/prometheus/prometheus) && \
 	echo "{\"Replace\": {\"$$PWD/promcheck/unittest.go\": \"$$(go list -m -f '{{.Dir}}' github.com/prometheus/prometheus)/cmd/promtool/unittest.go\"}}" >$@.overlay && \
-	go build -tags remove_all_sd,promcheck -overlay $@.overlay -ldflags '-s -w' -o $@ ./promcheck && rm $@.overlay
+	$(call again,go build -tags $(PROMCHECK_TAGS) -overlay $@.overlay -ldflags '-s -w' -o $@ ./promcheck) && rm $@.overlay
