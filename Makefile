@@ -118,7 +118,7 @@ integration: build programs ## Run the controller and the plugin against a real 
 
 .PHONY: e2e
 e2e: programs $(BIN)/promcheck ## Run the shipped images and chart on a real cluster of two nodes.
-	cd test && go test -count=1 -v -p=2 -parallel=6 -timeout=40m ./e2e/...
+	cd test && go test -count=1 -v -p=2 -parallel=6 -timeout=60m ./e2e/...
 
 .PHONY: soak
 soak: programs ## Let pods come and go for SPACE_SOAK_DURATION (10m) while parts of a cluster are killed.

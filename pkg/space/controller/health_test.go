@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -128,6 +129,14 @@ func TestWhatAWorkerIsAtEndsThoughTheAPIServerSwallowsRequests(t *testing.T) {
 	})
 }
 
+// newLeaseAPI is an API server for Leases. By itself, the fake one does so much for each
+// change of an object that hours of leader election would take minutes.
+func newLeaseAPI() *fake.Clientset {
+	api := fake.NewClientset()
+	api.PrependReactor("*", "leases", clienttesting.ObjectReaction(clienttesting.NewObjectTracker(scheme.Scheme, scheme.Codecs.UniversalDecoder())))
+	return api
+}
+
 // lead takes part in a leader election, as Run does.
 func lead(ctx context.Context, api *fake.Clientset, work func(context.Context) error) (*vitals, <-chan error) {
 	o := &Options{
@@ -149,7 +158,7 @@ func untilDone(ctx context.Context) error {
 func TestLeadersAndStandbysAreLiveHoweverLongItLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		api := fake.NewClientset()
+		api := newLeaseAPI()
 		var all []<-chan error
 		for range 2 {
 			v, ended := lead(ctx, api, untilDone)
@@ -171,7 +180,7 @@ func TestLeadersAndStandbysAreLiveHoweverLongItLasts(t *testing.T) {
 func TestAStandbyThatCantReachTheAPIServerIsLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		api := fake.NewClientset()
+		api := newLeaseAPI()
 		api.PrependReactor("*", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
 			return true, nil, errors.New("connection refused")
 		})
@@ -187,7 +196,7 @@ func TestAStandbyThatCantReachTheAPIServerIsLive(t *testing.T) {
 
 func TestALeaderWhoseWorkDoesNotEndWithItsLeaseIsNotLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		api := fake.NewClientset()
+		api := newLeaseAPI()
 		var lost atomic.Bool
 		api.PrependReactor("*", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
 			return lost.Load(), nil, errors.New("connection refused")
