@@ -212,6 +212,10 @@ func stuckNamespace(t *testing.T, address string) {
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", metav1.NamespaceDefault, framework.About("Namespace", space, spaceapi.ReasonStuckTerminating, holder))
 	framework.Plainly(address).AwaitMatch(t, "/metrics",
 		`(?m)^space_dra_provision_duration_seconds_count\{result="success"\} [1-9]`,
+		`(?m)^space_dra_provision_step_duration_seconds_count\{step="namespace"\} [1-9]`,
+		`(?m)^space_dra_provision_step_duration_seconds_count\{step="contents"\} [1-9]`,
+		`(?m)^space_dra_provision_step_duration_seconds_count\{step="rights"\} [1-9]`,
+		`(?m)^space_dra_provision_step_duration_seconds_count\{step="status"\} [1-9]`,
 		`(?m)^space_dra_spaces\{pool="",state="ending"\} [1-9]`,
 		`(?m)^space_dra_namespaces_stuck_terminating [1-9]`)
 	framework.Plainly(address).AwaitMatch(t, "/readyz", `^ok\n$`)

@@ -84,11 +84,13 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 	}
 	c.failed.forget(a.Claim)
 
+	complete := c.Clock.Now()
 	changed, err := c.writeStatus(ctx, claim, a, entries)
 	if err != nil {
 		return err
 	}
 	if changed && !wasReady {
+		c.Metrics.ProvisionSteps.Observe(c.Clock.Since(complete), metrics.StepStatus)
 		c.Metrics.Provision.Observe(c.Clock.Since(start), metrics.Succeeded)
 	}
 	for i, entry := range entries {

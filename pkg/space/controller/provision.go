@@ -21,6 +21,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
 
 // problem is an error with the reason that people get to see.
@@ -53,6 +54,7 @@ type provisioned struct {
 // in each namespace at some time, and is complete only when its rights are in effect.
 func (c *Controller) provision(ctx context.Context, u *users, space blueprint.Space, inUse bool) (provisioned, error) {
 	var out provisioned
+	start := c.Clock.Now()
 	namespace, made, err := c.ensureNamespace(ctx, u.a, space.Namespace)
 	if err != nil {
 		return out, err
@@ -60,6 +62,7 @@ func (c *Controller) provision(ctx context.Context, u *users, space blueprint.Sp
 	if made {
 		out.made = append(out.made, "the namespace")
 	}
+	begun := c.Clock.Now()
 	var account *corev1.ServiceAccount
 	parts := []part{
 		{"", func() (bool, error) {
@@ -75,7 +78,11 @@ func (c *Controller) provision(ctx context.Context, u *users, space blueprint.Sp
 			if err != nil || inUse {
 				return made, err
 			}
-			return made, c.awaitRights(ctx, namespace.Name, space.ServiceAccount.Name, space.RoleBinding.RoleRef.Name, false)
+			if err := c.awaitRights(ctx, namespace.Name, space.ServiceAccount.Name, space.RoleBinding.RoleRef.Name, false); err != nil {
+				return made, err
+			}
+			c.Metrics.ProvisionSteps.Observe(c.Clock.Since(begun), metrics.StepRights)
+			return made, nil
 		}},
 	}
 	parts = append(parts, c.clusterWide(ctx, space, namespace.UID, inUse)...)
@@ -95,6 +102,10 @@ func (c *Controller) provision(ctx context.Context, u *users, space blueprint.Sp
 		return err
 	}); err != nil {
 		return out, err
+	}
+	if !inUse {
+		c.Metrics.ProvisionSteps.Observe(begun.Sub(start), metrics.StepNamespace)
+		c.Metrics.ProvisionSteps.Observe(c.Clock.Since(begun), metrics.StepContents)
 	}
 	out.serviceAccountUID = account.UID
 	for i, part := range parts {

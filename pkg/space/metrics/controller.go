@@ -20,6 +20,14 @@ const (
 	FoundClaim     = "claim_without_space"
 )
 
+// Steps of making a space. The rights are a part of the contents.
+const (
+	StepNamespace = "namespace"
+	StepContents  = "contents"
+	StepRights    = "rights"
+	StepStatus    = "status"
+)
+
 // Spaces tells spaces apart. One that has ended is of no pool any more.
 type Spaces struct{ State, Pool string }
 
@@ -30,6 +38,8 @@ type Controller struct {
 	StuckTerminating *metrics.Gauge
 	// Provision has a label for the result.
 	Provision Durations
+	// ProvisionSteps has a label for the step, and no failures.
+	ProvisionSteps Durations
 	// Revoke and Delete are of spaces that end.
 	Revoke, Delete Durations
 	// NotReady counts by reason.
@@ -48,6 +58,8 @@ func NewController(registry Registry, version string) (*Controller, error) {
 			"Number of namespaces of ended spaces whose deletion takes longer than --stuck-after."),
 		Provision: s.durations("provision_duration_seconds",
 			"How long the controller took in one go to make all spaces of a claim, rights in effect and status written, or to fail.", "result"),
+		ProvisionSteps: s.histogram(stepBuckets(), "provision_step_duration_seconds",
+			"How long the steps took of making a space: its namespace, all its contents side by side, among them its rights until they were in effect, and then writing the status of the claim.", "step"),
 		Revoke: s.durations("revoke_duration_seconds",
 			"How long the controller took from beginning the end of a space until its credentials were revoked, by its API calls."),
 		Delete: s.durations("namespace_deletion_duration_seconds",
@@ -63,6 +75,9 @@ func NewController(registry Registry, version string) (*Controller, error) {
 	// An increase is seen only of what was there before.
 	for _, result := range []string{Succeeded, Failed} {
 		m.Provision.Expect(result)
+	}
+	for _, step := range []string{StepNamespace, StepContents, StepRights, StepStatus} {
+		m.ProvisionSteps.Expect(step)
 	}
 	for _, finding := range []string{FoundNamespace, FoundClaim} {
 		m.Findings.WithLabelValues(finding)

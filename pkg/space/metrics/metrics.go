@@ -36,6 +36,11 @@ func buckets() []float64 {
 	return []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 35, 60, 120, 300, 600}
 }
 
+// stepBuckets are of seconds, for parts of what takes some ten milliseconds when all is well.
+func stepBuckets() []float64 {
+	return []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
+}
+
 // Registry is where metrics come to be shown.
 type Registry interface {
 	Register(metrics.Registerable) error
@@ -93,7 +98,11 @@ func (s *set) counter(name, help string, labels ...string) *metrics.CounterVec {
 }
 
 func (s *set) durations(name, help string, labels ...string) Durations {
-	m := metrics.NewHistogramVec(&metrics.HistogramOpts{Subsystem: subsystem, Name: name, Help: help, Buckets: buckets(), StabilityLevel: metrics.ALPHA}, labels)
+	return s.histogram(buckets(), name, help, labels...)
+}
+
+func (s *set) histogram(buckets []float64, name, help string, labels ...string) Durations {
+	m := metrics.NewHistogramVec(&metrics.HistogramOpts{Subsystem: subsystem, Name: name, Help: help, Buckets: buckets, StabilityLevel: metrics.ALPHA}, labels)
 	s.add(m, "histogram", name, help, labels)
 	return Durations{m}
 }

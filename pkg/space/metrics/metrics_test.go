@@ -33,6 +33,7 @@ func talkative(t *testing.T) map[componentmetrics.KubeRegistry][]metrics.Metric 
 	}
 	c.StuckTerminating.Set(1)
 	c.Provision.Observe(90*time.Second, metrics.Result(nil))
+	c.ProvisionSteps.Observe(time.Second, metrics.StepRights)
 	c.Revoke.Observe(time.Second)
 	c.Delete.Observe(time.Second)
 	c.NotReady.WithLabelValues("Refused").Inc()
@@ -49,6 +50,7 @@ func talkative(t *testing.T) map[componentmetrics.KubeRegistry][]metrics.Metric 
 		t.Fatal(err)
 	}
 	p.Prepare.Observe(time.Second, metrics.Result(errors.New("no")))
+	p.PrepareSteps.Observe(time.Second, metrics.StepToken)
 	p.Unprepare.Observe(time.Second, metrics.Result(nil))
 	p.Renewals.WithLabelValues(metrics.Succeeded).Inc()
 	p.Sweeps.WithLabelValues().Inc()
@@ -89,7 +91,7 @@ func TestMetricsAreNamedAsIsTheCustom(t *testing.T) {
 				t.Errorf("%s was not looked at", metric.Name)
 			}
 			for _, label := range metric.Labels {
-				if !slices.Contains([]string{"result", "reason", "finding", "state", "pool", "version", "go_version", "verb", "resource", "code"}, label) {
+				if !slices.Contains([]string{"result", "reason", "finding", "step", "state", "pool", "version", "go_version", "verb", "resource", "code"}, label) {
 					t.Errorf("%s has label %s: does the number of its values grow with claims?", metric.Name, label)
 				}
 			}

@@ -18,10 +18,19 @@ const (
 	FoundForeign    = "claim_of_another_process"
 )
 
+// Steps of preparing a claim.
+const (
+	StepWait  = "wait"
+	StepToken = "token"
+	StepFiles = "files"
+)
+
 // Plugin is what the kubelet plugin measures.
 type Plugin struct {
 	// Prepare and Unprepare have a label for the result.
 	Prepare, Unprepare Durations
+	// PrepareSteps has a label for the step, and no failures.
+	PrepareSteps Durations
 	// Renewals has a label for the result.
 	Renewals *metrics.CounterVec
 	// Sweeps has no label, and Findings one for what was found.
@@ -45,6 +54,8 @@ func NewPlugin(registry Registry, version string) (*Plugin, error) {
 	m := &Plugin{
 		Prepare: s.durations("prepare_duration_seconds",
 			"How long the kubelet waited for a claim to be prepared on the node, which includes waiting for its spaces.", "result"),
+		PrepareSteps: s.histogram(stepBuckets(), "prepare_step_duration_seconds",
+			"How long the steps took of preparing a claim: waiting until its spaces are ready, getting tokens for them, and writing all files.", "step"),
 		Unprepare: s.durations("unprepare_duration_seconds",
 			"How long it took to remove what a node has of a claim.", "result"),
 		Renewals: s.counter("token_renewals_total",
@@ -60,6 +71,9 @@ func NewPlugin(registry Registry, version string) (*Plugin, error) {
 		m.Prepare.Expect(result)
 		m.Unprepare.Expect(result)
 		m.Renewals.WithLabelValues(result)
+	}
+	for _, step := range []string{StepWait, StepToken, StepFiles} {
+		m.PrepareSteps.Expect(step)
 	}
 	for _, finding := range []string{FoundEnded, FoundOrphan, FoundTemporary, FoundUnreadable, FoundForeign} {
 		m.Findings.WithLabelValues(finding)

@@ -14,12 +14,12 @@ import (
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 )
 
-// samples is how often something was measured.
-func (n *node) samples(name, result string) uint64 {
+// samples is how often something was measured, with the value of its only label.
+func (n *node) samples(name, label, value string) uint64 {
 	n.t.Helper()
-	histogram, err := testutil.GetHistogramVecFromGatherer(n.metrics, name, map[string]string{"result": result})
+	histogram, err := testutil.GetHistogramVecFromGatherer(n.metrics, name, map[string]string{label: value})
 	if err != nil {
-		return 0 // nothing of the result yet
+		return 0 // nothing with that value yet
 	}
 	return histogram.GetAggregatedSampleCount()
 }
@@ -37,13 +37,16 @@ func TestCallsOfTheKubeletAreMeasured(t *testing.T) {
 		}}); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range [][2]string{
-			{"space_dra_prepare_duration_seconds", "success"},
-			{"space_dra_prepare_duration_seconds", "failure"},
-			{"space_dra_unprepare_duration_seconds", "success"},
+		for _, want := range [][3]string{
+			{"space_dra_prepare_duration_seconds", "result", "success"},
+			{"space_dra_prepare_duration_seconds", "result", "failure"},
+			{"space_dra_prepare_step_duration_seconds", "step", "wait"},
+			{"space_dra_prepare_step_duration_seconds", "step", "token"},
+			{"space_dra_prepare_step_duration_seconds", "step", "files"},
+			{"space_dra_unprepare_duration_seconds", "result", "success"},
 		} {
-			if got := n.samples(want[0], want[1]); got != 1 {
-				t.Errorf("%s of result %s: measured %d times, want once", want[0], want[1], got)
+			if got := n.samples(want[0], want[1], want[2]); got != 1 {
+				t.Errorf("%s of %s %s: measured %d times, want once", want[0], want[1], want[2], got)
 			}
 		}
 	})

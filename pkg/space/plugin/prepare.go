@@ -22,6 +22,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/record"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
@@ -48,12 +49,14 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	}
 	defer unlock()
 
+	step := d.steps()
 	waiting, cancel := d.waiting(ctx)
 	defer cancel()
 	spaces, seen, err := d.waitUntilReady(ctx, waiting, claim, allocation)
 	if err != nil {
 		return nil, err
 	}
+	step(metrics.StepWait)
 	effective, err := d.effective(allocation)
 	if err != nil {
 		return nil, err
@@ -67,6 +70,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", allocation.Claim, err)
 	}
+	step(metrics.StepToken)
 
 	// The kubelet may have gone away, or have asked to unprepare meanwhile: it
 	// would not know about what is written now.
@@ -112,8 +116,19 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	if err := d.Specs.Write(claim.UID, cdiDevices); err != nil {
 		return nil, err
 	}
+	step(metrics.StepFiles)
 	d.keeper.keep(prepared, seen, scheduleOf(tokens, d.keeper.jitter()))
 	return devices, nil
+}
+
+// steps returns what takes note of the time since it was called before.
+func (d *Driver) steps() func(step string) {
+	last := d.Clock.Now()
+	return func(step string) {
+		now := d.Clock.Now()
+		d.Metrics.PrepareSteps.Observe(now.Sub(last), step)
+		last = now
+	}
 }
 
 // unprepare removes all that prepare may have left for a claim. A prepare that
