@@ -17,6 +17,8 @@ HELM_DOCS_VERSION := v1.14.2
 PROMETHEUS_VERSION := v0.313.5
 # As in test/tools/krew/go.mod.
 KREW_VERSION := v0.5.0
+# As in test/tools/exampledriver/go.mod.
+EXAMPLE_DRIVER_VERSION := v0.4.0
 # As in test/tools/govulncheck/go.mod.
 GOVULNCHECK_VERSION := v1.8.0
 # The database of vulnerabilities, if not Go's: http, https or file.
@@ -125,7 +127,7 @@ soak: programs ## Let pods come and go for SPACE_SOAK_DURATION (10m) while parts
 	cd test && go run ./soak/churn
 
 .PHONY: bench
-bench: build programs ## Run all benchmarks, or the one that BENCH names, with BENCH_FLAGS, into build/bench.
+bench: build programs $(BIN)/dra-example-kubeletplugin ## Run all benchmarks, or the one that BENCH names, with BENCH_FLAGS, into build/bench.
 	cd test/bench && go run ./run $(BENCH_FLAGS) $(BENCH)
 
 .PHONY: dashboard-picture
@@ -186,6 +188,16 @@ $(BIN)/krew: $(BIN)/krew-$(KREW_VERSION)
 
 $(BIN)/krew-$(KREW_VERSION):
 	cd test/tools/krew && $(call again,go build -o $@ sigs.k8s.io/krew/cmd/krew)
+
+# The driver that ours is compared with, and its chart.
+$(BIN)/dra-example-kubeletplugin: $(BIN)/dra-example-kubeletplugin-$(EXAMPLE_DRIVER_VERSION)
+	ln -sf $(<F) $@
+
+$(BIN)/dra-example-kubeletplugin-$(EXAMPLE_DRIVER_VERSION):
+	cd test/tools/exampledriver && go mod download sigs.k8s.io/dra-example-driver && \
+	rm -rf $(BIN)/dra-example-driver-chart && \
+	cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' sigs.k8s.io/dra-example-driver)/deployments/helm/dra-example-driver" $(BIN)/dra-example-driver-chart && \
+	$(call again,CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ sigs.k8s.io/dra-example-driver/cmd/dra-example-kubeletplugin)
 
 $(BIN)/helm:
 	. demo/lib.sh && need_tools helm
