@@ -95,3 +95,20 @@ func Runs(script string, pod *corev1.Pod) *corev1.Pod {
 	pod.Spec.Containers[0].Command = []string{"sh", "-c", script}
 	return pod
 }
+
+// NoAnswer are the words of kubectl when there was no answer in time, as a pattern of the
+// shell: they tell of a busy machine, and not of the driver.
+const NoAnswer = `*"handshake timeout"*|*"i/o timeout"*|*"deadline exceeded"*|*"Client.Timeout"*|*"request canceled"*`
+
+// Answered is a shell script that runs a command until there is an answer, and fails if
+// that is an error.
+func Answered(command string) string {
+	return `
+until said=$(` + command + ` 2>&1); do
+  case "$said" in
+    ` + NoAnswer + `) sleep 1;;
+    *) echo "$said"; exit 1;;
+  esac
+done
+`
+}

@@ -111,7 +111,7 @@ func whilePodsComeAndGo(t *testing.T, ns, prefix string, helm ...string) time.Ti
 		}
 		var round []string
 		for i := range env.Cluster.Nodes() {
-			pod := framework.Runs(begins("my-space"), framework.NewPodFromTemplate(fmt.Sprintf("%s-%d", prefix, pods), "my-space"))
+			pod := framework.Runs(framework.Answered("kubectl --kubeconfig=/etc/my-space/kubeconfig get configmaps"), framework.NewPodFromTemplate(fmt.Sprintf("%s-%d", prefix, pods), "my-space"))
 			pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 			env.StartPod(t, ns, framework.On(env.Node(i), pod))
 			round = append(round, pod.Name)
@@ -131,22 +131,6 @@ func whilePodsComeAndGo(t *testing.T, ns, prefix string, helm ...string) time.Ti
 	env.AwaitHealthy(t)
 	awaitALeaderThatRuns(t)
 	return began
-}
-
-// late are the words of kubectl that tell of a busy machine, and not of the driver: there
-// was no answer in time.
-const late = `*"handshake timeout"*|*"i/o timeout"*|*"deadline exceeded"*|*"Client.Timeout"*|*"request canceled"*`
-
-// begins is a script that ends well when it has worked in the space of a claim, however
-// late the answer.
-func begins(claim string) string {
-	return `
-until said=$(kubectl --kubeconfig=/etc/` + claim + `/kubeconfig get configmaps 2>&1); do
-  case "$said" in
-    ` + late + `) echo "late: $said"; sleep 1;;
-    *) echo "$said"; exit 1;;
-  esac
-done`
 }
 
 func awaitALeaderThatRuns(t *testing.T) {
@@ -194,13 +178,13 @@ type standingPod struct {
 // stand starts a pod that works in the space of the claim.
 func stand(t *testing.T, ns, name, node, claim string) *standingPod {
 	t.Helper()
-	pod := framework.Runs(begins(claim)+`
+	pod := framework.Runs(framework.Answered("kubectl --kubeconfig=/etc/"+claim+"/kubeconfig get configmaps")+`
 while true; do
   if said=$(kubectl --kubeconfig=/etc/`+claim+`/kubeconfig get configmaps 2>&1); then
     echo worked
   else
     case "$said" in
-      `+late+`) echo "late: $said";;
+      `+framework.NoAnswer+`) echo "late: $said";;
       *) echo "failed: $said";;
     esac
   fi
