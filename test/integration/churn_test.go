@@ -156,7 +156,7 @@ func (c churn) deallocateAll(ctx context.Context) error {
 func persist(ctx context.Context, try func(ctx context.Context) error) error {
 	var last error
 	if err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
 		last = try(ctx)
 		return last == nil, nil

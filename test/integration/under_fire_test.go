@@ -22,18 +22,27 @@ func TestNothingIsLostOrLeftBehindUnderFire(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- work.run(t.Context()) }()
 
-	shots, fired := map[string]int{}, 0
+	// On a slow machine each shot takes longer. So that the work has an end, there is
+	// as much time without shots, and there are only so many.
+	const most = 25
+	shots, fired, took := map[string]int{}, 0, time.Duration(0)
 	random := rand.New(rand.NewPCG(work.seed, 1<<32))
 	for working := true; working; {
+		pause := took + time.Duration(500+random.IntN(2500))*time.Millisecond
+		if fired == most {
+			pause = time.Hour
+		}
 		select {
 		case err := <-done:
 			if err != nil {
 				t.Fatal(err)
 			}
 			working = false
-		case <-time.After(time.Duration(500+random.IntN(2500)) * time.Millisecond):
+		case <-time.After(pause):
 			fired++
+			began := time.Now()
 			shots[i.shoot(t, random, fired == 5)]++
+			took = time.Since(began)
 		}
 	}
 	t.Logf("killed: %v", shots)
