@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -56,11 +55,13 @@ func (p Publisher) Run(ctx context.Context) error {
 	p.Pools.sayLacks(ctx, lacks{}, known)
 	drops := newDrops(known)
 	published := p.Pools.resources(list(), known)
+	queue := newSelective()
 	controller, err := resourceslice.StartController(ctx, resourceslice.Options{
 		DriverName:   p.Driver,
 		KubeClient:   p.Client,
 		Owner:        p.Owner,
 		Resources:    published,
+		Queue:        queue,
 		SyncDelay:    ptr.To(syncDelay),
 		ErrorHandler: drops.handle,
 	})
@@ -82,10 +83,11 @@ func (p Publisher) Run(ctx context.Context) error {
 			p.Pools.sayLacks(ctx, known, now)
 			known = now
 		}
-		// An update makes the controller look at all slices, and forget which
-		// fields were dropped.
-		if now := p.Pools.resources(list(), known); !equality.Semantic.DeepEqual(now, published) {
-			controller.Update(now)
+		// An update makes the controller look at slices, and forget which fields were
+		// dropped.
+		now := p.Pools.resources(list(), known)
+		if changes := changing(published, now); len(changes) > 0 {
+			queue.update(changes, func() { controller.Update(now) })
 			published = now
 		}
 	}
