@@ -86,6 +86,9 @@ func say(d resourceapi.Device) string {
 			out += "/" + c.RequestPolicy.Default.String()
 		}
 	}
+	if d.NodeName != nil {
+		out += " on " + *d.NodeName
+	}
 	if len(d.BindingConditions) > 0 {
 		out += " binding"
 	}
@@ -129,16 +132,16 @@ func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
 - {name: spaces, attributes: {tier: gold, size: 3, fast: true, release: {version: 1.2.3}}}
 `))
 	const shared = "shared: space* cpu=32/1 ephemeral_storage=9Gi/1Gi binding"
-	awaitPools(t, env, "few: space* spaces=2/1", "local/node-a: space* spaces=3/1", shared, "spaces: space*")
+	awaitPools(t, env, "few: space* spaces=2/1", "local/node-a: space* spaces=3/1 on node-a", shared, "spaces: space*")
 
 	// Nodes come, get and lose labels, and go.
 	newNode(t, env, "node-d", ssd)
-	awaitPools(t, env, "few: space* spaces=2/1", "local/node-a: space* spaces=3/1", "local/node-d: space* spaces=3/1", shared, "spaces: space*")
+	awaitPools(t, env, "few: space* spaces=2/1", "local/node-a: space* spaces=3/1 on node-a", "local/node-d: space* spaces=3/1 on node-d", shared, "spaces: space*")
 	env.Kubectl(t, "label", "node", "node-b", "disk=ssd")
 	env.Kubectl(t, "label", "node", "node-a", "plugin-")
-	awaitPools(t, env, "few: space* spaces=2/1", "local/node-b: space* spaces=3/1", "local/node-d: space* spaces=3/1", shared, "spaces: space*")
+	awaitPools(t, env, "few: space* spaces=2/1", "local/node-b: space* spaces=3/1 on node-b", "local/node-d: space* spaces=3/1 on node-d", shared, "spaces: space*")
 	env.Kubectl(t, "delete", "node", "node-b")
-	awaitPools(t, env, "few: space* spaces=2/1", "local/node-d: space* spaces=3/1", shared, "spaces: space*")
+	awaitPools(t, env, "few: space* spaces=2/1", "local/node-d: space* spaces=3/1 on node-d", shared, "spaces: space*")
 
 	ns := env.Namespace(t)
 	slot := map[resourceapi.QualifiedName]resource.Quantity{"spaces": resource.MustParse("1")}
@@ -161,7 +164,7 @@ func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
 - {name: spaces, limit: 9}
 `))
 	env.Kubectl(t, "delete", "node", "node-d")
-	awaitPools(t, env, "few: space* spaces=1/1", "local/node-a: space* spaces=5/1", "local/node-c: space* spaces=5/1", "spaces: space* spaces=9/1")
+	awaitPools(t, env, "few: space* spaces=1/1", "local/node-a: space* spaces=5/1 on node-a", "local/node-c: space* spaces=5/1 on node-c", "spaces: space* spaces=9/1")
 
 	// A whole life of another space makes sure that the controller looked meanwhile.
 	other := allocateFrom(t, env, ns, "other", "spaces", slot)
@@ -200,7 +203,7 @@ func TestAControllerWithAWrongDescriptionOfPoolsSaysWhatIsWrong(t *testing.T) {
 
 func TestWithoutShareableDevicesEveryPoolBecomesExclusiveDevices(t *testing.T) {
 	old := oldControlPlane(t, "space-pools", map[string]bool{
-		"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false, "DRADeviceBindingConditions": false,
+		"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false, "DRADeviceBindingConditions": false, "DRAPartitionableDevices": false,
 	})
 	newNode(t, old, "node-a", nil)
 	controller := startController(t, old, "--exclusive-devices=4", poolsFile(t, `

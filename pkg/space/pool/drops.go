@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes"
@@ -22,11 +23,12 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
-// What the slice controller calls the feature gates behind AllowMultipleAllocations
-// and BindingConditions.
+// What the slice controller calls the feature gates behind AllowMultipleAllocations,
+// BindingConditions, and the NodeName of devices.
 const (
 	shareableFeature = "DRAConsumableCapacity"
 	bindingFeature   = "DRADeviceBindingConditions"
+	nodesFeature     = "DRAPartitionableDevices"
 )
 
 // lacks says which fields of devices a cluster drops.
@@ -35,13 +37,39 @@ type lacks struct {
 	shareable bool
 	// binding: the scheduler does not wait for conditions.
 	binding bool
+	// nodes: a device does not name its node, so that its slice has to select it.
+	nodes bool
 }
 
 // probe asks the API server which fields it would drop, without storing anything.
 // Publishing would tell as well, but on such a cluster each start of the controller
 // would replace the exclusive devices for a moment, and a claim could get what
-// should not be there.
-func probe(ctx context.Context, client kubernetes.Interface, driver string) (lacks, error) {
+// should not be there. Devices with nodes of their own are asked for only where there are
+// to be any, as it takes another question: without the field, the slice is refused.
+func (s Set) probe(ctx context.Context, client kubernetes.Interface, driver string) (lacks, error) {
+	known, err := probeShared(ctx, client, driver)
+	if err != nil || !s.hasPerNode() {
+		return known, err
+	}
+	slice := &resourceapi.ResourceSlice{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-"},
+		Spec: resourceapi.ResourceSliceSpec{
+			Driver:                 driver,
+			Pool:                   resourceapi.ResourcePool{Name: "probe", ResourceSliceCount: 1},
+			PerDeviceNodeSelection: ptr.To(true),
+			Devices:                []resourceapi.Device{{Name: "space", NodeName: ptr.To("probe")}},
+		},
+	}
+	kept, err := client.ResourceV1().ResourceSlices().Create(ctx, slice, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	known.nodes = err != nil || len(kept.Spec.Devices) != 1 || kept.Spec.Devices[0].NodeName == nil
+	if err != nil && !apierrors.IsInvalid(err) {
+		return known, fmt.Errorf("try whether devices in ResourceSlices can name their nodes: %w", err)
+	}
+	return known, nil
+}
+
+// probeShared asks for what all pools may need.
+func probeShared(ctx context.Context, client kubernetes.Interface, driver string) (lacks, error) {
 	slice := &resourceapi.ResourceSlice{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-"},
 		Spec: resourceapi.ResourceSliceSpec{
@@ -115,27 +143,36 @@ func (d *drops) seen() lacks {
 func (d *drops) handle(ctx context.Context, err error, msg string) {
 	var dropped *resourceslice.DroppedFieldsError
 	if !errors.As(err, &dropped) {
+		// It may be another API server than the one that was asked before, and an older one.
+		d.notice(lacks{nodes: apierrors.IsInvalid(err)})
 		utilruntime.HandleErrorWithContext(ctx, err, msg)
 		return
 	}
 	features := dropped.DisabledFeatures()
-	if d.notice(slices.Contains(features, shareableFeature), slices.Contains(features, bindingFeature)) {
-		select {
-		case d.changed <- struct{}{}:
-		default: // It was not looked at since the last change.
-		}
-	}
-	if len(features) == 0 || slices.ContainsFunc(features, func(f string) bool { return f != shareableFeature && f != bindingFeature }) {
+	d.notice(lacks{
+		shareable: slices.Contains(features, shareableFeature),
+		binding:   slices.Contains(features, bindingFeature),
+		nodes:     slices.Contains(features, nodesFeature),
+	})
+	ours := []string{shareableFeature, bindingFeature, nodesFeature}
+	if len(features) == 0 || slices.ContainsFunc(features, func(f string) bool { return !slices.Contains(ours, f) }) {
 		utilruntime.HandleErrorWithContext(ctx, err, msg)
 	}
 }
 
-// notice says whether it is news that these are lacking.
-func (d *drops) notice(shareable, binding bool) bool {
+// notice takes note of what is lacking, and says so if it is news.
+func (d *drops) notice(more lacks) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	before := d.lacks
-	d.lacks.shareable = before.shareable || shareable
-	d.lacks.binding = before.binding || binding
-	return d.lacks != before
+	d.lacks.shareable = before.shareable || more.shareable
+	d.lacks.binding = before.binding || more.binding
+	d.lacks.nodes = before.nodes || more.nodes
+	if d.lacks == before {
+		return
+	}
+	select {
+	case d.changed <- struct{}{}:
+	default: // It was not looked at since the last change.
+	}
 }

@@ -64,7 +64,7 @@ func (s Set) resources(nodes []Node, cluster lacks) *resourceslice.DriverResourc
 		wanted := labels.SelectorFromValidatedSet(p.NodeSelector)
 		for _, node := range nodes {
 			if wanted.Matches(labels.Set(node.Labels)) {
-				out[perNodeName(p.Name, node.Name)] = toSlices(devices, onlyOn(node.Name))
+				out[perNodeName(p.Name, node.Name)] = onNode(devices, node.Name, cluster)
 			}
 		}
 	}
@@ -173,6 +173,25 @@ func toSlices(devices []resourceapi.Device, selector *corev1.NodeSelector) resou
 	pool := resourceslice.Pool{AllNodes: selector == nil, NodeSelector: selector}
 	for chunk := range slices.Chunk(devices, resourceapi.ResourceSliceMaxDevices) {
 		pool.Slices = append(pool.Slices, resourceslice.Slice{Devices: chunk})
+	}
+	return pool
+}
+
+// onNode describes devices that only pods on a node can have. The scheduler looks at the
+// devices of all nodes for each node that it tries: to compare a name takes it next to
+// nothing, and a selector is parsed each time.
+func onNode(devices []resourceapi.Device, node string, cluster lacks) resourceslice.Pool {
+	if cluster.nodes {
+		return toSlices(devices, onlyOn(node))
+	}
+	devices = slices.Clone(devices)
+	for i := range devices {
+		devices[i].NodeName = &node
+	}
+	pool := toSlices(devices, nil)
+	pool.AllNodes = false
+	for i := range pool.Slices {
+		pool.Slices[i].PerDeviceNodeSelection = ptr.To(true)
 	}
 	return pool
 }

@@ -22,7 +22,7 @@ import (
 
 var (
 	modern = lacks{}
-	old    = lacks{shareable: true, binding: true}
+	old    = lacks{shareable: true, binding: true, nodes: true}
 )
 
 // parse reads pools as a file has them, so that each test has what passes validation.
@@ -243,14 +243,23 @@ func TestAPoolPerNodeIsForThatNodeOnly(t *testing.T) {
 	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, []string{"local/a", "local/c.example.com", "other"}) {
 		t.Fatalf("got pools %v", names)
 	}
-	want := []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{
-		{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{"c.example.com"}},
-	}}}
-	if p := got["local/c.example.com"]; p.AllNodes || !equality.Semantic.DeepEqual(p.NodeSelector.NodeSelectorTerms, want) {
-		t.Errorf("got %+v", p)
+	p := got["local/c.example.com"]
+	if device := onlyDevice(t, p); p.AllNodes || p.NodeSelector != nil || !ptr.Deref(p.Slices[0].PerDeviceNodeSelection, false) || ptr.Deref(device.NodeName, "") != "c.example.com" {
+		t.Errorf("where devices can name their nodes, got %+v", p)
 	}
 	if attribute := onlyDevice(t, got["local/a"]).Attributes["pool"].StringValue; ptr.Deref(attribute, "") != "local" {
 		t.Errorf("got attribute pool %v: a class could not name it", attribute)
+	}
+	if p := got["other"]; !p.AllNodes || p.Slices[0].PerDeviceNodeSelection != nil || onlyDevice(t, p).NodeName != nil {
+		t.Errorf("the pool for the cluster is for a node: %+v", p)
+	}
+
+	want := []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{
+		{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{"c.example.com"}},
+	}}}
+	p = set.resources(nodes, lacks{nodes: true}).Pools["local/c.example.com"]
+	if p.AllNodes || !equality.Semantic.DeepEqual(p.NodeSelector.NodeSelectorTerms, want) || p.Slices[0].PerDeviceNodeSelection != nil || onlyDevice(t, p).NodeName != nil {
+		t.Errorf("where they can't, got %+v", p)
 	}
 }
 

@@ -47,7 +47,7 @@ func (p Publisher) Run(ctx context.Context) error {
 		}
 		list = following.list
 	}
-	known, err := probe(ctx, p.Client, p.Driver)
+	known, err := p.Pools.probe(ctx, p.Client, p.Driver)
 	if err != nil {
 		// What is published will tell.
 		klog.FromContext(ctx).Error(err, "Publishing as if the cluster kept all fields")

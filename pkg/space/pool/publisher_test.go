@@ -11,6 +11,7 @@ import (
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,6 +31,10 @@ func TestWhichDroppedFieldsHaveAFallback(t *testing.T) {
 	bare := slice(resourceapi.Device{})
 	shareable := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{AllowMultipleAllocations: ptr.To(true)}), ActualSlice: bare}
 	binding := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{BindingConditions: []string{"c"}}), ActualSlice: bare}
+	named := &resourceslice.DroppedFieldsError{
+		DesiredSlice: &resourceapi.ResourceSlice{Spec: resourceapi.ResourceSliceSpec{PerDeviceNodeSelection: ptr.To(true)}}, ActualSlice: bare,
+	}
+	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "ResourceSlice"}, "s", nil)
 	other := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{Taints: []resourceapi.DeviceTaint{{Key: "k"}}}), ActualSlice: bare}
 	for name, test := range map[string]struct {
 		errs    []error
@@ -40,6 +45,8 @@ func TestWhichDroppedFieldsHaveAFallback(t *testing.T) {
 		"it again, and wrapped":             {[]error{shareable, fmt.Errorf("sync: %w", shareable)}, lacks{shareable: true}, 0},
 		"binding conditions":                {[]error{binding}, lacks{binding: true}, 0},
 		"one after the other":               {[]error{binding, shareable}, lacks{binding: true, shareable: true}, 0},
+		"the node of a device":              {[]error{named}, lacks{nodes: true}, 0},
+		"a slice that is refused":           {[]error{fmt.Errorf("sync: %w", invalid)}, lacks{nodes: true}, 1},
 		"a field that is not ours":          {[]error{other}, lacks{}, 1},
 		"any other error":                   {[]error{context.DeadlineExceeded}, lacks{}, 1},
 	} {
@@ -85,8 +92,41 @@ func TestTheAPIServerIsAskedWhatItDrops(t *testing.T) {
 				test.keep(&slice.Spec.Devices[0])
 				return true, slice, nil
 			})
-			if got, err := probe(t.Context(), client, "d.example.com"); err != nil || got != test.want {
+			if got, err := (Set{}).probe(t.Context(), client, "d.example.com"); err != nil || got != test.want {
 				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestWhereDevicesCannotNameTheirNodesIsAskedForPoolsPerNode(t *testing.T) {
+	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "ResourceSlice"}, "probe", nil)
+	for name, test := range map[string]struct {
+		pools  Set
+		answer error
+		want   lacks
+		asked  int
+		fails  bool
+	}{
+		"they can":                {perNode(1), nil, lacks{}, 2, false},
+		"they can't":              {perNode(1), invalid, lacks{nodes: true}, 2, false},
+		"nobody knows":            {perNode(1), context.DeadlineExceeded, lacks{nodes: true}, 2, true},
+		"no pool is for one node": {Set{Pools: Default()}, invalid, lacks{}, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewClientset()
+			asked := 0
+			client.PrependReactor("create", "resourceslices", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				asked++
+				slice := action.(clienttesting.CreateAction).GetObject().(*resourceapi.ResourceSlice)
+				if slice.Spec.PerDeviceNodeSelection != nil && test.answer != nil {
+					return true, nil, test.answer
+				}
+				return true, slice, nil
+			})
+			got, err := test.pools.probe(t.Context(), client, "d.example.com")
+			if (err != nil) != test.fails || got != test.want || asked != test.asked {
+				t.Errorf("got %+v and %v, asked %d times, want %+v, asked %d times", got, err, asked, test.want, test.asked)
 			}
 		})
 	}

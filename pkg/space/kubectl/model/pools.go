@@ -71,6 +71,9 @@ func (s *Snapshot) Pools() []Pool {
 			if a := device.Attributes[spaceapi.PoolAttribute]; a.StringValue != nil {
 				pools[name].Configured = *a.StringValue
 			}
+			if node := ptr.Deref(device.NodeName, ""); node != "" && !slices.Contains(pools[name].Nodes, node) {
+				pools[name].Nodes = append(pools[name].Nodes, node)
+			}
 			addTotals(totals[name], device)
 		}
 	}

@@ -162,9 +162,11 @@ func TestWhatIsUsedOfPools(t *testing.T) {
 		Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{"node-a"},
 	}}}}}
 	exclusive.Spec.Devices = []resourceapi.Device{{Name: "space-0"}, {Name: "space-1"}}
+	named := slice("local/node-b", 1, 0)
+	named.Spec.PerDeviceNodeSelection, named.Spec.Devices[0].NodeName = ptr.To(true), ptr.To("node-b")
 	stale := slice("spaces", 99, 99)
 	stale.Spec.Pool.Generation = 0
-	pools := of(slice("spaces", 3, 4), stale, exclusive, slice("open", 0, 0), ready(t, "c", "p")).Pools()
+	pools := of(slice("spaces", 3, 4), stale, exclusive, named, slice("open", 0, 0), ready(t, "c", "p")).Pools()
 	var got []string
 	for _, pool := range pools {
 		for _, a := range pool.Amounts {
@@ -175,7 +177,7 @@ func TestWhatIsUsedOfPools(t *testing.T) {
 			got = append(got, strings.Join(append([]string{pool.Name, a.Resource, a.Used.String(), total}, pool.Nodes...), " "))
 		}
 	}
-	want := "local/node-a spaces 0 2 free 2 node-a|open spaces 0 -|spaces spaces 1 3 free 2|spaces cpu 2 4 free 2"
+	want := "local/node-a spaces 0 2 free 2 node-a|local/node-b spaces 0 1 free 1 node-b|open spaces 0 -|spaces spaces 1 3 free 2|spaces cpu 2 4 free 2"
 	if text := strings.Join(got, "|"); text != want {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}
