@@ -19,6 +19,8 @@ PROMETHEUS_VERSION := v0.313.5
 KREW_VERSION := v0.5.0
 # As in test/tools/exampledriver/go.mod.
 EXAMPLE_DRIVER_VERSION := v0.4.0
+# As in test/tools/kwok/go.mod.
+KWOK_VERSION := v0.8.0
 # As in test/tools/govulncheck/go.mod.
 GOVULNCHECK_VERSION := v1.8.0
 # The database of vulnerabilities, if not Go's: http, https or file.
@@ -127,7 +129,7 @@ soak: programs ## Let pods come and go for SPACE_SOAK_DURATION (10m) while parts
 	cd test && go run ./soak/churn
 
 .PHONY: bench
-bench: build programs $(BIN)/dra-example-kubeletplugin ## Run all benchmarks, or the one that BENCH names, with BENCH_FLAGS, into build/bench.
+bench: build programs $(BIN)/dra-example-kubeletplugin $(BIN)/kwok ## Run all benchmarks, or the one that BENCH names, with BENCH_FLAGS, into build/bench.
 	cd test/bench && go run ./run $(BENCH_FLAGS) $(BENCH)
 
 .PHONY: dashboard-picture
@@ -198,6 +200,13 @@ $(BIN)/dra-example-kubeletplugin-$(EXAMPLE_DRIVER_VERSION):
 	rm -rf $(BIN)/dra-example-driver-chart && \
 	cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' sigs.k8s.io/dra-example-driver)/deployments/helm/dra-example-driver" $(BIN)/dra-example-driver-chart && \
 	$(call again,CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ sigs.k8s.io/dra-example-driver/cmd/dra-example-kubeletplugin)
+
+# It simulates nodes.
+$(BIN)/kwok: $(BIN)/kwok-$(KWOK_VERSION)
+	ln -sf $(<F) $@
+
+$(BIN)/kwok-$(KWOK_VERSION):
+	cd test/tools/kwok && $(call again,go build -ldflags '-s -w' -o $@ sigs.k8s.io/kwok/cmd/kwok)
 
 $(BIN)/helm:
 	. demo/lib.sh && need_tools helm

@@ -37,6 +37,8 @@ type Settings struct {
 	// Others is how many claims of another driver there are besides, at the end.
 	Standing []int
 	Others   int
+	// Nodes are the numbers of simulated nodes at which pools are measured.
+	Nodes []int
 	// Before has the programs of an earlier commit, which are measured beside those in
 	// build/bin by benchmarks that can. Empty: only the latter are.
 	Before string
@@ -60,6 +62,7 @@ func All() []Benchmark {
 		{"podstart", "start of a pod, with a space and without", PodStart},
 		{"node", "the plugin, with ever more prepared claims on its node", Node},
 		{"growth", "the controller, with ever more standing spaces", Growth},
+		{"manynodes", "pools and pods, with ever more simulated nodes", ManyNodes},
 		{"burst", "start of many pods at once, with spaces and without", Burst},
 	}
 }

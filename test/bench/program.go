@@ -34,8 +34,8 @@ const (
 	quickly = 5 * time.Millisecond
 )
 
-// program is one of the driver's own programs, as it is shipped, and what it can be
-// asked about itself.
+// program is a program as it is shipped, mostly one of the driver's own, and what it
+// can be asked about itself.
 type program struct {
 	name              string
 	cmd               *exec.Cmd
@@ -48,22 +48,32 @@ type program struct {
 
 // startProgram starts a program that answers at two free ports.
 func startProgram(ctx context.Context, path string, args ...string) (*program, error) {
-	name := filepath.Base(path)
-	p := &program{name: name, log: &framework.Output{}, ended: make(chan struct{})}
-	for _, address := range []*string{&p.address, &p.profiles} {
+	var address, profiles string
+	for _, to := range []*string{&address, &profiles} {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
-			return nil, fmt.Errorf("find a port for %s: %w", name, err)
+			return nil, fmt.Errorf("find a port for %s: %w", filepath.Base(path), err)
 		}
-		*address = listener.Addr().String()
+		*to = listener.Addr().String()
 		if err := listener.Close(); err != nil {
 			return nil, err
 		}
 	}
-	p.cmd = exec.Command(path, append([]string{"--http-address=" + p.address, "--pprof-address=" + p.profiles}, args...)...)
+	p, err := launch(path, append([]string{"--http-address=" + address, "--pprof-address=" + profiles}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	p.address, p.profiles = address, profiles
+	return p, nil
+}
+
+// launch starts a program that is asked nothing.
+func launch(path string, args ...string) (*program, error) {
+	p := &program{name: filepath.Base(path), log: &framework.Output{}, ended: make(chan struct{})}
+	p.cmd = exec.Command(path, args...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s (`make build` makes it): %w", name, err)
+		return nil, fmt.Errorf("start %s (`make bench` makes it): %w", p.name, err)
 	}
 	go func() {
 		defer close(p.ended)

@@ -41,17 +41,18 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.Rounds, "rounds", 3, "rounds of each sort")
 	flag.IntVar(&s.Pods, "pods", 10, "pods of each sort to start one by one")
 	flag.IntVar(&s.Burst, "burst", 50, "pods to start at once")
-	s.Prepared, s.Standing = []int{1, 100, 250}, []int{100, 1000, 5000, 10000}
+	s.Prepared, s.Standing, s.Nodes = []int{1, 100, 250}, []int{100, 1000, 5000, 10000}, []int{10, 500, 1000}
 	flag.Func("prepared", "claims on a node to measure the plugin at, growing (default 1,100,250)", numbers(&s.Prepared))
 	flag.Func("standing", "spaces to measure the controller at, growing (default 100,1000,5000,10000)", numbers(&s.Standing))
+	flag.Func("nodes", "simulated nodes to measure pools at, growing (default 10,500,1000)", numbers(&s.Nodes))
 	flag.IntVar(&s.Others, "others", 5000, "claims of another driver to measure the controller with at last")
 	flag.DurationVar(&s.Rest, "rest", 30*time.Second, "how long to look at a controller at rest")
-	flag.StringVar(&s.Before, "before", "", "directory with the programs of an earlier commit, for growth to measure beside those in build/bin")
+	flag.StringVar(&s.Before, "before", "", "directory with the programs of an earlier commit, for growth and manynodes to measure beside those in build/bin")
 	out := flag.String("out", filepath.Join(cluster.DefaultConfig().BuildDir, "bench"), "directory of the results")
 	flag.Parse()
 
-	if !slices.IsSorted(s.Prepared) || !slices.IsSorted(s.Standing) {
-		return errors.New("numbers of claims and spaces have to grow")
+	if !slices.IsSorted(s.Prepared) || !slices.IsSorted(s.Standing) || !slices.IsSorted(s.Nodes) {
+		return errors.New("numbers of claims, spaces and nodes have to grow")
 	}
 	for _, name := range flag.Args() {
 		if !slices.ContainsFunc(bench.All(), func(b bench.Benchmark) bool { return b.Name == name }) {
