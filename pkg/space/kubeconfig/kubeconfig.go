@@ -6,6 +6,8 @@ package kubeconfig
 
 import (
 	"fmt"
+	"regexp"
+	"strings"
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -41,6 +43,41 @@ func Build(cluster Cluster, namespace string) ([]byte, error) {
 		return nil, fmt.Errorf("encode the kubeconfig of namespace %s: %w", namespace, err)
 	}
 	return out, nil
+}
+
+// anyNamespace is what a Template has where the namespace is to be.
+const anyNamespace = "namespace-of-the-space"
+
+// plain are names that YAML takes for nothing but a text.
+var plain = regexp.MustCompile(`^[a-z][-a-z0-9]{9,}$`)
+
+// Template builds kubeconfigs for many namespaces. They are those of Build, which takes
+// a hundred times as long.
+type Template struct {
+	cluster       Cluster
+	before, after string
+}
+
+// NewTemplate makes a Template for a cluster.
+func NewTemplate(cluster Cluster) (*Template, error) {
+	raw, err := Build(cluster, anyNamespace)
+	if err != nil {
+		return nil, err
+	}
+	t := &Template{cluster: cluster}
+	if strings.Count(string(raw), anyNamespace) == 1 {
+		t.before, t.after, _ = strings.Cut(string(raw), anyNamespace)
+	}
+	return t, nil
+}
+
+// Build returns the kubeconfig for a namespace.
+func (t *Template) Build(namespace string) (string, error) {
+	if t.before != "" && plain.MatchString(namespace) {
+		return t.before + namespace + t.after, nil
+	}
+	raw, err := Build(t.cluster, namespace)
+	return string(raw), err
 }
 
 // CA returns the certificates that the kubeconfig trusts.

@@ -20,9 +20,9 @@ var (
 	cluster = kubeconfig.Cluster{Server: "https://10.96.0.1:443", CA: ca}
 )
 
-func build(t *testing.T, cluster kubeconfig.Cluster) []byte {
+func build(t *testing.T, cluster kubeconfig.Cluster, namespace string) []byte {
 	t.Helper()
-	raw, err := kubeconfig.Build(cluster, "ephemeral-ns-x")
+	raw, err := kubeconfig.Build(cluster, namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func build(t *testing.T, cluster kubeconfig.Cluster) []byte {
 func TestClientsLoadItAndFindTheTokenBesideIt(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "kubeconfig")
-	if err := os.WriteFile(path, build(t, cluster), 0o600); err != nil {
+	if err := os.WriteFile(path, build(t, cluster, "ephemeral-ns-x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
@@ -61,7 +61,7 @@ func TestClientsLoadItAndFindTheTokenBesideIt(t *testing.T) {
 }
 
 func TestItHoldsNoCredentials(t *testing.T) {
-	config, err := clientcmd.Load(build(t, cluster))
+	config, err := clientcmd.Load(build(t, cluster, "ephemeral-ns-x"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestItHoldsNoCredentials(t *testing.T) {
 func TestTheCAComesBack(t *testing.T) {
 	for name, want := range map[string][]byte{"one that was given": ca, "none": nil} {
 		t.Run(name, func(t *testing.T) {
-			got, err := kubeconfig.CA(build(t, kubeconfig.Cluster{Server: cluster.Server, CA: want}))
+			got, err := kubeconfig.CA(build(t, kubeconfig.Cluster{Server: cluster.Server, CA: want}, "ephemeral-ns-x"))
 			if err != nil || !bytes.Equal(got, want) {
 				t.Errorf("got %q and error %v, want %q", got, err, want)
 			}
@@ -90,7 +90,7 @@ func TestTheCAComesBack(t *testing.T) {
 }
 
 func TestTheCAOfABrokenKubeconfigIsAnError(t *testing.T) {
-	whole := string(build(t, cluster))
+	whole := string(build(t, cluster, "ephemeral-ns-x"))
 	for name, test := range map[string]struct{ raw, want string }{
 		"no YAML":    {"\t{", "decode"},
 		"no context": {strings.Replace(whole, "current-context: space", "current-context: other", 1), `no context "other"`},
@@ -103,5 +103,23 @@ func TestTheCAOfABrokenKubeconfigIsAnError(t *testing.T) {
 				t.Errorf("got %q and error %v, want an error that says %q", got, err, test.want)
 			}
 		})
+	}
+}
+
+func TestATemplateBuildsTheSame(t *testing.T) {
+	for name, cluster := range map[string]kubeconfig.Cluster{
+		"a cluster": cluster,
+		"a server that is called as the place for the namespace": {Server: "https://namespace-of-the-space:443"},
+	} {
+		template, err := kubeconfig.NewTemplate(cluster)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, namespace := range []string{"ephemeral-ns-zgwsktrlqh", "ns-2222222222", "2222222222", "22222e2222", "0x22222222", "2222-22-22", "true", "null", "x", "n", "y", "0b", "infinity-9", "namespace-of-the-space"} {
+			got, err := template.Build(namespace)
+			if want := string(build(t, cluster, namespace)); err != nil || got != want {
+				t.Errorf("%s: got for %s, with error %v,\n%s\nwant\n%s", name, namespace, err, got, want)
+			}
+		}
 	}
 }
