@@ -95,8 +95,8 @@ func portOf(server *url.URL) int32 {
 // endpointEvents has all spaces looked at when the API server moves.
 func (c *Controller) endpointEvents() cache.ResourceEventHandler {
 	all := func() {
-		for _, obj := range c.namespaces.List() {
-			c.enqueueClaimOf(obj.(*corev1.Namespace))
+		for ns := range c.allNamespaces() {
+			c.enqueueClaimOf(ns)
 		}
 	}
 	return cache.ResourceEventHandlerFuncs{

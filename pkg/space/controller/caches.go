@@ -5,12 +5,14 @@ package controller
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,10 +22,9 @@ import (
 	"k8s.io/client-go/informers/internalinterfaces"
 	networkinginformers "k8s.io/client-go/informers/networking/v1"
 	rbacinformers "k8s.io/client-go/informers/rbac/v1"
+	resourceinformers "k8s.io/client-go/informers/resource/v1"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
-	rbaclisters "k8s.io/client-go/listers/rbac/v1"
-	resourcelisters "k8s.io/client-go/listers/resource/v1"
 	"k8s.io/client-go/tools/cache"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -37,10 +38,7 @@ type caches struct {
 	keys      spaceapi.Keys
 	factories []informers.SharedInformerFactory
 
-	claims     resourcelisters.ResourceClaimLister
 	namespaces cache.Indexer
-	accounts   corelisters.ServiceAccountLister
-	bindings   rbaclisters.RoleBindingLister
 	rootCA     corelisters.ConfigMapNamespaceLister
 	// roles has a cache for each ClusterRole, because nobody may read all.
 	roles map[string]cache.SharedIndexInformer
@@ -65,27 +63,25 @@ func (c *caches) set(keys spaceapi.Keys, config Config) error {
 		return factory
 	}
 
-	claims := with(trimClaim(config.Settings.Driver)).Resource().V1().ResourceClaims()
-	c.claims, c.claimInformer = claims.Lister(), claims.Informer()
-
-	namespaces := with(trimNamespace, recorded(keys)).Core().V1().Namespaces().Informer()
+	// Nobody asks for all that is in a namespace, so there is no index for that.
+	without := cache.Indexers{}
+	c.claimInformer = with(trimClaim(config.Settings.Driver)).InformerFor(&resourceapi.ResourceClaim{}, func(client kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
+		return resourceinformers.NewResourceClaimInformer(client, metav1.NamespaceAll, resync, without)
+	})
+	namespaces := with(trimNamespace(config.Settings.Driver), recorded(keys)).Core().V1().Namespaces().Informer()
 	if err := namespaces.AddIndexers(cache.Indexers{byClaim: c.indexByClaim}); err != nil {
 		return fmt.Errorf("index namespaces by claim: %w", err)
 	}
 	c.namespaces, c.namespaceInformer = namespaces.GetIndexer(), namespaces
 
-	trimmer := &trimmer{}
 	// By name and not by label: tenants may change the labels of a ServiceAccount.
-	// Nobody asks for all that is in a namespace, so there is no index for that.
 	inside := func(kind runtime.Object, which internalinterfaces.TweakListOptionsFunc, informer newFilteredInformer) cache.SharedIndexInformer {
-		return with(trimmer.trim).InformerFor(kind, func(client kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
-			return informer(client, metav1.NamespaceAll, resync, cache.Indexers{}, which)
+		return with(trimContents).InformerFor(kind, func(client kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
+			return informer(client, metav1.NamespaceAll, resync, without, which)
 		})
 	}
 	c.accountInformer = inside(&corev1.ServiceAccount{}, byName(spaceapi.ServiceAccountName), coreinformers.NewFilteredServiceAccountInformer)
-	c.accounts = corelisters.NewServiceAccountLister(c.accountInformer.GetIndexer())
 	c.bindingInformer = inside(&rbacv1.RoleBinding{}, byName(spaceapi.RoleBindingName), rbacinformers.NewFilteredRoleBindingInformer)
-	c.bindings = rbaclisters.NewRoleBindingLister(c.bindingInformer.GetIndexer())
 	c.quotaInformer = inside(&corev1.ResourceQuota{}, byName(spaceapi.LimitsName), coreinformers.NewFilteredResourceQuotaInformer)
 	c.limitsInformer = inside(&corev1.LimitRange{}, byName(spaceapi.LimitsName), coreinformers.NewFilteredLimitRangeInformer)
 	c.policyInformer = inside(&networkingv1.NetworkPolicy{}, byName(spaceapi.LimitsName), networkinginformers.NewFilteredNetworkPolicyInformer)
@@ -107,6 +103,40 @@ func (c *caches) set(keys spaceapi.Keys, config Config) error {
 	return nil
 }
 
+// claim returns a claim of that name, or nil.
+func (c *caches) claim(key types.NamespacedName) *resourceapi.ResourceClaim {
+	claim, _ := cached[*resourceapi.ResourceClaim](c.claimInformer, key.String())
+	return claim
+}
+
+// allClaims are those of all drivers.
+func (c *caches) allClaims() iter.Seq[*resourceapi.ResourceClaim] {
+	return all[*resourceapi.ResourceClaim](c.claimInformer)
+}
+
+// namespace returns a space's namespace of that name, or nil.
+func (c *caches) namespace(name string) *corev1.Namespace {
+	ns, _ := cached[*corev1.Namespace](c.namespaceInformer, name)
+	return ns
+}
+
+// allNamespaces are those of spaces.
+func (c *caches) allNamespaces() iter.Seq[*corev1.Namespace] {
+	return all[*corev1.Namespace](c.namespaceInformer)
+}
+
+// account returns the ServiceAccount of a space, or nil.
+func (c *caches) account(namespace string) *corev1.ServiceAccount {
+	account, _ := cached[*corev1.ServiceAccount](c.accountInformer, cache.NewObjectName(namespace, spaceapi.ServiceAccountName).String())
+	return account
+}
+
+// binding returns the RoleBinding of a space, or nil.
+func (c *caches) binding(namespace string) *rbacv1.RoleBinding {
+	binding, _ := cached[*rbacv1.RoleBinding](c.bindingInformer, cache.NewObjectName(namespace, spaceapi.RoleBindingName).String())
+	return binding
+}
+
 // recordedFor returns the namespaces whose record names the claim.
 func (c *caches) recordedFor(claim types.NamespacedName) ([]*corev1.Namespace, error) {
 	objs, err := c.namespaces.ByIndex(byClaim, claim.String())
@@ -115,7 +145,7 @@ func (c *caches) recordedFor(claim types.NamespacedName) ([]*corev1.Namespace, e
 	}
 	out := make([]*corev1.Namespace, 0, len(objs))
 	for _, obj := range objs {
-		out = append(out, obj.(*corev1.Namespace))
+		out = append(out, unpacked(obj).(*corev1.Namespace))
 	}
 	return out, nil
 }
@@ -132,8 +162,19 @@ func (c *caches) role(name string) *rbacv1.ClusterRole {
 // cached returns an object by its key. A lookup by key can't fail.
 func cached[T any](informer cache.SharedIndexInformer, key string) (T, bool) {
 	obj, _, _ := informer.GetIndexer().GetByKey(key)
-	out, ok := obj.(T)
+	out, ok := unpacked(obj).(T)
 	return out, ok
+}
+
+// all are the objects of a cache, one after the other.
+func all[T any](informer cache.SharedIndexInformer) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for _, obj := range informer.GetIndexer().List() {
+			if !yield(unpacked(obj).(T)) {
+				return
+			}
+		}
+	}
 }
 
 // claimOf is the claim in a namespace's record. Its name is empty when there is none.
@@ -142,7 +183,7 @@ func (c *caches) claimOf(ns *corev1.Namespace) types.NamespacedName {
 }
 
 func (c *caches) indexByClaim(obj any) ([]string, error) {
-	key := c.claimOf(obj.(*corev1.Namespace))
+	key := c.claimOf(unpacked(obj).(*corev1.Namespace))
 	if key.Name == "" {
 		return nil, nil
 	}

@@ -107,8 +107,8 @@ func (c *Controller) deleteOrphan(ctx context.Context, binding *rbacv1.ClusterRo
 	if owner.Kind != "Namespace" {
 		return nil
 	}
-	if obj, exists, err := c.namespaces.GetByKey(owner.Name); err != nil || exists && obj.(*corev1.Namespace).UID == owner.UID {
-		return err
+	if ns := c.namespace(owner.Name); ns != nil && ns.UID == owner.UID {
+		return nil
 	}
 	// The cache may lag behind.
 	ns, err := c.Client.CoreV1().Namespaces().Get(ctx, owner.Name, metav1.GetOptions{})

@@ -70,7 +70,10 @@ type Controller struct {
 	failed  *failures
 	settled *settled
 	places  *places
-	tasks   *tasks
+	counted *counts
+	// kubeconfigs are those of the spaces.
+	kubeconfigs *kubeconfig.Template
+	tasks       *tasks
 	// leads is true from Work on. A standby counts nothing, or all would be there twice.
 	leads atomic.Bool
 }
@@ -86,7 +89,12 @@ func New(config Config) (*Controller, error) {
 		failed:  newFailures(),
 		settled: &settled{kept: map[types.UID]time.Time{}},
 		places:  newPlaces(),
+		counted: newCounts(),
 		tasks:   newTasks(config.Clock),
+	}
+	var err error
+	if c.kubeconfigs, err = kubeconfig.NewTemplate(config.Cluster); err != nil {
+		return nil, err
 	}
 	c.stuck = newStuck(config.StuckAfter, config.Metrics.StuckTerminating)
 	if err := c.set(c.keys, config); err != nil {

@@ -81,6 +81,7 @@ func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (did ending,
 			return did, fmt.Errorf("note until when namespace %s is kept: %w", ns.Name, err)
 		}
 		c.settled.set(ns.UID, did.until)
+		c.recountNamespace(ns.Name)
 		c.retained(ns)
 	case !c.retained(ns):
 		// The UID makes sure that what is deleted is what was looked at.
@@ -103,11 +104,11 @@ func (c *Controller) end(ctx context.Context, ns *corev1.Namespace) (did ending,
 // and in force, after its deletion. Tenants who may change it can do that; the
 // finalizer itself is theirs.
 func (c *Controller) disarm(ctx context.Context, namespace string) error {
-	binding, err := c.bindings.RoleBindings(namespace).Get(spaceapi.RoleBindingName)
-	if err != nil || len(binding.Finalizers) == 0 || len(binding.Subjects) == 0 {
-		return ignoreNotFound(err)
+	binding := c.binding(namespace)
+	if binding == nil || len(binding.Finalizers) == 0 || len(binding.Subjects) == 0 {
+		return nil
 	}
-	_, err = c.Client.RbacV1().RoleBindings(namespace).Patch(ctx, binding.Name, types.MergePatchType, []byte(`{"subjects":null}`), metav1.PatchOptions{})
+	_, err := c.Client.RbacV1().RoleBindings(namespace).Patch(ctx, binding.Name, types.MergePatchType, []byte(`{"subjects":null}`), metav1.PatchOptions{})
 	return ignoreNotFound(err)
 }
 
@@ -188,9 +189,8 @@ func (c *Controller) retained(ns *corev1.Namespace) bool {
 // ended says whether nothing is left to do for a namespace but to wait, for
 // Kubernetes to remove it or for the time to do so.
 func (c *Controller) ended(ns *corev1.Namespace) bool {
-	account, accountErr := c.accounts.ServiceAccounts(ns.Name).Get(spaceapi.ServiceAccountName)
-	binding, bindingErr := c.bindings.RoleBindings(ns.Name).Get(spaceapi.RoleBindingName)
-	if bindingErr == nil && binding.DeletionTimestamp != nil && len(binding.Subjects) > 0 {
+	account, binding := c.account(ns.Name), c.binding(ns.Name)
+	if binding != nil && binding.DeletionTimestamp != nil && len(binding.Subjects) > 0 {
 		return false // a finalizer keeps it, in force
 	}
 	// A namespace that is kept, other than one that is being deleted, can still be
@@ -199,8 +199,7 @@ func (c *Controller) ended(ns *corev1.Namespace) bool {
 		return true
 	}
 	return (ns.DeletionTimestamp != nil || c.retained(ns)) && !c.hasClusterWide(ns) &&
-		(apierrors.IsNotFound(accountErr) || accountErr == nil && account.DeletionTimestamp != nil) &&
-		(apierrors.IsNotFound(bindingErr) || bindingErr == nil && binding.DeletionTimestamp != nil)
+		(account == nil || account.DeletionTimestamp != nil) && (binding == nil || binding.DeletionTimestamp != nil)
 }
 
 // settled remembers which namespaces were ended, because the caches show it some

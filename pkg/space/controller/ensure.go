@@ -20,7 +20,6 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
@@ -118,7 +117,7 @@ var errNamespaceGone = errors.New("somebody deleted a namespace of the claim: it
 func (c *Controller) complete(ctx context.Context, p *plan) (bool, error) {
 	for i, share := range p.Shares {
 		name := c.nameOf(p.Allocation, share, p.effective[i])
-		if _, exists, err := c.namespaces.GetByKey(name); err != nil || exists {
+		if c.namespace(name) != nil {
 			continue
 		}
 		// The cache may lag behind.
@@ -168,7 +167,7 @@ func sideBySide(n int, f func(i int) error) error {
 }
 
 func (c *Controller) readyEntry(a *identity.Allocation, share identity.Share, namespace string, p provisioned) (status.Entry, error) {
-	config, err := kubeconfig.Build(c.Cluster, namespace)
+	config, err := c.kubeconfigs.Build(namespace)
 	if err != nil {
 		return status.Entry{}, err
 	}
@@ -186,14 +185,14 @@ func (c *Controller) readyEntry(a *identity.Allocation, share identity.Share, na
 			ServiceAccount:    spaceapi.ServiceAccountName,
 			ServiceAccountUID: p.serviceAccountUID,
 			Server:            c.Cluster.Server,
-			Kubeconfig:        string(config),
+			Kubeconfig:        config,
 		},
 	}, nil
 }
 
 func isReady(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation) bool {
 	return !slices.ContainsFunc(a.Shares, func(share identity.Share) bool {
-		_, data, err := status.Read(claim, driver, a, share)
-		return err != nil || data == nil
+		_, ready, err := status.Ready(claim, driver, a, share)
+		return err != nil || !ready
 	})
 }

@@ -42,18 +42,24 @@ func (c *Controller) handlers(ctx context.Context) map[cache.SharedIndexInformer
 func (c *Controller) claimEvents() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
-			if claim := obj.(*resourceapi.ResourceClaim); identity.Of(claim, c.Settings.Driver) != nil {
+			if claim := unpacked(obj).(*resourceapi.ResourceClaim); identity.Of(claim, c.Settings.Driver) != nil {
+				c.recount(claimKey(claim))
 				c.queue.Add(claimKey(claim))
 			}
 		},
 		UpdateFunc: func(old, obj any) {
-			before, claim := old.(*resourceapi.ResourceClaim), obj.(*resourceapi.ResourceClaim)
+			before, claim := unpacked(old).(*resourceapi.ResourceClaim), unpacked(obj).(*resourceapi.ResourceClaim)
+			was, is := identity.Of(before, c.Settings.Driver), identity.Of(claim, c.Settings.Driver)
+			if was != nil || is != nil {
+				c.recount(claimKey(claim))
+			}
 			if c.concernsUs(before, claim) {
 				c.queue.Add(claimKey(claim))
 			}
 		},
 		DeleteFunc: func(obj any) {
 			if claim, ok := final(obj).(*resourceapi.ResourceClaim); ok {
+				c.recount(claimKey(claim))
 				c.queue.Add(claimKey(claim))
 			}
 		},
@@ -74,14 +80,17 @@ func (c *Controller) concernsUs(before, after *resourceapi.ResourceClaim) bool {
 func (c *Controller) namespaceEvents(ctx context.Context) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
-			ns := obj.(*corev1.Namespace)
+			ns := unpacked(obj).(*corev1.Namespace)
+			c.recountNamespace(ns.Name)
 			// The usual case is our own write coming back: nothing to do.
 			if !c.inStep(ns) {
 				c.enqueueClaimOf(ns)
 			}
 		},
 		UpdateFunc: func(old, obj any) {
-			before, ns := old.(*corev1.Namespace), obj.(*corev1.Namespace)
+			before, ns := unpacked(old).(*corev1.Namespace), unpacked(obj).(*corev1.Namespace)
+			c.recountNamespace(ns.Name)
+			c.places.latest(c.claimOf(ns), ns) // lets go of what the cache has by now
 			if c.claimOf(before) != c.claimOf(ns) {
 				c.enqueueClaimOf(before)
 			}
@@ -92,6 +101,7 @@ func (c *Controller) namespaceEvents(ctx context.Context) cache.ResourceEventHan
 		},
 		DeleteFunc: func(obj any) {
 			if ns, ok := final(obj).(*corev1.Namespace); ok {
+				c.recountNamespace(ns.Name)
 				if ns.DeletionTimestamp != nil {
 					c.Metrics.Delete.Observe(c.Clock.Since(ns.DeletionTimestamp.Time))
 					klog.FromContext(about(ctx, claimUIDOf(ns, c.keys))).V(2).Info("Namespace gone", logkeys.Claim, c.claimOf(ns), logkeys.Namespace, ns.Name)
@@ -112,21 +122,21 @@ func (c *Controller) contentEvents() cache.ResourceEventHandler {
 		if !ok {
 			return
 		}
-		if ns, exists, err := c.namespaces.GetByKey(spaceOf(meta)); err == nil && exists {
-			c.enqueueClaimOf(ns.(*corev1.Namespace))
+		if ns := c.namespace(spaceOf(meta)); ns != nil {
+			c.enqueueClaimOf(ns)
 		}
 	}
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) {
 			// Made in a namespace that is on its way out, or by somebody else.
-			if ns, exists, err := c.namespaces.GetByKey(spaceOf(obj.(metav1.Object))); err == nil && exists && ns.(*corev1.Namespace).DeletionTimestamp != nil {
+			if ns := c.namespace(spaceOf(unpacked(obj).(metav1.Object))); ns != nil && ns.DeletionTimestamp != nil {
 				enqueue(obj)
 			}
 		},
 		UpdateFunc: func(old, obj any) {
 			// The status of a quota changes with each pod.
-			before, _ := old.(*corev1.ResourceQuota)
-			if now, ok := obj.(*corev1.ResourceQuota); !ok || !equality.Semantic.DeepEqual(before.Spec, now.Spec) {
+			before, _ := unpacked(old).(*corev1.ResourceQuota)
+			if now, ok := unpacked(obj).(*corev1.ResourceQuota); !ok || !equality.Semantic.DeepEqual(before.Spec, now.Spec) {
 				enqueue(obj)
 			}
 		},
@@ -155,7 +165,7 @@ func claimKey(claim *resourceapi.ResourceClaim) types.NamespacedName {
 // final unwraps the last known state of an object whose deletion was missed.
 func final(obj any) any {
 	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		return gone.Obj
+		return unpacked(gone.Obj)
 	}
-	return obj
+	return unpacked(obj)
 }

@@ -38,19 +38,19 @@ const driver = spaceapi.DefaultDriverName
 // cluster is a controller with its API server.
 type cluster struct {
 	*Controller
-	t      *testing.T
+	t      testing.TB
 	api    *fake.Clientset
 	events *record.FakeRecorder
 	now    *clocktesting.FakeClock
 }
 
-func newController(t *testing.T, live ...runtime.Object) *cluster {
+func newController(t testing.TB, live ...runtime.Object) *cluster {
 	t.Helper()
 	return newControllerWith(t, func(*Config) {}, live...)
 }
 
 // newControllerWith is newController with another configuration.
-func newControllerWith(t *testing.T, change func(*Config), live ...runtime.Object) *cluster {
+func newControllerWith(t testing.TB, change func(*Config), live ...runtime.Object) *cluster {
 	t.Helper()
 	api := fake.NewClientset(live...)
 	events := record.NewFakeRecorder(100)
@@ -157,7 +157,7 @@ func claimOf(requests ...string) *resourceapi.ResourceClaim {
 	return claim
 }
 
-func allocationOf(t *testing.T, claim *resourceapi.ResourceClaim) *identity.Allocation {
+func allocationOf(t testing.TB, claim *resourceapi.ResourceClaim) *identity.Allocation {
 	t.Helper()
 	a := identity.Of(claim, driver)
 	if a == nil {

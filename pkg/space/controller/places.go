@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
@@ -88,7 +89,10 @@ func (p *places) wrote(claim types.NamespacedName, ns *corev1.Namespace) {
 	if last.written == nil {
 		last.written = map[string]*corev1.Namespace{}
 	}
-	last.written[ns.Name] = ns
+	// Of all that an API server answers, only this matters.
+	last.written[ns.Name] = &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: ns.Name, UID: ns.UID, ResourceVersion: ns.ResourceVersion, Annotations: ns.Annotations,
+	}}
 	delete(last.late, ns.Name)
 	p.claims[claim] = last
 }

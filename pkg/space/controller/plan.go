@@ -97,7 +97,7 @@ func saysExpired(claim *resourceapi.ResourceClaim, driver string, a *identity.Al
 		return false
 	}
 	for _, share := range a.Shares {
-		if ready, _, err := status.Read(claim, driver, a, share); err == nil && ready != nil && ready.Reason == spaceapi.ReasonExpired {
+		if ready, _, err := status.Ready(claim, driver, a, share); err == nil && ready != nil && ready.Reason == spaceapi.ReasonExpired {
 			return true
 		}
 	}

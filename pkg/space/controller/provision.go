@@ -124,12 +124,7 @@ type part struct {
 }
 
 func (c *Controller) ensureNamespace(ctx context.Context, a *identity.Allocation, want *corev1.Namespace) (*corev1.Namespace, bool, error) {
-	var have *corev1.Namespace
-	if obj, exists, err := c.namespaces.GetByKey(want.Name); err != nil {
-		return nil, false, fmt.Errorf("look up namespace %s in the cache: %w", want.Name, err)
-	} else if exists {
-		have = obj.(*corev1.Namespace)
-	}
+	have := c.namespace(want.Name)
 	if have == nil {
 		created, err := c.Client.CoreV1().Namespaces().Create(ctx, want, metav1.CreateOptions{})
 		if err == nil {
@@ -162,7 +157,7 @@ func (c *Controller) ensureNamespace(ctx context.Context, a *identity.Allocation
 }
 
 func (c *Controller) ensureServiceAccount(ctx context.Context, want *corev1.ServiceAccount) (*corev1.ServiceAccount, bool, error) {
-	if have, err := c.accounts.ServiceAccounts(want.Namespace).Get(want.Name); err == nil && have.DeletionTimestamp == nil {
+	if have := c.account(want.Namespace); have != nil && have.DeletionTimestamp == nil {
 		return have, false, nil
 	}
 	api := c.Client.CoreV1().ServiceAccounts(want.Namespace)
@@ -223,7 +218,7 @@ func (c *Controller) ensureRoleBinding(ctx context.Context, want *rbacv1.RoleBin
 	asWanted := func(have *rbacv1.RoleBinding) bool {
 		return have.DeletionTimestamp == nil && have.RoleRef == want.RoleRef && equality.Semantic.DeepEqual(have.Subjects, want.Subjects)
 	}
-	if have, err := c.bindings.RoleBindings(want.Namespace).Get(want.Name); err == nil && asWanted(have) {
+	if have := c.binding(want.Namespace); have != nil && asWanted(have) {
 		return false, nil
 	}
 	api := c.Client.RbacV1().RoleBindings(want.Namespace)

@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -73,6 +74,13 @@ func (c *Controller) writeStatus(ctx context.Context, claim *resourceapi.Resourc
 	updated := claim.DeepCopy()
 	for {
 		changed, err := status.Apply(updated, c.Settings.Driver, entries, metav1.NewTime(c.Clock.Now()))
+		if errors.Is(err, status.ErrDigest) {
+			// The cache has less of a claim whose spaces were ready than is to be written.
+			if updated, err = c.readAgain(ctx, a); updated == nil {
+				return false, err
+			}
+			continue
+		}
 		if err != nil || !changed {
 			return false, err
 		}
@@ -90,21 +98,31 @@ func (c *Controller) writeStatus(ctx context.Context, claim *resourceapi.Resourc
 		if !apierrors.IsConflict(err) && !apierrors.IsInvalid(err) {
 			return false, fmt.Errorf("write the status of ResourceClaim %s: %w", a.Claim, err)
 		}
-		live, getErr := api.Get(ctx, claim.Name, metav1.GetOptions{})
-		if apierrors.IsNotFound(getErr) {
-			return false, nil
-		}
-		if getErr != nil {
-			return false, fmt.Errorf("read ResourceClaim %s again: %w", a.Claim, getErr)
-		}
-		if now := identity.Of(live, c.Settings.Driver); now == nil || now.ID != a.ID {
-			return false, nil
+		live, getErr := c.readAgain(ctx, a)
+		if live == nil {
+			return false, getErr
 		}
 		if apierrors.IsInvalid(err) {
 			return false, fmt.Errorf("write the status of ResourceClaim %s: %w", a.Claim, err)
 		}
 		updated = live
 	}
+}
+
+// readAgain returns the claim of an allocation as the API server has it, or nil when the
+// allocation has gone.
+func (c *Controller) readAgain(ctx context.Context, a *identity.Allocation) (*resourceapi.ResourceClaim, error) {
+	live, err := c.Client.ResourceV1().ResourceClaims(a.Claim.Namespace).Get(ctx, a.Claim.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read ResourceClaim %s again: %w", a.Claim, err)
+	}
+	if now := identity.Of(live, c.Settings.Driver); now == nil || now.ID != a.ID {
+		return nil, nil
+	}
+	return live, nil
 }
 
 // eventOnClaimOf records an event on the claim in the namespace's record, which

@@ -14,8 +14,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
 const (
@@ -78,8 +76,7 @@ func sampleOf(role *rbacv1.ClusterRole) *authorizationv1.ResourceAttributes {
 // tenantsMayBind says whether the role of a space lets its tenants give rights to
 // others. Where the role is not to be found out, it does if any could.
 func (c *Controller) tenantsMayBind(namespace string) bool {
-	binding, err := c.bindings.RoleBindings(namespace).Get(spaceapi.RoleBindingName)
-	if err == nil {
+	if binding := c.binding(namespace); binding != nil {
 		if role := c.role(binding.RoleRef.Name); role != nil {
 			return letsBind(role)
 		}

@@ -7,9 +7,7 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
@@ -38,8 +36,7 @@ func (c *Controller) sweepPeriodically(ctx context.Context) {
 func (c *Controller) sweep(ctx context.Context) {
 	c.Metrics.Sweeps.WithLabelValues().Inc()
 	exist := map[types.UID]bool{}
-	for _, obj := range c.namespaces.List() {
-		ns := obj.(*corev1.Namespace)
+	for ns := range c.allNamespaces() {
 		exist[ns.UID] = true
 		if !c.inStep(ns) {
 			if !c.ended(ns) {
@@ -53,11 +50,7 @@ func (c *Controller) sweep(ctx context.Context) {
 	c.stuck.keepOnly(has)
 	c.settled.keepOnly(has)
 	c.sweepClusterWide(ctx)
-	claims, err := c.claims.List(labels.Everything())
-	if err != nil {
-		utilruntime.HandleErrorWithContext(ctx, err, "Sweep: list the ResourceClaims in the cache")
-	}
-	for _, claim := range claims {
+	for claim := range c.allClaims() {
 		if a := identity.Of(claim, c.Settings.Driver); a != nil && !isReady(claim, c.Settings.Driver, a) {
 			c.Metrics.Findings.WithLabelValues(metrics.FoundClaim).Inc()
 			c.queue.Add(claimKey(claim))
@@ -68,7 +61,5 @@ func (c *Controller) sweep(ctx context.Context) {
 // inStep says whether a namespace is that of a living allocation, and is not on
 // its way out.
 func (c *Controller) inStep(ns *corev1.Namespace) bool {
-	key := c.claimOf(ns)
-	claim, err := c.claims.ResourceClaims(key.Namespace).Get(key.Name)
-	return err == nil && ns.DeletionTimestamp == nil && identity.Of(claim, c.Settings.Driver).Owns(ns, c.keys)
+	return ns.DeletionTimestamp == nil && identity.Of(c.claim(c.claimOf(ns)), c.Settings.Driver).Owns(ns, c.keys)
 }

@@ -20,10 +20,7 @@ import (
 
 // sync brings one claim and the spaces recorded for it in step.
 func (c *Controller) sync(ctx context.Context, key types.NamespacedName) error {
-	claim, err := c.claims.ResourceClaims(key.Namespace).Get(key.Name)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("look up ResourceClaim %s in the cache: %w", key, err)
-	}
+	claim := c.claim(key)
 	p, err := c.planFor(claim)
 	if err != nil {
 		return err
@@ -49,7 +46,7 @@ func (c *Controller) sync(ctx context.Context, key types.NamespacedName) error {
 // uidOf is the UID of the claim of that name or, if it has gone, of one that had the
 // name and left spaces. It is empty when nothing is known.
 func (c *Controller) uidOf(key types.NamespacedName) types.UID {
-	if claim, err := c.claims.ResourceClaims(key.Namespace).Get(key.Name); err == nil {
+	if claim := c.claim(key); claim != nil {
 		return claim.UID
 	}
 	if recorded, err := c.recordedFor(key); err == nil && len(recorded) > 0 {

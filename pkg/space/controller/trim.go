@@ -4,9 +4,6 @@
 package controller
 
 import (
-	"sync"
-	"unique"
-
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -25,114 +22,55 @@ func trim(obj any) (any, error) {
 	return obj, nil
 }
 
-// trimClaim keeps of other drivers' claims only that they exist.
+// trimClaim keeps of other drivers' claims only that they exist, and of our own that
+// have their spaces what they ask for. Any other is as the API server has it: what is
+// said of it is written without reading it once more.
 func trimClaim(driver string) cache.TransformFunc {
 	return func(obj any) (any, error) {
 		claim, ok := obj.(*resourceapi.ResourceClaim)
-		if !ok || identity.Of(claim, driver) != nil {
-			return trim(obj)
+		if !ok {
+			return obj, nil
 		}
-		return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{
-			Namespace:         claim.Namespace,
-			Name:              claim.Name,
-			UID:               claim.UID,
-			ResourceVersion:   claim.ResourceVersion,
-			DeletionTimestamp: claim.DeletionTimestamp,
-		}}, nil
+		if identity.Of(claim, driver) == nil {
+			meta := bare(&claim.ObjectMeta)
+			meta.Finalizers = nil
+			return pack(&resourceapi.ResourceClaim{}, meta), nil
+		}
+		if settled := settle(claim, driver); settled != nil {
+			return settled, nil
+		}
+		return trim(obj)
 	}
 }
 
 // trimNamespace keeps of a namespace its record, and why it does not go.
-func trimNamespace(obj any) (any, error) {
-	if ns, ok := obj.(*corev1.Namespace); ok {
-		ns.Labels, ns.Annotations = once(ns.Labels), once(ns.Annotations)
-		ns.Spec = corev1.NamespaceSpec{}
+func trimNamespace(driver string) cache.TransformFunc {
+	return func(obj any) (any, error) {
+		if ns, ok := obj.(*corev1.Namespace); ok {
+			return packNamespace(ns, driver), nil
+		}
+		return obj, nil
 	}
-	return trim(obj)
 }
 
-// once has the keys, which are the same in all spaces, in memory once.
-func once(of map[string]string) map[string]string {
-	if len(of) == 0 {
-		return nil
-	}
-	out := make(map[string]string, len(of))
-	for key, value := range of {
-		out[shared(key)] = value
-	}
-	return out
-}
-
-// shared is the same text, in memory once for all that have it.
-func shared(text string) string { return unique.Make(text).Value() }
-
-// trimmer keeps of what is in spaces only what is compared with how it should be.
-// That is mostly the same in all spaces of a class, and then in memory once.
-type trimmer struct {
-	quotas   specs[corev1.ResourceQuotaSpec, *corev1.ResourceQuotaSpec]
-	limits   specs[corev1.LimitRangeSpec, *corev1.LimitRangeSpec]
-	policies specs[networkingv1.NetworkPolicySpec, *networkingv1.NetworkPolicySpec]
-}
-
-// trim implements cache.TransformFunc.
-func (t *trimmer) trim(obj any) (any, error) {
-	if meta, ok := obj.(metav1.Object); ok {
-		meta.SetName(shared(meta.GetName()))
-		meta.SetLabels(nil)
-		meta.SetAnnotations(nil)
-		meta.SetOwnerReferences(nil)
-	}
+// trimContents keeps of what is in spaces only what is compared with how it should be.
+func trimContents(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.ServiceAccount:
-		o.Secrets, o.ImagePullSecrets = nil, nil
+		return pack(&corev1.ServiceAccount{}, bare(&o.ObjectMeta)), nil
 	case *rbacv1.RoleBinding:
-		o.RoleRef = rbacv1.RoleRef{APIGroup: shared(o.RoleRef.APIGroup), Kind: shared(o.RoleRef.Kind), Name: shared(o.RoleRef.Name)}
-		for i, s := range o.Subjects {
-			o.Subjects[i] = rbacv1.Subject{Kind: shared(s.Kind), APIGroup: shared(s.APIGroup), Name: shared(s.Name), Namespace: s.Namespace}
-		}
+		return packBinding(o), nil
 	case *corev1.ResourceQuota:
-		o.Spec = t.quotas.shared(o.Spec)
+		kept := &corev1.ResourceQuota{Spec: o.Spec}
 		// Of the status it matters whether there is one.
-		status := corev1.ResourceQuotaStatus{}
 		if len(o.Status.Hard) > 0 {
-			status.Hard = o.Spec.Hard
+			kept.Status.Hard = o.Spec.Hard
 		}
-		o.Status = status
+		return pack(kept, bare(&o.ObjectMeta)), nil
 	case *corev1.LimitRange:
-		o.Spec = t.limits.shared(o.Spec)
+		return pack(&corev1.LimitRange{Spec: o.Spec}, bare(&o.ObjectMeta)), nil
 	case *networkingv1.NetworkPolicy:
-		o.Spec = t.policies.shared(o.Spec)
+		return pack(&networkingv1.NetworkPolicy{Spec: o.Spec}, bare(&o.ObjectMeta)), nil
 	}
-	return trim(obj)
-}
-
-// maxSpecs is how many different ones of a kind are remembered. Where there are
-// more, as where each claim says how large its quota is, they take more memory.
-const maxSpecs = 256
-
-// specs has each specification of a kind in memory once. Nobody may change one.
-type specs[T any, P interface {
-	*T
-	Marshal() ([]byte, error)
-}] struct {
-	mutex sync.Mutex
-	known map[string]T
-}
-
-// shared returns one that is the same.
-func (s *specs[T, P]) shared(spec T) T {
-	raw, err := P(&spec).Marshal()
-	if err != nil {
-		return spec
-	}
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if same, known := s.known[string(raw)]; known {
-		return same
-	}
-	if s.known == nil || len(s.known) >= maxSpecs {
-		s.known = map[string]T{}
-	}
-	s.known[string(raw)] = spec
-	return spec
+	return obj, nil
 }

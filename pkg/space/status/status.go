@@ -36,7 +36,8 @@ type Entry struct {
 
 // Apply puts the entries into the claim's status.devices and says whether that
 // changed anything. Entries of other drivers stay as they are, and so does the
-// transition time of a condition whose status stays.
+// transition time of a condition whose status stays. Of a claim with digests it only
+// finds out whether it would change, and returns ErrDigest if so.
 func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now metav1.Time) (bool, error) {
 	changed := false
 	for _, e := range entries {
@@ -47,6 +48,14 @@ func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now
 			ShareID: (*string)(e.Share.ShareID),
 		}
 		existing := find(claim, driver, e.Share)
+		if digest := digestIn(existing); digest != nil {
+			same, err := digest.of(e)
+			if err != nil {
+				return false, err
+			}
+			changed = changed || !same
+			continue
+		}
 		if existing != nil {
 			device = *existing.DeepCopy()
 		}
@@ -59,9 +68,9 @@ func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now
 		}
 		device.Data = nil
 		if e.Data != nil {
-			raw, err := json.Marshal(e.Data)
+			raw, err := e.encode()
 			if err != nil {
-				return false, fmt.Errorf("encode the status of the space for request %s: %w", e.Share.Request, err)
+				return false, err
 			}
 			device.Data = &runtime.RawExtension{Raw: raw}
 		}
@@ -74,7 +83,19 @@ func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now
 			changed = true
 		}
 	}
+	if changed && hasDigests(claim, driver) {
+		return false, ErrDigest
+	}
 	return changed, nil
+}
+
+// encode is what is written of the data.
+func (e Entry) encode() ([]byte, error) {
+	raw, err := json.Marshal(e.Data)
+	if err != nil {
+		return nil, fmt.Errorf("encode the status of the space for request %s: %w", e.Share.Request, err)
+	}
+	return raw, nil
 }
 
 // failedCondition says why the scheduler should try again, in the words of Ready.
@@ -94,6 +115,9 @@ func Read(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocatio
 	device := find(claim, driver, share)
 	if device == nil {
 		return nil, nil, nil
+	}
+	if digestIn(device) != nil {
+		return nil, nil, fmt.Errorf("read status.devices of ResourceClaim %s for request %s: %w", a.Claim, share.Request, ErrDigest)
 	}
 	ready := meta.FindStatusCondition(device.Conditions, spaceapi.ConditionReady)
 	if ready == nil || ready.Status != metav1.ConditionTrue {
