@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// The API server follows a new RoleBinding within milliseconds. There is
-	// nothing to watch for it.
+	// The API server follows a new RoleBinding within milliseconds, and a busy one
+	// within seconds. There is nothing to watch for it.
 	firstReview = 5 * time.Millisecond
-	reviews     = 8
+	reviews     = 10
 )
 
 // awaitRights returns when the API server grants a space's ServiceAccount what the
