@@ -35,7 +35,7 @@ func stored(t testing.TB, obj metav1.Object) []byte {
 	obj.SetResourceVersion("1234567")
 	obj.SetCreationTimestamp(metav1.NewTime(time.Unix(1_770_000_000, 0)))
 	obj.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "space-controller", Operation: "Update", APIVersion: "v1", FieldsType: "FieldsV1",
-		FieldsV1: &metav1.FieldsV1{Raw: []byte(strings.Repeat(`{"f:metadata":{"f:labels":{}}}`, 15))}}})
+		FieldsV1: metav1.NewFieldsV1(strings.Repeat(`{"f:metadata":{"f:labels":{}}}`, 15))}})
 	raw, err := obj.(interface{ Marshal() ([]byte, error) }).Marshal()
 	if err != nil {
 		t.Fatal(err)
