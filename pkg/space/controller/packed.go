@@ -99,7 +99,11 @@ type packedBinding struct {
 // here is no namespace's name.
 const here = "."
 
-func packBinding(binding *rbacv1.RoleBinding) *packedBinding {
+func packBinding(binding *rbacv1.RoleBinding) unpacker {
+	// Kubernetes takes any text for the namespace of a subject.
+	if slices.ContainsFunc(binding.Subjects, func(s rbacv1.Subject) bool { return s.Namespace == here }) {
+		return pack(&rbacv1.RoleBinding{RoleRef: binding.RoleRef, Subjects: binding.Subjects}, bare(&binding.ObjectMeta))
+	}
 	kept := &rbacv1.RoleBinding{RoleRef: binding.RoleRef, Subjects: slices.Clone(binding.Subjects)}
 	move(kept.Subjects, binding.Namespace, here)
 	return &packedBinding{*pack(kept, bare(&binding.ObjectMeta))}

@@ -139,8 +139,11 @@ func TestACachedRoleBindingSaysWhatItGives(t *testing.T) {
 		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "ns", Name: "space"}, {Kind: "User", APIGroup: rbacv1.GroupName, Name: "jane"},
 			{Kind: "ServiceAccount", Namespace: "another", Name: "space"}},
 	}
-	if got := trimmed(t, trimContents, want.DeepCopy()); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
+	for _, namespace := range []string{"another", here} {
+		want.Subjects[2].Namespace = namespace
+		if got := trimmed(t, trimContents, want.DeepCopy()); !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
 	}
 }
 
