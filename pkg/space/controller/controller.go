@@ -74,7 +74,8 @@ type Controller struct {
 	// kubeconfigs are those of the spaces.
 	kubeconfigs *kubeconfig.Template
 	tasks       *tasks
-	// leads is true from Work on. A standby counts nothing, or all would be there twice.
+	// leads is true in Work, from when all is counted. A standby counts nothing, or all
+	// would be there twice.
 	leads atomic.Bool
 }
 
@@ -121,15 +122,22 @@ func (c *Controller) Start(ctx context.Context) error {
 func (c *Controller) Work(ctx context.Context) error {
 	// Not earlier: nobody would empty a standby's queue. New handlers are told
 	// of everything that exists.
-	c.leads.Store(true)
-	defer c.leads.Store(false)
 	logger := klog.FromContext(ctx)
+	var told []cache.DoneChecker
 	for informer, handler := range c.handlers(ctx) {
-		if _, err := informer.AddEventHandlerWithOptions(handler, cache.HandlerOptions{Logger: &logger}); err != nil {
+		registration, err := informer.AddEventHandlerWithOptions(handler, cache.HandlerOptions{Logger: &logger})
+		if err != nil {
 			return fmt.Errorf("follow API objects: %w", err)
 		}
+		told = append(told, registration.HasSyncedChecker())
 	}
+	defer c.leads.Store(false)
 	var workers sync.WaitGroup
+	workers.Go(func() {
+		if cache.WaitFor(ctx, "", told...) {
+			c.leads.Store(true)
+		}
+	})
 	for range c.Workers {
 		workers.Go(func() {
 			for c.next(ctx) {

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
@@ -109,6 +110,27 @@ func (c *Controller) recountNamespace(name string) {
 	c.counted.setNamespace(name, now)
 }
 
+// forgetGone counts no longer what the caches do not have. Handlers are told of what goes
+// only from when they were registered on, and that is one after the other.
+func (c *Controller) forgetGone() {
+	c.counted.mutex.Lock()
+	defer c.counted.mutex.Unlock()
+	gone := func(informer cache.SharedIndexInformer, key string) bool {
+		_, exists, err := informer.GetIndexer().GetByKey(key)
+		return err == nil && !exists
+	}
+	for claim := range c.counted.claims {
+		if gone(c.claimInformer, claim.String()) {
+			c.counted.setClaim(claim, nil)
+		}
+	}
+	for name := range c.counted.namespaces {
+		if gone(c.namespaceInformer, name) {
+			c.counted.setNamespace(name, metrics.Spaces{})
+		}
+	}
+}
+
 // spacesOf says how the spaces of a claim are. It may have no allocation.
 func (c *Controller) spacesOf(claim *resourceapi.ResourceClaim, a *identity.Allocation) []metrics.Spaces {
 	if a == nil {
@@ -139,7 +161,8 @@ func (c *Controller) afterlife(ns *corev1.Namespace, a *identity.Allocation) met
 	return metrics.Spaces{}
 }
 
-// count says how many spaces there are. A standby says nothing.
+// count says how many spaces there are. A standby says nothing, and neither does who has
+// just begun to lead, until all is counted.
 func (c *Controller) count() map[metrics.Spaces]int {
 	if !c.leads.Load() {
 		return nil

@@ -162,6 +162,33 @@ func (c *cluster) change(informer cache.SharedIndexInformer, handler cache.Resou
 	}
 }
 
+func TestWhatWentUnnoticedIsNoLongerCountedAfterTheNextSweep(t *testing.T) {
+	c := newController(t)
+	c.leads.Store(true)
+	claim := c.served()
+	c.put(claim)
+	ns := c.namespaceOf(claim).DeepCopy()
+	ns.DeletionTimestamp = ptr.To(metav1.Now())
+	c.cached(ns)
+	c.countAll()
+	if got := c.count(); len(got) != 2 {
+		t.Fatalf("counted %v, want a space that ends and some that are ready", got)
+	}
+	for informer, key := range map[cache.SharedIndexInformer]string{c.claimInformer: claimKey(claim).String(), c.namespaceInformer: ns.Name} {
+		obj, _, err := informer.GetIndexer().GetByKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := informer.GetIndexer().Delete(obj); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.sweep(t.Context())
+	if got := c.count(); len(got) > 0 {
+		t.Errorf("counted %v, want nothing", got)
+	}
+}
+
 func TestTheCountIsThatOfWhatIsThereWhateverHappened(t *testing.T) {
 	c := newController(t)
 	c.leads.Store(true)

@@ -49,6 +49,7 @@ func (c *Controller) sweep(ctx context.Context) {
 	has := func(uid types.UID) bool { return exist[uid] }
 	c.stuck.keepOnly(has)
 	c.settled.keepOnly(has)
+	c.forgetGone()
 	c.sweepClusterWide(ctx)
 	for claim := range c.allClaims() {
 		if a := identity.Of(claim, c.Settings.Driver); a != nil && !isReady(claim, c.Settings.Driver, a) {
