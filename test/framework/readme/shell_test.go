@@ -87,7 +87,7 @@ func TestWhatIsLookedAtTooEarlyIsLookedAtAgain(t *testing.T) {
 	// Each time it is asked, it says one line more.
 	dir := t.TempDir()
 	kubectl := "#!/bin/sh\necho a pod >>" + dir + "/asked\ncat " + dir + "/asked\n"
-	if err := os.WriteFile(filepath.Join(dir, "kubectl"), []byte(kubectl), 0o700); err != nil { //nolint:gosec // it is a program
+	if err := os.WriteFile(filepath.Join(dir, "kubectl"), []byte(kubectl), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	reader := Reader{Dir: dir, Env: append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH")), Patience: time.Minute}
