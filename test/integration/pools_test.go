@@ -120,6 +120,28 @@ func allocateFrom(t *testing.T, e *framework.Env, ns, claim, pool string, consum
 	return spaces[0]
 }
 
+// selectNode writes the slice of a pool as it is where devices do not name their nodes.
+func selectNode(t *testing.T, pool, node string) {
+	t.Helper()
+	api := env.Client.ResourceV1().ResourceSlices()
+	list, err := api.List(t.Context(), metav1.ListOptions{FieldSelector: resourceapi.ResourceSliceSelectorDriver + "=" + spaceapi.DefaultDriverName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(list.Items, func(s resourceapi.ResourceSlice) bool { return s.Spec.Pool.Name == pool })
+	if i < 0 {
+		t.Fatalf("pool %s has no slice", pool)
+	}
+	slice := &list.Items[i]
+	slice.Spec.PerDeviceNodeSelection, slice.Spec.Devices[0].NodeName = nil, nil
+	slice.Spec.NodeSelector = &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+		MatchFields: []corev1.NodeSelectorRequirement{{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node}}},
+	}}}
+	if _, err := api.Update(t.Context(), slice, metav1.UpdateOptions{}); err != nil {
+		t.Fatalf("have the slice of pool %s select its node: %v", pool, err)
+	}
+}
+
 func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
 	plugin, ssd := map[string]string{"plugin": "yes"}, map[string]string{"plugin": "yes", "disk": "ssd"}
 	newNode(t, env, "node-a", ssd)
@@ -158,11 +180,14 @@ func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
 
 	// One pool shrinks below what is in use, one goes, one loses its node, one becomes another kind.
 	first.Stop(t, syscall.SIGTERM)
+	selectNode(t, "local/node-d", "node-d")
 	startController(t, env, "--sweep-interval=1s", poolsFile(t, `
 - {name: few, limit: 1}
 - {name: local, perNode: {limit: 5}, nodeSelector: {disk: ssd}}
 - {name: spaces, limit: 9}
 `))
+	awaitPools(t, env, "few: space* spaces=1/1", "local/node-a: space* spaces=5/1 on node-a", "local/node-c: space* spaces=5/1 on node-c",
+		"local/node-d: space* spaces=5/1 on node-d", "spaces: space* spaces=9/1")
 	env.Kubectl(t, "delete", "node", "node-d")
 	awaitPools(t, env, "few: space* spaces=1/1", "local/node-a: space* spaces=5/1 on node-a", "local/node-c: space* spaces=5/1 on node-c", "spaces: space* spaces=9/1")
 
