@@ -21,8 +21,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
 )
 
-// name must not be part of any path or command line that isn't the cluster's.
-// name is in no command of anybody else: leftovers are found by it.
+// name must not be part of any path or command line that isn't the cluster's, because
+// leftovers are found by it.
 const name = "come-and-go"
 
 // TestCluster goes through the life of a cluster with one node. The steps build
