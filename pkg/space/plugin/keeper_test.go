@@ -4,7 +4,9 @@
 package plugin
 
 import (
+	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
 // prepared returns a claim that is ready and was prepared just now.
@@ -244,6 +248,26 @@ func TestNothingIsRenewedAfterUnprepare(t *testing.T) {
 		n.must(n.driver.unprepare(t.Context(), claim.UID))
 		n.wantNoMint("the claim was unprepared")
 		n.wantRenewedAfterPrepare(claim)
+	})
+}
+
+func TestAPluginThatIsStoppedAsksForNoMoreTokens(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		// The clock is looked at once a minute, and thus while the API server
+		// owes an answer.
+		time.Sleep(wallInterval - 5*time.Second)
+		n.prepared("a")
+		var asked atomic.Int64
+		n.minter.askFirst(func(ctx context.Context, _ token.Account) error {
+			asked.Add(1)
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		time.Sleep(renewal + 10*time.Second)
+		n.driver.Stop()
+		if got := asked.Load(); got != 1 {
+			t.Errorf("a token was asked for %d times, once before the stop", got)
+		}
 	})
 }
 

@@ -51,6 +51,9 @@ func (k *keeper) work(ctx context.Context) bool {
 		return false
 	}
 	defer k.queue.Done(claim)
+	if ctx.Err() != nil {
+		return true // a queue that is shut down still gives what it had
+	}
 	r := k.begin(claim)
 	if r == nil {
 		return true
