@@ -25,6 +25,7 @@ type places struct {
 }
 
 type place struct {
+	// nodes are those that no note has yet: what one says need not be in memory twice.
 	nodes map[types.UID]string
 	// unbound are the pods that were not bound at the last look, and delay is how
 	// long was waited before that.
@@ -72,12 +73,21 @@ func (p *places) again(claim types.NamespacedName, unbound []resourceapi.Resourc
 	return delay
 }
 
-// set remembers what a look found.
-func (p *places) set(claim types.NamespacedName, nodes map[types.UID]string, unbound []resourceapi.ResourceClaimConsumerReference) {
+// set remembers what a look found beyond what the cache has on the claim's namespaces.
+func (p *places) set(claim types.NamespacedName, nodes, noted map[types.UID]string, unbound []resourceapi.ResourceClaimConsumerReference) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	last := p.claims[claim]
-	last.nodes, last.unbound = nodes, uids(unbound)
+	last.nodes, last.unbound = nil, uids(unbound)
+	for pod, node := range nodes {
+		if noted[pod] == node && node != "" {
+			continue
+		}
+		if last.nodes == nil {
+			last.nodes = map[types.UID]string{}
+		}
+		last.nodes[pod] = node
+	}
 	p.claims[claim] = last
 }
 
@@ -108,7 +118,11 @@ func (p *places) latest(claim types.NamespacedName, cached *corev1.Namespace) *c
 			return ns
 		}
 	}
-	delete(written, cached.Name)
+	if delete(written, cached.Name); written != nil && len(written) == 0 {
+		last := p.claims[claim]
+		last.written = nil
+		p.claims[claim] = last
+	}
 	return cached
 }
 
@@ -120,13 +134,13 @@ func (p *places) due(claim types.NamespacedName, namespace string, now time.Time
 	last := p.claims[claim]
 	if last.late == nil {
 		last.late = map[string]time.Time{}
+		p.claims[claim] = last
 	}
 	at, known := last.late[namespace]
 	if !known {
 		at = now.Add(namesDelay)
 		last.late[namespace] = at
 	}
-	p.claims[claim] = last
 	return at.Sub(now)
 }
 
@@ -134,7 +148,11 @@ func (p *places) due(claim types.NamespacedName, namespace string, now time.Time
 func (p *places) upToDate(claim types.NamespacedName, namespace string) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	delete(p.claims[claim].late, namespace)
+	last := p.claims[claim]
+	if delete(last.late, namespace); last.late != nil && len(last.late) == 0 {
+		last.late = nil
+		p.claims[claim] = last
+	}
 }
 
 // begin says whether this is the first that is heard of an allocation.

@@ -100,14 +100,16 @@ func (u *users) note(ctx context.Context, ns *corev1.Namespace) {
 
 // look finds out where the pods are: from what is known, or else from the API server.
 func (u *users) look(ctx context.Context) {
-	known := u.places.of(u.a.Claim)
+	noted := map[types.UID]string{}
 	if recorded, err := u.recordedFor(u.a.Claim); err == nil {
 		for _, ns := range recorded {
 			if u.a.Owns(ns, u.keys) {
-				maps.Copy(known, nodesOn(ns, u.keys.Nodes))
+				maps.Copy(noted, nodesOn(ns, u.keys.Nodes))
 			}
 		}
 	}
+	known := u.places.of(u.a.Claim)
+	maps.Copy(known, noted)
 	u.nodes = map[types.UID]string{}
 	var unknown []resourceapi.ResourceClaimConsumerReference
 	for _, consumer := range u.claim.Status.ReservedFor {
@@ -141,7 +143,7 @@ func (u *users) look(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		u.queue.AddAfter(u.a.Claim, u.places.again(u.a.Claim, unknown))
 	}
-	u.places.set(u.a.Claim, u.nodes, unknown)
+	u.places.set(u.a.Claim, u.nodes, noted, unknown)
 	var names []string
 	for _, consumer := range u.claim.Status.ReservedFor {
 		node, known := u.nodes[consumer.UID]

@@ -120,6 +120,40 @@ func TestNoPodIsReadTwiceOnceItIsBound(t *testing.T) {
 	}
 }
 
+func TestWhatTheCacheSaysOfAClaimsPodsIsNotInMemoryTwice(t *testing.T) {
+	c := newController(t)
+	claim := usedBy(podOn("a", ""))
+	ns := c.namespaceOf(claim)
+	c.live(c.cached(ns).DeepCopy())
+	c.live(podOn("a", "n1"))
+	look := func(when string, reads, remembered int) {
+		t.Helper()
+		if err := c.noteUsers(t.Context(), claim, allocationOf(t, claim)); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.reads(); got != reads {
+			t.Errorf("%s: %d pods were read, want %d", when, got, reads)
+		}
+		place := c.places.claims[key]
+		if got := len(place.nodes) + len(place.written) + len(place.late); got != remembered {
+			t.Errorf("%s: %d things are remembered, want %d: %+v", when, got, remembered, place)
+		}
+	}
+	look("before the cache has the note", 1, 2)
+	noted := ns.DeepCopy()
+	noted.Annotations[c.keys.Nodes] = "n1=a-uid"
+	noted.Annotations[c.keys.Pods] = "a"
+	noted.ResourceVersion = "1000"
+	c.cached(noted)
+	look("once it has", 0, 0)
+	c.places.forget(key)
+	c.places.latest(key, noted)
+	c.places.upToDate(key, noted.Name)
+	if len(c.places.claims) != 0 {
+		t.Error("a claim that was forgotten is remembered")
+	}
+}
+
 func TestPodsThatComeAndGoFasterThanTheCacheFollowsAreNoted(t *testing.T) {
 	c := newController(t)
 	first, second := podOn("a", "n1"), podOn("b", "n1")
