@@ -40,7 +40,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&s.Parallel, "parallel", 16, "requests at the same time, of whoever makes or frees claims and of the bare loop; the controller has as many workers")
 	flag.IntVar(&s.Rounds, "rounds", 3, "rounds of each sort")
 	flag.IntVar(&s.Pods, "pods", 10, "pods of each sort to start one by one")
-	flag.IntVar(&s.Burst, "burst", 50, "pods to start at once")
+	flag.IntVar(&s.Burst, "burst", 200, "pods to start at once")
 	s.Prepared, s.Standing, s.Nodes = []int{1, 100, 250}, []int{100, 1000, 5000, 10000}, []int{10, 500, 1000}
 	flag.Func("prepared", "claims on a node to measure the plugin at, growing (default 1,100,250)", numbers(&s.Prepared))
 	flag.Func("standing", "spaces to measure the controller at, growing (default 100,1000,5000,10000)", numbers(&s.Standing))
