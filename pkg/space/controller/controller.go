@@ -157,6 +157,9 @@ func (c *Controller) next(ctx context.Context) bool {
 		return false
 	}
 	defer c.queue.Done(key)
+	if ctx.Err() != nil {
+		return true // a queue that is shut down still gives what it had
+	}
 	ctx = klog.NewContext(ctx, klog.LoggerWithValues(klog.FromContext(ctx), logkeys.Claim, key))
 	task, done := c.tasks.begin(ctx, "ResourceClaim "+key.String())
 	defer done()

@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -100,6 +101,9 @@ func (c *Controller) endOthers(ctx context.Context, key types.NamespacedName, ca
 		}
 		did, err := c.end(about(ctx, claimUIDOf(ns, c.keys)), ns)
 		switch {
+		case err != nil && errors.Is(ctx.Err(), context.Canceled):
+			// It was told to stop, or is not the leader any more. The next one goes on.
+			errs = append(errs, err)
 		case err != nil:
 			c.eventOnSpace(ns, live, corev1.EventTypeWarning, spaceapi.ReasonDeletionFailed, err.Error())
 			errs = append(errs, err)
