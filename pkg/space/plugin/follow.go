@@ -34,8 +34,8 @@ func (k *keeper) follow(c *kept) {
 		}
 		if err == nil {
 			err = k.reader.follow(ctx, seen, func(claim *resourceapi.ResourceClaim) (bool, error) {
-				err := k.look(ctx, c, claim)
-				if unseen && err == nil {
+				replaced, err := k.look(ctx, c, claim)
+				if err == nil && (replaced || unseen) {
 					unseen = false
 					k.renewNow(c)
 				}
@@ -55,11 +55,13 @@ func (k *keeper) follow(c *kept) {
 	})
 }
 
-// look notices what in a claim concerns its tokens.
-func (k *keeper) look(ctx context.Context, c *kept, claim *resourceapi.ResourceClaim) error {
+// look notices what in a claim concerns its tokens, and says whether some of them have
+// to be replaced. It does not have that begun itself: whoever renews must find all that
+// there is to see, or would do it once for each space.
+func (k *keeper) look(ctx context.Context, c *kept, claim *resourceapi.ResourceClaim) (replaced bool, err error) {
 	a := identity.Of(claim, k.driver.Driver)
 	if a == nil || a.ID != c.prepared.AllocationID {
-		return errDeallocated
+		return false, errDeallocated
 	}
 	k.place(c, a)
 	for i, share := range a.Shares {
@@ -69,14 +71,15 @@ func (k *keeper) look(ctx context.Context, c *kept, claim *resourceapi.ResourceC
 		if err != nil || ready == nil || i >= len(c.prepared.Spaces) {
 			continue
 		}
-		replaced, ended := false, false
+		ended := false
 		k.mutex.Lock()
 		switch {
 		case data != nil:
-			replaced = c.prepared.Spaces[i].ServiceAccountUID != data.ServiceAccountUID || c.expired[i]
+			another := c.prepared.Spaces[i].ServiceAccountUID != data.ServiceAccountUID || c.expired[i]
 			c.prepared.Spaces[i].ServiceAccountUID = data.ServiceAccountUID
 			c.expired[i] = false
-			if replaced {
+			if another {
+				replaced = true
 				k.tell()
 			}
 		case ready.Reason == spaceapi.ReasonExpired:
@@ -90,11 +93,8 @@ func (k *keeper) look(ctx context.Context, c *kept, claim *resourceapi.ResourceC
 		if ended {
 			klog.FromContext(ctx).Info("Space expired while in use: its token is no longer renewed", logkeys.Request, share.Request)
 		}
-		if replaced {
-			k.renewNow(c)
-		}
 	}
-	return nil
+	return replaced, nil
 }
 
 // place notes which devices a claim's spaces are from, if its record does not say.

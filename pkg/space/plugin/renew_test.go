@@ -100,3 +100,22 @@ func TestASpaceWhoseTokenIsNotAnsweredDoesNotTakeTheTimeOfTheOthers(t *testing.T
 		n.wantToken(claim, shares[1].Slot, m.value)
 	})
 }
+
+func TestWhatIsNoticedAtOnceIsRenewedOnce(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		requests := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}
+		claim := n.prepared(requests...)
+		n.driver.Stop()
+		n.update(readyWith(t, claim, "account-2"))
+		// It has not seen the claim before, and the ServiceAccounts are others.
+		n.start()
+		synctest.Wait()
+		if got := len(n.minter.calls); got != len(requests) {
+			t.Errorf("%d tokens were asked for at the start, want %d", got, len(requests))
+		}
+		n.update(readyWith(t, claim, "account-3"))
+		if got := len(n.minter.calls); got != 2*len(requests) {
+			t.Errorf("%d tokens were asked for after the change, want %d", got, 2*len(requests))
+		}
+	})
+}
