@@ -91,7 +91,8 @@ func TestADeletedServiceAccountIsMadeAgainAndPodsGetANewToken(t *testing.T) {
 	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
 	account := accountUID(t, ns)
 
-	s.Kubectl(t, ns, "pod", "delete", "serviceaccount", "space")
+	// Not to wait for its end: that may be asked with a token that is dead by then.
+	s.Kubectl(t, ns, "pod", "delete", "serviceaccount", "space", "--wait=false")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns,
 		framework.About("ResourceClaim", "test-claim", spaceapi.ReasonRepaired, "ServiceAccount space"))
 	framework.Await(t, framework.ServiceAccount(env.Client, s.Namespace, "space"),

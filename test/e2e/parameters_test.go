@@ -173,11 +173,13 @@ func TestTokensHaveTheLifetimeOfTheirClass(t *testing.T) {
 	// A token that is asked for later has it too.
 	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
 	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
-	s.Kubectl(t, ns, "pod", "delete", "serviceaccount", "space")
+	// Not to wait for its end: that may be asked with a token that is dead by then.
+	s.Kubectl(t, ns, "pod", "delete", "serviceaccount", "space", "--wait=false")
 	awaitOtherToken(t, ns, "pod", before)
 	if got, want := lifetimeOfToken(t, ns, "pod", "test-claim"), 30*time.Minute; got != want {
 		t.Errorf("the token that was renewed lives %s, want %s", got, want)
 	}
+	s.AwaitKubectl(t, ns, "pod", "get", "configmaps")
 	s.Usable(t, ns, "pod")
 }
 
