@@ -102,8 +102,42 @@ func (r Reader) start(ctx context.Context, file string) (*shell, error) {
 		return nil, err
 	}
 	cmd.Stderr = cmd.Stdout
-	return &shell{ctx: ctx, cmd: cmd, file: file, input: input, output: bufio.NewReader(output)}, cmd.Start()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	_, err = io.WriteString(input, applyAgain)
+	return &shell{ctx: ctx, cmd: cmd, file: file, input: input, output: bufio.NewReader(output)}, err
 }
+
+// applyAgain has kubectl apply repeated while there is no ServiceAccount for pods in a
+// namespace that it has just made: Kubernetes makes one a moment later, and on a busy
+// machine later than the API server waits for it. In the end it has said what one says
+// that succeeds at once.
+const applyAgain = `kubectl() {
+  if [ "${1-}" != apply ]; then
+    command kubectl "$@"
+    return
+  fi
+  local said made=
+  until said=$(command kubectl "$@" 2>&1); do
+    case $said in
+      *'serviceaccount "default" not found'*) ;;
+      *)
+        printf '%s\n' "$said"
+        return 1
+        ;;
+    esac
+    made=1
+    grep ' created$' <<<"$said" || :
+    sleep 0.2
+  done
+  if [ -n "$made" ]; then
+    grep -v ' unchanged$' <<<"$said" || :
+  else
+    printf '%s\n' "$said"
+  fi
+}
+`
 
 // run returns what a step has written, and an error if it failed and may not.
 func (s *shell) run(step Step) (string, error) {

@@ -109,6 +109,36 @@ func TestWhatIsLookedAtTooEarlyIsLookedAtAgain(t *testing.T) {
 	}
 }
 
+func TestWhatIsAppliedBeforePodsAreAdmittedIsAppliedAgain(t *testing.T) {
+	t.Parallel()
+	// The first time there is no ServiceAccount yet.
+	const kubectl = `#!/bin/sh
+if [ -e made ]; then
+  echo namespace/a unchanged
+  echo pod/b created
+  exit
+fi
+touch made
+echo namespace/a created
+echo 'pods "b" is forbidden: error looking up service account a/default: serviceaccount "default" not found' >&2
+exit 1
+`
+	for command, says := range map[string]string{"apply": "", "create": "it failed with exit code 1"} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "kubectl"), []byte(kubectl), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		page, err := Parse("README.md", markdown("'''console\n$ kubectl "+command+" --filename=a.yaml\nnamespace/a created\npod/b created\n'''\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader := Reader{Dir: dir, Env: append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))}
+		if err := reader.Follow(t.Context(), page); (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("kubectl %s: error:\n%v\nwant:\n%s", command, err, says)
+		}
+	}
+}
+
 func TestACommandThatDoesNotEndIsEnded(t *testing.T) {
 	t.Parallel()
 	page, err := Parse("README.md", markdown("'''bash\necho begun\ntouch begun\ncat <(sleep infinity)\n'''\n"))
