@@ -5,8 +5,14 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
 // damages are what can have happened to a record while no plugin ran.
@@ -62,14 +68,20 @@ func TestARecordThatCantBeReadHarmsNobody(t *testing.T) {
 	}
 }
 
-// recordOf finds a claim's record.
-func (n *node) recordOf(t *testing.T, c *claim) string {
+// recordOf finds a claim's record. A list of the directory may lack it just when the
+// plugin puts another one in its place.
+func (n *node) recordOf(t *testing.T, c *claim) (record string) {
 	t.Helper()
-	for _, path := range n.left(t) {
-		if isBelow(path, n.kubelet) && isRecordOf(path, c) {
-			return path
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
+		for _, path := range n.left(t) {
+			if isBelow(path, n.kubelet) && isRecordOf(path, c) {
+				record = path
+			}
 		}
+		return record != "", nil
+	})
+	if err != nil {
+		t.Fatalf("claim %s has no record", c.UID)
 	}
-	t.Fatalf("claim %s has no record", c.UID)
-	return ""
+	return record
 }
