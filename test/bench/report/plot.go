@@ -44,7 +44,7 @@ func drawFile(path string, plots []Plot) (err error) {
 		return nil
 	}
 	image := vgimg.New(width, height*vg.Length(len(plots)))
-	tiles := draw.Tiles{Rows: len(plots), Cols: 1}
+	tiles := draw.Tiles{Rows: len(plots), Cols: 1, PadY: vg.Points(18), PadLeft: vg.Points(6), PadRight: vg.Points(14), PadBottom: vg.Points(6)}
 	canvas := draw.Crop(draw.New(image), 0, 0, 0, -vg.Points(8))
 	for i, p := range plots {
 		drawing, err := p.drawing()
