@@ -36,6 +36,7 @@ type Point struct {
 	Y float64 `json:"y"`
 }
 
+// width and height are those of one plot.
 const width, height = 18 * vg.Centimeter, 11 * vg.Centimeter
 
 // drawFile writes a PNG, if there is anything to draw.
@@ -43,15 +44,20 @@ func drawFile(path string, plots []Plot) (err error) {
 	if len(plots) == 0 {
 		return nil
 	}
-	image := vgimg.New(width, height*vg.Length(len(plots)))
-	tiles := draw.Tiles{Rows: len(plots), Cols: 1, PadY: vg.Points(18), PadLeft: vg.Points(6), PadRight: vg.Points(14), PadBottom: vg.Points(6)}
+	columns := min(len(plots), 2)
+	rows := (len(plots) + columns - 1) / columns
+	image := vgimg.New(width*vg.Length(columns), height*vg.Length(rows))
+	tiles := draw.Tiles{
+		Rows: rows, Cols: columns,
+		PadX: vg.Points(24), PadY: vg.Points(18), PadLeft: vg.Points(6), PadRight: vg.Points(14), PadBottom: vg.Points(6),
+	}
 	canvas := draw.Crop(draw.New(image), 0, 0, 0, -vg.Points(8))
 	for i, p := range plots {
 		drawing, err := p.drawing()
 		if err != nil {
 			return fmt.Errorf("draw %q: %w", p.Title, err)
 		}
-		drawing.Draw(tiles.At(canvas, 0, i))
+		drawing.Draw(tiles.At(canvas, i%columns, i/columns))
 	}
 	file, err := os.Create(path)
 	if err != nil {
