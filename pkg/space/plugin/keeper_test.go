@@ -255,7 +255,7 @@ func TestAPluginThatIsStoppedAsksForNoMoreTokens(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		// The clock is looked at once a minute, and thus while the API server
 		// owes an answer.
-		time.Sleep(wallInterval - 5*time.Second)
+		<-time.After(wallInterval - 5*time.Second)
 		n.prepared("a")
 		var asked atomic.Int64
 		n.minter.askFirst(func(ctx context.Context, _ token.Account) error {
@@ -263,7 +263,7 @@ func TestAPluginThatIsStoppedAsksForNoMoreTokens(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		})
-		time.Sleep(renewal + 10*time.Second)
+		<-time.After(renewal + 10*time.Second)
 		n.driver.Stop()
 		if got := asked.Load(); got != 1 {
 			t.Errorf("a token was asked for %d times, once before the stop", got)
