@@ -42,6 +42,8 @@ CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART
 again = for pause in 5 30 end; do $(1) && break; [ $$pause != end ] || exit 1; sleep $$pause; done
 
 export CGO_ENABLED ?= 0
+# For tests as for programs, so that what both need is compiled once.
+export GOFLAGS += -trimpath
 
 ##@ Everyday
 
@@ -97,7 +99,14 @@ clean: ## Remove what was built.
 ##@ Tests
 
 .PHONY: test
-test: unit integration e2e ## Run all tests. Needs root and, on Debian, the packages that README.md names.
+test: unit build programs $(BIN)/promcheck ## Run all tests. Needs root and, on Debian, the packages that README.md names.
+	$(selftest)
+	@# Two at a time, as below, and the longest first.
+	cd test && $(on_clusters) ./e2e/outage/... ./integration/... ./e2e ./node/...
+
+# Each package has a cluster of its own.
+on_clusters := go test -count=1 -v -p=2 -parallel=6 -timeout=60m
+selftest = cd test/cluster && go test -count=1 -v -timeout=20m ./selftest/...
 
 .PHONY: unit
 unit: $(BIN)/helm $(BIN)/promcheck ## Run the unit tests, with the race detector, and try the chart's values and alerts.
@@ -117,12 +126,12 @@ release-test: $(BIN)/krew ## Build the images of a release twice, push them to a
 
 .PHONY: integration
 integration: build programs ## Run the controller and the plugin against a real control plane, and try the cluster itself.
-	cd test/cluster && go test -count=1 -v -timeout=20m ./selftest/...
-	cd test && go test -count=1 -v -p=2 -timeout=45m ./integration/... ./node/...
+	$(selftest)
+	cd test && $(on_clusters) ./integration/... ./node/...
 
 .PHONY: e2e
 e2e: programs $(BIN)/promcheck ## Run the shipped images and chart on a real cluster of two nodes.
-	cd test && go test -count=1 -v -p=2 -parallel=6 -timeout=60m ./e2e/...
+	cd test && $(on_clusters) ./e2e/...
 
 .PHONY: soak
 soak: programs ## Let pods come and go for SPACE_SOAK_DURATION (10m) while parts of a cluster are killed.
