@@ -64,12 +64,12 @@ func killedAt(t *testing.T, do call, c *claim, prepared bool, last int) *node {
 // afterwards are the orders in which the kubelet may go on.
 var afterwards = map[string]func(t *testing.T, n *node, c *claim){
 	"then Prepare and Unprepare": func(t *testing.T, n *node, c *claim) {
-		p := n.startLater(t)
+		p := n.startAfterKill(t)
 		n.wantPrepared(t, p, c)
 		n.wantUnprepared(t, p, c)
 	},
 	"then Unprepare": func(t *testing.T, n *node, c *claim) {
-		n.wantUnprepared(t, n.startLater(t), c)
+		n.wantUnprepared(t, n.startAfterKill(t), c)
 	},
 }
 

@@ -112,7 +112,7 @@ func TestAKilledRenewalIsMadeUpFor(t *testing.T) {
 				t.Logf("this time the plugin had renewed the token after %d steps: %q", len(steps), steps)
 			}
 			p.kill()
-			p = n.startLater(t)
+			p = n.startAfterKill(t)
 			n.awaitRenewed(t, c)
 			n.checkPaths(t, c)
 			n.wantUnprepared(t, p, c)

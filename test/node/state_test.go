@@ -195,8 +195,20 @@ func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
 }
 
 // isTemporary says whether a path is that of a file which is to be put in place.
-func isTemporary(path string) bool {
-	return strings.HasPrefix(filepath.Base(path), ".") || filepath.Ext(path) == ".tmp"
+func (n *node) isTemporary(path string) bool {
+	return filepath.Dir(filepath.Dir(path)) == n.staging(path)
+}
+
+// staging returns the directory that has the staging directories of the plugins, one for
+// each, among the node's directories that the path is in.
+func (n *node) staging(path string) string {
+	switch {
+	case isBelow(path, n.cdi):
+		return filepath.Join(n.cdi, "."+spaceapi.DefaultDriverName)
+	case isBelow(path, n.artifacts):
+		return filepath.Join(n.artifacts, spaceapi.DefaultDriverName, ".staging")
+	}
+	return filepath.Join(n.kubelet, "plugins", spaceapi.DefaultDriverName, "claims", ".staging")
 }
 
 // awaitNothingTemporary waits until no half-written files are on the node.
@@ -204,7 +216,7 @@ func (n *node) awaitNothingTemporary(t *testing.T) {
 	t.Helper()
 	var temporary []string
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
-		temporary = slices.DeleteFunc(n.left(t), func(path string) bool { return !isTemporary(path) })
+		temporary = slices.DeleteFunc(n.left(t), func(path string) bool { return !n.isTemporary(path) })
 		return len(temporary) == 0, nil
 	})
 	if err != nil {
@@ -212,25 +224,27 @@ func (n *node) awaitNothingTemporary(t *testing.T) {
 	}
 }
 
-// age makes all that is on the node look as if no plugin had run for a while, so
-// that what a crash left is certain to be a leftover.
-func (n *node) age(t *testing.T) {
+// startAfterKill starts a plugin, and waits until it has removed what the one that was
+// killed had begun to write.
+func (n *node) startAfterKill(t *testing.T) *plugin {
 	t.Helper()
-	long := time.Now().Add(-24 * time.Hour)
-	for path := range n.paths(t) {
-		if err := os.Chtimes(path, long, long); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// startLater starts a plugin a while after the last one, and waits until it has
-// removed what that had begun to write.
-func (n *node) startLater(t *testing.T) *plugin {
-	t.Helper()
-	n.age(t)
 	p := n.start(t)
 	n.awaitNothingTemporary(t)
+	var staging []string
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
+		staging = nil
+		for _, dir := range n.dirs() {
+			found, err := filepath.Glob(n.staging(dir+"/x") + "/*")
+			if err != nil {
+				return false, err
+			}
+			staging = append(staging, found...)
+		}
+		return len(staging) == len(n.dirs()), nil
+	})
+	if err != nil {
+		t.Errorf("waited for the staging directories to be those of the plugin that runs: %v; there are %v", err, staging)
+	}
 	return p
 }
 

@@ -11,13 +11,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/staging"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -36,6 +34,9 @@ const (
 	fileMode = 0o644
 	dirMode  = 0o755
 	rootMode = 0o700
+
+	// stagingDir is below the root. No claim is called so.
+	stagingDir = ".staging"
 )
 
 // ErrGone means that the space's directory has been removed.
@@ -52,7 +53,8 @@ type Files struct {
 // Store is the directory on the host below which all artifacts are. It belongs on
 // a file system in memory.
 type Store struct {
-	root string
+	root    string
+	staging *staging.Dir
 }
 
 // NewStore makes the directory if need be, and closes it to other users.
@@ -64,8 +66,19 @@ func NewStore(root string) (*Store, error) {
 	if err := os.Chmod(root, rootMode); err != nil {
 		return nil, fmt.Errorf("close the directory for artifacts to other users: %w", err)
 	}
-	return &Store{root: root}, nil
+	dir, err := staging.Open(filepath.Join(root, stagingDir))
+	if err != nil {
+		return nil, fmt.Errorf("open the directory for artifacts: %w", err)
+	}
+	return &Store{root: root, staging: dir}, nil
 }
+
+// Close ends the use of the store.
+func (s *Store) Close() error { return s.staging.Close() }
+
+// RemoveAbandoned removes what processes were writing that have ended, and returns
+// the paths.
+func (s *Store) RemoveAbandoned() ([]string, error) { return s.staging.RemoveAbandoned() }
 
 // Dir returns the directory of a space. slot is empty for a claim's only space.
 func (s *Store) Dir(claim types.UID, slot string) string {
@@ -96,7 +109,7 @@ func (s *Store) Write(claim types.UID, slot string, files Files) error {
 		{NamespaceFile, []byte(files.Namespace)},
 		{KubeconfigFile, files.Kubeconfig},
 	} {
-		if err := replace(dir, f.name, f.content); err != nil {
+		if err := s.staging.WriteFile(filepath.Join(dir, f.name), f.content, fileMode); err != nil {
 			return fmt.Errorf("write the artifacts of claim %s: %w", claim, err)
 		}
 	}
@@ -109,7 +122,7 @@ func (s *Store) WriteToken(claim types.UID, slot string, t token.Token) error {
 	if err := s.check(claim, slot); err != nil {
 		return err
 	}
-	err := replace(s.Dir(claim, slot), TokenFile, t.Reveal())
+	err := s.staging.WriteFile(filepath.Join(s.Dir(claim, slot), TokenFile), t.Reveal(), fileMode)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrGone
 	}
@@ -139,7 +152,7 @@ func (s *Store) List() ([]types.UID, error) {
 	}
 	var out []types.UID
 	for _, e := range entries {
-		if e.IsDir() {
+		if e.IsDir() && e.Name() != stagingDir {
 			out = append(out, types.UID(e.Name()))
 		}
 	}
@@ -162,46 +175,6 @@ func (s *Store) Namespace(claim types.UID, slot string) (string, error) {
 	return string(content), nil
 }
 
-// RemoveTemporary removes the files of a claim that a crash left half-written
-// before the given time, and returns their paths.
-func (s *Store) RemoveTemporary(claim types.UID, before time.Time) ([]string, error) {
-	if err := s.check(claim, ""); err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(s.Dir(claim, ""))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look for temporary files among the artifacts of claim %s: %w", claim, err)
-	}
-	defer func() { _ = root.Close() }()
-	var out []string
-	err = fs.WalkDir(root.FS(), ".", func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() || !isTemporary(e.Name()) {
-			return err
-		}
-		info, err := e.Info()
-		if err != nil || !info.ModTime().Before(before) {
-			return err
-		}
-		out = append(out, filepath.Join(root.Name(), path))
-		return root.Remove(path)
-	})
-	if err != nil {
-		return out, fmt.Errorf("remove temporary files among the artifacts of claim %s: %w", claim, err)
-	}
-	return out, nil
-}
-
-func isTemporary(name string) bool {
-	return slices.ContainsFunc([]string{TokenFile, CAFile, NamespaceFile, KubeconfigFile}, func(f string) bool {
-		return strings.HasPrefix(name, temporaryPrefix(f))
-	})
-}
-
-func temporaryPrefix(name string) string { return "." + name + "-" }
-
 // check keeps what was read from elsewhere from naming a directory elsewhere.
 func (s *Store) check(claim types.UID, slot string) error {
 	for _, part := range []string{string(claim), slot} {
@@ -213,22 +186,4 @@ func (s *Store) check(claim types.UID, slot string) error {
 		return errors.New("a claim without UID has no artifacts")
 	}
 	return nil
-}
-
-// replace writes a file beside its place and moves it there. The directory must exist.
-func replace(dir, name string, content []byte) (err error) {
-	f, err := os.CreateTemp(dir, temporaryPrefix(name))
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Chmod(fileMode), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), filepath.Join(dir, name))
 }

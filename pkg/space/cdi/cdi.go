@@ -6,19 +6,19 @@
 package cdi
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 	"tags.cncf.io/container-device-interface/pkg/parser"
 	"tags.cncf.io/container-device-interface/specs-go"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/staging"
 )
 
 // extension is the one that the library appends.
@@ -47,11 +47,7 @@ type Store struct {
 	// library's temporary files have names that say nothing of whose they are, and
 	// other drivers use the directory too. Nobody looks for specs in directories
 	// below it (container-device-interface, pkg/cdi/spec-dirs.go).
-	staging string
-	// process tells apart what this process writes from what another one does:
-	// while the plugin is updated, two may prepare the same claim.
-	process string
-	cache   *cdi.Cache
+	staging *staging.Dir
 }
 
 // NewStore makes the directory if need be.
@@ -62,16 +58,19 @@ func NewStore(driver, dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory for CDI specs: %w", err)
 	}
-	staging := filepath.Join(dir, "."+driver)
-	if err := os.MkdirAll(staging, 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory in which CDI specs are written: %w", err)
-	}
-	cache, err := cdi.NewCache(cdi.WithSpecDirs(staging), cdi.WithAutoRefresh(false))
+	stage, err := staging.Open(filepath.Join(dir, "."+driver))
 	if err != nil {
 		return nil, fmt.Errorf("open the directory in which CDI specs are written: %w", err)
 	}
-	return &Store{dir: dir, vendor: driver, staging: staging, process: rand.Text(), cache: cache}, nil
+	return &Store{dir: dir, vendor: driver, staging: stage}, nil
 }
+
+// Close ends the use of the store.
+func (s *Store) Close() error { return s.staging.Close() }
+
+// RemoveAbandoned removes what processes were writing that have ended, and returns
+// the paths.
+func (s *Store) RemoveAbandoned() ([]string, error) { return s.staging.RemoveAbandoned() }
 
 // ID returns a device's name as the kubelet and the runtime know it.
 func (s *Store) ID(deviceName string) string {
@@ -89,33 +88,24 @@ func (s *Store) Write(claim types.UID, devices []Device) error {
 		return fmt.Errorf("find the version of the CDI spec of claim %s: %w", claim, err)
 	}
 	spec.Version = version
-	staged := s.name(claim) + "_" + s.process
-	if err := s.cache.WriteSpec(spec, staged); err != nil {
+	file := s.name(claim) + extension
+	if err := s.staging.Put(filepath.Join(s.dir, file), func(dir string) (string, error) {
+		cache, err := cdi.NewCache(cdi.WithSpecDirs(dir), cdi.WithAutoRefresh(false))
+		if err != nil {
+			return "", err
+		}
+		return file, cache.WriteSpec(spec, s.name(claim))
+	}); err != nil {
 		return fmt.Errorf("write the CDI spec of claim %s: %w", claim, err)
-	}
-	if err := os.Rename(filepath.Join(s.staging, staged+extension), filepath.Join(s.dir, s.name(claim)+extension)); err != nil {
-		return fmt.Errorf("put the CDI spec of claim %s in place: %w", claim, err)
 	}
 	return nil
 }
 
 // Remove deletes the spec of a claim. There need not be one.
 func (s *Store) Remove(claim types.UID) error {
-	// What a process left that was killed before it moved the spec into place.
-	entries, err := os.ReadDir(s.staging)
-	if err != nil {
-		return fmt.Errorf("look for the CDI spec of claim %s: %w", claim, err)
-	}
-	paths := []string{filepath.Join(s.dir, s.name(claim)+extension)}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), s.name(claim)+"_") || e.Name() == s.name(claim)+extension {
-			paths = append(paths, filepath.Join(s.staging, e.Name()))
-		}
-	}
-	for _, path := range paths {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove the CDI spec of claim %s: %w", claim, err)
-		}
+	err := os.Remove(filepath.Join(s.dir, s.name(claim)+extension))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the CDI spec of claim %s: %w", claim, err)
 	}
 	return nil
 }
@@ -135,30 +125,6 @@ func (s *Store) List() ([]types.UID, error) {
 		}
 	}
 	return out, nil
-}
-
-// RemoveTemporary removes the files that a crash left half-written before the
-// given time, and returns their paths.
-func (s *Store) RemoveTemporary(before time.Time) ([]string, error) {
-	entries, err := os.ReadDir(s.staging)
-	if err != nil {
-		return nil, fmt.Errorf("look for temporary CDI specs: %w", err)
-	}
-	var out []string
-	var errs []error
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || !info.ModTime().Before(before) {
-			continue
-		}
-		path := filepath.Join(s.staging, e.Name())
-		if err := os.Remove(path); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		out = append(out, path)
-	}
-	return out, errors.Join(errs...)
 }
 
 func (s *Store) name(claim types.UID) string {

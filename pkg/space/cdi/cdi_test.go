@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	oci "github.com/opencontainers/runtime-spec/specs-go"
 	"k8s.io/apimachinery/pkg/types"
@@ -246,34 +245,6 @@ func TestTheStoreListsItsOwnSpecs(t *testing.T) {
 	}
 }
 
-func TestWhatACrashLeftOfAnOldWriteIsRemoved(t *testing.T) {
-	store, dir := newStore(t)
-	now := time.Now()
-	staging := filepath.Join(dir, "."+driver)
-	for path, age := range map[string]time.Duration{
-		filepath.Join(staging, "spec.1.tmp"):                          2 * time.Hour,
-		filepath.Join(staging, driver+"-space_some-other-claim.yaml"): 2 * time.Hour,
-		filepath.Join(staging, "spec.2.tmp"):                          time.Minute,
-		filepath.Join(dir, "spec.3.tmp"):                              2 * time.Hour,
-	} {
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(path, now, now.Add(-age)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	removed, err := store.RemoveTemporary(now.Add(-time.Hour))
-	if err != nil || len(removed) != 2 {
-		t.Errorf("removed %q, error %v, want two", removed, err)
-	}
-	for _, path := range []string{filepath.Join(staging, "spec.2.tmp"), filepath.Join(dir, "spec.3.tmp")} {
-		if _, err := os.Stat(path); err != nil {
-			t.Errorf("too new, or somebody else's: %v", err)
-		}
-	}
-}
-
 func TestTwoProcessesWriteTheSpecOfOneClaimAtOnce(t *testing.T) {
 	one, dir := newStore(t)
 	other, err := cdi.NewStore(driver, dir)
@@ -296,27 +267,17 @@ func TestTwoProcessesWriteTheSpecOfOneClaimAtOnce(t *testing.T) {
 	}
 }
 
-func TestWhatACrashLeftOfAWriteIsRemovedWithTheClaim(t *testing.T) {
-	store, dir := newStore(t)
-	staging := filepath.Join(dir, "."+driver)
-	for _, name := range []string{"claim-uid.yaml", "claim-uid_1.yaml", "claim-uid-of-another_1.yaml"} {
-		if err := os.WriteFile(filepath.Join(staging, driver+"-space_"+name), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := store.Remove("claim-uid"); err != nil {
-		t.Fatal(err)
-	}
-	left, err := os.ReadDir(staging)
-	if err != nil || len(left) != 1 || left[0].Name() != driver+"-space_claim-uid-of-another_1.yaml" {
-		t.Errorf("left: %v, error %v, want what is of another claim", left, err)
-	}
-}
-
 func TestNothingIsLeftWhereSpecsAreWritten(t *testing.T) {
 	store, dir := newStore(t)
 	write(t, store, device("a"))
-	if entries, err := os.ReadDir(filepath.Join(dir, "."+driver)); err != nil || len(entries) > 0 {
-		t.Errorf("left: %v, error %v", entries, err)
+	staged, err := filepath.Glob(filepath.Join(dir, "."+driver, "*", "*"))
+	if err != nil || len(staged) > 0 {
+		t.Errorf("left: %q, error %v", staged, err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("left of a store that was closed: %v, error %v, want the spec", entries, err)
 	}
 }

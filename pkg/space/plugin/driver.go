@@ -17,6 +17,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	eventrecord "k8s.io/client-go/tools/record"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
@@ -101,6 +102,8 @@ func (d *Driver) Start(ctx context.Context) {
 			}
 		}
 	})
+	// Beside the sweeps, which may wait for the API server.
+	d.stopped.Go(func() { wait.UntilWithContext(ctx, d.removeAbandoned, abandonedInterval) })
 }
 
 // Stop ends the work in the background and returns when it has ended.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -163,8 +164,8 @@ func (n *node) wantToken(claim *resourceapi.ResourceClaim, slot, want string) {
 func (n *node) wantFiles(below string, want int) {
 	n.t.Helper()
 	entries, err := os.ReadDir(filepath.Join(n.dir, below))
-	// Where CDI specs are written before they are moved.
-	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.IsDir() && e.Name() == "."+testDriver })
+	// Without the directories in which files are staged.
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.IsDir() && strings.HasPrefix(e.Name(), ".") })
 	if err != nil || len(entries) != want {
 		n.t.Errorf("in %s there are %v, error %v, want %d entries", below, entries, err, want)
 	}

@@ -63,6 +63,11 @@ func (o *Options) Run(ctx context.Context) error {
 	// without it, and only says so when it can't be reached.
 	go func() { _ = client.WaitReachable(ctx, config, time.Hour) }()
 
+	defer func() {
+		if err := errors.Join(driver.Records.Close(), driver.Artifacts.Close(), driver.Specs.Close()); err != nil {
+			logger.Error(err, "Cannot remove the staging directories")
+		}
+	}()
 	driver.Start(ctx)
 	defer driver.Stop()
 	kubelet := &connection{socket: o.servingPath(o.instance()), registrar: o.registrationPath(o.instance())}

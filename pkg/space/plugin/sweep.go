@@ -27,6 +27,9 @@ const (
 	// sweepInterval is how often the node's files are compared with what they
 	// are about. It is well below the shortest time in which a token ends.
 	sweepInterval = 2 * time.Minute
+	// abandonedInterval is how often files are removed that killed processes were
+	// writing.
+	abandonedInterval = 30 * time.Second
 	// readTimeout is how long a sweep waits for the API server to say something
 	// about one claim.
 	readTimeout = 10 * time.Second
@@ -36,9 +39,6 @@ const (
 	// stuckAfter is after how long without a sign of life a sweep is stuck. It
 	// gives one whenever it has looked at a claim.
 	stuckAfter = 5 * sweepInterval
-	// temporaryAge is how old a temporary file is of which it is certain that
-	// nobody will finish it.
-	temporaryAge = time.Hour
 )
 
 // uidPattern is how the API server makes UIDs. Whatever has another name was not
@@ -112,7 +112,6 @@ func (d *Driver) sweep(ctx context.Context) {
 	}
 	d.sweeper.suspects = suspects
 	d.removeOrphans(ctx)
-	d.removeTemporary(ctx)
 }
 
 // takeOver makes the keeper look after the claims that another process has recorded,
@@ -275,27 +274,19 @@ func (d *Driver) removeOrphan(ctx context.Context, claim types.UID) {
 	}
 	if err != nil {
 		utilruntime.HandleErrorWithContext(ctx, err, "Cannot tell whether artifacts are a leftover, or remove them")
-		return
 	}
-	removed, err := d.Artifacts.RemoveTemporary(claim, d.Clock.Now().Add(-temporaryAge))
-	d.logRemoved(ctx, removed, err)
 }
 
-// removeTemporary removes what a crash left half-written.
-func (d *Driver) removeTemporary(ctx context.Context) {
-	before := d.Clock.Now().Add(-temporaryAge)
-	removed, err := d.Records.RemoveTemporary(before)
-	d.logRemoved(ctx, removed, err)
-	removed, err = d.Specs.RemoveTemporary(before)
-	d.logRemoved(ctx, removed, err)
-}
-
-func (d *Driver) logRemoved(ctx context.Context, paths []string, err error) {
-	for _, path := range paths {
-		d.Metrics.Findings.WithLabelValues(metrics.FoundTemporary).Inc()
-		klog.FromContext(ctx).Info("Removed a temporary file", logkeys.Path, path, logkeys.Reason, "it is old, so whoever began it has crashed")
-	}
-	if err != nil {
-		utilruntime.HandleErrorWithContext(ctx, err, "Some temporary files are not removed for now")
+// removeAbandoned removes what processes were writing when they were killed.
+func (d *Driver) removeAbandoned(ctx context.Context) {
+	for _, remove := range []func() ([]string, error){d.Records.RemoveAbandoned, d.Artifacts.RemoveAbandoned, d.Specs.RemoveAbandoned} {
+		paths, err := remove()
+		for _, path := range paths {
+			d.Metrics.Findings.WithLabelValues(metrics.FoundTemporary).Inc()
+			klog.FromContext(ctx).Info("Removed a temporary file", logkeys.Path, path, logkeys.Reason, "the process that was writing it has been killed")
+		}
+		if err != nil {
+			utilruntime.HandleErrorWithContext(ctx, err, "Cannot remove some temporary files")
+		}
 	}
 }

@@ -206,45 +206,18 @@ func (n *node) files() []string {
 	return out
 }
 
-func TestWhatACrashLeftHalfWrittenIsRemovedWhenItIsOld(t *testing.T) {
+func TestStart_removesWhatAKilledProcessWasWriting(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a", "b")
-		old := map[string]string{
-			"records/." + string(claimA) + ".json-123":    "{",
-			"artifacts/" + string(claimA) + "/a/.token-1": "half a tok",
-			"artifacts/" + string(claimA) + "/.ca.crt-1":  "",
-			"cdi/." + testDriver + "/spec.123.tmp":        "---\ncdiVersion: 0.3.0\nkind",
-		}
-		others := map[string]string{
-			"records/.hidden": "",
-			"artifacts/" + string(claimA) + "/a/.other": "",
-			"cdi/spec.456.tmp":                          "---\ncdiVersion: 0.3.0\nkind: gpu.example.com/space\n",
-			"cdi/spec.789.tmp":                          "",
-		}
 		keep := n.files()
-		age := func(files map[string]string, by time.Duration) {
-			for name, content := range files {
-				path := filepath.Join(n.dir, name)
-				n.must(os.WriteFile(path, []byte(content), 0o600))
-				n.must(os.Chtimes(path, time.Now(), time.Now().Add(-by)))
-			}
+		// The lock of a process that was killed is free.
+		for _, name := range []string{"records/.staging/1/2", "artifacts/.staging/1/2", "cdi/." + testDriver + "/1/spec.2.tmp"} {
+			path := filepath.Join(n.dir, name)
+			n.must(os.Mkdir(filepath.Dir(path), 0o700))
+			n.must(os.WriteFile(path, []byte("half"), 0o600))
 		}
-		age(others, 2*time.Hour)
-		age(old, 50*time.Minute)
-		all := n.files()
-		n.sweep()
-		if now := n.files(); !slices.Equal(now, all) {
-			t.Errorf("too early, left:\n%q", now)
-		}
-		age(old, 61*time.Minute)
-		n.sweep()
-		for name := range others {
-			keep = append(keep, filepath.Join(n.dir, name))
-		}
-		now := n.files()
-		slices.Sort(now)
-		slices.Sort(keep)
-		if !slices.Equal(now, keep) {
+		n.wantNoEvent(2 * abandonedInterval)
+		if now := n.files(); !slices.Equal(now, keep) {
 			t.Errorf("left:\n%q\nwant:\n%q", now, keep)
 		}
 	})

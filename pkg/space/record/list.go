@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -50,7 +49,7 @@ func (s *Store) List() (Listing, error) {
 	have := map[types.UID]bool{}
 	for _, e := range entries {
 		uid, isRecord := strings.CutSuffix(e.Name(), extension)
-		if e.IsDir() || !isRecord || isTemporary(e.Name()) {
+		if e.IsDir() || !isRecord {
 			continue
 		}
 		path := filepath.Join(s.dir, e.Name())
@@ -134,38 +133,6 @@ func (s *Store) Has(claim types.UID) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// RemoveTemporary removes the files that a crash left half-written before the
-// given time, and returns their paths.
-func (s *Store) RemoveTemporary(before time.Time) ([]string, error) {
-	entries, err := os.ReadDir(s.dir)
-	if err != nil {
-		return nil, fmt.Errorf("look for temporary records: %w", err)
-	}
-	var out []string
-	var errs []error
-	for _, e := range entries {
-		if !e.Type().IsRegular() || !isTemporary(e.Name()) {
-			continue
-		}
-		info, err := e.Info()
-		if err != nil || !info.ModTime().Before(before) {
-			continue
-		}
-		path := filepath.Join(s.dir, e.Name())
-		if err := os.Remove(path); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		out = append(out, path)
-	}
-	return out, errors.Join(errs...)
-}
-
-// isTemporary says whether writeSafely may have made a file of that name.
-func isTemporary(name string) bool {
-	return strings.HasPrefix(name, ".") && strings.Contains(name, extension+"-")
 }
 
 func decode(claim types.UID, raw []byte) (Prepared, error) {

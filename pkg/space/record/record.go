@@ -15,10 +15,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/staging"
 )
 
 const (
@@ -68,7 +69,8 @@ type Space struct {
 
 // Store is the directory with the files.
 type Store struct {
-	dir string
+	dir     string
+	staging *staging.Dir
 }
 
 // NewStore makes the directory if need be.
@@ -76,8 +78,19 @@ func NewStore(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory for records: %w", err)
 	}
-	return &Store{dir: dir}, nil
+	stage, err := staging.Open(filepath.Join(dir, ".staging"))
+	if err != nil {
+		return nil, fmt.Errorf("open the directory for records: %w", err)
+	}
+	return &Store{dir: dir, staging: stage}, nil
 }
+
+// Close ends the use of the store.
+func (s *Store) Close() error { return s.staging.Close() }
+
+// RemoveAbandoned removes what processes were writing that have ended, and returns
+// the paths.
+func (s *Store) RemoveAbandoned() ([]string, error) { return s.staging.RemoveAbandoned() }
 
 // Save writes the record of a claim, over an existing one, and returns when it is
 // safe on disk.
@@ -91,7 +104,7 @@ func (s *Store) Save(p Prepared) error {
 	if err != nil {
 		return err
 	}
-	if err := writeSafely(path, raw); err != nil {
+	if err := s.staging.WriteFileDurably(path, raw, 0o600); err != nil {
 		return fmt.Errorf("write the record of claim %s: %w", p.UID, err)
 	}
 	// It takes the place of one that could not be read.
@@ -105,18 +118,7 @@ func (s *Store) Remove(claim types.UID) error {
 	if err != nil {
 		return err
 	}
-	// What a process left that was killed while it wrote.
-	entries, err := os.ReadDir(s.dir)
-	if err != nil {
-		return fmt.Errorf("look for the record of claim %s: %w", claim, err)
-	}
-	errs := []error{remove(claim, path), remove(claim, path+aside)}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), temporary(path)) {
-			errs = append(errs, remove(claim, filepath.Join(s.dir, e.Name())))
-		}
-	}
-	return errors.Join(errs...)
+	return errors.Join(remove(claim, path), remove(claim, path+aside))
 }
 
 func remove(claim types.UID, path string) error {
@@ -126,40 +128,10 @@ func remove(claim types.UID, path string) error {
 	return nil
 }
 
-// temporary is the start of the names under which a record is written before it is
-// put in place.
-func temporary(path string) string { return "." + filepath.Base(path) + "-" }
-
 func (s *Store) path(claim types.UID) (string, error) {
 	name := string(claim) + extension
 	if claim == "" || filepath.Base(name) != name {
 		return "", fmt.Errorf("a claim with UID %q can't have a record", claim)
 	}
 	return filepath.Join(s.dir, name), nil
-}
-
-// writeSafely replaces a file so that a crash at any point leaves the old or the
-// new one, whole.
-func writeSafely(path string, content []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), temporary(path))
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
