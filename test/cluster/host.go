@@ -20,7 +20,7 @@ import (
 
 const (
 	stopGrace    = 15 * time.Second
-	startTimeout = 4 * time.Minute
+	startTimeout = 2 * time.Minute
 )
 
 // Host is the control plane's machine or a node: a set of namespaces.

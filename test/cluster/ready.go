@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-const readyTimeout = 5 * time.Minute
+const readyTimeout = 2 * time.Minute
 
 // waitReady waits until pods can be created and run.
 func (c *Cluster) waitReady(ctx context.Context) error {

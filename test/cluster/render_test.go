@@ -39,7 +39,7 @@ func TestRenderKubelet(t *testing.T) {
 	if err := yaml.Unmarshal(data, &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.CgroupRoot != "/space-cluster-c/c-worker" || !got.FeatureGates["A"] || len(got.FeatureGates) != 2 || len(got.EvictionHard) != 3 {
+	if got.CgroupRoot != "/space-cluster-c/c-worker" || !got.FeatureGates["A"] || len(got.FeatureGates) != 3 || len(got.EvictionHard) != 3 {
 		t.Errorf("got %+v from\n%s", got, data)
 	}
 }

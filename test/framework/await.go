@@ -25,10 +25,8 @@ import (
 )
 
 // Patience is how long Await waits: far longer than anything should take on a busy
-// machine, where a kubelet may need two of its tries, a minute and a half apart, and
-// what was killed often waits minutes to start again. So only a fault is ever waited
-// for that long.
-const Patience = 6 * time.Minute
+// machine. The kubelets of the test clusters try again after 10 to 15 seconds.
+const Patience = 2 * time.Minute
 
 // Predicate is something that an object can be waited to be, with the words for it.
 type Predicate[T runtime.Object] struct {

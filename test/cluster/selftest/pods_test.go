@@ -18,7 +18,7 @@ import (
 
 const (
 	toolbox      = cluster.ImageRepository + "/toolbox:" + cluster.DefaultTag
-	podTimeout   = 3 * time.Minute
+	podTimeout   = 2 * time.Minute
 	pollInterval = 200 * time.Millisecond
 )
 
