@@ -87,7 +87,7 @@ func (r *run) killAPIServer(ctx context.Context, length time.Duration) error {
 func (r *run) killPod(ctx context.Context, rng *rand.Rand, selector string, process bool) error {
 	number := rng.Int()
 	var pods []corev1.Pod
-	if err := r.persist(ctx, "find a pod to kill", func(error) bool { return false }, func() (err error) {
+	if err := r.persist(ctx, "find a pod to kill", func(error) bool { return false }, func(ctx context.Context) (err error) {
 		pods, err = r.Env.DriverPods(ctx, selector)
 		return err
 	}); err != nil || len(pods) == 0 {
@@ -96,7 +96,7 @@ func (r *run) killPod(ctx context.Context, rng *rand.Rand, selector string, proc
 	pod := pods[number%len(pods)]
 	if !process {
 		r.Log("pod %s is deleted by force", pod.Name)
-		return r.persist(ctx, "delete pod "+pod.Name, apierrors.IsNotFound, func() error {
+		return r.persist(ctx, "delete pod "+pod.Name, apierrors.IsNotFound, func(ctx context.Context) error {
 			return r.Env.ForceDelete(ctx, pod.Namespace, pod.Name)
 		})
 	}

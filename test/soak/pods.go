@@ -19,9 +19,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// patience is how long a pod may take to start or to go. The kubelet lets one to
-// one and a half minutes pass between two tries, and each may meet a fault.
-const patience = 12 * time.Minute
+// patience is how long each step in the life of a pod may take. The kubelets of the
+// test clusters try again after 10 to 15 seconds, and a try may meet a fault.
+const patience = framework.Patience
 
 // impatience is after how long most users of a pod that is not ready give it up.
 const impatience = 8 * time.Second
@@ -32,8 +32,6 @@ const claimsPerPod = 3
 // live creates a pod, mostly waits for it to be ready, for some time or for as
 // long as it takes, and deletes it in one of several ways.
 func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	// All that is random is decided here, so that it does not depend on what the
 	// cluster does.
 	waits := patience
@@ -59,7 +57,7 @@ func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
 	}
 	pod = framework.Runs(script+" && exec sleep infinity", pod)
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
-	if err := r.persist(ctx, "create pod "+name, apierrors.IsAlreadyExists, func() error {
+	if err := r.persist(ctx, "create pod "+name, apierrors.IsAlreadyExists, func(ctx context.Context) error {
 		_, err := r.Env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
 		return err
 	}); err != nil {
@@ -75,6 +73,8 @@ func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
 	if err := r.remove(ctx, name, grace); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	return framework.UntilGone[*corev1.Pod](ctx, object)
 }
 
@@ -100,17 +100,17 @@ func (r *run) awaitReady(ctx context.Context, pod framework.Object, limit time.D
 
 // remove deletes a pod, with grace period 0 by force.
 func (r *run) remove(ctx context.Context, name string, grace int64) error {
-	return r.persist(ctx, "delete pod "+name, apierrors.IsNotFound, func() error {
+	return r.persist(ctx, "delete pod "+name, apierrors.IsNotFound, func(ctx context.Context) error {
 		return r.Env.Client.CoreV1().Pods(r.namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To(grace)})
 	})
 }
 
 // persist does something until it succeeds, or fails in a way that says that it
 // had succeeded before.
-func (r *run) persist(ctx context.Context, what string, done func(error) bool, do func() error) error {
+func (r *run) persist(ctx context.Context, what string, done func(error) bool, do func(context.Context) error) error {
 	var last error
-	err := wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(context.Context) (bool, error) {
-		last = do()
+	err := wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		last = do(ctx)
 		return last == nil || done(last), nil
 	})
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -90,12 +90,12 @@ func (r *run) all(ctx context.Context) error {
 	}
 	churned := r.churn(ctx)
 	r.Log("%d pods with %d claims have come and gone; killed: %v", r.report.Pods, claimsPerPod*r.report.Pods, r.report.Kills)
-	if ctx.Err() != nil {
-		return errors.Join(churned, ctx.Err())
+	if err := errors.Join(churned, ctx.Err()); err != nil {
+		return err
 	}
 	standing := r.untilNothingIsLeft(ctx, r.standing)
 	seen := r.readStanding(ctx)
-	return errors.Join(churned, standing, seen, r.stopStanding(ctx), r.untilNothingIsLeft(ctx, nil))
+	return errors.Join(standing, seen, r.stopStanding(ctx), r.untilNothingIsLeft(ctx, nil))
 }
 
 // churn runs the clients, and kills things for as long as more pods come.
@@ -104,40 +104,36 @@ func (r *run) churn(ctx context.Context) error {
 	if r.Duration > 0 {
 		deadline = time.Now().Add(r.Duration)
 	}
-	errs := make([]error, r.Clients+1)
+	// The first error ends it all.
+	group, ctx := errgroup.WithContext(ctx)
 	breaking, stop := context.WithCancel(ctx)
-	var breaker, clients sync.WaitGroup
-	breaker.Go(func() {
-		errs[r.Clients] = r.breakThings(breaking, r.random(0))
-	})
+	defer stop()
+	group.Go(func() error { return r.breakThings(breaking, r.random(0)) })
 	for i := range r.Clients {
 		rng := r.random(uint64(i) + 1)
-		clients.Go(func() {
+		group.Go(func() error {
+			defer stop() // the pods that are left have to come to an end
 			for ctx.Err() == nil && (deadline.IsZero() || time.Now().Before(deadline)) {
 				number := r.started.Add(1)
 				if r.Pods > 0 && number > int64(r.Pods) {
-					stop() // the pods that are left have to come to an end
-					return
+					return nil
 				}
 				if number%50 == 0 {
 					r.Log("pod %d begins", number)
 				}
 				if err := r.live(ctx, rng, fmt.Sprintf("pod-%05d", number)); err != nil {
-					r.Log("%v", err)
-					errs[i] = errors.Join(errs[i], err)
+					return err
 				}
 			}
-			stop()
+			return nil
 		})
 	}
-	clients.Wait()
-	stop()
-	breaker.Wait()
+	err := group.Wait()
 	r.report.Pods, r.report.GaveUp = int(r.started.Load()), int(r.gaveUp.Load())
 	if r.Pods > 0 {
 		r.report.Pods = min(r.report.Pods, r.Pods)
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // random is a source of its own for each goroutine, so that what one does draws

@@ -47,7 +47,7 @@ func (r *run) startStanding(ctx context.Context) error {
 		pod := framework.On(node.Name(), framework.Runs(asks, framework.NewPodFromTemplate(name, template)))
 		// Each of its lines counts: they must not be those of another container.
 		pod.Spec.RestartPolicy = corev1.RestartPolicyNever
-		if err := r.persist(ctx, "create pod "+name, apierrors.IsAlreadyExists, func() error {
+		if err := r.persist(ctx, "create pod "+name, apierrors.IsAlreadyExists, func(ctx context.Context) error {
 			_, err := r.Env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
 			return err
 		}); err != nil {

@@ -1,13 +1,21 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package outage
+// Package churn lets pods come and go on a cluster of its own while parts of it are
+// killed.
+package churn
 
 import (
 	"testing"
 
+	"github.com/space-dra/space-dra-driver/test/framework"
 	"github.com/space-dra/space-dra-driver/test/soak"
 )
+
+// env is the cluster of this test run; TestMain sets it.
+var env *framework.Env
+
+func TestMain(m *testing.M) { framework.Suite{Cluster: "space-churn"}.Run(m, &env) }
 
 // The short form of `make soak`, which runs for as long as one likes.
 func TestChurnLeavesNothingAndStandingPodsGoOnWorking(t *testing.T) {
