@@ -68,7 +68,7 @@ cluster_running() {
 space_cluster() {
   command -v go >/dev/null || fail "missing: go. Install it from https://go.dev/dl and add it to PATH"
   [ -x "$SPACE_CLUSTER" ] || echo "building the tool for the embedded cluster (the first time: a minute or two)" >&2
-  (cd "$ROOT/test/cluster" && CGO_ENABLED=0 go build -trimpath -o "$SPACE_CLUSTER" ./cmd/space-cluster)
+  (cd "$ROOT/test/cluster" && CGO_ENABLED=0 GOGC=200 go build -trimpath -o "$SPACE_CLUSTER" ./cmd/space-cluster)
   (cd "$ROOT" && "$SPACE_CLUSTER" "$@")
 }
 
