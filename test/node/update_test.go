@@ -38,6 +38,28 @@ func TestAnOldAndANewPluginServeSideBySide(t *testing.T) {
 	n.wantUnprepared(t, newer, first)
 }
 
+func TestStop_finishesThePrepareThatIsInProgress(t *testing.T) {
+	t.Parallel()
+	c, give := waiting(t)
+	n := newNode(t)
+	p := n.start(t)
+	end := n.prepareUntilWaiting(t, p, c)
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitEndOr(t, "Waiting for the kubelet's calls to end")
+	give()
+	if err := <-end; err != nil {
+		t.Errorf("Prepare: %v", err)
+	}
+	<-p.ended
+	if !p.cmd.ProcessState.Success() {
+		t.Errorf("the plugin ended: %s", p.cmd.ProcessState)
+	}
+	n.checkPaths(t, c)
+	n.wantUnprepared(t, n.start(t), c)
+}
+
 func TestAnOldAndANewPluginPrepareTheSameClaimAtOnce(t *testing.T) {
 	t.Parallel()
 	c := standing(t, "a", "b")

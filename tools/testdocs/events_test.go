@@ -25,7 +25,7 @@ func TestEachEventIsProvokedByATestOnARealAPIServer(t *testing.T) {
 	for _, row := range rows {
 		reason, provoked := row[1], false
 		awaits := regexp.MustCompile(`(?m)^.*\b(About|said)\(.*\bspaceapi\.Reason` + reason + `\b`)
-		for _, named := range regexp.MustCompile("(?:([A-Z]) )?`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(row[2], -1) {
+		for _, named := range regexp.MustCompile("(?:([A-Z]) )?`(Test[A-Za-z0-9_]+)`").FindAllStringSubmatch(row[2], -1) {
 			letter, test := named[1], tests[named[2]]
 			switch {
 			case where[letter] == "" || !strings.HasPrefix(test.file, where[letter]):
@@ -60,7 +60,7 @@ func sources(t *testing.T) map[string]source {
 				return err
 			}
 			text := read(t, rel)
-			for _, name := range first(regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9]+)\(`), text) {
+			for _, name := range first(regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9_]+)\(`), text) {
 				found[name] = source{filepath.ToSlash(rel), text}
 			}
 			return nil

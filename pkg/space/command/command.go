@@ -63,6 +63,7 @@ func Main(name, version string, component Component, args []string, stderr io.Wr
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	logger := klog.Background().WithName(name)
 	ctx = klog.NewContext(ctx, logger)
 	logger.Info("Starting", logkeys.Version, version)

@@ -8,12 +8,19 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/klog/v2"
 	drapb "k8s.io/kubelet/pkg/apis/dra/v1"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 )
+
+// settleTime is how long the answer of a call may take to be sent after intercept has
+// returned it.
+const settleTime = 200 * time.Millisecond
 
 // connection is the plugin's connection with the kubelet.
 type connection struct {
@@ -23,6 +30,9 @@ type connection struct {
 	// status is what the kubelet has said about the registration last, or nil.
 	// The helper has it too, but not for use at the same time.
 	status atomic.Pointer[registration]
+
+	// begun and ended count the kubelet's calls.
+	begun, ended atomic.Int64
 }
 
 type registration struct {
@@ -30,13 +40,43 @@ type registration struct {
 	err  string
 }
 
-// intercept notices what the kubelet says about the registration. It is a
-// grpc.UnaryServerInterceptor.
+// intercept notices what the kubelet says about the registration, and counts its
+// calls. It is a grpc.UnaryServerInterceptor.
 func (c *connection) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	c.begun.Add(1)
+	defer c.ended.Add(1)
 	if status, ok := req.(*registerapi.RegistrationStatus); ok && info.FullMethod == registerapi.Registration_NotifyRegistrationStatus_FullMethodName {
 		c.status.Store(&registration{status.PluginRegistered, status.Error})
 	}
 	return handler(ctx, req)
+}
+
+// drain waits until no call has been in progress for settleTime, or until the context
+// ends. The helper interrupts calls when it stops, and the kubelet repeats a Prepare that
+// failed only after a minute or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
+func (c *connection) drain(ctx context.Context) error {
+	// settling is how many calls there had been when the last look found none in progress.
+	settling, said := int64(-1), false
+	err := wait.PollUntilContextCancel(ctx, settleTime, true, func(ctx context.Context) (bool, error) {
+		// In this order: a call that begins in between is in progress.
+		ended := c.ended.Load()
+		begun := c.begun.Load()
+		if begun == ended {
+			settled := begun == settling
+			settling = begun
+			return settled, nil
+		}
+		settling = -1
+		if !said {
+			said = true
+			klog.FromContext(ctx).Info("Waiting for the kubelet's calls to end before stopping", "calls", begun-ended)
+		}
+		return false, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for the kubelet's calls to end: %w", err)
+	}
+	return nil
 }
 
 // registered says why the kubelet does not know the plugin, or nil. Each plugin

@@ -4,12 +4,16 @@
 package plugin
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -110,6 +114,41 @@ func TestThePluginIsReadyOnceRegistered(t *testing.T) {
 	r.want(t, "/healthz", http.StatusServiceUnavailable)
 	r.want(t, "/readyz", http.StatusServiceUnavailable)
 	second.want(t, "/readyz", http.StatusOK)
+}
+
+func TestDrain_waitsForCallsAndTheirAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &connection{}
+		call := func(takes time.Duration) {
+			go func() {
+				_, _ = c.intercept(t.Context(), nil, nil, func(context.Context, any) (any, error) {
+					<-time.After(takes)
+					return nil, nil
+				})
+			}()
+			synctest.Wait()
+		}
+		drain := func(limit time.Duration) (time.Duration, error) {
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
+			start := time.Now()
+			err := c.drain(ctx)
+			return time.Since(start), err
+		}
+		if took, err := drain(time.Minute); took < settleTime || took > 2*settleTime || err != nil {
+			t.Errorf("without a call it took %s, error %v", took, err)
+		}
+		call(time.Second)
+		call(10 * time.Second)
+		if took, err := drain(time.Minute); took < 10*time.Second+settleTime || took > 11*time.Second || err != nil {
+			t.Errorf("with calls of 1 and 10 seconds it took %s, error %v", took, err)
+		}
+		call(time.Hour)
+		if took, err := drain(time.Minute); took != time.Minute || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("with a call of an hour it took %s, error %v", took, err)
+		}
+		<-time.After(time.Hour) // all goroutines of a bubble have to end
+	})
 }
 
 func TestAPluginThatDoesNotServeDoesNotAnswer(t *testing.T) {

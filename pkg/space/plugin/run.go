@@ -30,6 +30,10 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
+// drainTimeout is how long calls of the kubelet may take to end when the plugin stops. It
+// is shorter than the 30 seconds after which the kubelet kills a pod by default.
+const drainTimeout = 25 * time.Second
+
 // Run implements command.Component.
 func (o *Options) Run(ctx context.Context) error {
 	if err := o.validate(); err != nil {
@@ -52,7 +56,9 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	events := eventrecord.NewBroadcaster(eventrecord.WithContext(ctx))
+	// What is needed until the kubelet's calls have ended does not end with ctx.
+	running := context.WithoutCancel(ctx)
+	events := eventrecord.NewBroadcaster(eventrecord.WithContext(running))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
 	driver, err := o.driver(api, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.NodeName}), metrics.Process{}, fail)
@@ -68,10 +74,10 @@ func (o *Options) Run(ctx context.Context) error {
 			logger.Error(err, "Cannot remove the staging directories")
 		}
 	}()
-	driver.Start(ctx)
+	driver.Start(running)
 	defer driver.Stop()
 	kubelet := &connection{socket: o.servingPath(o.instance()), registrar: o.registrationPath(o.instance())}
-	helper, err := kubeletplugin.Start(ctx, driver, append(o.helperOptions(kubelet), kubeletplugin.KubeClient(api))...)
+	helper, err := kubeletplugin.Start(running, driver, append(o.helperOptions(kubelet), kubeletplugin.KubeClient(api))...)
 	if err != nil {
 		return fmt.Errorf("register with the kubelet: %w", err)
 	}
@@ -100,6 +106,11 @@ func (o *Options) Run(ctx context.Context) error {
 	})
 
 	<-ctx.Done()
+	draining, cancel := context.WithTimeout(running, drainTimeout)
+	defer cancel()
+	if err := kubelet.drain(draining); err != nil {
+		logger.Error(err, "Stopping although a call is in progress")
+	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
