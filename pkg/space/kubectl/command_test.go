@@ -4,6 +4,7 @@
 package kubectl
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,6 +39,33 @@ func run(t *testing.T, program, server string, args ...string) (stdout, stderr s
 	streams, _, out, errOut := genericiooptions.NewTestIOStreams()
 	code = Main("v0", append([]string{program, "--kubeconfig", kubeconfig(t, server)}, args...), streams)
 	return out.String(), errOut.String(), code
+}
+
+func TestMain_logsInWithAnAuthProvider(t *testing.T) {
+	encoded := func(part string) string { return base64.RawURLEncoding.EncodeToString([]byte(part)) }
+	token := encoded(`{"alg":"none"}`) + "." + encoded(`{"exp":4102444800}`) + "."
+	var tokens sync.Map
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tokens.Store(r.Header.Get("Authorization"), true)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	t.Cleanup(server.Close)
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"here","clusters":[{"name":"c","cluster":{"server":%q,"insecure-skip-tls-verify":true}}],
+"contexts":[{"name":"here","context":{"cluster":"c","user":"somebody"}}],"users":[{"name":"somebody","user":{"auth-provider":{"name":"oidc",
+"config":{"idp-issuer-url":"https://issuer.example.com","client-id":"id","id-token":%q}}}}]}`, server.URL, token)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	streams, _, _, errOut := genericiooptions.NewTestIOStreams()
+	if code := Main("v0", []string{"kubectl-space", "--kubeconfig", file, "list"}, streams); code != 1 || !strings.Contains(errOut.String(), "You must be logged in") {
+		t.Errorf("exit code %d, printed %q, want the refusal of the server", code, errOut)
+	}
+	if _, ok := tokens.Load("Bearer " + token); !ok {
+		var got []any
+		tokens.Range(func(k, _ any) bool { got = append(got, k); return true })
+		t.Errorf("the server got %q, want the token of the auth provider", got)
+	}
 }
 
 func TestErrorsAreSaidAsKubectlSaysThem(t *testing.T) {
