@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
@@ -32,16 +34,25 @@ func TestASpaceKeepsItsNameWhenThePrefixChanges(t *testing.T) {
 	}
 }
 
-func TestOurOwnWordsAboutAFailureAreNoReasonToTryAgain(t *testing.T) {
+func TestConcernsUs_ignoresOwnFailureReports(t *testing.T) {
 	claim := claimOf("a")
 	c := newController(t, claim)
-	before, after := claim.DeepCopy(), claim.DeepCopy()
-	after.Status.Devices = append(after.Status.Devices, before.Status.Devices...)
-	if err := c.report(t.Context(), after, allocationOf(t, after), "ProvisioningFailed", errors.New("forbidden")); err != nil {
-		t.Fatal(err)
-	}
-	if c.concernsUs(before, after) {
-		t.Error("the claim is queued again at once")
+	before := claim
+	for _, cause := range []string{"forbidden", "quota exceeded"} {
+		if err := c.report(t.Context(), before, allocationOf(t, before), "ProvisioningFailed", errors.New(cause)); err != nil {
+			t.Fatal(err)
+		}
+		after, err := c.api.ResourceV1().ResourceClaims(claim.Namespace).Get(t.Context(), claim.Name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(after.Status.Devices) != 1 || after.Status.Devices[0].Conditions[0].Message != cause {
+			t.Fatalf("the report was not written: %+v", after.Status.Devices)
+		}
+		if c.concernsUs(before, after) {
+			t.Errorf("report %q queues the claim again", cause)
+		}
+		before = after
 	}
 	deallocated := claim.DeepCopy()
 	deallocated.Status.Allocation = nil
