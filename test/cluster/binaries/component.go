@@ -34,7 +34,7 @@ type component struct {
 func components() []component {
 	return []component{
 		{
-			dir: "kubernetes", module: "k8s.io/kubernetes", firstTime: "about 8 minutes on 2 cores",
+			dir: "kubernetes", module: "k8s.io/kubernetes", firstTime: "about 5 minutes on 2 cores",
 			programs: []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "kube-proxy"},
 			ldflags:  kubernetesFlags,
 		},
@@ -54,7 +54,7 @@ func components() []component {
 			programs: []string{"host-local", "loopback", "portmap", "ptp"},
 		},
 		{
-			dir: "helm", module: "helm.sh/helm/v4", firstTime: "about 2 minutes",
+			dir: "helm", module: "helm.sh/helm/v4", firstTime: "about a minute",
 			programs: []string{"helm"},
 			ldflags: func(version string) string {
 				return "-X helm.sh/helm/v4/internal/version.version=" + version
