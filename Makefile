@@ -113,7 +113,7 @@ test: unit build programs $(BIN)/promcheck $(GOTESTSUM) ## Run all tests. Needs 
 # "make lint" vets. go test would vet all dependencies, too.
 go_test := $(compile) go test -vet=off -timeout=10m
 # gotestsum prints each test when it ends, with its output if it failed. Each package has a
-# cluster of its own, and mostly waits: all run at the same time, and take 10 GiB of memory.
+# cluster of its own, and mostly waits: all run at the same time.
 on_clusters := $(GOTESTSUM) --format testname -- -vet=off -count=1 -p=5 -parallel=6 -timeout=30m
 selftest = cd test/cluster && $(on_clusters) ./selftest/...
 
