@@ -16,14 +16,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
 // nodeDirs are the places on a node where the plugin keeps something per claim:
-// artifacts, CDI specs, records.
+// metadata with credentials, and CDI specs.
 func (e *Env) nodeDirs() []string {
-	return []string{"/run/claim-artifacts", "/run/cdi", e.Cluster.KubeletDir() + "/plugins/" + spaceapi.DefaultDriverName + "/claims"}
+	return []string{"/run/claim-artifacts", "/run/cdi"}
 }
 
 // Trace is something on a node that is there because of a claim.

@@ -54,14 +54,14 @@ func (n *node) mountedAt(t *testing.T) string {
 // remembers of whom.
 func (n *node) awaitRenewed(t *testing.T, c *claim) {
 	t.Helper()
-	dir, record := n.mountedAt(t), n.recordOf(t, c)
+	dir, metadata := n.mountedAt(t), n.metadataOf(t, c)
 	var last error
 	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		if last = credentialsError(ctx, dir, c.spaces[0]); last != nil {
 			return false, nil
 		}
-		if content, err := os.ReadFile(record); err != nil || !bytes.Contains(content, []byte(c.spaces[0].ServiceAccountUID)) {
-			last = fmt.Errorf("the record does not have the new account (error %w): %s", err, content)
+		if content, err := os.ReadFile(metadata); err != nil || !bytes.Contains(content, []byte(c.spaces[0].ServiceAccountUID)) {
+			last = fmt.Errorf("the metadata do not have the new account (error %w): %s", err, content)
 		}
 		return last == nil, nil
 	})

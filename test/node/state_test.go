@@ -167,7 +167,7 @@ func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
 		left = slices.Delete(left, i, i+1)
 	}
 	for _, c := range claims {
-		take("its record", c, func(path string) bool { return isBelow(path, n.kubelet) && isRecordOf(path, c) })
+		take("its metadata", c, func(path string) bool { return isMetadataOf(path, c) })
 		take("its CDI spec", c, func(path string) bool { return isBelow(path, n.cdi) && strings.Contains(path, string(c.UID)) })
 		for range c.spaces {
 			for _, name := range []string{"kubeconfig", "token", "ca.crt", "namespace"} {
@@ -194,21 +194,17 @@ func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
 	return wrong
 }
 
-// isTemporary says whether a path is that of a file which is to be put in place.
-func (n *node) isTemporary(path string) bool {
-	return filepath.Dir(filepath.Dir(path)) == n.staging(path)
-}
+// isTemporary says whether a path is that of a file which is to be put in place, or to be
+// removed.
+func (n *node) isTemporary(path string) bool { return isBelow(path, n.staging(path)) }
 
 // staging returns the directory that has the staging directories of the plugins, one for
-// each, among the node's directories that the path is in.
+// each: that for CDI specs if the path is one of theirs, else that for claims.
 func (n *node) staging(path string) string {
-	switch {
-	case isBelow(path, n.cdi):
+	if isBelow(path, n.cdi) {
 		return filepath.Join(n.cdi, "."+spaceapi.DefaultDriverName)
-	case isBelow(path, n.artifacts):
-		return filepath.Join(n.artifacts, spaceapi.DefaultDriverName, ".staging")
 	}
-	return filepath.Join(n.kubelet, "plugins", spaceapi.DefaultDriverName, "claims", ".staging")
+	return filepath.Join(n.artifacts, spaceapi.DefaultDriverName, ".staging")
 }
 
 // awaitNothingTemporary waits until no half-written files are on the node.
@@ -233,14 +229,14 @@ func (n *node) startAfterKill(t *testing.T) *plugin {
 	var staging []string
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
 		staging = nil
-		for _, dir := range n.dirs() {
+		for _, dir := range []string{n.cdi, n.artifacts} {
 			found, err := filepath.Glob(n.staging(dir+"/x") + "/*")
 			if err != nil {
 				return false, err
 			}
 			staging = append(staging, found...)
 		}
-		return len(staging) == len(n.dirs()), nil
+		return len(staging) == 2, nil
 	})
 	if err != nil {
 		t.Errorf("waited for the staging directories to be those of the plugin that runs: %v; there are %v", err, staging)
@@ -250,20 +246,20 @@ func (n *node) startAfterKill(t *testing.T) *plugin {
 
 func isBelow(path, dir string) bool { return strings.HasPrefix(path, dir+"/") }
 
-// isRecordOf says whether a file is a whole record of the claim.
-func isRecordOf(path string, c *claim) bool {
-	if filepath.Ext(path) != ".json" {
+// isMetadataOf says whether a file has the metadata of the claim as it is prepared.
+func isMetadataOf(path string, c *claim) bool {
+	if !strings.HasSuffix(path, string(c.UID)+"/metadata.json") {
 		return false
 	}
 	raw, err := os.ReadFile(path)
-	var record struct {
+	var metadata struct {
 		UID    string
 		Spaces []struct{ Namespace string }
 	}
-	if err != nil || json.Unmarshal(raw, &record) != nil || record.UID != string(c.UID) || len(record.Spaces) != len(c.spaces) {
+	if err != nil || json.Unmarshal(raw, &metadata) != nil || metadata.UID != string(c.UID) || len(metadata.Spaces) != len(c.spaces) {
 		return false
 	}
-	for i, space := range record.Spaces {
+	for i, space := range metadata.Spaces {
 		if space.Namespace != c.spaces[i].Namespace {
 			return false
 		}

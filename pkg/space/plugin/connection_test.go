@@ -36,6 +36,9 @@ func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 	t.Helper()
 	// Names are short because a socket's path may have 107 characters.
 	o := parse(t, "--node-name=node-7", "--driver-name=a.b", "--pod-uid="+string(uid), "--artifacts-directory="+dir+"/a", "--cdi-directory="+dir+"/c", "--kubelet-directory="+dir)
+	if err := os.MkdirAll(o.dataDir(), 0o750); err != nil { // as the kubelet does for the pod
+		t.Fatal(err)
+	}
 	api := fake.NewClientset()
 	driver, err := o.driver(api, record.NewFakeRecorder(1), metrics.NewKubeRegistry(), func(err error) { t.Errorf("the plugin gave up: %v", err) })
 	if err != nil {

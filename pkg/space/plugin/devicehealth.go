@@ -80,9 +80,6 @@ func (k *keeper) devices(node string) []kubeletplugin.DeviceHealth {
 	found := map[device]*shares{}
 	for _, c := range k.kept {
 		for i, space := range c.prepared.Spaces {
-			if space.Device == "" {
-				continue // recorded by an earlier version, and the claim not read yet
-			}
 			key := device{space.Pool, space.Device}
 			s := found[key]
 			if s == nil {

@@ -203,24 +203,3 @@ func TestAPluginThatStartsSaysNothingBeforeItKnows(t *testing.T) {
 		w.want(kubeletplugin.HealthStatusHealthy)
 	})
 }
-
-func TestARecordWithoutADeviceIsCompletedByItsClaim(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.preparedAs(claimA, "a")
-		p, err := n.driver.Records.Get(claimA)
-		n.must(err)
-		want := p.Spaces[0]
-		if want.Pool == "" || want.Device == "" {
-			t.Fatalf("the record says %+v", p)
-		}
-		p.Spaces[0].Pool, p.Spaces[0].Device = "", ""
-		n.must(n.driver.Records.Save(p))
-		n.restart()
-		n.awaitMint("the renewal at the start")
-		w := n.watchHealth()
-		w.want(kubeletplugin.HealthStatusHealthy)
-		if p, err = n.driver.Records.Get(claim.UID); err != nil || p.Spaces[0].Device != want.Device || p.Spaces[0].Pool != want.Pool {
-			t.Errorf("the record says %+v, error %v", p, err)
-		}
-	})
-}

@@ -24,11 +24,8 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
-	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/record"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -41,12 +38,14 @@ type Minter interface {
 type Config struct {
 	Driver string
 	// Node is the node's name.
-	Node      string
-	Client    kubernetes.Interface
-	Minter    Minter
-	Artifacts *artifacts.Store
-	Specs     *cdi.Store
-	Records   *record.Store
+	Node   string
+	Client kubernetes.Interface
+	Minter Minter
+	// ArtifactsDir has the prepared claims, with the credentials that containers mount.
+	// It belongs on a file system in memory.
+	ArtifactsDir string
+	// CDIDir has the CDI specs of all drivers.
+	CDIDir string
 	// PrepareTimeout is how long to wait for a space to become ready.
 	PrepareTimeout time.Duration
 	Clock          clock.WithTicker
@@ -63,27 +62,44 @@ type Driver struct {
 	claims  claimReader
 	locks   *locks
 	keeper  *keeper
-	sweeper sweeper
+	store   *store
+	specs   *cdiSpecs
+	resyncs resyncState
 	stopped sync.WaitGroup
 	cancel  context.CancelFunc
 }
 
 var _ kubeletplugin.DRAPlugin = &Driver{}
 
-// New sets up a driver. Nothing is touched before Start.
-func New(config Config) *Driver {
+// New opens the directories of a driver. It is to be closed.
+func New(config Config) (*Driver, error) {
+	specs, err := openCDISpecs(config.Driver, config.CDIDir)
+	if err != nil {
+		return nil, err
+	}
+	store, err := openStore(config.ArtifactsDir)
+	if err != nil {
+		return nil, errors.Join(err, specs.staging.Close())
+	}
 	d := &Driver{
 		Config:  config,
 		claims:  claimReader{client: config.Client, clock: config.Clock, maxDelay: rereadDelay},
 		locks:   newLocks(),
-		sweeper: sweeper{reported: map[types.UID]bool{}},
+		store:   store,
+		specs:   specs,
+		resyncs: resyncState{damaged: map[types.UID]bool{}},
 	}
 	d.keeper = newKeeper(d)
-	return d
+	return d, nil
 }
 
-// Start takes over the claims that an earlier process prepared, and begins to
-// keep tokens fresh and to remove what is left of claims that have ended.
+// Close removes the driver's temporary files. It can't write afterwards.
+func (d *Driver) Close() error {
+	return errors.Join(d.store.staging.Close(), d.specs.staging.Close())
+}
+
+// Start imports the claims that an earlier process prepared, renews their tokens, and
+// removes what is left of claims that have ended.
 func (d *Driver) Start(ctx context.Context) {
 	ctx, d.cancel = context.WithCancel(ctx)
 	d.stopped.Go(func() { d.keeper.run(ctx) })
@@ -91,10 +107,10 @@ func (d *Driver) Start(ctx context.Context) {
 		// Not only at the start: during an update an old and a new plugin serve
 		// side by side, and each may prepare claims that the other one has to
 		// look after.
-		ticker := d.Clock.NewTicker(sweepInterval)
+		ticker := d.Clock.NewTicker(resyncInterval)
 		defer ticker.Stop()
 		for {
-			d.sweep(ctx)
+			d.resync(ctx)
 			select {
 			case <-ctx.Done():
 				return
@@ -102,7 +118,7 @@ func (d *Driver) Start(ctx context.Context) {
 			}
 		}
 	})
-	// Beside the sweeps, which may wait for the API server.
+	// Beside the resyncs, which may wait for the API server.
 	d.stopped.Go(func() { wait.UntilWithContext(ctx, d.removeAbandoned, abandonedInterval) })
 }
 
@@ -138,7 +154,7 @@ func (d *Driver) PrepareResourceClaims(ctx context.Context, claims []*resourceap
 }
 
 // UnprepareResourceClaims implements kubeletplugin.DRAPlugin. It needs nothing
-// but the claim's UID: no API server, and no record.
+// but the claim's UID: no API server, and no metadata.
 func (d *Driver) UnprepareResourceClaims(ctx context.Context, claims []kubeletplugin.NamespacedObject) (map[types.UID]error, error) {
 	results := make(map[types.UID]error, len(claims))
 	var mutex sync.Mutex

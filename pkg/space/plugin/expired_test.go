@@ -15,7 +15,6 @@ import (
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
@@ -34,8 +33,8 @@ func TestNothingIsRenewedForASpaceThatExpired(t *testing.T) {
 
 		claim.Status.Allocation = nil
 		n.update(claim)
-		n.sweep()
-		n.sweep()
+		n.resync()
+		n.resync()
 		n.wantNothingLeft()
 	})
 }
@@ -66,15 +65,15 @@ func TestPrepareFailsAtOnceForASpaceThatExpired(t *testing.T) {
 	})
 }
 
-func TestTheRecordFollowsTheServiceAccount(t *testing.T) {
+func TestTheMetadataFollowTheServiceAccount(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
 		claim = n.update(readyWith(t, claim, "account-2"))
 		n.awaitMint("renewal for the new ServiceAccount")
 		n.wantToken(claim, "", "token-2")
-		p, err := n.driver.Records.Get(claimA)
+		p, err := n.driver.store.get(claimA)
 		if err != nil || p.Spaces[0].ServiceAccountUID != "account-2" {
-			t.Errorf("the record says %+v, error %v", p, err)
+			t.Errorf("the metadata say %+v, error %v", p, err)
 		}
 
 		// The plugin asks first also when it has not been there.
@@ -116,7 +115,7 @@ func TestClaimsAreUnpreparedSideBySide(t *testing.T) {
 		n.preparedAs(claimA, "a")
 		_, unlock := take(t, n.driver.locks, claimA)
 		done := make(chan map[types.UID]error, 1)
-		n.must(n.driver.Specs.Write(claimB, []cdi.Device{{Name: "x", Env: []string{"A=b"}}}))
+		n.must(n.driver.specs.write(claimB, []cdiDevice{{name: "x", env: []string{"A=b"}}}))
 		go func() {
 			results, err := n.driver.UnprepareResourceClaims(t.Context(), []kubeletplugin.NamespacedObject{{UID: claimA}, {UID: claimB}})
 			n.must(err)

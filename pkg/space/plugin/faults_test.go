@@ -6,6 +6,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -43,12 +44,12 @@ func TestANodeWhoseClockIsAheadDoesNotRenewInALoop(t *testing.T) {
 	})
 }
 
-func TestNobodyWatchesAClaimWhoseArtifactsHaveGone(t *testing.T) {
+func TestNobodyWatchesAClaimWhoseCredentialsWereRemoved(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		w := watch.NewFake()
 		n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return w, nil }))
 		claim := n.prepared("a")
-		n.must(n.driver.Artifacts.Remove(claim.UID))
+		n.must(os.RemoveAll(n.driver.store.credentialsPath(claim.UID, "")))
 		n.awaitMint("the renewal that notices")
 		synctest.Wait()
 		if !w.IsStopped() {

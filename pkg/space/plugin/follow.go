@@ -63,7 +63,6 @@ func (k *keeper) look(ctx context.Context, c *kept, claim *resourceapi.ResourceC
 	if a == nil || a.ID != c.prepared.AllocationID {
 		return false, errDeallocated
 	}
-	k.place(c, a)
 	for i, share := range a.Shares {
 		// What can't be read, such as data of a newer controller, says nothing
 		// about the token; a later version of the claim may.
@@ -95,18 +94,6 @@ func (k *keeper) look(ctx context.Context, c *kept, claim *resourceapi.ResourceC
 		}
 	}
 	return replaced, nil
-}
-
-// place notes which devices a claim's spaces are from, if its record does not say.
-func (k *keeper) place(c *kept, a *identity.Allocation) {
-	k.mutex.Lock()
-	defer k.mutex.Unlock()
-	for i, share := range a.Shares {
-		if i < len(c.prepared.Spaces) && c.prepared.Spaces[i].Device == "" {
-			c.prepared.Spaces[i].Pool, c.prepared.Spaces[i].Device = share.Pool, share.Device
-			k.tell()
-		}
-	}
 }
 
 // renewNow has the tokens of a claim renewed at once.

@@ -14,8 +14,6 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
-
-	"github.com/space-dra/space-dra-driver/pkg/space/record"
 )
 
 const (
@@ -57,11 +55,10 @@ type keeper struct {
 
 // kept is one prepared claim. The keeper's mutex guards what changes.
 type kept struct {
-	// prepared is the claim as it is. Only the UIDs of ServiceAccounts change, and
-	// devices that an earlier version has not recorded.
-	prepared record.Prepared
-	// recorded is what the disk has of that.
-	recorded []record.Space
+	// prepared is the claim as it is. Only the UIDs of ServiceAccounts change.
+	prepared preparedClaim
+	// stored are the spaces as the store has them.
+	stored []preparedSpace
 	// expired are the spaces that have outlived what their class allows.
 	expired []bool
 	// plans say for each space when its token is due.
@@ -150,14 +147,14 @@ func (k *keeper) watchTheClock(ctx context.Context) {
 // as scheduled. It replaces what was known about the claim. seen is the newest
 // version of the claim that has been read. Without one, the tokens are renewed as
 // soon as the claim was read, and as scheduled if it can't be.
-func (k *keeper) keep(p record.Prepared, seen *resourceapi.ResourceClaim, next schedule) {
+func (k *keeper) keep(p preparedClaim, seen *resourceapi.ResourceClaim, next schedule) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	if old := k.kept[p.UID]; old != nil {
 		old.stop()
 	}
 	c := &kept{
-		prepared: p, recorded: slices.Clone(p.Spaces), expired: make([]bool, len(p.Spaces)),
+		prepared: p, stored: slices.Clone(p.Spaces), expired: make([]bool, len(p.Spaces)),
 		plans: make([]plan, len(p.Spaces)), seen: seen, stop: func() {},
 	}
 	c.prepared.Spaces = slices.Clone(p.Spaces)
@@ -271,7 +268,7 @@ func (k *keeper) get(claim types.UID) *kept {
 }
 
 // spaces returns the spaces of a claim as they are now.
-func (k *keeper) spaces(c *kept) []record.Space {
+func (k *keeper) spaces(c *kept) []preparedSpace {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	return slices.Clone(c.prepared.Spaces)

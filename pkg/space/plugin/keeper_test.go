@@ -6,6 +6,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"os"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -60,10 +61,10 @@ func TestAllTokensOfAClaimAreRenewed(t *testing.T) {
 			byNamespace[m.account.Namespace] = m.value
 		}
 		synctest.Wait()
-		records, err := n.driver.Records.List()
+		p, err := n.driver.store.get(claim.UID)
 		n.must(err)
-		for _, space := range records.Prepared[0].Spaces {
-			n.wantToken(claim, space.Slot, byNamespace[space.Namespace])
+		for _, space := range p.Spaces {
+			n.wantToken(claim, space.Dir, byNamespace[space.Namespace])
 		}
 	})
 }
@@ -210,7 +211,6 @@ func TestNothingIsRenewedForADeallocatedClaim(t *testing.T) {
 				deallocate(n, claim.DeepCopy())
 				// They go when the kubelet has ended the pods.
 				n.wantFiles("artifacts", 1)
-				n.wantFiles("records", 1)
 				n.wantNoMint("the claim was deallocated")
 				// It had a day for that.
 				n.wantNothingLeft()
@@ -219,13 +219,12 @@ func TestNothingIsRenewedForADeallocatedClaim(t *testing.T) {
 	}
 }
 
-func TestRenewingEndsWhenTheArtifactsHaveGone(t *testing.T) {
+func TestRenewingEndsWhenTheCredentialsWereRemoved(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
-		n.must(n.driver.Artifacts.Remove(claim.UID))
+		n.must(os.RemoveAll(n.driver.store.credentialsPath(claim.UID, "")))
 		n.awaitMint("the renewal that notices")
-		n.wantNoMint("the artifacts have gone")
-		n.wantFiles("artifacts", 0)
+		n.wantNoMint("the credentials were removed")
 
 		// Prepared again, it is looked after again.
 		n.wantRenewedAfterPrepare(claim)

@@ -29,12 +29,9 @@ import (
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
-	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/record"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
@@ -88,24 +85,19 @@ func onNode(t *testing.T, test func(t *testing.T, n *node)) {
 // start starts the plugin on what is on the node's disk.
 func (n *node) start() {
 	n.t.Helper()
-	files, err := artifacts.NewStore(filepath.Join(n.dir, "artifacts"))
-	n.must(err)
-	specs, err := cdi.NewStore(testDriver, filepath.Join(n.dir, "cdi"))
-	n.must(err)
-	records, err := record.NewStore(filepath.Join(n.dir, "records"))
-	n.must(err)
 	n.minter.Minter = token.Minter{Client: n.client, Node: "node-7", Lifetime: lifetime, Clock: clock.RealClock{}}
 	n.metrics = componentmetrics.NewKubeRegistry()
 	measured, err := metrics.NewPlugin(n.metrics, "v0")
 	n.must(err)
-	n.driver = New(Config{
+	n.driver, err = New(Config{
 		Metrics: measured,
 		Driver:  testDriver, Node: "node-7", Events: n.events, Client: n.client, Minter: n.minter,
-		Artifacts: files, Specs: specs, Records: records,
+		ArtifactsDir: filepath.Join(n.dir, "artifacts"), CDIDir: filepath.Join(n.dir, "cdi"),
 		PrepareTimeout: 35 * time.Second,
 		Clock:          clock.RealClock{}, // the bubble's
 		Fail:           func(err error) { n.t.Errorf("the plugin gave up: %v", err) },
 	})
+	n.must(err)
 	n.must(measured.Watch(n.driver.keeper.tokens))
 	n.driver.keeper.jitter = func() float64 { return 0 }
 	n.driver.keeper.wall = func() time.Time { return time.Now().Add(time.Duration(n.wallAhead.Load())) }
@@ -154,7 +146,7 @@ func (n *node) remove(claim *resourceapi.ResourceClaim) {
 func (n *node) wantToken(claim *resourceapi.ResourceClaim, slot, want string) {
 	n.t.Helper()
 	synctest.Wait()
-	got, err := os.ReadFile(filepath.Join(n.driver.Artifacts.Dir(claim.UID, slot), "token"))
+	got, err := os.ReadFile(filepath.Join(n.driver.store.credentialsPath(claim.UID, slot), "token"))
 	if err != nil || string(got) != want {
 		n.t.Errorf("containers read token %q, error %v, want %q", got, err, want)
 	}

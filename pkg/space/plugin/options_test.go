@@ -87,9 +87,9 @@ func TestTwoInstallationsOnANodeHaveNoArtifactsInCommon(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return driver.Artifacts.Dir("claim-uid", "slot")
+		return driver.store.credentialsPath("claim-uid", "slot")
 	}
-	if got, want := place("a.example.com"), dir+"/artifacts/a.example.com/claim-uid/slot"; got != want {
+	if got, want := place("a.example.com"), dir+"/artifacts/a.example.com/claim-uid/credentials/slot"; got != want {
 		t.Errorf("the artifacts are in %s, want %s", got, want)
 	}
 	if place("a.example.com") == place("b.example.com") {

@@ -5,6 +5,8 @@ package plugin
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -46,12 +48,12 @@ func TestTokensLiveAsLongAsTheClassSays(t *testing.T) {
 		n.must(err)
 		want := map[string]time.Duration{}
 		for _, s := range []struct {
-			slot     string
+			dir      string
 			lifetime time.Duration
 		}{{"a", 15 * time.Minute}, {"b", 0}} {
-			space, err := n.driver.Artifacts.Namespace(claim.UID, s.slot)
+			space, err := os.ReadFile(filepath.Join(n.driver.store.credentialsPath(claim.UID, s.dir), "namespace"))
 			n.must(err)
-			want[space] = s.lifetime
+			want[string(space)] = s.lifetime
 		}
 		wantMints := func(why string, after time.Duration) {
 			t.Helper()
@@ -70,32 +72,15 @@ func TestTokensLiveAsLongAsTheClassSays(t *testing.T) {
 		n.restart()
 		wantMints("renewal after a restart", 20*time.Minute)
 		wantMints("the renewal after that", 30*time.Minute)
-		// A new ServiceAccount has the record written again.
+		// A new ServiceAccount has the metadata written again.
 		synctest.Wait()
 		n.update(readyWith(t, claim, "account-2"))
 		wantMints("renewal for the new ServiceAccount", 30*time.Minute)
 		synctest.Wait()
-		p, err := n.driver.Records.Get(claim.UID)
+		p, err := n.driver.store.get(claim.UID)
 		n.must(err)
 		if got := p.Spaces[0]; got.ServiceAccountUID != "account-2" || got.TokenLifetime != (metav1.Duration{Duration: 15 * time.Minute}) {
-			t.Errorf("the record has %+v", got)
-		}
-	})
-}
-
-func TestARecordThatIsMadeAnewHasTheLifetimeOfTokens(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := withClass(claimFor("a"), `,"tokenLifetime":"15m"`)
-		claim.UID = claimA
-		claim = n.create(readyWith(t, claim, "account-1"))
-		_, err := n.driver.prepare(t.Context(), claim)
-		n.must(err)
-		n.awaitMint("Prepare")
-		n.driver.Stop()
-		n.damage(truncated)
-		n.start()
-		if m := n.awaitMint("renewal with the new record"); m.lifetime != 15*time.Minute {
-			t.Errorf("asked for %s", m.lifetime)
+			t.Errorf("the metadata have %+v", got)
 		}
 	})
 }
@@ -120,7 +105,7 @@ func TestContainersSeeWhatClassAndClaimSay(t *testing.T) {
 		}
 		want := []string{"/var/run/claim-artifacts/claim-uid", "/etc/test-claim", "/var/run/secrets/kubernetes.io/serviceaccount", "/space"}
 		for i, mount := range edits.Mounts {
-			if i >= len(want) || mount.ContainerPath != want[i] || mount.HostPath != n.driver.Artifacts.Dir(claim.UID, "") || !slices.Contains(mount.Options, "ro") {
+			if i >= len(want) || mount.ContainerPath != want[i] || mount.HostPath != n.driver.store.credentialsPath(claim.UID, "") || !slices.Contains(mount.Options, "ro") {
 				t.Errorf("got mount %+v, want mounts at %q", mount, want)
 			}
 		}

@@ -5,7 +5,6 @@ package plugin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -18,13 +17,10 @@ import (
 	"k8s.io/klog/v2"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
-	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
-	"github.com/space-dra/space-dra-driver/pkg/space/record"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
@@ -65,7 +61,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	if err != nil {
 		return nil, refused(allocation, err)
 	}
-	prepared := recordOf(allocation, effective, spaces)
+	prepared := preparedOf(allocation, effective, spaces)
 	tokens, err := d.mintWhenAllowed(ctx, waiting, prepared.Spaces)
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", allocation.Claim, err)
@@ -77,11 +73,8 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("prepare ResourceClaim %s: %w", allocation.Claim, context.Cause(ctx))
 	}
-	// The record comes first: what follows is found and removed by it.
-	if err := d.Records.Save(prepared); err != nil {
-		return nil, err
-	}
-	var cdiDevices []cdi.Device
+	var files []credentials
+	var specs []cdiDevice
 	var devices []kubeletplugin.Device
 	for i, share := range allocation.Shares {
 		ca, err := kubeconfig.CA([]byte(spaces[i].Kubeconfig))
@@ -95,25 +88,22 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 		if err != nil {
 			return nil, fmt.Errorf("ResourceClaim %s, request %s: %w", allocation.Claim, share.Request, err)
 		}
-		if err := d.Artifacts.Write(claim.UID, share.Slot, artifacts.Files{
-			Kubeconfig: config,
-			CA:         ca,
-			Namespace:  spaces[i].Namespace,
-			Token:      tokens[i],
-		}); err != nil {
-			return nil, err
-		}
+		files = append(files, credentials{kubeconfig: config, ca: ca, token: tokens[i]})
 		device := d.cdiDevice(allocation, share, views[i])
-		cdiDevices = append(cdiDevices, device)
+		specs = append(specs, device)
 		devices = append(devices, kubeletplugin.Device{
 			Requests:     []string{share.Request},
 			PoolName:     share.Pool,
 			DeviceName:   share.Device,
 			ShareID:      share.ShareID,
-			CDIDeviceIDs: []string{d.Specs.ID(device.Name)},
+			CDIDeviceIDs: []string{d.specs.id(device.name)},
 		})
 	}
-	if err := d.Specs.Write(claim.UID, cdiDevices); err != nil {
+	// The spec comes last: without the claim in the store it is an orphan.
+	if err := d.store.put(prepared, files); err != nil {
+		return nil, err
+	}
+	if err := d.specs.write(claim.UID, specs); err != nil {
 		return nil, err
 	}
 	step(metrics.StepFiles)
@@ -146,16 +136,16 @@ func (d *Driver) unprepare(ctx context.Context, claim types.UID) error {
 // remove removes all that there is of a claim. The caller has its lock.
 func (d *Driver) remove(claim types.UID) error {
 	d.keeper.drop(claim)
-	if err := errors.Join(d.Specs.Remove(claim), d.Artifacts.Remove(claim)); err != nil {
+	if err := d.specs.remove(claim); err != nil {
 		return err
 	}
-	return d.Records.Remove(claim)
+	return d.store.remove(claim)
 }
 
 // mintWhenAllowed is mint for a pod that has just been bound to the node: the
 // controller may not have noted yet that it is here, and until then the API server
 // forbids it. How long it takes is milliseconds.
-func (d *Driver) mintWhenAllowed(ctx, waiting context.Context, spaces []record.Space) ([]token.Token, error) {
+func (d *Driver) mintWhenAllowed(ctx, waiting context.Context, spaces []preparedSpace) ([]token.Token, error) {
 	delay := firstMintDelay
 	for {
 		tokens, err := d.mint(ctx, spaces)
@@ -167,7 +157,7 @@ func (d *Driver) mintWhenAllowed(ctx, waiting context.Context, spaces []record.S
 }
 
 // mint gets the tokens of a claim's spaces side by side.
-func (d *Driver) mint(ctx context.Context, spaces []record.Space) ([]token.Token, error) {
+func (d *Driver) mint(ctx context.Context, spaces []preparedSpace) ([]token.Token, error) {
 	tokens := make([]token.Token, len(spaces))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, space := range spaces {
@@ -180,7 +170,7 @@ func (d *Driver) mint(ctx context.Context, spaces []record.Space) ([]token.Token
 }
 
 // mintFor gets a token of a space, with the lifetime that holds for it.
-func (d *Driver) mintFor(ctx context.Context, space record.Space) (token.Token, error) {
+func (d *Driver) mintFor(ctx context.Context, space preparedSpace) (token.Token, error) {
 	account := token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID}
 	return d.Minter.Mint(ctx, account, space.TokenLifetime.Duration)
 }
@@ -205,21 +195,21 @@ func refused(a *identity.Allocation, why error) error {
 }
 
 // cdiDevice says what containers with this share get.
-func (d *Driver) cdiDevice(a *identity.Allocation, share identity.Share, v view.Space) cdi.Device {
+func (d *Driver) cdiDevice(a *identity.Allocation, share identity.Share, v view.Space) cdiDevice {
 	// The allocation's ID and not the claim's, which may be allocated again:
 	// runtimes keep what they know about a device by its name.
 	name := a.ID
 	if share.Slot != "" {
 		name += "-" + share.Slot
 	}
-	return cdi.Device{Name: name, Env: v.Env, HostDir: d.Artifacts.Dir(a.ClaimUID, share.Slot), ContainerDirs: v.Dirs}
+	return cdiDevice{name: name, env: v.Env, hostDir: d.store.credentialsPath(a.ClaimUID, share.Slot), containerDirs: v.Dirs}
 }
 
-func recordOf(a *identity.Allocation, effective []parameters.Effective, spaces []*spaceapi.SpaceStatus) record.Prepared {
-	p := record.Prepared{Namespace: a.Claim.Namespace, Name: a.Claim.Name, UID: a.ClaimUID, AllocationID: a.ID}
+func preparedOf(a *identity.Allocation, effective []parameters.Effective, spaces []*spaceapi.SpaceStatus) preparedClaim {
+	p := preparedClaim{Namespace: a.Claim.Namespace, Name: a.Claim.Name, UID: a.ClaimUID, AllocationID: a.ID}
 	for i, share := range a.Shares {
-		p.Spaces = append(p.Spaces, record.Space{
-			Slot:              share.Slot,
+		p.Spaces = append(p.Spaces, preparedSpace{
+			Dir:               share.Slot,
 			Pool:              share.Pool,
 			Device:            share.Device,
 			Namespace:         spaces[i].Namespace,

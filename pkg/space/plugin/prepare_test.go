@@ -37,7 +37,7 @@ func (n *node) containerGets(id string) specs.ContainerEdits {
 
 func (n *node) wantNothingLeft() {
 	n.t.Helper()
-	for _, below := range []string{"artifacts", "cdi", "records"} {
+	for _, below := range []string{"artifacts", "cdi"} {
 		n.wantFiles(below, 0)
 	}
 }
@@ -73,7 +73,7 @@ func TestAContainerFindsItsSpace(t *testing.T) {
 		var dirs []string
 		for _, mount := range edits.Mounts {
 			dirs = append(dirs, mount.ContainerPath)
-			if mount.HostPath != n.driver.Artifacts.Dir(claim.UID, "") || !slices.Contains(mount.Options, "ro") {
+			if mount.HostPath != n.driver.store.credentialsPath(claim.UID, "") || !slices.Contains(mount.Options, "ro") {
 				t.Errorf("got mount %+v, want the artifacts, read-only", mount)
 			}
 		}
@@ -81,7 +81,7 @@ func TestAContainerFindsItsSpace(t *testing.T) {
 			t.Errorf("mounted at %q, want %q", dirs, want)
 		}
 		for file, want := range map[string]string{"token": "token-1", "namespace": ns, "ca.crt": "the CA"} {
-			if got, err := os.ReadFile(filepath.Join(n.driver.Artifacts.Dir(claim.UID, ""), file)); err != nil || string(got) != want {
+			if got, err := os.ReadFile(filepath.Join(n.driver.store.credentialsPath(claim.UID, ""), file)); err != nil || string(got) != want {
 				t.Errorf("%s has %q, error %v, want %q", file, got, err, want)
 			}
 		}
@@ -128,14 +128,14 @@ func TestPreparingTwiceGivesTheSameDevices(t *testing.T) {
 		claim := n.create(readyWith(t, claimFor("a", "b"), "account-1"))
 		first, err := n.driver.prepare(t.Context(), claim)
 		n.must(err)
-		mounted, err := os.Stat(n.driver.Artifacts.Dir(claim.UID, "a"))
+		mounted, err := os.Stat(n.driver.store.credentialsPath(claim.UID, "a"))
 		n.must(err)
 		again, err := n.driver.prepare(t.Context(), claim)
 		n.must(err)
 		if !reflect.DeepEqual(first, again) {
 			t.Errorf("got  %+v\nthen %+v", first, again)
 		}
-		now, err := os.Stat(n.driver.Artifacts.Dir(claim.UID, "a"))
+		now, err := os.Stat(n.driver.store.credentialsPath(claim.UID, "a"))
 		n.must(err)
 		if !os.SameFile(mounted, now) {
 			t.Error("the directory that is mounted in running containers was replaced")
@@ -196,13 +196,13 @@ func TestUnprepareRemovesEverythingAndCanBeRepeated(t *testing.T) {
 	}
 }
 
-func TestUnprepareNeedsNeitherPrepareNorAPIServerNorRecord(t *testing.T) {
+func TestUnprepareNeedsNeitherPrepareNorAPIServerNorMetadata(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.must(n.driver.unprepare(t.Context(), "never-seen"))
 		n.wantNothingLeft()
 
 		claim := n.prepared("a")
-		n.must(n.driver.Records.Remove(claim.UID))
+		n.must(n.driver.store.remove(claim.UID))
 		n.restart()
 		n.client.ClearActions()
 		n.must(n.driver.unprepare(t.Context(), claim.UID))
@@ -237,8 +237,6 @@ func TestTheKubeletHearsAboutEachClaim(t *testing.T) {
 	})
 }
 
-// A record is the first thing that Prepare leaves, so that whatever follows is
-// found after a crash.
 func TestWhatAHalfPreparedClaimLeftIsRemoved(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(readyWith(t, claimFor("a"), "account-1"))
@@ -248,7 +246,7 @@ func TestWhatAHalfPreparedClaimLeftIsRemoved(t *testing.T) {
 		if _, err := n.driver.prepare(t.Context(), claim); err == nil {
 			t.Fatal("Prepare has not failed")
 		}
-		n.wantFiles("records", 1)
+		n.wantFiles("artifacts", 1)
 		n.must(os.RemoveAll(blocked))
 		n.restart()
 		n.must(n.driver.unprepare(t.Context(), claim.UID))

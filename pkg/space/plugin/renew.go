@@ -6,6 +6,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -14,9 +15,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/klog/v2"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/record"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -36,7 +35,7 @@ type spaceTry struct {
 	// index is that of the space in the claim.
 	index int
 	// space is as it was when the try began.
-	space record.Space
+	space preparedSpace
 	// last is what was scheduled.
 	last  schedule
 	token token.Token
@@ -61,8 +60,8 @@ func (k *keeper) work(ctx context.Context) bool {
 	ctx, logger := withClaim(ctx, types.NamespacedName{Namespace: r.prepared.Namespace, Name: r.prepared.Name}, claim)
 	err := k.renew(ctx, r)
 	switch {
-	case errors.Is(err, artifacts.ErrGone):
-		logger.Info("Artifacts have gone: their tokens are not renewed until the claim is prepared again")
+	case errors.Is(err, fs.ErrNotExist):
+		logger.Info("Credentials were removed: tokens are not renewed until the claim is prepared again")
 		k.forget(r.kept)
 	case err == nil:
 		logger.V(2).Info("Tokens renewed")
@@ -193,7 +192,7 @@ func (k *keeper) renew(ctx context.Context, r *try) error {
 	}
 	for _, s := range r.spaces {
 		if s.err == nil {
-			s.err = k.driver.Artifacts.WriteToken(claim, s.space.Slot, s.token)
+			s.err = k.driver.store.writeToken(claim, s.space.Dir, s.token)
 		}
 	}
 	if slices.ContainsFunc(r.spaces, func(s *spaceTry) bool { return s.err == nil }) {
@@ -214,19 +213,19 @@ func (k *keeper) mint(ctx context.Context, spaces []*spaceTry) {
 	all.Wait()
 }
 
-// save brings the record up to date with the ServiceAccounts that there are now,
-// so that a restart does not begin with a renewal that fails. The caller has the
+// save updates the metadata with the ServiceAccounts that there are now, so that a
+// restart does not begin with a renewal that fails. The caller has the
 // claim's lock.
 func (k *keeper) save(ctx context.Context, r *try) {
 	p := r.prepared
 	p.Spaces = k.spaces(r.kept)
-	if slices.Equal(p.Spaces, r.recorded) {
+	if slices.Equal(p.Spaces, r.stored) {
 		return
 	}
-	if err := k.driver.Records.Save(p); err != nil {
+	if err := k.driver.store.update(p); err != nil {
 		// The tokens are there. The next renewal tries this again.
-		utilruntime.HandleErrorWithContext(ctx, err, "The record of a claim is out of date")
+		utilruntime.HandleErrorWithContext(ctx, err, "Cannot update the metadata of a claim")
 		return
 	}
-	r.recorded = p.Spaces
+	r.stored = p.Spaces
 }

@@ -79,7 +79,7 @@ func TestASpaceWhoseTokensAreRefusedDoesNotKeepTheOthersFromTheirs(t *testing.T)
 func (n *node) tokenIn(claim *resourceapi.ResourceClaim, slot string) string {
 	n.t.Helper()
 	synctest.Wait()
-	content, err := os.ReadFile(filepath.Join(n.driver.Artifacts.Dir(claim.UID, slot), "token"))
+	content, err := os.ReadFile(filepath.Join(n.driver.store.credentialsPath(claim.UID, slot), "token"))
 	n.must(err)
 	return string(content)
 }

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/record"
 )
 
 const (
@@ -32,7 +31,7 @@ type trouble struct {
 
 // report takes note of a renewal that failed, and tells the claim's users when
 // that is no longer a passing thing.
-func (d *Driver) report(t *trouble, p record.Prepared, err error) {
+func (d *Driver) report(t *trouble, p preparedClaim, err error) {
 	now := d.Clock.Now()
 	if t.since.IsZero() {
 		t.since = now

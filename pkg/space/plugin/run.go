@@ -20,13 +20,10 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
-	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/pkg/space/health"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/record"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -70,7 +67,7 @@ func (o *Options) Run(ctx context.Context) error {
 	go func() { _ = client.WaitReachable(ctx, config, time.Hour) }()
 
 	defer func() {
-		if err := errors.Join(driver.Records.Close(), driver.Artifacts.Close(), driver.Specs.Close()); err != nil {
+		if err := driver.Close(); err != nil {
 			logger.Error(err, "Cannot remove the staging directories")
 		}
 	}()
@@ -137,7 +134,7 @@ func (o *Options) health(driver *Driver, kubelet *connection) health.Server {
 	return health.Server{
 		Address: o.HTTPAddress,
 		Live: func(ctx context.Context) error {
-			return errors.Join(driver.stuck(), kubelet.answers(ctx))
+			return errors.Join(driver.stalled(), kubelet.answers(ctx))
 		},
 		Ready: func(ctx context.Context) error {
 			if err := kubelet.registered(); err != nil {
@@ -150,37 +147,26 @@ func (o *Options) health(driver *Driver, kubelet *connection) health.Server {
 }
 
 func (o *Options) driver(api kubernetes.Interface, events eventrecord.EventRecorder, registry metrics.Registry, fail func(error)) (*Driver, error) {
-	// A directory for each driver name, so that two installations on a node never
-	// take each other's artifacts for their own.
-	files, err := artifacts.NewStore(filepath.Join(o.ArtifactsDir, o.Driver))
-	if err != nil {
-		return nil, err
-	}
-	specs, err := cdi.NewStore(o.Driver, o.CDIDir)
-	if err != nil {
-		return nil, err
-	}
-	records, err := record.NewStore(filepath.Join(o.dataDir(), "claims"))
-	if err != nil {
-		return nil, err
-	}
 	measured, err := metrics.NewPlugin(registry, o.Version)
 	if err != nil {
 		return nil, err
 	}
-	driver := New(Config{
-		Driver:         o.Driver,
-		Node:           o.NodeName,
-		Client:         api,
-		Minter:         token.Minter{Client: api, Node: o.NodeName, Lifetime: o.TokenLifetime, Clock: clock.RealClock{}},
-		Artifacts:      files,
-		Specs:          specs,
-		Records:        records,
+	driver, err := New(Config{
+		Driver: o.Driver,
+		Node:   o.NodeName,
+		Client: api,
+		Minter: token.Minter{Client: api, Node: o.NodeName, Lifetime: o.TokenLifetime, Clock: clock.RealClock{}},
+		// Two installations on a node must not take each other's claims for their own.
+		ArtifactsDir:   filepath.Join(o.ArtifactsDir, o.Driver),
+		CDIDir:         o.CDIDir,
 		PrepareTimeout: o.PrepareTimeout,
 		Clock:          clock.RealClock{},
 		Events:         events,
 		Metrics:        measured,
 		Fail:           fail,
 	})
+	if err != nil {
+		return nil, err
+	}
 	return driver, measured.Watch(driver.keeper.tokens)
 }

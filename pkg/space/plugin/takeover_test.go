@@ -6,14 +6,13 @@ package plugin
 import (
 	"testing"
 	"testing/synctest"
-
-	"github.com/space-dra/space-dra-driver/pkg/space/record"
 )
 
-func TestAClaimThatAnotherProcessPreparedIsRenewedAndForgottenWithItsRecord(t *testing.T) {
+func TestAClaimThatAnotherProcessPreparedIsRenewedAndReleased(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(readyWith(t, claimFor("a"), "account-1"))
-		other := New(n.driver.Config)
+		other, err := New(n.driver.Config)
+		n.must(err)
 		other.Start(t.Context())
 		if _, err := other.prepare(t.Context(), claim); err != nil {
 			t.Fatal(err)
@@ -24,20 +23,20 @@ func TestAClaimThatAnotherProcessPreparedIsRenewedAndForgottenWithItsRecord(t *t
 		n.awaitMint("a renewal")
 		synctest.Wait() // until it has let go of the claim
 
-		n.must(n.driver.Records.Remove(claim.UID))
-		n.driver.sweep(t.Context())
+		n.must(n.driver.store.remove(claim.UID))
+		n.driver.resync(t.Context())
 		if c := n.driver.keeper.get(claim.UID); c != nil {
-			t.Error("a claim without a record is still looked after")
+			t.Error("a claim that was removed is still renewed")
 		}
 	})
 }
 
 func TestAClaimThatWasGivenUpIsNotTakenOverAgain(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		p := record.Prepared{Namespace: "team", Name: "gone", UID: "gone-uid", AllocationID: "x"}
-		n.must(n.driver.Records.Save(p))
+		p := preparedClaim{Namespace: "team", Name: "gone", UID: "gone-uid", AllocationID: "x"}
+		n.must(n.driver.store.put(p, nil))
 		for range 3 {
-			n.sweep() // the claim is not there, which is noticed
+			n.resync() // the claim is not there, which is noticed
 			if n.driver.keeper.follows(p.UID, p.AllocationID) {
 				t.Error("it is looked after")
 			}

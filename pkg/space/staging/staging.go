@@ -1,8 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package staging replaces files so that a process that is killed at any point
-// leaves the old file or the new one, and nothing that outlives it for long.
+// Package staging replaces files and creates and removes directories so that a process
+// that is killed at any point leaves the old state or the new one, and nothing that
+// outlives it for long.
 //
 // Each process writes in a directory of its own and renames from there. The
 // process holds a lock on the directory, which the kernel releases when the
@@ -25,6 +26,8 @@ const (
 	dirMode = 0o700
 	// createTries is how often other processes may be in the way of a new directory.
 	createTries = 100
+	// removeTries is how often other processes may be in the way of a removal.
+	removeTries = 100
 )
 
 // Dir is the staging directory of this process.
@@ -149,23 +152,6 @@ func (d *Dir) Close() error {
 // WriteFile replaces the file at path. Readers see the old content or the new
 // content. The error is fs.ErrNotExist if the directory of path does not exist.
 func (d *Dir) WriteFile(path string, content []byte, mode fs.FileMode) error {
-	return d.write(path, content, mode, func(*os.File) error { return nil })
-}
-
-// WriteFileDurably is WriteFile for a disk: it returns when the new content
-// outlives a power failure.
-func (d *Dir) WriteFileDurably(path string, content []byte, mode fs.FileMode) error {
-	if err := d.write(path, content, mode, (*os.File).Sync); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
-
-func (d *Dir) write(path string, content []byte, mode fs.FileMode, flush func(*os.File) error) error {
 	staging, err := d.path()
 	if err != nil {
 		return err
@@ -175,7 +161,7 @@ func (d *Dir) write(path string, content []byte, mode fs.FileMode, flush func(*o
 		return err
 	}
 	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(mode), flush(f), f.Close())
+	err = errors.Join(err, f.Chmod(mode), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -185,9 +171,33 @@ func (d *Dir) write(path string, content []byte, mode fs.FileMode, flush func(*o
 	return nil
 }
 
-// Put is WriteFile for a writer that creates the file itself, in the directory that
-// it is given, and returns the file's name.
-func (d *Dir) Put(path string, write func(dir string) (name string, err error)) error {
+// Put moves what build creates in the directory that it is given to path. build
+// returns the name of a file, which replaces the one at path, or of a directory; then
+// the error is fs.ErrExist if there is a directory at path.
+func (d *Dir) Put(path string, build func(dir string) (name string, err error)) error {
+	return d.inTempDir(func(dir string) error {
+		name, err := build(dir)
+		if err != nil {
+			return err
+		}
+		return os.Rename(filepath.Join(dir, name), path)
+	})
+}
+
+// Discard removes the file or directory at path, if there is one. Others see all of it
+// or nothing.
+func (d *Dir) Discard(path string) error {
+	return d.inTempDir(func(dir string) error {
+		err := os.Rename(path, filepath.Join(dir, filepath.Base(path)))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+}
+
+// inTempDir calls a function with a new directory, and removes the directory.
+func (d *Dir) inTempDir(do func(dir string) error) error {
 	staging, err := d.path()
 	if err != nil {
 		return err
@@ -196,11 +206,19 @@ func (d *Dir) Put(path string, write func(dir string) (name string, err error)) 
 	if err != nil {
 		return err
 	}
-	name, err := write(dir)
-	if err == nil {
-		err = os.Rename(filepath.Join(dir, name), path)
+	return errors.Join(do(dir), removeAll(dir))
+}
+
+// removeAll removes a directory in which another process can just be finishing what it
+// began before the directory was moved here.
+func removeAll(dir string) error {
+	var err error
+	for range removeTries {
+		if err = os.RemoveAll(dir); !errors.Is(err, syscall.ENOTEMPTY) {
+			break
+		}
 	}
-	return errors.Join(err, os.RemoveAll(dir))
+	return err
 }
 
 // RemoveAbandoned removes what processes left that have ended, and returns the

@@ -175,26 +175,24 @@ func TestOpen_whileOthersRemoveAndClose(t *testing.T) {
 func TestWriteFile(t *testing.T) {
 	staged, target := filepath.Join(t.TempDir(), "staging"), t.TempDir()
 	dir := open(t, staged)
-	for name, write := range map[string]func(string, []byte, fs.FileMode) error{"fast": dir.WriteFile, "durable": dir.WriteFileDurably} {
-		path := filepath.Join(target, name)
-		for _, content := range []string{"old, and longer", "new"} {
-			if err := write(path, []byte(content), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			got, err := os.ReadFile(path)
-			if err != nil || string(got) != content {
-				t.Errorf("%s: got %q, error %v, want %q", name, got, err, content)
-			}
+	path := filepath.Join(target, "file")
+	for _, content := range []string{"old, and longer", "new"} {
+		if err := dir.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
 		}
-		if info, err := os.Stat(path); err != nil || info.Mode() != 0o644 {
-			t.Errorf("%s: got %v, error %v", name, info, err)
+		got, err := os.ReadFile(path)
+		if err != nil || string(got) != content {
+			t.Errorf("got %q, error %v, want %q", got, err, content)
 		}
-		if err := write(filepath.Join(target, "no", "such"), nil, 0o600); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s, in a directory that does not exist: got error %v", name, err)
-		}
-		if err := write(target, nil, 0o600); err == nil {
-			t.Errorf("%s: a directory was replaced", name)
-		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o644 {
+		t.Errorf("got %v, error %v", info, err)
+	}
+	if err := dir.WriteFile(filepath.Join(target, "no", "such"), nil, 0o600); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("in a directory that does not exist: got error %v", err)
+	}
+	if err := dir.WriteFile(target, nil, 0o600); err == nil {
+		t.Error("a directory was replaced")
 	}
 	if left, err := filepath.Glob(filepath.Join(staged, "*", "*")); err != nil || len(left) > 0 {
 		t.Errorf("failures left %q, error %v", left, err)
@@ -212,6 +210,39 @@ func TestPut_leavesNothingOfAFailure(t *testing.T) {
 	}
 	if left, err := filepath.Glob(filepath.Join(staged, "*", "*")); err != nil || len(left) > 0 {
 		t.Errorf("left: %q, error %v", left, err)
+	}
+}
+
+func TestPut_replacesNoDirectory(t *testing.T) {
+	target := filepath.Join(t.TempDir(), "claim")
+	dir := open(t, filepath.Join(t.TempDir(), "staging"))
+	build := func(staging string) (string, error) {
+		return "new", os.MkdirAll(filepath.Join(staging, "new", "credentials"), 0o700)
+	}
+	if err := dir.Put(target, build); err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Put(target, build); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got error %v, want %v", err, fs.ErrExist)
+	}
+}
+
+func TestDiscard(t *testing.T) {
+	staged, target := filepath.Join(t.TempDir(), "staging"), t.TempDir()
+	dir := open(t, staged)
+	if err := os.MkdirAll(filepath.Join(target, "claim", "credentials"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := dir.Discard(filepath.Join(target, "claim")); err != nil {
+			t.Fatal(err)
+		}
+		if entries, err := os.ReadDir(target); err != nil || len(entries) > 0 {
+			t.Errorf("left: %v, error %v", entries, err)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(staged, "*", "*")); err != nil || len(left) > 0 {
+		t.Errorf("left in the staging directory: %q, error %v", left, err)
 	}
 }
 

@@ -136,7 +136,7 @@ func stateOf(t *testing.T) []string {
 	}
 	kubelet := env.Cluster.KubeletDir()
 	// The manual says that these stay, empty.
-	stay := []string{kubelet + "/plugins/" + secondDriver, kubelet + "/plugins/" + secondDriver + "/claims", "/run/claim-artifacts/" + secondDriver}
+	stay := []string{kubelet + "/plugins/" + secondDriver, "/run/claim-artifacts/" + secondDriver}
 	for _, node := range env.Cluster.Nodes() {
 		// What vanishes meanwhile, such as a token that is renewed, makes find fail.
 		found, err := framework.OnNode(t.Context(), node, "sh", "-c", `find "$@" 2>/dev/null; true`, "sh",

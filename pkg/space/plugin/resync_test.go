@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -17,10 +18,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/utils/ptr"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/artifacts"
-	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
 
 // Claims as the API server makes them have such UIDs.
@@ -45,15 +46,15 @@ func (n *node) preparedAs(uid types.UID, requests ...string) *resourceapi.Resour
 
 func (n *node) wantAllThere() {
 	n.t.Helper()
-	for _, below := range []string{"artifacts", "cdi", "records"} {
+	for _, below := range []string{"artifacts", "cdi"} {
 		n.wantFiles(below, 1)
 	}
 }
 
-func (n *node) sweep() {
+func (n *node) resync() {
 	n.t.Helper()
 	synctest.Wait()
-	n.driver.sweep(n.t.Context())
+	n.driver.resync(n.t.Context())
 	synctest.Wait()
 }
 
@@ -64,13 +65,13 @@ func (n *node) failGet(err error) (mend func()) {
 	return func() { n.onGet.Store(nil) }
 }
 
-func TestWhatTheKubeletForgetsIsRemovedWhenTwoSweepsHaveSeenTheClaimEnd(t *testing.T) {
+func TestResync_removesAClaimThatEndedAndIsNotUnprepared(t *testing.T) {
 	for name, end := range map[string]func(n *node, claim *resourceapi.ResourceClaim){
 		"deallocated": func(n *node, claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation = nil
 			n.update(claim)
 		},
-		"allocated anew": func(n *node, claim *resourceapi.ResourceClaim) {
+		"allocated again": func(n *node, claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
 			n.update(claim)
 		},
@@ -84,18 +85,18 @@ func TestWhatTheKubeletForgetsIsRemovedWhenTwoSweepsHaveSeenTheClaimEnd(t *testi
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				end(n, n.preparedAs(claimA, "a", "b").DeepCopy())
-				n.sweep()
+				n.resync()
 				n.wantAllThere()
-				n.sweep()
+				n.resync()
 				n.wantNothingLeft()
-				n.sweep()
+				n.resync()
 				n.wantNothingLeft()
 			})
 		})
 	}
 }
 
-func TestASweepDoesNotTrustAnAPIServerThatDoesNotKnow(t *testing.T) {
+func TestResync_doesNotTrustAnAPIServerThatDoesNotKnow(t *testing.T) {
 	claims := schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}
 	for name, err := range map[string]error{
 		"no answer":     errors.New("no API server"),
@@ -106,29 +107,29 @@ func TestASweepDoesNotTrustAnAPIServerThatDoesNotKnow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				n.remove(n.preparedAs(claimA, "a"))
-				n.sweep() // the claim is suspected
+				n.resync() // sees the end
 				mend := n.failGet(err)
 				for range 5 {
-					n.sweep()
+					n.resync()
 				}
 				n.wantAllThere()
 				mend()
-				n.sweep() // two in a row it must be
+				n.resync() // two in a row it must be
 				n.wantAllThere()
-				n.sweep()
+				n.resync()
 				n.wantNothingLeft()
 			})
 		})
 	}
 }
 
-func TestASweepCostsNothingForAClaimThatIsFollowed(t *testing.T) {
+func TestResync_readsNoClaimThatIsWatched(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")
 		synctest.Wait()
 		n.client.ClearActions()
 		for range 3 {
-			n.sweep()
+			n.resync()
 		}
 		if actions := n.client.Actions(); len(actions) > 0 {
 			t.Errorf("the API server was asked: %v", actions)
@@ -137,18 +138,18 @@ func TestASweepCostsNothingForAClaimThatIsFollowed(t *testing.T) {
 	})
 }
 
-func TestASweepLeavesAClaimThatWasPreparedAnew(t *testing.T) {
+func TestResync_leavesAClaimThatWasPreparedAgain(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a").DeepCopy()
 		claim.Status.Devices = nil
 		claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
 		claim = n.update(readyWith(t, claim, "account-2"))
-		n.sweep()
+		n.resync()
 		_, err := n.driver.prepare(t.Context(), claim)
 		n.must(err)
 		n.awaitMint("Prepare")
-		n.sweep()
-		n.sweep()
+		n.resync()
+		n.resync()
 		n.wantAllThere()
 		if m := n.awaitMint("renewal"); m.account.UID != "account-2" {
 			t.Errorf("renewed for %+v", m.account)
@@ -156,39 +157,36 @@ func TestASweepLeavesAClaimThatWasPreparedAnew(t *testing.T) {
 	})
 }
 
-func TestASweepDoesNotGetInTheWayOfACall(t *testing.T) {
+func TestResync_doesNotDisturbACall(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.remove(n.preparedAs(claimA, "a"))
-		n.must(n.driver.Artifacts.Write(claimB, "", artifacts.Files{}))
-		n.sweep()
+		n.must(n.driver.specs.write(claimB, []cdiDevice{{name: "x", env: []string{"A=b"}}}))
+		n.resync()
 		_, unlockA := take(t, n.driver.locks, claimA)
-		n.must(n.driver.Artifacts.Write(claimB, "", artifacts.Files{}))
+		n.must(n.driver.specs.write(claimB, []cdiDevice{{name: "x", env: []string{"A=b"}}}))
 		_, unlockB := take(t, n.driver.locks, claimB)
-		n.sweep()
-		n.wantFiles("artifacts", 2)
-		n.wantFiles("records", 1)
+		n.resync()
+		n.wantFiles("artifacts", 1)
+		n.wantFiles("cdi", 2)
 		unlockA()
 		unlockB()
-		n.sweep()
+		n.resync()
 		n.wantNothingLeft()
 	})
 }
 
-func TestWhatHasNoRecordIsRemovedIfItIsOurs(t *testing.T) {
+func TestResync_removesOrphanedSpecs(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")
-		devices := []cdi.Device{{Name: "x", Env: []string{"A=b"}}}
-		other, err := cdi.NewStore("gpu.example.com", filepath.Join(n.dir, "cdi"))
+		devices := []cdiDevice{{name: "x", env: []string{"A=b"}}}
+		other, err := openCDISpecs("gpu.example.com", filepath.Join(n.dir, "cdi"))
 		n.must(err)
-		n.must(other.Write(claimB, devices))
-		n.must(n.driver.Specs.Write("by-hand", devices))
-		n.must(n.driver.Artifacts.Write("by-hand", "", artifacts.Files{}))
+		n.must(other.write(claimB, devices))
 		n.must(os.WriteFile(filepath.Join(n.dir, "artifacts", string(claimB)+".txt"), nil, 0o600))
 		keep := n.files()
 
-		n.must(n.driver.Artifacts.Write(claimB, "slot", artifacts.Files{}))
-		n.must(n.driver.Specs.Write(claimB, devices))
-		n.sweep()
+		n.must(n.driver.specs.write(claimB, devices))
+		n.resync()
 		if now := n.files(); !slices.Equal(now, keep) {
 			t.Errorf("left:\n%q\nwant:\n%q", now, keep)
 		}
@@ -211,7 +209,7 @@ func TestStart_removesWhatAKilledProcessWasWriting(t *testing.T) {
 		n.preparedAs(claimA, "a", "b")
 		keep := n.files()
 		// The lock of a process that was killed is free.
-		for _, name := range []string{"records/.staging/1/2", "artifacts/.staging/1/2", "cdi/." + testDriver + "/1/spec.2.tmp"} {
+		for _, name := range []string{"artifacts/.staging/1/2", "cdi/." + testDriver + "/1/spec.2.tmp"} {
 			path := filepath.Join(n.dir, name)
 			n.must(os.Mkdir(filepath.Dir(path), 0o700))
 			n.must(os.WriteFile(path, []byte("half"), 0o600))
@@ -223,11 +221,11 @@ func TestStart_removesWhatAKilledProcessWasWriting(t *testing.T) {
 	})
 }
 
-func TestASweepThatHangsIsFoundOut(t *testing.T) {
+func TestStalled(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
-		n.wantNoEvent(sweepInterval)
-		if err := n.driver.stuck(); err != nil {
+		n.wantNoEvent(resyncInterval)
+		if err := n.driver.stalled(); err != nil {
 			t.Errorf("all is well, but: %v", err)
 		}
 		n.remove(claim)
@@ -236,9 +234,68 @@ func TestASweepThatHangsIsFoundOut(t *testing.T) {
 			return errors.New("no API server")
 		}
 		n.onGet.Store(&hang)
-		n.wantNoEvent(stuckAfter + 2*sweepInterval)
-		if n.driver.stuck() == nil {
+		n.wantNoEvent(resyncStallTimeout + 2*resyncInterval)
+		if n.driver.stalled() == nil {
 			t.Error("nobody has noticed")
 		}
 	})
+}
+
+// damageMetadata cuts the metadata of claimA off.
+func (n *node) damageMetadata() {
+	n.t.Helper()
+	path := filepath.Join(n.dir, "artifacts", string(claimA), metadataFile)
+	content, err := os.ReadFile(path)
+	n.must(err)
+	n.must(os.WriteFile(path, content[:len(content)/2], 0o600))
+}
+
+func TestResync_repairsMetadataOfAClaimThatItKnows(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		n.preparedAs(claimA, "a")
+		want, err := n.driver.store.get(claimA)
+		n.must(err)
+		n.damageMetadata()
+		synctest.Wait()
+		n.client.ClearActions()
+		n.resync()
+		if actions := n.client.Actions(); len(actions) > 0 {
+			t.Errorf("the API server was asked: %v", actions)
+		}
+		if got, err := n.driver.store.get(claimA); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, error %v, want %+v", got, err, want)
+		}
+		n.awaitMint("renewal")
+	})
+}
+
+func TestResync_leavesDamagedMetadataToTheKubelet(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.preparedAs(claimA, "a")
+		n.driver.Stop()
+		n.damageMetadata()
+		n.start()
+		n.wantNoMint("nothing is known of the claim")
+		n.wantAllThere()
+		if got := n.findings(metrics.FoundUnreadable); got != 1 {
+			t.Errorf("reported %v times, want once", got)
+		}
+		n.wantRenewedAfterPrepare(claim)
+
+		n.driver.Stop()
+		n.damageMetadata()
+		n.start()
+		n.wantNoMint("nothing is known of the claim")
+		n.must(n.driver.unprepare(t.Context(), claim.UID))
+		n.wantNothingLeft()
+	})
+}
+
+func (n *node) findings(finding string) float64 {
+	n.t.Helper()
+	counter, err := n.driver.Metrics.Findings.GetMetricWithLabelValues(finding)
+	n.must(err)
+	count, err := testutil.GetCounterMetricValue(counter)
+	n.must(err)
+	return count
 }

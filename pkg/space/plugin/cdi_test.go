@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package cdi_test
+package plugin
 
 import (
 	"maps"
@@ -13,46 +13,41 @@ import (
 
 	oci "github.com/opencontainers/runtime-spec/specs-go"
 	"k8s.io/apimachinery/pkg/types"
-	cdilib "tags.cncf.io/container-device-interface/pkg/cdi"
+	"tags.cncf.io/container-device-interface/pkg/cdi"
 	"tags.cncf.io/container-device-interface/pkg/parser"
 	"tags.cncf.io/container-device-interface/specs-go"
-
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/cdi"
 )
 
-const driver = spaceapi.DefaultDriverName
-
-func newStore(t *testing.T) (*cdi.Store, string) {
+func newSpecs(t *testing.T) (*cdiSpecs, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "run", "cdi")
-	store, err := cdi.NewStore(driver, dir)
+	store, err := openCDISpecs(testDriver, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return store, dir
 }
 
-func device(name string) cdi.Device {
-	return cdi.Device{
-		Name:          name,
-		Env:           []string{"X_NAMESPACE=of-" + name, "X_CLUSTER=https://10.96.0.1:443"},
-		HostDir:       "/var/run/claim-artifacts/" + name,
-		ContainerDirs: []string{"/var/run/claim-artifacts/x", "/etc/x"},
+func specDevice(name string) cdiDevice {
+	return cdiDevice{
+		name:          name,
+		env:           []string{"X_NAMESPACE=of-" + name, "X_CLUSTER=https://10.96.0.1:443"},
+		hostDir:       "/var/run/claim-artifacts/" + name,
+		containerDirs: []string{"/var/run/claim-artifacts/x", "/etc/x"},
 	}
 }
 
-func write(t *testing.T, store *cdi.Store, devices ...cdi.Device) {
+func writeSpec(t *testing.T, store *cdiSpecs, devices ...cdiDevice) {
 	t.Helper()
-	if err := store.Write("claim-uid", devices); err != nil {
+	if err := store.write("claim-uid", devices); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// devices reads the directory as a container runtime does.
-func devices(t *testing.T, dir string) map[string]specs.ContainerEdits {
+// readSpecs reads the directory as a container runtime does.
+func readSpecs(t *testing.T, dir string) map[string]specs.ContainerEdits {
 	t.Helper()
-	cache, err := cdilib.NewCache(cdilib.WithSpecDirs(dir), cdilib.WithAutoRefresh(false))
+	cache, err := cdi.NewCache(cdi.WithSpecDirs(dir), cdi.WithAutoRefresh(false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,26 +62,26 @@ func devices(t *testing.T, dir string) map[string]specs.ContainerEdits {
 }
 
 func TestARuntimeFindsTheDevicesByTheirIDs(t *testing.T) {
-	store, dir := newStore(t)
-	write(t, store, device("claim-uid-a"), device("claim-uid-b"))
-	got := devices(t, dir)
-	if want := []string{driver + "/space=claim-uid-a", driver + "/space=claim-uid-b"}; !slices.Equal(slices.Sorted(maps.Keys(got)), want) {
+	store, dir := newSpecs(t)
+	writeSpec(t, store, specDevice("claim-uid-a"), specDevice("claim-uid-b"))
+	got := readSpecs(t, dir)
+	if want := []string{testDriver + "/space=claim-uid-a", testDriver + "/space=claim-uid-b"}; !slices.Equal(slices.Sorted(maps.Keys(got)), want) {
 		t.Fatalf("got devices %q, want %q", slices.Sorted(maps.Keys(got)), want)
 	}
 	for _, name := range []string{"claim-uid-a", "claim-uid-b"} {
-		id := store.ID(name)
+		id := store.id(name)
 		if !parser.IsQualifiedName(id) {
 			t.Errorf("ID %q is not qualified", id)
 		}
-		edits, want := got[id], device(name)
-		if !slices.Equal(edits.Env, want.Env) {
-			t.Errorf("%s: got environment %q, want %q", id, edits.Env, want.Env)
+		edits, want := got[id], specDevice(name)
+		if !slices.Equal(edits.Env, want.env) {
+			t.Errorf("%s: got environment %q, want %q", id, edits.Env, want.env)
 		}
 		var dirs []string
 		for _, mount := range edits.Mounts {
 			dirs = append(dirs, mount.ContainerPath)
-			if mount.HostPath != want.HostDir {
-				t.Errorf("%s: mounts %s, want %s", id, mount.HostPath, want.HostDir)
+			if mount.HostPath != want.hostDir {
+				t.Errorf("%s: mounts %s, want %s", id, mount.HostPath, want.hostDir)
 			}
 			for _, option := range []string{"ro", "bind"} {
 				if !slices.Contains(mount.Options, option) {
@@ -94,8 +89,8 @@ func TestARuntimeFindsTheDevicesByTheirIDs(t *testing.T) {
 				}
 			}
 		}
-		if !slices.Equal(dirs, want.ContainerDirs) {
-			t.Errorf("%s: mounted at %q, want %q", id, dirs, want.ContainerDirs)
+		if !slices.Equal(dirs, want.containerDirs) {
+			t.Errorf("%s: mounted at %q, want %q", id, dirs, want.containerDirs)
 		}
 	}
 }
@@ -105,21 +100,21 @@ func TestValuesArriveAsTheyAre(t *testing.T) {
 		"EMPTY=", "SPACES=  a  b  ", `QUOTES="it's" \"`, "EQUALS==a=b=", "UTF8=äöü – 空間 🚀", "NEWLINE=a\nb\n", "TAB=\ta",
 		"YAML=- a: {b: [c, *d]} # e", "SHELL=$(id) ${HOME} $HOME `id`", "NUMBER=0x10", "BOOL=yes", "NULL=~", "TIME=12:30:45", "CR=a\r\nb",
 	}
-	store, dir := newStore(t)
-	a, b := device("a"), device("b")
-	a.Env, b.Env = want, []string{"OTHER=x"}
-	write(t, store, a, b)
-	got := devices(t, dir)
-	if !slices.Equal(got[store.ID("a")].Env, want) || !slices.Equal(got[store.ID("b")].Env, b.Env) {
-		t.Errorf("got %q and %q, want %q", got[store.ID("a")].Env, got[store.ID("b")].Env, want)
+	store, dir := newSpecs(t)
+	a, b := specDevice("a"), specDevice("b")
+	a.env, b.env = want, []string{"OTHER=x"}
+	writeSpec(t, store, a, b)
+	got := readSpecs(t, dir)
+	if !slices.Equal(got[store.id("a")].Env, want) || !slices.Equal(got[store.id("b")].Env, b.env) {
+		t.Errorf("got %q and %q, want %q", got[store.id("a")].Env, got[store.id("b")].Env, want)
 	}
 	// What ends up in the process of a container in which there is something already.
-	cache, err := cdilib.NewCache(cdilib.WithSpecDirs(dir))
+	cache, err := cdi.NewCache(cdi.WithSpecDirs(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
 	container := &oci.Spec{Process: &oci.Process{Env: []string{"EMPTY=not", "MINE=1"}}, Mounts: []oci.Mount{{Source: "/own", Destination: "/etc/x"}}}
-	if _, err := cache.InjectDevices(container, store.ID("a"), store.ID("b")); err != nil {
+	if _, err := cache.InjectDevices(container, store.id("a"), store.id("b")); err != nil {
 		t.Fatal(err)
 	}
 	for _, v := range append(want, "OTHER=x", "MINE=1") {
@@ -138,41 +133,41 @@ func TestValuesArriveAsTheyAre(t *testing.T) {
 }
 
 func TestASecondWriteReplacesTheFirst(t *testing.T) {
-	store, dir := newStore(t)
-	write(t, store, device("a"), device("b"))
-	changed := device("a")
-	changed.Env = []string{"X_NAMESPACE=another"}
-	write(t, store, changed)
-	got := devices(t, dir)
-	if len(got) != 1 || !slices.Equal(got[store.ID("a")].Env, changed.Env) {
-		t.Errorf("got %v, want device a only, with %q", got, changed.Env)
+	store, dir := newSpecs(t)
+	writeSpec(t, store, specDevice("a"), specDevice("b"))
+	changed := specDevice("a")
+	changed.env = []string{"X_NAMESPACE=another"}
+	writeSpec(t, store, changed)
+	got := readSpecs(t, dir)
+	if len(got) != 1 || !slices.Equal(got[store.id("a")].Env, changed.env) {
+		t.Errorf("got %v, want device a only, with %q", got, changed.env)
 	}
 }
 
 func TestRemoveTakesTheClaimsSpecOnly(t *testing.T) {
-	store, dir := newStore(t)
-	write(t, store, device("a"))
-	if err := store.Write("other-uid", []cdi.Device{device("other")}); err != nil {
+	store, dir := newSpecs(t)
+	writeSpec(t, store, specDevice("a"))
+	if err := store.write("other-uid", []cdiDevice{specDevice("other")}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := store.Remove("claim-uid"); err != nil {
+		if err := store.remove("claim-uid"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := slices.Collect(maps.Keys(devices(t, dir))); !slices.Equal(got, []string{store.ID("other")}) {
+	if got := slices.Collect(maps.Keys(readSpecs(t, dir))); !slices.Equal(got, []string{store.id("other")}) {
 		t.Errorf("left: %q, want the other claim's device", got)
 	}
 }
 
 func TestAnotherStoreOnTheDirectoryRemovesWhatTheFirstWrote(t *testing.T) {
-	store, dir := newStore(t)
-	write(t, store, device("a"))
-	again, err := cdi.NewStore(driver, dir)
+	store, dir := newSpecs(t)
+	writeSpec(t, store, specDevice("a"))
+	again, err := openCDISpecs(testDriver, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := again.Remove("claim-uid"); err != nil {
+	if err := again.remove("claim-uid"); err != nil {
 		t.Fatal(err)
 	}
 	if entries, err := filepath.Glob(filepath.Join(dir, "[^.]*")); err != nil || len(entries) > 0 {
@@ -181,30 +176,30 @@ func TestAnotherStoreOnTheDirectoryRemovesWhatTheFirstWrote(t *testing.T) {
 }
 
 func TestBrokenSpecsOfOthersDoNotMatter(t *testing.T) {
-	store, dir := newStore(t)
+	store, dir := newSpecs(t)
 	if err := os.WriteFile(filepath.Join(dir, "vendor.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	write(t, store, device("a"))
-	if err := store.Remove("claim-uid"); err != nil {
+	writeSpec(t, store, specDevice("a"))
+	if err := store.remove("claim-uid"); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestWhatARuntimeWouldRefuseIsNotWritten(t *testing.T) {
-	store, dir := newStore(t)
-	write(t, store, device("good"))
-	for name, bad := range map[string][]cdi.Device{
-		"two devices of one name": {device("a"), device("a")},
-		"no name":                 {device("")},
-		"a slash in the name":     {device("a/b")},
+	store, dir := newSpecs(t)
+	writeSpec(t, store, specDevice("good"))
+	for name, bad := range map[string][]cdiDevice{
+		"two devices of one name": {specDevice("a"), specDevice("a")},
+		"no name":                 {specDevice("")},
+		"a slash in the name":     {specDevice("a/b")},
 		"no devices":              nil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := store.Write("claim-uid", bad); err == nil {
+			if err := store.write("claim-uid", bad); err == nil {
 				t.Error("it was written")
 			}
-			if got := devices(t, dir); len(got) != 1 {
+			if got := readSpecs(t, dir); len(got) != 1 {
 				t.Errorf("what was there before has become %v", got)
 			}
 		})
@@ -214,7 +209,7 @@ func TestWhatARuntimeWouldRefuseIsNotWritten(t *testing.T) {
 func TestDriverNamesThatAreNoVendorsAreRefused(t *testing.T) {
 	for _, name := range []string{"", "1space.example.com", "space/example", "space example", "-space"} {
 		dir := filepath.Join(t.TempDir(), "cdi")
-		if _, err := cdi.NewStore(name, dir); err == nil {
+		if _, err := openCDISpecs(name, dir); err == nil {
 			t.Errorf("%q was taken", name)
 		}
 		if _, err := os.Stat(dir); err == nil {
@@ -224,57 +219,57 @@ func TestDriverNamesThatAreNoVendorsAreRefused(t *testing.T) {
 }
 
 func TestTheStoreListsItsOwnSpecs(t *testing.T) {
-	store, dir := newStore(t)
-	write(t, store, device("a"))
-	// Names that begin alike are another driver's.
-	for _, vendor := range []string{driver + "-space", "gpu.example.com", driver + ".x"} {
-		other, err := cdi.NewStore(vendor, dir)
+	store, dir := newSpecs(t)
+	writeSpec(t, store, specDevice("a"))
+	// Names that begin alike are another testDriver's.
+	for _, vendor := range []string{testDriver + "-space", "gpu.example.com", testDriver + ".x"} {
+		other, err := openCDISpecs(vendor, dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := other.Write("other-uid", []cdi.Device{device("b")}); err != nil {
+		if err := other.write("other-uid", []cdiDevice{specDevice("b")}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, driver+"-space_by-hand.json"), []byte("{}"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, testDriver+"-space_by-hand.json"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := store.List()
+	got, err := store.list()
 	if want := []types.UID{"claim-uid"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, error %v, want %q", got, err, want)
 	}
 }
 
 func TestTwoProcessesWriteTheSpecOfOneClaimAtOnce(t *testing.T) {
-	one, dir := newStore(t)
-	other, err := cdi.NewStore(driver, dir)
+	one, dir := newSpecs(t)
+	other, err := openCDISpecs(testDriver, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var writers sync.WaitGroup
-	for _, store := range []*cdi.Store{one, other} {
+	for _, store := range []*cdiSpecs{one, other} {
 		writers.Go(func() {
 			for range 200 {
-				if err := store.Write("claim-uid", []cdi.Device{device("a")}); err != nil {
+				if err := store.write("claim-uid", []cdiDevice{specDevice("a")}); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	writers.Wait()
-	if got := devices(t, dir); len(got) != 1 {
+	if got := readSpecs(t, dir); len(got) != 1 {
 		t.Errorf("the runtime knows %v, want one device", got)
 	}
 }
 
 func TestNothingIsLeftWhereSpecsAreWritten(t *testing.T) {
-	store, dir := newStore(t)
-	write(t, store, device("a"))
-	staged, err := filepath.Glob(filepath.Join(dir, "."+driver, "*", "*"))
+	store, dir := newSpecs(t)
+	writeSpec(t, store, specDevice("a"))
+	staged, err := filepath.Glob(filepath.Join(dir, "."+testDriver, "*", "*"))
 	if err != nil || len(staged) > 0 {
 		t.Errorf("left: %q, error %v", staged, err)
 	}
-	if err := store.Close(); err != nil {
+	if err := store.staging.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {

@@ -1,0 +1,316 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/staging"
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
+)
+
+// The store has a directory for each prepared claim:
+//
+//	<claim UID>/metadata.json
+//	<claim UID>/credentials/[<request>/]{kubeconfig,token,ca.crt,namespace}
+//
+// Only the directories with credentials are mounted in containers. In-cluster clients
+// look for these names of files.
+const (
+	metadataFile   = "metadata.json"
+	credentialsDir = "credentials"
+	caFile         = "ca.crt"
+	namespaceFile  = "namespace"
+
+	// storeStagingDir is in the root. No claim has this name.
+	storeStagingDir = ".staging"
+
+	// metadataVersion is in each metadata file. It changes when the file changes in a way
+	// that an older plugin can't read.
+	metadataVersion = "plugin.space.resource.example.com/v1"
+
+	// Containers run as any user, and CDI has no fsGroup. The mode of the root keeps
+	// other users of the host out.
+	credentialsFileMode = 0o644
+	credentialsDirMode  = 0o755
+	privateFileMode     = 0o600
+	privateDirMode      = 0o700
+)
+
+// preparedClaim is the metadata of a prepared claim: what the plugin needs to renew the
+// tokens after a restart. It has no secrets.
+type preparedClaim struct {
+	APIVersion string `json:"apiVersion"`
+
+	// Namespace, Name and UID are the claim's.
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	UID       types.UID `json:"uid"`
+	// AllocationID names the allocation that is prepared.
+	AllocationID string          `json:"allocationID"`
+	Spaces       []preparedSpace `json:"spaces"`
+}
+
+// preparedSpace is one space of a prepared claim.
+type preparedSpace struct {
+	// Dir is the directory below that with the claim's credentials. Empty: that itself.
+	Dir string `json:"dir,omitempty"`
+	// Pool and Device are what the scheduler allocated.
+	Pool   string `json:"pool"`
+	Device string `json:"device"`
+	// Namespace is the space's; the token is for ServiceAccount in it.
+	Namespace         string    `json:"namespace"`
+	ServiceAccount    string    `json:"serviceAccount"`
+	ServiceAccountUID types.UID `json:"serviceAccountUID"`
+	// TokenLifetime is the lifetime to request. Zero: the installation's.
+	TokenLifetime metav1.Duration `json:"tokenLifetime,omitzero"`
+}
+
+// credentials are the contents of the files of one space.
+type credentials struct {
+	kubeconfig []byte
+	ca         []byte
+	token      token.Token
+}
+
+// store keeps the prepared claims of a node. Its root belongs on a file system in
+// memory: it has tokens, and after a reboot the kubelet prepares claims again.
+type store struct {
+	root    string
+	staging *staging.Dir
+}
+
+// openStore creates the root directory if needed, and closes it to other users.
+func openStore(root string) (*store, error) {
+	if err := os.MkdirAll(root, privateDirMode); err != nil {
+		return nil, fmt.Errorf("create the directory for prepared claims: %w", err)
+	}
+	// The kubelet may have created it for everybody.
+	if err := os.Chmod(root, privateDirMode); err != nil {
+		return nil, fmt.Errorf("close the directory for prepared claims to other users: %w", err)
+	}
+	dir, err := staging.Open(filepath.Join(root, storeStagingDir))
+	if err != nil {
+		return nil, fmt.Errorf("open the directory for prepared claims: %w", err)
+	}
+	return &store{root: root, staging: dir}, nil
+}
+
+// credentialsPath returns the directory with the credentials of a space.
+func (s *store) credentialsPath(claim types.UID, dir string) string {
+	return filepath.Join(s.root, string(claim), credentialsDir, dir)
+}
+
+// put writes a prepared claim, with the credentials of each of its spaces. A claim that
+// is there already keeps its directories, because containers may have them mounted.
+func (s *store) put(claim preparedClaim, all []credentials) error {
+	path, err := s.path(claim.UID)
+	if err != nil {
+		return err
+	}
+	if err := claim.validate(); err != nil {
+		return fmt.Errorf("store claim %s: %w", claim.UID, err)
+	}
+	found, err := s.has(claim.UID)
+	if err == nil && !found {
+		err = s.staging.Put(path, func(dir string) (string, error) {
+			dir = filepath.Join(dir, string(claim.UID))
+			if err := os.Mkdir(dir, privateDirMode); err != nil {
+				return "", err
+			}
+			return string(claim.UID), s.write(dir, claim, all)
+		})
+		// Another plugin, which serves beside this one, can be faster.
+		found = errors.Is(err, fs.ErrExist)
+	}
+	if found {
+		err = s.write(path, claim, all)
+	}
+	if err != nil {
+		return fmt.Errorf("store claim %s: %w", claim.UID, err)
+	}
+	return nil
+}
+
+// write writes all files of a claim into its directory. The metadata come first: whoever
+// reads them later renews the tokens of what is to be there.
+func (s *store) write(dir string, claim preparedClaim, all []credentials) error {
+	if err := s.writeMetadata(dir, claim); err != nil {
+		return err
+	}
+	dir = filepath.Join(dir, credentialsDir)
+	if err := makeCredentialsDir(dir); err != nil {
+		return err
+	}
+	for i, space := range claim.Spaces {
+		spaceDir := filepath.Join(dir, space.Dir)
+		if space.Dir != "" {
+			if err := makeCredentialsDir(spaceDir); err != nil {
+				return err
+			}
+		}
+		for _, f := range []struct {
+			name    string
+			content []byte
+		}{
+			{kubeconfig.TokenFile, all[i].token.Reveal()},
+			{caFile, all[i].ca},
+			{namespaceFile, []byte(space.Namespace)},
+			{kubeconfig.File, all[i].kubeconfig},
+		} {
+			if err := s.staging.WriteFile(filepath.Join(spaceDir, f.name), f.content, credentialsFileMode); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func makeCredentialsDir(dir string) error {
+	if err := os.Mkdir(dir, credentialsDirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Chmod(dir, credentialsDirMode) // whatever the umask is
+}
+
+func (s *store) writeMetadata(dir string, claim preparedClaim) error {
+	claim.APIVersion = metadataVersion
+	raw, err := json.MarshalIndent(claim, "", "  ")
+	if err != nil {
+		return err
+	}
+	return s.staging.WriteFile(filepath.Join(dir, metadataFile), raw, privateFileMode)
+}
+
+// update replaces the metadata of a claim. The error is fs.ErrNotExist if the claim was
+// removed.
+func (s *store) update(claim preparedClaim) error {
+	path, err := s.path(claim.UID)
+	if err != nil {
+		return err
+	}
+	if err := s.writeMetadata(path, claim); err != nil {
+		return fmt.Errorf("update the metadata of claim %s: %w", claim.UID, err)
+	}
+	return nil
+}
+
+// writeToken replaces the token of a space. The error is fs.ErrNotExist if the claim was
+// removed.
+func (s *store) writeToken(claim types.UID, dir string, t token.Token) error {
+	path := filepath.Join(s.credentialsPath(claim, dir), kubeconfig.TokenFile)
+	if err := s.staging.WriteFile(path, t.Reveal(), credentialsFileMode); err != nil {
+		return fmt.Errorf("write the token of claim %s: %w", claim, err)
+	}
+	return nil
+}
+
+// get returns a claim. The error is fs.ErrNotExist if it is not there.
+func (s *store) get(claim types.UID) (preparedClaim, error) {
+	path, err := s.path(claim)
+	if err != nil {
+		return preparedClaim{}, err
+	}
+	raw, err := os.ReadFile(filepath.Join(path, metadataFile))
+	if err != nil {
+		return preparedClaim{}, fmt.Errorf("read the metadata of claim %s: %w", claim, err)
+	}
+	var p preparedClaim
+	switch err := json.Unmarshal(raw, &p); {
+	case err != nil:
+		return preparedClaim{}, fmt.Errorf("decode the metadata of claim %s: %w", claim, err)
+	case p.APIVersion != metadataVersion:
+		return preparedClaim{}, fmt.Errorf("decode the metadata of claim %s: apiVersion is %q, must be %q", claim, p.APIVersion, metadataVersion)
+	case p.UID != claim:
+		return preparedClaim{}, fmt.Errorf("decode the metadata of claim %s: they are those of claim %q", claim, p.UID)
+	}
+	if err := p.validate(); err != nil {
+		return preparedClaim{}, fmt.Errorf("decode the metadata of claim %s: %w", claim, err)
+	}
+	return p, nil
+}
+
+// validate keeps names of directories from leading elsewhere.
+func (p preparedClaim) validate() error {
+	for _, space := range p.Spaces {
+		if space.Dir != "" && !isName(space.Dir) {
+			return fmt.Errorf("%q is no name for a directory", space.Dir)
+		}
+	}
+	return nil
+}
+
+// has reports whether a claim is there, also one whose metadata can't be read.
+func (s *store) has(claim types.UID) (bool, error) {
+	path, err := s.path(claim)
+	if err != nil {
+		return false, err
+	}
+	switch _, err := os.Lstat(path); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	default:
+		return false, fmt.Errorf("look for claim %s: %w", claim, err)
+	}
+}
+
+// list returns the claims, and why the metadata of others can't be read.
+func (s *store) list() (claims []preparedClaim, damaged map[types.UID]error, err error) {
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list the prepared claims: %w", err)
+	}
+	damaged = map[types.UID]error{}
+	for _, e := range entries {
+		claim := types.UID(e.Name())
+		if !e.IsDir() || e.Name() == storeStagingDir {
+			continue
+		}
+		p, err := s.get(claim)
+		if err == nil {
+			claims = append(claims, p)
+			continue
+		}
+		if found, _ := s.has(claim); found { // it was not removed meanwhile
+			damaged[claim] = err
+		}
+	}
+	return claims, damaged, nil
+}
+
+// remove removes a claim, if it is there.
+func (s *store) remove(claim types.UID) error {
+	path, err := s.path(claim)
+	if err != nil {
+		return err
+	}
+	if err := s.staging.Discard(path); err != nil {
+		return fmt.Errorf("remove claim %s: %w", claim, err)
+	}
+	return nil
+}
+
+// path returns the directory of a claim.
+func (s *store) path(claim types.UID) (string, error) {
+	if name := string(claim); !isName(name) || name == storeStagingDir {
+		return "", fmt.Errorf("%q is no UID of a claim", claim)
+	}
+	return filepath.Join(s.root, string(claim)), nil
+}
+
+// isName reports whether a name stays in the directory that it is joined to.
+func isName(name string) bool {
+	return name != "." && filepath.IsLocal(name) && filepath.Base(name) == name
+}
