@@ -20,6 +20,9 @@ import (
 // pause is between two looks at what nothing tells of.
 const pause = 100 * time.Millisecond
 
+// nestedRefused are the words to who asks for spaces in a space.
+const nestedRefused = "in which nobody can ask for spaces unless its DeviceClass sets nestedSpaces"
+
 // driverNS is where the chart is installed.
 const driverNS = framework.DriverNamespace
 
@@ -100,15 +103,29 @@ func (s *stage) tenantPod(t *testing.T) {
 		attempt{
 			what:    "ask for a space from inside its space",
 			call:    call{verb: "POST", path: claims(own, ""), body: claimOf(spaceapi.DefaultDriverName)},
-			words:   []string{"exceeded quota: space", spaceapi.DefaultDriverName + ".deviceclass.resource.k8s.io/devices"},
+			words:   byPolicy("nested-resourceclaims", nestedRefused),
 			instead: call{verb: "POST", path: claims(own, ""), body: claimOf("gpu.example.com")},
 			toAll:   true,
+		},
+		attempt{
+			what:  "ask for a space of its own class from inside its space",
+			call:  call{verb: "POST", path: claims(own, ""), body: claimOf(limitedClass)},
+			words: byPolicy("nested-resourceclaims", nestedRefused),
+			toAll: true,
+		},
+		attempt{
+			what: "ask for a space from inside its space by a template",
+			call: call{verb: "POST", path: "/apis/resource.k8s.io/v1/namespaces/" + own + "/resourceclaimtemplates",
+				body: `{"apiVersion":"resource.k8s.io/v1","kind":"ResourceClaimTemplate","metadata":{"name":"attempt"},"spec":{"spec":{"devices":{"requests":[
+					{"name":"space","firstAvailable":[{"name":"a","deviceClassName":"gpu.example.com"},{"name":"b","deviceClassName":"` + spaceapi.DefaultDriverName + `"}]}]}}}}`},
+			words: byPolicy("nested-resourceclaimtemplates", nestedRefused),
+			toAll: true,
 		},
 		attempt{
 			what: "ask for a space from inside its space by a pod alone",
 			call: call{verb: "POST", path: core(own, "pods"), body: podWith("",
 				`"resources":{"limits":{"deviceclass.resource.kubernetes.io/`+spaceapi.DefaultDriverName+`":"1"}},`)},
-			words: []string{"exceeded quota: space"},
+			words: byPolicy("nested-pods", nestedRefused),
 			toAll: true,
 		},
 		attempt{
@@ -211,7 +228,7 @@ func (s *stage) ended(t *testing.T) {
 // that allows that.
 func tenantAdmin(t *testing.T) {
 	const driver = "threats.example.com"
-	env.InstallAnother(t, "threats", "driverName="+driver, "controller.replicas=1", "space.clusterRole=admin")
+	env.InstallAnother(t, "threats", "driverName="+driver, "controller.replicas=1", "space.clusterRole=admin", "space.class.resourceQuota.pods=10")
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, claimOfClass(driver))
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))

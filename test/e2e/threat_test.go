@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -172,6 +173,9 @@ const (
 	among   = `{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"attempt"},"spec":{"podSelector":{},"egress":[{"to":[{"podSelector":{}}]}]}}`
 )
 
+// limitedClass is the DeviceClass of the tenant's space. No values name it.
+const limitedClass = "limited"
+
 // stage is what all actors play on: a tenant's pod on the first node, and one of
 // somebody else on the second.
 type stage struct {
@@ -188,7 +192,9 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{ns: env.Namespace(t), elsewhere: env.Namespace(t)}
-	mine := framework.NewClaim("mine")
+	createClass(t, classOf(limitedClass, spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, `,"resourceQuota":{"pods":"10"}`))
+	mine := claimOfClass(limitedClass)
+	mine.Name = "mine"
 	// Kubernetes itself writes this on claims that it makes of templates; the driver
 	// takes a directory's name from it.
 	mine.Annotations = map[string]string{resourceapi.PodResourceClaimAnnotation: "../../etc"}

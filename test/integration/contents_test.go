@@ -5,6 +5,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,6 +47,7 @@ func TestWhatClassesGiveSpaces(t *testing.T) {
 	t.Run("can be closed further, marked, and called otherwise", marked)
 	t.Run("can be opened", opened)
 	t.Run("can have other rights", otherRights)
+	t.Run("can't have spaces in them, whatever class a claim names", hasNoSpaces)
 	t.Run("can have rights in the whole cluster, for as long as it lives", clusterWide)
 	t.Run("is refused what the installation does not offer", notOffered)
 	t.Run("can have copies", func(t *testing.T) { copied(t, templates) })
@@ -68,22 +71,22 @@ func forbidden(t *testing.T, what string, err error, words string) {
 	}
 }
 
-// quotaInForce waits until Kubernetes has counted what is in a space, and the API
-// server knows; quotas hold from then on.
+// quotaInForce returns the quota of a space that is Ready. Quotas hold from when their
+// status says so.
 func quotaInForce(t *testing.T, namespace string) *corev1.ResourceQuota {
 	t.Helper()
-	quota := framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "resourcequotas", namespace,
-		framework.That("called space and in force", func(q *corev1.ResourceQuota) bool {
-			return q.Name == spaceapi.LimitsName && len(q.Status.Hard) == len(q.Spec.Hard)
-		}))
-	// Admission sees by a watch of its own what Kubernetes has counted. No space may
-	// have spaces in it, unless a test says so.
-	awaitDenied(t, "a space in the space", func(ctx context.Context) error {
-		_, err := env.Client.ResourceV1().ResourceClaims(namespace).Create(ctx, framework.NewClaim("nested"), dryRun)
-		return err
-	}, "exceeded quota: "+spaceapi.LimitsName)
+	quota, err := env.Client.CoreV1().ResourceQuotas(namespace).Get(t.Context(), spaceapi.LimitsName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(quota.Spec.Hard) == 0 || !equality.Semantic.DeepEqual(quota.Status.Hard, quota.Spec.Hard) {
+		t.Errorf("the space is Ready before its quota is in force: %+v", quota)
+	}
 	return quota
 }
+
+// nestedRefused are the words to who asks for spaces in a space.
+const nestedRefused = "in which nobody can ask for spaces unless its DeviceClass sets nestedSpaces"
 
 func policyIn(t *testing.T, namespace string) *networkingv1.NetworkPolicy {
 	t.Helper()
@@ -105,10 +108,15 @@ func safeByDefault(t *testing.T) {
 	_, err := client.CoreV1().Pods(space.Namespace).Create(t.Context(), privileged, metav1.CreateOptions{})
 	forbidden(t, "a privileged pod", err, `violates PodSecurity "baseline:latest"`)
 
-	quotaInForce(t, space.Namespace)
+	quotas, err := env.Client.CoreV1().ResourceQuotas(space.Namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(quotas.Items) != 0 {
+		t.Errorf("ResourceQuotas: %v (error: %v)", quotas, err)
+	}
 	claims := client.ResourceV1().ResourceClaims(space.Namespace)
-	_, err = claims.Create(t.Context(), framework.NewClaim("nested"), metav1.CreateOptions{})
-	forbidden(t, "a space in the space", err, "exceeded quota: space")
+	awaitDenied(t, "a space in the space", func(ctx context.Context) error {
+		_, err := claims.Create(ctx, framework.NewClaim("nested"), dryRun)
+		return err
+	}, nestedRefused)
 	other := framework.NewClaim("other")
 	other.Spec.Devices.Requests[0].Exactly.DeviceClassName = "gpu.example.com"
 	if _, err := claims.Create(t.Context(), other, metav1.CreateOptions{}); err != nil {
@@ -118,7 +126,7 @@ func safeByDefault(t *testing.T) {
 	asked := corev1.ResourceList{corev1.ResourceName("deviceclass.resource.kubernetes.io/" + spaceapi.DefaultDriverName): resource.MustParse("1")}
 	extended.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: asked, Limits: asked}
 	_, err = client.CoreV1().Pods(space.Namespace).Create(t.Context(), extended, metav1.CreateOptions{})
-	forbidden(t, "a space as an extended resource", err, "exceeded quota: space")
+	denied(t, "a space as an extended resource", err, nestedRefused)
 
 	policy := policyIn(t, space.Namespace)
 	if in := policy.Spec.Ingress; len(in) != 1 || len(in[0].From) != 1 || in[0].From[0].NamespaceSelector != nil || in[0].From[0].PodSelector == nil {
@@ -149,6 +157,17 @@ func limited(t *testing.T) {
 	space := standingWith(t, ns, `"resourceQuota":{"pods":"1","requests.cpu":"1"},"limitRange":[{"type":"Container","default":{"cpu":"200m"},"max":{"cpu":"500m"}}]`)
 	quotaInForce(t, space.Namespace)
 	pods := tenant(t, space).CoreV1().Pods(space.Namespace)
+	// Admission sees by a watch of its own that the quota is in force.
+	many := framework.NewPod("many")
+	for i := range 5 {
+		many.Spec.InitContainers = append(many.Spec.InitContainers, many.Spec.Containers[0])
+		many.Spec.InitContainers[i].Name = fmt.Sprintf("init-%d", i)
+		many.Spec.InitContainers[i].RestartPolicy = ptr.To(corev1.ContainerRestartPolicyAlways)
+	}
+	awaitDenied(t, "a pod whose containers are over the quota", func(ctx context.Context) error {
+		_, err := pods.Create(ctx, many, dryRun)
+		return err
+	}, "exceeded quota: space")
 
 	large := framework.NewPod("large")
 	large.Spec.Containers[0].Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("1")}
@@ -164,8 +183,6 @@ func limited(t *testing.T) {
 	}
 	_, err = pods.Create(t.Context(), framework.NewPod("second"), metav1.CreateOptions{})
 	forbidden(t, "a pod over the quota", err, "exceeded quota: space, requested: pods=1, used: pods=1, limited: pods=1")
-	_, err = tenant(t, space).ResourceV1().ResourceClaims(space.Namespace).Create(t.Context(), framework.NewClaim("nested"), metav1.CreateOptions{})
-	forbidden(t, "a space in the space", err, "exceeded quota: space")
 	framework.Deallocate(t, env, ns, "claim")
 }
 
@@ -196,12 +213,35 @@ func opened(t *testing.T) {
 		t.Errorf("a NetworkPolicy of its own: %v", err)
 	}
 	if _, err := client.ResourceV1().ResourceClaims(space.Namespace).Create(t.Context(), framework.NewClaim("nested"), metav1.CreateOptions{}); err != nil {
-		t.Errorf("a space in the space: %v", err)
+		t.Fatalf("a space in the space: %v", err)
 	}
+	framework.Allocate(t, env, space.Namespace, "nested")
+	framework.SpacesOf(t, env, space.Namespace, "nested", 1)
 	privileged := framework.NewPod("privileged")
 	privileged.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)}
 	if _, err := client.CoreV1().Pods(space.Namespace).Create(t.Context(), privileged, metav1.CreateOptions{}); err != nil {
 		t.Errorf("a privileged pod: %v", err)
+	}
+	framework.Deallocate(t, env, ns, "claim")
+}
+
+// hasNoSpaces asks for a class that no policy knows, so that it is the controller's to
+// refuse.
+func hasNoSpaces(t *testing.T) {
+	ns := env.Namespace(t)
+	_, spaces := framework.Standing(t, env, ns, "claim")
+	inside := spaces[0].Namespace
+	nested := framework.NewClaim("nested")
+	nested.Spec.Devices.Requests[0].Exactly.DeviceClassName = "unknown.example.com"
+	if _, err := tenant(t, spaces[0]).ResourceV1().ResourceClaims(inside).Create(t.Context(), nested, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	framework.Allocate(t, env, inside, nested.Name)
+	claim := framework.Await(t, framework.Claim(env.Client, inside, nested.Name), framework.NotReadyBecause(spaceapi.ReasonRefused, nestedRefused))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", inside, framework.About("ResourceClaim", nested.Name, spaceapi.ReasonRefused, nestedRefused))
+	made, err := env.Client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: spaceapi.KeysFor(spaceapi.DefaultDriverName).ClaimUID + "=" + string(claim.UID)})
+	if err != nil || len(made.Items) != 0 {
+		t.Errorf("namespaces for the claim: %v (error: %v)", made, err)
 	}
 	framework.Deallocate(t, env, ns, "claim")
 }

@@ -5,6 +5,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -14,10 +15,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -41,8 +44,11 @@ const fencedName = "fenced-space-dra-driver"
 func newFenced(t *testing.T) *fenced {
 	t.Helper()
 	f := &fenced{driver: "fenced.example.com", keys: spaceapi.KeysFor("fenced.example.com"), namespace: env.Namespace(t), claim: "claim"}
-	applyChart(t, "fenced", f.namespace, map[string]string{"driverName": f.driver, "space.allowedClusterRoles": "{admin}"},
-		"rbac-controller.yaml", "rbac-kubeletplugin.yaml", "admission-spaces.yaml",
+	applyChart(t, "fenced", f.namespace, map[string]string{
+		"driverName": f.driver, "space.allowedClusterRoles": "{admin}", "space.deniedDeviceClasses": "{fenced-denied}",
+		"deviceClasses[0].name": "fenced-gold", "deviceClasses[0].extendedResourceName": "fenced.example.com/gold",
+	},
+		"rbac-controller.yaml", "rbac-kubeletplugin.yaml", "admission-spaces.yaml", "admission-nested.yaml",
 		"admission-controller.yaml", "admission-kubeletplugin.yaml", "admission-record.yaml")
 	removeSlices(t, f.driver)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
@@ -87,6 +93,7 @@ func TestFences(t *testing.T) {
 	t.Run("keep plugins to nodes that use a space", f.keepsPluginsToNodesInUse)
 	t.Run("keep plugins to events about claims", f.keepsPluginsToTheirEvents)
 	t.Run("keep others from the record", f.keepsOthersFromTheRecord)
+	t.Run("keep spaces from having spaces", f.keepsSpacesFromHavingSpaces)
 	t.Run("keep tenants from their namespace", f.keepsTenantsFromTheirNamespace)
 	t.Run("are right about all types", f.typesAreRight)
 	f.ends(t)
@@ -275,6 +282,7 @@ func (f *fenced) keepsOthersFromTheRecord(t *testing.T) {
 		try{"removing a mark", patch(f.space, `{"metadata":{"labels":{"`+f.keys.ClaimUID+`":null}}}`), labels},
 		try{"changing a mark", patch(f.space, marked), labels},
 		try{"marking with a key of no meaning", patch("kube-system", `{"metadata":{"labels":{"fenced.example.com/any":"x"}}}`), labels},
+		try{"allowing spaces in a space", patch(f.space, `{"metadata":{"labels":{"`+f.keys.NestedSpaces+`":"Allowed"}}}`), labels},
 		try{"adding a node", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Nodes+`":"node=uid"}}}`), annotations},
 		try{"adding a pod", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Pods+`":"pod"}}}`), annotations},
 		try{"changing the claim", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":"another"}}}`), annotations},
@@ -298,6 +306,83 @@ func createDry(ctx context.Context, name string) error {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"team": "blue"}}}
 	_, err := env.Client.CoreV1().Namespaces().Create(ctx, ns, dryRun)
 	return err
+}
+
+// keepsSpacesFromHavingSpaces tries each way to ask for a space, as an administrator.
+func (f *fenced) keepsSpacesFromHavingSpaces(t *testing.T) {
+	// Without that, the API server lets nobody ask for access as an administrator.
+	env.Kubectl(t, "label", "namespace", f.space, resourceapi.DRAAdminNamespaceLabelKey+"=true")
+	claim := func(namespace string, requests ...resourceapi.DeviceRequest) func(ctx context.Context) error {
+		claim := framework.NewClaim("any")
+		claim.Spec.Devices.Requests = requests
+		return func(ctx context.Context) error {
+			_, err := env.Client.ResourceV1().ResourceClaims(namespace).Create(ctx, claim, dryRun)
+			return err
+		}
+	}
+	template := func(requests ...resourceapi.DeviceRequest) func(ctx context.Context) error {
+		template := &resourceapi.ResourceClaimTemplate{ObjectMeta: metav1.ObjectMeta{Name: "any"}}
+		template.Spec.Spec.Devices.Requests = requests
+		return func(ctx context.Context) error {
+			_, err := env.Client.ResourceV1().ResourceClaimTemplates(f.space).Create(ctx, template, dryRun)
+			return err
+		}
+	}
+	pod := func(namespace, resourceName string, of func(*corev1.Pod) *corev1.Container) func(ctx context.Context) error {
+		pod := framework.NewPod("any")
+		amount := corev1.ResourceList{corev1.ResourceName(resourceName): resource.MustParse("1")}
+		of(pod).Resources = corev1.ResourceRequirements{Limits: amount, Requests: amount}
+		return func(ctx context.Context) error {
+			_, err := env.Client.CoreV1().Pods(namespace).Create(ctx, pod, dryRun)
+			return err
+		}
+	}
+	container := func(pod *corev1.Pod) *corev1.Container { return &pod.Spec.Containers[0] }
+	initContainer := func(pod *corev1.Pod) *corev1.Container {
+		pod.Spec.InitContainers = []corev1.Container{pod.Spec.Containers[0]}
+		pod.Spec.InitContainers[0].Name = "init"
+		return &pod.Spec.InitContainers[0]
+	}
+	exactly := func(class string) resourceapi.DeviceRequest {
+		return resourceapi.DeviceRequest{Name: class[:3], Exactly: &resourceapi.ExactDeviceRequest{DeviceClassName: class}}
+	}
+	oneOf := func(classes ...string) resourceapi.DeviceRequest {
+		request := resourceapi.DeviceRequest{Name: "one-of"}
+		for i, class := range classes {
+			request.FirstAvailable = append(request.FirstAvailable, resourceapi.DeviceSubRequest{Name: fmt.Sprintf("sub-%d", i), DeviceClassName: class})
+		}
+		return request
+	}
+	asAdmin := exactly(f.driver)
+	asAdmin.Exactly.AdminAccess = ptr.To(true)
+	const other, implicit = "gpu.example.com", "deviceclass.resource.kubernetes.io/"
+	allDenied(t,
+		try{"the chart's class", claim(f.space, exactly(f.driver)), nestedRefused},
+		try{"another class of the chart", claim(f.space, exactly("fenced-gold")), nestedRefused},
+		try{"a class that the values name", claim(f.space, exactly("fenced-denied")), nestedRefused},
+		// That is of another release of the chart, but the claim of this space names it.
+		try{"the space's own class", claim(f.space, exactly(spaceapi.DefaultDriverName)), nestedRefused},
+		try{"a second request", claim(f.space, exactly(other), exactly(f.driver)), nestedRefused},
+		try{"a second choice", claim(f.space, oneOf(other, f.driver)), nestedRefused},
+		try{"access as an administrator", claim(f.space, asAdmin), nestedRefused},
+		try{"a template", template(exactly(f.driver)), nestedRefused},
+		try{"a template with a second choice", template(oneOf(other, "fenced-gold")), nestedRefused},
+		try{"a pod", pod(f.space, implicit+f.driver, container), nestedRefused},
+		try{"a pod, by the space's own class", pod(f.space, implicit+spaceapi.DefaultDriverName, container), nestedRefused},
+		try{"a pod, by the class's name for it", pod(f.space, "fenced.example.com/gold", container), nestedRefused},
+		try{"a pod, in its init container", pod(f.space, implicit+"fenced-denied", initContainer), nestedRefused},
+	)
+	for what, do := range map[string]func(ctx context.Context) error{
+		"something else":               claim(f.space, exactly(other), oneOf(other)),
+		"a template of something else": template(exactly(other)),
+		"a pod with something else":    pod(f.space, "example.com/gpu", initContainer),
+		"a space elsewhere":            claim(f.namespace, exactly(f.driver), oneOf(other, f.driver)),
+		"a pod with a space elsewhere": pod(f.namespace, implicit+f.driver, container),
+	} {
+		if err := do(t.Context()); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 }
 
 func (f *fenced) keepsTenantsFromTheirNamespace(t *testing.T) {

@@ -52,7 +52,7 @@ func renderChart(t *testing.T, release, namespace string, values map[string]stri
 func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framework.Controller {
 	t.Helper()
 	applyChart(t, "contents", framework.DriverNamespace, values,
-		"rbac-controller.yaml", "admission-spaces.yaml", "admission-controller.yaml")
+		"rbac-controller.yaml", "admission-spaces.yaml", "admission-nested.yaml", "admission-controller.yaml")
 
 	list := func(key string) string {
 		value := values[key]
@@ -62,7 +62,6 @@ func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framewor
 		return value[1 : len(value)-1]
 	}
 	return framework.StartController(t, env, "--kubeconfig="+kubeconfigAs(t, controllerAccount), "--lease-name="+controllerAccount,
-		"--device-classes=space.resource.example.com",
 		"--allowed-cluster-roles="+list("space.allowedClusterRoles"),
 		"--cluster-wide-roles="+list("space.clusterWideRoles"),
 		"--template-namespaces="+list("space.templateNamespaces"))

@@ -35,8 +35,6 @@ type Settings struct {
 	PodSecurity string
 	// Network says whom pods can reach.
 	Network spaceapi.NetworkIsolation
-	// DeviceClasses are those that ask for spaces.
-	DeviceClasses []string
 	// DNS and APIServer are where isolated pods reach those.
 	DNS       DNS
 	APIServer []Destination
@@ -96,7 +94,7 @@ func (s Settings) For(a *identity.Allocation, share identity.Share, name string,
 			ObjectMeta:       metav1.ObjectMeta{Name: spaceapi.DefaultAccountName, Namespace: name},
 			ImagePullSecrets: pullSecrets(with.Copy),
 		},
-		ResourceQuota: s.quota(inside(spaceapi.LimitsName), share, with),
+		ResourceQuota: quota(inside(spaceapi.LimitsName), share, with),
 		LimitRange:    limits(inside(spaceapi.LimitsName), with),
 		NetworkPolicy: s.isolation(inside(spaceapi.LimitsName), with),
 		Copies:        copies(with.Copy),
@@ -126,6 +124,13 @@ func (s Settings) For(a *identity.Allocation, share identity.Share, name string,
 	// For the admission policy that keeps tenants from opening it.
 	if space.NetworkPolicy != nil {
 		space.Namespace.Labels[keys.Network] = string(spaceapi.NetworkIsolated)
+	}
+	// For the admission policy that refuses requests for spaces in a space.
+	if with.NestedSpaces {
+		space.Namespace.Labels[keys.NestedSpaces] = spaceapi.NestedSpacesAllowed
+	}
+	if share.Class != "" {
+		space.Namespace.Annotations[keys.DeviceClass] = share.Class
 	}
 	// On the namespace, because the claim no longer knows when it comes to that.
 	if len(with.ClusterWideRoles) > 0 {

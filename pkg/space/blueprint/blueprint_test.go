@@ -60,7 +60,7 @@ func TestTheNamespaceRecordsWhoseSpaceItIs(t *testing.T) {
 				t.Errorf("label %s: %s", key, msgs)
 			}
 		}
-		want := map[string]string{keys.ClaimNamespace: "team", keys.ClaimName: a.Claim.Name, keys.Request: share.Request}
+		want := map[string]string{keys.ClaimNamespace: "team", keys.ClaimName: a.Claim.Name, keys.Request: share.Request, keys.DeviceClass: share.Class}
 		if !maps.Equal(ns.Annotations, want) {
 			t.Errorf("got annotations %v, want %v", ns.Annotations, want)
 		}

@@ -122,7 +122,7 @@ func TestWhatASpaceConsumesOfABudgetIsItsQuota(t *testing.T) {
 	share.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{
 		"spaces": resource.MustParse("1"), "cpu": resource.MustParse("2"), "memory": resource.MustParse("4Gi"), "pods": resource.MustParse("10"), "colour": resource.MustParse("3"),
 	}
-	with := parameters.Effective{NestedSpaces: true, ResourceQuota: corev1.ResourceList{
+	with := parameters.Effective{ResourceQuota: corev1.ResourceList{
 		"requests.memory": resource.MustParse("1Gi"), "pods": resource.MustParse("20"), "services": resource.MustParse("5"),
 	}}
 	quota := settings.For(a, share, "ns", with).ResourceQuota
@@ -135,49 +135,36 @@ func TestWhatASpaceConsumesOfABudgetIsItsQuota(t *testing.T) {
 	}
 }
 
-func TestAQuotaKeepsSpacesFromHavingSpaces(t *testing.T) {
-	s := settings
-	s.DeviceClasses = []string{"space.example.org", strings.Repeat("long.", 20) + "class"}
+func TestFor_quotaIsWhatWasAskedFor(t *testing.T) {
 	a := allocation(t)
-	hard := func(with parameters.Effective) map[string]string {
-		quota := s.For(a, a.Shares[0], "ns", with).ResourceQuota
-		if quota == nil {
-			return nil
-		}
-		if quota.Name != "space" || quota.Namespace != "ns" {
-			t.Errorf("it is called %s/%s", quota.Namespace, quota.Name)
-		}
-		out := map[string]string{}
-		for name, quantity := range quota.Spec.Hard {
-			out[string(name)] = quantity.String()
-		}
-		return out
-	}
-	nested := map[string]string{
-		"space.example.org.deviceclass.resource.k8s.io/devices":                   "0",
-		"requests.deviceclass.resource.kubernetes.io/space.example.org":           "0",
-		"small.deviceclass.resource.k8s.io/devices":                               "0",
-		"requests.deviceclass.resource.kubernetes.io/small":                       "0",
-		strings.Repeat("long.", 20) + "class.deviceclass.resource.k8s.io/devices": "0",
-	}
-	if got := hard(parameters.Effective{}); !maps.Equal(got, nested) {
-		t.Errorf("by default: got %v, want %v", got, nested)
+	if got := settings.For(a, a.Shares[0], "ns", parameters.Effective{}).ResourceQuota; got != nil {
+		t.Errorf("without any limit: got %v", got)
 	}
 	list := corev1.ResourceList{"pods": resource.MustParse("4"), "requests.cpu": resource.MustParse("1500u")}
-	own := map[string]string{"pods": "4", "requests.cpu": "2m"}
-	both := maps.Clone(own)
-	maps.Copy(both, nested)
-	if got := hard(parameters.Effective{ResourceQuota: list}); !maps.Equal(got, both) {
-		t.Errorf("with a list: got %v, want %v", got, both)
+	quota := settings.For(a, a.Shares[0], "ns", parameters.Effective{ResourceQuota: list}).ResourceQuota
+	if quota == nil || quota.Name != "space" || quota.Namespace != "ns" {
+		t.Fatalf("got %v, want a ResourceQuota ns/space", quota)
 	}
-	if len(list) != 2 {
-		t.Error("the list itself was changed")
+	got := map[string]string{}
+	for name, quantity := range quota.Spec.Hard {
+		got[string(name)] = quantity.String()
 	}
-	if got := hard(parameters.Effective{ResourceQuota: list, NestedSpaces: true}); !maps.Equal(got, own) {
-		t.Errorf("with nested spaces: got %v, want %v", got, own)
+	if want := map[string]string{"pods": "4", "requests.cpu": "2m"}; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
-	if got := hard(parameters.Effective{NestedSpaces: true}); got != nil {
-		t.Errorf("without any limit: got %v", got)
+}
+
+func TestFor_recordsWhetherTheSpaceMayHaveSpaces(t *testing.T) {
+	a := allocation(t)
+	keys := spaceapi.KeysFor(settings.Driver)
+	for allowed, want := range map[bool]string{false: "", true: "Allowed"} {
+		ns := settings.For(a, a.Shares[0], "ns", parameters.Effective{NestedSpaces: allowed}).Namespace
+		if got := ns.Labels[keys.NestedSpaces]; got != want {
+			t.Errorf("allowed %t: got label %q, want %q", allowed, got, want)
+		}
+		if got := ns.Annotations[keys.DeviceClass]; got != "small" {
+			t.Errorf("got class %q, want small", got)
+		}
 	}
 }
 

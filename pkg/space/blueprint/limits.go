@@ -5,21 +5,19 @@ package blueprint
 
 import (
 	"maps"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
-// quota limits what is used in the space, or is nil. Spaces within the space are
-// counted by it too: without that, whoever has one has as many as he wants.
-func (s Settings) quota(meta metav1.ObjectMeta, share identity.Share, with parameters.Effective) *corev1.ResourceQuota {
+// quota limits what is used in the space. It is nil when neither the class nor the
+// claim nor a pool's budget limits anything.
+func quota(meta metav1.ObjectMeta, share identity.Share, with parameters.Effective) *corev1.ResourceQuota {
 	hard := corev1.ResourceList{}
 	maps.Copy(hard, with.ResourceQuota)
 	// Its part of the pool's budget is what the space has, unless it has less anyway.
@@ -29,26 +27,10 @@ func (s Settings) quota(meta metav1.ObjectMeta, share identity.Share, with param
 			hard[name] = part
 		}
 	}
-	hard = rounded(hard)
-	if !with.NestedSpaces {
-		classes := slices.Clone(s.DeviceClasses)
-		if share.Class != "" {
-			classes = append(classes, share.Class)
-		}
-		for _, class := range classes {
-			for _, name := range []string{class + corev1.ResourceClaimsPerClass, corev1.ResourceImplicitExtendedClaimsPerClass + class} {
-				// There are classes with longer names than a pod can ask for by
-				// the second one.
-				if len(validation.IsQualifiedName(name)) == 0 {
-					hard[corev1.ResourceName(name)] = *resource.NewQuantity(0, resource.DecimalSI)
-				}
-			}
-		}
-	}
 	if len(hard) == 0 {
 		return nil
 	}
-	return &corev1.ResourceQuota{ObjectMeta: meta, Spec: corev1.ResourceQuotaSpec{Hard: hard}}
+	return &corev1.ResourceQuota{ObjectMeta: meta, Spec: corev1.ResourceQuotaSpec{Hard: rounded(hard)}}
 }
 
 // limits says what single containers, pods and volumes get and may have, or is nil.

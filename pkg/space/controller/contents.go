@@ -50,6 +50,17 @@ func (c *Controller) mayGive(share identity.Share, with *parameters.Effective) e
 	return nil
 }
 
+// checkNested returns an error for a claim in the namespace of a space that may have no
+// spaces in it. An admission policy of the chart refuses such claims when they are
+// written, but it knows only the classes it was told of, and it can be removed.
+func (c *Controller) checkNested(a *identity.Allocation) error {
+	ns := c.namespace(a.Claim.Namespace)
+	if ns == nil || ns.Labels[c.keys.NestedSpaces] == spaceapi.NestedSpacesAllowed {
+		return nil
+	}
+	return fmt.Errorf("namespace %s is a space, in which nobody can ask for spaces unless its DeviceClass sets nestedSpaces", ns.Name)
+}
+
 // limits are the parts of a space that limit what is done in it.
 func (c *Controller) limits(ctx context.Context, space blueprint.Space, inUse bool) []part {
 	var parts []part

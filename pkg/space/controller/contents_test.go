@@ -141,6 +141,30 @@ func TestWhatAnInstallationDoesNotOfferIsRefused(t *testing.T) {
 	}
 }
 
+func TestPlanFor_refusesClaimsInSpaces(t *testing.T) {
+	for name, test := range map[string]struct {
+		labels  map[string]string
+		refused bool
+	}{
+		"in another namespace":                  {nil, false},
+		"in a space":                            {map[string]string{driver + "/claim-uid": "other"}, true},
+		"in a space with an unknown permission": {map[string]string{driver + "/claim-uid": "other", driver + "/nested-spaces": "true"}, true},
+		"in a space that may have spaces":       {map[string]string{driver + "/claim-uid": "other", driver + "/nested-spaces": "Allowed"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim := claimOf("a")
+			c := newController(t, claim)
+			if test.labels != nil {
+				c.cache(c.namespaceInformer, packNamespace(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: claim.Namespace, Labels: test.labels}}, driver))
+			}
+			err := c.planOf(claim).refused
+			if refused := err != nil; refused != test.refused {
+				t.Errorf("got error %v, want one: %t", err, test.refused)
+			}
+		})
+	}
+}
+
 func TestWhereTheAPIServerIs(t *testing.T) {
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kubernetes"},

@@ -45,8 +45,6 @@ type Options struct {
 	TemplateNamespaces  []string
 	// Network is whom pods in spaces can reach.
 	Network string
-	// DeviceClasses are those that pods in spaces can't ask for.
-	DeviceClasses []string
 	// APIServerCIDRs are where pods reach the API server, if the controller is not
 	// to find out.
 	APIServerCIDRs []string
@@ -113,7 +111,6 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.ClusterWideRoles, "cluster-wide-roles", nil, "ClusterRoles that DeviceClasses can give spaces in the whole cluster. The controller needs the right to bind them.")
 	fs.StringSliceVar(&o.TemplateNamespaces, "template-namespaces", nil, "Namespaces that DeviceClasses can have Secrets and ConfigMaps copied from.")
 	fs.StringVar(&o.Network, "network", string(spaceapi.NetworkIsolated), "Whom pods in spaces can reach: Isolated (each other, DNS and the API server) or Open.")
-	fs.StringSliceVar(&o.DeviceClasses, "device-classes", nil, "DeviceClasses that pods in spaces can't ask for: those that give spaces.")
 	fs.StringSliceVar(&o.APIServerCIDRs, "api-server-cidrs", nil, "Where isolated pods reach the API server. Empty: the address in --server and the endpoints of Service default/kubernetes.")
 	fs.StringVar(&o.DNSNamespace, "dns-namespace", metav1.NamespaceSystem, "Namespace of the pods that resolve names for isolated pods.")
 	fs.StringToStringVar(&o.DNSLabels, "dns-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of these pods.")

@@ -144,7 +144,7 @@ func packNamespace(ns *corev1.Namespace, driver string) *packedNamespace {
 		}
 		return out
 	}
-	meta.Labels = keep(ns.Labels, keys.ClaimUID, keys.AllocationID)
+	meta.Labels = keep(ns.Labels, keys.ClaimUID, keys.AllocationID, keys.NestedSpaces)
 	meta.Annotations = keep(ns.Annotations, keys.ClaimNamespace, keys.ClaimName, keys.ClusterWideRoles, keys.Retain, keys.RetainedUntil, keys.Nodes, keys.Pods)
 	return &packedNamespace{*pack(&corev1.Namespace{Status: ns.Status}, meta), unique.Make(driver)}
 }

@@ -36,7 +36,7 @@ func (c *Controller) planFor(claim *resourceapi.ResourceClaim) (*plan, error) {
 	if a == nil {
 		return nil, nil
 	}
-	p := &plan{Allocation: a, effective: make([]parameters.Effective, len(a.Shares))}
+	p := &plan{Allocation: a, effective: make([]parameters.Effective, len(a.Shares)), refused: c.checkNested(a)}
 	installation := parameters.Installation{
 		Driver:      c.Settings.Driver,
 		ClusterRole: c.Settings.ClusterRole,

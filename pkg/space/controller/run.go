@@ -97,7 +97,6 @@ func (o *Options) Run(ctx context.Context) error {
 			ClusterRole:     o.ClusterRole,
 			PodSecurity:     o.PodSecurity,
 			Network:         spaceapi.NetworkIsolation(o.Network),
-			DeviceClasses:   o.DeviceClasses,
 			DNS:             blueprint.DNS{Namespace: o.DNSNamespace, Labels: o.DNSLabels, Port: o.DNSPort, CIDRs: dns},
 		},
 		Cluster: cluster,

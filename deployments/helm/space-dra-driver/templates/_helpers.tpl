@@ -132,3 +132,20 @@ metadata:
 {{- define "space.inSpace" -}}
 namespaceObject != null && '{{ .Values.driverName }}/claim-uid' in namespaceObject.metadata.?labels.orValue({})
 {{- end -}}
+
+{{- /* Where a policy is evaluated: in spaces that may have no spaces in them. */ -}}
+{{- define "space.withoutNested" -}}
+namespaceSelector:
+  matchExpressions:
+    - {key: {{ .Values.driverName }}/claim-uid, operator: Exists}
+    - {key: {{ .Values.driverName }}/nested-spaces, operator: NotIn, values: [Allowed]}
+{{- end -}}
+
+{{- /* The DeviceClasses that are known to give spaces, and that of the space itself. */ -}}
+{{- define "space.spaceClasses" -}}
+{{- $classes := prepend .Values.space.deniedDeviceClasses .Values.driverName -}}
+{{- range .Values.deviceClasses }}{{ $classes = append $classes .name }}{{ end -}}
+- name: classes
+  expression: >-
+    {{ uniq $classes | toJson }} + [namespaceObject.metadata.?annotations[?'{{ .Values.driverName }}/device-class'].orValue('')]
+{{- end -}}

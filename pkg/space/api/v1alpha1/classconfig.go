@@ -138,8 +138,8 @@ type SpaceClassConfig struct {
 	// not negative; what is counted has no fractions.
 	ResourceQuota corev1.ResourceList `json:"resourceQuota,omitempty"`
 
-	// NestedSpaces allows pods in the space to ask for spaces themselves. If it is
-	// false, a quota keeps them from it.
+	// NestedSpaces allows claims and pods in the space to ask for spaces themselves. If
+	// it is false, they are refused.
 	//
 	// Default: false.
 	NestedSpaces bool `json:"nestedSpaces,omitempty"`

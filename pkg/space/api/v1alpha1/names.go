@@ -40,6 +40,9 @@ const (
 	// DefaultClusterRole is what the ServiceAccount may do in its space.
 	DefaultClusterRole = "edit"
 
+	// NestedSpacesAllowed is the value of the label Keys.NestedSpaces.
+	NestedSpacesAllowed = "Allowed"
+
 	// DefaultNamespacePrefix starts the names of the namespaces.
 	DefaultNamespacePrefix = "ephemeral-ns-"
 )
@@ -54,11 +57,16 @@ type Keys struct {
 	AllocationID string
 	// Network is a label: Isolated, or absent.
 	Network string
+	// NestedSpaces is a label: Allowed when claims in the namespace may ask for
+	// spaces, or absent.
+	NestedSpaces string
 	// ClaimNamespace, ClaimName and Request are annotations, because claim and
 	// request names can be longer than a label's value may be.
 	ClaimNamespace string
 	ClaimName      string
 	Request        string
+	// DeviceClass is an annotation: the DeviceClass that the request names.
+	DeviceClass string
 	// ClusterWideRoles is an annotation: the ClusterRoles that the ServiceAccount
 	// has in the whole cluster, with commas between them. Absent: none.
 	ClusterWideRoles string
@@ -83,9 +91,11 @@ func KeysFor(driver string) Keys {
 		ClaimUID:         driver + "/claim-uid",
 		AllocationID:     driver + "/allocation-id",
 		Network:          driver + "/network",
+		NestedSpaces:     driver + "/nested-spaces",
 		ClaimNamespace:   driver + "/claim-namespace",
 		ClaimName:        driver + "/claim-name",
 		Request:          driver + "/request",
+		DeviceClass:      driver + "/device-class",
 		ClusterWideRoles: driver + "/cluster-wide-roles",
 		Retain:           driver + "/retain",
 		RetainedUntil:    driver + "/retained-until",
