@@ -121,7 +121,7 @@ title "See the kubeconfig, through the variable and through the directory"
 run kubectl exec -n namespace-test pod0 -- sh -c 'cat $TEST_CLAIM_KUBECONFIG'
 must_say "namespace: $space"
 run kubectl exec -n namespace-test pod1 -- cat /etc/test-claim/kubeconfig
-must_say 'tokenFile: token'
+must_say 'tokenFile: .*/token'
 
 title "See what the claim says about the space"
 run kubectl get resourceclaim test-claim -n namespace-test -o 'jsonpath={range .status.devices[*]}{.conditions[0].type}={.conditions[0].status} {.data.namespace}{"\n"}{end}'
@@ -140,7 +140,10 @@ refused 'cannot create resource "namespaces"' kubectl exec -n namespace-test pod
 
 title "Delete the pods and the claim"
 kubectl exec -n namespace-test pod0 -- cat /etc/test-claim/token >"$scratch/token"
-kubectl exec -n namespace-test pod0 -- cat /etc/test-claim/kubeconfig >"$scratch/kubeconfig"
+kubectl exec -n namespace-test pod0 -- cat /etc/test-claim/ca.crt >"$scratch/ca.crt"
+# The kubeconfig has the paths of the other files in the container.
+kubectl exec -n namespace-test pod0 -- cat /etc/test-claim/kubeconfig |
+  sed "s|/var/run/claim-artifacts/[^/]*|$scratch|" >"$scratch/kubeconfig"
 run kubectl delete --filename=demo/namespace-test.yaml
 run kubectl wait --for=delete "namespace/$space" --timeout=2m
 run kubectl get namespaces

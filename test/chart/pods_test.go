@@ -13,6 +13,7 @@ import (
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -73,6 +74,26 @@ func TestThePluginHasNothingOfTheNodeButItsDirectories(t *testing.T) {
 	}
 	if !slices.Equal(paths, want) {
 		t.Errorf("the plugin has %q of the host, want %q", paths, want)
+	}
+}
+
+func TestTheServerAndTheCAForPodsAreThePlugins(t *testing.T) {
+	configured := func(ca string) corev1.PodTemplateSpec {
+		return pluginOf(t, together(at("space.server", "https://api.example.com"), at("space.certificateAuthority", ca))).Spec.Template
+	}
+	first, second := configured("-----BEGIN CERTIFICATE-----\none"), configured("-----BEGIN CERTIFICATE-----\nanother")
+	for _, arg := range []string{"--advertise-apiserver-url=https://api.example.com", "--certificate-authority=/etc/space-dra-driver/ca.crt"} {
+		if !slices.Contains(first.Spec.Containers[0].Args, arg) {
+			t.Errorf("the plugin's arguments lack %s: %q", arg, first.Spec.Containers[0].Args)
+		}
+	}
+	mounts := first.Spec.Containers[0].VolumeMounts
+	i := slices.IndexFunc(mounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/etc/space-dra-driver" })
+	if i < 0 || mounts[i].SubPath != "" { // which the kubelet would not update
+		t.Errorf("the certificates are not mounted as a directory: %v", mounts)
+	}
+	if !equality.Semantic.DeepEqual(first, second) {
+		t.Error("other certificates restart the plugin")
 	}
 }
 

@@ -5,7 +5,6 @@ package integration
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -49,15 +48,11 @@ func install(t *testing.T, driver string, arguments ...string) *installation {
 	if err := proxy.WriteKubeconfig(filepath.Join(dir, "kubeconfig")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "ca.crt"), env.Cluster.CA(), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	removeSlices(t, driver)
 	return &installation{driver: driver, proxy: proxy, arguments: append([]string{
 		"--kubeconfig=" + filepath.Join(dir, "kubeconfig"),
 		"--driver-name=" + driver,
 		"--server=" + env.Cluster.APIServerURL(),
-		"--certificate-authority=" + filepath.Join(dir, "ca.crt"),
 		"--leader-elect=false",
 	}, arguments...)}
 }

@@ -12,10 +12,10 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/clientcmd"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -41,9 +41,8 @@ func aWholeSpace(t *testing.T) {
 	if space.AllocationID != allocation.ID || space.Server != env.Cluster.APIServerURL() {
 		t.Errorf("the status says allocation %q and server %q, want %q and %q", space.AllocationID, space.Server, allocation.ID, env.Cluster.APIServerURL())
 	}
-	config, err := clientcmd.Load([]byte(space.Kubeconfig))
-	if err != nil || config.Contexts[config.CurrentContext].Namespace != space.Namespace {
-		t.Errorf("the kubeconfig is not for namespace %s (error: %v): %s", space.Namespace, err, space.Kubeconfig)
+	if want := kubeconfig.Build(space.Server, "/var/run/claim-artifacts/"+string(claim.UID), space.Namespace); space.Kubeconfig != want {
+		t.Errorf("the kubeconfig is\n%s\nwant\n%s", space.Kubeconfig, want)
 	}
 
 	namespace, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})

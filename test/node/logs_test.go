@@ -106,7 +106,8 @@ func TestThePluginLogsWhatItsLevelPromisesAndNoToken(t *testing.T) {
 // token is what containers with the only space on the node have now.
 func (n *node) token(t *testing.T) string {
 	t.Helper()
-	token, err := os.ReadFile(filepath.Join(n.mountedAt(t), "token"))
+	dir, _ := n.mount(t)
+	token, err := os.ReadFile(filepath.Join(dir, "token"))
 	if err != nil {
 		t.Fatal(err)
 	}

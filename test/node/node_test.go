@@ -23,7 +23,7 @@ import (
 type node struct {
 	t                       *testing.T
 	kubelet, cdi, artifacts string
-	kubeconfig              string
+	kubeconfig, ca          string
 	steps                   steps
 	api                     *apiServer
 	empty                   map[string]bool
@@ -58,7 +58,10 @@ func newEmptyNode(t *testing.T) *node {
 	})
 	n := &node{
 		t: t, kubelet: filepath.Join(dir, "kubelet"), cdi: filepath.Join(dir, "cdi"), artifacts: filepath.Join(dir, "artifacts"),
-		kubeconfig: filepath.Join(dir, "kubeconfig"),
+		kubeconfig: filepath.Join(dir, "kubeconfig"), ca: filepath.Join(dir, "ca.crt"),
+	}
+	if err := os.WriteFile(n.ca, env.Cluster.CA(), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	for _, d := range []string{"plugins_registry", "plugins/" + spaceapi.DefaultDriverName} {
 		if err := os.MkdirAll(filepath.Join(n.kubelet, d), 0o750); err != nil {

@@ -58,6 +58,8 @@ func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard, flags ..
 		"--kubelet-directory=" + n.kubelet,
 		"--cdi-directory=" + n.cdi,
 		"--artifacts-directory=" + n.artifacts,
+		"--advertise-apiserver-url=" + env.Cluster.APIServerURL(),
+		"--certificate-authority=" + n.ca,
 		"--v=2",
 	}, slices.Concat(n.arguments, flags)...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log

@@ -35,9 +35,9 @@ func replaceAccount(t *testing.T, c *claim) {
 	c.ResourceClaim, c.spaces = object, []spaceapi.SpaceStatus{framework.SpaceStatus(t, object, 0)}
 }
 
-// mountedAt returns the directory that containers with the claim's space have, as
-// the container runtime finds it.
-func (n *node) mountedAt(t *testing.T) string {
+// mount returns the directory that containers with the claim's space have, as the
+// container runtime finds it, and its path in containers.
+func (n *node) mount(t *testing.T) (dir, inContainer string) {
 	t.Helper()
 	specs, err := cdi.NewCache(cdi.WithSpecDirs(n.cdi), cdi.WithAutoRefresh(false))
 	if err != nil {
@@ -47,17 +47,19 @@ func (n *node) mountedAt(t *testing.T) string {
 	if len(names) != 1 {
 		t.Fatalf("the devices are %v, want one", names)
 	}
-	return specs.GetDevice(names[0]).ContainerEdits.Mounts[0].HostPath
+	mount := specs.GetDevice(names[0]).ContainerEdits.Mounts[0]
+	return mount.HostPath, mount.ContainerPath
 }
 
 // awaitRenewed waits until containers have working credentials, and the plugin
 // remembers of whom.
 func (n *node) awaitRenewed(t *testing.T, c *claim) {
 	t.Helper()
-	dir, metadata := n.mountedAt(t), n.metadataOf(t, c)
+	dir, inContainer := n.mount(t)
+	metadata := n.metadataOf(t, c)
 	var last error
 	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		if last = credentialsError(ctx, dir, c.spaces[0]); last != nil {
+		if last = credentialsError(ctx, dir, inContainer, c.spaces[0]); last != nil {
 			return false, nil
 		}
 		if content, err := os.ReadFile(metadata); err != nil || !bytes.Contains(content, []byte(c.spaces[0].ServiceAccountUID)) {

@@ -4,6 +4,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -97,25 +98,33 @@ func (n *node) checkContainer(t *testing.T, device *cdi.Device, space spaceapi.S
 	ctx, cancel := patience(t)
 	defer cancel()
 	for _, mount := range edits.Mounts {
-		if err := credentialsError(ctx, mount.HostPath, space); err != nil {
+		if err := credentialsError(ctx, mount.HostPath, edits.Mounts[0].ContainerPath, space); err != nil {
 			t.Errorf("what containers have at %s: %v", mount.ContainerPath, err)
 		}
 	}
 }
 
-// credentialsError says what a directory lacks for a client to be the space's account.
-func credentialsError(ctx context.Context, dir string, space spaceapi.SpaceStatus) error {
+// credentialsError says what a directory lacks for a client to be the space's account in
+// a container, where the directory has another path.
+func credentialsError(ctx context.Context, dir, inContainer string, space spaceapi.SpaceStatus) error {
 	for name, want := range map[string]string{"namespace": space.Namespace, "ca.crt": string(env.Cluster.CA())} {
 		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || strings.TrimSpace(string(got)) != strings.TrimSpace(want) {
 			return fmt.Errorf("%s is %q, error %w, want %q", name, got, err, want)
 		}
 	}
-	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "kubeconfig"))
+	text, err := os.ReadFile(filepath.Join(dir, "kubeconfig"))
+	if err != nil {
+		return err
+	}
+	if string(text) != space.Kubeconfig {
+		return fmt.Errorf("the kubeconfig is not that in the claim's status, but %s", text)
+	}
+	config, err := clientcmd.RESTConfigFromKubeConfig(bytes.ReplaceAll(text, []byte(inContainer), []byte(dir)))
 	if err != nil {
 		return fmt.Errorf("the kubeconfig: %w", err)
 	}
-	if config.Host != space.Server || config.BearerTokenFile != filepath.Join(dir, "token") {
-		return fmt.Errorf("the kubeconfig names server %s and token file %s", config.Host, config.BearerTokenFile)
+	if config.Host != space.Server || config.BearerTokenFile != filepath.Join(dir, "token") || config.CAFile != filepath.Join(dir, "ca.crt") {
+		return fmt.Errorf("the kubeconfig names server %s, token file %s and CA file %s", config.Host, config.BearerTokenFile, config.CAFile)
 	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {

@@ -44,7 +44,7 @@ func (c *Controller) apiServer() []blueprint.Destination {
 	if c.endpointInformer == nil {
 		return out
 	}
-	if server, err := url.Parse(c.Cluster.Server); err == nil {
+	if server, err := url.Parse(c.Server); err == nil {
 		if ip, err := netip.ParseAddr(server.Hostname()); err == nil {
 			out = append(out, at(ip, portOf(server)))
 		}

@@ -188,7 +188,7 @@ func TestWhereTheAPIServerIs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newController(t)
-			c.Cluster.Server, c.APIServerCIDRs = test.server, test.cidrs
+			c.Server, c.APIServerCIDRs = test.server, test.cidrs
 			if test.cidrs != nil {
 				c.endpointInformer = nil
 			}

@@ -21,7 +21,6 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/pool"
@@ -33,8 +32,8 @@ type Config struct {
 	// Reader is what the caches are filled by. Nil: Client.
 	Reader   kubernetes.Interface
 	Settings blueprint.Settings
-	// Cluster is how pods reach the API server.
-	Cluster kubeconfig.Cluster
+	// Server is the URL of the API server as pods reach it.
+	Server  string
 	Events  record.EventRecorder
 	Workers int
 	// AllowedClusterRoles are those that spaces can get in their namespaces,
@@ -71,9 +70,7 @@ type Controller struct {
 	settled *settled
 	places  *places
 	counted *counts
-	// kubeconfigs are those of the spaces.
-	kubeconfigs *kubeconfig.Template
-	tasks       *tasks
+	tasks   *tasks
 	// leads is true in Work, from when all is counted. A standby counts nothing, or all
 	// would be there twice.
 	leads atomic.Bool
@@ -92,10 +89,6 @@ func New(config Config) (*Controller, error) {
 		places:  newPlaces(),
 		counted: newCounts(),
 		tasks:   newTasks(config.Clock),
-	}
-	var err error
-	if c.kubeconfigs, err = kubeconfig.NewTemplate(config.Cluster); err != nil {
-		return nil, err
 	}
 	c.stuck = newStuck(config.StuckAfter, config.Metrics.StuckTerminating)
 	if err := c.set(c.keys, config); err != nil {

@@ -20,10 +20,12 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
+	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
 // ensure makes the spaces of an allocation, and says in the claim how that went.
@@ -71,8 +73,8 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 			return err
 		}
 		made[i] = done.made
-		entries[i], err = c.readyEntry(a, share, name, done)
-		return err
+		entries[i] = c.readyEntry(a, share, name, done)
+		return nil
 	})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -166,11 +168,7 @@ func sideBySide(n int, f func(i int) error) error {
 	return joined
 }
 
-func (c *Controller) readyEntry(a *identity.Allocation, share identity.Share, namespace string, p provisioned) (status.Entry, error) {
-	config, err := c.kubeconfigs.Build(namespace)
-	if err != nil {
-		return status.Entry{}, err
-	}
+func (c *Controller) readyEntry(a *identity.Allocation, share identity.Share, namespace string, p provisioned) status.Entry {
 	return status.Entry{
 		Share: share,
 		Ready: metav1.Condition{
@@ -184,10 +182,10 @@ func (c *Controller) readyEntry(a *identity.Allocation, share identity.Share, na
 			Namespace:         namespace,
 			ServiceAccount:    spaceapi.ServiceAccountName,
 			ServiceAccountUID: p.serviceAccountUID,
-			Server:            c.Cluster.Server,
-			Kubeconfig:        config,
+			Server:            c.Server,
+			Kubeconfig:        kubeconfig.Build(c.Server, view.Dir(a.ClaimUID, share.Slot), namespace),
 		},
-	}, nil
+	}
 }
 
 func isReady(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation) bool {

@@ -25,7 +25,6 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
@@ -62,7 +61,7 @@ func newControllerWith(t testing.TB, change func(*Config), live ...runtime.Objec
 	config := Config{
 		Client:   api,
 		Settings: blueprint.Settings{Driver: driver, NamespacePrefix: "ns-", ClusterRole: "edit"},
-		Cluster:  kubeconfig.Cluster{Server: "https://10.96.0.1:443"},
+		Server:   "https://10.96.0.1:443",
 		Events:   events,
 		Workers:  1,
 

@@ -227,10 +227,7 @@ func TestTheSweepLooksAtWhatIsOutOfStepOnly(t *testing.T) {
 	c := newController(t)
 	a := allocationOf(t, ready)
 	p := c.planOf(ready)
-	entry, err := c.readyEntry(a, a.Shares[0], c.nameOf(a, a.Shares[0], parameters.Effective{}), provisioned{serviceAccountUID: "u"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	entry := c.readyEntry(a, a.Shares[0], c.nameOf(a, a.Shares[0], parameters.Effective{}), provisioned{serviceAccountUID: "u"})
 	if _, err := status.Apply(ready, driver, []status.Entry{entry}, metav1.Now()); err != nil {
 		t.Fatal(err)
 	}

@@ -80,10 +80,7 @@ func (c *cluster) standing(i int) map[cache.SharedIndexInformer][]byte {
 		ResourceQuota: corev1.ResourceList{"pods": resource.MustParse("5"), "limits.memory": resource.MustParse("8Gi")},
 		LimitRange:    []corev1.LimitRangeItem{{Type: corev1.LimitTypePod, Max: corev1.ResourceList{"cpu": resource.MustParse("1")}}},
 	})
-	entry, err := c.readyEntry(a, a.Shares[0], space.Namespace.Name, provisioned{serviceAccountUID: uuid.NewUUID()})
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	entry := c.readyEntry(a, a.Shares[0], space.Namespace.Name, provisioned{serviceAccountUID: uuid.NewUUID()})
 	if _, err := status.Apply(claim, driver, []status.Entry{entry}, metav1.Now()); err != nil {
 		c.t.Fatal(err)
 	}
@@ -157,7 +154,6 @@ func BenchmarkWhatTheCachesTake(b *testing.B) {
 	for b.Loop() {
 		c := newControllerWith(b, func(config *Config) {
 			config.Settings.Network = spaceapi.NetworkIsolated
-			config.Cluster.CA = []byte(strings.Repeat("certificate", 80))
 		})
 		const n = 2000
 		byKind := map[cache.SharedIndexInformer][][]byte{}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,18 +15,11 @@ import (
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/util/cert"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/health"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/secure"
 )
-
-// maxCA leaves room for the rest of the kubeconfig in status.devices[].data, which
-// may have 10 KiB (resource.k8s.io/v1 AllocatedDeviceStatus); base64 adds a third.
-const maxCA = 6 << 10
 
 // maxSuffix is the length of what follows the prefix in a namespace's name.
 const maxSuffix = 10
@@ -55,9 +47,8 @@ type Options struct {
 	DNSPort      int32
 	DNSCIDRs     []string
 	Kubeconfig   string
-	// Server and CAFile say how pods reach the API server; empty: as the controller does.
+	// Server is the URL of the API server as pods reach it; empty: as the controller does.
 	Server string
-	CAFile string
 	// NodeSelector selects the nodes that run the kubelet plugin.
 	NodeSelector map[string]string
 	// ExclusiveDevices limits the spaces of a pool without a limit where a cluster
@@ -118,7 +109,6 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.DNSCIDRs, "dns-cidrs", nil, "More addresses where names are resolved at that port, such as those of caches on the nodes.")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the controller itself. Empty: as a pod in the cluster.")
 	fs.StringVar(&o.Server, "server", "", "URL of the API server as pods reach it. Empty: the one that the controller uses.")
-	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the certificates that pods trust for --server. Empty: those that the controller trusts.")
 	fs.StringToStringVar(&o.NodeSelector, "node-selector", nil, "Labels of the nodes that run the kubelet plugin. Empty: all nodes.")
 	fs.IntVar(&o.ExclusiveDevices, "exclusive-devices", 128, "Number of spaces in a pool without a limit where the cluster does not know shareable devices.")
 	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. Empty: one pool without a limit.")
@@ -220,32 +210,4 @@ func cidrs(flag string, texts []string) ([]netip.Prefix, error) {
 		out = append(out, cidr.Masked())
 	}
 	return out, nil
-}
-
-// cluster says how pods reach the API server.
-func (o *Options) cluster(config *rest.Config) (kubeconfig.Cluster, error) {
-	cluster := kubeconfig.Cluster{Server: o.Server, CA: config.CAData}
-	if cluster.Server == "" {
-		cluster.Server = config.Host
-	}
-	file := o.CAFile
-	if file == "" && len(cluster.CA) == 0 {
-		file = config.CAFile
-	}
-	if file != "" {
-		ca, err := os.ReadFile(file)
-		if err != nil {
-			return cluster, fmt.Errorf("read the certificate authority for pods: %w", err)
-		}
-		cluster.CA = ca
-	}
-	if len(cluster.CA) > 0 {
-		if _, err := cert.ParseCertsPEM(cluster.CA); err != nil {
-			return cluster, fmt.Errorf("the certificate authority for pods: %w", err)
-		}
-	}
-	if len(cluster.CA) > maxCA {
-		return cluster, fmt.Errorf("the certificate authority for pods has %d bytes; a claim's status has room for %d: give a smaller bundle with --certificate-authority", len(cluster.CA), maxCA)
-	}
-	return cluster, nil
 }

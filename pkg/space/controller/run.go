@@ -7,6 +7,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,10 +54,6 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	client.Count(config, requests.Count)
-	cluster, err := o.cluster(config)
-	if err != nil {
-		return err
-	}
 	apiServer, err := cidrs("api-server-cidrs", o.APIServerCIDRs)
 	if err != nil {
 		return err
@@ -99,7 +96,7 @@ func (o *Options) Run(ctx context.Context) error {
 			Network:         spaceapi.NetworkIsolation(o.Network),
 			DNS:             blueprint.DNS{Namespace: o.DNSNamespace, Labels: o.DNSLabels, Port: o.DNSPort, CIDRs: dns},
 		},
-		Cluster: cluster,
+		Server:  cmp.Or(o.Server, config.Host),
 		Events:  events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component}),
 		Workers: o.Workers,
 

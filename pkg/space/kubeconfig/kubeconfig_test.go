@@ -4,10 +4,8 @@
 package kubeconfig_test
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"k8s.io/client-go/tools/clientcmd"
@@ -15,32 +13,19 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 )
 
-var (
-	ca      = []byte("-----BEGIN CERTIFICATE-----\nZmFrZQ==\n-----END CERTIFICATE-----\n")
-	cluster = kubeconfig.Cluster{Server: "https://10.96.0.1:443", CA: ca}
-)
-
-func build(t *testing.T, cluster kubeconfig.Cluster, namespace string) []byte {
-	t.Helper()
-	raw, err := kubeconfig.Build(cluster, namespace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
-}
-
-func TestClientsLoadItAndFindTheTokenBesideIt(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "kubeconfig")
-	if err := os.WriteFile(path, build(t, cluster, "ephemeral-ns-x"), 0o600); err != nil {
-		t.Fatal(err)
+func TestBuild_clientsFindAllFilesWhereverItIsCopied(t *testing.T) {
+	dir, copied := t.TempDir(), filepath.Join(t.TempDir(), "config")
+	for path, content := range map[string]string{
+		copied:                                   kubeconfig.Build("https://10.96.0.1:443", dir, "ephemeral-ns-x"),
+		filepath.Join(dir, kubeconfig.TokenFile): "secret",
+		filepath.Join(dir, kubeconfig.CAFile):    "the CA",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
-		&clientcmd.ClientConfigLoadingRules{ExplicitPath: path}, &clientcmd.ConfigOverrides{})
-	// client-go reads the token when it loads the file.
-	if err := os.WriteFile(filepath.Join(dir, "token"), []byte("secret"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+		&clientcmd.ClientConfigLoadingRules{ExplicitPath: copied}, &clientcmd.ConfigOverrides{})
 	namespace, overridden, err := loader.Namespace()
 	if err != nil || namespace != "ephemeral-ns-x" || overridden {
 		t.Errorf("got namespace %q (overridden: %t), error %v", namespace, overridden, err)
@@ -49,77 +34,45 @@ func TestClientsLoadItAndFindTheTokenBesideIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if config.Host != cluster.Server || !bytes.Equal(config.CAData, ca) || config.Insecure {
-		t.Errorf("got host %q, insecure %t, CA %q", config.Host, config.Insecure, config.CAData)
+	if config.Host != "https://10.96.0.1:443" || config.CAFile != filepath.Join(dir, "ca.crt") || config.Insecure {
+		t.Errorf("got host %q, insecure %t, CA file %q", config.Host, config.Insecure, config.CAFile)
 	}
-	if want := filepath.Join(dir, kubeconfig.TokenFile); config.BearerTokenFile != want {
-		t.Errorf("clients look for the token in %q, want %q", config.BearerTokenFile, want)
-	}
-	if config.BearerToken != "secret" {
-		t.Errorf("clients use token %q, want that of the file", config.BearerToken)
+	// client-go reads the token when it loads the file, and again later.
+	if config.BearerTokenFile != filepath.Join(dir, "token") || config.BearerToken != "secret" {
+		t.Errorf("got token %q of file %q", config.BearerToken, config.BearerTokenFile)
 	}
 }
 
-func TestItHoldsNoCredentials(t *testing.T) {
-	config, err := clientcmd.Load(build(t, cluster, "ephemeral-ns-x"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(config.AuthInfos) != 1 {
-		t.Fatalf("got %d users, want 1", len(config.AuthInfos))
-	}
-	for _, user := range config.AuthInfos {
-		if user.TokenFile != "token" {
-			t.Errorf("got token file %q: only a relative path works wherever it is mounted", user.TokenFile)
-		}
-		if user.Token != "" || user.Password != "" || len(user.ClientKeyData) > 0 || user.ClientKey != "" || user.Exec != nil {
-			t.Errorf("the user has credentials")
-		}
-	}
-}
-
-func TestTheCAComesBack(t *testing.T) {
-	for name, want := range map[string][]byte{"one that was given": ca, "none": nil} {
-		t.Run(name, func(t *testing.T) {
-			got, err := kubeconfig.CA(build(t, kubeconfig.Cluster{Server: cluster.Server, CA: want}, "ephemeral-ns-x"))
-			if err != nil || !bytes.Equal(got, want) {
-				t.Errorf("got %q and error %v, want %q", got, err, want)
-			}
-		})
-	}
-}
-
-func TestTheCAOfABrokenKubeconfigIsAnError(t *testing.T) {
-	whole := string(build(t, cluster, "ephemeral-ns-x"))
-	for name, test := range map[string]struct{ raw, want string }{
-		"no YAML":    {"\t{", "decode"},
-		"no context": {strings.Replace(whole, "current-context: space", "current-context: other", 1), `no context "other"`},
-		"no cluster": {strings.Replace(whole, "cluster: space", "cluster: other", 1), `no cluster "other"`},
-		"nothing":    {"", "no context"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := kubeconfig.CA([]byte(test.raw))
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got %q and error %v, want an error that says %q", got, err, test.want)
-			}
-		})
-	}
-}
-
-func TestATemplateBuildsTheSame(t *testing.T) {
-	for name, cluster := range map[string]kubeconfig.Cluster{
-		"a cluster": cluster,
-		"a server that is called as the place for the namespace": {Server: "https://namespace-of-the-space:443"},
-	} {
-		template, err := kubeconfig.NewTemplate(cluster)
+func TestBuild_valuesArriveAsTheyAre(t *testing.T) {
+	for _, value := range []string{"ephemeral-ns-zgwsktrlqh", "2222222222", "22222e2222", "0x22222222", "2222-22-22", "true", "null", "n", "y", "a: b", "#", "'\"\\", "ä\u00a0\n\t"} {
+		config, err := clientcmd.Load([]byte(kubeconfig.Build(value, "/"+value, value)))
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("%q: %v", value, err)
+			continue
 		}
-		for _, namespace := range []string{"ephemeral-ns-zgwsktrlqh", "ns-2222222222", "2222222222", "22222e2222", "0x22222222", "2222-22-22", "true", "null", "x", "n", "y", "0b", "infinity-9", "namespace-of-the-space"} {
-			got, err := template.Build(namespace)
-			if want := string(build(t, cluster, namespace)); err != nil || got != want {
-				t.Errorf("%s: got for %s, with error %v,\n%s\nwant\n%s", name, namespace, err, got, want)
-			}
+		cluster, user, context := config.Clusters["space"], config.AuthInfos["space"], config.Contexts[config.CurrentContext]
+		if cluster == nil || user == nil || context == nil || context.Cluster != "space" || context.AuthInfo != "space" {
+			t.Errorf("%q: got %+v", value, config)
+			continue
 		}
+		if cluster.Server != value || context.Namespace != value || cluster.CertificateAuthority != "/"+value+"/ca.crt" || user.TokenFile != "/"+value+"/token" {
+			t.Errorf("%q: got server %q, namespace %q, CA %q, token %q", value, cluster.Server, context.Namespace, cluster.CertificateAuthority, user.TokenFile)
+		}
+	}
+}
+
+func TestBuild_hasNeitherCredentialsNorCertificates(t *testing.T) {
+	text := kubeconfig.Build("https://10.96.0.1:443", "/var/run/claim-artifacts/7791ecd8-b343-4545-821c-d5b05db2d590", "ephemeral-ns-x")
+	config, err := clientcmd.Load([]byte(text))
+	if err != nil || len(config.AuthInfos) != 1 || len(config.Clusters) != 1 {
+		t.Fatalf("got error %v and\n%s", err, text)
+	}
+	user := config.AuthInfos["space"]
+	if user.Token != "" || user.Password != "" || len(user.ClientKeyData) > 0 || user.ClientKey != "" || user.Exec != nil {
+		t.Error("the user has credentials")
+	}
+	// It is in the status of each claim, for each of its spaces.
+	if len(config.Clusters["space"].CertificateAuthorityData) > 0 || len(text) > 600 {
+		t.Errorf("it has %d bytes:\n%s", len(text), text)
 	}
 }

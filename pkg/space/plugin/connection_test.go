@@ -40,7 +40,7 @@ func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 		t.Fatal(err)
 	}
 	api := fake.NewClientset()
-	driver, err := o.driver(api, record.NewFakeRecorder(1), metrics.NewKubeRegistry(), func(err error) { t.Errorf("the plugin gave up: %v", err) })
+	driver, err := o.driver(api, APIServer{}, record.NewFakeRecorder(1), metrics.NewKubeRegistry(), func(err error) { t.Errorf("the plugin gave up: %v", err) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,6 +46,8 @@ type Config struct {
 	ArtifactsDir string
 	// CDIDir has the CDI specs of all drivers.
 	CDIDir string
+	// APIServer is how containers reach the API server.
+	APIServer APIServer
 	// PrepareTimeout is how long to wait for a space to become ready.
 	PrepareTimeout time.Duration
 	Clock          clock.WithTicker
@@ -59,35 +61,38 @@ type Config struct {
 // Driver implements kubeletplugin.DRAPlugin.
 type Driver struct {
 	Config
-	claims  claimReader
-	locks   *locks
-	keeper  *keeper
-	store   *store
-	specs   *cdiSpecs
-	resyncs resyncState
-	stopped sync.WaitGroup
-	cancel  context.CancelFunc
+	claims claimReader
+	locks  *locks
+	keeper *keeper
+	// apiServer is Config.APIServer with its current certificates.
+	apiServer apiServer
+	store     *store
+	specs     *cdiSpecs
+	resyncs   resyncState
+	stopped   sync.WaitGroup
+	cancel    context.CancelFunc
 }
 
 var _ kubeletplugin.DRAPlugin = &Driver{}
 
 // New opens the directories of a driver. It is to be closed.
 func New(config Config) (*Driver, error) {
-	specs, err := openCDISpecs(config.Driver, config.CDIDir)
-	if err != nil {
+	d := &Driver{
+		Config:    config,
+		claims:    claimReader{client: config.Client, clock: config.Clock, maxDelay: rereadDelay},
+		locks:     newLocks(),
+		apiServer: apiServer{APIServer: config.APIServer},
+		resyncs:   resyncState{damaged: map[types.UID]bool{}},
+	}
+	if _, err := d.apiServer.load(); err != nil {
 		return nil, err
 	}
-	store, err := openStore(config.ArtifactsDir)
-	if err != nil {
-		return nil, errors.Join(err, specs.staging.Close())
+	var err error
+	if d.specs, err = openCDISpecs(config.Driver, config.CDIDir); err != nil {
+		return nil, err
 	}
-	d := &Driver{
-		Config:  config,
-		claims:  claimReader{client: config.Client, clock: config.Clock, maxDelay: rereadDelay},
-		locks:   newLocks(),
-		store:   store,
-		specs:   specs,
-		resyncs: resyncState{damaged: map[types.UID]bool{}},
+	if d.store, err = openStore(config.ArtifactsDir); err != nil {
+		return nil, errors.Join(err, d.specs.staging.Close())
 	}
 	d.keeper = newKeeper(d)
 	return d, nil
@@ -118,6 +123,7 @@ func (d *Driver) Start(ctx context.Context) {
 			}
 		}
 	})
+	d.stopped.Go(func() { d.watchCA(ctx) })
 	// Beside the resyncs, which may wait for the API server.
 	d.stopped.Go(func() { wait.UntilWithContext(ctx, d.removeAbandoned, abandonedInterval) })
 }

@@ -30,7 +30,6 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
@@ -53,6 +52,7 @@ type node struct {
 	dir    string
 	client *fake.Clientset
 	minter *fakeMinter
+	server APIServer
 	driver *Driver
 	// events are what the users of claims were told.
 	events *eventrecord.FakeRecorder
@@ -68,7 +68,7 @@ type node struct {
 func onNode(t *testing.T, test func(t *testing.T, n *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{t: t, dir: t.TempDir(), client: fake.NewClientset(), minter: &fakeMinter{calls: make(chan mint, 1000)}, events: eventrecord.NewFakeRecorder(100)}
+		n := &node{t: t, dir: t.TempDir(), client: fake.NewClientset(), minter: &fakeMinter{calls: make(chan mint, 1000)}, events: eventrecord.NewFakeRecorder(100), server: APIServer{URL: testServer, CA: []byte("the CA")}}
 		n.client.PrependReactor("create", "serviceaccounts", n.minter.react)
 		n.client.PrependReactor("get", "resourceclaims", func(clienttesting.Action) (bool, runtime.Object, error) {
 			if hook := n.onGet.Load(); hook != nil {
@@ -93,6 +93,7 @@ func (n *node) start() {
 		Metrics: measured,
 		Driver:  testDriver, Node: "node-7", Events: n.events, Client: n.client, Minter: n.minter,
 		ArtifactsDir: filepath.Join(n.dir, "artifacts"), CDIDir: filepath.Join(n.dir, "cdi"),
+		APIServer:      n.server,
 		PrepareTimeout: 35 * time.Second,
 		Clock:          clock.RealClock{}, // the bubble's
 		Fail:           func(err error) { n.t.Errorf("the plugin gave up: %v", err) },
@@ -270,17 +271,14 @@ func readyWith(t *testing.T, claim *resourceapi.ResourceClaim, account types.UID
 	var entries []status.Entry
 	for _, share := range a.Shares {
 		ns := share.NamespaceName("ns-")
-		config, err := kubeconfig.Build(kubeconfig.Cluster{Server: testServer, CA: []byte("the CA")}, ns)
-		if err != nil {
-			t.Fatal(err)
-		}
 		entries = append(entries, status.Entry{
 			Share: share,
 			Ready: metav1.Condition{Status: metav1.ConditionTrue, Reason: spaceapi.ReasonProvisioned},
 			Data: &spaceapi.SpaceStatus{
 				TypeMeta:     metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: spaceapi.SpaceStatusKind},
 				AllocationID: a.ID, Namespace: ns, ServiceAccount: "space", ServiceAccountUID: account,
-				Server: testServer, Kubeconfig: string(config),
+				// The plugin has its own, and believes nothing of it.
+				Server: "https://status.example.com", Kubeconfig: "kubeconfig in the status",
 			},
 		})
 	}

@@ -4,12 +4,15 @@
 package plugin
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/health"
@@ -30,6 +33,10 @@ type Options struct {
 	KubeletDir   string
 	CDIDir       string
 	ArtifactsDir string
+
+	// Server and CAFile are how pods reach the API server. Empty: as the plugin does.
+	Server string
+	CAFile string
 
 	TokenLifetime  time.Duration
 	PrepareTimeout time.Duration
@@ -57,6 +64,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.HTTPAddress, "http-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
 	o.SecureMetrics.AddFlags(fs)
 	fs.StringVar(&o.PprofAddress, "pprof-address", "", "Where /debug/pprof/ is served, as a loopback address with a port. Empty: nowhere.")
+	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server as pods reach it. Empty: the one that the plugin uses.")
+	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the certificates that pods trust for --advertise-apiserver-url. It is read again when it changes. Empty: those that the plugin trusts.")
 	fs.DurationVar(&o.TokenLifetime, "token-lifetime", time.Hour, "Lifetime to ask for where a DeviceClass says no other. Tokens are renewed after two thirds of what the API server grants.")
 	fs.DurationVar(&o.PrepareTimeout, "prepare-timeout", 35*time.Second, "How long the kubelet waits for a space to become ready. The kubelet itself gives up after 45 seconds, and comes back only after a minute or more.")
 }
@@ -72,6 +81,11 @@ func (o *Options) validate() error {
 	for flag, dir := range map[string]string{"--kubelet-directory": o.KubeletDir, "--cdi-directory": o.CDIDir, "--artifacts-directory": o.ArtifactsDir} {
 		if !filepath.IsAbs(dir) {
 			errs = append(errs, fmt.Errorf("%s %q: must be an absolute path, the same as on the host", flag, dir))
+		}
+	}
+	if o.Server != "" {
+		if u, err := url.Parse(o.Server); err != nil || u.Scheme != "https" || u.Host == "" {
+			errs = append(errs, fmt.Errorf("--advertise-apiserver-url %q: must be a URL like https://host:port", o.Server))
 		}
 	}
 	if err := o.checkSockets(); err != nil {
@@ -90,6 +104,19 @@ func (o *Options) validate() error {
 		errs = append(errs, fmt.Errorf("--prepare-timeout %s: must be more than 0 and at most 40s, because the kubelet gives up after 45s", o.PrepareTimeout))
 	}
 	return errors.Join(errs...)
+}
+
+// apiServer is how pods reach the API server, if the plugin reaches it by config.
+func (o *Options) apiServer(config *rest.Config) APIServer {
+	s := APIServer{URL: cmp.Or(o.Server, config.Host), CAFile: o.CAFile}
+	switch {
+	case s.CAFile != "":
+	case len(config.CAData) > 0: // which client-go prefers
+		s.CA = config.CAData
+	default:
+		s.CAFile = config.CAFile
+	}
+	return s
 }
 
 func (o *Options) dataDir() string {

@@ -83,7 +83,7 @@ func TestTwoInstallationsOnANodeHaveNoArtifactsInCommon(t *testing.T) {
 	place := func(name string) string {
 		t.Helper()
 		o := parse(t, "--driver-name="+name, "--artifacts-directory="+dir+"/artifacts", "--cdi-directory="+dir+"/cdi", "--kubelet-directory="+dir+"/kubelet")
-		driver, err := o.driver(fake.NewClientset(), record.NewFakeRecorder(0), metrics.NewKubeRegistry(), func(error) {})
+		driver, err := o.driver(fake.NewClientset(), APIServer{}, record.NewFakeRecorder(0), metrics.NewKubeRegistry(), func(error) {})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,6 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
@@ -57,7 +56,11 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	if err != nil {
 		return nil, err
 	}
-	views, err := view.Of(d.Driver, allocation, effective, spaces)
+	namespaces := make([]string, len(spaces))
+	for i, space := range spaces {
+		namespaces[i] = space.Namespace
+	}
+	views, err := view.Of(d.Driver, d.apiServer.URL, allocation, effective, namespaces)
 	if err != nil {
 		return nil, refused(allocation, err)
 	}
@@ -77,18 +80,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	var specs []cdiDevice
 	var devices []kubeletplugin.Device
 	for i, share := range allocation.Shares {
-		ca, err := kubeconfig.CA([]byte(spaces[i].Kubeconfig))
-		if err != nil {
-			return nil, fmt.Errorf("ResourceClaim %s, request %s: %w", allocation.Claim, share.Request, err)
-		}
-		// Made anew of what is needed, because a kubeconfig can also hold commands
-		// to run, and others than the controller may write status.devices in
-		// clusters before Kubernetes 1.36.
-		config, err := kubeconfig.Build(kubeconfig.Cluster{Server: spaces[i].Server, CA: ca}, spaces[i].Namespace)
-		if err != nil {
-			return nil, fmt.Errorf("ResourceClaim %s, request %s: %w", allocation.Claim, share.Request, err)
-		}
-		files = append(files, credentials{kubeconfig: config, ca: ca, token: tokens[i]})
+		files = append(files, credentials{serverFiles: d.apiServer.files(claim.UID, prepared.Spaces[i]), token: tokens[i]})
 		device := d.cdiDevice(allocation, share, views[i])
 		specs = append(specs, device)
 		devices = append(devices, kubeletplugin.Device{

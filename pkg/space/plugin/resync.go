@@ -84,7 +84,7 @@ func (d *Driver) resync(ctx context.Context) {
 		d.resyncProgress()
 		ctx, _ := withClaim(ctx, types.NamespacedName{Namespace: p.Namespace, Name: p.Name}, p.UID)
 		if known[p.UID] != p.AllocationID {
-			d.importClaim(p)
+			d.importClaim(ctx, p)
 		}
 		delete(known, p.UID)
 		delete(d.resyncs.damaged, p.UID)
@@ -105,7 +105,7 @@ func (d *Driver) resync(ctx context.Context) {
 
 // importClaim renews the tokens of a claim that another process prepared, unless a call
 // about it is in progress or has changed it.
-func (d *Driver) importClaim(listed preparedClaim) {
+func (d *Driver) importClaim(ctx context.Context, listed preparedClaim) {
 	unlock, ok := d.locks.tryLock(listed.UID)
 	if !ok {
 		return
@@ -116,6 +116,7 @@ func (d *Driver) importClaim(listed preparedClaim) {
 		return
 	}
 	d.Metrics.Findings.WithLabelValues(metrics.FoundForeign).Inc()
+	d.writeServerFiles(ctx, p) // the other process may have another configuration
 	d.keeper.keep(p, nil, schedule{renew: d.Clock.Now().Add(firstRenewalDelay)})
 }
 

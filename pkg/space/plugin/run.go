@@ -58,7 +58,7 @@ func (o *Options) Run(ctx context.Context) error {
 	events := eventrecord.NewBroadcaster(eventrecord.WithContext(running))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
-	driver, err := o.driver(api, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.NodeName}), metrics.Process{}, fail)
+	driver, err := o.driver(api, o.apiServer(config), events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.NodeName}), metrics.Process{}, fail)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (o *Options) health(driver *Driver, kubelet *connection) health.Server {
 	}
 }
 
-func (o *Options) driver(api kubernetes.Interface, events eventrecord.EventRecorder, registry metrics.Registry, fail func(error)) (*Driver, error) {
+func (o *Options) driver(api kubernetes.Interface, server APIServer, events eventrecord.EventRecorder, registry metrics.Registry, fail func(error)) (*Driver, error) {
 	measured, err := metrics.NewPlugin(registry, o.Version)
 	if err != nil {
 		return nil, err
@@ -159,6 +159,7 @@ func (o *Options) driver(api kubernetes.Interface, events eventrecord.EventRecor
 		// Two installations on a node must not take each other's claims for their own.
 		ArtifactsDir:   filepath.Join(o.ArtifactsDir, o.Driver),
 		CDIDir:         o.CDIDir,
+		APIServer:      server,
 		PrepareTimeout: o.PrepareTimeout,
 		Clock:          clock.RealClock{},
 		Events:         events,

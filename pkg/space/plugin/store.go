@@ -4,6 +4,7 @@
 package plugin
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,13 +25,10 @@ import (
 //	<claim UID>/metadata.json
 //	<claim UID>/credentials/[<request>/]{kubeconfig,token,ca.crt,namespace}
 //
-// Only the directories with credentials are mounted in containers. In-cluster clients
-// look for these names of files.
+// Only the directories with credentials are mounted in containers.
 const (
 	metadataFile   = "metadata.json"
 	credentialsDir = "credentials"
-	caFile         = "ca.crt"
-	namespaceFile  = "namespace"
 
 	// storeStagingDir is in the root. No claim has this name.
 	storeStagingDir = ".staging"
@@ -78,9 +76,15 @@ type preparedSpace struct {
 
 // credentials are the contents of the files of one space.
 type credentials struct {
+	serverFiles
+	token token.Token
+}
+
+// serverFiles are the contents of the files that depend on how containers reach the API
+// server.
+type serverFiles struct {
 	kubeconfig []byte
 	ca         []byte
-	token      token.Token
 }
 
 // store keeps the prepared claims of a node. Its root belongs on a file system in
@@ -164,8 +168,8 @@ func (s *store) write(dir string, claim preparedClaim, all []credentials) error 
 			content []byte
 		}{
 			{kubeconfig.TokenFile, all[i].token.Reveal()},
-			{caFile, all[i].ca},
-			{namespaceFile, []byte(space.Namespace)},
+			{kubeconfig.CAFile, all[i].ca},
+			{kubeconfig.NamespaceFile, []byte(space.Namespace)},
 			{kubeconfig.File, all[i].kubeconfig},
 		} {
 			if err := s.staging.WriteFile(filepath.Join(spaceDir, f.name), f.content, credentialsFileMode); err != nil {
@@ -211,6 +215,20 @@ func (s *store) writeToken(claim types.UID, dir string, t token.Token) error {
 	path := filepath.Join(s.credentialsPath(claim, dir), kubeconfig.TokenFile)
 	if err := s.staging.WriteFile(path, t.Reveal(), credentialsFileMode); err != nil {
 		return fmt.Errorf("write the token of claim %s: %w", claim, err)
+	}
+	return nil
+}
+
+// writeServerFiles replaces those files of a space that have other contents.
+func (s *store) writeServerFiles(claim types.UID, dir string, files serverFiles) error {
+	for name, content := range map[string][]byte{kubeconfig.CAFile: files.ca, kubeconfig.File: files.kubeconfig} {
+		path := filepath.Join(s.credentialsPath(claim, dir), name)
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+			continue
+		}
+		if err := s.staging.WriteFile(path, content, credentialsFileMode); err != nil {
+			return fmt.Errorf("write %s of claim %s: %w", name, claim, err)
+		}
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func put(t *testing.T, s *store, p preparedClaim, content string) {
 }
 
 func credentialsFor(p preparedClaim, content string) []credentials {
-	return slices.Repeat([]credentials{{kubeconfig: []byte("its kubeconfig"), ca: []byte("its CA"), token: newToken(content)}}, len(p.Spaces))
+	return slices.Repeat([]credentials{{serverFiles{[]byte("its kubeconfig"), []byte("its CA")}, newToken(content)}}, len(p.Spaces))
 }
 
 func wantContent(t *testing.T, path, want string) {

@@ -13,7 +13,8 @@ import (
 	"slices"
 	"strings"
 
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
@@ -35,13 +36,17 @@ type Space struct {
 	Dirs []string
 }
 
-// Of returns what containers see of each share of an allocation. The other lists
-// have an element for each share too. The error is about parameters that do not go
-// together, and says which.
-func Of(driver string, a *identity.Allocation, effective []parameters.Effective, spaces []*spaceapi.SpaceStatus) ([]Space, error) {
+// Dir is where containers find the files of a space. dir is the directory below that of
+// the claim, or empty for a claim's only space.
+func Dir(claim types.UID, dir string) string { return path.Join(artifactsDir, string(claim), dir) }
+
+// Of returns what containers see of each share of an allocation, whose spaces have these
+// namespaces, with the API server at a URL. The lists have an element for each share. The
+// error is about parameters that contradict each other, and says which.
+func Of(driver, server string, a *identity.Allocation, effective []parameters.Effective, namespaces []string) ([]Space, error) {
 	out := make([]Space, len(a.Shares))
 	for i, share := range a.Shares {
-		out[i] = of(driver, a, share, effective[i], spaces[i])
+		out[i] = of(driver, server, a, share, effective[i], namespaces[i])
 	}
 	if err := checkVariables(a, out); err != nil {
 		return nil, err
@@ -54,23 +59,23 @@ func Of(driver string, a *identity.Allocation, effective []parameters.Effective,
 
 // Check says whether Of would fail, whatever the spaces will be.
 func Check(driver string, a *identity.Allocation, effective []parameters.Effective) error {
-	spaces := make([]*spaceapi.SpaceStatus, len(a.Shares))
+	namespaces := make([]string, len(a.Shares))
 	for i, share := range a.Shares {
-		spaces[i] = &spaceapi.SpaceStatus{Namespace: share.NamespaceName(""), Server: "https://server:443"}
+		namespaces[i] = share.NamespaceName("")
 	}
-	_, err := Of(driver, a, effective, spaces)
+	_, err := Of(driver, "https://server:443", a, effective, namespaces)
 	return err
 }
 
-func of(driver string, a *identity.Allocation, share identity.Share, e parameters.Effective, space *spaceapi.SpaceStatus) Space {
-	dir := path.Join(artifactsDir, string(a.ClaimUID), share.Slot)
+func of(driver, server string, a *identity.Allocation, share identity.Share, e parameters.Effective, namespace string) Space {
+	dir := Dir(a.ClaimUID, share.Slot)
 	config := path.Join(dir, kubeconfig.File)
 	prefix := prefixOf(a, share, e)
 	out := Space{
 		Env: []string{
 			"DRA_RESOURCE_DRIVER_NAME=" + driver,
-			prefix + "_CLUSTER=" + space.Server,
-			prefix + "_NAMESPACE=" + space.Namespace,
+			prefix + "_CLUSTER=" + server,
+			prefix + "_NAMESPACE=" + namespace,
 			prefix + "_KUBECONFIG=" + config,
 		},
 		Dirs: []string{dir, path.Join(configDir, a.PodClaimName, share.Slot)},
@@ -79,7 +84,7 @@ func of(driver string, a *identity.Allocation, share identity.Share, e parameter
 		out.Env = append(out.Env, "KUBECONFIG="+config)
 	}
 	if e.InCluster {
-		out.Env = append(out.Env, inClusterVariables(space.Server)...)
+		out.Env = append(out.Env, inClusterVariables(server)...)
 		out.Dirs = append(out.Dirs, inClusterDir)
 	}
 	if dir := path.Clean(e.MountPath); e.MountPath != "" && !slices.Contains(out.Dirs, dir) {

@@ -35,10 +35,12 @@ func allocated(requests ...string) *identity.Allocation {
 	return identity.Of(claim, driver)
 }
 
-func ready(a *identity.Allocation) []*spaceapi.SpaceStatus {
-	var out []*spaceapi.SpaceStatus
+const server = "https://10.96.0.1:443"
+
+func namespaces(a *identity.Allocation) []string {
+	var out []string
 	for _, share := range a.Shares {
-		out = append(out, &spaceapi.SpaceStatus{Namespace: "ns-" + share.Slot, Server: "https://10.96.0.1:443"})
+		out = append(out, "ns-"+share.Slot)
 	}
 	return out
 }
@@ -46,7 +48,7 @@ func ready(a *identity.Allocation) []*spaceapi.SpaceStatus {
 // of returns what containers see, and fails the test if that is refused.
 func of(t *testing.T, a *identity.Allocation, effective ...parameters.Effective) []view.Space {
 	t.Helper()
-	got, err := view.Of(driver, a, effective, ready(a))
+	got, err := view.Of(driver, server, a, effective, namespaces(a))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +150,7 @@ func TestInClusterClientsAskTheServerOfTheSpace(t *testing.T) {
 		"::":                              nil,
 	} {
 		a := allocated("space")
-		got, err := view.Of(driver, a, []parameters.Effective{{InCluster: true}}, []*spaceapi.SpaceStatus{{Namespace: "ns", Server: server}})
+		got, err := view.Of(driver, server, a, []parameters.Effective{{InCluster: true}}, []string{"ns"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,7 +216,7 @@ func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := allocated(test.requests...)
-			_, err := view.Of(driver, a, test.effective, ready(a))
+			_, err := view.Of(driver, server, a, test.effective, namespaces(a))
 			if err == nil {
 				t.Fatal("it was not refused")
 			}

@@ -79,7 +79,8 @@ func (s *Snapshot) seen(namespace, name, container, request string) ([]Seen, err
 		return nil, nil // another driver's
 	}
 	effective := make([]parameters.Effective, len(a.Shares))
-	spaces := make([]*spaceapi.SpaceStatus, len(a.Shares))
+	namespaces := make([]string, len(a.Shares))
+	server := "" // the same for all
 	// The controller has checked the parameters against what the installation has. Here
 	// it is not known and need not be: no variable depends on it.
 	installation := parameters.Installation{Driver: s.Driver, ClusterRole: spaceapi.DefaultClusterRole, PodSecurity: "privileged", Network: spaceapi.NetworkOpen}
@@ -93,19 +94,19 @@ func (s *Snapshot) seen(namespace, name, container, request string) ([]Seen, err
 		case data == nil:
 			return nil, fmt.Errorf("ResourceClaim %s has no space yet: kubectl space why %s says why", name, name)
 		}
-		spaces[i] = data
+		namespaces[i], server = data.Namespace, data.Server
 		if effective[i], err = parameters.For(installation, a.Configs, share.Request, a.Requests()); err != nil {
 			return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
 		}
 	}
-	views, err := view.Of(s.Driver, a, effective, spaces)
+	views, err := view.Of(s.Driver, server, a, effective, namespaces)
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
 	}
 	var out []Seen
 	for i, share := range a.Shares {
 		if request == "" || request == resourceclaim.BaseRequestRef(share.Request) {
-			out = append(out, Seen{container, name, share.Request, spaces[i].Namespace, views[i].Env, views[i].Dirs})
+			out = append(out, Seen{container, name, share.Request, namespaces[i], views[i].Env, views[i].Dirs})
 		}
 	}
 	return out, nil
