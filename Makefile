@@ -36,7 +36,7 @@ COMMANDS := space-controller space-kubeletplugin space-check
 PLUGIN := kubectl-space
 API := pkg/space/api/v1alpha1
 GENERATED := zz_generated.deepcopy.go
-MODULES := . test test/bench test/cluster test/cel tools/release
+MODULES := . test test/bench test/cluster tools/release
 CHART := deployments/helm/space-dra-driver
 # The chart's README.md, of values.yaml and README.md.gotmpl, to standard output.
 CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run
@@ -71,12 +71,11 @@ $(COMMANDS:%=$(BIN)/%) $(BIN)/$(PLUGIN):
 	$(compile) go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 .PHONY: generate
-generate: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(BIN)/helm-docs-$(HELM_DOCS_VERSION) ## Make what is made of comments and types: the copying of the API's types, the pages about parameters, events and metrics, the chart's README.md, its dashboard and what it admits.
+generate: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(BIN)/helm-docs-$(HELM_DOCS_VERSION) ## Make what is made of comments and types: the copying of the API's types, the pages about parameters, events and metrics, the chart's README.md and its dashboard.
 	$< --go-header-file test/tools/deepcopy/header.txt --output-file $(GENERATED) ./$(API)
 	go run ./tools/parameterdocs
 	go run ./tools/eventdocs
 	go run ./tools/metricdocs
-	go run ./tools/parameterpolicy
 	go run ./tools/dashboard
 	$(CHART_README) >$(BIN)/chart.README.md
 	mv $(BIN)/chart.README.md $(CHART)/README.md
@@ -123,7 +122,6 @@ unit: $(BIN)/helm $(BIN)/promcheck ## Run the unit tests, with the race detector
 	$(go_test) ./tools/...
 	cd test/cluster && $(go_test) $$(go list ./... | grep -v /selftest)
 	cd test && $(go_test) ./soak/... ./chart/...
-	cd test/cel && $(go_test) ./...
 	cd test/bench && $(go_test) ./...
 	cd test && CGO_ENABLED=1 $(go_test) -race ./faults/...
 	@# Without -count=1, go would not see that a page of the examples has changed.
@@ -176,7 +174,7 @@ lint-generated: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(B
 	trap 'mv $(BIN)/$(GENERATED) $(API)/$(GENERATED)' EXIT; cp $(API)/$(GENERATED) $(BIN)/$(GENERATED); \
 	$< --go-header-file test/tools/deepcopy/header.txt --output-file $(GENERATED) ./$(API); \
 	cmp $(API)/$(GENERATED) $(BIN)/$(GENERATED) || { echo "run make generate"; exit 1; }
-	go test ./tools/parameterdocs ./tools/eventdocs ./tools/metricdocs ./tools/parameterpolicy ./tools/dashboard/...
+	go test ./tools/parameterdocs ./tools/eventdocs ./tools/metricdocs ./tools/dashboard/...
 	$(CHART_README) | cmp $(CHART)/README.md - || { echo "run make generate"; exit 1; }
 
 .PHONY: lint-chart

@@ -132,7 +132,7 @@ func TestWithBindingConditionsAPodIsBoundOnlyWhenItsSpaceIsReady(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, "space.allowedClusterRoles"))
+	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "space.allowedClusterRoles"))
 	if pod, err := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{}); err != nil || pod.Spec.NodeName != "" {
 		t.Errorf("the pod was bound to node %q, error %v", pod.Spec.NodeName, err)
 	}

@@ -21,21 +21,24 @@ import (
 func TestParametersThatCannotBeAreRefusedWhenTheyAreWritten(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	const mystery, words = `{"apiVersion": "example.com/v1", "kind": "Mystery", "colour": "red"}`, ` has parameters for driver space.resource.example.com of unknown kind "Mystery", apiVersion "example.com/v1"`
+	const mystery = `{"apiVersion": "example.com/v1", "kind": "Mystery", "colour": "red"}`
+	words := func(kind string) string {
+		return "parameters of driver space.resource.example.com must be a " + kind + " of space.resource.example.com/v1alpha1 here"
+	}
 	claim := framework.WithParameters(framework.NewClaim("test-claim"), mystery)
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
-	awaitDenied(t, "the ResourceClaim"+words, func(ctx context.Context) error {
+	awaitDenied(t, words("SpaceClaimConfig"), func(ctx context.Context) error {
 		_, err := env.Client.ResourceV1().ResourceClaims(ns).Create(ctx, claim, dry)
 		return err
 	})
 	template := framework.NewTemplate("test-claim")
 	template.Spec.Spec = claim.Spec
-	awaitDenied(t, "the ResourceClaimTemplate"+words, func(ctx context.Context) error {
+	awaitDenied(t, words("SpaceClaimConfig"), func(ctx context.Context) error {
 		_, err := env.Client.ResourceV1().ResourceClaimTemplates(ns).Create(ctx, template, dry)
 		return err
 	})
 	class := classOf("mystery", spaceapi.DefaultDriverName, "Mystery", "")
-	awaitDenied(t, `the DeviceClass has parameters for driver space.resource.example.com of unknown kind "Mystery"`, func(ctx context.Context) error {
+	awaitDenied(t, words("SpaceClassConfig"), func(ctx context.Context) error {
 		_, err := env.Client.ResourceV1().DeviceClasses().Create(ctx, class, dry)
 		return err
 	})
@@ -61,12 +64,12 @@ func TestParametersThatAreNotAllowedAreRefusedInTheSameWordsEverywhere(t *testin
 	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.NewPod("pod", "test-claim"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	const words = `the ResourceClaim has parameters for driver space.resource.example.com that its DeviceClass does not allow: clusterRole: Invalid value: "cluster-admin": the class allows no choice`
+	const words = `the ResourceClaim has parameters that its DeviceClass does not allow: clusterRole: Invalid value: "cluster-admin": the class allows none`
 
-	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, words))
+	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, words))
 	events := env.Client.CoreV1().RESTClient()
-	framework.AwaitAny(t, events, "events", ns, framework.About("ResourceClaim", "test-claim", spaceapi.ReasonRefused, words))
-	framework.AwaitAny(t, events, "events", ns, framework.About("Pod", "pod", spaceapi.ReasonRefused, words))
+	framework.AwaitAny(t, events, "events", ns, framework.About("ResourceClaim", "test-claim", spaceapi.ReasonInvalidParameters, words))
+	framework.AwaitAny(t, events, "events", ns, framework.About("Pod", "pod", spaceapi.ReasonInvalidParameters, words))
 	// The kubelet's own event, from the plugin's answer.
 	framework.AwaitAny(t, events, "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources", words))
 

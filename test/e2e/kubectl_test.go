@@ -194,7 +194,7 @@ func explainsPods(t *testing.T, admin, dev person) {
 	for _, pod := range []string{"nowhere", "classless"} {
 		framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", pod, "FailedScheduling", "nodes are available"))
 	}
-	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonRefused, "cluster-admin"))
+	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "cluster-admin"))
 
 	admin.says(t, []string{"There is no room for ResourceClaim next of pod next: of pool few 1 of 1 spaces are in use"}, "why", "pod/next")
 	dev.says(t, []string{"pool is full, or has none for the nodes", "right to list resourceslices", "you may not", "list resourceclaims in all namespaces"}, "why", "next")

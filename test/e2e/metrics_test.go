@@ -37,7 +37,7 @@ func TestPrometheusHasWhatTheDashboardShows(t *testing.T) {
 	for _, claim := range []string{"limited", "test-claim", "refused"} {
 		env.StartPod(t, ns, framework.NewPod(claim, claim))
 	}
-	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonRefused, "cluster-admin"))
+	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "cluster-admin"))
 	framework.Await(t, framework.Claim(env.Client, ns, "limited"), framework.SpacesReady(1))
 	// Others want that space, too.
 	awaitShown(t, server, from, "Pools with a limit")

@@ -204,8 +204,8 @@ func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
 	claim := env.CreateClaim(t, ns, choosing(framework.NewClaim("claim", "a", "b"), `,"kubeconfigEnv":true`))
 	env.StartPod(t, ns, framework.NewPod("pod", "claim"))
 	const words = "the spaces of requests a and b both set the variable KUBECONFIG, and differently"
-	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, words))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources", "Refused: "+words))
+	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, words))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources", "InvalidParameters: "+words))
 	env.NoSpaceOf(t, claim.UID)
 	env.DeletePod(t, ns, "pod")
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.Deallocated())

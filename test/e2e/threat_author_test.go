@@ -93,29 +93,21 @@ func (s *stage) author(t *testing.T) {
 	s.annotationLeadsNowhere(t)
 }
 
-// parametersRefusedAtOnce are those that no class allows. The same ones for another
+// parametersRefusedAtOnce are those that a claim does not have. The same ones for another
 // driver are not looked at.
 func (s *stage) parametersRefusedAtOnce(t *testing.T, author kubernetes.Interface) {
 	var attempts []attempt
 	for _, ask := range []struct{ what, kind, fields, words string }{
-		{what: "open the network of a space", fields: `,"network":"Open"`, words: "network: Unsupported value"},
-		{what: "mount files over an image's programs", fields: `,"mountPath":"/usr/bin"`, words: "must not be a system directory"},
-		{what: "mount files over a pod's own token", fields: `,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"`, words: "must not be a system directory"},
-		{what: "mount files by a way through other directories", fields: `,"mountPath":"/home/../etc"`, words: "must have no empty, . or .. parts"},
-		{what: "set another variable by the prefix", fields: `,"variablePrefix":"PATH=/tmp:"`, words: "variablePrefix: Invalid value"},
-		{what: "set another variable by a parameter's name", fields: `,"parameters":{"a=b\nPATH":"/tmp"}`, words: "parameters"},
-		{what: "set Pod Security by a label", fields: `,"labels":{"pod-security.kubernetes.io/enforce":"privileged"}`, words: "labels[pod-security.kubernetes.io/enforce]: Forbidden"},
-		{what: "write the record of a space by a label", fields: `,"labels":{"space.resource.example.com/claim-uid":"x"}`, words: "labels[space.resource.example.com/claim-uid]: Forbidden"},
-		{what: "allow itself spaces in a space", fields: `,"resourceQuota":{"space.resource.example.com.deviceclass.resource.k8s.io/devices":"5"}`, words: "the class's to say"},
-		{what: "ask for copies of others' Secrets", fields: `,"copy":{"namespace":"kube-system","secrets":["x"]}`, words: `unknown field`},
-		{what: "ask for rights in the whole cluster", fields: `,"clusterWideRoles":["cluster-admin"]`, words: `unknown field`},
-		{what: "speak as a class", kind: spaceapi.SpaceClassConfigKind, fields: `,"clusterRole":"cluster-admin"`, words: "which only a DeviceClass can have"},
+		{what: "open the network of a space", fields: `,"network":"Open"`, words: "network must be Isolated"},
+		{what: "ask for copies of others' Secrets", fields: `,"copy":{"namespace":"kube-system","secrets":["x"]}`, words: "SpaceClaimConfig has no field copy"},
+		{what: "ask for rights in the whole cluster", fields: `,"clusterWideRoles":["cluster-admin"]`, words: "SpaceClaimConfig has no field clusterWideRoles"},
+		{what: "speak as a class", kind: spaceapi.SpaceClassConfigKind, fields: `,"clusterRole":"cluster-admin"`, words: "must be a SpaceClaimConfig"},
 	} {
 		kind := cmp.Or(ask.kind, spaceapi.SpaceClaimConfigKind)
 		attempts = append(attempts, attempt{
 			what:    ask.what,
 			call:    call{verb: "POST", path: claims(s.ns, ""), body: asks(spaceapi.DefaultDriverName, kind, ask.fields)},
-			words:   byPolicy("claim-parameters", ask.words),
+			words:   byPolicy("parameters", ask.words),
 			instead: call{verb: "POST", path: claims(s.ns, ""), body: asks("another.example.com", kind, ask.fields)},
 			toAll:   true,
 		})
@@ -123,14 +115,21 @@ func (s *stage) parametersRefusedAtOnce(t *testing.T, author kubernetes.Interfac
 	refusedTo(t, author, attempts...)
 }
 
-// parametersRefusedLater are those that the class does not allow: the driver says
+// parametersRefusedLater are invalid, or not allowed by the class: the driver says
 // so when it has been chosen for the claim.
 func (s *stage) parametersRefusedLater(t *testing.T) {
 	createClass(t, classOf("threats", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind,
 		`,"resourceQuota":{"pods":"5"},"maxLifetime":"1h","clusterRole":"view","allowedClusterRoles":["edit"],"podSecurity":{"enforce":"restricted"}`))
 	attempts := []struct{ what, fields, words string }{
+		{what: "mount files over an image's programs", fields: `,"mountPath":"/usr/bin"`, words: "mountPath: Invalid value: \"/usr/bin\": must not be a system directory"},
+		{what: "mount files over a pod's own token", fields: `,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"`, words: "must not be a system directory"},
+		{what: "mount files by a way through other directories", fields: `,"mountPath":"/home/../etc"`, words: "mountPath: Invalid value: \"/home/../etc\": must be an absolute path"},
+		{what: "set another variable by the prefix", fields: `,"variablePrefix":"PATH=/tmp:"`, words: "variablePrefix: Invalid value"},
+		{what: "set another variable by a parameter's name", fields: `,"parameters":{"a=b\nPATH":"/tmp"}`, words: "parameters: Invalid value"},
+		{what: "set Pod Security by a label", fields: `,"labels":{"pod-security.kubernetes.io/enforce":"privileged"}`, words: "labels[pod-security.kubernetes.io/enforce]: Forbidden"},
+		{what: "write the record of a space by a label", fields: `,"labels":{"space.resource.example.com/claim-uid":"x"}`, words: "labels[space.resource.example.com/claim-uid]: Forbidden"},
 		{what: "take a role that the class does not allow", fields: `,"clusterRole":"cluster-admin"`, words: `clusterRole: Invalid value: "cluster-admin": the class allows view, edit`},
-		{what: "take a label that the class does not allow", fields: `,"labels":{"team":"x"}`, words: "labels[team]: Forbidden: the class allows no labels"},
+		{what: "take a label that the class does not allow", fields: `,"labels":{"team":"x"}`, words: "labels[team]: Forbidden: the class allows none"},
 		{what: "take a laxer Pod Security Standard", fields: `,"podSecurity":{"enforce":"baseline"}`, words: "the class allows restricted"},
 		{what: "take a larger quota", fields: `,"resourceQuota":{"pods":"6"}`, words: "resourceQuota[pods]: Invalid value: \"6\": the class allows at most 5"},
 		{what: "take a longer life", fields: `,"maxLifetime":"2h"`, words: "maxLifetime: Invalid value: \"2h0m0s\": the class allows at most 1h0m0s"},
@@ -148,7 +147,7 @@ func (s *stage) parametersRefusedLater(t *testing.T) {
 	env.StartPod(t, s.ns, framework.NewPod("refused", append(names, allowed.Name)...))
 	for i, a := range attempts {
 		t.Run(a.what, func(t *testing.T) {
-			claim := framework.Await(t, framework.Claim(env.Client, s.ns, names[i]), framework.NotReadyBecause(spaceapi.ReasonRefused, a.words))
+			claim := framework.Await(t, framework.Claim(env.Client, s.ns, names[i]), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, a.words))
 			env.NoSpaceOf(t, claim.UID)
 		})
 	}

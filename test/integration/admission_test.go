@@ -6,46 +6,19 @@ package integration
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters/parameterstest"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
-
-const (
-	// byTheAPIServer is about what the API server itself does not take.
-	byTheAPIServer = "it is no JSON object"
-	// byTheController is about what an admission policy cannot know.
-	byTheController = "it depends on the class"
-	// unseen is about what a policy is not shown: it gets the last of such fields only.
-	unseen = "a field is there twice"
-)
-
-// notByAdmission says why cases are not refused by the policies.
-func notByAdmission(name string) string {
-	switch name {
-	case "class: no JSON", "claim: no JSON", "class: a list", "claim: something after the object", "claim: null":
-		return byTheAPIServer
-	case "class: a field twice", "claim: a field twice", "class: the kind twice", "class: a quantity too large to compare, and another":
-		return unseen
-	case "both: a label of Kubernetes where all are allowed":
-		return ""
-	}
-	if strings.HasPrefix(name, "both: ") {
-		return byTheController
-	}
-	return ""
-}
 
 func opaque(raw string) resourceapi.DeviceConfiguration {
 	return resourceapi.DeviceConfiguration{Opaque: &resourceapi.OpaqueDeviceConfiguration{
@@ -53,18 +26,17 @@ func opaque(raw string) resourceapi.DeviceConfiguration {
 	}}
 }
 
-// byController is what the controller's own code says of a case.
-func byController(c parameterstest.Case) error {
-	var configs []resourceapi.DeviceAllocationConfiguration
-	if c.Class != "" {
-		configs = append(configs, resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass, DeviceConfiguration: opaque(c.Class)})
+// classJSON returns a SpaceClassConfig with these fields, written as in a JSON object.
+func classJSON(fields string) string { return objectJSON(spaceapi.SpaceClassConfigKind, fields) }
+
+// claimJSON returns a SpaceClaimConfig with these fields, written as in a JSON object.
+func claimJSON(fields string) string { return objectJSON(spaceapi.SpaceClaimConfigKind, fields) }
+
+func objectJSON(kind, fields string) string {
+	if fields != "" {
+		fields = "," + fields
 	}
-	if c.Claim != "" {
-		configs = append(configs, resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim, DeviceConfiguration: opaque(c.Claim)})
-	}
-	installation := parameters.Installation{Driver: spaceapi.DefaultDriverName, ClusterRole: "edit", PodSecurity: "baseline", Network: spaceapi.NetworkOpen}
-	_, err := parameters.For(installation, configs, "space", []string{"space"})
-	return err
+	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields)
 }
 
 // writer writes objects with parameters, or says why it cannot.
@@ -107,20 +79,9 @@ func (w writer) template(ctx context.Context, raws ...string) error {
 	return err
 }
 
-// said is what a policy denied a request with, and otherwise how it went.
-func said(err error) string {
-	_, words, ok := strings.Cut(fmt.Sprint(err), "denied request: ")
-	if !ok {
-		return fmt.Sprintf("not denied: %v", err)
-	}
-	return words
-}
-
 func TestBadParametersAreRefusedWhenTheyAreWritten(t *testing.T) {
 	w := writer{env.Namespace(t)}
 	old := before(t)
-	saysTheSame(t)
-
 	manifest := applyChart(t, "admission", framework.DriverNamespace, nil, "admission-parameters.yaml")
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
@@ -129,58 +90,50 @@ func TestBadParametersAreRefusedWhenTheyAreWritten(t *testing.T) {
 			t.Errorf("delete the policies: %v: %s", err, out)
 		}
 	})
-	awaitDenied(t, "parameters of a claim on a class", func(ctx context.Context) error { return w.class(ctx, parameterstest.Claim("")) }, "of kind SpaceClaimConfig, which only a ")
-	awaitDenied(t, "parameters of a class on a claim", func(ctx context.Context) error { return w.claim(ctx, parameterstest.Class("")) }, "of kind SpaceClassConfig, which only a ")
-	awaitDenied(t, "parameters of a class on a template", func(ctx context.Context) error { return w.template(ctx, parameterstest.Class("")) }, "of kind SpaceClassConfig, which only a ")
+	awaitDenied(t, "parameters of a claim on a class", func(ctx context.Context) error { return w.class(ctx, claimJSON("")) }, "must be a SpaceClassConfig of space.resource.example.com/v1alpha1 here")
 
-	t.Run("in the controller's words", w.inTheSameWords)
+	t.Run("with the field", w.refused)
 	t.Run("and good ones are not", w.goodOnesAreTaken)
-	t.Run("the first that are wrong", w.theFirst)
 	t.Run("and those from before stay as they are", old.staysAsItIs)
 	t.Run("and a class gets none later", changedClass)
 }
 
-func (w writer) inTheSameWords(t *testing.T) {
-	same := 0
-	for _, c := range parameterstest.Refused() {
-		want := byController(c).Error()
-		class, claim, template := error(nil), error(nil), error(nil)
-		if c.Class != "" {
-			class = w.class(t.Context(), c.Class)
-		}
-		if c.Claim != "" {
-			claim, template = w.claim(t.Context(), c.Claim), w.template(t.Context(), c.Claim)
-		}
-		switch notByAdmission(c.Name) {
-		case byTheAPIServer:
-			if class == nil && claim == nil || c.Claim != "" && template == nil {
-				t.Errorf("%s: the API server takes it", c.Name)
-			}
-			continue
-		case byTheController, unseen:
-			if class != nil || claim != nil || template != nil {
-				t.Errorf("%s: a case that was said to pass admission: %v, %v, %v", c.Name, class, claim, template)
-			}
-			continue
-		}
-		same++
-		if strings.HasPrefix(want, "the DeviceClass ") {
-			if got := said(class); got != want {
-				t.Errorf("%s: the class:\n got %s\nwant %s", c.Name, got, want)
-			}
-			continue
-		}
-		if got := said(claim); got != want {
-			t.Errorf("%s: the claim:\n got %s\nwant %s", c.Name, got, want)
-		}
-		want = strings.Replace(want, "the ResourceClaim has", "the ResourceClaimTemplate has", 1)
-		if got := said(template); got != want {
-			t.Errorf("%s: the template:\n got %s\nwant %s", c.Name, got, want)
-		}
+func (w writer) refused(t *testing.T) {
+	const words = "parameters of driver space.resource.example.com"
+	const podSecurity = words + ": podSecurity has enforce, audit and warn, which must be privileged, baseline or restricted"
+	foreign := `{"apiVersion":"example.com/v1","kind":"Mystery","colour":"red"}`
+	for raw, want := range map[string]string{
+		classJSON(""): words + " must be a SpaceClaimConfig of space.resource.example.com/v1alpha1 here",
+		foreign:       words + " must be a SpaceClaimConfig",
+		`{}`:          words + " must be a SpaceClaimConfig",
+		strings.Replace(claimJSON(""), "v1alpha1", "v9", 1):   words + " must be a SpaceClaimConfig",
+		strings.Replace(claimJSON(""), `"kind"`, `"Kind"`, 1): words + " must be a SpaceClaimConfig",
+		claimJSON(`"maxLivetime":"8h"`):                       words + ": SpaceClaimConfig has no field maxLivetime",
+		claimJSON(`"MaxLifetime":"8h"`):                       words + ": SpaceClaimConfig has no field MaxLifetime",
+		claimJSON(`"retain":"1h"`):                            words + ": SpaceClaimConfig has no field retain",
+		claimJSON(`"clusterRole":7`):                          words + ": clusterRole must be a string",
+		claimJSON(`"exclusive":"yes"`):                        words + ": exclusive must be a boolean",
+		claimJSON(`"labels":["a"]`):                           words + ": labels must be a map",
+		claimJSON(`"network":"Open"`):                         words + ": network must be Isolated",
+		claimJSON(`"podSecurity":{"enforce":"strict"}`):       podSecurity,
+	} {
+		denied(t, raw, w.claim(t.Context(), raw), want)
+		denied(t, raw, w.template(t.Context(), raw), want)
+		denied(t, "another and "+raw, w.claim(t.Context(), claimJSON(""), raw), want)
 	}
-	t.Logf("%d of %d cases are refused by both in the same words", same, len(parameterstest.Refused()))
-	if same < 200 {
-		t.Errorf("only %d cases are refused by both", same)
+	for raw, want := range map[string]string{
+		foreign:                               words + " must be a SpaceClassConfig",
+		classJSON(`"maxLivetime":"8h"`):       words + ": SpaceClassConfig has no field maxLivetime",
+		classJSON(`"inCluster":true`):         words + ": SpaceClassConfig has no field inCluster",
+		classJSON(`"nestedSpaces":"yes"`):     words + ": nestedSpaces must be a boolean",
+		classJSON(`"clusterWideRoles":"x"`):   words + ": clusterWideRoles must be a list",
+		classJSON(`"maxLifetime":60`):         words + ": maxLifetime must be a string",
+		classJSON(`"copy":["a"]`):             words + ": copy must be a map",
+		classJSON(`"network":"Closed"`):       words + ": network must be Isolated or Open",
+		classJSON(`"podSecurity":{"warn":7}`): podSecurity,
+		classJSON(`"podSecurity":{"x":""}`):   podSecurity,
+	} {
+		denied(t, raw, w.class(t.Context(), raw), want)
 	}
 }
 
@@ -201,32 +154,40 @@ func largest(t *testing.T, full func(fields string) string) string {
 }
 
 func (w writer) goodOnesAreTaken(t *testing.T) {
-	for _, c := range parameterstest.Accepted() {
-		if c.Class != "" {
-			if err := w.class(t.Context(), c.Class); err != nil {
-				t.Errorf("%s: the class: %v", c.Name, err)
-			}
+	for _, raw := range []string{
+		classJSON(``),
+		classJSON(`"labels":null,"podSecurity":{},"maxLifetime":null,"clusterRole":"","limitRange":[],"nestedSpaces":null,"network":null,"copy":null`),
+		classJSON(`"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRole":"edit","allowedLabels":["*","a"],"allowedClusterRoles":["view"],
+			"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"requests.cpu":"4","pods":10},"nestedSpaces":true,
+			"limitRange":[{"type":"Container","default":{"cpu":"1"}}],"network":"Open","tokenLifetime":"10m","maxLifetime":"8h","retain":"30m",
+			"copy":{"namespace":"a","secrets":["b"],"configMaps":["c"],"imagePullSecrets":["b"]},"adminAccess":true,"exclusive":true,"parameters":{"e":"f"}`),
+		// The controller reports these.
+		classJSON(`"clusterRole":"a/b","maxLifetime":"soon","copy":{"secret":"x"}`),
+	} {
+		if err := w.class(t.Context(), raw); err != nil {
+			t.Errorf("class %s: %v", raw, err)
 		}
-		if c.Claim == "" {
-			continue
-		}
-		if err := w.claim(t.Context(), c.Claim); err != nil {
-			t.Errorf("%s: the claim: %v", c.Name, err)
-		}
-		if err := w.template(t.Context(), c.Claim); err != nil {
-			t.Errorf("%s: the template: %v", c.Name, err)
+	}
+	for _, raw := range []string{
+		claimJSON(``),
+		claimJSON(`"clusterRole":"view","labels":{"a":"b"},"podSecurity":{"enforce":"restricted","audit":"privileged"},"resourceQuota":{"pods":"0"},"network":"Isolated",
+			"maxLifetime":"1ns","variablePrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"exclusive":true,"parameters":{"_":""}`),
+		claimJSON(`"labels":{"a":7},"mountPath":"/proc"`),
+	} {
+		if err := errors.Join(w.claim(t.Context(), raw), w.template(t.Context(), raw)); err != nil {
+			t.Errorf("claim %s: %v", raw, err)
 		}
 	}
 	// The API server limits what a policy may cost.
 	var many []string
 	for range resourceapi.DeviceConfigMaxSize {
-		many = append(many, largest(t, parameterstest.Claim))
+		many = append(many, largest(t, claimJSON))
 	}
 	if err := w.claim(t.Context(), many...); err != nil {
 		t.Errorf("as many and as large parameters as a claim can have: %v", err)
 	}
 	for i := range many {
-		many[i] = largest(t, parameterstest.Class)
+		many[i] = largest(t, classJSON)
 	}
 	if err := w.class(t.Context(), many...); err != nil {
 		t.Errorf("as many and as large parameters as a class can have: %v", err)
@@ -238,48 +199,32 @@ func (w writer) goodOnesAreTaken(t *testing.T) {
 	}
 }
 
-func (w writer) theFirst(t *testing.T) {
-	err := w.claim(t.Context(), parameterstest.Claim(""), parameterstest.Claim(`"maxLivetime":"8h"`), parameterstest.Claim(`"network":"Open"`))
-	denied(t, "two of three", err, `not as they should be: unknown field "maxLivetime"`)
-	if err != nil && strings.Contains(err.Error(), "network") {
-		t.Errorf("more than the first: %v", err)
-	}
-}
-
-// saysTheSame checks that the running controller says in conditions what the policies
-// are compared with.
-func saysTheSame(t *testing.T) {
-	t.Helper()
+// What the policy lets through, the controller reports: all errors of an object, each with
+// its path.
+func TestInvalidParametersAreReportedWithTheirPaths(t *testing.T) {
 	startController(t, env)
 	ns := env.Namespace(t)
-	names := map[string]parameterstest.Case{}
-	for i, c := range parameterstest.Refused() {
-		if notByAdmission(c.Name) == byTheAPIServer {
-			continue
-		}
-		name := fmt.Sprintf("case-%d", i)
-		names[name] = c
-		claim := framework.NewClaim(name)
-		if c.Claim != "" {
-			framework.WithParameters(claim, c.Claim)
-		}
-		env.CreateClaim(t, ns, claim)
-		allocateTo(t, spaceapi.DefaultDriverName, ns, name, c.Class)
-	}
-	for name, c := range names {
-		claim := framework.Await(t, framework.Claim(env.Client, ns, name), framework.NotReadyBecause(spaceapi.ReasonRefused, ""))
-		want := byController(c).Error()
-		if got := meta.FindStatusCondition(claim.Status.Devices[0].Conditions, spaceapi.ConditionReady).Message; got != want {
-			t.Errorf("%s: the condition:\n got %s\nwant %s", c.Name, got, want)
-		}
-	}
-	// Events are limited per source and object; each claim has its own.
-	for _, i := range []int{11, 60, 120, 180, 220} {
-		name := fmt.Sprintf("case-%d", i)
-		framework.AwaitAny[*corev1.Event](t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", name, spaceapi.ReasonRefused, byController(names[name]).Error()))
-	}
-	for name := range names {
-		framework.Deallocate(t, env, ns, name)
+	events := env.Client.CoreV1().RESTClient()
+	for name, test := range map[string]struct{ class, claim, want string }{
+		"class": {classJSON(`"clusterRole":"a/b","maxLifetime":"soon","copy":{"secrets":["x"]}`), "",
+			`the DeviceClass has invalid parameters: maxLifetime: Invalid value: time: invalid duration "soon"; clusterRole: Invalid value: "a/b": may not contain '/'; copy.namespace: Required value: must be the namespace to copy from`},
+		"claim": {"", claimJSON(`"labels":{"a b":"c"},"mountPath":"/proc/1"`), `the ResourceClaim has invalid parameters: labels: Invalid value: "a b": `},
+		"both":  {classJSON(`"maxLifetime":"1h"`), claimJSON(`"maxLifetime":"2h"`), `the ResourceClaim has parameters that its DeviceClass does not allow: maxLifetime: Invalid value: "2h0m0s": the class allows at most 1h0m0s`},
+		// The API server validates what is of its own types.
+		"quota":  {classJSON(`"resourceQuota":{"pods":"500m"}`), "", `spec.hard[pods]: Invalid value: "500m": must be an integer`},
+		"limits": {classJSON(`"limitRange":[{"type":"Container","min":{"cpu":"2"},"max":{"cpu":"1"}}]`), "", `spec.limits[0].min[cpu]: Invalid value: "2": min value 2 is greater than max value 1`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim := framework.NewClaim(name)
+			if test.claim != "" {
+				framework.WithParameters(claim, test.claim)
+			}
+			env.CreateClaim(t, ns, claim)
+			allocateTo(t, spaceapi.DefaultDriverName, ns, name, test.class)
+			framework.Await(t, framework.Claim(env.Client, ns, name), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, test.want))
+			framework.AwaitAny[*corev1.Event](t, events, "events", ns, framework.About("ResourceClaim", name, spaceapi.ReasonInvalidParameters, test.want))
+			framework.Deallocate(t, env, ns, name)
+		})
 	}
 }
 
@@ -291,12 +236,12 @@ const badClaim, badClass = `"maxLivetime":"8h"`, `"maxLivetime":"9h"`
 func before(t *testing.T) oldObjects {
 	t.Helper()
 	o := oldObjects{env.Namespace(t)}
-	env.CreateClaim(t, o.namespace, claimWith("old", parameterstest.Claim(badClaim)))
+	env.CreateClaim(t, o.namespace, claimWith("old", claimJSON(badClaim)))
 	addFinalizer(t, o.namespace, "old")
-	if _, err := env.Client.ResourceV1().ResourceClaimTemplates(o.namespace).Create(t.Context(), templateWith("old", parameterstest.Claim(badClaim)), metav1.CreateOptions{}); err != nil {
+	if _, err := env.Client.ResourceV1().ResourceClaimTemplates(o.namespace).Create(t.Context(), templateWith("old", claimJSON(badClaim)), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	makeClass(t, classWith("old", parameterstest.Class(badClass)))
+	makeClass(t, classWith("old", classJSON(badClass)))
 	return o
 }
 
@@ -340,7 +285,7 @@ func (o oldObjects) staysAsItIs(t *testing.T) {
 }
 
 func changedClass(t *testing.T) {
-	makeClass(t, classWith("changed", parameterstest.Class(`"exclusive":true`)))
+	makeClass(t, classWith("changed", classJSON(`"exclusive":true`)))
 	classes := env.Client.ResourceV1().DeviceClasses()
 	update := func(name string, raws ...string) error {
 		class, err := classes.Get(t.Context(), name, metav1.GetOptions{})
@@ -351,11 +296,11 @@ func changedClass(t *testing.T) {
 		_, err = classes.Update(t.Context(), class, metav1.UpdateOptions{})
 		return err
 	}
-	const words = "the DeviceClass has parameters for driver space.resource.example.com that are not as they should be: "
-	denied(t, "a bad field", update("changed", parameterstest.Class(`"exclusive":"yes"`)), words+`exclusive: Invalid value: "yes": must be true or false`)
-	denied(t, "another bad field for an old one", update("old", parameterstest.Class(badClaim)), words+`unknown field "maxLivetime"`)
+	const words = "parameters of driver space.resource.example.com: "
+	denied(t, "a bad field", update("changed", classJSON(`"exclusive":"yes"`)), words+"exclusive must be a boolean")
+	denied(t, "another bad field for an old one", update("old", classJSON(badClaim)), words+"SpaceClassConfig has no field maxLivetime")
 	for _, name := range []string{"changed", "old"} {
-		if err := update(name, parameterstest.Class(`"exclusive":false`)); err != nil {
+		if err := update(name, classJSON(`"exclusive":false`)); err != nil {
 			t.Errorf("a good change of class %s: %v", name, err)
 		}
 	}

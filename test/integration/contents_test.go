@@ -237,8 +237,8 @@ func hasNoSpaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	framework.Allocate(t, env, inside, nested.Name)
-	claim := framework.Await(t, framework.Claim(env.Client, inside, nested.Name), framework.NotReadyBecause(spaceapi.ReasonRefused, nestedRefused))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", inside, framework.About("ResourceClaim", nested.Name, spaceapi.ReasonRefused, nestedRefused))
+	claim := framework.Await(t, framework.Claim(env.Client, inside, nested.Name), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, nestedRefused))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", inside, framework.About("ResourceClaim", nested.Name, spaceapi.ReasonInvalidParameters, nestedRefused))
 	made, err := env.Client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: spaceapi.KeysFor(spaceapi.DefaultDriverName).ClaimUID + "=" + string(claim.UID)})
 	if err != nil || len(made.Items) != 0 {
 		t.Errorf("namespaces for the claim: %v (error: %v)", made, err)
@@ -317,7 +317,7 @@ func notOffered(t *testing.T) {
 			framework.SetAllocation(claim)
 			setClass(claim, fields)
 		})
-		framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, words))
+		framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, words))
 		framework.Deallocate(t, env, ns, "claim")
 	}
 }

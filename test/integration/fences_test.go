@@ -244,7 +244,7 @@ func (f *fenced) keepsTheControllerToItsEvents(t *testing.T) {
 				ObjectMeta:     metav1.ObjectMeta{Name: "any", Namespace: f.namespace},
 				InvolvedObject: corev1.ObjectReference{APIVersion: apiVersion, Kind: kind, Namespace: f.namespace, Name: f.claim},
 				Source:         corev1.EventSource{Component: component},
-				Reason:         spaceapi.ReasonRefused, Type: corev1.EventTypeWarning,
+				Reason:         spaceapi.ReasonInvalidParameters, Type: corev1.EventTypeWarning,
 			}, dryRun)
 			return err
 		}

@@ -188,7 +188,7 @@ func pluginExplains(t *testing.T) {
 	env.CreateClaim(t, ns, framework.WithParameters(framework.NewClaim("refused"),
 		`{"apiVersion":"`+spaceapi.APIVersion+`","kind":"SpaceClaimConfig","clusterRole":"cluster-admin"}`))
 	framework.Allocate(t, env, ns, "refused")
-	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonRefused, "cluster-admin"))
+	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "cluster-admin"))
 	admin, person := env.Administrator(), user(t, ns)
 	for claim, words := range map[string]string{"has": "it is ready", "unused": "No pod uses", "refused": "cluster-admin"} {
 		if out, _ := admin.Space(t, "why", claim, "-n", ns); !strings.Contains(out, words) || strings.Count(out, "\n") != 1 {

@@ -184,7 +184,7 @@ func adminAccess(t *testing.T) {
 			Results: []resourceapi.DeviceRequestAllocationResult{{Request: "space", Driver: spaceapi.DefaultDriverName, Pool: "spaces", Device: "space", AdminAccess: &admin}},
 		}}
 	})
-	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonRefused, "admin access"))
+	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "admin access"))
 	deallocate(t, env, ns, "claim")
 }
 

@@ -46,7 +46,7 @@ func shownBy() map[string]string {
 	return map[string]string{
 		"Provisioned":          "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`",
 		"ProvisioningFailed":   "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`, `TestWhatKeepsASpaceFromBeingMadeIsSaidOnTheClaimAndItsPod`",
-		"Refused":              "E `TestParametersThatAreNotAllowedAreRefusedInTheSameWordsEverywhere`",
+		"InvalidParameters":    "E `TestParametersThatAreNotAllowedAreRefusedInTheSameWordsEverywhere`",
 		"NameConflict":         "I `TestTheController`, `TestWhatKeepsASpaceFromBeingMadeIsSaidOnTheClaimAndItsPod`",
 		"NamespaceTerminating": "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`, `TestWhatKeepsASpaceFromBeingMadeIsSaidOnTheClaimAndItsPod`",
 		"Expired":              "I `TestTheLifeOfASpace`, E `TestAPodIsToldThatItsSpaceHasExpired`",

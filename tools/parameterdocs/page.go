@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters/rules"
 )
 
 const head = `<!-- Made by make generate of the comments in ` + classSource + ` and ` + claimSource + `. Do not edit. -->
@@ -29,14 +28,15 @@ driver's name is in the installation.
 Neither is taken in the other's place. The scheduler copies both into the claim when it
 allocates it: a change of a class is for claims that are allocated after it.
 
-What is not as described here is refused, with the name of the field, its value, and what
-would be right: at once, when it is written, by admission policies of the chart; and what
-only shows together with the class or the installation, in the condition ` + "`Ready`" + ` of the claim (reason ` + "`Refused`" + `) and in
-events on the claim and its pods, in the same words. That includes fields that are unknown, given twice or written in other case.
+Parameters of an unknown kind, unknown fields, values of the wrong type and unknown words
+are refused when the object is written, by an admission policy of the chart. The controller
+validates everything else once a claim is allocated. It reports all errors of an object, each
+with the field's path, in the condition ` + "`Ready`" + ` of the claim (reason ` + "`InvalidParameters`" + `) and in
+events on the claim and its pods. Fields are case-sensitive, and none can be given twice.
 
 | Type | How it is written |
 |---|---|
-| duration | a number with a unit, such as ` + "`90s`, `10m`, `1h30m`" + `, of less than 2000000h; units from large to small, each once |
+| duration | a number with a unit, such as ` + "`90s`, `10m`, `1h30m`" + ` |
 | quantity | as everywhere in Kubernetes, such as ` + "`500m`, `2`, `8Gi`" + `; an exponent has at most two digits |
 | LimitRangeItem | as in ` + "`spec.limits`" + ` of a [LimitRange](https://kubernetes.io/docs/concepts/policy/limit-range/) |
 | boolean | ` + "`true` or `false`" + ` |
@@ -64,7 +64,7 @@ func generate(files ...string) ([]byte, error) {
 		describe(&out, k)
 	}
 	fmt.Fprint(&out, "\n## Where a claim's mountPath cannot be\n\n| Directory | Below it | Why |\n|---|---|---|\n")
-	for _, reserved := range rules.NoMountPaths() {
+	for _, reserved := range spaceapi.ReservedMountPaths() {
 		below := "can be"
 		if reserved.Below {
 			below = "cannot be"

@@ -38,7 +38,7 @@ func (c *Controller) ensure(ctx context.Context, claim *resourceapi.ResourceClai
 		// What it was given before the installation changed, it keeps.
 		return c.noteUsers(ctx, claim, p.Allocation)
 	case p.refused != nil:
-		return c.report(ctx, claim, p.Allocation, spaceapi.ReasonRefused, p.refused)
+		return c.report(ctx, claim, p.Allocation, spaceapi.ReasonInvalidParameters, p.refused)
 	}
 	a := p.Allocation
 	start := c.Clock.Now()

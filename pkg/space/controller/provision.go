@@ -39,6 +39,10 @@ func reasonOf(err error) string {
 	if errors.As(err, &p) {
 		return p.reason
 	}
+	// The API server validates what the parameters have of its own types.
+	if apierrors.IsInvalid(err) {
+		return spaceapi.ReasonInvalidParameters
+	}
 	return spaceapi.ReasonProvisioningFailed
 }
 

@@ -138,7 +138,7 @@ func TestARefusalIsFinalAndMakesNothing(t *testing.T) {
 			config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim}
 			config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(`{"kind":"K"}`)}}
 			c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config, config)
-		}, `unknown kind "K"`},
+		}, `kind: Unsupported value: "K"`},
 		"spaces that get in each other's way": {func(c *resourceapi.ResourceClaim) {
 			config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim}
 			config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{
@@ -158,7 +158,7 @@ func TestARefusalIsFinalAndMakesNothing(t *testing.T) {
 			if got := c.wrote(); !slices.Equal(got, []string{"update resourceclaims"}) {
 				t.Errorf("wrote %q, want the claim's status only", got)
 			}
-			if said := c.said(); len(said) != 2 || !strings.HasPrefix(said[0], "Warning Refused") || !strings.Contains(said[0], test.want) {
+			if said := c.said(); len(said) != 2 || !strings.HasPrefix(said[0], "Warning InvalidParameters") || !strings.Contains(said[0], test.want) {
 				t.Errorf("said %q, want the claim and its pod to hear %q", said, test.want)
 			}
 		})

@@ -36,7 +36,7 @@ func talkative(t *testing.T) map[componentmetrics.KubeRegistry][]metrics.Metric 
 	c.ProvisionSteps.Observe(time.Second, metrics.StepRights)
 	c.Revoke.Observe(time.Second)
 	c.Delete.Observe(time.Second)
-	c.NotReady.WithLabelValues("Refused").Inc()
+	c.NotReady.WithLabelValues("InvalidParameters").Inc()
 	c.Sweeps.WithLabelValues().Inc()
 	c.Findings.WithLabelValues(metrics.FoundClaim).Inc()
 

@@ -12,18 +12,14 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters/rules"
 )
 
-// addClass puts what a class's parameters say over what was said before.
-func addClass(to *spaceapi.SpaceClassConfig, raw []byte, driver string) error {
-	more, err := read[spaceapi.SpaceClassConfig](raw, rules.Class(driver))
-	if err != nil {
-		return err
-	}
-	from := more.config
+// mergeClass merges later parameters of a class into earlier ones.
+func mergeClass(to, from *spaceapi.SpaceClassConfig) {
 	replace(&to.NamespacePrefix, from.NamespacePrefix)
 	merge(&to.Labels, from.Labels)
 	replaceList(&to.AllowedLabels, from.AllowedLabels)
@@ -33,35 +29,21 @@ func addClass(to *spaceapi.SpaceClassConfig, raw []byte, driver string) error {
 	replaceList(&to.ClusterWideRoles, from.ClusterWideRoles)
 	mergePodSecurity(&to.PodSecurity, from.PodSecurity)
 	merge(&to.ResourceQuota, from.ResourceQuota)
-	if more.gives("nestedSpaces") {
-		to.NestedSpaces = from.NestedSpaces
-	}
+	replace(&to.NestedSpaces, from.NestedSpaces)
 	replaceList(&to.LimitRange, from.LimitRange)
 	replace(&to.Network, from.Network)
 	replace(&to.TokenLifetime, from.TokenLifetime)
 	replace(&to.MaxLifetime, from.MaxLifetime)
 	replace(&to.Retain, from.Retain)
 	replace(&to.Copy, from.Copy)
-	if more.gives("adminAccess") {
-		to.AdminAccess = from.AdminAccess
-	}
-	// The admission policy that holds the second pod back asks whether any says so.
+	replace(&to.AdminAccess, from.AdminAccess)
+	// The admission policy for exclusive claims looks for any that has it.
 	to.Exclusive = to.Exclusive || from.Exclusive
 	merge(&to.Parameters, from.Parameters)
-	return nil
 }
 
-// addClaim puts what a claim's parameters say over what was said before. requests
-// are those that the parameters are for.
-func addClaim(to *spaceapi.SpaceClaimConfig, raw []byte, driver string, requests []string) error {
-	more, err := read[spaceapi.SpaceClaimConfig](raw, rules.Claim(driver))
-	if err != nil {
-		return err
-	}
-	from := more.config
-	if from.VariablePrefix != "" && len(requests) > 1 {
-		return wrong(fmt.Sprintf("variablePrefix: Forbidden: the parameters are for several spaces, which would get variables of the same names: %s; give each request its own", rules.Shortened(strings.Join(requests, ", "))))
-	}
+// mergeClaim merges later parameters of a claim into earlier ones.
+func mergeClaim(to, from *spaceapi.SpaceClaimConfig) {
 	replace(&to.ClusterRole, from.ClusterRole)
 	merge(&to.Labels, from.Labels)
 	mergePodSecurity(&to.PodSecurity, from.PodSecurity)
@@ -70,20 +52,15 @@ func addClaim(to *spaceapi.SpaceClaimConfig, raw []byte, driver string, requests
 	replace(&to.MaxLifetime, from.MaxLifetime)
 	replace(&to.VariablePrefix, from.VariablePrefix)
 	replace(&to.MountPath, from.MountPath)
-	if more.gives("inCluster") {
-		to.InCluster = from.InCluster
-	}
-	if more.gives("kubeconfigEnv") {
-		to.KubeconfigEnv = from.KubeconfigEnv
-	}
-	// The admission policy that holds the second pod back asks whether any says so.
+	replace(&to.InCluster, from.InCluster)
+	replace(&to.KubeconfigEnv, from.KubeconfigEnv)
+	// The admission policy for exclusive claims looks for any that has it.
 	to.Exclusive = to.Exclusive || from.Exclusive
 	merge(&to.Parameters, from.Parameters)
-	return nil
 }
 
 // with is what holds for a space of a class.
-func (i Installation) with(class spaceapi.SpaceClassConfig) Effective {
+func (i Installation) with(class *spaceapi.SpaceClassConfig) Effective {
 	out := Effective{
 		NamespacePrefix:  class.NamespacePrefix,
 		Labels:           class.Labels,
@@ -93,13 +70,13 @@ func (i Installation) with(class spaceapi.SpaceClassConfig) Effective {
 		PodSecurity:      spaceapi.PodSecurity{Enforce: i.PodSecurity},
 		ResourceQuota:    class.ResourceQuota,
 		LimitRange:       class.LimitRange,
-		NestedSpaces:     class.NestedSpaces,
+		NestedSpaces:     ptr.Deref(class.NestedSpaces, false),
 		Network:          cmp.Or(class.Network, i.Network),
 		Copy:             class.Copy,
 		TokenLifetime:    lifetime(class.TokenLifetime),
 		MaxLifetime:      lifetime(class.MaxLifetime),
 		Retain:           lifetime(class.Retain),
-		AdminAccess:      class.AdminAccess,
+		AdminAccess:      ptr.Deref(class.AdminAccess, false),
 		Exclusive:        class.Exclusive,
 		AdminParameters:  class.Parameters,
 	}
@@ -110,59 +87,42 @@ func (i Installation) with(class spaceapi.SpaceClassConfig) Effective {
 	return out
 }
 
-// narrow makes what holds for a class that which holds for a claim of the class.
-// Nothing that a claim says can give it more.
-func (e *Effective) narrow(class spaceapi.SpaceClassConfig, claim spaceapi.SpaceClaimConfig) (problems []string) {
-	refuse := func(path, value, why string) {
-		problems = append(problems, rules.Invalid(path, value, why))
-	}
-
-	// What the installation has is no choice: it can change while a claim lives.
+// restrict applies the parameters of a claim, which can only restrict what its class
+// gives.
+func (e *Effective) restrict(class *spaceapi.SpaceClassConfig, claim *spaceapi.SpaceClaimConfig) (errs field.ErrorList) {
+	// The installation's ClusterRole is no choice: it can change while the claim lives.
 	if role := claim.ClusterRole; role != "" {
-		allowed := slices.Clone(class.AllowedClusterRoles)
-		if class.ClusterRole != "" && !slices.Contains(allowed, class.ClusterRole) {
+		allowed := class.AllowedClusterRoles
+		if class.ClusterRole != "" {
 			allowed = append([]string{class.ClusterRole}, allowed...)
 		}
 		if !slices.Contains(allowed, role) {
-			refuse("clusterRole", role, "the class allows "+cmp.Or(rules.Shortened(strings.Join(allowed, ", ")), "no choice"))
+			errs = append(errs, field.Invalid(field.NewPath("clusterRole"), role, "the class allows "+orNone(allowed)))
 		}
 		e.ClusterRole = role
 	}
 
+	labels := field.NewPath("labels")
 	for _, key := range slices.Sorted(maps.Keys(claim.Labels)) {
-		at := entry("labels", key)
-		if value, ok := e.Labels[key]; ok {
-			refuse(at, claim.Labels[key], fmt.Sprintf("the class sets %s", rules.Quoted(value)))
+		if value, set := e.Labels[key]; set {
+			errs = append(errs, field.Forbidden(labels.Key(key), fmt.Sprintf("the class sets it to %q", value)))
 		} else if !slices.ContainsFunc(class.AllowedLabels, func(allowed string) bool { return labelMatches(key, allowed) }) {
-			problems = append(problems, at+": Forbidden: the class allows "+cmp.Or(rules.Shortened(strings.Join(class.AllowedLabels, ", ")), "no labels"))
+			errs = append(errs, field.Forbidden(labels.Key(key), "the class allows "+orNone(class.AllowedLabels)))
 		}
 	}
 	e.Labels = union(e.Labels, claim.Labels)
 
 	if given := claim.PodSecurity; given != nil {
-		for _, mode := range []struct {
-			name  string
-			given string
-			has   *string
-		}{
-			{"enforce", given.Enforce, &e.PodSecurity.Enforce},
-			{"audit", given.Audit, &e.PodSecurity.Audit},
-			{"warn", given.Warn, &e.PodSecurity.Warn},
-		} {
-			if mode.given == "" {
-				continue
-			}
-			if strictness(mode.given) < strictness(*mode.has) {
-				refuse("podSecurity."+mode.name, mode.given, "the class allows "+strings.Join(rules.PodSecurityLevels()[strictness(*mode.has):], ", "))
-			}
-			*mode.has = mode.given
-		}
+		at := field.NewPath("podSecurity")
+		errs = append(errs, restrictLevel(&e.PodSecurity.Enforce, given.Enforce, at.Child("enforce"))...)
+		errs = append(errs, restrictLevel(&e.PodSecurity.Audit, given.Audit, at.Child("audit"))...)
+		errs = append(errs, restrictLevel(&e.PodSecurity.Warn, given.Warn, at.Child("warn"))...)
 	}
 
 	for _, name := range slices.Sorted(maps.Keys(claim.ResourceQuota)) {
 		value := claim.ResourceQuota[name]
 		if limit, ok := e.ResourceQuota[name]; ok && value.Cmp(limit) > 0 {
-			refuse(entry("resourceQuota", string(name)), value.String(), "the class allows at most "+limit.String())
+			errs = append(errs, field.Invalid(field.NewPath("resourceQuota").Key(string(name)), value.String(), "the class allows at most "+limit.String()))
 		}
 	}
 	e.ResourceQuota = union(e.ResourceQuota, claim.ResourceQuota)
@@ -171,23 +131,37 @@ func (e *Effective) narrow(class spaceapi.SpaceClassConfig, claim spaceapi.Space
 
 	if given := lifetime(claim.MaxLifetime); given > 0 {
 		if e.MaxLifetime > 0 && given > e.MaxLifetime {
-			refuse("maxLifetime", given.String(), "the class allows at most "+e.MaxLifetime.String())
+			errs = append(errs, field.Invalid(field.NewPath("maxLifetime"), given.String(), "the class allows at most "+e.MaxLifetime.String()))
 		}
 		e.MaxLifetime = given
 	}
 
 	e.VariablePrefix = claim.VariablePrefix
 	e.MountPath = claim.MountPath
-	e.InCluster = claim.InCluster
-	e.KubeconfigEnv = claim.KubeconfigEnv
+	e.InCluster = ptr.Deref(claim.InCluster, false)
+	e.KubeconfigEnv = ptr.Deref(claim.KubeconfigEnv, false)
 	e.Exclusive = e.Exclusive || claim.Exclusive
 	e.UserParameters = claim.Parameters
-	return problems
+	return errs
 }
 
-// strictness orders Pod Security Standards. None counts as the least strict.
-func strictness(level string) int {
-	return max(0, slices.Index(rules.PodSecurityLevels(), level))
+// restrictLevel replaces a Pod Security Standard by one that is as strict or stricter.
+func restrictLevel(level *string, to string, at *field.Path) (errs field.ErrorList) {
+	if to == "" {
+		return nil
+	}
+	levels := spaceapi.PodSecurityLevels()
+	// Without one, the least strict holds.
+	least := max(0, slices.Index(levels, *level))
+	if slices.Index(levels, to) < least {
+		errs = append(errs, field.Invalid(at, to, "the class allows "+strings.Join(levels[least:], ", ")))
+	}
+	*level = to
+	return errs
+}
+
+func orNone(allowed []string) string {
+	return cmp.Or(strings.Join(allowed, ", "), "none")
 }
 
 // labelMatches says whether an allowed label is about a key.
@@ -195,9 +169,6 @@ func labelMatches(key, allowed string) bool {
 	domain, ok := strings.CutSuffix(allowed, "*")
 	return key == allowed || ok && strings.HasPrefix(key, domain)
 }
-
-// entry is the path of an entry of a map.
-func entry(field, key string) string { return field + "[" + rules.Shortened(key) + "]" }
 
 // replace lets what was given win over what was there.
 func replace[T comparable](to *T, from T) {

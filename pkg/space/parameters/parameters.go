@@ -9,14 +9,16 @@ package parameters
 
 import (
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters/rules"
 )
 
 // Installation is what holds where neither class nor claim say anything.
@@ -83,10 +85,10 @@ type Effective struct {
 // For returns what holds for the space of a request. all are the requests of all
 // the driver's results in the allocation, one for each result. Of several
 // parameters of one source, later ones win field by field; those of the claim then
-// narrow down what the class gives. The error is about the first parameters that
-// are not as they should be, and names the object to change. Beside an error about
-// what a class does not allow there is the class's MaxLifetime and nothing else:
-// it holds for a space that was given before the installation changed.
+// restrict what the class gives. The error names the object to change and has all
+// errors of the first parameters that are invalid. Beside an error about what a class
+// does not allow there is the class's MaxLifetime and nothing else: it holds for a
+// space that was given before the installation changed.
 func For(installation Installation, configs []resourceapi.DeviceAllocationConfiguration, request string, all []string) (Effective, error) {
 	var class spaceapi.SpaceClassConfig
 	var claim spaceapi.SpaceClaimConfig
@@ -94,21 +96,66 @@ func For(installation Installation, configs []resourceapi.DeviceAllocationConfig
 		if !isAbout(config, request) || config.Opaque.Driver != installation.Driver {
 			continue
 		}
-		var err error
+		raw := config.Opaque.Parameters.Raw
 		if config.Source == resourceapi.AllocationConfigSourceClass {
-			err = addClass(&class, config.Opaque.Parameters.Raw, installation.Driver)
-		} else {
-			err = addClaim(&claim, config.Opaque.Parameters.Raw, installation.Driver, requestsOf(config, all))
+			more, errs := spaceapi.DecodeSpaceClassConfig(raw, installation.Driver)
+			if len(errs) > 0 {
+				return Effective{}, fmt.Errorf("the DeviceClass has invalid parameters: %s", summary(errs))
+			}
+			mergeClass(&class, more)
+			continue
 		}
-		if err != nil {
-			return Effective{}, fmt.Errorf("the %s has parameters for driver %s %w", objectOf(config), installation.Driver, err)
+		more, errs := spaceapi.DecodeSpaceClaimConfig(raw, installation.Driver)
+		if requests := requestsOf(config, all); more.VariablePrefix != "" && len(requests) > 1 {
+			errs = append(errs, field.Forbidden(field.NewPath("variablePrefix"), "several spaces would get variables of the same names: "+strings.Join(requests, ", ")))
 		}
+		if len(errs) > 0 {
+			return Effective{}, fmt.Errorf("the ResourceClaim has invalid parameters: %s", summary(errs))
+		}
+		mergeClaim(&claim, more)
 	}
-	out := installation.with(class)
-	if problems := out.narrow(class, claim); len(problems) > 0 {
-		return Effective{MaxLifetime: installation.with(class).MaxLifetime}, fmt.Errorf("the ResourceClaim has parameters for driver %s that its DeviceClass does not allow: %s", installation.Driver, rules.Summary(problems))
+	out := installation.with(&class)
+	if errs := out.restrict(&class, &claim); len(errs) > 0 {
+		return Effective{MaxLifetime: installation.with(&class).MaxLifetime}, fmt.Errorf("the ResourceClaim has parameters that its DeviceClass does not allow: %s", summary(errs))
 	}
 	return out, nil
+}
+
+// These keep a message short enough for an event, which has 1024 bytes.
+const (
+	maxSummary = 800
+	maxError   = 300
+)
+
+// summary joins errors to one line that is safe to show on a terminal.
+func summary(errs field.ErrorList) string {
+	var out strings.Builder
+	for i, err := range errs {
+		text := printable(err.Error())
+		if i > 0 && out.Len()+len(text) > maxSummary {
+			fmt.Fprintf(&out, "; and %d more", len(errs)-i)
+			break
+		}
+		if i > 0 {
+			out.WriteString("; ")
+		}
+		out.WriteString(text)
+	}
+	return out.String()
+}
+
+// printable shortens a text, and replaces what could upset a terminal: names of fields
+// are the user's words.
+func printable(text string) string {
+	if len(text) > maxError {
+		text = strings.ToValidUTF8(text[:maxError], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 func isAbout(config resourceapi.DeviceAllocationConfiguration, request string) bool {
@@ -124,11 +171,4 @@ func requestsOf(config resourceapi.DeviceAllocationConfiguration, all []string) 
 		}
 	}
 	return out
-}
-
-func objectOf(config resourceapi.DeviceAllocationConfiguration) string {
-	if config.Source == resourceapi.AllocationConfigSourceClass {
-		return "DeviceClass"
-	}
-	return "ResourceClaim"
 }

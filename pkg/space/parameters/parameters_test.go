@@ -4,8 +4,8 @@
 package parameters_test
 
 import (
+	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +19,6 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters/parameterstest"
 )
 
 const (
@@ -39,16 +38,28 @@ type configs = []resourceapi.DeviceAllocationConfiguration
 
 var installation = parameters.Installation{Driver: ours, ClusterRole: "edit", PodSecurity: "baseline", Network: spaceapi.NetworkOpen}
 
-// of are the parameters that a case has, for all requests.
-func of(c parameterstest.Case) (out configs) {
-	if c.Class != "" {
-		out = append(out, config(ours, class, c.Class))
+// classJSON returns a SpaceClassConfig with these fields, written as in a JSON object.
+func classJSON(fields string) string { return object("SpaceClassConfig", fields) }
+
+// claimJSON returns a SpaceClaimConfig with these fields, written as in a JSON object.
+func claimJSON(fields string) string { return object("SpaceClaimConfig", fields) }
+
+func object(kind, fields string) string {
+	if fields != "" {
+		fields = "," + fields
 	}
-	if c.Claim != "" {
-		out = append(out, config(ours, claim, c.Claim))
-	}
-	return out
+	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields)
 }
+
+// Each field of a class, and each of a claim that such a class allows.
+const (
+	everyClassField = `"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRole":"edit","allowedLabels":["*","a","a.example/b","a.example/*"],"allowedClusterRoles":["view"],
+		"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"requests.cpu":"4","pods":10},"nestedSpaces":true,
+		"limitRange":[{"type":"Container","default":{"cpu":"1"}}],"network":"Isolated","tokenLifetime":"10m","maxLifetime":"8h","retain":"30m",
+		"copy":{"namespace":"a","secrets":["b"],"configMaps":["c"],"imagePullSecrets":["b"]},"adminAccess":true,"exclusive":true,"parameters":{"e":"f"}`
+	everyClaimField = `"clusterRole":"view","labels":{"a":"b"},"podSecurity":{"enforce":"restricted","audit":"privileged"},
+		"resourceQuota":{"pods":"0"},"network":"Isolated","maxLifetime":"1ns","variablePrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"exclusive":true,"parameters":{"_":""}`
+)
 
 // plain is what the installation has, with changes.
 func plain(changes ...func(*parameters.Effective)) parameters.Effective {
@@ -61,10 +72,10 @@ func plain(changes ...func(*parameters.Effective)) parameters.Effective {
 
 func TestWhatIsSaidHolds(t *testing.T) {
 	classOf := func(fields string, requests ...string) resourceapi.DeviceAllocationConfiguration {
-		return config(ours, class, parameterstest.Class(fields), requests...)
+		return config(ours, class, classJSON(fields), requests...)
 	}
 	claimOf := func(fields string, requests ...string) resourceapi.DeviceAllocationConfiguration {
-		return config(ours, claim, parameterstest.Claim(fields), requests...)
+		return config(ours, claim, claimJSON(fields), requests...)
 	}
 	for name, test := range map[string]struct {
 		configs configs
@@ -77,7 +88,7 @@ func TestWhatIsSaidHolds(t *testing.T) {
 		"those of another request are passed over": {configs{classOf(`"maxLifetime":"8h"`, "other"), claimOf(`"exclusive":true`, "other")}, plain()},
 		"those of the request":                     {configs{classOf(`"maxLifetime":"8h"`, "other", "space")}, plain(func(e *parameters.Effective) { e.MaxLifetime = 8 * time.Hour })},
 		"those of the subrequest":                  {configs{claimOf(`"exclusive":true`, "space/small")}, plain(func(e *parameters.Effective) { e.Exclusive = true })},
-		"a class's": {configs{of(accepted(t, "each field of a class"))[0]}, parameters.Effective{
+		"a class's": {configs{classOf(everyClassField)}, parameters.Effective{
 			NamespacePrefix: "ci-", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"},
 			ClusterRole: "edit", ClusterWideRoles: []string{"crds"},
 			PodSecurity:   spaceapi.PodSecurity{Enforce: "privileged", Audit: "baseline", Warn: "restricted"},
@@ -88,7 +99,7 @@ func TestWhatIsSaidHolds(t *testing.T) {
 			TokenLifetime: 10 * time.Minute, MaxLifetime: 8 * time.Hour, Retain: 30 * time.Minute,
 			AdminAccess: true, Exclusive: true, AdminParameters: map[string]string{"e": "f"},
 		}},
-		"a claim's": {of(accepted(t, "each field of a claim")), parameters.Effective{
+		"a claim's": {configs{classOf(`"allowedClusterRoles":["view"],"allowedLabels":["*"]`), claimOf(everyClaimField)}, parameters.Effective{
 			Labels: map[string]string{"a": "b"}, ClusterRole: "view", PodSecurity: spaceapi.PodSecurity{Enforce: "restricted", Audit: "privileged"},
 			ResourceQuota: corev1.ResourceList{"pods": resource.MustParse("0")}, Network: spaceapi.NetworkIsolated, MaxLifetime: 1,
 			VariablePrefix: "A_1", MountPath: "/creds", InCluster: true, KubeconfigEnv: true, Exclusive: true,
@@ -135,47 +146,60 @@ func TestWhatIsSaidHolds(t *testing.T) {
 	}
 }
 
-func accepted(t *testing.T, name string) parameterstest.Case {
-	t.Helper()
-	all := parameterstest.Accepted()
-	i := slices.IndexFunc(all, func(c parameterstest.Case) bool { return c.Name == name })
-	if i < 0 {
-		t.Fatalf("no case %q", name)
-	}
-	return all[i]
-}
-
-func TestWhatIsRightIsAccepted(t *testing.T) {
-	for _, c := range parameterstest.Accepted() {
-		t.Run(c.Name, func(t *testing.T) {
-			got, err := parameters.For(installation, of(c), "space", []string{"space"})
-			if err != nil {
-				t.Error(err)
+// A claim can't have more than its class gives. The installation has the ClusterRole edit,
+// the Pod Security Standard baseline and an open network.
+func TestFor_restrictsClaims(t *testing.T) {
+	const notAllowed = "the ResourceClaim has parameters that its DeviceClass does not allow: "
+	for _, test := range []struct{ class, claim, want string }{
+		{``, `"clusterRole":"admin"`, `clusterRole: Invalid value: "admin": the class allows none`},
+		{`"allowedClusterRoles":["view"]`, `"clusterRole":"edit"`, `clusterRole: Invalid value: "edit": the class allows view`},
+		{`"clusterRole":"edit","allowedClusterRoles":["view","view-more"]`, `"clusterRole":"cluster-admin"`, `clusterRole: Invalid value: "cluster-admin": the class allows edit, view, view-more`},
+		{`"clusterRole":"edit","clusterWideRoles":["crds"]`, `"clusterRole":"crds"`, `clusterRole: Invalid value: "crds": the class allows edit`},
+		{`"labels":{"team":"a"}`, `"labels":{"team":"b"}`, `labels[team]: Forbidden: the class sets it to "a"`},
+		{`"labels":{"team":"a"}`, `"labels":{"team":"a"}`, `labels[team]: Forbidden: the class sets it to "a"`},
+		{`"labels":{"team":"a"}`, `"labels":{"branch":"b"}`, `labels[branch]: Forbidden: the class allows none`},
+		{`"allowedLabels":["team","example.com/*"]`, `"labels":{"example.com/a":"b","example.com.evil/c":"d","teams":"e"}`,
+			`labels[example.com.evil/c]: Forbidden: the class allows team, example.com/*; labels[teams]: Forbidden: the class allows team, example.com/*`},
+		{`"podSecurity":{"enforce":"restricted"}`, `"podSecurity":{"enforce":"baseline"}`, `podSecurity.enforce: Invalid value: "baseline": the class allows restricted`},
+		{``, `"podSecurity":{"enforce":"privileged"}`, `podSecurity.enforce: Invalid value: "privileged": the class allows baseline, restricted`},
+		{`"podSecurity":{"audit":"baseline"}`, `"podSecurity":{"audit":"privileged"}`, `podSecurity.audit: Invalid value: "privileged": the class allows baseline, restricted`},
+		{`"podSecurity":{"warn":"restricted"}`, `"podSecurity":{"warn":"baseline"}`, `podSecurity.warn: Invalid value: "baseline": the class allows restricted`},
+		{`"resourceQuota":{"cpu":"1"}`, `"resourceQuota":{"cpu":"1001m","pods":"5"}`, `resourceQuota[cpu]: Invalid value: "1001m": the class allows at most 1`},
+		{`"resourceQuota":{"pods":"0"}`, `"resourceQuota":{"pods":"1"}`, `resourceQuota[pods]: Invalid value: "1": the class allows at most 0`},
+		{`"resourceQuota":{"memory":"1Gi"}`, `"resourceQuota":{"memory":"1100M"}`, `resourceQuota[memory]: Invalid value: "1100M": the class allows at most 1Gi`},
+		{`"maxLifetime":"8h"`, `"maxLifetime":"8h1s"`, `maxLifetime: Invalid value: "8h0m1s": the class allows at most 8h0m0s`},
+		{`"maxLifetime":"8h","resourceQuota":{"pods":"1"}`, `"maxLifetime":"9h","resourceQuota":{"pods":"2"}`,
+			`resourceQuota[pods]: Invalid value: "2": the class allows at most 1; maxLifetime: Invalid value: "9h0m0s": the class allows at most 8h0m0s`},
+	} {
+		t.Run(test.class+" "+test.claim, func(t *testing.T) {
+			got, err := parameters.For(installation, configs{config(ours, class, classJSON(test.class)), config(ours, claim, claimJSON(test.claim))}, "space", []string{"space"})
+			if err == nil || err.Error() != notAllowed+test.want {
+				t.Errorf("got  %v\nwant %s%s", err, notAllowed, test.want)
 			}
-			if got.ClusterRole == "" || got.PodSecurity.Enforce == "" || got.Network == "" {
-				t.Errorf("not complete: %+v", got)
-			}
-		})
-	}
-}
-
-func TestWhatIsWrongIsRefused(t *testing.T) {
-	names := map[string]bool{}
-	for _, c := range parameterstest.Refused() {
-		if names[c.Name] {
-			t.Errorf("two cases are named %q", c.Name)
-		}
-		names[c.Name] = true
-		t.Run(c.Name, func(t *testing.T) {
-			got, err := parameters.For(installation, of(c), "space", []string{"space"})
-			wantError(t, err, c.Words...)
 			if got.MaxLifetime = 0; !reflect.DeepEqual(got, parameters.Effective{}) {
 				t.Errorf("an error and %+v", got)
 			}
-			if err != nil && len(err.Error()) > 1000 {
-				t.Errorf("%d bytes are too long for an event: %v", len(err.Error()), err)
-			}
 		})
+	}
+	// All that the class gives.
+	for _, fields := range []string{`"clusterRole":"admin"`, `"resourceQuota":{"cpu":"1000m"}`, `"maxLifetime":"480m"`, `"network":"Isolated"`, `"podSecurity":{"enforce":"privileged"}`} {
+		const given = `"clusterRole":"admin","resourceQuota":{"cpu":"1"},"maxLifetime":"8h","network":"Isolated","podSecurity":{"enforce":"privileged"}`
+		if _, err := parameters.For(installation, configs{config(ours, class, classJSON(given)), config(ours, claim, claimJSON(fields))}, "space", []string{"space"}); err != nil {
+			t.Errorf("%s: %v", fields, err)
+		}
+	}
+}
+
+// Errors are shown on terminals and in events, which have room for 1024 bytes.
+func TestFor_errorsAreShortAndPrintable(t *testing.T) {
+	fields := []string{`"\u001b[31mred\u202e":1`}
+	for i := range 20 {
+		fields = append(fields, fmt.Sprintf(`"%s%d":1`, strings.Repeat("x", 200), i))
+	}
+	_, err := parameters.For(installation, configs{config(ours, claim, claimJSON(strings.Join(fields, ",")))}, "space", []string{"space"})
+	wantError(t, err, `\x1b[31mred\u202e: Forbidden: unknown field`, "; and 1")
+	if len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\u001b\u202e") {
+		t.Errorf("got %d bytes: %q", len(err.Error()), err)
 	}
 }
 
@@ -192,7 +216,7 @@ func wantError(t *testing.T, err error, words ...string) {
 }
 
 func TestTheFirstWrongParametersAreRefused(t *testing.T) {
-	good, unknown := parameterstest.Class(""), `{"apiVersion":"space.resource.example.com/v9","kind":"Whatever"}`
+	good, unknown := classJSON(""), `{"apiVersion":"space.resource.example.com/v9","kind":"Whatever"}`
 	for name, test := range map[string]struct {
 		configs configs
 		want    string
@@ -200,7 +224,7 @@ func TestTheFirstWrongParametersAreRefused(t *testing.T) {
 		"behind those of others": {configs{{Source: class}, config(foreign, class, unknown), config(ours, claim, unknown)}, "the ResourceClaim has"},
 		"behind good ones":       {configs{config(ours, class, good), config(ours, class, unknown)}, "the DeviceClass has"},
 		"before others":          {configs{config(ours, class, unknown), config(ours, claim, unknown)}, "the DeviceClass has"},
-		"of no known source":     {configs{config(ours, "", good)}, "only a DeviceClass can have"},
+		"of no known source":     {configs{config(ours, "", good)}, `kind: Unsupported value: "SpaceClassConfig"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := parameters.For(installation, test.configs, "space", []string{"space"})
@@ -213,16 +237,16 @@ func TestKeysOfAnotherDriverNameAreReserved(t *testing.T) {
 	renamed := installation
 	renamed.Driver = foreign
 	for source, raw := range map[resourceapi.AllocationConfigSource]string{
-		class: parameterstest.Class(`"labels":{"gpu.example.com/claim-uid":"x"}`),
-		claim: parameterstest.Claim(`"labels":{"gpu.example.com/claim-uid":"x"}`),
+		class: classJSON(`"labels":{"gpu.example.com/claim-uid":"x"}`),
+		claim: claimJSON(`"labels":{"gpu.example.com/claim-uid":"x"}`),
 	} {
 		_, err := parameters.For(renamed, configs{config(foreign, source, raw)}, "space", []string{"space"})
-		wantError(t, err, "keys of gpu.example.com are the driver's own")
+		wantError(t, err, "gpu.example.com")
 	}
 }
 
 func TestAVariablePrefixIsForOneSpace(t *testing.T) {
-	raw := parameterstest.Claim(`"variablePrefix":"MINE"`)
+	raw := claimJSON(`"variablePrefix":"MINE"`)
 	for name, test := range map[string]struct {
 		requests []string
 		all      []string
@@ -231,7 +255,7 @@ func TestAVariablePrefixIsForOneSpace(t *testing.T) {
 		"one request":                                 {nil, []string{"a"}, ""},
 		"one of several requests":                     {[]string{"a"}, []string{"a", "b"}, ""},
 		"several requests of which one is ours":       {[]string{"a", "gpu"}, []string{"a"}, ""},
-		"all requests":                                {nil, []string{"a", "b"}, "are for several spaces, which would get variables of the same names: a, b"},
+		"all requests":                                {nil, []string{"a", "b"}, "several spaces would get variables of the same names: a, b"},
 		"several requests":                            {[]string{"b", "a"}, []string{"a", "b", "c"}, "variablePrefix: Forbidden: "},
 		"a request with several devices":              {[]string{"a"}, []string{"a", "a"}, "a, a"},
 		"a request of which each subrequest is meant": {[]string{"a"}, []string{"a/one"}, ""},

@@ -15,45 +15,44 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters/parameterstest"
 )
 
 // values are what each field may have. They are few, so that class and claim meet.
 type values map[string][]any
 
 var (
-	quotas = []any{object{"pods": "5"}, object{"pods": 10}, object{"pods": "0", "cpu": "1500m"}, object{"cpu": "1.5", "memory": "1Gi"}, object{"cpu": "2", "memory": "1G"}, object{}}
-	levels = []any{object{"enforce": "privileged"}, object{"enforce": "baseline", "warn": "restricted"}, object{"enforce": "restricted"}, object{"audit": "baseline"}, object{"warn": "privileged"}}
+	quotas = []any{fields{"pods": "5"}, fields{"pods": 10}, fields{"pods": "0", "cpu": "1500m"}, fields{"cpu": "1.5", "memory": "1Gi"}, fields{"cpu": "2", "memory": "1G"}, fields{}}
+	levels = []any{fields{"enforce": "privileged"}, fields{"enforce": "baseline", "warn": "restricted"}, fields{"enforce": "restricted"}, fields{"audit": "baseline"}, fields{"warn": "privileged"}}
 	lives  = []any{"1h", "60m", "2h", "90s"}
 	truths = []any{true, false}
 	roles  = []any{"view", "edit", "admin", "cluster-admin"}
 
 	ofClass = values{
-		"namespacePrefix": {"a-", "b-"}, "labels": {object{"team": "a"}, object{"a": "b", "c": "d"}},
-		"allowedLabels": {[]any{"*"}, []any{"x", "team"}, []any{"y/*"}, []any{}}, "annotations": {object{"e": "f"}},
+		"namespacePrefix": {"a-", "b-"}, "labels": {fields{"team": "a"}, fields{"a": "b", "c": "d"}},
+		"allowedLabels": {[]any{"*"}, []any{"x", "team"}, []any{"y/*"}, []any{}}, "annotations": {fields{"e": "f"}},
 		"clusterRole": roles, "allowedClusterRoles": {[]any{"view"}, []any{"edit", "admin"}, []any{}}, "clusterWideRoles": {[]any{"crds"}, []any{}},
-		"podSecurity": levels, "resourceQuota": quotas, "nestedSpaces": truths, "limitRange": {[]any{object{"type": "Pod", "max": object{"cpu": "1"}}}},
+		"podSecurity": levels, "resourceQuota": quotas, "nestedSpaces": truths, "limitRange": {[]any{fields{"type": "Pod", "max": fields{"cpu": "1"}}}},
 		"network": {"Isolated", "Open"}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lives, "retain": lives,
-		"copy": {object{"namespace": "n", "secrets": []any{"s"}}}, "adminAccess": truths, "exclusive": truths, "parameters": {object{"p": "class"}},
+		"copy": {fields{"namespace": "n", "secrets": []any{"s"}}}, "adminAccess": truths, "exclusive": truths, "parameters": {fields{"p": "class"}},
 	}
 	ofClaim = values{
-		"clusterRole": append([]any{"crds"}, roles...), "labels": {object{"team": "b"}, object{"x": "y"}, object{"y/z": ""}, object{"yy/z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
+		"clusterRole": append([]any{"crds"}, roles...), "labels": {fields{"team": "b"}, fields{"x": "y"}, fields{"y/z": ""}, fields{"yy/z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
 		"network": {"Isolated", "Open"}, "maxLifetime": lives, "variablePrefix": {"A", "B"}, "mountPath": {"/creds"},
-		"inCluster": truths, "kubeconfigEnv": truths, "exclusive": truths, "parameters": {object{"p": "claim"}, object{"q": ""}},
+		"inCluster": truths, "kubeconfigEnv": truths, "exclusive": truths, "parameters": {fields{"p": "claim"}, fields{"q": ""}},
 	}
 	// beyond are fields of which a claim must have no use.
 	beyond = values{
 		"clusterWideRoles": {[]any{"cluster-admin"}}, "nestedSpaces": truths, "adminAccess": truths, "retain": lives, "tokenLifetime": {"24h"},
-		"namespacePrefix": {"kube-"}, "allowedLabels": {[]any{"*"}}, "annotations": {object{"e": "g"}}, "copy": {object{"namespace": "kube-system", "secrets": []any{"s"}}}, "limitRange": {[]any{}},
+		"namespacePrefix": {"kube-"}, "allowedLabels": {[]any{"*"}}, "annotations": {fields{"e": "g"}}, "copy": {fields{"namespace": "kube-system", "secrets": []any{"s"}}}, "limitRange": {[]any{}},
 	}
 )
 
-type object = map[string]any
+type fields = map[string]any
 
 // some returns a config of some of the fields.
 func some(t *testing.T, random *rand.Rand, kind string, from values, most int) string {
 	t.Helper()
-	out := object{"apiVersion": spaceapi.APIVersion, "kind": kind}
+	out := fields{"apiVersion": spaceapi.APIVersion, "kind": kind}
 	names := make([]string, 0, len(from))
 	for name := range from {
 		names = append(names, name)
@@ -178,9 +177,10 @@ func givesNoMore(t *testing.T, got, alone parameters.Effective, said spaceapi.Sp
 }
 
 func FuzzFor(f *testing.F) {
-	for _, c := range slices.Concat(parameterstest.Accepted(), parameterstest.Refused()) {
-		f.Add(c.Class, c.Claim)
-	}
+	f.Add(classJSON(everyClassField), claimJSON(everyClaimField))
+	f.Add("", claimJSON(`"clusterRole":"cluster-admin"`))
+	f.Add(classJSON(`"resourceQuota":{"cpu":"1e1000000000"}`), claimJSON(`"labels":{"a":7}`))
+	f.Add(`{"kind":"SpaceClassConfig"`, `null`)
 	f.Fuzz(func(t *testing.T, classRaw, claimRaw string) {
 		classes := configs{config(ours, class, classRaw)}
 		if classRaw == "" {

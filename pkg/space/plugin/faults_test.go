@@ -62,8 +62,8 @@ func TestPrepareSaysWhyAlthoughNoTimeIsLeft(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		ctx, cancel := context.WithTimeout(t.Context(), answerMargin)
 		defer cancel()
-		_, err := n.driver.prepare(ctx, notReadyBecause(t, claimFor("a"), spaceapi.ReasonRefused, "not offered"))
-		if err == nil || !strings.Contains(err.Error(), "Refused: not offered") {
+		_, err := n.driver.prepare(ctx, notReadyBecause(t, claimFor("a"), spaceapi.ReasonInvalidParameters, "not offered"))
+		if err == nil || !strings.Contains(err.Error(), "InvalidParameters: not offered") {
 			t.Errorf("got error %v, want the controller's", err)
 		}
 	})

@@ -123,14 +123,14 @@ func TestParametersThatCannotBePreparedAreRefused(t *testing.T) {
 		want  string
 	}{
 		"a kind of a newer version":  {newer, words.Error()},
-		"a field of a newer version": {withClass(claimFor("a"), `,"tomorrow":1`), `unknown field "tomorrow"`},
+		"a field of a newer version": {withClass(claimFor("a"), `,"tomorrow":1`), "tomorrow: Forbidden: unknown field"},
 		"names that meet":            {withChoice(claimFor("a", "b"), `,"kubeconfigEnv":true`), "requests a and b both set the variable KUBECONFIG"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				claim := n.create(readyWith(t, test.claim, "account-1"))
 				_, err := n.driver.prepare(t.Context(), claim)
-				if want := "ResourceClaim team/pod-test-claim-x7x7x: Refused: "; err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), test.want) {
+				if want := "ResourceClaim team/pod-test-claim-x7x7x: InvalidParameters: "; err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("got error %v, want %s… %s", err, want, test.want)
 				}
 				n.wantNothingLeft()

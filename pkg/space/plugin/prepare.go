@@ -183,7 +183,7 @@ func (d *Driver) effective(a *identity.Allocation) ([]parameters.Effective, erro
 }
 
 func refused(a *identity.Allocation, why error) error {
-	return fmt.Errorf("ResourceClaim %s: %s: %w", a.Claim, spaceapi.ReasonRefused, why)
+	return fmt.Errorf("ResourceClaim %s: %s: %w", a.Claim, spaceapi.ReasonInvalidParameters, why)
 }
 
 // cdiDevice says what containers with this share get.

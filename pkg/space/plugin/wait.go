@@ -95,7 +95,7 @@ func readSpaces(claim *resourceapi.ResourceClaim, driver string, a *identity.All
 			spaces = append(spaces, data)
 		case ready == nil:
 			reasons = append(reasons, fmt.Sprintf("request %s: the controller of driver %s has not said anything yet", share.Request, driver))
-		case ready.Reason == spaceapi.ReasonRefused, ready.Reason == spaceapi.ReasonExpired:
+		case ready.Reason == spaceapi.ReasonInvalidParameters, ready.Reason == spaceapi.ReasonExpired:
 			return nil, nil, fmt.Errorf("%s: %s", ready.Reason, ready.Message)
 		default:
 			reasons = append(reasons, fmt.Sprintf("request %s: %s: %s", share.Request, ready.Reason, ready.Message))

@@ -130,8 +130,8 @@ func TestPrepareDoesNotWaitForWhatIsFinal(t *testing.T) {
 		want   string
 	}{
 		"refused": {func(n *node, claim *resourceapi.ResourceClaim) {
-			n.update(notReadyBecause(n.t, claim, spaceapi.ReasonRefused, "admin access is not offered"))
-		}, "Refused: admin access is not offered"},
+			n.update(notReadyBecause(n.t, claim, spaceapi.ReasonInvalidParameters, "admin access is not offered"))
+		}, "InvalidParameters: admin access is not offered"},
 		"deallocated": {func(n *node, claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation = nil
 			n.update(claim)
@@ -162,7 +162,7 @@ func TestPrepareDoesNotWaitForWhatIsFinal(t *testing.T) {
 
 func TestPrepareFailsAtOnceForAClaimThatWasRefusedBefore(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		claim := n.create(notReadyBecause(t, claimFor("a"), spaceapi.ReasonRefused, "admin access is not offered"))
+		claim := n.create(notReadyBecause(t, claimFor("a"), spaceapi.ReasonInvalidParameters, "admin access is not offered"))
 		took, err := n.await(n.prepareInBackground(t.Context(), claim))
 		if err == nil || !strings.Contains(err.Error(), "admin access is not offered") || took != 0 {
 			t.Errorf("after %s, got error %v", took, err)

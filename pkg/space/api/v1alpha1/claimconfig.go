@@ -82,9 +82,7 @@ type SpaceClaimConfig struct {
 	// may limit what the class does not.
 	//
 	// Default: the class's.
-	// Bounds: as in a class, and no value larger than the class's. Quotas of spaces
-	// (`….deviceclass.resource.k8s.io/devices`,
-	// `requests.deviceclass.resource.kubernetes.io/…`, `requests.<driver>/…`) are refused.
+	// Bounds: as in a class, and no value larger than the class's.
 	ResourceQuota corev1.ResourceList `json:"resourceQuota,omitempty"`
 
 	// Network can shut the space off where the class has it open.
@@ -118,12 +116,12 @@ type SpaceClaimConfig struct {
 	// /var/run/secrets/kubernetes.io/serviceaccount, in place of the pod's own.
 	//
 	// Default: false.
-	InCluster bool `json:"inCluster,omitempty"`
+	InCluster *bool `json:"inCluster,omitempty"`
 
 	// KubeconfigEnv also sets the variable KUBECONFIG, which kubectl and others read.
 	//
 	// Default: false.
-	KubeconfigEnv bool `json:"kubeconfigEnv,omitempty"`
+	KubeconfigEnv *bool `json:"kubeconfigEnv,omitempty"`
 
 	// Exclusive keeps a second pod from using the claim while a first one does. It
 	// holds for the whole claim, and cannot be taken back where the class, or other

@@ -142,7 +142,7 @@ type SpaceClassConfig struct {
 	// it is false, they are refused.
 	//
 	// Default: false.
-	NestedSpaces bool `json:"nestedSpaces,omitempty"`
+	NestedSpaces *bool `json:"nestedSpaces,omitempty"`
 
 	// LimitRange says what single containers, pods and volumes in the namespace
 	// get and may have, as in the field `limits` of a LimitRange.
@@ -194,7 +194,7 @@ type SpaceClassConfig struct {
 	// it with the ClusterRole `view`, whatever else is said.
 	//
 	// Default: false.
-	AdminAccess bool `json:"adminAccess,omitempty"`
+	AdminAccess *bool `json:"adminAccess,omitempty"`
 
 	// Exclusive keeps a second pod from using a claim while a first one does. Later
 	// parameters of the class cannot take it back.

@@ -33,14 +33,15 @@ const (
 	// Remedy: the message says what was done to which object, and what the API server said.
 	// Mend that, such as a missing Secret to copy or an admission webhook that refuses.
 	ReasonProvisioningFailed = "ProvisioningFailed"
-	// ReasonRefused means that the claim asks for something that the driver does not give.
-	// An allocation does not change, so this is final for it.
+	// ReasonInvalidParameters means that parameters of the class or the claim are invalid,
+	// or ask for what the class or the installation does not allow. The scheduler copies
+	// them when it allocates, so this is final for the allocation.
 	//
 	// Ready: False
 	// Event: Warning, on the claim and the pods that use it.
-	// Remedy: change what the message names, in the claim, its DeviceClass or the installation,
-	// and make claim and pod anew.
-	ReasonRefused = "Refused"
+	// Remedy: change the field that the message names, in the claim, its DeviceClass or the
+	// installation's values, and recreate claim and pod.
+	ReasonInvalidParameters = "InvalidParameters"
 	// ReasonNameConflict means that a namespace with the space's name exists and is not ours.
 	// It is neither used nor deleted.
 	//

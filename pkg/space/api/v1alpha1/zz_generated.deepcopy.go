@@ -89,6 +89,16 @@ func (in *SpaceClaimConfig) DeepCopyInto(out *SpaceClaimConfig) {
 		*out = new(metav1.Duration)
 		**out = **in
 	}
+	if in.InCluster != nil {
+		in, out := &in.InCluster, &out.InCluster
+		*out = new(bool)
+		**out = **in
+	}
+	if in.KubeconfigEnv != nil {
+		in, out := &in.KubeconfigEnv, &out.KubeconfigEnv
+		*out = new(bool)
+		**out = **in
+	}
 	if in.Parameters != nil {
 		in, out := &in.Parameters, &out.Parameters
 		*out = make(map[string]string, len(*in))
@@ -162,6 +172,11 @@ func (in *SpaceClassConfig) DeepCopyInto(out *SpaceClassConfig) {
 			(*out)[key] = val.DeepCopy()
 		}
 	}
+	if in.NestedSpaces != nil {
+		in, out := &in.NestedSpaces, &out.NestedSpaces
+		*out = new(bool)
+		**out = **in
+	}
 	if in.LimitRange != nil {
 		in, out := &in.LimitRange, &out.LimitRange
 		*out = make([]v1.LimitRangeItem, len(*in))
@@ -188,6 +203,11 @@ func (in *SpaceClassConfig) DeepCopyInto(out *SpaceClassConfig) {
 		in, out := &in.Copy, &out.Copy
 		*out = new(Copy)
 		(*in).DeepCopyInto(*out)
+	}
+	if in.AdminAccess != nil {
+		in, out := &in.AdminAccess, &out.AdminAccess
+		*out = new(bool)
+		**out = **in
 	}
 	if in.Parameters != nil {
 		in, out := &in.Parameters, &out.Parameters

@@ -37,12 +37,12 @@ func TestWhatContainersSee(t *testing.T) {
 
 func TestContainersSeeNothingWithoutASpace(t *testing.T) {
 	p := pod("p", "n", "c")
-	refused := says(t, allocated(claim("c", driver), "spaces", "p"), spaceapi.ReasonRefused, "no such role")
+	refused := says(t, allocated(claim("c", driver), "spaces", "p"), spaceapi.ReasonInvalidParameters, "no such role")
 	for words, objects := range map[string][]any{
-		"does not exist":        {p},
-		"has no space":          {p, claim("c", driver)},
-		"has no space yet":      {p, allocated(claim("c", driver), "spaces", "p")},
-		"Refused: no such role": {p, refused},
+		"does not exist":                  {p},
+		"has no space":                    {p, claim("c", driver)},
+		"has no space yet":                {p, allocated(claim("c", driver), "spaces", "p")},
+		"InvalidParameters: no such role": {p, refused},
 	} {
 		if _, err := of(objects...).EnvOf(p); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("error %v, want one that says %q", err, words)

@@ -56,8 +56,8 @@ func TestEachSpaceIsARow(t *testing.T) {
 			[]string{"used Ready pod node-a spaces requests.cpu ?/2 60m"},
 		},
 		"not ready": {
-			of(says(t, allocated(claim("refused", driver), "spaces", "pod"), spaceapi.ReasonRefused, "no")),
-			[]string{"refused Refused pod <none> spaces requests.cpu ?/2 60m"},
+			of(says(t, allocated(claim("refused", driver), "spaces", "pod"), spaceapi.ReasonInvalidParameters, "no")),
+			[]string{"refused InvalidParameters pod <none> spaces requests.cpu ?/2 60m"},
 		},
 		"nothing said yet": {
 			of(allocated(claim("new", driver), "spaces")),

@@ -37,7 +37,7 @@ const (
 	CausePoolFull      Cause = "PoolFull"
 	CauseNoNode        Cause = "NoNode"
 	CauseExclusive     Cause = "Exclusive"
-	CauseRefused       Cause = "Refused"
+	CauseInvalid       Cause = "InvalidParameters"
 	CauseProvisioning  Cause = "Provisioning"
 	CauseFailing       Cause = "ProvisioningFailed"
 	CauseConflict      Cause = "NameConflict"
@@ -274,6 +274,6 @@ func ruleOf(message string) string {
 }
 
 var causes = map[string]Cause{
-	spaceapi.ReasonRefused: CauseRefused, spaceapi.ReasonProvisioningFailed: CauseFailing, spaceapi.ReasonNameConflict: CauseConflict,
+	spaceapi.ReasonInvalidParameters: CauseInvalid, spaceapi.ReasonProvisioningFailed: CauseFailing, spaceapi.ReasonNameConflict: CauseConflict,
 	spaceapi.ReasonNamespaceTerminating: CauseTerminating, spaceapi.ReasonExpired: CauseExpired,
 }

@@ -68,7 +68,7 @@ func unready(claim *resourceapi.ResourceClaim, space Space) Explanation {
 	switch {
 	case !known:
 		return explain(CauseProvisioning, "The space of ResourceClaim %s is not ready, with reason %s: %s.", claim.Name, space.State, message)
-	case cause == CauseRefused:
+	case cause == CauseInvalid:
 		return explain(cause, "ResourceClaim %s asks for what the driver does not give: %s. That is final: change the claim or its DeviceClass, and make the claim anew.", claim.Name, message)
 	case cause == CauseExpired:
 		return explain(cause, "The space of ResourceClaim %s was ended because it outlived its class's maxLifetime: %s. That is final: make the claim anew, or have the class changed.", claim.Name, message)

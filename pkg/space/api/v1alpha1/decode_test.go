@@ -1,0 +1,113 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// object returns an object of a kind with these fields, written as in JSON.
+func object(kind, fields string) string {
+	if fields != "" {
+		fields = "," + fields
+	}
+	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields)
+}
+
+func decodeClass(raw string) field.ErrorList {
+	_, errs := spaceapi.DecodeSpaceClassConfig([]byte(raw), spaceapi.DefaultDriverName)
+	return errs
+}
+
+func decodeClaim(raw string) field.ErrorList {
+	_, errs := spaceapi.DecodeSpaceClaimConfig([]byte(raw), spaceapi.DefaultDriverName)
+	return errs
+}
+
+// wantErrors checks that there are exactly these errors, of which each begins as given.
+func wantErrors(t *testing.T, got field.ErrorList, want ...string) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("got %d errors, want %d: %v", len(got), len(want), got)
+		return
+	}
+	for i, err := range got {
+		if !strings.HasPrefix(err.Error(), want[i]) {
+			t.Errorf("error %d: got  %s\nwant %s", i, err, want[i])
+		}
+	}
+}
+
+func TestDecode_unreadable(t *testing.T) {
+	for raw, want := range map[string]string{
+		`{"kind":`:                            "<nil>: Invalid value: must be an object: unexpected end of JSON input",
+		`[]`:                                  "<nil>: Invalid value: must be an object",
+		`null`:                                `apiVersion: Unsupported value: ""`,
+		`{}`:                                  `apiVersion: Unsupported value: ""`,
+		`{"kind":7}`:                          `apiVersion: Unsupported value: ""`,
+		object("SpaceClaimConfig", "") + `{}`: "<nil>: Invalid value: must be an object",
+		object("Mystery", ""):                 `kind: Unsupported value: "Mystery": supported values: "SpaceClaimConfig"`,
+		object("SpaceClassConfig", ""):        `kind: Unsupported value: "SpaceClassConfig": supported values: "SpaceClaimConfig"`,
+		strings.Replace(object("SpaceClaimConfig", ""), "kind", "Kind", 1):          `kind: Unsupported value: ""`,
+		strings.Replace(object("SpaceClaimConfig", ""), "v1alpha1", "v9", 1):        `apiVersion: Unsupported value: "space.resource.example.com/v9"`,
+		strings.Replace(object("SpaceClaimConfig", `"maxLifetime":7`), "v1", "", 1): `apiVersion: Unsupported value`,
+	} {
+		t.Run(raw, func(t *testing.T) {
+			errs := decodeClaim(raw)
+			if len(errs) == 0 || !strings.HasPrefix(errs[0].Error(), want) {
+				t.Errorf("got %v, want %s", errs, want)
+			}
+		})
+	}
+}
+
+func TestDecode_strict(t *testing.T) {
+	for fields, want := range map[string][]string{
+		`"maxLivetime":"8h"`:                                       {`maxLivetime: Forbidden: unknown field`},
+		`"MaxLifetime":"8h"`:                                       {`MaxLifetime: Forbidden: unknown field`},
+		`"inCluster":true`:                                         {`inCluster: Forbidden: unknown field`},
+		`"retain":"8h","retain":"9h"`:                              {`retain: Forbidden: duplicate field`},
+		`"kind":"SpaceClassConfig"`:                                {`kind: Forbidden: duplicate field`},
+		`"labels":{"a":"b","a":"c"}`:                               {`labels.a: Forbidden: duplicate field`},
+		`"copy":{"namespace":"a","secrets":["b"],"Secrets":["c"]}`: {`copy.Secrets: Forbidden: unknown field`},
+		`"limitRange":[{"type":"Pod","Max":{"cpu":"1"}}]`:          {`limitRange[0].Max: Forbidden: unknown field`},
+		`"nestedSpaces":"yes"`:                                     {`nestedSpaces: Invalid value: must be a boolean, not a string`},
+		`"clusterRole":7`:                                          {`clusterRole: Invalid value: must be a string, not a number`},
+		`"clusterWideRoles":"view"`:                                {`clusterWideRoles: Invalid value: must be a list, not a string`},
+		`"labels":["a"]`:                                           {`labels: Invalid value: must be a map, not a array`},
+		`"labels":{"a":7}`:                                         {`labels: Invalid value: must be a string, not a number`},
+		`"podSecurity":{"enforce":true}`:                           {`podSecurity.enforce: Invalid value: must be a string, not a bool`},
+		`"maxLifetime":"soon"`:                                     {`maxLifetime: Invalid value: time: invalid duration "soon"`},
+		`"maxLifetime":60`:                                         {`maxLifetime: Invalid value: must be a string, not a number`},
+		`"resourceQuota":{"cpu":"lots"}`:                           {`resourceQuota: Invalid value: quantities must match`},
+		`"exclusive":1,"network":"Closed","retain":"0s","unknown":null`: {`exclusive: Invalid value`, `unknown: Forbidden`, `network: Unsupported value`, `retain: Invalid value`},
+		// A field that could not be decoded is not validated.
+		`"copy":{"namespace":7}`: {`copy.namespace: Invalid value: must be a string, not a number`},
+	} {
+		t.Run(fields, func(t *testing.T) { wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, fields)), want...) })
+	}
+}
+
+// It takes minutes and gigabytes to parse such quantities or to compare them.
+func TestDecode_hugeQuantities(t *testing.T) {
+	start := time.Now()
+	for _, quantity := range []string{`"1e1000000000"`, `1e300`, `"-1E+00999999999"`, `"1.5e-1000000000"`, `"1\u00651000000000"`, `"12345678901234567890123e1000000000"`} {
+		quota := `"resourceQuota":{"pods":"1","cpu":` + quantity + `}`
+		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, quota)), "resourceQuota: Invalid value: ")
+		wantErrors(t, decodeClaim(object(spaceapi.SpaceClaimConfigKind, quota)), "resourceQuota: Invalid value: ")
+		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, `"limitRange":[{"type":"Pod","max":{"cpu":`+quantity+`}}]`)), "limitRange: Invalid value: ")
+		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, quota+`,"resourceQuota":{}`)), "resourceQuota: Forbidden: duplicate field")
+	}
+	wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, `"annotations":{"a":"1e1000000000"},"parameters":{"resourceQuota":"1e1000000000"}`)))
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+}

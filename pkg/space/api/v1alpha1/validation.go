@@ -1,0 +1,314 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"k8s.io/apimachinery/pkg/api/validate/content"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// ResourceQuotas and LimitRanges are validated by the API server, when the
+// controller creates them.
+
+const (
+	// maxEntries is how many entries a map or a list can have.
+	maxEntries = 64
+	// maxName is the length of names and paths where Kubernetes has no shorter limit.
+	maxName = 253
+	// maxNamespacePrefix leaves room for the ten characters that follow.
+	maxNamespacePrefix = validation.DNS1123LabelMaxLength - 10
+
+	// minTokenLifetime and maxTokenLifetime are the API server's limits for a
+	// TokenRequest: 10 minutes and 2^32 seconds.
+	minTokenLifetime = 10 * time.Minute
+	maxTokenLifetime = 1 << 32 * time.Second
+)
+
+var (
+	environmentKey = regexp.MustCompile(`^[A-Za-z0-9_]{1,63}$`)
+	variablePrefix = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,62}$`)
+)
+
+// PodSecurityLevels returns the Pod Security Standards, the strictest last.
+func PodSecurityLevels() []string { return []string{"privileged", "baseline", "restricted"} }
+
+// ValidateSpaceClassConfig returns all errors in a class's parameters for the driver
+// of that name, apart from what depends on the installation.
+func ValidateSpaceClassConfig(c *SpaceClassConfig, driver string) (errs field.ErrorList) {
+	if c.NamespacePrefix != "" {
+		errs = append(errs, validateNamespacePrefix(c.NamespacePrefix, field.NewPath("namespacePrefix"))...)
+	}
+	errs = append(errs, validateLabels(c.Labels, field.NewPath("labels"), func(key string) string {
+		switch {
+		case inDomain(key, driver):
+			return "labels of " + driver + " are set by the driver"
+		case strings.HasPrefix(key, "pod-security.kubernetes.io/"):
+			return "Pod Security Standards are set by podSecurity"
+		case key == "kubernetes.io/metadata.name":
+			return "it is set by the API server"
+		}
+		return ""
+	})...)
+	errs = append(errs, validateList(c.AllowedLabels, field.NewPath("allowedLabels"), validateAllowedLabel)...)
+	errs = append(errs, validateAnnotations(c.Annotations, field.NewPath("annotations"), driver)...)
+	errs = append(errs, validateClusterRole(c.ClusterRole, field.NewPath("clusterRole"))...)
+	errs = append(errs, validateList(c.AllowedClusterRoles, field.NewPath("allowedClusterRoles"), validateRequiredClusterRole)...)
+	errs = append(errs, validateList(c.ClusterWideRoles, field.NewPath("clusterWideRoles"), validateRequiredClusterRole)...)
+	errs = append(errs, validatePodSecurity(c.PodSecurity, field.NewPath("podSecurity"))...)
+	errs = append(errs, validateSize(len(c.ResourceQuota), field.NewPath("resourceQuota"))...)
+	errs = append(errs, validateEnum(c.Network, field.NewPath("network"), NetworkIsolated, NetworkOpen)...)
+	errs = append(errs, validateTokenLifetime(c.TokenLifetime, field.NewPath("tokenLifetime"))...)
+	errs = append(errs, validatePositive(c.MaxLifetime, field.NewPath("maxLifetime"))...)
+	errs = append(errs, validatePositive(c.Retain, field.NewPath("retain"))...)
+	errs = append(errs, validateCopy(c.Copy, field.NewPath("copy"))...)
+	errs = append(errs, validateVariables(c.Parameters, field.NewPath("parameters"))...)
+	return errs
+}
+
+// ValidateSpaceClaimConfig returns all errors in a claim's parameters for the driver
+// of that name, apart from what depends on the class.
+func ValidateSpaceClaimConfig(c *SpaceClaimConfig, driver string) (errs field.ErrorList) {
+	errs = append(errs, validateClusterRole(c.ClusterRole, field.NewPath("clusterRole"))...)
+	errs = append(errs, validateLabels(c.Labels, field.NewPath("labels"), func(key string) string {
+		for _, domain := range []string{driver, "kubernetes.io", "k8s.io"} {
+			if inDomain(key, domain) {
+				return "claims can't set labels of " + domain
+			}
+		}
+		return ""
+	})...)
+	errs = append(errs, validatePodSecurity(c.PodSecurity, field.NewPath("podSecurity"))...)
+	errs = append(errs, validateSize(len(c.ResourceQuota), field.NewPath("resourceQuota"))...)
+	errs = append(errs, validateEnum(c.Network, field.NewPath("network"), NetworkIsolated)...)
+	errs = append(errs, validatePositive(c.MaxLifetime, field.NewPath("maxLifetime"))...)
+	if c.VariablePrefix != "" && !variablePrefix.MatchString(c.VariablePrefix) {
+		errs = append(errs, field.Invalid(field.NewPath("variablePrefix"), c.VariablePrefix, "must have at most 63 upper case letters, digits and underscores, and start with a letter"))
+	}
+	errs = append(errs, validateMountPath(c.MountPath, field.NewPath("mountPath"))...)
+	errs = append(errs, validateVariables(c.Parameters, field.NewPath("parameters"))...)
+	return errs
+}
+
+func validateNamespacePrefix(prefix string, at *field.Path) field.ErrorList {
+	if len(prefix) > maxNamespacePrefix {
+		return field.ErrorList{field.TooLong(at, prefix, maxNamespacePrefix)}
+	}
+	return invalid(at, prefix, validation.IsDNS1123Label(prefix+"x"))
+}
+
+// inDomain reports whether a label's key is of a domain or of one below it.
+func inDomain(key, domain string) bool {
+	of, _, _ := strings.Cut(key, "/")
+	return len(of) < len(key) && (of == domain || strings.HasSuffix(of, "."+domain))
+}
+
+func validateLabels(labels map[string]string, at *field.Path, forbidden func(key string) string) (errs field.ErrorList) {
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		if wrong := invalid(at, key, validation.IsQualifiedName(key)); len(wrong) > 0 {
+			errs = append(errs, wrong...)
+		} else if why := forbidden(key); why != "" {
+			errs = append(errs, field.Forbidden(at.Key(key), why))
+		} else {
+			errs = append(errs, invalid(at.Key(key), labels[key], validation.IsValidLabelValue(labels[key]))...)
+		}
+	}
+	return append(errs, validateSize(len(labels), at)...)
+}
+
+func validateAnnotations(annotations map[string]string, at *field.Path, driver string) field.ErrorList {
+	errs := apivalidation.ValidateAnnotations(annotations, at)
+	for _, key := range slices.Sorted(maps.Keys(annotations)) {
+		if inDomain(strings.ToLower(key), driver) {
+			errs = append(errs, field.Forbidden(at.Key(key), "annotations of "+driver+" are set by the driver"))
+		}
+	}
+	return append(errs, validateSize(len(annotations), at)...)
+}
+
+func validateAllowedLabel(allowed string, at *field.Path) field.ErrorList {
+	key := allowed
+	if domain, ok := strings.CutSuffix(allowed, "*"); ok && (domain == "" || strings.HasSuffix(domain, "/")) {
+		key = domain + "any"
+	}
+	return invalid(at, allowed, validation.IsQualifiedName(key))
+}
+
+func validateClusterRole(name string, at *field.Path) field.ErrorList {
+	if len(name) > maxName {
+		return field.ErrorList{field.TooLong(at, name, maxName)}
+	}
+	return invalid(at, name, content.IsPathSegmentName(name))
+}
+
+func validateRequiredClusterRole(name string, at *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(at, "must be the name of a ClusterRole")}
+	}
+	return validateClusterRole(name, at)
+}
+
+func validatePodSecurity(given *PodSecurity, at *field.Path) (errs field.ErrorList) {
+	if given == nil {
+		return nil
+	}
+	errs = append(errs, validateEnum(given.Enforce, at.Child("enforce"), PodSecurityLevels()...)...)
+	errs = append(errs, validateEnum(given.Audit, at.Child("audit"), PodSecurityLevels()...)...)
+	return append(errs, validateEnum(given.Warn, at.Child("warn"), PodSecurityLevels()...)...)
+}
+
+func validateTokenLifetime(lifetime *metav1.Duration, at *field.Path) field.ErrorList {
+	if lifetime == nil || lifetime.Duration >= minTokenLifetime && lifetime.Duration <= maxTokenLifetime {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, lifetime.Duration.String(), "the API server takes 10m to 1193046h")}
+}
+
+func validatePositive(duration *metav1.Duration, at *field.Path) field.ErrorList {
+	if duration == nil || duration.Duration > 0 {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, duration.Duration.String(), "must be greater than zero")}
+}
+
+func validateCopy(from *Copy, at *field.Path) (errs field.ErrorList) {
+	if from == nil {
+		return nil
+	}
+	if from.Namespace == "" {
+		errs = append(errs, field.Required(at.Child("namespace"), "must be the namespace to copy from"))
+	} else {
+		errs = append(errs, invalid(at.Child("namespace"), from.Namespace, validation.IsDNS1123Label(from.Namespace))...)
+	}
+	if len(from.Secrets)+len(from.ConfigMaps)+len(from.ImagePullSecrets) == 0 {
+		errs = append(errs, field.Required(at, "must have secrets, configMaps or imagePullSecrets"))
+	}
+	errs = append(errs, validateList(from.Secrets, at.Child("secrets"), validateObjectName)...)
+	errs = append(errs, validateList(from.ImagePullSecrets, at.Child("imagePullSecrets"), validateObjectName)...)
+	return append(errs, validateList(from.ConfigMaps, at.Child("configMaps"), func(name string, at *field.Path) field.ErrorList {
+		if name == RootCAName {
+			return field.ErrorList{field.Forbidden(at, "Kubernetes creates "+RootCAName+" in each namespace")}
+		}
+		return validateObjectName(name, at)
+	})...)
+}
+
+func validateObjectName(name string, at *field.Path) field.ErrorList {
+	return invalid(at, name, validation.IsDNS1123Subdomain(name))
+}
+
+func validateVariables(variables map[string]string, at *field.Path) (errs field.ErrorList) {
+	for _, key := range slices.Sorted(maps.Keys(variables)) {
+		if !environmentKey.MatchString(key) {
+			errs = append(errs, field.Invalid(at, key, "a key has at most 63 letters, digits and underscores"))
+		} else if strings.Contains(variables[key], "\x00") {
+			errs = append(errs, field.Invalid(at.Key(key), variables[key], "must not contain NUL"))
+		}
+	}
+	return append(errs, validateSize(len(variables), at)...)
+}
+
+// ReservedPaths are directories that can't be a claim's mountPath, and why.
+type ReservedPaths struct {
+	Paths []string
+	// Below means that the directories below them are reserved, too.
+	Below bool
+	Why   string
+}
+
+// ReservedMountPaths returns the directories that can't be a claim's mountPath. They
+// keep users from breaking their own containers and are no security boundary: an image
+// can have symbolic links to these directories.
+func ReservedMountPaths() []ReservedPaths {
+	return []ReservedPaths{
+		{
+			Paths: []string{"/proc", "/sys", "/dev"}, Below: true,
+			Why: "they belong to the kernel, and runtimes refuse mounts there",
+		},
+		{
+			Paths: []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/boot", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64"}, Below: true,
+			Why: "they hold the image's programs and libraries",
+		},
+		{
+			Paths: []string{"/var/run/claim-artifacts", "/run/claim-artifacts"}, Below: true,
+			Why: "the driver mounts the files of spaces there",
+		},
+		{
+			Paths: []string{"/var/run/secrets/kubernetes.io", "/run/secrets/kubernetes.io"}, Below: true,
+			Why: "the kubelet mounts the pod's own token there; inCluster replaces it",
+		},
+		{
+			Paths: []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}, Below: true,
+			Why: "they are files that the kubelet mounts",
+		},
+		{
+			Paths: []string{"/", "/etc", "/usr", "/usr/local", "/usr/share", "/var", "/var/lib", "/var/tmp", "/var/run", "/run", "/tmp", "/var/run/secrets", "/run/secrets"},
+			Why:   "a read-only mount would hide what is in them",
+		},
+	}
+}
+
+func validateMountPath(dir string, at *field.Path) field.ErrorList {
+	if dir == "" {
+		return nil
+	}
+	for _, reserved := range ReservedMountPaths() {
+		if slices.ContainsFunc(reserved.Paths, func(r string) bool { return dir == r || reserved.Below && strings.HasPrefix(dir, r+"/") }) {
+			return field.ErrorList{field.Invalid(at, dir, "must not be a system directory: "+reserved.Why)}
+		}
+	}
+	switch {
+	case len(dir) > maxName:
+		return field.ErrorList{field.TooLong(at, dir, maxName)}
+	case !path.IsAbs(dir) || path.Clean(dir) != dir:
+		return field.ErrorList{field.Invalid(at, dir, "must be an absolute path without empty, . or .. parts and without a slash at the end")}
+	case strings.ContainsFunc(dir, unicode.IsControl):
+		return field.ErrorList{field.Invalid(at, dir, "must not contain control characters")}
+	}
+	return nil
+}
+
+// validateList validates each item of a list, and that it is there once.
+func validateList(items []string, at *field.Path, validate func(item string, at *field.Path) field.ErrorList) (errs field.ErrorList) {
+	for i, item := range items {
+		errs = append(errs, validate(item, at.Index(i))...)
+		if slices.Contains(items[:i], item) {
+			errs = append(errs, field.Duplicate(at.Index(i), item))
+		}
+	}
+	return append(errs, validateSize(len(items), at)...)
+}
+
+func validateSize(entries int, at *field.Path) field.ErrorList {
+	if entries <= maxEntries {
+		return nil
+	}
+	return field.ErrorList{field.TooMany(at, entries, maxEntries)}
+}
+
+// validateEnum accepts no value and those that are supported.
+func validateEnum[T ~string](value T, at *field.Path, supported ...T) field.ErrorList {
+	if value == "" || slices.Contains(supported, value) {
+		return nil
+	}
+	return field.ErrorList{field.NotSupported(at, value, supported)}
+}
+
+// invalid makes errors of Kubernetes' messages about a value.
+func invalid(at *field.Path, value string, messages []string) (errs field.ErrorList) {
+	for _, message := range messages {
+		errs = append(errs, field.Invalid(at, value, message))
+	}
+	return errs
+}

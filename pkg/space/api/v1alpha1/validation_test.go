@@ -1,0 +1,160 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// entries are fields of a map, one more than it can have.
+func entries(value string) string {
+	var out []string
+	for i := range 65 {
+		out = append(out, fmt.Sprintf(`"k%d":%s`, i, value))
+	}
+	return "{" + strings.Join(out, ",") + "}"
+}
+
+// either are fields that both kinds have.
+func either() map[string]string {
+	return map[string]string{
+		`"labels":{"a b":"c"}`:                                 `labels: Invalid value: "a b"`,
+		`"labels":{"a/b/c":"d"}`:                               `labels: Invalid value: "a/b/c"`,
+		`"labels":{"a":"b c"}`:                                 `labels[a]: Invalid value: "b c"`,
+		`"labels":{"a":"` + strings.Repeat("v", 64) + `"}`:     `labels[a]: Invalid value`,
+		`"labels":` + entries(`"v"`):                           `labels: Too many: 65: must have at most 64 items`,
+		`"clusterRole":"a/b"`:                                  `clusterRole: Invalid value: "a/b"`,
+		`"clusterRole":".."`:                                   `clusterRole: Invalid value: ".."`,
+		`"clusterRole":"` + strings.Repeat("r", 254) + `"`:     `clusterRole: Too long`,
+		`"podSecurity":{"enforce":"Restricted"}`:               `podSecurity.enforce: Unsupported value: "Restricted": supported values: "privileged", "baseline", "restricted"`,
+		`"podSecurity":{"audit":"all"}`:                        `podSecurity.audit: Unsupported value: "all"`,
+		`"podSecurity":{"warn":"none"}`:                        `podSecurity.warn: Unsupported value: "none"`,
+		`"maxLifetime":"-1s"`:                                  `maxLifetime: Invalid value: "-1s": must be greater than zero`,
+		`"maxLifetime":"0s"`:                                   `maxLifetime: Invalid value: "0s": must be greater than zero`,
+		`"resourceQuota":` + entries(`"1"`):                    `resourceQuota: Too many: 65`,
+		`"parameters":{"a-b":"c"}`:                             `parameters: Invalid value: "a-b"`,
+		`"parameters":{"a=b":"c"}`:                             `parameters: Invalid value: "a=b"`,
+		`"parameters":{"":"c"}`:                                `parameters: Invalid value: ""`,
+		`"parameters":{"a\n":"c"}`:                             `parameters: Invalid value: "a\n"`,
+		`"parameters":{"ä":"c"}`:                               `parameters: Invalid value: "ä"`,
+		`"parameters":{"` + strings.Repeat("k", 64) + `":"c"}`: `parameters: Invalid value`,
+		`"parameters":{"a":"b\u0000c"}`:                        `parameters[a]: Invalid value: "b\x00c": must not contain NUL`,
+		`"parameters":` + entries(`"v"`):                       `parameters: Too many: 65`,
+	}
+}
+
+func TestValidate_classAndClaim(t *testing.T) {
+	for fields, want := range either() {
+		t.Run(fields, func(t *testing.T) {
+			wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, fields)), want)
+			wantErrors(t, decodeClaim(object(spaceapi.SpaceClaimConfigKind, fields)), want)
+		})
+	}
+}
+
+func TestValidateSpaceClassConfig_invalid(t *testing.T) {
+	for fields, want := range map[string]string{
+		`"namespacePrefix":"CI-"`:                             `namespacePrefix: Invalid value: "CI-"`,
+		`"namespacePrefix":"-ci-"`:                            `namespacePrefix: Invalid value: "-ci-"`,
+		`"namespacePrefix":"ci."`:                             `namespacePrefix: Invalid value: "ci."`,
+		`"namespacePrefix":"` + strings.Repeat("p", 54) + `"`: `namespacePrefix: Too long: may not be more than 53 bytes`,
+
+		`"labels":{"space.resource.example.com/claim-uid":"x"}`:        `labels[space.resource.example.com/claim-uid]: Forbidden`,
+		`"labels":{"a.space.resource.example.com/b":"x"}`:              `labels[a.space.resource.example.com/b]: Forbidden`,
+		`"labels":{"pod-security.kubernetes.io/enforce":"privileged"}`: `labels[pod-security.kubernetes.io/enforce]: Forbidden: Pod Security Standards are set by podSecurity`,
+		`"labels":{"kubernetes.io/metadata.name":"kube-system"}`:       `labels[kubernetes.io/metadata.name]: Forbidden`,
+		`"annotations":{"space.resource.example.com/retain":"9999h"}`:  `annotations[space.resource.example.com/retain]: Forbidden`,
+		`"annotations":{"SPACE.resource.example.com/retain":"9999h"}`:  `annotations[SPACE.resource.example.com/retain]: Forbidden`,
+		`"annotations":{"a b":""}`:                                     `annotations: Invalid value: "a b"`,
+		`"annotations":` + entries(`""`):                               `annotations: Too many: 65`,
+		`"allowedLabels":["a","a b"]`:                                  `allowedLabels[1]: Invalid value: "a b"`,
+		`"allowedLabels":["team-*"]`:                                   `allowedLabels[0]: Invalid value: "team-*"`,
+		`"allowedLabels":["*/team"]`:                                   `allowedLabels[0]: Invalid value: "*/team"`,
+		`"allowedLabels":["a","a"]`:                                    `allowedLabels[1]: Duplicate value: "a"`,
+		`"allowedClusterRoles":["view",""]`:                            `allowedClusterRoles[1]: Required value`,
+		`"allowedClusterRoles":["view","edit","view"]`:                 `allowedClusterRoles[2]: Duplicate value: "view"`,
+		`"clusterWideRoles":["a%b"]`:                                   `clusterWideRoles[0]: Invalid value: "a%b"`,
+		`"clusterWideRoles":["` + strings.Repeat("r", 254) + `"]`:      `clusterWideRoles[0]: Too long`,
+		`"network":"Closed"`:                                           `network: Unsupported value: "Closed": supported values: "Isolated", "Open"`,
+		`"tokenLifetime":"9m59s"`:                                      `tokenLifetime: Invalid value: "9m59s": the API server takes 10m to 1193046h`,
+		`"tokenLifetime":"-1h"`:                                        `tokenLifetime: Invalid value: "-1h0m0s"`,
+		`"tokenLifetime":"1999999h"`:                                   `tokenLifetime: Invalid value: "1999999h0m0s"`,
+		`"retain":"0s"`:                                                `retain: Invalid value: "0s": must be greater than zero`,
+		`"copy":{"secrets":["a"]}`:                                     `copy.namespace: Required value`,
+		`"copy":{"namespace":"a.b","secrets":["a"]}`:                   `copy.namespace: Invalid value: "a.b"`,
+		`"copy":{"namespace":"a","secrets":[]}`:                        `copy: Required value: must have secrets, configMaps or imagePullSecrets`,
+		`"copy":{"namespace":"a","secrets":["b","B"]}`:                 `copy.secrets[1]: Invalid value: "B"`,
+		`"copy":{"namespace":"a","imagePullSecrets":["../b"]}`:         `copy.imagePullSecrets[0]: Invalid value: "../b"`,
+		`"copy":{"namespace":"a","configMaps":["b","b"]}`:              `copy.configMaps[1]: Duplicate value: "b"`,
+		`"copy":{"namespace":"a","configMaps":["kube-root-ca.crt"]}`:   `copy.configMaps[0]: Forbidden`,
+	} {
+		t.Run(fields, func(t *testing.T) { wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, fields)), want) })
+	}
+}
+
+func TestValidateSpaceClaimConfig_invalid(t *testing.T) {
+	cases := map[string]string{
+		`"network":"Open"`: `network: Unsupported value: "Open": supported values: "Isolated"`,
+	}
+	for _, key := range []string{
+		"kubernetes.io/metadata.name", "pod-security.kubernetes.io/enforce", "app.kubernetes.io/name", "k8s.io/a", "node.k8s.io/a",
+		"space.resource.example.com/claim-uid", "a.space.resource.example.com/b",
+	} {
+		cases[fmt.Sprintf(`"labels":{%q:"a"}`, key)] = "labels[" + key + "]: Forbidden: claims can't set labels of "
+	}
+	for _, prefix := range []string{"test", "1ST", "_A", "A-B", "A ", "Ä", "A=B", "A\n", strings.Repeat("V", 64)} {
+		cases[fmt.Sprintf(`"variablePrefix":%q`, prefix)] = fmt.Sprintf("variablePrefix: Invalid value: %q", prefix)
+	}
+	for fields, want := range cases {
+		t.Run(fields, func(t *testing.T) { wantErrors(t, decodeClaim(object(spaceapi.SpaceClaimConfigKind, fields)), want) })
+	}
+}
+
+func TestValidateSpaceClaimConfig_mountPath(t *testing.T) {
+	mountedAt := func(path string) string {
+		quoted, err := json.Marshal(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return object(spaceapi.SpaceClaimConfigKind, `"mountPath":`+string(quoted))
+	}
+	for _, path := range []string{"creds", "./creds", "/creds/", "//creds", "/a/../etc", "/a/./b", "/..", "/a\nb", "/a\x00b"} {
+		wantErrors(t, decodeClaim(mountedAt(path)), fmt.Sprintf("mountPath: Invalid value: %q: must ", path))
+	}
+	wantErrors(t, decodeClaim(mountedAt("/"+strings.Repeat("p", 253))), "mountPath: Too long")
+	for _, path := range []string{
+		"/", "/proc", "/proc/1", "/sys", "/sys/fs/cgroup", "/dev", "/dev/shm", "/bin", "/sbin/x", "/lib", "/lib64", "/boot", "/usr", "/usr/bin", "/usr/lib/x",
+		"/etc", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/var", "/run", "/var/run", "/tmp", "/var/lib",
+		"/var/run/claim-artifacts", "/var/run/claim-artifacts/x", "/run/claim-artifacts",
+		"/var/run/secrets", "/var/run/secrets/kubernetes.io", "/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets/kubernetes.io/serviceaccount",
+	} {
+		wantErrors(t, decodeClaim(mountedAt(path)), fmt.Sprintf("mountPath: Invalid value: %q: must not be a system directory: ", path))
+	}
+	for _, path := range []string{
+		"/creds", "/etc/creds", "/var/lib/app/space", "/home/user/.kube", "/usr/share/app", "/usr/local/etc", "/procedures", "/var/run/secrets/space", "/tmp/space", "/with space", "/...",
+	} {
+		wantErrors(t, decodeClaim(mountedAt(path)))
+	}
+}
+
+func TestValidate_valid(t *testing.T) {
+	for _, fields := range []string{
+		``,
+		`"labels":null,"podSecurity":{},"maxLifetime":null,"clusterRole":"","limitRange":[],"nestedSpaces":null`,
+		`"namespacePrefix":"` + strings.Repeat("p", 53) + `"`,
+		`"labels":{"kubernetes.io/a":"","example.com/b":"c","notspace.resource.example.com/x":"y"},"annotations":{"a":"anything\nat all"}`,
+		`"clusterRole":"system:aggregate-to-view","clusterWideRoles":["a:b"]`,
+		`"allowedLabels":["*","a","a.example/b","a.example/*"]`,
+	} {
+		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, fields)))
+	}
+	for _, fields := range []string{``, `"labels":{},"mountPath":""`, `"labels":{"team":"a","resource.example.com/x":"y","notk8s.io/z":""}`} {
+		wantErrors(t, decodeClaim(object(spaceapi.SpaceClaimConfigKind, fields)))
+	}
+}
