@@ -157,8 +157,8 @@ func (g *growth) restart(ctx context.Context, b build) (err error) {
 	if err := g.stop(); err != nil {
 		return err
 	}
-	g.controller, err = startProgram(ctx, b.path, "--kubeconfig="+g.env.Cluster.Kubeconfig(), "--lease-namespace="+framework.DriverNamespace,
-		fmt.Sprintf("--sweep-interval=%s", g.Rest))
+	g.controller, err = startProgram(ctx, b.path, "--kubeconfig="+g.env.Cluster.Kubeconfig(), "--leader-elect-resource-namespace="+framework.DriverNamespace,
+		fmt.Sprintf("--resync-period=%s", g.Rest))
 	if err != nil {
 		return err
 	}

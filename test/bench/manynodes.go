@@ -165,7 +165,7 @@ func (m *manyNodes) clear(ctx context.Context) error {
 }
 
 func (m *manyNodes) start(ctx context.Context, s sort) (err error) {
-	m.controller, err = startProgram(ctx, s.binary, "--kubeconfig="+m.env.Cluster.Kubeconfig(), "--lease-namespace="+framework.DriverNamespace, "--pools-file="+s.pools)
+	m.controller, err = startProgram(ctx, s.binary, "--kubeconfig="+m.env.Cluster.Kubeconfig(), "--leader-elect-resource-namespace="+framework.DriverNamespace, "--pools-file="+s.pools)
 	return err
 }
 

@@ -75,12 +75,11 @@ func (m *manyNodes) restTaken(ctx context.Context) (taken, error) {
 	return taken{cpu.Seconds(), callsIn(metrics)}, err
 }
 
-// callsIn counts calls to the API server, without watches, which go on, and those of
-// leader election, which are as many as time passes.
+// callsIn counts requests to the API server, those of leader election included.
 func callsIn(metrics samples) float64 {
 	var sum float64
 	for key, value := range metrics {
-		if strings.HasPrefix(key, "space_dra_api_requests_total{") && !strings.Contains(key, `verb="watch"`) && !strings.Contains(key, `resource="leases"`) {
+		if strings.HasPrefix(key, "rest_client_requests_total{") {
 			sum += value
 		}
 	}

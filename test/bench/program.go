@@ -59,7 +59,11 @@ func startProgram(ctx context.Context, path string, args ...string) (*program, e
 			return nil, err
 		}
 	}
-	p, err := launch(path, append([]string{"--http-address=" + address, "--pprof-address=" + profiles}, args...)...)
+	serve := []string{"--http-address=" + address, "--pprof-address=" + profiles}
+	if filepath.Base(path) == "space-controller" {
+		serve = []string{"--metrics-bind-address=" + address, "--pprof-bind-address=" + profiles}
+	}
+	p, err := launch(path, append(serve, args...)...)
 	if err != nil {
 		return nil, err
 	}

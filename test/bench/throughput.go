@@ -50,7 +50,7 @@ func Throughput(ctx context.Context, s Settings) (*report.Report, error) {
 			return err
 		}
 		r.Notes = append(r.Notes, fmt.Sprintf("%d spaces in each round, %d at the same time; the bare loop writes a namespace, %d objects in it (of a quota also the status), and the claim's status.", s.Spaces, s.Parallel, len(loop.contents)))
-		return withController(env, func() error { return s.throughput(ctx, env, loop, r) }, fmt.Sprintf("--workers=%d", s.Parallel))
+		return withController(env, func() error { return s.throughput(ctx, env, loop, r) }, fmt.Sprintf("--concurrent-claim-syncs=%d", s.Parallel))
 	})
 }
 

@@ -15,21 +15,21 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-func TestProfilesAreOffUnlessAskedForAndOnNoPort(t *testing.T) {
-	containers := func(v values) []corev1.Container {
-		return append(slices.Clone(controllerOf(t, v).Spec.Template.Spec.Containers), pluginOf(t, v).Spec.Template.Spec.Containers...)
-	}
-	for _, c := range containers(nil) {
-		if strings.Contains(strings.Join(c.Args, " "), "pprof") {
-			t.Errorf("%s: profiles are on by default: %q", c.Name, c.Args)
+func TestPprof_isOffByDefaultAndOnTheLoopbackAddressOnly(t *testing.T) {
+	for component, template := range templates(t, nil) {
+		if args := strings.Join(template.Spec.Containers[0].Args, " "); strings.Contains(args, "pprof") {
+			t.Errorf("%s: profiles are on by default: %s", component, args)
 		}
 	}
-	for _, c := range containers(at("metrics.pprof", true)) {
-		if !slices.Contains(c.Args, "--pprof-address=127.0.0.1:6060") {
-			t.Errorf("%s: profiles are not on, or not only for the pod itself: %q", c.Name, c.Args)
+	flags := map[string]string{"controller": "--pprof-bind-address", "kubeletplugin": "--pprof-address"}
+	for component, template := range templates(t, at("metrics.pprof", true)) {
+		if args := template.Spec.Containers[0].Args; !slices.Contains(args, flags[component]+"=127.0.0.1:6060") {
+			t.Errorf("%s: profiles are off, or not on the loopback address only: %q", component, args)
 		}
-		if len(c.Ports) != 1 {
-			t.Errorf("%s: has ports %v, want one", c.Name, c.Ports)
+		for _, port := range template.Spec.Containers[0].Ports {
+			if port.ContainerPort == 6060 {
+				t.Errorf("%s: profiles have a port", component)
+			}
 		}
 	}
 }
@@ -72,8 +72,12 @@ func monitorOf(t *testing.T, v values, kind string) (monitor, endpoint) {
 		t.Fatal(err)
 	}
 	places := append(slices.Clone(m.PodMetricsEndpoints), m.Endpoints...)
-	if len(places) != 1 || places[0].Path != "/metrics" {
+	if len(places) != 2 || places[0].Port != "metrics" || places[0].Path != "/metrics" || places[1].Port != "http" || places[1].Path != "/metrics" {
 		t.Fatalf("the %s reads %v", kind, places)
+	}
+	// The kubelet plugin's metrics are always plain.
+	if plugin := places[1]; plugin.Scheme != "" || plugin.TLSConfig != nil || plugin.Authorization != nil || plugin.BearerTokenFile != "" {
+		t.Errorf("the %s reads the plugin's metrics with %+v", kind, plugin)
 	}
 	if !slices.Equal(m.PodTargetLabels, []string{"app.kubernetes.io/component"}) {
 		t.Errorf("rules can't tell the components apart: %v", m.PodTargetLabels)
@@ -105,45 +109,44 @@ func TestThereIsNoMonitorByDefault(t *testing.T) {
 	}
 }
 
-func TestThePodMonitorFindsThePodsOfBothComponentsAndTheirPort(t *testing.T) {
+// metricsPorts are the names of the components' ports for metrics. No pod may have both: its
+// metrics would be collected twice.
+var metricsPorts = map[string]string{"controller": "metrics", "kubeletplugin": "http"}
+
+func TestPodMonitor_selectsThePodsOfBothComponentsAndTheirPorts(t *testing.T) {
 	labeled := at("metrics.podMonitor.labels", values{"release": "prometheus", "app.kubernetes.io/name": "stolen"})
-	for name, test := range map[string]struct {
-		values values
-		port   string
-		number int32
-	}{
-		"plain":   {together(labeled, at("metrics.podMonitor.enabled", true)), "http", 8080},
-		"secured": {together(labeled, securely("podMonitor")), "metrics", 8443},
+	for name, v := range map[string]values{
+		"plain":   together(labeled, at("metrics.podMonitor.enabled", true)),
+		"secured": together(labeled, securely("podMonitor")),
 	} {
-		m, place := monitorOf(t, test.values, "PodMonitor")
-		if l := objects(t, render(t, test.values))["PodMonitor/rel-space-dra-driver"].GetLabels(); l["release"] != "prometheus" {
+		m, _ := monitorOf(t, v, "PodMonitor")
+		if l := objects(t, render(t, v))["PodMonitor/rel-space-dra-driver"].GetLabels(); l["release"] != "prometheus" {
 			t.Errorf("%s: it has labels %v", name, l)
 		}
 		selector, err := metav1.LabelSelectorAsSelector(&m.Selector)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for component, template := range templates(t, test.values) {
+		for component, template := range templates(t, v) {
 			if !selector.Matches(labels.Set(template.Labels)) {
 				t.Errorf("%s: %s does not select the pods of %s, %v", name, selector, component, template.Labels)
 			}
-			if got := portNamed(template, place.Port); place.Port != test.port || got != test.number {
-				t.Errorf("%s: it reads port %s, which is %d of %s", name, place.Port, got, component)
+			for _, port := range metricsPorts {
+				if got, want := portNamed(template, port) != 0, port == metricsPorts[component]; got != want {
+					t.Errorf("%s: pods of %s have port %s: %v, want %v", name, component, port, got, want)
+				}
 			}
 		}
 	}
 }
 
-func TestTheServiceMonitorFindsThePodsByAService(t *testing.T) {
-	for name, test := range map[string]struct {
-		values values
-		port   string
-	}{
-		"plain":   {at("metrics.serviceMonitor.enabled", true), "http"},
-		"secured": {securely("serviceMonitor"), "metrics"},
+func TestServiceMonitor_selectsThePodsByAService(t *testing.T) {
+	for name, v := range map[string]values{
+		"plain":   at("metrics.serviceMonitor.enabled", true),
+		"secured": securely("serviceMonitor"),
 	} {
-		m, place := monitorOf(t, test.values, "ServiceMonitor")
-		service := object[corev1.Service](t, render(t, test.values), "Service/rel-space-dra-driver-metrics")
+		m, _ := monitorOf(t, v, "ServiceMonitor")
+		service := object[corev1.Service](t, render(t, v), "Service/rel-space-dra-driver-metrics")
 		if service.Spec.ClusterIP != corev1.ClusterIPNone || !service.Spec.PublishNotReadyAddresses {
 			t.Errorf("%s: the Service is not a list of all pods: %v", name, service.Spec)
 		}
@@ -151,12 +154,12 @@ func TestTheServiceMonitorFindsThePodsByAService(t *testing.T) {
 		if err != nil || !selector.Matches(labels.Set(service.Labels)) {
 			t.Errorf("%s: %s does not select the Service, %v; error %v", name, selector, service.Labels, err)
 		}
-		port := service.Spec.Ports[0]
-		if port.Name != place.Port || port.TargetPort.StrVal != test.port {
-			t.Errorf("%s: it reads port %s, and the Service has %v", name, place.Port, port)
-		}
-		for component, template := range templates(t, test.values) {
-			if !labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(template.Labels)) || portNamed(template, test.port) == 0 {
+		for component, template := range templates(t, v) {
+			port := metricsPorts[component]
+			if !slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == port && p.TargetPort.StrVal == port }) {
+				t.Errorf("%s: the Service has ports %v, without %s", name, service.Spec.Ports, port)
+			}
+			if !labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(template.Labels)) || portNamed(template, port) == 0 {
 				t.Errorf("%s: the Service does not find the pods of %s", name, component)
 			}
 		}
@@ -196,38 +199,36 @@ func TestMonitorsComeWithATokenAndKnowWhomTheyAsk(t *testing.T) {
 	}
 }
 
-func TestSecuredMetricsAreAtAPortOfTheirOwnWithTheCertificateOfTheValues(t *testing.T) {
+func TestControllerMetrics_areSecuredWithTheCertificateOfTheValues(t *testing.T) {
 	for component, template := range templates(t, nil) {
-		if args := strings.Join(template.Spec.Containers[0].Args, " "); strings.Contains(args, "secure") || len(template.Spec.Containers[0].Ports) != 1 {
+		if args := strings.Join(template.Spec.Containers[0].Args, " "); strings.Contains(args, "secure") {
 			t.Errorf("%s: metrics are secured by default: %s", component, args)
 		}
 	}
-	v := together(securely("podMonitor"), at("metrics.secure.port", 9443), at("metrics.secure.certificateSecret", "certificate"), at("networkPolicy.enabled", true))
-	rendered := render(t, v)
-	for component, template := range templates(t, v) {
-		container := template.Spec.Containers[0]
-		for _, want := range []string{"--secure-metrics-address=:9443", "--http-address=:8080"} {
-			if !slices.Contains(container.Args, want) {
-				t.Errorf("%s has no %s: %q", component, want, container.Args)
+	v := together(securely("podMonitor"), at("controller.metricsPort", 9443), at("metrics.secure.certificateSecret", "certificate"), at("networkPolicy.enabled", true))
+	template := controllerOf(t, v).Spec.Template
+	container := template.Spec.Containers[0]
+	for _, want := range []string{"--metrics-bind-address=:9443", "--metrics-secure", "--health-probe-bind-address=:8081"} {
+		if !slices.Contains(container.Args, want) {
+			t.Errorf("there is no %s: %q", want, container.Args)
+		}
+	}
+	if portNamed(template, "metrics") != 9443 || container.ReadinessProbe.HTTPGet.Port.StrVal != "health" || container.ReadinessProbe.HTTPGet.Scheme != "" {
+		t.Errorf("ports %v, probe %v", container.Ports, container.ReadinessProbe)
+	}
+	var dir string
+	for _, volume := range template.Spec.Volumes {
+		for _, mount := range container.VolumeMounts {
+			if mount.Name == volume.Name && volume.Secret != nil && volume.Secret.SecretName == "certificate" && mount.ReadOnly {
+				dir = mount.MountPath
 			}
 		}
-		if portNamed(template, "metrics") != 9443 || container.ReadinessProbe.HTTPGet.Port.StrVal != "http" || container.ReadinessProbe.HTTPGet.Scheme != "" {
-			t.Errorf("%s: ports %v, probe %v", component, container.Ports, container.ReadinessProbe)
-		}
-		var file string
-		for _, volume := range template.Spec.Volumes {
-			for _, mount := range container.VolumeMounts {
-				if mount.Name == volume.Name && volume.Secret != nil && volume.Secret.SecretName == "certificate" && mount.ReadOnly {
-					file = mount.MountPath + "/tls.crt"
-				}
-			}
-		}
-		if file == "" || !slices.Contains(container.Args, "--secure-metrics-certificate="+file) {
-			t.Errorf("%s: the certificate is at %q, and the arguments are %q", component, file, container.Args)
-		}
-		policy := object[networkingv1.NetworkPolicy](t, rendered, "NetworkPolicy/rel-space-dra-driver-"+component)
-		if ports := policy.Spec.Ingress[0].Ports; len(ports) != 1 || ports[0].Port.IntValue() != 9443 {
-			t.Errorf("%s: the network lets in %v", component, ports)
-		}
+	}
+	if dir == "" || !slices.Contains(container.Args, "--tls-cert-file="+dir+"/tls.crt") || !slices.Contains(container.Args, "--tls-private-key-file="+dir+"/tls.key") {
+		t.Errorf("the certificate is in %q, and the arguments are %q", dir, container.Args)
+	}
+	policy := object[networkingv1.NetworkPolicy](t, render(t, v), "NetworkPolicy/"+controllerName)
+	if ports := policy.Spec.Ingress[0].Ports; len(ports) != 1 || ports[0].Port.IntValue() != 9443 {
+		t.Errorf("the network lets in %v", ports)
 	}
 }

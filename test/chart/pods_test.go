@@ -179,7 +179,7 @@ func TestTheControllersPodsAreSpreadAndKept(t *testing.T) {
 			t.Errorf("%s does not select the controller's pods: %v, %v", what, parsed, err)
 		}
 	}
-	if *deployment.Spec.Replicas != 2 || !slices.Contains(deployment.Spec.Template.Spec.Containers[0].Args, "--lease-name="+controllerName) {
+	if *deployment.Spec.Replicas != 2 || !slices.Contains(deployment.Spec.Template.Spec.Containers[0].Args, "--leader-elect-resource-name="+controllerName) {
 		t.Errorf("%d controllers, with %q", *deployment.Spec.Replicas, deployment.Spec.Template.Spec.Containers[0].Args)
 	}
 
@@ -196,7 +196,7 @@ func TestTheControllersPodsAreSpreadAndKept(t *testing.T) {
 
 func TestPodsOfTheDriverReachTheAPIServerOnly(t *testing.T) {
 	v := together(at("networkPolicy.enabled", true), at("networkPolicy.apiServerCIDRs", []any{"10.0.0.1/32"}),
-		at("networkPolicy.metricsFrom", []any{values{"namespaceSelector": values{}}}), at("controller.httpPort", 9000))
+		at("networkPolicy.metricsFrom", []any{values{"namespaceSelector": values{}}}), at("controller.metricsPort", 9000))
 	rendered := render(t, v)
 	for name, port := range map[string]int{controllerName: 9000, pluginName: 8080} {
 		policy := object[networkingv1.NetworkPolicy](t, rendered, "NetworkPolicy/"+name)

@@ -39,8 +39,8 @@ const slots = "space_dra_provision_duration_seconds_bucket"
 // alertCases look at the defaults.
 var alertCases = []alertCase{{
 	alert: "SpaceLeakSuspected", at: "45m", severity: "warning",
-	fires:   series{`space_dra_sweep_findings_total{finding="namespace_out_of_step"}`: "0+1x10 10+0.2x60"},
-	quiet:   series{`space_dra_sweep_findings_total{finding="namespace_out_of_step"}`: "0 3x60", `space_dra_sweep_findings_total{finding="claim_without_space"}`: "0+1x60"},
+	fires:   series{`space_dra_resync_corrections_total{kind="stale_namespace"}`: "0+1x10 10+0.2x60"},
+	quiet:   series{`space_dra_resync_corrections_total{kind="stale_namespace"}`: "0 3x60", `space_dra_resync_corrections_total{kind="unprovisioned_claim"}`: "0+1x60"},
 	summary: "Sweeps find again and again what should have ended with its claim.",
 }, {
 	alert: "SpaceProvisioningSlow", at: "30m", severity: "warning",
@@ -70,7 +70,7 @@ var alertCases = []alertCase{{
 }, {
 	alert: "SpacePoolExhausted", at: "30m", severity: "warning", labels: map[string]string{"pool": "few"},
 	fires:   series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="few",state="expired"}`: "1x60", `space_dra_pool_limit{pool="few"}`: "3x60"},
-	quiet:   series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="",state="ending"}`: "5x60", `space_dra_pool_limit{pool="few"}`: "3x60", `space_dra_spaces{pool="many",state="ready"}`: "9x60"},
+	quiet:   series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="",state="terminating"}`: "5x60", `space_dra_pool_limit{pool="few"}`: "3x60", `space_dra_spaces{pool="many",state="ready"}`: "9x60"},
 	summary: "All 3 spaces of pool few are in use.",
 }, {
 	alert: "SpaceNoLeader", at: "10m", severity: "critical",

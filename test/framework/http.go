@@ -118,8 +118,8 @@ func (a Asker) AwaitMatch(t testing.TB, path string, patterns ...string) {
 	}
 }
 
-// Certified makes a certificate for an address, and returns the flags of a component
-// that serves metrics there, and who asks for them and trusts nothing else.
+// Certified makes a certificate for an address, and returns the flags of a controller
+// that serves metrics there, and a client that trusts nothing else.
 func Certified(t testing.TB, address string) ([]string, Asker) {
 	t.Helper()
 	host, _, err := net.SplitHostPort(address)
@@ -141,7 +141,7 @@ func Certified(t testing.TB, address string) ([]string, Asker) {
 	trusted.AppendCertsFromPEM(pemCert)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS13}}
 	t.Cleanup(transport.CloseIdleConnections)
-	flags := []string{"--secure-metrics-address=" + address, "--secure-metrics-certificate=" + certFile, "--secure-metrics-key=" + keyFile}
+	flags := []string{"--metrics-bind-address=" + address, "--metrics-secure", "--tls-cert-file=" + certFile, "--tls-private-key-file=" + keyFile}
 	return flags, Asker{Client: &http.Client{Transport: transport}, URL: "https://" + address}
 }
 

@@ -53,10 +53,10 @@ func NewController(env *Env, args ...string) (*Controller, error) {
 	c := &Controller{Log: &Output{}}
 	c.cmd = exec.Command(Binary("space-controller"), append([]string{
 		"--kubeconfig=" + env.Cluster.Kubeconfig(),
-		"--lease-namespace=" + DriverNamespace,
+		"--leader-elect-resource-namespace=" + DriverNamespace,
 		"--v=2",
-		"--start-timeout=" + Patience.String(),
-		"--lease-duration=90s", "--lease-renew-deadline=60s",
+		"--startup-timeout=" + Patience.String(),
+		"--leader-elect-lease-duration=90s", "--leader-elect-renew-deadline=60s",
 	}, args...)...)
 	c.cmd.Stdout, c.cmd.Stderr = c.Log, c.Log
 	return c, c.cmd.Start()

@@ -18,7 +18,7 @@ func TestAControllerThatCantReachTheAPIServerSaysSo(t *testing.T) {
 	env.Kubectl(t, "config", "--kubeconfig="+kubeconfig, "set-cluster", "nowhere", "--server=https://127.0.0.1:1")
 	env.Kubectl(t, "config", "--kubeconfig="+kubeconfig, "set-context", "nowhere", "--cluster=nowhere")
 	env.Kubectl(t, "config", "--kubeconfig="+kubeconfig, "use-context", "nowhere")
-	out, err := exec.CommandContext(t.Context(), framework.Binary("space-controller"), "--kubeconfig="+kubeconfig, "--lease-namespace=x", "--start-timeout=3s").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), framework.Binary("space-controller"), "--kubeconfig="+kubeconfig, "--leader-elect-resource-namespace=x", "--startup-timeout=3s").CombinedOutput()
 	if err == nil {
 		t.Fatalf("the controller ended without an error: %s", out)
 	}

@@ -54,7 +54,7 @@ func newFenced(t *testing.T) *fenced {
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	env.WriteKubeconfigOf(t, f.namespace, fencedName+"-controller", kubeconfig)
 	framework.StartController(t, env, "--kubeconfig="+kubeconfig, "--driver-name="+f.driver, "--allowed-cluster-roles=admin",
-		"--lease-namespace="+f.namespace, "--lease-name="+fencedName+"-controller", "--slice-owner="+fencedName+"-controller")
+		"--leader-elect-resource-namespace="+f.namespace, "--leader-elect-resource-name="+fencedName+"-controller", "--resourceslice-owner="+fencedName+"-controller")
 	f.controller = env.As(t, f.namespace, fencedName+"-controller")
 	env.CreateClaim(t, f.namespace, framework.NewClaim(f.claim))
 	allocateTo(t, f.driver, f.namespace, f.claim)

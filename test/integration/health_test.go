@@ -11,25 +11,24 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// The API server goes and comes. The controller says so, and is not to be started
-// again because of it.
-func TestTheControllersHealthSaysWhetherItKnowsTheCluster(t *testing.T) {
+// The controller is ready when its caches are in sync. An API server that is away is no
+// reason to restart it.
+func TestControllerHealth_isReadyWithItsCachesInSync(t *testing.T) {
 	t.Parallel()
 	address := framework.FreeAddress(t)
 	ask := framework.Plainly(address)
-	i := install(t, "health.example.com", "--http-address="+address, "--unready-after=1s")
+	i := install(t, "health.example.com", "--health-probe-bind-address="+address)
 	away := func(faults.Call, func()) faults.Answer { return faults.Broken }
 
 	i.proxy.Intercept(away)
 	i.start(t)
 	ask.Await(t, "/healthz", http.StatusOK)
-	ask.Await(t, "/readyz", http.StatusServiceUnavailable, "the cluster's state is not read yet")
+	ask.Await(t, "/readyz", http.StatusInternalServerError, "[-]caches failed")
 	i.proxy.Intercept(nil)
 	ask.Await(t, "/readyz", http.StatusOK)
 
 	i.proxy.Intercept(away)
 	i.proxy.Cut()
-	ask.Await(t, "/readyz", http.StatusServiceUnavailable, "read in vain", "resourceclaims for", "serviceaccounts with metadata.name=space")
 	ask.Await(t, "/healthz", http.StatusOK)
 	i.proxy.Intercept(nil)
 	ask.Await(t, "/readyz", http.StatusOK)

@@ -52,7 +52,7 @@ func install(t *testing.T, driver string, arguments ...string) *installation {
 	return &installation{driver: driver, proxy: proxy, arguments: append([]string{
 		"--kubeconfig=" + filepath.Join(dir, "kubeconfig"),
 		"--driver-name=" + driver,
-		"--server=" + env.Cluster.APIServerURL(),
+		"--advertise-apiserver-url=" + env.Cluster.APIServerURL(),
 		"--leader-elect=false",
 	}, arguments...)}
 }

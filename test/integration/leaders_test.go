@@ -25,8 +25,8 @@ import (
 // candidate prepares one of several controllers that elect a leader among them.
 func candidate(t *testing.T, driver string) *installation {
 	t.Helper()
-	return install(t, driver, "--leader-elect=true", "--lease-name="+driver,
-		"--lease-duration=12s", "--lease-renew-deadline=10s", "--lease-retry-period=1s")
+	return install(t, driver, "--leader-elect=true", "--leader-elect-resource-name="+driver,
+		"--leader-elect-lease-duration=12s", "--leader-elect-renew-deadline=10s", "--leader-elect-retry-period=1s")
 }
 
 // awaitLeader waits until somebody else than the former leader holds the lease.
@@ -147,7 +147,7 @@ func TestAPausedLeaderThatWakesDoesNoHarm(t *testing.T) {
 		close(ended)
 	}()
 	await(t, "the former leader ends by itself", ended)
-	if log := leader.controller.Log.String(); exit == nil || !strings.Contains(log, "lost the leader election lease") {
+	if log := leader.controller.Log.String(); exit == nil || !strings.Contains(log, "leader election lost") {
 		t.Errorf("the former leader ended with %v, and should say that it lost the lease", exit)
 	}
 	awaitExact(t, driver)

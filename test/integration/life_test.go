@@ -28,7 +28,7 @@ const holder = "example.com/holds"
 
 func TestTheLifeOfASpace(t *testing.T) {
 	address := framework.FreeAddress(t)
-	framework.StartController(t, env, "--stuck-after=2s", "--cluster-role=admin", "--http-address="+address)
+	framework.StartController(t, env, "--namespace-deletion-timeout=2s", "--cluster-role=admin", "--metrics-bind-address="+address)
 	t.Run("is ready only when a first pod would start in it", readyIsUsable)
 	t.Run("ends with the lifetime of its class", expiry)
 	t.Run("goes on for its namespace while its class wants to keep it", retention)
@@ -216,7 +216,7 @@ func stuckNamespace(t *testing.T, address string) {
 		`(?m)^space_dra_provision_step_duration_seconds_count\{step="contents"\} [1-9]`,
 		`(?m)^space_dra_provision_step_duration_seconds_count\{step="rights"\} [1-9]`,
 		`(?m)^space_dra_provision_step_duration_seconds_count\{step="status"\} [1-9]`,
-		`(?m)^space_dra_spaces\{pool="",state="ending"\} [1-9]`,
+		`(?m)^space_dra_spaces\{pool="",state="terminating"\} [1-9]`,
 		`(?m)^space_dra_namespaces_stuck_terminating [1-9]`)
 	framework.Plainly(address).AwaitMatch(t, "/readyz", `^ok\n$`)
 	held, err := env.Client.CoreV1().ConfigMaps(space).Get(t.Context(), "held", metav1.GetOptions{})

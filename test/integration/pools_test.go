@@ -147,7 +147,7 @@ func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
 	newNode(t, env, "node-a", ssd)
 	newNode(t, env, "node-b", plugin)
 	newNode(t, env, "node-c", map[string]string{"disk": "ssd"})
-	first := startController(t, env, "--node-selector=plugin=yes", "--sweep-interval=1s", poolsFile(t, `
+	first := startController(t, env, "--node-selector=plugin=yes", "--resync-period=1s", poolsFile(t, `
 - {name: few, limit: 2}
 - {name: local, perNode: {limit: 3}, nodeSelector: {disk: ssd}}
 - {name: shared, bindingConditions: true, budget: {total: {cpu: "32", ephemeral_storage: 9Gi}, default: {cpu: "1", ephemeral_storage: 1Gi}}}
@@ -181,7 +181,7 @@ func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
 	// One pool shrinks below what is in use, one goes, one loses its node, one becomes another kind.
 	first.Stop(t, syscall.SIGTERM)
 	selectNode(t, "local/node-d", "node-d")
-	startController(t, env, "--sweep-interval=1s", poolsFile(t, `
+	startController(t, env, "--resync-period=1s", poolsFile(t, `
 - {name: few, limit: 1}
 - {name: local, perNode: {limit: 5}, nodeSelector: {disk: ssd}}
 - {name: spaces, limit: 9}
@@ -219,7 +219,7 @@ func TestAControllerWithAWrongDescriptionOfPoolsSaysWhatIsWrong(t *testing.T) {
 		"- {name: a, nodeSelector: {os: x}}": "pools[0].nodeSelector[os]: Invalid value",
 	} {
 		out, err := exec.CommandContext(t.Context(), framework.Binary("space-controller"), "--kubeconfig="+env.Cluster.Kubeconfig(),
-			"--lease-namespace=x", "--node-selector=os=linux", poolsFile(t, text)).CombinedOutput()
+			"--leader-elect-resource-namespace=x", "--node-selector=os=linux", poolsFile(t, text)).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), want) {
 			t.Errorf("the controller should fail and say %q: error %v, log: %s", want, err, out)
 		}

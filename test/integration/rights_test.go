@@ -61,7 +61,7 @@ func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framewor
 		}
 		return value[1 : len(value)-1]
 	}
-	return framework.StartController(t, env, "--kubeconfig="+kubeconfigAs(t, controllerAccount), "--lease-name="+controllerAccount,
+	return framework.StartController(t, env, "--kubeconfig="+kubeconfigAs(t, controllerAccount), "--leader-elect-resource-name="+controllerAccount,
 		"--allowed-cluster-roles="+list("space.allowedClusterRoles"),
 		"--cluster-wide-roles="+list("space.clusterWideRoles"),
 		"--template-namespaces="+list("space.templateNamespaces"))

@@ -12,9 +12,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// The controller has the rights that the chart gives it, and the reader the role that
-// the chart makes for him.
-func TestSecuredMetricsAreForThoseWhoMayGetThem(t *testing.T) {
+// The controller has the rights that the chart gives it, and the client has the role that
+// the chart creates for Prometheus.
+func TestSecureMetrics_areServedToAuthorizedClientsOnly(t *testing.T) {
 	t.Parallel()
 	const driver, release = "secured.example.com", "secured"
 	applyChart(t, release, framework.DriverNamespace, map[string]string{"driverName": driver, "metrics.secure.enabled": "true"},
@@ -22,25 +22,30 @@ func TestSecuredMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 	removeSlices(t, driver)
 	ns := env.Namespace(t)
 	token := env.Token(t, ns, "default")
-	plain, address := framework.FreeAddress(t), framework.FreeAddress(t)
+	health, address := framework.FreeAddress(t), framework.FreeAddress(t)
 	flags, anybody := framework.Certified(t, address)
 	reader := anybody.As(token)
-	c := startController(t, env, append(flags,
+	arguments := append(flags,
 		"--kubeconfig="+kubeconfigAs(t, release+"-space-dra-driver-controller"), "--driver-name="+driver,
-		"--lease-name="+release+"-space-dra-driver-controller", "--http-address="+plain,
-		// So much that it would be seen in the log if it were ever written.
-		"--v=10")...)
+		"--leader-elect-resource-name="+release+"-space-dra-driver-controller", "--health-probe-bind-address="+health)
+	// From level 8 on, client-go logs what it sends.
+	tooVerbose := framework.StartController(t, env, append(arguments, "--v=8")...)
+	if err := tooVerbose.Wait(); err == nil || !strings.Contains(tooVerbose.Log.String(), "would log the tokens") {
+		t.Errorf("a controller that would log tokens ended with %v", err)
+	}
+	c := startController(t, env, append(arguments, "--v=7")...)
 
-	framework.Plainly(plain).Await(t, "/readyz", http.StatusOK)
-	framework.Plainly(plain).Await(t, "/metrics", http.StatusNotFound)
+	framework.Plainly(health).Await(t, "/readyz", http.StatusOK)
+	framework.Plainly(health).Await(t, "/metrics", http.StatusNotFound)
 	anybody.Await(t, "/metrics", http.StatusUnauthorized)
 	// Not at its end, where other characters may say the same.
 	forged := []byte(token)
 	forged[len(forged)/2] ^= 1
 	anybody.As(string(forged)).Await(t, "/metrics", http.StatusUnauthorized)
-	reader.Await(t, "/metrics", http.StatusForbidden, "system:serviceaccount:"+ns+":default may not get")
+	reader.Await(t, "/metrics", http.StatusForbidden, "Authorization denied for user system:serviceaccount:"+ns+":default")
 	env.Bind(t, release+"-space-dra-driver-metrics-reader", ns, "default")
-	reader.Await(t, "/metrics", http.StatusOK, "space_dra_build_info", `space_dra_api_requests_total{code="201",resource="tokenreviews",verb="create"}`)
+	// Another token, because that the first one may not is cached.
+	anybody.As(env.Token(t, ns, "default")).Await(t, "/metrics", http.StatusOK, "space_dra_build_info", `rest_client_requests_total{code="201"`)
 
 	// What it wrote is complete when it has ended.
 	c.Stop(t, syscall.SIGTERM)
@@ -49,7 +54,7 @@ func TestSecuredMetricsAreForThoseWhoMayGetThem(t *testing.T) {
 	payload, signature, _ := strings.Cut(rest, ".")
 	for _, part := range []string{payload, signature} {
 		if strings.Contains(log, part) {
-			t.Error("the reader's token is in the log")
+			t.Error("the client's token is in the log")
 		}
 	}
 	if !strings.Contains(log, "tokenreviews") && !strings.Contains(log, "subjectaccessreviews") {

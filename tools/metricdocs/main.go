@@ -14,19 +14,8 @@ import (
 const page = "docs/metrics.md"
 
 func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "metricdocs:", err)
+	if err := os.WriteFile(page, generate(), 0o644); err != nil {
+		fmt.Fprintln(os.Stderr, "metricdocs: write the page:", err)
 		os.Exit(1)
 	}
-}
-
-func run() error {
-	text, err := generate()
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(page, text, 0o644); err != nil {
-		return fmt.Errorf("write the page: %w", err)
-	}
-	return nil
 }

@@ -10,15 +10,11 @@ import (
 )
 
 func TestThePageIsUpToDate(t *testing.T) {
-	want, err := generate()
-	if err != nil {
-		t.Fatal(err)
-	}
 	got, err := os.ReadFile("../../" + page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(got, want) {
+	if !bytes.Equal(got, generate()) {
 		t.Error(page + " is not what the components register: run make generate")
 	}
 }

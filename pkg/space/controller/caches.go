@@ -53,10 +53,7 @@ type caches struct {
 // set sets the caches up. They are filled by Start.
 func (c *caches) set(keys spaceapi.Keys, config Config) error {
 	c.keys = keys
-	client := config.Reader
-	if client == nil {
-		client = config.Client
-	}
+	client := config.Client
 	with := func(transform cache.TransformFunc, options ...informers.SharedInformerOption) informers.SharedInformerFactory {
 		factory := informers.NewSharedInformerFactoryWithOptions(client, 0, append(options, informers.WithTransform(transform))...)
 		c.factories = append(c.factories, factory)

@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -26,11 +28,13 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/pool"
 )
 
+// reconcileTimeout is how long one look at a claim may take. It takes seconds; this is for
+// an API server that never answers, which must not block a worker.
+const reconcileTimeout = 5 * time.Minute
+
 // Config is what a Controller needs.
 type Config struct {
-	Client kubernetes.Interface
-	// Reader is what the caches are filled by. Nil: Client.
-	Reader   kubernetes.Interface
+	Client   kubernetes.Interface
 	Settings blueprint.Settings
 	// Server is the URL of the API server as pods reach it.
 	Server  string
@@ -49,12 +53,12 @@ type Config struct {
 	APIServerCIDRs []netip.Prefix
 	// Namespace is where ConfigMap kube-root-ca.crt is copied from.
 	Namespace string
-	// SweepInterval is how often all spaces are looked at, whatever was missed.
-	SweepInterval time.Duration
-	// StuckAfter is how long a deleted namespace may take to go before that is reported.
-	StuckAfter time.Duration
-	Metrics    *metrics.Controller
-	Clock      clock.WithTicker
+	// ResyncPeriod is how often all claims are compared with their spaces.
+	ResyncPeriod time.Duration
+	// NamespaceDeletionTimeout is how long a namespace may be terminating before that is reported.
+	NamespaceDeletionTimeout time.Duration
+	Metrics                  *metrics.Controller
+	Clock                    clock.WithTicker
 }
 
 // Controller keeps spaces and allocations in step, in both directions: what the
@@ -70,7 +74,8 @@ type Controller struct {
 	settled *settled
 	places  *places
 	counted *counts
-	tasks   *tasks
+	// ready is true when the caches are in sync.
+	ready atomic.Bool
 	// leads is true in Work, from when all is counted. A standby counts nothing, or all
 	// would be there twice.
 	leads atomic.Bool
@@ -88,9 +93,8 @@ func New(config Config) (*Controller, error) {
 		settled: &settled{kept: map[types.UID]time.Time{}},
 		places:  newPlaces(),
 		counted: newCounts(),
-		tasks:   newTasks(config.Clock),
 	}
-	c.stuck = newStuck(config.StuckAfter, config.Metrics.StuckTerminating)
+	c.stuck = newStuck(config.NamespaceDeletionTimeout)
 	if err := c.set(c.keys, config); err != nil {
 		return nil, err
 	}
@@ -107,6 +111,16 @@ func (c *Controller) Start(ctx context.Context) error {
 			return fmt.Errorf("read the cluster's state: %w", err)
 		}
 	}
+	c.ready.Store(true)
+	<-ctx.Done()
+	return nil
+}
+
+// synced returns an error until the caches are in sync.
+func (c *Controller) synced() error {
+	if !c.ready.Load() {
+		return errors.New("the caches are not in sync yet")
+	}
 	return nil
 }
 
@@ -115,6 +129,9 @@ func (c *Controller) Start(ctx context.Context) error {
 func (c *Controller) Work(ctx context.Context) error {
 	// Not earlier: nobody would empty a standby's queue. New handlers are told
 	// of everything that exists.
+	if err := wait.PollUntilContextCancel(ctx, 10*time.Millisecond, true, func(context.Context) (bool, error) { return c.ready.Load(), nil }); err != nil {
+		return nil
+	}
 	logger := klog.FromContext(ctx)
 	var told []cache.DoneChecker
 	for informer, handler := range c.handlers(ctx) {
@@ -154,9 +171,9 @@ func (c *Controller) next(ctx context.Context) bool {
 		return true // a queue that is shut down still gives what it had
 	}
 	ctx = klog.NewContext(ctx, klog.LoggerWithValues(klog.FromContext(ctx), logkeys.Claim, key))
-	task, done := c.tasks.begin(ctx, "ResourceClaim "+key.String())
-	defer done()
-	if err := c.sync(task, key); err != nil {
+	reconcile, cancel := context.WithTimeout(ctx, reconcileTimeout)
+	defer cancel()
+	if err := c.sync(reconcile, key); err != nil {
 		if ctx.Err() == nil {
 			klog.FromContext(about(ctx, c.uidOf(key))).Error(err, "Trying again later")
 			c.queue.AddRateLimited(key)

@@ -156,7 +156,7 @@ func (c *Controller) afterlife(ns *corev1.Namespace, a *identity.Allocation) met
 	case ns.DeletionTimestamp == nil && !c.keptUntil(ns).IsZero():
 		return metrics.Spaces{State: metrics.StateRetained}
 	case ns.DeletionTimestamp != nil || !a.Owns(ns, c.keys):
-		return metrics.Spaces{State: metrics.StateEnding}
+		return metrics.Spaces{State: metrics.StateTerminating}
 	}
 	return metrics.Spaces{}
 }

@@ -53,7 +53,7 @@ func TestSpacesAreCountedByTheLeaderOnly(t *testing.T) {
 	c.countAll()
 	want := map[metrics.Spaces]int{
 		{State: metrics.StatePending, Pool: "spaces"}: 2,
-		{State: metrics.StateEnding}:                  1,
+		{State: metrics.StateTerminating}:             1,
 		{State: metrics.StateRetained}:                1,
 	}
 	if got := c.count(); !maps.Equal(got, want) {
@@ -128,7 +128,7 @@ func (c *cluster) looked() map[metrics.Spaces]int {
 		if retained := ns.DeletionTimestamp == nil && !c.keptUntil(ns).IsZero(); retained {
 			out[metrics.Spaces{State: metrics.StateRetained}]++
 		} else if !c.inStep(ns) {
-			out[metrics.Spaces{State: metrics.StateEnding}]++
+			out[metrics.Spaces{State: metrics.StateTerminating}]++
 		}
 	}
 	return out
@@ -239,7 +239,7 @@ func TestTheCountIsThatOfWhatIsThereWhateverHappened(t *testing.T) {
 			seen[spaces.State] = true
 		}
 	}
-	for _, state := range []string{metrics.StatePending, metrics.StateReady, metrics.StateRetained, metrics.StateEnding} {
+	for _, state := range []string{metrics.StatePending, metrics.StateReady, metrics.StateRetained, metrics.StateTerminating} {
 		if !seen[state] {
 			t.Errorf("no space was ever %s", state)
 		}

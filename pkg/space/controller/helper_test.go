@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -18,7 +19,6 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
-	componentmetrics "k8s.io/component-base/metrics"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 
@@ -53,10 +53,7 @@ func newControllerWith(t testing.TB, change func(*Config), live ...runtime.Objec
 	t.Helper()
 	api := fake.NewClientset(live...)
 	events := record.NewFakeRecorder(100)
-	measured, err := metrics.NewController(componentmetrics.NewKubeRegistry(), "v0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	measured := metrics.NewController(prometheus.NewRegistry(), "v0")
 	now := clocktesting.NewFakeClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 	config := Config{
 		Client:   api,
@@ -65,11 +62,11 @@ func newControllerWith(t testing.TB, change func(*Config), live ...runtime.Objec
 		Events:   events,
 		Workers:  1,
 
-		Namespace:     "driver",
-		SweepInterval: time.Minute,
-		StuckAfter:    time.Minute,
-		Metrics:       measured,
-		Clock:         now,
+		Namespace:                "driver",
+		ResyncPeriod:             time.Minute,
+		NamespaceDeletionTimeout: time.Minute,
+		Metrics:                  measured,
+		Clock:                    now,
 	}
 	change(&config)
 	c, err := New(config)

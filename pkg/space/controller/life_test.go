@@ -127,7 +127,7 @@ func TestAStuckNamespaceIsReportedAgainOnlyAfterAWhileOrWithAnotherReason(t *tes
 	if n := said(); n != 0 {
 		t.Errorf("at once: said %d things", n)
 	}
-	c.now.Step(c.StuckAfter)
+	c.now.Step(c.NamespaceDeletionTimeout)
 	// One on the namespace, one on the claim.
 	if n := said(); n != 2 {
 		t.Errorf("when it was due: said %d things", n)
@@ -143,7 +143,7 @@ func TestAStuckNamespaceIsReportedAgainOnlyAfterAWhileOrWithAnotherReason(t *tes
 	if said := c.said(); len(said) != 2 || !strings.Contains(said[0], "NamespaceFinalizersRemaining: example.com/x") || strings.Contains(said[0], "fine") {
 		t.Errorf("with a reason: said %q", said)
 	}
-	c.now.Step(c.StuckAfter)
+	c.now.Step(c.NamespaceDeletionTimeout)
 	if n := said(); n != 2 {
 		t.Errorf("after a while: said %d things", n)
 	}

@@ -15,11 +15,17 @@ import (
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	componentbaseconfig "k8s.io/component-base/config"
+	"k8s.io/component-base/config/options"
+	"k8s.io/klog/v2"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/health"
-	"github.com/space-dra/space-dra-driver/pkg/space/secure"
 )
+
+// logsTokens is the verbosity from which on client-go logs the bodies of requests, those of
+// TokenReviews included.
+const logsTokens = 8
 
 // maxSuffix is the length of what follows the prefix in a namespace's name.
 const maxSuffix = 10
@@ -58,37 +64,34 @@ type Options struct {
 	PoolsFile string
 	// SliceOwner is the name of the ClusterRole whose deletion removes the slices.
 	SliceOwner string
-	Workers    int
-	// SweepInterval is how often everything is looked at, whatever was missed.
-	SweepInterval time.Duration
-	// StuckAfter is how long a deleted namespace may take to go before that is reported.
-	StuckAfter time.Duration
+	// ConcurrentClaimSyncs is the number of claims that are reconciled at the same time.
+	ConcurrentClaimSyncs int
+	// ResyncPeriod is how often all claims are compared with their spaces.
+	ResyncPeriod time.Duration
+	// NamespaceDeletionTimeout is how long a namespace may be terminating before that is reported.
+	NamespaceDeletionTimeout time.Duration
 	// BindingConditions lets the scheduler wait for a space before it binds a pod,
 	// for pools that do not say.
 	BindingConditions bool
 
-	// HTTPAddress is where health checks are answered, and metrics unless they are
-	// secured. Empty: nowhere.
-	HTTPAddress string
-	// SecureMetrics serves metrics to those who may read them.
-	SecureMetrics secure.Metrics
-	// UnreadyAfter is for how long the API server may leave the caches out of date
-	// before the controller is no longer ready.
-	UnreadyAfter time.Duration
-	// PprofAddress is where profiles are taken. Empty: nowhere.
-	PprofAddress string
+	// HealthProbeBindAddress serves /healthz and /readyz. Empty: nowhere.
+	HealthProbeBindAddress string
+	// MetricsBindAddress serves /metrics. Empty: nowhere.
+	MetricsBindAddress string
+	// MetricsSecure serves metrics over TLS, to clients that may get /metrics.
+	MetricsSecure bool
+	// TLSCertFile and TLSPrivateKeyFile are the certificate for that. Empty: self-signed.
+	TLSCertFile, TLSPrivateKeyFile string
+	// PprofBindAddress serves Go's profiles. Empty: nowhere.
+	PprofBindAddress string
 
-	LeaderElect bool
-	// LeaseNamespace is the controller's own namespace.
-	LeaseNamespace string
-	LeaseName      string
-	LeaseDuration  time.Duration
-	RenewDeadline  time.Duration
-	RetryPeriod    time.Duration
+	// LeaderElection is configured by the flags of k8s.io/component-base. Its resource
+	// namespace is the controller's own namespace.
+	LeaderElection componentbaseconfig.LeaderElectionConfiguration
 
-	// StartTimeout is how long an unreachable API server is waited for at the start.
-	StartTimeout time.Duration
-	// Version is told to the API server and to the log.
+	// StartupTimeout is how long the controller waits for the API server when it starts.
+	StartupTimeout time.Duration
+	// Version is part of the user agent and is logged.
 	Version string
 }
 
@@ -102,32 +105,37 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.ClusterWideRoles, "cluster-wide-roles", nil, "ClusterRoles that DeviceClasses can give spaces in the whole cluster. The controller needs the right to bind them.")
 	fs.StringSliceVar(&o.TemplateNamespaces, "template-namespaces", nil, "Namespaces that DeviceClasses can have Secrets and ConfigMaps copied from.")
 	fs.StringVar(&o.Network, "network", string(spaceapi.NetworkIsolated), "Whom pods in spaces can reach: Isolated (each other, DNS and the API server) or Open.")
-	fs.StringSliceVar(&o.APIServerCIDRs, "api-server-cidrs", nil, "Where isolated pods reach the API server. Empty: the address in --server and the endpoints of Service default/kubernetes.")
+	fs.StringSliceVar(&o.APIServerCIDRs, "api-server-cidrs", nil, "Where isolated pods reach the API server. Empty: the address in --advertise-apiserver-url and the endpoints of Service default/kubernetes.")
 	fs.StringVar(&o.DNSNamespace, "dns-namespace", metav1.NamespaceSystem, "Namespace of the pods that resolve names for isolated pods.")
 	fs.StringToStringVar(&o.DNSLabels, "dns-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of these pods.")
 	fs.Int32Var(&o.DNSPort, "dns-port", 53, "Port at which they listen.")
 	fs.StringSliceVar(&o.DNSCIDRs, "dns-cidrs", nil, "More addresses where names are resolved at that port, such as those of caches on the nodes.")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the controller itself. Empty: as a pod in the cluster.")
-	fs.StringVar(&o.Server, "server", "", "URL of the API server as pods reach it. Empty: the one that the controller uses.")
+	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server as pods reach it. Empty: the one that the controller uses.")
 	fs.StringToStringVar(&o.NodeSelector, "node-selector", nil, "Labels of the nodes that run the kubelet plugin. Empty: all nodes.")
 	fs.IntVar(&o.ExclusiveDevices, "exclusive-devices", 128, "Number of spaces in a pool without a limit where the cluster does not know shareable devices.")
 	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. Empty: one pool without a limit.")
-	fs.StringVar(&o.SliceOwner, "slice-owner", "", "ClusterRole that owns the ResourceSlices, so that they go with it. Empty: no owner.")
-	fs.IntVar(&o.Workers, "workers", 16, "Number of claims that are worked on at the same time.")
-	fs.DurationVar(&o.SweepInterval, "sweep-interval", 5*time.Minute, "How often to look for spaces that are out of step with their claims although no event said so.")
-	fs.DurationVar(&o.StuckAfter, "stuck-after", 5*time.Minute, "How long the namespace of an ended space may take to go before that is reported.")
+	fs.StringVar(&o.SliceOwner, "resourceslice-owner", "", "ClusterRole that owns the ResourceSlices, so that they go with it. Empty: no owner.")
+	fs.IntVar(&o.ConcurrentClaimSyncs, "concurrent-claim-syncs", 16, "Number of claims that are reconciled at the same time.")
+	fs.DurationVar(&o.ResyncPeriod, "resync-period", 5*time.Minute, "How often to compare all claims with their spaces, whatever events were missed.")
+	fs.DurationVar(&o.NamespaceDeletionTimeout, "namespace-deletion-timeout", 5*time.Minute, "How long the namespace of a space may be terminating before that is reported.")
 	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler looks every 5 seconds.")
-	fs.StringVar(&o.HTTPAddress, "http-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
-	o.SecureMetrics.AddFlags(fs)
-	fs.DurationVar(&o.UnreadyAfter, "unready-after", time.Minute, "For how long lists and watches may fail before the controller is no longer ready.")
-	fs.StringVar(&o.PprofAddress, "pprof-address", "", "Where /debug/pprof/ is served, as a loopback address with a port. Empty: nowhere.")
-	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "Let one of several controllers work. Off: this one does.")
-	fs.StringVar(&o.LeaseNamespace, "lease-namespace", "", "Namespace of the leader election Lease. Needed with --leader-elect.")
-	fs.StringVar(&o.LeaseName, "lease-name", "space-controller", "Name of the leader election Lease.")
-	fs.DurationVar(&o.LeaseDuration, "lease-duration", 15*time.Second, "How long a leader that went silent is waited for.")
-	fs.DurationVar(&o.RenewDeadline, "lease-renew-deadline", 10*time.Second, "How long a leader tries to renew before it gives up.")
-	fs.DurationVar(&o.RetryPeriod, "lease-retry-period", 2*time.Second, "Time between two tries.")
-	fs.DurationVar(&o.StartTimeout, "start-timeout", time.Minute, "How long to wait for the API server at the start.")
+	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", "", "Where to serve /healthz and /readyz, as host:port. Empty: nowhere.")
+	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", "", "Where to serve /metrics, as host:port. Empty: nowhere.")
+	fs.BoolVar(&o.MetricsSecure, "metrics-secure", false, "Serve metrics over TLS, to clients whose bearer token may get the URL /metrics.")
+	fs.StringVar(&o.TLSCertFile, "tls-cert-file", "", "File with the certificate for --metrics-secure, as PEM. It is reloaded when it changes. Empty: a self-signed certificate.")
+	fs.StringVar(&o.TLSPrivateKeyFile, "tls-private-key-file", "", "File with the private key of --tls-cert-file, as PEM.")
+	fs.StringVar(&o.PprofBindAddress, "pprof-bind-address", "", "Where to serve /debug/pprof/, as a loopback address with a port. Empty: nowhere.")
+	o.LeaderElection = componentbaseconfig.LeaderElectionConfiguration{
+		LeaderElect:   true,
+		ResourceLock:  resourcelock.LeasesResourceLock,
+		ResourceName:  component,
+		LeaseDuration: metav1.Duration{Duration: 15 * time.Second},
+		RenewDeadline: metav1.Duration{Duration: 10 * time.Second},
+		RetryPeriod:   metav1.Duration{Duration: 2 * time.Second},
+	}
+	options.BindLeaderElectionFlags(&o.LeaderElection, fs)
+	fs.DurationVar(&o.StartupTimeout, "startup-timeout", time.Minute, "How long to wait for the API server at the start.")
 }
 
 func (o *Options) validate() error {
@@ -161,42 +169,47 @@ func (o *Options) validate() error {
 	}
 	if o.Server != "" {
 		if u, err := url.Parse(o.Server); err != nil || u.Scheme != "https" || u.Host == "" {
-			errs = append(errs, fmt.Errorf("--server %q: must be a URL like https://host:port", o.Server))
+			errs = append(errs, fmt.Errorf("--advertise-apiserver-url %q: must be a URL like https://host:port", o.Server))
 		}
 	}
 	if o.ExclusiveDevices < 1 {
 		errs = append(errs, fmt.Errorf("--exclusive-devices %d: must be at least 1", o.ExclusiveDevices))
 	}
-	if o.Workers < 1 {
-		errs = append(errs, fmt.Errorf("--workers %d: must be at least 1", o.Workers))
+	if o.ConcurrentClaimSyncs < 1 {
+		errs = append(errs, fmt.Errorf("--concurrent-claim-syncs %d: must be at least 1", o.ConcurrentClaimSyncs))
 	}
-	if o.SweepInterval <= 0 {
-		errs = append(errs, fmt.Errorf("--sweep-interval %s: must be more than 0", o.SweepInterval))
+	if o.ResyncPeriod <= 0 {
+		errs = append(errs, fmt.Errorf("--resync-period %s: must be more than 0", o.ResyncPeriod))
 	}
-	if o.StuckAfter <= 0 {
-		errs = append(errs, fmt.Errorf("--stuck-after %s: must be more than 0", o.StuckAfter))
+	if o.NamespaceDeletionTimeout <= 0 {
+		errs = append(errs, fmt.Errorf("--namespace-deletion-timeout %s: must be more than 0", o.NamespaceDeletionTimeout))
 	}
-	if o.UnreadyAfter <= 0 {
-		errs = append(errs, fmt.Errorf("--unready-after %s: must be more than 0", o.UnreadyAfter))
+	if (o.TLSCertFile == "") != (o.TLSPrivateKeyFile == "") {
+		errs = append(errs, errors.New("--tls-cert-file and --tls-private-key-file must be set together"))
 	}
-	if err := o.SecureMetrics.Validate(); err != nil {
-		errs = append(errs, err)
+	if o.TLSCertFile != "" && !o.MetricsSecure {
+		errs = append(errs, errors.New("--tls-cert-file needs --metrics-secure"))
 	}
-	if err := (health.Profiles{Address: o.PprofAddress}).Validate(); err != nil {
-		errs = append(errs, err)
+	if o.MetricsSecure && klog.V(logsTokens).Enabled() {
+		errs = append(errs, fmt.Errorf("--metrics-secure: --v must be less than %d: client-go would log the tokens of clients that get metrics", logsTokens))
 	}
-	if o.LeaderElect && o.LeaseNamespace == "" {
-		errs = append(errs, errors.New("--lease-namespace is needed with --leader-elect"))
+	if o.PprofBindAddress != "" {
+		if address, err := netip.ParseAddrPort(o.PprofBindAddress); err != nil || !address.Addr().IsLoopback() {
+			errs = append(errs, fmt.Errorf("--pprof-bind-address %q: must be a loopback address with a port, as in 127.0.0.1:6060: the endpoint is unauthenticated", o.PprofBindAddress))
+		}
+	}
+	if o.LeaderElection.LeaderElect && o.LeaderElection.ResourceNamespace == "" {
+		errs = append(errs, errors.New("--leader-elect-resource-namespace is required with --leader-elect"))
 	}
 	return errors.Join(errs...)
 }
 
 // namespace is the controller's own, or one that every cluster has.
 func (o *Options) namespace() string {
-	if o.LeaseNamespace == "" {
+	if o.LeaderElection.ResourceNamespace == "" {
 		return metav1.NamespaceSystem
 	}
-	return o.LeaseNamespace
+	return o.LeaderElection.ResourceNamespace
 }
 
 // cidrs reads the values of a flag.

@@ -23,10 +23,10 @@ func parse(t *testing.T, args ...string) *Options {
 
 func TestOptionsThatWork(t *testing.T) {
 	for _, args := range [][]string{
-		{"--lease-namespace=space-system"},
+		{"--leader-elect-resource-namespace=space-system"},
 		{"--leader-elect=false"},
-		{"--leader-elect=false", "--server=https://kubernetes.default.svc"},
-		{"--leader-elect=false", "--server=https://[fd00::1]:6443"},
+		{"--leader-elect=false", "--advertise-apiserver-url=https://kubernetes.default.svc"},
+		{"--leader-elect=false", "--advertise-apiserver-url=https://[fd00::1]:6443"},
 		{"--leader-elect=false", "--namespace-prefix=" + strings.Repeat("p", 53)},
 		{"--leader-elect=false", "--namespace-prefix="},
 		{"--leader-elect=false", "--network=Open", "--api-server-cidrs=10.0.0.0/8,fd00::/64", "--dns-namespace=openshift-dns", "--dns-labels=a=b,c=d", "--dns-port=5353", "--dns-cidrs=169.254.20.10/32", "--allowed-cluster-roles="},
@@ -41,7 +41,7 @@ func TestOptionsThatWork(t *testing.T) {
 
 func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 	for _, test := range []struct{ arg, want string }{
-		{"--leader-elect=true", "--lease-namespace is needed"},
+		{"--leader-elect=true", "--leader-elect-resource-namespace is required"},
 		{"--driver-name=Not A Name", `driver name "Not A Name"`},
 		{"--namespace-prefix=Upper-", `--namespace-prefix "Upper-"`},
 		{"--namespace-prefix=-dash", "--namespace-prefix"},
@@ -53,11 +53,11 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		{"--dns-port=0", `--dns-port 0: must be`},
 		{"--dns-namespace=", `--dns-namespace must not be empty`},
 		{"--api-server-cidrs=10.0.0.1", `--api-server-cidrs "10.0.0.1"`},
-		{"--server=http://10.96.0.1", "--server"},
-		{"--server=10.96.0.1:443", "--server"},
-		{"--server=https://", "--server"},
+		{"--advertise-apiserver-url=http://10.96.0.1", "--advertise-apiserver-url"},
+		{"--advertise-apiserver-url=10.96.0.1:443", "--advertise-apiserver-url"},
+		{"--advertise-apiserver-url=https://", "--advertise-apiserver-url"},
 		{"--exclusive-devices=0", "--exclusive-devices 0"},
-		{"--workers=0", "--workers 0"},
+		{"--concurrent-claim-syncs=0", "--concurrent-claim-syncs 0"},
 	} {
 		t.Run(test.arg, func(t *testing.T) {
 			err := parse(t, "--leader-elect=false", test.arg).validate()

@@ -85,7 +85,7 @@ func (c *Controller) provision(ctx context.Context, u *users, space blueprint.Sp
 			if err := c.awaitRights(ctx, namespace.Name, space.ServiceAccount.Name, space.RoleBinding.RoleRef.Name, false); err != nil {
 				return made, err
 			}
-			c.Metrics.ProvisionSteps.Observe(c.Clock.Since(begun), metrics.StepRights)
+			c.Metrics.ProvisionSteps.Observe(c.Clock.Since(begun), metrics.StepRBAC)
 			return made, nil
 		}},
 	}
@@ -109,7 +109,7 @@ func (c *Controller) provision(ctx context.Context, u *users, space blueprint.Sp
 	}
 	if !inUse {
 		c.Metrics.ProvisionSteps.Observe(begun.Sub(start), metrics.StepNamespace)
-		c.Metrics.ProvisionSteps.Observe(c.Clock.Since(begun), metrics.StepContents)
+		c.Metrics.ProvisionSteps.Observe(c.Clock.Since(begun), metrics.StepObjects)
 	}
 	out.serviceAccountUID = account.UID
 	for i, part := range parts {

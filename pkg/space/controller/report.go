@@ -41,7 +41,7 @@ func (c *Controller) report(ctx context.Context, claim *resourceapi.ResourceClai
 	if !changed {
 		return nil
 	}
-	c.Metrics.NotReady.WithLabelValues(reason).Inc()
+	c.Metrics.ProvisioningErrors.WithLabelValues(reason).Inc()
 	klog.FromContext(ctx).Info("Space not ready", logkeys.Allocation, a.ID, logkeys.Reason, reason, "cause", cause.Error())
 	c.Events.Event(reference(claim), corev1.EventTypeWarning, reason, cause.Error())
 	for _, consumer := range claim.Status.ReservedFor {

@@ -19,13 +19,9 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
-// gauge shows a number to whoever monitors the driver.
-type gauge interface{ Set(float64) }
-
 // stuck remembers which namespaces take too long to go, and what was said of them.
 type stuck struct {
 	after time.Duration
-	count gauge
 
 	mutex sync.Mutex
 	said  map[types.UID]saying
@@ -36,8 +32,8 @@ type saying struct {
 	at    time.Time
 }
 
-func newStuck(after time.Duration, count gauge) *stuck {
-	return &stuck{after: after, count: count, said: map[types.UID]saying{}}
+func newStuck(after time.Duration) *stuck {
+	return &stuck{after: after, said: map[types.UID]saying{}}
 }
 
 // toSay returns what is to be said of a namespace now, or nothing, and when to
@@ -57,8 +53,14 @@ func (s *stuck) toSay(ns *corev1.Namespace, now time.Time) (words string, again 
 		return "", last.at.Add(s.after)
 	}
 	s.said[ns.UID] = saying{words, now}
-	s.count.Set(float64(len(s.said)))
 	return words, now.Add(s.after)
+}
+
+// stuckTerminating is the number of namespaces that are reported.
+func (c *Controller) stuckTerminating() int {
+	c.stuck.mutex.Lock()
+	defer c.stuck.mutex.Unlock()
+	return len(c.stuck.said)
 }
 
 // forget is for a namespace that has gone.
@@ -66,7 +68,6 @@ func (s *stuck) forget(namespace types.UID) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	delete(s.said, namespace)
-	s.count.Set(float64(len(s.said)))
 }
 
 // keepOnly forgets all namespaces but those that exist.
@@ -74,7 +75,6 @@ func (s *stuck) keepOnly(exists func(types.UID) bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	maps.DeleteFunc(s.said, func(uid types.UID, _ saying) bool { return !exists(uid) })
-	s.count.Set(float64(len(s.said)))
 }
 
 // whyTerminating is the reason that the namespace's own conditions give.

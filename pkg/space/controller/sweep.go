@@ -16,16 +16,14 @@ import (
 // sweepPeriodically looks at everything again and again until the context ends.
 // Events say what to do sooner; this is for what no event came for.
 func (c *Controller) sweepPeriodically(ctx context.Context) {
-	ticker := c.Clock.NewTicker(c.SweepInterval)
+	ticker := c.Clock.NewTicker(c.ResyncPeriod)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C():
-			task, done := c.tasks.begin(ctx, "a sweep")
-			c.sweep(task)
-			done()
+			c.sweep(ctx)
 		}
 	}
 }
@@ -34,13 +32,13 @@ func (c *Controller) sweepPeriodically(ctx context.Context) {
 // the caches know. It costs no API call for what is in step, and decides nothing:
 // sync does, with a live look.
 func (c *Controller) sweep(ctx context.Context) {
-	c.Metrics.Sweeps.WithLabelValues().Inc()
+	c.Metrics.Resyncs.WithLabelValues().Inc()
 	exist := map[types.UID]bool{}
 	for ns := range c.allNamespaces() {
 		exist[ns.UID] = true
 		if !c.inStep(ns) {
 			if !c.ended(ns) {
-				c.Metrics.Findings.WithLabelValues(metrics.FoundNamespace).Inc()
+				c.Metrics.Corrections.WithLabelValues(metrics.StaleNamespace).Inc()
 			}
 			c.enqueueClaimOf(ns)
 		}
@@ -53,7 +51,7 @@ func (c *Controller) sweep(ctx context.Context) {
 	c.sweepClusterWide(ctx)
 	for claim := range c.allClaims() {
 		if a := identity.Of(claim, c.Settings.Driver); a != nil && !isReady(claim, c.Settings.Driver, a) {
-			c.Metrics.Findings.WithLabelValues(metrics.FoundClaim).Inc()
+			c.Metrics.Corrections.WithLabelValues(metrics.UnprovisionedClaim).Inc()
 			c.queue.Add(claimKey(claim))
 		}
 	}

@@ -6,46 +6,36 @@ package health
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
 )
 
-// Profiles answers at /debug/pprof/. Profiles show the process's arguments and the
-// names of its functions, and taking them costs time, so they are not for everybody
-// who reaches the pod.
+// Profiles serves Go's profiles at /debug/pprof/. They show the process's arguments and
+// the names of its functions, so they are served on a loopback address only.
 type Profiles struct {
 	// Address is where to listen, as host:port with a loopback address. Empty: nowhere.
 	Address string
 }
 
-// Validate says why the address can't be, or nil.
+// Validate returns what is wrong with the address, or nil.
 func (p Profiles) Validate() error {
 	if p.Address == "" {
 		return nil
 	}
 	address, err := netip.ParseAddrPort(p.Address)
 	if err != nil || !address.Addr().IsLoopback() {
-		return fmt.Errorf("--pprof-address %q: must be a loopback address with a port, as in 127.0.0.1:6060: nobody is asked who they are there", p.Address)
+		return fmt.Errorf("--pprof-address %q: must be a loopback address with a port, as in 127.0.0.1:6060: the endpoint is unauthenticated", p.Address)
 	}
 	return nil
 }
 
-// Run answers until the context ends, which is no error.
+// Run serves until the context ends, which is no error.
 func (p Profiles) Run(ctx context.Context) error {
-	if p.Address == "" {
-		<-ctx.Done()
-		return nil
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.Address)
-	if err != nil {
-		return fmt.Errorf("listen for profiling: %w", err)
-	}
-	return Serve(ctx, listener, p.Handler())
+	return serve(ctx, p.Address, p.Handler())
 }
 
-// Handler returns the handler behind Run.
+// Handler returns the handler that Run serves.
 func (p Profiles) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestProfilesAreApartFromWhatEverybodySees(t *testing.T) {
+func TestProfilesHandler_servesProfilesOnly(t *testing.T) {
 	server := httptest.NewServer(Profiles{}.Handler())
 	defer server.Close()
 	want(t, server.URL+"/debug/pprof/", http.StatusOK, "goroutine")
@@ -19,7 +19,7 @@ func TestProfilesAreApartFromWhatEverybodySees(t *testing.T) {
 	want(t, start(t, Server{})+"/debug/pprof/", http.StatusNotFound, "")
 }
 
-func TestProfilesAreServedToThePodItselfOnly(t *testing.T) {
+func TestProfilesValidate_allowsLoopbackOnly(t *testing.T) {
 	for address, valid := range map[string]bool{
 		"": true, "127.0.0.1:6060": true, "[::1]:6060": true,
 		":6060": false, "0.0.0.0:6060": false, "10.0.0.1:6060": false, "127.0.0.1": false, "localhost:6060": false,
@@ -30,7 +30,7 @@ func TestProfilesAreServedToThePodItselfOnly(t *testing.T) {
 	}
 }
 
-func TestWithoutAnAddressNobodyProfiles(t *testing.T) {
+func TestProfilesRun_withoutAddressDoesNotListen(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := (Profiles{}).Run(ctx); err != nil {

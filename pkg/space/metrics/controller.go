@@ -3,105 +3,102 @@
 
 package metrics
 
-import "k8s.io/component-base/metrics"
+import "github.com/prometheus/client_golang/prometheus"
 
 // States of spaces.
 const (
-	StatePending  = "pending"
-	StateReady    = "ready"
-	StateExpired  = "expired"
-	StateRetained = "retained"
-	StateEnding   = "ending"
+	StatePending     = "pending"
+	StateReady       = "ready"
+	StateExpired     = "expired"
+	StateRetained    = "retained"
+	StateTerminating = "terminating"
 )
 
-// Findings of the controller's sweeps.
+// Kinds of corrections that the controller's resyncs make.
 const (
-	FoundNamespace = "namespace_out_of_step"
-	FoundClaim     = "claim_without_space"
+	StaleNamespace     = "stale_namespace"
+	UnprovisionedClaim = "unprovisioned_claim"
 )
 
-// Steps of making a space. The rights are a part of the contents.
+// Steps of provisioning a space. The objects include the RBAC.
 const (
 	StepNamespace = "namespace"
-	StepContents  = "contents"
-	StepRights    = "rights"
+	StepObjects   = "objects"
+	StepRBAC      = "rbac"
 	StepStatus    = "status"
 )
 
-// Spaces tells spaces apart. One that has ended is of no pool any more.
+// Spaces are the labels by which spaces are counted. The pool is empty for a space that is
+// retained or terminating.
 type Spaces struct{ State, Pool string }
 
-// Controller is what the controller measures.
+// Controller has the controller's metrics.
 type Controller struct {
-	// StuckTerminating is the number of namespaces whose deletion takes longer
-	// than it should.
-	StuckTerminating *metrics.Gauge
 	// Provision has a label for the result.
 	Provision Durations
-	// ProvisionSteps has a label for the step, and no failures.
+	// ProvisionSteps has a label for the step. It has no failures.
 	ProvisionSteps Durations
-	// Revoke and Delete are of spaces that end.
+	// Revoke and Delete are of spaces that are deprovisioned.
 	Revoke, Delete Durations
-	// NotReady counts by reason.
-	NotReady *metrics.CounterVec
-	// Sweeps has no label, and Findings one for what was found.
-	Sweeps, Findings *metrics.CounterVec
+	// ProvisioningErrors has a label for the reason.
+	ProvisioningErrors *prometheus.CounterVec
+	// Resyncs has no label, and Corrections has one for the kind.
+	Resyncs, Corrections *prometheus.CounterVec
 
 	set *set
 }
 
-// NewController hands the controller's metrics to a registry.
-func NewController(registry Registry, version string) (*Controller, error) {
-	s := &set{to: registry}
+// NewController registers the controller's metrics. It panics if they are registered already.
+func NewController(registerer prometheus.Registerer, version string) *Controller {
+	s := &set{registerer: registerer}
 	m := &Controller{
-		StuckTerminating: s.gauge("namespaces_stuck_terminating",
-			"Number of namespaces of ended spaces whose deletion takes longer than --stuck-after."),
-		Provision: s.durations("provision_duration_seconds",
-			"How long the controller took in one go to make all spaces of a claim, rights in effect and status written, or to fail.", "result"),
+		Provision: s.histogram(buckets(), "provision_duration_seconds",
+			"How long the controller took in one go to provision all spaces of a claim, RBAC in effect and status written, or to fail.", "result"),
 		ProvisionSteps: s.histogram(stepBuckets(), "provision_step_duration_seconds",
-			"How long the steps took of making a space: its namespace, all its contents side by side, among them its rights until they were in effect, and then writing the status of the claim.", "step"),
-		Revoke: s.durations("revoke_duration_seconds",
-			"How long the controller took from beginning the end of a space until its credentials were revoked, by its API calls."),
-		Delete: s.durations("namespace_deletion_duration_seconds",
-			"How long Kubernetes took from the deletion of a space's namespace until it had gone, in whole seconds at its beginning."),
-		NotReady: s.counter("not_ready_total",
-			"Number of times that a claim was told, in its condition, why it has no space.", "reason"),
-		Sweeps: s.counter("sweeps_total",
-			"Number of sweeps, which look for what was missed."),
-		Findings: s.counter("sweep_findings_total",
-			"Number of things that sweeps found and did or had done something about.", "finding"),
+			"How long the steps of provisioning a space took: its namespace, all objects in it in parallel, among them its RBAC until it was in effect, and then the status of the claim.", "step"),
+		Revoke: s.histogram(buckets(), "revoke_duration_seconds",
+			"How long the controller took to revoke the credentials of a space that is deprovisioned, by its API calls."),
+		Delete: s.histogram(buckets(), "namespace_deletion_duration_seconds",
+			"How long Kubernetes took from the deletion of a space's namespace until it no longer existed. The start is in whole seconds."),
+		ProvisioningErrors: s.counter("provisioning_errors_total",
+			"Number of times that the condition of a claim was set to a reason why it has no space.", "reason"),
+		Resyncs: s.counter("resyncs_total",
+			"Number of resyncs, which look for what was missed."),
+		Corrections: s.counter("resync_corrections_total",
+			"Number of things that resyncs found and corrected.", "kind"),
 		set: s,
 	}
-	// An increase is seen only of what was there before.
+	// Initialize series to 0 so that increase() sees the first event.
 	for _, result := range []string{Succeeded, Failed} {
 		m.Provision.Expect(result)
 	}
-	for _, step := range []string{StepNamespace, StepContents, StepRights, StepStatus} {
+	for _, step := range []string{StepNamespace, StepObjects, StepRBAC, StepStatus} {
 		m.ProvisionSteps.Expect(step)
 	}
-	for _, finding := range []string{FoundNamespace, FoundClaim} {
-		m.Findings.WithLabelValues(finding)
+	for _, kind := range []string{StaleNamespace, UnprovisionedClaim} {
+		m.Corrections.WithLabelValues(kind)
 	}
-	s.build(version)
-	return m, s.err()
+	s.buildInfo(version)
+	return m
 }
 
-// Count has the spaces and the limits of their pools looked at whenever somebody looks.
-func (m *Controller) Count(count func() map[Spaces]int, limits func() map[string]int64) error {
-	m.set.scraped("spaces", "Number of spaces by state and pool, as the controller that leads sees them. Spaces that have ended, kept or not, are of no pool.", []string{"state", "pool"},
+// Collect registers metrics that are computed at each scrape.
+func (m *Controller) Collect(spaces func() map[Spaces]int, limits func() map[string]int64, stuckTerminating func() int) {
+	m.set.scraped("spaces", "Number of spaces by state and pool, as the leading controller sees them. Retained and terminating spaces have no pool.", []string{"state", "pool"},
 		func(emit func(float64, ...string)) {
-			for spaces, n := range count() {
+			for spaces, n := range spaces() {
 				emit(float64(n), spaces.State, spaces.Pool)
 			}
 		})
-	m.set.scraped("pool_limit", "Number of spaces that a pool has, as the controller that leads was told: of pools with a limit, of those per node only such as have spaces.", []string{"pool"},
+	m.set.scraped("pool_limit", "Number of spaces that a pool can have, as the leading controller was configured. Pools without a limit are absent; of pools per node, only those with spaces are present.", []string{"pool"},
 		func(emit func(float64, ...string)) {
 			for pool, limit := range limits() {
 				emit(float64(limit), pool)
 			}
 		})
-	return m.set.err()
+	m.set.scraped("namespaces_stuck_terminating", "Number of namespaces of spaces whose deletion takes longer than --namespace-deletion-timeout.", nil,
+		func(emit func(float64, ...string)) { emit(float64(stuckTerminating())) })
 }
 
-// Metrics describes them all.
+// Metrics describes all metrics that are registered.
 func (m *Controller) Metrics() []Metric { return m.set.all }

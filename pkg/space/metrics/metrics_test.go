@@ -4,94 +4,62 @@
 package metrics_test
 
 import (
-	"bytes"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	componentmetrics "k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/testutil"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
 
-// talkative returns the registries of components each of whose metrics has a value,
-// with the descriptions of the metrics.
-func talkative(t *testing.T) map[componentmetrics.KubeRegistry][]metrics.Metric {
-	t.Helper()
-	forController, forPlugin := componentmetrics.NewKubeRegistry(), componentmetrics.NewKubeRegistry()
-	c, err := metrics.NewController(forController, "v1.2.3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Count(func() map[metrics.Spaces]int {
-		return map[metrics.Spaces]int{{State: metrics.StateReady, Pool: "spaces"}: 3, {State: metrics.StateEnding}: 1}
-	}, func() map[string]int64 { return map[string]int64{"spaces": 10} }); err != nil {
-		t.Fatal(err)
-	}
-	c.StuckTerminating.Set(1)
+// observed returns the metrics of both components, with a value for each, by their registries.
+func observed() map[*prometheus.Registry][]metrics.Metric {
+	forController, forPlugin := prometheus.NewPedanticRegistry(), prometheus.NewPedanticRegistry()
+	c := metrics.NewController(forController, "v1.2.3")
+	c.Collect(func() map[metrics.Spaces]int {
+		return map[metrics.Spaces]int{{State: metrics.StateReady, Pool: "spaces"}: 3, {State: metrics.StateTerminating}: 1}
+	}, func() map[string]int64 { return map[string]int64{"spaces": 10} }, func() int { return 1 })
 	c.Provision.Observe(90*time.Second, metrics.Result(nil))
-	c.ProvisionSteps.Observe(time.Second, metrics.StepRights)
+	c.ProvisionSteps.Observe(time.Second, metrics.StepRBAC)
 	c.Revoke.Observe(time.Second)
 	c.Delete.Observe(time.Second)
-	c.NotReady.WithLabelValues("InvalidParameters").Inc()
-	c.Sweeps.WithLabelValues().Inc()
-	c.Findings.WithLabelValues(metrics.FoundClaim).Inc()
+	c.ProvisioningErrors.WithLabelValues("InvalidParameters").Inc()
+	c.Resyncs.WithLabelValues().Inc()
+	c.Corrections.WithLabelValues(metrics.UnprovisionedClaim).Inc()
 
-	p, err := metrics.NewPlugin(forPlugin, "v1.2.3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Watch(func() metrics.Tokens {
+	p := metrics.NewPlugin(forPlugin, "v1.2.3")
+	p.Watch(func() metrics.Tokens {
 		return metrics.Tokens{Claims: 2, Left: 10 * time.Minute, Known: true}
-	}); err != nil {
-		t.Fatal(err)
-	}
+	})
 	p.Prepare.Observe(time.Second, metrics.Result(errors.New("no")))
 	p.PrepareSteps.Observe(time.Second, metrics.StepToken)
 	p.Unprepare.Observe(time.Second, metrics.Result(nil))
 	p.Renewals.WithLabelValues(metrics.Succeeded).Inc()
 	p.Sweeps.WithLabelValues().Inc()
 	p.Findings.WithLabelValues(metrics.FoundEnded).Inc()
-	forBoth := componentmetrics.NewKubeRegistry()
-	r, err := metrics.NewRequests(forBoth)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Count("get", "pods/status", "200")
-	return map[componentmetrics.KubeRegistry][]metrics.Metric{forController: c.Metrics(), forPlugin: p.Metrics(), forBoth: r.Metrics()}
+	return map[*prometheus.Registry][]metrics.Metric{forController: c.Metrics(), forPlugin: p.Metrics()}
 }
 
-func TestMetricsAreNamedAsIsTheCustom(t *testing.T) {
-	for registry, described := range talkative(t) {
-		families, err := registry.Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var text bytes.Buffer
-		var names []string
-		for _, family := range families {
-			if _, err := testutil.MetricFamilyToText(&text, family); err != nil {
-				t.Fatal(err)
-			}
-			names = append(names, family.GetName())
-		}
-		problems, err := testutil.NewPromLinter(&text).Lint()
+func TestMetrics_followTheConventions(t *testing.T) {
+	for registry, described := range observed() {
+		problems, err := testutil.GatherAndLint(registry)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, problem := range problems {
-			t.Error(problem.String())
+			t.Errorf("%s: %s", problem.Metric, problem.Text)
 		}
-		// Each has a value here, so that each is looked at.
 		for _, metric := range described {
-			if !slices.Contains(names, metric.Name) {
-				t.Errorf("%s was not looked at", metric.Name)
+			// Each has a value here, so that each is checked.
+			if n, err := testutil.GatherAndCount(registry, metric.Name); err != nil || n == 0 {
+				t.Errorf("%s has no value (error: %v)", metric.Name, err)
 			}
 			for _, label := range metric.Labels {
-				if !slices.Contains([]string{"result", "reason", "finding", "step", "state", "pool", "version", "go_version", "verb", "resource", "code"}, label) {
+				if !slices.Contains([]string{"result", "reason", "kind", "step", "state", "pool", "version", "go_version"}, label) {
 					t.Errorf("%s has label %s: does the number of its values grow with claims?", metric.Name, label)
 				}
 			}
@@ -99,27 +67,23 @@ func TestMetricsAreNamedAsIsTheCustom(t *testing.T) {
 	}
 }
 
-func TestWhatIsMeasuredIsShown(t *testing.T) {
+func TestMetrics_showWhatWasObserved(t *testing.T) {
 	want := map[string]string{
-		"space_dra_api_requests_total": `# HELP space_dra_api_requests_total [ALPHA] Number of requests to the API server. The code is that of the answer, or ` + "`none`" + ` if there was none. The resource is that of the path, with its subresource, or ` + "`none`" + ` if the path has none.
-# TYPE space_dra_api_requests_total counter
-space_dra_api_requests_total{code="200",resource="pods/status",verb="get"} 1
-`,
-		"space_dra_spaces": `# HELP space_dra_spaces [ALPHA] Number of spaces by state and pool, as the controller that leads sees them. Spaces that have ended, kept or not, are of no pool.
+		"space_dra_spaces": `# HELP space_dra_spaces Number of spaces by state and pool, as the leading controller sees them. Retained and terminating spaces have no pool.
 # TYPE space_dra_spaces gauge
-space_dra_spaces{pool="",state="ending"} 1
+space_dra_spaces{pool="",state="terminating"} 1
 space_dra_spaces{pool="spaces",state="ready"} 3
 `,
-		"space_dra_pool_limit": `# HELP space_dra_pool_limit [ALPHA] Number of spaces that a pool has, as the controller that leads was told: of pools with a limit, of those per node only such as have spaces.
-# TYPE space_dra_pool_limit gauge
-space_dra_pool_limit{pool="spaces"} 10
+		"space_dra_namespaces_stuck_terminating": `# HELP space_dra_namespaces_stuck_terminating Number of namespaces of spaces whose deletion takes longer than --namespace-deletion-timeout.
+# TYPE space_dra_namespaces_stuck_terminating gauge
+space_dra_namespaces_stuck_terminating 1
 `,
-		"space_dra_prepared_claims": `# HELP space_dra_prepared_claims [ALPHA] Number of claims on the node whose tokens are kept fresh.
+		"space_dra_prepared_claims": `# HELP space_dra_prepared_claims Number of claims on the node whose tokens are renewed.
 # TYPE space_dra_prepared_claims gauge
 space_dra_prepared_claims 2
 `,
 	}
-	for registry, described := range talkative(t) {
+	for registry, described := range observed() {
 		for _, metric := range described {
 			if text := want[metric.Name]; text != "" {
 				if err := testutil.GatherAndCompare(registry, strings.NewReader(text), metric.Name); err != nil {
@@ -128,27 +92,8 @@ space_dra_prepared_claims 2
 				delete(want, metric.Name)
 			}
 		}
-		for name, labels := range map[string]map[string]string{
-			"space_dra_provision_duration_seconds": {"result": metrics.Succeeded},
-			"space_dra_prepare_duration_seconds":   {"result": metrics.Failed},
-		} {
-			histogram, err := testutil.GetHistogramVecFromGatherer(registry, name, labels)
-			if err == nil && len(histogram) > 0 && histogram.GetAggregatedSampleCount() != 1 {
-				t.Errorf("%s has %d samples", name, histogram.GetAggregatedSampleCount())
-			}
-		}
 	}
 	if len(want) > 0 {
-		t.Errorf("not there: %v", want)
-	}
-}
-
-func TestAMetricThatIsThereAlreadyIsAnError(t *testing.T) {
-	registry := componentmetrics.NewKubeRegistry()
-	if _, err := metrics.NewPlugin(registry, "v1"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := metrics.NewPlugin(registry, "v1"); err == nil || !strings.Contains(err.Error(), "space_dra_prepare_duration_seconds") {
-		t.Errorf("got error %v", err)
+		t.Errorf("absent: %v", want)
 	}
 }

@@ -6,16 +6,16 @@ package metrics
 import (
 	"time"
 
-	"k8s.io/component-base/metrics"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Findings of the plugin's sweeps.
+// Kinds of corrections that the plugin's resyncs make.
 const (
 	FoundEnded      = "ended_claim"
-	FoundOrphan     = "files_without_record"
+	FoundOrphan     = "orphaned_files"
 	FoundTemporary  = "temporary_file"
 	FoundUnreadable = "unreadable_record"
-	FoundForeign    = "claim_of_another_process"
+	FoundForeign    = "foreign_record"
 )
 
 // Steps of preparing a claim.
@@ -25,16 +25,16 @@ const (
 	StepFiles = "files"
 )
 
-// Plugin is what the kubelet plugin measures.
+// Plugin has the kubelet plugin's metrics.
 type Plugin struct {
 	// Prepare and Unprepare have a label for the result.
 	Prepare, Unprepare Durations
-	// PrepareSteps has a label for the step, and no failures.
+	// PrepareSteps has a label for the step. It has no failures.
 	PrepareSteps Durations
 	// Renewals has a label for the result.
-	Renewals *metrics.CounterVec
-	// Sweeps has no label, and Findings one for what was found.
-	Sweeps, Findings *metrics.CounterVec
+	Renewals *prometheus.CounterVec
+	// Sweeps has no label, and Findings has one for the kind.
+	Sweeps, Findings *prometheus.CounterVec
 
 	set *set
 }
@@ -42,31 +42,30 @@ type Plugin struct {
 // Tokens is what is known of the tokens on a node.
 type Tokens struct {
 	Claims int
-	// Left is how long the first of the tokens still works. It means nothing
-	// unless Known.
+	// Left is the time until the first of the tokens expires. It is valid if Known.
 	Left  time.Duration
 	Known bool
 }
 
-// NewPlugin hands the plugin's metrics to a registry.
-func NewPlugin(registry Registry, version string) (*Plugin, error) {
-	s := &set{to: registry}
+// NewPlugin registers the plugin's metrics. It panics if they are registered already.
+func NewPlugin(registerer prometheus.Registerer, version string) *Plugin {
+	s := &set{registerer: registerer}
 	m := &Plugin{
-		Prepare: s.durations("prepare_duration_seconds",
+		Prepare: s.histogram(buckets(), "prepare_duration_seconds",
 			"How long the kubelet waited for a claim to be prepared on the node, which includes waiting for its spaces.", "result"),
 		PrepareSteps: s.histogram(stepBuckets(), "prepare_step_duration_seconds",
-			"How long the steps took of preparing a claim: waiting until its spaces are ready, getting tokens for them, and writing all files.", "step"),
-		Unprepare: s.durations("unprepare_duration_seconds",
-			"How long it took to remove what a node has of a claim.", "result"),
+			"How long the steps of preparing a claim took: waiting until its spaces are ready, requesting tokens for them, and writing all files.", "step"),
+		Unprepare: s.histogram(buckets(), "unprepare_duration_seconds",
+			"How long it took to remove a claim from the node.", "result"),
 		Renewals: s.counter("token_renewals_total",
 			"Number of times that all tokens of a claim that were due were renewed, or that one of them could not be.", "result"),
-		Sweeps: s.counter("sweeps_total",
-			"Number of sweeps, which look for what was missed."),
-		Findings: s.counter("sweep_findings_total",
-			"Number of things that sweeps found and did or had done something about.", "finding"),
+		Sweeps: s.counter("resyncs_total",
+			"Number of resyncs, which look for what was missed."),
+		Findings: s.counter("resync_corrections_total",
+			"Number of things that resyncs found and corrected.", "kind"),
 		set: s,
 	}
-	// An increase is seen only of what was there before.
+	// Initialize series to 0 so that increase() sees the first event.
 	for _, result := range []string{Succeeded, Failed} {
 		m.Prepare.Expect(result)
 		m.Unprepare.Expect(result)
@@ -75,25 +74,24 @@ func NewPlugin(registry Registry, version string) (*Plugin, error) {
 	for _, step := range []string{StepWait, StepToken, StepFiles} {
 		m.PrepareSteps.Expect(step)
 	}
-	for _, finding := range []string{FoundEnded, FoundOrphan, FoundTemporary, FoundUnreadable, FoundForeign} {
-		m.Findings.WithLabelValues(finding)
+	for _, kind := range []string{FoundEnded, FoundOrphan, FoundTemporary, FoundUnreadable, FoundForeign} {
+		m.Findings.WithLabelValues(kind)
 	}
-	s.build(version)
-	return m, s.err()
+	s.buildInfo(version)
+	return m
 }
 
-// Watch has the tokens looked at whenever somebody looks.
-func (m *Plugin) Watch(tokens func() Tokens) error {
-	m.set.scraped("prepared_claims", "Number of claims on the node whose tokens are kept fresh.", nil, func(emit func(float64, ...string)) {
+// Watch registers metrics that are computed from the tokens at each scrape.
+func (m *Plugin) Watch(tokens func() Tokens) {
+	m.set.scraped("prepared_claims", "Number of claims on the node whose tokens are renewed.", nil, func(emit func(float64, ...string)) {
 		emit(float64(tokens().Claims))
 	})
-	m.set.scraped("token_nearest_expiry_seconds", "How long the first of the node's tokens to end still works, negative if it has ended. Not there without tokens, and for half a minute after a start.", nil, func(emit func(float64, ...string)) {
+	m.set.scraped("token_nearest_expiry_seconds", "Time until the first of the node's tokens expires, negative if it has expired. Absent without tokens, and for half a minute after a start.", nil, func(emit func(float64, ...string)) {
 		if t := tokens(); t.Known {
 			emit(t.Left.Seconds())
 		}
 	})
-	return m.set.err()
 }
 
-// Metrics describes them all.
+// Metrics describes all metrics that are registered.
 func (m *Plugin) Metrics() []Metric { return m.set.all }

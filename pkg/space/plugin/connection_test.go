@@ -15,12 +15,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/component-base/metrics"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 )
@@ -40,7 +40,7 @@ func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 		t.Fatal(err)
 	}
 	api := fake.NewClientset()
-	driver, err := o.driver(api, APIServer{}, record.NewFakeRecorder(1), metrics.NewKubeRegistry(), func(err error) { t.Errorf("the plugin gave up: %v", err) })
+	driver, err := o.driver(api, APIServer{}, record.NewFakeRecorder(1), prometheus.NewRegistry(), func(err error) { t.Errorf("the plugin gave up: %v", err) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -87,8 +87,8 @@ func (n *node) start() {
 	n.t.Helper()
 	n.minter.Minter = token.Minter{Client: n.client, Node: "node-7", Lifetime: lifetime, Clock: clock.RealClock{}}
 	n.metrics = componentmetrics.NewKubeRegistry()
-	measured, err := metrics.NewPlugin(n.metrics, "v0")
-	n.must(err)
+	measured := metrics.NewPlugin(n.metrics.Registerer(), "v0")
+	var err error
 	n.driver, err = New(Config{
 		Metrics: measured,
 		Driver:  testDriver, Node: "node-7", Events: n.events, Client: n.client, Minter: n.minter,
@@ -99,7 +99,7 @@ func (n *node) start() {
 		Fail:           func(err error) { n.t.Errorf("the plugin gave up: %v", err) },
 	})
 	n.must(err)
-	n.must(measured.Watch(n.driver.keeper.tokens))
+	measured.Watch(n.driver.keeper.tokens)
 	n.driver.keeper.jitter = func() float64 { return 0 }
 	n.driver.keeper.wall = func() time.Time { return time.Now().Add(time.Duration(n.wallAhead.Load())) }
 	n.driver.Start(n.t.Context())

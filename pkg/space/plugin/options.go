@@ -16,7 +16,6 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/health"
-	"github.com/space-dra/space-dra-driver/pkg/space/secure"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -41,10 +40,8 @@ type Options struct {
 	TokenLifetime  time.Duration
 	PrepareTimeout time.Duration
 
-	// HTTPAddress is where health checks are served, and metrics unless they are secured.
+	// HTTPAddress is where health checks and metrics are served.
 	HTTPAddress string
-	// SecureMetrics serves metrics to those who may read them.
-	SecureMetrics secure.Metrics
 	// PprofAddress is where profiles are taken. Empty: nowhere.
 	PprofAddress string
 
@@ -62,7 +59,6 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.CDIDir, "cdi-directory", "/var/run/cdi", "Directory for CDI specs, known to the container runtime.")
 	fs.StringVar(&o.ArtifactsDir, "artifacts-directory", "/var/run/claim-artifacts", "Directory for what containers get; the driver's own, named after it, is below. It holds tokens, so it belongs on a file system in memory.")
 	fs.StringVar(&o.HTTPAddress, "http-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
-	o.SecureMetrics.AddFlags(fs)
 	fs.StringVar(&o.PprofAddress, "pprof-address", "", "Where /debug/pprof/ is served, as a loopback address with a port. Empty: nowhere.")
 	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server as pods reach it. Empty: the one that the plugin uses.")
 	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the certificates that pods trust for --advertise-apiserver-url. It is read again when it changes. Empty: those that the plugin trusts.")
@@ -89,9 +85,6 @@ func (o *Options) validate() error {
 		}
 	}
 	if err := o.checkSockets(); err != nil {
-		errs = append(errs, err)
-	}
-	if err := o.SecureMetrics.Validate(); err != nil {
 		errs = append(errs, err)
 	}
 	if err := (health.Profiles{Address: o.PprofAddress}).Validate(); err != nil {

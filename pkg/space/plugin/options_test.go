@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/component-base/metrics"
 )
 
 // parse returns the options that a command line gives.
@@ -83,7 +83,7 @@ func TestTwoInstallationsOnANodeHaveNoArtifactsInCommon(t *testing.T) {
 	place := func(name string) string {
 		t.Helper()
 		o := parse(t, "--driver-name="+name, "--artifacts-directory="+dir+"/artifacts", "--cdi-directory="+dir+"/cdi", "--kubelet-directory="+dir+"/kubelet")
-		driver, err := o.driver(fake.NewClientset(), APIServer{}, record.NewFakeRecorder(0), metrics.NewKubeRegistry(), func(error) {})
+		driver, err := o.driver(fake.NewClientset(), APIServer{}, record.NewFakeRecorder(0), prometheus.NewRegistry(), func(error) {})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,11 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	eventrecord "k8s.io/client-go/tools/record"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -44,11 +46,6 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	requests, err := metrics.NewRequests(metrics.Process{})
-	if err != nil {
-		return err
-	}
-	client.Count(config, requests.Count)
 	api, err := client.New(config)
 	if err != nil {
 		return err
@@ -58,7 +55,7 @@ func (o *Options) Run(ctx context.Context) error {
 	events := eventrecord.NewBroadcaster(eventrecord.WithContext(running))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
-	driver, err := o.driver(api, o.apiServer(config), events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.NodeName}), metrics.Process{}, fail)
+	driver, err := o.driver(api, o.apiServer(config), events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.NodeName}), legacyregistry.Registerer(), fail)
 	if err != nil {
 		return err
 	}
@@ -92,12 +89,6 @@ func (o *Options) Run(ctx context.Context) error {
 
 	serving.Go(func() {
 		if err := (health.Profiles{Address: o.PprofAddress}).Run(ctx); err != nil {
-			fail(err)
-		}
-	})
-
-	serving.Go(func() {
-		if err := o.SecureMetrics.Run(ctx, api, clock.RealClock{}); err != nil {
 			fail(err)
 		}
 	})
@@ -142,15 +133,11 @@ func (o *Options) health(driver *Driver, kubelet *connection) health.Server {
 			}
 			return kubelet.answers(ctx)
 		},
-		HideMetrics: o.SecureMetrics.Enabled(),
 	}
 }
 
-func (o *Options) driver(api kubernetes.Interface, server APIServer, events eventrecord.EventRecorder, registry metrics.Registry, fail func(error)) (*Driver, error) {
-	measured, err := metrics.NewPlugin(registry, o.Version)
-	if err != nil {
-		return nil, err
-	}
+func (o *Options) driver(api kubernetes.Interface, server APIServer, events eventrecord.EventRecorder, registry prometheus.Registerer, fail func(error)) (*Driver, error) {
+	measured := metrics.NewPlugin(registry, o.Version)
 	driver, err := New(Config{
 		Driver: o.Driver,
 		Node:   o.NodeName,
@@ -169,5 +156,6 @@ func (o *Options) driver(api kubernetes.Interface, server APIServer, events even
 	if err != nil {
 		return nil, err
 	}
-	return driver, measured.Watch(driver.keeper.tokens)
+	measured.Watch(driver.keeper.tokens)
+	return driver, nil
 }

@@ -118,7 +118,7 @@ func configure(dir string, env *framework.Env, pods []corev1.Pod, groups any) er
 func metricsOf(pod corev1.Pod) (int32, error) {
 	for _, container := range pod.Spec.Containers {
 		for _, port := range container.Ports {
-			if port.Name == "http" {
+			if port.Name == "metrics" || port.Name == "http" {
 				return port.ContainerPort, nil
 			}
 		}

@@ -105,7 +105,7 @@ func spaces() []Panel {
 		lines("Claims that got their spaces", "Claims whose spaces were made, and attempts that failed and are tried again.", Count,
 			Query{increase("result", "space_dra_provision_duration_seconds_count"), "{{result}}"}).alerted("SpaceProvisioningFailing"),
 		lines("Claims that were told why they have no space", "By the reason in the claim's condition.", Count,
-			Query{increase("reason", "space_dra_not_ready_total"), "{{reason}}"}),
+			Query{increase("reason", "space_dra_provisioning_errors_total"), "{{reason}}"}),
 	}
 }
 
@@ -117,7 +117,7 @@ func durations() []Panel {
 			quantiles("space_dra_prepare_duration_seconds", with(`result="success"`))...),
 		lines("Time to revoke credentials", "From the beginning of a space's end until its token is worth nothing.", Seconds,
 			quantiles("space_dra_revoke_duration_seconds", ours)...),
-		lines("Time for a namespace to go", "How long Kubernetes takes to delete what is in a space, and its namespace.", Seconds,
+		lines("Namespace deletion", "How long Kubernetes takes to delete what is in a space, and its namespace.", Seconds,
 			quantiles("space_dra_namespace_deletion_duration_seconds", ours)...).alerted("SpaceStuckTerminating"),
 	}
 }
@@ -133,18 +133,18 @@ func tokens() []Panel {
 
 func requests() []Panel {
 	return []Panel{
-		lines("Requests to the API server", "Of both components, by what is done to what. The ten most frequent.", PerSecond,
-			Query{"topk(10, sum by (verb, resource) (rate(space_dra_api_requests_total" + ours + "[$__rate_interval])))", "{{verb}} {{resource}}"}),
+		lines("Requests to the API server", "Of both components, by method and the code of the response.", PerSecond,
+			Query{"sum by (method, code) (rate(rest_client_requests_total" + ours + "[$__rate_interval]))", "{{method}} {{code}}"}),
 		lines("Requests for each claim that got its spaces", "All requests of both components, divided by the claims.", Count,
-			Query{"sum(rate(space_dra_api_requests_total" + ours + "[$__rate_interval])) / (sum(rate(space_dra_provision_duration_seconds_count" +
+			Query{"sum(rate(rest_client_requests_total" + ours + "[$__rate_interval])) / (sum(rate(space_dra_provision_duration_seconds_count" +
 				with(`result="success"`) + "[$__rate_interval])) > 0)", "requests"}),
 	}
 }
 
 func work() []Panel {
 	return []Panel{
-		lines("What sweeps found", "Sweeps look for what was missed. What they find again and again is a leak.", Count,
-			Query{increase("finding", "space_dra_sweep_findings_total"), "{{finding}}"}).alerted("SpaceLeakSuspected"),
+		lines("Corrections by resyncs", "Resyncs look for what was missed. What they correct again and again is a leak.", Count,
+			Query{increase("kind", "space_dra_resync_corrections_total"), "{{kind}}"}).alerted("SpaceLeakSuspected"),
 		lines("Queue", "Claims and spaces that wait for the controller.", Count,
 			Query{"sum by (name) (workqueue_depth" + ours + ")", "{{name}}"}),
 		lines("Time in the queue", "How long nine of ten wait for the controller.", Seconds,

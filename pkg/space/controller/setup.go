@@ -1,0 +1,245 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controller owns the cluster's side of spaces: it provisions a namespace when
+// a claim is allocated, reports that in the claim's status, and deprovisions it when the
+// claim is deallocated.
+package controller
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/dynamic-resource-allocation/resourceslice"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
+	"github.com/space-dra/space-dra-driver/pkg/space/client"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
+	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+)
+
+const component = "space-controller"
+
+// shutdownTimeout is how long claims that are being reconciled may take when the process
+// stops. It is shorter than the 30 seconds after which the kubelet kills a pod by default.
+const shutdownTimeout = 25 * time.Second
+
+// Run implements command.Component.
+func (o *Options) Run(ctx context.Context) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	// Before anything else, so that a controller with an invalid configuration never
+	// replaces one with a valid one.
+	pools, err := o.pools()
+	if err != nil {
+		return err
+	}
+	config, err := client.Config(o.Kubeconfig, component+"/"+o.Version)
+	if err != nil {
+		return err
+	}
+	mgr, err := o.newManager(ctx, config)
+	if err != nil {
+		return err
+	}
+	api, err := client.New(config)
+	if err != nil {
+		return err
+	}
+	nodes, err := metadata.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("make a client for nodes: %w", err)
+	}
+	events := record.NewBroadcaster(record.WithContext(ctx))
+	defer events.Shutdown()
+	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
+	c, err := o.newController(config, api, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component}), pools)
+	if err != nil {
+		return err
+	}
+	c.Metrics.Collect(c.count, c.poolLimits, c.stuckTerminating)
+	publisher := pool.Publisher{Driver: o.Driver, Client: api, Metadata: nodes, Pools: pools}
+	if err := errors.Join(
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("caches", func(*http.Request) error { return c.synced() }),
+		// Standbys keep their caches in sync, so that the next leader starts at once.
+		mgr.Add(everywhere{c.Start}),
+		mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+			klog.FromContext(ctx).Info("Became leader")
+			return c.Work(ctx)
+		})),
+		mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+			var err error
+			if publisher.Owner, err = o.sliceOwner(ctx, api); err != nil {
+				return err
+			}
+			return publisher.Run(ctx)
+		})),
+	); err != nil {
+		return err
+	}
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return client.WaitReachable(ctx, config, o.StartupTimeout) })
+	group.Go(func() error { return mgr.Start(ctx) })
+	return group.Wait()
+}
+
+// newManager returns a manager that elects a leader and serves health checks, metrics and profiles.
+func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Manager, error) {
+	logger := klog.FromContext(ctx)
+	// The libraries' messages belong to level 2, their errors are logged at any level.
+	ctrl.SetLogger(logger.V(2))
+	lock, err := o.lease(config)
+	if err != nil {
+		return nil, err
+	}
+	options := ctrl.Options{
+		Scheme:      scheme.Scheme,
+		Logger:      logger.V(2),
+		BaseContext: func() context.Context { return ctx },
+
+		LeaderElection:                      o.LeaderElection.LeaderElect,
+		LeaderElectionID:                    o.LeaderElection.ResourceName,
+		LeaderElectionResourceLockInterface: lock,
+		// The lease is released when all work has ended.
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &o.LeaderElection.LeaseDuration.Duration,
+		RenewDeadline:                 &o.LeaderElection.RenewDeadline.Duration,
+		RetryPeriod:                   &o.LeaderElection.RetryPeriod.Duration,
+		GracefulShutdownTimeout:       new(shutdownTimeout),
+
+		HealthProbeBindAddress: o.HealthProbeBindAddress,
+		PprofBindAddress:       o.PprofBindAddress,
+		Metrics:                metricsserver.Options{BindAddress: "0"},
+	}
+	var certificates *certwatcher.CertWatcher
+	if o.MetricsBindAddress != "" {
+		options.Metrics.BindAddress = o.MetricsBindAddress
+	}
+	if o.MetricsSecure {
+		options.Metrics.SecureServing = true
+		options.Metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+		options.Metrics.TLSOpts = append(options.Metrics.TLSOpts, func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 })
+	}
+	if o.TLSCertFile != "" {
+		if certificates, err = certwatcher.New(o.TLSCertFile, o.TLSPrivateKeyFile); err != nil {
+			return nil, fmt.Errorf("load the certificate for metrics: %w", err)
+		}
+		options.Metrics.TLSOpts = append(options.Metrics.TLSOpts, func(c *tls.Config) { c.GetCertificate = certificates.GetCertificate })
+	}
+	ctrlmetrics.RegisterRESTClientMetrics(ctrlmetrics.MetricRequestLatency)
+	mgr, err := ctrl.NewManager(config, options)
+	if err != nil {
+		return nil, fmt.Errorf("set up the manager: %w", err)
+	}
+	if certificates != nil {
+		if err := mgr.Add(certificates); err != nil {
+			return nil, fmt.Errorf("watch the certificate for metrics: %w", err)
+		}
+	}
+	return mgr, nil
+}
+
+// lease returns the Lease that the leader holds. The manager's own lock would record
+// events about the Lease, which the controller has no right to.
+func (o *Options) lease(config *rest.Config) (resourcelock.Interface, error) {
+	// A request without an answer must not take longer than the leader has to renew.
+	config = rest.CopyConfig(config)
+	config.Timeout = o.LeaderElection.RenewDeadline.Duration
+	api, err := client.New(config)
+	if err != nil {
+		return nil, err
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("find an identity for leader election: %w", err)
+	}
+	return &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: o.LeaderElection.ResourceNamespace, Name: o.LeaderElection.ResourceName},
+		Client:     api.CoordinationV1(),
+		LockConfig: resourcelock.ResourceLockConfig{Identity: hostname + "_" + string(uuid.NewUUID())},
+	}, nil
+}
+
+// everywhere is a Runnable that leaders and standbys run.
+type everywhere struct{ manager.RunnableFunc }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (everywhere) NeedLeaderElection() bool { return false }
+
+func (o *Options) newController(config *rest.Config, api kubernetes.Interface, events record.EventRecorder, pools pool.Set) (*Controller, error) {
+	apiServer, err := cidrs("api-server-cidrs", o.APIServerCIDRs)
+	if err != nil {
+		return nil, err
+	}
+	dns, err := cidrs("dns-cidrs", o.DNSCIDRs)
+	if err != nil {
+		return nil, err
+	}
+	return New(Config{
+		Client: api,
+		Settings: blueprint.Settings{
+			Driver:          o.Driver,
+			NamespacePrefix: o.NamespacePrefix,
+			ClusterRole:     o.ClusterRole,
+			PodSecurity:     o.PodSecurity,
+			Network:         spaceapi.NetworkIsolation(o.Network),
+			DNS:             blueprint.DNS{Namespace: o.DNSNamespace, Labels: o.DNSLabels, Port: o.DNSPort, CIDRs: dns},
+		},
+		Server:  cmp.Or(o.Server, config.Host),
+		Events:  events,
+		Workers: o.ConcurrentClaimSyncs,
+
+		AllowedClusterRoles: o.AllowedClusterRoles,
+		ClusterWideRoles:    o.ClusterWideRoles,
+		TemplateNamespaces:  o.TemplateNamespaces,
+		Pools:               pools.Pools,
+		APIServerCIDRs:      apiServer,
+
+		Namespace:                o.namespace(),
+		ResyncPeriod:             o.ResyncPeriod,
+		NamespaceDeletionTimeout: o.NamespaceDeletionTimeout,
+		Metrics:                  metrics.NewController(ctrlmetrics.Registry, o.Version),
+		Clock:                    clock.RealClock{},
+	})
+}
+
+func (o *Options) sliceOwner(ctx context.Context, api kubernetes.Interface) (*resourceslice.Owner, error) {
+	if o.SliceOwner == "" {
+		return nil, nil
+	}
+	role, err := api.RbacV1().ClusterRoles().Get(ctx, o.SliceOwner, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("look up the owner of the ResourceSlices: %w", err)
+	}
+	return pool.ClusterRoleOwner(role.Name, role.UID), nil
+}
