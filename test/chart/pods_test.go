@@ -62,7 +62,9 @@ func TestThePluginHasNothingOfTheNodeButItsDirectories(t *testing.T) {
 	var paths []string
 	for _, volume := range spec.Volumes {
 		if volume.HostPath == nil {
-			t.Errorf("volume %s is not of the host", volume.Name)
+			if volume.ConfigMap == nil {
+				t.Errorf("volume %s is neither of the host nor a ConfigMap", volume.Name)
+			}
 			continue
 		}
 		paths = append(paths, volume.HostPath.Path)
@@ -145,6 +147,9 @@ func TestThePathsOfTheNodeFollowTheValues(t *testing.T) {
 		mounts[mount.Name] = mount.MountPath
 	}
 	for _, volume := range plugin.Volumes {
+		if volume.HostPath == nil {
+			continue
+		}
 		if mounts[volume.Name] != volume.HostPath.Path {
 			t.Errorf("volume %s is %s on the host and %s in the plugin", volume.Name, volume.HostPath.Path, mounts[volume.Name])
 		}
@@ -156,6 +161,21 @@ func TestThePathsOfTheNodeFollowTheValues(t *testing.T) {
 		if !slices.Contains(container.Args, want) {
 			t.Errorf("the plugin has no %s in %q", want, container.Args)
 		}
+	}
+}
+
+func TestPluginPods_restartForPoolsPerNodeOnly(t *testing.T) {
+	checksum := func(pools ...any) string {
+		t.Helper()
+		return pluginOf(t, values{"pools": pools}).Spec.Template.Annotations["checksum/pools"]
+	}
+	whole, more := values{"name": "a"}, values{"name": "a", "limit": 3}
+	one, two := values{"name": "b", "perNode": values{"limit": 1}}, values{"name": "b", "perNode": values{"limit": 2}}
+	if checksum(whole) != checksum(more) || checksum(whole, one) != checksum(more, one) {
+		t.Error("a changed pool for the cluster restarts the plugins")
+	}
+	if checksum(whole) == checksum(whole, one) || checksum(one) == checksum(two) {
+		t.Error("a changed pool per node does not restart the plugins")
 	}
 }
 

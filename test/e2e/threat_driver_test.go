@@ -41,7 +41,9 @@ func (s *stage) pluginToken(t *testing.T) {
 	event := func(apiVersion, kind, node string) call {
 		return call{verb: "POST", path: core(s.ns, "events"), body: eventAbout(s.ns, apiVersion, kind, "mine", "space-kubeletplugin", node)}
 	}
-	const tokens, events = "kubeletplugin-tokens", "kubeletplugin-events"
+	const tokens, events, slices = "kubeletplugin-tokens", "kubeletplugin-events", "kubeletplugin-slices"
+	const ownSlices = "on its own node only"
+	ownSlice := call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"nodeName":"`+env.Node(0)+`"`)}
 	const eventsOnly = "records events about ResourceClaims only, as the plugin of its own node"
 	own := mint(s.mine.Namespace, "Node", env.Node(0))
 	refusedTo(t, stolenFrom(t, s.plugins[0]),
@@ -129,11 +131,42 @@ func (s *stage) pluginToken(t *testing.T) {
 			words: cannot("patch", "nodes"),
 		},
 		attempt{
-			what:  "offer devices as the driver",
-			call:  call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"allNodes":true`)},
-			words: cannot("create", "resourceslices"),
+			what:    "offer devices of another node",
+			call:    call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"nodeName":"`+env.Node(1)+`"`)},
+			words:   byPolicy(slices, ownSlices),
+			instead: ownSlice,
+		},
+		attempt{
+			what:    "offer devices of no node",
+			call:    call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"allNodes":true`)},
+			words:   byPolicy(slices, ownSlices),
+			instead: ownSlice,
+		},
+		attempt{
+			what:    "offer devices of another driver",
+			call:    call{verb: "POST", path: resourceSlices, body: slice("gpu.example.com", `"nodeName":"`+env.Node(0)+`"`)},
+			words:   byPolicy(slices, ownSlices),
+			instead: ownSlice,
+		},
+		attempt{
+			what:    "withdraw devices of another node",
+			call:    call{verb: "DELETE", path: resourceSlices + "/" + sliceOf(t, env.Node(1))},
+			words:   byPolicy(slices, ownSlices),
+			instead: call{verb: "DELETE", path: resourceSlices + "/" + sliceOf(t, env.Node(0))},
 		},
 	)
+}
+
+// sliceOf returns the name of a ResourceSlice that the plugin of a node published.
+func sliceOf(t *testing.T, node string) string {
+	t.Helper()
+	published, err := env.Client.ResourceV1().ResourceSlices().List(t.Context(), metav1.ListOptions{
+		FieldSelector: resourceapi.ResourceSliceSelectorNodeName + "=" + node + "," + resourceapi.ResourceSliceSelectorDriver + "=" + spaceapi.DefaultDriverName,
+	})
+	if err != nil || len(published.Items) == 0 {
+		t.Fatalf("the plugin of node %s has published nothing: error %v", node, err)
+	}
+	return published.Items[0].Name
 }
 
 // controllerToken has a token as the leading controller's pod gets it.

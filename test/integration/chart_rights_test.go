@@ -53,6 +53,7 @@ var inItsNamespace = []right{
 // ofThePlugin are the kubelet plugin's rights.
 var ofThePlugin = []right{
 	{"resource.k8s.io/resourceclaims: get watch", "it waits for claims to become ready"},
+	{"resource.k8s.io/resourceslices: list watch create update delete", "it publishes its node's part of pools per node; a policy keeps it to that"},
 	{"serviceaccounts/token [space]: create", "it gets the tokens of spaces; a policy keeps it to those in use on its node"},
 	{"events: create patch", "it tells users when a token can't be renewed; a policy keeps it to that"},
 }
@@ -112,8 +113,8 @@ func TestWhatTheChartOffersBesidesGivesTheRightsOnThisListAndNoOthers(t *testing
 		},
 		{
 			values: map[string]string{"pools[0].name": "each", "pools[0].perNode.limit": "5"},
-			role:   "space-dra-driver-controller",
-			more:   []right{{"nodes: list watch", "a pool for each node"}},
+			role:   "space-dra-driver-kubeletplugin",
+			more:   []right{{"nodes: get list watch", "its Node owns the slices, and has the labels that pools select nodes by"}},
 		},
 		{
 			values: map[string]string{"viewer.clusterRole": "true"},

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -190,5 +191,66 @@ func (f *fenced) keepsPluginsToTheirEvents(t *testing.T) {
 	}
 	if _, err := p.CoreV1().Events(f.namespace).Patch(t.Context(), own.Name, types.StrategicMergePatchType, []byte(`{"count":2}`), metav1.PatchOptions{}); err != nil {
 		t.Errorf("its own event once more: %v", err)
+	}
+}
+
+func (f *fenced) keepsPluginsToTheirSlices(t *testing.T) {
+	p := f.pluginOn(t, "fenced-d")
+	outside := env.As(t, f.namespace, fencedName+"-kubeletplugin")
+	slice := func(driver, node string) *resourceapi.ResourceSlice {
+		s := &resourceapi.ResourceSlice{ObjectMeta: metav1.ObjectMeta{GenerateName: "fenced-"}, Spec: resourceapi.ResourceSliceSpec{
+			Driver: driver, NodeName: &node, Pool: resourceapi.ResourcePool{Name: "any", ResourceSliceCount: 1},
+		}}
+		if node == "" {
+			s.Spec.NodeName, s.Spec.AllNodes = nil, ptr.To(true)
+		}
+		return s
+	}
+	create := func(client kubernetes.Interface, s *resourceapi.ResourceSlice) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := client.ResourceV1().ResourceSlices().Create(ctx, s, dryRun)
+			return err
+		}
+	}
+	made := func(driver, node string) *resourceapi.ResourceSlice {
+		t.Helper()
+		s, err := env.Client.ResourceV1().ResourceSlices().Create(t.Context(), slice(driver, node), metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = env.Client.ResourceV1().ResourceSlices().Delete(context.Background(), s.Name, metav1.DeleteOptions{})
+		})
+		return s
+	}
+	own, others, foreign := made(f.driver, p.node), made(f.driver, "another"), made("gpu.example.com", p.node)
+	update := func(s *resourceapi.ResourceSlice) func(ctx context.Context) error {
+		return func(ctx context.Context) error {
+			s := s.DeepCopy()
+			s.Spec.Devices = []resourceapi.Device{{Name: "space"}}
+			_, err := p.ResourceV1().ResourceSlices().Update(ctx, s, dryUpdate)
+			return err
+		}
+	}
+	remove := func(s *resourceapi.ResourceSlice) func(ctx context.Context) error {
+		return func(ctx context.Context) error { return p.ResourceV1().ResourceSlices().Delete(ctx, s.Name, dryDelete) }
+	}
+	const words = "on its own node only"
+	allDenied(t,
+		try{"a slice of another node", create(p, slice(f.driver, "another")), words},
+		try{"a slice of no node", create(p, slice(f.driver, "")), words},
+		try{"a slice of another driver", create(p, slice("gpu.example.com", p.node)), words},
+		try{"a slice by somebody without a node", create(outside, slice(f.driver, p.node)), words},
+		try{"a change to another node's slice", update(others), words},
+		try{"a change to another driver's slice", update(foreign), words},
+		try{"deleting another node's slice", remove(others), words},
+		try{"deleting another driver's slice", remove(foreign), words},
+	)
+	for what, do := range map[string]func(context.Context) error{
+		"a slice of its own": create(p, slice(f.driver, p.node)), "a change to it": update(own), "deleting it": remove(own),
+	} {
+		if err := do(t.Context()); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

@@ -92,6 +92,7 @@ func TestFences(t *testing.T) {
 	t.Run("keep the controller to its events", f.keepsTheControllerToItsEvents)
 	t.Run("keep plugins to nodes that use a space", f.keepsPluginsToNodesInUse)
 	t.Run("keep plugins to events about claims", f.keepsPluginsToTheirEvents)
+	t.Run("keep plugins to ResourceSlices of their nodes", f.keepsPluginsToTheirSlices)
 	t.Run("keep others from the record", f.keepsOthersFromTheRecord)
 	t.Run("keep spaces from having spaces", f.keepsSpacesFromHavingSpaces)
 	t.Run("keep tenants from their namespace", f.keepsTenantsFromTheirNamespace)

@@ -5,6 +5,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -52,7 +54,11 @@ func awaitPools(t *testing.T, e *framework.Env, want ...string) {
 		for _, name := range slices.Sorted(maps.Keys(all)) {
 			slice := all[name]
 			for _, d := range slice.Spec.Devices {
-				devices[slice.Spec.Pool.Name] = append(devices[slice.Spec.Pool.Name], say(d))
+				said := say(d)
+				if node := ptr.Deref(slice.Spec.NodeName, ""); node != "" {
+					said += " on " + node
+				}
+				devices[slice.Spec.Pool.Name] = append(devices[slice.Spec.Pool.Name], said)
 			}
 		}
 		var out []string
@@ -86,9 +92,6 @@ func say(d resourceapi.Device) string {
 			out += "/" + c.RequestPolicy.Default.String()
 		}
 	}
-	if d.NodeName != nil {
-		out += " on " + *d.NodeName
-	}
 	if len(d.BindingConditions) > 0 {
 		out += " binding"
 	}
@@ -120,57 +123,85 @@ func allocateFrom(t *testing.T, e *framework.Env, ns, claim, pool string, consum
 	return spaces[0]
 }
 
-// selectNode writes the slice of a pool as it is where devices do not name their nodes.
-func selectNode(t *testing.T, pool, node string) {
+// startPlugin starts the kubelet plugin of a node that has no kubelet, and returns what it
+// logs and how to stop it.
+func startPlugin(t *testing.T, e *framework.Env, node string, flags ...string) (*framework.Output, func()) {
 	t.Helper()
-	api := env.Client.ResourceV1().ResourceSlices()
-	list, err := api.List(t.Context(), metav1.ListOptions{FieldSelector: resourceapi.ResourceSliceSelectorDriver + "=" + spaceapi.DefaultDriverName})
+	// The names of sockets are limited to 108 bytes, which t.TempDir can exceed.
+	dir, err := os.MkdirTemp("", "node-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(list.Items, func(s resourceapi.ResourceSlice) bool { return s.Spec.Pool.Name == pool })
-	if i < 0 {
-		t.Fatalf("pool %s has no slice", pool)
+	for _, d := range []string{"plugins_registry", "plugins/" + spaceapi.DefaultDriverName} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o750); err != nil {
+			t.Fatal(err)
+		}
 	}
-	slice := &list.Items[i]
-	slice.Spec.PerDeviceNodeSelection, slice.Spec.Devices[0].NodeName = nil, nil
-	slice.Spec.NodeSelector = &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-		MatchFields: []corev1.NodeSelectorRequirement{{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node}}},
-	}}}
-	if _, err := api.Update(t.Context(), slice, metav1.UpdateOptions{}); err != nil {
-		t.Fatalf("have the slice of pool %s select its node: %v", pool, err)
+	log := &framework.Output{}
+	cmd := exec.Command(framework.Binary("space-kubeletplugin"), append([]string{
+		"--kubeconfig=" + e.Cluster.Kubeconfig(), "--node-name=" + node, "--kubelet-directory=" + dir,
+		"--cdi-directory=" + filepath.Join(dir, "cdi"), "--artifacts-directory=" + filepath.Join(dir, "artifacts"), "--v=2",
+	}, flags...)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start the plugin (`make build` makes it): %v", err)
+	}
+	stop := sync.OnceFunc(func() {
+		if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait(), os.RemoveAll(dir)); err != nil {
+			t.Errorf("the plugin of %s, told to end: %v", node, err)
+		}
+		if t.Failed() {
+			t.Logf("the log of the plugin of %s:\n%s", node, log)
+		}
+	})
+	t.Cleanup(stop)
+	return log, stop
+}
+
+// publishedByAController makes the slice of a pool per node as controllers once published it.
+func publishedByAController(t *testing.T, pool, node string) {
+	t.Helper()
+	slice := &resourceapi.ResourceSlice{ObjectMeta: metav1.ObjectMeta{GenerateName: "former-"}, Spec: resourceapi.ResourceSliceSpec{
+		Driver: spaceapi.DefaultDriverName, PerDeviceNodeSelection: ptr.To(true),
+		Pool:    resourceapi.ResourcePool{Name: pool, Generation: 7, ResourceSliceCount: 1},
+		Devices: []resourceapi.Device{{Name: "space", NodeName: &node}},
+	}}
+	if _, err := env.Client.ResourceV1().ResourceSlices().Create(t.Context(), slice, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
 	}
 }
 
 func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
-	plugin, ssd := map[string]string{"plugin": "yes"}, map[string]string{"plugin": "yes", "disk": "ssd"}
-	newNode(t, env, "node-a", ssd)
-	newNode(t, env, "node-b", plugin)
-	newNode(t, env, "node-c", map[string]string{"disk": "ssd"})
-	first := startController(t, env, "--node-selector=plugin=yes", "--resync-period=1s", poolsFile(t, `
+	newNode(t, env, "node-a", map[string]string{"disk": "ssd"})
+	newNode(t, env, "node-b", nil)
+	description := poolsFile(t, `
 - {name: few, limit: 2}
 - {name: local, perNode: {limit: 3}, nodeSelector: {disk: ssd}}
 - {name: shared, bindingConditions: true, budget: {total: {cpu: "32", ephemeral_storage: 9Gi}, default: {cpu: "1", ephemeral_storage: 1Gi}}}
 - {name: spaces, attributes: {tier: gold, size: 3, fast: true, release: {version: 1.2.3}}}
-`))
-	const shared = "shared: space* cpu=32/1 ephemeral_storage=9Gi/1Gi binding"
-	awaitPools(t, env, "few: space* spaces=2/1", "local/node-a: space* spaces=3/1 on node-a", shared, "spaces: space*")
+- {name: two, perNode: {limit: 1}}
+`)
+	first := startController(t, env, "--resync-period=1s", description)
+	_, stopA := startPlugin(t, env, "node-a", description)
+	_, stopB := startPlugin(t, env, "node-b", "--binding-conditions", description)
+	const few, shared, spaces = "few: space* spaces=2/1", "shared: space* cpu=32/1 ephemeral_storage=9Gi/1Gi binding", "spaces: space*"
+	const twoA, twoB = "two/node-a: space* spaces=1/1 on node-a", "two/node-b: space* spaces=1/1 binding on node-b"
+	awaitPools(t, env, few, "local/node-a: space* spaces=3/1 on node-a", shared, spaces, twoA, twoB)
 
-	// Nodes come, get and lose labels, and go.
-	newNode(t, env, "node-d", ssd)
-	awaitPools(t, env, "few: space* spaces=2/1", "local/node-a: space* spaces=3/1 on node-a", "local/node-d: space* spaces=3/1 on node-d", shared, "spaces: space*")
+	// Nodes get and lose labels, and go.
 	env.Kubectl(t, "label", "node", "node-b", "disk=ssd")
-	env.Kubectl(t, "label", "node", "node-a", "plugin-")
-	awaitPools(t, env, "few: space* spaces=2/1", "local/node-b: space* spaces=3/1 on node-b", "local/node-d: space* spaces=3/1 on node-d", shared, "spaces: space*")
-	env.Kubectl(t, "delete", "node", "node-b")
-	awaitPools(t, env, "few: space* spaces=2/1", "local/node-d: space* spaces=3/1 on node-d", shared, "spaces: space*")
+	env.Kubectl(t, "label", "node", "node-a", "disk-")
+	awaitPools(t, env, few, "local/node-b: space* spaces=3/1 binding on node-b", shared, spaces, twoA, twoB)
+	stopA()
+	env.Kubectl(t, "delete", "node", "node-a")
+	awaitPools(t, env, few, "local/node-b: space* spaces=3/1 binding on node-b", shared, spaces, twoB)
 
 	ns := env.Namespace(t)
 	slot := map[resourceapi.QualifiedName]resource.Quantity{"spaces": resource.MustParse("1")}
 	space := map[string]spaceapi.SpaceStatus{
 		"few-1":  allocateFrom(t, env, ns, "few-1", "few", slot),
 		"few-2":  allocateFrom(t, env, ns, "few-2", "few", slot),
-		"local":  allocateFrom(t, env, ns, "local", "local/node-d", slot),
+		"local":  allocateFrom(t, env, ns, "local", "local/node-b", slot),
 		"shared": allocateFrom(t, env, ns, "shared", "shared", map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("4")}),
 	}
 	before := map[string]*corev1.Namespace{}
@@ -180,16 +211,17 @@ func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
 
 	// One pool shrinks below what is in use, one goes, one loses its node, one becomes another kind.
 	first.Stop(t, syscall.SIGTERM)
-	selectNode(t, "local/node-d", "node-d")
-	startController(t, env, "--resync-period=1s", poolsFile(t, `
+	stopB()
+	publishedByAController(t, "local/node-b", "node-b")
+	publishedByAController(t, "local/node-c", "node-c")
+	description = poolsFile(t, `
 - {name: few, limit: 1}
-- {name: local, perNode: {limit: 5}, nodeSelector: {disk: ssd}}
+- {name: local, perNode: {limit: 5}}
 - {name: spaces, limit: 9}
-`))
-	awaitPools(t, env, "few: space* spaces=1/1", "local/node-a: space* spaces=5/1 on node-a", "local/node-c: space* spaces=5/1 on node-c",
-		"local/node-d: space* spaces=5/1 on node-d", "spaces: space* spaces=9/1")
-	env.Kubectl(t, "delete", "node", "node-d")
-	awaitPools(t, env, "few: space* spaces=1/1", "local/node-a: space* spaces=5/1 on node-a", "local/node-c: space* spaces=5/1 on node-c", "spaces: space* spaces=9/1")
+`)
+	startController(t, env, "--resync-period=1s", description)
+	startPlugin(t, env, "node-b", description)
+	awaitPools(t, env, "few: space* spaces=1/1", "local/node-b: space* spaces=5/1 on node-b", "spaces: space* spaces=9/1")
 
 	// A whole life of another space makes sure that the controller looked meanwhile.
 	other := allocateFrom(t, env, ns, "other", "spaces", slot)
@@ -211,17 +243,22 @@ func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
 	}
 }
 
-func TestAControllerWithAWrongDescriptionOfPoolsSaysWhatIsWrong(t *testing.T) {
+func TestAWrongDescriptionOfPoolsSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]string{
-		"- {name: a, limit: 0}":              "pools[0].limit: Invalid value: 0",
-		"- {name: a, limits: 0}":             `unknown field \"pools[0].limits\"`,
-		"- {name: a, nodeSelector: {os: x}}": "pools[0].nodeSelector[os]: Invalid value",
+	controller, plugin := []string{"space-controller", "--leader-elect-resource-namespace=x", "--node-selector=os=linux"}, []string{"space-kubeletplugin", "--node-name=x"}
+	for _, test := range []struct {
+		program    []string
+		text, want string
+	}{
+		{controller, "- {name: a, limit: 0}", "pools[0].limit: Invalid value: 0"},
+		{controller, "- {name: a, limits: 0}", `unknown field \"pools[0].limits\"`},
+		{controller, "- {name: a, nodeSelector: {os: x}}", "pools[0].nodeSelector[os]: Invalid value"},
+		{plugin, "- {name: a, limit: 0}", "pools[0].limit: Invalid value: 0"},
 	} {
-		out, err := exec.CommandContext(t.Context(), framework.Binary("space-controller"), "--kubeconfig="+env.Cluster.Kubeconfig(),
-			"--leader-elect-resource-namespace=x", "--node-selector=os=linux", poolsFile(t, text)).CombinedOutput()
-		if err == nil || !strings.Contains(string(out), want) {
-			t.Errorf("the controller should fail and say %q: error %v, log: %s", want, err, out)
+		args := append(slices.Clone(test.program[1:]), "--kubeconfig="+env.Cluster.Kubeconfig(), poolsFile(t, test.text))
+		out, err := exec.CommandContext(t.Context(), framework.Binary(test.program[0]), args...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), test.want) {
+			t.Errorf("%s should fail and say %q: error %v, log: %s", test.program[0], test.want, err, out)
 		}
 	}
 }
@@ -231,20 +268,23 @@ func TestWithoutShareableDevicesEveryPoolBecomesExclusiveDevices(t *testing.T) {
 		"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false, "DRADeviceBindingConditions": false, "DRAPartitionableDevices": false,
 	})
 	newNode(t, old, "node-a", nil)
-	controller := startController(t, old, "--exclusive-devices=4", poolsFile(t, `
+	description := poolsFile(t, `
 - {name: few, limit: 2, bindingConditions: true}
-- {name: local, perNode: {limit: 1}}
+- {name: local, perNode: {limit: 2}}
 - {name: shared, budget: {total: {cpu: "7"}, default: {cpu: "2"}}}
 - {name: spaces}
-`))
-	awaitPools(t, old, "few: space-0 space-1", "local/node-a: space-0", "shared: space-0 space-1 space-2", "spaces: space-0 space-1 space-2 space-3")
+`)
+	controller := startController(t, old, "--exclusive-devices=4", description)
+	plugin, _ := startPlugin(t, old, "node-a", description)
+	awaitPools(t, old, "few: space-0 space-1", "local/node-a: space-0 on node-a space-1 on node-a", "shared: space-0 space-1 space-2", "spaces: space-0 space-1 space-2 space-3")
 	for words, want := range map[string]int{
-		"publishing exclusive devices instead": 4,
+		"publishing exclusive devices instead": 3,
 		"no space gets a quota":                1,
 		"before their spaces are ready":        1,
 	} {
 		framework.AwaitSaid(t, controller.Log, words, want)
 	}
+	framework.AwaitSaid(t, plugin, "publishing exclusive devices instead", 1)
 
 	t.Run("and a claim that gets its device again gets a fresh namespace", func(t *testing.T) { sameDeviceAgain(t, old) })
 }

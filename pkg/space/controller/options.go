@@ -58,7 +58,7 @@ type Options struct {
 	// NodeSelector selects the nodes that run the kubelet plugin.
 	NodeSelector map[string]string
 	// ExclusiveDevices limits the spaces of a pool without a limit where a cluster
-	// does not know shareable devices.
+	// does not support shareable devices.
 	ExclusiveDevices int
 	// PoolsFile describes the pools. Empty: one without a limit.
 	PoolsFile string
@@ -113,7 +113,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the controller itself. Empty: as a pod in the cluster.")
 	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server as pods reach it. Empty: the one that the controller uses.")
 	fs.StringToStringVar(&o.NodeSelector, "node-selector", nil, "Labels of the nodes that run the kubelet plugin. Empty: all nodes.")
-	fs.IntVar(&o.ExclusiveDevices, "exclusive-devices", 128, "Number of spaces in a pool without a limit where the cluster does not know shareable devices.")
+	fs.IntVar(&o.ExclusiveDevices, "exclusive-devices", 128, "Number of spaces in a pool without a limit where the cluster does not support shareable devices.")
 	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. Empty: one pool without a limit.")
 	fs.StringVar(&o.SliceOwner, "resourceslice-owner", "", "ClusterRole that owns the ResourceSlices, so that they go with it. Empty: no owner.")
 	fs.IntVar(&o.ConcurrentClaimSyncs, "concurrent-claim-syncs", 16, "Number of claims that are reconciled at the same time.")

@@ -23,7 +23,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/client-go/tools/record"
@@ -74,10 +73,6 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	nodes, err := metadata.NewForConfig(config)
-	if err != nil {
-		return fmt.Errorf("make a client for nodes: %w", err)
-	}
 	events := record.NewBroadcaster(record.WithContext(ctx))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
@@ -86,7 +81,7 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	c.Metrics.Collect(c.count, c.poolLimits, c.stuckTerminating)
-	publisher := pool.Publisher{Driver: o.Driver, Client: api, Metadata: nodes, Pools: pools}
+	publisher := pool.Publisher{Driver: o.Driver, Client: api, Pools: pools}
 	if err := errors.Join(
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", func(*http.Request) error { return c.synced() }),

@@ -26,6 +26,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
+	"github.com/space-dra/space-dra-driver/pkg/space/pool"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -54,6 +55,8 @@ type Config struct {
 	// Events is where the users of claims are told what befalls them.
 	Events  eventrecord.EventRecorder
 	Metrics *metrics.Plugin
+	// Pools are those of which the plugin publishes its node's part.
+	Pools pool.Set
 	// Fail is told what makes it pointless to go on.
 	Fail func(error)
 }
@@ -69,6 +72,7 @@ type Driver struct {
 	store     *store
 	specs     *cdiSpecs
 	resyncs   resyncState
+	publisher *publisher
 	stopped   sync.WaitGroup
 	cancel    context.CancelFunc
 }
@@ -83,6 +87,7 @@ func New(config Config) (*Driver, error) {
 		locks:     newLocks(),
 		apiServer: apiServer{APIServer: config.APIServer},
 		resyncs:   resyncState{damaged: map[types.UID]bool{}},
+		publisher: newPublisher(config),
 	}
 	if _, err := d.apiServer.load(); err != nil {
 		return nil, err
@@ -187,10 +192,13 @@ func (d *Driver) UnprepareResourceClaims(ctx context.Context, claims []kubeletpl
 
 // HandleError implements kubeletplugin.DRAPlugin.
 func (d *Driver) HandleError(ctx context.Context, err error, msg string) {
-	utilruntime.HandleErrorWithContext(ctx, err, msg)
-	if !errors.Is(err, kubeletplugin.ErrRecoverable) {
-		d.Fail(fmt.Errorf("%s: %w", msg, err))
+	// Only errors of publishing ResourceSlices are recoverable.
+	if errors.Is(err, kubeletplugin.ErrRecoverable) {
+		d.publisher.features.HandleError(ctx, err, msg)
+		return
 	}
+	utilruntime.HandleErrorWithContext(ctx, err, msg)
+	d.Fail(fmt.Errorf("%s: %w", msg, err))
 }
 
 func withClaim(ctx context.Context, claim types.NamespacedName, uid types.UID) (context.Context, klog.Logger) {

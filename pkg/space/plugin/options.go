@@ -40,6 +40,13 @@ type Options struct {
 	TokenLifetime  time.Duration
 	PrepareTimeout time.Duration
 
+	// PoolsFile describes the pools, of which the plugin publishes its node's part of those
+	// per node. Empty: none.
+	PoolsFile string
+	// BindingConditions lets the scheduler wait for spaces before it binds pods, for pools
+	// that do not say.
+	BindingConditions bool
+
 	// HTTPAddress is where health checks and metrics are served.
 	HTTPAddress string
 	// PprofAddress is where profiles are taken. Empty: nowhere.
@@ -58,6 +65,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.KubeletDir, "kubelet-directory", "/var/lib/kubelet", "The kubelet's root directory.")
 	fs.StringVar(&o.CDIDir, "cdi-directory", "/var/run/cdi", "Directory for CDI specs, known to the container runtime.")
 	fs.StringVar(&o.ArtifactsDir, "artifacts-directory", "/var/run/claim-artifacts", "Directory for what containers get; the driver's own, named after it, is below. It holds tokens, so it belongs on a file system in memory.")
+	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. The plugin publishes its node's part of those per node. Empty: nothing.")
+	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler looks every 5 seconds.")
 	fs.StringVar(&o.HTTPAddress, "http-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
 	fs.StringVar(&o.PprofAddress, "pprof-address", "", "Where /debug/pprof/ is served, as a loopback address with a port. Empty: nowhere.")
 	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server as pods reach it. Empty: the one that the plugin uses.")

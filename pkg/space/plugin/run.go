@@ -75,7 +75,16 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("register with the kubelet: %w", err)
 	}
+	// It may wait for the API server, which pods must be able to go without, and for as
+	// long as the helper runs.
+	var publishing sync.WaitGroup
+	defer publishing.Wait()
 	defer helper.Stop()
+	publishing.Go(func() {
+		if err := driver.publisher.run(ctx, helper); err != nil && ctx.Err() == nil {
+			fail(fmt.Errorf("publish ResourceSlices: %w", err))
+		}
+	})
 
 	var serving sync.WaitGroup
 	defer serving.Wait()
@@ -137,6 +146,10 @@ func (o *Options) health(driver *Driver, kubelet *connection) health.Server {
 }
 
 func (o *Options) driver(api kubernetes.Interface, server APIServer, events eventrecord.EventRecorder, registry prometheus.Registerer, fail func(error)) (*Driver, error) {
+	pools, err := o.pools()
+	if err != nil {
+		return nil, err
+	}
 	measured := metrics.NewPlugin(registry, o.Version)
 	driver, err := New(Config{
 		Driver: o.Driver,
@@ -151,6 +164,7 @@ func (o *Options) driver(api kubernetes.Interface, server APIServer, events even
 		Clock:          clock.RealClock{},
 		Events:         events,
 		Metrics:        measured,
+		Pools:          pools,
 		Fail:           fail,
 	})
 	if err != nil {

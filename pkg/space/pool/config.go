@@ -1,12 +1,16 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+// Package pool describes the devices that the driver offers. The controller
+// publishes them as ResourceSlices of the cluster, and of pools per node the
+// kubelet plugin of each node publishes its part.
 package pool
 
 import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	kjson "sigs.k8s.io/json"
@@ -67,6 +71,31 @@ type Budget struct {
 	// Step is what amounts are multiples of, counted from Min: a whole number.
 	// Absent: any amount.
 	Step map[string]resource.Quantity `json:"step,omitempty"`
+}
+
+// Set is all pools of an installation, with what holds for each of them.
+type Set struct {
+	Pools []Pool
+	// NodeSelector selects the nodes that run the kubelet plugin by their labels.
+	// Empty: all nodes.
+	NodeSelector map[string]string
+	// Exclusive is how many spaces a pool without a limit has where the cluster
+	// does not support shareable devices.
+	Exclusive int
+	// BindingConditions is for pools that do not say.
+	BindingConditions bool
+}
+
+// Cluster returns the part of the set that the controller publishes.
+func (s Set) Cluster() Set {
+	s.Pools = slices.DeleteFunc(slices.Clone(s.Pools), func(p Pool) bool { return p.PerNode != nil })
+	return s
+}
+
+// PerNode returns the part of the set that kubelet plugins publish.
+func (s Set) PerNode() Set {
+	s.Pools = slices.DeleteFunc(slices.Clone(s.Pools), func(p Pool) bool { return p.PerNode == nil })
+	return s
 }
 
 // Default is what an installation has that describes no pools.

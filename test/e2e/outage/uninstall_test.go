@@ -32,8 +32,9 @@ func TestAnUninstalledReleaseLeavesNothingBehindAndTheOtherAlone(t *testing.T) {
 	awaitNothingTerminates(t)
 	before := stateOf(t)
 
-	// With all kinds of objects that the chart has.
-	env.InstallAnother(t, second, "driverName="+secondDriver, "networkPolicy.enabled=true", "flowControl.enabled=true", "criticalPodsQuota.enabled=true")
+	// With all kinds of objects that the chart has. The pool per node comes last, so that no
+	// claim is bound to a node.
+	env.InstallAnother(t, second, "driverName="+secondDriver, "pools[0].name=spaces", "pools[1].name=those-of-nodes", "pools[1].perNode.limit=1", "networkPolicy.enabled=true", "flowControl.enabled=true", "criticalPodsQuota.enabled=true")
 	ended := useBoth(t, ns, kept)
 	endWhatUses(t, ns, ended)
 	if out, err := env.Tool(t.Context(), "helm", "uninstall", "--wait", "--namespace", second, second); err != nil {

@@ -89,9 +89,9 @@ labels:
 {{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end -}}
 
-{{- /* Empty unless there is a pool for each node. */ -}}
+{{- /* The pools per node, which kubelet plugins publish. Empty if there are none. */ -}}
 {{- define "space.poolsPerNode" -}}
-{{- range .Values.pools }}{{ if .perNode }}yes{{ end }}{{ end -}}
+{{- range .Values.pools }}{{ if .perNode }}{{ list . | toYaml }}{{ end }}{{ end -}}
 {{- end -}}
 
 {{- /* Annotations of what helm test makes, with its place in the order. */ -}}

@@ -64,15 +64,15 @@ func (s *Snapshot) Pools() []Pool {
 			continue
 		}
 		if pools[name] == nil {
-			pools[name] = &Pool{Name: name, Configured: name, Nodes: namedNodes(slice.Spec.NodeSelector)}
+			pools[name] = &Pool{Name: name, Configured: name}
 			totals[name] = map[string]*resource.Quantity{}
+		}
+		if node := ptr.Deref(slice.Spec.NodeName, ""); node != "" {
+			pools[name].Nodes = []string{node}
 		}
 		for _, device := range slice.Spec.Devices {
 			if a := device.Attributes[spaceapi.PoolAttribute]; a.StringValue != nil {
 				pools[name].Configured = *a.StringValue
-			}
-			if node := ptr.Deref(device.NodeName, ""); node != "" && !slices.Contains(pools[name].Nodes, node) {
-				pools[name].Nodes = append(pools[name].Nodes, node)
 			}
 			addTotals(totals[name], device)
 		}

@@ -158,12 +158,10 @@ func TestWhyThereIsNoSpace(t *testing.T) {
 
 func TestWhatIsUsedOfPools(t *testing.T) {
 	exclusive := slice("local/node-a", 0, 0)
-	exclusive.Spec.NodeSelector = &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{
-		Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{"node-a"},
-	}}}}}
+	exclusive.Spec.NodeName = ptr.To("node-a")
 	exclusive.Spec.Devices = []resourceapi.Device{{Name: "space-0"}, {Name: "space-1"}}
 	named := slice("local/node-b", 1, 0)
-	named.Spec.PerDeviceNodeSelection, named.Spec.Devices[0].NodeName = ptr.To(true), ptr.To("node-b")
+	named.Spec.NodeName = ptr.To("node-b")
 	stale := slice("spaces", 99, 99)
 	stale.Spec.Pool.Generation = 0
 	pools := of(slice("spaces", 3, 4), stale, exclusive, named, slice("open", 0, 0), ready(t, "c", "p")).Pools()

@@ -7,22 +7,19 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	"k8s.io/utils/ptr"
 )
 
 var (
-	modern = lacks{}
-	old    = lacks{shareable: true, binding: true, nodes: true}
+	modern = Unsupported{}
+	old    = Unsupported{ShareableDevices: true, BindingConditions: true}
 )
 
 // parse reads pools as a file has them, so that each test has what passes validation.
@@ -43,8 +40,8 @@ func onlyDevice(t *testing.T, p resourceslice.Pool) resourceapi.Device {
 	return p.Slices[0].Devices[0]
 }
 
-func TestAPoolWithoutALimitIsThereForAnyNumberOfClaims(t *testing.T) {
-	got := Set{Pools: Default(), Exclusive: 5}.resources(nil, modern).Pools["spaces"]
+func TestDevices_withoutALimitOneDeviceIsForAnyNumberOfClaims(t *testing.T) {
+	got := Set{Pools: Default(), Exclusive: 5}.OnCluster(modern).Pools["spaces"]
 	device := onlyDevice(t, got)
 	if !ptr.Deref(device.AllowMultipleAllocations, false) {
 		t.Error("the device can be allocated only once")
@@ -60,9 +57,10 @@ func TestAPoolWithoutALimitIsThereForAnyNumberOfClaims(t *testing.T) {
 	}
 }
 
-func TestASpaceTakesOneOfALimit(t *testing.T) {
+func TestDevices_aSpaceConsumesOneOfALimit(t *testing.T) {
 	set := Set{Pools: parse(t, "- {name: few, limit: 3}\n- {name: local, perNode: {limit: 2}}")}
-	pools := set.resources([]Node{{Name: "n"}}, modern).Pools
+	pools := set.OnCluster(modern).Pools
+	maps.Copy(pools, set.OnNode("n", nil, modern).Pools)
 	for name, limit := range map[string]int64{"few": 3, "local/n": 2} {
 		device := onlyDevice(t, pools[name])
 		if !ptr.Deref(device.AllowMultipleAllocations, false) {
@@ -80,7 +78,7 @@ func TestASpaceTakesOneOfALimit(t *testing.T) {
 	}
 }
 
-func TestWhatSpacesTakeOfABudget(t *testing.T) {
+func TestDevices_ofABudgetHaveItsCapacities(t *testing.T) {
 	set := Set{Pools: parse(t, `
 - name: shared
   limit: 7
@@ -91,7 +89,7 @@ func TestWhatSpacesTakeOfABudget(t *testing.T) {
     max: {cpu: "8"}
     step: {cpu: "1"}
 `)}
-	capacity := onlyDevice(t, set.resources(nil, modern).Pools["shared"]).Capacity
+	capacity := onlyDevice(t, set.OnCluster(modern).Pools["shared"]).Capacity
 	if got := slices.Sorted(maps.Keys(capacity)); !slices.Equal(got, []resourceapi.QualifiedName{"cpu", "limits_cpu", "memory", "spaces"}) {
 		t.Fatalf("got capacities %v", got)
 	}
@@ -110,11 +108,11 @@ func TestWhatSpacesTakeOfABudget(t *testing.T) {
 	}
 }
 
-func TestAttributesAreWhatTheFileSays(t *testing.T) {
+func TestDevices_haveThePoolsAttributes(t *testing.T) {
 	set := Set{Pools: parse(t, `- {name: p, attributes: {tier: gold, size: 3, fast: true, release: {version: 1.2.3}, text: "3"}}`)}
-	for name, cluster := range map[string]lacks{"shareable": modern, "exclusive": old} {
+	for name, cluster := range map[string]Unsupported{"shareable": modern, "exclusive": old} {
 		set.Exclusive = 1
-		got := onlyDevice(t, set.resources(nil, cluster).Pools["p"]).Attributes
+		got := onlyDevice(t, set.OnCluster(cluster).Pools["p"]).Attributes
 		want := map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
 			"pool": {StringValue: ptr.To("p")}, "tier": {StringValue: ptr.To("gold")}, "text": {StringValue: ptr.To("3")},
 			"size": {IntValue: ptr.To[int64](3)}, "fast": {BoolValue: ptr.To(true)}, "release": {VersionValue: ptr.To("1.2.3")},
@@ -125,16 +123,16 @@ func TestAttributesAreWhatTheFileSays(t *testing.T) {
 	}
 }
 
-func TestBindingConditionsAreThePoolsOrElseTheInstallations(t *testing.T) {
+func TestDevices_haveBindingConditionsOfThePoolOrElseTheInstallation(t *testing.T) {
 	pools := parse(t, "- {name: with, bindingConditions: true}\n- {name: without, bindingConditions: false}\n- {name: silent}")
 	for _, installation := range []bool{false, true} {
 		set := Set{Pools: pools, BindingConditions: installation}
 		for name, want := range map[string]bool{"with": true, "without": false, "silent": installation} {
-			device := onlyDevice(t, set.resources(nil, modern).Pools[name])
+			device := onlyDevice(t, set.OnCluster(modern).Pools[name])
 			if got := len(device.BindingConditions) == 1 && len(device.BindingFailureConditions) == 1; got != want {
 				t.Errorf("installation %t, pool %s: got binding conditions: %t", installation, name, got)
 			}
-			device = onlyDevice(t, set.resources(nil, lacks{binding: true}).Pools[name])
+			device = onlyDevice(t, set.OnCluster(Unsupported{BindingConditions: true}).Pools[name])
 			if len(device.BindingConditions)+len(device.BindingFailureConditions) > 0 {
 				t.Errorf("pool %s has binding conditions in a cluster that drops them", name)
 			}
@@ -142,13 +140,13 @@ func TestBindingConditionsAreThePoolsOrElseTheInstallations(t *testing.T) {
 	}
 }
 
-func TestExclusiveDevicesAreInSlicesAsTheAPIDemands(t *testing.T) {
+func TestDevices_exclusiveOnesFitIntoSlices(t *testing.T) {
 	for _, test := range []struct {
 		exclusive int
 		slices    []int
 	}{{1, []int{1}}, {127, []int{127}}, {128, []int{128}}, {129, []int{128, 1}}, {300, []int{128, 128, 44}}} {
 		t.Run(fmt.Sprintf("%d devices", test.exclusive), func(t *testing.T) {
-			pool := Set{Pools: Default(), Exclusive: test.exclusive}.resources(nil, old).Pools["spaces"]
+			pool := Set{Pools: Default(), Exclusive: test.exclusive}.OnCluster(old).Pools["spaces"]
 			var got []int
 			names := map[string]bool{}
 			for _, slice := range pool.Slices {
@@ -173,7 +171,7 @@ func TestExclusiveDevicesAreInSlicesAsTheAPIDemands(t *testing.T) {
 	}
 }
 
-func TestHowManyExclusiveDevicesStandInForAPool(t *testing.T) {
+func TestDevices_numberOfExclusiveOnes(t *testing.T) {
 	for text, want := range map[string]int{
 		"- {name: p}":                       50,
 		"- {name: p, limit: 3}":             3,
@@ -188,7 +186,9 @@ func TestHowManyExclusiveDevicesStandInForAPool(t *testing.T) {
 		t.Run(text, func(t *testing.T) {
 			set := Set{Pools: parse(t, text), Exclusive: 50}
 			got := 0
-			for _, p := range set.resources([]Node{{Name: "n"}}, old).Pools {
+			pools := set.OnCluster(old).Pools
+			maps.Copy(pools, set.OnNode("n", nil, old).Pools)
+			for _, p := range pools {
 				for _, slice := range p.Slices {
 					got += len(slice.Devices)
 				}
@@ -197,79 +197,5 @@ func TestHowManyExclusiveDevicesStandInForAPool(t *testing.T) {
 				t.Errorf("got %d devices, want %d", got, want)
 			}
 		})
-	}
-}
-
-func TestWhichNodesCanReachAPool(t *testing.T) {
-	in := func(key, value string) corev1.NodeSelectorRequirement {
-		return corev1.NodeSelectorRequirement{Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{value}}
-	}
-	pools := parse(t, "- {name: any}\n- {name: zone, nodeSelector: {zone: a}}")
-	for name, test := range map[string]struct {
-		plugins map[string]string
-		pool    string
-		want    []corev1.NodeSelectorRequirement
-	}{
-		"all of them":                        {nil, "any", nil},
-		"those with the plugin":              {map[string]string{"os": "linux", "disk": "ssd"}, "any", []corev1.NodeSelectorRequirement{in("disk", "ssd"), in("os", "linux")}},
-		"those the pool is for":              {nil, "zone", []corev1.NodeSelectorRequirement{in("zone", "a")}},
-		"those the pool is for, with plugin": {map[string]string{"os": "linux"}, "zone", []corev1.NodeSelectorRequirement{in("os", "linux"), in("zone", "a")}},
-	} {
-		for how, cluster := range map[string]lacks{"shareable": modern, "exclusive": old} {
-			t.Run(how+": "+name, func(t *testing.T) {
-				got := Set{Pools: pools, NodeSelector: test.plugins, Exclusive: 1}.resources(nil, cluster).Pools[test.pool]
-				if test.want == nil {
-					if !got.AllNodes || got.NodeSelector != nil {
-						t.Errorf("got allNodes %t, nodeSelector %v", got.AllNodes, got.NodeSelector)
-					}
-					return
-				}
-				want := &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: test.want}}}
-				if got.AllNodes {
-					t.Error("the pool is for all nodes too, which the API server refuses")
-				}
-				if !equality.Semantic.DeepEqual(got.NodeSelector, want) {
-					t.Errorf("got %v, want %v", got.NodeSelector, want)
-				}
-			})
-		}
-	}
-}
-
-func TestAPoolPerNodeIsForThatNodeOnly(t *testing.T) {
-	set := Set{Pools: parse(t, "- {name: local, perNode: {limit: 1}, nodeSelector: {disk: ssd}}\n- {name: other}")}
-	nodes := []Node{{Name: "a", Labels: map[string]string{"disk": "ssd"}}, {Name: "b"}, {Name: "c.example.com", Labels: map[string]string{"disk": "ssd", "x": "y"}}}
-	got := set.resources(nodes, modern).Pools
-	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, []string{"local/a", "local/c.example.com", "other"}) {
-		t.Fatalf("got pools %v", names)
-	}
-	p := got["local/c.example.com"]
-	if device := onlyDevice(t, p); p.AllNodes || p.NodeSelector != nil || !ptr.Deref(p.Slices[0].PerDeviceNodeSelection, false) || ptr.Deref(device.NodeName, "") != "c.example.com" {
-		t.Errorf("where devices can name their nodes, got %+v", p)
-	}
-	if attribute := onlyDevice(t, got["local/a"]).Attributes["pool"].StringValue; ptr.Deref(attribute, "") != "local" {
-		t.Errorf("got attribute pool %v: a class could not name it", attribute)
-	}
-	if p := got["other"]; !p.AllNodes || p.Slices[0].PerDeviceNodeSelection != nil || onlyDevice(t, p).NodeName != nil {
-		t.Errorf("the pool for the cluster is for a node: %+v", p)
-	}
-
-	want := []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{
-		{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{"c.example.com"}},
-	}}}
-	p = set.resources(nodes, lacks{nodes: true}).Pools["local/c.example.com"]
-	if p.AllNodes || !equality.Semantic.DeepEqual(p.NodeSelector.NodeSelectorTerms, want) || p.Slices[0].PerDeviceNodeSelection != nil || onlyDevice(t, p).NodeName != nil {
-		t.Errorf("where they can't, got %+v", p)
-	}
-}
-
-func TestNamesOfPoolsPerNodeFit(t *testing.T) {
-	long := strings.Repeat("n", 253)
-	name := perNodeName(strings.Repeat("p", 63), long)
-	if len(name) > resourceapi.PoolNameMaxLength {
-		t.Errorf("the name has %d characters", len(name))
-	}
-	if other := perNodeName(strings.Repeat("p", 63), long[:252]+"m"); other == name {
-		t.Error("two nodes have one pool")
 	}
 }

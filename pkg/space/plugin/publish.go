@@ -1,0 +1,109 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/dynamic-resource-allocation/resourceslice"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+)
+
+// pools returns the pools that the plugin publishes its node's part of.
+func (o *Options) pools() (pool.Set, error) {
+	set := pool.Set{BindingConditions: o.BindingConditions}
+	if o.PoolsFile == "" {
+		return set, nil
+	}
+	var err error
+	if set.Pools, err = pool.Load(o.PoolsFile); err != nil {
+		return pool.Set{}, err
+	}
+	return set.PerNode(), nil
+}
+
+// resourcePublisher publishes ResourceSlices of the node in the background, and deletes
+// those that the resources do not have. [kubeletplugin.Helper] implements it.
+type resourcePublisher interface {
+	PublishResources(ctx context.Context, resources resourceslice.DriverResources) error
+}
+
+// publisher publishes a node's part of pools.
+type publisher struct {
+	driver, node string
+	client       kubernetes.Interface
+	pools        pool.Set
+	features     *pool.Features
+}
+
+func newPublisher(config Config) *publisher {
+	return &publisher{config.Driver, config.Node, config.Client, config.Pools, pool.NewFeatures(config.Pools)}
+}
+
+// run publishes the node's part of the pools until ctx ends. It follows the labels of
+// the Node, by which pools select their nodes. The slices stay: the kubelet deletes them
+// when the plugin does not come back.
+func (p *publisher) run(ctx context.Context, helper resourcePublisher) error {
+	var resources resourceslice.DriverResources
+	if len(p.pools.Pools) == 0 {
+		// There may be slices of an earlier process.
+		return helper.PublishResources(ctx, resources)
+	}
+	nodes := make(chan *corev1.Node)
+	if err := p.watchNode(ctx, nodes); err != nil {
+		return fmt.Errorf("watch Node %s: %w", p.node, err)
+	}
+	var uid types.UID
+	var labels map[string]string
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case node := <-nodes:
+			if uid == "" {
+				p.features.Probe(ctx, p.client, p.driver, p.node)
+			} else if uid != node.UID {
+				// The library would go on with the former owner, and garbage collection
+				// would delete what it publishes.
+				return errors.New("the Node was recreated: restart to publish ResourceSlices that it owns")
+			}
+			uid, labels = node.UID, node.Labels
+		case <-p.features.Changed():
+		}
+		// An update makes the library forget which fields were dropped.
+		if now := p.pools.OnNode(p.node, labels, p.features.Unsupported()); resources.Pools == nil || !equality.Semantic.DeepEqual(now, resources) {
+			resources = now
+			if err := helper.PublishResources(ctx, resources); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// watchNode sends the Node whenever it was added or changed.
+func (p *publisher) watchNode(ctx context.Context, nodes chan<- *corev1.Node) error {
+	informer := coreinformers.NewFilteredNodeInformer(p.client, 0, cache.Indexers{}, func(options *metav1.ListOptions) {
+		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, p.node).String()
+	})
+	send := func(node any) {
+		select {
+		case nodes <- node.(*corev1.Node):
+		case <-ctx.Done():
+		}
+	}
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: send, UpdateFunc: func(_, node any) { send(node) }})
+	go informer.RunWithContext(ctx)
+	return err
+}

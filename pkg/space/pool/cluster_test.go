@@ -1,0 +1,47 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+)
+
+func TestOnCluster_selectsNodesOfThePoolThatRunThePlugin(t *testing.T) {
+	in := func(key, value string) corev1.NodeSelectorRequirement {
+		return corev1.NodeSelectorRequirement{Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{value}}
+	}
+	pools := parse(t, "- {name: any}\n- {name: zone, nodeSelector: {zone: a}}")
+	for name, test := range map[string]struct {
+		plugins map[string]string
+		pool    string
+		want    []corev1.NodeSelectorRequirement
+	}{
+		"all of them":                        {nil, "any", nil},
+		"those with the plugin":              {map[string]string{"os": "linux", "disk": "ssd"}, "any", []corev1.NodeSelectorRequirement{in("disk", "ssd"), in("os", "linux")}},
+		"those the pool is for":              {nil, "zone", []corev1.NodeSelectorRequirement{in("zone", "a")}},
+		"those the pool is for, with plugin": {map[string]string{"os": "linux"}, "zone", []corev1.NodeSelectorRequirement{in("os", "linux"), in("zone", "a")}},
+	} {
+		for how, cluster := range map[string]Unsupported{"shareable": modern, "exclusive": old} {
+			t.Run(how+": "+name, func(t *testing.T) {
+				got := Set{Pools: pools, NodeSelector: test.plugins, Exclusive: 1}.OnCluster(cluster).Pools[test.pool]
+				if test.want == nil {
+					if !got.AllNodes || got.NodeSelector != nil {
+						t.Errorf("got allNodes %t, nodeSelector %v", got.AllNodes, got.NodeSelector)
+					}
+					return
+				}
+				want := &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: test.want}}}
+				if got.AllNodes {
+					t.Error("the pool is for all nodes too, which the API server refuses")
+				}
+				if !equality.Semantic.DeepEqual(got.NodeSelector, want) {
+					t.Errorf("got %v, want %v", got.NodeSelector, want)
+				}
+			})
+		}
+	}
+}

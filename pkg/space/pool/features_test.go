@@ -1,0 +1,103 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package pool
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/dynamic-resource-allocation/resourceslice"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/ktesting"
+	"k8s.io/utils/ptr"
+)
+
+func TestHandleError_notesDroppedFieldsThatHaveAFallback(t *testing.T) {
+	slice := func(devices ...resourceapi.Device) *resourceapi.ResourceSlice {
+		return &resourceapi.ResourceSlice{Spec: resourceapi.ResourceSliceSpec{Devices: devices}}
+	}
+	bare := slice(resourceapi.Device{})
+	shareable := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{AllowMultipleAllocations: ptr.To(true)}), ActualSlice: bare}
+	binding := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{BindingConditions: []string{"c"}}), ActualSlice: bare}
+	other := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{Taints: []resourceapi.DeviceTaint{{Key: "k"}}}), ActualSlice: bare}
+	for name, test := range map[string]struct {
+		errs    []error
+		want    Unsupported
+		handled int
+	}{
+		"the field that makes it shareable": {[]error{shareable}, Unsupported{ShareableDevices: true}, 0},
+		"it again, and wrapped":             {[]error{shareable, fmt.Errorf("sync: %w", shareable)}, Unsupported{ShareableDevices: true}, 0},
+		"binding conditions":                {[]error{binding}, Unsupported{BindingConditions: true}, 0},
+		"one after the other":               {[]error{binding, shareable}, Unsupported{ShareableDevices: true, BindingConditions: true}, 0},
+		"a field that is not ours":          {[]error{other}, Unsupported{}, 1},
+		"any other error":                   {[]error{context.DeadlineExceeded}, Unsupported{}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			logger := ktesting.NewLogger(t, ktesting.NewConfig(ktesting.BufferLogs(true)))
+			f := NewFeatures(Set{})
+			for _, err := range test.errs {
+				f.HandleError(klog.NewContext(t.Context(), logger), err, "sync slices")
+			}
+			handled := strings.Count(logger.GetSink().(ktesting.Underlier).GetBuffer().String(), "sync slices")
+			if got := f.Unsupported(); got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+			if handled != test.handled {
+				t.Errorf("%d errors were reported, want %d", handled, test.handled)
+			}
+			if got, want := len(f.Changed()) > 0, test.want != (Unsupported{}); got != want {
+				t.Errorf("something else would be published: %t, want %t", got, want)
+			}
+		})
+	}
+}
+
+func TestProbe_asksTheAPIServerWhatItDrops(t *testing.T) {
+	for name, test := range map[string]struct {
+		keep func(*resourceapi.Device)
+		want Unsupported
+	}{
+		"nothing":            {func(*resourceapi.Device) {}, Unsupported{}},
+		"shareable devices":  {func(d *resourceapi.Device) { d.AllowMultipleAllocations = nil }, Unsupported{ShareableDevices: true}},
+		"binding conditions": {func(d *resourceapi.Device) { d.BindingConditions, d.BindingFailureConditions = nil, nil }, Unsupported{BindingConditions: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewClientset()
+			client.PrependReactor("create", "resourceslices", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				create := action.(clienttesting.CreateActionImpl)
+				if !slices.Equal(create.CreateOptions.DryRun, []string{metav1.DryRunAll}) {
+					t.Errorf("a slice would be stored: %v", create.CreateOptions)
+				}
+				slice := create.Object.(*resourceapi.ResourceSlice).DeepCopy()
+				test.keep(&slice.Spec.Devices[0])
+				return true, slice, nil
+			})
+			f := NewFeatures(Set{})
+			f.Probe(t.Context(), client, "d.example.com", "")
+			if got := f.Unsupported(); got != test.want || len(f.Changed()) > 0 {
+				t.Errorf("got %+v, changed: %t, want %+v", got, len(f.Changed()) > 0, test.want)
+			}
+		})
+	}
+}
+
+func TestProbe_takesAnErrorForAPIServersThatSupportAll(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependReactor("create", "resourceslices", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, context.DeadlineExceeded
+	})
+	f := NewFeatures(Set{})
+	f.Probe(t.Context(), client, "d.example.com", "node")
+	if got := f.Unsupported(); got != (Unsupported{}) {
+		t.Errorf("got %+v", got)
+	}
+}
