@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/pool"
 	"github.com/space-dra/space-dra-driver/test/bench/report"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -33,7 +34,7 @@ const (
 	plainPod    = "a pod without a claim"
 )
 
-// ManyNodes measures what publishes pools, and pods that are scheduled by them, with ever
+// ManyNodes measures the controller, and pods that are scheduled by them, with ever
 // more nodes, which kwok simulates.
 func ManyNodes(ctx context.Context, s Settings) (*report.Report, error) {
 	r := &report.Report{Name: "manynodes", Title: "The controller and the scheduler, with many nodes", Machine: report.ThisMachine()}
@@ -67,7 +68,7 @@ type manyNodes struct {
 	env        *framework.Env
 	sight      *sight
 	controller *program
-	// dir has the files that describe pools.
+	// dir has the file that describes the pools.
 	dir string
 	// standing is how many nodes there are, and probed how many pods were started.
 	standing, probed int
@@ -76,36 +77,20 @@ type manyNodes struct {
 
 // sort is an installation that is measured.
 type sort struct {
-	name, binary, pools string
-	perNode             bool
+	name, description string
+	perNode           bool
 }
 
-// sorts are all installations. Of an earlier commit, only the one where nodes matter is.
-func (m *manyNodes) sorts() []sort {
-	binary := framework.Binary("space-controller")
-	all := []sort{
-		{name: wholePool, binary: binary, pools: filepath.Join(m.dir, "whole.yaml")},
-		{name: perNodePool, binary: binary, pools: filepath.Join(m.dir, "pernode.yaml"), perNode: true},
+// sorts are all installations.
+func sorts() []sort {
+	return []sort{
+		{name: wholePool, description: fmt.Sprintf("pools: [{name: %s}]\n", poolName)},
+		{name: perNodePool, description: fmt.Sprintf("pools: [{name: %s, perNode: {limit: 100}}]\n", poolName), perNode: true},
 	}
-	if m.Before != "" {
-		before := all[1]
-		before.name, before.binary = perNodePool+", before", filepath.Join(m.Before, "space-controller")
-		all = append(all, before)
-	}
-	return all
 }
 
 // prepare makes what is there whatever the number of nodes.
 func (m *manyNodes) prepare(ctx context.Context) error {
-	for _, s := range m.sorts() {
-		description := fmt.Sprintf("pools: [{name: %s}]\n", poolName)
-		if s.perNode {
-			description = fmt.Sprintf("pools: [{name: %s, perNode: {limit: 100}}]\n", poolName)
-		}
-		if err := os.WriteFile(s.pools, []byte(description), 0o600); err != nil {
-			return err
-		}
-	}
 	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: spaceapi.DefaultDriverName}}
 	class.Spec.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", spaceapi.DefaultDriverName)}}}
 	if _, err := m.env.Client.ResourceV1().DeviceClasses().Create(ctx, class, metav1.CreateOptions{}); err != nil {
@@ -125,7 +110,7 @@ func (m *manyNodes) measure(ctx context.Context) error {
 		}
 		m.standing = n
 		m.logf("%d nodes with %d pods each, %.1f nodes/s", n, podsOnNode, float64(n-before)/time.Since(begin).Seconds())
-		for _, s := range m.sorts() {
+		for _, s := range sorts() {
 			if err := m.lookAt(ctx, s); err != nil {
 				return fmt.Errorf("%s, %d nodes: %w", s.name, n, err)
 			}
@@ -139,6 +124,14 @@ func (m *manyNodes) lookAt(ctx context.Context, s sort) error {
 	if err := m.clear(ctx); err != nil {
 		return err
 	}
+	if s.perNode {
+		nodes := m.sight.nodes.List()
+		if err := each(ctx, len(nodes), m.Parallel, func(ctx context.Context, i int) error {
+			return m.publishOn(ctx, s, nodes[i].(*corev1.Node))
+		}); err != nil {
+			return err
+		}
+	}
 	for _, step := range []func(context.Context, sort) error{m.publish, m.restart, m.rest, m.comeAndGo, m.schedule} {
 		if err := step(ctx, s); err != nil {
 			return err
@@ -148,7 +141,34 @@ func (m *manyNodes) lookAt(ctx context.Context, s sort) error {
 	return nil
 }
 
-// clear ends the controller and removes what it published.
+// publishOn publishes a node's part of the pools, as the kubelet plugin of the node does:
+// simulated nodes have none.
+func (m *manyNodes) publishOn(ctx context.Context, s sort, node *corev1.Node) error {
+	pools, err := pool.Parse([]byte(s.description))
+	if err != nil {
+		return err
+	}
+	for name, p := range (pool.Set{Pools: pools}).OnNode(node.Name, node.Labels, pool.Unsupported{}).Pools {
+		for _, part := range p.Slices {
+			slice := &resourceapi.ResourceSlice{
+				ObjectMeta: metav1.ObjectMeta{
+					GenerateName:    "0-" + spaceapi.DefaultDriverName + "-" + node.Name + "-",
+					OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID, Controller: ptr.To(true)}},
+				},
+				Spec: resourceapi.ResourceSliceSpec{
+					Driver: spaceapi.DefaultDriverName, NodeName: &node.Name, Devices: part.Devices,
+					Pool: resourceapi.ResourcePool{Name: name, Generation: 1, ResourceSliceCount: int64(len(p.Slices))},
+				},
+			}
+			if _, err := m.env.Client.ResourceV1().ResourceSlices().Create(ctx, slice, metav1.CreateOptions{}); err != nil {
+				return fmt.Errorf("publish the pools of node %s: %w", node.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// clear ends the controller and removes what was published.
 func (m *manyNodes) clear(ctx context.Context) error {
 	if err := m.stop(); err != nil {
 		return err
@@ -165,7 +185,11 @@ func (m *manyNodes) clear(ctx context.Context) error {
 }
 
 func (m *manyNodes) start(ctx context.Context, s sort) (err error) {
-	m.controller, err = startProgram(ctx, s.binary, "--kubeconfig="+m.env.Cluster.Kubeconfig(), "--leader-elect-resource-namespace="+framework.DriverNamespace, "--pools-file="+s.pools)
+	file := filepath.Join(m.dir, "pools.yaml")
+	if err := os.WriteFile(file, []byte(s.description), 0o600); err != nil {
+		return err
+	}
+	m.controller, err = startProgram(ctx, framework.Binary("space-controller"), "--kubeconfig="+m.env.Cluster.Kubeconfig(), "--leader-elect-resource-namespace="+framework.DriverNamespace, "--pools-file="+file)
 	return err
 }
 
@@ -209,26 +233,14 @@ func unpublished(objects []any, pools map[string]string) string {
 		case slice.Spec.Pool.ResourceSliceCount != 1 || len(slice.Spec.Devices) != 1:
 			return fmt.Sprintf("ResourceSlice %s is one of %d and has %d devices, and not one of one", slice.Name, slice.Spec.Pool.ResourceSliceCount, len(slice.Spec.Devices))
 		case !isFor(&slice.Spec, node):
-			return fmt.Sprintf("ResourceSlice %s is not for %q: %v", slice.Name, node, slice.Spec.NodeSelector)
+			return fmt.Sprintf("ResourceSlice %s is not for %q", slice.Name, node)
 		}
 		seen[slice.Spec.Pool.Name] = true
 	}
 	return ""
 }
 
-// isFor says whether a slice is for the pods of a node, or of all if it has no name. Its
-// devices name the node, or the slice selects it.
+// isFor reports whether a slice is for the pods of a node, or of all if it has no name.
 func isFor(spec *resourceapi.ResourceSliceSpec, node string) bool {
-	all, each := ptr.Deref(spec.AllNodes, false), ptr.Deref(spec.PerDeviceNodeSelection, false)
-	switch {
-	case node == "":
-		return all && !each && spec.NodeSelector == nil
-	case each:
-		another := func(d resourceapi.Device) bool { return ptr.Deref(d.NodeName, "") != node }
-		return !all && spec.NodeSelector == nil && !slices.ContainsFunc(spec.Devices, another)
-	case all || spec.NodeSelector == nil || len(spec.NodeSelector.NodeSelectorTerms) != 1:
-		return false
-	}
-	term := spec.NodeSelector.NodeSelectorTerms[0]
-	return len(term.MatchExpressions) == 0 && len(term.MatchFields) == 1 && term.MatchFields[0].Key == metav1.ObjectNameField && slices.Equal(term.MatchFields[0].Values, []string{node})
+	return ptr.Deref(spec.NodeName, "") == node && ptr.Deref(spec.AllNodes, false) == (node == "") && spec.NodeSelector == nil
 }

@@ -22,17 +22,7 @@ func published(pool, node string) *resourceapi.ResourceSlice {
 		slice.Spec.AllNodes = ptr.To(true)
 		return slice
 	}
-	slice.Spec.NodeSelector = &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-		MatchFields: []corev1.NodeSelectorRequirement{{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{node}}},
-	}}}
-	return slice
-}
-
-// named is a slice whose device names its node.
-func named(pool, node string) *resourceapi.ResourceSlice {
-	slice := published(pool, "")
-	slice.Spec.AllNodes, slice.Spec.PerDeviceNodeSelection = nil, ptr.To(true)
-	slice.Spec.Devices[0].NodeName = &node
+	slice.Spec.NodeName = &node
 	return slice
 }
 
@@ -47,9 +37,6 @@ func TestWrongResourceSlicesAreNoticed(t *testing.T) {
 	}{
 		"one for the cluster":       {[]any{published("spaces", "")}, whole, ""},
 		"one for each node":         {[]any{published("spaces/b", "b"), published("spaces/a", "a")}, two, ""},
-		"devices that name a node":  {[]any{published("spaces/b", "b"), named("spaces/a", "a")}, two, ""},
-		"devices of another node":   {[]any{published("spaces/b", "b"), named("spaces/a", "b")}, two, `not for "a"`},
-		"a whole pool of a node's":  {[]any{named("spaces", "a")}, whole, `not for ""`},
 		"one too few":               {[]any{published("spaces/a", "a")}, two, "1 ResourceSlices in place of 2"},
 		"one twice":                 {[]any{published("spaces/a", "a"), published("spaces/a", "a")}, two, "has another one"},
 		"one of a node that left":   {[]any{published("spaces/a", "a"), published("spaces/c", "c")}, two, "not there"},

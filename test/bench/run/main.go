@@ -47,7 +47,7 @@ func run(ctx context.Context) error {
 	flag.Func("nodes", "simulated nodes to measure pools at, growing (default 10,500,1000)", numbers(&s.Nodes))
 	flag.IntVar(&s.Others, "others", 5000, "claims of another driver to measure the controller with at last")
 	flag.DurationVar(&s.Rest, "rest", 30*time.Second, "how long to look at a controller at rest")
-	flag.StringVar(&s.Before, "before", "", "directory with the programs of an earlier commit, for growth and manynodes to measure beside those in build/bin")
+	flag.StringVar(&s.Before, "before", "", "directory with the programs of an earlier commit, for growth to measure beside those in build/bin")
 	out := flag.String("out", filepath.Join(cluster.DefaultConfig().BuildDir, "bench"), "directory of the results")
 	flag.Parse()
 
