@@ -143,9 +143,8 @@ func showsSpaces(t *testing.T, admin, dev person) {
 	}
 	row := "first " + s.Namespace + " Ready first " + node + " few "
 	admin.says(t, []string{row + "<none>", "next <none> Pending next"}, "list")
-	dev.says(t, []string{row + "<unknown>", "you may not list namespaces", "get resourcequotas"}, "list")
+	dev.says(t, []string{row + "<unknown>", "you may not list namespaces", "list resourcequotas"}, "list")
 	admin.says(t, []string{"few <any> spaces 1 0 1", "many <any> spaces"}, "top")
-	admin.says(t, []string{node + " few 1"}, "top", "--nodes")
 	names, _ := admin.Space(t, admin.args("list", "-o", "name")...)
 	admin.says(t, []string{"Claim: first", "Space: " + s.Namespace, "Claim: next", "Normal Provisioned"}, append([]string{"describe"}, strings.Fields(names)...)...)
 	admin.says(t, []string{"Claim: first"}, "describe", "namespace/"+s.Namespace)
@@ -196,14 +195,14 @@ func explainsPods(t *testing.T, admin, dev person) {
 	}
 	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "cluster-admin"))
 
-	admin.says(t, []string{"There is no room for ResourceClaim next of pod next: of pool few 1 of 1 spaces are in use"}, "why", "pod/next")
-	dev.says(t, []string{"pool is full, or has none for the nodes", "right to list resourceslices", "you may not", "list resourceclaims in all namespaces"}, "why", "next")
+	admin.says(t, []string{"There is no room for ResourceClaim next on the nodes that pod next can run on: of pool few 1 of 1 spaces are in use"}, "why", "pod/next")
+	dev.says(t, []string{"pool is full, or has no space for the nodes", "right to list resourceslices", "you may not", "list resourceclaims in all namespaces"}, "why", "next")
 	for _, p := range []person{admin, dev} {
 		p.says(t, []string{"No pod uses ResourceClaim unused"}, "why", "unused")
-		p.says(t, []string{"its scheduling gates keep it from"}, "why", "gated")
+		p.says(t, []string{"which has scheduling gates"}, "why", "gated")
 		p.says(t, []string{"There is no node for pod nowhere", "didn't match Pod's node affinity/selector"}, "why", "pod/nowhere")
 		p.says(t, []string{"names DeviceClass plugin-none, which does not exist"}, "why", "classless")
-		p.says(t, []string{"asks for what the driver does not give", `clusterRole: Invalid value: "cluster-admin"`, "That is final"}, "why", "pod/refused")
+		p.says(t, []string{"ResourceClaim refused has invalid parameters", `clusterRole: Invalid value: "cluster-admin"`, "This is final"}, "why", "pod/refused")
 		p.says(t, []string{"ResourceClaim first has its space", "it is ready"}, "why", "first")
 	}
 }
@@ -212,7 +211,7 @@ func explainsPods(t *testing.T, admin, dev person) {
 func explainsEnds(t *testing.T, admin, dev person, held string) {
 	t.Helper()
 	framework.Await(t, framework.Claim(env.Client, admin.ns, "ends"), framework.NotReadyBecause(spaceapi.ReasonExpired, ""))
-	dev.says(t, []string{"outlived its class's maxLifetime", "make the claim anew"}, "why", "ends")
+	dev.says(t, []string{"outlived its class's maxLifetime", "recreate the claim"}, "why", "ends")
 	// It is a matter of time when it counts as stuck, and nothing on the cluster says so.
 	err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		out, _, err := admin.TrySpace(ctx, admin.args("list")...)
@@ -221,8 +220,8 @@ func explainsEnds(t *testing.T, admin, dev person, held string) {
 	if err != nil {
 		t.Fatalf("waited until namespace %s counts as stuck: %v", held, err)
 	}
-	const stuck = "does not go: "
-	admin.says(t, []string{"ResourceClaim held has ended and its credentials are dead, but its namespace " + held + " " + stuck, "example.com/hold in 1 resource instances"}, "why", "held")
+	stuck := "Its namespace " + held + " remains: "
+	admin.says(t, []string{"A former space of ResourceClaim held is deprovisioned, and its credentials are revoked. " + stuck, "example.com/hold in 1 resource instances"}, "why", "held")
 	admin.says(t, []string{stuck}, "why", "namespace/"+held)
 	admin.says(t, []string{"Claim: held", "State: StuckTerminating"}, "describe", "held")
 	env.Kubectl(t, "patch", "configmap", "holder", "-n", held, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
@@ -251,8 +250,8 @@ func explainsTheDriver(t *testing.T, admin, dev person) {
 	env.StartPod(t, ns, framework.NewPod("unmade", "unmade"))
 	framework.Await(t, framework.Claim(env.Client, ns, "unmade"), framework.That("allocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation != nil }))
 	for _, p := range []person{admin, dev} {
-		p.says(t, []string{"is ready, but the driver's plugin does not run on node"}, "why", "pod/unprepared")
-		p.says(t, []string{"is allocated from pool many, and the driver's controller has not said anything about its space yet"}, "why", "unmade")
+		p.says(t, []string{"is ready, but the kubelet plugin does not run on node"}, "why", "pod/unprepared")
+		p.says(t, []string{"is allocated from pool many, and the controller has not reported anything about its space yet"}, "why", "unmade")
 	}
 	env.Kubectl(t, "patch", "-n", "plugin", "daemonset/plugin-space-dra-driver-kubeletplugin", "--type=merge", "-p", `{"spec":{"template":{"spec":{"nodeSelector":{"no":null}}}}}`)
 	env.Kubectl(t, "scale", "-n", "plugin", "deployment/plugin-space-dra-driver-controller", "--replicas=1")

@@ -110,7 +110,7 @@ func pluginListsForUser(t *testing.T) {
 	if got := lines(out); len(got) != 2 || !strings.HasPrefix(got[1], "claim "+spaces[0].Namespace+" Ready <none> <none> spaces <unknown> ") {
 		t.Errorf("the list is\n%s", out)
 	}
-	for _, right := range []string{"list pods", "list deviceclasses", "get namespaces", "get resourcequotas"} {
+	for _, right := range []string{"list pods", "list deviceclasses", "list namespaces", "list resourcequotas"} {
 		if !strings.Contains(note, right) {
 			t.Errorf("nothing is said of the right to %s: %s", right, note)
 		}

@@ -1,69 +1,76 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kubectl is kubectl space, a plugin of kubectl for the people around spaces.
-// It reads with the rights of whoever runs it. What there is to say about what was
-// read is for package model.
+// Package kubectl is kubectl space, a plugin of kubectl for users, cluster administrators
+// and on-call engineers. It reads the cluster into a snapshot, with the user's own rights,
+// and computes from that what it prints.
 package kubectl
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
-	"os/signal"
 	"path/filepath"
-	"syscall"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/client-go/kubernetes"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // users whose kubeconfig has an auth-provider
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 	"k8s.io/utils/clock"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// completer is how kubectl calls a plugin's program that completes its arguments.
+// completer is the name by which kubectl calls the program to complete its arguments.
 const completer = "kubectl_complete-space"
 
 // options are what all subcommands have in common.
 type options struct {
-	flags   *genericclioptions.ConfigFlags
+	factory cmdutil.Factory
 	streams genericiooptions.IOStreams
 	clock   clock.Clock
 	driver  string
-	version string
 }
 
 // Main runs the program with its arguments, the first of which is its own name, and
 // returns the exit code.
 func Main(version string, args []string, streams genericiooptions.IOStreams) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	cmd := New(version, streams, clock.RealClock{})
+	cmd := newCommand(version, streams, clock.RealClock{})
 	rest := args[1:]
 	if filepath.Base(args[0]) == completer {
-		rest = append([]string{cobra.ShellCompRequestCmd}, rest...)
+		rest = slices.Concat([]string{cobra.ShellCompRequestCmd}, rest)
 	}
 	cmd.SetArgs(rest)
-	if err := cmd.ExecuteContext(ctx); err != nil {
-		if ctx.Err() != nil {
-			return interrupted
-		}
+	if err := cmd.ExecuteContext(context.Background()); err != nil {
 		fmt.Fprintln(streams.ErrOut, message(err))
 		return 1
-	}
-	if ctx.Err() != nil {
-		return interrupted
 	}
 	return 0
 }
 
-// New returns the command with its subcommands.
-func New(version string, streams genericiooptions.IOStreams, clock clock.Clock) *cobra.Command {
-	o := &options{flags: genericclioptions.NewConfigFlags(true).WithWarningPrinter(streams), streams: streams, clock: clock, version: version}
+// message is an error in kubectl's words.
+func message(err error) string {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if message, ok := cmdutil.StandardErrorMessage(e); ok {
+			return message
+		}
+	}
+	return "error: " + err.Error()
+}
+
+// newCommand returns the command with its subcommands.
+func newCommand(version string, streams genericiooptions.IOStreams, clock clock.Clock) *cobra.Command {
+	flags := genericclioptions.NewConfigFlags(true).WithWarningPrinter(streams).WithWrapConfigFn(func(c *rest.Config) *rest.Config {
+		c.UserAgent = "kubectl-space/" + version
+		return c
+	})
+	o := &options{factory: cmdutil.NewFactory(flags), streams: streams, clock: clock}
 	cmd := &cobra.Command{
 		Use:           "kubectl-space",
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl space"},
@@ -71,48 +78,61 @@ func New(version string, streams genericiooptions.IOStreams, clock clock.Clock) 
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		// Scripts for shells are kubectl's, which asks the completer.
+		// kubectl has the scripts for shells, and asks the completer.
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misused(cmd, "%w", err) })
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return cmdutil.UsageErrorf(cmd, "%s", err) })
 	cmd.SetIn(streams.In)
 	cmd.SetOut(streams.Out)
 	cmd.SetErr(streams.ErrOut)
-	o.flags.AddFlags(cmd.PersistentFlags())
+	flags.AddFlags(cmd.PersistentFlags())
 	logging := flag.NewFlagSet("", flag.ContinueOnError)
 	klog.InitFlags(logging)
 	cmd.PersistentFlags().AddGoFlag(logging.Lookup("v"))
 	cmd.PersistentFlags().StringVar(&o.driver, "driver", spaceapi.DefaultDriverName, "Name of the driver, if it is installed under another one.")
 	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o))
-	o.completeGlobals(cmd)
+	o.completeGlobalFlags(cmd)
 	return cmd
 }
 
-// client returns a client with the user's rights.
-func (o *options) client() (kubernetes.Interface, error) {
-	config, err := o.flags.ToRESTConfig()
-	if err != nil {
-		return nil, err
+// run returns what runs a command that reads the cluster.
+func (o *options) run(run func(ctx context.Context, r *reader, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		namespace, _, err := o.factory.ToRawKubeConfigLoader().Namespace()
+		if err != nil {
+			return err
+		}
+		client, err := o.factory.KubernetesClientSet()
+		if err != nil {
+			return err
+		}
+		return run(cmd.Context(), &reader{client: client, driver: o.driver, namespace: namespace, clock: o.clock}, args)
 	}
-	config.UserAgent = "kubectl-space/" + o.version
-	// A person waits for it, and it asks once for each space.
-	config.QPS, config.Burst = 50, 300
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
-	}
-	return client, nil
 }
 
-// reader returns what reads the cluster, and the namespace in question.
-func (o *options) reader() (*reader, string, error) {
-	namespace, _, err := o.flags.ToRawKubeConfigLoader().Namespace()
-	if err != nil {
-		return nil, "", err
+// The kinds of objects that arguments name, as kubectl prints them.
+const (
+	claimKind     = "resourceclaim"
+	podKind       = "pod"
+	namespaceKind = "namespace"
+)
+
+// kindAliases are the kinds by what may be before the slash of an argument.
+var kindAliases = map[string]string{
+	"resourceclaim": claimKind, "resourceclaims": claimKind, "resourceclaim.resource.k8s.io": claimKind, "resourceclaims.resource.k8s.io": claimKind,
+	"pod": podKind, "pods": podKind, "po": podKind,
+	"namespace": namespaceKind, "namespaces": namespaceKind, "ns": namespaceKind,
+}
+
+// parseArg splits an argument of the form [KIND/]NAME. The kind is empty if there is none,
+// otherwise one of those allowed.
+func parseArg(arg string, allowed ...string) (kind, name string, err error) {
+	alias, name, qualified := strings.Cut(arg, "/")
+	if !qualified {
+		return "", arg, nil
 	}
-	client, err := o.client()
-	if err != nil {
-		return nil, "", err
+	if kind = kindAliases[strings.ToLower(alias)]; name == "" || !slices.Contains(allowed, kind) {
+		return "", "", fmt.Errorf("%q is not the name of a %s, as in %s/NAME", arg, strings.Join(allowed, " or "), allowed[0])
 	}
-	return &reader{client: client, driver: o.driver, clock: o.clock}, namespace, nil
+	return kind, name, nil
 }

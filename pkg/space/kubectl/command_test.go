@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -68,7 +69,7 @@ func TestMain_logsInWithAnAuthProvider(t *testing.T) {
 	}
 }
 
-func TestErrorsAreSaidAsKubectlSaysThem(t *testing.T) {
+func TestMessage_isKubectls(t *testing.T) {
 	claims := schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}
 	for _, test := range []struct {
 		err  error
@@ -76,7 +77,7 @@ func TestErrorsAreSaidAsKubectlSaysThem(t *testing.T) {
 	}{
 		{fmt.Errorf("get it: %w", apierrors.NewNotFound(claims, "c")), `Error from server (NotFound): resourceclaims.resource.k8s.io "c" not found`},
 		{fmt.Errorf("list: %w", apierrors.NewForbidden(claims, "", errors.New("no"))), `Error from server (Forbidden): resourceclaims.resource.k8s.io is forbidden: no`},
-		{apierrors.NewUnauthorized("who?"), "error: You must be logged in to the server (Unauthorized)"},
+		{apierrors.NewUnauthorized("Unauthorized"), "error: You must be logged in to the server (Unauthorized)"},
 		{errors.New("other"), "error: other"},
 	} {
 		if got := message(test.err); got != test.want {
@@ -85,16 +86,16 @@ func TestErrorsAreSaidAsKubectlSaysThem(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongWithACommandLineIsSaid(t *testing.T) {
+func TestMain_reportsUsageErrors(t *testing.T) {
 	for _, test := range []struct {
 		args []string
 		want []string
 	}{
-		{[]string{"list", "my-claim"}, []string{`error: list takes no names, but got "my-claim"`, "See 'kubectl space list --help' for usage"}},
-		{[]string{"describe"}, []string{"error: describe takes the name of at least one ResourceClaim", "See 'kubectl space describe --help'"}},
-		{[]string{"env", "a", "b"}, []string{"env takes the name of one Pod, but got 2"}},
-		{[]string{"env", "resourceclaim/a"}, []string{`"resourceclaim/a" is not a name, nor that of a Pod as in pod/NAME`}},
-		{[]string{"top", "--colour"}, []string{"error: unknown flag: --colour", "See 'kubectl space top --help' for usage"}},
+		{[]string{"list", "my-claim"}, []string{`unknown command "my-claim" for "kubectl space list"`}},
+		{[]string{"describe"}, []string{"error: requires at least 1 arg(s)"}},
+		{[]string{"env", "a", "b"}, []string{"error: accepts 1 arg(s), received 2"}},
+		{[]string{"env", "resourceclaim/a"}, []string{`"resourceclaim/a" is not the name of a pod, as in pod/NAME`}},
+		{[]string{"top", "--colour"}, []string{"error: unknown flag: --colour", "See 'kubectl space top -h' for help"}},
 		{[]string{"list", "-o", "nonsense"}, []string{"nonsense"}},
 		{[]string{"tops"}, []string{`unknown command "tops" for "kubectl space"`}},
 		{[]string{"kubeconfig", "c", "--duration", "1m"}, []string{"less than the 10m0s"}},
@@ -108,14 +109,14 @@ func TestWhatIsWrongWithACommandLineIsSaid(t *testing.T) {
 	}
 }
 
-func TestAServerThatIsNotThereIsNamed(t *testing.T) {
+func TestMain_namesAServerThatIsNotThere(t *testing.T) {
 	out, errOut, code := run(t, "kubectl-space", "http://127.0.0.1:1", "list")
 	if want := "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?\n"; code != 1 || out != "" || errOut != want {
 		t.Errorf("exit code %d, output %q, error %q", code, out, errOut)
 	}
 }
 
-func TestAClusterWithoutTheAPIIsTold(t *testing.T) {
+func TestMain_reportsAClusterWithoutTheAPI(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/v1/namespaces", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -128,18 +129,18 @@ func TestAClusterWithoutTheAPIIsTold(t *testing.T) {
 	}
 }
 
-func TestEveryCommandHasAnExample(t *testing.T) {
+func TestNewCommand_hasExamples(t *testing.T) {
 	streams, _, _, _ := genericiooptions.NewTestIOStreams()
-	for _, cmd := range New("v0", streams, nil).Commands() {
+	for _, cmd := range newCommand("v0", streams, nil).Commands() {
 		if cmd.Example == "" || cmd.Short == "" || cmd.ValidArgsFunction == nil && cmd.Args == nil {
 			t.Errorf("%s has no example or says not what it is", cmd.Name())
 		}
 	}
 }
 
-func TestContextsAreCompleted(t *testing.T) {
+func TestMain_completesContexts(t *testing.T) {
 	out, _, code := run(t, completer, "http://127.0.0.1:1", "list", "--context", "")
-	if code != 0 || !strings.HasPrefix(out, "here\nthere\n") {
+	if names := strings.Fields(out); code != 0 || !slices.Contains(names, "here") || !slices.Contains(names, "there") {
 		t.Errorf("exit code %d, output %q", code, out)
 	}
 }

@@ -4,9 +4,18 @@
 package kubectl
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/kubectl/pkg/describe"
 )
 
 func newDescribe(o *options) *cobra.Command {
@@ -16,36 +25,129 @@ func newDescribe(o *options) *cobra.Command {
 		Example: "  kubectl space describe my-claim\n\n" +
 			"  # Whose is this namespace?\n  kubectl space describe namespace/ephemeral-ns-5h57rgwvpj\n\n" +
 			"  # All of a namespace\n  kubectl space describe $(kubectl space list -o name)",
-		Args:              some("ResourceClaim"),
-		ValidArgsFunction: o.any(o.describeNames),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			r, namespace, err := o.reader()
-			if err != nil {
-				return err
-			}
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: o.completeNames(claimKind),
+		RunE: o.run(func(ctx context.Context, r *reader, args []string) error {
 			for i, arg := range args {
-				t, err := parse(arg, aClaim, aNamespace)
-				if err != nil {
-					return err
-				}
-				of, name := namespace, t.name
-				if t.kind == aNamespace {
-					if of, name, err = r.claimOfSpace(cmd.Context(), t.name); err != nil {
-						return err
-					}
-				}
-				snapshot, err := r.one(cmd.Context(), of, name)
-				if err != nil {
-					return err
-				}
 				if i > 0 {
 					fmt.Fprint(o.streams.Out, "\n\n")
 				}
-				if err := snapshot.Describe(o.streams.Out, of, name); err != nil {
+				if err := r.describe(ctx, o.streams.Out, arg); err != nil {
 					return err
 				}
 			}
 			return nil
-		},
+		}),
 	}
+}
+
+func (r *reader) describe(ctx context.Context, out io.Writer, arg string) error {
+	kind, name, err := parseArg(arg, claimKind, namespaceKind)
+	namespace := r.namespace
+	if kind == namespaceKind {
+		namespace, name, err = r.claimOfSpace(ctx, name)
+	}
+	if err != nil {
+		return err
+	}
+	s, err := r.read(ctx, namespace)
+	if err == nil {
+		err = r.readQuotas(ctx, s)
+	}
+	if err == nil {
+		err = r.readEvents(ctx, s, "ResourceClaim", namespace)
+	}
+	if err != nil {
+		return err
+	}
+	if s.claim(namespace, name) == nil && len(s.leftoversOf(namespace, name)) == 0 {
+		return apierrors.NewNotFound(resourceapi.Resource("resourceclaims"), name)
+	}
+	tabs := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	s.describe(describe.NewPrefixWriter(tabs), namespace, name)
+	return tabs.Flush()
+}
+
+// describe writes all that is known about the spaces of a claim, and about what is left of
+// its former spaces.
+func (s *snapshot) describe(w describe.PrefixWriter, namespace, name string) {
+	line := func(level int, name, value string) { w.Write(level, "%s:\t%s\n", name, value) }
+	line(describe.LEVEL_0, "Claim", name)
+	line(describe.LEVEL_0, "Namespace", namespace)
+	spaces := s.leftoversOf(namespace, name)
+	if claim := s.claim(namespace, name); claim != nil {
+		current := s.spacesOf(claim)
+		line(describe.LEVEL_0, "UID", string(claim.UID))
+		line(describe.LEVEL_0, "Created", s.since(claim.CreationTimestamp.Time))
+		if at := current[0].AllocatedAt; at != nil {
+			line(describe.LEVEL_0, "Allocated", s.since(at.Time))
+		}
+		line(describe.LEVEL_0, "Pods", joined(current[0].Pods))
+		line(describe.LEVEL_0, "Nodes", joined(current[0].Nodes))
+		spaces = append(current, spaces...)
+	}
+	for _, space := range spaces {
+		line(describe.LEVEL_0, "Space", orNone(space.Space))
+		s.describeSpace(func(name, value string) { line(describe.LEVEL_1, name, value) }, space)
+		if len(space.Quota) == 0 {
+			line(describe.LEVEL_1, "Quota", s.mostUsed(space))
+			continue
+		}
+		line(describe.LEVEL_1, "Quota", "")
+		for _, q := range space.Quota {
+			line(describe.LEVEL_2, q.Resource, cmp.Or(q.Used, "?")+" of "+q.Hard)
+		}
+	}
+	describe.DescribeEvents(&corev1.EventList{Items: s.eventsAbout("ResourceClaim", namespace, name)}, w)
+	if note := s.note(); note != "" {
+		w.WriteLine(note)
+	}
+}
+
+func (s *snapshot) describeSpace(line func(name, value string), space spaceSummary) {
+	keys := s.keys()
+	line("State", space.State)
+	if space.Message != "" {
+		line("Message", space.Message)
+	}
+	line("Request", orNone(space.Request))
+	line("Class", orNone(space.Class))
+	line("Pool", orNone(space.Pool))
+	if space.Device != "" {
+		line("Device", space.Device)
+		line("Allocation", space.AllocationID)
+	}
+	if space.RetainedUntil != "" {
+		line("Retained until", space.RetainedUntil)
+	}
+	if space.State == stateReady {
+		line("Server", space.Server)
+		line("ServiceAccount", space.ServiceAccount)
+	}
+	ns := s.namespace(space.Space)
+	if ns == nil {
+		return
+	}
+	line("Since", s.since(ns.CreationTimestamp.Time))
+	if standard := ns.Labels["pod-security.kubernetes.io/enforce"]; standard != "" {
+		line("Pod Security", standard)
+	}
+	line("Network", cmp.Or(ns.Labels[keys.Network], "Open"))
+	if period := ns.Annotations[keys.Retain]; period != "" {
+		line("Retained for", period)
+	}
+}
+
+func (s *snapshot) since(t time.Time) string {
+	return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.RFC3339), age(s.now, t))
+}
+
+func (s *snapshot) eventsAbout(kind, namespace, name string) []corev1.Event {
+	var out []corev1.Event
+	for _, e := range s.events {
+		if e.InvolvedObject.Kind == kind && e.InvolvedObject.Namespace == namespace && e.InvolvedObject.Name == name {
+			out = append(out, e)
+		}
+	}
+	return out
 }

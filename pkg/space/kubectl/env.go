@@ -6,14 +6,19 @@ package kubectl
 import (
 	"context"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/dynamic-resource-allocation/resourceclaim"
+	"k8s.io/kubectl/pkg/util/completion"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/kubectl/model"
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
 func newEnv(o *options) *cobra.Command {
@@ -23,62 +28,137 @@ func newEnv(o *options) *cobra.Command {
 		Short: "Show which variables and files of spaces the containers of a pod see",
 		Example: "  kubectl space env my-pod\n\n" +
 			"  # What one container sees\n  kubectl space env my-pod -c main",
-		Args:              one("Pod"),
-		ValidArgsFunction: o.once(o.podNames),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := parse(args[0], aPod)
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completion.ResourceNameCompletionFunc(o.factory, podKind),
+		RunE: o.run(func(ctx context.Context, r *reader, args []string) error {
+			seen, err := r.env(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			seen, err := o.seen(cmd.Context(), t.name)
-			if err != nil {
-				return err
+			if container != "" {
+				seen = slices.DeleteFunc(seen, func(e containerEnv) bool { return e.container != container })
 			}
-			seen = only(seen, func(s model.Seen) bool { return container == "" || s.Container == container })
 			if len(seen) == 0 {
 				fmt.Fprintln(o.streams.ErrOut, "No container sees a space.")
 			}
-			printSeen(o.streams.Out, seen)
+			for i, e := range seen {
+				if i > 0 {
+					fmt.Fprintln(o.streams.Out)
+				}
+				fmt.Fprintf(o.streams.Out, "# container %s: ResourceClaim %s, request %s\n", e.container, e.claim, e.request)
+				fmt.Fprintf(o.streams.Out, "# kubeconfig, token, ca.crt and namespace are in %s\n", strings.Join(e.Dirs, ", "))
+				fmt.Fprintln(o.streams.Out, strings.Join(e.Env, "\n"))
+			}
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().StringVarP(&container, "container", "c", "", "Show what this container sees only.")
-	o.completeOf(cmd, "container", o.containerNames)
+	completeFlag(cmd, "container", func(args []string, toComplete string) []string {
+		names, _ := completion.ContainerCompletionFunc(o.factory)(cmd, args, toComplete)
+		return names
+	})
 	return cmd
 }
 
-func (o *options) seen(ctx context.Context, name string) ([]model.Seen, error) {
-	r, namespace, err := o.reader()
+func (r *reader) env(ctx context.Context, arg string) ([]containerEnv, error) {
+	_, name, err := parseArg(arg, podKind)
 	if err != nil {
 		return nil, err
 	}
-	pod, err := r.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	pod, err := r.client.CoreV1().Pods(r.namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("get Pod %s/%s: %w", namespace, name, err)
+		return nil, err
 	}
-	s := &model.Snapshot{Driver: r.driver, Now: r.clock.Now()}
-	for _, of := range model.ClaimsOf(pod) {
-		claim, err := r.client.ResourceV1().ResourceClaims(namespace).Get(ctx, of, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("get ResourceClaim %s/%s: %w", namespace, of, err)
-		}
-		s.Claims = append(s.Claims, *claim)
+	s, err := r.read(ctx, r.namespace)
+	if err != nil {
+		return nil, err
 	}
-	return s.EnvOf(pod)
+	return s.env(pod)
 }
 
-func printSeen(out io.Writer, seen []model.Seen) {
-	for i, s := range seen {
-		if i > 0 {
-			fmt.Fprintln(out)
+// containerEnv is what a container sees of one space.
+type containerEnv struct {
+	container, claim, request string
+	view.Space
+}
+
+// env is what the containers of a pod see of spaces, in the order of containers. It fails if
+// a space is not ready.
+func (s *snapshot) env(pod *corev1.Pod) ([]containerEnv, error) {
+	var out []containerEnv
+	add := func(container, claim, request string) error {
+		seen, err := s.envOf(pod.Namespace, claim)
+		for _, e := range seen {
+			if e.container = container; request == "" || request == resourceclaim.BaseRequestRef(e.request) {
+				out = append(out, e)
+			}
 		}
-		fmt.Fprintf(out, "# container %s: ResourceClaim %s, request %s\n", s.Container, s.Claim, s.Request)
-		fmt.Fprintf(out, "# kubeconfig, token, ca.crt and namespace are in %s\n", strings.Join(s.Dirs, ", "))
-		for _, variable := range s.Env {
-			fmt.Fprintln(out, variable)
+		return err
+	}
+	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, use := range container.Resources.Claims {
+			ref := find(pod.Spec.ResourceClaims, func(ref *corev1.PodResourceClaim) bool { return ref.Name == use.Name })
+			if ref == nil {
+				continue
+			}
+			name := claimOf(pod, *ref)
+			if name == "" {
+				return nil, fmt.Errorf("the ResourceClaim %s of pod %s is not created yet", ref.Name, pod.Name)
+			}
+			if err := add(container.Name, name, use.Request); err != nil {
+				return nil, err
+			}
+		}
+		extended := pod.Status.ExtendedResourceClaimStatus
+		if extended == nil {
+			continue
+		}
+		for _, mapping := range extended.RequestMappings {
+			if mapping.ContainerName != container.Name {
+				continue
+			}
+			if err := add(container.Name, extended.ResourceClaimName, mapping.RequestName); err != nil {
+				return nil, err
+			}
 		}
 	}
+	return out, nil
+}
+
+// envOf is what a container sees of the spaces of a claim.
+func (s *snapshot) envOf(namespace, name string) ([]containerEnv, error) {
+	claim := s.claim(namespace, name)
+	if claim == nil {
+		return nil, fmt.Errorf("ResourceClaim %s does not exist", name)
+	}
+	if !s.requestsSpace(claim) {
+		return nil, nil // another driver's
+	}
+	// The controller has checked the parameters against those of the installation, and no
+	// variable depends on them.
+	installation := parameters.Installation{Driver: s.driver, ClusterRole: spaceapi.DefaultClusterRole, PodSecurity: "privileged", Network: spaceapi.NetworkOpen}
+	var out []containerEnv
+	var effective []parameters.Effective
+	var namespaces []string
+	server := "" // the same for all
+	a := identity.Of(claim, s.driver)
+	for _, space := range s.spacesOf(claim) {
+		if space.Ready == nil {
+			return nil, space.notReady()
+		}
+		e, err := parameters.For(installation, a.Configs, space.Request, a.Requests())
+		if err != nil {
+			return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
+		}
+		out = append(out, containerEnv{claim: name, request: space.Request})
+		effective, namespaces, server = append(effective, e), append(namespaces, space.Space), space.Server
+	}
+	views, err := view.Of(s.driver, server, a, effective, namespaces)
+	if err != nil {
+		return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
+	}
+	for i := range out {
+		out[i].Space = views[i]
+	}
+	return out, nil
 }

@@ -4,189 +4,249 @@
 package kubectl
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"io"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/cli-runtime/pkg/printers"
-
-	"github.com/space-dra/space-dra-driver/pkg/space/kubectl/model"
+	"k8s.io/kubectl/pkg/cmd/get"
+	"k8s.io/utils/ptr"
 )
 
-// list is what kubectl space list does.
+// list is the command kubectl space list.
 type list struct {
 	*options
-	printing      *genericclioptions.PrintFlags
-	output        string
-	sortBy        string
+	flags         *get.PrintFlags
 	allNamespaces bool
 	watch         bool
-	noHeaders     bool
 
-	namespace string
-	printer   printers.ResourcePrinter
-	// begun says that there are lines already, so that a table has its headers.
-	begun bool
+	printer printers.ResourcePrinter
 }
 
 func newList(o *options) *cobra.Command {
-	l := &list{options: o, printing: genericclioptions.NewPrintFlags("")}
+	l := &list{options: o, flags: get.NewGetPrintFlags()}
+	l.flags.HumanReadableFlags = &get.HumanPrintFlags{SortBy: ptr.To("")}
 	cmd := &cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls", "get"},
 		Short:   "List spaces, and claims that wait for one",
 		Example: "  # Spaces of claims in the current namespace\n  kubectl space list\n\n" +
-			"  # Those of all namespaces, with what is used most of a quota last\n  kubectl space list -A --sort-by quota\n\n" +
-			"  # See them come and go\n  kubectl space list -w\n\n" +
+			"  # Those of all namespaces, with what is used most of a quota last\n  kubectl space list -A --sort-by='.quota[*].percent'\n\n" +
+			"  # Show every change\n  kubectl space list -w\n\n" +
 			"  # The names of their namespaces\n  kubectl space list -o jsonpath='{.items[*].space}'",
-		Args: nothing,
-		RunE: func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
+		Args: cobra.NoArgs,
+		RunE: o.run(func(ctx context.Context, r *reader, _ []string) error { return l.run(ctx, r) }),
 	}
-	l.printing.AddFlags(cmd)
-	cmd.Flags().Lookup("output").Usage = "Output format: wide, name, json, yaml, or a template as for kubectl get."
-	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "Show the spaces of claims in all namespaces.")
-	cmd.Flags().BoolVarP(&l.watch, "watch", "w", false, "After listing them, show each space that changes.")
-	cmd.Flags().BoolVar(&l.noHeaders, "no-headers", false, "Leave out the columns' names.")
-	cmd.Flags().StringVar(&l.sortBy, "sort-by", "", "Sort by age, claim, namespace, space, state, pods, nodes, pool, quota, or by a field as a JSONPath.")
-	o.completeWith(cmd, "output", append([]string{"wide"}, l.printing.AllowedFormats()...))
-	o.completeWith(cmd, "sort-by", model.SortKeys())
+	l.flags.AddFlags(cmd)
+	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "List the spaces of claims in all namespaces.")
+	cmd.Flags().BoolVarP(&l.watch, "watch", "w", false, "After listing the spaces, show each one that changes.")
 	return cmd
 }
 
-func (l *list) run(ctx context.Context) error {
-	l.output = *l.printing.OutputFormat
-	if l.toPrograms() && l.output != "name" {
-		// Before anything is read: what is wrong with it is no matter of the cluster.
-		printer, err := l.printing.ToPrinter()
-		if err != nil {
-			return err
-		}
-		l.printer = printer
-	}
-	r, namespace, err := l.reader()
-	if err != nil {
+func (l *list) run(ctx context.Context, r *reader) error {
+	var err error
+	if l.printer, err = l.flags.ToPrinter(); err != nil {
 		return err
 	}
 	if l.allNamespaces {
-		namespace = ""
+		r.namespace = ""
 	}
-	if l.watch {
-		return l.follow(ctx, r, namespace)
-	}
-	l.namespace = namespace
-	snapshot, spaces, err := l.read(ctx, r, namespace)
-	if err != nil {
-		return err
-	}
-	if err := l.show(snapshot, spaces, l.noHeaders); err != nil {
-		return err
-	}
-	if note := snapshot.Note(); note != "" && !l.toPrograms() {
-		fmt.Fprintln(l.streams.ErrOut, note)
-	}
-	return nil
-}
-
-func (l *list) read(ctx context.Context, r *reader, namespace string) (*model.Snapshot, []model.Space, error) {
-	snapshot, err := r.claims(ctx, namespace)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := r.spaces(ctx, snapshot, snapshot.Claims); err != nil {
-		return nil, nil, err
-	}
-	spaces := snapshot.Spaces(namespace)
-	return snapshot, spaces, model.Sort(spaces, l.sortBy)
-}
-
-// toPrograms says whether what is printed is for programs to read.
-func (l *list) toPrograms() bool { return l.output != "" && l.output != "wide" }
-
-func (l *list) show(snapshot *model.Snapshot, spaces []model.Space, noHeaders bool) error {
-	switch {
-	case l.output == "name":
-		return printNames(l.streams.Out, snapshot, spaces)
-	case l.toPrograms():
-		return l.printObjects(spaces)
-	case len(spaces) == 0:
+	shown := map[string]spaceSummary{}
+	for first := true; first || l.watch; first = false {
+		s, spaces, err := l.read(ctx, r)
+		if err != nil {
+			return err
+		}
+		if first && l.human() {
+			if len(spaces) == 0 && !l.watch {
+				fmt.Fprintln(l.streams.ErrOut, "No resources found")
+			}
+			if note := s.note(); note != "" {
+				fmt.Fprintln(l.streams.ErrOut, note)
+			}
+		}
+		if err := l.print(s, changed(shown, spaces)); err != nil {
+			return err
+		}
 		if !l.watch {
-			fmt.Fprintln(l.streams.ErrOut, notFoundIn(l.namespace))
-		}
-		return nil
-	}
-	wide := l.output == "wide"
-	return printTable(l.streams.Out, snapshot.Table(spaces, l.allNamespaces, wide), wide, noHeaders)
-}
-
-// notFoundIn says in kubectl's words that there is nothing.
-func notFoundIn(namespace string) string {
-	if namespace == "" {
-		return "No resources found"
-	}
-	return "No resources found in " + namespace + " namespace."
-}
-
-// printNames prints each claim once, as kubectl takes it. Where the claim has gone,
-// what is left has a name too.
-func printNames(out io.Writer, snapshot *model.Snapshot, spaces []model.Space) error {
-	seen := map[string]bool{}
-	for _, space := range spaces {
-		name := "resourceclaim.resource.k8s.io/" + space.Metadata.Name
-		if claim := snapshot.Claim(space.Metadata.Namespace, space.Metadata.Name); claim == nil || string(claim.UID) != space.Metadata.UID {
-			name = "namespace/" + space.Space
-		}
-		key := space.Metadata.Namespace + "/" + name
-		if seen[key] || space.Space == "" && name == "namespace/" {
 			continue
 		}
-		seen[key] = true
-		if _, err := fmt.Fprintln(out, name); err != nil {
+		if err := r.await(ctx, s); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// printObjects prints a list, or one object after the other where they are followed.
-func (l *list) printObjects(spaces []model.Space) error {
-	list, err := objects(spaces)
+// human reports whether people read what is printed, and not programs.
+func (l *list) human() bool {
+	return *l.flags.OutputFormat == "" && *l.flags.TemplateFlags.TemplateArgument == "" || *l.flags.OutputFormat == "wide"
+}
+
+func (l *list) read(ctx context.Context, r *reader) (*snapshot, []spaceSummary, error) {
+	s, err := r.read(ctx, r.namespace)
+	if err == nil {
+		err = r.readQuotas(ctx, s)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	spaces, err := sorted(s.spaces(r.namespace), *l.flags.HumanReadableFlags.SortBy)
+	return s, spaces, err
+}
+
+// sorted sorts as kubectl get does, by a JSONPath.
+func sorted(spaces []spaceSummary, path string) ([]spaceSummary, error) {
+	if path == "" || len(spaces) == 0 {
+		return spaces, nil
+	}
+	encoded, err := objectsOf(spaces)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := meta.ExtractList(encoded)
+	if err != nil {
+		return nil, err
+	}
+	sorter, err := get.SortObjects(nil, objects, path)
+	if err != nil {
+		return nil, fmt.Errorf("sort by %q: %w", path, err)
+	}
+	out := make([]spaceSummary, len(spaces))
+	for i := range out {
+		out[i] = spaces[sorter.OriginalPosition(i)]
+	}
+	return out, nil
+}
+
+func newObjects() *unstructured.UnstructuredList {
+	return &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List"}}
+}
+
+// objectsOf are the spaces as programs get them.
+func objectsOf(spaces []spaceSummary) (*unstructured.UnstructuredList, error) {
+	out := newObjects()
+	for i := range spaces {
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&spaces[i])
+		if err != nil {
+			return nil, fmt.Errorf("encode the space of ResourceClaim %s: %w", spaces[i].Metadata.Name, err)
+		}
+		out.Items = append(out.Items, unstructured.Unstructured{Object: content})
+	}
+	return out, nil
+}
+
+// namedBy are the claims of spaces, each once.
+func namedBy(spaces []spaceSummary) *unstructured.UnstructuredList {
+	out := newObjects()
+	seen := map[types.NamespacedName]bool{}
+	for _, space := range spaces {
+		if name := (types.NamespacedName{Namespace: space.Metadata.Namespace, Name: space.Metadata.Name}); !seen[name] {
+			seen[name] = true
+			object := unstructured.Unstructured{}
+			object.SetGroupVersionKind(resourceapi.SchemeGroupVersion.WithKind("ResourceClaim"))
+			object.SetName(name.Name)
+			out.Items = append(out.Items, object)
+		}
+	}
+	return out
+}
+
+// print prints the spaces as a table, by the names that kubectl takes, or as objects: in one
+// list, or one after the other if they are watched.
+func (l *list) print(s *snapshot, spaces []spaceSummary) error {
+	if l.human() {
+		return l.printer.PrintObj(s.table(spaces, l.allNamespaces, *l.flags.OutputFormat == "wide"), l.streams.Out)
+	}
+	objects, err := objectsOf(spaces)
+	if *l.flags.OutputFormat == "name" {
+		objects = namedBy(spaces)
+	}
 	if err != nil {
 		return err
 	}
 	if !l.watch {
-		return l.printer.PrintObj(list, l.streams.Out)
+		return l.printer.PrintObj(objects, l.streams.Out)
 	}
-	for i := range list.Items {
-		if err := l.printer.PrintObj(&list.Items[i], l.streams.Out); err != nil {
-			return err
-		}
-	}
-	return nil
+	return objects.EachListItem(func(object runtime.Object) error { return l.printer.PrintObj(object, l.streams.Out) })
 }
 
-// objects are the spaces as a list for kubectl's printers.
-func objects(spaces []model.Space) (*unstructured.UnstructuredList, error) {
-	list := &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List"}}
-	for i := range spaces {
-		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&spaces[i])
-		if err != nil {
-			return nil, fmt.Errorf("print the space of claim %s: %w", spaces[i].Metadata.Name, err)
-		}
-		list.Items = append(list.Items, unstructured.Unstructured{Object: content})
+// table is the spaces as kubectl shows objects. The wide format names all pods.
+func (s *snapshot) table(spaces []spaceSummary, allNamespaces, wide bool) *metav1.Table {
+	table := newTable("Namespace", "Claim", "Space", "State", "Pods", "Nodes", "Pool", "Quota", "Age", "Request", "Class", "Allocation", "Message")
+	for i := range table.ColumnDefinitions[9:] {
+		table.ColumnDefinitions[9+i].Priority = 1
 	}
-	return list, nil
+	first := 1
+	if allNamespaces {
+		first = 0
+	}
+	table.ColumnDefinitions = table.ColumnDefinitions[first:]
+	for _, space := range spaces {
+		pods, nodes := truncate(space.Pods), joined(space.Nodes)
+		if wide {
+			pods = joined(space.Pods)
+		}
+		if nodes == none && len(space.Pods) > 0 && space.AllocationID != "" && s.mayNot(listPods) {
+			nodes = unknown
+		}
+		cells := []any{
+			space.Metadata.Namespace, space.Metadata.Name, orNone(space.Space), space.State, pods, nodes, orNone(space.Pool), s.mostUsed(space),
+			age(s.now, space.Metadata.CreationTimestamp.Time),
+			orNone(space.Request), orNone(space.Class), orNone(space.AllocationID), orNone(space.Message),
+		}
+		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells[first:]})
+	}
+	return table
 }
 
-func printTable(out io.Writer, table *metav1.Table, wide, noHeaders bool) error {
-	w := printers.GetNewTabWriter(out)
-	printer := printers.NewTablePrinter(printers.PrintOptions{Wide: wide, NoHeaders: noHeaders})
-	if err := printer.PrintObj(table, w); err != nil {
-		return err
+func newTable(columns ...string) *metav1.Table {
+	table := &metav1.Table{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "Table"}}
+	for _, name := range columns {
+		table.ColumnDefinitions = append(table.ColumnDefinitions, metav1.TableColumnDefinition{Name: name, Type: "string"})
 	}
-	return w.Flush()
+	return table
 }
+
+const (
+	none    = "<none>"
+	unknown = "<unknown>"
+)
+
+// mostUsed is the resource of a quota that is used most.
+func (s *snapshot) mostUsed(space spaceSummary) string {
+	switch {
+	case len(space.Quota) == 0 && space.State == stateReady && s.mayNot(listQuotas):
+		return unknown
+	case len(space.Quota) == 0:
+		return none
+	}
+	q := space.Quota[0]
+	return fmt.Sprintf("%s %s/%s", q.Resource, cmp.Or(q.Used, "?"), q.Hard)
+}
+
+// age is how long ago a time is, as kubectl shows it.
+func age(now, since time.Time) string { return duration.HumanDuration(now.Sub(since)) }
+
+// truncate joins the first of many, as kubectl shortens lists.
+func truncate(items []string) string {
+	const most = 3
+	if len(items) <= most {
+		return joined(items)
+	}
+	return fmt.Sprintf("%s + %d more...", strings.Join(items[:most], ","), len(items)-most)
+}
+
+func joined(items []string) string { return orNone(strings.Join(items, ",")) }
+
+func orNone(text string) string { return cmp.Or(text, none) }

@@ -4,63 +4,167 @@
 package kubectl
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/printers"
+	"k8s.io/utils/ptr"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/kubectl/model"
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
 func newTop(o *options) *cobra.Command {
-	var noHeaders, nodes bool
+	var noHeaders bool
 	cmd := &cobra.Command{
-		Use:   "top",
-		Short: "Show how much of the pools is used and free",
-		Long:  "Show how much of the pools is used and free, or how many spaces are used on which nodes.",
-		Example: "  kubectl space top\n\n" +
-			"  # Which nodes spaces are used on\n  kubectl space top --nodes",
-		Args: nothing,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := o.pools(cmd.Context())
+		Use:     "top",
+		Short:   "Show how much of the pools is used and free",
+		Example: "  kubectl space top",
+		Args:    cobra.NoArgs,
+		RunE: o.run(func(ctx context.Context, r *reader, _ []string) error {
+			published, err := r.listSlices(ctx) // without these there is nothing to show
 			if err != nil {
 				return err
 			}
-			if s.Missing.Has(model.ListAllClaims) {
-				fmt.Fprintln(o.streams.ErrOut, "What is used is of the claims that you may read only. "+s.Note())
+			s, err := r.readAll(ctx, r.namespace)
+			if err != nil {
+				return err
 			}
-			table := s.PoolTable()
-			if nodes {
-				table = s.NodeTable()
+			s.slices = published
+			if s.mayNot(listAllClaims) {
+				fmt.Fprintln(o.streams.ErrOut, "Only what the claims use that you may read is shown as used. "+s.note())
 			}
+			table := s.poolTable()
 			if len(table.Rows) == 0 {
 				fmt.Fprintln(o.streams.ErrOut, "No resources found")
-				return nil
 			}
-			return printTable(o.streams.Out, table, false, noHeaders)
-		},
+			return printers.NewTablePrinter(printers.PrintOptions{NoHeaders: noHeaders}).PrintObj(table, o.streams.Out)
+		}),
 	}
-	cmd.Flags().BoolVar(&nodes, "nodes", false, "Show how many spaces are used on each node.")
-	cmd.Flags().BoolVar(&noHeaders, "no-headers", false, "Leave out the columns' names.")
+	cmd.Flags().BoolVar(&noHeaders, "no-headers", false, "Do not print headers.")
 	return cmd
 }
 
-// pools reads the pools and all claims, or those of the user's namespace.
-func (o *options) pools(ctx context.Context) (*model.Snapshot, error) {
-	r, namespace, err := o.reader()
-	if err != nil {
-		return nil, err
+func (s *snapshot) poolTable() *metav1.Table {
+	table := newTable("Pool", "Nodes", "Resource", "Used", "Free", "Total")
+	for _, pool := range s.pools() {
+		for _, name := range pool.resources() {
+			used, free, total := pool.used[name], "<unlimited>", "<unlimited>"
+			if limit, limited := pool.total[name]; limited {
+				total = limit.String()
+				limit.Sub(used)
+				free = limit.String()
+			}
+			table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{pool.name, cmp.Or(pool.node, "<any>"), name, used.String(), free, total}})
+		}
 	}
-	// Without these there is nothing to show.
-	published, err := r.client.ResourceV1().ResourceSlices().List(ctx, metav1.ListOptions{FieldSelector: "spec.driver=" + r.driver})
-	if err != nil {
-		return nil, fmt.Errorf("list ResourceSlices: %w", err)
+	return table
+}
+
+// pool is a published pool.
+type pool struct {
+	// name is the configured one, and for a pool per node a slash and the node.
+	name string
+	// node is the only one that can have its spaces, or empty.
+	node string
+	// used and total are by resource. What is not in total has no limit.
+	used, total map[string]resource.Quantity
+}
+
+// pools are the driver's pools by name. What is used is of the claims that were read.
+func (s *snapshot) pools() []*pool {
+	newest := map[string]int64{}
+	for _, slice := range s.slices {
+		newest[slice.Spec.Pool.Name] = max(newest[slice.Spec.Pool.Name], slice.Spec.Pool.Generation)
 	}
-	s, err := r.allClaims(ctx, namespace)
-	if err != nil {
-		return nil, err
+	pools := map[string]*pool{}
+	for _, slice := range s.slices {
+		name := slice.Spec.Pool.Name
+		if slice.Spec.Pool.Generation != newest[name] {
+			continue
+		}
+		if pools[name] == nil {
+			pools[name] = &pool{name, ptr.Deref(slice.Spec.NodeName, ""), map[string]resource.Quantity{}, map[string]resource.Quantity{}}
+		}
+		for _, device := range slice.Spec.Devices {
+			if !ptr.Deref(device.AllowMultipleAllocations, false) {
+				add(pools[name].total, spaceapi.SlotCapacity, resource.MustParse("1"))
+				continue
+			}
+			for capacity, most := range device.Capacity {
+				add(pools[name].total, string(capacity), most.Value)
+			}
+		}
 	}
-	s.Slices = published.Items
-	return s, r.spaces(ctx, s, nil)
+	for i := range s.claims {
+		for _, result := range results(&s.claims[i]) {
+			p := pools[result.Pool]
+			if p == nil || result.Driver != s.driver || ptr.Deref(result.AdminAccess, false) {
+				continue
+			}
+			for capacity, part := range result.ConsumedCapacity {
+				add(p.used, string(capacity), part)
+			}
+			if _, counted := result.ConsumedCapacity[spaceapi.SlotCapacity]; !counted {
+				add(p.used, spaceapi.SlotCapacity, resource.MustParse("1"))
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Values(pools), func(a, b *pool) int { return cmp.Compare(a.name, b.name) })
+}
+
+func add(sums map[string]resource.Quantity, name string, q resource.Quantity) {
+	sum := sums[name]
+	sum.Add(q)
+	sums[name] = sum
+}
+
+// resources are those that a pool has, the number of spaces first.
+func (p *pool) resources() []string {
+	limited := slices.DeleteFunc(slices.Sorted(maps.Keys(p.total)), func(name string) bool { return name == spaceapi.SlotCapacity })
+	return slices.Concat([]string{spaceapi.SlotCapacity}, limited)
+}
+
+// usage is a part of a sentence about what is used of the limits of a pool.
+func (p *pool) usage() string {
+	var parts []string
+	for _, name := range p.resources() {
+		if total, limited := p.total[name]; limited {
+			used := p.used[name]
+			parts = append(parts, fmt.Sprintf("of pool %s %s of %s %s are in use", p.name, used.String(), total.String(), name))
+		}
+	}
+	return cmp.Or(strings.Join(parts, ", "), fmt.Sprintf("pool %s has no limit", p.name))
+}
+
+// poolsFor are the pools that a claim can have spaces of, as far as its selectors name
+// pools. If they name none, all are.
+func (s *snapshot) poolsFor(claim *resourceapi.ResourceClaim) []*pool {
+	var selectors []resourceapi.DeviceSelector
+	for _, name := range classesOf(claim.Spec.Devices.Requests...) {
+		if class := s.class(name); class != nil {
+			selectors = append(selectors, class.Spec.Selectors...)
+		}
+	}
+	for _, request := range claim.Spec.Devices.Requests {
+		if request.Exactly != nil {
+			selectors = append(selectors, request.Exactly.Selectors...)
+		}
+	}
+	all := s.pools()
+	named := slices.DeleteFunc(slices.Clone(all), func(p *pool) bool {
+		configured, _, _ := strings.Cut(p.name, "/")
+		return !slices.ContainsFunc(selectors, func(selector resourceapi.DeviceSelector) bool { return mentions(selector, configured) })
+	})
+	if len(named) > 0 {
+		return named
+	}
+	return all
 }

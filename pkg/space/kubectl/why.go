@@ -5,154 +5,317 @@ package kubectl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/kubectl/model"
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 func newWhy(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "why (CLAIM | POD | pod/POD | namespace/SPACE) ...",
-		Short: "Explain why a claim or a pod has no space yet, or why a space does not go",
-		Long: "Explain why a claim or a pod has no space yet, or why a space does not go.\n" +
+		Short: "Explain why a claim or a pod has no space, or why a namespace remains",
+		Long: "Explain why a claim or a pod has no space, or why the namespace of a former space remains.\n" +
 			"A bare name is a claim's, or a pod's if there is no claim of that name.",
 		Example: "  # Why does this pod wait?\n  kubectl space why pod/my-pod\n\n" +
 			"  # Why does a claim have no space?\n  kubectl space why my-claim\n\n" +
 			"  # Why is this namespace still there?\n  kubectl space why namespace/ephemeral-ns-5h57rgwvpj",
-		Args:              some("ResourceClaim, Pod or Namespace"),
-		ValidArgsFunction: o.any(o.whyNames),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			r, namespace, err := o.reader()
-			if err != nil {
-				return err
-			}
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: o.completeNames(claimKind, podKind),
+		RunE: o.run(func(ctx context.Context, r *reader, args []string) error {
 			for _, arg := range args {
-				explanation, note, err := r.why(cmd.Context(), namespace, arg)
+				text, note, err := r.why(ctx, arg)
 				if err != nil {
 					return err
 				}
-				fmt.Fprintln(o.streams.Out, explanation.Text)
-				if note != "" && explanation.Unsure() {
+				fmt.Fprintln(o.streams.Out, text)
+				if note != "" {
 					fmt.Fprintln(o.streams.ErrOut, note)
 				}
 			}
 			return nil
-		},
+		}),
 	}
 }
 
-// why reads what there is to know about a claim, a pod or a space, and explains it.
-func (r *reader) why(ctx context.Context, namespace, arg string) (model.Explanation, string, error) {
-	var none model.Explanation
-	t, err := parse(arg, aClaim, aPod, aNamespace)
+// why explains an argument in a paragraph, with a note about the rights that would show more.
+func (r *reader) why(ctx context.Context, arg string) (text, note string, err error) {
+	kind, name, err := parseArg(arg, claimKind, podKind, namespaceKind)
+	namespace, space := r.namespace, ""
+	if kind == namespaceKind {
+		space = name
+		namespace, name, err = r.claimOfSpace(ctx, space)
+	}
 	if err != nil {
-		return none, "", err
+		return "", "", err
 	}
-	name, space := t.name, ""
-	if t.kind == aNamespace {
-		space = t.name
-		if namespace, name, err = r.claimOfSpace(ctx, space); err != nil {
-			return none, "", err
-		}
-	}
-	s, err := r.everything(ctx, namespace)
+	s, err := r.readAll(ctx, namespace)
 	if err != nil {
-		return none, "", err
+		return "", "", err
 	}
-	if t.kind == aPod {
-		return r.whyPod(ctx, s, namespace, name)
+	s.slices, err = r.listSlices(ctx)
+	if err := s.permit(err, listSlices); err != nil {
+		return "", "", err
 	}
-	claim := s.Claim(namespace, name)
-	if claim == nil && t.kind == "" {
-		e, note, err := r.whyPod(ctx, s, namespace, name)
-		if !apierrors.IsNotFound(err) {
-			return e, note, err
-		}
+	if err := r.readEvents(ctx, s, "Pod", namespace); err != nil {
+		return "", "", err
 	}
-	if claim == nil {
-		return r.whyGone(ctx, s, namespace, name)
+	left, claim, pod := s.whyLeft(namespace, name, space), s.claim(namespace, name), s.pod(namespace, name)
+	switch {
+	case left != "" && (space != "" || claim == nil && pod == nil):
+		return left, s.note(), nil
+	case claim != nil && kind != podKind:
+		return s.whyClaim(claim, s.consumers(claim)), s.note(), nil
+	case pod != nil && (kind == podKind || kind == ""):
+		return s.whyPod(pod), s.note(), nil
 	}
-	if err := r.spaces(ctx, s, []resourceapi.ResourceClaim{*claim}); err != nil {
-		return none, "", err
-	}
-	if e := s.WhyLeft(namespace, name, space); space != "" && e != nil {
-		return *e, s.Note(), nil
-	}
-	for i := range s.Pods {
-		if p := &s.Pods[i]; p.Namespace == namespace && slices.Contains(model.ClaimsOf(p), name) {
-			if err := r.readEvents(ctx, s, "Pod", namespace, p.Name); err != nil {
-				return none, "", err
-			}
-		}
-	}
-	return s.WhyClaim(claim), s.Note(), nil
+	return "", "", errors.New(strings.TrimSpace(fmt.Sprintf("there is neither a ResourceClaim nor a Pod %s in namespace %s. %s", name, namespace, s.note())))
 }
 
-// everything is what others use of the pools too, for whoever may read all claims.
-func (r *reader) everything(ctx context.Context, namespace string) (*model.Snapshot, error) {
-	s, err := r.allClaims(ctx, namespace)
-	if err != nil {
-		return nil, err
+// whyPod explains why a pod has no space.
+func (s *snapshot) whyPod(pod *corev1.Pod) string {
+	if isDone(pod) {
+		return fmt.Sprintf("Pod %s is done (%s) and has no space any more: a space is deprovisioned after the last pod that uses it.", pod.Name, pod.Status.Phase)
 	}
-	published, err := r.client.ResourceV1().ResourceSlices().List(ctx, metav1.ListOptions{FieldSelector: "spec.driver=" + r.driver})
-	if err = allowed(s, err, model.ListSlices); err != nil {
-		return nil, fmt.Errorf("list ResourceSlices: %w", err)
-	}
-	if !s.Missing.Has(model.ListSlices) {
-		s.Slices = published.Items
-	}
-	return s, nil
-}
-
-// whyGone is about a claim that is not there, of which a space may be left.
-func (r *reader) whyGone(ctx context.Context, s *model.Snapshot, namespace, name string) (model.Explanation, string, error) {
-	if err := r.spaces(ctx, s, nil); err != nil {
-		return model.Explanation{}, "", err
-	}
-	if e := s.WhyLeft(namespace, name, ""); e != nil {
-		return *e, s.Note(), nil
-	}
-	err := fmt.Errorf("there is neither a ResourceClaim nor a Pod %s in namespace %s", name, namespace)
-	if s.Missing.Has(model.ListNamespaces) {
-		err = fmt.Errorf("%w; whether something is left of a space would be known with the right to %s", err, model.ListNamespaces)
-	}
-	return model.Explanation{}, "", err
-}
-
-func (r *reader) whyPod(ctx context.Context, s *model.Snapshot, namespace, name string) (model.Explanation, string, error) {
-	var none model.Explanation
-	pod := s.Pod(namespace, name)
-	if pod == nil {
-		live, err := r.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
-			return none, "", fmt.Errorf("get Pod %s/%s: %w", namespace, name, err)
+	if len(pod.Spec.ResourceClaims) == 0 && pod.Status.ExtendedResourceClaimStatus == nil {
+		if message := s.schedulerMessage(pod); message != "" {
+			return fmt.Sprintf("Pod %s has no ResourceClaim yet, and is not scheduled: %s.", pod.Name, message)
 		}
-		s.Pods = append(s.Pods, *live)
-		pod = &s.Pods[len(s.Pods)-1]
+		return fmt.Sprintf("Pod %s requests no space: its spec names no ResourceClaim.", pod.Name)
 	}
-	if err := r.spaces(ctx, s, claimsOf(s, pod)); err != nil {
-		return none, "", err
+	for _, ref := range pod.Spec.ResourceClaims {
+		if claimOf(pod, ref) != "" {
+			continue
+		}
+		if failed := s.lastEvent(pod, "FailedResourceClaimCreation"); failed != nil {
+			return fmt.Sprintf("ResourceClaim %s of pod %s could not be created from its template: %s.", ref.Name, pod.Name, clause(failed.Message))
+		}
+		return fmt.Sprintf("ResourceClaim %s of pod %s is not created from its template yet. kube-controller-manager does that within seconds if the template exists.", ref.Name, pod.Name)
 	}
-	if err := r.readEvents(ctx, s, "Pod", namespace, name); err != nil {
-		return none, "", err
-	}
-	return s.WhyPod(pod), s.Note(), nil
-}
-
-// claimsOf are the claims of a pod that there are.
-func claimsOf(s *model.Snapshot, pod *corev1.Pod) []resourceapi.ResourceClaim {
-	var out []resourceapi.ResourceClaim
-	for _, name := range model.ClaimsOf(pod) {
-		if claim := s.Claim(pod.Namespace, name); claim != nil {
-			out = append(out, *claim)
+	var texts []string
+	for _, name := range claimsOf(pod) {
+		claim := s.claim(pod.Namespace, name)
+		if claim == nil {
+			return fmt.Sprintf("Pod %s names ResourceClaim %s, which does not exist. The pod is scheduled once it is created.", pod.Name, name)
+		}
+		if s.requestsSpace(claim) || claim.Status.Allocation == nil && s.missingClass(claim, "") != "" {
+			texts = append(texts, s.whyClaim(claim, []*corev1.Pod{pod}))
 		}
 	}
-	return out
+	if len(texts) == 0 {
+		return fmt.Sprintf("Pod %s requests no space: none of its claims is one for a space, as far as their DeviceClasses could be read.", pod.Name)
+	}
+	return strings.Join(texts, " ")
+}
+
+// whyClaim explains why a claim has no space for some of its pods.
+func (s *snapshot) whyClaim(claim *resourceapi.ResourceClaim, pods []*corev1.Pod) string {
+	switch {
+	case identity.Of(claim, s.driver) != nil:
+		return s.whyAllocated(claim, pods)
+	case claim.Status.Allocation != nil && !hasResult(claim, s.driver):
+		return fmt.Sprintf("ResourceClaim %s is allocated, but no device in it is of driver %s.", claim.Name, s.driver)
+	case claim.DeletionTimestamp != nil || claim.Status.Allocation != nil:
+		return fmt.Sprintf("ResourceClaim %s is being deleted, and its space with it. Pods that wait for a space need a new claim.", claim.Name)
+	case len(pods) > 0:
+		return s.whyUnallocated(claim, pods[0])
+	case s.mayNot(listPods):
+		return fmt.Sprintf("ResourceClaim %s is not allocated: that happens when a pod that names it is scheduled. Which pods do could not be read, because you may not list pods.", claim.Name)
+	default:
+		return fmt.Sprintf("No pod uses ResourceClaim %s. A claim gets its space when a pod that names it is scheduled.", claim.Name)
+	}
+}
+
+// whyUnallocated is about a claim that the scheduler has not allocated for a pod.
+func (s *snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.Pod) string {
+	message := s.schedulerMessage(pod)
+	quoted := ""
+	if message != "" {
+		quoted = fmt.Sprintf(" The scheduler says: %s.", message)
+	}
+	if class := s.missingClass(claim, message); class != "" {
+		return fmt.Sprintf("ResourceClaim %s names DeviceClass %s, which does not exist.%s", claim.Name, class, quoted)
+	}
+	pools := s.poolsFor(claim)
+	switch noDevice := strings.Contains(message, "cannot allocate all claims"); {
+	case isGated(pod):
+		return fmt.Sprintf("ResourceClaim %s waits for pod %s to be scheduled, which has scheduling gates.", claim.Name, pod.Name)
+	case message != "" && !noDevice:
+		return fmt.Sprintf("There is no node for pod %s, for which ResourceClaim %s would be allocated.%s", pod.Name, claim.Name, quoted)
+	case len(pools) == 0 && !s.mayNot(listSlices):
+		return fmt.Sprintf("Driver %s has published no pool, so no claim gets a space. Check that its controller runs, or its kubelet plugin for pools per node.%s", s.driver, quoted)
+	case !noDevice:
+		return fmt.Sprintf("ResourceClaim %s waits for pod %s to be scheduled. There is no message of the scheduler about it yet that could be read.", claim.Name, pod.Name)
+	case s.mayNot(listSlices):
+		return fmt.Sprintf("There is no room for ResourceClaim %s of pod %s: its pool is full, or has no space for the nodes that the pod can run on. Which of them it is would be known with the right to list resourceslices.%s", claim.Name, pod.Name, quoted)
+	}
+	var usage []string
+	for _, pool := range pools {
+		usage = append(usage, pool.usage())
+	}
+	return fmt.Sprintf("There is no room for ResourceClaim %s on the nodes that pod %s can run on: %s.%s", claim.Name, pod.Name, strings.Join(usage, ", "), quoted)
+}
+
+// missingClass is a class of an unallocated claim that does not exist, as far as the classes
+// could be read, or as the scheduler says.
+func (s *snapshot) missingClass(claim *resourceapi.ResourceClaim, message string) string {
+	for _, name := range classesOf(claim.Spec.Devices.Requests...) {
+		if s.class(name) == nil && (!s.mayNot(listClasses) || strings.Contains(message, "device class "+name+" does not exist")) {
+			return name
+		}
+	}
+	return ""
+}
+
+// whyAllocated is about a claim that is allocated: the controller provisions its spaces, and
+// then the node prepares them for the pod.
+func (s *snapshot) whyAllocated(claim *resourceapi.ResourceClaim, pods []*corev1.Pod) string {
+	var names []string
+	for _, space := range s.spacesOf(claim) {
+		if space.Ready == nil {
+			return s.whyNotReady(space)
+		}
+		names = append(names, space.Space)
+	}
+	text := fmt.Sprintf("ResourceClaim %s has its space, %s, and it is ready.", claim.Name, strings.Join(names, " and "))
+	for _, pod := range pods {
+		if notPrepared := s.whyNotPrepared(claim, pod); notPrepared != "" {
+			return notPrepared
+		}
+		if pod.Status.Phase == corev1.PodPending && pod.Spec.NodeName != "" {
+			text += fmt.Sprintf(" Pod %s is starting on node %s.", pod.Name, pod.Spec.NodeName)
+		}
+	}
+	return text
+}
+
+// reasons are what the reasons of a Ready condition that is False mean for a claim.
+var reasons = map[string]string{
+	spaceapi.ReasonInvalidParameters:    "ResourceClaim %s has invalid parameters: %s. This is final: change the claim or its DeviceClass, and recreate the claim.",
+	spaceapi.ReasonExpired:              "The space of ResourceClaim %s was deprovisioned because it outlived its class's maxLifetime: %s. This is final: recreate the claim, or have the class changed.",
+	spaceapi.ReasonNameConflict:         "The namespace for ResourceClaim %s exists already and is not the driver's: %s.",
+	spaceapi.ReasonNamespaceTerminating: "The namespace of ResourceClaim %s was deleted, and is recreated once it is gone: %s.",
+	spaceapi.ReasonProvisioningFailed:   "The space of ResourceClaim %s could not be provisioned, and the driver retries: %s.",
+}
+
+// whyNotReady is about a space that is allocated and not ready.
+func (s *snapshot) whyNotReady(space spaceSummary) string {
+	claim, message := space.Metadata.Name, clause(space.Message)
+	if format, known := reasons[space.State]; known {
+		return fmt.Sprintf(format, claim, message)
+	}
+	if space.State != stateProvisioning || message != "" {
+		return fmt.Sprintf("The space of ResourceClaim %s is not ready, with reason %s: %s.", claim, space.State, message)
+	}
+	text := fmt.Sprintf("ResourceClaim %s is allocated from pool %s, and the controller has not reported anything about its space yet.", claim, space.Pool)
+	if space.AllocatedAt != nil {
+		text += fmt.Sprintf(" It was allocated %s ago.", age(s.now, space.AllocatedAt.Time))
+	}
+	return text + " A report usually takes a second or two: check that the controller runs and has a leader."
+}
+
+// whyNotPrepared is about a pod whose space is ready, and that does not have it.
+func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.Pod) string {
+	message, failed := s.schedulerMessage(pod), s.lastEvent(pod, "FailedPrepareDynamicResources")
+	reserved := slices.ContainsFunc(claim.Status.ReservedFor, func(r resourceapi.ResourceClaimConsumerReference) bool { return r.UID == pod.UID })
+	switch scheduled := pod.Spec.NodeName != ""; {
+	case pod.Status.Phase != corev1.PodPending:
+		return ""
+	case !scheduled && isGated(pod):
+		return fmt.Sprintf("The space of ResourceClaim %s is ready, but pod %s is not scheduled: it has scheduling gates.", claim.Name, pod.Name)
+	case !scheduled && (message == "" || reserved):
+		return ""
+	case !scheduled && strings.Contains(message, "exclusive and in use"):
+		return fmt.Sprintf("ResourceClaim %s has a space for one pod at a time, and pod %s is not that one: %s.", claim.Name, pod.Name, message)
+	case !scheduled:
+		return fmt.Sprintf("The space of ResourceClaim %s is ready, but there is no node for pod %s to use it on: %s.", claim.Name, pod.Name, message)
+	case failed == nil || hasStarted(pod):
+		return ""
+	case strings.Contains(failed.Message, s.driver+" is not registered"):
+		return fmt.Sprintf("The space of ResourceClaim %s is ready, but the kubelet plugin does not run on node %s, which pod %s needs: %s.", claim.Name, pod.Spec.NodeName, pod.Name, clause(failed.Message))
+	default:
+		return fmt.Sprintf("The space of ResourceClaim %s is ready, but node %s could not prepare it for pod %s: %s. The kubelet retries after one to two minutes.", claim.Name, pod.Spec.NodeName, pod.Name, clause(failed.Message))
+	}
+}
+
+// whyLeft explains why a namespace remains of former spaces of a claim: the given one, or
+// the one that remains longest. It is empty if there is none.
+func (s *snapshot) whyLeft(namespace, name, space string) string {
+	left := slices.DeleteFunc(s.leftoversOf(namespace, name), func(l spaceSummary) bool { return space != "" && l.Space != space })
+	text := fmt.Sprintf("A former space of ResourceClaim %s is deprovisioned, and its credentials are revoked. Its namespace ", name)
+	for _, state := range []string{stateStuck, stateTerminating, stateRetained, stateEnded} {
+		l := find(left, func(l *spaceSummary) bool { return l.State == state })
+		switch {
+		case l == nil:
+			continue
+		case state == stateStuck:
+			return text + fmt.Sprintf("%s remains: %s. The driver removes no finalizers. The next space does not wait for it.", l.Space, l.Message)
+		case state == stateTerminating:
+			return text + fmt.Sprintf("%s is being deleted. What is left in it: %s.", l.Space, orNone(l.Message))
+		case state == stateRetained:
+			return text + fmt.Sprintf("%s is retained for debugging until %s.", l.Space, l.RetainedUntil)
+		default:
+			return text + fmt.Sprintf("%s is to be deleted. That usually takes a second or two: check that the controller runs and has a leader.", l.Space)
+		}
+	}
+	return ""
+}
+
+// schedulerMessage is why a pod is not scheduled: its own condition says it, which needs no
+// right to read events, or an event.
+func (s *snapshot) schedulerMessage(pod *corev1.Pod) string {
+	if pod.Spec.NodeName != "" {
+		return ""
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason != corev1.PodReasonSchedulingGated && c.Message != "" {
+			return clause(c.Message)
+		}
+	}
+	if e := s.lastEvent(pod, "FailedScheduling"); e != nil {
+		return clause(e.Message)
+	}
+	return ""
+}
+
+// lastEvent is the last event about a pod with the reason, or nil.
+func (s *snapshot) lastEvent(pod *corev1.Pod, reason string) *corev1.Event {
+	events := slices.DeleteFunc(s.eventsAbout("Pod", pod.Namespace, pod.Name), func(e corev1.Event) bool { return e.Reason != reason })
+	if len(events) == 0 {
+		return nil
+	}
+	last := slices.MaxFunc(events, func(a, b corev1.Event) int { return lastSeen(a).Compare(lastSeen(b)) })
+	return &last
+}
+
+func lastSeen(e corev1.Event) time.Time {
+	switch {
+	case e.Series != nil:
+		return e.Series.LastObservedTime.Time
+	case !e.LastTimestamp.IsZero():
+		return e.LastTimestamp.Time
+	default:
+		return e.EventTime.Time
+	}
+}
+
+func isGated(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonSchedulingGated
+	})
+}
+
+// hasStarted reports whether a container of the pod ran, so its claims were prepared.
+func hasStarted(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses), func(c corev1.ContainerStatus) bool {
+		return c.State.Running != nil || c.State.Terminated != nil || c.RestartCount > 0
+	})
 }

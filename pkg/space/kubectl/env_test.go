@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package model_test
+package kubectl
 
 import (
 	"slices"
@@ -13,12 +13,12 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-func TestWhatContainersSee(t *testing.T) {
+func TestEnv_isWhatContainersSee(t *testing.T) {
 	c := ready(t, "test-claim", "p")
 	p := pod("p", "n", "test-claim")
 	p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "bystander"})
-	seen, err := of(c, p).EnvOf(p)
-	if err != nil || len(seen) != 1 || seen[0].Container != "ctr" {
+	seen, err := of(c, p).env(p)
+	if err != nil || len(seen) != 1 || seen[0].container != "ctr" {
 		t.Fatalf("got %+v, error %v; want what ctr sees", seen, err)
 	}
 	for _, variable := range []string{"TEST_CLAIM_NAMESPACE=" + nameOf(c), "TEST_CLAIM_CLUSTER=https://10.96.0.1:443"} {
@@ -30,21 +30,21 @@ func TestWhatContainersSee(t *testing.T) {
 		t.Errorf("the directories are %v", seen[0].Dirs)
 	}
 	p.Spec.Containers[0].Resources.Claims[0].Request = "other"
-	if seen, err := of(c, p).EnvOf(p); err != nil || len(seen) != 0 {
+	if seen, err := of(c, p).env(p); err != nil || len(seen) != 0 {
 		t.Errorf("of another request: %+v, error %v", seen, err)
 	}
 }
 
-func TestContainersSeeNothingWithoutASpace(t *testing.T) {
+func TestEnv_failsUnlessTheSpaceIsReady(t *testing.T) {
 	p := pod("p", "n", "c")
 	refused := says(t, allocated(claim("c", driver), "spaces", "p"), spaceapi.ReasonInvalidParameters, "no such role")
 	for words, objects := range map[string][]any{
-		"does not exist":                  {p},
-		"has no space":                    {p, claim("c", driver)},
-		"has no space yet":                {p, allocated(claim("c", driver), "spaces", "p")},
-		"InvalidParameters: no such role": {p, refused},
+		"does not exist":                        {p},
+		"no space that is ready (Pending)":      {p, claim("c", driver)},
+		"no space that is ready (Provisioning)": {p, allocated(claim("c", driver), "spaces", "p")},
+		"InvalidParameters: no such role":       {p, refused},
 	} {
-		if _, err := of(objects...).EnvOf(p); err == nil || !strings.Contains(err.Error(), words) {
+		if _, err := of(objects...).env(p); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("error %v, want one that says %q", err, words)
 		}
 	}

@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package model_test
+package kubectl
 
 import (
 	"testing"
@@ -16,7 +16,6 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubectl/model"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
@@ -120,27 +119,27 @@ func quota(namespace string) *corev1.ResourceQuota {
 	}
 }
 
-// of makes a snapshot of objects of all kinds.
-func of(objects ...any) *model.Snapshot {
-	s := &model.Snapshot{Driver: driver, Now: now}
+// of makes a snapshot of objects of all kinds. The class of the driver exists.
+func of(objects ...any) *snapshot {
+	s := &snapshot{driver: driver, now: now, classes: []resourceapi.DeviceClass{*class(driver, "")}}
 	for _, o := range objects {
 		switch o := o.(type) {
 		case *resourceapi.ResourceClaim:
-			s.Claims = append(s.Claims, *o)
+			s.claims = append(s.claims, *o)
 		case *corev1.Pod:
-			s.Pods = append(s.Pods, *o)
+			s.pods = append(s.pods, *o)
 		case *corev1.Namespace:
-			s.Namespaces = append(s.Namespaces, *o)
+			s.namespaces = append(s.namespaces, *o)
 		case *corev1.ResourceQuota:
-			s.Quotas = append(s.Quotas, *o)
+			s.quotas = append(s.quotas, *o)
 		case *corev1.Event:
-			s.Events = append(s.Events, *o)
+			s.events = append(s.events, *o)
 		case *resourceapi.ResourceSlice:
-			s.Slices = append(s.Slices, *o)
+			s.slices = append(s.slices, *o)
 		case *resourceapi.DeviceClass:
-			s.Classes = append(s.Classes, *o)
-		case model.Right:
-			s.Missing = s.Missing.With(o)
+			s.classes = append(s.classes, *o)
+		case string:
+			s.forbidden = append(s.forbidden, o)
 		}
 	}
 	return s
@@ -151,4 +150,27 @@ func event(kind, name, reason, message string) *corev1.Event {
 		InvolvedObject: corev1.ObjectReference{Kind: kind, Namespace: "team", Name: name}, Type: corev1.EventTypeWarning,
 		Reason: reason, Message: message, LastTimestamp: metav1.NewTime(now.Add(-time.Minute)),
 	}
+}
+
+// slice publishes a pool with a number of spaces and of CPUs, of which one is a space's.
+func slice(pool string, spaces, cpu int64) *resourceapi.ResourceSlice {
+	capacity := map[resourceapi.QualifiedName]resourceapi.DeviceCapacity{}
+	if spaces > 0 {
+		capacity["spaces"] = resourceapi.DeviceCapacity{Value: *resource.NewQuantity(spaces, resource.DecimalSI)}
+	}
+	if cpu > 0 {
+		capacity["cpu"] = resourceapi.DeviceCapacity{Value: *resource.NewQuantity(cpu, resource.DecimalSI), RequestPolicy: &resourceapi.CapacityRequestPolicy{Default: resource.NewQuantity(1, resource.DecimalSI)}}
+	}
+	return &resourceapi.ResourceSlice{Spec: resourceapi.ResourceSliceSpec{
+		Driver: driver, Pool: resourceapi.ResourcePool{Name: pool, Generation: 1},
+		Devices: []resourceapi.Device{{Name: "space", AllowMultipleAllocations: ptr.To(true), Capacity: capacity, Attributes: map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
+			spaceapi.PoolAttribute: {StringValue: ptr.To(pool)},
+		}}},
+	}}
+}
+
+func class(name, pool string) *resourceapi.DeviceClass {
+	return &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: resourceapi.DeviceClassSpec{Selectors: []resourceapi.DeviceSelector{{
+		CEL: &resourceapi.CELDeviceSelector{Expression: `device.driver == "` + driver + `" && device.attributes["` + driver + `"].pool == "` + pool + `"`},
+	}}}}
 }

@@ -1,0 +1,56 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectl
+
+import (
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/kubectl/pkg/describe"
+)
+
+// described is the description of a claim, with single spaces.
+func described(t *testing.T, s *snapshot, name string) string {
+	t.Helper()
+	var out strings.Builder
+	w := tabwriter.NewWriter(&out, 0, 8, 2, ' ', 0)
+	s.describe(describe.NewPrefixWriter(w), "team", name)
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(strings.Fields(out.String()), " ")
+}
+
+func TestDescribe_showsAll(t *testing.T) {
+	c := ready(t, "used", "pod")
+	again := event("ResourceClaim", "used", "Repaired", "made it again")
+	again.Source.Component, again.Count = "controller", 3
+	again.FirstTimestamp, again.LastTimestamp = metav1.NewTime(time.Now().Add(-5*time.Hour)), metav1.NewTime(time.Now().Add(-time.Hour))
+	s := of(c, pod("pod", "node-b", "used"), namespace(c), quota(nameOf(c)), again, listClasses)
+	text := described(t, s, "used")
+	for _, want := range []string{
+		"Claim: used", "Allocated: 2026-03-01T11:50:00Z (10m ago)", "Pods: pod", "Nodes: node-b", "Space: " + nameOf(c), "State: Ready",
+		"pods: 3 of 4", "Server: https://10.96.0.1:443", "Network: Open", "Type Reason Age From Message", "Warning Repaired 60m (x3 over 5h) controller made it again", "you may not list deviceclasses",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "deviceclass.resource") {
+		t.Errorf("a limit of nothing is shown:\n%s", text)
+	}
+}
+
+func TestDescribe_showsFormerSpaces(t *testing.T) {
+	c := ready(t, "gone")
+	left := namespace(c)
+	left.Annotations[keys.RetainedUntil] = "2026-03-01T13:00:00Z"
+	text := described(t, of(left), "gone")
+	if !strings.Contains(text, "Claim: gone") || !strings.Contains(text, "Space: "+left.Name+" State: Retained") || !strings.Contains(text, "Retained until: 2026-03-01T13:00:00Z") {
+		t.Errorf("it says\n%s", text)
+	}
+}

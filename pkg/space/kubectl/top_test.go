@@ -1,0 +1,32 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectl
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/utils/ptr"
+)
+
+func TestPoolTable_countsWhatIsUsed(t *testing.T) {
+	exclusive := slice("local/node-a", 0, 0)
+	exclusive.Spec.NodeName = ptr.To("node-a")
+	exclusive.Spec.Devices = []resourceapi.Device{{Name: "space-0"}, {Name: "space-1"}}
+	stale := slice("spaces", 99, 99)
+	stale.Spec.Pool.Generation = 0
+	admin := ready(t, "admin", "p")
+	admin.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
+	table := of(slice("spaces", 3, 4), stale, exclusive, slice("open", 0, 0), ready(t, "c", "p"), admin).poolTable()
+	var got []string
+	for _, row := range table.Rows {
+		got = append(got, strings.TrimSpace(fmt.Sprintln(row.Cells...)))
+	}
+	want := "local/node-a node-a spaces 0 2 2|open <any> spaces 0 <unlimited> <unlimited>|spaces <any> spaces 1 2 3|spaces <any> cpu 2 2 4"
+	if text := strings.Join(got, "|"); text != want {
+		t.Errorf("got  %s\nwant %s", text, want)
+	}
+}
