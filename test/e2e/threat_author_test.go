@@ -44,27 +44,27 @@ func (s *stage) author(t *testing.T) {
 	const key = spaceapi.DefaultDriverName + "/"
 	refusedTo(t, author,
 		attempt{
-			what:    "read what is in the space of his claim without its token",
+			what:    "read what is in the space of a claim without its token",
 			call:    call{verb: "GET", path: core(s.mine.Namespace, "secrets")},
 			words:   cannot("list", "secrets"),
 			instead: call{verb: "GET", path: core(s.ns, "secrets")},
 		},
 		attempt{
-			what:    "mark his namespace as a space",
+			what:    "mark a namespace as a space",
 			call:    patch(`{"metadata":{"labels":{"` + key + `claim-uid":"x"}}}`),
 			words:   byPolicy("record", "labels of namespaces that begin with "+key),
 			instead: patch(`{"metadata":{"labels":{"team":"x"}}}`),
 			toAll:   true,
 		},
 		attempt{
-			what:    "note a node on his namespace",
+			what:    "record a node on a namespace",
 			call:    patch(`{"metadata":{"annotations":{"` + key + `nodes":"` + env.Node(0) + `=x"}}}`),
 			words:   byPolicy("record", "annotations of namespaces that begin with "+key),
 			instead: patch(touched),
 			toAll:   true,
 		},
 		attempt{
-			what:    "write the status of his claim",
+			what:    "write the status of a claim",
 			call:    call{verb: "PATCH", path: claims(s.ns, "mine/status"), body: `{"status":{"reservedFor":null}}`},
 			words:   cannot("patch", "resourceclaims/status"),
 			instead: call{verb: "PATCH", path: claims(s.ns, "mine"), body: touched},
@@ -77,7 +77,7 @@ func (s *stage) author(t *testing.T) {
 			toAll:   true,
 		},
 		attempt{
-			what:  "reserve somebody else's claim for his pod",
+			what:  "reserve somebody else's claim for a pod",
 			call:  call{verb: "PATCH", path: claims(s.elsewhere, "others/status"), body: `{"status":{"reservedFor":null}}`},
 			words: cannot("patch", "resourceclaims/status"),
 		},

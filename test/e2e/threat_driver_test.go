@@ -184,7 +184,7 @@ func (s *stage) controllerToken(t *testing.T) {
 	mine := s.mine.Namespace
 	noted := patch(mine, `{"metadata":{"annotations":{"`+key+`retained-until":"2030-01-01T00:00:00Z"}}}`)
 	const namespaces, contents, bindings = "controller-namespaces", "controller-contents", "controller-rolebindings"
-	const ofSpaces = "changes and deletes namespaces of spaces only"
+	const ofSpaces = "changes and deletes only namespaces of spaces"
 	unchanged, reserved := s.claimStatus(t, func(*resourceapi.ResourceClaim) {}), s.claimStatus(t, func(c *resourceapi.ResourceClaim) {
 		c.Status.ReservedFor = append(c.Status.ReservedFor, resourceapi.ResourceClaimConsumerReference{Resource: "pods", Name: "attempt", UID: "attempt"})
 	})
@@ -194,12 +194,12 @@ func (s *stage) controllerToken(t *testing.T) {
 	event := func(apiVersion, kind, component string) call {
 		return call{verb: "POST", path: core(s.ns, "events"), body: eventAbout(s.ns, apiVersion, kind, "mine", component, "")}
 	}
-	const eventsOnly = "records events about ResourceClaims, their pods and spaces only"
+	const eventsOnly = "records only events about ResourceClaims, their pods and spaces"
 	refusedTo(t, env.AsPod(t, s.controller),
 		attempt{
 			what:  "make a namespace that is no space",
 			call:  record(""),
-			words: byPolicy(namespaces, "makes namespaces with the record of a space only"),
+			words: byPolicy(namespaces, "creates only namespaces with the record of a space"),
 			instead: record(`,"labels":{"` + key + `claim-uid":"x","` + key + `allocation-id":"x"},
 				"annotations":{"` + key + `claim-namespace":"x","` + key + `claim-name":"x","` + key + `request":"x"}`),
 		},
@@ -224,13 +224,13 @@ func (s *stage) controllerToken(t *testing.T) {
 		attempt{
 			what:  "give rights outside spaces",
 			call:  bind("space", metav1.NamespaceSystem, "edit", metav1.NamespaceSystem, "space"),
-			words: byPolicy(bindings, "writes in namespaces of spaces only"),
+			words: byPolicy(bindings, "writes only in namespaces of spaces"),
 		},
 		attempt{
 			what:    "give rights in a space to somebody else",
 			call:    bind("space", mine, "edit", s.ns, "default"),
 			asAdmin: bind("attempt", mine, "edit", s.ns, "default"),
-			words:   byPolicy(bindings, "to the space's own ServiceAccount only"),
+			words:   byPolicy(bindings, "only to the space's own ServiceAccount"),
 		},
 		attempt{
 			what:    "give a space a role that it may not give",
@@ -287,7 +287,7 @@ func (s *stage) controllerToken(t *testing.T) {
 		attempt{
 			what:    "write into a namespace that is no space",
 			call:    call{verb: "POST", path: core(metav1.NamespaceSystem, "configmaps"), body: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`},
-			words:   byPolicy(contents, "writes in namespaces of spaces only"),
+			words:   byPolicy(contents, "writes only in namespaces of spaces"),
 			instead: call{verb: "POST", path: core(mine, "configmaps"), body: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`},
 		},
 		attempt{

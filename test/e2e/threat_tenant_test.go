@@ -296,7 +296,7 @@ func tenantAdmin(t *testing.T) {
 		},
 	)
 
-	t.Run("keep what he gave beyond the space", func(t *testing.T) {
+	t.Run("keep rights of others beyond the space", func(t *testing.T) {
 		env.DeletePod(t, ns, "pod")
 		awaitWorthless(t, tenant, look)
 		// The friend is there still.

@@ -120,7 +120,7 @@ func (f *fenced) keepsTheControllerToItsNamespaces(t *testing.T) {
 			return err
 		}
 	}
-	const make, change = "makes namespaces with the record of a space only", "changes and deletes namespaces of spaces only"
+	const make, change = "creates only namespaces with the record of a space", "changes and deletes only namespaces of spaces"
 	allDenied(t,
 		try{"making one without a record", create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fenced-any"}}), make},
 		try{"making one without annotations", create(recorded(f.driver, "fenced-any", "uid", "", "")), make},
@@ -147,7 +147,7 @@ func (f *fenced) keepsTheControllerToItsNamespaces(t *testing.T) {
 }
 
 func (f *fenced) keepsTheControllerToSpaces(t *testing.T) {
-	const spaces = "writes in namespaces of spaces only"
+	const spaces = "writes only in namespaces of spaces"
 	core := f.controller.CoreV1()
 	account := func(namespace, name string) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
@@ -168,7 +168,7 @@ func (f *fenced) keepsTheControllerToSpaces(t *testing.T) {
 	own := func(namespace string) rbacv1.Subject {
 		return rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: spaceapi.ServiceAccountName}
 	}
-	const itself = "to the space's own ServiceAccount only"
+	const itself = "only to the space's own ServiceAccount"
 	allDenied(t,
 		try{"a ServiceAccount elsewhere", account("kube-system", "space"), spaces},
 		try{"another ServiceAccount", account(f.space, "builder"), "which is called space"},
@@ -235,7 +235,7 @@ func (f *fenced) keepsTheControllerToItsDevices(t *testing.T) {
 	env.Kubectl(t, "create", "clusterrolebinding", binding, "--clusterrole="+binding, "--serviceaccount="+f.namespace+":"+fencedName+"-controller")
 	f.awaitMay(t, "system:serviceaccount:"+f.namespace+":"+fencedName+"-controller",
 		authorizationv1.ResourceAttributes{Verb: "update", Group: resourceapi.GroupName, Resource: "resourceclaims", Subresource: "binding"})
-	allDenied(t, try{"reserving a claim", reserveIt, "status.devices of claims only"})
+	allDenied(t, try{"reserving a claim", reserveIt, "only status.devices of claims"})
 }
 
 func (f *fenced) keepsTheControllerToItsEvents(t *testing.T) {
@@ -250,7 +250,7 @@ func (f *fenced) keepsTheControllerToItsEvents(t *testing.T) {
 			return err
 		}
 	}
-	const claims, component, words = "resource.k8s.io/v1", "space-controller", "records events about ResourceClaims, their pods and spaces only"
+	const claims, component, words = "resource.k8s.io/v1", "space-controller", "records only events about ResourceClaims, their pods and spaces"
 	allDenied(t,
 		try{"an event about a Secret", create("v1", "Secret", component), words},
 		try{"an event about a claim of another group", create("example.com/v1", "ResourceClaim", component), words},

@@ -108,7 +108,7 @@ func ownBindingsOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	bindings := env.As(t, framework.DriverNamespace, controllerAccount).RbacV1().ClusterRoleBindings()
-	const words = "of spaces only"
+	const words = "only ClusterRoleBindings of spaces"
 	making := func(binding *rbacv1.ClusterRoleBinding) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
 			_, err := bindings.Create(ctx, binding, dryRun)
@@ -123,6 +123,6 @@ func ownBindingsOnly(t *testing.T) {
 	allDenied(t,
 		try{"deleting one", func(ctx context.Context) error { return bindings.Delete(ctx, "foreign", dryDelete) }, words},
 		try{"making one", making(made), words},
-		try{"making one for somebody else", making(others), "to the ServiceAccounts of spaces only"},
+		try{"making one for somebody else", making(others), "only to the ServiceAccounts of spaces"},
 	)
 }

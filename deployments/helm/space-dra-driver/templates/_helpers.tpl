@@ -128,6 +128,13 @@ metadata:
   {{- include "space.metadata" $ | nindent 2 }}
 {{- end -}}
 
+{{- /* Limits a policy to requests of the controller. */ -}}
+{{- define "space.byController" -}}
+matchConditions:
+  - name: controller
+    expression: request.userInfo.username == '{{ include "space.controllerUser" . }}'
+{{- end -}}
+
 {{- /* True for an object in the namespace of a space. */ -}}
 {{- define "space.inSpace" -}}
 namespaceObject != null && '{{ .Values.driverName }}/claim-uid' in namespaceObject.metadata.?labels.orValue({})
