@@ -5,8 +5,11 @@ package framework
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -99,4 +102,17 @@ func (c *Controller) End(signal syscall.Signal) error {
 		return err
 	}
 	return nil
+}
+
+// PeakMemory returns the most memory that the controller, which runs, has taken so far, in
+// bytes.
+func (c *Controller) PeakMemory() (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, peak, _ := strings.Cut(string(status), "VmHWM:")
+	var kib int64
+	_, err = fmt.Sscan(peak, &kib)
+	return kib << 10, err
 }

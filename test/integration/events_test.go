@@ -50,7 +50,7 @@ func TestWhatGoesWrongWithASpaceIsSaidInEvents(t *testing.T) {
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonProvisioningFailed, fault))
 	i.proxy.Intercept(nil)
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
-	said(ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioned, "can be used")
+	said(ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioned, "is ready")
 
 	space := spaceOf(t, driver, ns, "claim")
 	letGo := hold(t, space)

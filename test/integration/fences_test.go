@@ -136,9 +136,9 @@ func (f *fenced) keepsTheControllerToItsNamespaces(t *testing.T) {
 		t.Errorf("making a space: %v", err)
 	}
 	for what, annotation := range map[string]string{
-		"retaining a space":                      `"` + f.keys.RetainedUntil + `":"2030-01-01T00:00:00Z"`,
-		"noting who uses a space and where":      `"` + f.keys.Pods + `":"pod","` + f.keys.Nodes + `":"node=uid"`,
-		"noting that nobody uses a space so far": `"` + f.keys.Pods + `":null,"` + f.keys.Nodes + `":null`,
+		"retaining a space":                    `"` + f.keys.RetainedUntil + `":"2030-01-01T00:00:00Z"`,
+		"recording where a space is used":      `"` + f.keys.Nodes + `":"node=uid"`,
+		"recording that a space is not in use": `"` + f.keys.Nodes + `":null`,
 	} {
 		if err := patch(f.space, `{"metadata":{"annotations":{`+annotation+`}}}`)(t.Context()); err != nil {
 			t.Errorf("%s: %v", what, err)
@@ -285,7 +285,6 @@ func (f *fenced) keepsOthersFromTheRecord(t *testing.T) {
 		try{"marking with a key of no meaning", patch("kube-system", `{"metadata":{"labels":{"fenced.example.com/any":"x"}}}`), labels},
 		try{"allowing spaces in a space", patch(f.space, `{"metadata":{"labels":{"`+f.keys.NestedSpaces+`":"Allowed"}}}`), labels},
 		try{"adding a node", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Nodes+`":"node=uid"}}}`), annotations},
-		try{"adding a pod", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Pods+`":"pod"}}}`), annotations},
 		try{"changing the claim", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":"another"}}}`), annotations},
 		try{"removing the claim", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":null}}}`), annotations},
 	)

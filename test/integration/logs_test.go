@@ -46,13 +46,13 @@ func TestTheControllerLogsWhatItsLevelPromisesAndNoSecret(t *testing.T) {
 			deallocate(t, env, ns, "claim")
 			framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
 			if level >= 2 {
-				framework.AwaitLog(t, i.controller.Log, regexp.MustCompile(`"Namespace gone"`))
+				framework.AwaitLog(t, i.controller.Log, regexp.MustCompile(`"Namespace deleted"`))
 			}
 			i.controller.Stop(t, syscall.SIGTERM)
 
 			lines := framework.Lines(t, i.controller.Log.String())
-			framework.CheckLevels(t, level, lines, "Starting", "Connected to the API server", "Claim allocated", "Namespace made", "Space ready",
-				"Credentials revoked", "Space ended", "Namespace gone", "Stopped")
+			framework.CheckLevels(t, level, lines, "Starting", "Connected to the API server", "Claim allocated", "Namespace created", "Space ready",
+				"Credentials revoked", "Space deprovisioned", "Namespace deleted", "Stopped")
 			said := map[string]bool{}
 			bodies := ""
 			for _, line := range lines {

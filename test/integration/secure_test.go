@@ -23,9 +23,9 @@ func TestSecureMetrics_areServedToAuthorizedClientsOnly(t *testing.T) {
 	ns := env.Namespace(t)
 	token := env.Token(t, ns, "default")
 	health, address := framework.FreeAddress(t), framework.FreeAddress(t)
-	flags, anybody := framework.Certified(t, address)
+	arguments, anybody := framework.Certified(t, address)
 	reader := anybody.As(token)
-	arguments := append(flags,
+	arguments = append(arguments,
 		"--kubeconfig="+kubeconfigAs(t, release+"-space-dra-driver-controller"), "--driver-name="+driver,
 		"--leader-elect-resource-name="+release+"-space-dra-driver-controller", "--health-probe-bind-address="+health)
 	// From level 8 on, client-go logs what it sends.

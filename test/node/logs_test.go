@@ -44,14 +44,14 @@ func TestAClaimsUIDLeadsThroughTheStoryOfItsSpaceInBothLogs(t *testing.T) {
 	n.wantUnprepared(t, p, c)
 	framework.Deallocate(t, env, c.Namespace, c.Name)
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, c.spaces[0].Namespace))
-	framework.AwaitLog(t, controller.Log, regexp.MustCompile(`"Namespace gone".*claimUID="`+string(c.UID)+`"`))
+	framework.AwaitLog(t, controller.Log, regexp.MustCompile(`"Namespace deleted".*claimUID="`+string(c.UID)+`"`))
 	p.kill()
 	want := []string{
-		"Claim allocated", "Namespace made", "Space ready", "Claim prepared", "Claim unprepared", "Credentials revoked", "Space ended", "Namespace gone",
+		"Claim allocated", "Namespace created", "Space ready", "Claim prepared", "Claim unprepared", "Credentials revoked", "Space deprovisioned", "Namespace deleted",
 	}
 	// A cluster that is slow may make the controller say that it tries again.
 	got := slices.DeleteFunc(story(c, p.log, controller.Log), func(line string) bool {
-		return line == "Space not ready" || line == "Trying again later"
+		return line == "Space not ready" || line == "Reconciler error"
 	})
 	if !slices.Equal(got, want) {
 		t.Errorf("the story is %q, want %q", got, want)

@@ -22,7 +22,7 @@ What the driver says about spaces, and what to do about it. Where to look:
 | a pod | ` + "`kubectl describe pod NAME`" + ` | why it has no space, or has it no longer. While it waits, also the kubelet's ` + "`FailedPrepareDynamicResources`" + `, with the same words |
 | a claim | ` + "`kubectl describe resourceclaim NAME`" + ` | everything, from the first event to the last |
 | a claim that has gone | ` + "`kubectl events --for resourceclaim/NAME`" + ` | how its space ended, for as long as the cluster keeps events (an hour, as a rule) |
-| a namespace of a space | ` + "`kubectl describe namespace NAME`" + ` | whom it serves, in annotations that begin with the driver's name: ` + "`claim-namespace`, `claim-name` and `pods`" + `; and why it is still there. Events about namespaces are in the namespace ` + "`default`" + ` |
+| a namespace of a space | ` + "`kubectl describe namespace NAME`" + ` | whom it serves, in annotations that begin with the driver's name: ` + "`claim-namespace` and `claim-name`" + `; and why it is still there. Events about namespaces are in the namespace ` + "`default`" + ` |
 
 The condition ` + "`Ready`" + ` is in ` + "`status.devices`" + ` of the claim, for each space. Its reason and message are those of the event. With binding
 conditions, ` + "`Failed`" + ` repeats them when the scheduler is to try another allocation.
@@ -45,15 +45,15 @@ shipped plugin besides, E on a cluster. Tests without a letter are unit tests.
 func shownBy() map[string]string {
 	return map[string]string{
 		"Provisioned":          "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`",
-		"ProvisioningFailed":   "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`, `TestWhatKeepsASpaceFromBeingMadeIsSaidOnTheClaimAndItsPod`",
+		"ProvisioningFailed":   "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`, `TestReconcileAllocation_reportsWhyASpaceIsNotProvisioned`",
 		"InvalidParameters":    "E `TestParametersThatAreNotAllowedAreRefusedInTheSameWordsEverywhere`",
-		"NameConflict":         "I `TestTheController`, `TestWhatKeepsASpaceFromBeingMadeIsSaidOnTheClaimAndItsPod`",
-		"NamespaceTerminating": "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`, `TestWhatKeepsASpaceFromBeingMadeIsSaidOnTheClaimAndItsPod`",
+		"NameConflict":         "I `TestTheController`, `TestReconcileAllocation_reportsWhyASpaceIsNotProvisioned`",
+		"NamespaceTerminating": "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`, `TestReconcileAllocation_reportsWhyASpaceIsNotProvisioned`",
 		"Expired":              "I `TestTheLifeOfASpace`, E `TestAPodIsToldThatItsSpaceHasExpired`",
 		"Repaired":             "E `TestADeletedServiceAccountIsMadeAgainAndPodsGetANewToken`",
 		"Deleted":              "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`",
-		"DeletionFailed":       "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`, `TestNoNamespaceIsDeletedBeforeItsRightsAreRevoked`",
-		"Retained":             "I `TestTheLifeOfASpace`, `TestANamespaceIsKeptWithoutItsCredentials`",
+		"DeletionFailed":       "I `TestWhatGoesWrongWithASpaceIsSaidInEvents`, `TestDeprovision_revokesBeforeItDeletes`",
+		"Retained":             "I `TestTheLifeOfASpace`, `TestDeprovision_retainsTheNamespaceWithoutCredentials`",
 		"StuckTerminating":     "I `TestTheLifeOfASpace`",
 		"RenewalFailing":       "N `TestARenewalThatGoesOnFailingIsSaidInAnEvent`, `TestUsersHearOfARenewalThatGoesOnFailing`",
 	}

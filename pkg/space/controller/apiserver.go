@@ -4,6 +4,7 @@
 package controller
 
 import (
+	"context"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -11,10 +12,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 )
@@ -26,39 +26,34 @@ const (
 	httpsPort     = 443
 )
 
-// settings are those of the installation, with what the cluster says now.
-func (c *Controller) settings() blueprint.Settings {
-	settings := c.Settings
-	settings.APIServer = c.apiServer()
-	return settings
-}
-
-// apiServer is where pods reach the API server: at the address that their
-// kubeconfig has, and behind it. Which of the two a network policy sees depends on
-// what enforces it.
-func (c *Controller) apiServer() []blueprint.Destination {
+// apiServer is where pods reach the API server: at the address that their kubeconfig has,
+// and at its endpoints. Which of the two a network policy sees depends on what enforces it.
+func (r *Reconciler) apiServer(ctx context.Context) ([]blueprint.Destination, error) {
 	var out []blueprint.Destination
-	for _, cidr := range c.APIServerCIDRs {
+	for _, cidr := range r.config.APIServerCIDRs {
 		out = append(out, blueprint.Destination{CIDR: cidr})
 	}
-	if c.endpointInformer == nil {
-		return out
+	if len(r.config.APIServerCIDRs) > 0 {
+		return out, nil
 	}
-	if server, err := url.Parse(c.Server); err == nil {
+	if server, err := url.Parse(r.config.Server); err == nil {
 		if ip, err := netip.ParseAddr(server.Hostname()); err == nil {
 			out = append(out, at(ip, portOf(server)))
 		}
 	}
-	if slice, exists := cached[*discoveryv1.EndpointSlice](c.endpointInformer, metav1.NamespaceDefault+"/"+apiServerName); exists {
-		out = append(out, endpoints(slice)...)
+	slice := &discoveryv1.EndpointSlice{}
+	err := r.client.Get(ctx, client.ObjectKey{Namespace: metav1.NamespaceDefault, Name: apiServerName}, slice)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, err
 	}
+	out = append(out, endpoints(slice)...)
 	slices.SortFunc(out, func(a, b blueprint.Destination) int {
 		if order := a.CIDR.Addr().Compare(b.CIDR.Addr()); order != 0 {
 			return order
 		}
 		return int(a.Port - b.Port)
 	})
-	return slices.Compact(out)
+	return slices.Compact(out), nil
 }
 
 func endpoints(slice *discoveryv1.EndpointSlice) []blueprint.Destination {
@@ -90,22 +85,4 @@ func portOf(server *url.URL) int32 {
 		return httpsPort
 	}
 	return int32(number)
-}
-
-// endpointEvents has all spaces looked at when the API server moves.
-func (c *Controller) endpointEvents() cache.ResourceEventHandler {
-	all := func() {
-		for ns := range c.allNamespaces() {
-			c.enqueueClaimOf(ns)
-		}
-	}
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { all() },
-		UpdateFunc: func(old, obj any) {
-			before, slice := old.(*discoveryv1.EndpointSlice), obj.(*discoveryv1.EndpointSlice)
-			if !equality.Semantic.DeepEqual(before.Endpoints, slice.Endpoints) || !equality.Semantic.DeepEqual(before.Ports, slice.Ports) {
-				all()
-			}
-		},
-	}
 }

@@ -4,6 +4,11 @@
 package controller
 
 import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,15 +17,22 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
-	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
@@ -29,123 +41,375 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
-// These tests look at one function each, and fill its caches by hand. Whether the
-// functions work together is tested against a real API server.
+// These tests look at one function each. What is in the caches and what the API server has
+// is put there separately, because caches lag behind. Whether the functions work together
+// is tested against a real API server.
 
 const driver = spaceapi.DefaultDriverName
 
-// cluster is a controller with its API server.
+// key is the claim of claimOf.
+var key = types.NamespacedName{Namespace: "team", Name: "claim"}
+
+// cluster is a Reconciler with its API server and its caches.
 type cluster struct {
-	*Controller
+	*Reconciler
 	t      testing.TB
-	api    *fake.Clientset
+	api    client.WithWatch
+	caches *fakeCache
 	events *record.FakeRecorder
 	now    *clocktesting.FakeClock
+	queue  queue
+
+	mutex    sync.Mutex
+	calls    []string
+	reactors []reactor
 }
 
-func newController(t testing.TB, live ...runtime.Object) *cluster {
-	t.Helper()
-	return newControllerWith(t, func(*Config) {}, live...)
+// reactor answers requests in place of the API server, if it handles them.
+type reactor struct {
+	call  string
+	react func(obj client.Object) (handled bool, err error)
 }
 
-// newControllerWith is newController with another configuration.
-func newControllerWith(t testing.TB, change func(*Config), live ...runtime.Object) *cluster {
+func newCluster(t testing.TB, live ...client.Object) *cluster {
 	t.Helper()
-	api := fake.NewClientset(live...)
-	events := record.NewFakeRecorder(100)
-	measured := metrics.NewController(prometheus.NewRegistry(), "v0")
-	now := clocktesting.NewFakeClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
-	config := Config{
-		Client:   api,
-		Settings: blueprint.Settings{Driver: driver, NamespacePrefix: "ns-", ClusterRole: "edit"},
-		Server:   "https://10.96.0.1:443",
-		Events:   events,
-		Workers:  1,
+	return newClusterWith(t, func(*Config) {}, live...)
+}
 
-		Namespace:                "driver",
-		ResyncPeriod:             time.Minute,
-		NamespaceDeletionTimeout: time.Minute,
-		Metrics:                  measured,
-		Clock:                    now,
-	}
-	change(&config)
-	c, err := New(config)
-	if err != nil {
-		t.Fatal(err)
+// newClusterWith is newCluster with another configuration.
+func newClusterWith(t testing.TB, change func(*Config), live ...client.Object) *cluster {
+	t.Helper()
+	c := &cluster{
+		t:      t,
+		events: record.NewFakeRecorder(1000),
+		now:    clocktesting.NewFakeClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)),
+		queue:  workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]()),
 	}
 	t.Cleanup(c.queue.ShutDown)
-	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "edit"}}
-	role.Rules = []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"pods/exec"}, Verbs: []string{"create"}}}
-	if err := c.roles["edit"].GetIndexer().Add(role); err != nil {
-		t.Fatal(err)
+	config := Config{
+		Settings: blueprint.Settings{Driver: driver, NamespacePrefix: "ns-", ClusterRole: "edit"},
+		Server:   "https://10.96.0.1:443",
+
+		Namespace:                "driver",
+		ConcurrentClaimSyncs:     1,
+		ResyncPeriod:             time.Minute,
+		NamespaceDeletionTimeout: time.Minute,
 	}
-	// The fake one answers with what it was asked, and grants nothing.
-	api.PrependReactor("create", "subjectaccessreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return true, &authorizationv1.SubjectAccessReview{Status: authorizationv1.SubjectAccessReviewStatus{Allowed: true}}, nil
-	})
-	return &cluster{Controller: c, t: t, api: api, events: events, now: now}
+	change(&config)
+	keys := spaceapi.KeysFor(driver)
+	c.caches = &fakeCache{keys: keys, objects: map[cacheKey]client.Object{}}
+	c.api = fake.NewClientBuilder().WithScheme(scheme.Scheme).
+		WithStatusSubresource(&resourceapi.ResourceClaim{}, &corev1.ResourceQuota{}).
+		WithInterceptorFuncs(c.interceptors()).Build()
+	roles := map[string]client.Reader{}
+	for _, name := range slices.Concat(config.namespacedRoles(), config.ClusterWideRoles) {
+		roles[name] = c.caches
+	}
+	c.Reconciler = NewReconciler(config, Clients{splitClient{c.api, c.caches}, c.api, roles}, c.events,
+		metrics.NewController(prometheus.NewRegistry(), "v0"), c.now)
+	c.cached(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "edit"}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"pods/exec"}, Verbs: []string{"create"}},
+	}})
+	c.live(live...)
+	return c
 }
 
-// planOf returns what a claim is to have.
-func (c *cluster) planOf(claim *resourceapi.ResourceClaim) *plan {
-	c.t.Helper()
-	p, err := c.planFor(claim)
+// splitClient reads from caches, and writes to the API server.
+type splitClient struct {
+	client.WithWatch
+	cache client.Reader
+}
+
+func (s splitClient) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	return s.cache.Get(ctx, key, obj, opts...)
+}
+
+func (s splitClient) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	return s.cache.List(ctx, list, opts...)
+}
+
+// call records a request, and lets the reactors answer it.
+func (c *cluster) call(verb string, obj client.Object) (handled bool, err error) {
+	call := verb + " " + resourceOf(obj)
+	c.mutex.Lock()
+	c.calls = append(c.calls, call)
+	reactors := slices.Clone(c.reactors)
+	c.mutex.Unlock()
+	for _, r := range slices.Backward(reactors) {
+		if r.call == call {
+			if handled, err := r.react(obj); handled {
+				return true, err
+			}
+		}
+	}
+	return false, nil
+}
+
+func resourceOf(obj runtime.Object) string {
+	gvk, err := apiutil.GVKForObject(obj, scheme.Scheme)
 	if err != nil {
-		c.t.Fatal(err)
+		panic(err)
 	}
-	return p
+	plural, _ := meta.UnsafeGuessKindToResource(gvk)
+	return plural.Resource
 }
 
-// cached puts a namespace into the controller's cache.
-func (c *cluster) cached(ns *corev1.Namespace) *corev1.Namespace {
-	c.t.Helper()
-	if err := c.namespaces.Add(ns); err != nil {
-		c.t.Fatal(err)
+func (c *cluster) interceptors() interceptor.Funcs {
+	return interceptor.Funcs{
+		Get: func(ctx context.Context, w client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+			if handled, err := c.call("get", obj); handled {
+				return err
+			}
+			return w.Get(ctx, key, obj, opts...)
+		},
+		List: func(ctx context.Context, w client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if roleBindings, is := list.(*rbacv1.RoleBindingList); is {
+				if handled, err := c.call("list", &rbacv1.RoleBinding{}); handled {
+					roleBindings.Items = []rbacv1.RoleBinding{{ObjectMeta: metav1.ObjectMeta{Name: "given"}}}
+					return err
+				}
+			}
+			return w.List(ctx, list, opts...)
+		},
+		Create: func(ctx context.Context, w client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
+			if handled, err := c.call("create", obj); handled {
+				return err
+			}
+			if review, is := obj.(*authorizationv1.SubjectAccessReview); is {
+				review.Status.Allowed = true
+				return nil
+			}
+			if obj.GetUID() == "" {
+				obj.SetUID(types.UID(obj.GetName() + "-uid"))
+			}
+			return w.Create(ctx, obj, opts...)
+		},
+		Update: func(ctx context.Context, w client.WithWatch, obj client.Object, opts ...client.UpdateOption) error {
+			if handled, err := c.call("update", obj); handled {
+				return err
+			}
+			return w.Update(ctx, obj, opts...)
+		},
+		Patch: func(ctx context.Context, w client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
+			if handled, err := c.call("patch", obj); handled {
+				return err
+			}
+			return w.Patch(ctx, obj, patch, opts...)
+		},
+		Delete: func(ctx context.Context, w client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+			if handled, err := c.call("delete", obj); handled {
+				return err
+			}
+			// The fake one ignores this precondition.
+			options := (&client.DeleteOptions{}).ApplyOptions(opts)
+			if options.Preconditions != nil && options.Preconditions.UID != nil {
+				existing := obj.DeepCopyObject().(client.Object)
+				if err := w.Get(ctx, client.ObjectKeyFromObject(obj), existing); err == nil && existing.GetUID() != *options.Preconditions.UID {
+					return apierrors.NewConflict(schema.GroupResource{Resource: resourceOf(obj)}, obj.GetName(), fmt.Errorf("UID in precondition is %s", *options.Preconditions.UID))
+				}
+			}
+			return w.Delete(ctx, obj, opts...)
+		},
+		SubResourceUpdate: func(ctx context.Context, w client.Client, subResource string, obj client.Object, opts ...client.SubResourceUpdateOption) error {
+			if handled, err := c.call("update", obj); handled {
+				return err
+			}
+			return w.SubResource(subResource).Update(ctx, obj, opts...)
+		},
 	}
-	return ns
 }
 
-// live puts an object into the API server.
-func (c *cluster) live(obj runtime.Object) {
-	c.t.Helper()
-	if err := c.api.Tracker().Add(obj); err != nil {
-		c.t.Fatal(err)
-	}
+// react lets a function answer requests, such as "create namespaces".
+func (c *cluster) react(call string, react func(obj client.Object) (handled bool, err error)) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.reactors = append(c.reactors, reactor{call, react})
 }
 
-// wrote returns what was done to the API server, but for reading.
+// fail lets requests, such as "create namespaces", fail.
+func (c *cluster) fail(call string, err error) {
+	c.react(call, func(client.Object) (bool, error) { return true, err })
+}
+
+// did returns the requests since the last call, and forgets them.
+func (c *cluster) did() []string {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	calls := c.calls
+	c.calls = nil
+	return calls
+}
+
+// wrote is did without reading.
 func (c *cluster) wrote() []string {
 	var out []string
-	for _, action := range c.api.Actions() {
-		if verb := action.GetVerb(); verb != "get" && verb != "list" && verb != "watch" {
-			out = append(out, verb+" "+action.GetResource().Resource)
+	for _, call := range c.did() {
+		if verb := call[:3]; verb != "get" && verb != "lis" {
+			out = append(out, call)
 		}
 	}
 	return out
 }
 
-// said returns the events so far.
-func (c *cluster) said() []string {
+// recorded returns the events so far.
+func (c *cluster) recorded() []string {
 	var out []string
 	for {
 		select {
-		case event := <-c.events.Events:
-			out = append(out, event)
+		case e := <-c.events.Events:
+			out = append(out, e)
 		default:
 			return out
 		}
 	}
 }
 
-func claimOf(requests ...string) *resourceapi.ResourceClaim {
+// live puts objects into the API server.
+func (c *cluster) live(objs ...client.Object) {
+	c.t.Helper()
+	for _, obj := range objs {
+		obj := obj.DeepCopyObject().(client.Object)
+		deleted := obj.GetDeletionTimestamp() != nil
+		obj.SetResourceVersion("")
+		if err := c.api.Create(c.t.Context(), obj); err != nil {
+			c.t.Fatal(err)
+		}
+		if deleted {
+			if err := c.api.Delete(c.t.Context(), obj); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+	}
+	c.did()
+}
+
+// gone deletes an object from the API server.
+func (c *cluster) gone(obj client.Object) {
+	c.t.Helper()
+	if err := c.api.Delete(c.t.Context(), obj); err != nil {
+		c.t.Fatal(err)
+	}
+	c.did()
+}
+
+// cached puts objects into the caches, as the production transforms make them.
+func (c *cluster) cached(objs ...client.Object) {
+	c.t.Helper()
+	for _, obj := range objs {
+		obj := obj.DeepCopyObject().(client.Object)
+		transform := c.transformOf(obj)
+		for range 2 { // informers may call a transform again
+			stripped, err := transform(obj)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			obj = stripped.(client.Object)
+		}
+		c.caches.put(obj)
+	}
+}
+
+func (c *cluster) transformOf(obj client.Object) func(any) (any, error) {
+	options := c.config.cacheOptions(c.keys)
+	for kind, by := range options.ByObject {
+		if reflect.TypeOf(kind) == reflect.TypeOf(obj) && by.Transform != nil {
+			return by.Transform
+		}
+	}
+	return options.DefaultTransform
+}
+
+// catchUp puts what the API server has of an object into the caches.
+func (c *cluster) catchUp(objs ...client.Object) {
+	c.t.Helper()
+	for _, obj := range objs {
+		if c.read(obj) {
+			c.cached(obj)
+		} else {
+			c.caches.remove(obj)
+		}
+	}
+}
+
+// read reads an object from the API server, and returns whether it exists.
+func (c *cluster) read(obj client.Object) bool {
+	c.t.Helper()
+	err := c.api.Get(c.t.Context(), client.ObjectKeyFromObject(obj), obj)
+	if client.IgnoreNotFound(err) != nil {
+		c.t.Fatal(err)
+	}
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.calls = c.calls[:len(c.calls)-1]
+	return err == nil
+}
+
+// liveOne returns the claim of claimOf as the API server has it.
+func (c *cluster) liveOne() *resourceapi.ResourceClaim {
+	c.t.Helper()
+	claim := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+	if !c.read(claim) {
+		c.t.Fatal("the claim does not exist")
+	}
+	return claim
+}
+
+// desired returns what a claim is to have, as far as the caches know.
+func (c *cluster) desired(claim *resourceapi.ResourceClaim) *desiredState {
+	c.t.Helper()
+	desired, err := c.desiredState(c.t.Context(), claim, c.spaces())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return desired
+}
+
+// spaces returns the cached namespaces of the claim of claimOf.
+func (c *cluster) spaces() []corev1.Namespace {
+	c.t.Helper()
+	spaces, err := c.spacesFor(c.t.Context(), key)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return spaces
+}
+
+// allocate reconciles the allocation of a claim, without deprovisioning anything.
+func (c *cluster) allocate(claim *resourceapi.ResourceClaim) error {
+	_, err := c.reconcileAllocation(c.t.Context(), claim, c.desired(claim))
+	return err
+}
+
+// deprovisionAll deprovisions all cached namespaces of a claim, which is to have nothing.
+func (c *cluster) deprovisionAll() error {
+	_, err := c.deprovisionStale(c.t.Context(), key, nil, c.spaces())
+	return err
+}
+
+// queued returns the names of the claims in the queue, and empties it.
+func (c *cluster) queued() []string {
+	var names []string
+	for range c.queue.Len() {
+		request, _ := c.queue.Get()
+		c.queue.Done(request)
+		names = append(names, request.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func claimFor(requests ...string) *resourceapi.ResourceClaim {
 	claim := &resourceapi.ResourceClaim{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "claim", UID: "claim-uid", Finalizers: []string{resourceapi.Finalizer}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: "claim-uid", Finalizers: []string{resourceapi.Finalizer}},
 		Status: resourceapi.ResourceClaimStatus{
 			Allocation:  &resourceapi.AllocationResult{},
 			ReservedFor: []resourceapi.ResourceClaimConsumerReference{{Resource: "pods", Name: "pod", UID: "pod-uid"}},
 		},
 	}
 	for _, request := range requests {
+		claim.Spec.Devices.Requests = append(claim.Spec.Devices.Requests, resourceapi.DeviceRequest{
+			Name: request, Exactly: &resourceapi.ExactDeviceRequest{DeviceClassName: driver},
+		})
 		claim.Status.Allocation.Devices.Results = append(claim.Status.Allocation.Devices.Results, resourceapi.DeviceRequestAllocationResult{
 			Driver: driver, Request: request, Pool: "spaces", Device: "space", ShareID: ptr.To(types.UID("share-" + request)),
 		})
@@ -162,15 +426,87 @@ func allocationOf(t testing.TB, claim *resourceapi.ResourceClaim) *identity.Allo
 	return a
 }
 
-// namespaceOf returns the first space's namespace, as the controller makes it.
-func (c *cluster) namespaceOf(claim *resourceapi.ResourceClaim) *corev1.Namespace {
+// spaceWith describes the first space of claimFor("a").
+func (c *cluster) spaceWith(config parameters.Effective) blueprint.Space {
+	c.t.Helper()
+	a := allocationOf(c.t, claimFor("a"))
+	settings := c.config.Settings
+	var err error
+	if settings.APIServer, err = c.apiServer(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	return settings.For(a, a.Shares[0], settings.Name(a.Shares[0], config), config)
+}
+
+// namespaceFor returns the first space's namespace, as the controller creates it.
+func (c *cluster) namespaceFor(claim *resourceapi.ResourceClaim) *corev1.Namespace {
+	c.t.Helper()
 	a := allocationOf(c.t, claim)
-	ns := c.Settings.For(a, a.Shares[0], c.nameOf(a, a.Shares[0], parameters.Effective{}), parameters.Effective{}).Namespace
-	ns.UID = "namespace-uid"
+	ns := c.config.Settings.For(a, a.Shares[0], c.config.Settings.Name(a.Shares[0], parameters.Effective{}), parameters.Effective{}).Namespace
+	ns.UID = types.UID(ns.Name + "-uid")
 	return ns
 }
 
-// accountsOf returns the cache of ServiceAccounts.
-func (c *cluster) accountsOf() cache.Indexer {
-	return c.accountInformer.GetIndexer()
+// fakeCache is a client.Reader of objects that tests put into it.
+type fakeCache struct {
+	keys    spaceapi.Keys
+	mutex   sync.Mutex
+	objects map[cacheKey]client.Object
+}
+
+type cacheKey struct {
+	kind reflect.Type
+	name types.NamespacedName
+}
+
+func cacheKeyOf(obj client.Object) cacheKey {
+	return cacheKey{reflect.TypeOf(obj), client.ObjectKeyFromObject(obj)}
+}
+
+func (f *fakeCache) put(obj client.Object) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	f.objects[cacheKeyOf(obj)] = obj
+}
+
+func (f *fakeCache) remove(obj client.Object) {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	delete(f.objects, cacheKeyOf(obj))
+}
+
+// Get implements client.Reader.
+func (f *fakeCache) Get(_ context.Context, key client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	found := f.objects[cacheKey{reflect.TypeOf(obj), key}]
+	if found == nil {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: resourceOf(obj)}, key.String())
+	}
+	reflect.ValueOf(obj).Elem().Set(reflect.ValueOf(found.DeepCopyObject()).Elem())
+	return nil
+}
+
+// List implements client.Reader.
+func (f *fakeCache) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	options := (&client.ListOptions{}).ApplyOptions(opts)
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	items := reflect.ValueOf(list).Elem().FieldByName("Items")
+	for k, obj := range f.objects {
+		if k.kind.Elem() != items.Type().Elem() {
+			continue
+		}
+		if options.FieldSelector != nil {
+			claim, found := options.FieldSelector.RequiresExactMatch(claimIndex)
+			if !found {
+				return fmt.Errorf("no index for %s", options.FieldSelector)
+			}
+			if !slices.Contains(indexByClaim(f.keys)(obj), claim) {
+				continue
+			}
+		}
+		items.Set(reflect.Append(items, reflect.ValueOf(obj.DeepCopyObject()).Elem()))
+	}
+	return nil
 }

@@ -18,14 +18,9 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	componentbaseconfig "k8s.io/component-base/config"
 	"k8s.io/component-base/config/options"
-	"k8s.io/klog/v2"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
-
-// logsTokens is the verbosity from which on client-go logs the bodies of requests, those of
-// TokenReviews included.
-const logsTokens = 8
 
 // maxSuffix is the length of what follows the prefix in a namespace's name.
 const maxSuffix = 10
@@ -189,9 +184,6 @@ func (o *Options) validate() error {
 	}
 	if o.TLSCertFile != "" && !o.MetricsSecure {
 		errs = append(errs, errors.New("--tls-cert-file needs --metrics-secure"))
-	}
-	if o.MetricsSecure && klog.V(logsTokens).Enabled() {
-		errs = append(errs, fmt.Errorf("--metrics-secure: --v must be less than %d: client-go would log the tokens of clients that get metrics", logsTokens))
 	}
 	if o.PprofBindAddress != "" {
 		if address, err := netip.ParseAddrPort(o.PprofBindAddress); err != nil || !address.Addr().IsLoopback() {

@@ -70,7 +70,7 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 
 // What the options call the length of a suffix is what identity gives names.
 func TestThePrefixIsCheckedWithTheRealSuffix(t *testing.T) {
-	share := allocationOf(t, claimOf("a")).Shares[0]
+	share := allocationOf(t, claimFor("a")).Shares[0]
 	if got := len(share.NamespaceName("")); got != maxSuffix {
 		t.Errorf("names have %d characters after the prefix, but prefixes are checked for %d", got, maxSuffix)
 	}

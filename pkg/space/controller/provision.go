@@ -8,36 +8,50 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
+	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
-// problem is an error with the reason that people get to see.
-type problem struct {
+// reasonError is an error with the reason that conditions and events have for it.
+type reasonError struct {
 	reason string
 	err    error
 }
 
-func (p *problem) Error() string { return p.err.Error() }
-func (p *problem) Unwrap() error { return p.err }
+func (e *reasonError) Error() string { return e.err.Error() }
+func (e *reasonError) Unwrap() error { return e.err }
 
-// reasonOf returns the reason to give for an error of provision.
-func reasonOf(err error) string {
-	var p *problem
-	if errors.As(err, &p) {
-		return p.reason
+// conditionReason returns the reason for an error.
+func conditionReason(err error) string {
+	var e *reasonError
+	if errors.As(err, &e) {
+		return e.reason
+	}
+	// The API server validates what the parameters have of its own types.
+	if apierrors.IsInvalid(err) {
+		return spaceapi.ReasonInvalidParameters
 	}
 	// The API server validates what the parameters have of its own types.
 	if apierrors.IsInvalid(err) {
@@ -46,153 +60,415 @@ func reasonOf(err error) string {
 	return spaceapi.ReasonProvisioningFailed
 }
 
-// provisioned is what is known about a space that is complete.
+// errNamespaceGone is the reason why a space in use is provisioned again.
+var errNamespaceGone = &reasonError{spaceapi.ReasonNamespaceTerminating, errors.New("a namespace of the claim was deleted while in use: it is recreated")}
+
+// reconcileAllocation provisions the spaces of an allocation, and reports that in the
+// claim's status. It returns when to look again, zero for never.
+func (r *Reconciler) reconcileAllocation(ctx context.Context, claim *resourceapi.ResourceClaim, desired *desiredState) (time.Duration, error) {
+	a := desired.allocation
+	inUse := isReady(claim, r.config.Settings.Driver, a)
+	switch {
+	case desired.expired:
+		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
+			"the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and it is deprovisioned", desired.lifetime)})
+	case desired.rejected != nil && inUse:
+		// A ready space keeps its configuration even if it would be rejected under the current settings.
+		return r.syncConsumers(ctx, claim, desired)
+	case desired.rejected != nil:
+		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonInvalidParameters, desired.rejected})
+	}
+	if inUse {
+		complete, err := r.haveNamespaces(ctx, desired)
+		if err != nil {
+			return 0, err
+		}
+		if !complete {
+			// Clear Ready before recreating anything, so that after a crash the next leader
+			// provisions the whole space.
+			if _, err := r.reportNotReady(ctx, claim, a, errNamespaceGone); err != nil {
+				return 0, err
+			}
+			inUse = false
+		}
+	}
+	if !inUse && !isReported(claim, r.config.Settings.Driver, a) {
+		klog.FromContext(ctx).V(2).Info("Claim allocated", logkeys.Allocation, a.ID, "spaces", len(a.Shares))
+	}
+
+	start := r.clock.Now()
+	consumers := r.newConsumers(ctx, claim, desired)
+	spaces := make([]provisioned, len(desired.spaces))
+	err := parallel(len(desired.spaces), func(i int) (err error) {
+		spaces[i], err = r.provision(ctx, a, desired.spaces[i], consumers, inUse)
+		return err
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		r.metrics.Provision.Observe(r.clock.Since(start), metrics.Failed)
+		after, reportErr := r.reportNotReady(ctx, claim, a, err)
+		return after, errors.Join(err, reportErr)
+	}
+	r.failedBindings.Remove(a.Claim)
+	if err := r.reportReady(ctx, claim, desired, spaces, inUse, start); err != nil {
+		return 0, err
+	}
+	return consumers.result()
+}
+
+// haveNamespaces returns whether each space in use has its namespace.
+func (r *Reconciler) haveNamespaces(ctx context.Context, desired *desiredState) (bool, error) {
+	for _, space := range desired.spaces {
+		if space.existing != nil {
+			continue
+		}
+		// The cache may lag behind.
+		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: space.name}, &corev1.Namespace{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("look up namespace %s: %w", space.name, err)
+		}
+	}
+	return true, nil
+}
+
+// parallel calls f for 0 to n-1 in parallel. The errors are in order, so that the same
+// failures have the same message.
+func parallel(n int, f func(i int) error) error {
+	errs := make([]error, n)
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() { errs[i] = f(i) })
+	}
+	group.Wait()
+	var joined error
+	for _, err := range errs {
+		switch {
+		case joined == nil:
+			joined = err
+		case err != nil:
+			joined = fmt.Errorf("%w; %w", joined, err)
+		}
+	}
+	return joined
+}
+
+// provisioned is the result of provisioning a space.
 type provisioned struct {
 	serviceAccountUID types.UID
-	// made lists what had to be created or replaced.
-	made []string
+	// changed lists what was created or restored.
+	changed []string
 }
 
-// provision creates whatever of a space is missing. Any part may be there already.
-// A space that is not in use yet is also given what kube-controller-manager makes
-// in each namespace at some time, and is complete only when its rights are in effect.
-func (c *Controller) provision(ctx context.Context, u *users, space blueprint.Space, inUse bool) (provisioned, error) {
-	var out provisioned
-	start := c.Clock.Now()
-	namespace, made, err := c.ensureNamespace(ctx, u.a, space.Namespace)
-	if err != nil {
-		return out, err
-	}
-	if made {
-		out.made = append(out.made, "the namespace")
-	}
-	begun := c.Clock.Now()
-	var account *corev1.ServiceAccount
-	parts := []part{
-		{"", func() (bool, error) {
-			u.note(ctx, namespace)
-			return false, nil
-		}},
-		{"ServiceAccount " + space.ServiceAccount.Name, func() (made bool, err error) {
-			account, made, err = c.ensureServiceAccount(ctx, space.ServiceAccount)
-			return made, err
-		}},
-		{"RoleBinding " + space.RoleBinding.Name, func() (bool, error) {
-			made, err := c.ensureRoleBinding(ctx, space.RoleBinding)
-			if err != nil || inUse {
-				return made, err
-			}
-			if err := c.awaitRights(ctx, namespace.Name, space.ServiceAccount.Name, space.RoleBinding.RoleRef.Name, false); err != nil {
-				return made, err
-			}
-			c.Metrics.ProvisionSteps.Observe(c.Clock.Since(begun), metrics.StepRBAC)
-			return made, nil
-		}},
-	}
-	parts = append(parts, c.clusterWide(ctx, space, namespace.UID, inUse)...)
-	parts = append(parts, c.limits(ctx, space, inUse)...)
-	if !inUse {
-		parts = append(parts,
-			part{"", func() (bool, error) { return false, c.ensureDefaultAccount(ctx, space.DefaultAccount) }},
-			part{"", func() (bool, error) { return false, c.ensureRootCA(ctx, namespace.Name) }},
-		)
-		for _, object := range space.Copies {
-			parts = append(parts, part{"", func() (bool, error) { return false, c.ensureCopy(ctx, object) }})
-		}
-	}
-	partMade := make([]bool, len(parts))
-	if err := sideBySide(len(parts), func(i int) (err error) {
-		partMade[i], err = parts[i].ensure()
-		return err
-	}); err != nil {
-		return out, err
-	}
-	if !inUse {
-		c.Metrics.ProvisionSteps.Observe(begun.Sub(start), metrics.StepNamespace)
-		c.Metrics.ProvisionSteps.Observe(c.Clock.Since(begun), metrics.StepObjects)
-	}
-	out.serviceAccountUID = account.UID
-	for i, part := range parts {
-		if partMade[i] {
-			out.made = append(out.made, part.what)
-		}
-	}
-	return out, nil
-}
-
-// part is a part of a space. What is only looked after by others has no name.
-type part struct {
-	what string
-	// ensure says whether the part had to be created or changed.
+// step provisions a part of a space. A part that is not restored later has no name.
+type step struct {
+	name string
+	// ensure returns whether it created or restored anything.
 	ensure func() (bool, error)
 }
 
-func (c *Controller) ensureNamespace(ctx context.Context, a *identity.Allocation, want *corev1.Namespace) (*corev1.Namespace, bool, error) {
-	have := c.namespace(want.Name)
-	if have == nil {
-		created, err := c.Client.CoreV1().Namespaces().Create(ctx, want, metav1.CreateOptions{})
+// provision creates what is missing of a space, and restores what was changed. Any part may
+// exist already. A space that is not in use yet also gets what kube-controller-manager
+// creates in each namespace some time later, and is complete only when its RBAC is in effect.
+func (r *Reconciler) provision(ctx context.Context, a *identity.Allocation, desired desiredSpace, consumers *consumers, inUse bool) (provisioned, error) {
+	settings := r.config.Settings
+	var err error
+	if settings.APIServer, err = r.apiServer(ctx); err != nil {
+		return provisioned{}, err
+	}
+	space := settings.For(a, desired.share, desired.name, desired.config)
+
+	start := r.clock.Now()
+	namespace, created, err := r.ensureNamespace(ctx, a, desired.existing, space.Namespace)
+	if err != nil {
+		return provisioned{}, err
+	}
+	namespaceDone := r.clock.Now()
+	var account *corev1.ServiceAccount
+	steps := []step{
+		{"", func() (bool, error) {
+			consumers.record(ctx, namespace)
+			return false, nil
+		}},
+		{"ServiceAccount " + space.ServiceAccount.Name, func() (created bool, err error) {
+			account, created, err = r.ensureServiceAccount(ctx, space.ServiceAccount)
+			return created, err
+		}},
+		{"RoleBinding " + space.RoleBinding.Name, func() (bool, error) {
+			changed, err := r.ensureRoleBinding(ctx, space.RoleBinding)
+			if err != nil || inUse {
+				return changed, err
+			}
+			if err := r.waitForRBAC(ctx, space.ServiceAccount, space.RoleBinding.RoleRef.Name, namespace.Name); err != nil {
+				return changed, err
+			}
+			r.metrics.ProvisionSteps.Observe(r.clock.Since(namespaceDone), metrics.StepRBAC)
+			return changed, nil
+		}},
+	}
+	steps = append(steps, r.clusterRoleBindingSteps(ctx, space, namespace, inUse)...)
+	steps = append(steps, r.limitSteps(ctx, space, inUse)...)
+	if !inUse {
+		steps = append(steps,
+			step{"", func() (bool, error) { return false, r.createDefaultAccount(ctx, space.DefaultAccount) }},
+			step{"", func() (bool, error) { return false, r.createRootCA(ctx, namespace.Name) }},
+		)
+		for _, object := range space.Copies {
+			steps = append(steps, step{"", func() (bool, error) { return false, r.createCopy(ctx, object) }})
+		}
+	}
+	changed := make([]bool, len(steps))
+	if err := parallel(len(steps), func(i int) (err error) {
+		changed[i], err = steps[i].ensure()
+		return err
+	}); err != nil {
+		return provisioned{}, err
+	}
+	if !inUse {
+		r.metrics.ProvisionSteps.Observe(namespaceDone.Sub(start), metrics.StepNamespace)
+		r.metrics.ProvisionSteps.Observe(r.clock.Since(namespaceDone), metrics.StepObjects)
+	}
+	out := provisioned{serviceAccountUID: account.UID}
+	if created {
+		out.changed = append(out.changed, "the namespace")
+	}
+	for i, step := range steps {
+		if changed[i] {
+			out.changed = append(out.changed, step.name)
+		}
+	}
+	slices.Sort(out.changed)
+	return out, nil
+}
+
+// ensureNamespace returns the space's namespace, and whether it was created.
+func (r *Reconciler) ensureNamespace(ctx context.Context, a *identity.Allocation, existing, want *corev1.Namespace) (*corev1.Namespace, bool, error) {
+	if existing == nil {
+		err := r.client.Create(ctx, want)
 		if err == nil {
-			klog.FromContext(ctx).V(2).Info("Namespace made", logkeys.Namespace, created.Name)
-			return created, true, nil
+			klog.FromContext(ctx).V(2).Info("Namespace created", logkeys.Namespace, want.Name)
+			return want, true, nil
 		}
 		if !apierrors.IsAlreadyExists(err) {
 			return nil, false, fmt.Errorf("create namespace %s: %w", want.Name, err)
 		}
-		if have, err = c.Client.CoreV1().Namespaces().Get(ctx, want.Name, metav1.GetOptions{}); err != nil {
-			return nil, false, fmt.Errorf("look at the existing namespace %s: %w", want.Name, err)
+		existing = &corev1.Namespace{}
+		if err := r.client.APIReader.Get(ctx, client.ObjectKeyFromObject(want), existing); err != nil {
+			return nil, false, fmt.Errorf("read the existing namespace %s: %w", want.Name, err)
 		}
 	}
-	if !a.Owns(have, c.keys) {
-		return nil, false, &problem{spaceapi.ReasonNameConflict, fmt.Errorf("namespace %s exists and was not made for this claim: it is left alone", want.Name)}
-	}
-	if !c.keptUntil(have).IsZero() && have.DeletionTimestamp == nil {
-		// Before Kubernetes 1.36, a claim that gets the same device again has the
-		// same allocation ID.
-		options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(have.UID))}
-		if err := c.Client.CoreV1().Namespaces().Delete(ctx, have.Name, options); ignoreNotFound(err) != nil {
-			return nil, false, fmt.Errorf("delete the retained namespace %s, whose name is needed: %w", have.Name, err)
+	switch {
+	case !a.Owns(existing, r.keys):
+		return nil, false, &reasonError{spaceapi.ReasonNameConflict, fmt.Errorf("namespace %s exists and was not created for this claim: it is left alone", want.Name)}
+	case existing.DeletionTimestamp != nil:
+		return nil, false, &reasonError{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s is being deleted although the claim is allocated: it is recreated when the deletion is complete", want.Name)}
+	case !r.retainedUntil(existing).IsZero():
+		// Before Kubernetes 1.36, a claim that gets the same device again has the same allocation ID.
+		if err := r.client.Delete(ctx, existing, client.Preconditions{UID: &existing.UID}); client.IgnoreNotFound(err) != nil {
+			return nil, false, fmt.Errorf("delete the retained namespace %s, whose name is needed: %w", existing.Name, err)
 		}
-		return nil, false, &problem{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s was retained from an earlier use of the same device: a new one is made as soon as it has gone", want.Name)}
+		return nil, false, &reasonError{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s was retained from an earlier use of the same device: it is recreated when its deletion is complete", want.Name)}
 	}
-	if have.DeletionTimestamp != nil {
-		return nil, false, &problem{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s is being deleted although the claim is allocated: a new one is made as soon as it has gone", want.Name)}
-	}
-	return have, false, nil
+	return existing, false, nil
 }
 
-func (c *Controller) ensureServiceAccount(ctx context.Context, want *corev1.ServiceAccount) (*corev1.ServiceAccount, bool, error) {
-	if have := c.account(want.Namespace); have != nil && have.DeletionTimestamp == nil {
-		return have, false, nil
+// ensureServiceAccount returns the space's ServiceAccount, and whether it was created.
+func (r *Reconciler) ensureServiceAccount(ctx context.Context, want *corev1.ServiceAccount) (*corev1.ServiceAccount, bool, error) {
+	key := client.ObjectKeyFromObject(want)
+	existing := &corev1.ServiceAccount{}
+	if err := r.client.Get(ctx, key, existing); client.IgnoreNotFound(err) != nil {
+		return nil, false, err
+	} else if err == nil && existing.DeletionTimestamp == nil {
+		return existing, false, nil
 	}
-	api := c.Client.CoreV1().ServiceAccounts(want.Namespace)
-	have, err := api.Create(ctx, want, metav1.CreateOptions{})
+	err := r.client.Create(ctx, want)
 	if err == nil {
-		return have, true, nil
+		return want, true, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
-		return nil, false, fmt.Errorf("create ServiceAccount %s/%s: %w", want.Namespace, want.Name, err)
+		return nil, false, fmt.Errorf("create ServiceAccount %s: %w", key, err)
 	}
-	if have, err = api.Get(ctx, want.Name, metav1.GetOptions{}); err != nil {
-		return nil, false, fmt.Errorf("look at the existing ServiceAccount %s/%s: %w", want.Namespace, want.Name, err)
+	if err := r.client.APIReader.Get(ctx, key, existing); err != nil {
+		return nil, false, fmt.Errorf("read the existing ServiceAccount %s: %w", key, err)
 	}
-	if have.DeletionTimestamp != nil {
-		return nil, false, fmt.Errorf("ServiceAccount %s/%s is being deleted, and has finalizers %v: a new one is made as soon as it has gone", want.Namespace, want.Name, have.Finalizers)
+	if existing.DeletionTimestamp != nil {
+		return nil, false, fmt.Errorf("ServiceAccount %s is being deleted, and has finalizers %v: it is recreated when the deletion is complete", key, existing.Finalizers)
 	}
-	return have, false, nil
+	return existing, false, nil
 }
 
-// ensureDefaultAccount makes the ServiceAccount that Kubernetes would make itself.
-// It is not looked after: Kubernetes does that, and tenants may change it.
-func (c *Controller) ensureDefaultAccount(ctx context.Context, want *corev1.ServiceAccount) error {
-	api := c.Client.CoreV1().ServiceAccounts(want.Namespace)
-	_, err := api.Create(ctx, want, metav1.CreateOptions{})
+// ensureRoleBinding replaces a RoleBinding that was changed, because its role is immutable.
+func (r *Reconciler) ensureRoleBinding(ctx context.Context, want *rbacv1.RoleBinding) (bool, error) {
+	key := client.ObjectKeyFromObject(want)
+	same := func(have *rbacv1.RoleBinding) bool {
+		return have.DeletionTimestamp == nil && have.RoleRef == want.RoleRef && equality.Semantic.DeepEqual(have.Subjects, want.Subjects)
+	}
+	existing := &rbacv1.RoleBinding{}
+	if err := r.client.Get(ctx, key, existing); client.IgnoreNotFound(err) != nil {
+		return false, err
+	} else if err == nil && same(existing) {
+		return false, nil
+	}
+	err := r.client.Create(ctx, want.DeepCopy())
+	if err == nil {
+		return true, nil
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return false, fmt.Errorf("create RoleBinding %s: %w", key, err)
+	}
+	if err := r.client.APIReader.Get(ctx, key, existing); err != nil {
+		return false, fmt.Errorf("read the existing RoleBinding %s: %w", key, err)
+	}
+	if same(existing) {
+		return false, nil
+	}
+	if err := r.client.Delete(ctx, existing, client.Preconditions{UID: &existing.UID}); client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("delete the changed RoleBinding %s: %w", key, err)
+	}
+	if err := r.client.Create(ctx, want.DeepCopy()); err != nil {
+		return false, fmt.Errorf("recreate RoleBinding %s: %w", key, err)
+	}
+	return true, nil
+}
+
+// clusterRoleBindingSteps are for the rights in the whole cluster. The namespace owns the
+// ClusterRoleBindings, so that none outlives it whatever happens to the driver.
+func (r *Reconciler) clusterRoleBindingSteps(ctx context.Context, space blueprint.Space, namespace *corev1.Namespace, inUse bool) []step {
+	var steps []step
+	for _, want := range space.ClusterRoleBindings {
+		want.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Namespace", Name: namespace.Name, UID: namespace.UID,
+		}}
+		same := func(have *rbacv1.ClusterRoleBinding) bool {
+			return have.RoleRef == want.RoleRef && equality.Semantic.DeepEqual(have.Subjects, want.Subjects) &&
+				equality.Semantic.DeepEqual(have.OwnerReferences, want.OwnerReferences)
+		}
+		steps = append(steps, step{"ClusterRoleBinding " + want.Name, func() (bool, error) {
+			changed, err := ensure(ctx, r.client, want, same, func(have *rbacv1.ClusterRoleBinding) {
+				have.RoleRef, have.Subjects, have.OwnerReferences = want.RoleRef, want.Subjects, want.OwnerReferences
+			})
+			if err != nil || inUse {
+				return changed, err
+			}
+			return changed, r.waitForRBAC(ctx, space.ServiceAccount, want.RoleRef.Name, metav1.NamespaceAll)
+		}})
+	}
+	return steps
+}
+
+// limitSteps are for the objects that limit what is done in a space.
+func (r *Reconciler) limitSteps(ctx context.Context, space blueprint.Space, inUse bool) []step {
+	var steps []step
+	if want := space.ResourceQuota; want != nil {
+		steps = append(steps, step{"ResourceQuota " + want.Name, func() (bool, error) {
+			changed, err := ensure(ctx, r.client, want,
+				func(have *corev1.ResourceQuota) bool { return equality.Semantic.DeepEqual(have.Spec, want.Spec) },
+				func(have *corev1.ResourceQuota) { have.Spec = want.Spec })
+			if err != nil || inUse {
+				return changed, err
+			}
+			return changed, r.putQuotaInForce(ctx, want)
+		}})
+	}
+	if want := space.LimitRange; want != nil {
+		steps = append(steps, step{"LimitRange " + want.Name, func() (bool, error) {
+			return ensure(ctx, r.client, want,
+				func(have *corev1.LimitRange) bool { return equality.Semantic.DeepEqual(have.Spec, want.Spec) },
+				func(have *corev1.LimitRange) { have.Spec = want.Spec })
+		}})
+	}
+	if want := space.NetworkPolicy; want != nil {
+		steps = append(steps, step{"NetworkPolicy " + want.Name, func() (bool, error) {
+			moved := false
+			changed, err := ensure(ctx, r.client, want,
+				func(have *networkingv1.NetworkPolicy) bool {
+					moved = blueprint.DiffersInAPIServer(have, want)
+					return equality.Semantic.DeepEqual(have.Spec, want.Spec)
+				},
+				func(have *networkingv1.NetworkPolicy) { have.Spec = want.Spec })
+			// A changed API server address is not drift.
+			return changed && !moved, err
+		}})
+	}
+	return steps
+}
+
+// ensure creates an object, or restores one that is not the same, and returns whether it
+// did. Usually that is one request. Of a created object, want is what the API server returned.
+func ensure[T client.Object](ctx context.Context, c Clients, want T, same func(have T) bool, restore func(have T)) (bool, error) {
+	key := client.ObjectKeyFromObject(want)
+	have := want.DeepCopyObject().(T)
+	err := c.Get(ctx, key, have)
+	if err == nil && same(have) {
+		return false, nil
+	}
+	if apierrors.IsNotFound(err) {
+		if err = c.Create(ctx, want); err == nil {
+			return true, nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return false, fmt.Errorf("create %T %s: %w", want, key, err)
+		}
+	} else if err != nil {
+		return false, err
+	}
+	restored := false
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		if err := c.APIReader.Get(ctx, key, have); err != nil {
+			return err
+		}
+		if same(have) {
+			return nil
+		}
+		restore(have)
+		restored = true
+		return c.Update(ctx, have)
+	})
+	if err != nil {
+		return false, fmt.Errorf("restore %T %s: %w", want, key, err)
+	}
+	return restored, nil
+}
+
+// putQuotaInForce sets the status of a new quota: nothing is used. Kubernetes does so some
+// time later, and until then the quota limits nothing
+// (k8s.io/apiserver, pkg/quota/v1/generic/evaluator.go).
+func (r *Reconciler) putQuotaInForce(ctx context.Context, quota *corev1.ResourceQuota) error {
+	key := client.ObjectKeyFromObject(quota)
+	if quota.ResourceVersion == "" { // it existed
+		if err := r.client.APIReader.Get(ctx, key, quota); err != nil {
+			return fmt.Errorf("read ResourceQuota %s: %w", key, err)
+		}
+	}
+	if len(quota.Status.Hard) > 0 {
+		return nil
+	}
+	quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: corev1.ResourceList{}}
+	for name := range quota.Spec.Hard {
+		quota.Status.Used[name] = *resource.NewQuantity(0, resource.DecimalSI)
+	}
+	// A conflict means that Kubernetes was faster.
+	if err := r.client.Status().Update(ctx, quota); err != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("put ResourceQuota %s in force: %w", key, err)
+	}
+	return nil
+}
+
+// createDefaultAccount creates the ServiceAccount that Kubernetes would create. It is not
+// restored later: Kubernetes does that, and tenants may change it.
+func (r *Reconciler) createDefaultAccount(ctx context.Context, want *corev1.ServiceAccount) error {
+	err := r.client.Create(ctx, want)
 	if apierrors.IsAlreadyExists(err) {
 		if len(want.ImagePullSecrets) == 0 {
 			return nil
 		}
 		var patch []byte
 		if patch, err = json.Marshal(map[string]any{"imagePullSecrets": want.ImagePullSecrets}); err == nil {
-			_, err = api.Patch(ctx, want.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+			err = r.client.Patch(ctx, want, client.RawPatch(types.StrategicMergePatchType, patch))
 		}
 	}
 	if err != nil {
@@ -201,51 +477,49 @@ func (c *Controller) ensureDefaultAccount(ctx context.Context, want *corev1.Serv
 	return nil
 }
 
-// ensureRootCA makes the ConfigMap that Kubernetes would make itself, and looks
-// after from then on. A cluster that makes none in the controller's own namespace
-// makes none in spaces.
-func (c *Controller) ensureRootCA(ctx context.Context, namespace string) error {
-	source, err := c.rootCA.Get(spaceapi.RootCAName)
-	if err != nil {
-		return ignoreNotFound(err)
+// createRootCA creates the ConfigMap that Kubernetes would create, and updates from then on.
+// A cluster that has none in the controller's own namespace has none in spaces.
+func (r *Reconciler) createRootCA(ctx context.Context, namespace string) error {
+	source := &corev1.ConfigMap{}
+	if err := r.client.Get(ctx, client.ObjectKey{Namespace: r.config.Namespace, Name: spaceapi.RootCAName}, source); err != nil {
+		return client.IgnoreNotFound(err)
 	}
-	_, err = c.Client.CoreV1().ConfigMaps(namespace).Create(ctx, blueprint.RootCA(source, namespace), metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	if err := r.client.Create(ctx, blueprint.RootCA(source, namespace)); client.IgnoreAlreadyExists(err) != nil {
 		return fmt.Errorf("create ConfigMap %s/%s: %w", namespace, spaceapi.RootCAName, err)
 	}
 	return nil
 }
 
-// ensureRoleBinding replaces a RoleBinding that is not as it should be, because
-// its role can't be changed.
-func (c *Controller) ensureRoleBinding(ctx context.Context, want *rbacv1.RoleBinding) (bool, error) {
-	asWanted := func(have *rbacv1.RoleBinding) bool {
-		return have.DeletionTimestamp == nil && have.RoleRef == want.RoleRef && equality.Semantic.DeepEqual(have.Subjects, want.Subjects)
+// createCopy copies a Secret or ConfigMap, as it is now, into a space. The copy belongs to
+// the tenants from then on.
+func (r *Reconciler) createCopy(ctx context.Context, object blueprint.Copy) error {
+	original := client.ObjectKey{Namespace: object.From, Name: object.Name}
+	kind := "ConfigMap"
+	var err error
+	if object.Secret {
+		kind = "Secret"
+		// client-go logs the bodies of requests and responses at high verbosity. Not these.
+		ctx = klog.NewContext(ctx, logr.Discard())
+		secret := &corev1.Secret{}
+		if err = r.client.APIReader.Get(ctx, original, secret); err == nil {
+			err = r.client.Create(ctx, object.SecretOf(secret))
+		}
+	} else {
+		config := &corev1.ConfigMap{}
+		if err = r.client.APIReader.Get(ctx, original, config); err == nil {
+			err = r.client.Create(ctx, object.ConfigMapOf(config))
+		}
 	}
-	if have := c.binding(want.Namespace); have != nil && asWanted(have) {
-		return false, nil
+	if client.IgnoreAlreadyExists(err) != nil {
+		return fmt.Errorf("copy %s %s to namespace %s: %w", kind, original, object.Namespace, err)
 	}
-	api := c.Client.RbacV1().RoleBindings(want.Namespace)
-	_, err := api.Create(ctx, want, metav1.CreateOptions{})
-	if err == nil {
-		return true, nil
-	}
-	if !apierrors.IsAlreadyExists(err) {
-		return false, fmt.Errorf("create RoleBinding %s/%s: %w", want.Namespace, want.Name, err)
-	}
-	have, err := api.Get(ctx, want.Name, metav1.GetOptions{})
-	if err != nil {
-		return false, fmt.Errorf("look at the existing RoleBinding %s/%s: %w", want.Namespace, want.Name, err)
-	}
-	if asWanted(have) {
-		return false, nil
-	}
-	options := metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(have.UID))}
-	if err := api.Delete(ctx, want.Name, options); ignoreNotFound(err) != nil {
-		return false, fmt.Errorf("delete the changed RoleBinding %s/%s: %w", want.Namespace, want.Name, err)
-	}
-	if _, err := api.Create(ctx, want, metav1.CreateOptions{}); err != nil {
-		return false, fmt.Errorf("replace the changed RoleBinding %s/%s: %w", want.Namespace, want.Name, err)
-	}
-	return true, nil
+	return nil
+}
+
+// isReady returns whether all spaces of the allocation are ready by the claim's status.
+func isReady(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation) bool {
+	return !slices.ContainsFunc(a.Shares, func(share identity.Share) bool {
+		_, data, err := status.Read(claim, driver, a, share)
+		return err != nil || data == nil
+	})
 }

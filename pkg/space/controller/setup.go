@@ -14,10 +14,12 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
@@ -30,7 +32,9 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -50,6 +54,10 @@ const component = "space-controller"
 // stops. It is shorter than the 30 seconds after which the kubelet kills a pod by default.
 const shutdownTimeout = 25 * time.Second
 
+// logsTokens is the verbosity from which on client-go logs the bodies of requests, those of
+// TokenReviews included.
+const logsTokens = 8
+
 // Run implements command.Component.
 func (o *Options) Run(ctx context.Context) error {
 	if err := o.validate(); err != nil {
@@ -65,40 +73,33 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := o.newManager(ctx, config)
+	api, err := client.New(config)
 	if err != nil {
 		return err
 	}
-	api, err := client.New(config)
+	c, err := o.reconcilerConfig(config, pools)
+	if err != nil {
+		return err
+	}
+	mgr, err := o.newManager(ctx, config, c.cacheOptions(spaceapi.KeysFor(o.Driver)))
 	if err != nil {
 		return err
 	}
 	events := record.NewBroadcaster(record.WithContext(ctx))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
-	c, err := o.newController(config, api, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component}), pools)
-	if err != nil {
+	if err := o.addReconciler(ctx, mgr, c, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component})); err != nil {
 		return err
 	}
-	c.Metrics.Collect(c.count, c.poolLimits, c.stuckTerminating)
 	publisher := pool.Publisher{Driver: o.Driver, Client: api, Pools: pools}
-	if err := errors.Join(
-		mgr.AddHealthzCheck("ping", healthz.Ping),
-		mgr.AddReadyzCheck("caches", func(*http.Request) error { return c.synced() }),
-		// Standbys keep their caches in sync, so that the next leader starts at once.
-		mgr.Add(everywhere{c.Start}),
-		mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
-			klog.FromContext(ctx).Info("Became leader")
-			return c.Work(ctx)
-		})),
-		mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
-			var err error
-			if publisher.Owner, err = o.sliceOwner(ctx, api); err != nil {
-				return err
-			}
-			return publisher.Run(ctx)
-		})),
-	); err != nil {
+	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		klog.FromContext(ctx).Info("Became leader")
+		var err error
+		if publisher.Owner, err = o.sliceOwner(ctx, api); err != nil {
+			return err
+		}
+		return publisher.Run(ctx)
+	})); err != nil {
 		return err
 	}
 
@@ -109,7 +110,7 @@ func (o *Options) Run(ctx context.Context) error {
 }
 
 // newManager returns a manager that elects a leader and serves health checks, metrics and profiles.
-func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Manager, error) {
+func (o *Options) newManager(ctx context.Context, config *rest.Config, cached cache.Options) (ctrl.Manager, error) {
 	logger := klog.FromContext(ctx)
 	// The libraries' messages belong to level 2, their errors are logged at any level.
 	ctrl.SetLogger(logger.V(2))
@@ -118,9 +119,11 @@ func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Man
 		return nil, err
 	}
 	options := ctrl.Options{
-		Scheme:      scheme.Scheme,
-		Logger:      logger.V(2),
-		BaseContext: func() context.Context { return ctx },
+		Scheme:         scheme.Scheme,
+		MapperProvider: newRESTMapper,
+		Cache:          cached,
+		Logger:         logger.V(2),
+		BaseContext:    func() context.Context { return ctx },
 
 		LeaderElection:                      o.LeaderElection.LeaderElect,
 		LeaderElectionID:                    o.LeaderElection.ResourceName,
@@ -141,6 +144,9 @@ func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Man
 		options.Metrics.BindAddress = o.MetricsBindAddress
 	}
 	if o.MetricsSecure {
+		if verbose := logger.V(logsTokens); verbose.Enabled() {
+			return nil, fmt.Errorf("--metrics-secure: --v must be less than %d: client-go would log the tokens of clients that get metrics", logsTokens)
+		}
 		options.Metrics.SecureServing = true
 		options.Metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
 		options.Metrics.TLSOpts = append(options.Metrics.TLSOpts, func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 })
@@ -185,23 +191,70 @@ func (o *Options) lease(config *rest.Config) (resourcelock.Interface, error) {
 	}, nil
 }
 
-// everywhere is a Runnable that leaders and standbys run.
-type everywhere struct{ manager.RunnableFunc }
+// addReconciler adds the Reconciler and what it needs to the manager.
+func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, config Config, events record.EventRecorder) error {
+	keys := spaceapi.KeysFor(o.Driver)
+	// Standbys keep the caches in sync, too, so that the next leader starts immediately.
+	var informers []cache.Informer
+	for _, kind := range config.cachedKinds() {
+		informer, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("cache %T: %w", kind, err)
+		}
+		informers = append(informers, informer)
+	}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &corev1.Namespace{}, claimIndex, indexByClaim(keys)); err != nil {
+		return fmt.Errorf("index namespaces by claim: %w", err)
+	}
+	roles := map[string]ctrlclient.Reader{}
+	for _, name := range slices.Concat(config.namespacedRoles(), config.ClusterWideRoles) {
+		if roles[name] != nil {
+			continue
+		}
+		// One cache each, because the controller has no right to read all ClusterRoles.
+		role, err := cache.New(mgr.GetConfig(), cache.Options{
+			HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
+			DefaultFieldSelector: named(name), DefaultTransform: cache.TransformStripManagedFields(),
+		})
+		if err != nil {
+			return fmt.Errorf("cache ClusterRole %s: %w", name, err)
+		}
+		informer, err := role.GetInformer(ctx, &rbacv1.ClusterRole{}, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("cache ClusterRole %s: %w", name, err)
+		}
+		if err := mgr.Add(role); err != nil {
+			return err
+		}
+		roles[name], informers = role, append(informers, informer)
+	}
 
-// NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (everywhere) NeedLeaderElection() bool { return false }
+	r := NewReconciler(config, Clients{mgr.GetClient(), mgr.GetAPIReader(), roles}, events, metrics.NewController(ctrlmetrics.Registry, o.Version), clock.RealClock{})
+	collector := &spaceCollector{r, mgr.Elected()}
+	r.metrics.Collect(collector.spaces, collector.poolLimits, collector.stuckTerminating)
+	return errors.Join(
+		r.SetupWithManager(ctx, mgr),
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("caches", func(*http.Request) error {
+			if slices.ContainsFunc(informers, func(i cache.Informer) bool { return !i.HasSynced() }) {
+				return errors.New("the caches are not in sync yet")
+			}
+			return nil
+		}),
+	)
+}
 
-func (o *Options) newController(config *rest.Config, api kubernetes.Interface, events record.EventRecorder, pools pool.Set) (*Controller, error) {
+// reconcilerConfig is the Reconciler's part of the options.
+func (o *Options) reconcilerConfig(config *rest.Config, pools pool.Set) (Config, error) {
 	apiServer, err := cidrs("api-server-cidrs", o.APIServerCIDRs)
 	if err != nil {
-		return nil, err
+		return Config{}, err
 	}
 	dns, err := cidrs("dns-cidrs", o.DNSCIDRs)
 	if err != nil {
-		return nil, err
+		return Config{}, err
 	}
-	return New(Config{
-		Client: api,
+	return Config{
 		Settings: blueprint.Settings{
 			Driver:          o.Driver,
 			NamespacePrefix: o.NamespacePrefix,
@@ -210,22 +263,18 @@ func (o *Options) newController(config *rest.Config, api kubernetes.Interface, e
 			Network:         spaceapi.NetworkIsolation(o.Network),
 			DNS:             blueprint.DNS{Namespace: o.DNSNamespace, Labels: o.DNSLabels, Port: o.DNSPort, CIDRs: dns},
 		},
-		Server:  cmp.Or(o.Server, config.Host),
-		Events:  events,
-		Workers: o.ConcurrentClaimSyncs,
-
-		AllowedClusterRoles: o.AllowedClusterRoles,
-		ClusterWideRoles:    o.ClusterWideRoles,
-		TemplateNamespaces:  o.TemplateNamespaces,
-		Pools:               pools.Pools,
-		APIServerCIDRs:      apiServer,
-
+		Server:                   cmp.Or(o.Server, config.Host),
+		AllowedClusterRoles:      o.AllowedClusterRoles,
+		ClusterWideRoles:         o.ClusterWideRoles,
+		TemplateNamespaces:       o.TemplateNamespaces,
+		Pools:                    pools.Pools,
+		APIServerCIDRs:           apiServer,
 		Namespace:                o.namespace(),
+		ConcurrentClaimSyncs:     o.ConcurrentClaimSyncs,
 		ResyncPeriod:             o.ResyncPeriod,
 		NamespaceDeletionTimeout: o.NamespaceDeletionTimeout,
-		Metrics:                  metrics.NewController(ctrlmetrics.Registry, o.Version),
-		Clock:                    clock.RealClock{},
-	})
+		StartupTimeout:           o.StartupTimeout,
+	}, nil
 }
 
 func (o *Options) sliceOwner(ctx context.Context, api kubernetes.Interface) (*resourceslice.Owner, error) {

@@ -125,7 +125,7 @@ func Of(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 		}
 		a.Shares = append(a.Shares, Share{
 			Request:     result.Request,
-			Class:       classOf(claim.Spec, result.Request),
+			Class:       ClassOf(claim.Spec, result.Request),
 			Pool:        result.Pool,
 			Device:      result.Device,
 			ShareID:     result.ShareID,
@@ -207,9 +207,9 @@ func encode(sum []byte, length int) string {
 	return string(out)
 }
 
-// classOf is the DeviceClass of a request, which for a prioritized list is named
-// with its subrequest. Empty: there is no such request.
-func classOf(spec resourceapi.ResourceClaimSpec, name string) string {
+// ClassOf returns the DeviceClass of a request, which for a prioritized list is named
+// with its subrequest. It is empty if there is no such request.
+func ClassOf(spec resourceapi.ResourceClaimSpec, name string) string {
 	for _, request := range spec.Devices.Requests {
 		if request.Exactly != nil && request.Name == name {
 			return request.Exactly.DeviceClassName

@@ -9,6 +9,7 @@ package status
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -36,8 +37,7 @@ type Entry struct {
 
 // Apply puts the entries into the claim's status.devices and says whether that
 // changed anything. Entries of other drivers stay as they are, and so does the
-// transition time of a condition whose status stays. Of a claim with digests it only
-// finds out whether it would change, and returns ErrDigest if so.
+// transition time of a condition whose status stays.
 func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now metav1.Time) (bool, error) {
 	changed := false
 	for _, e := range entries {
@@ -48,14 +48,6 @@ func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now
 			ShareID: (*string)(e.Share.ShareID),
 		}
 		existing := find(claim, driver, e.Share)
-		if digest := digestIn(existing); digest != nil {
-			same, err := digest.of(e)
-			if err != nil {
-				return false, err
-			}
-			changed = changed || !same
-			continue
-		}
 		if existing != nil {
 			device = *existing.DeepCopy()
 		}
@@ -66,13 +58,17 @@ func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now
 		if failed := failedCondition(e, now); e.Failed || meta.FindStatusCondition(device.Conditions, failed.Type) != nil {
 			meta.SetStatusCondition(&device.Conditions, failed)
 		}
-		device.Data = nil
-		if e.Data != nil {
+		if e.Data == nil {
+			device.Data = nil
+		} else {
 			raw, err := e.encode()
 			if err != nil {
 				return false, err
 			}
-			device.Data = &runtime.RawExtension{Raw: raw}
+			// A patch by somebody else changes the order of the fields.
+			if device.Data == nil || !sameJSON(device.Data.Raw, raw) {
+				device.Data = &runtime.RawExtension{Raw: raw}
+			}
 		}
 		switch {
 		case existing == nil:
@@ -82,9 +78,6 @@ func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now
 			*existing = device
 			changed = true
 		}
-	}
-	if changed && hasDigests(claim, driver) {
-		return false, ErrDigest
 	}
 	return changed, nil
 }
@@ -96,6 +89,12 @@ func (e Entry) encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode the status of the space for request %s: %w", e.Share.Request, err)
 	}
 	return raw, nil
+}
+
+// sameJSON returns whether two JSON values are the same.
+func sameJSON(a, b []byte) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
 // failedCondition says why the scheduler should try again, in the words of Ready.
@@ -115,9 +114,6 @@ func Read(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocatio
 	device := find(claim, driver, share)
 	if device == nil {
 		return nil, nil, nil
-	}
-	if digestIn(device) != nil {
-		return nil, nil, fmt.Errorf("read status.devices of ResourceClaim %s for request %s: %w", a.Claim, share.Request, ErrDigest)
 	}
 	ready := meta.FindStatusCondition(device.Conditions, spaceapi.ConditionReady)
 	if ready == nil || ready.Status != metav1.ConditionTrue {
@@ -140,6 +136,15 @@ func Read(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocatio
 		return nil, nil, nil
 	}
 	return ready, &data, nil
+}
+
+// Conditions returns the conditions of the share, or nil. For an exclusive device they may be
+// those of an earlier allocation.
+func Conditions(claim *resourceapi.ResourceClaim, driver string, share identity.Share) []metav1.Condition {
+	if device := find(claim, driver, share); device != nil {
+		return device.Conditions
+	}
+	return nil
 }
 
 func find(claim *resourceapi.ResourceClaim, driver string, share identity.Share) *resourceapi.AllocatedDeviceStatus {

@@ -80,9 +80,6 @@ type Keys struct {
 	// were bound to, as <node>=<pod's UID>, with commas between them. A node can
 	// get tokens of the space while it is there.
 	Nodes string
-	// Pods is an annotation: the names of the pods that use the claim, in the claim's
-	// namespace, with commas between them. It is for people, and may be some seconds old.
-	Pods string
 }
 
 // KeysFor returns the keys that an installation with this driver name uses.
@@ -100,6 +97,5 @@ func KeysFor(driver string) Keys {
 		Retain:           driver + "/retain",
 		RetainedUntil:    driver + "/retained-until",
 		Nodes:            driver + "/nodes",
-		Pods:             driver + "/pods",
 	}
 }

@@ -1,0 +1,266 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+)
+
+// What users write can be large: a claim up to 1.5 MiB, as can the metadata of a
+// ServiceAccount. The transforms keep what the controller reads, and these limits bound the
+// parts of it that users write, so that no user can fill the controller's memory.
+const (
+	// maxCachedClaim is the size up to which a claim is kept as it is, in bytes.
+	maxCachedClaim = 16 << 10
+	// maxCachedSpec is the size up to which an object in a space is kept, in bytes. A
+	// larger one was changed by somebody, and is compared after it was read again.
+	maxCachedSpec = 16 << 10
+	// maxCachedMessage is the length up to which a condition of a namespace is kept, in bytes.
+	maxCachedMessage = 1 << 10
+)
+
+// truncatedAnnotation marks a claim in the cache that was too large to keep. It is read
+// from the API server when it is reconciled.
+const truncatedAnnotation = "space-controller/truncated"
+
+// claimIndex is the index of the cached namespaces by the claim that their record names.
+const claimIndex = "claim"
+
+// cacheOptions selects what is cached, and what is kept of it. Objects in spaces are
+// selected by name and not by label: tenants can change the labels of a ServiceAccount.
+func (c *Config) cacheOptions(keys spaceapi.Keys) cache.Options {
+	ours := labels.NewSelector()
+	// An error would be that of a key that is no label's, and driver names are validated.
+	if requirement, err := labels.NewRequirement(keys.ClaimUID, selection.Exists, nil); err == nil {
+		ours = ours.Add(*requirement)
+	}
+	return cache.Options{
+		ReaderFailOnMissingInformer: true,
+		// Without the index by namespace: nothing lists by namespace, and with one object of a
+		// kind in each it is as large as the objects.
+		NewInformer: func(lw toolscache.ListerWatcher, kind runtime.Object, resync time.Duration, _ toolscache.Indexers) toolscache.SharedIndexInformer {
+			return toolscache.NewSharedIndexInformer(lw, kind, resync, toolscache.Indexers{})
+		},
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&resourceapi.ResourceClaim{}:  {Transform: stripClaim(c.Settings.Driver)},
+			&corev1.Namespace{}:           {Label: ours, Transform: stripNamespace(keys)},
+			&corev1.ServiceAccount{}:      {Field: named(spaceapi.ServiceAccountName), Transform: stripObject},
+			&rbacv1.RoleBinding{}:         {Field: named(spaceapi.RoleBindingName), Transform: stripObject},
+			&corev1.ResourceQuota{}:       {Field: named(spaceapi.LimitsName), Transform: stripObject},
+			&corev1.LimitRange{}:          {Field: named(spaceapi.LimitsName), Transform: stripObject},
+			&networkingv1.NetworkPolicy{}: {Field: named(spaceapi.LimitsName), Transform: stripObject},
+			&rbacv1.ClusterRoleBinding{}:  {Label: ours, Transform: stripObject},
+			&corev1.ConfigMap{}:           {Namespaces: map[string]cache.Config{c.Namespace: {FieldSelector: named(spaceapi.RootCAName)}}},
+			&discoveryv1.EndpointSlice{}:  {Namespaces: map[string]cache.Config{metav1.NamespaceDefault: {FieldSelector: named(apiServerName)}}},
+		},
+	}
+}
+
+// cachedKinds are the kinds that are cached for this configuration. The controller has no
+// right to read the others.
+func (c *Config) cachedKinds() []client.Object {
+	kinds := []client.Object{
+		&resourceapi.ResourceClaim{}, &corev1.Namespace{}, &corev1.ServiceAccount{}, &rbacv1.RoleBinding{},
+		&corev1.ResourceQuota{}, &corev1.LimitRange{}, &networkingv1.NetworkPolicy{}, &corev1.ConfigMap{},
+	}
+	if len(c.ClusterWideRoles) > 0 {
+		kinds = append(kinds, &rbacv1.ClusterRoleBinding{})
+	}
+	if len(c.APIServerCIDRs) == 0 {
+		kinds = append(kinds, &discoveryv1.EndpointSlice{})
+	}
+	return kinds
+}
+
+func named(name string) fields.Selector {
+	return fields.OneTermEqualSelector(metav1.ObjectNameField, name)
+}
+
+// newRESTMapper maps the kinds that the controller reads and writes. They are all built in,
+// so that there is nothing to discover, and the controller starts while the API server is away.
+func newRESTMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
+	mapper := meta.NewDefaultRESTMapper(nil)
+	for version, kinds := range map[schema.GroupVersion]map[string]meta.RESTScope{
+		corev1.SchemeGroupVersion: {
+			"Namespace": meta.RESTScopeRoot, "Pod": meta.RESTScopeNamespace, "ServiceAccount": meta.RESTScopeNamespace,
+			"ConfigMap": meta.RESTScopeNamespace, "Secret": meta.RESTScopeNamespace,
+			"ResourceQuota": meta.RESTScopeNamespace, "LimitRange": meta.RESTScopeNamespace,
+		},
+		resourceapi.SchemeGroupVersion:     {"ResourceClaim": meta.RESTScopeNamespace},
+		networkingv1.SchemeGroupVersion:    {"NetworkPolicy": meta.RESTScopeNamespace},
+		discoveryv1.SchemeGroupVersion:     {"EndpointSlice": meta.RESTScopeNamespace},
+		authorizationv1.SchemeGroupVersion: {"SubjectAccessReview": meta.RESTScopeRoot},
+		rbacv1.SchemeGroupVersion: {
+			"RoleBinding": meta.RESTScopeNamespace, "ClusterRole": meta.RESTScopeRoot, "ClusterRoleBinding": meta.RESTScopeRoot,
+		},
+	} {
+		for kind, scope := range kinds {
+			mapper.Add(version.WithKind(kind), scope)
+		}
+	}
+	return mapper, nil
+}
+
+// minimalMeta returns the metadata that is needed to identify an object.
+func minimalMeta(of metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: of.Namespace, Name: of.Name, UID: of.UID, ResourceVersion: of.ResourceVersion,
+		CreationTimestamp: of.CreationTimestamp, DeletionTimestamp: of.DeletionTimestamp,
+	}
+}
+
+// stripClaim keeps a claim of this driver without its managed fields: its status is updated
+// as it is in the cache. Of a claim that is too large it keeps which allocation and which
+// consumers it has, and the driver's part of the status. Of a claim without a result of
+// the driver it keeps the metadata only.
+func stripClaim(driver string) toolscache.TransformFunc {
+	return func(obj any) (any, error) {
+		claim, ok := obj.(*resourceapi.ResourceClaim)
+		if !ok {
+			return obj, nil
+		}
+		claim.ManagedFields = nil
+		out := &resourceapi.ResourceClaim{ObjectMeta: minimalMeta(claim.ObjectMeta)}
+		if identity.Of(claim, driver) == nil {
+			return out, nil
+		}
+		if claim.Size() <= maxCachedClaim {
+			return claim, nil
+		}
+		metav1.SetMetaDataAnnotation(&out.ObjectMeta, truncatedAnnotation, "true")
+		if slices.Contains(claim.Finalizers, resourceapi.Finalizer) {
+			out.Finalizers = []string{resourceapi.Finalizer}
+		}
+		out.Status.ReservedFor = claim.Status.ReservedFor
+		out.Status.Allocation = &resourceapi.AllocationResult{AllocationTimestamp: claim.Status.Allocation.AllocationTimestamp}
+		for _, result := range claim.Status.Allocation.Devices.Results {
+			if result.Driver == driver {
+				out.Status.Allocation.Devices.Results = append(out.Status.Allocation.Devices.Results, result)
+			}
+		}
+		for _, device := range claim.Status.Devices {
+			if device.Driver == driver {
+				out.Status.Devices = append(out.Status.Devices, device)
+			}
+		}
+		return out, nil
+	}
+}
+
+// stripNamespace keeps of a namespace its record, and why it is not deleted yet.
+func stripNamespace(keys spaceapi.Keys) toolscache.TransformFunc {
+	return func(obj any) (any, error) {
+		ns, ok := obj.(*corev1.Namespace)
+		if !ok {
+			return obj, nil
+		}
+		keep := func(from map[string]string, keys ...string) map[string]string {
+			out := map[string]string{}
+			for _, key := range keys {
+				if value, exists := from[key]; exists {
+					out[key] = value
+				}
+			}
+			return out
+		}
+		out := &corev1.Namespace{ObjectMeta: minimalMeta(ns.ObjectMeta)}
+		out.Labels = keep(ns.Labels, keys.ClaimUID, keys.AllocationID, keys.NestedSpaces)
+		out.Annotations = keep(ns.Annotations, keys.ClaimNamespace, keys.ClaimName, keys.ClusterWideRoles, keys.Retain, keys.RetainedUntil, keys.Nodes)
+		for _, condition := range ns.Status.Conditions {
+			if condition.Status == corev1.ConditionTrue {
+				condition.Message = strings.Clone(condition.Message[:min(len(condition.Message), maxCachedMessage)])
+				out.Status.Conditions = append(out.Status.Conditions, condition)
+			}
+		}
+		return out, nil
+	}
+}
+
+// stripObject keeps of an object in a space what is compared with how it should be. A spec
+// that is too large to keep is different from how it should be anyway.
+func stripObject(obj any) (any, error) {
+	switch o := obj.(type) {
+	case *corev1.ServiceAccount:
+		return &corev1.ServiceAccount{ObjectMeta: minimalMeta(o.ObjectMeta)}, nil
+	case *rbacv1.RoleBinding:
+		out := &rbacv1.RoleBinding{ObjectMeta: minimalMeta(o.ObjectMeta), RoleRef: o.RoleRef, Subjects: o.Subjects}
+		// Not a part of the slice, which would keep all of it in memory.
+		out.Finalizers = slices.Clone(o.Finalizers[:min(len(o.Finalizers), 1)])
+		if out.Size() > maxCachedSpec {
+			// Not without a subject: that would be a binding that gives no rights.
+			out.Subjects = []rbacv1.Subject{{}}
+		}
+		return out, nil
+	case *corev1.ResourceQuota:
+		out := &corev1.ResourceQuota{ObjectMeta: minimalMeta(o.ObjectMeta), Spec: o.Spec}
+		if out.Size() > maxCachedSpec {
+			out.Spec = corev1.ResourceQuotaSpec{}
+		}
+		// Whether there is a status is what matters.
+		if len(o.Status.Hard) > 0 {
+			out.Status.Hard = out.Spec.Hard
+		}
+		return out, nil
+	case *corev1.LimitRange:
+		out := &corev1.LimitRange{ObjectMeta: minimalMeta(o.ObjectMeta), Spec: o.Spec}
+		if out.Size() > maxCachedSpec {
+			out.Spec = corev1.LimitRangeSpec{}
+		}
+		return out, nil
+	case *networkingv1.NetworkPolicy:
+		out := &networkingv1.NetworkPolicy{ObjectMeta: minimalMeta(o.ObjectMeta), Spec: o.Spec}
+		if out.Size() > maxCachedSpec {
+			out.Spec = networkingv1.NetworkPolicySpec{}
+		}
+		return out, nil
+	case *rbacv1.ClusterRoleBinding:
+		out := &rbacv1.ClusterRoleBinding{ObjectMeta: minimalMeta(o.ObjectMeta), RoleRef: o.RoleRef, Subjects: o.Subjects}
+		out.OwnerReferences = o.OwnerReferences
+		return out, nil
+	}
+	return obj, nil
+}
+
+// claimOf returns the claim that a namespace's record names. The name is empty if there is none.
+func claimOf(ns *corev1.Namespace, keys spaceapi.Keys) types.NamespacedName {
+	return types.NamespacedName{Namespace: ns.Annotations[keys.ClaimNamespace], Name: ns.Annotations[keys.ClaimName]}
+}
+
+// indexByClaim is the function of claimIndex.
+func indexByClaim(keys spaceapi.Keys) client.IndexerFunc {
+	return func(obj client.Object) []string {
+		if ns, ok := obj.(*corev1.Namespace); ok {
+			if claim := claimOf(ns, keys); claim.Name != "" {
+				return []string{claim.String()}
+			}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,236 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"fmt"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+)
+
+// strip returns an object as the caches have it.
+func strip[T client.Object](c *cluster, obj T) T {
+	c.t.Helper()
+	c.cached(obj)
+	out := obj.DeepCopyObject().(T)
+	if err := c.caches.Get(c.t.Context(), client.ObjectKeyFromObject(obj), out); err != nil {
+		c.t.Fatal(err)
+	}
+	return out
+}
+
+// parametersOf is an entry of an allocation's configuration.
+func parametersOf(driver, raw string) resourceapi.DeviceAllocationConfiguration {
+	return resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass, DeviceConfiguration: resourceapi.DeviceConfiguration{
+		Opaque: &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: apiruntime.RawExtension{Raw: []byte(raw)}},
+	}}
+}
+
+func TestStripClaim_keepsSpacesRecognizable(t *testing.T) {
+	for name, note := range map[string]string{"a claim that is kept": "", "a claim that is truncated": strings.Repeat("n", maxCachedClaim)} {
+		t.Run(name, func(t *testing.T) {
+			claim := claimFor("a", "b")
+			claim.Annotations = map[string]string{resourceapi.PodResourceClaimAnnotation: "space", "example.com/note": note}
+			claim.Status.Allocation.AllocationTimestamp = ptr.To(metav1.NewTime(time.Unix(1_770_000_000, 0)))
+			devices := &claim.Status.Allocation.Devices
+			devices.Results = append(devices.Results, resourceapi.DeviceRequestAllocationResult{Request: "gpu", Driver: "gpu.example.com", Pool: "node", Device: "gpu-0"})
+			devices.Config = append(devices.Config, parametersOf(driver, `{"kind":"SpaceClassConfig","apiVersion":"`+spaceapi.APIVersion+`","maxLifetime":"1h"}`))
+			c := newCluster(t, claim)
+			c.now.SetTime(claim.Status.Allocation.AllocationTimestamp.Time)
+			if err := c.allocate(c.liveOne()); err != nil {
+				t.Fatal(err)
+			}
+			whole := c.liveOne()
+			got := strip(c, whole)
+
+			a, b := identity.Of(whole, driver), identity.Of(got, driver)
+			if a.ID != b.ID || a.ClaimUID != b.ClaimUID || len(b.Shares) != 2 || a.Shares[1].NamespaceName("") != b.Shares[1].NamespaceName("") || b.Shares[1].Pool != "spaces" {
+				t.Errorf("got the allocation %+v, want %+v", b, a)
+			}
+			if !isReady(got, driver, b) || !equality.Semantic.DeepEqual(got.Status.ReservedFor, whole.Status.ReservedFor) || *reference(got) != *reference(whole) {
+				t.Errorf("got %+v, want %+v", got, whole)
+			}
+			if c.claimChanged().Update(event.UpdateEvent{ObjectOld: whole, ObjectNew: got}) {
+				t.Error("the same claim is selected as changed")
+			}
+			c.did()
+			reconciled, err := c.claim(t.Context(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if reads := len(c.did()); (reads == 1) != (note != "") {
+				t.Errorf("%d requests to read it", reads)
+			}
+			if d := c.desired(reconciled); d.rejected != nil || d.lifetime != time.Hour || d.allocation.PodClaimName != "space" {
+				t.Errorf("got %+v", d)
+			}
+
+			whole.DeletionTimestamp = ptr.To(metav1.NewTime(time.Unix(1_770_000_100, 0)))
+			if got := strip(c, whole); identity.Of(got, driver) == nil || !got.DeletionTimestamp.Equal(whole.DeletionTimestamp) {
+				t.Error("a claim that is being deleted and in use has lost its allocation")
+			}
+			whole.Finalizers = nil
+			if got := strip(c, whole); identity.Of(got, driver) != nil {
+				t.Error("a claim without its finalizer has an allocation")
+			}
+		})
+	}
+}
+
+func TestStripClaim_keepsTheIdentityOfOtherDriversClaims(t *testing.T) {
+	claim := claimFor("a")
+	claim.ResourceVersion = "7"
+	claim.Status.Allocation.Devices.Results[0].Driver = "other.example.com"
+	want := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID, ResourceVersion: "7"}}
+	if got := strip(newCluster(t), claim); !equality.Semantic.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestStrip_recognizesASpace(t *testing.T) {
+	c := newClusterWith(t, func(config *Config) { config.Settings.Network = spaceapi.NetworkIsolated })
+	raw := `{"apiVersion":"` + spaceapi.APIVersion + `","kind":"SpaceClassConfig","resourceQuota":{"pods":"5"},"limitRange":[{"type":"Pod","max":{"cpu":"1"}}],"retain":"1h"}`
+	claim := claimFor("a")
+	claim.Status.ReservedFor = nil
+	claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, parametersOf(driver, raw))
+	desired := c.desired(claim)
+	if desired.rejected != nil {
+		t.Fatal(desired.rejected)
+	}
+	space := c.spaceWith(desired.spaces[0].config)
+	space.Namespace.UID, space.Namespace.CreationTimestamp = "namespace-uid", metav1.NewTime(time.Unix(1000, 0))
+	for _, obj := range []client.Object{space.Namespace, space.ServiceAccount, space.RoleBinding, space.ResourceQuota, space.LimitRange, space.NetworkPolicy} {
+		c.cached(obj)
+	}
+	desired = c.desired(claim)
+	existing := desired.spaces[0].existing
+	if existing == nil || c.retentionPeriod(existing) != time.Hour || !existing.CreationTimestamp.Equal(&space.Namespace.CreationTimestamp) {
+		t.Fatalf("got %+v, want %+v", existing, space.Namespace)
+	}
+	done, err := c.provision(t.Context(), desired.allocation, desired.spaces[0], c.newConsumers(t.Context(), claim, desired), true)
+	if err != nil || len(done.changed) != 0 {
+		t.Errorf("changed %v, error %v, want nothing to do", done.changed, err)
+	}
+	if did := c.did(); len(did) != 0 {
+		t.Errorf("did %v", did)
+	}
+}
+
+func TestStripNamespace_keepsWhyItIsNotDeleted(t *testing.T) {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns", DeletionTimestamp: ptr.To(metav1.NewTime(time.Unix(1000, 0)))}}
+	ns.Status.Conditions = []corev1.NamespaceCondition{
+		{Type: corev1.NamespaceFinalizersRemaining, Status: corev1.ConditionTrue, Message: "Some content has a finalizer"},
+	}
+	if got := strip(newCluster(t), ns); !equality.Semantic.DeepEqual(got.Status.Conditions, ns.Status.Conditions) || !got.DeletionTimestamp.Equal(ns.DeletionTimestamp) {
+		t.Errorf("got %+v, want %+v", got, ns)
+	}
+}
+
+// maximalClaim is a claim that is as large as the API server and etcd allow, with parameters
+// for this driver.
+func maximalClaim(paramsFor string) *resourceapi.ResourceClaim {
+	claim := claimFor("a")
+	claim.Annotations = map[string]string{
+		"example.com/note":                     strings.Repeat("n", 100<<10),
+		resourceapi.PodResourceClaimAnnotation: strings.Repeat("p", 100<<10),
+	}
+	for n := range 6000 {
+		claim.Finalizers = append(claim.Finalizers, fmt.Sprintf("example.com/%0100d", n))
+	}
+	for range 32 {
+		claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config,
+			parametersOf(paramsFor, `{"apiVersion":"`+spaceapi.APIVersion+`","kind":"SpaceClassConfig","annotations":{"a":"`+strings.Repeat("x", 9<<10)+`"}}`))
+	}
+	claim.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "x", FieldsV1: metav1.NewFieldsV1(strings.Repeat("f", 100<<10))}}
+	return claim
+}
+
+// TestStrip_boundsWhatUsersCanWrite holds that no user can fill the controller's memory.
+func TestStrip_boundsWhatUsersCanWrite(t *testing.T) {
+	finalizers := make([]string, 10_000)
+	for i := range finalizers {
+		finalizers[i] = fmt.Sprintf("example.com/%0100d", i)
+	}
+	large := strings.Repeat("x", 1<<20)
+	meta := metav1.ObjectMeta{Name: "space", Finalizers: finalizers, Annotations: map[string]string{"example.com/x": large}}
+	for what, test := range map[string]struct {
+		of client.Object
+		// most is how many bytes an object may take.
+		most int64
+	}{
+		"a claim with parameters for this driver": {maximalClaim(driver), 4 << 10},
+		"a claim with parameters for another":     {maximalClaim("other.example.com"), 4 << 10},
+		"a ServiceAccount":                        {&corev1.ServiceAccount{ObjectMeta: meta}, 2 << 10},
+		"a RoleBinding":                           {&rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{{Name: large}}}, 2 << 10},
+		"a NetworkPolicy": {&networkingv1.NetworkPolicy{ObjectMeta: meta, Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"a": large}},
+		}}, 2 << 10},
+		"a LimitRange":    {&corev1.LimitRange{ObjectMeta: meta, Spec: corev1.LimitRangeSpec{Limits: make([]corev1.LimitRangeItem, 10_000)}}, 2 << 10},
+		"a ResourceQuota": {&corev1.ResourceQuota{ObjectMeta: meta, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourceName(large): {}}}}, 2 << 10},
+		"a Namespace":     {&corev1.Namespace{ObjectMeta: meta}, 3 << 10},
+	} {
+		t.Run(what, func(t *testing.T) {
+			c := newCluster(t)
+			const n = 300
+			decode := decoder(t, test.of)
+			before := heap()
+			for i := range n {
+				obj := decode()
+				stripped, err := c.transformOf(obj)(obj)
+				if err != nil {
+					t.Fatal(err)
+				}
+				kept := stripped.(client.Object)
+				kept.SetName(fmt.Sprint(i))
+				c.caches.put(kept)
+			}
+			if each := (heap() - before) / n; each > test.most {
+				t.Errorf("each takes %d bytes, want at most %d", each, test.most)
+			}
+			runtime.KeepAlive(c)
+		})
+	}
+}
+
+// decoder returns a function that decodes an object as client-go does: strings in it are
+// its own.
+func decoder(t testing.TB, obj client.Object) func() client.Object {
+	t.Helper()
+	raw, err := obj.(interface{ Marshal() ([]byte, error) }).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() client.Object {
+		out := reflect.New(reflect.TypeOf(obj).Elem()).Interface().(client.Object)
+		if err := out.(interface{ Unmarshal([]byte) error }).Unmarshal(raw); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}

@@ -1,0 +1,192 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func podOn(name, node string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: name, UID: types.UID(name + "-uid")},
+		Spec:       corev1.PodSpec{NodeName: node},
+	}
+}
+
+// usedBy is the claim with these pods as its consumers.
+func usedBy(pods ...*corev1.Pod) *resourceapi.ResourceClaim {
+	claim := claimFor("a")
+	claim.Status.ReservedFor = nil
+	for _, pod := range pods {
+		claim.Status.ReservedFor = append(claim.Status.ReservedFor, resourceapi.ResourceClaimConsumerReference{Resource: "pods", Name: pod.Name, UID: pod.UID})
+	}
+	return claim
+}
+
+// sync records the consumers of a claim, and returns when it looks again, how many pods it
+// read, and whether it wrote.
+func (c *cluster) sync(claim *resourceapi.ResourceClaim) (after time.Duration, reads int, wrote bool) {
+	c.t.Helper()
+	c.did()
+	after, err := c.syncConsumers(c.t.Context(), claim, c.desired(claim))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, call := range c.did() {
+		switch call {
+		case "get pods":
+			reads++
+		case "patch namespaces":
+			wrote = true
+		default:
+			c.t.Errorf("did %q", call)
+		}
+	}
+	return after, reads, wrote
+}
+
+// nodesOf is what the API server has recorded of the nodes of a claim's space.
+func (c *cluster) nodesOf(claim *resourceapi.ResourceClaim) string {
+	ns := c.namespaceFor(claim)
+	c.read(ns)
+	return ns.Annotations[c.keys.Nodes]
+}
+
+func TestSyncConsumers(t *testing.T) {
+	replaced := podOn("a", "n1")
+	replaced.UID = "another"
+	for name, test := range map[string]struct {
+		consumers, live []*corev1.Pod
+		before, after   string
+		reads           int
+		wrote           bool
+	}{
+		"none":                               {nil, nil, "", "", 0, false},
+		"one pod":                            {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{podOn("a", "n1")}, "", "n1=a-uid", 1, true},
+		"pods on two nodes":                  {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n2"), podOn("b", "n1")}, "", "n1=b-uid,n2=a-uid", 2, true},
+		"a pod that is recorded":             {[]*corev1.Pod{podOn("a", "")}, nil, "n1=a-uid", "n1=a-uid", 0, false},
+		"another pod on the node":            {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("b", "n1")}, "n1=a-uid", "n1=a-uid", 1, false},
+		"a pod that has ended":               {[]*corev1.Pod{podOn("b", "")}, nil, "n1=a-uid,n2=b-uid", "n2=b-uid", 0, true},
+		"the last pod has ended":             {nil, nil, "n1=a-uid", "", 0, true},
+		"a pod that does not exist":          {[]*corev1.Pod{podOn("a", "")}, nil, "", "", 1, false},
+		"a pod whose name another one has":   {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{replaced}, "", "", 1, false},
+		"a pod that was replaced on a node":  {[]*corev1.Pod{podOn("b", "")}, []*corev1.Pod{podOn("b", "n1")}, "n1=a-uid", "n1=a-uid", 1, false},
+		"one is bound, and another is not":   {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n1"), podOn("b", "")}, "", "n1=a-uid", 1 + looks, true},
+		"the record cannot be read":          {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{podOn("a", "n1")}, "n1,n2", "n1=a-uid", 1, true},
+		"a pod on a node of a similar name":  {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("b", "n1.x")}, "n1=a-uid", "n1.x=b-uid,n1=a-uid", 1, true},
+		"two pods on one node, both are new": {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n1"), podOn("b", "n1")}, "", "n1=a-uid,n1=b-uid", 2, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := withSpace(t, func(ns *corev1.Namespace) {
+				if test.before != "" {
+					ns.Annotations[driver+"/nodes"] = test.before
+				}
+			})
+			for _, pod := range test.live {
+				c.live(pod)
+			}
+			claim := usedBy(test.consumers...)
+			_, reads, wrote := c.sync(claim)
+			if wrote != test.wrote {
+				t.Errorf("wrote: %t, want %t", wrote, test.wrote)
+			}
+			if reads != test.reads {
+				t.Errorf("%d pods were read, want %d", reads, test.reads)
+			}
+			if got := c.nodesOf(claim); got != test.after {
+				t.Errorf("recorded %q, want %q", got, test.after)
+			}
+		})
+	}
+}
+
+func TestSyncConsumers_readsNoBoundPodTwice(t *testing.T) {
+	c, _ := withSpace(t, unchanged) // whose record never comes back
+	claim := usedBy(podOn("a", ""), podOn("gone", ""))
+	c.live(podOn("a", "n1"))
+	for i, want := range []int{2, 0, 0} {
+		if _, reads, wrote := c.sync(claim); reads != want || wrote != (i == 0) {
+			t.Errorf("time %d: %d pods were read, want %d; wrote: %t", i, reads, want, wrote)
+		}
+	}
+}
+
+func TestSyncConsumers_faster_thanTheCache(t *testing.T) {
+	first, second := podOn("a", "n1"), podOn("b", "n1")
+	c, ns := withSpace(t, func(ns *corev1.Namespace) { ns.Annotations[driver+"/nodes"] = "n1=a-uid" })
+	c.catchUp(ns) // and stays so
+	c.live(second)
+	for i, step := range []struct {
+		consumers []*corev1.Pod
+		want      string
+	}{
+		{nil, ""},
+		{[]*corev1.Pod{second}, "n1=b-uid"},
+		{nil, ""},
+		{[]*corev1.Pod{first}, ""},
+	} {
+		claim := usedBy(step.consumers...)
+		c.sync(claim)
+		if got := c.nodesOf(claim); got != step.want {
+			t.Errorf("step %d: recorded %q, want %q", i, got, step.want)
+		}
+	}
+}
+
+func TestSyncConsumers_readsAnUnboundPodLessAndLess(t *testing.T) {
+	c, _ := withSpace(t, unchanged)
+	claim := usedBy(podOn("a", ""))
+	c.live(podOn("a", ""))
+	for i, want := range []struct {
+		reads int
+		after time.Duration
+	}{{looks, firstLookAgain}, {1, 2 * firstLookAgain}, {1, 4 * firstLookAgain}, {1, lastLookAgain}, {1, lastLookAgain}} {
+		if after, reads, _ := c.sync(claim); reads != want.reads || after != want.after {
+			t.Errorf("time %d: %d reads, and looks again after %s, want %+v", i, reads, after, want)
+		}
+	}
+	c.live(podOn("b", ""))
+	if after, _, _ := c.sync(usedBy(podOn("a", ""), podOn("b", ""))); after != firstLookAgain {
+		t.Errorf("another pod is read again after %s only", after)
+	}
+}
+
+func TestReconcileAllocation_isReadyThoughConsumersCannotBeRead(t *testing.T) {
+	claim := usedBy(podOn("a", ""))
+	c := newCluster(t, claim)
+	c.fail("get pods", apierrors.NewForbidden(corev1.Resource("pods"), "a", errors.New("no right")))
+	err := c.allocate(c.liveOne())
+	if err == nil || !strings.Contains(err.Error(), "on which node pod team/a uses ResourceClaim claim") {
+		t.Errorf("got error %v", err)
+	}
+	if now := c.liveOne(); !isReady(now, driver, allocationOf(t, now)) {
+		t.Errorf("the claim is not ready: %+v", now.Status.Devices)
+	}
+}
+
+func TestFormatNodes_isTheReverseOfParseNodes(t *testing.T) {
+	nodes := map[types.UID]string{"b": "n1", "a": "n2"}
+	if got := formatNodes(nodes); got != "n1=b,n2=a" || !slices.Equal(uidsOf(parseNodes(got)), []types.UID{"a", "b"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func uidsOf(nodes map[types.UID]string) []types.UID {
+	var out []types.UID
+	for uid := range nodes {
+		out = append(out, uid)
+	}
+	slices.Sort(out)
+	return out
+}

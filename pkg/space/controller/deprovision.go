@@ -1,0 +1,406 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
+	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+)
+
+// revokeTries is how often the RoleBindings of tenants are listed in one go.
+const revokeTries = 10
+
+// deprovisionStale deprovisions the spaces recorded for the claim that do not belong to
+// its active allocation. It returns when to look again, zero for never.
+func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedName, desired *desiredState, spaces []corev1.Namespace) (time.Duration, error) {
+	var after time.Duration
+	var stale []*corev1.Namespace
+	for i := range spaces {
+		ns := &spaces[i]
+		after = soonest(after, r.reportOverdue(withClaimUID(ctx, r.claimUIDOf(ns)), ns), r.retainedFor(ns))
+		if desired.activeAllocation().Owns(ns, r.keys) {
+			continue
+		}
+		done, err := r.isDeprovisioned(ctx, ns)
+		if err != nil {
+			return after, err
+		}
+		if !done {
+			stale = append(stale, ns)
+		}
+	}
+	if len(stale) == 0 {
+		return after, nil
+	}
+
+	// The cache may lag behind. Nothing is deleted because of it alone.
+	live, err := r.liveClaim(ctx, key)
+	if err != nil {
+		return after, fmt.Errorf("confirm that the claim is deallocated: %w", err)
+	}
+	if desired, err = r.desiredState(ctx, live, spaces); err != nil {
+		return after, err
+	}
+	cause := "Claim deallocated"
+	if desired != nil && desired.expired {
+		cause = "Lifetime expired"
+	}
+	var errs []error
+	for _, ns := range stale {
+		if desired.activeAllocation().Owns(ns, r.keys) {
+			continue
+		}
+		result, err := r.deprovision(withClaimUID(ctx, r.claimUIDOf(ns)), ns)
+		switch {
+		case err != nil && errors.Is(ctx.Err(), context.Canceled):
+			// The process stops, or no longer leads. The next leader goes on.
+			errs = append(errs, err)
+		case err != nil:
+			r.eventOnSpace(ns, live, corev1.EventTypeWarning, spaceapi.ReasonDeletionFailed, err.Error())
+			errs = append(errs, err)
+		case !result.retainedUntil.IsZero():
+			after = soonest(after, result.retainedUntil.Sub(r.clock.Now()))
+			r.eventOnSpace(ns, live, corev1.EventTypeNormal, spaceapi.ReasonRetained,
+				fmt.Sprintf("%s: credentials revoked, namespace %s is retained until %s", cause, ns.Name, result.retainedUntil.UTC().Format(time.RFC3339)))
+		case result.changed:
+			r.eventOnClaimOf(ns, live, corev1.EventTypeNormal, spaceapi.ReasonDeleted,
+				fmt.Sprintf("%s: credentials revoked and namespace %s deleted", cause, ns.Name))
+		}
+	}
+	return after, errors.Join(errs...)
+}
+
+// deprovisionResult is what deprovision did.
+type deprovisionResult struct {
+	// changed is true when anything was left to do.
+	changed bool
+	// retainedUntil is not zero when the namespace was marked to be retained until then.
+	retainedUntil time.Time
+}
+
+// deprovision revokes a space's credentials and deletes its namespace, immediately or
+// after the retention period of its class. It can be called again at any point.
+//
+// The order matters: Kubernetes deletes a namespace's pods first and waits for
+// them, so that with a long grace period the RoleBinding would live on for as
+// long (k8s.io/kubernetes, pkg/controller/namespace/deletion). Authorization
+// follows a deleted RoleBinding faster than authentication follows a deleted
+// ServiceAccount, because successful token reviews are cached for ten seconds.
+func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace) (result deprovisionResult, err error) {
+	start := r.clock.Now()
+	if err := r.revoke(ctx, ns, &result); err != nil {
+		return result, err
+	}
+	revoked := r.clock.Since(start)
+	if result.changed {
+		klog.FromContext(ctx).V(2).Info("Credentials revoked", logkeys.Namespace, ns.Name)
+	}
+	switch {
+	case ns.DeletionTimestamp != nil:
+		r.deprovisioned.Add(ns.UID, time.Time{}, cachesLag)
+	case r.retainedUntil(ns).IsZero() && r.retentionPeriod(ns) > 0:
+		// In whole seconds, as the annotation has it.
+		result.retainedUntil = r.clock.Now().Add(r.retentionPeriod(ns)).Truncate(time.Second)
+		if err := r.annotate(ctx, ns, map[string]any{r.keys.RetainedUntil: result.retainedUntil.UTC().Format(time.RFC3339)}); client.IgnoreNotFound(err) != nil {
+			return result, fmt.Errorf("record until when namespace %s is retained: %w", ns.Name, err)
+		}
+		r.deprovisioned.Add(ns.UID, result.retainedUntil, cachesLag)
+	case r.retainedFor(ns) <= 0:
+		// The UID makes sure that this namespace is deleted, and no successor of the name.
+		err := r.client.Delete(ctx, ns.DeepCopy(), client.Preconditions{UID: &ns.UID})
+		if client.IgnoreNotFound(err) != nil {
+			return result, fmt.Errorf("delete namespace %s: %w", ns.Name, err)
+		}
+		result.changed = result.changed || err == nil
+		r.deprovisioned.Add(ns.UID, time.Time{}, cachesLag)
+	}
+	if result.changed {
+		r.metrics.Revoke.Observe(revoked)
+		klog.FromContext(ctx).Info("Space deprovisioned", logkeys.Namespace, ns.Name,
+			logkeys.Allocation, ns.Labels[r.keys.AllocationID], "retained", !result.retainedUntil.IsZero(),
+			"revokedAfter", revoked.Round(time.Millisecond), logkeys.Duration, r.clock.Since(start).Round(time.Millisecond))
+	}
+	return result, nil
+}
+
+// revoke takes all rights and credentials from a space.
+func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace, result *deprovisionResult) error {
+	tenantsBind, err := r.canTenantsBind(ctx, ns.Name)
+	if err != nil {
+		return err
+	}
+	if err := r.revokeClusterWide(ctx, ns); err != nil {
+		return err
+	}
+	if err := r.clearSubjects(ctx, ns.Name); err != nil {
+		return fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
+	}
+	binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.RoleBindingName}}
+	err = r.client.Delete(ctx, binding)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
+	}
+	result.changed = result.changed || err == nil
+	if tenantsBind {
+		if err := r.revokeTenantRoleBindings(ctx, ns.Name); err != nil {
+			return err
+		}
+	}
+	// Last of what is revoked: while it exists, revocation is not complete.
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}}
+	err = r.client.Delete(ctx, account)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("revoke the tokens of namespace %s: %w", ns.Name, err)
+	}
+	result.changed = result.changed || err == nil
+	return nil
+}
+
+// withoutSubjects is a patch that empties a RoleBinding.
+var withoutSubjects = client.RawPatch(types.MergePatchType, []byte(`{"subjects":null}`))
+
+// clearSubjects empties a RoleBinding whose finalizer would otherwise keep it in effect
+// after its deletion. Tenants who may change it can add finalizers.
+func (r *Reconciler) clearSubjects(ctx context.Context, namespace string) error {
+	binding := &rbacv1.RoleBinding{}
+	err := r.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: spaceapi.RoleBindingName}, binding)
+	if err != nil || len(binding.Finalizers) == 0 || len(binding.Subjects) == 0 {
+		return client.IgnoreNotFound(err)
+	}
+	return client.IgnoreNotFound(r.client.Patch(ctx, binding, withoutSubjects))
+}
+
+// revokeTenantRoleBindings deletes the RoleBindings that tenants created. Those would
+// exist until all pods of the namespace are deleted. Pods with such rights may create more
+// meanwhile, so it looks again until none is in effect.
+func (r *Reconciler) revokeTenantRoleBindings(ctx context.Context, namespace string) error {
+	for range revokeTries {
+		var list rbacv1.RoleBindingList
+		if err := r.client.APIReader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+			return fmt.Errorf("list the RoleBindings of tenants in namespace %s: %w", namespace, err)
+		}
+		inEffect := 0
+		for i := range list.Items {
+			binding := &list.Items[i]
+			if binding.DeletionTimestamp != nil && len(binding.Subjects) == 0 {
+				continue
+			}
+			inEffect++
+			if len(binding.Finalizers) > 0 && len(binding.Subjects) > 0 {
+				if err := r.client.Patch(ctx, binding, withoutSubjects); client.IgnoreNotFound(err) != nil {
+					return fmt.Errorf("revoke RoleBinding %s/%s of a tenant: %w", namespace, binding.Name, err)
+				}
+			}
+			if err := r.client.Delete(ctx, binding); client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("delete RoleBinding %s/%s of a tenant: %w", namespace, binding.Name, err)
+			}
+		}
+		if inEffect == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("RoleBindings in namespace %s keep being recreated", namespace)
+}
+
+// revokeClusterWide deletes the ClusterRoleBindings of a space.
+func (r *Reconciler) revokeClusterWide(ctx context.Context, ns *corev1.Namespace) error {
+	for _, role := range blueprint.ClusterWideRoles(ns, r.keys) {
+		binding := &rbacv1.ClusterRoleBinding{}
+		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: blueprint.ClusterRoleBindingName(ns.Name, role)}, binding)
+		// The name proves nothing: who writes a namespace's record could make it that of
+		// any ClusterRoleBinding.
+		if err == nil && isOwnedBy(binding, ns) {
+			err = r.client.Delete(ctx, binding, client.Preconditions{UID: &binding.UID})
+		}
+		if apierrors.IsForbidden(err) && !slices.Contains(r.config.ClusterWideRoles, role) {
+			// With the role, the controller lost the right to revoke it. The binding is
+			// deleted with the namespace.
+			klog.FromContext(ctx).Error(err, "Cluster-wide role not revoked before the namespace is deleted", logkeys.Namespace, ns.Name)
+			continue
+		}
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("revoke the rights of namespace %s in the whole cluster: %w", ns.Name, err)
+		}
+	}
+	return nil
+}
+
+// isOwnedBy returns whether a ClusterRoleBinding was created for the space in a namespace.
+func isOwnedBy(binding *rbacv1.ClusterRoleBinding, ns *corev1.Namespace) bool {
+	return slices.ContainsFunc(binding.OwnerReferences, func(owner metav1.OwnerReference) bool {
+		return owner.Kind == "Namespace" && owner.UID == ns.UID
+	})
+}
+
+// hasClusterWide returns whether a space still has rights in the whole cluster.
+func (r *Reconciler) hasClusterWide(ctx context.Context, ns *corev1.Namespace) (bool, error) {
+	if len(r.config.ClusterWideRoles) == 0 {
+		return false, nil
+	}
+	for _, role := range blueprint.ClusterWideRoles(ns, r.keys) {
+		binding := &rbacv1.ClusterRoleBinding{}
+		err := r.client.Get(ctx, client.ObjectKey{Name: blueprint.ClusterRoleBindingName(ns.Name, role)}, binding)
+		if client.IgnoreNotFound(err) != nil {
+			return false, err
+		}
+		if err == nil && binding.DeletionTimestamp == nil && isOwnedBy(binding, ns) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// deleteOrphan deletes the ClusterRoleBinding of a namespace that no longer exists.
+// Kubernetes' garbage collector does so, too, where it works.
+func (r *Reconciler) deleteOrphan(ctx context.Context, binding *rbacv1.ClusterRoleBinding) error {
+	if binding.DeletionTimestamp != nil || len(binding.OwnerReferences) == 0 || binding.OwnerReferences[0].Kind != "Namespace" {
+		return nil
+	}
+	owner := binding.OwnerReferences[0]
+	ns := &corev1.Namespace{}
+	// From the cache, and then, because that may lag behind, from the API server.
+	for _, reader := range []client.Reader{r.client, r.client.APIReader} {
+		err := reader.Get(ctx, client.ObjectKey{Name: owner.Name}, ns)
+		if client.IgnoreNotFound(err) != nil || err == nil && ns.UID == owner.UID {
+			return err
+		}
+	}
+	return client.IgnoreNotFound(r.client.Delete(ctx, binding, client.Preconditions{UID: &binding.UID, ResourceVersion: &binding.ResourceVersion}))
+}
+
+// annotate patches annotations of a namespace. A nil value removes one.
+func (r *Reconciler) annotate(ctx context.Context, ns *corev1.Namespace, annotations map[string]any) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		// A namespace with another UID is a successor of the name, and is refused.
+		"uid":         ns.UID,
+		"annotations": annotations,
+	}})
+	if err != nil {
+		return err
+	}
+	return r.client.Patch(ctx, ns, client.RawPatch(types.MergePatchType, patch))
+}
+
+// retentionPeriod is how long the namespace is to be retained when it is deprovisioned.
+func (r *Reconciler) retentionPeriod(ns *corev1.Namespace) time.Duration {
+	d, err := time.ParseDuration(ns.Annotations[r.keys.Retain])
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
+// retainedUntil is until when a deprovisioned namespace is retained. Zero: it is not.
+func (r *Reconciler) retainedUntil(ns *corev1.Namespace) time.Time {
+	if until, err := time.Parse(time.RFC3339, ns.Annotations[r.keys.RetainedUntil]); err == nil {
+		return until
+	}
+	if until, known := r.deprovisioned.Get(ns.UID); known {
+		return until.(time.Time)
+	}
+	return time.Time{}
+}
+
+// retainedFor is how long a deprovisioned namespace is still retained. Zero: it is not.
+func (r *Reconciler) retainedFor(ns *corev1.Namespace) time.Duration {
+	if ns.DeletionTimestamp != nil {
+		return 0
+	}
+	return max(0, r.retainedUntil(ns).Sub(r.clock.Now()))
+}
+
+// isDeprovisioned returns whether nothing is left to do for a stale namespace but to wait
+// for its deletion or for the end of its retention.
+func (r *Reconciler) isDeprovisioned(ctx context.Context, ns *corev1.Namespace) (bool, error) {
+	binding, account := &rbacv1.RoleBinding{}, &corev1.ServiceAccount{}
+	bindingErr := r.client.Get(ctx, client.ObjectKey{Namespace: ns.Name, Name: spaceapi.RoleBindingName}, binding)
+	accountErr := r.client.Get(ctx, client.ObjectKey{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}, account)
+	if err := errors.Join(client.IgnoreNotFound(bindingErr), client.IgnoreNotFound(accountErr)); err != nil {
+		return false, err
+	}
+	if bindingErr == nil && binding.DeletionTimestamp != nil && len(binding.Subjects) > 0 {
+		return false, nil // a finalizer keeps it in effect
+	}
+	// A retained namespace, other than one that is being deleted, can still be written to:
+	// by a controller that was paused, for example.
+	if until, known := r.deprovisioned.Get(ns.UID); known && until.(time.Time).IsZero() {
+		return true, nil
+	}
+	if ns.DeletionTimestamp == nil && r.retainedFor(ns) <= 0 ||
+		bindingErr == nil && binding.DeletionTimestamp == nil || accountErr == nil && account.DeletionTimestamp == nil {
+		return false, nil
+	}
+	clusterWide, err := r.hasClusterWide(ctx, ns)
+	return !clusterWide, err
+}
+
+// reportOverdue reports, on the namespace and on its claim, that the deletion of the
+// namespace takes too long. It does so again from time to time, and when the reason changes.
+// Anything else is up to those who set finalizers. It returns when to look again, zero for never.
+func (r *Reconciler) reportOverdue(ctx context.Context, ns *corev1.Namespace) time.Duration {
+	if ns.DeletionTimestamp == nil {
+		return 0
+	}
+	timeout := r.config.NamespaceDeletionTimeout
+	if left := timeout - r.clock.Since(ns.DeletionTimestamp.Time); left > 0 {
+		return left
+	}
+	message := fmt.Sprintf("Namespace %s has been terminating since %s: %s",
+		ns.Name, ns.DeletionTimestamp.UTC().Format(time.RFC3339), terminationReason(ns))
+	if last, reported := r.overdueReported.Get(ns.UID); reported && last == message {
+		return timeout
+	}
+	r.overdueReported.Add(ns.UID, message, timeout)
+	klog.FromContext(ctx).Info("Namespace deletion overdue", logkeys.Namespace, ns.Name, "cause", message)
+	r.eventOnSpace(ns, nil, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, message)
+	return timeout
+}
+
+// terminationReason is the reason that the namespace's own conditions give.
+func terminationReason(ns *corev1.Namespace) string {
+	var reasons []string
+	for _, condition := range ns.Status.Conditions {
+		if condition.Status == corev1.ConditionTrue {
+			reasons = append(reasons, fmt.Sprintf("%s: %s", condition.Type, condition.Message))
+		}
+	}
+	if len(reasons) == 0 {
+		return "its conditions give no reason"
+	}
+	return strings.Join(reasons, "; ")
+}
+
+// eventOnClaimOf records an event on the claim in the namespace's record, which may no
+// longer exist. live is the claim of that name, or nil.
+func (r *Reconciler) eventOnClaimOf(ns *corev1.Namespace, live *resourceapi.ResourceClaim, eventType, reason, message string) {
+	if live == nil || live.UID != r.claimUIDOf(ns) {
+		key := claimOf(ns, r.keys)
+		live = &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: r.claimUIDOf(ns)}}
+	}
+	r.events.Event(reference(live), eventType, reason, message)
+}
+
+// eventOnSpace records an event on the namespace and on the claim in its record.
+func (r *Reconciler) eventOnSpace(ns *corev1.Namespace, live *resourceapi.ResourceClaim, eventType, reason, message string) {
+	r.events.Event(&corev1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: ns.Name, UID: ns.UID}, eventType, reason, message)
+	r.eventOnClaimOf(ns, live, eventType, reason, message)
+}

@@ -1,0 +1,395 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+)
+
+var revokeThenDelete = []string{"delete rolebindings", "delete serviceaccounts", "delete namespaces"}
+
+// withSpace is a cluster with the namespace of claimFor("a"), and that namespace.
+func withSpace(t *testing.T, change func(*corev1.Namespace)) (*cluster, *corev1.Namespace) {
+	t.Helper()
+	c := newCluster(t)
+	ns := c.namespaceFor(claimFor("a"))
+	change(ns)
+	c.live(ns)
+	c.catchUp(ns)
+	return c, ns
+}
+
+func unchanged(*corev1.Namespace) {}
+
+func terminating(ns *corev1.Namespace) {
+	ns.DeletionTimestamp, ns.Finalizers = ptr.To(metav1.Now()), []string{"example.com/pending"}
+}
+
+func TestDeprovisionStale_confirmsByTheAPIServer(t *testing.T) {
+	reallocated := func(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+		claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
+		return claim
+	}
+	unallocated := claimFor("a")
+	unallocated.Status.Allocation = nil
+	released := claimFor("a")
+	released.DeletionTimestamp, released.Finalizers = ptr.To(metav1.Now()), []string{"example.com/mine"}
+	successor := claimFor("a")
+	successor.UID = "successor"
+	for name, test := range map[string]struct {
+		// cached and live are the claim as the cache and the API server have it.
+		cached, live *resourceapi.ResourceClaim
+		wrote        []string
+	}{
+		"nothing while both have the allocation":                              {claimFor("a"), claimFor("a"), nil},
+		"nothing when only the cache lacks the claim":                         {nil, claimFor("a"), nil},
+		"nothing when the cache has an older state":                           {unallocated, claimFor("a"), nil},
+		"nothing when the cache has an older allocation":                      {reallocated(claimFor("a")), claimFor("a"), nil},
+		"the space of a deleted claim":                                        {nil, nil, revokeThenDelete},
+		"the space of a deallocated claim":                                    {unallocated, unallocated, revokeThenDelete},
+		"the space of a deleted claim without our finalizer":                  {released, released, revokeThenDelete},
+		"the space of an earlier allocation":                                  {reallocated(claimFor("a")), reallocated(claimFor("a")), revokeThenDelete},
+		"the space of an earlier claim of the name":                           {successor, successor, revokeThenDelete},
+		"the space of a claim that the cache lacks, and that has a successor": {nil, successor, revokeThenDelete},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, ns := withSpace(t, unchanged)
+			if test.live != nil {
+				c.live(test.live)
+			}
+			if _, err := c.deprovisionStale(t.Context(), key, c.desired(test.cached), c.spaces()); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.wrote(); !slices.Equal(got, test.wrote) {
+				t.Errorf("wrote %q, want %q", got, test.wrote)
+			}
+			recorded := strings.Join(c.recorded(), "\n")
+			if deleted := test.wrote != nil; strings.Contains(recorded, "Normal Deleted") != deleted || strings.Contains(recorded, ns.Name) != deleted {
+				t.Errorf("recorded %q", recorded)
+			}
+		})
+	}
+}
+
+func TestDeprovisionStale_reportsOnceThoughTheCacheLags(t *testing.T) {
+	c, _ := withSpace(t, unchanged)
+	for range 2 {
+		if err := c.deprovisionAll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if recorded := c.recorded(); len(recorded) != 1 {
+		t.Errorf("recorded %q, want one event", recorded)
+	}
+	if wrote := c.wrote(); !slices.Equal(wrote, revokeThenDelete) {
+		t.Errorf("wrote %q, want %q", wrote, revokeThenDelete)
+	}
+}
+
+func TestDeprovisionStale_deletesNothingUnconfirmed(t *testing.T) {
+	c, _ := withSpace(t, unchanged)
+	cause := errors.New("no API server")
+	c.fail("get resourceclaims", cause)
+	if err := c.deprovisionAll(); !errors.Is(err, cause) {
+		t.Errorf("got error %v, want %v", err, cause)
+	}
+	if got := c.wrote(); len(got) > 0 {
+		t.Errorf("wrote %q", got)
+	}
+}
+
+func TestDeprovisionStale_doesNotReportAnInterruption(t *testing.T) {
+	c, _ := withSpace(t, unchanged)
+	ctx, cancel := context.WithCancel(t.Context())
+	c.react("delete serviceaccounts", func(client.Object) (bool, error) {
+		cancel()
+		return true, ctx.Err()
+	})
+	if _, err := c.deprovisionStale(ctx, key, nil, c.spaces()); err == nil {
+		t.Error("it is taken for done")
+	}
+	if recorded := c.recorded(); len(recorded) > 0 {
+		t.Errorf("recorded %q", recorded)
+	}
+}
+
+func TestDeprovision_deletesNoSuccessorOfTheName(t *testing.T) {
+	c, ns := withSpace(t, unchanged)
+	cached := c.spaces()[0]
+	c.gone(ns)
+	ns.UID = "successor"
+	c.live(ns)
+	if _, err := c.deprovision(t.Context(), &cached); !apierrors.IsConflict(err) {
+		t.Errorf("got error %v, want a conflict", err)
+	}
+	if !c.read(ns) {
+		t.Error("the successor was deleted")
+	}
+}
+
+func TestDeprovision_revokesBeforeItDeletes(t *testing.T) {
+	for _, resource := range []string{"rolebindings", "serviceaccounts"} {
+		t.Run(resource, func(t *testing.T) {
+			c, ns := withSpace(t, unchanged)
+			cause := errors.New("no")
+			c.fail("delete "+resource, cause)
+			err := c.deprovisionAll()
+			if !errors.Is(err, cause) || !strings.Contains(err.Error(), ns.Name) {
+				t.Errorf("got error %v, want one that names the namespace", err)
+			}
+			if slices.Contains(c.wrote(), "delete namespaces") {
+				t.Error("the namespace was deleted nevertheless")
+			}
+			// One on the namespace, one on the claim.
+			if recorded := c.recorded(); len(recorded) != 2 || recorded[0] != recorded[1] || !strings.HasPrefix(recorded[0], "Warning DeletionFailed") {
+				t.Errorf("recorded %q", recorded)
+			}
+		})
+	}
+}
+
+func TestDeprovisionStale_revokesATerminatingSpace(t *testing.T) {
+	c, ns := withSpace(t, terminating)
+	c.cached(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}})
+	if err := c.deprovisionAll(); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.wrote(); !slices.Equal(got, revokeThenDelete[:2]) {
+		t.Errorf("wrote %q, want %q: the namespace is being deleted", got, revokeThenDelete[:2])
+	}
+}
+
+func TestDeprovisionStale_waitsForTheDeletionOfARevokedSpace(t *testing.T) {
+	c, _ := withSpace(t, terminating)
+	if err := c.deprovisionAll(); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.did(); len(got) > 0 {
+		t.Errorf("did %q", got)
+	}
+}
+
+func TestDeprovisionStale_emptiesARoleBindingThatAFinalizerKeeps(t *testing.T) {
+	c, ns := withSpace(t, terminating)
+	binding := c.spaceWith(parameters.Effective{}).RoleBinding
+	binding.Finalizers = []string{"example.com/tenant"}
+	binding.DeletionTimestamp = ptr.To(metav1.Now())
+	c.live(binding)
+	c.cached(binding)
+	if err := c.deprovisionAll(); err != nil {
+		t.Fatal(err)
+	}
+	if wrote := c.wrote(); !slices.Equal(wrote, []string{"patch rolebindings", "delete rolebindings", "delete serviceaccounts"}) {
+		t.Errorf("wrote %q", wrote)
+	}
+	if c.read(binding); len(binding.Subjects) > 0 || binding.Namespace != ns.Name {
+		t.Errorf("the binding still gives rights to %v", binding.Subjects)
+	}
+}
+
+func TestDeprovision_retainsTheNamespaceWithoutCredentials(t *testing.T) {
+	c, ns := withSpace(t, func(ns *corev1.Namespace) { ns.Annotations[spaceapi.KeysFor(driver).Retain] = "1h" })
+	after, err := c.deprovisionStale(t.Context(), key, nil, c.spaces())
+	if err != nil || after != time.Hour {
+		t.Errorf("looks again after %s, error %v", after, err)
+	}
+	if got, want := c.wrote(), []string{"delete rolebindings", "delete serviceaccounts", "patch namespaces"}; !slices.Equal(got, want) {
+		t.Fatalf("wrote %q, want %q", got, want)
+	}
+	// One on the namespace, one on the claim.
+	if recorded := c.recorded(); len(recorded) != 2 || recorded[0] != recorded[1] || !strings.HasPrefix(recorded[0], "Normal Retained") || !strings.Contains(recorded[0], "2026-03-01T13:00:00Z") {
+		t.Errorf("recorded %q", recorded)
+	}
+	c.catchUp(ns)
+	c.now.Step(time.Hour - time.Second)
+	// As after a restart.
+	c.deprovisioned.Remove(ns.UID)
+	if after, err := c.deprovisionStale(t.Context(), key, nil, c.spaces()); err != nil || after != time.Second || len(c.wrote()) > 0 {
+		t.Errorf("too soon: looks again after %s, error %v", after, err)
+	}
+	c.now.Step(time.Second)
+	if err := c.deprovisionAll(); err != nil || !slices.Contains(c.wrote(), "delete namespaces") {
+		t.Errorf("in time: error %v", err)
+	}
+}
+
+func TestRevokeTenantRoleBindings_looksUntilNoneIsInEffect(t *testing.T) {
+	c := newCluster(t)
+	given := 0
+	c.react("list rolebindings", func(client.Object) (bool, error) {
+		given++
+		return given <= 3, nil
+	})
+	if err := c.revokeTenantRoleBindings(t.Context(), "ns"); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.wrote(); len(got) != 3 {
+		t.Errorf("wrote %q", got)
+	}
+	given = -1000
+	if err := c.revokeTenantRoleBindings(t.Context(), "ns"); err == nil {
+		t.Error("rights that are given without end: no error")
+	}
+}
+
+// clusterWide is a cluster with a space that has a cluster-wide role, and its namespace.
+func clusterWide(t *testing.T) (*cluster, *corev1.Namespace) {
+	t.Helper()
+	c := newClusterWith(t, func(config *Config) { config.ClusterWideRoles = []string{"reader"} })
+	ns := c.spaceWith(parameters.Effective{ClusterWideRoles: []string{"reader"}}).Namespace
+	ns.UID = "namespace-uid"
+	c.live(ns)
+	c.cached(ns)
+	return c, ns
+}
+
+// clusterRoleBinding is the one of the space, owned by a namespace of this UID.
+func (c *cluster) clusterRoleBinding(owner types.UID) *rbacv1.ClusterRoleBinding {
+	space := c.spaceWith(parameters.Effective{ClusterWideRoles: []string{"reader"}})
+	namespace := space.Namespace.DeepCopy()
+	namespace.UID = owner
+	c.clusterRoleBindingSteps(c.t.Context(), space, namespace, true) // sets the owner
+	return space.ClusterRoleBindings[0]
+}
+
+func TestDeprovision_leavesAClusterRoleBindingOfAnotherOwner(t *testing.T) {
+	c, ns := clusterWide(t)
+	c.live(c.clusterRoleBinding("another-uid"))
+	if _, err := c.deprovision(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.wrote(); !slices.Equal(got, revokeThenDelete) {
+		t.Errorf("wrote %q, want %q", got, revokeThenDelete)
+	}
+}
+
+func TestDeprovision_revokesClusterWideRightsFirst(t *testing.T) {
+	c, ns := clusterWide(t)
+	c.live(c.clusterRoleBinding(ns.UID))
+	if _, err := c.deprovision(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.wrote(), append([]string{"delete clusterrolebindings"}, revokeThenDelete...); !slices.Equal(got, want) {
+		t.Errorf("wrote %q, want %q", got, want)
+	}
+}
+
+func TestDeprovision_withClusterWideRightsThatCannotBeRevoked(t *testing.T) {
+	forbidden := apierrors.NewForbidden(rbacv1.Resource("clusterrolebindings"), "x", errors.New("no"))
+	for name, test := range map[string]struct {
+		roles   []string
+		deletes bool
+	}{
+		"keeps the space while the role is configured":         {[]string{"reader"}, false},
+		"leaves them to the namespace when it is not any more": {nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, ns := clusterWide(t)
+			c.live(c.clusterRoleBinding(ns.UID))
+			c.config.ClusterWideRoles = test.roles
+			c.fail("delete clusterrolebindings", forbidden)
+			_, err := c.deprovision(t.Context(), ns)
+			if got := slices.Contains(c.wrote(), "delete namespaces"); got != test.deletes || (err == nil) != test.deletes {
+				t.Errorf("the namespace was deleted: %t, error %v", got, err)
+			}
+		})
+	}
+}
+
+func TestIsDeprovisioned_notWithClusterWideRights(t *testing.T) {
+	c, ns := clusterWide(t)
+	ns.DeletionTimestamp = ptr.To(metav1.Now())
+	if done, err := c.isDeprovisioned(t.Context(), ns); !done || err != nil {
+		t.Errorf("nothing is left of it, error %v", err)
+	}
+	c.cached(c.clusterRoleBinding(ns.UID))
+	if done, err := c.isDeprovisioned(t.Context(), ns); done || err != nil {
+		t.Errorf("it has rights in the whole cluster, error %v", err)
+	}
+}
+
+func TestDeleteOrphan_deletesBindingsOfNamespacesThatNoLongerExist(t *testing.T) {
+	for name, test := range map[string]struct {
+		cached, live bool
+		owner        types.UID
+		want         int
+	}{
+		"not those of a space":                       {true, true, "namespace-uid", 0},
+		"not those of a space that the cache lacks":  {false, true, "namespace-uid", 0},
+		"those of a namespace that no longer exists": {false, false, "namespace-uid", 1},
+		"those of an earlier namespace of the name":  {true, true, "earlier", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, ns := clusterWide(t)
+			binding := c.clusterRoleBinding(test.owner)
+			c.live(binding)
+			c.catchUp(binding)
+			if !test.cached {
+				c.caches.remove(ns)
+			}
+			if !test.live {
+				c.gone(ns)
+			}
+			if err := c.resync(t.Context(), c.queue); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.wrote(); len(got) != test.want {
+				t.Errorf("wrote %q", got)
+			}
+		})
+	}
+}
+
+func TestReportOverdue_repeatsAfterAWhileOrWithAnotherReason(t *testing.T) {
+	c := newCluster(t)
+	ns := c.namespaceFor(claimFor("a"))
+	ns.DeletionTimestamp = ptr.To(metav1.NewTime(c.now.Now()))
+	reported := func() int {
+		t.Helper()
+		if after := c.reportOverdue(t.Context(), ns); after <= 0 {
+			t.Error("it does not look again")
+		}
+		return len(c.recorded())
+	}
+	if n := reported(); n != 0 {
+		t.Errorf("immediately: recorded %d events", n)
+	}
+	c.now.Step(c.config.NamespaceDeletionTimeout)
+	// One on the namespace, one on the claim.
+	if n := reported(); n != 2 {
+		t.Errorf("when it was overdue: recorded %d events", n)
+	}
+	if n := reported(); n != 0 {
+		t.Errorf("again: recorded %d events", n)
+	}
+	ns.Status.Conditions = []corev1.NamespaceCondition{
+		{Type: corev1.NamespaceDeletionDiscoveryFailure, Status: corev1.ConditionFalse, Message: "fine"},
+		{Type: corev1.NamespaceFinalizersRemaining, Status: corev1.ConditionTrue, Message: "example.com/x in 1 resource instances"},
+	}
+	c.reportOverdue(t.Context(), ns)
+	if recorded := c.recorded(); len(recorded) != 2 || !strings.Contains(recorded[0], "NamespaceFinalizersRemaining: example.com/x") || strings.Contains(recorded[0], "fine") {
+		t.Errorf("with a reason: recorded %q", recorded)
+	}
+	c.now.Step(c.config.NamespaceDeletionTimeout + 1)
+	if n := reported(); n != 2 {
+		t.Errorf("after a while: recorded %d events", n)
+	}
+}

@@ -1,0 +1,150 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+)
+
+const (
+	// The API server follows a new RoleBinding within milliseconds, and a busy one
+	// within seconds. There is nothing to watch for it.
+	firstReview = 5 * time.Millisecond
+	reviews     = 10
+)
+
+// waitForRBAC returns when the API server grants a ServiceAccount what the role allows, in
+// a namespace or, if that is empty, in the whole cluster. Before that, the first request of
+// a pod might be denied.
+func (r *Reconciler) waitForRBAC(ctx context.Context, account *corev1.ServiceAccount, roleName, namespace string) error {
+	role, err := r.clusterRole(ctx, roleName)
+	if err != nil {
+		return err
+	}
+	if role == nil {
+		return fmt.Errorf("ClusterRole %s, which spaces are to have, does not exist", roleName)
+	}
+	sample := sampleRule(role)
+	if sample == nil {
+		return nil
+	}
+	sample.Namespace = namespace
+	backoff := wait.Backoff{Duration: firstReview, Factor: 2, Steps: reviews}
+	err = wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			ResourceAttributes: sample,
+			User:               "system:serviceaccount:" + account.Namespace + ":" + account.Name,
+		}}
+		err := r.client.Create(ctx, review)
+		return err == nil && review.Status.Allowed, err
+	})
+	if wait.Interrupted(err) && ctx.Err() == nil {
+		return fmt.Errorf("RBAC for ServiceAccount %s/%s (ClusterRole %s: %s %s) has not taken effect yet", account.Namespace, account.Name, roleName, sample.Verb, sample.Resource)
+	}
+	if err != nil {
+		return fmt.Errorf("check the RBAC of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
+	}
+	return nil
+}
+
+// sampleRule returns one request that a role allows, or nil when it allows nothing that a
+// RoleBinding can grant.
+func sampleRule(role *rbacv1.ClusterRole) *authorizationv1.ResourceAttributes {
+	for _, rule := range role.Rules {
+		if len(rule.APIGroups) == 0 || len(rule.Resources) == 0 || len(rule.Verbs) == 0 {
+			continue
+		}
+		sample := &authorizationv1.ResourceAttributes{Group: rule.APIGroups[0], Resource: rule.Resources[0], Verb: rule.Verbs[0]}
+		sample.Resource, sample.Subresource, _ = strings.Cut(sample.Resource, "/")
+		if len(rule.ResourceNames) > 0 {
+			sample.Name = rule.ResourceNames[0]
+		}
+		return sample
+	}
+	return nil
+}
+
+// clusterRole returns a ClusterRole that spaces can have, or nil.
+func (r *Reconciler) clusterRole(ctx context.Context, name string) (*rbacv1.ClusterRole, error) {
+	reader := r.client.Roles[name]
+	if reader == nil {
+		return nil, nil
+	}
+	role := &rbacv1.ClusterRole{}
+	if err := reader.Get(ctx, client.ObjectKey{Name: name}, role); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return role, nil
+}
+
+// namespacedRoles are the ClusterRoles that spaces can have in their namespaces.
+func (c *Config) namespacedRoles() []string {
+	return append([]string{c.Settings.ClusterRole, spaceapi.AdminAccessClusterRole}, c.AllowedClusterRoles...)
+}
+
+// validateAllowed returns why a space cannot have this configuration. The controller has
+// no rights to anything that the settings do not name.
+func (c *Config) validateAllowed(config parameters.Effective) error {
+	if role := c.Settings.Role(config); !slices.Contains(c.namespacedRoles(), role) {
+		return fmt.Errorf("ClusterRole %s is not allowed in spaces: add it to the Helm value space.allowedClusterRoles", role)
+	}
+	for _, role := range config.ClusterWideRoles {
+		if !slices.Contains(c.ClusterWideRoles, role) {
+			return fmt.Errorf("ClusterRole %s is not allowed in the whole cluster: add it to the Helm value space.clusterWideRoles", role)
+		}
+	}
+	if config.Copy != nil && !slices.Contains(c.TemplateNamespaces, config.Copy.Namespace) {
+		return fmt.Errorf("copying from namespace %s is not allowed: add it to the Helm value space.templateNamespaces", config.Copy.Namespace)
+	}
+	return nil
+}
+
+// canTenantsBind returns whether the role of a space lets its tenants create RoleBindings.
+// If the role cannot be found out, it does if any role could.
+func (r *Reconciler) canTenantsBind(ctx context.Context, namespace string) (bool, error) {
+	binding := &rbacv1.RoleBinding{}
+	err := r.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: spaceapi.RoleBindingName}, binding)
+	if client.IgnoreNotFound(err) != nil {
+		return false, err
+	}
+	if err == nil {
+		role, err := r.clusterRole(ctx, binding.RoleRef.Name)
+		if role != nil || err != nil {
+			return canCreateRoleBindings(role), err
+		}
+	}
+	for _, name := range r.config.namespacedRoles() {
+		role, err := r.clusterRole(ctx, name)
+		if canCreateRoleBindings(role) || err != nil {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// canCreateRoleBindings returns whether a role, which may be nil, allows to give rights to others.
+func canCreateRoleBindings(role *rbacv1.ClusterRole) bool {
+	if role == nil {
+		return false
+	}
+	has := func(list []string, wanted ...string) bool {
+		return slices.ContainsFunc(list, func(s string) bool { return s == "*" || slices.Contains(wanted, s) })
+	}
+	return slices.ContainsFunc(role.Rules, func(rule rbacv1.PolicyRule) bool {
+		return has(rule.APIGroups, rbacv1.GroupName) && has(rule.Resources, "rolebindings") && has(rule.Verbs, "create", "update", "patch")
+	})
+}

@@ -1,0 +1,116 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"strings"
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+)
+
+func TestSampleRule(t *testing.T) {
+	role := func(rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole { return &rbacv1.ClusterRole{Rules: rules} }
+	if got := sampleRule(role(rbacv1.PolicyRule{NonResourceURLs: []string{"/x"}, Verbs: []string{"get"}})); got != nil {
+		t.Errorf("a role for URLs gives %v", got)
+	}
+	got := sampleRule(role(rbacv1.PolicyRule{Verbs: []string{"get"}, NonResourceURLs: []string{"/"}},
+		rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"deployments/scale"}, Verbs: []string{"patch"}, ResourceNames: []string{"one"}}))
+	if got == nil || got.Group != "apps" || got.Resource != "deployments" || got.Subresource != "scale" || got.Verb != "patch" || got.Name != "one" {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestWaitForRBAC(t *testing.T) {
+	c := newCluster(t)
+	asked := 0
+	c.react("create subjectaccessreviews", func(obj client.Object) (bool, error) {
+		asked++
+		obj.(*authorizationv1.SubjectAccessReview).Status.Allowed = asked == 3
+		return true, nil
+	})
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "space"}}
+	if err := c.waitForRBAC(t.Context(), account, "absent", "ns"); err == nil || !strings.Contains(err.Error(), "ClusterRole absent") {
+		t.Errorf("a role that does not exist: %v", err)
+	}
+	if err := c.waitForRBAC(t.Context(), account, "edit", "ns"); err != nil || asked != 3 {
+		t.Errorf("RBAC that takes effect: %v after %d reviews", err, asked)
+	}
+	if err := c.waitForRBAC(t.Context(), account, "edit", "ns"); err == nil || !strings.Contains(err.Error(), "ns/space (ClusterRole edit: create pods) has not taken effect yet") {
+		t.Errorf("RBAC that never takes effect: %v", err)
+	}
+}
+
+func TestSpaceConfig_isRejectedIfItIsNotAllowed(t *testing.T) {
+	c := newClusterWith(t, func(config *Config) {
+		config.AllowedClusterRoles, config.ClusterWideRoles, config.TemplateNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
+	})
+	for name, test := range map[string]struct {
+		config parameters.Effective
+		want   string
+	}{
+		"nothing special":           {parameters.Effective{}, ""},
+		"the default role":          {parameters.Effective{ClusterRole: "edit"}, ""},
+		"an allowed role":           {parameters.Effective{ClusterRole: "admin"}, ""},
+		"another role":              {parameters.Effective{ClusterRole: "cluster-admin"}, "ClusterRole cluster-admin"},
+		"a cluster-wide role":       {parameters.Effective{ClusterWideRoles: []string{"reader"}}, ""},
+		"another cluster-wide role": {parameters.Effective{ClusterWideRoles: []string{"reader", "edit"}}, "ClusterRole edit is not allowed in the whole cluster"},
+		"copies":                    {parameters.Effective{Copy: &spaceapi.Copy{Namespace: "templates"}}, ""},
+		"copies from elsewhere":     {parameters.Effective{Copy: &spaceapi.Copy{Namespace: "kube-system"}}, "namespace kube-system"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := c.config.validateAllowed(test.config)
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("got error %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestCanTenantsBind(t *testing.T) {
+	c := newClusterWith(t, func(config *Config) { config.AllowedClusterRoles = []string{"admin"} })
+	c.cached(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "admin"}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: []string{"create"}},
+	}})
+	want := func(namespace string, want bool) {
+		t.Helper()
+		if got, err := c.canTenantsBind(t.Context(), namespace); err != nil || got != want {
+			t.Errorf("%s: got %t, error %v, want %t", namespace, got, err, want)
+		}
+	}
+	for role, can := range map[string]bool{"edit": false, "admin": true, "taken-off-the-list": true} {
+		c.cached(&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: role, Name: spaceapi.RoleBindingName}, RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: role},
+		})
+		want(role, can)
+	}
+	want("without-a-binding", true)
+	c.config.AllowedClusterRoles = nil
+	want("without-a-binding", false)
+}
+
+func TestCanCreateRoleBindings(t *testing.T) {
+	role := func(rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole { return &rbacv1.ClusterRole{Rules: rules} }
+	for name, test := range map[string]struct {
+		role *rbacv1.ClusterRole
+		want bool
+	}{
+		"no role":    {nil, false},
+		"everything": {role(rbacv1.PolicyRule{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}}), true},
+		"reading":    {role(rbacv1.PolicyRule{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: []string{"get", "list"}}), false},
+		"creating":   {role(rbacv1.PolicyRule{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"roles", "rolebindings"}, Verbs: []string{"get", "create"}}), true},
+		"elsewhere":  {role(rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"*"}, Verbs: []string{"*"}}), false},
+	} {
+		if got := canCreateRoleBindings(test.role); got != test.want {
+			t.Errorf("%s: got %t", name, got)
+		}
+	}
+}

@@ -1,0 +1,233 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/textlogger"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+)
+
+// ofClass gives a claim's allocation parameters of its class.
+func ofClass(claim *resourceapi.ResourceClaim, fields string, requests ...string) *resourceapi.ResourceClaim {
+	config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass, Requests: requests}
+	config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{
+		Raw: fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q,%s}`, spaceapi.APIVersion, spaceapi.SpaceClassConfigKind, fields),
+	}}
+	claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
+	return claim
+}
+
+func TestDesiredState_expiresAtTheShortestLifetime(t *testing.T) {
+	claim := ofClass(ofClass(claimFor("a", "b"), `"maxLifetime":"2h"`, "a"), `"maxLifetime":"1h"`, "b")
+	c := newCluster(t)
+	claim.Status.Allocation.AllocationTimestamp = ptr.To(metav1.NewTime(c.now.Now()))
+	if d := c.desired(claim); d.expired || d.lifetime != time.Hour || d.activeAllocation() == nil || c.untilExpiry(d) != time.Hour {
+		t.Errorf("at the start: expired %t, lifetime %s", d.expired, d.lifetime)
+	}
+	c.now.Step(time.Hour - time.Nanosecond)
+	if d := c.desired(claim); d.expired {
+		t.Error("expired too soon")
+	}
+	c.now.Step(time.Nanosecond)
+	if d := c.desired(claim); !d.expired || d.activeAllocation() != nil || c.untilExpiry(d) != 0 {
+		t.Error("not expired in time")
+	}
+}
+
+func TestDesiredState_withoutAllocationTimeExpiresByTheNamespace(t *testing.T) {
+	claim := ofClass(claimFor("a"), `"maxLifetime":"1h"`)
+	c := newCluster(t, claim)
+	if d := c.desired(claim); d.expired {
+		t.Fatal("expired before it was provisioned")
+	}
+	ns := c.namespaceFor(claim)
+	ns.CreationTimestamp = metav1.NewTime(c.now.Now())
+	c.cached(ns)
+	c.now.Step(time.Hour)
+	if !c.desired(claim).expired {
+		t.Fatal("not expired")
+	}
+	// When the namespace is deleted, only the claim itself tells.
+	if err := c.allocate(c.liveOne()); err != nil {
+		t.Fatal(err)
+	}
+	c.caches.remove(ns)
+	if !c.desired(c.liveOne()).expired {
+		t.Error("an expired space would be recreated")
+	}
+}
+
+func TestReconcile_keepsTheNameOfASpaceWhenThePrefixChanges(t *testing.T) {
+	claim := claimFor("a")
+	c := newCluster(t, claim)
+	c.catchUp(claim)
+	a := allocationOf(t, claim)
+	ns := c.config.Settings.For(a, a.Shares[0], a.Shares[0].NamespaceName("before-"), parameters.Effective{}).Namespace
+	c.live(ns)
+	c.cached(ns)
+	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+		t.Fatal(err)
+	}
+	if wrote := c.wrote(); slices.Contains(wrote, "create namespaces") || slices.Contains(wrote, "delete namespaces") {
+		t.Errorf("wrote %q", wrote)
+	}
+}
+
+func TestReconcile_doesNothingForASpaceThatIsReady(t *testing.T) {
+	claim := claimFor("a")
+	c := newClusterWith(t, func(config *Config) { config.Settings.Network = spaceapi.NetworkIsolated }, claim)
+	c.catchUp(claim)
+	c.reconcileAndCatchUp(t)
+	c.did()
+	for range 3 {
+		if result, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil || result.RequeueAfter != 0 {
+			t.Errorf("got %v, error %v", result, err)
+		}
+	}
+	if did := c.did(); len(did) != 0 {
+		t.Errorf("did %q", did)
+	}
+}
+
+// reconcileAndCatchUp reconciles the claim, and lets the caches catch up with it.
+func (c *cluster) reconcileAndCatchUp(t *testing.T) {
+	t.Helper()
+	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+		t.Fatal(err)
+	}
+	space := c.spaceWith(parameters.Effective{})
+	objects := []client.Object{&resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}, space.Namespace, space.ServiceAccount, space.RoleBinding}
+	if space.ResourceQuota != nil {
+		objects = append(objects, space.ResourceQuota)
+	}
+	if space.NetworkPolicy != nil {
+		objects = append(objects, space.NetworkPolicy)
+	}
+	c.catchUp(objects...)
+}
+
+func TestReconcile_doesNothingWhenTheProcessStops(t *testing.T) {
+	c, _ := withSpace(t, unchanged)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Reconcile(ctx, reconcile.Request{NamespacedName: key}); err != nil {
+		t.Error(err)
+	}
+	if did := c.did(); len(did) > 0 {
+		t.Errorf("did %q", did)
+	}
+}
+
+func TestReconcile_logsEachStepOfASpaceOnce(t *testing.T) {
+	claim := claimFor("a")
+	claim.Status.ReservedFor = nil
+	c := newCluster(t, claim)
+	c.catchUp(claim)
+	var out bytes.Buffer
+	logger := textlogger.NewLogger(textlogger.NewConfig(textlogger.Verbosity(2), textlogger.Output(&out)))
+	ctx := klog.NewContext(t.Context(), logger)
+	message := regexp.MustCompile(`\] "([^"]*)"`)
+	want := func(what string, times int, fails bool, want ...string) {
+		t.Helper()
+		for range times {
+			if _, err := c.Reconcile(ctx, reconcile.Request{NamespacedName: key}); (err != nil) != fails {
+				t.Errorf("%s: error %v", what, err)
+			}
+		}
+		var got []string
+		for line := range strings.Lines(out.String()) {
+			if strings.Count(line, `claimUID="claim-uid"`) != 1 {
+				t.Errorf("the claim's UID is not in this line once: %s", line)
+			}
+			got = append(got, message.FindStringSubmatch(line)[1])
+		}
+		out.Reset()
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: the log has %q, want %q", what, got, want)
+		}
+	}
+	broken := true
+	unlessBroken := func(client.Object) (bool, error) { return broken, context.DeadlineExceeded }
+	c.react("create serviceaccounts", unlessBroken)
+	ns := c.namespaceFor(claim)
+	want("a first attempt that fails", 1, true, "Claim allocated", "Namespace created", "Space not ready")
+	c.catchUp(claim, ns)
+	want("further attempts that fail", 2, true)
+	broken = false
+	want("one that succeeds", 1, false, "Space ready")
+	c.catchUp(claim, ns)
+	want("a space that is ready", 3, false)
+
+	claim = c.liveOne()
+	claim.Finalizers = nil
+	if err := c.api.Update(ctx, claim); err != nil {
+		t.Fatal(err)
+	}
+	c.gone(claim)
+	c.catchUp(claim)
+	broken = true
+	c.react("delete namespaces", unlessBroken)
+	want("a deprovisioning that fails half-way", 2, true, "Credentials revoked")
+	broken = false
+	want("one that succeeds", 3, false, "Space deprovisioned")
+	ns.DeletionTimestamp = ptr.To(metav1.NewTime(c.now.Now()))
+	c.namespaceHandler().Delete(ctx, event.DeleteEvent{Object: ns}, c.queue)
+	want("the namespace is deleted", 0, false, "Namespace deleted")
+}
+
+func TestSpaceConfig_withAdminAccess(t *testing.T) {
+	c := newClusterWith(t, func(config *Config) { config.ClusterWideRoles = []string{"reader"} })
+	claim := claimFor("a")
+	claim.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
+	if d := c.desired(claim); d.rejected == nil || !strings.Contains(d.rejected.Error(), "admin access") {
+		t.Errorf("without a class that allows it: %v", d.rejected)
+	}
+	ofClass(claim, `"adminAccess":true,"clusterRole":"cluster-admin","clusterWideRoles":["reader"]`)
+	if d := c.desired(claim); d.rejected != nil || d.spaces[0].config.ClusterRole != "view" || d.spaces[0].config.ClusterWideRoles != nil {
+		t.Errorf("with one: %v, %+v", d.rejected, d.spaces[0].config)
+	}
+}
+
+func TestDesiredState_rejectsClaimsInSpaces(t *testing.T) {
+	for name, test := range map[string]struct {
+		labels   map[string]string
+		rejected bool
+	}{
+		"in another namespace":                  {nil, false},
+		"in a space":                            {map[string]string{driver + "/claim-uid": "other"}, true},
+		"in a space with an unknown permission": {map[string]string{driver + "/claim-uid": "other", driver + "/nested-spaces": "true"}, true},
+		"in a space that may have spaces":       {map[string]string{driver + "/claim-uid": "other", driver + "/nested-spaces": "Allowed"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim := claimFor("a")
+			c := newCluster(t, claim)
+			if test.labels != nil {
+				c.cached(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: claim.Namespace, Labels: test.labels}})
+			}
+			if err := c.desired(claim).rejected; (err != nil) != test.rejected {
+				t.Errorf("got error %v, want one: %t", err, test.rejected)
+			}
+		})
+	}
+}

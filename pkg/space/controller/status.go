@@ -1,0 +1,212 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
+	"github.com/space-dra/space-dra-driver/pkg/space/status"
+	"github.com/space-dra/space-dra-driver/pkg/space/view"
+)
+
+const (
+	// A failure condition makes the scheduler allocate the claim again, which it does
+	// immediately and without limit. The first one is set after a time in which a transient
+	// failure is over, each further one for the same claim after twice the time.
+	firstBindingFailure = 10 * time.Second
+	lastBindingFailure  = 10 * time.Minute
+)
+
+// reportReady writes the status of a claim whose spaces are ready, and records what was
+// done for them. The spaces are those of the shares, in their order.
+func (r *Reconciler) reportReady(ctx context.Context, claim *resourceapi.ResourceClaim, desired *desiredState, spaces []provisioned, inUse bool, start time.Time) error {
+	a := desired.allocation
+	entries := make([]status.Entry, len(spaces))
+	for i, space := range spaces {
+		entries[i] = r.readyEntry(a, desired.spaces[i].share, desired.spaces[i].name, space.serviceAccountUID)
+	}
+	complete := r.clock.Now()
+	changed, err := r.writeStatus(ctx, claim, a, entries)
+	if err != nil {
+		return err
+	}
+	if changed && !inUse {
+		r.metrics.ProvisionSteps.Observe(r.clock.Since(complete), metrics.StepStatus)
+		r.metrics.Provision.Observe(r.clock.Since(start), metrics.Succeeded)
+	}
+	logger := klog.FromContext(ctx)
+	for i, entry := range entries {
+		ns := entry.Data.Namespace
+		switch restored := spaces[i].changed; {
+		case inUse && len(restored) > 0:
+			message := fmt.Sprintf("Restored %s in namespace %s after an external change", strings.Join(restored, " and "), ns)
+			r.events.Event(reference(claim), corev1.EventTypeWarning, spaceapi.ReasonRepaired, message)
+			logger.Info("Space restored", logkeys.Namespace, ns, "objects", restored)
+		case !inUse && changed:
+			r.events.Event(reference(claim), corev1.EventTypeNormal, spaceapi.ReasonProvisioned, entry.Ready.Message)
+			logger.Info("Space ready", logkeys.Namespace, ns, logkeys.Allocation, a.ID,
+				logkeys.Request, entry.Share.Request, logkeys.Duration, r.clock.Since(start).Round(time.Millisecond))
+		}
+	}
+	return nil
+}
+
+// readyEntry is what the claim's status has for a share whose space is ready.
+func (r *Reconciler) readyEntry(a *identity.Allocation, share identity.Share, namespace string, account types.UID) status.Entry {
+	return status.Entry{
+		Share: share,
+		Ready: metav1.Condition{
+			Status:  metav1.ConditionTrue,
+			Reason:  spaceapi.ReasonProvisioned,
+			Message: fmt.Sprintf("Namespace %s is ready", namespace),
+		},
+		Data: &spaceapi.SpaceStatus{
+			TypeMeta:          metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: spaceapi.SpaceStatusKind},
+			AllocationID:      a.ID,
+			Namespace:         namespace,
+			ServiceAccount:    spaceapi.ServiceAccountName,
+			ServiceAccountUID: account,
+			Server:            r.config.Server,
+			Kubeconfig:        kubeconfig.Build(r.config.Server, view.Dir(a.ClaimUID, share.Slot), namespace),
+		},
+	}
+}
+
+// reportNotReady reports, with the same message, in the claim's condition, its events and
+// the events of the pods that wait for it, why there is no space. All shares have the same
+// condition: the scheduler, where it reads conditions, takes the first entry of a device for
+// all of them. It returns when to look again, zero for never.
+func (r *Reconciler) reportNotReady(ctx context.Context, claim *resourceapi.ResourceClaim, a *identity.Allocation, cause error) (time.Duration, error) {
+	reason := conditionReason(cause)
+	failBinding, after := r.shouldFailBinding(claim, a)
+	entries := make([]status.Entry, len(a.Shares))
+	for i, share := range a.Shares {
+		entries[i] = status.Entry{
+			Share:  share,
+			Failed: failBinding,
+			Ready:  metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: cause.Error()},
+		}
+	}
+	changed, err := r.writeStatus(ctx, claim, a, entries)
+	if err != nil || !changed {
+		return after, err
+	}
+	if failBinding {
+		r.failedBindings.Add(a.Claim, r.bindingFailures(a)+1)
+	}
+	r.metrics.ProvisioningErrors.WithLabelValues(reason).Inc()
+	klog.FromContext(ctx).Info("Space not ready", logkeys.Allocation, a.ID, logkeys.Reason, reason, "cause", cause.Error())
+	r.events.Event(reference(claim), corev1.EventTypeWarning, reason, cause.Error())
+	for _, consumer := range claim.Status.ReservedFor {
+		if isPod(consumer) {
+			r.events.Event(&corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: claim.Namespace, Name: consumer.Name, UID: consumer.UID},
+				corev1.EventTypeWarning, reason, fmt.Sprintf("ResourceClaim %s: %s", claim.Name, cause))
+		}
+	}
+	return after, nil
+}
+
+// shouldFailBinding returns whether the scheduler is to be told to give up an allocation
+// that is not ready, or when. Only where it waits for the space before it binds the pod
+// does it read that.
+func (r *Reconciler) shouldFailBinding(claim *resourceapi.ResourceClaim, a *identity.Allocation) (bool, time.Duration) {
+	if !slices.ContainsFunc(a.Shares, func(s identity.Share) bool { return s.BindingConditions }) {
+		return false, 0
+	}
+	conditions := status.Conditions(claim, r.config.Settings.Driver, a.Shares[0])
+	if meta.IsStatusConditionTrue(conditions, spaceapi.ConditionFailed) {
+		return true, 0
+	}
+	delay := lastBindingFailure
+	// Beyond that the shift would overflow.
+	if times := r.bindingFailures(a); times < 16 {
+		delay = min(firstBindingFailure<<times, lastBindingFailure)
+	}
+	if ready := meta.FindStatusCondition(conditions, spaceapi.ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
+		delay -= r.clock.Since(ready.LastTransitionTime.Time)
+	}
+	return delay <= 0, max(delay, 0)
+}
+
+// bindingFailures is how often the scheduler was told to give up an allocation of the claim.
+func (r *Reconciler) bindingFailures(a *identity.Allocation) int {
+	if n, known := r.failedBindings.Get(a.Claim); known {
+		return n.(int)
+	}
+	return 0
+}
+
+// writeStatus writes the entries into the claim's status and returns whether that changed
+// anything. It is no error that the allocation no longer exists: the claim's next event is
+// on its way then.
+func (r *Reconciler) writeStatus(ctx context.Context, claim *resourceapi.ResourceClaim, a *identity.Allocation, entries []status.Entry) (bool, error) {
+	driver := r.config.Settings.Driver
+	updated := claim.DeepCopy()
+	for {
+		changed, err := status.Apply(updated, driver, entries, metav1.NewTime(r.clock.Now()))
+		if err != nil || !changed {
+			return false, err
+		}
+		// The resourceVersion makes sure that nothing is written about an allocation that was replaced.
+		if err = r.client.Status().Update(ctx, updated); err == nil {
+			return true, nil
+		}
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		err = fmt.Errorf("write the status of ResourceClaim %s: %w", a.Claim, err)
+		// Invalid is the answer for a share that is no longer allocated, and for a missing
+		// right; only the claim itself tells which.
+		if !apierrors.IsConflict(err) && !apierrors.IsInvalid(err) {
+			return false, err
+		}
+		live, getErr := r.liveClaim(ctx, a.Claim)
+		if now := identity.Of(live, driver); getErr != nil || now == nil || now.ID != a.ID {
+			return false, getErr
+		}
+		if apierrors.IsInvalid(err) {
+			return false, err
+		}
+		updated = live
+	}
+}
+
+// isExpired returns whether the claim's status reports that the allocation's spaces expired.
+func isExpired(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation) bool {
+	return slices.ContainsFunc(a.Shares, func(share identity.Share) bool {
+		ready := meta.FindStatusCondition(status.Conditions(claim, driver, share), spaceapi.ConditionReady)
+		return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == spaceapi.ReasonExpired
+	})
+}
+
+// isReported returns whether the claim's status reports anything about the allocation's spaces.
+func isReported(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation) bool {
+	return slices.ContainsFunc(a.Shares, func(share identity.Share) bool {
+		return len(status.Conditions(claim, driver, share)) > 0
+	})
+}
+
+func reference(claim *resourceapi.ResourceClaim) *corev1.ObjectReference {
+	return &corev1.ObjectReference{
+		APIVersion: resourceapi.SchemeGroupVersion.String(), Kind: "ResourceClaim",
+		Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID, ResourceVersion: claim.ResourceVersion,
+	}
+}

@@ -1,0 +1,307 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/status"
+)
+
+var claims = resourceapi.Resource("resourceclaims")
+
+// failing are entries for a claim that has no space.
+func failing(a *identity.Allocation, message string) []status.Entry {
+	return []status.Entry{{
+		Share: a.Shares[0],
+		Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: spaceapi.ReasonProvisioningFailed, Message: message},
+	}}
+}
+
+func TestWriteStatus_throughFailures(t *testing.T) {
+	conflict := apierrors.NewConflict(claims, "claim", errors.New("changed meanwhile"))
+	invalid := apierrors.NewInvalid(resourceapi.SchemeGroupVersion.WithKind("ResourceClaim").GroupKind(), "claim", nil)
+	same := func(*resourceapi.ResourceClaim) {}
+	for name, test := range map[string]struct {
+		// failure is the response to the first write; live is the claim by then, nil: deleted.
+		failure error
+		live    func(*resourceapi.ResourceClaim)
+		writes  int
+		changed bool
+		err     error
+	}{
+		"no failure":             {nil, same, 1, true, nil},
+		"the claim is deleted":   {apierrors.NewNotFound(claims, "claim"), nil, 1, false, nil},
+		"a conflict":             {conflict, same, 2, true, nil},
+		"a conflict, then gone":  {conflict, nil, 1, false, nil},
+		"not allowed":            {invalid, same, 1, false, invalid},
+		"any other failure":      {apierrors.NewInternalError(errors.New("x")), same, 1, false, apierrors.NewInternalError(errors.New("x"))},
+		"not allocated any more": {invalid, func(c *resourceapi.ResourceClaim) { c.Status.Allocation = nil }, 1, false, nil},
+		"a conflict with another allocation": {conflict, func(c *resourceapi.ResourceClaim) {
+			c.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
+		}, 1, false, nil},
+		"a conflict with another claim": {conflict, func(c *resourceapi.ResourceClaim) { c.UID = "other" }, 1, false, nil},
+		"a conflict with the same message, written by another": {conflict, func(c *resourceapi.ResourceClaim) {
+			if _, err := status.Apply(c, driver, failing(allocationOf(t, c), "no luck"), metav1.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}, 1, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t)
+			claim := claimFor("a")
+			if test.live != nil {
+				live := claimFor("a")
+				test.live(live)
+				c.live(live)
+			}
+			writes := 0
+			c.react("update resourceclaims", func(client.Object) (bool, error) {
+				writes++
+				return true, map[bool]error{true: test.failure}[writes == 1]
+			})
+			a := allocationOf(t, claim)
+			changed, err := c.writeStatus(t.Context(), claim, a, failing(a, "no luck"))
+			if changed != test.changed || (err == nil) != (test.err == nil) || err != nil && apierrors.ReasonForError(err) != apierrors.ReasonForError(test.err) {
+				t.Errorf("got changed: %t, error %v, want changed: %t, error %v", changed, err, test.changed, test.err)
+			}
+			if writes != test.writes {
+				t.Errorf("wrote %d times, want %d", writes, test.writes)
+			}
+			if len(claim.Status.Devices) != 0 {
+				t.Error("the cached claim was changed")
+			}
+		})
+	}
+}
+
+func TestReportNotReady_reportsOnceToClaimAndPods(t *testing.T) {
+	claim := claimFor("a", "b")
+	c := newCluster(t, claim)
+	c.catchUp(claim)
+	a := allocationOf(t, claim)
+	cause := &reasonError{spaceapi.ReasonNameConflict, errors.New("the name is taken")}
+	if _, err := c.reportNotReady(t.Context(), claim, a, cause); err != nil {
+		t.Fatal(err)
+	}
+	if recorded, want := c.recorded(), []string{
+		"Warning NameConflict the name is taken",
+		"Warning NameConflict ResourceClaim claim: the name is taken",
+	}; !slices.Equal(recorded, want) {
+		t.Errorf("recorded %q, want %q: one on the claim, one on its pod", recorded, want)
+	}
+	live := c.liveOne()
+	for _, share := range a.Shares {
+		condition, data, err := status.Read(live, driver, a, share)
+		if err != nil || data != nil || condition == nil || condition.Status != metav1.ConditionFalse ||
+			condition.Reason != spaceapi.ReasonNameConflict || condition.Message != "the name is taken" {
+			t.Errorf("request %s: got %v, %v, error %v", share.Request, condition, data, err)
+		}
+	}
+	c.did()
+	if _, err := c.reportNotReady(t.Context(), live, a, cause); err != nil {
+		t.Fatal(err)
+	}
+	if recorded, wrote := c.recorded(), c.wrote(); len(recorded) > 0 || len(wrote) > 0 {
+		t.Errorf("the second time, recorded %q and wrote %q", recorded, wrote)
+	}
+}
+
+func TestReconcileAllocation_rejectsFinally(t *testing.T) {
+	configure := func(raw string) func(*resourceapi.ResourceClaim) {
+		return func(c *resourceapi.ResourceClaim) {
+			config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim}
+			config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(raw)}}
+			c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config, config)
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(*resourceapi.ResourceClaim)
+		want   string
+	}{
+		"admin access": {func(c *resourceapi.ResourceClaim) {
+			c.Status.Allocation.Devices.Results[1].AdminAccess = ptr.To(true)
+		}, "request b asks for admin access"},
+		"parameters": {configure(`{"kind":"K"}`), `kind: Unsupported value: "K"`},
+		"conflicting spaces": {configure(`{"kind":"SpaceClaimConfig","apiVersion":"space.resource.example.com/v1alpha1","kubeconfigEnv":true}`),
+			"requests a and b both set the variable KUBECONFIG"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim := claimFor("a", "b")
+			test.change(claim)
+			c := newCluster(t, claim)
+			c.catchUp(claim)
+			// No error: it is not retried.
+			if err := c.allocate(claim); err != nil {
+				t.Errorf("got error %v", err)
+			}
+			if got := c.wrote(); !slices.Equal(got, []string{"update resourceclaims"}) {
+				t.Errorf("wrote %q, want the claim's status only", got)
+			}
+			if recorded := c.recorded(); len(recorded) != 2 || !strings.HasPrefix(recorded[0], "Warning "+spaceapi.ReasonInvalidParameters) || !strings.Contains(recorded[0], test.want) {
+				t.Errorf("recorded %q, want %q on the claim and its pod", recorded, test.want)
+			}
+		})
+	}
+}
+
+func TestWriteStatus_keepsWhatTheCacheLacks(t *testing.T) {
+	claim := claimFor("a")
+	claim.Labels = map[string]string{"app": "worker"}
+	claim.Annotations = map[string]string{"example.com/note": strings.Repeat("n", maxCachedClaim)}
+	claim.Status.Allocation.Devices.Results = append(claim.Status.Allocation.Devices.Results,
+		resourceapi.DeviceRequestAllocationResult{Request: "gpu", Driver: "gpu.example.com", Pool: "node", Device: "gpu-0"})
+	claim.Status.Devices = []resourceapi.AllocatedDeviceStatus{{
+		Driver: "gpu.example.com", Pool: "node", Device: "gpu-0", Data: &runtime.RawExtension{Raw: []byte(`{"a":1}`)}, Conditions: []metav1.Condition{},
+	}}
+	c := newCluster(t, claim)
+	c.catchUp(claim)
+	cached, err := c.cachedClaim(t.Context(), key)
+	if err != nil || len(cached.Status.Devices) != 0 || cached.Labels != nil {
+		t.Fatalf("the cache has %+v, error %v", cached, err)
+	}
+	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+		t.Fatal(err)
+	}
+	live := c.liveOne()
+	if !isReady(live, driver, allocationOf(t, live)) || len(live.Status.Devices) != 2 {
+		t.Errorf("the status is %+v", live.Status.Devices)
+	}
+	live.Status.Devices = slices.DeleteFunc(live.Status.Devices, func(d resourceapi.AllocatedDeviceStatus) bool { return d.Driver == driver })
+	live.ResourceVersion, live.ManagedFields = claim.ResourceVersion, claim.ManagedFields
+	if !equality.Semantic.DeepEqual(live, claim) {
+		t.Errorf("the claim is now\n%+v\nwant, except for our entries,\n%+v", live, claim)
+	}
+}
+
+func TestWriteStatus_notForAnAllocationThatTheCacheAloneHas(t *testing.T) {
+	for name, change := range map[string]func(c *cluster, live *resourceapi.ResourceClaim) error{
+		"the claim is deleted": func(c *cluster, live *resourceapi.ResourceClaim) error {
+			live.Finalizers = nil
+			return errors.Join(c.api.Update(t.Context(), live), client.IgnoreNotFound(c.api.Delete(t.Context(), live)))
+		},
+		"the claim was reallocated": func(c *cluster, live *resourceapi.ResourceClaim) error {
+			live.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("another"))
+			return c.api.Status().Update(t.Context(), live)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim := claimFor("a")
+			c := newCluster(t, claim)
+			c.catchUp(claim)
+			if err := change(c, claim.DeepCopy()); err != nil {
+				t.Fatal(err)
+			}
+			if changed, err := c.writeStatus(t.Context(), claim, allocationOf(t, claim), failing(allocationOf(t, claim), "no")); err != nil || changed {
+				t.Errorf("got changed: %t, error %v", changed, err)
+			}
+		})
+	}
+}
+
+func TestReconcileAllocation_writesTheSameFailureOnce(t *testing.T) {
+	claim := claimFor("a", "b")
+	c := newCluster(t, claim)
+	c.fail("create namespaces", errors.New("forbidden"))
+	for range 50 {
+		_ = c.allocate(c.liveOne())
+	}
+	writes := 0
+	for _, w := range c.wrote() {
+		if w == "update resourceclaims" {
+			writes++
+		}
+	}
+	if recorded := c.recorded(); writes != 1 || len(recorded) != 2 {
+		t.Errorf("the same failure was written %d times, want once; events: %q", writes, recorded)
+	}
+}
+
+func TestConditionReason_isFoundInJoinedErrors(t *testing.T) {
+	conflict := &reasonError{"NameConflict", errors.New("taken")}
+	err := parallel(3, func(i int) error { return []error{nil, errors.New("first"), conflict}[i] })
+	if got := conditionReason(err); got != "NameConflict" {
+		t.Errorf("the reason is %s", got)
+	}
+	if got := err.Error(); got != "first; taken" {
+		t.Errorf("the message is %q", got)
+	}
+}
+
+func TestShouldFailBinding_laterEachTime(t *testing.T) {
+	c := newCluster(t)
+	// reported is a claim whose allocation failed, which is reported.
+	reported := func(share string, conditions ...string) (*resourceapi.ResourceClaim, *identity.Allocation) {
+		claim := claimFor("a")
+		claim.ResourceVersion = ""
+		claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID(share))
+		claim.Status.Allocation.Devices.Results[0].BindingConditions = conditions
+		c.live(claim)
+		a := allocationOf(t, claim)
+		if _, err := c.reportNotReady(t.Context(), c.liveOne(), a, errors.New("no")); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.recorded() })
+		return c.liveOne(), a
+	}
+	remove := func(claim *resourceapi.ResourceClaim) {
+		t.Helper()
+		claim.Finalizers = nil
+		if err := errors.Join(c.api.Update(t.Context(), claim), client.IgnoreNotFound(c.api.Delete(t.Context(), claim))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, delay := range []time.Duration{firstBindingFailure, 2 * firstBindingFailure, 4 * firstBindingFailure} {
+		claim, a := reported(fmt.Sprint("share-", i), spaceapi.ConditionReady)
+		if fails, after := c.shouldFailBinding(claim, a); fails || after != delay {
+			t.Errorf("allocation %d: fails %t immediately, or after %s, want %s", i, fails, after, delay)
+		}
+		c.now.Step(delay - time.Second)
+		if fails, after := c.shouldFailBinding(claim, a); fails || after != time.Second {
+			t.Errorf("allocation %d: fails %t too soon, or after %s", i, fails, after)
+		}
+		c.now.Step(time.Second)
+		if _, err := c.reportNotReady(t.Context(), claim, a, errors.New("no")); err != nil {
+			t.Fatal(err)
+		}
+		claim = c.liveOne()
+		if fails, _ := c.shouldFailBinding(claim, a); !fails {
+			t.Errorf("allocation %d was not failed after %s: %+v", i, delay, claim.Status.Devices)
+		}
+		remove(claim)
+	}
+	c.failedBindings.Add(key, 100)
+	claim, a := reported("x", spaceapi.ConditionReady)
+	if _, after := c.shouldFailBinding(claim, a); after != lastBindingFailure {
+		t.Errorf("the delay is %s, want %s at most", after, lastBindingFailure)
+	}
+	remove(claim)
+	c.failedBindings.Remove(key)
+	claim, a = reported("y", spaceapi.ConditionReady)
+	if _, after := c.shouldFailBinding(claim, a); after != firstBindingFailure {
+		t.Errorf("a claim that had its space meanwhile waits for %s", after)
+	}
+	remove(claim)
+	claim, a = reported("z")
+	if fails, after := c.shouldFailBinding(claim, a); fails || after != 0 {
+		t.Error("without binding conditions, nobody waits for it")
+	}
+}

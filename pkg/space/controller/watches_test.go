@@ -1,0 +1,172 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+)
+
+func TestClaimChanged_ignoresOwnFailureReports(t *testing.T) {
+	claim := claimFor("a")
+	c := newCluster(t, claim)
+	before := c.liveOne()
+	for _, cause := range []string{"forbidden", "quota exceeded"} {
+		if _, err := c.reportNotReady(t.Context(), before, allocationOf(t, before), errors.New(cause)); err != nil {
+			t.Fatal(err)
+		}
+		after := c.liveOne()
+		if len(after.Status.Devices) != 1 || after.Status.Devices[0].Conditions[0].Message != cause {
+			t.Fatalf("the report was not written: %+v", after.Status.Devices)
+		}
+		if c.claimChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}) {
+			t.Errorf("report %q queues the claim again", cause)
+		}
+		before = after
+	}
+}
+
+func TestClaimChanged_selectsAllocationsAndConsumers(t *testing.T) {
+	c := newCluster(t)
+	changed := func(before, after client.Object) bool {
+		return c.claimChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after})
+	}
+	claim := claimFor("a")
+	deallocated := claim.DeepCopy()
+	deallocated.Status.Allocation = nil
+	if !changed(claim, deallocated) || !changed(deallocated, claim) {
+		t.Error("a claim that was deallocated or allocated is ignored")
+	}
+	before, after := usedBy(podOn("a", "")), usedBy(podOn("a", ""), podOn("b", ""))
+	if !changed(before, after) || !changed(after, before) {
+		t.Error("another consumer is ignored")
+	}
+	if changed(before, before.DeepCopy()) || changed(deallocated, deallocated.DeepCopy()) {
+		t.Error("a claim that did not change is selected")
+	}
+}
+
+func TestNamespaceHandler(t *testing.T) {
+	claim := claimFor("a")
+	c := newCluster(t)
+	c.cached(claim)
+	current := c.namespaceFor(claim)
+	deleted := current.DeepCopy()
+	deleted.DeletionTimestamp = ptr.To(metav1.Now())
+	stale := current.DeepCopy()
+	stale.Labels[c.keys.AllocationID] = "earlier"
+	moved := current.DeepCopy()
+	moved.Annotations[c.keys.ClaimName] = "another"
+	handler := c.namespaceHandler()
+	want := func(what string, want ...string) {
+		t.Helper()
+		if got := c.queued(); !slices.Equal(got, want) {
+			t.Errorf("%s: queued %q, want %q", what, got, want)
+		}
+	}
+	handler.Create(t.Context(), event.CreateEvent{Object: current}, c.queue)
+	want("the controller's own write")
+	handler.Create(t.Context(), event.CreateEvent{Object: stale}, c.queue)
+	want("a stale namespace", "claim")
+	handler.Update(t.Context(), event.UpdateEvent{ObjectOld: current, ObjectNew: current.DeepCopy()}, c.queue)
+	want("the same namespace")
+	handler.Update(t.Context(), event.UpdateEvent{ObjectOld: current, ObjectNew: deleted}, c.queue)
+	want("a deleted namespace", "claim")
+	handler.Update(t.Context(), event.UpdateEvent{ObjectOld: current, ObjectNew: moved}, c.queue)
+	want("another claim", "another", "claim")
+	handler.Delete(t.Context(), event.DeleteEvent{Object: current}, c.queue)
+	want("a namespace that no longer exists", "claim")
+}
+
+func TestObjectChanged_ignoresTheStatusOfAQuota(t *testing.T) {
+	c, ns := withSpace(t, unchanged)
+	before := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "space"}}
+	counted, changed := before.DeepCopy(), before.DeepCopy()
+	counted.Status.Used = corev1.ResourceList{"pods": resource.MustParse("1")}
+	changed.Spec.Hard = corev1.ResourceList{"pods": resource.MustParse("1")}
+	if c.objectChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: counted}) {
+		t.Error("each pod queues its space")
+	}
+	if !c.objectChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: changed}) {
+		t.Error("a changed quota is ignored")
+	}
+	if c.objectChanged().Create(event.CreateEvent{Object: before}) {
+		t.Error("the controller's own write queues its space")
+	}
+	ns.DeletionTimestamp = ptr.To(metav1.Now())
+	c.cached(ns)
+	if !c.objectChanged().Create(event.CreateEvent{Object: before}) {
+		t.Error("an object that is created in a terminating namespace is ignored")
+	}
+}
+
+func TestClaimOfObject(t *testing.T) {
+	c, ns := clusterWide(t)
+	for _, obj := range []client.Object{
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "space"}},
+		c.clusterRoleBinding(ns.UID),
+	} {
+		if got := c.claimOfObject(t.Context(), obj); len(got) != 1 || got[0].NamespacedName != key {
+			t.Errorf("%T maps to %v", obj, got)
+		}
+	}
+	if got := c.claimOfObject(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "space"}}); len(got) != 0 {
+		t.Errorf("an object outside of spaces maps to %v", got)
+	}
+}
+
+func TestEndpointsChanged_queuesAllClaimsWhenTheAPIServerMoves(t *testing.T) {
+	c, _ := withSpace(t, unchanged)
+	before := &discoveryv1.EndpointSlice{Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}}}}
+	same, moved := before.DeepCopy(), before.DeepCopy()
+	same.Annotations = map[string]string{"a": "b"}
+	moved.Endpoints[0].Addresses[0] = "10.0.0.2"
+	if endpointsChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: same}) {
+		t.Error("the same API server")
+	}
+	if !endpointsChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: moved}) {
+		t.Error("another API server is ignored")
+	}
+	if got := c.allClaims(t.Context(), moved); len(got) != 1 || got[0].NamespacedName != key {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestResync_queuesWhatDiffersOnly(t *testing.T) {
+	claim := claimFor("a")
+	c := newCluster(t, claim)
+	c.catchUp(claim)
+	c.reconcileAndCatchUp(t)
+	if err := c.resync(t.Context(), c.queue); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.queued(); len(got) != 0 {
+		t.Errorf("queued %q though all is in sync", got)
+	}
+	gone := claimFor("a")
+	gone.Name, gone.UID = "gone", "gone-uid"
+	c.cached(c.namespaceFor(gone))
+	fresh := claimFor("a")
+	fresh.Name, fresh.UID = "fresh", "fresh-uid"
+	c.cached(fresh)
+	c.did()
+	if err := c.resync(t.Context(), c.queue); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.queued(); !slices.Equal(got, []string{"fresh", "gone"}) {
+		t.Errorf("queued %q", got)
+	}
+	if did := c.did(); len(did) > 0 {
+		t.Errorf("did %q", did)
+	}
+}
