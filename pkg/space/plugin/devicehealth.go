@@ -29,11 +29,11 @@ func (d *Driver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletpl
 	defer ticker.Stop()
 	for {
 		// Before the look, so that no change is missed.
-		changed := d.keeper.changed()
+		changed := d.tokens.subscribe()
 		select {
 		case <-ctx.Done():
 			return nil
-		case reports <- kubeletplugin.DeviceHealthReport{Devices: d.keeper.devices(d.Node)}:
+		case reports <- kubeletplugin.DeviceHealthReport{Devices: d.tokens.devices(d.Node)}:
 		}
 		select {
 		case <-ctx.Done():
@@ -42,19 +42,6 @@ func (d *Driver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletpl
 		case <-ticker.C():
 		}
 	}
-}
-
-// changed returns a channel that is closed when something has changed from now on.
-func (k *keeper) changed() <-chan struct{} {
-	k.mutex.Lock()
-	defer k.mutex.Unlock()
-	return k.news
-}
-
-// tell lets those know who wait for changes. The caller holds the mutex.
-func (k *keeper) tell() {
-	close(k.news)
-	k.news = make(chan struct{})
 }
 
 // device is one that spaces come from. Kubernetes knows the health of devices, not of
@@ -73,12 +60,12 @@ type shares struct {
 }
 
 // devices says of each device how its spaces on the node are.
-func (k *keeper) devices(node string) []kubeletplugin.DeviceHealth {
-	k.mutex.Lock()
-	defer k.mutex.Unlock()
-	now := k.driver.Clock.Now()
+func (m *tokenManager) devices(node string) []kubeletplugin.DeviceHealth {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	now := m.driver.Clock.Now()
 	found := map[device]*shares{}
-	for _, c := range k.kept {
+	for _, c := range m.claims {
 		for i, space := range c.prepared.Spaces {
 			key := device{space.Pool, space.Device}
 			s := found[key]
@@ -109,26 +96,26 @@ func (k *keeper) devices(node string) []kubeletplugin.DeviceHealth {
 }
 
 // add counts a claim's space.
-func (s *shares) add(c *kept, i int, now time.Time) {
+func (s *shares) add(c *managedClaim, i int, now time.Time) {
 	s.all++
 	s.claims[c.prepared.UID] = true
-	plan, why := c.plans[i], ""
+	t, why := c.tokens[i], ""
 	switch {
-	case c.expired[i]:
+	case t.spaceExpired:
 		s.dead++
 		why = "the space has expired, as its class has it"
-	case plan.expire.IsZero() && !plan.failing:
+	case t.expires.IsZero() && t.err == nil:
 		s.new = true
-	case plan.expire.IsZero():
+	case t.expires.IsZero():
 		s.unknown++
-		why = "the plugin has started anew, and can't renew its token: " + plan.why
-	case now.Before(plan.expire):
-	case !plan.failing:
+		why = "the plugin has started anew, and can't renew its token: " + t.err.Error()
+	case now.Before(t.expires):
+	case t.err == nil:
 		s.dead++
 		why = "its token has ended, and is being renewed"
 	default:
 		s.dead++
-		why = "its token has ended, and can't be renewed: " + plan.why
+		why = "its token has ended, and can't be renewed: " + t.err.Error()
 	}
 	// The claims are in no order, and a text that changes is a change for the kubelet.
 	if s.why == "" || why != "" && why < s.why {

@@ -86,7 +86,7 @@ func (n *node) refuseFor(claims ...*resourceapi.ResourceClaim) {
 	n.t.Helper()
 	refused := map[string]bool{}
 	for _, claim := range claims {
-		for _, space := range n.driver.keeper.spaces(n.driver.keeper.get(claim.UID)) {
+		for _, space := range n.driver.tokens.get(claim.UID).Spaces {
 			refused[space.Namespace] = true
 		}
 	}

@@ -64,9 +64,9 @@ type Config struct {
 // Driver implements kubeletplugin.DRAPlugin.
 type Driver struct {
 	Config
-	claims claimReader
+
 	locks  *locks
-	keeper *keeper
+	tokens *tokenManager
 	// apiServer is Config.APIServer with its current certificates.
 	apiServer apiServer
 	store     *store
@@ -83,7 +83,6 @@ var _ kubeletplugin.DRAPlugin = &Driver{}
 func New(config Config) (*Driver, error) {
 	d := &Driver{
 		Config:    config,
-		claims:    claimReader{client: config.Client, clock: config.Clock, maxDelay: rereadDelay},
 		locks:     newLocks(),
 		apiServer: apiServer{APIServer: config.APIServer},
 		resyncs:   resyncState{damaged: map[types.UID]bool{}},
@@ -99,7 +98,7 @@ func New(config Config) (*Driver, error) {
 	if d.store, err = openStore(config.ArtifactsDir); err != nil {
 		return nil, errors.Join(err, d.specs.staging.Close())
 	}
-	d.keeper = newKeeper(d)
+	d.tokens = newTokenManager(d)
 	return d, nil
 }
 
@@ -112,7 +111,8 @@ func (d *Driver) Close() error {
 // removes what is left of claims that have ended.
 func (d *Driver) Start(ctx context.Context) {
 	ctx, d.cancel = context.WithCancel(ctx)
-	d.stopped.Go(func() { d.keeper.run(ctx) })
+	d.tokens.ctx = ctx
+	d.stopped.Go(func() { d.tokens.wait(ctx) })
 	d.stopped.Go(func() {
 		// Not only at the start: during an update an old and a new plugin serve
 		// side by side, and each may prepare claims that the other one has to
@@ -141,53 +141,52 @@ func (d *Driver) Stop() {
 
 // PrepareResourceClaims implements kubeletplugin.DRAPlugin.
 func (d *Driver) PrepareResourceClaims(ctx context.Context, claims []*resourceapi.ResourceClaim) (map[types.UID]kubeletplugin.PrepareResult, error) {
-	results := make(map[types.UID]kubeletplugin.PrepareResult, len(claims))
-	var mutex sync.Mutex
-	var all sync.WaitGroup
-	for _, claim := range claims {
-		all.Go(func() {
-			ctx, logger := withClaim(ctx, types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}, claim.UID)
-			start := d.Clock.Now()
-			devices, err := d.prepare(ctx, claim)
-			d.Metrics.Prepare.Observe(d.Clock.Since(start), metrics.Result(err))
-			if err != nil {
-				logger.Error(err, "Claim not prepared")
-			} else {
-				logger.Info("Claim prepared", logkeys.Duration, d.Clock.Since(start).Round(time.Millisecond))
-			}
-			mutex.Lock()
-			defer mutex.Unlock()
-			results[claim.UID] = kubeletplugin.PrepareResult{Devices: devices, Err: err}
-		})
-	}
-	all.Wait()
-	return results, nil
+	return forEach(claims, func(claim *resourceapi.ResourceClaim) (types.UID, kubeletplugin.PrepareResult) {
+		ctx, logger := withClaim(ctx, types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}, claim.UID)
+		start := d.Clock.Now()
+		devices, err := d.prepare(ctx, claim)
+		d.Metrics.Prepare.Observe(d.Clock.Since(start), metrics.Result(err))
+		if err != nil {
+			logger.Error(err, "Claim not prepared")
+		} else {
+			logger.Info("Claim prepared", logkeys.Duration, d.Clock.Since(start).Round(time.Millisecond))
+		}
+		return claim.UID, kubeletplugin.PrepareResult{Devices: devices, Err: err}
+	}), nil
 }
 
 // UnprepareResourceClaims implements kubeletplugin.DRAPlugin. It needs nothing
 // but the claim's UID: no API server, and no metadata.
 func (d *Driver) UnprepareResourceClaims(ctx context.Context, claims []kubeletplugin.NamespacedObject) (map[types.UID]error, error) {
-	results := make(map[types.UID]error, len(claims))
+	return forEach(claims, func(claim kubeletplugin.NamespacedObject) (types.UID, error) {
+		ctx, logger := withClaim(ctx, claim.NamespacedName, claim.UID)
+		start := d.Clock.Now()
+		err := d.unprepare(ctx, claim.UID)
+		d.Metrics.Unprepare.Observe(d.Clock.Since(start), metrics.Result(err))
+		if err != nil {
+			logger.Error(err, "Claim not unprepared")
+		} else {
+			logger.Info("Claim unprepared")
+		}
+		return claim.UID, err
+	}), nil
+}
+
+// forEach calls a function for all claims at the same time.
+func forEach[C, R any](claims []C, do func(C) (types.UID, R)) map[types.UID]R {
+	results := make(map[types.UID]R, len(claims))
 	var mutex sync.Mutex
 	var all sync.WaitGroup
 	for _, claim := range claims {
 		all.Go(func() {
-			ctx, logger := withClaim(ctx, claim.NamespacedName, claim.UID)
-			start := d.Clock.Now()
-			err := d.unprepare(ctx, claim.UID)
-			d.Metrics.Unprepare.Observe(d.Clock.Since(start), metrics.Result(err))
-			if err != nil {
-				logger.Error(err, "Claim not unprepared")
-			} else {
-				logger.Info("Claim unprepared")
-			}
+			uid, result := do(claim)
 			mutex.Lock()
 			defer mutex.Unlock()
-			results[claim.UID] = err
+			results[uid] = result
 		})
 	}
 	all.Wait()
-	return results, nil
+	return results
 }
 
 // HandleError implements kubeletplugin.DRAPlugin.

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/health"
@@ -20,6 +22,14 @@ import (
 )
 
 const component = "space-kubeletplugin"
+
+const (
+	// maxSocketPath is the longest path of a Unix socket on Linux: of 108 bytes, Go
+	// leaves the last to a zero.
+	maxSocketPath = 107
+	// instanceLength is how much of the pod's UID is in the names of sockets.
+	instanceLength = 8
+)
 
 // Options are the plugin's settings, one to one its flags.
 type Options struct {
@@ -93,8 +103,10 @@ func (o *Options) validate() error {
 			errs = append(errs, fmt.Errorf("--advertise-apiserver-url %q: must be a URL like https://host:port", o.Server))
 		}
 	}
-	if err := o.checkSockets(); err != nil {
-		errs = append(errs, err)
+	for _, path := range []string{o.servingPath(), o.registrationPath()} {
+		if len(path) > maxSocketPath {
+			errs = append(errs, fmt.Errorf("--kubelet-directory and --driver-name: socket %s has %d characters, must have at most %d", path, len(path), maxSocketPath))
+		}
 	}
 	if err := (health.Profiles{Address: o.PprofAddress}).Validate(); err != nil {
 		errs = append(errs, err)
@@ -123,6 +135,24 @@ func (o *Options) apiServer(config *rest.Config) APIServer {
 
 func (o *Options) dataDir() string {
 	return filepath.Join(o.KubeletDir, "plugins", o.Driver)
+}
+
+// instance tells an old and a new plugin apart that serve side by side during an update,
+// each at sockets of its own.
+func (o *Options) instance() types.UID {
+	return types.UID(o.PodUID[:min(len(o.PodUID), instanceLength)])
+}
+
+func (o *Options) servingPath() string {
+	return filepath.Join(o.dataDir(), cmp.Or(string(o.instance()), "dra")+".sock")
+}
+
+func (o *Options) registrationPath() string {
+	name := o.Driver + "-reg.sock"
+	if o.PodUID != "" {
+		name = kubeletplugin.RollingUpdateRegistrarSocketFile(o.registryDir(), o.Driver, o.instance())
+	}
+	return filepath.Join(o.registryDir(), name)
 }
 
 // registryDir is where the kubelet looks for the sockets of plugins.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
+	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/record"
 )
@@ -60,6 +61,28 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestOptions_socketsFitIntoTheirPaths(t *testing.T) {
+	const podUID = "7791ecd8-b343-4545-821c-d5b05db2d590"
+	for _, test := range []struct {
+		dir, driver string
+		fits        bool
+	}{
+		{"/var/lib/kubelet", "space.resource.example.com", true},
+		{"/var/snap/microk8s/common/var/lib/kubelet", "space.resource.example.com", true},
+		{"/var/lib/k0s/kubelet", strings.Repeat("a", resourceapi.DriverNameMaxLength), true},
+		{"/" + strings.Repeat("a", 80), "space.resource.example.com", false},
+	} {
+		o := parse(t, "--node-name=node", "--pod-uid="+podUID, "--kubelet-directory="+test.dir, "--driver-name="+test.driver)
+		if err := o.validate(); (err == nil) != test.fits || err != nil && !strings.Contains(err.Error(), "socket") {
+			t.Errorf("%s in %s: got error %v", test.driver, test.dir, err)
+		}
+		next := parse(t, "--node-name=node", "--pod-uid=8"+podUID[1:], "--kubelet-directory="+test.dir, "--driver-name="+test.driver)
+		if o.servingPath() == next.servingPath() || o.registrationPath() == next.registrationPath() {
+			t.Errorf("%s in %s: two plugins have the same socket", test.driver, test.dir)
+		}
 	}
 }
 

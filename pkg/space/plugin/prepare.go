@@ -28,9 +28,9 @@ import (
 // was waited for in vain.
 const answerMargin = 5 * time.Second
 
-// firstMintDelay is how long to wait before a token that was forbidden is asked for
+// firstTokenDelay is how long to wait before a token that was forbidden is asked for
 // again. It takes longer each time.
-const firstMintDelay = 25 * time.Millisecond
+const firstTokenDelay = 25 * time.Millisecond
 
 // prepare makes a claim's spaces ready for containers on this node.
 func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) ([]kubeletplugin.Device, error) {
@@ -65,7 +65,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 		return nil, refused(allocation, err)
 	}
 	prepared := preparedOf(allocation, effective, spaces)
-	tokens, err := d.mintWhenAllowed(ctx, waiting, prepared.Spaces)
+	tokens, err := d.requestTokensWhenAllowed(ctx, waiting, prepared.Spaces)
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", allocation.Claim, err)
 	}
@@ -99,7 +99,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 		return nil, err
 	}
 	step(metrics.StepFiles)
-	d.keeper.keep(prepared, seen, scheduleOf(tokens, d.keeper.jitter()))
+	d.tokens.add(prepared, seen, tokens)
 	return devices, nil
 }
 
@@ -127,42 +127,42 @@ func (d *Driver) unprepare(ctx context.Context, claim types.UID) error {
 
 // remove removes all that there is of a claim. The caller has its lock.
 func (d *Driver) remove(claim types.UID) error {
-	d.keeper.drop(claim)
+	d.tokens.remove(claim)
 	if err := d.specs.remove(claim); err != nil {
 		return err
 	}
 	return d.store.remove(claim)
 }
 
-// mintWhenAllowed is mint for a pod that has just been bound to the node: the
+// requestTokensWhenAllowed is requestTokens for a pod that has just been bound to the node: the
 // controller may not have noted yet that it is here, and until then the API server
 // forbids it. How long it takes is milliseconds.
-func (d *Driver) mintWhenAllowed(ctx, waiting context.Context, spaces []preparedSpace) ([]token.Token, error) {
-	delay := firstMintDelay
+func (d *Driver) requestTokensWhenAllowed(ctx, waiting context.Context, spaces []preparedSpace) ([]token.Token, error) {
+	delay := firstTokenDelay
 	for {
-		tokens, err := d.mint(ctx, spaces)
-		if !apierrors.IsForbidden(err) || d.claims.pause(waiting, &delay) != nil {
+		tokens, err := d.requestTokens(ctx, spaces)
+		if !apierrors.IsForbidden(err) || d.pause(waiting, &delay, rereadDelay) != nil {
 			return tokens, err
 		}
 		klog.FromContext(ctx).V(2).Info("Token refused, trying again", "err", err)
 	}
 }
 
-// mint gets the tokens of a claim's spaces side by side.
-func (d *Driver) mint(ctx context.Context, spaces []preparedSpace) ([]token.Token, error) {
+// requestTokens gets the tokens of a claim's spaces side by side.
+func (d *Driver) requestTokens(ctx context.Context, spaces []preparedSpace) ([]token.Token, error) {
 	tokens := make([]token.Token, len(spaces))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, space := range spaces {
 		group.Go(func() (err error) {
-			tokens[i], err = d.mintFor(ctx, space)
+			tokens[i], err = d.requestToken(ctx, space)
 			return err
 		})
 	}
 	return tokens, group.Wait()
 }
 
-// mintFor gets a token of a space, with the lifetime that holds for it.
-func (d *Driver) mintFor(ctx context.Context, space preparedSpace) (token.Token, error) {
+// requestToken gets a token of a space, with the lifetime that holds for it.
+func (d *Driver) requestToken(ctx context.Context, space preparedSpace) (token.Token, error) {
 	account := token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID}
 	return d.Minter.Mint(ctx, account, space.TokenLifetime.Duration)
 }

@@ -4,22 +4,35 @@
 package plugin
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/utils/ptr"
 	cdilib "tags.cncf.io/container-device-interface/pkg/cdi"
 	"tags.cncf.io/container-device-interface/specs-go"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
 // containerGets is what the container runtime adds for a device.
@@ -252,4 +265,271 @@ func TestWhatAHalfPreparedClaimLeftIsRemoved(t *testing.T) {
 		n.must(n.driver.unprepare(t.Context(), claim.UID))
 		n.wantNothingLeft()
 	})
+}
+
+func TestANodeWhoseClockIsAheadDoesNotRenewInALoop(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		// The node's clock is two hours ahead of the API server's.
+		n.client.PrependReactor("create", "serviceaccounts", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{
+				Token: "t", ExpirationTimestamp: metav1.NewTime(time.Now().Add(lifetime - 2*time.Hour)),
+			}}, nil
+		})
+		claim := n.create(readyWith(t, claimFor("a"), "account-1"))
+		start := time.Now()
+		_, err := n.driver.prepare(t.Context(), claim)
+		n.must(err)
+		n.awaitMint("the first token")
+		n.awaitMint("renewal")
+		took := time.Since(start)
+		n.minter.failWith(errors.New("stop")) // lets the test end
+		if took < lifetime/2 {
+			t.Errorf("the token was renewed after %s of %s", took, lifetime)
+		}
+	})
+}
+
+func TestNobodyWatchesAClaimWhoseCredentialsWereRemoved(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		w := watch.NewFake()
+		n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return w, nil }))
+		claim := n.prepared("a")
+		n.must(os.RemoveAll(n.driver.store.credentialsPath(claim.UID, "")))
+		n.awaitMint("the renewal that notices")
+		synctest.Wait()
+		if !w.IsStopped() {
+			t.Error("the watch is still there")
+		}
+	})
+}
+
+func TestPrepareSaysWhyAlthoughNoTimeIsLeft(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		ctx, cancel := context.WithTimeout(t.Context(), answerMargin)
+		defer cancel()
+		_, err := n.driver.prepare(ctx, notReadyBecause(t, claimFor("a"), spaceapi.ReasonInvalidParameters, "not offered"))
+		if err == nil || !strings.Contains(err.Error(), "InvalidParameters: not offered") {
+			t.Errorf("got error %v, want the controller's", err)
+		}
+	})
+}
+
+func TestAPodClaimNameDoesNotLeadOutOfItsDirectory(t *testing.T) {
+	for _, name := range []string{"..", ".", "../usr/bin", "../var/run/secrets/kubernetes.io/serviceaccount"} {
+		t.Run(name, func(t *testing.T) {
+			onNode(t, func(t *testing.T, n *node) {
+				claim := readyWith(t, claimFor("a"), "account-1")
+				claim.Annotations[resourceapi.PodResourceClaimAnnotation] = name
+				claim = n.create(claim)
+				devices, err := n.driver.prepare(t.Context(), claim)
+				if err != nil {
+					return
+				}
+				for _, m := range n.containerGets(devices[0].CDIDeviceIDs[0]).Mounts {
+					if !strings.HasPrefix(m.ContainerPath, "/etc/") && !strings.HasPrefix(m.ContainerPath, "/var/run/claim-artifacts/claim-uid") {
+						t.Errorf("mounted at %s", m.ContainerPath)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestUnprepareEndsAPrepareThatWaitsForItsTurnToo(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(claimFor("a"))
+		first := n.prepareInBackground(t.Context(), claim)
+		second := n.prepareInBackground(t.Context(), claim)
+		start := time.Now()
+		n.must(n.driver.unprepare(t.Context(), claim.UID))
+		if took := time.Since(start); took != 0 {
+			t.Errorf("Unprepare waited %s", took)
+		}
+		for _, waiting := range []<-chan error{first, second} {
+			if err := <-waiting; !errors.Is(err, errInterrupted) {
+				t.Errorf("a Prepare that was interrupted said %v", err)
+			}
+		}
+	})
+}
+
+func TestFollowingGoesOnAfterDataThatAreNotKnown(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.prepared("a")
+		newer := claim.DeepCopy()
+		newer.Status.Devices[0].Data.Raw = []byte(`{"kind":"SpaceStatus","apiVersion":"space.resource.example.com/v2"}`)
+		n.update(newer)
+		n.update(readyWith(t, claim, "account-2"))
+		if m := n.awaitMint("a token of the new ServiceAccount"); m.account.UID != "account-2" {
+			t.Errorf("the next token was for ServiceAccount UID %s", m.account.UID)
+		}
+	})
+}
+
+// errNotHere is the admission policy's answer for a node without a pod.
+var errNotHere = apierrors.NewForbidden(corev1.Resource("serviceaccounts"), "space", errors.New("no pod is known to be here"))
+
+func TestPrepareWaitsUntilThePodIsNoted(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		noted, tries := time.Now().Add(3*time.Second), 0
+		n.minter.askFirst(func(context.Context, token.Account) error {
+			tries++
+			if time.Now().Before(noted) {
+				return errNotHere
+			}
+			return nil
+		})
+		claim := n.create(readyWith(t, claimFor("a"), "account-1"))
+		took, err := n.await(n.prepareInBackground(t.Context(), claim))
+		n.must(err)
+		if took < 3*time.Second || took > 5*time.Second || tries < 5 || tries > 12 {
+			t.Errorf("Prepare returned after %s and %d tries", took, tries)
+		}
+		n.wantToken(claim, "", "token-1")
+	})
+}
+
+func TestPrepareGivesUpInTimeWhenThePodIsNeverNoted(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		n.minter.askFirst(func(context.Context, token.Account) error { return errNotHere })
+		took, err := n.await(n.prepareInBackground(t.Context(), n.create(readyWith(t, claimFor("a"), "account-1"))))
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "no pod is known to be here") {
+			t.Errorf("Prepare says %v", err)
+		}
+		if took != 35*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		n.wantNothingLeft()
+	})
+}
+
+func TestPrepareDoesNotWaitForATokenThatIsRefusedForGood(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		n.minter.askFirst(func(context.Context, token.Account) error {
+			return apierrors.NewNotFound(corev1.Resource("serviceaccounts"), "space")
+		})
+		took, err := n.await(n.prepareInBackground(t.Context(), n.create(readyWith(t, claimFor("a"), "account-1"))))
+		if err == nil || took != 0 {
+			t.Errorf("Prepare says %v, after %s", err, took)
+		}
+	})
+}
+
+// withClass and withChoice add parameters to a claim's allocation: an
+// administrator's and a user's. fields are JSON, beginning with a comma.
+func withClass(claim *resourceapi.ResourceClaim, fields string, requests ...string) *resourceapi.ResourceClaim {
+	return withConfig(claim, resourceapi.AllocationConfigSourceClass, spaceapi.SpaceClassConfigKind, fields, requests)
+}
+
+func withChoice(claim *resourceapi.ResourceClaim, fields string, requests ...string) *resourceapi.ResourceClaim {
+	return withConfig(claim, resourceapi.AllocationConfigSourceClaim, spaceapi.SpaceClaimConfigKind, fields, requests)
+}
+
+func withConfig(claim *resourceapi.ResourceClaim, source resourceapi.AllocationConfigSource, kind, fields string, requests []string) *resourceapi.ResourceClaim {
+	config := resourceapi.DeviceAllocationConfiguration{Source: source, Requests: requests}
+	config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: testDriver, Parameters: runtime.RawExtension{
+		Raw: fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields),
+	}}
+	claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
+	return claim
+}
+
+func TestTokensLiveAsLongAsTheClassSays(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		start := time.Now()
+		claim := n.create(readyWith(t, withClass(claimFor("a", "b"), `,"tokenLifetime":"15m"`, "a"), "account-1"))
+		_, err := n.driver.prepare(t.Context(), claim)
+		n.must(err)
+		want := map[string]time.Duration{}
+		for _, s := range []struct {
+			dir      string
+			lifetime time.Duration
+		}{{"a", 15 * time.Minute}, {"b", 0}} {
+			space, err := os.ReadFile(filepath.Join(n.driver.store.credentialsPath(claim.UID, s.dir), "namespace"))
+			n.must(err)
+			want[string(space)] = s.lifetime
+		}
+		wantMints := func(why string, after time.Duration) {
+			t.Helper()
+			for range want {
+				m := n.awaitMint(why)
+				if lifetime := want[m.account.Namespace]; m.lifetime != lifetime || m.at.Sub(start) != after {
+					t.Errorf("%s, after %s: asked for %s, want %s after %s", why, m.at.Sub(start), m.lifetime, lifetime, after)
+				}
+			}
+		}
+		wantMints("Prepare", 0)
+		// Two thirds of the shortest lifetime.
+		wantMints("renewal", 10*time.Minute)
+		wantMints("second renewal", 20*time.Minute)
+		synctest.Wait()
+		n.restart()
+		wantMints("renewal after a restart", 20*time.Minute)
+		wantMints("the renewal after that", 30*time.Minute)
+		// A new ServiceAccount has the metadata written again.
+		synctest.Wait()
+		n.update(readyWith(t, claim, "account-2"))
+		wantMints("renewal for the new ServiceAccount", 30*time.Minute)
+		synctest.Wait()
+		p, err := n.driver.store.get(claim.UID)
+		n.must(err)
+		if got := p.Spaces[0]; got.ServiceAccountUID != "account-2" || got.TokenLifetime != (metav1.Duration{Duration: 15 * time.Minute}) {
+			t.Errorf("the metadata have %+v", got)
+		}
+	})
+}
+
+func TestContainersSeeWhatClassAndClaimSay(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := withClass(claimFor("a"), `,"parameters":{"tier":"gold"}`)
+		claim = withChoice(claim, `,"variablePrefix":"PREVIEW","mountPath":"/space","inCluster":true,"kubeconfigEnv":true,"parameters":{"greeting":"a b=\"ä\""}`)
+		claim = n.create(readyWith(t, claim, "account-1"))
+		devices, err := n.driver.prepare(t.Context(), claim)
+		n.must(err)
+		edits := n.containerGets(devices[0].CDIDeviceIDs[0])
+		for _, want := range []string{
+			"PREVIEW_KUBECONFIG=/var/run/claim-artifacts/claim-uid/kubeconfig",
+			"KUBECONFIG=/var/run/claim-artifacts/claim-uid/kubeconfig",
+			"admin_tier=gold",
+			`user_greeting=a b="ä"`,
+		} {
+			if !slices.Contains(edits.Env, want) {
+				t.Errorf("the environment lacks %s: %q", want, edits.Env)
+			}
+		}
+		want := []string{"/var/run/claim-artifacts/claim-uid", "/etc/test-claim", "/var/run/secrets/kubernetes.io/serviceaccount", "/space"}
+		for i, mount := range edits.Mounts {
+			if i >= len(want) || mount.ContainerPath != want[i] || mount.HostPath != n.driver.store.credentialsPath(claim.UID, "") || !slices.Contains(mount.Options, "ro") {
+				t.Errorf("got mount %+v, want mounts at %q", mount, want)
+			}
+		}
+		if len(edits.Mounts) != len(want) {
+			t.Errorf("got %d mounts, want %q", len(edits.Mounts), want)
+		}
+	})
+}
+
+func TestParametersThatCannotBePreparedAreRefused(t *testing.T) {
+	newer := withConfig(claimFor("a"), resourceapi.AllocationConfigSourceClass, "SpaceClassConfigOfTomorrow", "", nil)
+	_, words := parameters.For(parameters.Installation{Driver: testDriver}, newer.Status.Allocation.Devices.Config, "a", []string{"a"})
+	for name, test := range map[string]struct {
+		claim *resourceapi.ResourceClaim
+		want  string
+	}{
+		"a kind of a newer version":  {newer, words.Error()},
+		"a field of a newer version": {withClass(claimFor("a"), `,"tomorrow":1`), "tomorrow: Forbidden: unknown field"},
+		"names that meet":            {withChoice(claimFor("a", "b"), `,"kubeconfigEnv":true`), "requests a and b both set the variable KUBECONFIG"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onNode(t, func(t *testing.T, n *node) {
+				claim := n.create(readyWith(t, test.claim, "account-1"))
+				_, err := n.driver.prepare(t.Context(), claim)
+				if want := "ResourceClaim team/pod-test-claim-x7x7x: InvalidParameters: "; err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("got error %v, want %s… %s", err, want, test.want)
+				}
+				n.wantNothingLeft()
+				n.wantNoMint("nothing is to be prepared")
+			})
+		})
+	}
 }

@@ -73,7 +73,7 @@ func (d *Driver) resync(ctx context.Context) {
 	d.Metrics.Sweeps.WithLabelValues().Inc()
 	// Known before the claims are listed: a claim that is prepared meanwhile was not
 	// removed.
-	known := d.keeper.knows()
+	known := d.tokens.allocations()
 	claims, damaged, err := d.store.list()
 	if err != nil {
 		utilruntime.HandleErrorWithContext(ctx, err, "Cannot look for claims that another process has prepared")
@@ -112,12 +112,12 @@ func (d *Driver) importClaim(ctx context.Context, listed preparedClaim) {
 	}
 	defer unlock()
 	p, err := d.store.get(listed.UID)
-	if err != nil || p.AllocationID != listed.AllocationID || d.keeper.follows(p.UID, p.AllocationID) {
+	if err != nil || p.AllocationID != listed.AllocationID || d.tokens.manages(p.UID, p.AllocationID) {
 		return
 	}
 	d.Metrics.Findings.WithLabelValues(metrics.FoundForeign).Inc()
 	d.writeServerFiles(ctx, p) // the other process may have another configuration
-	d.keeper.keep(p, nil, schedule{renew: d.Clock.Now().Add(firstRenewalDelay)})
+	d.tokens.importClaim(p)
 }
 
 // releaseClaim renews the tokens of a claim no longer that another process removed.
@@ -128,7 +128,7 @@ func (d *Driver) releaseClaim(claim types.UID) {
 	}
 	defer unlock()
 	if found, err := d.store.has(claim); err == nil && !found {
-		d.keeper.drop(claim)
+		d.tokens.remove(claim)
 	}
 }
 
@@ -138,7 +138,7 @@ func (d *Driver) releaseClaim(claim types.UID) {
 func (d *Driver) hasEnded(ctx context.Context, p preparedClaim) bool {
 	logger := klog.FromContext(ctx)
 	// A watch costs nothing while the claim does not change.
-	if d.keeper.follows(p.UID, p.AllocationID) {
+	if d.tokens.manages(p.UID, p.AllocationID) {
 		return false
 	}
 	claim, err := d.readOnce(ctx, p.Namespace, p.Name)
@@ -219,13 +219,11 @@ func (d *Driver) repairMetadata(ctx context.Context, claim types.UID, damage err
 		return
 	}
 	defer unlock()
-	c := d.keeper.get(claim)
-	if _, err := d.store.get(claim); err == nil || c == nil {
+	p := d.tokens.get(claim)
+	if _, err := d.store.get(claim); err == nil || p == nil {
 		return
 	}
-	p := c.prepared
-	p.Spaces = d.keeper.spaces(c)
-	if err := d.store.update(p); err != nil {
+	if err := d.store.update(*p); err != nil {
 		utilruntime.HandleErrorWithContext(ctx, err, "Cannot repair the metadata of a claim")
 		return
 	}

@@ -70,7 +70,7 @@ func (o *Options) Run(ctx context.Context) error {
 	}()
 	driver.Start(running)
 	defer driver.Stop()
-	kubelet := &connection{socket: o.servingPath(o.instance()), registrar: o.registrationPath(o.instance())}
+	kubelet := &connection{socket: o.servingPath(), registrar: o.registrationPath()}
 	helper, err := kubeletplugin.Start(running, driver, append(o.helperOptions(kubelet), kubeletplugin.KubeClient(api))...)
 	if err != nil {
 		return fmt.Errorf("register with the kubelet: %w", err)
@@ -120,7 +120,7 @@ func (o *Options) helperOptions(kubelet *connection) []kubeletplugin.Option {
 		kubeletplugin.NodeName(o.NodeName),
 		kubeletplugin.RegistrarDirectoryPath(o.registryDir()),
 		kubeletplugin.PluginDataDirectoryPath(o.dataDir()),
-		kubeletplugin.PluginSocket(servingName(o.instance())),
+		kubeletplugin.PluginSocket(filepath.Base(o.servingPath())),
 		kubeletplugin.RollingUpdate(o.instance()),
 		kubeletplugin.Serialize(false),
 		kubeletplugin.GRPCInterceptor(kubelet.intercept),
@@ -170,6 +170,6 @@ func (o *Options) driver(api kubernetes.Interface, server APIServer, events even
 	if err != nil {
 		return nil, err
 	}
-	measured.Watch(driver.keeper.tokens)
+	measured.Watch(driver.tokens.summary)
 	return driver, nil
 }

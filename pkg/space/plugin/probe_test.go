@@ -47,7 +47,7 @@ func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 	driver.Start(t.Context())
 	t.Cleanup(driver.Stop)
 	kubelet := &connection{
-		socket:    o.servingPath(o.instance()),
+		socket:    o.servingPath(),
 		registrar: filepath.Join(dir, kubeletplugin.RollingUpdateRegistrarSocketFile(dir, o.Driver, o.instance())),
 	}
 	helper, err := kubeletplugin.Start(t.Context(), driver, append(o.helperOptions(kubelet),

@@ -14,20 +14,23 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/clock"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
-// rereadDelay is how long to wait before a claim is read again after a watch
-// ended or a read failed.
-const rereadDelay = time.Second
+const (
+	// rereadDelay is how long to wait before a claim is read again after a watch ended
+	// or a read failed. While a pod waits for it, it stays so.
+	rereadDelay = time.Second
+	// maxRereadDelay is what it grows to for a claim that is prepared.
+	maxRereadDelay = 30 * time.Second
+)
 
 // errDeallocated means that the claim no longer has the allocation in question.
 var errDeallocated = errors.New("the claim has been deallocated")
@@ -56,7 +59,7 @@ func (d *Driver) waitUntilReady(ctx, waiting context.Context, claim *resourceapi
 	var spaces []*spaceapi.SpaceStatus
 	var seen *resourceapi.ResourceClaim
 	var missing error
-	err := d.claims.follow(waiting, claim, func(claim *resourceapi.ResourceClaim) (bool, error) {
+	err := d.watchClaim(waiting, claim.Namespace, claim.Name, claim.UID, claim, rereadDelay, func(claim *resourceapi.ResourceClaim) (bool, error) {
 		if now := identity.Of(claim, d.Driver); now == nil || now.ID != a.ID {
 			return false, errDeallocated
 		}
@@ -107,73 +110,58 @@ func readSpaces(claim *resourceapi.ResourceClaim, driver string, a *identity.All
 	return spaces, nil, nil
 }
 
-// interruptedError means that the context ended while a claim was followed.
+// interruptedError means that the context ended while a claim was watched.
 type interruptedError struct {
-	// last is what the API server said when it was last asked in vain, or nil.
+	// last is the API server's last error, or nil.
 	last error
 }
 
 func (e *interruptedError) Error() string { return fmt.Sprintf("interrupted: %v", e.last) }
 
-// claimReader reads single claims. It needs the rights to get and to watch.
-type claimReader struct {
-	client kubernetes.Interface
-	clock  clock.Clock
-	// maxDelay is what the delay between two reads grows to, for as long as the
-	// API server does not answer.
-	maxDelay time.Duration
-}
-
-// pause waits before the API server is asked again. It takes longer each time,
-// and not the same for all, so that a server that comes back is not overrun.
-func (r claimReader) pause(ctx context.Context, delay *time.Duration) error {
-	jittered := wait.Jitter(*delay, 0.5)
-	*delay = min(2**delay, r.maxDelay)
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-r.clock.After(jittered):
-		return nil
-	}
-}
-
-// follow shows each version of the claim to look, beginning with the given one,
-// until that says that it has seen enough or fails, or the context ends, which
-// is an interruptedError. When the claim is deleted, or replaced by another of
-// the same name, the error is errDeallocated. The API server may come and go
-// meanwhile.
-func (r claimReader) follow(ctx context.Context, claim *resourceapi.ResourceClaim, look func(*resourceapi.ResourceClaim) (bool, error)) error {
-	uid := claim.UID
+// watchClaim calls handle with each version of a claim, beginning with the newest known
+// one, or with the one that it reads if that is nil. It returns when handle is done or
+// fails, or when the context ends, with an interruptedError. The error is errDeallocated
+// if the claim was deleted or replaced by another of its name. The API server may be away
+// meanwhile. It needs the rights to get and to watch.
+func (d *Driver) watchClaim(ctx context.Context, namespace, name string, uid types.UID, claim *resourceapi.ResourceClaim, maxDelay time.Duration, handle func(*resourceapi.ResourceClaim) (bool, error)) error {
+	var last error
+	delay := rereadDelay
 	for {
-		if done, err := look(claim); done || err != nil {
-			return err
+		if claim == nil {
+			claim, last = d.Client.ResourceV1().ResourceClaims(namespace).Get(ctx, name, metav1.GetOptions{})
 		}
-		done, broken, err := r.watch(ctx, claim, look)
-		if done || err != nil {
-			return err
-		}
-		delay := rereadDelay
-		if r.pause(ctx, &delay) != nil {
-			return &interruptedError{broken}
-		}
-		next, err := r.read(ctx, claim.Namespace, claim.Name)
-		var interrupted *interruptedError
-		if errors.As(err, &interrupted) && interrupted.last == nil {
-			interrupted.last = broken
-		}
-		if err != nil {
-			return err
-		}
-		if claim = next; claim.UID != uid {
+		switch {
+		case isGone(last):
 			return errDeallocated
+		case last != nil:
+			claim = nil
+			if ctx.Err() == nil {
+				klog.FromContext(ctx).V(2).Info("Cannot read the claim", "err", last)
+			}
+		case claim.UID != uid:
+			return errDeallocated
+		default:
+			if done, err := handle(claim); done || err != nil {
+				return err
+			}
+			var done bool
+			var err error
+			if done, last, err = d.watchFrom(ctx, claim, handle); done || err != nil {
+				return err
+			}
+			claim, delay = nil, rereadDelay
 		}
+		if d.pause(ctx, &delay, maxDelay) != nil {
+			return &interruptedError{last}
+		}
+		last = nil
 	}
 }
 
-// watch shows what comes after the given version, until look has seen enough or
-// fails, or the watch breaks, for which broken may have the reason.
-func (r claimReader) watch(ctx context.Context, claim *resourceapi.ResourceClaim, look func(*resourceapi.ResourceClaim) (bool, error)) (done bool, broken, err error) {
-	w, err := r.client.ResourceV1().ResourceClaims(claim.Namespace).Watch(ctx, metav1.ListOptions{
+// watchFrom calls handle with what comes after a version of the claim, until handle is
+// done or fails, or the watch breaks. Then broken is the reason, if there is one.
+func (d *Driver) watchFrom(ctx context.Context, claim *resourceapi.ResourceClaim, handle func(*resourceapi.ResourceClaim) (bool, error)) (done bool, broken, err error) {
+	w, err := d.Client.ResourceV1().ResourceClaims(claim.Namespace).Watch(ctx, metav1.ListOptions{
 		FieldSelector:   fields.OneTermEqualSelector(metav1.ObjectNameField, claim.Name).String(),
 		ResourceVersion: claim.ResourceVersion,
 	})
@@ -194,36 +182,28 @@ func (r claimReader) watch(ctx context.Context, claim *resourceapi.ResourceClaim
 			}
 			next, ok := event.Object.(*resourceapi.ResourceClaim)
 			switch {
-			case !ok: // an error, such as a version that the server no longer knows
+			case !ok: // an error, such as a version that the server no longer has
 				return false, apierrors.FromObject(event.Object), nil
 			case event.Type == watch.Deleted || next.UID != claim.UID:
 				return false, nil, errDeallocated
 			}
-			if done, err := look(next); done || err != nil {
+			if done, err := handle(next); done || err != nil {
 				return done, nil, err
 			}
 		}
 	}
 }
 
-// read gets the claim, for as long as it takes the API server to answer. The
-// errors are those of follow.
-func (r claimReader) read(ctx context.Context, namespace, name string) (*resourceapi.ResourceClaim, error) {
-	delay := rereadDelay
-	for {
-		claim, err := r.client.ResourceV1().ResourceClaims(namespace).Get(ctx, name, metav1.GetOptions{})
-		switch {
-		case err == nil:
-			return claim, nil
-		case isGone(err):
-			return nil, errDeallocated
-		}
-		if ctx.Err() == nil {
-			klog.FromContext(ctx).V(2).Info("Cannot read the claim", "err", err)
-		}
-		if r.pause(ctx, &delay) != nil {
-			return nil, &interruptedError{err}
-		}
+// pause waits before a request is repeated. It takes longer each time, and not the same
+// for all, so that a server that comes back is not overloaded.
+func (d *Driver) pause(ctx context.Context, delay *time.Duration, maxDelay time.Duration) error {
+	jittered := wait.Jitter(*delay, 0.5)
+	*delay = min(2**delay, maxDelay)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.Clock.After(jittered):
+		return nil
 	}
 }
 

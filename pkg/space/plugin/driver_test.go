@@ -5,6 +5,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,6 +26,8 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	eventrecord "k8s.io/client-go/tools/record"
 	componentmetrics "k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/testutil"
+	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
@@ -99,9 +102,9 @@ func (n *node) start() {
 		Fail:           func(err error) { n.t.Errorf("the plugin gave up: %v", err) },
 	})
 	n.must(err)
-	measured.Watch(n.driver.keeper.tokens)
-	n.driver.keeper.jitter = func() float64 { return 0 }
-	n.driver.keeper.wall = func() time.Time { return time.Now().Add(time.Duration(n.wallAhead.Load())) }
+	measured.Watch(n.driver.tokens.summary)
+	n.driver.tokens.jitter = func() float64 { return 0 }
+	n.driver.tokens.wall = func() time.Time { return time.Now().Add(time.Duration(n.wallAhead.Load())) }
 	n.driver.Start(n.t.Context())
 }
 
@@ -304,4 +307,66 @@ func apply(t *testing.T, claim *resourceapi.ResourceClaim, entries []status.Entr
 		t.Fatal(err)
 	}
 	return claim
+}
+
+// samples is how often something was measured, with the value of its only label.
+func (n *node) samples(name, label, value string) uint64 {
+	n.t.Helper()
+	histogram, err := testutil.GetHistogramVecFromGatherer(n.metrics, name, map[string]string{label: value})
+	if err != nil {
+		return 0 // nothing with that value yet
+	}
+	return histogram.GetAggregatedSampleCount()
+}
+
+func TestCallsOfTheKubeletAreMeasured(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(readyWith(t, claimFor("a"), "account-uid"))
+		bad := claimFor("a")
+		bad.UID, bad.Status.Allocation = "another", nil
+		if _, err := n.driver.PrepareResourceClaims(t.Context(), []*resourceapi.ResourceClaim{claim, bad}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.driver.UnprepareResourceClaims(t.Context(), []kubeletplugin.NamespacedObject{{
+			NamespacedName: types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}, UID: claim.UID,
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range [][3]string{
+			{"space_dra_prepare_duration_seconds", "result", "success"},
+			{"space_dra_prepare_duration_seconds", "result", "failure"},
+			{"space_dra_prepare_step_duration_seconds", "step", "wait"},
+			{"space_dra_prepare_step_duration_seconds", "step", "token"},
+			{"space_dra_prepare_step_duration_seconds", "step", "files"},
+			{"space_dra_unprepare_duration_seconds", "result", "success"},
+		} {
+			if got := n.samples(want[0], want[1], want[2]); got != 1 {
+				t.Errorf("%s of %s %s: measured %d times, want once", want[0], want[1], want[2], got)
+			}
+		}
+	})
+}
+
+func TestTheFirstTokenToEndIsShown(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		if got := n.driver.tokens.summary(); got.Known || got.Claims != 0 {
+			t.Errorf("without a claim: %+v", got)
+		}
+		n.prepared("a")
+		if got := n.driver.tokens.summary(); !got.Known || got.Claims != 1 || got.Left != lifetime {
+			t.Errorf("with a new token: %+v, want %s left", got, lifetime)
+		}
+		n.minter.failWith(errors.New("webhook says no"))
+		<-time.After(lifetime + time.Second) // by the bubble's clock
+		if got := n.driver.tokens.summary(); got.Left != -time.Second {
+			t.Errorf("after its end: %+v", got)
+		}
+		failed, err := n.driver.Metrics.Renewals.GetMetricWithLabelValues("failure")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if count, err := testutil.GetCounterMetricValue(failed); err != nil || count == 0 {
+			t.Errorf("counted %v failures, error %v", count, err)
+		}
+	})
 }
