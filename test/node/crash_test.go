@@ -89,4 +89,8 @@ func killEverywhere(t *testing.T, do call, prepared bool) {
 
 func TestAKilledPrepareCanBeRepeatedOrTakenBack(t *testing.T) { killEverywhere(t, prepare, false) }
 
+func TestAKilledPrepareOfAPreparedClaimCanBeRepeatedOrTakenBack(t *testing.T) {
+	killEverywhere(t, prepare, true)
+}
+
 func TestAKilledUnprepareCanBeRepeatedOrTakenBack(t *testing.T) { killEverywhere(t, unprepare, true) }
