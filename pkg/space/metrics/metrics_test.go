@@ -39,8 +39,8 @@ func observed() map[*prometheus.Registry][]metrics.Metric {
 	p.PrepareSteps.Observe(time.Second, metrics.StepToken)
 	p.Unprepare.Observe(time.Second, metrics.Result(nil))
 	p.Renewals.WithLabelValues(metrics.Succeeded).Inc()
-	p.Sweeps.WithLabelValues().Inc()
-	p.Findings.WithLabelValues(metrics.FoundEnded).Inc()
+	p.Resyncs.WithLabelValues().Inc()
+	p.Corrections.WithLabelValues(metrics.FoundEnded).Inc()
 	return map[*prometheus.Registry][]metrics.Metric{forController: c.Metrics(), forPlugin: p.Metrics()}
 }
 

@@ -11,11 +11,11 @@ import (
 
 // Kinds of corrections that the plugin's resyncs make.
 const (
-	FoundEnded      = "ended_claim"
-	FoundOrphan     = "orphaned_files"
-	FoundTemporary  = "temporary_file"
-	FoundUnreadable = "unreadable_record"
-	FoundForeign    = "foreign_record"
+	FoundEnded     = "ended_claim"
+	FoundOrphan    = "orphaned_cdi_spec"
+	FoundTemporary = "temporary_file"
+	FoundDamaged   = "damaged_metadata"
+	FoundForeign   = "foreign_claim"
 )
 
 // Steps of preparing a claim.
@@ -33,8 +33,8 @@ type Plugin struct {
 	PrepareSteps Durations
 	// Renewals has a label for the result.
 	Renewals *prometheus.CounterVec
-	// Sweeps has no label, and Findings has one for the kind.
-	Sweeps, Findings *prometheus.CounterVec
+	// Resyncs has no label, and Corrections has one for the kind.
+	Resyncs, Corrections *prometheus.CounterVec
 
 	set *set
 }
@@ -59,9 +59,9 @@ func NewPlugin(registerer prometheus.Registerer, version string) *Plugin {
 			"How long it took to remove a claim from the node.", "result"),
 		Renewals: s.counter("token_renewals_total",
 			"Number of times that all tokens of a claim that were due were renewed, or that one of them could not be.", "result"),
-		Sweeps: s.counter("resyncs_total",
+		Resyncs: s.counter("resyncs_total",
 			"Number of resyncs, which look for what was missed."),
-		Findings: s.counter("resync_corrections_total",
+		Corrections: s.counter("resync_corrections_total",
 			"Number of things that resyncs found and corrected.", "kind"),
 		set: s,
 	}
@@ -74,8 +74,8 @@ func NewPlugin(registerer prometheus.Registerer, version string) *Plugin {
 	for _, step := range []string{StepWait, StepToken, StepFiles} {
 		m.PrepareSteps.Expect(step)
 	}
-	for _, kind := range []string{FoundEnded, FoundOrphan, FoundTemporary, FoundUnreadable, FoundForeign} {
-		m.Findings.WithLabelValues(kind)
+	for _, kind := range []string{FoundEnded, FoundOrphan, FoundTemporary, FoundDamaged, FoundForeign} {
+		m.Corrections.WithLabelValues(kind)
 	}
 	s.buildInfo(version)
 	return m

@@ -70,7 +70,7 @@ func (d *Driver) resync(ctx context.Context) {
 	d.resyncs.mutex.Lock()
 	defer d.resyncs.mutex.Unlock()
 	d.resyncProgress()
-	d.Metrics.Sweeps.WithLabelValues().Inc()
+	d.Metrics.Resyncs.WithLabelValues().Inc()
 	// Known before the claims are listed: a claim that is prepared meanwhile was not
 	// removed.
 	known := d.tokens.allocations()
@@ -115,7 +115,7 @@ func (d *Driver) importClaim(ctx context.Context, listed preparedClaim) {
 	if err != nil || p.AllocationID != listed.AllocationID || d.tokens.manages(p.UID, p.AllocationID) {
 		return
 	}
-	d.Metrics.Findings.WithLabelValues(metrics.FoundForeign).Inc()
+	d.Metrics.Corrections.WithLabelValues(metrics.FoundForeign).Inc()
 	d.writeServerFiles(ctx, p) // the other process may have another configuration
 	d.tokens.importClaim(p)
 }
@@ -167,7 +167,7 @@ func (d *Driver) hasEnded(ctx context.Context, p preparedClaim) bool {
 		utilruntime.HandleErrorWithContext(ctx, err, "Cannot remove what is left of a claim")
 		return true
 	}
-	d.Metrics.Findings.WithLabelValues(metrics.FoundEnded).Inc()
+	d.Metrics.Corrections.WithLabelValues(metrics.FoundEnded).Inc()
 	logger.Info("Removed what was left of a claim", logkeys.Reason, reason)
 	return false
 }
@@ -211,7 +211,7 @@ func (d *Driver) repairMetadata(ctx context.Context, claim types.UID, damage err
 	logger := klog.LoggerWithValues(klog.FromContext(ctx), logkeys.ClaimUID, claim)
 	if !d.resyncs.damaged[claim] {
 		d.resyncs.damaged[claim] = true
-		d.Metrics.Findings.WithLabelValues(metrics.FoundUnreadable).Inc()
+		d.Metrics.Corrections.WithLabelValues(metrics.FoundDamaged).Inc()
 		logger.Error(damage, "Metadata of a prepared claim are damaged. After a restart of the plugin its tokens are not renewed until its pods are recreated")
 	}
 	unlock, ok := d.locks.tryLock(claim)
@@ -256,7 +256,7 @@ func (d *Driver) removeOrphanedSpec(ctx context.Context, claim types.UID) error 
 	if err := d.remove(claim); err != nil {
 		return err
 	}
-	d.Metrics.Findings.WithLabelValues(metrics.FoundOrphan).Inc()
+	d.Metrics.Corrections.WithLabelValues(metrics.FoundOrphan).Inc()
 	klog.FromContext(ctx).Info("Removed an orphaned CDI spec", logkeys.ClaimUID, claim)
 	return nil
 }
@@ -266,7 +266,7 @@ func (d *Driver) removeAbandoned(ctx context.Context) {
 	for _, remove := range []func() ([]string, error){d.store.staging.RemoveAbandoned, d.specs.staging.RemoveAbandoned} {
 		paths, err := remove()
 		for _, path := range paths {
-			d.Metrics.Findings.WithLabelValues(metrics.FoundTemporary).Inc()
+			d.Metrics.Corrections.WithLabelValues(metrics.FoundTemporary).Inc()
 			klog.FromContext(ctx).Info("Removed a temporary file", logkeys.Path, path, logkeys.Reason, "the process that was writing it has been killed")
 		}
 		if err != nil {

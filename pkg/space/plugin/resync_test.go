@@ -277,7 +277,7 @@ func TestResync_leavesDamagedMetadataToTheKubelet(t *testing.T) {
 		n.start()
 		n.wantNoMint("nothing is known of the claim")
 		n.wantAllThere()
-		if got := n.findings(metrics.FoundUnreadable); got != 1 {
+		if got := n.corrections(metrics.FoundDamaged); got != 1 {
 			t.Errorf("reported %v times, want once", got)
 		}
 		n.wantRenewedAfterPrepare(claim)
@@ -291,9 +291,9 @@ func TestResync_leavesDamagedMetadataToTheKubelet(t *testing.T) {
 	})
 }
 
-func (n *node) findings(finding string) float64 {
+func (n *node) corrections(kind string) float64 {
 	n.t.Helper()
-	counter, err := n.driver.Metrics.Findings.GetMetricWithLabelValues(finding)
+	counter, err := n.driver.Metrics.Corrections.GetMetricWithLabelValues(kind)
 	n.must(err)
 	count, err := testutil.GetCounterMetricValue(counter)
 	n.must(err)
