@@ -56,7 +56,7 @@ func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 		t.Fatal(err)
 	}
 	t.Cleanup(helper.Stop)
-	server := httptest.NewServer(o.health(driver, kubelet).Handler())
+	server := httptest.NewServer(o.health(kubelet).Handler())
 	t.Cleanup(server.Close)
 	return &running{kubelet, server.URL, helper.Stop}
 }

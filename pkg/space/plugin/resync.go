@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
@@ -25,8 +24,6 @@ const (
 	// resyncInterval is how often the node's files are compared with the claims. It is
 	// well below the shortest lifetime of a token.
 	resyncInterval = 2 * time.Minute
-	// resyncStallTimeout is how long a resync may take for one claim.
-	resyncStallTimeout = 5 * resyncInterval
 	// abandonedInterval is how often files are removed that killed processes were
 	// writing.
 	abandonedInterval = 30 * time.Second
@@ -46,21 +43,6 @@ type resyncState struct {
 	ended map[types.UID]string
 	// damaged are the claims whose metadata were reported as damaged.
 	damaged map[types.UID]bool
-	// progress is when a resync last made progress.
-	progress atomic.Pointer[time.Time]
-}
-
-func (d *Driver) resyncProgress() {
-	now := d.Clock.Now()
-	d.resyncs.progress.Store(&now)
-}
-
-// stalled returns an error if a resync makes no progress.
-func (d *Driver) stalled() error {
-	if last := d.resyncs.progress.Load(); last != nil && d.Clock.Since(*last) > resyncStallTimeout {
-		return fmt.Errorf("the last resync of the node's files made no progress for %s", d.Clock.Since(*last).Round(time.Second))
-	}
-	return nil
 }
 
 // resync compares the node's files and the tokens that are renewed with the claims. It
@@ -69,7 +51,6 @@ func (d *Driver) stalled() error {
 func (d *Driver) resync(ctx context.Context) {
 	d.resyncs.mutex.Lock()
 	defer d.resyncs.mutex.Unlock()
-	d.resyncProgress()
 	d.Metrics.Resyncs.WithLabelValues().Inc()
 	// Known before the claims are listed: a claim that is prepared meanwhile was not
 	// removed.
@@ -81,7 +62,6 @@ func (d *Driver) resync(ctx context.Context) {
 	}
 	ended := map[types.UID]string{}
 	for _, p := range claims {
-		d.resyncProgress()
 		ctx, _ := withClaim(ctx, types.NamespacedName{Namespace: p.Namespace, Name: p.Name}, p.UID)
 		if known[p.UID] != p.AllocationID {
 			d.importClaim(ctx, p)

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -217,26 +216,6 @@ func TestStart_removesWhatAKilledProcessWasWriting(t *testing.T) {
 		n.wantNoEvent(2 * abandonedInterval)
 		if now := n.files(); !slices.Equal(now, keep) {
 			t.Errorf("left:\n%q\nwant:\n%q", now, keep)
-		}
-	})
-}
-
-func TestStalled(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.preparedAs(claimA, "a")
-		n.wantNoEvent(resyncInterval)
-		if err := n.driver.stalled(); err != nil {
-			t.Errorf("all is well, but: %v", err)
-		}
-		n.remove(claim)
-		hang := func() error {
-			<-time.After(longTime)
-			return errors.New("no API server")
-		}
-		n.onGet.Store(&hang)
-		n.wantNoEvent(resyncStallTimeout + 2*resyncInterval)
-		if n.driver.stalled() == nil {
-			t.Error("nobody has noticed")
 		}
 	})
 }

@@ -91,7 +91,7 @@ func (o *Options) Run(ctx context.Context) error {
 	serving.Go(func() {
 		// Pods need spaces more than this process needs a doctor, but a plugin
 		// that nobody can ask is found out only by crashing.
-		if err := o.health(driver, kubelet).Run(ctx); err != nil {
+		if err := o.health(kubelet).Run(ctx); err != nil {
 			fail(err)
 		}
 	})
@@ -128,14 +128,12 @@ func (o *Options) helperOptions(kubelet *connection) []kubeletplugin.Option {
 }
 
 // health says when the plugin is ready: as soon as a pod that starts on the node
-// finds it. It is live unless it is stuck, or can no longer be asked or found, which
-// starting again would mend. The API server is not asked: pods have to end without it.
-func (o *Options) health(driver *Driver, kubelet *connection) health.Server {
+// finds it. It is live unless it can no longer be asked or found, which
+// a restart fixes. The API server is not asked: pods have to end without it.
+func (o *Options) health(kubelet *connection) health.Server {
 	return health.Server{
 		Address: o.HTTPAddress,
-		Live: func(ctx context.Context) error {
-			return errors.Join(driver.stalled(), kubelet.answers(ctx))
-		},
+		Live:    kubelet.answers,
 		Ready: func(ctx context.Context) error {
 			if err := kubelet.registered(); err != nil {
 				return err
