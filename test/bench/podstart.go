@@ -24,9 +24,9 @@ import (
 // limited is a class that sets all limits that a class can set.
 const limited = "limited.space.resource.example.com"
 
-const limits = `{"apiVersion": "space.resource.example.com/v1alpha1", "kind": "SpaceClassConfig", "network": "Isolated",
-"resourceQuota": {"requests.cpu": "4", "requests.memory": "8Gi", "pods": "20"},
-"limitRange": [{"type": "Container", "defaultRequest": {"cpu": "100m", "memory": "128Mi"}}]}`
+const limits = `{"apiVersion": "space.resource.example.com/v1alpha1", "kind": "SpaceClassConfig", "network":{"mode":"Isolated"},
+"resourceQuota":{"hard":{"requests.cpu": "4", "requests.memory": "8Gi", "pods": "20"}},
+"limitRange":{"limits":[{"type": "Container", "defaultRequest": {"cpu": "100m", "memory": "128Mi"}}]}}`
 
 // PodStart starts pods of each sort in turns, one at a time, on nodes that do
 // nothing else.

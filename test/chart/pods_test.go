@@ -280,8 +280,8 @@ func TestTheTestWritesOnlyWhereTheRoleIsKnownToAllowIt(t *testing.T) {
 	}{
 		"by default":             {nil, true},
 		"a role to read":         {at("space.clusterRole", "view"), false},
-		"a role to read, mended": {together(at("space.clusterRole", "view"), at("space.class.clusterRole", "admin")), true},
-		"a role of one's own":    {at("space.class.clusterRole", "mine"), false},
+		"a role to read, mended": {together(at("space.clusterRole", "view"), at("space.class.clusterRoles", []any{"admin"})), true},
+		"a role of one's own":    {at("space.class.clusterRoles", []any{"mine"}), false},
 	} {
 		pod := object[corev1.Pod](t, render(t, c.values), "Pod/rel-space-dra-driver-test")
 		if got := slices.Contains(pod.Spec.Containers[0].Args, "--write"); got != c.writes {

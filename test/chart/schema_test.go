@@ -105,7 +105,9 @@ func TestTheSchemaDescribesTheFieldsOfTheAPI(t *testing.T) {
 		}
 	}
 	for field, described := range map[string]reflect.Type{
-		"spaceClassConfig.copy":        reflect.TypeFor[spaceapi.Copy](),
+		"spaceClassConfig.copyFrom":    reflect.TypeFor[spaceapi.CopyFrom](),
+		"spaceClassConfig.network":     reflect.TypeFor[spaceapi.Network](),
+		"spaceClassConfig.retention":   reflect.TypeFor[spaceapi.Retention](),
 		"spaceClassConfig.podSecurity": reflect.TypeFor[spaceapi.PodSecurity](),
 		"pool.budget":                  reflect.TypeFor[pool.Budget](),
 		"pool.perNode":                 reflect.TypeFor[pool.PerNode](),
@@ -140,14 +142,14 @@ func TestWhatTheDriverTakesForAClassTheSchemaTakes(t *testing.T) {
 	var classes []any
 	for i, fields := range []string{
 		`{}`,
-		`{"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRole":"edit","allowedLabels":["*","a","a.example/b","a.example/*"],"allowedClusterRoles":["view"],
-			"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"requests.cpu":"4","pods":10},"nestedSpaces":true,
-			"limitRange":[{"type":"Container","default":{"cpu":"1"}}],"network":"Isolated","tokenLifetime":"10m","maxLifetime":"8h","retain":"30m",
-			"copy":{"namespace":"a","secrets":["b"],"configMaps":["c"],"imagePullSecrets":["b"]},"adminAccess":true,"exclusive":true,"parameters":{"e":"f"}}`,
-		`{"labels":{"kubernetes.io/a":"","example.com/b":"c"},"annotations":{"a":"anything\nat all"},"clusterRole":"system:aggregate-to-view","clusterWideRoles":["a:b"]}`,
-		`{"resourceQuota":{"limits.memory":"1.5Gi","requests.nvidia.com/gpu":"4","count/deployments.apps":"3","hugepages-2Mi":"4Mi","services.nodeports":0,"cpu":"1e3"}}`,
-		`{"limitRange":[{"type":"Container","min":{"cpu":"100m"},"defaultRequest":{"cpu":"100m"},"default":{"cpu":"300m"},"max":{"cpu":"300m"},"maxLimitRequestRatio":{"cpu":"3"}},
-			{"type":"Pod","max":{"memory":"1Gi"}},{"type":"PersistentVolumeClaim","max":{"storage":"1Ti"}}]}`,
+		`{"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["cost-center"],"allowedLabels":["*","a","a.example/b","a.example/*"],"allowedClusterRoles":["view"],
+			"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","enforceVersion":"v1.34","audit":"baseline","auditVersion":"latest","warn":"restricted","warnVersion":"latest"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
+			"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Isolated","ingress":[{"from":[{"namespaceSelector":{}}],"ports":[{"port":80}]}],"egress":[{}]},"tokenLifetime":"10m","maxLifetime":"8h","retention":{"period":"30m"},
+			"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"exclusive":true,"env":{"e":"f"}}`,
+		`{"labels":{"kubernetes.io/a":"","example.com/b":"c"},"annotations":{"a":"anything\nat all"},"clusterRoles":["system:aggregate-to-view"],"clusterWideRoles":["a:b"]}`,
+		`{"resourceQuota":{"hard":{"limits.memory":"1.5Gi","requests.nvidia.com/gpu":"4","count/deployments.apps":"3","hugepages-2Mi":"4Mi","services.nodeports":0,"cpu":"1e3"}}}`,
+		`{"limitRange":{"limits":[{"type":"Container","min":{"cpu":"100m"},"defaultRequest":{"cpu":"100m"},"default":{"cpu":"300m"},"max":{"cpu":"300m"},"maxLimitRequestRatio":{"cpu":"3"}},
+			{"type":"Pod","max":{"memory":"1Gi"}},{"type":"PersistentVolumeClaim","max":{"storage":"1Ti"}}]}}`,
 	} {
 		config := values{}
 		if err := json.Unmarshal([]byte(fields), &config); err != nil {

@@ -126,7 +126,7 @@ func TestWithBindingConditionsAPodIsBoundOnlyWhenItsSpaceIsReady(t *testing.T) {
 	const driver = "binding.space.example.com"
 	env.InstallAnother(t, "binding", "driverName="+driver, "controller.bindingConditions=true", "controller.replicas=1")
 	ns := env.Namespace(t)
-	createClass(t, classOf("binding", driver, spaceapi.SpaceClassConfigKind, `,"clusterRole":"unlisted"`))
+	createClass(t, classOf("binding", driver, spaceapi.SpaceClassConfigKind, `,"clusterRoles":["unlisted"]`))
 	env.CreateClaim(t, ns, claimOfClass("binding"))
 	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.NewPod("pod", "claim"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

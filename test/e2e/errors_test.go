@@ -60,11 +60,11 @@ func awaitDenied(t *testing.T, words string, ask framework.Request) {
 func TestParametersThatAreNotAllowedAreRefusedInTheSameWordsEverywhere(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, choosing(framework.NewClaim("test-claim"), `,"clusterRole":"cluster-admin"`))
+	env.CreateClaim(t, ns, choosing(framework.NewClaim("test-claim"), `,"clusterRoles":["cluster-admin"]`))
 	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.NewPod("pod", "test-claim"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	const words = `the ResourceClaim has parameters that its DeviceClass does not allow: clusterRole: Invalid value: "cluster-admin": the class allows none`
+	const words = `the ResourceClaim has parameters that its DeviceClass does not allow: clusterRoles[0]: Invalid value: "cluster-admin": the class allows none`
 
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, words))
 	events := env.Client.CoreV1().RESTClient()

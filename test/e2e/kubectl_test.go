@@ -182,7 +182,7 @@ func explainsPods(t *testing.T, admin, dev person) {
 	createClaimOf(t, ns, "gated", "plugin-many", nil)
 	createClaimOf(t, ns, "nowhere", "plugin-many", nil)
 	createClaimOf(t, ns, "classless", "plugin-none", nil)
-	refused := framework.WithParameters(claimOfClass("plugin-many"), `{"apiVersion":"`+spaceapi.APIVersion+`","kind":"SpaceClaimConfig","clusterRole":"cluster-admin"}`)
+	refused := framework.WithParameters(claimOfClass("plugin-many"), `{"apiVersion":"`+spaceapi.APIVersion+`","kind":"SpaceClaimConfig","clusterRoles":["cluster-admin"]}`)
 	refused.Name, refused.Spec.Devices.Config[0].Opaque.Driver = "refused", admin.driver
 	env.CreateClaim(t, ns, refused)
 	gated := framework.NewPod("gated", "gated")

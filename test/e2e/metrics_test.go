@@ -33,7 +33,7 @@ func TestPrometheusHasWhatTheDashboardShows(t *testing.T) {
 	limited.Spec.Devices.Requests[0].Exactly.DeviceClassName = "example-limited-pool"
 	env.CreateClaim(t, ns, limited)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreateClaim(t, ns, choosing(framework.NewClaim("refused"), `,"clusterRole":"cluster-admin"`))
+	env.CreateClaim(t, ns, choosing(framework.NewClaim("refused"), `,"clusterRoles":["cluster-admin"]`))
 	for _, claim := range []string{"limited", "test-claim", "refused"} {
 		env.StartPod(t, ns, framework.NewPod(claim, claim))
 	}

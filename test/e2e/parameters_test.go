@@ -48,8 +48,8 @@ func TestContainersSeeTheParametersOfClassAndClaim(t *testing.T) {
 		"empty": "", "spaces": "  a  b  ", "quotes": `it's "quoted" \ `, "equals": "=a=b=", "utf8": "äöü – 空間 🚀",
 		"lines": "one\ntwo\n", "yaml": "- a: {b: [c, *d]} # e", "shell": "$(id) $(HOME) ${HOME} `id`", "Mixed_1": "~",
 	}
-	createClass(t, classOf("with-parameters", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, field(t, "parameters", values)))
-	env.CreateClaim(t, ns, choosing(claimOfClass("with-parameters"), field(t, "parameters", values)))
+	createClass(t, classOf("with-parameters", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, field(t, "env", values)))
+	env.CreateClaim(t, ns, choosing(claimOfClass("with-parameters"), field(t, "env", values)))
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
 	for key, want := range values {
 		for _, prefix := range []string{"admin_", "user_"} {
@@ -65,7 +65,7 @@ func TestAClaimChoosesNamesAndPlaces(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	claim := framework.NewClaim("claim")
-	claim = choosing(claim, `,"variablePrefix":"PREVIEW","mountPath":"/home/app/.space","kubeconfigEnv":true`)
+	claim = choosing(claim, `,"envPrefix":"PREVIEW","mountPath":"/home/app/.space","kubeconfigEnv":true`)
 	env.CreateClaim(t, ns, claim)
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
 
@@ -93,7 +93,7 @@ func TestAClaimChoosesNamesAndPlaces(t *testing.T) {
 func TestOneOfSeveralRequestsHasAPrefixOfItsOwn(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	claim := choosing(framework.NewClaim("claim", "build", "deploy"), `,"variablePrefix":"PROD","kubeconfigEnv":true`)
+	claim := choosing(framework.NewClaim("claim", "build", "deploy"), `,"envPrefix":"PROD","kubeconfigEnv":true`)
 	claim.Spec.Devices.Config[0].Requests = []string{"deploy"}
 	env.CreateClaim(t, ns, claim)
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
@@ -228,7 +228,7 @@ func TestClaimsWhoseNamesMeetHaveTheirOwnFiles(t *testing.T) {
 	}
 
 	// With a prefix, both can be told apart.
-	env.CreateClaim(t, ns, choosing(framework.NewClaim("apart"), `,"variablePrefix":"OTHER"`))
+	env.CreateClaim(t, ns, choosing(framework.NewClaim("apart"), `,"envPrefix":"OTHER"`))
 	pod := framework.NewPod("pod2", "a", "apart")
 	env.CreatePod(t, ns, pod)
 	if a, other := env.SpaceOf(t, ns, "pod2", "A_B"), env.SpaceOf(t, ns, "pod2", "OTHER"); a.Namespace != first || other == a {

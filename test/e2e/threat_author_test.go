@@ -98,10 +98,10 @@ func (s *stage) author(t *testing.T) {
 func (s *stage) parametersRefusedAtOnce(t *testing.T, author kubernetes.Interface) {
 	var attempts []attempt
 	for _, ask := range []struct{ what, kind, fields, words string }{
-		{what: "open the network of a space", fields: `,"network":"Open"`, words: "network must be Isolated"},
-		{what: "ask for copies of others' Secrets", fields: `,"copy":{"namespace":"kube-system","secrets":["x"]}`, words: "SpaceClaimConfig has no field copy"},
+		{what: "open the network of a space", fields: `,"network":{"mode":"Open"}`, words: "network.mode must be Isolated"},
+		{what: "ask for copies of others' Secrets", fields: `,"copyFrom":{"namespace":"kube-system","secrets":[{"name":"x"}]}`, words: "SpaceClaimConfig has no field copyFrom"},
 		{what: "ask for rights in the whole cluster", fields: `,"clusterWideRoles":["cluster-admin"]`, words: "SpaceClaimConfig has no field clusterWideRoles"},
-		{what: "speak as a class", kind: spaceapi.SpaceClassConfigKind, fields: `,"clusterRole":"cluster-admin"`, words: "must be a SpaceClaimConfig"},
+		{what: "speak as a class", kind: spaceapi.SpaceClassConfigKind, fields: `,"clusterRoles":["cluster-admin"]`, words: "must be a SpaceClaimConfig"},
 	} {
 		kind := cmp.Or(ask.kind, spaceapi.SpaceClaimConfigKind)
 		attempts = append(attempts, attempt{
@@ -119,19 +119,19 @@ func (s *stage) parametersRefusedAtOnce(t *testing.T, author kubernetes.Interfac
 // so when it has been chosen for the claim.
 func (s *stage) parametersRefusedLater(t *testing.T) {
 	createClass(t, classOf("threats", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind,
-		`,"resourceQuota":{"pods":"5"},"maxLifetime":"1h","clusterRole":"view","allowedClusterRoles":["edit"],"podSecurity":{"enforce":"restricted"}`))
+		`,"resourceQuota":{"hard":{"pods":"5"}},"maxLifetime":"1h","clusterRoles":["view"],"allowedClusterRoles":["edit"],"podSecurity":{"enforce":"restricted"}`))
 	attempts := []struct{ what, fields, words string }{
 		{what: "mount files over an image's programs", fields: `,"mountPath":"/usr/bin"`, words: "mountPath: Invalid value: \"/usr/bin\": must not be a system directory"},
 		{what: "mount files over a pod's own token", fields: `,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"`, words: "must not be a system directory"},
 		{what: "mount files by a way through other directories", fields: `,"mountPath":"/home/../etc"`, words: "mountPath: Invalid value: \"/home/../etc\": must be an absolute path"},
-		{what: "set another variable by the prefix", fields: `,"variablePrefix":"PATH=/tmp:"`, words: "variablePrefix: Invalid value"},
-		{what: "set another variable by a parameter's name", fields: `,"parameters":{"a=b\nPATH":"/tmp"}`, words: "parameters: Invalid value"},
+		{what: "set another variable by the prefix", fields: `,"envPrefix":"PATH=/tmp:"`, words: "envPrefix: Invalid value"},
+		{what: "set another variable by a parameter's name", fields: `,"env":{"a=b\nPATH":"/tmp"}`, words: "env: Invalid value"},
 		{what: "set Pod Security by a label", fields: `,"labels":{"pod-security.kubernetes.io/enforce":"privileged"}`, words: "labels[pod-security.kubernetes.io/enforce]: Forbidden"},
 		{what: "write the record of a space by a label", fields: `,"labels":{"space.resource.example.com/claim-uid":"x"}`, words: "labels[space.resource.example.com/claim-uid]: Forbidden"},
-		{what: "take a role that the class does not allow", fields: `,"clusterRole":"cluster-admin"`, words: `clusterRole: Invalid value: "cluster-admin": the class allows view, edit`},
+		{what: "take a role that the class does not allow", fields: `,"clusterRoles":["cluster-admin"]`, words: `clusterRoles[0]: Invalid value: "cluster-admin": the class allows view, edit`},
 		{what: "take a label that the class does not allow", fields: `,"labels":{"team":"x"}`, words: "labels[team]: Forbidden: the class allows none"},
 		{what: "take a laxer Pod Security Standard", fields: `,"podSecurity":{"enforce":"baseline"}`, words: "the class allows restricted"},
-		{what: "take a larger quota", fields: `,"resourceQuota":{"pods":"6"}`, words: "resourceQuota[pods]: Invalid value: \"6\": the class allows at most 5"},
+		{what: "take a larger quota", fields: `,"resourceQuota":{"hard":{"pods":"6"}}`, words: "resourceQuota.hard[pods]: Invalid value: \"6\": the class allows at most 5"},
 		{what: "take a longer life", fields: `,"maxLifetime":"2h"`, words: "maxLifetime: Invalid value: \"2h0m0s\": the class allows at most 1h0m0s"},
 	}
 	var names []string
@@ -141,7 +141,7 @@ func (s *stage) parametersRefusedLater(t *testing.T) {
 		env.CreateClaim(t, s.ns, claim)
 		names = append(names, claim.Name)
 	}
-	allowed := choosing(claimOfClass("threats"), `,"clusterRole":"edit","resourceQuota":{"pods":"5"},"maxLifetime":"1h"`)
+	allowed := choosing(claimOfClass("threats"), `,"clusterRoles":["edit"],"resourceQuota":{"hard":{"pods":"5"}},"maxLifetime":"1h"`)
 	allowed.Name = "allowed"
 	env.CreateClaim(t, s.ns, allowed)
 	env.StartPod(t, s.ns, framework.NewPod("refused", append(names, allowed.Name)...))

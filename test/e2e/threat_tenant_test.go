@@ -21,7 +21,7 @@ import (
 const pause = 100 * time.Millisecond
 
 // nestedRefused are the words to who asks for spaces in a space.
-const nestedRefused = "in which nobody can ask for spaces unless its DeviceClass sets nestedSpaces"
+const nestedRefused = "in which nobody can ask for spaces unless its DeviceClass sets allowNestedSpaces"
 
 // driverNS is where the chart is installed.
 const driverNS = framework.DriverNamespace
@@ -228,7 +228,7 @@ func (s *stage) ended(t *testing.T) {
 // that allows that.
 func tenantAdmin(t *testing.T) {
 	const driver = "threats.example.com"
-	env.InstallAnother(t, "threats", "driverName="+driver, "controller.replicas=1", "space.clusterRole=admin", "space.class.resourceQuota.pods=10")
+	env.InstallAnother(t, "threats", "driverName="+driver, "controller.replicas=1", "space.clusterRole=admin", "space.class.resourceQuota.hard.pods=10")
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, claimOfClass(driver))
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))

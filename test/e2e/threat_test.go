@@ -192,7 +192,7 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{ns: env.Namespace(t), elsewhere: env.Namespace(t)}
-	createClass(t, classOf(limitedClass, spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, `,"resourceQuota":{"pods":"10"}`))
+	createClass(t, classOf(limitedClass, spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, `,"resourceQuota":{"hard":{"pods":"10"}}`))
 	mine := claimOfClass(limitedClass)
 	mine.Name = "mine"
 	// Kubernetes itself writes this on claims that it makes of templates; the driver

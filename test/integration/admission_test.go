@@ -100,7 +100,7 @@ func TestBadParametersAreRefusedWhenTheyAreWritten(t *testing.T) {
 
 func (w writer) refused(t *testing.T) {
 	const words = "parameters of driver space.resource.example.com"
-	const podSecurity = words + ": podSecurity has enforce, audit and warn, which must be privileged, baseline or restricted"
+	const podSecurity = words + ": podSecurity.enforce, audit and warn must be privileged, baseline or restricted"
 	foreign := `{"apiVersion":"example.com/v1","kind":"Mystery","colour":"red"}`
 	for raw, want := range map[string]string{
 		classJSON(""): words + " must be a SpaceClaimConfig of space.resource.example.com/v1alpha1 here",
@@ -110,11 +110,11 @@ func (w writer) refused(t *testing.T) {
 		strings.Replace(claimJSON(""), `"kind"`, `"Kind"`, 1): words + " must be a SpaceClaimConfig",
 		claimJSON(`"maxLivetime":"8h"`):                       words + ": SpaceClaimConfig has no field maxLivetime",
 		claimJSON(`"MaxLifetime":"8h"`):                       words + ": SpaceClaimConfig has no field MaxLifetime",
-		claimJSON(`"retain":"1h"`):                            words + ": SpaceClaimConfig has no field retain",
-		claimJSON(`"clusterRole":7`):                          words + ": clusterRole must be a string",
+		claimJSON(`"retention":{"period":"1h"}`):              words + ": SpaceClaimConfig has no field retention",
+		claimJSON(`"mountPath":7`):                            words + ": mountPath must be a string",
 		claimJSON(`"exclusive":"yes"`):                        words + ": exclusive must be a boolean",
 		claimJSON(`"labels":["a"]`):                           words + ": labels must be a map",
-		claimJSON(`"network":"Open"`):                         words + ": network must be Isolated",
+		claimJSON(`"network":{"mode":"Open"}`):                words + ": network.mode must be Isolated",
 		claimJSON(`"podSecurity":{"enforce":"strict"}`):       podSecurity,
 	} {
 		denied(t, raw, w.claim(t.Context(), raw), want)
@@ -122,16 +122,15 @@ func (w writer) refused(t *testing.T) {
 		denied(t, "another and "+raw, w.claim(t.Context(), claimJSON(""), raw), want)
 	}
 	for raw, want := range map[string]string{
-		foreign:                               words + " must be a SpaceClassConfig",
-		classJSON(`"maxLivetime":"8h"`):       words + ": SpaceClassConfig has no field maxLivetime",
-		classJSON(`"inCluster":true`):         words + ": SpaceClassConfig has no field inCluster",
-		classJSON(`"nestedSpaces":"yes"`):     words + ": nestedSpaces must be a boolean",
-		classJSON(`"clusterWideRoles":"x"`):   words + ": clusterWideRoles must be a list",
-		classJSON(`"maxLifetime":60`):         words + ": maxLifetime must be a string",
-		classJSON(`"copy":["a"]`):             words + ": copy must be a map",
-		classJSON(`"network":"Closed"`):       words + ": network must be Isolated or Open",
-		classJSON(`"podSecurity":{"warn":7}`): podSecurity,
-		classJSON(`"podSecurity":{"x":""}`):   podSecurity,
+		foreign:                                  words + " must be a SpaceClassConfig",
+		classJSON(`"maxLivetime":"8h"`):          words + ": SpaceClassConfig has no field maxLivetime",
+		classJSON(`"inCluster":true`):            words + ": SpaceClassConfig has no field inCluster",
+		classJSON(`"allowNestedSpaces":"yes"`):   words + ": allowNestedSpaces must be a boolean",
+		classJSON(`"clusterWideRoles":"x"`):      words + ": clusterWideRoles must be a list",
+		classJSON(`"maxLifetime":60`):            words + ": maxLifetime must be a string",
+		classJSON(`"copyFrom":["a"]`):            words + ": copyFrom must be a map",
+		classJSON(`"network":{"mode":"Closed"}`): words + ": network.mode must be Isolated or Open",
+		classJSON(`"podSecurity":{"warn":7}`):    podSecurity,
 	} {
 		denied(t, raw, w.class(t.Context(), raw), want)
 	}
@@ -146,23 +145,23 @@ func largest(t *testing.T, full func(fields string) string) string {
 		quotas[fmt.Sprintf("requests.example%d.com/%s", i, strings.Repeat("q", 20))] = "500"
 		variables[fmt.Sprintf("variable_%d", i)] = "some-value"
 	}
-	raw, err := json.Marshal(map[string]any{"labels": labels, "resourceQuota": quotas, "parameters": variables})
+	raw, err := json.Marshal(map[string]any{"labels": labels, "resourceQuota": map[string]any{"hard": quotas}, "env": variables})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return full(strings.Trim(string(raw), "{}") + "}")
+	return full(string(raw[1 : len(raw)-1]))
 }
 
 func (w writer) goodOnesAreTaken(t *testing.T) {
 	for _, raw := range []string{
 		classJSON(``),
-		classJSON(`"labels":null,"podSecurity":{},"maxLifetime":null,"clusterRole":"","limitRange":[],"nestedSpaces":null,"network":null,"copy":null`),
-		classJSON(`"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRole":"edit","allowedLabels":["*","a"],"allowedClusterRoles":["view"],
-			"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"requests.cpu":"4","pods":10},"nestedSpaces":true,
-			"limitRange":[{"type":"Container","default":{"cpu":"1"}}],"network":"Open","tokenLifetime":"10m","maxLifetime":"8h","retain":"30m",
-			"copy":{"namespace":"a","secrets":["b"],"configMaps":["c"],"imagePullSecrets":["b"]},"adminAccess":true,"exclusive":true,"parameters":{"e":"f"}`),
+		classJSON(`"labels":null,"podSecurity":{},"maxLifetime":null,"clusterRoles":[],"limitRange":{"limits":[]},"allowNestedSpaces":null,"network":null,"copyFrom":null`),
+		classJSON(`"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["i"],"allowedLabels":["*","a"],"allowedClusterRoles":["view"],
+			"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
+			"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Open"},"tokenLifetime":"10m","maxLifetime":"8h","retention":{"period":"30m"},
+			"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"exclusive":true,"env":{"e":"f"}`),
 		// The controller reports these.
-		classJSON(`"clusterRole":"a/b","maxLifetime":"soon","copy":{"secret":"x"}`),
+		classJSON(`"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secret":"x"}`),
 	} {
 		if err := w.class(t.Context(), raw); err != nil {
 			t.Errorf("class %s: %v", raw, err)
@@ -170,8 +169,8 @@ func (w writer) goodOnesAreTaken(t *testing.T) {
 	}
 	for _, raw := range []string{
 		claimJSON(``),
-		claimJSON(`"clusterRole":"view","labels":{"a":"b"},"podSecurity":{"enforce":"restricted","audit":"privileged"},"resourceQuota":{"pods":"0"},"network":"Isolated",
-			"maxLifetime":"1ns","variablePrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"exclusive":true,"parameters":{"_":""}`),
+		claimJSON(`"clusterRoles":["view"],"labels":{"a":"b"},"podSecurity":{"enforce":"restricted","audit":"privileged"},"resourceQuota":{"hard":{"pods":"0"}},"network":{"mode":"Isolated"},
+			"maxLifetime":"1ns","envPrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"exclusive":true,"env":{"_":""}`),
 		claimJSON(`"labels":{"a":7},"mountPath":"/proc"`),
 	} {
 		if err := errors.Join(w.claim(t.Context(), raw), w.template(t.Context(), raw)); err != nil {
@@ -206,13 +205,13 @@ func TestInvalidParametersAreReportedWithTheirPaths(t *testing.T) {
 	ns := env.Namespace(t)
 	events := env.Client.CoreV1().RESTClient()
 	for name, test := range map[string]struct{ class, claim, want string }{
-		"class": {classJSON(`"clusterRole":"a/b","maxLifetime":"soon","copy":{"secrets":["x"]}`), "",
-			`the DeviceClass has invalid parameters: maxLifetime: Invalid value: time: invalid duration "soon"; clusterRole: Invalid value: "a/b": may not contain '/'; copy.namespace: Required value: must be the namespace to copy from`},
+		"class": {classJSON(`"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secrets":[{"name":"x"}]}`), "",
+			`the DeviceClass has invalid parameters: maxLifetime: Invalid value: time: invalid duration "soon"; clusterRoles[0]: Invalid value: "a/b": may not contain '/'; copyFrom.namespace: Required value: must be the namespace to copy from`},
 		"claim": {"", claimJSON(`"labels":{"a b":"c"},"mountPath":"/proc/1"`), `the ResourceClaim has invalid parameters: labels: Invalid value: "a b": `},
 		"both":  {classJSON(`"maxLifetime":"1h"`), claimJSON(`"maxLifetime":"2h"`), `the ResourceClaim has parameters that its DeviceClass does not allow: maxLifetime: Invalid value: "2h0m0s": the class allows at most 1h0m0s`},
 		// The API server validates what is of its own types.
-		"quota":  {classJSON(`"resourceQuota":{"pods":"500m"}`), "", `spec.hard[pods]: Invalid value: "500m": must be an integer`},
-		"limits": {classJSON(`"limitRange":[{"type":"Container","min":{"cpu":"2"},"max":{"cpu":"1"}}]`), "", `spec.limits[0].min[cpu]: Invalid value: "2": min value 2 is greater than max value 1`},
+		"quota":  {classJSON(`"resourceQuota":{"hard":{"pods":"500m"}}`), "", `spec.hard[pods]: Invalid value: "500m": must be an integer`},
+		"limits": {classJSON(`"limitRange":{"limits":[{"type":"Container","min":{"cpu":"2"},"max":{"cpu":"1"}}]}`), "", `spec.limits[0].min[cpu]: Invalid value: "2": min value 2 is greater than max value 1`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim := framework.NewClaim(name)

@@ -86,7 +86,7 @@ func quotaInForce(t *testing.T, namespace string) *corev1.ResourceQuota {
 }
 
 // nestedRefused are the words to who asks for spaces in a space.
-const nestedRefused = "in which nobody can ask for spaces unless its DeviceClass sets nestedSpaces"
+const nestedRefused = "in which nobody can ask for spaces unless its DeviceClass sets allowNestedSpaces"
 
 func policyIn(t *testing.T, namespace string) *networkingv1.NetworkPolicy {
 	t.Helper()
@@ -154,7 +154,7 @@ func safeByDefault(t *testing.T) {
 
 func limited(t *testing.T) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"resourceQuota":{"pods":"1","requests.cpu":"1"},"limitRange":[{"type":"Container","default":{"cpu":"200m"},"max":{"cpu":"500m"}}]`)
+	space := standingWith(t, ns, `"resourceQuota":{"hard":{"pods":"1","requests.cpu":"1"}},"limitRange":{"limits":[{"type":"Container","default":{"cpu":"200m"},"max":{"cpu":"500m"}}]}`)
 	quotaInForce(t, space.Namespace)
 	pods := tenant(t, space).CoreV1().Pods(space.Namespace)
 	// Admission sees by a watch of its own that the quota is in force.
@@ -188,12 +188,13 @@ func limited(t *testing.T) {
 
 func marked(t *testing.T) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"namespacePrefix":"ci-","labels":{"team":"blue"},"annotations":{"example.com/cost":"4711"},"podSecurity":{"enforce":"restricted","warn":"restricted"}`)
+	env.Kubectl(t, "label", "namespace", ns, "cost-center=4711", "team=red")
+	space := standingWith(t, ns, `"namespacePrefix":"ci-","labels":{"team":"blue"},"inheritLabels":["cost-center","team"],"annotations":{"example.com/cost":"4711"},"podSecurity":{"enforce":"restricted","warn":"restricted"}`)
 	namespace, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(namespace.Name, "ci-") || namespace.Labels["team"] != "blue" || namespace.Annotations["example.com/cost"] != "4711" {
+	if !strings.HasPrefix(namespace.Name, "ci-") || namespace.Labels["team"] != "blue" || namespace.Labels["cost-center"] != "4711" || namespace.Annotations["example.com/cost"] != "4711" {
 		t.Errorf("got %s with labels %v and annotations %v", namespace.Name, namespace.Labels, namespace.Annotations)
 	}
 	_, err = tenant(t, space).CoreV1().Pods(space.Namespace).Create(t.Context(), framework.NewPod("pod"), metav1.CreateOptions{})
@@ -204,7 +205,7 @@ func marked(t *testing.T) {
 
 func opened(t *testing.T) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"network":"Open","nestedSpaces":true,"podSecurity":{"enforce":"privileged"}`)
+	space := standingWith(t, ns, `"network":{"mode":"Open"},"allowNestedSpaces":true,"podSecurity":{"enforce":"privileged"}`)
 	if _, err := env.Client.NetworkingV1().NetworkPolicies(space.Namespace).Get(t.Context(), spaceapi.LimitsName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the NetworkPolicy: %v", err)
 	}
@@ -248,7 +249,7 @@ func hasNoSpaces(t *testing.T) {
 
 func otherRights(t *testing.T) {
 	ns := env.Namespace(t)
-	reader := standingWith(t, ns, `"clusterRole":"view"`)
+	reader := standingWith(t, ns, `"clusterRoles":["view"]`)
 	client := tenant(t, reader)
 	if _, err := client.CoreV1().Pods(reader.Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("reading with the role view: %v", err)
@@ -258,7 +259,7 @@ func otherRights(t *testing.T) {
 	framework.Deallocate(t, env, ns, "claim")
 
 	other := env.Namespace(t)
-	admin := standingWith(t, other, `"clusterRole":"admin"`)
+	admin := standingWith(t, other, `"clusterRoles":["admin"]`)
 	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "own"}}
 	if _, err := tenant(t, admin).RbacV1().Roles(admin.Namespace).Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
 		t.Errorf("making a role with the role admin: %v", err)
@@ -291,7 +292,7 @@ func forAdministrators(t *testing.T) {
 	framework.Modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
 		framework.SetAllocation(claim)
 		claim.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
-		setClass(claim, `"adminAccess":true,"clusterRole":"admin","clusterWideRoles":["node-reader"]`)
+		setClass(claim, `"allowAdminAccess":true,"clusterRoles":["admin"],"clusterWideRoles":["node-reader"]`)
 	})
 	_, spaces := framework.SpacesOf(t, env, ns, "claim", 1)
 	client := tenant(t, spaces[0])
@@ -307,9 +308,9 @@ func forAdministrators(t *testing.T) {
 
 func notOffered(t *testing.T) {
 	for fields, words := range map[string]string{
-		`"clusterRole":"unlisted"`:                              "space.allowedClusterRoles",
-		`"clusterWideRoles":["node-reader","unlisted"]`:         "space.clusterWideRoles",
-		`"copy":{"namespace":"kube-system","secrets":["none"]}`: "space.templateNamespaces",
+		`"clusterRoles":["unlisted"]`:                                        "space.allowedClusterRoles",
+		`"clusterWideRoles":["node-reader","unlisted"]`:                      "space.clusterWideRoles",
+		`"copyFrom":{"namespace":"kube-system","secrets":[{"name":"none"}]}`: "space.templateNamespaces",
 	} {
 		ns := env.Namespace(t)
 		env.CreateClaim(t, ns, framework.NewClaim("claim"))

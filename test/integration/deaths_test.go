@@ -132,7 +132,7 @@ func TestTheControllerGoesOnWhereverItWasInterrupted(t *testing.T) {
 }
 
 // retained are parameters of a class that keeps namespaces.
-const retained = `{"apiVersion":"space.resource.example.com/v1alpha1","kind":"SpaceClassConfig","retain":"1s"}`
+const retained = `{"apiVersion":"space.resource.example.com/v1alpha1","kind":"SpaceClassConfig","retention":{"period":"1s"}}`
 
 // pointsOfALife watches the controller make a space and end it.
 func pointsOfALife(t *testing.T, driver, parameters string) []point {

@@ -130,6 +130,7 @@ func (f *fenced) keepsTheControllerToItsNamespaces(t *testing.T) {
 		try{"lowering the Pod Security Standard of a space",
 			patch(f.space, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`), "changes no labels"},
 		try{"changing the record", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":"another"}}}`), "no other annotation"},
+		try{"changing what a space was given", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Config+`":"{}"}}}`), "no other annotation"},
 		try{"removing a part of the record", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":null}}}`), "no other annotation"},
 	)
 	if _, err := namespaces.Create(t.Context(), recorded(f.driver, "fenced-any", "uid", "ns", "claim"), dryRun); err != nil {
@@ -285,6 +286,7 @@ func (f *fenced) keepsOthersFromTheRecord(t *testing.T) {
 		try{"marking with a key of no meaning", patch("kube-system", `{"metadata":{"labels":{"fenced.example.com/any":"x"}}}`), labels},
 		try{"allowing spaces in a space", patch(f.space, `{"metadata":{"labels":{"`+f.keys.NestedSpaces+`":"Allowed"}}}`), labels},
 		try{"adding a node", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Nodes+`":"node=uid"}}}`), annotations},
+		try{"changing what a space was given", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Config+`":"{}"}}}`), annotations},
 		try{"changing the claim", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":"another"}}}`), annotations},
 		try{"removing the claim", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":null}}}`), annotations},
 	)

@@ -186,7 +186,7 @@ func pluginExplains(t *testing.T) {
 	standing(t, env, ns, "has")
 	env.CreateClaim(t, ns, framework.NewClaim("unused"))
 	env.CreateClaim(t, ns, framework.WithParameters(framework.NewClaim("refused"),
-		`{"apiVersion":"`+spaceapi.APIVersion+`","kind":"SpaceClaimConfig","clusterRole":"cluster-admin"}`))
+		`{"apiVersion":"`+spaceapi.APIVersion+`","kind":"SpaceClaimConfig","clusterRoles":["cluster-admin"]}`))
 	framework.Allocate(t, env, ns, "refused")
 	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "cluster-admin"))
 	admin, person := env.Administrator(), user(t, ns)

@@ -40,7 +40,7 @@ func TestTheLifeOfASpace(t *testing.T) {
 func TestARetainedNamespaceGoesThoughTheControllerWasAwayMeanwhile(t *testing.T) {
 	first := framework.StartController(t, env, "--leader-elect=false")
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"retain":"10s"`)
+	space := standingWith(t, ns, `"retention":{"period":"10s"}`)
 	isKept := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), kept())
 	framework.Deallocate(t, env, ns, "claim")
 	isKept()
@@ -153,7 +153,7 @@ func retention(t *testing.T) {
 
 func retains(t *testing.T, limit time.Duration) (inTime bool) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, fmt.Sprintf(`"retain":%q`, limit))
+	space := standingWith(t, ns, fmt.Sprintf(`"retention":{"period":%q}`, limit))
 	asks := lists(env.As(t, space.Namespace, spaceapi.ServiceAccountName), space.Namespace)
 	if err := asks(t.Context()); err != nil {
 		t.Errorf("a request while the space lives: %v", err)

@@ -36,7 +36,7 @@ func TestTheControllerLogsWhatItsLevelPromisesAndNoSecret(t *testing.T) {
 			i.start(t)
 			ns := env.Namespace(t)
 			env.CreateClaim(t, ns, framework.NewClaim("claim"))
-			allocateTo(t, driver, ns, "claim", fmt.Sprintf(`{"apiVersion":%q,"kind":%q,"copy":{"namespace":%q,"configMaps":["settings"],"secrets":["credentials"]}}`,
+			allocateTo(t, driver, ns, "claim", fmt.Sprintf(`{"apiVersion":%q,"kind":%q,"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}],"secrets":[{"name":"credentials"}]}}`,
 				spaceapi.APIVersion, spaceapi.SpaceClassConfigKind, templates))
 			framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
 			space := spaceOf(t, driver, ns, "claim")

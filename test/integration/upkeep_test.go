@@ -76,7 +76,7 @@ func clusterWide(t *testing.T) {
 
 func keptLimits(t *testing.T) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"resourceQuota":{"pods":"4"},"limitRange":[{"type":"Container","max":{"cpu":"1"},"min":{"cpu":"10m"}}]`)
+	space := standingWith(t, ns, `"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"},"min":{"cpu":"10m"}}]}`)
 	policies := env.Client.NetworkingV1().NetworkPolicies(space.Namespace)
 	asMade := policyIn(t, space.Namespace)
 
@@ -139,10 +139,10 @@ func copied(t *testing.T, templates string) {
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	framework.Modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
 		framework.SetAllocation(claim)
-		setClass(claim, `"copy":{"namespace":"`+templates+`","configMaps":["settings"],"imagePullSecrets":["pull"]}`)
+		setClass(claim, `"copyFrom":{"namespace":"`+templates+`","configMaps":[{"name":"settings"}],"imagePullSecrets":[{"name":"pull"}]}`)
 	})
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"),
-		framework.NotReadyBecause(spaceapi.ReasonProvisioningFailed, "read Secret "+templates+"/pull, which spaces get a copy of"))
+		framework.NotReadyBecause(spaceapi.ReasonProvisioningFailed, "copy Secret "+templates+"/pull to namespace "))
 	if _, err := env.Client.CoreV1().Secrets(templates).Create(t.Context(), pull, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 const root = "../../"
@@ -54,27 +57,29 @@ func TestEachFieldIsOnThePage(t *testing.T) {
 
 // The claim of the examples is of the class of the examples.
 func TestTheExamplesAreAccepted(t *testing.T) {
-	r, err := newReader(root+classSource, root+claimSource)
+	page, err := os.ReadFile(root + page)
 	if err != nil {
 		t.Fatal(err)
 	}
+	examples := regexp.MustCompile("(?s)```yaml\n(.*?)\n```").FindAllSubmatch(page, -1)
+	if len(examples) != 2 {
+		t.Fatalf("there are %d examples", len(examples))
+	}
 	var class resourceapi.DeviceClass
 	var claim resourceapi.ResourceClaim
-	for name, object := range map[string]any{spaceapi.SpaceClassConfigKind: &class, spaceapi.SpaceClaimConfigKind: &claim} {
-		kind, err := r.kind(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := yaml.UnmarshalStrict([]byte(kind.example), object); err != nil {
-			t.Fatalf("%s: %v\n%s", name, err, kind.example)
+	for i, object := range []any{&class, &claim} {
+		if err := yaml.UnmarshalStrict(examples[i][1], object); err != nil {
+			t.Fatalf("%v\n%s", err, examples[i][1])
 		}
 	}
 	configs := []resourceapi.DeviceAllocationConfiguration{
 		{Source: resourceapi.AllocationConfigSourceClass, DeviceConfiguration: class.Spec.Config[0].DeviceConfiguration},
 		{Source: resourceapi.AllocationConfigSourceClaim, Requests: claim.Spec.Devices.Config[0].Requests, DeviceConfiguration: claim.Spec.Devices.Config[0].DeviceConfiguration},
 	}
-	got, err := parameters.For(parameters.Installation{Driver: spaceapi.DefaultDriverName}, configs, "space", []string{"space"})
-	if err != nil || got.ClusterRole != "view" || got.NamespacePrefix != "ci-" {
+	share := identity.Share{Request: "space"}
+	a := &identity.Allocation{Configs: configs, Shares: []identity.Share{share}}
+	got, err := config.Settings{Driver: spaceapi.DefaultDriverName}.Resolve(a, share)
+	if err != nil || !slices.Equal(got.ClusterRoles, []string{"view"}) || got.NamespacePrefix != "ci-" {
 		t.Errorf("got %+v, error %v", got, err)
 	}
 }
@@ -85,9 +90,8 @@ func TestAFieldThatIsNotDescribedIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct{ from, to, want string }{
-		"no bounds":       {"\t// Bounds: the name of a namespace.\n", "", "type Copy, field Namespace: the comment has no bounds"},
-		"no default":      {"\t// Default: none, it is required.\n", "", "type Copy, field Namespace: the comment does not end with"},
-		"another name":    {"// Retain is how long", "// Keep is how long", "field Retain: the comment does not begin with the name"},
+		"no bounds":       {"\t// Bounds: the name of a namespace.\n", "", "type CopyFrom, field Namespace: the comment has no bounds"},
+		"no default":      {"\t// Default: none, it is required.\n", "", "type Retention, field Period: the comment does not end with"},
 		"an unknown type": {"Exclusive bool ", "Exclusive int ", "field Exclusive: the page has no words for the type int"},
 		"no example":      {"// Example:\n", "//\n", "type SpaceClassConfig: the comment has no example"},
 		"no Go":           {"package", "pack", "parse the types"},

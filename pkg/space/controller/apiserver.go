@@ -16,7 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
+	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
 const (
@@ -28,10 +28,10 @@ const (
 
 // apiServer is where pods reach the API server: at the address that their kubeconfig has,
 // and at its endpoints. Which of the two a network policy sees depends on what enforces it.
-func (r *Reconciler) apiServer(ctx context.Context) ([]blueprint.Destination, error) {
-	var out []blueprint.Destination
+func (r *Reconciler) apiServer(ctx context.Context) ([]resources.Destination, error) {
+	var out []resources.Destination
 	for _, cidr := range r.config.APIServerCIDRs {
-		out = append(out, blueprint.Destination{CIDR: cidr})
+		out = append(out, resources.Destination{CIDR: cidr})
 	}
 	if len(r.config.APIServerCIDRs) > 0 {
 		return out, nil
@@ -47,7 +47,7 @@ func (r *Reconciler) apiServer(ctx context.Context) ([]blueprint.Destination, er
 		return nil, err
 	}
 	out = append(out, endpoints(slice)...)
-	slices.SortFunc(out, func(a, b blueprint.Destination) int {
+	slices.SortFunc(out, func(a, b resources.Destination) int {
 		if order := a.CIDR.Addr().Compare(b.CIDR.Addr()); order != 0 {
 			return order
 		}
@@ -56,8 +56,8 @@ func (r *Reconciler) apiServer(ctx context.Context) ([]blueprint.Destination, er
 	return slices.Compact(out), nil
 }
 
-func endpoints(slice *discoveryv1.EndpointSlice) []blueprint.Destination {
-	var out []blueprint.Destination
+func endpoints(slice *discoveryv1.EndpointSlice) []resources.Destination {
+	var out []resources.Destination
 	for _, endpoint := range slice.Endpoints {
 		for _, address := range endpoint.Addresses {
 			ip, err := netip.ParseAddr(address)
@@ -74,9 +74,9 @@ func endpoints(slice *discoveryv1.EndpointSlice) []blueprint.Destination {
 	return out
 }
 
-func at(ip netip.Addr, port int32) blueprint.Destination {
+func at(ip netip.Addr, port int32) resources.Destination {
 	ip = ip.Unmap().WithZone("")
-	return blueprint.Destination{CIDR: netip.PrefixFrom(ip, ip.BitLen()), Port: port}
+	return resources.Destination{CIDR: netip.PrefixFrom(ip, ip.BitLen()), Port: port}
 }
 
 func portOf(server *url.URL) int32 {

@@ -90,7 +90,7 @@ func (c *Config) cachedKinds() []client.Object {
 		&resourceapi.ResourceClaim{}, &corev1.Namespace{}, &corev1.ServiceAccount{}, &rbacv1.RoleBinding{},
 		&corev1.ResourceQuota{}, &corev1.LimitRange{}, &networkingv1.NetworkPolicy{}, &corev1.ConfigMap{},
 	}
-	if len(c.ClusterWideRoles) > 0 {
+	if len(c.Settings.ClusterWideRoles) > 0 {
 		kinds = append(kinds, &rbacv1.ClusterRoleBinding{})
 	}
 	if len(c.APIServerCIDRs) == 0 {
@@ -192,7 +192,7 @@ func stripNamespace(keys spaceapi.Keys) toolscache.TransformFunc {
 		}
 		out := &corev1.Namespace{ObjectMeta: minimalMeta(ns.ObjectMeta)}
 		out.Labels = keep(ns.Labels, keys.ClaimUID, keys.AllocationID, keys.NestedSpaces)
-		out.Annotations = keep(ns.Annotations, keys.ClaimNamespace, keys.ClaimName, keys.ClusterWideRoles, keys.Retain, keys.RetainedUntil, keys.Nodes)
+		out.Annotations = keep(ns.Annotations, keys.ClaimNamespace, keys.ClaimName, keys.Config, keys.RetainedUntil, keys.Nodes)
 		for _, condition := range ns.Status.Conditions {
 			if condition.Status == corev1.ConditionTrue {
 				condition.Message = strings.Clone(condition.Message[:min(len(condition.Message), maxCachedMessage)])

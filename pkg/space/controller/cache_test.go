@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
@@ -107,7 +108,7 @@ func TestStripClaim_keepsTheIdentityOfOtherDriversClaims(t *testing.T) {
 
 func TestStrip_recognizesASpace(t *testing.T) {
 	c := newClusterWith(t, func(config *Config) { config.Settings.Network = spaceapi.NetworkIsolated })
-	raw := `{"apiVersion":"` + spaceapi.APIVersion + `","kind":"SpaceClassConfig","resourceQuota":{"pods":"5"},"limitRange":[{"type":"Pod","max":{"cpu":"1"}}],"retain":"1h"}`
+	raw := `{"apiVersion":"` + spaceapi.APIVersion + `","kind":"SpaceClassConfig","resourceQuota":{"hard":{"pods":"5"}},"limitRange":{"limits":[{"type":"Pod","max":{"cpu":"1"}}]},"retention":{"period":"1h"}}`
 	claim := claimFor("a")
 	claim.Status.ReservedFor = nil
 	claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, parametersOf(driver, raw))
@@ -115,9 +116,9 @@ func TestStrip_recognizesASpace(t *testing.T) {
 	if desired.rejected != nil {
 		t.Fatal(desired.rejected)
 	}
-	space := c.spaceWith(desired.spaces[0].config)
+	space := c.spaceWith(func(s *spaceconfig.Space) { *s = desired.spaces[0].config })
 	space.Namespace.UID, space.Namespace.CreationTimestamp = "namespace-uid", metav1.NewTime(time.Unix(1000, 0))
-	for _, obj := range []client.Object{space.Namespace, space.ServiceAccount, space.RoleBinding, space.ResourceQuota, space.LimitRange, space.NetworkPolicy} {
+	for _, obj := range []client.Object{space.Namespace, space.ServiceAccount, space.RoleBindings[0], space.ResourceQuota, space.LimitRange, space.NetworkPolicy} {
 		c.cached(obj)
 	}
 	desired = c.desired(claim)

@@ -22,8 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
 // revokeTries is how often the RoleBindings of tenants are listed in one go.
@@ -144,22 +144,24 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace) (res
 
 // revoke takes all rights and credentials from a space.
 func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace, result *deprovisionResult) error {
-	tenantsBind, err := r.canTenantsBind(ctx, ns.Name)
+	tenantsBind, err := r.canTenantsBind(ctx, ns)
 	if err != nil {
 		return err
 	}
 	if err := r.revokeClusterWide(ctx, ns); err != nil {
 		return err
 	}
-	if err := r.clearSubjects(ctx, ns.Name); err != nil {
-		return fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
+	// The one that is watched last: while it exists, revocation is not complete.
+	for _, name := range slices.Backward(resources.RoleBindingNames(r.given(ns))) {
+		if err := r.clearSubjects(ctx, ns.Name, name); err != nil {
+			return fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
+		}
+		err = r.client.Delete(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: name}})
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
+		}
+		result.changed = result.changed || err == nil
 	}
-	binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.RoleBindingName}}
-	err = r.client.Delete(ctx, binding)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
-	}
-	result.changed = result.changed || err == nil
 	if tenantsBind {
 		if err := r.revokeTenantRoleBindings(ctx, ns.Name); err != nil {
 			return err
@@ -180,9 +182,9 @@ var withoutSubjects = client.RawPatch(types.MergePatchType, []byte(`{"subjects":
 
 // clearSubjects empties a RoleBinding whose finalizer would otherwise keep it in effect
 // after its deletion. Tenants who may change it can add finalizers.
-func (r *Reconciler) clearSubjects(ctx context.Context, namespace string) error {
+func (r *Reconciler) clearSubjects(ctx context.Context, namespace, name string) error {
 	binding := &rbacv1.RoleBinding{}
-	err := r.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: spaceapi.RoleBindingName}, binding)
+	err := r.roleBindings(name).Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, binding)
 	if err != nil || len(binding.Finalizers) == 0 || len(binding.Subjects) == 0 {
 		return client.IgnoreNotFound(err)
 	}
@@ -223,15 +225,15 @@ func (r *Reconciler) revokeTenantRoleBindings(ctx context.Context, namespace str
 
 // revokeClusterWide deletes the ClusterRoleBindings of a space.
 func (r *Reconciler) revokeClusterWide(ctx context.Context, ns *corev1.Namespace) error {
-	for _, role := range blueprint.ClusterWideRoles(ns, r.keys) {
+	for _, role := range r.given(ns).ClusterWideRoles {
 		binding := &rbacv1.ClusterRoleBinding{}
-		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: blueprint.ClusterRoleBindingName(ns.Name, role)}, binding)
+		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: resources.ClusterRoleBindingName(ns.Name, role)}, binding)
 		// The name proves nothing: who writes a namespace's record could make it that of
 		// any ClusterRoleBinding.
 		if err == nil && isOwnedBy(binding, ns) {
 			err = r.client.Delete(ctx, binding, client.Preconditions{UID: &binding.UID})
 		}
-		if apierrors.IsForbidden(err) && !slices.Contains(r.config.ClusterWideRoles, role) {
+		if apierrors.IsForbidden(err) && !slices.Contains(r.config.Settings.ClusterWideRoles, role) {
 			// With the role, the controller lost the right to revoke it. The binding is
 			// deleted with the namespace.
 			klog.FromContext(ctx).Error(err, "Cluster-wide role not revoked before the namespace is deleted", logkeys.Namespace, ns.Name)
@@ -253,12 +255,12 @@ func isOwnedBy(binding *rbacv1.ClusterRoleBinding, ns *corev1.Namespace) bool {
 
 // hasClusterWide returns whether a space still has rights in the whole cluster.
 func (r *Reconciler) hasClusterWide(ctx context.Context, ns *corev1.Namespace) (bool, error) {
-	if len(r.config.ClusterWideRoles) == 0 {
+	if len(r.config.Settings.ClusterWideRoles) == 0 {
 		return false, nil
 	}
-	for _, role := range blueprint.ClusterWideRoles(ns, r.keys) {
+	for _, role := range r.given(ns).ClusterWideRoles {
 		binding := &rbacv1.ClusterRoleBinding{}
-		err := r.client.Get(ctx, client.ObjectKey{Name: blueprint.ClusterRoleBindingName(ns.Name, role)}, binding)
+		err := r.client.Get(ctx, client.ObjectKey{Name: resources.ClusterRoleBindingName(ns.Name, role)}, binding)
 		if client.IgnoreNotFound(err) != nil {
 			return false, err
 		}
@@ -302,11 +304,7 @@ func (r *Reconciler) annotate(ctx context.Context, ns *corev1.Namespace, annotat
 
 // retentionPeriod is how long the namespace is to be retained when it is deprovisioned.
 func (r *Reconciler) retentionPeriod(ns *corev1.Namespace) time.Duration {
-	d, err := time.ParseDuration(ns.Annotations[r.keys.Retain])
-	if err != nil {
-		return 0
-	}
-	return d
+	return r.given(ns).Retention.Duration
 }
 
 // retainedUntil is until when a deprovisioned namespace is retained. Zero: it is not.

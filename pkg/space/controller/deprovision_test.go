@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
 var revokeThenDelete = []string{"delete rolebindings", "delete serviceaccounts", "delete namespaces"}
@@ -189,7 +189,7 @@ func TestDeprovisionStale_waitsForTheDeletionOfARevokedSpace(t *testing.T) {
 
 func TestDeprovisionStale_emptiesARoleBindingThatAFinalizerKeeps(t *testing.T) {
 	c, ns := withSpace(t, terminating)
-	binding := c.spaceWith(parameters.Effective{}).RoleBinding
+	binding := c.spaceWith().RoleBindings[0]
 	binding.Finalizers = []string{"example.com/tenant"}
 	binding.DeletionTimestamp = ptr.To(metav1.Now())
 	c.live(binding)
@@ -206,7 +206,9 @@ func TestDeprovisionStale_emptiesARoleBindingThatAFinalizerKeeps(t *testing.T) {
 }
 
 func TestDeprovision_retainsTheNamespaceWithoutCredentials(t *testing.T) {
-	c, ns := withSpace(t, func(ns *corev1.Namespace) { ns.Annotations[spaceapi.KeysFor(driver).Retain] = "1h" })
+	c, ns := withSpace(t, func(ns *corev1.Namespace) {
+		ns.Annotations[spaceapi.KeysFor(driver).Config] = `{"clusterRoles":["edit"],"network":{"mode":"Open"},"retention":"1h"}`
+	})
 	after, err := c.deprovisionStale(t.Context(), key, nil, c.spaces())
 	if err != nil || after != time.Hour {
 		t.Errorf("looks again after %s, error %v", after, err)
@@ -250,11 +252,32 @@ func TestRevokeTenantRoleBindings_looksUntilNoneIsInEffect(t *testing.T) {
 	}
 }
 
+func TestDeprovision_revokesAllRoleBindings(t *testing.T) {
+	for record, want := range map[string]int{
+		`{"clusterRoles":["edit","view","admin"],"network":{"mode":"Open"}}`: 3,
+		"damaged": spaceapi.MaxClusterRoles,
+	} {
+		c, ns := withSpace(t, func(ns *corev1.Namespace) { ns.Annotations[spaceapi.KeysFor(driver).Config] = record })
+		if _, err := c.deprovision(t.Context(), ns); err != nil {
+			t.Fatal(err)
+		}
+		deleted := 0
+		for _, call := range c.wrote() {
+			if call == "delete rolebindings" {
+				deleted++
+			}
+		}
+		if deleted != want {
+			t.Errorf("%s: deleted %d RoleBindings, want %d: %q", record, deleted, want, c.wrote())
+		}
+	}
+}
+
 // clusterWide is a cluster with a space that has a cluster-wide role, and its namespace.
 func clusterWide(t *testing.T) (*cluster, *corev1.Namespace) {
 	t.Helper()
-	c := newClusterWith(t, func(config *Config) { config.ClusterWideRoles = []string{"reader"} })
-	ns := c.spaceWith(parameters.Effective{ClusterWideRoles: []string{"reader"}}).Namespace
+	c := newClusterWith(t, func(config *Config) { config.Settings.ClusterWideRoles = []string{"reader"} })
+	ns := c.spaceWith(func(s *spaceconfig.Space) { s.ClusterWideRoles = []string{"reader"} }).Namespace
 	ns.UID = "namespace-uid"
 	c.live(ns)
 	c.cached(ns)
@@ -263,7 +286,7 @@ func clusterWide(t *testing.T) (*cluster, *corev1.Namespace) {
 
 // clusterRoleBinding is the one of the space, owned by a namespace of this UID.
 func (c *cluster) clusterRoleBinding(owner types.UID) *rbacv1.ClusterRoleBinding {
-	space := c.spaceWith(parameters.Effective{ClusterWideRoles: []string{"reader"}})
+	space := c.spaceWith(func(s *spaceconfig.Space) { s.ClusterWideRoles = []string{"reader"} })
 	namespace := space.Namespace.DeepCopy()
 	namespace.UID = owner
 	c.clusterRoleBindingSteps(c.t.Context(), space, namespace, true) // sets the owner
@@ -304,7 +327,7 @@ func TestDeprovision_withClusterWideRightsThatCannotBeRevoked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, ns := clusterWide(t)
 			c.live(c.clusterRoleBinding(ns.UID))
-			c.config.ClusterWideRoles = test.roles
+			c.config.Settings.ClusterWideRoles = test.roles
 			c.fail("delete clusterrolebindings", forbidden)
 			_, err := c.deprovision(t.Context(), ns)
 			if got := slices.Contains(c.wrote(), "delete namespaces"); got != test.deletes || (err == nil) != test.deletes {

@@ -35,10 +35,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
+	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
 // These tests look at one function each. What is in the caches and what the API server has
@@ -87,7 +87,7 @@ func newClusterWith(t testing.TB, change func(*Config), live ...client.Object) *
 	}
 	t.Cleanup(c.queue.ShutDown)
 	config := Config{
-		Settings: blueprint.Settings{Driver: driver, NamespacePrefix: "ns-", ClusterRole: "edit"},
+		Settings: spaceconfig.Settings{Driver: driver, NamespacePrefix: "ns-", ClusterRole: "edit", PodSecurity: "baseline", Network: spaceapi.NetworkOpen},
 		Server:   "https://10.96.0.1:443",
 
 		Namespace:                "driver",
@@ -102,7 +102,7 @@ func newClusterWith(t testing.TB, change func(*Config), live ...client.Object) *
 		WithStatusSubresource(&resourceapi.ResourceClaim{}, &corev1.ResourceQuota{}).
 		WithInterceptorFuncs(c.interceptors()).Build()
 	roles := map[string]client.Reader{}
-	for _, name := range slices.Concat(config.namespacedRoles(), config.ClusterWideRoles) {
+	for _, name := range slices.Concat(config.Settings.Roles(), config.Settings.ClusterWideRoles) {
 		roles[name] = c.caches
 	}
 	c.Reconciler = NewReconciler(config, Clients{splitClient{c.api, c.caches}, c.api, roles}, c.events,
@@ -426,23 +426,34 @@ func allocationOf(t testing.TB, claim *resourceapi.ResourceClaim) *identity.Allo
 	return a
 }
 
-// spaceWith describes the first space of claimFor("a").
-func (c *cluster) spaceWith(config parameters.Effective) blueprint.Space {
+// spaceWith describes the first space of claimFor("a"), with changes to its configuration.
+func (c *cluster) spaceWith(changes ...func(*spaceconfig.Space)) resources.Space {
 	c.t.Helper()
-	a := allocationOf(c.t, claimFor("a"))
-	settings := c.config.Settings
-	var err error
-	if settings.APIServer, err = c.apiServer(c.t.Context()); err != nil {
+	return c.spaceFor(claimFor("a"), changes...)
+}
+
+// spaceFor describes the first space of a claim.
+func (c *cluster) spaceFor(claim *resourceapi.ResourceClaim, changes ...func(*spaceconfig.Space)) resources.Space {
+	c.t.Helper()
+	a := allocationOf(c.t, claim)
+	config, err := c.config.Settings.Resolve(a, a.Shares[0])
+	if err != nil {
 		c.t.Fatal(err)
 	}
-	return settings.For(a, a.Shares[0], settings.Name(a.Shares[0], config), config)
+	for _, change := range changes {
+		change(&config)
+	}
+	environment := resources.Environment{Driver: driver, DNS: c.config.DNS}
+	if environment.APIServer, err = c.apiServer(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	return environment.For(a, a.Shares[0], a.Shares[0].NamespaceName(config.NamespacePrefix), config)
 }
 
 // namespaceFor returns the first space's namespace, as the controller creates it.
 func (c *cluster) namespaceFor(claim *resourceapi.ResourceClaim) *corev1.Namespace {
 	c.t.Helper()
-	a := allocationOf(c.t, claim)
-	ns := c.config.Settings.For(a, a.Shares[0], c.config.Settings.Name(a.Shares[0], parameters.Effective{}), parameters.Effective{}).Namespace
+	ns := c.spaceFor(claim).Namespace
 	ns.UID = types.UID(ns.Name + "-uid")
 	return ns
 }

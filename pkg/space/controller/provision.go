@@ -27,10 +27,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
+	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
@@ -73,7 +73,7 @@ func (r *Reconciler) reconcileAllocation(ctx context.Context, claim *resourceapi
 		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
 			"the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and it is deprovisioned", desired.lifetime)})
 	case desired.rejected != nil && inUse:
-		// A ready space keeps its configuration even if it would be rejected under the current settings.
+		// The record of a ready space is damaged, and what it was given is not known.
 		return r.syncConsumers(ctx, claim, desired)
 	case desired.rejected != nil:
 		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonInvalidParameters, desired.rejected})
@@ -175,12 +175,19 @@ type step struct {
 // exist already. A space that is not in use yet also gets what kube-controller-manager
 // creates in each namespace some time later, and is complete only when its RBAC is in effect.
 func (r *Reconciler) provision(ctx context.Context, a *identity.Allocation, desired desiredSpace, consumers *consumers, inUse bool) (provisioned, error) {
-	settings := r.config.Settings
+	environment := resources.Environment{Driver: r.config.Settings.Driver, DNS: r.config.DNS}
 	var err error
-	if settings.APIServer, err = r.apiServer(ctx); err != nil {
+	if environment.APIServer, err = r.apiServer(ctx); err != nil {
 		return provisioned{}, err
 	}
-	space := settings.For(a, desired.share, desired.name, desired.config)
+	if desired.existing == nil && len(desired.config.InheritLabels) > 0 {
+		claims := &corev1.Namespace{}
+		if err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, claims); err != nil {
+			return provisioned{}, fmt.Errorf("read the labels of the claim's namespace: %w", err)
+		}
+		desired.config.Inherit(claims.Labels)
+	}
+	space := environment.For(a, desired.share, desired.name, desired.config)
 
 	start := r.clock.Now()
 	namespace, created, err := r.ensureNamespace(ctx, a, desired.existing, space.Namespace)
@@ -198,17 +205,19 @@ func (r *Reconciler) provision(ctx context.Context, a *identity.Allocation, desi
 			account, created, err = r.ensureServiceAccount(ctx, space.ServiceAccount)
 			return created, err
 		}},
-		{"RoleBinding " + space.RoleBinding.Name, func() (bool, error) {
-			changed, err := r.ensureRoleBinding(ctx, space.RoleBinding)
+	}
+	for _, want := range space.RoleBindings {
+		steps = append(steps, step{"RoleBinding " + want.Name, func() (bool, error) {
+			changed, err := r.ensureRoleBinding(ctx, want)
 			if err != nil || inUse {
 				return changed, err
 			}
-			if err := r.waitForRBAC(ctx, space.ServiceAccount, space.RoleBinding.RoleRef.Name, namespace.Name); err != nil {
+			if err := r.waitForRBAC(ctx, space.ServiceAccount, want.RoleRef.Name, namespace.Name); err != nil {
 				return changed, err
 			}
 			r.metrics.ProvisionSteps.Observe(r.clock.Since(namespaceDone), metrics.StepRBAC)
 			return changed, nil
-		}},
+		}})
 	}
 	steps = append(steps, r.clusterRoleBindingSteps(ctx, space, namespace, inUse)...)
 	steps = append(steps, r.limitSteps(ctx, space, inUse)...)
@@ -301,6 +310,14 @@ func (r *Reconciler) ensureServiceAccount(ctx context.Context, want *corev1.Serv
 	return existing, false, nil
 }
 
+// roleBindings reads RoleBindings of spaces. Only the first of each is in the cache.
+func (r *Reconciler) roleBindings(name string) client.Reader {
+	if name == spaceapi.RoleBindingName {
+		return r.client
+	}
+	return r.client.APIReader
+}
+
 // ensureRoleBinding replaces a RoleBinding that was changed, because its role is immutable.
 func (r *Reconciler) ensureRoleBinding(ctx context.Context, want *rbacv1.RoleBinding) (bool, error) {
 	key := client.ObjectKeyFromObject(want)
@@ -308,7 +325,7 @@ func (r *Reconciler) ensureRoleBinding(ctx context.Context, want *rbacv1.RoleBin
 		return have.DeletionTimestamp == nil && have.RoleRef == want.RoleRef && equality.Semantic.DeepEqual(have.Subjects, want.Subjects)
 	}
 	existing := &rbacv1.RoleBinding{}
-	if err := r.client.Get(ctx, key, existing); client.IgnoreNotFound(err) != nil {
+	if err := r.roleBindings(want.Name).Get(ctx, key, existing); client.IgnoreNotFound(err) != nil {
 		return false, err
 	} else if err == nil && same(existing) {
 		return false, nil
@@ -337,9 +354,12 @@ func (r *Reconciler) ensureRoleBinding(ctx context.Context, want *rbacv1.RoleBin
 
 // clusterRoleBindingSteps are for the rights in the whole cluster. The namespace owns the
 // ClusterRoleBindings, so that none outlives it whatever happens to the driver.
-func (r *Reconciler) clusterRoleBindingSteps(ctx context.Context, space blueprint.Space, namespace *corev1.Namespace, inUse bool) []step {
+func (r *Reconciler) clusterRoleBindingSteps(ctx context.Context, space resources.Space, namespace *corev1.Namespace, inUse bool) []step {
 	var steps []step
 	for _, want := range space.ClusterRoleBindings {
+		if !slices.Contains(r.config.Settings.ClusterWideRoles, want.RoleRef.Name) {
+			continue // The controller lost the right to restore it.
+		}
 		want.OwnerReferences = []metav1.OwnerReference{{
 			APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Namespace", Name: namespace.Name, UID: namespace.UID,
 		}}
@@ -361,7 +381,7 @@ func (r *Reconciler) clusterRoleBindingSteps(ctx context.Context, space blueprin
 }
 
 // limitSteps are for the objects that limit what is done in a space.
-func (r *Reconciler) limitSteps(ctx context.Context, space blueprint.Space, inUse bool) []step {
+func (r *Reconciler) limitSteps(ctx context.Context, space resources.Space, inUse bool) []step {
 	var steps []step
 	if want := space.ResourceQuota; want != nil {
 		steps = append(steps, step{"ResourceQuota " + want.Name, func() (bool, error) {
@@ -386,11 +406,11 @@ func (r *Reconciler) limitSteps(ctx context.Context, space blueprint.Space, inUs
 			moved := false
 			changed, err := ensure(ctx, r.client, want,
 				func(have *networkingv1.NetworkPolicy) bool {
-					moved = blueprint.DiffersInAPIServer(have, want)
+					moved = space.DiffersInEnvironment(have)
 					return equality.Semantic.DeepEqual(have.Spec, want.Spec)
 				},
 				func(have *networkingv1.NetworkPolicy) { have.Spec = want.Spec })
-			// A changed API server address is not drift.
+			// A changed address of DNS or the API server is not drift.
 			return changed && !moved, err
 		}})
 	}
@@ -484,7 +504,7 @@ func (r *Reconciler) createRootCA(ctx context.Context, namespace string) error {
 	if err := r.client.Get(ctx, client.ObjectKey{Namespace: r.config.Namespace, Name: spaceapi.RootCAName}, source); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	if err := r.client.Create(ctx, blueprint.RootCA(source, namespace)); client.IgnoreAlreadyExists(err) != nil {
+	if err := r.client.Create(ctx, resources.RootCA(source, namespace)); client.IgnoreAlreadyExists(err) != nil {
 		return fmt.Errorf("create ConfigMap %s/%s: %w", namespace, spaceapi.RootCAName, err)
 	}
 	return nil
@@ -492,7 +512,7 @@ func (r *Reconciler) createRootCA(ctx context.Context, namespace string) error {
 
 // createCopy copies a Secret or ConfigMap, as it is now, into a space. The copy belongs to
 // the tenants from then on.
-func (r *Reconciler) createCopy(ctx context.Context, object blueprint.Copy) error {
+func (r *Reconciler) createCopy(ctx context.Context, object resources.Copy) error {
 	original := client.ObjectKey{Namespace: object.From, Name: object.Name}
 	kind := "ConfigMap"
 	var err error

@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
@@ -142,7 +142,7 @@ func TestEnsure_createsAndRestoresANetworkPolicy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClusterWith(t, func(config *Config) { config.Settings.Network = spaceapi.NetworkIsolated })
-			space := c.spaceWith(parameters.Effective{})
+			space := c.spaceWith()
 			changed := func(change func(*networkingv1.NetworkPolicy)) *networkingv1.NetworkPolicy {
 				p := space.NetworkPolicy.DeepCopy()
 				p.Finalizers = []string{"example.com/theirs"}
@@ -185,7 +185,7 @@ func TestEnsure_createsAndRestoresANetworkPolicy(t *testing.T) {
 
 func TestEnsureRoleBinding_replacesAChangedOne(t *testing.T) {
 	c := newCluster(t)
-	want := c.spaceWith(parameters.Effective{}).RoleBinding
+	want := c.spaceWith().RoleBindings[0]
 	changed := want.DeepCopy()
 	changed.RoleRef.Name = "cluster-admin"
 	c.live(changed)
@@ -203,7 +203,9 @@ func TestEnsureRoleBinding_replacesAChangedOne(t *testing.T) {
 
 func TestCreateDefaultAccount_addsPullSecretsToAnExistingOne(t *testing.T) {
 	c := newCluster(t)
-	space := c.spaceWith(parameters.Effective{Copy: &spaceapi.Copy{Namespace: "templates", ImagePullSecrets: []string{"pull"}}})
+	space := c.spaceWith(func(s *spaceconfig.Space) {
+		s.CopyFrom = &spaceapi.CopyFrom{Namespace: "templates", ImagePullSecrets: []spaceapi.CopySource{{Name: "pull"}}}
+	})
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: space.Namespace.Name, Name: "default"}}
 	c.live(account)
 	for range 2 {
@@ -220,7 +222,9 @@ func TestLimitSteps_putANewQuotaInForce(t *testing.T) {
 	c := newCluster(t)
 	inForce := func() *corev1.ResourceQuota {
 		t.Helper()
-		space := c.spaceWith(parameters.Effective{ResourceQuota: corev1.ResourceList{"pods": resource.MustParse("3")}})
+		space := c.spaceWith(func(s *spaceconfig.Space) {
+			s.ResourceQuota = &corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"pods": resource.MustParse("3")}}
+		})
 		for _, step := range c.limitSteps(t.Context(), space, false) {
 			if _, err := step.ensure(); err != nil {
 				t.Fatal(err)

@@ -15,9 +15,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
 const (
@@ -91,43 +88,21 @@ func (r *Reconciler) clusterRole(ctx context.Context, name string) (*rbacv1.Clus
 	return role, nil
 }
 
-// namespacedRoles are the ClusterRoles that spaces can have in their namespaces.
-func (c *Config) namespacedRoles() []string {
-	return append([]string{c.Settings.ClusterRole, spaceapi.AdminAccessClusterRole}, c.AllowedClusterRoles...)
-}
-
-// validateAllowed returns why a space cannot have this configuration. The controller has
-// no rights to anything that the settings do not name.
-func (c *Config) validateAllowed(config parameters.Effective) error {
-	if role := c.Settings.Role(config); !slices.Contains(c.namespacedRoles(), role) {
-		return fmt.Errorf("ClusterRole %s is not allowed in spaces: add it to the Helm value space.allowedClusterRoles", role)
-	}
-	for _, role := range config.ClusterWideRoles {
-		if !slices.Contains(c.ClusterWideRoles, role) {
-			return fmt.Errorf("ClusterRole %s is not allowed in the whole cluster: add it to the Helm value space.clusterWideRoles", role)
+// canTenantsBind returns whether a role of a space lets its tenants create RoleBindings.
+// It does if one of its roles is unknown and any role of spaces could.
+func (r *Reconciler) canTenantsBind(ctx context.Context, ns *corev1.Namespace) (bool, error) {
+	known := true
+	for _, name := range r.given(ns).ClusterRoles {
+		role, err := r.clusterRole(ctx, name)
+		if canCreateRoleBindings(role) || err != nil {
+			return true, err
 		}
+		known = known && role != nil
 	}
-	if config.Copy != nil && !slices.Contains(c.TemplateNamespaces, config.Copy.Namespace) {
-		return fmt.Errorf("copying from namespace %s is not allowed: add it to the Helm value space.templateNamespaces", config.Copy.Namespace)
+	if known {
+		return false, nil
 	}
-	return nil
-}
-
-// canTenantsBind returns whether the role of a space lets its tenants create RoleBindings.
-// If the role cannot be found out, it does if any role could.
-func (r *Reconciler) canTenantsBind(ctx context.Context, namespace string) (bool, error) {
-	binding := &rbacv1.RoleBinding{}
-	err := r.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: spaceapi.RoleBindingName}, binding)
-	if client.IgnoreNotFound(err) != nil {
-		return false, err
-	}
-	if err == nil {
-		role, err := r.clusterRole(ctx, binding.RoleRef.Name)
-		if role != nil || err != nil {
-			return canCreateRoleBindings(role), err
-		}
-	}
-	for _, name := range r.config.namespacedRoles() {
+	for _, name := range r.config.Settings.Roles() {
 		role, err := r.clusterRole(ctx, name)
 		if canCreateRoleBindings(role) || err != nil {
 			return true, err

@@ -12,9 +12,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
 func TestSampleRule(t *testing.T) {
@@ -49,52 +46,24 @@ func TestWaitForRBAC(t *testing.T) {
 	}
 }
 
-func TestSpaceConfig_isRejectedIfItIsNotAllowed(t *testing.T) {
-	c := newClusterWith(t, func(config *Config) {
-		config.AllowedClusterRoles, config.ClusterWideRoles, config.TemplateNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
-	})
-	for name, test := range map[string]struct {
-		config parameters.Effective
-		want   string
-	}{
-		"nothing special":           {parameters.Effective{}, ""},
-		"the default role":          {parameters.Effective{ClusterRole: "edit"}, ""},
-		"an allowed role":           {parameters.Effective{ClusterRole: "admin"}, ""},
-		"another role":              {parameters.Effective{ClusterRole: "cluster-admin"}, "ClusterRole cluster-admin"},
-		"a cluster-wide role":       {parameters.Effective{ClusterWideRoles: []string{"reader"}}, ""},
-		"another cluster-wide role": {parameters.Effective{ClusterWideRoles: []string{"reader", "edit"}}, "ClusterRole edit is not allowed in the whole cluster"},
-		"copies":                    {parameters.Effective{Copy: &spaceapi.Copy{Namespace: "templates"}}, ""},
-		"copies from elsewhere":     {parameters.Effective{Copy: &spaceapi.Copy{Namespace: "kube-system"}}, "namespace kube-system"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			err := c.config.validateAllowed(test.config)
-			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
-				t.Errorf("got error %v, want %q", err, test.want)
-			}
-		})
-	}
-}
-
 func TestCanTenantsBind(t *testing.T) {
-	c := newClusterWith(t, func(config *Config) { config.AllowedClusterRoles = []string{"admin"} })
+	c := newClusterWith(t, func(config *Config) { config.Settings.AllowedClusterRoles = []string{"admin"} })
 	c.cached(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "admin"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: []string{"create"}},
 	}})
-	want := func(namespace string, want bool) {
+	want := func(record string, want bool) {
 		t.Helper()
-		if got, err := c.canTenantsBind(t.Context(), namespace); err != nil || got != want {
-			t.Errorf("%s: got %t, error %v, want %t", namespace, got, err, want)
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{c.keys.Config: record}}}
+		if got, err := c.canTenantsBind(t.Context(), ns); err != nil || got != want {
+			t.Errorf("%s: got %t, error %v, want %t", record, got, err, want)
 		}
 	}
-	for role, can := range map[string]bool{"edit": false, "admin": true, "taken-off-the-list": true} {
-		c.cached(&rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: role, Name: spaceapi.RoleBindingName}, RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: role},
-		})
-		want(role, can)
+	for roles, can := range map[string]bool{`"edit"`: false, `"admin"`: true, `"edit","admin"`: true, `"taken-off-the-list"`: true} {
+		want(`{"clusterRoles":[`+roles+`],"network":{"mode":"Open"}}`, can)
 	}
-	want("without-a-binding", true)
-	c.config.AllowedClusterRoles = nil
-	want("without-a-binding", false)
+	want("damaged", true)
+	c.config.Settings.AllowedClusterRoles = nil
+	want("damaged", false)
 }
 
 func TestCanCreateRoleBindings(t *testing.T) {

@@ -23,12 +23,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
+	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
@@ -42,15 +42,11 @@ const (
 
 // Config is the configuration of a Reconciler.
 type Config struct {
-	Settings blueprint.Settings
+	Settings spaceconfig.Settings
+	// DNS is where isolated pods resolve names.
+	DNS resources.DNS
 	// Server is the URL of the API server as pods reach it.
 	Server string
-	// AllowedClusterRoles are the ClusterRoles that spaces can have in their namespaces,
-	// in addition to the default one, and ClusterWideRoles those in the whole cluster.
-	AllowedClusterRoles []string
-	ClusterWideRoles    []string
-	// TemplateNamespaces can be copied from.
-	TemplateNamespaces []string
 	// Pools are those whose limits are shown in the metrics.
 	Pools []pool.Pool
 	// APIServerCIDRs are where pods reach the API server. Empty: at Server and the
@@ -231,7 +227,7 @@ type desiredState struct {
 type desiredSpace struct {
 	share  identity.Share
 	name   string
-	config parameters.Effective
+	config spaceconfig.Space
 	// existing is the cached namespace that was created for the share, or nil.
 	existing *corev1.Namespace
 }
@@ -250,30 +246,33 @@ func (r *Reconciler) desiredState(ctx context.Context, claim *resourceapi.Resour
 		return nil, err
 	}
 	if nested {
-		d.rejected = fmt.Errorf("namespace %s is a space, in which nobody can ask for spaces unless its DeviceClass sets nestedSpaces", a.Claim.Namespace)
+		d.rejected = fmt.Errorf("namespace %s is a space, in which nobody can ask for spaces unless its DeviceClass sets allowNestedSpaces", a.Claim.Namespace)
 	}
-	configs := make([]parameters.Effective, len(a.Shares))
+	containers := make([]spaceconfig.Container, len(a.Shares))
 	for i, share := range a.Shares {
-		var rejected error
-		configs[i], rejected = r.spaceConfig(a, share)
-		if d.rejected == nil {
-			d.rejected = rejected
-		}
-		// Spaces from before the settings changed expire nevertheless.
-		if lifetime := configs[i].MaxLifetime; lifetime > 0 && (d.lifetime == 0 || lifetime < d.lifetime) {
-			d.lifetime = lifetime
-		}
-		d.spaces[i] = desiredSpace{share: share, name: r.config.Settings.Name(share, configs[i]), config: configs[i]}
+		space := desiredSpace{share: share}
 		for j := range spaces {
 			// A space keeps its name when the prefix changes.
 			if a.Owns(&spaces[j], r.keys) && share.Names(spaces[j].Name) {
-				d.spaces[i].name, d.spaces[i].existing = spaces[j].Name, &spaces[j]
+				space.existing = &spaces[j]
 			}
 		}
+		var err error
+		if space.config, err = r.spaceConfig(a, share, space.existing); err != nil && d.rejected == nil {
+			d.rejected = err
+		}
+		space.name = share.NamespaceName(space.config.NamespacePrefix)
+		if space.existing != nil {
+			space.name = space.existing.Name
+		}
+		if lifetime := space.config.MaxLifetime.Duration; lifetime > 0 && (d.lifetime == 0 || lifetime < d.lifetime) {
+			d.lifetime = lifetime
+		}
+		d.spaces[i], containers[i] = space, space.config.Container
 	}
 	if d.rejected == nil {
 		// No node could prepare it.
-		d.rejected = view.Check(driver, a, configs)
+		d.rejected = view.Check(driver, a, containers)
 	}
 	if d.lifetime > 0 {
 		d.expires = r.startOf(d).Add(d.lifetime)
@@ -291,24 +290,31 @@ func (r *Reconciler) isNested(ctx context.Context, a *identity.Allocation) (bool
 	return err == nil && ns.Labels[r.keys.NestedSpaces] != spaceapi.NestedSpacesAllowed, client.IgnoreNotFound(err)
 }
 
-// spaceConfig resolves the parameters of a share. The error is why it cannot be provisioned.
-func (r *Reconciler) spaceConfig(a *identity.Allocation, share identity.Share) (parameters.Effective, error) {
-	config, err := parameters.For(parameters.Installation{
-		Driver:      r.config.Settings.Driver,
-		ClusterRole: r.config.Settings.ClusterRole,
-		PodSecurity: r.config.Settings.PodSecurity,
-		Network:     r.config.Settings.Network,
-	}, a.Configs, share.Request, a.Requests())
-	if err != nil {
-		return config, err
-	}
-	if share.AdminAccess {
-		if !config.AdminAccess {
-			return config, fmt.Errorf("request %s asks for admin access, which its DeviceClass does not allow for spaces", share.Request)
+// spaceConfig returns the configuration of a share's space: what its Namespace, which may
+// be nil, records or, without a record that can be read, what parameters and settings give
+// now. The error is why the space cannot be provisioned.
+func (r *Reconciler) spaceConfig(a *identity.Allocation, share identity.Share, existing *corev1.Namespace) (spaceconfig.Space, error) {
+	space, err := r.config.Settings.Resolve(a, share)
+	if existing != nil {
+		if given, damaged := spaceconfig.ParseRecord(existing.Annotations[r.keys.Config]); damaged == nil {
+			space.Cluster = given
+			return space, nil
 		}
-		config.ClusterRole, config.ClusterWideRoles = spaceapi.AdminAccessClusterRole, nil
 	}
-	return config, r.config.validateAllowed(config)
+	if err != nil {
+		return space, err
+	}
+	return space, r.config.Settings.CheckAllowed(space.Cluster)
+}
+
+// given returns what the space in a namespace was given. If its record is damaged, that is
+// anything that a space can have, with unknown ClusterRoles, and no retention.
+func (r *Reconciler) given(ns *corev1.Namespace) spaceconfig.Cluster {
+	given, err := spaceconfig.ParseRecord(ns.Annotations[r.keys.Config])
+	if err != nil {
+		return spaceconfig.Cluster{ClusterRoles: make([]string, spaceapi.MaxClusterRoles), ClusterWideRoles: r.config.Settings.ClusterWideRoles}
+	}
+	return given
 }
 
 // startOf returns when the lifetime of the allocation's spaces began.

@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/klog/v2"
@@ -25,7 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
 // ofClass gives a claim's allocation parameters of its class.
@@ -82,8 +83,7 @@ func TestReconcile_keepsTheNameOfASpaceWhenThePrefixChanges(t *testing.T) {
 	claim := claimFor("a")
 	c := newCluster(t, claim)
 	c.catchUp(claim)
-	a := allocationOf(t, claim)
-	ns := c.config.Settings.For(a, a.Shares[0], a.Shares[0].NamespaceName("before-"), parameters.Effective{}).Namespace
+	ns := c.spaceFor(claim, func(s *spaceconfig.Space) { s.NamespacePrefix = "before-" }).Namespace
 	c.live(ns)
 	c.cached(ns)
 	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
@@ -116,8 +116,8 @@ func (c *cluster) reconcileAndCatchUp(t *testing.T) {
 	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
 		t.Fatal(err)
 	}
-	space := c.spaceWith(parameters.Effective{})
-	objects := []client.Object{&resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}, space.Namespace, space.ServiceAccount, space.RoleBinding}
+	space := c.spaceWith()
+	objects := []client.Object{&resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}, space.Namespace, space.ServiceAccount, space.RoleBindings[0]}
 	if space.ResourceQuota != nil {
 		objects = append(objects, space.ResourceQuota)
 	}
@@ -197,15 +197,77 @@ func TestReconcile_logsEachStepOfASpaceOnce(t *testing.T) {
 }
 
 func TestSpaceConfig_withAdminAccess(t *testing.T) {
-	c := newClusterWith(t, func(config *Config) { config.ClusterWideRoles = []string{"reader"} })
+	c := newClusterWith(t, func(config *Config) { config.Settings.ClusterWideRoles = []string{"reader"} })
 	claim := claimFor("a")
 	claim.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
 	if d := c.desired(claim); d.rejected == nil || !strings.Contains(d.rejected.Error(), "admin access") {
 		t.Errorf("without a class that allows it: %v", d.rejected)
 	}
-	ofClass(claim, `"adminAccess":true,"clusterRole":"cluster-admin","clusterWideRoles":["reader"]`)
-	if d := c.desired(claim); d.rejected != nil || d.spaces[0].config.ClusterRole != "view" || d.spaces[0].config.ClusterWideRoles != nil {
+	ofClass(claim, `"allowAdminAccess":true,"clusterRoles":["cluster-admin"],"clusterWideRoles":["reader"]`)
+	if d := c.desired(claim); d.rejected != nil || !slices.Equal(d.spaces[0].config.ClusterRoles, []string{"view"}) || d.spaces[0].config.ClusterWideRoles != nil {
 		t.Errorf("with one: %v, %+v", d.rejected, d.spaces[0].config)
+	}
+}
+
+// What a space was given stays whatever the settings become.
+func TestSpaceConfig_isWhatTheNamespaceRecords(t *testing.T) {
+	for name, test := range map[string]struct {
+		class  string
+		change func(*spaceconfig.Settings)
+	}{
+		"the default role":      {``, func(s *spaceconfig.Settings) { s.ClusterRole = "view" }},
+		"the network":           {``, func(s *spaceconfig.Settings) { s.Network = spaceapi.NetworkIsolated }},
+		"Pod Security":          {``, func(s *spaceconfig.Settings) { s.PodSecurity = "restricted" }},
+		"the prefix":            {``, func(s *spaceconfig.Settings) { s.NamespacePrefix = "after-" }},
+		"allowed roles":         {`"clusterRoles":["admin"]`, func(s *spaceconfig.Settings) { s.AllowedClusterRoles = nil }},
+		"cluster-wide roles":    {`"clusterWideRoles":["reader"]`, func(s *spaceconfig.Settings) { s.ClusterWideRoles = nil }},
+		"template namespaces":   {`"copyFrom":{"namespace":"templates","secrets":[{"name":"s"}]}`, func(s *spaceconfig.Settings) { s.TemplateNamespaces = nil }},
+		"a claim's restriction": {`"maxLifetime":"1h","retention":{"period":"1h"}`, func(s *spaceconfig.Settings) { s.PodSecurity = "restricted" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim := claimFor("a")
+			if test.class != "" {
+				ofClass(claim, test.class)
+			}
+			c := newClusterWith(t, func(config *Config) {
+				config.Settings.AllowedClusterRoles, config.Settings.ClusterWideRoles, config.Settings.TemplateNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
+			}, claim)
+			before := c.desired(claim)
+			if before.rejected != nil {
+				t.Fatal(before.rejected)
+			}
+			c.cached(c.namespaceFor(claim))
+			test.change(&c.config.Settings)
+			after := c.desired(claim)
+			if after.rejected != nil || after.lifetime != before.lifetime || after.spaces[0].name != before.spaces[0].name ||
+				!equality.Semantic.DeepEqual(after.spaces[0].config.Cluster, before.spaces[0].config.Cluster) {
+				t.Errorf("got %+v, rejected: %v, want %+v", after.spaces[0].config.Cluster, after.rejected, before.spaces[0].config.Cluster)
+			}
+		})
+	}
+}
+
+// Without a record that can be read, a space gets no more than it would get now.
+func TestSpaceConfig_withADamagedRecord(t *testing.T) {
+	for _, record := range []string{"", "{}", "x", `{"clusterRoles":["cluster-admin"],"network":{"mode":"Open"},"more":1}`, `{"clusterRoles":["cluster-admin"],"network":{}}`} {
+		claim := claimFor("a")
+		c := newCluster(t, claim)
+		ns := c.namespaceFor(claim)
+		ns.Annotations[c.keys.Config] = record
+		c.cached(ns)
+		c.config.Settings.ClusterRole, c.config.Settings.Network = "view", spaceapi.NetworkIsolated
+		got := c.desired(claim).spaces[0].config
+		if !slices.Equal(got.ClusterRoles, []string{"view"}) || got.Network.Mode != spaceapi.NetworkIsolated {
+			t.Errorf("%q: got %+v", record, got.Cluster)
+		}
+		given := c.given(ns)
+		if len(given.ClusterRoles) != spaceapi.MaxClusterRoles || given.Retention.Duration != 0 {
+			t.Errorf("%q: to be revoked is %+v", record, given)
+		}
+		ofClass(claim, `"clusterRoles":["cluster-admin"]`)
+		if d := c.desired(claim); d.rejected == nil {
+			t.Errorf("%q: a role that is not allowed is accepted", record)
+		}
 	}
 }
 

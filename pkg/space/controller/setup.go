@@ -42,10 +42,11 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/blueprint"
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
+	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
 const component = "space-controller"
@@ -207,7 +208,7 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, config Co
 		return fmt.Errorf("index namespaces by claim: %w", err)
 	}
 	roles := map[string]ctrlclient.Reader{}
-	for _, name := range slices.Concat(config.namespacedRoles(), config.ClusterWideRoles) {
+	for _, name := range slices.Concat(config.Settings.Roles(), config.Settings.ClusterWideRoles) {
 		if roles[name] != nil {
 			continue
 		}
@@ -255,18 +256,19 @@ func (o *Options) reconcilerConfig(config *rest.Config, pools pool.Set) (Config,
 		return Config{}, err
 	}
 	return Config{
-		Settings: blueprint.Settings{
+		Settings: spaceconfig.Settings{
 			Driver:          o.Driver,
 			NamespacePrefix: o.NamespacePrefix,
 			ClusterRole:     o.ClusterRole,
 			PodSecurity:     o.PodSecurity,
-			Network:         spaceapi.NetworkIsolation(o.Network),
-			DNS:             blueprint.DNS{Namespace: o.DNSNamespace, Labels: o.DNSLabels, Port: o.DNSPort, CIDRs: dns},
+			Network:         spaceapi.NetworkMode(o.Network),
+
+			AllowedClusterRoles: o.AllowedClusterRoles,
+			ClusterWideRoles:    o.ClusterWideRoles,
+			TemplateNamespaces:  o.TemplateNamespaces,
 		},
+		DNS:                      resources.DNS{Namespace: o.DNSNamespace, Labels: o.DNSLabels, Port: o.DNSPort, CIDRs: dns},
 		Server:                   cmp.Or(o.Server, config.Host),
-		AllowedClusterRoles:      o.AllowedClusterRoles,
-		ClusterWideRoles:         o.ClusterWideRoles,
-		TemplateNamespaces:       o.TemplateNamespaces,
 		Pools:                    pools.Pools,
 		APIServerCIDRs:           apiServer,
 		Namespace:                o.namespace(),

@@ -64,7 +64,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 			go r.resyncPeriodically(ctx, q)
 			return nil
 		}))
-	if len(r.config.ClusterWideRoles) > 0 {
+	if len(r.config.Settings.ClusterWideRoles) > 0 {
 		b.Watches(&rbacv1.ClusterRoleBinding{}, claimOfObject, objectChanged)
 	}
 	if len(r.config.APIServerCIDRs) == 0 {
@@ -259,7 +259,7 @@ func (r *Reconciler) resync(ctx context.Context, q queue) error {
 			q.Add(reconcile.Request{NamespacedName: a.Claim})
 		}
 	}
-	if len(r.config.ClusterWideRoles) == 0 {
+	if len(r.config.Settings.ClusterWideRoles) == 0 {
 		return nil
 	}
 	var bindings rbacv1.ClusterRoleBindingList

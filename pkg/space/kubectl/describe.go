@@ -16,6 +16,8 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/kubectl/pkg/describe"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
 func newDescribe(o *options) *cobra.Command {
@@ -133,8 +135,8 @@ func (s *snapshot) describeSpace(line func(name, value string), space spaceSumma
 		line("Pod Security", standard)
 	}
 	line("Network", cmp.Or(ns.Labels[keys.Network], "Open"))
-	if period := ns.Annotations[keys.Retain]; period != "" {
-		line("Retained for", period)
+	if given, err := config.ParseRecord(ns.Annotations[keys.Config]); err == nil && given.Retention.Duration > 0 {
+		line("Retained for", given.Retention.Duration.String())
 	}
 }
 

@@ -15,9 +15,8 @@ import (
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 	"k8s.io/kubectl/pkg/util/completion"
 
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
@@ -134,26 +133,24 @@ func (s *snapshot) envOf(namespace, name string) ([]containerEnv, error) {
 	if !s.requestsSpace(claim) {
 		return nil, nil // another driver's
 	}
-	// The controller has checked the parameters against those of the installation, and no
-	// variable depends on them.
-	installation := parameters.Installation{Driver: s.driver, ClusterRole: spaceapi.DefaultClusterRole, PodSecurity: "privileged", Network: spaceapi.NetworkOpen}
 	var out []containerEnv
-	var effective []parameters.Effective
+	var configs []config.Container
 	var namespaces []string
 	server := "" // the same for all
 	a := identity.Of(claim, s.driver)
-	for _, space := range s.spacesOf(claim) {
+	for i, space := range s.spacesOf(claim) {
 		if space.Ready == nil {
 			return nil, space.notReady()
 		}
-		e, err := parameters.For(installation, a.Configs, space.Request, a.Requests())
+		// The installation's settings are not known here, and no variable depends on them.
+		resolved, err := config.Settings{Driver: s.driver}.Resolve(a, a.Shares[i])
 		if err != nil {
 			return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
 		}
 		out = append(out, containerEnv{claim: name, request: space.Request})
-		effective, namespaces, server = append(effective, e), append(namespaces, space.Space), space.Server
+		configs, namespaces, server = append(configs, resolved.Container), append(namespaces, space.Space), space.Server
 	}
-	views, err := view.Of(s.driver, server, a, effective, namespaces)
+	views, err := view.Of(s.driver, server, a, configs, namespaces)
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
 	}

@@ -17,9 +17,9 @@ import (
 	"k8s.io/klog/v2"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
@@ -52,7 +52,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 		return nil, err
 	}
 	step(metrics.StepWait)
-	effective, err := d.effective(allocation)
+	configs, err := d.resolve(allocation)
 	if err != nil {
 		return nil, err
 	}
@@ -60,11 +60,11 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	for i, space := range spaces {
 		namespaces[i] = space.Namespace
 	}
-	views, err := view.Of(d.Driver, d.apiServer.URL, allocation, effective, namespaces)
+	views, err := view.Of(d.Driver, d.apiServer.URL, allocation, configs, namespaces)
 	if err != nil {
 		return nil, refused(allocation, err)
 	}
-	prepared := preparedOf(allocation, effective, spaces)
+	prepared := preparedOf(allocation, configs, spaces)
 	tokens, err := d.requestTokensWhenAllowed(ctx, waiting, prepared.Spaces)
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", allocation.Claim, err)
@@ -167,17 +167,17 @@ func (d *Driver) requestToken(ctx context.Context, space preparedSpace) (token.T
 	return d.Minter.Mint(ctx, account, space.TokenLifetime.Duration)
 }
 
-// effective says what holds for each share, as far as containers and tokens are
-// concerned: what the installation has matters for neither. The controller has read
-// the same parameters; what only that could read, because it is newer than this
-// process, is answered as it would answer itself.
-func (d *Driver) effective(a *identity.Allocation) ([]parameters.Effective, error) {
-	out := make([]parameters.Effective, len(a.Shares))
+// resolve returns what containers get of each share: the installation's settings, which
+// the plugin doesn't know, have no part in it. The controller has resolved the same
+// parameters; what only a newer one could read is rejected as the controller would.
+func (d *Driver) resolve(a *identity.Allocation) ([]config.Container, error) {
+	out := make([]config.Container, len(a.Shares))
 	for i, share := range a.Shares {
-		var err error
-		if out[i], err = parameters.For(parameters.Installation{Driver: d.Driver}, a.Configs, share.Request, a.Requests()); err != nil {
+		space, err := config.Settings{Driver: d.Driver}.Resolve(a, share)
+		if err != nil {
 			return nil, refused(a, err)
 		}
+		out[i] = space.Container
 	}
 	return out, nil
 }
@@ -197,7 +197,7 @@ func (d *Driver) cdiDevice(a *identity.Allocation, share identity.Share, v view.
 	return cdiDevice{name: name, env: v.Env, hostDir: d.store.credentialsPath(a.ClaimUID, share.Slot), containerDirs: v.Dirs}
 }
 
-func preparedOf(a *identity.Allocation, effective []parameters.Effective, spaces []*spaceapi.SpaceStatus) preparedClaim {
+func preparedOf(a *identity.Allocation, configs []config.Container, spaces []*spaceapi.SpaceStatus) preparedClaim {
 	p := preparedClaim{Namespace: a.Claim.Namespace, Name: a.Claim.Name, UID: a.ClaimUID, AllocationID: a.ID}
 	for i, share := range a.Shares {
 		p.Spaces = append(p.Spaces, preparedSpace{
@@ -207,7 +207,7 @@ func preparedOf(a *identity.Allocation, effective []parameters.Effective, spaces
 			Namespace:         spaces[i].Namespace,
 			ServiceAccount:    spaces[i].ServiceAccount,
 			ServiceAccountUID: spaces[i].ServiceAccountUID,
-			TokenLifetime:     metav1.Duration{Duration: effective[i].TokenLifetime},
+			TokenLifetime:     metav1.Duration{Duration: configs[i].TokenLifetime},
 		})
 	}
 	return p

@@ -30,8 +30,8 @@ import (
 	"tags.cncf.io/container-device-interface/specs-go"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -481,8 +481,8 @@ func TestTokensLiveAsLongAsTheClassSays(t *testing.T) {
 
 func TestContainersSeeWhatClassAndClaimSay(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		claim := withClass(claimFor("a"), `,"parameters":{"tier":"gold"}`)
-		claim = withChoice(claim, `,"variablePrefix":"PREVIEW","mountPath":"/space","inCluster":true,"kubeconfigEnv":true,"parameters":{"greeting":"a b=\"ä\""}`)
+		claim := withClass(claimFor("a"), `,"env":{"tier":"gold"}`)
+		claim = withChoice(claim, `,"envPrefix":"PREVIEW","mountPath":"/space","inCluster":true,"kubeconfigEnv":true,"env":{"greeting":"a b=\"ä\""}`)
 		claim = n.create(readyWith(t, claim, "account-1"))
 		devices, err := n.driver.prepare(t.Context(), claim)
 		n.must(err)
@@ -511,7 +511,8 @@ func TestContainersSeeWhatClassAndClaimSay(t *testing.T) {
 
 func TestParametersThatCannotBePreparedAreRefused(t *testing.T) {
 	newer := withConfig(claimFor("a"), resourceapi.AllocationConfigSourceClass, "SpaceClassConfigOfTomorrow", "", nil)
-	_, words := parameters.For(parameters.Installation{Driver: testDriver}, newer.Status.Allocation.Devices.Config, "a", []string{"a"})
+	allocation := identity.Of(newer, testDriver)
+	_, words := config.Settings{Driver: testDriver}.Resolve(allocation, allocation.Shares[0])
 	for name, test := range map[string]struct {
 		claim *resourceapi.ResourceClaim
 		want  string

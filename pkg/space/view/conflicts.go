@@ -26,7 +26,7 @@ func checkVariables(a *identity.Allocation, views []Space) error {
 			other, found := seen[name]
 			if found && other.value != value {
 				return fmt.Errorf("the spaces of requests %s and %s both set the variable %s, and differently: "+
-					"name the variables apart with variablePrefix, or ask for the spaces in claims of their own", other.by, by, name)
+					"name the variables apart with envPrefix, or ask for the spaces in claims of their own", other.by, by, name)
 			}
 			seen[name] = setting{value, by}
 		}

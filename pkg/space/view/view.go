@@ -15,9 +15,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
 // Where containers find a claim's files: below its UID in the first, below the
@@ -43,10 +43,10 @@ func Dir(claim types.UID, dir string) string { return path.Join(artifactsDir, st
 // Of returns what containers see of each share of an allocation, whose spaces have these
 // namespaces, with the API server at a URL. The lists have an element for each share. The
 // error is about parameters that contradict each other, and says which.
-func Of(driver, server string, a *identity.Allocation, effective []parameters.Effective, namespaces []string) ([]Space, error) {
+func Of(driver, server string, a *identity.Allocation, configs []config.Container, namespaces []string) ([]Space, error) {
 	out := make([]Space, len(a.Shares))
 	for i, share := range a.Shares {
-		out[i] = of(driver, server, a, share, effective[i], namespaces[i])
+		out[i] = of(driver, server, a, share, configs[i], namespaces[i])
 	}
 	if err := checkVariables(a, out); err != nil {
 		return nil, err
@@ -58,48 +58,48 @@ func Of(driver, server string, a *identity.Allocation, effective []parameters.Ef
 }
 
 // Check says whether Of would fail, whatever the spaces will be.
-func Check(driver string, a *identity.Allocation, effective []parameters.Effective) error {
+func Check(driver string, a *identity.Allocation, configs []config.Container) error {
 	namespaces := make([]string, len(a.Shares))
 	for i, share := range a.Shares {
 		namespaces[i] = share.NamespaceName("")
 	}
-	_, err := Of(driver, "https://server:443", a, effective, namespaces)
+	_, err := Of(driver, "https://server:443", a, configs, namespaces)
 	return err
 }
 
-func of(driver, server string, a *identity.Allocation, share identity.Share, e parameters.Effective, namespace string) Space {
+func of(driver, server string, a *identity.Allocation, share identity.Share, c config.Container, namespace string) Space {
 	dir := Dir(a.ClaimUID, share.Slot)
-	config := path.Join(dir, kubeconfig.File)
-	prefix := prefixOf(a, share, e)
+	file := path.Join(dir, kubeconfig.File)
+	prefix := prefixOf(a, share, c)
 	out := Space{
 		Env: []string{
 			"DRA_RESOURCE_DRIVER_NAME=" + driver,
 			prefix + "_CLUSTER=" + server,
 			prefix + "_NAMESPACE=" + namespace,
-			prefix + "_KUBECONFIG=" + config,
+			prefix + "_KUBECONFIG=" + file,
 		},
 		Dirs: []string{dir, path.Join(configDir, a.PodClaimName, share.Slot)},
 	}
-	if e.KubeconfigEnv {
-		out.Env = append(out.Env, "KUBECONFIG="+config)
+	if c.KubeconfigEnv {
+		out.Env = append(out.Env, "KUBECONFIG="+file)
 	}
-	if e.InCluster {
+	if c.InCluster {
 		out.Env = append(out.Env, inClusterVariables(server)...)
 		out.Dirs = append(out.Dirs, inClusterDir)
 	}
-	if dir := path.Clean(e.MountPath); e.MountPath != "" && !slices.Contains(out.Dirs, dir) {
+	if dir := path.Clean(c.MountPath); c.MountPath != "" && !slices.Contains(out.Dirs, dir) {
 		out.Dirs = append(out.Dirs, dir)
 	}
-	out.Env = append(out.Env, variables("admin_", e.AdminParameters)...)
-	out.Env = append(out.Env, variables("user_", e.UserParameters)...)
+	out.Env = append(out.Env, variables("admin_", c.AdminEnv)...)
+	out.Env = append(out.Env, variables("user_", c.UserEnv)...)
 	return out
 }
 
 // prefixOf is how the names of the variables of one space begin.
-func prefixOf(a *identity.Allocation, share identity.Share, e parameters.Effective) string {
+func prefixOf(a *identity.Allocation, share identity.Share, c config.Container) string {
 	switch {
-	case e.VariablePrefix != "":
-		return e.VariablePrefix
+	case c.EnvPrefix != "":
+		return c.EnvPrefix
 	case share.Slot != "":
 		return identity.VariablePrefix(a.PodClaimName) + "_" + identity.VariablePrefix(share.Slot)
 	default:

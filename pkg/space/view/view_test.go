@@ -14,8 +14,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
@@ -46,7 +46,7 @@ func namespaces(a *identity.Allocation) []string {
 }
 
 // of returns what containers see, and fails the test if that is refused.
-func of(t *testing.T, a *identity.Allocation, effective ...parameters.Effective) []view.Space {
+func of(t *testing.T, a *identity.Allocation, effective ...config.Container) []view.Space {
 	t.Helper()
 	got, err := view.Of(driver, server, a, effective, namespaces(a))
 	if err != nil {
@@ -67,39 +67,39 @@ func wantAll(t *testing.T, what string, got []string, want ...string) {
 
 func TestWhatContainersSeeOfOneSpace(t *testing.T) {
 	for name, test := range map[string]struct {
-		effective parameters.Effective
+		effective config.Container
 		prefix    string
 		env, dirs []string
 	}{
 		"nothing said": {prefix: "JOB"},
-		"variablePrefix": {
-			effective: parameters.Effective{VariablePrefix: "PREVIEW_1"},
+		"envPrefix": {
+			effective: config.Container{EnvPrefix: "PREVIEW_1"},
 			prefix:    "PREVIEW_1",
 		},
 		"mountPath": {
-			effective: parameters.Effective{MountPath: "/home/app/.kube/"},
+			effective: config.Container{MountPath: "/home/app/.kube/"},
 			prefix:    "JOB",
 			dirs:      []string{"/home/app/.kube"},
 		},
 		"a mountPath where the files are already": {
-			effective: parameters.Effective{MountPath: "/etc/job"},
+			effective: config.Container{MountPath: "/etc/job"},
 			prefix:    "JOB",
 		},
 		"inCluster": {
-			effective: parameters.Effective{InCluster: true},
+			effective: config.Container{InCluster: true},
 			prefix:    "JOB",
 			env:       []string{"KUBERNETES_SERVICE_HOST=10.96.0.1", "KUBERNETES_SERVICE_PORT=443"},
 			dirs:      []string{"/var/run/secrets/kubernetes.io/serviceaccount"},
 		},
 		"kubeconfigEnv": {
-			effective: parameters.Effective{KubeconfigEnv: true},
+			effective: config.Container{KubeconfigEnv: true},
 			prefix:    "JOB",
 			env:       []string{"KUBECONFIG=/var/run/claim-artifacts/uid/kubeconfig"},
 		},
 		"parameters of both": {
-			effective: parameters.Effective{
-				AdminParameters: map[string]string{"tier": "gold", "Region_2": ""},
-				UserParameters:  map[string]string{"greeting": `say "hello", = 'ä'`, "_x": "$(HOME) `id`\nline"},
+			effective: config.Container{
+				AdminEnv: map[string]string{"tier": "gold", "Region_2": ""},
+				UserEnv:  map[string]string{"greeting": `say "hello", = 'ä'`, "_x": "$(HOME) `id`\nline"},
 			},
 			prefix: "JOB",
 			env:    []string{"admin_Region_2=", "admin_tier=gold", "user__x=$(HOME) `id`\nline", `user_greeting=say "hello", = 'ä'`},
@@ -121,9 +121,9 @@ func TestWhatContainersSeeOfOneSpace(t *testing.T) {
 func TestOneOfSeveralSpacesCanHaveAnotherPrefix(t *testing.T) {
 	a := allocated("build/small", "deploy-it", "test")
 	got := of(t, a,
-		parameters.Effective{},
-		parameters.Effective{VariablePrefix: "PROD", KubeconfigEnv: true, MountPath: "/prod", InCluster: true},
-		parameters.Effective{},
+		config.Container{},
+		config.Container{EnvPrefix: "PROD", KubeconfigEnv: true, MountPath: "/prod", InCluster: true},
+		config.Container{},
 	)
 	for i, want := range []struct{ namespace, kubeconfig string }{
 		{"JOB_BUILD_NAMESPACE=ns-build", "JOB_BUILD_KUBECONFIG=/var/run/claim-artifacts/uid/build/kubeconfig"},
@@ -150,7 +150,7 @@ func TestInClusterClientsAskTheServerOfTheSpace(t *testing.T) {
 		"::":                              nil,
 	} {
 		a := allocated("space")
-		got, err := view.Of(driver, server, a, []parameters.Effective{{InCluster: true}}, []string{"ns"})
+		got, err := view.Of(driver, server, a, []config.Container{{InCluster: true}}, []string{"ns"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,57 +161,57 @@ func TestInClusterClientsAskTheServerOfTheSpace(t *testing.T) {
 }
 
 func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
-	all := func(e parameters.Effective) []parameters.Effective { return []parameters.Effective{e, e} }
+	all := func(e config.Container) []config.Container { return []config.Container{e, e} }
 	for name, test := range map[string]struct {
 		requests  []string
-		effective []parameters.Effective
+		effective []config.Container
 		want      []string
 	}{
 		"a device's number is another request's name": {
-			[]string{"a", "a", "a-0"}, make([]parameters.Effective, 3), []string{"a.0 and a-0", "JOB_A_0_NAMESPACE"},
+			[]string{"a", "a", "a-0"}, make([]config.Container, 3), []string{"a.0 and a-0", "JOB_A_0_NAMESPACE"},
 		},
 		"one prefix for all": {
-			[]string{"a", "b"}, all(parameters.Effective{VariablePrefix: "X"}), []string{"a and b", "X_NAMESPACE"},
+			[]string{"a", "b"}, all(config.Container{EnvPrefix: "X"}), []string{"a and b", "X_NAMESPACE"},
 		},
 		"one prefix for all devices of a request": {
-			[]string{"a", "a"}, all(parameters.Effective{VariablePrefix: "X"}), []string{"a.0 and a.1", "X_NAMESPACE"},
+			[]string{"a", "a"}, all(config.Container{EnvPrefix: "X"}), []string{"a.0 and a.1", "X_NAMESPACE"},
 		},
 		"a prefix that another request has by its name": {
-			[]string{"a", "b"}, []parameters.Effective{{VariablePrefix: "JOB_B"}, {}}, []string{"a and b", "JOB_B_NAMESPACE"},
+			[]string{"a", "b"}, []config.Container{{EnvPrefix: "JOB_B"}, {}}, []string{"a and b", "JOB_B_NAMESPACE"},
 		},
 		"KUBECONFIG for all": {
-			[]string{"a", "b"}, all(parameters.Effective{KubeconfigEnv: true}), []string{"a and b", "KUBECONFIG,"},
+			[]string{"a", "b"}, all(config.Container{KubeconfigEnv: true}), []string{"a and b", "KUBECONFIG,"},
 		},
 		"different classes with the same key": {
 			[]string{"a", "b"},
-			[]parameters.Effective{{AdminParameters: map[string]string{"tier": "gold"}}, {AdminParameters: map[string]string{"tier": "silver"}}},
+			[]config.Container{{AdminEnv: map[string]string{"tier": "gold"}}, {AdminEnv: map[string]string{"tier": "silver"}}},
 			[]string{"a and b", "admin_tier"},
 		},
 		"different values of the user": {
 			[]string{"a", "b"},
-			[]parameters.Effective{{UserParameters: map[string]string{"k": "1"}}, {UserParameters: map[string]string{"k": "2"}}},
+			[]config.Container{{UserEnv: map[string]string{"k": "1"}}, {UserEnv: map[string]string{"k": "2"}}},
 			[]string{"a and b", "user_k"},
 		},
-		"inCluster for all":     {[]string{"a", "b"}, all(parameters.Effective{InCluster: true}), []string{"a and b", "/var/run/secrets/kubernetes.io/serviceaccount"}},
-		"one mountPath for all": {[]string{"a", "b"}, all(parameters.Effective{MountPath: "/x"}), []string{"a and b", "both", "/x"}},
+		"inCluster for all":     {[]string{"a", "b"}, all(config.Container{InCluster: true}), []string{"a and b", "/var/run/secrets/kubernetes.io/serviceaccount"}},
+		"one mountPath for all": {[]string{"a", "b"}, all(config.Container{MountPath: "/x"}), []string{"a and b", "both", "/x"}},
 		"the same place by a link": {
-			[]string{"a", "b"}, []parameters.Effective{{InCluster: true}, {MountPath: "/run/secrets/kubernetes.io/serviceaccount"}},
+			[]string{"a", "b"}, []config.Container{{InCluster: true}, {MountPath: "/run/secrets/kubernetes.io/serviceaccount"}},
 			[]string{"a and b", "both"},
 		},
 		"a mountPath below another": {
-			[]string{"a", "b"}, []parameters.Effective{{MountPath: "/x"}, {MountPath: "/x/y"}}, []string{"b can't be at /x/y", "of request a are at /x"},
+			[]string{"a", "b"}, []config.Container{{MountPath: "/x"}, {MountPath: "/x/y"}}, []string{"b can't be at /x/y", "of request a are at /x"},
 		},
 		"a mountPath above another": {
-			[]string{"a", "b"}, []parameters.Effective{{MountPath: "/x/y"}, {MountPath: "/x"}}, []string{"a can't be at /x/y", "of request b are at /x"},
+			[]string{"a", "b"}, []config.Container{{MountPath: "/x/y"}, {MountPath: "/x"}}, []string{"a can't be at /x/y", "of request b are at /x"},
 		},
 		"a mountPath among its own files": {
-			[]string{"a"}, []parameters.Effective{{MountPath: "/etc/job/x"}}, []string{"a can't be at /etc/job/x", "at /etc/job"},
+			[]string{"a"}, []config.Container{{MountPath: "/etc/job/x"}}, []string{"a can't be at /etc/job/x", "at /etc/job"},
 		},
 		"a mountPath above the files of each request": {
-			[]string{"a", "b"}, []parameters.Effective{{MountPath: "/etc/job"}, {}}, []string{"can't be at /etc/job/a", "at /etc/job,"},
+			[]string{"a", "b"}, []config.Container{{MountPath: "/etc/job"}, {}}, []string{"can't be at /etc/job/a", "at /etc/job,"},
 		},
 		"above by a link": {
-			[]string{"a"}, []parameters.Effective{{MountPath: "/run/claim-artifacts"}}, []string{"can't be at /var/run/claim-artifacts/uid"},
+			[]string{"a"}, []config.Container{{MountPath: "/run/claim-artifacts"}}, []string{"can't be at /var/run/claim-artifacts/uid"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -233,12 +233,12 @@ func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
 }
 
 func TestSpacesOfAClaimMaySayTheSame(t *testing.T) {
-	e := parameters.Effective{AdminParameters: map[string]string{"tier": "gold"}, UserParameters: map[string]string{"k": "v"}}
+	e := config.Container{AdminEnv: map[string]string{"tier": "gold"}, UserEnv: map[string]string{"k": "v"}}
 	for _, s := range of(t, allocated("a", "b"), e, e) {
 		if !slices.Contains(s.Env, "admin_tier=gold") || !slices.Contains(s.Env, "user_k=v") {
 			t.Errorf("got %q", s.Env)
 		}
 	}
 	// Neighbours are not below each other.
-	of(t, allocated("a", "b"), parameters.Effective{MountPath: "/x"}, parameters.Effective{MountPath: "/xy"})
+	of(t, allocated("a", "b"), config.Container{MountPath: "/x"}, config.Container{MountPath: "/xy"})
 }

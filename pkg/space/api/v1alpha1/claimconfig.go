@@ -14,11 +14,10 @@ const SpaceClaimConfigKind = "SpaceClaimConfig"
 // +k8s:deepcopy-gen=true
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
-// SpaceClaimConfig is what a user says about spaces in a ResourceClaim or a
-// template, as opaque parameters for the driver: a choice within what the class
-// allows, never more. Unknown fields are refused. Of several for one request,
-// later ones win field by field, and maps are put together key by key; what comes
-// of that has to be within what the class allows.
+// SpaceClaimConfig is the opaque parameters of a ResourceClaim or a template, for users: a
+// choice within what the class allows, never more. Unknown fields are refused. Of several
+// for one request, later ones win field by field, and maps are merged key by key; the
+// result has to be within what the class allows.
 //
 // Example:
 //
@@ -39,71 +38,69 @@ const SpaceClaimConfigKind = "SpaceClaimConfig"
 //	        parameters:
 //	          apiVersion: space.resource.example.com/v1alpha1
 //	          kind: SpaceClaimConfig
-//	          clusterRole: view
+//	          clusterRoles: [view]
 //	          labels:
 //	            branch: main
 //	          podSecurity:
 //	            enforce: restricted
 //	          resourceQuota:
-//	            pods: "5"
+//	            hard:
+//	              pods: "5"
 //	          maxLifetime: 1h
-//	          variablePrefix: PREVIEW
+//	          envPrefix: PREVIEW
 //	          mountPath: /var/lib/preview
 //	          kubeconfigEnv: true
 //	          exclusive: true
-//	          parameters:
+//	          env:
 //	            branch: main
 type SpaceClaimConfig struct {
 	metav1.TypeMeta `json:",inline"`
 
-	// ClusterRole is what the space's ServiceAccount may do in its namespace.
+	// ClusterRoles are bound to the space's ServiceAccount in its namespace, in place of
+	// the class's.
 	//
 	// Default: the class's.
-	// Bounds: the class's, if the class names one, or one of its allowedClusterRoles.
-	ClusterRole string `json:"clusterRole,omitempty"`
+	// Bounds: at most 8 different ones of the class's clusterRoles, if it has any, and its
+	// allowedClusterRoles.
+	ClusterRoles []string `json:"clusterRoles,omitempty"`
 
 	// Labels are added to the Namespace.
 	//
 	// Default: none.
-	// Bounds: at most 64, with keys that the class's allowedLabels name, and keys and
-	// values as Kubernetes wants them for labels. Keys of kubernetes.io, k8s.io and
+	// Bounds: at most 64, with keys that the class's allowedLabels allow, and keys and
+	// values that Kubernetes accepts for labels. Keys of kubernetes.io, k8s.io and
 	// the driver's own domain, those of domains below these, and keys that the class
 	// sets are refused.
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// PodSecurity names stricter Pod Security Standards than the class's.
+	// PodSecurity are stricter Pod Security Standards than the class's.
 	//
-	// Default: for each of its fields on its own, what the class has.
-	// Bounds: each at least as strict as in the class or, where the class does not
-	// name it, in the installation.
-	PodSecurity *PodSecurity `json:"podSecurity,omitempty"`
+	// Default: for each of its fields on its own, the class's.
+	PodSecurity *ClaimPodSecurity `json:"podSecurity,omitempty"`
 
-	// ResourceQuota limits what all objects in the namespace may use together, and
-	// may limit what the class does not.
+	// ResourceQuota limits what all objects in the namespace can use together.
 	//
 	// Default: the class's.
-	// Bounds: as in a class, and no value larger than the class's.
-	ResourceQuota corev1.ResourceList `json:"resourceQuota,omitempty"`
+	ResourceQuota *ClaimResourceQuota `json:"resourceQuota,omitempty"`
 
-	// Network can shut the space off where the class has it open.
+	// Network isolates the space where the class leaves it open.
 	//
 	// Default: the class's.
-	// Bounds: Isolated.
-	Network NetworkIsolation `json:"network,omitempty"`
+	Network *ClaimNetwork `json:"network,omitempty"`
 
-	// MaxLifetime is how long the space may exist, counted from the allocation of
+	// MaxLifetime is how long the space can exist, counted from the allocation of
 	// the claim.
 	//
 	// Default: the class's.
-	// Bounds: more than zero, and no longer than the class's.
+	// Bounds: greater than zero, and at most the class's.
 	MaxLifetime *metav1.Duration `json:"maxLifetime,omitempty"`
 
-	// VariablePrefix replaces the prefix of the environment variables.
+	// EnvPrefix replaces the prefix of the environment variables.
 	//
 	// Default: made of the claim's name in the pod.
-	// Bounds: at most 63 capital letters, digits and underscores, with a letter
-	// first. Parameters that have it must be for one space only.
-	VariablePrefix string `json:"variablePrefix,omitempty"`
+	// Bounds: at most 63 upper case letters, digits and underscores, starting with a
+	// letter. Parameters that have it must be for one space only.
+	EnvPrefix string `json:"envPrefix,omitempty"`
 
 	// MountPath is one more directory at which containers find the space's files.
 	//
@@ -124,16 +121,62 @@ type SpaceClaimConfig struct {
 	KubeconfigEnv *bool `json:"kubeconfigEnv,omitempty"`
 
 	// Exclusive keeps a second pod from using the claim while a first one does. It
-	// holds for the whole claim, and cannot be taken back where the class, or other
-	// parameters of the claim, have it.
+	// holds for the whole claim. Later parameters can't take it back.
 	//
 	// Default: the class's.
 	Exclusive bool `json:"exclusive,omitempty"`
 
-	// Parameters become environment variables `user_<key>`.
+	// Env become environment variables `user_<key>`.
 	//
 	// Default: none.
-	// Bounds: at most 64; a key has at most 63 letters, digits and underscores, a
-	// value no NUL.
-	Parameters map[string]string `json:"parameters,omitempty"`
+	// Bounds: at most 64. A key has at most 63 letters, digits and underscores; a value has
+	// no NUL.
+	Env map[string]string `json:"env,omitempty"`
+}
+
+// +k8s:deepcopy-gen=true
+
+// ClaimPodSecurity are the Pod Security Standards that a claim can choose.
+type ClaimPodSecurity struct {
+	// Enforce is the standard that pods have to meet.
+	//
+	// Default: the class's.
+	// Bounds: privileged, baseline or restricted, and at least as strict as the class's or,
+	// if it has none, the installation's.
+	Enforce string `json:"enforce,omitempty"`
+
+	// Audit is the standard whose violations are added to the audit log.
+	//
+	// Default: the class's.
+	// Bounds: privileged, baseline or restricted, and at least as strict as the class's.
+	Audit string `json:"audit,omitempty"`
+
+	// Warn is the standard whose violations are answered with a warning.
+	//
+	// Default: the class's.
+	// Bounds: privileged, baseline or restricted, and at least as strict as the class's.
+	Warn string `json:"warn,omitempty"`
+}
+
+// +k8s:deepcopy-gen=true
+
+// ClaimResourceQuota is the quota that a claim can choose.
+type ClaimResourceQuota struct {
+	// Hard are the limits. They are merged with the class's, and may limit what the class
+	// does not.
+	//
+	// Default: the class's.
+	// Bounds: as in a class, and no value larger than the class's.
+	Hard corev1.ResourceList `json:"hard,omitempty"`
+}
+
+// +k8s:deepcopy-gen=true
+
+// ClaimNetwork is the network that a claim can choose.
+type ClaimNetwork struct {
+	// Mode isolates the space.
+	//
+	// Default: the class's.
+	// Bounds: Isolated.
+	Mode NetworkMode `json:"mode,omitempty"`
 }

@@ -5,11 +5,12 @@ package v1alpha1
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// docs/parameters.md is made of the comments here. Each field says its default
-// and, unless it is true or false, its bounds.
+// docs/parameters.md is generated from the comments here. The last paragraph of each
+// field has its default and, unless it is a boolean or an object, its bounds.
 
 // SpaceClassConfigKind is the kind of [SpaceClassConfig].
 const SpaceClassConfigKind = "SpaceClassConfig"
@@ -17,11 +18,10 @@ const SpaceClassConfigKind = "SpaceClassConfig"
 // +k8s:deepcopy-gen=true
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
-// SpaceClassConfig is what an administrator says about spaces in a DeviceClass,
-// as opaque parameters for the driver: what they are like, and what a claim may
-// choose. Unknown fields are refused. Each field that is absent leaves it at what
-// the installation has. Of several in one class, later ones win field by field,
-// and maps are put together key by key.
+// SpaceClassConfig is the opaque parameters of a DeviceClass, for administrators: what
+// spaces of the class are like, and what a claim can choose. Unknown fields are refused.
+// The installation's settings hold for a field that is absent. Of several in one class,
+// later ones win field by field, and maps are merged key by key.
 //
 // Example:
 //
@@ -42,237 +42,311 @@ const SpaceClassConfigKind = "SpaceClassConfig"
 //	        namespacePrefix: ci-
 //	        labels:
 //	          team: ci
+//	        inheritLabels: [cost-center]
 //	        allowedLabels: [branch]
-//	        clusterRole: edit
+//	        clusterRoles: [edit]
 //	        allowedClusterRoles: [view, admin]
 //	        podSecurity:
 //	          enforce: baseline
 //	          warn: restricted
 //	        resourceQuota:
-//	          requests.cpu: "4"
-//	          requests.memory: 8Gi
-//	          pods: "20"
+//	          hard:
+//	            requests.cpu: "4"
+//	            requests.memory: 8Gi
+//	            pods: "20"
 //	        limitRange:
-//	        - type: Container
-//	          defaultRequest:
-//	            cpu: 100m
-//	            memory: 128Mi
-//	        network: Isolated
+//	          limits:
+//	          - type: Container
+//	            defaultRequest:
+//	              cpu: 100m
+//	              memory: 128Mi
+//	        network:
+//	          mode: Isolated
+//	          ingress:
+//	          - from:
+//	            - namespaceSelector:
+//	                matchLabels:
+//	                  kubernetes.io/metadata.name: ingress-nginx
 //	        tokenLifetime: 30m
 //	        maxLifetime: 8h
-//	        retain: 30m
-//	        copy:
+//	        retention:
+//	          period: 30m
+//	        copyFrom:
 //	          namespace: ci-shared
-//	          imagePullSecrets: [registry]
-//	        parameters:
+//	          imagePullSecrets:
+//	          - name: registry
+//	        env:
 //	          registry: registry.example.com
 type SpaceClassConfig struct {
 	metav1.TypeMeta `json:",inline"`
 
 	// NamespacePrefix is the start of the namespaces' names; ten characters follow.
 	//
-	// Default: what the installation has.
-	// Bounds: at most 53 small letters, digits and hyphens, with a letter or digit first.
+	// Default: the installation's.
+	// Bounds: at most 53 lower case letters, digits and hyphens, starting with a letter or digit.
 	NamespacePrefix string `json:"namespacePrefix,omitempty"`
 
 	// Labels are added to the Namespace.
 	//
 	// Default: none.
-	// Bounds: at most 64, with keys and values as Kubernetes wants them for labels.
-	// Keys of the driver's own domain, those of Pod Security admission
-	// (pod-security.kubernetes.io), and kubernetes.io/metadata.name are refused.
+	// Bounds: at most 64, with keys and values that Kubernetes accepts for labels, but none
+	// with keys of the driver's own domain or of pod-security.kubernetes.io, nor
+	// kubernetes.io/metadata.name.
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// AllowedLabels are the keys of labels that a claim may set. The labels of a
-	// namespace open doors, in others' NetworkPolicies for one: allow what nobody
-	// else selects by.
+	// InheritLabels are the keys of labels that are copied from the claim's namespace when
+	// the space is provisioned, such as a team or a cost center. Labels of class and claim
+	// win over them. Who can label namespaces chooses their values.
 	//
 	// Default: none.
-	// Bounds: at most 64 different ones, each a label's key, all keys of a domain as
-	// in `example.com/*`, or all keys, `*`; what a claim can never set is refused
-	// nevertheless. An empty list takes back what earlier parameters of the class allowed.
+	// Bounds: at most 64 different ones, as in labels.
+	InheritLabels []string `json:"inheritLabels,omitempty"`
+
+	// AllowedLabels are the keys of labels that a claim can set. Others may select
+	// namespaces by their labels, in NetworkPolicies for example: allow only keys that
+	// nobody else selects by.
+	//
+	// Default: none.
+	// Bounds: at most 64 different ones, each a label's key, all keys of a domain as in
+	// `example.com/*`, or all keys, `*`. What a claim can never set is refused
+	// nevertheless. An empty list replaces what earlier parameters of the class allowed.
 	AllowedLabels []string `json:"allowedLabels,omitempty"`
 
 	// Annotations are added to the Namespace.
 	//
 	// Default: none.
-	// Bounds: at most 64, with keys as Kubernetes wants them for annotations. Keys of
-	// the driver's own domain are refused.
+	// Bounds: at most 64, with keys that Kubernetes accepts for annotations, but none of the
+	// driver's own domain.
 	Annotations map[string]string `json:"annotations,omitempty"`
 
-	// ClusterRole is what a space's ServiceAccount may do in its namespace, unless
-	// the claim chooses another one of allowedClusterRoles.
+	// ClusterRoles are bound to the space's ServiceAccount in its namespace, unless the
+	// claim chooses others. The controller needs the right to bind them: the Helm values
+	// space.clusterRole and space.allowedClusterRoles name them.
 	//
-	// Default: what the installation has.
-	// Bounds: the name of a ClusterRole. The controller needs the right to bind it.
-	ClusterRole string `json:"clusterRole,omitempty"`
+	// Default: the installation's.
+	// Bounds: at most 8 different names of ClusterRoles.
+	ClusterRoles []string `json:"clusterRoles,omitempty"`
 
-	// AllowedClusterRoles are the ClusterRoles that a claim may choose, besides
-	// clusterRole. The controller needs the right to bind each of them: the
-	// installation's values name them.
+	// AllowedClusterRoles are the ClusterRoles that a claim can choose besides clusterRoles.
+	// The controller needs the right to bind them, too.
 	//
 	// Default: none.
-	// Bounds: at most 64 different names. An empty list takes back what earlier
-	// parameters of the class allowed.
+	// Bounds: at most 64 different names. An empty list replaces what earlier parameters of
+	// the class allowed.
 	AllowedClusterRoles []string `json:"allowedClusterRoles,omitempty"`
 
-	// ClusterWideRoles are ClusterRoles that the ServiceAccount also gets for the
-	// whole cluster, such as one that allows reading CustomResourceDefinitions.
+	// ClusterWideRoles are ClusterRoles that are bound in the whole cluster, such as one that
+	// allows reading CustomResourceDefinitions. The Helm value space.clusterWideRoles names
+	// those that are possible.
 	//
 	// Default: none.
-	// Bounds: at most 64 different names. An empty list takes back what earlier
-	// parameters of the class gave.
+	// Bounds: at most 64 different names. An empty list replaces what earlier parameters of
+	// the class gave.
 	ClusterWideRoles []string `json:"clusterWideRoles,omitempty"`
 
-	// PodSecurity says which Pod Security Standards hold in the namespace.
+	// PodSecurity is the Pod Security Standards for the namespace.
 	//
-	// Default: for each of its fields on its own, what the installation has.
-	// Bounds: those of its fields.
+	// Default: for each of its fields on its own, the installation's.
 	PodSecurity *PodSecurity `json:"podSecurity,omitempty"`
 
-	// ResourceQuota limits what all objects in the namespace may use together, as
-	// in the field `hard` of a ResourceQuota.
+	// ResourceQuota limits what all objects in the namespace can use together, like the spec
+	// of a ResourceQuota. Its hard limits are merged key by key.
 	//
 	// Default: no limits.
-	// Bounds: at most 64 names that a ResourceQuota takes, with quantities that are
-	// not negative; what is counted has no fractions.
-	ResourceQuota corev1.ResourceList `json:"resourceQuota,omitempty"`
+	// Bounds: what a ResourceQuota accepts, with at most 64 resources. Scopes are not
+	// possible with pools that have a budget.
+	ResourceQuota *corev1.ResourceQuotaSpec `json:"resourceQuota,omitempty"`
 
-	// NestedSpaces allows claims and pods in the space to ask for spaces themselves. If
-	// it is false, they are refused.
-	//
-	// Default: false.
-	NestedSpaces *bool `json:"nestedSpaces,omitempty"`
-
-	// LimitRange says what single containers, pods and volumes in the namespace
-	// get and may have, as in the field `limits` of a LimitRange.
+	// LimitRange limits single containers, pods and volumes in the namespace, and gives them
+	// defaults, like the spec of a LimitRange.
 	//
 	// Default: no limits.
-	// Bounds: what a LimitRange takes: an item at most for each of the types
-	// Container, Pod and PersistentVolumeClaim, with min ≤ defaultRequest ≤ default ≤ max.
-	LimitRange []corev1.LimitRangeItem `json:"limitRange,omitempty"`
+	// Bounds: what a LimitRange accepts.
+	LimitRange *corev1.LimitRangeSpec `json:"limitRange,omitempty"`
 
-	// Network says whom pods in the space can reach, where the cluster enforces
-	// network policies.
+	// Network is who pods in the space can reach and be reached by, where the cluster
+	// enforces NetworkPolicies.
 	//
-	// Default: what the installation has.
-	// Bounds: Isolated or Open.
-	Network NetworkIsolation `json:"network,omitempty"`
+	// Default: for each of its fields on its own, the installation's.
+	Network *Network `json:"network,omitempty"`
 
 	// TokenLifetime is the lifetime of tokens. They are renewed after two thirds of it.
 	//
-	// Default: what the installation has.
-	// Bounds: 10m to 1193046h, which is what the API server takes.
+	// Default: the installation's.
+	// Bounds: 10m to 1193046h, which the API server accepts.
 	TokenLifetime *metav1.Duration `json:"tokenLifetime,omitempty"`
 
-	// MaxLifetime is how long a space may exist, counted from the allocation of
-	// its claim. When it is over, the space is ended although the claim is still
-	// allocated: its credentials are revoked, the namespace is deleted, the
-	// condition Ready is False with reason Expired. The spaces of one claim end
-	// together, at the shortest of their lifetimes.
+	// MaxLifetime is how long a space can exist, counted from the allocation of its claim.
+	// After that the space is deprovisioned although the claim is still allocated: its
+	// credentials are revoked, the namespace is deleted, and the condition Ready is False
+	// with reason Expired. All spaces of a claim expire together, after the shortest of
+	// their lifetimes.
 	//
-	// Default: without a limit.
-	// Bounds: more than zero.
+	// Default: no limit.
+	// Bounds: greater than zero.
 	MaxLifetime *metav1.Duration `json:"maxLifetime,omitempty"`
 
-	// Retain is how long the namespace is kept after the claim was deallocated or
-	// the space expired, with its credentials revoked, for somebody to look into.
-	// What runs in it goes on meanwhile.
+	// Retention keeps the namespace for debugging after the claim was deallocated or the
+	// space expired. The credentials are revoked; what runs in it keeps running.
 	//
 	// Default: the namespace is deleted at once.
-	// Bounds: more than zero.
-	Retain *metav1.Duration `json:"retain,omitempty"`
+	Retention *Retention `json:"retention,omitempty"`
 
-	// Copy names objects that each space gets a copy of. Of several parameters of
-	// one class, the last that has it wins as a whole.
+	// CopyFrom names objects that are copied into each space. Of several parameters of one
+	// class, the last that has it wins as a whole.
 	//
 	// Default: none.
-	// Bounds: its namespace and at least one name.
-	Copy *Copy `json:"copy,omitempty"`
+	CopyFrom *CopyFrom `json:"copyFrom,omitempty"`
 
-	// AdminAccess lets claims with adminAccess have a space of this class. They get
-	// it with the ClusterRole `view`, whatever else is said.
+	// AllowAdminAccess lets claims with adminAccess have a space of this class. It always
+	// has the ClusterRole view and no other.
 	//
 	// Default: false.
-	AdminAccess *bool `json:"adminAccess,omitempty"`
+	AllowAdminAccess *bool `json:"allowAdminAccess,omitempty"`
+
+	// AllowNestedSpaces allows pods and claims in the space to ask for spaces themselves.
+	//
+	// Default: false.
+	AllowNestedSpaces *bool `json:"allowNestedSpaces,omitempty"`
 
 	// Exclusive keeps a second pod from using a claim while a first one does. Later
-	// parameters of the class cannot take it back.
+	// parameters of class or claim can't take it back.
 	//
 	// Default: false.
 	Exclusive bool `json:"exclusive,omitempty"`
 
-	// Parameters become environment variables `admin_<key>`.
+	// Env become environment variables `admin_<key>`.
 	//
 	// Default: none.
-	// Bounds: at most 64; a key has at most 63 letters, digits and underscores, a
-	// value no NUL.
-	Parameters map[string]string `json:"parameters,omitempty"`
+	// Bounds: at most 64. A key has at most 63 letters, digits and underscores; a value has
+	// no NUL.
+	Env map[string]string `json:"env,omitempty"`
 }
 
 // +k8s:deepcopy-gen=true
 
-// PodSecurity names Pod Security Standards: privileged, baseline or restricted,
-// from the laxest to the strictest.
+// PodSecurity is the Pod Security Standards for a namespace.
 type PodSecurity struct {
-	// Enforce is the standard that pods have to keep.
+	// Enforce is the standard that pods have to meet.
 	//
-	// Default: the class's or the installation's.
+	// Default: the installation's.
 	// Bounds: privileged, baseline or restricted.
 	Enforce string `json:"enforce,omitempty"`
 
-	// Audit is the standard whose violations are noted in the audit log.
+	// EnforceVersion is the version of Kubernetes whose definition of the standard holds.
 	//
-	// Default: the class's or the cluster's.
+	// Default: the cluster's, which is latest.
+	// Bounds: latest or a minor version, as in v1.34.
+	EnforceVersion string `json:"enforceVersion,omitempty"`
+
+	// Audit is the standard whose violations are added to the audit log.
+	//
+	// Default: the cluster's.
 	// Bounds: privileged, baseline or restricted.
 	Audit string `json:"audit,omitempty"`
 
+	// AuditVersion is the version for audit.
+	//
+	// Default: the cluster's, which is latest.
+	// Bounds: latest or a minor version, as in v1.34.
+	AuditVersion string `json:"auditVersion,omitempty"`
+
 	// Warn is the standard whose violations are answered with a warning.
 	//
-	// Default: the class's or the cluster's.
+	// Default: the cluster's.
 	// Bounds: privileged, baseline or restricted.
 	Warn string `json:"warn,omitempty"`
+
+	// WarnVersion is the version for warn.
+	//
+	// Default: the cluster's, which is latest.
+	// Bounds: latest or a minor version, as in v1.34.
+	WarnVersion string `json:"warnVersion,omitempty"`
 }
 
-// NetworkIsolation says whom pods in a space can reach and be reached by.
-type NetworkIsolation string
+// +k8s:deepcopy-gen=true
+
+// Network is who pods in a space can reach and be reached by.
+type Network struct {
+	// Mode says whether the space is isolated.
+	//
+	// Default: the installation's.
+	// Bounds: Isolated or Open.
+	Mode NetworkMode `json:"mode,omitempty"`
+
+	// Ingress are more rules for what can reach pods of an isolated space, such as an ingress
+	// controller. They have no effect on an open one.
+	//
+	// Default: none.
+	// Bounds: what a NetworkPolicy accepts.
+	Ingress []networkingv1.NetworkPolicyIngressRule `json:"ingress,omitempty"`
+
+	// Egress are more rules for what pods of an isolated space can reach. They have no
+	// effect on an open one.
+	//
+	// Default: none.
+	// Bounds: what a NetworkPolicy accepts.
+	Egress []networkingv1.NetworkPolicyEgressRule `json:"egress,omitempty"`
+}
+
+// NetworkMode says whether a space is isolated.
+type NetworkMode string
 
 const (
-	// NetworkIsolated pods reach each other within the space, DNS, and the API
-	// server, and nobody else.
-	NetworkIsolated NetworkIsolation = "Isolated"
-	// NetworkOpen puts no limits.
-	NetworkOpen NetworkIsolation = "Open"
+	// NetworkIsolated lets pods reach each other within the space, DNS and the API server,
+	// and nobody else.
+	NetworkIsolated NetworkMode = "Isolated"
+	// NetworkOpen sets no limits.
+	NetworkOpen NetworkMode = "Open"
 )
 
 // +k8s:deepcopy-gen=true
 
-// Copy names objects in a namespace, for each space to get a copy of. The
-// installation's values name the namespaces that the controller may read.
-type Copy struct {
+// Retention is how namespaces of deprovisioned spaces are kept.
+type Retention struct {
+	// Period is how long the namespace is kept.
+	//
+	// Default: none, it is required.
+	// Bounds: greater than zero.
+	Period metav1.Duration `json:"period"`
+}
+
+// +k8s:deepcopy-gen=true
+
+// CopyFrom names objects in a namespace that are copied into each space. The Helm value
+// space.templateNamespaces names the namespaces that are possible.
+type CopyFrom struct {
 	// Namespace has the originals.
 	//
 	// Default: none, it is required.
 	// Bounds: the name of a namespace.
 	Namespace string `json:"namespace"`
 
-	// Secrets are copied under their own names.
+	// Secrets are copied with their names.
 	//
 	// Default: none.
 	// Bounds: at most 64 different names of Secrets.
-	Secrets []string `json:"secrets,omitempty"`
+	Secrets []CopySource `json:"secrets,omitempty"`
 
-	// ConfigMaps are copied under their own names.
+	// ConfigMaps are copied with their names.
 	//
 	// Default: none.
-	// Bounds: at most 64 different names of ConfigMaps, but not kube-root-ca.crt,
-	// which each namespace has its own of.
-	ConfigMaps []string `json:"configMaps,omitempty"`
+	// Bounds: at most 64 different names of ConfigMaps, but not kube-root-ca.crt, which
+	// Kubernetes creates in each namespace.
+	ConfigMaps []CopySource `json:"configMaps,omitempty"`
 
-	// ImagePullSecrets are Secrets that are copied too, and that pods in the space
-	// pull images with, as long as they run as the ServiceAccounts default or space.
+	// ImagePullSecrets are Secrets that are copied as well, and that pods which run as the
+	// ServiceAccounts default or space pull images with.
 	//
 	// Default: none.
 	// Bounds: at most 64 different names of Secrets.
-	ImagePullSecrets []string `json:"imagePullSecrets,omitempty"`
+	ImagePullSecrets []CopySource `json:"imagePullSecrets,omitempty"`
+}
+
+// +k8s:deepcopy-gen=true
+
+// CopySource names an object to copy.
+type CopySource struct {
+	// Name is the object's.
+	Name string `json:"name"`
 }

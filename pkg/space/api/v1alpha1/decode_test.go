@@ -71,26 +71,26 @@ func TestDecode_unreadable(t *testing.T) {
 
 func TestDecode_strict(t *testing.T) {
 	for fields, want := range map[string][]string{
-		`"maxLivetime":"8h"`:                                       {`maxLivetime: Forbidden: unknown field`},
-		`"MaxLifetime":"8h"`:                                       {`MaxLifetime: Forbidden: unknown field`},
-		`"inCluster":true`:                                         {`inCluster: Forbidden: unknown field`},
-		`"retain":"8h","retain":"9h"`:                              {`retain: Forbidden: duplicate field`},
-		`"kind":"SpaceClassConfig"`:                                {`kind: Forbidden: duplicate field`},
-		`"labels":{"a":"b","a":"c"}`:                               {`labels.a: Forbidden: duplicate field`},
-		`"copy":{"namespace":"a","secrets":["b"],"Secrets":["c"]}`: {`copy.Secrets: Forbidden: unknown field`},
-		`"limitRange":[{"type":"Pod","Max":{"cpu":"1"}}]`:          {`limitRange[0].Max: Forbidden: unknown field`},
-		`"nestedSpaces":"yes"`:                                     {`nestedSpaces: Invalid value: must be a boolean, not a string`},
-		`"clusterRole":7`:                                          {`clusterRole: Invalid value: must be a string, not a number`},
-		`"clusterWideRoles":"view"`:                                {`clusterWideRoles: Invalid value: must be a list, not a string`},
-		`"labels":["a"]`:                                           {`labels: Invalid value: must be a map, not a array`},
-		`"labels":{"a":7}`:                                         {`labels: Invalid value: must be a string, not a number`},
-		`"podSecurity":{"enforce":true}`:                           {`podSecurity.enforce: Invalid value: must be a string, not a bool`},
-		`"maxLifetime":"soon"`:                                     {`maxLifetime: Invalid value: time: invalid duration "soon"`},
-		`"maxLifetime":60`:                                         {`maxLifetime: Invalid value: must be a string, not a number`},
-		`"resourceQuota":{"cpu":"lots"}`:                           {`resourceQuota: Invalid value: quantities must match`},
-		`"exclusive":1,"network":"Closed","retain":"0s","unknown":null`: {`exclusive: Invalid value`, `unknown: Forbidden`, `network: Unsupported value`, `retain: Invalid value`},
+		`"maxLivetime":"8h"`: {`maxLivetime: Forbidden: unknown field`},
+		`"MaxLifetime":"8h"`: {`MaxLifetime: Forbidden: unknown field`},
+		`"inCluster":true`:   {`inCluster: Forbidden: unknown field`},
+		`"retention":{"period":"8h"},"retention":{"period":"9h"}`:                        {`retention: Forbidden: duplicate field`},
+		`"kind":"SpaceClassConfig"`:                                                      {`kind: Forbidden: duplicate field`},
+		`"labels":{"a":"b","a":"c"}`:                                                     {`labels.a: Forbidden: duplicate field`},
+		`"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"Secrets":[{"name":"c"}]}`: {`copyFrom.Secrets: Forbidden: unknown field`},
+		`"limitRange":{"limits":[{"type":"Pod","Max":{"cpu":"1"}}]}`:                     {`limitRange.limits[0].Max: Forbidden: unknown field`},
+		`"allowNestedSpaces":"yes"`:                                                      {`allowNestedSpaces: Invalid value: must be a boolean, not a string`},
+		`"namespacePrefix":7`:                                                            {`namespacePrefix: Invalid value: must be a string, not a number`},
+		`"clusterWideRoles":"view"`:                                                      {`clusterWideRoles: Invalid value: must be a list, not a string`},
+		`"labels":["a"]`:                                                                 {`labels: Invalid value: must be a map, not a array`},
+		`"labels":{"a":7}`:                                                               {`labels: Invalid value: must be a string, not a number`},
+		`"podSecurity":{"enforce":true}`:                                                 {`podSecurity.enforce: Invalid value: must be a string, not a bool`},
+		`"maxLifetime":"soon"`:                                                           {`maxLifetime: Invalid value: time: invalid duration "soon"`},
+		`"maxLifetime":60`:                                                               {`maxLifetime: Invalid value: must be a string, not a number`},
+		`"resourceQuota":{"hard":{"cpu":"lots"}}`:                                        {`resourceQuota: Invalid value: quantities must match`},
+		`"exclusive":1,"network":{"mode":"Closed"},"retention":{"period":"0s"},"unknown":null`: {`exclusive: Invalid value`, `unknown: Forbidden`, `network.mode: Unsupported value`, `retention.period: Invalid value`},
 		// A field that could not be decoded is not validated.
-		`"copy":{"namespace":7}`: {`copy.namespace: Invalid value: must be a string, not a number`},
+		`"copyFrom":{"namespace":7}`: {`copyFrom.namespace: Invalid value: must be a string, not a number`},
 	} {
 		t.Run(fields, func(t *testing.T) { wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, fields)), want...) })
 	}
@@ -100,13 +100,13 @@ func TestDecode_strict(t *testing.T) {
 func TestDecode_hugeQuantities(t *testing.T) {
 	start := time.Now()
 	for _, quantity := range []string{`"1e1000000000"`, `1e300`, `"-1E+00999999999"`, `"1.5e-1000000000"`, `"1\u00651000000000"`, `"12345678901234567890123e1000000000"`} {
-		quota := `"resourceQuota":{"pods":"1","cpu":` + quantity + `}`
+		quota := `"resourceQuota":{"hard":{"pods":"1","cpu":` + quantity + `}}`
 		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, quota)), "resourceQuota: Invalid value: ")
 		wantErrors(t, decodeClaim(object(spaceapi.SpaceClaimConfigKind, quota)), "resourceQuota: Invalid value: ")
-		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, `"limitRange":[{"type":"Pod","max":{"cpu":`+quantity+`}}]`)), "limitRange: Invalid value: ")
-		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, quota+`,"resourceQuota":{}`)), "resourceQuota: Forbidden: duplicate field")
+		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, `"limitRange":{"limits":[{"type":"Pod","max":{"cpu":`+quantity+`}}]}`)), "limitRange: Invalid value: ")
+		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, quota+`,"resourceQuota":{"hard":{}}`)), "resourceQuota: Forbidden: duplicate field")
 	}
-	wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, `"annotations":{"a":"1e1000000000"},"parameters":{"resourceQuota":"1e1000000000"}`)))
+	wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, `"annotations":{"a":"1e1000000000"},"env":{"resourceQuota":"1e1000000000"}`)))
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("took %s", took)
 	}

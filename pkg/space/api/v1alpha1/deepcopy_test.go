@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
@@ -42,6 +43,10 @@ func TestACopyKeepsEverythingAndSharesNothing(t *testing.T) {
 
 // change sets all strings to one, also those that are there already.
 func change(value reflect.Value, to string) {
+	if _, ok := value.Interface().(intstr.IntOrString); ok {
+		value.Set(reflect.ValueOf(intstr.FromString(to)))
+		return
+	}
 	switch value.Kind() {
 	case reflect.String:
 		value.SetString(to)

@@ -17,9 +17,13 @@ const (
 	// tokens belong to. It is the same in all spaces, so that RBAC can name it.
 	ServiceAccountName = "space"
 
-	// RoleBindingName is the RoleBinding in each space that gives the
-	// ServiceAccount its rights there.
+	// RoleBindingName is the RoleBinding in each space that binds the first of the
+	// ServiceAccount's ClusterRoles. Those of others have a number behind it.
 	RoleBindingName = "space"
+
+	// MaxClusterRoles is how many ClusterRoles a space can have in its namespace. The
+	// controller's rights name as many RoleBindings.
+	MaxClusterRoles = 8
 
 	// LimitsName is what the ResourceQuota, the LimitRange and the NetworkPolicy
 	// are called that a space can have.
@@ -67,12 +71,9 @@ type Keys struct {
 	Request        string
 	// DeviceClass is an annotation: the DeviceClass that the request names.
 	DeviceClass string
-	// ClusterWideRoles is an annotation: the ClusterRoles that the ServiceAccount
-	// has in the whole cluster, with commas between them. Absent: none.
-	ClusterWideRoles string
-	// Retain is an annotation: how long the namespace is to be kept after its
-	// end, as a duration. Absent: not at all.
-	Retain string
+	// Config is an annotation: what the space was given when it was provisioned, as JSON of
+	// config.Cluster. Later changes of classes and values don't change it.
+	Config string
 	// RetainedUntil is an annotation: the space was ended, and its namespace is
 	// kept until then, in RFC 3339.
 	RetainedUntil string
@@ -85,17 +86,16 @@ type Keys struct {
 // KeysFor returns the keys that an installation with this driver name uses.
 func KeysFor(driver string) Keys {
 	return Keys{
-		ClaimUID:         driver + "/claim-uid",
-		AllocationID:     driver + "/allocation-id",
-		Network:          driver + "/network",
-		NestedSpaces:     driver + "/nested-spaces",
-		ClaimNamespace:   driver + "/claim-namespace",
-		ClaimName:        driver + "/claim-name",
-		Request:          driver + "/request",
-		DeviceClass:      driver + "/device-class",
-		ClusterWideRoles: driver + "/cluster-wide-roles",
-		Retain:           driver + "/retain",
-		RetainedUntil:    driver + "/retained-until",
-		Nodes:            driver + "/nodes",
+		ClaimUID:       driver + "/claim-uid",
+		AllocationID:   driver + "/allocation-id",
+		Network:        driver + "/network",
+		NestedSpaces:   driver + "/nested-spaces",
+		ClaimNamespace: driver + "/claim-namespace",
+		ClaimName:      driver + "/claim-name",
+		Request:        driver + "/request",
+		DeviceClass:    driver + "/device-class",
+		Config:         driver + "/config",
+		RetainedUntil:  driver + "/retained-until",
+		Nodes:          driver + "/nodes",
 	}
 }

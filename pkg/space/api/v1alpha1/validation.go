@@ -37,8 +37,9 @@ const (
 )
 
 var (
-	environmentKey = regexp.MustCompile(`^[A-Za-z0-9_]{1,63}$`)
-	variablePrefix = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,62}$`)
+	envKey             = regexp.MustCompile(`^[A-Za-z0-9_]{1,63}$`)
+	podSecurityVersion = regexp.MustCompile(`^(latest|v1\.(0|[1-9][0-9]{0,3}))$`)
+	envPrefix          = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,62}$`)
 )
 
 // PodSecurityLevels returns the Pod Security Standards, the strictest last.
@@ -50,7 +51,7 @@ func ValidateSpaceClassConfig(c *SpaceClassConfig, driver string) (errs field.Er
 	if c.NamespacePrefix != "" {
 		errs = append(errs, validateNamespacePrefix(c.NamespacePrefix, field.NewPath("namespacePrefix"))...)
 	}
-	errs = append(errs, validateLabels(c.Labels, field.NewPath("labels"), func(key string) string {
+	reserved := func(key string) string {
 		switch {
 		case inDomain(key, driver):
 			return "labels of " + driver + " are set by the driver"
@@ -60,27 +61,46 @@ func ValidateSpaceClassConfig(c *SpaceClassConfig, driver string) (errs field.Er
 			return "it is set by the API server"
 		}
 		return ""
+	}
+	errs = append(errs, validateLabels(c.Labels, field.NewPath("labels"), reserved)...)
+	errs = append(errs, validateList(c.InheritLabels, field.NewPath("inheritLabels"), func(key string, at *field.Path) field.ErrorList {
+		if why := reserved(key); why != "" {
+			return field.ErrorList{field.Forbidden(at, why)}
+		}
+		return invalid(at, key, validation.IsQualifiedName(key))
 	})...)
 	errs = append(errs, validateList(c.AllowedLabels, field.NewPath("allowedLabels"), validateAllowedLabel)...)
 	errs = append(errs, validateAnnotations(c.Annotations, field.NewPath("annotations"), driver)...)
-	errs = append(errs, validateClusterRole(c.ClusterRole, field.NewPath("clusterRole"))...)
-	errs = append(errs, validateList(c.AllowedClusterRoles, field.NewPath("allowedClusterRoles"), validateRequiredClusterRole)...)
-	errs = append(errs, validateList(c.ClusterWideRoles, field.NewPath("clusterWideRoles"), validateRequiredClusterRole)...)
-	errs = append(errs, validatePodSecurity(c.PodSecurity, field.NewPath("podSecurity"))...)
-	errs = append(errs, validateSize(len(c.ResourceQuota), field.NewPath("resourceQuota"))...)
-	errs = append(errs, validateEnum(c.Network, field.NewPath("network"), NetworkIsolated, NetworkOpen)...)
+	errs = append(errs, validateClusterRoles(c.ClusterRoles, field.NewPath("clusterRoles"))...)
+	errs = append(errs, validateList(c.AllowedClusterRoles, field.NewPath("allowedClusterRoles"), validateClusterRole)...)
+	errs = append(errs, validateList(c.ClusterWideRoles, field.NewPath("clusterWideRoles"), validateClusterRole)...)
+	if security := c.PodSecurity; security != nil {
+		at := field.NewPath("podSecurity")
+		errs = append(errs, validatePodSecurity(ClaimPodSecurity{Enforce: security.Enforce, Audit: security.Audit, Warn: security.Warn}, at)...)
+		errs = append(errs, validateVersion(security.EnforceVersion, at.Child("enforceVersion"))...)
+		errs = append(errs, validateVersion(security.AuditVersion, at.Child("auditVersion"))...)
+		errs = append(errs, validateVersion(security.WarnVersion, at.Child("warnVersion"))...)
+	}
+	if c.ResourceQuota != nil {
+		errs = append(errs, validateSize(len(c.ResourceQuota.Hard), field.NewPath("resourceQuota", "hard"))...)
+	}
+	if c.Network != nil {
+		errs = append(errs, validateEnum(c.Network.Mode, field.NewPath("network", "mode"), NetworkIsolated, NetworkOpen)...)
+	}
 	errs = append(errs, validateTokenLifetime(c.TokenLifetime, field.NewPath("tokenLifetime"))...)
 	errs = append(errs, validatePositive(c.MaxLifetime, field.NewPath("maxLifetime"))...)
-	errs = append(errs, validatePositive(c.Retain, field.NewPath("retain"))...)
-	errs = append(errs, validateCopy(c.Copy, field.NewPath("copy"))...)
-	errs = append(errs, validateVariables(c.Parameters, field.NewPath("parameters"))...)
+	if c.Retention != nil {
+		errs = append(errs, validatePositive(&c.Retention.Period, field.NewPath("retention", "period"))...)
+	}
+	errs = append(errs, validateCopyFrom(c.CopyFrom, field.NewPath("copyFrom"))...)
+	errs = append(errs, validateEnv(c.Env, field.NewPath("env"))...)
 	return errs
 }
 
 // ValidateSpaceClaimConfig returns all errors in a claim's parameters for the driver
 // of that name, apart from what depends on the class.
 func ValidateSpaceClaimConfig(c *SpaceClaimConfig, driver string) (errs field.ErrorList) {
-	errs = append(errs, validateClusterRole(c.ClusterRole, field.NewPath("clusterRole"))...)
+	errs = append(errs, validateClusterRoles(c.ClusterRoles, field.NewPath("clusterRoles"))...)
 	errs = append(errs, validateLabels(c.Labels, field.NewPath("labels"), func(key string) string {
 		for _, domain := range []string{driver, "kubernetes.io", "k8s.io"} {
 			if inDomain(key, domain) {
@@ -89,15 +109,21 @@ func ValidateSpaceClaimConfig(c *SpaceClaimConfig, driver string) (errs field.Er
 		}
 		return ""
 	})...)
-	errs = append(errs, validatePodSecurity(c.PodSecurity, field.NewPath("podSecurity"))...)
-	errs = append(errs, validateSize(len(c.ResourceQuota), field.NewPath("resourceQuota"))...)
-	errs = append(errs, validateEnum(c.Network, field.NewPath("network"), NetworkIsolated)...)
+	if c.PodSecurity != nil {
+		errs = append(errs, validatePodSecurity(*c.PodSecurity, field.NewPath("podSecurity"))...)
+	}
+	if c.ResourceQuota != nil {
+		errs = append(errs, validateSize(len(c.ResourceQuota.Hard), field.NewPath("resourceQuota", "hard"))...)
+	}
+	if c.Network != nil {
+		errs = append(errs, validateEnum(c.Network.Mode, field.NewPath("network", "mode"), NetworkIsolated)...)
+	}
 	errs = append(errs, validatePositive(c.MaxLifetime, field.NewPath("maxLifetime"))...)
-	if c.VariablePrefix != "" && !variablePrefix.MatchString(c.VariablePrefix) {
-		errs = append(errs, field.Invalid(field.NewPath("variablePrefix"), c.VariablePrefix, "must have at most 63 upper case letters, digits and underscores, and start with a letter"))
+	if c.EnvPrefix != "" && !envPrefix.MatchString(c.EnvPrefix) {
+		errs = append(errs, field.Invalid(field.NewPath("envPrefix"), c.EnvPrefix, "must have at most 63 upper case letters, digits and underscores, and start with a letter"))
 	}
 	errs = append(errs, validateMountPath(c.MountPath, field.NewPath("mountPath"))...)
-	errs = append(errs, validateVariables(c.Parameters, field.NewPath("parameters"))...)
+	errs = append(errs, validateEnv(c.Env, field.NewPath("env"))...)
 	return errs
 }
 
@@ -146,26 +172,35 @@ func validateAllowedLabel(allowed string, at *field.Path) field.ErrorList {
 }
 
 func validateClusterRole(name string, at *field.Path) field.ErrorList {
-	if len(name) > maxName {
+	switch {
+	case name == "":
+		return field.ErrorList{field.Required(at, "must be the name of a ClusterRole")}
+	case len(name) > maxName:
 		return field.ErrorList{field.TooLong(at, name, maxName)}
 	}
 	return invalid(at, name, content.IsPathSegmentName(name))
 }
 
-func validateRequiredClusterRole(name string, at *field.Path) field.ErrorList {
-	if name == "" {
-		return field.ErrorList{field.Required(at, "must be the name of a ClusterRole")}
+// validateClusterRoles validates those that a space has in its namespace.
+func validateClusterRoles(names []string, at *field.Path) field.ErrorList {
+	errs := validateList(names, at, validateClusterRole)
+	if len(names) > MaxClusterRoles {
+		errs = append(errs, field.TooMany(at, len(names), MaxClusterRoles))
 	}
-	return validateClusterRole(name, at)
+	return errs
 }
 
-func validatePodSecurity(given *PodSecurity, at *field.Path) (errs field.ErrorList) {
-	if given == nil {
-		return nil
-	}
+func validatePodSecurity(given ClaimPodSecurity, at *field.Path) (errs field.ErrorList) {
 	errs = append(errs, validateEnum(given.Enforce, at.Child("enforce"), PodSecurityLevels()...)...)
 	errs = append(errs, validateEnum(given.Audit, at.Child("audit"), PodSecurityLevels()...)...)
 	return append(errs, validateEnum(given.Warn, at.Child("warn"), PodSecurityLevels()...)...)
+}
+
+func validateVersion(version string, at *field.Path) field.ErrorList {
+	if version == "" || podSecurityVersion.MatchString(version) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, version, "must be latest or a minor version, as in v1.34")}
 }
 
 func validateTokenLifetime(lifetime *metav1.Duration, at *field.Path) field.ErrorList {
@@ -182,7 +217,7 @@ func validatePositive(duration *metav1.Duration, at *field.Path) field.ErrorList
 	return field.ErrorList{field.Invalid(at, duration.Duration.String(), "must be greater than zero")}
 }
 
-func validateCopy(from *Copy, at *field.Path) (errs field.ErrorList) {
+func validateCopyFrom(from *CopyFrom, at *field.Path) (errs field.ErrorList) {
 	if from == nil {
 		return nil
 	}
@@ -194,23 +229,30 @@ func validateCopy(from *Copy, at *field.Path) (errs field.ErrorList) {
 	if len(from.Secrets)+len(from.ConfigMaps)+len(from.ImagePullSecrets) == 0 {
 		errs = append(errs, field.Required(at, "must have secrets, configMaps or imagePullSecrets"))
 	}
-	errs = append(errs, validateList(from.Secrets, at.Child("secrets"), validateObjectName)...)
-	errs = append(errs, validateList(from.ImagePullSecrets, at.Child("imagePullSecrets"), validateObjectName)...)
-	return append(errs, validateList(from.ConfigMaps, at.Child("configMaps"), func(name string, at *field.Path) field.ErrorList {
-		if name == RootCAName {
-			return field.ErrorList{field.Forbidden(at, "Kubernetes creates "+RootCAName+" in each namespace")}
+	errs = append(errs, validateSources(from.Secrets, at.Child("secrets"))...)
+	errs = append(errs, validateSources(from.ImagePullSecrets, at.Child("imagePullSecrets"))...)
+	errs = append(errs, validateSources(from.ConfigMaps, at.Child("configMaps"))...)
+	for i, source := range from.ConfigMaps {
+		if source.Name == RootCAName {
+			errs = append(errs, field.Forbidden(at.Child("configMaps").Index(i).Child("name"), "Kubernetes creates "+RootCAName+" in each namespace"))
 		}
-		return validateObjectName(name, at)
-	})...)
+	}
+	return errs
 }
 
-func validateObjectName(name string, at *field.Path) field.ErrorList {
-	return invalid(at, name, validation.IsDNS1123Subdomain(name))
+func validateSources(sources []CopySource, at *field.Path) (errs field.ErrorList) {
+	for i, source := range sources {
+		errs = append(errs, invalid(at.Index(i).Child("name"), source.Name, validation.IsDNS1123Subdomain(source.Name))...)
+		if slices.Contains(sources[:i], source) {
+			errs = append(errs, field.Duplicate(at.Index(i), source.Name))
+		}
+	}
+	return append(errs, validateSize(len(sources), at)...)
 }
 
-func validateVariables(variables map[string]string, at *field.Path) (errs field.ErrorList) {
+func validateEnv(variables map[string]string, at *field.Path) (errs field.ErrorList) {
 	for _, key := range slices.Sorted(maps.Keys(variables)) {
-		if !environmentKey.MatchString(key) {
+		if !envKey.MatchString(key) {
 			errs = append(errs, field.Invalid(at, key, "a key has at most 63 letters, digits and underscores"))
 		} else if strings.Contains(variables[key], "\x00") {
 			errs = append(errs, field.Invalid(at.Key(key), variables[key], "must not contain NUL"))

@@ -24,28 +24,28 @@ func entries(value string) string {
 // either are fields that both kinds have.
 func either() map[string]string {
 	return map[string]string{
-		`"labels":{"a b":"c"}`:                                 `labels: Invalid value: "a b"`,
-		`"labels":{"a/b/c":"d"}`:                               `labels: Invalid value: "a/b/c"`,
-		`"labels":{"a":"b c"}`:                                 `labels[a]: Invalid value: "b c"`,
-		`"labels":{"a":"` + strings.Repeat("v", 64) + `"}`:     `labels[a]: Invalid value`,
-		`"labels":` + entries(`"v"`):                           `labels: Too many: 65: must have at most 64 items`,
-		`"clusterRole":"a/b"`:                                  `clusterRole: Invalid value: "a/b"`,
-		`"clusterRole":".."`:                                   `clusterRole: Invalid value: ".."`,
-		`"clusterRole":"` + strings.Repeat("r", 254) + `"`:     `clusterRole: Too long`,
-		`"podSecurity":{"enforce":"Restricted"}`:               `podSecurity.enforce: Unsupported value: "Restricted": supported values: "privileged", "baseline", "restricted"`,
-		`"podSecurity":{"audit":"all"}`:                        `podSecurity.audit: Unsupported value: "all"`,
-		`"podSecurity":{"warn":"none"}`:                        `podSecurity.warn: Unsupported value: "none"`,
-		`"maxLifetime":"-1s"`:                                  `maxLifetime: Invalid value: "-1s": must be greater than zero`,
-		`"maxLifetime":"0s"`:                                   `maxLifetime: Invalid value: "0s": must be greater than zero`,
-		`"resourceQuota":` + entries(`"1"`):                    `resourceQuota: Too many: 65`,
-		`"parameters":{"a-b":"c"}`:                             `parameters: Invalid value: "a-b"`,
-		`"parameters":{"a=b":"c"}`:                             `parameters: Invalid value: "a=b"`,
-		`"parameters":{"":"c"}`:                                `parameters: Invalid value: ""`,
-		`"parameters":{"a\n":"c"}`:                             `parameters: Invalid value: "a\n"`,
-		`"parameters":{"ä":"c"}`:                               `parameters: Invalid value: "ä"`,
-		`"parameters":{"` + strings.Repeat("k", 64) + `":"c"}`: `parameters: Invalid value`,
-		`"parameters":{"a":"b\u0000c"}`:                        `parameters[a]: Invalid value: "b\x00c": must not contain NUL`,
-		`"parameters":` + entries(`"v"`):                       `parameters: Too many: 65`,
+		`"labels":{"a b":"c"}`:                                `labels: Invalid value: "a b"`,
+		`"labels":{"a/b/c":"d"}`:                              `labels: Invalid value: "a/b/c"`,
+		`"labels":{"a":"b c"}`:                                `labels[a]: Invalid value: "b c"`,
+		`"labels":{"a":"` + strings.Repeat("v", 64) + `"}`:    `labels[a]: Invalid value`,
+		`"labels":` + entries(`"v"`):                          `labels: Too many: 65: must have at most 64 items`,
+		`"clusterRoles":["a/b"]`:                              `clusterRoles[0]: Invalid value: "a/b"`,
+		`"clusterRoles":[".."]`:                               `clusterRoles[0]: Invalid value: ".."`,
+		`"clusterRoles":["` + strings.Repeat("r", 254) + `"]`: `clusterRoles[0]: Too long`,
+		`"podSecurity":{"enforce":"Restricted"}`:              `podSecurity.enforce: Unsupported value: "Restricted": supported values: "privileged", "baseline", "restricted"`,
+		`"podSecurity":{"audit":"all"}`:                       `podSecurity.audit: Unsupported value: "all"`,
+		`"podSecurity":{"warn":"none"}`:                       `podSecurity.warn: Unsupported value: "none"`,
+		`"maxLifetime":"-1s"`:                                 `maxLifetime: Invalid value: "-1s": must be greater than zero`,
+		`"maxLifetime":"0s"`:                                  `maxLifetime: Invalid value: "0s": must be greater than zero`,
+		`"resourceQuota":{"hard":` + entries(`"1"`) + `}`:     `resourceQuota.hard: Too many: 65`,
+		`"env":{"a-b":"c"}`:                                   `env: Invalid value: "a-b"`,
+		`"env":{"a=b":"c"}`:                                   `env: Invalid value: "a=b"`,
+		`"env":{"":"c"}`:                                      `env: Invalid value: ""`,
+		`"env":{"a\n":"c"}`:                                   `env: Invalid value: "a\n"`,
+		`"env":{"ä":"c"}`:                                     `env: Invalid value: "ä"`,
+		`"env":{"` + strings.Repeat("k", 64) + `":"c"}`:       `env: Invalid value`,
+		`"env":{"a":"b\u0000c"}`:                              `env[a]: Invalid value: "b\x00c": must not contain NUL`,
+		`"env":` + entries(`"v"`):                             `env: Too many: 65`,
 	}
 }
 
@@ -73,6 +73,9 @@ func TestValidateSpaceClassConfig_invalid(t *testing.T) {
 		`"annotations":{"SPACE.resource.example.com/retain":"9999h"}`:  `annotations[SPACE.resource.example.com/retain]: Forbidden`,
 		`"annotations":{"a b":""}`:                                     `annotations: Invalid value: "a b"`,
 		`"annotations":` + entries(`""`):                               `annotations: Too many: 65`,
+		`"inheritLabels":["a","a b"]`:                                  `inheritLabels[1]: Invalid value: "a b"`,
+		`"inheritLabels":["pod-security.kubernetes.io/enforce"]`:       `inheritLabels[0]: Forbidden`,
+		`"inheritLabels":["space.resource.example.com/claim-uid"]`:     `inheritLabels[0]: Forbidden`,
 		`"allowedLabels":["a","a b"]`:                                  `allowedLabels[1]: Invalid value: "a b"`,
 		`"allowedLabels":["team-*"]`:                                   `allowedLabels[0]: Invalid value: "team-*"`,
 		`"allowedLabels":["*/team"]`:                                   `allowedLabels[0]: Invalid value: "*/team"`,
@@ -81,18 +84,21 @@ func TestValidateSpaceClassConfig_invalid(t *testing.T) {
 		`"allowedClusterRoles":["view","edit","view"]`:                 `allowedClusterRoles[2]: Duplicate value: "view"`,
 		`"clusterWideRoles":["a%b"]`:                                   `clusterWideRoles[0]: Invalid value: "a%b"`,
 		`"clusterWideRoles":["` + strings.Repeat("r", 254) + `"]`:      `clusterWideRoles[0]: Too long`,
-		`"network":"Closed"`:                                           `network: Unsupported value: "Closed": supported values: "Isolated", "Open"`,
-		`"tokenLifetime":"9m59s"`:                                      `tokenLifetime: Invalid value: "9m59s": the API server takes 10m to 1193046h`,
-		`"tokenLifetime":"-1h"`:                                        `tokenLifetime: Invalid value: "-1h0m0s"`,
-		`"tokenLifetime":"1999999h"`:                                   `tokenLifetime: Invalid value: "1999999h0m0s"`,
-		`"retain":"0s"`:                                                `retain: Invalid value: "0s": must be greater than zero`,
-		`"copy":{"secrets":["a"]}`:                                     `copy.namespace: Required value`,
-		`"copy":{"namespace":"a.b","secrets":["a"]}`:                   `copy.namespace: Invalid value: "a.b"`,
-		`"copy":{"namespace":"a","secrets":[]}`:                        `copy: Required value: must have secrets, configMaps or imagePullSecrets`,
-		`"copy":{"namespace":"a","secrets":["b","B"]}`:                 `copy.secrets[1]: Invalid value: "B"`,
-		`"copy":{"namespace":"a","imagePullSecrets":["../b"]}`:         `copy.imagePullSecrets[0]: Invalid value: "../b"`,
-		`"copy":{"namespace":"a","configMaps":["b","b"]}`:              `copy.configMaps[1]: Duplicate value: "b"`,
-		`"copy":{"namespace":"a","configMaps":["kube-root-ca.crt"]}`:   `copy.configMaps[0]: Forbidden`,
+		`"network":{"mode":"Closed"}`:                                  `network.mode: Unsupported value: "Closed": supported values: "Isolated", "Open"`,
+		`"clusterRoles":["a","b","c","d","e","f","g","h","i"]`:         `clusterRoles: Too many: 9: must have at most 8 items`,
+		`"podSecurity":{"enforceVersion":"1.34"}`:                      `podSecurity.enforceVersion: Invalid value: "1.34"`,
+		`"retention":{}`:                                                          `retention.period: Invalid value: "0s"`,
+		`"tokenLifetime":"9m59s"`:                                                 `tokenLifetime: Invalid value: "9m59s": the API server takes 10m to 1193046h`,
+		`"tokenLifetime":"-1h"`:                                                   `tokenLifetime: Invalid value: "-1h0m0s"`,
+		`"tokenLifetime":"1999999h"`:                                              `tokenLifetime: Invalid value: "1999999h0m0s"`,
+		`"retention":{"period":"0s"}`:                                             `retention.period: Invalid value: "0s": must be greater than zero`,
+		`"copyFrom":{"secrets":[{"name":"a"}]}`:                                   `copyFrom.namespace: Required value`,
+		`"copyFrom":{"namespace":"a.b","secrets":[{"name":"a"}]}`:                 `copyFrom.namespace: Invalid value: "a.b"`,
+		`"copyFrom":{"namespace":"a","secrets":[]}`:                               `copyFrom: Required value: must have secrets, configMaps or imagePullSecrets`,
+		`"copyFrom":{"namespace":"a","secrets":[{"name":"b"},{"name":"B"}]}`:      `copyFrom.secrets[1].name: Invalid value: "B"`,
+		`"copyFrom":{"namespace":"a","imagePullSecrets":[{"name":"../b"}]}`:       `copyFrom.imagePullSecrets[0].name: Invalid value: "../b"`,
+		`"copyFrom":{"namespace":"a","configMaps":[{"name":"b"},{"name":"b"}]}`:   `copyFrom.configMaps[1]: Duplicate value: "b"`,
+		`"copyFrom":{"namespace":"a","configMaps":[{"name":"kube-root-ca.crt"}]}`: `copyFrom.configMaps[0].name: Forbidden`,
 	} {
 		t.Run(fields, func(t *testing.T) { wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, fields)), want) })
 	}
@@ -100,7 +106,7 @@ func TestValidateSpaceClassConfig_invalid(t *testing.T) {
 
 func TestValidateSpaceClaimConfig_invalid(t *testing.T) {
 	cases := map[string]string{
-		`"network":"Open"`: `network: Unsupported value: "Open": supported values: "Isolated"`,
+		`"network":{"mode":"Open"}`: `network.mode: Unsupported value: "Open": supported values: "Isolated"`,
 	}
 	for _, key := range []string{
 		"kubernetes.io/metadata.name", "pod-security.kubernetes.io/enforce", "app.kubernetes.io/name", "k8s.io/a", "node.k8s.io/a",
@@ -109,7 +115,7 @@ func TestValidateSpaceClaimConfig_invalid(t *testing.T) {
 		cases[fmt.Sprintf(`"labels":{%q:"a"}`, key)] = "labels[" + key + "]: Forbidden: claims can't set labels of "
 	}
 	for _, prefix := range []string{"test", "1ST", "_A", "A-B", "A ", "Ä", "A=B", "A\n", strings.Repeat("V", 64)} {
-		cases[fmt.Sprintf(`"variablePrefix":%q`, prefix)] = fmt.Sprintf("variablePrefix: Invalid value: %q", prefix)
+		cases[fmt.Sprintf(`"envPrefix":%q`, prefix)] = fmt.Sprintf("envPrefix: Invalid value: %q", prefix)
 	}
 	for fields, want := range cases {
 		t.Run(fields, func(t *testing.T) { wantErrors(t, decodeClaim(object(spaceapi.SpaceClaimConfigKind, fields)), want) })
@@ -146,10 +152,10 @@ func TestValidateSpaceClaimConfig_mountPath(t *testing.T) {
 func TestValidate_valid(t *testing.T) {
 	for _, fields := range []string{
 		``,
-		`"labels":null,"podSecurity":{},"maxLifetime":null,"clusterRole":"","limitRange":[],"nestedSpaces":null`,
+		`"labels":null,"podSecurity":{},"maxLifetime":null,"clusterRoles":[],"limitRange":{"limits":[]},"allowNestedSpaces":null`,
 		`"namespacePrefix":"` + strings.Repeat("p", 53) + `"`,
 		`"labels":{"kubernetes.io/a":"","example.com/b":"c","notspace.resource.example.com/x":"y"},"annotations":{"a":"anything\nat all"}`,
-		`"clusterRole":"system:aggregate-to-view","clusterWideRoles":["a:b"]`,
+		`"clusterRoles":["system:aggregate-to-view"],"clusterWideRoles":["a:b"]`,
 		`"allowedLabels":["*","a","a.example/b","a.example/*"]`,
 	} {
 		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, fields)))

@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package parameters_test
+package config_test
 
 import (
 	"encoding/json"
@@ -11,39 +11,40 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
 // values are what each field may have. They are few, so that class and claim meet.
 type values map[string][]any
 
 var (
-	quotas = []any{fields{"pods": "5"}, fields{"pods": 10}, fields{"pods": "0", "cpu": "1500m"}, fields{"cpu": "1.5", "memory": "1Gi"}, fields{"cpu": "2", "memory": "1G"}, fields{}}
+	quotas = []any{fields{"hard": fields{"pods": "5"}}, fields{"hard": fields{"pods": 10}}, fields{"hard": fields{"pods": "0", "cpu": "1500m"}}, fields{"hard": fields{"cpu": "1.5", "memory": "1Gi"}}, fields{"hard": fields{"cpu": "2", "memory": "1G"}}, fields{"hard": fields{}}}
 	levels = []any{fields{"enforce": "privileged"}, fields{"enforce": "baseline", "warn": "restricted"}, fields{"enforce": "restricted"}, fields{"audit": "baseline"}, fields{"warn": "privileged"}}
 	lives  = []any{"1h", "60m", "2h", "90s"}
 	truths = []any{true, false}
-	roles  = []any{"view", "edit", "admin", "cluster-admin"}
+	roles  = []any{[]any{"view"}, []any{"edit"}, []any{"admin", "view"}, []any{"cluster-admin"}}
 
 	ofClass = values{
 		"namespacePrefix": {"a-", "b-"}, "labels": {fields{"team": "a"}, fields{"a": "b", "c": "d"}},
 		"allowedLabels": {[]any{"*"}, []any{"x", "team"}, []any{"y/*"}, []any{}}, "annotations": {fields{"e": "f"}},
-		"clusterRole": roles, "allowedClusterRoles": {[]any{"view"}, []any{"edit", "admin"}, []any{}}, "clusterWideRoles": {[]any{"crds"}, []any{}},
-		"podSecurity": levels, "resourceQuota": quotas, "nestedSpaces": truths, "limitRange": {[]any{fields{"type": "Pod", "max": fields{"cpu": "1"}}}},
-		"network": {"Isolated", "Open"}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lives, "retain": lives,
-		"copy": {fields{"namespace": "n", "secrets": []any{"s"}}}, "adminAccess": truths, "exclusive": truths, "parameters": {fields{"p": "class"}},
+		"clusterRoles": roles, "allowedClusterRoles": {[]any{"view"}, []any{"edit", "admin"}, []any{}}, "clusterWideRoles": {[]any{"crds"}, []any{}},
+		"podSecurity": levels, "resourceQuota": quotas, "allowNestedSpaces": truths, "limitRange": {fields{"limits": []any{fields{"type": "Pod", "max": fields{"cpu": "1"}}}}},
+		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lives, "retention": {fields{"period": "1h"}},
+		"copyFrom": {fields{"namespace": "n", "secrets": []any{fields{"name": "s"}}}}, "allowAdminAccess": truths, "exclusive": truths, "env": {fields{"p": "class"}},
 	}
 	ofClaim = values{
-		"clusterRole": append([]any{"crds"}, roles...), "labels": {fields{"team": "b"}, fields{"x": "y"}, fields{"y/z": ""}, fields{"yy/z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
-		"network": {"Isolated", "Open"}, "maxLifetime": lives, "variablePrefix": {"A", "B"}, "mountPath": {"/creds"},
-		"inCluster": truths, "kubeconfigEnv": truths, "exclusive": truths, "parameters": {fields{"p": "claim"}, fields{"q": ""}},
+		"clusterRoles": append([]any{[]any{"crds"}}, roles...), "labels": {fields{"team": "b"}, fields{"x": "y"}, fields{"y/z": ""}, fields{"yy/z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
+		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "maxLifetime": lives, "envPrefix": {"A", "B"}, "mountPath": {"/creds"},
+		"inCluster": truths, "kubeconfigEnv": truths, "exclusive": truths, "env": {fields{"p": "claim"}, fields{"q": ""}},
 	}
 	// beyond are fields of which a claim must have no use.
 	beyond = values{
-		"clusterWideRoles": {[]any{"cluster-admin"}}, "nestedSpaces": truths, "adminAccess": truths, "retain": lives, "tokenLifetime": {"24h"},
-		"namespacePrefix": {"kube-"}, "allowedLabels": {[]any{"*"}}, "annotations": {fields{"e": "g"}}, "copy": {fields{"namespace": "kube-system", "secrets": []any{"s"}}}, "limitRange": {[]any{}},
+		"clusterWideRoles": {[]any{"cluster-admin"}}, "allowNestedSpaces": truths, "allowAdminAccess": truths, "retention": {fields{"period": "1h"}}, "tokenLifetime": {"24h"},
+		"namespacePrefix": {"kube-"}, "allowedLabels": {[]any{"*"}}, "annotations": {fields{"e": "g"}}, "copyFrom": {fields{"namespace": "kube-system", "secrets": []any{fields{"name": "s"}}}}, "limitRange": {fields{}},
 	}
 )
 
@@ -75,9 +76,9 @@ func TestAClaimNeverGetsMoreThanItsClassGives(t *testing.T) {
 	for range 5_000 {
 		var classes configs
 		for range 1 + random.IntN(2) {
-			classes = append(classes, config(ours, class, some(t, random, spaceapi.SpaceClassConfigKind, ofClass, 12)))
+			classes = append(classes, opaque(ours, class, some(t, random, spaceapi.SpaceClassConfigKind, ofClass, 12)))
 		}
-		alone, err := parameters.For(installation, classes, "space", []string{"space"})
+		alone, err := resolve(settings, classes, "space", []string{"space"})
 		if err != nil {
 			t.Fatalf("a class is refused: %v", err)
 		}
@@ -87,15 +88,15 @@ func TestAClaimNeverGetsMoreThanItsClassGives(t *testing.T) {
 			if random.IntN(20) == 0 {
 				from = beyond
 			}
-			both = append(both, config(ours, claim, some(t, random, spaceapi.SpaceClaimConfigKind, from, 3)))
+			both = append(both, opaque(ours, claim, some(t, random, spaceapi.SpaceClaimConfigKind, from, 3)))
 		}
 		random.Shuffle(len(both)-len(classes), func(i, j int) {
 			both[len(classes)+i], both[len(classes)+j] = both[len(classes)+j], both[len(classes)+i]
 		})
-		got, err := parameters.For(installation, both, "space", []string{"space"})
+		got, err := resolve(settings, both, "space", []string{"space"})
 		if err != nil {
 			refused++
-			if got.MaxLifetime = 0; !reflect.DeepEqual(got, parameters.Effective{}) {
+			if !reflect.DeepEqual(got, config.Space{}) {
 				t.Errorf("an error and %+v", got)
 			}
 			continue
@@ -125,12 +126,21 @@ func saidBy(t *testing.T, classes configs) (said spaceapi.SpaceClassConfig) {
 	return said
 }
 
+func hardOf(space config.Space) corev1.ResourceList {
+	if space.ResourceQuota == nil {
+		return nil
+	}
+	return space.ResourceQuota.Hard
+}
+
 // givesNoMore compares what holds for a claim with what its class alone gives, and
 // with what the class says.
-func givesNoMore(t *testing.T, got, alone parameters.Effective, said spaceapi.SpaceClassConfig) {
+func givesNoMore(t *testing.T, got, alone config.Space, said spaceapi.SpaceClassConfig) {
 	t.Helper()
-	if got.ClusterRole != alone.ClusterRole && !slices.Contains(said.AllowedClusterRoles, got.ClusterRole) {
-		t.Errorf("ClusterRole %s", got.ClusterRole)
+	for _, role := range got.ClusterRoles {
+		if !slices.Contains(slices.Concat(alone.ClusterRoles, said.AllowedClusterRoles), role) {
+			t.Errorf("ClusterRoles %v", got.ClusterRoles)
+		}
 	}
 	for key, value := range alone.Labels {
 		if got.Labels[key] != value {
@@ -152,25 +162,22 @@ func givesNoMore(t *testing.T, got, alone parameters.Effective, said spaceapi.Sp
 			t.Errorf("Pod Security %v", got.PodSecurity)
 		}
 	}
-	for name, most := range alone.ResourceQuota {
-		if value, ok := got.ResourceQuota[name]; !ok || value.Cmp(most) > 0 {
+	for name, most := range hardOf(alone) {
+		if value, ok := hardOf(got)[name]; !ok || value.Cmp(most) > 0 {
 			t.Errorf("quota %s=%s", name, value.String())
 		}
 	}
-	if alone.Network == spaceapi.NetworkIsolated && got.Network != spaceapi.NetworkIsolated {
-		t.Errorf("network %s", got.Network)
+	if alone.Network.Mode == spaceapi.NetworkIsolated && got.Network.Mode != spaceapi.NetworkIsolated {
+		t.Errorf("network %s", got.Network.Mode)
 	}
-	if alone.MaxLifetime > 0 && (got.MaxLifetime <= 0 || got.MaxLifetime > alone.MaxLifetime) {
-		t.Errorf("lifetime %s", got.MaxLifetime)
-	}
-	if said.Exclusive && !got.Exclusive {
-		t.Error("not exclusive")
+	if most, lives := alone.MaxLifetime.Duration, got.MaxLifetime.Duration; most > 0 && (lives <= 0 || lives > most) {
+		t.Errorf("lifetime %s", lives)
 	}
 	// All else is as the class has it, but for what only a claim can say. This
 	// way round, a field that is new has to be thought of here.
-	got.ClusterRole, got.Labels, got.PodSecurity, got.ResourceQuota = alone.ClusterRole, alone.Labels, alone.PodSecurity, alone.ResourceQuota
-	got.Network, got.MaxLifetime, got.Exclusive = alone.Network, alone.MaxLifetime, alone.Exclusive
-	got.VariablePrefix, got.MountPath, got.InCluster, got.KubeconfigEnv, got.UserParameters = "", "", false, false, nil
+	got.ClusterRoles, got.Labels, got.PodSecurity, got.ResourceQuota = alone.ClusterRoles, alone.Labels, alone.PodSecurity, alone.ResourceQuota
+	got.Network.Mode, got.MaxLifetime = alone.Network.Mode, alone.MaxLifetime
+	got.EnvPrefix, got.MountPath, got.InCluster, got.KubeconfigEnv, got.UserEnv = "", "", false, false, nil
 	if !equality.Semantic.DeepEqual(got, alone) {
 		t.Errorf("got %+v, but the class has %+v", got, alone)
 	}
@@ -178,23 +185,23 @@ func givesNoMore(t *testing.T, got, alone parameters.Effective, said spaceapi.Sp
 
 func FuzzFor(f *testing.F) {
 	f.Add(classJSON(everyClassField), claimJSON(everyClaimField))
-	f.Add("", claimJSON(`"clusterRole":"cluster-admin"`))
-	f.Add(classJSON(`"resourceQuota":{"cpu":"1e1000000000"}`), claimJSON(`"labels":{"a":7}`))
+	f.Add("", claimJSON(`"clusterRoles":["cluster-admin"]`))
+	f.Add(classJSON(`"resourceQuota":{"hard":{"cpu":"1e1000000000"}}`), claimJSON(`"labels":{"a":7}`))
 	f.Add(`{"kind":"SpaceClassConfig"`, `null`)
 	f.Fuzz(func(t *testing.T, classRaw, claimRaw string) {
-		classes := configs{config(ours, class, classRaw)}
+		classes := configs{opaque(ours, class, classRaw)}
 		if classRaw == "" {
 			classes = nil
 		}
-		alone, err := parameters.For(installation, classes, "space", []string{"space"})
+		alone, err := resolve(settings, classes, "space", []string{"space"})
 		if err != nil {
 			refusedWholly(t, alone, err)
 			return
 		}
-		if alone.MaxLifetime < 0 || alone.Retain < 0 || alone.TokenLifetime < 0 {
+		if alone.MaxLifetime.Duration < 0 || alone.Retention.Duration < 0 || alone.TokenLifetime < 0 {
 			t.Errorf("negative: %+v", alone)
 		}
-		got, err := parameters.For(installation, append(classes, config(ours, claim, claimRaw)), "space", []string{"space"})
+		got, err := resolve(settings, append(classes, opaque(ours, claim, claimRaw)), "space", []string{"space"})
 		if err != nil {
 			refusedWholly(t, got, err)
 			return
@@ -203,9 +210,9 @@ func FuzzFor(f *testing.F) {
 	})
 }
 
-func refusedWholly(t *testing.T, got parameters.Effective, err error) {
+func refusedWholly(t *testing.T, got config.Space, err error) {
 	t.Helper()
-	if got.MaxLifetime = 0; !reflect.DeepEqual(got, parameters.Effective{}) {
+	if !reflect.DeepEqual(got, config.Space{}) {
 		t.Errorf("an error and %+v", got)
 	}
 	if len(err.Error()) > 4096 {

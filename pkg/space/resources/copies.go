@@ -1,9 +1,10 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package blueprint
+package resources
 
 import (
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,21 +33,24 @@ func (c Copy) ConfigMapOf(original *corev1.ConfigMap) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: c.ObjectMeta, Data: original.Data, BinaryData: original.BinaryData}
 }
 
-func copies(from *spaceapi.Copy) []Copy {
+func copies(from *spaceapi.CopyFrom, namespace string, labels map[string]string) []Copy {
 	if from == nil {
 		return nil
 	}
+	meta := func(name string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: maps.Clone(labels)}
+	}
 	var out []Copy
 	for _, name := range unique(from.Secrets, from.ImagePullSecrets) {
-		out = append(out, Copy{ObjectMeta: metav1.ObjectMeta{Name: name}, From: from.Namespace, Secret: true})
+		out = append(out, Copy{ObjectMeta: meta(name), From: from.Namespace, Secret: true})
 	}
 	for _, name := range unique(from.ConfigMaps) {
-		out = append(out, Copy{ObjectMeta: metav1.ObjectMeta{Name: name}, From: from.Namespace})
+		out = append(out, Copy{ObjectMeta: meta(name), From: from.Namespace})
 	}
 	return out
 }
 
-func pullSecrets(from *spaceapi.Copy) []corev1.LocalObjectReference {
+func pullSecrets(from *spaceapi.CopyFrom) []corev1.LocalObjectReference {
 	if from == nil {
 		return nil
 	}
@@ -57,8 +61,22 @@ func pullSecrets(from *spaceapi.Copy) []corev1.LocalObjectReference {
 	return out
 }
 
-func unique(lists ...[]string) []string {
-	all := slices.Concat(lists...)
-	slices.Sort(all)
-	return slices.Compact(all)
+// unique returns the sorted names of objects, each once.
+func unique(lists ...[]spaceapi.CopySource) []string {
+	var names []string
+	for _, source := range slices.Concat(lists...) {
+		names = append(names, source.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// RootCA describes a namespace's copy of the ConfigMap with the certificates that
+// pods trust for the API server, as another namespace has it. It is exactly what
+// kube-controller-manager creates, which keeps it up to date from then on.
+func RootCA(of *corev1.ConfigMap, namespace string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: spaceapi.RootCAName, Namespace: namespace, Annotations: of.Annotations},
+		Data:       of.Data,
+	}
 }

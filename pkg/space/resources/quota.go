@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package blueprint
+package resources
 
 import (
 	"maps"
@@ -11,15 +11,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
-	"github.com/space-dra/space-dra-driver/pkg/space/parameters"
 )
 
-// quota limits what is used in the space. It is nil when neither the class nor the
+// resourceQuota limits what is used in the space. It is nil when neither the class nor the
 // claim nor a pool's budget limits anything.
-func quota(meta metav1.ObjectMeta, share identity.Share, with parameters.Effective) *corev1.ResourceQuota {
+func resourceQuota(meta metav1.ObjectMeta, share identity.Share, space config.Cluster) *corev1.ResourceQuota {
+	spec := corev1.ResourceQuotaSpec{}
+	if space.ResourceQuota != nil {
+		spec = *space.ResourceQuota.DeepCopy()
+	}
 	hard := corev1.ResourceList{}
-	maps.Copy(hard, with.ResourceQuota)
+	maps.Copy(hard, spec.Hard)
 	// Its part of the pool's budget is what the space has, unless it has less anyway.
 	for capacity, part := range share.ConsumedCapacity {
 		name := spaceapi.QuotaName(string(capacity))
@@ -30,16 +34,17 @@ func quota(meta metav1.ObjectMeta, share identity.Share, with parameters.Effecti
 	if len(hard) == 0 {
 		return nil
 	}
-	return &corev1.ResourceQuota{ObjectMeta: meta, Spec: corev1.ResourceQuotaSpec{Hard: rounded(hard)}}
+	spec.Hard = rounded(hard)
+	return &corev1.ResourceQuota{ObjectMeta: meta, Spec: spec}
 }
 
-// limits says what single containers, pods and volumes get and may have, or is nil.
-func limits(meta metav1.ObjectMeta, with parameters.Effective) *corev1.LimitRange {
-	if len(with.LimitRange) == 0 {
+// limitRange limits single containers, pods and volumes, or is nil.
+func limitRange(meta metav1.ObjectMeta, space config.Cluster) *corev1.LimitRange {
+	if space.LimitRange == nil || len(space.LimitRange.Limits) == 0 {
 		return nil
 	}
 	out := &corev1.LimitRange{ObjectMeta: meta}
-	for _, item := range with.LimitRange {
+	for _, item := range space.LimitRange.Limits {
 		item = *item.DeepCopy()
 		for _, list := range []*corev1.ResourceList{&item.Max, &item.Min, &item.Default, &item.DefaultRequest, &item.MaxLimitRequestRatio} {
 			*list = rounded(*list)

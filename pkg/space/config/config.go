@@ -1,0 +1,147 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config resolves the installation's defaults and the opaque parameters of
+// class and claim to one complete value, which says everything about a space. The
+// scheduler copies the parameters into the claim when it allocates, so they don't
+// change for as long as the allocation lives. All functions are pure.
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	kjson "sigs.k8s.io/json"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+)
+
+// Settings are the same for all spaces of an installation: what holds where neither
+// class nor claim say anything, and what classes can give.
+type Settings struct {
+	// Driver is the driver's name.
+	Driver string
+
+	// NamespacePrefix starts the names of namespaces.
+	NamespacePrefix string
+	// ClusterRole is what a space's ServiceAccount can do in its namespace.
+	ClusterRole string
+	// PodSecurity is the Pod Security Standard that is enforced. Without one, a tenant
+	// could run a privileged pod and own the node.
+	PodSecurity string
+	// Network is who pods can reach and be reached by.
+	Network spaceapi.NetworkMode
+
+	// AllowedClusterRoles are the ClusterRoles that classes can give in namespaces,
+	// besides ClusterRole, and ClusterWideRoles those in the whole cluster.
+	AllowedClusterRoles []string
+	ClusterWideRoles    []string
+	// TemplateNamespaces are the namespaces that classes can copy from.
+	TemplateNamespaces []string
+}
+
+// Roles returns the ClusterRoles that spaces can have in their namespaces.
+func (s Settings) Roles() []string {
+	return append([]string{s.ClusterRole, spaceapi.AdminAccessClusterRole}, s.AllowedClusterRoles...)
+}
+
+// Space is everything about one space.
+type Space struct {
+	// NamespacePrefix starts the namespace's name.
+	NamespacePrefix string
+	// Labels and Annotations are added to the Namespace when it is created.
+	Labels      map[string]string
+	Annotations map[string]string
+	// InheritLabels are the keys of labels that the Namespace gets from the claim's.
+	InheritLabels []string
+	// PodSecurity has Enforce always set. Empty: the cluster's default holds.
+	PodSecurity spaceapi.PodSecurity
+	// AllowNestedSpaces allows requests for spaces in the space.
+	AllowNestedSpaces bool
+
+	Cluster
+	Container
+}
+
+// Cluster is what the controller gives a space and keeps up. It is recorded on the
+// Namespace, so that a space keeps it when classes or the installation change.
+type Cluster struct {
+	// ClusterRoles are bound in the namespace, ClusterWideRoles in the whole cluster.
+	ClusterRoles     []string `json:"clusterRoles"`
+	ClusterWideRoles []string `json:"clusterWideRoles,omitempty"`
+	// ResourceQuota and LimitRange limit what is used in the namespace. Nil: no limits.
+	ResourceQuota *corev1.ResourceQuotaSpec `json:"resourceQuota,omitempty"`
+	LimitRange    *corev1.LimitRangeSpec    `json:"limitRange,omitempty"`
+	// Network is who pods can reach and be reached by. Its Mode is always set.
+	Network spaceapi.Network `json:"network"`
+	// CopyFrom names what is copied into the namespace. Nil: nothing.
+	CopyFrom *spaceapi.CopyFrom `json:"copyFrom,omitempty"`
+	// MaxLifetime is how long the space can exist. Zero: without a limit.
+	MaxLifetime metav1.Duration `json:"maxLifetime,omitzero"`
+	// Retention is how long the namespace is kept when the space is deprovisioned. Zero:
+	// it is deleted at once.
+	Retention metav1.Duration `json:"retention,omitzero"`
+}
+
+// Container is what containers get of a space.
+type Container struct {
+	// TokenLifetime is requested for tokens. Zero: the plugin's setting.
+	TokenLifetime time.Duration
+	// EnvPrefix replaces the prefix that is made of the claim's name. Empty: it doesn't.
+	EnvPrefix string
+	// MountPath is one more directory with the space's files. Empty: none.
+	MountPath string
+	// InCluster replaces the pod's own token.
+	InCluster bool
+	// KubeconfigEnv sets KUBECONFIG.
+	KubeconfigEnv bool
+	// AdminEnv and UserEnv become variables.
+	AdminEnv map[string]string
+	UserEnv  map[string]string
+}
+
+// Inherit adds the labels that the space gets from its claim's namespace, which has these.
+func (s *Space) Inherit(labels map[string]string) {
+	inherited := map[string]string{}
+	for _, key := range s.InheritLabels {
+		if value, exists := labels[key]; exists {
+			inherited[key] = value
+		}
+	}
+	s.Labels = union(inherited, s.Labels)
+}
+
+// Record returns the text in which a Namespace records what its space was given.
+func (c Cluster) Record() string {
+	record, err := json.Marshal(c)
+	utilruntime.Must(err)
+	return string(record)
+}
+
+// ParseRecord reads what Record returned. The error means that the record is missing or
+// damaged, and that nothing of it can be relied on.
+func ParseRecord(record string) (Cluster, error) {
+	var c Cluster
+	strict, err := kjson.UnmarshalStrict([]byte(record), &c)
+	switch {
+	case err != nil:
+	case len(strict) > 0:
+		err = strict[0]
+	case len(c.ClusterRoles) == 0 || slices.Contains(slices.Concat(c.ClusterRoles, c.ClusterWideRoles), ""):
+		err = errors.New("a ClusterRole is missing")
+	case c.Network.Mode != spaceapi.NetworkIsolated && c.Network.Mode != spaceapi.NetworkOpen:
+		err = fmt.Errorf("network mode %q is unknown", c.Network.Mode)
+	case c.MaxLifetime.Duration < 0 || c.Retention.Duration < 0:
+		err = errors.New("a duration is negative")
+	}
+	if err != nil {
+		return Cluster{}, fmt.Errorf("read the record of a space's configuration: %w", err)
+	}
+	return c, nil
+}

@@ -1,0 +1,360 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package config_test
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/diff"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+)
+
+const (
+	ours    = spaceapi.DefaultDriverName
+	foreign = "gpu.example.com"
+	class   = resourceapi.AllocationConfigSourceClass
+	claim   = resourceapi.AllocationConfigSourceClaim
+)
+
+func opaque(driver string, source resourceapi.AllocationConfigSource, raw string, requests ...string) resourceapi.DeviceAllocationConfiguration {
+	c := resourceapi.DeviceAllocationConfiguration{Source: source, Requests: requests}
+	c.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(raw)}}
+	return c
+}
+
+type configs = []resourceapi.DeviceAllocationConfiguration
+
+var settings = config.Settings{Driver: ours, NamespacePrefix: "ns-", ClusterRole: "edit", PodSecurity: "baseline", Network: spaceapi.NetworkOpen}
+
+// classJSON returns a SpaceClassConfig with these fields, written as in a JSON object.
+func classJSON(fields string) string { return object("SpaceClassConfig", fields) }
+
+// claimJSON returns a SpaceClaimConfig with these fields, written as in a JSON object.
+func claimJSON(fields string) string { return object("SpaceClaimConfig", fields) }
+
+func object(kind, fields string) string {
+	if fields != "" {
+		fields = "," + fields
+	}
+	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields)
+}
+
+// Each field of a class, and each of a claim that such a class allows.
+const (
+	everyClassField = `"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["i"],"allowedLabels":["*","a","a.example/b","a.example/*"],"allowedClusterRoles":["view"],
+		"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
+		"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Isolated"},"tokenLifetime":"10m","maxLifetime":"8h","retention":{"period":"30m"},
+		"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"exclusive":true,"env":{"e":"f"}`
+	everyClaimField = `"clusterRoles":["view"],"labels":{"a":"b"},"podSecurity":{"enforce":"restricted","audit":"privileged"},
+		"resourceQuota":{"hard":{"pods":"0"}},"network":{"mode":"Isolated"},"maxLifetime":"1ns","envPrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"exclusive":true,"env":{"_":""}`
+)
+
+// resolve resolves the configuration of the first share of the request. all are the
+// requests of the allocation's shares.
+func resolve(s config.Settings, configs configs, request string, all []string) (config.Space, error) {
+	a := &identity.Allocation{Configs: configs}
+	for _, r := range all {
+		a.Shares = append(a.Shares, identity.Share{Request: r})
+	}
+	return s.Resolve(a, a.Shares[slices.Index(all, request)])
+}
+
+// plain is what the settings have, with changes.
+func plain(changes ...func(*config.Space)) config.Space {
+	out := config.Space{NamespacePrefix: "ns-", PodSecurity: spaceapi.PodSecurity{Enforce: "baseline"}}
+	out.ClusterRoles, out.Network.Mode = []string{"edit"}, spaceapi.NetworkOpen
+	for _, change := range changes {
+		change(&out)
+	}
+	return out
+}
+
+func hard(list corev1.ResourceList) *corev1.ResourceQuotaSpec {
+	return &corev1.ResourceQuotaSpec{Hard: list}
+}
+
+func sources(names ...string) (out []spaceapi.CopySource) {
+	for _, name := range names {
+		out = append(out, spaceapi.CopySource{Name: name})
+	}
+	return out
+}
+
+func lasting(d time.Duration) metav1.Duration { return metav1.Duration{Duration: d} }
+
+func TestWhatIsSaidHolds(t *testing.T) {
+	classOf := func(fields string, requests ...string) resourceapi.DeviceAllocationConfiguration {
+		return opaque(ours, class, classJSON(fields), requests...)
+	}
+	claimOf := func(fields string, requests ...string) resourceapi.DeviceAllocationConfiguration {
+		return opaque(ours, claim, claimJSON(fields), requests...)
+	}
+	for name, test := range map[string]struct {
+		configs configs
+		want    config.Space
+	}{
+		"none at all":                          {nil, plain()},
+		"none opaque":                          {configs{{Source: claim}}, plain()},
+		"only those of others are passed over": {configs{opaque(foreign, claim, `not JSON`)}, plain()},
+		"empty ones":                           {configs{classOf(``), claimOf(``)}, plain()},
+		"those of another request are passed over": {configs{classOf(`"maxLifetime":"8h"`, "other"), claimOf(`"inCluster":true`, "other")}, plain()},
+		"those of the request":                     {configs{classOf(`"maxLifetime":"8h"`, "other", "space")}, plain(func(e *config.Space) { e.MaxLifetime = lasting(8 * time.Hour) })},
+		"those of the subrequest":                  {configs{claimOf(`"inCluster":true`, "space/small")}, plain(func(e *config.Space) { e.InCluster = true })},
+		"a class's": {configs{classOf(everyClassField)}, config.Space{
+			NamespacePrefix: "ci-", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"}, InheritLabels: []string{"i"},
+			PodSecurity:       spaceapi.PodSecurity{Enforce: "privileged", Audit: "baseline", Warn: "restricted"},
+			AllowNestedSpaces: true,
+			Cluster: config.Cluster{
+				ClusterRoles: []string{"edit"}, ClusterWideRoles: []string{"crds"},
+				ResourceQuota: hard(corev1.ResourceList{"requests.cpu": resource.MustParse("4"), "pods": resource.MustParse("10")}),
+				LimitRange:    &corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: "Container", Default: corev1.ResourceList{"cpu": resource.MustParse("1")}}}},
+				Network:       spaceapi.Network{Mode: spaceapi.NetworkIsolated},
+				CopyFrom:      &spaceapi.CopyFrom{Namespace: "a", Secrets: sources("b"), ConfigMaps: sources("c"), ImagePullSecrets: sources("b")},
+				MaxLifetime:   lasting(8 * time.Hour), Retention: lasting(30 * time.Minute),
+			},
+			Container: config.Container{TokenLifetime: 10 * time.Minute, AdminEnv: map[string]string{"e": "f"}},
+		}},
+		"a claim's": {configs{classOf(`"allowedClusterRoles":["view"],"allowedLabels":["*"]`), claimOf(everyClaimField)}, config.Space{
+			NamespacePrefix: "ns-", Labels: map[string]string{"a": "b"}, PodSecurity: spaceapi.PodSecurity{Enforce: "restricted", Audit: "privileged"},
+			Cluster: config.Cluster{
+				ClusterRoles: []string{"view"}, ResourceQuota: hard(corev1.ResourceList{"pods": resource.MustParse("0")}),
+				Network: spaceapi.Network{Mode: spaceapi.NetworkIsolated}, MaxLifetime: lasting(1),
+			},
+			Container: config.Container{
+				EnvPrefix: "A_1", MountPath: "/creds", InCluster: true, KubeconfigEnv: true, UserEnv: map[string]string{"_": ""},
+			},
+		}},
+		"later ones of classes win field by field": {configs{
+			classOf(`"labels":{"a":"1","b":"1"},"podSecurity":{"enforce":"privileged","warn":"baseline"},"allowNestedSpaces":true,"clusterWideRoles":["x"],"retention":{"period":"1h"},"maxLifetime":"8h","copyFrom":{"namespace":"a","secrets":[{"name":"b"}]},"resourceQuota":{"hard":{"pods":"5","cpu":"1"}},"exclusive":true,"allowAdminAccess":true,"limitRange":{"limits":[{"type":"Pod","max":{"cpu":"1"}}]}`),
+			classOf(`"labels":{"b":"2"},"podSecurity":{"warn":"restricted"},"allowNestedSpaces":false,"clusterWideRoles":[],"maxLifetime":"9h","copyFrom":{"namespace":"c","configMaps":[{"name":"d"}]},"resourceQuota":{"hard":{"pods":"6"}},"allowAdminAccess":null,"exclusive":false,"limitRange":{"limits":[{"type":"Pod","max":{"memory":"1"}}]}`),
+		}, plain(func(e *config.Space) {
+			e.Labels = map[string]string{"a": "1", "b": "2"}
+			e.PodSecurity = spaceapi.PodSecurity{Enforce: "privileged", Warn: "restricted"}
+			e.ClusterWideRoles, e.Retention, e.MaxLifetime = []string{}, lasting(time.Hour), lasting(9*time.Hour)
+			e.CopyFrom = &spaceapi.CopyFrom{Namespace: "c", ConfigMaps: sources("d")}
+			e.ResourceQuota = hard(corev1.ResourceList{"pods": resource.MustParse("6"), "cpu": resource.MustParse("1")})
+			e.LimitRange = &corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: "Pod", Max: corev1.ResourceList{"memory": resource.MustParse("1")}}}}
+		})},
+		"later ones of claims win field by field": {configs{
+			claimOf(`"labels":{"a":"1","b":"1"},"mountPath":"/a","inCluster":true,"exclusive":true,"kubeconfigEnv":true,"env":{"x":"1","y":"1"},"podSecurity":{"enforce":"restricted"},"maxLifetime":"1h"`),
+			claimOf(`"labels":{"b":"2"},"mountPath":"/b","inCluster":false,"env":{"y":"2"},"podSecurity":{"warn":"restricted"},"maxLifetime":"2h"`),
+			classOf(`"allowedLabels":["c"]`), classOf(`"allowedLabels":["a","b"]`),
+		}, plain(func(e *config.Space) {
+			e.Labels, e.UserEnv = map[string]string{"a": "1", "b": "2"}, map[string]string{"x": "1", "y": "2"}
+			e.MountPath, e.KubeconfigEnv, e.MaxLifetime = "/b", true, lasting(2*time.Hour)
+			e.PodSecurity = spaceapi.PodSecurity{Enforce: "restricted", Warn: "restricted"}
+		})},
+		"a claim narrows its class, wherever it stands": {configs{
+			claimOf(`"resourceQuota":{"hard":{"pods":"1","secrets":"2"}},"maxLifetime":"1h","labels":{"c":"d"},"network":{"mode":"Isolated"}`),
+			classOf(`"resourceQuota":{"hard":{"pods":"5","cpu":"1"}},"maxLifetime":"8h","labels":{"a":"b"},"allowedLabels":["*"],"network":{"mode":"Open"},"exclusive":true,"env":{"p":"q"}`),
+		}, plain(func(e *config.Space) {
+			e.ResourceQuota = hard(corev1.ResourceList{"pods": resource.MustParse("1"), "cpu": resource.MustParse("1"), "secrets": resource.MustParse("2")})
+			e.MaxLifetime, e.Labels, e.Network.Mode = lasting(time.Hour), map[string]string{"a": "b", "c": "d"}, spaceapi.NetworkIsolated
+			e.AdminEnv = map[string]string{"p": "q"}
+		})},
+		"a class can be laxer than the settings": {configs{classOf(`"podSecurity":{"enforce":"privileged"},"clusterRoles":["admin"]`)}, plain(func(e *config.Space) {
+			e.PodSecurity.Enforce, e.ClusterRoles = "privileged", []string{"admin"}
+		})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := resolve(settings, test.configs, "space/small", []string{"space/small"})
+			if err != nil || !equality.Semantic.DeepEqual(got, test.want) {
+				t.Errorf("got error %v, difference %s", err, diff.Diff(test.want, got))
+			}
+		})
+	}
+}
+
+// A claim can't have more than its class gives. The settings has the ClusterRole edit,
+// the Pod Security Standard baseline and an open network.
+func TestFor_restrictsClaims(t *testing.T) {
+	const notAllowed = "the ResourceClaim has parameters that its DeviceClass does not allow: "
+	for _, test := range []struct{ class, claim, want string }{
+		{``, `"clusterRoles":["admin"]`, `clusterRoles[0]: Invalid value: "admin": the class allows none`},
+		{`"allowedClusterRoles":["view"]`, `"clusterRoles":["edit"]`, `clusterRoles[0]: Invalid value: "edit": the class allows view`},
+		{`"clusterRoles":["edit"],"allowedClusterRoles":["view","view-more"]`, `"clusterRoles":["cluster-admin"]`, `clusterRoles[0]: Invalid value: "cluster-admin": the class allows edit, view, view-more`},
+		{`"clusterRoles":["edit"],"clusterWideRoles":["crds"]`, `"clusterRoles":["crds"]`, `clusterRoles[0]: Invalid value: "crds": the class allows edit`},
+		{`"labels":{"team":"a"}`, `"labels":{"team":"b"}`, `labels[team]: Forbidden: the class sets it to "a"`},
+		{`"labels":{"team":"a"}`, `"labels":{"team":"a"}`, `labels[team]: Forbidden: the class sets it to "a"`},
+		{`"labels":{"team":"a"}`, `"labels":{"branch":"b"}`, `labels[branch]: Forbidden: the class allows none`},
+		{`"allowedLabels":["team","example.com/*"]`, `"labels":{"example.com/a":"b","example.com.evil/c":"d","teams":"e"}`,
+			`labels[example.com.evil/c]: Forbidden: the class allows team, example.com/*; labels[teams]: Forbidden: the class allows team, example.com/*`},
+		{`"podSecurity":{"enforce":"restricted"}`, `"podSecurity":{"enforce":"baseline"}`, `podSecurity.enforce: Invalid value: "baseline": the class allows restricted`},
+		{``, `"podSecurity":{"enforce":"privileged"}`, `podSecurity.enforce: Invalid value: "privileged": the class allows baseline, restricted`},
+		{`"podSecurity":{"audit":"baseline"}`, `"podSecurity":{"audit":"privileged"}`, `podSecurity.audit: Invalid value: "privileged": the class allows baseline, restricted`},
+		{`"podSecurity":{"warn":"restricted"}`, `"podSecurity":{"warn":"baseline"}`, `podSecurity.warn: Invalid value: "baseline": the class allows restricted`},
+		{`"resourceQuota":{"hard":{"cpu":"1"}}`, `"resourceQuota":{"hard":{"cpu":"1001m","pods":"5"}}`, `resourceQuota.hard[cpu]: Invalid value: "1001m": the class allows at most 1`},
+		{`"resourceQuota":{"hard":{"pods":"0"}}`, `"resourceQuota":{"hard":{"pods":"1"}}`, `resourceQuota.hard[pods]: Invalid value: "1": the class allows at most 0`},
+		{`"resourceQuota":{"hard":{"memory":"1Gi"}}`, `"resourceQuota":{"hard":{"memory":"1100M"}}`, `resourceQuota.hard[memory]: Invalid value: "1100M": the class allows at most 1Gi`},
+		{`"maxLifetime":"8h"`, `"maxLifetime":"8h1s"`, `maxLifetime: Invalid value: "8h0m1s": the class allows at most 8h0m0s`},
+		{`"maxLifetime":"8h","resourceQuota":{"hard":{"pods":"1"}}`, `"maxLifetime":"9h","resourceQuota":{"hard":{"pods":"2"}}`,
+			`resourceQuota.hard[pods]: Invalid value: "2": the class allows at most 1; maxLifetime: Invalid value: "9h0m0s": the class allows at most 8h0m0s`},
+	} {
+		t.Run(test.class+" "+test.claim, func(t *testing.T) {
+			got, err := resolve(settings, configs{opaque(ours, class, classJSON(test.class)), opaque(ours, claim, claimJSON(test.claim))}, "space", []string{"space"})
+			if err == nil || err.Error() != notAllowed+test.want {
+				t.Errorf("got  %v\nwant %s%s", err, notAllowed, test.want)
+			}
+			if !reflect.DeepEqual(got, config.Space{}) {
+				t.Errorf("an error and %+v", got)
+			}
+		})
+	}
+	// All that the class gives.
+	for _, fields := range []string{`"clusterRoles":["admin"]`, `"resourceQuota":{"hard":{"cpu":"1000m"}}`, `"maxLifetime":"480m"`, `"network":{"mode":"Isolated"}`, `"podSecurity":{"enforce":"privileged"}`} {
+		const given = `"clusterRoles":["admin"],"resourceQuota":{"hard":{"cpu":"1"}},"maxLifetime":"8h","network":{"mode":"Isolated"},"podSecurity":{"enforce":"privileged"}`
+		if _, err := resolve(settings, configs{opaque(ours, class, classJSON(given)), opaque(ours, claim, claimJSON(fields))}, "space", []string{"space"}); err != nil {
+			t.Errorf("%s: %v", fields, err)
+		}
+	}
+}
+
+// Errors are shown on terminals and in events, which have room for 1024 bytes.
+func TestFor_errorsAreShortAndPrintable(t *testing.T) {
+	fields := []string{`"\u001b[31mred\u202e":1`}
+	for i := range 20 {
+		fields = append(fields, fmt.Sprintf(`"%s%d":1`, strings.Repeat("x", 200), i))
+	}
+	_, err := resolve(settings, configs{opaque(ours, claim, claimJSON(strings.Join(fields, ",")))}, "space", []string{"space"})
+	wantError(t, err, `\x1b[31mred\u202e: Forbidden: unknown field`, "; and 1")
+	if len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\u001b\u202e") {
+		t.Errorf("got %d bytes: %q", len(err.Error()), err)
+	}
+}
+
+func wantError(t *testing.T, err error, words ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("not refused")
+	}
+	for _, part := range words {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("the error does not say %q: %v", part, err)
+		}
+	}
+}
+
+func TestTheFirstWrongParametersAreRefused(t *testing.T) {
+	good, unknown := classJSON(""), `{"apiVersion":"space.resource.example.com/v9","kind":"Whatever"}`
+	for name, test := range map[string]struct {
+		configs configs
+		want    string
+	}{
+		"behind those of others": {configs{{Source: class}, opaque(foreign, class, unknown), opaque(ours, claim, unknown)}, "the ResourceClaim has"},
+		"behind good ones":       {configs{opaque(ours, class, good), opaque(ours, class, unknown)}, "the DeviceClass has"},
+		"before others":          {configs{opaque(ours, class, unknown), opaque(ours, claim, unknown)}, "the DeviceClass has"},
+		"of no known source":     {configs{opaque(ours, "", good)}, `kind: Unsupported value: "SpaceClassConfig"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := resolve(settings, test.configs, "space", []string{"space"})
+			wantError(t, err, test.want)
+		})
+	}
+}
+
+func TestKeysOfAnotherDriverNameAreReserved(t *testing.T) {
+	renamed := settings
+	renamed.Driver = foreign
+	for source, raw := range map[resourceapi.AllocationConfigSource]string{
+		class: classJSON(`"labels":{"gpu.example.com/claim-uid":"x"}`),
+		claim: claimJSON(`"labels":{"gpu.example.com/claim-uid":"x"}`),
+	} {
+		_, err := resolve(renamed, configs{opaque(foreign, source, raw)}, "space", []string{"space"})
+		wantError(t, err, "gpu.example.com")
+	}
+}
+
+func TestAVariablePrefixIsForOneSpace(t *testing.T) {
+	raw := claimJSON(`"envPrefix":"MINE"`)
+	for name, test := range map[string]struct {
+		requests []string
+		all      []string
+		refused  string
+	}{
+		"one request":                                 {nil, []string{"a"}, ""},
+		"one of several requests":                     {[]string{"a"}, []string{"a", "b"}, ""},
+		"several requests of which one is ours":       {[]string{"a", "gpu"}, []string{"a"}, ""},
+		"all requests":                                {nil, []string{"a", "b"}, "several spaces would get variables of the same names: a, b"},
+		"several requests":                            {[]string{"b", "a"}, []string{"a", "b", "c"}, "envPrefix: Forbidden: "},
+		"a request with several devices":              {[]string{"a"}, []string{"a", "a"}, "a, a"},
+		"a request of which each subrequest is meant": {[]string{"a"}, []string{"a/one"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := resolve(settings, configs{opaque(ours, claim, raw, test.requests...)}, test.all[0], test.all)
+			if test.refused != "" {
+				wantError(t, err, "the ResourceClaim has", test.refused)
+			} else if err != nil || got.EnvPrefix != "MINE" {
+				t.Errorf("got %q, error %v", got.EnvPrefix, err)
+			}
+		})
+	}
+}
+
+func TestResolve_adminAccess(t *testing.T) {
+	share := identity.Share{Request: "space", AdminAccess: true}
+	for fields, allowed := range map[string]bool{``: false, `"allowAdminAccess":false`: false, `"allowAdminAccess":true,"clusterRoles":["admin"],"clusterWideRoles":["crds"]`: true} {
+		a := &identity.Allocation{Configs: configs{opaque(ours, class, classJSON(fields))}, Shares: []identity.Share{share}}
+		got, err := settings.Resolve(a, share)
+		if !allowed {
+			wantError(t, err, "request space asks for admin access")
+			continue
+		}
+		if err != nil || !slices.Equal(got.ClusterRoles, []string{"view"}) || got.ClusterWideRoles != nil {
+			t.Errorf("got ClusterRoles %v and %v, error %v", got.ClusterRoles, got.ClusterWideRoles, err)
+		}
+	}
+}
+
+func TestCheckAllowed(t *testing.T) {
+	s := settings
+	s.AllowedClusterRoles, s.ClusterWideRoles, s.TemplateNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
+	for name, test := range map[string]struct {
+		change func(*config.Space)
+		want   string
+	}{
+		"nothing special":           {func(*config.Space) {}, ""},
+		"an allowed role":           {func(c *config.Space) { c.ClusterRoles = []string{"admin"} }, ""},
+		"the role for admin access": {func(c *config.Space) { c.ClusterRoles = []string{"view"} }, ""},
+		"another role":              {func(c *config.Space) { c.ClusterRoles = []string{"cluster-admin"} }, `clusterRoles[0]: Invalid value: "cluster-admin": add it to the Helm value space.allowedClusterRoles`},
+		"a cluster-wide role":       {func(c *config.Space) { c.ClusterWideRoles = []string{"reader"} }, ""},
+		"another cluster-wide role": {func(c *config.Space) { c.ClusterWideRoles = []string{"reader", "edit"} }, `clusterWideRoles[1]: Invalid value: "edit": add it to the Helm value space.clusterWideRoles`},
+		"copies":                    {func(c *config.Space) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "templates"} }, ""},
+		"copies from elsewhere":     {func(c *config.Space) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "kube-system"} }, `copyFrom.namespace: Invalid value: "kube-system": add it to the Helm value space.templateNamespaces`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := s.CheckAllowed(plain(test.change).Cluster)
+			if test.want != "" {
+				wantError(t, err, "the DeviceClass has parameters that the installation does not allow: "+test.want)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// The space's part of a budget would be limited within the scopes only.
+func TestResolve_scopesAndBudget(t *testing.T) {
+	scoped := configs{opaque(ours, class, classJSON(`"resourceQuota":{"hard":{"pods":"5"},"scopes":["NotTerminating"]}`))}
+	share := identity.Share{Request: "space"}
+	if got, err := settings.Resolve(&identity.Allocation{Configs: scoped, Shares: []identity.Share{share}}, share); err != nil || len(got.ResourceQuota.Scopes) != 1 {
+		t.Errorf("got %+v, error %v", got.ResourceQuota, err)
+	}
+	share.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("1")}
+	_, err := settings.Resolve(&identity.Allocation{Configs: scoped, Shares: []identity.Share{share}}, share)
+	wantError(t, err, "resourceQuota: Forbidden: scopes are not possible with a pool that has a budget")
+}

@@ -1,0 +1,99 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package resources_test
+
+import (
+	"maps"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
+)
+
+// record is what a namespace has without anything special.
+func record(t *testing.T) *corev1.Namespace {
+	t.Helper()
+	return spaceWith(t, environment, unchanged).Namespace
+}
+
+func TestTheNamespaceRecordsWhoseSpaceItIs(t *testing.T) {
+	a := allocation(t)
+	keys := spaceapi.KeysFor(environment.Driver)
+	for _, share := range a.Shares {
+		ns := environment.For(a, share, share.NamespaceName("ns-"), space(unchanged)).Namespace
+		if ns.Name != share.NamespaceName("ns-") {
+			t.Errorf("got name %s, want %s", ns.Name, share.NamespaceName("ns-"))
+		}
+		if !a.Owns(ns, keys) {
+			t.Errorf("the allocation does not know namespace %s, made for it, as its own", ns.Name)
+		}
+		for key, value := range ns.Labels {
+			if msgs := validation.IsValidLabelValue(value); len(msgs) > 0 {
+				t.Errorf("label %s: %s", key, msgs)
+			}
+		}
+		want := map[string]string{keys.ClaimNamespace: "team", keys.ClaimName: a.Claim.Name, keys.Request: share.Request, keys.DeviceClass: share.Class, keys.Config: space(unchanged).Record()}
+		if !maps.Equal(ns.Annotations, want) {
+			t.Errorf("got annotations %v, want %v", ns.Annotations, want)
+		}
+	}
+}
+
+func TestLabelsAndAnnotationsOfOthersNeverChangeTheRecord(t *testing.T) {
+	keys := spaceapi.KeysFor(environment.Driver)
+	bad := map[string]string{
+		keys.ClaimUID: "x", keys.AllocationID: "x", keys.ClaimName: "x", keys.ClaimNamespace: "x", keys.Request: "x",
+		keys.Config: "{}", keys.RetainedUntil: "2030-01-01T00:00:00Z",
+		"pod-security.kubernetes.io/enforce": "privileged", "pod-security.kubernetes.io/enforce-version": "v1.0",
+	}
+	labels, annotations := maps.Clone(bad), maps.Clone(bad)
+	labels["team"], annotations["example.com/url"] = "blue", "https://x"
+	want := record(t)
+	want.Labels["team"], want.Annotations["example.com/url"] = "blue", "https://x"
+	got := spaceWith(t, environment, func(s *config.Space) { s.Labels, s.Annotations = labels, annotations }).Namespace
+	if !equality.Semantic.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got.ObjectMeta, want.ObjectMeta)
+	}
+}
+
+func TestPodSecurity(t *testing.T) {
+	for _, test := range []struct {
+		said spaceapi.PodSecurity
+		want map[string]string
+	}{
+		{spaceapi.PodSecurity{Enforce: "baseline"}, map[string]string{"enforce": "baseline"}},
+		{spaceapi.PodSecurity{Enforce: "baseline", Warn: "restricted"}, map[string]string{"enforce": "baseline", "warn": "restricted"}},
+		{spaceapi.PodSecurity{Enforce: "restricted", EnforceVersion: "v1.34", Audit: "privileged", WarnVersion: "latest"},
+			map[string]string{"enforce": "restricted", "enforce-version": "v1.34", "audit": "privileged", "warn-version": "latest"}},
+	} {
+		got := map[string]string{}
+		for key, value := range spaceWith(t, environment, func(s *config.Space) { s.PodSecurity = test.said }).Namespace.Labels {
+			if mode, ok := strings.CutPrefix(key, "pod-security.kubernetes.io/"); ok {
+				got[mode] = value
+			}
+		}
+		if !maps.Equal(got, test.want) {
+			t.Errorf("%+v: got %v, want %v", test.said, got, test.want)
+		}
+	}
+}
+
+func TestFor_recordsWhetherTheSpaceMayHaveSpaces(t *testing.T) {
+	a := allocation(t)
+	keys := spaceapi.KeysFor(environment.Driver)
+	for allowed, want := range map[bool]string{false: "", true: "Allowed"} {
+		ns := environment.For(a, a.Shares[0], "ns", space(func(s *config.Space) { s.AllowNestedSpaces = allowed })).Namespace
+		if got := ns.Labels[keys.NestedSpaces]; got != want {
+			t.Errorf("allowed %t: got label %q, want %q", allowed, got, want)
+		}
+		if got := ns.Annotations[keys.DeviceClass]; got != "small" {
+			t.Errorf("got class %q, want small", got)
+		}
+	}
+}

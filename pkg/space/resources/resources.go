@@ -1,0 +1,90 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package resources describes the objects of a space. The functions are pure; the
+// controller creates the objects.
+package resources
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+)
+
+// Environment is what the objects of spaces depend on besides their configuration, and
+// what they follow when it changes.
+type Environment struct {
+	// Driver is the driver's name.
+	Driver string
+	// DNS and APIServer are where isolated pods reach those.
+	DNS       DNS
+	APIServer []Destination
+}
+
+// Space has the objects of one share of an allocation.
+type Space struct {
+	Share          identity.Share
+	Namespace      *corev1.Namespace
+	ServiceAccount *corev1.ServiceAccount
+	// RoleBindings bind the ClusterRoles in the namespace. There is at least one.
+	RoleBindings []*rbacv1.RoleBinding
+	// ClusterRoleBindings lack the UID of the namespace as their owner.
+	ClusterRoleBindings []*rbacv1.ClusterRoleBinding
+	// DefaultAccount is the ServiceAccount of pods that name none. They are refused
+	// without it; kube-controller-manager creates it some time later.
+	DefaultAccount *corev1.ServiceAccount
+	// ResourceQuota, LimitRange and NetworkPolicy are nil where there are no limits.
+	ResourceQuota *corev1.ResourceQuota
+	LimitRange    *corev1.LimitRange
+	NetworkPolicy *networkingv1.NetworkPolicy
+	// ownEgress is how many of the policy's egress rules don't depend on the environment.
+	ownEgress int
+	// Copies are copied from other namespaces.
+	Copies []Copy
+}
+
+// For describes the space of one share in the namespace of that name.
+func (e Environment) For(a *identity.Allocation, share identity.Share, name string, space config.Space) Space {
+	meta := func(object string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Name: object, Namespace: name, Labels: e.labels(a), Annotations: e.annotations(a, share)}
+	}
+	return Space{
+		Share:               share,
+		Namespace:           e.namespace(a, share, name, space),
+		ServiceAccount:      &corev1.ServiceAccount{ObjectMeta: meta(spaceapi.ServiceAccountName), ImagePullSecrets: pullSecrets(space.CopyFrom)},
+		RoleBindings:        roleBindings(meta, name, space.Cluster),
+		ClusterRoleBindings: clusterRoleBindings(meta, name, space.Cluster),
+		DefaultAccount: &corev1.ServiceAccount{
+			ObjectMeta:       metav1.ObjectMeta{Name: spaceapi.DefaultAccountName, Namespace: name},
+			ImagePullSecrets: pullSecrets(space.CopyFrom),
+		},
+		ResourceQuota: resourceQuota(meta(spaceapi.LimitsName), share, space.Cluster),
+		LimitRange:    limitRange(meta(spaceapi.LimitsName), space.Cluster),
+		NetworkPolicy: e.networkPolicy(meta(spaceapi.LimitsName), space.Cluster),
+		ownEgress:     1 + len(space.Network.Egress),
+		Copies:        copies(space.CopyFrom, name, e.labels(a)),
+	}
+}
+
+// labels and annotations record on each object which space it belongs to.
+func (e Environment) labels(a *identity.Allocation) map[string]string {
+	keys := spaceapi.KeysFor(e.Driver)
+	return map[string]string{
+		keys.ClaimUID:     string(a.ClaimUID),
+		keys.AllocationID: a.ID,
+	}
+}
+
+func (e Environment) annotations(a *identity.Allocation, share identity.Share) map[string]string {
+	keys := spaceapi.KeysFor(e.Driver)
+	return map[string]string{
+		keys.ClaimNamespace: a.Claim.Namespace,
+		keys.ClaimName:      a.Claim.Name,
+		keys.Request:        share.Request,
+	}
+}

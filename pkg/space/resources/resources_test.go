@@ -1,0 +1,71 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package resources_test
+
+import (
+	"strings"
+	"testing"
+
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/config"
+	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/resources"
+)
+
+var environment = resources.Environment{Driver: "space.example.org"}
+
+func allocation(t *testing.T) *identity.Allocation {
+	t.Helper()
+	claim := &resourceapi.ResourceClaim{
+		// Claim names can be longer than a label's value.
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: strings.Repeat("long.", 20) + "name", UID: "claim-uid"},
+		Spec: resourceapi.ResourceClaimSpec{Devices: resourceapi.DeviceClaim{Requests: []resourceapi.DeviceRequest{
+			{Name: "main", FirstAvailable: []resourceapi.DeviceSubRequest{{Name: "large", DeviceClassName: "large"}, {Name: "small", DeviceClassName: "small"}}},
+			{Name: "other", Exactly: &resourceapi.ExactDeviceRequest{DeviceClassName: "exact"}},
+		}}},
+		Status: resourceapi.ResourceClaimStatus{Allocation: &resourceapi.AllocationResult{
+			Devices: resourceapi.DeviceAllocationResult{Results: []resourceapi.DeviceRequestAllocationResult{
+				{Driver: environment.Driver, Request: "main/small", Pool: "spaces", Device: "a"},
+				{Driver: environment.Driver, Request: "other", Pool: "spaces", Device: "b"},
+			}},
+		}},
+	}
+	a := identity.Of(claim, environment.Driver)
+	if a == nil {
+		t.Fatal("the claim is not allocated")
+	}
+	return a
+}
+
+// space returns a complete configuration with a change.
+func space(change func(*config.Space)) config.Space {
+	out := config.Space{PodSecurity: spaceapi.PodSecurity{Enforce: "baseline"}}
+	out.ClusterRoles, out.Network.Mode = []string{"view"}, spaceapi.NetworkOpen
+	change(&out)
+	return out
+}
+
+func unchanged(*config.Space) {}
+
+// spaceWith describes a space whose configuration has a change.
+func spaceWith(t *testing.T, e resources.Environment, change func(*config.Space)) resources.Space {
+	t.Helper()
+	a := allocation(t)
+	return e.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"), space(change))
+}
+
+func TestTheObjectsOfASpaceDoNotShareTheirRecords(t *testing.T) {
+	a := allocation(t)
+	made := environment.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"), space(unchanged))
+	made.ServiceAccount.Labels["tenant"] = "x"
+	made.RoleBindings[0].Annotations["tenant"] = "x"
+	for _, m := range []map[string]string{made.Namespace.Labels, made.Namespace.Annotations, made.RoleBindings[0].Labels, made.ServiceAccount.Annotations} {
+		if _, ok := m["tenant"]; ok {
+			t.Error("a change to one object's record shows in another's")
+		}
+	}
+}
