@@ -139,13 +139,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.failedBindings.Remove(request.NamespacedName)
 	}
 	// A space that cannot be deprovisioned must not block the next one, nor the other way round.
-	deprovisionAfter, deprovisionErr := r.deprovisionStale(ctx, request.NamespacedName, desired, spaces)
-	if desired == nil {
-		return reconcile.Result{RequeueAfter: deprovisionAfter}, deprovisionErr
+	after, err := r.deprovisionStale(ctx, request.NamespacedName, desired, spaces)
+	if desired != nil {
+		provisionAfter, provisionErr := r.reconcileAllocation(withClaimUID(ctx, claim.UID), claim, desired)
+		after = soonest(after, provisionAfter, r.untilExpiry(desired))
+		err = errors.Join(err, provisionErr)
 	}
-	provisionAfter, provisionErr := r.reconcileAllocation(withClaimUID(ctx, claim.UID), claim, desired)
-	return reconcile.Result{RequeueAfter: soonest(deprovisionAfter, provisionAfter, r.untilExpiry(desired))},
-		errors.Join(deprovisionErr, provisionErr)
+	if err != nil {
+		// The rate limiter retries it within lastRetry, whatever else is due later.
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: after}, nil
 }
 
 // soonest returns the shortest of the delays. Zero stands for never.
