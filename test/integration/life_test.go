@@ -161,7 +161,7 @@ func retains(t *testing.T, limit time.Duration) (inTime bool) {
 	isKept := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), kept())
 	framework.Deallocate(t, env, ns, "claim")
 	isKept()
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace+" is kept until"))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace+" is retained until"))
 	framework.AwaitRefused(t, "a request with the token of a space that is only kept", asks)
 	now, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
 	inTime = err == nil && kept().Holds(now)
