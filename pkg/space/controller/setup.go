@@ -106,8 +106,29 @@ func (o *Options) Run(ctx context.Context) error {
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return client.WaitReachable(ctx, config, o.StartupTimeout) })
-	group.Go(func() error { return mgr.Start(ctx) })
+	group.Go(func() error { return start(ctx, mgr) })
 	return group.Wait()
+}
+
+// start runs the manager until the context ends. A manager that is told to stop while its
+// caches are not in sync yet never returns (controller-runtime's runnableGroup.Start). It is
+// not waited for: nothing but reading has begun then.
+func start(ctx context.Context, mgr ctrl.Manager) error {
+	result := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		result <- mgr.Start(ctx)
+	}()
+	if mgr.GetCache().WaitForCacheSync(ctx) {
+		return <-result
+	}
+	select {
+	case err := <-result:
+		return err
+	default:
+		return nil
+	}
 }
 
 // newManager returns a manager that elects a leader and serves health checks, metrics and profiles.
