@@ -202,7 +202,7 @@ func explainsPods(t *testing.T, admin, dev person) {
 		p.says(t, []string{"which has scheduling gates"}, "why", "gated")
 		p.says(t, []string{"There is no node for pod nowhere", "didn't match Pod's node affinity/selector"}, "why", "pod/nowhere")
 		p.says(t, []string{"names DeviceClass plugin-none, which does not exist"}, "why", "classless")
-		p.says(t, []string{"ResourceClaim refused has invalid parameters", `clusterRole: Invalid value: "cluster-admin"`, "This is final"}, "why", "pod/refused")
+		p.says(t, []string{"ResourceClaim refused has invalid parameters", `clusterRoles[0]: Invalid value: "cluster-admin"`, "This is final"}, "why", "pod/refused")
 		p.says(t, []string{"ResourceClaim first has its space", "it is ready"}, "why", "first")
 	}
 }
