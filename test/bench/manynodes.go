@@ -18,7 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 	"github.com/space-dra/space-dra-driver/test/bench/report"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -144,11 +144,11 @@ func (m *manyNodes) lookAt(ctx context.Context, s sort) error {
 // publishOn publishes a node's part of the pools, as the kubelet plugin of the node does:
 // simulated nodes have none.
 func (m *manyNodes) publishOn(ctx context.Context, s sort, node *corev1.Node) error {
-	pools, err := pool.Parse([]byte(s.description))
+	described, err := pools.Parse([]byte(s.description))
 	if err != nil {
 		return err
 	}
-	for name, p := range (pool.Set{Pools: pools}).OnNode(node.Name, node.Labels, pool.Unsupported{}).Pools {
+	for name, p := range (pools.Set{Pools: described}).OnNode(node.Name, node.Labels, pools.Unsupported{}).Pools {
 		for _, part := range p.Slices {
 			slice := &resourceapi.ResourceSlice{
 				ObjectMeta: metav1.ObjectMeta{

@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
 // notInValues are keys that umbrella charts give charts, or their users.
@@ -97,7 +97,7 @@ func TestTheSchemaDescribesTheFieldsOfTheAPI(t *testing.T) {
 	root := readSchema(t)
 	for name, described := range map[string]reflect.Type{
 		"spaceClassConfig": reflect.TypeFor[spaceapi.SpaceClassConfig](),
-		"pool":             reflect.TypeFor[pool.Pool](),
+		"pool":             reflect.TypeFor[pools.Pool](),
 	} {
 		want := fieldsOf(described)
 		if got := slices.Sorted(maps.Keys(root.Definitions[name].Properties)); !slices.Equal(got, want) {
@@ -109,8 +109,8 @@ func TestTheSchemaDescribesTheFieldsOfTheAPI(t *testing.T) {
 		"spaceClassConfig.network":     reflect.TypeFor[spaceapi.Network](),
 		"spaceClassConfig.retention":   reflect.TypeFor[spaceapi.Retention](),
 		"spaceClassConfig.podSecurity": reflect.TypeFor[spaceapi.PodSecurity](),
-		"pool.budget":                  reflect.TypeFor[pool.Budget](),
-		"pool.perNode":                 reflect.TypeFor[pool.PerNode](),
+		"pool.budget":                  reflect.TypeFor[pools.Budget](),
+		"pool.perNode":                 reflect.TypeFor[pools.PerNode](),
 	} {
 		definition, name, _ := strings.Cut(field, ".")
 		want := fieldsOf(described)
@@ -161,7 +161,7 @@ func TestWhatTheDriverTakesForAClassTheSchemaTakes(t *testing.T) {
 }
 
 func TestWhatTheDriverTakesForAPoolTheSchemaTakes(t *testing.T) {
-	pools := []any{
+	described := []any{
 		values{"name": "a"},
 		values{"name": "b", "limit": 10000, "bindingConditions": false},
 		values{"name": "c", "perNode": values{"limit": 1}, "nodeSelector": values{"example.com/zone": "", "zone": "a"}},
@@ -172,9 +172,9 @@ func TestWhatTheDriverTakesForAPoolTheSchemaTakes(t *testing.T) {
 		}},
 		values{"name": "e", "attributes": values{"tier": "gold", "size": 3, "fast": true, "release": values{"version": "1.2.3-rc.1+b"}}},
 	}
-	config := objects(t, render(t, values{"pools": pools}))["ConfigMap/rel-space-dra-driver-controller-pools"]
+	config := objects(t, render(t, values{"pools": described}))["ConfigMap/rel-space-dra-driver-controller-pools"]
 	data := config.Object["data"].(values)["pools.yaml"].(string)
-	if _, err := pool.Parse([]byte(data)); err != nil {
+	if _, err := pools.Parse([]byte(data)); err != nil {
 		t.Errorf("the controller does not take the pools: %v", err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
 // collector is that of a standby, which leads when the function is called.
@@ -71,10 +71,10 @@ func TestSpaceCollector_showsPoolLimits(t *testing.T) {
 	claim := claimFor("a")
 	claim.Status.Allocation.Devices.Results[0].Pool = "node/n1"
 	c := newClusterWith(t, func(config *Config) {
-		config.Pools = []pool.Pool{
+		config.Pools = []pools.Pool{
 			{Name: "few", Limit: ptr.To[int64](3)},
 			{Name: "many"},
-			{Name: "node", PerNode: &pool.PerNode{Limit: ptr.To[int64](5)}},
+			{Name: "node", PerNode: &pools.PerNode{Limit: ptr.To[int64](5)}},
 		}
 	})
 	c.cached(claim)

@@ -8,13 +8,13 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
 // pools describes the pools to publish.
-func (o *Options) pools() (pool.Set, error) {
-	set := pool.Set{
-		Pools:             pool.Default(),
+func (o *Options) pools() (pools.Set, error) {
+	set := pools.Set{
+		Pools:             pools.Default(),
 		NodeSelector:      o.NodeSelector,
 		Exclusive:         o.ExclusiveDevices,
 		BindingConditions: o.BindingConditions,
@@ -23,8 +23,8 @@ func (o *Options) pools() (pool.Set, error) {
 		return set, nil
 	}
 	var err error
-	if set.Pools, err = pool.Load(o.PoolsFile); err != nil {
-		return pool.Set{}, err
+	if set.Pools, err = pools.Load(o.PoolsFile); err != nil {
+		return pools.Set{}, err
 	}
 	var errs field.ErrorList
 	for i, p := range set.Pools {
@@ -36,7 +36,7 @@ func (o *Options) pools() (pool.Set, error) {
 		}
 	}
 	if err := errs.ToAggregate(); err != nil {
-		return pool.Set{}, fmt.Errorf("the description of the pools in %s is not as it should be: %w", o.PoolsFile, err)
+		return pools.Set{}, fmt.Errorf("invalid pool configuration in %s: %w", o.PoolsFile, err)
 	}
 	return set, nil
 }

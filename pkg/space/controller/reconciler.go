@@ -27,7 +27,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
@@ -48,7 +48,7 @@ type Config struct {
 	// Server is the URL of the API server as pods reach it.
 	Server string
 	// Pools are those whose limits are shown in the metrics.
-	Pools []pool.Pool
+	Pools []pools.Pool
 	// APIServerCIDRs are where pods reach the API server. Empty: at Server and the
 	// endpoints of Service default/kubernetes.
 	APIServerCIDRs []netip.Prefix

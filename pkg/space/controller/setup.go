@@ -45,7 +45,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
@@ -66,7 +66,7 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	// Before anything else, so that a controller with an invalid configuration never
 	// replaces one with a valid one.
-	pools, err := o.pools()
+	set, err := o.pools()
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := o.reconcilerConfig(config, pools)
+	c, err := o.reconcilerConfig(config, set)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err := o.addReconciler(ctx, mgr, c, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component})); err != nil {
 		return err
 	}
-	publisher := pool.Publisher{Driver: o.Driver, Client: api, Pools: pools}
+	publisher := pools.Publisher{Driver: o.Driver, Client: api, Pools: set}
 	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		klog.FromContext(ctx).Info("Became leader")
 		var err error
@@ -267,7 +267,7 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, config Co
 }
 
 // reconcilerConfig is the Reconciler's part of the options.
-func (o *Options) reconcilerConfig(config *rest.Config, pools pool.Set) (Config, error) {
+func (o *Options) reconcilerConfig(config *rest.Config, set pools.Set) (Config, error) {
 	apiServer, err := cidrs("api-server-cidrs", o.APIServerCIDRs)
 	if err != nil {
 		return Config{}, err
@@ -290,7 +290,7 @@ func (o *Options) reconcilerConfig(config *rest.Config, pools pool.Set) (Config,
 		},
 		DNS:                      resources.DNS{Namespace: o.DNSNamespace, Labels: o.DNSLabels, Port: o.DNSPort, CIDRs: dns},
 		Server:                   cmp.Or(o.Server, config.Host),
-		Pools:                    pools.Pools,
+		Pools:                    set.Pools,
 		APIServerCIDRs:           apiServer,
 		Namespace:                o.namespace(),
 		ConcurrentClaimSyncs:     o.ConcurrentClaimSyncs,
@@ -308,5 +308,5 @@ func (o *Options) sliceOwner(ctx context.Context, api kubernetes.Interface) (*re
 	if err != nil {
 		return nil, fmt.Errorf("look up the owner of the ResourceSlices: %w", err)
 	}
-	return pool.ClusterRoleOwner(role.Name, role.UID), nil
+	return pools.ClusterRoleOwner(role.Name, role.UID), nil
 }

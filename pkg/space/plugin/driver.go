@@ -26,7 +26,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -56,7 +56,7 @@ type Config struct {
 	Events  eventrecord.EventRecorder
 	Metrics *metrics.Plugin
 	// Pools are those of which the plugin publishes its node's part.
-	Pools pool.Set
+	Pools pools.Set
 	// Fail is told what makes it pointless to go on.
 	Fail func(error)
 }

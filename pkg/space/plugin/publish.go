@@ -18,18 +18,18 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
 // pools returns the pools that the plugin publishes its node's part of.
-func (o *Options) pools() (pool.Set, error) {
-	set := pool.Set{BindingConditions: o.BindingConditions}
+func (o *Options) pools() (pools.Set, error) {
+	set := pools.Set{BindingConditions: o.BindingConditions}
 	if o.PoolsFile == "" {
 		return set, nil
 	}
 	var err error
-	if set.Pools, err = pool.Load(o.PoolsFile); err != nil {
-		return pool.Set{}, err
+	if set.Pools, err = pools.Load(o.PoolsFile); err != nil {
+		return pools.Set{}, err
 	}
 	return set.PerNode(), nil
 }
@@ -44,12 +44,12 @@ type resourcePublisher interface {
 type publisher struct {
 	driver, node string
 	client       kubernetes.Interface
-	pools        pool.Set
-	features     *pool.Features
+	pools        pools.Set
+	features     *pools.Features
 }
 
 func newPublisher(config Config) *publisher {
-	return &publisher{config.Driver, config.Node, config.Client, config.Pools, pool.NewFeatures(config.Pools)}
+	return &publisher{config.Driver, config.Node, config.Client, config.Pools, pools.NewFeatures(config.Pools)}
 }
 
 // run publishes the node's part of the pools until ctx ends. It follows the labels of

@@ -21,7 +21,7 @@ import (
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	"k8s.io/utils/ptr"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/pool"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
 // recorder records what the driver publishes.
@@ -57,9 +57,9 @@ func TestPublisher_followsTheLabelsOfTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "first"}}
 		client := fake.NewClientset(node)
-		p := newPublisher(Config{Driver: testDriver, Node: "n", Client: client, Pools: pool.Set{Pools: []pool.Pool{
-			{Name: "any", PerNode: &pool.PerNode{Limit: ptr.To[int64](3)}},
-			{Name: "ssd", PerNode: &pool.PerNode{Limit: ptr.To[int64](2)}, NodeSelector: map[string]string{"disk": "ssd"}},
+		p := newPublisher(Config{Driver: testDriver, Node: "n", Client: client, Pools: pools.Set{Pools: []pools.Pool{
+			{Name: "any", PerNode: &pools.PerNode{Limit: ptr.To[int64](3)}},
+			{Name: "ssd", PerNode: &pools.PerNode{Limit: ptr.To[int64](2)}, NodeSelector: map[string]string{"disk": "ssd"}},
 		}}})
 		published, ended := &recorder{}, make(chan error, 1)
 		go func() { ended <- p.run(t.Context(), published) }()

@@ -1,10 +1,10 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pool describes the devices that the driver offers. The controller
+// Package pools describes the devices that the driver offers. The controller
 // publishes them as ResourceSlices of the cluster, and of pools per node the
 // kubelet plugin of each node publishes its part.
-package pool
+package pools
 
 import (
 	"errors"
@@ -107,11 +107,11 @@ func Default() []Pool {
 func Load(file string) ([]Pool, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("read the description of the pools: %w", err)
+		return nil, fmt.Errorf("read the pool configuration: %w", err)
 	}
 	pools, err := Parse(raw)
 	if err != nil {
-		return nil, fmt.Errorf("the description of the pools in %s is not as it should be: %w", file, err)
+		return nil, fmt.Errorf("invalid pool configuration in %s: %w", file, err)
 	}
 	return pools, nil
 }
