@@ -213,8 +213,8 @@ func stuckNamespace(t *testing.T, address string) {
 	framework.Plainly(address).AwaitMatch(t, "/metrics",
 		`(?m)^space_dra_provision_duration_seconds_count\{result="success"\} [1-9]`,
 		`(?m)^space_dra_provision_step_duration_seconds_count\{step="namespace"\} [1-9]`,
-		`(?m)^space_dra_provision_step_duration_seconds_count\{step="contents"\} [1-9]`,
-		`(?m)^space_dra_provision_step_duration_seconds_count\{step="rights"\} [1-9]`,
+		`(?m)^space_dra_provision_step_duration_seconds_count\{step="objects"\} [1-9]`,
+		`(?m)^space_dra_provision_step_duration_seconds_count\{step="rbac"\} [1-9]`,
 		`(?m)^space_dra_provision_step_duration_seconds_count\{step="status"\} [1-9]`,
 		`(?m)^space_dra_spaces\{pool="",state="terminating"\} [1-9]`,
 		`(?m)^space_dra_namespaces_stuck_terminating [1-9]`)
