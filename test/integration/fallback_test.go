@@ -41,6 +41,7 @@ func oldControlPlane(t *testing.T, name string, gates map[string]bool) *framewor
 
 // Before Kubernetes 1.36 the API server drops what makes a device shareable.
 func TestWithoutShareableDevicesTheControllerPublishesExclusiveOnes(t *testing.T) {
+	t.Parallel()
 	old := oldControlPlane(t, "space-fallback", map[string]bool{"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false})
 	controller := startController(t, old, "--exclusive-devices=3")
 

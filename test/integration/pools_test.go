@@ -264,6 +264,7 @@ func TestAWrongDescriptionOfPoolsSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestWithoutShareableDevicesEveryPoolBecomesExclusiveDevices(t *testing.T) {
+	t.Parallel()
 	old := oldControlPlane(t, "space-pools", map[string]bool{
 		"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false, "DRADeviceBindingConditions": false, "DRAPartitionableDevices": false,
 	})
