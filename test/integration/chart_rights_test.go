@@ -27,7 +27,7 @@ var ofTheController = []right{
 	{"resource.k8s.io/resourceslices: list watch create update delete", "it publishes the pools; a policy keeps it to its own"},
 	{"namespaces: get list watch create patch delete", "spaces are namespaces; a policy keeps it to those with its record"},
 	{"serviceaccounts [space]: get list watch delete", "it looks after those in spaces"},
-	{"rbac.authorization.k8s.io/rolebindings [space]: get list watch patch delete", "it looks after those in spaces"},
+	{"rbac.authorization.k8s.io/rolebindings [space space-2 space-3 space-4 space-5 space-6 space-7 space-8]: get list watch patch delete", "it looks after those in spaces"},
 	{"serviceaccounts: create", "creating can't be limited by name, but is by policy"},
 	{"rbac.authorization.k8s.io/rolebindings: create", "the same"},
 	{"resourcequotas limitranges [space]: get list watch update", "it looks after those in spaces"},

@@ -315,7 +315,7 @@ func sameDeviceAgain(t *testing.T, old *framework.Env) {
 	deallocate(t, old, ns, "claim")
 	framework.Await(t, framework.Namespace(old.Client, name), framework.That("Terminating", func(n *corev1.Namespace) bool { return n.DeletionTimestamp != nil }))
 	set()
-	framework.Await(t, framework.Claim(old.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonNamespaceTerminating, "it is recreated when its deletion is complete"))
+	framework.Await(t, framework.Claim(old.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonNamespaceTerminating, "it is recreated when the deletion is complete"))
 	old.Kubectl(t, "patch", "configmap", "held", "-n", name, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
 	claim, spaces := spacesOf(t, old, ns, "claim", 1)
 	after, err := old.Client.CoreV1().Namespaces().Get(t.Context(), spaces[0].Namespace, metav1.GetOptions{})
