@@ -27,12 +27,13 @@ import (
 const holder = "example.com/holds"
 
 func TestTheLifeOfASpace(t *testing.T) {
-	address := framework.FreeAddress(t)
-	framework.StartController(t, env, "--namespace-deletion-timeout=2s", "--cluster-role=admin", "--metrics-bind-address="+address)
+	metrics, health := framework.FreeAddress(t), framework.FreeAddress(t)
+	framework.StartController(t, env, "--namespace-deletion-timeout=2s", "--cluster-role=admin",
+		"--metrics-bind-address="+metrics, "--health-probe-bind-address="+health)
 	t.Run("is ready only when a first pod would start in it", readyIsUsable)
 	t.Run("ends with the lifetime of its class", expiry)
 	t.Run("goes on for its namespace while its class wants to keep it", retention)
-	t.Run("that does not end is reported with the reason", func(t *testing.T) { stuckNamespace(t, address) })
+	t.Run("that does not end is reported with the reason", func(t *testing.T) { stuckNamespace(t, metrics, health) })
 	t.Run("ends for credentials though a finalizer keeps the RoleBinding", heldBinding)
 	t.Run("ends for those whom tenants gave rights", tenantsBinding)
 }
@@ -202,7 +203,7 @@ func hold(t *testing.T, namespace string) (release func()) {
 	}
 }
 
-func stuckNamespace(t *testing.T, address string) {
+func stuckNamespace(t *testing.T, metrics, health string) {
 	ns := env.Namespace(t)
 	_, spaces := framework.Standing(t, env, ns, "claim")
 	space := spaces[0].Namespace
@@ -210,7 +211,7 @@ func stuckNamespace(t *testing.T, address string) {
 	framework.Deallocate(t, env, ns, "claim")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonStuckTerminating, holder))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", metav1.NamespaceDefault, framework.About("Namespace", space, spaceapi.ReasonStuckTerminating, holder))
-	framework.Plainly(address).AwaitMatch(t, "/metrics",
+	framework.Plainly(metrics).AwaitMatch(t, "/metrics",
 		`(?m)^space_dra_provision_duration_seconds_count\{result="success"\} [1-9]`,
 		`(?m)^space_dra_provision_step_duration_seconds_count\{step="namespace"\} [1-9]`,
 		`(?m)^space_dra_provision_step_duration_seconds_count\{step="objects"\} [1-9]`,
@@ -218,7 +219,7 @@ func stuckNamespace(t *testing.T, address string) {
 		`(?m)^space_dra_provision_step_duration_seconds_count\{step="status"\} [1-9]`,
 		`(?m)^space_dra_spaces\{pool="",state="terminating"\} [1-9]`,
 		`(?m)^space_dra_namespaces_stuck_terminating [1-9]`)
-	framework.Plainly(address).AwaitMatch(t, "/readyz", `^ok\n$`)
+	framework.Plainly(health).AwaitMatch(t, "/readyz", `^ok`)
 	held, err := env.Client.CoreV1().ConfigMaps(space).Get(t.Context(), "held", metav1.GetOptions{})
 	if err != nil || len(held.Finalizers) != 1 {
 		t.Errorf("the finalizer, which is somebody else's: %v, %v", held.Finalizers, err)
