@@ -23,8 +23,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -82,7 +82,7 @@ func (c *census) differences() []string {
 	}
 	for i := range c.claims {
 		claim := &c.claims[i]
-		a := identity.Of(claim, c.driver)
+		a := allocation.FromClaim(claim, c.driver)
 		if a == nil {
 			continue
 		}
@@ -110,7 +110,7 @@ func (c *census) differences() []string {
 	return out
 }
 
-func (c *census) faultsOf(claim *resourceapi.ResourceClaim, a *identity.Allocation, share identity.Share, name string) []string {
+func (c *census) faultsOf(claim *resourceapi.ResourceClaim, a *allocation.Allocation, share allocation.Share, name string) []string {
 	var out []string
 	if binding := c.bindings[name]; binding == nil || binding.RoleRef.Name != spaceapi.DefaultClusterRole || len(binding.Subjects) != 1 {
 		out = append(out, "no RoleBinding as it should be")
@@ -212,7 +212,7 @@ func spaceOf(t *testing.T, driver, namespace, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := identity.Of(claim, driver)
+	a := allocation.FromClaim(claim, driver)
 	if a == nil {
 		t.Fatalf("ResourceClaim %s/%s is not allocated", namespace, name)
 	}

@@ -13,8 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/test/faults"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -77,7 +77,7 @@ func TestANamespaceWithAnotherClaimsUIDIsNeitherAdoptedNorDeleted(t *testing.T) 
 		t.Fatal(err)
 	}
 	allocationFor(driver)(claim)
-	name := identity.Of(claim, driver).Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
+	name := allocation.FromClaim(claim, driver).Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
 	foreign := createNamespace(t, recorded(driver, name, "another", "", ""))
 	defer env.Kubectl(t, "delete", "namespace", name, "--wait=false")
 

@@ -13,8 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -37,7 +37,7 @@ func aWholeSpace(t *testing.T) {
 	ns := env.Namespace(t)
 	claim, spaces := standing(t, env, ns, "claim")
 	space := spaces[0]
-	allocation := identity.Of(claim, spaceapi.DefaultDriverName)
+	allocation := allocation.FromClaim(claim, spaceapi.DefaultDriverName)
 	if space.AllocationID != allocation.ID || space.Server != env.Cluster.APIServerURL() {
 		t.Errorf("the status says allocation %q and server %q, want %q and %q", space.AllocationID, space.Server, allocation.ID, env.Cluster.APIServerURL())
 	}
@@ -229,7 +229,7 @@ func foreignNamespace(t *testing.T) {
 	claim := framework.NewClaim("next")
 	env.CreateClaim(t, ns, claim)
 	next := allocatedLater(t, env, ns, "next")
-	name := identity.Of(next, spaceapi.DefaultDriverName).Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
+	name := allocation.FromClaim(next, spaceapi.DefaultDriverName).Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
 	if _, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -55,7 +55,7 @@ func waiting(t *testing.T) (c *claim, give func()) {
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	object := framework.AllocatedLater(t, env, ns, "claim")
-	allocation := identity.Of(object, spaceapi.DefaultDriverName)
+	allocation := allocation.FromClaim(object, spaceapi.DefaultDriverName)
 	name := allocation.Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
 	if _, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

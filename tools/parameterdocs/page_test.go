@@ -16,9 +16,9 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 const root = "../../"
@@ -76,8 +76,8 @@ func TestTheExamplesAreAccepted(t *testing.T) {
 		{Source: resourceapi.AllocationConfigSourceClass, DeviceConfiguration: class.Spec.Config[0].DeviceConfiguration},
 		{Source: resourceapi.AllocationConfigSourceClaim, Requests: claim.Spec.Devices.Config[0].Requests, DeviceConfiguration: claim.Spec.Devices.Config[0].DeviceConfiguration},
 	}
-	share := identity.Share{Request: "space"}
-	a := &identity.Allocation{Configs: configs, Shares: []identity.Share{share}}
+	share := allocation.Share{Request: "space"}
+	a := &allocation.Allocation{Configs: configs, Shares: []allocation.Share{share}}
 	got, err := config.Settings{Driver: spaceapi.DefaultDriverName}.Resolve(a, share)
 	if err != nil || !slices.Equal(got.ClusterRoles, []string{"view"}) || got.NamespacePrefix != "ci-" {
 		t.Errorf("got %+v, error %v", got, err)

@@ -18,14 +18,14 @@ import (
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 // Resolve resolves the configuration of a share's space. Of several parameters of class
 // or claim, later ones win field by field; the claim's then restrict what the class
 // gives. The error names the object to change and all its invalid fields.
-func (s Settings) Resolve(a *identity.Allocation, share identity.Share) (Space, error) {
+func (s Settings) Resolve(a *allocation.Allocation, share allocation.Share) (Space, error) {
 	var class spaceapi.SpaceClassConfig
 	var claim spaceapi.SpaceClaimConfig
 	for _, config := range a.Configs {
@@ -91,7 +91,7 @@ func (s Settings) CheckAllowed(c Cluster) error {
 }
 
 // hasBudget reports whether the share consumes a part of a pool's budget.
-func hasBudget(share identity.Share) bool {
+func hasBudget(share allocation.Share) bool {
 	for capacity := range share.ConsumedCapacity {
 		if spaceapi.QuotaName(string(capacity)) != "" {
 			return true

@@ -19,9 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/diff"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 const (
@@ -67,9 +67,9 @@ const (
 // resolve resolves the configuration of the first share of the request. all are the
 // requests of the allocation's shares.
 func resolve(s config.Settings, configs configs, request string, all []string) (config.Space, error) {
-	a := &identity.Allocation{Configs: configs}
+	a := &allocation.Allocation{Configs: configs}
 	for _, r := range all {
-		a.Shares = append(a.Shares, identity.Share{Request: r})
+		a.Shares = append(a.Shares, allocation.Share{Request: r})
 	}
 	return s.Resolve(a, a.Shares[slices.Index(all, request)])
 }
@@ -306,9 +306,9 @@ func TestAVariablePrefixIsForOneSpace(t *testing.T) {
 }
 
 func TestResolve_adminAccess(t *testing.T) {
-	share := identity.Share{Request: "space", AdminAccess: true}
+	share := allocation.Share{Request: "space", AdminAccess: true}
 	for fields, allowed := range map[string]bool{``: false, `"allowAdminAccess":false`: false, `"allowAdminAccess":true,"clusterRoles":["admin"],"clusterWideRoles":["crds"]`: true} {
-		a := &identity.Allocation{Configs: configs{opaque(ours, class, classJSON(fields))}, Shares: []identity.Share{share}}
+		a := &allocation.Allocation{Configs: configs{opaque(ours, class, classJSON(fields))}, Shares: []allocation.Share{share}}
 		got, err := settings.Resolve(a, share)
 		if !allowed {
 			wantError(t, err, "request space asks for admin access")
@@ -350,11 +350,11 @@ func TestCheckAllowed(t *testing.T) {
 // The space's part of a budget would be limited within the scopes only.
 func TestResolve_scopesAndBudget(t *testing.T) {
 	scoped := configs{opaque(ours, class, classJSON(`"resourceQuota":{"hard":{"pods":"5"},"scopes":["NotTerminating"]}`))}
-	share := identity.Share{Request: "space"}
-	if got, err := settings.Resolve(&identity.Allocation{Configs: scoped, Shares: []identity.Share{share}}, share); err != nil || len(got.ResourceQuota.Scopes) != 1 {
+	share := allocation.Share{Request: "space"}
+	if got, err := settings.Resolve(&allocation.Allocation{Configs: scoped, Shares: []allocation.Share{share}}, share); err != nil || len(got.ResourceQuota.Scopes) != 1 {
 		t.Errorf("got %+v, error %v", got.ResourceQuota, err)
 	}
 	share.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("1")}
-	_, err := settings.Resolve(&identity.Allocation{Configs: scoped, Shares: []identity.Share{share}}, share)
+	_, err := settings.Resolve(&allocation.Allocation{Configs: scoped, Shares: []allocation.Share{share}}, share)
 	wantError(t, err, "resourceQuota: Forbidden: scopes are not possible with a pool that has a budget")
 }

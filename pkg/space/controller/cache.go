@@ -28,8 +28,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 // What users write can be large: a claim up to 1.5 MiB, as can the metadata of a
@@ -148,7 +148,7 @@ func stripClaim(driver string) toolscache.TransformFunc {
 		}
 		claim.ManagedFields = nil
 		out := &resourceapi.ResourceClaim{ObjectMeta: minimalMeta(claim.ObjectMeta)}
-		if identity.Of(claim, driver) == nil {
+		if allocation.FromClaim(claim, driver) == nil {
 			return out, nil
 		}
 		if claim.Size() <= maxCachedClaim {

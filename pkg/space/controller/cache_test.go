@@ -22,9 +22,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 // strip returns an object as the caches have it.
@@ -62,7 +62,7 @@ func TestStripClaim_keepsSpacesRecognizable(t *testing.T) {
 			whole := c.liveOne()
 			got := strip(c, whole)
 
-			a, b := identity.Of(whole, driver), identity.Of(got, driver)
+			a, b := allocation.FromClaim(whole, driver), allocation.FromClaim(got, driver)
 			if a.ID != b.ID || a.ClaimUID != b.ClaimUID || len(b.Shares) != 2 || a.Shares[1].NamespaceName("") != b.Shares[1].NamespaceName("") || b.Shares[1].Pool != "spaces" {
 				t.Errorf("got the allocation %+v, want %+v", b, a)
 			}
@@ -85,11 +85,11 @@ func TestStripClaim_keepsSpacesRecognizable(t *testing.T) {
 			}
 
 			whole.DeletionTimestamp = ptr.To(metav1.NewTime(time.Unix(1_770_000_100, 0)))
-			if got := strip(c, whole); identity.Of(got, driver) == nil || !got.DeletionTimestamp.Equal(whole.DeletionTimestamp) {
+			if got := strip(c, whole); allocation.FromClaim(got, driver) == nil || !got.DeletionTimestamp.Equal(whole.DeletionTimestamp) {
 				t.Error("a claim that is being deleted and in use has lost its allocation")
 			}
 			whole.Finalizers = nil
-			if got := strip(c, whole); identity.Of(got, driver) != nil {
+			if got := strip(c, whole); allocation.FromClaim(got, driver) != nil {
 				t.Error("a claim without its finalizer has an allocation")
 			}
 		})

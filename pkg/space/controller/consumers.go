@@ -21,7 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 )
 
 const (
@@ -133,7 +133,7 @@ func (c *consumers) resolve(ctx context.Context, desired *desiredState) map[type
 		}
 	}
 	// Where the scheduler waits for the space, pods are bound only when it is ready.
-	boundLater := slices.ContainsFunc(desired.allocation.Shares, func(s identity.Share) bool { return s.BindingConditions })
+	boundLater := slices.ContainsFunc(desired.allocation.Shares, func(s allocation.Share) bool { return s.BindingConditions })
 	nodes := map[types.UID]string{}
 	var unbound []resourceapi.ResourceClaimConsumerReference
 	steps := 1

@@ -34,9 +34,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
@@ -417,9 +417,9 @@ func claimFor(requests ...string) *resourceapi.ResourceClaim {
 	return claim
 }
 
-func allocationOf(t testing.TB, claim *resourceapi.ResourceClaim) *identity.Allocation {
+func allocationOf(t testing.TB, claim *resourceapi.ResourceClaim) *allocation.Allocation {
 	t.Helper()
-	a := identity.Of(claim, driver)
+	a := allocation.FromClaim(claim, driver)
 	if a == nil {
 		t.Fatal("the claim is not allocated")
 	}

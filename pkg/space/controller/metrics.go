@@ -13,7 +13,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
@@ -44,10 +44,10 @@ func (c *spaceCollector) spaces() map[metrics.Spaces]int {
 	driver := c.r.config.Settings.Driver
 	var claims resourceapi.ResourceClaimList
 	c.list(&claims)
-	allocations := map[types.NamespacedName]*identity.Allocation{}
+	allocations := map[types.NamespacedName]*allocation.Allocation{}
 	for i := range claims.Items {
 		claim := &claims.Items[i]
-		a := identity.Of(claim, driver)
+		a := allocation.FromClaim(claim, driver)
 		if a == nil {
 			continue
 		}

@@ -68,7 +68,7 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 	}
 }
 
-// What the options call the length of a suffix is what identity gives names.
+// What the options call the length of a suffix is the length that package allocation gives them.
 func TestThePrefixIsCheckedWithTheRealSuffix(t *testing.T) {
 	share := allocationOf(t, claimFor("a")).Shares[0]
 	if got := len(share.NamespaceName("")); got != maxSuffix {

@@ -26,8 +26,8 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
@@ -48,10 +48,6 @@ func conditionReason(err error) string {
 	var e *reasonError
 	if errors.As(err, &e) {
 		return e.reason
-	}
-	// The API server validates what the parameters have of its own types.
-	if apierrors.IsInvalid(err) {
-		return spaceapi.ReasonInvalidParameters
 	}
 	// The API server validates what the parameters have of its own types.
 	if apierrors.IsInvalid(err) {
@@ -174,7 +170,7 @@ type step struct {
 // provision creates what is missing of a space, and restores what was changed. Any part may
 // exist already. A space that is not in use yet also gets what kube-controller-manager
 // creates in each namespace some time later, and is complete only when its RBAC is in effect.
-func (r *Reconciler) provision(ctx context.Context, a *identity.Allocation, desired desiredSpace, consumers *consumers, inUse bool) (provisioned, error) {
+func (r *Reconciler) provision(ctx context.Context, a *allocation.Allocation, desired desiredSpace, consumers *consumers, inUse bool) (provisioned, error) {
 	environment := resources.Environment{Driver: r.config.Settings.Driver, DNS: r.config.DNS}
 	var err error
 	if environment.APIServer, err = r.apiServer(ctx); err != nil {
@@ -255,7 +251,7 @@ func (r *Reconciler) provision(ctx context.Context, a *identity.Allocation, desi
 }
 
 // ensureNamespace returns the space's namespace, and whether it was created.
-func (r *Reconciler) ensureNamespace(ctx context.Context, a *identity.Allocation, existing, want *corev1.Namespace) (*corev1.Namespace, bool, error) {
+func (r *Reconciler) ensureNamespace(ctx context.Context, a *allocation.Allocation, existing, want *corev1.Namespace) (*corev1.Namespace, bool, error) {
 	if existing == nil {
 		err := r.client.Create(ctx, want)
 		if err == nil {
@@ -537,8 +533,8 @@ func (r *Reconciler) createCopy(ctx context.Context, object resources.Copy) erro
 }
 
 // isReady returns whether all spaces of the allocation are ready by the claim's status.
-func isReady(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation) bool {
-	return !slices.ContainsFunc(a.Shares, func(share identity.Share) bool {
+func isReady(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) bool {
+	return !slices.ContainsFunc(a.Shares, func(share allocation.Share) bool {
 		_, data, err := status.Read(claim, driver, a, share)
 		return err != nil || data == nil
 	})

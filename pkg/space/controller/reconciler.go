@@ -22,9 +22,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
@@ -215,7 +215,7 @@ func (r *Reconciler) claimUIDOf(ns *corev1.Namespace) types.UID {
 
 // desiredState is what an allocated claim is to have.
 type desiredState struct {
-	allocation *identity.Allocation
+	allocation *allocation.Allocation
 	// spaces are the spaces of the allocation's shares, in their order.
 	spaces []desiredSpace
 	// rejected is why the allocation gets nothing, or nil.
@@ -229,7 +229,7 @@ type desiredState struct {
 
 // desiredSpace is what a share of the allocation is to have.
 type desiredSpace struct {
-	share  identity.Share
+	share  allocation.Share
 	name   string
 	config spaceconfig.Space
 	// existing is the cached namespace that was created for the share, or nil.
@@ -240,7 +240,7 @@ type desiredSpace struct {
 // claim that is not allocated. The claim's spaces are as in the cache.
 func (r *Reconciler) desiredState(ctx context.Context, claim *resourceapi.ResourceClaim, spaces []corev1.Namespace) (*desiredState, error) {
 	driver := r.config.Settings.Driver
-	a := identity.Of(claim, driver)
+	a := allocation.FromClaim(claim, driver)
 	if a == nil {
 		return nil, nil
 	}
@@ -288,7 +288,7 @@ func (r *Reconciler) desiredState(ctx context.Context, claim *resourceapi.Resour
 // isNested returns whether the claim is in the namespace of a space that must not have
 // spaces in it. An admission policy of the chart refuses such claims when they are written,
 // but it knows only the classes that it was configured with, and it can be removed.
-func (r *Reconciler) isNested(ctx context.Context, a *identity.Allocation) (bool, error) {
+func (r *Reconciler) isNested(ctx context.Context, a *allocation.Allocation) (bool, error) {
 	ns := &corev1.Namespace{}
 	err := r.client.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, ns)
 	return err == nil && ns.Labels[r.keys.NestedSpaces] != spaceapi.NestedSpacesAllowed, client.IgnoreNotFound(err)
@@ -297,7 +297,7 @@ func (r *Reconciler) isNested(ctx context.Context, a *identity.Allocation) (bool
 // spaceConfig returns the configuration of a share's space: what its Namespace, which may
 // be nil, records or, without a record that can be read, what parameters and settings give
 // now. The error is why the space cannot be provisioned.
-func (r *Reconciler) spaceConfig(a *identity.Allocation, share identity.Share, existing *corev1.Namespace) (spaceconfig.Space, error) {
+func (r *Reconciler) spaceConfig(a *allocation.Allocation, share allocation.Share, existing *corev1.Namespace) (spaceconfig.Space, error) {
 	space, err := r.config.Settings.Resolve(a, share)
 	if existing != nil {
 		if given, damaged := spaceconfig.ParseRecord(existing.Annotations[r.keys.Config]); damaged == nil {
@@ -344,7 +344,7 @@ func (r *Reconciler) untilExpiry(d *desiredState) time.Duration {
 }
 
 // activeAllocation returns the allocation whose spaces may exist, or nil.
-func (d *desiredState) activeAllocation() *identity.Allocation {
+func (d *desiredState) activeAllocation() *allocation.Allocation {
 	if d == nil || d.expired {
 		return nil
 	}

@@ -18,8 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
@@ -70,7 +70,7 @@ func (r *Reconciler) reportReady(ctx context.Context, claim *resourceapi.Resourc
 }
 
 // readyEntry is what the claim's status has for a share whose space is ready.
-func (r *Reconciler) readyEntry(a *identity.Allocation, share identity.Share, namespace string, account types.UID) status.Entry {
+func (r *Reconciler) readyEntry(a *allocation.Allocation, share allocation.Share, namespace string, account types.UID) status.Entry {
 	return status.Entry{
 		Share: share,
 		Ready: metav1.Condition{
@@ -94,7 +94,7 @@ func (r *Reconciler) readyEntry(a *identity.Allocation, share identity.Share, na
 // the events of the pods that wait for it, why there is no space. All shares have the same
 // condition: the scheduler, where it reads conditions, takes the first entry of a device for
 // all of them. It returns when to look again, zero for never.
-func (r *Reconciler) reportNotReady(ctx context.Context, claim *resourceapi.ResourceClaim, a *identity.Allocation, cause error) (time.Duration, error) {
+func (r *Reconciler) reportNotReady(ctx context.Context, claim *resourceapi.ResourceClaim, a *allocation.Allocation, cause error) (time.Duration, error) {
 	reason := conditionReason(cause)
 	failBinding, after := r.shouldFailBinding(claim, a)
 	entries := make([]status.Entry, len(a.Shares))
@@ -127,8 +127,8 @@ func (r *Reconciler) reportNotReady(ctx context.Context, claim *resourceapi.Reso
 // shouldFailBinding returns whether the scheduler is to be told to give up an allocation
 // that is not ready, or when. Only where it waits for the space before it binds the pod
 // does it read that.
-func (r *Reconciler) shouldFailBinding(claim *resourceapi.ResourceClaim, a *identity.Allocation) (bool, time.Duration) {
-	if !slices.ContainsFunc(a.Shares, func(s identity.Share) bool { return s.BindingConditions }) {
+func (r *Reconciler) shouldFailBinding(claim *resourceapi.ResourceClaim, a *allocation.Allocation) (bool, time.Duration) {
+	if !slices.ContainsFunc(a.Shares, func(s allocation.Share) bool { return s.BindingConditions }) {
 		return false, 0
 	}
 	conditions := status.Conditions(claim, r.config.Settings.Driver, a.Shares[0])
@@ -147,7 +147,7 @@ func (r *Reconciler) shouldFailBinding(claim *resourceapi.ResourceClaim, a *iden
 }
 
 // bindingFailures is how often the scheduler was told to give up an allocation of the claim.
-func (r *Reconciler) bindingFailures(a *identity.Allocation) int {
+func (r *Reconciler) bindingFailures(a *allocation.Allocation) int {
 	if n, known := r.failedBindings.Get(a.Claim); known {
 		return n.(int)
 	}
@@ -157,7 +157,7 @@ func (r *Reconciler) bindingFailures(a *identity.Allocation) int {
 // writeStatus writes the entries into the claim's status and returns whether that changed
 // anything. It is no error that the allocation no longer exists: the claim's next event is
 // on its way then.
-func (r *Reconciler) writeStatus(ctx context.Context, claim *resourceapi.ResourceClaim, a *identity.Allocation, entries []status.Entry) (bool, error) {
+func (r *Reconciler) writeStatus(ctx context.Context, claim *resourceapi.ResourceClaim, a *allocation.Allocation, entries []status.Entry) (bool, error) {
 	driver := r.config.Settings.Driver
 	updated := claim.DeepCopy()
 	for {
@@ -179,7 +179,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, claim *resourceapi.Resourc
 			return false, err
 		}
 		live, getErr := r.liveClaim(ctx, a.Claim)
-		if now := identity.Of(live, driver); getErr != nil || now == nil || now.ID != a.ID {
+		if now := allocation.FromClaim(live, driver); getErr != nil || now == nil || now.ID != a.ID {
 			return false, getErr
 		}
 		if apierrors.IsInvalid(err) {
@@ -190,16 +190,16 @@ func (r *Reconciler) writeStatus(ctx context.Context, claim *resourceapi.Resourc
 }
 
 // isExpired returns whether the claim's status reports that the allocation's spaces expired.
-func isExpired(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation) bool {
-	return slices.ContainsFunc(a.Shares, func(share identity.Share) bool {
+func isExpired(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) bool {
+	return slices.ContainsFunc(a.Shares, func(share allocation.Share) bool {
 		ready := meta.FindStatusCondition(status.Conditions(claim, driver, share), spaceapi.ConditionReady)
 		return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == spaceapi.ReasonExpired
 	})
 }
 
 // isReported returns whether the claim's status reports anything about the allocation's spaces.
-func isReported(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation) bool {
-	return slices.ContainsFunc(a.Shares, func(share identity.Share) bool {
+func isReported(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) bool {
+	return slices.ContainsFunc(a.Shares, func(share allocation.Share) bool {
 		return len(status.Conditions(claim, driver, share)) > 0
 	})
 }

@@ -21,15 +21,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
 var claims = resourceapi.Resource("resourceclaims")
 
 // failing are entries for a claim that has no space.
-func failing(a *identity.Allocation, message string) []status.Entry {
+func failing(a *allocation.Allocation, message string) []status.Entry {
 	return []status.Entry{{
 		Share: a.Shares[0],
 		Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: spaceapi.ReasonProvisioningFailed, Message: message},
@@ -249,7 +249,7 @@ func TestConditionReason_isFoundInJoinedErrors(t *testing.T) {
 func TestShouldFailBinding_laterEachTime(t *testing.T) {
 	c := newCluster(t)
 	// reported is a claim whose allocation failed, which is reported.
-	reported := func(share string, conditions ...string) (*resourceapi.ResourceClaim, *identity.Allocation) {
+	reported := func(share string, conditions ...string) (*resourceapi.ResourceClaim, *allocation.Allocation) {
 		claim := claimFor("a")
 		claim.ResourceVersion = ""
 		claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID(share))

@@ -29,7 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
@@ -92,11 +92,11 @@ func (r *Reconciler) claimChanged() predicate.Predicate {
 	driver := r.config.Settings.Driver
 	return predicate.TypedFuncs[client.Object]{
 		CreateFunc: func(e event.CreateEvent) bool {
-			return identity.Of(e.Object.(*resourceapi.ResourceClaim), driver) != nil
+			return allocation.FromClaim(e.Object.(*resourceapi.ResourceClaim), driver) != nil
 		},
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			before, after := e.ObjectOld.(*resourceapi.ResourceClaim), e.ObjectNew.(*resourceapi.ResourceClaim)
-			was, is := identity.Of(before, driver), identity.Of(after, driver)
+			was, is := allocation.FromClaim(before, driver), allocation.FromClaim(after, driver)
 			if was == nil || is == nil {
 				return was != nil || is != nil
 			}
@@ -254,7 +254,7 @@ func (r *Reconciler) resync(ctx context.Context, q queue) error {
 	}
 	for i := range claims.Items {
 		claim := &claims.Items[i]
-		if a := identity.Of(claim, r.config.Settings.Driver); a != nil && !isReady(claim, r.config.Settings.Driver, a) {
+		if a := allocation.FromClaim(claim, r.config.Settings.Driver); a != nil && !isReady(claim, r.config.Settings.Driver, a) {
 			r.metrics.Corrections.WithLabelValues(metrics.UnprovisionedClaim).Inc()
 			q.Add(reconcile.Request{NamespacedName: a.Claim})
 		}
@@ -278,5 +278,5 @@ func (r *Reconciler) resync(ctx context.Context, q queue) error {
 // being deleted.
 func (r *Reconciler) isCurrent(ctx context.Context, ns *corev1.Namespace) bool {
 	claim, err := r.cachedClaim(ctx, claimOf(ns, r.keys))
-	return err == nil && ns.DeletionTimestamp == nil && identity.Of(claim, r.config.Settings.Driver).Owns(ns, r.keys)
+	return err == nil && ns.DeletionTimestamp == nil && allocation.FromClaim(claim, r.config.Settings.Driver).Owns(ns, r.keys)
 }

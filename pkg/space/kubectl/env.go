@@ -15,8 +15,8 @@ import (
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 	"k8s.io/kubectl/pkg/util/completion"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
@@ -137,7 +137,7 @@ func (s *snapshot) envOf(namespace, name string) ([]containerEnv, error) {
 	var configs []config.Container
 	var namespaces []string
 	server := "" // the same for all
-	a := identity.Of(claim, s.driver)
+	a := allocation.FromClaim(claim, s.driver)
 	for i, space := range s.spacesOf(claim) {
 		if space.Ready == nil {
 			return nil, space.notReady()

@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
@@ -53,13 +53,13 @@ func allocated(c *resourceapi.ResourceClaim, pool string, pods ...string) *resou
 
 // nameOf is what an allocated claim's namespace is called.
 func nameOf(c *resourceapi.ResourceClaim) string {
-	return identity.Of(c, driver).Shares[0].NamespaceName("ephemeral-ns-")
+	return allocation.FromClaim(c, driver).Shares[0].NamespaceName("ephemeral-ns-")
 }
 
 // says puts the controller's word into an allocated claim; Provisioned comes with data.
 func says(t *testing.T, c *resourceapi.ResourceClaim, reason, message string) *resourceapi.ResourceClaim {
 	t.Helper()
-	a := identity.Of(c, driver)
+	a := allocation.FromClaim(c, driver)
 	entry := status.Entry{Share: a.Shares[0], Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message}}
 	if reason == spaceapi.ReasonProvisioned {
 		entry.Ready.Status = metav1.ConditionTrue
@@ -104,7 +104,7 @@ func running(name string, claims ...string) *corev1.Pod {
 func namespace(c *resourceapi.ResourceClaim) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: nameOf(c), CreationTimestamp: metav1.NewTime(now.Add(-9 * time.Minute)),
-		Labels:      map[string]string{keys.ClaimUID: string(c.UID), keys.AllocationID: identity.Of(c, driver).ID},
+		Labels:      map[string]string{keys.ClaimUID: string(c.UID), keys.AllocationID: allocation.FromClaim(c, driver).ID},
 		Annotations: map[string]string{keys.ClaimNamespace: c.Namespace, keys.ClaimName: c.Name, keys.Request: "space", keys.Nodes: "node-a=uid-pod"},
 	}}
 }

@@ -13,8 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 // snapshot is what could be read of a cluster. Everything that a command prints is
@@ -169,8 +169,8 @@ func (s *snapshot) providesSpaces(name string) bool {
 			})
 	}
 	return name == s.driver || slices.ContainsFunc(s.claims, func(claim resourceapi.ResourceClaim) bool {
-		a := identity.Of(&claim, s.driver)
-		return a != nil && slices.ContainsFunc(a.Shares, func(share identity.Share) bool { return share.Class == name })
+		a := allocation.FromClaim(&claim, s.driver)
+		return a != nil && slices.ContainsFunc(a.Shares, func(share allocation.Share) bool { return share.Class == name })
 	})
 }
 

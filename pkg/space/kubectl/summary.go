@@ -14,8 +14,8 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
@@ -71,7 +71,7 @@ type spaceSummary struct {
 	ServiceAccount string `json:"serviceAccount,omitempty"`
 
 	// Share is the result of the allocation that it is for.
-	Share identity.Share `json:"-"`
+	Share allocation.Share `json:"-"`
 	// Ready is what the claim's status says of a space that is ready, otherwise nil.
 	Ready *spaceapi.SpaceStatus `json:"-"`
 }
@@ -127,7 +127,7 @@ func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 			base.Pods = append(base.Pods, consumer.Name)
 		}
 	}
-	a := identity.Of(claim, s.driver)
+	a := allocation.FromClaim(claim, s.driver)
 	if a == nil {
 		if len(base.Pods) == 0 {
 			for _, pod := range s.consumers(claim) {
@@ -225,7 +225,7 @@ func (s *snapshot) leftovers(wanted func(of claimMetadata) bool) []spaceSummary 
 	for i := range s.namespaces {
 		ns := &s.namespaces[i]
 		of := claimMetadata{ns.Annotations[keys.ClaimName], ns.Annotations[keys.ClaimNamespace], ns.Labels[keys.ClaimUID], ns.CreationTimestamp}
-		if of.UID == "" || !wanted(of) || identity.Of(s.claim(of.Namespace, of.Name), s.driver).Owns(ns, keys) {
+		if of.UID == "" || !wanted(of) || allocation.FromClaim(s.claim(of.Namespace, of.Name), s.driver).Owns(ns, keys) {
 			continue
 		}
 		space := spaceSummary{

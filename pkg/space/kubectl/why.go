@@ -15,8 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 func newWhy(o *options) *cobra.Command {
@@ -119,7 +119,7 @@ func (s *snapshot) whyPod(pod *corev1.Pod) string {
 // whyClaim explains why a claim has no space for some of its pods.
 func (s *snapshot) whyClaim(claim *resourceapi.ResourceClaim, pods []*corev1.Pod) string {
 	switch {
-	case identity.Of(claim, s.driver) != nil:
+	case allocation.FromClaim(claim, s.driver) != nil:
 		return s.whyAllocated(claim, pods)
 	case claim.Status.Allocation != nil && !hasResult(claim, s.driver):
 		return fmt.Sprintf("ResourceClaim %s is allocated, but no device in it is of driver %s.", claim.Name, s.driver)

@@ -31,8 +31,8 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
@@ -270,7 +270,7 @@ func claimFor(requests ...string) *resourceapi.ResourceClaim {
 // ServiceAccounts of the given UID.
 func readyWith(t *testing.T, claim *resourceapi.ResourceClaim, account types.UID) *resourceapi.ResourceClaim {
 	t.Helper()
-	a := identity.Of(claim, testDriver)
+	a := allocation.FromClaim(claim, testDriver)
 	var entries []status.Entry
 	for _, share := range a.Shares {
 		ns := share.NamespaceName("ns-")
@@ -292,7 +292,7 @@ func readyWith(t *testing.T, claim *resourceapi.ResourceClaim, account types.UID
 func notReadyBecause(t *testing.T, claim *resourceapi.ResourceClaim, reason, message string) *resourceapi.ResourceClaim {
 	t.Helper()
 	var entries []status.Entry
-	for _, share := range identity.Of(claim, testDriver).Shares {
+	for _, share := range allocation.FromClaim(claim, testDriver).Shares {
 		entries = append(entries, status.Entry{
 			Share: share, Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message},
 		})

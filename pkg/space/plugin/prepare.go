@@ -16,9 +16,9 @@ import (
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/klog/v2"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 	"github.com/space-dra/space-dra-driver/pkg/space/view"
@@ -34,7 +34,7 @@ const firstTokenDelay = 25 * time.Millisecond
 
 // prepare makes a claim's spaces ready for containers on this node.
 func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) ([]kubeletplugin.Device, error) {
-	allocation := identity.Of(claim, d.Driver)
+	allocation := allocation.FromClaim(claim, d.Driver)
 	if allocation == nil {
 		return nil, fmt.Errorf("ResourceClaim %s/%s is not allocated for driver %s", claim.Namespace, claim.Name, d.Driver)
 	}
@@ -170,7 +170,7 @@ func (d *Driver) requestToken(ctx context.Context, space preparedSpace) (token.T
 // resolve returns what containers get of each share: the installation's settings, which
 // the plugin doesn't know, have no part in it. The controller has resolved the same
 // parameters; what only a newer one could read is rejected as the controller would.
-func (d *Driver) resolve(a *identity.Allocation) ([]config.Container, error) {
+func (d *Driver) resolve(a *allocation.Allocation) ([]config.Container, error) {
 	out := make([]config.Container, len(a.Shares))
 	for i, share := range a.Shares {
 		space, err := config.Settings{Driver: d.Driver}.Resolve(a, share)
@@ -182,12 +182,12 @@ func (d *Driver) resolve(a *identity.Allocation) ([]config.Container, error) {
 	return out, nil
 }
 
-func refused(a *identity.Allocation, why error) error {
+func refused(a *allocation.Allocation, why error) error {
 	return fmt.Errorf("ResourceClaim %s: %s: %w", a.Claim, spaceapi.ReasonInvalidParameters, why)
 }
 
 // cdiDevice says what containers with this share get.
-func (d *Driver) cdiDevice(a *identity.Allocation, share identity.Share, v view.Space) cdiDevice {
+func (d *Driver) cdiDevice(a *allocation.Allocation, share allocation.Share, v view.Space) cdiDevice {
 	// The allocation's ID and not the claim's, which may be allocated again:
 	// runtimes keep what they know about a device by its name.
 	name := a.ID
@@ -197,7 +197,7 @@ func (d *Driver) cdiDevice(a *identity.Allocation, share identity.Share, v view.
 	return cdiDevice{name: name, env: v.Env, hostDir: d.store.credentialsPath(a.ClaimUID, share.Slot), containerDirs: v.Dirs}
 }
 
-func preparedOf(a *identity.Allocation, configs []config.Container, spaces []*spaceapi.SpaceStatus) preparedClaim {
+func preparedOf(a *allocation.Allocation, configs []config.Container, spaces []*spaceapi.SpaceStatus) preparedClaim {
 	p := preparedClaim{Namespace: a.Claim.Namespace, Name: a.Claim.Name, UID: a.ClaimUID, AllocationID: a.ID}
 	for i, share := range a.Shares {
 		p.Spaces = append(p.Spaces, preparedSpace{

@@ -29,9 +29,9 @@ import (
 	cdilib "tags.cncf.io/container-device-interface/pkg/cdi"
 	"tags.cncf.io/container-device-interface/specs-go"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -73,7 +73,7 @@ func TestAContainerFindsItsSpace(t *testing.T) {
 			t.Fatalf("got CDI devices %q, want one", d.CDIDeviceIDs)
 		}
 		edits := n.containerGets(d.CDIDeviceIDs[0])
-		ns := identity.Of(claim, testDriver).Shares[0].NamespaceName("ns-")
+		ns := allocation.FromClaim(claim, testDriver).Shares[0].NamespaceName("ns-")
 		want := []string{
 			"DRA_RESOURCE_DRIVER_NAME=" + testDriver,
 			"TEST_CLAIM_CLUSTER=" + testServer,
@@ -106,7 +106,7 @@ func TestEachSpaceOfAClaimHasItsOwnPlace(t *testing.T) {
 		claim := n.create(readyWith(t, claimFor("main/small", "second-one"), "account-1"))
 		devices, err := n.driver.prepare(t.Context(), claim)
 		n.must(err)
-		a := identity.Of(claim, testDriver)
+		a := allocation.FromClaim(claim, testDriver)
 		for i, want := range []struct{ request, variable, slot string }{
 			{"main/small", "TEST_CLAIM_MAIN", "main"}, {"second-one", "TEST_CLAIM_SECOND_ONE", "second-one"},
 		} {
@@ -511,7 +511,7 @@ func TestContainersSeeWhatClassAndClaimSay(t *testing.T) {
 
 func TestParametersThatCannotBePreparedAreRefused(t *testing.T) {
 	newer := withConfig(claimFor("a"), resourceapi.AllocationConfigSourceClass, "SpaceClassConfigOfTomorrow", "", nil)
-	allocation := identity.Of(newer, testDriver)
+	allocation := allocation.FromClaim(newer, testDriver)
 	_, words := config.Settings{Driver: testDriver}.Resolve(allocation, allocation.Shares[0])
 	for name, test := range map[string]struct {
 		claim *resourceapi.ResourceClaim

@@ -15,7 +15,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/klog/v2"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
@@ -161,7 +161,7 @@ func whyEnded(claim *resourceapi.ResourceClaim, driver string, p preparedClaim) 
 	if claim.UID != p.UID {
 		return "the claim was deleted, and another one has its name"
 	}
-	switch a := identity.Of(claim, driver); {
+	switch a := allocation.FromClaim(claim, driver); {
 	case a == nil:
 		return "the claim is deallocated"
 	case a.ID != p.AllocationID:

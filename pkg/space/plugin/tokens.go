@@ -19,8 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
@@ -258,7 +258,7 @@ func (m *tokenManager) watch(ctx context.Context, c *managedClaim, claim *resour
 // handleClaim takes from a claim what concerns its tokens, and reports whether a
 // ServiceAccount was recreated. The caller renews then, all tokens at once.
 func (m *tokenManager) handleClaim(ctx context.Context, c *managedClaim, claim *resourceapi.ResourceClaim) (replaced bool, err error) {
-	a := identity.Of(claim, m.driver.Driver)
+	a := allocation.FromClaim(claim, m.driver.Driver)
 	if a == nil || a.ID != c.prepared.AllocationID {
 		return false, errDeallocated
 	}

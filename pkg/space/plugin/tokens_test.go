@@ -23,8 +23,8 @@ import (
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
@@ -309,7 +309,7 @@ func TestASpaceWhoseTokensAreRefusedDoesNotKeepTheOthersFromTheirs(t *testing.T)
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				claim := n.prepared("a", "b")
-				shares := identity.Of(claim, testDriver).Shares
+				shares := allocation.FromClaim(claim, testDriver).Shares
 				bad, good := shares[i], shares[1-i]
 				var mended atomic.Bool
 				var badTries atomic.Int64
@@ -370,7 +370,7 @@ func (n *node) tokenIn(claim *resourceapi.ResourceClaim, slot string) string {
 func TestASpaceWhoseTokenIsNotAnsweredDoesNotTakeTheTimeOfTheOthers(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a", "b")
-		shares := identity.Of(claim, testDriver).Shares
+		shares := allocation.FromClaim(claim, testDriver).Shares
 		n.minter.askFirst(func(ctx context.Context, account token.Account) error {
 			if account.Namespace == shares[0].NamespaceName("ns-") {
 				<-ctx.Done()
@@ -579,7 +579,7 @@ func TestNothingIsRenewedForASpaceThatExpired(t *testing.T) {
 func TestOfTwoSpacesTheOneThatLivesIsRenewed(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a", "b")
-		a := identity.Of(claim, testDriver)
+		a := allocation.FromClaim(claim, testDriver)
 		n.update(apply(t, claim, []status.Entry{{Share: a.Shares[0], Ready: metav1.Condition{
 			Status: metav1.ConditionFalse, Reason: spaceapi.ReasonExpired,
 		}}}))

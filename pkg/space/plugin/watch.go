@@ -19,8 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/klog/v2"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
@@ -54,13 +54,13 @@ func (d *Driver) since(start time.Time) time.Duration {
 //
 // Waiting is better than failing: after an error the kubelet comes back only
 // after a minute or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
-func (d *Driver) waitUntilReady(ctx, waiting context.Context, claim *resourceapi.ResourceClaim, a *identity.Allocation) ([]*spaceapi.SpaceStatus, *resourceapi.ResourceClaim, error) {
+func (d *Driver) waitUntilReady(ctx, waiting context.Context, claim *resourceapi.ResourceClaim, a *allocation.Allocation) ([]*spaceapi.SpaceStatus, *resourceapi.ResourceClaim, error) {
 	start := d.Clock.Now()
 	var spaces []*spaceapi.SpaceStatus
 	var seen *resourceapi.ResourceClaim
 	var missing error
 	err := d.watchClaim(waiting, claim.Namespace, claim.Name, claim.UID, claim, rereadDelay, func(claim *resourceapi.ResourceClaim) (bool, error) {
-		if now := identity.Of(claim, d.Driver); now == nil || now.ID != a.ID {
+		if now := allocation.FromClaim(claim, d.Driver); now == nil || now.ID != a.ID {
 			return false, errDeallocated
 		}
 		var err error
@@ -85,7 +85,7 @@ func (d *Driver) waitUntilReady(ctx, waiting context.Context, claim *resourceapi
 
 // readSpaces returns the claim's spaces, or what is still missing. The error is
 // for what waiting can't mend.
-func readSpaces(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation) (spaces []*spaceapi.SpaceStatus, missing, err error) {
+func readSpaces(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) (spaces []*spaceapi.SpaceStatus, missing, err error) {
 	var reasons []string
 	for _, share := range a.Shares {
 		ready, data, err := status.Read(claim, driver, a, share)

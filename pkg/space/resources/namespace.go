@@ -9,16 +9,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 // podSecurityDomain is the domain of Pod Security admission's labels.
 const podSecurityDomain = "pod-security.kubernetes.io/"
 
 // namespace describes the Namespace, which records what the space was given.
-func (e Environment) namespace(a *identity.Allocation, share identity.Share, name string, space config.Space) *corev1.Namespace {
+func (e Environment) namespace(a *allocation.Allocation, share allocation.Share, name string, space config.Space) *corev1.Namespace {
 	keys := spaceapi.KeysFor(e.Driver)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: e.labels(a), Annotations: e.annotations(a, share)}}
 	e.add(ns.Labels, space.Labels)

@@ -23,7 +23,7 @@ func record(t *testing.T) *corev1.Namespace {
 }
 
 func TestTheNamespaceRecordsWhoseSpaceItIs(t *testing.T) {
-	a := allocation(t)
+	a := allocated(t)
 	keys := spaceapi.KeysFor(environment.Driver)
 	for _, share := range a.Shares {
 		ns := environment.For(a, share, share.NamespaceName("ns-"), space(unchanged)).Namespace
@@ -85,7 +85,7 @@ func TestPodSecurity(t *testing.T) {
 }
 
 func TestFor_recordsWhetherTheSpaceMayHaveSpaces(t *testing.T) {
-	a := allocation(t)
+	a := allocated(t)
 	keys := spaceapi.KeysFor(environment.Driver)
 	for allowed, want := range map[bool]string{false: "", true: "Allowed"} {
 		ns := environment.For(a, a.Shares[0], "ns", space(func(s *config.Space) { s.AllowNestedSpaces = allowed })).Namespace

@@ -10,14 +10,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 // resourceQuota limits what is used in the space. It is nil when neither the class nor the
 // claim nor a pool's budget limits anything.
-func resourceQuota(meta metav1.ObjectMeta, share identity.Share, space config.Cluster) *corev1.ResourceQuota {
+func resourceQuota(meta metav1.ObjectMeta, share allocation.Share, space config.Cluster) *corev1.ResourceQuota {
 	spec := corev1.ResourceQuotaSpec{}
 	if space.ResourceQuota != nil {
 		spec = *space.ResourceQuota.DeepCopy()

@@ -16,7 +16,7 @@ import (
 )
 
 func TestWhatASpaceConsumesOfABudgetIsItsQuota(t *testing.T) {
-	a := allocation(t)
+	a := allocated(t)
 	share := a.Shares[0]
 	share.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{
 		"spaces": resource.MustParse("1"), "cpu": resource.MustParse("2"), "memory": resource.MustParse("4Gi"), "pods": resource.MustParse("10"), "colour": resource.MustParse("3"),
@@ -37,7 +37,7 @@ func TestWhatASpaceConsumesOfABudgetIsItsQuota(t *testing.T) {
 }
 
 func TestFor_quotaIsWhatWasAskedFor(t *testing.T) {
-	a := allocation(t)
+	a := allocated(t)
 	if got := environment.For(a, a.Shares[0], "ns", space(unchanged)).ResourceQuota; got != nil {
 		t.Errorf("without any limit: got %v", got)
 	}

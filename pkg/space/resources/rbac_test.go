@@ -15,7 +15,7 @@ import (
 )
 
 func TestTheServiceAccountHasRightsInItsNamespaceOnly(t *testing.T) {
-	a := allocation(t)
+	a := allocated(t)
 	made := environment.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"), space(unchanged))
 	ns := made.Namespace.Name
 	if made.ServiceAccount.Namespace != ns || made.ServiceAccount.Name != spaceapi.ServiceAccountName {

@@ -11,9 +11,9 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 // Environment is what the objects of spaces depend on besides their configuration, and
@@ -28,7 +28,7 @@ type Environment struct {
 
 // Space has the objects of one share of an allocation.
 type Space struct {
-	Share          identity.Share
+	Share          allocation.Share
 	Namespace      *corev1.Namespace
 	ServiceAccount *corev1.ServiceAccount
 	// RoleBindings bind the ClusterRoles in the namespace. There is at least one.
@@ -49,7 +49,7 @@ type Space struct {
 }
 
 // For describes the space of one share in the namespace of that name.
-func (e Environment) For(a *identity.Allocation, share identity.Share, name string, space config.Space) Space {
+func (e Environment) For(a *allocation.Allocation, share allocation.Share, name string, space config.Space) Space {
 	meta := func(object string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Name: object, Namespace: name, Labels: e.labels(a), Annotations: e.annotations(a, share)}
 	}
@@ -72,7 +72,7 @@ func (e Environment) For(a *identity.Allocation, share identity.Share, name stri
 }
 
 // labels and annotations record on each object which space it belongs to.
-func (e Environment) labels(a *identity.Allocation) map[string]string {
+func (e Environment) labels(a *allocation.Allocation) map[string]string {
 	keys := spaceapi.KeysFor(e.Driver)
 	return map[string]string{
 		keys.ClaimUID:     string(a.ClaimUID),
@@ -80,7 +80,7 @@ func (e Environment) labels(a *identity.Allocation) map[string]string {
 	}
 }
 
-func (e Environment) annotations(a *identity.Allocation, share identity.Share) map[string]string {
+func (e Environment) annotations(a *allocation.Allocation, share allocation.Share) map[string]string {
 	keys := spaceapi.KeysFor(e.Driver)
 	return map[string]string{
 		keys.ClaimNamespace: a.Claim.Namespace,

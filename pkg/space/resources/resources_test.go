@@ -10,15 +10,15 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
 var environment = resources.Environment{Driver: "space.example.org"}
 
-func allocation(t *testing.T) *identity.Allocation {
+func allocated(t *testing.T) *allocation.Allocation {
 	t.Helper()
 	claim := &resourceapi.ResourceClaim{
 		// Claim names can be longer than a label's value.
@@ -34,7 +34,7 @@ func allocation(t *testing.T) *identity.Allocation {
 			}},
 		}},
 	}
-	a := identity.Of(claim, environment.Driver)
+	a := allocation.FromClaim(claim, environment.Driver)
 	if a == nil {
 		t.Fatal("the claim is not allocated")
 	}
@@ -54,12 +54,12 @@ func unchanged(*config.Space) {}
 // spaceWith describes a space whose configuration has a change.
 func spaceWith(t *testing.T, e resources.Environment, change func(*config.Space)) resources.Space {
 	t.Helper()
-	a := allocation(t)
+	a := allocated(t)
 	return e.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"), space(change))
 }
 
 func TestTheObjectsOfASpaceDoNotShareTheirRecords(t *testing.T) {
-	a := allocation(t)
+	a := allocated(t)
 	made := environment.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"), space(unchanged))
 	made.ServiceAccount.Labels["tenant"] = "x"
 	made.RoleBindings[0].Annotations["tenant"] = "x"

@@ -19,13 +19,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 // Entry is what is to be said about one share.
 type Entry struct {
-	Share identity.Share
+	Share allocation.Share
 	// Ready is the share's condition; its type and its transition time are filled in.
 	Ready metav1.Condition
 	// Failed tells the scheduler to try another allocation. Otherwise nothing is
@@ -110,7 +110,7 @@ func failedCondition(e Entry, now metav1.Time) metav1.Condition {
 // Read returns what is said about the share: its Ready condition and, when that
 // is True, the space. Both are nil when nothing has been said yet, or when the
 // space is one of an earlier allocation.
-func Read(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocation, share identity.Share) (*metav1.Condition, *spaceapi.SpaceStatus, error) {
+func Read(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation, share allocation.Share) (*metav1.Condition, *spaceapi.SpaceStatus, error) {
 	device := find(claim, driver, share)
 	if device == nil {
 		return nil, nil, nil
@@ -140,14 +140,14 @@ func Read(claim *resourceapi.ResourceClaim, driver string, a *identity.Allocatio
 
 // Conditions returns the conditions of the share, or nil. For an exclusive device they may be
 // those of an earlier allocation.
-func Conditions(claim *resourceapi.ResourceClaim, driver string, share identity.Share) []metav1.Condition {
+func Conditions(claim *resourceapi.ResourceClaim, driver string, share allocation.Share) []metav1.Condition {
 	if device := find(claim, driver, share); device != nil {
 		return device.Conditions
 	}
 	return nil
 }
 
-func find(claim *resourceapi.ResourceClaim, driver string, share identity.Share) *resourceapi.AllocatedDeviceStatus {
+func find(claim *resourceapi.ResourceClaim, driver string, share allocation.Share) *resourceapi.AllocatedDeviceStatus {
 	for i := range claim.Status.Devices {
 		d := &claim.Status.Devices[i]
 		if d.Driver == driver && d.Pool == share.Pool && d.Device == share.Device &&

@@ -16,8 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
@@ -29,7 +29,7 @@ var (
 )
 
 // allocated returns a claim with two shares of the same device.
-func allocated(t *testing.T) (*resourceapi.ResourceClaim, *identity.Allocation) {
+func allocated(t *testing.T) (*resourceapi.ResourceClaim, *allocation.Allocation) {
 	t.Helper()
 	result := func(request string) resourceapi.DeviceRequestAllocationResult {
 		return resourceapi.DeviceRequestAllocationResult{
@@ -42,14 +42,14 @@ func allocated(t *testing.T) (*resourceapi.ResourceClaim, *identity.Allocation) 
 			Devices: resourceapi.DeviceAllocationResult{Results: []resourceapi.DeviceRequestAllocationResult{result("a"), result("b")}},
 		}},
 	}
-	a := identity.Of(claim, driver)
+	a := allocation.FromClaim(claim, driver)
 	if a == nil {
 		t.Fatal("the claim is not allocated")
 	}
 	return claim, a
 }
 
-func ready(a *identity.Allocation, share identity.Share) status.Entry {
+func ready(a *allocation.Allocation, share allocation.Share) status.Entry {
 	return status.Entry{
 		Share: share,
 		Ready: metav1.Condition{Status: metav1.ConditionTrue, Reason: spaceapi.ReasonProvisioned, Message: "fine"},
@@ -60,7 +60,7 @@ func ready(a *identity.Allocation, share identity.Share) status.Entry {
 	}
 }
 
-func notReady(share identity.Share, message string) status.Entry {
+func notReady(share allocation.Share, message string) status.Entry {
 	return status.Entry{
 		Share: share,
 		Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: spaceapi.ReasonProvisioningFailed, Message: message},

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 )
 
 // A container may use all spaces of a claim. What they say differently about one
@@ -16,7 +16,7 @@ import (
 // which requests, so it is refused although each might use only one.
 
 // checkVariables finds a variable that has two values.
-func checkVariables(a *identity.Allocation, views []Space) error {
+func checkVariables(a *allocation.Allocation, views []Space) error {
 	type setting struct{ value, by string }
 	seen := map[string]setting{}
 	for i, v := range views {
@@ -36,7 +36,7 @@ func checkVariables(a *identity.Allocation, views []Space) error {
 
 // checkDirs finds a directory in which two spaces have their files, or one that is
 // below another: mounts are read-only, so that nothing can be mounted in them.
-func checkDirs(a *identity.Allocation, views []Space) error {
+func checkDirs(a *allocation.Allocation, views []Space) error {
 	type mount struct{ dir, by string }
 	var seen []mount
 	for i, v := range views {
@@ -73,7 +73,7 @@ func real(dir string) string {
 }
 
 // label names a space of a claim for a person.
-func label(share identity.Share) string {
+func label(share allocation.Share) string {
 	if share.Slot != "" {
 		return share.Slot
 	}

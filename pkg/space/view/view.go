@@ -15,8 +15,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 )
 
@@ -43,7 +43,7 @@ func Dir(claim types.UID, dir string) string { return path.Join(artifactsDir, st
 // Of returns what containers see of each share of an allocation, whose spaces have these
 // namespaces, with the API server at a URL. The lists have an element for each share. The
 // error is about parameters that contradict each other, and says which.
-func Of(driver, server string, a *identity.Allocation, configs []config.Container, namespaces []string) ([]Space, error) {
+func Of(driver, server string, a *allocation.Allocation, configs []config.Container, namespaces []string) ([]Space, error) {
 	out := make([]Space, len(a.Shares))
 	for i, share := range a.Shares {
 		out[i] = of(driver, server, a, share, configs[i], namespaces[i])
@@ -58,7 +58,7 @@ func Of(driver, server string, a *identity.Allocation, configs []config.Containe
 }
 
 // Check says whether Of would fail, whatever the spaces will be.
-func Check(driver string, a *identity.Allocation, configs []config.Container) error {
+func Check(driver string, a *allocation.Allocation, configs []config.Container) error {
 	namespaces := make([]string, len(a.Shares))
 	for i, share := range a.Shares {
 		namespaces[i] = share.NamespaceName("")
@@ -67,7 +67,7 @@ func Check(driver string, a *identity.Allocation, configs []config.Container) er
 	return err
 }
 
-func of(driver, server string, a *identity.Allocation, share identity.Share, c config.Container, namespace string) Space {
+func of(driver, server string, a *allocation.Allocation, share allocation.Share, c config.Container, namespace string) Space {
 	dir := Dir(a.ClaimUID, share.Slot)
 	file := path.Join(dir, kubeconfig.File)
 	prefix := prefixOf(a, share, c)
@@ -96,14 +96,14 @@ func of(driver, server string, a *identity.Allocation, share identity.Share, c c
 }
 
 // prefixOf is how the names of the variables of one space begin.
-func prefixOf(a *identity.Allocation, share identity.Share, c config.Container) string {
+func prefixOf(a *allocation.Allocation, share allocation.Share, c config.Container) string {
 	switch {
 	case c.EnvPrefix != "":
 		return c.EnvPrefix
 	case share.Slot != "":
-		return identity.VariablePrefix(a.PodClaimName) + "_" + identity.VariablePrefix(share.Slot)
+		return allocation.VariablePrefix(a.PodClaimName) + "_" + allocation.VariablePrefix(share.Slot)
 	default:
-		return identity.VariablePrefix(a.PodClaimName)
+		return allocation.VariablePrefix(a.PodClaimName)
 	}
 }
 

@@ -13,16 +13,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
 const driver = spaceapi.DefaultDriverName
 
 // allocated is what a claim that the pod calls `job` has for these requests.
-func allocated(requests ...string) *identity.Allocation {
+func allocated(requests ...string) *allocation.Allocation {
 	claim := &resourceapi.ResourceClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "job", UID: "uid", Finalizers: []string{resourceapi.Finalizer}},
 		Status:     resourceapi.ResourceClaimStatus{Allocation: &resourceapi.AllocationResult{}},
@@ -32,12 +32,12 @@ func allocated(requests ...string) *identity.Allocation {
 			Driver: driver, Request: request, Pool: "spaces", Device: "space", ShareID: ptr.To(types.UID(string(rune('a' + i)))),
 		})
 	}
-	return identity.Of(claim, driver)
+	return allocation.FromClaim(claim, driver)
 }
 
 const server = "https://10.96.0.1:443"
 
-func namespaces(a *identity.Allocation) []string {
+func namespaces(a *allocation.Allocation) []string {
 	var out []string
 	for _, share := range a.Shares {
 		out = append(out, "ns-"+share.Slot)
@@ -46,7 +46,7 @@ func namespaces(a *identity.Allocation) []string {
 }
 
 // of returns what containers see, and fails the test if that is refused.
-func of(t *testing.T, a *identity.Allocation, effective ...config.Container) []view.Space {
+func of(t *testing.T, a *allocation.Allocation, effective ...config.Container) []view.Space {
 	t.Helper()
 	got, err := view.Of(driver, server, a, effective, namespaces(a))
 	if err != nil {

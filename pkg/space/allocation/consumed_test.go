@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package identity_test
+package allocation_test
 
 import (
 	"testing"
@@ -10,13 +10,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 )
 
 func TestAShareSaysWhatItConsumes(t *testing.T) {
 	consuming, plain := result("a"), result("b")
 	consuming.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("2"), "spaces": resource.MustParse("1")}
-	shares := identity.Of(claimWith(consuming, plain), driver).Shares
+	shares := allocation.FromClaim(claimWith(consuming, plain), driver).Shares
 	if got := shares[0].ConsumedCapacity; !equality.Semantic.DeepEqual(got, consuming.ConsumedCapacity) {
 		t.Errorf("got %v, want %v", got, consuming.ConsumedCapacity)
 	}

@@ -1,14 +1,14 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package identity_test
+package allocation_test
 
 import (
 	"testing"
 
 	resourceapi "k8s.io/api/resource/v1"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 )
 
 func TestNoTwoSpacesOfAClaimHaveTheSameSlot(t *testing.T) {
@@ -19,7 +19,7 @@ func TestNoTwoSpacesOfAClaimHaveTheSameSlot(t *testing.T) {
 		results = append(results, r)
 	}
 	seen := map[string]bool{}
-	for _, s := range identity.Of(claimWith(results...), driver).Shares {
+	for _, s := range allocation.FromClaim(claimWith(results...), driver).Shares {
 		if seen[s.Slot] {
 			t.Errorf("slot %q is given twice", s.Slot)
 		}

@@ -1,10 +1,10 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package identity says which allocation a ResourceClaim has and what its spaces
+// Package allocation says which allocation a ResourceClaim has and what its spaces
 // are called. Everything here is a pure function of the claim, so that each
 // component, also after a restart, comes to the same answer.
-package identity
+package allocation
 
 import (
 	"crypto/sha256"
@@ -101,11 +101,11 @@ func (s Share) Names(namespace string) bool {
 	return strings.HasSuffix(namespace, s.suffix)
 }
 
-// Of returns the claim's living allocation, or nil when the claim has none with a
+// FromClaim returns the claim's living allocation, or nil when the claim has none with a
 // result of this driver. A claim that is being deleted and has lost the built-in
 // finalizer counts as deallocated although its allocation is still to be seen:
 // the scheduler leaves extended-resource claims behind like that.
-func Of(claim *resourceapi.ResourceClaim, driver string) *Allocation {
+func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 	if claim == nil || claim.Status.Allocation == nil {
 		return nil
 	}

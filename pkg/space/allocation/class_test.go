@@ -1,14 +1,14 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package identity_test
+package allocation_test
 
 import (
 	"testing"
 
 	resourceapi "k8s.io/api/resource/v1"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 )
 
 func TestTheClassIsTheOneThatTheRequestNames(t *testing.T) {
@@ -24,7 +24,7 @@ func TestTheClassIsTheOneThatTheRequestNames(t *testing.T) {
 			resourceapi.DeviceRequestAllocationResult{Driver: "d", Request: request})
 	}
 	want := []string{"exact", "second", "", ""}
-	for i, share := range identity.Of(claim, "d").Shares {
+	for i, share := range allocation.FromClaim(claim, "d").Shares {
 		if share.Class != want[i] {
 			t.Errorf("request %s is of class %q, want %q", share.Request, share.Class, want[i])
 		}

@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package identity_test
+package allocation_test
 
 import (
 	"regexp"
@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 // The fields of one allocation are written one after the other. A character that
@@ -40,7 +40,7 @@ func FuzzIdentityTellsFieldListsApart(f *testing.F) {
 		// Both as the shares of one claim: a second share is never lost either.
 		both := claimWith(fuzzedResult(request1, pool1, device1, share1), fuzzedResult(request2, pool2, device2, share2))
 		both.UID = types.UID(uid1)
-		if id := identity.Of(both, driver).ID; id == one.ID || id == two.ID {
+		if id := allocation.FromClaim(both, driver).ID; id == one.ID || id == two.ID {
 			t.Errorf("an allocation of two shares has the ID %s of one of them", id)
 		}
 	})
@@ -70,7 +70,7 @@ func FuzzIdentityVariablePrefix(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		got := identity.VariablePrefix(name)
+		got := allocation.VariablePrefix(name)
 		if !allowed.MatchString(got) {
 			t.Errorf("%q became %q", name, got)
 		}
@@ -80,10 +80,10 @@ func FuzzIdentityVariablePrefix(f *testing.F) {
 	})
 }
 
-func fuzzed(uid, request, pool, device, share string) *identity.Allocation {
+func fuzzed(uid, request, pool, device, share string) *allocation.Allocation {
 	claim := claimWith(fuzzedResult(request, pool, device, share))
 	claim.UID = types.UID(uid)
-	return identity.Of(claim, driver)
+	return allocation.FromClaim(claim, driver)
 }
 
 func fuzzedResult(request, pool, device, share string) resourceapi.DeviceRequestAllocationResult {

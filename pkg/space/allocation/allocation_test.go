@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package identity_test
+package allocation_test
 
 import (
 	"fmt"
@@ -17,8 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/identity"
 )
 
 const driver = spaceapi.DefaultDriverName
@@ -65,7 +65,7 @@ func TestWhatCountsAsAllocated(t *testing.T) {
 			deleting(claimWith(result("a")), "example.com/mine"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := identity.Of(test.claim, driver)
+			a := allocation.FromClaim(test.claim, driver)
 			if test.requests == nil {
 				if a != nil {
 					t.Fatalf("got an allocation of %d shares, want none", len(a.Shares))
@@ -97,7 +97,7 @@ func TestAnAllocationCarriesWhatTheClaimSays(t *testing.T) {
 	r.AdminAccess = ptr.To(true)
 	claim := claimWith(r)
 	claim.Status.Allocation.Devices.Config = []resourceapi.DeviceAllocationConfiguration{{Requests: []string{"a"}}}
-	a := identity.Of(claim, driver)
+	a := allocation.FromClaim(claim, driver)
 	if want := (types.NamespacedName{Namespace: "team", Name: "pod-test-claim-x7x7x"}); a.Claim != want || a.ClaimUID != "claim-uid" {
 		t.Errorf("got claim %s with UID %s", a.Claim, a.ClaimUID)
 	}
@@ -113,11 +113,11 @@ func TestAnAllocationCarriesWhatTheClaimSays(t *testing.T) {
 	}
 
 	delete(claim.Annotations, resourceapi.PodResourceClaimAnnotation)
-	if got := identity.Of(claim, driver).PodClaimName; got != claim.Name {
+	if got := allocation.FromClaim(claim, driver).PodClaimName; got != claim.Name {
 		t.Errorf("got pod claim name %q for a claim without template, want its own name", got)
 	}
 	claim.Annotations = map[string]string{resourceapi.ExtendedResourceClaimAnnotation: "true"}
-	if got := identity.Of(claim, driver).PodClaimName; got != "space" {
+	if got := allocation.FromClaim(claim, driver).PodClaimName; got != "space" {
 		t.Errorf("got pod claim name %q for a claim that the scheduler has made, want space", got)
 	}
 }
@@ -126,7 +126,7 @@ func TestAReallocatedClaimGetsAnotherNamespace(t *testing.T) {
 	names := func(change func(*resourceapi.ResourceClaim)) (string, string) {
 		claim := claimWith(result("a"), result("b"))
 		change(claim)
-		a := identity.Of(claim, driver)
+		a := allocation.FromClaim(claim, driver)
 		return a.ID, a.Shares[0].NamespaceName("")
 	}
 	sameID, sameName := names(func(*resourceapi.ResourceClaim) {})
@@ -185,7 +185,7 @@ func TestAReallocatedClaimGetsAnotherNamespace(t *testing.T) {
 }
 
 func TestNamesAreLabelsAndDifferPerShare(t *testing.T) {
-	a := identity.Of(claimWith(result("a"), result("b"), result("c")), driver)
+	a := allocation.FromClaim(claimWith(result("a"), result("b"), result("c")), driver)
 	if msgs := validation.IsValidLabelValue(a.ID); len(msgs) > 0 || a.ID == "" {
 		t.Errorf("allocation ID %q is no label value: %s", a.ID, msgs)
 	}
@@ -226,7 +226,7 @@ func TestSlotsTellTheSpacesOfAClaimApart(t *testing.T) {
 				results = append(results, r)
 			}
 			var got []string
-			for _, s := range identity.Of(claimWith(results...), driver).Shares {
+			for _, s := range allocation.FromClaim(claimWith(results...), driver).Shares {
 				got = append(got, s.Slot)
 			}
 			if !slices.Equal(got, test.slots) {
@@ -238,7 +238,7 @@ func TestSlotsTellTheSpacesOfAClaimApart(t *testing.T) {
 
 func TestOwnsOnlyItsOwnNamespaces(t *testing.T) {
 	keys := spaceapi.KeysFor(driver)
-	a := identity.Of(claimWith(result("a"), result("b")), driver)
+	a := allocation.FromClaim(claimWith(result("a"), result("b")), driver)
 	const prefix = "ns-"
 	own := func(change func(*corev1.Namespace)) *corev1.Namespace {
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
@@ -249,7 +249,7 @@ func TestOwnsOnlyItsOwnNamespaces(t *testing.T) {
 		return ns
 	}
 	for name, test := range map[string]struct {
-		allocation *identity.Allocation
+		allocation *allocation.Allocation
 		ns         *corev1.Namespace
 		want       bool
 	}{
@@ -281,7 +281,7 @@ func TestVariablePrefix(t *testing.T) {
 		"ünï=cödé\n":   "_N__C_D__",
 		"":             "",
 	} {
-		if got := identity.VariablePrefix(name); got != want {
+		if got := allocation.VariablePrefix(name); got != want {
 			t.Errorf("%q: got %q, want %q", name, got, want)
 		}
 	}
@@ -290,7 +290,7 @@ func TestVariablePrefix(t *testing.T) {
 // A plugin and a controller of different versions work together, and an updated
 // controller finds the spaces that it made: these never change.
 func TestVersionsAgreeOnIDsAndNames(t *testing.T) {
-	a := identity.Of(claimWith(result("a"), result("b")), driver)
+	a := allocation.FromClaim(claimWith(result("a"), result("b")), driver)
 	got := []string{a.ID, a.Shares[0].NamespaceName("ephemeral-ns-"), a.Shares[1].NamespaceName("ephemeral-ns-")}
 	if want := []string{"pphnsg98g5vwbqjn9zfm", "ephemeral-ns-l4sfqrhgcf", "ephemeral-ns-pl8kh54w4d"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
