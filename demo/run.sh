@@ -119,7 +119,7 @@ must_say "^TEST_CLAIM_NAMESPACE=$space\$"
 title "See the kubeconfig, through the variable and through the directory"
 # shellcheck disable=SC2016 # the variable is the container's
 run kubectl exec -n namespace-test pod0 -- sh -c 'cat $TEST_CLAIM_KUBECONFIG'
-must_say "namespace: $space"
+must_say "namespace: \"$space\""
 run kubectl exec -n namespace-test pod1 -- cat /etc/test-claim/kubeconfig
 must_say 'tokenFile: .*/token'
 
