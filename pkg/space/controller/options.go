@@ -15,11 +15,13 @@ import (
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	componentbaseconfig "k8s.io/component-base/config"
 	"k8s.io/component-base/config/options"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
 // maxSuffix is the length of what follows the prefix in a namespace's name.
@@ -215,4 +217,34 @@ func cidrs(flag string, texts []string) ([]netip.Prefix, error) {
 		out = append(out, cidr.Masked())
 	}
 	return out, nil
+}
+
+// pools describes the pools to publish.
+func (o *Options) pools() (pools.Set, error) {
+	set := pools.Set{
+		Pools:             pools.Default(),
+		NodeSelector:      o.NodeSelector,
+		Exclusive:         o.ExclusiveDevices,
+		BindingConditions: o.BindingConditions,
+	}
+	if o.PoolsFile == "" {
+		return set, nil
+	}
+	var err error
+	if set.Pools, err = pools.Load(o.PoolsFile); err != nil {
+		return pools.Set{}, err
+	}
+	var errs field.ErrorList
+	for i, p := range set.Pools {
+		for key, value := range p.NodeSelector {
+			if plugins, found := o.NodeSelector[key]; found && plugins != value {
+				errs = append(errs, field.Invalid(field.NewPath("pools").Index(i).Child("nodeSelector").Key(key), value,
+					fmt.Sprintf("the kubelet plugin runs only on nodes with %q", plugins)))
+			}
+		}
+	}
+	if err := errs.ToAggregate(); err != nil {
+		return pools.Set{}, fmt.Errorf("invalid pool configuration in %s: %w", o.PoolsFile, err)
+	}
+	return set, nil
 }
