@@ -136,13 +136,16 @@ func writeJSON(file string, value any) error {
 
 // lock keeps two commands from working on one cluster at the same time.
 func lock(ctx context.Context, cfg Config) (unlock func(), err error) {
-	if err := os.MkdirAll(runRoot, 0o700); err != nil {
-		return nil, fmt.Errorf("locking cluster %s: %w", cfg.Name, err)
-	}
 	file := filepath.Join(runRoot, cfg.Name+".lock")
 	said := false
 	for {
+		if err := os.Mkdir(runRoot, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return nil, fmt.Errorf("locking cluster %s: %w", cfg.Name, err)
+		}
 		f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // The command that unlocked the last other cluster has removed the directory.
+		}
 		if err != nil {
 			return nil, fmt.Errorf("locking cluster %s: %w", cfg.Name, err)
 		}
