@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -32,8 +34,7 @@ func TestAnUninstalledReleaseLeavesNothingBehindAndTheOtherAlone(t *testing.T) {
 	awaitNothingTerminates(t)
 	before := stateOf(t)
 
-	// With all kinds of objects that the chart has. The pool per node comes last, so that no
-	// claim is bound to a node.
+	// With all kinds of objects that the chart has.
 	env.InstallAnother(t, second, "driverName="+secondDriver, "pools[0].name=spaces", "pools[1].name=those-of-nodes", "pools[1].perNode.limit=1", "networkPolicy.enabled=true", "flowControl.enabled=true", "criticalPodsQuota.enabled=true")
 	ended := useBoth(t, ns, kept)
 	endWhatUses(t, ns, ended)
@@ -68,7 +69,12 @@ func TestAnUninstalledReleaseLeavesNothingBehindAndTheOtherAlone(t *testing.T) {
 func useBoth(t *testing.T, ns string, first framework.Space) framework.Space {
 	t.Helper()
 	claim := framework.NewClaim(second)
-	claim.Spec.Devices.Requests[0].Exactly.DeviceClassName = secondDriver
+	request := claim.Spec.Devices.Requests[0].Exactly
+	request.DeviceClassName = secondDriver
+	// A space of the pool per node would keep both pods on one node.
+	request.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{
+		Expression: fmt.Sprintf("device.attributes[%q].%s == %q", secondDriver, spaceapi.PoolAttribute, "spaces"),
+	}}}
 	env.CreateClaim(t, ns, claim)
 	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("both", "first", second)))
 	env.CreatePod(t, ns, framework.On(env.Node(1), framework.NewPod("other", second)))
