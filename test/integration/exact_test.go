@@ -25,7 +25,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -86,15 +86,15 @@ func (c *census) differences() []string {
 		if a == nil {
 			continue
 		}
-		for _, share := range a.Shares {
-			name := share.NamespaceName(spaceapi.DefaultNamespacePrefix)
+		for _, result := range a.Results {
+			name := result.NamespaceName(spaceapi.DefaultNamespacePrefix)
 			ns := spare[name]
 			delete(spare, name)
 			if ns == nil || ns.DeletionTimestamp != nil || !a.Owns(ns, spaceapi.KeysFor(c.driver)) {
 				say("%s/%s: namespace %s is not there, not its own, or Terminating", claim.Namespace, claim.Name, name)
 				continue
 			}
-			for _, fault := range c.faultsOf(claim, a, share, name) {
+			for _, fault := range c.faultsOf(claim, a, result, name) {
 				say("%s/%s: namespace %s: %s", claim.Namespace, claim.Name, name, fault)
 			}
 		}
@@ -110,12 +110,12 @@ func (c *census) differences() []string {
 	return out
 }
 
-func (c *census) faultsOf(claim *resourceapi.ResourceClaim, a *allocation.Allocation, share allocation.Share, name string) []string {
+func (c *census) faultsOf(claim *resourceapi.ResourceClaim, a *allocation.Allocation, result allocation.Result, name string) []string {
 	var out []string
 	if binding := c.bindings[name]; binding == nil || binding.RoleRef.Name != spaceapi.DefaultClusterRole || len(binding.Subjects) != 1 {
 		out = append(out, "no RoleBinding as it should be")
 	}
-	condition, space, err := status.Read(claim, c.driver, a, share)
+	condition, space, err := claimstatus.Read(claim, c.driver, a, result)
 	switch {
 	case err != nil:
 		out = append(out, err.Error())
@@ -216,5 +216,5 @@ func spaceOf(t *testing.T, driver, namespace, name string) string {
 	if a == nil {
 		t.Fatalf("ResourceClaim %s/%s is not allocated", namespace, name)
 	}
-	return a.Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
+	return a.Results[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
 }

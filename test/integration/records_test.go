@@ -77,7 +77,7 @@ func TestANamespaceWithAnotherClaimsUIDIsNeitherAdoptedNorDeleted(t *testing.T) 
 		t.Fatal(err)
 	}
 	allocationFor(driver)(claim)
-	name := allocation.FromClaim(claim, driver).Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
+	name := allocation.FromClaim(claim, driver).Results[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
 	foreign := createNamespace(t, recorded(driver, name, "another", "", ""))
 	defer env.Kubectl(t, "delete", "namespace", name, "--wait=false")
 

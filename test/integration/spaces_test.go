@@ -229,7 +229,7 @@ func foreignNamespace(t *testing.T) {
 	claim := framework.NewClaim("next")
 	env.CreateClaim(t, ns, claim)
 	next := allocatedLater(t, env, ns, "next")
-	name := allocation.FromClaim(next, spaceapi.DefaultDriverName).Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
+	name := allocation.FromClaim(next, spaceapi.DefaultDriverName).Results[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
 	if _, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func waiting(t *testing.T) (c *claim, give func()) {
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	object := framework.AllocatedLater(t, env, ns, "claim")
 	allocation := allocation.FromClaim(object, spaceapi.DefaultDriverName)
-	name := allocation.Shares[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
+	name := allocation.Results[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
 	if _, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

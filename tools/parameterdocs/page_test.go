@@ -76,9 +76,9 @@ func TestTheExamplesAreAccepted(t *testing.T) {
 		{Source: resourceapi.AllocationConfigSourceClass, DeviceConfiguration: class.Spec.Config[0].DeviceConfiguration},
 		{Source: resourceapi.AllocationConfigSourceClaim, Requests: claim.Spec.Devices.Config[0].Requests, DeviceConfiguration: claim.Spec.Devices.Config[0].DeviceConfiguration},
 	}
-	share := allocation.Share{Request: "space"}
-	a := &allocation.Allocation{Configs: configs, Shares: []allocation.Share{share}}
-	got, err := config.Settings{Driver: spaceapi.DefaultDriverName}.Resolve(a, share)
+	result := allocation.Result{Request: "space"}
+	a := &allocation.Allocation{Configs: configs, Results: []allocation.Result{result}}
+	got, err := config.Defaults{Driver: spaceapi.DefaultDriverName}.Resolve(a, result)
 	if err != nil || !slices.Equal(got.ClusterRoles, []string{"view"}) || got.NamespacePrefix != "ci-" {
 		t.Errorf("got %+v, error %v", got, err)
 	}

@@ -54,8 +54,8 @@ type Allocation struct {
 	// template the name in the pod's spec, for one that the scheduler made for an
 	// extended resource "space", else the claim's own name.
 	PodClaimName string
-	// Shares are our results in it, in the order of the allocation, at least one.
-	Shares []Share
+	// Results are our results in it, in the order of the allocation, at least one.
+	Results []Result
 	// AllocatedAt is when the scheduler allocated the claim, in whole seconds by
 	// its clock. Zero in clusters before Kubernetes 1.36.
 	AllocatedAt time.Time
@@ -63,8 +63,8 @@ type Allocation struct {
 	Configs []resourceapi.DeviceAllocationConfiguration
 }
 
-// Share is one result of our driver in an allocation: one space.
-type Share struct {
+// Result is one result of our driver in an allocation: one space.
+type Result struct {
 	// Request is as in the result: for a prioritized list with the subrequest.
 	Request string
 	// Class is the DeviceClass that the request names.
@@ -81,23 +81,23 @@ type Share struct {
 	// BindingConditions is true when the scheduler waits for the space before it
 	// binds a pod to a node.
 	BindingConditions bool
-	// Slot tells the spaces of one claim apart, in directories and variables:
+	// Subdir tells the spaces of one claim apart, in directories and variables:
 	// empty when there is only one, else the request's name, with a dot and a
 	// number appended where a request got several devices.
-	Slot string
+	Subdir string
 
 	suffix string
 }
 
 // NamespaceName is the name of the space's namespace, when it is made with this
 // prefix.
-func (s Share) NamespaceName(prefix string) string {
+func (s Result) NamespaceName(prefix string) string {
 	return prefix + s.suffix
 }
 
-// Names says whether a namespace of this name can be the share's, whatever the
+// MatchesName says whether a namespace of this name can be the share's, whatever the
 // prefix was when it was made.
-func (s Share) Names(namespace string) bool {
+func (s Result) MatchesName(namespace string) bool {
 	return strings.HasSuffix(namespace, s.suffix)
 }
 
@@ -123,7 +123,7 @@ func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 		if result.Driver != driver {
 			continue
 		}
-		a.Shares = append(a.Shares, Share{
+		a.Results = append(a.Results, Result{
 			Request:     result.Request,
 			Class:       ClassOf(claim.Spec, result.Request),
 			Pool:        result.Pool,
@@ -135,13 +135,13 @@ func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 			BindingConditions: len(result.BindingConditions) > 0,
 		})
 	}
-	if len(a.Shares) == 0 {
+	if len(a.Results) == 0 {
 		return nil
 	}
 
 	h := sha256.New()
 	write(h, string(claim.UID))
-	for _, s := range a.Shares {
+	for _, s := range a.Results {
 		s.hash(h)
 	}
 	if allocation.AllocationTimestamp != nil {
@@ -150,20 +150,20 @@ func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 	}
 	a.ID = encode(h.Sum(nil), idLength)
 
-	nameSlots(a.Shares)
-	for i := range a.Shares {
+	setSubdirs(a.Results)
+	for i := range a.Results {
 		h := sha256.New()
 		write(h, a.ID)
-		a.Shares[i].hash(h)
-		a.Shares[i].suffix = encode(h.Sum(nil), suffixLength)
+		a.Results[i].hash(h)
+		a.Results[i].suffix = encode(h.Sum(nil), suffixLength)
 	}
 	return a
 }
 
 // Requests are the requests of the shares, one for each.
 func (a *Allocation) Requests() []string {
-	out := make([]string, len(a.Shares))
-	for i, s := range a.Shares {
+	out := make([]string, len(a.Results))
+	for i, s := range a.Results {
 		out[i] = s.Request
 	}
 	return out
@@ -176,10 +176,10 @@ func (a *Allocation) Owns(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	if a == nil || ns.Labels[keys.ClaimUID] != string(a.ClaimUID) || ns.Labels[keys.AllocationID] != a.ID {
 		return false
 	}
-	return slices.ContainsFunc(a.Shares, func(s Share) bool { return s.Names(ns.Name) })
+	return slices.ContainsFunc(a.Results, func(s Result) bool { return s.MatchesName(ns.Name) })
 }
 
-func (s Share) hash(h hash.Hash) {
+func (s Result) hash(h hash.Hash) {
 	share := ""
 	if s.ShareID != nil {
 		share = string(*s.ShareID)
@@ -237,7 +237,7 @@ func podClaimName(claim *resourceapi.ResourceClaim) string {
 	return claim.Name
 }
 
-func nameSlots(shares []Share) {
+func setSubdirs(shares []Result) {
 	if len(shares) == 1 {
 		return
 	}
@@ -248,17 +248,17 @@ func nameSlots(shares []Share) {
 	next := map[string]int{}
 	for i := range shares {
 		base := resourceclaim.BaseRequestRef(shares[i].Request)
-		shares[i].Slot = base
+		shares[i].Subdir = base
 		if count[base] > 1 {
-			shares[i].Slot = fmt.Sprintf("%s.%d", base, next[base])
+			shares[i].Subdir = fmt.Sprintf("%s.%d", base, next[base])
 			next[base]++
 		}
 	}
 }
 
-// VariablePrefix turns a name into the start of environment variables' names:
+// EnvPrefix turns a name into the start of environment variables' names:
 // upper case, and `_` for whatever a variable's name can't contain.
-func VariablePrefix(name string) string {
+func EnvPrefix(name string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z':

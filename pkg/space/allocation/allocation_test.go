@@ -68,7 +68,7 @@ func TestWhatCountsAsAllocated(t *testing.T) {
 			a := allocation.FromClaim(test.claim, driver)
 			if test.requests == nil {
 				if a != nil {
-					t.Fatalf("got an allocation of %d shares, want none", len(a.Shares))
+					t.Fatalf("got an allocation of %d shares, want none", len(a.Results))
 				}
 				return
 			}
@@ -76,7 +76,7 @@ func TestWhatCountsAsAllocated(t *testing.T) {
 				t.Fatal("got no allocation")
 			}
 			var got []string
-			for _, s := range a.Shares {
+			for _, s := range a.Results {
 				got = append(got, s.Request)
 			}
 			if !slices.Equal(got, test.requests) {
@@ -107,7 +107,7 @@ func TestAnAllocationCarriesWhatTheClaimSays(t *testing.T) {
 	if len(a.Configs) != 1 {
 		t.Errorf("got %d configurations, want 1", len(a.Configs))
 	}
-	s := a.Shares[0]
+	s := a.Results[0]
 	if s.Pool != "spaces" || s.Device != "space" || *s.ShareID != "share-of-a" || !s.AdminAccess {
 		t.Errorf("got share %+v", s)
 	}
@@ -127,7 +127,7 @@ func TestAReallocatedClaimGetsAnotherNamespace(t *testing.T) {
 		claim := claimWith(result("a"), result("b"))
 		change(claim)
 		a := allocation.FromClaim(claim, driver)
-		return a.ID, a.Shares[0].NamespaceName("")
+		return a.ID, a.Results[0].NamespaceName("")
 	}
 	sameID, sameName := names(func(*resourceapi.ResourceClaim) {})
 
@@ -190,7 +190,7 @@ func TestNamesAreLabelsAndDifferPerShare(t *testing.T) {
 		t.Errorf("allocation ID %q is no label value: %s", a.ID, msgs)
 	}
 	seen := map[string]string{}
-	for _, s := range a.Shares {
+	for _, s := range a.Results {
 		name := s.NamespaceName(spaceapi.DefaultNamespacePrefix)
 		if msgs := validation.IsDNS1123Label(name); len(msgs) > 0 {
 			t.Errorf("namespace name %q: %s", name, msgs)
@@ -226,8 +226,8 @@ func TestSlotsTellTheSpacesOfAClaimApart(t *testing.T) {
 				results = append(results, r)
 			}
 			var got []string
-			for _, s := range allocation.FromClaim(claimWith(results...), driver).Shares {
-				got = append(got, s.Slot)
+			for _, s := range allocation.FromClaim(claimWith(results...), driver).Results {
+				got = append(got, s.Subdir)
 			}
 			if !slices.Equal(got, test.slots) {
 				t.Errorf("got %q, want %q", got, test.slots)
@@ -242,7 +242,7 @@ func TestOwnsOnlyItsOwnNamespaces(t *testing.T) {
 	const prefix = "ns-"
 	own := func(change func(*corev1.Namespace)) *corev1.Namespace {
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-			Name:   a.Shares[1].NamespaceName(prefix),
+			Name:   a.Results[1].NamespaceName(prefix),
 			Labels: map[string]string{keys.ClaimUID: string(a.ClaimUID), keys.AllocationID: a.ID},
 		}}
 		change(ns)
@@ -259,7 +259,7 @@ func TestOwnsOnlyItsOwnNamespaces(t *testing.T) {
 		"not an earlier one's": {a, own(func(n *corev1.Namespace) { n.Labels[keys.AllocationID] = "other" }), false},
 		"not by another name":  {a, own(func(n *corev1.Namespace) { n.Name = "ns-other" }), false},
 		"not by name alone":    {a, own(func(n *corev1.Namespace) { n.Labels = nil }), false},
-		"with another prefix":  {a, own(func(n *corev1.Namespace) { n.Name = a.Shares[1].NamespaceName("x-") }), true},
+		"with another prefix":  {a, own(func(n *corev1.Namespace) { n.Name = a.Results[1].NamespaceName("x-") }), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := test.allocation.Owns(test.ns, keys); got != test.want {
@@ -281,7 +281,7 @@ func TestVariablePrefix(t *testing.T) {
 		"ünï=cödé\n":   "_N__C_D__",
 		"":             "",
 	} {
-		if got := allocation.VariablePrefix(name); got != want {
+		if got := allocation.EnvPrefix(name); got != want {
 			t.Errorf("%q: got %q, want %q", name, got, want)
 		}
 	}
@@ -291,7 +291,7 @@ func TestVariablePrefix(t *testing.T) {
 // controller finds the spaces that it made: these never change.
 func TestVersionsAgreeOnIDsAndNames(t *testing.T) {
 	a := allocation.FromClaim(claimWith(result("a"), result("b")), driver)
-	got := []string{a.ID, a.Shares[0].NamespaceName("ephemeral-ns-"), a.Shares[1].NamespaceName("ephemeral-ns-")}
+	got := []string{a.ID, a.Results[0].NamespaceName("ephemeral-ns-"), a.Results[1].NamespaceName("ephemeral-ns-")}
 	if want := []string{"pphnsg98g5vwbqjn9zfm", "ephemeral-ns-l4sfqrhgcf", "ephemeral-ns-pl8kh54w4d"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

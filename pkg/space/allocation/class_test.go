@@ -24,9 +24,9 @@ func TestTheClassIsTheOneThatTheRequestNames(t *testing.T) {
 			resourceapi.DeviceRequestAllocationResult{Driver: "d", Request: request})
 	}
 	want := []string{"exact", "second", "", ""}
-	for i, share := range allocation.FromClaim(claim, "d").Shares {
-		if share.Class != want[i] {
-			t.Errorf("request %s is of class %q, want %q", share.Request, share.Class, want[i])
+	for i, result := range allocation.FromClaim(claim, "d").Results {
+		if result.Class != want[i] {
+			t.Errorf("request %s is of class %q, want %q", result.Request, result.Class, want[i])
 		}
 	}
 }

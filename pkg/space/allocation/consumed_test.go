@@ -16,7 +16,7 @@ import (
 func TestAShareSaysWhatItConsumes(t *testing.T) {
 	consuming, plain := result("a"), result("b")
 	consuming.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("2"), "spaces": resource.MustParse("1")}
-	shares := allocation.FromClaim(claimWith(consuming, plain), driver).Shares
+	shares := allocation.FromClaim(claimWith(consuming, plain), driver).Results
 	if got := shares[0].ConsumedCapacity; !equality.Semantic.DeepEqual(got, consuming.ConsumedCapacity) {
 		t.Errorf("got %v, want %v", got, consuming.ConsumedCapacity)
 	}

@@ -32,7 +32,7 @@ func FuzzIdentityTellsFieldListsApart(f *testing.F) {
 		if (one.ID == two.ID) != same {
 			t.Errorf("same fields: %t, but allocation IDs %s and %s", same, one.ID, two.ID)
 		}
-		nameOne, nameTwo := one.Shares[0].NamespaceName("p-"), two.Shares[0].NamespaceName("p-")
+		nameOne, nameTwo := one.Results[0].NamespaceName("p-"), two.Results[0].NamespaceName("p-")
 		if (nameOne == nameTwo) != same {
 			t.Errorf("same fields: %t, but namespaces %s and %s", same, nameOne, nameTwo)
 		}
@@ -53,7 +53,7 @@ func FuzzIdentityNamesAreLabels(f *testing.F) {
 	f.Fuzz(func(t *testing.T, uid, request, pool, device, share string) {
 		a := fuzzed(uid, request, pool, device, share)
 		for _, prefix := range []string{spaceapi.DefaultNamespacePrefix, "a", strings.Repeat("p", 53)} {
-			name := a.Shares[0].NamespaceName(prefix)
+			name := a.Results[0].NamespaceName(prefix)
 			if msgs := validation.IsDNS1123Label(name); len(msgs) > 0 {
 				t.Errorf("namespace name %q: %s", name, msgs)
 			}
@@ -70,7 +70,7 @@ func FuzzIdentityVariablePrefix(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		got := allocation.VariablePrefix(name)
+		got := allocation.EnvPrefix(name)
 		if !allowed.MatchString(got) {
 			t.Errorf("%q became %q", name, got)
 		}

@@ -19,10 +19,10 @@ func TestNoTwoSpacesOfAClaimHaveTheSameSlot(t *testing.T) {
 		results = append(results, r)
 	}
 	seen := map[string]bool{}
-	for _, s := range allocation.FromClaim(claimWith(results...), driver).Shares {
-		if seen[s.Slot] {
-			t.Errorf("slot %q is given twice", s.Slot)
+	for _, s := range allocation.FromClaim(claimWith(results...), driver).Results {
+		if seen[s.Subdir] {
+			t.Errorf("slot %q is given twice", s.Subdir)
 		}
-		seen[s.Slot] = true
+		seen[s.Subdir] = true
 	}
 }

@@ -22,9 +22,9 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// Settings are the same for all spaces of an installation: what holds where neither
+// Defaults are the same for all spaces of an installation: what holds where neither
 // class nor claim say anything, and what classes can give.
-type Settings struct {
+type Defaults struct {
 	// Driver is the driver's name.
 	Driver string
 
@@ -47,12 +47,12 @@ type Settings struct {
 }
 
 // Roles returns the ClusterRoles that spaces can have in their namespaces.
-func (s Settings) Roles() []string {
+func (s Defaults) Roles() []string {
 	return append([]string{s.ClusterRole, spaceapi.AdminAccessClusterRole}, s.AllowedClusterRoles...)
 }
 
-// Space is everything about one space.
-type Space struct {
+// SpaceConfig is everything about one space.
+type SpaceConfig struct {
 	// NamespacePrefix starts the namespace's name.
 	NamespacePrefix string
 	// Labels and Annotations are added to the Namespace when it is created.
@@ -65,13 +65,13 @@ type Space struct {
 	// AllowNestedSpaces allows requests for spaces in the space.
 	AllowNestedSpaces bool
 
-	Cluster
+	Recorded
 	Container
 }
 
-// Cluster is what the controller gives a space and keeps up. It is recorded on the
+// Recorded is what the controller gives a space and keeps up. It is recorded on the
 // Namespace, so that a space keeps it when classes or the installation change.
-type Cluster struct {
+type Recorded struct {
 	// ClusterRoles are bound in the namespace, ClusterWideRoles in the whole cluster.
 	ClusterRoles     []string `json:"clusterRoles"`
 	ClusterWideRoles []string `json:"clusterWideRoles,omitempty"`
@@ -107,7 +107,7 @@ type Container struct {
 }
 
 // Inherit adds the labels that the space gets from its claim's namespace, which has these.
-func (s *Space) Inherit(labels map[string]string) {
+func (s *SpaceConfig) Inherit(labels map[string]string) {
 	inherited := map[string]string{}
 	for _, key := range s.InheritLabels {
 		if value, exists := labels[key]; exists {
@@ -117,17 +117,17 @@ func (s *Space) Inherit(labels map[string]string) {
 	s.Labels = union(inherited, s.Labels)
 }
 
-// Record returns the text in which a Namespace records what its space was given.
-func (c Cluster) Record() string {
+// Encode returns the text in which a Namespace records what its space was given.
+func (c Recorded) Encode() string {
 	record, err := json.Marshal(c)
 	utilruntime.Must(err)
 	return string(record)
 }
 
-// ParseRecord reads what Record returned. The error means that the record is missing or
+// DecodeRecorded reads what Record returned. The error means that the record is missing or
 // damaged, and that nothing of it can be relied on.
-func ParseRecord(record string) (Cluster, error) {
-	var c Cluster
+func DecodeRecorded(record string) (Recorded, error) {
+	var c Recorded
 	strict, err := kjson.UnmarshalStrict([]byte(record), &c)
 	switch {
 	case err != nil:
@@ -141,7 +141,7 @@ func ParseRecord(record string) (Cluster, error) {
 		err = errors.New("a duration is negative")
 	}
 	if err != nil {
-		return Cluster{}, fmt.Errorf("read the record of a space's configuration: %w", err)
+		return Recorded{}, fmt.Errorf("read the record of a space's configuration: %w", err)
 	}
 	return c, nil
 }

@@ -19,10 +19,10 @@ func TestParseRecord(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		record := space.Record()
-		got, err := config.ParseRecord(record)
-		if err != nil || !equality.Semantic.DeepEqual(got, space.Cluster) {
-			t.Errorf("of %s: got %+v, error %v, want %+v", record, got, err, space.Cluster)
+		record := space.Encode()
+		got, err := config.DecodeRecorded(record)
+		if err != nil || !equality.Semantic.DeepEqual(got, space.Recorded) {
+			t.Errorf("of %s: got %+v, error %v, want %+v", record, got, err, space.Recorded)
 		}
 	}
 }
@@ -41,14 +41,14 @@ func TestParseRecord_damaged(t *testing.T) {
 		`{"clusterRoles":["edit"],"network":{"mode":"Open"},"retention":"-1h"}`,
 		`{"clusterRoles":["edit"],"network":{"mode":"Open"},"clusterWideRoles":"admin"}`,
 	} {
-		if got, err := config.ParseRecord(record); err == nil || !reflect.DeepEqual(got, config.Cluster{}) {
+		if got, err := config.DecodeRecorded(record); err == nil || !reflect.DeepEqual(got, config.Recorded{}) {
 			t.Errorf("of %s: got %+v, error %v", record, got, err)
 		}
 	}
 }
 
 func TestInherit(t *testing.T) {
-	space := config.Space{Labels: map[string]string{"team": "class"}, InheritLabels: []string{"team", "cost-center", "absent"}}
+	space := config.SpaceConfig{Labels: map[string]string{"team": "class"}, InheritLabels: []string{"team", "cost-center", "absent"}}
 	space.Inherit(map[string]string{"team": "namespace", "cost-center": "4711", "other": "x"})
 	if want := map[string]string{"team": "class", "cost-center": "4711"}; !maps.Equal(space.Labels, want) {
 		t.Errorf("got %v, want %v", space.Labels, want)

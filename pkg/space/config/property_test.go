@@ -96,7 +96,7 @@ func TestAClaimNeverGetsMoreThanItsClassGives(t *testing.T) {
 		got, err := resolve(settings, both, "space", []string{"space"})
 		if err != nil {
 			refused++
-			if !reflect.DeepEqual(got, config.Space{}) {
+			if !reflect.DeepEqual(got, config.SpaceConfig{}) {
 				t.Errorf("an error and %+v", got)
 			}
 			continue
@@ -126,7 +126,7 @@ func saidBy(t *testing.T, classes configs) (said spaceapi.SpaceClassConfig) {
 	return said
 }
 
-func hardOf(space config.Space) corev1.ResourceList {
+func hardOf(space config.SpaceConfig) corev1.ResourceList {
 	if space.ResourceQuota == nil {
 		return nil
 	}
@@ -135,7 +135,7 @@ func hardOf(space config.Space) corev1.ResourceList {
 
 // givesNoMore compares what holds for a claim with what its class alone gives, and
 // with what the class says.
-func givesNoMore(t *testing.T, got, alone config.Space, said spaceapi.SpaceClassConfig) {
+func givesNoMore(t *testing.T, got, alone config.SpaceConfig, said spaceapi.SpaceClassConfig) {
 	t.Helper()
 	for _, role := range got.ClusterRoles {
 		if !slices.Contains(slices.Concat(alone.ClusterRoles, said.AllowedClusterRoles), role) {
@@ -210,9 +210,9 @@ func FuzzFor(f *testing.F) {
 	})
 }
 
-func refusedWholly(t *testing.T, got config.Space, err error) {
+func refusedWholly(t *testing.T, got config.SpaceConfig, err error) {
 	t.Helper()
-	if !reflect.DeepEqual(got, config.Space{}) {
+	if !reflect.DeepEqual(got, config.SpaceConfig{}) {
 		t.Errorf("an error and %+v", got)
 	}
 	if len(err.Error()) > 4096 {

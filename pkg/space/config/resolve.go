@@ -25,18 +25,18 @@ import (
 // Resolve resolves the configuration of a share's space. Of several parameters of class
 // or claim, later ones win field by field; the claim's then restrict what the class
 // gives. The error names the object to change and all its invalid fields.
-func (s Settings) Resolve(a *allocation.Allocation, share allocation.Share) (Space, error) {
+func (s Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (SpaceConfig, error) {
 	var class spaceapi.SpaceClassConfig
 	var claim spaceapi.SpaceClaimConfig
 	for _, config := range a.Configs {
-		if !isAbout(config, share.Request) || config.Opaque.Driver != s.Driver {
+		if !isAbout(config, result.Request) || config.Opaque.Driver != s.Driver {
 			continue
 		}
 		raw := config.Opaque.Parameters.Raw
 		if config.Source == resourceapi.AllocationConfigSourceClass {
 			more, errs := spaceapi.DecodeSpaceClassConfig(raw, s.Driver)
 			if len(errs) > 0 {
-				return Space{}, fmt.Errorf("the DeviceClass has invalid parameters: %s", summary(errs))
+				return SpaceConfig{}, fmt.Errorf("the DeviceClass has invalid parameters: %s", summary(errs))
 			}
 			mergeClass(&class, more)
 			continue
@@ -46,21 +46,21 @@ func (s Settings) Resolve(a *allocation.Allocation, share allocation.Share) (Spa
 			errs = append(errs, field.Forbidden(field.NewPath("envPrefix"), "several spaces would get variables of the same names: "+strings.Join(requests, ", ")))
 		}
 		if len(errs) > 0 {
-			return Space{}, fmt.Errorf("the ResourceClaim has invalid parameters: %s", summary(errs))
+			return SpaceConfig{}, fmt.Errorf("the ResourceClaim has invalid parameters: %s", summary(errs))
 		}
 		mergeClaim(&claim, more)
 	}
 	space := s.ofClass(&class)
-	if q := space.ResourceQuota; q != nil && (len(q.Scopes) > 0 || q.ScopeSelector != nil) && hasBudget(share) {
+	if q := space.ResourceQuota; q != nil && (len(q.Scopes) > 0 || q.ScopeSelector != nil) && hasBudget(result) {
 		// The space's part of the budget would be limited within the scopes only.
-		return Space{}, errors.New("the DeviceClass has invalid parameters: resourceQuota: Forbidden: scopes are not possible with a pool that has a budget")
+		return SpaceConfig{}, errors.New("the DeviceClass has invalid parameters: resourceQuota: Forbidden: scopes are not possible with a pool that has a budget")
 	}
 	if errs := space.restrict(&class, &claim); len(errs) > 0 {
-		return Space{}, fmt.Errorf("the ResourceClaim has parameters that its DeviceClass does not allow: %s", summary(errs))
+		return SpaceConfig{}, fmt.Errorf("the ResourceClaim has parameters that its DeviceClass does not allow: %s", summary(errs))
 	}
-	if share.AdminAccess {
+	if result.AdminAccess {
 		if !ptr.Deref(class.AllowAdminAccess, false) {
-			return Space{}, fmt.Errorf("request %s asks for admin access, which its DeviceClass does not allow for spaces", share.Request)
+			return SpaceConfig{}, fmt.Errorf("request %s asks for admin access, which its DeviceClass does not allow for spaces", result.Request)
 		}
 		space.ClusterRoles, space.ClusterWideRoles = []string{spaceapi.AdminAccessClusterRole}, nil
 	}
@@ -69,7 +69,7 @@ func (s Settings) Resolve(a *allocation.Allocation, share allocation.Share) (Spa
 
 // CheckAllowed returns why spaces of this installation can't have this configuration:
 // the controller has no right to more than the settings allow.
-func (s Settings) CheckAllowed(c Cluster) error {
+func (s Defaults) CheckAllowed(c Recorded) error {
 	var errs field.ErrorList
 	for n, role := range c.ClusterRoles {
 		if !slices.Contains(s.Roles(), role) {
@@ -91,8 +91,8 @@ func (s Settings) CheckAllowed(c Cluster) error {
 }
 
 // hasBudget reports whether the share consumes a part of a pool's budget.
-func hasBudget(share allocation.Share) bool {
-	for capacity := range share.ConsumedCapacity {
+func hasBudget(result allocation.Result) bool {
+	for capacity := range result.ConsumedCapacity {
 		if spaceapi.QuotaName(string(capacity)) != "" {
 			return true
 		}
@@ -165,15 +165,15 @@ func mergeClaim(to, from *spaceapi.SpaceClaimConfig) {
 }
 
 // ofClass returns the complete configuration of a space of a class.
-func (s Settings) ofClass(class *spaceapi.SpaceClassConfig) Space {
-	out := Space{
+func (s Defaults) ofClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
+	out := SpaceConfig{
 		NamespacePrefix:   cmp.Or(class.NamespacePrefix, s.NamespacePrefix),
 		Labels:            class.Labels,
 		Annotations:       class.Annotations,
 		InheritLabels:     class.InheritLabels,
 		PodSecurity:       ptr.Deref(class.PodSecurity, spaceapi.PodSecurity{}),
 		AllowNestedSpaces: ptr.Deref(class.AllowNestedSpaces, false),
-		Cluster: Cluster{
+		Recorded: Recorded{
 			ClusterRoles:     class.ClusterRoles,
 			ClusterWideRoles: class.ClusterWideRoles,
 			ResourceQuota:    class.ResourceQuota.DeepCopy(),
@@ -198,7 +198,7 @@ func (s Settings) ofClass(class *spaceapi.SpaceClassConfig) Space {
 
 // restrict applies the parameters of a claim, which can only restrict what its class
 // gives.
-func (s *Space) restrict(class *spaceapi.SpaceClassConfig, claim *spaceapi.SpaceClaimConfig) (errs field.ErrorList) {
+func (s *SpaceConfig) restrict(class *spaceapi.SpaceClassConfig, claim *spaceapi.SpaceClaimConfig) (errs field.ErrorList) {
 	// The installation's ClusterRole is no choice: it can change while the claim lives.
 	allowed := slices.Concat(class.ClusterRoles, class.AllowedClusterRoles)
 	for i, role := range claim.ClusterRoles {

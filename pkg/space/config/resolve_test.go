@@ -39,7 +39,7 @@ func opaque(driver string, source resourceapi.AllocationConfigSource, raw string
 
 type configs = []resourceapi.DeviceAllocationConfiguration
 
-var settings = config.Settings{Driver: ours, NamespacePrefix: "ns-", ClusterRole: "edit", PodSecurity: "baseline", Network: spaceapi.NetworkOpen}
+var settings = config.Defaults{Driver: ours, NamespacePrefix: "ns-", ClusterRole: "edit", PodSecurity: "baseline", Network: spaceapi.NetworkOpen}
 
 // classJSON returns a SpaceClassConfig with these fields, written as in a JSON object.
 func classJSON(fields string) string { return object("SpaceClassConfig", fields) }
@@ -66,17 +66,17 @@ const (
 
 // resolve resolves the configuration of the first share of the request. all are the
 // requests of the allocation's shares.
-func resolve(s config.Settings, configs configs, request string, all []string) (config.Space, error) {
+func resolve(s config.Defaults, configs configs, request string, all []string) (config.SpaceConfig, error) {
 	a := &allocation.Allocation{Configs: configs}
 	for _, r := range all {
-		a.Shares = append(a.Shares, allocation.Share{Request: r})
+		a.Results = append(a.Results, allocation.Result{Request: r})
 	}
-	return s.Resolve(a, a.Shares[slices.Index(all, request)])
+	return s.Resolve(a, a.Results[slices.Index(all, request)])
 }
 
 // plain is what the settings have, with changes.
-func plain(changes ...func(*config.Space)) config.Space {
-	out := config.Space{NamespacePrefix: "ns-", PodSecurity: spaceapi.PodSecurity{Enforce: "baseline"}}
+func plain(changes ...func(*config.SpaceConfig)) config.SpaceConfig {
+	out := config.SpaceConfig{NamespacePrefix: "ns-", PodSecurity: spaceapi.PodSecurity{Enforce: "baseline"}}
 	out.ClusterRoles, out.Network.Mode = []string{"edit"}, spaceapi.NetworkOpen
 	for _, change := range changes {
 		change(&out)
@@ -106,20 +106,20 @@ func TestWhatIsSaidHolds(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		configs configs
-		want    config.Space
+		want    config.SpaceConfig
 	}{
 		"none at all":                          {nil, plain()},
 		"none opaque":                          {configs{{Source: claim}}, plain()},
 		"only those of others are passed over": {configs{opaque(foreign, claim, `not JSON`)}, plain()},
 		"empty ones":                           {configs{classOf(``), claimOf(``)}, plain()},
 		"those of another request are passed over": {configs{classOf(`"maxLifetime":"8h"`, "other"), claimOf(`"inCluster":true`, "other")}, plain()},
-		"those of the request":                     {configs{classOf(`"maxLifetime":"8h"`, "other", "space")}, plain(func(e *config.Space) { e.MaxLifetime = lasting(8 * time.Hour) })},
-		"those of the subrequest":                  {configs{claimOf(`"inCluster":true`, "space/small")}, plain(func(e *config.Space) { e.InCluster = true })},
-		"a class's": {configs{classOf(everyClassField)}, config.Space{
+		"those of the request":                     {configs{classOf(`"maxLifetime":"8h"`, "other", "space")}, plain(func(e *config.SpaceConfig) { e.MaxLifetime = lasting(8 * time.Hour) })},
+		"those of the subrequest":                  {configs{claimOf(`"inCluster":true`, "space/small")}, plain(func(e *config.SpaceConfig) { e.InCluster = true })},
+		"a class's": {configs{classOf(everyClassField)}, config.SpaceConfig{
 			NamespacePrefix: "ci-", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"}, InheritLabels: []string{"i"},
 			PodSecurity:       spaceapi.PodSecurity{Enforce: "privileged", Audit: "baseline", Warn: "restricted"},
 			AllowNestedSpaces: true,
-			Cluster: config.Cluster{
+			Recorded: config.Recorded{
 				ClusterRoles: []string{"edit"}, ClusterWideRoles: []string{"crds"},
 				ResourceQuota: hard(corev1.ResourceList{"requests.cpu": resource.MustParse("4"), "pods": resource.MustParse("10")}),
 				LimitRange:    &corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: "Container", Default: corev1.ResourceList{"cpu": resource.MustParse("1")}}}},
@@ -129,9 +129,9 @@ func TestWhatIsSaidHolds(t *testing.T) {
 			},
 			Container: config.Container{TokenLifetime: 10 * time.Minute, AdminEnv: map[string]string{"e": "f"}},
 		}},
-		"a claim's": {configs{classOf(`"allowedClusterRoles":["view"],"allowedLabels":["*"]`), claimOf(everyClaimField)}, config.Space{
+		"a claim's": {configs{classOf(`"allowedClusterRoles":["view"],"allowedLabels":["*"]`), claimOf(everyClaimField)}, config.SpaceConfig{
 			NamespacePrefix: "ns-", Labels: map[string]string{"a": "b"}, PodSecurity: spaceapi.PodSecurity{Enforce: "restricted", Audit: "privileged"},
-			Cluster: config.Cluster{
+			Recorded: config.Recorded{
 				ClusterRoles: []string{"view"}, ResourceQuota: hard(corev1.ResourceList{"pods": resource.MustParse("0")}),
 				Network: spaceapi.Network{Mode: spaceapi.NetworkIsolated}, MaxLifetime: lasting(1),
 			},
@@ -142,7 +142,7 @@ func TestWhatIsSaidHolds(t *testing.T) {
 		"later ones of classes win field by field": {configs{
 			classOf(`"labels":{"a":"1","b":"1"},"podSecurity":{"enforce":"privileged","warn":"baseline"},"allowNestedSpaces":true,"clusterWideRoles":["x"],"retention":{"period":"1h"},"maxLifetime":"8h","copyFrom":{"namespace":"a","secrets":[{"name":"b"}]},"resourceQuota":{"hard":{"pods":"5","cpu":"1"}},"exclusive":true,"allowAdminAccess":true,"limitRange":{"limits":[{"type":"Pod","max":{"cpu":"1"}}]}`),
 			classOf(`"labels":{"b":"2"},"podSecurity":{"warn":"restricted"},"allowNestedSpaces":false,"clusterWideRoles":[],"maxLifetime":"9h","copyFrom":{"namespace":"c","configMaps":[{"name":"d"}]},"resourceQuota":{"hard":{"pods":"6"}},"allowAdminAccess":null,"exclusive":false,"limitRange":{"limits":[{"type":"Pod","max":{"memory":"1"}}]}`),
-		}, plain(func(e *config.Space) {
+		}, plain(func(e *config.SpaceConfig) {
 			e.Labels = map[string]string{"a": "1", "b": "2"}
 			e.PodSecurity = spaceapi.PodSecurity{Enforce: "privileged", Warn: "restricted"}
 			e.ClusterWideRoles, e.Retention, e.MaxLifetime = []string{}, lasting(time.Hour), lasting(9*time.Hour)
@@ -154,7 +154,7 @@ func TestWhatIsSaidHolds(t *testing.T) {
 			claimOf(`"labels":{"a":"1","b":"1"},"mountPath":"/a","inCluster":true,"exclusive":true,"kubeconfigEnv":true,"env":{"x":"1","y":"1"},"podSecurity":{"enforce":"restricted"},"maxLifetime":"1h"`),
 			claimOf(`"labels":{"b":"2"},"mountPath":"/b","inCluster":false,"env":{"y":"2"},"podSecurity":{"warn":"restricted"},"maxLifetime":"2h"`),
 			classOf(`"allowedLabels":["c"]`), classOf(`"allowedLabels":["a","b"]`),
-		}, plain(func(e *config.Space) {
+		}, plain(func(e *config.SpaceConfig) {
 			e.Labels, e.UserEnv = map[string]string{"a": "1", "b": "2"}, map[string]string{"x": "1", "y": "2"}
 			e.MountPath, e.KubeconfigEnv, e.MaxLifetime = "/b", true, lasting(2*time.Hour)
 			e.PodSecurity = spaceapi.PodSecurity{Enforce: "restricted", Warn: "restricted"}
@@ -162,12 +162,12 @@ func TestWhatIsSaidHolds(t *testing.T) {
 		"a claim narrows its class, wherever it stands": {configs{
 			claimOf(`"resourceQuota":{"hard":{"pods":"1","secrets":"2"}},"maxLifetime":"1h","labels":{"c":"d"},"network":{"mode":"Isolated"}`),
 			classOf(`"resourceQuota":{"hard":{"pods":"5","cpu":"1"}},"maxLifetime":"8h","labels":{"a":"b"},"allowedLabels":["*"],"network":{"mode":"Open"},"exclusive":true,"env":{"p":"q"}`),
-		}, plain(func(e *config.Space) {
+		}, plain(func(e *config.SpaceConfig) {
 			e.ResourceQuota = hard(corev1.ResourceList{"pods": resource.MustParse("1"), "cpu": resource.MustParse("1"), "secrets": resource.MustParse("2")})
 			e.MaxLifetime, e.Labels, e.Network.Mode = lasting(time.Hour), map[string]string{"a": "b", "c": "d"}, spaceapi.NetworkIsolated
 			e.AdminEnv = map[string]string{"p": "q"}
 		})},
-		"a class can be laxer than the settings": {configs{classOf(`"podSecurity":{"enforce":"privileged"},"clusterRoles":["admin"]`)}, plain(func(e *config.Space) {
+		"a class can be laxer than the settings": {configs{classOf(`"podSecurity":{"enforce":"privileged"},"clusterRoles":["admin"]`)}, plain(func(e *config.SpaceConfig) {
 			e.PodSecurity.Enforce, e.ClusterRoles = "privileged", []string{"admin"}
 		})},
 	} {
@@ -210,7 +210,7 @@ func TestFor_restrictsClaims(t *testing.T) {
 			if err == nil || err.Error() != notAllowed+test.want {
 				t.Errorf("got  %v\nwant %s%s", err, notAllowed, test.want)
 			}
-			if !reflect.DeepEqual(got, config.Space{}) {
+			if !reflect.DeepEqual(got, config.SpaceConfig{}) {
 				t.Errorf("an error and %+v", got)
 			}
 		})
@@ -306,10 +306,10 @@ func TestAVariablePrefixIsForOneSpace(t *testing.T) {
 }
 
 func TestResolve_adminAccess(t *testing.T) {
-	share := allocation.Share{Request: "space", AdminAccess: true}
+	result := allocation.Result{Request: "space", AdminAccess: true}
 	for fields, allowed := range map[string]bool{``: false, `"allowAdminAccess":false`: false, `"allowAdminAccess":true,"clusterRoles":["admin"],"clusterWideRoles":["crds"]`: true} {
-		a := &allocation.Allocation{Configs: configs{opaque(ours, class, classJSON(fields))}, Shares: []allocation.Share{share}}
-		got, err := settings.Resolve(a, share)
+		a := &allocation.Allocation{Configs: configs{opaque(ours, class, classJSON(fields))}, Results: []allocation.Result{result}}
+		got, err := settings.Resolve(a, result)
 		if !allowed {
 			wantError(t, err, "request space asks for admin access")
 			continue
@@ -324,20 +324,20 @@ func TestCheckAllowed(t *testing.T) {
 	s := settings
 	s.AllowedClusterRoles, s.ClusterWideRoles, s.TemplateNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
 	for name, test := range map[string]struct {
-		change func(*config.Space)
+		change func(*config.SpaceConfig)
 		want   string
 	}{
-		"nothing special":           {func(*config.Space) {}, ""},
-		"an allowed role":           {func(c *config.Space) { c.ClusterRoles = []string{"admin"} }, ""},
-		"the role for admin access": {func(c *config.Space) { c.ClusterRoles = []string{"view"} }, ""},
-		"another role":              {func(c *config.Space) { c.ClusterRoles = []string{"cluster-admin"} }, `clusterRoles[0]: Invalid value: "cluster-admin": add it to the Helm value space.allowedClusterRoles`},
-		"a cluster-wide role":       {func(c *config.Space) { c.ClusterWideRoles = []string{"reader"} }, ""},
-		"another cluster-wide role": {func(c *config.Space) { c.ClusterWideRoles = []string{"reader", "edit"} }, `clusterWideRoles[1]: Invalid value: "edit": add it to the Helm value space.clusterWideRoles`},
-		"copies":                    {func(c *config.Space) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "templates"} }, ""},
-		"copies from elsewhere":     {func(c *config.Space) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "kube-system"} }, `copyFrom.namespace: Invalid value: "kube-system": add it to the Helm value space.templateNamespaces`},
+		"nothing special":           {func(*config.SpaceConfig) {}, ""},
+		"an allowed role":           {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"admin"} }, ""},
+		"the role for admin access": {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"view"} }, ""},
+		"another role":              {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"cluster-admin"} }, `clusterRoles[0]: Invalid value: "cluster-admin": add it to the Helm value space.allowedClusterRoles`},
+		"a cluster-wide role":       {func(c *config.SpaceConfig) { c.ClusterWideRoles = []string{"reader"} }, ""},
+		"another cluster-wide role": {func(c *config.SpaceConfig) { c.ClusterWideRoles = []string{"reader", "edit"} }, `clusterWideRoles[1]: Invalid value: "edit": add it to the Helm value space.clusterWideRoles`},
+		"copies":                    {func(c *config.SpaceConfig) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "templates"} }, ""},
+		"copies from elsewhere":     {func(c *config.SpaceConfig) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "kube-system"} }, `copyFrom.namespace: Invalid value: "kube-system": add it to the Helm value space.templateNamespaces`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := s.CheckAllowed(plain(test.change).Cluster)
+			err := s.CheckAllowed(plain(test.change).Recorded)
 			if test.want != "" {
 				wantError(t, err, "the DeviceClass has parameters that the installation does not allow: "+test.want)
 			} else if err != nil {
@@ -350,11 +350,11 @@ func TestCheckAllowed(t *testing.T) {
 // The space's part of a budget would be limited within the scopes only.
 func TestResolve_scopesAndBudget(t *testing.T) {
 	scoped := configs{opaque(ours, class, classJSON(`"resourceQuota":{"hard":{"pods":"5"},"scopes":["NotTerminating"]}`))}
-	share := allocation.Share{Request: "space"}
-	if got, err := settings.Resolve(&allocation.Allocation{Configs: scoped, Shares: []allocation.Share{share}}, share); err != nil || len(got.ResourceQuota.Scopes) != 1 {
+	result := allocation.Result{Request: "space"}
+	if got, err := settings.Resolve(&allocation.Allocation{Configs: scoped, Results: []allocation.Result{result}}, result); err != nil || len(got.ResourceQuota.Scopes) != 1 {
 		t.Errorf("got %+v, error %v", got.ResourceQuota, err)
 	}
-	share.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("1")}
-	_, err := settings.Resolve(&allocation.Allocation{Configs: scoped, Shares: []allocation.Share{share}}, share)
+	result.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("1")}
+	_, err := settings.Resolve(&allocation.Allocation{Configs: scoped, Results: []allocation.Result{result}}, result)
 	wantError(t, err, "resourceQuota: Forbidden: scopes are not possible with a pool that has a budget")
 }

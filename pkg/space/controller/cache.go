@@ -69,7 +69,7 @@ func (c *Config) cacheOptions(keys spaceapi.Keys) cache.Options {
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&resourceapi.ResourceClaim{}:  {Transform: stripClaim(c.Settings.Driver)},
+			&resourceapi.ResourceClaim{}:  {Transform: stripClaim(c.Defaults.Driver)},
 			&corev1.Namespace{}:           {Label: ours, Transform: stripNamespace(keys)},
 			&corev1.ServiceAccount{}:      {Field: named(spaceapi.ServiceAccountName), Transform: stripObject},
 			&rbacv1.RoleBinding{}:         {Field: named(spaceapi.RoleBindingName), Transform: stripObject},
@@ -78,7 +78,7 @@ func (c *Config) cacheOptions(keys spaceapi.Keys) cache.Options {
 			&networkingv1.NetworkPolicy{}: {Field: named(spaceapi.LimitsName), Transform: stripObject},
 			&rbacv1.ClusterRoleBinding{}:  {Label: ours, Transform: stripObject},
 			&corev1.ConfigMap{}:           {Namespaces: map[string]cache.Config{c.Namespace: {FieldSelector: named(spaceapi.RootCAName)}}},
-			&discoveryv1.EndpointSlice{}:  {Namespaces: map[string]cache.Config{metav1.NamespaceDefault: {FieldSelector: named(apiServerName)}}},
+			&discoveryv1.EndpointSlice{}:  {Namespaces: map[string]cache.Config{metav1.NamespaceDefault: {FieldSelector: named(kubernetesService)}}},
 		},
 	}
 }
@@ -90,7 +90,7 @@ func (c *Config) cachedKinds() []client.Object {
 		&resourceapi.ResourceClaim{}, &corev1.Namespace{}, &corev1.ServiceAccount{}, &rbacv1.RoleBinding{},
 		&corev1.ResourceQuota{}, &corev1.LimitRange{}, &networkingv1.NetworkPolicy{}, &corev1.ConfigMap{},
 	}
-	if len(c.Settings.ClusterWideRoles) > 0 {
+	if len(c.Defaults.ClusterWideRoles) > 0 {
 		kinds = append(kinds, &rbacv1.ClusterRoleBinding{})
 	}
 	if len(c.APIServerCIDRs) == 0 {

@@ -63,7 +63,7 @@ func TestStripClaim_keepsSpacesRecognizable(t *testing.T) {
 			got := strip(c, whole)
 
 			a, b := allocation.FromClaim(whole, driver), allocation.FromClaim(got, driver)
-			if a.ID != b.ID || a.ClaimUID != b.ClaimUID || len(b.Shares) != 2 || a.Shares[1].NamespaceName("") != b.Shares[1].NamespaceName("") || b.Shares[1].Pool != "spaces" {
+			if a.ID != b.ID || a.ClaimUID != b.ClaimUID || len(b.Results) != 2 || a.Results[1].NamespaceName("") != b.Results[1].NamespaceName("") || b.Results[1].Pool != "spaces" {
 				t.Errorf("got the allocation %+v, want %+v", b, a)
 			}
 			if !isReady(got, driver, b) || !equality.Semantic.DeepEqual(got.Status.ReservedFor, whole.Status.ReservedFor) || *reference(got) != *reference(whole) {
@@ -107,7 +107,7 @@ func TestStripClaim_keepsTheIdentityOfOtherDriversClaims(t *testing.T) {
 }
 
 func TestStrip_recognizesASpace(t *testing.T) {
-	c := newClusterWith(t, func(config *Config) { config.Settings.Network = spaceapi.NetworkIsolated })
+	c := newClusterWith(t, func(config *Config) { config.Defaults.Network = spaceapi.NetworkIsolated })
 	raw := `{"apiVersion":"` + spaceapi.APIVersion + `","kind":"SpaceClassConfig","resourceQuota":{"hard":{"pods":"5"}},"limitRange":{"limits":[{"type":"Pod","max":{"cpu":"1"}}]},"retention":{"period":"1h"}}`
 	claim := claimFor("a")
 	claim.Status.ReservedFor = nil
@@ -116,7 +116,7 @@ func TestStrip_recognizesASpace(t *testing.T) {
 	if desired.rejected != nil {
 		t.Fatal(desired.rejected)
 	}
-	space := c.spaceWith(func(s *spaceconfig.Space) { *s = desired.spaces[0].config })
+	space := c.spaceWith(func(s *spaceconfig.SpaceConfig) { *s = desired.spaces[0].config })
 	space.Namespace.UID, space.Namespace.CreationTimestamp = "namespace-uid", metav1.NewTime(time.Unix(1000, 0))
 	for _, obj := range []client.Object{space.Namespace, space.ServiceAccount, space.RoleBindings[0], space.ResourceQuota, space.LimitRange, space.NetworkPolicy} {
 		c.cached(obj)

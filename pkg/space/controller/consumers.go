@@ -133,7 +133,7 @@ func (c *consumers) resolve(ctx context.Context, desired *desiredState) map[type
 		}
 	}
 	// Where the scheduler waits for the space, pods are bound only when it is ready.
-	boundLater := slices.ContainsFunc(desired.allocation.Shares, func(s allocation.Share) bool { return s.BindingConditions })
+	boundLater := slices.ContainsFunc(desired.allocation.Results, func(s allocation.Result) bool { return s.BindingConditions })
 	nodes := map[types.UID]string{}
 	var unbound []resourceapi.ResourceClaimConsumerReference
 	steps := 1

@@ -5,7 +5,6 @@ package controller
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -57,7 +56,7 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 	if err != nil {
 		return after, fmt.Errorf("confirm that the claim is deallocated: %w", err)
 	}
-	if desired, err = r.desiredState(ctx, live, spaces); err != nil {
+	if desired, err = r.desire(ctx, live, spaces); err != nil {
 		return after, err
 	}
 	cause := "Claim deallocated"
@@ -152,7 +151,7 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace, result *d
 		return err
 	}
 	// The one that is watched last: while it exists, revocation is not complete.
-	for _, name := range slices.Backward(resources.RoleBindingNames(r.given(ns))) {
+	for _, name := range slices.Backward(resources.RoleBindingNames(r.recordedConfig(ns))) {
 		if err := r.clearSubjects(ctx, ns.Name, name); err != nil {
 			return fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
 		}
@@ -225,7 +224,7 @@ func (r *Reconciler) revokeTenantRoleBindings(ctx context.Context, namespace str
 
 // revokeClusterWide deletes the ClusterRoleBindings of a space.
 func (r *Reconciler) revokeClusterWide(ctx context.Context, ns *corev1.Namespace) error {
-	for _, role := range r.given(ns).ClusterWideRoles {
+	for _, role := range r.recordedConfig(ns).ClusterWideRoles {
 		binding := &rbacv1.ClusterRoleBinding{}
 		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: resources.ClusterRoleBindingName(ns.Name, role)}, binding)
 		// The name proves nothing: who writes a namespace's record could make it that of
@@ -233,7 +232,7 @@ func (r *Reconciler) revokeClusterWide(ctx context.Context, ns *corev1.Namespace
 		if err == nil && isOwnedBy(binding, ns) {
 			err = r.client.Delete(ctx, binding, client.Preconditions{UID: &binding.UID})
 		}
-		if apierrors.IsForbidden(err) && !slices.Contains(r.config.Settings.ClusterWideRoles, role) {
+		if apierrors.IsForbidden(err) && !slices.Contains(r.config.Defaults.ClusterWideRoles, role) {
 			// With the role, the controller lost the right to revoke it. The binding is
 			// deleted with the namespace.
 			klog.FromContext(ctx).Error(err, "Cluster-wide role not revoked before the namespace is deleted", logkeys.Namespace, ns.Name)
@@ -255,10 +254,10 @@ func isOwnedBy(binding *rbacv1.ClusterRoleBinding, ns *corev1.Namespace) bool {
 
 // hasClusterWide returns whether a space still has rights in the whole cluster.
 func (r *Reconciler) hasClusterWide(ctx context.Context, ns *corev1.Namespace) (bool, error) {
-	if len(r.config.Settings.ClusterWideRoles) == 0 {
+	if len(r.config.Defaults.ClusterWideRoles) == 0 {
 		return false, nil
 	}
-	for _, role := range r.given(ns).ClusterWideRoles {
+	for _, role := range r.recordedConfig(ns).ClusterWideRoles {
 		binding := &rbacv1.ClusterRoleBinding{}
 		err := r.client.Get(ctx, client.ObjectKey{Name: resources.ClusterRoleBindingName(ns.Name, role)}, binding)
 		if client.IgnoreNotFound(err) != nil {
@@ -289,22 +288,9 @@ func (r *Reconciler) deleteOrphan(ctx context.Context, binding *rbacv1.ClusterRo
 	return client.IgnoreNotFound(r.client.Delete(ctx, binding, client.Preconditions{UID: &binding.UID, ResourceVersion: &binding.ResourceVersion}))
 }
 
-// annotate patches annotations of a namespace. A nil value removes one.
-func (r *Reconciler) annotate(ctx context.Context, ns *corev1.Namespace, annotations map[string]any) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		// A namespace with another UID is a successor of the name, and is refused.
-		"uid":         ns.UID,
-		"annotations": annotations,
-	}})
-	if err != nil {
-		return err
-	}
-	return r.client.Patch(ctx, ns, client.RawPatch(types.MergePatchType, patch))
-}
-
 // retentionPeriod is how long the namespace is to be retained when it is deprovisioned.
 func (r *Reconciler) retentionPeriod(ns *corev1.Namespace) time.Duration {
-	return r.given(ns).Retention.Duration
+	return r.recordedConfig(ns).Retention.Duration
 }
 
 // retainedUntil is until when a deprovisioned namespace is retained. Zero: it is not.

@@ -276,8 +276,8 @@ func TestDeprovision_revokesAllRoleBindings(t *testing.T) {
 // clusterWide is a cluster with a space that has a cluster-wide role, and its namespace.
 func clusterWide(t *testing.T) (*cluster, *corev1.Namespace) {
 	t.Helper()
-	c := newClusterWith(t, func(config *Config) { config.Settings.ClusterWideRoles = []string{"reader"} })
-	ns := c.spaceWith(func(s *spaceconfig.Space) { s.ClusterWideRoles = []string{"reader"} }).Namespace
+	c := newClusterWith(t, func(config *Config) { config.Defaults.ClusterWideRoles = []string{"reader"} })
+	ns := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} }).Namespace
 	ns.UID = "namespace-uid"
 	c.live(ns)
 	c.cached(ns)
@@ -286,7 +286,7 @@ func clusterWide(t *testing.T) (*cluster, *corev1.Namespace) {
 
 // clusterRoleBinding is the one of the space, owned by a namespace of this UID.
 func (c *cluster) clusterRoleBinding(owner types.UID) *rbacv1.ClusterRoleBinding {
-	space := c.spaceWith(func(s *spaceconfig.Space) { s.ClusterWideRoles = []string{"reader"} })
+	space := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} })
 	namespace := space.Namespace.DeepCopy()
 	namespace.UID = owner
 	c.clusterRoleBindingSteps(c.t.Context(), space, namespace, true) // sets the owner
@@ -327,7 +327,7 @@ func TestDeprovision_withClusterWideRightsThatCannotBeRevoked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, ns := clusterWide(t)
 			c.live(c.clusterRoleBinding(ns.UID))
-			c.config.Settings.ClusterWideRoles = test.roles
+			c.config.Defaults.ClusterWideRoles = test.roles
 			c.fail("delete clusterrolebindings", forbidden)
 			_, err := c.deprovision(t.Context(), ns)
 			if got := slices.Contains(c.wrote(), "delete namespaces"); got != test.deletes || (err == nil) != test.deletes {

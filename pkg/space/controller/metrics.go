@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
 // spaceCollector computes metrics from the caches at each scrape.
@@ -41,7 +41,7 @@ func (c *spaceCollector) spaces() map[metrics.Spaces]int {
 	if !c.leads() {
 		return out
 	}
-	driver := c.r.config.Settings.Driver
+	driver := c.r.config.Defaults.Driver
 	var claims resourceapi.ResourceClaimList
 	c.list(&claims)
 	allocations := map[types.NamespacedName]*allocation.Allocation{}
@@ -53,14 +53,14 @@ func (c *spaceCollector) spaces() map[metrics.Spaces]int {
 		}
 		allocations[a.Claim] = a
 		expired := isExpired(claim, driver, a)
-		for _, share := range a.Shares {
+		for _, result := range a.Results {
 			state := metrics.StatePending
-			if _, data, err := status.Read(claim, driver, a, share); err == nil && data != nil {
+			if _, data, err := claimstatus.Read(claim, driver, a, result); err == nil && data != nil {
 				state = metrics.StateReady
 			} else if expired {
 				state = metrics.StateExpired // it counts against its pool until the claim is deallocated
 			}
-			out[metrics.Spaces{State: state, Pool: share.Pool}]++
+			out[metrics.Spaces{State: state, Pool: result.Pool}]++
 		}
 	}
 	for _, ns := range c.namespaces() {

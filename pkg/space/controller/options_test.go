@@ -70,8 +70,8 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 
 // What the options call the length of a suffix is the length that package allocation gives them.
 func TestThePrefixIsCheckedWithTheRealSuffix(t *testing.T) {
-	share := allocationOf(t, claimFor("a")).Shares[0]
-	if got := len(share.NamespaceName("")); got != maxSuffix {
+	result := allocationOf(t, claimFor("a")).Results[0]
+	if got := len(result.NamespaceName("")); got != maxSuffix {
 		t.Errorf("names have %d characters after the prefix, but prefixes are checked for %d", got, maxSuffix)
 	}
 }

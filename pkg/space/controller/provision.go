@@ -9,14 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -31,7 +28,6 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
 // reasonError is an error with the reason that conditions and events have for it.
@@ -56,103 +52,6 @@ func conditionReason(err error) string {
 	return spaceapi.ReasonProvisioningFailed
 }
 
-// errNamespaceGone is the reason why a space in use is provisioned again.
-var errNamespaceGone = &reasonError{spaceapi.ReasonNamespaceTerminating, errors.New("a namespace of the claim was deleted while in use: it is recreated")}
-
-// reconcileAllocation provisions the spaces of an allocation, and reports that in the
-// claim's status. It returns when to look again, zero for never.
-func (r *Reconciler) reconcileAllocation(ctx context.Context, claim *resourceapi.ResourceClaim, desired *desiredState) (time.Duration, error) {
-	a := desired.allocation
-	inUse := isReady(claim, r.config.Settings.Driver, a)
-	switch {
-	case desired.expired:
-		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
-			"the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and it is deprovisioned", desired.lifetime)})
-	case desired.rejected != nil && inUse:
-		// The record of a ready space is damaged, and what it was given is not known.
-		return r.syncConsumers(ctx, claim, desired)
-	case desired.rejected != nil:
-		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonInvalidParameters, desired.rejected})
-	}
-	if inUse {
-		complete, err := r.haveNamespaces(ctx, desired)
-		if err != nil {
-			return 0, err
-		}
-		if !complete {
-			// Clear Ready before recreating anything, so that after a crash the next leader
-			// provisions the whole space.
-			if _, err := r.reportNotReady(ctx, claim, a, errNamespaceGone); err != nil {
-				return 0, err
-			}
-			inUse = false
-		}
-	}
-	if !inUse && !isReported(claim, r.config.Settings.Driver, a) {
-		klog.FromContext(ctx).V(2).Info("Claim allocated", logkeys.Allocation, a.ID, "spaces", len(a.Shares))
-	}
-
-	start := r.clock.Now()
-	consumers := r.newConsumers(ctx, claim, desired)
-	spaces := make([]provisioned, len(desired.spaces))
-	err := parallel(len(desired.spaces), func(i int) (err error) {
-		spaces[i], err = r.provision(ctx, a, desired.spaces[i], consumers, inUse)
-		return err
-	})
-	if err != nil {
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		r.metrics.Provision.Observe(r.clock.Since(start), metrics.Failed)
-		after, reportErr := r.reportNotReady(ctx, claim, a, err)
-		return after, errors.Join(err, reportErr)
-	}
-	r.failedBindings.Remove(a.Claim)
-	if err := r.reportReady(ctx, claim, desired, spaces, inUse, start); err != nil {
-		return 0, err
-	}
-	return consumers.result()
-}
-
-// haveNamespaces returns whether each space in use has its namespace.
-func (r *Reconciler) haveNamespaces(ctx context.Context, desired *desiredState) (bool, error) {
-	for _, space := range desired.spaces {
-		if space.existing != nil {
-			continue
-		}
-		// The cache may lag behind.
-		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: space.name}, &corev1.Namespace{})
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("look up namespace %s: %w", space.name, err)
-		}
-	}
-	return true, nil
-}
-
-// parallel calls f for 0 to n-1 in parallel. The errors are in order, so that the same
-// failures have the same message.
-func parallel(n int, f func(i int) error) error {
-	errs := make([]error, n)
-	var group sync.WaitGroup
-	for i := range n {
-		group.Go(func() { errs[i] = f(i) })
-	}
-	group.Wait()
-	var joined error
-	for _, err := range errs {
-		switch {
-		case joined == nil:
-			joined = err
-		case err != nil:
-			joined = fmt.Errorf("%w; %w", joined, err)
-		}
-	}
-	return joined
-}
-
 // provisioned is the result of provisioning a space.
 type provisioned struct {
 	serviceAccountUID types.UID
@@ -171,7 +70,7 @@ type step struct {
 // exist already. A space that is not in use yet also gets what kube-controller-manager
 // creates in each namespace some time later, and is complete only when its RBAC is in effect.
 func (r *Reconciler) provision(ctx context.Context, a *allocation.Allocation, desired desiredSpace, consumers *consumers, inUse bool) (provisioned, error) {
-	environment := resources.Environment{Driver: r.config.Settings.Driver, DNS: r.config.DNS}
+	environment := resources.Environment{Driver: r.config.Defaults.Driver, DNS: r.config.DNS}
 	var err error
 	if environment.APIServer, err = r.apiServer(ctx); err != nil {
 		return provisioned{}, err
@@ -183,7 +82,7 @@ func (r *Reconciler) provision(ctx context.Context, a *allocation.Allocation, de
 		}
 		desired.config.Inherit(claims.Labels)
 	}
-	space := environment.For(a, desired.share, desired.name, desired.config)
+	space := environment.Objects(a, desired.share, desired.name, desired.config)
 
 	start := r.clock.Now()
 	namespace, created, err := r.ensureNamespace(ctx, a, desired.existing, space.Namespace)
@@ -350,10 +249,10 @@ func (r *Reconciler) ensureRoleBinding(ctx context.Context, want *rbacv1.RoleBin
 
 // clusterRoleBindingSteps are for the rights in the whole cluster. The namespace owns the
 // ClusterRoleBindings, so that none outlives it whatever happens to the driver.
-func (r *Reconciler) clusterRoleBindingSteps(ctx context.Context, space resources.Space, namespace *corev1.Namespace, inUse bool) []step {
+func (r *Reconciler) clusterRoleBindingSteps(ctx context.Context, space resources.Objects, namespace *corev1.Namespace, inUse bool) []step {
 	var steps []step
 	for _, want := range space.ClusterRoleBindings {
-		if !slices.Contains(r.config.Settings.ClusterWideRoles, want.RoleRef.Name) {
+		if !slices.Contains(r.config.Defaults.ClusterWideRoles, want.RoleRef.Name) {
 			continue // The controller lost the right to restore it.
 		}
 		want.OwnerReferences = []metav1.OwnerReference{{
@@ -377,7 +276,7 @@ func (r *Reconciler) clusterRoleBindingSteps(ctx context.Context, space resource
 }
 
 // limitSteps are for the objects that limit what is done in a space.
-func (r *Reconciler) limitSteps(ctx context.Context, space resources.Space, inUse bool) []step {
+func (r *Reconciler) limitSteps(ctx context.Context, space resources.Objects, inUse bool) []step {
 	var steps []step
 	if want := space.ResourceQuota; want != nil {
 		steps = append(steps, step{"ResourceQuota " + want.Name, func() (bool, error) {
@@ -530,12 +429,4 @@ func (r *Reconciler) createCopy(ctx context.Context, object resources.Copy) erro
 		return fmt.Errorf("copy %s %s to namespace %s: %w", kind, original, object.Namespace, err)
 	}
 	return nil
-}
-
-// isReady returns whether all spaces of the allocation are ready by the claim's status.
-func isReady(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) bool {
-	return !slices.ContainsFunc(a.Shares, func(share allocation.Share) bool {
-		_, data, err := status.Read(claim, driver, a, share)
-		return err != nil || data == nil
-	})
 }

@@ -20,8 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
 )
 
 func TestEnsureNamespace_takesOnlyTheAllocationsOwn(t *testing.T) {
@@ -103,7 +103,7 @@ func TestReconcileAllocation_reportsWhyASpaceIsNotProvisioned(t *testing.T) {
 			}
 			live := c.liveOne()
 			a := allocationOf(t, live)
-			ready, _, err := status.Read(live, driver, a, a.Shares[0])
+			ready, _, err := claimstatus.Read(live, driver, a, a.Results[0])
 			if err != nil || ready == nil || ready.Reason != reason || !strings.HasSuffix(recorded[0], ready.Message) {
 				t.Errorf("the condition is %+v, error %v", ready, err)
 			}
@@ -141,7 +141,7 @@ func TestEnsure_createsAndRestoresANetworkPolicy(t *testing.T) {
 		"no drift when the API server moved":            {moved, moved, nil, []string{"get", "update"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newClusterWith(t, func(config *Config) { config.Settings.Network = spaceapi.NetworkIsolated })
+			c := newClusterWith(t, func(config *Config) { config.Defaults.Network = spaceapi.NetworkIsolated })
 			space := c.spaceWith()
 			changed := func(change func(*networkingv1.NetworkPolicy)) *networkingv1.NetworkPolicy {
 				p := space.NetworkPolicy.DeepCopy()
@@ -203,7 +203,7 @@ func TestEnsureRoleBinding_replacesAChangedOne(t *testing.T) {
 
 func TestCreateDefaultAccount_addsPullSecretsToAnExistingOne(t *testing.T) {
 	c := newCluster(t)
-	space := c.spaceWith(func(s *spaceconfig.Space) {
+	space := c.spaceWith(func(s *spaceconfig.SpaceConfig) {
 		s.CopyFrom = &spaceapi.CopyFrom{Namespace: "templates", ImagePullSecrets: []spaceapi.CopySource{{Name: "pull"}}}
 	})
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: space.Namespace.Name, Name: "default"}}
@@ -222,7 +222,7 @@ func TestLimitSteps_putANewQuotaInForce(t *testing.T) {
 	c := newCluster(t)
 	inForce := func() *corev1.ResourceQuota {
 		t.Helper()
-		space := c.spaceWith(func(s *spaceconfig.Space) {
+		space := c.spaceWith(func(s *spaceconfig.SpaceConfig) {
 			s.ResourceQuota = &corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"pods": resource.MustParse("3")}}
 		})
 		for _, step := range c.limitSteps(t.Context(), space, false) {

@@ -92,7 +92,7 @@ func (r *Reconciler) clusterRole(ctx context.Context, name string) (*rbacv1.Clus
 // It does if one of its roles is unknown and any role of spaces could.
 func (r *Reconciler) canTenantsBind(ctx context.Context, ns *corev1.Namespace) (bool, error) {
 	known := true
-	for _, name := range r.given(ns).ClusterRoles {
+	for _, name := range r.recordedConfig(ns).ClusterRoles {
 		role, err := r.clusterRole(ctx, name)
 		if canCreateRoleBindings(role) || err != nil {
 			return true, err
@@ -102,7 +102,7 @@ func (r *Reconciler) canTenantsBind(ctx context.Context, ns *corev1.Namespace) (
 	if known {
 		return false, nil
 	}
-	for _, name := range r.config.Settings.Roles() {
+	for _, name := range r.config.Defaults.Roles() {
 		role, err := r.clusterRole(ctx, name)
 		if canCreateRoleBindings(role) || err != nil {
 			return true, err

@@ -47,7 +47,7 @@ func TestWaitForRBAC(t *testing.T) {
 }
 
 func TestCanTenantsBind(t *testing.T) {
-	c := newClusterWith(t, func(config *Config) { config.Settings.AllowedClusterRoles = []string{"admin"} })
+	c := newClusterWith(t, func(config *Config) { config.Defaults.AllowedClusterRoles = []string{"admin"} })
 	c.cached(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "admin"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: []string{"create"}},
 	}})
@@ -62,7 +62,7 @@ func TestCanTenantsBind(t *testing.T) {
 		want(`{"clusterRoles":[`+roles+`],"network":{"mode":"Open"}}`, can)
 	}
 	want("damaged", true)
-	c.config.Settings.AllowedClusterRoles = nil
+	c.config.Defaults.AllowedClusterRoles = nil
 	want("damaged", false)
 }
 

@@ -5,9 +5,12 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,12 +27,12 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
-	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
 const (
@@ -42,7 +45,7 @@ const (
 
 // Config is the configuration of a Reconciler.
 type Config struct {
-	Settings spaceconfig.Settings
+	Defaults spaceconfig.Defaults
 	// DNS is where isolated pods resolve names.
 	DNS resources.DNS
 	// Server is the URL of the API server as pods reach it.
@@ -102,7 +105,7 @@ type Reconciler struct {
 func NewReconciler(config Config, client Clients, events record.EventRecorder, metrics *metrics.Controller, clock clock.WithTicker) *Reconciler {
 	return &Reconciler{
 		config:           config,
-		keys:             spaceapi.KeysFor(config.Settings.Driver),
+		keys:             spaceapi.KeysFor(config.Defaults.Driver),
 		client:           client,
 		events:           events,
 		metrics:          metrics,
@@ -131,7 +134,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	desired, err := r.desiredState(ctx, claim, spaces)
+	desired, err := r.desire(ctx, claim, spaces)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -213,140 +216,120 @@ func (r *Reconciler) claimUIDOf(ns *corev1.Namespace) types.UID {
 	return types.UID(ns.Labels[r.keys.ClaimUID])
 }
 
-// desiredState is what an allocated claim is to have.
-type desiredState struct {
-	allocation *allocation.Allocation
-	// spaces are the spaces of the allocation's shares, in their order.
-	spaces []desiredSpace
-	// rejected is why the allocation gets nothing, or nil.
-	rejected error
-	// lifetime is how long the spaces may exist, and expires is when that is over. Zero:
-	// there is no limit.
-	lifetime time.Duration
-	expires  time.Time
-	expired  bool
-}
-
-// desiredSpace is what a share of the allocation is to have.
-type desiredSpace struct {
-	share  allocation.Share
-	name   string
-	config spaceconfig.Space
-	// existing is the cached namespace that was created for the share, or nil.
-	existing *corev1.Namespace
-}
-
-// desiredState returns what the claim, which may be nil, is to have. It is nil for a
-// claim that is not allocated. The claim's spaces are as in the cache.
-func (r *Reconciler) desiredState(ctx context.Context, claim *resourceapi.ResourceClaim, spaces []corev1.Namespace) (*desiredState, error) {
-	driver := r.config.Settings.Driver
-	a := allocation.FromClaim(claim, driver)
-	if a == nil {
-		return nil, nil
+// reconcileAllocation provisions the spaces of an allocation, and reports that in the
+// claim's status. It returns when to look again, zero for never.
+func (r *Reconciler) reconcileAllocation(ctx context.Context, claim *resourceapi.ResourceClaim, desired *desiredState) (time.Duration, error) {
+	a := desired.allocation
+	inUse := isReady(claim, r.config.Defaults.Driver, a)
+	switch {
+	case desired.expired:
+		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
+			"the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and it is deprovisioned", desired.lifetime)})
+	case desired.rejected != nil && inUse:
+		// The record of a ready space is damaged, and what it was given is not known.
+		return r.syncConsumers(ctx, claim, desired)
+	case desired.rejected != nil:
+		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonInvalidParameters, desired.rejected})
 	}
-	d := &desiredState{allocation: a, spaces: make([]desiredSpace, len(a.Shares))}
-	nested, err := r.isNested(ctx, a)
-	if err != nil {
-		return nil, err
-	}
-	if nested {
-		d.rejected = fmt.Errorf("namespace %s is a space, in which nobody can ask for spaces unless its DeviceClass sets allowNestedSpaces", a.Claim.Namespace)
-	}
-	containers := make([]spaceconfig.Container, len(a.Shares))
-	for i, share := range a.Shares {
-		space := desiredSpace{share: share}
-		for j := range spaces {
-			// A space keeps its name when the prefix changes.
-			if a.Owns(&spaces[j], r.keys) && share.Names(spaces[j].Name) {
-				space.existing = &spaces[j]
+	if inUse {
+		complete, err := r.haveNamespaces(ctx, desired)
+		if err != nil {
+			return 0, err
+		}
+		if !complete {
+			// Clear Ready before recreating anything, so that after a crash the next leader
+			// provisions the whole space.
+			if _, err := r.reportNotReady(ctx, claim, a, errNamespaceGone); err != nil {
+				return 0, err
 			}
+			inUse = false
 		}
-		var err error
-		if space.config, err = r.spaceConfig(a, share, space.existing); err != nil && d.rejected == nil {
-			d.rejected = err
-		}
-		space.name = share.NamespaceName(space.config.NamespacePrefix)
-		if space.existing != nil {
-			space.name = space.existing.Name
-		}
-		if lifetime := space.config.MaxLifetime.Duration; lifetime > 0 && (d.lifetime == 0 || lifetime < d.lifetime) {
-			d.lifetime = lifetime
-		}
-		d.spaces[i], containers[i] = space, space.config.Container
 	}
-	if d.rejected == nil {
-		// No node could prepare it.
-		d.rejected = view.Check(driver, a, containers)
+	if !inUse && !isReported(claim, r.config.Defaults.Driver, a) {
+		klog.FromContext(ctx).V(2).Info("Claim allocated", logkeys.Allocation, a.ID, "spaces", len(a.Results))
 	}
-	if d.lifetime > 0 {
-		d.expires = r.startOf(d).Add(d.lifetime)
-		d.expired = !r.clock.Now().Before(d.expires) || a.AllocatedAt.IsZero() && isExpired(claim, driver, a)
-	}
-	return d, nil
-}
 
-// isNested returns whether the claim is in the namespace of a space that must not have
-// spaces in it. An admission policy of the chart refuses such claims when they are written,
-// but it knows only the classes that it was configured with, and it can be removed.
-func (r *Reconciler) isNested(ctx context.Context, a *allocation.Allocation) (bool, error) {
-	ns := &corev1.Namespace{}
-	err := r.client.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, ns)
-	return err == nil && ns.Labels[r.keys.NestedSpaces] != spaceapi.NestedSpacesAllowed, client.IgnoreNotFound(err)
-}
-
-// spaceConfig returns the configuration of a share's space: what its Namespace, which may
-// be nil, records or, without a record that can be read, what parameters and settings give
-// now. The error is why the space cannot be provisioned.
-func (r *Reconciler) spaceConfig(a *allocation.Allocation, share allocation.Share, existing *corev1.Namespace) (spaceconfig.Space, error) {
-	space, err := r.config.Settings.Resolve(a, share)
-	if existing != nil {
-		if given, damaged := spaceconfig.ParseRecord(existing.Annotations[r.keys.Config]); damaged == nil {
-			space.Cluster = given
-			return space, nil
-		}
-	}
-	if err != nil {
-		return space, err
-	}
-	return space, r.config.Settings.CheckAllowed(space.Cluster)
-}
-
-// given returns what the space in a namespace was given. If its record is damaged, that is
-// anything that a space can have, with unknown ClusterRoles, and no retention.
-func (r *Reconciler) given(ns *corev1.Namespace) spaceconfig.Cluster {
-	given, err := spaceconfig.ParseRecord(ns.Annotations[r.keys.Config])
-	if err != nil {
-		return spaceconfig.Cluster{ClusterRoles: make([]string, spaceapi.MaxClusterRoles), ClusterWideRoles: r.config.Settings.ClusterWideRoles}
-	}
-	return given
-}
-
-// startOf returns when the lifetime of the allocation's spaces began.
-func (r *Reconciler) startOf(d *desiredState) time.Time {
-	if !d.allocation.AllocatedAt.IsZero() {
-		return d.allocation.AllocatedAt
-	}
 	start := r.clock.Now()
-	for _, space := range d.spaces {
-		if space.existing != nil && space.existing.CreationTimestamp.Time.Before(start) {
-			start = space.existing.CreationTimestamp.Time
+	consumers := r.newConsumers(ctx, claim, desired)
+	spaces := make([]provisioned, len(desired.spaces))
+	err := parallel(len(desired.spaces), func(i int) (err error) {
+		spaces[i], err = r.provision(ctx, a, desired.spaces[i], consumers, inUse)
+		return err
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		r.metrics.Provision.Observe(r.clock.Since(start), metrics.Failed)
+		after, reportErr := r.reportNotReady(ctx, claim, a, err)
+		return after, errors.Join(err, reportErr)
+	}
+	r.failedBindings.Remove(a.Claim)
+	if err := r.reportReady(ctx, claim, desired, spaces, inUse, start); err != nil {
+		return 0, err
+	}
+	return consumers.result()
+}
+
+// haveNamespaces returns whether each space in use has its namespace.
+func (r *Reconciler) haveNamespaces(ctx context.Context, desired *desiredState) (bool, error) {
+	for _, space := range desired.spaces {
+		if space.existing != nil {
+			continue
+		}
+		// The cache may lag behind.
+		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: space.name}, &corev1.Namespace{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("look up namespace %s: %w", space.name, err)
 		}
 	}
-	return start
+	return true, nil
 }
 
-// untilExpiry returns the time until the spaces expire. Zero: never, or they have expired.
-func (r *Reconciler) untilExpiry(d *desiredState) time.Duration {
-	if d.expires.IsZero() || d.expired {
-		return 0
+// errNamespaceGone is the reason why a space in use is provisioned again.
+var errNamespaceGone = &reasonError{spaceapi.ReasonNamespaceTerminating, errors.New("a namespace of the claim was deleted while in use: it is recreated")}
+
+// parallel calls f for 0 to n-1 in parallel. The errors are in order, so that the same
+// failures have the same message.
+func parallel(n int, f func(i int) error) error {
+	errs := make([]error, n)
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() { errs[i] = f(i) })
 	}
-	return d.expires.Sub(r.clock.Now())
+	group.Wait()
+	var joined error
+	for _, err := range errs {
+		switch {
+		case joined == nil:
+			joined = err
+		case err != nil:
+			joined = fmt.Errorf("%w; %w", joined, err)
+		}
+	}
+	return joined
 }
 
-// activeAllocation returns the allocation whose spaces may exist, or nil.
-func (d *desiredState) activeAllocation() *allocation.Allocation {
-	if d == nil || d.expired {
-		return nil
+// isReady returns whether all spaces of the allocation are ready by the claim's status.
+func isReady(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) bool {
+	return !slices.ContainsFunc(a.Results, func(result allocation.Result) bool {
+		_, data, err := claimstatus.Read(claim, driver, a, result)
+		return err != nil || data == nil
+	})
+}
+
+// annotate patches annotations of a namespace. A nil value removes one.
+func (r *Reconciler) annotate(ctx context.Context, ns *corev1.Namespace, annotations map[string]any) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		// A namespace with another UID is a successor of the name, and is refused.
+		"uid":         ns.UID,
+		"annotations": annotations,
+	}})
+	if err != nil {
+		return err
 	}
-	return d.allocation
+	return r.client.Patch(ctx, ns, client.RawPatch(types.MergePatchType, patch))
 }

@@ -83,7 +83,7 @@ func TestReconcile_keepsTheNameOfASpaceWhenThePrefixChanges(t *testing.T) {
 	claim := claimFor("a")
 	c := newCluster(t, claim)
 	c.catchUp(claim)
-	ns := c.spaceFor(claim, func(s *spaceconfig.Space) { s.NamespacePrefix = "before-" }).Namespace
+	ns := c.spaceFor(claim, func(s *spaceconfig.SpaceConfig) { s.NamespacePrefix = "before-" }).Namespace
 	c.live(ns)
 	c.cached(ns)
 	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
@@ -96,7 +96,7 @@ func TestReconcile_keepsTheNameOfASpaceWhenThePrefixChanges(t *testing.T) {
 
 func TestReconcile_doesNothingForASpaceThatIsReady(t *testing.T) {
 	claim := claimFor("a")
-	c := newClusterWith(t, func(config *Config) { config.Settings.Network = spaceapi.NetworkIsolated }, claim)
+	c := newClusterWith(t, func(config *Config) { config.Defaults.Network = spaceapi.NetworkIsolated }, claim)
 	c.catchUp(claim)
 	c.reconcileAndCatchUp(t)
 	c.did()
@@ -197,7 +197,7 @@ func TestReconcile_logsEachStepOfASpaceOnce(t *testing.T) {
 }
 
 func TestSpaceConfig_withAdminAccess(t *testing.T) {
-	c := newClusterWith(t, func(config *Config) { config.Settings.ClusterWideRoles = []string{"reader"} })
+	c := newClusterWith(t, func(config *Config) { config.Defaults.ClusterWideRoles = []string{"reader"} })
 	claim := claimFor("a")
 	claim.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
 	if d := c.desired(claim); d.rejected == nil || !strings.Contains(d.rejected.Error(), "admin access") {
@@ -213,16 +213,16 @@ func TestSpaceConfig_withAdminAccess(t *testing.T) {
 func TestSpaceConfig_isWhatTheNamespaceRecords(t *testing.T) {
 	for name, test := range map[string]struct {
 		class  string
-		change func(*spaceconfig.Settings)
+		change func(*spaceconfig.Defaults)
 	}{
-		"the default role":      {``, func(s *spaceconfig.Settings) { s.ClusterRole = "view" }},
-		"the network":           {``, func(s *spaceconfig.Settings) { s.Network = spaceapi.NetworkIsolated }},
-		"Pod Security":          {``, func(s *spaceconfig.Settings) { s.PodSecurity = "restricted" }},
-		"the prefix":            {``, func(s *spaceconfig.Settings) { s.NamespacePrefix = "after-" }},
-		"allowed roles":         {`"clusterRoles":["admin"]`, func(s *spaceconfig.Settings) { s.AllowedClusterRoles = nil }},
-		"cluster-wide roles":    {`"clusterWideRoles":["reader"]`, func(s *spaceconfig.Settings) { s.ClusterWideRoles = nil }},
-		"template namespaces":   {`"copyFrom":{"namespace":"templates","secrets":[{"name":"s"}]}`, func(s *spaceconfig.Settings) { s.TemplateNamespaces = nil }},
-		"a claim's restriction": {`"maxLifetime":"1h","retention":{"period":"1h"}`, func(s *spaceconfig.Settings) { s.PodSecurity = "restricted" }},
+		"the default role":      {``, func(s *spaceconfig.Defaults) { s.ClusterRole = "view" }},
+		"the network":           {``, func(s *spaceconfig.Defaults) { s.Network = spaceapi.NetworkIsolated }},
+		"Pod Security":          {``, func(s *spaceconfig.Defaults) { s.PodSecurity = "restricted" }},
+		"the prefix":            {``, func(s *spaceconfig.Defaults) { s.NamespacePrefix = "after-" }},
+		"allowed roles":         {`"clusterRoles":["admin"]`, func(s *spaceconfig.Defaults) { s.AllowedClusterRoles = nil }},
+		"cluster-wide roles":    {`"clusterWideRoles":["reader"]`, func(s *spaceconfig.Defaults) { s.ClusterWideRoles = nil }},
+		"template namespaces":   {`"copyFrom":{"namespace":"templates","secrets":[{"name":"s"}]}`, func(s *spaceconfig.Defaults) { s.TemplateNamespaces = nil }},
+		"a claim's restriction": {`"maxLifetime":"1h","retention":{"period":"1h"}`, func(s *spaceconfig.Defaults) { s.PodSecurity = "restricted" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim := claimFor("a")
@@ -230,18 +230,18 @@ func TestSpaceConfig_isWhatTheNamespaceRecords(t *testing.T) {
 				ofClass(claim, test.class)
 			}
 			c := newClusterWith(t, func(config *Config) {
-				config.Settings.AllowedClusterRoles, config.Settings.ClusterWideRoles, config.Settings.TemplateNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
+				config.Defaults.AllowedClusterRoles, config.Defaults.ClusterWideRoles, config.Defaults.TemplateNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
 			}, claim)
 			before := c.desired(claim)
 			if before.rejected != nil {
 				t.Fatal(before.rejected)
 			}
 			c.cached(c.namespaceFor(claim))
-			test.change(&c.config.Settings)
+			test.change(&c.config.Defaults)
 			after := c.desired(claim)
 			if after.rejected != nil || after.lifetime != before.lifetime || after.spaces[0].name != before.spaces[0].name ||
-				!equality.Semantic.DeepEqual(after.spaces[0].config.Cluster, before.spaces[0].config.Cluster) {
-				t.Errorf("got %+v, rejected: %v, want %+v", after.spaces[0].config.Cluster, after.rejected, before.spaces[0].config.Cluster)
+				!equality.Semantic.DeepEqual(after.spaces[0].config.Recorded, before.spaces[0].config.Recorded) {
+				t.Errorf("got %+v, rejected: %v, want %+v", after.spaces[0].config.Recorded, after.rejected, before.spaces[0].config.Recorded)
 			}
 		})
 	}
@@ -255,12 +255,12 @@ func TestSpaceConfig_withADamagedRecord(t *testing.T) {
 		ns := c.namespaceFor(claim)
 		ns.Annotations[c.keys.Config] = record
 		c.cached(ns)
-		c.config.Settings.ClusterRole, c.config.Settings.Network = "view", spaceapi.NetworkIsolated
+		c.config.Defaults.ClusterRole, c.config.Defaults.Network = "view", spaceapi.NetworkIsolated
 		got := c.desired(claim).spaces[0].config
 		if !slices.Equal(got.ClusterRoles, []string{"view"}) || got.Network.Mode != spaceapi.NetworkIsolated {
-			t.Errorf("%q: got %+v", record, got.Cluster)
+			t.Errorf("%q: got %+v", record, got.Recorded)
 		}
-		given := c.given(ns)
+		given := c.recordedConfig(ns)
 		if len(given.ClusterRoles) != spaceapi.MaxClusterRoles || given.Retention.Duration != 0 {
 			t.Errorf("%q: to be revoked is %+v", record, given)
 		}

@@ -229,7 +229,7 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, config Co
 		return fmt.Errorf("index namespaces by claim: %w", err)
 	}
 	roles := map[string]ctrlclient.Reader{}
-	for _, name := range slices.Concat(config.Settings.Roles(), config.Settings.ClusterWideRoles) {
+	for _, name := range slices.Concat(config.Defaults.Roles(), config.Defaults.ClusterWideRoles) {
 		if roles[name] != nil {
 			continue
 		}
@@ -277,7 +277,7 @@ func (o *Options) reconcilerConfig(config *rest.Config, set pools.Set) (Config, 
 		return Config{}, err
 	}
 	return Config{
-		Settings: spaceconfig.Settings{
+		Defaults: spaceconfig.Defaults{
 			Driver:          o.Driver,
 			NamespacePrefix: o.NamespacePrefix,
 			ClusterRole:     o.ClusterRole,

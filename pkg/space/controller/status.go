@@ -20,11 +20,11 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
-	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
 const (
@@ -39,7 +39,7 @@ const (
 // done for them. The spaces are those of the shares, in their order.
 func (r *Reconciler) reportReady(ctx context.Context, claim *resourceapi.ResourceClaim, desired *desiredState, spaces []provisioned, inUse bool, start time.Time) error {
 	a := desired.allocation
-	entries := make([]status.Entry, len(spaces))
+	entries := make([]claimstatus.Entry, len(spaces))
 	for i, space := range spaces {
 		entries[i] = r.readyEntry(a, desired.spaces[i].share, desired.spaces[i].name, space.serviceAccountUID)
 	}
@@ -70,9 +70,9 @@ func (r *Reconciler) reportReady(ctx context.Context, claim *resourceapi.Resourc
 }
 
 // readyEntry is what the claim's status has for a share whose space is ready.
-func (r *Reconciler) readyEntry(a *allocation.Allocation, share allocation.Share, namespace string, account types.UID) status.Entry {
-	return status.Entry{
-		Share: share,
+func (r *Reconciler) readyEntry(a *allocation.Allocation, result allocation.Result, namespace string, account types.UID) claimstatus.Entry {
+	return claimstatus.Entry{
+		Share: result,
 		Ready: metav1.Condition{
 			Status:  metav1.ConditionTrue,
 			Reason:  spaceapi.ReasonProvisioned,
@@ -85,7 +85,7 @@ func (r *Reconciler) readyEntry(a *allocation.Allocation, share allocation.Share
 			ServiceAccount:    spaceapi.ServiceAccountName,
 			ServiceAccountUID: account,
 			Server:            r.config.Server,
-			Kubeconfig:        kubeconfig.Build(r.config.Server, view.Dir(a.ClaimUID, share.Slot), namespace),
+			Kubeconfig:        kubeconfig.Build(r.config.Server, containeredits.CredentialsDir(a.ClaimUID, result.Subdir), namespace),
 		},
 	}
 }
@@ -97,10 +97,10 @@ func (r *Reconciler) readyEntry(a *allocation.Allocation, share allocation.Share
 func (r *Reconciler) reportNotReady(ctx context.Context, claim *resourceapi.ResourceClaim, a *allocation.Allocation, cause error) (time.Duration, error) {
 	reason := conditionReason(cause)
 	failBinding, after := r.shouldFailBinding(claim, a)
-	entries := make([]status.Entry, len(a.Shares))
-	for i, share := range a.Shares {
-		entries[i] = status.Entry{
-			Share:  share,
+	entries := make([]claimstatus.Entry, len(a.Results))
+	for i, result := range a.Results {
+		entries[i] = claimstatus.Entry{
+			Share:  result,
 			Failed: failBinding,
 			Ready:  metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: cause.Error()},
 		}
@@ -128,10 +128,10 @@ func (r *Reconciler) reportNotReady(ctx context.Context, claim *resourceapi.Reso
 // that is not ready, or when. Only where it waits for the space before it binds the pod
 // does it read that.
 func (r *Reconciler) shouldFailBinding(claim *resourceapi.ResourceClaim, a *allocation.Allocation) (bool, time.Duration) {
-	if !slices.ContainsFunc(a.Shares, func(s allocation.Share) bool { return s.BindingConditions }) {
+	if !slices.ContainsFunc(a.Results, func(s allocation.Result) bool { return s.BindingConditions }) {
 		return false, 0
 	}
-	conditions := status.Conditions(claim, r.config.Settings.Driver, a.Shares[0])
+	conditions := claimstatus.Conditions(claim, r.config.Defaults.Driver, a.Results[0])
 	if meta.IsStatusConditionTrue(conditions, spaceapi.ConditionFailed) {
 		return true, 0
 	}
@@ -157,11 +157,11 @@ func (r *Reconciler) bindingFailures(a *allocation.Allocation) int {
 // writeStatus writes the entries into the claim's status and returns whether that changed
 // anything. It is no error that the allocation no longer exists: the claim's next event is
 // on its way then.
-func (r *Reconciler) writeStatus(ctx context.Context, claim *resourceapi.ResourceClaim, a *allocation.Allocation, entries []status.Entry) (bool, error) {
-	driver := r.config.Settings.Driver
+func (r *Reconciler) writeStatus(ctx context.Context, claim *resourceapi.ResourceClaim, a *allocation.Allocation, entries []claimstatus.Entry) (bool, error) {
+	driver := r.config.Defaults.Driver
 	updated := claim.DeepCopy()
 	for {
-		changed, err := status.Apply(updated, driver, entries, metav1.NewTime(r.clock.Now()))
+		changed, err := claimstatus.Apply(updated, driver, entries, metav1.NewTime(r.clock.Now()))
 		if err != nil || !changed {
 			return false, err
 		}
@@ -191,16 +191,16 @@ func (r *Reconciler) writeStatus(ctx context.Context, claim *resourceapi.Resourc
 
 // isExpired returns whether the claim's status reports that the allocation's spaces expired.
 func isExpired(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) bool {
-	return slices.ContainsFunc(a.Shares, func(share allocation.Share) bool {
-		ready := meta.FindStatusCondition(status.Conditions(claim, driver, share), spaceapi.ConditionReady)
+	return slices.ContainsFunc(a.Results, func(result allocation.Result) bool {
+		ready := meta.FindStatusCondition(claimstatus.Conditions(claim, driver, result), spaceapi.ConditionReady)
 		return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == spaceapi.ReasonExpired
 	})
 }
 
 // isReported returns whether the claim's status reports anything about the allocation's spaces.
 func isReported(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) bool {
-	return slices.ContainsFunc(a.Shares, func(share allocation.Share) bool {
-		return len(status.Conditions(claim, driver, share)) > 0
+	return slices.ContainsFunc(a.Results, func(result allocation.Result) bool {
+		return len(claimstatus.Conditions(claim, driver, result)) > 0
 	})
 }
 

@@ -23,15 +23,15 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 )
 
 var claims = resourceapi.Resource("resourceclaims")
 
 // failing are entries for a claim that has no space.
-func failing(a *allocation.Allocation, message string) []status.Entry {
-	return []status.Entry{{
-		Share: a.Shares[0],
+func failing(a *allocation.Allocation, message string) []claimstatus.Entry {
+	return []claimstatus.Entry{{
+		Share: a.Results[0],
 		Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: spaceapi.ReasonProvisioningFailed, Message: message},
 	}}
 }
@@ -60,7 +60,7 @@ func TestWriteStatus_throughFailures(t *testing.T) {
 		}, 1, false, nil},
 		"a conflict with another claim": {conflict, func(c *resourceapi.ResourceClaim) { c.UID = "other" }, 1, false, nil},
 		"a conflict with the same message, written by another": {conflict, func(c *resourceapi.ResourceClaim) {
-			if _, err := status.Apply(c, driver, failing(allocationOf(t, c), "no luck"), metav1.Now()); err != nil {
+			if _, err := claimstatus.Apply(c, driver, failing(allocationOf(t, c), "no luck"), metav1.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}, 1, false, nil},
@@ -109,11 +109,11 @@ func TestReportNotReady_reportsOnceToClaimAndPods(t *testing.T) {
 		t.Errorf("recorded %q, want %q: one on the claim, one on its pod", recorded, want)
 	}
 	live := c.liveOne()
-	for _, share := range a.Shares {
-		condition, data, err := status.Read(live, driver, a, share)
+	for _, result := range a.Results {
+		condition, data, err := claimstatus.Read(live, driver, a, result)
 		if err != nil || data != nil || condition == nil || condition.Status != metav1.ConditionFalse ||
 			condition.Reason != spaceapi.ReasonNameConflict || condition.Message != "the name is taken" {
-			t.Errorf("request %s: got %v, %v, error %v", share.Request, condition, data, err)
+			t.Errorf("request %s: got %v, %v, error %v", result.Request, condition, data, err)
 		}
 	}
 	c.did()

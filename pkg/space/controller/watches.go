@@ -64,7 +64,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 			go r.resyncPeriodically(ctx, q)
 			return nil
 		}))
-	if len(r.config.Settings.ClusterWideRoles) > 0 {
+	if len(r.config.Defaults.ClusterWideRoles) > 0 {
 		b.Watches(&rbacv1.ClusterRoleBinding{}, claimOfObject, objectChanged)
 	}
 	if len(r.config.APIServerCIDRs) == 0 {
@@ -89,7 +89,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 // or a Ready condition that was removed. The controller's own failure updates are not
 // among them, or they would bypass the rate limiter.
 func (r *Reconciler) claimChanged() predicate.Predicate {
-	driver := r.config.Settings.Driver
+	driver := r.config.Defaults.Driver
 	return predicate.TypedFuncs[client.Object]{
 		CreateFunc: func(e event.CreateEvent) bool {
 			return allocation.FromClaim(e.Object.(*resourceapi.ResourceClaim), driver) != nil
@@ -254,12 +254,12 @@ func (r *Reconciler) resync(ctx context.Context, q queue) error {
 	}
 	for i := range claims.Items {
 		claim := &claims.Items[i]
-		if a := allocation.FromClaim(claim, r.config.Settings.Driver); a != nil && !isReady(claim, r.config.Settings.Driver, a) {
+		if a := allocation.FromClaim(claim, r.config.Defaults.Driver); a != nil && !isReady(claim, r.config.Defaults.Driver, a) {
 			r.metrics.Corrections.WithLabelValues(metrics.UnprovisionedClaim).Inc()
 			q.Add(reconcile.Request{NamespacedName: a.Claim})
 		}
 	}
-	if len(r.config.Settings.ClusterWideRoles) == 0 {
+	if len(r.config.Defaults.ClusterWideRoles) == 0 {
 		return nil
 	}
 	var bindings rbacv1.ClusterRoleBindingList
@@ -278,5 +278,5 @@ func (r *Reconciler) resync(ctx context.Context, q queue) error {
 // being deleted.
 func (r *Reconciler) isCurrent(ctx context.Context, ns *corev1.Namespace) bool {
 	claim, err := r.cachedClaim(ctx, claimOf(ns, r.keys))
-	return err == nil && ns.DeletionTimestamp == nil && allocation.FromClaim(claim, r.config.Settings.Driver).Owns(ns, r.keys)
+	return err == nil && ns.DeletionTimestamp == nil && allocation.FromClaim(claim, r.config.Defaults.Driver).Owns(ns, r.keys)
 }

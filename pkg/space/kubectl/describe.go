@@ -135,7 +135,7 @@ func (s *snapshot) describeSpace(line func(name, value string), space spaceSumma
 		line("Pod Security", standard)
 	}
 	line("Network", cmp.Or(ns.Labels[keys.Network], "Open"))
-	if given, err := config.ParseRecord(ns.Annotations[keys.Config]); err == nil && given.Retention.Duration > 0 {
+	if given, err := config.DecodeRecorded(ns.Annotations[keys.Config]); err == nil && given.Retention.Duration > 0 {
 		line("Retained for", given.Retention.Duration.String())
 	}
 }

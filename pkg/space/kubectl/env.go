@@ -17,7 +17,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/view"
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 )
 
 func newEnv(o *options) *cobra.Command {
@@ -78,7 +78,7 @@ func (r *reader) env(ctx context.Context, arg string) ([]containerEnv, error) {
 // containerEnv is what a container sees of one space.
 type containerEnv struct {
 	container, claim, request string
-	view.Space
+	containeredits.Edits
 }
 
 // env is what the containers of a pod see of spaces, in the order of containers. It fails if
@@ -143,19 +143,19 @@ func (s *snapshot) envOf(namespace, name string) ([]containerEnv, error) {
 			return nil, space.notReady()
 		}
 		// The installation's settings are not known here, and no variable depends on them.
-		resolved, err := config.Settings{Driver: s.driver}.Resolve(a, a.Shares[i])
+		resolved, err := config.Defaults{Driver: s.driver}.Resolve(a, a.Results[i])
 		if err != nil {
 			return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
 		}
 		out = append(out, containerEnv{claim: name, request: space.Request})
 		configs, namespaces, server = append(configs, resolved.Container), append(namespaces, space.Space), space.Server
 	}
-	views, err := view.Of(s.driver, server, a, configs, namespaces)
+	views, err := containeredits.Build(s.driver, server, a, configs, namespaces)
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
 	}
 	for i := range out {
-		out[i].Space = views[i]
+		out[i].Edits = views[i]
 	}
 	return out, nil
 }

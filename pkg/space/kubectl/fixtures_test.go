@@ -16,7 +16,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 )
 
 const driver = spaceapi.DefaultDriverName
@@ -53,14 +53,14 @@ func allocated(c *resourceapi.ResourceClaim, pool string, pods ...string) *resou
 
 // nameOf is what an allocated claim's namespace is called.
 func nameOf(c *resourceapi.ResourceClaim) string {
-	return allocation.FromClaim(c, driver).Shares[0].NamespaceName("ephemeral-ns-")
+	return allocation.FromClaim(c, driver).Results[0].NamespaceName("ephemeral-ns-")
 }
 
 // says puts the controller's word into an allocated claim; Provisioned comes with data.
 func says(t *testing.T, c *resourceapi.ResourceClaim, reason, message string) *resourceapi.ResourceClaim {
 	t.Helper()
 	a := allocation.FromClaim(c, driver)
-	entry := status.Entry{Share: a.Shares[0], Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message}}
+	entry := claimstatus.Entry{Share: a.Results[0], Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message}}
 	if reason == spaceapi.ReasonProvisioned {
 		entry.Ready.Status = metav1.ConditionTrue
 		entry.Data = &spaceapi.SpaceStatus{
@@ -68,7 +68,7 @@ func says(t *testing.T, c *resourceapi.ResourceClaim, reason, message string) *r
 			AllocationID: a.ID, Namespace: nameOf(c), ServiceAccount: "space", ServiceAccountUID: "account", Server: "https://10.96.0.1:443",
 		}
 	}
-	if _, err := status.Apply(c, driver, []status.Entry{entry}, metav1.NewTime(now)); err != nil {
+	if _, err := claimstatus.Apply(c, driver, []claimstatus.Entry{entry}, metav1.NewTime(now)); err != nil {
 		t.Fatal(err)
 	}
 	return c

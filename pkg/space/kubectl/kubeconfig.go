@@ -76,7 +76,7 @@ func (r *reader) kubeconfig(ctx context.Context, config *rest.Config, name, requ
 		return nil, err
 	}
 	account := token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID}
-	t, err := token.ForPerson(ctx, r.client, r.clock, account, duration)
+	t, err := token.RequestForUser(ctx, r.client, r.clock, account, duration)
 	if err != nil {
 		return nil, err
 	}
@@ -88,10 +88,10 @@ func readySpace(claim *resourceapi.ResourceClaim, driver, request string) (*spac
 	spaces := (&snapshot{driver: driver}).spacesOf(claim)
 	var names []string
 	for _, space := range spaces {
-		names = append(names, space.Share.Slot)
+		names = append(names, space.Share.Subdir)
 	}
 	if request != "" {
-		spaces = slices.DeleteFunc(spaces, func(s spaceSummary) bool { return request != s.Request && request != s.Share.Slot })
+		spaces = slices.DeleteFunc(spaces, func(s spaceSummary) bool { return request != s.Request && request != s.Share.Subdir })
 	}
 	switch {
 	case len(spaces) == 0:
@@ -105,7 +105,7 @@ func readySpace(claim *resourceapi.ResourceClaim, driver, request string) (*spac
 	}
 	// A claim's status can be written by others than the controller: the ServiceAccount
 	// must be one of this allocation's.
-	if !space.Share.Names(space.Space) || space.ServiceAccount != spaceapi.ServiceAccountName {
+	if !space.Share.MatchesName(space.Space) || space.ServiceAccount != spaceapi.ServiceAccountName {
 		return nil, fmt.Errorf("the status of ResourceClaim %s names ServiceAccount %s/%s, which does not belong to this allocation", claim.Name, space.Space, space.ServiceAccount)
 	}
 	return space.Ready, nil

@@ -170,7 +170,7 @@ func (s *snapshot) providesSpaces(name string) bool {
 	}
 	return name == s.driver || slices.ContainsFunc(s.claims, func(claim resourceapi.ResourceClaim) bool {
 		a := allocation.FromClaim(&claim, s.driver)
-		return a != nil && slices.ContainsFunc(a.Shares, func(share allocation.Share) bool { return share.Class == name })
+		return a != nil && slices.ContainsFunc(a.Results, func(result allocation.Result) bool { return result.Class == name })
 	})
 }
 

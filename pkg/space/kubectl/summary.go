@@ -16,7 +16,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 )
 
 // The states of a space, besides the reasons of a Ready condition that is False.
@@ -71,7 +71,7 @@ type spaceSummary struct {
 	ServiceAccount string `json:"serviceAccount,omitempty"`
 
 	// Share is the result of the allocation that it is for.
-	Share allocation.Share `json:"-"`
+	Share allocation.Result `json:"-"`
 	// Ready is what the claim's status says of a space that is ready, otherwise nil.
 	Ready *spaceapi.SpaceStatus `json:"-"`
 }
@@ -148,14 +148,14 @@ func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 	slices.Sort(base.Pods)
 	nodes := s.nodesOf(claim)
 	var out []spaceSummary
-	for _, share := range a.Shares {
+	for _, result := range a.Results {
 		space := base
-		space.Share, space.AllocationID = share, a.ID
-		space.Request, space.Class, space.Pool, space.Device = share.Request, share.Class, share.Pool, share.Device
+		space.Share, space.AllocationID = result, a.ID
+		space.Request, space.Class, space.Pool, space.Device = result.Request, result.Class, result.Pool, result.Device
 		if !a.AllocatedAt.IsZero() {
 			space.AllocatedAt = &metav1.Time{Time: a.AllocatedAt}
 		}
-		ready, data, err := status.Read(claim, s.driver, a, share)
+		ready, data, err := claimstatus.Read(claim, s.driver, a, result)
 		switch {
 		case err != nil:
 			space.State, space.Message = stateProvisioning, err.Error()
@@ -168,7 +168,7 @@ func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 			space.State = stateProvisioning
 		}
 		if data == nil {
-			if ns := find(s.namespaces, func(ns *corev1.Namespace) bool { return a.Owns(ns, s.keys()) && share.Names(ns.Name) }); ns != nil {
+			if ns := find(s.namespaces, func(ns *corev1.Namespace) bool { return a.Owns(ns, s.keys()) && result.MatchesName(ns.Name) }); ns != nil {
 				space.Space = ns.Name
 			}
 		}

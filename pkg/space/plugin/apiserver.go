@@ -16,9 +16,9 @@ import (
 	"k8s.io/client-go/util/cert"
 	"k8s.io/klog/v2"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
-	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
 const (
@@ -40,14 +40,14 @@ type APIServer struct {
 	CA []byte
 }
 
-// apiServer is an APIServer with its current certificates.
-type apiServer struct {
+// serverFilesSource is an APIServer with its current certificates.
+type serverFilesSource struct {
 	APIServer
 	ca atomic.Pointer[[]byte]
 }
 
 // load reads the certificates, and reports whether they have changed.
-func (s *apiServer) load() (changed bool, err error) {
+func (s *serverFilesSource) load() (changed bool, err error) {
 	ca := s.CA
 	if s.CAFile != "" {
 		if ca, err = readCA(s.CAFile); err != nil {
@@ -78,9 +78,9 @@ func readCA(path string) ([]byte, error) {
 }
 
 // files returns what containers with a space get of the API server.
-func (s *apiServer) files(claim types.UID, space preparedSpace) serverFiles {
+func (s *serverFilesSource) files(claim types.UID, space preparedSpace) serverFiles {
 	return serverFiles{
-		kubeconfig: []byte(kubeconfig.Build(s.URL, view.Dir(claim, space.Dir), space.Namespace)),
+		kubeconfig: []byte(kubeconfig.Build(s.URL, containeredits.CredentialsDir(claim, space.Subdir), space.Namespace)),
 		ca:         *s.ca.Load(),
 	}
 }
@@ -137,7 +137,7 @@ func (d *Driver) updateServerFiles(ctx context.Context) bool {
 // claim's lock.
 func (d *Driver) writeServerFiles(ctx context.Context, p preparedClaim) bool {
 	for _, space := range p.Spaces {
-		if err := d.store.writeServerFiles(p.UID, space.Dir, d.apiServer.files(p.UID, space)); err != nil {
+		if err := d.store.writeServerFiles(p.UID, space.Subdir, d.apiServer.files(p.UID, space)); err != nil {
 			klog.FromContext(ctx).Error(err, "Cannot update how containers reach the API server")
 			return false
 		}

@@ -173,7 +173,7 @@ func TestOptions_howPodsReachTheAPIServer(t *testing.T) {
 		"an endless file":                    {[]string{"--certificate-authority=/dev/zero"}, inline, "", "", "more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := apiServer{APIServer: parse(t, test.args...).apiServer(&rest.Config{Host: "https://own:6443", TLSClientConfig: test.tls})}
+			s := serverFilesSource{APIServer: parse(t, test.args...).apiServer(&rest.Config{Host: "https://own:6443", TLSClientConfig: test.tls})}
 			_, err := s.load()
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {

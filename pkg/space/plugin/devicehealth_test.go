@@ -90,7 +90,7 @@ func (n *node) refuseFor(claims ...*resourceapi.ResourceClaim) {
 			refused[space.Namespace] = true
 		}
 	}
-	n.minter.askFirst(func(_ context.Context, account token.Account) error {
+	n.requester.askFirst(func(_ context.Context, account token.Account) error {
 		if refused[account.Namespace] {
 			return errors.New("webhook says no")
 		}
@@ -143,7 +143,7 @@ func TestADeviceIsUnhealthyWhenAllItsTokensHaveEndedAndCantBeRenewed(t *testing.
 		<-time.After(2 * time.Minute)
 		w.want(kubeletplugin.HealthStatusUnhealthy, "its token has ended, and can't be renewed", "webhook says no")
 
-		n.minter.askFirst(nil)
+		n.requester.askFirst(nil)
 		<-time.After(lastRetry + time.Second)
 		w.want(kubeletplugin.HealthStatusHealthy)
 	})
@@ -187,7 +187,7 @@ func TestASpaceThatExpiredIsUnhealthy(t *testing.T) {
 func TestAPluginThatStartsSaysNothingBeforeItKnows(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")
-		n.minter.failWith(errors.New("webhook says no"))
+		n.requester.failWith(errors.New("webhook says no"))
 		n.driver.Stop()
 		mend := n.failGet(errors.New("connection refused"))
 		n.start()
@@ -198,7 +198,7 @@ func TestAPluginThatStartsSaysNothingBeforeItKnows(t *testing.T) {
 		<-time.After(firstRenewalDelay + time.Minute)
 		w.want(kubeletplugin.HealthStatusUnknown, "the plugin has started anew, and can't renew its token", "webhook says no")
 		mend()
-		n.minter.failWith(nil)
+		n.requester.failWith(nil)
 		<-time.After(2 * time.Minute)
 		w.want(kubeletplugin.HealthStatusHealthy)
 	})

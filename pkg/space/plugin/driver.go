@@ -30,21 +30,21 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-// Minter gets tokens. A lifetime of zero is the usual one.
-type Minter interface {
-	Mint(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error)
+// TokenRequester gets tokens. A lifetime of zero is the usual one.
+type TokenRequester interface {
+	Request(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error)
 }
 
 // Config is what a Driver needs.
 type Config struct {
 	Driver string
 	// Node is the node's name.
-	Node   string
-	Client kubernetes.Interface
-	Minter Minter
-	// ArtifactsDir has the prepared claims, with the credentials that containers mount.
+	Node           string
+	Client         kubernetes.Interface
+	TokenRequester TokenRequester
+	// CredentialsDir has the prepared claims, with the credentials that containers mount.
 	// It belongs on a file system in memory.
-	ArtifactsDir string
+	CredentialsDir string
 	// CDIDir has the CDI specs of all drivers.
 	CDIDir string
 	// APIServer is how containers reach the API server.
@@ -68,7 +68,7 @@ type Driver struct {
 	locks  *locks
 	tokens *tokenManager
 	// apiServer is Config.APIServer with its current certificates.
-	apiServer apiServer
+	apiServer serverFilesSource
 	store     *store
 	specs     *cdiSpecs
 	resyncs   resyncState
@@ -84,7 +84,7 @@ func New(config Config) (*Driver, error) {
 	d := &Driver{
 		Config:    config,
 		locks:     newLocks(),
-		apiServer: apiServer{APIServer: config.APIServer},
+		apiServer: serverFilesSource{APIServer: config.APIServer},
 		resyncs:   resyncState{damaged: map[types.UID]bool{}},
 		publisher: newPublisher(config),
 	}
@@ -95,7 +95,7 @@ func New(config Config) (*Driver, error) {
 	if d.specs, err = openCDISpecs(config.Driver, config.CDIDir); err != nil {
 		return nil, err
 	}
-	if d.store, err = openStore(config.ArtifactsDir); err != nil {
+	if d.store, err = openStore(config.CredentialsDir); err != nil {
 		return nil, errors.Join(err, d.specs.staging.Close())
 	}
 	d.tokens = newTokenManager(d)

@@ -33,8 +33,8 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -51,12 +51,12 @@ const (
 // node is a node with the plugin, in a bubble with a clock of its own that moves
 // on when everybody waits: a day takes no time, and durations are exact.
 type node struct {
-	t      *testing.T
-	dir    string
-	client *fake.Clientset
-	minter *fakeMinter
-	server APIServer
-	driver *Driver
+	t         *testing.T
+	dir       string
+	client    *fake.Clientset
+	requester *fakeTokenRequester
+	server    APIServer
+	driver    *Driver
 	// events are what the users of claims were told.
 	events *eventrecord.FakeRecorder
 	// onGet is called for each claim that is read, if set. It says how that fails.
@@ -71,8 +71,8 @@ type node struct {
 func onNode(t *testing.T, test func(t *testing.T, n *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{t: t, dir: t.TempDir(), client: fake.NewClientset(), minter: &fakeMinter{calls: make(chan mint, 1000)}, events: eventrecord.NewFakeRecorder(100), server: APIServer{URL: testServer, CA: []byte("the CA")}}
-		n.client.PrependReactor("create", "serviceaccounts", n.minter.react)
+		n := &node{t: t, dir: t.TempDir(), client: fake.NewClientset(), requester: &fakeTokenRequester{calls: make(chan tokenRequest, 1000)}, events: eventrecord.NewFakeRecorder(100), server: APIServer{URL: testServer, CA: []byte("the CA")}}
+		n.client.PrependReactor("create", "serviceaccounts", n.requester.react)
 		n.client.PrependReactor("get", "resourceclaims", func(clienttesting.Action) (bool, runtime.Object, error) {
 			if hook := n.onGet.Load(); hook != nil {
 				return true, nil, (*hook)()
@@ -88,14 +88,14 @@ func onNode(t *testing.T, test func(t *testing.T, n *node)) {
 // start starts the plugin on what is on the node's disk.
 func (n *node) start() {
 	n.t.Helper()
-	n.minter.Minter = token.Minter{Client: n.client, Node: "node-7", Lifetime: lifetime, Clock: clock.RealClock{}}
+	n.requester.Requester = token.Requester{Client: n.client, Node: "node-7", Lifetime: lifetime, Clock: clock.RealClock{}}
 	n.metrics = componentmetrics.NewKubeRegistry()
 	measured := metrics.NewPlugin(n.metrics.Registerer(), "v0")
 	var err error
 	n.driver, err = New(Config{
 		Metrics: measured,
-		Driver:  testDriver, Node: "node-7", Events: n.events, Client: n.client, Minter: n.minter,
-		ArtifactsDir: filepath.Join(n.dir, "artifacts"), CDIDir: filepath.Join(n.dir, "cdi"),
+		Driver:  testDriver, Node: "node-7", Events: n.events, Client: n.client, TokenRequester: n.requester,
+		CredentialsDir: filepath.Join(n.dir, "artifacts"), CDIDir: filepath.Join(n.dir, "cdi"),
 		APIServer:      n.server,
 		PrepareTimeout: 35 * time.Second,
 		Clock:          clock.RealClock{}, // the bubble's
@@ -167,8 +167,8 @@ func (n *node) wantFiles(below string, want int) {
 	}
 }
 
-// mint is one request for a token.
-type mint struct {
+// tokenRequest is one request for a token.
+type tokenRequest struct {
 	account token.Account
 	at      time.Time
 	value   string
@@ -176,10 +176,10 @@ type mint struct {
 	lifetime time.Duration
 }
 
-// fakeMinter asks an API server that grants what it is told to.
-type fakeMinter struct {
-	token.Minter
-	calls chan mint
+// fakeTokenRequester asks an API server that grants what it is told to.
+type fakeTokenRequester struct {
+	token.Requester
+	calls chan tokenRequest
 
 	mutex sync.Mutex
 	fail  error
@@ -188,13 +188,13 @@ type fakeMinter struct {
 	hook func(context.Context, token.Account) error
 }
 
-func (m *fakeMinter) askFirst(hook func(context.Context, token.Account) error) {
+func (m *fakeTokenRequester) askFirst(hook func(context.Context, token.Account) error) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	m.hook = hook
 }
 
-func (m *fakeMinter) Mint(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error) {
+func (m *fakeTokenRequester) Request(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error) {
 	at := time.Now()
 	m.mutex.Lock()
 	fail, hook := m.fail, m.hook
@@ -205,15 +205,15 @@ func (m *fakeMinter) Mint(ctx context.Context, account token.Account, lifetime t
 		}
 	}
 	if fail != nil {
-		m.calls <- mint{account, at, "", lifetime}
+		m.calls <- tokenRequest{account, at, "", lifetime}
 		return token.Token{}, fail
 	}
-	t, err := m.Minter.Mint(ctx, account, lifetime)
-	m.calls <- mint{account, at, string(t.Reveal()), lifetime}
+	t, err := m.Requester.Request(ctx, account, lifetime)
+	m.calls <- tokenRequest{account, at, string(t.Reveal()), lifetime}
 	return t, err
 }
 
-func (m *fakeMinter) react(clienttesting.Action) (bool, runtime.Object, error) {
+func (m *fakeTokenRequester) react(clienttesting.Action) (bool, runtime.Object, error) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	m.count++
@@ -222,28 +222,28 @@ func (m *fakeMinter) react(clienttesting.Action) (bool, runtime.Object, error) {
 	}}, nil
 }
 
-func (m *fakeMinter) failWith(err error) {
+func (m *fakeTokenRequester) failWith(err error) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	m.fail = err
 }
 
 // awaitMint waits for a token to be asked for.
-func (n *node) awaitMint(why string) mint {
+func (n *node) awaitMint(why string) tokenRequest {
 	n.t.Helper()
 	select {
-	case m := <-n.minter.calls:
+	case m := <-n.requester.calls:
 		return m
 	case <-time.After(longTime):
 		n.t.Fatalf("waited %s for a token to be asked for: %s", longTime, why)
-		return mint{}
+		return tokenRequest{}
 	}
 }
 
 func (n *node) wantNoMint(why string) {
 	n.t.Helper()
 	select {
-	case m := <-n.minter.calls:
+	case m := <-n.requester.calls:
 		n.t.Errorf("a token was asked for, at %s for %+v: %s", m.at, m.account, why)
 	case <-time.After(longTime):
 	}
@@ -271,11 +271,11 @@ func claimFor(requests ...string) *resourceapi.ResourceClaim {
 func readyWith(t *testing.T, claim *resourceapi.ResourceClaim, account types.UID) *resourceapi.ResourceClaim {
 	t.Helper()
 	a := allocation.FromClaim(claim, testDriver)
-	var entries []status.Entry
-	for _, share := range a.Shares {
-		ns := share.NamespaceName("ns-")
-		entries = append(entries, status.Entry{
-			Share: share,
+	var entries []claimstatus.Entry
+	for _, result := range a.Results {
+		ns := result.NamespaceName("ns-")
+		entries = append(entries, claimstatus.Entry{
+			Share: result,
 			Ready: metav1.Condition{Status: metav1.ConditionTrue, Reason: spaceapi.ReasonProvisioned},
 			Data: &spaceapi.SpaceStatus{
 				TypeMeta:     metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: spaceapi.SpaceStatusKind},
@@ -291,19 +291,19 @@ func readyWith(t *testing.T, claim *resourceapi.ResourceClaim, account types.UID
 // notReadyBecause is the claim after the controller has said why it has no space.
 func notReadyBecause(t *testing.T, claim *resourceapi.ResourceClaim, reason, message string) *resourceapi.ResourceClaim {
 	t.Helper()
-	var entries []status.Entry
-	for _, share := range allocation.FromClaim(claim, testDriver).Shares {
-		entries = append(entries, status.Entry{
-			Share: share, Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message},
+	var entries []claimstatus.Entry
+	for _, result := range allocation.FromClaim(claim, testDriver).Results {
+		entries = append(entries, claimstatus.Entry{
+			Share: result, Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message},
 		})
 	}
 	return apply(t, claim, entries)
 }
 
-func apply(t *testing.T, claim *resourceapi.ResourceClaim, entries []status.Entry) *resourceapi.ResourceClaim {
+func apply(t *testing.T, claim *resourceapi.ResourceClaim, entries []claimstatus.Entry) *resourceapi.ResourceClaim {
 	t.Helper()
 	claim = claim.DeepCopy()
-	if _, err := status.Apply(claim, testDriver, entries, metav1.Now()); err != nil {
+	if _, err := claimstatus.Apply(claim, testDriver, entries, metav1.Now()); err != nil {
 		t.Fatal(err)
 	}
 	return claim
@@ -356,7 +356,7 @@ func TestTheFirstTokenToEndIsShown(t *testing.T) {
 		if got := n.driver.tokens.summary(); !got.Known || got.Claims != 1 || got.Left != lifetime {
 			t.Errorf("with a new token: %+v, want %s left", got, lifetime)
 		}
-		n.minter.failWith(errors.New("webhook says no"))
+		n.requester.failWith(errors.New("webhook says no"))
 		<-time.After(lifetime + time.Second) // by the bubble's clock
 		if got := n.driver.tokens.summary(); got.Left != -time.Second {
 			t.Errorf("after its end: %+v", got)

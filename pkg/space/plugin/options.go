@@ -17,7 +17,7 @@ import (
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/health"
+	"github.com/space-dra/space-dra-driver/pkg/space/httpserver"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -39,9 +39,9 @@ type Options struct {
 	Kubeconfig string
 
 	// KubeletDir is the kubelet's root directory.
-	KubeletDir   string
-	CDIDir       string
-	ArtifactsDir string
+	KubeletDir     string
+	CDIDir         string
+	CredentialsDir string
 
 	// Server and CAFile are how pods reach the API server. Empty: as the plugin does.
 	Server string
@@ -74,7 +74,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the plugin itself. Empty: as a pod in the cluster.")
 	fs.StringVar(&o.KubeletDir, "kubelet-directory", "/var/lib/kubelet", "The kubelet's root directory.")
 	fs.StringVar(&o.CDIDir, "cdi-directory", "/var/run/cdi", "Directory for CDI specs, known to the container runtime.")
-	fs.StringVar(&o.ArtifactsDir, "artifacts-directory", "/var/run/claim-artifacts", "Directory for what containers get; the driver's own, named after it, is below. It holds tokens, so it belongs on a file system in memory.")
+	fs.StringVar(&o.CredentialsDir, "artifacts-directory", "/var/run/claim-artifacts", "Directory for what containers get; the driver's own, named after it, is below. It holds tokens, so it belongs on a file system in memory.")
 	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. The plugin publishes its node's part of those per node. Empty: nothing.")
 	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler looks every 5 seconds.")
 	fs.StringVar(&o.HTTPAddress, "http-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
@@ -93,7 +93,7 @@ func (o *Options) validate() error {
 	if o.NodeName == "" {
 		errs = append(errs, errors.New("--node-name is required: tokens are bound to the Node that the plugin runs on (in a DaemonSet it comes from spec.nodeName)"))
 	}
-	for flag, dir := range map[string]string{"--kubelet-directory": o.KubeletDir, "--cdi-directory": o.CDIDir, "--artifacts-directory": o.ArtifactsDir} {
+	for flag, dir := range map[string]string{"--kubelet-directory": o.KubeletDir, "--cdi-directory": o.CDIDir, "--artifacts-directory": o.CredentialsDir} {
 		if !filepath.IsAbs(dir) {
 			errs = append(errs, fmt.Errorf("%s %q: must be an absolute path, the same as on the host", flag, dir))
 		}
@@ -108,7 +108,7 @@ func (o *Options) validate() error {
 			errs = append(errs, fmt.Errorf("--kubelet-directory and --driver-name: socket %s has %d characters, must have at most %d", path, len(path), maxSocketPath))
 		}
 	}
-	if err := (health.Profiles{Address: o.PprofAddress}).Validate(); err != nil {
+	if err := (httpserver.Profiles{Address: o.PprofAddress}).Validate(); err != nil {
 		errs = append(errs, err)
 	}
 	if o.TokenLifetime < token.MinLifetime {

@@ -19,9 +19,9 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
-	"github.com/space-dra/space-dra-driver/pkg/space/view"
 )
 
 // answerMargin is what is left of the kubelet's deadline for saying why a space
@@ -60,7 +60,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	for i, space := range spaces {
 		namespaces[i] = space.Namespace
 	}
-	views, err := view.Of(d.Driver, d.apiServer.URL, allocation, configs, namespaces)
+	views, err := containeredits.Build(d.Driver, d.apiServer.URL, allocation, configs, namespaces)
 	if err != nil {
 		return nil, refused(allocation, err)
 	}
@@ -79,15 +79,15 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	var files []credentials
 	var specs []cdiDevice
 	var devices []kubeletplugin.Device
-	for i, share := range allocation.Shares {
+	for i, result := range allocation.Results {
 		files = append(files, credentials{serverFiles: d.apiServer.files(claim.UID, prepared.Spaces[i]), token: tokens[i]})
-		device := d.cdiDevice(allocation, share, views[i])
+		device := d.cdiDevice(allocation, result, views[i])
 		specs = append(specs, device)
 		devices = append(devices, kubeletplugin.Device{
-			Requests:     []string{share.Request},
-			PoolName:     share.Pool,
-			DeviceName:   share.Device,
-			ShareID:      share.ShareID,
+			Requests:     []string{result.Request},
+			PoolName:     result.Pool,
+			DeviceName:   result.Device,
+			ShareID:      result.ShareID,
 			CDIDeviceIDs: []string{d.specs.id(device.name)},
 		})
 	}
@@ -164,16 +164,16 @@ func (d *Driver) requestTokens(ctx context.Context, spaces []preparedSpace) ([]t
 // requestToken gets a token of a space, with the lifetime that holds for it.
 func (d *Driver) requestToken(ctx context.Context, space preparedSpace) (token.Token, error) {
 	account := token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID}
-	return d.Minter.Mint(ctx, account, space.TokenLifetime.Duration)
+	return d.TokenRequester.Request(ctx, account, space.TokenLifetime.Duration)
 }
 
 // resolve returns what containers get of each share: the installation's settings, which
 // the plugin doesn't know, have no part in it. The controller has resolved the same
 // parameters; what only a newer one could read is rejected as the controller would.
 func (d *Driver) resolve(a *allocation.Allocation) ([]config.Container, error) {
-	out := make([]config.Container, len(a.Shares))
-	for i, share := range a.Shares {
-		space, err := config.Settings{Driver: d.Driver}.Resolve(a, share)
+	out := make([]config.Container, len(a.Results))
+	for i, result := range a.Results {
+		space, err := config.Defaults{Driver: d.Driver}.Resolve(a, result)
 		if err != nil {
 			return nil, refused(a, err)
 		}
@@ -187,23 +187,23 @@ func refused(a *allocation.Allocation, why error) error {
 }
 
 // cdiDevice says what containers with this share get.
-func (d *Driver) cdiDevice(a *allocation.Allocation, share allocation.Share, v view.Space) cdiDevice {
+func (d *Driver) cdiDevice(a *allocation.Allocation, result allocation.Result, v containeredits.Edits) cdiDevice {
 	// The allocation's ID and not the claim's, which may be allocated again:
 	// runtimes keep what they know about a device by its name.
 	name := a.ID
-	if share.Slot != "" {
-		name += "-" + share.Slot
+	if result.Subdir != "" {
+		name += "-" + result.Subdir
 	}
-	return cdiDevice{name: name, env: v.Env, hostDir: d.store.credentialsPath(a.ClaimUID, share.Slot), containerDirs: v.Dirs}
+	return cdiDevice{name: name, env: v.Env, hostDir: d.store.credentialsPath(a.ClaimUID, result.Subdir), containerDirs: v.Dirs}
 }
 
 func preparedOf(a *allocation.Allocation, configs []config.Container, spaces []*spaceapi.SpaceStatus) preparedClaim {
 	p := preparedClaim{Namespace: a.Claim.Namespace, Name: a.Claim.Name, UID: a.ClaimUID, AllocationID: a.ID}
-	for i, share := range a.Shares {
+	for i, result := range a.Results {
 		p.Spaces = append(p.Spaces, preparedSpace{
-			Dir:               share.Slot,
-			Pool:              share.Pool,
-			Device:            share.Device,
+			Subdir:            result.Subdir,
+			Pool:              result.Pool,
+			Device:            result.Device,
 			Namespace:         spaces[i].Namespace,
 			ServiceAccount:    spaces[i].ServiceAccount,
 			ServiceAccountUID: spaces[i].ServiceAccountUID,

@@ -73,7 +73,7 @@ func TestAContainerFindsItsSpace(t *testing.T) {
 			t.Fatalf("got CDI devices %q, want one", d.CDIDeviceIDs)
 		}
 		edits := n.containerGets(d.CDIDeviceIDs[0])
-		ns := allocation.FromClaim(claim, testDriver).Shares[0].NamespaceName("ns-")
+		ns := allocation.FromClaim(claim, testDriver).Results[0].NamespaceName("ns-")
 		want := []string{
 			"DRA_RESOURCE_DRIVER_NAME=" + testDriver,
 			"TEST_CLAIM_CLUSTER=" + testServer,
@@ -115,7 +115,7 @@ func TestEachSpaceOfAClaimHasItsOwnPlace(t *testing.T) {
 			}
 			edits := n.containerGets(devices[i].CDIDeviceIDs[0])
 			for _, variable := range []string{
-				want.variable + "_NAMESPACE=" + a.Shares[i].NamespaceName("ns-"),
+				want.variable + "_NAMESPACE=" + a.Results[i].NamespaceName("ns-"),
 				want.variable + "_KUBECONFIG=/var/run/claim-artifacts/claim-uid/" + want.slot + "/kubeconfig",
 			} {
 				if !slices.Contains(edits.Env, variable) {
@@ -126,7 +126,7 @@ func TestEachSpaceOfAClaimHasItsOwnPlace(t *testing.T) {
 				t.Errorf("mounted at %s", edits.Mounts[1].ContainerPath)
 			}
 			kubeconfig, err := os.ReadFile(filepath.Join(edits.Mounts[0].HostPath, "kubeconfig"))
-			if err != nil || !strings.Contains(string(kubeconfig), a.Shares[i].NamespaceName("ns-")) {
+			if err != nil || !strings.Contains(string(kubeconfig), a.Results[i].NamespaceName("ns-")) {
 				t.Errorf("the kubeconfig of request %s, error %v, is not for its namespace:\n%s", want.request, err, kubeconfig)
 			}
 		}
@@ -186,7 +186,7 @@ func TestWithoutATokenNothingIsPrepared(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(readyWith(t, claimFor("a"), "account-1"))
 		cause := errors.New("out of tokens")
-		n.minter.failWith(cause)
+		n.requester.failWith(cause)
 		_, err := n.driver.prepare(t.Context(), claim)
 		if !errors.Is(err, cause) || !strings.Contains(err.Error(), "team/pod-test-claim-x7x7x") {
 			t.Errorf("got error %v, want one that names the claim and the cause", err)
@@ -282,7 +282,7 @@ func TestANodeWhoseClockIsAheadDoesNotRenewInALoop(t *testing.T) {
 		n.awaitMint("the first token")
 		n.awaitMint("renewal")
 		took := time.Since(start)
-		n.minter.failWith(errors.New("stop")) // lets the test end
+		n.requester.failWith(errors.New("stop")) // lets the test end
 		if took < lifetime/2 {
 			t.Errorf("the token was renewed after %s of %s", took, lifetime)
 		}
@@ -372,7 +372,7 @@ var errNotHere = apierrors.NewForbidden(corev1.Resource("serviceaccounts"), "spa
 func TestPrepareWaitsUntilThePodIsNoted(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		noted, tries := time.Now().Add(3*time.Second), 0
-		n.minter.askFirst(func(context.Context, token.Account) error {
+		n.requester.askFirst(func(context.Context, token.Account) error {
 			tries++
 			if time.Now().Before(noted) {
 				return errNotHere
@@ -391,7 +391,7 @@ func TestPrepareWaitsUntilThePodIsNoted(t *testing.T) {
 
 func TestPrepareGivesUpInTimeWhenThePodIsNeverNoted(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		n.minter.askFirst(func(context.Context, token.Account) error { return errNotHere })
+		n.requester.askFirst(func(context.Context, token.Account) error { return errNotHere })
 		took, err := n.await(n.prepareInBackground(t.Context(), n.create(readyWith(t, claimFor("a"), "account-1"))))
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "no pod is known to be here") {
 			t.Errorf("Prepare says %v", err)
@@ -405,7 +405,7 @@ func TestPrepareGivesUpInTimeWhenThePodIsNeverNoted(t *testing.T) {
 
 func TestPrepareDoesNotWaitForATokenThatIsRefusedForGood(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		n.minter.askFirst(func(context.Context, token.Account) error {
+		n.requester.askFirst(func(context.Context, token.Account) error {
 			return apierrors.NewNotFound(corev1.Resource("serviceaccounts"), "space")
 		})
 		took, err := n.await(n.prepareInBackground(t.Context(), n.create(readyWith(t, claimFor("a"), "account-1"))))
@@ -512,7 +512,7 @@ func TestContainersSeeWhatClassAndClaimSay(t *testing.T) {
 func TestParametersThatCannotBePreparedAreRefused(t *testing.T) {
 	newer := withConfig(claimFor("a"), resourceapi.AllocationConfigSourceClass, "SpaceClassConfigOfTomorrow", "", nil)
 	allocation := allocation.FromClaim(newer, testDriver)
-	_, words := config.Settings{Driver: testDriver}.Resolve(allocation, allocation.Shares[0])
+	_, words := config.Defaults{Driver: testDriver}.Resolve(allocation, allocation.Results[0])
 	for name, test := range map[string]struct {
 		claim *resourceapi.ResourceClaim
 		want  string

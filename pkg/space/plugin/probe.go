@@ -22,8 +22,8 @@ import (
 // returned it.
 const settleTime = 200 * time.Millisecond
 
-// connection is the plugin's connection with the kubelet.
-type connection struct {
+// kubeletConnection is the plugin's connection with the kubelet.
+type kubeletConnection struct {
 	// socket is where the plugin serves, and registrar is where the kubelet finds that
 	// out.
 	socket, registrar string
@@ -42,7 +42,7 @@ type registration struct {
 
 // intercept notices what the kubelet says about the registration, and counts its
 // calls. It is a grpc.UnaryServerInterceptor.
-func (c *connection) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func (c *kubeletConnection) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	c.begun.Add(1)
 	defer c.ended.Add(1)
 	if status, ok := req.(*registerapi.RegistrationStatus); ok && info.FullMethod == registerapi.Registration_NotifyRegistrationStatus_FullMethodName {
@@ -54,7 +54,7 @@ func (c *connection) intercept(ctx context.Context, req any, info *grpc.UnarySer
 // drain waits until no call has been in progress for settleTime, or until the context
 // ends. The helper interrupts calls when it stops, and the kubelet repeats a Prepare that
 // failed only after a minute or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
-func (c *connection) drain(ctx context.Context) error {
+func (c *kubeletConnection) drain(ctx context.Context) error {
 	// settling is how many calls there had been when the last look found none in progress.
 	settling, said := int64(-1), false
 	err := wait.PollUntilContextCancel(ctx, settleTime, true, func(ctx context.Context) (bool, error) {
@@ -81,7 +81,7 @@ func (c *connection) drain(ctx context.Context) error {
 
 // registered says why the kubelet does not know the plugin, or nil. Each plugin
 // registers by a socket of its own, so during an update the old and the new one do.
-func (c *connection) registered() error {
+func (c *kubeletConnection) registered() error {
 	switch status := c.status.Load(); {
 	case status == nil:
 		return errors.New("the kubelet has not registered the plugin yet")
@@ -95,7 +95,7 @@ func (c *connection) registered() error {
 // to prepare no claim at all. A kubelet that starts anew, or sees that the first
 // socket has gone, knows the plugin by that socket only; it is made when the process
 // starts, and never again.
-func (c *connection) answers(ctx context.Context) error {
+func (c *kubeletConnection) answers(ctx context.Context) error {
 	return errors.Join(
 		ask(c.registrar, func(conn *grpc.ClientConn) error {
 			_, err := registerapi.NewRegistrationClient(conn).GetInfo(ctx, &registerapi.InfoRequest{})

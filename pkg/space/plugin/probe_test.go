@@ -27,7 +27,7 @@ import (
 
 // running is a plugin that serves at sockets of its own, as Run makes it.
 type running struct {
-	*connection
+	*kubeletConnection
 	url  string
 	stop func()
 }
@@ -46,7 +46,7 @@ func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 	}
 	driver.Start(t.Context())
 	t.Cleanup(driver.Stop)
-	kubelet := &connection{
+	kubelet := &kubeletConnection{
 		socket:    o.servingPath(),
 		registrar: filepath.Join(dir, kubeletplugin.RollingUpdateRegistrarSocketFile(dir, o.Driver, o.instance())),
 	}
@@ -121,7 +121,7 @@ func TestThePluginIsReadyOnceRegistered(t *testing.T) {
 
 func TestDrain_waitsForCallsAndTheirAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &connection{}
+		c := &kubeletConnection{}
 		call := func(takes time.Duration) {
 			go func() {
 				_, _ = c.intercept(t.Context(), nil, nil, func(context.Context, any) (any, error) {
@@ -156,7 +156,7 @@ func TestDrain_waitsForCallsAndTheirAnswers(t *testing.T) {
 
 func TestAPluginThatDoesNotServeDoesNotAnswer(t *testing.T) {
 	dir := t.TempDir()
-	c := &connection{socket: filepath.Join(dir, "dra.sock"), registrar: filepath.Join(dir, "reg.sock")}
+	c := &kubeletConnection{socket: filepath.Join(dir, "dra.sock"), registrar: filepath.Join(dir, "reg.sock")}
 	err := c.answers(t.Context())
 	for _, socket := range []string{c.socket, c.registrar} {
 		if err == nil || !strings.Contains(err.Error(), socket) {

@@ -23,7 +23,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
-	"github.com/space-dra/space-dra-driver/pkg/space/health"
+	"github.com/space-dra/space-dra-driver/pkg/space/httpserver"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
@@ -70,7 +70,7 @@ func (o *Options) Run(ctx context.Context) error {
 	}()
 	driver.Start(running)
 	defer driver.Stop()
-	kubelet := &connection{socket: o.servingPath(), registrar: o.registrationPath()}
+	kubelet := &kubeletConnection{socket: o.servingPath(), registrar: o.registrationPath()}
 	helper, err := kubeletplugin.Start(running, driver, append(o.helperOptions(kubelet), kubeletplugin.KubeClient(api))...)
 	if err != nil {
 		return fmt.Errorf("register with the kubelet: %w", err)
@@ -97,7 +97,7 @@ func (o *Options) Run(ctx context.Context) error {
 	})
 
 	serving.Go(func() {
-		if err := (health.Profiles{Address: o.PprofAddress}).Run(ctx); err != nil {
+		if err := (httpserver.Profiles{Address: o.PprofAddress}).Run(ctx); err != nil {
 			fail(err)
 		}
 	})
@@ -114,7 +114,7 @@ func (o *Options) Run(ctx context.Context) error {
 	return nil
 }
 
-func (o *Options) helperOptions(kubelet *connection) []kubeletplugin.Option {
+func (o *Options) helperOptions(kubelet *kubeletConnection) []kubeletplugin.Option {
 	return []kubeletplugin.Option{
 		kubeletplugin.DriverName(o.Driver),
 		kubeletplugin.NodeName(o.NodeName),
@@ -130,8 +130,8 @@ func (o *Options) helperOptions(kubelet *connection) []kubeletplugin.Option {
 // health says when the plugin is ready: as soon as a pod that starts on the node
 // finds it. It is live unless it can no longer be asked or found, which
 // a restart fixes. The API server is not asked: pods have to end without it.
-func (o *Options) health(kubelet *connection) health.Server {
-	return health.Server{
+func (o *Options) health(kubelet *kubeletConnection) httpserver.Server {
+	return httpserver.Server{
 		Address: o.HTTPAddress,
 		Live:    kubelet.answers,
 		Ready: func(ctx context.Context) error {
@@ -150,12 +150,12 @@ func (o *Options) driver(api kubernetes.Interface, server APIServer, events even
 	}
 	measured := metrics.NewPlugin(registry, o.Version)
 	driver, err := New(Config{
-		Driver: o.Driver,
-		Node:   o.NodeName,
-		Client: api,
-		Minter: token.Minter{Client: api, Node: o.NodeName, Lifetime: o.TokenLifetime, Clock: clock.RealClock{}},
+		Driver:         o.Driver,
+		Node:           o.NodeName,
+		Client:         api,
+		TokenRequester: token.Requester{Client: api, Node: o.NodeName, Lifetime: o.TokenLifetime, Clock: clock.RealClock{}},
 		// Two installations on a node must not take each other's claims for their own.
-		ArtifactsDir:   filepath.Join(o.ArtifactsDir, o.Driver),
+		CredentialsDir: filepath.Join(o.CredentialsDir, o.Driver),
 		CDIDir:         o.CDIDir,
 		APIServer:      server,
 		PrepareTimeout: o.PrepareTimeout,

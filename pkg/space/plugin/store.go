@@ -61,8 +61,8 @@ type preparedClaim struct {
 
 // preparedSpace is one space of a prepared claim.
 type preparedSpace struct {
-	// Dir is the directory below that with the claim's credentials. Empty: that itself.
-	Dir string `json:"dir,omitempty"`
+	// Subdir is the directory below that with the claim's credentials. Empty: that itself.
+	Subdir string `json:"subdir,omitempty"`
 	// Pool and Device are what the scheduler allocated.
 	Pool   string `json:"pool"`
 	Device string `json:"device"`
@@ -157,8 +157,8 @@ func (s *store) write(dir string, claim preparedClaim, all []credentials) error 
 		return err
 	}
 	for i, space := range claim.Spaces {
-		spaceDir := filepath.Join(dir, space.Dir)
-		if space.Dir != "" {
+		spaceDir := filepath.Join(dir, space.Subdir)
+		if space.Subdir != "" {
 			if err := makeCredentialsDir(spaceDir); err != nil {
 				return err
 			}
@@ -261,8 +261,8 @@ func (s *store) get(claim types.UID) (preparedClaim, error) {
 // validate keeps names of directories from leading elsewhere.
 func (p preparedClaim) validate() error {
 	for _, space := range p.Spaces {
-		if space.Dir != "" && !isName(space.Dir) {
-			return fmt.Errorf("%q is no name for a directory", space.Dir)
+		if space.Subdir != "" && !isName(space.Subdir) {
+			return fmt.Errorf("%q is no name for a directory", space.Subdir)
 		}
 	}
 	return nil

@@ -39,7 +39,7 @@ func storedClaim(uid types.UID, dirs ...string) preparedClaim {
 	p := preparedClaim{APIVersion: metadataVersion, Namespace: "team", Name: "claim", UID: uid, AllocationID: "allocation-of-" + string(uid)}
 	for _, dir := range dirs {
 		p.Spaces = append(p.Spaces, preparedSpace{
-			Dir: dir, Pool: "spaces", Device: "space", Namespace: "ns-" + dir, ServiceAccount: "space", ServiceAccountUID: "account-uid",
+			Subdir: dir, Pool: "spaces", Device: "space", Namespace: "ns-" + dir, ServiceAccount: "space", ServiceAccountUID: "account-uid",
 			TokenLifetime: metav1.Duration{Duration: 90 * time.Minute},
 		})
 	}
@@ -318,7 +318,7 @@ func TestStoreList(t *testing.T) {
 		"newer-version":       {replace(metadataVersion, "plugin.space.resource.example.com/v2"), `"plugin.space.resource.example.com/v2"`},
 		"another-claim":       {replace(`"uid": "another-claim"`, `"uid": "good"`), `"good"`},
 		"other-types":         {replace(`"uid": "other-types"`, `"uid": 7`), "uid"},
-		"leads-elsewhere":     {replace(`"dir": "a"`, `"dir": "../../good/credentials/a"`), "../../good"},
+		"leads-elsewhere":     {replace(`"subdir": "a"`, `"subdir": "../../good/credentials/a"`), "../../good"},
 		"something-behind-it": {func(content []byte) []byte { return append(content, 'x') }, "after top-level value"},
 	}
 	for uid, damage := range damages {
@@ -360,7 +360,7 @@ const metadataGolden = `{
   "allocationID": "allocation-of-claim-uid",
   "spaces": [
     {
-      "dir": "a",
+      "subdir": "a",
       "pool": "spaces",
       "device": "space",
       "namespace": "ns-a",

@@ -21,9 +21,9 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -264,10 +264,10 @@ func (m *tokenManager) handleClaim(ctx context.Context, c *managedClaim, claim *
 	}
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	for i, share := range a.Shares {
+	for i, result := range a.Results {
 		// What can't be read, such as data of a newer controller, says nothing about
 		// the token; a later version of the claim may.
-		ready, data, err := status.Read(claim, m.driver.Driver, a, share)
+		ready, data, err := claimstatus.Read(claim, m.driver.Driver, a, result)
 		if err != nil || ready == nil || i >= len(c.tokens) {
 			continue
 		}
@@ -279,7 +279,7 @@ func (m *tokenManager) handleClaim(ctx context.Context, c *managedClaim, claim *
 		case data == nil && ready.Reason == spaceapi.ReasonExpired && !t.spaceExpired:
 			t.spaceExpired = true
 			m.notify()
-			klog.FromContext(ctx).Info("Space expired while in use: its token is no longer renewed", logkeys.Request, share.Request)
+			klog.FromContext(ctx).Info("Space expired while in use: its token is no longer renewed", logkeys.Request, result.Request)
 		}
 	}
 	return replaced, nil
@@ -402,7 +402,7 @@ func (m *tokenManager) writeTokens(ctx context.Context, c *managedClaim, renewal
 	written := false
 	for _, r := range granted {
 		if r.err = err; err == nil {
-			r.err = m.driver.store.writeToken(c.prepared.UID, r.space.Dir, r.token)
+			r.err = m.driver.store.writeToken(c.prepared.UID, r.space.Subdir, r.token)
 			written = written || r.err == nil
 		}
 	}
@@ -473,7 +473,7 @@ func (m *tokenManager) renewTime(tokens []token.Token) time.Time {
 	var first time.Time
 	jitter := m.jitter()
 	for _, t := range tokens {
-		if at := token.RenewAt(t, jitter); first.IsZero() || at.Before(first) {
+		if at := token.RenewTime(t, jitter); first.IsZero() || at.Before(first) {
 			first = at
 		}
 	}

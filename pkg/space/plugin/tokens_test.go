@@ -25,7 +25,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -71,7 +71,7 @@ func TestAllTokensOfAClaimAreRenewed(t *testing.T) {
 		p, err := n.driver.store.get(claim.UID)
 		n.must(err)
 		for _, space := range p.Spaces {
-			n.wantToken(claim, space.Dir, byNamespace[space.Namespace])
+			n.wantToken(claim, space.Subdir, byNamespace[space.Namespace])
 		}
 	})
 }
@@ -81,7 +81,7 @@ func TestAFailedRenewalIsTriedAgainEverMoreSlowly(t *testing.T) {
 		claim := n.prepared("a")
 		fail := func(times int, want []time.Duration) {
 			t.Helper()
-			n.minter.failWith(errors.New("no API server"))
+			n.requester.failWith(errors.New("no API server"))
 			last := n.awaitMint("renewal").at
 			for i := range times {
 				at := n.awaitMint("another try").at
@@ -93,7 +93,7 @@ func TestAFailedRenewalIsTriedAgainEverMoreSlowly(t *testing.T) {
 				}
 				last = at
 			}
-			n.minter.failWith(nil)
+			n.requester.failWith(nil)
 			recovered := n.awaitMint("the try that works")
 			n.wantToken(claim, "", recovered.value)
 			next := n.awaitMint("renewal after recovery")
@@ -264,7 +264,7 @@ func TestAPluginThatIsStoppedAsksForNoMoreTokens(t *testing.T) {
 		<-time.After(wallInterval - 5*time.Second)
 		n.prepared("a")
 		var asked atomic.Int64
-		n.minter.askFirst(func(ctx context.Context, _ token.Account) error {
+		n.requester.askFirst(func(ctx context.Context, _ token.Account) error {
 			asked.Add(1)
 			<-ctx.Done()
 			return ctx.Err()
@@ -309,11 +309,11 @@ func TestASpaceWhoseTokensAreRefusedDoesNotKeepTheOthersFromTheirs(t *testing.T)
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				claim := n.prepared("a", "b")
-				shares := allocation.FromClaim(claim, testDriver).Shares
+				shares := allocation.FromClaim(claim, testDriver).Results
 				bad, good := shares[i], shares[1-i]
 				var mended atomic.Bool
 				var badTries atomic.Int64
-				n.minter.askFirst(func(_ context.Context, account token.Account) error {
+				n.requester.askFirst(func(_ context.Context, account token.Account) error {
 					if account.Namespace == bad.NamespaceName("ns-") && !mended.Load() {
 						badTries.Add(1)
 						return errors.New("the account is being deleted")
@@ -321,16 +321,16 @@ func TestASpaceWhoseTokensAreRefusedDoesNotKeepTheOthersFromTheirs(t *testing.T)
 					return nil
 				})
 				start := time.Now()
-				before := n.tokenIn(claim, bad.Slot)
+				before := n.tokenIn(claim, bad.Subdir)
 				for try := 1; try <= 3; try++ {
 					m := n.awaitMint("renewal of the other space")
 					// The other one is not renewed with each try for the one that fails.
 					if got, want := m.at.Sub(start), time.Duration(try)*renewal; m.account.Namespace != good.NamespaceName("ns-") || got < want-lastRetry || got > want {
 						t.Errorf("renewal %d was for %+v after %s, want about %s", try, m.account, got, want)
 					}
-					n.wantToken(claim, good.Slot, m.value)
+					n.wantToken(claim, good.Subdir, m.value)
 				}
-				n.wantToken(claim, bad.Slot, before)
+				n.wantToken(claim, bad.Subdir, before)
 				// After the first minute there is one try a minute.
 				if tries := badTries.Load(); tries < 60 || tries > int64(3*renewal/lastRetry) {
 					t.Errorf("the one that fails was tried %d times in %s", tries, time.Since(start))
@@ -348,7 +348,7 @@ func TestASpaceWhoseTokensAreRefusedDoesNotKeepTheOthersFromTheirs(t *testing.T)
 				if took := m.at.Sub(at); m.account.Namespace != bad.NamespaceName("ns-") || took > lastRetry {
 					t.Errorf("after %s there was a token for %+v", took, m.account)
 				}
-				n.wantToken(claim, bad.Slot, m.value)
+				n.wantToken(claim, bad.Subdir, m.value)
 				for len(n.events.Events) > 0 {
 					<-n.events.Events
 				}
@@ -370,8 +370,8 @@ func (n *node) tokenIn(claim *resourceapi.ResourceClaim, slot string) string {
 func TestASpaceWhoseTokenIsNotAnsweredDoesNotTakeTheTimeOfTheOthers(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a", "b")
-		shares := allocation.FromClaim(claim, testDriver).Shares
-		n.minter.askFirst(func(ctx context.Context, account token.Account) error {
+		shares := allocation.FromClaim(claim, testDriver).Results
+		n.requester.askFirst(func(ctx context.Context, account token.Account) error {
 			if account.Namespace == shares[0].NamespaceName("ns-") {
 				<-ctx.Done()
 				return ctx.Err()
@@ -380,7 +380,7 @@ func TestASpaceWhoseTokenIsNotAnsweredDoesNotTakeTheTimeOfTheOthers(t *testing.T
 		})
 		m := n.awaitMint("renewal of the other space")
 		<-time.After(requestTimeout)
-		n.wantToken(claim, shares[1].Slot, m.value)
+		n.wantToken(claim, shares[1].Subdir, m.value)
 	})
 }
 
@@ -393,11 +393,11 @@ func TestWhatIsNoticedAtOnceIsRenewedOnce(t *testing.T) {
 		// It has not seen the claim before, and the ServiceAccounts are others.
 		n.start()
 		synctest.Wait()
-		if got := len(n.minter.calls); got != len(requests) {
+		if got := len(n.requester.calls); got != len(requests) {
 			t.Errorf("%d tokens were asked for at the start, want %d", got, len(requests))
 		}
 		n.update(readyWith(t, claim, "account-3"))
-		if got := len(n.minter.calls); got != 2*len(requests) {
+		if got := len(n.requester.calls); got != 2*len(requests) {
 			t.Errorf("%d tokens were asked for after the change, want %d", got, 2*len(requests))
 		}
 	})
@@ -415,9 +415,9 @@ func TestTokensOutliveAnOutageOfUpToAThirdOfTheirLife(t *testing.T) {
 				n.prepared("a")
 				start := time.Now()
 				<-time.After(test.from)
-				n.minter.failWith(errors.New("no API server"))
+				n.requester.failWith(errors.New("no API server"))
 				<-time.After(test.to - test.from)
-				n.minter.failWith(nil)
+				n.requester.failWith(nil)
 				if at := n.awaitSuccess().at.Sub(start); at >= lifetime || at < test.to {
 					t.Errorf("the next token was there after %s of %s", at, lifetime)
 				}
@@ -429,9 +429,9 @@ func TestTokensOutliveAnOutageOfUpToAThirdOfTheirLife(t *testing.T) {
 func TestAfterALongOutageTokensAreThereWithinTheLongestDelay(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
-		n.minter.failWith(errors.New("no API server"))
+		n.requester.failWith(errors.New("no API server"))
 		<-time.After(5 * lifetime)
-		n.minter.failWith(nil)
+		n.requester.failWith(nil)
 		mended := time.Now()
 		if took := n.awaitSuccess().at.Sub(mended); took > lastRetry {
 			t.Errorf("it took %s", took)
@@ -477,14 +477,14 @@ func TestWhenTheNodesClockIsPutBackTokensAreRenewedInTime(t *testing.T) {
 func TestASetClockDoesNotHurryRenewalsThatFail(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
-		n.minter.failWith(errors.New("no API server"))
+		n.requester.failWith(errors.New("no API server"))
 		n.wallAhead.Store(int64(24 * time.Hour))
 		const during = time.Hour
 		<-time.After(during)
-		if tries := len(n.minter.calls); tries > int(during/lastRetry)+20 {
+		if tries := len(n.requester.calls); tries > int(during/lastRetry)+20 {
 			t.Errorf("%d tries in %s", tries, during)
 		}
-		n.minter.failWith(nil)
+		n.requester.failWith(nil)
 		n.awaitSuccess()
 	})
 }
@@ -515,7 +515,7 @@ func TestUsersHearOfARenewalThatGoesOnFailing(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
 		for range 2 { // after a success it begins again
-			n.minter.failWith(errors.New("webhook says no"))
+			n.requester.failWith(errors.New("webhook says no"))
 			n.wantNoEvent(renewal - time.Second)
 			e, took := n.awaitEvent()
 			if took < eventAfter || took > 2*eventAfter {
@@ -529,7 +529,7 @@ func TestUsersHearOfARenewalThatGoesOnFailing(t *testing.T) {
 			if _, took := n.awaitEvent(); took < eventInterval || took > eventInterval+lastRetry {
 				t.Errorf("told again after %s, want %s", took, eventInterval)
 			}
-			n.minter.failWith(nil)
+			n.requester.failWith(nil)
 			n.awaitSuccess()
 		}
 		n.wantNoEvent(longTime)
@@ -537,7 +537,7 @@ func TestUsersHearOfARenewalThatGoesOnFailing(t *testing.T) {
 }
 
 // awaitSuccess waits for a token that was got.
-func (n *node) awaitSuccess() mint {
+func (n *node) awaitSuccess() tokenRequest {
 	n.t.Helper()
 	for {
 		if m := n.awaitMint("a token"); m.value != "" {
@@ -549,9 +549,9 @@ func (n *node) awaitSuccess() mint {
 func TestAShortOutageIsNoEvent(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
-		n.minter.failWith(errors.New("no API server"))
+		n.requester.failWith(errors.New("no API server"))
 		n.wantNoEvent(renewal + eventAfter/2)
-		n.minter.failWith(nil)
+		n.requester.failWith(nil)
 		n.awaitSuccess()
 		n.wantNoEvent(longTime)
 	})
@@ -580,11 +580,11 @@ func TestOfTwoSpacesTheOneThatLivesIsRenewed(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a", "b")
 		a := allocation.FromClaim(claim, testDriver)
-		n.update(apply(t, claim, []status.Entry{{Share: a.Shares[0], Ready: metav1.Condition{
+		n.update(apply(t, claim, []claimstatus.Entry{{Share: a.Results[0], Ready: metav1.Condition{
 			Status: metav1.ConditionFalse, Reason: spaceapi.ReasonExpired,
 		}}}))
 		for range 3 {
-			if m := n.awaitMint("renewal"); m.account.Namespace != a.Shares[1].NamespaceName("ns-") {
+			if m := n.awaitMint("renewal"); m.account.Namespace != a.Results[1].NamespaceName("ns-") {
 				t.Errorf("a token was asked for in %s", m.account.Namespace)
 			}
 		}
@@ -629,8 +629,8 @@ func TestPrepareWritesNothingForACallThatHasEnded(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cause := errors.New("the kubelet hung up")
 		// The call ends when the last answer of the API server has come.
-		n.driver.Minter = minterFunc(func(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error) {
-			tok, err := n.minter.Mint(ctx, account, lifetime)
+		n.driver.TokenRequester = tokenRequesterFunc(func(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error) {
+			tok, err := n.requester.Request(ctx, account, lifetime)
 			cancel(cause)
 			return tok, err
 		})
@@ -641,9 +641,9 @@ func TestPrepareWritesNothingForACallThatHasEnded(t *testing.T) {
 	})
 }
 
-type minterFunc func(context.Context, token.Account, time.Duration) (token.Token, error)
+type tokenRequesterFunc func(context.Context, token.Account, time.Duration) (token.Token, error)
 
-func (f minterFunc) Mint(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error) {
+func (f tokenRequesterFunc) Request(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error) {
 	return f(ctx, account, lifetime)
 }
 

@@ -21,7 +21,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 )
 
 const (
@@ -87,21 +87,21 @@ func (d *Driver) waitUntilReady(ctx, waiting context.Context, claim *resourceapi
 // for what waiting can't mend.
 func readSpaces(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) (spaces []*spaceapi.SpaceStatus, missing, err error) {
 	var reasons []string
-	for _, share := range a.Shares {
-		ready, data, err := status.Read(claim, driver, a, share)
+	for _, result := range a.Results {
+		ready, data, err := claimstatus.Read(claim, driver, a, result)
 		switch {
 		case err != nil:
 			return nil, nil, err
-		case data != nil && !share.Names(data.Namespace):
-			return nil, nil, fmt.Errorf("request %s: status.devices names namespace %s, which is not this allocation's", share.Request, data.Namespace)
+		case data != nil && !result.MatchesName(data.Namespace):
+			return nil, nil, fmt.Errorf("request %s: status.devices names namespace %s, which is not this allocation's", result.Request, data.Namespace)
 		case data != nil:
 			spaces = append(spaces, data)
 		case ready == nil:
-			reasons = append(reasons, fmt.Sprintf("request %s: the controller of driver %s has not said anything yet", share.Request, driver))
+			reasons = append(reasons, fmt.Sprintf("request %s: the controller of driver %s has not said anything yet", result.Request, driver))
 		case ready.Reason == spaceapi.ReasonInvalidParameters, ready.Reason == spaceapi.ReasonExpired:
 			return nil, nil, fmt.Errorf("%s: %s", ready.Reason, ready.Message)
 		default:
-			reasons = append(reasons, fmt.Sprintf("request %s: %s: %s", share.Request, ready.Reason, ready.Message))
+			reasons = append(reasons, fmt.Sprintf("request %s: %s: %s", result.Request, ready.Reason, ready.Message))
 		}
 	}
 	if len(reasons) > 0 {

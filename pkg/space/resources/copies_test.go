@@ -19,7 +19,7 @@ func TestCopies(t *testing.T) {
 	if space := spaceWith(t, environment, unchanged); space.Copies != nil || space.ServiceAccount.ImagePullSecrets != nil || space.DefaultAccount.ImagePullSecrets != nil {
 		t.Errorf("by default: %+v", space)
 	}
-	space := spaceWith(t, environment, func(s *config.Space) {
+	space := spaceWith(t, environment, func(s *config.SpaceConfig) {
 		s.CopyFrom = &spaceapi.CopyFrom{
 			Namespace: "templates", Secrets: []spaceapi.CopySource{{Name: "token"}, {Name: "pull"}}, ConfigMaps: []spaceapi.CopySource{{Name: "config"}},
 			ImagePullSecrets: []spaceapi.CopySource{{Name: "pull"}, {Name: "more"}},

@@ -18,9 +18,9 @@ import (
 const podSecurityDomain = "pod-security.kubernetes.io/"
 
 // namespace describes the Namespace, which records what the space was given.
-func (e Environment) namespace(a *allocation.Allocation, share allocation.Share, name string, space config.Space) *corev1.Namespace {
+func (e Environment) namespace(a *allocation.Allocation, result allocation.Result, name string, space config.SpaceConfig) *corev1.Namespace {
 	keys := spaceapi.KeysFor(e.Driver)
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: e.labels(a), Annotations: e.annotations(a, share)}}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: e.labels(a), Annotations: e.annotations(a, result)}}
 	e.add(ns.Labels, space.Labels)
 	e.add(ns.Annotations, space.Annotations)
 	for label, value := range map[string]string{
@@ -40,10 +40,10 @@ func (e Environment) namespace(a *allocation.Allocation, share allocation.Share,
 	if space.AllowNestedSpaces {
 		ns.Labels[keys.NestedSpaces] = spaceapi.NestedSpacesAllowed
 	}
-	if share.Class != "" {
-		ns.Annotations[keys.DeviceClass] = share.Class
+	if result.Class != "" {
+		ns.Annotations[keys.DeviceClass] = result.Class
 	}
-	ns.Annotations[keys.Config] = space.Record()
+	ns.Annotations[keys.Config] = space.Encode()
 	return ns
 }
 

@@ -25,10 +25,10 @@ func record(t *testing.T) *corev1.Namespace {
 func TestTheNamespaceRecordsWhoseSpaceItIs(t *testing.T) {
 	a := allocated(t)
 	keys := spaceapi.KeysFor(environment.Driver)
-	for _, share := range a.Shares {
-		ns := environment.For(a, share, share.NamespaceName("ns-"), space(unchanged)).Namespace
-		if ns.Name != share.NamespaceName("ns-") {
-			t.Errorf("got name %s, want %s", ns.Name, share.NamespaceName("ns-"))
+	for _, result := range a.Results {
+		ns := environment.Objects(a, result, result.NamespaceName("ns-"), space(unchanged)).Namespace
+		if ns.Name != result.NamespaceName("ns-") {
+			t.Errorf("got name %s, want %s", ns.Name, result.NamespaceName("ns-"))
 		}
 		if !a.Owns(ns, keys) {
 			t.Errorf("the allocation does not know namespace %s, made for it, as its own", ns.Name)
@@ -38,7 +38,7 @@ func TestTheNamespaceRecordsWhoseSpaceItIs(t *testing.T) {
 				t.Errorf("label %s: %s", key, msgs)
 			}
 		}
-		want := map[string]string{keys.ClaimNamespace: "team", keys.ClaimName: a.Claim.Name, keys.Request: share.Request, keys.DeviceClass: share.Class, keys.Config: space(unchanged).Record()}
+		want := map[string]string{keys.ClaimNamespace: "team", keys.ClaimName: a.Claim.Name, keys.Request: result.Request, keys.DeviceClass: result.Class, keys.Config: space(unchanged).Encode()}
 		if !maps.Equal(ns.Annotations, want) {
 			t.Errorf("got annotations %v, want %v", ns.Annotations, want)
 		}
@@ -56,7 +56,7 @@ func TestLabelsAndAnnotationsOfOthersNeverChangeTheRecord(t *testing.T) {
 	labels["team"], annotations["example.com/url"] = "blue", "https://x"
 	want := record(t)
 	want.Labels["team"], want.Annotations["example.com/url"] = "blue", "https://x"
-	got := spaceWith(t, environment, func(s *config.Space) { s.Labels, s.Annotations = labels, annotations }).Namespace
+	got := spaceWith(t, environment, func(s *config.SpaceConfig) { s.Labels, s.Annotations = labels, annotations }).Namespace
 	if !equality.Semantic.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got.ObjectMeta, want.ObjectMeta)
 	}
@@ -73,7 +73,7 @@ func TestPodSecurity(t *testing.T) {
 			map[string]string{"enforce": "restricted", "enforce-version": "v1.34", "audit": "privileged", "warn-version": "latest"}},
 	} {
 		got := map[string]string{}
-		for key, value := range spaceWith(t, environment, func(s *config.Space) { s.PodSecurity = test.said }).Namespace.Labels {
+		for key, value := range spaceWith(t, environment, func(s *config.SpaceConfig) { s.PodSecurity = test.said }).Namespace.Labels {
 			if mode, ok := strings.CutPrefix(key, "pod-security.kubernetes.io/"); ok {
 				got[mode] = value
 			}
@@ -88,7 +88,7 @@ func TestFor_recordsWhetherTheSpaceMayHaveSpaces(t *testing.T) {
 	a := allocated(t)
 	keys := spaceapi.KeysFor(environment.Driver)
 	for allowed, want := range map[bool]string{false: "", true: "Allowed"} {
-		ns := environment.For(a, a.Shares[0], "ns", space(func(s *config.Space) { s.AllowNestedSpaces = allowed })).Namespace
+		ns := environment.Objects(a, a.Results[0], "ns", space(func(s *config.SpaceConfig) { s.AllowNestedSpaces = allowed })).Namespace
 		if got := ns.Labels[keys.NestedSpaces]; got != want {
 			t.Errorf("allowed %t: got label %q, want %q", allowed, got, want)
 		}

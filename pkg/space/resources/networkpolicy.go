@@ -37,7 +37,7 @@ type DNS struct {
 
 // networkPolicy lets pods of the space reach each other, DNS and the API server, and what
 // the class adds, and nobody else reach them. It is nil where the network is open.
-func (e Environment) networkPolicy(meta metav1.ObjectMeta, space config.Cluster) *networkingv1.NetworkPolicy {
+func (e Environment) networkPolicy(meta metav1.ObjectMeta, space config.Recorded) *networkingv1.NetworkPolicy {
 	if space.Network.Mode != spaceapi.NetworkIsolated {
 		return nil
 	}
@@ -97,7 +97,7 @@ func withProtocol(ports []networkingv1.NetworkPolicyPort) (out []networkingv1.Ne
 
 // DiffersInEnvironment reports whether the space's NetworkPolicy as it is in the cluster
 // differs only in where DNS and the API server are.
-func (s Space) DiffersInEnvironment(have *networkingv1.NetworkPolicy) bool {
+func (s Objects) DiffersInEnvironment(have *networkingv1.NetworkPolicy) bool {
 	if len(have.Spec.Egress) < s.ownEgress {
 		return false
 	}

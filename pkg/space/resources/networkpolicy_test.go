@@ -19,7 +19,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
-func isolated(s *config.Space) { s.Network.Mode = spaceapi.NetworkIsolated }
+func isolated(s *config.SpaceConfig) { s.Network.Mode = spaceapi.NetworkIsolated }
 
 func TestWhomIsolatedPodsReach(t *testing.T) {
 	s := environment
@@ -74,7 +74,7 @@ func TestWhomIsolatedPodsReach(t *testing.T) {
 
 func TestFor_addsTheRulesOfTheClass(t *testing.T) {
 	port := intstr.FromInt32(8080)
-	policy := spaceWith(t, environment, func(s *config.Space) {
+	policy := spaceWith(t, environment, func(s *config.SpaceConfig) {
 		isolated(s)
 		s.Network.Ingress = []networkingv1.NetworkPolicyIngressRule{{
 			From: []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}}, Ports: []networkingv1.NetworkPolicyPort{{Port: &port}},
@@ -90,9 +90,9 @@ func TestFor_addsTheRulesOfTheClass(t *testing.T) {
 }
 
 func TestDiffersInEnvironment(t *testing.T) {
-	for name, change := range map[string]func(*config.Space){
+	for name, change := range map[string]func(*config.SpaceConfig){
 		"isolated": isolated,
-		"with rules of the class": func(s *config.Space) {
+		"with rules of the class": func(s *config.SpaceConfig) {
 			isolated(s)
 			s.Network.Egress = []networkingv1.NetworkPolicyEgressRule{{To: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: "203.0.113.0/24"}}}}}
 		},

@@ -17,7 +17,7 @@ import (
 
 // resourceQuota limits what is used in the space. It is nil when neither the class nor the
 // claim nor a pool's budget limits anything.
-func resourceQuota(meta metav1.ObjectMeta, share allocation.Share, space config.Cluster) *corev1.ResourceQuota {
+func resourceQuota(meta metav1.ObjectMeta, result allocation.Result, space config.Recorded) *corev1.ResourceQuota {
 	spec := corev1.ResourceQuotaSpec{}
 	if space.ResourceQuota != nil {
 		spec = *space.ResourceQuota.DeepCopy()
@@ -25,7 +25,7 @@ func resourceQuota(meta metav1.ObjectMeta, share allocation.Share, space config.
 	hard := corev1.ResourceList{}
 	maps.Copy(hard, spec.Hard)
 	// Its part of the pool's budget is what the space has, unless it has less anyway.
-	for capacity, part := range share.ConsumedCapacity {
+	for capacity, part := range result.ConsumedCapacity {
 		name := spaceapi.QuotaName(string(capacity))
 		if have, limited := hard[name]; name != "" && (!limited || part.Cmp(have) < 0) {
 			hard[name] = part
@@ -39,7 +39,7 @@ func resourceQuota(meta metav1.ObjectMeta, share allocation.Share, space config.
 }
 
 // limitRange limits single containers, pods and volumes, or is nil.
-func limitRange(meta metav1.ObjectMeta, space config.Cluster) *corev1.LimitRange {
+func limitRange(meta metav1.ObjectMeta, space config.Recorded) *corev1.LimitRange {
 	if space.LimitRange == nil || len(space.LimitRange.Limits) == 0 {
 		return nil
 	}

@@ -17,16 +17,16 @@ import (
 
 func TestWhatASpaceConsumesOfABudgetIsItsQuota(t *testing.T) {
 	a := allocated(t)
-	share := a.Shares[0]
-	share.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{
+	result := a.Results[0]
+	result.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{
 		"spaces": resource.MustParse("1"), "cpu": resource.MustParse("2"), "memory": resource.MustParse("4Gi"), "pods": resource.MustParse("10"), "colour": resource.MustParse("3"),
 	}
-	with := space(func(s *config.Space) {
+	with := space(func(s *config.SpaceConfig) {
 		s.ResourceQuota = &corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
 			"requests.memory": resource.MustParse("1Gi"), "pods": resource.MustParse("20"), "services": resource.MustParse("5"),
 		}}
 	})
-	quota := environment.For(a, share, "ns", with).ResourceQuota
+	quota := environment.Objects(a, result, "ns", with).ResourceQuota
 	got := map[string]string{}
 	for name, quantity := range quota.Spec.Hard {
 		got[string(name)] = quantity.String()
@@ -38,11 +38,11 @@ func TestWhatASpaceConsumesOfABudgetIsItsQuota(t *testing.T) {
 
 func TestFor_quotaIsWhatWasAskedFor(t *testing.T) {
 	a := allocated(t)
-	if got := environment.For(a, a.Shares[0], "ns", space(unchanged)).ResourceQuota; got != nil {
+	if got := environment.Objects(a, a.Results[0], "ns", space(unchanged)).ResourceQuota; got != nil {
 		t.Errorf("without any limit: got %v", got)
 	}
 	list := corev1.ResourceList{"pods": resource.MustParse("4"), "requests.cpu": resource.MustParse("1500u")}
-	quota := environment.For(a, a.Shares[0], "ns", space(func(s *config.Space) {
+	quota := environment.Objects(a, a.Results[0], "ns", space(func(s *config.SpaceConfig) {
 		s.ResourceQuota = &corev1.ResourceQuotaSpec{Hard: list, Scopes: []corev1.ResourceQuotaScope{"NotTerminating"}}
 	})).ResourceQuota
 	if quota == nil || quota.Name != "space" || quota.Namespace != "ns" {
@@ -76,7 +76,7 @@ func TestLimitsAreAsTheAPIServerWillHaveThem(t *testing.T) {
 		{Type: corev1.LimitTypeContainer, Min: q("10m"), DefaultRequest: q("10m")},
 		{Type: corev1.LimitTypePod, Max: q("4")},
 	}
-	got := spaceWith(t, environment, func(s *config.Space) { s.LimitRange = &corev1.LimitRangeSpec{Limits: said} }).LimitRange
+	got := spaceWith(t, environment, func(s *config.SpaceConfig) { s.LimitRange = &corev1.LimitRangeSpec{Limits: said} }).LimitRange
 	if got.Name != "space" || !equality.Semantic.DeepEqual(got.Spec.Limits, want) {
 		t.Errorf("got %s with\n%+v, want\n%+v", got.Name, got.Spec.Limits, want)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // roleBindings bind the space's ClusterRoles in its namespace.
-func roleBindings(meta func(string) metav1.ObjectMeta, namespace string, space config.Cluster) (out []*rbacv1.RoleBinding) {
+func roleBindings(meta func(string) metav1.ObjectMeta, namespace string, space config.Recorded) (out []*rbacv1.RoleBinding) {
 	for i, name := range RoleBindingNames(space) {
 		out = append(out, &rbacv1.RoleBinding{ObjectMeta: meta(name), RoleRef: clusterRole(space.ClusterRoles[i]), Subjects: subjects(namespace)})
 	}
@@ -23,7 +23,7 @@ func roleBindings(meta func(string) metav1.ObjectMeta, namespace string, space c
 
 // RoleBindingNames returns the names of the bindings of a space's ClusterRoles: space,
 // space-2 and so on. They don't depend on the roles, so that RBAC can name them.
-func RoleBindingNames(space config.Cluster) (names []string) {
+func RoleBindingNames(space config.Recorded) (names []string) {
 	for i := range space.ClusterRoles {
 		name := spaceapi.RoleBindingName
 		if i > 0 {
@@ -35,7 +35,7 @@ func RoleBindingNames(space config.Cluster) (names []string) {
 }
 
 // clusterRoleBindings bind the space's ClusterRoles in the whole cluster.
-func clusterRoleBindings(meta func(string) metav1.ObjectMeta, namespace string, space config.Cluster) (out []*rbacv1.ClusterRoleBinding) {
+func clusterRoleBindings(meta func(string) metav1.ObjectMeta, namespace string, space config.Recorded) (out []*rbacv1.ClusterRoleBinding) {
 	for _, role := range space.ClusterWideRoles {
 		binding := &rbacv1.ClusterRoleBinding{ObjectMeta: meta(ClusterRoleBindingName(namespace, role)), RoleRef: clusterRole(role), Subjects: subjects(namespace)}
 		binding.Namespace = ""

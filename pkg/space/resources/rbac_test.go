@@ -16,7 +16,7 @@ import (
 
 func TestTheServiceAccountHasRightsInItsNamespaceOnly(t *testing.T) {
 	a := allocated(t)
-	made := environment.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"), space(unchanged))
+	made := environment.Objects(a, a.Results[0], a.Results[0].NamespaceName("ns-"), space(unchanged))
 	ns := made.Namespace.Name
 	if made.ServiceAccount.Namespace != ns || made.ServiceAccount.Name != spaceapi.ServiceAccountName {
 		t.Errorf("the ServiceAccount is %s/%s", made.ServiceAccount.Namespace, made.ServiceAccount.Name)
@@ -34,7 +34,7 @@ func TestTheServiceAccountHasRightsInItsNamespaceOnly(t *testing.T) {
 }
 
 func TestFor_bindsRoles(t *testing.T) {
-	space := spaceWith(t, environment, func(s *config.Space) {
+	space := spaceWith(t, environment, func(s *config.SpaceConfig) {
 		s.ClusterRoles, s.ClusterWideRoles = []string{"admin", "view"}, []string{"crd-reader", "node-reader"}
 	})
 	var inside []string

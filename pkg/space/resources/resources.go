@@ -26,9 +26,9 @@ type Environment struct {
 	APIServer []Destination
 }
 
-// Space has the objects of one share of an allocation.
-type Space struct {
-	Share          allocation.Share
+// Objects has the objects of one share of an allocation.
+type Objects struct {
+	Share          allocation.Result
 	Namespace      *corev1.Namespace
 	ServiceAccount *corev1.ServiceAccount
 	// RoleBindings bind the ClusterRoles in the namespace. There is at least one.
@@ -48,24 +48,24 @@ type Space struct {
 	Copies []Copy
 }
 
-// For describes the space of one share in the namespace of that name.
-func (e Environment) For(a *allocation.Allocation, share allocation.Share, name string, space config.Space) Space {
+// Objects describes the space of one share in the namespace of that name.
+func (e Environment) Objects(a *allocation.Allocation, result allocation.Result, name string, space config.SpaceConfig) Objects {
 	meta := func(object string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Name: object, Namespace: name, Labels: e.labels(a), Annotations: e.annotations(a, share)}
+		return metav1.ObjectMeta{Name: object, Namespace: name, Labels: e.labels(a), Annotations: e.annotations(a, result)}
 	}
-	return Space{
-		Share:               share,
-		Namespace:           e.namespace(a, share, name, space),
+	return Objects{
+		Share:               result,
+		Namespace:           e.namespace(a, result, name, space),
 		ServiceAccount:      &corev1.ServiceAccount{ObjectMeta: meta(spaceapi.ServiceAccountName), ImagePullSecrets: pullSecrets(space.CopyFrom)},
-		RoleBindings:        roleBindings(meta, name, space.Cluster),
-		ClusterRoleBindings: clusterRoleBindings(meta, name, space.Cluster),
+		RoleBindings:        roleBindings(meta, name, space.Recorded),
+		ClusterRoleBindings: clusterRoleBindings(meta, name, space.Recorded),
 		DefaultAccount: &corev1.ServiceAccount{
 			ObjectMeta:       metav1.ObjectMeta{Name: spaceapi.DefaultAccountName, Namespace: name},
 			ImagePullSecrets: pullSecrets(space.CopyFrom),
 		},
-		ResourceQuota: resourceQuota(meta(spaceapi.LimitsName), share, space.Cluster),
-		LimitRange:    limitRange(meta(spaceapi.LimitsName), space.Cluster),
-		NetworkPolicy: e.networkPolicy(meta(spaceapi.LimitsName), space.Cluster),
+		ResourceQuota: resourceQuota(meta(spaceapi.LimitsName), result, space.Recorded),
+		LimitRange:    limitRange(meta(spaceapi.LimitsName), space.Recorded),
+		NetworkPolicy: e.networkPolicy(meta(spaceapi.LimitsName), space.Recorded),
 		ownEgress:     1 + len(space.Network.Egress),
 		Copies:        copies(space.CopyFrom, name, e.labels(a)),
 	}
@@ -80,11 +80,11 @@ func (e Environment) labels(a *allocation.Allocation) map[string]string {
 	}
 }
 
-func (e Environment) annotations(a *allocation.Allocation, share allocation.Share) map[string]string {
+func (e Environment) annotations(a *allocation.Allocation, result allocation.Result) map[string]string {
 	keys := spaceapi.KeysFor(e.Driver)
 	return map[string]string{
 		keys.ClaimNamespace: a.Claim.Namespace,
 		keys.ClaimName:      a.Claim.Name,
-		keys.Request:        share.Request,
+		keys.Request:        result.Request,
 	}
 }

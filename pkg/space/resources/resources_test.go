@@ -42,25 +42,25 @@ func allocated(t *testing.T) *allocation.Allocation {
 }
 
 // space returns a complete configuration with a change.
-func space(change func(*config.Space)) config.Space {
-	out := config.Space{PodSecurity: spaceapi.PodSecurity{Enforce: "baseline"}}
+func space(change func(*config.SpaceConfig)) config.SpaceConfig {
+	out := config.SpaceConfig{PodSecurity: spaceapi.PodSecurity{Enforce: "baseline"}}
 	out.ClusterRoles, out.Network.Mode = []string{"view"}, spaceapi.NetworkOpen
 	change(&out)
 	return out
 }
 
-func unchanged(*config.Space) {}
+func unchanged(*config.SpaceConfig) {}
 
 // spaceWith describes a space whose configuration has a change.
-func spaceWith(t *testing.T, e resources.Environment, change func(*config.Space)) resources.Space {
+func spaceWith(t *testing.T, e resources.Environment, change func(*config.SpaceConfig)) resources.Objects {
 	t.Helper()
 	a := allocated(t)
-	return e.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"), space(change))
+	return e.Objects(a, a.Results[0], a.Results[0].NamespaceName("ns-"), space(change))
 }
 
 func TestTheObjectsOfASpaceDoNotShareTheirRecords(t *testing.T) {
 	a := allocated(t)
-	made := environment.For(a, a.Shares[0], a.Shares[0].NamespaceName("ns-"), space(unchanged))
+	made := environment.Objects(a, a.Results[0], a.Results[0].NamespaceName("ns-"), space(unchanged))
 	made.ServiceAccount.Labels["tenant"] = "x"
 	made.RoleBindings[0].Annotations["tenant"] = "x"
 	for _, m := range []map[string]string{made.Namespace.Labels, made.Namespace.Annotations, made.RoleBindings[0].Labels, made.ServiceAccount.Annotations} {

@@ -17,10 +17,10 @@ import (
 )
 
 func TestATokenDoesNotPrintByOtherVerbsEither(t *testing.T) {
-	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+	m := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		return granted("secret", time.Hour), nil
 	})
-	tok, err := m.Mint(t.Context(), account, 0)
+	tok, err := m.Request(t.Context(), account, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,8 +36,8 @@ func TestATokenDoesNotPrintByOtherVerbsEither(t *testing.T) {
 
 func TestAnAnswerThatCannotBeReadIsNotQuotedWithItsToken(t *testing.T) {
 	cause := errors.New(`Object 'Kind' is missing in '{"status":{"token":"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2VjcmV0"}}'`)
-	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) { return nil, cause })
-	_, err := m.Mint(t.Context(), account, 0)
+	m := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) { return nil, cause })
+	_, err := m.Request(t.Context(), account, 0)
 	if !errors.Is(err, cause) || !strings.Contains(err.Error(), "'Kind' is missing") {
 		t.Errorf("got error %v, want the API server's", err)
 	}

@@ -66,8 +66,8 @@ type Account struct {
 	UID types.UID
 }
 
-// Minter asks for tokens on behalf of one node.
-type Minter struct {
+// Requester asks for tokens on behalf of one node.
+type Requester struct {
 	Client kubernetes.Interface
 	// Node is the name of the Node object that tokens are bound to: they die with it.
 	Node string
@@ -76,17 +76,17 @@ type Minter struct {
 	Clock    clock.PassiveClock
 }
 
-// Mint returns a new token. A lifetime of zero means the Minter's.
-func (m Minter) Mint(ctx context.Context, account Account, lifetime time.Duration) (Token, error) {
+// Request returns a new token. A lifetime of zero means the Requester's.
+func (m Requester) Request(ctx context.Context, account Account, lifetime time.Duration) (Token, error) {
 	if lifetime == 0 {
 		lifetime = m.Lifetime
 	}
 	return request(ctx, m.Client, m.Clock, account, lifetime, m.Node)
 }
 
-// ForPerson returns a new token that is bound to nothing but the account: it dies
+// RequestForUser returns a new token that is bound to nothing but the account: it dies
 // with that at the latest, and so with the space.
-func ForPerson(ctx context.Context, client kubernetes.Interface, clock clock.PassiveClock, account Account, lifetime time.Duration) (Token, error) {
+func RequestForUser(ctx context.Context, client kubernetes.Interface, clock clock.PassiveClock, account Account, lifetime time.Duration) (Token, error) {
 	return request(ctx, client, clock, account, lifetime, "")
 }
 
@@ -123,10 +123,10 @@ func request(ctx context.Context, client kubernetes.Interface, clock clock.Passi
 	return New(answer.Status.Token, issued, issued.Add(life)), nil
 }
 
-// RenewAt says when to replace a token: at two thirds of its life, and up to a
+// RenewTime says when to replace a token: at two thirds of its life, and up to a
 // fifteenth of it earlier, so that tokens which were made together are not
 // renewed together. jitter is in [0, 1).
-func RenewAt(t Token, jitter float64) time.Time {
+func RenewTime(t Token, jitter float64) time.Time {
 	life := t.Expires.Sub(t.Issued)
 	return t.Issued.Add(life*2/3 - time.Duration(jitter*float64(life/15)))
 }

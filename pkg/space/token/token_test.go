@@ -28,8 +28,8 @@ var (
 	account = token.Account{Namespace: "ephemeral-ns-x", Name: "space", UID: "account-uid"}
 )
 
-// minter returns a Minter whose API server answers with what answer returns.
-func minter(answer func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error)) token.Minter {
+// requester returns a Requester whose API server answers with what answer returns.
+func requester(answer func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error)) token.Requester {
 	client := fake.NewClientset()
 	client.PrependReactor("create", "serviceaccounts", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		if action.GetSubresource() != "token" {
@@ -38,7 +38,7 @@ func minter(answer func(clienttesting.CreateActionImpl) (*authenticationv1.Token
 		request, err := answer(action.(clienttesting.CreateActionImpl))
 		return true, request, err
 	})
-	return token.Minter{Client: client, Node: "node-7", Lifetime: 90 * time.Minute, Clock: clocktesting.NewFakePassiveClock(now)}
+	return token.Requester{Client: client, Node: "node-7", Lifetime: 90 * time.Minute, Clock: clocktesting.NewFakePassiveClock(now)}
 }
 
 func granted(value string, life time.Duration) *authenticationv1.TokenRequest {
@@ -51,12 +51,12 @@ func granted(value string, life time.Duration) *authenticationv1.TokenRequest {
 
 func TestMintAsksForATokenOfThisNodeAndThisAccount(t *testing.T) {
 	var asked clienttesting.CreateActionImpl
-	m := minter(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+	m := requester(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		asked = action
 		// Servers may grant less than what was asked for.
 		return granted("secret", time.Hour), nil
 	})
-	got, err := m.Mint(t.Context(), account, 0)
+	got, err := m.Request(t.Context(), account, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,12 +83,12 @@ func TestMintAsksForATokenOfThisNodeAndThisAccount(t *testing.T) {
 
 func TestMintAsksForTheLifetimeThatIsWanted(t *testing.T) {
 	var asked int64
-	m := minter(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+	m := requester(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		request := action.Object.(*authenticationv1.TokenRequest)
 		asked = ptr.Deref(request.Spec.ExpirationSeconds, 0)
 		return &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: "secret"}}, nil
 	})
-	got, err := m.Mint(t.Context(), account, 20*time.Minute)
+	got, err := m.Request(t.Context(), account, 20*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,18 +98,18 @@ func TestMintAsksForTheLifetimeThatIsWanted(t *testing.T) {
 }
 
 func TestMintRefusesAnEmptyToken(t *testing.T) {
-	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+	m := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		return granted("", time.Hour), nil
 	})
-	if _, err := m.Mint(t.Context(), account, 0); err == nil {
+	if _, err := m.Request(t.Context(), account, 0); err == nil {
 		t.Error("an empty token was taken for one")
 	}
 }
 
 func TestMintSaysForWhomItFailed(t *testing.T) {
 	cause := errors.New("out of tokens")
-	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) { return nil, cause })
-	_, err := m.Mint(t.Context(), account, 0)
+	m := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) { return nil, cause })
+	_, err := m.Request(t.Context(), account, 0)
 	if !errors.Is(err, cause) {
 		t.Fatalf("got error %v, want one that wraps the cause", err)
 	}
@@ -121,10 +121,10 @@ func TestMintSaysForWhomItFailed(t *testing.T) {
 }
 
 func TestATokenDoesNotPrint(t *testing.T) {
-	m := minter(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+	m := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		return granted("secret", time.Hour), nil
 	})
-	tok, err := m.Mint(t.Context(), account, 0)
+	tok, err := m.Request(t.Context(), account, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestATokenDoesNotPrint(t *testing.T) {
 func TestATokenIsRenewedAboutAtTwoThirdsOfItsLife(t *testing.T) {
 	for _, life := range []time.Duration{token.MinLifetime, time.Hour, 48 * time.Hour} {
 		tok := token.Token{Issued: now, Expires: now.Add(life)}
-		at := func(jitter float64) float64 { return float64(token.RenewAt(tok, jitter).Sub(now)) / float64(life) }
+		at := func(jitter float64) float64 { return float64(token.RenewTime(tok, jitter).Sub(now)) / float64(life) }
 		if got := at(0); got < 0.6666 || got > 2.0/3 {
 			t.Errorf("life %s: without jitter at %.4f of it, want two thirds", life, got)
 		}

@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package health serves the kubelet plugin's health checks and metrics over HTTP.
-package health
+// Package httpserver serves the kubelet plugin's health checks and metrics over HTTP.
+package httpserver
 
 import (
 	"context"

@@ -20,10 +20,10 @@ import (
 )
 
 const (
-	// apiServerName is what the API server calls its Service and its EndpointSlice,
+	// kubernetesService is what the API server calls its Service and its EndpointSlice,
 	// in namespace default.
-	apiServerName = "kubernetes"
-	httpsPort     = 443
+	kubernetesService = "kubernetes"
+	httpsPort         = 443
 )
 
 // apiServer is where pods reach the API server: at the address that their kubeconfig has,
@@ -42,7 +42,7 @@ func (r *Reconciler) apiServer(ctx context.Context) ([]resources.Destination, er
 		}
 	}
 	slice := &discoveryv1.EndpointSlice{}
-	err := r.client.Get(ctx, client.ObjectKey{Namespace: metav1.NamespaceDefault, Name: apiServerName}, slice)
+	err := r.client.Get(ctx, client.ObjectKey{Namespace: metav1.NamespaceDefault, Name: kubernetesService}, slice)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}

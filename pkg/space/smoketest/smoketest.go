@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package check tries out a space from within a pod that has one, for helm test.
-package check
+// Package smoketest tries out a space from within a pod that has one, for helm test.
+package smoketest
 
 import (
 	"context"

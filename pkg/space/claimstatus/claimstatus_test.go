@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package status_test
+package claimstatus_test
 
 import (
 	"encoding/json"
@@ -18,7 +18,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/status"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 )
 
 const driver = spaceapi.DefaultDriverName
@@ -49,27 +49,27 @@ func allocated(t *testing.T) (*resourceapi.ResourceClaim, *allocation.Allocation
 	return claim, a
 }
 
-func ready(a *allocation.Allocation, share allocation.Share) status.Entry {
-	return status.Entry{
-		Share: share,
+func ready(a *allocation.Allocation, result allocation.Result) claimstatus.Entry {
+	return claimstatus.Entry{
+		Share: result,
 		Ready: metav1.Condition{Status: metav1.ConditionTrue, Reason: spaceapi.ReasonProvisioned, Message: "fine"},
 		Data: &spaceapi.SpaceStatus{
 			TypeMeta:     metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: spaceapi.SpaceStatusKind},
-			AllocationID: a.ID, Namespace: "ns-of-" + share.Request, ServiceAccountUID: "account-uid",
+			AllocationID: a.ID, Namespace: "ns-of-" + result.Request, ServiceAccountUID: "account-uid",
 		},
 	}
 }
 
-func notReady(share allocation.Share, message string) status.Entry {
-	return status.Entry{
-		Share: share,
+func notReady(result allocation.Result, message string) claimstatus.Entry {
+	return claimstatus.Entry{
+		Share: result,
 		Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: spaceapi.ReasonProvisioningFailed, Message: message},
 	}
 }
 
-func apply(t *testing.T, claim *resourceapi.ResourceClaim, now metav1.Time, wantChange bool, entries ...status.Entry) {
+func apply(t *testing.T, claim *resourceapi.ResourceClaim, now metav1.Time, wantChange bool, entries ...claimstatus.Entry) {
 	t.Helper()
-	changed, err := status.Apply(claim, driver, entries, now)
+	changed, err := claimstatus.Apply(claim, driver, entries, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,19 +80,19 @@ func apply(t *testing.T, claim *resourceapi.ResourceClaim, now metav1.Time, want
 
 func TestWhatWasAppliedIsRead(t *testing.T) {
 	claim, a := allocated(t)
-	apply(t, claim, before, true, ready(a, a.Shares[0]), notReady(a.Shares[1], "not yet"))
+	apply(t, claim, before, true, ready(a, a.Results[0]), notReady(a.Results[1], "not yet"))
 	if len(claim.Status.Devices) != 2 {
 		t.Fatalf("got %d entries in status.devices, want one per share", len(claim.Status.Devices))
 	}
 
-	condition, data, err := status.Read(claim, driver, a, a.Shares[0])
+	condition, data, err := claimstatus.Read(claim, driver, a, a.Results[0])
 	if err != nil || data == nil || data.Namespace != "ns-of-a" || condition.Status != metav1.ConditionTrue {
 		t.Errorf("first share: got %v, %+v, error %v", condition, data, err)
 	}
 	if !condition.LastTransitionTime.Equal(&before) {
 		t.Errorf("the condition began at %s, want %s", condition.LastTransitionTime, before)
 	}
-	condition, data, err = status.Read(claim, driver, a, a.Shares[1])
+	condition, data, err = claimstatus.Read(claim, driver, a, a.Results[1])
 	if err != nil || data != nil || condition == nil || condition.Status != metav1.ConditionFalse || condition.Message != "not yet" {
 		t.Errorf("second share: got %v, %+v, error %v", condition, data, err)
 	}
@@ -100,7 +100,7 @@ func TestWhatWasAppliedIsRead(t *testing.T) {
 
 func TestApplyingTheSameAgainChangesNothing(t *testing.T) {
 	claim, a := allocated(t)
-	entries := []status.Entry{ready(a, a.Shares[0]), notReady(a.Shares[1], "not yet")}
+	entries := []claimstatus.Entry{ready(a, a.Results[0]), notReady(a.Results[1], "not yet")}
 	apply(t, claim, before, true, entries...)
 	want := claim.DeepCopy()
 	apply(t, claim, after, false, entries...)
@@ -111,14 +111,14 @@ func TestApplyingTheSameAgainChangesNothing(t *testing.T) {
 
 func TestTheTransitionTimeMovesWithTheStatusOnly(t *testing.T) {
 	claim, a := allocated(t)
-	share := a.Shares[0]
+	result := a.Results[0]
 	at := func() *metav1.Time { return &claim.Status.Devices[0].Conditions[0].LastTransitionTime }
-	apply(t, claim, before, true, notReady(share, "not yet"))
-	apply(t, claim, after, true, notReady(share, "still not"))
+	apply(t, claim, before, true, notReady(result, "not yet"))
+	apply(t, claim, after, true, notReady(result, "still not"))
 	if !at().Equal(&before) {
 		t.Errorf("another message moved the transition time to %s", at())
 	}
-	apply(t, claim, after, true, ready(a, share))
+	apply(t, claim, after, true, ready(a, result))
 	if !at().Equal(&after) {
 		t.Errorf("another status left the transition time at %s", at())
 	}
@@ -126,23 +126,23 @@ func TestTheTransitionTimeMovesWithTheStatusOnly(t *testing.T) {
 
 func TestOnlyThePartThatIsOursChanges(t *testing.T) {
 	claim, a := allocated(t)
-	share := a.Shares[0]
+	result := a.Results[0]
 	ofOthers := []resourceapi.AllocatedDeviceStatus{
-		{Driver: "gpu.example.com", Pool: share.Pool, Device: share.Device, ShareID: (*string)(share.ShareID),
+		{Driver: "gpu.example.com", Pool: result.Pool, Device: result.Device, ShareID: (*string)(result.ShareID),
 			Conditions: []metav1.Condition{{Type: spaceapi.ConditionReady, Status: metav1.ConditionFalse, Message: "theirs"}}},
-		{Driver: driver, Pool: "other-pool", Device: share.Device, ShareID: (*string)(share.ShareID)},
-		{Driver: driver, Pool: share.Pool, Device: "other-device", ShareID: (*string)(share.ShareID)},
-		{Driver: driver, Pool: share.Pool, Device: share.Device, ShareID: ptr.To("other-share")},
-		{Driver: driver, Pool: share.Pool, Device: share.Device},
+		{Driver: driver, Pool: "other-pool", Device: result.Device, ShareID: (*string)(result.ShareID)},
+		{Driver: driver, Pool: result.Pool, Device: "other-device", ShareID: (*string)(result.ShareID)},
+		{Driver: driver, Pool: result.Pool, Device: result.Device, ShareID: ptr.To("other-share")},
+		{Driver: driver, Pool: result.Pool, Device: result.Device},
 	}
 	mine := resourceapi.AllocatedDeviceStatus{
-		Driver: driver, Pool: share.Pool, Device: share.Device, ShareID: (*string)(share.ShareID),
+		Driver: driver, Pool: result.Pool, Device: result.Device, ShareID: (*string)(result.ShareID),
 		Conditions:  []metav1.Condition{{Type: "Example", Status: metav1.ConditionTrue, Reason: "By", Message: "somebody else"}},
 		NetworkData: &resourceapi.NetworkDeviceData{InterfaceName: "eth7"},
 	}
 	claim.Status.Devices = append(append([]resourceapi.AllocatedDeviceStatus{}, ofOthers...), mine)
 	want := claim.DeepCopy().Status.Devices
-	apply(t, claim, before, true, ready(a, share))
+	apply(t, claim, before, true, ready(a, result))
 
 	if len(claim.Status.Devices) != len(want) {
 		t.Fatalf("got %d entries, want %d", len(claim.Status.Devices), len(want))
@@ -160,8 +160,8 @@ func TestOnlyThePartThatIsOursChanges(t *testing.T) {
 
 func TestDataGoesWhenASpaceIsNoLongerReady(t *testing.T) {
 	claim, a := allocated(t)
-	apply(t, claim, before, true, ready(a, a.Shares[0]))
-	apply(t, claim, after, true, notReady(a.Shares[0], "lost"))
+	apply(t, claim, before, true, ready(a, a.Results[0]))
+	apply(t, claim, after, true, notReady(a.Results[0], "lost"))
 	if data := claim.Status.Devices[0].Data; data != nil {
 		t.Errorf("the data are still there: %s", data.Raw)
 	}
@@ -171,16 +171,16 @@ func TestReadSaysNothingAboutWhatWasNotSaid(t *testing.T) {
 	claim, a := allocated(t)
 	other := *a
 	other.ID = "earlier"
-	for name, entries := range map[string][]status.Entry{
+	for name, entries := range map[string][]claimstatus.Entry{
 		"nobody wrote anything":              nil,
-		"only the other share was written":   {ready(a, a.Shares[1])},
-		"an earlier allocation was written":  {ready(&other, a.Shares[0])},
-		"both: other share and earlier data": {ready(&other, a.Shares[0]), ready(a, a.Shares[1])},
+		"only the other share was written":   {ready(a, a.Results[1])},
+		"an earlier allocation was written":  {ready(&other, a.Results[0])},
+		"both: other share and earlier data": {ready(&other, a.Results[0]), ready(a, a.Results[1])},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim := claim.DeepCopy()
 			apply(t, claim, before, len(entries) > 0, entries...)
-			condition, data, err := status.Read(claim, driver, a, a.Shares[0])
+			condition, data, err := claimstatus.Read(claim, driver, a, a.Results[0])
 			if condition != nil || data != nil || err != nil {
 				t.Errorf("got %v, %+v, error %v, want nothing", condition, data, err)
 			}
@@ -202,7 +202,7 @@ func TestReadRefusesWhatItDoesNotUnderstand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim, a := allocated(t)
-			entry := ready(a, a.Shares[0])
+			entry := ready(a, a.Results[0])
 			apply(t, claim, before, true, entry)
 			device := &claim.Status.Devices[0]
 			switch {
@@ -218,7 +218,7 @@ func TestReadRefusesWhatItDoesNotUnderstand(t *testing.T) {
 			default:
 				device.Data = nil
 			}
-			_, data, err := status.Read(claim, driver, a, a.Shares[0])
+			_, data, err := claimstatus.Read(claim, driver, a, a.Results[0])
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "team/claim") {
 				t.Errorf("got %+v and error %v, want one that names the claim and says %q", data, err, test.want)
 			}

@@ -87,7 +87,7 @@ func newClusterWith(t testing.TB, change func(*Config), live ...client.Object) *
 	}
 	t.Cleanup(c.queue.ShutDown)
 	config := Config{
-		Settings: spaceconfig.Settings{Driver: driver, NamespacePrefix: "ns-", ClusterRole: "edit", PodSecurity: "baseline", Network: spaceapi.NetworkOpen},
+		Defaults: spaceconfig.Defaults{Driver: driver, NamespacePrefix: "ns-", ClusterRole: "edit", PodSecurity: "baseline", Network: spaceapi.NetworkOpen},
 		Server:   "https://10.96.0.1:443",
 
 		Namespace:                "driver",
@@ -102,7 +102,7 @@ func newClusterWith(t testing.TB, change func(*Config), live ...client.Object) *
 		WithStatusSubresource(&resourceapi.ResourceClaim{}, &corev1.ResourceQuota{}).
 		WithInterceptorFuncs(c.interceptors()).Build()
 	roles := map[string]client.Reader{}
-	for _, name := range slices.Concat(config.Settings.Roles(), config.Settings.ClusterWideRoles) {
+	for _, name := range slices.Concat(config.Defaults.Roles(), config.Defaults.ClusterWideRoles) {
 		roles[name] = c.caches
 	}
 	c.Reconciler = NewReconciler(config, Clients{splitClient{c.api, c.caches}, c.api, roles}, c.events,
@@ -357,7 +357,7 @@ func (c *cluster) liveOne() *resourceapi.ResourceClaim {
 // desired returns what a claim is to have, as far as the caches know.
 func (c *cluster) desired(claim *resourceapi.ResourceClaim) *desiredState {
 	c.t.Helper()
-	desired, err := c.desiredState(c.t.Context(), claim, c.spaces())
+	desired, err := c.desire(c.t.Context(), claim, c.spaces())
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -427,16 +427,16 @@ func allocationOf(t testing.TB, claim *resourceapi.ResourceClaim) *allocation.Al
 }
 
 // spaceWith describes the first space of claimFor("a"), with changes to its configuration.
-func (c *cluster) spaceWith(changes ...func(*spaceconfig.Space)) resources.Space {
+func (c *cluster) spaceWith(changes ...func(*spaceconfig.SpaceConfig)) resources.Objects {
 	c.t.Helper()
 	return c.spaceFor(claimFor("a"), changes...)
 }
 
 // spaceFor describes the first space of a claim.
-func (c *cluster) spaceFor(claim *resourceapi.ResourceClaim, changes ...func(*spaceconfig.Space)) resources.Space {
+func (c *cluster) spaceFor(claim *resourceapi.ResourceClaim, changes ...func(*spaceconfig.SpaceConfig)) resources.Objects {
 	c.t.Helper()
 	a := allocationOf(c.t, claim)
-	config, err := c.config.Settings.Resolve(a, a.Shares[0])
+	config, err := c.config.Defaults.Resolve(a, a.Results[0])
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -447,7 +447,7 @@ func (c *cluster) spaceFor(claim *resourceapi.ResourceClaim, changes ...func(*sp
 	if environment.APIServer, err = c.apiServer(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
-	return environment.For(a, a.Shares[0], a.Shares[0].NamespaceName(config.NamespacePrefix), config)
+	return environment.Objects(a, a.Results[0], a.Results[0].NamespaceName(config.NamespacePrefix), config)
 }
 
 // namespaceFor returns the first space's namespace, as the controller creates it.

@@ -1,10 +1,10 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package view says what containers see of a claim's spaces: which variables they
+// Package containeredits says what containers see of a claim's spaces: which variables they
 // get, and where they find the files. It is a pure function of the allocation and
 // its parameters, so that the controller can refuse what a node could not prepare.
-package view
+package containeredits
 
 import (
 	"maps"
@@ -28,25 +28,27 @@ const (
 	inClusterDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 )
 
-// Space is what containers see of one space.
-type Space struct {
+// Edits is what containers see of one space.
+type Edits struct {
 	// Env are variables as NAME=value, each name once.
 	Env []string
 	// Dirs are the directories with the space's files.
 	Dirs []string
 }
 
-// Dir is where containers find the files of a space. dir is the directory below that of
+// CredentialsDir is where containers find the files of a space. dir is the directory below that of
 // the claim, or empty for a claim's only space.
-func Dir(claim types.UID, dir string) string { return path.Join(artifactsDir, string(claim), dir) }
+func CredentialsDir(claim types.UID, dir string) string {
+	return path.Join(artifactsDir, string(claim), dir)
+}
 
-// Of returns what containers see of each share of an allocation, whose spaces have these
+// Build returns what containers see of each share of an allocation, whose spaces have these
 // namespaces, with the API server at a URL. The lists have an element for each share. The
 // error is about parameters that contradict each other, and says which.
-func Of(driver, server string, a *allocation.Allocation, configs []config.Container, namespaces []string) ([]Space, error) {
-	out := make([]Space, len(a.Shares))
-	for i, share := range a.Shares {
-		out[i] = of(driver, server, a, share, configs[i], namespaces[i])
+func Build(driver, server string, a *allocation.Allocation, configs []config.Container, namespaces []string) ([]Edits, error) {
+	out := make([]Edits, len(a.Results))
+	for i, result := range a.Results {
+		out[i] = of(driver, server, a, result, configs[i], namespaces[i])
 	}
 	if err := checkVariables(a, out); err != nil {
 		return nil, err
@@ -57,28 +59,28 @@ func Of(driver, server string, a *allocation.Allocation, configs []config.Contai
 	return out, nil
 }
 
-// Check says whether Of would fail, whatever the spaces will be.
-func Check(driver string, a *allocation.Allocation, configs []config.Container) error {
-	namespaces := make([]string, len(a.Shares))
-	for i, share := range a.Shares {
-		namespaces[i] = share.NamespaceName("")
+// Validate says whether Of would fail, whatever the spaces will be.
+func Validate(driver string, a *allocation.Allocation, configs []config.Container) error {
+	namespaces := make([]string, len(a.Results))
+	for i, result := range a.Results {
+		namespaces[i] = result.NamespaceName("")
 	}
-	_, err := Of(driver, "https://server:443", a, configs, namespaces)
+	_, err := Build(driver, "https://server:443", a, configs, namespaces)
 	return err
 }
 
-func of(driver, server string, a *allocation.Allocation, share allocation.Share, c config.Container, namespace string) Space {
-	dir := Dir(a.ClaimUID, share.Slot)
+func of(driver, server string, a *allocation.Allocation, result allocation.Result, c config.Container, namespace string) Edits {
+	dir := CredentialsDir(a.ClaimUID, result.Subdir)
 	file := path.Join(dir, kubeconfig.File)
-	prefix := prefixOf(a, share, c)
-	out := Space{
+	prefix := prefixOf(a, result, c)
+	out := Edits{
 		Env: []string{
 			"DRA_RESOURCE_DRIVER_NAME=" + driver,
 			prefix + "_CLUSTER=" + server,
 			prefix + "_NAMESPACE=" + namespace,
 			prefix + "_KUBECONFIG=" + file,
 		},
-		Dirs: []string{dir, path.Join(configDir, a.PodClaimName, share.Slot)},
+		Dirs: []string{dir, path.Join(configDir, a.PodClaimName, result.Subdir)},
 	}
 	if c.KubeconfigEnv {
 		out.Env = append(out.Env, "KUBECONFIG="+file)
@@ -96,14 +98,14 @@ func of(driver, server string, a *allocation.Allocation, share allocation.Share,
 }
 
 // prefixOf is how the names of the variables of one space begin.
-func prefixOf(a *allocation.Allocation, share allocation.Share, c config.Container) string {
+func prefixOf(a *allocation.Allocation, result allocation.Result, c config.Container) string {
 	switch {
 	case c.EnvPrefix != "":
 		return c.EnvPrefix
-	case share.Slot != "":
-		return allocation.VariablePrefix(a.PodClaimName) + "_" + allocation.VariablePrefix(share.Slot)
+	case result.Subdir != "":
+		return allocation.EnvPrefix(a.PodClaimName) + "_" + allocation.EnvPrefix(result.Subdir)
 	default:
-		return allocation.VariablePrefix(a.PodClaimName)
+		return allocation.EnvPrefix(a.PodClaimName)
 	}
 }
 

@@ -1,10 +1,10 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package status reads and writes what a ResourceClaim's status.devices says
+// Package claimstatus reads and writes what a ResourceClaim's status.devices says
 // about its spaces. The controller writes it, the kubelet plugin reads it, and
 // both use these functions, so that they mean the same.
-package status
+package claimstatus
 
 import (
 	"encoding/json"
@@ -25,7 +25,7 @@ import (
 
 // Entry is what is to be said about one share.
 type Entry struct {
-	Share allocation.Share
+	Share allocation.Result
 	// Ready is the share's condition; its type and its transition time are filled in.
 	Ready metav1.Condition
 	// Failed tells the scheduler to try another allocation. Otherwise nothing is
@@ -110,8 +110,8 @@ func failedCondition(e Entry, now metav1.Time) metav1.Condition {
 // Read returns what is said about the share: its Ready condition and, when that
 // is True, the space. Both are nil when nothing has been said yet, or when the
 // space is one of an earlier allocation.
-func Read(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation, share allocation.Share) (*metav1.Condition, *spaceapi.SpaceStatus, error) {
-	device := find(claim, driver, share)
+func Read(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation, result allocation.Result) (*metav1.Condition, *spaceapi.SpaceStatus, error) {
+	device := find(claim, driver, result)
 	if device == nil {
 		return nil, nil, nil
 	}
@@ -120,15 +120,15 @@ func Read(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocat
 		return ready, nil, nil
 	}
 	if device.Data == nil {
-		return nil, nil, fmt.Errorf("status.devices of ResourceClaim %s says Ready for request %s, but carries no data", a.Claim, share.Request)
+		return nil, nil, fmt.Errorf("status.devices of ResourceClaim %s says Ready for request %s, but carries no data", a.Claim, result.Request)
 	}
 	var data spaceapi.SpaceStatus
 	if err := json.Unmarshal(device.Data.Raw, &data); err != nil {
-		return nil, nil, fmt.Errorf("read status.devices of ResourceClaim %s for request %s: %w", a.Claim, share.Request, err)
+		return nil, nil, fmt.Errorf("read status.devices of ResourceClaim %s for request %s: %w", a.Claim, result.Request, err)
 	}
 	if data.APIVersion != spaceapi.APIVersion || data.Kind != spaceapi.SpaceStatusKind {
 		return nil, nil, fmt.Errorf("status.devices of ResourceClaim %s for request %s is of kind %q, apiVersion %q; this version of the driver knows %q, %q",
-			a.Claim, share.Request, data.Kind, data.APIVersion, spaceapi.SpaceStatusKind, spaceapi.APIVersion)
+			a.Claim, result.Request, data.Kind, data.APIVersion, spaceapi.SpaceStatusKind, spaceapi.APIVersion)
 	}
 	// An exclusive device has no share ID: an entry that was written late for the
 	// device's previous allocation would match, but for this.
@@ -140,18 +140,18 @@ func Read(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocat
 
 // Conditions returns the conditions of the share, or nil. For an exclusive device they may be
 // those of an earlier allocation.
-func Conditions(claim *resourceapi.ResourceClaim, driver string, share allocation.Share) []metav1.Condition {
-	if device := find(claim, driver, share); device != nil {
+func Conditions(claim *resourceapi.ResourceClaim, driver string, result allocation.Result) []metav1.Condition {
+	if device := find(claim, driver, result); device != nil {
 		return device.Conditions
 	}
 	return nil
 }
 
-func find(claim *resourceapi.ResourceClaim, driver string, share allocation.Share) *resourceapi.AllocatedDeviceStatus {
+func find(claim *resourceapi.ResourceClaim, driver string, result allocation.Result) *resourceapi.AllocatedDeviceStatus {
 	for i := range claim.Status.Devices {
 		d := &claim.Status.Devices[i]
-		if d.Driver == driver && d.Pool == share.Pool && d.Device == share.Device &&
-			ptr.Equal((*types.UID)(d.ShareID), share.ShareID) {
+		if d.Driver == driver && d.Pool == result.Pool && d.Device == result.Device &&
+			ptr.Equal((*types.UID)(d.ShareID), result.ShareID) {
 			return d
 		}
 	}

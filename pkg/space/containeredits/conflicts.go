@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package view
+package containeredits
 
 import (
 	"fmt"
@@ -16,11 +16,11 @@ import (
 // which requests, so it is refused although each might use only one.
 
 // checkVariables finds a variable that has two values.
-func checkVariables(a *allocation.Allocation, views []Space) error {
+func checkVariables(a *allocation.Allocation, views []Edits) error {
 	type setting struct{ value, by string }
 	seen := map[string]setting{}
 	for i, v := range views {
-		by := label(a.Shares[i])
+		by := label(a.Results[i])
 		for _, env := range v.Env {
 			name, value, _ := strings.Cut(env, "=")
 			other, found := seen[name]
@@ -36,11 +36,11 @@ func checkVariables(a *allocation.Allocation, views []Space) error {
 
 // checkDirs finds a directory in which two spaces have their files, or one that is
 // below another: mounts are read-only, so that nothing can be mounted in them.
-func checkDirs(a *allocation.Allocation, views []Space) error {
+func checkDirs(a *allocation.Allocation, views []Edits) error {
 	type mount struct{ dir, by string }
 	var seen []mount
 	for i, v := range views {
-		by := label(a.Shares[i])
+		by := label(a.Results[i])
 		for _, dir := range v.Dirs {
 			for _, other := range seen {
 				switch here, there := real(dir), real(other.dir); {
@@ -73,9 +73,9 @@ func real(dir string) string {
 }
 
 // label names a space of a claim for a person.
-func label(share allocation.Share) string {
-	if share.Slot != "" {
-		return share.Slot
+func label(result allocation.Result) string {
+	if result.Subdir != "" {
+		return result.Subdir
 	}
-	return share.Request
+	return result.Request
 }

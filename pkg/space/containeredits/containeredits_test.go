@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package view_test
+package containeredits_test
 
 import (
 	"slices"
@@ -16,7 +16,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/view"
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 )
 
 const driver = spaceapi.DefaultDriverName
@@ -39,20 +39,20 @@ const server = "https://10.96.0.1:443"
 
 func namespaces(a *allocation.Allocation) []string {
 	var out []string
-	for _, share := range a.Shares {
-		out = append(out, "ns-"+share.Slot)
+	for _, result := range a.Results {
+		out = append(out, "ns-"+result.Subdir)
 	}
 	return out
 }
 
 // of returns what containers see, and fails the test if that is refused.
-func of(t *testing.T, a *allocation.Allocation, effective ...config.Container) []view.Space {
+func of(t *testing.T, a *allocation.Allocation, effective ...config.Container) []containeredits.Edits {
 	t.Helper()
-	got, err := view.Of(driver, server, a, effective, namespaces(a))
+	got, err := containeredits.Build(driver, server, a, effective, namespaces(a))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := view.Check(driver, a, effective); err != nil {
+	if err := containeredits.Validate(driver, a, effective); err != nil {
 		t.Errorf("Check refuses what Of does not: %v", err)
 	}
 	return got
@@ -150,7 +150,7 @@ func TestInClusterClientsAskTheServerOfTheSpace(t *testing.T) {
 		"::":                              nil,
 	} {
 		a := allocated("space")
-		got, err := view.Of(driver, server, a, []config.Container{{InCluster: true}}, []string{"ns"})
+		got, err := containeredits.Build(driver, server, a, []config.Container{{InCluster: true}}, []string{"ns"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,7 +216,7 @@ func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := allocated(test.requests...)
-			_, err := view.Of(driver, server, a, test.effective, namespaces(a))
+			_, err := containeredits.Build(driver, server, a, test.effective, namespaces(a))
 			if err == nil {
 				t.Fatal("it was not refused")
 			}
@@ -225,7 +225,7 @@ func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
 					t.Errorf("the error does not say %q: %v", part, err)
 				}
 			}
-			if check := view.Check(driver, a, test.effective); check == nil || check.Error() != err.Error() {
+			if check := containeredits.Validate(driver, a, test.effective); check == nil || check.Error() != err.Error() {
 				t.Errorf("Check says %v, Of %v", check, err)
 			}
 		})

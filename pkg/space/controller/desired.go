@@ -1,0 +1,157 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
+)
+
+// desiredState is what an allocated claim is to have.
+type desiredState struct {
+	allocation *allocation.Allocation
+	// spaces are the spaces of the allocation's shares, in their order.
+	spaces []desiredSpace
+	// rejected is why the allocation gets nothing, or nil.
+	rejected error
+	// lifetime is how long the spaces may exist, and expires is when that is over. Zero:
+	// there is no limit.
+	lifetime time.Duration
+	expires  time.Time
+	expired  bool
+}
+
+// desiredSpace is what a share of the allocation is to have.
+type desiredSpace struct {
+	share  allocation.Result
+	name   string
+	config spaceconfig.SpaceConfig
+	// existing is the cached namespace that was created for the share, or nil.
+	existing *corev1.Namespace
+}
+
+// desire returns what the claim, which may be nil, is to have. It is nil for a
+// claim that is not allocated. The claim's spaces are as in the cache.
+func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClaim, spaces []corev1.Namespace) (*desiredState, error) {
+	driver := r.config.Defaults.Driver
+	a := allocation.FromClaim(claim, driver)
+	if a == nil {
+		return nil, nil
+	}
+	d := &desiredState{allocation: a, spaces: make([]desiredSpace, len(a.Results))}
+	nested, err := r.nestingForbidden(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if nested {
+		d.rejected = fmt.Errorf("namespace %s is a space, in which nobody can ask for spaces unless its DeviceClass sets allowNestedSpaces", a.Claim.Namespace)
+	}
+	containers := make([]spaceconfig.Container, len(a.Results))
+	for i, result := range a.Results {
+		space := desiredSpace{share: result}
+		for j := range spaces {
+			// A space keeps its name when the prefix changes.
+			if a.Owns(&spaces[j], r.keys) && result.MatchesName(spaces[j].Name) {
+				space.existing = &spaces[j]
+			}
+		}
+		var err error
+		if space.config, err = r.spaceConfig(a, result, space.existing); err != nil && d.rejected == nil {
+			d.rejected = err
+		}
+		space.name = result.NamespaceName(space.config.NamespacePrefix)
+		if space.existing != nil {
+			space.name = space.existing.Name
+		}
+		if lifetime := space.config.MaxLifetime.Duration; lifetime > 0 && (d.lifetime == 0 || lifetime < d.lifetime) {
+			d.lifetime = lifetime
+		}
+		d.spaces[i], containers[i] = space, space.config.Container
+	}
+	if d.rejected == nil {
+		// No node could prepare it.
+		d.rejected = containeredits.Validate(driver, a, containers)
+	}
+	if d.lifetime > 0 {
+		d.expires = r.startOf(d).Add(d.lifetime)
+		d.expired = !r.clock.Now().Before(d.expires) || a.AllocatedAt.IsZero() && isExpired(claim, driver, a)
+	}
+	return d, nil
+}
+
+// nestingForbidden returns whether the claim is in the namespace of a space that must not have
+// spaces in it. An admission policy of the chart refuses such claims when they are written,
+// but it knows only the classes that it was configured with, and it can be removed.
+func (r *Reconciler) nestingForbidden(ctx context.Context, a *allocation.Allocation) (bool, error) {
+	ns := &corev1.Namespace{}
+	err := r.client.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, ns)
+	return err == nil && ns.Labels[r.keys.NestedSpaces] != spaceapi.NestedSpacesAllowed, client.IgnoreNotFound(err)
+}
+
+// spaceConfig returns the configuration of a share's space: what its Namespace, which may
+// be nil, records or, without a record that can be read, what parameters and settings give
+// now. The error is why the space cannot be provisioned.
+func (r *Reconciler) spaceConfig(a *allocation.Allocation, result allocation.Result, existing *corev1.Namespace) (spaceconfig.SpaceConfig, error) {
+	space, err := r.config.Defaults.Resolve(a, result)
+	if existing != nil {
+		if given, damaged := spaceconfig.DecodeRecorded(existing.Annotations[r.keys.Config]); damaged == nil {
+			space.Recorded = given
+			return space, nil
+		}
+	}
+	if err != nil {
+		return space, err
+	}
+	return space, r.config.Defaults.CheckAllowed(space.Recorded)
+}
+
+// recordedConfig returns what the space in a namespace was given. If its record is damaged, that is
+// anything that a space can have, with unknown ClusterRoles, and no retention.
+func (r *Reconciler) recordedConfig(ns *corev1.Namespace) spaceconfig.Recorded {
+	given, err := spaceconfig.DecodeRecorded(ns.Annotations[r.keys.Config])
+	if err != nil {
+		return spaceconfig.Recorded{ClusterRoles: make([]string, spaceapi.MaxClusterRoles), ClusterWideRoles: r.config.Defaults.ClusterWideRoles}
+	}
+	return given
+}
+
+// startOf returns when the lifetime of the allocation's spaces began.
+func (r *Reconciler) startOf(d *desiredState) time.Time {
+	if !d.allocation.AllocatedAt.IsZero() {
+		return d.allocation.AllocatedAt
+	}
+	start := r.clock.Now()
+	for _, space := range d.spaces {
+		if space.existing != nil && space.existing.CreationTimestamp.Time.Before(start) {
+			start = space.existing.CreationTimestamp.Time
+		}
+	}
+	return start
+}
+
+// untilExpiry returns the time until the spaces expire. Zero: never, or they have expired.
+func (r *Reconciler) untilExpiry(d *desiredState) time.Duration {
+	if d.expires.IsZero() || d.expired {
+		return 0
+	}
+	return d.expires.Sub(r.clock.Now())
+}
+
+// activeAllocation returns the allocation whose spaces may exist, or nil.
+func (d *desiredState) activeAllocation() *allocation.Allocation {
+	if d == nil || d.expired {
+		return nil
+	}
+	return d.allocation
+}
