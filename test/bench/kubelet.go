@@ -60,7 +60,7 @@ func (n *node) kubelet() string { return filepath.Join(n.dir, "kubelet") }
 func (n *node) start(ctx context.Context) (err error) {
 	n.plugin, err = startProgram(ctx, framework.Binary("space-kubeletplugin"),
 		"--node-name="+nodeName, "--pod-uid="+podUID, "--kubeconfig="+n.env.Cluster.Kubeconfig(),
-		"--kubelet-directory="+n.kubelet(), "--cdi-directory="+filepath.Join(n.dir, "cdi"), "--artifacts-directory="+filepath.Join(n.dir, "artifacts"))
+		"--kubelet-root-dir="+n.kubelet(), "--cdi-root="+filepath.Join(n.dir, "cdi"), "--credentials-dir="+filepath.Join(n.dir, "artifacts"))
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func startProgram(ctx context.Context, path string, args ...string) (*program, e
 			return nil, err
 		}
 	}
-	serve := []string{"--http-address=" + address, "--pprof-address=" + profiles}
+	serve := []string{"--http-bind-address=" + address, "--pprof-bind-address=" + profiles}
 	if filepath.Base(path) == "space-controller" {
 		serve = []string{"--metrics-bind-address=" + address, "--pprof-bind-address=" + profiles}
 	}

@@ -21,7 +21,7 @@ func TestPprof_isOffByDefaultAndOnTheLoopbackAddressOnly(t *testing.T) {
 			t.Errorf("%s: profiles are on by default: %s", component, args)
 		}
 	}
-	flags := map[string]string{"controller": "--pprof-bind-address", "kubeletplugin": "--pprof-address"}
+	flags := map[string]string{"controller": "--pprof-bind-address", "kubeletplugin": "--pprof-bind-address"}
 	for component, template := range templates(t, at("metrics.pprof", true)) {
 		if args := template.Spec.Containers[0].Args; !slices.Contains(args, flags[component]+"=127.0.0.1:6060") {
 			t.Errorf("%s: profiles are off, or not on the loopback address only: %q", component, args)

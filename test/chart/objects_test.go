@@ -13,11 +13,11 @@ import (
 
 // everything are values with which each template renders something.
 var everything = together(
-	at("space.clusterWideRoles", []any{"crds"}), at("space.templateNamespaces", []any{"shared"}),
-	at("space.certificateAuthority", "-----BEGIN CERTIFICATE-----\n"), values{"deviceClasses": []any{values{"name": "gold"}}},
+	at("space.clusterWideRoles", []any{"crds"}), at("space.copyFromNamespaces", []any{"shared"}),
+	at("space.apiServerCA", "-----BEGIN CERTIFICATE-----\n"), values{"deviceClasses": []any{values{"name": "gold"}}},
 	at("networkPolicy.enabled", true), at("flowControl.enabled", true), at("criticalPodsQuota.enabled", true),
 	at("metrics.secure.enabled", true), at("metrics.serviceMonitor.enabled", true),
-	at("metrics.prometheusRule.enabled", true), at("metrics.dashboard.enabled", true), at("viewer.clusterRole", true),
+	at("metrics.prometheusRule.enabled", true), at("metrics.dashboard.enabled", true), at("rbac.createViewerRole", true),
 )
 
 func TestAllObjectsHaveTheCommonLabelsAndAnnotations(t *testing.T) {

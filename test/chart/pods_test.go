@@ -81,7 +81,7 @@ func TestThePluginHasNothingOfTheNodeButItsDirectories(t *testing.T) {
 
 func TestTheServerAndTheCAForPodsAreThePlugins(t *testing.T) {
 	configured := func(ca string) corev1.PodTemplateSpec {
-		return pluginOf(t, together(at("space.server", "https://api.example.com"), at("space.certificateAuthority", ca))).Spec.Template
+		return pluginOf(t, together(at("space.apiServerURL", "https://api.example.com"), at("space.apiServerCA", ca))).Spec.Template
 	}
 	first, second := configured("-----BEGIN CERTIFICATE-----\none"), configured("-----BEGIN CERTIFICATE-----\nanother")
 	for _, arg := range []string{"--advertise-apiserver-url=https://api.example.com", "--certificate-authority=/etc/space-dra-driver/ca.crt"} {
@@ -140,7 +140,7 @@ func TestOnlyPodsThatNeedATokenHaveOne(t *testing.T) {
 }
 
 func TestThePathsOfTheNodeFollowTheValues(t *testing.T) {
-	plugin := pluginOf(t, together(at("kubeletPlugin.kubeletDirectory", "/data/kubelet"), at("kubeletPlugin.cdiDirectory", "/data/cdi"))).Spec.Template.Spec
+	plugin := pluginOf(t, together(at("kubeletPlugin.kubeletRootDir", "/data/kubelet"), at("kubeletPlugin.cdiRoot", "/data/cdi"))).Spec.Template.Spec
 	container := plugin.Containers[0]
 	mounts := map[string]string{}
 	for _, mount := range container.VolumeMounts {
@@ -157,7 +157,7 @@ func TestThePathsOfTheNodeFollowTheValues(t *testing.T) {
 			t.Errorf("volume %s is still %s", volume.Name, volume.HostPath.Path)
 		}
 	}
-	for _, want := range []string{"--kubelet-directory=/data/kubelet", "--cdi-directory=/data/cdi"} {
+	for _, want := range []string{"--kubelet-root-dir=/data/kubelet", "--cdi-root=/data/cdi"} {
 		if !slices.Contains(container.Args, want) {
 			t.Errorf("the plugin has no %s in %q", want, container.Args)
 		}
@@ -280,8 +280,8 @@ func TestTheTestWritesOnlyWhereTheRoleIsKnownToAllowIt(t *testing.T) {
 	}{
 		"by default":             {nil, true},
 		"a role to read":         {at("space.clusterRole", "view"), false},
-		"a role to read, mended": {together(at("space.clusterRole", "view"), at("space.class.clusterRoles", []any{"admin"})), true},
-		"a role of one's own":    {at("space.class.clusterRoles", []any{"mine"}), false},
+		"a role to read, mended": {together(at("space.clusterRole", "view"), at("defaultDeviceClass.config.clusterRoles", []any{"admin"})), true},
+		"a role of one's own":    {at("defaultDeviceClass.config.clusterRoles", []any{"mine"}), false},
 	} {
 		pod := object[corev1.Pod](t, render(t, c.values), "Pod/rel-space-dra-driver-test")
 		if got := slices.Contains(pod.Spec.Containers[0].Args, "--write"); got != c.writes {

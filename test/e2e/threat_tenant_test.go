@@ -228,7 +228,7 @@ func (s *stage) ended(t *testing.T) {
 // that allows that.
 func tenantAdmin(t *testing.T) {
 	const driver = "threats.example.com"
-	env.InstallAnother(t, "threats", "driverName="+driver, "controller.replicas=1", "space.clusterRole=admin", "space.class.resourceQuota.hard.pods=10")
+	env.InstallAnother(t, "threats", "driverName="+driver, "controller.replicas=1", "space.clusterRole=admin", "defaultDeviceClass.config.resourceQuota.hard.pods=10")
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, claimOfClass(driver))
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))

@@ -104,7 +104,7 @@ func (e *Env) installRelease(ctx context.Context, root, name string, values []st
 	args := append([]string{"upgrade", "-i", "--create-namespace", "--namespace", name, name,
 		filepath.Join(root, "deployments/helm/space-dra-driver")}, values...)
 	if dir := e.Cluster.KubeletDir(); dir != cluster.DefaultKubeletDir {
-		args = append(args, "--set", "kubeletPlugin.kubeletDirectory="+dir)
+		args = append(args, "--set", "kubeletPlugin.kubeletRootDir="+dir)
 	}
 	if out, err := e.Tool(ctx, "helm", args...); err != nil {
 		return fmt.Errorf("install release %s: %w: %s", name, err, out)

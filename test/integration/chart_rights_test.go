@@ -99,7 +99,7 @@ func TestWhatTheChartOffersBesidesGivesTheRightsOnThisListAndNoOthers(t *testing
 			more:    []right{{"rbac.authorization.k8s.io/clusterrolebindings: get list watch create update delete", "one for each space and role; a policy keeps it to those"}},
 		},
 		{
-			values: map[string]string{"space.templateNamespaces": "{templates}"},
+			values: map[string]string{"space.copyFromNamespaces": "{templates}"},
 			role:   "space-dra-driver-controller",
 			more: []right{
 				{"secrets: create", "copies; a policy keeps them to spaces"},
@@ -107,7 +107,7 @@ func TestWhatTheChartOffersBesidesGivesTheRightsOnThisListAndNoOthers(t *testing
 			},
 		},
 		{
-			values: map[string]string{"space.templateNamespaces": "{templates}"},
+			values: map[string]string{"space.copyFromNamespaces": "{templates}"},
 			role:   "templates/space-dra-driver-controller-templates",
 			more:   []right{{"secrets configmaps: get", "these are copied"}},
 		},
@@ -117,7 +117,7 @@ func TestWhatTheChartOffersBesidesGivesTheRightsOnThisListAndNoOthers(t *testing
 			more:   []right{{"nodes: get list watch", "its Node owns the slices, and has the labels that pools select nodes by"}},
 		},
 		{
-			values: map[string]string{"viewer.clusterRole": "true"},
+			values: map[string]string{"rbac.createViewerRole": "true"},
 			role:   "space-dra-driver-viewer",
 			more: []right{
 				{"resource.k8s.io/resourceclaims resource.k8s.io/resourceslices resource.k8s.io/deviceclasses: get list watch", "kubectl space shows claims, whether pools are full, and knows classes"},

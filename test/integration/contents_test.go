@@ -40,7 +40,7 @@ func TestWhatClassesGiveSpaces(t *testing.T) {
 	startWithRightsOfTheChart(t, map[string]string{
 		"space.allowedClusterRoles": "{admin}",
 		"space.clusterWideRoles":    "{node-reader}",
-		"space.templateNamespaces":  "{" + templates + "}",
+		"space.copyFromNamespaces":  "{" + templates + "}",
 	})
 	t.Run("is safe where nothing is said", safeByDefault)
 	t.Run("can be limited", limited)
@@ -310,7 +310,7 @@ func notOffered(t *testing.T) {
 	for fields, words := range map[string]string{
 		`"clusterRoles":["unlisted"]`:                                        "space.allowedClusterRoles",
 		`"clusterWideRoles":["node-reader","unlisted"]`:                      "space.clusterWideRoles",
-		`"copyFrom":{"namespace":"kube-system","secrets":[{"name":"none"}]}`: "space.templateNamespaces",
+		`"copyFrom":{"namespace":"kube-system","secrets":[{"name":"none"}]}`: "space.copyFromNamespaces",
 	} {
 		ns := env.Namespace(t)
 		env.CreateClaim(t, ns, framework.NewClaim("claim"))

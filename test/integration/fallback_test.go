@@ -43,7 +43,7 @@ func oldControlPlane(t *testing.T, name string, gates map[string]bool) *framewor
 func TestWithoutShareableDevicesTheControllerPublishesExclusiveOnes(t *testing.T) {
 	t.Parallel()
 	old := oldControlPlane(t, "space-fallback", map[string]bool{"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false})
-	controller := startController(t, old, "--exclusive-devices=3")
+	controller := startController(t, old, "--exclusive-device-count=3")
 
 	framework.AwaitAny(t, old.Client.ResourceV1().RESTClient(), "resourceslices", "", framework.That("a slice with the devices space-0, space-1 and space-2", func(s *resourceapi.ResourceSlice) bool {
 		var names []string

@@ -32,7 +32,7 @@ func TestTheControllerLogsWhatItsLevelPromisesAndNoSecret(t *testing.T) {
 		t.Run(fmt.Sprintf("level %d", level), func(t *testing.T) {
 			t.Parallel()
 			driver := fmt.Sprintf("logs-%d.example.com", level)
-			i := install(t, driver, "--template-namespaces="+templates, fmt.Sprintf("--v=%d", level), "--logging-format=json")
+			i := install(t, driver, "--copy-from-namespaces="+templates, fmt.Sprintf("--v=%d", level), "--logging-format=json")
 			i.start(t)
 			ns := env.Namespace(t)
 			env.CreateClaim(t, ns, framework.NewClaim("claim"))

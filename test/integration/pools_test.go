@@ -139,8 +139,8 @@ func startPlugin(t *testing.T, e *framework.Env, node string, flags ...string) (
 	}
 	log := &framework.Output{}
 	cmd := exec.Command(framework.Binary("space-kubeletplugin"), append([]string{
-		"--kubeconfig=" + e.Cluster.Kubeconfig(), "--node-name=" + node, "--kubelet-directory=" + dir,
-		"--cdi-directory=" + filepath.Join(dir, "cdi"), "--artifacts-directory=" + filepath.Join(dir, "artifacts"), "--v=2",
+		"--kubeconfig=" + e.Cluster.Kubeconfig(), "--node-name=" + node, "--kubelet-root-dir=" + dir,
+		"--cdi-root=" + filepath.Join(dir, "cdi"), "--credentials-dir=" + filepath.Join(dir, "artifacts"), "--v=2",
 	}, flags...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
@@ -275,7 +275,7 @@ func TestWithoutShareableDevicesEveryPoolBecomesExclusiveDevices(t *testing.T) {
 - {name: shared, budget: {total: {cpu: "7"}, default: {cpu: "2"}}}
 - {name: spaces}
 `)
-	controller := startController(t, old, "--exclusive-devices=4", description)
+	controller := startController(t, old, "--exclusive-device-count=4", description)
 	plugin, _ := startPlugin(t, old, "node-a", description)
 	awaitPools(t, old, "few: space-0 space-1", "local/node-a: space-0 on node-a space-1 on node-a", "shared: space-0 space-1 space-2", "spaces: space-0 space-1 space-2 space-3")
 	for words, want := range map[string]int{

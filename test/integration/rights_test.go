@@ -64,7 +64,7 @@ func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framewor
 	return framework.StartController(t, env, "--kubeconfig="+kubeconfigAs(t, controllerAccount), "--leader-elect-resource-name="+controllerAccount,
 		"--allowed-cluster-roles="+list("space.allowedClusterRoles"),
 		"--cluster-wide-roles="+list("space.clusterWideRoles"),
-		"--template-namespaces="+list("space.templateNamespaces"))
+		"--copy-from-namespaces="+list("space.copyFromNamespaces"))
 }
 
 // kubeconfigAs writes a kubeconfig for a ServiceAccount of the driver's namespace, and

@@ -18,7 +18,7 @@ func TestThePluginsHealthSaysWhetherTheKubeletFindsIt(t *testing.T) {
 	n := newEmptyNode(t)
 	address := framework.FreeAddress(t)
 	ask := framework.Plainly(address)
-	p := n.launch(t, "pod-1", nil, "--http-address="+address)
+	p := n.launch(t, "pod-1", nil, "--http-bind-address="+address)
 	ask.Await(t, "/healthz", http.StatusOK)
 	ask.Await(t, "/readyz", http.StatusServiceUnavailable, "not registered the plugin yet")
 	if err := p.register(t, n.kubelet, "pod-1"); err != nil {
@@ -37,7 +37,7 @@ func TestThePluginsHealthSaysWhetherTheKubeletFindsIt(t *testing.T) {
 	ask.Await(t, "/readyz", http.StatusServiceUnavailable, registrar)
 	ask.Await(t, "/healthz", http.StatusServiceUnavailable, registrar)
 	p.kill()
-	p = n.launch(t, "pod-1", nil, "--http-address="+address)
+	p = n.launch(t, "pod-1", nil, "--http-bind-address="+address)
 	if err := p.register(t, n.kubelet, "pod-1"); err != nil {
 		t.Fatal(err)
 	}

@@ -51,13 +51,13 @@ func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard, flags ..
 	p := &plugin{t: t, log: &framework.Output{}, ended: make(chan struct{})}
 	p.cmd = exec.Command(framework.Binary("space-kubeletplugin"), append([]string{
 		// Several run side by side, and can't all have the same port.
-		"--http-address=",
+		"--http-bind-address=",
 		"--node-name=" + nodeName,
 		"--pod-uid=" + podUID,
 		"--kubeconfig=" + n.kubeconfig,
-		"--kubelet-directory=" + n.kubelet,
-		"--cdi-directory=" + n.cdi,
-		"--artifacts-directory=" + n.artifacts,
+		"--kubelet-root-dir=" + n.kubelet,
+		"--cdi-root=" + n.cdi,
+		"--credentials-dir=" + n.artifacts,
 		"--advertise-apiserver-url=" + env.Cluster.APIServerURL(),
 		"--certificate-authority=" + n.ca,
 		"--v=2",

@@ -42,8 +42,8 @@ type Defaults struct {
 	// besides ClusterRole, and ClusterWideRoles those in the whole cluster.
 	AllowedClusterRoles []string
 	ClusterWideRoles    []string
-	// TemplateNamespaces are the namespaces that classes can copy from.
-	TemplateNamespaces []string
+	// CopyFromNamespaces are the namespaces that classes can copy from.
+	CopyFromNamespaces []string
 }
 
 // Roles returns the ClusterRoles that spaces can have in their namespaces.

@@ -81,8 +81,8 @@ func (s Defaults) CheckAllowed(c Recorded) error {
 			errs = append(errs, field.Invalid(field.NewPath("clusterWideRoles").Index(n), role, "add it to the Helm value space.clusterWideRoles"))
 		}
 	}
-	if c.CopyFrom != nil && !slices.Contains(s.TemplateNamespaces, c.CopyFrom.Namespace) {
-		errs = append(errs, field.Invalid(field.NewPath("copyFrom", "namespace"), c.CopyFrom.Namespace, "add it to the Helm value space.templateNamespaces"))
+	if c.CopyFrom != nil && !slices.Contains(s.CopyFromNamespaces, c.CopyFrom.Namespace) {
+		errs = append(errs, field.Invalid(field.NewPath("copyFrom", "namespace"), c.CopyFrom.Namespace, "add it to the Helm value space.copyFromNamespaces"))
 	}
 	if len(errs) == 0 {
 		return nil

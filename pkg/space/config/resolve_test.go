@@ -322,7 +322,7 @@ func TestResolve_adminAccess(t *testing.T) {
 
 func TestCheckAllowed(t *testing.T) {
 	s := settings
-	s.AllowedClusterRoles, s.ClusterWideRoles, s.TemplateNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
+	s.AllowedClusterRoles, s.ClusterWideRoles, s.CopyFromNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
 	for name, test := range map[string]struct {
 		change func(*config.SpaceConfig)
 		want   string
@@ -334,7 +334,7 @@ func TestCheckAllowed(t *testing.T) {
 		"a cluster-wide role":       {func(c *config.SpaceConfig) { c.ClusterWideRoles = []string{"reader"} }, ""},
 		"another cluster-wide role": {func(c *config.SpaceConfig) { c.ClusterWideRoles = []string{"reader", "edit"} }, `clusterWideRoles[1]: Invalid value: "edit": add it to the Helm value space.clusterWideRoles`},
 		"copies":                    {func(c *config.SpaceConfig) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "templates"} }, ""},
-		"copies from elsewhere":     {func(c *config.SpaceConfig) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "kube-system"} }, `copyFrom.namespace: Invalid value: "kube-system": add it to the Helm value space.templateNamespaces`},
+		"copies from elsewhere":     {func(c *config.SpaceConfig) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "kube-system"} }, `copyFrom.namespace: Invalid value: "kube-system": add it to the Helm value space.copyFromNamespaces`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := s.CheckAllowed(plain(test.change).Recorded)

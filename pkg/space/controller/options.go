@@ -33,11 +33,11 @@ type Options struct {
 	NamespacePrefix string
 	ClusterRole     string
 	PodSecurity     string
-	// AllowedClusterRoles, ClusterWideRoles and TemplateNamespaces are what
+	// AllowedClusterRoles, ClusterWideRoles and CopyFromNamespaces are what
 	// DeviceClasses can name.
 	AllowedClusterRoles []string
 	ClusterWideRoles    []string
-	TemplateNamespaces  []string
+	CopyFromNamespaces  []string
 	// Network is whom pods in spaces can reach.
 	Network string
 	// APIServerCIDRs are where pods reach the API server, if the controller is not
@@ -100,8 +100,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.PodSecurity, "pod-security", "baseline", "Pod Security Standard that pods in spaces have to keep: restricted, baseline or privileged.")
 	fs.StringSliceVar(&o.AllowedClusterRoles, "allowed-cluster-roles", nil, "More ClusterRoles that DeviceClasses can give spaces in their namespaces. The controller needs the right to bind them.")
 	fs.StringSliceVar(&o.ClusterWideRoles, "cluster-wide-roles", nil, "ClusterRoles that DeviceClasses can give spaces in the whole cluster. The controller needs the right to bind them.")
-	fs.StringSliceVar(&o.TemplateNamespaces, "template-namespaces", nil, "Namespaces that DeviceClasses can have Secrets and ConfigMaps copied from.")
-	fs.StringVar(&o.Network, "network", string(spaceapi.NetworkIsolated), "Whom pods in spaces can reach: Isolated (each other, DNS and the API server) or Open.")
+	fs.StringSliceVar(&o.CopyFromNamespaces, "copy-from-namespaces", nil, "Namespaces that DeviceClasses can have Secrets and ConfigMaps copied from.")
+	fs.StringVar(&o.Network, "network-mode", string(spaceapi.NetworkIsolated), "Whom pods in spaces can reach: Isolated (each other, DNS and the API server) or Open.")
 	fs.StringSliceVar(&o.APIServerCIDRs, "api-server-cidrs", nil, "Where isolated pods reach the API server. Empty: the address in --advertise-apiserver-url and the endpoints of Service default/kubernetes.")
 	fs.StringVar(&o.DNSNamespace, "dns-namespace", metav1.NamespaceSystem, "Namespace of the pods that resolve names for isolated pods.")
 	fs.StringToStringVar(&o.DNSLabels, "dns-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of these pods.")
@@ -110,7 +110,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the controller itself. Empty: as a pod in the cluster.")
 	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server as pods reach it. Empty: the one that the controller uses.")
 	fs.StringToStringVar(&o.NodeSelector, "node-selector", nil, "Labels of the nodes that run the kubelet plugin. Empty: all nodes.")
-	fs.IntVar(&o.ExclusiveDevices, "exclusive-devices", 128, "Number of spaces in a pool without a limit where the cluster does not support shareable devices.")
+	fs.IntVar(&o.ExclusiveDevices, "exclusive-device-count", 128, "Number of spaces in a pool without a limit where the cluster does not support shareable devices.")
 	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. Empty: one pool without a limit.")
 	fs.StringVar(&o.SliceOwner, "resourceslice-owner", "", "ClusterRole that owns the ResourceSlices, so that they go with it. Empty: no owner.")
 	fs.IntVar(&o.ConcurrentClaimSyncs, "concurrent-claim-syncs", 16, "Number of claims that are reconciled at the same time.")
@@ -150,7 +150,7 @@ func (o *Options) validate() error {
 		errs = append(errs, fmt.Errorf("--pod-security %q: must be restricted, baseline or privileged", o.PodSecurity))
 	}
 	if !slices.Contains([]string{string(spaceapi.NetworkIsolated), string(spaceapi.NetworkOpen)}, o.Network) {
-		errs = append(errs, fmt.Errorf("--network %q: must be %s or %s", o.Network, spaceapi.NetworkIsolated, spaceapi.NetworkOpen))
+		errs = append(errs, fmt.Errorf("--network-mode %q: must be %s or %s", o.Network, spaceapi.NetworkIsolated, spaceapi.NetworkOpen))
 	}
 	if _, err := cidrs("api-server-cidrs", o.APIServerCIDRs); err != nil {
 		errs = append(errs, err)
@@ -170,7 +170,7 @@ func (o *Options) validate() error {
 		}
 	}
 	if o.ExclusiveDevices < 1 {
-		errs = append(errs, fmt.Errorf("--exclusive-devices %d: must be at least 1", o.ExclusiveDevices))
+		errs = append(errs, fmt.Errorf("--exclusive-device-count %d: must be at least 1", o.ExclusiveDevices))
 	}
 	if o.ConcurrentClaimSyncs < 1 {
 		errs = append(errs, fmt.Errorf("--concurrent-claim-syncs %d: must be at least 1", o.ConcurrentClaimSyncs))

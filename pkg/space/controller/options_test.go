@@ -29,7 +29,7 @@ func TestOptionsThatWork(t *testing.T) {
 		{"--leader-elect=false", "--advertise-apiserver-url=https://[fd00::1]:6443"},
 		{"--leader-elect=false", "--namespace-prefix=" + strings.Repeat("p", 53)},
 		{"--leader-elect=false", "--namespace-prefix="},
-		{"--leader-elect=false", "--network=Open", "--api-server-cidrs=10.0.0.0/8,fd00::/64", "--dns-namespace=openshift-dns", "--dns-labels=a=b,c=d", "--dns-port=5353", "--dns-cidrs=169.254.20.10/32", "--allowed-cluster-roles="},
+		{"--leader-elect=false", "--network-mode=Open", "--api-server-cidrs=10.0.0.0/8,fd00::/64", "--dns-namespace=openshift-dns", "--dns-labels=a=b,c=d", "--dns-port=5353", "--dns-cidrs=169.254.20.10/32", "--allowed-cluster-roles="},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			if err := parse(t, args...).validate(); err != nil {
@@ -48,7 +48,7 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		{"--namespace-prefix=a.b-", "--namespace-prefix"},
 		{"--namespace-prefix=" + strings.Repeat("p", 54), "--namespace-prefix"},
 		{"--cluster-role=", "--cluster-role"},
-		{"--network=Closed", `--network "Closed"`},
+		{"--network-mode=Closed", `--network-mode "Closed"`},
 		{"--dns-cidrs=169.254.20.10", `--dns-cidrs "169.254.20.10"`},
 		{"--dns-port=0", `--dns-port 0: must be`},
 		{"--dns-namespace=", `--dns-namespace must not be empty`},
@@ -56,7 +56,7 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		{"--advertise-apiserver-url=http://10.96.0.1", "--advertise-apiserver-url"},
 		{"--advertise-apiserver-url=10.96.0.1:443", "--advertise-apiserver-url"},
 		{"--advertise-apiserver-url=https://", "--advertise-apiserver-url"},
-		{"--exclusive-devices=0", "--exclusive-devices 0"},
+		{"--exclusive-device-count=0", "--exclusive-device-count 0"},
 		{"--concurrent-claim-syncs=0", "--concurrent-claim-syncs 0"},
 	} {
 		t.Run(test.arg, func(t *testing.T) {

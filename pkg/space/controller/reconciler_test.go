@@ -221,7 +221,7 @@ func TestSpaceConfig_isWhatTheNamespaceRecords(t *testing.T) {
 		"the prefix":            {``, func(s *spaceconfig.Defaults) { s.NamespacePrefix = "after-" }},
 		"allowed roles":         {`"clusterRoles":["admin"]`, func(s *spaceconfig.Defaults) { s.AllowedClusterRoles = nil }},
 		"cluster-wide roles":    {`"clusterWideRoles":["reader"]`, func(s *spaceconfig.Defaults) { s.ClusterWideRoles = nil }},
-		"template namespaces":   {`"copyFrom":{"namespace":"templates","secrets":[{"name":"s"}]}`, func(s *spaceconfig.Defaults) { s.TemplateNamespaces = nil }},
+		"template namespaces":   {`"copyFrom":{"namespace":"templates","secrets":[{"name":"s"}]}`, func(s *spaceconfig.Defaults) { s.CopyFromNamespaces = nil }},
 		"a claim's restriction": {`"maxLifetime":"1h","retention":{"period":"1h"}`, func(s *spaceconfig.Defaults) { s.PodSecurity = "restricted" }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -230,7 +230,7 @@ func TestSpaceConfig_isWhatTheNamespaceRecords(t *testing.T) {
 				ofClass(claim, test.class)
 			}
 			c := newClusterWith(t, func(config *Config) {
-				config.Defaults.AllowedClusterRoles, config.Defaults.ClusterWideRoles, config.Defaults.TemplateNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
+				config.Defaults.AllowedClusterRoles, config.Defaults.ClusterWideRoles, config.Defaults.CopyFromNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
 			}, claim)
 			before := c.desired(claim)
 			if before.rejected != nil {

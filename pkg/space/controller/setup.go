@@ -286,7 +286,7 @@ func (o *Options) reconcilerConfig(config *rest.Config, set pools.Set) (Config, 
 
 			AllowedClusterRoles: o.AllowedClusterRoles,
 			ClusterWideRoles:    o.ClusterWideRoles,
-			TemplateNamespaces:  o.TemplateNamespaces,
+			CopyFromNamespaces:  o.CopyFromNamespaces,
 		},
 		DNS:                      resources.DNS{Namespace: o.DNSNamespace, Labels: o.DNSLabels, Port: o.DNSPort, CIDRs: dns},
 		Server:                   cmp.Or(o.Server, config.Host),

@@ -25,7 +25,7 @@ func (p Profiles) Validate() error {
 	}
 	address, err := netip.ParseAddrPort(p.Address)
 	if err != nil || !address.Addr().IsLoopback() {
-		return fmt.Errorf("--pprof-address %q: must be a loopback address with a port, as in 127.0.0.1:6060: the endpoint is unauthenticated", p.Address)
+		return fmt.Errorf("--pprof-bind-address %q: must be a loopback address with a port, as in 127.0.0.1:6060: the endpoint is unauthenticated", p.Address)
 	}
 	return nil
 }

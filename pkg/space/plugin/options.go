@@ -72,13 +72,13 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.NodeName, "node-name", "", "Name of the Node that the plugin runs on. Required.")
 	fs.StringVar(&o.PodUID, "pod-uid", "", "UID of the plugin's own pod. Set, an old and a new plugin can run side by side during an update.")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the plugin itself. Empty: as a pod in the cluster.")
-	fs.StringVar(&o.KubeletDir, "kubelet-directory", "/var/lib/kubelet", "The kubelet's root directory.")
-	fs.StringVar(&o.CDIDir, "cdi-directory", "/var/run/cdi", "Directory for CDI specs, known to the container runtime.")
-	fs.StringVar(&o.CredentialsDir, "artifacts-directory", "/var/run/claim-artifacts", "Directory for what containers get; the driver's own, named after it, is below. It holds tokens, so it belongs on a file system in memory.")
+	fs.StringVar(&o.KubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "The kubelet's root directory.")
+	fs.StringVar(&o.CDIDir, "cdi-root", "/var/run/cdi", "Directory for CDI specs, known to the container runtime.")
+	fs.StringVar(&o.CredentialsDir, "credentials-dir", "/var/run/claim-artifacts", "Directory for what containers get; the driver's own, named after it, is below. It holds tokens, so it belongs on a file system in memory.")
 	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. The plugin publishes its node's part of those per node. Empty: nothing.")
 	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler looks every 5 seconds.")
-	fs.StringVar(&o.HTTPAddress, "http-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
-	fs.StringVar(&o.PprofAddress, "pprof-address", "", "Where /debug/pprof/ is served, as a loopback address with a port. Empty: nowhere.")
+	fs.StringVar(&o.HTTPAddress, "http-bind-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
+	fs.StringVar(&o.PprofAddress, "pprof-bind-address", "", "Where /debug/pprof/ is served, as a loopback address with a port. Empty: nowhere.")
 	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server as pods reach it. Empty: the one that the plugin uses.")
 	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the certificates that pods trust for --advertise-apiserver-url. It is read again when it changes. Empty: those that the plugin trusts.")
 	fs.DurationVar(&o.TokenLifetime, "token-lifetime", time.Hour, "Lifetime to ask for where a DeviceClass says no other. Tokens are renewed after two thirds of what the API server grants.")
@@ -93,7 +93,7 @@ func (o *Options) validate() error {
 	if o.NodeName == "" {
 		errs = append(errs, errors.New("--node-name is required: tokens are bound to the Node that the plugin runs on (in a DaemonSet it comes from spec.nodeName)"))
 	}
-	for flag, dir := range map[string]string{"--kubelet-directory": o.KubeletDir, "--cdi-directory": o.CDIDir, "--artifacts-directory": o.CredentialsDir} {
+	for flag, dir := range map[string]string{"--kubelet-root-dir": o.KubeletDir, "--cdi-root": o.CDIDir, "--credentials-dir": o.CredentialsDir} {
 		if !filepath.IsAbs(dir) {
 			errs = append(errs, fmt.Errorf("%s %q: must be an absolute path, the same as on the host", flag, dir))
 		}
@@ -105,7 +105,7 @@ func (o *Options) validate() error {
 	}
 	for _, path := range []string{o.servingPath(), o.registrationPath()} {
 		if len(path) > maxSocketPath {
-			errs = append(errs, fmt.Errorf("--kubelet-directory and --driver-name: socket %s has %d characters, must have at most %d", path, len(path), maxSocketPath))
+			errs = append(errs, fmt.Errorf("--kubelet-root-dir and --driver-name: socket %s has %d characters, must have at most %d", path, len(path), maxSocketPath))
 		}
 	}
 	if err := (httpserver.Profiles{Address: o.PprofAddress}).Validate(); err != nil {

@@ -40,9 +40,9 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 	for _, test := range []struct{ arg, want string }{
 		{"--driver-name=Not A Name", `driver name "Not A Name"`},
 		{"--driver-name=", `driver name ""`},
-		{"--kubelet-directory=var/lib/kubelet", `--kubelet-directory "var/lib/kubelet": must be an absolute path`},
-		{"--cdi-directory=cdi", "--cdi-directory"},
-		{"--artifacts-directory=", "--artifacts-directory"},
+		{"--kubelet-root-dir=var/lib/kubelet", `--kubelet-root-dir "var/lib/kubelet": must be an absolute path`},
+		{"--cdi-root=cdi", "--cdi-root"},
+		{"--credentials-dir=", "--credentials-dir"},
 		{"--token-lifetime=9m59s", "--token-lifetime 9m59s"},
 		{"--prepare-timeout=0", "--prepare-timeout 0s"},
 		{"--prepare-timeout=-1s", "--prepare-timeout -1s"},
@@ -75,11 +75,11 @@ func TestOptions_socketsFitIntoTheirPaths(t *testing.T) {
 		{"/var/lib/k0s/kubelet", strings.Repeat("a", resourceapi.DriverNameMaxLength), true},
 		{"/" + strings.Repeat("a", 80), "space.resource.example.com", false},
 	} {
-		o := parse(t, "--node-name=node", "--pod-uid="+podUID, "--kubelet-directory="+test.dir, "--driver-name="+test.driver)
+		o := parse(t, "--node-name=node", "--pod-uid="+podUID, "--kubelet-root-dir="+test.dir, "--driver-name="+test.driver)
 		if err := o.validate(); (err == nil) != test.fits || err != nil && !strings.Contains(err.Error(), "socket") {
 			t.Errorf("%s in %s: got error %v", test.driver, test.dir, err)
 		}
-		next := parse(t, "--node-name=node", "--pod-uid=8"+podUID[1:], "--kubelet-directory="+test.dir, "--driver-name="+test.driver)
+		next := parse(t, "--node-name=node", "--pod-uid=8"+podUID[1:], "--kubelet-root-dir="+test.dir, "--driver-name="+test.driver)
 		if o.servingPath() == next.servingPath() || o.registrationPath() == next.registrationPath() {
 			t.Errorf("%s in %s: two plugins have the same socket", test.driver, test.dir)
 		}
@@ -87,8 +87,8 @@ func TestOptions_socketsFitIntoTheirPaths(t *testing.T) {
 }
 
 func TestAllThatIsWrongIsSaidAtOnce(t *testing.T) {
-	err := parse(t, "--token-lifetime=1s", "--cdi-directory=x").validate()
-	for _, flag := range []string{"--node-name", "--token-lifetime", "--cdi-directory"} {
+	err := parse(t, "--token-lifetime=1s", "--cdi-root=x").validate()
+	for _, flag := range []string{"--node-name", "--token-lifetime", "--cdi-root"} {
 		if err == nil || !strings.Contains(err.Error(), flag) {
 			t.Errorf("nothing is said about %s: %v", flag, err)
 		}
@@ -105,7 +105,7 @@ func TestTwoInstallationsOnANodeHaveNoArtifactsInCommon(t *testing.T) {
 	dir := t.TempDir()
 	place := func(name string) string {
 		t.Helper()
-		o := parse(t, "--driver-name="+name, "--artifacts-directory="+dir+"/artifacts", "--cdi-directory="+dir+"/cdi", "--kubelet-directory="+dir+"/kubelet")
+		o := parse(t, "--driver-name="+name, "--credentials-dir="+dir+"/artifacts", "--cdi-root="+dir+"/cdi", "--kubelet-root-dir="+dir+"/kubelet")
 		driver, err := o.driver(fake.NewClientset(), APIServer{}, record.NewFakeRecorder(0), prometheus.NewRegistry(), func(error) {})
 		if err != nil {
 			t.Fatal(err)

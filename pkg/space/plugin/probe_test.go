@@ -35,7 +35,7 @@ type running struct {
 func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 	t.Helper()
 	// Names are short because a socket's path may have 107 characters.
-	o := parse(t, "--node-name=node-7", "--driver-name=a.b", "--pod-uid="+string(uid), "--artifacts-directory="+dir+"/a", "--cdi-directory="+dir+"/c", "--kubelet-directory="+dir)
+	o := parse(t, "--node-name=node-7", "--driver-name=a.b", "--pod-uid="+string(uid), "--credentials-dir="+dir+"/a", "--cdi-root="+dir+"/c", "--kubelet-root-dir="+dir)
 	if err := os.MkdirAll(o.dataDir(), 0o750); err != nil { // as the kubelet does for the pod
 		t.Fatal(err)
 	}

@@ -314,7 +314,7 @@ type Retention struct {
 // +k8s:deepcopy-gen=true
 
 // CopyFrom names objects in a namespace that are copied into each space. The Helm value
-// space.templateNamespaces names the namespaces that are possible.
+// space.copyFromNamespaces names the namespaces that are possible.
 type CopyFrom struct {
 	// Namespace has the originals.
 	//
