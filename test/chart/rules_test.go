@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -31,7 +32,8 @@ type alertCase struct {
 	// labels are those besides the severity.
 	severity string
 	labels   map[string]string
-	summary  string
+	// value is how the summary formats the value, if it has it.
+	value string
 }
 
 const slots = "space_dra_provision_duration_seconds_bucket"
@@ -39,54 +41,50 @@ const slots = "space_dra_provision_duration_seconds_bucket"
 // alertCases look at the defaults.
 var alertCases = []alertCase{{
 	alert: "SpaceLeakSuspected", at: "45m", severity: "warning",
-	fires:   series{`space_dra_resync_corrections_total{kind="stale_namespace"}`: "0+1x10 10+0.2x60"},
-	quiet:   series{`space_dra_resync_corrections_total{kind="stale_namespace"}`: "0 3x60", `space_dra_resync_corrections_total{kind="unprovisioned_claim"}`: "0+1x60"},
-	summary: "Sweeps find again and again what should have ended with its claim.",
+	fires: series{`space_dra_resync_corrections_total{kind="stale_namespace"}`: "0+1x10 10+0.2x60"},
+	quiet: series{`space_dra_resync_corrections_total{kind="stale_namespace"}`: "0 3x60", `space_dra_resync_corrections_total{kind="unprovisioned_claim"}`: "0+1x60"},
 }, {
 	alert: "SpaceProvisioningSlow", at: "30m", severity: "warning",
-	fires:   series{slots + `{result="success",le="5"}`: "0x60", slots + `{result="success",le="10"}`: "0x60", slots + `{result="success",le="20"}`: "0+10x60", slots + `{result="success",le="+Inf"}`: "0+10x60"},
-	quiet:   series{slots + `{result="success",le="5"}`: "0+10x60", slots + `{result="success",le="10"}`: "0+19x60", slots + `{result="success",le="20"}`: "0+20x60", slots + `{result="success",le="+Inf"}`: "0+20x60"},
-	summary: "One of ten spaces takes 19s or longer to be made.",
+	fires: series{slots + `{result="success",le="5"}`: "0x60", slots + `{result="success",le="10"}`: "0x60", slots + `{result="success",le="20"}`: "0+10x60", slots + `{result="success",le="+Inf"}`: "0+10x60"},
+	quiet: series{slots + `{result="success",le="5"}`: "0+10x60", slots + `{result="success",le="10"}`: "0+19x60", slots + `{result="success",le="20"}`: "0+20x60", slots + `{result="success",le="+Inf"}`: "0+20x60"},
+	value: "19s",
 }, {
 	alert: "SpaceProvisioningFailing", at: "30m", severity: "critical",
-	fires:   series{`space_dra_provision_duration_seconds_count{result="failure"}`: "0+1x60"},
-	quiet:   series{`space_dra_provision_duration_seconds_count{result="failure"}`: "0x20 3x60", `space_dra_provision_duration_seconds_count{result="success"}`: "0+50x60"},
-	summary: "Making spaces failed 15 times within 15 minutes.",
+	fires: series{`space_dra_provision_duration_seconds_count{result="failure"}`: "0+1x60"},
+	quiet: series{`space_dra_provision_duration_seconds_count{result="failure"}`: "0x20 3x60", `space_dra_provision_duration_seconds_count{result="success"}`: "0+50x60"},
+	value: "15",
 }, {
 	alert: "SpaceTokenRenewalsFailing", at: "30m", severity: "warning", labels: map[string]string{"instance": "n1", "result": "failure"},
-	fires:   series{`space_dra_token_renewals_total{result="failure",instance="n1"}`: "0+1x60"},
-	quiet:   series{`space_dra_token_renewals_total{result="failure",instance="n1"}`: "7x60", `space_dra_token_renewals_total{result="success",instance="n1"}`: "0+1x60"},
-	summary: "The kubelet plugin at n1 can't renew tokens.",
+	fires: series{`space_dra_token_renewals_total{result="failure",instance="n1"}`: "0+1x60"},
+	quiet: series{`space_dra_token_renewals_total{result="failure",instance="n1"}`: "7x60", `space_dra_token_renewals_total{result="success",instance="n1"}`: "0+1x60"},
 }, {
 	alert: "SpaceTokenAboutToEnd", at: "10m", severity: "critical", labels: map[string]string{"instance": "n1"},
-	fires:   series{`space_dra_token_nearest_expiry_seconds{instance="n1"}`: "60x60"},
-	quiet:   series{`space_dra_token_nearest_expiry_seconds{instance="n1"}`: "120x60"},
-	summary: "A token at n1 works only 1m 0s longer.",
+	fires: series{`space_dra_token_nearest_expiry_seconds{instance="n1"}`: "60x60"},
+	quiet: series{`space_dra_token_nearest_expiry_seconds{instance="n1"}`: "120x60"},
+	value: "1m 0s",
 }, {
 	alert: "SpaceStuckTerminating", at: "20m", severity: "warning",
-	fires:   series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "2x60", `space_dra_namespaces_stuck_terminating{instance="b"}`: "0x60"},
-	quiet:   series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x12 2x60"},
-	summary: "2 namespaces of ended spaces do not go.",
+	fires: series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "2x60", `space_dra_namespaces_stuck_terminating{instance="b"}`: "0x60"},
+	quiet: series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x12 2x60"},
+	value: "2",
 }, {
 	alert: "SpacePoolExhausted", at: "30m", severity: "warning", labels: map[string]string{"pool": "few"},
-	fires:   series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="few",state="expired"}`: "1x60", `space_dra_pool_limit{pool="few"}`: "3x60"},
-	quiet:   series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="",state="terminating"}`: "5x60", `space_dra_pool_limit{pool="few"}`: "3x60", `space_dra_spaces{pool="many",state="ready"}`: "9x60"},
-	summary: "All 3 spaces of pool few are in use.",
+	fires: series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="few",state="expired"}`: "1x60", `space_dra_pool_limit{pool="few"}`: "3x60"},
+	quiet: series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="",state="terminating"}`: "5x60", `space_dra_pool_limit{pool="few"}`: "3x60", `space_dra_spaces{pool="many",state="ready"}`: "9x60"},
+	value: "3",
 }, {
 	alert: "SpaceNoLeader", at: "10m", severity: "critical",
-	fires:   series{leads("rel", "a"): "0x60", leads("rel", "b"): "0x60", leads("other", "a"): "1x60"},
-	quiet:   series{leads("rel", "a"): "0x60", leads("rel", "b"): "1x60"},
-	summary: "Controllers run, and none of them leads.",
+	fires: series{leads("rel", "a"): "0x60", leads("rel", "b"): "0x60", leads("other", "a"): "1x60"},
+	quiet: series{leads("rel", "a"): "0x60", leads("rel", "b"): "1x60"},
 }, {
 	alert: "SpaceControllerDown", at: "20m", severity: "critical",
-	fires:   series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x5 stale", `space_dra_prepared_claims{instance="n1"}`: "1x60"},
-	quiet:   series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x5 stale", `space_dra_namespaces_stuck_terminating{instance="b"}`: "0x60"},
-	summary: "Prometheus sees no controller.",
+	fires: series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x5 stale", `space_dra_prepared_claims{instance="n1"}`: "1x60"},
+	quiet: series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x5 stale", `space_dra_namespaces_stuck_terminating{instance="b"}`: "0x60"},
 }, {
 	alert: "SpacePluginDown", at: "20m", severity: "critical", labels: map[string]string{"namespace": namespace, "daemonset": pluginName},
-	fires:   series{unavailable(namespace, pluginName): "1x60"},
-	quiet:   series{unavailable(namespace, pluginName): "0x12 1x60", unavailable("elsewhere", pluginName): "1x60", unavailable(namespace, "other"): "1x60"},
-	summary: "The kubelet plugin is not ready on 1 nodes.",
+	fires: series{unavailable(namespace, pluginName): "1x60"},
+	quiet: series{unavailable(namespace, pluginName): "0x12 1x60", unavailable("elsewhere", pluginName): "1x60", unavailable(namespace, "other"): "1x60"},
+	value: "1",
 }}
 
 func leads(release, instance string) string {
@@ -123,6 +121,9 @@ func alerts(t *testing.T, spec values) map[string]values {
 	return out
 }
 
+// formatted is the value of an alert in its summary.
+var formatted = regexp.MustCompile(`{{ \$value[^}]*}}`)
+
 func TestEachAlertFiresWhenItShouldAndNotWhenNearThat(t *testing.T) {
 	spec := ruleSpec(t, nil)
 	rules := alerts(t, spec)
@@ -137,8 +138,12 @@ func TestEachAlertFiresWhenItShouldAndNotWhenNearThat(t *testing.T) {
 			for key, value := range c.labels {
 				labels[key] = value
 			}
-			url := rules[c.alert]["annotations"].(values)["runbook_url"]
-			expected := []any{values{"exp_labels": labels, "exp_annotations": values{"summary": c.summary, "runbook_url": url}}}
+			annotations := rules[c.alert]["annotations"].(values)
+			summary := formatted.ReplaceAllString(annotations["summary"].(string), c.value)
+			for key, value := range c.labels {
+				summary = strings.ReplaceAll(summary, "{{ $labels."+key+" }}", value)
+			}
+			expected := []any{values{"exp_labels": labels, "exp_annotations": values{"summary": summary, "runbook_url": annotations["runbook_url"]}}}
 			file := filepath.Join(dir, c.alert+".yaml")
 			write(t, file, values{"rule_files": []any{"rules.yaml"}, "evaluation_interval": "1m", "tests": []any{
 				c.test("fires", c.fires, expected), c.test("near miss", c.quiet, []any{}),

@@ -57,7 +57,7 @@ func TestASecondReleaseOfOneDriverIsRefused(t *testing.T) {
 	ns := env.Namespace(t)
 	chart := filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver")
 	out, err := env.Tool(t.Context(), "helm", "install", "--namespace", ns, "second", chart)
-	want := "driverName: space.resource.example.com is the driver of release space-dra-driver in namespace space-dra-driver already"
+	want := "driverName: space.resource.example.com is already the driver of release space-dra-driver in namespace space-dra-driver"
 	if err == nil || !strings.Contains(out, want) {
 		t.Errorf("error %v, output %s, want %s", err, out, want)
 	}

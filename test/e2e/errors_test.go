@@ -23,7 +23,7 @@ func TestParametersThatCannotBeAreRefusedWhenTheyAreWritten(t *testing.T) {
 	ns := env.Namespace(t)
 	const mystery = `{"apiVersion": "example.com/v1", "kind": "Mystery", "colour": "red"}`
 	words := func(kind string) string {
-		return "parameters of driver space.resource.example.com must be a " + kind + " of space.resource.example.com/v1alpha1 here"
+		return "parameters of driver space.resource.example.com must be a " + kind + " of space.resource.example.com/v1alpha1"
 	}
 	claim := framework.WithParameters(framework.NewClaim("test-claim"), mystery)
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}

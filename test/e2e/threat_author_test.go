@@ -52,14 +52,14 @@ func (s *stage) author(t *testing.T) {
 		attempt{
 			what:    "mark a namespace as a space",
 			call:    patch(`{"metadata":{"labels":{"` + key + `claim-uid":"x"}}}`),
-			words:   byPolicy("record", "labels of namespaces that begin with "+key),
+			words:   byPolicy("record", "namespace labels with prefix "+key),
 			instead: patch(`{"metadata":{"labels":{"team":"x"}}}`),
 			toAll:   true,
 		},
 		attempt{
 			what:    "record a node on a namespace",
 			call:    patch(`{"metadata":{"annotations":{"` + key + `nodes":"` + env.Node(0) + `=x"}}}`),
-			words:   byPolicy("record", "annotations of namespaces that begin with "+key),
+			words:   byPolicy("record", "namespace annotations with prefix "+key),
 			instead: patch(touched),
 			toAll:   true,
 		},

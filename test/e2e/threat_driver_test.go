@@ -42,9 +42,9 @@ func (s *stage) pluginToken(t *testing.T) {
 		return call{verb: "POST", path: core(s.ns, "events"), body: eventAbout(s.ns, apiVersion, kind, "mine", "space-kubeletplugin", node)}
 	}
 	const tokens, events, slices = "kubeletplugin-tokens", "kubeletplugin-events", "kubeletplugin-slices"
-	const ownSlices = "on its own node only"
+	const ownSlices = "on its own node"
 	ownSlice := call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"nodeName":"`+env.Node(0)+`"`)}
-	const eventsOnly = "records events about ResourceClaims only, as the plugin of its own node"
+	const eventsOnly = "events about ResourceClaims"
 	own := mint(s.mine.Namespace, "Node", env.Node(0))
 	refusedTo(t, stolenFrom(t, s.plugins[0]),
 		attempt{
@@ -56,19 +56,19 @@ func (s *stage) pluginToken(t *testing.T) {
 		attempt{
 			what:    "get a token for another node",
 			call:    mint(s.others.Namespace, "Node", env.Node(1)),
-			words:   byPolicy(tokens, "bound to the node it runs on"),
+			words:   byPolicy(tokens, "bound to its own Node"),
 			instead: own,
 		},
 		attempt{
 			what:    "get a token that is bound to no node",
 			call:    mint(s.mine.Namespace, "", ""),
-			words:   byPolicy(tokens, "bound to the node it runs on"),
+			words:   byPolicy(tokens, "bound to its own Node"),
 			instead: own,
 		},
 		attempt{
 			what:    "get a token of a ServiceAccount space that is not a space's",
 			call:    mint(s.elsewhere, "Node", env.Node(0)),
-			words:   byPolicy(tokens, "of ServiceAccount space in namespaces of spaces only"),
+			words:   byPolicy(tokens, "ServiceAccount space in namespaces of spaces"),
 			instead: own,
 		},
 		attempt{
@@ -184,7 +184,7 @@ func (s *stage) controllerToken(t *testing.T) {
 	mine := s.mine.Namespace
 	noted := patch(mine, `{"metadata":{"annotations":{"`+key+`retained-until":"2030-01-01T00:00:00Z"}}}`)
 	const namespaces, contents, bindings = "controller-namespaces", "controller-contents", "controller-rolebindings"
-	const ofSpaces = "changes and deletes only namespaces of spaces"
+	const ofSpaces = "update and delete namespaces of spaces"
 	unchanged, reserved := s.claimStatus(t, func(*resourceapi.ResourceClaim) {}), s.claimStatus(t, func(c *resourceapi.ResourceClaim) {
 		c.Status.ReservedFor = append(c.Status.ReservedFor, resourceapi.ResourceClaimConsumerReference{Resource: "pods", Name: "attempt", UID: "attempt"})
 	})
@@ -194,12 +194,12 @@ func (s *stage) controllerToken(t *testing.T) {
 	event := func(apiVersion, kind, component string) call {
 		return call{verb: "POST", path: core(s.ns, "events"), body: eventAbout(s.ns, apiVersion, kind, "mine", component, "")}
 	}
-	const eventsOnly = "records only events about ResourceClaims, their pods and spaces"
+	const eventsOnly = "events about ResourceClaims, pods and namespaces"
 	refusedTo(t, env.AsPod(t, s.controller),
 		attempt{
 			what:  "make a namespace that is no space",
 			call:  record(""),
-			words: byPolicy(namespaces, "creates only namespaces with the record of a space"),
+			words: byPolicy(namespaces, "namespaces with the record of a space"),
 			instead: record(`,"labels":{"` + key + `claim-uid":"x","` + key + `allocation-id":"x"},
 				"annotations":{"` + key + `claim-namespace":"x","` + key + `claim-name":"x","` + key + `request":"x"}`),
 		},
@@ -218,19 +218,19 @@ func (s *stage) controllerToken(t *testing.T) {
 		attempt{
 			what:    "lower the Pod Security Standard of a space",
 			call:    patch(mine, lowered),
-			words:   byPolicy(namespaces, "changes no labels of a space"),
+			words:   byPolicy(namespaces, "not change labels"),
 			instead: noted,
 		},
 		attempt{
 			what:  "give rights outside spaces",
 			call:  bind("space", metav1.NamespaceSystem, "edit", metav1.NamespaceSystem, "space"),
-			words: byPolicy(bindings, "writes only in namespaces of spaces"),
+			words: byPolicy(bindings, "write in namespaces of spaces"),
 		},
 		attempt{
 			what:    "give rights in a space to somebody else",
 			call:    bind("space", mine, "edit", s.ns, "default"),
 			asAdmin: bind("attempt", mine, "edit", s.ns, "default"),
-			words:   byPolicy(bindings, "only to the space's own ServiceAccount"),
+			words:   byPolicy(bindings, "the space's own ServiceAccount"),
 		},
 		attempt{
 			what:    "give a space a role that it may not give",
@@ -287,7 +287,7 @@ func (s *stage) controllerToken(t *testing.T) {
 		attempt{
 			what:    "write into a namespace that is no space",
 			call:    call{verb: "POST", path: core(metav1.NamespaceSystem, "configmaps"), body: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`},
-			words:   byPolicy(contents, "writes only in namespaces of spaces"),
+			words:   byPolicy(contents, "write in namespaces of spaces"),
 			instead: call{verb: "POST", path: core(mine, "configmaps"), body: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`},
 		},
 		attempt{
@@ -310,7 +310,7 @@ func (s *stage) controllerToken(t *testing.T) {
 		attempt{
 			what:    "offer devices of another driver",
 			call:    call{verb: "POST", path: resourceSlices, body: slice("gpu.example.com", `"allNodes":true`)},
-			words:   byPolicy("controller-slices", "writes ResourceSlices of driver "+spaceapi.DefaultDriverName+" only"),
+			words:   byPolicy("controller-slices", "ResourceSlices of driver "+spaceapi.DefaultDriverName),
 			instead: call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"allNodes":true`)},
 		},
 		attempt{

@@ -90,7 +90,7 @@ func TestBadParametersAreRefusedWhenTheyAreWritten(t *testing.T) {
 			t.Errorf("delete the policies: %v: %s", err, out)
 		}
 	})
-	awaitDenied(t, "parameters of a claim on a class", func(ctx context.Context) error { return w.class(ctx, claimJSON("")) }, "must be a SpaceClassConfig of space.resource.example.com/v1alpha1 here")
+	awaitDenied(t, "parameters of a claim on a class", func(ctx context.Context) error { return w.class(ctx, claimJSON("")) }, "must be a SpaceClassConfig of space.resource.example.com/v1alpha1")
 
 	t.Run("with the field", w.refused)
 	t.Run("and good ones are not", w.goodOnesAreTaken)
@@ -103,7 +103,7 @@ func (w writer) refused(t *testing.T) {
 	const podSecurity = words + ": podSecurity.enforce, audit and warn must be privileged, baseline or restricted"
 	foreign := `{"apiVersion":"example.com/v1","kind":"Mystery","colour":"red"}`
 	for raw, want := range map[string]string{
-		classJSON(""): words + " must be a SpaceClaimConfig of space.resource.example.com/v1alpha1 here",
+		classJSON(""): words + " must be a SpaceClaimConfig of space.resource.example.com/v1alpha1",
 		foreign:       words + " must be a SpaceClaimConfig",
 		`{}`:          words + " must be a SpaceClaimConfig",
 		strings.Replace(claimJSON(""), "v1alpha1", "v9", 1):   words + " must be a SpaceClaimConfig",

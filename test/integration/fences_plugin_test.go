@@ -104,7 +104,7 @@ func (f *fenced) keepsPluginsToNodesInUse(t *testing.T) {
 	outside := plugin{env.As(t, f.namespace, fencedName+"-kubeletplugin"), ""}
 	env.Kubectl(t, "create", "serviceaccount", "space", "--namespace="+f.namespace)
 
-	const spaces, own, use = "in namespaces of spaces only", "bound to the node it runs on", "no pod that uses the claim of this space is known to be on node fenced-"
+	const spaces, own, use = "in namespaces of spaces", "bound to its own Node", "no pod that uses the claim of this space is known to be on node fenced-"
 	first, second := createPod(t, f.namespace, framework.NewPod("first")), createPod(t, f.namespace, framework.NewPod("second"))
 	allDenied(t,
 		try{"a token in a namespace that is not a space", a.mint(f.namespace, toNode(a.node)), spaces},
@@ -171,7 +171,7 @@ func (f *fenced) keepsPluginsToTheirEvents(t *testing.T) {
 	if _, err := env.Client.CoreV1().Events(f.namespace).Create(t.Context(), foreign, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	const words = "records events about ResourceClaims only"
+	const words = "events about ResourceClaims"
 	allDenied(t,
 		try{"an event about a pod", create(event("Pod", "space-kubeletplugin", p.node)), words},
 		try{"an event as the scheduler", create(event("ResourceClaim", "default-scheduler", p.node)), words},
@@ -235,7 +235,7 @@ func (f *fenced) keepsPluginsToTheirSlices(t *testing.T) {
 	remove := func(s *resourceapi.ResourceSlice) func(ctx context.Context) error {
 		return func(ctx context.Context) error { return p.ResourceV1().ResourceSlices().Delete(ctx, s.Name, dryDelete) }
 	}
-	const words = "on its own node only"
+	const words = "on its own node"
 	allDenied(t,
 		try{"a slice of another node", create(p, slice(f.driver, "another")), words},
 		try{"a slice of no node", create(p, slice(f.driver, "")), words},

@@ -120,7 +120,7 @@ func (f *fenced) keepsTheControllerToItsNamespaces(t *testing.T) {
 			return err
 		}
 	}
-	const make, change = "creates only namespaces with the record of a space", "changes and deletes only namespaces of spaces"
+	const make, change = "namespaces with the record of a space", "update and delete namespaces of spaces"
 	allDenied(t,
 		try{"making one without a record", create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fenced-any"}}), make},
 		try{"making one without annotations", create(recorded(f.driver, "fenced-any", "uid", "", "")), make},
@@ -128,10 +128,10 @@ func (f *fenced) keepsTheControllerToItsNamespaces(t *testing.T) {
 		try{"taking one over", patch("kube-system", `{"metadata":{"labels":{"`+f.keys.ClaimUID+`":"uid"}}}`), change},
 		try{"deleting one", func(ctx context.Context) error { return namespaces.Delete(ctx, f.namespace, dryDelete) }, change},
 		try{"lowering the Pod Security Standard of a space",
-			patch(f.space, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`), "changes no labels"},
-		try{"changing the record", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":"another"}}}`), "no other annotation"},
-		try{"changing what a space was given", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Config+`":"{}"}}}`), "no other annotation"},
-		try{"removing a part of the record", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":null}}}`), "no other annotation"},
+			patch(f.space, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`), "not change labels"},
+		try{"changing the record", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":"another"}}}`), "annotations nodes and retained-until"},
+		try{"changing what a space was given", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Config+`":"{}"}}}`), "annotations nodes and retained-until"},
+		try{"removing a part of the record", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":null}}}`), "annotations nodes and retained-until"},
 	)
 	if _, err := namespaces.Create(t.Context(), recorded(f.driver, "fenced-any", "uid", "ns", "claim"), dryRun); err != nil {
 		t.Errorf("making a space: %v", err)
@@ -148,7 +148,7 @@ func (f *fenced) keepsTheControllerToItsNamespaces(t *testing.T) {
 }
 
 func (f *fenced) keepsTheControllerToSpaces(t *testing.T) {
-	const spaces = "writes only in namespaces of spaces"
+	const spaces = "write in namespaces of spaces"
 	core := f.controller.CoreV1()
 	account := func(namespace, name string) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
@@ -169,10 +169,10 @@ func (f *fenced) keepsTheControllerToSpaces(t *testing.T) {
 	own := func(namespace string) rbacv1.Subject {
 		return rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: spaceapi.ServiceAccountName}
 	}
-	const itself = "only to the space's own ServiceAccount"
+	const itself = "the space's own ServiceAccount"
 	allDenied(t,
 		try{"a ServiceAccount elsewhere", account("kube-system", "space"), spaces},
-		try{"another ServiceAccount", account(f.space, "builder"), "which is called space"},
+		try{"another ServiceAccount", account(f.space, "builder"), "objects named space"},
 		try{"a ConfigMap elsewhere", func(ctx context.Context) error {
 			_, err := core.ConfigMaps("kube-system").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "any"}}, dryRun)
 			return err
@@ -193,7 +193,7 @@ func (f *fenced) keepsTheControllerToSpaces(t *testing.T) {
 			_, err := f.controller.RbacV1().RoleBindings(f.space).Patch(ctx, "space", types.MergePatchType,
 				[]byte(`{"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"eve"}]}`), dryPatch)
 			return err
-		}, "only to empty them"},
+		}, "remove their subjects"},
 	)
 	if _, err := f.controller.RbacV1().RoleBindings(f.space).Patch(t.Context(), "space", types.MergePatchType, []byte(`{"subjects":null}`), dryPatch); err != nil {
 		t.Errorf("emptying a RoleBinding: %v", err)
@@ -236,7 +236,7 @@ func (f *fenced) keepsTheControllerToItsDevices(t *testing.T) {
 	env.Kubectl(t, "create", "clusterrolebinding", binding, "--clusterrole="+binding, "--serviceaccount="+f.namespace+":"+fencedName+"-controller")
 	f.awaitMay(t, "system:serviceaccount:"+f.namespace+":"+fencedName+"-controller",
 		authorizationv1.ResourceAttributes{Verb: "update", Group: resourceapi.GroupName, Resource: "resourceclaims", Subresource: "binding"})
-	allDenied(t, try{"reserving a claim", reserveIt, "only status.devices of claims"})
+	allDenied(t, try{"reserving a claim", reserveIt, "status.devices"})
 }
 
 func (f *fenced) keepsTheControllerToItsEvents(t *testing.T) {
@@ -251,7 +251,7 @@ func (f *fenced) keepsTheControllerToItsEvents(t *testing.T) {
 			return err
 		}
 	}
-	const claims, component, words = "resource.k8s.io/v1", "space-controller", "records only events about ResourceClaims, their pods and spaces"
+	const claims, component, words = "resource.k8s.io/v1", "space-controller", "events about ResourceClaims, pods and namespaces"
 	allDenied(t,
 		try{"an event about a Secret", create("v1", "Secret", component), words},
 		try{"an event about a claim of another group", create("example.com/v1", "ResourceClaim", component), words},
@@ -272,7 +272,7 @@ func (f *fenced) keepsOthersFromTheRecord(t *testing.T) {
 			return err
 		}
 	}
-	const labels, annotations = "labels of namespaces that begin with fenced.example.com/", "annotations of namespaces that begin with fenced.example.com/"
+	const labels, annotations = "namespace labels with prefix fenced.example.com/", "namespace annotations with prefix fenced.example.com/"
 	marked := `{"metadata":{"labels":{"` + f.keys.ClaimUID + `":"uid"}}}`
 	allDenied(t,
 		try{"making a record", func(ctx context.Context) error {
@@ -418,7 +418,7 @@ func (f *fenced) keepsTenantsFromTheirNamespace(t *testing.T) {
 	env.Kubectl(t, "create", "rolebinding", "all", "--namespace="+f.space, "--clusterrole=cluster-admin", "--serviceaccount="+f.space+":space")
 	f.awaitMay(t, user, authorizationv1.ResourceAttributes{Namespace: f.space, Name: f.space, Verb: "delete", Resource: "namespaces"})
 	tenant := env.As(t, f.space, spaceapi.ServiceAccountName).CoreV1().Namespaces()
-	const inside = "from inside it"
+	const inside = "update or delete its Namespace"
 	allDenied(t,
 		try{"lowering the Pod Security Standard", func(ctx context.Context) error {
 			_, err := tenant.Patch(ctx, f.space, types.MergePatchType, []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`), dryPatch)

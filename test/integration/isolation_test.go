@@ -55,7 +55,7 @@ func denied(t *testing.T, what string, err error, words string) {
 var dryRun = metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 
 func staysIsolated(t *testing.T) {
-	const opening, changing = "can only allow traffic between its own pods", "can't be changed"
+	const opening, changing = "traffic between its own pods", "NetworkPolicy space"
 	ns := env.Namespace(t)
 	_, spaces := framework.Standing(t, env, ns, "claim")
 	space := spaces[0]
@@ -108,7 +108,7 @@ func ownBindingsOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	bindings := env.As(t, framework.DriverNamespace, controllerAccount).RbacV1().ClusterRoleBindings()
-	const words = "only ClusterRoleBindings of spaces"
+	const words = "ClusterRoleBindings of spaces"
 	making := func(binding *rbacv1.ClusterRoleBinding) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
 			_, err := bindings.Create(ctx, binding, dryRun)
@@ -123,6 +123,6 @@ func ownBindingsOnly(t *testing.T) {
 	allDenied(t,
 		try{"deleting one", func(ctx context.Context) error { return bindings.Delete(ctx, "foreign", dryDelete) }, words},
 		try{"making one", making(made), words},
-		try{"making one for somebody else", making(others), "only to the ServiceAccounts of spaces"},
+		try{"making one for somebody else", making(others), "the ServiceAccounts of spaces"},
 	)
 }

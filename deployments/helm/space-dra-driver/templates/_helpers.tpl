@@ -1,4 +1,4 @@
-{{- /* What follows a name has at most 14 characters, and a label's value at most 63. */ -}}
+{{- /* A suffix has at most 14 characters, and a label value at most 63. */ -}}
 {{- define "space.shortName" -}}
 {{ default .Chart.Name .Values.nameOverride | trunc 49 | trimSuffix "-" }}
 {{- end -}}
@@ -23,7 +23,7 @@ app.kubernetes.io/name: {{ include "space.shortName" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- /* Labels that the chart itself gives, which nobody else can: pods are selected by them. */ -}}
+{{- /* The chart's own labels, which values cannot override: selectors use them. */ -}}
 {{- define "space.ownLabels" -}}
 app.kubernetes.io/name app.kubernetes.io/instance app.kubernetes.io/component app.kubernetes.io/version app.kubernetes.io/managed-by helm.sh/chart
 {{- end -}}
@@ -36,7 +36,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- include "space.moreLabels" .Values.commonLabels }}
 {{- end -}}
 
-{{- /* Labels from the values, to follow the chart's own. */ -}}
+{{- /* Labels from the values, after the chart's own. */ -}}
 {{- define "space.moreLabels" -}}
 {{- $own := splitList " " (include "space.ownLabels" .) -}}
 {{- range $key, $value := . }}
@@ -46,7 +46,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end -}}
 
-{{- /* Labels of one object, to follow those of all objects, which win: a list of the root and these. */ -}}
+{{- /* Labels of one object, after those of all objects, which take precedence: (list <root> <labels>). */ -}}
 {{- define "space.objectLabels" -}}
 {{- $all := include "space.labels" (first .) | fromYaml -}}
 {{- range $key, $value := last . }}
@@ -56,7 +56,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end -}}
 
-{{- /* Labels of a component's pods: a list of the root, the component and its values. */ -}}
+{{- /* Labels of a component's pods: (list <root> <component> <its values>). */ -}}
 {{- define "space.podLabels" -}}
 {{- $common := first . -}}
 {{- $values := last . -}}
@@ -68,12 +68,12 @@ helm.sh/chart: {{ $common.Chart.Name }}-{{ $common.Chart.Version }}
 {{- include "space.moreLabels" (merge (dict) ($values.podLabels | default dict) ($common.Values.commonLabels | default dict)) }}
 {{- end -}}
 
-{{- /* Annotations and labels of an object, the labels last so that more can follow. */ -}}
+{{- /* Annotations and labels of an object. Labels come last, so that a template can add more. */ -}}
 {{- define "space.metadata" -}}
 {{ include "space.metadataWith" (list . (dict)) }}
 {{- end -}}
 
-{{- /* The same with more annotations: a list of the root and these. */ -}}
+{{- /* The same with more annotations: (list <root> <annotations>). */ -}}
 {{- define "space.metadataWith" -}}
 {{- $root := first . -}}
 {{- with merge (dict) (last . | default dict) ($root.Values.commonAnnotations | default dict) -}}
@@ -89,12 +89,12 @@ labels:
 {{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
 {{- end -}}
 
-{{- /* The pools per node, which kubelet plugins publish. Empty if there are none. */ -}}
+{{- /* The pools per node, which the kubelet plugins publish. Empty without any. */ -}}
 {{- define "space.poolsPerNode" -}}
 {{- range .Values.pools }}{{ if .perNode }}{{ list . | toYaml }}{{ end }}{{ end -}}
 {{- end -}}
 
-{{- /* Annotations of what helm test makes, with its place in the order. */ -}}
+{{- /* Annotations of objects that helm test creates. The argument is the weight of the hook. */ -}}
 {{- define "space.testHook" -}}
 helm.sh/hook: test
 helm.sh/hook-weight: {{ . | quote }}
@@ -109,7 +109,7 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "space.controller" . }
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "space.kubeletplugin" . }}
 {{- end -}}
 
-{{- /* The start of an admission policy and its binding: (list . <name>). */ -}}
+{{- /* The binding of an admission policy and the start of the policy: (list . <name>). */ -}}
 {{- define "space.policy" -}}
 {{- $ := index . 0 -}}
 apiVersion: admissionregistration.k8s.io/v1
@@ -128,7 +128,7 @@ metadata:
   {{- include "space.metadata" $ | nindent 2 }}
 {{- end -}}
 
-{{- /* Limits a policy to requests of the controller. */ -}}
+{{- /* Restricts a policy to requests of the controller. */ -}}
 {{- define "space.byController" -}}
 matchConditions:
   - name: controller
@@ -140,7 +140,7 @@ matchConditions:
 namespaceObject != null && '{{ .Values.driverName }}/claim-uid' in namespaceObject.metadata.?labels.orValue({})
 {{- end -}}
 
-{{- /* Where a policy is evaluated: in spaces that may have no spaces in them. */ -}}
+{{- /* Restricts a policy to spaces that do not allow nested spaces. */ -}}
 {{- define "space.withoutNested" -}}
 namespaceSelector:
   matchExpressions:
@@ -148,7 +148,7 @@ namespaceSelector:
     - {key: {{ .Values.driverName }}/nested-spaces, operator: NotIn, values: [Allowed]}
 {{- end -}}
 
-{{- /* The DeviceClasses that are known to give spaces, and that of the space itself. */ -}}
+{{- /* The known DeviceClasses of the driver, and the class of the space itself. */ -}}
 {{- define "space.spaceClasses" -}}
 {{- $classes := prepend .Values.space.deniedDeviceClasses .Values.driverName -}}
 {{- range .Values.deviceClasses }}{{ $classes = append $classes .name }}{{ end -}}

@@ -2,7 +2,7 @@
 {{ include "space.name" . }}-metrics
 {{- end -}}
 
-{{- /* How a monitor reads the metrics of both components, which call their ports differently: (list . <the monitor's values>). */ -}}
+{{- /* The endpoints of both components in a monitor. Their ports have different names: (list . <the monitor's values>). */ -}}
 {{- define "space.endpoints" -}}
 {{- $ := first . -}}
 {{- $secure := $.Values.metrics.secure -}}
