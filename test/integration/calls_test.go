@@ -163,7 +163,7 @@ func (i *installation) usersCost(t *testing.T, calls *tally, costs *framework.Co
 	fourth := bind(t, createPod(t, ns, framework.NewPod("fourth")), "users-a")
 	reserve(t, "claim", fourth)
 	awaitUsedOn("claim", second, third, fourth)
-	expect("a controller that starts anew, and one more pod", 1, 1)
+	expect("a restarted controller, and one more pod", 1, 1)
 
 	fifth := bind(t, createPod(t, ns, framework.NewPod("fifth")), "users-a")
 	reserve(t, "claim", fifth)
@@ -174,7 +174,7 @@ func (i *installation) usersCost(t *testing.T, calls *tally, costs *framework.Co
 	space := spaceOf(t, driver, ns, "claim")
 	deallocate(t, env, ns, "claim")
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
-	expect("the end of a space", 0, 0)
+	expect("the deletion of a space", 0, 0)
 	unused := spaceOf(t, driver, ns, "unused")
 	deallocate(t, env, ns, "unused")
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, unused))

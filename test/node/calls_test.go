@@ -25,7 +25,7 @@ func TestThePluginAsksAsOftenAsThePageSays(t *testing.T) {
 				replaceAccount(t, c)
 				n.awaitRenewed(t, c)
 			}},
-			{"the end of the last pod", func() { n.wantUnprepared(t, p, c) }},
+			{"the last pod terminates", func() { n.wantUnprepared(t, p, c) }},
 		} {
 			n.steps.count(noLast)
 			step.do()
