@@ -42,7 +42,7 @@ with the field's path, in the condition ` + "`Ready`" + ` of the claim (reason `
 events on the claim and its pods. Fields are case-sensitive, and none can be given twice.
 
 A duration is a number with a unit, such as ` + "`90s`, `10m`, `1h30m`" + `
-([why not seconds](decisions/0017-durations-are-go-durations.md)). A quantity is written as everywhere in
+([why not seconds](decisions/0017-go-durations.md)). A quantity is written as everywhere in
 Kubernetes, such as ` + "`500m`, `2`, `8Gi`" + `; an exponent has at most two digits.
 `
 
