@@ -25,6 +25,8 @@ GOTESTSUM_VERSION := v1.13.0
 KWOK_VERSION := v0.8.0
 # As in test/tools/govulncheck/go.mod.
 GOVULNCHECK_VERSION := v1.8.0
+# As in test/tools/vale/go.mod, whose github.com/andybalholm/cascadia is a release, too.
+VALE_VERSION := v3.22.0
 # The database of vulnerabilities, if not Go's: http, https or file.
 VULN_DB ?=
 
@@ -40,6 +42,13 @@ MODULES := . test test/bench test/cluster tools/release
 CHART := deployments/helm/space-dra-driver
 # The chart's README.md, of values.yaml and README.md.gotmpl, to standard output.
 CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run
+
+# What "make lint-docs" reads: pages, comments of values.yaml as the chart's README.md has them, and comments of the API.
+PROSE = README.md CONTRIBUTING.md $(shell find docs demo -name '*.md') $(CHART)/README.md $(CHART)/values.yaml $(filter-out %_test.go $(API)/zz_%,$(wildcard $(API)/*.go))
+# Not rewritten yet. Take off this list what passes.
+PROSE_LATER = README.md CONTRIBUTING.md \
+	$(addprefix docs/,events.md kubectl-space.md lifecycle.md logs.md operations.md parameters.md performance.md release.md scale.md threat-model.md) \
+	$(wildcard docs/decisions/*.md docs/runbooks/*.md) $(shell find demo -name '*.md') $(CHART)/README.md $(CHART)/values.yaml $(wildcard $(API)/*.go)
 
 # A command that fetches modules for tests, and again when their proxy did not answer.
 again = for pause in 5 30 end; do $(1) && break; [ $$pause != end ] || exit 1; sleep $$pause; done
@@ -160,7 +169,7 @@ programs: ## Build Kubernetes and the other programs of the embedded cluster (th
 ##@ Checks
 
 .PHONY: lint
-lint: lint-go lint-generated lint-chart ## Run all linters.
+lint: lint-go lint-generated lint-chart lint-docs ## Run all linters.
 
 .PHONY: lint-go
 lint-go: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) $(BIN)/logcheck-$(LOGTOOLS_VERSION)
@@ -180,6 +189,10 @@ lint-generated: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(B
 .PHONY: lint-chart
 lint-chart: $(BIN)/helm
 	$(BIN)/helm lint --strict $(CHART)
+
+.PHONY: lint-docs
+lint-docs: $(BIN)/vale-$(VALE_VERSION) ## Check the prose of the documentation against the style in test/tools/vale.
+	$< --config test/tools/vale/vale.ini --output line $(filter-out $(PROSE_LATER),$(PROSE))
 
 .PHONY: vuln
 vuln: $(BIN)/govulncheck-$(GOVULNCHECK_VERSION) ## Look for known vulnerabilities in all modules, if their database can be reached.
@@ -201,6 +214,10 @@ $(BIN)/helm-docs-$(HELM_DOCS_VERSION):
 
 $(BIN)/govulncheck-$(GOVULNCHECK_VERSION):
 	cd test/tools/govulncheck && go build -o $@ golang.org/x/vuln/cmd/govulncheck
+
+# It reads comments with parsers in C.
+$(BIN)/vale-$(VALE_VERSION):
+	cd test/tools/vale && CGO_ENABLED=1 CGO_CFLAGS='-O0 -w' go build -ldflags '-s -w' -o $@ github.com/vale-cli/vale/v3/cmd/vale
 
 $(GOTESTSUM):
 	cd test/tools/gotestsum && $(call again,go build -o $@ gotest.tools/gotestsum)
