@@ -76,7 +76,7 @@ func TestValuesThatCannotBeAreRefusedWithTheirPlace(t *testing.T) {
 		"a class of no pool":                   {oneClass(values{"pool": "gold"}), []string{"deviceClasses[0].pool:", `"gold"`}},
 		"an extended resource of no domain":    {oneClass(values{"extendedResourceName": "gold"}), []string{"'/deviceClasses/0/extendedResourceName'"}},
 		"an unknown field of a class's config": {oneClass(values{"config": values{"inCluster": true}}), []string{"'/deviceClasses/0/config'", "'inCluster' not allowed"}},
-		"the chart's class of no pool":         {at("space.pool", "gold"), []string{"space.pool:", `"gold"`}},
+		"the chart's class of no pool":         {at("defaultDeviceClass.pool", "gold"), []string{"defaultDeviceClass.pool:", `"gold"`}},
 		"a negative verbosity":                 {values{"logVerbosity": -1}, []string{"'/logVerbosity'"}},
 		"replicas of text":                     {at("controller.replicas", "2"), []string{"'/controller/replicas'", "want integer"}},
 		"a resync that never ends":             {at("controller.resyncPeriod", "0s"), []string{"'/controller/resyncPeriod'"}},

@@ -55,7 +55,7 @@ func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClai
 		return nil, err
 	}
 	if nested {
-		d.rejected = fmt.Errorf("namespace %s is a space, in which nobody can ask for spaces unless its DeviceClass sets allowNestedSpaces", a.Claim.Namespace)
+		d.rejected = fmt.Errorf("namespace %s is a space: nested spaces are not allowed unless its DeviceClass sets allowNestedSpaces", a.Claim.Namespace)
 	}
 	containers := make([]spaceconfig.Container, len(a.Results))
 	for i, result := range a.Results {

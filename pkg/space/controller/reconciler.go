@@ -231,21 +231,16 @@ func (r *Reconciler) reconcileAllocation(ctx context.Context, claim *resourceapi
 	case desired.rejected != nil:
 		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonInvalidParameters, desired.rejected})
 	}
-	d := &desiredState{allocation: a, spaces: make([]desiredSpace, len(a.Shares))}
-	nested, err := r.isNested(ctx, a)
-	if err != nil {
-		return nil, err
-	}
-	if nested {
-		d.rejected = fmt.Errorf("namespace %s is a space: nested spaces are not allowed unless its DeviceClass sets allowNestedSpaces", a.Claim.Namespace)
-	}
-	containers := make([]spaceconfig.Container, len(a.Shares))
-	for i, share := range a.Shares {
-		space := desiredSpace{share: share}
-		for j := range spaces {
-			// A space keeps its name when the prefix changes.
-			if a.Owns(&spaces[j], r.keys) && share.Names(spaces[j].Name) {
-				space.existing = &spaces[j]
+	if inUse {
+		complete, err := r.haveNamespaces(ctx, desired)
+		if err != nil {
+			return 0, err
+		}
+		if !complete {
+			// Clear Ready before recreating anything, so that after a crash the next leader
+			// provisions the whole space.
+			if _, err := r.reportNotReady(ctx, claim, a, errNamespaceGone); err != nil {
+				return 0, err
 			}
 			inUse = false
 		}
