@@ -39,6 +39,8 @@ PLUGIN := kubectl-space
 API := pkg/space/api/v1alpha1
 GENERATED := zz_generated.deepcopy.go
 MODULES := . test test/bench test/cluster tools/release
+# Modules that only pin programs for tests and checks.
+PINNED = $(patsubst %/,%,$(dir $(wildcard test/tools/*/go.mod test/cluster/components/*/go.mod)))
 CHART := deployments/helm/space-dra-driver
 # The chart's README.md, of values.yaml and README.md.gotmpl, to standard output.
 CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run
@@ -195,9 +197,13 @@ lint-docs: $(BIN)/vale-$(VALE_VERSION) ## Check the prose of the documentation a
 	$< --config test/tools/vale/vale.ini --output line $(filter-out $(PROSE_LATER),$(PROSE))
 
 .PHONY: vuln
-vuln: $(BIN)/govulncheck-$(GOVULNCHECK_VERSION) ## Look for known vulnerabilities in all modules, if their database can be reached.
-	go build -o $(BIN)/vuln ./tools/vuln
-	@$(BIN)/vuln --govulncheck $< $(if $(VULN_DB),--db $(VULN_DB))
+vuln: $(BIN)/govulncheck-$(GOVULNCHECK_VERSION) ## Look for known vulnerabilities in all modules.
+	@# Of the programs that only tests run, it scans packages and not calls.
+	@status=0; \
+	scan() { echo "== $$1"; (cd $$1 && $< $(if $(VULN_DB),-db=$(VULN_DB)) "$${@:2}") || status=$$?; }; \
+	for module in $(MODULES); do scan $$module -test ./...; done; \
+	for module in $(PINNED); do scan $$module -scan=package ./... tool; done; \
+	exit $$status
 
 $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	GOBIN=$(BIN)/.golangci go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
