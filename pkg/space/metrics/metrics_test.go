@@ -5,6 +5,8 @@ package metrics_test
 
 import (
 	"errors"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -63,6 +65,36 @@ func TestMetrics_followTheConventions(t *testing.T) {
 					t.Errorf("%s has label %s: does the number of its values grow with claims?", metric.Name, label)
 				}
 			}
+		}
+	}
+}
+
+func TestMetrics_areOnTheMetricsPage(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(space_dra_\\w+)` \\|(.*)$").FindAllSubmatch(page, -1) {
+		rows[string(row[1])] = string(row[2])
+	}
+	described := map[string]bool{}
+	for _, component := range observed() {
+		for _, m := range component {
+			described[m.Name] = true
+			if !strings.HasPrefix(rows[m.Name], " "+m.Type+" |") {
+				t.Errorf("docs/metrics.md has no row of the %s %s", m.Type, m.Name)
+			}
+			for _, label := range m.Labels {
+				if !strings.Contains(rows[m.Name], "`"+label+"`") {
+					t.Errorf("the row of %s in docs/metrics.md lacks the label %s", m.Name, label)
+				}
+			}
+		}
+	}
+	for name := range rows {
+		if !described[name] {
+			t.Errorf("docs/metrics.md has %s, which no component registers", name)
 		}
 	}
 }
