@@ -82,10 +82,9 @@ $(COMMANDS:%=$(BIN)/%) $(BIN)/$(PLUGIN):
 	$(compile) go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 .PHONY: generate
-generate: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(BIN)/helm-docs-$(HELM_DOCS_VERSION) ## Make what is made of comments and types: the copying of the API's types, the page about parameters, the chart's README.md and its dashboard.
+generate: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(BIN)/helm-docs-$(HELM_DOCS_VERSION) ## Make what is made of comments and types: the copying of the API's types, the page about parameters and the chart's README.md.
 	$< --go-header-file test/tools/deepcopy/header.txt --output-file $(GENERATED) ./$(API)
 	go run ./tools/parameterdocs
-	go run ./tools/dashboard
 	$(CHART_README) >$(BIN)/chart.README.md
 	mv $(BIN)/chart.README.md $(CHART)/README.md
 
@@ -183,7 +182,7 @@ lint-generated: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(B
 	trap 'mv $(BIN)/$(GENERATED) $(API)/$(GENERATED)' EXIT; cp $(API)/$(GENERATED) $(BIN)/$(GENERATED); \
 	$< --go-header-file test/tools/deepcopy/header.txt --output-file $(GENERATED) ./$(API); \
 	cmp $(API)/$(GENERATED) $(BIN)/$(GENERATED) || { echo "run make generate"; exit 1; }
-	go test ./tools/parameterdocs ./tools/dashboard/...
+	go test ./tools/parameterdocs
 	$(CHART_README) | cmp $(CHART)/README.md - || { echo "run make generate"; exit 1; }
 
 .PHONY: lint-chart

@@ -16,9 +16,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/bench/picture"
 	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
+	"github.com/space-dra/space-dra-driver/test/framework/dashboard"
 	"github.com/space-dra/space-dra-driver/test/framework/prometheus"
 	"github.com/space-dra/space-dra-driver/test/framework/readme"
-	"github.com/space-dra/space-dra-driver/tools/dashboard/board"
 )
 
 // shownExamples are what happens while the dashboard is looked at, besides the demo's pods.
@@ -51,16 +51,20 @@ func (s Settings) dashboard(ctx context.Context, env *framework.Env, root string
 		return err
 	}
 	to := time.Now()
+	shown, err := dashboard.Load(root)
+	if err != nil {
+		return err
+	}
 	var panels []picture.Panel
-	for _, panel := range board.Panels() {
+	for _, panel := range shown.Panels {
 		drawn := picture.Panel{Panel: panel}
-		for _, query := range panel.Queries {
-			curves, err := server.QueryRange(ctx, board.Fill(query.Expr, prometheus.Job, "30s"), from, to, time.Second)
+		for _, target := range panel.Targets {
+			curves, err := server.QueryRange(ctx, target.Query("30s"), from, to, time.Second)
 			if err != nil {
 				return err
 			}
 			for _, curve := range curves {
-				drawn.Curves = append(drawn.Curves, drawnCurve(query, curve, from))
+				drawn.Curves = append(drawn.Curves, drawnCurve(target, curve, from))
 			}
 		}
 		panels = append(panels, drawn)
@@ -68,8 +72,8 @@ func (s Settings) dashboard(ctx context.Context, env *framework.Env, root string
 	return picture.Draw(out, panels, to.Sub(from))
 }
 
-func drawnCurve(query board.Query, curve prometheus.Curve, from time.Time) picture.Curve {
-	out := picture.Curve{Name: query.Name(curve.Labels)}
+func drawnCurve(target dashboard.Target, curve prometheus.Curve, from time.Time) picture.Curve {
+	out := picture.Curve{Name: target.Legend(curve.Labels)}
 	for _, point := range curve.Points {
 		out.Points = append(out.Points, picture.Point{After: point.Time.Sub(from), Value: point.Value})
 	}

@@ -18,12 +18,12 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
+	"github.com/space-dra/space-dra-driver/test/framework/dashboard"
 	"github.com/space-dra/space-dra-driver/test/framework/prometheus"
-	"github.com/space-dra/space-dra-driver/tools/dashboard/board"
 )
 
-// TestPrometheusHasWhatTheDashboardShows lets a real Prometheus look at the driver while pods come and go.
-func TestPrometheusHasWhatTheDashboardShows(t *testing.T) {
+// A real Prometheus scrapes the driver while pods are created and deleted.
+func TestDashboard_showsDataOnACluster(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	server := startPrometheus(t)
@@ -43,7 +43,7 @@ func TestPrometheusHasWhatTheDashboardShows(t *testing.T) {
 	awaitShown(t, server, from, "Pools with a limit")
 	env.DeletePod(t, ns, "limited")
 	framework.Await(t, framework.Pod(env.Client, ns, "test-claim"), framework.PodReady())
-	awaitShown(t, server, from, "Nearest end of a token")
+	awaitShown(t, server, from, "Time to first token expiry")
 	env.DeletePod(t, ns, "test-claim")
 
 	awaitShown(t, server, from)
@@ -82,11 +82,15 @@ func startPrometheus(t *testing.T) *prometheus.Server {
 // since then. Prometheus can only be asked again and again.
 func awaitShown(t *testing.T, server *prometheus.Server, from time.Time, titles ...string) {
 	t.Helper()
+	shown, err := dashboard.Load(filepath.Dir(cluster.DefaultConfig().BuildDir))
+	if err != nil {
+		t.Fatal(err)
+	}
 	missing := map[string]string{}
-	for _, panel := range board.Panels() {
-		for i, query := range panel.Queries {
+	for _, panel := range shown.Panels {
+		for i, target := range panel.Targets {
 			if len(titles) == 0 || slices.Contains(titles, panel.Title) {
-				missing[fmt.Sprintf("%s %c", panel.Title, 'A'+i)] = board.Fill(query.Expr, prometheus.Job, "30s")
+				missing[fmt.Sprintf("%s %c", panel.Title, 'A'+i)] = target.Query("30s")
 			}
 		}
 	}
@@ -94,7 +98,7 @@ func awaitShown(t *testing.T, server *prometheus.Server, from time.Time, titles 
 		t.Fatalf("the dashboard lacks one of the panels %q", titles)
 	}
 	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 500*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(t.Context(), 500*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		for query, expr := range missing {
 			var curves []prometheus.Curve
 			if curves, last = server.QueryRange(ctx, expr, from, time.Now(), time.Second); last != nil {

@@ -12,23 +12,21 @@ import (
 	"strconv"
 
 	"gonum.org/v1/plot"
-
-	"github.com/space-dra/space-dra-driver/tools/dashboard/board"
 )
 
-// format writes a value as Grafana would, about.
-func format(unit board.Unit, v float64) string {
+// format writes a value in a unit of Grafana, about as Grafana does.
+func format(unit string, v float64) string {
 	number := func(v float64) string { return strconv.FormatFloat(v, 'g', 3, 64) }
 	switch {
-	case unit == board.Seconds && v >= 120:
+	case unit == "s" && v >= 120:
 		return number(v/60) + " min"
-	case unit == board.Seconds && v < 1 && v > 0:
+	case unit == "s" && v < 1 && v > 0:
 		return number(v*1000) + " ms"
-	case unit == board.Seconds:
+	case unit == "s":
 		return number(v) + " s"
-	case unit == board.PerSecond:
+	case unit == "reqps":
 		return number(v) + "/s"
-	case unit == board.Bytes:
+	case unit == "bytes":
 		return number(v/(1<<20)) + " MiB"
 	}
 	return number(v)

@@ -20,12 +20,12 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
 
-	"github.com/space-dra/space-dra-driver/tools/dashboard/board"
+	"github.com/space-dra/space-dra-driver/test/framework/dashboard"
 )
 
 // Panel is a panel of the dashboard with its data.
 type Panel struct {
-	board.Panel
+	dashboard.Panel
 	Curves []Curve
 }
 
@@ -58,24 +58,23 @@ var (
 
 // Draw writes a PNG of the panels where the dashboard has them, of that much time.
 func Draw(out io.Writer, panels []Panel, length time.Duration) error {
-	shown := make([]board.Panel, len(panels))
-	for i, p := range panels {
-		shown[i] = p.Panel
-	}
-	places := board.Places(shown)
 	rows := 0
-	for _, place := range places {
-		rows = max(rows, place.Y+place.Height)
+	for _, p := range panels {
+		rows = max(rows, p.GridPos.Y+p.GridPos.H)
 	}
 	height := row * vg.Length(rows)
 	image := vgimg.NewWith(vgimg.UseWH(column*24, height), vgimg.UseDPI(dots), vgimg.UseBackgroundColor(paper))
 	canvas := draw.New(image)
-	for i, p := range panels {
-		left, top := column*vg.Length(places[i].X), height-row*vg.Length(places[i].Y)
+	for _, p := range panels {
+		left, top := column*vg.Length(p.GridPos.X), height-row*vg.Length(p.GridPos.Y)
 		box := draw.Canvas{Canvas: canvas.Canvas, Rectangle: vg.Rectangle{
-			Min: vg.Point{X: left + gap, Y: top - row*vg.Length(places[i].Height) + gap},
-			Max: vg.Point{X: left + column*vg.Length(places[i].Width) - gap, Y: top - gap},
+			Min: vg.Point{X: left + gap, Y: top - row*vg.Length(p.GridPos.H) + gap},
+			Max: vg.Point{X: left + column*vg.Length(p.GridPos.W) - gap, Y: top - gap},
 		}}
+		if p.Type == dashboard.Row {
+			box.FillText(style(11, ink), vg.Point{X: box.Min.X, Y: box.Max.Y}, p.Title)
+			continue
+		}
 		box.FillPolygon(sheet, corners(box.Rectangle))
 		if err := p.draw(draw.Crop(box, 2*gap, -2*gap, gap, -gap), length); err != nil {
 			return fmt.Errorf("draw panel %q: %w", p.Title, err)
@@ -100,7 +99,7 @@ func (p Panel) draw(box draw.Canvas, length time.Duration) error {
 	const title = 11
 	box.FillText(style(title, ink), vg.Point{X: box.Min.X, Y: box.Max.Y}, p.Title)
 	box = draw.Crop(box, 0, 0, 0, -title-2*gap)
-	if p.Kind == board.Stat {
+	if p.Type == dashboard.Stat {
 		p.drawLast(box)
 		return nil
 	}
@@ -123,7 +122,7 @@ func (p Panel) drawLast(box draw.Canvas) {
 	for _, curve := range p.Curves {
 		for _, point := range curve.Points {
 			if finite(point.Value) {
-				last = format(p.Unit, point.Value)
+				last = format(p.FieldConfig.Defaults.Unit, point.Value)
 			}
 		}
 	}
@@ -169,7 +168,7 @@ func (p Panel) drawing(length time.Duration) (*plot.Plot, error) {
 	out.BackgroundColor = sheet
 	out.X.Min, out.X.Max, out.Y.Min, out.Y.Max = 0, length.Minutes(), 0, 0
 	out.X.Tick.Marker = ticks(func(v float64) string { return fmt.Sprintf("%g min", v) })
-	out.Y.Tick.Marker = ticks(func(v float64) string { return format(p.Unit, v) })
+	out.Y.Tick.Marker = ticks(func(v float64) string { return format(p.FieldConfig.Defaults.Unit, v) })
 	out.X.Tick.Label.Font, out.Y.Tick.Label.Font = font.From(face, 8), font.From(face, 8)
 	grid := plotter.NewGrid()
 	grid.Horizontal.Color, grid.Vertical.Color = faint, faint

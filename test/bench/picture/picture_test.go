@@ -10,12 +10,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/space-dra/space-dra-driver/tools/dashboard/board"
+	"github.com/space-dra/space-dra-driver/test/framework/dashboard"
 )
 
 func TestAllPanelsAreDrawnAlsoWithoutData(t *testing.T) {
+	shown, err := dashboard.Load("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var panels []Panel
-	for i, p := range board.Panels() {
+	for i, p := range shown.Panels {
 		drawn := Panel{Panel: p}
 		for j := range i % 4 {
 			curve := Curve{Name: "a curve with a name of some length"}
@@ -52,14 +56,14 @@ func TestACurveIsBrokenWhereThereIsNothing(t *testing.T) {
 
 func TestValuesHaveTheirUnits(t *testing.T) {
 	for want, got := range map[string]string{
-		"250 ms":  format(board.Seconds, 0.25),
-		"0 s":     format(board.Seconds, 0),
-		"3.5 s":   format(board.Seconds, 3.5),
-		"40 min":  format(board.Seconds, 2400),
-		"1.5/s":   format(board.PerSecond, 1.5),
-		"2 MiB":   format(board.Bytes, 2<<20),
-		"7":       format(board.Count, 7),
-		"0.00123": format(board.Processors, 0.001234),
+		"250 ms":  format("s", 0.25),
+		"0 s":     format("s", 0),
+		"3.5 s":   format("s", 3.5),
+		"40 min":  format("s", 2400),
+		"1.5/s":   format("reqps", 1.5),
+		"2 MiB":   format("bytes", 2<<20),
+		"7":       format("short", 7),
+		"0.00123": format("none", 0.001234),
 	} {
 		if got != want {
 			t.Errorf("got %s, want %s", got, want)
