@@ -80,7 +80,7 @@ func drawnCurve(target dashboard.Target, curve prometheus.Curve, from time.Time)
 	return out
 }
 
-// demo does what the demo does with its pods, and follows the pages of examples.
+// demo does what the demo does with its pods, and runs the examples.
 func (s Settings) demo(ctx context.Context, env *framework.Env, root string) error {
 	manifest := "--filename=" + filepath.Join(root, "demo/namespace-test.yaml")
 	for range 3 {
@@ -96,7 +96,7 @@ func (s Settings) demo(ctx context.Context, env *framework.Env, root string) err
 			}
 		}
 	}
-	reader := readme.Reader{Dir: root, Env: append(os.Environ(), "KUBECONFIG="+env.Cluster.Kubeconfig(),
+	runner := readme.Runner{Dir: root, Timeout: framework.Patience, Env: append(os.Environ(), "KUBECONFIG="+env.Cluster.Kubeconfig(),
 		"PATH="+strings.Join([]string{filepath.Dir(env.Cluster.Binary("kubectl")), os.Getenv("PATH")}, ":"))}
 	for _, example := range shownExamples {
 		s.logf("example %s", example)
@@ -109,8 +109,8 @@ func (s Settings) demo(ctx context.Context, env *framework.Env, root string) err
 		if err != nil {
 			return err
 		}
-		if err := reader.Follow(ctx, page); err != nil {
-			return fmt.Errorf("follow example %s: %w", example, err)
+		if err := runner.Run(ctx, page); err != nil {
+			return fmt.Errorf("run example %s: %w", example, err)
 		}
 	}
 	return nil

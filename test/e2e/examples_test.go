@@ -26,8 +26,7 @@ import (
 // examples is where they are; the driver is installed with the values.yaml there.
 const examples = "demo/examples"
 
-// TestExamples does what the README of each example says, and looks at what is
-// left afterwards.
+// The README of each example runs as printed, and leaves nothing behind.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	root := filepath.Dir(cluster.DefaultConfig().BuildDir)
@@ -45,7 +44,7 @@ func TestExamples(t *testing.T) {
 			t.Parallel()
 			namespace := "example-" + entry.Name()
 			t.Cleanup(func() { clearExample(t, namespace) })
-			follow(t, root, filepath.Join(examples, entry.Name(), "README.md"))
+			runREADME(t, root, filepath.Join(examples, entry.Name(), "README.md"))
 			nothingLeft(t, namespace)
 		})
 	}
@@ -54,9 +53,9 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// The examples' own page installs what they need, here once more.
-func TestTheExamplesSayHowTheDriverIsInstalled(t *testing.T) {
-	follow(t, filepath.Dir(cluster.DefaultConfig().BuildDir), filepath.Join(examples, "README.md"))
+// The index of the examples upgrades the driver, which is already installed.
+func TestExamples_index(t *testing.T) {
+	runREADME(t, filepath.Dir(cluster.DefaultConfig().BuildDir), filepath.Join(examples, "README.md"))
 	if err := env.AwaitRollout(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -64,25 +63,25 @@ func TestTheExamplesSayHowTheDriverIsInstalled(t *testing.T) {
 
 var timeouts = regexp.MustCompile(`--timeout=[0-9]+m`)
 
-// follow runs the commands of a page as a reader would.
-func follow(t *testing.T, root, path string) {
+// runREADME runs the commands of a README.
+func runREADME(t *testing.T, root, path string) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, path))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Who has a busy machine waits longer.
+	// A busy machine needs longer.
 	page, err := readme.Parse(path, timeouts.ReplaceAllString(string(text), "--timeout="+framework.Patience.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader := readme.Reader{Dir: root, Patience: framework.Patience, Env: append(os.Environ(),
+	runner := readme.Runner{Dir: root, Timeout: framework.Patience, Env: append(os.Environ(),
 		"KUBECONFIG="+env.Cluster.Kubeconfig(),
 		"PATH="+strings.Join([]string{filepath.Dir(env.Cluster.Binary("kubectl")), filepath.Dir(env.Cluster.Binary("helm")), os.Getenv("PATH")}, ":"),
 	)}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*framework.Patience)
 	defer cancel()
-	if err := reader.Follow(ctx, page); err != nil {
+	if err := runner.Run(ctx, page); err != nil {
 		t.Fatal(err)
 	}
 }

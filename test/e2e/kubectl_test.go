@@ -61,7 +61,7 @@ func TestKubectlSpace(t *testing.T) {
 	framework.BuildKubectlSpace(t)
 	// It is about the driver that all tests share.
 	t.Run("the page about it is true", func(t *testing.T) {
-		follow(t, filepath.Dir(cluster.DefaultConfig().BuildDir), "docs/kubectl-space.md")
+		runREADME(t, filepath.Dir(cluster.DefaultConfig().BuildDir), "docs/kubectl-space.md")
 	})
 	const driver = "plugin.space.example.com"
 	env.InstallAnother(t, "plugin", "driverName="+driver, "controller.replicas=1",

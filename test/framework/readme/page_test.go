@@ -4,102 +4,98 @@
 package readme
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 )
 
-// markdown lets tests be written with ' in place of `, which Go's strings can't have.
+const examples = "../../../demo/examples"
+
+// markdown replaces ”' by the fence of a code block, which Go's raw strings cannot have.
 func markdown(text string) string { return strings.ReplaceAll(text, "'''", "```") }
 
-func TestBlocksBecomeSteps(t *testing.T) {
-	t.Parallel()
-	page, err := Parse("README.md", markdown(`# Title
-'''bash
+func TestParse_returnsSteps(t *testing.T) {
+	page, err := Parse("README.md", markdown(`'''bash
 one
 two
-'''
-
-'''yaml
-  spec:
-    a: 1
 '''
 * in a list
   '''console
   $ first \
       --flag
   NAME   AGE
-
   $ second
-  $ third
-  Error from server (NotFound): it is not there
   '''
 `))
-	if err != nil {
-		t.Fatal(err)
+	want := []Step{
+		{Line: 2, Script: "one\ntwo\n"},
+		{Line: 7, Script: "first \\\n    --flag", Console: true, Output: "NAME   AGE\n"},
+		{Line: 10, Script: "second", Console: true, Output: "\n"},
 	}
-	want := &Page{
-		Name: "README.md",
-		Steps: []Step{
-			{Line: 3, Script: "one\ntwo"},
-			{Line: 13, Script: "first \\\n    --flag", Compared: true, Expected: []string{"NAME   AGE"}},
-			{Line: 17, Script: "second", Compared: true},
-			{Line: 18, Script: "third", Compared: true, Expected: []string{"Error from server (NotFound): it is not there"}},
-		},
-		Shown: []Shown{{Line: 8, Lines: []string{"spec:", "  a: 1"}}},
+	if err != nil || !reflect.DeepEqual(page.Steps, want) {
+		t.Errorf("got %+v, error %v, want %+v", page, err, want)
 	}
-	if !reflect.DeepEqual(page, want) {
-		t.Errorf("parsed:\n%+v\nwant:\n%+v", page, want)
-	}
-	for i, want := range []bool{false, false, false, true} {
-		if got := page.Steps[i].MayFail(); got != want {
-			t.Errorf("step %d may fail: %v, want %v", i, got, want)
+}
+
+func TestParse_rejectsWhatItCannotCheck(t *testing.T) {
+	for text, want := range map[string]string{
+		"'''json\n{}\n'''\n":           `README.md:2: the language of the code block is "json"`,
+		"'''bash\nls\n":                "a code block has no end",
+		"'''bash\nls\n'''bash\nls\n":   "a code block has no end",
+		"'''console\noutput\n'''\n":    "README.md:2: the console block does not begin with a command",
+		"text\n\n'''console\n\n'''\n'": "README.md:4: the console block does not begin with a command",
+	} {
+		if _, err := Parse("README.md", markdown(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error %v, want %s", text, err, want)
 		}
 	}
 }
 
-func TestWhatCannotBeCheckedIsRefused(t *testing.T) {
-	t.Parallel()
-	for says, text := range map[string]string{
-		`README.md:1: the block's language is "json"`:         "'''json\n{}\n'''\n",
-		`README.md:1: the block's language is ""`:             "'''\n$ ls\n'''\n",
-		`README.md:2: the block has no end`:                   "text\n'''bash\nls\n",
-		`README.md:3: a block begins within the one of line `: "'''bash\nls\n'''bash\nls\n'''\n",
-		`README.md:2: a console block has to begin with a `:   "'''console\noutput\n'''\n",
-		`README.md:1: the console block is empty`:             "'''console\n'''\n",
+func TestMissingYAML_ignoresIndentation(t *testing.T) {
+	const file = "pools:\n  - name: few\n\n    limit: 2\n"
+	for block, missing := range map[string]bool{
+		"- name: few\n\n  limit: 2\n": false, "pools:\n": false,
+		"- name: few\nlimit: 2\n": true, "name: few\n": true, "- name: few\n\n  limit: 21\n": true,
 	} {
-		if _, err := Parse("README.md", markdown(text)); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("parsed %q with error %v, want %s", text, err, says)
+		if got := (&Page{YAML: []string{block}}).MissingYAML("a: 1\n", file); (len(got) > 0) != missing {
+			t.Errorf("%q: missing %q", block, got)
 		}
 	}
 }
 
-func TestShownLinesHaveToBeInAFile(t *testing.T) {
-	t.Parallel()
-	files := map[string]string{
-		"values.yaml":  "pools:\n  - name: spaces\n  - name: few\n    limit: 2\n",
-		"example.yaml": "kind: Pod\nspec:\n  containers:\n    - name: ctr\n\n      image: x\n",
-	}
-	for shown, there := range map[string]bool{
-		"- name: few\n  limit: 2":           true,
-		"    - name: few\n      limit: 2":   true,
-		"- name: ctr\n\n  image: x\n":       true,
-		"pools:\n  - name: spaces":          true,
-		"- name: few\n  limit: 3":           false,
-		"- name: few\nlimit: 2":             false,
-		"limit: 2\nkind: Pod":               false,
-		"- name: spaces\n  limit: 2":        false,
-		"name: few":                         false,
-		"":                                  false,
-		"  - name: ctr\n    image: x\n":     false,
-		"kind: Pod\nspec:\n  containers:\n": true,
-	} {
-		page, err := Parse("README.md", markdown("'''yaml\n"+shown+"\n'''\n"))
+// The commands of the examples run on a cluster, in test/e2e.
+func TestExamples_showTheirFiles(t *testing.T) {
+	read := func(path ...string) string {
+		text, err := os.ReadFile(filepath.Join(append([]string{examples}, path...)...))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := page.CheckShown(files); (err == nil) != there {
-			t.Errorf("%q: error %v, want it to be there: %v", shown, err, there)
+		return string(text)
+	}
+	index := read("README.md")
+	pages, err := filepath.Glob(filepath.Join(examples, "*", "README.md"))
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no examples, error %v", err)
+	}
+	for _, path := range pages {
+		name := filepath.Base(filepath.Dir(path))
+		if !strings.Contains(index, "]("+name+"/README.md)") {
+			t.Errorf("the index has no link to %s", name)
+		}
+		page, err := Parse(path, read(name, "README.md"))
+		if err != nil || len(page.Steps) == 0 {
+			t.Errorf("%s has no commands, error %v", name, err)
+			continue
+		}
+		files := []string{read("values.yaml")}
+		manifests, _ := filepath.Glob(filepath.Join(examples, name, "*.yaml"))
+		for _, manifest := range manifests {
+			files = append(files, read(name, filepath.Base(manifest)))
+		}
+		for _, missing := range page.MissingYAML(files...) {
+			t.Errorf("%s: no file has these lines:\n%s", path, missing)
 		}
 	}
 }
