@@ -82,9 +82,8 @@ $(COMMANDS:%=$(BIN)/%) $(BIN)/$(PLUGIN):
 	$(compile) go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 .PHONY: generate
-generate: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(BIN)/helm-docs-$(HELM_DOCS_VERSION) ## Make what is made of comments and types: the copying of the API's types, the page about parameters and the chart's README.md.
+generate: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(BIN)/helm-docs-$(HELM_DOCS_VERSION) ## Generate the deep copy functions of the API types, and the chart's README.md from values.yaml.
 	$< --go-header-file test/tools/deepcopy/header.txt --output-file $(GENERATED) ./$(API)
-	go run ./tools/parameterdocs
 	$(CHART_README) >$(BIN)/chart.README.md
 	mv $(BIN)/chart.README.md $(CHART)/README.md
 
@@ -127,7 +126,6 @@ selftest = cd test/cluster && $(on_clusters) ./selftest/...
 .PHONY: unit
 unit: $(BIN)/helm $(BIN)/promcheck ## Run the unit tests, with the race detector, and try the chart's values and alerts.
 	CGO_ENABLED=1 $(go_test) -race ./pkg/... ./cmd/...
-	$(go_test) ./tools/...
 	cd test/cluster && $(go_test) $$(go list ./... | grep -v /selftest)
 	cd test && $(go_test) ./soak/...
 	@# Without -count=1, go does not see that the chart or an example has changed.
@@ -177,12 +175,11 @@ lint-go: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) $(BIN)/logcheck-$(LOGTOOL
 	$(BIN)/logcheck-$(LOGTOOLS_VERSION) -check-contextual -check-key=false -check-parameters=false ./...
 
 .PHONY: lint-generated
-lint-generated: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(BIN)/helm-docs-$(HELM_DOCS_VERSION) ## See whether what is made of comments and types is up to date.
+lint-generated: $(BIN)/code-generator-$(CODE_GENERATOR_VERSION)/deepcopy-gen $(BIN)/helm-docs-$(HELM_DOCS_VERSION) ## Check that generated files are up to date.
 	@# The generator writes into the package and leaves its earlier output out of account.
 	trap 'mv $(BIN)/$(GENERATED) $(API)/$(GENERATED)' EXIT; cp $(API)/$(GENERATED) $(BIN)/$(GENERATED); \
 	$< --go-header-file test/tools/deepcopy/header.txt --output-file $(GENERATED) ./$(API); \
 	cmp $(API)/$(GENERATED) $(BIN)/$(GENERATED) || { echo "run make generate"; exit 1; }
-	go test ./tools/parameterdocs
 	$(CHART_README) | cmp $(CHART)/README.md - || { echo "run make generate"; exit 1; }
 
 .PHONY: lint-chart
