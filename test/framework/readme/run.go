@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -37,18 +36,14 @@ var (
 // Run runs the commands of a page. It returns at the first that fails, or whose output is
 // not as expected.
 func (r Runner) Run(ctx context.Context, page *Page) (err error) {
-	dir, err := os.MkdirTemp("", "readme-")
+	variables, err := os.CreateTemp("", "readme-")
 	if err != nil {
-		return fmt.Errorf("create a directory for the variables of %s: %w", page.Name, err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	variables := filepath.Join(dir, "variables")
-	if err := os.WriteFile(variables, nil, 0o600); err != nil {
 		return fmt.Errorf("create a file for the variables of %s: %w", page.Name, err)
 	}
+	defer func() { err = errors.Join(err, variables.Close(), os.Remove(variables.Name())) }()
 	known := names{}
 	for _, step := range page.Steps {
-		if output, err := r.step(ctx, step, variables, known); err != nil {
+		if output, err := r.step(ctx, step, variables.Name(), known); err != nil {
 			return fmt.Errorf("%s:%d: %s\n%w\noutput:\n%s", page.Name, step.Line, step.Script, err, output)
 		}
 	}
