@@ -155,10 +155,6 @@ soak: programs ## Let pods come and go for SPACE_SOAK_DURATION (10m) while parts
 bench: build programs $(BIN)/dra-example-kubeletplugin $(BIN)/kwok ## Run all benchmarks, or the one that BENCH names, with BENCH_FLAGS, into build/bench.
 	cd test/bench && go run ./run $(BENCH_FLAGS) $(BENCH)
 
-.PHONY: dashboard-picture
-dashboard-picture: build programs $(BIN)/promcheck ## Draw the dashboard for the docs, from what Prometheus has of the demo's pods and of examples.
-	cd test/bench && go run ./dashboard -out $(CURDIR)/docs/images/dashboard.png
-
 .PHONY: programs
 programs: ## Build Kubernetes and the other programs of the embedded cluster (the first time takes a while).
 	. demo/lib.sh && space_cluster binaries >/dev/null

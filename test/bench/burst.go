@@ -33,7 +33,6 @@ func Burst(ctx context.Context, s Settings) (*report.Report, error) {
 			{"with a space", func(name string) *corev1.Pod { return framework.NewPodFromTemplate(name, "space") }},
 		}
 		series := make([]report.Series, len(sorts))
-		curves := make([]report.Curve, len(sorts))
 		lasts := make([][]float64, len(sorts))
 		for round := range s.Rounds + 1 {
 			for i := range sorts {
@@ -47,7 +46,6 @@ func Burst(ctx context.Context, s Settings) (*report.Report, error) {
 				if round > 0 {
 					series[i].Name, series[i].Values = sorts[i].name, append(series[i].Values, seconds...)
 					lasts[i] = append(lasts[i], slices.Max(seconds))
-					curves[i] = report.Progress(sorts[i].name, seconds)
 				}
 			}
 		}
@@ -55,7 +53,6 @@ func Burst(ctx context.Context, s Settings) (*report.Report, error) {
 			report.NewTable("from the first creation until each is Running, all rounds", "s", series...),
 			report.NewTable("until the last is Running, round by round", "s",
 				report.Series{Name: sorts[0].name, Values: lasts[0]}, report.Series{Name: sorts[1].name, Values: lasts[1]}))
-		r.Plots = append(r.Plots, report.Plot{Title: r.Title + " (last round)", X: "seconds", Y: "pods Running", Curves: curves})
 		return nil
 	})
 }

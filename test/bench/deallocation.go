@@ -100,9 +100,6 @@ func (s Settings) deallocation(ctx context.Context, env *framework.Env, manager 
 		report.NewTable("after the first was freed, "+manager, "s",
 			report.Series{Name: "plain namespaces gone", Values: plainGone}, report.Series{Name: "spaces gone", Values: gone}, report.Series{Name: "credentials refused", Values: refused}))
 	r.Counts = append(r.Counts, report.Count{What: "spaces to plain namespaces, median of rounds, " + manager, N: report.Summarize(ratios).Median})
-	r.Plots = append(r.Plots, report.Plot{Title: "Freed at once, " + manager, X: "seconds", Y: "spaces or namespaces", Curves: []report.Curve{
-		report.Progress("credentials refused", refused), report.Progress("spaces gone", gone), report.Progress("plain namespaces gone", plainGone),
-	}})
 	return nil
 }
 

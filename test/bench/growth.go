@@ -50,7 +50,7 @@ type growth struct {
 	probes int
 }
 
-// build is a program that is measured, with what its curves have after their names.
+// build is a program that is measured, with the suffix of the names of its series.
 type build struct{ path, suffix string }
 
 // costs are what a controller takes, with ever more of something.

@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package report says what a benchmark found: to people as a table and as a
-// picture, and to programs as JSON. All that is compared is from one run.
+// Package report writes what a benchmark measured, as tables and as JSON. All that is compared
+// is from one run.
 package report
 
 import (
@@ -12,6 +12,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -26,10 +28,32 @@ type Report struct {
 	// Counts are numbers of things, in the order to show them.
 	Counts []Count `json:"counts,omitempty"`
 	// Goals say what was wanted and what came out.
-	Goals []Goal `json:"goals,omitempty"`
-	// Plots are drawn one below the other in one picture.
-	Plots []Plot   `json:"plots,omitempty"`
+	Goals []Goal   `json:"goals,omitempty"`
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Machine is where a benchmark ran.
+type Machine struct {
+	Cores int `json:"cores"`
+	// Load is /proc/loadavg at the beginning: what else the machine had to do.
+	Load string `json:"load,omitempty"`
+	Go   string `json:"go"`
+}
+
+// ThisMachine describes the machine as it is now.
+func ThisMachine() Machine {
+	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version()}
+	if data, err := os.ReadFile("/proc/loadavg"); err == nil {
+		if fields := strings.Fields(string(data)); len(fields) >= 3 {
+			m.Load = strings.Join(fields[:3], " ")
+		}
+	}
+	return m
+}
+
+// String describes it to people.
+func (m Machine) String() string {
+	return fmt.Sprintf("%d cores, load before: %s, %s", m.Cores, m.Load, m.Go)
 }
 
 // Table has series of the same unit. Ratios are against the first of them.
@@ -84,8 +108,7 @@ func NewTable(title, unit string, series ...Series) Table {
 	return t
 }
 
-// Write writes the report into <dir>/<name>.txt, .json and, if there is anything to
-// draw, .png.
+// Write writes the report into <dir>/<name>.txt and .json.
 func (r *Report) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write report %s: %w", r.Name, err)
@@ -105,7 +128,7 @@ func (r *Report) Write(dir string) error {
 	if err := errors.Join(r.Text(file), file.Close()); err != nil {
 		return fmt.Errorf("write report %s as text: %w", r.Name, err)
 	}
-	return drawFile(path+".png", r.Plots)
+	return nil
 }
 
 // Text writes the report for people.

@@ -55,12 +55,3 @@ func Ratios(a, b []float64) []float64 {
 	}
 	return out
 }
-
-// Progress turns the times at which things were done into a curve of how many were.
-func Progress(name string, seconds []float64) Curve {
-	c := Curve{Name: name}
-	for i, at := range slices.Sorted(slices.Values(seconds)) {
-		c.Points = append(c.Points, Point{at, float64(i + 1)})
-	}
-	return c
-}

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command run runs benchmarks, all or those that are named, and writes what they
-// found as text, JSON and pictures.
+// found as text and JSON.
 package main
 
 import (
