@@ -1,9 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package bench measures the driver on clusters of its own, beside what the same
-// cluster does without it. What is compared is from one run, in turns, because
-// machines are busy with other things, too. No test depends on a time.
+// Package bench measures the driver on clusters of its own, beside what the same cluster
+// does without it. What is compared is from one run, in turns, because the load of the
+// machine changes. No test depends on a time.
 package bench
 
 import (
@@ -21,11 +21,12 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// Settings say how much is measured.
+// Settings configure how much is measured.
 type Settings struct {
-	// Cluster is the name of the cluster that is made for each benchmark.
+	// Cluster is the name of the cluster that each benchmark creates.
 	Cluster string
-	// Spaces are made in each round, or freed, by so many requests at the same time.
+	// Spaces is the number of spaces to create or free in each round, by Parallel requests
+	// at the same time.
 	Spaces, Parallel int
 	// Rounds are counted of each sort, besides one that warms up.
 	Rounds int
@@ -44,7 +45,7 @@ type Settings struct {
 	Before string
 	// Rest is how long a controller at rest is looked at.
 	Rest time.Duration
-	// Progress is told what goes on.
+	// Progress is where progress is logged.
 	Progress io.Writer
 }
 
@@ -62,7 +63,7 @@ func All() []Benchmark {
 		{"podstart", "start of a pod, with a space and without", PodStart},
 		{"node", "the plugin, with ever more prepared claims on its node", Node},
 		{"growth", "the controller, with ever more standing spaces", Growth},
-		{"manynodes", "pools and pods, with ever more simulated nodes", ManyNodes},
+		{"manynodes", "start of a pod, with ever more simulated nodes", ManyNodes},
 		{"burst", "start of many pods at once, with spaces and without", Burst},
 	}
 }
@@ -95,7 +96,7 @@ func (s Settings) onCluster(ctx context.Context, nodes int, flags []string, meas
 	cfg.Name, cfg.Nodes, cfg.ControllerManagerFlags = s.Cluster, nodes, flags
 	cfg.Kubeconfig = filepath.Join(cfg.BuildDir, s.Cluster+".kubeconfig")
 	cfg.Log = s.logf
-	// What an interrupted run left behind would be taken over otherwise.
+	// Otherwise Create would take over the cluster of an interrupted run.
 	if err := cluster.Delete(ctx, cfg); err != nil {
 		return fmt.Errorf("delete the cluster of an earlier run: %w", err)
 	}

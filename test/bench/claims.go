@@ -5,7 +5,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,7 +20,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -88,7 +86,7 @@ func (c claims) ready(ctx context.Context, prefix string, n int, allocated func(
 				return nil, nil, fmt.Errorf("%d of %d claims were Ready when the watch ended", len(seen), n)
 			}
 			claim, ok := event.Object.(*resourceapi.ResourceClaim)
-			if !ok || seen[claim.Name] != nil || !hasPrefix(claim.Name, prefix) || len(claim.Status.Devices) == 0 || claim.Status.Devices[0].Data == nil {
+			if !ok || seen[claim.Name] != nil || !hasPrefix(claim.Name, prefix) || !framework.SpacesReadyNow(claim) {
 				continue
 			}
 			seen[claim.Name] = claim
@@ -126,12 +124,4 @@ func each(ctx context.Context, n, parallel int, f func(ctx context.Context, i in
 		group.Go(func() error { return f(ctx, i) })
 	}
 	return group.Wait()
-}
-
-func decode(raw []byte) (*spaceapi.SpaceStatus, error) {
-	var data spaceapi.SpaceStatus
-	if err := json.Unmarshal(raw, &data); err != nil {
-		return nil, fmt.Errorf("read what the driver says of a space: %w", err)
-	}
-	return &data, nil
 }

@@ -42,9 +42,9 @@ func controllerManagers() []struct {
 	}
 }
 
-// Deallocation frees many spaces at once, and says when their credentials were
-// refused and when their namespaces had gone, the latter against plain namespaces
-// with the same contents.
+// Deallocation frees many spaces at once, and reports when their credentials were refused
+// and when their namespaces were gone, the latter against plain namespaces with the same
+// contents.
 func Deallocation(ctx context.Context, s Settings) (*report.Report, error) {
 	r := &report.Report{Name: "deallocation", Title: "Many spaces freed at once, against plain namespaces with the same contents", Machine: report.ThisMachine()}
 	for _, manager := range controllerManagers() {
@@ -67,7 +67,7 @@ func (s Settings) deallocation(ctx context.Context, env *framework.Env, manager 
 		if err != nil {
 			return err
 		}
-		loop, err := copyOf(ctx, env.Client, all[0])
+		loop, err := copyOf(ctx, env, all[0])
 		if err != nil {
 			return err
 		}
@@ -103,8 +103,8 @@ func (s Settings) deallocation(ctx context.Context, env *framework.Env, manager 
 	return nil
 }
 
-// free deallocates claims, and returns after how long each credential was refused
-// and each namespace had gone.
+// free deallocates claims, and returns after how long each credential was refused and each
+// namespace was gone.
 func (s Settings) free(ctx context.Context, env *framework.Env, all []*resourceapi.ResourceClaim) (refused, gone []float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -140,7 +140,7 @@ func (s Settings) free(ctx context.Context, env *framework.Env, all []*resourcea
 		return nil, nil, fmt.Errorf("watch namespaces: %w", err)
 	}
 	defer namespaces.Stop()
-	// Tokens are tried from the moment on that the RoleBinding has gone, so that
+	// Tokens are tried from the moment on that the RoleBinding is gone, so that
 	// trying does not slow down what is measured.
 	bindings, err := follow(ctx, bindingAPI.List, bindingAPI.Watch, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, spaceapi.RoleBindingName).String()})
 	if err != nil {
@@ -184,7 +184,7 @@ func (s Settings) free(ctx context.Context, env *framework.Env, all []*resourcea
 }
 
 // deletePlain makes namespaces with the contents of spaces and deletes them, and
-// returns after how long each had gone.
+// returns after how long each was gone.
 func (s Settings) deletePlain(ctx context.Context, env *framework.Env, loop *bare, round int) ([]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -221,7 +221,7 @@ func awaitGone(w watch.Interface, names map[string]bool, start time.Time) ([]flo
 			return seconds, nil
 		}
 	}
-	return nil, fmt.Errorf("%d of %d namespaces had gone when the watch ended", len(seconds), len(names))
+	return nil, fmt.Errorf("%d of %d namespaces were gone when the watch ended", len(seconds), len(names))
 }
 
 // tenant makes requests with tokens of spaces, over one connection.

@@ -89,7 +89,7 @@ func (g *growth) measure(ctx context.Context, r *report.Report) error {
 	if err != nil {
 		return err
 	}
-	if g.loop, err = copyOf(ctx, g.env.Client, sample); err != nil {
+	if g.loop, err = copyOf(ctx, g.env, sample); err != nil {
 		return err
 	}
 	spaces := newCosts("standing spaces")
@@ -152,7 +152,7 @@ func (g *growth) stop() error {
 	return g.controller.end()
 }
 
-// restart starts the controller anew and waits until it has read the cluster.
+// restart restarts the controller and waits until its caches are in sync.
 func (g *growth) restart(ctx context.Context, b build) (err error) {
 	if err := g.stop(); err != nil {
 		return err
@@ -176,8 +176,7 @@ func (g *growth) look(ctx context.Context, to *costs, n int) error {
 	return nil
 }
 
-// lookAt starts a controller anew and measures what that takes, and then what it
-// takes at rest, and to make one more space.
+// lookAt measures the start of a controller, then the controller at rest, and one more space.
 func (g *growth) lookAt(ctx context.Context, b build, to *costs, n int) error {
 	begin := time.Now()
 	if err := g.restart(ctx, b); err != nil {

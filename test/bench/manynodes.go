@@ -5,6 +5,7 @@ package bench
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"os"
@@ -15,7 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
@@ -24,223 +25,225 @@ import (
 )
 
 const (
-	// podsOnNode is how many pods stand on each simulated node, none of which has a space.
+	// podsOnNode is the number of running pods on each simulated node. None has a space.
 	podsOnNode = 3
-	// poolName is the name of the only pool, or of its part for each node.
-	poolName = "spaces"
+	// leaseSeconds is the duration of a simulated node's lease. A kubelet's is 40 s. kwok
+	// renews a lease four times as often, as kubelets do, and all of that is on this machine.
+	leaseSeconds = 400
 
-	wholePool   = "a pool for the cluster"
-	perNodePool = "a pool for each node"
+	clusterPool = "a pool for the cluster"
+	nodePools   = "a pool for each node"
 	plainPod    = "a pod without a claim"
 )
 
-// ManyNodes measures the controller, and pods that are scheduled by them, with ever
-// more nodes, which kwok simulates.
+// stages is the configuration of kwok: what becomes of nodes and pods.
+//
+//go:embed kwok.yaml
+var stages []byte
+
+// ManyNodes measures how long pods take to be scheduled, with ever more nodes, which
+// kwok simulates.
 func ManyNodes(ctx context.Context, s Settings) (*report.Report, error) {
-	r := &report.Report{Name: "manynodes", Title: "The controller and the scheduler, with many nodes", Machine: report.ThisMachine()}
-	return r, s.onControlPlane(ctx, patientWithNodes(), func(env *framework.Env) error {
-		return withSimulation(env, func() (err error) {
-			ctx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			m := &manyNodes{Settings: s, env: env, nodeCosts: newNodeCosts()}
-			if m.dir, err = os.MkdirTemp("", "space-bench-"); err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, m.stop(), os.RemoveAll(m.dir)) }()
-			if m.sight, err = newSight(ctx, env.Client); err != nil {
-				return err
-			}
-			if err := m.prepare(ctx); err != nil {
-				return err
-			}
-			if err := m.measure(ctx); err != nil {
-				return err
-			}
-			m.report(r)
-			return nil
-		})
+	r := &report.Report{Name: "manynodes", Title: "Pods and spaces, with many nodes", Machine: report.ThisMachine()}
+	// For the long leases, and to notice nodes as fast as they are created.
+	flags := []string{"--node-monitor-grace-period=15m", "--kube-api-qps=200", "--kube-api-burst=300"}
+	return r, s.onControlPlane(ctx, flags, func(env *framework.Env) (err error) {
+		m := &manyNodes{
+			Settings: s, env: env,
+			bound: report.Growth{Title: "a pod until it is bound to a node", Unit: "s", Of: "nodes"},
+			ready: report.Growth{Title: "a claim from its allocation until it is Ready", Unit: "s", Of: "nodes"},
+		}
+		if m.dir, err = os.MkdirTemp("", "space-bench-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(m.dir)) }()
+		if err := m.measure(ctx); err != nil {
+			return err
+		}
+		m.report(r)
+		return nil
 	})
 }
 
-// manyNodes measures a controller.
+// manyNodes measures a cluster of simulated nodes.
 type manyNodes struct {
 	Settings
-	env        *framework.Env
-	sight      *sight
-	controller *program
-	// dir has the file that describes the pools.
+	env *framework.Env
 	dir string
-	// standing is how many nodes there are, and probed how many pods were started.
-	standing, probed int
-	nodeCosts
+	// nodes is the number of nodes, and probes that of the pods that were measured.
+	nodes, probes int
+	bound, ready  report.Growth
 }
 
-// sort is an installation that is measured.
-type sort struct {
-	name, description string
-	perNode           bool
-}
-
-// sorts are all installations.
-func sorts() []sort {
-	return []sort{
-		{name: wholePool, description: fmt.Sprintf("pools: [{name: %s}]\n", poolName)},
-		{name: perNodePool, description: fmt.Sprintf("pools: [{name: %s, perNode: {limit: 100}}]\n", poolName), perNode: true},
-	}
-}
-
-// prepare makes what is there whatever the number of nodes.
-func (m *manyNodes) prepare(ctx context.Context) error {
-	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: spaceapi.DefaultDriverName}}
-	class.Spec.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", spaceapi.DefaultDriverName)}}}
-	if _, err := m.env.Client.ResourceV1().DeviceClasses().Create(ctx, class, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("make the DeviceClass: %w", err)
-	}
-	// Without it, no pods are admitted.
-	there := framework.That("there", func(*corev1.ServiceAccount) bool { return true })
-	_, err := framework.Until(ctx, framework.ServiceAccount(m.env.Client, metav1.NamespaceDefault, "default"), there)
-	return err
-}
-
-func (m *manyNodes) measure(ctx context.Context) error {
-	for _, n := range m.Nodes {
-		begin, before := time.Now(), m.standing
-		if err := m.addNodes(ctx, m.standing, n); err != nil {
-			return err
-		}
-		m.standing = n
-		m.logf("%d nodes with %d pods each, %.1f nodes/s", n, podsOnNode, float64(n-before)/time.Since(begin).Seconds())
-		for _, s := range sorts() {
-			if err := m.lookAt(ctx, s); err != nil {
-				return fmt.Errorf("%s, %d nodes: %w", s.name, n, err)
-			}
-		}
-	}
-	return nil
-}
-
-// lookAt measures an installation at the number of nodes that there are.
-func (m *manyNodes) lookAt(ctx context.Context, s sort) error {
-	if err := m.clear(ctx); err != nil {
+func (m *manyNodes) measure(ctx context.Context) (err error) {
+	if err := createClass(ctx, m.env, spaceapi.DefaultDriverName, nil); err != nil {
 		return err
 	}
-	if s.perNode {
-		nodes := m.sight.nodes.List()
-		if err := each(ctx, len(nodes), m.Parallel, func(ctx context.Context, i int) error {
-			return m.publishOn(ctx, s, nodes[i].(*corev1.Node))
-		}); err != nil {
-			return err
-		}
+	config := filepath.Join(m.dir, "kwok.yaml")
+	if err := os.WriteFile(config, stages, 0o600); err != nil {
+		return err
 	}
-	for _, step := range []func(context.Context, sort) error{m.publish, m.restart, m.rest, m.comeAndGo, m.schedule} {
-		if err := step(ctx, s); err != nil {
-			return err
-		}
-	}
-	m.logf("%d nodes, %s: measured", m.standing, s.name)
-	return nil
-}
-
-// publishOn publishes a node's part of the pools, as the kubelet plugin of the node does:
-// simulated nodes have none.
-func (m *manyNodes) publishOn(ctx context.Context, s sort, node *corev1.Node) error {
-	described, err := pools.Parse([]byte(s.description))
+	kwok, err := launch(framework.Binary("kwok"), "--kubeconfig="+m.env.Cluster.Kubeconfig(), "--config="+config,
+		"--manage-all-nodes=true", fmt.Sprintf("--node-lease-duration-seconds=%d", leaseSeconds))
 	if err != nil {
 		return err
 	}
-	for name, p := range (pools.Set{Pools: described}).OnNode(node.Name, node.Labels, pools.Unsupported{}).Pools {
-		for _, part := range p.Slices {
-			slice := &resourceapi.ResourceSlice{
-				ObjectMeta: metav1.ObjectMeta{
-					GenerateName:    "0-" + spaceapi.DefaultDriverName + "-" + node.Name + "-",
-					OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID, Controller: ptr.To(true)}},
-				},
-				Spec: resourceapi.ResourceSliceSpec{
-					Driver: spaceapi.DefaultDriverName, NodeName: &node.Name, Devices: part.Devices,
-					Pool: resourceapi.ResourcePool{Name: name, Generation: 1, ResourceSliceCount: int64(len(p.Slices))},
-				},
-			}
-			if _, err := m.env.Client.ResourceV1().ResourceSlices().Create(ctx, slice, metav1.CreateOptions{}); err != nil {
-				return fmt.Errorf("publish the pools of node %s: %w", node.Name, err)
-			}
+	defer func() { err = errors.Join(err, kwok.end()) }()
+	for _, n := range m.Nodes {
+		if err := m.addNodes(ctx, n); err != nil {
+			return fmt.Errorf("simulate %d nodes: %w\nkwok's log: %s", n, err, tail(kwok.log.String()))
+		}
+		if err := m.withPools(ctx, clusterPool, "pools: [{name: spaces}]\n"); err != nil {
+			return fmt.Errorf("%s, %d nodes: %w", clusterPool, n, err)
+		}
+		if err := m.withPools(ctx, nodePools, "pools: [{name: spaces, perNode: {limit: 100}}]\n"); err != nil {
+			return fmt.Errorf("%s, %d nodes: %w", nodePools, n, err)
 		}
 	}
 	return nil
 }
 
-// clear ends the controller and removes what was published.
-func (m *manyNodes) clear(ctx context.Context) error {
-	if err := m.stop(); err != nil {
+// addNodes creates nodes with pods on them until there are n.
+func (m *manyNodes) addNodes(ctx context.Context, n int) error {
+	begin, from := time.Now(), m.nodes
+	nodes, pods := m.env.Client.CoreV1().Nodes(), m.env.Client.CoreV1().Pods(metav1.NamespaceDefault)
+	if err := each(ctx, n-from, m.Parallel, func(ctx context.Context, i int) error {
+		name := fmt.Sprintf("simulated-%04d", from+i)
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelHostname: name}}}
+		if _, err := nodes.Create(ctx, node, metav1.CreateOptions{}); err != nil {
+			return fmt.Errorf("create a node: %w", err)
+		}
+		for i := range podsOnNode {
+			pod := framework.NewPod(fmt.Sprintf("%s-%d", name, i))
+			pod.Spec.NodeName = name
+			if _, err := pods.Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+				return fmt.Errorf("create a pod on node %s: %w", name, err)
+			}
+		}
+		return nil
+	}); err != nil {
 		return err
 	}
-	if err := m.env.Client.ResourceV1().ResourceSlices().DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
-		return fmt.Errorf("remove ResourceSlices: %w", err)
-	}
-	return m.sight.await(ctx, func() string {
-		if n := len(m.sight.slices.List()); n > 0 {
-			return fmt.Sprintf("%d ResourceSlices are left", n)
+	m.nodes = n
+	var ready, running int
+	if err := wait.PollUntilContextTimeout(ctx, time.Second, patience, true, func(ctx context.Context) (bool, error) {
+		nodes, err := nodes.List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err
 		}
-		return ""
+		ready = 0
+		for i := range nodes.Items {
+			if framework.NodeReady().Holds(&nodes.Items[i]) {
+				ready++
+			}
+		}
+		pods, err := pods.List(ctx, metav1.ListOptions{FieldSelector: "status.phase=" + string(corev1.PodRunning)})
+		if err != nil {
+			return false, err
+		}
+		running = len(pods.Items)
+		return ready == n && running >= n*podsOnNode, nil
+	}); err != nil {
+		return fmt.Errorf("wait for the nodes, of which %d are ready and run %d pods: %w", ready, running, err)
+	}
+	m.logf("%d nodes with %d pods each, %.1f nodes/s", n, podsOnNode, float64(n-from)/time.Since(begin).Seconds())
+	return nil
+}
+
+// withPools publishes pools and measures pods.
+func (m *manyNodes) withPools(ctx context.Context, name, description string) error {
+	file := filepath.Join(m.dir, "pools.yaml")
+	if err := os.WriteFile(file, []byte(description), 0o600); err != nil {
+		return err
+	}
+	slices := m.env.Client.ResourceV1().ResourceSlices()
+	if err := slices.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		return fmt.Errorf("delete the ResourceSlices: %w", err)
+	}
+	return withController(m.env, func() error {
+		want := 1
+		if name == nodePools {
+			want = m.nodes
+			if err := m.publishOnNodes(ctx, description); err != nil {
+				return err
+			}
+		}
+		if err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+			list, err := slices.List(ctx, metav1.ListOptions{})
+			return err == nil && len(list.Items) == want, err
+		}); err != nil {
+			return fmt.Errorf("wait for %d ResourceSlices: %w", want, err)
+		}
+		return m.schedule(ctx, name)
+	}, "--pools-file="+file)
+}
+
+// publishOnNodes publishes the pools of all nodes, as the kubelet plugins do, which
+// simulated nodes do not have.
+func (m *manyNodes) publishOnNodes(ctx context.Context, description string) error {
+	described, err := pools.Parse([]byte(description))
+	if err != nil {
+		return err
+	}
+	nodes, err := m.env.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("list the nodes: %w", err)
+	}
+	return each(ctx, len(nodes.Items), m.Parallel, func(ctx context.Context, i int) error {
+		node := nodes.Items[i]
+		for name, pool := range (pools.Set{Pools: described}).OnNode(node.Name, node.Labels, pools.Unsupported{}).Pools {
+			for _, part := range pool.Slices {
+				slice := &resourceapi.ResourceSlice{
+					ObjectMeta: metav1.ObjectMeta{GenerateName: node.Name + "-"},
+					Spec: resourceapi.ResourceSliceSpec{
+						Driver: spaceapi.DefaultDriverName, NodeName: &node.Name, Devices: part.Devices,
+						Pool: resourceapi.ResourcePool{Name: name, Generation: 1, ResourceSliceCount: int64(len(pool.Slices))},
+					},
+				}
+				if _, err := m.env.Client.ResourceV1().ResourceSlices().Create(ctx, slice, metav1.CreateOptions{}); err != nil {
+					return fmt.Errorf("publish the pools of node %s: %w", node.Name, err)
+				}
+			}
+		}
+		return nil
 	})
 }
 
-func (m *manyNodes) start(ctx context.Context, s sort) (err error) {
-	file := filepath.Join(m.dir, "pools.yaml")
-	if err := os.WriteFile(file, []byte(s.description), 0o600); err != nil {
-		return err
-	}
-	m.controller, err = startProgram(ctx, framework.Binary("space-controller"), "--kubeconfig="+m.env.Cluster.Kubeconfig(), "--leader-elect-resource-namespace="+framework.DriverNamespace, "--pools-file="+file)
-	return err
-}
-
-func (m *manyNodes) stop() error {
-	if m.controller == nil {
-		return nil
-	}
-	ending := m.controller
-	m.controller = nil
-	return ending.end()
-}
-
-// names are the names of the nodes in sight.
-func (m *manyNodes) names() []string { return slices.Sorted(slices.Values(m.sight.nodes.ListKeys())) }
-
-// awaitPublished waits until all pools are published as they should be.
-func (m *manyNodes) awaitPublished(ctx context.Context, s sort, nodes []string) error {
-	want := map[string]string{poolName: ""}
-	if s.perNode {
-		want = map[string]string{}
-		for _, node := range nodes {
-			want[poolName+"/"+node] = node
+// schedule measures pods with and without a space, in turns. The first warm up. They stay.
+func (m *manyNodes) schedule(ctx context.Context, pool string) error {
+	for i := range m.Pods + 1 {
+		m.probes++
+		name := fmt.Sprintf("probe-%d", m.probes)
+		plain, err := startPod(ctx, m.env, name+"-plain", "", "bound")
+		if err != nil {
+			return err
+		}
+		space, err := startPod(ctx, m.env, name, spaceapi.DefaultDriverName, "bound", "Ready")
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			m.bound.Add(m.nodes, plainPod, plain["bound"])
+			m.bound.Add(m.nodes, pool, space["bound"])
+			m.ready.Add(m.nodes, pool, space["Ready"]-space["allocated"])
 		}
 	}
-	return m.sight.await(ctx, func() string { return unpublished(m.sight.slices.List(), want) })
+	m.logf("%d nodes, %s: measured", m.nodes, pool)
+	return nil
 }
 
-// unpublished says what is wrong with the slices of pools that are each for a node, or
-// for all where its name is empty, or nothing.
-func unpublished(objects []any, pools map[string]string) string {
-	if len(objects) != len(pools) {
-		return fmt.Sprintf("there are %d ResourceSlices in place of %d", len(objects), len(pools))
+func (m *manyNodes) report(r *report.Report) {
+	r.AddGrowth(&m.bound, &m.ready)
+	most, least := slices.Max(m.Nodes), slices.Min(m.Nodes)
+	_, plain := m.bound.Ends(plainPod)
+	for _, pool := range []string{clusterPool, nodePools} {
+		first, last := m.bound.Ends(pool)
+		r.Goals = append(r.Goals,
+			report.AtMost(fmt.Sprintf("%s: a pod until it is bound, at %d nodes against %d", pool, most, least), flat, report.Ratio(last, first)),
+			report.AtMost(fmt.Sprintf("%s: seconds until a pod is bound at %d nodes, more than without a claim", pool, most), 0.15, last-plain))
 	}
-	seen := map[string]bool{}
-	for _, object := range objects {
-		slice := object.(*resourceapi.ResourceSlice)
-		node, wanted := pools[slice.Spec.Pool.Name]
-		switch {
-		case !wanted || seen[slice.Spec.Pool.Name]:
-			return fmt.Sprintf("ResourceSlice %s is of pool %s, which is not there or has another one", slice.Name, slice.Spec.Pool.Name)
-		case slice.Spec.Pool.ResourceSliceCount != 1 || len(slice.Spec.Devices) != 1:
-			return fmt.Sprintf("ResourceSlice %s is one of %d and has %d devices, and not one of one", slice.Name, slice.Spec.Pool.ResourceSliceCount, len(slice.Spec.Devices))
-		case !isFor(&slice.Spec, node):
-			return fmt.Sprintf("ResourceSlice %s is not for %q", slice.Name, node)
-		}
-		seen[slice.Spec.Pool.Name] = true
-	}
-	return ""
-}
-
-// isFor reports whether a slice is for the pods of a node, or of all if it has no name.
-func isFor(spec *resourceapi.ResourceSliceSpec, node string) bool {
-	return ptr.Deref(spec.NodeName, "") == node && ptr.Deref(spec.AllNodes, false) == (node == "") && spec.NodeSelector == nil
+	r.Notes = append(r.Notes,
+		fmt.Sprintf("Nodes and their %d pods each are kwok's, whose leases are renewed each %d s.", podsOnNode, leaseSeconds/4),
+		fmt.Sprintf("Pods are started one by one, %d with a space in turns with as many without a claim. They stay, on nodes without a plugin.", m.Pods),
+		"The slices of nodes are written as their kubelet plugins would.")
 }

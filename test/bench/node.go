@@ -172,7 +172,7 @@ func (g *nodeGrowth) bare(ctx context.Context, claim *resourceapi.ResourceClaim)
 	return nil
 }
 
-// renew starts the plugin anew. It renews all tokens then.
+// renew restarts the plugin, which then renews all tokens.
 func (g *nodeGrowth) renew(ctx context.Context) error {
 	if err := g.node.stop(); err != nil {
 		return err
@@ -184,7 +184,12 @@ func (g *nodeGrowth) renew(ctx context.Context) error {
 	p := g.node.plugin
 	if err := p.await(ctx, "renew all tokens", 100*time.Millisecond, func(ctx context.Context) (bool, error) {
 		metrics, err := p.metrics(ctx)
-		return err == nil && int(metrics.sum("space_dra_token_renewals_total", `result="success"`)) >= g.prepared, err
+		for _, sample := range metrics["space_dra_token_renewals_total"] {
+			if sample.Metric["result"] == "success" {
+				return int(sample.Value) >= g.prepared, err
+			}
+		}
+		return false, err
 	}); err != nil {
 		return err
 	}
@@ -222,8 +227,11 @@ func (g *nodeGrowth) look(ctx context.Context) error {
 	}
 	g.memory.Add(g.prepared, peakName, peak)
 	g.memory.Add(g.prepared, liveName, live)
-	g.counts.Add(g.prepared, "goroutines", metrics.sum("go_goroutines", ""))
-	g.counts.Add(g.prepared, "open files", metrics.sum("process_open_fds", ""))
+	for _, count := range []struct{ name, metric string }{{"goroutines", "go_goroutines"}, {"open files", "process_open_fds"}} {
+		for _, sample := range metrics[count.metric] {
+			g.counts.Add(g.prepared, count.name, float64(sample.Value))
+		}
+	}
 	return nil
 }
 

@@ -36,23 +36,20 @@ func PodStart(ctx context.Context, s Settings) (*report.Report, error) {
 }
 
 func (s Settings) podStart(ctx context.Context, env *framework.Env, r *report.Report) error {
-	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: limited}, Spec: resourceapi.DeviceClassSpec{
-		Selectors: []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", spaceapi.DefaultDriverName)}}},
-		Config: []resourceapi.DeviceClassConfiguration{{DeviceConfiguration: resourceapi.DeviceConfiguration{Opaque: &resourceapi.OpaqueDeviceConfiguration{
-			Driver: spaceapi.DefaultDriverName, Parameters: runtime.RawExtension{Raw: []byte(limits)},
-		}}}},
-	}}
-	if _, err := env.Client.ResourceV1().DeviceClasses().Create(ctx, class, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("create a class with limits: %w", err)
+	if err := createClass(ctx, env, limited, []byte(limits)); err != nil {
+		return err
 	}
 	if err := installExampleDriver(ctx, env); err != nil {
 		return err
 	}
-	sorts := []podSort{
-		{"without a claim", ""},
-		{"with a GPU of " + exampleDriver, exampleClass},
-		{"with a space", spaceapi.DefaultDriverName},
-		{"with a space that has limits", limited},
+	sorts := []struct {
+		name, class string
+		steps       []string
+	}{
+		{"without a claim", "", []string{"bound", "Running"}},
+		{"with a GPU of " + exampleDriver, exampleClass, []string{"allocated", "bound", "Running"}},
+		{"with a space", spaceapi.DefaultDriverName, []string{"allocated", "bound", "Ready", "Running"}},
+		{"with a space that has limits", limited, []string{"allocated", "bound", "Ready", "Running"}},
 	}
 	running := make([]report.Series, len(sorts))
 	seen, spent := &series{}, &series{}
@@ -63,8 +60,12 @@ func (s Settings) podStart(ctx context.Context, env *framework.Env, r *report.Re
 			if err != nil {
 				return err
 			}
-			at, err := sort.start(ctx, env, fmt.Sprintf("pod-%d-%d", i, j))
+			name := fmt.Sprintf("pod-%d-%d", i, j)
+			at, err := startPod(ctx, env, name, sort.class, sort.steps...)
 			if err != nil {
+				return err
+			}
+			if err := deletePod(ctx, env, name); err != nil {
 				return err
 			}
 			after, err := driverSteps(ctx, env)
@@ -77,10 +78,8 @@ func (s Settings) podStart(ctx context.Context, env *framework.Env, r *report.Re
 				continue
 			}
 			running[j].Values = append(running[j].Values, at["Running"])
-			for _, step := range []string{"allocated", "bound", "Ready", "Running"} {
-				if seconds, known := at[step]; known {
-					seen.add(sort.name+": "+step, seconds)
-				}
+			for _, step := range sort.steps {
+				seen.add(sort.name+": "+step, at[step])
 			}
 			for _, step := range slices.Sorted(maps.Keys(after)) {
 				if seconds := after[step] - before[step]; seconds > 0 {
@@ -114,39 +113,46 @@ func (s *series) add(name string, value float64) {
 	s.inOrder[i].Values = append(s.inOrder[i].Values, value)
 }
 
-// podSort is a sort of pods. Its class is that of the pods' claims.
-type podSort struct{ name, class string }
-
-// start starts one pod as startOne does.
-func (sort podSort) start(ctx context.Context, env *framework.Env, name string) (map[string]float64, error) {
-	if sort.class == "" {
-		return startOne(ctx, env, framework.NewPod(name))
+// createClass creates a class of the driver's devices, with parameters unless they are nil.
+func createClass(ctx context.Context, env *framework.Env, name string, parameters []byte) error {
+	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: resourceapi.DeviceClassSpec{
+		Selectors: []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", spaceapi.DefaultDriverName)}}},
+	}}
+	if parameters != nil {
+		class.Spec.Config = []resourceapi.DeviceClassConfiguration{{DeviceConfiguration: resourceapi.DeviceConfiguration{Opaque: &resourceapi.OpaqueDeviceConfiguration{
+			Driver: spaceapi.DefaultDriverName, Parameters: runtime.RawExtension{Raw: parameters},
+		}}}}
 	}
-	claim := framework.NewClaim(name)
-	claim.Spec.Devices.Requests[0].Exactly.DeviceClassName = sort.class
-	api := env.Client.ResourceV1().ResourceClaims(metav1.NamespaceDefault)
-	if _, err := api.Create(ctx, claim, metav1.CreateOptions{}); err != nil {
-		return nil, fmt.Errorf("create a claim: %w", err)
+	if _, err := env.Client.ResourceV1().DeviceClasses().Create(ctx, class, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("create DeviceClass %s: %w", name, err)
 	}
-	return startOne(ctx, env, framework.NewPod(name, name))
+	return nil
 }
 
-// startOne creates a pod, waits until it runs, deletes it, waits until it is gone,
-// and returns after how many seconds each step of its start was seen.
-func startOne(ctx context.Context, env *framework.Env, pod *corev1.Pod) (map[string]float64, error) {
+// startPod creates a pod, with a claim of the class unless that is empty, waits until all
+// wanted steps of its start were seen, and returns after how many seconds each step was.
+func startPod(ctx context.Context, env *framework.Env, name, class string, want ...string) (map[string]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, framework.Patience)
 	defer cancel()
-	one := metav1.ListOptions{FieldSelector: "metadata.name=" + pod.Name}
-	api := env.Client.CoreV1().Pods(metav1.NamespaceDefault)
-	pods, err := follow(ctx, api.List, api.Watch, one)
+	pod := framework.NewPod(name)
+	podAPI, claimAPI := env.Client.CoreV1().Pods(metav1.NamespaceDefault), env.Client.ResourceV1().ResourceClaims(metav1.NamespaceDefault)
+	if class != "" {
+		pod = framework.NewPod(name, name)
+		claim := framework.NewClaim(name)
+		claim.Spec.Devices.Requests[0].Exactly.DeviceClassName = class
+		if _, err := claimAPI.Create(ctx, claim, metav1.CreateOptions{}); err != nil {
+			return nil, fmt.Errorf("create a claim: %w", err)
+		}
+	}
+	one := metav1.ListOptions{FieldSelector: "metadata.name=" + name}
+	pods, err := follow(ctx, podAPI.List, podAPI.Watch, one)
 	if err != nil {
-		return nil, fmt.Errorf("watch pod %s: %w", pod.Name, err)
+		return nil, fmt.Errorf("watch pod %s: %w", name, err)
 	}
 	defer pods.Stop()
-	claimAPI := env.Client.ResourceV1().ResourceClaims(metav1.NamespaceDefault)
 	claims, err := follow(ctx, claimAPI.List, claimAPI.Watch, one)
 	if err != nil {
-		return nil, fmt.Errorf("watch claim %s: %w", pod.Name, err)
+		return nil, fmt.Errorf("watch claim %s: %w", name, err)
 	}
 	defer claims.Stop()
 	begin := time.Now()
@@ -156,11 +162,14 @@ func startOne(ctx context.Context, env *framework.Env, pod *corev1.Pod) (map[str
 			seen[step] = time.Since(begin).Seconds()
 		}
 	}
-	if _, err := api.Create(ctx, pod, metav1.CreateOptions{}); err != nil {
-		return nil, fmt.Errorf("create pod %s: %w", pod.Name, err)
+	missing := func(step string) bool {
+		_, known := seen[step]
+		return !known
 	}
-	deleted := false
-	for {
+	if _, err := podAPI.Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		return nil, fmt.Errorf("create pod %s: %w", name, err)
+	}
+	for slices.ContainsFunc(want, missing) {
 		var event watch.Event
 		var open bool
 		select {
@@ -168,24 +177,26 @@ func startOne(ctx context.Context, env *framework.Env, pod *corev1.Pod) (map[str
 		case event, open = <-claims.ResultChan():
 		}
 		if !open {
-			return nil, fmt.Errorf("pod %s: a watch ended after %v", pod.Name, seen)
+			return nil, fmt.Errorf("pod %s: a watch ended after %v", name, seen)
 		}
 		switch o := event.Object.(type) {
 		case *resourceapi.ResourceClaim:
 			see("allocated", o.Status.Allocation != nil)
-			see("Ready", len(o.Status.Devices) > 0 && o.Status.Devices[0].Data != nil)
+			see("Ready", framework.SpacesReadyNow(o))
 		case *corev1.Pod:
-			if event.Type == watch.Deleted {
-				return seen, nil
-			}
 			see("bound", o.Spec.NodeName != "")
 			see("Running", o.Status.Phase == corev1.PodRunning)
-			if o.Status.Phase == corev1.PodRunning && !deleted {
-				deleted = true
-				if err := api.Delete(ctx, pod.Name, metav1.DeleteOptions{}); err != nil {
-					return nil, fmt.Errorf("delete pod %s: %w", pod.Name, err)
-				}
-			}
 		}
 	}
+	return seen, nil
+}
+
+// deletePod deletes a pod and waits until it does not exist.
+func deletePod(ctx context.Context, env *framework.Env, name string) error {
+	if err := env.Client.CoreV1().Pods(metav1.NamespaceDefault).Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		return fmt.Errorf("delete pod %s: %w", name, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, framework.Patience)
+	defer cancel()
+	return framework.UntilGone[*corev1.Pod](ctx, framework.Pod(env.Client, metav1.NamespaceDefault, name))
 }

@@ -18,16 +18,15 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/component-base/metrics/testutil"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
 const (
 	mebibyte = 1 << 20
-	// tick is the unit of CPU times in /proc/<pid>/stat, which has been the same
-	// on all machines for long (USER_HZ).
-	tick = 10 * time.Millisecond
 	// restWindow is how long a program has to do next to nothing to be at rest.
 	restWindow = 2 * time.Second
 	// quickly is how often a program is looked at that is expected to be through soon.
@@ -157,13 +156,14 @@ func (p *program) awaitRest(ctx context.Context) error {
 	})
 }
 
-// cpu is the time that the program has computed for.
+// cpu is the CPU time of the program so far.
 func (p *program) cpu() (time.Duration, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	process, err := procfs.NewProc(p.cmd.Process.Pid)
 	if err != nil {
 		return 0, err
 	}
-	return cpuTime(string(data))
+	stat, err := process.Stat()
+	return time.Duration(stat.CPUTime() * float64(time.Second)), err
 }
 
 // load is how many cores the program keeps busy on average for a while.
@@ -184,32 +184,14 @@ func (p *program) load(ctx context.Context, during time.Duration) (float64, erro
 	return (after - before).Seconds() / time.Since(begin).Seconds(), err
 }
 
-// cpuTime reads the contents of /proc/<pid>/stat.
-func cpuTime(stat string) (time.Duration, error) {
-	// The second field is a name in brackets, which may contain anything.
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	const utime, stime = 14 - 3, 15 - 3
-	if len(fields) <= stime {
-		return 0, fmt.Errorf("the process's statistics are %q", stat)
-	}
-	user, err := strconv.ParseInt(fields[utime], 10, 64)
-	system, err2 := strconv.ParseInt(fields[stime], 10, 64)
-	return time.Duration(user+system) * tick, errors.Join(err, err2)
-}
-
 // peak is the most memory that the program has had so far, in MiB.
 func (p *program) peak() (float64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	process, err := procfs.NewProc(p.cmd.Process.Pid)
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(data)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
-			return kib / 1024, err
-		}
-	}
-	return 0, fmt.Errorf("the status of %s has no VmHWM", p.name)
+	status, err := process.NewStatus()
+	return float64(status.VmHWM) / mebibyte, err
 }
 
 // live is how much memory objects take that are in use, in MiB.
@@ -234,39 +216,18 @@ func heapOf(profile string) (float64, error) {
 }
 
 // metrics reads the program's metrics.
-func (p *program) metrics(ctx context.Context) (samples, error) {
+func (p *program) metrics(ctx context.Context) (testutil.Metrics, error) {
 	body, err := get(ctx, "http://"+p.address+"/metrics")
 	if err != nil {
 		return nil, fmt.Errorf("read the metrics of %s: %w", p.name, err)
 	}
-	return parse(string(body)), nil
+	return parseMetrics(string(body))
 }
 
-// samples are metrics, by name and labels as they are written.
-type samples map[string]float64
-
-// parse reads metrics in Prometheus' text format.
-func parse(text string) samples {
-	out := samples{}
-	for line := range strings.Lines(text) {
-		at := strings.LastIndexByte(line, ' ')
-		if at < 0 || line[0] == '#' {
-			continue
-		}
-		if value, err := strconv.ParseFloat(strings.TrimSpace(line[at:]), 64); err == nil {
-			out[line[:at]] = value
-		}
+func parseMetrics(text string) (testutil.Metrics, error) {
+	metrics := testutil.NewMetrics()
+	if err := testutil.ParseMetrics(text, &metrics); err != nil {
+		return nil, fmt.Errorf("parse metrics: %w", err)
 	}
-	return out
-}
-
-// sum adds up what has the name and, if one is given, the label.
-func (s samples) sum(name, label string) float64 {
-	var sum float64
-	for key, value := range s {
-		if key == name || strings.HasPrefix(key, name+"{") && strings.Contains(key, label) {
-			sum += value
-		}
-	}
-	return sum
+	return metrics, nil
 }

@@ -45,15 +45,11 @@ func driverSteps(ctx context.Context, env *framework.Env) (map[string]float64, e
 // metricsPort is the default of both components.
 const metricsPort = "8080"
 
-// scrape reads the metrics of one of the driver's pods, by way of the API server.
+// scrape reads the metrics of one of the driver's pods through the API server.
 func scrape(ctx context.Context, env *framework.Env, pod *corev1.Pod) (testutil.Metrics, error) {
 	raw, err := env.Client.CoreV1().Pods(pod.Namespace).ProxyGet("", pod.Name, metricsPort, "metrics", nil).DoRaw(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the metrics of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
-	metrics := testutil.NewMetrics()
-	if err := testutil.ParseMetrics(string(raw), &metrics); err != nil {
-		return nil, fmt.Errorf("read the metrics of pod %s/%s: %w", pod.Namespace, pod.Name, err)
-	}
-	return metrics, nil
+	return parseMetrics(string(raw))
 }

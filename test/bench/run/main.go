@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command run runs benchmarks, all or those that are named, and writes what they
-// found as text and JSON.
+// Command run runs all benchmarks, or those that the arguments name, and writes their reports
+// as text and JSON.
 package main
 
 import (
@@ -37,7 +37,7 @@ func run(ctx context.Context) error {
 	s := bench.Settings{Progress: os.Stderr}
 	flag.StringVar(&s.Cluster, "cluster", "space-bench", "name of the cluster to make")
 	flag.IntVar(&s.Spaces, "spaces", 100, "spaces to make or free in each round")
-	flag.IntVar(&s.Parallel, "parallel", 16, "requests at the same time, of whoever makes or frees claims and of the bare loop; the controller has as many workers")
+	flag.IntVar(&s.Parallel, "parallel", 16, "requests at the same time, for claims and of the bare loop; the controller has as many workers")
 	flag.IntVar(&s.Rounds, "rounds", 3, "rounds of each sort")
 	flag.IntVar(&s.Pods, "pods", 10, "pods of each sort to start one by one")
 	flag.IntVar(&s.Burst, "burst", 200, "pods to start at once")
