@@ -21,7 +21,7 @@ func (h *Host) boot(ctx context.Context) error {
 		return fmt.Errorf("booting host %s: %w", h.Name(), err)
 	}
 	log := filepath.Join(dataDir(rec.Name), h.Name(), "init.log")
-	pid, err := startInit(ctx, rec.Binaries[cliProgram], specFile(rec.Name, h.Name()), log)
+	pid, err := startInit(ctx, rec.Binaries[cliProgram], specFile(rec.Name, h.Name()), h.rec.Spec.Hostname, h.client(), log)
 	if err != nil {
 		return fmt.Errorf("booting host %s: %w", h.Name(), err)
 	}
@@ -64,8 +64,8 @@ func (c *Cluster) routes(from *Host) []network.Route {
 	return routes
 }
 
-// Reboot ends every process of the host at once, containers too, and boots it
-// again: /run is empty, /var is as it was.
+// Reboot kills every process of the host, containers too, and boots it again:
+// /run is empty, /var is as it was.
 func (h *Host) Reboot(ctx context.Context) error {
 	pid, err := h.pid()
 	if err != nil && !errors.Is(err, errHostDown) {
@@ -83,7 +83,7 @@ func (h *Host) Reboot(ctx context.Context) error {
 		return err
 	}
 	if h.rec.Role == roleControlPlane {
-		// The bridge went away with the control plane, and all links with it.
+		// The bridge is gone with the control plane's namespaces, and all links with it.
 		for _, n := range h.cluster.nodes {
 			pid, err := n.pid()
 			if errors.Is(err, errHostDown) {
@@ -105,14 +105,14 @@ func (h *Host) Reboot(ctx context.Context) error {
 	return nil
 }
 
-// WipeRun leaves a node's /run as it is after a reboot: it stops the kubelet,
+// WipeRun leaves a node's /run as it is after a reboot: it kills the kubelet,
 // containerd and all containers, empties /run, and starts both again.
 func (h *Host) WipeRun(ctx context.Context) error {
 	if h.rec.Role != roleNode {
 		return fmt.Errorf("host %s is no node", h.Name())
 	}
 	for _, p := range []string{kubelet, containerd} {
-		if err := h.Stop(ctx, p); err != nil {
+		if err := h.Kill(ctx, p); err != nil {
 			return err
 		}
 	}

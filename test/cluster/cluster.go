@@ -17,14 +17,14 @@ import (
 
 // Cluster is a running cluster.
 type Cluster struct {
-	cfg          Config
 	rec          *record
 	controlPlane *Host
 	nodes        []*Host
 }
 
 func newCluster(cfg Config, rec *record) *Cluster {
-	c := &Cluster{cfg: cfg, rec: rec}
+	rec.Log = cfg.Log
+	c := &Cluster{rec: rec}
 	for i := range rec.Hosts {
 		h := &Host{cluster: c, rec: rec.Hosts[i]}
 		if h.rec.Role == roleControlPlane {
@@ -91,6 +91,9 @@ func (c *Cluster) Binary(name string) string { return c.rec.Binaries[name] }
 
 // ControlPlane returns the host that runs the control plane.
 func (c *Cluster) ControlPlane() *Host { return c.controlPlane }
+
+// Hosts returns the control plane and the nodes.
+func (c *Cluster) Hosts() []*Host { return append([]*Host{c.controlPlane}, c.nodes...) }
 
 // Nodes returns the nodes.
 func (c *Cluster) Nodes() []*Host { return c.nodes }

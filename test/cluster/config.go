@@ -31,9 +31,9 @@ const moduleDir = "test/cluster"
 // enough, whatever the host is called.
 const maxNameLength = 30
 
-// Config says which cluster is wanted.
+// Config configures a cluster.
 type Config struct {
-	// Name tells clusters on one machine apart. Nodes are called
+	// Name identifies the cluster on this machine. Nodes are called
 	// <name>-worker, <name>-worker2 and so on.
 	Name string
 	// Nodes is the number of nodes; with 0 there's only a control plane.
@@ -52,8 +52,8 @@ type Config struct {
 	// default is in BuildDir: kubeconfig for the default name,
 	// <name>.kubeconfig for others.
 	Kubeconfig string
-	// Log is told about progress; nil is silent.
-	Log func(format string, args ...any)
+	// Log logs progress; nil is silent.
+	Log func(format string, args ...any) `json:"-"`
 }
 
 // DefaultConfig returns the configuration of the demo's cluster, in the
@@ -66,7 +66,7 @@ func DefaultConfig() Config {
 	return cfg
 }
 
-// RepositoryRoot finds the repository that the working directory is part of.
+// repositoryRoot finds the repository that the working directory is part of.
 func repositoryRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -86,7 +86,7 @@ func repositoryRoot() (string, error) {
 
 var validName = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)
 
-// complete checks the configuration and fills in what's left out.
+// complete validates the configuration and sets defaults.
 func (c Config) complete() (Config, error) {
 	if len(c.Name) > maxNameLength || !validName.MatchString(c.Name) {
 		return c, fmt.Errorf("cluster name %q must be at most %d lower-case letters, digits and dashes, and begin with a letter", c.Name, maxNameLength)
@@ -95,11 +95,7 @@ func (c Config) complete() (Config, error) {
 		return c, fmt.Errorf("number of nodes is %d, must be 0 to %d", c.Nodes, network.MaxNodes)
 	}
 	if c.BuildDir == "" {
-		root, err := repositoryRoot()
-		if err != nil {
-			return c, err
-		}
-		c.BuildDir = filepath.Join(root, "build")
+		return c, errors.New("no folder for programs: change to the repository's directory, or name one")
 	}
 	if c.KubeletDir == "" {
 		c.KubeletDir = DefaultKubeletDir

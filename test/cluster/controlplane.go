@@ -9,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 
+	"k8s.io/client-go/util/keyutil"
+
 	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
 	"github.com/space-dra/space-dra-driver/test/cluster/pki"
 )
 
-// What every cluster has; addresses of hosts are in Subnet.
+// What all clusters have in common. The addresses of hosts are in Subnet.
 const (
 	serviceCIDR     = "10.96.0.0/16"
 	apiServiceIP    = "10.96.0.1"
@@ -24,7 +26,7 @@ const (
 	etcdPeerURL     = "http://127.0.0.1:2380"
 	adminGroup      = "system:masters"
 	frontProxy      = "front-proxy-client"
-	serviceAccounts = "service-accounts"
+	serviceAccounts = "service-accounts.key"
 	localAPIServer  = "https://127.0.0.1:" + apiServerPort
 )
 
@@ -79,12 +81,12 @@ func (c *Cluster) writeControlPlane(ca *pki.CA) error {
 	if err := proxy.Write(dir, frontProxy); err != nil {
 		return err
 	}
-	key, err := pki.ServiceAccountKey()
+	key, err := keyutil.MakeEllipticPrivateKeyPEM()
 	if err != nil {
-		return err
+		return fmt.Errorf("creating the key of ServiceAccounts: %w", err)
 	}
-	if err := key.Write(dir, serviceAccounts); err != nil {
-		return err
+	if err := os.WriteFile(filepath.Join(dir, serviceAccounts), key, 0o600); err != nil {
+		return fmt.Errorf("writing the key of ServiceAccounts: %w", err)
 	}
 	for _, component := range []string{controllerManager, scheduler} {
 		client, err := ca.Client("system:" + component)
@@ -108,7 +110,7 @@ func kubeconfigOf(component string) string {
 	return filepath.Join(hostDir, component+".kubeconfig")
 }
 
-// controlPlaneProcesses are in the order in which they are to be started.
+// controlPlaneProcesses are in the order in which they are started.
 func (c *Cluster) controlPlaneProcesses() []hostinit.Process {
 	address := c.controlPlane.rec.Address.String()
 	issuer := "https://kubernetes.default.svc.cluster.local"
@@ -121,7 +123,7 @@ func (c *Cluster) controlPlaneProcesses() []hostinit.Process {
 			"--listen-peer-urls="+etcdPeerURL,
 			"--initial-advertise-peer-urls="+etcdPeerURL,
 			"--initial-cluster=default="+etcdPeerURL,
-			// A cluster for tests isn't meant to survive a power cut.
+			// A cluster for tests needn't survive a power cut.
 			"--unsafe-no-fsync",
 			"--quota-backend-bytes=8589934592",
 			"--log-level=warn",
@@ -143,8 +145,8 @@ func (c *Cluster) controlPlaneProcesses() []hostinit.Process {
 			// Names of nodes don't resolve.
 			"--kubelet-preferred-address-types=InternalIP",
 			"--service-account-issuer="+issuer,
-			"--service-account-key-file="+hostPKI+"/"+serviceAccounts+".crt",
-			"--service-account-signing-key-file="+hostPKI+"/"+serviceAccounts+".key",
+			"--service-account-key-file="+hostPKI+"/"+serviceAccounts,
+			"--service-account-signing-key-file="+hostPKI+"/"+serviceAccounts,
 			"--requestheader-client-ca-file="+hostPKI+"/front-proxy-ca.crt",
 			"--requestheader-allowed-names="+frontProxy,
 			"--requestheader-username-headers=X-Remote-User",
@@ -162,7 +164,7 @@ func (c *Cluster) controlPlaneProcesses() []hostinit.Process {
 			"--leader-elect=false",
 			"--use-service-account-credentials=true",
 			"--root-ca-file=" + hostPKI + "/ca.crt",
-			"--service-account-private-key-file=" + hostPKI + "/" + serviceAccounts + ".key",
+			"--service-account-private-key-file=" + hostPKI + "/" + serviceAccounts,
 			"--cluster-signing-cert-file=" + hostPKI + "/ca.crt",
 			"--cluster-signing-key-file=" + hostPKI + "/ca.key",
 			"--service-cluster-ip-range=" + serviceCIDR,
@@ -177,7 +179,7 @@ func (c *Cluster) controlPlaneProcesses() []hostinit.Process {
 	}
 }
 
-// kubernetesProcess is a process that knows feature gates.
+// kubernetesProcess is a process that has feature gates.
 func (c *Cluster) kubernetesProcess(name, probe string, args ...string) hostinit.Process {
 	return c.process(name, probe, append(args, featureGatesFlag(c.rec.FeatureGates)...)...)
 }

@@ -21,8 +21,8 @@ import (
 )
 
 // Create builds what's missing and starts a cluster. It returns when all nodes
-// are ready. A cluster that runs already is kept, and what died is started; one
-// whose creation was interrupted is replaced.
+// are ready. A cluster that runs already is kept, and what isn't running of it is
+// started; one whose creation was interrupted is replaced.
 func Create(ctx context.Context, cfg Config) (*Cluster, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -50,7 +50,7 @@ func Create(ctx context.Context, cfg Config) (*Cluster, error) {
 		return nil, err
 	}
 	if rec != nil && rec.Complete {
-		if err := rec.differs(cfg); err != nil {
+		if err := rec.checkConfig(cfg); err != nil {
 			return nil, err
 		}
 		c := newCluster(cfg, rec)
@@ -86,17 +86,15 @@ func plan(cfg Config, binDir string, programs map[string]string) (*record, error
 	if err != nil {
 		return nil, err
 	}
-	rec := &record{
-		Name: cfg.Name, Nodes: cfg.Nodes, FeatureGates: cfg.FeatureGates, ControllerManagerFlags: cfg.ControllerManagerFlags, KubeletDir: cfg.KubeletDir, Kubeconfig: cfg.Kubeconfig,
-		BinDir: binDir, Binaries: programs, Subnet: subnet.Prefix,
-	}
+	rec := &record{Config: cfg, BinDir: binDir, Binaries: programs, Subnet: subnet.Prefix}
 	add := func(h hostRecord) {
 		h.Spec = hostinit.Spec{
-			Hostname: h.Name,
-			Socket:   filepath.Join(runDir(cfg.Name), h.Name+".sock"),
-			Var:      hostVar(cfg.Name, h.Name),
-			Mounts:   []hostinit.Mount{{Source: binDir, Target: hostBin[len("/var/"):]}},
-			Cgroup:   cgroupOf(cfg.Name, h.Name) + "/system",
+			Hostname:   h.Name,
+			Socket:     filepath.Join(runDir(cfg.Name), h.Name+".sock"),
+			Var:        hostVar(cfg.Name, h.Name),
+			Programs:   binDir,
+			ProgramsAt: hostBin[len("/var/"):],
+			Cgroup:     cgroupOf(cfg.Name, h.Name) + "/system",
 		}
 		rec.Hosts = append(rec.Hosts, h)
 	}
@@ -110,7 +108,7 @@ func plan(cfg Config, binDir string, programs map[string]string) (*record, error
 	return rec, nil
 }
 
-// nodeName is as kind calls its nodes.
+// nodeName returns what kind would call the node.
 func nodeName(cluster string, number int) string {
 	if number == 1 {
 		return cluster + "-worker"
@@ -149,7 +147,7 @@ func (c *Cluster) start(ctx context.Context) error {
 			return err
 		}
 	}
-	c.cfg.Log("starting the control plane of cluster %s on %s", c.rec.Name, c.rec.subnet().ControlPlane())
+	c.rec.Log("starting the control plane of cluster %s on %s", c.rec.Name, c.rec.subnet().ControlPlane())
 	if err := c.controlPlane.boot(ctx); err != nil {
 		return err
 	}
@@ -179,7 +177,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	whenServed(c.controlPlane, scheduler)
 	for _, n := range c.nodes {
 		group.Go(func() error {
-			c.cfg.Log("starting node %s on %s", n.Name(), n.Address())
+			c.rec.Log("starting node %s on %s", n.Name(), n.Address())
 			if err := n.boot(ctx); err != nil {
 				return err
 			}
@@ -207,8 +205,7 @@ func (c *Cluster) writeHosts() error {
 	if err != nil {
 		return err
 	}
-	hosts := append([]*Host{c.controlPlane}, c.nodes...)
-	for i, h := range hosts {
+	for i, h := range c.Hosts() {
 		if err := h.writeVar(); err != nil {
 			return err
 		}
@@ -248,24 +245,14 @@ func (h *Host) writeVar() error {
 
 // repair starts whatever of a cluster isn't running.
 func (c *Cluster) repair(ctx context.Context) error {
-	for _, h := range append([]*Host{c.controlPlane}, c.nodes...) {
+	for _, h := range c.Hosts() {
 		if _, err := h.pid(); errors.Is(err, errHostDown) {
-			c.cfg.Log("host %s isn't running: booting it", h.Name())
 			if err := h.Reboot(ctx); err != nil {
 				return err
 			}
 			continue
-		} else if err != nil {
-			return err
 		}
 		for _, p := range h.rec.Processes {
-			status, err := h.status(ctx, p.Name)
-			if err != nil {
-				return err
-			}
-			if !status.Running {
-				c.cfg.Log("%s isn't running on %s: starting it", p.Name, h.Name())
-			}
 			if err := h.Start(ctx, p.Name); err != nil {
 				return err
 			}

@@ -15,11 +15,11 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
 )
 
-// Delete ends the cluster and leaves nothing of it but the programs that were
-// built. Deleting what isn't there is no error.
-func (c *Cluster) Delete(ctx context.Context) error { return Delete(ctx, c.cfg) }
+// Delete deletes the cluster and leaves nothing of it but the programs that were
+// built, and its empty lock. That there is no such cluster is no error.
+func (c *Cluster) Delete(ctx context.Context) error { return Delete(ctx, c.rec.Config) }
 
-// Delete ends the cluster of the name, whatever state it's in.
+// Delete deletes the cluster of the name, whatever state it's in.
 func Delete(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -57,7 +57,8 @@ func Delete(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// destroy needs no record: everything of a cluster is found by its name.
+// destroy needs no record: everything of a cluster is found by its name. The
+// directories of all clusters stay: another command may be about to use them.
 func destroy(ctx context.Context, cluster string) error {
 	inits, err := findInits(cluster)
 	if err != nil {
@@ -81,8 +82,5 @@ func destroy(ctx context.Context, cluster string) error {
 			return fmt.Errorf("removing the directories of cluster %s: %w", cluster, err)
 		}
 	}
-	// Fails while there are other clusters, as it should. The one below /run
-	// goes with the lock.
-	_ = os.Remove(dataRoot)
 	return nil
 }

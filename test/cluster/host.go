@@ -11,17 +11,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
 )
 
-const (
-	stopGrace    = 15 * time.Second
-	startTimeout = 2 * time.Minute
-)
+const startTimeout = 2 * time.Minute
 
 // Host is the control plane's machine or a node: a set of namespaces.
 type Host struct {
@@ -40,34 +36,13 @@ func (h *Host) LogFile(process string) string {
 	return onMachine(h.cluster.rec.Name, h.rec.Name, filepath.Join(hostLogs, process+".log"))
 }
 
-// Stop ends a process with SIGTERM, after 15 seconds with SIGKILL, and waits
-// until it has gone.
-func (h *Host) Stop(ctx context.Context, process string) error {
-	if _, err := h.process(process); err != nil {
-		return err
-	}
-	if err := h.client().Stop(ctx, process, stopGrace); err != nil {
-		return fmt.Errorf("stopping %s on %s: %w", process, h.Name(), err)
-	}
-	return nil
-}
-
-// Kill ends a process with SIGKILL and waits until it has gone.
+// Kill ends a process with SIGKILL and waits until it is gone.
 func (h *Host) Kill(ctx context.Context, process string) error {
-	return h.signal(ctx, process, syscall.SIGKILL, true)
-}
-
-// Signal sends a signal to a process.
-func (h *Host) Signal(ctx context.Context, process string, sig syscall.Signal) error {
-	return h.signal(ctx, process, sig, false)
-}
-
-func (h *Host) signal(ctx context.Context, process string, sig syscall.Signal, wait bool) error {
 	if _, err := h.process(process); err != nil {
 		return err
 	}
-	if err := h.client().Signal(ctx, process, sig, wait); err != nil {
-		return fmt.Errorf("sending signal %v to %s on %s: %w", sig, process, h.Name(), err)
+	if err := h.client().Kill(ctx, process); err != nil {
+		return fmt.Errorf("killing %s on %s: %w", process, h.Name(), err)
 	}
 	return nil
 }
@@ -85,12 +60,14 @@ func (h *Host) Start(ctx context.Context, process string) error {
 	}
 	what := fmt.Sprintf("%s on %s to answer (log: %s)", process, h.Name(), h.LogFile(process))
 	return waitFor(ctx, startTimeout, what, func(ctx context.Context) error {
-		running, err := h.status(ctx, process)
+		all, err := client.List(ctx)
 		if err != nil {
 			return err
 		}
-		if !running.Running {
-			return permanent(fmt.Errorf("it ended: %s", running.Exit))
+		for _, s := range all {
+			if s.Name == process && !s.Running {
+				return permanentError{fmt.Errorf("it ended: %s", s.Exit)}
+			}
 		}
 		return client.Probe(ctx, p.Probe)
 	})
@@ -140,7 +117,7 @@ func (h *Host) setLink(up bool) error {
 	return nil
 }
 
-func (h *Host) client() *hostinit.Client { return hostinit.NewClient(h.rec.Spec.Socket) }
+func (h *Host) client() hostinit.Client { return hostinit.Client{Socket: h.rec.Spec.Socket} }
 
 // pid returns the host's process 1, by its number on the machine.
 func (h *Host) pid() (int, error) {
@@ -168,47 +145,11 @@ func (h *Host) process(name string) (hostinit.Process, error) {
 	return hostinit.Process{}, fmt.Errorf("host %s has no process %q, but %s", h.Name(), name, strings.Join(names, ", "))
 }
 
-// status returns the zero value for a process that was never started.
-func (h *Host) status(ctx context.Context, process string) (hostinit.Status, error) {
+// Processes returns the state of the processes that were started on the host.
+func (h *Host) Processes(ctx context.Context) ([]hostinit.Status, error) {
 	all, err := h.client().List(ctx)
 	if err != nil {
-		return hostinit.Status{}, fmt.Errorf("host %s: %w", h.Name(), err)
+		return nil, fmt.Errorf("host %s: %w", h.Name(), err)
 	}
-	for _, s := range all {
-		if s.Name == process {
-			return s, nil
-		}
-	}
-	return hostinit.Status{Name: process}, nil
-}
-
-// ProcessState is what became of a process.
-type ProcessState struct {
-	Name    string
-	Running bool
-	// State is for people.
-	State string
-}
-
-// Processes returns the state of all processes that the host is to run.
-func (h *Host) Processes(ctx context.Context) ([]ProcessState, error) {
-	if _, err := h.pid(); err != nil {
-		return nil, err
-	}
-	var states []ProcessState
-	for _, p := range h.rec.Processes {
-		s, err := h.status(ctx, p.Name)
-		if err != nil {
-			return nil, err
-		}
-		state := ProcessState{Name: p.Name, Running: s.Running, State: s.Exit}
-		switch {
-		case s.Running:
-			state.State = "running"
-		case state.State == "":
-			state.State = "not started"
-		}
-		states = append(states, state)
-	}
-	return states, nil
+	return all, nil
 }

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"os/exec"
@@ -26,15 +25,14 @@ import (
 const namespaceFlags = syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC
 
 // startInit starts a host's init in namespaces of its own and returns its PID.
-func startInit(ctx context.Context, binary, specFile, logFile string) (int, error) {
+func startInit(ctx context.Context, binary, specFile, host string, client hostinit.Client, logFile string) (int, error) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	if err != nil {
 		return 0, fmt.Errorf("opening the log of a host's init: %w", err)
 	}
 	defer log.Close()
-	// Files that this process was given by whoever started it, such as a lock, are
-	// not the host's: it would keep them open for as long as it lives. Go's own
-	// files are marked already.
+	// Files that this process inherited, such as a lock, must not stay open for as
+	// long as the host lives. Go's own files are marked already.
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return 0, fmt.Errorf("keeping open files from a host's init: %w", err)
 	}
@@ -46,20 +44,14 @@ func startInit(ctx context.Context, binary, specFile, logFile string) (int, erro
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("starting a host's init: %w", err)
 	}
-	// Whoever stays longer than the host must reap it.
+	// A caller that stays longer than the host must reap it.
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 
-	var spec hostinit.Spec
-	if err := readJSON(specFile, &spec); err != nil {
-		return 0, err
-	}
-	client := hostinit.NewClient(spec.Socket)
-	err = waitFor(ctx, time.Minute, "the init of host "+spec.Hostname, func(ctx context.Context) error {
+	err = waitFor(ctx, time.Minute, "the init of host "+host, func(ctx context.Context) error {
 		select {
 		case err := <-ended:
-			ended <- err
-			return fmt.Errorf("it ended: %w; see %s", err, logFile)
+			return permanentError{fmt.Errorf("it ended: %w; see %s", err, logFile)}
 		default:
 		}
 		_, err := client.List(ctx)
@@ -100,24 +92,24 @@ func findInits(cluster string) (map[string]int, error) {
 // killInit ends a host: the kernel kills everything in its PID namespace
 // before the init itself is gone.
 func killInit(ctx context.Context, pid int) error {
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+	process, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("killing the init of a host: %w", err)
+	}
+	defer unix.Close(process)
+	if err := unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("killing the init of a host: %w", err)
 	}
 	what := fmt.Sprintf("process %d, the init of a host, to end", pid)
 	return waitFor(ctx, 2*time.Minute, what, func(context.Context) error {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-			return nil
+		// It can be read when the process has ended, even if its parent does not reap it.
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, 0)
+		if n == 0 && err == nil {
+			err = errors.New("it runs")
 		}
-		if err != nil {
-			return err
-		}
-		// The state follows the command's name, which is in parentheses. A
-		// zombie only waits for a parent that doesn't care.
-		_, after, _ := bytes.Cut(stat, []byte(") "))
-		if bytes.HasPrefix(after, []byte("Z")) || bytes.HasPrefix(after, []byte("X")) {
-			return nil
-		}
-		return fmt.Errorf("it's in state %.1s", after)
+		return err
 	})
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/pki"
 )
 
-// nodeFiles is what the templates of a node's configuration are filled in with.
+// nodeFiles is the data of the templates of a node's configuration.
 type nodeFiles struct {
 	Node         string
 	PodCIDR      string
@@ -129,7 +129,7 @@ func (c *Cluster) writeNode(host hostRecord, ca *pki.CA) error {
 	return nil
 }
 
-// nodeProcesses are in the order in which they are to be started.
+// nodeProcesses are in the order in which they are started.
 func (c *Cluster) nodeProcesses(host hostRecord) []hostinit.Process {
 	return []hostinit.Process{
 		c.process(containerd, containerdURL, "--config="+hostDir+"/containerd.toml"),

@@ -8,39 +8,32 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-const pollInterval = 100 * time.Millisecond
-
-// waitFor calls check until it returns no error. When the time is up, the
-// error says what was awaited and why it wasn't so at last.
+// waitFor calls check until it returns no error. After the timeout, the error
+// has what was awaited and the last error of check.
 func waitFor(ctx context.Context, timeout time.Duration, what string, check func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	var last error
-	for {
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		err := check(ctx)
-		if err == nil {
-			return nil
-		}
 		if errors.As(err, &permanentError{}) {
-			return fmt.Errorf("waiting for %s: %w", what, err)
+			return false, err
 		}
-		// The end of the time isn't what kept the last check from passing.
+		// That the time is over isn't why the check failed before.
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w: %w", what, ctx.Err(), last)
-		case <-time.After(pollInterval):
-		}
+		return err == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for %s: %w", what, errors.Join(err, last))
 	}
+	return nil
 }
 
-// permanentError ends a wait: it won't get better.
+// permanentError ends a wait.
 type permanentError struct{ error }
-
-func permanent(err error) error { return permanentError{err} }
 
 func (e permanentError) Unwrap() error { return e.error }

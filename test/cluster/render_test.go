@@ -26,7 +26,7 @@ func testFiles() nodeFiles {
 	}
 }
 
-func TestRenderKubelet(t *testing.T) {
+func TestRender_kubelet(t *testing.T) {
 	data, err := render("kubelet.yaml", testFiles())
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestRenderKubelet(t *testing.T) {
 	}
 }
 
-func TestRenderOthers(t *testing.T) {
+func TestRender_fillsInEachTemplate(t *testing.T) {
 	for name, want := range map[string]string{
 		"kubelet.yaml":    "volumePluginDir: /var/other/volume-plugins",
 		"kube-proxy.yaml": "hostnameOverride: c-worker",
@@ -64,7 +64,7 @@ func TestRenderOthers(t *testing.T) {
 	}
 }
 
-func TestWriteKubeconfig(t *testing.T) {
+func TestWriteKubeconfig_canBeReadByClients(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	client := pki.Pair{Cert: []byte("cert"), Key: []byte("key")}
 	if err := writeKubeconfig(file, "https://172.30.0.1:6443", "admin", []byte("ca"), client); err != nil {
@@ -86,7 +86,7 @@ func TestWriteKubeconfig(t *testing.T) {
 	}
 }
 
-func TestFeatureGatesFlag(t *testing.T) {
+func TestFeatureGatesFlag_isSorted(t *testing.T) {
 	if got := featureGatesFlag(nil); got != nil {
 		t.Errorf("no gates: got %v", got)
 	}

@@ -9,13 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
@@ -25,11 +26,13 @@ const (
 	// runRoot holds sockets and state. Its paths are short because those of
 	// Unix sockets are limited; it's empty after the machine's reboot.
 	runRoot = "/run/space-cluster"
+	// lockRoot holds locks, empty files that stay when a cluster is deleted.
+	lockRoot = "/run/lock/space-cluster"
 	// dataRoot holds what's large.
 	dataRoot = "/var/lib/space-cluster"
 )
 
-// ErrNotFound says that there's no cluster of the name.
+// ErrNotFound is the error when there's no cluster of the name.
 var ErrNotFound = errors.New("no such cluster")
 
 // role is what a host is for.
@@ -40,7 +43,7 @@ const (
 	roleNode         role = "node"
 )
 
-// hostRecord is what's remembered of a host.
+// hostRecord is the persistent state of a host.
 type hostRecord struct {
 	Name string `json:"name"`
 	Role role   `json:"role"`
@@ -52,18 +55,13 @@ type hostRecord struct {
 	Processes []hostinit.Process `json:"processes"`
 }
 
-// record is what's remembered of a cluster.
+// record is the persistent state of a cluster.
 type record struct {
-	Name string `json:"name"`
+	Config
+
 	// Complete is set when the cluster was ready once. Without it, creating it
 	// was interrupted.
-	Complete     bool            `json:"complete"`
-	Nodes        int             `json:"nodes"`
-	FeatureGates map[string]bool `json:"featureGates,omitempty"`
-	// ControllerManagerFlags are as in Config.
-	ControllerManagerFlags []string `json:"controllerManagerFlags,omitempty"`
-	KubeletDir             string   `json:"kubeletDir"`
-	Kubeconfig             string   `json:"kubeconfig"`
+	Complete bool `json:"complete"`
 	// BinDir is where the programs are, each below a folder for its version.
 	BinDir   string            `json:"binDir"`
 	Binaries map[string]string `json:"binaries"`
@@ -73,19 +71,11 @@ type record struct {
 
 func (r *record) subnet() network.Subnet { return network.Subnet{Prefix: r.Subnet} }
 
-// differs says what about a running cluster isn't as configured.
-func (r *record) differs(cfg Config) error {
-	switch {
-	case r.Nodes != cfg.Nodes:
-		return fmt.Errorf("cluster %s is running with %d nodes, not %d: delete it first", r.Name, r.Nodes, cfg.Nodes)
-	case !slices.Equal(r.ControllerManagerFlags, cfg.ControllerManagerFlags):
-		return fmt.Errorf("cluster %s is running with the flags %v of kube-controller-manager, not %v: delete it first", r.Name, r.ControllerManagerFlags, cfg.ControllerManagerFlags)
-	case !maps.Equal(r.FeatureGates, cfg.FeatureGates):
-		return fmt.Errorf("cluster %s is running with feature gates %v, not %v: delete it first", r.Name, r.FeatureGates, cfg.FeatureGates)
-	case r.KubeletDir != cfg.KubeletDir:
-		return fmt.Errorf("cluster %s is running with its kubelets in %s, not %s: delete it first", r.Name, r.KubeletDir, cfg.KubeletDir)
-	case r.Kubeconfig != cfg.Kubeconfig:
-		return fmt.Errorf("cluster %s is running with its kubeconfig at %s, not %s: delete it first", r.Name, r.Kubeconfig, cfg.Kubeconfig)
+// checkConfig fails when a running cluster is configured otherwise.
+func (r *record) checkConfig(cfg Config) error {
+	cfg.Log = nil
+	if !equality.Semantic.DeepEqual(r.Config, cfg) {
+		return fmt.Errorf("cluster %s is running with other settings, %+v in place of %+v: delete it first", r.Name, r.Config, cfg)
 	}
 	return nil
 }
@@ -136,62 +126,27 @@ func writeJSON(file string, value any) error {
 
 // lock keeps two commands from working on one cluster at the same time.
 func lock(ctx context.Context, cfg Config) (unlock func(), err error) {
-	file := filepath.Join(runRoot, cfg.Name+".lock")
-	said := false
-	for {
-		if err := os.Mkdir(runRoot, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-			return nil, fmt.Errorf("locking cluster %s: %w", cfg.Name, err)
+	if err := os.MkdirAll(lockRoot, 0o700); err != nil {
+		return nil, fmt.Errorf("locking cluster %s: %w", cfg.Name, err)
+	}
+	f, err := os.OpenFile(filepath.Join(lockRoot, cfg.Name), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking cluster %s: %w", cfg.Name, err)
+	}
+	logged := false
+	err = wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(context.Context) (bool, error) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return true, err
 		}
-		f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // The command that unlocked the last other cluster has removed the directory.
-		}
-		if err != nil {
-			return nil, fmt.Errorf("locking cluster %s: %w", cfg.Name, err)
-		}
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil && isCurrent(f, file) {
-			return func() {
-				_ = os.Remove(file)
-				// Fails while there are other clusters, as it should.
-				_ = os.Remove(runRoot)
-				_ = f.Close()
-			}, nil
-		}
-		_ = f.Close()
-		if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("locking cluster %s: %w", cfg.Name, err)
-		}
-		if !said {
+		if !logged {
 			cfg.Log("waiting for another command that works on cluster %s", cfg.Name)
-			said = true
+			logged = true
 		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("locking cluster %s: %w", cfg.Name, ctx.Err())
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-}
-
-// isCurrent says whether an open file is the one that has its name: whoever
-// held the lock before may have removed it.
-func isCurrent(f *os.File, name string) bool {
-	opened, err := f.Stat()
+		return false, nil
+	})
 	if err != nil {
-		return false
+		return nil, errors.Join(fmt.Errorf("locking cluster %s: %w", cfg.Name, err), f.Close())
 	}
-	named, err := os.Stat(name)
-	return err == nil && os.SameFile(opened, named)
-}
-
-func readJSON(file string, value any) error {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", file, err)
-	}
-	if err := json.Unmarshal(data, value); err != nil {
-		return fmt.Errorf("reading %s: %w", file, err)
-	}
-	return nil
+	return func() { _ = f.Close() }, nil
 }

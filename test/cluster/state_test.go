@@ -3,29 +3,25 @@
 
 package cluster
 
-import (
-	"fmt"
-	"testing"
+import "testing"
 
-	"golang.org/x/sync/errgroup"
-)
-
-func TestLock_outlivesTheRemovalOfItsDirectory(t *testing.T) {
-	var group errgroup.Group
-	for i := range 4 {
-		cfg := Config{Name: fmt.Sprintf("lock-test-%d", i), Log: t.Logf}
-		group.Go(func() error {
-			for range 2000 {
-				unlock, err := lock(t.Context(), cfg)
-				if err != nil {
-					return err
-				}
-				unlock()
-			}
-			return nil
-		})
+func TestCheckConfig_refusesOtherSettings(t *testing.T) {
+	running := Config{Name: "c", Nodes: 1, Kubeconfig: "/k"}
+	rec := &record{Config: running}
+	if err := rec.checkConfig(running); err != nil {
+		t.Errorf("the same: %v", err)
 	}
-	if err := group.Wait(); err != nil {
-		t.Error(err)
+	for name, change := range map[string]func(*Config){
+		"nodes":      func(c *Config) { c.Nodes = 2 },
+		"gates":      func(c *Config) { c.FeatureGates = map[string]bool{"A": true} },
+		"flags":      func(c *Config) { c.ControllerManagerFlags = []string{"--a"} },
+		"directory":  func(c *Config) { c.KubeletDir = "/var/other" },
+		"kubeconfig": func(c *Config) { c.Kubeconfig = "/l" },
+	} {
+		cfg := running
+		change(&cfg)
+		if rec.checkConfig(cfg) == nil {
+			t.Errorf("other %s: no error", name)
+		}
 	}
 }

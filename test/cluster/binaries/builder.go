@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,11 +33,11 @@ type Builder struct {
 	Module string
 	// Dir is where the programs are kept, below a folder for each version.
 	Dir string
-	// Log tells what takes time.
+	// Log logs what takes time.
 	Log func(format string, args ...any)
 }
 
-// Build makes what isn't there yet, and returns the path of each program, and
+// Build builds what isn't there yet, and returns the path of each program, and
 // of this module's own ones.
 func (b *Builder) Build(ctx context.Context, programs ...string) (map[string]string, error) {
 	unlock, err := b.lock()
@@ -45,22 +46,32 @@ func (b *Builder) Build(ctx context.Context, programs ...string) (map[string]str
 	}
 	defer unlock()
 
-	paths, missing, err := b.locate(ctx, programs)
+	paths, jobs, err := b.locate(ctx, programs)
 	if err != nil {
 		return nil, err
 	}
-	for _, job := range missing {
-		if err := b.buildComponent(ctx, job); err != nil {
-			return nil, err
+	for _, j := range jobs {
+		if err := b.buildComponent(ctx, j); err != nil {
+			return nil, fmt.Errorf("building %s: %w", j.dir, err)
 		}
 	}
-	if err := b.buildOwn(ctx); err != nil {
-		return nil, err
+	// The go command decides what of these is out of date.
+	dir := filepath.Join(b.Dir, own)
+	if err := b.build(ctx, b.Module, dir, "-s -w", prefixed("./cmd/", ownPrograms())...); err != nil {
+		return nil, fmt.Errorf("building the cluster's own programs: %w", err)
 	}
 	for _, name := range ownPrograms() {
-		paths[name] = filepath.Join(b.Dir, own, name)
+		paths[name] = filepath.Join(dir, name)
 	}
 	return paths, nil
+}
+
+func prefixed(prefix string, names []string) []string {
+	var out []string
+	for _, name := range names {
+		out = append(out, prefix+name)
+	}
+	return out
 }
 
 // Missing returns which programs would have to be built.
@@ -71,71 +82,64 @@ func (b *Builder) Missing(ctx context.Context, programs ...string) ([]string, er
 	}
 	var names []string
 	for _, j := range jobs {
-		names = append(names, j.programs...)
+		names = append(names, j.missing...)
 	}
 	return names, nil
 }
 
-// job is the part of a component that has to be built.
+// job is a component of which programs are missing.
 type job struct {
 	component
 
-	pinned   pinned
-	dir      string
-	programs []string
+	into    string
+	missing []string
 }
 
+// locate returns where programs are to be, and what has to be built for that.
 func (b *Builder) locate(ctx context.Context, programs []string) (map[string]string, []job, error) {
-	wanted := map[string]bool{}
 	for _, p := range programs {
-		wanted[p] = true
+		if !slices.Contains(All(), p) {
+			return nil, nil, fmt.Errorf("no program %q; there are %s", p, strings.Join(All(), ", "))
+		}
 	}
 	goVersion, err := b.goVersion(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	paths := map[string]string{}
-	var missing []job
+	var jobs []job
 	for _, c := range components() {
-		j := job{component: c}
-		for _, p := range c.programs {
-			if wanted[p] {
-				j.programs = append(j.programs, p)
-				delete(wanted, p)
-			}
-		}
-		if len(j.programs) == 0 {
+		if !slices.ContainsFunc(c.programs, func(p string) bool { return slices.Contains(programs, p) }) {
 			continue
 		}
-		if j.pinned, err = readPinned(b.components(), c); err != nil {
+		if err := c.readModule(b.components()); err != nil {
 			return nil, nil, err
 		}
-		key, err := b.key(c, j.pinned, goVersion)
+		key, err := b.key(&c, goVersion)
 		if err != nil {
 			return nil, nil, err
 		}
-		j.dir = filepath.Join(b.Dir, fmt.Sprintf("%s-%s-%s", c.dir, j.pinned.version, key))
-		var absent []string
-		for _, p := range j.programs {
-			paths[p] = filepath.Join(j.dir, p)
+		j := job{component: c, into: filepath.Join(b.Dir, fmt.Sprintf("%s-%s-%s", c.dir, c.version, key))}
+		for _, p := range c.programs {
+			if !slices.Contains(programs, p) {
+				continue
+			}
+			paths[p] = filepath.Join(j.into, p)
 			if _, err := os.Stat(paths[p]); err != nil {
-				absent = append(absent, p)
+				j.missing = append(j.missing, p)
 			}
 		}
-		if j.programs = absent; len(absent) > 0 {
-			missing = append(missing, j)
+		if len(j.missing) > 0 {
+			jobs = append(jobs, j)
 		}
 	}
-	for p := range wanted {
-		return nil, nil, fmt.Errorf("no program %q; there are %s", p, strings.Join(All(), ", "))
-	}
-	return paths, missing, nil
+	return paths, jobs, nil
 }
 
 // key changes with everything that a component's programs depend on.
-func (b *Builder) key(c component, p pinned, goVersion string) (string, error) {
+func (b *Builder) key(c *component, goVersion string) (string, error) {
 	sum := sha256.New()
-	fmt.Fprintln(sum, goVersion, c.flags(p.version))
+	fmt.Fprintln(sum, goVersion, c.flags())
 	files, err := filepath.Glob(filepath.Join(b.components(), c.dir, "*"))
 	if err != nil {
 		return "", fmt.Errorf("listing component %s: %w", c.dir, err)
@@ -151,73 +155,48 @@ func (b *Builder) key(c component, p pinned, goVersion string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil))[:10], nil
 }
 
-func (c component) flags(version string) string {
-	flags := "-s -w"
-	if c.ldflags != nil {
-		flags += " " + c.ldflags(version)
-	}
-	return flags
-}
-
 func (b *Builder) buildComponent(ctx context.Context, j job) error {
 	start := time.Now()
-	b.Log("building %s %s: %s (first time: %s) ...", j.component.dir, j.pinned.version, strings.Join(j.programs, ", "), j.firstTime)
-	partial := j.dir + ".partial"
-	if err := os.MkdirAll(partial, 0o755); err != nil {
-		return fmt.Errorf("building %s: %w", j.component.dir, err)
+	b.Log("building %s %s: %s (first time: %s) ...", j.dir, j.version, strings.Join(j.missing, ", "), j.firstTime)
+	var packages []string
+	for _, p := range j.missing {
+		packages = append(packages, j.packages[p])
 	}
+	partial := j.into + ".partial"
 	defer func() { _ = os.RemoveAll(partial) }()
-	args := []string{"build", "-trimpath", "-ldflags", j.flags(j.pinned.version), "-o", partial + "/"}
-	for _, p := range j.programs {
-		args = append(args, j.pinned.packages[p])
+	if err := b.build(ctx, filepath.Join(b.components(), j.dir), partial, j.flags(), packages...); err != nil {
+		return err
 	}
-	if err := b.goRun(ctx, filepath.Join(b.components(), j.component.dir), args...); err != nil {
-		return fmt.Errorf("building %s: %w", j.component.dir, err)
-	}
-	if err := os.MkdirAll(j.dir, 0o755); err != nil {
-		return fmt.Errorf("building %s: %w", j.component.dir, err)
+	if err := os.MkdirAll(j.into, 0o755); err != nil {
+		return err
 	}
 	// A program is in its place only when it's complete.
-	for _, p := range j.programs {
-		if err := os.Rename(filepath.Join(partial, p), filepath.Join(j.dir, p)); err != nil {
-			return fmt.Errorf("building %s: %w", j.component.dir, err)
+	for _, p := range j.missing {
+		if err := os.Rename(filepath.Join(partial, p), filepath.Join(j.into, p)); err != nil {
+			return err
 		}
 	}
-	b.Log("building %s took %s", j.component.dir, time.Since(start).Round(time.Second))
-	return nil
-}
-
-// buildOwn lets the go command decide what is out of date.
-func (b *Builder) buildOwn(ctx context.Context) error {
-	dir := filepath.Join(b.Dir, own)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("building the cluster's own programs: %w", err)
-	}
-	args := []string{"build", "-trimpath", "-ldflags", "-s -w", "-o", dir + "/"}
-	for _, name := range ownPrograms() {
-		args = append(args, "./cmd/"+name)
-	}
-	if err := b.goRun(ctx, b.Module, args...); err != nil {
-		return fmt.Errorf("building the cluster's own programs: %w", err)
-	}
+	b.Log("building %s took %s", j.dir, time.Since(start).Round(time.Second))
 	return nil
 }
 
 func (b *Builder) components() string { return filepath.Join(b.Module, "components") }
 
-func (b *Builder) goRun(ctx context.Context, dir string, args ...string) error {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = dir
+// build builds packages of a module into a folder.
+func (b *Builder) build(ctx context.Context, module, into, ldflags string, packages ...string) error {
+	if err := os.MkdirAll(into, 0o755); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-ldflags", ldflags, "-o", into + "/"}, packages...)...)
+	cmd.Dir = module
 	// Static programs run on every host and in images without a C library.
 	// The compiler collects its garbage less often, which saves a seventh of its time.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOGC=200", "PWD="+dir)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOGC=200", "PWD="+module)
 	// Ctrl-C is for us; the compiler's processes end with the go command.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 10 * time.Second
-	var stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stderr, &stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("go %s in %s: %w\n%s", args[0], dir, err, bytes.TrimSpace(stderr.Bytes()))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build in %s: %w\n%s", module, err, bytes.TrimSpace(out))
 	}
 	return nil
 }
@@ -226,12 +205,11 @@ func (b *Builder) goVersion(ctx context.Context) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOARCH")
 	cmd.Dir = b.Module
 	out, err := cmd.Output()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return "", fmt.Errorf("asking for Go's version: %w\n%s", err, bytes.TrimSpace(exit.Stderr))
+	}
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			return "", fmt.Errorf("asking for Go's version: %w\n%s", err, bytes.TrimSpace(exit.Stderr))
-		}
-		return "", fmt.Errorf("asking for Go's version: %w", err)
+		return "", fmt.Errorf("asking for Go's version (install Go from https://go.dev/dl and add it to PATH): %w", err)
 	}
 	return strings.Join(strings.Fields(string(out)), " "), nil
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/mod/modfile"
@@ -22,13 +21,17 @@ type component struct {
 	dir string
 	// module is the one whose version the component has.
 	module string
-	// firstTime says how long a build with a cold cache takes.
+	// firstTime is how long a build with a cold cache takes.
 	firstTime string
 	// programs are the names of what is built. The packages are the tools of
 	// the component's go.mod, or the component itself where it has none.
 	programs []string
 	// ldflags stamp the version.
 	ldflags func(version string) string
+
+	// version and packages, by program, are those of go.mod.
+	version  string
+	packages map[string]string
 }
 
 func components() []component {
@@ -77,16 +80,6 @@ func ControlPlane() []string {
 	return []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"}
 }
 
-// Node returns the programs that a node needs.
-func Node() []string {
-	return slices.Concat([]string{"kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr"}, CNI())
-}
-
-// CNI returns the network plugins that a node needs.
-func CNI() []string {
-	return []string{"host-local", "loopback", "portmap", "ptp"}
-}
-
 // kubernetesFlags set what clients see as the version of the server.
 func kubernetesFlags(version string) string {
 	const pkg = "k8s.io/component-base/version."
@@ -97,42 +90,45 @@ func kubernetesFlags(version string) string {
 	return strings.Join(flags, " ")
 }
 
-// pinned is what a component's go.mod says.
-type pinned struct {
-	version string
-	// packages maps a program to the package that it's built from.
-	packages map[string]string
+// flags are those of the linker.
+func (c *component) flags() string {
+	flags := "-s -w"
+	if c.ldflags != nil {
+		flags += " " + c.ldflags(c.version)
+	}
+	return flags
 }
 
-func readPinned(root string, c component) (pinned, error) {
+// readModule reads the version and the packages from the component's go.mod.
+func (c *component) readModule(root string) error {
 	file := filepath.Join(root, c.dir, "go.mod")
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return pinned{}, fmt.Errorf("reading the versions of %s: %w", c.dir, err)
+		return fmt.Errorf("reading the versions of %s: %w", c.dir, err)
 	}
 	mod, err := modfile.Parse(file, data, nil)
 	if err != nil {
-		return pinned{}, fmt.Errorf("reading the versions of %s: %w", c.dir, err)
+		return fmt.Errorf("reading the versions of %s: %w", c.dir, err)
 	}
-	p := pinned{packages: map[string]string{}}
 	for _, r := range mod.Require {
 		if r.Mod.Path == c.module {
-			p.version = r.Mod.Version
+			c.version = r.Mod.Version
 		}
 	}
-	if p.version == "" {
-		return pinned{}, fmt.Errorf("reading the versions of %s: %s does not require %s", c.dir, file, c.module)
+	if c.version == "" {
+		return fmt.Errorf("reading the versions of %s: %s does not require %s", c.dir, file, c.module)
 	}
+	c.packages = map[string]string{}
 	for _, t := range mod.Tool {
-		p.packages[path.Base(t.Path)] = t.Path
+		c.packages[path.Base(t.Path)] = t.Path
 	}
 	if len(mod.Tool) == 0 {
-		p.packages[c.dir] = "."
+		c.packages[c.dir] = "."
 	}
 	for _, program := range c.programs {
-		if p.packages[program] == "" {
-			return pinned{}, fmt.Errorf("reading the versions of %s: %s has no tool directive for %s", c.dir, file, program)
+		if c.packages[program] == "" {
+			return fmt.Errorf("reading the versions of %s: %s has no tool directive for %s", c.dir, file, program)
 		}
 	}
-	return p, nil
+	return nil
 }

@@ -9,6 +9,7 @@ package cgroup
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // Hierarchy is one mounted tree of control groups.
@@ -177,16 +180,16 @@ func removeTree(dir string) error {
 			}
 		}
 	}
-	// The kernel lets go of dead processes a moment after they are reaped.
-	deadline := time.Now().Add(10 * time.Second)
-	for {
+	// A group is busy until the kernel has released its dead processes.
+	err = wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
 		err := syscall.Rmdir(dir)
-		switch {
-		case err == nil || err == syscall.ENOENT:
-			return nil
-		case err != syscall.EBUSY || time.Now().After(deadline):
-			return fmt.Errorf("removing cgroup %s: %w", dir, err)
+		if errors.Is(err, syscall.EBUSY) {
+			return false, nil
 		}
-		time.Sleep(20 * time.Millisecond)
+		return true, err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing cgroup %s: %w", dir, err)
 	}
+	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestParseMountInfo(t *testing.T) {
+func TestParseMountInfo_findsHierarchies(t *testing.T) {
 	const v1 = `27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
 32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
@@ -45,7 +45,7 @@ func TestParseMountInfo(t *testing.T) {
 }
 
 // A directory stands in for a hierarchy: it shows which files are written.
-func TestCreateDelegates(t *testing.T) {
+func TestCreate_delegatesControllers(t *testing.T) {
 	root := t.TempDir()
 	write(t, filepath.Join(root, "cgroup.controllers"), "cpu memory\n")
 	write(t, filepath.Join(root, "cgroup.subtree_control"), "")
@@ -64,7 +64,7 @@ func TestCreateDelegates(t *testing.T) {
 	}
 }
 
-func TestInheritCPUSet(t *testing.T) {
+func TestInheritCPUSet_fillsWhatIsEmpty(t *testing.T) {
 	parent, child := t.TempDir(), t.TempDir()
 	write(t, filepath.Join(parent, "cpuset.cpus"), "0-1\n")
 	write(t, filepath.Join(parent, "cpuset.mems"), "0\n")
@@ -81,7 +81,7 @@ func TestInheritCPUSet(t *testing.T) {
 	}
 }
 
-func TestRemoveTree(t *testing.T) {
+func TestRemoveTree_removesNestedGroups(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "cluster")
 	if err := os.MkdirAll(filepath.Join(root, "node", "kubepods"), 0o755); err != nil {
 		t.Fatal(err)

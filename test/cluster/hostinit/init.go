@@ -1,6 +1,13 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+// Package hostinit is the first process of a host of the embedded cluster, and
+// the client that talks to it.
+//
+// A host is a set of Linux namespaces. Its init is process 1 of the PID
+// namespace: it prepares the host's mounts, reaps orphans, and starts and kills
+// named processes on request. When it dies, the kernel kills everything in the
+// PID namespace, so a host can't leave processes behind.
 package hostinit
 
 import (
@@ -17,13 +24,31 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/cgroup"
 )
 
-// Run is the life of a host's init. It must be process 1 of new mount,
+// Subcommand is the argument that makes the command-line tool a host's init.
+const Subcommand = "host-init"
+
+// Spec describes a host.
+type Spec struct {
+	Hostname string `json:"hostname"`
+	// Socket is where the init listens, a path of the machine.
+	Socket string `json:"socket"`
+	// Var is the directory of the machine that is the host's /var.
+	Var string `json:"var"`
+	// Programs is a directory of the machine that the host sees, read-only, at
+	// ProgramsAt, which is relative to /var.
+	Programs   string `json:"programs"`
+	ProgramsAt string `json:"programsAt"`
+	// Cgroup is the cgroup that the init joins in every hierarchy.
+	Cgroup string `json:"cgroup"`
+}
+
+// Run is the main function of a host's init. It must be process 1 of new mount,
 // network, UTS, PID and IPC namespaces, and only returns when it can't go on.
 func Run(specFile string) error {
 	if os.Getpid() != 1 {
 		return errors.New("this is started by the cluster itself, as process 1 of a host's namespaces")
 	}
-	// The init outlives whoever started it; the cluster ends it with SIGKILL.
+	// The init outlives the process that started it; the cluster ends it with SIGKILL.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE)
 
 	data, err := os.ReadFile(specFile)
@@ -52,12 +77,12 @@ func Run(specFile string) error {
 	if err := prepareNetwork(); err != nil {
 		return err
 	}
-	table := newProcessTable()
-	go table.reap()
-	return serve(listener, table)
+	processes := newProcessTable()
+	go processes.reap()
+	return serve(listener, processes)
 }
 
-// listen binds the control socket. Clients may connect at once: they are
+// listen binds the control socket. Clients may connect immediately: they are
 // answered when the host is prepared.
 func listen(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -18,11 +18,8 @@ func mountAll(spec Spec) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("separating the host's mounts from the machine's: %w", err)
 	}
-	for _, m := range spec.Mounts {
-		target := filepath.Join(spec.Var, m.Target)
-		if err := bindReadOnly(m.Source, target); err != nil {
-			return err
-		}
+	if err := bindReadOnly(spec.Programs, filepath.Join(spec.Var, spec.ProgramsAt)); err != nil {
+		return err
 	}
 	if err := unix.Mount(spec.Var, "/var", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("mounting %s at /var: %w", spec.Var, err)

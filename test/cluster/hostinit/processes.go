@@ -4,6 +4,7 @@
 package hostinit
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/signal"
@@ -14,12 +15,33 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
+
+// Process describes a process to start.
+type Process struct {
+	Name string   `json:"name"`
+	Argv []string `json:"argv"`
+	Env  []string `json:"env,omitempty"`
+	// Log is the file, in the host, that output is appended to.
+	Log string `json:"log"`
+	// Probe is the URL, reachable in the host, that answers when the process
+	// is up: http, https, or unix for a socket that accepts connections.
+	Probe string `json:"probe,omitempty"`
+}
+
+// Status describes a process that was started.
+type Status struct {
+	Name    string `json:"name"`
+	Running bool   `json:"running"`
+	// Exit says how a process that isn't running ended.
+	Exit string `json:"exit,omitempty"`
+}
 
 // process is one start of a named process.
 type process struct {
-	name string
-	pid  int
+	pid int
 	// exited is closed when the process has been reaped; exit is set before.
 	exited chan struct{}
 	exit   string
@@ -34,7 +56,7 @@ func (p *process) running() bool {
 	}
 }
 
-// processTable knows the processes that the init started.
+// processTable has the processes that the init started.
 type processTable struct {
 	mu     sync.Mutex
 	byName map[string]*process
@@ -109,87 +131,58 @@ func (t *processTable) start(spec Process) error {
 	if err != nil {
 		return fmt.Errorf("starting %s (%s): %w", spec.Name, spec.Argv[0], err)
 	}
-	p := &process{name: spec.Name, pid: pid, exited: make(chan struct{})}
+	p := &process{pid: pid, exited: make(chan struct{})}
 	t.byName[spec.Name], t.byPID[pid] = p, p
 	return nil
 }
 
-func (t *processTable) stop(name string, grace time.Duration) error {
-	p, err := t.signal(name, syscall.SIGTERM)
-	if err != nil || p == nil {
-		return err
-	}
-	select {
-	case <-p.exited:
+// kill does nothing when no process of the name runs.
+func (t *processTable) kill(name string) error {
+	t.mu.Lock()
+	p := t.byName[name]
+	if p == nil || !p.running() {
+		t.mu.Unlock()
 		return nil
-	case <-time.After(grace):
 	}
-	if _, err := t.signal(name, syscall.SIGKILL); err != nil {
-		return err
+	// Not reaped while the lock is held, so the PID is still this process.
+	err := syscall.Kill(p.pid, syscall.SIGKILL)
+	t.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("killing %s: %w", name, err)
 	}
 	<-p.exited
 	return nil
 }
 
-func (t *processTable) kill(name string, sig syscall.Signal, wait bool) error {
-	p, err := t.signal(name, sig)
-	if err != nil || p == nil {
-		return err
-	}
-	if wait {
-		<-p.exited
-	}
-	return nil
-}
-
-// signal returns no process when none of that name runs.
-func (t *processTable) signal(name string, sig syscall.Signal) (*process, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	p := t.byName[name]
-	if p == nil || !p.running() {
-		return nil, nil
-	}
-	// Not reaped while the lock is held, so the PID is still this process.
-	if err := syscall.Kill(p.pid, sig); err != nil {
-		return nil, fmt.Errorf("sending signal %v to %s: %w", sig, name, err)
-	}
-	return p, nil
-}
-
 func (t *processTable) list() []Status {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var all []Status
+	all := []Status{} // jsonrpc takes null for an error
 	for name, p := range t.byName {
-		all = append(all, Status{Name: name, PID: p.pid, Running: p.running(), Exit: p.exit})
+		all = append(all, Status{Name: name, Running: p.running(), Exit: p.exit})
 	}
 	slices.SortFunc(all, func(a, b Status) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
-// killOthers ends every process of the host that the table doesn't know, and
+// killOthers ends every process of the host that the table doesn't have, and
 // returns when none is left.
 func (t *processTable) killOthers() error {
-	deadline := time.Now().Add(time.Minute)
-	for {
-		others, err := t.others()
-		if err != nil {
-			return err
-		}
-		if len(others) == 0 {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("processes %v are still there after SIGKILL", others)
+	var others []int
+	err := wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, time.Minute, true, func(context.Context) (done bool, err error) {
+		if others, err = t.others(); err != nil {
+			return false, err
 		}
 		for _, pid := range others {
-			// It may be gone by now, and its number can't have been reused
-			// so soon.
+			// It may be gone by now, and its number can't have been reused so soon.
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		time.Sleep(20 * time.Millisecond)
+		return len(others) == 0, nil
+	})
+	if err != nil {
+		return fmt.Errorf("killing processes %v: %w", others, err)
 	}
+	return nil
 }
 
 func (t *processTable) others() ([]int, error) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestChooseSubnet(t *testing.T) {
+func TestChooseSubnet_avoidsWhatIsUsed(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		used []string
@@ -42,7 +42,7 @@ func TestChooseSubnet(t *testing.T) {
 	}
 }
 
-func TestAddresses(t *testing.T) {
+func TestSubnet_givesEachHostAnAddress(t *testing.T) {
 	s := Subnet{netip.MustParsePrefix("172.30.7.0/24")}
 	for name, tc := range map[string]struct {
 		got  netip.Addr
@@ -56,13 +56,5 @@ func TestAddresses(t *testing.T) {
 		if tc.got.String() != tc.want {
 			t.Errorf("%s: got %s, want %s", name, tc.got, tc.want)
 		}
-	}
-}
-
-// Linux limits interface names to 15 bytes.
-func TestMachineInterface(t *testing.T) {
-	a, b := MachineInterface("space-dra"), MachineInterface("a-very-long-name-of-a-cluster")
-	if len(a) > 15 || len(b) > 15 || a == b {
-		t.Errorf("got %q and %q, want two names of at most 15 bytes", a, b)
 	}
 }

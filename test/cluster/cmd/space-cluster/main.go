@@ -18,17 +18,13 @@ import (
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == hostinit.Subcommand {
-		fail(hostinit.Run(os.Args[2]))
+		fmt.Fprintln(os.Stderr, "Error:", hostinit.Run(os.Args[2]))
+		os.Exit(1)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	fail(cli.Run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
-}
-
-// fail ends the program when there's an error.
-func fail(err error) {
+	err := cli.New().ExecuteContext(ctx)
+	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(1)
 	}
 }

@@ -10,29 +10,7 @@ import (
 	"testing"
 )
 
-// Every component's go.mod has to pin what the table says.
-func TestComponentsArePinned(t *testing.T) {
-	for _, c := range components() {
-		p, err := readPinned("../components", c)
-		if err != nil {
-			t.Error(err)
-		}
-		if !strings.HasPrefix(p.version, "v") {
-			t.Errorf("%s has version %q", c.dir, p.version)
-		}
-	}
-}
-
-func TestKubernetesFlags(t *testing.T) {
-	got := kubernetesFlags("v1.37.1")
-	for _, want := range []string{"version.gitVersion=v1.37.1", "version.gitMajor=1", "version.gitMinor=37"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("%q lacks %q", got, want)
-		}
-	}
-}
-
-func TestLocate(t *testing.T) {
+func TestMissing_isWhatHasToBeBuilt(t *testing.T) {
 	b := &Builder{Module: "..", Dir: t.TempDir(), Log: t.Logf}
 	paths, missing, err := b.locate(t.Context(), []string{"ctr", "kubectl"})
 	if err != nil {
@@ -60,7 +38,7 @@ func TestLocate(t *testing.T) {
 }
 
 // A key that didn't change with a version would keep old programs.
-func TestKey(t *testing.T) {
+func TestKey_changesWithAllThatProgramsDependOn(t *testing.T) {
 	module := t.TempDir()
 	dir := filepath.Join(module, "components", "etcd")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -73,7 +51,7 @@ func TestKey(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "go.sum"), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		key, err := b.key(component{dir: "etcd"}, pinned{version: "v1"}, goVersion)
+		key, err := b.key(&component{dir: "etcd", version: "v1"}, goVersion)
 		if err != nil {
 			t.Fatal(err)
 		}
