@@ -1,15 +1,26 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package churn lets pods come and go on a cluster of its own while parts of it are
-// killed.
+// Package churn lets pods with spaces come and go on a cluster of its own while parts of the
+// cluster are killed, and then checks what is left, and what a few pods that stayed have
+// seen of it.
 package churn
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/space-dra/space-dra-driver/test/e2e/churn/availability"
 	"github.com/space-dra/space-dra-driver/test/framework"
-	"github.com/space-dra/space-dra-driver/test/soak"
 )
 
 // env is the cluster of this test run; TestMain sets it.
@@ -17,21 +28,124 @@ var env *framework.Env
 
 func TestMain(m *testing.M) { framework.Suite{Cluster: "space-churn"}.Run(m, &env) }
 
-// The short form of `make soak`, which runs for as long as one likes.
-func TestChurnLeavesNothingAndStandingPodsGoOnWorking(t *testing.T) {
-	seed, err := soak.Seed()
-	if err != nil {
-		t.Fatal(err)
+const (
+	// template is the name of the claims' template, and of the claim in pods.
+	template = "my-space"
+	// allPods is how many pods, of three claims each, come and go, unless
+	// SPACE_SOAK_DURATION is set.
+	allPods = 100
+	// Clients and standing pods, as many as two cores can bear. A client creates and
+	// deletes pods, one at a time. Standing pods use their credentials all the time.
+	clients      = 10
+	standingPods = 4
+)
+
+// SPACE_TEST_SEED repeats the random choices of an earlier run. It can't repeat how the
+// cluster interleaves them. With SPACE_SOAK_DURATION, pods come for that long.
+func TestChurn_leavesNothingAndStandingPodsKeepWorking(t *testing.T) {
+	r := &run{t: t, seed: rand.Uint64(), namespace: env.Namespace(t), kills: map[string]int{}} //nolint:gosec // nothing is kept secret with it
+	var err error
+	if text := os.Getenv("SPACE_TEST_SEED"); text != "" {
+		if r.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("SPACE_TEST_SEED: %v", err)
+		}
 	}
-	t.Logf("SPACE_TEST_SEED=%d", seed)
-	report, err := soak.Run(t.Context(), soak.Config{
-		Env: env, Seed: seed,
-		// With three claims each.
-		Pods: 100, Clients: soak.DefaultClients, Standing: soak.DefaultStanding, Log: t.Logf,
-	})
-	report.Print(t.Logf)
-	if err != nil {
-		t.Errorf("with SPACE_TEST_SEED=%d: %v", seed, err)
+	if text := os.Getenv("SPACE_SOAK_DURATION"); text != "" {
+		if r.duration, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("SPACE_SOAK_DURATION: %v", err)
+		}
+	}
+	t.Logf("SPACE_TEST_SEED=%d", r.seed)
+	if err := r.all(t.Context()); err != nil {
+		t.Errorf("with SPACE_TEST_SEED=%d: %v", r.seed, err)
 	}
 	env.AwaitHealthy(t)
+}
+
+// run is one run. Each of its fields is written by one goroutine, and read when all have
+// ended, but for the counts.
+type run struct {
+	t         *testing.T
+	seed      uint64
+	duration  time.Duration
+	namespace string
+	standing  []standingPod
+	// started and gaveUp count pods, the latter those that were deleted because they
+	// took long.
+	started, gaveUp atomic.Int64
+	// kills are by what was killed.
+	kills   map[string]int
+	outages []availability.Outage
+}
+
+func (r *run) all(ctx context.Context) error {
+	env.CreateTemplate(r.t, r.namespace, template)
+	if err := r.startStanding(ctx); err != nil {
+		return err
+	}
+	churned := r.churn(ctx)
+	r.t.Logf("%d pods with %d claims each, %d of them given up; killed: %v", r.started.Load(), claimsPerPod, r.gaveUp.Load(), r.kills)
+	if err := errors.Join(churned, ctx.Err()); err != nil {
+		return err
+	}
+	standing := r.untilNothingIsLeft(ctx, r.standing)
+	seen := r.checkStanding(ctx)
+	return errors.Join(standing, seen, r.stopStanding(ctx), r.untilNothingIsLeft(ctx, nil))
+}
+
+// churn runs the clients, and kills things for as long as more pods come.
+func (r *run) churn(ctx context.Context) error {
+	start := time.Now()
+	more := func() bool {
+		if r.duration > 0 {
+			return time.Since(start) < r.duration
+		}
+		return r.started.Load() < allPods
+	}
+	// The first error ends all of them.
+	group, ctx := errgroup.WithContext(ctx)
+	breaking, stop := context.WithCancel(ctx)
+	defer stop()
+	group.Go(func() error { return r.breakThings(breaking, r.random(0)) })
+	for i := range clients {
+		rng := r.random(uint64(i) + 1)
+		group.Go(func() error {
+			defer stop() // the pods that are left have to come to an end
+			for ctx.Err() == nil && more() {
+				number := r.started.Add(1)
+				if number%50 == 0 {
+					r.t.Logf("pod %d begins", number)
+				}
+				if err := r.live(ctx, rng, fmt.Sprintf("pod-%05d", number)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// random returns a source for one goroutine, so that no goroutine's choices depend on
+// another's.
+func (r *run) random(stream uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(r.seed, stream)) //nolint:gosec // it has to be repeatable
+}
+
+// pause lets time pass, unless the context ends before. It gives the churn its
+// pace; nothing is awaited with it.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// between is a random time.
+func between(rng *rand.Rand, shortest, longest time.Duration) time.Duration {
+	return shortest + time.Duration(rng.Int64N(int64(longest-shortest)+1))
 }

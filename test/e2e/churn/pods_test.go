@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package soak
+package churn
 
 import (
 	"context"
@@ -58,12 +58,12 @@ func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
 	pod = framework.Runs(script+" && exec sleep infinity", pod)
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	if err := r.persist(ctx, "create pod "+name, apierrors.IsAlreadyExists, func(ctx context.Context) error {
-		_, err := r.Env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
+		_, err := env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
 		return err
 	}); err != nil {
 		return err
 	}
-	object := framework.Pod(r.Env.Client, r.namespace, name)
+	object := framework.Pod(env.Client, r.namespace, name)
 	if waits > 0 {
 		if err := r.awaitReady(ctx, object, waits); err != nil {
 			return err
@@ -78,8 +78,8 @@ func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
 	return framework.UntilGone[*corev1.Pod](ctx, object)
 }
 
-// awaitReady waits for a pod. It is a fault when a pod fails, and when it is not
-// ready in the end; but whoever waits for less may have to do so in vain.
+// awaitReady waits for a pod. It is a fault when a pod fails, and when it is not ready
+// after all of patience; a shorter wait may end without a ready pod.
 func (r *run) awaitReady(ctx context.Context, pod framework.Object, limit time.Duration) error {
 	waiting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -101,7 +101,7 @@ func (r *run) awaitReady(ctx context.Context, pod framework.Object, limit time.D
 // remove deletes a pod, with grace period 0 by force.
 func (r *run) remove(ctx context.Context, name string, grace int64) error {
 	return r.persist(ctx, "delete pod "+name, apierrors.IsNotFound, func(ctx context.Context) error {
-		return r.Env.Client.CoreV1().Pods(r.namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To(grace)})
+		return env.Client.CoreV1().Pods(r.namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To(grace)})
 	})
 }
 
@@ -141,14 +141,14 @@ func (r *run) untilNothingIsLeft(ctx context.Context, stay []standingPod) error 
 			return err
 		}
 	}
-	r.Log("nothing is left but what %d pods use, after %s", len(stay), time.Since(start).Round(time.Second))
+	r.t.Logf("nothing is left but what %d pods use, after %s", len(stay), time.Since(start).Round(time.Second))
 	return nil
 }
 
 // leftovers are the claims, spaces and traces of claims that are not to be kept.
 func (r *run) leftovers(ctx context.Context, keep map[types.UID]bool) ([]string, error) {
 	var left []string
-	claims, err := r.Env.Client.ResourceV1().ResourceClaims(r.namespace).List(ctx, metav1.ListOptions{})
+	claims, err := env.Client.ResourceV1().ResourceClaims(r.namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("list the claims: %w", err)
 	}
@@ -157,7 +157,7 @@ func (r *run) leftovers(ctx context.Context, keep map[types.UID]bool) ([]string,
 			left = append(left, fmt.Sprintf("claim %s (%s)", claim.Name, claim.UID))
 		}
 	}
-	spaces, err := r.Env.Spaces(ctx)
+	spaces, err := env.Spaces(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (r *run) leftovers(ctx context.Context, keep map[types.UID]bool) ([]string,
 			left = append(left, fmt.Sprintf("space %s of claim %s", ns.Name, claimOf(ns)))
 		}
 	}
-	traces, err := r.Env.Traces(ctx)
+	traces, err := env.Traces(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -180,11 +180,11 @@ func (r *run) leftovers(ctx context.Context, keep map[types.UID]bool) ([]string,
 
 // complete fails unless a claim that is in use has all that it should have.
 func (r *run) complete(ctx context.Context, claim types.UID) error {
-	spaces, err := r.Env.Spaces(ctx)
+	spaces, err := env.Spaces(ctx)
 	if err != nil {
 		return err
 	}
-	traces, err := r.Env.Traces(ctx)
+	traces, err := env.Traces(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package soak
+package churn
 
 import (
 	"context"
@@ -12,13 +12,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/space-dra/space-dra-driver/test/e2e/churn/availability"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
-
-// Outage is a time in which the API server did not answer.
-type Outage struct {
-	Begin, End time.Time
-}
 
 // What is killed, and how long there is peace between.
 const (
@@ -51,7 +47,7 @@ func (r *run) breakThings(ctx context.Context, rng *rand.Rand) error {
 			if err != nil {
 				return fmt.Errorf("kill the %s: %w", sorts[i], err)
 			}
-			r.report.Kills[sorts[i]]++
+			r.kills[sorts[i]]++
 		}
 	}
 }
@@ -68,9 +64,9 @@ func (r *run) kill(ctx context.Context, rng *rand.Rand, what string) error {
 }
 
 func (r *run) killAPIServer(ctx context.Context, length time.Duration) error {
-	host := r.Env.Cluster.ControlPlane()
-	r.Log("the API server is killed for %s", length.Round(time.Millisecond))
-	outage := Outage{Begin: time.Now()}
+	host := env.Cluster.ControlPlane()
+	r.t.Logf("the API server is killed for %s", length.Round(time.Millisecond))
+	outage := availability.Outage{Begin: time.Now()}
 	if err := host.Kill(ctx, "kube-apiserver"); err != nil {
 		return err
 	}
@@ -79,7 +75,7 @@ func (r *run) killAPIServer(ctx context.Context, length time.Duration) error {
 		return err
 	}
 	outage.End = time.Now()
-	r.report.Outages = append(r.report.Outages, outage)
+	r.outages = append(r.outages, outage)
 	return nil
 }
 
@@ -88,22 +84,22 @@ func (r *run) killPod(ctx context.Context, rng *rand.Rand, selector string, proc
 	number := rng.Int()
 	var pods []corev1.Pod
 	if err := r.persist(ctx, "find a pod to kill", func(error) bool { return false }, func(ctx context.Context) (err error) {
-		pods, err = r.Env.DriverPods(ctx, selector)
+		pods, err = env.DriverPods(ctx, selector)
 		return err
 	}); err != nil || len(pods) == 0 {
 		return err
 	}
 	pod := pods[number%len(pods)]
 	if !process {
-		r.Log("pod %s is deleted by force", pod.Name)
+		r.t.Logf("pod %s is deleted by force", pod.Name)
 		return r.persist(ctx, "delete pod "+pod.Name, apierrors.IsNotFound, func(ctx context.Context) error {
-			return r.Env.ForceDelete(ctx, pod.Namespace, pod.Name)
+			return env.ForceDelete(ctx, pod.Namespace, pod.Name)
 		})
 	}
-	r.Log("the process of pod %s is killed", pod.Name)
-	if err := r.Env.KillContainer(ctx, &pod); err != nil {
+	r.t.Logf("the process of pod %s is killed", pod.Name)
+	if err := env.KillContainer(ctx, &pod); err != nil {
 		// Its container is only just starting, or waits after an earlier kill.
-		r.Log("that was in vain: %v", err)
+		r.t.Logf("it was not killed: %v", err)
 	}
 	return nil
 }

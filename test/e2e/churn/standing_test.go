@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package soak
+package churn
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/space-dra/space-dra-driver/test/e2e/churn/availability"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -41,23 +42,23 @@ type standingPod struct {
 func (r *run) startStanding(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for i := range r.Standing {
+	for i := range standingPods {
 		name := fmt.Sprintf("standing-%d", i)
-		node := r.Env.Cluster.Nodes()[i%len(r.Env.Cluster.Nodes())]
+		node := env.Cluster.Nodes()[i%len(env.Cluster.Nodes())]
 		pod := framework.On(node.Name(), framework.Runs(asks, framework.NewPodFromTemplate(name, template)))
 		// Each of its lines counts: they must not be those of another container.
 		pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 		if err := r.persist(ctx, "create pod "+name, apierrors.IsAlreadyExists, func(ctx context.Context) error {
-			_, err := r.Env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
+			_, err := env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
 			return err
 		}); err != nil {
 			return err
 		}
-		ready, err := framework.Until(ctx, framework.Pod(r.Env.Client, r.namespace, name), framework.PodReady())
+		ready, err := framework.Until(ctx, framework.Pod(env.Client, r.namespace, name), framework.PodReady())
 		if err != nil {
 			return err
 		}
-		claim, err := r.Env.Client.ResourceV1().ResourceClaims(r.namespace).Get(ctx, *ready.Status.ResourceClaimStatuses[0].ResourceClaimName, metav1.GetOptions{})
+		claim, err := env.Client.ResourceV1().ResourceClaims(r.namespace).Get(ctx, *ready.Status.ResourceClaimStatuses[0].ResourceClaimName, metav1.GetOptions{})
 		if err != nil {
 			return fmt.Errorf("look up the claim of pod %s: %w", name, err)
 		}
@@ -66,8 +67,8 @@ func (r *run) startStanding(ctx context.Context) error {
 	return nil
 }
 
-// readStanding reads what the standing pods have seen, and judges it.
-func (r *run) readStanding(ctx context.Context) error {
+// checkStanding checks what the standing pods have seen.
+func (r *run) checkStanding(ctx context.Context) error {
 	var errs []error
 	for _, pod := range r.standing {
 		attempts, err := r.attemptsOf(ctx, pod.name)
@@ -75,10 +76,10 @@ func (r *run) readStanding(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("read what pod %s has seen: %w", pod.name, err))
 			continue
 		}
-		verdict := judge(pod.name, attempts, r.report.Outages)
-		r.report.Seen = append(r.report.Seen, verdict)
-		if err := verdict.Err(); err != nil {
-			errs = append(errs, err)
+		result := availability.Check(attempts, r.outages)
+		r.t.Logf("pod %s: %s", pod.name, result)
+		if err := result.Err(); err != nil {
+			errs = append(errs, fmt.Errorf("pod %s: %w", pod.name, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -86,16 +87,16 @@ func (r *run) readStanding(ctx context.Context) error {
 
 // attemptsOf reads what a pod has seen. When the last attempt had no answer in time, it
 // waits for the next: what never recovers has no other one.
-func (r *run) attemptsOf(ctx context.Context, pod string) ([]attempt, error) {
-	var attempts []attempt
+func (r *run) attemptsOf(ctx context.Context, pod string) ([]availability.Attempt, error) {
+	var attempts []availability.Attempt
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		var log []byte
-		log, last = r.Env.Client.CoreV1().Pods(r.namespace).GetLogs(pod, &corev1.PodLogOptions{Timestamps: true}).DoRaw(ctx)
+		log, last = env.Client.CoreV1().Pods(r.namespace).GetLogs(pod, &corev1.PodLogOptions{Timestamps: true}).DoRaw(ctx)
 		if last == nil {
-			attempts, last = parse(string(log))
+			attempts, last = availability.Parse(string(log))
 		}
-		return last == nil && !inVain(attempts[len(attempts)-1]), nil
+		return last == nil && !attempts[len(attempts)-1].Unanswered(), nil
 	})
 	if last != nil {
 		return nil, errors.Join(last, err)
@@ -111,7 +112,7 @@ func (r *run) stopStanding(ctx context.Context) error {
 		errs = append(errs, r.remove(ctx, pod.name, 1))
 	}
 	for _, pod := range r.standing {
-		errs = append(errs, framework.UntilGone[*corev1.Pod](ctx, framework.Pod(r.Env.Client, r.namespace, pod.name)))
+		errs = append(errs, framework.UntilGone[*corev1.Pod](ctx, framework.Pod(env.Client, r.namespace, pod.name)))
 	}
 	return errors.Join(errs...)
 }
