@@ -94,12 +94,11 @@ func (s Settings) deallocation(ctx context.Context, env *framework.Env, manager 
 		}
 		s.logf("round %d: plain %.1f/s, spaces %.1f/s, last refused after %.2f s", round, plainRates[round], spaceRates[round], slices.Max(refused))
 	}
-	ratios := report.Ratios(spaceRates, plainRates)
 	r.Tables = append(r.Tables,
 		report.NewTable("gone per second, "+manager, "1/s", report.Series{Name: "plain namespaces", Values: plainRates}, report.Series{Name: "spaces", Values: spaceRates}),
+		report.NewTable("round by round, "+manager, "ratio", report.Series{Name: "spaces to plain namespaces", Values: report.Ratios(spaceRates, plainRates)}),
 		report.NewTable("after the first was freed, "+manager, "s",
 			report.Series{Name: "plain namespaces gone", Values: plainGone}, report.Series{Name: "spaces gone", Values: gone}, report.Series{Name: "credentials refused", Values: refused}))
-	r.Counts = append(r.Counts, report.Count{What: "spaces to plain namespaces, median of rounds, " + manager, N: report.Summarize(ratios).Median})
 	return nil
 }
 

@@ -31,14 +31,19 @@ const (
 	regularFile = 0o644
 )
 
-// writePauseImage returns the archive of the image that holds pods' namespaces.
+// writePauseImage returns the archive of the image that holds pods' namespaces. Its program
+// only has to run until the container runtime kills it.
 func (c *Cluster) writePauseImage() (string, error) {
+	busybox, err := findBusybox()
+	if err != nil {
+		return "", err
+	}
 	archive := filepath.Join(dataDir(c.rec.Name), "pause.tar")
 	return archive, image.WriteArchive(archive, image.Spec{
 		Ref:          pauseImage,
 		Architecture: runtime.GOARCH,
-		Files:        []image.File{{Path: "/pause", Source: c.rec.Binaries["pause"], Mode: executable}},
-		Entrypoint:   []string{"/pause"},
+		Files:        []image.File{{Path: "/busybox", Source: busybox, Mode: executable}},
+		Entrypoint:   []string{"/busybox", "sleep", "infinity"},
 		User:         "65535:65535",
 	})
 }

@@ -5,9 +5,10 @@ package faults
 
 import (
 	"net/http"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
@@ -44,58 +45,23 @@ func (c Call) Writes() bool {
 	}
 }
 
-// callOf reads a request. What is not about an object of the API has no resource.
-func callOf(r *http.Request, body []byte) Call {
-	var c Call
-	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	switch {
-	case path[0] == "api" && len(path) > 2:
-		path = path[2:]
-	case path[0] == "apis" && len(path) > 3:
-		path = path[3:]
-	default:
-		c.Verb = strings.ToLower(r.Method)
-		return c
+var requestInfo = request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
+
+// callOf reads a request. A request for something that is not an object of the API has no
+// resource.
+func callOf(r *http.Request, body []byte) (Call, error) {
+	info, err := requestInfo.NewRequestInfo(r)
+	if err != nil {
+		return Call{}, err
 	}
-	if path[0] == "namespaces" && len(path) > 2 && path[2] != "status" && path[2] != "finalize" {
-		c.Namespace, path = path[1], path[2:]
+	c := Call{Verb: info.Verb, Resource: info.Resource, Subresource: info.Subresource, Namespace: info.Namespace, Name: info.Name}
+	if c.Resource == "namespaces" {
+		c.Namespace = ""
 	}
-	c.Resource = path[0]
-	if len(path) > 1 {
-		c.Name = path[1]
-	}
-	if len(path) > 2 {
-		c.Subresource = path[2]
-	}
-	c.Verb = verbOf(r, c.Name)
 	if c.Verb == "create" && c.Name == "" {
 		c.Name = nameIn(body)
 	}
-	return c
-}
-
-func verbOf(r *http.Request, name string) string {
-	switch r.Method {
-	case http.MethodPost:
-		return "create"
-	case http.MethodPut:
-		return "update"
-	case http.MethodPatch:
-		return "patch"
-	case http.MethodDelete:
-		if name == "" {
-			return "deletecollection"
-		}
-		return "delete"
-	}
-	switch watch := r.URL.Query().Get("watch"); {
-	case watch == "true" || watch == "1":
-		return "watch"
-	case name == "":
-		return "list"
-	default:
-		return "get"
-	}
+	return c, nil
 }
 
 // nameIn returns the name of the object in a request. The path of a creation does

@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package faults stands between a client and the API server, so that a test can
-// let any single request go wrong, or end the client at that very moment.
+// Package faults has a proxy between a client and the API server, so that a test can make
+// any single request fail, or kill the client at that moment.
 package faults
 
 import (
@@ -26,11 +26,11 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// Answer is what a client gets to see of its request.
+// Answer is what a client gets for its request.
 type Answer int
 
 const (
-	// Real is what the API server says.
+	// Real is the answer of the API server.
 	Real Answer = iota
 	// Broken is a connection that ends without an answer.
 	Broken
@@ -38,8 +38,8 @@ const (
 	Refused
 )
 
-// Intercept decides what becomes of a request. carryOut lets the API server
-// carry it out at once, and returns when that is done; without it, the API server
+// Intercept decides what happens to a request. carryOut lets the API server
+// carry it out immediately, and returns when that is done; without it, the API server
 // sees the request only if the answer is [Real]. carryOut is not for watches,
 // which have no end. An Intercept is called for many requests at the same time.
 type Intercept func(call Call, carryOut func()) Answer
@@ -153,12 +153,17 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	call, err := callOf(r, body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 
 	var (
 		once  sync.Once
 		early *httptest.ResponseRecorder
 	)
-	answer := (*intercept)(callOf(r, body), func() {
+	answer := (*intercept)(call, func() {
 		once.Do(func() {
 			early = httptest.NewRecorder()
 			p.upstream.ServeHTTP(early, r)

@@ -25,8 +25,6 @@ type Report struct {
 	Machine Machine `json:"machine"`
 	// Tables are of measurements with a unit each.
 	Tables []Table `json:"tables,omitempty"`
-	// Counts are numbers of things, in the order to show them.
-	Counts []Count `json:"counts,omitempty"`
 	// Goals say what was wanted and what came out.
 	Goals []Goal   `json:"goals,omitempty"`
 	Notes []string `json:"notes,omitempty"`
@@ -70,12 +68,6 @@ type Row struct {
 	Summary
 	// Ratio is the median against that of the table's first row.
 	Ratio float64 `json:"ratio"`
-}
-
-// Count is a number of things.
-type Count struct {
-	What string  `json:"what"`
-	N    float64 `json:"n"`
 }
 
 // Goal is what was wanted. It is no verdict on the run: a machine can be busy.
@@ -140,12 +132,6 @@ func (r *Report) Text(to io.Writer) error {
 		for _, row := range table.Rows {
 			fmt.Fprintf(w, "%s\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.2f\n", row.Name, len(row.Values), row.Min, row.Median, row.P90, row.Max, row.Ratio)
 		}
-	}
-	if len(r.Counts) > 0 {
-		fmt.Fprintln(w)
-	}
-	for _, count := range r.Counts {
-		fmt.Fprintf(w, "%s\t%.2f\n", count.What, count.N)
 	}
 	if len(r.Goals) > 0 {
 		fmt.Fprint(w, "\ngoal\twanted\tgot\t\n")
