@@ -130,7 +130,7 @@ func leaves(below values, path ...string) []leaf {
 	return out
 }
 
-func TestEachValueHasAnEffect(t *testing.T) {
+func TestValues_eachHasAnEffect(t *testing.T) {
 	unused := map[string]bool{}
 	for path := range changes {
 		unused[path] = true
@@ -159,7 +159,7 @@ func TestEachValueHasAnEffect(t *testing.T) {
 	}
 }
 
-func TestEachValueIsInTheReadme(t *testing.T) {
+func TestReadme_describesEachValue(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(directory(), "README.md"))
 	if err != nil {
 		t.Fatal(err)

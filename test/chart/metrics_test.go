@@ -101,7 +101,7 @@ func portNamed(template corev1.PodTemplateSpec, name string) int32 {
 	return 0
 }
 
-func TestThereIsNoMonitorByDefault(t *testing.T) {
+func TestMonitors_areOffByDefault(t *testing.T) {
 	for got := range objects(t, render(t, nil)) {
 		if strings.HasPrefix(got, "PodMonitor") || strings.HasPrefix(got, "Service") && !strings.HasPrefix(got, "ServiceAccount") {
 			t.Errorf("there is %s by default", got)
@@ -166,7 +166,7 @@ func TestServiceMonitor_selectsThePodsByAService(t *testing.T) {
 	}
 }
 
-func TestMonitorsComeWithATokenAndKnowWhomTheyAsk(t *testing.T) {
+func TestMonitors_authenticateAndVerifyTheServer(t *testing.T) {
 	for _, kind := range []string{"PodMonitor", "ServiceMonitor"} {
 		key := strings.ToLower(kind[:1]) + kind[1:]
 		_, place := monitorOf(t, at("metrics."+key+".enabled", true), kind)

@@ -20,7 +20,7 @@ var everything = together(
 	at("metrics.prometheusRule.enabled", true), at("metrics.dashboard.enabled", true), at("rbac.createViewerRole", true),
 )
 
-func TestAllObjectsHaveTheCommonLabelsAndAnnotations(t *testing.T) {
+func TestCommonLabels_areOnAllObjects(t *testing.T) {
 	v := together(everything, at("commonLabels", values{"team": "a", "app.kubernetes.io/name": "stolen"}), at("commonAnnotations", values{"contact": "b"}))
 	rendered := objects(t, render(t, v))
 	if len(rendered) < 25 {
@@ -44,7 +44,7 @@ func TestAllObjectsHaveTheCommonLabelsAndAnnotations(t *testing.T) {
 	}
 }
 
-func TestWhatIsSaidOfOneComponentWins(t *testing.T) {
+func TestPodLabels_overrideCommonLabels(t *testing.T) {
 	v := together(at("commonLabels", values{"team": "a"}), at("commonAnnotations", values{"contact": "b", "kept": "c"}))
 	for _, component := range []string{"controller", "kubeletPlugin"} {
 		v = together(v, at(component+".podLabels", values{"team": component}), at(component+".podAnnotations", values{"contact": component}),
@@ -67,7 +67,7 @@ func TestWhatIsSaidOfOneComponentWins(t *testing.T) {
 
 // Two releases can be in one cluster, and in one namespace, if their drivers have
 // different names.
-func TestReleasesShareNoObjects(t *testing.T) {
+func TestReleases_shareNoObjects(t *testing.T) {
 	of := func(release, driver string) map[string]*unstructured.Unstructured {
 		out, err := helm(t, together(everything, values{"driverName": driver, "deviceClasses": []any{values{"name": driver + ".gold"}}}),
 			"template", release, directory(), "--namespace", namespace)
@@ -94,7 +94,7 @@ func TestReleasesShareNoObjects(t *testing.T) {
 	}
 }
 
-func TestNamesComeFromTheReleaseOrFromTheValues(t *testing.T) {
+func TestNames_comeFromTheReleaseOrTheValues(t *testing.T) {
 	for name, c := range map[string]struct {
 		release string
 		values  values

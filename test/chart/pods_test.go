@@ -50,7 +50,7 @@ func pluginOf(t *testing.T, v values) *appsv1.DaemonSet {
 	return object[appsv1.DaemonSet](t, render(t, v), "DaemonSet/"+pluginName)
 }
 
-func TestThePluginHasNothingOfTheNodeButItsDirectories(t *testing.T) {
+func TestPluginPods_haveOnlyDirectoriesOfTheNode(t *testing.T) {
 	spec := pluginOf(t, nil).Spec.Template.Spec
 	if spec.HostNetwork || spec.HostPID || spec.HostIPC {
 		t.Error("the plugin is in namespaces of the host")
@@ -79,7 +79,7 @@ func TestThePluginHasNothingOfTheNodeButItsDirectories(t *testing.T) {
 	}
 }
 
-func TestTheServerAndTheCAForPodsAreThePlugins(t *testing.T) {
+func TestPluginPods_haveTheServerAndTheCAOfTheValues(t *testing.T) {
 	configured := func(ca string) corev1.PodTemplateSpec {
 		return pluginOf(t, together(at("space.apiServerURL", "https://api.example.com"), at("space.apiServerCA", ca))).Spec.Template
 	}
@@ -99,7 +99,7 @@ func TestTheServerAndTheCAForPodsAreThePlugins(t *testing.T) {
 	}
 }
 
-func TestTheControllerHasNothingOfTheNode(t *testing.T) {
+func TestControllerPods_haveNothingOfTheNode(t *testing.T) {
 	spec := controllerOf(t, nil).Spec.Template.Spec
 	if spec.HostNetwork || spec.HostPID || spec.HostIPC || !ptr.Deref(spec.SecurityContext.RunAsNonRoot, false) {
 		t.Errorf("the controller is more than an ordinary user of its own namespaces: %v", spec.SecurityContext)
@@ -124,7 +124,7 @@ func locked(t *testing.T, containers []corev1.Container) {
 	}
 }
 
-func TestOnlyPodsThatNeedATokenHaveOne(t *testing.T) {
+func TestServiceAccounts_mountTokensInThePodsThatNeedThem(t *testing.T) {
 	rendered := render(t, nil)
 	for _, name := range []string{controllerName, pluginName} {
 		account := object[corev1.ServiceAccount](t, rendered, "ServiceAccount/"+name)
@@ -139,7 +139,7 @@ func TestOnlyPodsThatNeedATokenHaveOne(t *testing.T) {
 	}
 }
 
-func TestThePathsOfTheNodeFollowTheValues(t *testing.T) {
+func TestPluginPods_mountTheDirectoriesOfTheValues(t *testing.T) {
 	plugin := pluginOf(t, together(at("kubeletPlugin.kubeletRootDir", "/data/kubelet"), at("kubeletPlugin.cdiRoot", "/data/cdi"))).Spec.Template.Spec
 	container := plugin.Containers[0]
 	mounts := map[string]string{}
@@ -179,7 +179,7 @@ func TestPluginPods_restartForPoolsPerNodeOnly(t *testing.T) {
 	}
 }
 
-func TestADigestWinsOverATag(t *testing.T) {
+func TestImage_digestOverridesTag(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("a", 64)
 	image := controllerOf(t, together(at("image.tag", "v9"), at("image.digest", digest))).Spec.Template.Spec.Containers[0].Image
 	if want := "registry.example.com/space-dra-driver/space-dra-driver@" + digest; image != want {
@@ -187,7 +187,7 @@ func TestADigestWinsOverATag(t *testing.T) {
 	}
 }
 
-func TestTheControllersPodsAreSpreadAndKept(t *testing.T) {
+func TestControllerPods_areSpreadAndHaveABudget(t *testing.T) {
 	rendered := render(t, nil)
 	deployment := object[appsv1.Deployment](t, rendered, "Deployment/"+controllerName)
 	pods := labels.Set(deployment.Spec.Template.Labels)
@@ -214,7 +214,7 @@ func TestTheControllersPodsAreSpreadAndKept(t *testing.T) {
 	}
 }
 
-func TestPodsOfTheDriverReachTheAPIServerOnly(t *testing.T) {
+func TestNetworkPolicies_allowTheAPIServerOnly(t *testing.T) {
 	v := together(at("networkPolicy.enabled", true), at("networkPolicy.apiServerCIDRs", []any{"10.0.0.1/32"}),
 		at("networkPolicy.metricsFrom", []any{values{"namespaceSelector": values{}}}), at("controller.metricsPort", 9000))
 	rendered := render(t, v)
@@ -238,7 +238,7 @@ func TestPodsOfTheDriverReachTheAPIServerOnly(t *testing.T) {
 	}
 }
 
-func TestRequestsOfBothComponentsHaveTheirPriority(t *testing.T) {
+func TestFlowSchema_isForBothComponents(t *testing.T) {
 	const name = "rel-space-dra-driver"
 	rendered := render(t, at("flowControl.enabled", true))
 	schema := object[flowcontrolv1.FlowSchema](t, rendered, "FlowSchema/"+name)
@@ -260,7 +260,7 @@ func TestRequestsOfBothComponentsHaveTheirPriority(t *testing.T) {
 	}
 }
 
-func TestTheQuotaIsForTheClassesThatThePodsHave(t *testing.T) {
+func TestCriticalPodsQuota_isForThePriorityClassesOfThePods(t *testing.T) {
 	v := together(at("criticalPodsQuota.enabled", true), at("controller.priorityClassName", "mine"))
 	quota := object[corev1.ResourceQuota](t, render(t, v), "ResourceQuota/rel-space-dra-driver-critical-pods")
 	scope := quota.Spec.ScopeSelector.MatchExpressions[0]
@@ -273,15 +273,15 @@ func TestTheQuotaIsForTheClassesThatThePodsHave(t *testing.T) {
 	}
 }
 
-func TestTheTestWritesOnlyWhereTheRoleIsKnownToAllowIt(t *testing.T) {
+func TestHelmTest_writesOnlyWhereTheRoleAllowsIt(t *testing.T) {
 	for name, c := range map[string]struct {
 		values values
 		writes bool
 	}{
-		"by default":             {nil, true},
-		"a role to read":         {at("space.clusterRole", "view"), false},
-		"a role to read, mended": {together(at("space.clusterRole", "view"), at("defaultDeviceClass.config.clusterRoles", []any{"admin"})), true},
-		"a role of one's own":    {at("defaultDeviceClass.config.clusterRoles", []any{"mine"}), false},
+		"by default":                {nil, true},
+		"a role to read":            {at("space.clusterRole", "view"), false},
+		"a role to read, and admin": {together(at("space.clusterRole", "view"), at("defaultDeviceClass.config.clusterRoles", []any{"admin"})), true},
+		"a role of one's own":       {at("defaultDeviceClass.config.clusterRoles", []any{"mine"}), false},
 	} {
 		pod := object[corev1.Pod](t, render(t, c.values), "Pod/rel-space-dra-driver-test")
 		if got := slices.Contains(pod.Spec.Containers[0].Args, "--write"); got != c.writes {

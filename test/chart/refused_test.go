@@ -22,7 +22,7 @@ func budget(parts values) values {
 	return onePool(values{"budget": together(values{"total": values{"cpu": 8}, "default": values{"cpu": 1}}, parts)})
 }
 
-func TestValuesThatCannotBeAreRefusedWithTheirPlace(t *testing.T) {
+func TestValues_invalidOnesAreRefusedWithTheirPath(t *testing.T) {
 	for name, c := range map[string]struct {
 		values values
 		// words are in the message.
@@ -109,7 +109,7 @@ func TestValuesThatCannotBeAreRefusedWithTheirPlace(t *testing.T) {
 	}
 }
 
-func TestValuesThatAreUnusualAreAccepted(t *testing.T) {
+func TestValues_unusualOnesAreAccepted(t *testing.T) {
 	for _, v := range []values{
 		{"global": values{"anything": true}, "enabled": true},
 		{"driverName": "a"},

@@ -124,7 +124,7 @@ func alerts(t *testing.T, spec values) map[string]values {
 // formatted is the value of an alert in its summary.
 var formatted = regexp.MustCompile(`{{ \$value[^}]*}}`)
 
-func TestEachAlertFiresWhenItShouldAndNotWhenNearThat(t *testing.T) {
+func TestAlerts_fireOverTheirThresholdOnly(t *testing.T) {
 	spec := ruleSpec(t, nil)
 	rules := alerts(t, spec)
 	if len(rules) != len(alertCases) {
@@ -177,7 +177,7 @@ func write(t *testing.T, file string, v any) {
 	}
 }
 
-func TestMatchersAreInEachSelectorOfTheDriversMetrics(t *testing.T) {
+func TestAlerts_haveTheMatchersInEachSelector(t *testing.T) {
 	for name, rule := range alerts(t, ruleSpec(t, at("metrics.prometheusRule.matchers", `cluster="a"`))) {
 		expr := rule["expr"].(string)
 		if selectors := strings.Count(expr, "{"); name != "SpacePluginDown" && (selectors == 0 || strings.Count(expr, `cluster="a"}`) != selectors) {
@@ -186,7 +186,7 @@ func TestMatchersAreInEachSelectorOfTheDriversMetrics(t *testing.T) {
 	}
 }
 
-func TestEachAlertHasAPageAndEachPageAnAlert(t *testing.T) {
+func TestAlerts_haveOneRunbookEach(t *testing.T) {
 	pages := filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "docs/runbooks")
 	entries, err := os.ReadDir(pages)
 	if err != nil {

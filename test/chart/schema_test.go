@@ -52,7 +52,7 @@ func (s schema) resolve(root schema) schema {
 	return s
 }
 
-func TestTheSchemaAndTheValuesHaveTheSameKeys(t *testing.T) {
+func TestSchema_hasTheKeysOfTheValues(t *testing.T) {
 	root := readSchema(t)
 	var compare func(path string, have values, want schema)
 	compare = func(path string, have values, want schema) {
@@ -92,8 +92,8 @@ func missing(path, key string) bool {
 	return slices.Contains([]string{"resources", "livenessProbe", "readinessProbe"}, last)
 }
 
-// Whoever adds a field to the API has to describe it for the chart, too.
-func TestTheSchemaDescribesTheFieldsOfTheAPI(t *testing.T) {
+// A new field of the API has to be described for the chart, too.
+func TestSchema_hasTheFieldsOfTheAPI(t *testing.T) {
 	root := readSchema(t)
 	for name, described := range map[string]reflect.Type{
 		"spaceClassConfig": reflect.TypeFor[spaceapi.SpaceClassConfig](),
@@ -138,7 +138,7 @@ func fieldsOf(described reflect.Type) []string {
 	return out
 }
 
-func TestWhatTheDriverTakesForAClassTheSchemaTakes(t *testing.T) {
+func TestSchema_acceptsValidClasses(t *testing.T) {
 	var classes []any
 	for i, fields := range []string{
 		`{}`,
@@ -160,7 +160,7 @@ func TestWhatTheDriverTakesForAClassTheSchemaTakes(t *testing.T) {
 	render(t, values{"deviceClasses": classes})
 }
 
-func TestWhatTheDriverTakesForAPoolTheSchemaTakes(t *testing.T) {
+func TestSchema_acceptsValidPools(t *testing.T) {
 	described := []any{
 		values{"name": "a"},
 		values{"name": "b", "limit": 10000, "bindingConditions": false},
@@ -179,7 +179,7 @@ func TestWhatTheDriverTakesForAPoolTheSchemaTakes(t *testing.T) {
 	}
 }
 
-func TestTheValuesOfTheExamplesAreAccepted(t *testing.T) {
+func TestSchema_acceptsTheValuesOfTheExamples(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(directory(), "../../../demo/examples/*values*.yaml"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("there are no values in the examples, error %v", err)
