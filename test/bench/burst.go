@@ -36,7 +36,7 @@ func Burst(ctx context.Context, s Settings) (*report.Report, error) {
 		lasts := make([][]float64, len(sorts))
 		for round := range s.Rounds + 1 {
 			for i := range sorts {
-				// Who begins has the emptier cluster.
+				// The first has the emptier cluster.
 				i = (i + round) % len(sorts)
 				seconds, err := s.burst(ctx, env, fmt.Sprintf("burst-%d-%d", round, i), sorts[i].pod)
 				if err != nil {

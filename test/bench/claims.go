@@ -26,15 +26,15 @@ import (
 // patience is how long one round may take.
 const patience = 5 * time.Minute
 
-// claims makes claims and allocates them as the scheduler would.
+// claims creates claims and allocates them as the scheduler does.
 type claims struct {
 	client   kubernetes.Interface
 	parallel int
-	// driver has the devices that are allocated.
+	// driver is the driver of the allocated devices.
 	driver string
 }
 
-// make makes claims and allocates them, and hands them on.
+// make creates and allocates claims, and calls allocated for each.
 func (c claims) make(ctx context.Context, prefix string, n int, allocated func(*resourceapi.ResourceClaim)) error {
 	api := c.client.ResourceV1().ResourceClaims(metav1.NamespaceDefault)
 	return each(ctx, n, c.parallel, func(ctx context.Context, i int) error {
@@ -56,8 +56,8 @@ func (c claims) make(ctx context.Context, prefix string, n int, allocated func(*
 	})
 }
 
-// ready makes n claims and returns how long each took to be Ready after the first
-// was begun, with the claims. No more claims are made when it has returned.
+// ready creates n claims and returns after how many seconds each was Ready, with the claims.
+// No more claims are created when it has returned.
 func (c claims) ready(ctx context.Context, prefix string, n int, allocated func(*resourceapi.ResourceClaim)) ([]float64, []*resourceapi.ResourceClaim, error) {
 	api := c.client.ResourceV1().ResourceClaims(metav1.NamespaceDefault)
 	var making sync.WaitGroup
@@ -96,8 +96,8 @@ func (c claims) ready(ctx context.Context, prefix string, n int, allocated func(
 	return seconds, slices.Collect(maps.Values(seen)), nil
 }
 
-// follow watches what comes after now. A busy API server may end a watch, which is
-// then taken up where it ended.
+// follow watches changes from now on. A busy API server may close a watch, which then
+// resumes.
 func follow[L metav1.ListMetaAccessor](ctx context.Context, list func(context.Context, metav1.ListOptions) (L, error),
 	begin func(context.Context, metav1.ListOptions) (watch.Interface, error), which metav1.ListOptions) (watch.Interface, error) {
 	first := which

@@ -18,14 +18,14 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// otherDriver is whose claims are only to be passed over.
+// otherDriver is a driver whose claims the controller must ignore.
 const otherDriver = "other.resource.example.com"
 
-// chunk is how many spaces are made in one go: the wait for them has its limit.
+// chunk is how many spaces are created before waiting for them: the wait has a timeout.
 const chunk = 500
 
-// Growth measures the controller with ever more standing spaces, each time one that
-// has just started, and in the end also with many claims of another driver.
+// Growth measures freshly started controllers with ever more standing spaces, and at the end
+// also with many claims of another driver.
 func Growth(ctx context.Context, s Settings) (*report.Report, error) {
 	r := &report.Report{Name: "growth", Title: "The controller, with standing spaces", Machine: report.ThisMachine()}
 	return r, s.onControlPlane(ctx, nil, func(env *framework.Env) (err error) {
@@ -46,14 +46,14 @@ type growth struct {
 	controller *program
 	loop       *bare
 	standing   int
-	// probes counts the spaces that were made to see how long it takes.
+	// probes is the number of spaces that probe created.
 	probes int
 }
 
 // build is a program that is measured, with the suffix of the names of its series.
 type build struct{ path, suffix string }
 
-// costs are what a controller takes, with ever more of something.
+// costs are the measurements of a controller with ever more objects.
 type costs struct {
 	one, start, startCPU, memory, rest, scrape report.Growth
 }
@@ -61,11 +61,11 @@ type costs struct {
 func newCosts(of string) *costs {
 	return &costs{
 		one:      report.Growth{Title: "from the allocation of one more claim until it is Ready", Unit: "s", Of: of},
-		start:    report.Growth{Title: "start until the cluster is read", Unit: "s", Of: of},
+		start:    report.Growth{Title: "start until the caches are in sync", Unit: "s", Of: of},
 		startCPU: report.Growth{Title: "CPU from the start until at rest", Unit: "s", Of: of},
 		memory:   report.Growth{Title: "memory", Unit: "MiB", Of: of},
 		rest:     report.Growth{Title: "CPU at rest", Unit: "thousandths of a core", Of: of},
-		scrape:   report.Growth{Title: "one look at the metrics", Unit: "s", Of: of},
+		scrape:   report.Growth{Title: "one scrape of the metrics", Unit: "s", Of: of},
 	}
 }
 
@@ -97,7 +97,7 @@ func (g *growth) measure(ctx context.Context, r *report.Report) error {
 		if _, err := g.fill(ctx, n); err != nil {
 			return err
 		}
-		if err := g.look(ctx, spaces, n); err != nil {
+		if err := g.measureAll(ctx, spaces, n); err != nil {
 			return err
 		}
 	}
@@ -109,27 +109,27 @@ func (g *growth) measure(ctx context.Context, r *report.Report) error {
 	r.Goals = append(r.Goals,
 		report.AtMost(fmt.Sprintf("one more space at %d against %d", most, slices.Min(g.Standing)), flat, report.Ratio(last, first)),
 		report.AtMost(fmt.Sprintf("MiB at %d, peak of the process", most), 100, peak),
-		report.AtMost(fmt.Sprintf("seconds until the cluster is read at %d", most), 10, start))
-	r.Notes = append(r.Notes, fmt.Sprintf("Spaces are made one by one, %d at each number, in turns with as many of the bare loop. At rest: for %s, with one sweep of all spaces in it.", g.Pods, g.Rest))
+		report.AtMost(fmt.Sprintf("seconds until the caches are in sync at %d", most), 10, start))
+	r.Notes = append(r.Notes, fmt.Sprintf("Spaces are made one by one, %d at each number, in turns with as many of the bare loop. At rest: for %s, with one resync of all spaces in it.", g.Pods, g.Rest))
 	if g.Others == 0 {
 		return nil
 	}
 
 	others := newCosts(fmt.Sprintf("claims of another driver, besides %d spaces", g.standing))
-	if err := g.look(ctx, others, 0); err != nil {
+	if err := g.measureAll(ctx, others, 0); err != nil {
 		return err
 	}
 	if err := (claims{g.env.Client, g.Parallel, otherDriver}).make(ctx, "other", g.Others, func(*resourceapi.ResourceClaim) {}); err != nil {
 		return err
 	}
-	if err := g.look(ctx, others, g.Others); err != nil {
+	if err := g.measureAll(ctx, others, g.Others); err != nil {
 		return err
 	}
 	r.AddGrowth(others.all()...)
 	return nil
 }
 
-// fill makes spaces until there are n, and returns one of the claims.
+// fill creates spaces until there are n, and returns one of the claims.
 func (g *growth) fill(ctx context.Context, n int) (sample *resourceapi.ResourceClaim, err error) {
 	begin, before := time.Now(), g.standing
 	for g.standing < n {
@@ -165,19 +165,19 @@ func (g *growth) restart(ctx context.Context, b build) (err error) {
 	return g.controller.awaitReady(ctx)
 }
 
-// look measures all builds.
-func (g *growth) look(ctx context.Context, to *costs, n int) error {
-	// The one that is measured in the end also makes the next spaces.
+// measureAll measures all builds.
+func (g *growth) measureAll(ctx context.Context, to *costs, n int) error {
+	// The one that is measured last also provisions the next spaces.
 	for _, b := range slices.Backward(g.builds) {
-		if err := g.lookAt(ctx, b, to, n); err != nil {
+		if err := g.measureBuild(ctx, b, to, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// lookAt measures the start of a controller, then the controller at rest, and one more space.
-func (g *growth) lookAt(ctx context.Context, b build, to *costs, n int) error {
+// measureBuild measures the start of a controller, then the controller at rest, and one more space.
+func (g *growth) measureBuild(ctx context.Context, b build, to *costs, n int) error {
 	begin := time.Now()
 	if err := g.restart(ctx, b); err != nil {
 		return err
@@ -217,7 +217,7 @@ func (g *growth) lookAt(ctx context.Context, b build, to *costs, n int) error {
 	return g.probe(ctx, b, to, n)
 }
 
-// probe makes spaces one by one, in turns with the bare loop.
+// probe measures one more space several times, in turns with the bare loop.
 func (g *growth) probe(ctx context.Context, b build, to *costs, n int) error {
 	for range g.Pods {
 		g.probes++

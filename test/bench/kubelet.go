@@ -28,8 +28,8 @@ const nodeName = "bench-node"
 // podUID is part of the names of the plugin's sockets.
 const podUID = "bench"
 
-// node consists of a Node object and directories, and has the plugin's process.
-// The benchmark plays the kubelet.
+// node is a Node object, directories, and the plugin's process. The benchmark acts as the
+// kubelet.
 type node struct {
 	env    *framework.Env
 	dir    string
@@ -38,7 +38,7 @@ type node struct {
 	dra    drav1.DRAPluginClient
 }
 
-// newNode makes the directories of a node on which the plugin has never run.
+// newNode creates the directories of a node without plugin.
 func newNode(env *framework.Env) (*node, error) {
 	// The names of sockets are limited to 108 bytes.
 	dir, err := os.MkdirTemp("", "bench-")
@@ -56,7 +56,7 @@ func newNode(env *framework.Env) (*node, error) {
 
 func (n *node) kubelet() string { return filepath.Join(n.dir, "kubelet") }
 
-// start starts the plugin on what is there, and registers it.
+// start starts the plugin and registers it.
 func (n *node) start(ctx context.Context) (err error) {
 	n.plugin, err = startProgram(ctx, framework.Binary("space-kubeletplugin"),
 		"--node-name="+nodeName, "--pod-uid="+podUID, "--kubeconfig="+n.env.Cluster.Kubeconfig(),
@@ -80,10 +80,10 @@ func (n *node) start(ctx context.Context) (err error) {
 	registrar := registration.NewRegistrationClient(conn)
 	info, err := registrar.GetInfo(ctx, &registration.InfoRequest{}, grpc.WaitForReady(true))
 	if err != nil {
-		return fmt.Errorf("ask the plugin who it is: %w\n%s", err, tail(n.plugin.log.String()))
+		return fmt.Errorf("get the plugin's info: %w\n%s", err, tail(n.plugin.log.String()))
 	}
 	if _, err := registrar.NotifyRegistrationStatus(ctx, &registration.RegistrationStatus{PluginRegistered: true}); err != nil {
-		return fmt.Errorf("tell the plugin that it is registered: %w", err)
+		return fmt.Errorf("confirm the registration to the plugin: %w", err)
 	}
 	if conn, err = n.dial(info.Endpoint); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (n *node) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// dial connects to a socket as soon as somebody listens.
+// dial connects to a socket as soon as a server listens.
 func (n *node) dial(socket string) (*grpc.ClientConn, error) {
 	quick := backoff.Config{BaseDelay: quickly, Multiplier: 1.2, MaxDelay: 100 * time.Millisecond}
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -104,7 +104,7 @@ func (n *node) dial(socket string) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// stop ends the plugin. What it has prepared stays.
+// stop stops the plugin. Claims stay prepared.
 func (n *node) stop() error {
 	var errs []error
 	for _, conn := range n.conns {
@@ -117,7 +117,7 @@ func (n *node) stop() error {
 	return errors.Join(errs...)
 }
 
-// remove ends the plugin and removes the directories.
+// remove stops the plugin and removes the directories.
 func (n *node) remove() error { return errors.Join(n.stop(), os.RemoveAll(n.dir)) }
 
 // prepare calls the plugin as the kubelet does.

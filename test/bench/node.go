@@ -20,9 +20,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// Node measures the plugin through its own socket, with ever more prepared claims
-// on the node and then with ever fewer, so that what the machine does meanwhile is
-// not taken for growth.
+// Node measures the plugin through its own socket, with ever more prepared claims on the
+// node and then with ever fewer, so that a change of the machine's load is not mistaken for
+// growth.
 func Node(ctx context.Context, s Settings) (*report.Report, error) {
 	r := &report.Report{Name: "node", Title: "The kubelet plugin, with prepared claims on its node", Machine: report.ThisMachine()}
 	return r, s.onControlPlane(ctx, nil, func(env *framework.Env) error {
@@ -58,8 +58,8 @@ func Node(ctx context.Context, s Settings) (*report.Report, error) {
 type nodeGrowth struct {
 	Settings
 	node *node
-	// all are the claims to have prepared, of which prepared are, and probes are
-	// those that are prepared and unprepared to see how long it takes.
+	// all are claims, of which the first prepared ones are prepared, and probes are claims
+	// that are prepared and unprepared to measure it.
 	all, probes []*resourceapi.ResourceClaim
 	prepared    int
 
@@ -71,10 +71,10 @@ const (
 	unprepareCall = "Unprepare"
 	// renewers is how many tokens the plugin renews at the same time.
 	renewers = 4
-	// flat is how much more something may take at the most things than at the
-	// fewest, to be called flat on a machine that does other things, too.
+	// flat is the largest ratio, between the most objects and the fewest, of a duration that
+	// does not depend on their number, on a machine with other load.
 	flat      = 1.5
-	bareCalls = "the claim read and a token made, without the plugin"
+	bareCalls = "the claim read and a token requested, without the plugin"
 )
 
 func newNodeGrowth(s Settings, n *node, all, probes []*resourceapi.ResourceClaim) *nodeGrowth {
@@ -97,7 +97,7 @@ func (g *nodeGrowth) measure(ctx context.Context) error {
 		}
 	}
 	for _, n := range g.Prepared {
-		if err := g.bring(ctx, n); err != nil {
+		if err := g.prepareUntil(ctx, n); err != nil {
 			return err
 		}
 		if err := g.probe(ctx); err != nil {
@@ -106,12 +106,12 @@ func (g *nodeGrowth) measure(ctx context.Context) error {
 		if err := g.renew(ctx); err != nil {
 			return err
 		}
-		if err := g.look(ctx); err != nil {
+		if err := g.rest(ctx); err != nil {
 			return err
 		}
 	}
 	for _, n := range slices.Backward(g.Prepared) {
-		if err := g.bring(ctx, n); err != nil {
+		if err := g.prepareUntil(ctx, n); err != nil {
 			return err
 		}
 		if err := g.probe(ctx); err != nil {
@@ -121,8 +121,8 @@ func (g *nodeGrowth) measure(ctx context.Context) error {
 	return nil
 }
 
-// bring has so many claims prepared.
-func (g *nodeGrowth) bring(ctx context.Context, n int) error {
+// prepareUntil prepares or unprepares claims until n are prepared.
+func (g *nodeGrowth) prepareUntil(ctx context.Context, n int) error {
 	from := g.prepared
 	g.prepared = n
 	g.logf("%d prepared claims", n)
@@ -132,7 +132,7 @@ func (g *nodeGrowth) bring(ctx context.Context, n int) error {
 	return each(ctx, n-from, g.Parallel, func(ctx context.Context, i int) error { return g.node.prepare(ctx, g.all[from+i]) })
 }
 
-// probe measures one more claim, and in turns what the API server takes of that.
+// probe measures one more claim, in turns with the bare calls.
 func (g *nodeGrowth) probe(ctx context.Context) error {
 	for _, claim := range g.probes {
 		for _, step := range []struct {
@@ -153,8 +153,8 @@ func (g *nodeGrowth) probe(ctx context.Context) error {
 	return nil
 }
 
-// bare makes the calls to the API server that a Prepare cannot do without: the claim
-// read, and a token made.
+// bare makes the calls to the API server that every Prepare needs: it reads the claim and
+// requests a token.
 func (g *nodeGrowth) bare(ctx context.Context, claim *resourceapi.ResourceClaim) error {
 	client := g.node.env.Client
 	claim, err := client.ResourceV1().ResourceClaims(claim.Namespace).Get(ctx, claim.Name, metav1.GetOptions{})
@@ -207,8 +207,8 @@ func (g *nodeGrowth) renew(ctx context.Context) error {
 	return nil
 }
 
-// look asks the plugin at rest what it needs.
-func (g *nodeGrowth) look(ctx context.Context) error {
+// rest measures the plugin at rest.
+func (g *nodeGrowth) rest(ctx context.Context) error {
 	p := g.node.plugin
 	if err := p.awaitRest(ctx); err != nil {
 		return err
@@ -243,6 +243,6 @@ func (g *nodeGrowth) report(r *report.Report) {
 	}
 	r.Notes = append(r.Notes,
 		fmt.Sprintf("Calls are one by one, %d at each number while it grows and as many while it shrinks again.", len(g.probes)),
-		"Bare: the claim read and a token made, by the benchmark itself, and for renewals as many at the same time as the plugin has.",
+		"Bare: the claim read and a token requested, by the benchmark itself, and for renewals as many at the same time as the plugin has.",
 		"A plugin that starts renews all tokens, as they may have ended meanwhile. It spreads nothing out then, so this is the worst case.")
 }

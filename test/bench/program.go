@@ -27,25 +27,24 @@ import (
 
 const (
 	mebibyte = 1 << 20
-	// restWindow is how long a program has to do next to nothing to be at rest.
+	// restWindow is how long a program has to be idle to be at rest.
 	restWindow = 2 * time.Second
-	// quickly is how often a program is looked at that is expected to be through soon.
+	// quickly is the interval between polls of a program that should be done soon.
 	quickly = 5 * time.Millisecond
 )
 
-// program is a program as it is shipped, mostly one of the driver's own, and what it
-// can be asked about itself.
+// program is a running program.
 type program struct {
 	name              string
 	cmd               *exec.Cmd
 	log               *framework.Output
 	address, profiles string
-	// ended is closed when the process has ended, of which err says how.
+	// ended is closed when the process has ended, with err.
 	ended chan struct{}
 	err   error
 }
 
-// startProgram starts a program that answers at two free ports.
+// startProgram starts a program of the driver, which serves metrics and profiles at free ports.
 func startProgram(ctx context.Context, path string, args ...string) (*program, error) {
 	var address, profiles string
 	for _, to := range []*string{&address, &profiles} {
@@ -70,7 +69,7 @@ func startProgram(ctx context.Context, path string, args ...string) (*program, e
 	return p, nil
 }
 
-// launch starts a program that is asked nothing.
+// launch starts a program without metrics and profiles.
 func launch(path string, args ...string) (*program, error) {
 	p := &program{name: filepath.Base(path), log: &framework.Output{}, ended: make(chan struct{})}
 	p.cmd = exec.Command(path, args...)
@@ -85,7 +84,7 @@ func launch(path string, args ...string) (*program, error) {
 	return p, nil
 }
 
-// end tells the program to end, and waits until it has.
+// end terminates the program and waits until it has ended.
 func (p *program) end() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -120,7 +119,7 @@ func get(ctx context.Context, url string) ([]byte, error) {
 	return body, nil
 }
 
-// await waits until the program is as is says.
+// await polls until is returns true.
 func (p *program) await(ctx context.Context, what string, every time.Duration, is func(ctx context.Context) (bool, error)) error {
 	err := wait.PollUntilContextTimeout(ctx, every, patience, true, func(ctx context.Context) (bool, error) {
 		select {
@@ -136,16 +135,16 @@ func (p *program) await(ctx context.Context, what string, every time.Duration, i
 	return nil
 }
 
-// awaitReady waits until the program says that it is ready.
+// awaitReady waits until the program is ready.
 func (p *program) awaitReady(ctx context.Context) error {
 	return p.await(ctx, "be ready", quickly, func(ctx context.Context) (bool, error) {
-		// Until it listens, there is nobody.
+		// Until it listens, connections fail.
 		_, err := get(ctx, "http://"+p.address+"/readyz")
 		return err == nil, nil
 	})
 }
 
-// awaitRest waits until the program has done next to nothing for a while.
+// awaitRest waits until the program has been idle for a while.
 func (p *program) awaitRest(ctx context.Context) error {
 	var last time.Duration
 	return p.await(ctx, "be at rest", restWindow, func(context.Context) (bool, error) {
@@ -166,7 +165,7 @@ func (p *program) cpu() (time.Duration, error) {
 	return time.Duration(stat.CPUTime() * float64(time.Second)), err
 }
 
-// load is how many cores the program keeps busy on average for a while.
+// load is how many cores the program uses on average for some time.
 func (p *program) load(ctx context.Context, during time.Duration) (float64, error) {
 	before, err := p.cpu()
 	if err != nil {
@@ -196,15 +195,15 @@ func (p *program) peak() (float64, error) {
 
 // live is how much memory objects take that are in use, in MiB.
 func (p *program) live(ctx context.Context) (float64, error) {
-	// Not the metric, which counts what collecting the metrics takes, too.
+	// Not the metric, which includes what a scrape needs.
 	body, err := get(ctx, "http://"+p.profiles+"/debug/pprof/heap?gc=1&debug=1")
 	if err != nil {
-		return 0, fmt.Errorf("have %s collect its garbage: %w", p.name, err)
+		return 0, fmt.Errorf("read the heap profile of %s: %w", p.name, err)
 	}
 	return heapOf(string(body))
 }
 
-// heapOf reads a heap profile in its form for people.
+// heapOf reads a heap profile in text form.
 func heapOf(profile string) (float64, error) {
 	for line := range strings.Lines(profile) {
 		if rest, ok := strings.CutPrefix(line, "# HeapAlloc = "); ok {

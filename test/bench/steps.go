@@ -13,15 +13,15 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// stepMetrics are the histograms in which the driver's components count how long
-// their steps take, one after the other in the start of a pod.
+// stepMetrics are the histograms of the durations of the driver's steps during the start of
+// a pod.
 var stepMetrics = []struct{ selector, name, of string }{
 	{framework.ControllerPods, "space_dra_provision_step_duration_seconds_sum", "controller"},
 	{framework.PluginPods, "space_dra_prepare_step_duration_seconds_sum", "plugin"},
 }
 
-// driverSteps returns how many seconds the driver has spent in each of its steps so
-// far, on all nodes.
+// driverSteps returns how many seconds the driver has spent in each of its steps so far, on
+// all nodes.
 func driverSteps(ctx context.Context, env *framework.Env) (map[string]float64, error) {
 	steps := map[string]float64{}
 	for _, metric := range stepMetrics {
