@@ -6,6 +6,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,42 +38,23 @@ func (c *Cluster) waitReady(ctx context.Context) error {
 	})
 }
 
+// nodesReady fails while pods can't run on all nodes.
 func (c *Cluster) nodesReady(ctx context.Context, clients kubernetes.Interface) error {
-	nodes, err := clients.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return fmt.Errorf("listing nodes: %w", err)
-	}
-	byName := map[string]*corev1.Node{}
-	for i := range nodes.Items {
-		byName[nodes.Items[i].Name] = &nodes.Items[i]
-	}
 	for _, n := range c.nodes {
-		node := byName[n.Name()]
-		if node == nil {
-			return fmt.Errorf("node %s has not registered", n.Name())
-		}
-		if err := nodeReady(node); err != nil {
+		node, err := clients.CoreV1().Nodes().Get(ctx, n.Name(), metav1.GetOptions{})
+		if err != nil {
 			return err
+		}
+		for _, t := range node.Spec.Taints {
+			if t.Effect != corev1.TaintEffectPreferNoSchedule {
+				return fmt.Errorf("node %s has the taint %s", node.Name, t.Key)
+			}
+		}
+		if !slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		}) {
+			return fmt.Errorf("node %s is not ready: %+v", node.Name, node.Status.Conditions)
 		}
 	}
 	return nil
-}
-
-// nodeReady says why pods wouldn't run on a node.
-func nodeReady(node *corev1.Node) error {
-	for _, t := range node.Spec.Taints {
-		if t.Effect != corev1.TaintEffectPreferNoSchedule {
-			return fmt.Errorf("node %s has the taint %s", node.Name, t.Key)
-		}
-	}
-	for _, condition := range node.Status.Conditions {
-		if condition.Type != corev1.NodeReady {
-			continue
-		}
-		if condition.Status == corev1.ConditionTrue {
-			return nil
-		}
-		return fmt.Errorf("node %s is not ready: %s: %s", node.Name, condition.Reason, condition.Message)
-	}
-	return fmt.Errorf("node %s has no status", node.Name)
 }
