@@ -223,7 +223,7 @@ func (f *fenced) keepsTheControllerToItsDevices(t *testing.T) {
 			return err
 		}
 	}
-	allDenied(t, try{"a slice of another driver", slice("gpu.example.com"), "of driver " + f.driver + " only"})
+	allDenied(t, try{"a slice of another driver", slice("gpu.example.com"), "of driver " + f.driver})
 	if err := slice(f.driver)(t.Context()); err != nil {
 		t.Errorf("a slice of its own: %v", err)
 	}
