@@ -99,7 +99,7 @@ func killInit(ctx context.Context, pid int) error {
 	if err != nil {
 		return fmt.Errorf("killing the init of a host: %w", err)
 	}
-	defer unix.Close(process)
+	defer func() { _ = unix.Close(process) }()
 	if err := unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("killing the init of a host: %w", err)
 	}

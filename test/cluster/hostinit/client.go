@@ -50,9 +50,8 @@ func (c Client) call(ctx context.Context, method string, args, reply any) error 
 	if err != nil {
 		return fmt.Errorf("reaching the host's init: %w", err)
 	}
-	client := jsonrpc.NewClient(conn)
-	defer client.Close()
-	call := client.Go(serviceName+"."+method, args, reply, nil)
+	defer conn.Close()
+	call := jsonrpc.NewClient(conn).Go(serviceName+"."+method, args, reply, nil)
 	select {
 	case <-call.Done:
 		return call.Error

@@ -16,10 +16,10 @@ func TestClient_startsAndKillsProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	t.Cleanup(func() { _ = listener.Close() })
 	processes := newProcessTable()
 	go processes.reap()
-	go serve(listener, processes) //nolint:errcheck // it ends with the listener
+	go func() { _ = serve(listener, processes) }() // until the listener is closed
 	if got, err := client.List(t.Context()); err != nil || len(got) != 0 {
 		t.Errorf("before anything was started: %+v, error %v", got, err)
 	}
