@@ -35,10 +35,11 @@ const (
 
 // program is a running program.
 type program struct {
-	name              string
-	cmd               *exec.Cmd
-	log               *framework.Output
-	address, profiles string
+	name string
+	cmd  *exec.Cmd
+	log  *framework.Output
+	// health, address and profiles are where it serves /readyz, /metrics and /debug/pprof.
+	health, address, profiles string
 	// ended is closed when the process has ended, with err.
 	ended chan struct{}
 	err   error
@@ -46,8 +47,8 @@ type program struct {
 
 // startProgram starts a program of the driver, which serves metrics and profiles at free ports.
 func startProgram(ctx context.Context, path string, args ...string) (*program, error) {
-	var address, profiles string
-	for _, to := range []*string{&address, &profiles} {
+	var health, address, profiles string
+	for _, to := range []*string{&health, &address, &profiles} {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, fmt.Errorf("find a port for %s: %w", filepath.Base(path), err)
@@ -57,15 +58,16 @@ func startProgram(ctx context.Context, path string, args ...string) (*program, e
 			return nil, err
 		}
 	}
-	serve := []string{"--http-bind-address=" + address, "--pprof-bind-address=" + profiles}
-	if filepath.Base(path) == "space-controller" {
-		serve = []string{"--metrics-bind-address=" + address, "--pprof-bind-address=" + profiles}
+	serve := []string{"--pprof-bind-address=" + profiles, "--metrics-bind-address=" + address, "--health-probe-bind-address=" + health}
+	if filepath.Base(path) == "space-kubeletplugin" {
+		health = address
+		serve = []string{"--pprof-bind-address=" + profiles, "--http-bind-address=" + address}
 	}
 	p, err := launch(path, append(serve, args...)...)
 	if err != nil {
 		return nil, err
 	}
-	p.address, p.profiles = address, profiles
+	p.health, p.address, p.profiles = health, address, profiles
 	return p, nil
 }
 
@@ -139,7 +141,7 @@ func (p *program) await(ctx context.Context, what string, every time.Duration, i
 func (p *program) awaitReady(ctx context.Context) error {
 	return p.await(ctx, "be ready", quickly, func(ctx context.Context) (bool, error) {
 		// Until it listens, connections fail.
-		_, err := get(ctx, "http://"+p.address+"/readyz")
+		_, err := get(ctx, "http://"+p.health+"/readyz")
 		return err == nil, nil
 	})
 }

@@ -19,6 +19,9 @@ import (
 	"syscall"
 	"time"
 
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/space-dra/space-dra-driver/test/bench"
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
@@ -34,6 +37,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
+	log.SetLogger(klog.Background())
 	s := bench.Settings{Progress: os.Stderr}
 	flag.StringVar(&s.Cluster, "cluster", "space-bench", "name of the cluster to make")
 	flag.IntVar(&s.Spaces, "spaces", 100, "spaces to make or free in each round")
