@@ -49,8 +49,8 @@ CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART
 PROSE = README.md CONTRIBUTING.md $(shell find docs demo -name '*.md') $(CHART)/README.md $(CHART)/values.yaml $(filter-out %_test.go $(API)/zz_%,$(wildcard $(API)/*.go))
 # Not rewritten yet. Take off this list what passes.
 PROSE_LATER = CONTRIBUTING.md \
-	$(addprefix docs/,events.md logs.md parameters.md performance.md release.md scale.md) \
-	$(wildcard docs/decisions/*.md) $(shell find demo -name '*.md') $(CHART)/README.md $(CHART)/values.yaml $(wildcard $(API)/*.go)
+	$(addprefix docs/,events.md logs.md performance.md release.md scale.md) \
+	$(wildcard docs/decisions/*.md) $(shell find demo -name '*.md') $(CHART)/README.md $(CHART)/values.yaml
 
 # A command that fetches modules for tests, and again when their proxy did not answer.
 again = for pause in 5 30 end; do $(1) && break; [ $$pause != end ] || exit 1; sleep $$pause; done

@@ -97,8 +97,8 @@ type SpaceClaimConfig struct {
 
 	// EnvPrefix replaces the prefix of the environment variables.
 	//
-	// Default: made of the claim's name in the pod.
-	// Bounds: at most 63 upper case letters, digits and underscores, starting with a
+	// Default: derived from the claim's name in the pod.
+	// Bounds: at most 63 uppercase letters, digits and underscores, starting with a
 	// letter. Parameters that have it must be for one space only.
 	EnvPrefix string `json:"envPrefix,omitempty"`
 
@@ -109,7 +109,7 @@ type SpaceClaimConfig struct {
 	// parts or control characters, and none of the system directories below.
 	MountPath string `json:"mountPath,omitempty"`
 
-	// InCluster puts the space's files where clients look that run in a cluster,
+	// InCluster puts the space's files where in-cluster clients look for them,
 	// /var/run/secrets/kubernetes.io/serviceaccount, in place of the pod's own.
 	//
 	// Default: false.
@@ -121,7 +121,7 @@ type SpaceClaimConfig struct {
 	KubeconfigEnv *bool `json:"kubeconfigEnv,omitempty"`
 
 	// Exclusive keeps a second pod from using the claim while a first one does. It
-	// holds for the whole claim. Later parameters can't take it back.
+	// holds for the whole claim. Later parameters cannot revert this.
 	//
 	// Default: the class's.
 	Exclusive bool `json:"exclusive,omitempty"`

@@ -20,7 +20,7 @@ const SpaceClassConfigKind = "SpaceClassConfig"
 
 // SpaceClassConfig is the opaque parameters of a DeviceClass, for administrators: what
 // spaces of the class are like, and what a claim can choose. Unknown fields are refused.
-// The installation's settings hold for a field that is absent. Of several in one class,
+// The installation's settings apply to a field that is absent. Of several in one class,
 // later ones win field by field, and maps are merged key by key.
 //
 // Example:
@@ -83,7 +83,7 @@ type SpaceClassConfig struct {
 	// NamespacePrefix is the start of the namespaces' names; ten characters follow.
 	//
 	// Default: the installation's.
-	// Bounds: at most 53 lower case letters, digits and hyphens, starting with a letter or digit.
+	// Bounds: at most 53 lowercase letters, digits and hyphens, starting with a letter or digit.
 	NamespacePrefix string `json:"namespacePrefix,omitempty"`
 
 	// Labels are added to the Namespace.
@@ -96,7 +96,7 @@ type SpaceClassConfig struct {
 
 	// InheritLabels are the keys of labels that are copied from the claim's namespace when
 	// the space is provisioned, such as a team or a cost center. Labels of class and claim
-	// win over them. Who can label namespaces chooses their values.
+	// win over them. Users who can label namespaces choose their values.
 	//
 	// Default: none.
 	// Bounds: at most 64 different ones, as in labels.
@@ -104,7 +104,7 @@ type SpaceClassConfig struct {
 
 	// AllowedLabels are the keys of labels that a claim can set. Others may select
 	// namespaces by their labels, in NetworkPolicies for example: allow only keys that
-	// nobody else selects by.
+	// no one else selects by.
 	//
 	// Default: none.
 	// Bounds: at most 64 different ones, each a label's key, all keys of a domain as in
@@ -127,7 +127,7 @@ type SpaceClassConfig struct {
 	// Bounds: at most 8 different names of ClusterRoles.
 	ClusterRoles []string `json:"clusterRoles,omitempty"`
 
-	// AllowedClusterRoles are the ClusterRoles that a claim can choose besides clusterRoles.
+	// AllowedClusterRoles are the ClusterRoles that a claim can choose in addition to clusterRoles.
 	// The controller needs the right to bind them, too.
 	//
 	// Default: none.
@@ -187,9 +187,9 @@ type SpaceClassConfig struct {
 	MaxLifetime *metav1.Duration `json:"maxLifetime,omitempty"`
 
 	// Retention keeps the namespace for debugging after the claim was deallocated or the
-	// space expired. The credentials are revoked; what runs in it keeps running.
+	// space expired. The credentials are revoked, but pods in it keep running.
 	//
-	// Default: the namespace is deleted at once.
+	// Default: the namespace is deleted immediately.
 	Retention *Retention `json:"retention,omitempty"`
 
 	// CopyFrom names objects that are copied into each space. Of several parameters of one
@@ -210,7 +210,7 @@ type SpaceClassConfig struct {
 	AllowNestedSpaces *bool `json:"allowNestedSpaces,omitempty"`
 
 	// Exclusive keeps a second pod from using a claim while a first one does. Later
-	// parameters of class or claim can't take it back.
+	// parameters of class or claim cannot revert this.
 	//
 	// Default: false.
 	Exclusive bool `json:"exclusive,omitempty"`
@@ -294,7 +294,7 @@ type NetworkMode string
 
 const (
 	// NetworkIsolated lets pods reach each other within the space, DNS and the API server,
-	// and nobody else.
+	// and nothing else.
 	NetworkIsolated NetworkMode = "Isolated"
 	// NetworkOpen sets no limits.
 	NetworkOpen NetworkMode = "Open"

@@ -17,14 +17,14 @@ import (
 )
 
 // DecodeSpaceClassConfig decodes and validates the opaque parameters of a
-// DeviceClass for the driver of that name. It returns all errors at once.
+// DeviceClass for the driver of that name. It returns all errors together.
 func DecodeSpaceClassConfig(raw []byte, driver string) (*SpaceClassConfig, field.ErrorList) {
 	config := &SpaceClassConfig{}
 	return config, decode(raw, config, SpaceClassConfigKind, func() field.ErrorList { return ValidateSpaceClassConfig(config, driver) })
 }
 
 // DecodeSpaceClaimConfig decodes and validates the opaque parameters of a
-// ResourceClaim for the driver of that name. It returns all errors at once.
+// ResourceClaim for the driver of that name. It returns all errors together.
 func DecodeSpaceClaimConfig(raw []byte, driver string) (*SpaceClaimConfig, field.ErrorList) {
 	config := &SpaceClaimConfig{}
 	return config, decode(raw, config, SpaceClaimConfigKind, func() field.ErrorList { return ValidateSpaceClaimConfig(config, driver) })

@@ -8,9 +8,8 @@ const (
 	// another one. It is the `driver` of ResourceSlices and allocation results.
 	DefaultDriverName = "space.resource.example.com"
 
-	// APIVersion is the version of the objects in this package, as it stands in
-	// status.devices[].data and in opaque parameters. It does not change with
-	// the configured driver name.
+	// APIVersion is the apiVersion of the objects in status.devices[].data and in
+	// opaque parameters. It does not depend on the configured driver name.
 	APIVersion = "space.resource.example.com/v1alpha1"
 
 	// ServiceAccountName is the ServiceAccount in each space that the pods'
@@ -18,68 +17,67 @@ const (
 	ServiceAccountName = "space"
 
 	// RoleBindingName is the RoleBinding in each space that binds the first of the
-	// ServiceAccount's ClusterRoles. Those of others have a number behind it.
+	// ServiceAccount's ClusterRoles. RoleBindings of the others have a number as suffix.
 	RoleBindingName = "space"
 
-	// MaxClusterRoles is how many ClusterRoles a space can have in its namespace. The
-	// controller's rights name as many RoleBindings.
+	// MaxClusterRoles is the maximum number of ClusterRoles that a space has in its
+	// namespace. The controller's rights name as many RoleBindings.
 	MaxClusterRoles = 8
 
-	// LimitsName is what the ResourceQuota, the LimitRange and the NetworkPolicy
-	// are called that a space can have.
+	// LimitsName is the name of a space's ResourceQuota, LimitRange and NetworkPolicy.
 	LimitsName = "space"
 
-	// DefaultAccountName is the ServiceAccount that kube-controller-manager makes in
-	// each namespace, and that pods need to start in it.
+	// DefaultAccountName is the ServiceAccount that kube-controller-manager creates
+	// in each namespace, and that pods need to start in it.
 	DefaultAccountName = "default"
 
-	// RootCAName is the ConfigMap that kube-controller-manager makes in each
+	// RootCAName is the ConfigMap that kube-controller-manager creates in each
 	// namespace, and that pods need to start in it.
 	RootCAName = "kube-root-ca.crt"
 
-	// AdminAccessClusterRole is what the ServiceAccount may do in a space that was
-	// given for administrative access.
+	// AdminAccessClusterRole is the ClusterRole of the ServiceAccount in a space for
+	// administrative access.
 	AdminAccessClusterRole = "view"
 
-	// DefaultClusterRole is what the ServiceAccount may do in its space.
+	// DefaultClusterRole is the ClusterRole of the ServiceAccount in its space.
 	DefaultClusterRole = "edit"
 
 	// NestedSpacesAllowed is the value of the label Keys.NestedSpaces.
 	NestedSpacesAllowed = "Allowed"
 
-	// DefaultNamespacePrefix starts the names of the namespaces.
+	// DefaultNamespacePrefix is the prefix of the namespaces' names.
 	DefaultNamespacePrefix = "ephemeral-ns-"
 )
 
 // Keys are the label and annotation keys that make up the record of a space on
 // its Namespace. They are prefixed with the driver's name, so that two
-// installations in one cluster never take each other's spaces for their own.
+// installations in one cluster never confuse their spaces.
 type Keys struct {
 	// ClaimUID is a label: the UID of the ResourceClaim.
 	ClaimUID string
-	// AllocationID is a label: which allocation of that claim.
+	// AllocationID is a label: the ID of that claim's allocation.
 	AllocationID string
 	// Network is a label: Isolated, or absent.
 	Network string
-	// NestedSpaces is a label: Allowed when claims in the namespace may ask for
+	// NestedSpaces is a label: Allowed if claims in the namespace can ask for
 	// spaces, or absent.
 	NestedSpaces string
 	// ClaimNamespace, ClaimName and Request are annotations, because claim and
-	// request names can be longer than a label's value may be.
+	// request names can be longer than a label's value.
 	ClaimNamespace string
 	ClaimName      string
 	Request        string
 	// DeviceClass is an annotation: the DeviceClass that the request names.
 	DeviceClass string
-	// Config is an annotation: what the space was given when it was provisioned, as JSON of
-	// config.Cluster. Later changes of classes and values don't change it.
+	// Config is an annotation: the configuration of the space when it was provisioned, as
+	// JSON of config.Cluster. Later changes of classes and values do not affect it.
 	Config string
-	// RetainedUntil is an annotation: the space was ended, and its namespace is
-	// kept until then, in RFC 3339.
+	// RetainedUntil is an annotation: the space is deprovisioned, and its namespace is
+	// retained until this time, in RFC 3339.
 	RetainedUntil string
 	// Nodes is an annotation: the pods that use the claim and the nodes that they
-	// were bound to, as <node>=<pod's UID>, with commas between them. A node can
-	// get tokens of the space while it is there.
+	// are bound to, as <node>=<pod's UID>, separated by commas. Only a node in this
+	// list can get tokens of the space.
 	Nodes string
 }
 
