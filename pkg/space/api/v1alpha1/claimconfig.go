@@ -11,9 +11,6 @@ import (
 // SpaceClaimConfigKind is the kind of [SpaceClaimConfig].
 const SpaceClaimConfigKind = "SpaceClaimConfig"
 
-// +k8s:deepcopy-gen=true
-// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
-
 // SpaceClaimConfig is the opaque parameters of a ResourceClaim or a template, for users: a
 // choice within what the class allows, never more. Unknown fields are refused. Of several
 // for one request, later ones win field by field, and maps are merged key by key; the
@@ -134,8 +131,6 @@ type SpaceClaimConfig struct {
 	Env map[string]string `json:"env,omitempty"`
 }
 
-// +k8s:deepcopy-gen=true
-
 // ClaimPodSecurity are the Pod Security Standards that a claim can choose.
 type ClaimPodSecurity struct {
 	// Enforce is the standard that pods have to meet.
@@ -158,8 +153,6 @@ type ClaimPodSecurity struct {
 	Warn string `json:"warn,omitempty"`
 }
 
-// +k8s:deepcopy-gen=true
-
 // ClaimResourceQuota is the quota that a claim can choose.
 type ClaimResourceQuota struct {
 	// Hard are the limits. They are merged with the class's, and may limit what the class
@@ -169,8 +162,6 @@ type ClaimResourceQuota struct {
 	// Bounds: as in a class, and no value larger than the class's.
 	Hard corev1.ResourceList `json:"hard,omitempty"`
 }
-
-// +k8s:deepcopy-gen=true
 
 // ClaimNetwork is the network that a claim can choose.
 type ClaimNetwork struct {

@@ -15,9 +15,6 @@ import (
 // SpaceClassConfigKind is the kind of [SpaceClassConfig].
 const SpaceClassConfigKind = "SpaceClassConfig"
 
-// +k8s:deepcopy-gen=true
-// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
-
 // SpaceClassConfig is the opaque parameters of a DeviceClass, for administrators: what
 // spaces of the class are like, and what a claim can choose. Unknown fields are refused.
 // The installation's settings apply to a field that is absent. Of several in one class,
@@ -223,8 +220,6 @@ type SpaceClassConfig struct {
 	Env map[string]string `json:"env,omitempty"`
 }
 
-// +k8s:deepcopy-gen=true
-
 // PodSecurity is the Pod Security Standards for a namespace.
 type PodSecurity struct {
 	// Enforce is the standard that pods have to meet.
@@ -264,8 +259,6 @@ type PodSecurity struct {
 	WarnVersion string `json:"warnVersion,omitempty"`
 }
 
-// +k8s:deepcopy-gen=true
-
 // Network is who pods in a space can reach and be reached by.
 type Network struct {
 	// Mode says whether the space is isolated.
@@ -300,8 +293,6 @@ const (
 	NetworkOpen NetworkMode = "Open"
 )
 
-// +k8s:deepcopy-gen=true
-
 // Retention is how namespaces of deprovisioned spaces are kept.
 type Retention struct {
 	// Period is how long the namespace is kept.
@@ -310,8 +301,6 @@ type Retention struct {
 	// Bounds: greater than zero.
 	Period metav1.Duration `json:"period"`
 }
-
-// +k8s:deepcopy-gen=true
 
 // CopyFrom names objects in a namespace that are copied into each space. The Helm value
 // space.copyFromNamespaces names the namespaces that are possible.
@@ -342,8 +331,6 @@ type CopyFrom struct {
 	// Bounds: at most 64 different names of Secrets.
 	ImagePullSecrets []CopySource `json:"imagePullSecrets,omitempty"`
 }
-
-// +k8s:deepcopy-gen=true
 
 // CopySource names an object to copy.
 type CopySource struct {
