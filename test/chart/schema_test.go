@@ -119,7 +119,7 @@ func TestSchema_hasTheFieldsOfTheAPI(t *testing.T) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(root.Definitions["amounts"].Properties)) {
-		if spaceapi.QuotaName(name) == "" {
+		if spaceapi.QuotaResource(name) == "" {
 			t.Errorf("a budget can't have %s", name)
 		}
 	}

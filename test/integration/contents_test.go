@@ -75,7 +75,7 @@ func forbidden(t *testing.T, what string, err error, words string) {
 // status says so.
 func quotaInForce(t *testing.T, namespace string) *corev1.ResourceQuota {
 	t.Helper()
-	quota, err := env.Client.CoreV1().ResourceQuotas(namespace).Get(t.Context(), spaceapi.LimitsName, metav1.GetOptions{})
+	quota, err := env.Client.CoreV1().ResourceQuotas(namespace).Get(t.Context(), spaceapi.ObjectName, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ const nestedRefused = "allowNestedSpaces"
 
 func policyIn(t *testing.T, namespace string) *networkingv1.NetworkPolicy {
 	t.Helper()
-	policy, err := env.Client.NetworkingV1().NetworkPolicies(namespace).Get(t.Context(), spaceapi.LimitsName, metav1.GetOptions{})
+	policy, err := env.Client.NetworkingV1().NetworkPolicies(namespace).Get(t.Context(), spaceapi.ObjectName, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func marked(t *testing.T) {
 func opened(t *testing.T) {
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"network":{"mode":"Open"},"allowNestedSpaces":true,"podSecurity":{"enforce":"privileged"}`)
-	if _, err := env.Client.NetworkingV1().NetworkPolicies(space.Namespace).Get(t.Context(), spaceapi.LimitsName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+	if _, err := env.Client.NetworkingV1().NetworkPolicies(space.Namespace).Get(t.Context(), spaceapi.ObjectName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the NetworkPolicy: %v", err)
 	}
 	client := tenant(t, space)

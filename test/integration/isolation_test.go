@@ -65,7 +65,7 @@ func staysIsolated(t *testing.T) {
 		return err
 	}, opening)
 	awaitDenied(t, "deleting the isolation", func(ctx context.Context) error {
-		return policies.Delete(ctx, spaceapi.LimitsName, dryDelete)
+		return policies.Delete(ctx, spaceapi.ObjectName, dryDelete)
 	}, changing)
 
 	peer := func(p networkingv1.NetworkPolicyPeer) *networkingv1.NetworkPolicy {
@@ -92,9 +92,9 @@ func staysIsolated(t *testing.T) {
 	if err := policies.Delete(t.Context(), own.Name, metav1.DeleteOptions{}); err != nil {
 		t.Errorf("deleting its own policy: %v", err)
 	}
-	denied(t, "deleting the isolation", policies.Delete(t.Context(), spaceapi.LimitsName, metav1.DeleteOptions{}), changing)
+	denied(t, "deleting the isolation", policies.Delete(t.Context(), spaceapi.ObjectName, metav1.DeleteOptions{}), changing)
 	denied(t, "deleting all", policies.DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}), changing)
-	_, err = policies.Patch(t.Context(), spaceapi.LimitsName, types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`), metav1.PatchOptions{})
+	_, err = policies.Patch(t.Context(), spaceapi.ObjectName, types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`), metav1.PatchOptions{})
 	denied(t, "changing the isolation", err, changing)
 	framework.Deallocate(t, env, ns, "claim")
 }

@@ -80,12 +80,12 @@ func keptLimits(t *testing.T) {
 	policies := env.Client.NetworkingV1().NetworkPolicies(space.Namespace)
 	asMade := policyIn(t, space.Namespace)
 
-	if err := policies.Delete(t.Context(), spaceapi.LimitsName, metav1.DeleteOptions{}); err != nil {
+	if err := policies.Delete(t.Context(), spaceapi.ObjectName, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	awaitPolicy := func(words string, is func(*networkingv1.NetworkPolicy) bool) *networkingv1.NetworkPolicy {
 		return framework.AwaitAny(t, env.Client.NetworkingV1().RESTClient(), "networkpolicies", space.Namespace,
-			framework.That("called space and "+words, func(p *networkingv1.NetworkPolicy) bool { return p.Name == spaceapi.LimitsName && is(p) }))
+			framework.That("called space and "+words, func(p *networkingv1.NetworkPolicy) bool { return p.Name == spaceapi.ObjectName && is(p) }))
 	}
 	again := awaitPolicy("made again", func(p *networkingv1.NetworkPolicy) bool { return p.UID != asMade.UID })
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRepaired, "NetworkPolicy space"))
@@ -100,12 +100,12 @@ func keptLimits(t *testing.T) {
 
 	// Tenants can't touch the others; an administrator may do so by mistake.
 	client := tenant(t, space)
-	err = client.CoreV1().ResourceQuotas(space.Namespace).Delete(t.Context(), spaceapi.LimitsName, metav1.DeleteOptions{})
+	err = client.CoreV1().ResourceQuotas(space.Namespace).Delete(t.Context(), spaceapi.ObjectName, metav1.DeleteOptions{})
 	forbidden(t, "a tenant who deletes the quota", err, "cannot delete")
-	err = client.CoreV1().LimitRanges(space.Namespace).Delete(t.Context(), spaceapi.LimitsName, metav1.DeleteOptions{})
+	err = client.CoreV1().LimitRanges(space.Namespace).Delete(t.Context(), spaceapi.ObjectName, metav1.DeleteOptions{})
 	forbidden(t, "a tenant who deletes the limits", err, "cannot delete")
 	quota := quotaInForce(t, space.Namespace)
-	ranges, err := env.Client.CoreV1().LimitRanges(space.Namespace).Get(t.Context(), spaceapi.LimitsName, metav1.GetOptions{})
+	ranges, err := env.Client.CoreV1().LimitRanges(space.Namespace).Get(t.Context(), spaceapi.ObjectName, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func keptLimits(t *testing.T) {
 		return l.UID != ranges.UID && equality.Semantic.DeepEqual(l.Spec, ranges.Spec)
 	}))
 	patch := []byte(`{"spec":{"hard":{"pods":"400"}}}`)
-	if _, err := env.Client.CoreV1().ResourceQuotas(space.Namespace).Patch(t.Context(), spaceapi.LimitsName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+	if _, err := env.Client.CoreV1().ResourceQuotas(space.Namespace).Patch(t.Context(), spaceapi.ObjectName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "resourcequotas", space.Namespace, framework.That("as it was", func(q *corev1.ResourceQuota) bool {

@@ -93,7 +93,7 @@ func (s Defaults) CheckAllowed(c Recorded) error {
 // hasBudget reports whether the share consumes a part of a pool's budget.
 func hasBudget(result allocation.Result) bool {
 	for capacity := range result.ConsumedCapacity {
-		if spaceapi.QuotaName(string(capacity)) != "" {
+		if spaceapi.QuotaResource(string(capacity)) != "" {
 			return true
 		}
 	}

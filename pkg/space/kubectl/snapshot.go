@@ -102,7 +102,7 @@ func (s *snapshot) namespace(name string) *corev1.Namespace {
 // quota is the driver's ResourceQuota in a space, or nil.
 func (s *snapshot) quota(namespace string) *corev1.ResourceQuota {
 	return find(s.quotas, func(q *corev1.ResourceQuota) bool {
-		return q.Namespace == namespace && q.Name == spaceapi.LimitsName
+		return q.Namespace == namespace && q.Name == spaceapi.ObjectName
 	})
 }
 

@@ -95,7 +95,7 @@ func (s *snapshot) pools() []*pool {
 		}
 		for _, device := range slice.Spec.Devices {
 			if !ptr.Deref(device.AllowMultipleAllocations, false) {
-				add(pools[name].total, spaceapi.SlotCapacity, resource.MustParse("1"))
+				add(pools[name].total, spaceapi.SpacesCapacity, resource.MustParse("1"))
 				continue
 			}
 			for capacity, most := range device.Capacity {
@@ -112,8 +112,8 @@ func (s *snapshot) pools() []*pool {
 			for capacity, part := range result.ConsumedCapacity {
 				add(p.used, string(capacity), part)
 			}
-			if _, counted := result.ConsumedCapacity[spaceapi.SlotCapacity]; !counted {
-				add(p.used, spaceapi.SlotCapacity, resource.MustParse("1"))
+			if _, counted := result.ConsumedCapacity[spaceapi.SpacesCapacity]; !counted {
+				add(p.used, spaceapi.SpacesCapacity, resource.MustParse("1"))
 			}
 		}
 	}
@@ -128,8 +128,8 @@ func add(sums map[string]resource.Quantity, name string, q resource.Quantity) {
 
 // resources are those that a pool has, the number of spaces first.
 func (p *pool) resources() []string {
-	limited := slices.DeleteFunc(slices.Sorted(maps.Keys(p.total)), func(name string) bool { return name == spaceapi.SlotCapacity })
-	return slices.Concat([]string{spaceapi.SlotCapacity}, limited)
+	limited := slices.DeleteFunc(slices.Sorted(maps.Keys(p.total)), func(name string) bool { return name == spaceapi.SpacesCapacity })
+	return slices.Concat([]string{spaceapi.SpacesCapacity}, limited)
 }
 
 // usage is a part of a sentence about what is used of the limits of a pool.

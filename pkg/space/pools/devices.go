@@ -88,7 +88,7 @@ func (p Pool) capacity() map[resourceapi.QualifiedName]resourceapi.DeviceCapacit
 	}
 	if limit != nil {
 		one := *resource.NewQuantity(1, resource.DecimalSI)
-		out[spaceapi.SlotCapacity] = resourceapi.DeviceCapacity{
+		out[spaceapi.SpacesCapacity] = resourceapi.DeviceCapacity{
 			Value: *resource.NewQuantity(*limit, resource.DecimalSI),
 			// Whatever a claim asks for, a space is one space.
 			RequestPolicy: &resourceapi.CapacityRequestPolicy{Default: &one, ValidValues: []resource.Quantity{one}},

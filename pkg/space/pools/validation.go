@@ -155,7 +155,7 @@ func (b Budget) validate(path *field.Path) field.ErrorList {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.Total)) {
-		if spaceapi.QuotaName(name) == "" {
+		if spaceapi.QuotaResource(name) == "" {
 			errs = append(errs, field.NotSupported(path.Child("total").Key(name), name, budgetNames()))
 			continue
 		}

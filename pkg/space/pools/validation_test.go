@@ -16,7 +16,7 @@ import (
 func TestEachAmountOfABudgetIsOneAmountOfAQuota(t *testing.T) {
 	seen := map[corev1.ResourceName]bool{}
 	for _, name := range budgetNames() {
-		quota := spaceapi.QuotaName(name)
+		quota := spaceapi.QuotaResource(name)
 		if quota == "" || seen[quota] {
 			t.Errorf("%s is %q in a quota, as nothing or something else is", name, quota)
 		}
@@ -25,7 +25,7 @@ func TestEachAmountOfABudgetIsOneAmountOfAQuota(t *testing.T) {
 			t.Errorf("%s can't be a capacity: %v", name, msgs)
 		}
 	}
-	if got := spaceapi.QuotaName(spaceapi.SlotCapacity); got != "" {
+	if got := spaceapi.QuotaResource(spaceapi.SpacesCapacity); got != "" {
 		t.Errorf("the limit of a pool is %q in a quota", got)
 	}
 }

@@ -26,7 +26,7 @@ func resourceQuota(meta metav1.ObjectMeta, result allocation.Result, space confi
 	maps.Copy(hard, spec.Hard)
 	// Its part of the pool's budget is what the space has, unless it has less anyway.
 	for capacity, part := range result.ConsumedCapacity {
-		name := spaceapi.QuotaName(string(capacity))
+		name := spaceapi.QuotaResource(string(capacity))
 		if have, limited := hard[name]; name != "" && (!limited || part.Cmp(have) < 0) {
 			hard[name] = part
 		}

@@ -10,15 +10,15 @@ import corev1 "k8s.io/api/core/v1"
 // in the driver's own domain, as are all attributes that pools are given.
 const PoolAttribute = "pool"
 
-// SlotCapacity is the capacity that limits how many spaces a pool has. Each space
+// SpacesCapacity is the capacity that limits how many spaces a pool has. Each space
 // consumes one of it.
-const SlotCapacity = "spaces"
+const SpacesCapacity = "spaces"
 
-// QuotaName returns what the capacity of a pool's budget is called in the
+// QuotaResource returns what the capacity of a pool's budget is called in the
 // ResourceQuota of a space that consumes it. The names differ because a
 // capacity's name is an identifier, without dots and dashes. It is empty for any
 // other capacity.
-func QuotaName(capacity string) corev1.ResourceName {
+func QuotaResource(capacity string) corev1.ResourceName {
 	switch capacity {
 	case "cpu":
 		return corev1.ResourceRequestsCPU

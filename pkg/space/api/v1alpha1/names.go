@@ -24,8 +24,8 @@ const (
 	// namespace. The controller's rights name as many RoleBindings.
 	MaxClusterRoles = 8
 
-	// LimitsName is the name of a space's ResourceQuota, LimitRange and NetworkPolicy.
-	LimitsName = "space"
+	// ObjectName is the name of a space's ResourceQuota, LimitRange and NetworkPolicy.
+	ObjectName = "space"
 
 	// DefaultAccountName is the ServiceAccount that kube-controller-manager creates
 	// in each namespace, and that pods need to start in it.
