@@ -94,7 +94,7 @@ func TestADeletedServiceAccountIsMadeAgainAndPodsGetANewToken(t *testing.T) {
 	// Not to wait for its end: that may be asked with a token that is dead by then.
 	s.Kubectl(t, ns, "pod", "delete", "serviceaccount", "space", "--wait=false")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns,
-		framework.About("ResourceClaim", "test-claim", spaceapi.ReasonRepaired, "ServiceAccount space"))
+		framework.About("ResourceClaim", "test-claim", spaceapi.ReasonDriftCorrected, "ServiceAccount space"))
 	framework.Await(t, framework.ServiceAccount(env.Client, s.Namespace, "space"),
 		framework.That("another one", func(sa *corev1.ServiceAccount) bool { return sa.UID != account }))
 

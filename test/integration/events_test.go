@@ -64,9 +64,9 @@ func TestWhatGoesWrongWithASpaceIsSaidInEvents(t *testing.T) {
 
 	refuse("delete", "rolebindings")
 	deallocate(t, env, ns, "claim")
-	said(ns, "ResourceClaim", "claim", spaceapi.ReasonDeletionFailed, "revoke the rights in namespace "+space)
-	said(metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonDeletionFailed, fault)
+	said(ns, "ResourceClaim", "claim", spaceapi.ReasonDeprovisioningFailed, "revoke the rights in namespace "+space)
+	said(metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonDeprovisioningFailed, fault)
 	i.proxy.Intercept(nil)
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
-	said(ns, "ResourceClaim", "claim", spaceapi.ReasonDeleted, space)
+	said(ns, "ResourceClaim", "claim", spaceapi.ReasonDeprovisioned, space)
 }

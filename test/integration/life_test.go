@@ -162,7 +162,7 @@ func retains(t *testing.T, limit time.Duration) (inTime bool) {
 	isKept := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), kept())
 	framework.Deallocate(t, env, ns, "claim")
 	isKept()
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace+" is retained until"))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonNamespaceRetained, space.Namespace+" is retained until"))
 	framework.AwaitRefused(t, "a request with the token of a space that is only kept", asks)
 	now, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
 	inTime = err == nil && kept().Holds(now)
@@ -174,7 +174,7 @@ func retains(t *testing.T, limit time.Duration) (inTime bool) {
 		t.Error("another allocation has the namespace that is kept")
 	}
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDeleted, space.Namespace))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDeprovisioned, space.Namespace))
 	framework.Deallocate(t, env, ns, "claim")
 	return inTime
 }

@@ -149,7 +149,7 @@ func deletedClaim(t *testing.T) {
 	_, spaces := standing(t, env, ns, "claim")
 	env.Kubectl(t, "delete", "resourceclaim", "claim", "-n", ns)
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, spaces[0].Namespace))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDeleted, spaces[0].Namespace))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDeprovisioned, spaces[0].Namespace))
 }
 
 func lostFinalizer(t *testing.T) {

@@ -88,7 +88,7 @@ func keptLimits(t *testing.T) {
 			framework.That("called space and "+words, func(p *networkingv1.NetworkPolicy) bool { return p.Name == spaceapi.ObjectName && is(p) }))
 	}
 	again := awaitPolicy("made again", func(p *networkingv1.NetworkPolicy) bool { return p.UID != asMade.UID })
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRepaired, "NetworkPolicy space"))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDriftCorrected, "NetworkPolicy space"))
 	again.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{}}
 	changed, err := policies.Update(t.Context(), again, metav1.UpdateOptions{})
 	if err != nil {

@@ -20,6 +20,6 @@ func TestARenewalThatGoesOnFailingIsSaidInAnEvent(t *testing.T) {
 	// It takes a minute until somebody is told. Others can use it.
 	t.Parallel()
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", c.Namespace,
-		framework.About("ResourceClaim", c.Name, spaceapi.ReasonRenewalFailing, "Node "+nodeName+" has not been able to renew the tokens"))
+		framework.About("ResourceClaim", c.Name, spaceapi.ReasonTokenRenewalFailed, "Node "+nodeName+" has not been able to renew the tokens"))
 	n.wantUnprepared(t, p, c)
 }

@@ -74,14 +74,14 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 			// The process stops, or no longer leads. The next leader goes on.
 			errs = append(errs, err)
 		case err != nil:
-			r.eventOnSpace(ns, live, corev1.EventTypeWarning, spaceapi.ReasonDeletionFailed, err.Error())
+			r.eventOnSpace(ns, live, corev1.EventTypeWarning, spaceapi.ReasonDeprovisioningFailed, err.Error())
 			errs = append(errs, err)
 		case !result.retainedUntil.IsZero():
 			after = soonest(after, result.retainedUntil.Sub(r.clock.Now()))
-			r.eventOnSpace(ns, live, corev1.EventTypeNormal, spaceapi.ReasonRetained,
+			r.eventOnSpace(ns, live, corev1.EventTypeNormal, spaceapi.ReasonNamespaceRetained,
 				fmt.Sprintf("%s: credentials revoked, namespace %s is retained until %s", cause, ns.Name, result.retainedUntil.UTC().Format(time.RFC3339)))
 		case result.changed:
-			r.eventOnClaimOf(ns, live, corev1.EventTypeNormal, spaceapi.ReasonDeleted,
+			r.eventOnClaimOf(ns, live, corev1.EventTypeNormal, spaceapi.ReasonDeprovisioned,
 				fmt.Sprintf("%s: credentials revoked and namespace %s deleted", cause, ns.Name))
 		}
 	}

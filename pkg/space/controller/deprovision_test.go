@@ -82,7 +82,7 @@ func TestDeprovisionStale_confirmsByTheAPIServer(t *testing.T) {
 				t.Errorf("wrote %q, want %q", got, test.wrote)
 			}
 			recorded := strings.Join(c.recorded(), "\n")
-			if deleted := test.wrote != nil; strings.Contains(recorded, "Normal Deleted") != deleted || strings.Contains(recorded, ns.Name) != deleted {
+			if deleted := test.wrote != nil; strings.Contains(recorded, "Normal Deprovisioned") != deleted || strings.Contains(recorded, ns.Name) != deleted {
 				t.Errorf("recorded %q", recorded)
 			}
 		})
@@ -159,7 +159,7 @@ func TestDeprovision_revokesBeforeItDeletes(t *testing.T) {
 				t.Error("the namespace was deleted nevertheless")
 			}
 			// One on the namespace, one on the claim.
-			if recorded := c.recorded(); len(recorded) != 2 || recorded[0] != recorded[1] || !strings.HasPrefix(recorded[0], "Warning DeletionFailed") {
+			if recorded := c.recorded(); len(recorded) != 2 || recorded[0] != recorded[1] || !strings.HasPrefix(recorded[0], "Warning DeprovisioningFailed") {
 				t.Errorf("recorded %q", recorded)
 			}
 		})
@@ -217,7 +217,7 @@ func TestDeprovision_retainsTheNamespaceWithoutCredentials(t *testing.T) {
 		t.Fatalf("wrote %q, want %q", got, want)
 	}
 	// One on the namespace, one on the claim.
-	if recorded := c.recorded(); len(recorded) != 2 || recorded[0] != recorded[1] || !strings.HasPrefix(recorded[0], "Normal Retained") || !strings.Contains(recorded[0], "2026-03-01T13:00:00Z") {
+	if recorded := c.recorded(); len(recorded) != 2 || recorded[0] != recorded[1] || !strings.HasPrefix(recorded[0], "Normal NamespaceRetained") || !strings.Contains(recorded[0], "2026-03-01T13:00:00Z") {
 		t.Errorf("recorded %q", recorded)
 	}
 	c.catchUp(ns)

@@ -58,7 +58,7 @@ func (r *Reconciler) reportReady(ctx context.Context, claim *resourceapi.Resourc
 		switch restored := spaces[i].changed; {
 		case inUse && len(restored) > 0:
 			message := fmt.Sprintf("Restored %s in namespace %s after an external change", strings.Join(restored, " and "), ns)
-			r.events.Event(reference(claim), corev1.EventTypeWarning, spaceapi.ReasonRepaired, message)
+			r.events.Event(reference(claim), corev1.EventTypeWarning, spaceapi.ReasonDriftCorrected, message)
 			logger.Info("Space restored", logkeys.Namespace, ns, "objects", restored)
 		case !inUse && changed:
 			r.events.Event(reference(claim), corev1.EventTypeNormal, spaceapi.ReasonProvisioned, entry.Ready.Message)

@@ -495,7 +495,7 @@ func (m *tokenManager) report(c *managedClaim, err error) {
 	}
 	c.reported = now
 	claim := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: c.prepared.Namespace, Name: c.prepared.Name, UID: c.prepared.UID}}
-	m.driver.Events.Eventf(claim, corev1.EventTypeWarning, spaceapi.ReasonRenewalFailing,
+	m.driver.Events.Eventf(claim, corev1.EventTypeWarning, spaceapi.ReasonTokenRenewalFailed,
 		"Node %s has not been able to renew the tokens of this claim for %s: %v", m.driver.Node, now.Sub(c.failingSince).Round(time.Second), err)
 }
 

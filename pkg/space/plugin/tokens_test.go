@@ -336,7 +336,7 @@ func TestASpaceWhoseTokensAreRefusedDoesNotKeepTheOthersFromTheirs(t *testing.T)
 					t.Errorf("the one that fails was tried %d times in %s", tries, time.Since(start))
 				}
 				e, _ := n.awaitEvent()
-				for _, part := range []string{spaceapi.ReasonRenewalFailing, "the account is being deleted"} {
+				for _, part := range []string{spaceapi.ReasonTokenRenewalFailed, "the account is being deleted"} {
 					if !strings.Contains(e, part) {
 						t.Errorf("the event does not say %q: %s", part, e)
 					}
@@ -521,7 +521,7 @@ func TestUsersHearOfARenewalThatGoesOnFailing(t *testing.T) {
 			if took < eventAfter || took > 2*eventAfter {
 				t.Errorf("it took %s, want a bit more than %s", took, eventAfter)
 			}
-			for _, part := range []string{"Warning", spaceapi.ReasonRenewalFailing, "node-7", "webhook says no"} {
+			for _, part := range []string{"Warning", spaceapi.ReasonTokenRenewalFailed, "node-7", "webhook says no"} {
 				if !strings.Contains(e, part) {
 					t.Errorf("the event does not say %q: %s", part, e)
 				}

@@ -43,26 +43,26 @@ const (
 
 // Reasons of events that are not also reasons of the condition.
 const (
-	// ReasonRepaired means that the controller restored a part of a space in use that had
+	// ReasonDriftCorrected means that the controller restored a part of a space in use that had
 	// been deleted or changed.
-	ReasonRepaired = "Repaired"
-	// ReasonDeleted means that the claim was deallocated, or that the space's lifetime is
+	ReasonDriftCorrected = "DriftCorrected"
+	// ReasonDeprovisioned means that the claim was deallocated, or that the space's lifetime is
 	// over. The credentials are revoked, and the namespace is being deleted.
-	ReasonDeleted = "Deleted"
-	// ReasonDeletionFailed means that the controller could not revoke the credentials of a
+	ReasonDeprovisioned = "Deprovisioned"
+	// ReasonDeprovisioningFailed means that the controller could not revoke the credentials of a
 	// space, or delete its namespace. It retries with a back-off of at most a minute.
 	// Until it succeeds, the credentials may work.
-	ReasonDeletionFailed = "DeletionFailed"
-	// ReasonRetained means that the claim was deallocated and the credentials are revoked.
+	ReasonDeprovisioningFailed = "DeprovisioningFailed"
+	// ReasonNamespaceRetained means that the claim was deallocated and the credentials are revoked.
 	// The namespace stays for as long as its class requires.
-	ReasonRetained = "Retained"
+	ReasonNamespaceRetained = "NamespaceRetained"
 	// ReasonStuckTerminating means that the deletion of a namespace takes too long. The
 	// message has the reason from the namespace's own conditions. The event repeats from
 	// time to time, and when the reason changes. The credentials are already revoked.
 	ReasonStuckTerminating = "StuckTerminating"
-	// ReasonRenewalFailing means that a node has failed to renew the claim's tokens for at
+	// ReasonTokenRenewalFailed means that a node has failed to renew the claim's tokens for at
 	// least a minute. The event repeats every ten minutes.
-	ReasonRenewalFailing = "RenewalFailing"
+	ReasonTokenRenewalFailed = "TokenRenewalFailed"
 )
 
 // SpaceStatusKind is the kind of [SpaceStatus].
