@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
 )
@@ -32,22 +33,26 @@ func DecodeSpaceClaimConfig(raw []byte, driver string) (*SpaceClaimConfig, field
 
 // decode decodes an object field by field, so that one error does not hide others.
 func decode(raw []byte, into any, kind string, validate func() field.ErrorList) field.ErrorList {
+	var object metav1.TypeMeta
 	var fields map[string]json.RawMessage
+	err := kjson.UnmarshalCaseSensitivePreserveInts(raw, &object)
+	if err != nil {
+		return field.ErrorList{field.Invalid(nil, field.OmitValueType{}, err.Error())}
+	}
+	if object.APIVersion != APIVersion {
+		return field.ErrorList{field.NotSupported(field.NewPath("apiVersion"), object.APIVersion, []string{APIVersion})}
+	}
+	if object.Kind != kind {
+		return field.ErrorList{field.NotSupported(field.NewPath("kind"), object.Kind, []string{kind})}
+	}
 	duplicates, err := kjson.UnmarshalStrict(raw, &fields)
 	if err != nil {
-		return field.ErrorList{field.TypeInvalid(nil, field.OmitValueType{}, "must be an object: "+err.Error())}
-	}
-	if errs := slices.Concat(constant(fields, "apiVersion", APIVersion), constant(fields, "kind", kind)); len(errs) > 0 {
-		return errs
+		return field.ErrorList{field.Invalid(nil, field.OmitValueType{}, err.Error())}
 	}
 	errs := strictErrors(duplicates)
 	failed := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		strict, err := decodeField(name, fields[name], into)
-		found := strictErrors(strict)
-		if err != nil {
-			found = append(found, err)
-		}
+		found := decodeField(name, fields[name], into)
 		failed[name] = len(found) > 0
 		errs = append(errs, found...)
 	}
@@ -60,59 +65,29 @@ func decode(raw []byte, into any, kind string, validate func() field.ErrorList) 
 	return errs
 }
 
-// constant returns an error unless the field has this value.
-func constant(fields map[string]json.RawMessage, name, want string) field.ErrorList {
-	var got any
-	if raw, given := fields[name]; given {
-		if err := json.Unmarshal(raw, &got); err != nil {
-			got = string(raw)
-		}
-	}
-	if got == want {
-		return nil
-	}
-	if got == nil {
-		got = ""
-	}
-	return field.ErrorList{field.NotSupported(field.NewPath(name), got, []string{want})}
-}
-
-func decodeField(name string, raw json.RawMessage, into any) (strict []error, invalid *field.Error) {
-	path := field.NewPath(name)
+func decodeField(name string, raw json.RawMessage, into any) field.ErrorList {
 	if name == "resourceQuota" || name == "limitRange" {
 		if quantity := hugeQuantity(raw); quantity != "" {
-			return nil, field.Invalid(path, quantity, "an exponent has at most two digits")
+			return field.ErrorList{field.Invalid(field.NewPath(name), quantity, "an exponent has at most two digits")}
 		}
 	}
 	object, err := json.Marshal(map[string]json.RawMessage{name: raw})
 	if err != nil {
-		return nil, field.Invalid(path, field.OmitValueType{}, err.Error())
+		return field.ErrorList{field.Invalid(field.NewPath(name), field.OmitValueType{}, err.Error())}
 	}
-	strict, err = kjson.UnmarshalStrict(object, into)
+	strict, err := kjson.UnmarshalStrict(object, into)
+	errs := strictErrors(strict)
 	var mismatch *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &mismatch):
-		return strict, &field.Error{Type: field.ErrorTypeTypeInvalid, Field: mismatch.Field, BadValue: field.OmitValueType{}, Detail: "must be a " + typeName(mismatch) + ", not a " + mismatch.Value}
-	case err != nil:
-		return strict, field.Invalid(path, field.OmitValueType{}, err.Error())
+	if errors.As(err, &mismatch) {
+		name = mismatch.Field
 	}
-	return strict, nil
+	if err != nil {
+		errs = append(errs, field.Invalid(field.NewPath(name), field.OmitValueType{}, err.Error()))
+	}
+	return errs
 }
 
-// typeName is what users call a type of Go.
-func typeName(mismatch *json.UnmarshalTypeError) string {
-	switch mismatch.Type.Kind().String() {
-	case "map", "struct":
-		return "map"
-	case "slice":
-		return "list"
-	case "bool":
-		return "boolean"
-	default:
-		return "string"
-	}
-}
-
+// strictErrors has the errors of unknown and of duplicate fields, whose texts end with the path.
 func strictErrors(errs []error) (out field.ErrorList) {
 	for _, err := range errs {
 		kind, path, _ := strings.Cut(err.Error(), " field ")

