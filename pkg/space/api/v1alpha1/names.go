@@ -3,6 +3,14 @@
 
 package v1alpha1
 
+import (
+	"fmt"
+	"strings"
+
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
 const (
 	// DefaultDriverName is the driver's name unless it was installed under
 	// another one. It is the `driver` of ResourceSlices and allocation results.
@@ -96,4 +104,16 @@ func KeysFor(driver string) Keys {
 		RetainedUntil:  driver + "/retained-until",
 		Nodes:          driver + "/nodes",
 	}
+}
+
+// CheckDriverName says what is wrong with a name for the driver. The rules are
+// those of ResourceSlice.spec.driver.
+func CheckDriverName(name string) error {
+	if len(name) > resourceapi.DriverNameMaxLength {
+		return fmt.Errorf("driver name %q: must have at most %d characters", name, resourceapi.DriverNameMaxLength)
+	}
+	if msgs := validation.IsDNS1123Subdomain(name); len(msgs) > 0 {
+		return fmt.Errorf("driver name %q: %s", name, strings.Join(msgs, ", "))
+	}
+	return nil
 }
