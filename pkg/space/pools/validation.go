@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/blang/semver/v4"
 	resourceapi "k8s.io/api/resource/v1"
@@ -156,7 +155,7 @@ func (b Budget) validate(path *field.Path) field.ErrorList {
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.Total)) {
 		if spaceapi.QuotaResource(name) == "" {
-			errs = append(errs, field.NotSupported(path.Child("total").Key(name), name, budgetNames()))
+			errs = append(errs, field.NotSupported(path.Child("total").Key(name), name, spaceapi.BudgetCapacities()))
 			continue
 		}
 		if _, found := b.Default[name]; !found {
@@ -166,10 +165,6 @@ func (b Budget) validate(path *field.Path) field.ErrorList {
 		errs = append(errs, b.validateAmounts(name, path)...)
 	}
 	return errs
-}
-
-func budgetNames() []string {
-	return strings.Fields("configmaps cpu ephemeral_storage limits_cpu limits_ephemeral_storage limits_memory memory persistentvolumeclaims pods secrets services storage")
 }
 
 // validateAmounts checks what the API server would refuse.

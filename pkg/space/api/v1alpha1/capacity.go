@@ -3,7 +3,12 @@
 
 package v1alpha1
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // PoolAttribute is the attribute of each device that says which configured pool
 // it belongs to, so that the selectors of a DeviceClass can choose a pool. It is
@@ -14,29 +19,26 @@ const PoolAttribute = "pool"
 // consumes one of it.
 const SpacesCapacity = "spaces"
 
-// QuotaResource returns what the capacity of a pool's budget is called in the
-// ResourceQuota of a space that consumes it. The names differ because a
-// capacity's name is an identifier, without dots and dashes. It is empty for any
-// other capacity.
-func QuotaResource(capacity string) corev1.ResourceName {
-	switch capacity {
-	case "cpu":
-		return corev1.ResourceRequestsCPU
-	case "memory":
-		return corev1.ResourceRequestsMemory
-	case "ephemeral_storage":
-		return corev1.ResourceRequestsEphemeralStorage
-	case "limits_cpu":
-		return corev1.ResourceLimitsCPU
-	case "limits_memory":
-		return corev1.ResourceLimitsMemory
-	case "limits_ephemeral_storage":
-		return corev1.ResourceLimitsEphemeralStorage
-	case "storage":
-		return corev1.ResourceRequestsStorage
-	case "pods", "persistentvolumeclaims", "services", "configmaps", "secrets":
-		return corev1.ResourceName(capacity)
-	default:
-		return ""
-	}
+// quotaResources are the resources of a ResourceQuota by the capacities of a pool's budget.
+// The names differ because a capacity's name is an identifier, without dots and dashes.
+var quotaResources = map[string]corev1.ResourceName{
+	"cpu":                      corev1.ResourceRequestsCPU,
+	"memory":                   corev1.ResourceRequestsMemory,
+	"ephemeral_storage":        corev1.ResourceRequestsEphemeralStorage,
+	"limits_cpu":               corev1.ResourceLimitsCPU,
+	"limits_memory":            corev1.ResourceLimitsMemory,
+	"limits_ephemeral_storage": corev1.ResourceLimitsEphemeralStorage,
+	"storage":                  corev1.ResourceRequestsStorage,
+	"pods":                     corev1.ResourcePods,
+	"persistentvolumeclaims":   corev1.ResourcePersistentVolumeClaims,
+	"services":                 corev1.ResourceServices,
+	"configmaps":               corev1.ResourceConfigMaps,
+	"secrets":                  corev1.ResourceSecrets,
 }
+
+// BudgetCapacities returns the capacities that the budget of a pool can have.
+func BudgetCapacities() []string { return slices.Sorted(maps.Keys(quotaResources)) }
+
+// QuotaResource returns the resource that a capacity of a pool's budget limits in the
+// ResourceQuota of a space. It is empty for any other capacity.
+func QuotaResource(capacity string) corev1.ResourceName { return quotaResources[capacity] }
