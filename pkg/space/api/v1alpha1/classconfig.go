@@ -9,8 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// docs/parameters.md is generated from the comments here. The last paragraph of each
-// field has its default and, unless it is a boolean or an object, its bounds.
+// docs/parameters.md has the default and the limits of each field, and examples.
 
 // SpaceClassConfigKind is the kind of [SpaceClassConfig].
 const SpaceClassConfigKind = "SpaceClassConfig"
@@ -19,158 +18,58 @@ const SpaceClassConfigKind = "SpaceClassConfig"
 // spaces of the class are like, and what a claim can choose. Unknown fields are refused.
 // The installation's settings apply to a field that is absent. Of several in one class,
 // later ones win field by field, and maps are merged key by key.
-//
-// Example:
-//
-//	apiVersion: resource.k8s.io/v1
-//	kind: DeviceClass
-//	metadata:
-//	  name: ci-space
-//	spec:
-//	  selectors:
-//	  - cel:
-//	      expression: device.driver == "space.resource.example.com"
-//	  config:
-//	  - opaque:
-//	      driver: space.resource.example.com
-//	      parameters:
-//	        apiVersion: space.resource.example.com/v1alpha1
-//	        kind: SpaceClassConfig
-//	        namespacePrefix: ci-
-//	        labels:
-//	          team: ci
-//	        inheritLabels: [cost-center]
-//	        allowedLabels: [branch]
-//	        clusterRoles: [edit]
-//	        allowedClusterRoles: [view, admin]
-//	        podSecurity:
-//	          enforce: baseline
-//	          warn: restricted
-//	        resourceQuota:
-//	          hard:
-//	            requests.cpu: "4"
-//	            requests.memory: 8Gi
-//	            pods: "20"
-//	        limitRange:
-//	          limits:
-//	          - type: Container
-//	            defaultRequest:
-//	              cpu: 100m
-//	              memory: 128Mi
-//	        network:
-//	          mode: Isolated
-//	          ingress:
-//	          - from:
-//	            - namespaceSelector:
-//	                matchLabels:
-//	                  kubernetes.io/metadata.name: ingress-nginx
-//	        tokenLifetime: 30m
-//	        maxLifetime: 8h
-//	        retention:
-//	          period: 30m
-//	        copyFrom:
-//	          namespace: ci-shared
-//	          imagePullSecrets:
-//	          - name: registry
-//	        env:
-//	          registry: registry.example.com
 type SpaceClassConfig struct {
 	metav1.TypeMeta `json:",inline"`
 
 	// NamespacePrefix is the start of the namespaces' names; ten characters follow.
-	//
-	// Default: the installation's.
-	// Bounds: at most 53 lowercase letters, digits and hyphens, starting with a letter or digit.
 	NamespacePrefix string `json:"namespacePrefix,omitempty"`
 
 	// Labels are added to the Namespace.
-	//
-	// Default: none.
-	// Bounds: at most 64, with keys and values that Kubernetes accepts for labels, but none
-	// with keys of the driver's own domain or of pod-security.kubernetes.io, nor
-	// kubernetes.io/metadata.name.
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// InheritLabels are the keys of labels that are copied from the claim's namespace when
 	// the space is provisioned, such as a team or a cost center. Labels of class and claim
 	// win over them. Users who can label namespaces choose their values.
-	//
-	// Default: none.
-	// Bounds: at most 64 different ones, as in labels.
 	InheritLabels []string `json:"inheritLabels,omitempty"`
 
 	// AllowedLabels are the keys of labels that a claim can set. Others may select
 	// namespaces by their labels, in NetworkPolicies for example: allow only keys that
 	// no one else selects by.
-	//
-	// Default: none.
-	// Bounds: at most 64 different ones, each a label's key, all keys of a domain as in
-	// `example.com/*`, or all keys, `*`. What a claim can never set is refused
-	// nevertheless. An empty list replaces what earlier parameters of the class allowed.
 	AllowedLabels []string `json:"allowedLabels,omitempty"`
 
 	// Annotations are added to the Namespace.
-	//
-	// Default: none.
-	// Bounds: at most 64, with keys that Kubernetes accepts for annotations, but none of the
-	// driver's own domain.
 	Annotations map[string]string `json:"annotations,omitempty"`
 
 	// ClusterRoles are bound to the space's ServiceAccount in its namespace, unless the
 	// claim chooses others. The controller needs the right to bind them: the Helm values
 	// space.clusterRole and space.allowedClusterRoles name them.
-	//
-	// Default: the installation's.
-	// Bounds: at most 8 different names of ClusterRoles.
 	ClusterRoles []string `json:"clusterRoles,omitempty"`
 
 	// AllowedClusterRoles are the ClusterRoles that a claim can choose in addition to clusterRoles.
 	// The controller needs the right to bind them, too.
-	//
-	// Default: none.
-	// Bounds: at most 64 different names. An empty list replaces what earlier parameters of
-	// the class allowed.
 	AllowedClusterRoles []string `json:"allowedClusterRoles,omitempty"`
 
 	// ClusterWideRoles are ClusterRoles that are bound in the whole cluster, such as one that
 	// allows reading CustomResourceDefinitions. The Helm value space.clusterWideRoles names
 	// those that are possible.
-	//
-	// Default: none.
-	// Bounds: at most 64 different names. An empty list replaces what earlier parameters of
-	// the class gave.
 	ClusterWideRoles []string `json:"clusterWideRoles,omitempty"`
 
 	// PodSecurity is the Pod Security Standards for the namespace.
-	//
-	// Default: for each of its fields on its own, the installation's.
 	PodSecurity *PodSecurity `json:"podSecurity,omitempty"`
 
 	// ResourceQuota limits what all objects in the namespace can use together, like the spec
 	// of a ResourceQuota. Its hard limits are merged key by key.
-	//
-	// Default: no limits.
-	// Bounds: what a ResourceQuota accepts, with at most 64 resources. Scopes are not
-	// possible with pools that have a budget.
 	ResourceQuota *corev1.ResourceQuotaSpec `json:"resourceQuota,omitempty"`
 
 	// LimitRange limits single containers, pods and volumes in the namespace, and gives them
 	// defaults, like the spec of a LimitRange.
-	//
-	// Default: no limits.
-	// Bounds: what a LimitRange accepts.
 	LimitRange *corev1.LimitRangeSpec `json:"limitRange,omitempty"`
 
 	// Network is who pods in the space can reach and be reached by, where the cluster
 	// enforces NetworkPolicies.
-	//
-	// Default: for each of its fields on its own, the installation's.
 	Network *Network `json:"network,omitempty"`
 
 	// TokenLifetime is the lifetime of tokens. They are renewed after two thirds of it.
-	//
-	// Default: the installation's.
-	// Bounds: 10m to 1193046h, which the API server accepts.
 	TokenLifetime *metav1.Duration `json:"tokenLifetime,omitempty"`
 
 	// MaxLifetime is how long a space can exist, counted from the allocation of its claim.
@@ -178,107 +77,63 @@ type SpaceClassConfig struct {
 	// credentials are revoked, the namespace is deleted, and the condition Ready is False
 	// with reason Expired. All spaces of a claim expire together, after the shortest of
 	// their lifetimes.
-	//
-	// Default: no limit.
-	// Bounds: greater than zero.
 	MaxLifetime *metav1.Duration `json:"maxLifetime,omitempty"`
 
 	// Retention keeps the namespace for debugging after the claim was deallocated or the
 	// space expired. The credentials are revoked, but pods in it keep running.
-	//
-	// Default: the namespace is deleted immediately.
 	Retention *Retention `json:"retention,omitempty"`
 
 	// CopyFrom names objects that are copied into each space. Of several parameters of one
 	// class, the last that has it wins as a whole.
-	//
-	// Default: none.
 	CopyFrom *CopyFrom `json:"copyFrom,omitempty"`
 
 	// AllowAdminAccess lets claims with adminAccess have a space of this class. It always
 	// has the ClusterRole view and no other.
-	//
-	// Default: false.
 	AllowAdminAccess *bool `json:"allowAdminAccess,omitempty"`
 
 	// AllowNestedSpaces allows pods and claims in the space to ask for spaces themselves.
-	//
-	// Default: false.
 	AllowNestedSpaces *bool `json:"allowNestedSpaces,omitempty"`
 
 	// Exclusive keeps a second pod from using a claim while a first one does. Later
 	// parameters of class or claim cannot revert this.
-	//
-	// Default: false.
 	Exclusive bool `json:"exclusive,omitempty"`
 
 	// Env become environment variables `admin_<key>`.
-	//
-	// Default: none.
-	// Bounds: at most 64. A key has at most 63 letters, digits and underscores; a value has
-	// no NUL.
 	Env map[string]string `json:"env,omitempty"`
 }
 
 // PodSecurity is the Pod Security Standards for a namespace.
 type PodSecurity struct {
 	// Enforce is the standard that pods have to meet.
-	//
-	// Default: the installation's.
-	// Bounds: privileged, baseline or restricted.
 	Enforce string `json:"enforce,omitempty"`
 
 	// EnforceVersion is the version of Kubernetes whose definition of the standard holds.
-	//
-	// Default: the cluster's, which is latest.
-	// Bounds: latest or a minor version, as in v1.34.
 	EnforceVersion string `json:"enforceVersion,omitempty"`
 
 	// Audit is the standard whose violations are added to the audit log.
-	//
-	// Default: the cluster's.
-	// Bounds: privileged, baseline or restricted.
 	Audit string `json:"audit,omitempty"`
 
 	// AuditVersion is the version for audit.
-	//
-	// Default: the cluster's, which is latest.
-	// Bounds: latest or a minor version, as in v1.34.
 	AuditVersion string `json:"auditVersion,omitempty"`
 
 	// Warn is the standard whose violations are answered with a warning.
-	//
-	// Default: the cluster's.
-	// Bounds: privileged, baseline or restricted.
 	Warn string `json:"warn,omitempty"`
 
 	// WarnVersion is the version for warn.
-	//
-	// Default: the cluster's, which is latest.
-	// Bounds: latest or a minor version, as in v1.34.
 	WarnVersion string `json:"warnVersion,omitempty"`
 }
 
 // Network is who pods in a space can reach and be reached by.
 type Network struct {
 	// Mode says whether the space is isolated.
-	//
-	// Default: the installation's.
-	// Bounds: Isolated or Open.
 	Mode NetworkMode `json:"mode,omitempty"`
 
 	// Ingress are more rules for what can reach pods of an isolated space, such as an ingress
 	// controller. They have no effect on an open one.
-	//
-	// Default: none.
-	// Bounds: what a NetworkPolicy accepts.
 	Ingress []networkingv1.NetworkPolicyIngressRule `json:"ingress,omitempty"`
 
 	// Egress are more rules for what pods of an isolated space can reach. They have no
 	// effect on an open one.
-	//
-	// Default: none.
-	// Bounds: what a NetworkPolicy accepts.
 	Egress []networkingv1.NetworkPolicyEgressRule `json:"egress,omitempty"`
 }
 
@@ -296,9 +151,6 @@ const (
 // Retention is how namespaces of deprovisioned spaces are kept.
 type Retention struct {
 	// Period is how long the namespace is kept.
-	//
-	// Default: none, it is required.
-	// Bounds: greater than zero.
 	Period metav1.Duration `json:"period"`
 }
 
@@ -306,29 +158,16 @@ type Retention struct {
 // space.copyFromNamespaces names the namespaces that are possible.
 type CopyFrom struct {
 	// Namespace has the originals.
-	//
-	// Default: none, it is required.
-	// Bounds: the name of a namespace.
 	Namespace string `json:"namespace"`
 
 	// Secrets are copied with their names.
-	//
-	// Default: none.
-	// Bounds: at most 64 different names of Secrets.
 	Secrets []CopySource `json:"secrets,omitempty"`
 
 	// ConfigMaps are copied with their names.
-	//
-	// Default: none.
-	// Bounds: at most 64 different names of ConfigMaps, but not kube-root-ca.crt, which
-	// Kubernetes creates in each namespace.
 	ConfigMaps []CopySource `json:"configMaps,omitempty"`
 
 	// ImagePullSecrets are Secrets that are copied as well, and that pods which run as the
 	// ServiceAccounts default or space pull images with.
-	//
-	// Default: none.
-	// Bounds: at most 64 different names of Secrets.
 	ImagePullSecrets []CopySource `json:"imagePullSecrets,omitempty"`
 }
 
