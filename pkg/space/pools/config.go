@@ -17,8 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// DefaultName is the name of the pool that an installation has unless it is
-// configured otherwise.
+// DefaultName is the name of the pool of an installation that describes none.
 const DefaultName = "spaces"
 
 // Config is the file that describes the pools.
@@ -28,61 +27,59 @@ type Config struct {
 
 // Pool describes one pool of spaces. With nothing but a name it has no limit.
 type Pool struct {
-	// Name is a DNS label. Pools are tried in the order of their names.
+	// Name is a DNS label. The scheduler tries pools in the order of their names.
 	Name string `json:"name"`
-	// Limit is how many spaces the pool has in the whole cluster.
+	// Limit is the number of spaces in the whole cluster.
 	Limit *int64 `json:"limit,omitempty"`
-	// PerNode makes a pool for each node, whose spaces only pods on that node can have.
+	// PerNode gives each node a pool, whose spaces only pods on that node can have.
 	PerNode *PerNode `json:"perNode,omitempty"`
 	// Budget is what the spaces of the pool have together.
 	Budget *Budget `json:"budget,omitempty"`
-	// NodeSelector selects nodes by their labels, among those that run the kubelet
-	// plugin: only their pods can have spaces of this pool. Empty: all of them.
+	// NodeSelector selects, by their labels, nodes among those that run the kubelet
+	// plugin. Only pods on these nodes can have spaces of this pool. Empty: all nodes.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// Attributes are attributes of the pool's devices, in the driver's domain, for
-	// selectors to use: strings, whole numbers, booleans, and versions, which are
-	// written as {version: 1.2.3}.
+	// Attributes are attributes of the pool's devices, in the driver's domain:
+	// strings, integers, booleans, and versions, written as {version: 1.2.3}.
 	Attributes map[string]any `json:"attributes,omitempty"`
-	// BindingConditions lets the scheduler wait for a space before it binds a pod
-	// to a node. It looks every five seconds, so this takes time. Absent: as the
-	// installation has it.
+	// BindingConditions makes the scheduler wait for a space before it binds a pod
+	// to a node. It checks every five seconds, so pods start later. Absent: the
+	// installation's setting.
 	BindingConditions *bool `json:"bindingConditions,omitempty"`
 }
 
 // PerNode describes the pool of each node.
 type PerNode struct {
-	// Limit is how many spaces each node has.
+	// Limit is the number of spaces on each node.
 	Limit *int64 `json:"limit"`
 }
 
-// Budget describes amounts by name: cpu, memory, pods, and so on. A space gets
-// what its claim asks for, rounded up to what is allowed here, and the sum of all
-// spaces is never more than the total.
+// Budget has amounts by capacity: cpu, memory, pods, and so on. A space gets what its
+// claim requests, rounded up to what is allowed here. The sum of all spaces never
+// exceeds the total.
 type Budget struct {
 	// Total is what all spaces have together.
 	Total map[string]resource.Quantity `json:"total"`
-	// Default is what a space gets whose claim does not say. Each name in Total
-	// needs one: without it, the first space would get everything.
+	// Default is for claims without a request. Each capacity in Total needs one:
+	// without it, the first space would get everything.
 	Default map[string]resource.Quantity `json:"default"`
-	// Min is the least that a space gets. Absent: zero.
+	// Min is the minimum of a space. Absent: zero.
 	Min map[string]resource.Quantity `json:"min,omitempty"`
-	// Max is the most that a claim may ask for. Absent: the total.
+	// Max is the maximum that a claim can request. Absent: the total.
 	Max map[string]resource.Quantity `json:"max,omitempty"`
-	// Step is what amounts are multiples of, counted from Min: a whole number.
-	// Absent: any amount.
+	// Step is an integer. Amounts are Min and a multiple of it. Absent: any amount.
 	Step map[string]resource.Quantity `json:"step,omitempty"`
 }
 
-// Set is all pools of an installation, with what holds for each of them.
+// Set is the pools of an installation, with settings for all of them.
 type Set struct {
 	Pools []Pool
 	// NodeSelector selects the nodes that run the kubelet plugin by their labels.
 	// Empty: all nodes.
 	NodeSelector map[string]string
-	// Exclusive is how many spaces a pool without a limit has where the cluster
+	// Exclusive is the number of spaces in a pool without a limit if the cluster
 	// does not support shareable devices.
 	Exclusive int
-	// BindingConditions is for pools that do not say.
+	// BindingConditions is for pools that have no setting of their own.
 	BindingConditions bool
 }
 
@@ -98,12 +95,10 @@ func (s Set) PerNode() Set {
 	return s
 }
 
-// Default is what an installation has that describes no pools.
-func Default() []Pool {
-	return []Pool{{Name: DefaultName}}
-}
+// Default returns the pools of an installation that describes none.
+func Default() []Pool { return []Pool{{Name: DefaultName}} }
 
-// Load reads a file in YAML or JSON with a [Config] and checks it.
+// Load reads a file in YAML or JSON with a [Config] and validates it.
 func Load(file string) ([]Pool, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
@@ -116,7 +111,7 @@ func Load(file string) ([]Pool, error) {
 	return pools, nil
 }
 
-// Parse reads a [Config] in YAML or JSON and checks it. Unknown fields are refused.
+// Parse reads a [Config] in YAML or JSON and validates it. Unknown fields are errors.
 func Parse(raw []byte) ([]Pool, error) {
 	raw, err := yaml.YAMLToJSONStrict(raw)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestPoolsThatCannotWorkAreRefusedByTheirFields(t *testing.T) {
+func TestParse_rejectsInvalidPools(t *testing.T) {
 	long := strings.Repeat("x", 65)
 	attributes := ""
 	for i := range 31 {
@@ -35,7 +35,7 @@ func TestPoolsThatCannotWorkAreRefusedByTheirFields(t *testing.T) {
 		{"pools: [{name: a, perNode: {limit: -1}}]", "pools[0].perNode.limit: Invalid value: -1"},
 		{"pools: [{name: a, limit: 1, perNode: {limit: 1}}]", "pools[0].perNode: Forbidden"},
 		{"pools: [{name: a, nodeSelector: {'a b': c}}]", "pools[0].nodeSelector: Invalid value"},
-		{"pools: [{name: a, nodeSelector: {a: 'c d'}}]", "pools[0].nodeSelector[a]: Invalid value"},
+		{"pools: [{name: a, nodeSelector: {a: 'c d'}}]", "pools[0].nodeSelector: Invalid value"},
 		{"pools: [{name: a, attributes: {a-b: c}}]", "pools[0].attributes[a-b]: Invalid value"},
 		{"pools: [{name: a, attributes: {pool: c}}]", "pools[0].attributes[pool]: Forbidden"},
 		{"pools: [{name: a, attributes: {b: 1.5}}]", "pools[0].attributes[b]: Invalid value: 1.5"},
@@ -60,8 +60,8 @@ func TestPoolsThatCannotWorkAreRefusedByTheirFields(t *testing.T) {
 		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1}, min: {cpu: 2}}}]", "must not be less than the minimum, 2"},
 		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1}, step: {cpu: 0}}}]", "pools[0].budget.step[cpu]: Invalid value"},
 		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1}, step: {cpu: 2}}}]", "must be a multiple of the step, 2, more than the minimum, 0"},
-		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1}, step: {cpu: 500m}}}]", "pools[0].budget.step[cpu]: Invalid value: \"500m\": must be a whole number"},
-		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1500m}, min: {cpu: 500m}, step: {cpu: 1}}}]", "pools[0].budget.min[cpu]: Invalid value: \"500m\": must be a whole number"},
+		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1}, step: {cpu: 500m}}}]", "pools[0].budget.step[cpu]: Invalid value: \"500m\": must be an integer"},
+		{"pools: [{name: a, budget: {total: {cpu: 3}, default: {cpu: 1500m}, min: {cpu: 500m}, step: {cpu: 1}}}]", "pools[0].budget.min[cpu]: Invalid value: \"500m\": must be an integer"},
 	} {
 		t.Run(test.text, func(t *testing.T) {
 			_, err := Parse([]byte(test.text))
@@ -72,7 +72,7 @@ func TestPoolsThatCannotWorkAreRefusedByTheirFields(t *testing.T) {
 	}
 }
 
-func TestAllFaultsAreNamedAtOnce(t *testing.T) {
+func TestParse_reportsAllErrors(t *testing.T) {
 	_, err := Parse([]byte("pools: [{name: A, limit: 0}]"))
 	for _, want := range []string{"pools[0].name", "pools[0].limit"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -81,7 +81,7 @@ func TestAllFaultsAreNamedAtOnce(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsWrongIsNamed(t *testing.T) {
+func TestLoad_namesTheFileInErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pools.yaml")
 	if _, err := Load(file); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("got error %v, want one that says %q", err, file)
@@ -94,7 +94,7 @@ func TestAFileThatIsWrongIsNamed(t *testing.T) {
 	}
 }
 
-func TestJSONIsReadToo(t *testing.T) {
+func TestParse_readsJSON(t *testing.T) {
 	pools, err := Parse([]byte(`{"pools":[{"name":"a","limit":3}]}`))
 	if err != nil || len(pools) != 1 || *pools[0].Limit != 3 {
 		t.Errorf("got %v, %v", pools, err)

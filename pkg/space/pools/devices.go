@@ -17,30 +17,29 @@ import (
 
 // devices returns the devices of a pool, or of its part for one node.
 //
-// Where devices can be shared, a limit is a capacity of one shareable device, of
-// which each space consumes one: each space has a share ID then, which tells it
-// from any other, and changing the limit changes one number. Where they can't, a
-// shareable device would be a single space for the whole cluster, so that as many
-// exclusive devices as there may be spaces take its place.
-func (s Set) devices(p Pool, missing Unsupported) []resourceapi.Device {
+// If the cluster supports shareable devices, a limit is a capacity of one device, of
+// which each space consumes one. Each space then has a share ID, and a new limit
+// changes one number. If it does not, the shareable device would be a single space for
+// the whole cluster: there is an exclusive device for each space instead.
+func (s Set) devices(p Pool, unsupported Unsupported) []resourceapi.Device {
 	device := resourceapi.Device{
 		Attributes: map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
 			spaceapi.PoolAttribute: {StringValue: ptr.To(p.Name)},
 		},
 	}
 	for name, value := range p.Attributes {
-		// What can't be an attribute was refused.
+		// Validation rejects what is not an attribute.
 		if a, err := attribute(value); err == nil {
 			device.Attributes[resourceapi.QualifiedName(name)] = a
 		}
 	}
-	if !missing.BindingConditions && s.binds(p) {
-		// Kubernetes wants both lists or none.
+	if !unsupported.BindingConditions && s.hasBindingConditions(p) {
+		// Kubernetes requires both lists or none.
 		device.BindingConditions = []string{spaceapi.ConditionReady}
 		device.BindingFailureConditions = []string{spaceapi.ConditionFailed}
 	}
-	if missing.ShareableDevices {
-		devices := make([]resourceapi.Device, s.exclusive(p))
+	if unsupported.ShareableDevices {
+		devices := make([]resourceapi.Device, s.exclusiveDevices(p))
 		for i := range devices {
 			devices[i] = *device.DeepCopy()
 			devices[i].Name = fmt.Sprintf("space-%d", i)
@@ -53,21 +52,14 @@ func (s Set) devices(p Pool, missing Unsupported) []resourceapi.Device {
 	return []resourceapi.Device{device}
 }
 
-// binds reports whether the scheduler waits for a pool's spaces.
-func (s Set) binds(p Pool) bool {
+func (s Set) hasBindingConditions(p Pool) bool {
 	return ptr.Deref(p.BindingConditions, s.BindingConditions)
 }
 
-// exclusive is how many devices stand in for the shareable one. A budget's
-// devices are as many as it has room for spaces of the default size.
-func (s Set) exclusive(p Pool) int {
-	if p.PerNode != nil {
-		return int(*p.PerNode.Limit)
-	}
-	n := int64(s.Exclusive)
-	if p.Limit != nil {
-		n = *p.Limit
-	}
+// exclusiveDevices returns the number of devices that replace the shareable one. For a
+// budget, it is the number of spaces of the default size that fit.
+func (s Set) exclusiveDevices(p Pool) int {
+	n := ptr.Deref(p.limit(), int64(s.Exclusive))
 	if p.Budget != nil {
 		for name, total := range p.Budget.Total {
 			if size := p.Budget.Default[name]; size.MilliValue() > 0 {
@@ -78,19 +70,23 @@ func (s Set) exclusive(p Pool) int {
 	return int(n)
 }
 
-// capacity is what the spaces of a shareable device consume. Nil: nothing, so
-// that there is no limit.
+// limit returns the number of spaces in the pool, or on each node, or nil.
+func (p Pool) limit() *int64 {
+	if p.PerNode != nil {
+		return p.PerNode.Limit
+	}
+	return p.Limit
+}
+
+// capacity returns the capacity of a shareable device that spaces consume, or nil if
+// the pool has no limit.
 func (p Pool) capacity() map[resourceapi.QualifiedName]resourceapi.DeviceCapacity {
 	out := map[resourceapi.QualifiedName]resourceapi.DeviceCapacity{}
-	limit := p.Limit
-	if p.PerNode != nil {
-		limit = p.PerNode.Limit
-	}
-	if limit != nil {
+	if limit := p.limit(); limit != nil {
 		one := *resource.NewQuantity(1, resource.DecimalSI)
 		out[spaceapi.SpacesCapacity] = resourceapi.DeviceCapacity{
 			Value: *resource.NewQuantity(*limit, resource.DecimalSI),
-			// Whatever a claim asks for, a space is one space.
+			// A space is one space, whatever its claim requests.
 			RequestPolicy: &resourceapi.CapacityRequestPolicy{Default: &one, ValidValues: []resource.Quantity{one}},
 		}
 	}
@@ -106,8 +102,8 @@ func (p Pool) capacity() map[resourceapi.QualifiedName]resourceapi.DeviceCapacit
 }
 
 func (b Budget) policy(name string) *resourceapi.CapacityRequestPolicy {
-	// Without a minimum, a claim could ask for less than nothing, which the
-	// scheduler takes for a fatal error.
+	// Without a minimum, a claim could request a negative amount, which is a fatal
+	// error for the scheduler.
 	valid := &resourceapi.CapacityRequestPolicyRange{Min: ptr.To(b.Min[name])}
 	if most, found := b.Max[name]; found {
 		valid.Max = &most

@@ -6,7 +6,6 @@ package pools
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -22,14 +21,15 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
-// What package resourceslice calls the feature gates behind AllowMultipleAllocations
-// and BindingConditions of devices.
+// The feature gates behind AllowMultipleAllocations and BindingConditions of devices, as
+// package resourceslice names them.
 const (
 	shareableFeature = "DRAConsumableCapacity"
 	bindingFeature   = "DRADeviceBindingConditions"
 )
 
-// Unsupported is which fields of devices the API server drops.
+// Unsupported has the features of devices that the API server does not support: it drops
+// their fields.
 type Unsupported struct {
 	// ShareableDevices: a device is one claim's, and its capacities are never consumed.
 	ShareableDevices bool
@@ -37,14 +37,14 @@ type Unsupported struct {
 	BindingConditions bool
 }
 
-// Features tracks what the API server supports of what a set of pools needs, and logs
-// what it means for each of them if something is missing.
+// Features tracks which features the API server supports, and logs what a missing one
+// means for each of the pools.
 type Features struct {
 	pools   Set
 	changed chan struct{}
 
-	mutex   sync.Mutex
-	missing Unsupported
+	mutex       sync.Mutex
+	unsupported Unsupported
 }
 
 // NewFeatures returns features that are all supported, as far as is known.
@@ -52,31 +52,22 @@ func NewFeatures(pools Set) *Features {
 	return &Features{pools: pools, changed: make(chan struct{}, 1)}
 }
 
-// Unsupported returns what is known to be missing.
+// Unsupported returns the features that are known to be missing.
 func (f *Features) Unsupported() Unsupported {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	return f.missing
+	return f.unsupported
 }
 
-// Changed receives after [Features.HandleError] has found more to be missing, so that
-// something else has to be published.
+// Changed receives after [Features.HandleError] has found more to be missing: other devices
+// have to be published.
 func (f *Features) Changed() <-chan struct{} { return f.changed }
 
-// Probe asks the API server which fields it would drop, without storing anything, for
-// slices of the cluster or, if it has a name, of a node. Publishing would tell as well,
-// but on such a cluster each restart would replace the exclusive devices for a moment,
-// and a claim could get what should not be there.
+// Probe asks the API server with a dry run which fields it drops, in slices of the cluster
+// or of the node, if there is a name. Publishing shows that as well, but then each restart
+// would replace the exclusive devices for a moment, and a claim could get a device that
+// should not exist.
 func (f *Features) Probe(ctx context.Context, client kubernetes.Interface, driver, node string) {
-	missing, err := probe(ctx, client, driver, node)
-	if err != nil {
-		// What is published will tell.
-		klog.FromContext(ctx).Error(err, "Publishing as if the API server supported all fields")
-	}
-	f.add(ctx, missing)
-}
-
-func probe(ctx context.Context, client kubernetes.Interface, driver, node string) (Unsupported, error) {
 	slice := &resourceapi.ResourceSlice{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-"},
 		Spec: resourceapi.ResourceSliceSpec{
@@ -95,19 +86,19 @@ func probe(ctx context.Context, client kubernetes.Interface, driver, node string
 	} else {
 		slice.Spec.NodeName = &node
 	}
-	kept, err := client.ResourceV1().ResourceSlices().Create(ctx, slice, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	stored, err := client.ResourceV1().ResourceSlices().Create(ctx, slice, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	if err != nil {
-		return Unsupported{}, fmt.Errorf("probe which fields of ResourceSlices the API server supports: %w", err)
+		// HandleError finds out about dropped fields.
+		klog.FromContext(ctx).Error(err, "Could not probe which fields of ResourceSlices the API server supports: publishing as if it supported all")
+		return
 	}
-	if len(kept.Spec.Devices) != 1 {
-		return Unsupported{}, fmt.Errorf("probe which fields of ResourceSlices the API server supports: got %d devices in place of one", len(kept.Spec.Devices))
+	for _, device := range stored.Spec.Devices {
+		f.add(ctx, Unsupported{ShareableDevices: device.AllowMultipleAllocations == nil, BindingConditions: len(device.BindingConditions) == 0})
 	}
-	device := kept.Spec.Devices[0]
-	return Unsupported{ShareableDevices: device.AllowMultipleAllocations == nil, BindingConditions: len(device.BindingConditions) == 0}, nil
 }
 
-// HandleError handles the errors of the library that publishes the slices. It logs all
-// but those for which there is a fallback.
+// HandleError handles the errors of the library that publishes the slices. It logs them
+// except those for which there is a fallback.
 func (f *Features) HandleError(ctx context.Context, err error, msg string) {
 	var dropped *resourceslice.DroppedFieldsError
 	if !errors.As(err, &dropped) {
@@ -121,7 +112,7 @@ func (f *Features) HandleError(ctx context.Context, err error, msg string) {
 	}) {
 		select {
 		case f.changed <- struct{}{}:
-		default: // The last change was not yet received.
+		default: // The last change was not received yet.
 		}
 	}
 	if len(features) == 0 || slices.ContainsFunc(features, func(name string) bool { return name != shareableFeature && name != bindingFeature }) {
@@ -129,26 +120,28 @@ func (f *Features) HandleError(ctx context.Context, err error, msg string) {
 	}
 }
 
-// add adds what is missing, and reports whether that was not known.
+// add reports whether one of the features was not known to be missing.
 func (f *Features) add(ctx context.Context, missing Unsupported) bool {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	before := f.missing
-	f.missing.ShareableDevices = before.ShareableDevices || missing.ShareableDevices
-	f.missing.BindingConditions = before.BindingConditions || missing.BindingConditions
-	for _, p := range f.pools.Pools {
-		f.pools.logMissing(ctx, p, before, f.missing)
+	found := Unsupported{
+		ShareableDevices:  missing.ShareableDevices && !f.unsupported.ShareableDevices,
+		BindingConditions: missing.BindingConditions && !f.unsupported.BindingConditions,
 	}
-	return f.missing != before
+	f.unsupported.ShareableDevices = f.unsupported.ShareableDevices || missing.ShareableDevices
+	f.unsupported.BindingConditions = f.unsupported.BindingConditions || missing.BindingConditions
+	for _, p := range f.pools.Pools {
+		f.pools.logUnsupported(ctx, p, found)
+	}
+	return found != Unsupported{}
 }
 
-// logMissing logs what newly missing features mean for a pool.
-func (s Set) logMissing(ctx context.Context, p Pool, before, now Unsupported) {
+func (s Set) logUnsupported(ctx context.Context, p Pool, found Unsupported) {
 	logger := klog.FromContext(ctx)
-	if now.BindingConditions && !before.BindingConditions && s.binds(p) {
+	if found.BindingConditions && s.hasBindingConditions(p) {
 		logger.Info("This cluster does not support binding conditions (feature "+bindingFeature+"): pods are bound to nodes before their spaces are ready", logkeys.Pool, p.Name)
 	}
-	if !now.ShareableDevices || before.ShareableDevices {
+	if !found.ShareableDevices {
 		return
 	}
 	meaning := ""
@@ -159,5 +152,5 @@ func (s Set) logMissing(ctx context.Context, p Pool, before, now Unsupported) {
 		meaning = ", so the number of spaces is limited"
 	}
 	logger.Info("This cluster does not support shareable devices (feature "+shareableFeature+"): publishing exclusive devices instead"+meaning,
-		logkeys.Pool, p.Name, "limit", s.exclusive(p))
+		logkeys.Pool, p.Name, "limit", s.exclusiveDevices(p))
 }

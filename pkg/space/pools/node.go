@@ -14,20 +14,20 @@ import (
 
 // OnNode returns what the kubelet plugin of a node publishes: the node's part of each
 // pool per node that selects it by its labels.
-func (s Set) OnNode(node string, nodeLabels map[string]string, missing Unsupported) resourceslice.DriverResources {
+func (s Set) OnNode(node string, nodeLabels map[string]string, unsupported Unsupported) resourceslice.DriverResources {
 	out := map[string]resourceslice.Pool{}
 	for _, p := range s.PerNode().Pools {
 		if labels.SelectorFromValidatedSet(p.NodeSelector).Matches(labels.Set(nodeLabels)) {
 			// The library makes them slices of the node.
-			out[nameOnNode(p.Name, node)] = resourceslice.Pool{Slices: toSlices(s.devices(p, missing))}
+			out[nameOnNode(p.Name, node)] = resourceslice.Pool{Slices: toSlices(s.devices(p, unsupported))}
 		}
 	}
 	return resourceslice.DriverResources{Pools: out}
 }
 
-// nameOnNode names a node's part of a pool. An allocation names a device by driver, pool
-// and device, so a pool's name has to be unique in the cluster. The slash, which neither
-// part can have, keeps pools and nodes apart.
+// nameOnNode returns the name of a node's part of a pool. An allocation names a device by
+// driver, pool and device, so a pool's name has to be unique in the cluster. The names of
+// pools and nodes have no slash.
 func nameOnNode(pool, node string) string {
 	if room := resourceapi.PoolNameMaxLength - len(pool) - 1; len(node) > room {
 		node = fmt.Sprintf("%x", sha256.Sum256([]byte(node)))[:32]

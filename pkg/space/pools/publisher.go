@@ -17,22 +17,22 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// syncDelay is how long after a change somebody else made to a slice it is looked
-// at, and how long a pool outlives its description when the controller restarts.
+// syncDelay is the time after which slices that others changed, or that an earlier process
+// published, are corrected.
 const syncDelay = 5 * time.Second
 
-// Publisher keeps the ResourceSlices of pools for the cluster published. Only one may
-// run per driver name at a time: it deletes all others that belong to no node.
+// Publisher publishes the ResourceSlices of pools for the cluster. Only one can run for
+// a driver name at a time: it deletes all other slices that belong to no node.
 type Publisher struct {
 	Driver string
 	Client kubernetes.Interface
 	Pools  Set
-	// Owner is a cluster-scoped object; garbage collection removes the slices
-	// with it. Nil: the slices outlive the driver.
+	// Owner is a cluster-scoped object. Garbage collection deletes the slices with it.
+	// Nil: the slices remain when the driver is uninstalled.
 	Owner *resourceslice.Owner
 }
 
-// Run publishes until the context ends. The slices stay.
+// Run publishes until the context is canceled. The slices remain.
 func (p Publisher) Run(ctx context.Context) error {
 	features := NewFeatures(p.Pools.Cluster())
 	features.Probe(ctx, p.Client, p.Driver, "")
@@ -62,33 +62,31 @@ func (p Publisher) Run(ctx context.Context) error {
 	}
 }
 
-// ClusterRoleOwner makes a ClusterRole the slices' owner.
+// ClusterRoleOwner returns a ClusterRole as the owner of slices.
 func ClusterRoleOwner(name string, uid types.UID) *resourceslice.Owner {
 	return &resourceslice.Owner{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRole", Name: name, UID: uid}
 }
 
 // OnCluster returns what the controller publishes.
-func (s Set) OnCluster(missing Unsupported) resourceslice.DriverResources {
+func (s Set) OnCluster(unsupported Unsupported) resourceslice.DriverResources {
 	out := map[string]resourceslice.Pool{}
 	for _, p := range s.Cluster().Pools {
 		selector := s.selector(p)
-		out[p.Name] = resourceslice.Pool{AllNodes: selector == nil, NodeSelector: selector, Slices: toSlices(s.devices(p, missing))}
+		out[p.Name] = resourceslice.Pool{AllNodes: selector == nil, NodeSelector: selector, Slices: toSlices(s.devices(p, unsupported))}
 	}
 	return resourceslice.DriverResources{Pools: out}
 }
 
-// selector selects the nodes that run the plugin and that the pool is for, or is nil.
+// selector returns a selector of the pool's nodes that run the plugin, or nil for all nodes.
 func (s Set) selector(p Pool) *corev1.NodeSelector {
 	var requirements []corev1.NodeSelectorRequirement
-	add := func(labels map[string]string) {
+	for _, labels := range []map[string]string{s.NodeSelector, p.NodeSelector} {
 		for _, key := range slices.Sorted(maps.Keys(labels)) {
 			requirements = append(requirements, corev1.NodeSelectorRequirement{
 				Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{labels[key]},
 			})
 		}
 	}
-	add(s.NodeSelector)
-	add(p.NodeSelector)
 	if len(requirements) == 0 {
 		return nil
 	}

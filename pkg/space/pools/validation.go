@@ -12,6 +12,7 @@ import (
 	"github.com/blang/semver/v4"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -25,7 +26,7 @@ func validate(config Config) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("pools")
 	if len(config.Pools) == 0 {
-		errs = append(errs, field.Required(path, "there has to be a pool"))
+		errs = append(errs, field.Required(path, "must have a pool"))
 	}
 	seen := map[string]bool{}
 	for i, p := range config.Pools {
@@ -47,21 +48,21 @@ func (p Pool) validate(path *field.Path) field.ErrorList {
 	if p.PerNode != nil {
 		path := path.Child("perNode")
 		if p.PerNode.Limit == nil {
-			errs = append(errs, field.Required(path.Child("limit"), "how many spaces each node has"))
+			errs = append(errs, field.Required(path.Child("limit"), "must be the number of spaces on each node"))
 		}
 		errs = append(errs, validateLimit(p.PerNode.Limit, path.Child("limit"))...)
 		if p.Limit != nil || p.Budget != nil {
-			errs = append(errs, field.Forbidden(path, "a pool with perNode has neither limit nor budget"))
+			errs = append(errs, field.Forbidden(path, "a pool with perNode cannot have limit or budget"))
 		}
 	}
 	if p.Budget != nil {
 		errs = append(errs, p.Budget.validate(path.Child("budget"))...)
 	}
-	errs = append(errs, validateLabels(p.NodeSelector, path.Child("nodeSelector"))...)
+	errs = append(errs, metav1validation.ValidateLabels(p.NodeSelector, path.Child("nodeSelector"))...)
 	for _, name := range slices.Sorted(maps.Keys(p.Attributes)) {
 		errs = append(errs, validateAttribute(name, p.Attributes[name], path.Child("attributes").Key(name))...)
 	}
-	// The largest device has a slot's capacity and the pool's name besides.
+	// The largest device also has the capacity of the limit and the attribute pool.
 	most := resourceapi.ResourceSliceMaxAttributesAndCapacitiesPerDevice - 2
 	if p.Budget != nil {
 		most -= len(p.Budget.Total)
@@ -79,19 +80,6 @@ func validateLimit(limit *int64, path *field.Path) field.ErrorList {
 	return nil
 }
 
-func validateLabels(labels map[string]string, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		for _, msg := range validation.IsQualifiedName(key) {
-			errs = append(errs, field.Invalid(path, key, msg))
-		}
-		for _, msg := range validation.IsValidLabelValue(labels[key]) {
-			errs = append(errs, field.Invalid(path.Key(key), labels[key], msg))
-		}
-	}
-	return errs
-}
-
 func validateAttribute(name string, value any, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for _, msg := range validation.IsCIdentifier(name) {
@@ -101,7 +89,7 @@ func validateAttribute(name string, value any, path *field.Path) field.ErrorList
 		errs = append(errs, field.TooLong(path, name, resourceapi.DeviceMaxIDLength))
 	}
 	if name == spaceapi.PoolAttribute {
-		errs = append(errs, field.Forbidden(path, "the driver itself sets this to the pool's name"))
+		errs = append(errs, field.Forbidden(path, "the driver sets it to the name of the pool"))
 	}
 	if _, err := attribute(value); err != nil {
 		errs = append(errs, field.Invalid(path, value, err.Error()))
@@ -109,7 +97,7 @@ func validateAttribute(name string, value any, path *field.Path) field.ErrorList
 	return errs
 }
 
-// attribute turns what a file says into what a ResourceSlice says.
+// attribute converts an attribute of the configuration to one of a ResourceSlice.
 func attribute(value any) (resourceapi.DeviceAttribute, error) {
 	var a resourceapi.DeviceAttribute
 	text := ""
@@ -126,11 +114,11 @@ func attribute(value any) (resourceapi.DeviceAttribute, error) {
 			return a, fmt.Errorf("a version is written as {version: %q}", "1.2.3")
 		}
 		if _, err := semver.Parse(version); err != nil {
-			return a, fmt.Errorf("not a version as semver.org describes them: %w", err)
+			return a, fmt.Errorf("must be a semantic version: %w", err)
 		}
 		a.VersionValue, text = &version, version
 	default:
-		return a, fmt.Errorf("must be a string, a whole number, a boolean, or {version: %q}", "1.2.3")
+		return a, fmt.Errorf("must be a string, an integer, a boolean, or {version: %q}", "1.2.3")
 	}
 	if len(text) > resourceapi.DeviceAttributeMaxValueLength {
 		return a, fmt.Errorf("must have at most %d bytes", resourceapi.DeviceAttributeMaxValueLength)
@@ -141,7 +129,7 @@ func attribute(value any) (resourceapi.DeviceAttribute, error) {
 func (b Budget) validate(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(b.Total) == 0 {
-		errs = append(errs, field.Required(path.Child("total"), "what all spaces have together, by name"))
+		errs = append(errs, field.Required(path.Child("total"), "must have a capacity"))
 	}
 	for _, part := range []struct {
 		name    string
@@ -159,7 +147,7 @@ func (b Budget) validate(path *field.Path) field.ErrorList {
 			continue
 		}
 		if _, found := b.Default[name]; !found {
-			errs = append(errs, field.Required(path.Child("default").Key(name), "what a space gets whose claim does not say"))
+			errs = append(errs, field.Required(path.Child("default").Key(name), "must be the amount for claims without a request"))
 			continue
 		}
 		errs = append(errs, b.validateAmounts(name, path)...)
@@ -167,12 +155,12 @@ func (b Budget) validate(path *field.Path) field.ErrorList {
 	return errs
 }
 
-// validateAmounts checks what the API server would refuse.
+// validateAmounts validates the amounts of a capacity as the API server does.
 func (b Budget) validateAmounts(name string, path *field.Path) field.ErrorList {
-	total, standard, least := b.Total[name], b.Default[name], b.Min[name]
-	most, limited := b.Max[name]
+	total, amount, minimum := b.Total[name], b.Default[name], b.Min[name]
+	maximum, limited := b.Max[name]
 	if !limited {
-		most = total
+		maximum = total
 	}
 	step, stepped := b.Step[name]
 	var errs field.ErrorList
@@ -182,7 +170,7 @@ func (b Budget) validateAmounts(name string, path *field.Path) field.ErrorList {
 	for _, q := range []struct {
 		part  string
 		value resource.Quantity
-	}{{"total", total}, {"default", standard}, {"min", least}, {"max", most}, {"step", step}} {
+	}{{"total", total}, {"default", amount}, {"min", minimum}, {"max", maximum}, {"step", step}} {
 		if q.value.Sign() < 0 || q.value.CmpInt64(math.MaxInt64/1000) > 0 {
 			invalid(q.part, q.value, fmt.Sprintf("must be between 0 and %d", int64(math.MaxInt64/1000)))
 		}
@@ -193,30 +181,30 @@ func (b Budget) validateAmounts(name string, path *field.Path) field.ErrorList {
 	if total.IsZero() {
 		invalid("total", total, "must be more than 0")
 	}
-	if most.Cmp(total) > 0 {
-		invalid("max", most, "must not be more than the total, "+total.String())
+	if maximum.Cmp(total) > 0 {
+		invalid("max", maximum, "must not be more than the total, "+total.String())
 	}
-	if standard.Cmp(least) < 0 {
-		invalid("default", standard, "must not be less than the minimum, "+least.String())
+	if amount.Cmp(minimum) < 0 {
+		invalid("default", amount, "must not be less than the minimum, "+minimum.String())
 	}
-	if standard.Cmp(most) > 0 {
-		invalid("default", standard, "must not be more than the maximum, "+most.String())
+	if amount.Cmp(maximum) > 0 {
+		invalid("default", amount, "must not be more than the maximum, "+maximum.String())
 	}
 	if stepped {
-		// Unless DRAFractionalCapacityRange is in effect, which it is not in a
-		// Kubernetes 1.37 that may be rolled back, the scheduler takes 500m for 1.
+		// Without the feature DRAFractionalCapacityRange, which is not in effect in a
+		// Kubernetes 1.37 that can be rolled back, the scheduler takes 500m as 1.
 		for _, q := range []struct {
 			part  string
 			value resource.Quantity
-		}{{"default", standard}, {"min", least}, {"step", step}} {
+		}{{"default", amount}, {"min", minimum}, {"step", step}} {
 			if q.value.MilliValue()%1000 != 0 {
-				invalid(q.part, q.value, "must be a whole number where there is a step")
+				invalid(q.part, q.value, "must be an integer if there is a step")
 			}
 		}
 		if step.IsZero() {
 			invalid("step", step, "must be more than 0")
-		} else if (standard.MilliValue()-least.MilliValue())%step.MilliValue() != 0 {
-			invalid("default", standard, fmt.Sprintf("must be a multiple of the step, %s, more than the minimum, %s", step.String(), least.String()))
+		} else if (amount.MilliValue()-minimum.MilliValue())%step.MilliValue() != 0 {
+			invalid("default", amount, fmt.Sprintf("must be a multiple of the step, %s, more than the minimum, %s", step.String(), minimum.String()))
 		}
 	}
 	return errs
