@@ -22,15 +22,16 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+	"k8s.io/kubectl/pkg/util/completion"
 	"k8s.io/utils/clock"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// completer is the name by which kubectl calls the program to complete its arguments.
+// completer is the name of the program when kubectl runs it for completion.
 const completer = "kubectl_complete-space"
 
-// options are what all subcommands have in common.
+// options are common to all subcommands.
 type options struct {
 	factory cmdutil.Factory
 	streams genericiooptions.IOStreams
@@ -54,7 +55,7 @@ func Main(version string, args []string, streams genericiooptions.IOStreams) int
 	return 0
 }
 
-// message is an error in kubectl's words.
+// message returns the message that kubectl prints for an error.
 func message(err error) string {
 	for e := err; e != nil; e = errors.Unwrap(e) {
 		if message, ok := cmdutil.StandardErrorMessage(e); ok {
@@ -78,7 +79,7 @@ func newCommand(version string, streams genericiooptions.IOStreams, clock clock.
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		// kubectl has the scripts for shells, and asks the completer.
+		// kubectl has the scripts for shells, and runs the completer.
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return cmdutil.UsageErrorf(cmd, "%s", err) })
@@ -91,11 +92,15 @@ func newCommand(version string, streams genericiooptions.IOStreams, clock clock.
 	cmd.PersistentFlags().AddGoFlag(logging.Lookup("v"))
 	cmd.PersistentFlags().StringVar(&o.driver, "driver", spaceapi.DefaultDriverName, "Name of the driver, if it is installed under another one.")
 	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o))
-	o.completeGlobalFlags(cmd)
+	completion.SetFactoryForCompletion(o.factory)
+	completeFlags(cmd, map[string]cobra.CompletionFunc{
+		"namespace": o.completeNamespace, "context": completion.ContextCompletionFunc,
+		"cluster": completion.ClusterCompletionFunc, "user": completion.UserCompletionFunc,
+	})
 	return cmd
 }
 
-// run returns what runs a command that reads the cluster.
+// run returns the RunE of a command that reads the cluster.
 func (o *options) run(run func(ctx context.Context, r *reader, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		namespace, _, err := o.factory.ToRawKubeConfigLoader().Namespace()
@@ -110,14 +115,14 @@ func (o *options) run(run func(ctx context.Context, r *reader, args []string) er
 	}
 }
 
-// The kinds of objects that arguments name, as kubectl prints them.
+// The kinds of objects in arguments, as kubectl prints them.
 const (
 	claimKind     = "resourceclaim"
 	podKind       = "pod"
 	namespaceKind = "namespace"
 )
 
-// kindAliases are the kinds by what may be before the slash of an argument.
+// kindAliases has the kinds by the words that can precede the slash in an argument.
 var kindAliases = map[string]string{
 	"resourceclaim": claimKind, "resourceclaims": claimKind, "resourceclaim.resource.k8s.io": claimKind, "resourceclaims.resource.k8s.io": claimKind,
 	"pod": podKind, "pods": podKind, "po": podKind,
@@ -135,4 +140,26 @@ func parseArg(arg string, allowed ...string) (kind, name string, err error) {
 		return "", "", fmt.Errorf("%q is not the name of a %s, as in %s/NAME", arg, strings.Join(allowed, " or "), allowed[0])
 	}
 	return kind, name, nil
+}
+
+// completeFlags completes flags as kubectl does.
+func completeFlags(cmd *cobra.Command, flags map[string]cobra.CompletionFunc) {
+	for flag, complete := range flags {
+		cmdutil.CheckErr(cmd.RegisterFlagCompletionFunc(flag, complete))
+	}
+}
+
+func (o *options) completeNamespace(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	return completion.CompGetResource(o.factory, namespaceKind, toComplete), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeNames completes arguments to names of claims, or after KIND/ to names of that kind.
+func (o *options) completeNames(kinds ...string) cobra.CompletionFunc {
+	qualified := completion.SpecifiedResourceTypeAndNameCompletionFunc(o.factory, kinds)
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		if strings.Contains(toComplete, "/") {
+			return qualified(cmd, args, toComplete)
+		}
+		return cmdutil.Difference(completion.CompGetResource(o.factory, claimKind, toComplete), args), cobra.ShellCompDirectiveNoFileComp
+	}
 }

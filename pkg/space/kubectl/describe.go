@@ -28,7 +28,7 @@ func newDescribe(o *options) *cobra.Command {
 			"  # Whose is this namespace?\n  kubectl space describe namespace/ephemeral-ns-5h57rgwvpj\n\n" +
 			"  # All of a namespace\n  kubectl space describe $(kubectl space list -o name)",
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: o.completeNames(claimKind),
+		ValidArgsFunction: o.completeNames(claimKind, namespaceKind),
 		RunE: o.run(func(ctx context.Context, r *reader, args []string) error {
 			for i, arg := range args {
 				if i > 0 {
@@ -62,7 +62,7 @@ func (r *reader) describe(ctx context.Context, out io.Writer, arg string) error 
 	if err != nil {
 		return err
 	}
-	if s.claim(namespace, name) == nil && len(s.leftoversOf(namespace, name)) == 0 {
+	if s.claim(namespace, name) == nil && len(s.formerSpacesOf(namespace, name)) == 0 {
 		return apierrors.NewNotFound(resourceapi.Resource("resourceclaims"), name)
 	}
 	tabs := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
@@ -70,13 +70,13 @@ func (r *reader) describe(ctx context.Context, out io.Writer, arg string) error 
 	return tabs.Flush()
 }
 
-// describe writes all that is known about the spaces of a claim, and about what is left of
-// its former spaces.
+// describe writes everything known about the spaces of a claim, and about namespaces of its
+// former spaces.
 func (s *snapshot) describe(w describe.PrefixWriter, namespace, name string) {
 	line := func(level int, name, value string) { w.Write(level, "%s:\t%s\n", name, value) }
 	line(describe.LEVEL_0, "Claim", name)
 	line(describe.LEVEL_0, "Namespace", namespace)
-	spaces := s.leftoversOf(namespace, name)
+	spaces := s.formerSpacesOf(namespace, name)
 	if claim := s.claim(namespace, name); claim != nil {
 		current := s.spacesOf(claim)
 		line(describe.LEVEL_0, "UID", string(claim.UID))

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 	"k8s.io/kubectl/pkg/util/completion"
+	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
@@ -52,10 +53,7 @@ func newEnv(o *options) *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVarP(&container, "container", "c", "", "Show what this container sees only.")
-	completeFlag(cmd, "container", func(args []string, toComplete string) []string {
-		names, _ := completion.ContainerCompletionFunc(o.factory)(cmd, args, toComplete)
-		return names
-	})
+	completeFlags(cmd, map[string]cobra.CompletionFunc{"container": completion.ContainerCompletionFunc(o.factory)})
 	return cmd
 }
 
@@ -75,14 +73,14 @@ func (r *reader) env(ctx context.Context, arg string) ([]containerEnv, error) {
 	return s.env(pod)
 }
 
-// containerEnv is what a container sees of one space.
+// containerEnv has the variables and files of one space in a container.
 type containerEnv struct {
 	container, claim, request string
 	containeredits.Edits
 }
 
-// env is what the containers of a pod see of spaces, in the order of containers. It fails if
-// a space is not ready.
+// env returns the variables and files of spaces in the containers of a pod. All spaces have
+// to be ready.
 func (s *snapshot) env(pod *corev1.Pod) ([]containerEnv, error) {
 	var out []containerEnv
 	add := func(container, claim, request string) error {
@@ -94,6 +92,7 @@ func (s *snapshot) env(pod *corev1.Pod) ([]containerEnv, error) {
 		}
 		return err
 	}
+	extended := ptr.Deref(pod.Status.ExtendedResourceClaimStatus, corev1.PodExtendedResourceClaimStatus{})
 	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		for _, use := range container.Resources.Claims {
 			ref := find(pod.Spec.ResourceClaims, func(ref *corev1.PodResourceClaim) bool { return ref.Name == use.Name })
@@ -108,10 +107,6 @@ func (s *snapshot) env(pod *corev1.Pod) ([]containerEnv, error) {
 				return nil, err
 			}
 		}
-		extended := pod.Status.ExtendedResourceClaimStatus
-		if extended == nil {
-			continue
-		}
 		for _, mapping := range extended.RequestMappings {
 			if mapping.ContainerName != container.Name {
 				continue
@@ -124,7 +119,7 @@ func (s *snapshot) env(pod *corev1.Pod) ([]containerEnv, error) {
 	return out, nil
 }
 
-// envOf is what a container sees of the spaces of a claim.
+// envOf returns the variables and files of the spaces of a claim.
 func (s *snapshot) envOf(namespace, name string) ([]containerEnv, error) {
 	claim := s.claim(namespace, name)
 	if claim == nil {
@@ -142,7 +137,7 @@ func (s *snapshot) envOf(namespace, name string) ([]containerEnv, error) {
 		if space.Ready == nil {
 			return nil, space.notReady()
 		}
-		// The installation's settings are not known here, and no variable depends on them.
+		// The installation's settings are not known here. No variable depends on them.
 		resolved, err := config.Defaults{Driver: s.driver}.Resolve(a, a.Results[i])
 		if err != nil {
 			return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)

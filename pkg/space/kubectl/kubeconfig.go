@@ -83,7 +83,7 @@ func (r *reader) kubeconfig(ctx context.Context, config *rest.Config, name, requ
 	return encodeKubeconfig(cluster, space.Namespace, t)
 }
 
-// readySpace is the space of a claim, or of one of its requests, which must be ready.
+// readySpace returns the space of a claim, or of one of its requests, which has to be ready.
 func readySpace(claim *resourceapi.ResourceClaim, driver, request string) (*spaceapi.SpaceStatus, error) {
 	spaces := (&snapshot{driver: driver}).spacesOf(claim)
 	var names []string
@@ -103,15 +103,15 @@ func readySpace(claim *resourceapi.ResourceClaim, driver, request string) (*spac
 	if space.Ready == nil {
 		return nil, space.notReady()
 	}
-	// A claim's status can be written by others than the controller: the ServiceAccount
-	// must be one of this allocation's.
+	// Others than the controller can write the status of a claim: the ServiceAccount has to
+	// belong to this allocation.
 	if !space.Share.MatchesName(space.Space) || space.ServiceAccount != spaceapi.ServiceAccountName {
 		return nil, fmt.Errorf("the status of ResourceClaim %s names ServiceAccount %s/%s, which does not belong to this allocation", claim.Name, space.Space, space.ServiceAccount)
 	}
 	return space.Ready, nil
 }
 
-// clusterOf is the API server as the user reaches it. Pods reach it by another address.
+// clusterOf returns the API server at the user's address, which can differ from that of pods.
 func clusterOf(config *rest.Config) (*clientcmdapi.Cluster, error) {
 	config = rest.CopyConfig(config)
 	if err := rest.LoadTLSFiles(config); err != nil {
@@ -122,7 +122,7 @@ func clusterOf(config *rest.Config) (*clientcmdapi.Cluster, error) {
 		CertificateAuthorityData: config.CAData, InsecureSkipTLSVerify: config.Insecure,
 	}
 	if config.Proxy != nil {
-		// It is that of the user's kubeconfig, whatever the request is.
+		// The proxy of a kubeconfig does not depend on the request.
 		proxy, err := config.Proxy(&http.Request{})
 		if err != nil {
 			return nil, fmt.Errorf("find the proxy for %s: %w", config.Host, err)
@@ -132,7 +132,7 @@ func clusterOf(config *rest.Config) (*clientcmdapi.Cluster, error) {
 	return cluster, nil
 }
 
-// encodeKubeconfig is the one place where a token is put into a text.
+// encodeKubeconfig encodes a kubeconfig with a token. Nothing else reveals the token.
 func encodeKubeconfig(cluster *clientcmdapi.Cluster, namespace string, t token.Token) ([]byte, error) {
 	config := clientcmdapi.NewConfig()
 	config.Clusters[namespace] = cluster
@@ -141,7 +141,7 @@ func encodeKubeconfig(cluster *clientcmdapi.Cluster, namespace string, t token.T
 	config.CurrentContext = namespace
 	out, err := clientcmd.Write(*config)
 	if err != nil {
-		// Its text may quote what it could not encode.
+		// The error may contain the token.
 		return nil, errors.New("the kubeconfig could not be encoded")
 	}
 	return out, nil

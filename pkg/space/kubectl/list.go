@@ -7,17 +7,21 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/kubectl/pkg/cmd/get"
 	"k8s.io/utils/ptr"
@@ -29,8 +33,6 @@ type list struct {
 	flags         *get.PrintFlags
 	allNamespaces bool
 	watch         bool
-
-	printer printers.ResourcePrinter
 }
 
 func newList(o *options) *cobra.Command {
@@ -54,20 +56,24 @@ func newList(o *options) *cobra.Command {
 }
 
 func (l *list) run(ctx context.Context, r *reader) error {
-	var err error
-	if l.printer, err = l.flags.ToPrinter(); err != nil {
+	printer, err := l.printer()
+	if err != nil {
 		return err
 	}
 	if l.allNamespaces {
 		r.namespace = ""
 	}
 	shown := map[string]spaceSummary{}
-	for first := true; first || l.watch; first = false {
-		s, spaces, err := l.read(ctx, r)
+	for first := true; ; first = false {
+		s, err := r.read(ctx, r.namespace)
+		if err == nil {
+			err = r.readQuotas(ctx, s)
+		}
 		if err != nil {
 			return err
 		}
-		if first && l.human() {
+		spaces := s.spaces(r.namespace)
+		if first && l.printsTable() {
 			if len(spaces) == 0 && !l.watch {
 				fmt.Fprintln(l.streams.ErrOut, "No resources found")
 			}
@@ -75,113 +81,129 @@ func (l *list) run(ctx context.Context, r *reader) error {
 				fmt.Fprintln(l.streams.ErrOut, note)
 			}
 		}
-		if err := l.print(s, changed(shown, spaces)); err != nil {
+		if err := l.print(printer, s, changed(shown, spaces)); err != nil {
 			return err
 		}
 		if !l.watch {
-			continue
+			return nil
 		}
 		if err := r.await(ctx, s); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
-// human reports whether people read what is printed, and not programs.
-func (l *list) human() bool {
+// printer returns the printer for --output and --sort-by.
+func (l *list) printer() (printers.ResourcePrinter, error) {
+	printer, err := l.flags.ToPrinter()
+	if path := *l.flags.HumanReadableFlags.SortBy; path != "" {
+		printer = &get.SortingPrinter{SortField: path, Delegate: printer}
+	}
+	return printer, err
+}
+
+// printsTable reports whether the output is a table for people.
+func (l *list) printsTable() bool {
 	return *l.flags.OutputFormat == "" && *l.flags.TemplateFlags.TemplateArgument == "" || *l.flags.OutputFormat == "wide"
 }
 
-func (l *list) read(ctx context.Context, r *reader) (*snapshot, []spaceSummary, error) {
-	s, err := r.read(ctx, r.namespace)
-	if err == nil {
-		err = r.readQuotas(ctx, s)
+// print prints the spaces as a table, the names of their claims, or objects: in one list, or
+// one after the other with --watch.
+func (l *list) print(printer printers.ResourcePrinter, s *snapshot, spaces []spaceSummary) error {
+	byName := *l.flags.OutputFormat == "name"
+	if byName {
+		spaces = slices.CompactFunc(spaces, func(a, b spaceSummary) bool { return a.Namespace == b.Namespace && a.Name == b.Name })
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	spaces, err := sorted(s.spaces(r.namespace), *l.flags.HumanReadableFlags.SortBy)
-	return s, spaces, err
-}
-
-// sorted sorts as kubectl get does, by a JSONPath.
-func sorted(spaces []spaceSummary, path string) ([]spaceSummary, error) {
-	if path == "" || len(spaces) == 0 {
-		return spaces, nil
-	}
-	encoded, err := objectsOf(spaces)
-	if err != nil {
-		return nil, err
-	}
-	objects, err := meta.ExtractList(encoded)
-	if err != nil {
-		return nil, err
-	}
-	sorter, err := get.SortObjects(nil, objects, path)
-	if err != nil {
-		return nil, fmt.Errorf("sort by %q: %w", path, err)
-	}
-	out := make([]spaceSummary, len(spaces))
-	for i := range out {
-		out[i] = spaces[sorter.OriginalPosition(i)]
-	}
-	return out, nil
-}
-
-func newObjects() *unstructured.UnstructuredList {
-	return &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List"}}
-}
-
-// objectsOf are the spaces as programs get them.
-func objectsOf(spaces []spaceSummary) (*unstructured.UnstructuredList, error) {
-	out := newObjects()
+	objects := &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List"}}
 	for i := range spaces {
 		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&spaces[i])
 		if err != nil {
-			return nil, fmt.Errorf("encode the space of ResourceClaim %s: %w", spaces[i].Metadata.Name, err)
+			return fmt.Errorf("encode the space of ResourceClaim %s: %w", spaces[i].Name, err)
 		}
-		out.Items = append(out.Items, unstructured.Unstructured{Object: content})
+		object := unstructured.Unstructured{Object: content}
+		if byName {
+			object.SetGroupVersionKind(resourceapi.SchemeGroupVersion.WithKind("ResourceClaim"))
+		}
+		objects.Items = append(objects.Items, object)
 	}
-	return out, nil
+	switch {
+	case l.printsTable():
+		table := s.table(spaces, l.allNamespaces, *l.flags.OutputFormat == "wide")
+		for i := range table.Rows {
+			table.Rows[i].Object.Object = &objects.Items[i] // what --sort-by refers to
+		}
+		return printer.PrintObj(table, l.streams.Out)
+	case l.watch:
+		return objects.EachListItem(func(object runtime.Object) error { return printer.PrintObj(object, l.streams.Out) })
+	default:
+		return printer.PrintObj(objects, l.streams.Out)
+	}
 }
 
-// namedBy are the claims of spaces, each once.
-func namedBy(spaces []spaceSummary) *unstructured.UnstructuredList {
-	out := newObjects()
-	seen := map[types.NamespacedName]bool{}
+// watchDelay is the time for which changes are collected before everything is read again.
+const watchDelay = 500 * time.Millisecond
+
+// await waits until claims in a namespace, or namespaces of spaces, change after a
+// snapshot. It also returns when the API server closes a watch.
+func (r *reader) await(ctx context.Context, s *snapshot) error {
+	claims, err := r.client.ResourceV1().ResourceClaims(r.namespace).Watch(ctx, metav1.ListOptions{ResourceVersion: s.claimsVersion})
+	if err != nil {
+		return err
+	}
+	defer claims.Stop()
+	options := r.ofSpaces()
+	options.ResourceVersion = s.namespacesVersion
+	var ofNamespaces <-chan watch.Event
+	namespaces, err := r.client.CoreV1().Namespaces().Watch(ctx, options)
+	switch {
+	case err == nil:
+		defer namespaces.Stop()
+		ofNamespaces = namespaces.ResultChan()
+	case !apierrors.IsForbidden(err):
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-claims.ResultChan():
+	case <-ofNamespaces:
+	}
+	select {
+	case <-ctx.Done():
+	case <-r.clock.After(watchDelay):
+	}
+	return ctx.Err()
+}
+
+// changed returns the spaces that differ from those shown, and those that no longer exist.
+// It updates shown.
+func changed(shown map[string]spaceSummary, spaces []spaceSummary) []spaceSummary {
+	var out []spaceSummary
+	current, claims := map[string]bool{}, map[types.UID]bool{}
 	for _, space := range spaces {
-		if name := (types.NamespacedName{Namespace: space.Metadata.Namespace, Name: space.Metadata.Name}); !seen[name] {
-			seen[name] = true
-			object := unstructured.Unstructured{}
-			object.SetGroupVersionKind(resourceapi.SchemeGroupVersion.WithKind("ResourceClaim"))
-			object.SetName(name.Name)
-			out.Items = append(out.Items, object)
+		key := string(space.UID) + "/" + space.AllocationID + "/" + space.Request
+		current[key], claims[space.UID] = true, true
+		if last, known := shown[key]; !known || !reflect.DeepEqual(last, space) {
+			shown[key] = space
+			out = append(out, space)
 		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(shown)) {
+		space := shown[key]
+		if current[key] {
+			continue
+		}
+		delete(shown, key)
+		// The claim was pending, and has a space now.
+		if space.AllocationID == "" && claims[space.UID] {
+			continue
+		}
+		space.State = stateGone
+		out = append(out, space)
 	}
 	return out
 }
 
-// print prints the spaces as a table, by the names that kubectl takes, or as objects: in one
-// list, or one after the other if they are watched.
-func (l *list) print(s *snapshot, spaces []spaceSummary) error {
-	if l.human() {
-		return l.printer.PrintObj(s.table(spaces, l.allNamespaces, *l.flags.OutputFormat == "wide"), l.streams.Out)
-	}
-	objects, err := objectsOf(spaces)
-	if *l.flags.OutputFormat == "name" {
-		objects = namedBy(spaces)
-	}
-	if err != nil {
-		return err
-	}
-	if !l.watch {
-		return l.printer.PrintObj(objects, l.streams.Out)
-	}
-	return objects.EachListItem(func(object runtime.Object) error { return l.printer.PrintObj(object, l.streams.Out) })
-}
-
-// table is the spaces as kubectl shows objects. The wide format names all pods.
+// table returns a row for each space. The wide format names all pods.
 func (s *snapshot) table(spaces []spaceSummary, allNamespaces, wide bool) *metav1.Table {
 	table := newTable("Namespace", "Claim", "Space", "State", "Pods", "Nodes", "Pool", "Quota", "Age", "Request", "Class", "Allocation", "Message")
 	for i := range table.ColumnDefinitions[9:] {
@@ -197,12 +219,12 @@ func (s *snapshot) table(spaces []spaceSummary, allNamespaces, wide bool) *metav
 		if wide {
 			pods = joined(space.Pods)
 		}
-		if nodes == none && len(space.Pods) > 0 && space.AllocationID != "" && s.mayNot(listPods) {
+		if nodes == none && len(space.Pods) > 0 && space.AllocationID != "" && s.lacks(listPods) {
 			nodes = unknown
 		}
 		cells := []any{
-			space.Metadata.Namespace, space.Metadata.Name, orNone(space.Space), space.State, pods, nodes, orNone(space.Pool), s.mostUsed(space),
-			age(s.now, space.Metadata.CreationTimestamp.Time),
+			space.Namespace, space.Name, orNone(space.Space), space.State, pods, nodes, orNone(space.Pool), s.mostUsed(space),
+			age(s.now, space.CreationTimestamp.Time),
 			orNone(space.Request), orNone(space.Class), orNone(space.AllocationID), orNone(space.Message),
 		}
 		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells[first:]})
@@ -223,10 +245,10 @@ const (
 	unknown = "<unknown>"
 )
 
-// mostUsed is the resource of a quota that is used most.
+// mostUsed returns the most-used resource of a quota.
 func (s *snapshot) mostUsed(space spaceSummary) string {
 	switch {
-	case len(space.Quota) == 0 && space.State == stateReady && s.mayNot(listQuotas):
+	case len(space.Quota) == 0 && space.State == stateReady && s.lacks(listQuotas):
 		return unknown
 	case len(space.Quota) == 0:
 		return none
@@ -235,10 +257,10 @@ func (s *snapshot) mostUsed(space spaceSummary) string {
 	return fmt.Sprintf("%s %s/%s", q.Resource, cmp.Or(q.Used, "?"), q.Hard)
 }
 
-// age is how long ago a time is, as kubectl shows it.
+// age returns the time since another, in kubectl's format.
 func age(now, since time.Time) string { return duration.HumanDuration(now.Sub(since)) }
 
-// truncate joins the first of many, as kubectl shortens lists.
+// truncate joins the first three of a list, and counts the rest.
 func truncate(items []string) string {
 	const most = 3
 	if len(items) <= most {

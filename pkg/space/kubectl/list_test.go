@@ -4,29 +4,79 @@
 package kubectl
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/kubectl/pkg/cmd/get"
+	"k8s.io/utils/clock"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-func TestSorted_sortsByAJSONPath(t *testing.T) {
+// listed returns what kubectl space list prints of a snapshot.
+func listed(t *testing.T, s *snapshot, flags ...string) (string, error) {
+	t.Helper()
+	streams, _, out, _ := genericiooptions.NewTestIOStreams()
+	l := &list{options: &options{streams: streams}, flags: get.NewGetPrintFlags()}
+	cmd := &cobra.Command{}
+	l.flags.AddFlags(cmd)
+	if err := cmd.ParseFlags(flags); err != nil {
+		t.Fatal(err)
+	}
+	printer, err := l.printer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = l.print(printer, s, s.spaces(""))
+	return out.String(), err
+}
+
+func TestList_sortsByAJSONPath(t *testing.T) {
 	old, young := ready(t, "old"), ready(t, "young")
 	young.CreationTimestamp = metav1.NewTime(now.Add(-time.Minute))
-	s := of(old, young, quota(nameOf(young)))
-	for by, want := range map[string]string{"": "young", ".metadata.creationTimestamp": "old", "{.metadata.name}": "old", ".quota[*].percent": "old"} {
-		spaces := s.spaces("")
-		slices.Reverse(spaces)
-		if spaces, err := sorted(spaces, by); err != nil || spaces[0].Metadata.Name != want {
-			t.Errorf("by %q, %s comes first, want %s; error %v", by, spaces[0].Metadata.Name, want, err)
+	s := of(old, young, quota(nameOf(old)))
+	for by, want := range map[string][]string{
+		"": {"old", "young"}, ".metadata.creationTimestamp": {"old", "young"}, "{.metadata.uid}": {"old", "young"}, ".quota[*].percent": {"young", "old"},
+	} {
+		for _, format := range []string{"", "wide", "name", "json"} {
+			out, err := listed(t, s, "--sort-by", by, "-o", format)
+			if first, second := strings.Index(out, want[0]), strings.Index(out, want[1]); err != nil || first < 0 || second < first {
+				t.Errorf("-o %q by %q: want %v, error %v, got\n%s", format, by, want, err, out)
+			}
 		}
 	}
 	for _, by := range []string{".colour", "{"} {
-		if _, err := sorted(s.spaces(""), by); err == nil || !strings.Contains(err.Error(), by) {
-			t.Errorf("by %q: error %v", by, err)
+		if _, err := listed(t, s, "--sort-by", by); err == nil {
+			t.Errorf("by %q: got no error", by)
 		}
+	}
+}
+
+func TestList_namesEachClaimOnce(t *testing.T) {
+	former := namespace(ready(t, "a"))
+	former.Name, former.Labels[keys.AllocationID] = "ephemeral-ns-former", "former"
+	out, err := listed(t, of(ready(t, "a"), former, ready(t, "b")), "-o", "name")
+	if want := "resourceclaim.resource.k8s.io/a\nresourceclaim.resource.k8s.io/b\n"; err != nil || out != want {
+		t.Errorf("got error %v and\n%s", err, out)
+	}
+}
+
+func TestList_printsObjectsForPrograms(t *testing.T) {
+	out, err := listed(t, of(ready(t, "a", "pod")), "-o", "jsonpath={.kind} {.items[0].kind} {.items[0].metadata.name} {.items[0].metadata.uid} {.items[0].state} {.items[0].pods}")
+	if want := `List Space a uid-a Ready ["pod"]`; err != nil || out != want {
+		t.Errorf("got %s, error %v, want %s", out, err, want)
 	}
 }
 
@@ -39,9 +89,67 @@ func TestTable_namesAllPodsIfWide(t *testing.T) {
 	}
 }
 
-func TestNamedBy_namesEachClaimOnce(t *testing.T) {
-	names := namedBy([]spaceSummary{{Metadata: claimMetadata{Name: "a"}}, {Metadata: claimMetadata{Name: "a", UID: "former"}}, {Metadata: claimMetadata{Name: "b"}}}).Items
-	if len(names) != 2 || names[0].GetName() != "a" || names[1].GetName() != "b" || names[0].GetKind() != "ResourceClaim" {
-		t.Errorf("got %v, want the ResourceClaims a and b", names)
+// Nothing changes of a claim that is gone, when its namespace goes later.
+func TestList_watchesNamespaces(t *testing.T) {
+	keys := spaceapi.KeysFor(driver)
+	client := fake.NewClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: "ephemeral", Labels: map[string]string{keys.ClaimUID: "uid"}, Annotations: map[string]string{keys.ClaimNamespace: "team", keys.ClaimName: "gone"},
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	watches := 0
+	client.PrependWatchReactor("namespaces", func(clienttesting.Action) (bool, watch.Interface, error) {
+		w := watch.NewRaceFreeFake()
+		if watches++; watches > 1 {
+			cancel()
+			return true, w, nil
+		}
+		w.Delete(&corev1.Namespace{})
+		return true, w, client.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("namespaces"), "", "ephemeral")
+	})
+	streams, _, out, _ := genericiooptions.NewTestIOStreams()
+	l := &list{options: &options{streams: streams}, flags: get.NewGetPrintFlags(), watch: true}
+	if err := l.run(ctx, &reader{client: client, driver: driver, namespace: "team", clock: clock.RealClock{}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if got := strings.Fields(out.String()); !slices.Contains(got, "CLAIM") || !slices.Contains(got, stateEnded) || !slices.Contains(got, stateGone) || strings.Count(out.String(), "CLAIM") != 1 {
+		t.Errorf("this is shown:\n%s", out)
+	}
+}
+
+func TestAwait_needsNoRightToWatchNamespaces(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependWatchReactor("namespaces", func(clienttesting.Action) (bool, watch.Interface, error) {
+		return true, nil, apierrors.NewForbidden(corev1.Resource("namespaces"), "", nil)
+	})
+	client.PrependWatchReactor("resourceclaims", func(clienttesting.Action) (bool, watch.Interface, error) {
+		w := watch.NewRaceFreeFake()
+		w.Modify(claim("c", driver))
+		return true, w, nil
+	})
+	r := &reader{client: client, driver: driver, namespace: "team", clock: clock.RealClock{}}
+	if err := r.await(t.Context(), &snapshot{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestChanged_doesNotTakeAnAllocatedClaimForGone(t *testing.T) {
+	shown := map[string]spaceSummary{}
+	waits := spaceSummary{ObjectMeta: metav1.ObjectMeta{UID: "a"}, State: statePending}
+	ready := spaceSummary{ObjectMeta: metav1.ObjectMeta{UID: "a"}, State: stateReady, AllocationID: "one", Request: "space", Space: "ephemeral"}
+	states := func(spaces ...spaceSummary) string {
+		var out []string
+		for _, space := range changed(shown, spaces) {
+			out = append(out, space.State)
+		}
+		return strings.Join(out, ",")
+	}
+	for i, step := range []struct {
+		spaces []spaceSummary
+		want   string
+	}{{[]spaceSummary{waits}, "Pending"}, {[]spaceSummary{ready}, "Ready"}, {[]spaceSummary{ready}, ""}, {[]spaceSummary{waits}, "Pending,Gone"}, {nil, "Gone"}} {
+		if got := states(step.spaces...); got != step.want {
+			t.Errorf("step %d shows %q, want %q", i, got, step.want)
+		}
 	}
 }

@@ -4,6 +4,9 @@
 package kubectl
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -11,35 +14,36 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
+	"k8s.io/utils/clock"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// snapshot is what could be read of a cluster. Everything that a command prints is
-// computed from one.
+// snapshot has the objects that the user can read. Commands print nothing else.
 type snapshot struct {
 	driver string
 	now    time.Time
-	// claims and pods are those of the namespaces in question, events those about the
-	// objects in question.
+	// claims, pods and events are those of the namespaces that the command is about.
 	claims []resourceapi.ResourceClaim
 	pods   []corev1.Pod
 	events []corev1.Event
 	// namespaces and quotas are those of spaces.
 	namespaces []corev1.Namespace
 	quotas     []corev1.ResourceQuota
-	// slices are the driver's, classes all.
+	// slices are those of the driver.
 	slices  []resourceapi.ResourceSlice
 	classes []resourceapi.DeviceClass
-	// namespacesVersion and claimsVersion are where a watch continues.
+	// namespacesVersion and claimsVersion are the resourceVersions from which to watch.
 	namespacesVersion, claimsVersion string
-	// forbidden are the rights that the user lacks, in the order in which they were missed.
+	// forbidden are the rights that the user does not have.
 	forbidden []string
 }
 
-// The rights that show more.
+// Rights without which a command shows less.
 const (
 	listPods       = "list pods"
 	listEvents     = "list events"
@@ -50,25 +54,110 @@ const (
 	listAllClaims  = "list resourceclaims in all namespaces"
 )
 
-// permit records a right as forbidden if err says so, and returns any other error.
+// permit records a right as forbidden if err is about that, and returns any other error.
 func (s *snapshot) permit(err error, right string) error {
 	if !apierrors.IsForbidden(err) {
 		return err
 	}
-	if !s.mayNot(right) {
+	if !s.lacks(right) {
 		s.forbidden = append(s.forbidden, right)
 	}
 	return nil
 }
 
-func (s *snapshot) mayNot(right string) bool { return slices.Contains(s.forbidden, right) }
+func (s *snapshot) lacks(right string) bool { return slices.Contains(s.forbidden, right) }
 
-// note is a sentence about the rights that would have shown more, or empty.
+// note returns a sentence about missing rights, or nothing.
 func (s *snapshot) note() string {
 	if len(s.forbidden) == 0 {
 		return ""
 	}
 	return "Not all could be read: you may not " + strings.Join(s.forbidden, ", ") + "."
+}
+
+// reader reads the cluster with the user's rights. Only the right to list claims is
+// required. The snapshot has the other missing rights.
+type reader struct {
+	client kubernetes.Interface
+	driver string
+	// namespace is the user's current namespace.
+	namespace string
+	clock     clock.Clock
+}
+
+// ofSpaces selects the namespaces of spaces and the objects that the controller creates in them.
+func (r *reader) ofSpaces() metav1.ListOptions {
+	return metav1.ListOptions{LabelSelector: spaceapi.KeysFor(r.driver).ClaimUID}
+}
+
+// read reads the claims and pods of a namespace, or of all namespaces if it is empty, the
+// classes, and the namespaces of spaces. It lists namespaces before claims: a namespace that
+// belongs to no claim is then of a former space, and not of a new allocation.
+func (r *reader) read(ctx context.Context, namespace string) (*snapshot, error) {
+	s := &snapshot{driver: r.driver, now: r.clock.Now()}
+	namespaces, err := r.client.CoreV1().Namespaces().List(ctx, r.ofSpaces())
+	if err := s.permit(err, listNamespaces); err != nil {
+		return nil, err
+	}
+	claims, err := r.client.ResourceV1().ResourceClaims(namespace).List(ctx, metav1.ListOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, errors.New("the cluster does not serve resource.k8s.io/v1: spaces need Kubernetes 1.34 or newer")
+	}
+	if err != nil {
+		return nil, err
+	}
+	pods, err := r.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	if err := s.permit(err, listPods); err != nil {
+		return nil, err
+	}
+	classes, err := r.client.ResourceV1().DeviceClasses().List(ctx, metav1.ListOptions{})
+	s.namespaces, s.claims, s.pods, s.classes = namespaces.Items, claims.Items, pods.Items, classes.Items
+	s.namespacesVersion, s.claimsVersion = namespaces.ResourceVersion, claims.ResourceVersion
+	return s, s.permit(err, listClasses)
+}
+
+// readAll returns the claims of all namespaces, or of one for users who may not list the others.
+func (r *reader) readAll(ctx context.Context, namespace string) (*snapshot, error) {
+	all, denied := r.read(ctx, "")
+	if !apierrors.IsForbidden(denied) {
+		return all, denied
+	}
+	s, err := r.read(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.permit(denied, listAllClaims)
+}
+
+func (r *reader) readQuotas(ctx context.Context, s *snapshot) error {
+	quotas, err := r.client.CoreV1().ResourceQuotas("").List(ctx, r.ofSpaces())
+	s.quotas = quotas.Items
+	return s.permit(err, listQuotas)
+}
+
+func (r *reader) listSlices(ctx context.Context) ([]resourceapi.ResourceSlice, error) {
+	published, err := r.client.ResourceV1().ResourceSlices().List(ctx, metav1.ListOptions{FieldSelector: "spec.driver=" + r.driver})
+	return published.Items, err
+}
+
+// readEvents adds the events of a namespace about objects of a kind.
+func (r *reader) readEvents(ctx context.Context, s *snapshot, kind, namespace string) error {
+	list, err := r.client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=" + kind})
+	s.events = list.Items
+	return s.permit(err, listEvents)
+}
+
+// claimOfSpace returns the namespace and the name of the claim that a space belongs to.
+func (r *reader) claimOfSpace(ctx context.Context, space string) (namespace, name string, err error) {
+	ns, err := r.client.CoreV1().Namespaces().Get(ctx, space, metav1.GetOptions{})
+	if err != nil {
+		return "", "", err
+	}
+	keys := spaceapi.KeysFor(r.driver)
+	if ns.Labels[keys.ClaimUID] == "" {
+		return "", "", fmt.Errorf("namespace %s does not belong to a space", space)
+	}
+	return ns.Annotations[keys.ClaimNamespace], ns.Annotations[keys.ClaimName], nil
 }
 
 func (s *snapshot) keys() spaceapi.Keys { return spaceapi.KeysFor(s.driver) }
@@ -99,14 +188,14 @@ func (s *snapshot) namespace(name string) *corev1.Namespace {
 	return find(s.namespaces, func(n *corev1.Namespace) bool { return n.Name == name })
 }
 
-// quota is the driver's ResourceQuota in a space, or nil.
+// quota returns the driver's ResourceQuota in a space, or nil.
 func (s *snapshot) quota(namespace string) *corev1.ResourceQuota {
 	return find(s.quotas, func(q *corev1.ResourceQuota) bool {
 		return q.Namespace == namespace && q.Name == spaceapi.ObjectName
 	})
 }
 
-// consumers are the pods that name a claim and are not done.
+// consumers returns the pods that refer to a claim and are not done.
 func (s *snapshot) consumers(claim *resourceapi.ResourceClaim) []*corev1.Pod {
 	var out []*corev1.Pod
 	for i := range s.pods {
@@ -122,8 +211,8 @@ func isDone(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// claimOf is the name of the claim for an entry of a pod's spec. It is empty if the claim
-// is not created from its template yet.
+// claimOf returns the name of the claim for an entry of a pod's spec, or nothing if the
+// claim is not created from its template yet.
 func claimOf(pod *corev1.Pod, ref corev1.PodResourceClaim) string {
 	name, _, err := resourceclaim.Name(pod, &ref)
 	if err != nil || name == nil {
@@ -132,7 +221,7 @@ func claimOf(pod *corev1.Pod, ref corev1.PodResourceClaim) string {
 	return *name
 }
 
-// claimsOf are the names of the claims that a pod uses and that are created.
+// claimsOf returns the names of the claims of a pod that are created.
 func claimsOf(pod *corev1.Pod) []string {
 	var out []string
 	for _, ref := range pod.Spec.ResourceClaims {
@@ -159,8 +248,8 @@ func (s *snapshot) requestsSpace(claim *resourceapi.ResourceClaim) bool {
 	return slices.ContainsFunc(classesOf(claim.Spec.Devices.Requests...), s.providesSpaces)
 }
 
-// providesSpaces reports whether a class is for spaces. A class that can't be read is one
-// if it is called like the driver, or if another claim has a space by it.
+// providesSpaces reports whether a class is for spaces. A class that cannot be read is, if it
+// has the name of the driver, or if a claim has a space by it.
 func (s *snapshot) providesSpaces(name string) bool {
 	if class := s.class(name); class != nil {
 		return slices.ContainsFunc(class.Spec.Selectors, func(selector resourceapi.DeviceSelector) bool { return mentions(selector, s.driver) }) ||
@@ -179,7 +268,7 @@ func mentions(selector resourceapi.DeviceSelector, value string) bool {
 	return selector.CEL != nil && (strings.Contains(selector.CEL.Expression, `"`+value+`"`) || strings.Contains(selector.CEL.Expression, `'`+value+`'`))
 }
 
-// classesOf are the DeviceClasses that requests name.
+// classesOf returns the DeviceClasses of requests.
 func classesOf(requests ...resourceapi.DeviceRequest) []string {
 	var out []string
 	for _, request := range requests {
@@ -193,7 +282,7 @@ func classesOf(requests ...resourceapi.DeviceRequest) []string {
 	return out
 }
 
-// results are what is allocated to a claim, of all drivers.
+// results returns the allocated devices of all drivers.
 func results(claim *resourceapi.ResourceClaim) []resourceapi.DeviceRequestAllocationResult {
 	if claim.Status.Allocation == nil {
 		return nil

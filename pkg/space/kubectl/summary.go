@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -21,7 +22,7 @@ import (
 
 // The states of a space, besides the reasons of a Ready condition that is False.
 const (
-	// stateUnused: no pod names the claim.
+	// stateUnused: no pod refers to the claim.
 	stateUnused = "Unused"
 	// statePending: the claim is not allocated.
 	statePending = "Pending"
@@ -29,26 +30,28 @@ const (
 	stateProvisioning = "Provisioning"
 	// stateReady: pods can use the space.
 	stateReady = "Ready"
-	// stateEnded: the claim is being deleted, or the namespace of a former space is still to be.
+	// stateEnded: the claim is being deleted, or the namespace of a former space is not yet.
 	stateEnded = "Ended"
 	// stateTerminating: the namespace of a former space is being deleted.
 	stateTerminating = "Terminating"
 	// stateStuck: the same, for more than stuckAfter, because something is left in it.
 	stateStuck = "StuckTerminating"
-	// stateRetained: the namespace of a former space is kept, without credentials.
+	// stateRetained: the namespace of a former space is retained, without credentials.
 	stateRetained = "Retained"
-	// stateGone: a space that was shown, and is not there any more.
+	// stateGone: a space that list -w has shown no longer exists.
 	stateGone = "Gone"
 )
 
 const stuckAfter = time.Minute
 
-// spaceSummary is what is known about one space, or about a claim that has none yet. It is
-// what programs get: fields are only ever added.
+var spaceType = metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: "Space"}
+
+// spaceSummary describes one space, or a claim that has none yet. Programs read it: new
+// versions only add fields.
 type spaceSummary struct {
 	metav1.TypeMeta `json:",inline"`
-	// Metadata is that of the claim.
-	Metadata claimMetadata `json:"metadata"`
+	// ObjectMeta has the name, namespace, UID and creation of the claim.
+	metav1.ObjectMeta `json:"metadata"`
 	// Space is the name of the namespace.
 	Space   string `json:"space,omitempty"`
 	State   string `json:"state"`
@@ -70,36 +73,30 @@ type spaceSummary struct {
 	Server         string `json:"server,omitempty"`
 	ServiceAccount string `json:"serviceAccount,omitempty"`
 
-	// Share is the result of the allocation that it is for.
+	// Share is the result of the allocation.
 	Share allocation.Result `json:"-"`
-	// Ready is what the claim's status says of a space that is ready, otherwise nil.
+	// Ready is the data in the claim's status if the space is ready, otherwise nil.
 	Ready *spaceapi.SpaceStatus `json:"-"`
 }
 
-type claimMetadata struct {
-	Name              string      `json:"name"`
-	Namespace         string      `json:"namespace"`
-	UID               string      `json:"uid"`
-	CreationTimestamp metav1.Time `json:"creationTimestamp"`
-}
-
-// quotaUsage is how much of one resource a space may have, and uses.
+// quotaUsage is the limit and the usage of one resource.
 type quotaUsage struct {
 	Resource string `json:"resource"`
 	Hard     string `json:"hard"`
-	// Used is empty if it is not known, and Percent, which is Used of Hard, is -1 then.
+	// Used is empty if it is not known. Percent is Used of Hard, or -1 if Used is not known
+	// or Hard is 0.
 	Used    string `json:"used,omitempty"`
 	Percent int64  `json:"percent"`
 }
 
-// notReady is the error for a command that needs a space that is ready.
+// notReady returns the error of a command that needs a ready space.
 func (space *spaceSummary) notReady() error {
 	reason := strings.TrimSuffix(space.State+": "+space.Message, ": ")
-	return fmt.Errorf("ResourceClaim %s has no space that is ready (%s): kubectl space why %s explains it", space.Metadata.Name, reason, space.Metadata.Name)
+	return fmt.Errorf("ResourceClaim %s has no space that is ready (%s): kubectl space why %s explains it", space.Name, reason, space.Name)
 }
 
-// spaces are those of the claims in a namespace, or in all if it is empty, and what is
-// left of former spaces, by namespace and name of the claim.
+// spaces returns the spaces of claims in a namespace, or in all namespaces if it is empty,
+// and the former spaces, sorted by namespace and name of the claim.
 func (s *snapshot) spaces(namespace string) []spaceSummary {
 	var out []spaceSummary
 	for i := range s.claims {
@@ -107,20 +104,23 @@ func (s *snapshot) spaces(namespace string) []spaceSummary {
 			out = append(out, s.spacesOf(&s.claims[i])...)
 		}
 	}
-	out = append(out, s.leftovers(func(of claimMetadata) bool { return namespace == "" || of.Namespace == namespace })...)
+	for _, space := range s.formerSpaces() {
+		if namespace == "" || space.Namespace == namespace {
+			out = append(out, space)
+		}
+	}
 	slices.SortStableFunc(out, func(a, b spaceSummary) int {
-		return cmp.Or(cmp.Compare(a.Metadata.Namespace, b.Metadata.Namespace), cmp.Compare(a.Metadata.Name, b.Metadata.Name), cmp.Compare(a.Request, b.Request))
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Request, b.Request))
 	})
 	return out
 }
 
-// spacesOf are those of one claim: one for each result of the driver, or one that says why
-// there is none.
+// spacesOf returns a summary for each of the claim's results, or one without a space.
 func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 	base := spaceSummary{
-		TypeMeta: metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: "Space"},
-		Metadata: claimMetadata{claim.Name, claim.Namespace, string(claim.UID), claim.CreationTimestamp},
-		Class:    strings.Join(classesOf(claim.Spec.Devices.Requests...), ","),
+		TypeMeta:   spaceType,
+		ObjectMeta: metav1.ObjectMeta{Name: claim.Name, Namespace: claim.Namespace, UID: claim.UID, CreationTimestamp: claim.CreationTimestamp},
+		Class:      strings.Join(classesOf(claim.Spec.Devices.Requests...), ","),
 	}
 	for _, consumer := range claim.Status.ReservedFor {
 		if consumer.Resource == "pods" && consumer.APIGroup == "" {
@@ -138,7 +138,7 @@ func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 		switch {
 		case claim.DeletionTimestamp != nil:
 			base.State = stateEnded
-		case len(base.Pods) == 0 && !s.mayNot(listPods):
+		case len(base.Pods) == 0 && !s.lacks(listPods):
 			base.State = stateUnused
 		default:
 			base.State = statePending
@@ -178,7 +178,7 @@ func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 	return out
 }
 
-// nodesOf are the nodes of the pods that use a claim.
+// nodesOf returns the nodes of the pods that use a claim.
 func (s *snapshot) nodesOf(claim *resourceapi.ResourceClaim) []string {
 	var nodes []string
 	for _, consumer := range claim.Status.ReservedFor {
@@ -190,20 +190,20 @@ func (s *snapshot) nodesOf(claim *resourceapi.ResourceClaim) []string {
 	return slices.Compact(nodes)
 }
 
-// quotaUsages is what a space may have, most used first. A limit of zero is not shown: it
-// can't be used up.
+// quotaUsages returns the resources of a quota, most used first.
 func quotaUsages(quota *corev1.ResourceQuota) []quotaUsage {
 	if quota == nil {
 		return nil
 	}
 	var out []quotaUsage
 	for name, hard := range quota.Spec.Hard {
-		if hard.IsZero() {
-			continue
-		}
 		usage := quotaUsage{Resource: string(name), Hard: hard.String(), Percent: -1}
-		if used, known := quota.Status.Used[name]; known {
-			usage.Used, usage.Percent = used.String(), int64(100*used.AsApproximateFloat64()/hard.AsApproximateFloat64())
+		used, known := quota.Status.Used[name]
+		if known {
+			usage.Used = used.String()
+		}
+		if known && !hard.IsZero() {
+			usage.Percent = int64(100 * used.AsApproximateFloat64() / hard.AsApproximateFloat64())
 		}
 		out = append(out, usage)
 	}
@@ -213,23 +213,26 @@ func quotaUsages(quota *corev1.ResourceQuota) []quotaUsage {
 	return out
 }
 
-// leftoversOf are the namespaces of former spaces of a claim, which may be gone itself.
-func (s *snapshot) leftoversOf(namespace, name string) []spaceSummary {
-	return s.leftovers(func(of claimMetadata) bool { return of.Namespace == namespace && of.Name == name })
+// formerSpacesOf returns the former spaces of a claim, which may no longer exist.
+func (s *snapshot) formerSpacesOf(namespace, name string) []spaceSummary {
+	return slices.DeleteFunc(s.formerSpaces(), func(l spaceSummary) bool { return l.Namespace != namespace || l.Name != name })
 }
 
-// leftovers are the namespaces of former spaces of claims.
-func (s *snapshot) leftovers(wanted func(of claimMetadata) bool) []spaceSummary {
+// formerSpaces returns the spaces whose namespaces belong to no current allocation.
+func (s *snapshot) formerSpaces() []spaceSummary {
 	keys := s.keys()
 	var out []spaceSummary
 	for i := range s.namespaces {
 		ns := &s.namespaces[i]
-		of := claimMetadata{ns.Annotations[keys.ClaimName], ns.Annotations[keys.ClaimNamespace], ns.Labels[keys.ClaimUID], ns.CreationTimestamp}
-		if of.UID == "" || !wanted(of) || allocation.FromClaim(s.claim(of.Namespace, of.Name), s.driver).Owns(ns, keys) {
+		claim := metav1.ObjectMeta{
+			Name: ns.Annotations[keys.ClaimName], Namespace: ns.Annotations[keys.ClaimNamespace],
+			UID: types.UID(ns.Labels[keys.ClaimUID]), CreationTimestamp: ns.CreationTimestamp,
+		}
+		if claim.UID == "" || allocation.FromClaim(s.claim(claim.Namespace, claim.Name), s.driver).Owns(ns, keys) {
 			continue
 		}
 		space := spaceSummary{
-			TypeMeta: metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: "Space"}, Metadata: of, Space: ns.Name, State: stateEnded,
+			TypeMeta: spaceType, ObjectMeta: claim, Space: ns.Name, State: stateEnded,
 			Request: ns.Annotations[keys.Request], AllocationID: ns.Labels[keys.AllocationID], RetainedUntil: ns.Annotations[keys.RetainedUntil],
 		}
 		switch {
@@ -246,7 +249,7 @@ func (s *snapshot) leftovers(wanted func(of claimMetadata) bool) []spaceSummary 
 	return out
 }
 
-// whyTerminating is what the conditions of a namespace say is left in it.
+// whyTerminating returns the reasons in the conditions of a terminating namespace.
 func whyTerminating(ns *corev1.Namespace) string {
 	var messages []string
 	for _, condition := range ns.Status.Conditions {
@@ -257,5 +260,5 @@ func whyTerminating(ns *corev1.Namespace) string {
 	return strings.Join(messages, "; ")
 }
 
-// clause is a message without its full stop, to be a part of a sentence.
+// clause returns a message without its full stop.
 func clause(message string) string { return strings.TrimRight(strings.TrimSpace(message), ".") }

@@ -38,7 +38,7 @@ func newTop(o *options) *cobra.Command {
 				return err
 			}
 			s.slices = published
-			if s.mayNot(listAllClaims) {
+			if s.lacks(listAllClaims) {
 				fmt.Fprintln(o.streams.ErrOut, "Only what the claims use that you may read is shown as used. "+s.note())
 			}
 			table := s.poolTable()
@@ -70,15 +70,15 @@ func (s *snapshot) poolTable() *metav1.Table {
 
 // pool is a published pool.
 type pool struct {
-	// name is the configured one, and for a pool per node a slash and the node.
+	// name is that of the ResourceSlices: for a pool per node, <pool>/<node>.
 	name string
-	// node is the only one that can have its spaces, or empty.
+	// node is that of a pool per node, or empty.
 	node string
-	// used and total are by resource. What is not in total has no limit.
+	// used and total are by resource. A resource without a total has no limit.
 	used, total map[string]resource.Quantity
 }
 
-// pools are the driver's pools by name. What is used is of the claims that were read.
+// pools returns the driver's pools by name, with what the claims of the snapshot use.
 func (s *snapshot) pools() []*pool {
 	newest := map[string]int64{}
 	for _, slice := range s.slices {
@@ -126,13 +126,13 @@ func add(sums map[string]resource.Quantity, name string, q resource.Quantity) {
 	sums[name] = sum
 }
 
-// resources are those that a pool has, the number of spaces first.
+// resources returns the resources of a pool, the number of spaces first.
 func (p *pool) resources() []string {
 	limited := slices.DeleteFunc(slices.Sorted(maps.Keys(p.total)), func(name string) bool { return name == spaceapi.SpacesCapacity })
 	return slices.Concat([]string{spaceapi.SpacesCapacity}, limited)
 }
 
-// usage is a part of a sentence about what is used of the limits of a pool.
+// usage returns a clause about the usage of a pool.
 func (p *pool) usage() string {
 	var parts []string
 	for _, name := range p.resources() {
@@ -144,8 +144,7 @@ func (p *pool) usage() string {
 	return cmp.Or(strings.Join(parts, ", "), fmt.Sprintf("pool %s has no limit", p.name))
 }
 
-// poolsFor are the pools that a claim can have spaces of, as far as its selectors name
-// pools. If they name none, all are.
+// poolsFor returns the pools that the selectors of a claim name, or all if they name none.
 func (s *snapshot) poolsFor(claim *resourceapi.ResourceClaim) []*pool {
 	var selectors []resourceapi.DeviceSelector
 	for _, name := range classesOf(claim.Spec.Devices.Requests...) {

@@ -29,7 +29,7 @@ func newWhy(o *options) *cobra.Command {
 			"  # Why does a claim have no space?\n  kubectl space why my-claim\n\n" +
 			"  # Why is this namespace still there?\n  kubectl space why namespace/ephemeral-ns-5h57rgwvpj",
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: o.completeNames(claimKind, podKind),
+		ValidArgsFunction: o.completeNames(claimKind, podKind, namespaceKind),
 		RunE: o.run(func(ctx context.Context, r *reader, args []string) error {
 			for _, arg := range args {
 				text, note, err := r.why(ctx, arg)
@@ -46,7 +46,7 @@ func newWhy(o *options) *cobra.Command {
 	}
 }
 
-// why explains an argument in a paragraph, with a note about the rights that would show more.
+// why returns an explanation in one paragraph, and a note about missing rights.
 func (r *reader) why(ctx context.Context, arg string) (text, note string, err error) {
 	kind, name, err := parseArg(arg, claimKind, podKind, namespaceKind)
 	namespace, space := r.namespace, ""
@@ -68,7 +68,7 @@ func (r *reader) why(ctx context.Context, arg string) (text, note string, err er
 	if err := r.readEvents(ctx, s, "Pod", namespace); err != nil {
 		return "", "", err
 	}
-	left, claim, pod := s.whyLeft(namespace, name, space), s.claim(namespace, name), s.pod(namespace, name)
+	left, claim, pod := s.whyRemaining(namespace, name, space), s.claim(namespace, name), s.pod(namespace, name)
 	switch {
 	case left != "" && (space != "" || claim == nil && pod == nil):
 		return left, s.note(), nil
@@ -127,19 +127,19 @@ func (s *snapshot) whyClaim(claim *resourceapi.ResourceClaim, pods []*corev1.Pod
 		return fmt.Sprintf("ResourceClaim %s is being deleted, and its space with it. Pods that wait for a space need a new claim.", claim.Name)
 	case len(pods) > 0:
 		return s.whyUnallocated(claim, pods[0])
-	case s.mayNot(listPods):
+	case s.lacks(listPods):
 		return fmt.Sprintf("ResourceClaim %s is not allocated: that happens when a pod that names it is scheduled. Which pods do could not be read, because you may not list pods.", claim.Name)
 	default:
 		return fmt.Sprintf("No pod uses ResourceClaim %s. A claim gets its space when a pod that names it is scheduled.", claim.Name)
 	}
 }
 
-// whyUnallocated is about a claim that the scheduler has not allocated for a pod.
+// whyUnallocated explains why the scheduler has not allocated a claim for a pod.
 func (s *snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.Pod) string {
 	message := s.schedulerMessage(pod)
 	quoted := ""
 	if message != "" {
-		quoted = fmt.Sprintf(" The scheduler says: %s.", message)
+		quoted = fmt.Sprintf(" The scheduler reports: %s.", message)
 	}
 	if class := s.missingClass(claim, message); class != "" {
 		return fmt.Sprintf("ResourceClaim %s names DeviceClass %s, which does not exist.%s", claim.Name, class, quoted)
@@ -150,11 +150,11 @@ func (s *snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.
 		return fmt.Sprintf("ResourceClaim %s waits for pod %s to be scheduled, which has scheduling gates.", claim.Name, pod.Name)
 	case message != "" && !noDevice:
 		return fmt.Sprintf("There is no node for pod %s, for which ResourceClaim %s would be allocated.%s", pod.Name, claim.Name, quoted)
-	case len(pools) == 0 && !s.mayNot(listSlices):
+	case len(pools) == 0 && !s.lacks(listSlices):
 		return fmt.Sprintf("Driver %s has published no pool, so no claim gets a space. Check that its controller runs, or its kubelet plugin for pools per node.%s", s.driver, quoted)
 	case !noDevice:
 		return fmt.Sprintf("ResourceClaim %s waits for pod %s to be scheduled. There is no message of the scheduler about it yet that could be read.", claim.Name, pod.Name)
-	case s.mayNot(listSlices):
+	case s.lacks(listSlices):
 		return fmt.Sprintf("There is no room for ResourceClaim %s of pod %s: its pool is full, or has no space for the nodes that the pod can run on. Which of them it is would be known with the right to list resourceslices.%s", claim.Name, pod.Name, quoted)
 	}
 	var usage []string
@@ -164,19 +164,19 @@ func (s *snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.
 	return fmt.Sprintf("There is no room for ResourceClaim %s on the nodes that pod %s can run on: %s.%s", claim.Name, pod.Name, strings.Join(usage, ", "), quoted)
 }
 
-// missingClass is a class of an unallocated claim that does not exist, as far as the classes
-// could be read, or as the scheduler says.
+// missingClass returns a class of a claim that does not exist, according to the snapshot or
+// to the scheduler's message.
 func (s *snapshot) missingClass(claim *resourceapi.ResourceClaim, message string) string {
 	for _, name := range classesOf(claim.Spec.Devices.Requests...) {
-		if s.class(name) == nil && (!s.mayNot(listClasses) || strings.Contains(message, "device class "+name+" does not exist")) {
+		if s.class(name) == nil && (!s.lacks(listClasses) || strings.Contains(message, "device class "+name+" does not exist")) {
 			return name
 		}
 	}
 	return ""
 }
 
-// whyAllocated is about a claim that is allocated: the controller provisions its spaces, and
-// then the node prepares them for the pod.
+// whyAllocated explains the state of an allocated claim: the controller provisions its
+// spaces, and then the node prepares them for the pod.
 func (s *snapshot) whyAllocated(claim *resourceapi.ResourceClaim, pods []*corev1.Pod) string {
 	var names []string
 	for _, space := range s.spacesOf(claim) {
@@ -197,7 +197,7 @@ func (s *snapshot) whyAllocated(claim *resourceapi.ResourceClaim, pods []*corev1
 	return text
 }
 
-// reasons are what the reasons of a Ready condition that is False mean for a claim.
+// reasons has an explanation for each reason of a Ready condition that is False.
 var reasons = map[string]string{
 	spaceapi.ReasonInvalidParameters:    "ResourceClaim %s has invalid parameters: %s. This is final: change the claim or its DeviceClass, and recreate the claim.",
 	spaceapi.ReasonExpired:              "The space of ResourceClaim %s was deprovisioned because it outlived its class's maxLifetime: %s. This is final: recreate the claim, or have the class changed.",
@@ -206,9 +206,9 @@ var reasons = map[string]string{
 	spaceapi.ReasonProvisioningFailed:   "The space of ResourceClaim %s could not be provisioned, and the driver retries: %s.",
 }
 
-// whyNotReady is about a space that is allocated and not ready.
+// whyNotReady explains why an allocated space is not ready.
 func (s *snapshot) whyNotReady(space spaceSummary) string {
-	claim, message := space.Metadata.Name, clause(space.Message)
+	claim, message := space.Name, clause(space.Message)
 	if format, known := reasons[space.State]; known {
 		return fmt.Sprintf(format, claim, message)
 	}
@@ -222,7 +222,7 @@ func (s *snapshot) whyNotReady(space spaceSummary) string {
 	return text + " A report usually takes a second or two: check that the controller runs and has a leader."
 }
 
-// whyNotPrepared is about a pod whose space is ready, and that does not have it.
+// whyNotPrepared explains why a pod does not have a space that is ready, or returns nothing.
 func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.Pod) string {
 	message, failed := s.schedulerMessage(pod), s.lastEvent(pod, "FailedPrepareDynamicResources")
 	reserved := slices.ContainsFunc(claim.Status.ReservedFor, func(r resourceapi.ResourceClaimConsumerReference) bool { return r.UID == pod.UID })
@@ -246,10 +246,10 @@ func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.
 	}
 }
 
-// whyLeft explains why a namespace remains of former spaces of a claim: the given one, or
-// the one that remains longest. It is empty if there is none.
-func (s *snapshot) whyLeft(namespace, name, space string) string {
-	left := slices.DeleteFunc(s.leftoversOf(namespace, name), func(l spaceSummary) bool { return space != "" && l.Space != space })
+// whyRemaining explains why the namespace of a former space of a claim remains: the given
+// one, or the first in the order of states below. It returns nothing if there is none.
+func (s *snapshot) whyRemaining(namespace, name, space string) string {
+	left := slices.DeleteFunc(s.formerSpacesOf(namespace, name), func(l spaceSummary) bool { return space != "" && l.Space != space })
 	text := fmt.Sprintf("A former space of ResourceClaim %s is deprovisioned, and its credentials are revoked. Its namespace ", name)
 	for _, state := range []string{stateStuck, stateTerminating, stateRetained, stateEnded} {
 		l := find(left, func(l *spaceSummary) bool { return l.State == state })
@@ -269,8 +269,8 @@ func (s *snapshot) whyLeft(namespace, name, space string) string {
 	return ""
 }
 
-// schedulerMessage is why a pod is not scheduled: its own condition says it, which needs no
-// right to read events, or an event.
+// schedulerMessage returns the reason why a pod is not scheduled: of its condition, which
+// needs no right to list events, or of an event.
 func (s *snapshot) schedulerMessage(pod *corev1.Pod) string {
 	if pod.Spec.NodeName != "" {
 		return ""
@@ -286,7 +286,7 @@ func (s *snapshot) schedulerMessage(pod *corev1.Pod) string {
 	return ""
 }
 
-// lastEvent is the last event about a pod with the reason, or nil.
+// lastEvent returns the last event about a pod with the reason, or nil.
 func (s *snapshot) lastEvent(pod *corev1.Pod, reason string) *corev1.Event {
 	events := slices.DeleteFunc(s.eventsAbout("Pod", pod.Namespace, pod.Name), func(e corev1.Event) bool { return e.Reason != reason })
 	if len(events) == 0 {

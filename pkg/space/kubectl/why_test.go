@@ -75,11 +75,11 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 			"no room for ResourceClaim c on the nodes that pod p can run on: of pool spaces 1 of 1 spaces are in use."},
 		"a spent budget": {[]any{waits(), unscheduled, full, slice("spaces", 0, 2), ready(t, "other", "q")},
 			"no room for ResourceClaim c on the nodes that pod p can run on: of pool spaces 2 of 2 cpu are in use."},
-		"a full pool, for a user": {[]any{waits(), unscheduled, full, listSlices}, "its pool is full, or has no space for the nodes that the pod can run on. Which of them it is would be known with the right to list resourceslices. The scheduler says"},
+		"a full pool, for a user": {[]any{waits(), unscheduled, full, listSlices}, "its pool is full, or has no space for the nodes that the pod can run on. Which of them it is would be known with the right to list resourceslices. The scheduler reports"},
 		"no node, for a user": {[]any{waits(), unscheduled, listSlices, event("Pod", "p", scheduler, "2 Insufficient cpu")},
-			"There is no node for pod p, for which ResourceClaim c would be allocated. The scheduler says: 2 Insufficient cpu."},
+			"There is no node for pod p, for which ResourceClaim c would be allocated. The scheduler reports: 2 Insufficient cpu."},
 		"no node, for who may read all": {[]any{waits(), unscheduled, slice("spaces", 5, 0), event("Pod", "p", scheduler, "2 Insufficient cpu")},
-			"for which ResourceClaim c would be allocated. The scheduler says: 2 Insufficient cpu."},
+			"for which ResourceClaim c would be allocated. The scheduler reports: 2 Insufficient cpu."},
 		"no node with spaces": {[]any{waits(), unscheduled, full, slice("spaces", 5, 0)}, "no room for ResourceClaim c on the nodes that pod p can run on: of pool spaces 0 of 5 spaces are in use."},
 		"no node for a ready space": {[]any{ready(t, "c", "q"), unscheduled, event("Pod", "p", scheduler, "2 Insufficient cpu")},
 			"no node for pod p to use it on"},
@@ -105,7 +105,7 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		"a pod behind gates":                         {[]any{waits(), because("SchedulingGated", "blocked"), slice("spaces", 1, 0)}, "waits for pod p to be scheduled, which has scheduling gates."},
 		"a pod behind gates, for a user":             {[]any{waits(), because("SchedulingGated", "blocked"), listSlices}, "waits for pod p to be scheduled, which has scheduling gates."},
 		"a pod behind gates, with a ready space":     {[]any{made(), because("SchedulingGated", "blocked")}, "is ready, but pod p is not scheduled: it has scheduling gates."},
-		"a full pool, as the pod itself says":        {[]any{waits(), because("Unschedulable", "cannot allocate all claims."), slice("spaces", 1, 0), ready(t, "other", "q"), listEvents}, "says: cannot allocate all claims."},
+		"a full pool, as the pod itself says":        {[]any{waits(), because("Unschedulable", "cannot allocate all claims."), slice("spaces", 1, 0), ready(t, "other", "q"), listEvents}, "reports: cannot allocate all claims."},
 		"a pool with too few spaces for the claim":   {[]any{two, unscheduled, full, slice("spaces", 2, 0), ready(t, "other", "q")}, "no room for ResourceClaim c on the nodes that pod p can run on: of pool spaces 1 of 2 spaces are in use."},
 		"a space that is ready, and one that is not": {[]any{made(), claim("d", driver), pod("p", "", "c", "d"), slice("spaces", 9, 0)}, "ResourceClaim d waits"},
 	} {
@@ -116,7 +116,7 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		} else if c != nil {
 			got = s.whyClaim(c, nil)
 		} else {
-			got = s.whyLeft("team", "c", "")
+			got = s.whyRemaining("team", "c", "")
 		}
 		if !strings.Contains(got, test.words) {
 			t.Errorf("%s: got %s\nwant %s", name, got, test.words)

@@ -111,7 +111,7 @@ func namespace(c *resourceapi.ResourceClaim) *corev1.Namespace {
 
 func quota(namespace string) *corev1.ResourceQuota {
 	list := func(pods, secrets string) corev1.ResourceList {
-		return corev1.ResourceList{"pods": resource.MustParse(pods), "secrets": resource.MustParse(secrets), "class.deviceclass.resource.k8s.io/devices": resource.MustParse("0")}
+		return corev1.ResourceList{"pods": resource.MustParse(pods), "secrets": resource.MustParse(secrets), "services.loadbalancers": resource.MustParse("0")}
 	}
 	return &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "space"},
