@@ -46,7 +46,7 @@ func TestSpaces_haveStates(t *testing.T) {
 			of(used, pod("pod", "node-b", "used"), namespace(used), quota(nameOf(used))),
 			[]string{"used Ready pod node-b spaces pods 3/4 60m"},
 		},
-		"ready, for somebody who may read claims only": {
+		"ready, with the right to list claims only": {
 			of(used, listPods, listNamespaces, listQuotas),
 			[]string{"used Ready pod <unknown> spaces <unknown> 60m"},
 		},
@@ -54,7 +54,7 @@ func TestSpaces_haveStates(t *testing.T) {
 			of(says(t, allocated(claim("refused", driver), "spaces", "pod"), spaceapi.ReasonInvalidParameters, "no")),
 			[]string{"refused InvalidParameters pod <none> spaces <none> 60m"},
 		},
-		"nothing said yet": {
+		"not reported yet": {
 			of(allocated(claim("new", driver), "spaces")),
 			[]string{"new Provisioning <none> <none> spaces <none> 60m"},
 		},
@@ -98,5 +98,23 @@ func TestSpaces_areOfOneNamespace(t *testing.T) {
 	rest.Annotations[keys.ClaimNamespace] = "elsewhere"
 	if got := of(mine, namespace(mine), rest).spaces("team"); len(got) != 1 || got[0].Space != nameOf(mine) {
 		t.Errorf("got %+v, want the space of mine", got)
+	}
+}
+
+func TestQuotaUsages_areSortedByUsage(t *testing.T) {
+	var got []string
+	for _, usage := range quotaUsages(quota("ns")) {
+		got = append(got, fmt.Sprintf("%s %s/%s %d", usage.Resource, usage.Used, usage.Hard, usage.Percent))
+	}
+	// Nothing can be used of the last one, so it is not used up.
+	if want := []string{"pods 3/4 75", "secrets 1/10 10", "services.loadbalancers 0/0 -1"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestFormerSpacesOf_areThoseOfTheClaim(t *testing.T) {
+	mine, other := namespace(ready(t, "mine")), namespace(ready(t, "other"))
+	if got := of(mine, other).formerSpacesOf("team", "mine"); len(got) != 1 || got[0].Space != mine.Name {
+		t.Errorf("got %+v, want %s only", got, mine.Name)
 	}
 }
