@@ -175,7 +175,7 @@ func TestCut_endsRequestsThatAreUnderWayOnly(t *testing.T) {
 			later.ServeHTTP(w, r)
 			return
 		}
-		// A server notices that a client has gone when there is nothing left to read.
+		// A server notices that a client disconnected when there is nothing left to read.
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			t.Error(err)
 		}
