@@ -102,7 +102,7 @@ func TestAPodWaitsForASpaceAndSaysForWhat(t *testing.T) {
 		t.Fatal(err)
 	}
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources",
-		" for ResourceClaim "+ns+"/test-claim to become ready: request space: the controller of driver space.resource.example.com has not said anything yet"))
+		" for ResourceClaim "+ns+"/test-claim to become ready: request space: no status reported by the controller of driver space.resource.example.com"))
 
 	restore()
 	if err := env.AwaitRollout(t.Context()); err != nil {

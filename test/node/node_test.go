@@ -118,8 +118,8 @@ func (n *node) show(op string) string {
 }
 
 // paths returns all that there is on the node, but for sockets, which are the
-// kubelet's and the plugin's business while they run, and for the plugins' empty
-// staging directories.
+// kubelet's and the plugin's business while they run, and for the staging directories
+// themselves.
 func (n *node) paths(t *testing.T) map[string]bool {
 	t.Helper()
 	paths := map[string]bool{}
@@ -128,8 +128,7 @@ func (n *node) paths(t *testing.T) map[string]bool {
 			if os.IsNotExist(err) {
 				return nil // any more
 			}
-			isStaging := err == nil && entry.IsDir() && filepath.Dir(path) == n.staging(path)
-			if err == nil && entry.Type() != os.ModeSocket && filepath.Base(path) != "serialize.lock" && !isStaging {
+			if err == nil && entry.Type() != os.ModeSocket && filepath.Base(path) != "serialize.lock" && path != n.staging(path) {
 				paths[path] = true
 			}
 			return err

@@ -207,8 +207,8 @@ func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
 // removed.
 func (n *node) isTemporary(path string) bool { return isBelow(path, n.staging(path)) }
 
-// staging returns the directory that has the staging directories of the plugins, one for
-// each: that for CDI specs if the path is one of theirs, else that for claims.
+// staging returns the plugins' staging directory: that for CDI specs if the path is one of
+// theirs, else that for claims.
 func (n *node) staging(path string) string {
 	if isBelow(path, n.cdi) {
 		return filepath.Join(n.cdi, "."+spaceapi.DefaultDriverName)
@@ -235,21 +235,6 @@ func (n *node) startAfterKill(t *testing.T) *plugin {
 	t.Helper()
 	p := n.start(t)
 	n.awaitNothingTemporary(t)
-	var staging []string
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
-		staging = nil
-		for _, dir := range []string{n.cdi, n.artifacts} {
-			found, err := filepath.Glob(n.staging(dir+"/x") + "/*")
-			if err != nil {
-				return false, err
-			}
-			staging = append(staging, found...)
-		}
-		return len(staging) == 2, nil
-	})
-	if err != nil {
-		t.Errorf("waited for the staging directories to be those of the plugin that runs: %v; there are %v", err, staging)
-	}
 	return p
 }
 

@@ -87,7 +87,7 @@ func TestWatchCA_updatesAllClaimsInPlace(t *testing.T) {
 		defer func() { _ = mounted.Close() }()
 
 		n.replaceFile(path, second)
-		<-time.After(caInterval)
+		<-time.After(resyncInterval)
 		want(second)
 		if got, err := mounted.ReadFile("ca.crt"); err != nil || !bytes.Equal(got, second) {
 			t.Errorf("a running container sees %q, error %v", got, err)
@@ -95,22 +95,22 @@ func TestWatchCA_updatesAllClaimsInPlace(t *testing.T) {
 		// What can't be used changes nothing.
 		for _, bad := range [][]byte{nil, []byte("junk"), certificates(t, maxCASize+1)} {
 			n.replaceFile(path, bad)
-			<-time.After(caInterval)
+			<-time.After(resyncInterval)
 			want(second)
 		}
 		n.must(os.Remove(path))
-		<-time.After(caInterval)
+		<-time.After(resyncInterval)
 		want(second)
 
 		// A claim that is in use just then is updated a little later.
 		n.replaceFile(path, large)
 		_, unlock := take(t, n.driver.locks, claimB)
-		<-time.After(caInterval)
+		<-time.After(resyncInterval)
 		synctest.Wait()
 		n.wantServerFiles(claimA, "a", testServer, large)
 		n.wantServerFiles(claimB, "", testServer, second)
 		unlock()
-		<-time.After(caInterval)
+		<-time.After(resyncInterval)
 		want(large)
 	})
 }
@@ -173,7 +173,7 @@ func TestOptions_howPodsReachTheAPIServer(t *testing.T) {
 		"an endless file":                    {[]string{"--certificate-authority=/dev/zero"}, inline, "", "", "more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serverFilesSource{APIServer: parse(t, test.args...).apiServer(&rest.Config{Host: "https://own:6443", TLSClientConfig: test.tls})}
+			s := apiServer{APIServer: parse(t, test.args...).apiServer(&rest.Config{Host: "https://own:6443", TLSClientConfig: test.tls})}
 			_, err := s.load()
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {

@@ -26,18 +26,6 @@ const (
 	cdiExtension = ".yaml"
 )
 
-// cdiDevice is what containers with one space get.
-type cdiDevice struct {
-	// name is unique on the node and never used again for something else, because
-	// runtimes cache specs by it.
-	name string
-	// env are variables as NAME=value. They override those in the pod's spec.
-	env []string
-	// hostDir is mounted read-only at each of containerDirs.
-	hostDir       string
-	containerDirs []string
-}
-
 // cdiSpecs are the CDI specs of one driver: one file for each claim.
 type cdiSpecs struct {
 	dir    string
@@ -45,7 +33,7 @@ type cdiSpecs struct {
 	// staging is in a directory of its own because other drivers write to dir, too.
 	// Runtimes read no directories below dir (container-device-interface,
 	// pkg/cdi/spec-dirs.go).
-	staging *staging.Dir
+	staging staging.Dir
 }
 
 // openCDISpecs creates the directory if needed.
@@ -56,11 +44,7 @@ func openCDISpecs(driver, dir string) (*cdiSpecs, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("create the directory for CDI specs: %w", err)
 	}
-	stage, err := staging.Open(filepath.Join(dir, "."+driver))
-	if err != nil {
-		return nil, fmt.Errorf("open the directory for CDI specs: %w", err)
-	}
-	return &cdiSpecs{dir: dir, vendor: driver, staging: stage}, nil
+	return &cdiSpecs{dir: dir, vendor: driver, staging: staging.Dir(filepath.Join(dir, "."+driver))}, nil
 }
 
 // id returns the name by which the kubelet and the runtime know a device.
@@ -69,11 +53,8 @@ func (s *cdiSpecs) id(device string) string {
 }
 
 // write creates or replaces the spec of a claim.
-func (s *cdiSpecs) write(claim types.UID, devices []cdiDevice) error {
-	spec := &specs.Spec{Kind: s.vendor + "/" + cdiClass}
-	for _, d := range devices {
-		spec.Devices = append(spec.Devices, specs.Device{Name: d.name, ContainerEdits: d.edits()})
-	}
+func (s *cdiSpecs) write(claim types.UID, devices []specs.Device) error {
+	spec := &specs.Spec{Kind: s.vendor + "/" + cdiClass, Devices: devices}
 	version, err := specs.MinimumRequiredVersion(spec)
 	if err != nil {
 		return fmt.Errorf("find the version of the CDI spec of claim %s: %w", claim, err)
@@ -93,12 +74,13 @@ func (s *cdiSpecs) write(claim types.UID, devices []cdiDevice) error {
 	return nil
 }
 
-// remove deletes the spec of a claim, if there is one.
-func (s *cdiSpecs) remove(claim types.UID) error {
-	if err := os.Remove(s.path(claim)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the CDI spec of claim %s: %w", claim, err)
+// remove removes the spec of a claim, and reports whether there was one.
+func (s *cdiSpecs) remove(claim types.UID) (removed bool, err error) {
+	err = os.Remove(s.path(claim))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("remove the CDI spec of claim %s: %w", claim, err)
 	}
-	return nil
+	return err == nil, nil
 }
 
 // list returns the claims that have a spec, by the names of the files.
@@ -126,14 +108,17 @@ func (s *cdiSpecs) name(claim types.UID) string {
 	return cdi.GenerateTransientSpecName(s.vendor, cdiClass, string(claim))
 }
 
-func (d cdiDevice) edits() specs.ContainerEdits {
-	out := specs.ContainerEdits{Env: d.env}
-	for _, dir := range d.containerDirs {
-		out.Mounts = append(out.Mounts, &specs.Mount{
-			HostPath:      d.hostDir,
+// deviceSpec returns a device with which containers have variables, as NAME=value, and a
+// directory of the host at each of some paths. Runtimes cache specs by the name: it is
+// never used again for another device.
+func deviceSpec(name string, env []string, hostDir string, containerDirs []string) specs.Device {
+	edits := specs.ContainerEdits{Env: env}
+	for _, dir := range containerDirs {
+		edits.Mounts = append(edits.Mounts, &specs.Mount{
+			HostPath:      hostDir,
 			ContainerPath: dir,
 			Options:       []string{"bind", "ro", "nosuid", "nodev", "noexec"},
 		})
 	}
-	return out
+	return specs.Device{Name: name, ContainerEdits: edits}
 }

@@ -48,29 +48,32 @@ func (d *Driver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletpl
 // their shares.
 type device struct{ pool, name string }
 
-// shares are the spaces of one device on the node.
-type shares struct {
+// deviceState is the state of the spaces of one device on the node.
+type deviceState struct {
 	all, dead, unknown int
-	// new means that the token of one has not been looked at since the plugin started.
+	// new means that the token of one has not been renewed since the plugin started.
 	new bool
-	// claims are whose they are.
+	// claims are those that have the spaces.
 	claims map[types.UID]bool
-	// why is what is wrong with one of them.
-	why string
+	// reason is what is wrong with one of the spaces.
+	reason string
 }
 
-// devices says of each device how its spaces on the node are.
+// devices returns the health of each device by its spaces on the node.
 func (m *tokenManager) devices(node string) []kubeletplugin.DeviceHealth {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	now := m.driver.Clock.Now()
-	found := map[device]*shares{}
+	found := map[device]*deviceState{}
 	for _, c := range m.claims {
+		if !c.ended.IsZero() {
+			continue
+		}
 		for i, space := range c.prepared.Spaces {
 			key := device{space.Pool, space.Device}
 			s := found[key]
 			if s == nil {
-				s = &shares{claims: map[types.UID]bool{}}
+				s = &deviceState{claims: map[types.UID]bool{}}
 				found[key] = s
 			}
 			s.add(c, i, now)
@@ -79,8 +82,8 @@ func (m *tokenManager) devices(node string) []kubeletplugin.DeviceHealth {
 	out := make([]kubeletplugin.DeviceHealth, 0, len(found))
 	for key, s := range found {
 		if s.new && s.dead+s.unknown == 0 {
-			// The kubelet goes on believing what the last process said, and pods are
-			// not written to because the plugin starts. It does not take long.
+			// The last report of the former process stays valid for the few seconds that
+			// this takes. The start of a plugin does not change the status of pods.
 			continue
 		}
 		health, message := s.health(node)
@@ -95,48 +98,46 @@ func (m *tokenManager) devices(node string) []kubeletplugin.DeviceHealth {
 	return out
 }
 
-// add counts a claim's space.
-func (s *shares) add(c *managedClaim, i int, now time.Time) {
+// add adds a claim's space.
+func (s *deviceState) add(c *managedClaim, i int, now time.Time) {
 	s.all++
 	s.claims[c.prepared.UID] = true
-	t, why := c.tokens[i], ""
+	t, reason := c.tokens[i], ""
 	switch {
 	case t.spaceExpired:
 		s.dead++
-		why = "the space has expired, as its class has it"
+		reason = "the space has expired: it reached the maximum lifetime of its class"
 	case t.expires.IsZero() && t.err == nil:
 		s.new = true
 	case t.expires.IsZero():
 		s.unknown++
-		why = "the plugin has started anew, and can't renew its token: " + t.err.Error()
+		reason = "the plugin was restarted and cannot renew the token: " + t.err.Error()
 	case now.Before(t.expires):
 	case t.err == nil:
 		s.dead++
-		why = "its token has ended, and is being renewed"
+		reason = "the token has expired and is being renewed"
 	default:
 		s.dead++
-		why = "its token has ended, and can't be renewed: " + t.err.Error()
+		reason = "the token has expired and cannot be renewed: " + t.err.Error()
 	}
 	// The claims are in no order, and a text that changes is a change for the kubelet.
-	if s.why == "" || why != "" && why < s.why {
-		s.why = why
+	if s.reason == "" || reason != "" && reason < s.reason {
+		s.reason = reason
 	}
 }
 
-// health is what all shares agree on. Nobody is told about the claims of others, but
-// how many there are.
-func (s *shares) health(node string) (kubeletplugin.HealthStatus, string) {
+// health is the health that all spaces have, or unknown. If they belong to several claims,
+// the message has only numbers: users may not know about the claims of others.
+func (s *deviceState) health(node string) (kubeletplugin.HealthStatus, string) {
+	health, message := kubeletplugin.HealthStatusUnknown, s.reason
 	switch {
 	case s.dead+s.unknown == 0:
 		return kubeletplugin.HealthStatusHealthy, ""
-	case s.dead == s.all && len(s.claims) == 1:
-		return kubeletplugin.HealthStatusUnhealthy, s.why
 	case s.dead == s.all:
-		return kubeletplugin.HealthStatusUnhealthy, fmt.Sprintf(
-			"on node %s, none of the %d spaces from this device has a token that works; the events of their claims say why", node, s.all)
-	case s.unknown == s.all && len(s.claims) == 1:
-		return kubeletplugin.HealthStatusUnknown, s.why
+		health = kubeletplugin.HealthStatusUnhealthy
 	}
-	return kubeletplugin.HealthStatusUnknown, fmt.Sprintf(
-		"on node %s, %d of the %d spaces from this device may have no token that works; the events of their claims say which, and why", node, s.dead+s.unknown, s.all)
+	if len(s.claims) > 1 || health == kubeletplugin.HealthStatusUnknown && s.unknown < s.all {
+		message = fmt.Sprintf("on node %s, %d of the %d spaces from this device may have no valid token; see the events of their claims", node, s.dead+s.unknown, s.all)
+	}
+	return health, message
 }

@@ -141,7 +141,7 @@ func TestADeviceIsUnhealthyWhenAllItsTokensHaveEndedAndCantBeRenewed(t *testing.
 		// The token still works.
 		w.want(kubeletplugin.HealthStatusHealthy)
 		<-time.After(2 * time.Minute)
-		w.want(kubeletplugin.HealthStatusUnhealthy, "its token has ended, and can't be renewed", "webhook says no")
+		w.want(kubeletplugin.HealthStatusUnhealthy, "expired and cannot be renewed", "webhook says no")
 
 		n.requester.askFirst(nil)
 		<-time.After(lastRetry + time.Second)
@@ -163,7 +163,7 @@ func TestADeviceIsUnknownWhenItsSpacesDiffer(t *testing.T) {
 		w.want(kubeletplugin.HealthStatusUnknown, "on node node-7, 1 of the 2 spaces")
 		n.refuseFor(bad, good)
 		<-time.After(lifetime + time.Minute)
-		w.want(kubeletplugin.HealthStatusUnhealthy, "on node node-7, none of the 2 spaces", "events of their claims")
+		w.want(kubeletplugin.HealthStatusUnhealthy, "on node node-7, 2 of the 2 spaces", "events of their claims")
 		// Whoever reads a pod is not told of others' spaces.
 		if message := w.settled()[0].Message; strings.Contains(message, "ns-") || strings.Contains(message, "webhook") {
 			t.Errorf("the message says too much: %s", message)
@@ -196,7 +196,7 @@ func TestAPluginThatStartsSaysNothingBeforeItKnows(t *testing.T) {
 			t.Errorf("before anything was tried: %+v", devices)
 		}
 		<-time.After(firstRenewalDelay + time.Minute)
-		w.want(kubeletplugin.HealthStatusUnknown, "the plugin has started anew, and can't renew its token", "webhook says no")
+		w.want(kubeletplugin.HealthStatusUnknown, "cannot renew the token", "webhook says no")
 		mend()
 		n.requester.failWith(nil)
 		<-time.After(2 * time.Minute)

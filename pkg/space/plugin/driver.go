@@ -1,10 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package plugin owns one node's side of spaces: when a pod needs a claim, it
-// waits for the controller to have made the space, gets a token, and hands both
-// to the container runtime. It keeps the token fresh for as long as the claim is
-// prepared.
+// Package plugin implements the kubelet plugin: when a pod needs a claim, it waits until
+// the controller has provisioned the space, requests a token, and gives the credentials to
+// the container runtime. It renews the token for as long as the claim is prepared.
 package plugin
 
 import (
@@ -30,7 +29,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-// TokenRequester gets tokens. A lifetime of zero is the usual one.
+// TokenRequester requests tokens. A lifetime of zero is the default.
 type TokenRequester interface {
 	Request(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error)
 }
@@ -52,12 +51,12 @@ type Config struct {
 	// PrepareTimeout is how long to wait for a space to become ready.
 	PrepareTimeout time.Duration
 	Clock          clock.WithTicker
-	// Events is where the users of claims are told what befalls them.
+	// Events records events about claims.
 	Events  eventrecord.EventRecorder
 	Metrics *metrics.Plugin
 	// Pools are those of which the plugin publishes its node's part.
 	Pools pools.Set
-	// Fail is told what makes it pointless to go on.
+	// Fail stops the plugin because of an error.
 	Fail func(error)
 }
 
@@ -68,25 +67,27 @@ type Driver struct {
 	locks  *locks
 	tokens *tokenManager
 	// apiServer is Config.APIServer with its current certificates.
-	apiServer serverFilesSource
+	apiServer apiServer
 	store     *store
 	specs     *cdiSpecs
-	resyncs   resyncState
-	publisher *publisher
-	stopped   sync.WaitGroup
-	cancel    context.CancelFunc
+	// damaged are the claims whose metadata a resync has reported as damaged.
+	damaged map[types.UID]bool
+	// features are the fields of ResourceSlices that the cluster supports.
+	features *pools.Features
+	running  sync.WaitGroup
+	cancel   context.CancelFunc
 }
 
 var _ kubeletplugin.DRAPlugin = &Driver{}
 
-// New opens the directories of a driver. It is to be closed.
+// New creates the directories of a driver.
 func New(config Config) (*Driver, error) {
 	d := &Driver{
 		Config:    config,
 		locks:     newLocks(),
-		apiServer: serverFilesSource{APIServer: config.APIServer},
-		resyncs:   resyncState{damaged: map[types.UID]bool{}},
-		publisher: newPublisher(config),
+		apiServer: apiServer{APIServer: config.APIServer},
+		damaged:   map[types.UID]bool{},
+		features:  pools.NewFeatures(config.Pools),
 	}
 	if _, err := d.apiServer.load(); err != nil {
 		return nil, err
@@ -96,47 +97,25 @@ func New(config Config) (*Driver, error) {
 		return nil, err
 	}
 	if d.store, err = openStore(config.CredentialsDir); err != nil {
-		return nil, errors.Join(err, d.specs.staging.Close())
+		return nil, err
 	}
 	d.tokens = newTokenManager(d)
 	return d, nil
 }
 
-// Close removes the driver's temporary files. It can't write afterwards.
-func (d *Driver) Close() error {
-	return errors.Join(d.store.staging.Close(), d.specs.staging.Close())
-}
-
-// Start imports the claims that an earlier process prepared, renews their tokens, and
-// removes what is left of claims that have ended.
+// Start renews the tokens of prepared claims, and begins with those that an earlier process
+// prepared.
 func (d *Driver) Start(ctx context.Context) {
 	ctx, d.cancel = context.WithCancel(ctx)
 	d.tokens.ctx = ctx
-	d.stopped.Go(func() { d.tokens.wait(ctx) })
-	d.stopped.Go(func() {
-		// Not only at the start: during an update an old and a new plugin serve
-		// side by side, and each may prepare claims that the other one has to
-		// look after.
-		ticker := d.Clock.NewTicker(resyncInterval)
-		defer ticker.Stop()
-		for {
-			d.resync(ctx)
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C():
-			}
-		}
-	})
-	d.stopped.Go(func() { d.watchCA(ctx) })
-	// Beside the resyncs, which may wait for the API server.
-	d.stopped.Go(func() { wait.UntilWithContext(ctx, d.removeAbandoned, abandonedInterval) })
+	d.running.Go(func() { wait.UntilWithContext(ctx, d.resync, resyncInterval) })
 }
 
-// Stop ends the work in the background and returns when it has ended.
+// Stop stops what Start has started, and waits for it.
 func (d *Driver) Stop() {
 	d.cancel()
-	d.stopped.Wait()
+	d.running.Wait()
+	d.tokens.wait()
 }
 
 // PrepareResourceClaims implements kubeletplugin.DRAPlugin.
@@ -193,7 +172,7 @@ func forEach[C, R any](claims []C, do func(C) (types.UID, R)) map[types.UID]R {
 func (d *Driver) HandleError(ctx context.Context, err error, msg string) {
 	// Only errors of publishing ResourceSlices are recoverable.
 	if errors.Is(err, kubeletplugin.ErrRecoverable) {
-		d.publisher.features.HandleError(ctx, err, msg)
+		d.features.HandleError(ctx, err, msg)
 		return
 	}
 	utilruntime.HandleErrorWithContext(ctx, err, msg)

@@ -90,10 +90,10 @@ func (n *node) start() {
 	n.t.Helper()
 	n.requester.Requester = token.Requester{Client: n.client, Node: "node-7", Lifetime: lifetime, Clock: clock.RealClock{}}
 	n.metrics = componentmetrics.NewKubeRegistry()
-	measured := metrics.NewPlugin(n.metrics.Registerer(), "v0")
+	pluginMetrics := metrics.NewPlugin(n.metrics.Registerer(), "v0")
 	var err error
 	n.driver, err = New(Config{
-		Metrics: measured,
+		Metrics: pluginMetrics,
 		Driver:  testDriver, Node: "node-7", Events: n.events, Client: n.client, TokenRequester: n.requester,
 		CredentialsDir: filepath.Join(n.dir, "artifacts"), CDIDir: filepath.Join(n.dir, "cdi"),
 		APIServer:      n.server,
@@ -102,7 +102,7 @@ func (n *node) start() {
 		Fail:           func(err error) { n.t.Errorf("the plugin gave up: %v", err) },
 	})
 	n.must(err)
-	measured.Watch(n.driver.tokens.summary)
+	pluginMetrics.Watch(n.driver.tokens.summary)
 	n.driver.tokens.jitter = func() float64 { return 0 }
 	n.driver.tokens.wall = func() time.Time { return time.Now().Add(time.Duration(n.wallAhead.Load())) }
 	n.driver.Start(n.t.Context())

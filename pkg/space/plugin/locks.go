@@ -11,86 +11,79 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// errInterrupted is the cause of a context that interrupt ended.
+// errInterrupted is the cause of a context that interrupt has canceled.
 var errInterrupted = errors.New("the claim is being unprepared")
 
-// locks lets one call at a time work on a claim, and many claims at the same time.
+// locks has a lock for each claim.
 type locks struct {
-	mutex sync.Mutex
-	held  map[types.UID]*lock
+	mutex  sync.Mutex
+	claims map[types.UID]*lock
 }
 
 type lock struct {
-	// turn holds one element while the lock is free.
-	turn chan struct{}
-	// users are the holder and those who wait. The functions end their contexts.
+	// holder has an element while a caller holds the lock.
+	holder chan struct{}
+	// users are the holder and those that wait. The functions cancel their contexts.
 	users map[*context.CancelCauseFunc]struct{}
 }
 
 func newLocks() *locks {
-	return &locks{held: map[types.UID]*lock{}}
+	return &locks{claims: map[types.UID]*lock{}}
 }
 
-// lock waits for its turn with the claim. It is over, and so is the returned
-// context, when somebody interrupts; the function gives the turn to the next.
-func (l *locks) lock(ctx context.Context, claim types.UID) (context.Context, func(), error) {
-	l.mutex.Lock()
-	entry := l.held[claim]
-	if entry == nil {
-		entry = &lock{turn: make(chan struct{}, 1), users: map[*context.CancelCauseFunc]struct{}{}}
-		entry.turn <- struct{}{}
-		l.held[claim] = entry
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	entry.users[&cancel] = struct{}{}
-	l.mutex.Unlock()
-
+// lock waits for the claim's lock. interrupt cancels the returned context, and unlock
+// does.
+func (l *locks) lock(ctx context.Context, claim types.UID) (_ context.Context, unlock func(), _ error) {
+	ctx, lock, leave := l.enter(ctx, claim)
 	select {
-	case <-entry.turn:
+	case lock.holder <- struct{}{}:
+		return ctx, func() { <-lock.holder; leave() }, nil
 	case <-ctx.Done():
-		l.leave(claim, entry, &cancel)
+		leave()
 		return nil, nil, context.Cause(ctx)
 	}
-	return ctx, func() {
-		entry.turn <- struct{}{}
-		l.leave(claim, entry, &cancel)
-	}, nil
 }
 
-// tryLock takes the claim's lock if nobody has it or waits for it.
-func (l *locks) tryLock(claim types.UID) (func(), bool) {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	if l.held[claim] != nil {
-		return nil, false
+// tryLock is lock for a caller that does not wait.
+func (l *locks) tryLock(ctx context.Context, claim types.UID) (_ context.Context, unlock func(), ok bool) {
+	ctx, lock, leave := l.enter(ctx, claim)
+	select {
+	case lock.holder <- struct{}{}:
+		return ctx, func() { <-lock.holder; leave() }, true
+	default:
+		leave()
+		return nil, nil, false
 	}
-	// Nobody can interrupt whoever has no context; it must be short.
-	cancel := context.CancelCauseFunc(func(error) {})
-	entry := &lock{turn: make(chan struct{}, 1), users: map[*context.CancelCauseFunc]struct{}{&cancel: {}}}
-	l.held[claim] = entry
-	return func() {
-		entry.turn <- struct{}{}
-		l.leave(claim, entry, &cancel)
-	}, true
 }
 
-// interrupt ends the contexts of whoever holds the claim's lock or waits for it.
+// interrupt cancels the contexts of all callers that hold the claim's lock or wait for it.
 func (l *locks) interrupt(claim types.UID) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if entry := l.held[claim]; entry != nil {
-		for cancel := range entry.users {
+	if lock := l.claims[claim]; lock != nil {
+		for cancel := range lock.users {
 			(*cancel)(errInterrupted)
 		}
 	}
 }
 
-func (l *locks) leave(claim types.UID, entry *lock, cancel *context.CancelCauseFunc) {
-	(*cancel)(nil)
+// enter makes the caller a user of the claim's lock, which exists while it has users.
+func (l *locks) enter(ctx context.Context, claim types.UID) (_ context.Context, _ *lock, leave func()) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	delete(entry.users, cancel)
-	if len(entry.users) == 0 {
-		delete(l.held, claim)
+	entry := l.claims[claim]
+	if entry == nil {
+		entry = &lock{holder: make(chan struct{}, 1), users: map[*context.CancelCauseFunc]struct{}{}}
+		l.claims[claim] = entry
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	entry.users[&cancel] = struct{}{}
+	return ctx, entry, func() {
+		cancel(nil)
+		l.mutex.Lock()
+		defer l.mutex.Unlock()
+		if delete(entry.users, &cancel); len(entry.users) == 0 {
+			delete(l.claims, claim)
+		}
 	}
 }

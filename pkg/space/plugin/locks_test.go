@@ -26,8 +26,8 @@ func wantNoLocks(t *testing.T, l *locks) {
 	t.Helper()
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if len(l.held) > 0 {
-		t.Errorf("%d locks are still known although nobody uses them", len(l.held))
+	if len(l.claims) > 0 {
+		t.Errorf("%d locks are still known although nobody uses them", len(l.claims))
 	}
 }
 
@@ -138,11 +138,11 @@ func TestALockThatIsInUseIsNotTakenByTrying(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLocks()
 		_, unlock := take(t, l, "a")
-		if _, ok := l.tryLock("a"); ok {
+		if _, _, ok := l.tryLock(t.Context(), "a"); ok {
 			t.Error("it was taken twice")
 		}
 		unlock()
-		unlock, ok := l.tryLock("a")
+		_, unlock, ok := l.tryLock(t.Context(), "a")
 		if !ok {
 			t.Fatal("it was not taken although it was free")
 		}
@@ -154,7 +154,7 @@ func TestALockThatIsInUseIsNotTakenByTrying(t *testing.T) {
 		}()
 		synctest.Wait()
 		l.interrupt("b")
-		if _, ok := l.tryLock("a"); ok {
+		if _, _, ok := l.tryLock(t.Context(), "a"); ok {
 			t.Error("it was taken before whoever waits")
 		}
 		unlock()

@@ -50,19 +50,19 @@ type Options struct {
 	TokenLifetime  time.Duration
 	PrepareTimeout time.Duration
 
-	// PoolsFile describes the pools, of which the plugin publishes its node's part of those
-	// per node. Empty: none.
+	// PoolsFile describes the pools. The plugin publishes its node's part of those per node.
+	// Empty: none.
 	PoolsFile string
-	// BindingConditions lets the scheduler wait for spaces before it binds pods, for pools
-	// that do not say.
+	// BindingConditions lets the scheduler wait for spaces before it binds pods. Pools can
+	// override it.
 	BindingConditions bool
 
 	// HTTPAddress is where health checks and metrics are served.
 	HTTPAddress string
-	// PprofAddress is where profiles are taken. Empty: nowhere.
+	// PprofAddress is where profiles are served. Empty: nowhere.
 	PprofAddress string
 
-	// Version is told to the API server and to the log.
+	// Version is in the user agent and in the log.
 	Version string
 }
 
@@ -108,8 +108,8 @@ func (o *Options) validate() error {
 			errs = append(errs, fmt.Errorf("--kubelet-root-dir and --driver-name: socket %s has %d characters, must have at most %d", path, len(path), maxSocketPath))
 		}
 	}
-	if err := (httpserver.Profiles{Address: o.PprofAddress}).Validate(); err != nil {
-		errs = append(errs, err)
+	if err := httpserver.ValidateProfilesAddress(o.PprofAddress); err != nil {
+		errs = append(errs, fmt.Errorf("--pprof-bind-address: %w", err))
 	}
 	if o.TokenLifetime < token.MinLifetime {
 		errs = append(errs, fmt.Errorf("--token-lifetime %s: the API server grants no less than %s", o.TokenLifetime, token.MinLifetime))
@@ -120,7 +120,7 @@ func (o *Options) validate() error {
 	return errors.Join(errs...)
 }
 
-// apiServer is how pods reach the API server, if the plugin reaches it by config.
+// apiServer returns how pods reach the API server if config is the plugin's own.
 func (o *Options) apiServer(config *rest.Config) APIServer {
 	s := APIServer{URL: cmp.Or(o.Server, config.Host), CAFile: o.CAFile}
 	switch {
@@ -137,8 +137,8 @@ func (o *Options) dataDir() string {
 	return filepath.Join(o.KubeletDir, "plugins", o.Driver)
 }
 
-// instance tells an old and a new plugin apart that serve side by side during an update,
-// each at sockets of its own.
+// instance distinguishes an old and a new plugin that serve side by side during an update,
+// each at its own sockets.
 func (o *Options) instance() types.UID {
 	return types.UID(o.PodUID[:min(len(o.PodUID), instanceLength)])
 }

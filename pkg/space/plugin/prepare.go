@@ -5,16 +5,19 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/klog/v2"
+	"tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -24,11 +27,11 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-// answerMargin is what is left of the kubelet's deadline for saying why a space
-// was waited for in vain.
+// answerMargin is what is left of the kubelet's deadline for the answer that a space did
+// not become ready.
 const answerMargin = 5 * time.Second
 
-// firstTokenDelay is how long to wait before a token that was forbidden is asked for
+// firstTokenDelay is how long to wait before a token that was forbidden is requested
 // again. It takes longer each time.
 const firstTokenDelay = 25 * time.Millisecond
 
@@ -52,50 +55,45 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 		return nil, err
 	}
 	step(metrics.StepWait)
-	configs, err := d.resolve(allocation)
+	prepared, edits, err := d.resolve(allocation, spaces)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ResourceClaim %s: %s: %w", allocation.Claim, spaceapi.ReasonInvalidParameters, err)
 	}
-	namespaces := make([]string, len(spaces))
-	for i, space := range spaces {
-		namespaces[i] = space.Namespace
-	}
-	views, err := containeredits.Build(d.Driver, d.apiServer.URL, allocation, configs, namespaces)
-	if err != nil {
-		return nil, refused(allocation, err)
-	}
-	prepared := preparedOf(allocation, configs, spaces)
 	tokens, err := d.requestTokensWhenAllowed(ctx, waiting, prepared.Spaces)
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", allocation.Claim, err)
 	}
 	step(metrics.StepToken)
 
-	// The kubelet may have gone away, or have asked to unprepare meanwhile: it
+	// The kubelet may have closed the connection or called Unprepare meanwhile: it
 	// would not know about what is written now.
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("prepare ResourceClaim %s: %w", allocation.Claim, context.Cause(ctx))
 	}
 	var files []credentials
-	var specs []cdiDevice
+	var cdiDevices []specs.Device
 	var devices []kubeletplugin.Device
 	for i, result := range allocation.Results {
-		files = append(files, credentials{serverFiles: d.apiServer.files(claim.UID, prepared.Spaces[i]), token: tokens[i]})
-		device := d.cdiDevice(allocation, result, views[i])
-		specs = append(specs, device)
+		files = append(files, credentials{serverFiles: d.apiServer.files(claim.UID, prepared.Spaces[i]), token: tokens[i].token})
+		// By the allocation's ID and not the claim's UID: the claim may be allocated again.
+		name := allocation.ID
+		if result.Subdir != "" {
+			name += "-" + result.Subdir
+		}
+		cdiDevices = append(cdiDevices, deviceSpec(name, edits[i].Env, d.store.credentialsPath(claim.UID, result.Subdir), edits[i].Dirs))
 		devices = append(devices, kubeletplugin.Device{
 			Requests:     []string{result.Request},
 			PoolName:     result.Pool,
 			DeviceName:   result.Device,
 			ShareID:      result.ShareID,
-			CDIDeviceIDs: []string{d.specs.id(device.name)},
+			CDIDeviceIDs: []string{d.specs.id(name)},
 		})
 	}
 	// The spec comes last: without the claim in the store it is an orphan.
 	if err := d.store.put(prepared, files); err != nil {
 		return nil, err
 	}
-	if err := d.specs.write(claim.UID, specs); err != nil {
+	if err := d.specs.write(claim.UID, cdiDevices); err != nil {
 		return nil, err
 	}
 	step(metrics.StepFiles)
@@ -103,7 +101,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	return devices, nil
 }
 
-// steps returns what takes note of the time since it was called before.
+// steps returns a function that observes the time since its last call.
 func (d *Driver) steps() func(step string) {
 	last := d.Clock.Now()
 	return func(step string) {
@@ -113,8 +111,8 @@ func (d *Driver) steps() func(step string) {
 	}
 }
 
-// unprepare removes all that prepare may have left for a claim. A prepare that
-// still waits is told to stop.
+// unprepare removes all that prepare may have left for a claim. It interrupts a prepare
+// that is still waiting.
 func (d *Driver) unprepare(ctx context.Context, claim types.UID) error {
 	d.locks.interrupt(claim)
 	_, unlock, err := d.locks.lock(ctx, claim)
@@ -128,78 +126,67 @@ func (d *Driver) unprepare(ctx context.Context, claim types.UID) error {
 // remove removes all that there is of a claim. The caller has its lock.
 func (d *Driver) remove(claim types.UID) error {
 	d.tokens.remove(claim)
-	if err := d.specs.remove(claim); err != nil {
+	if _, err := d.specs.remove(claim); err != nil {
 		return err
 	}
 	return d.store.remove(claim)
 }
 
-// requestTokensWhenAllowed is requestTokens for a pod that has just been bound to the node: the
-// controller may not have noted yet that it is here, and until then the API server
-// forbids it. How long it takes is milliseconds.
-func (d *Driver) requestTokensWhenAllowed(ctx, waiting context.Context, spaces []preparedSpace) ([]token.Token, error) {
-	delay := firstTokenDelay
+// requestTokensWhenAllowed requests tokens for a pod that has just been bound to the node:
+// the controller may not have recorded the node yet, and until then the API server forbids
+// it. That takes milliseconds.
+func (d *Driver) requestTokensWhenAllowed(ctx, waiting context.Context, spaces []preparedSpace) ([]tokenResult, error) {
+	backoff := wait.Backoff{Duration: firstTokenDelay, Cap: rereadDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}
 	for {
-		tokens, err := d.requestTokens(ctx, spaces)
-		if !apierrors.IsForbidden(err) || d.pause(waiting, &delay, rereadDelay) != nil {
+		tokens := d.requestTokens(ctx, spaces)
+		errs := make([]error, len(tokens))
+		for i, t := range tokens {
+			errs[i] = t.err
+		}
+		err := errors.Join(errs...)
+		if !apierrors.IsForbidden(err) || d.pause(waiting, &backoff) != nil {
 			return tokens, err
 		}
 		klog.FromContext(ctx).V(2).Info("Token refused, trying again", "err", err)
 	}
 }
 
-// requestTokens gets the tokens of a claim's spaces side by side.
-func (d *Driver) requestTokens(ctx context.Context, spaces []preparedSpace) ([]token.Token, error) {
-	tokens := make([]token.Token, len(spaces))
-	group, ctx := errgroup.WithContext(ctx)
+// tokenResult is the result of the request for a token.
+type tokenResult struct {
+	token token.Token
+	err   error
+}
+
+// requestTokens requests a token for each of a claim's spaces. It does so in parallel: a
+// request that is not answered does not take the time of the others.
+func (d *Driver) requestTokens(ctx context.Context, spaces []preparedSpace) []tokenResult {
+	results := make([]tokenResult, len(spaces))
+	var all sync.WaitGroup
 	for i, space := range spaces {
-		group.Go(func() (err error) {
-			tokens[i], err = d.requestToken(ctx, space)
-			return err
+		all.Go(func() {
+			account := token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID}
+			results[i].token, results[i].err = d.TokenRequester.Request(ctx, account, space.TokenLifetime.Duration)
 		})
 	}
-	return tokens, group.Wait()
+	all.Wait()
+	return results
 }
 
-// requestToken gets a token of a space, with the lifetime that holds for it.
-func (d *Driver) requestToken(ctx context.Context, space preparedSpace) (token.Token, error) {
-	account := token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID}
-	return d.TokenRequester.Request(ctx, account, space.TokenLifetime.Duration)
-}
-
-// resolve returns what containers get of each share: the installation's settings, which
-// the plugin doesn't know, have no part in it. The controller has resolved the same
-// parameters; what only a newer one could read is rejected as the controller would.
-func (d *Driver) resolve(a *allocation.Allocation) ([]config.Container, error) {
-	out := make([]config.Container, len(a.Results))
+// resolve returns the claim as it is to be prepared, and what containers see of each
+// space. The plugin does not know the installation's settings, and containers get nothing
+// of them. The controller has resolved the same parameters; the error is about parameters
+// that only a newer one could read.
+func (d *Driver) resolve(a *allocation.Allocation, spaces []*spaceapi.SpaceStatus) (preparedClaim, []containeredits.Edits, error) {
+	p := preparedClaim{Namespace: a.Claim.Namespace, Name: a.Claim.Name, UID: a.ClaimUID, AllocationID: a.ID}
+	var configs []config.Container
+	var namespaces []string
 	for i, result := range a.Results {
 		space, err := config.Defaults{Driver: d.Driver}.Resolve(a, result)
 		if err != nil {
-			return nil, refused(a, err)
+			return p, nil, err
 		}
-		out[i] = space.Container
-	}
-	return out, nil
-}
-
-func refused(a *allocation.Allocation, why error) error {
-	return fmt.Errorf("ResourceClaim %s: %s: %w", a.Claim, spaceapi.ReasonInvalidParameters, why)
-}
-
-// cdiDevice says what containers with this share get.
-func (d *Driver) cdiDevice(a *allocation.Allocation, result allocation.Result, v containeredits.Edits) cdiDevice {
-	// The allocation's ID and not the claim's, which may be allocated again:
-	// runtimes keep what they know about a device by its name.
-	name := a.ID
-	if result.Subdir != "" {
-		name += "-" + result.Subdir
-	}
-	return cdiDevice{name: name, env: v.Env, hostDir: d.store.credentialsPath(a.ClaimUID, result.Subdir), containerDirs: v.Dirs}
-}
-
-func preparedOf(a *allocation.Allocation, configs []config.Container, spaces []*spaceapi.SpaceStatus) preparedClaim {
-	p := preparedClaim{Namespace: a.Claim.Namespace, Name: a.Claim.Name, UID: a.ClaimUID, AllocationID: a.ID}
-	for i, result := range a.Results {
+		configs = append(configs, space.Container)
+		namespaces = append(namespaces, spaces[i].Namespace)
 		p.Spaces = append(p.Spaces, preparedSpace{
 			Subdir:            result.Subdir,
 			Pool:              result.Pool,
@@ -207,8 +194,9 @@ func preparedOf(a *allocation.Allocation, configs []config.Container, spaces []*
 			Namespace:         spaces[i].Namespace,
 			ServiceAccount:    spaces[i].ServiceAccount,
 			ServiceAccountUID: spaces[i].ServiceAccountUID,
-			TokenLifetime:     metav1.Duration{Duration: configs[i].TokenLifetime},
+			TokenLifetime:     metav1.Duration{Duration: space.Container.TokenLifetime},
 		})
 	}
-	return p
+	edits, err := containeredits.Build(d.Driver, d.apiServer.URL, a, configs, namespaces)
+	return p, edits, err
 }

@@ -56,7 +56,7 @@ func runPlugin(t *testing.T, dir string, uid types.UID) *running {
 		t.Fatal(err)
 	}
 	t.Cleanup(helper.Stop)
-	server := httptest.NewServer(o.health(kubelet).Handler())
+	server := httptest.NewServer(o.healthHandler(kubelet))
 	t.Cleanup(server.Close)
 	return &running{kubelet, server.URL, helper.Stop}
 }
@@ -157,7 +157,7 @@ func TestDrain_waitsForCallsAndTheirAnswers(t *testing.T) {
 func TestAPluginThatDoesNotServeDoesNotAnswer(t *testing.T) {
 	dir := t.TempDir()
 	c := &kubeletConnection{socket: filepath.Join(dir, "dra.sock"), registrar: filepath.Join(dir, "reg.sock")}
-	err := c.answers(t.Context())
+	err := c.probe(t.Context())
 	for _, socket := range []string{c.socket, c.registrar} {
 		if err == nil || !strings.Contains(err.Error(), socket) {
 			t.Errorf("got error %v, want one that names socket %s", err, socket)

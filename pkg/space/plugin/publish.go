@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 
@@ -40,50 +39,38 @@ type resourcePublisher interface {
 	PublishResources(ctx context.Context, resources resourceslice.DriverResources) error
 }
 
-// publisher publishes a node's part of pools.
-type publisher struct {
-	driver, node string
-	client       kubernetes.Interface
-	pools        pools.Set
-	features     *pools.Features
-}
-
-func newPublisher(config Config) *publisher {
-	return &publisher{config.Driver, config.Node, config.Client, config.Pools, pools.NewFeatures(config.Pools)}
-}
-
-// run publishes the node's part of the pools until ctx ends. It follows the labels of
+// publish publishes the node's part of the pools until ctx ends. It follows the labels of
 // the Node, by which pools select their nodes. The slices stay: the kubelet deletes them
 // when the plugin does not come back.
-func (p *publisher) run(ctx context.Context, helper resourcePublisher) error {
+func (d *Driver) publish(ctx context.Context, helper resourcePublisher) error {
 	var resources resourceslice.DriverResources
-	if len(p.pools.Pools) == 0 {
+	if len(d.Pools.Pools) == 0 {
 		// There may be slices of an earlier process.
 		return helper.PublishResources(ctx, resources)
 	}
 	nodes := make(chan *corev1.Node)
-	if err := p.watchNode(ctx, nodes); err != nil {
-		return fmt.Errorf("watch Node %s: %w", p.node, err)
+	if err := d.watchNode(ctx, nodes); err != nil {
+		return fmt.Errorf("watch Node %s: %w", d.Node, err)
 	}
-	var uid types.UID
+	var owner types.UID
 	var labels map[string]string
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case node := <-nodes:
-			if uid == "" {
-				p.features.Probe(ctx, p.client, p.driver, p.node)
-			} else if uid != node.UID {
+			if owner == "" {
+				d.features.Probe(ctx, d.Client, d.Driver, d.Node)
+			} else if owner != node.UID {
 				// The library would go on with the former owner, and garbage collection
 				// would delete what it publishes.
 				return errors.New("the Node was recreated: restart to publish ResourceSlices that it owns")
 			}
-			uid, labels = node.UID, node.Labels
-		case <-p.features.Changed():
+			owner, labels = node.UID, node.Labels
+		case <-d.features.Changed():
 		}
 		// An update makes the library forget which fields were dropped.
-		if now := p.pools.OnNode(p.node, labels, p.features.Unsupported()); resources.Pools == nil || !equality.Semantic.DeepEqual(now, resources) {
+		if now := d.Pools.OnNode(d.Node, labels, d.features.Unsupported()); resources.Pools == nil || !equality.Semantic.DeepEqual(now, resources) {
 			resources = now
 			if err := helper.PublishResources(ctx, resources); err != nil {
 				return err
@@ -93,9 +80,9 @@ func (p *publisher) run(ctx context.Context, helper resourcePublisher) error {
 }
 
 // watchNode sends the Node whenever it was added or changed.
-func (p *publisher) watchNode(ctx context.Context, nodes chan<- *corev1.Node) error {
-	informer := coreinformers.NewFilteredNodeInformer(p.client, 0, cache.Indexers{}, func(options *metav1.ListOptions) {
-		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, p.node).String()
+func (d *Driver) watchNode(ctx context.Context, nodes chan<- *corev1.Node) error {
+	informer := coreinformers.NewFilteredNodeInformer(d.Client, 0, cache.Indexers{}, func(options *metav1.ListOptions) {
+		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, d.Node).String()
 	})
 	send := func(node any) {
 		select {

@@ -57,12 +57,13 @@ func TestPublisher_followsTheLabelsOfTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "first"}}
 		client := fake.NewClientset(node)
-		p := newPublisher(Config{Driver: testDriver, Node: "n", Client: client, Pools: pools.Set{Pools: []pools.Pool{
+		set := pools.Set{Pools: []pools.Pool{
 			{Name: "any", PerNode: &pools.PerNode{Limit: ptr.To[int64](3)}},
 			{Name: "ssd", PerNode: &pools.PerNode{Limit: ptr.To[int64](2)}, NodeSelector: map[string]string{"disk": "ssd"}},
-		}}})
+		}}
+		d := &Driver{Config: Config{Driver: testDriver, Node: "n", Client: client, Pools: set}, features: pools.NewFeatures(set)}
 		published, ended := &recorder{}, make(chan error, 1)
-		go func() { ended <- p.run(t.Context(), published) }()
+		go func() { ended <- d.publish(t.Context(), published) }()
 		update := func(labels map[string]string, uid types.UID) {
 			t.Helper()
 			node := node.DeepCopy()
@@ -82,7 +83,7 @@ func TestPublisher_followsTheLabelsOfTheNode(t *testing.T) {
 			ActualSlice:  &resourceapi.ResourceSlice{Spec: resourceapi.ResourceSliceSpec{Devices: []resourceapi.Device{{}}}},
 		}
 		for range 2 {
-			(&Driver{publisher: p}).HandleError(t.Context(), fmt.Errorf("%w%w", kubeletplugin.ErrRecoverable, dropped), "sync")
+			d.HandleError(t.Context(), fmt.Errorf("%w%w", kubeletplugin.ErrRecoverable, dropped), "sync")
 		}
 		published.want(t, "any/n:1", "any/n:1 ssd/n:1", "any/n:3 ssd/n:2")
 
@@ -95,7 +96,7 @@ func TestPublisher_followsTheLabelsOfTheNode(t *testing.T) {
 
 func TestPublisher_withoutPoolsPerNodeDeletesWhatIsLeft(t *testing.T) {
 	client, published := fake.NewClientset(), &recorder{}
-	if err := newPublisher(Config{Node: "n", Client: client}).run(t.Context(), published); err != nil {
+	if err := (&Driver{Config: Config{Node: "n", Client: client}}).publish(t.Context(), published); err != nil {
 		t.Fatal(err)
 	}
 	if got := published.pools(); !slices.Equal(got, []string{""}) {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/utils/ptr"
+	"tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
@@ -50,15 +52,20 @@ func (n *node) wantAllThere() {
 	}
 }
 
+// resync waits until a resync has taken place.
 func (n *node) resync() {
-	n.t.Helper()
+	<-time.After(resyncInterval)
 	synctest.Wait()
-	n.driver.resync(n.t.Context())
+}
+
+// awaitUnprepare waits for as long as the kubelet has to unprepare a claim that ended.
+func (n *node) awaitUnprepare() {
+	<-time.After(unprepareTimeout - time.Second)
 	synctest.Wait()
 }
 
 // failGet makes reading claims fail until the returned function is called.
-func (n *node) failGet(err error) (mend func()) {
+func (n *node) failGet(err error) (recover func()) {
 	fail := func() error { return err }
 	n.onGet.Store(&fail)
 	return func() { n.onGet.Store(nil) }
@@ -84,7 +91,7 @@ func TestResync_removesAClaimThatEndedAndIsNotUnprepared(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				end(n, n.preparedAs(claimA, "a", "b").DeepCopy())
-				n.resync()
+				n.awaitUnprepare()
 				n.wantAllThere()
 				n.resync()
 				n.wantNothingLeft()
@@ -106,15 +113,13 @@ func TestResync_doesNotTrustAnAPIServerThatDoesNotKnow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				n.remove(n.preparedAs(claimA, "a"))
-				n.resync() // sees the end
-				mend := n.failGet(err)
+				recover := n.failGet(err)
+				n.awaitUnprepare()
 				for range 5 {
 					n.resync()
 				}
 				n.wantAllThere()
-				mend()
-				n.resync() // two in a row it must be
-				n.wantAllThere()
+				recover()
 				n.resync()
 				n.wantNothingLeft()
 			})
@@ -147,7 +152,7 @@ func TestResync_leavesAClaimThatWasPreparedAgain(t *testing.T) {
 		_, err := n.driver.prepare(t.Context(), claim)
 		n.must(err)
 		n.awaitMint("Prepare")
-		n.resync()
+		n.awaitUnprepare()
 		n.resync()
 		n.wantAllThere()
 		if m := n.awaitMint("renewal"); m.account.UID != "account-2" {
@@ -159,11 +164,10 @@ func TestResync_leavesAClaimThatWasPreparedAgain(t *testing.T) {
 func TestResync_doesNotDisturbACall(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.remove(n.preparedAs(claimA, "a"))
-		n.must(n.driver.specs.write(claimB, []cdiDevice{{name: "x", env: []string{"A=b"}}}))
-		n.resync()
 		_, unlockA := take(t, n.driver.locks, claimA)
-		n.must(n.driver.specs.write(claimB, []cdiDevice{{name: "x", env: []string{"A=b"}}}))
 		_, unlockB := take(t, n.driver.locks, claimB)
+		n.must(n.driver.specs.write(claimB, []specs.Device{specDevice("x")}))
+		n.awaitUnprepare()
 		n.resync()
 		n.wantFiles("artifacts", 1)
 		n.wantFiles("cdi", 2)
@@ -177,11 +181,12 @@ func TestResync_doesNotDisturbACall(t *testing.T) {
 func TestResync_removesOrphanedSpecs(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")
-		devices := []cdiDevice{{name: "x", env: []string{"A=b"}}}
+		devices := []specs.Device{specDevice("x")}
 		other, err := openCDISpecs("gpu.example.com", filepath.Join(n.dir, "cdi"))
 		n.must(err)
 		n.must(other.write(claimB, devices))
 		n.must(os.WriteFile(filepath.Join(n.dir, "artifacts", string(claimB)+".txt"), nil, 0o600))
+		n.resync()
 		keep := n.files()
 
 		n.must(n.driver.specs.write(claimB, devices))
@@ -207,13 +212,12 @@ func TestStart_removesWhatAKilledProcessWasWriting(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a", "b")
 		keep := n.files()
-		// The lock of a process that was killed is free.
-		for _, name := range []string{"artifacts/.staging/1/2", "cdi/." + testDriver + "/1/spec.2.tmp"} {
+		for _, name := range []string{"artifacts/.staging/1/2", "artifacts/.staging/3", "cdi/." + testDriver + "/1/spec.2.tmp"} {
 			path := filepath.Join(n.dir, name)
-			n.must(os.Mkdir(filepath.Dir(path), 0o700))
+			n.must(os.MkdirAll(filepath.Dir(path), 0o700))
 			n.must(os.WriteFile(path, []byte("half"), 0o600))
 		}
-		n.wantNoEvent(2 * abandonedInterval)
+		n.resync()
 		if now := n.files(); !slices.Equal(now, keep) {
 			t.Errorf("left:\n%q\nwant:\n%q", now, keep)
 		}
@@ -295,7 +299,7 @@ func TestAClaimThatAnotherProcessPreparedIsRenewedAndReleased(t *testing.T) {
 		synctest.Wait() // until it has let go of the claim
 
 		n.must(n.driver.store.remove(claim.UID))
-		n.driver.resync(t.Context())
+		n.resync()
 		if c := n.driver.tokens.get(claim.UID); c != nil {
 			t.Error("a claim that was removed is still renewed")
 		}
@@ -307,9 +311,9 @@ func TestAClaimThatWasGivenUpIsNotTakenOverAgain(t *testing.T) {
 		p := preparedClaim{Namespace: "team", Name: "gone", UID: "gone-uid", AllocationID: "x"}
 		n.must(n.driver.store.put(p, nil))
 		for range 3 {
-			n.resync() // the claim is not there, which is noticed
-			if n.driver.tokens.manages(p.UID, p.AllocationID) {
-				t.Error("it is looked after")
+			n.resync() // the claim does not exist, which the watch finds
+			if n.driver.tokens.get(p.UID) != nil {
+				t.Error("its tokens are renewed")
 			}
 		}
 		n.wantNoMint("the claim is gone")

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"time"
@@ -29,8 +30,8 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-// drainTimeout is how long calls of the kubelet may take to end when the plugin stops. It
-// is shorter than the 30 seconds after which the kubelet kills a pod by default.
+// drainTimeout is how long the plugin waits for calls of the kubelet when it stops. It is
+// shorter than the 30 seconds after which the kubelet kills a pod by default.
 const drainTimeout = 25 * time.Second
 
 // Run implements command.Component.
@@ -50,7 +51,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What is needed until the kubelet's calls have ended does not end with ctx.
+	// What the kubelet's calls need is stopped after them, not with ctx.
 	running := context.WithoutCancel(ctx)
 	events := eventrecord.NewBroadcaster(eventrecord.WithContext(running))
 	defer events.Shutdown()
@@ -59,15 +60,10 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Whatever the API server does, pods must be able to go: the plugin serves
-	// without it, and only says so when it can't be reached.
+	// The plugin serves also when the API server is unavailable: Unprepare does not need
+	// it. This only logs that.
 	go func() { _ = client.WaitReachable(ctx, config, time.Hour) }()
 
-	defer func() {
-		if err := driver.Close(); err != nil {
-			logger.Error(err, "Cannot remove the staging directories")
-		}
-	}()
 	driver.Start(running)
 	defer driver.Stop()
 	kubelet := &kubeletConnection{socket: o.servingPath(), registrar: o.registrationPath()}
@@ -75,32 +71,20 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("register with the kubelet: %w", err)
 	}
-	// It may wait for the API server, which pods must be able to go without, and for as
-	// long as the helper runs.
-	var publishing sync.WaitGroup
-	defer publishing.Wait()
+	var background sync.WaitGroup
+	defer background.Wait() // publish can wait for the API server until the helper stops
 	defer helper.Stop()
-	publishing.Go(func() {
-		if err := driver.publisher.run(ctx, helper); err != nil && ctx.Err() == nil {
-			fail(fmt.Errorf("publish ResourceSlices: %w", err))
-		}
-	})
-
-	var serving sync.WaitGroup
-	defer serving.Wait()
-	serving.Go(func() {
-		// Pods need spaces more than this process needs a doctor, but a plugin
-		// that nobody can ask is found out only by crashing.
-		if err := o.health(kubelet).Run(ctx); err != nil {
-			fail(err)
-		}
-	})
-
-	serving.Go(func() {
-		if err := (httpserver.Profiles{Address: o.PprofAddress}).Run(ctx); err != nil {
-			fail(err)
-		}
-	})
+	for what, run := range map[string]func(context.Context) error{
+		"publish ResourceSlices": func(ctx context.Context) error { return driver.publish(ctx, helper) },
+		"serve health checks":    func(ctx context.Context) error { return httpserver.Serve(ctx, o.HTTPAddress, o.healthHandler(kubelet)) },
+		"serve profiles":         func(ctx context.Context) error { return httpserver.Serve(ctx, o.PprofAddress, httpserver.Profiles()) },
+	} {
+		background.Go(func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				fail(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
 
 	<-ctx.Done()
 	draining, cancel := context.WithTimeout(running, drainTimeout)
@@ -127,20 +111,16 @@ func (o *Options) helperOptions(kubelet *kubeletConnection) []kubeletplugin.Opti
 	}
 }
 
-// health says when the plugin is ready: as soon as a pod that starts on the node
-// finds it. It is live unless it can no longer be asked or found, which
-// a restart fixes. The API server is not asked: pods have to end without it.
-func (o *Options) health(kubelet *kubeletConnection) httpserver.Server {
-	return httpserver.Server{
-		Address: o.HTTPAddress,
-		Live:    kubelet.answers,
-		Ready: func(ctx context.Context) error {
-			if err := kubelet.registered(); err != nil {
-				return err
-			}
-			return kubelet.answers(ctx)
-		},
-	}
+// healthHandler reports the plugin as ready when the kubelet has registered it. It is live
+// unless its sockets do not answer or do not exist, which a restart fixes. The API server
+// does not matter: Unprepare does not need it.
+func (o *Options) healthHandler(kubelet *kubeletConnection) http.Handler {
+	return httpserver.Handler(kubelet.probe, func(ctx context.Context) error {
+		if err := kubelet.registered(); err != nil {
+			return err
+		}
+		return kubelet.probe(ctx)
+	})
 }
 
 func (o *Options) driver(api kubernetes.Interface, server APIServer, events eventrecord.EventRecorder, registry prometheus.Registerer, fail func(error)) (*Driver, error) {
@@ -148,26 +128,26 @@ func (o *Options) driver(api kubernetes.Interface, server APIServer, events even
 	if err != nil {
 		return nil, err
 	}
-	measured := metrics.NewPlugin(registry, o.Version)
+	pluginMetrics := metrics.NewPlugin(registry, o.Version)
 	driver, err := New(Config{
 		Driver:         o.Driver,
 		Node:           o.NodeName,
 		Client:         api,
 		TokenRequester: token.Requester{Client: api, Node: o.NodeName, Lifetime: o.TokenLifetime, Clock: clock.RealClock{}},
-		// Two installations on a node must not take each other's claims for their own.
+		// Each installation on a node has its own claims.
 		CredentialsDir: filepath.Join(o.CredentialsDir, o.Driver),
 		CDIDir:         o.CDIDir,
 		APIServer:      server,
 		PrepareTimeout: o.PrepareTimeout,
 		Clock:          clock.RealClock{},
 		Events:         events,
-		Metrics:        measured,
+		Metrics:        pluginMetrics,
 		Pools:          pools,
 		Fail:           fail,
 	})
 	if err != nil {
 		return nil, err
 	}
-	measured.Watch(driver.tokens.summary)
+	pluginMetrics.Watch(driver.tokens.summary)
 	return driver, nil
 }

@@ -91,23 +91,19 @@ type serverFiles struct {
 // memory: it has tokens, and after a reboot the kubelet prepares claims again.
 type store struct {
 	root    string
-	staging *staging.Dir
+	staging staging.Dir
 }
 
-// openStore creates the root directory if needed, and closes it to other users.
+// openStore creates the root directory if needed, and makes it inaccessible to other users.
 func openStore(root string) (*store, error) {
 	if err := os.MkdirAll(root, privateDirMode); err != nil {
 		return nil, fmt.Errorf("create the directory for prepared claims: %w", err)
 	}
-	// The kubelet may have created it for everybody.
+	// The kubelet may have created it with another mode.
 	if err := os.Chmod(root, privateDirMode); err != nil {
-		return nil, fmt.Errorf("close the directory for prepared claims to other users: %w", err)
+		return nil, fmt.Errorf("change the mode of the directory for prepared claims: %w", err)
 	}
-	dir, err := staging.Open(filepath.Join(root, storeStagingDir))
-	if err != nil {
-		return nil, fmt.Errorf("open the directory for prepared claims: %w", err)
-	}
-	return &store{root: root, staging: dir}, nil
+	return &store{root: root, staging: staging.Dir(filepath.Join(root, storeStagingDir))}, nil
 }
 
 // credentialsPath returns the directory with the credentials of a space.
@@ -118,13 +114,10 @@ func (s *store) credentialsPath(claim types.UID, dir string) string {
 // put writes a prepared claim, with the credentials of each of its spaces. A claim that
 // is there already keeps its directories, because containers may have them mounted.
 func (s *store) put(claim preparedClaim, all []credentials) error {
-	path, err := s.path(claim.UID)
-	if err != nil {
-		return err
-	}
 	if err := claim.validate(); err != nil {
 		return fmt.Errorf("store claim %s: %w", claim.UID, err)
 	}
+	path := s.path(claim.UID)
 	found, err := s.has(claim.UID)
 	if err == nil && !found {
 		err = s.staging.Put(path, func(dir string) (string, error) {
@@ -146,8 +139,8 @@ func (s *store) put(claim preparedClaim, all []credentials) error {
 	return nil
 }
 
-// write writes all files of a claim into its directory. The metadata come first: whoever
-// reads them later renews the tokens of what is to be there.
+// write writes all files of a claim into its directory. The metadata come first: a plugin
+// that reads them later renews the tokens of all spaces.
 func (s *store) write(dir string, claim preparedClaim, all []credentials) error {
 	if err := s.writeMetadata(dir, claim); err != nil {
 		return err
@@ -199,11 +192,7 @@ func (s *store) writeMetadata(dir string, claim preparedClaim) error {
 // update replaces the metadata of a claim. The error is fs.ErrNotExist if the claim was
 // removed.
 func (s *store) update(claim preparedClaim) error {
-	path, err := s.path(claim.UID)
-	if err != nil {
-		return err
-	}
-	if err := s.writeMetadata(path, claim); err != nil {
+	if err := s.writeMetadata(s.path(claim.UID), claim); err != nil {
 		return fmt.Errorf("update the metadata of claim %s: %w", claim.UID, err)
 	}
 	return nil
@@ -235,11 +224,7 @@ func (s *store) writeServerFiles(claim types.UID, dir string, files serverFiles)
 
 // get returns a claim. The error is fs.ErrNotExist if it is not there.
 func (s *store) get(claim types.UID) (preparedClaim, error) {
-	path, err := s.path(claim)
-	if err != nil {
-		return preparedClaim{}, err
-	}
-	raw, err := os.ReadFile(filepath.Join(path, metadataFile))
+	raw, err := os.ReadFile(filepath.Join(s.path(claim), metadataFile))
 	if err != nil {
 		return preparedClaim{}, fmt.Errorf("read the metadata of claim %s: %w", claim, err)
 	}
@@ -258,8 +243,11 @@ func (s *store) get(claim types.UID) (preparedClaim, error) {
 	return p, nil
 }
 
-// validate keeps names of directories from leading elsewhere.
+// validate returns an error if a name is not that of a directory in its parent.
 func (p preparedClaim) validate() error {
+	if err := validateUID(p.UID); err != nil {
+		return err
+	}
 	for _, space := range p.Spaces {
 		if space.Subdir != "" && !isName(space.Subdir) {
 			return fmt.Errorf("%q is no name for a directory", space.Subdir)
@@ -270,11 +258,7 @@ func (p preparedClaim) validate() error {
 
 // has reports whether a claim is there, also one whose metadata can't be read.
 func (s *store) has(claim types.UID) (bool, error) {
-	path, err := s.path(claim)
-	if err != nil {
-		return false, err
-	}
-	switch _, err := os.Lstat(path); {
+	switch _, err := os.Lstat(s.path(claim)); {
 	case err == nil:
 		return true, nil
 	case errors.Is(err, fs.ErrNotExist):
@@ -284,48 +268,41 @@ func (s *store) has(claim types.UID) (bool, error) {
 	}
 }
 
-// list returns the claims, and why the metadata of others can't be read.
-func (s *store) list() (claims []preparedClaim, damaged map[types.UID]error, err error) {
+// list returns the claims, also those whose metadata can't be read.
+func (s *store) list() ([]types.UID, error) {
 	entries, err := os.ReadDir(s.root)
 	if err != nil {
-		return nil, nil, fmt.Errorf("list the prepared claims: %w", err)
+		return nil, fmt.Errorf("list the prepared claims: %w", err)
 	}
-	damaged = map[types.UID]error{}
+	var out []types.UID
 	for _, e := range entries {
-		claim := types.UID(e.Name())
-		if !e.IsDir() || e.Name() == storeStagingDir {
-			continue
-		}
-		p, err := s.get(claim)
-		if err == nil {
-			claims = append(claims, p)
-			continue
-		}
-		if found, _ := s.has(claim); found { // it was not removed meanwhile
-			damaged[claim] = err
+		if e.IsDir() && e.Name() != storeStagingDir {
+			out = append(out, types.UID(e.Name()))
 		}
 	}
-	return claims, damaged, nil
+	return out, nil
 }
 
 // remove removes a claim, if it is there.
 func (s *store) remove(claim types.UID) error {
-	path, err := s.path(claim)
-	if err != nil {
-		return err
+	err := validateUID(claim)
+	if err == nil {
+		err = s.staging.Discard(s.path(claim))
 	}
-	if err := s.staging.Discard(path); err != nil {
+	if err != nil {
 		return fmt.Errorf("remove claim %s: %w", claim, err)
 	}
 	return nil
 }
 
 // path returns the directory of a claim.
-func (s *store) path(claim types.UID) (string, error) {
+func (s *store) path(claim types.UID) string { return filepath.Join(s.root, string(claim)) }
+
+func validateUID(claim types.UID) error {
 	if name := string(claim); !isName(name) || name == storeStagingDir {
-		return "", fmt.Errorf("%q is no UID of a claim", claim)
+		return fmt.Errorf("%q is not a UID", claim)
 	}
-	return filepath.Join(s.root, string(claim)), nil
+	return nil
 }
 
 // isName reports whether a name stays in the directory that it is joined to.

@@ -4,6 +4,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -33,6 +34,9 @@ const (
 	// requestTimeout is how long the API server may take for a claim's tokens. One that
 	// does not answer must not delay other claims for long.
 	requestTimeout = 30 * time.Second
+	// firstRenewalDelay is how long the renewal of imported tokens waits for the claim
+	// to be read, which may show another ServiceAccount, or none.
+	firstRenewalDelay = 30 * time.Second
 	// A renewal that failed is repeated after the first delay, then after ever longer
 	// ones.
 	firstRetry = time.Second
@@ -46,24 +50,22 @@ const (
 	eventInterval = 10 * time.Minute
 )
 
-// tokenManager renews the tokens of prepared claims before they expire, and at once when
-// a ServiceAccount was recreated. It has two goroutines for each claim: one watches the
+// tokenManager renews the tokens of prepared claims before they expire, and immediately
+// when a ServiceAccount was recreated. It has two goroutines for each claim: one watches the
 // claim, one renews its tokens.
 type tokenManager struct {
 	driver *Driver
 	jitter func() float64
 	// wall is the node's time of day, which can be set.
 	wall func() time.Time
-	// slots has an element for each renewal in progress.
-	slots chan struct{}
+	// renewals has an element for each renewal in progress.
+	renewals chan struct{}
 
 	mutex sync.Mutex
 	// ctx ends all renewals. It is set before the first claim is added.
-	ctx    context.Context
+	ctx context.Context
+	// claims are those that were added and not removed.
 	claims map[types.UID]*managedClaim
-	// known are the allocation IDs of all claims that were added and not removed. A
-	// claim that ended is known until the kubelet unprepares it.
-	known map[types.UID]string
 	// updated is closed when the health of a space may have changed.
 	updated chan struct{}
 	running sync.WaitGroup
@@ -73,28 +75,29 @@ type tokenManager struct {
 type managedClaim struct {
 	// prepared is the claim as it is. Only the UIDs of ServiceAccounts change.
 	prepared preparedClaim
-	// stored are the spaces as the store has them.
-	stored []preparedSpace
 	// tokens are those of the spaces.
 	tokens []tokenState
-	// renewNow means that the tokens are to be renewed whatever their times are.
-	renewNow bool
-	// wake has an element when renewNow has changed.
-	wake chan struct{}
-	stop context.CancelFunc
-
-	// Only the goroutine that renews uses the rest. failures is how often it has failed
-	// since the last success, failingSince is the time of the first, and reported is
-	// that of the last event.
+	// renew is when to renew all tokens, by the monotonic clock and by the wall clock.
+	renew, renewWall time.Time
+	// retry is when to request again the tokens that failed. Zero: none failed.
+	retry time.Time
+	// ended is when the claim was found to be deallocated, or its credentials removed.
+	// Zero: it has not ended.
+	ended time.Time
+	// failures is how often renewals have failed since the last success, failingSince is
+	// the time of the first, and reported is that of the last event.
 	failures               int
 	failingSince, reported time.Time
+
+	// renewNow has an element when all tokens are to be renewed whatever their times are.
+	renewNow chan struct{}
+	stop     context.CancelFunc
 }
 
-// tokenState is what is known of the token of one space. Times that are not known are zero.
+// tokenState is what is known of the token of one space.
 type tokenState struct {
-	// renew is when to renew it, by the monotonic clock and by the wall clock.
-	renew, renewWall time.Time
-	expires          time.Time
+	// expires is zero until the first renewal after a restart.
+	expires time.Time
 	// err is why the last renewal failed, or nil.
 	err error
 	// spaceExpired means that the space has reached its maximum lifetime.
@@ -103,33 +106,30 @@ type tokenState struct {
 
 func newTokenManager(d *Driver) *tokenManager {
 	return &tokenManager{
-		driver:  d,
-		jitter:  rand.Float64,
-		wall:    func() time.Time { return d.Clock.Now().Round(0) },
-		slots:   make(chan struct{}, maxRenewals),
-		claims:  map[types.UID]*managedClaim{},
-		known:   map[types.UID]string{},
-		updated: make(chan struct{}),
+		driver:   d,
+		jitter:   rand.Float64,
+		wall:     func() time.Time { return d.Clock.Now().Round(0) },
+		renewals: make(chan struct{}, maxRenewals),
+		claims:   map[types.UID]*managedClaim{},
+		updated:  make(chan struct{}),
 	}
 }
 
-// wait returns when the context has ended and nothing is in progress any more.
-func (m *tokenManager) wait(ctx context.Context) {
-	<-ctx.Done()
-	m.mutex.Lock()   // a claim that is just being added
+// wait returns when the context has ended and no renewal is in progress.
+func (m *tokenManager) wait() {
+	m.mutex.Lock()   // until a claim that is just being added has its goroutines
 	m.mutex.Unlock() //nolint:staticcheck // see above
 	m.running.Wait()
 }
 
 // add manages a claim that Prepare has read and whose tokens are new. It replaces what
 // was known of the claim.
-func (m *tokenManager) add(p preparedClaim, claim *resourceapi.ResourceClaim, tokens []token.Token) {
+func (m *tokenManager) add(p preparedClaim, claim *resourceapi.ResourceClaim, tokens []tokenResult) {
 	c := newManagedClaim(p)
-	renew := m.renewTime(tokens)
 	for i, t := range tokens {
-		c.tokens[i].expires = t.Expires
-		m.setRenew(&c.tokens[i], renew)
+		c.tokens[i].expires = t.token.Expires
 	}
+	m.setRenew(c, m.renewTime(tokens))
 	m.addClaim(c, claim)
 }
 
@@ -137,27 +137,22 @@ func (m *tokenManager) add(p preparedClaim, claim *resourceapi.ResourceClaim, to
 // when the claim was read, and after a delay if it can't be read.
 func (m *tokenManager) importClaim(p preparedClaim) {
 	c := newManagedClaim(p)
-	for i := range c.tokens {
-		m.setRenew(&c.tokens[i], m.driver.Clock.Now().Add(firstRenewalDelay))
-	}
+	m.setRenew(c, m.driver.Clock.Now().Add(firstRenewalDelay))
 	m.addClaim(c, nil)
 }
 
 func newManagedClaim(p preparedClaim) *managedClaim {
-	stored := p.Spaces
-	p.Spaces = slices.Clone(stored)
-	return &managedClaim{prepared: p, stored: stored, tokens: make([]tokenState, len(stored)), wake: make(chan struct{}, 1), stop: func() {}}
+	p.Spaces = slices.Clone(p.Spaces)
+	return &managedClaim{prepared: p, tokens: make([]tokenState, len(p.Spaces)), renewNow: make(chan struct{}, 1), stop: func() {}}
 }
 
 func (m *tokenManager) addClaim(c *managedClaim, claim *resourceapi.ResourceClaim) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	uid := c.prepared.UID
-	if old := m.claims[uid]; old != nil {
+	if old := m.claims[c.prepared.UID]; old != nil {
 		old.stop()
 	}
-	m.claims[uid] = c
-	m.known[uid] = c.prepared.AllocationID
+	m.claims[c.prepared.UID] = c
 	if m.ctx.Err() == nil {
 		m.start(c, claim)
 	}
@@ -170,13 +165,15 @@ func (m *tokenManager) start(c *managedClaim, claim *resourceapi.ResourceClaim) 
 	ctx, c.stop = context.WithCancel(ctx)
 	m.running.Go(func() { m.watch(ctx, c, claim) })
 	m.running.Go(func() {
-		for ctx.Err() == nil {
+		for {
 			select {
 			case <-ctx.Done():
-			case <-c.wake:
+				return
+			case <-c.renewNow:
+				m.renew(ctx, c, true)
 			case <-m.driver.Clock.After(m.untilDue(c)):
+				m.renew(ctx, c, false)
 			}
-			m.renew(ctx, c)
 		}
 	})
 }
@@ -187,42 +184,49 @@ func (m *tokenManager) remove(claim types.UID) {
 	defer m.mutex.Unlock()
 	if c := m.claims[claim]; c != nil {
 		c.stop()
-	}
-	delete(m.claims, claim)
-	delete(m.known, claim)
-	m.notify()
-}
-
-// end stops renewing for a claim that ended, unless it was prepared again.
-func (m *tokenManager) end(c *managedClaim) {
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	c.stop()
-	if m.claims[c.prepared.UID] == c {
-		delete(m.claims, c.prepared.UID)
+		delete(m.claims, claim)
 		m.notify()
 	}
 }
 
-// allocations returns the allocation IDs of all known claims.
-func (m *tokenManager) allocations() map[types.UID]string {
+// end stops the renewal for a claim. The claim stays known until it is removed.
+func (m *tokenManager) end(c *managedClaim) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	return maps.Clone(m.known)
+	c.stop()
+	c.ended = m.driver.Clock.Now()
+	m.notify()
 }
 
-// manages reports whether this allocation of a claim is watched.
-func (m *tokenManager) manages(claim types.UID, allocationID string) bool {
-	p := m.get(claim)
-	return p != nil && p.AllocationID == allocationID
+// list returns all claims that were added and not removed.
+func (m *tokenManager) list() []types.UID {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	return slices.Collect(maps.Keys(m.claims))
 }
 
-// get returns a claim as it is now, or nil.
+// knows reports whether this allocation of a claim was added and not removed.
+func (m *tokenManager) knows(p preparedClaim) bool {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	c := m.claims[p.UID]
+	return c != nil && c.prepared.AllocationID == p.AllocationID
+}
+
+// endedBefore reports whether a claim ended before a time.
+func (m *tokenManager) endedBefore(claim types.UID, before time.Time) bool {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	c := m.claims[claim]
+	return c != nil && !c.ended.IsZero() && !c.ended.After(before)
+}
+
+// get returns a claim whose tokens are renewed as it is now, or nil.
 func (m *tokenManager) get(claim types.UID) *preparedClaim {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	c := m.claims[claim]
-	if c == nil {
+	if c == nil || !c.ended.IsZero() {
 		return nil
 	}
 	p := c.prepared
@@ -234,15 +238,12 @@ func (m *tokenManager) get(claim types.UID) *preparedClaim {
 func (m *tokenManager) watch(ctx context.Context, c *managedClaim, claim *resourceapi.ResourceClaim) {
 	imported := claim == nil
 	err := m.driver.watchClaim(ctx, c.prepared.Namespace, c.prepared.Name, c.prepared.UID, claim, maxRereadDelay, func(claim *resourceapi.ResourceClaim) (bool, error) {
-		replaced, err := m.handleClaim(ctx, c, claim)
-		if err == nil && (replaced || imported) {
+		recreated, err := m.handleClaim(ctx, c, claim)
+		if err == nil && (recreated || imported) {
 			imported = false
-			m.mutex.Lock()
-			c.renewNow = true
-			m.mutex.Unlock()
 			select {
-			case c.wake <- struct{}{}:
-			default: // it is awake already
+			case c.renewNow <- struct{}{}:
+			default: // a renewal of all tokens is about to begin
 			}
 		}
 		return false, err
@@ -255,9 +256,9 @@ func (m *tokenManager) watch(ctx context.Context, c *managedClaim, claim *resour
 	}
 }
 
-// handleClaim takes from a claim what concerns its tokens, and reports whether a
-// ServiceAccount was recreated. The caller renews then, all tokens at once.
-func (m *tokenManager) handleClaim(ctx context.Context, c *managedClaim, claim *resourceapi.ResourceClaim) (replaced bool, err error) {
+// handleClaim updates the state of a claim's tokens, and reports whether a ServiceAccount
+// was recreated.
+func (m *tokenManager) handleClaim(ctx context.Context, c *managedClaim, claim *resourceapi.ResourceClaim) (recreated bool, err error) {
 	a := allocation.FromClaim(claim, m.driver.Driver)
 	if a == nil || a.ID != c.prepared.AllocationID {
 		return false, errDeallocated
@@ -274,7 +275,7 @@ func (m *tokenManager) handleClaim(ctx context.Context, c *managedClaim, claim *
 		space, t := &c.prepared.Spaces[i], &c.tokens[i]
 		switch {
 		case data != nil && (space.ServiceAccountUID != data.ServiceAccountUID || t.spaceExpired):
-			space.ServiceAccountUID, t.spaceExpired, replaced = data.ServiceAccountUID, false, true
+			space.ServiceAccountUID, t.spaceExpired, recreated = data.ServiceAccountUID, false, true
 			m.notify()
 		case data == nil && ready.Reason == spaceapi.ReasonExpired && !t.spaceExpired:
 			t.spaceExpired = true
@@ -282,81 +283,64 @@ func (m *tokenManager) handleClaim(ctx context.Context, c *managedClaim, claim *
 			klog.FromContext(ctx).Info("Space expired while in use: its token is no longer renewed", logkeys.Request, result.Request)
 		}
 	}
-	return replaced, nil
+	return recreated, nil
 }
 
 // untilDue returns the time until a claim's tokens have to be looked at again.
 func (m *tokenManager) untilDue(c *managedClaim) time.Duration {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	wait := wallInterval
-	for _, t := range c.tokens {
-		if !t.spaceExpired {
-			wait = min(wait, t.renew.Sub(m.driver.Clock.Now()))
-		}
+	now, wait := m.driver.Clock.Now(), wallInterval
+	if slices.ContainsFunc(c.tokens, func(t tokenState) bool { return !t.spaceExpired }) {
+		wait = min(wait, c.renew.Sub(now))
+	}
+	if !c.retry.IsZero() {
+		wait = min(wait, c.retry.Sub(now))
 	}
 	return wait
 }
 
-// tokenRenewal is one attempt to renew the token of a space. The result of one space does
-// not concern the others.
-type tokenRenewal struct {
-	// index is that of the space in the claim.
-	index int
-	// space is as it was when the attempt started.
-	space preparedSpace
-	token token.Token
-	err   error
-}
-
-// due returns the renewals that are due. It compares two clocks, and goes by the one
-// that is ahead.
-//
-// The monotonic clock, by which times of the same process are compared, does not change
-// when the node's time is set: tokens are renewed in time although that was put back. It
-// stands still while a machine is suspended, but tokens live no longer for that; the wall
-// clock shows it. If that was only set ahead, tokens are renewed once too early.
-func (m *tokenManager) due(c *managedClaim) []*tokenRenewal {
+// due returns the spaces of a claim whose tokens are due, and their indexes: all, or those
+// that failed if only their retry is due.
+func (m *tokenManager) due(c *managedClaim, all bool) (indexes []int, spaces []preparedSpace) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	var due, failing []*tokenRenewal
+	now := m.driver.Clock.Now()
+	all = all || !now.Before(c.renew) || !m.wall().Before(c.renewWall)
+	if !all && (c.retry.IsZero() || now.Before(c.retry)) {
+		return nil, nil
+	}
+	if all {
+		c.renew = time.Time{}
+	}
+	c.retry = time.Time{}
 	for i, t := range c.tokens {
-		r := &tokenRenewal{index: i, space: c.prepared.Spaces[i]}
-		switch {
-		case t.spaceExpired:
-		case c.renewNow || !m.driver.Clock.Now().Before(t.renew) || !m.wall().Before(t.renewWall):
-			due = append(due, r)
-		case t.err != nil:
-			failing = append(failing, r)
+		if !t.spaceExpired && (all || t.err != nil) {
+			indexes = append(indexes, i)
+			spaces = append(spaces, c.prepared.Spaces[i])
 		}
 	}
-	if c.renewNow {
-		c.renewNow, c.failures = false, 0
-	}
-	if len(due) == 0 {
-		return nil
-	}
-	// What fails is repeated with the others, so that an attempt without an error means
-	// that nothing fails any more.
-	return append(due, failing...)
+	return indexes, spaces
 }
 
-// renew renews the tokens of a claim that are due.
-func (m *tokenManager) renew(ctx context.Context, c *managedClaim) {
+// renew renews the tokens of a claim that are due, or all of them.
+func (m *tokenManager) renew(ctx context.Context, c *managedClaim, all bool) {
 	select {
 	case <-ctx.Done():
 		return
-	case m.slots <- struct{}{}:
-		defer func() { <-m.slots }()
+	case m.renewals <- struct{}{}:
+		defer func() { <-m.renewals }()
 	}
-	renewals := m.due(c)
-	if len(renewals) == 0 {
+	indexes, spaces := m.due(c, all)
+	if len(indexes) == 0 {
 		return
 	}
-	m.requestTokens(ctx, renewals)
-	m.writeTokens(ctx, c, renewals)
+	requestCtx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	tokens := m.driver.requestTokens(requestCtx, spaces)
+	m.writeTokens(ctx, c, spaces, tokens)
 	logger := klog.FromContext(ctx)
-	err := m.finish(c, renewals)
+	err := m.finish(c, indexes, tokens)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		logger.Info("Credentials were removed: tokens are not renewed until the claim is prepared again")
@@ -373,26 +357,10 @@ func (m *tokenManager) renew(ctx context.Context, c *managedClaim) {
 	}
 }
 
-// requestTokens requests all tokens at the same time: an answer that does not come must
-// not take the time of the others.
-func (m *tokenManager) requestTokens(ctx context.Context, renewals []*tokenRenewal) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	var all sync.WaitGroup
-	for _, r := range renewals {
-		all.Go(func() { r.token, r.err = m.driver.requestToken(ctx, r.space) })
-	}
-	all.Wait()
-}
-
 // writeTokens writes the tokens that were granted, and updates the metadata with the
 // ServiceAccounts that they are for: otherwise a restart would begin with a renewal that
 // fails.
-func (m *tokenManager) writeTokens(ctx context.Context, c *managedClaim, renewals []*tokenRenewal) {
-	granted := slices.DeleteFunc(slices.Clone(renewals), func(r *tokenRenewal) bool { return r.err != nil })
-	if len(granted) == 0 {
-		return
-	}
+func (m *tokenManager) writeTokens(ctx context.Context, c *managedClaim, spaces []preparedSpace, tokens []tokenResult) {
 	// Prepare and Unprepare may be in progress.
 	locked, unlock, err := m.driver.locks.lock(ctx, c.prepared.UID)
 	if err == nil {
@@ -400,58 +368,58 @@ func (m *tokenManager) writeTokens(ctx context.Context, c *managedClaim, renewal
 		err = context.Cause(locked) // they may have stopped or replaced the claim
 	}
 	written := false
-	for _, r := range granted {
-		if r.err = err; err == nil {
-			r.err = m.driver.store.writeToken(c.prepared.UID, r.space.Subdir, r.token)
-			written = written || r.err == nil
+	for i := range tokens {
+		t := &tokens[i]
+		if t.err == nil {
+			t.err = err
+		}
+		if t.err == nil {
+			t.err = m.driver.store.writeToken(c.prepared.UID, spaces[i].Subdir, t.token)
+			written = written || t.err == nil
 		}
 	}
 	p := m.get(c.prepared.UID)
-	if !written || p == nil || slices.Equal(p.Spaces, c.stored) {
+	if !written || p == nil {
+		return
+	}
+	if stored, err := m.driver.store.get(p.UID); err == nil && slices.Equal(stored.Spaces, p.Spaces) {
 		return
 	}
 	if err := m.driver.store.update(*p); err != nil {
 		// The tokens are there. The next renewal repeats this.
 		klog.FromContext(ctx).Error(err, "Cannot update the metadata of a claim")
-		return
 	}
-	c.stored = p.Spaces
 }
 
 // finish sets when tokens are due again: the new ones together, by the first of them, and
 // those that could not be renewed after a delay. It returns the errors of the latter.
-func (m *tokenManager) finish(c *managedClaim, renewals []*tokenRenewal) error {
+func (m *tokenManager) finish(c *managedClaim, indexes []int, tokens []tokenResult) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	var granted []token.Token
+	now, delay := m.driver.Clock.Now(), lastRetry
 	var errs []error
-	for _, r := range renewals {
-		if r.err == nil {
-			granted = append(granted, r.token)
-		} else if !c.tokens[r.index].spaceExpired { // else it is no longer needed
-			errs = append(errs, r.err)
-		}
-	}
-	renew, now := m.renewTime(granted), m.driver.Clock.Now()
-	delay := lastRetry
-	for _, r := range renewals {
-		t := &c.tokens[r.index]
-		if t.err = r.err; r.err == nil {
-			t.expires = r.token.Expires
-			m.setRenew(t, renew)
-			continue
-		}
-		delay = min(delay, retryDelay(c.failures, t.expires.Sub(now)))
-	}
-	for _, r := range renewals {
-		if r.err != nil {
-			m.setRenew(&c.tokens[r.index], now.Add(delay))
+	for i, result := range tokens {
+		t := &c.tokens[indexes[i]]
+		t.err = result.err
+		switch {
+		case t.err == nil:
+			t.expires = result.token.Expires
+		case !t.spaceExpired: // else it is no longer needed
+			errs = append(errs, t.err)
+			delay = min(delay, retryDelay(c.failures, t.expires.Sub(now)))
 		}
 	}
 	if len(errs) > 0 {
 		c.failures++
+		c.retry = now.Add(delay)
 	} else {
 		c.failures, c.failingSince, c.reported = 0, time.Time{}, time.Time{}
+	}
+	switch renew := m.renewTime(tokens); {
+	case c.renew.IsZero():
+		m.setRenew(c, cmp.Or(renew, c.retry))
+	case !renew.IsZero() && renew.Before(c.renew): // than that of the tokens that were not requested
+		m.setRenew(c, renew)
 	}
 	m.notify()
 	return errors.Join(errs...)
@@ -468,20 +436,21 @@ func retryDelay(failures int, left time.Duration) time.Duration {
 	return delay
 }
 
-// renewTime returns when the first of the tokens is to be renewed.
-func (m *tokenManager) renewTime(tokens []token.Token) time.Time {
+// renewTime returns when the first of the tokens that were granted is to be renewed, or
+// zero.
+func (m *tokenManager) renewTime(tokens []tokenResult) time.Time {
 	var first time.Time
 	jitter := m.jitter()
 	for _, t := range tokens {
-		if at := token.RenewTime(t, jitter); first.IsZero() || at.Before(first) {
+		if at := token.RenewTime(t.token, jitter); t.err == nil && (first.IsZero() || at.Before(first)) {
 			first = at
 		}
 	}
 	return first
 }
 
-func (m *tokenManager) setRenew(t *tokenState, at time.Time) {
-	t.renew, t.renewWall = at, m.wall().Add(at.Sub(m.driver.Clock.Now()))
+func (m *tokenManager) setRenew(c *managedClaim, at time.Time) {
+	c.renew, c.renewWall = at, m.wall().Add(at.Sub(m.driver.Clock.Now()))
 }
 
 // report records an event about a claim whose tokens can't be renewed for some time.
@@ -503,8 +472,12 @@ func (m *tokenManager) report(c *managedClaim, err error) {
 func (m *tokenManager) summary() metrics.Tokens {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	out := metrics.Tokens{Claims: len(m.claims)}
+	var out metrics.Tokens
 	for _, c := range m.claims {
+		if !c.ended.IsZero() {
+			continue
+		}
+		out.Claims++
 		for _, t := range c.tokens {
 			if t.spaceExpired || t.expires.IsZero() {
 				continue

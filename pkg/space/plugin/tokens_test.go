@@ -22,6 +22,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/utils/ptr"
+	"tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -570,7 +571,7 @@ func TestNothingIsRenewedForASpaceThatExpired(t *testing.T) {
 
 		claim.Status.Allocation = nil
 		n.update(claim)
-		n.resync()
+		n.awaitUnprepare()
 		n.resync()
 		n.wantNothingLeft()
 	})
@@ -652,7 +653,7 @@ func TestClaimsAreUnpreparedSideBySide(t *testing.T) {
 		n.preparedAs(claimA, "a")
 		_, unlock := take(t, n.driver.locks, claimA)
 		done := make(chan map[types.UID]error, 1)
-		n.must(n.driver.specs.write(claimB, []cdiDevice{{name: "x", env: []string{"A=b"}}}))
+		n.must(n.driver.specs.write(claimB, []specs.Device{specDevice("x")}))
 		go func() {
 			results, err := n.driver.UnprepareResourceClaims(t.Context(), []kubeletplugin.NamespacedObject{{UID: claimA}, {UID: claimB}})
 			n.must(err)

@@ -26,10 +26,12 @@ import (
 
 const (
 	// rereadDelay is how long to wait before a claim is read again after a watch ended
-	// or a read failed. While a pod waits for it, it stays so.
+	// or a read failed. It does not grow while a pod waits for the claim.
 	rereadDelay = time.Second
-	// maxRereadDelay is what it grows to for a claim that is prepared.
+	// maxRereadDelay is the longest delay for a claim that is prepared.
 	maxRereadDelay = 30 * time.Second
+	// backoffSteps is how often a delay can grow: until it has its maximum.
+	backoffSteps = 100
 )
 
 // errDeallocated means that the claim no longer has the allocation in question.
@@ -49,11 +51,11 @@ func (d *Driver) since(start time.Time) time.Duration {
 	return d.Clock.Since(start).Truncate(time.Second)
 }
 
-// waitUntilReady returns the spaces of an allocation as soon as the controller
-// says that all of them are ready, and the version of the claim that says so.
+// waitUntilReady returns the spaces of an allocation as soon as the controller reports
+// all of them as ready, and the version of the claim in which it does.
 //
-// Waiting is better than failing: after an error the kubelet comes back only
-// after a minute or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
+// Waiting is better than failing: after an error the kubelet retries only after a minute
+// or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
 func (d *Driver) waitUntilReady(ctx, waiting context.Context, claim *resourceapi.ResourceClaim, a *allocation.Allocation) ([]*spaceapi.SpaceStatus, *resourceapi.ResourceClaim, error) {
 	start := d.Clock.Now()
 	var spaces []*spaceapi.SpaceStatus
@@ -83,8 +85,8 @@ func (d *Driver) waitUntilReady(ctx, waiting context.Context, claim *resourceapi
 	}
 }
 
-// readSpaces returns the claim's spaces, or what is still missing. The error is
-// for what waiting can't mend.
+// readSpaces returns the claim's spaces, or what is still missing. The error is about what
+// waiting can't change.
 func readSpaces(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) (spaces []*spaceapi.SpaceStatus, missing, err error) {
 	var reasons []string
 	for _, result := range a.Results {
@@ -93,11 +95,11 @@ func readSpaces(claim *resourceapi.ResourceClaim, driver string, a *allocation.A
 		case err != nil:
 			return nil, nil, err
 		case data != nil && !result.MatchesName(data.Namespace):
-			return nil, nil, fmt.Errorf("request %s: status.devices names namespace %s, which is not this allocation's", result.Request, data.Namespace)
+			return nil, nil, fmt.Errorf("request %s: status.devices names namespace %s, which does not belong to this allocation", result.Request, data.Namespace)
 		case data != nil:
 			spaces = append(spaces, data)
 		case ready == nil:
-			reasons = append(reasons, fmt.Sprintf("request %s: the controller of driver %s has not said anything yet", result.Request, driver))
+			reasons = append(reasons, fmt.Sprintf("request %s: no status reported by the controller of driver %s", result.Request, driver))
 		case ready.Reason == spaceapi.ReasonInvalidParameters, ready.Reason == spaceapi.ReasonExpired:
 			return nil, nil, fmt.Errorf("%s: %s", ready.Reason, ready.Message)
 		default:
@@ -121,11 +123,12 @@ func (e *interruptedError) Error() string { return fmt.Sprintf("interrupted: %v"
 // watchClaim calls handle with each version of a claim, beginning with the newest known
 // one, or with the one that it reads if that is nil. It returns when handle is done or
 // fails, or when the context ends, with an interruptedError. The error is errDeallocated
-// if the claim was deleted or replaced by another of its name. The API server may be away
-// meanwhile. It needs the rights to get and to watch.
+// if the claim was deleted or replaced by another of its name. It continues when the API
+// server is unavailable for some time. It needs the rights to get and to watch.
 func (d *Driver) watchClaim(ctx context.Context, namespace, name string, uid types.UID, claim *resourceapi.ResourceClaim, maxDelay time.Duration, handle func(*resourceapi.ResourceClaim) (bool, error)) error {
 	var last error
-	delay := rereadDelay
+	initial := wait.Backoff{Duration: rereadDelay, Cap: maxDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}
+	backoff := initial
 	for {
 		if claim == nil {
 			claim, last = d.Client.ResourceV1().ResourceClaims(namespace).Get(ctx, name, metav1.GetOptions{})
@@ -149,16 +152,16 @@ func (d *Driver) watchClaim(ctx context.Context, namespace, name string, uid typ
 			if done, last, err = d.watchFrom(ctx, claim, handle); done || err != nil {
 				return err
 			}
-			claim, delay = nil, rereadDelay
+			claim, backoff = nil, initial
 		}
-		if d.pause(ctx, &delay, maxDelay) != nil {
+		if d.pause(ctx, &backoff) != nil {
 			return &interruptedError{last}
 		}
 		last = nil
 	}
 }
 
-// watchFrom calls handle with what comes after a version of the claim, until handle is
+// watchFrom calls handle with the versions of a claim after this one, until handle is
 // done or fails, or the watch breaks. Then broken is the reason, if there is one.
 func (d *Driver) watchFrom(ctx context.Context, claim *resourceapi.ResourceClaim, handle func(*resourceapi.ResourceClaim) (bool, error)) (done bool, broken, err error) {
 	w, err := d.Client.ResourceV1().ResourceClaims(claim.Namespace).Watch(ctx, metav1.ListOptions{
@@ -194,22 +197,19 @@ func (d *Driver) watchFrom(ctx context.Context, claim *resourceapi.ResourceClaim
 	}
 }
 
-// pause waits before a request is repeated. It takes longer each time, and not the same
-// for all, so that a server that comes back is not overloaded.
-func (d *Driver) pause(ctx context.Context, delay *time.Duration, maxDelay time.Duration) error {
-	jittered := wait.Jitter(*delay, 0.5)
-	*delay = min(2**delay, maxDelay)
+// pause waits before a request is repeated.
+func (d *Driver) pause(ctx context.Context, backoff *wait.Backoff) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-d.Clock.After(jittered):
+	case <-d.Clock.After(backoff.Step()):
 		return nil
 	}
 }
 
-// isGone says whether the API server knows that an object is not there. It answers
-// 404 as well when it does not serve the kind at all, for instance in the middle of
-// an upgrade; that says nothing about the object.
+// isGone reports whether the API server knows that an object does not exist. It also
+// answers 404 when it does not serve the kind at all, for instance during an upgrade; that
+// says nothing about the object.
 func isGone(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }

@@ -88,7 +88,7 @@ func TestPrepareSaysWhatItWaitedForInVain(t *testing.T) {
 	}{
 		"nobody has said anything": {
 			func(*testing.T) *resourceapi.ResourceClaim { return claimFor("a") }, 0,
-			35 * time.Second, []string{"waited 35s", "request a", "the controller of driver " + testDriver + " has not said anything"}},
+			35 * time.Second, []string{"waited 35s", "request a", "no status reported by the controller of driver " + testDriver}},
 		"the controller says why": {
 			func(t *testing.T) *resourceapi.ResourceClaim {
 				return notReadyBecause(t, claimFor("a", "b"), spaceapi.ReasonNameConflict, "the name is taken")
@@ -96,7 +96,7 @@ func TestPrepareSaysWhatItWaitedForInVain(t *testing.T) {
 			35 * time.Second, []string{"waited 35s", "request a: NameConflict: the name is taken", "request b: NameConflict"}},
 		"the kubelet has less patience": {
 			func(*testing.T) *resourceapi.ResourceClaim { return claimFor("a") }, 20 * time.Second,
-			15 * time.Second, []string{"waited 15s", "has not said anything"}},
+			15 * time.Second, []string{"waited 15s", "no status reported"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {

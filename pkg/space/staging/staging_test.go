@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/staging"
 )
@@ -23,8 +24,8 @@ import (
 const writerVariable = "STAGING_TEST_WRITER"
 
 func TestMain(m *testing.M) {
-	if parent := os.Getenv(writerVariable); parent != "" {
-		if err := writeAndWait(parent); err != nil {
+	if dir := os.Getenv(writerVariable); dir != "" {
+		if err := writeAndWait(staging.Dir(dir)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -32,28 +33,24 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func writeAndWait(parent string) error {
-	dir, err := staging.Open(parent)
-	if err != nil {
-		return err
-	}
-	return dir.Put("never", func(staging string) (string, error) {
-		half := filepath.Join(staging, "half")
-		if err := os.WriteFile(half, []byte("half a tok"), 0o600); err != nil {
+func writeAndWait(dir staging.Dir) error {
+	return dir.Put("never", func(temp string) (string, error) {
+		if err := os.WriteFile(filepath.Join(temp, "half"), []byte("half a tok"), 0o600); err != nil {
 			return "", err
 		}
-		if _, err := os.Stdout.WriteString(half + "\n"); err != nil {
+		if _, err := os.Stdout.WriteString(temp + "\n"); err != nil {
 			return "", err
 		}
-		select {}
+		<-time.After(time.Hour)
+		return "", errors.New("not killed")
 	})
 }
 
-// startWriter starts a process that writes, and returns the unfinished file.
-func startWriter(t *testing.T, parent string) (kill func(), half string) {
+// startWriter starts a process that writes, and returns the unfinished directory.
+func startWriter(t *testing.T, dir staging.Dir) (kill func(), unfinished string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), writerVariable+"="+parent)
+	cmd.Env = append(os.Environ(), writerVariable+"="+string(dir))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -71,110 +68,84 @@ func startWriter(t *testing.T, parent string) (kill func(), half string) {
 	return kill, lines.Text()
 }
 
-func open(t *testing.T, parent string) *staging.Dir {
+func newDir(t *testing.T) staging.Dir {
 	t.Helper()
-	dir, err := staging.Open(parent)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := dir.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
+	return staging.Dir(filepath.Join(t.TempDir(), "staging"))
 }
 
-func removeAbandoned(t *testing.T, dir *staging.Dir) []string {
+func wantNothingLeft(t *testing.T, dir staging.Dir) {
 	t.Helper()
-	removed, err := dir.RemoveAbandoned()
-	if err != nil {
-		t.Fatal(err)
+	if entries, err := os.ReadDir(string(dir)); err != nil || len(entries) > 0 {
+		t.Errorf("left: %v, error %v", entries, err)
 	}
-	return removed
 }
 
-func TestRemoveAbandoned_removesWhatAKilledProcessWasWriting(t *testing.T) {
-	parent := t.TempDir()
-	dir := open(t, parent)
-	kill, half := startWriter(t, parent)
-	if got := removeAbandoned(t, dir); len(got) > 0 {
-		t.Errorf("removed %q of a process that is running", got)
+func TestDirRemoveAbandoned_removesWhatAKilledProcessWasWriting(t *testing.T) {
+	dir := newDir(t)
+	kill, unfinished := startWriter(t, dir)
+	if got, err := dir.RemoveAbandoned(t.Context()); err == nil || len(got) > 0 {
+		t.Errorf("removed %q of a process that is running, error %v", got, err)
 	}
-	if _, err := os.Stat(half); err != nil {
+	if _, err := os.Stat(unfinished); err != nil {
 		t.Fatal(err)
 	}
 	kill()
-	if got := removeAbandoned(t, dir); !slices.Equal(got, []string{half}) {
-		t.Errorf("removed %q, want %q", got, half)
+	if got, err := dir.RemoveAbandoned(t.Context()); err != nil || !slices.Equal(got, []string{unfinished}) {
+		t.Errorf("removed %q, error %v, want %q", got, err, unfinished)
 	}
-	if entries, err := os.ReadDir(parent); err != nil || len(entries) != 1 {
-		t.Errorf("left: %v, error %v, want the test's own directory", entries, err)
-	}
+	wantNothingLeft(t, dir)
 }
 
-func TestRemoveAbandoned_leavesOwnFilesAndFilesOfOthersAlone(t *testing.T) {
-	parent, target := t.TempDir(), filepath.Join(t.TempDir(), "file")
-	dir := open(t, parent)
-	other := filepath.Join(parent, "file")
-	if err := os.WriteFile(other, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := dir.Put(target, func(staging string) (string, error) {
-		if got := removeAbandoned(t, dir); len(got) > 0 {
-			t.Errorf("removed %q", got)
-		}
-		return "own", os.WriteFile(filepath.Join(staging, "own"), nil, 0o600)
+func TestDirRemoveAbandoned_waitsForProcessesThatWrite(t *testing.T) {
+	dir := newDir(t)
+	done := make(chan error, 1)
+	if err := dir.Put(filepath.Join(t.TempDir(), "file"), func(temp string) (string, error) {
+		go func() {
+			removed, err := dir.RemoveAbandoned(t.Context())
+			if len(removed) > 0 {
+				err = fmt.Errorf("removed %q", removed)
+			}
+			done <- err
+		}()
+		// Time for the removal to be wrong.
+		<-time.After(50 * time.Millisecond)
+		return "file", os.WriteFile(filepath.Join(temp, "file"), nil, 0o600)
 	}); err != nil {
 		t.Error(err)
 	}
-	for _, path := range []string{target, other} {
-		if _, err := os.Stat(path); err != nil {
-			t.Error(err)
-		}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
-// A process that starts must not lose its directory to one that looks for
-// abandoned ones just then.
-func TestOpen_whileOthersRemoveAndClose(t *testing.T) {
-	parent := filepath.Join(t.TempDir(), "staging")
-	target := filepath.Join(t.TempDir(), "file")
+func TestDir_canBeUsedAndCleanedByManyAtOnce(t *testing.T) {
+	dir, target := newDir(t), t.TempDir()
 	var all sync.WaitGroup
-	for range 4 {
+	for i := range 4 {
 		all.Go(func() {
 			for range 200 {
-				dir, err := staging.Open(parent)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if _, err := dir.RemoveAbandoned(); err != nil {
-					t.Error(err)
-				}
-				if err := dir.Put(target, func(staging string) (string, error) {
-					if _, err := dir.RemoveAbandoned(); err != nil {
-						t.Error(err)
-					}
-					return "file", os.WriteFile(filepath.Join(staging, "file"), nil, 0o600)
+				if err := dir.Put(filepath.Join(target, fmt.Sprint(i)), func(temp string) (string, error) {
+					file := filepath.Join(temp, "file")
+					return "file", errors.Join(dir.WriteFile(file, []byte("x"), 0o600), dir.WriteFile(file, []byte("y"), 0o600))
 				}); err != nil {
-					t.Errorf("an open directory was removed: %v", err)
-				}
-				if err := dir.Close(); err != nil {
-					t.Error(err)
+					t.Errorf("what is in use was removed: %v", err)
 				}
 			}
 		})
 	}
+	all.Go(func() {
+		for range 3 {
+			if removed, _ := dir.RemoveAbandoned(t.Context()); len(removed) > 0 {
+				t.Errorf("removed %q", removed)
+			}
+		}
+	})
 	all.Wait()
-	if _, err := os.Stat(parent); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the parent is still there: %v", err)
-	}
+	wantNothingLeft(t, dir)
 }
 
-func TestWriteFile(t *testing.T) {
-	staged, target := filepath.Join(t.TempDir(), "staging"), t.TempDir()
-	dir := open(t, staged)
+func TestDirWriteFile(t *testing.T) {
+	dir, target := newDir(t), t.TempDir()
 	path := filepath.Join(target, "file")
 	for _, content := range []string{"old, and longer", "new"} {
 		if err := dir.WriteFile(path, []byte(content), 0o644); err != nil {
@@ -194,30 +165,24 @@ func TestWriteFile(t *testing.T) {
 	if err := dir.WriteFile(target, nil, 0o600); err == nil {
 		t.Error("a directory was replaced")
 	}
-	if left, err := filepath.Glob(filepath.Join(staged, "*", "*")); err != nil || len(left) > 0 {
-		t.Errorf("failures left %q, error %v", left, err)
-	}
+	wantNothingLeft(t, dir)
 }
 
-func TestPut_leavesNothingOfAFailure(t *testing.T) {
-	staged, target := filepath.Join(t.TempDir(), "staging"), filepath.Join(t.TempDir(), "file")
-	dir := open(t, staged)
+func TestDirPut_leavesNothingOfAFailure(t *testing.T) {
+	dir, target := newDir(t), filepath.Join(t.TempDir(), "file")
 	noSpace := errors.New("no space left on device")
-	if err := dir.Put(target, func(staging string) (string, error) {
-		return "", errors.Join(noSpace, os.WriteFile(filepath.Join(staging, "spec.1.tmp"), nil, 0o600))
+	if err := dir.Put(target, func(temp string) (string, error) {
+		return "", errors.Join(noSpace, os.WriteFile(filepath.Join(temp, "spec.1.tmp"), nil, 0o600))
 	}); !errors.Is(err, noSpace) {
 		t.Errorf("got error %v", err)
 	}
-	if left, err := filepath.Glob(filepath.Join(staged, "*", "*")); err != nil || len(left) > 0 {
-		t.Errorf("left: %q, error %v", left, err)
-	}
+	wantNothingLeft(t, dir)
 }
 
-func TestPut_replacesNoDirectory(t *testing.T) {
-	target := filepath.Join(t.TempDir(), "claim")
-	dir := open(t, filepath.Join(t.TempDir(), "staging"))
-	build := func(staging string) (string, error) {
-		return "new", os.MkdirAll(filepath.Join(staging, "new", "credentials"), 0o700)
+func TestDirPut_replacesNoDirectory(t *testing.T) {
+	dir, target := newDir(t), filepath.Join(t.TempDir(), "claim")
+	build := func(temp string) (string, error) {
+		return "new", os.MkdirAll(filepath.Join(temp, "new", "credentials"), 0o700)
 	}
 	if err := dir.Put(target, build); err != nil {
 		t.Fatal(err)
@@ -227,9 +192,8 @@ func TestPut_replacesNoDirectory(t *testing.T) {
 	}
 }
 
-func TestDiscard(t *testing.T) {
-	staged, target := filepath.Join(t.TempDir(), "staging"), t.TempDir()
-	dir := open(t, staged)
+func TestDirDiscard(t *testing.T) {
+	dir, target := newDir(t), t.TempDir()
 	if err := os.MkdirAll(filepath.Join(target, "claim", "credentials"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -237,35 +201,20 @@ func TestDiscard(t *testing.T) {
 		if err := dir.Discard(filepath.Join(target, "claim")); err != nil {
 			t.Fatal(err)
 		}
-		if entries, err := os.ReadDir(target); err != nil || len(entries) > 0 {
-			t.Errorf("left: %v, error %v", entries, err)
-		}
+		wantNothingLeft(t, staging.Dir(target))
 	}
-	if left, err := filepath.Glob(filepath.Join(staged, "*", "*")); err != nil || len(left) > 0 {
-		t.Errorf("left in the staging directory: %q, error %v", left, err)
-	}
+	wantNothingLeft(t, dir)
 }
 
-func TestDir_isCreatedAgainAndLockedWhenSomebodyRemovesIt(t *testing.T) {
-	staged, target := filepath.Join(t.TempDir(), "staging"), t.TempDir()
-	dir := open(t, staged)
-	if err := os.RemoveAll(staged); err != nil {
-		t.Fatal(err)
-	}
-	if err := dir.WriteFile(filepath.Join(target, "later"), nil, 0o600); err != nil {
-		t.Error(err)
-	}
-	other := open(t, staged)
-	if err := dir.Put(filepath.Join(target, "file"), func(staging string) (string, error) {
-		removeAbandoned(t, other)
-		return "file", os.WriteFile(filepath.Join(staging, "file"), nil, 0o600)
-	}); err != nil {
-		t.Errorf("the new directory is not locked: %v", err)
-	}
-	if err := dir.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := dir.WriteFile(filepath.Join(target, "later"), nil, 0o600); err == nil {
-		t.Error("a closed directory was written to")
+func TestDir_isCreatedAgain(t *testing.T) {
+	dir, target := newDir(t), t.TempDir()
+	for range 2 {
+		if err := dir.WriteFile(filepath.Join(target, "file"), nil, 0o600); err != nil {
+			t.Error(err)
+		}
+		// As an administrator can do who cleans /run.
+		if err := os.RemoveAll(string(dir)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -1,7 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package httpserver serves the kubelet plugin's health checks and metrics over HTTP.
+// Package httpserver serves the kubelet plugin's health checks, metrics and profiles over
+// HTTP.
 package httpserver
 
 import (
@@ -11,6 +12,8 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/http/pprof"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -36,45 +39,55 @@ const (
 // Check returns what is wrong, or nil.
 type Check func(context.Context) error
 
-// Server serves /healthz, /readyz and /metrics.
-type Server struct {
-	// Address is where to listen, as host:port. Empty: nowhere.
-	Address string
-	// Live returns why the process should be restarted, or nil.
-	Live Check
-	// Ready returns why the component cannot be used yet, or nil.
-	Ready Check
-}
-
-// Run serves until the context ends, which is no error.
-func (s Server) Run(ctx context.Context) error {
-	return serve(ctx, s.Address, s.Handler())
-}
-
-// Handler returns the handler that Run serves.
-func (s Server) Handler() http.Handler {
+// Handler serves /healthz, /readyz and /metrics. live returns why the process should be
+// restarted, and ready why the component cannot be used yet.
+func Handler(live, ready Check) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /healthz", handle("live", s.Live))
-	mux.Handle("GET /readyz", handle("ready", s.Ready))
+	mux.Handle("GET /healthz", handle("live", live))
+	mux.Handle("GET /readyz", handle("ready", ready))
 	mux.Handle("GET /metrics", legacyregistry.Handler())
 	return mux
 }
 
-func handle(what string, check Check) http.Handler {
+func handle(state string, check Check) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 		defer cancel()
 		if err := check(ctx); err != nil {
-			klog.FromContext(ctx).Info("Not "+what, logkeys.Reason, err.Error())
-			http.Error(w, fmt.Sprintf("not %s: %v", what, err), http.StatusServiceUnavailable)
+			klog.FromContext(ctx).Info("Not "+state, logkeys.Reason, err.Error())
+			http.Error(w, fmt.Sprintf("not %s: %v", state, err), http.StatusServiceUnavailable)
 			return
 		}
-		_, _ = fmt.Fprintln(w, "ok") // the kubelet may have hung up
+		_, _ = fmt.Fprintln(w, "ok") // the kubelet may have closed the connection
 	})
 }
 
-// serve serves at an address, unless that is empty, until the context ends.
-func serve(ctx context.Context, address string, handler http.Handler) error {
+// Profiles serves Go's profiles at /debug/pprof/.
+func Profiles() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// ValidateProfilesAddress returns an error unless the address is empty or on loopback:
+// profiles show the arguments of the process and the names of its functions.
+func ValidateProfilesAddress(address string) error {
+	if address == "" {
+		return nil
+	}
+	if parsed, err := netip.ParseAddrPort(address); err != nil || !parsed.Addr().IsLoopback() {
+		return fmt.Errorf("%q must be a loopback address with a port, as in 127.0.0.1:6060: the endpoint is unauthenticated", address)
+	}
+	return nil
+}
+
+// Serve serves at an address, as host:port, until the context ends, which is no error.
+// With an empty address, it serves nowhere.
+func Serve(ctx context.Context, address string, handler http.Handler) error {
 	if address == "" {
 		<-ctx.Done()
 		return nil
@@ -111,6 +124,6 @@ type errorLog struct{ logger klog.Logger }
 
 // Write implements io.Writer.
 func (l errorLog) Write(text []byte) (int, error) {
-	l.logger.V(2).Info("HTTP server", "said", strings.TrimSpace(string(text)))
+	l.logger.V(2).Info("HTTP server", "err", strings.TrimSpace(string(text)))
 	return len(text), nil
 }

@@ -1,0 +1,103 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func start(t *testing.T, handler http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func good(context.Context) error { return nil }
+
+func want(t *testing.T, url string, code int, part string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != code || !strings.Contains(string(body), part) {
+		t.Errorf("%s: got %d, want %d and %q in:\n%s", url, resp.StatusCode, code, part, body)
+	}
+}
+
+func TestHandler_runsTheCheckOfThePath(t *testing.T) {
+	bad := func(context.Context) error { return errors.New("no kubelet") }
+	url := start(t, Handler(good, bad))
+	want(t, url+"/healthz", http.StatusOK, "ok")
+	want(t, url+"/readyz", http.StatusServiceUnavailable, "no kubelet")
+	url = start(t, Handler(bad, good))
+	want(t, url+"/healthz", http.StatusServiceUnavailable, "no kubelet")
+	want(t, url+"/readyz", http.StatusOK, "ok")
+	want(t, url+"/metrics", http.StatusOK, "go_goroutines")
+	for _, path := range []string{"/other", "/debug/pprof/"} {
+		want(t, url+path, http.StatusNotFound, "")
+	}
+}
+
+func TestHandler_givesChecksADeadline(t *testing.T) {
+	url := start(t, Handler(func(ctx context.Context) error {
+		if at, ok := ctx.Deadline(); !ok || time.Until(at) > checkTimeout {
+			return errors.New("no deadline")
+		}
+		return nil
+	}, good))
+	want(t, url+"/healthz", http.StatusOK, "ok")
+}
+
+func TestProfiles_servesProfilesOnly(t *testing.T) {
+	url := start(t, Profiles())
+	want(t, url+"/debug/pprof/", http.StatusOK, "goroutine")
+	want(t, url+"/debug/pprof/goroutine?debug=1", http.StatusOK, "goroutine profile")
+	want(t, url+"/metrics", http.StatusNotFound, "")
+}
+
+func TestValidateProfilesAddress_allowsLoopbackOnly(t *testing.T) {
+	for address, valid := range map[string]bool{
+		"": true, "127.0.0.1:6060": true, "[::1]:6060": true,
+		":6060": false, "0.0.0.0:6060": false, "10.0.0.1:6060": false, "127.0.0.1": false, "localhost:6060": false,
+	} {
+		if err := ValidateProfilesAddress(address); (err == nil) != valid {
+			t.Errorf("%q: got error %v", address, err)
+		}
+	}
+}
+
+func TestServe_withoutAddressDoesNotListen(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Serve(ctx, "", nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestServe_failsIfTheAddressIsInUse(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	err = Serve(t.Context(), listener.Addr().String(), Profiles())
+	if err == nil || !strings.Contains(err.Error(), listener.Addr().String()) {
+		t.Errorf("got error %v, want one that names the address", err)
+	}
+}
