@@ -56,7 +56,7 @@ func readSpecs(t *testing.T, dir string) map[string]specs.ContainerEdits {
 	return out
 }
 
-func TestARuntimeFindsTheDevicesByTheirIDs(t *testing.T) {
+func TestCDISpecsWrite_devicesAreFoundByTheirIDs(t *testing.T) {
 	store, dir := newSpecs(t)
 	writeSpec(t, store, specDevice("claim-uid-a"), specDevice("claim-uid-b"))
 	got := readSpecs(t, dir)
@@ -90,7 +90,7 @@ func TestARuntimeFindsTheDevicesByTheirIDs(t *testing.T) {
 	}
 }
 
-func TestValuesArriveAsTheyAre(t *testing.T) {
+func TestCDISpecsWrite_keepsValues(t *testing.T) {
 	want := []string{
 		"EMPTY=", "SPACES=  a  b  ", `QUOTES="it's" \"`, "EQUALS==a=b=", "UTF8=äöü – 空間 🚀", "NEWLINE=a\nb\n", "TAB=\ta",
 		"YAML=- a: {b: [c, *d]} # e", "SHELL=$(id) ${HOME} $HOME `id`", "NUMBER=0x10", "BOOL=yes", "NULL=~", "TIME=12:30:45", "CR=a\r\nb",
@@ -127,7 +127,7 @@ func TestValuesArriveAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestASecondWriteReplacesTheFirst(t *testing.T) {
+func TestCDISpecsWrite_replacesTheSpec(t *testing.T) {
 	store, dir := newSpecs(t)
 	writeSpec(t, store, specDevice("a"), specDevice("b"))
 	changed := specDevice("a")
@@ -139,7 +139,7 @@ func TestASecondWriteReplacesTheFirst(t *testing.T) {
 	}
 }
 
-func TestRemoveTakesTheClaimsSpecOnly(t *testing.T) {
+func TestCDISpecsRemove_removesOnlyTheClaimsSpec(t *testing.T) {
 	store, dir := newSpecs(t)
 	writeSpec(t, store, specDevice("a"))
 	if err := store.write("other-uid", []specs.Device{specDevice("other")}); err != nil {
@@ -155,7 +155,7 @@ func TestRemoveTakesTheClaimsSpecOnly(t *testing.T) {
 	}
 }
 
-func TestAnotherStoreOnTheDirectoryRemovesWhatTheFirstWrote(t *testing.T) {
+func TestCDISpecsRemove_byAnotherProcess(t *testing.T) {
 	store, dir := newSpecs(t)
 	writeSpec(t, store, specDevice("a"))
 	again, err := openCDISpecs(testDriver, dir)
@@ -170,7 +170,7 @@ func TestAnotherStoreOnTheDirectoryRemovesWhatTheFirstWrote(t *testing.T) {
 	}
 }
 
-func TestBrokenSpecsOfOthersDoNotMatter(t *testing.T) {
+func TestCDISpecs_ignoreInvalidSpecsOfOthers(t *testing.T) {
 	store, dir := newSpecs(t)
 	if err := os.WriteFile(filepath.Join(dir, "vendor.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func TestBrokenSpecsOfOthersDoNotMatter(t *testing.T) {
 	}
 }
 
-func TestWhatARuntimeWouldRefuseIsNotWritten(t *testing.T) {
+func TestCDISpecsWrite_rejectsInvalidDevices(t *testing.T) {
 	store, dir := newSpecs(t)
 	writeSpec(t, store, specDevice("good"))
 	for name, bad := range map[string][]specs.Device{
@@ -201,7 +201,7 @@ func TestWhatARuntimeWouldRefuseIsNotWritten(t *testing.T) {
 	}
 }
 
-func TestDriverNamesThatAreNoVendorsAreRefused(t *testing.T) {
+func TestOpenCDISpecs_rejectsInvalidVendors(t *testing.T) {
 	for _, name := range []string{"", "1space.example.com", "space/example", "space example", "-space"} {
 		dir := filepath.Join(t.TempDir(), "cdi")
 		if _, err := openCDISpecs(name, dir); err == nil {
@@ -213,7 +213,7 @@ func TestDriverNamesThatAreNoVendorsAreRefused(t *testing.T) {
 	}
 }
 
-func TestTheStoreListsItsOwnSpecs(t *testing.T) {
+func TestCDISpecsList_listsOnlyItsOwn(t *testing.T) {
 	store, dir := newSpecs(t)
 	writeSpec(t, store, specDevice("a"))
 	// Names that begin alike are another testDriver's.
@@ -235,7 +235,7 @@ func TestTheStoreListsItsOwnSpecs(t *testing.T) {
 	}
 }
 
-func TestTwoProcessesWriteTheSpecOfOneClaimAtOnce(t *testing.T) {
+func TestCDISpecsWrite_byTwoProcessesAtOnce(t *testing.T) {
 	one, dir := newSpecs(t)
 	other, err := openCDISpecs(testDriver, dir)
 	if err != nil {
@@ -257,7 +257,7 @@ func TestTwoProcessesWriteTheSpecOfOneClaimAtOnce(t *testing.T) {
 	}
 }
 
-func TestNothingIsLeftWhereSpecsAreWritten(t *testing.T) {
+func TestCDISpecsWrite_leavesNoTemporaryFiles(t *testing.T) {
 	store, dir := newSpecs(t)
 	writeSpec(t, store, specDevice("a"))
 	staged, err := filepath.Glob(filepath.Join(dir, "."+testDriver, "*"))

@@ -44,8 +44,8 @@ func (d *Driver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletpl
 	}
 }
 
-// device is one that spaces come from. Kubernetes knows the health of devices, not of
-// their shares.
+// device is a device that spaces come from. In Kubernetes, devices have a health, and
+// their shares do not.
 type device struct{ pool, name string }
 
 // deviceState is the state of the spaces of one device on the node.

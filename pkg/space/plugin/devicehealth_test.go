@@ -4,41 +4,21 @@
 package plugin
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-// watcher is the kubelet, which is told how devices are.
+// watcher receives the reports as the kubelet does.
 type watcher struct {
 	n       *node
 	reports chan kubeletplugin.DeviceHealthReport
-}
-
-// watchHealth begins to be told.
-func (n *node) watchHealth() *watcher {
-	n.t.Helper()
-	w := &watcher{n: n, reports: make(chan kubeletplugin.DeviceHealthReport)}
-	ctx, cancel := context.WithCancel(n.t.Context())
-	ended := make(chan error, 1)
-	driver := n.driver
-	go func() { ended <- driver.WatchHealthStatus(ctx, w.reports) }()
-	n.t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			n.t.Errorf("the reports ended with %v", err)
-		}
-	})
-	return w
 }
 
 // next returns the next report, and how long it took.
@@ -81,24 +61,7 @@ func (w *watcher) want(health kubeletplugin.HealthStatus, words ...string) {
 	}
 }
 
-// refuseFor lets no tokens be had for a claim's spaces.
-func (n *node) refuseFor(claims ...*resourceapi.ResourceClaim) {
-	n.t.Helper()
-	refused := map[string]bool{}
-	for _, claim := range claims {
-		for _, space := range n.driver.tokens.get(claim.UID).Spaces {
-			refused[space.Namespace] = true
-		}
-	}
-	n.requester.askFirst(func(_ context.Context, account token.Account) error {
-		if refused[account.Namespace] {
-			return errors.New("webhook says no")
-		}
-		return nil
-	})
-}
-
-func TestReportsBeginAtOnceAndComeOftenEnoughToBeBelieved(t *testing.T) {
+func TestWatchHealthStatus_reportsPeriodically(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		w := n.watchHealth()
 		if devices, took := w.next(); len(devices) != 0 || took != 0 {
@@ -114,7 +77,7 @@ func TestReportsBeginAtOnceAndComeOftenEnoughToBeBelieved(t *testing.T) {
 	})
 }
 
-func TestAChangeIsReportedAtOnce(t *testing.T) {
+func TestWatchHealthStatus_reportsChangesImmediately(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		w := n.watchHealth()
 		w.next()
@@ -132,41 +95,41 @@ func TestAChangeIsReportedAtOnce(t *testing.T) {
 	})
 }
 
-func TestADeviceIsUnhealthyWhenAllItsTokensHaveEndedAndCantBeRenewed(t *testing.T) {
+func TestWatchHealthStatus_unhealthyWhenAllTokensExpired(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		w := n.watchHealth()
 		claim := n.preparedAs(claimA, "a")
-		n.refuseFor(claim)
+		n.rejectTokensOf(claim)
 		<-time.After(lifetime - time.Minute)
 		// The token still works.
 		w.want(kubeletplugin.HealthStatusHealthy)
 		<-time.After(2 * time.Minute)
 		w.want(kubeletplugin.HealthStatusUnhealthy, "expired and cannot be renewed", "webhook says no")
 
-		n.requester.askFirst(nil)
+		n.requester.intercept(nil)
 		<-time.After(lastRetry + time.Second)
 		w.want(kubeletplugin.HealthStatusHealthy)
 	})
 }
 
-func TestADeviceIsUnknownWhenItsSpacesDiffer(t *testing.T) {
+func TestWatchHealthStatus_unknownWhenSpacesDiffer(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		w := n.watchHealth()
 		bad, other := n.preparedAs(claimA, "a"), claimFor("a")
 		// The fake API server does not know what a watch is about but by its namespace.
 		other.Namespace, other.UID = "other", claimB
-		good := n.create(readyWith(t, other, "account-1"))
+		good := n.create(readyFor(t, other, "account-1"))
 		_, err := n.driver.prepare(t.Context(), good)
 		n.must(err)
-		n.refuseFor(bad)
+		n.rejectTokensOf(bad)
 		<-time.After(lifetime + time.Minute)
 		w.want(kubeletplugin.HealthStatusUnknown, "on node node-7, 1 of the 2 spaces")
-		n.refuseFor(bad, good)
+		n.rejectTokensOf(bad, good)
 		<-time.After(lifetime + time.Minute)
 		w.want(kubeletplugin.HealthStatusUnhealthy, "on node node-7, 2 of the 2 spaces", "events of their claims")
-		// Whoever reads a pod is not told of others' spaces.
+		// Users of a pod must not learn about the spaces of others.
 		if message := w.settled()[0].Message; strings.Contains(message, "ns-") || strings.Contains(message, "webhook") {
-			t.Errorf("the message says too much: %s", message)
+			t.Errorf("the message has details of a claim: %s", message)
 		}
 		if _, err := n.driver.UnprepareResourceClaims(t.Context(), []kubeletplugin.NamespacedObject{{UID: good.UID}}); err != nil {
 			t.Fatal(err)
@@ -175,21 +138,21 @@ func TestADeviceIsUnknownWhenItsSpacesDiffer(t *testing.T) {
 	})
 }
 
-func TestASpaceThatExpiredIsUnhealthy(t *testing.T) {
+func TestWatchHealthStatus_unhealthyWhenTheSpaceExpired(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		w := n.watchHealth()
 		claim := n.preparedAs(claimA, "a")
-		n.update(notReadyBecause(t, claim, spaceapi.ReasonExpired, "it lived for 8h0m0s"))
+		n.update(notReady(t, claim, spaceapi.ReasonExpired, "it lived for 8h0m0s"))
 		w.want(kubeletplugin.HealthStatusUnhealthy, "the space has expired")
 	})
 }
 
-func TestAPluginThatStartsSaysNothingBeforeItKnows(t *testing.T) {
+func TestWatchHealthStatus_omitsDevicesUntilTheFirstRenewal(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")
 		n.requester.failWith(errors.New("webhook says no"))
 		n.driver.Stop()
-		mend := n.failGet(errors.New("connection refused"))
+		recover := n.failGet(errors.New("connection refused"))
 		n.start()
 		w := n.watchHealth()
 		if devices, _ := w.next(); len(devices) != 0 {
@@ -197,7 +160,7 @@ func TestAPluginThatStartsSaysNothingBeforeItKnows(t *testing.T) {
 		}
 		<-time.After(firstRenewalDelay + time.Minute)
 		w.want(kubeletplugin.HealthStatusUnknown, "cannot renew the token", "webhook says no")
-		mend()
+		recover()
 		n.requester.failWith(nil)
 		<-time.After(2 * time.Minute)
 		w.want(kubeletplugin.HealthStatusHealthy)

@@ -8,30 +8,18 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
-
-	"k8s.io/apimachinery/pkg/types"
 )
-
-// take takes a free lock.
-func take(t *testing.T, l *locks, claim types.UID) (context.Context, func()) {
-	t.Helper()
-	ctx, unlock, err := l.lock(t.Context(), claim)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ctx, unlock
-}
 
 func wantNoLocks(t *testing.T, l *locks) {
 	t.Helper()
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	if len(l.claims) > 0 {
-		t.Errorf("%d locks are still known although nobody uses them", len(l.claims))
+		t.Errorf("%d locks exist without users", len(l.claims))
 	}
 }
 
-func TestOneCallAtATimeWorksOnAClaim(t *testing.T) {
+func TestLocks_oneHolderAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLocks()
 		const callers = 5
@@ -56,7 +44,7 @@ func TestOneCallAtATimeWorksOnAClaim(t *testing.T) {
 		}
 		synctest.Wait()
 		if most > 0 {
-			t.Error("somebody else got a lock that is held")
+			t.Error("another caller got a lock that is held")
 		}
 		unlock()
 		synctest.Wait()
@@ -69,7 +57,7 @@ func TestOneCallAtATimeWorksOnAClaim(t *testing.T) {
 	})
 }
 
-func TestDifferentClaimsDoNotWaitForEachOther(t *testing.T) {
+func TestLocks_claimsAreIndependent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLocks()
 		_, unlockA := take(t, l, "a")
@@ -80,7 +68,7 @@ func TestDifferentClaimsDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-func TestWaitingEndsWithTheContext(t *testing.T) {
+func TestLocksLock_stopsWaitingWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLocks()
 		_, unlock := take(t, l, "a")
@@ -103,10 +91,10 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 	})
 }
 
-func TestInterruptEndsTheHoldersContextOnly(t *testing.T) {
+func TestLocksInterrupt_cancelsOnlyTheClaimsContexts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLocks()
-		l.interrupt("a") // nobody holds it: nothing happens
+		l.interrupt("a") // has no effect without users
 		held, unlock := take(t, l, "a")
 		other, unlockOther := take(t, l, "b")
 		if err := held.Err(); err != nil {
@@ -134,7 +122,7 @@ func TestInterruptEndsTheHoldersContextOnly(t *testing.T) {
 	})
 }
 
-func TestALockThatIsInUseIsNotTakenByTrying(t *testing.T) {
+func TestLocksTryLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLocks()
 		_, unlock := take(t, l, "a")
@@ -155,7 +143,7 @@ func TestALockThatIsInUseIsNotTakenByTrying(t *testing.T) {
 		synctest.Wait()
 		l.interrupt("b")
 		if _, _, ok := l.tryLock(t.Context(), "a"); ok {
-			t.Error("it was taken before whoever waits")
+			t.Error("it was taken before the caller that waits")
 		}
 		unlock()
 		<-got

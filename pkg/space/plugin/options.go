@@ -70,19 +70,19 @@ type Options struct {
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
 	fs.StringVar(&o.NodeName, "node-name", "", "Name of the Node that the plugin runs on. Required.")
-	fs.StringVar(&o.PodUID, "pod-uid", "", "UID of the plugin's own pod. Set, an old and a new plugin can run side by side during an update.")
+	fs.StringVar(&o.PodUID, "pod-uid", "", "UID of the plugin's own pod. If set, an old and a new plugin can run side by side during an update.")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the plugin itself. Empty: as a pod in the cluster.")
 	fs.StringVar(&o.KubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "The kubelet's root directory.")
 	fs.StringVar(&o.CDIDir, "cdi-root", "/var/run/cdi", "Directory for CDI specs, known to the container runtime.")
-	fs.StringVar(&o.CredentialsDir, "credentials-dir", "/var/run/claim-artifacts", "Directory for what containers get; the driver's own, named after it, is below. It holds tokens, so it belongs on a file system in memory.")
+	fs.StringVar(&o.CredentialsDir, "credentials-dir", "/var/run/claim-artifacts", "Directory for the credentials of containers, in a subdirectory with the driver's name. It has tokens, so it belongs on a file system in memory.")
 	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. The plugin publishes its node's part of those per node. Empty: nothing.")
-	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler looks every 5 seconds.")
+	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler checks every 5 seconds.")
 	fs.StringVar(&o.HTTPAddress, "http-bind-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
 	fs.StringVar(&o.PprofAddress, "pprof-bind-address", "", "Where /debug/pprof/ is served, as a loopback address with a port. Empty: nowhere.")
 	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server as pods reach it. Empty: the one that the plugin uses.")
 	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the certificates that pods trust for --advertise-apiserver-url. It is read again when it changes. Empty: those that the plugin trusts.")
-	fs.DurationVar(&o.TokenLifetime, "token-lifetime", time.Hour, "Lifetime to ask for where a DeviceClass says no other. Tokens are renewed after two thirds of what the API server grants.")
-	fs.DurationVar(&o.PrepareTimeout, "prepare-timeout", 35*time.Second, "How long the kubelet waits for a space to become ready. The kubelet itself gives up after 45 seconds, and comes back only after a minute or more.")
+	fs.DurationVar(&o.TokenLifetime, "token-lifetime", time.Hour, "Lifetime to request where a DeviceClass does not set one. Tokens are renewed after two thirds of what the API server grants.")
+	fs.DurationVar(&o.PrepareTimeout, "prepare-timeout", 35*time.Second, "How long the kubelet waits for a space to become ready. The kubelet itself gives up after 45 seconds, and retries only after a minute or more.")
 }
 
 func (o *Options) validate() error {

@@ -4,15 +4,59 @@
 package plugin
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/client-go/kubernetes/fake"
-	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/rest"
 )
+
+func TestOptionsAPIServer(t *testing.T) {
+	ca := certificates(t, 1)
+	dir := t.TempDir()
+	file := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	caFile, otherFile := file("ca.crt", ca), file("other.crt", append([]byte("# other\n"), ca...))
+	inline := rest.TLSClientConfig{CAData: ca}
+	for name, test := range map[string]struct {
+		args   []string
+		tls    rest.TLSClientConfig
+		server string
+		ca     string
+		err    string
+	}{
+		"as the plugin, with its CA inline":  {nil, inline, "https://own:6443", string(ca), ""},
+		"as the plugin, with its CA in file": {nil, rest.TLSClientConfig{CAFile: caFile}, "https://own:6443", string(ca), ""},
+		"by another name":                    {[]string{"--advertise-apiserver-url=https://other"}, inline, "https://other", string(ca), ""},
+		"trusting another CA":                {[]string{"--certificate-authority=" + otherFile}, inline, "https://own:6443", "# other\n" + string(ca), ""},
+		"trusting the system's roots":        {nil, rest.TLSClientConfig{}, "https://own:6443", "", ""},
+		"no such file":                       {[]string{"--certificate-authority=" + dir + "/none"}, inline, "", "", dir + "/none"},
+		"no certificates in it":              {[]string{"--certificate-authority=" + file("junk", []byte("junk"))}, inline, "", "", "certificate authority for pods"},
+		"an endless file":                    {[]string{"--certificate-authority=/dev/zero"}, inline, "", "", "more than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := apiServer{APIServer: parse(t, test.args...).apiServer(&rest.Config{Host: "https://own:6443", TLSClientConfig: test.tls})}
+			_, err := s.load()
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("got error %v, want one that says %q", err, test.err)
+				}
+				return
+			}
+			if err != nil || s.URL != test.server || string(*s.ca.Load()) != test.ca {
+				t.Errorf("got server %q, CA %q, error %v; want server %q, CA %q", s.URL, *s.ca.Load(), err, test.server, test.ca)
+			}
+		})
+	}
+}
 
 // parse returns the options that a command line gives.
 func parse(t *testing.T, args ...string) *Options {
@@ -26,7 +70,7 @@ func parse(t *testing.T, args ...string) *Options {
 	return o
 }
 
-func TestTheNodeNameIsAllThatMustBeSet(t *testing.T) {
+func TestOptionsValidate_requiresOnlyTheNodeName(t *testing.T) {
 	if err := parse(t, "--node-name=node-7").validate(); err != nil {
 		t.Error(err)
 	}
@@ -36,7 +80,7 @@ func TestTheNodeNameIsAllThatMustBeSet(t *testing.T) {
 	}
 }
 
-func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
+func TestOptionsValidate_rejectsInvalidValues(t *testing.T) {
 	for _, test := range []struct{ arg, want string }{
 		{"--driver-name=Not A Name", `driver name "Not A Name"`},
 		{"--driver-name=", `driver name ""`},
@@ -64,7 +108,7 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 	}
 }
 
-func TestOptions_socketsFitIntoTheirPaths(t *testing.T) {
+func TestOptionsValidate_limitsSocketPaths(t *testing.T) {
 	const podUID = "7791ecd8-b343-4545-821c-d5b05db2d590"
 	for _, test := range []struct {
 		dir, driver string
@@ -86,36 +130,11 @@ func TestOptions_socketsFitIntoTheirPaths(t *testing.T) {
 	}
 }
 
-func TestAllThatIsWrongIsSaidAtOnce(t *testing.T) {
+func TestOptionsValidate_returnsAllErrors(t *testing.T) {
 	err := parse(t, "--token-lifetime=1s", "--cdi-root=x").validate()
 	for _, flag := range []string{"--node-name", "--token-lifetime", "--cdi-root"} {
 		if err == nil || !strings.Contains(err.Error(), flag) {
-			t.Errorf("nothing is said about %s: %v", flag, err)
+			t.Errorf("no error about %s: %v", flag, err)
 		}
-	}
-}
-
-func TestRunChecksTheOptionsFirst(t *testing.T) {
-	if err := parse(t).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "--node-name") {
-		t.Errorf("got error %v, want the one about the node's name", err)
-	}
-}
-
-func TestTwoInstallationsOnANodeHaveNoArtifactsInCommon(t *testing.T) {
-	dir := t.TempDir()
-	place := func(name string) string {
-		t.Helper()
-		o := parse(t, "--driver-name="+name, "--credentials-dir="+dir+"/artifacts", "--cdi-root="+dir+"/cdi", "--kubelet-root-dir="+dir+"/kubelet")
-		driver, err := o.driver(fake.NewClientset(), APIServer{}, record.NewFakeRecorder(0), prometheus.NewRegistry(), func(error) {})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return driver.store.credentialsPath("claim-uid", "slot")
-	}
-	if got, want := place("a.example.com"), dir+"/artifacts/a.example.com/claim-uid/credentials/slot"; got != want {
-		t.Errorf("the artifacts are in %s, want %s", got, want)
-	}
-	if place("a.example.com") == place("b.example.com") {
-		t.Error("two drivers have the same place")
 	}
 }

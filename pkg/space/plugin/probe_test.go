@@ -32,7 +32,7 @@ type running struct {
 	stop func()
 }
 
-func runPlugin(t *testing.T, dir string, uid types.UID) *running {
+func startPlugin(t *testing.T, dir string, uid types.UID) *running {
 	t.Helper()
 	// Names are short because a socket's path may have 107 characters.
 	o := parse(t, "--node-name=node-7", "--driver-name=a.b", "--pod-uid="+string(uid), "--credentials-dir="+dir+"/a", "--cdi-root="+dir+"/c", "--kubelet-root-dir="+dir)
@@ -74,7 +74,7 @@ func (r *running) register(t *testing.T, status *registerapi.RegistrationStatus)
 	if err != nil || info.Endpoint != r.socket {
 		t.Fatalf("the plugin says it serves at %v, error %v, want %s", info, err, r.socket)
 	}
-	// To be told of a failure is answered by an error.
+	// The helper returns an error for a failed registration.
 	if _, err := client.NotifyRegistrationStatus(t.Context(), status); err != nil && status.PluginRegistered {
 		t.Fatal(err)
 	}
@@ -92,9 +92,9 @@ func (r *running) want(t *testing.T, path string, code int) {
 	}
 }
 
-func TestThePluginIsReadyOnceRegistered(t *testing.T) {
+func TestHealthHandler_readyWhenRegistered(t *testing.T) {
 	dir := t.TempDir()
-	r := runPlugin(t, dir, "1")
+	r := startPlugin(t, dir, "1")
 	r.want(t, "/healthz", http.StatusOK)
 	r.want(t, "/readyz", http.StatusServiceUnavailable)
 
@@ -108,7 +108,7 @@ func TestThePluginIsReadyOnceRegistered(t *testing.T) {
 	r.want(t, "/readyz", http.StatusOK)
 
 	// During an update there is another one. Neither takes the other's place.
-	second := runPlugin(t, dir, "2")
+	second := startPlugin(t, dir, "2")
 	second.want(t, "/readyz", http.StatusServiceUnavailable)
 	second.register(t, &registerapi.RegistrationStatus{PluginRegistered: true})
 	second.want(t, "/readyz", http.StatusOK)
@@ -154,7 +154,7 @@ func TestDrain_waitsForCallsAndTheirAnswers(t *testing.T) {
 	})
 }
 
-func TestAPluginThatDoesNotServeDoesNotAnswer(t *testing.T) {
+func TestProbe_failsIfThePluginDoesNotServe(t *testing.T) {
 	dir := t.TempDir()
 	c := &kubeletConnection{socket: filepath.Join(dir, "dra.sock"), registrar: filepath.Join(dir, "reg.sock")}
 	err := c.probe(t.Context())
@@ -165,12 +165,12 @@ func TestAPluginThatDoesNotServeDoesNotAnswer(t *testing.T) {
 	}
 }
 
-func TestAMissingSocketIsNoticed(t *testing.T) {
+func TestHealthHandler_failsWithoutASocket(t *testing.T) {
 	for _, socketOf := range []func(*running) string{
 		func(r *running) string { return r.registrar },
 		func(r *running) string { return r.socket },
 	} {
-		r := runPlugin(t, t.TempDir(), "1")
+		r := startPlugin(t, t.TempDir(), "1")
 		r.register(t, &registerapi.RegistrationStatus{PluginRegistered: true})
 		r.want(t, "/readyz", http.StatusOK)
 		r.want(t, "/healthz", http.StatusOK)

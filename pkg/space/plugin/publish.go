@@ -62,8 +62,8 @@ func (d *Driver) publish(ctx context.Context, helper resourcePublisher) error {
 			if owner == "" {
 				d.features.Probe(ctx, d.Client, d.Driver, d.Node)
 			} else if owner != node.UID {
-				// The library would go on with the former owner, and garbage collection
-				// would delete what it publishes.
+				// The library would continue with the former owner, and garbage collection
+				// would delete the slices.
 				return errors.New("the Node was recreated: restart to publish ResourceSlices that it owns")
 			}
 			owner, labels = node.UID, node.Labels

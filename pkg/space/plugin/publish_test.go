@@ -53,7 +53,7 @@ func (r *recorder) want(t *testing.T, pools ...string) {
 	}
 }
 
-func TestPublisher_followsTheLabelsOfTheNode(t *testing.T) {
+func TestPublish_followsTheLabelsOfTheNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "first"}}
 		client := fake.NewClientset(node)
@@ -94,7 +94,7 @@ func TestPublisher_followsTheLabelsOfTheNode(t *testing.T) {
 	})
 }
 
-func TestPublisher_withoutPoolsPerNodeDeletesWhatIsLeft(t *testing.T) {
+func TestPublish_withoutPoolsDeletesSlices(t *testing.T) {
 	client, published := fake.NewClientset(), &recorder{}
 	if err := (&Driver{Config: Config{Node: "n", Client: client}}).publish(t.Context(), published); err != nil {
 		t.Fatal(err)

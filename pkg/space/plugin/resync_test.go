@@ -4,6 +4,7 @@
 package plugin
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"os"
@@ -18,57 +19,74 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/utils/ptr"
 	"tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
 
-// Claims as the API server makes them have such UIDs.
-const (
-	claimA = types.UID("7791ecd8-b343-4545-821c-d5b05db2d590")
-	claimB = types.UID("0f4b1d2c-9a8e-4c07-8d53-6f2e1b7a9c40")
-)
+func TestResync_updatesTheCAOfAllClaims(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		path := filepath.Join(t.TempDir(), "ca.crt")
+		first, second, large := certificates(t, 1), certificates(t, 1), certificates(t, maxCASize-1000)
+		n.replaceFile(path, first)
+		n.server = APIServer{URL: testServer, CAFile: path}
+		n.restart()
+		n.preparedAs(claimA, "a", "b")
+		other := claimFor("a")
+		other.UID, other.Name = claimB, "other"
+		_, err := n.driver.prepare(t.Context(), n.create(readyFor(t, other, "account-1")))
+		n.must(err)
+		want := func(ca []byte) {
+			t.Helper()
+			synctest.Wait()
+			n.wantServerFiles(claimA, "a", testServer, ca)
+			n.wantServerFiles(claimA, "b", testServer, ca)
+			n.wantServerFiles(claimB, "", testServer, ca)
+		}
+		want(first)
+		mounted, err := os.OpenRoot(n.driver.store.credentialsPath(claimB, ""))
+		n.must(err)
+		defer func() { _ = mounted.Close() }()
 
-// preparedAs is prepared with a UID that an API server could have made.
-func (n *node) preparedAs(uid types.UID, requests ...string) *resourceapi.ResourceClaim {
-	n.t.Helper()
-	claim := claimFor(requests...)
-	claim.UID = uid
-	claim = n.create(readyWith(n.t, claim, "account-1"))
-	_, err := n.driver.prepare(n.t.Context(), claim)
-	n.must(err)
-	for range requests {
-		n.awaitMint("Prepare")
-	}
-	return claim
+		n.replaceFile(path, second)
+		<-time.After(resyncInterval)
+		want(second)
+		if got, err := mounted.ReadFile("ca.crt"); err != nil || !bytes.Equal(got, second) {
+			t.Errorf("a running container sees %q, error %v", got, err)
+		}
+		// What can't be used changes nothing.
+		for _, bad := range [][]byte{nil, []byte("junk"), certificates(t, maxCASize+1)} {
+			n.replaceFile(path, bad)
+			<-time.After(resyncInterval)
+			want(second)
+		}
+		n.must(os.Remove(path))
+		<-time.After(resyncInterval)
+		want(second)
+
+		// A claim that is in use just then is updated a little later.
+		n.replaceFile(path, large)
+		_, unlock := take(t, n.driver.locks, claimB)
+		<-time.After(resyncInterval)
+		synctest.Wait()
+		n.wantServerFiles(claimA, "a", testServer, large)
+		n.wantServerFiles(claimB, "", testServer, second)
+		unlock()
+		<-time.After(resyncInterval)
+		want(large)
+	})
 }
 
-func (n *node) wantAllThere() {
-	n.t.Helper()
-	for _, below := range []string{"artifacts", "cdi"} {
-		n.wantFiles(below, 1)
-	}
-}
-
-// resync waits until a resync has taken place.
-func (n *node) resync() {
-	<-time.After(resyncInterval)
-	synctest.Wait()
-}
-
-// awaitUnprepare waits for as long as the kubelet has to unprepare a claim that ended.
-func (n *node) awaitUnprepare() {
-	<-time.After(unprepareTimeout - time.Second)
-	synctest.Wait()
-}
-
-// failGet makes reading claims fail until the returned function is called.
-func (n *node) failGet(err error) (recover func()) {
-	fail := func() error { return err }
-	n.onGet.Store(&fail)
-	return func() { n.onGet.Store(nil) }
+func TestResync_updatesTheServerOfAllClaims(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		n.preparedAs(claimA, "a")
+		n.wantServerFiles(claimA, "", testServer, []byte("the CA"))
+		n.server = APIServer{URL: "https://api.example.com", CA: []byte("another CA")}
+		n.restart()
+		synctest.Wait()
+		n.wantServerFiles(claimA, "", "https://api.example.com", []byte("another CA"))
+	})
 }
 
 func TestResync_removesAClaimThatEndedAndIsNotUnprepared(t *testing.T) {
@@ -92,7 +110,7 @@ func TestResync_removesAClaimThatEndedAndIsNotUnprepared(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				end(n, n.preparedAs(claimA, "a", "b").DeepCopy())
 				n.awaitUnprepare()
-				n.wantAllThere()
+				n.wantEverything()
 				n.resync()
 				n.wantNothingLeft()
 				n.resync()
@@ -118,7 +136,7 @@ func TestResync_doesNotTrustAnAPIServerThatDoesNotKnow(t *testing.T) {
 				for range 5 {
 					n.resync()
 				}
-				n.wantAllThere()
+				n.wantEverything()
 				recover()
 				n.resync()
 				n.wantNothingLeft()
@@ -138,7 +156,7 @@ func TestResync_readsNoClaimThatIsWatched(t *testing.T) {
 		if actions := n.client.Actions(); len(actions) > 0 {
 			t.Errorf("the API server was asked: %v", actions)
 		}
-		n.wantAllThere()
+		n.wantEverything()
 	})
 }
 
@@ -147,15 +165,15 @@ func TestResync_leavesAClaimThatWasPreparedAgain(t *testing.T) {
 		claim := n.preparedAs(claimA, "a").DeepCopy()
 		claim.Status.Devices = nil
 		claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
-		claim = n.update(readyWith(t, claim, "account-2"))
+		claim = n.update(readyFor(t, claim, "account-2"))
 		n.resync()
 		_, err := n.driver.prepare(t.Context(), claim)
 		n.must(err)
-		n.awaitMint("Prepare")
+		n.awaitTokenRequest("Prepare")
 		n.awaitUnprepare()
 		n.resync()
-		n.wantAllThere()
-		if m := n.awaitMint("renewal"); m.account.UID != "account-2" {
+		n.wantEverything()
+		if m := n.awaitTokenRequest("renewal"); m.account.UID != "account-2" {
 			t.Errorf("renewed for %+v", m.account)
 		}
 	})
@@ -169,7 +187,7 @@ func TestResync_doesNotDisturbACall(t *testing.T) {
 		n.must(n.driver.specs.write(claimB, []specs.Device{specDevice("x")}))
 		n.awaitUnprepare()
 		n.resync()
-		n.wantFiles("artifacts", 1)
+		n.wantFiles("claims", 1)
 		n.wantFiles("cdi", 2)
 		unlockA()
 		unlockB()
@@ -185,7 +203,7 @@ func TestResync_removesOrphanedSpecs(t *testing.T) {
 		other, err := openCDISpecs("gpu.example.com", filepath.Join(n.dir, "cdi"))
 		n.must(err)
 		n.must(other.write(claimB, devices))
-		n.must(os.WriteFile(filepath.Join(n.dir, "artifacts", string(claimB)+".txt"), nil, 0o600))
+		n.must(os.WriteFile(filepath.Join(n.dir, "claims", string(claimB)+".txt"), nil, 0o600))
 		n.resync()
 		keep := n.files()
 
@@ -197,22 +215,11 @@ func TestResync_removesOrphanedSpecs(t *testing.T) {
 	})
 }
 
-// files returns all files of the node.
-func (n *node) files() []string {
-	n.t.Helper()
-	var out []string
-	n.must(filepath.WalkDir(n.dir, func(path string, e os.DirEntry, err error) error {
-		out = append(out, path)
-		return err
-	}))
-	return out
-}
-
-func TestStart_removesWhatAKilledProcessWasWriting(t *testing.T) {
+func TestResync_removesAbandonedFiles(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a", "b")
 		keep := n.files()
-		for _, name := range []string{"artifacts/.staging/1/2", "artifacts/.staging/3", "cdi/." + testDriver + "/1/spec.2.tmp"} {
+		for _, name := range []string{"claims/.staging/1/2", "claims/.staging/3", "cdi/." + testDriver + "/1/spec.2.tmp"} {
 			path := filepath.Join(n.dir, name)
 			n.must(os.MkdirAll(filepath.Dir(path), 0o700))
 			n.must(os.WriteFile(path, []byte("half"), 0o600))
@@ -224,21 +231,12 @@ func TestStart_removesWhatAKilledProcessWasWriting(t *testing.T) {
 	})
 }
 
-// damageMetadata cuts the metadata of claimA off.
-func (n *node) damageMetadata() {
-	n.t.Helper()
-	path := filepath.Join(n.dir, "artifacts", string(claimA), metadataFile)
-	content, err := os.ReadFile(path)
-	n.must(err)
-	n.must(os.WriteFile(path, content[:len(content)/2], 0o600))
-}
-
 func TestResync_repairsMetadataOfAClaimThatItKnows(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")
 		want, err := n.driver.store.get(claimA)
 		n.must(err)
-		n.damageMetadata()
+		n.truncateMetadata()
 		synctest.Wait()
 		n.client.ClearActions()
 		n.resync()
@@ -248,7 +246,7 @@ func TestResync_repairsMetadataOfAClaimThatItKnows(t *testing.T) {
 		if got, err := n.driver.store.get(claimA); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, error %v, want %+v", got, err, want)
 		}
-		n.awaitMint("renewal")
+		n.awaitTokenRequest("renewal")
 	})
 }
 
@@ -256,46 +254,37 @@ func TestResync_leavesDamagedMetadataToTheKubelet(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
 		n.driver.Stop()
-		n.damageMetadata()
+		n.truncateMetadata()
 		n.start()
-		n.wantNoMint("nothing is known of the claim")
-		n.wantAllThere()
+		n.wantNoTokenRequest("nothing is known of the claim")
+		n.wantEverything()
 		if got := n.corrections(metrics.FoundDamaged); got != 1 {
 			t.Errorf("reported %v times, want once", got)
 		}
 		n.wantRenewedAfterPrepare(claim)
 
 		n.driver.Stop()
-		n.damageMetadata()
+		n.truncateMetadata()
 		n.start()
-		n.wantNoMint("nothing is known of the claim")
+		n.wantNoTokenRequest("nothing is known of the claim")
 		n.must(n.driver.unprepare(t.Context(), claim.UID))
 		n.wantNothingLeft()
 	})
 }
 
-func (n *node) corrections(kind string) float64 {
-	n.t.Helper()
-	counter, err := n.driver.Metrics.Corrections.GetMetricWithLabelValues(kind)
-	n.must(err)
-	count, err := testutil.GetCounterMetricValue(counter)
-	n.must(err)
-	return count
-}
-
-func TestAClaimThatAnotherProcessPreparedIsRenewedAndReleased(t *testing.T) {
+func TestResync_importsAndReleasesClaimsOfOtherProcesses(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		claim := n.create(readyWith(t, claimFor("a"), "account-1"))
+		claim := n.create(readyFor(t, claimFor("a"), "account-1"))
 		other, err := New(n.driver.Config)
 		n.must(err)
 		other.Start(t.Context())
 		if _, err := other.prepare(t.Context(), claim); err != nil {
 			t.Fatal(err)
 		}
-		n.awaitMint("the first token")
+		n.awaitTokenRequest("the first token")
 		other.Stop()
 		// The only process left has not prepared the claim.
-		n.awaitMint("a renewal")
+		n.awaitTokenRequest("a renewal")
 		synctest.Wait() // until it has let go of the claim
 
 		n.must(n.driver.store.remove(claim.UID))
@@ -306,7 +295,7 @@ func TestAClaimThatAnotherProcessPreparedIsRenewedAndReleased(t *testing.T) {
 	})
 }
 
-func TestAClaimThatWasGivenUpIsNotTakenOverAgain(t *testing.T) {
+func TestResync_importsAnEndedClaimOnce(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		p := preparedClaim{Namespace: "team", Name: "gone", UID: "gone-uid", AllocationID: "x"}
 		n.must(n.driver.store.put(p, nil))
@@ -316,6 +305,6 @@ func TestAClaimThatWasGivenUpIsNotTakenOverAgain(t *testing.T) {
 				t.Error("its tokens are renewed")
 			}
 		}
-		n.wantNoMint("the claim is gone")
+		n.wantNoTokenRequest("the claim is gone")
 	})
 }

@@ -104,7 +104,7 @@ func TestStorePut_writesAllFiles(t *testing.T) {
 	}
 }
 
-func TestStore_containersCanReadAndOtherUsersOfTheHostCannot(t *testing.T) {
+func TestStore_fileModes(t *testing.T) {
 	for name, umask := range map[string]int{"usual umask": 0o022, "strict umask": 0o077, "no umask": 0} {
 		for _, existed := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestStore_containersCanReadAndOtherUsersOfTheHostCannot(t *testing.T) {
 	}
 }
 
-func TestStore_aMountedDirectoryShowsLaterContents(t *testing.T) {
+func TestStore_updatesMountedDirectories(t *testing.T) {
 	s := newStore(t)
 	put(t, s, storedClaim("claim-uid", ""), "first")
 	// Like a mount, a directory that is held open stays what it is.
@@ -208,7 +208,7 @@ func TestStoreRemove(t *testing.T) {
 	wantContent(t, filepath.Join(s.credentialsPath("claim", ""), "token"), "other")
 }
 
-func TestStore_refusesNamesThatLeadElsewhere(t *testing.T) {
+func TestStore_rejectsInvalidNames(t *testing.T) {
 	for _, test := range []struct {
 		claim types.UID
 		dir   string
@@ -376,7 +376,7 @@ const metadataGolden = `{
   ]
 }`
 
-func TestStore_metadataHaveTheFormatOfTheirVersionAndNoSecret(t *testing.T) {
+func TestStore_metadataFormat(t *testing.T) {
 	s := newStore(t)
 	put(t, s, storedClaim("claim-uid", "a"), "secret")
 	wantContent(t, filepath.Join(s.root, "claim-uid", metadataFile), metadataGolden)

@@ -7,22 +7,21 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	clienttesting "k8s.io/client-go/testing"
-	"k8s.io/dynamic-resource-allocation/kubeletplugin"
+	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/utils/ptr"
-	"tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -30,25 +29,86 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-// prepared returns a claim that is ready and was prepared just now.
-func (n *node) prepared(requests ...string) *resourceapi.ResourceClaim {
-	n.t.Helper()
-	claim := n.create(readyWith(n.t, claimFor(requests...), "account-1"))
-	_, err := n.driver.prepare(n.t.Context(), claim)
-	n.must(err)
-	for range requests {
-		n.awaitMint("Prepare")
-	}
-	return claim
+func TestSummary_firstTokenThatExpires(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		if got := n.driver.tokens.summary(); got.Known || got.Claims != 0 {
+			t.Errorf("without a claim: %+v", got)
+		}
+		n.prepared("a")
+		if got := n.driver.tokens.summary(); !got.Known || got.Claims != 1 || got.Left != lifetime {
+			t.Errorf("with a new token: %+v, want %s left", got, lifetime)
+		}
+		n.requester.failWith(errors.New("webhook says no"))
+		<-time.After(lifetime + time.Second) // by the bubble's clock
+		if got := n.driver.tokens.summary(); got.Left != -time.Second {
+			t.Errorf("after its end: %+v", got)
+		}
+		failed, err := n.driver.Metrics.Renewals.GetMetricWithLabelValues("failure")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if count, err := testutil.GetCounterMetricValue(failed); err != nil || count == 0 {
+			t.Errorf("counted %v failures, error %v", count, err)
+		}
+	})
 }
 
-func TestTokensAreRenewedAtTwoThirdsOfTheirLife(t *testing.T) {
+func TestRenew_whenTheNodesClockIsAhead(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		// The node's clock is two hours ahead of the API server's.
+		n.client.PrependReactor("create", "serviceaccounts", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{
+				Token: "t", ExpirationTimestamp: metav1.NewTime(time.Now().Add(lifetime - 2*time.Hour)),
+			}}, nil
+		})
+		claim := n.create(readyFor(t, claimFor("a"), "account-1"))
+		start := time.Now()
+		_, err := n.driver.prepare(t.Context(), claim)
+		n.must(err)
+		n.awaitTokenRequest("the first token")
+		n.awaitTokenRequest("renewal")
+		took := time.Since(start)
+		n.requester.failWith(errors.New("stop")) // lets the test end
+		if took < lifetime/2 {
+			t.Errorf("the token was renewed after %s of %s", took, lifetime)
+		}
+	})
+}
+
+func TestRenew_stopsTheWatchWhenCredentialsWereRemoved(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		w := watch.NewFake()
+		n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return w, nil }))
+		claim := n.prepared("a")
+		n.must(os.RemoveAll(n.driver.store.credentialsPath(claim.UID, "")))
+		n.awaitTokenRequest("the renewal that notices")
+		synctest.Wait()
+		if !w.IsStopped() {
+			t.Error("the watch is still there")
+		}
+	})
+}
+
+func TestHandleClaim_ignoresDataOfAnUnknownVersion(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.prepared("a")
+		newer := claim.DeepCopy()
+		newer.Status.Devices[0].Data.Raw = []byte(`{"kind":"SpaceStatus","apiVersion":"space.resource.example.com/v2"}`)
+		n.update(newer)
+		n.update(readyFor(t, claim, "account-2"))
+		if m := n.awaitTokenRequest("a token of the new ServiceAccount"); m.account.UID != "account-2" {
+			t.Errorf("the next token was for ServiceAccount UID %s", m.account.UID)
+		}
+	})
+}
+
+func TestRenew_atTwoThirdsOfTheLifetime(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		start := time.Now()
 		claim := n.prepared("a")
 		n.wantToken(claim, "", "token-1")
 		for i := 1; i <= 3; i++ {
-			m := n.awaitMint("renewal")
+			m := n.awaitTokenRequest("renewal")
 			if got, want := m.at.Sub(start), time.Duration(i)*renewal; got != want {
 				t.Errorf("renewal %d was %s after the first token, want %s", i, got, want)
 			}
@@ -60,12 +120,12 @@ func TestTokensAreRenewedAtTwoThirdsOfTheirLife(t *testing.T) {
 	})
 }
 
-func TestAllTokensOfAClaimAreRenewed(t *testing.T) {
+func TestRenew_allTokensOfAClaim(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a", "b")
 		byNamespace := map[string]string{}
 		for range 2 {
-			m := n.awaitMint("renewal of two spaces")
+			m := n.awaitTokenRequest("renewal of two spaces")
 			byNamespace[m.account.Namespace] = m.value
 		}
 		synctest.Wait()
@@ -77,15 +137,15 @@ func TestAllTokensOfAClaimAreRenewed(t *testing.T) {
 	})
 }
 
-func TestAFailedRenewalIsTriedAgainEverMoreSlowly(t *testing.T) {
+func TestRenew_retriesWithIncreasingDelays(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
 		fail := func(times int, want []time.Duration) {
 			t.Helper()
 			n.requester.failWith(errors.New("no API server"))
-			last := n.awaitMint("renewal").at
+			last := n.awaitTokenRequest("renewal").at
 			for i := range times {
-				at := n.awaitMint("another try").at
+				at := n.awaitTokenRequest("another try").at
 				if i < len(want) && at.Sub(last) != want[i] {
 					t.Errorf("try %d was after %s, want %s", i, at.Sub(last), want[i])
 				}
@@ -95,9 +155,9 @@ func TestAFailedRenewalIsTriedAgainEverMoreSlowly(t *testing.T) {
 				last = at
 			}
 			n.requester.failWith(nil)
-			recovered := n.awaitMint("the try that works")
+			recovered := n.awaitTokenRequest("the try that works")
 			n.wantToken(claim, "", recovered.value)
-			next := n.awaitMint("renewal after recovery")
+			next := n.awaitTokenRequest("renewal after recovery")
 			if got := next.at.Sub(recovered.at); got != renewal {
 				t.Errorf("the next renewal was %s after the recovery, want %s", got, renewal)
 			}
@@ -108,12 +168,12 @@ func TestAFailedRenewalIsTriedAgainEverMoreSlowly(t *testing.T) {
 	})
 }
 
-func TestATokenIsReplacedAtOnceWhenTheServiceAccountIsAnother(t *testing.T) {
+func TestWatch_renewsWhenTheServiceAccountWasRecreated(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
 		repaired := time.Now()
-		claim = n.update(readyWith(t, claim, "account-2"))
-		m := n.awaitMint("renewal for the new ServiceAccount")
+		claim = n.update(readyFor(t, claim, "account-2"))
+		m := n.awaitTokenRequest("renewal for the new ServiceAccount")
 		if m.account.UID != "account-2" {
 			t.Errorf("the token is for ServiceAccount UID %s, want account-2", m.account.UID)
 		}
@@ -121,13 +181,13 @@ func TestATokenIsReplacedAtOnceWhenTheServiceAccountIsAnother(t *testing.T) {
 			t.Errorf("it took %s", took)
 		}
 		n.wantToken(claim, "", m.value)
-		if next := n.awaitMint("the renewal after that"); next.account.UID != "account-2" || next.at.Sub(m.at) > renewal {
+		if next := n.awaitTokenRequest("the renewal after that"); next.account.UID != "account-2" || next.at.Sub(m.at) > renewal {
 			t.Errorf("the next renewal is after %s for UID %s", next.at.Sub(m.at), next.account.UID)
 		}
 	})
 }
 
-func TestAReplacedServiceAccountIsNoticedThroughFailures(t *testing.T) {
+func TestWatch_recoversFromFailures(t *testing.T) {
 	for name, breakIt := range map[string]func(n *node){
 		"the watch ended": func(n *node) {
 			broken := watch.NewFake()
@@ -136,13 +196,13 @@ func TestAReplacedServiceAccountIsNoticedThroughFailures(t *testing.T) {
 			synctest.Wait()
 			broken.Stop()
 		},
-		"the watch said that it is too old": func(n *node) {
+		"the watch failed because it is too old": func(n *node) {
 			broken := watch.NewFakeWithChanSize(1, false)
 			broken.Error(&resourceapi.ResourceClaimList{}) // any object that is no claim
 			n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return broken, nil }))
 			n.prepared("a")
 		},
-		"the watch could not begin": func(n *node) {
+		"the watch could not be started": func(n *node) {
 			n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return nil, errors.New("no API server") }))
 			n.prepared("a")
 		},
@@ -154,15 +214,15 @@ func TestAReplacedServiceAccountIsNoticedThroughFailures(t *testing.T) {
 				return left >= 0, nil, errors.New("no API server")
 			})
 			n.restart()
-			n.awaitMint("the renewal at start")
+			n.awaitTokenRequest("the renewal at start")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				breakIt(n)
-				claim := n.update(readyWith(t, claimFor("a"), "account-2"))
+				claim := n.update(readyFor(t, claimFor("a"), "account-2"))
 				broken := time.Now()
-				m := n.awaitMint("renewal for the new ServiceAccount")
+				m := n.awaitTokenRequest("renewal for the new ServiceAccount")
 				if took := m.at.Sub(broken); m.account.UID != "account-2" || took > time.Minute {
 					t.Errorf("after %s there was a token for ServiceAccount UID %s", took, m.account.UID)
 				}
@@ -172,26 +232,13 @@ func TestAReplacedServiceAccountIsNoticedThroughFailures(t *testing.T) {
 	}
 }
 
-// once lets the first watch be one that the test made.
-func once(first func() (watch.Interface, error)) clienttesting.WatchReactionFunc {
-	used := false
-	return func(clienttesting.Action) (bool, watch.Interface, error) {
-		if used {
-			return false, nil, nil
-		}
-		used = true
-		w, err := first()
-		return true, w, err
-	}
-}
-
-func TestNothingIsRenewedForADeallocatedClaim(t *testing.T) {
+func TestWatch_stopsRenewalWhenDeallocated(t *testing.T) {
 	for name, deallocate := range map[string]func(n *node, claim *resourceapi.ResourceClaim){
 		"deallocated": func(n *node, claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation = nil
 			n.update(claim)
 		},
-		"allocated anew": func(n *node, claim *resourceapi.ResourceClaim) {
+		"allocated again": func(n *node, claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
 			n.update(claim)
 		},
@@ -218,8 +265,8 @@ func TestNothingIsRenewedForADeallocatedClaim(t *testing.T) {
 				claim := n.prepared("a")
 				deallocate(n, claim.DeepCopy())
 				// They go when the kubelet has ended the pods.
-				n.wantFiles("artifacts", 1)
-				n.wantNoMint("the claim was deallocated")
+				n.wantFiles("claims", 1)
+				n.wantNoTokenRequest("the claim was deallocated")
 				// It had a day for that.
 				n.wantNothingLeft()
 			})
@@ -227,95 +274,29 @@ func TestNothingIsRenewedForADeallocatedClaim(t *testing.T) {
 	}
 }
 
-func TestRenewingEndsWhenTheCredentialsWereRemoved(t *testing.T) {
+func TestRenew_stopsWhenCredentialsWereRemoved(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
 		n.must(os.RemoveAll(n.driver.store.credentialsPath(claim.UID, "")))
-		n.awaitMint("the renewal that notices")
-		n.wantNoMint("the credentials were removed")
+		n.awaitTokenRequest("the renewal that notices")
+		n.wantNoTokenRequest("the credentials were removed")
 
-		// Prepared again, it is looked after again.
+		// Prepared again, it is renewed again.
 		n.wantRenewedAfterPrepare(claim)
 	})
 }
 
-func (n *node) wantRenewedAfterPrepare(claim *resourceapi.ResourceClaim) {
-	n.t.Helper()
-	_, err := n.driver.prepare(n.t.Context(), claim)
-	n.must(err)
-	first := n.awaitMint("Prepare")
-	if next := n.awaitMint("renewal"); next.at.Sub(first.at) != renewal {
-		n.t.Errorf("renewed after %s, want %s", next.at.Sub(first.at), renewal)
-	}
-}
-
-func TestNothingIsRenewedAfterUnprepare(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.prepared("a")
-		n.must(n.driver.unprepare(t.Context(), claim.UID))
-		n.wantNoMint("the claim was unprepared")
-		n.wantRenewedAfterPrepare(claim)
-	})
-}
-
-func TestAPluginThatIsStoppedAsksForNoMoreTokens(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		// The clock is looked at once a minute, and thus while the API server
-		// owes an answer.
-		<-time.After(wallInterval - 5*time.Second)
-		n.prepared("a")
-		var asked atomic.Int64
-		n.requester.askFirst(func(ctx context.Context, _ token.Account) error {
-			asked.Add(1)
-			<-ctx.Done()
-			return ctx.Err()
-		})
-		<-time.After(renewal + 10*time.Second)
-		n.driver.Stop()
-		if got := asked.Load(); got != 1 {
-			t.Errorf("a token was asked for %d times, once before the stop", got)
-		}
-	})
-}
-
-func TestARestartedPluginRenewsAtOnceAndGoesOn(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.prepared("a")
-		restarted := time.Now()
-		n.restart()
-		m := n.awaitMint("the renewal at start")
-		if took := m.at.Sub(restarted); took != 0 || m.account.UID != "account-1" {
-			t.Errorf("renewed %s after the start for ServiceAccount UID %s", took, m.account.UID)
-		}
-		n.wantToken(claim, "", m.value)
-		if next := n.awaitMint("the renewal after that"); next.at.Sub(m.at) != renewal {
-			t.Errorf("renewed again after %s, want %s", next.at.Sub(m.at), renewal)
-		}
-		n.must(n.driver.unprepare(t.Context(), claim.UID))
-		n.wantNoMint("the claim was unprepared")
-	})
-}
-
-func TestARestartedPluginForgetsWhatWasUnprepared(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.prepared("a")
-		n.must(n.driver.unprepare(t.Context(), claim.UID))
-		n.restart()
-		n.wantNoMint("the claim was unprepared before")
-	})
-}
-
-func TestASpaceWhoseTokensAreRefusedDoesNotKeepTheOthersFromTheirs(t *testing.T) {
+func TestRenew_oneSpaceIsRefused(t *testing.T) {
 	for i, name := range []string{"the first is refused", "the second is refused"} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				claim := n.prepared("a", "b")
-				shares := allocation.FromClaim(claim, testDriver).Results
-				bad, good := shares[i], shares[1-i]
-				var mended atomic.Bool
+				results := allocation.FromClaim(claim, testDriver).Results
+				bad, good := results[i], results[1-i]
+				var recovered atomic.Bool
 				var badTries atomic.Int64
-				n.requester.askFirst(func(_ context.Context, account token.Account) error {
-					if account.Namespace == bad.NamespaceName("ns-") && !mended.Load() {
+				n.requester.intercept(func(_ context.Context, account token.Account) error {
+					if account.Namespace == bad.NamespaceName("ns-") && !recovered.Load() {
 						badTries.Add(1)
 						return errors.New("the account is being deleted")
 					}
@@ -324,7 +305,7 @@ func TestASpaceWhoseTokensAreRefusedDoesNotKeepTheOthersFromTheirs(t *testing.T)
 				start := time.Now()
 				before := n.tokenIn(claim, bad.Subdir)
 				for try := 1; try <= 3; try++ {
-					m := n.awaitMint("renewal of the other space")
+					m := n.awaitTokenRequest("renewal of the other space")
 					// The other one is not renewed with each try for the one that fails.
 					if got, want := m.at.Sub(start), time.Duration(try)*renewal; m.account.Namespace != good.NamespaceName("ns-") || got < want-lastRetry || got > want {
 						t.Errorf("renewal %d was for %+v after %s, want about %s", try, m.account, got, want)
@@ -343,9 +324,9 @@ func TestASpaceWhoseTokensAreRefusedDoesNotKeepTheOthersFromTheirs(t *testing.T)
 					}
 				}
 
-				mended.Store(true)
+				recovered.Store(true)
 				at := time.Now()
-				m := n.awaitMint("the token that is granted again")
+				m := n.awaitTokenRequest("the token that is granted again")
 				if took := m.at.Sub(at); m.account.Namespace != bad.NamespaceName("ns-") || took > lastRetry {
 					t.Errorf("after %s there was a token for %+v", took, m.account)
 				}
@@ -359,45 +340,36 @@ func TestASpaceWhoseTokensAreRefusedDoesNotKeepTheOthersFromTheirs(t *testing.T)
 	}
 }
 
-// tokenIn is the token that containers read.
-func (n *node) tokenIn(claim *resourceapi.ResourceClaim, slot string) string {
-	n.t.Helper()
-	synctest.Wait()
-	content, err := os.ReadFile(filepath.Join(n.driver.store.credentialsPath(claim.UID, slot), "token"))
-	n.must(err)
-	return string(content)
-}
-
-func TestASpaceWhoseTokenIsNotAnsweredDoesNotTakeTheTimeOfTheOthers(t *testing.T) {
+func TestRenew_oneRequestIsNotAnswered(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a", "b")
-		shares := allocation.FromClaim(claim, testDriver).Results
-		n.requester.askFirst(func(ctx context.Context, account token.Account) error {
-			if account.Namespace == shares[0].NamespaceName("ns-") {
+		results := allocation.FromClaim(claim, testDriver).Results
+		n.requester.intercept(func(ctx context.Context, account token.Account) error {
+			if account.Namespace == results[0].NamespaceName("ns-") {
 				<-ctx.Done()
 				return ctx.Err()
 			}
 			return nil
 		})
-		m := n.awaitMint("renewal of the other space")
+		m := n.awaitTokenRequest("renewal of the other space")
 		<-time.After(requestTimeout)
-		n.wantToken(claim, shares[1].Subdir, m.value)
+		n.wantToken(claim, results[1].Subdir, m.value)
 	})
 }
 
-func TestWhatIsNoticedAtOnceIsRenewedOnce(t *testing.T) {
+func TestRenew_onceForSeveralReasons(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		requests := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}
 		claim := n.prepared(requests...)
 		n.driver.Stop()
-		n.update(readyWith(t, claim, "account-2"))
+		n.update(readyFor(t, claim, "account-2"))
 		// It has not seen the claim before, and the ServiceAccounts are others.
 		n.start()
 		synctest.Wait()
 		if got := len(n.requester.calls); got != len(requests) {
 			t.Errorf("%d tokens were asked for at the start, want %d", got, len(requests))
 		}
-		n.update(readyWith(t, claim, "account-3"))
+		n.update(readyFor(t, claim, "account-3"))
 		if got := len(n.requester.calls); got != 2*len(requests) {
 			t.Errorf("%d tokens were asked for after the change, want %d", got, 2*len(requests))
 		}
@@ -405,7 +377,7 @@ func TestWhatIsNoticedAtOnceIsRenewedOnce(t *testing.T) {
 }
 
 // A token lives an hour and is renewed after 40 minutes; 20 are left for failing.
-func TestTokensOutliveAnOutageOfUpToAThirdOfTheirLife(t *testing.T) {
+func TestRenew_survivesOutages(t *testing.T) {
 	for _, test := range []struct{ from, to time.Duration }{
 		{renewal - time.Second, renewal + 5*time.Minute},
 		{renewal - 2*time.Second, lifetime - time.Minute},
@@ -427,32 +399,32 @@ func TestTokensOutliveAnOutageOfUpToAThirdOfTheirLife(t *testing.T) {
 	}
 }
 
-func TestAfterALongOutageTokensAreThereWithinTheLongestDelay(t *testing.T) {
+func TestRenew_afterALongOutage(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
 		n.requester.failWith(errors.New("no API server"))
 		<-time.After(5 * lifetime)
 		n.requester.failWith(nil)
-		mended := time.Now()
-		if took := n.awaitSuccess().at.Sub(mended); took > lastRetry {
+		recovered := time.Now()
+		if took := n.awaitSuccess().at.Sub(recovered); took > lastRetry {
 			t.Errorf("it took %s", took)
 		}
 	})
 }
 
-func TestWhenTheNodesClockIsSetAheadTokensAreRenewedOnce(t *testing.T) {
+func TestRenew_clockSetAhead(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
 		<-time.After(renewal / 4)
 		n.wallAhead.Store(int64(24 * time.Hour))
 		set := time.Now()
-		m := n.awaitMint("the renewal after the jump")
+		m := n.awaitTokenRequest("the renewal after the jump")
 		if took := m.at.Sub(set); took > wallInterval {
 			t.Errorf("it took %s", took)
 		}
 		n.wantToken(claim, "", m.value)
 		for range 3 {
-			next := n.awaitMint("a renewal as usual")
+			next := n.awaitTokenRequest("a renewal as usual")
 			if got := next.at.Sub(m.at); got != renewal {
 				t.Errorf("the next renewal was after %s, want %s", got, renewal)
 			}
@@ -461,21 +433,21 @@ func TestWhenTheNodesClockIsSetAheadTokensAreRenewedOnce(t *testing.T) {
 	})
 }
 
-func TestWhenTheNodesClockIsPutBackTokensAreRenewedInTime(t *testing.T) {
+func TestRenew_clockSetBack(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
 		start := time.Now()
 		<-time.After(renewal / 4)
 		n.wallAhead.Store(int64(-24 * time.Hour))
 		for i := 1; i <= 3; i++ {
-			if got, want := n.awaitMint("renewal").at.Sub(start), time.Duration(i)*renewal; got != want {
+			if got, want := n.awaitTokenRequest("renewal").at.Sub(start), time.Duration(i)*renewal; got != want {
 				t.Errorf("renewal %d was after %s, want %s", i, got, want)
 			}
 		}
 	})
 }
 
-func TestASetClockDoesNotHurryRenewalsThatFail(t *testing.T) {
+func TestRenew_clockSetDuringFailures(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
 		n.requester.failWith(errors.New("no API server"))
@@ -490,32 +462,10 @@ func TestASetClockDoesNotHurryRenewalsThatFail(t *testing.T) {
 	})
 }
 
-func (n *node) wantNoEvent(during time.Duration) {
-	n.t.Helper()
-	select {
-	case e := <-n.events.Events:
-		n.t.Errorf("there is event %q", e)
-	case <-time.After(during):
-	}
-}
-
-// awaitEvent waits for an event and says how long that took.
-func (n *node) awaitEvent() (string, time.Duration) {
-	n.t.Helper()
-	start := time.Now()
-	select {
-	case e := <-n.events.Events:
-		return e, time.Since(start)
-	case <-time.After(longTime):
-		n.t.Fatalf("waited %s for an event", longTime)
-		return "", 0
-	}
-}
-
-func TestUsersHearOfARenewalThatGoesOnFailing(t *testing.T) {
+func TestReport_eventForContinuedFailures(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
-		for range 2 { // after a success it begins again
+		for range 2 { // a success resets it
 			n.requester.failWith(errors.New("webhook says no"))
 			n.wantNoEvent(renewal - time.Second)
 			e, took := n.awaitEvent()
@@ -528,7 +478,7 @@ func TestUsersHearOfARenewalThatGoesOnFailing(t *testing.T) {
 				}
 			}
 			if _, took := n.awaitEvent(); took < eventInterval || took > eventInterval+lastRetry {
-				t.Errorf("told again after %s, want %s", took, eventInterval)
+				t.Errorf("the next event was after %s, want %s", took, eventInterval)
 			}
 			n.requester.failWith(nil)
 			n.awaitSuccess()
@@ -537,17 +487,7 @@ func TestUsersHearOfARenewalThatGoesOnFailing(t *testing.T) {
 	})
 }
 
-// awaitSuccess waits for a token that was got.
-func (n *node) awaitSuccess() tokenRequest {
-	n.t.Helper()
-	for {
-		if m := n.awaitMint("a token"); m.value != "" {
-			return m
-		}
-	}
-}
-
-func TestAShortOutageIsNoEvent(t *testing.T) {
+func TestReport_noEventForShortOutages(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
 		n.requester.failWith(errors.New("no API server"))
@@ -558,16 +498,16 @@ func TestAShortOutageIsNoEvent(t *testing.T) {
 	})
 }
 
-func TestNothingIsRenewedForASpaceThatExpired(t *testing.T) {
+func TestHandleClaim_stopsRenewalWhenTheSpaceExpired(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
-		claim = n.update(notReadyBecause(t, claim, spaceapi.ReasonExpired, "it lived for 8h0m0s"))
-		n.wantNoMint("the space expired")
+		claim = n.update(notReady(t, claim, spaceapi.ReasonExpired, "it lived for 8h0m0s"))
+		n.wantNoTokenRequest("the space expired")
 		n.restart()
-		n.wantNoMint("the space expired before the plugin started")
+		n.wantNoTokenRequest("the space expired before the plugin started")
 		n.wantNoEvent(time.Second)
 		// Its pods may still run.
-		n.wantAllThere()
+		n.wantEverything()
 
 		claim.Status.Allocation = nil
 		n.update(claim)
@@ -577,7 +517,7 @@ func TestNothingIsRenewedForASpaceThatExpired(t *testing.T) {
 	})
 }
 
-func TestOfTwoSpacesTheOneThatLivesIsRenewed(t *testing.T) {
+func TestHandleClaim_renewsSpacesThatDidNotExpire(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a", "b")
 		a := allocation.FromClaim(claim, testDriver)
@@ -585,29 +525,18 @@ func TestOfTwoSpacesTheOneThatLivesIsRenewed(t *testing.T) {
 			Status: metav1.ConditionFalse, Reason: spaceapi.ReasonExpired,
 		}}}))
 		for range 3 {
-			if m := n.awaitMint("renewal"); m.account.Namespace != a.Results[1].NamespaceName("ns-") {
+			if m := n.awaitTokenRequest("renewal"); m.account.Namespace != a.Results[1].NamespaceName("ns-") {
 				t.Errorf("a token was asked for in %s", m.account.Namespace)
 			}
 		}
 	})
 }
 
-func TestPrepareFailsAtOnceForASpaceThatExpired(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.create(notReadyBecause(t, claimFor("a"), spaceapi.ReasonExpired, "it lived for 8h0m0s"))
-		took, err := n.await(n.prepareInBackground(t.Context(), claim))
-		if err == nil || !strings.Contains(err.Error(), "Expired: it lived for 8h0m0s") || took != 0 {
-			t.Errorf("after %s, got error %v", took, err)
-		}
-		n.wantNothingLeft()
-	})
-}
-
-func TestTheMetadataFollowTheServiceAccount(t *testing.T) {
+func TestWriteTokens_updatesTheMetadata(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
-		claim = n.update(readyWith(t, claim, "account-2"))
-		n.awaitMint("renewal for the new ServiceAccount")
+		claim = n.update(readyFor(t, claim, "account-2"))
+		n.awaitTokenRequest("renewal for the new ServiceAccount")
 		n.wantToken(claim, "", "token-2")
 		p, err := n.driver.store.get(claimA)
 		if err != nil || p.Spaces[0].ServiceAccountUID != "account-2" {
@@ -616,29 +545,11 @@ func TestTheMetadataFollowTheServiceAccount(t *testing.T) {
 
 		// The plugin asks first also when it has not been there.
 		n.driver.Stop()
-		n.update(readyWith(t, claim, "account-3"))
+		n.update(readyFor(t, claim, "account-3"))
 		n.start()
-		if m := n.awaitMint("the renewal at start"); m.account.UID != "account-3" {
+		if m := n.awaitTokenRequest("the renewal at start"); m.account.UID != "account-3" {
 			t.Errorf("the first token is for %s", m.account.UID)
 		}
-	})
-}
-
-func TestPrepareWritesNothingForACallThatHasEnded(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.create(readyWith(t, claimFor("a"), "account-1"))
-		ctx, cancel := context.WithCancelCause(t.Context())
-		cause := errors.New("the kubelet hung up")
-		// The call ends when the last answer of the API server has come.
-		n.driver.TokenRequester = tokenRequesterFunc(func(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error) {
-			tok, err := n.requester.Request(ctx, account, lifetime)
-			cancel(cause)
-			return tok, err
-		})
-		if _, err := n.driver.prepare(ctx, claim); !errors.Is(err, cause) {
-			t.Errorf("got error %v, want %v", err, cause)
-		}
-		n.wantNothingLeft()
 	})
 }
 
@@ -646,26 +557,4 @@ type tokenRequesterFunc func(context.Context, token.Account, time.Duration) (tok
 
 func (f tokenRequesterFunc) Request(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error) {
 	return f(ctx, account, lifetime)
-}
-
-func TestClaimsAreUnpreparedSideBySide(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		n.preparedAs(claimA, "a")
-		_, unlock := take(t, n.driver.locks, claimA)
-		done := make(chan map[types.UID]error, 1)
-		n.must(n.driver.specs.write(claimB, []specs.Device{specDevice("x")}))
-		go func() {
-			results, err := n.driver.UnprepareResourceClaims(t.Context(), []kubeletplugin.NamespacedObject{{UID: claimA}, {UID: claimB}})
-			n.must(err)
-			done <- results
-		}()
-		<-time.After(time.Second)
-		n.wantFiles("cdi", 1) // that of the one that has to wait
-		unlock()
-		results := <-done
-		if len(results) != 2 || results[claimA] != nil || results[claimB] != nil {
-			t.Errorf("got %v", results)
-		}
-		n.wantNothingLeft()
-	})
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
@@ -19,41 +18,28 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// prepareInBackground calls Prepare and returns when that waits for something.
-func (n *node) prepareInBackground(ctx context.Context, claim *resourceapi.ResourceClaim) <-chan error {
-	result := make(chan error, 1)
-	go func() {
-		_, err := n.driver.prepare(ctx, claim)
-		result <- err
-	}()
-	synctest.Wait()
-	return result
+func TestWaitUntilReady_returnsTheReasonWithoutTimeLeft(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		ctx, cancel := context.WithTimeout(t.Context(), answerMargin)
+		defer cancel()
+		_, err := n.driver.prepare(ctx, notReady(t, claimFor("a"), spaceapi.ReasonInvalidParameters, "not offered"))
+		if err == nil || !strings.Contains(err.Error(), "InvalidParameters: not offered") {
+			t.Errorf("got error %v, want the controller's", err)
+		}
+	})
 }
 
-// await waits for Prepare to end, and says how long that took.
-func (n *node) await(result <-chan error) (time.Duration, error) {
-	n.t.Helper()
-	start := time.Now()
-	select {
-	case err := <-result:
-		return time.Since(start), err
-	case <-time.After(longTime):
-		n.t.Fatalf("waited %s for Prepare to return", longTime)
-		return 0, nil
-	}
-}
-
-func TestPrepareWaitsUntilTheSpaceIsReady(t *testing.T) {
+func TestWaitUntilReady_waits(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(claimFor("a"))
 		result := n.prepareInBackground(t.Context(), claim)
-		n.update(notReadyBecause(t, claim, spaceapi.ReasonProvisioningFailed, "no luck yet"))
+		n.update(notReady(t, claim, spaceapi.ReasonProvisioningFailed, "no luck yet"))
 		select {
 		case err := <-result:
 			t.Fatalf("Prepare has not waited; error %v", err)
 		default:
 		}
-		n.update(readyWith(t, claim, "account-1"))
+		n.update(readyFor(t, claim, "account-1"))
 		took, err := n.await(result)
 		n.must(err)
 		if took != 0 {
@@ -63,13 +49,13 @@ func TestPrepareWaitsUntilTheSpaceIsReady(t *testing.T) {
 	})
 }
 
-func TestPrepareNoticesReadyAlthoughTheWatchBroke(t *testing.T) {
+func TestWaitUntilReady_survivesABrokenWatch(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(claimFor("a"))
 		broken := watch.NewFake()
 		n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return broken, nil }))
 		result := n.prepareInBackground(t.Context(), claim)
-		n.update(readyWith(t, claim, "account-1"))
+		n.update(readyFor(t, claim, "account-1"))
 		broken.Stop()
 		took, err := n.await(result)
 		n.must(err)
@@ -79,19 +65,19 @@ func TestPrepareNoticesReadyAlthoughTheWatchBroke(t *testing.T) {
 	})
 }
 
-func TestPrepareSaysWhatItWaitedForInVain(t *testing.T) {
+func TestWaitUntilReady_timeoutNamesTheReason(t *testing.T) {
 	for name, test := range map[string]struct {
 		claim    func(t *testing.T) *resourceapi.ResourceClaim
 		deadline time.Duration
 		took     time.Duration
 		want     []string
 	}{
-		"nobody has said anything": {
+		"no status": {
 			func(*testing.T) *resourceapi.ResourceClaim { return claimFor("a") }, 0,
 			35 * time.Second, []string{"waited 35s", "request a", "no status reported by the controller of driver " + testDriver}},
-		"the controller says why": {
+		"not ready": {
 			func(t *testing.T) *resourceapi.ResourceClaim {
-				return notReadyBecause(t, claimFor("a", "b"), spaceapi.ReasonNameConflict, "the name is taken")
+				return notReady(t, claimFor("a", "b"), spaceapi.ReasonNameConflict, "the name is taken")
 			}, 0,
 			35 * time.Second, []string{"waited 35s", "request a: NameConflict: the name is taken", "request b: NameConflict"}},
 		"the kubelet has less patience": {
@@ -124,21 +110,21 @@ func TestPrepareSaysWhatItWaitedForInVain(t *testing.T) {
 	}
 }
 
-func TestPrepareDoesNotWaitForWhatIsFinal(t *testing.T) {
+func TestWaitUntilReady_failsImmediatelyOnFinalStates(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(n *node, claim *resourceapi.ResourceClaim)
 		want   string
 	}{
 		"refused": {func(n *node, claim *resourceapi.ResourceClaim) {
-			n.update(notReadyBecause(n.t, claim, spaceapi.ReasonInvalidParameters, "admin access is not offered"))
+			n.update(notReady(n.t, claim, spaceapi.ReasonInvalidParameters, "admin access is not offered"))
 		}, "InvalidParameters: admin access is not offered"},
 		"deallocated": {func(n *node, claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation = nil
 			n.update(claim)
 		}, errDeallocated.Error()},
-		"allocated anew": {func(n *node, claim *resourceapi.ResourceClaim) {
+		"allocated again": {func(n *node, claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
-			n.update(readyWith(n.t, claim, "account-1"))
+			n.update(readyFor(n.t, claim, "account-1"))
 		}, errDeallocated.Error()},
 		"deleted": {func(n *node, claim *resourceapi.ResourceClaim) { n.remove(claim) }, errDeallocated.Error()},
 	} {
@@ -160,17 +146,22 @@ func TestPrepareDoesNotWaitForWhatIsFinal(t *testing.T) {
 	}
 }
 
-func TestPrepareFailsAtOnceForAClaimThatWasRefusedBefore(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.create(notReadyBecause(t, claimFor("a"), spaceapi.ReasonInvalidParameters, "admin access is not offered"))
-		took, err := n.await(n.prepareInBackground(t.Context(), claim))
-		if err == nil || !strings.Contains(err.Error(), "admin access is not offered") || took != 0 {
-			t.Errorf("after %s, got error %v", took, err)
-		}
-	})
+func TestWaitUntilReady_failsImmediatelyIfFinalBefore(t *testing.T) {
+	for _, reason := range []string{spaceapi.ReasonInvalidParameters, spaceapi.ReasonExpired} {
+		t.Run(reason, func(t *testing.T) {
+			onNode(t, func(t *testing.T, n *node) {
+				claim := n.create(notReady(t, claimFor("a"), reason, "because"))
+				took, err := n.await(n.prepareInBackground(t.Context(), claim))
+				if err == nil || !strings.Contains(err.Error(), reason+": because") || took != 0 {
+					t.Errorf("after %s, got error %v", took, err)
+				}
+				n.wantNothingLeft()
+			})
+		})
+	}
 }
 
-func TestPrepareEndsWithTheCall(t *testing.T) {
+func TestWaitUntilReady_stopsWithTheCall(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		result := n.prepareInBackground(ctx, n.create(claimFor("a")))
@@ -180,42 +171,5 @@ func TestPrepareEndsWithTheCall(t *testing.T) {
 			t.Errorf("after %s, got error %v, want %v", took, err, cause)
 		}
 		n.wantNothingLeft()
-	})
-}
-
-func TestUnprepareEndsAPrepareThatWaits(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.create(claimFor("a"))
-		result := n.prepareInBackground(t.Context(), claim)
-		start := time.Now()
-		n.must(n.driver.unprepare(t.Context(), claim.UID))
-		if took := time.Since(start); took != 0 {
-			t.Errorf("Unprepare waited %s for Prepare", took)
-		}
-		if _, err := n.await(result); !errors.Is(err, errInterrupted) {
-			t.Errorf("Prepare: got error %v, want %v", err, errInterrupted)
-		}
-		n.update(readyWith(t, claim, "account-1"))
-		n.wantNothingLeft()
-		n.wantNoMint("the claim was unprepared")
-	})
-}
-
-func TestAPrepareThatWaitsDoesNotHoldUpOthers(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		waiting := n.prepareInBackground(t.Context(), n.create(claimFor("a")))
-		other := claimFor("a")
-		// In another namespace, because the fake API server ignores field selectors.
-		other.Namespace, other.UID = "other", "other-uid"
-		other = n.create(readyWith(t, other, "account-1"))
-		if took, err := n.await(n.prepareInBackground(t.Context(), other)); err != nil || took != 0 {
-			t.Errorf("the other claim: after %s, error %v", took, err)
-		}
-		n.must(n.driver.unprepare(t.Context(), "other-uid"))
-		select {
-		case err := <-waiting:
-			t.Errorf("the waiting Prepare ended with error %v", err)
-		default:
-		}
 	})
 }
