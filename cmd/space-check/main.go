@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command space-check tries out the space of the pod that it runs in.
+// Command space-check uses the space of the pod that it runs in, for helm test.
 package main
 
 import (

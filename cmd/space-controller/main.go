@@ -15,8 +15,8 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-// gcPercent is the default of GOGC: the caches are large and change slowly, so that a
-// smaller peak costs little.
+// gcPercent is the default of GOGC. The caches are large and change slowly, so that a lower
+// peak costs little CPU.
 const gcPercent = 25
 
 func main() {

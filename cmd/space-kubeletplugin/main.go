@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command space-kubeletplugin hands spaces to the pods of one node.
+// Command space-kubeletplugin is the kubelet plugin of one node.
 package main
 
 import (

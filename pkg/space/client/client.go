@@ -20,9 +20,9 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
-// Config returns how to connect: by the kubeconfig file, or as a pod where that
-// is empty. There is no client-side rate limit: API Priority and Fairness in the
-// API server is fairer, and does not slow down what it need not.
+// Config returns how to connect: by the kubeconfig file, or in-cluster if that is empty.
+// There is no client-side rate limit: API Priority and Fairness in the API server is
+// fairer, and limits requests only under load.
 func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 	var (
 		config *rest.Config
@@ -34,22 +34,22 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 		config, err = rest.InClusterConfig()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the API server (outside a pod, --kubeconfig says where it is): %w", err)
+		return nil, fmt.Errorf("configure the client (outside a pod, --kubeconfig is required): %w", err)
 	}
 	config.QPS = -1
 	config.UserAgent = userAgent
 	return config, nil
 }
 
-// New returns a client for Kubernetes' own types. It speaks protobuf, which costs
-// both sides less than JSON.
+// New returns a client for Kubernetes' own types. It uses protobuf, which takes less CPU
+// and memory than JSON.
 func New(config *rest.Config) (kubernetes.Interface, error) {
 	config = rest.CopyConfig(config)
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
+		return nil, fmt.Errorf("create a client for %s: %w", config.Host, err)
 	}
 	return client, nil
 }
@@ -61,7 +61,7 @@ func WaitReachable(ctx context.Context, config *rest.Config, timeout time.Durati
 	config.Timeout = 5 * time.Second
 	api, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return fmt.Errorf("make a client for %s: %w", config.Host, err)
+		return fmt.Errorf("create a client for %s: %w", config.Host, err)
 	}
 	logger := klog.FromContext(ctx)
 	var last error

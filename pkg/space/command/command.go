@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package command is what the binaries have in common around their jobs: logging
-// flags, signals, and how an error ends the process.
+// Package command has what the binaries have in common: logging flags, signals, and exit
+// codes.
 package command
 
 import (
@@ -26,12 +26,12 @@ import (
 type Component interface {
 	// AddFlags registers the component's own flags.
 	AddFlags(fs *pflag.FlagSet)
-	// Run does the work. Nil means that it ended because the context did.
+	// Run runs until the context ends, and returns nil then.
 	Run(ctx context.Context) error
 }
 
-// Main parses the arguments, runs the component until it fails or the process is
-// told to end, and returns the exit code: 0, 1 for a failure, 2 for bad usage.
+// Main parses the arguments, runs the component until it fails or the process gets SIGTERM
+// or SIGINT, and returns the exit code: 0, 1 for a failure, 2 for invalid usage.
 func Main(name, version string, component Component, args []string, stderr io.Writer) int {
 	logging := logsapi.NewLoggingConfiguration()
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
@@ -69,7 +69,7 @@ func Main(name, version string, component Component, args []string, stderr io.Wr
 	logger.Info("Starting", logkeys.Version, version)
 	switch err := component.Run(ctx); {
 	case err != nil && ctx.Err() != nil:
-		// Whatever was under way ended with the context, as it was told to.
+		// The context has interrupted what was in progress.
 		logger.Info("Stopped", "interrupted", err.Error())
 	case err != nil:
 		logger.Error(err, "Failed")

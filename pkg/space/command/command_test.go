@@ -41,7 +41,7 @@ func (c *component) Run(ctx context.Context) error {
 	return c.run(ctx)
 }
 
-func TestExitCodes(t *testing.T) {
+func TestMain_exitCodes(t *testing.T) {
 	fails := func(context.Context) error { return errors.New("no luck") }
 	for name, test := range map[string]struct {
 		args   []string
@@ -79,7 +79,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-func TestFlagsReachTheComponent(t *testing.T) {
+func TestMain_parsesTheFlagsOfTheComponent(t *testing.T) {
 	c := &component{}
 	command.Main("space-test", "v1.2.3", c, []string{"--colour=red"}, &bytes.Buffer{})
 	if c.colour != "red" {
@@ -87,7 +87,7 @@ func TestFlagsReachTheComponent(t *testing.T) {
 	}
 }
 
-func TestASignalEndsTheComponentInPeace(t *testing.T) {
+func TestMain_stopsOnSignals(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT} {
 		t.Run(name, func(t *testing.T) {
 			c := &component{run: func(ctx context.Context) error {

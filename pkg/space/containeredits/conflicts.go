@@ -10,18 +10,18 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 )
 
-// A container may use all spaces of a claim. What they say differently about one
-// name or one place would be decided by their order, and the container would work
-// in another space than its author thinks. Nobody here knows which containers use
-// which requests, so it is refused although each might use only one.
+// A container may use all spaces of a claim. If two spaces set a variable or mount a
+// directory, their order would decide which of them the container uses. The driver does not
+// know which containers use which requests, so that it rejects the claim although each
+// container might use only one.
 
-// checkVariables finds a variable that has two values.
-func checkVariables(a *allocation.Allocation, views []Edits) error {
+// checkVariables returns an error if a variable has two values.
+func checkVariables(a *allocation.Allocation, edits []Edits) error {
 	type setting struct{ value, by string }
 	seen := map[string]setting{}
-	for i, v := range views {
+	for i, e := range edits {
 		by := label(a.Results[i])
-		for _, env := range v.Env {
+		for _, env := range e.Env {
 			name, value, _ := strings.Cut(env, "=")
 			other, found := seen[name]
 			if found && other.value != value {
@@ -34,16 +34,16 @@ func checkVariables(a *allocation.Allocation, views []Edits) error {
 	return nil
 }
 
-// checkDirs finds a directory in which two spaces have their files, or one that is
-// below another: mounts are read-only, so that nothing can be mounted in them.
-func checkDirs(a *allocation.Allocation, views []Edits) error {
+// checkDirs returns an error if two spaces have the same directory, or a directory is below
+// another one: mounts are read-only, so that nothing can be mounted in them.
+func checkDirs(a *allocation.Allocation, edits []Edits) error {
 	type mount struct{ dir, by string }
 	var seen []mount
-	for i, v := range views {
+	for i, e := range edits {
 		by := label(a.Results[i])
-		for _, dir := range v.Dirs {
+		for _, dir := range e.Dirs {
 			for _, other := range seen {
-				switch here, there := real(dir), real(other.dir); {
+				switch here, there := resolveLinks(dir), resolveLinks(other.dir); {
 				case here == there && by != other.by:
 					return fmt.Errorf("the spaces of requests %s and %s both have their files at %s: "+
 						"give each a directory of its own, or ask for the spaces in claims of their own", other.by, by, dir)
@@ -64,15 +64,15 @@ func nested(inner, innerBy, outer, outerBy string) error {
 		innerBy, inner, outerBy, outer)
 }
 
-// real is where a directory is in nearly all images, in which /var/run is a link.
-func real(dir string) string {
+// resolveLinks returns where a directory is in nearly all images: /var/run is a link.
+func resolveLinks(dir string) string {
 	if below, found := strings.CutPrefix(dir, "/var/run/"); found {
 		return "/run/" + below
 	}
 	return dir
 }
 
-// label names a space of a claim for a person.
+// label returns the name of a space in messages.
 func label(result allocation.Result) string {
 	if result.Subdir != "" {
 		return result.Subdir

@@ -1,9 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package containeredits says what containers see of a claim's spaces: which variables they
-// get, and where they find the files. It is a pure function of the allocation and
-// its parameters, so that the controller can refuse what a node could not prepare.
+// Package containeredits determines what containers see of a claim's spaces: variables, and
+// directories with files. It is a pure function of the allocation and its parameters, so
+// that the controller can reject what a node could not prepare.
 package containeredits
 
 import (
@@ -23,7 +23,7 @@ import (
 // Where containers find a claim's files: below its UID in the first, below the
 // pod's name for the claim in the second, and in the third if they ask for it.
 const (
-	artifactsDir = "/var/run/claim-artifacts"
+	claimsDir    = "/var/run/claim-artifacts"
 	configDir    = "/etc"
 	inClusterDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 )
@@ -36,19 +36,19 @@ type Edits struct {
 	Dirs []string
 }
 
-// CredentialsDir is where containers find the files of a space. dir is the directory below that of
-// the claim, or empty for a claim's only space.
-func CredentialsDir(claim types.UID, dir string) string {
-	return path.Join(artifactsDir, string(claim), dir)
+// CredentialsDir returns the directory with the files of a space. subdir is empty for a
+// claim's only space.
+func CredentialsDir(claim types.UID, subdir string) string {
+	return path.Join(claimsDir, string(claim), subdir)
 }
 
-// Build returns what containers see of each share of an allocation, whose spaces have these
-// namespaces, with the API server at a URL. The lists have an element for each share. The
-// error is about parameters that contradict each other, and says which.
+// Build returns what containers see of each space of an allocation. The spaces have these
+// namespaces, and the API server is at a URL. The lists have an element for each result. The
+// error names parameters that contradict each other.
 func Build(driver, server string, a *allocation.Allocation, configs []config.Container, namespaces []string) ([]Edits, error) {
 	out := make([]Edits, len(a.Results))
 	for i, result := range a.Results {
-		out[i] = of(driver, server, a, result, configs[i], namespaces[i])
+		out[i] = build(driver, server, a, result, configs[i], namespaces[i])
 	}
 	if err := checkVariables(a, out); err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func Build(driver, server string, a *allocation.Allocation, configs []config.Con
 	return out, nil
 }
 
-// Validate says whether Of would fail, whatever the spaces will be.
+// Validate returns the error of Build, whatever the namespaces will be.
 func Validate(driver string, a *allocation.Allocation, configs []config.Container) error {
 	namespaces := make([]string, len(a.Results))
 	for i, result := range a.Results {
@@ -69,7 +69,7 @@ func Validate(driver string, a *allocation.Allocation, configs []config.Containe
 	return err
 }
 
-func of(driver, server string, a *allocation.Allocation, result allocation.Result, c config.Container, namespace string) Edits {
+func build(driver, server string, a *allocation.Allocation, result allocation.Result, c config.Container, namespace string) Edits {
 	dir := CredentialsDir(a.ClaimUID, result.Subdir)
 	file := path.Join(dir, kubeconfig.File)
 	prefix := prefixOf(a, result, c)
@@ -97,7 +97,7 @@ func of(driver, server string, a *allocation.Allocation, result allocation.Resul
 	return out
 }
 
-// prefixOf is how the names of the variables of one space begin.
+// prefixOf returns the prefix of the variables of one space.
 func prefixOf(a *allocation.Allocation, result allocation.Result, c config.Container) string {
 	switch {
 	case c.EnvPrefix != "":
@@ -109,10 +109,10 @@ func prefixOf(a *allocation.Allocation, result allocation.Result, c config.Conta
 	}
 }
 
-// inClusterVariables make clients that run in a cluster ask the server that the
-// space's files are for. The kubelet's own variables name the cluster's Service,
-// which need not have a certificate of the same authority. What the variables
-// can't say, such as a path, leaves it at those.
+// inClusterVariables make in-cluster clients use the server that the space's files are for.
+// The kubelet's own variables name the cluster's Service, whose certificate can have another
+// authority. They stay if the variables cannot express the server, for instance because of
+// a path.
 func inClusterVariables(server string) []string {
 	u, err := url.Parse(server)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" {

@@ -45,15 +45,15 @@ func namespaces(a *allocation.Allocation) []string {
 	return out
 }
 
-// of returns what containers see, and fails the test if that is refused.
-func of(t *testing.T, a *allocation.Allocation, effective ...config.Container) []containeredits.Edits {
+// build returns what containers see, and fails the test if that is rejected.
+func build(t *testing.T, a *allocation.Allocation, configs ...config.Container) []containeredits.Edits {
 	t.Helper()
-	got, err := containeredits.Build(driver, server, a, effective, namespaces(a))
+	got, err := containeredits.Build(driver, server, a, configs, namespaces(a))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := containeredits.Validate(driver, a, effective); err != nil {
-		t.Errorf("Check refuses what Of does not: %v", err)
+	if err := containeredits.Validate(driver, a, configs); err != nil {
+		t.Errorf("Validate rejects what Build does not: %v", err)
 	}
 	return got
 }
@@ -65,39 +65,39 @@ func wantAll(t *testing.T, what string, got []string, want ...string) {
 	}
 }
 
-func TestWhatContainersSeeOfOneSpace(t *testing.T) {
+func TestBuild_oneSpace(t *testing.T) {
 	for name, test := range map[string]struct {
-		effective config.Container
+		configs   config.Container
 		prefix    string
 		env, dirs []string
 	}{
-		"nothing said": {prefix: "JOB"},
+		"no parameters": {prefix: "JOB"},
 		"envPrefix": {
-			effective: config.Container{EnvPrefix: "PREVIEW_1"},
-			prefix:    "PREVIEW_1",
+			configs: config.Container{EnvPrefix: "PREVIEW_1"},
+			prefix:  "PREVIEW_1",
 		},
 		"mountPath": {
-			effective: config.Container{MountPath: "/home/app/.kube/"},
-			prefix:    "JOB",
-			dirs:      []string{"/home/app/.kube"},
+			configs: config.Container{MountPath: "/home/app/.kube/"},
+			prefix:  "JOB",
+			dirs:    []string{"/home/app/.kube"},
 		},
 		"a mountPath where the files are already": {
-			effective: config.Container{MountPath: "/etc/job"},
-			prefix:    "JOB",
+			configs: config.Container{MountPath: "/etc/job"},
+			prefix:  "JOB",
 		},
 		"inCluster": {
-			effective: config.Container{InCluster: true},
-			prefix:    "JOB",
-			env:       []string{"KUBERNETES_SERVICE_HOST=10.96.0.1", "KUBERNETES_SERVICE_PORT=443"},
-			dirs:      []string{"/var/run/secrets/kubernetes.io/serviceaccount"},
+			configs: config.Container{InCluster: true},
+			prefix:  "JOB",
+			env:     []string{"KUBERNETES_SERVICE_HOST=10.96.0.1", "KUBERNETES_SERVICE_PORT=443"},
+			dirs:    []string{"/var/run/secrets/kubernetes.io/serviceaccount"},
 		},
 		"kubeconfigEnv": {
-			effective: config.Container{KubeconfigEnv: true},
-			prefix:    "JOB",
-			env:       []string{"KUBECONFIG=/var/run/claim-artifacts/uid/kubeconfig"},
+			configs: config.Container{KubeconfigEnv: true},
+			prefix:  "JOB",
+			env:     []string{"KUBECONFIG=/var/run/claim-artifacts/uid/kubeconfig"},
 		},
 		"parameters of both": {
-			effective: config.Container{
+			configs: config.Container{
 				AdminEnv: map[string]string{"tier": "gold", "Region_2": ""},
 				UserEnv:  map[string]string{"greeting": `say "hello", = 'ä'`, "_x": "$(HOME) `id`\nline"},
 			},
@@ -106,7 +106,7 @@ func TestWhatContainersSeeOfOneSpace(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := of(t, allocated("space"), test.effective)
+			got := build(t, allocated("space"), test.configs)
 			wantAll(t, "variables", got[0].Env, append([]string{
 				"DRA_RESOURCE_DRIVER_NAME=" + driver,
 				test.prefix + "_CLUSTER=https://10.96.0.1:443",
@@ -118,9 +118,9 @@ func TestWhatContainersSeeOfOneSpace(t *testing.T) {
 	}
 }
 
-func TestOneOfSeveralSpacesCanHaveAnotherPrefix(t *testing.T) {
+func TestBuild_severalSpaces(t *testing.T) {
 	a := allocated("build/small", "deploy-it", "test")
-	got := of(t, a,
+	got := build(t, a,
 		config.Container{},
 		config.Container{EnvPrefix: "PROD", KubeconfigEnv: true, MountPath: "/prod", InCluster: true},
 		config.Container{},
@@ -140,7 +140,7 @@ func TestOneOfSeveralSpacesCanHaveAnotherPrefix(t *testing.T) {
 	wantAll(t, "directories", got[1].Dirs, "/var/run/claim-artifacts/uid/deploy-it", "/etc/job/deploy-it", "/var/run/secrets/kubernetes.io/serviceaccount", "/prod")
 }
 
-func TestInClusterClientsAskTheServerOfTheSpace(t *testing.T) {
+func TestBuild_inClusterVariables(t *testing.T) {
 	for server, want := range map[string][]string{
 		"https://[fd00::1]:6443":          {"KUBERNETES_SERVICE_HOST=fd00::1", "KUBERNETES_SERVICE_PORT=6443"},
 		"https://api.example.com":         {"KUBERNETES_SERVICE_HOST=api.example.com", "KUBERNETES_SERVICE_PORT=443"},
@@ -160,12 +160,12 @@ func TestInClusterClientsAskTheServerOfTheSpace(t *testing.T) {
 	}
 }
 
-func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
+func TestBuild_rejectsConflicts(t *testing.T) {
 	all := func(e config.Container) []config.Container { return []config.Container{e, e} }
 	for name, test := range map[string]struct {
-		requests  []string
-		effective []config.Container
-		want      []string
+		requests []string
+		configs  []config.Container
+		want     []string
 	}{
 		"a device's number is another request's name": {
 			[]string{"a", "a", "a-0"}, make([]config.Container, 3), []string{"a.0 and a-0", "JOB_A_0_NAMESPACE"},
@@ -216,29 +216,29 @@ func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := allocated(test.requests...)
-			_, err := containeredits.Build(driver, server, a, test.effective, namespaces(a))
+			_, err := containeredits.Build(driver, server, a, test.configs, namespaces(a))
 			if err == nil {
-				t.Fatal("it was not refused")
+				t.Fatal("it was not rejected")
 			}
 			for _, part := range test.want {
 				if !strings.Contains(err.Error(), part) {
-					t.Errorf("the error does not say %q: %v", part, err)
+					t.Errorf("the error lacks %q: %v", part, err)
 				}
 			}
-			if check := containeredits.Validate(driver, a, test.effective); check == nil || check.Error() != err.Error() {
-				t.Errorf("Check says %v, Of %v", check, err)
+			if check := containeredits.Validate(driver, a, test.configs); check == nil || check.Error() != err.Error() {
+				t.Errorf("Validate returns %v, Build %v", check, err)
 			}
 		})
 	}
 }
 
-func TestSpacesOfAClaimMaySayTheSame(t *testing.T) {
+func TestBuild_allowsEqualValues(t *testing.T) {
 	e := config.Container{AdminEnv: map[string]string{"tier": "gold"}, UserEnv: map[string]string{"k": "v"}}
-	for _, s := range of(t, allocated("a", "b"), e, e) {
+	for _, s := range build(t, allocated("a", "b"), e, e) {
 		if !slices.Contains(s.Env, "admin_tier=gold") || !slices.Contains(s.Env, "user_k=v") {
 			t.Errorf("got %q", s.Env)
 		}
 	}
 	// Neighbours are not below each other.
-	of(t, allocated("a", "b"), config.Container{MountPath: "/x"}, config.Container{MountPath: "/xy"})
+	build(t, allocated("a", "b"), config.Container{MountPath: "/x"}, config.Container{MountPath: "/xy"})
 }

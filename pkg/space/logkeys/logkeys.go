@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package logkeys holds the keys of structured log entries, so that one thing is
-// called the same in all components and can be searched for.
+// Package logkeys has the keys of structured log entries, which are the same in all
+// components.
 package logkeys
 
 const (
@@ -10,13 +10,13 @@ const (
 	Allocation = "allocation"
 	// Claim is a ResourceClaim as namespace/name.
 	Claim = "claim"
-	// ClaimUID is a ResourceClaim's UID: what one story is followed by.
+	// ClaimUID is a ResourceClaim's UID. It selects all entries about a claim.
 	ClaimUID = "claimUID"
 	// Driver is the driver's name.
 	Driver = "driver"
 	// Duration is how long something took.
 	Duration = "duration"
-	// Expires is when a token ends.
+	// Expires is when a token expires.
 	Expires = "expires"
 	// Identity is a leader election candidate.
 	Identity = "identity"

@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package smoketest tries out a space from within a pod that has one, for helm test.
+// Package smoketest uses a space from within a pod that has one, for helm test.
 package smoketest
 
 import (
@@ -24,23 +24,23 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
-// Options are the settings of the check, one to one its flags.
+// Options are the settings of the test, one to one its flags.
 type Options struct {
 	// Kubeconfig is that of the space. Empty: what the variable KUBECONFIG names.
 	Kubeconfig string
-	// Write has the check make and delete an object, which not every ClusterRole allows.
+	// Write creates and deletes an object, which not every ClusterRole allows.
 	Write bool
-	// Timeout is how long the check tries.
+	// Timeout is how long the test retries.
 	Timeout time.Duration
-	// Version is told to the API server and to the log.
+	// Version is in the user agent and in the log.
 	Version string
 }
 
 // AddFlags implements command.Component.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig of the space. Empty: the one that the variable KUBECONFIG names.")
-	fs.BoolVar(&o.Write, "write", false, "Make and delete a ConfigMap in the space.")
-	fs.DurationVar(&o.Timeout, "timeout", 30*time.Second, "How long to try.")
+	fs.BoolVar(&o.Write, "write", false, "Create and delete a ConfigMap in the space.")
+	fs.DurationVar(&o.Timeout, "timeout", 30*time.Second, "How long to retry.")
 }
 
 // Run implements command.Component.
@@ -68,13 +68,13 @@ func (o *Options) Run(ctx context.Context) error {
 	return nil
 }
 
-// Try tries until the timeout whether the client can work in the space whose
-// namespace this is. An API server may learn of rights later than another one.
+// Try retries until the timeout to use the space with this namespace. RBAC can take effect
+// later on one API server than on another.
 func Try(ctx context.Context, api kubernetes.Interface, namespace string, write bool, timeout time.Duration) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, time.Second, timeout, true, func(ctx context.Context) (bool, error) {
 		err := try(ctx, api, namespace, write)
-		// What was cut short by the timeout says less than what was before it.
+		// An error before the timeout is more useful than one that it caused.
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
@@ -89,7 +89,7 @@ func Try(ctx context.Context, api kubernetes.Interface, namespace string, write 
 func try(ctx context.Context, api kubernetes.Interface, namespace string, write bool) error {
 	self, err := api.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 	if err != nil {
-		return fmt.Errorf("ask the API server whom the space's token belongs to: %w", err)
+		return fmt.Errorf("get the user of the space's token: %w", err)
 	}
 	want := "system:serviceaccount:" + namespace + ":" + spaceapi.ServiceAccountName
 	if got := self.Status.UserInfo.Username; got != want {
@@ -99,12 +99,12 @@ func try(ctx context.Context, api kubernetes.Interface, namespace string, write 
 		return nil
 	}
 	maps := api.CoreV1().ConfigMaps(namespace)
-	made, err := maps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "space-check-"}}, metav1.CreateOptions{})
+	created, err := maps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "space-check-"}}, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("create a ConfigMap in namespace %s: %w", namespace, err)
 	}
-	if err := maps.Delete(ctx, made.Name, metav1.DeleteOptions{}); err != nil {
-		return fmt.Errorf("delete ConfigMap %s/%s: %w", namespace, made.Name, err)
+	if err := maps.Delete(ctx, created.Name, metav1.DeleteOptions{}); err != nil {
+		return fmt.Errorf("delete ConfigMap %s/%s: %w", namespace, created.Name, err)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func refuseWrites(api *fake.Clientset, times int) {
 	})
 }
 
-func TestASpaceThatWorksIsLeftAsItWas(t *testing.T) {
+func TestTry_leavesTheSpaceAsItWas(t *testing.T) {
 	api := clusterOf("system:serviceaccount:ns:space")
 	if err := Try(t.Context(), api, "ns", true, time.Minute); err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func TestASpaceThatWorksIsLeftAsItWas(t *testing.T) {
 	}
 }
 
-func TestSomebodyElsesTokenIsNoticed(t *testing.T) {
+func TestTry_rejectsTheTokenOfAnotherAccount(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	api := clusterOf("system:serviceaccount:ns:default")
 	api.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -61,7 +61,7 @@ func TestSomebodyElsesTokenIsNoticed(t *testing.T) {
 	}
 }
 
-func TestASpaceThatCannotBeWrittenToIsNoticedIfThatIsWanted(t *testing.T) {
+func TestTry_failsIfTheSpaceIsReadOnly(t *testing.T) {
 	api := clusterOf("system:serviceaccount:ns:space")
 	refuseWrites(api, 1000)
 	if err := Try(t.Context(), api, "ns", false, time.Minute); err != nil {
@@ -73,7 +73,7 @@ func TestASpaceThatCannotBeWrittenToIsNoticedIfThatIsWanted(t *testing.T) {
 	}
 }
 
-func TestRightsThatComeLateAreWaitedFor(t *testing.T) {
+func TestTry_waitsForRBAC(t *testing.T) {
 	api := clusterOf("system:serviceaccount:ns:space")
 	refuseWrites(api, 1)
 	if err := Try(t.Context(), api, "ns", true, time.Minute); err != nil {
@@ -81,7 +81,7 @@ func TestRightsThatComeLateAreWaitedFor(t *testing.T) {
 	}
 }
 
-func TestAKubeconfigThatCannotBeReadIsNamed(t *testing.T) {
+func TestOptionsRun_namesAnInvalidKubeconfig(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)

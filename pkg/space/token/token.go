@@ -1,9 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package token gets the tokens of spaces from the API server. Tokens pass
-// through the node's memory to a file; no Secret ever holds one. A person who may do
-// so can get one too.
+// Package token requests the tokens of spaces from the API server, for nodes and for users.
+// No token is ever stored in a Secret.
 package token
 
 import (
@@ -31,9 +30,9 @@ const MinLifetime = 10 * time.Minute
 type Token struct {
 	// reveal is a function because fmt prints fields, whatever methods they have.
 	reveal func() []byte
-	// Issued is when it was asked for, and Expires is when the lifetime that the
-	// server granted is over, both by the node's clock: a server whose clock
-	// differs must not make renewals come too late, or without end.
+	// Issued is when it was requested, and Expires is when the lifetime that the server
+	// granted is over, both by the node's clock. If the server's clock differs, renewals
+	// are neither late nor a loop.
 	Issued  time.Time
 	Expires time.Time
 }
@@ -51,94 +50,94 @@ func (t Token) Reveal() []byte {
 	return t.reveal()
 }
 
-// String implements fmt.Stringer without giving the token away.
+// String implements fmt.Stringer. It does not reveal the token.
 func (t Token) String() string { return "[token until " + t.Expires.Format(time.RFC3339) + "]" }
 
-// GoString implements fmt.GoStringer without giving the token away.
+// GoString implements fmt.GoStringer. It does not reveal the token.
 func (t Token) GoString() string { return t.String() }
 
 // Account is the ServiceAccount that a token is for.
 type Account struct {
 	Namespace string
 	Name      string
-	// UID makes the API server refuse a token for an account of the same name
-	// that has taken this one's place.
+	// UID makes the API server refuse a token for another account of the same name.
 	UID types.UID
 }
 
-// Requester asks for tokens on behalf of one node.
+// Requester requests tokens for one node.
 type Requester struct {
 	Client kubernetes.Interface
-	// Node is the name of the Node object that tokens are bound to: they die with it.
+	// Node is the name of the Node object that tokens are bound to: without it they are
+	// invalid.
 	Node string
-	// Lifetime is what is asked for unless somebody wants another one.
+	// Lifetime is the default lifetime.
 	Lifetime time.Duration
 	Clock    clock.PassiveClock
 }
 
 // Request returns a new token. A lifetime of zero means the Requester's.
-func (m Requester) Request(ctx context.Context, account Account, lifetime time.Duration) (Token, error) {
+func (r Requester) Request(ctx context.Context, account Account, lifetime time.Duration) (Token, error) {
 	if lifetime == 0 {
-		lifetime = m.Lifetime
+		lifetime = r.Lifetime
 	}
-	return request(ctx, m.Client, m.Clock, account, lifetime, m.Node)
+	return request(ctx, r.Client, r.Clock, account, lifetime, r.Node)
 }
 
-// RequestForUser returns a new token that is bound to nothing but the account: it dies
-// with that at the latest, and so with the space.
+// RequestForUser returns a new token that is bound to the account only: without the
+// account, and so without the space, it is invalid.
 func RequestForUser(ctx context.Context, client kubernetes.Interface, clock clock.PassiveClock, account Account, lifetime time.Duration) (Token, error) {
 	return request(ctx, client, clock, account, lifetime, "")
 }
 
-// request asks for a token that is bound to a Node, unless node is empty.
+// request returns a new token that is bound to a Node, unless node is empty.
 func request(ctx context.Context, client kubernetes.Interface, clock clock.PassiveClock, account Account, lifetime time.Duration, node string) (Token, error) {
-	wanted := &authenticationv1.TokenRequest{
+	tokenRequest := &authenticationv1.TokenRequest{
 		ObjectMeta: metav1.ObjectMeta{UID: account.UID},
 		Spec:       authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To(int64(lifetime / time.Second))},
 	}
 	bound := ""
 	if node != "" {
-		wanted.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: node}
+		tokenRequest.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: node}
 		bound = ", bound to Node " + node
 	}
-	// client-go logs the bodies of answers at high verbosity. Not this one.
+	// client-go logs the bodies of responses at high verbosity. This one has a token.
 	ctx = klog.NewContext(ctx, logr.Discard())
 	issued := clock.Now()
-	answer, err := client.CoreV1().ServiceAccounts(account.Namespace).CreateToken(ctx, account.Name, wanted, metav1.CreateOptions{})
+	response, err := client.CoreV1().ServiceAccounts(account.Namespace).CreateToken(ctx, account.Name, tokenRequest, metav1.CreateOptions{})
 	if err = withoutTokens(err); err != nil {
-		return Token{}, fmt.Errorf("get a token for ServiceAccount %s/%s%s: %w", account.Namespace, account.Name, bound, err)
+		return Token{}, fmt.Errorf("request a token for ServiceAccount %s/%s%s: %w", account.Namespace, account.Name, bound, err)
 	}
-	if answer.Status.Token == "" {
-		return Token{}, errors.New("the API server answered a request for a token with an empty one")
+	if response.Status.Token == "" {
+		return Token{}, errors.New("the API server returned an empty token")
 	}
-	// The API server answers with the lifetime that it granted, which can be
-	// shorter than asked for (k8s.io/kubernetes, pkg/registry/core/serviceaccount/storage).
+	// The API server returns the lifetime that it granted, which can be shorter than
+	// requested (k8s.io/kubernetes, pkg/registry/core/serviceaccount/storage).
 	life := lifetime
-	if granted := answer.Spec.ExpirationSeconds; granted != nil {
+	if granted := response.Spec.ExpirationSeconds; granted != nil {
 		life = time.Duration(*granted) * time.Second
 	}
 	if life < MinLifetime {
-		return Token{}, fmt.Errorf("the API server answered with a lifetime of %s, less than the %s that it never goes below", life, MinLifetime)
+		return Token{}, fmt.Errorf("the API server returned a lifetime of %s, less than its own minimum of %s", life, MinLifetime)
 	}
-	return New(answer.Status.Token, issued, issued.Add(life)), nil
+	return New(response.Status.Token, issued, issued.Add(life)), nil
 }
 
-// RenewTime says when to replace a token: at two thirds of its life, and up to a
-// fifteenth of it earlier, so that tokens which were made together are not
-// renewed together. jitter is in [0, 1).
+// RenewTime returns when to renew a token: at two thirds of its lifetime, and up to a
+// fifteenth of it earlier, so that tokens that were requested together are not renewed
+// together. jitter is in [0, 1).
 func RenewTime(t Token, jitter float64) time.Time {
 	life := t.Expires.Sub(t.Issued)
 	return t.Issued.Add(life*2/3 - time.Duration(jitter*float64(life/15)))
 }
 
-// jwt is how each token of a ServiceAccount looks: base64 of JSON, dots between.
+// jwt matches the token of a ServiceAccount: base64 of JSON, separated by dots.
 var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)*`)
 
 // cleanError is an error whose text has no token in it.
 type cleanError struct{ error }
 
-// withoutTokens makes an error fit for logs and events: one about an answer that
-// could not be decoded quotes the answer.
+// withoutTokens removes tokens from an error, for logs and events: an error about a
+// response that could not be decoded quotes the response.
 func withoutTokens(err error) error {
 	if err == nil || !jwt.MatchString(err.Error()) {
 		return err

@@ -49,14 +49,14 @@ func granted(value string, life time.Duration) *authenticationv1.TokenRequest {
 	}
 }
 
-func TestMintAsksForATokenOfThisNodeAndThisAccount(t *testing.T) {
+func TestRequest_isBoundToNodeAndAccount(t *testing.T) {
 	var asked clienttesting.CreateActionImpl
-	m := requester(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+	r := requester(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		asked = action
-		// Servers may grant less than what was asked for.
+		// Servers may grant less than what was requested.
 		return granted("secret", time.Hour), nil
 	})
-	got, err := m.Request(t.Context(), account, 0)
+	got, err := r.Request(t.Context(), account, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,52 +64,52 @@ func TestMintAsksForATokenOfThisNodeAndThisAccount(t *testing.T) {
 		t.Errorf("got a token of %d bytes, issued %s, expiring %s", len(got.Reveal()), got.Issued, got.Expires)
 	}
 	if asked.Namespace != account.Namespace || asked.Name != account.Name {
-		t.Errorf("asked for a token of %s/%s", asked.Namespace, asked.Name)
+		t.Errorf("requested a token of %s/%s", asked.Namespace, asked.Name)
 	}
 	request := asked.Object.(*authenticationv1.TokenRequest)
 	if request.UID != account.UID {
-		t.Errorf("asked for an account of UID %q: a successor of the same name would do too", request.UID)
+		t.Errorf("requested an account of UID %q: a successor of the same name would do too", request.UID)
 	}
 	if want := (authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: "node-7"}); request.Spec.BoundObjectRef == nil || *request.Spec.BoundObjectRef != want {
-		t.Errorf("asked for a token bound to %v, want %v", request.Spec.BoundObjectRef, want)
+		t.Errorf("requested a token bound to %v, want %v", request.Spec.BoundObjectRef, want)
 	}
 	if seconds := ptr.Deref(request.Spec.ExpirationSeconds, 0); seconds != 90*60 {
-		t.Errorf("asked for %d seconds, want %d", seconds, 90*60)
+		t.Errorf("requested %d seconds, want %d", seconds, 90*60)
 	}
 	if len(request.Spec.Audiences) > 0 {
-		t.Errorf("asked for audiences %q: the API server's own is the default", request.Spec.Audiences)
+		t.Errorf("requested audiences %q: the API server's own is the default", request.Spec.Audiences)
 	}
 }
 
-func TestMintAsksForTheLifetimeThatIsWanted(t *testing.T) {
+func TestRequest_lifetime(t *testing.T) {
 	var asked int64
-	m := requester(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+	r := requester(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		request := action.Object.(*authenticationv1.TokenRequest)
 		asked = ptr.Deref(request.Spec.ExpirationSeconds, 0)
 		return &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: "secret"}}, nil
 	})
-	got, err := m.Request(t.Context(), account, 20*time.Minute)
+	got, err := r.Request(t.Context(), account, 20*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if asked != 20*60 || !got.Expires.Equal(now.Add(20*time.Minute)) {
-		t.Errorf("asked for %d seconds, and the token expires at %s; wanted 20 minutes", asked, got.Expires)
+		t.Errorf("requested %d seconds, and the token expires at %s; wanted 20 minutes", asked, got.Expires)
 	}
 }
 
-func TestMintRefusesAnEmptyToken(t *testing.T) {
-	m := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+func TestRequest_rejectsAnEmptyToken(t *testing.T) {
+	r := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		return granted("", time.Hour), nil
 	})
-	if _, err := m.Request(t.Context(), account, 0); err == nil {
+	if _, err := r.Request(t.Context(), account, 0); err == nil {
 		t.Error("an empty token was taken for one")
 	}
 }
 
-func TestMintSaysForWhomItFailed(t *testing.T) {
+func TestRequest_errorsNameAccountAndNode(t *testing.T) {
 	cause := errors.New("out of tokens")
-	m := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) { return nil, cause })
-	_, err := m.Request(t.Context(), account, 0)
+	r := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) { return nil, cause })
+	_, err := r.Request(t.Context(), account, 0)
 	if !errors.Is(err, cause) {
 		t.Fatalf("got error %v, want one that wraps the cause", err)
 	}
@@ -120,11 +120,11 @@ func TestMintSaysForWhomItFailed(t *testing.T) {
 	}
 }
 
-func TestATokenDoesNotPrint(t *testing.T) {
-	m := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+func TestToken_isNotPrinted(t *testing.T) {
+	r := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		return granted("secret", time.Hour), nil
 	})
-	tok, err := m.Request(t.Context(), account, 0)
+	tok, err := r.Request(t.Context(), account, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestATokenDoesNotPrint(t *testing.T) {
 	}
 }
 
-func TestATokenIsRenewedAboutAtTwoThirdsOfItsLife(t *testing.T) {
+func TestRenewTime(t *testing.T) {
 	for _, life := range []time.Duration{token.MinLifetime, time.Hour, 48 * time.Hour} {
 		tok := token.Token{Issued: now, Expires: now.Add(life)}
 		at := func(jitter float64) float64 { return float64(token.RenewTime(tok, jitter).Sub(now)) / float64(life) }
@@ -158,6 +158,38 @@ func TestATokenIsRenewedAboutAtTwoThirdsOfItsLife(t *testing.T) {
 		}
 		if at(0.2) <= at(0.8) {
 			t.Errorf("life %s: more jitter does not renew earlier", life)
+		}
+	}
+}
+
+func TestToken_isNotPrintedFromUnexportedFields(t *testing.T) {
+	r := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
+		return granted("secret", time.Hour), nil
+	})
+	tok, err := r.Request(t.Context(), account, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for verb, value := range map[string]any{
+		"%d": tok,
+		"%v": struct{ hidden token.Token }{tok}, // fmt calls no methods on unexported fields
+	} {
+		if out := fmt.Sprintf(verb, value); strings.Contains(out, "secret") {
+			t.Errorf("%s of %T prints %s", verb, value, out)
+		}
+	}
+}
+
+func TestRequest_errorsHaveNoToken(t *testing.T) {
+	cause := errors.New(`Object 'Kind' is missing in '{"status":{"token":"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2VjcmV0"}}'`)
+	r := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) { return nil, cause })
+	_, err := r.Request(t.Context(), account, 0)
+	if !errors.Is(err, cause) || !strings.Contains(err.Error(), "'Kind' is missing") {
+		t.Errorf("got error %v, want the API server's", err)
+	}
+	for _, part := range []string{"eyJ", "c2VjcmV0"} {
+		if strings.Contains(err.Error(), part) {
+			t.Errorf("the error has a part of the token: %v", err)
 		}
 	}
 }
