@@ -61,7 +61,7 @@ type preparedClaim struct {
 
 // preparedSpace is one space of a prepared claim.
 type preparedSpace struct {
-	// Subdir is the directory below that with the claim's credentials. Empty: that itself.
+	// Subdir is the subdirectory of the claim's credentials. Empty: their directory itself.
 	Subdir string `json:"subdir,omitempty"`
 	// Pool and Device are what the scheduler allocated.
 	Pool   string `json:"pool"`
@@ -107,8 +107,8 @@ func openStore(root string) (*store, error) {
 }
 
 // credentialsPath returns the directory with the credentials of a space.
-func (s *store) credentialsPath(claim types.UID, dir string) string {
-	return filepath.Join(s.root, string(claim), credentialsDir, dir)
+func (s *store) credentialsPath(claim types.UID, subdir string) string {
+	return filepath.Join(s.root, string(claim), credentialsDir, subdir)
 }
 
 // put writes a prepared claim, with the credentials of each of its spaces. A claim that
@@ -200,8 +200,8 @@ func (s *store) update(claim preparedClaim) error {
 
 // writeToken replaces the token of a space. The error is fs.ErrNotExist if the claim was
 // removed.
-func (s *store) writeToken(claim types.UID, dir string, t token.Token) error {
-	path := filepath.Join(s.credentialsPath(claim, dir), kubeconfig.TokenFile)
+func (s *store) writeToken(claim types.UID, subdir string, t token.Token) error {
+	path := filepath.Join(s.credentialsPath(claim, subdir), kubeconfig.TokenFile)
 	if err := s.staging.WriteFile(path, t.Reveal(), credentialsFileMode); err != nil {
 		return fmt.Errorf("write the token of claim %s: %w", claim, err)
 	}
@@ -209,9 +209,9 @@ func (s *store) writeToken(claim types.UID, dir string, t token.Token) error {
 }
 
 // writeServerFiles replaces those files of a space that have other contents.
-func (s *store) writeServerFiles(claim types.UID, dir string, files serverFiles) error {
+func (s *store) writeServerFiles(claim types.UID, subdir string, files serverFiles) error {
 	for name, content := range map[string][]byte{kubeconfig.CAFile: files.ca, kubeconfig.File: files.kubeconfig} {
-		path := filepath.Join(s.credentialsPath(claim, dir), name)
+		path := filepath.Join(s.credentialsPath(claim, subdir), name)
 		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
 			continue
 		}

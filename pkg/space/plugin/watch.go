@@ -46,11 +46,6 @@ func (d *Driver) waiting(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, timeout)
 }
 
-// since is in whole seconds, so that events that say the same are counted as one.
-func (d *Driver) since(start time.Time) time.Duration {
-	return d.Clock.Since(start).Truncate(time.Second)
-}
-
 // waitUntilReady returns the spaces of an allocation as soon as the controller reports
 // all of them as ready, and the version of the claim in which it does.
 //
@@ -70,6 +65,8 @@ func (d *Driver) waitUntilReady(ctx, waiting context.Context, claim *resourceapi
 		spaces, missing, err = readSpaces(claim, d.Driver, a)
 		return missing == nil, err
 	})
+	// In whole seconds, so that equal events are counted as one.
+	waited := d.Clock.Since(start).Truncate(time.Second)
 	var interrupted *interruptedError
 	switch {
 	case err == nil:
@@ -79,9 +76,9 @@ func (d *Driver) waitUntilReady(ctx, waiting context.Context, claim *resourceapi
 	case ctx.Err() != nil:
 		return nil, nil, fmt.Errorf("prepare ResourceClaim %s: %w", a.Claim, context.Cause(ctx))
 	case interrupted.last != nil:
-		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w; the API server: %w", d.since(start), a.Claim, missing, interrupted.last)
+		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w; the API server: %w", waited, a.Claim, missing, interrupted.last)
 	default:
-		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w", d.since(start), a.Claim, missing)
+		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w", waited, a.Claim, missing)
 	}
 }
 
@@ -134,7 +131,7 @@ func (d *Driver) watchClaim(ctx context.Context, namespace, name string, uid typ
 			claim, last = d.Client.ResourceV1().ResourceClaims(namespace).Get(ctx, name, metav1.GetOptions{})
 		}
 		switch {
-		case isGone(last):
+		case isNotFound(last):
 			return errDeallocated
 		case last != nil:
 			claim = nil
@@ -207,9 +204,9 @@ func (d *Driver) pause(ctx context.Context, backoff *wait.Backoff) error {
 	}
 }
 
-// isGone reports whether the API server knows that an object does not exist. It also
+// isNotFound reports whether the API server knows that an object does not exist. It also
 // answers 404 when it does not serve the kind at all, for instance during an upgrade; that
 // says nothing about the object.
-func isGone(err error) bool {
+func isNotFound(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
