@@ -152,7 +152,7 @@ func TestWatchHealthStatus_omitsDevicesUntilTheFirstRenewal(t *testing.T) {
 		n.preparedAs(claimA, "a")
 		n.requester.failWith(errors.New("webhook says no"))
 		n.driver.Stop()
-		recover := n.failGet(errors.New("connection refused"))
+		restore := n.failGet(errors.New("connection refused"))
 		n.start()
 		w := n.watchHealth()
 		if devices, _ := w.next(); len(devices) != 0 {
@@ -160,7 +160,7 @@ func TestWatchHealthStatus_omitsDevicesUntilTheFirstRenewal(t *testing.T) {
 		}
 		<-time.After(firstRenewalDelay + time.Minute)
 		w.want(kubeletplugin.HealthStatusUnknown, "cannot renew the token", "webhook says no")
-		recover()
+		restore()
 		n.requester.failWith(nil)
 		<-time.After(2 * time.Minute)
 		w.want(kubeletplugin.HealthStatusHealthy)

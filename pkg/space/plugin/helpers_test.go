@@ -495,7 +495,7 @@ func (n *node) awaitUnprepare() {
 }
 
 // failGet makes reading claims fail until the returned function is called.
-func (n *node) failGet(err error) (recover func()) {
+func (n *node) failGet(err error) (restore func()) {
 	fail := func() error { return err }
 	n.onGet.Store(&fail)
 	return func() { n.onGet.Store(nil) }

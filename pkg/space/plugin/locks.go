@@ -34,10 +34,10 @@ func newLocks() *locks {
 // lock waits for the claim's lock. interrupt cancels the returned context, and unlock
 // does.
 func (l *locks) lock(ctx context.Context, claim types.UID) (_ context.Context, unlock func(), _ error) {
-	ctx, lock, leave := l.enter(ctx, claim)
+	ctx, entry, leave := l.enter(ctx, claim)
 	select {
-	case lock.holder <- struct{}{}:
-		return ctx, func() { <-lock.holder; leave() }, nil
+	case entry.holder <- struct{}{}:
+		return ctx, func() { <-entry.holder; leave() }, nil
 	case <-ctx.Done():
 		leave()
 		return nil, nil, context.Cause(ctx)
@@ -46,10 +46,10 @@ func (l *locks) lock(ctx context.Context, claim types.UID) (_ context.Context, u
 
 // tryLock is lock for a caller that does not wait.
 func (l *locks) tryLock(ctx context.Context, claim types.UID) (_ context.Context, unlock func(), ok bool) {
-	ctx, lock, leave := l.enter(ctx, claim)
+	ctx, entry, leave := l.enter(ctx, claim)
 	select {
-	case lock.holder <- struct{}{}:
-		return ctx, func() { <-lock.holder; leave() }, true
+	case entry.holder <- struct{}{}:
+		return ctx, func() { <-entry.holder; leave() }, true
 	default:
 		leave()
 		return nil, nil, false
@@ -60,8 +60,8 @@ func (l *locks) tryLock(ctx context.Context, claim types.UID) (_ context.Context
 func (l *locks) interrupt(claim types.UID) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if lock := l.claims[claim]; lock != nil {
-		for cancel := range lock.users {
+	if entry := l.claims[claim]; entry != nil {
+		for cancel := range entry.users {
 			(*cancel)(errInterrupted)
 		}
 	}

@@ -112,12 +112,11 @@ func (d *Driver) releaseClaim(ctx context.Context, claim types.UID) error {
 // knows that it has the prepared allocation.
 func (d *Driver) removeEnded(ctx context.Context, p preparedClaim) error {
 	claim, err := d.Client.ResourceV1().ResourceClaims(p.Namespace).Get(ctx, p.Name, metav1.GetOptions{})
-	if err != nil && !isNotFound(err) {
-		klog.FromContext(ctx).V(2).Info("Cannot read the claim", "err", err)
-		return nil
-	}
-	if err != nil {
+	switch {
+	case isNotFound(err):
 		claim = nil
+	case err != nil:
+		return fmt.Errorf("read ResourceClaim %s/%s: %w", p.Namespace, p.Name, err)
 	}
 	reason := whyEnded(claim, d.Driver, p)
 	if reason == "" {

@@ -131,13 +131,13 @@ func TestResync_doesNotTrustAnAPIServerThatDoesNotKnow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				n.remove(n.preparedAs(claimA, "a"))
-				recover := n.failGet(err)
+				restore := n.failGet(err)
 				n.awaitUnprepare()
 				for range 5 {
 					n.resync()
 				}
 				n.wantEverything()
-				recover()
+				restore()
 				n.resync()
 				n.wantNothingLeft()
 			})
