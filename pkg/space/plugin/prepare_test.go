@@ -254,24 +254,6 @@ func TestPrepare_keepsMountsInTheirDirectories(t *testing.T) {
 	}
 }
 
-func TestUnprepare_interruptsPreparesThatWaitForTheLock(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.create(claimFor("a"))
-		first := n.prepareInBackground(t.Context(), claim)
-		second := n.prepareInBackground(t.Context(), claim)
-		start := time.Now()
-		n.must(n.driver.unprepare(t.Context(), claim.UID))
-		if took := time.Since(start); took != 0 {
-			t.Errorf("Unprepare waited %s", took)
-		}
-		for _, waiting := range []<-chan error{first, second} {
-			if err := <-waiting; !errors.Is(err, errInterrupted) {
-				t.Errorf("a Prepare that was interrupted returned %v", err)
-			}
-		}
-	})
-}
-
 func TestPrepare_waitsUntilTheNodeIsRecorded(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		recorded, tries := time.Now().Add(3*time.Second), 0
@@ -449,14 +431,17 @@ func TestPrepare_writesNothingAfterTheCall(t *testing.T) {
 func TestUnprepare_interruptsPrepare(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(claimFor("a"))
-		result := n.prepareInBackground(t.Context(), claim)
+		waitsForReady := n.prepareInBackground(t.Context(), claim)
+		waitsForLock := n.prepareInBackground(t.Context(), claim)
 		start := time.Now()
 		n.must(n.driver.unprepare(t.Context(), claim.UID))
 		if took := time.Since(start); took != 0 {
 			t.Errorf("Unprepare waited %s for Prepare", took)
 		}
-		if _, err := n.await(result); !errors.Is(err, errInterrupted) {
-			t.Errorf("Prepare: got error %v, want %v", err, errInterrupted)
+		for _, result := range []<-chan error{waitsForReady, waitsForLock} {
+			if _, err := n.await(result); !errors.Is(err, errInterrupted) {
+				t.Errorf("Prepare: got error %v, want %v", err, errInterrupted)
+			}
 		}
 		n.update(readyFor(t, claim, "account-1"))
 		n.wantNothingLeft()

@@ -75,20 +75,6 @@ func TestRenew_whenTheNodesClockIsAhead(t *testing.T) {
 	})
 }
 
-func TestRenew_stopsTheWatchWhenCredentialsWereRemoved(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		w := watch.NewFake()
-		n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return w, nil }))
-		claim := n.prepared("a")
-		n.must(os.RemoveAll(n.driver.store.credentialsPath(claim.UID, "")))
-		n.awaitTokenRequest("the renewal that notices")
-		synctest.Wait()
-		if !w.IsStopped() {
-			t.Error("the watch is still there")
-		}
-	})
-}
-
 func TestHandleClaim_ignoresDataOfAnUnknownVersion(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
@@ -276,9 +262,15 @@ func TestWatch_stopsRenewalWhenDeallocated(t *testing.T) {
 
 func TestRenew_stopsWhenCredentialsWereRemoved(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
+		w := watch.NewFake()
+		n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return w, nil }))
 		claim := n.prepared("a")
 		n.must(os.RemoveAll(n.driver.store.credentialsPath(claim.UID, "")))
-		n.awaitTokenRequest("the renewal that notices")
+		n.awaitTokenRequest("the renewal that fails")
+		synctest.Wait()
+		if !w.IsStopped() {
+			t.Error("the claim is still watched")
+		}
 		n.wantNoTokenRequest("the credentials were removed")
 
 		// Prepared again, it is renewed again.
