@@ -13,7 +13,6 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
 
@@ -51,7 +50,7 @@ func (d *Driver) resync(ctx context.Context) {
 	stored, err := d.store.list()
 	specs, specsErr := d.specs.list()
 	if err := errors.Join(err, specsErr); err != nil {
-		utilruntime.HandleErrorWithContext(ctx, err, "Cannot list the claims on the node")
+		klog.FromContext(ctx).Error(err, "Cannot list the claims on the node")
 		return
 	}
 	for claim := range sets.New(stored...).Insert(specs...).Insert(d.tokens.list()...) {
@@ -62,7 +61,7 @@ func (d *Driver) resync(ctx context.Context) {
 		err := d.resyncClaim(claimCtx, claim)
 		unlock()
 		if err != nil {
-			utilruntime.HandleErrorWithContext(ctx, err, "Cannot resync a claim", logkeys.ClaimUID, claim)
+			klog.FromContext(ctx).Error(err, "Cannot resync a claim", logkeys.ClaimUID, claim)
 		}
 	}
 }
@@ -178,7 +177,7 @@ func (d *Driver) removeAbandoned(ctx context.Context) {
 			klog.FromContext(ctx).Info("Removed a temporary file of a process that was killed", logkeys.Path, path)
 		}
 		if err != nil {
-			utilruntime.HandleErrorWithContext(ctx, err, "Cannot remove some temporary files")
+			klog.FromContext(ctx).Error(err, "Cannot remove some temporary files")
 		}
 	}
 }
