@@ -72,12 +72,12 @@ func TestConfigs_ofTheParametersPageAreValid(t *testing.T) {
 			t.Fatalf("%v\n%s", err, examples[i][1])
 		}
 	}
-	share := allocation.Share{Request: "space"}
-	a := &allocation.Allocation{Shares: []allocation.Share{share}, Configs: []resourceapi.DeviceAllocationConfiguration{
+	result := allocation.Result{Request: "space"}
+	a := &allocation.Allocation{Results: []allocation.Result{result}, Configs: []resourceapi.DeviceAllocationConfiguration{
 		{Source: resourceapi.AllocationConfigSourceClass, DeviceConfiguration: class.Spec.Config[0].DeviceConfiguration},
 		{Source: resourceapi.AllocationConfigSourceClaim, Requests: claim.Spec.Devices.Config[0].Requests, DeviceConfiguration: claim.Spec.Devices.Config[0].DeviceConfiguration},
 	}}
-	got, err := config.Settings{Driver: spaceapi.DefaultDriverName}.Resolve(a, share)
+	got, err := config.Defaults{Driver: spaceapi.DefaultDriverName}.Resolve(a, result)
 	if err != nil || !slices.Equal(got.ClusterRoles, []string{"view"}) || got.NamespacePrefix != "ci-" {
 		t.Errorf("got %+v, error %v", got, err)
 	}
