@@ -22,11 +22,10 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// seedVariable repeats a run's choices. What the machine makes of them is never
-// quite the same.
+// seedVariable repeats a run's choices. The interleaving still differs between runs.
 const seedVariable = "SPACE_TEST_SEED"
 
-// seed is another one in each run, unless the variable gives one.
+// seed returns a new seed, unless the variable gives one.
 func seed(t *testing.T) uint64 {
 	t.Helper()
 	chosen := uint64(time.Now().UnixNano())
@@ -40,19 +39,20 @@ func seed(t *testing.T) uint64 {
 	return chosen
 }
 
-// churn plays users, scheduler and kube-controller-manager, all of them in a hurry.
+// churn plays users, scheduler and kube-controller-manager.
 type churn struct {
 	driver    string
 	namespace string
 	seed      uint64
 	// Each client has claims of its own, and takes steps with each of them.
 	clients, claims, steps int
+	// taken, if it is not nil, gets a value for each step.
+	taken chan<- struct{}
 }
 
 func claimName(i int) string { return fmt.Sprintf("claim-%03d", i) }
 
-// run does it all, and returns when each step has been taken, however often the
-// API server was away.
+// run takes all steps. It retries each one until it succeeds.
 func (c churn) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for client := range c.clients {
@@ -68,6 +68,13 @@ func (c churn) run(ctx context.Context) error {
 					if err := c.step(ctx, claimName(i), dice); err != nil {
 						return err
 					}
+					if c.taken != nil {
+						select {
+						case c.taken <- struct{}{}:
+						case <-ctx.Done():
+							return ctx.Err()
+						}
+					}
 				}
 			}
 			return nil
@@ -76,8 +83,8 @@ func (c churn) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// step does with a claim what the dice say, from 0 to 99. As the answer to a write
-// may have been lost, each try looks at the claim first.
+// step changes a claim depending on dice, from 0 to 99. The answer to a write may have
+// been lost, so each attempt reads the claim first.
 func (c churn) step(ctx context.Context, name string, dice int) error {
 	return persist(ctx, func(ctx context.Context) error {
 		api := env.Client.ResourceV1().ResourceClaims(c.namespace)
@@ -91,7 +98,7 @@ func (c churn) step(ctx context.Context, name string, dice int) error {
 		case err != nil:
 			return err
 		case claim.DeletionTimestamp != nil:
-			// kube-controller-manager deallocates it, in its own time.
+			// kube-controller-manager deallocates it.
 			return nil
 		case claim.Status.Allocation == nil && dice < 20:
 			return api.Delete(ctx, name, metav1.DeleteOptions{})
@@ -132,7 +139,7 @@ func (c churn) deallocate(ctx context.Context, claim *resourceapi.ResourceClaim)
 	return env.Client.ResourceV1().ResourceClaims(c.namespace).UpdateStatus(ctx, claim, metav1.UpdateOptions{})
 }
 
-// deallocateAll ends the life of all claims' allocations.
+// deallocateAll deallocates all claims.
 func (c churn) deallocateAll(ctx context.Context) error {
 	for i := range c.claims {
 		if err := persist(ctx, func(ctx context.Context) error {
@@ -152,7 +159,7 @@ func (c churn) deallocateAll(ctx context.Context) error {
 	return nil
 }
 
-// persist tries until it succeeds. A try that hangs counts as failed.
+// persist retries until it succeeds. An attempt that hangs counts as failed.
 func persist(ctx context.Context, try func(ctx context.Context) error) error {
 	var last error
 	if err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
@@ -166,7 +173,7 @@ func persist(ctx context.Context, try func(ctx context.Context) error) error {
 	return nil
 }
 
-func TestTwoControllersAtOnceDoNoHarm(t *testing.T) {
+func TestControllers_twoAtOnceConverge(t *testing.T) {
 	const driver = "twins.example.com"
 	work := churn{driver: driver, namespace: env.Namespace(t), seed: seed(t), clients: 6, claims: 60, steps: 3}
 	for range 2 {
@@ -175,9 +182,87 @@ func TestTwoControllersAtOnceDoNoHarm(t *testing.T) {
 	if err := work.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	awaitExact(t, driver)
-	if err := work.deallocateAll(t.Context()); err != nil {
+	work.finish(t)
+}
+
+// finish waits until the spaces are exactly those of the allocations, deallocates all
+// claims, and waits until Kubernetes has deleted everything: later tests would wait for
+// the namespaces that it has begun to delete.
+func (c churn) finish(t *testing.T) {
+	t.Helper()
+	awaitExact(t, c.driver)
+	if err := c.deallocateAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	awaitNothing(t, driver)
+	awaitNothing(t, c.driver)
+}
+
+// TestController_convergesThroughKills kills the controller, the API server and etcd while
+// claims come and go. It is not parallel, because all tests share the API server.
+func TestController_convergesThroughKills(t *testing.T) {
+	const driver, stepsBetweenKills = "kills.example.com", 20
+	i := install(t, driver)
+	i.start(t)
+	taken, done := make(chan struct{}), make(chan error, 1)
+	work := churn{driver: driver, namespace: env.Namespace(t), seed: seed(t), clients: 6, claims: 80, steps: 3, taken: taken}
+	go func() {
+		defer close(taken)
+		done <- work.run(t.Context())
+	}()
+
+	random := rand.New(rand.NewPCG(work.seed, 1<<32))
+	kills, steps := map[string]int{}, 0
+	for range taken {
+		if steps++; steps%stepsBetweenKills == 0 {
+			kills[i.killSomething(t, random, steps == 3*stepsBetweenKills)]++
+		}
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("killed in %d steps: %v", steps, kills)
+	work.finish(t)
+}
+
+// killSomething kills etcd, or what is chosen at random, and starts it again.
+func (i *installation) killSomething(t *testing.T, random *rand.Rand, etcd bool) string {
+	t.Helper()
+	dice := random.IntN(10)
+	switch {
+	case etcd:
+		i.outage(t, "etcd", false)
+		return "etcd"
+	case dice < 6:
+		i.kill(t)
+		i.start(t)
+		return "controller"
+	case dice < 8:
+		i.outage(t, "kube-apiserver", false)
+		return "API server"
+	default:
+		i.outage(t, "kube-apiserver", true)
+		return "API server and controller"
+	}
+}
+
+// outage kills a process of the control plane and starts it again, and meanwhile
+// restarts the controller where that is wanted.
+func (i *installation) outage(t *testing.T, process string, controller bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
+	defer cancel()
+	host := env.Cluster.ControlPlane()
+	if err := host.Kill(ctx, process); err != nil {
+		t.Fatal(err)
+	}
+	// Other tests need it, even if this one fails here.
+	defer func() {
+		if err := host.Start(context.WithoutCancel(ctx), process); err != nil {
+			t.Error(err)
+		}
+	}()
+	if controller {
+		i.kill(t)
+		i.start(t)
+	}
 }
