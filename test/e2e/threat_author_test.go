@@ -36,54 +36,54 @@ func (s *stage) author(t *testing.T) {
 	env.Kubectl(t, "create", "role", "owner", "-n", s.ns, "--verb=patch", "--resource=namespaces")
 	env.Kubectl(t, "create", "rolebinding", "owner", "-n", s.ns, "--role=owner", "--serviceaccount="+s.ns+":author")
 	author := env.As(t, s.ns, "author")
-	patch := func(body string) call { return call{verb: "PATCH", path: "/api/v1/namespaces/" + s.ns, body: body} }
-	for _, c := range []call{patch(touched), {verb: "POST", path: claims(s.ns, ""), body: claimOf(spaceapi.DefaultDriverName)}} {
-		awaitCan(t, author, c)
+	own := framework.NamespacePath(s.ns)
+	for _, c := range []call{patch(own, touched), post(claims(s.ns, ""), claimOf(spaceapi.DefaultDriverName))} {
+		framework.AwaitAllowed(t, c.String(), c.By(author))
 	}
 
 	const key = spaceapi.DefaultDriverName + "/"
 	refusedTo(t, author,
 		attempt{
 			what:    "read what is in the space of a claim without its token",
-			call:    call{verb: "GET", path: core(s.mine.Namespace, "secrets")},
+			call:    get(core(s.mine.Namespace, "secrets")),
 			words:   cannot("list", "secrets"),
-			instead: call{verb: "GET", path: core(s.ns, "secrets")},
+			instead: get(core(s.ns, "secrets")),
 		},
 		attempt{
 			what:    "mark a namespace as a space",
-			call:    patch(`{"metadata":{"labels":{"` + key + `claim-uid":"x"}}}`),
+			call:    patch(own, `{"metadata":{"labels":{"`+key+`claim-uid":"x"}}}`),
 			words:   byPolicy("record", "namespace labels with prefix "+key),
-			instead: patch(`{"metadata":{"labels":{"team":"x"}}}`),
+			instead: patch(own, `{"metadata":{"labels":{"team":"x"}}}`),
 			toAll:   true,
 		},
 		attempt{
 			what:    "record a node on a namespace",
-			call:    patch(`{"metadata":{"annotations":{"` + key + `nodes":"` + env.Node(0) + `=x"}}}`),
+			call:    patch(own, `{"metadata":{"annotations":{"`+key+`nodes":"`+env.Node(0)+`=x"}}}`),
 			words:   byPolicy("record", "namespace annotations with prefix "+key),
-			instead: patch(touched),
+			instead: patch(own, touched),
 			toAll:   true,
 		},
 		attempt{
 			what:    "write the status of a claim",
-			call:    call{verb: "PATCH", path: claims(s.ns, "mine/status"), body: `{"status":{"reservedFor":null}}`},
+			call:    patch(claims(s.ns, "mine/status"), `{"status":{"reservedFor":null}}`),
 			words:   cannot("patch", "resourceclaims/status"),
-			instead: call{verb: "PATCH", path: claims(s.ns, "mine"), body: touched},
+			instead: patch(claims(s.ns, "mine"), touched),
 		},
 		attempt{
 			what:    "use a claim of another namespace",
-			call:    call{verb: "POST", path: core(s.ns, "pods"), body: podWith(`"resourceClaims":[{"name":"others","resourceClaimName":"`+s.elsewhere+`/others"}],`, "")},
+			call:    post(core(s.ns, "pods"), podWith(`"resourceClaims":[{"name":"others","resourceClaimName":"`+s.elsewhere+`/others"}],`, "")),
 			words:   []string{"spec.resourceClaims[0].resourceClaimName: Invalid value"},
-			instead: call{verb: "POST", path: core(s.ns, "pods"), body: podWith(`"resourceClaims":[{"name":"others","resourceClaimName":"others"}],`, "")},
+			instead: post(core(s.ns, "pods"), podWith(`"resourceClaims":[{"name":"others","resourceClaimName":"others"}],`, "")),
 			toAll:   true,
 		},
 		attempt{
 			what:  "reserve somebody else's claim for a pod",
-			call:  call{verb: "PATCH", path: claims(s.elsewhere, "others/status"), body: `{"status":{"reservedFor":null}}`},
+			call:  patch(claims(s.elsewhere, "others/status"), `{"status":{"reservedFor":null}}`),
 			words: cannot("patch", "resourceclaims/status"),
 		},
 		attempt{
 			what:  "ask for access as an administrator",
-			call:  call{verb: "POST", path: claims(s.ns, ""), body: strings.Replace(claimOf(spaceapi.DefaultDriverName), `"exactly":{`, `"exactly":{"adminAccess":true,`, 1)},
+			call:  post(claims(s.ns, ""), strings.Replace(claimOf(spaceapi.DefaultDriverName), `"exactly":{`, `"exactly":{"adminAccess":true,`, 1)),
 			words: []string{"resource.kubernetes.io/admin-access: true"},
 			toAll: true,
 		},
@@ -106,9 +106,9 @@ func (s *stage) parametersRefusedAtOnce(t *testing.T, author kubernetes.Interfac
 		kind := cmp.Or(ask.kind, spaceapi.SpaceClaimConfigKind)
 		attempts = append(attempts, attempt{
 			what:    ask.what,
-			call:    call{verb: "POST", path: claims(s.ns, ""), body: asks(spaceapi.DefaultDriverName, kind, ask.fields)},
+			call:    post(claims(s.ns, ""), asks(spaceapi.DefaultDriverName, kind, ask.fields)),
 			words:   byPolicy("parameters", ask.words),
-			instead: call{verb: "POST", path: claims(s.ns, ""), body: asks("another.example.com", kind, ask.fields)},
+			instead: post(claims(s.ns, ""), asks("another.example.com", kind, ask.fields)),
 			toAll:   true,
 		})
 	}

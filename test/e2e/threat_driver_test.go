@@ -5,7 +5,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"fmt"
 	"testing"
 
 	resourceapi "k8s.io/api/resource/v1"
@@ -17,33 +16,18 @@ import (
 
 var getOptions = metav1.GetOptions{}
 
-const resourceSlices = "/apis/resource.k8s.io/v1/resourceslices"
-
-// slice is the body of a ResourceSlice for the nodes that a field names.
-func slice(driver, nodes string) string {
-	return fmt.Sprintf(`{"apiVersion":"resource.k8s.io/v1","kind":"ResourceSlice","metadata":{"name":"attempt"},
-		"spec":{"driver":%q,"pool":{"name":"attempt","generation":1,"resourceSliceCount":1},%s}}`, driver, nodes)
-}
-
-// eventAbout is the body of an event about an object, from a component on a node.
-func eventAbout(namespace, apiVersion, kind, name, component, node string) string {
-	return fmt.Sprintf(`{"apiVersion":"v1","kind":"Event","metadata":{"name":"attempt"},
-		"involvedObject":{"apiVersion":%q,"kind":%q,"namespace":%q,"name":%q},
-		"source":{"component":%q,"host":%q},"reason":"Attempt","message":"x","type":"Normal"}`, apiVersion, kind, namespace, name, component, node)
-}
-
 // pluginToken has the token of the first node's plugin.
 func (s *stage) pluginToken(t *testing.T) {
 	env.Kubectl(t, "create", "serviceaccount", "space", "--namespace="+s.elsewhere)
 	mint := func(namespace, kind, name string) call {
-		return call{verb: "POST", path: core(namespace, "serviceaccounts/space/token"), body: tokenFor(kind, name, "")}
+		return post(core(namespace, "serviceaccounts/space/token"), tokenFor(kind, name, ""))
 	}
 	event := func(apiVersion, kind, node string) call {
-		return call{verb: "POST", path: core(s.ns, "events"), body: eventAbout(s.ns, apiVersion, kind, "mine", "space-kubeletplugin", node)}
+		return post(core(s.ns, "events"), eventAbout(s.ns, apiVersion, kind, "mine", "space-kubeletplugin", node))
 	}
 	const tokens, events, slices = "kubeletplugin-tokens", "kubeletplugin-events", "kubeletplugin-slices"
 	const ownSlices = "on its own node"
-	ownSlice := call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"nodeName":"`+env.Node(0)+`"`)}
+	ownSlice := post(framework.ResourceSlices, slice(spaceapi.DefaultDriverName, `"nodeName":"`+env.Node(0)+`"`))
 	const eventsOnly = "events about ResourceClaims"
 	own := mint(s.mine.Namespace, "Node", env.Node(0))
 	refusedTo(t, stolenFrom(t, s.plugins[0]),
@@ -53,18 +37,8 @@ func (s *stage) pluginToken(t *testing.T) {
 			words:   byPolicy(tokens, "no pod that uses the claim of this space is known to be on node "+env.Node(0)),
 			instead: own,
 		},
-		attempt{
-			what:    "get a token for another node",
-			call:    mint(s.others.Namespace, "Node", env.Node(1)),
-			words:   byPolicy(tokens, "bound to its own Node"),
-			instead: own,
-		},
-		attempt{
-			what:    "get a token that is bound to no node",
-			call:    mint(s.mine.Namespace, "", ""),
-			words:   byPolicy(tokens, "bound to its own Node"),
-			instead: own,
-		},
+		attempt{what: "get a token for another node", call: mint(s.others.Namespace, "Node", env.Node(1)), words: byPolicy(tokens, "bound to its own Node"), instead: own},
+		attempt{what: "get a token that is bound to no node", call: mint(s.mine.Namespace, "", ""), words: byPolicy(tokens, "bound to its own Node"), instead: own},
 		attempt{
 			what:    "get a token of a ServiceAccount space that is not a space's",
 			call:    mint(s.elsewhere, "Node", env.Node(0)),
@@ -73,46 +47,29 @@ func (s *stage) pluginToken(t *testing.T) {
 		},
 		attempt{
 			what:    "get a token of another ServiceAccount of a space",
-			call:    call{verb: "POST", path: core(s.mine.Namespace, "serviceaccounts/default/token"), body: tokenFor("Node", env.Node(0), "")},
+			call:    post(core(s.mine.Namespace, "serviceaccounts/default/token"), tokenFor("Node", env.Node(0), "")),
 			words:   cannot("create", "serviceaccounts/token"),
 			instead: own,
 		},
 		attempt{
 			what:  "get a token of a ServiceAccount of kube-system",
-			call:  call{verb: "POST", path: core(metav1.NamespaceSystem, "serviceaccounts/namespace-controller/token"), body: tokenFor("Node", env.Node(0), "")},
+			call:  post(core(metav1.NamespaceSystem, "serviceaccounts/namespace-controller/token"), tokenFor("Node", env.Node(0), "")),
 			words: cannot("create", "serviceaccounts/token"),
 		},
 		attempt{
 			what:  "get a token of the driver's controller",
-			call:  call{verb: "POST", path: core(driverNS, "serviceaccounts/"+framework.ControllerName+"/token"), body: tokenFor("Node", env.Node(0), "")},
+			call:  post(core(driverNS, "serviceaccounts/"+framework.ControllerName+"/token"), tokenFor("Node", env.Node(0), "")),
 			words: cannot("create", "serviceaccounts/token"),
 		},
-		attempt{
-			what:  "read Secrets of a space on its node",
-			call:  call{verb: "GET", path: core(s.mine.Namespace, "secrets")},
-			words: cannot("list", "secrets"),
-		},
-		attempt{
-			what:  "read a pod",
-			call:  call{verb: "GET", path: core(s.ns, "pods/mine")},
-			words: cannot("get", "pods"),
-		},
-		attempt{
-			what:    "change a claim",
-			call:    call{verb: "PATCH", path: claims(s.ns, "mine"), body: touched},
-			words:   cannot("patch", "resourceclaims"),
-			instead: call{verb: "GET", path: claims(s.ns, "mine")},
-		},
+		attempt{what: "read Secrets of a space on its node", call: get(core(s.mine.Namespace, "secrets")), words: cannot("list", "secrets")},
+		attempt{what: "read a pod", call: get(core(s.ns, "pods/mine")), words: cannot("get", "pods")},
+		attempt{what: "change a claim", call: patch(claims(s.ns, "mine"), touched), words: cannot("patch", "resourceclaims"), instead: get(claims(s.ns, "mine"))},
 		attempt{
 			what:  "change what a claim says about its space",
-			call:  call{verb: "PATCH", path: claims(s.ns, "mine/status"), body: `{"status":{"devices":null}}`},
+			call:  patch(claims(s.ns, "mine/status"), `{"status":{"devices":null}}`),
 			words: cannot("patch", "resourceclaims/status"),
 		},
-		attempt{
-			what:  "change the record of a space",
-			call:  call{verb: "PATCH", path: "/api/v1/namespaces/" + s.others.Namespace, body: touched},
-			words: cannot("patch", "namespaces"),
-		},
+		attempt{what: "change the record of a space", call: patch(framework.NamespacePath(s.others.Namespace), touched), words: cannot("patch", "namespaces")},
 		attempt{
 			what:    "record an event about something else than a claim",
 			call:    event("v1", "Pod", env.Node(0)),
@@ -125,34 +82,30 @@ func (s *stage) pluginToken(t *testing.T) {
 			words:   byPolicy(events, eventsOnly),
 			instead: event("resource.k8s.io/v1", "ResourceClaim", env.Node(0)),
 		},
-		attempt{
-			what:  "change its node",
-			call:  call{verb: "PATCH", path: "/api/v1/nodes/" + env.Node(0), body: touched},
-			words: cannot("patch", "nodes"),
-		},
+		attempt{what: "change its node", call: patch("/api/v1/nodes/"+env.Node(0), touched), words: cannot("patch", "nodes")},
 		attempt{
 			what:    "offer devices of another node",
-			call:    call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"nodeName":"`+env.Node(1)+`"`)},
+			call:    post(framework.ResourceSlices, slice(spaceapi.DefaultDriverName, `"nodeName":"`+env.Node(1)+`"`)),
 			words:   byPolicy(slices, ownSlices),
 			instead: ownSlice,
 		},
 		attempt{
 			what:    "offer devices of no node",
-			call:    call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"allNodes":true`)},
+			call:    post(framework.ResourceSlices, slice(spaceapi.DefaultDriverName, `"allNodes":true`)),
 			words:   byPolicy(slices, ownSlices),
 			instead: ownSlice,
 		},
 		attempt{
 			what:    "offer devices of another driver",
-			call:    call{verb: "POST", path: resourceSlices, body: slice("gpu.example.com", `"nodeName":"`+env.Node(0)+`"`)},
+			call:    post(framework.ResourceSlices, slice("gpu.example.com", `"nodeName":"`+env.Node(0)+`"`)),
 			words:   byPolicy(slices, ownSlices),
 			instead: ownSlice,
 		},
 		attempt{
 			what:    "withdraw devices of another node",
-			call:    call{verb: "DELETE", path: resourceSlices + "/" + sliceOf(t, env.Node(1))},
+			call:    remove(framework.ResourceSlices + "/" + sliceOf(t, env.Node(1))),
 			words:   byPolicy(slices, ownSlices),
-			instead: call{verb: "DELETE", path: resourceSlices + "/" + sliceOf(t, env.Node(0))},
+			instead: remove(framework.ResourceSlices + "/" + sliceOf(t, env.Node(0))),
 		},
 	)
 }
@@ -172,17 +125,14 @@ func sliceOf(t *testing.T, node string) string {
 // controllerToken has a token as the leading controller's pod gets it.
 func (s *stage) controllerToken(t *testing.T) {
 	record := func(metadata string) call {
-		return call{verb: "POST", path: "/api/v1/namespaces", body: `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"attempt"` + metadata + `}}`}
-	}
-	patch := func(namespace, body string) call {
-		return call{verb: "PATCH", path: "/api/v1/namespaces/" + namespace, body: body}
+		return post("/api/v1/namespaces", `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"attempt"`+metadata+`}}`)
 	}
 	bind := func(name, namespace, role, subjects, account string) call {
-		return call{verb: "POST", path: rbac(namespace, "rolebindings"), body: binding("RoleBinding", name, role, subjects, account)}
+		return post(rbac(namespace, "rolebindings"), binding("RoleBinding", name, role, subjects, account))
 	}
 	const key = spaceapi.DefaultDriverName + "/"
 	mine := s.mine.Namespace
-	noted := patch(mine, `{"metadata":{"annotations":{"`+key+`retained-until":"2030-01-01T00:00:00Z"}}}`)
+	noted := patch(framework.NamespacePath(mine), `{"metadata":{"annotations":{"`+key+`retained-until":"2030-01-01T00:00:00Z"}}}`)
 	const namespaces, contents, bindings = "controller-namespaces", "controller-contents", "controller-rolebindings"
 	const ofSpaces = "update and delete namespaces of spaces"
 	unchanged, reserved := s.claimStatus(t, func(*resourceapi.ResourceClaim) {}), s.claimStatus(t, func(c *resourceapi.ResourceClaim) {
@@ -192,7 +142,7 @@ func (s *stage) controllerToken(t *testing.T) {
 		c.Status.Allocation, c.Status.ReservedFor, c.Status.Devices = nil, nil, nil
 	})
 	event := func(apiVersion, kind, component string) call {
-		return call{verb: "POST", path: core(s.ns, "events"), body: eventAbout(s.ns, apiVersion, kind, "mine", component, "")}
+		return post(core(s.ns, "events"), eventAbout(s.ns, apiVersion, kind, "mine", component, ""))
 	}
 	const eventsOnly = "events about ResourceClaims, pods and namespaces"
 	refusedTo(t, env.AsPod(t, s.controller),
@@ -205,22 +155,12 @@ func (s *stage) controllerToken(t *testing.T) {
 		},
 		attempt{
 			what:    "delete a namespace that is no space",
-			call:    call{verb: "DELETE", path: "/api/v1/namespaces/" + s.elsewhere},
+			call:    remove(framework.NamespacePath(s.elsewhere)),
 			words:   byPolicy(namespaces, ofSpaces),
-			instead: call{verb: "DELETE", path: "/api/v1/namespaces/" + mine},
+			instead: remove(framework.NamespacePath(mine)),
 		},
-		attempt{
-			what:    "change a namespace that is no space",
-			call:    patch(metav1.NamespaceSystem, lowered),
-			words:   byPolicy(namespaces, ofSpaces),
-			instead: noted,
-		},
-		attempt{
-			what:    "lower the Pod Security Standard of a space",
-			call:    patch(mine, lowered),
-			words:   byPolicy(namespaces, "not change labels"),
-			instead: noted,
-		},
+		attempt{what: "change a namespace that is no space", call: patch(framework.NamespacePath(metav1.NamespaceSystem), lowered), words: byPolicy(namespaces, ofSpaces), instead: noted},
+		attempt{what: "lower the Pod Security Standard of a space", call: patch(framework.NamespacePath(mine), lowered), words: byPolicy(namespaces, "not change labels"), instead: noted},
 		attempt{
 			what:  "give rights outside spaces",
 			call:  bind("space", metav1.NamespaceSystem, "edit", metav1.NamespaceSystem, "space"),
@@ -240,78 +180,39 @@ func (s *stage) controllerToken(t *testing.T) {
 		},
 		attempt{
 			what:  "give rights in the whole cluster to a space",
-			call:  call{verb: "POST", path: clusterRoleBindings, body: binding("ClusterRoleBinding", "attempt", "view", mine, "space")},
+			call:  post(framework.ClusterRoleBindings, binding("ClusterRoleBinding", "attempt", "view", mine, "space")),
 			words: cannot("create", "clusterrolebindings"),
 		},
 		attempt{
 			what:  "change its own ClusterRole",
-			call:  call{verb: "PATCH", path: "/apis/rbac.authorization.k8s.io/v1/clusterroles/" + framework.ControllerName, body: touched},
+			call:  patch("/apis/rbac.authorization.k8s.io/v1/clusterroles/"+framework.ControllerName, touched),
 			words: cannot("patch", "clusterroles"),
 		},
 		attempt{
 			what:  "remove an admission policy",
-			call:  call{verb: "DELETE", path: "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/space-dra-driver-record"},
+			call:  remove("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/space-dra-driver-record"),
 			words: cannot("delete", "validatingadmissionpolicies"),
 		},
-		attempt{
-			what:  "read Secrets",
-			call:  call{verb: "GET", path: core(mine, "secrets")},
-			words: cannot("list", "secrets"),
-		},
-		attempt{
-			what:    "list pods",
-			call:    call{verb: "GET", path: core(s.ns, "pods")},
-			words:   cannot("list", "pods"),
-			instead: call{verb: "GET", path: core(s.ns, "pods/mine")},
-		},
-		attempt{
-			what:  "run a pod in a space",
-			call:  call{verb: "POST", path: core(mine, "pods"), body: podWith("", "")},
-			words: cannot("create", "pods"),
-		},
-		attempt{
-			what:  "run a command in a pod",
-			call:  call{verb: "POST", path: core(s.ns, "pods/mine/exec?command=id&container=ctr&stdout=true")},
-			words: cannot("create", "pods/exec"),
-		},
-		attempt{
-			what:  "get a token of a space",
-			call:  call{verb: "POST", path: core(mine, "serviceaccounts/space/token"), body: tokenFor("", "", "")},
-			words: cannot("create", "serviceaccounts/token"),
-		},
-		attempt{
-			what:  "impersonate a space",
-			call:  call{verb: "GET", path: core(mine, "pods"), as: "system:serviceaccount:" + mine + ":space"},
-			words: notAs,
-		},
+		attempt{what: "read Secrets", call: get(core(mine, "secrets")), words: cannot("list", "secrets")},
+		attempt{what: "list pods", call: get(core(s.ns, "pods")), words: cannot("list", "pods"), instead: get(core(s.ns, "pods/mine"))},
+		attempt{what: "run a pod in a space", call: post(core(mine, "pods"), podWith("", "")), words: cannot("create", "pods")},
+		attempt{what: "run a command in a pod", call: post(core(s.ns, "pods/mine/exec?command=id&container=ctr&stdout=true"), ""), words: cannot("create", "pods/exec")},
+		attempt{what: "get a token of a space", call: post(core(mine, "serviceaccounts/space/token"), tokenFor("", "", "")), words: cannot("create", "serviceaccounts/token")},
+		attempt{what: "impersonate a space", call: as("system:serviceaccount:"+mine+":space", get(core(mine, "pods"))), words: notAs},
 		attempt{
 			what:    "write into a namespace that is no space",
-			call:    call{verb: "POST", path: core(metav1.NamespaceSystem, "configmaps"), body: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`},
+			call:    post(core(metav1.NamespaceSystem, "configmaps"), `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`),
 			words:   byPolicy(contents, "write in namespaces of spaces"),
-			instead: call{verb: "POST", path: core(mine, "configmaps"), body: `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`},
+			instead: post(core(mine, "configmaps"), `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`),
 		},
-		attempt{
-			what:    "give a claim to another pod",
-			call:    reserved,
-			words:   cannot("update", "resourceclaims/binding"),
-			instead: unchanged,
-		},
-		attempt{
-			what:    "take back an allocation",
-			call:    moved,
-			words:   cannot("update", "resourceclaims/binding"),
-			instead: unchanged,
-		},
-		attempt{
-			what:  "delete a claim",
-			call:  call{verb: "DELETE", path: claims(s.ns, "mine")},
-			words: cannot("delete", "resourceclaims"),
-		},
+		attempt{what: "give a claim to another pod", call: reserved, words: cannot("update", "resourceclaims/binding"), instead: unchanged},
+		attempt{what: "take back an allocation", call: moved, words: cannot("update", "resourceclaims/binding"), instead: unchanged},
+		attempt{what: "delete a claim", call: remove(claims(s.ns, "mine")), words: cannot("delete", "resourceclaims")},
 		attempt{
 			what:    "offer devices of another driver",
-			call:    call{verb: "POST", path: resourceSlices, body: slice("gpu.example.com", `"allNodes":true`)},
+			call:    post(framework.ResourceSlices, slice("gpu.example.com", `"allNodes":true`)),
 			words:   byPolicy("controller-slices", "ResourceSlices of driver "+spaceapi.DefaultDriverName),
-			instead: call{verb: "POST", path: resourceSlices, body: slice(spaceapi.DefaultDriverName, `"allNodes":true`)},
+			instead: post(framework.ResourceSlices, slice(spaceapi.DefaultDriverName, `"allNodes":true`)),
 		},
 		attempt{
 			what:    "record an event about something else than claims, pods and spaces",
@@ -335,7 +236,7 @@ func (s *stage) claimStatus(t *testing.T, change func(*resourceapi.ResourceClaim
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Nobody's write comes between.
+	// Without a version, the write meets no conflict.
 	claim.ResourceVersion = ""
 	claim.TypeMeta = metav1.TypeMeta{APIVersion: resourceapi.SchemeGroupVersion.String(), Kind: "ResourceClaim"}
 	change(claim)
@@ -343,5 +244,5 @@ func (s *stage) claimStatus(t *testing.T, change func(*resourceapi.ResourceClaim
 	if err != nil {
 		t.Fatal(err)
 	}
-	return call{verb: "PUT", path: claims(s.ns, "mine/status"), body: string(body)}
+	return framework.Put(claims(s.ns, "mine/status"), string(body))
 }

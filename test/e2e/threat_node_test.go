@@ -38,81 +38,59 @@ func (s *stage) kubelet(t *testing.T) {
 	}
 	// mirror is a pod that a node says it runs.
 	mirror := func(spec string) call {
-		return call{verb: "POST", path: core(s.ns, "pods"), body: fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"attempt",
+		return post(core(s.ns, "pods"), fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"attempt",
 			"annotations":{"kubernetes.io/config.mirror":"x"},"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":%[1]q,"uid":%[2]q,"controller":true}]},
-			"spec":{"nodeName":%[1]q,%[3]s"automountServiceAccountToken":false,"containers":[{"name":"ctr","image":"x"}]}}`, node.Name(), itself.UID, spec)}
+			"spec":{"nodeName":%[1]q,%[3]s"automountServiceAccountToken":false,"containers":[{"name":"ctr","image":"x"}]}}`, node.Name(), itself.UID, spec))
 	}
 	unrelated := []string{"is forbidden", "no relationship found between node '" + node.Name() + "' and this object"}
 	refusedTo(t, client,
-		attempt{
-			what:    "read a claim of another node's pod",
-			call:    call{verb: "GET", path: claims(s.ns, "mine")},
-			words:   unrelated,
-			instead: call{verb: "GET", path: claims(s.elsewhere, "others")},
-		},
-		attempt{
-			what:  "get a token of a space of another node",
-			call:  call{verb: "POST", path: core(s.mine.Namespace, "serviceaccounts/space/token"), body: tokenFor("", "", "")},
-			words: unrelated,
-		},
+		attempt{what: "read a claim of another node's pod", call: get(claims(s.ns, "mine")), words: unrelated, instead: get(claims(s.elsewhere, "others"))},
+		attempt{what: "get a token of a space of another node", call: post(core(s.mine.Namespace, "serviceaccounts/space/token"), tokenFor("", "", "")), words: unrelated},
 		attempt{
 			what:    "get a token of a space of its own node with the kubelet's certificate",
-			call:    call{verb: "POST", path: core(s.others.Namespace, "serviceaccounts/space/token"), body: tokenFor("", "", "")},
+			call:    post(core(s.others.Namespace, "serviceaccounts/space/token"), tokenFor("", "", "")),
 			words:   unrelated,
-			instead: call{verb: "POST", path: core(s.elsewhere, "serviceaccounts/default/token"), body: tokenFor("Pod", others.Name, others.UID)},
+			instead: post(core(s.elsewhere, "serviceaccounts/default/token"), tokenFor("Pod", others.Name, others.UID)),
 		},
 		attempt{
 			what:    "get the token of another node's plugin",
-			call:    call{verb: "POST", path: core(driverNS, "serviceaccounts/"+framework.PluginName+"/token"), body: tokenFor("Pod", s.plugins[0].Name, s.plugins[0].UID)},
+			call:    post(core(driverNS, "serviceaccounts/"+framework.PluginName+"/token"), tokenFor("Pod", s.plugins[0].Name, s.plugins[0].UID)),
 			words:   []string{"node requested token bound to a pod scheduled on a different node"},
-			instead: call{verb: "POST", path: core(driverNS, "serviceaccounts/"+framework.PluginName+"/token"), body: tokenFor("Pod", s.plugins[1].Name, s.plugins[1].UID)},
+			instead: post(core(driverNS, "serviceaccounts/"+framework.PluginName+"/token"), tokenFor("Pod", s.plugins[1].Name, s.plugins[1].UID)),
 		},
 		attempt{
 			what:  "get a token of its plugin that outlives the plugin's pod",
-			call:  call{verb: "POST", path: core(driverNS, "serviceaccounts/"+framework.PluginName+"/token"), body: tokenFor("", "", "")},
+			call:  post(core(driverNS, "serviceaccounts/"+framework.PluginName+"/token"), tokenFor("", "", "")),
 			words: []string{"node requested token not bound to a pod"},
 		},
-		attempt{
-			what:    "read another node's pod",
-			call:    call{verb: "GET", path: core(s.ns, "pods/mine")},
-			words:   cannot("get", "pods"),
-			instead: call{verb: "GET", path: core(s.elsewhere, "pods/others")},
-		},
+		attempt{what: "read another node's pod", call: get(core(s.ns, "pods/mine")), words: cannot("get", "pods"), instead: get(core(s.elsewhere, "pods/others"))},
 		attempt{
 			what:    "make up a pod that uses a claim of another node",
 			call:    mirror(`"resourceClaims":[{"name":"mine","resourceClaimName":"mine"}],`),
 			words:   []string{"can not create pods that reference resourceclaims"},
 			instead: mirror(""),
 			// Nobody may make up such a pod, but one that Kubernetes itself schedules.
-			asAdmin: call{verb: "POST", path: core(s.ns, "pods"), body: podWith(`"resourceClaims":[{"name":"mine","resourceClaimName":"mine"}],`, "")},
+			asAdmin: post(core(s.ns, "pods"), podWith(`"resourceClaims":[{"name":"mine","resourceClaimName":"mine"}],`, "")),
 		},
-		attempt{
-			what:  "read Secrets of a space",
-			call:  call{verb: "GET", path: core(s.others.Namespace, "secrets")},
-			words: cannot("list", "secrets"),
-		},
+		attempt{what: "read Secrets of a space", call: get(core(s.others.Namespace, "secrets")), words: cannot("list", "secrets")},
 		attempt{
 			what:    "delete another node's pod",
-			call:    call{verb: "DELETE", path: core(s.ns, "pods/mine")},
+			call:    remove(core(s.ns, "pods/mine")),
 			words:   []string{"can only delete pods with spec.nodeName set to itself"},
-			instead: call{verb: "DELETE", path: core(s.elsewhere, "pods/others")},
+			instead: remove(core(s.elsewhere, "pods/others")),
 		},
 		attempt{
 			what:    "change another node",
-			call:    call{verb: "PATCH", path: "/api/v1/nodes/" + env.Node(0), body: touched},
+			call:    patch("/api/v1/nodes/"+env.Node(0), touched),
 			words:   []string{`is not allowed to modify node "` + env.Node(0) + `"`},
-			instead: call{verb: "PATCH", path: "/api/v1/nodes/" + env.Node(1), body: touched},
+			instead: patch("/api/v1/nodes/"+env.Node(1), touched),
 		},
-		attempt{
-			what:  "change the status of a claim",
-			call:  call{verb: "PATCH", path: claims(s.elsewhere, "others/status"), body: `{"status":{"devices":null}}`},
-			words: cannot("patch", "resourceclaims/status"),
-		},
+		attempt{what: "change the status of a claim", call: patch(claims(s.elsewhere, "others/status"), `{"status":{"devices":null}}`), words: cannot("patch", "resourceclaims/status")},
 		attempt{
 			what:    "offer devices on another node",
-			call:    call{verb: "POST", path: resourceSlices, body: slice("space.resource.example.com", `"nodeName":"`+env.Node(0)+`"`)},
+			call:    post(framework.ResourceSlices, slice("space.resource.example.com", `"nodeName":"`+env.Node(0)+`"`)),
 			words:   []string{"can only create ResourceSlice with the same NodeName as the requesting node"},
-			instead: call{verb: "POST", path: resourceSlices, body: slice("space.resource.example.com", `"nodeName":"`+env.Node(1)+`"`)},
+			instead: post(framework.ResourceSlices, slice("space.resource.example.com", `"nodeName":"`+env.Node(1)+`"`)),
 		},
 	)
 	t.Run("find on its disk what is on another node's", s.notOnTheSecond)

@@ -31,170 +31,118 @@ func (s *stage) tenantPod(t *testing.T) {
 	s.mine.Usable(t, s.ns, "mine")
 	account := "system:serviceaccount:" + own + ":"
 	refusedTo(t, s.tenant,
-		attempt{
-			what:    "read Secrets of other namespaces",
-			call:    call{verb: "GET", path: core(metav1.NamespaceSystem, "secrets")},
-			words:   cannot("list", "secrets"),
-			instead: call{verb: "GET", path: core(own, "secrets")},
-		},
-		attempt{
-			what:  "read Secrets of another space",
-			call:  call{verb: "GET", path: core(s.others.Namespace, "secrets")},
-			words: cannot("list", "secrets"),
-		},
-		attempt{
-			what:    "read pods beside its own",
-			call:    call{verb: "GET", path: core(s.ns, "pods")},
-			words:   cannot("list", "pods"),
-			instead: call{verb: "GET", path: core(own, "pods")},
-		},
-		attempt{
-			what:    "look into the driver's namespace",
-			call:    call{verb: "GET", path: core(driverNS, "configmaps")},
-			words:   cannot("list", "configmaps"),
-			instead: call{verb: "GET", path: core(own, "configmaps")},
-		},
+		attempt{what: "read Secrets of other namespaces", call: get(core(metav1.NamespaceSystem, "secrets")), words: cannot("list", "secrets"), instead: get(core(own, "secrets"))},
+		attempt{what: "read Secrets of another space", call: get(core(s.others.Namespace, "secrets")), words: cannot("list", "secrets")},
+		attempt{what: "read pods beside its own", call: get(core(s.ns, "pods")), words: cannot("list", "pods"), instead: get(core(own, "pods"))},
+		attempt{what: "look into the driver's namespace", call: get(core(driverNS, "configmaps")), words: cannot("list", "configmaps"), instead: get(core(own, "configmaps"))},
 		attempt{
 			what:    "lower the Pod Security Standard of its namespace",
-			call:    call{verb: "PATCH", path: "/api/v1/namespaces/" + own, body: lowered},
+			call:    patch(framework.NamespacePath(own), lowered),
 			words:   cannot("patch", "namespaces"),
-			instead: call{verb: "GET", path: "/api/v1/namespaces/" + own},
+			instead: get(framework.NamespacePath(own)),
 		},
-		attempt{
-			what:  "delete its namespace",
-			call:  call{verb: "DELETE", path: "/api/v1/namespaces/" + own},
-			words: cannot("delete", "namespaces"),
-		},
+		attempt{what: "delete its namespace", call: remove(framework.NamespacePath(own)), words: cannot("delete", "namespaces")},
 		attempt{
 			what:    "run a privileged pod",
-			call:    call{verb: "POST", path: core(own, "pods"), body: podWith("", `"securityContext":{"privileged":true},`)},
+			call:    post(core(own, "pods"), podWith("", `"securityContext":{"privileged":true},`)),
 			words:   []string{`violates PodSecurity "baseline`, "privileged"},
-			instead: call{verb: "POST", path: core(own, "pods"), body: podWith("", "")},
+			instead: post(core(own, "pods"), podWith("", "")),
 			toAll:   true,
 		},
 		attempt{
 			what:  "run a pod with a directory of the node",
-			call:  call{verb: "POST", path: core(own, "pods"), body: podWith(`"volumes":[{"name":"root","hostPath":{"path":"/"}}],`, "")},
+			call:  post(core(own, "pods"), podWith(`"volumes":[{"name":"root","hostPath":{"path":"/"}}],`, "")),
 			words: []string{`violates PodSecurity "baseline`, "hostPath"},
 			toAll: true,
 		},
 		attempt{
 			what:  "run a pod in the node's network",
-			call:  call{verb: "POST", path: core(own, "pods"), body: podWith(`"hostNetwork":true,`, "")},
+			call:  post(core(own, "pods"), podWith(`"hostNetwork":true,`, "")),
 			words: []string{`violates PodSecurity "baseline`, "host namespaces"},
 			toAll: true,
 		},
 		attempt{
 			what:  "give itself rights in the whole cluster",
-			call:  call{verb: "POST", path: clusterRoleBindings, body: binding("ClusterRoleBinding", "attempt", "cluster-admin", own, "space")},
+			call:  post(framework.ClusterRoleBindings, binding("ClusterRoleBinding", "attempt", "cluster-admin", own, "space")),
 			words: cannot("create", "clusterrolebindings"),
 		},
 		attempt{
 			what:  "give itself more rights in its space",
-			call:  call{verb: "POST", path: rbac(own, "rolebindings"), body: binding("RoleBinding", "attempt", "cluster-admin", own, "space")},
+			call:  post(rbac(own, "rolebindings"), binding("RoleBinding", "attempt", "cluster-admin", own, "space")),
 			words: cannot("create", "rolebindings"),
 		},
 		attempt{
 			what:    "remove the RoleBinding of its space",
-			call:    call{verb: "DELETE", path: rbac(own, "rolebindings/space")},
+			call:    remove(rbac(own, "rolebindings/space")),
 			words:   cannot("delete", "rolebindings"),
-			instead: call{verb: "DELETE", path: core(own, "serviceaccounts/space")},
+			instead: remove(core(own, "serviceaccounts/space")),
 		},
 		attempt{
 			what:    "ask for a space from inside its space",
-			call:    call{verb: "POST", path: claims(own, ""), body: claimOf(spaceapi.DefaultDriverName)},
+			call:    post(claims(own, ""), claimOf(spaceapi.DefaultDriverName)),
 			words:   byPolicy("nested-resourceclaims", nestedRefused),
-			instead: call{verb: "POST", path: claims(own, ""), body: claimOf("gpu.example.com")},
+			instead: post(claims(own, ""), claimOf("gpu.example.com")),
 			toAll:   true,
 		},
 		attempt{
 			what:  "ask for a space of its own class from inside its space",
-			call:  call{verb: "POST", path: claims(own, ""), body: claimOf(limitedClass)},
+			call:  post(claims(own, ""), claimOf(limitedClass)),
 			words: byPolicy("nested-resourceclaims", nestedRefused),
 			toAll: true,
 		},
 		attempt{
 			what: "ask for a space from inside its space by a template",
-			call: call{verb: "POST", path: "/apis/resource.k8s.io/v1/namespaces/" + own + "/resourceclaimtemplates",
-				body: `{"apiVersion":"resource.k8s.io/v1","kind":"ResourceClaimTemplate","metadata":{"name":"attempt"},"spec":{"spec":{"devices":{"requests":[
-					{"name":"space","firstAvailable":[{"name":"a","deviceClassName":"gpu.example.com"},{"name":"b","deviceClassName":"` + spaceapi.DefaultDriverName + `"}]}]}}}}`},
+			call: post(dra(own, "resourceclaimtemplates"), `{"apiVersion":"resource.k8s.io/v1","kind":"ResourceClaimTemplate","metadata":{"name":"attempt"},"spec":{"spec":{"devices":{"requests":[
+					{"name":"space","firstAvailable":[{"name":"a","deviceClassName":"gpu.example.com"},{"name":"b","deviceClassName":"`+spaceapi.DefaultDriverName+`"}]}]}}}}`),
 			words: byPolicy("nested-resourceclaimtemplates", nestedRefused),
 			toAll: true,
 		},
 		attempt{
 			what: "ask for a space from inside its space by a pod alone",
-			call: call{verb: "POST", path: core(own, "pods"), body: podWith("",
-				`"resources":{"limits":{"deviceclass.resource.kubernetes.io/`+spaceapi.DefaultDriverName+`":"1"}},`)},
+			call: post(core(own, "pods"), podWith("",
+				`"resources":{"limits":{"deviceclass.resource.kubernetes.io/`+spaceapi.DefaultDriverName+`":"1"}},`)),
 			words: byPolicy("nested-pods", nestedRefused),
 			toAll: true,
 		},
-		attempt{
-			what:  "raise its ResourceQuota",
-			call:  call{verb: "PATCH", path: core(own, "resourcequotas/space"), body: `{"spec":{"hard":null}}`},
-			words: cannot("patch", "resourcequotas"),
-		},
+		attempt{what: "raise its ResourceQuota", call: patch(core(own, "resourcequotas/space"), `{"spec":{"hard":null}}`), words: cannot("patch", "resourcequotas")},
 		attempt{
 			what:    "delete its ResourceQuota",
-			call:    call{verb: "DELETE", path: core(own, "resourcequotas/space")},
+			call:    remove(core(own, "resourcequotas/space")),
 			words:   cannot("delete", "resourcequotas"),
-			instead: call{verb: "GET", path: core(own, "resourcequotas/space")},
+			instead: get(core(own, "resourcequotas/space")),
 		},
 		attempt{
 			what:    "open its network",
-			call:    call{verb: "POST", path: networkPolicies(own, ""), body: opening},
+			call:    post(networkPolicies(own, ""), opening),
 			words:   byPolicy("isolation", "traffic between its own pods"),
-			instead: call{verb: "POST", path: networkPolicies(own, ""), body: among},
+			instead: post(networkPolicies(own, ""), among),
 		},
-		attempt{
-			what:  "remove its isolation",
-			call:  call{verb: "DELETE", path: networkPolicies(own, "space")},
-			words: byPolicy("isolation", "NetworkPolicy space"),
-		},
+		attempt{what: "remove its isolation", call: remove(networkPolicies(own, "space")), words: byPolicy("isolation", "NetworkPolicy space")},
 		attempt{
 			what:    "get a token of a ServiceAccount elsewhere",
-			call:    call{verb: "POST", path: core(s.ns, "serviceaccounts/default/token"), body: tokenFor("", "", "")},
+			call:    post(core(s.ns, "serviceaccounts/default/token"), tokenFor("", "", "")),
 			words:   cannot("create", "serviceaccounts/token"),
-			instead: call{verb: "POST", path: core(own, "serviceaccounts/default/token"), body: tokenFor("", "", "")},
+			instead: post(core(own, "serviceaccounts/default/token"), tokenFor("", "", "")),
 		},
 		attempt{
 			what:  "get a token of the controller",
-			call:  call{verb: "POST", path: core(driverNS, "serviceaccounts/"+framework.ControllerName+"/token"), body: tokenFor("", "", "")},
+			call:  post(core(driverNS, "serviceaccounts/"+framework.ControllerName+"/token"), tokenFor("", "", "")),
 			words: cannot("create", "serviceaccounts/token"),
 		},
 		attempt{
 			what:    "impersonate a part of Kubernetes",
-			call:    call{verb: "GET", path: core(own, "pods"), as: "system:kube-scheduler"},
+			call:    as("system:kube-scheduler", get(core(own, "pods"))),
 			words:   notAs,
-			instead: call{verb: "GET", path: core(own, "pods"), as: account + "space"},
+			instead: as(account+"space", get(core(own, "pods"))),
 		},
-		attempt{
-			what:  "impersonate another space",
-			call:  call{verb: "GET", path: core(s.others.Namespace, "pods"), as: "system:serviceaccount:" + s.others.Namespace + ":space"},
-			words: notAs,
-		},
-		attempt{
-			what:  "change the status of its claim",
-			call:  call{verb: "PATCH", path: claims(s.ns, "mine/status"), body: `{"status":{"reservedFor":null}}`},
-			words: cannot("patch", "resourceclaims/status"),
-		},
-		attempt{
-			what:  "delete its claim",
-			call:  call{verb: "DELETE", path: claims(s.ns, "mine")},
-			words: cannot("delete", "resourceclaims"),
-		},
-		attempt{
-			what:  "reach a node's kubelet through the API server",
-			call:  call{verb: "GET", path: "/api/v1/nodes/" + env.Node(0) + "/proxy/healthz"},
-			words: cannot("get", "nodes/proxy"),
-		},
-		attempt{
-			what:  "run a command in a pod elsewhere",
-			call:  call{verb: "POST", path: core(s.elsewhere, "pods/others/exec?command=id&container=ctr&stdout=true")},
-			words: cannot("create", "pods/exec"),
-		},
+		attempt{what: "impersonate another space", call: as("system:serviceaccount:"+s.others.Namespace+":space", get(core(s.others.Namespace, "pods"))), words: notAs},
+		attempt{what: "change the status of its claim", call: patch(claims(s.ns, "mine/status"), `{"status":{"reservedFor":null}}`), words: cannot("patch", "resourceclaims/status")},
+		attempt{what: "delete its claim", call: remove(claims(s.ns, "mine")), words: cannot("delete", "resourceclaims")},
+		attempt{what: "reach a node's kubelet through the API server", call: get("/api/v1/nodes/" + env.Node(0) + "/proxy/healthz"), words: cannot("get", "nodes/proxy")},
+		attempt{what: "run a command in a pod elsewhere", call: post(core(s.elsewhere, "pods/others/exec?command=id&container=ctr&stdout=true"), ""), words: cannot("create", "pods/exec")},
 		attempt{
 			what:  "make a namespace",
-			call:  call{verb: "POST", path: "/api/v1/namespaces", body: `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"attempt"}}`},
+			call:  post("/api/v1/namespaces", `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"attempt"}}`),
 			words: cannot("create", "namespaces"),
 		},
 	)
@@ -210,16 +158,16 @@ func (s *stage) ended(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept := env.WithToken(t, made.Status.Token)
-	look := call{verb: "GET", path: core(own, "configmaps")}
+	look := get(core(own, "configmaps"))
 	for what, client := range map[string]kubernetes.Interface{"given": s.tenant, "made": kept} {
-		if err := look.do(t.Context(), client); err != nil {
+		if err := look.By(client)(t.Context()); err != nil {
 			t.Errorf("the token that was %s does not work while the space is there: %v", what, err)
 		}
 	}
 	env.DeletePod(t, s.ns, "mine")
 	framework.Await(t, framework.Claim(env.Client, s.ns, "mine"), framework.Deallocated())
-	awaitWorthless(t, s.tenant, look)
-	awaitWorthless(t, kept, look)
+	awaitInvalid(t, s.tenant, look)
+	awaitInvalid(t, kept, look)
 	env.AwaitNamespaceGone(t, own)
 	env.AwaitNoTraceOf(t, s.claim.UID)
 }
@@ -242,65 +190,53 @@ func tenantAdmin(t *testing.T) {
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: "default"}},
 	}
-	look := call{verb: "GET", path: core(own, "configmaps")}
-	awaitCan(t, tenant, look)
+	look := get(core(own, "configmaps"))
+	framework.AwaitAllowed(t, look.String(), look.By(tenant))
 	if _, err := tenant.RbacV1().RoleBindings(own).Create(t.Context(), given, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	awaitCan(t, friend, look)
+	framework.AwaitAllowed(t, look.String(), look.By(friend))
 
 	isolation := []string{"ValidatingAdmissionPolicy 'threats-space-dra-driver-isolation'", "traffic between its own pods"}
-	openIt := call{verb: "POST", path: networkPolicies(own, ""), body: opening}
-	awaitRefused(t, tenant, openIt, isolation)
-	allow := call{verb: "POST", path: rbac(own, "rolebindings"), body: binding("RoleBinding", "attempt", "edit", ns, "default")}
+	openIt := post(networkPolicies(own, ""), opening)
+	framework.AwaitDenied(t, openIt.String(), openIt.By(tenant), isolation...)
+	allow := post(rbac(own, "rolebindings"), binding("RoleBinding", "attempt", "edit", ns, "default"))
 	refusedTo(t, tenant,
 		attempt{
 			what:    "give rights outside the space",
-			call:    call{verb: "POST", path: rbac(ns, "rolebindings"), body: binding("RoleBinding", "attempt", "edit", own, "space")},
+			call:    post(rbac(ns, "rolebindings"), binding("RoleBinding", "attempt", "edit", own, "space")),
 			words:   cannot("create", "rolebindings"),
 			instead: allow,
 		},
 		attempt{
 			what:    "give cluster-admin in the space",
-			call:    call{verb: "POST", path: rbac(own, "rolebindings"), body: binding("RoleBinding", "attempt", "cluster-admin", own, "space")},
+			call:    post(rbac(own, "rolebindings"), binding("RoleBinding", "attempt", "cluster-admin", own, "space")),
 			words:   escalation,
 			instead: allow,
 		},
 		attempt{
 			what: "make a Role that may change the namespace",
-			call: call{verb: "POST", path: rbac(own, "roles"), body: `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"attempt"},
-				"rules":[{"apiGroups":[""],"resources":["namespaces"],"verbs":["patch"]}]}`},
+			call: post(rbac(own, "roles"), `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"attempt"},
+				"rules":[{"apiGroups":[""],"resources":["namespaces"],"verbs":["patch"]}]}`),
 			words: escalation,
-			instead: call{verb: "POST", path: rbac(own, "roles"), body: `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"attempt"},
-				"rules":[{"apiGroups":[""],"resources":["configmaps"],"verbs":["patch"]}]}`},
+			instead: post(rbac(own, "roles"), `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"attempt"},
+				"rules":[{"apiGroups":[""],"resources":["configmaps"],"verbs":["patch"]}]}`),
 		},
 		attempt{
 			what:  "give rights in the whole cluster",
-			call:  call{verb: "POST", path: clusterRoleBindings, body: binding("ClusterRoleBinding", "attempt", "view", own, "space")},
+			call:  post(framework.ClusterRoleBindings, binding("ClusterRoleBinding", "attempt", "view", own, "space")),
 			words: cannot("create", "clusterrolebindings"),
 		},
-		attempt{
-			what:  "change the labels of the namespace",
-			call:  call{verb: "PATCH", path: "/api/v1/namespaces/" + own, body: lowered},
-			words: cannot("patch", "namespaces"),
-		},
-		attempt{
-			what:  "change the space's quota",
-			call:  call{verb: "DELETE", path: core(own, "resourcequotas/space")},
-			words: cannot("delete", "resourcequotas"),
-		},
-		attempt{
-			what:  "open the space's network",
-			call:  openIt,
-			words: isolation,
-		},
+		attempt{what: "change the labels of the namespace", call: patch(framework.NamespacePath(own), lowered), words: cannot("patch", "namespaces")},
+		attempt{what: "change the space's quota", call: remove(core(own, "resourcequotas/space")), words: cannot("delete", "resourcequotas")},
+		attempt{what: "open the space's network", call: openIt, words: isolation},
 	)
 
 	t.Run("keep rights of others beyond the space", func(t *testing.T) {
 		env.DeletePod(t, ns, "pod")
-		awaitWorthless(t, tenant, look)
+		awaitInvalid(t, tenant, look)
 		// The friend is there still.
-		awaitRefused(t, friend, look, cannot("list", "configmaps"))
+		framework.AwaitDenied(t, look.String(), look.By(friend), cannot("list", "configmaps")...)
 		env.AwaitNamespaceGone(t, own)
 	})
 }

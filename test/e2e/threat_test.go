@@ -4,54 +4,39 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// call is a request to the API server. Of what would write, nothing is stored.
-type call struct {
-	verb, path, body string
-	// as is whom to impersonate.
-	as string
+// call is a request to the API server, of which nothing is stored.
+type call = framework.Call
+
+// The requests and their paths and bodies, by short names: the attempts are a long table.
+var (
+	get, post, patch, remove = framework.Get, framework.Post, framework.Patch, framework.Delete
+	core, rbac, dra          = framework.CorePath, framework.RBACPath, framework.DRAPath
+	networkPolicies          = framework.NetworkPolicyPath
+	binding, tokenFor        = framework.BindingBody, framework.TokenBody
+	slice, eventAbout        = framework.SliceBody, framework.EventBody
+)
+
+// as lets a call impersonate a user.
+func as(user string, c call) call {
+	c.As = user
+	return c
 }
 
-func (c call) String() string { return c.verb + " " + c.path }
-
-func (c call) do(ctx context.Context, client kubernetes.Interface) error {
-	request := client.CoreV1().RESTClient().Verb(c.verb).RequestURI(c.path)
-	exec := strings.Contains(c.path, "/exec?")
-	if c.verb != "GET" && !exec {
-		request = request.Param("dryRun", "All")
-	}
-	if c.body != "" {
-		kind := "application/json"
-		if c.verb == "PATCH" {
-			kind = string(types.MergePatchType)
-		}
-		request = request.SetHeader("Content-Type", kind).Body([]byte(c.body))
-	}
-	if c.as != "" {
-		request = request.SetHeader("Impersonate-User", c.as)
-	}
-	err := request.Do(ctx).Error()
-	// Whoever may is asked for another protocol.
-	if exec && apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "pgrade request required") {
-		return nil
-	}
-	return err
+// claims is the path of a claim, or of all claims in a namespace.
+func claims(namespace, rest string) string {
+	return strings.TrimSuffix(dra(namespace, "resourceclaims/"+rest), "/")
 }
 
 // attempt is something that an actor must not be able to do. docs/threat-model.md
@@ -59,52 +44,39 @@ func (c call) do(ctx context.Context, client kubernetes.Interface) error {
 type attempt struct {
 	what string
 	call call
-	// words are in the refusal, and say where it comes from.
+	// words are in the refusal, and show where it comes from.
 	words []string
-	// instead is what the same credential can do: it is not refused by chance.
+	// instead is a call that the same credential allows, so that the credential works.
 	instead call
-	// toAll says that an administrator is refused too. Otherwise he is not: there is
-	// nothing else wrong with the request.
+	// toAll: administrators are refused too. Otherwise their call succeeds, which shows that
+	// the call is valid.
 	toAll bool
-	// asAdmin is the nearest that an administrator can do, where he can't do the same.
+	// asAdmin is the closest call for an administrator who cannot make the same one.
 	asAdmin call
 }
 
-// refusedTo makes all attempts with a stolen or own credential.
+// refusedTo makes all attempts with a client.
 func refusedTo(t *testing.T, actor kubernetes.Interface, attempts ...attempt) {
 	t.Helper()
 	for _, a := range attempts {
 		t.Run(a.what, func(t *testing.T) {
-			if a.instead.path != "" {
-				if err := a.instead.do(t.Context(), actor); err != nil {
+			if !a.instead.IsZero() {
+				if err := a.instead.By(actor)(t.Context()); err != nil {
 					t.Errorf("%s should be possible: %v", a.instead, err)
 				}
 			}
-			checkRefusal(t, a.call, a.call.do(t.Context(), actor), a.words)
+			framework.CheckDenied(t, a.call.String(), a.call.By(actor)(t.Context()), a.words...)
 			asAdmin := a.call
-			if a.asAdmin.path != "" {
+			if !a.asAdmin.IsZero() {
 				asAdmin = a.asAdmin
 			}
-			switch err := asAdmin.do(t.Context(), env.Client); {
+			switch err := asAdmin.By(env.Client)(t.Context()); {
 			case a.toAll:
-				checkRefusal(t, asAdmin, err, a.words)
+				framework.CheckDenied(t, asAdmin.String(), err, a.words...)
 			case err != nil:
-				t.Errorf("an administrator can't do it either, so that it proves nothing: %s: %v", asAdmin, err)
+				t.Errorf("an administrator cannot do it either, so the refusal shows nothing: %s: %v", asAdmin, err)
 			}
 		})
-	}
-}
-
-func checkRefusal(t *testing.T, c call, err error, words []string) {
-	t.Helper()
-	if err == nil {
-		t.Errorf("%s was not refused", c)
-		return
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%s: got error %v, want one with the words %q", c, err, w)
-		}
 	}
 }
 
@@ -118,49 +90,16 @@ func byPolicy(name, words string) []string {
 	return []string{fmt.Sprintf("ValidatingAdmissionPolicy 'space-dra-driver-%s'", name), words}
 }
 
-// notAs are the words to who would be somebody else.
+// notAs are the words of the API server about impersonation.
 var notAs = []string{"is forbidden", "cannot impersonate"}
 
-// escalation are the words of RBAC to who would give what he does not have.
+// escalation are the words of RBAC about roles with more rights than the subject's own.
 var escalation = []string{"is attempting to grant RBAC permissions not currently held"}
-
-// Paths of objects in a namespace.
-func core(namespace, rest string) string { return "/api/v1/namespaces/" + namespace + "/" + rest }
-
-func rbac(namespace, rest string) string {
-	return "/apis/rbac.authorization.k8s.io/v1/namespaces/" + namespace + "/" + rest
-}
-
-func claims(namespace, rest string) string {
-	return strings.TrimSuffix("/apis/resource.k8s.io/v1/namespaces/"+namespace+"/resourceclaims/"+rest, "/")
-}
-
-func networkPolicies(namespace, rest string) string {
-	return strings.TrimSuffix("/apis/networking.k8s.io/v1/namespaces/"+namespace+"/networkpolicies/"+rest, "/")
-}
-
-const clusterRoleBindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
-
-// binding is the body of a RoleBinding or, without a namespace, of a ClusterRoleBinding.
-func binding(kind, name, role, namespace, account string) string {
-	return fmt.Sprintf(`{"apiVersion":"rbac.authorization.k8s.io/v1","kind":%q,"metadata":{"name":%q},
-		"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":%q},
-		"subjects":[{"kind":"ServiceAccount","namespace":%q,"name":%q}]}`, kind, name, role, namespace, account)
-}
 
 // podWith is the body of a pod with more fields in its spec and its container.
 func podWith(spec, container string) string {
 	return fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"attempt"},"spec":{%s"containers":[{%s"name":"ctr","image":%q}]}}`,
 		spec, container, framework.Toolbox)
-}
-
-// tokenFor is the body of a request for a token bound to something, or to nothing.
-func tokenFor(kind, name string, uid types.UID) string {
-	if kind == "" {
-		return `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}}`
-	}
-	return fmt.Sprintf(`{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"boundObjectRef":{"apiVersion":"v1","kind":%q,"name":%q,"uid":%q}}}`,
-		kind, name, uid)
 }
 
 const (
@@ -176,8 +115,8 @@ const (
 // limitedClass is the DeviceClass of the tenant's space. No values name it.
 const limitedClass = "limited"
 
-// stage is what all actors play on: a tenant's pod on the first node, and one of
-// somebody else on the second.
+// stage is what all actors work on: a tenant's pod on the first node, and one of another
+// tenant on the second.
 type stage struct {
 	// ns has claim and pod mine, elsewhere claim and pod others.
 	ns, elsewhere string
@@ -236,41 +175,10 @@ func stolenFrom(t *testing.T, pod *corev1.Pod) kubernetes.Interface {
 	return env.WithToken(t, token)
 }
 
-// awaitCan waits until somebody can do what he was just given the right to.
-func awaitCan(t *testing.T, client kubernetes.Interface, c call) {
+// awaitInvalid waits until the API server does not accept a credential any more.
+func awaitInvalid(t *testing.T, client kubernetes.Interface, c call) {
 	t.Helper()
-	var last error
-	if err := wait.PollUntilContextTimeout(t.Context(), pause, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		last = c.do(ctx, client)
-		return last == nil, nil
-	}); err != nil {
-		t.Fatalf("%s never became possible: %v", c, last)
-	}
-}
-
-// awaitRefused waits until a request is refused with words: the API server takes new
-// policies, and what becomes of rights, into account after a moment.
-func awaitRefused(t *testing.T, client kubernetes.Interface, c call, words []string) {
-	t.Helper()
-	var last error
-	if err := wait.PollUntilContextTimeout(t.Context(), pause, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		last = c.do(ctx, client)
-		return last != nil && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(last.Error(), w) }), nil
-	}); err != nil {
-		t.Fatalf("%s was never refused with the words %q: the last answer was %v", c, words, last)
-	}
-}
-
-// awaitWorthless waits until the API server knows nobody with the credential.
-func awaitWorthless(t *testing.T, client kubernetes.Interface, c call) {
-	t.Helper()
-	var last error
-	if err := wait.PollUntilContextTimeout(t.Context(), pause, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		last = c.do(ctx, client)
-		return apierrors.IsUnauthorized(last), nil
-	}); err != nil {
-		t.Errorf("%s: got error %v, want Unauthorized", c, last)
-	}
+	framework.AwaitDenied(t, c.String(), c.By(client), "Unauthorized")
 }
 
 // TestThreats plays the actors of docs/threat-model.md.

@@ -90,7 +90,7 @@ func TestBadParametersAreRefusedWhenTheyAreWritten(t *testing.T) {
 			t.Errorf("delete the policies: %v: %s", err, out)
 		}
 	})
-	awaitDenied(t, "parameters of a claim on a class", func(ctx context.Context) error { return w.class(ctx, claimJSON("")) }, "must be a SpaceClassConfig of space.resource.example.com/v1alpha1")
+	framework.AwaitDenied(t, "parameters of a claim on a class", func(ctx context.Context) error { return w.class(ctx, claimJSON("")) }, "must be a SpaceClassConfig of space.resource.example.com/v1alpha1")
 
 	t.Run("with the field", w.refused)
 	t.Run("and good ones are not", w.goodOnesAreTaken)
@@ -117,9 +117,9 @@ func (w writer) refused(t *testing.T) {
 		claimJSON(`"network":{"mode":"Open"}`):                words + ": network.mode must be Isolated",
 		claimJSON(`"podSecurity":{"enforce":"strict"}`):       podSecurity,
 	} {
-		denied(t, raw, w.claim(t.Context(), raw), want)
-		denied(t, raw, w.template(t.Context(), raw), want)
-		denied(t, "another and "+raw, w.claim(t.Context(), claimJSON(""), raw), want)
+		framework.CheckDenied(t, raw, w.claim(t.Context(), raw), want)
+		framework.CheckDenied(t, raw, w.template(t.Context(), raw), want)
+		framework.CheckDenied(t, "another and "+raw, w.claim(t.Context(), claimJSON(""), raw), want)
 	}
 	for raw, want := range map[string]string{
 		foreign:                                  words + " must be a SpaceClassConfig",
@@ -132,7 +132,7 @@ func (w writer) refused(t *testing.T) {
 		classJSON(`"network":{"mode":"Closed"}`): words + ": network.mode must be Isolated or Open",
 		classJSON(`"podSecurity":{"warn":7}`):    podSecurity,
 	} {
-		denied(t, raw, w.class(t.Context(), raw), want)
+		framework.CheckDenied(t, raw, w.class(t.Context(), raw), want)
 	}
 }
 
@@ -296,8 +296,8 @@ func changedClass(t *testing.T) {
 		return err
 	}
 	const words = "parameters of driver space.resource.example.com: "
-	denied(t, "a bad field", update("changed", classJSON(`"exclusive":"yes"`)), words+"exclusive must be a boolean")
-	denied(t, "another bad field for an old one", update("old", classJSON(badClaim)), words+"SpaceClassConfig has no field maxLivetime")
+	framework.CheckDenied(t, "a bad field", update("changed", classJSON(`"exclusive":"yes"`)), words+"exclusive must be a boolean")
+	framework.CheckDenied(t, "another bad field for an old one", update("old", classJSON(badClaim)), words+"SpaceClassConfig has no field maxLivetime")
 	for _, name := range []string{"changed", "old"} {
 		if err := update(name, classJSON(`"exclusive":false`)); err != nil {
 			t.Errorf("a good change of class %s: %v", name, err)

@@ -102,14 +102,7 @@ func (i *installation) usersCost(t *testing.T, calls *tally, costs *framework.Co
 	calls.reset()
 	awaitUsedOn := func(claim string, pods ...*corev1.Pod) {
 		t.Helper()
-		var want []string
-		for _, pod := range pods {
-			want = append(want, pod.Spec.NodeName+"="+string(pod.UID))
-		}
-		slices.Sort(want)
-		framework.Await(t, framework.Namespace(env.Client, spaceOf(t, driver, ns, claim)), framework.That(fmt.Sprintf("used by %q", want), func(ns *corev1.Namespace) bool {
-			return ns.Annotations[spaceapi.KeysFor(driver).Nodes] == strings.Join(want, ",")
-		}))
+		awaitUsedBy(t, spaceapi.KeysFor(driver), spaceOf(t, driver, ns, claim), pods...)
 	}
 	expect := func(what string, gets, patches int) {
 		t.Helper()

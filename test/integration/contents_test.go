@@ -63,14 +63,6 @@ func tenant(t *testing.T, space spaceapi.SpaceStatus) kubernetes.Interface {
 	return env.As(t, space.Namespace, space.ServiceAccount)
 }
 
-// forbidden checks that something was refused, and how.
-func forbidden(t *testing.T, what string, err error, words string) {
-	t.Helper()
-	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), words) {
-		t.Errorf("%s: got error %v, want it forbidden with the words %q", what, err, words)
-	}
-}
-
 // quotaInForce returns the quota of a space that is Ready. Quotas hold from when their
 // status says so.
 func quotaInForce(t *testing.T, namespace string) *corev1.ResourceQuota {
@@ -106,14 +98,14 @@ func safeByDefault(t *testing.T) {
 	privileged := framework.NewPod("privileged")
 	privileged.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)}
 	_, err := client.CoreV1().Pods(space.Namespace).Create(t.Context(), privileged, metav1.CreateOptions{})
-	forbidden(t, "a privileged pod", err, `violates PodSecurity "baseline:latest"`)
+	framework.CheckDenied(t, "a privileged pod", err, `violates PodSecurity "baseline:latest"`)
 
 	quotas, err := env.Client.CoreV1().ResourceQuotas(space.Namespace).List(t.Context(), metav1.ListOptions{})
 	if err != nil || len(quotas.Items) != 0 {
 		t.Errorf("ResourceQuotas: %v (error: %v)", quotas, err)
 	}
 	claims := client.ResourceV1().ResourceClaims(space.Namespace)
-	awaitDenied(t, "a space in the space", func(ctx context.Context) error {
+	framework.AwaitDenied(t, "a space in the space", func(ctx context.Context) error {
 		_, err := claims.Create(ctx, framework.NewClaim("nested"), dryRun)
 		return err
 	}, nestedRefused)
@@ -126,7 +118,7 @@ func safeByDefault(t *testing.T) {
 	asked := corev1.ResourceList{corev1.ResourceName("deviceclass.resource.kubernetes.io/" + spaceapi.DefaultDriverName): resource.MustParse("1")}
 	extended.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: asked, Limits: asked}
 	_, err = client.CoreV1().Pods(space.Namespace).Create(t.Context(), extended, metav1.CreateOptions{})
-	denied(t, "a space as an extended resource", err, nestedRefused)
+	framework.CheckDenied(t, "a space as an extended resource", err, nestedRefused)
 
 	policy := policyIn(t, space.Namespace)
 	if in := policy.Spec.Ingress; len(in) != 1 || len(in[0].From) != 1 || in[0].From[0].NamespaceSelector != nil || in[0].From[0].PodSelector == nil {
@@ -164,7 +156,7 @@ func limited(t *testing.T) {
 		many.Spec.InitContainers[i].Name = fmt.Sprintf("init-%d", i)
 		many.Spec.InitContainers[i].RestartPolicy = ptr.To(corev1.ContainerRestartPolicyAlways)
 	}
-	awaitDenied(t, "a pod whose containers are over the quota", func(ctx context.Context) error {
+	framework.AwaitDenied(t, "a pod whose containers are over the quota", func(ctx context.Context) error {
 		_, err := pods.Create(ctx, many, dryRun)
 		return err
 	}, "exceeded quota: space")
@@ -172,7 +164,7 @@ func limited(t *testing.T) {
 	large := framework.NewPod("large")
 	large.Spec.Containers[0].Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("1")}
 	_, err := pods.Create(t.Context(), large, metav1.CreateOptions{})
-	forbidden(t, "a container over the limit", err, "maximum cpu usage per Container is 500m")
+	framework.CheckDenied(t, "a container over the limit", err, "maximum cpu usage per Container is 500m")
 	first, err := pods.Create(t.Context(), framework.NewPod("first"), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +174,7 @@ func limited(t *testing.T) {
 		t.Errorf("a container that asks for nothing gets %+v", got)
 	}
 	_, err = pods.Create(t.Context(), framework.NewPod("second"), metav1.CreateOptions{})
-	forbidden(t, "a pod over the quota", err, "exceeded quota: space, requested: pods=1, used: pods=1, limited: pods=1")
+	framework.CheckDenied(t, "a pod over the quota", err, "exceeded quota: space, requested: pods=1, used: pods=1, limited: pods=1")
 	framework.Deallocate(t, env, ns, "claim")
 }
 
@@ -198,7 +190,7 @@ func marked(t *testing.T) {
 		t.Errorf("got %s with labels %v and annotations %v", namespace.Name, namespace.Labels, namespace.Annotations)
 	}
 	_, err = tenant(t, space).CoreV1().Pods(space.Namespace).Create(t.Context(), framework.NewPod("pod"), metav1.CreateOptions{})
-	forbidden(t, "a pod that keeps baseline only", err, `violates PodSecurity "restricted:latest"`)
+	framework.CheckDenied(t, "a pod that keeps baseline only", err, `violates PodSecurity "restricted:latest"`)
 	framework.Deallocate(t, env, ns, "claim")
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
 }
@@ -255,7 +247,7 @@ func otherRights(t *testing.T) {
 		t.Errorf("reading with the role view: %v", err)
 	}
 	_, err := client.CoreV1().Pods(reader.Namespace).Create(t.Context(), framework.NewPod("pod"), metav1.CreateOptions{})
-	forbidden(t, "writing with the role view", err, "cannot create")
+	framework.CheckDenied(t, "writing with the role view", err, "cannot create")
 	framework.Deallocate(t, env, ns, "claim")
 
 	other := env.Namespace(t)
@@ -300,9 +292,9 @@ func forAdministrators(t *testing.T) {
 		t.Errorf("reading: %v", err)
 	}
 	_, err := client.CoreV1().ConfigMaps(spaces[0].Namespace).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "x"}}, metav1.CreateOptions{})
-	forbidden(t, "writing", err, "cannot create")
+	framework.CheckDenied(t, "writing", err, "cannot create")
 	_, err = client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
-	forbidden(t, "reading in the whole cluster", err, "cannot list")
+	framework.CheckDenied(t, "reading in the whole cluster", err, "cannot list")
 	framework.Deallocate(t, env, ns, "claim")
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -17,7 +18,6 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
@@ -26,21 +26,21 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// fenced is what the chart makes besides workloads, for a driver of its own, with a
-// controller that works with the chart's rights, and one space.
+// fenced is what the chart installs besides workloads, for a driver of its own, with a
+// controller that has the chart's rights, and one space.
 type fenced struct {
 	driver    string
 	keys      spaceapi.Keys
 	namespace string
 	// controller has a token of the controller's ServiceAccount.
 	controller kubernetes.Interface
-	// claim is in the release's namespace, and space is the namespace made for it.
+	// claim is in the release's namespace, and space is its namespace.
 	claim, space string
 }
 
 const fencedName = "fenced-space-dra-driver"
 
-// newFenced is for one test that does not run beside others of its release name.
+// newFenced installs the release. Its name allows one at a time.
 func newFenced(t *testing.T) *fenced {
 	t.Helper()
 	f := &fenced{driver: "fenced.example.com", keys: spaceapi.KeysFor("fenced.example.com"), namespace: env.Namespace(t), claim: "claim"}
@@ -63,281 +63,320 @@ func newFenced(t *testing.T) *fenced {
 	return f
 }
 
-// try is something that a policy refuses. None of them leaves anything behind if it
-// is not refused.
-type try struct {
+// denial is a call that a policy denies.
+type denial struct {
 	what  string
-	do    func(ctx context.Context) error
+	call  framework.Call
 	words string
 }
 
-func allDenied(t *testing.T, tries ...try) {
+// denied waits until a client's calls are denied: the API server follows policies, and
+// what they read, by watches.
+func denied(t *testing.T, client kubernetes.Interface, denials ...denial) {
 	t.Helper()
-	for _, try := range tries {
-		awaitDenied(t, try.what, try.do, try.words)
+	for _, d := range denials {
+		framework.AwaitDenied(t, d.what, d.call.By(client), d.words)
 	}
 }
 
-var (
-	dryUpdate = metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}}
-	dryPatch  = metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}
-	dryDelete = metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}
-)
-
-func TestFences(t *testing.T) {
-	f := newFenced(t)
-	t.Run("keep the controller to namespaces with its record", f.keepsTheControllerToItsNamespaces)
-	t.Run("keep the controller to what is in spaces", f.keepsTheControllerToSpaces)
-	t.Run("keep the controller to its part of claims and slices", f.keepsTheControllerToItsDevices)
-	t.Run("keep the controller to its events", f.keepsTheControllerToItsEvents)
-	t.Run("keep plugins to nodes that use a space", f.keepsPluginsToNodesInUse)
-	t.Run("keep plugins to events about claims", f.keepsPluginsToTheirEvents)
-	t.Run("keep plugins to ResourceSlices of their nodes", f.keepsPluginsToTheirSlices)
-	t.Run("keep others from the record", f.keepsOthersFromTheRecord)
-	t.Run("keep spaces from having spaces", f.keepsSpacesFromHavingSpaces)
-	t.Run("keep tenants from their namespace", f.keepsTenantsFromTheirNamespace)
-	t.Run("are right about all types", f.typesAreRight)
-	f.ends(t)
-}
-
-// ends sees the space off, as usual.
-func (f *fenced) ends(t *testing.T) {
-	deallocate(t, env, f.namespace, f.claim)
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, f.space))
-}
-
-func (f *fenced) keepsTheControllerToItsNamespaces(t *testing.T) {
-	namespaces := f.controller.CoreV1().Namespaces()
-	create := func(ns *corev1.Namespace) func(ctx context.Context) error {
-		return func(ctx context.Context) error {
-			_, err := namespaces.Create(ctx, ns, dryRun)
-			return err
-		}
-	}
-	patch := func(name, patch string) func(ctx context.Context) error {
-		return func(ctx context.Context) error {
-			_, err := namespaces.Patch(ctx, name, types.MergePatchType, []byte(patch), dryPatch)
-			return err
-		}
-	}
-	const make, change = "namespaces with the record of a space", "update and delete namespaces of spaces"
-	allDenied(t,
-		try{"making one without a record", create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fenced-any"}}), make},
-		try{"making one without annotations", create(recorded(f.driver, "fenced-any", "uid", "", "")), make},
-		try{"making one for another driver", create(recorded("another.example.com", "fenced-any", "uid", "ns", "claim")), make},
-		try{"taking one over", patch("kube-system", `{"metadata":{"labels":{"`+f.keys.ClaimUID+`":"uid"}}}`), change},
-		try{"deleting one", func(ctx context.Context) error { return namespaces.Delete(ctx, f.namespace, dryDelete) }, change},
-		try{"lowering the Pod Security Standard of a space",
-			patch(f.space, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`), "not change labels"},
-		try{"changing the record", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":"another"}}}`), "annotations nodes and retained-until"},
-		try{"changing what a space was given", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Config+`":"{}"}}}`), "annotations nodes and retained-until"},
-		try{"removing a part of the record", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":null}}}`), "annotations nodes and retained-until"},
-	)
-	if _, err := namespaces.Create(t.Context(), recorded(f.driver, "fenced-any", "uid", "ns", "claim"), dryRun); err != nil {
-		t.Errorf("making a space: %v", err)
-	}
-	for what, annotation := range map[string]string{
-		"retaining a space":                    `"` + f.keys.RetainedUntil + `":"2030-01-01T00:00:00Z"`,
-		"recording where a space is used":      `"` + f.keys.Nodes + `":"node=uid"`,
-		"recording that a space is not in use": `"` + f.keys.Nodes + `":null`,
-	} {
-		if err := patch(f.space, `{"metadata":{"annotations":{`+annotation+`}}}`)(t.Context()); err != nil {
+// allowed checks that policies allow a client's calls.
+func allowed(t *testing.T, client kubernetes.Interface, calls map[string]framework.Call) {
+	t.Helper()
+	for what, call := range calls {
+		if err := call.By(client)(t.Context()); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 }
 
-func (f *fenced) keepsTheControllerToSpaces(t *testing.T) {
-	const spaces = "write in namespaces of spaces"
-	core := f.controller.CoreV1()
-	account := func(namespace, name string) func(ctx context.Context) error {
-		return func(ctx context.Context) error {
-			_, err := core.ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, dryRun)
-			return err
-		}
-	}
-	binding := func(namespace, name string, subject rbacv1.Subject) func(ctx context.Context) error {
-		return func(ctx context.Context) error {
-			_, err := f.controller.RbacV1().RoleBindings(namespace).Create(ctx, &rbacv1.RoleBinding{
-				ObjectMeta: metav1.ObjectMeta{Name: name},
-				RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "edit"},
-				Subjects:   []rbacv1.Subject{subject},
-			}, dryRun)
-			return err
-		}
-	}
-	own := func(namespace string) rbacv1.Subject {
-		return rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: spaceapi.ServiceAccountName}
-	}
-	const itself = "the space's own ServiceAccount"
-	allDenied(t,
-		try{"a ServiceAccount elsewhere", account("kube-system", "space"), spaces},
-		try{"another ServiceAccount", account(f.space, "builder"), "objects named space"},
-		try{"a ConfigMap elsewhere", func(ctx context.Context) error {
-			_, err := core.ConfigMaps("kube-system").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "any"}}, dryRun)
-			return err
-		}, spaces},
-		try{"a quota elsewhere", func(ctx context.Context) error {
-			_, err := core.ResourceQuotas("default").Create(ctx, &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "space"}}, dryRun)
-			return err
-		}, spaces},
-		try{"a NetworkPolicy elsewhere", func(ctx context.Context) error {
-			_, err := f.controller.NetworkingV1().NetworkPolicies("default").Create(ctx, openPolicy("space"), dryRun)
-			return err
-		}, spaces},
-		try{"rights elsewhere", binding("kube-system", "space", own("kube-system")), spaces},
-		try{"rights in a space for somebody else", binding(f.space, "space", rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: "User", Name: "eve"}), itself},
-		try{"rights in a space for another space", binding(f.space, "space", own("default")), itself},
-		try{"rights by another name", binding(f.space, "another", own(f.space)), itself},
-		try{"changed rights", func(ctx context.Context) error {
-			_, err := f.controller.RbacV1().RoleBindings(f.space).Patch(ctx, "space", types.MergePatchType,
-				[]byte(`{"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"eve"}]}`), dryPatch)
-			return err
-		}, "remove their subjects"},
-	)
-	if _, err := f.controller.RbacV1().RoleBindings(f.space).Patch(t.Context(), "space", types.MergePatchType, []byte(`{"subjects":null}`), dryPatch); err != nil {
-		t.Errorf("emptying a RoleBinding: %v", err)
-	}
+// The requests, by short names.
+var (
+	post, patch, remove = framework.Post, framework.Patch, framework.Delete
+	namespacePath, core = framework.NamespacePath, framework.CorePath
+	slice, eventAbout   = framework.SliceBody, framework.EventBody
+	dryRun              = metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+)
+
+// TestFences tries the policies, each with what it denies and what it allows. TestThreats
+// in test/e2e has more denials.
+func TestFences(t *testing.T) {
+	f := newFenced(t)
+	t.Run("controller namespaces", f.controllerNamespaces)
+	t.Run("controller contents of spaces", f.controllerContents)
+	t.Run("controller status and slices", f.controllerDevices)
+	t.Run("controller events", f.controllerEvents)
+	t.Run("plugin tokens", f.pluginTokens)
+	t.Run("plugin events", f.pluginEvents)
+	t.Run("plugin slices", f.pluginSlices)
+	t.Run("record", f.record)
+	t.Run("nested spaces", f.nestedSpaces)
+	t.Run("namespaces of tenants", f.tenantNamespaces)
+	t.Run("types of expressions", f.expressionTypes)
+	deallocate(t, env, f.namespace, f.claim)
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, f.space))
 }
 
-func (f *fenced) keepsTheControllerToItsDevices(t *testing.T) {
-	reserveIt := func(ctx context.Context) error {
+// set is a merge patch that sets a label or an annotation, or removes it if value is null.
+func set(field, key, value string) string {
+	if value != "null" {
+		value = strconv.Quote(value)
+	}
+	return fmt.Sprintf(`{"metadata":{%q:{%q:%s}}}`, field, key, value)
+}
+
+func (f *fenced) controllerNamespaces(t *testing.T) {
+	space := namespacePath(f.space)
+	create := func(driver, namespace, claim string) framework.Call {
+		return post(namespacePath(""), framework.JSON(recorded(driver, "fenced-any", "uid", namespace, claim)))
+	}
+	const made, annotations = "namespaces with the record of a space", "annotations nodes and retained-until"
+	denied(t, f.controller,
+		denial{"create one without annotations", create(f.driver, "", ""), made},
+		denial{"create one of another driver", create("another.example.com", "ns", "claim"), made},
+		denial{"take one over", patch(namespacePath("kube-system"), set("labels", f.keys.ClaimUID, "uid")), "update and delete namespaces of spaces"},
+		denial{"lower the Pod Security Standard", patch(space, set("labels", "pod-security.kubernetes.io/enforce", "privileged")), "not change labels"},
+		denial{"change the record", patch(space, set("annotations", f.keys.ClaimName, "another")), annotations},
+		denial{"change the configuration", patch(space, set("annotations", f.keys.Config, "{}")), annotations},
+		denial{"remove a part of the record", patch(space, set("annotations", f.keys.ClaimName, "null")), annotations},
+	)
+	allowed(t, f.controller, map[string]framework.Call{
+		"create a space":                 create(f.driver, "ns", "claim"),
+		"retain a space":                 patch(space, set("annotations", f.keys.RetainedUntil, "2030-01-01T00:00:00Z")),
+		"record the nodes of a space":    patch(space, set("annotations", f.keys.Nodes, "node=uid")),
+		"record that no node uses space": patch(space, set("annotations", f.keys.Nodes, "null")),
+	})
+}
+
+func (f *fenced) controllerContents(t *testing.T) {
+	const spaces, itself = "write in namespaces of spaces", "the space's own ServiceAccount"
+	object := func(name string) string { return fmt.Sprintf(`{"metadata":{"name":%q}}`, name) }
+	bind := func(name, namespace, of string) framework.Call {
+		return post(framework.RBACPath(namespace, "rolebindings"), framework.BindingBody("RoleBinding", name, "edit", of, spaceapi.ServiceAccountName))
+	}
+	own := framework.RBACPath(f.space, "rolebindings/space")
+	denied(t, f.controller,
+		denial{"a ServiceAccount elsewhere", post(core("kube-system", "serviceaccounts"), object("space")), spaces},
+		denial{"another ServiceAccount", post(core(f.space, "serviceaccounts"), object("builder")), "objects named space"},
+		denial{"a quota elsewhere", post(core("default", "resourcequotas"), object("space")), spaces},
+		denial{"a NetworkPolicy elsewhere", post(framework.NetworkPolicyPath("default", ""), framework.JSON(openPolicy("space"))), spaces},
+		denial{"rights elsewhere", bind("space", "kube-system", "kube-system"), spaces},
+		denial{"rights in a space for another space", bind("space", f.space, "default"), itself},
+		denial{"rights by another name", bind("another", f.space, f.space), itself},
+		denial{"changed rights", patch(own, `{"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"eve"}]}`), "remove their subjects"},
+	)
+	allowed(t, f.controller, map[string]framework.Call{"remove all subjects": patch(own, `{"subjects":null}`)})
+}
+
+func (f *fenced) controllerDevices(t *testing.T) {
+	denied(t, f.controller, denial{"a slice of another driver", post(framework.ResourceSlices, slice("gpu.example.com", `"allNodes":true`)), "of driver " + f.driver + " only"})
+	allowed(t, f.controller, map[string]framework.Call{"a slice of its own": post(framework.ResourceSlices, slice(f.driver, `"allNodes":true`))})
+
+	// From Kubernetes 1.36 on, RBAC denies this, too.
+	const role = "fenced-binding"
+	account := f.namespace + ":" + fencedName + "-controller"
+	env.Kubectl(t, "create", "clusterrole", role, "--verb=update", "--resource=resourceclaims.resource.k8s.io/binding")
+	t.Cleanup(func() {
+		_, _ = env.TryKubectl(context.Background(), "delete", "clusterrole,clusterrolebinding", role)
+	})
+	env.Kubectl(t, "create", "clusterrolebinding", role, "--clusterrole="+role, "--serviceaccount="+account)
+	awaitMay(t, "system:serviceaccount:"+account,
+		authorizationv1.ResourceAttributes{Verb: "update", Group: resourceapi.GroupName, Resource: "resourceclaims", Subresource: "binding"})
+	framework.AwaitDenied(t, "reserve a claim", func(ctx context.Context) error {
 		claims := f.controller.ResourceV1().ResourceClaims(f.namespace)
 		claim, err := claims.Get(ctx, f.claim, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
 		claim.Status.ReservedFor = []resourceapi.ResourceClaimConsumerReference{{Resource: "pods", Name: "any", UID: "any"}}
-		_, err = claims.UpdateStatus(ctx, claim, dryUpdate)
+		_, err = claims.UpdateStatus(ctx, claim, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
+	}, "status.devices")
+}
+
+func (f *fenced) controllerEvents(t *testing.T) {
+	create := func(apiVersion, kind, component string) framework.Call {
+		return post(core(f.namespace, "events"), eventAbout(f.namespace, apiVersion, kind, f.claim, component, ""))
 	}
-	slice := func(driver string) func(ctx context.Context) error {
-		return func(ctx context.Context) error {
-			all := true
-			_, err := f.controller.ResourceV1().ResourceSlices().Create(ctx, &resourceapi.ResourceSlice{
-				ObjectMeta: metav1.ObjectMeta{Name: "any"},
-				Spec: resourceapi.ResourceSliceSpec{
-					Driver: driver, AllNodes: &all, Pool: resourceapi.ResourcePool{Name: "any", ResourceSliceCount: 1},
-				},
-			}, dryRun)
-			return err
-		}
-	}
-	allDenied(t, try{"a slice of another driver", slice("gpu.example.com"), "of driver " + f.driver})
-	if err := slice(f.driver)(t.Context()); err != nil {
-		t.Errorf("a slice of its own: %v", err)
-	}
-	// From 1.36 on, a missing right keeps it from that, too.
-	const binding = "fenced-binding"
-	env.Kubectl(t, "create", "clusterrole", binding, "--verb=update", "--resource=resourceclaims.resource.k8s.io/binding")
-	t.Cleanup(func() {
-		_, _ = env.TryKubectl(context.Background(), "delete", "clusterrole,clusterrolebinding", binding)
+	const component, words = "space-controller", "events about ResourceClaims, pods and namespaces"
+	denied(t, f.controller,
+		denial{"an event about a Secret", create("v1", "Secret", component), words},
+		denial{"an event about a claim of another group", create("example.com/v1", "ResourceClaim", component), words},
+		denial{"an event as the scheduler", create("v1", "Pod", "default-scheduler"), words},
+	)
+	allowed(t, f.controller, map[string]framework.Call{
+		"an event about a claim": create("resource.k8s.io/v1", "ResourceClaim", component),
+		"an event about a pod":   create("v1", "Pod", component),
 	})
-	env.Kubectl(t, "create", "clusterrolebinding", binding, "--clusterrole="+binding, "--serviceaccount="+f.namespace+":"+fencedName+"-controller")
-	f.awaitMay(t, "system:serviceaccount:"+f.namespace+":"+fencedName+"-controller",
-		authorizationv1.ResourceAttributes{Verb: "update", Group: resourceapi.GroupName, Resource: "resourceclaims", Subresource: "binding"})
-	allDenied(t, try{"reserving a claim", reserveIt, "status.devices"})
 }
 
-func (f *fenced) keepsTheControllerToItsEvents(t *testing.T) {
-	create := func(apiVersion, kind, component string) func(ctx context.Context) error {
-		return func(ctx context.Context) error {
-			_, err := f.controller.CoreV1().Events(f.namespace).Create(ctx, &corev1.Event{
-				ObjectMeta:     metav1.ObjectMeta{Name: "any", Namespace: f.namespace},
-				InvolvedObject: corev1.ObjectReference{APIVersion: apiVersion, Kind: kind, Namespace: f.namespace, Name: f.claim},
-				Source:         corev1.EventSource{Component: component},
-				Reason:         spaceapi.ReasonInvalidParameters, Type: corev1.EventTypeWarning,
-			}, dryRun)
-			return err
+// pluginOn returns a client with the token of the plugin's pod on a new node.
+func (f *fenced) pluginOn(t *testing.T, node string) kubernetes.Interface {
+	t.Helper()
+	newNode(t, env, node, nil)
+	pod := framework.NewPod("plugin-" + node)
+	pod.Spec.ServiceAccountName = fencedName + "-kubeletplugin"
+	return env.AsPod(t, bind(t, createPod(t, f.namespace, pod), node))
+}
+
+// pluginWithoutNode returns a client with a token of the plugin's ServiceAccount that is of
+// no node.
+func (f *fenced) pluginWithoutNode(t *testing.T) kubernetes.Interface {
+	t.Helper()
+	return env.As(t, f.namespace, fencedName+"-kubeletplugin")
+}
+
+func (f *fenced) pluginTokens(t *testing.T) {
+	const nodeA, nodeB = "fenced-a", "fenced-b"
+	a, b := f.pluginOn(t, nodeA), f.pluginOn(t, nodeB)
+	mint := func(node string) framework.Call {
+		return post(core(f.space, "serviceaccounts/space/token"), framework.TokenBody("Node", node, ""))
+	}
+	awaitNodes := func(pods ...*corev1.Pod) {
+		t.Helper()
+		awaitUsedBy(t, f.keys, f.space, pods...)
+	}
+	const unused = "no pod that uses the claim of this space is known to be on node "
+	first, second := createPod(t, f.namespace, framework.NewPod("first")), createPod(t, f.namespace, framework.NewPod("second"))
+	denied(t, f.pluginWithoutNode(t), denial{"a token without a node", mint(nodeA), "bound to its own Node"})
+	denied(t, a, denial{"a token before there is a pod", mint(nodeA), unused + nodeA})
+	if err := mint(nodeA).By(a)(t.Context()); !framework.Refused(err) {
+		t.Errorf("the plugin cannot tell that it has to wait: %v", err)
+	}
+
+	reserve(t, f.claim, first)
+	first = bind(t, first, nodeA)
+	awaitNodes(first)
+	framework.AwaitAllowed(t, "a token on the node of the pod", mint(nodeA).By(a))
+	denied(t, b, denial{"a token on a node without a pod", mint(nodeB), unused + nodeB})
+
+	reserve(t, f.claim, second)
+	second = bind(t, second, nodeB)
+	awaitNodes(first, second)
+	framework.AwaitAllowed(t, "a token on the second node", mint(nodeB).By(b))
+	framework.AwaitAllowed(t, "a token on the first node", mint(nodeA).By(a))
+
+	release(t, f.claim, first)
+	awaitNodes(second)
+	denied(t, a, denial{"a token after the end of the pod", mint(nodeA), unused + nodeA})
+	framework.AwaitAllowed(t, "a token on the second node", mint(nodeB).By(b))
+	// kube-controller-manager deallocates a claim whose pods do not exist, and these pods are
+	// deleted with this part of the test.
+	release(t, f.claim, second)
+}
+
+func (f *fenced) pluginEvents(t *testing.T) {
+	const node, component, words = "fenced-c", "space-kubeletplugin", "events about ResourceClaims"
+	p := f.pluginOn(t, node)
+	event := func(kind, component, host string) *corev1.Event {
+		return &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{GenerateName: "fenced-", Namespace: f.namespace},
+			InvolvedObject: corev1.ObjectReference{APIVersion: "resource.k8s.io/v1", Kind: kind, Namespace: f.namespace, Name: f.claim},
+			Source:         corev1.EventSource{Component: component, Host: host},
+			Reason:         spaceapi.ReasonRenewalFailing, Type: corev1.EventTypeWarning,
 		}
 	}
-	const claims, component, words = "resource.k8s.io/v1", "space-controller", "events about ResourceClaims, pods and namespaces"
-	allDenied(t,
-		try{"an event about a Secret", create("v1", "Secret", component), words},
-		try{"an event about a claim of another group", create("example.com/v1", "ResourceClaim", component), words},
-		try{"an event as the scheduler", create("v1", "Pod", "default-scheduler"), words},
+	create := func(client kubernetes.Interface, event *corev1.Event) string {
+		t.Helper()
+		created, err := client.CoreV1().Events(f.namespace).Create(t.Context(), event, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatalf("create an event about %s: %v", event.InvolvedObject.Kind, err)
+		}
+		return core(f.namespace, "events/"+created.Name)
+	}
+	foreign := create(env.Client, event("ResourceClaim", "default-scheduler", ""))
+	all := core(f.namespace, "events")
+	denied(t, p,
+		denial{"an event about a pod", post(all, framework.JSON(event("Pod", component, node))), words},
+		denial{"an event as the scheduler", post(all, framework.JSON(event("ResourceClaim", "default-scheduler", node))), words},
+		denial{"an event from another node", post(all, framework.JSON(event("ResourceClaim", component, "another"))), words},
+		denial{"a changed event of another component", patch(foreign, `{"source":{"component":"space-kubeletplugin","host":"fenced-c"}}`), words},
 	)
-	for kind, apiVersion := range map[string]string{"ResourceClaim": claims, "Pod": "v1"} {
-		if err := create(apiVersion, kind, component)(t.Context()); err != nil {
-			t.Errorf("an event about a %s: %v", kind, err)
-		}
-	}
+	own := create(p, event("ResourceClaim", component, node))
+	allowed(t, p, map[string]framework.Call{"count its own event": patch(own, `{"count":2}`)})
 }
 
-func (f *fenced) keepsOthersFromTheRecord(t *testing.T) {
-	namespaces := env.Client.CoreV1().Namespaces()
-	patch := func(name, patch string, subresources ...string) func(ctx context.Context) error {
-		return func(ctx context.Context) error {
-			_, err := namespaces.Patch(ctx, name, types.MergePatchType, []byte(patch), dryPatch, subresources...)
-			return err
+func (f *fenced) pluginSlices(t *testing.T) {
+	const node, words = "fenced-d", "on its own node"
+	p := f.pluginOn(t, node)
+	made := func(driver, node string) string {
+		t.Helper()
+		s, err := env.Client.ResourceV1().ResourceSlices().Create(t.Context(), &resourceapi.ResourceSlice{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "fenced-"},
+			Spec:       resourceapi.ResourceSliceSpec{Driver: driver, NodeName: &node, Pool: resourceapi.ResourcePool{Name: "any", ResourceSliceCount: 1}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
 		}
+		t.Cleanup(func() {
+			_ = env.Client.ResourceV1().ResourceSlices().Delete(context.Background(), s.Name, metav1.DeleteOptions{})
+		})
+		return framework.ResourceSlices + "/" + s.Name
 	}
+	own, others, foreign := made(f.driver, node), made(f.driver, "another"), made("gpu.example.com", node)
+	on := func(node string) string { return `"nodeName":"` + node + `"` }
+	const changed = `{"spec":{"devices":[{"name":"space"}]}}`
+	denied(t, f.pluginWithoutNode(t), denial{"a slice without a node", post(framework.ResourceSlices, slice(f.driver, on(node))), words})
+	denied(t, p,
+		denial{"a slice of another node", post(framework.ResourceSlices, slice(f.driver, on("another"))), words},
+		denial{"a slice of another driver", post(framework.ResourceSlices, slice("gpu.example.com", on(node))), words},
+		denial{"a change to another node's slice", framework.Patch(others, changed), words},
+		denial{"a change to another driver's slice", framework.Patch(foreign, changed), words},
+		denial{"the deletion of another node's slice", remove(others), words},
+		denial{"the deletion of another driver's slice", remove(foreign), words},
+	)
+	allowed(t, p, map[string]framework.Call{
+		"a slice of its own": post(framework.ResourceSlices, slice(f.driver, on(node))), "a change to it": patch(own, changed), "its deletion": remove(own),
+	})
+}
+
+// record tries to change the record of a space as an administrator.
+func (f *fenced) record(t *testing.T) {
 	const labels, annotations = "namespace labels with prefix fenced.example.com/", "namespace annotations with prefix fenced.example.com/"
-	marked := `{"metadata":{"labels":{"` + f.keys.ClaimUID + `":"uid"}}}`
-	allDenied(t,
-		try{"making a record", func(ctx context.Context) error {
-			_, err := namespaces.Create(ctx, recorded(f.driver, "fenced-any", "uid", "", ""), dryRun)
-			return err
-		}, labels},
-		try{"marking a namespace", patch("kube-system", marked), labels},
-		try{"marking a namespace by way of its status", patch("kube-system", marked, "status"), labels},
-		try{"removing a mark", patch(f.space, `{"metadata":{"labels":{"`+f.keys.ClaimUID+`":null}}}`), labels},
-		try{"changing a mark", patch(f.space, marked), labels},
-		try{"marking with a key of no meaning", patch("kube-system", `{"metadata":{"labels":{"fenced.example.com/any":"x"}}}`), labels},
-		try{"allowing spaces in a space", patch(f.space, `{"metadata":{"labels":{"`+f.keys.NestedSpaces+`":"Allowed"}}}`), labels},
-		try{"adding a node", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Nodes+`":"node=uid"}}}`), annotations},
-		try{"changing what a space was given", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Config+`":"{}"}}}`), annotations},
-		try{"changing the claim", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":"another"}}}`), annotations},
-		try{"removing the claim", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":null}}}`), annotations},
+	space, system := namespacePath(f.space), namespacePath("kube-system")
+	marked := set("labels", f.keys.ClaimUID, "uid")
+	denied(t, env.Client,
+		denial{"create a record", post(namespacePath(""), framework.JSON(recorded(f.driver, "fenced-any", "uid", "", ""))), labels},
+		denial{"mark a namespace", patch(system, marked), labels},
+		denial{"mark a namespace through its status", patch(system+"/status", marked), labels},
+		denial{"remove a mark", patch(space, set("labels", f.keys.ClaimUID, "null")), labels},
+		denial{"change a mark", patch(space, marked), labels},
+		denial{"set an unknown key", patch(system, set("labels", "fenced.example.com/any", "x")), labels},
+		denial{"allow spaces in a space", patch(space, set("labels", f.keys.NestedSpaces, "Allowed")), labels},
+		denial{"add a node", patch(space, set("annotations", f.keys.Nodes, "node=uid")), annotations},
+		denial{"change the configuration", patch(space, set("annotations", f.keys.Config, "{}")), annotations},
+		denial{"change the claim", patch(space, set("annotations", f.keys.ClaimName, "another")), annotations},
+		denial{"remove the claim", patch(space, set("annotations", f.keys.ClaimName, "null")), annotations},
 	)
-	for what, do := range map[string]func(ctx context.Context) error{
-		"another label of a space":      patch(f.space, `{"metadata":{"labels":{"team":"blue"},"annotations":{"note":"x"}}}`),
-		"a label of another namespace":  patch("kube-system", `{"metadata":{"labels":{"team":"blue"}}}`),
-		"another driver's label":        patch("kube-system", `{"metadata":{"labels":{"not-fenced.example.com/any":"x"}}}`),
-		"a space's status":              patch(f.space, `{"status":{"conditions":[]}}`, "status"),
-		"deleting a space":              func(ctx context.Context) error { return namespaces.Delete(ctx, f.space, dryDelete) },
-		"a namespace with other labels": func(ctx context.Context) error { return createDry(ctx, "fenced-any") },
-	} {
-		if err := do(t.Context()); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
+	allowed(t, env.Client, map[string]framework.Call{
+		"another label of a space":      patch(space, set("labels", "team", "blue")),
+		"an annotation of a space":      patch(space, set("annotations", "note", "x")),
+		"a label of another namespace":  patch(system, set("labels", "team", "blue")),
+		"another driver's label":        patch(system, set("labels", "not-fenced.example.com/any", "x")),
+		"a space's status":              patch(space+"/status", `{"status":{"conditions":[]}}`),
+		"the deletion of a space":       remove(space),
+		"a namespace with other labels": post(namespacePath(""), `{"metadata":{"name":"fenced-any","labels":{"team":"blue"}}}`),
+	})
 }
 
-func createDry(ctx context.Context, name string) error {
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"team": "blue"}}}
-	_, err := env.Client.CoreV1().Namespaces().Create(ctx, ns, dryRun)
-	return err
-}
-
-// keepsSpacesFromHavingSpaces tries each way to ask for a space, as an administrator.
-func (f *fenced) keepsSpacesFromHavingSpaces(t *testing.T) {
-	// Without that, the API server lets nobody ask for access as an administrator.
+// nestedSpaces tries each way to request a space in a space, as an administrator.
+func (f *fenced) nestedSpaces(t *testing.T) {
+	// The API server requires this label for admin access.
 	env.Kubectl(t, "label", "namespace", f.space, resourceapi.DRAAdminNamespaceLabelKey+"=true")
-	claim := func(namespace string, requests ...resourceapi.DeviceRequest) func(ctx context.Context) error {
+	claim := func(namespace string, requests ...resourceapi.DeviceRequest) framework.Call {
 		claim := framework.NewClaim("any")
 		claim.Spec.Devices.Requests = requests
-		return func(ctx context.Context) error {
-			_, err := env.Client.ResourceV1().ResourceClaims(namespace).Create(ctx, claim, dryRun)
-			return err
-		}
+		return post(framework.DRAPath(namespace, "resourceclaims"), framework.JSON(claim))
 	}
-	template := func(requests ...resourceapi.DeviceRequest) func(ctx context.Context) error {
-		template := &resourceapi.ResourceClaimTemplate{ObjectMeta: metav1.ObjectMeta{Name: "any"}}
+	template := func(requests ...resourceapi.DeviceRequest) framework.Call {
+		template := framework.NewTemplate("any")
 		template.Spec.Spec.Devices.Requests = requests
-		return func(ctx context.Context) error {
-			_, err := env.Client.ResourceV1().ResourceClaimTemplates(f.space).Create(ctx, template, dryRun)
-			return err
-		}
+		return post(framework.DRAPath(f.space, "resourceclaimtemplates"), framework.JSON(template))
 	}
-	pod := func(namespace, resourceName string, of func(*corev1.Pod) *corev1.Container) func(ctx context.Context) error {
+	pod := func(namespace, resourceName string, of func(*corev1.Pod) *corev1.Container) framework.Call {
 		pod := framework.NewPod("any")
 		amount := corev1.ResourceList{corev1.ResourceName(resourceName): resource.MustParse("1")}
 		of(pod).Resources = corev1.ResourceRequirements{Limits: amount, Requests: amount}
-		return func(ctx context.Context) error {
-			_, err := env.Client.CoreV1().Pods(namespace).Create(ctx, pod, dryRun)
-			return err
-		}
+		return post(core(namespace, "pods"), framework.JSON(pod))
 	}
 	container := func(pod *corev1.Pod) *corev1.Container { return &pod.Spec.Containers[0] }
 	initContainer := func(pod *corev1.Pod) *corev1.Container {
@@ -358,36 +397,32 @@ func (f *fenced) keepsSpacesFromHavingSpaces(t *testing.T) {
 	asAdmin := exactly(f.driver)
 	asAdmin.Exactly.AdminAccess = ptr.To(true)
 	const other, implicit = "gpu.example.com", "deviceclass.resource.kubernetes.io/"
-	allDenied(t,
-		try{"the chart's class", claim(f.space, exactly(f.driver)), nestedRefused},
-		try{"another class of the chart", claim(f.space, exactly("fenced-gold")), nestedRefused},
-		try{"a class that the values name", claim(f.space, exactly("fenced-denied")), nestedRefused},
-		// That is of another release of the chart, but the claim of this space names it.
-		try{"the space's own class", claim(f.space, exactly(spaceapi.DefaultDriverName)), nestedRefused},
-		try{"a second request", claim(f.space, exactly(other), exactly(f.driver)), nestedRefused},
-		try{"a second choice", claim(f.space, oneOf(other, f.driver)), nestedRefused},
-		try{"access as an administrator", claim(f.space, asAdmin), nestedRefused},
-		try{"a template", template(exactly(f.driver)), nestedRefused},
-		try{"a template with a second choice", template(oneOf(other, "fenced-gold")), nestedRefused},
-		try{"a pod", pod(f.space, implicit+f.driver, container), nestedRefused},
-		try{"a pod, by the space's own class", pod(f.space, implicit+spaceapi.DefaultDriverName, container), nestedRefused},
-		try{"a pod, by the class's name for it", pod(f.space, "fenced.example.com/gold", container), nestedRefused},
-		try{"a pod, in its init container", pod(f.space, implicit+"fenced-denied", initContainer), nestedRefused},
+	denied(t, env.Client,
+		denial{"the chart's class", claim(f.space, exactly(f.driver)), nestedRefused},
+		denial{"another class of the chart", claim(f.space, exactly("fenced-gold")), nestedRefused},
+		denial{"a class that the values name", claim(f.space, exactly("fenced-denied")), nestedRefused},
+		// It is of another release of the chart, but the claim of this space names it.
+		denial{"the space's own class", claim(f.space, exactly(spaceapi.DefaultDriverName)), nestedRefused},
+		denial{"a second request", claim(f.space, exactly(other), exactly(f.driver)), nestedRefused},
+		denial{"a second choice", claim(f.space, oneOf(other, f.driver)), nestedRefused},
+		denial{"access as an administrator", claim(f.space, asAdmin), nestedRefused},
+		denial{"a template", template(exactly(f.driver)), nestedRefused},
+		denial{"a template with a second choice", template(oneOf(other, "fenced-gold")), nestedRefused},
+		denial{"a pod", pod(f.space, implicit+f.driver, container), nestedRefused},
+		denial{"a pod, by the space's own class", pod(f.space, implicit+spaceapi.DefaultDriverName, container), nestedRefused},
+		denial{"a pod, by the class's name for it", pod(f.space, "fenced.example.com/gold", container), nestedRefused},
+		denial{"a pod, in its init container", pod(f.space, implicit+"fenced-denied", initContainer), nestedRefused},
 	)
-	for what, do := range map[string]func(ctx context.Context) error{
+	allowed(t, env.Client, map[string]framework.Call{
 		"something else":               claim(f.space, exactly(other), oneOf(other)),
 		"a template of something else": template(exactly(other)),
 		"a pod with something else":    pod(f.space, "example.com/gpu", initContainer),
 		"a space elsewhere":            claim(f.namespace, exactly(f.driver), oneOf(other, f.driver)),
 		"a pod with a space elsewhere": pod(f.namespace, implicit+f.driver, container),
-	} {
-		if err := do(t.Context()); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
+	})
 }
 
-func (f *fenced) keepsTenantsFromTheirNamespace(t *testing.T) {
+func (f *fenced) tenantNamespaces(t *testing.T) {
 	user := "system:serviceaccount:" + f.space + ":" + spaceapi.ServiceAccountName
 	for _, role := range []string{"edit", "admin"} {
 		given := &rbacv1.RoleBinding{
@@ -403,32 +438,28 @@ func (f *fenced) keepsTenantsFromTheirNamespace(t *testing.T) {
 			"edit":  {Namespace: f.space, Verb: "create", Resource: "configmaps"},
 			"admin": {Namespace: f.space, Verb: "create", Group: rbacv1.GroupName, Resource: "roles"},
 		}
-		f.awaitMay(t, user, granted[role])
+		awaitMay(t, user, granted[role])
 		for _, verb := range []string{"create", "update", "patch", "delete", "deletecollection"} {
 			for _, subresource := range []string{"", "status", "finalize"} {
 				attributes := authorizationv1.ResourceAttributes{Namespace: f.space, Name: f.space, Verb: verb, Resource: "namespaces", Subresource: subresource}
-				if allowed(t, user, attributes) {
+				if may(t, user, attributes) {
 					t.Errorf("with role %s, tenants may %s their namespaces/%s", role, verb, subresource)
 				}
 			}
 		}
 	}
 
-	// A role that lets them is no help.
+	// The policy denies it even with a role that allows it.
 	env.Kubectl(t, "create", "rolebinding", "all", "--namespace="+f.space, "--clusterrole=cluster-admin", "--serviceaccount="+f.space+":space")
-	f.awaitMay(t, user, authorizationv1.ResourceAttributes{Namespace: f.space, Name: f.space, Verb: "delete", Resource: "namespaces"})
-	tenant := env.As(t, f.space, spaceapi.ServiceAccountName).CoreV1().Namespaces()
-	const inside = "update or delete its Namespace"
-	allDenied(t,
-		try{"lowering the Pod Security Standard", func(ctx context.Context) error {
-			_, err := tenant.Patch(ctx, f.space, types.MergePatchType, []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`), dryPatch)
-			return err
-		}, inside},
-		try{"deleting the namespace", func(ctx context.Context) error { return tenant.Delete(ctx, f.space, dryDelete) }, inside},
+	awaitMay(t, user, authorizationv1.ResourceAttributes{Namespace: f.space, Name: f.space, Verb: "delete", Resource: "namespaces"})
+	const words = "update or delete its Namespace"
+	denied(t, env.As(t, f.space, spaceapi.ServiceAccountName),
+		denial{"lower the Pod Security Standard", patch(namespacePath(f.space), set("labels", "pod-security.kubernetes.io/enforce", "privileged")), words},
+		denial{"delete the namespace", remove(namespacePath(f.space)), words},
 	)
 }
 
-func allowed(t *testing.T, user string, attributes authorizationv1.ResourceAttributes) bool {
+func may(t *testing.T, user string, attributes authorizationv1.ResourceAttributes) bool {
 	t.Helper()
 	answer, err := env.Client.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{
 		Spec: authorizationv1.SubjectAccessReviewSpec{User: user, ResourceAttributes: &attributes},
@@ -440,18 +471,18 @@ func allowed(t *testing.T, user string, attributes authorizationv1.ResourceAttri
 }
 
 // awaitMay waits until a new RoleBinding is in effect.
-func (f *fenced) awaitMay(t *testing.T, user string, attributes authorizationv1.ResourceAttributes) {
+func awaitMay(t *testing.T, user string, attributes authorizationv1.ResourceAttributes) {
 	t.Helper()
 	if err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
-		return allowed(t, user, attributes), nil
+		return may(t, user, attributes), nil
 	}); err != nil {
-		t.Fatalf("%s never got the right to %s %s", user, attributes.Verb, attributes.Resource)
+		t.Fatalf("%s did not get the right to %s %s", user, attributes.Verb, attributes.Resource)
 	}
 }
 
-// typesAreRight looks at what the API server found out about the expressions: one
-// that names a field which does not exist fails only when it comes to that.
-func (f *fenced) typesAreRight(t *testing.T) {
+// expressionTypes reads the API server's warnings about the expressions: one that names a
+// field that does not exist fails only when it is evaluated.
+func (f *fenced) expressionTypes(t *testing.T) {
 	policies, err := env.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies().List(t.Context(),
 		metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=fenced"})
 	if err != nil || len(policies.Items) == 0 {

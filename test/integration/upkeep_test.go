@@ -100,10 +100,10 @@ func keptLimits(t *testing.T) {
 
 	// Tenants can't touch the others; an administrator may do so by mistake.
 	client := tenant(t, space)
-	err = client.CoreV1().ResourceQuotas(space.Namespace).Delete(t.Context(), spaceapi.ObjectName, metav1.DeleteOptions{})
-	forbidden(t, "a tenant who deletes the quota", err, "cannot delete")
-	err = client.CoreV1().LimitRanges(space.Namespace).Delete(t.Context(), spaceapi.ObjectName, metav1.DeleteOptions{})
-	forbidden(t, "a tenant who deletes the limits", err, "cannot delete")
+	err = client.CoreV1().ResourceQuotas(space.Namespace).Delete(t.Context(), spaceapi.LimitsName, metav1.DeleteOptions{})
+	framework.CheckDenied(t, "a tenant who deletes the quota", err, "cannot delete")
+	err = client.CoreV1().LimitRanges(space.Namespace).Delete(t.Context(), spaceapi.LimitsName, metav1.DeleteOptions{})
+	framework.CheckDenied(t, "a tenant who deletes the limits", err, "cannot delete")
 	quota := quotaInForce(t, space.Namespace)
 	ranges, err := env.Client.CoreV1().LimitRanges(space.Namespace).Get(t.Context(), spaceapi.ObjectName, metav1.GetOptions{})
 	if err != nil {

@@ -1,0 +1,192 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package framework
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Request is a request to the API server, and returns its answer.
+type Request func(context.Context) error
+
+// Refused reports whether a request was refused because of who sent it.
+func Refused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
+
+// AwaitAllowed repeats a request until it succeeds. The API server's authorizer and
+// admission have caches, so that new rights take effect after a moment.
+func AwaitAllowed(t testing.TB, what string, ask Request) {
+	t.Helper()
+	awaitAnswer(t, what, "allowed", ask, func(err error) bool { return err == nil })
+}
+
+// AwaitRefused repeats a request until it is refused because of missing rights.
+func AwaitRefused(t testing.TB, what string, ask Request) {
+	t.Helper()
+	awaitAnswer(t, what, "refused", ask, Refused)
+}
+
+// AwaitDenied repeats a request until it is refused with all of the words.
+func AwaitDenied(t testing.TB, what string, ask Request, words ...string) {
+	t.Helper()
+	awaitAnswer(t, what, fmt.Sprintf("refused with the words %q", words), ask, func(err error) bool { return lacks(err, words) == "" })
+}
+
+// CheckDenied fails the test unless an error has all of the words.
+func CheckDenied(t testing.TB, what string, err error, words ...string) {
+	t.Helper()
+	if word := lacks(err, words); word != "" {
+		t.Errorf("%s: got error %v, want one with the words %q", what, err, word)
+	}
+}
+
+// lacks returns the first of the words that are not in an error.
+func lacks(err error, words []string) string {
+	for _, word := range words {
+		if err == nil || !strings.Contains(err.Error(), word) {
+			return word
+		}
+	}
+	return ""
+}
+
+func awaitAnswer(t testing.TB, what, answer string, ask Request, is func(error) bool) {
+	t.Helper()
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
+		last = ask(ctx)
+		return is(last), nil
+	})
+	if err != nil {
+		t.Fatalf("waited for %s to be %s: %v; the last answer: %v", what, answer, err, last)
+	}
+}
+
+// Call is a request to the API server. It is a dry run.
+type Call struct {
+	verb, path, body string
+	// As is whom to impersonate.
+	As string
+}
+
+// Get reads.
+func Get(path string) Call { return Call{verb: "GET", path: path} }
+
+// Post creates.
+func Post(path, body string) Call { return Call{verb: "POST", path: path, body: body} }
+
+// Put replaces.
+func Put(path, body string) Call { return Call{verb: "PUT", path: path, body: body} }
+
+// Patch applies a merge patch.
+func Patch(path, body string) Call { return Call{verb: "PATCH", path: path, body: body} }
+
+// Delete deletes.
+func Delete(path string) Call { return Call{verb: "DELETE", path: path} }
+
+func (c Call) String() string { return c.verb + " " + c.path }
+
+// IsZero reports whether this is no call.
+func (c Call) IsZero() bool { return c.path == "" }
+
+// By returns the call as a request of a client.
+func (c Call) By(client kubernetes.Interface) Request {
+	return func(ctx context.Context) error {
+		request := client.CoreV1().RESTClient().Verb(c.verb).RequestURI(c.path)
+		exec := strings.Contains(c.path, "/exec?")
+		if c.verb != "GET" && !exec {
+			request = request.Param("dryRun", "All")
+		}
+		if c.body != "" {
+			kind := "application/json"
+			if c.verb == "PATCH" {
+				kind = string(types.MergePatchType)
+			}
+			request = request.SetHeader("Content-Type", kind).Body([]byte(c.body))
+		}
+		if c.As != "" {
+			request = request.SetHeader("Impersonate-User", c.As)
+		}
+		err := request.Do(ctx).Error()
+		// A client with the right is asked to upgrade the connection.
+		if exec && apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "pgrade request required") {
+			return nil
+		}
+		return err
+	}
+}
+
+// Paths of objects that are not in a namespace.
+const (
+	ResourceSlices      = "/apis/resource.k8s.io/v1/resourceslices"
+	ClusterRoleBindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+)
+
+// NamespacePath is the path of a Namespace, or of all.
+func NamespacePath(rest string) string { return strings.TrimSuffix("/api/v1/namespaces/"+rest, "/") }
+
+// CorePath is the path of what the core group has in a namespace.
+func CorePath(namespace, rest string) string { return "/api/v1/namespaces/" + namespace + "/" + rest }
+
+// RBACPath is the path of Roles or RoleBindings in a namespace.
+func RBACPath(namespace, rest string) string {
+	return "/apis/rbac.authorization.k8s.io/v1/namespaces/" + namespace + "/" + rest
+}
+
+// DRAPath is the path of ResourceClaims or ResourceClaimTemplates in a namespace.
+func DRAPath(namespace, rest string) string {
+	return "/apis/resource.k8s.io/v1/namespaces/" + namespace + "/" + rest
+}
+
+// NetworkPolicyPath is the path of a NetworkPolicy in a namespace, or of all.
+func NetworkPolicyPath(namespace, name string) string {
+	return strings.TrimSuffix("/apis/networking.k8s.io/v1/namespaces/"+namespace+"/networkpolicies/"+name, "/")
+}
+
+// JSON is the body of a request with an object.
+func JSON(object any) string {
+	raw, err := json.Marshal(object)
+	if err != nil {
+		panic(err) // no object of Kubernetes' API fails
+	}
+	return string(raw)
+}
+
+// BindingBody is the body of a RoleBinding or ClusterRoleBinding for a ServiceAccount.
+func BindingBody(kind, name, role, namespace, account string) string {
+	return fmt.Sprintf(`{"apiVersion":"rbac.authorization.k8s.io/v1","kind":%q,"metadata":{"name":%q},
+		"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":%q},
+		"subjects":[{"kind":"ServiceAccount","namespace":%q,"name":%q}]}`, kind, name, role, namespace, account)
+}
+
+// TokenBody is the body of a request for a token bound to an object, or to none.
+func TokenBody(kind, name string, uid types.UID) string {
+	if kind == "" {
+		return `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{}}`
+	}
+	return fmt.Sprintf(`{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"boundObjectRef":{"apiVersion":"v1","kind":%q,"name":%q,"uid":%q}}}`,
+		kind, name, uid)
+}
+
+// SliceBody is the body of a ResourceSlice for the nodes that a field names.
+func SliceBody(driver, nodes string) string {
+	return fmt.Sprintf(`{"apiVersion":"resource.k8s.io/v1","kind":"ResourceSlice","metadata":{"name":"attempt"},
+		"spec":{"driver":%q,"pool":{"name":"attempt","generation":1,"resourceSliceCount":1},%s}}`, driver, nodes)
+}
+
+// EventBody is the body of an event about an object, from a component on a node.
+func EventBody(namespace, apiVersion, kind, name, component, node string) string {
+	return fmt.Sprintf(`{"apiVersion":"v1","kind":"Event","metadata":{"name":"attempt"},
+		"involvedObject":{"apiVersion":%q,"kind":%q,"namespace":%q,"name":%q},
+		"source":{"component":%q,"host":%q},"reason":"Attempt","message":"x","type":"Normal"}`, apiVersion, kind, namespace, name, component, node)
+}
