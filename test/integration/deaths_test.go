@@ -88,6 +88,7 @@ func killAfter(carryOut, kill func()) faults.Answer {
 }
 
 func TestTheControllerGoesOnWhereverItWasInterrupted(t *testing.T) {
+	retention := classJSON(`"retention":{"period":"1s"}`)
 	points := pointsOfALife(t, "life.example.com", "")
 	for _, want := range indispensable {
 		if !slices.ContainsFunc(points, func(p point) bool { return p.String() == want }) {
@@ -96,7 +97,7 @@ func TestTheControllerGoesOnWhereverItWasInterrupted(t *testing.T) {
 	}
 	t.Logf("the controller's writes: %q", points)
 	// A namespace that is kept for a while is ended in two steps.
-	late := slices.DeleteFunc(pointsOfALife(t, "late-life.example.com", retained), func(p point) bool {
+	late := slices.DeleteFunc(pointsOfALife(t, "late-life.example.com", retention), func(p point) bool {
 		return p.stage != ending || p.call.Resource != "namespaces"
 	})
 	t.Logf("its writes to a namespace that is kept for a while: %q", late)
@@ -119,7 +120,7 @@ func TestTheControllerGoesOnWhereverItWasInterrupted(t *testing.T) {
 	})
 	t.Run("kept for a while, at", func(t *testing.T) {
 		for _, p := range late {
-			at(t, p, retained)
+			at(t, p, retention)
 		}
 	})
 	if t.Failed() {
@@ -130,9 +131,6 @@ func TestTheControllerGoesOnWhereverItWasInterrupted(t *testing.T) {
 		awaitNothing(t, driver)
 	}
 }
-
-// retained are parameters of a class that keeps namespaces.
-const retained = `{"apiVersion":"space.resource.example.com/v1alpha1","kind":"SpaceClassConfig","retention":{"period":"1s"}}`
 
 // pointsOfALife watches the controller make a space and end it.
 func pointsOfALife(t *testing.T, driver, parameters string) []point {

@@ -57,7 +57,7 @@ func install(t *testing.T, driver string, arguments ...string) *installation {
 	}, arguments...)}
 }
 
-// removeSlices removes what a controller leaves behind, at the end of the test.
+// removeSlices deletes the ResourceSlices of a controller at the end of the test.
 func removeSlices(t *testing.T, driver string) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -74,23 +74,23 @@ func removeSlices(t *testing.T, driver string) {
 func (i *installation) start(t *testing.T) {
 	t.Helper()
 	i.controller = startController(t, env, i.arguments...)
-	// The test may be over before the controller is ready to be told to end.
+	// The test may end before the controller handles SIGTERM.
 	t.Cleanup(func() { i.kill(t) })
 }
 
-// kill ends the controller as the kernel does when memory is short.
+// kill kills the controller, as the kernel does when it runs out of memory.
 func (i *installation) kill(t *testing.T) {
 	t.Helper()
 	i.controller.Stop(t, syscall.SIGKILL)
 }
 
-// await waits for something that the test itself makes known.
+// await waits until a channel is closed.
 func await(t *testing.T, what string, done <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-done:
 	case <-time.After(framework.Patience):
-		t.Fatalf("waited in vain until %s", what)
+		t.Fatalf("waited until %s", what)
 	}
 }
 
@@ -104,22 +104,26 @@ func allocationFor(driver string) func(*resourceapi.ResourceClaim) {
 	}
 }
 
-// allocateTo is allocate for a driver of another name. Parameters that are not
-// empty are those of the class.
+// allocateTo is allocate for another driver, with parameters of the class unless they are
+// empty.
 func allocateTo(t *testing.T, driver, namespace, name string, parameters ...string) {
 	t.Helper()
 	addFinalizer(t, namespace, name)
 	modify(t, env, namespace, name, func(claim *resourceapi.ResourceClaim) {
 		allocationFor(driver)(claim)
 		for _, raw := range parameters {
-			if raw == "" {
-				continue
+			if raw != "" {
+				addClassConfig(claim, driver, raw)
 			}
-			config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass}
-			config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(raw)}}
-			claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
 		}
 	})
+}
+
+// addClassConfig adds parameters of the class to an allocation.
+func addClassConfig(claim *resourceapi.ResourceClaim, driver, parameters string) {
+	config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass}
+	config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(parameters)}}
+	claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
 }
 
 func addFinalizer(t *testing.T, namespace, name string) {

@@ -15,7 +15,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
@@ -23,34 +22,33 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// holder is a finalizer that somebody else would have to remove.
+// holder is a finalizer that no controller removes.
 const holder = "example.com/holds"
 
-func TestTheLifeOfASpace(t *testing.T) {
+func TestLifecycle(t *testing.T) {
 	metrics, health := framework.FreeAddress(t), framework.FreeAddress(t)
 	framework.StartController(t, env, "--namespace-deletion-timeout=2s", "--cluster-role=admin",
 		"--metrics-bind-address="+metrics, "--health-probe-bind-address="+health)
-	t.Run("is ready only when a first pod would start in it", readyIsUsable)
-	t.Run("ends with the lifetime of its class", expiry)
-	t.Run("goes on for its namespace while its class wants to keep it", retention)
-	t.Run("that does not end is reported with the reason", func(t *testing.T) { stuckNamespace(t, metrics, health) })
-	t.Run("ends for credentials though a finalizer keeps the RoleBinding", heldBinding)
-	t.Run("ends for those whom tenants gave rights", tenantsBinding)
+	t.Run("a ready space takes pods", readyIsUsable)
+	t.Run("maxLifetime", expiry)
+	t.Run("retention", retention)
+	t.Run("a namespace stuck in Terminating", func(t *testing.T) { stuckNamespace(t, metrics, health) })
+	t.Run("RoleBindings with finalizers", heldBindings)
 }
 
-func TestARetainedNamespaceGoesThoughTheControllerWasAwayMeanwhile(t *testing.T) {
+func TestRetention_endsAfterARestart(t *testing.T) {
 	first := framework.StartController(t, env, "--leader-elect=false")
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"retention":{"period":"10s"}`)
-	isKept := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), kept())
+	isRetained := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), retained())
 	framework.Deallocate(t, env, ns, "claim")
-	isKept()
+	isRetained()
 	first.Stop(t, syscall.SIGKILL)
 	framework.StartController(t, env, "--leader-elect=false")
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
 }
 
-// standingWith makes a claim with a space whose class has these fields.
+// standingWith creates a claim with a space whose class has these fields.
 func standingWith(t *testing.T, ns, fields string) spaceapi.SpaceStatus {
 	t.Helper()
 	allocatedWith(t, ns, fields)
@@ -58,24 +56,11 @@ func standingWith(t *testing.T, ns, fields string) spaceapi.SpaceStatus {
 	return spaces[0]
 }
 
-// allocatedWith makes a claim that is allocated a space whose class has these fields.
+// allocatedWith creates a claim that is allocated a space whose class has these fields.
 func allocatedWith(t *testing.T, ns, fields string) {
 	t.Helper()
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	framework.Modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
-		framework.SetAllocation(claim)
-		setClass(claim, fields)
-	})
-}
-
-// setClass makes an allocation one of a class with parameters.
-func setClass(claim *resourceapi.ResourceClaim, fields string) {
-	config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass}
-	config.Opaque = &resourceapi.OpaqueDeviceConfiguration{
-		Driver:     spaceapi.DefaultDriverName,
-		Parameters: runtime.RawExtension{Raw: fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q,%s}`, spaceapi.APIVersion, spaceapi.SpaceClassConfigKind, fields)},
-	}
-	claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
+	allocateTo(t, spaceapi.DefaultDriverName, ns, "claim", classJSON(fields))
 }
 
 func readyIsUsable(t *testing.T) {
@@ -96,7 +81,7 @@ func readyIsUsable(t *testing.T) {
 		if ours.Data["ca.crt"] == "" || ours.Data["ca.crt"] != theirs.Data["ca.crt"] {
 			t.Errorf("kube-root-ca.crt is %q", ours.Data)
 		}
-		// The controller has asked the API server for these rights before it said Ready.
+		// The controller reports Ready only when the API server has confirmed these rights.
 		if err := lists(env.As(t, space.Namespace, spaceapi.ServiceAccountName), space.Namespace)(t.Context()); err != nil {
 			t.Errorf("the first request with a token: %v", err)
 		}
@@ -111,7 +96,7 @@ func expiry(t *testing.T) {
 func expires(t *testing.T, lifetime time.Duration) (inTime bool) {
 	ns := env.Namespace(t)
 	allocatedWith(t, ns, fmt.Sprintf(`"maxLifetime":%q`, lifetime))
-	expired := framework.NotReadyBecause(spaceapi.ReasonExpired, lifetime.String()+", the maximum lifetime of its class")
+	expired := framework.NotReadyBecause(spaceapi.ReasonExpired, lifetime.String())
 	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("ready, or "+expired.String(), func(c *resourceapi.ResourceClaim) bool {
 		return framework.SpacesReadyNow(c) || expired.Holds(c)
 	}))
@@ -127,11 +112,11 @@ func expires(t *testing.T, lifetime time.Duration) (inTime bool) {
 	if claim.Status.Allocation == nil {
 		t.Error("the claim is no longer allocated")
 	}
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonExpired, "maximum lifetime"))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonExpired, ""))
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
 	framework.AwaitRefused(t, "a request with the token of an expired space", asks)
 
-	// The namespace's end is an event for the controller. It makes no other.
+	// The deletion of the namespace is an event for the controller, which creates no other.
 	framework.Deallocate(t, env, ns, "claim")
 	framework.Allocate(t, env, ns, "claim")
 	_, next := framework.SpacesOf(t, env, ns, "claim", 1)
@@ -142,8 +127,8 @@ func expires(t *testing.T, lifetime time.Duration) (inTime bool) {
 	return inTime
 }
 
-func kept() framework.Predicate[*corev1.Namespace] {
-	return framework.That("a namespace that is kept", func(n *corev1.Namespace) bool {
+func retained() framework.Predicate[*corev1.Namespace] {
+	return framework.That("a retained namespace", func(n *corev1.Namespace) bool {
 		return n.DeletionTimestamp == nil && n.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).RetainedUntil] != ""
 	})
 }
@@ -157,21 +142,21 @@ func retains(t *testing.T, limit time.Duration) (inTime bool) {
 	space := standingWith(t, ns, fmt.Sprintf(`"retention":{"period":%q}`, limit))
 	asks := lists(env.As(t, space.Namespace, spaceapi.ServiceAccountName), space.Namespace)
 	if err := asks(t.Context()); err != nil {
-		t.Errorf("a request while the space lives: %v", err)
+		t.Errorf("a request before the deallocation: %v", err)
 	}
-	isKept := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), kept())
+	isRetained := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), retained())
 	framework.Deallocate(t, env, ns, "claim")
-	isKept()
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonNamespaceRetained, space.Namespace+" is retained until"))
-	framework.AwaitRefused(t, "a request with the token of a space that is only kept", asks)
+	isRetained()
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace))
+	framework.AwaitRefused(t, "a request with the token of a retained space", asks)
 	now, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
-	inTime = err == nil && kept().Holds(now)
+	inTime = err == nil && retained().Holds(now)
 	framework.AwaitGone[*corev1.ServiceAccount](t, framework.ServiceAccount(env.Client, space.Namespace, spaceapi.ServiceAccountName))
 
 	framework.Allocate(t, env, ns, "claim")
 	_, next := framework.SpacesOf(t, env, ns, "claim", 1)
 	if next[0].Namespace == space.Namespace {
-		t.Error("another allocation has the namespace that is kept")
+		t.Error("another allocation has the retained namespace")
 	}
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDeprovisioned, space.Namespace))
@@ -179,7 +164,7 @@ func retains(t *testing.T, limit time.Duration) (inTime bool) {
 	return inTime
 }
 
-// lists asks for what there is in a namespace.
+// lists is a request that the token of a space allows.
 func lists(client kubernetes.Interface, namespace string) framework.Request {
 	return func(ctx context.Context) error {
 		_, err := client.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{})
@@ -187,7 +172,7 @@ func lists(client kubernetes.Interface, namespace string) framework.Request {
 	}
 }
 
-// hold puts an object into a namespace that keeps it from going until release.
+// hold keeps a namespace in Terminating until release.
 func hold(t *testing.T, namespace string) (release func()) {
 	t.Helper()
 	api := env.Client.CoreV1().ConfigMaps(namespace)
@@ -222,60 +207,54 @@ func stuckNamespace(t *testing.T, metrics, health string) {
 	framework.Plainly(health).AwaitMatch(t, "/readyz", `^ok`)
 	held, err := env.Client.CoreV1().ConfigMaps(space).Get(t.Context(), "held", metav1.GetOptions{})
 	if err != nil || len(held.Finalizers) != 1 {
-		t.Errorf("the finalizer, which is somebody else's: %v, %v", held.Finalizers, err)
+		t.Errorf("the finalizer of another owner: %v, %v", held.Finalizers, err)
 	}
 	release()
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
 }
 
-func heldBinding(t *testing.T) {
+// heldBindings has finalizers on the RoleBinding of the space, and on one that the tenant
+// created.
+func heldBindings(t *testing.T) {
 	ns := env.Namespace(t)
 	_, spaces := framework.Standing(t, env, ns, "claim")
 	space := spaces[0].Namespace
-	asks := lists(env.As(t, space, spaceapi.ServiceAccountName), space)
-	framework.AwaitAllowed(t, "a request while the space lives", asks)
-	finalizers := func(value string) {
+	tenant := env.As(t, space, spaceapi.ServiceAccountName)
+	bindings := env.Client.RbacV1().RoleBindings(space)
+	finalizers := func(name, value string) {
 		t.Helper()
-		patch := []byte(`{"metadata":{"finalizers":` + value + `}}`)
-		if _, err := env.Client.RbacV1().RoleBindings(space).Patch(t.Context(), spaceapi.RoleBindingName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		if _, err := bindings.Patch(t.Context(), name, types.MergePatchType, []byte(`{"metadata":{"finalizers":`+value+`}}`), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	finalizers(`["` + holder + `"]`)
-	framework.Deallocate(t, env, ns, "claim")
-	binding := framework.Await(t, framework.RoleBinding(env.Client, space, spaceapi.RoleBindingName), framework.That("a RoleBinding without subjects", func(b *rbacv1.RoleBinding) bool {
-		return len(b.Subjects) == 0
-	}))
-	if strings.Join(binding.Finalizers, "") != holder {
-		t.Errorf("its finalizers are %q", binding.Finalizers)
-	}
-	framework.AwaitRefused(t, "a request with the old token", asks)
-	finalizers(`null`)
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
-}
-
-func tenantsBinding(t *testing.T) {
-	ns := env.Namespace(t)
-	_, spaces := framework.Standing(t, env, ns, "claim")
-	space := spaces[0].Namespace
-	defer hold(t, space)()
-	tenant := env.As(t, space, spaceapi.ServiceAccountName)
 	given := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "friend", Finalizers: []string{holder}},
+		ObjectMeta: metav1.ObjectMeta{Name: "friend"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: space, Name: "default"}},
 	}
 	if _, err := tenant.RbacV1().RoleBindings(space).Create(t.Context(), given, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	friend := lists(env.As(t, space, "default"), space)
-	framework.AwaitAllowed(t, "a friend's request while the space lives", friend)
-	framework.Deallocate(t, env, ns, "claim")
-	framework.Await(t, framework.RoleBinding(env.Client, space, "friend"), framework.That("a RoleBinding without subjects", func(b *rbacv1.RoleBinding) bool {
-		return len(b.Subjects) == 0
-	}))
-	framework.AwaitRefused(t, "a friend's request after the end", friend)
-	if _, err := env.Client.RbacV1().RoleBindings(space).Patch(t.Context(), "friend", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
-		t.Error(err)
+	requests := map[string]framework.Request{
+		spaceapi.RoleBindingName: lists(tenant, space),
+		"friend":                 lists(env.As(t, space, "default"), space),
 	}
+	for binding, request := range requests {
+		framework.AwaitAllowed(t, "a request with RoleBinding "+binding, request)
+		finalizers(binding, `["`+holder+`"]`)
+	}
+	framework.Deallocate(t, env, ns, "claim")
+	for binding, request := range requests {
+		held := framework.Await(t, framework.RoleBinding(env.Client, space, binding), framework.That("without subjects", func(b *rbacv1.RoleBinding) bool {
+			return len(b.Subjects) == 0
+		}))
+		if strings.Join(held.Finalizers, "") != holder {
+			t.Errorf("the finalizers of RoleBinding %s are %q", binding, held.Finalizers)
+		}
+		framework.AwaitRefused(t, "a request with RoleBinding "+binding, request)
+	}
+	for binding := range requests {
+		finalizers(binding, `null`)
+	}
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
 }

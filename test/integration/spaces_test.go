@@ -4,7 +4,6 @@
 package integration
 
 import (
-	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,21 +18,20 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestTheController(t *testing.T) {
+func TestController(t *testing.T) {
 	startController(t, env)
-	t.Run("makes a whole space for an allocated claim", aWholeSpace)
-	t.Run("makes a space for each request", aSpaceForEachRequest)
-	t.Run("leaves claims of other drivers alone", otherDrivers)
-	t.Run("ends the space of a deallocated claim and makes another for the next allocation", reallocation)
-	t.Run("ends the space of a deleted claim", deletedClaim)
-	t.Run("ends the space of a deleting claim that lost the built-in finalizer", lostFinalizer)
-	t.Run("never touches a namespace that has a space's name", foreignNamespace)
+	t.Run("creates a complete space", completeSpace)
+	t.Run("creates a space for each request", spaceForEachRequest)
+	t.Run("ignores claims of other drivers", otherDrivers)
+	t.Run("replaces the space of a reallocated claim", reallocation)
+	t.Run("deprovisions the space of a deleted claim", deletedClaim)
+	t.Run("deprovisions the space of a deleting claim without the built-in finalizer", lostFinalizer)
 	t.Run("refuses admin access", adminAccess)
-	t.Run("makes again what was deleted from a space in use", repair)
-	t.Run("makes a deleted namespace again while the claim is allocated", deletedNamespace)
+	t.Run("restores deleted objects", repair)
+	t.Run("recreates a deleted namespace", deletedNamespace)
 }
 
-func aWholeSpace(t *testing.T) {
+func completeSpace(t *testing.T) {
 	ns := env.Namespace(t)
 	claim, spaces := standing(t, env, ns, "claim")
 	space := spaces[0]
@@ -77,7 +75,7 @@ func aWholeSpace(t *testing.T) {
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonProvisioned, space.Namespace))
 }
 
-func aSpaceForEachRequest(t *testing.T) {
+func spaceForEachRequest(t *testing.T) {
 	ns := env.Namespace(t)
 	_, spaces := standing(t, env, ns, "claim", "a", "b", "c")
 	names := map[string]bool{}
@@ -101,7 +99,7 @@ func otherDrivers(t *testing.T) {
 			Results: []resourceapi.DeviceRequestAllocationResult{{Request: "space", Driver: "gpu.example.com", Pool: "p", Device: "d"}},
 		}}
 	})
-	// Ours comes later and is ready first only if the other one is passed over.
+	// When a later claim is ready, the controller has seen this one.
 	standing(t, env, ns, "ours")
 	claim, err := env.Client.ResourceV1().ResourceClaims(ns).Get(t.Context(), "other", metav1.GetOptions{})
 	if err != nil || len(claim.Status.Devices) != 0 {
@@ -113,13 +111,7 @@ func otherDrivers(t *testing.T) {
 func reallocation(t *testing.T) {
 	ns := env.Namespace(t)
 	_, first := standing(t, env, ns, "claim")
-	// A finalizer in the namespace keeps it Terminating for as long as the test wants.
-	blocker := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "blocker", Finalizers: []string{"example.com/wait"}}}
-	blockers := env.Client.CoreV1().ConfigMaps(first[0].Namespace)
-	if _, err := blockers.Create(t.Context(), blocker, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-
+	release := hold(t, first[0].Namespace)
 	deallocate(t, env, ns, "claim")
 	framework.Await(t, framework.Namespace(env.Client, first[0].Namespace), framework.That("Terminating", func(n *corev1.Namespace) bool { return n.DeletionTimestamp != nil }))
 	allocate(t, env, ns, "claim")
@@ -129,16 +121,16 @@ func reallocation(t *testing.T) {
 	}
 	old, err := env.Client.CoreV1().Namespaces().Get(t.Context(), first[0].Namespace, metav1.GetOptions{})
 	if err != nil || old.DeletionTimestamp == nil {
-		t.Errorf("the old namespace should be Terminating still (error: %v)", err)
+		t.Errorf("the old namespace should still be Terminating (error: %v)", err)
 	}
 	if _, err := env.Client.RbacV1().RoleBindings(first[0].Namespace).Get(t.Context(), "space", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-		t.Errorf("the RoleBinding in the Terminating namespace should be gone: %v", err)
+		t.Errorf("the RoleBinding in the Terminating namespace should be deleted: %v", err)
 	}
 	if _, err := env.Client.CoreV1().ServiceAccounts(first[0].Namespace).Get(t.Context(), "space", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-		t.Errorf("the ServiceAccount in the Terminating namespace should be gone: %v", err)
+		t.Errorf("the ServiceAccount in the Terminating namespace should be deleted: %v", err)
 	}
 
-	env.Kubectl(t, "patch", "configmap", "blocker", "-n", first[0].Namespace, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+	release()
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, first[0].Namespace))
 	deallocate(t, env, ns, "claim")
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, second[0].Namespace))
@@ -155,7 +147,7 @@ func deletedClaim(t *testing.T) {
 func lostFinalizer(t *testing.T) {
 	ns := env.Namespace(t)
 	_, spaces := standing(t, env, ns, "claim")
-	// Another finalizer keeps the object, as the scheduler may leave it behind.
+	// Another finalizer keeps the object.
 	api := env.Client.ResourceV1().ResourceClaims(ns)
 	finalizers := func(value string) {
 		t.Helper()
@@ -216,37 +208,4 @@ func deletedNamespace(t *testing.T) {
 		return framework.SpacesReadyNow(c) && framework.SpaceStatus(t, c, 0).ServiceAccountUID != spaces[0].ServiceAccountUID
 	}))
 	deallocate(t, env, ns, "claim")
-}
-
-func foreignNamespace(t *testing.T) {
-	ns := env.Namespace(t)
-	_, first := standing(t, env, ns, "claim")
-	deallocate(t, env, ns, "claim")
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, first[0].Namespace))
-
-	// The names are a function of the allocation, so the next one is known
-	// before the controller sees it.
-	claim := framework.NewClaim("next")
-	env.CreateClaim(t, ns, claim)
-	next := allocatedLater(t, env, ns, "next")
-	name := allocation.FromClaim(next, spaceapi.DefaultDriverName).Results[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
-	if _, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := env.Client.ResourceV1().ResourceClaims(ns).UpdateStatus(t.Context(), next, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	framework.Await(t, framework.Claim(env.Client, ns, "next"), framework.NotReadyBecause(spaceapi.ReasonNameConflict, name))
-	deallocate(t, env, ns, "next")
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "next", spaceapi.ReasonNameConflict, name))
-
-	foreign, err := env.Client.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{})
-	if err != nil || foreign.DeletionTimestamp != nil || len(foreign.Annotations) != 0 {
-		t.Errorf("the foreign namespace was touched (error: %v): %v", err, foreign)
-	}
-	accounts, err := env.Client.CoreV1().ServiceAccounts(name).List(t.Context(), metav1.ListOptions{})
-	if err != nil || slices.ContainsFunc(accounts.Items, func(a corev1.ServiceAccount) bool { return a.Name == "space" }) {
-		t.Errorf("the foreign namespace has got a ServiceAccount (error: %v)", err)
-	}
-	env.Kubectl(t, "delete", "namespace", name)
 }

@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -136,11 +135,7 @@ func copied(t *testing.T, templates string) {
 		ObjectMeta: metav1.ObjectMeta{Name: "pull", Annotations: map[string]string{"note": "x"}, Labels: map[string]string{"note": "x"}},
 		Type:       corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)},
 	}
-	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	framework.Modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
-		framework.SetAllocation(claim)
-		setClass(claim, `"copyFrom":{"namespace":"`+templates+`","configMaps":[{"name":"settings"}],"imagePullSecrets":[{"name":"pull"}]}`)
-	})
+	allocatedWith(t, ns, `"copyFrom":{"namespace":"`+templates+`","configMaps":[{"name":"settings"}],"imagePullSecrets":[{"name":"pull"}]}`)
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"),
 		framework.NotReadyBecause(spaceapi.ReasonProvisioningFailed, "copy Secret "+templates+"/pull to namespace "))
 	if _, err := env.Client.CoreV1().Secrets(templates).Create(t.Context(), pull, metav1.CreateOptions{}); err != nil {
