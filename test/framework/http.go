@@ -5,24 +5,17 @@ package framework
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/util/cert"
 )
 
 // FreeAddress is one where nobody listens. Its host is one of the many that this
@@ -116,52 +109,4 @@ func (a Asker) AwaitMatch(t testing.TB, path string, patterns ...string) {
 	if err != nil {
 		t.Fatalf("waited until the answer to %s%s has %q: %v; the last answer: %s", a.URL, path, patterns, err, last)
 	}
-}
-
-// Certified makes a certificate for an address, and returns the flags of a controller
-// that serves metrics there, and a client that trusts nothing else.
-func Certified(t testing.TB, address string) ([]string, Asker) {
-	t.Helper()
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pemCert, pemKey, err := cert.GenerateSelfSignedCertKey(host, []net.IP{net.ParseIP(host)}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	for file, content := range map[string][]byte{certFile: pemCert, keyFile: pemKey} {
-		if err := os.WriteFile(file, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	trusted := x509.NewCertPool()
-	trusted.AppendCertsFromPEM(pemCert)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS13}}
-	t.Cleanup(transport.CloseIdleConnections)
-	flags := []string{"--metrics-bind-address=" + address, "--metrics-secure", "--tls-cert-file=" + certFile, "--tls-private-key-file=" + keyFile}
-	return flags, Asker{Client: &http.Client{Transport: transport}, URL: "https://" + address}
-}
-
-// Bind gives a ServiceAccount a ClusterRole in the whole cluster for one test.
-func (e *Env) Bind(t testing.TB, role, namespace, account string) {
-	t.Helper()
-	bindings := e.Client.RbacV1().ClusterRoleBindings()
-	made, err := bindings.Create(t.Context(), &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: role + "-"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatalf("bind ClusterRole %s: %v", role, err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), Patience)
-		defer cancel()
-		if err := bindings.Delete(ctx, made.Name, metav1.DeleteOptions{}); err != nil {
-			t.Errorf("delete ClusterRoleBinding %s: %v", made.Name, err)
-		}
-	})
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Line is what a component said, with --logging-format=json.
+// Line is a line of a log, with --logging-format=json.
 type Line struct {
 	Message string `json:"msg"`
 	// Level is nil for an error.
@@ -57,49 +58,28 @@ func plain(body string) string {
 	return out.String()
 }
 
-// LogLevels are the levels of the lines on the page about the logs.
-func LogLevels(t testing.TB) map[string]int {
+// CheckLevels fails the test unless the log has each of the messages at the level that
+// docs/logs.md documents.
+func CheckLevels(t testing.TB, lines []Line, messages ...string) {
 	t.Helper()
-	levels := map[string]int{}
+	documented := map[string]int{}
 	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]+`) \\| [^|]+ \\| (\\d) \\|").FindAllStringSubmatch(page(t, "logs.md"), -1) {
-		for _, line := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
-			levels[line[1]] = number(t, row[2])
+		for _, message := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
+			documented[message[1]] = number(t, row[2])
 		}
 	}
-	return levels
-}
-
-// CheckLevels checks what a component said at a level: of the lines on the page none of
-// a higher one, each with the level that the page has, and all that are wanted of this
-// level and of those below.
-func CheckLevels(t testing.TB, level int, lines []Line, wanted ...string) {
-	t.Helper()
-	levels, said := LogLevels(t), map[string]bool{}
-	for _, line := range lines {
-		want, known := levels[line.Message]
-		// The libraries may have the same words at a higher level.
-		if known && line.Level != nil && *line.Level > want && *line.Level <= level {
-			continue
+	for _, message := range messages {
+		level, ok := documented[message]
+		if !ok {
+			t.Errorf("docs/logs.md lacks %q", message)
+		} else if !slices.ContainsFunc(lines, func(l Line) bool { return l.Message == message && l.Level != nil && *l.Level == level }) {
+			t.Errorf("the log has no %q at level %d", message, level)
 		}
-		said[line.Message] = true
-		if known && (line.Level == nil || *line.Level != want || want > level) {
-			t.Errorf("at level %d there is %q, which the page has at %d", level, line.Message, want)
-		}
-	}
-	for _, message := range wanted {
-		if want, known := levels[message]; !known {
-			t.Errorf("the page about the logs lacks %q", message)
-		} else if want <= level && !said[message] {
-			t.Errorf("at level %d there is no %q", level, message)
-		}
-	}
-	if bodies := said["Response Body"]; bodies != (level >= 8) {
-		t.Errorf("at level %d there are bodies of answers: %t", level, bodies)
 	}
 }
 
-// AwaitSaid waits until a component has said these words so many times. It fails the
-// test if they were said more often.
+// AwaitSaid waits until a log contains these words so many times. It fails the test if
+// they are there more often.
 func AwaitSaid(t testing.TB, log *Output, words string, times int) {
 	t.Helper()
 	var got int
@@ -108,17 +88,17 @@ func AwaitSaid(t testing.TB, log *Output, words string, times int) {
 		return got >= times, nil
 	})
 	if err != nil || got != times {
-		t.Errorf("the log says %q %d times, want %d (error: %v): %s", words, got, times, err, log)
+		t.Errorf("the log contains %q %d times, want %d (error: %v): %s", words, got, times, err, log)
 	}
 }
 
-// AwaitLog waits until a component has said something.
+// AwaitLog waits until a log matches.
 func AwaitLog(t testing.TB, log *Output, pattern *regexp.Regexp) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, Patience, true, func(context.Context) (bool, error) {
 		return pattern.MatchString(log.String()), nil
 	})
 	if err != nil {
-		t.Fatalf("the log never had %s", pattern)
+		t.Fatalf("the log did not match %s", pattern)
 	}
 }

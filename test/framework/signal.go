@@ -3,7 +3,9 @@
 
 package framework
 
-import "syscall"
+import (
+	"syscall"
+)
 
 // Signal sends the controller a signal and does not wait for what comes of it.
 func (c *Controller) Signal(signal syscall.Signal) error {

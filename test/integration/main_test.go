@@ -14,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -48,4 +51,14 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	return m.Run(), nil
+}
+
+// exists is an object that exists.
+func exists[T runtime.Object]() framework.Predicate[T] {
+	return framework.That("existing", func(T) bool { return true })
+}
+
+// terminating is a namespace that is being deleted.
+func terminating() framework.Predicate[*corev1.Namespace] {
+	return framework.That("Terminating", func(n *corev1.Namespace) bool { return n.DeletionTimestamp != nil })
 }

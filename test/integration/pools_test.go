@@ -19,7 +19,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -42,23 +41,23 @@ func poolsFile(t *testing.T, text string) string {
 	return "--pools-file=" + file
 }
 
-// awaitPools waits until the published pools are these, each said as its devices
-// with what limits them, in the order of their names.
+// awaitPools waits until the published pools are these, sorted by name, each with its
+// devices and their limits.
 func awaitPools(t *testing.T, e *framework.Env, want ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
 	defer cancel()
 	all := map[string]*resourceapi.ResourceSlice{}
-	said := func() []string {
+	published := func() []string {
 		devices := map[string][]string{}
 		for _, name := range slices.Sorted(maps.Keys(all)) {
 			slice := all[name]
 			for _, d := range slice.Spec.Devices {
-				said := say(d)
+				device := describe(d)
 				if node := ptr.Deref(slice.Spec.NodeName, ""); node != "" {
-					said += " on " + node
+					device += " on " + node
 				}
-				devices[slice.Spec.Pool.Name] = append(devices[slice.Spec.Pool.Name], said)
+				devices[slice.Spec.Pool.Name] = append(devices[slice.Spec.Pool.Name], device)
 			}
 		}
 		var out []string
@@ -74,13 +73,13 @@ func awaitPools(t *testing.T, e *framework.Env, want ...string) {
 		if all[slice.Name] = slice; event.Type == watch.Deleted {
 			delete(all, slice.Name)
 		}
-		return slices.Equal(said(), want), nil
+		return slices.Equal(published(), want), nil
 	}); err != nil {
-		t.Fatalf("waited for these pools:\n%s\n%v; there are:\n%s", strings.Join(want, "\n"), err, strings.Join(said(), "\n"))
+		t.Fatalf("waited for these pools:\n%s\n%v; there are:\n%s", strings.Join(want, "\n"), err, strings.Join(published(), "\n"))
 	}
 }
 
-func say(d resourceapi.Device) string {
+func describe(d resourceapi.Device) string {
 	out := d.Name
 	if ptr.Deref(d.AllowMultipleAllocations, false) {
 		out += "*"
@@ -110,7 +109,7 @@ func newNode(t *testing.T, e *framework.Env, name string, labels map[string]stri
 	})
 }
 
-// allocateFrom plays the scheduler for a claim that gets its space from a pool.
+// allocateFrom allocates a claim from a pool.
 func allocateFrom(t *testing.T, e *framework.Env, ns, claim, pool string, consumed map[resourceapi.QualifiedName]resource.Quantity) spaceapi.SpaceStatus {
 	t.Helper()
 	e.CreateClaim(t, ns, framework.NewClaim(claim))
@@ -144,11 +143,11 @@ func startPlugin(t *testing.T, e *framework.Env, node string, flags ...string) (
 	}, flags...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("start the plugin (`make build` makes it): %v", err)
+		t.Fatalf("start the plugin (`make build` builds it): %v", err)
 	}
 	stop := sync.OnceFunc(func() {
 		if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait(), os.RemoveAll(dir)); err != nil {
-			t.Errorf("the plugin of %s, told to end: %v", node, err)
+			t.Errorf("the plugin of %s, after SIGTERM: %v", node, err)
 		}
 		if t.Failed() {
 			t.Logf("the log of the plugin of %s:\n%s", node, log)
@@ -158,7 +157,7 @@ func startPlugin(t *testing.T, e *framework.Env, node string, flags ...string) (
 	return log, stop
 }
 
-// publishedByAController makes the slice of a pool per node as controllers once published it.
+// publishedByAController creates the slice of a pool per node as earlier controllers did.
 func publishedByAController(t *testing.T, pool, node string) {
 	t.Helper()
 	slice := &resourceapi.ResourceSlice{ObjectMeta: metav1.ObjectMeta{GenerateName: "former-"}, Spec: resourceapi.ResourceSliceSpec{
@@ -171,7 +170,10 @@ func publishedByAController(t *testing.T, pool, node string) {
 	}
 }
 
-func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
+// The library of the kubelet plugin waits 30 seconds before it deletes the slices of a former
+// process. No other parallel test has the default name of the driver.
+func TestPools_followConfigurationAndNodes(t *testing.T) {
+	t.Parallel()
 	newNode(t, env, "node-a", map[string]string{"disk": "ssd"})
 	newNode(t, env, "node-b", nil)
 	description := poolsFile(t, `
@@ -188,7 +190,7 @@ func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
 	const twoA, twoB = "two/node-a: space* spaces=1/1 on node-a", "two/node-b: space* spaces=1/1 binding on node-b"
 	awaitPools(t, env, few, "local/node-a: space* spaces=3/1 on node-a", shared, spaces, twoA, twoB)
 
-	// Nodes get and lose labels, and go.
+	// Nodes get and lose labels, and are deleted.
 	env.Kubectl(t, "label", "node", "node-b", "disk=ssd")
 	env.Kubectl(t, "label", "node", "node-a", "disk-")
 	awaitPools(t, env, few, "local/node-b: space* spaces=3/1 binding on node-b", shared, spaces, twoA, twoB)
@@ -206,10 +208,10 @@ func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
 	}
 	before := map[string]*corev1.Namespace{}
 	for claim, s := range space {
-		before[claim] = framework.Await(t, framework.Namespace(env.Client, s.Namespace), framework.That("there", func(*corev1.Namespace) bool { return true }))
+		before[claim] = framework.Await(t, framework.Namespace(env.Client, s.Namespace), exists[*corev1.Namespace]())
 	}
 
-	// One pool shrinks below what is in use, one goes, one loses its node, one becomes another kind.
+	// One pool shrinks below what is in use, two are removed, and one gets a limit.
 	first.Stop(t, syscall.SIGTERM)
 	stopB()
 	publishedByAController(t, "local/node-b", "node-b")
@@ -223,14 +225,14 @@ func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
 	startPlugin(t, env, "node-b", description)
 	awaitPools(t, env, "few: space* spaces=1/1", "local/node-b: space* spaces=5/1 on node-b", "spaces: space* spaces=9/1")
 
-	// A whole life of another space makes sure that the controller looked meanwhile.
+	// Once another space was deprovisioned, the controller has handled these too.
 	other := allocateFrom(t, env, ns, "other", "spaces", slot)
 	deallocate(t, env, ns, "other")
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, other.Namespace))
 	for claim, s := range space {
 		now, err := env.Client.CoreV1().Namespaces().Get(t.Context(), s.Namespace, metav1.GetOptions{})
 		if err != nil || now.UID != before[claim].UID || now.DeletionTimestamp != nil {
-			t.Errorf("the space of claim %s did not outlive the change of its pool: %v, error %v", claim, now, err)
+			t.Errorf("the space of claim %s was changed with its pool: %v, error %v", claim, now, err)
 		}
 		if _, err := env.Client.RbacV1().RoleBindings(s.Namespace).Get(t.Context(), spaceapi.RoleBindingName, metav1.GetOptions{}); err != nil {
 			t.Errorf("the space of claim %s lost its rights: %v", claim, err)
@@ -243,27 +245,32 @@ func TestPoolsFollowTheirDescriptionAndTheNodes(t *testing.T) {
 	}
 }
 
-func TestAWrongDescriptionOfPoolsSaysWhatIsWrong(t *testing.T) {
-	t.Parallel()
-	controller, plugin := []string{"space-controller", "--leader-elect-resource-namespace=x", "--node-selector=os=linux"}, []string{"space-kubeletplugin", "--node-name=x"}
-	for _, test := range []struct {
-		program    []string
-		text, want string
-	}{
-		{controller, "- {name: a, limit: 0}", "pools[0].limit: Invalid value: 0"},
-		{controller, "- {name: a, limits: 0}", `unknown field \"pools[0].limits\"`},
-		{controller, "- {name: a, nodeSelector: {os: x}}", "pools[0].nodeSelector[os]: Invalid value"},
-		{plugin, "- {name: a, limit: 0}", "pools[0].limit: Invalid value: 0"},
-	} {
-		args := append(slices.Clone(test.program[1:]), "--kubeconfig="+env.Cluster.Kubeconfig(), poolsFile(t, test.text))
-		out, err := exec.CommandContext(t.Context(), framework.Binary(test.program[0]), args...).CombinedOutput()
-		if err == nil || !strings.Contains(string(out), test.want) {
-			t.Errorf("%s should fail and say %q: error %v, log: %s", test.program[0], test.want, err, out)
-		}
+// oldControlPlane is a control plane for one test, with these feature gates.
+func oldControlPlane(t *testing.T, name string, gates map[string]bool) *framework.Env {
+	t.Helper()
+	c, err := framework.CreateControlPlane(t.Context(), name, gates)
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
+		defer cancel()
+		if err := c.Delete(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	old, err := framework.NewEnv(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := old.PrepareForController(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return old
 }
 
-func TestWithoutShareableDevicesEveryPoolBecomesExclusiveDevices(t *testing.T) {
+// Before Kubernetes 1.36, the API server drops the fields that make a device shareable.
+func TestExclusiveDevices_replaceShareableOnes(t *testing.T) {
 	t.Parallel()
 	old := oldControlPlane(t, "space-pools", map[string]bool{
 		"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false, "DRADeviceBindingConditions": false, "DRAPartitionableDevices": false,
@@ -287,41 +294,38 @@ func TestWithoutShareableDevicesEveryPoolBecomesExclusiveDevices(t *testing.T) {
 	}
 	framework.AwaitSaid(t, plugin, "publishing exclusive devices instead", 1)
 
-	t.Run("and a claim that gets its device again gets a fresh namespace", func(t *testing.T) { sameDeviceAgain(t, old) })
-}
-
-// Nothing in such a cluster tells two allocations of one device to one claim apart.
-func sameDeviceAgain(t *testing.T, old *framework.Env) {
+	// Nothing in such a cluster tells two allocations of one device to one claim apart.
 	ns := old.Namespace(t)
 	old.CreateClaim(t, ns, framework.NewClaim("claim"))
-	set := func() {
+	set := func(device string) {
 		modify(t, old, ns, "claim", func(claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation = &resourceapi.AllocationResult{Devices: resourceapi.DeviceAllocationResult{
-				Results: []resourceapi.DeviceRequestAllocationResult{{Request: "space", Driver: spaceapi.DefaultDriverName, Pool: "few", Device: "space-0"}},
+				Results: []resourceapi.DeviceRequestAllocationResult{{Request: "space", Driver: spaceapi.DefaultDriverName, Pool: "few", Device: device}},
 			}}
 		})
 	}
-	set()
+	set("space-0")
 	_, spaces := spacesOf(t, old, ns, "claim", 1)
 	name := spaces[0].Namespace
-	before, err := old.Client.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	hold := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "held", Finalizers: []string{"example.com/wait"}}}
+	before := framework.Await(t, framework.Namespace(old.Client, name), exists[*corev1.Namespace]())
+	hold := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "held", Finalizers: []string{holder}}}
 	if _, err := old.Client.CoreV1().ConfigMaps(name).Create(t.Context(), hold, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	deallocate(t, old, ns, "claim")
-	framework.Await(t, framework.Namespace(old.Client, name), framework.That("Terminating", func(n *corev1.Namespace) bool { return n.DeletionTimestamp != nil }))
-	set()
-	framework.Await(t, framework.Claim(old.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonNamespaceTerminating, "it is recreated when the deletion is complete"))
+	framework.Await(t, framework.Namespace(old.Client, name), terminating())
+	set("space-0")
+	framework.Await(t, framework.Claim(old.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonNamespaceTerminating, name))
 	old.Kubectl(t, "patch", "configmap", "held", "-n", name, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
-	claim, spaces := spacesOf(t, old, ns, "claim", 1)
-	after, err := old.Client.CoreV1().Namespaces().Get(t.Context(), spaces[0].Namespace, metav1.GetOptions{})
-	if err != nil || after.UID == before.UID || !meta.IsStatusConditionTrue(claim.Status.Devices[0].Conditions, spaceapi.ConditionReady) {
-		t.Errorf("got namespace %v, which should be another one than %s; error %v", after, before.UID, err)
-	}
+	framework.Await(t, framework.Namespace(old.Client, name), framework.That("recreated", func(n *corev1.Namespace) bool { return n.UID != before.UID }))
+	spacesOf(t, old, ns, "claim", 1)
 	deallocate(t, old, ns, "claim")
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(old.Client, name))
+	// Another device has another namespace.
+	set("space-1")
+	if _, spaces = spacesOf(t, old, ns, "claim", 1); spaces[0].Namespace == name {
+		t.Errorf("another device has namespace %s again", name)
+	}
+	deallocate(t, old, ns, "claim")
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(old.Client, spaces[0].Namespace))
 }

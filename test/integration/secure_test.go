@@ -4,10 +4,18 @@
 package integration
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"k8s.io/client-go/util/cert"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -23,7 +31,7 @@ func TestSecureMetrics_areServedToAuthorizedClientsOnly(t *testing.T) {
 	ns := env.Namespace(t)
 	token := env.Token(t, ns, "default")
 	health, address := framework.FreeAddress(t), framework.FreeAddress(t)
-	arguments, anybody := framework.Certified(t, address)
+	arguments, anybody := certified(t, address)
 	reader := anybody.As(token)
 	arguments = append(arguments,
 		"--kubeconfig="+kubeconfigAs(t, release+"-space-dra-driver-controller"), "--driver-name="+driver,
@@ -38,20 +46,21 @@ func TestSecureMetrics_areServedToAuthorizedClientsOnly(t *testing.T) {
 	framework.Plainly(health).Await(t, "/readyz", http.StatusOK)
 	framework.Plainly(health).Await(t, "/metrics", http.StatusNotFound)
 	anybody.Await(t, "/metrics", http.StatusUnauthorized)
-	// Another character in the middle of the signature. controller-runtime says 500 where the
-	// API server says that a token is invalid.
+	// Another character in the middle of the signature. controller-runtime answers 500 to an
+	// invalid token.
 	forged := []byte(token)
 	middle := (strings.LastIndex(token, ".") + len(token)) / 2
 	if forged[middle]++; token[middle] != 'A' {
 		forged[middle] = 'A'
 	}
-	anybody.As(string(forged)).Await(t, "/metrics", http.StatusInternalServerError, "Authentication failed")
-	reader.Await(t, "/metrics", http.StatusForbidden, "Authorization denied for user system:serviceaccount:"+ns+":default")
-	env.Bind(t, release+"-space-dra-driver-metrics-reader", ns, "default")
-	// Another token, because that the first one may not is cached.
+	anybody.As(string(forged)).Await(t, "/metrics", http.StatusInternalServerError)
+	reader.Await(t, "/metrics", http.StatusForbidden)
+	env.Kubectl(t, "create", "clusterrolebinding", release+"-reader", "--clusterrole="+release+"-space-dra-driver-metrics-reader", "--serviceaccount="+ns+":default")
+	t.Cleanup(func() { _, _ = env.TryKubectl(context.Background(), "delete", "clusterrolebinding", release+"-reader") })
+	// Another token, because the refusal of the first one is cached.
 	anybody.As(env.Token(t, ns, "default")).Await(t, "/metrics", http.StatusOK, "space_dra_build_info", `rest_client_requests_total{code="201"`)
 
-	// What it wrote is complete when it has ended.
+	// The log is complete when the process has ended.
 	c.Stop(t, syscall.SIGTERM)
 	log := c.Log.String()
 	_, rest, _ := strings.Cut(token, ".")
@@ -62,6 +71,33 @@ func TestSecureMetrics_areServedToAuthorizedClientsOnly(t *testing.T) {
 		}
 	}
 	if !strings.Contains(log, "tokenreviews") && !strings.Contains(log, "subjectaccessreviews") {
-		t.Error("the log has so little in it that this says nothing")
+		t.Error("the log has no requests, so that this shows nothing")
 	}
+}
+
+// certified creates a certificate for an address, and returns the flags of a controller
+// that serves metrics there, and a client that trusts only this certificate.
+func certified(t *testing.T, address string) ([]string, framework.Asker) {
+	t.Helper()
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pemCert, pemKey, err := cert.GenerateSelfSignedCertKey(host, []net.IP{net.ParseIP(host)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	for file, content := range map[string][]byte{certFile: pemCert, keyFile: pemKey} {
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(pemCert)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS13}}
+	t.Cleanup(transport.CloseIdleConnections)
+	flags := []string{"--metrics-bind-address=" + address, "--metrics-secure", "--tls-cert-file=" + certFile, "--tls-private-key-file=" + keyFile}
+	return flags, framework.Asker{Client: &http.Client{Transport: transport}, URL: "https://" + address}
 }

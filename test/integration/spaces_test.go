@@ -113,7 +113,7 @@ func reallocation(t *testing.T) {
 	_, first := standing(t, env, ns, "claim")
 	release := hold(t, first[0].Namespace)
 	deallocate(t, env, ns, "claim")
-	framework.Await(t, framework.Namespace(env.Client, first[0].Namespace), framework.That("Terminating", func(n *corev1.Namespace) bool { return n.DeletionTimestamp != nil }))
+	framework.Await(t, framework.Namespace(env.Client, first[0].Namespace), terminating())
 	allocate(t, env, ns, "claim")
 	_, second := spacesOf(t, env, ns, "claim", 1)
 	if first[0].Namespace == second[0].Namespace {

@@ -64,7 +64,7 @@ func clusterWide(t *testing.T) {
 	// The rights end at once, though the namespace does not.
 	release := hold(t, space.Namespace)
 	framework.Deallocate(t, env, ns, "claim")
-	framework.Await(t, framework.Namespace(env.Client, space.Namespace), framework.That("Terminating", func(n *corev1.Namespace) bool { return n.DeletionTimestamp != nil }))
+	framework.Await(t, framework.Namespace(env.Client, space.Namespace), terminating())
 	if _, err := bindings.Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the binding of an ended space: %v", err)
 	}

@@ -3,7 +3,9 @@
 
 package node
 
-import "sync"
+import (
+	"sync"
+)
 
 // steps are the file operations and API calls of a plugin, in order. One of them
 // can be made the last.
