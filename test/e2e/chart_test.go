@@ -85,15 +85,9 @@ func TestTheControllerIsRestricted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The plugin needs directories of the host; it shows that the standard is enforced,
-	// which admission does when it has learnt of the namespace's label.
-	var last error
-	if err := wait.PollUntilContextTimeout(t.Context(), pause, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		last = dryRun(ctx, daemonSet.Spec.Template)
-		return last != nil && strings.Contains(last.Error(), "hostPath"), nil
-	}); err != nil {
-		t.Fatalf("the namespace takes the plugin's pod: %v", last)
-	}
+	// The plugin needs directories of the host, so that the API server denies its pod as soon
+	// as it knows the label of the namespace.
+	framework.AwaitDenied(t, "the plugin's pod", func(ctx context.Context) error { return dryRun(ctx, daemonSet.Spec.Template) }, "hostPath")
 	deployment, err := env.Client.AppsV1().Deployments(framework.DriverNamespace).Get(t.Context(), framework.ControllerName, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -112,9 +106,7 @@ func TestADriverThatWasRemovedTooEarlyGoesOnAsAnotherRelease(t *testing.T) {
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, claimOfClass(driver))
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
-	vars := env.Variables(t, ns, "pod")
-	s := framework.Space{Env: env, Namespace: vars["CLAIM_NAMESPACE"], Kubeconfig: vars["CLAIM_KUBECONFIG"]}
-	s.Usable(t, ns, "pod")
+	s := usableSpace(t, ns, "pod", "claim")
 
 	if out, err := env.Tool(t.Context(), "helm", "uninstall", "--wait", "--namespace", "removed", "removed"); err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -13,12 +13,17 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
+// allocated is a claim with an allocation.
+func allocated() framework.Predicate[*resourceapi.ResourceClaim] {
+	return framework.That("allocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation != nil })
+}
+
 func awaitClaimGone(t *testing.T, ns, name string) {
 	t.Helper()
 	framework.AwaitGone[*resourceapi.ResourceClaim](t, framework.Claim(env.Client, ns, name))
 }
 
-// unscheduled is a pod that the scheduler has looked at in vain.
+// unscheduled is a pod that the scheduler has found no node for.
 func unscheduled() framework.Predicate[*corev1.Pod] {
 	return framework.That("found unschedulable", func(p *corev1.Pod) bool {
 		for _, c := range p.Status.Conditions {
@@ -37,7 +42,7 @@ func TestAForceDeletedPodLeavesNothing(t *testing.T) {
 	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
 	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
 	if len(env.TracesOf(t, claim.UID)) == 0 {
-		t.Fatal("nothing on the nodes names the claim while it is in use: the check below would prove nothing")
+		t.Fatal("nothing on the nodes names the claim while it is in use: the check below would show nothing")
 	}
 
 	if err := env.ForceDelete(t.Context(), ns, "pod"); err != nil {
@@ -48,8 +53,7 @@ func TestAForceDeletedPodLeavesNothing(t *testing.T) {
 	env.AwaitNoTraceOf(t, claim.UID)
 }
 
-// Nobody allocates a claim for a pod that passes the scheduler by: it waits until
-// another pod has the claim allocated, or for ever.
+// Without the scheduler, nothing allocates the claim.
 func TestAPodWithAPresetNodeAndAClaimOfItsOwnWaitsAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -102,7 +106,7 @@ func TestAPodThatComesWhenTheClaimIsBeingDeletedGetsNothingOfIt(t *testing.T) {
 	awaitClaimGone(t, ns, "test-claim")
 	env.AwaitNamespaceGone(t, s.Namespace)
 	env.NoTraceOf(t, claim.UID)
-	// The scheduler keeps it back without a word.
+	// The scheduler does not bind it, and reports nothing.
 	framework.Await(t, framework.Pod(env.Client, ns, "late"), framework.That("bound to no node", func(p *corev1.Pod) bool { return p.Spec.NodeName == "" }))
 
 	// A new claim of that name is the late pod's.

@@ -5,41 +5,21 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
-
-// extendedClass makes a DeviceClass whose spaces can be had as an extended
-// resource of the name, and takes it away after the test.
-func extendedClass(t *testing.T, name, extendedResource string) {
-	t.Helper()
-	classes := env.Client.ResourceV1().DeviceClasses()
-	class, err := classes.Get(t.Context(), "space.resource.example.com", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	class.ObjectMeta = metav1.ObjectMeta{Name: name}
-	class.Spec.ExtendedResourceName = ptr.To(extendedResource)
-	if _, err := classes.Create(t.Context(), class, metav1.CreateOptions{}); err != nil {
-		t.Fatalf("create DeviceClass %s: %v", name, err)
-	}
-	t.Cleanup(func() {
-		if err := classes.Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
-			t.Errorf("delete DeviceClass %s: %v", name, err)
-		}
-	})
-}
 
 // newExtendedPod is a pod that knows nothing of claims.
 func newExtendedPod(name, extendedResource string) *corev1.Pod {
@@ -62,7 +42,9 @@ func TestASpaceEndsWithAClaimThatTheSchedulerTakesBack(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	const extendedResource = "space.resource.example.com/taken-back"
-	extendedClass(t, "taken-back", extendedResource)
+	class := classOf("taken-back", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, "")
+	class.Spec.ExtendedResourceName = ptr.To(extendedResource)
+	createClass(t, class)
 	allowBinding := forbidBinding(t, ns)
 
 	env.StartPod(t, ns, newExtendedPod("pod", extendedResource))
@@ -118,34 +100,21 @@ func forbidBinding(t *testing.T, ns string) (allow func()) {
 	if _, err := api.ValidatingAdmissionPolicyBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	allowed := false
-	allow = func() {
-		if allowed {
-			return
-		}
-		allowed = true
-		for _, err := range []error{
+	allow = sync.OnceFunc(func() {
+		if err := errors.Join(
 			api.ValidatingAdmissionPolicyBindings().Delete(context.Background(), binding.Name, metav1.DeleteOptions{}),
 			api.ValidatingAdmissionPolicies().Delete(context.Background(), policy.Name, metav1.DeleteOptions{}),
-		} {
-			if err != nil {
-				t.Errorf("allow binding again: %v", err)
-			}
+		); err != nil {
+			t.Errorf("allow bindings again: %v", err)
 		}
-	}
+	})
 	t.Cleanup(allow)
 
-	// The API server takes a new policy into account after a moment, of which it says nothing.
 	env.StartPod(t, ns, framework.On("no-such-node", framework.NewPod("probe")))
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		last = env.Client.CoreV1().Pods(ns).Bind(ctx, &corev1.Binding{
+	framework.AwaitDenied(t, "a binding", func(ctx context.Context) error {
+		return env.Client.CoreV1().Pods(ns).Bind(ctx, &corev1.Binding{
 			ObjectMeta: metav1.ObjectMeta{Name: "probe"}, Target: corev1.ObjectReference{Kind: "Node", Name: env.Node(0)},
 		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		return last != nil && strings.Contains(last.Error(), words), nil
-	})
-	if err != nil {
-		t.Fatalf("waited for binding to be refused: %v; the last answer was: %v", err, last)
-	}
+	}, words)
 	return allow
 }

@@ -13,7 +13,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 
@@ -133,7 +132,7 @@ func ready(t *testing.T, ns, name string) string {
 func showsSpaces(t *testing.T, admin, dev person) {
 	t.Helper()
 	ns := admin.ns
-	s := poolSpace(t, ns, "first", "first")
+	s := usableSpace(t, ns, "first", "first")
 	node := framework.Await(t, framework.Pod(env.Client, ns, "first"), framework.PodReady()).Spec.NodeName
 	described := env.Kubectl(t, "describe", "namespace", s.Namespace)
 	for _, line := range []string{"claim-namespace: " + ns, "claim-name: first"} {
@@ -248,7 +247,7 @@ func explainsTheDriver(t *testing.T, admin, dev person) {
 	without("controller", "deployment/plugin-space-dra-driver-controller", `{"spec":{"replicas":0}}`)
 	createClaimOf(t, ns, "unmade", "plugin-many", nil)
 	env.StartPod(t, ns, framework.NewPod("unmade", "unmade"))
-	framework.Await(t, framework.Claim(env.Client, ns, "unmade"), framework.That("allocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation != nil }))
+	framework.Await(t, framework.Claim(env.Client, ns, "unmade"), allocated())
 	for _, p := range []person{admin, dev} {
 		p.says(t, []string{"is ready, but the kubelet plugin does not run on node"}, "why", "pod/unprepared")
 		p.says(t, []string{"is allocated from pool many, and the controller has not reported anything about its space yet"}, "why", "unmade")

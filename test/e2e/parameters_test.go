@@ -198,19 +198,6 @@ func lifetimeOfToken(t *testing.T, ns, pod, claim string) time.Duration {
 	return time.Duration(claims.Exp-claims.Iat) * time.Second
 }
 
-func TestSpacesOfAClaimThatGetInEachOthersWayAreRefused(t *testing.T) {
-	t.Parallel()
-	ns := env.Namespace(t)
-	claim := env.CreateClaim(t, ns, choosing(framework.NewClaim("claim", "a", "b"), `,"kubeconfigEnv":true`))
-	env.StartPod(t, ns, framework.NewPod("pod", "claim"))
-	const words = "the spaces of requests a and b both set the variable KUBECONFIG, and differently"
-	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, words))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources", "InvalidParameters: "+words))
-	env.NoSpaceOf(t, claim.UID)
-	env.DeletePod(t, ns, "pod")
-	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.Deallocated())
-}
-
 // Names of claims and requests can meet in a pod. Each claim's files stay its own.
 func TestClaimsWhoseNamesMeetHaveTheirOwnFiles(t *testing.T) {
 	t.Parallel()

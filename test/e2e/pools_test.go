@@ -78,8 +78,8 @@ func awaitSlices(t *testing.T, says string, holds func(map[string]*resourceapi.R
 	}
 }
 
-// poolSpace is the space of a pod's only claim.
-func poolSpace(t *testing.T, ns, pod, claim string) framework.Space {
+// usableSpace returns the space of a pod's claim, which the pod can use.
+func usableSpace(t *testing.T, ns, pod, claim string) framework.Space {
 	t.Helper()
 	prefix := strings.ToUpper(claim)
 	vars := env.Variables(t, ns, pod)
@@ -103,9 +103,7 @@ func createClaimOf(t *testing.T, ns, name, class string, capacity map[resourceap
 // be allocated.
 func waits(t *testing.T, ns, pod, claim string) {
 	t.Helper()
-	if _, err := env.Client.CoreV1().Pods(ns).Create(t.Context(), framework.NewPod(pod, claim), metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	env.StartPod(t, ns, framework.NewPod(pod, claim))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", pod, "FailedScheduling", "cannot allocate all claims"))
 }
 
@@ -115,12 +113,12 @@ func waitsForALimitedPool(t *testing.T) {
 	createClaimOf(t, ns, "first", "few", nil)
 	createClaimOf(t, ns, "next", "few", nil)
 	env.CreatePod(t, ns, framework.NewPod("first", "first"))
-	first := poolSpace(t, ns, "first", "first")
+	first := usableSpace(t, ns, "first", "first")
 	waits(t, ns, "next", "next")
 
 	env.DeletePod(t, ns, "first")
 	framework.Await(t, framework.Pod(env.Client, ns, "next"), framework.PodReady())
-	if next := poolSpace(t, ns, "next", "next"); next.Namespace == first.Namespace {
+	if next := usableSpace(t, ns, "next", "next"); next.Namespace == first.Namespace {
 		t.Errorf("the next pod has the first one's namespace %s", next.Namespace)
 	}
 	env.AwaitNamespaceGone(t, first.Namespace)
@@ -128,7 +126,7 @@ func waitsForALimitedPool(t *testing.T) {
 	// The same claim gets another space each time, for all that its device is the same.
 	env.DeletePod(t, ns, "next")
 	env.CreatePod(t, ns, framework.NewPod("again", "first"))
-	if again := poolSpace(t, ns, "again", "first"); again.Namespace == first.Namespace {
+	if again := usableSpace(t, ns, "again", "first"); again.Namespace == first.Namespace {
 		t.Errorf("the claim has namespace %s again", again.Namespace)
 	}
 	env.DeletePod(t, ns, "again")
@@ -149,8 +147,8 @@ func poolPerNode(t *testing.T) {
 	if got, want := claim.Status.Allocation.Devices.Results[0].Pool, "local/"+one.Spec.NodeName; got != want {
 		t.Errorf("the space is from pool %s, want %s", got, want)
 	}
-	s := poolSpace(t, ns, "one", "both")
-	if poolSpace(t, ns, "two", "both") != s {
+	s := usableSpace(t, ns, "one", "both")
+	if usableSpace(t, ns, "two", "both") != s {
 		t.Error("the pods of one claim have different spaces")
 	}
 	other := env.CreatePod(t, ns, framework.NewPod("other", "other"))
@@ -174,7 +172,7 @@ func chosenByAttributes(t *testing.T) {
 	ns := env.Namespace(t)
 	createClaimOf(t, ns, "claim", "golden", nil)
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
-	poolSpace(t, ns, "pod", "claim")
+	usableSpace(t, ns, "pod", "claim")
 	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
 	if got := claim.Status.Allocation.Devices.Results[0].Pool; got != "metal" {
 		t.Errorf("the space is from pool %s, want metal", got)
@@ -191,7 +189,7 @@ func twoOfOneRequest(t *testing.T) {
 	claim.Spec.Devices.Requests[0].Exactly.Count = 2
 	env.CreateClaim(t, ns, claim)
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
-	first, second := poolSpace(t, ns, "pod", "claim_space_0"), poolSpace(t, ns, "pod", "claim_space_1")
+	first, second := usableSpace(t, ns, "pod", "claim_space_0"), usableSpace(t, ns, "pod", "claim_space_1")
 	if first.Namespace == second.Namespace || first.Kubeconfig == second.Kubeconfig {
 		t.Errorf("the spaces are %v and %v, want two", first, second)
 	}
@@ -239,7 +237,7 @@ func poolGoes(t *testing.T) {
 	ns := env.Namespace(t)
 	createClaimOf(t, ns, "claim", "few", nil)
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
-	s := poolSpace(t, ns, "pod", "claim")
+	s := usableSpace(t, ns, "pod", "claim")
 
 	args := []string{"upgrade", "--namespace", "pools", "pools", filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver")}
 	for _, value := range []string{"driverName=" + poolsDriver, "controller.replicas=1", "pools[0].name=only", "pools[0].limit=1"} {
