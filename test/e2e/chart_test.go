@@ -39,11 +39,6 @@ func helmTest(t *testing.T, release string) {
 	}
 }
 
-func TestHelmTestTriesASpace(t *testing.T) {
-	t.Parallel()
-	helmTest(t, framework.DriverNamespace)
-}
-
 func TestADriverWithAllItsSafeguardsWorks(t *testing.T) {
 	t.Parallel()
 	env.InstallAnother(t, "guarded", "driverName=guarded.space.example.com", "controller.replicas=1", "networkPolicy.enabled=true",

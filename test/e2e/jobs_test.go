@@ -62,20 +62,20 @@ func TestACompletedJobGivesItsSpaceBack(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	createJob(t, ns, 0, work)
-	pod := awaitJobPod(t, ns, framework.PodEnded(corev1.PodSucceeded))
+	pod := awaitJobPod(t, ns, podEnded(corev1.PodSucceeded))
 	claim := env.GeneratedClaim(t, ns, pod.Name)
 	env.AwaitNamespaceGone(t, printed(t, ns, pod.Name))
 	// The pod stays, as what is left of the Job; its claim goes.
 	awaitClaimGone(t, ns, claim)
-	framework.Await(t, framework.Pod(env.Client, ns, pod.Name), framework.PodEnded(corev1.PodSucceeded))
+	framework.Await(t, framework.Pod(env.Client, ns, pod.Name), podEnded(corev1.PodSucceeded))
 }
 
 func TestEachTryOfAJobHasANewSpace(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	createJob(t, ns, 1, work+" && exit 1")
-	first := awaitJobPod(t, ns, framework.PodEnded(corev1.PodFailed))
-	second := awaitJobPod(t, ns, framework.PodEnded(corev1.PodFailed), first.Name)
+	first := awaitJobPod(t, ns, podEnded(corev1.PodFailed))
+	second := awaitJobPod(t, ns, podEnded(corev1.PodFailed), first.Name)
 	spaces := []string{printed(t, ns, first.Name), printed(t, ns, second.Name)}
 	if spaces[0] == spaces[1] {
 		t.Errorf("both tries have had the namespace %s", spaces[0])
@@ -113,4 +113,9 @@ func suspend(t *testing.T, ns, value string) {
 	if _, err := env.Client.BatchV1().Jobs(ns).Patch(t.Context(), "job", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatalf("set the Job's suspend to %s: %v", value, err)
 	}
+}
+
+// podEnded is a pod in a final phase.
+func podEnded(phase corev1.PodPhase) framework.Predicate[*corev1.Pod] {
+	return framework.That(string(phase), func(p *corev1.Pod) bool { return p.Status.Phase == phase })
 }

@@ -6,6 +6,7 @@ package e2e
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -57,7 +58,11 @@ func (p person) says(t *testing.T, words []string, args ...string) {
 
 func TestKubectlSpace(t *testing.T) {
 	t.Parallel()
-	framework.BuildKubectlSpace(t)
+	// It is in no image, so that the installation did not build it.
+	cmd := exec.CommandContext(t.Context(), "make", "-C", filepath.Dir(cluster.DefaultConfig().BuildDir), "kubectl-space")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build kubectl space: %v\n%s", err, out)
+	}
 	// It is about the driver that all tests share.
 	t.Run("the page about it is true", func(t *testing.T) {
 		runREADME(t, filepath.Dir(cluster.DefaultConfig().BuildDir), "docs/kubectl-space.md")

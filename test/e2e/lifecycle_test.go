@@ -10,8 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -78,7 +76,7 @@ func TestADeletedServiceAccountIsMadeAgainAndPodsGetANewToken(t *testing.T) {
 	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
 	s.Kubectl(t, ns, "pod", "create", "configmap", "kept")
 	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
-	account := accountUID(t, ns)
+	account := framework.SpaceStatus(t, framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1)), 0).ServiceAccountUID
 
 	// Not to wait for its end: that may be asked with a token that is dead by then.
 	s.Kubectl(t, ns, "pod", "delete", "serviceaccount", "space", "--wait=false")
@@ -89,16 +87,6 @@ func TestADeletedServiceAccountIsMadeAgainAndPodsGetANewToken(t *testing.T) {
 
 	awaitOtherToken(t, ns, "pod", before)
 	s.AwaitKubectl(t, ns, "pod", "get", "configmap", "kept")
-}
-
-func accountUID(t *testing.T, ns string) types.UID {
-	t.Helper()
-	claim := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1))
-	status := framework.SpaceStatus(t, claim, 0)
-	if status.ServiceAccountUID == "" {
-		t.Fatal("the claim's status has no UID of the ServiceAccount")
-	}
-	return status.ServiceAccountUID
 }
 
 // awaitOtherToken waits until the file in the container has changed. A file can
@@ -114,24 +102,6 @@ func awaitOtherToken(t *testing.T, namespace, pod, before string) {
 	}
 }
 
-func TestARestartedPluginKeepsAndRenewsCredentials(t *testing.T) {
-	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
-
-	env.Kubectl(t, "rollout", "restart", "-n", framework.DriverNamespace, "daemonset/space-dra-driver-kubeletplugin")
-	if err := env.AwaitRollout(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	awaitOtherToken(t, ns, "pod", before)
-	s.Usable(t, ns, "pod")
-
-	env.DeletePod(t, ns, "pod")
-	env.AwaitNamespaceGone(t, s.Namespace)
-}
-
 func TestAPodThatUsesTheClaimInNoContainerRuns(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -143,26 +113,4 @@ func TestAPodThatUsesTheClaimInNoContainerRuns(t *testing.T) {
 		t.Errorf("a container that does not list the claim has its namespace %s", got)
 	}
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1))
-}
-
-func TestACompletedPodGivesItsSpaceBack(t *testing.T) {
-	t.Parallel()
-	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	pod := framework.NewPod("pod", "test-claim")
-	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
-	// It stays until it is told to end: otherwise its space might be gone before it is seen.
-	env.CreatePod(t, ns, framework.Runs("while [ ! -e /tmp/end ]; do sleep 0.2; done", pod))
-	claim := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1))
-	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	if namespace := framework.SpaceStatus(t, claim, 0).Namespace; namespace != s.Namespace {
-		t.Errorf("the pod has namespace %s, its claim says %s", s.Namespace, namespace)
-	}
-	s.Usable(t, ns, "pod")
-	env.Exec(t, ns, "pod", "touch", "/tmp/end")
-	framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.That("succeeded", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded }))
-	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.That("without devices in its status", func(c *resourceapi.ResourceClaim) bool {
-		return c.Status.Allocation == nil && len(c.Status.Devices) == 0
-	}))
-	env.AwaitNamespaceGone(t, s.Namespace)
 }

@@ -34,22 +34,6 @@ func TestPodsOnTwoNodesShareASpace(t *testing.T) {
 	env.AwaitNamespaceGone(t, s0.Namespace)
 }
 
-func TestAPodWithTwoClaimsHasTwoSpaces(t *testing.T) {
-	t.Parallel()
-	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, framework.NewClaim("first"))
-	env.CreateClaim(t, ns, framework.NewClaim("second"))
-	env.CreatePod(t, ns, framework.NewPod("pod", "first", "second"))
-
-	first, second := env.SpaceOf(t, ns, "pod", "FIRST"), env.SpaceOf(t, ns, "pod", "SECOND")
-	if first.Namespace == second.Namespace {
-		t.Fatalf("both claims have namespace %s", first.Namespace)
-	}
-	first.Usable(t, ns, "pod")
-	second.Usable(t, ns, "pod")
-	first.Forbidden(t, ns, "pod", "get", "configmaps", "-n", second.Namespace)
-}
-
 func TestAClaimWithTwoRequestsHasTwoSpaces(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)

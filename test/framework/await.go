@@ -187,3 +187,18 @@ func show(o runtime.Object) string {
 	}
 	return string(raw)
 }
+
+// InTime runs a scene about something with a limited lifetime. A scene that was too slow
+// to observe it returns false, and runs again with a longer lifetime.
+func InTime(t testing.TB, limit time.Duration, scene func(limit time.Duration) bool) {
+	t.Helper()
+	const rounds, more = 3, 3
+	for range rounds {
+		if scene(limit) {
+			return
+		}
+		t.Logf("%s were too short", limit)
+		limit *= more
+	}
+	t.Fatal("no lifetime was long enough")
+}

@@ -4,6 +4,8 @@
 package framework
 
 import (
+	"fmt"
+	"regexp"
 	"slices"
 	"testing"
 )
@@ -47,4 +49,18 @@ func (c *Costs) Count(what string, reads, writes int, others ...string) {
 	case !c.right[what]:
 		c.wrong[what] = wrong[0]
 	}
+}
+
+// callsDiffer says what differs between the calls of a component to the API server and
+// what the page about performance says of them.
+func callsDiffer(t testing.TB, what string, reads, writes int) []string {
+	t.Helper()
+	row := regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(what) + ` \| (\d+) \| (\d+) \|$`).FindStringSubmatch(page(t, "performance.md"))
+	if row == nil {
+		return []string{fmt.Sprintf("%d reads and %d writes, and the page about performance lacks it", reads, writes)}
+	}
+	if wantReads, wantWrites := number(t, row[1]), number(t, row[2]); reads != wantReads || writes != wantWrites {
+		return []string{fmt.Sprintf("%d reads and %d writes, and the page about performance says %d and %d", reads, writes, wantReads, wantWrites)}
+	}
+	return nil
 }

@@ -29,7 +29,7 @@ const DriverNamespace = "space-dra-driver"
 // README says, and waits until all its pods run. What is installed besides the
 // chart's own values is in the files, whose paths begin at the root.
 func (e *Env) InstallDriver(ctx context.Context, root string, valueFiles ...string) error {
-	if err := e.loadImages(ctx, "", cluster.DefaultTag, cluster.Images()...); err != nil {
+	if err := e.LoadImages(ctx, "", cluster.DefaultTag, cluster.Images()...); err != nil {
 		return err
 	}
 	var args []string
@@ -42,10 +42,9 @@ func (e *Env) InstallDriver(ctx context.Context, root string, valueFiles ...stri
 	return e.AwaitRollout(ctx)
 }
 
-// loadImages builds images and loads them; their archives are in the directory, or
-// where everybody's are. Test binaries that run at the same time build them in the
-// same place, one after the other.
-func (e *Env) loadImages(ctx context.Context, archives, tag string, names ...string) error {
+// LoadImages builds images and loads them into the cluster. Their archives are in the
+// directory, or in one that all tests share and that one process writes at a time.
+func (e *Env) LoadImages(ctx context.Context, archives, tag string, names ...string) error {
 	cfg := cluster.DefaultConfig()
 	dir := filepath.Join(cfg.BuildDir, "images")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

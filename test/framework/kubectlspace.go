@@ -10,19 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/space-dra/space-dra-driver/test/cluster"
 )
-
-// BuildKubectlSpace builds the plugin where people find it on their PATH: it is in no
-// image, so that loading images does not build it.
-func BuildKubectlSpace(t testing.TB) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "make", "-C", filepath.Dir(cluster.DefaultConfig().BuildDir), "kubectl-space")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build kubectl space: %v\n%s", err, out)
-	}
-}
 
 // Person is somebody who runs kubectl with a kubeconfig of his own.
 type Person struct {

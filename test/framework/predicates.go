@@ -27,23 +27,6 @@ func PodReady() Predicate[*corev1.Pod] {
 	})
 }
 
-// PodEnded is a pod whose containers have all ended, for good.
-func PodEnded(phase corev1.PodPhase) Predicate[*corev1.Pod] {
-	return That(string(phase), func(p *corev1.Pod) bool { return p.Status.Phase == phase })
-}
-
-// PodReadyAgain is a ready pod in other containers than the given one had.
-func PodReadyAgain(before *corev1.Pod) Predicate[*corev1.Pod] {
-	old := map[string]bool{}
-	for _, c := range before.Status.ContainerStatuses {
-		old[c.ContainerID] = true
-	}
-	ready := PodReady()
-	return That("ready in new containers", func(p *corev1.Pod) bool {
-		return ready.holds(p) && !slices.ContainsFunc(p.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool { return old[c.ContainerID] })
-	})
-}
-
 // SpacesReady is a claim with that many spaces, all of them ready.
 func SpacesReady(n int) Predicate[*resourceapi.ResourceClaim] {
 	return That(fmt.Sprintf("ready with %d spaces", n), func(c *resourceapi.ResourceClaim) bool {

@@ -6,6 +6,9 @@ package integration
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,7 +18,9 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -40,7 +45,7 @@ func TestRetention_endsAfterARestart(t *testing.T) {
 	first := framework.StartController(t, env, "--leader-elect=false")
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"retention":{"period":"10s"}`)
-	isRetained := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), retained())
+	isRetained := expect(t, framework.Namespace(env.Client, space.Namespace), retained())
 	framework.Deallocate(t, env, ns, "claim")
 	isRetained()
 	first.Stop(t, syscall.SIGKILL)
@@ -144,7 +149,7 @@ func retains(t *testing.T, limit time.Duration) (inTime bool) {
 	if err := asks(t.Context()); err != nil {
 		t.Errorf("a request before the deallocation: %v", err)
 	}
-	isRetained := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), retained())
+	isRetained := expect(t, framework.Namespace(env.Client, space.Namespace), retained())
 	framework.Deallocate(t, env, ns, "claim")
 	isRetained()
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace))
@@ -196,7 +201,7 @@ func stuckNamespace(t *testing.T, metrics, health string) {
 	framework.Deallocate(t, env, ns, "claim")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonStuckTerminating, holder))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", metav1.NamespaceDefault, framework.About("Namespace", space, spaceapi.ReasonStuckTerminating, holder))
-	framework.Plainly(metrics).AwaitMatch(t, "/metrics",
+	awaitMatch(t, metrics, "/metrics",
 		`(?m)^space_dra_provision_duration_seconds_count\{result="success"\} [1-9]`,
 		`(?m)^space_dra_provision_step_duration_seconds_count\{step="namespace"\} [1-9]`,
 		`(?m)^space_dra_provision_step_duration_seconds_count\{step="objects"\} [1-9]`,
@@ -204,7 +209,7 @@ func stuckNamespace(t *testing.T, metrics, health string) {
 		`(?m)^space_dra_provision_step_duration_seconds_count\{step="status"\} [1-9]`,
 		`(?m)^space_dra_spaces\{pool="",state="terminating"\} [1-9]`,
 		`(?m)^space_dra_namespaces_stuck_terminating [1-9]`)
-	framework.Plainly(health).AwaitMatch(t, "/readyz", `^ok`)
+	framework.Plainly(health).Await(t, "/readyz", http.StatusOK)
 	held, err := env.Client.CoreV1().ConfigMaps(space).Get(t.Context(), "held", metav1.GetOptions{})
 	if err != nil || len(held.Finalizers) != 1 {
 		t.Errorf("the finalizer of another owner: %v, %v", held.Finalizers, err)
@@ -257,4 +262,57 @@ func heldBindings(t *testing.T) {
 		finalizers(binding, `null`)
 	}
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
+}
+
+// awaitMatch waits until the answer has a match of each pattern.
+func awaitMatch(t *testing.T, address, path string, patterns ...string) {
+	t.Helper()
+	var last string
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		code, body, err := framework.Plainly(address).Ask(ctx, path)
+		last = fmt.Sprintf("%d, error %v: %s", code, err, body)
+		return err == nil && !slices.ContainsFunc(patterns, func(p string) bool { return !regexp.MustCompile(p).MatchString(body) }), nil
+	})
+	if err != nil {
+		t.Fatalf("waited until the answer to %s has %q: %v; the last answer: %s", path, patterns, err, last)
+	}
+}
+
+// expect is Await for a state that an object may not keep for long: it begins to watch
+// before the test causes the state. It returns when it has seen the object, and what it
+// returns waits until the object has matched.
+func expect[T runtime.Object](t *testing.T, o framework.Object, p framework.Predicate[T]) func() T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
+	t.Cleanup(cancel)
+	type result struct {
+		object T
+		err    error
+	}
+	seen, done := make(chan struct{}), make(chan result, 1)
+	first := true
+	looks := framework.That(p.String(), func(object T) bool {
+		if first {
+			first = false
+			close(seen)
+		}
+		return p.Holds(object)
+	})
+	go func() {
+		object, err := framework.Until(ctx, o, looks)
+		done <- result{object, err}
+	}()
+	select {
+	case <-seen:
+	case <-ctx.Done():
+		t.Fatalf("waited to see %s", o)
+	}
+	return func() T {
+		t.Helper()
+		r := <-done
+		if r.err != nil {
+			t.Fatal(r.err)
+		}
+		return r.object
+	}
 }

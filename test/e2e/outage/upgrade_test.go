@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -28,7 +30,7 @@ const (
 )
 
 func TestAnUpgradeAndARollbackDisturbNobody(t *testing.T) {
-	chart := env.MakeVersion(t, upgradedTo)
+	chart := makeVersion(t, upgradedTo)
 	ns := env.Namespace(t)
 	env.CreateTemplate(t, ns, "my-space")
 	env.CreateClaim(t, ns, framework.NewClaim("shared"))
@@ -37,11 +39,11 @@ func TestAnUpgradeAndARollbackDisturbNobody(t *testing.T) {
 		stand(t, ns, "pod0", env.Node(0), "shared"),
 		stand(t, ns, "pod1", env.Node(1), "shared"),
 	}
-	env.RunsVersion(t, "v"+upgradedFrom)
+	runsVersion(t, "v"+upgradedFrom)
 	first := revision(t)
 
 	changed := whilePodsComeAndGo(t, ns, "upgrade", "upgrade", "--reset-then-reuse-values", "--namespace", framework.DriverNamespace, framework.DriverNamespace, chart)
-	env.RunsVersion(t, "v"+upgradedTo)
+	runsVersion(t, "v"+upgradedTo)
 	for _, pod := range pods {
 		pod.wentOn(t, changed)
 	}
@@ -50,7 +52,7 @@ func TestAnUpgradeAndARollbackDisturbNobody(t *testing.T) {
 	// What the newer version has prepared, the older one takes over.
 	pods = append(pods, stand(t, ns, "pod2", env.Node(0), "newer"))
 	changed = whilePodsComeAndGo(t, ns, "rollback", "rollback", "--namespace", framework.DriverNamespace, framework.DriverNamespace, first)
-	env.RunsVersion(t, "v"+upgradedFrom)
+	runsVersion(t, "v"+upgradedFrom)
 	for _, pod := range pods {
 		pod.wentOn(t, changed)
 	}
@@ -264,4 +266,40 @@ func lifetime(t *testing.T, token string) (issued, expires time.Time) {
 		t.Fatalf("read a token: %v", err)
 	}
 	return time.Unix(claims.Issued, 0), time.Unix(claims.Expires, 0)
+}
+
+// makeVersion builds the driver's image as another version, such as
+// 0.2.0, loads it, and returns the path of a chart of that version.
+func makeVersion(t *testing.T, version string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := env.LoadImages(t.Context(), dir, "v"+version, "driver"); err != nil {
+		t.Fatal(err)
+	}
+	chart := filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver")
+	out, err := env.Tool(t.Context(), "helm", "package", "--version="+version, "--app-version=v"+version, "--destination="+dir, chart)
+	if err != nil {
+		t.Fatalf("package the chart as version %s: %v: %s", version, err, out)
+	}
+	return filepath.Join(dir, "space-dra-driver-"+version+".tgz")
+}
+
+// runsVersion fails the test unless all of the driver's pods are of the version, such as
+// v0.2.0, by their image and by their log.
+func runsVersion(t *testing.T, version string) {
+	t.Helper()
+	for _, selector := range []string{framework.ControllerPods, framework.PluginPods} {
+		pods, err := env.DriverPods(t.Context(), selector)
+		if err != nil || len(pods) == 0 {
+			t.Fatalf("there are %d pods with %s, error %v", len(pods), selector, err)
+		}
+		for _, pod := range pods {
+			if image := pod.Spec.Containers[0].Image; !strings.HasSuffix(image, ":"+version) {
+				t.Errorf("pod %s has the image %s, want version %s", pod.Name, image, version)
+			}
+			if log := env.Kubectl(t, "logs", "-n", framework.DriverNamespace, pod.Name); !strings.Contains(log, `version="`+version+`"`) {
+				t.Errorf("pod %s does not log version %s: %.200s", pod.Name, version, log)
+			}
+		}
+	}
 }
