@@ -8,7 +8,6 @@ import (
 	"os"
 	"testing"
 
-	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,35 +16,6 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
-
-func TestUnprepareNeedsNoPrepare(t *testing.T) {
-	t.Parallel()
-	c := standing(t)
-	n := newNode(t)
-	p := n.start(t)
-	n.wantUnprepared(t, p, c)
-	n.wantPrepared(t, p, c)
-	n.wantUnprepared(t, p, c)
-	n.wantUnprepared(t, p, c)
-}
-
-func TestPrepareTwiceAnswersTheSame(t *testing.T) {
-	t.Parallel()
-	c := standing(t, "a", "b")
-	n := newNode(t)
-	p := n.start(t)
-	first := n.wantPrepared(t, p, c)
-	again := n.wantPrepared(t, p, c)
-	p.kill()
-	p = n.start(t)
-	restarted := n.wantPrepared(t, p, c)
-	for i := range first {
-		if !proto.Equal(first[i], again[i]) || !proto.Equal(first[i], restarted[i]) {
-			t.Errorf("the answers are %v, then %v, and after a restart %v", first[i], again[i], restarted[i])
-		}
-	}
-	n.wantUnprepared(t, p, c)
-}
 
 // waiting makes a claim whose space can't be made for now, because there is a
 // foreign namespace of its name, and returns what makes that the space's own: a
@@ -94,21 +64,6 @@ func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan err
 		t.Fatal("Prepare neither waits nor ends")
 	}
 	return end
-}
-
-func TestUnprepareEndsAWaitingPrepare(t *testing.T) {
-	t.Parallel()
-	c, give := waiting(t)
-	n := newNode(t)
-	p := n.start(t)
-	end := n.prepareUntilWaiting(t, p, c)
-	n.wantUnprepared(t, p, c)
-	if err := <-end; err == nil {
-		t.Error("Prepare of a claim without a space succeeded")
-	}
-	give()
-	n.wantPrepared(t, p, c)
-	n.wantUnprepared(t, p, c)
 }
 
 func TestAPrepareThatWaitedWhenThePluginWasKilledCanBeRepeatedOrTakenBack(t *testing.T) {

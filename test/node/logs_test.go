@@ -7,55 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
-
-// story are the lines about a claim in several logs, in the order of their times.
-func story(c *claim, logs ...*framework.Output) []string {
-	var lines []string
-	for _, log := range logs {
-		for line := range strings.Lines(log.String()) {
-			if strings.Contains(line, `claimUID="`+string(c.UID)+`"`) {
-				lines = append(lines, line)
-			}
-		}
-	}
-	// Behind the severity, each begins with its time.
-	slices.SortStableFunc(lines, func(a, b string) int { return strings.Compare(a[1:], b[1:]) })
-	for i, line := range lines {
-		lines[i] = regexp.MustCompile(`\] "([^"]*)"`).FindStringSubmatch(line)[1]
-	}
-	return lines
-}
-
-func TestAClaimsUIDLeadsThroughTheStoryOfItsSpaceInBothLogs(t *testing.T) {
-	t.Parallel()
-	c := standing(t)
-	n := newNode(t)
-	p := n.start(t)
-	n.wantPrepared(t, p, c)
-	n.wantUnprepared(t, p, c)
-	framework.Deallocate(t, env, c.Namespace, c.Name)
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, c.spaces[0].Namespace))
-	framework.AwaitLog(t, controller.Log, regexp.MustCompile(`"Namespace deleted".*claimUID="`+string(c.UID)+`"`))
-	p.kill()
-	want := []string{
-		"Claim allocated", "Namespace created", "Space ready", "Claim prepared", "Claim unprepared", "Credentials revoked", "Space deprovisioned", "Namespace deleted",
-	}
-	// A cluster that is slow may make the controller say that it tries again.
-	got := slices.DeleteFunc(story(c, p.log, controller.Log), func(line string) bool {
-		return line == "Space not ready" || line == "Reconciler error"
-	})
-	if !slices.Equal(got, want) {
-		t.Errorf("the story is %q, want %q", got, want)
-	}
-}
 
 // At the highest level, the log has all lines, and client-go logs the bodies of requests.
 func TestPluginLog_hasDocumentedLevelsAndNoToken(t *testing.T) {
@@ -76,7 +32,7 @@ func TestPluginLog_hasDocumentedLevelsAndNoToken(t *testing.T) {
 
 	log := p.log.String()
 	lines := framework.Lines(t, log)
-	framework.CheckLevels(t, lines, "Starting", "Connected to the API server", "Claim prepared", "Tokens renewed", "Claim unprepared")
+	framework.CheckLog(t, lines, c.UID, "Starting", "Connected to the API server", "Claim prepared", "Tokens renewed", "Claim unprepared")
 	var bodies strings.Builder
 	for _, line := range lines {
 		bodies.WriteString(line.Body)

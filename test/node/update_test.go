@@ -6,9 +6,6 @@ package node
 import (
 	"syscall"
 	"testing"
-
-	"google.golang.org/protobuf/proto"
-	drav1 "k8s.io/kubelet/pkg/apis/dra/v1"
 )
 
 func TestAnOldAndANewPluginServeSideBySide(t *testing.T) {
@@ -58,34 +55,6 @@ func TestStop_finishesThePrepareThatIsInProgress(t *testing.T) {
 	}
 	n.checkPaths(t, c)
 	n.wantUnprepared(t, n.start(t), c)
-}
-
-func TestAnOldAndANewPluginPrepareTheSameClaimAtOnce(t *testing.T) {
-	t.Parallel()
-	c := standing(t, "a", "b")
-	n := newNode(t)
-	plugins := []*plugin{n.startAs(t, "pod-1", nil), n.startAs(t, "pod-2", nil)}
-	for range 5 {
-		answers := make(chan []*drav1.Device, len(plugins))
-		for _, p := range plugins {
-			go func() {
-				ctx, cancel := patience(t)
-				defer cancel()
-				devices, err := p.prepare(ctx, c)
-				if err != nil {
-					t.Errorf("Prepare: %v", err)
-				}
-				answers <- devices
-			}()
-		}
-		one, other := <-answers, <-answers
-		if len(one) != 2 || len(other) != 2 || !proto.Equal(one[0], other[0]) || !proto.Equal(one[1], other[1]) {
-			t.Errorf("the answers are %v and %v", one, other)
-		}
-		n.checkDevices(t, c, one)
-		n.checkPaths(t, c)
-		n.wantUnprepared(t, plugins[0], c)
-	}
 }
 
 func TestANewPluginThatStartsDoesNotDisturbTheOldOne(t *testing.T) {
