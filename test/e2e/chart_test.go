@@ -39,7 +39,7 @@ func helmTest(t *testing.T, release string) {
 	}
 }
 
-func TestADriverWithAllItsSafeguardsWorks(t *testing.T) {
+func TestChart_withAllSafeguardsPassesItsTest(t *testing.T) {
 	t.Parallel()
 	env.InstallAnother(t, "guarded", "driverName=guarded.space.example.com", "controller.replicas=1", "networkPolicy.enabled=true",
 		"flowControl.enabled=true", "criticalPodsQuota.enabled=true", "space.podSecurity=restricted", "space.clusterRole=view",
@@ -47,7 +47,7 @@ func TestADriverWithAllItsSafeguardsWorks(t *testing.T) {
 	helmTest(t, "guarded")
 }
 
-func TestASecondReleaseOfOneDriverIsRefused(t *testing.T) {
+func TestChart_refusesASecondReleaseOfADriver(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	chart := filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver")
@@ -58,7 +58,7 @@ func TestASecondReleaseOfOneDriverIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheControllerIsRestricted(t *testing.T) {
+func TestController_meetsTheRestrictedStandard(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	patch := []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`)
@@ -93,7 +93,7 @@ func TestTheControllerIsRestricted(t *testing.T) {
 }
 
 // What the driver knows is not in the release.
-func TestADriverThatWasRemovedTooEarlyGoesOnAsAnotherRelease(t *testing.T) {
+func TestReinstall_continuesAsAnotherRelease(t *testing.T) {
 	t.Parallel()
 	const driver = "removed.space.example.com"
 	values := []string{"driverName=" + driver, "controller.replicas=1"}

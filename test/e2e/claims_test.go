@@ -35,7 +35,7 @@ func unscheduled() framework.Predicate[*corev1.Pod] {
 	})
 }
 
-func TestAForceDeletedPodLeavesNothing(t *testing.T) {
+func TestForceDeletedPod_leavesNothing(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
@@ -54,7 +54,7 @@ func TestAForceDeletedPodLeavesNothing(t *testing.T) {
 }
 
 // Without the scheduler, nothing allocates the claim.
-func TestAPodWithAPresetNodeAndAClaimOfItsOwnWaitsAndLeavesNothing(t *testing.T) {
+func TestPresetNode_withoutAllocationWaits(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
@@ -74,7 +74,7 @@ func TestAPodWithAPresetNodeAndAClaimOfItsOwnWaitsAndLeavesNothing(t *testing.T)
 	env.NoTraceOf(t, claim.UID)
 }
 
-func TestAPodThatFitsNoNodeLeavesNothing(t *testing.T) {
+func TestUnschedulablePod_leavesNothing(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateTemplate(t, ns, "my-space")
@@ -90,7 +90,7 @@ func TestAPodThatFitsNoNodeLeavesNothing(t *testing.T) {
 	env.NoTraceOf(t, claim.UID)
 }
 
-func TestAPodThatComesWhenTheClaimIsBeingDeletedGetsNothingOfIt(t *testing.T) {
+func TestDeletedClaim_isNotForLaterPods(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))

@@ -38,7 +38,7 @@ func extendedClaim(t *testing.T, ns, pod string) *resourceapi.ResourceClaim {
 
 // A pod that can't be bound loses the claim that the scheduler has made for it,
 // and gets another one at the next try.
-func TestASpaceEndsWithAClaimThatTheSchedulerTakesBack(t *testing.T) {
+func TestExtendedResource_replacesADeletedClaim(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	const extendedResource = "space.resource.example.com/taken-back"

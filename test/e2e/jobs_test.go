@@ -58,7 +58,7 @@ func printed(t *testing.T, ns, pod string) string {
 	return name
 }
 
-func TestACompletedJobGivesItsSpaceBack(t *testing.T) {
+func TestJob_deletesItsSpaceWhenComplete(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	createJob(t, ns, 0, work)
@@ -70,7 +70,7 @@ func TestACompletedJobGivesItsSpaceBack(t *testing.T) {
 	framework.Await(t, framework.Pod(env.Client, ns, pod.Name), podEnded(corev1.PodSucceeded))
 }
 
-func TestEachTryOfAJobHasANewSpace(t *testing.T) {
+func TestJob_hasANewSpaceForEachRetry(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	createJob(t, ns, 1, work+" && exit 1")
@@ -85,7 +85,7 @@ func TestEachTryOfAJobHasANewSpace(t *testing.T) {
 	}
 }
 
-func TestASuspendedJobGivesItsSpaceBackAndGetsANewOne(t *testing.T) {
+func TestJob_hasANewSpaceAfterASuspension(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	createJob(t, ns, 0, "exec sleep infinity")

@@ -16,7 +16,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestAPodMadeAgainOnAStandingClaimHasANewSpace(t *testing.T) {
+func TestRecreatedPod_hasANewSpace(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
@@ -39,7 +39,7 @@ func TestAPodMadeAgainOnAStandingClaimHasANewSpace(t *testing.T) {
 	env.AwaitNamespaceGone(t, first.Namespace)
 }
 
-func TestNothingIsLeftOfADeletedClaim(t *testing.T) {
+func TestDeletedClaim_leavesNothing(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim", "one", "two"))
@@ -68,7 +68,7 @@ func onNode(t *testing.T, i int, command string, args ...string) string {
 	return string(out)
 }
 
-func TestADeletedServiceAccountIsMadeAgainAndPodsGetANewToken(t *testing.T) {
+func TestServiceAccount_isRestoredWithANewToken(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
@@ -102,7 +102,7 @@ func awaitOtherToken(t *testing.T, namespace, pod, before string) {
 	}
 }
 
-func TestAPodThatUsesTheClaimInNoContainerRuns(t *testing.T) {
+func TestPod_withoutAClaimInItsContainersRuns(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))

@@ -22,8 +22,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework/prometheus"
 )
 
-// A real Prometheus scrapes the driver while pods are created and deleted.
-func TestDashboard_showsDataOnACluster(t *testing.T) {
+// TestDashboard_showsDataForEachPanel lets a real Prometheus look at the driver while pods come and go.
+func TestDashboard_showsDataForEachPanel(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	server := startPrometheus(t)

@@ -41,7 +41,7 @@ func whoAmI(t *testing.T, ns, pod string) string {
 	return env.Exec(t, ns, pod, "kubectl", "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
 }
 
-func TestContainersSeeTheParametersOfClassAndClaim(t *testing.T) {
+func TestEnv_hasTheValuesOfClassAndClaim(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	values := map[string]string{
@@ -61,7 +61,7 @@ func TestContainersSeeTheParametersOfClassAndClaim(t *testing.T) {
 	env.SpaceOf(t, ns, "pod", "CLAIM").Usable(t, ns, "pod")
 }
 
-func TestAClaimChoosesNamesAndPlaces(t *testing.T) {
+func TestClaimConfig_choosesPrefixAndPaths(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	claim := framework.NewClaim("claim")
@@ -90,7 +90,7 @@ func TestAClaimChoosesNamesAndPlaces(t *testing.T) {
 	}
 }
 
-func TestClientsThatRunInAClusterWorkInTheSpace(t *testing.T) {
+func TestInCluster_clientsWorkInTheSpace(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*corev1.PodSpec){
 		"in place of the pod's own": func(*corev1.PodSpec) {},
@@ -135,7 +135,7 @@ func TestClientsThatRunInAClusterWorkInTheSpace(t *testing.T) {
 	}
 }
 
-func TestTokensHaveTheLifetimeOfTheirClass(t *testing.T) {
+func TestTokenLifetime_isThatOfTheClass(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	createClass(t, classOf("half-an-hour", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, `,"tokenLifetime":"30m"`))
@@ -168,7 +168,7 @@ func lifetimeOfToken(t *testing.T, ns, pod, claim string) time.Duration {
 }
 
 // Names of claims and requests can meet in a pod. Each claim's files stay its own.
-func TestClaimsWhoseNamesMeetHaveTheirOwnFiles(t *testing.T) {
+func TestClaims_withCollidingNamesHaveTheirOwnFiles(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("a", "b", "c"))

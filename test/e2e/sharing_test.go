@@ -12,7 +12,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestPodsOnTwoNodesShareASpace(t *testing.T) {
+func TestSharedClaim_onTwoNodes(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
@@ -34,7 +34,7 @@ func TestPodsOnTwoNodesShareASpace(t *testing.T) {
 	env.AwaitNamespaceGone(t, s0.Namespace)
 }
 
-func TestAClaimWithTwoRequestsHasTwoSpaces(t *testing.T) {
+func TestClaim_withTwoRequestsHasTwoSpaces(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim", "build-area", "deploy"))
@@ -63,7 +63,7 @@ func TestAClaimWithTwoRequestsHasTwoSpaces(t *testing.T) {
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(2))
 }
 
-func TestAnUnprivilegedContainerReadsTheToken(t *testing.T) {
+func TestCredentials_areReadableByAnyUser(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
@@ -86,7 +86,7 @@ func TestAnUnprivilegedContainerReadsTheToken(t *testing.T) {
 	}
 }
 
-func TestAPodWithAPresetNodeSharesTheSpace(t *testing.T) {
+func TestPresetNode_sharesAnAllocatedClaim(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))

@@ -15,7 +15,7 @@ import (
 // jwt is how every token of a ServiceAccount begins: a JSON object's header, in base64.
 var jwt = regexp.MustCompile(`eyJhbGciOi[A-Za-z0-9_-]{20,}`)
 
-func TestNoTokenIsFoundOutsideTheNodesFiles(t *testing.T) {
+func TestTokens_areInTheNodesFilesOnly(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))

@@ -17,7 +17,7 @@ import (
 
 // One space meets with all that can keep it from being made, used and ended, and it is
 // said where somebody looks.
-func TestWhatGoesWrongWithASpaceIsSaidInEvents(t *testing.T) {
+func TestEvents_reportFailures(t *testing.T) {
 	const driver = "events.example.com"
 	i := install(t, driver)
 	i.start(t)

@@ -20,7 +20,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestTheKubeletIsToldWhetherSpacesCanBeUsed(t *testing.T) {
+func TestDeviceHealth_followsTheSpace(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	p := n.start(t)

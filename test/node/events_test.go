@@ -10,7 +10,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestARenewalThatGoesOnFailingIsSaidInAnEvent(t *testing.T) {
+func TestRenewal_reportsLastingFailures(t *testing.T) {
 	c := standing(t)
 	n := newNode(t)
 	p := n.start(t)

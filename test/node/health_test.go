@@ -13,7 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestThePluginsHealthSaysWhetherTheKubeletFindsIt(t *testing.T) {
+func TestPluginHealth_followsTheRegistration(t *testing.T) {
 	t.Parallel()
 	n := newEmptyNode(t)
 	address := framework.FreeAddress(t)

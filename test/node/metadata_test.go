@@ -30,7 +30,7 @@ var damages = map[string]func(path string, content []byte) error{
 	},
 }
 
-func TestDamagedMetadataHarmNobody(t *testing.T) {
+func TestDamagedMetadata_affectsNoOtherClaim(t *testing.T) {
 	damaged, whole := standing(t, "a", "b"), standing(t)
 	// The plugin may act on the metadata before the kubelet does anything.
 	afterwards := map[string]func(t *testing.T, n *node, p *plugin){

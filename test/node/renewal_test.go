@@ -89,7 +89,7 @@ func (p *plugin) awaitEndOr(t *testing.T, done string) {
 	}
 }
 
-func TestAKilledRenewalIsMadeUpFor(t *testing.T) {
+func TestKilledRenewal_isRepeated(t *testing.T) {
 	c := standing(t)
 	n := newNode(t)
 	p := n.startCounted(t)
@@ -122,7 +122,7 @@ func TestAKilledRenewalIsMadeUpFor(t *testing.T) {
 	}
 }
 
-func TestAClaimAllocatedAnewWhileThePluginWasDownGetsItsNewSpace(t *testing.T) {
+func TestStart_preparesAReallocatedClaim(t *testing.T) {
 	t.Parallel()
 	c := standing(t, "a", "b")
 	n := newNode(t)
@@ -137,7 +137,7 @@ func TestAClaimAllocatedAnewWhileThePluginWasDownGetsItsNewSpace(t *testing.T) {
 	n.wantUnprepared(t, p, c)
 }
 
-func TestAClaimThatEndedWhileThePluginWasDownIsUnprepared(t *testing.T) {
+func TestStart_unpreparesADeallocatedClaim(t *testing.T) {
 	t.Parallel()
 	c := standing(t, "a", "b")
 	n := newNode(t)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestAnOldAndANewPluginServeSideBySide(t *testing.T) {
+func TestPluginUpdate_oldAndNewServeSideBySide(t *testing.T) {
 	t.Parallel()
 	first, second := standing(t, "a", "b"), standing(t)
 	n := newNode(t)
@@ -57,7 +57,7 @@ func TestStop_finishesThePrepareThatIsInProgress(t *testing.T) {
 	n.wantUnprepared(t, n.start(t), c)
 }
 
-func TestANewPluginThatStartsDoesNotDisturbTheOldOne(t *testing.T) {
+func TestPluginUpdate_startDoesNotDisturbTheOldPlugin(t *testing.T) {
 	t.Parallel()
 	c := standing(t, "a", "b")
 	n := newNode(t)

@@ -56,7 +56,7 @@ func breakControlPlane(t *testing.T, process string) {
 	}
 }
 
-func TestSpacesOutliveTwoMinutesWithoutTheAPIServer(t *testing.T) {
+func TestAPIServerOutage_keepsSpaces(t *testing.T) {
 	ns := env.Namespace(t)
 	var spaces []framework.Space
 	for i, name := range []string{"pod0", "pod1"} {
@@ -106,7 +106,7 @@ func TestSpacesOutliveTwoMinutesWithoutTheAPIServer(t *testing.T) {
 	env.AwaitHealthy(t)
 }
 
-func TestSpacesOutliveARestartOfEtcd(t *testing.T) {
+func TestEtcdRestart_keepsSpaces(t *testing.T) {
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
@@ -124,7 +124,7 @@ func TestSpacesOutliveARestartOfEtcd(t *testing.T) {
 	env.AwaitHealthy(t)
 }
 
-func TestEveryPodGetsOneSpaceWhenTheLeaderDiesMeanwhile(t *testing.T) {
+func TestLeaderKill_eachPodHasOneSpace(t *testing.T) {
 	ns := env.Namespace(t)
 	env.CreateTemplate(t, ns, "my-space")
 	leader, err := env.Leader(t.Context())

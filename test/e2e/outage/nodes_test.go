@@ -22,7 +22,7 @@ import (
 // What befalls one node is tried beside what befalls the other, because most of
 // it is waiting: a kubelet that has no plugin when a pod starts tries again after
 // a minute or more, and one that starts looks after a minute for claims without pods.
-func TestSpacesOutliveWhatBefallsTheirNodes(t *testing.T) {
+func TestNodeFailures_keepOrEndSpaces(t *testing.T) {
 	first, second := env.Cluster.Nodes()[0], env.Cluster.Nodes()[1]
 	t.Run("nodes", func(t *testing.T) {
 		t.Run("first", func(t *testing.T) {

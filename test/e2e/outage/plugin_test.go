@@ -17,7 +17,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestPodsDeletedWhileThePluginIsAwayAreCleanedUpLater(t *testing.T) {
+func TestPluginOutage_podsAreUnpreparedLater(t *testing.T) {
 	ns := env.Namespace(t)
 	var claims []types.UID
 	var spaces []framework.Space

@@ -25,7 +25,7 @@ const (
 	secondDriver = "second.space.example.com"
 )
 
-func TestAnUninstalledReleaseLeavesNothingBehindAndTheOtherAlone(t *testing.T) {
+func TestUninstall_removesAllOfOneRelease(t *testing.T) {
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("first"))
 	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("standing", "first")))

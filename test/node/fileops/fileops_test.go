@@ -84,7 +84,7 @@ func watch(t *testing.T, guard func(op string) bool) (dir string, err error) {
 	return dir, ended
 }
 
-func TestEachOperationIsSeenOnceAndInOrder(t *testing.T) {
+func TestStart_reportsEachOperationOnceInOrder(t *testing.T) {
 	var seen []string
 	if _, err := watch(t, func(op string) bool { seen = append(seen, op); return true }); err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestEachOperationIsSeenOnceAndInOrder(t *testing.T) {
 	}
 }
 
-func TestNothingHappensFromTheForbiddenOperationOn(t *testing.T) {
+func TestStart_killsAtTheDeniedOperation(t *testing.T) {
 	for last := range 40 {
 		n := 0
 		var allowed []string

@@ -54,7 +54,7 @@ func claimOfClass(class string) *resourceapi.ResourceClaim {
 	return claim
 }
 
-func TestAPodIsToldThatItsSpaceHasExpired(t *testing.T) {
+func TestMaxLifetime_isReportedToThePod(t *testing.T) {
 	t.Parallel()
 	// A busy machine may take longer to start a pod than its space lives.
 	framework.InTime(t, 45*time.Second, func(lifetime time.Duration) bool { return expiresAfterUse(t, lifetime) })
@@ -115,7 +115,7 @@ func expiresAfterUse(t *testing.T, lifetime time.Duration) bool {
 	return true
 }
 
-func TestWithBindingConditionsAPodIsBoundOnlyWhenItsSpaceIsReady(t *testing.T) {
+func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
 	t.Parallel()
 	const driver = "binding.space.example.com"
 	env.InstallAnother(t, "binding", "driverName="+driver, "controller.bindingConditions=true", "controller.replicas=1")

@@ -58,7 +58,7 @@ func atNamespace(n int, strike func(carryOut func()) faults.Answer) faults.Inter
 	}
 }
 
-func TestAKilledLeadersWorkIsTakenOver(t *testing.T) {
+func TestLeaderElection_anotherCandidateTakesOver(t *testing.T) {
 	const driver = "killed-leader.example.com"
 	ns := env.Namespace(t)
 	leader, standby := candidate(t, driver), candidate(t, driver)
@@ -86,7 +86,7 @@ func TestAKilledLeadersWorkIsTakenOver(t *testing.T) {
 	endAll(t, driver, ns, 20)
 }
 
-func TestAPausedLeaderThatWakesDoesNoHarm(t *testing.T) {
+func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 	const driver = "paused-leader.example.com"
 	ns := env.Namespace(t)
 	leader, standby := candidate(t, driver), candidate(t, driver)

@@ -58,7 +58,7 @@ var ofThePlugin = []right{
 	{"events: create patch", "it tells users when a token can't be renewed; a policy keeps it to that"},
 }
 
-func TestTheChartGivesTheRightsOnThisListAndNoOthers(t *testing.T) {
+func TestRBAC_hasTheListedRulesOnly(t *testing.T) {
 	t.Parallel()
 	const name = "space-dra-driver"
 	roles := rolesOf(t, nil)
@@ -76,7 +76,7 @@ func TestTheChartGivesTheRightsOnThisListAndNoOthers(t *testing.T) {
 	}
 }
 
-func TestWhatTheChartOffersBesidesGivesTheRightsOnThisListAndNoOthers(t *testing.T) {
+func TestRBAC_ofOptionsHasTheListedRulesOnly(t *testing.T) {
 	t.Parallel()
 	usual := rolesOf(t, nil)
 	for _, test := range []struct {

@@ -87,10 +87,10 @@ func killEverywhere(t *testing.T, do call, prepared bool) {
 	}
 }
 
-func TestAKilledPrepareCanBeRepeatedOrTakenBack(t *testing.T) { killEverywhere(t, prepare, false) }
+func TestKilledPrepare_canBeRepeatedOrUndone(t *testing.T) { killEverywhere(t, prepare, false) }
 
-func TestAKilledPrepareOfAPreparedClaimCanBeRepeatedOrTakenBack(t *testing.T) {
+func TestKilledPrepare_ofAPreparedClaim(t *testing.T) {
 	killEverywhere(t, prepare, true)
 }
 
-func TestAKilledUnprepareCanBeRepeatedOrTakenBack(t *testing.T) { killEverywhere(t, unprepare, true) }
+func TestKilledUnprepare_canBeRepeated(t *testing.T) { killEverywhere(t, unprepare, true) }

@@ -79,7 +79,7 @@ func (w writer) template(ctx context.Context, raws ...string) error {
 	return err
 }
 
-func TestBadParametersAreRefusedWhenTheyAreWritten(t *testing.T) {
+func TestParameterPolicy(t *testing.T) {
 	w := writer{env.Namespace(t)}
 	old := before(t)
 	manifest := applyChart(t, "admission", framework.DriverNamespace, nil, "admission-parameters.yaml")
@@ -200,7 +200,7 @@ func (w writer) goodOnesAreTaken(t *testing.T) {
 
 // What the policy lets through, the controller reports: all errors of an object, each with
 // its path.
-func TestInvalidParametersAreReportedWithTheirPaths(t *testing.T) {
+func TestInvalidParameters_areReportedWithTheirPaths(t *testing.T) {
 	startController(t, env)
 	ns := env.Namespace(t)
 	events := env.Client.CoreV1().RESTClient()

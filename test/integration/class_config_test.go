@@ -25,7 +25,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestWhatClassesGiveSpaces(t *testing.T) {
+func TestClassConfig(t *testing.T) {
 	for _, name := range []string{"node-reader", "unlisted"} {
 		role := &rbacv1.ClusterRole{
 			ObjectMeta: metav1.ObjectMeta{Name: name},

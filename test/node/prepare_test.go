@@ -66,7 +66,7 @@ func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan err
 	return end
 }
 
-func TestAPrepareThatWaitedWhenThePluginWasKilledCanBeRepeatedOrTakenBack(t *testing.T) {
+func TestKilledPrepare_whileItWaits(t *testing.T) {
 	t.Parallel()
 	c, give := waiting(t)
 	n := newNode(t)
@@ -84,7 +84,7 @@ func TestAPrepareThatWaitedWhenThePluginWasKilledCanBeRepeatedOrTakenBack(t *tes
 	n.wantUnprepared(t, p, c)
 }
 
-func TestUnprepareNeedsNoAPIServer(t *testing.T) {
+func TestUnprepare_needsNoAPIServer(t *testing.T) {
 	t.Parallel()
 	c := standing(t, "a", "b")
 	t.Run("when it has gone", func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestUnprepareNeedsNoAPIServer(t *testing.T) {
 	})
 }
 
-func TestAfterARebootPodsGetWorkingCredentialsAgain(t *testing.T) {
+func TestReboot_restoresCredentials(t *testing.T) {
 	t.Parallel()
 	c := standing(t, "a", "b")
 	for order, goOn := range afterwards {

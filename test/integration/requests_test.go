@@ -82,7 +82,7 @@ const getPod, patchNamespace = "get pods", "patch namespaces"
 
 // What the controller does to know on which nodes a space is used is counted at
 // its connection to the API server.
-func TestAPodCostsOneReadAndEachNodeOneWrite(t *testing.T) {
+func TestControllerRequests_areAsDocumented(t *testing.T) {
 	const driver = "users.example.com"
 	calls := &tally{counts: map[string]int{}}
 	i := install(t, driver)

@@ -22,7 +22,7 @@ import (
 
 // Each setting of the installation that a space could depend on is another one when the
 // controller starts again. Only where DNS and the API server are is followed.
-func TestASpaceKeepsWhatItWasGiven(t *testing.T) {
+func TestSpace_keepsItsConfiguration(t *testing.T) {
 	const driver = "given.example.com"
 	templates, ns := env.Namespace(t), env.Namespace(t)
 	if _, err := env.Client.CoreV1().ConfigMaps(templates).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "settings"}}, metav1.CreateOptions{}); err != nil {

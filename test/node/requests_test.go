@@ -10,7 +10,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestThePluginAsksAsOftenAsThePageSays(t *testing.T) {
+func TestPluginRequests_areAsDocumented(t *testing.T) {
 	t.Parallel()
 	framework.CheckCosts(t, func(costs *framework.Costs) {
 		c := standing(t)
