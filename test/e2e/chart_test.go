@@ -19,7 +19,7 @@ import (
 )
 
 // helmTest runs the chart's own test of a release in a namespace of the same name,
-// and looks whether it leaves something.
+// and checks that it leaves nothing.
 func helmTest(t *testing.T, release string) {
 	t.Helper()
 	out, err := env.Tool(t.Context(), "helm", "test", "--namespace", release, release, "--timeout="+framework.Patience.String())
@@ -29,7 +29,7 @@ func helmTest(t *testing.T, release string) {
 	if !strings.Contains(out, "Succeeded") {
 		t.Errorf("helm test tested nothing: %s", out)
 	}
-	// What helm deletes goes when its grace period is over.
+	// Helm does not wait for the grace period.
 	var left string
 	if err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		left, err = env.TryKubectl(ctx, "get", "pods,resourceclaimtemplates", "-n", release, "-l", "app.kubernetes.io/component=test", "-o", "name")
@@ -92,7 +92,7 @@ func TestController_meetsTheRestrictedStandard(t *testing.T) {
 	}
 }
 
-// What the driver knows is not in the release.
+// The driver keeps no state in the release.
 func TestReinstall_continuesAsAnotherRelease(t *testing.T) {
 	t.Parallel()
 	const driver = "removed.space.example.com"

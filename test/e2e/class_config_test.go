@@ -33,7 +33,7 @@ func classOf(name, driver, kind, fields string) *resourceapi.DeviceClass {
 	return class
 }
 
-// createClass makes a DeviceClass for the time of a test.
+// createClass creates a DeviceClass for one test.
 func createClass(t *testing.T, class *resourceapi.DeviceClass) {
 	t.Helper()
 	classes := env.Client.ResourceV1().DeviceClasses()
@@ -60,8 +60,8 @@ func TestMaxLifetime_isReportedToThePod(t *testing.T) {
 	framework.InTime(t, 45*time.Second, func(lifetime time.Duration) bool { return expiresAfterUse(t, lifetime) })
 }
 
-// expiresAfterUse gives a pod a space with a lifetime, and looks at its end. It returns
-// false if the space has ended before the pod could use it.
+// expiresAfterUse gives a pod a space with a lifetime, and waits for its end. It returns
+// false if the space expires before the pod can use it.
 func expiresAfterUse(t *testing.T, lifetime time.Duration) bool {
 	t.Helper()
 	ns, class := env.Namespace(t), fmt.Sprintf("short-%.0f", lifetime.Seconds())
@@ -107,7 +107,7 @@ func expiresAfterUse(t *testing.T, lifetime time.Duration) bool {
 		t.Errorf("the pod itself: %v, %v", pod.Status.Phase, err)
 	}
 
-	// Nobody else gets the expired space, and who comes is told why.
+	// A later pod does not get the expired space, and its events have the reason.
 	env.StartPod(t, ns, framework.On(env.Node(1), framework.NewPod("later", "claim")))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "later", "FailedPrepareDynamicResources", spaceapi.ReasonExpired))
 	env.DeletePod(t, ns, "later")
@@ -128,16 +128,16 @@ func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
 	if pod, err := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{}); err != nil || pod.Spec.NodeName != "" {
 		t.Errorf("the pod was bound to node %q, error %v", pod.Spec.NodeName, err)
 	}
-	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("given up", func(c *resourceapi.ResourceClaim) bool {
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("failed", func(c *resourceapi.ResourceClaim) bool {
 		return len(c.Status.Devices) > 0 && meta.IsStatusConditionTrue(c.Status.Devices[0].Conditions, spaceapi.ConditionFailed)
 	}))
 	first, conditions := *claim.Status.Allocation.Devices.Results[0].ShareID, claim.Status.Devices[0].Conditions
 	refused, failed := meta.FindStatusCondition(conditions, spaceapi.ConditionReady), meta.FindStatusCondition(conditions, spaceapi.ConditionFailed)
 	if !failed.LastTransitionTime.After(refused.LastTransitionTime.Time) {
-		t.Errorf("the scheduler was told to give up at once: %v", conditions)
+		t.Errorf("the controller reported the failure to the scheduler at once: %v", conditions)
 	}
 
-	// What the next try finds.
+	// The next attempt finds another class.
 	classes := env.Client.ResourceV1().DeviceClasses()
 	class, err := classes.Get(t.Context(), "binding", metav1.GetOptions{})
 	if err != nil {
@@ -150,7 +150,7 @@ func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
 	framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
 	claim = framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
 	if second := *claim.Status.Allocation.Devices.Results[0].ShareID; second == first {
-		t.Error("the pod runs with the allocation that was given up")
+		t.Error("the pod runs with the failed allocation")
 	}
 	s := usableSpace(t, ns, "pod", "claim")
 	env.DeletePod(t, ns, "pod")

@@ -70,7 +70,7 @@ func runREADME(t *testing.T, root, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A busy machine needs longer.
+	// A busy machine takes longer.
 	page, err := readme.Parse(path, timeouts.ReplaceAllString(string(text), "--timeout="+framework.Patience.String()))
 	if err != nil {
 		t.Fatal(err)
@@ -86,8 +86,8 @@ func runREADME(t *testing.T, root, path string) {
 	}
 }
 
-// nothingLeft looks at what is there when the last command of an example has
-// ended; the example is to have waited for its end itself.
+// nothingLeft checks what exists when the last command of an example has
+// ended; the example waits for the deletion itself.
 func nothingLeft(t *testing.T, namespace string) {
 	t.Helper()
 	if _, err := env.Client.CoreV1().Namespaces().Get(t.Context(), namespace, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
@@ -100,7 +100,7 @@ func nothingLeft(t *testing.T, namespace string) {
 	for _, claim := range claims.Items {
 		t.Errorf("ResourceClaim %s/%s is left", namespace, claim.Name)
 	}
-	// Spaces of allocations that came to nothing are not waited for by anybody.
+	// No example waits for the spaces of allocations that the scheduler took back.
 	var left []string
 	if err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		spaces, err := env.Spaces(ctx)
@@ -116,7 +116,7 @@ func nothingLeft(t *testing.T, namespace string) {
 	}
 }
 
-// clearExample says what happened in an example that failed, and takes it away.
+// clearExample logs what happened in an example that failed, and deletes it.
 func clearExample(t *testing.T, namespace string) {
 	if !t.Failed() {
 		return

@@ -28,7 +28,7 @@ func newExtendedPod(name, extendedResource string) *corev1.Pod {
 	return pod
 }
 
-// extendedClaim waits for a claim that the scheduler has made and allocated for a pod.
+// extendedClaim waits for a claim that the scheduler created and allocated for a pod.
 func extendedClaim(t *testing.T, ns, pod string) *resourceapi.ResourceClaim {
 	t.Helper()
 	return framework.AwaitAny(t, env.Client.ResourceV1().RESTClient(), "resourceclaims", ns, framework.That("the pod's, and allocated", func(c *resourceapi.ResourceClaim) bool {
@@ -36,8 +36,8 @@ func extendedClaim(t *testing.T, ns, pod string) *resourceapi.ResourceClaim {
 	}))
 }
 
-// A pod that can't be bound loses the claim that the scheduler has made for it,
-// and gets another one at the next try.
+// A pod that cannot be bound loses the claim that the scheduler created for it,
+// and gets another one at the next attempt.
 func TestExtendedResource_replacesADeletedClaim(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -57,7 +57,7 @@ func TestExtendedResource_replacesADeletedClaim(t *testing.T) {
 	pod := framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
 	second := framework.Await(t, framework.Claim(env.Client, ns, pod.Status.ExtendedResourceClaimStatus.ResourceClaimName), framework.SpacesReady(1))
 	if second.UID == first.UID {
-		t.Fatal("the claim is still the first: this test has proven nothing")
+		t.Fatal("the claim is still the first: this test shows nothing")
 	}
 	s := env.SpaceOf(t, ns, "pod", "SPACE")
 	s.Usable(t, ns, "pod")

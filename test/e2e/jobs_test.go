@@ -65,7 +65,7 @@ func TestJob_deletesItsSpaceWhenComplete(t *testing.T) {
 	pod := awaitJobPod(t, ns, podEnded(corev1.PodSucceeded))
 	claim := env.GeneratedClaim(t, ns, pod.Name)
 	env.AwaitNamespaceGone(t, printed(t, ns, pod.Name))
-	// The pod stays, as what is left of the Job; its claim goes.
+	// The pod remains, and its claim is deleted.
 	awaitClaimGone(t, ns, claim)
 	framework.Await(t, framework.Pod(env.Client, ns, pod.Name), podEnded(corev1.PodSucceeded))
 }

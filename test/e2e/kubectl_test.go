@@ -32,8 +32,8 @@ func (p person) args(args ...string) []string {
 	return append(args, "--driver", p.driver, "-n", p.ns)
 }
 
-// says fails unless a command comes to print words, which may be in columns. What the
-// components say, in events for instance, is there a moment later.
+// says waits until a command prints words, which may be in columns. What the
+// components report, in events for instance, appears a moment later.
 func (p person) says(t *testing.T, words []string, args ...string) {
 	t.Helper()
 	var lacks, out, errOut string
@@ -52,7 +52,7 @@ func (p person) says(t *testing.T, words []string, args ...string) {
 		return true, nil
 	})
 	if err != nil {
-		t.Errorf("kubectl space %s does not say %q (%v), but\n%s%s", strings.Join(args, " "), lacks, err, out, errOut)
+		t.Errorf("kubectl space %s does not print %q (%v), but\n%s%s", strings.Join(args, " "), lacks, err, out, errOut)
 	}
 }
 
@@ -76,7 +76,7 @@ func TestKubectlSpace(t *testing.T) {
 	admin := person{env.Administrator(), driver, ns}
 	dev := person{developer(t, ns), driver, ns}
 
-	// What takes a while begins first.
+	// What takes longest begins first.
 	for name, class := range map[string]string{"ends": "plugin-short", "held": "plugin-many", "first": "plugin-few", "next": "plugin-few"} {
 		createClaimOf(t, ns, name, class, nil)
 		if name != "next" {
@@ -103,7 +103,7 @@ func TestKubectlSpace(t *testing.T) {
 	explainsTheDriver(t, admin, dev)
 }
 
-// developer has what somebody has who may work in a namespace.
+// developer has the ClusterRole edit in a namespace.
 func developer(t *testing.T, ns string) framework.Person {
 	t.Helper()
 	meta := metav1.ObjectMeta{Name: "developer"}
@@ -133,7 +133,7 @@ func ready(t *testing.T, ns, name string) string {
 	return framework.SpaceStatus(t, claim, 0).Namespace
 }
 
-// showsSpaces looks at a claim that has a space and at one that waits for it.
+// showsSpaces asks about a claim that has a space and one that waits for it.
 func showsSpaces(t *testing.T, admin, dev person) {
 	t.Helper()
 	ns := admin.ns
@@ -161,8 +161,8 @@ func showsSpaces(t *testing.T, admin, dev person) {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env.Kubectl(t, "--kubeconfig", file, "create", "configmap", "made-by-a-person")
-	env.Exec(t, ns, "first", "kubectl", "--kubeconfig", s.Kubeconfig, "get", "configmap", "made-by-a-person")
+	env.Kubectl(t, "--kubeconfig", file, "create", "configmap", "made-by-a-user")
+	env.Exec(t, ns, "first", "kubectl", "--kubeconfig", s.Kubeconfig, "get", "configmap", "made-by-a-user")
 	if out, err := env.TryKubectl(t.Context(), "--kubeconfig", file, "get", "configmaps", "-n", ns); err == nil || !strings.Contains(out, "forbidden") {
 		t.Errorf("the kubeconfig works in namespace %s: error %v: %s", ns, err, out)
 	}
@@ -216,7 +216,7 @@ func explainsEnds(t *testing.T, admin, dev person, held string) {
 	t.Helper()
 	framework.Await(t, framework.Claim(env.Client, admin.ns, "ends"), framework.NotReadyBecause(spaceapi.ReasonExpired, ""))
 	dev.says(t, []string{"outlived its class's maxLifetime", "recreate the claim"}, "why", "ends")
-	// It is a matter of time when it counts as stuck, and nothing on the cluster says so.
+	// Only time makes it stuck.
 	err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		out, _, err := admin.TrySpace(ctx, admin.args("list")...)
 		return err == nil && strings.Contains(out, "StuckTerminating"), nil

@@ -78,7 +78,7 @@ func TestServiceAccount_isRestoredWithANewToken(t *testing.T) {
 	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
 	account := framework.SpaceStatus(t, framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1)), 0).ServiceAccountUID
 
-	// Not to wait for its end: that may be asked with a token that is dead by then.
+	// Without waiting: the token may be revoked before the answer.
 	s.Kubectl(t, ns, "pod", "delete", "serviceaccount", "space", "--wait=false")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns,
 		framework.About("ResourceClaim", "test-claim", spaceapi.ReasonDriftCorrected, "ServiceAccount space"))

@@ -35,7 +35,7 @@ func field(t *testing.T, name string, values map[string]string) string {
 	return fmt.Sprintf(",%q:%s", name, raw)
 }
 
-// whoAmI is whom the API server takes a container for that says nothing about it.
+// whoAmI is the user that the API server sees if a container uses kubectl without flags.
 func whoAmI(t *testing.T, ns, pod string) string {
 	t.Helper()
 	return env.Exec(t, ns, pod, "kubectl", "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")

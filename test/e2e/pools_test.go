@@ -99,7 +99,7 @@ func createClaimOf(t *testing.T, ns, name, class string, capacity map[resourceap
 	env.CreateClaim(t, ns, claim)
 }
 
-// waits makes a pod, and returns when the scheduler has said that its claim can't
+// waits creates a pod, and returns when the scheduler has reported that its claim cannot
 // be allocated.
 func waits(t *testing.T, ns, pod, claim string) {
 	t.Helper()
@@ -123,7 +123,7 @@ func waitsForALimitedPool(t *testing.T) {
 	}
 	env.AwaitNamespaceGone(t, first.Namespace)
 
-	// The same claim gets another space each time, for all that its device is the same.
+	// The same claim gets another space each time, although its device is the same.
 	env.DeletePod(t, ns, "next")
 	env.CreatePod(t, ns, framework.NewPod("again", "first"))
 	if again := usableSpace(t, ns, "again", "first"); again.Namespace == first.Namespace {

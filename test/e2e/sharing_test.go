@@ -80,7 +80,7 @@ func TestCredentials_areReadableByAnyUser(t *testing.T) {
 	env.CreatePod(t, ns, pod)
 
 	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	s.Kubectl(t, ns, "pod", "--cache-dir=/dev/shm", "create", "configmap", "from-nobody")
+	s.Kubectl(t, ns, "pod", "--cache-dir=/dev/shm", "create", "configmap", "from-unprivileged")
 	if out, err := env.TryExec(t.Context(), ns, "pod", "sh", "-c", "echo x > /etc/test-claim/token"); err == nil {
 		t.Errorf("the token could be written: %s", out)
 	}

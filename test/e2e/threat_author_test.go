@@ -28,8 +28,8 @@ func asks(driver, kind, fields string) string {
 		driver, spaceapi.APIVersion, kind, fields))
 }
 
-// author may do in his namespace what Kubernetes' own role admin allows, and
-// change the namespace itself, as in clusters where users make their own.
+// author has the ClusterRole admin in a namespace, and may
+// change the namespace itself, as in clusters where users create their own.
 func (s *stage) author(t *testing.T) {
 	env.Kubectl(t, "create", "serviceaccount", "author", "-n", s.ns)
 	env.Kubectl(t, "create", "rolebinding", "author", "-n", s.ns, "--clusterrole=admin", "--serviceaccount="+s.ns+":author")

@@ -183,7 +183,7 @@ func tenantAdmin(t *testing.T) {
 	own := env.Variables(t, ns, "pod")["CLAIM_NAMESPACE"]
 	tenant := env.WithToken(t, env.Exec(t, ns, "pod", "cat", "/etc/claim/token"))
 
-	// He gives a friend outside what he has himself.
+	// The tenant grants a friend outside of the space the same rights.
 	friend := env.As(t, ns, "default")
 	given := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "friend"},
@@ -235,7 +235,7 @@ func tenantAdmin(t *testing.T) {
 	t.Run("keep rights of others beyond the space", func(t *testing.T) {
 		env.DeletePod(t, ns, "pod")
 		awaitInvalid(t, tenant, look)
-		// The friend is there still.
+		// The friend's ServiceAccount still exists.
 		framework.AwaitDenied(t, look.String(), look.By(friend), cannot("list", "configmaps")...)
 		env.AwaitNamespaceGone(t, own)
 	})

@@ -17,11 +17,11 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// conflicts are how often, and after which pauses, a claim is changed again that
-// somebody else has changed meanwhile: until nobody can be so unlucky any more.
+// conflicts is the back-off of changes of a claim that conflict with
+// other changes.
 var conflicts = wait.Backoff{Duration: 10 * time.Millisecond, Factor: 1.3, Jitter: 0.5, Steps: 25}
 
-// Modify changes a claim and its status, as it is in the API server now.
+// Modify changes the status of a claim.
 func Modify(t testing.TB, env *Env, namespace, name string, change func(*resourceapi.ResourceClaim)) *resourceapi.ResourceClaim {
 	t.Helper()
 	api := env.Client.ResourceV1().ResourceClaims(namespace)
@@ -90,7 +90,7 @@ func SetAllocation(claim *resourceapi.ResourceClaim) {
 	claim.Status.Allocation = allocation
 }
 
-// Deallocate does what kube-controller-manager does when the last pod is done.
+// Deallocate does what kube-controller-manager does when the last pod has terminated.
 func Deallocate(t testing.TB, env *Env, namespace, name string) {
 	t.Helper()
 	Modify(t, env, namespace, name, func(claim *resourceapi.ResourceClaim) {
@@ -99,7 +99,7 @@ func Deallocate(t testing.TB, env *Env, namespace, name string) {
 	})
 }
 
-// Standing makes a claim with the requests, allocates it, and waits for its spaces.
+// Standing creates a claim with the requests, allocates it, and waits for its spaces.
 func Standing(t testing.TB, env *Env, namespace, name string, requests ...string) (*resourceapi.ResourceClaim, []spaceapi.SpaceStatus) {
 	t.Helper()
 	env.CreateClaim(t, namespace, NewClaim(name, requests...))

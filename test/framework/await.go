@@ -24,24 +24,24 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 )
 
-// Patience is how long Await waits: far longer than anything should take on a busy
+// Patience is how long Await waits: far longer than anything takes on a busy
 // machine. The kubelets of the test clusters try again after 10 to 15 seconds.
 const Patience = 2 * time.Minute
 
-// Predicate is something that an object can be waited to be, with the words for it.
+// Predicate is a state of an object, with words for it.
 type Predicate[T runtime.Object] struct {
 	says  string
 	holds func(T) bool
 }
 
-// That makes a predicate.
+// That returns a predicate.
 func That[T runtime.Object](says string, holds func(T) bool) Predicate[T] {
 	return Predicate[T]{says: says, holds: holds}
 }
 
 func (p Predicate[T]) String() string { return p.says }
 
-// Holds says whether an object is so.
+// Holds reports whether an object matches.
 func (p Predicate[T]) Holds(o T) bool { return p.holds(o) }
 
 // And is both.
@@ -49,7 +49,7 @@ func (p Predicate[T]) And(other Predicate[T]) Predicate[T] {
 	return That(p.says+" and "+other.says, func(o T) bool { return p.holds(o) && other.holds(o) })
 }
 
-// Object says where one object is to be found.
+// Object identifies an object.
 type Object struct {
 	api                       rest.Interface
 	resource, namespace, name string
@@ -91,8 +91,8 @@ func RoleBinding(c kubernetes.Interface, namespace, name string) Object {
 	return Object{c.RbacV1().RESTClient(), "rolebindings", namespace, name}
 }
 
-// Await waits until the object is as the predicate says and returns it. If that
-// does not come to pass, the test ends, with what was awaited and what was there.
+// Await waits until the object matches and returns it. If it does not, the test
+// fails, with what was expected and what was there.
 func Await[T runtime.Object](t testing.TB, o Object, p Predicate[T]) T {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
@@ -104,7 +104,7 @@ func Await[T runtime.Object](t testing.TB, o Object, p Predicate[T]) T {
 	return object
 }
 
-// Until waits until the object is as the predicate says and returns it. The API
+// Until waits until the object matches and returns it. The API
 // server may come and go meanwhile.
 func Until[T runtime.Object](ctx context.Context, o Object, p Predicate[T]) (T, error) {
 	var last runtime.Object
@@ -120,7 +120,7 @@ func Until[T runtime.Object](ctx context.Context, o Object, p Predicate[T]) (T, 
 	return event.Object.(T), nil
 }
 
-// AwaitAny waits until one of the objects in a namespace is as the predicate says.
+// AwaitAny waits until one of the objects in a namespace matches.
 func AwaitAny[T runtime.Object](t testing.TB, api rest.Interface, resource, namespace string, p Predicate[T]) T {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)

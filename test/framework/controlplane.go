@@ -24,7 +24,7 @@ func CreateControlPlane(ctx context.Context, name string, gates map[string]bool)
 	cfg.FeatureGates = gates
 	cfg.Kubeconfig = filepath.Join(cfg.BuildDir, name+".kubeconfig")
 	cfg.Log = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
-	// What an interrupted run left behind would be taken over otherwise.
+	// An interrupted run may have left a cluster.
 	if err := cluster.Delete(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("delete the control plane of an earlier run: %w", err)
 	}
@@ -35,9 +35,9 @@ func CreateControlPlane(ctx context.Context, name string, gates map[string]bool)
 	return c, nil
 }
 
-// PrepareForController makes what the chart would have made for the controller, and
-// waits until a new cluster has all that the controller looks at in it: the rules of
-// the roles for spaces, which Kubernetes collects, and the CA's certificate.
+// PrepareForController creates what the chart creates for the controller, and
+// waits until a new cluster has all that the controller reads: the rules of
+// the aggregated ClusterRoles, and the CA's certificate.
 func (e *Env) PrepareForController(ctx context.Context) error {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: DriverNamespace}}
 	if _, err := e.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil {

@@ -10,18 +10,17 @@ import (
 	"testing"
 )
 
-// Costs compares how often a component calls the API server with what the page about
-// performance says of that.
+// Costs compares the requests of a component with docs/performance.md.
 type Costs struct {
 	t     testing.TB
 	right map[string]bool
 	wrong map[string]string
 }
 
-// CheckCosts has the costs of something counted in several rounds. A component that
-// meets with a conflict, or sees the cluster later than the API server does, asks once
-// more than it has to, and a busy machine makes that likely. Nothing makes it ask less
-// than it has to: of each cost, one round that is as the page says is enough.
+// CheckCosts counts costs in several rounds. A component that
+// meets a conflict, or whose cache lags, sends one request
+// more than it has to, and a busy machine makes that likely. Nothing makes it send fewer
+// than it has to: for each cost, one round that matches the page is enough.
 func CheckCosts(t testing.TB, round func(c *Costs)) {
 	t.Helper()
 	const rounds = 6
@@ -30,15 +29,15 @@ func CheckCosts(t testing.TB, round func(c *Costs)) {
 		if round(c); len(c.wrong) == 0 {
 			return
 		}
-		t.Logf("in this round, some costs were others: %q", c.wrong)
+		t.Logf("in this round, some costs differ: %q", c.wrong)
 	}
 	for what, how := range c.wrong {
-		t.Errorf("%s: %s, and so it was each time, or otherwise wrong", what, how)
+		t.Errorf("%s: no round was as documented; in the last one: %s", what, how)
 	}
 }
 
-// Count is what was counted in this round. Whatever else was wrong with it is said by
-// the others.
+// Count compares what was counted in this round. Others are other faults of
+// the round.
 func (c *Costs) Count(what string, reads, writes int, others ...string) {
 	c.t.Helper()
 	wrong := slices.Concat(others, callsDiffer(c.t, what, reads, writes))
@@ -51,16 +50,16 @@ func (c *Costs) Count(what string, reads, writes int, others ...string) {
 	}
 }
 
-// callsDiffer says what differs between the calls of a component to the API server and
-// what the page about performance says of them.
+// callsDiffer returns the differences between the requests of a component and
+// docs/performance.md.
 func callsDiffer(t testing.TB, what string, reads, writes int) []string {
 	t.Helper()
 	row := regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(what) + ` \| (\d+) \| (\d+) \|$`).FindStringSubmatch(page(t, "performance.md"))
 	if row == nil {
-		return []string{fmt.Sprintf("%d reads and %d writes, and the page about performance lacks it", reads, writes)}
+		return []string{fmt.Sprintf("%d reads and %d writes; docs/performance.md lacks it", reads, writes)}
 	}
 	if wantReads, wantWrites := number(t, row[1]), number(t, row[2]); reads != wantReads || writes != wantWrites {
-		return []string{fmt.Sprintf("%d reads and %d writes, and the page about performance says %d and %d", reads, writes, wantReads, wantWrites)}
+		return []string{fmt.Sprintf("%d reads and %d writes; docs/performance.md has %d and %d", reads, writes, wantReads, wantWrites)}
 	}
 	return nil
 }

@@ -28,8 +28,8 @@ const (
 	PluginPods     = "app.kubernetes.io/component=kubeletplugin"
 )
 
-// DriverPods returns the pods that the selector selects and that are not on
-// their way out.
+// DriverPods returns the pods that the selector selects and that are not
+// Terminating.
 func (e *Env) DriverPods(ctx context.Context, selector string) ([]corev1.Pod, error) {
 	list, err := e.Client.CoreV1().Pods(DriverNamespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
@@ -50,10 +50,10 @@ func (e *Env) Leader(ctx context.Context) (*corev1.Pod, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the leading controller: %w", err)
 	}
-	// Who holds it calls itself by its host's name, which is the pod's.
+	// The holder's identity begins with the name of its host, which is the pod's.
 	name, _, _ := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
 	if name == "" {
-		return nil, errors.New("find the leading controller: nobody leads")
+		return nil, errors.New("find the leading controller: the lease has no holder")
 	}
 	pod, err := e.Client.CoreV1().Pods(DriverNamespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {

@@ -39,8 +39,8 @@ func NewEnv(c *cluster.Cluster) (*Env, error) {
 	return &Env{Cluster: c, Client: client}, nil
 }
 
-// Namespace makes a namespace for one test. It goes with the test, and when the
-// test failed, what happened in it is in the test's log.
+// Namespace creates a namespace for one test, and deletes it afterwards. When the
+// test failed, it logs what happened in the namespace.
 func (e *Env) Namespace(t testing.TB) string {
 	t.Helper()
 	ns, err := e.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}, metav1.CreateOptions{})
@@ -57,12 +57,12 @@ func (e *Env) Namespace(t testing.TB) string {
 			t.Errorf("delete the test's namespace: %v", err)
 		}
 	})
-	// Kubernetes makes it a while after the namespace, and admits no pods before.
+	// Kubernetes creates it after the namespace, and admits no pods before.
 	Await(t, ServiceAccount(e.Client, ns.Name, "default"), That("there", func(*corev1.ServiceAccount) bool { return true }))
 	return ns.Name
 }
 
-// Diagnose logs what a person would look at first.
+// Diagnose logs pods, claims and events of a namespace, and the logs of the driver.
 func (e *Env) Diagnose(ctx context.Context, t testing.TB, namespace string) {
 	for _, args := range [][]string{
 		{"get", "pods,resourceclaims", "-n", namespace, "-o", "wide"},

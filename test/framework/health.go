@@ -38,8 +38,8 @@ func NodeReady() Predicate[*corev1.Node] {
 	})
 }
 
-// AwaitHealthy waits until all nodes take pods and the driver runs in full. A test
-// that broke something ends with it, for the sake of the tests that follow.
+// AwaitHealthy waits until all nodes take pods and the driver is available. A test
+// that broke something ends with it, so that later tests do not depend on it.
 func (e *Env) AwaitHealthy(t testing.TB) {
 	t.Helper()
 	nodes := e.Cluster.Nodes()

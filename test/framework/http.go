@@ -17,9 +17,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// FreeAddress is one where nobody listens. Its host is one of the many that this
-// machine has for itself, and which no connection begins at: nobody takes the port
-// before the one whom it is for.
+// FreeAddress returns an address without a listener. Its host is one of the many
+// loopback addresses, from which no connection begins, so that no other process takes
+// the port.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
@@ -33,16 +33,16 @@ func FreeAddress(t testing.TB) string {
 	return listener.Addr().String()
 }
 
-// Asker asks a component by HTTP.
+// Asker sends HTTP requests to a component.
 type Asker struct {
 	Client *http.Client
 	// URL is what paths are added to.
 	URL string
-	// Token is who asks, unless it is empty.
+	// Token authenticates the requests, unless it is empty.
 	Token string
 }
 
-// Plainly asks without encryption.
+// Plainly sends requests without encryption.
 func Plainly(address string) Asker {
 	return Asker{Client: http.DefaultClient, URL: "http://" + address}
 }

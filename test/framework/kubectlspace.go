@@ -12,16 +12,16 @@ import (
 	"testing"
 )
 
-// Person is somebody who runs kubectl with a kubeconfig of his own.
+// Person runs kubectl with a kubeconfig.
 type Person struct {
 	env        *Env
 	Kubeconfig string
 }
 
-// Administrator is who may do everything.
+// Administrator may do everything.
 func (e *Env) Administrator() Person { return Person{e, e.Cluster.Kubeconfig()} }
 
-// PersonWith is somebody with the rights of a ServiceAccount.
+// PersonWith has the rights of a ServiceAccount.
 func (e *Env) PersonWith(t testing.TB, namespace, account string) Person {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")

@@ -19,13 +19,13 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// nodeDirs are the places on a node where the plugin keeps something per claim:
+// nodeDirs are the directories on a node where the plugin keeps files of claims:
 // metadata with credentials, and CDI specs.
 func (e *Env) nodeDirs() []string {
 	return []string{"/run/claim-artifacts", "/run/cdi"}
 }
 
-// Trace is something on a node that is there because of a claim.
+// Trace is a file or directory of a claim on a node.
 type Trace struct {
 	Node string
 	Path string

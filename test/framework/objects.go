@@ -97,7 +97,7 @@ func Runs(script string, pod *corev1.Pod) *corev1.Pod {
 }
 
 // NoAnswer are the words of kubectl when there was no answer in time, as a pattern of the
-// shell: they tell of a busy machine, and not of the driver.
+// shell. They are caused by a busy machine, and not by the driver.
 const NoAnswer = `*"handshake timeout"*|*"i/o timeout"*|*"deadline exceeded"*|*"Client.Timeout"*|*"request canceled"*`
 
 // Answered is a shell script that runs a command until there is an answer, and fails if

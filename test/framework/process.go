@@ -49,9 +49,9 @@ type Controller struct {
 }
 
 // NewController starts the controller with the rights of an administrator; what
-// rights it needs is tested with the chart. Nobody starts it again, as the kubelet
-// would, so that it is more patient with the API server than usual. It keeps its lease
-// when it is killed: a test that does so, and goes on, says how long that is.
+// rights it needs is tested with the chart. It is not restarted, as the kubelet
+// does, so it waits longer for the API server than usual. It keeps its lease
+// when it is killed: tests that do so set the duration of the lease.
 func NewController(env *Env, args ...string) (*Controller, error) {
 	c := &Controller{Log: &Output{}}
 	c.cmd = exec.Command(Binary("space-controller"), append([]string{
@@ -85,7 +85,7 @@ func StartController(t testing.TB, env *Env, args ...string) *Controller {
 func (c *Controller) Stop(t testing.TB, signal syscall.Signal) {
 	t.Helper()
 	if err := c.End(signal); err != nil {
-		t.Errorf("the controller, told to end: %v", err)
+		t.Errorf("the controller, after a signal: %v", err)
 	}
 }
 

@@ -65,9 +65,9 @@ func (s Space) Forbidden(t testing.TB, namespace, pod string, args ...string) {
 	}
 }
 
-// AwaitKubectl is Kubectl for a ServiceAccount that was made anew: it is repeated as
-// long as it is refused, because the API server may still know the earlier one. The
-// first use of a space is not to be awaited: a space is ready when its rights hold.
+// AwaitKubectl is Kubectl for a ServiceAccount that was recreated: it is repeated as
+// long as it is refused, because the API server may still know the former one. The
+// first use of a space needs no waiting: a space is ready when its rights are in effect.
 func (s Space) AwaitKubectl(t testing.TB, namespace, pod string, args ...string) string {
 	t.Helper()
 	return s.await(t, namespace, pod, "allowed", args, func(refused bool, err error) (bool, error) {
@@ -78,8 +78,8 @@ func (s Space) AwaitKubectl(t testing.TB, namespace, pod string, args ...string)
 	})
 }
 
-// AwaitRefused waits until a pod can't do something any more for want of rights: the
-// API server takes them, as it gives them, soon and not at once.
+// AwaitRefused waits until the API server refuses a request of a pod, which it does
+// soon after its rights are revoked.
 func (s Space) AwaitRefused(t testing.TB, namespace, pod string, args ...string) {
 	t.Helper()
 	s.await(t, namespace, pod, "refused", args, func(refused bool, _ error) (bool, error) { return refused, nil })
@@ -92,8 +92,8 @@ func (s Space) await(t testing.TB, namespace, pod, says string, args []string, i
 	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
 		var err error
 		out, err = s.Env.TryExec(ctx, namespace, pod, append([]string{"kubectl", "--kubeconfig", s.Kubeconfig}, args...)...)
-		said := strings.ToLower(out)
-		return is(err != nil && (strings.Contains(said, "forbidden") || strings.Contains(said, "unauthorized")), err)
+		answer := strings.ToLower(out)
+		return is(err != nil && (strings.Contains(answer, "forbidden") || strings.Contains(answer, "unauthorized")), err)
 	})
 	if err != nil {
 		t.Fatalf("waited for kubectl %s in %s to be %s: %v\n%s", strings.Join(args, " "), pod, says, err, out)

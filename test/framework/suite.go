@@ -15,7 +15,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// Suite says what the tests of a package run on.
+// Suite is the cluster of the tests of a package.
 type Suite struct {
 	// Cluster is the name of the cluster.
 	Cluster string
@@ -45,7 +45,7 @@ func (s Suite) run(m *testing.M, env **Env) (code int, err error) {
 	cfg.Kubeconfig = filepath.Join(cfg.BuildDir, s.Cluster+".kubeconfig")
 	cfg.Log = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
-	// What an interrupted run left behind would be taken over otherwise.
+	// An interrupted run may have left a cluster.
 	if err := cluster.Delete(ctx, cfg); err != nil {
 		return 1, fmt.Errorf("delete the cluster of an earlier run: %w", err)
 	}

@@ -31,7 +31,7 @@ import (
 
 const mergePatch = types.MergePatchType
 
-// census is everything that has to do with the spaces of one driver.
+// census has all objects of the spaces of one driver.
 type census struct {
 	driver     string
 	claims     []resourceapi.ResourceClaim
@@ -70,9 +70,9 @@ func takeCensus(ctx context.Context, driver string) (*census, error) {
 	return c, nil
 }
 
-// differences says what is not as the living allocations ask for: each share is to
-// have one complete space that the claim calls Ready, and nothing else is to be
-// there but namespaces without credentials that Kubernetes is deleting.
+// differences returns what is not as the allocations require: each share has to
+// have one complete space that the claim reports as Ready, and there may be nothing else
+// but namespaces without credentials that Kubernetes is deleting.
 func (c *census) differences() []string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
@@ -113,7 +113,7 @@ func (c *census) differences() []string {
 func (c *census) faultsOf(claim *resourceapi.ResourceClaim, a *allocation.Allocation, result allocation.Result, name string) []string {
 	var out []string
 	if binding := c.bindings[name]; binding == nil || binding.RoleRef.Name != spaceapi.DefaultClusterRole || len(binding.Subjects) != 1 {
-		out = append(out, "no RoleBinding as it should be")
+		out = append(out, "no correct RoleBinding")
 	}
 	condition, space, err := claimstatus.Read(claim, c.driver, a, result)
 	switch {
@@ -130,7 +130,7 @@ func (c *census) faultsOf(claim *resourceapi.ResourceClaim, a *allocation.Alloca
 // awaitExact waits until there are no differences.
 func awaitExact(t *testing.T, driver string) {
 	t.Helper()
-	awaitCensus(t, driver, "everything is exactly as the allocations ask for", (*census).differences)
+	awaitCensus(t, driver, "the spaces are those of the allocations", (*census).differences)
 }
 
 // awaitNothing waits until no namespace of the driver exists.
@@ -145,9 +145,9 @@ func awaitNothing(t *testing.T, driver string) {
 	})
 }
 
-// awaitCensus polls, because no single watch follows several kinds of objects. It is
-// patient for as long as there are ever fewer faults: Kubernetes deletes so many
-// namespaces a second, and a busy machine's fewer.
+// awaitCensus polls, because no single watch follows several kinds of objects. It waits
+// for as long as the number of faults decreases: Kubernetes deletes a few
+// namespaces a second, and fewer on a busy machine.
 func awaitCensus(t *testing.T, driver, what string, faults func(*census) []string) {
 	t.Helper()
 	var last []string
@@ -184,7 +184,7 @@ func bearerOf(t *testing.T, namespace string) bearer {
 	return bearer{env.As(t, namespace, spaceapi.ServiceAccountName), namespace}
 }
 
-// try asks the API server for something that a space's tokens may see.
+// try reads something that a space's tokens may read.
 func (b bearer) try(ctx context.Context) error {
 	_, err := b.api.CoreV1().ConfigMaps(b.namespace).Get(ctx, "any", metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -199,7 +199,7 @@ func (b bearer) awaitAllowed(t *testing.T) {
 	framework.AwaitAllowed(t, "a request with the token of namespace "+b.namespace, b.try)
 }
 
-// awaitRefused waits until the token is dead.
+// awaitRefused waits until the token is refused.
 func (b bearer) awaitRefused(t *testing.T) {
 	t.Helper()
 	framework.AwaitRefused(t, "a request with the token of namespace "+b.namespace, b.try)

@@ -41,19 +41,19 @@ func TestClassConfig(t *testing.T) {
 		"space.clusterWideRoles":    "{node-reader}",
 		"space.copyFromNamespaces":  "{" + templates + "}",
 	})
-	t.Run("is safe where nothing is said", safeByDefault)
-	t.Run("can be limited", limited)
-	t.Run("can be closed further, marked, and called otherwise", marked)
-	t.Run("can be opened", opened)
-	t.Run("can have other rights", otherRights)
-	t.Run("can't have spaces in them, whatever class a claim names", hasNoSpaces)
-	t.Run("can have rights in the whole cluster, for as long as it lives", clusterWide)
-	t.Run("is refused what the installation does not offer", notOffered)
-	t.Run("can have copies", func(t *testing.T) { copied(t, templates) })
-	t.Run("can be given for administrators to read", forAdministrators)
-	t.Run("keeps its limits", keptLimits)
-	t.Run("stays isolated whatever its tenants do", staysIsolated)
-	t.Run("takes no more than its own bindings", ownBindingsOnly)
+	t.Run("defaults", safeByDefault)
+	t.Run("quota and limits", limited)
+	t.Run("labels, annotations, prefix and Pod Security", marked)
+	t.Run("open network, nested spaces and privileged pods", opened)
+	t.Run("clusterRoles", otherRights)
+	t.Run("nested spaces of an unknown class", hasNoSpaces)
+	t.Run("clusterWideRoles", clusterWide)
+	t.Run("what the installation does not allow", notOffered)
+	t.Run("copyFrom", func(t *testing.T) { copied(t, templates) })
+	t.Run("admin access", forAdministrators)
+	t.Run("limits are restored", keptLimits)
+	t.Run("tenants cannot open the network", staysIsolated)
+	t.Run("controller writes ClusterRoleBindings of spaces only", ownBindingsOnly)
 }
 
 // tenant returns a client with a token of a space.
@@ -217,8 +217,8 @@ func opened(t *testing.T) {
 	framework.Deallocate(t, env, ns, "claim")
 }
 
-// hasNoSpaces asks for a class that no policy knows, so that it is the controller's to
-// refuse.
+// hasNoSpaces requests a class that the policies do not know, so that the controller has to
+// refuse it.
 func hasNoSpaces(t *testing.T) {
 	ns := env.Namespace(t)
 	_, spaces := framework.Standing(t, env, ns, "claim")

@@ -50,7 +50,7 @@ func clusterWide(t *testing.T) {
 	if err := bindings.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	again := framework.AwaitAny(t, env.Client.RbacV1().RESTClient(), "clusterrolebindings", "", framework.That("called "+name+" and made again", func(b *rbacv1.ClusterRoleBinding) bool {
+	again := framework.AwaitAny(t, env.Client.RbacV1().RESTClient(), "clusterrolebindings", "", framework.That("called "+name+" and recreated", func(b *rbacv1.ClusterRoleBinding) bool {
 		return b.Name == name && b.UID != binding.UID
 	}))
 	again.Subjects[0].Namespace = "kube-system"
@@ -61,14 +61,14 @@ func clusterWide(t *testing.T) {
 		return b.Name == name && slices.Equal(b.Subjects, binding.Subjects)
 	}))
 
-	// The rights end at once, though the namespace does not.
+	// The rights are revoked although the namespace is not deleted.
 	release := hold(t, space.Namespace)
 	framework.Deallocate(t, env, ns, "claim")
 	framework.Await(t, framework.Namespace(env.Client, space.Namespace), terminating())
 	if _, err := bindings.Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-		t.Errorf("the binding of an ended space: %v", err)
+		t.Errorf("the binding of a deprovisioned space: %v", err)
 	}
-	framework.AwaitRefused(t, "a request with the token of an ended space", nodes)
+	framework.AwaitRefused(t, "a request with the token of a deprovisioned space", nodes)
 	release()
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
 }
@@ -86,18 +86,18 @@ func keptLimits(t *testing.T) {
 		return framework.AwaitAny(t, env.Client.NetworkingV1().RESTClient(), "networkpolicies", space.Namespace,
 			framework.That("called space and "+words, func(p *networkingv1.NetworkPolicy) bool { return p.Name == spaceapi.ObjectName && is(p) }))
 	}
-	again := awaitPolicy("made again", func(p *networkingv1.NetworkPolicy) bool { return p.UID != asMade.UID })
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDriftCorrected, "NetworkPolicy space"))
+	again := awaitPolicy("recreated", func(p *networkingv1.NetworkPolicy) bool { return p.UID != asMade.UID })
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRepaired, "NetworkPolicy space"))
 	again.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{}}
 	changed, err := policies.Update(t.Context(), again, metav1.UpdateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	awaitPolicy("as it was", func(p *networkingv1.NetworkPolicy) bool {
+	awaitPolicy("restored", func(p *networkingv1.NetworkPolicy) bool {
 		return p.ResourceVersion != changed.ResourceVersion && equality.Semantic.DeepEqual(p.Spec, asMade.Spec)
 	})
 
-	// Tenants can't touch the others; an administrator may do so by mistake.
+	// Tenants cannot change the others; an administrator may do so by mistake.
 	client := tenant(t, space)
 	err = client.CoreV1().ResourceQuotas(space.Namespace).Delete(t.Context(), spaceapi.LimitsName, metav1.DeleteOptions{})
 	framework.CheckDenied(t, "a tenant who deletes the quota", err, "cannot delete")
@@ -109,17 +109,17 @@ func keptLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	env.Kubectl(t, "delete", "resourcequota/space", "limitrange/space", "-n", space.Namespace)
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "resourcequotas", space.Namespace, framework.That("made again", func(q *corev1.ResourceQuota) bool {
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "resourcequotas", space.Namespace, framework.That("recreated", func(q *corev1.ResourceQuota) bool {
 		return q.UID != quota.UID && equality.Semantic.DeepEqual(q.Spec, quota.Spec)
 	}))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "limitranges", space.Namespace, framework.That("made again", func(l *corev1.LimitRange) bool {
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "limitranges", space.Namespace, framework.That("recreated", func(l *corev1.LimitRange) bool {
 		return l.UID != ranges.UID && equality.Semantic.DeepEqual(l.Spec, ranges.Spec)
 	}))
 	patch := []byte(`{"spec":{"hard":{"pods":"400"}}}`)
 	if _, err := env.Client.CoreV1().ResourceQuotas(space.Namespace).Patch(t.Context(), spaceapi.ObjectName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "resourcequotas", space.Namespace, framework.That("as it was", func(q *corev1.ResourceQuota) bool {
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "resourcequotas", space.Namespace, framework.That("restored", func(q *corev1.ResourceQuota) bool {
 		return equality.Semantic.DeepEqual(q.Spec, quota.Spec)
 	}))
 	framework.Deallocate(t, env, ns, "claim")

@@ -20,8 +20,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// Each setting of the installation that a space could depend on is another one when the
-// controller starts again. Only where DNS and the API server are is followed.
+// Each setting of the installation that a space could depend on has another value when the
+// controller starts again. Only the addresses of DNS and the API server are followed.
 func TestSpace_keepsItsConfiguration(t *testing.T) {
 	const driver = "given.example.com"
 	templates, ns := env.Namespace(t), env.Namespace(t)
@@ -79,7 +79,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 		}
 	}
 
-	// New spaces are as the settings are now.
+	// New spaces have the new settings.
 	env.CreateClaim(t, ns, framework.NewClaim("new"))
 	allocateTo(t, driver, ns, "new", classJSON(""))
 	names["new"] = readyNamespace(t, ns, "new")
@@ -109,7 +109,7 @@ func readyNamespace(t *testing.T, namespace, name string) string {
 	return framework.SpaceStatus(t, claim, 0).Namespace
 }
 
-// given is what a space has: what it is, and which objects.
+// given is what a space has.
 type given struct {
 	labels, roles, wideRoles, objects map[string]string
 	policy                            string

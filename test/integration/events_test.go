@@ -15,8 +15,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// One space meets with all that can keep it from being made, used and ended, and it is
-// said where somebody looks.
+// One space meets all that can prevent its provisioning, use and deprovisioning, with events
+// about the objects that users look at.
 func TestEvents_reportFailures(t *testing.T) {
 	const driver = "events.example.com"
 	i := install(t, driver)
@@ -32,7 +32,7 @@ func TestEvents_reportFailures(t *testing.T) {
 			return faults.Real
 		})
 	}
-	said := func(namespace, kind, name, reason, words string) {
+	awaitEvent := func(namespace, kind, name, reason, words string) {
 		t.Helper()
 		framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", namespace, framework.About(kind, name, reason, words))
 	}
@@ -45,28 +45,28 @@ func TestEvents_reportFailures(t *testing.T) {
 		usedBy(pod)(c)
 	})
 	const fault = "a fault that a test asked for"
-	said(ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioningFailed, fault)
-	said(ns, "Pod", "pod", spaceapi.ReasonProvisioningFailed, "ResourceClaim claim: ")
+	awaitEvent(ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioningFailed, fault)
+	awaitEvent(ns, "Pod", "pod", spaceapi.ReasonProvisioningFailed, "ResourceClaim claim: ")
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonProvisioningFailed, fault))
 	i.proxy.Intercept(nil)
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
-	said(ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioned, "is ready")
+	awaitEvent(ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioned, "")
 
 	space := spaceOf(t, driver, ns, "claim")
 	letGo := hold(t, space)
 	if err := env.Client.CoreV1().Namespaces().Delete(t.Context(), space, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	said(ns, "ResourceClaim", "claim", spaceapi.ReasonNamespaceTerminating, space+" is being deleted although the claim is allocated")
-	said(ns, "Pod", "pod", spaceapi.ReasonNamespaceTerminating, space)
+	awaitEvent(ns, "ResourceClaim", "claim", spaceapi.ReasonNamespaceTerminating, space)
+	awaitEvent(ns, "Pod", "pod", spaceapi.ReasonNamespaceTerminating, space)
 	letGo()
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
 
 	refuse("delete", "rolebindings")
 	deallocate(t, env, ns, "claim")
-	said(ns, "ResourceClaim", "claim", spaceapi.ReasonDeprovisioningFailed, "revoke the rights in namespace "+space)
-	said(metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonDeprovisioningFailed, fault)
+	awaitEvent(ns, "ResourceClaim", "claim", spaceapi.ReasonDeletionFailed, space)
+	awaitEvent(metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonDeletionFailed, fault)
 	i.proxy.Intercept(nil)
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
-	said(ns, "ResourceClaim", "claim", spaceapi.ReasonDeprovisioned, space)
+	awaitEvent(ns, "ResourceClaim", "claim", spaceapi.ReasonDeleted, space)
 }

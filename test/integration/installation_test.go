@@ -19,7 +19,7 @@ import (
 )
 
 // installation is a controller with a proxy between it and the API server, and
-// with a driver name of its own: it never sees what another one works on.
+// with a driver name of its own, so that controllers do not see each other's spaces.
 type installation struct {
 	driver     string
 	proxy      *faults.Proxy

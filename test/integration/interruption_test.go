@@ -15,12 +15,12 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// stage is a part of a space's life.
+// stage is a part of the lifecycle of a space.
 type stage string
 
 const (
-	making stage = "making"
-	ending stage = "ending"
+	provisioning   stage = "provisioning"
+	deprovisioning stage = "deprovisioning"
 )
 
 // point is a write of the controller, the first of its kind in this stage.
@@ -31,20 +31,20 @@ type point struct {
 
 func (p point) String() string { return fmt.Sprintf("%s: %s", p.stage, p.call) }
 
-// indispensable are the writes without which a space can't be made and ended.
-// What else there is, is found by looking.
+// indispensable are the writes without which a space cannot be created and deprovisioned.
+// The test finds the others by observation.
 var indispensable = []string{
-	"making: create namespaces",
-	"making: create serviceaccounts space",
-	"making: create rolebindings space",
-	"making: update resourceclaims/status claim",
-	"ending: delete rolebindings space",
-	"ending: delete serviceaccounts space",
-	"ending: delete namespaces",
+	"provisioning: create namespaces",
+	"provisioning: create serviceaccounts space",
+	"provisioning: create rolebindings space",
+	"provisioning: update resourceclaims/status claim",
+	"deprovisioning: delete rolebindings space",
+	"deprovisioning: delete serviceaccounts space",
+	"deprovisioning: delete namespaces",
 }
 
-// pointOf says what a call is, whichever claim it is for. It is no point when
-// nothing in a space's life depends on it.
+// pointOf returns the point of a call, independent of the claim. It is no point if
+// no space depends on it.
 func pointOf(s stage, call faults.Call) (p point, ok bool) {
 	switch call.Resource {
 	case "leases", "events", "resourceslices":
@@ -57,12 +57,12 @@ func pointOf(s stage, call faults.Call) (p point, ok bool) {
 	return point{s, call}, call.Writes()
 }
 
-// fault is what befalls a write.
+// fault is what happens to a write.
 type fault struct {
 	name string
-	// kills says that the controller dies and is started again.
+	// kills: the controller is killed and started again.
 	kills bool
-	// turns says that meanwhile the claim is deallocated, or allocated again.
+	// turns: meanwhile, the claim is deallocated, or allocated again.
 	turns  bool
 	answer func(carryOut func(), kill func()) faults.Answer
 }
@@ -73,7 +73,7 @@ var allFaults = []fault{
 		return faults.Broken
 	}},
 	{name: "killed after it", kills: true, answer: killAfter},
-	{name: "killed after it and wanted otherwise", kills: true, turns: true, answer: killAfter},
+	{name: "killed after it, and the claim changes", kills: true, turns: true, answer: killAfter},
 	{name: "answered with an error", answer: func(_, _ func()) faults.Answer { return faults.Refused }},
 	{name: "not answered", answer: func(carryOut, _ func()) faults.Answer {
 		carryOut()
@@ -89,18 +89,18 @@ func killAfter(carryOut, kill func()) faults.Answer {
 
 func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 	retention := classJSON(`"retention":{"period":"1s"}`)
-	points := pointsOfALife(t, "life.example.com", "")
+	points := pointsOfLifecycle(t, "life.example.com", "")
 	for _, want := range indispensable {
 		if !slices.ContainsFunc(points, func(p point) bool { return p.String() == want }) {
 			t.Errorf("no write of the controller is %q; there are %q", want, points)
 		}
 	}
 	t.Logf("the controller's writes: %q", points)
-	// A namespace that is kept for a while is ended in two steps.
-	late := slices.DeleteFunc(pointsOfALife(t, "late-life.example.com", retention), func(p point) bool {
-		return p.stage != ending || p.call.Resource != "namespaces"
+	// A retained namespace is deprovisioned in two steps.
+	late := slices.DeleteFunc(pointsOfLifecycle(t, "late-life.example.com", retention), func(p point) bool {
+		return p.stage != deprovisioning || p.call.Resource != "namespaces"
 	})
-	t.Logf("its writes to a namespace that is kept for a while: %q", late)
+	t.Logf("its writes to a retained namespace: %q", late)
 
 	var drivers []string
 	at := func(t *testing.T, p point, parameters string) {
@@ -109,7 +109,7 @@ func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 			drivers = append(drivers, driver)
 			t.Run(p.String()+"/"+f.name, func(t *testing.T) {
 				t.Parallel()
-				interruptedLife(t, driver, parameters, p, f)
+				interruptedLifecycle(t, driver, parameters, p, f)
 			})
 		}
 	}
@@ -118,7 +118,7 @@ func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 			at(t, p, "")
 		}
 	})
-	t.Run("kept for a while, at", func(t *testing.T) {
+	t.Run("retained, at", func(t *testing.T) {
 		for _, p := range late {
 			at(t, p, retention)
 		}
@@ -126,18 +126,18 @@ func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	// Kubernetes takes its time over each namespace, for all of them at once.
+	// Kubernetes deletes all namespaces meanwhile.
 	for _, driver := range drivers {
 		awaitNothing(t, driver)
 	}
 }
 
-// pointsOfALife watches the controller make a space and end it.
-func pointsOfALife(t *testing.T, driver, parameters string) []point {
+// pointsOfLifecycle observes the controller provision and deprovision a space.
+func pointsOfLifecycle(t *testing.T, driver, parameters string) []point {
 	t.Helper()
 	var mutex sync.Mutex
 	var points []point
-	now := making
+	now := provisioning
 	i := install(t, driver)
 	i.proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
 		mutex.Lock()
@@ -153,7 +153,7 @@ func pointsOfALife(t *testing.T, driver, parameters string) []point {
 	allocateTo(t, driver, ns, "claim", parameters)
 	awaitExact(t, driver)
 	mutex.Lock()
-	now = ending
+	now = deprovisioning
 	mutex.Unlock()
 	deallocate(t, env, ns, "claim")
 	awaitNothing(t, driver)
@@ -162,8 +162,8 @@ func pointsOfALife(t *testing.T, driver, parameters string) []point {
 	return points
 }
 
-// interruptedLife is the same life with a fault in it.
-func interruptedLife(t *testing.T, driver, parameters string, p point, f fault) {
+// interruptedLifecyclecycle is the same lifecycle with a fault in it.
+func interruptedLifecycle(t *testing.T, driver, parameters string, p point, f fault) {
 	i := install(t, driver)
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
@@ -171,12 +171,12 @@ func interruptedLife(t *testing.T, driver, parameters string, p point, f fault) 
 	deallocated := func() { deallocate(t, env, ns, "claim") }
 
 	i.start(t)
-	if p.stage == making {
+	if p.stage == provisioning {
 		i.suffer(t, p, f, allocated, deallocated)
 	} else {
 		allocated()
 	}
-	if p.stage == making && f.turns {
+	if p.stage == provisioning && f.turns {
 		awaitExact(t, driver)
 		allocated()
 	}
@@ -184,14 +184,14 @@ func interruptedLife(t *testing.T, driver, parameters string, p point, f fault) 
 	token := bearerOf(t, spaceOf(t, driver, ns, "claim"))
 	token.awaitAllowed(t)
 
-	if p.stage == ending {
+	if p.stage == deprovisioning {
 		i.suffer(t, p, f, deallocated, allocated)
 	} else {
 		deallocated()
 	}
 	token.awaitRefused(t)
 	awaitExact(t, driver)
-	if p.stage == ending && f.turns {
+	if p.stage == deprovisioning && f.turns {
 		second := bearerOf(t, spaceOf(t, driver, ns, "claim"))
 		second.awaitAllowed(t)
 		deallocated()
@@ -202,8 +202,8 @@ func interruptedLife(t *testing.T, driver, parameters string, p point, f fault) 
 }
 
 // suffer begins a stage with a change of the claim, and waits until the fault has
-// struck at the point. A killed controller is started again; before that, the
-// claim is turned where the fault is to do so.
+// occurred at the point. It starts a killed controller again; before that, it changes
+// the claim again if the fault says so.
 func (i *installation) suffer(t *testing.T, p point, f fault, begin, turn func()) {
 	t.Helper()
 	struck := make(chan struct{})
@@ -220,13 +220,13 @@ func (i *installation) suffer(t *testing.T, p point, f fault, begin, turn func()
 	begin()
 	spared := false
 	if !i.awaitStrike(t, struck) {
-		// It strikes no more, or it has just struck.
+		// It does not occur any more, or it has just occurred.
 		once.Do(func() { spared = true })
 	}
 	if spared {
 		i.proxy.Intercept(nil)
 		if slices.Contains(indispensable, p.String()) {
-			t.Errorf("this time the controller got along without %s", p)
+			t.Errorf("this time the controller did not need %s", p)
 		}
 		if f.turns {
 			turn()
@@ -242,8 +242,8 @@ func (i *installation) suffer(t *testing.T, p point, f fault, begin, turn func()
 	}
 }
 
-// awaitStrike returns false when the controller is done without having come to
-// the point: some writes are needed only when others have not made them already.
+// awaitStrike returns false if the controller is done without having come to
+// the point: some writes are needed only if others have not been made.
 func (i *installation) awaitStrike(t *testing.T, struck <-chan struct{}) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
@@ -255,14 +255,14 @@ func (i *installation) awaitStrike(t *testing.T, struck <-chan struct{}) bool {
 		case <-struck:
 			return true
 		case <-ctx.Done():
-			t.Fatal("waited in vain until the fault strikes or the controller is done")
+			t.Fatal("waited until the fault occurs or the controller is done")
 		case <-look.C:
 		}
 		c, err := takeCensus(ctx, i.driver)
 		if err != nil || len(c.differences()) > 0 {
 			continue
 		}
-		// It may have been struck while the census was taken.
+		// The fault may have occurred while the census was taken.
 		select {
 		case <-struck:
 			return true

@@ -22,14 +22,14 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// candidate prepares one of several controllers that elect a leader among them.
+// candidate prepares one of several controllers that elect a leader.
 func candidate(t *testing.T, driver string) *installation {
 	t.Helper()
 	return install(t, driver, "--leader-elect=true", "--leader-elect-resource-name="+driver,
 		"--leader-elect-lease-duration=12s", "--leader-elect-renew-deadline=10s", "--leader-elect-retry-period=1s")
 }
 
-// awaitLeader waits until somebody else than the former leader holds the lease.
+// awaitLeader waits until another candidate than the former leader holds the lease.
 func awaitLeader(t *testing.T, driver, former string) string {
 	t.Helper()
 	lease := framework.AwaitAny(t, env.Client.CoordinationV1().RESTClient(), "leases", framework.DriverNamespace,
@@ -40,7 +40,7 @@ func awaitLeader(t *testing.T, driver, former string) string {
 	return *lease.Spec.HolderIdentity
 }
 
-// atNamespace strikes when the controller creates its n-th namespace.
+// atNamespace calls strike when the controller creates its n-th namespace.
 func atNamespace(n int, strike func(carryOut func()) faults.Answer) faults.Intercept {
 	var mutex sync.Mutex
 	return func(call faults.Call, carryOut func()) faults.Answer {
@@ -83,7 +83,7 @@ func TestLeaderElection_anotherCandidateTakesOver(t *testing.T) {
 	led := time.Since(at)
 	awaitExact(t, driver)
 	t.Logf("another one led after %.1f s, and had done all the work after %.1f s", led.Seconds(), time.Since(at).Seconds())
-	endAll(t, driver, ns, 20)
+	deallocateClaims(t, driver, ns, 20)
 }
 
 func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
@@ -99,7 +99,7 @@ func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 	}
 	awaitExact(t, driver)
 
-	// What it was about to write arrives when it is long out of date.
+	// What it was about to write arrives when it is out of date.
 	paused, wake, late := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	leader.proxy.Intercept(atNamespace(1, func(carryOut func()) faults.Answer {
 		if err := leader.controller.Signal(syscall.SIGSTOP); err != nil {
@@ -112,7 +112,7 @@ func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 		return faults.Real
 	}))
 	t.Cleanup(sync.OnceFunc(func() {
-		// A stopped process can't end, whatever became of the test.
+		// A stopped process cannot handle SIGTERM.
 		if !leader.controller.Ended() {
 			if err := leader.controller.Signal(syscall.SIGCONT); err != nil {
 				t.Error(err)
@@ -146,9 +146,9 @@ func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 		exit = leader.controller.Wait()
 		close(ended)
 	}()
-	await(t, "the former leader ends by itself", ended)
+	await(t, "the former leader exits", ended)
 	if log := leader.controller.Log.String(); exit == nil || !strings.Contains(log, "leader election lost") {
-		t.Errorf("the former leader ended with %v, and should say that it lost the lease", exit)
+		t.Errorf("the former leader exited with %v, and should log that it lost the lease", exit)
 	}
 	awaitExact(t, driver)
 	if after := livingNamespaces(t, driver); fmt.Sprint(after) != fmt.Sprint(before) {
@@ -157,11 +157,11 @@ func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 	if holder := awaitLeader(t, driver, former); holder != current {
 		t.Errorf("%s leads, want %s as before", holder, current)
 	}
-	endAll(t, driver, ns, 11)
+	deallocateClaims(t, driver, ns, 11)
 }
 
-// endAll deallocates claims and waits until nothing is left of their spaces.
-func endAll(t *testing.T, driver, namespace string, n int) {
+// deallocateClaims deallocates claims and waits until nothing is left of their spaces.
+func deallocateClaims(t *testing.T, driver, namespace string, n int) {
 	t.Helper()
 	for i := range n {
 		deallocate(t, env, namespace, claimName(i))
@@ -169,7 +169,7 @@ func endAll(t *testing.T, driver, namespace string, n int) {
 	awaitNothing(t, driver)
 }
 
-// livingNamespaces tells the driver's namespaces from others of the same name.
+// livingNamespaces returns the UIDs of the driver's namespaces that are not Terminating.
 func livingNamespaces(t *testing.T, driver string) map[string]types.UID {
 	t.Helper()
 	list, err := env.Client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: spaceapi.KeysFor(driver).ClaimUID})

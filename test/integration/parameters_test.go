@@ -39,7 +39,7 @@ func objectJSON(kind, fields string) string {
 	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields)
 }
 
-// writer writes objects with parameters, or says why it cannot.
+// writer creates objects with parameters, as dry runs.
 type writer struct{ namespace string }
 
 func classWith(name string, raws ...string) *resourceapi.DeviceClass {
@@ -92,13 +92,13 @@ func TestParameterPolicy(t *testing.T) {
 	})
 	framework.AwaitDenied(t, "parameters of a claim on a class", func(ctx context.Context) error { return w.class(ctx, claimJSON("")) }, "must be a SpaceClassConfig of space.resource.example.com/v1alpha1")
 
-	t.Run("with the field", w.refused)
-	t.Run("and good ones are not", w.goodOnesAreTaken)
-	t.Run("and those from before stay as they are", old.staysAsItIs)
-	t.Run("and a class gets none later", changedClass)
+	t.Run("denied parameters", w.deniedParameters)
+	t.Run("allowed parameters", w.allowedParameters)
+	t.Run("existing objects", old.staysAsItIs)
+	t.Run("updates of a class", changedClass)
 }
 
-func (w writer) refused(t *testing.T) {
+func (w writer) deniedParameters(t *testing.T) {
 	const words = "parameters of driver space.resource.example.com"
 	const podSecurity = words + ": podSecurity.enforce, audit and warn must be privileged, baseline or restricted"
 	foreign := `{"apiVersion":"example.com/v1","kind":"Mystery","colour":"red"}`
@@ -152,7 +152,7 @@ func largest(t *testing.T, full func(fields string) string) string {
 	return full(string(raw[1 : len(raw)-1]))
 }
 
-func (w writer) goodOnesAreTaken(t *testing.T) {
+func (w writer) allowedParameters(t *testing.T) {
 	for _, raw := range []string{
 		classJSON(``),
 		classJSON(`"labels":null,"podSecurity":{},"maxLifetime":null,"clusterRoles":[],"limitRange":{"limits":[]},"allowNestedSpaces":null,"network":null,"copyFrom":null`),
@@ -198,7 +198,7 @@ func (w writer) goodOnesAreTaken(t *testing.T) {
 	}
 }
 
-// What the policy lets through, the controller reports: all errors of an object, each with
+// The controller reports what the policy allows: all errors of an object, each with
 // its path.
 func TestInvalidParameters_areReportedWithTheirPaths(t *testing.T) {
 	startController(t, env)
@@ -244,7 +244,7 @@ func before(t *testing.T) oldObjects {
 	return o
 }
 
-// makeClass makes a DeviceClass for the time of a test.
+// makeClass creates a DeviceClass for one test.
 func makeClass(t *testing.T, class *resourceapi.DeviceClass) {
 	t.Helper()
 	classes := env.Client.ResourceV1().DeviceClasses()

@@ -23,7 +23,7 @@ type right struct{ rule, because string }
 var ofTheController = []right{
 	{"resource.k8s.io/resourceclaims: get list watch", "it follows all claims, and looks at one before it ends a space"},
 	{"resource.k8s.io/resourceclaims/status: update", "it writes status.devices; a policy keeps it from the rest"},
-	{"resource.k8s.io/resourceclaims/driver [space.resource.example.com]: arbitrary-node:update", "so that it, and nobody else, may do so from Kubernetes 1.36 on"},
+	{"resource.k8s.io/resourceclaims/driver [space.resource.example.com]: arbitrary-node:update", "from Kubernetes 1.36 on, the write above needs this too"},
 	{"resource.k8s.io/resourceslices: list watch create update delete", "it publishes the pools; a policy keeps it to its own"},
 	{"namespaces: get list watch create patch delete", "spaces are namespaces; a policy keeps it to those with its record"},
 	{"serviceaccounts [space]: get list watch delete", "it looks after those in spaces"},
@@ -40,7 +40,7 @@ var ofTheController = []right{
 	{"pods: get", "it notes on which nodes the pods are that use a claim"},
 	{"authorization.k8s.io/subjectaccessreviews: create", "to see when a RoleBinding is in effect"},
 	{"rbac.authorization.k8s.io/clusterroles [space-dra-driver-controller]: get", "its own role owns the ResourceSlices"},
-	{"events: create patch", "it tells users of claims and pods what befalls their spaces"},
+	{"events: create patch", "it reports to users of claims and pods"},
 }
 
 // inItsNamespace are the controller's rights in the release's namespace.
@@ -121,21 +121,21 @@ func TestRBAC_ofOptionsHasTheListedRulesOnly(t *testing.T) {
 			role:   "space-dra-driver-viewer",
 			more: []right{
 				{"resource.k8s.io/resourceclaims resource.k8s.io/resourceslices resource.k8s.io/deviceclasses: get list watch", "kubectl space shows claims, whether pools are full, and knows classes"},
-				{"namespaces resourcequotas pods events: get list watch", "it shows what is left of spaces and used of quotas, who uses them, and what was said"},
+				{"namespaces resourcequotas pods events: get list watch", "it shows former spaces, used quotas, pods and events"},
 			},
 		},
 		{
 			values: map[string]string{"metrics.secure.enabled": "true"},
 			role:   "space-dra-driver-metrics-auth",
 			more: []right{
-				{"authentication.k8s.io/tokenreviews: create", "both components ask who it is that wants to read metrics"},
-				{"authorization.k8s.io/subjectaccessreviews: create", "and whether he may"},
+				{"authentication.k8s.io/tokenreviews: create", "both components authenticate readers of metrics"},
+				{"authorization.k8s.io/subjectaccessreviews: create", "and authorize them"},
 			},
 		},
 		{
 			values: map[string]string{"metrics.secure.enabled": "true"},
 			role:   "space-dra-driver-metrics-reader",
-			more:   []right{{"/metrics: get", "for Prometheus, to whom an administrator binds it"}},
+			more:   []right{{"/metrics: get", "for Prometheus; an administrator binds it"}},
 		},
 	} {
 		var want []right

@@ -22,7 +22,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// tally counts requests about single objects, but for what has to do with the
+// tally counts requests about single objects, except those about the
 // controller itself.
 type tally struct {
 	mutex  sync.Mutex
@@ -54,7 +54,7 @@ func (c *tally) await(t *testing.T, call string) {
 	}
 }
 
-// reset begins anew and returns what was counted before.
+// reset returns the counts, and starts from 0.
 func (c *tally) reset() map[string]int {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
@@ -70,7 +70,7 @@ func sum(counts map[string]int) (total int) {
 	return total
 }
 
-func sayCounts(counts map[string]int) string {
+func formatCounts(counts map[string]int) string {
 	var out []string
 	for _, call := range slices.Sorted(maps.Keys(counts)) {
 		out = append(out, fmt.Sprintf("%s %d", call, counts[call]))
@@ -80,7 +80,7 @@ func sayCounts(counts map[string]int) string {
 
 const getPod, patchNamespace = "get pods", "patch namespaces"
 
-// What the controller does to know on which nodes a space is used is counted at
+// The requests that the controller sends to know the nodes of a space are counted at
 // its connection to the API server.
 func TestControllerRequests_areAsDocumented(t *testing.T) {
 	const driver = "users.example.com"
@@ -95,7 +95,7 @@ func TestControllerRequests_areAsDocumented(t *testing.T) {
 	awaitNothing(t, driver)
 }
 
-// usersCost is one round of the whole story, with claims and pods of its own.
+// usersCost is one round, with claims and pods of its own.
 func (i *installation) usersCost(t *testing.T, calls *tally, costs *framework.Costs) {
 	t.Helper()
 	driver, ns := i.driver, env.Namespace(t)
@@ -107,7 +107,7 @@ func (i *installation) usersCost(t *testing.T, calls *tally, costs *framework.Co
 	expect := func(what string, gets, patches int) {
 		t.Helper()
 		got := calls.reset()
-		t.Logf("%s: %d requests: %s", what, sum(got), sayCounts(got))
+		t.Logf("%s: %d requests: %s", what, sum(got), formatCounts(got))
 		var wrong []string
 		if got[getPod] != gets || got[patchNamespace] != patches {
 			wrong = append(wrong, fmt.Sprintf("%d %s and %d %s, want %d and %d", got[getPod], getPod, got[patchNamespace], patchNamespace, gets, patches))
@@ -136,7 +136,7 @@ func (i *installation) usersCost(t *testing.T, calls *tally, costs *framework.Co
 		usedBy(first)(c)
 	})
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
-	// Ready comes after the note, so that the node's first try succeeds.
+	// Ready comes after the record of the node, so that the node's first attempt succeeds.
 	awaitUsedOn("claim", first)
 	expect("a space that one pod uses", 1, 1)
 
@@ -160,7 +160,7 @@ func (i *installation) usersCost(t *testing.T, calls *tally, costs *framework.Co
 
 	fifth := bind(t, createPod(t, ns, framework.NewPod("fifth")), "users-a")
 	reserve(t, "claim", fifth)
-	// The node is recorded already, so that the look at the pod is all that is to be seen.
+	// The node is recorded already, so the read of the pod is the only request.
 	calls.await(t, getPod)
 	expect("one more pod on a node that has one", 1, 0)
 

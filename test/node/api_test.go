@@ -20,17 +20,17 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// apiServer stands between a plugin and the API server, before and after each of
+// apiServer is a proxy between a plugin and the API server, before and after each of
 // the plugin's calls.
 type apiServer struct {
 	address   string
 	transport http.RoundTripper
 	server    *http.Server
-	// next says whether the plugin may take a step; otherwise it has been killed.
+	// next reports whether the plugin may take a step; otherwise it was killed.
 	next func(step string) bool
 	// watching gets the path of each watch that begins.
 	watching chan string
-	// refused is how the paths end to which the answer is an error.
+	// refused is the suffix of the paths whose requests fail.
 	refused atomic.Pointer[string]
 }
 
@@ -94,7 +94,7 @@ func (a *apiServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Query().Has("watch") {
 		select {
 		case a.watching <- r.URL.Path:
-		default: // nobody has asked for a long time
+		default: // no test reads the channel
 		}
 	}
 	if suffix := a.refused.Load(); suffix != nil && strings.HasSuffix(r.URL.Path, *suffix) {

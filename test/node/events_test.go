@@ -17,7 +17,7 @@ func TestRenewal_reportsLastingFailures(t *testing.T) {
 	n.wantPrepared(t, p, c)
 	n.api.refuse("/token")
 	replaceAccount(t, c)
-	// It takes a minute until somebody is told. Others can use it.
+	// The plugin reports after a minute, during which other tests run.
 	t.Parallel()
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", c.Namespace,
 		framework.About("ResourceClaim", c.Name, spaceapi.ReasonTokenRenewalFailed, "Node "+nodeName+" has not been able to renew the tokens"))

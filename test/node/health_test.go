@@ -25,7 +25,7 @@ func TestPluginHealth_followsTheRegistration(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask.Await(t, "/readyz", http.StatusOK)
-	// Pods have to end without an API server.
+	// Pods can be unprepared without an API server.
 	n.api.unreachable(t)
 	ask.Await(t, "/readyz", http.StatusOK)
 	ask.Await(t, "/healthz", http.StatusOK)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// call is what the kubelet asks a plugin for.
+// call is a call of the kubelet to a plugin.
 type call func(t *testing.T, p *plugin, c *claim) error
 
 func prepare(t *testing.T, p *plugin, c *claim) error {
@@ -73,7 +73,7 @@ var afterwards = map[string]func(t *testing.T, n *node, c *claim){
 	},
 }
 
-// killEverywhere ends the plugin before each step of a call, and after the last.
+// killEverywhere kills the plugin before each step of a call, and after the last.
 func killEverywhere(t *testing.T, do call, prepared bool) {
 	c := standing(t, "a", "b")
 	names := append(stepsOf(t, do, c, prepared), "end")

@@ -15,7 +15,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// damages are what can have happened to metadata while no plugin ran.
+// damages are what can happen to metadata while no plugin runs.
 var damages = map[string]func(path string, content []byte) error{
 	"are missing":  func(path string, _ []byte) error { return os.Remove(path) },
 	"are empty":    func(path string, _ []byte) error { return os.WriteFile(path, nil, 0o600) },

@@ -19,7 +19,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/node/fileops"
 )
 
-// node is a node: directories that outlive the plugin, and its way to the API server.
+// node is a node: directories that outlive the plugin, and its connection to the API server.
 type node struct {
 	t                       *testing.T
 	kubelet, cdi, artifacts string
@@ -152,7 +152,7 @@ func (n *node) left(t *testing.T) []string {
 	return left
 }
 
-// standing makes a claim with spaces, and returns what the controller says of them.
+// standing creates a claim with spaces, and returns their status.
 func standing(t *testing.T, requests ...string) *claim {
 	t.Helper()
 	object, spaces := framework.Standing(t, env, env.Namespace(t), "claim", requests...)

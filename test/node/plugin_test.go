@@ -121,7 +121,7 @@ func (p *plugin) register(t *testing.T, kubelet, podUID string) error {
 	return nil
 }
 
-// dial connects to a socket as soon as somebody listens.
+// dial connects to a socket as soon as a process listens.
 func (p *plugin) dial(t *testing.T, socket string) *grpc.ClientConn {
 	t.Helper()
 	// Until the plugin has started there is no socket, or that of its predecessor.

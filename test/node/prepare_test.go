@@ -17,9 +17,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// waiting makes a claim whose space can't be made for now, because there is a
-// foreign namespace of its name, and returns what makes that the space's own: a
-// Prepare that waits for it is patient for seconds only.
+// waiting creates a claim whose space cannot be provisioned, because there is a
+// foreign namespace of its name, and returns a function that gives the namespace to the
+// space: Prepare waits for seconds only.
 func waiting(t *testing.T) (c *claim, give func()) {
 	t.Helper()
 	ns := env.Namespace(t)
@@ -46,7 +46,7 @@ func waiting(t *testing.T) (c *claim, give func()) {
 	}
 }
 
-// prepareUntilWaiting calls Prepare, which can't succeed, and returns when it waits.
+// prepareUntilWaiting calls Prepare, which cannot succeed, and returns when it waits.
 func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan error {
 	t.Helper()
 	end := make(chan error, 1)
@@ -87,7 +87,7 @@ func TestKilledPrepare_whileItWaits(t *testing.T) {
 func TestUnprepare_needsNoAPIServer(t *testing.T) {
 	t.Parallel()
 	c := standing(t, "a", "b")
-	t.Run("when it has gone", func(t *testing.T) {
+	t.Run("after an outage began", func(t *testing.T) {
 		t.Parallel()
 		n := newNode(t)
 		p := n.start(t)
@@ -95,7 +95,7 @@ func TestUnprepare_needsNoAPIServer(t *testing.T) {
 		n.api.unreachable(t)
 		n.wantUnprepared(t, p, c)
 	})
-	t.Run("when it had gone before the plugin started", func(t *testing.T) {
+	t.Run("during an outage since before the plugin started", func(t *testing.T) {
 		t.Parallel()
 		n := newNode(t)
 		p := n.start(t)
@@ -104,7 +104,7 @@ func TestUnprepare_needsNoAPIServer(t *testing.T) {
 		n.api.unreachable(t)
 		n.wantUnprepared(t, n.start(t), c)
 	})
-	t.Run("when it was never there", func(t *testing.T) {
+	t.Run("that was never reachable", func(t *testing.T) {
 		t.Parallel()
 		n := newEmptyNode(t)
 		n.api.unreachable(t)

@@ -21,8 +21,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// replaceAccount deletes the ServiceAccount of a claim's space, with which the
-// token in use dies, and returns when the controller has made another.
+// replaceAccount deletes the ServiceAccount of a claim's space, which revokes the
+// token in use, and returns when the controller has created another.
 func replaceAccount(t *testing.T, c *claim) {
 	t.Helper()
 	space := c.spaces[0]
@@ -51,8 +51,8 @@ func (n *node) mount(t *testing.T) (dir, inContainer string) {
 	return mount.HostPath, mount.ContainerPath
 }
 
-// awaitRenewed waits until containers have working credentials, and the plugin
-// remembers of whom.
+// awaitRenewed waits until containers have working credentials, and the metadata
+// have the new ServiceAccount.
 func (n *node) awaitRenewed(t *testing.T, c *claim) {
 	t.Helper()
 	dir, inContainer := n.mount(t)
@@ -72,8 +72,8 @@ func (n *node) awaitRenewed(t *testing.T, c *claim) {
 	}
 }
 
-// awaitEndOr waits until the plugin has ended or, for want of a step to be killed at,
-// has said that it was done.
+// awaitEndOr waits until the plugin has ended or, if it took fewer steps than expected,
+// has logged that it was done.
 func (p *plugin) awaitEndOr(t *testing.T, done string) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
@@ -85,7 +85,7 @@ func (p *plugin) awaitEndOr(t *testing.T, done string) {
 		}
 	})
 	if err != nil {
-		t.Fatalf("the plugin neither ended nor said %s", done)
+		t.Fatalf("the plugin neither ended nor logged %s", done)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestKilledRenewal_isRepeated(t *testing.T) {
 			replaceAccount(t, c)
 			p.awaitEndOr(t, `"Tokens renewed"`)
 			if steps := n.steps.stop(); !n.steps.killed() {
-				t.Logf("this time the plugin had renewed the token after %d steps: %q", len(steps), steps)
+				t.Logf("this time the plugin renewed the token after %d steps: %q", len(steps), steps)
 			}
 			p.kill()
 			p = n.startAfterKill(t)

@@ -53,7 +53,7 @@ func (n *node) wantUnprepared(t *testing.T, p *plugin, c *claim, others ...*clai
 	n.checkPaths(t, others...)
 }
 
-// checkDevices checks what the kubelet is told, and what containers get by it.
+// checkDevices checks the answer to the kubelet, and what containers get from it.
 func (n *node) checkDevices(t *testing.T, c *claim, devices []*drav1.Device) {
 	t.Helper()
 	if len(devices) != len(c.spaces) {
@@ -162,7 +162,7 @@ func (n *node) checkPaths(t *testing.T, claims ...*claim) {
 	}
 }
 
-// wrongPaths says what there is too much or too little.
+// wrongPaths returns what is there too much or too little.
 func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
 	t.Helper()
 	var wrong []string
@@ -203,7 +203,7 @@ func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
 	return wrong
 }
 
-// isTemporary says whether a path is that of a file which is to be put in place, or to be
+// isTemporary reports whether a path is that of a file which is to be put in place, or to be
 // removed.
 func (n *node) isTemporary(path string) bool { return isBelow(path, n.staging(path)) }
 
@@ -240,7 +240,7 @@ func (n *node) startAfterKill(t *testing.T) *plugin {
 
 func isBelow(path, dir string) bool { return strings.HasPrefix(path, dir+"/") }
 
-// isMetadataOf says whether a file has the metadata of the claim as it is prepared.
+// isMetadataOf reports whether a file has the metadata of the claim as it is prepared.
 func isMetadataOf(path string, c *claim) bool {
 	if !strings.HasSuffix(path, string(c.UID)+"/metadata.json") {
 		return false

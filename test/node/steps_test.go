@@ -36,14 +36,14 @@ func (s *steps) stop() []string {
 	return s.names
 }
 
-// killed says whether the plugin was killed instead of a step.
+// killed reports whether the plugin was killed instead of a step.
 func (s *steps) killed() bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	return s.struck
 }
 
-// next says whether the plugin may take a step.
+// next reports whether the plugin may take a step.
 func (s *steps) next(name string) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()

@@ -17,7 +17,7 @@ func TestPluginUpdate_oldAndNewServeSideBySide(t *testing.T) {
 	newer := n.startAs(t, "pod-2", nil)
 	n.wantPrepared(t, newer, second, first)
 
-	// Each does to what the other has prepared whatever the kubelet wants.
+	// Each accepts calls about what the other has prepared.
 	n.wantPrepared(t, newer, first, second)
 	n.wantPrepared(t, older, second, first)
 	n.wantUnprepared(t, newer, first, second)
@@ -29,7 +29,7 @@ func TestPluginUpdate_oldAndNewServeSideBySide(t *testing.T) {
 	}
 	<-older.ended
 	if !older.cmd.ProcessState.Success() {
-		t.Errorf("the old plugin, told to end: %s", older.cmd.ProcessState)
+		t.Errorf("the old plugin, after SIGTERM: %s", older.cmd.ProcessState)
 	}
 	n.wantPrepared(t, newer, first)
 	n.wantUnprepared(t, newer, first)

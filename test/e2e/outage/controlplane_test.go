@@ -76,7 +76,7 @@ func TestAPIServerOutage_keepsSpaces(t *testing.T) {
 	}
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "leaving", "Killing", ""))
 	if len(env.TracesOf(t, claim.UID)) == 0 {
-		t.Error("the pod has ended before the API server: this test has proven nothing about unpreparing")
+		t.Error("the pod has ended before the API server: this test shows nothing about unpreparing")
 	}
 	breakControlPlane(t, "kube-apiserver")
 	outage := time.NewTimer(2 * time.Minute)
@@ -85,7 +85,7 @@ func TestAPIServerOutage_keepsSpaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	env.AwaitNoTraceOf(t, claim.UID)
-	// Time itself is what is tested here: back-offs grow with it, and leases end.
+	// Back-offs grow with time, and leases end.
 	select {
 	case <-outage.C:
 	case <-t.Context().Done():

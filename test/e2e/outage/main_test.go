@@ -1,9 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package outage breaks parts of a cluster that the shipped driver runs on, one
-// after the other. It has a cluster of its own, because nobody else could work on
-// it meanwhile, and most of what it does is waiting.
+// Package outage breaks parts of a cluster that the driver runs on, one
+// after the other. It has a cluster of its own, because no other test could run on
+// it meanwhile, and most of its time is waiting.
 package outage
 
 import (

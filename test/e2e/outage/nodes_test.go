@@ -19,23 +19,23 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// What befalls one node is tried beside what befalls the other, because most of
-// it is waiting: a kubelet that has no plugin when a pod starts tries again after
-// a minute or more, and one that starts looks after a minute for claims without pods.
+// The failures of one node run beside those of the other, because most of
+// them are waiting: a kubelet that has no plugin when a pod starts tries again after
+// a minute or more, and one that starts looks for claims without pods after a minute.
 func TestNodeFailures_keepOrEndSpaces(t *testing.T) {
 	first, second := env.Cluster.Nodes()[0], env.Cluster.Nodes()[1]
 	t.Run("nodes", func(t *testing.T) {
 		t.Run("first", func(t *testing.T) {
 			t.Parallel()
-			t.Run("pods come back to their space after /run was wiped", func(t *testing.T) {
+			t.Run("an empty /run", func(t *testing.T) {
 				comesBack(t, first, func() error { return first.WipeRun(t.Context()) })
 			})
-			t.Run("a restarted kubelet loses nothing", func(t *testing.T) { kubeletRestarts(t, first) })
+			t.Run("a restarted kubelet", func(t *testing.T) { kubeletRestarts(t, first) })
 		})
 		t.Run("second", func(t *testing.T) {
 			t.Parallel()
-			t.Run("a space on a lost node ends, its token first", func(t *testing.T) { getsLost(t, second) })
-			t.Run("pods come back to their space after a reboot", func(t *testing.T) {
+			t.Run("a lost node", func(t *testing.T) { getsLost(t, second) })
+			t.Run("a reboot", func(t *testing.T) {
 				comesBack(t, second, func() error { return second.Reboot(t.Context()) })
 			})
 		})
@@ -55,7 +55,7 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 		return err
 	}
 	if err := list(t.Context()); err != nil {
-		t.Fatalf("the pod's token does not work outside of it, so that the check below would prove nothing: %v", err)
+		t.Fatalf("the pod's token does not work outside of it, so that the check below would show nothing: %v", err)
 	}
 
 	returned := false
@@ -87,8 +87,8 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 	if err != nil {
 		t.Fatalf("waited for the token of a node that is gone to be refused: %v; the last answer was: %v", err, last)
 	}
-	// It is refused because of the Node, and not because its ServiceAccount has gone: that
-	// is there until Kubernetes deletes the pods of the lost node, most of a minute later.
+	// It is refused because of the Node, and not because its ServiceAccount is deleted: that
+	// exists until Kubernetes deletes the pods of the lost node, most of a minute later.
 	if _, err := env.Client.CoreV1().ServiceAccounts(s.Namespace).Get(t.Context(), "space", metav1.GetOptions{}); err != nil {
 		if now, podErr := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{}); podErr == nil && now.DeletionTimestamp == nil {
 			t.Errorf("the space should be there as long as its pod is: %v", err)
@@ -110,8 +110,8 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 	env.SpaceOf(t, ns, "pod", "TEST_CLAIM").Usable(t, ns, "pod")
 }
 
-// bringBack connects a node whose object has been deleted. The kubelet makes it
-// anew only when it starts.
+// bringBack connects a node whose Node was deleted. The kubelet creates it
+// only when it starts.
 func bringBack(node *cluster.Host) error {
 	ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
 	defer cancel()
@@ -155,7 +155,7 @@ func kubeletRestarts(t *testing.T, node *cluster.Host) {
 	if err := node.Kill(t.Context(), "kubelet"); err != nil {
 		t.Fatal(err)
 	}
-	// What is deleted while no kubelet is there to see it goes as well.
+	// This is deleted while no kubelet runs.
 	if err := env.Client.CoreV1().Pods(ns).Delete(t.Context(), "pod", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}

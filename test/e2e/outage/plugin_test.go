@@ -35,14 +35,14 @@ func TestPluginOutage_podsAreUnpreparedLater(t *testing.T) {
 	if err := env.ForceDelete(t.Context(), ns, "forced"); err != nil {
 		t.Fatal(err)
 	}
-	// The space of a pod that nobody waits for ends without the plugin.
+	// The space of a force-deleted pod is deprovisioned without the plugin.
 	env.AwaitNamespaceGone(t, spaces[1].Namespace)
 	awaitContainerGone(t, waits)
 	framework.Await(t, framework.Pod(env.Client, ns, "waits"), framework.That("kept until it is unprepared", func(p *corev1.Pod) bool {
 		return p.DeletionTimestamp != nil
 	}))
 	if len(env.TracesOf(t, claims[0])) == 0 {
-		t.Error("the claim has been unprepared without the plugin: this test has proven nothing")
+		t.Error("the claim has been unprepared without the plugin: this test shows nothing")
 	}
 
 	comeBack()

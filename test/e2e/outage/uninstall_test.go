@@ -115,7 +115,7 @@ func endWhatUses(t *testing.T, ns string, s framework.Space) {
 	}
 }
 
-// awaitNothingTerminates waits until the namespaces of earlier tests have gone.
+// awaitNothingTerminates waits until the namespaces of earlier tests are deleted.
 func awaitNothingTerminates(t *testing.T) {
 	t.Helper()
 	namespaces, err := env.Client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{})

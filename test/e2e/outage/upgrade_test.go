@@ -49,7 +49,7 @@ func TestUpgrade_andRollbackKeepSpaces(t *testing.T) {
 	}
 	onlyRunningPluginsHaveSockets(t)
 
-	// What the newer version has prepared, the older one takes over.
+	// The older version imports what the newer one has prepared.
 	pods = append(pods, stand(t, ns, "pod2", env.Node(0), "newer"))
 	changed = whilePodsComeAndGo(t, ns, "rollback", "rollback", "--namespace", framework.DriverNamespace, framework.DriverNamespace, first)
 	runsVersion(t, "v"+upgradedFrom)

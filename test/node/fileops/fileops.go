@@ -30,7 +30,7 @@ type Operation struct {
 // String returns the operation as a line.
 func (o Operation) String() string { return o.Name + " " + strings.Join(o.Paths, " to ") }
 
-// Guard says whether an operation may happen. Otherwise, it does not, and the
+// Guard reports whether an operation may happen. Otherwise, it does not, and the
 // process is killed. One operation is asked about at a time; the others wait.
 type Guard func(Operation) bool
 
@@ -146,7 +146,7 @@ func (w *watcher) run() error {
 func (w *watcher) next() error {
 	var r report
 	if errno := control(w.reports, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&r)); errno != 0 {
-		if errno == unix.ENOENT || errno == unix.EINTR { // the thread has gone
+		if errno == unix.ENOENT || errno == unix.EINTR { // the thread has ended
 			return nil
 		}
 		return fmt.Errorf("take the kernel's report: %w", errno)
@@ -173,7 +173,7 @@ func (w *watcher) ask(r report) (bool, error) {
 	}
 	op, err := c.operation(int(r.pid), r.args)
 	if err != nil {
-		// The process may have been killed meanwhile by somebody else.
+		// Another process may have killed it meanwhile.
 		if control(w.reports, notifIDValid, unsafe.Pointer(&r.id)) == unix.ENOENT {
 			return true, nil
 		}

@@ -16,8 +16,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/node/fileops"
 )
 
-// directory says to this test's executable that it is the program to be watched,
-// and where to work.
+// directory makes this test's executable the program to watch,
+// and is where it works.
 const directory = "FILEOPS_TEST_DIRECTORY"
 
 func TestMain(m *testing.M) {
