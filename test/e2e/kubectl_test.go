@@ -182,16 +182,12 @@ func showsSpaces(t *testing.T, admin, dev person) {
 func explainsPods(t *testing.T, admin, dev person) {
 	t.Helper()
 	ns := admin.ns
-	createClaimOf(t, ns, "unused", "plugin-many", nil)
-	createClaimOf(t, ns, "gated", "plugin-many", nil)
 	createClaimOf(t, ns, "nowhere", "plugin-many", nil)
 	createClaimOf(t, ns, "classless", "plugin-none", nil)
 	refused := framework.WithParameters(claimOfClass("plugin-many"), `{"apiVersion":"`+spaceapi.APIVersion+`","kind":"SpaceClaimConfig","clusterRoles":["cluster-admin"]}`)
 	refused.Name, refused.Spec.Devices.Config[0].Opaque.Driver = "refused", admin.driver
 	env.CreateClaim(t, ns, refused)
-	gated := framework.NewPod("gated", "gated")
-	gated.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/later"}}
-	for _, pod := range []*corev1.Pod{gated, framework.On("nowhere", framework.NewPod("nowhere", "nowhere")), framework.NewPod("classless", "classless"), framework.NewPod("refused", "refused")} {
+	for _, pod := range []*corev1.Pod{framework.On("nowhere", framework.NewPod("nowhere", "nowhere")), framework.NewPod("classless", "classless"), framework.NewPod("refused", "refused")} {
 		env.StartPod(t, ns, pod)
 	}
 	for _, pod := range []string{"nowhere", "classless"} {
@@ -202,8 +198,6 @@ func explainsPods(t *testing.T, admin, dev person) {
 	admin.says(t, []string{"There is no room for ResourceClaim next on the nodes that pod next can run on: of pool few 1 of 1 spaces are in use"}, "why", "pod/next")
 	dev.says(t, []string{"pool is full, or has no space for the nodes", "right to list resourceslices", "you may not", "list resourceclaims in all namespaces"}, "why", "next")
 	for _, p := range []person{admin, dev} {
-		p.says(t, []string{"No pod uses ResourceClaim unused"}, "why", "unused")
-		p.says(t, []string{"which has scheduling gates"}, "why", "gated")
 		p.says(t, []string{"There is no node for pod nowhere", "didn't match Pod's node affinity/selector"}, "why", "pod/nowhere")
 		p.says(t, []string{"names DeviceClass plugin-none, which does not exist"}, "why", "classless")
 		p.says(t, []string{"ResourceClaim refused has invalid parameters", `clusterRoles[0]: Invalid value: "cluster-admin"`, "This is final"}, "why", "pod/refused")
