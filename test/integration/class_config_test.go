@@ -77,6 +77,61 @@ func policyIn(t *testing.T, namespace string) *networkingv1.NetworkPolicy {
 	return policy
 }
 
+func safeByDefault(t *testing.T) {
+	ns := env.Namespace(t)
+	_, spaces := framework.Standing(t, env, ns, "claim")
+	space := spaces[0]
+	client := tenant(t, space)
+
+	privileged := framework.NewPod("privileged")
+	privileged.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)}
+	_, err := client.CoreV1().Pods(space.Namespace).Create(t.Context(), privileged, metav1.CreateOptions{})
+	framework.CheckDenied(t, "a privileged pod", err, `violates PodSecurity "baseline:latest"`)
+
+	quotas, err := env.Client.CoreV1().ResourceQuotas(space.Namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(quotas.Items) != 0 {
+		t.Errorf("ResourceQuotas: %v (error: %v)", quotas, err)
+	}
+	claims := client.ResourceV1().ResourceClaims(space.Namespace)
+	framework.AwaitDenied(t, "a space in the space", func(ctx context.Context) error {
+		_, err := claims.Create(ctx, framework.NewClaim("nested"), dryRun)
+		return err
+	}, nestedRefused)
+	other := framework.NewClaim("other")
+	other.Spec.Devices.Requests[0].Exactly.DeviceClassName = "gpu.example.com"
+	if _, err := claims.Create(t.Context(), other, metav1.CreateOptions{}); err != nil {
+		t.Errorf("a claim for something else: %v", err)
+	}
+	extended := framework.NewPod("extended")
+	asked := corev1.ResourceList{corev1.ResourceName("deviceclass.resource.kubernetes.io/" + spaceapi.DefaultDriverName): resource.MustParse("1")}
+	extended.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: asked, Limits: asked}
+	_, err = client.CoreV1().Pods(space.Namespace).Create(t.Context(), extended, metav1.CreateOptions{})
+	framework.CheckDenied(t, "a space as an extended resource", err, nestedRefused)
+
+	policy := policyIn(t, space.Namespace)
+	if in := policy.Spec.Ingress; len(in) != 1 || len(in[0].From) != 1 || in[0].From[0].NamespaceSelector != nil || in[0].From[0].PodSelector == nil {
+		t.Errorf("lets in %+v", in)
+	}
+	slice, err := env.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(t.Context(), "kubernetes", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, endpoint := range slice.Endpoints {
+		if !slices.ContainsFunc(policy.Spec.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool {
+			return len(rule.To) == 1 && rule.To[0].IPBlock != nil && rule.To[0].IPBlock.CIDR == endpoint.Addresses[0]+"/32" &&
+				len(rule.Ports) == 1 && rule.Ports[0].Port.IntVal == *slice.Ports[0].Port
+		}) {
+			t.Errorf("does not let out to the API server at %v: %+v", endpoint.Addresses, policy.Spec.Egress)
+		}
+	}
+	for _, rule := range policy.Spec.Egress {
+		if len(rule.To) == 0 {
+			t.Error("lets out to everybody")
+		}
+	}
+	framework.Deallocate(t, env, ns, "claim")
+}
+
 func limited(t *testing.T) {
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"resourceQuota":{"hard":{"pods":"1","requests.cpu":"1"}},"limitRange":{"limits":[{"type":"Container","default":{"cpu":"200m"},"max":{"cpu":"500m"}}]}`)
@@ -97,7 +152,7 @@ func limited(t *testing.T) {
 	large := framework.NewPod("large")
 	large.Spec.Containers[0].Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("1")}
 	_, err := pods.Create(t.Context(), large, metav1.CreateOptions{})
-	framework.CheckDenied(t, "a container over the limit", err, "maximum cpu usage")
+	framework.CheckDenied(t, "a container over the limit", err, "maximum cpu usage per Container is 500m")
 	first, err := pods.Create(t.Context(), framework.NewPod("first"), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +162,7 @@ func limited(t *testing.T) {
 		t.Errorf("a container that asks for nothing gets %+v", got)
 	}
 	_, err = pods.Create(t.Context(), framework.NewPod("second"), metav1.CreateOptions{})
-	framework.CheckDenied(t, "a pod over the quota", err, "exceeded quota: space")
+	framework.CheckDenied(t, "a pod over the quota", err, "exceeded quota: space, requested: pods=1, used: pods=1, limited: pods=1")
 	framework.Deallocate(t, env, ns, "claim")
 }
 
@@ -123,7 +178,7 @@ func marked(t *testing.T) {
 		t.Errorf("got %s with labels %v and annotations %v", namespace.Name, namespace.Labels, namespace.Annotations)
 	}
 	_, err = tenant(t, space).CoreV1().Pods(space.Namespace).Create(t.Context(), framework.NewPod("pod"), metav1.CreateOptions{})
-	framework.CheckDenied(t, "a pod that keeps baseline only", err, `violates PodSecurity "restricted`)
+	framework.CheckDenied(t, "a pod that keeps baseline only", err, `violates PodSecurity "restricted:latest"`)
 	framework.Deallocate(t, env, ns, "claim")
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
 }
