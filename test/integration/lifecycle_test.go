@@ -39,6 +39,18 @@ func TestLifecycle(t *testing.T) {
 	t.Run("RoleBindings with finalizers", heldBindings)
 }
 
+func TestRetention_endsAfterARestart(t *testing.T) {
+	first := framework.StartController(t, env, "--leader-elect=false")
+	ns := env.Namespace(t)
+	space := standingWith(t, ns, `"retention":{"period":"10s"}`)
+	isRetained := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), retained())
+	framework.Deallocate(t, env, ns, "claim")
+	isRetained()
+	first.Stop(t, syscall.SIGKILL)
+	framework.StartController(t, env, "--leader-elect=false")
+	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
+}
+
 // standingWith creates a claim with a space whose class has these fields.
 func standingWith(t *testing.T, ns, fields string) spaceapi.SpaceStatus {
 	t.Helper()
@@ -118,8 +130,12 @@ func expires(t *testing.T, lifetime time.Duration) (inTime bool) {
 	return inTime
 }
 
-// retention does not wait for the end of the period. TestController_resumesAfterEachInterruptedWrite
-// does, with restarts of the controller in between.
+func retained() framework.Predicate[*corev1.Namespace] {
+	return framework.That("a retained namespace", func(n *corev1.Namespace) bool {
+		return n.DeletionTimestamp == nil && n.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).RetainedUntil] != ""
+	})
+}
+
 func retention(t *testing.T) {
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"retention":{"period":"1h"}`)
@@ -127,12 +143,13 @@ func retention(t *testing.T) {
 	if err := asks(t.Context()); err != nil {
 		t.Errorf("a request before the deallocation: %v", err)
 	}
+	isRetained := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), retained())
 	framework.Deallocate(t, env, ns, "claim")
-	framework.Await(t, framework.Namespace(env.Client, space.Namespace), framework.That("retained", func(n *corev1.Namespace) bool {
-		return n.DeletionTimestamp == nil && n.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).RetainedUntil] != ""
-	}))
+	isRetained()
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace))
 	framework.AwaitRefused(t, "a request with the token of a retained space", asks)
+	now, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
+	inTime = err == nil && retained().Holds(now)
 	framework.AwaitGone[*corev1.ServiceAccount](t, framework.ServiceAccount(env.Client, space.Namespace, spaceapi.ServiceAccountName))
 
 	framework.Allocate(t, env, ns, "claim")
@@ -237,18 +254,4 @@ func heldBindings(t *testing.T) {
 		finalizers(binding, `null`)
 	}
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
-}
-
-// awaitMatch waits until the answer has a match of each pattern.
-func awaitMatch(t *testing.T, address, path string, patterns ...string) {
-	t.Helper()
-	var last string
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		code, body, err := framework.Plainly(address).Ask(ctx, path)
-		last = fmt.Sprintf("%d, error %v: %s", code, err, body)
-		return err == nil && !slices.ContainsFunc(patterns, func(p string) bool { return !regexp.MustCompile(p).MatchString(body) }), nil
-	})
-	if err != nil {
-		t.Fatalf("waited until the answer to %s has %q: %v; the last answer: %s", path, patterns, err, last)
-	}
 }
