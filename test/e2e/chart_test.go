@@ -39,7 +39,7 @@ func helmTest(t *testing.T, release string) {
 	}
 }
 
-func TestChart_withAllSafeguardsPassesItsTest(t *testing.T) {
+func TestADriverWithAllItsSafeguardsWorks(t *testing.T) {
 	t.Parallel()
 	env.InstallAnother(t, "guarded", "driverName=guarded.space.example.com", "controller.replicas=1", "networkPolicy.enabled=true",
 		"flowControl.enabled=true", "criticalPodsQuota.enabled=true", "space.podSecurity=restricted", "space.clusterRole=view",

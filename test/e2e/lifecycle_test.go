@@ -102,24 +102,6 @@ func awaitOtherToken(t *testing.T, namespace, pod, before string) {
 	}
 }
 
-func TestARestartedPluginKeepsAndRenewsCredentials(t *testing.T) {
-	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
-
-	env.Kubectl(t, "rollout", "restart", "-n", framework.DriverNamespace, "daemonset/space-dra-driver-kubeletplugin")
-	if err := env.AwaitRollout(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	awaitOtherToken(t, ns, "pod", before)
-	s.Usable(t, ns, "pod")
-
-	env.DeletePod(t, ns, "pod")
-	env.AwaitNamespaceGone(t, s.Namespace)
-}
-
 func TestAPodThatUsesTheClaimInNoContainerRuns(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)

@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -90,23 +89,4 @@ func (a Asker) Await(t testing.TB, path string, code int, words ...string) strin
 		t.Fatalf("waited until %s%s answers %d with %q: %v; the last answer: %s", a.URL, path, code, words, err, last)
 	}
 	return text
-}
-
-// AwaitMatch waits until the answer's text has a match of each pattern.
-func (a Asker) AwaitMatch(t testing.TB, path string, patterns ...string) {
-	t.Helper()
-	var last string
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
-		code, body, err := a.Ask(ctx, path)
-		last = fmt.Sprintf("%d, error %v: %s", code, err, body)
-		for _, pattern := range patterns {
-			if !regexp.MustCompile(pattern).MatchString(body) {
-				return false, nil
-			}
-		}
-		return err == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("waited until the answer to %s%s has %q: %v; the last answer: %s", a.URL, path, patterns, err, last)
-	}
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// Person runs kubectl with a kubeconfig.
+// Person is somebody who runs kubectl with a kubeconfig of his own.
 type Person struct {
 	env        *Env
 	Kubeconfig string

@@ -17,6 +17,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
@@ -43,7 +44,7 @@ func TestRetention_endsAfterARestart(t *testing.T) {
 	first := framework.StartController(t, env, "--leader-elect=false")
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"retention":{"period":"10s"}`)
-	isRetained := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), retained())
+	isRetained := expect(t, framework.Namespace(env.Client, space.Namespace), retained())
 	framework.Deallocate(t, env, ns, "claim")
 	isRetained()
 	first.Stop(t, syscall.SIGKILL)
@@ -143,7 +144,7 @@ func retention(t *testing.T) {
 	if err := asks(t.Context()); err != nil {
 		t.Errorf("a request before the deallocation: %v", err)
 	}
-	isRetained := framework.Expect(t, framework.Namespace(env.Client, space.Namespace), retained())
+	isRetained := expect(t, framework.Namespace(env.Client, space.Namespace), retained())
 	framework.Deallocate(t, env, ns, "claim")
 	isRetained()
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace))
@@ -254,4 +255,57 @@ func heldBindings(t *testing.T) {
 		finalizers(binding, `null`)
 	}
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
+}
+
+// awaitMatch waits until the answer has a match of each pattern.
+func awaitMatch(t *testing.T, address, path string, patterns ...string) {
+	t.Helper()
+	var last string
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+		code, body, err := framework.Plainly(address).Ask(ctx, path)
+		last = fmt.Sprintf("%d, error %v: %s", code, err, body)
+		return err == nil && !slices.ContainsFunc(patterns, func(p string) bool { return !regexp.MustCompile(p).MatchString(body) }), nil
+	})
+	if err != nil {
+		t.Fatalf("waited until the answer to %s has %q: %v; the last answer: %s", path, patterns, err, last)
+	}
+}
+
+// expect is Await for a state that an object may not keep for long: it begins to watch
+// before the test causes the state. It returns when it has seen the object, and what it
+// returns waits until the object has matched.
+func expect[T runtime.Object](t *testing.T, o framework.Object, p framework.Predicate[T]) func() T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
+	t.Cleanup(cancel)
+	type result struct {
+		object T
+		err    error
+	}
+	seen, done := make(chan struct{}), make(chan result, 1)
+	first := true
+	looks := framework.That(p.String(), func(object T) bool {
+		if first {
+			first = false
+			close(seen)
+		}
+		return p.Holds(object)
+	})
+	go func() {
+		object, err := framework.Until(ctx, o, looks)
+		done <- result{object, err}
+	}()
+	select {
+	case <-seen:
+	case <-ctx.Done():
+		t.Fatalf("waited to see %s", o)
+	}
+	return func() T {
+		t.Helper()
+		r := <-done
+		if r.err != nil {
+			t.Fatal(r.err)
+		}
+		return r.object
+	}
 }
