@@ -60,9 +60,9 @@ func plain(body string) string {
 	return out.String()
 }
 
-// CheckLevels fails the test unless the log has each of the messages at the level that
-// docs/logs.md documents.
-func CheckLevels(t testing.TB, lines []Line, messages ...string) {
+// CheckLog fails the test unless the log has each of the messages at the level that
+// docs/logs.md documents, and the UID of the claim in each message about a claim.
+func CheckLog(t testing.TB, lines []Line, claim types.UID, messages ...string) {
 	t.Helper()
 	documented := map[string]int{}
 	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]+`) \\| [^|]+ \\| (\\d) \\|").FindAllStringSubmatch(page(t, "logs.md"), -1) {
@@ -74,9 +74,24 @@ func CheckLevels(t testing.TB, lines []Line, messages ...string) {
 		level, ok := documented[message]
 		if !ok {
 			t.Errorf("docs/logs.md lacks %q", message)
-		} else if !slices.ContainsFunc(lines, func(l Line) bool { return l.Message == message && l.Level != nil && *l.Level == level }) {
-			t.Errorf("the log has no %q at level %d", message, level)
+			continue
 		}
+		i := slices.IndexFunc(lines, func(l Line) bool { return l.Message == message })
+		if i < 0 || lines[i].Level == nil || *lines[i].Level != level {
+			t.Errorf("the log has no %q at level %d", message, level)
+		} else if aboutClaim(message) && lines[i].ClaimUID != string(claim) {
+			t.Errorf("%q names claim %q, want %s", message, lines[i].ClaimUID, claim)
+		}
+	}
+}
+
+// aboutClaim reports whether a message is about a claim or its space.
+func aboutClaim(message string) bool {
+	switch message {
+	case "Starting", "Stopped", "Connected to the API server":
+		return false
+	default:
+		return true
 	}
 }
 

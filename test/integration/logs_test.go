@@ -28,7 +28,7 @@ func TestControllerLog_hasDocumentedLevelsAndNoSecret(t *testing.T) {
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	allocateTo(t, driver, ns, "claim", classJSON(fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}],"secrets":[{"name":"credentials"}]}`, templates)))
-	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
 	space := spaceOf(t, driver, ns, "claim")
 	if copied, err := env.Client.CoreV1().Secrets(space).Get(t.Context(), "credentials", metav1.GetOptions{}); err != nil || string(copied.Data["key"]) != secret {
 		t.Fatalf("the copy of the Secret: %v, %v", copied, err)
@@ -39,7 +39,7 @@ func TestControllerLog_hasDocumentedLevelsAndNoSecret(t *testing.T) {
 	i.controller.Stop(t, syscall.SIGTERM)
 
 	lines := framework.Lines(t, i.controller.Log.String())
-	framework.CheckLevels(t, lines, "Starting", "Connected to the API server", "Claim allocated", "Namespace created", "Space ready",
+	framework.CheckLog(t, lines, claim.UID, "Starting", "Connected to the API server", "Claim allocated", "Namespace created", "Space ready",
 		"Credentials revoked", "Space deprovisioned", "Namespace deleted", "Stopped")
 	var bodies strings.Builder
 	for _, line := range lines {
