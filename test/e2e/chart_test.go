@@ -39,7 +39,7 @@ func helmTest(t *testing.T, release string) {
 	}
 }
 
-func TestADriverWithAllItsSafeguardsWorks(t *testing.T) {
+func TestChart_withAllSafeguardsPassesItsTest(t *testing.T) {
 	t.Parallel()
 	env.InstallAnother(t, "guarded", "driverName=guarded.space.example.com", "controller.replicas=1", "networkPolicy.enabled=true",
 		"flowControl.enabled=true", "criticalPodsQuota.enabled=true", "space.podSecurity=restricted", "space.clusterRole=view",
@@ -92,7 +92,7 @@ func TestController_meetsTheRestrictedStandard(t *testing.T) {
 	}
 }
 
-// The driver keeps no state in the release.
+// What the driver knows is not in the release.
 func TestReinstall_continuesAsAnotherRelease(t *testing.T) {
 	t.Parallel()
 	const driver = "removed.space.example.com"

@@ -54,7 +54,7 @@ func TestForceDeletedPod_leavesNothing(t *testing.T) {
 }
 
 // Without the scheduler, nothing allocates the claim.
-func TestAPodWithAPresetNodeAndAClaimOfItsOwnWaitsAndLeavesNothing(t *testing.T) {
+func TestPresetNode_withoutAllocationWaits(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))

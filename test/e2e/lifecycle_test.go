@@ -102,7 +102,7 @@ func awaitOtherToken(t *testing.T, namespace, pod, before string) {
 	}
 }
 
-func TestAPodThatUsesTheClaimInNoContainerRuns(t *testing.T) {
+func TestPod_withoutAClaimInItsContainersRuns(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))

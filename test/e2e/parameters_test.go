@@ -90,7 +90,7 @@ func TestClaimConfig_choosesPrefixAndPaths(t *testing.T) {
 	}
 }
 
-func TestClientsThatRunInAClusterWorkInTheSpace(t *testing.T) {
+func TestInCluster_clientsWorkInTheSpace(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*corev1.PodSpec){
 		"in place of the pod's own": func(*corev1.PodSpec) {},

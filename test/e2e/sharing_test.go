@@ -34,7 +34,7 @@ func TestSharedClaim_onTwoNodes(t *testing.T) {
 	env.AwaitNamespaceGone(t, s0.Namespace)
 }
 
-func TestAClaimWithTwoRequestsHasTwoSpaces(t *testing.T) {
+func TestClaim_withTwoRequestsHasTwoSpaces(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim", "build-area", "deploy"))

@@ -24,8 +24,15 @@ import (
 )
 
 func TestClassConfig(t *testing.T) {
-	env.Kubectl(t, "create", "clusterrole", "node-reader", "--verb=list", "--resource=nodes")
-	t.Cleanup(func() { _, _ = env.TryKubectl(context.Background(), "delete", "clusterrole", "node-reader") })
+	for _, name := range []string{"node-reader", "unlisted"} {
+		role := &rbacv1.ClusterRole{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"list"}}},
+		}
+		if _, err := env.Client.RbacV1().ClusterRoles().Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	templates := env.Namespace(t)
 	startWithRightsOfTheChart(t, map[string]string{
 		"space.allowedClusterRoles": "{admin}",

@@ -87,7 +87,7 @@ func killAfter(carryOut, kill func()) faults.Answer {
 	return faults.Broken
 }
 
-func TestTheControllerGoesOnWhereverItWasInterrupted(t *testing.T) {
+func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 	retention := classJSON(`"retention":{"period":"1s"}`)
 	points := pointsOfALife(t, "life.example.com", "")
 	for _, want := range indispensable {

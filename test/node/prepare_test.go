@@ -66,7 +66,7 @@ func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan err
 	return end
 }
 
-func TestAPrepareThatWaitedWhenThePluginWasKilledCanBeRepeatedOrTakenBack(t *testing.T) {
+func TestKilledPrepare_whileItWaits(t *testing.T) {
 	t.Parallel()
 	c, give := waiting(t)
 	n := newNode(t)

@@ -57,7 +57,7 @@ func TestStop_finishesThePrepareThatIsInProgress(t *testing.T) {
 	n.wantUnprepared(t, n.start(t), c)
 }
 
-func TestANewPluginThatStartsDoesNotDisturbTheOldOne(t *testing.T) {
+func TestPluginUpdate_startDoesNotDisturbTheOldPlugin(t *testing.T) {
 	t.Parallel()
 	c := standing(t, "a", "b")
 	n := newNode(t)

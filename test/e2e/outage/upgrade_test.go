@@ -29,7 +29,7 @@ const (
 	upgradedFrom = "0.1.0"
 )
 
-func TestAnUpgradeAndARollbackDisturbNobody(t *testing.T) {
+func TestUpgrade_andRollbackKeepSpaces(t *testing.T) {
 	chart := makeVersion(t, upgradedTo)
 	ns := env.Namespace(t)
 	env.CreateTemplate(t, ns, "my-space")
