@@ -92,7 +92,7 @@ func TestController_meetsTheRestrictedStandard(t *testing.T) {
 	}
 }
 
-// What the driver knows is not in the release.
+// The driver keeps no state in the release.
 func TestReinstall_continuesAsAnotherRelease(t *testing.T) {
 	t.Parallel()
 	const driver = "removed.space.example.com"

@@ -57,8 +57,8 @@ func TestMaxLifetime_isReportedToThePod(t *testing.T) {
 	framework.InTime(t, 45*time.Second, func(lifetime time.Duration) bool { return expiresAfterUse(t, lifetime) })
 }
 
-// expiresAfterUse gives a pod a space with a lifetime, and looks at its end. It returns
-// false if the space has ended before the pod could use it.
+// expiresAfterUse gives a pod a space with a lifetime, and waits for its end. It returns
+// false if the space expires before the pod can use it.
 func expiresAfterUse(t *testing.T, lifetime time.Duration) bool {
 	t.Helper()
 	ns, class := env.Namespace(t), fmt.Sprintf("short-%.0f", lifetime.Seconds())
@@ -104,7 +104,7 @@ func expiresAfterUse(t *testing.T, lifetime time.Duration) bool {
 		t.Errorf("the pod itself: %v, %v", pod.Status.Phase, err)
 	}
 
-	// Nobody else gets the expired space, and who comes is told why.
+	// A later pod does not get the expired space, and its events have the reason.
 	env.StartPod(t, ns, framework.On(env.Node(1), framework.NewPod("later", "claim")))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "later", "FailedPrepareDynamicResources", spaceapi.ReasonExpired))
 	env.DeletePod(t, ns, "later")

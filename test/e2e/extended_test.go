@@ -36,8 +36,8 @@ func extendedClaim(t *testing.T, ns, pod string) *resourceapi.ResourceClaim {
 	}))
 }
 
-// A pod that can't be bound loses the claim that the scheduler has made for it,
-// and gets another one at the next try.
+// A pod that cannot be bound loses the claim that the scheduler created for it,
+// and gets another one at the next attempt.
 func TestExtendedResource_replacesADeletedClaim(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)

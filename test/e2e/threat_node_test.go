@@ -69,7 +69,7 @@ func (s *stage) kubelet(t *testing.T) {
 			call:    mirror(`"resourceClaims":[{"name":"mine","resourceClaimName":"mine"}],`),
 			words:   []string{"can not create pods that reference resourceclaims"},
 			instead: mirror(""),
-			// Nobody may make up such a pod, but one that Kubernetes itself schedules.
+			// Administrators may not create a mirror pod either, but one that Kubernetes schedules.
 			asAdmin: post(core(s.ns, "pods"), podWith(`"resourceClaims":[{"name":"mine","resourceClaimName":"mine"}],`, "")),
 		},
 		attempt{what: "read Secrets of a space", call: get(core(s.others.Namespace, "secrets")), words: cannot("list", "secrets")},

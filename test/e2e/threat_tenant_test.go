@@ -235,7 +235,7 @@ func tenantAdmin(t *testing.T) {
 	t.Run("keep rights of others beyond the space", func(t *testing.T) {
 		env.DeletePod(t, ns, "pod")
 		awaitInvalid(t, tenant, look)
-		// The friend is there still.
+		// The friend's ServiceAccount still exists.
 		framework.AwaitDenied(t, look.String(), look.By(friend), cannot("list", "configmaps")...)
 		env.AwaitNamespaceGone(t, own)
 	})

@@ -50,16 +50,16 @@ func (c *Costs) Count(what string, reads, writes int, others ...string) {
 	}
 }
 
-// callsDiffer says what differs between the calls of a component to the API server and
-// what the page about performance says of them.
+// callsDiffer returns the differences between the requests of a component and
+// docs/performance.md.
 func callsDiffer(t testing.TB, what string, reads, writes int) []string {
 	t.Helper()
 	row := regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(what) + ` \| (\d+) \| (\d+) \|$`).FindStringSubmatch(page(t, "performance.md"))
 	if row == nil {
-		return []string{fmt.Sprintf("%d reads and %d writes, and the page about performance lacks it", reads, writes)}
+		return []string{fmt.Sprintf("%d reads and %d writes; docs/performance.md lacks it", reads, writes)}
 	}
 	if wantReads, wantWrites := number(t, row[1]), number(t, row[2]); reads != wantReads || writes != wantWrites {
-		return []string{fmt.Sprintf("%d reads and %d writes, and the page about performance says %d and %d", reads, writes, wantReads, wantWrites)}
+		return []string{fmt.Sprintf("%d reads and %d writes; docs/performance.md has %d and %d", reads, writes, wantReads, wantWrites)}
 	}
 	return nil
 }

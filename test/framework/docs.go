@@ -12,7 +12,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// page is the text of a page of the documentation.
+// page returns the text of a page of the documentation.
 func page(t testing.TB, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "docs", name))

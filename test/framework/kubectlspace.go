@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// Person is somebody who runs kubectl with a kubeconfig of his own.
+// Person runs kubectl with a kubeconfig.
 type Person struct {
 	env        *Env
 	Kubeconfig string

@@ -75,7 +75,7 @@ func awaitAnswer(t testing.TB, what, answer string, ask Request, is func(error) 
 // Call is a request to the API server. It is a dry run.
 type Call struct {
 	verb, path, body string
-	// As is whom to impersonate.
+	// As is the user to impersonate.
 	As string
 }
 

@@ -39,14 +39,16 @@ func TestClassConfig(t *testing.T) {
 		"space.clusterWideRoles":    "{node-reader}",
 		"space.copyFromNamespaces":  "{" + templates + "}",
 	})
+	t.Run("defaults", safeByDefault)
 	t.Run("quota and limits", limited)
 	t.Run("labels, annotations, prefix and Pod Security", marked)
 	t.Run("open network, nested spaces and privileged pods", opened)
-	t.Run("clusterRoles", clusterRoles)
-	t.Run("nested spaces of an unknown class", nestedOfUnknownClass)
+	t.Run("clusterRoles", otherRights)
+	t.Run("nested spaces of an unknown class", hasNoSpaces)
 	t.Run("clusterWideRoles", clusterWide)
+	t.Run("what the installation does not allow", notOffered)
 	t.Run("copyFrom", func(t *testing.T) { copied(t, templates) })
-	t.Run("admin access", adminAccess)
+	t.Run("admin access", forAdministrators)
 	t.Run("limits are restored", keptLimits)
 	t.Run("tenants cannot open the network", staysIsolated)
 	t.Run("controller writes ClusterRoleBindings of spaces only", ownBindingsOnly)
@@ -213,9 +215,9 @@ func opened(t *testing.T) {
 	framework.Deallocate(t, env, ns, "claim")
 }
 
-// nestedOfUnknownClass requests a class that the policies do not know, so that the controller has to
+// hasNoSpaces requests a class that the policies do not know, so that the controller has to
 // refuse it.
-func nestedOfUnknownClass(t *testing.T) {
+func hasNoSpaces(t *testing.T) {
 	ns := env.Namespace(t)
 	_, spaces := framework.Standing(t, env, ns, "claim")
 	inside := spaces[0].Namespace

@@ -20,8 +20,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// Each setting of the installation that a space could depend on is another one when the
-// controller starts again. Only where DNS and the API server are is followed.
+// Each setting of the installation that a space could depend on has another value when the
+// controller starts again. Only the addresses of DNS and the API server are followed.
 func TestSpace_keepsItsConfiguration(t *testing.T) {
 	const driver = "given.example.com"
 	templates, ns := env.Namespace(t), env.Namespace(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// One space meets with all that can keep it from being made, used and ended, and it is
-// said where somebody looks.
+// One space meets all that can prevent its provisioning, use and deprovisioning, with events
+// about the objects that users look at.
 func TestEvents_reportFailures(t *testing.T) {
 	const driver = "events.example.com"
 	i := install(t, driver)

@@ -89,16 +89,16 @@ func killAfter(carryOut, kill func()) faults.Answer {
 
 func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 	retention := classJSON(`"retention":{"period":"1s"}`)
-	points := pointsOfALife(t, "life.example.com", "")
+	points := pointsOfLifecycle(t, "life.example.com", "")
 	for _, want := range indispensable {
 		if !slices.ContainsFunc(points, func(p point) bool { return p.String() == want }) {
 			t.Errorf("no write of the controller is %q; there are %q", want, points)
 		}
 	}
 	t.Logf("the controller's writes: %q", points)
-	// A namespace that is kept for a while is ended in two steps.
-	late := slices.DeleteFunc(pointsOfALife(t, "late-life.example.com", retention), func(p point) bool {
-		return p.stage != ending || p.call.Resource != "namespaces"
+	// A retained namespace is deprovisioned in two steps.
+	late := slices.DeleteFunc(pointsOfLifecycle(t, "late-life.example.com", retention), func(p point) bool {
+		return p.stage != deprovisioning || p.call.Resource != "namespaces"
 	})
 	t.Logf("its writes to a retained namespace: %q", late)
 
@@ -132,8 +132,8 @@ func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 	}
 }
 
-// pointsOfALife watches the controller make a space and end it.
-func pointsOfALife(t *testing.T, driver, parameters string) []point {
+// pointsOfLifecycle observes the controller provision and deprovision a space.
+func pointsOfLifecycle(t *testing.T, driver, parameters string) []point {
 	t.Helper()
 	var mutex sync.Mutex
 	var points []point

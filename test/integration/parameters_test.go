@@ -39,6 +39,9 @@ func objectJSON(kind, fields string) string {
 	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields)
 }
 
+// writer creates objects with parameters, as dry runs.
+type writer struct{ namespace string }
+
 func classWith(name string, raws ...string) *resourceapi.DeviceClass {
 	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	for _, raw := range raws {

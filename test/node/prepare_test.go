@@ -17,9 +17,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// waiting makes a claim whose space can't be made for now, because there is a
-// foreign namespace of its name, and returns what makes that the space's own: a
-// Prepare that waits for it is patient for seconds only.
+// waiting creates a claim whose space cannot be provisioned, because there is a
+// foreign namespace of its name, and returns a function that gives the namespace to the
+// space: Prepare waits for seconds only.
 func waiting(t *testing.T) (c *claim, give func()) {
 	t.Helper()
 	ns := env.Namespace(t)

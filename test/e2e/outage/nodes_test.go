@@ -19,9 +19,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// What befalls one node is tried beside what befalls the other, because most of
-// it is waiting: a kubelet that has no plugin when a pod starts tries again after
-// a minute or more, and one that starts looks after a minute for claims without pods.
+// The failures of one node run beside those of the other, because most of
+// them are waiting: a kubelet that has no plugin when a pod starts tries again after
+// a minute or more, and one that starts looks for claims without pods after a minute.
 func TestNodeFailures_keepOrEndSpaces(t *testing.T) {
 	first, second := env.Cluster.Nodes()[0], env.Cluster.Nodes()[1]
 	t.Run("nodes", func(t *testing.T) {
