@@ -51,67 +51,6 @@ func claimOfClass(class string) *resourceapi.ResourceClaim {
 	return claim
 }
 
-func TestMaxLifetime_isReportedToThePod(t *testing.T) {
-	t.Parallel()
-	// A busy machine may take longer to start a pod than its space lives.
-	framework.InTime(t, 45*time.Second, func(lifetime time.Duration) bool { return expiresAfterUse(t, lifetime) })
-}
-
-// expiresAfterUse gives a pod a space with a lifetime, and waits for its end. It returns
-// false if the space expires before the pod can use it.
-func expiresAfterUse(t *testing.T, lifetime time.Duration) bool {
-	t.Helper()
-	ns, class := env.Namespace(t), fmt.Sprintf("short-%.0f", lifetime.Seconds())
-	createClass(t, classOf(class, spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, fmt.Sprintf(`,"maxLifetime":%q`, lifetime)))
-	env.CreateClaim(t, ns, claimOfClass(class))
-	env.StartPod(t, ns, framework.On(env.Node(0), framework.NewPod("pod", "claim")))
-	kubectl := func(ctx context.Context, args ...string) (string, error) {
-		return env.TryExec(ctx, ns, "pod", append([]string{"kubectl", "--kubeconfig=/etc/claim/kubeconfig"}, args...)...)
-	}
-	var used bool
-	var space string
-	if err := wait.PollUntilContextTimeout(t.Context(), pause, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		claim, err := env.Client.ResourceV1().ResourceClaims(ns).Get(ctx, "claim", metav1.GetOptions{})
-		if err != nil {
-			return false, err
-		}
-		if framework.SpacesReadyNow(claim) {
-			space = framework.SpaceStatus(t, claim, 0).Namespace
-			_, err := kubectl(ctx, "create", "configmap", "used")
-			used = err == nil
-		}
-		return used || framework.NotReadyBecause(spaceapi.ReasonExpired, "").Holds(claim), nil
-	}); err != nil {
-		t.Fatalf("waited for the pod to use its space, or for that to expire: %v", err)
-	}
-	if !used {
-		env.DeletePod(t, ns, "pod")
-		return false
-	}
-
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", spaceapi.ReasonExpired, lifetime.String()))
-	env.AwaitNamespaceGone(t, space)
-	var out string
-	if err := wait.PollUntilContextTimeout(t.Context(), pause, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		var err error
-		out, err = kubectl(ctx, "get", "pods")
-		return err != nil, nil
-	}); err != nil {
-		t.Errorf("the credentials of the expired space still work: %s", out)
-	}
-	pod, err := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{})
-	if err != nil || pod.Status.Phase != corev1.PodRunning {
-		t.Errorf("the pod itself: %v, %v", pod.Status.Phase, err)
-	}
-
-	// A later pod does not get the expired space, and its events have the reason.
-	env.StartPod(t, ns, framework.On(env.Node(1), framework.NewPod("later", "claim")))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "later", "FailedPrepareDynamicResources", spaceapi.ReasonExpired))
-	env.DeletePod(t, ns, "later")
-	env.DeletePod(t, ns, "pod")
-	return true
-}
-
 func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
 	t.Parallel()
 	const driver = "binding.space.example.com"

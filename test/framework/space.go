@@ -70,30 +70,15 @@ func (s Space) Forbidden(t testing.TB, namespace, pod string, args ...string) {
 // first use of a space needs no waiting: a space is ready when its rights are in effect.
 func (s Space) AwaitKubectl(t testing.TB, namespace, pod string, args ...string) string {
 	t.Helper()
-	return s.await(t, namespace, pod, "allowed", args, func(refused bool, err error) (bool, error) {
-		if refused {
-			return false, nil
-		}
-		return err == nil, err
-	})
-}
-
-// AwaitRefused waits until the API server refuses a request of a pod, which it does
-// soon after its rights are revoked.
-func (s Space) AwaitRefused(t testing.TB, namespace, pod string, args ...string) {
-	t.Helper()
-	s.await(t, namespace, pod, "refused", args, func(refused bool, _ error) (bool, error) { return refused, nil })
-}
-
-// await runs kubectl in a pod until the answer is as wanted.
-func (s Space) await(t testing.TB, namespace, pod, says string, args []string, is func(refused bool, err error) (bool, error)) string {
-	t.Helper()
 	var out string
 	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
 		var err error
 		out, err = s.Env.TryExec(ctx, namespace, pod, append([]string{"kubectl", "--kubeconfig", s.Kubeconfig}, args...)...)
 		answer := strings.ToLower(out)
-		return is(err != nil && (strings.Contains(answer, "forbidden") || strings.Contains(answer, "unauthorized")), err)
+		if err != nil && (strings.Contains(answer, "forbidden") || strings.Contains(answer, "unauthorized")) {
+			return false, nil
+		}
+		return err == nil, err
 	})
 	if err != nil {
 		t.Fatalf("waited for kubectl %s in %s to be allowed: %v\n%s", strings.Join(args, " "), pod, err, out)

@@ -24,31 +24,22 @@ import (
 )
 
 func TestClassConfig(t *testing.T) {
-	for _, name := range []string{"node-reader", "unlisted"} {
-		role := &rbacv1.ClusterRole{
-			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"list"}}},
-		}
-		if _, err := env.Client.RbacV1().ClusterRoles().Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	env.Kubectl(t, "create", "clusterrole", "node-reader", "--verb=list", "--resource=nodes")
+	t.Cleanup(func() { _, _ = env.TryKubectl(context.Background(), "delete", "clusterrole", "node-reader") })
 	templates := env.Namespace(t)
 	startWithRightsOfTheChart(t, map[string]string{
 		"space.allowedClusterRoles": "{admin}",
 		"space.clusterWideRoles":    "{node-reader}",
 		"space.copyFromNamespaces":  "{" + templates + "}",
 	})
-	t.Run("defaults", safeByDefault)
 	t.Run("quota and limits", limited)
 	t.Run("labels, annotations, prefix and Pod Security", marked)
 	t.Run("open network, nested spaces and privileged pods", opened)
-	t.Run("clusterRoles", otherRights)
-	t.Run("nested spaces of an unknown class", hasNoSpaces)
+	t.Run("clusterRoles", clusterRoles)
+	t.Run("nested spaces of an unknown class", nestedOfUnknownClass)
 	t.Run("clusterWideRoles", clusterWide)
-	t.Run("what the installation does not allow", notOffered)
 	t.Run("copyFrom", func(t *testing.T) { copied(t, templates) })
-	t.Run("admin access", forAdministrators)
+	t.Run("admin access", adminAccess)
 	t.Run("limits are restored", keptLimits)
 	t.Run("tenants cannot open the network", staysIsolated)
 	t.Run("controller writes ClusterRoleBindings of spaces only", ownBindingsOnly)
@@ -84,61 +75,6 @@ func policyIn(t *testing.T, namespace string) *networkingv1.NetworkPolicy {
 		t.Fatal(err)
 	}
 	return policy
-}
-
-func safeByDefault(t *testing.T) {
-	ns := env.Namespace(t)
-	_, spaces := framework.Standing(t, env, ns, "claim")
-	space := spaces[0]
-	client := tenant(t, space)
-
-	privileged := framework.NewPod("privileged")
-	privileged.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)}
-	_, err := client.CoreV1().Pods(space.Namespace).Create(t.Context(), privileged, metav1.CreateOptions{})
-	framework.CheckDenied(t, "a privileged pod", err, `violates PodSecurity "baseline`)
-
-	quotas, err := env.Client.CoreV1().ResourceQuotas(space.Namespace).List(t.Context(), metav1.ListOptions{})
-	if err != nil || len(quotas.Items) != 0 {
-		t.Errorf("ResourceQuotas: %v (error: %v)", quotas, err)
-	}
-	claims := client.ResourceV1().ResourceClaims(space.Namespace)
-	framework.AwaitDenied(t, "a space in the space", func(ctx context.Context) error {
-		_, err := claims.Create(ctx, framework.NewClaim("nested"), dryRun)
-		return err
-	}, nestedRefused)
-	other := framework.NewClaim("other")
-	other.Spec.Devices.Requests[0].Exactly.DeviceClassName = "gpu.example.com"
-	if _, err := claims.Create(t.Context(), other, metav1.CreateOptions{}); err != nil {
-		t.Errorf("a claim for something else: %v", err)
-	}
-	extended := framework.NewPod("extended")
-	asked := corev1.ResourceList{corev1.ResourceName("deviceclass.resource.kubernetes.io/" + spaceapi.DefaultDriverName): resource.MustParse("1")}
-	extended.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: asked, Limits: asked}
-	_, err = client.CoreV1().Pods(space.Namespace).Create(t.Context(), extended, metav1.CreateOptions{})
-	framework.CheckDenied(t, "a space as an extended resource", err, nestedRefused)
-
-	policy := policyIn(t, space.Namespace)
-	if in := policy.Spec.Ingress; len(in) != 1 || len(in[0].From) != 1 || in[0].From[0].NamespaceSelector != nil || in[0].From[0].PodSelector == nil {
-		t.Errorf("lets in %+v", in)
-	}
-	slice, err := env.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).Get(t.Context(), "kubernetes", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, endpoint := range slice.Endpoints {
-		if !slices.ContainsFunc(policy.Spec.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool {
-			return len(rule.To) == 1 && rule.To[0].IPBlock != nil && rule.To[0].IPBlock.CIDR == endpoint.Addresses[0]+"/32" &&
-				len(rule.Ports) == 1 && rule.Ports[0].Port.IntVal == *slice.Ports[0].Port
-		}) {
-			t.Errorf("does not let out to the API server at %v: %+v", endpoint.Addresses, policy.Spec.Egress)
-		}
-	}
-	for _, rule := range policy.Spec.Egress {
-		if len(rule.To) == 0 {
-			t.Error("lets out to everybody")
-		}
-	}
-	framework.Deallocate(t, env, ns, "claim")
 }
 
 func limited(t *testing.T) {
@@ -215,9 +151,9 @@ func opened(t *testing.T) {
 	framework.Deallocate(t, env, ns, "claim")
 }
 
-// hasNoSpaces requests a class that the policies do not know, so that the controller has to
+// nestedOfUnknownClass requests a class that the policies do not know, so that the controller has to
 // refuse it.
-func hasNoSpaces(t *testing.T) {
+func nestedOfUnknownClass(t *testing.T) {
 	ns := env.Namespace(t)
 	_, spaces := framework.Standing(t, env, ns, "claim")
 	inside := spaces[0].Namespace
@@ -246,14 +182,6 @@ func clusterRoles(t *testing.T) {
 	_, err := client.CoreV1().Pods(reader.Namespace).Create(t.Context(), framework.NewPod("pod"), metav1.CreateOptions{})
 	framework.CheckDenied(t, "writing with the role view", err, "cannot create")
 	framework.Deallocate(t, env, ns, "claim")
-
-	other := env.Namespace(t)
-	admin := standingWith(t, other, `"clusterRoles":["admin"]`)
-	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "own"}}
-	if _, err := tenant(t, admin).RbacV1().Roles(admin.Namespace).Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
-		t.Errorf("making a role with the role admin: %v", err)
-	}
-	framework.Deallocate(t, env, other, "claim")
 }
 
 func adminAccess(t *testing.T) {
@@ -277,17 +205,4 @@ func adminAccess(t *testing.T) {
 	_, err = client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	framework.CheckDenied(t, "reading in the whole cluster", err, "cannot list")
 	framework.Deallocate(t, env, ns, "claim")
-}
-
-func notOffered(t *testing.T) {
-	for fields, words := range map[string]string{
-		`"clusterRoles":["unlisted"]`:                                        "space.allowedClusterRoles",
-		`"clusterWideRoles":["node-reader","unlisted"]`:                      "space.clusterWideRoles",
-		`"copyFrom":{"namespace":"kube-system","secrets":[{"name":"none"}]}`: "space.copyFromNamespaces",
-	} {
-		ns := env.Namespace(t)
-		allocatedWith(t, ns, fields)
-		framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, words))
-		framework.Deallocate(t, env, ns, "claim")
-	}
 }

@@ -39,9 +39,6 @@ func objectJSON(kind, fields string) string {
 	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields)
 }
 
-// writer creates objects with parameters, as dry runs.
-type writer struct{ namespace string }
-
 func classWith(name string, raws ...string) *resourceapi.DeviceClass {
 	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	for _, raw := range raws {
@@ -90,7 +87,7 @@ func TestParameterPolicy(t *testing.T) {
 			t.Errorf("delete the policies: %v: %s", err, out)
 		}
 	})
-	framework.AwaitDenied(t, "parameters of a claim on a class", func(ctx context.Context) error { return w.class(ctx, claimJSON("")) }, "must be a SpaceClassConfig of space.resource.example.com/v1alpha1")
+	framework.AwaitDenied(t, "parameters of a claim on a class", w.class(claimJSON("")), "must be a SpaceClassConfig of space.resource.example.com/v1alpha1")
 
 	t.Run("denied parameters", w.deniedParameters)
 	t.Run("allowed parameters", w.allowedParameters)
@@ -117,9 +114,9 @@ func (w writer) deniedParameters(t *testing.T) {
 		claimJSON(`"network":{"mode":"Open"}`):                words + ": network.mode must be Isolated",
 		claimJSON(`"podSecurity":{"enforce":"strict"}`):       podSecurity,
 	} {
-		framework.CheckDenied(t, raw, w.claim(t.Context(), raw), want)
-		framework.CheckDenied(t, raw, w.template(t.Context(), raw), want)
-		framework.CheckDenied(t, "another and "+raw, w.claim(t.Context(), claimJSON(""), raw), want)
+		framework.CheckDenied(t, raw, w.claim(raw)(t.Context()), want)
+		framework.CheckDenied(t, raw, w.template(raw)(t.Context()), want)
+		framework.CheckDenied(t, "another and "+raw, w.claim(claimJSON(""), raw)(t.Context()), want)
 	}
 	for raw, want := range map[string]string{
 		foreign:                                  words + " must be a SpaceClassConfig",
@@ -132,7 +129,7 @@ func (w writer) deniedParameters(t *testing.T) {
 		classJSON(`"network":{"mode":"Closed"}`): words + ": network.mode must be Isolated or Open",
 		classJSON(`"podSecurity":{"warn":7}`):    podSecurity,
 	} {
-		framework.CheckDenied(t, raw, w.class(t.Context(), raw), want)
+		framework.CheckDenied(t, raw, w.class(raw)(t.Context()), want)
 	}
 }
 
