@@ -17,7 +17,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
@@ -38,18 +37,6 @@ func TestLifecycle(t *testing.T) {
 	t.Run("retention", retention)
 	t.Run("a namespace stuck in Terminating", func(t *testing.T) { stuckNamespace(t, metrics, health) })
 	t.Run("RoleBindings with finalizers", heldBindings)
-}
-
-func TestRetention_endsAfterARestart(t *testing.T) {
-	first := framework.StartController(t, env, "--leader-elect=false")
-	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"retention":{"period":"10s"}`)
-	isRetained := expect(t, framework.Namespace(env.Client, space.Namespace), retained())
-	framework.Deallocate(t, env, ns, "claim")
-	isRetained()
-	first.Stop(t, syscall.SIGKILL)
-	framework.StartController(t, env, "--leader-elect=false")
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
 }
 
 // standingWith creates a claim with a space whose class has these fields.
@@ -131,12 +118,8 @@ func expires(t *testing.T, lifetime time.Duration) (inTime bool) {
 	return inTime
 }
 
-func retained() framework.Predicate[*corev1.Namespace] {
-	return framework.That("a retained namespace", func(n *corev1.Namespace) bool {
-		return n.DeletionTimestamp == nil && n.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).RetainedUntil] != ""
-	})
-}
-
+// retention does not wait for the end of the period. TestController_resumesAfterEachInterruptedWrite
+// does, with restarts of the controller in between.
 func retention(t *testing.T) {
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"retention":{"period":"1h"}`)
@@ -144,13 +127,12 @@ func retention(t *testing.T) {
 	if err := asks(t.Context()); err != nil {
 		t.Errorf("a request before the deallocation: %v", err)
 	}
-	isRetained := expect(t, framework.Namespace(env.Client, space.Namespace), retained())
 	framework.Deallocate(t, env, ns, "claim")
-	isRetained()
+	framework.Await(t, framework.Namespace(env.Client, space.Namespace), framework.That("retained", func(n *corev1.Namespace) bool {
+		return n.DeletionTimestamp == nil && n.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).RetainedUntil] != ""
+	}))
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace))
 	framework.AwaitRefused(t, "a request with the token of a retained space", asks)
-	now, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
-	inTime = err == nil && retained().Holds(now)
 	framework.AwaitGone[*corev1.ServiceAccount](t, framework.ServiceAccount(env.Client, space.Namespace, spaceapi.ServiceAccountName))
 
 	framework.Allocate(t, env, ns, "claim")
@@ -268,44 +250,5 @@ func awaitMatch(t *testing.T, address, path string, patterns ...string) {
 	})
 	if err != nil {
 		t.Fatalf("waited until the answer to %s has %q: %v; the last answer: %s", path, patterns, err, last)
-	}
-}
-
-// expect is Await for a state that an object may not keep for long: it begins to watch
-// before the test causes the state. It returns when it has seen the object, and what it
-// returns waits until the object has matched.
-func expect[T runtime.Object](t *testing.T, o framework.Object, p framework.Predicate[T]) func() T {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
-	t.Cleanup(cancel)
-	type result struct {
-		object T
-		err    error
-	}
-	seen, done := make(chan struct{}), make(chan result, 1)
-	first := true
-	looks := framework.That(p.String(), func(object T) bool {
-		if first {
-			first = false
-			close(seen)
-		}
-		return p.Holds(object)
-	})
-	go func() {
-		object, err := framework.Until(ctx, o, looks)
-		done <- result{object, err}
-	}()
-	select {
-	case <-seen:
-	case <-ctx.Done():
-		t.Fatalf("waited to see %s", o)
-	}
-	return func() T {
-		t.Helper()
-		r := <-done
-		if r.err != nil {
-			t.Fatal(r.err)
-		}
-		return r.object
 	}
 }

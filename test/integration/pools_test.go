@@ -157,19 +157,6 @@ func startPlugin(t *testing.T, e *framework.Env, node string, flags ...string) (
 	return log, stop
 }
 
-// publishedByAController creates the slice of a pool per node as earlier controllers did.
-func publishedByAController(t *testing.T, pool, node string) {
-	t.Helper()
-	slice := &resourceapi.ResourceSlice{ObjectMeta: metav1.ObjectMeta{GenerateName: "former-"}, Spec: resourceapi.ResourceSliceSpec{
-		Driver: spaceapi.DefaultDriverName, PerDeviceNodeSelection: ptr.To(true),
-		Pool:    resourceapi.ResourcePool{Name: pool, Generation: 7, ResourceSliceCount: 1},
-		Devices: []resourceapi.Device{{Name: "space", NodeName: &node}},
-	}}
-	if _, err := env.Client.ResourceV1().ResourceSlices().Create(t.Context(), slice, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // The library of the kubelet plugin waits 30 seconds before it deletes the slices of a former
 // process. No other parallel test has the default name of the driver.
 func TestPools_followConfigurationAndNodes(t *testing.T) {
