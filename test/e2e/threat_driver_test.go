@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	resourceapi "k8s.io/api/resource/v1"
@@ -15,6 +16,13 @@ import (
 )
 
 var getOptions = metav1.GetOptions{}
+
+// eventAbout is the body of an event about an object, from a component on a node.
+func eventAbout(namespace, apiVersion, kind, name, component, node string) string {
+	return fmt.Sprintf(`{"apiVersion":"v1","kind":"Event","metadata":{"name":"attempt"},
+		"involvedObject":{"apiVersion":%q,"kind":%q,"namespace":%q,"name":%q},
+		"source":{"component":%q,"host":%q},"reason":"Attempt","message":"x","type":"Normal"}`, apiVersion, kind, namespace, name, component, node)
+}
 
 // pluginToken has the token of the first node's plugin.
 func (s *stage) pluginToken(t *testing.T) {

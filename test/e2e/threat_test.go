@@ -25,7 +25,7 @@ var (
 	core, rbac, dra          = framework.CorePath, framework.RBACPath, framework.DRAPath
 	networkPolicies          = framework.NetworkPolicyPath
 	binding, tokenFor        = framework.BindingBody, framework.TokenBody
-	slice, eventAbout        = framework.SliceBody, framework.EventBody
+	slice                    = framework.SliceBody
 )
 
 // as lets a call impersonate a user.

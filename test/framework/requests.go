@@ -183,10 +183,3 @@ func SliceBody(driver, nodes string) string {
 	return fmt.Sprintf(`{"apiVersion":"resource.k8s.io/v1","kind":"ResourceSlice","metadata":{"name":"attempt"},
 		"spec":{"driver":%q,"pool":{"name":"attempt","generation":1,"resourceSliceCount":1},%s}}`, driver, nodes)
 }
-
-// EventBody is the body of an event about an object, from a component on a node.
-func EventBody(namespace, apiVersion, kind, name, component, node string) string {
-	return fmt.Sprintf(`{"apiVersion":"v1","kind":"Event","metadata":{"name":"attempt"},
-		"involvedObject":{"apiVersion":%q,"kind":%q,"namespace":%q,"name":%q},
-		"source":{"component":%q,"host":%q},"reason":"Attempt","message":"x","type":"Normal"}`, apiVersion, kind, namespace, name, component, node)
-}

@@ -93,7 +93,7 @@ func allowed(t *testing.T, client kubernetes.Interface, calls map[string]framewo
 var (
 	post, patch, remove = framework.Post, framework.Patch, framework.Delete
 	namespacePath, core = framework.NamespacePath, framework.CorePath
-	slice, eventAbout   = framework.SliceBody, framework.EventBody
+	slice               = framework.SliceBody
 	dryRun              = metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 )
 
@@ -276,7 +276,7 @@ func (f *fenced) pluginEvents(t *testing.T) {
 func (f *fenced) pluginSlices(t *testing.T) {
 	const node, words = "fenced-d", "on its own node"
 	p := f.pluginOn(t, node)
-	made := func(driver, node string) string {
+	made := func(driver, node string) *resourceapi.ResourceSlice {
 		t.Helper()
 		s, err := env.Client.ResourceV1().ResourceSlices().Create(t.Context(), &resourceapi.ResourceSlice{
 			ObjectMeta: metav1.ObjectMeta{GenerateName: "fenced-"},
@@ -288,19 +288,23 @@ func (f *fenced) pluginSlices(t *testing.T) {
 		t.Cleanup(func() {
 			_ = env.Client.ResourceV1().ResourceSlices().Delete(context.Background(), s.Name, metav1.DeleteOptions{})
 		})
-		return framework.ResourceSlices + "/" + s.Name
+		return s
+	}
+	update := func(s *resourceapi.ResourceSlice) framework.Call {
+		changed := s.DeepCopy()
+		changed.Spec.Devices = []resourceapi.Device{{Name: "space"}}
+		return framework.Put(framework.ResourceSlices+"/"+s.Name, framework.JSON(changed))
 	}
 	own, others, foreign := made(f.driver, node), made(f.driver, "another"), made("gpu.example.com", node)
-	on := func(node string) string { return `"nodeName":"` + node + `"` }
-	const changed = `{"spec":{"devices":[{"name":"space"}]}}`
-	denied(t, f.pluginWithoutNode(t), denial{"a slice without a node", post(framework.ResourceSlices, slice(f.driver, on(node))), words})
+	ownSlice := post(framework.ResourceSlices, slice(f.driver, `"nodeName":"`+node+`"`))
+	denied(t, f.pluginWithoutNode(t), denial{"a slice without a node", ownSlice, words})
 	denied(t, p,
-		denial{"a change to another node's slice", framework.Patch(others, changed), words},
-		denial{"a change to another driver's slice", framework.Patch(foreign, changed), words},
-		denial{"the deletion of another driver's slice", remove(foreign), words},
+		denial{"a change to another node's slice", update(others), words},
+		denial{"a change to another driver's slice", update(foreign), words},
+		denial{"the deletion of another driver's slice", remove(framework.ResourceSlices + "/" + foreign.Name), words},
 	)
 	allowed(t, p, map[string]framework.Call{
-		"a slice of its own": post(framework.ResourceSlices, slice(f.driver, on(node))), "a change to it": patch(own, changed), "its deletion": remove(own),
+		"a slice of its own": ownSlice, "a change to it": update(own), "its deletion": remove(framework.ResourceSlices + "/" + own.Name),
 	})
 }
 

@@ -4,69 +4,146 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// maxPeak is how much memory the controller may take at most, in bytes. It would take more
-// if it kept the claims of this test.
-const maxPeak = 200 << 20
+const (
+	// maxPeak is how much memory the controller may take at most, in bytes. The chart's limit
+	// is 512 MiB. The objects of this test have nearly as much in them.
+	maxPeak = 200 << 20
+	// maxObject is the largest object that etcd stores, in bytes of protobuf. The rest of its
+	// limit for requests of 1.5 MiB is for what surrounds the object.
+	maxObject = 1536<<10 - 2<<10
+)
 
-// largeClaim is a claim of half a MiB: as large as annotations and parameters can make it.
-func largeClaim(name string) *resourceapi.ResourceClaim {
+// largestClaim returns a claim that leaves only so many bytes to the largest object.
+func largestClaim(name string, room int) *resourceapi.ResourceClaim {
 	claim := framework.NewClaim(name)
-	metav1.SetMetaDataAnnotation(&claim.ObjectMeta, "example.com/note", strings.Repeat("n", 200<<10))
-	for range 32 {
+	metav1.SetMetaDataAnnotation(&claim.ObjectMeta, "example.com/note", strings.Repeat("n", 255<<10))
+	for range resourceapi.DeviceConfigMaxSize {
 		config := resourceapi.DeviceClaimConfiguration{}
 		config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: "other.example.com", Parameters: runtime.RawExtension{
-			Raw: fmt.Appendf(nil, `{"large":%q}`, strings.Repeat("x", 9<<10)),
+			Raw: fmt.Appendf(nil, `{"large":%q}`, strings.Repeat("x", largestConfig)),
 		}}
 		claim.Spec.Devices.Config = append(claim.Spec.Devices.Config, config)
 	}
-	return claim
+	// A comment is cheap for the API server, which compiles the expressions.
+	const comment = "true // "
+	for n := 0; ; n++ {
+		left := maxObject - room - claim.Size() - 64
+		if left <= len(comment) {
+			return claim
+		}
+		if n%resourceapi.DeviceSelectorsMaxSize == 0 {
+			request := claim.Spec.Devices.Requests[0].DeepCopy()
+			request.Name = fmt.Sprintf("others-%d", n)
+			request.Exactly.Selectors = nil
+			claim.Spec.Devices.Requests = append(claim.Spec.Devices.Requests, *request)
+		}
+		last := claim.Spec.Devices.Requests[len(claim.Spec.Devices.Requests)-1].Exactly
+		last.DeviceClassName = "other.example.com"
+		last.Selectors = append(last.Selectors, resourceapi.DeviceSelector{CEL: &resourceapi.CELDeviceSelector{
+			Expression: comment + strings.Repeat("c", min(left, resourceapi.CELSelectorExpressionMaxLength)-len(comment)),
+		}})
+	}
 }
 
-// Claims are as large as their authors make them.
-func TestLargeClaims_doNotFillTheControllersMemory(t *testing.T) {
+// largestConfig is the length of a string that makes opaque parameters as large as allowed.
+const largestConfig = 10<<10 - 16
+
+// TestLargeObjects_doNotFillMemory has claims, and ServiceAccounts in spaces, that are as
+// large as users can make them.
+func TestLargeObjects_doNotFillMemory(t *testing.T) {
 	const driver, all, allocated = "large.example.com", 300, 10
 	ns := env.Namespace(t)
-	var group errgroup.Group
-	group.SetLimit(4)
-	for i := range all {
-		group.Go(func() error {
-			_, err := env.Client.ResourceV1().ResourceClaims(ns).Create(t.Context(), largeClaim(claimName(i)), metav1.CreateOptions{})
-			return err
+	began := time.Now()
+	inParallel(t, all, func(ctx context.Context, n int) error {
+		room := 0
+		if n < allocated {
+			// The allocation repeats the configs of the claim.
+			room = resourceapi.DeviceConfigMaxSize * (largestConfig + 200)
+		}
+		_, err := env.Client.ResourceV1().ResourceClaims(ns).Create(ctx, largestClaim(claimName(n), room), metav1.CreateOptions{})
+		return err
+	})
+	t.Logf("created %d claims in %s", all, time.Since(began).Round(time.Second))
+	for n := range allocated {
+		addFinalizer(t, ns, claimName(n))
+		modify(t, env, ns, claimName(n), func(claim *resourceapi.ResourceClaim) {
+			allocationFor(driver)(claim)
+			// The other requests are for another driver.
+			claim.Status.Allocation.Devices.Results = claim.Status.Allocation.Devices.Results[:1]
 		})
-	}
-	if err := group.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	for i := range allocated {
-		allocateTo(t, driver, ns, claimName(i))
 	}
 	i := install(t, driver)
 	i.start(t)
+	var spaces []string
+	var tokens []bearer
 	for n := range allocated {
 		framework.Await(t, framework.Claim(env.Client, ns, claimName(n)), framework.SpacesReady(1))
+		spaces = append(spaces, spaceOf(t, driver, ns, claimName(n)))
+		tokens = append(tokens, bearerOf(t, spaces[n]))
 	}
+	setFinalizers := func(finalizers []string) {
+		t.Helper()
+		body := framework.JSON(map[string]any{"metadata": map[string]any{"finalizers": finalizers}})
+		for _, space := range spaces {
+			if _, err := env.Client.CoreV1().ServiceAccounts(space).Patch(t.Context(), spaceapi.ServiceAccountName, mergePatch, []byte(body), metav1.PatchOptions{}); err != nil {
+				t.Fatalf("set the finalizers of the ServiceAccount in namespace %s: %v", space, err)
+			}
+		}
+	}
+	setFinalizers(manyFinalizers())
 	for n := range allocated {
 		deallocate(t, env, ns, claimName(n))
 	}
+	for _, token := range tokens {
+		token.awaitRefused(t)
+	}
+	setFinalizers(nil)
 	awaitNothing(t, driver)
 	peak, err := i.controller.PeakMemory()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("with %d claims of half a MiB, the controller took %d MiB", all, peak>>20)
+	t.Logf("with %d claims, the controller took %d MiB", all, peak>>20)
 	if peak > maxPeak {
 		t.Errorf("the controller took %d MiB at its peak, want at most %d", peak>>20, maxPeak>>20)
+	}
+}
+
+// manyFinalizers returns 0.7 MiB of finalizers. The managed fields of the object, which repeat
+// them, make it as large again.
+func manyFinalizers() []string {
+	label := strings.Repeat("f", 60)
+	var out []string
+	for n := range 3500 {
+		out = append(out, fmt.Sprintf("%s.%s.%s.example.com/%d", label, label, label, n))
+	}
+	return out
+}
+
+// inParallel calls do with the numbers below n, a few at a time.
+func inParallel(t *testing.T, n int, do func(ctx context.Context, n int) error) {
+	t.Helper()
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(4)
+	for i := range n {
+		group.Go(func() error { return do(ctx, i) })
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
 	}
 }
