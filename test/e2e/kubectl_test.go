@@ -13,7 +13,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 
@@ -106,23 +105,14 @@ func TestKubectlSpace(t *testing.T) {
 // developer has the ClusterRole edit in a namespace.
 func developer(t *testing.T, ns string) framework.Person {
 	t.Helper()
-	meta := metav1.ObjectMeta{Name: "developer"}
-	_, err := env.Client.CoreV1().ServiceAccounts(ns).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: meta}, metav1.CreateOptions{})
-	if err == nil {
-		_, err = env.Client.RbacV1().RoleBindings(ns).Create(t.Context(), &rbacv1.RoleBinding{
-			ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "edit"},
-			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: meta.Name}},
-		}, metav1.CreateOptions{})
-	}
-	if err != nil {
-		t.Fatalf("make a developer in namespace %s: %v", ns, err)
-	}
-	client := env.As(t, ns, meta.Name)
+	env.Kubectl(t, "create", "serviceaccount", "developer", "-n", ns)
+	env.Kubectl(t, "create", "rolebinding", "developer", "-n", ns, "--clusterrole=edit", "--serviceaccount="+ns+":developer")
+	client := env.As(t, ns, "developer")
 	framework.AwaitAllowed(t, "a developer to list claims", func(ctx context.Context) error {
 		_, err := client.ResourceV1().ResourceClaims(ns).List(ctx, metav1.ListOptions{})
 		return err
 	})
-	return env.PersonWith(t, ns, meta.Name)
+	return env.PersonWith(t, ns, "developer")
 }
 
 // ready waits until the pod of a claim runs in its space, and returns its namespace.

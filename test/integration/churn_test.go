@@ -203,7 +203,8 @@ func TestController_convergesThroughKills(t *testing.T) {
 	const driver, stepsBetweenKills = "kills.example.com", 20
 	i := install(t, driver)
 	i.start(t)
-	taken, done := make(chan struct{}), make(chan error, 1)
+	// The buffer lets the work go on during a kill, but not ahead of the next one.
+	taken, done := make(chan struct{}, stepsBetweenKills), make(chan error, 1)
 	work := churn{driver: driver, namespace: env.Namespace(t), seed: seed(t), clients: 6, claims: 80, steps: 3, taken: taken}
 	go func() {
 		defer close(taken)

@@ -404,14 +404,7 @@ func (f *fenced) nestedSpaces(t *testing.T) {
 func (f *fenced) tenantNamespaces(t *testing.T) {
 	user := "system:serviceaccount:" + f.space + ":" + spaceapi.ServiceAccountName
 	for _, role := range []string{"edit", "admin"} {
-		given := &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: role, Namespace: f.space},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: f.space, Name: spaceapi.ServiceAccountName}},
-		}
-		if _, err := env.Client.RbacV1().RoleBindings(f.space).Create(t.Context(), given, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		env.Kubectl(t, "create", "rolebinding", role, "--namespace="+f.space, "--clusterrole="+role, "--serviceaccount="+f.space+":space")
 		// The space has a binding of its own to the first of the roles.
 		granted := map[string]authorizationv1.ResourceAttributes{
 			"edit":  {Namespace: f.space, Verb: "create", Resource: "configmaps"},
