@@ -55,7 +55,7 @@ func TestExamples(t *testing.T) {
 
 // The examples' own page installs what they need, here once more.
 func TestExamples_installationWorks(t *testing.T) {
-	follow(t, filepath.Dir(cluster.DefaultConfig().BuildDir), filepath.Join(examples, "README.md"))
+	runREADME(t, filepath.Dir(cluster.DefaultConfig().BuildDir), filepath.Join(examples, "README.md"))
 	if err := env.AwaitRollout(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -87,7 +87,7 @@ func keptLimits(t *testing.T) {
 			framework.That("called space and "+words, func(p *networkingv1.NetworkPolicy) bool { return p.Name == spaceapi.ObjectName && is(p) }))
 	}
 	again := awaitPolicy("recreated", func(p *networkingv1.NetworkPolicy) bool { return p.UID != asMade.UID })
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRepaired, "NetworkPolicy space"))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDriftCorrected, "NetworkPolicy space"))
 	again.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{}}
 	changed, err := policies.Update(t.Context(), again, metav1.UpdateOptions{})
 	if err != nil {
@@ -99,9 +99,9 @@ func keptLimits(t *testing.T) {
 
 	// Tenants cannot change the others; an administrator may do so by mistake.
 	client := tenant(t, space)
-	err = client.CoreV1().ResourceQuotas(space.Namespace).Delete(t.Context(), spaceapi.LimitsName, metav1.DeleteOptions{})
+	err = client.CoreV1().ResourceQuotas(space.Namespace).Delete(t.Context(), spaceapi.ObjectName, metav1.DeleteOptions{})
 	framework.CheckDenied(t, "a tenant who deletes the quota", err, "cannot delete")
-	err = client.CoreV1().LimitRanges(space.Namespace).Delete(t.Context(), spaceapi.LimitsName, metav1.DeleteOptions{})
+	err = client.CoreV1().LimitRanges(space.Namespace).Delete(t.Context(), spaceapi.ObjectName, metav1.DeleteOptions{})
 	framework.CheckDenied(t, "a tenant who deletes the limits", err, "cannot delete")
 	quota := quotaInForce(t, space.Namespace)
 	ranges, err := env.Client.CoreV1().LimitRanges(space.Namespace).Get(t.Context(), spaceapi.ObjectName, metav1.GetOptions{})

@@ -64,9 +64,9 @@ func TestEvents_reportFailures(t *testing.T) {
 
 	refuse("delete", "rolebindings")
 	deallocate(t, env, ns, "claim")
-	awaitEvent(ns, "ResourceClaim", "claim", spaceapi.ReasonDeletionFailed, space)
-	awaitEvent(metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonDeletionFailed, fault)
+	awaitEvent(ns, "ResourceClaim", "claim", spaceapi.ReasonDeprovisioningFailed, space)
+	awaitEvent(metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonDeprovisioningFailed, fault)
 	i.proxy.Intercept(nil)
 	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
-	awaitEvent(ns, "ResourceClaim", "claim", spaceapi.ReasonDeleted, space)
+	awaitEvent(ns, "ResourceClaim", "claim", spaceapi.ReasonDeprovisioned, space)
 }

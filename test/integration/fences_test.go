@@ -252,7 +252,7 @@ func (f *fenced) pluginEvents(t *testing.T) {
 			ObjectMeta:     metav1.ObjectMeta{GenerateName: "fenced-", Namespace: f.namespace},
 			InvolvedObject: corev1.ObjectReference{APIVersion: "resource.k8s.io/v1", Kind: kind, Namespace: f.namespace, Name: f.claim},
 			Source:         corev1.EventSource{Component: component, Host: host},
-			Reason:         spaceapi.ReasonRenewalFailing, Type: corev1.EventTypeWarning,
+			Reason:         spaceapi.ReasonTokenRenewalFailed, Type: corev1.EventTypeWarning,
 		}
 	}
 	create := func(client kubernetes.Interface, event *corev1.Event) string {

@@ -32,7 +32,7 @@ func staysIsolated(t *testing.T) {
 	space := spaces[0]
 	client := tenant(t, space)
 	policies := client.NetworkingV1().NetworkPolicies(space.Namespace)
-	all, isolation := framework.NetworkPolicyPath(space.Namespace, ""), framework.NetworkPolicyPath(space.Namespace, spaceapi.LimitsName)
+	all, isolation := framework.NetworkPolicyPath(space.Namespace, ""), framework.NetworkPolicyPath(space.Namespace, spaceapi.ObjectName)
 	peer := func(p networkingv1.NetworkPolicyPeer) *networkingv1.NetworkPolicy {
 		policy := openPolicy("own")
 		policy.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{p}}}

@@ -131,7 +131,7 @@ func retention(t *testing.T) {
 	framework.Await(t, framework.Namespace(env.Client, space.Namespace), framework.That("retained", func(n *corev1.Namespace) bool {
 		return n.DeletionTimestamp == nil && n.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).RetainedUntil] != ""
 	}))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonRetained, space.Namespace))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonNamespaceRetained, space.Namespace))
 	framework.AwaitRefused(t, "a request with the token of a retained space", asks)
 	framework.AwaitGone[*corev1.ServiceAccount](t, framework.ServiceAccount(env.Client, space.Namespace, spaceapi.ServiceAccountName))
 

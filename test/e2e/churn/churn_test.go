@@ -28,11 +28,27 @@ var env *framework.Env
 
 func TestMain(m *testing.M) { framework.Suite{Cluster: "space-churn"}.Run(m, &env) }
 
-// The short form of `make soak`, which runs for as long as one likes.
-func TestChurn_leavesNothingAndKeepsStandingPods(t *testing.T) {
-	seed, err := soak.Seed()
-	if err != nil {
-		t.Fatal(err)
+const (
+	// template is the name of the claims' template, and of the claim in pods.
+	template = "my-space"
+	// allPods is how many pods, of three claims each, come and go, unless
+	// SPACE_SOAK_DURATION is set.
+	allPods = 100
+	// Clients and standing pods, as many as two cores can bear. A client creates and
+	// deletes pods, one at a time. Standing pods use their credentials all the time.
+	clients      = 10
+	standingPods = 4
+)
+
+// SPACE_TEST_SEED repeats the random choices of an earlier run. It can't repeat how the
+// cluster interleaves them. With SPACE_SOAK_DURATION, pods come for that long.
+func TestChurn_leavesNothingAndStandingPodsKeepWorking(t *testing.T) {
+	r := &run{t: t, seed: rand.Uint64(), namespace: env.Namespace(t), kills: map[string]int{}} //nolint:gosec // nothing is kept secret with it
+	var err error
+	if text := os.Getenv("SPACE_TEST_SEED"); text != "" {
+		if r.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("SPACE_TEST_SEED: %v", err)
+		}
 	}
 	if text := os.Getenv("SPACE_SOAK_DURATION"); text != "" {
 		if r.duration, err = time.ParseDuration(text); err != nil {
