@@ -48,16 +48,16 @@ var alertCases = []alertCase{{
 	quiet: series{slots + `{result="success",le="5"}`: "0+10x60", slots + `{result="success",le="10"}`: "0+19x60", slots + `{result="success",le="20"}`: "0+20x60", slots + `{result="success",le="+Inf"}`: "0+20x60"},
 	value: "19s",
 }, {
-	alert: "SpaceProvisioningFailing", at: "30m", severity: "critical",
+	alert: "SpaceProvisioningFailing", at: "30m", severity: "warning",
 	fires: series{`space_dra_provision_duration_seconds_count{result="failure"}`: "0+1x60"},
 	quiet: series{`space_dra_provision_duration_seconds_count{result="failure"}`: "0x20 3x60", `space_dra_provision_duration_seconds_count{result="success"}`: "0+50x60"},
 	value: "15",
 }, {
 	alert: "SpaceTokenRenewalsFailing", at: "30m", severity: "warning", labels: map[string]string{"instance": "n1", "result": "failure"},
 	fires: series{`space_dra_token_renewals_total{result="failure",instance="n1"}`: "0+1x60"},
-	quiet: series{`space_dra_token_renewals_total{result="failure",instance="n1"}`: "7x60", `space_dra_token_renewals_total{result="success",instance="n1"}`: "0+1x60"},
+	quiet: series{`space_dra_token_renewals_total{result="failure",instance="n1"}`: "7x16 9x44", `space_dra_token_renewals_total{result="success",instance="n1"}`: "0+1x60"},
 }, {
-	alert: "SpaceTokenAboutToEnd", at: "10m", severity: "critical", labels: map[string]string{"instance": "n1"},
+	alert: "SpaceTokenExpiringSoon", at: "10m", severity: "critical", labels: map[string]string{"instance": "n1"},
 	fires: series{`space_dra_token_nearest_expiry_seconds{instance="n1"}`: "60x60"},
 	quiet: series{`space_dra_token_nearest_expiry_seconds{instance="n1"}`: "120x60"},
 	value: "1m 0s",

@@ -42,7 +42,7 @@ func (s *stage) pluginToken(t *testing.T) {
 		attempt{
 			what:    "get a token of a space that no pod on its node uses",
 			call:    mint(s.others.Namespace, "Node", env.Node(0)),
-			words:   byPolicy(tokens, "no pod that uses the claim of this space is known to be on node "+env.Node(0)),
+			words:   byPolicy(tokens, "no pod on node "+env.Node(0)+" is known to use this space"),
 			instead: own,
 		},
 		attempt{what: "get a token for another node", call: mint(s.others.Namespace, "Node", env.Node(1)), words: byPolicy(tokens, "bound to its own Node"), instead: own},
@@ -140,8 +140,8 @@ func (s *stage) controllerToken(t *testing.T) {
 	}
 	const key = spaceapi.DefaultDriverName + "/"
 	mine := s.mine.Namespace
-	noted := patch(framework.NamespacePath(mine), `{"metadata":{"annotations":{"`+key+`retained-until":"2030-01-01T00:00:00Z"}}}`)
-	const namespaces, contents, bindings = "controller-namespaces", "controller-contents", "controller-rolebindings"
+	noted := patch(mine, `{"metadata":{"annotations":{"`+key+`retained-until":"2030-01-01T00:00:00Z"}}}`)
+	const namespaces, contents, bindings = "controller-namespaces", "controller-objects", "controller-rolebindings"
 	const ofSpaces = "update and delete namespaces of spaces"
 	unchanged, reserved := s.claimStatus(t, func(*resourceapi.ResourceClaim) {}), s.claimStatus(t, func(c *resourceapi.ResourceClaim) {
 		c.Status.ReservedFor = append(c.Status.ReservedFor, resourceapi.ResourceClaimConsumerReference{Resource: "pods", Name: "attempt", UID: "attempt"})
@@ -157,7 +157,7 @@ func (s *stage) controllerToken(t *testing.T) {
 		attempt{
 			what:  "make a namespace that is no space",
 			call:  record(""),
-			words: byPolicy(namespaces, "namespaces with the record of a space"),
+			words: byPolicy(namespaces, "namespaces with the metadata of a space"),
 			instead: record(`,"labels":{"` + key + `claim-uid":"x","` + key + `allocation-id":"x"},
 				"annotations":{"` + key + `claim-namespace":"x","` + key + `claim-name":"x","` + key + `request":"x"}`),
 		},
@@ -198,7 +198,7 @@ func (s *stage) controllerToken(t *testing.T) {
 		},
 		attempt{
 			what:  "remove an admission policy",
-			call:  remove("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/space-dra-driver-record"),
+			call:  call{verb: "DELETE", path: "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/space-dra-driver-space-metadata"},
 			words: cannot("delete", "validatingadmissionpolicies"),
 		},
 		attempt{what: "read Secrets", call: get(core(mine, "secrets")), words: cannot("list", "secrets")},

@@ -113,9 +113,14 @@ func (s *stage) tenantPod(t *testing.T) {
 		},
 		attempt{
 			what:    "open its network",
-			call:    post(networkPolicies(own, ""), opening),
-			words:   byPolicy("isolation", "traffic between its own pods"),
-			instead: post(networkPolicies(own, ""), among),
+			call:    call{verb: "POST", path: networkPolicies(own, ""), body: opening},
+			words:   byPolicy("tenant-networkpolicies", "traffic between its own pods"),
+			instead: call{verb: "POST", path: networkPolicies(own, ""), body: among},
+		},
+		attempt{
+			what:  "remove its isolation",
+			call:  call{verb: "DELETE", path: networkPolicies(own, "space")},
+			words: byPolicy("tenant-networkpolicies", "NetworkPolicy space"),
 		},
 		attempt{what: "remove its isolation", call: remove(networkPolicies(own, "space")), words: byPolicy("isolation", "NetworkPolicy space")},
 		attempt{
@@ -197,10 +202,10 @@ func tenantAdmin(t *testing.T) {
 	}
 	framework.AwaitAllowed(t, look.String(), look.By(friend))
 
-	isolation := []string{"ValidatingAdmissionPolicy 'threats-space-dra-driver-isolation'", "traffic between its own pods"}
-	openIt := post(networkPolicies(own, ""), opening)
-	framework.AwaitDenied(t, openIt.String(), openIt.By(tenant), isolation...)
-	allow := post(rbac(own, "rolebindings"), binding("RoleBinding", "attempt", "edit", ns, "default"))
+	isolation := []string{"ValidatingAdmissionPolicy 'threats-space-dra-driver-tenant-networkpolicies'", "traffic between its own pods"}
+	openIt := call{verb: "POST", path: networkPolicies(own, ""), body: opening}
+	awaitRefused(t, tenant, openIt, isolation)
+	allow := call{verb: "POST", path: rbac(own, "rolebindings"), body: binding("RoleBinding", "attempt", "edit", ns, "default")}
 	refusedTo(t, tenant,
 		attempt{
 			what:    "give rights outside the space",
