@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Builds the driver's image and the image of the demo's pods, and loads both into
-# the cluster that create-cluster.sh made. Needs Go, but no container engine.
+# the cluster that create-cluster.sh created. Needs Go, but no container engine.
 set -euo pipefail
 # shellcheck source=demo/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

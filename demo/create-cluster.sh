@@ -2,7 +2,7 @@
 # Copyright The Space DRA Driver Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Creates the demo's cluster: a control plane and two nodes. Again is no error.
+# Creates the demo's cluster: a control plane and two nodes. It can be run again.
 #
 #   CLUSTER=kind|embedded  which kind; default: kind where it is installed and a
 #                          container engine answers, else embedded

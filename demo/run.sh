@@ -2,9 +2,9 @@
 # Copyright The Space DRA Driver Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# The whole story on a cluster of its own: two pods share a space, work in it, and
-# it goes with them. Every command is printed before it runs; anything that is not
-# as it should be ends the demo with an error.
+# Runs the quickstart of README.md on a new cluster: two pods share a space, use it, and
+# the space is deleted with their claim. It prints every command before it runs, and stops at
+# the first unexpected output.
 #
 # KEEP=1 leaves the cluster up. CLUSTER=kind|embedded chooses the kind of cluster.
 set -euo pipefail
@@ -30,11 +30,11 @@ finish() {
   if [ -n "$KEEP" ] || [ -n "$existed" ]; then
     if [ -z "$KEEP" ]; then printf '\nThe cluster was there before and stays.\n'; fi
     how_to_use
-    printf 'Go on with: kubectl apply --filename=demo/namespace-test.yaml\nAnd at the end: demo/delete-cluster.sh\n'
+    printf 'Continue with: kubectl apply --filename=demo/namespace-test.yaml\nDelete the cluster with: demo/delete-cluster.sh\n'
   else
     demo/delete-cluster.sh || code=1
   fi
-  if [ "$code" = 0 ]; then printf '\nThe demo took %ss: everything was as it should be.\n' "$((SECONDS - start))"; fi
+  if [ "$code" = 0 ]; then printf '\nThe demo took %ss: all outputs are as expected.\n' "$((SECONDS - start))"; fi
   exit "$code"
 }
 trap finish EXIT
@@ -63,7 +63,7 @@ refused() {
   shift
   printf '$ %s\n' "$(quoted "$@")"
   if output=$("$@" 2>&1); then
-    printf '%s\nThis should have been refused.\n' "$output" >&2
+    printf '%s\nThe API server should have denied this request.\n' "$output" >&2
     return 1
   fi
   printf '%s\n' "$output"
@@ -103,11 +103,11 @@ run kubectl apply --filename=demo/namespace-test.yaml
 run kubectl wait --for=condition=Ready -n namespace-test pod/pod0 pod/pod1 --timeout=2m
 run kubectl get pods -n namespace-test -o wide
 
-title "Look at the namespaces: the one with the prefix ephemeral-ns- is theirs"
+title "List the namespaces: the one with the prefix ephemeral-ns- is the space"
 run kubectl get namespaces
 must_say '^ephemeral-ns-'
 
-title "See what the driver put into the containers"
+title "Print the environment variables of the containers"
 run kubectl exec -n namespace-test pod0 -- printenv
 must_say '^DRA_RESOURCE_DRIVER_NAME=space.resource.example.com$'
 must_say '^TEST_CLAIM_CLUSTER=https://'
@@ -116,14 +116,14 @@ space=$(sed -n 's/^TEST_CLAIM_NAMESPACE=//p' <<<"$output")
 run kubectl exec -n namespace-test pod1 -- printenv
 must_say "^TEST_CLAIM_NAMESPACE=$space\$"
 
-title "See the kubeconfig, through the variable and through the directory"
+title "Print the kubeconfig, by its environment variable and in its directory"
 # shellcheck disable=SC2016 # the variable is the container's
 run kubectl exec -n namespace-test pod0 -- sh -c 'cat $TEST_CLAIM_KUBECONFIG'
 must_say "namespace: \"$space\""
 run kubectl exec -n namespace-test pod1 -- cat /etc/test-claim/kubeconfig
 must_say 'tokenFile: .*/token'
 
-title "See what the claim says about the space"
+title "Print the status of the claim"
 run kubectl get resourceclaim test-claim -n namespace-test -o 'jsonpath={range .status.devices[*]}{.conditions[0].type}={.conditions[0].status} {.data.namespace}{"\n"}{end}'
 must_say "^Ready=True $space\$"
 
@@ -134,7 +134,7 @@ must_say 'configmap/greeting created'
 run kubectl exec -n namespace-test pod1 -- sh -c "$export_kubeconfig kubectl get configmap greeting -o jsonpath={.data}"
 must_say '"from":"pod0"'
 
-title "Try to get out of the space"
+title "Try to access objects outside the space"
 refused 'cannot list resource "secrets".* in the namespace "default"' kubectl exec -n namespace-test pod0 -- sh -c "$export_kubeconfig kubectl get secrets -n default"
 refused 'cannot create resource "namespaces"' kubectl exec -n namespace-test pod0 -- sh -c "$export_kubeconfig kubectl create namespace mine"
 
@@ -148,7 +148,7 @@ run kubectl delete --filename=demo/namespace-test.yaml
 run kubectl wait --for=delete "namespace/$space" --timeout=2m
 run kubectl get namespaces
 if must_say "^$space " 2>/dev/null; then
-  echo "The namespace of the space is still there." >&2
+  echo "The namespace of the space still exists." >&2
   exit 1
 fi
 
