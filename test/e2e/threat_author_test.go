@@ -51,16 +51,16 @@ func (s *stage) author(t *testing.T) {
 		},
 		attempt{
 			what:    "mark a namespace as a space",
-			call:    patch(`{"metadata":{"labels":{"` + key + `claim-uid":"x"}}}`),
+			call:    patch(own, `{"metadata":{"labels":{"`+key+`claim-uid":"x"}}}`),
 			words:   byPolicy("space-metadata", "namespace labels with prefix "+key),
-			instead: patch(`{"metadata":{"labels":{"team":"x"}}}`),
+			instead: patch(own, `{"metadata":{"labels":{"team":"x"}}}`),
 			toAll:   true,
 		},
 		attempt{
 			what:    "record a node on a namespace",
-			call:    patch(`{"metadata":{"annotations":{"` + key + `nodes":"` + env.Node(0) + `=x"}}}`),
+			call:    patch(own, `{"metadata":{"annotations":{"`+key+`nodes":"`+env.Node(0)+`=x"}}}`),
 			words:   byPolicy("space-metadata", "namespace annotations with prefix "+key),
-			instead: patch(touched),
+			instead: patch(own, touched),
 			toAll:   true,
 		},
 		attempt{

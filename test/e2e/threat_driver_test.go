@@ -140,7 +140,7 @@ func (s *stage) controllerToken(t *testing.T) {
 	}
 	const key = spaceapi.DefaultDriverName + "/"
 	mine := s.mine.Namespace
-	noted := patch(mine, `{"metadata":{"annotations":{"`+key+`retained-until":"2030-01-01T00:00:00Z"}}}`)
+	noted := patch(framework.NamespacePath(mine), `{"metadata":{"annotations":{"`+key+`retained-until":"2030-01-01T00:00:00Z"}}}`)
 	const namespaces, contents, bindings = "controller-namespaces", "controller-objects", "controller-rolebindings"
 	const ofSpaces = "update and delete namespaces of spaces"
 	unchanged, reserved := s.claimStatus(t, func(*resourceapi.ResourceClaim) {}), s.claimStatus(t, func(c *resourceapi.ResourceClaim) {
@@ -198,7 +198,7 @@ func (s *stage) controllerToken(t *testing.T) {
 		},
 		attempt{
 			what:  "remove an admission policy",
-			call:  call{verb: "DELETE", path: "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/space-dra-driver-space-metadata"},
+			call:  remove("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/space-dra-driver-space-metadata"),
 			words: cannot("delete", "validatingadmissionpolicies"),
 		},
 		attempt{what: "read Secrets", call: get(core(mine, "secrets")), words: cannot("list", "secrets")},

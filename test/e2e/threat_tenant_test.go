@@ -113,16 +113,11 @@ func (s *stage) tenantPod(t *testing.T) {
 		},
 		attempt{
 			what:    "open its network",
-			call:    call{verb: "POST", path: networkPolicies(own, ""), body: opening},
+			call:    post(networkPolicies(own, ""), opening),
 			words:   byPolicy("tenant-networkpolicies", "traffic between its own pods"),
-			instead: call{verb: "POST", path: networkPolicies(own, ""), body: among},
+			instead: post(networkPolicies(own, ""), among),
 		},
-		attempt{
-			what:  "remove its isolation",
-			call:  call{verb: "DELETE", path: networkPolicies(own, "space")},
-			words: byPolicy("tenant-networkpolicies", "NetworkPolicy space"),
-		},
-		attempt{what: "remove its isolation", call: remove(networkPolicies(own, "space")), words: byPolicy("isolation", "NetworkPolicy space")},
+		attempt{what: "remove its isolation", call: remove(networkPolicies(own, "space")), words: byPolicy("tenant-networkpolicies", "NetworkPolicy space")},
 		attempt{
 			what:    "get a token of a ServiceAccount elsewhere",
 			call:    post(core(s.ns, "serviceaccounts/default/token"), tokenFor("", "", "")),
@@ -203,9 +198,9 @@ func tenantAdmin(t *testing.T) {
 	framework.AwaitAllowed(t, look.String(), look.By(friend))
 
 	isolation := []string{"ValidatingAdmissionPolicy 'threats-space-dra-driver-tenant-networkpolicies'", "traffic between its own pods"}
-	openIt := call{verb: "POST", path: networkPolicies(own, ""), body: opening}
-	awaitRefused(t, tenant, openIt, isolation)
-	allow := call{verb: "POST", path: rbac(own, "rolebindings"), body: binding("RoleBinding", "attempt", "edit", ns, "default")}
+	openIt := post(networkPolicies(own, ""), opening)
+	framework.AwaitDenied(t, openIt.String(), openIt.By(tenant), isolation...)
+	allow := post(rbac(own, "rolebindings"), binding("RoleBinding", "attempt", "edit", ns, "default"))
 	refusedTo(t, tenant,
 		attempt{
 			what:    "give rights outside the space",

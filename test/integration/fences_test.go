@@ -79,70 +79,11 @@ func denied(t *testing.T, client kubernetes.Interface, denials ...denial) {
 	}
 }
 
-var (
-	dryUpdate = metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}}
-	dryPatch  = metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}
-	dryDelete = metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}
-)
-
-func TestFences(t *testing.T) {
-	f := newFenced(t)
-	t.Run("keep the controller to namespaces with its record", f.keepsTheControllerToItsNamespaces)
-	t.Run("keep the controller to what is in spaces", f.keepsTheControllerToSpaces)
-	t.Run("keep the controller to its part of claims and slices", f.keepsTheControllerToItsDevices)
-	t.Run("keep the controller to its events", f.keepsTheControllerToItsEvents)
-	t.Run("keep plugins to nodes that use a space", f.keepsPluginsToNodesInUse)
-	t.Run("keep plugins to events about claims", f.keepsPluginsToTheirEvents)
-	t.Run("keep plugins to ResourceSlices of their nodes", f.keepsPluginsToTheirSlices)
-	t.Run("keep others from the record", f.keepsOthersFromTheRecord)
-	t.Run("keep spaces from having spaces", f.keepsSpacesFromHavingSpaces)
-	t.Run("keep tenants from their namespace", f.keepsTenantsFromTheirNamespace)
-	t.Run("are right about all types", f.typesAreRight)
-	f.ends(t)
-}
-
-// ends sees the space off, as usual.
-func (f *fenced) ends(t *testing.T) {
-	deallocate(t, env, f.namespace, f.claim)
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, f.space))
-}
-
-func (f *fenced) keepsTheControllerToItsNamespaces(t *testing.T) {
-	namespaces := f.controller.CoreV1().Namespaces()
-	create := func(ns *corev1.Namespace) func(ctx context.Context) error {
-		return func(ctx context.Context) error {
-			_, err := namespaces.Create(ctx, ns, dryRun)
-			return err
-		}
-	}
-	patch := func(name, patch string) func(ctx context.Context) error {
-		return func(ctx context.Context) error {
-			_, err := namespaces.Patch(ctx, name, types.MergePatchType, []byte(patch), dryPatch)
-			return err
-		}
-	}
-	const make, change = "namespaces with the metadata of a space", "update and delete namespaces of spaces"
-	allDenied(t,
-		try{"making one without a record", create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "fenced-any"}}), make},
-		try{"making one without annotations", create(recorded(f.driver, "fenced-any", "uid", "", "")), make},
-		try{"making one for another driver", create(recorded("another.example.com", "fenced-any", "uid", "ns", "claim")), make},
-		try{"taking one over", patch("kube-system", `{"metadata":{"labels":{"`+f.keys.ClaimUID+`":"uid"}}}`), change},
-		try{"deleting one", func(ctx context.Context) error { return namespaces.Delete(ctx, f.namespace, dryDelete) }, change},
-		try{"lowering the Pod Security Standard of a space",
-			patch(f.space, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`), "not change labels"},
-		try{"changing the record", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":"another"}}}`), "annotations nodes and retained-until"},
-		try{"changing what a space was given", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.Config+`":"{}"}}}`), "annotations nodes and retained-until"},
-		try{"removing a part of the record", patch(f.space, `{"metadata":{"annotations":{"`+f.keys.ClaimName+`":null}}}`), "annotations nodes and retained-until"},
-	)
-	if _, err := namespaces.Create(t.Context(), recorded(f.driver, "fenced-any", "uid", "ns", "claim"), dryRun); err != nil {
-		t.Errorf("making a space: %v", err)
-	}
-	for what, annotation := range map[string]string{
-		"retaining a space":                    `"` + f.keys.RetainedUntil + `":"2030-01-01T00:00:00Z"`,
-		"recording where a space is used":      `"` + f.keys.Nodes + `":"node=uid"`,
-		"recording that a space is not in use": `"` + f.keys.Nodes + `":null`,
-	} {
-		if err := patch(f.space, `{"metadata":{"annotations":{`+annotation+`}}}`)(t.Context()); err != nil {
+// allowed checks that policies allow a client's calls.
+func allowed(t *testing.T, client kubernetes.Interface, calls map[string]framework.Call) {
+	t.Helper()
+	for what, call := range calls {
+		if err := call.By(client)(t.Context()); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -187,7 +128,7 @@ func (f *fenced) controllerNamespaces(t *testing.T) {
 	create := func(driver, namespace, claim string) framework.Call {
 		return post(namespacePath(""), framework.JSON(recorded(driver, "fenced-any", "uid", namespace, claim)))
 	}
-	const made, annotations = "namespaces with the record of a space", "annotations nodes and retained-until"
+	const made, annotations = "namespaces with the metadata of a space", "annotations nodes and retained-until"
 	denied(t, f.controller,
 		denial{"create one without annotations", create(f.driver, "", ""), made},
 		denial{"create one of another driver", create("another.example.com", "ns", "claim"), made},
@@ -274,7 +215,7 @@ func (f *fenced) pluginTokens(t *testing.T) {
 		t.Helper()
 		awaitUsedBy(t, f.keys, f.space, pods...)
 	}
-	const unused = "no pod that uses the claim of this space is known to be on node "
+	const unused = "no pod on node "
 	first, second := createPod(t, f.namespace, framework.NewPod("first")), createPod(t, f.namespace, framework.NewPod("second"))
 	denied(t, f.pluginWithoutNode(t), denial{"a token without a node", mint(nodeA), "bound to its own Node"})
 	denied(t, a, denial{"a token before there is a pod", mint(nodeA), unused + nodeA})
