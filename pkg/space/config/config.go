@@ -2,8 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package config resolves the installation's defaults and the opaque parameters of
-// class and claim to one complete value, which says everything about a space. The
-// scheduler copies the parameters into the claim when it allocates, so they don't
+// class and claim to one complete value, the configuration of a space. The scheduler copies the parameters into the claim when it allocates, so they don't
 // change for as long as the allocation lives. All functions are pure.
 package config
 
@@ -22,8 +21,8 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// Defaults are the same for all spaces of an installation: what holds where neither
-// class nor claim say anything, and what classes can give.
+// Defaults are the same for all spaces of an installation: the values of what neither class
+// nor claim set, and what classes can give.
 type Defaults struct {
 	// Driver is the driver's name.
 	Driver string
@@ -47,8 +46,8 @@ type Defaults struct {
 }
 
 // Roles returns the ClusterRoles that spaces can have in their namespaces.
-func (s Defaults) Roles() []string {
-	return append([]string{s.ClusterRole, spaceapi.AdminAccessClusterRole}, s.AllowedClusterRoles...)
+func (d Defaults) Roles() []string {
+	return append([]string{d.ClusterRole, spaceapi.AdminAccessClusterRole}, d.AllowedClusterRoles...)
 }
 
 // SpaceConfig is everything about one space.
@@ -69,8 +68,8 @@ type SpaceConfig struct {
 	Container
 }
 
-// Recorded is what the controller gives a space and keeps up. It is recorded on the
-// Namespace, so that a space keeps it when classes or the installation change.
+// Recorded is the part of the configuration that is recorded on the Namespace, so that a
+// space keeps it when classes or the installation change.
 type Recorded struct {
 	// ClusterRoles are bound in the namespace, ClusterWideRoles in the whole cluster.
 	ClusterRoles     []string `json:"clusterRoles"`
@@ -93,7 +92,7 @@ type Recorded struct {
 type Container struct {
 	// TokenLifetime is requested for tokens. Zero: the plugin's setting.
 	TokenLifetime time.Duration
-	// EnvPrefix replaces the prefix that is made of the claim's name. Empty: it doesn't.
+	// EnvPrefix replaces the prefix from the claim's name. Empty: it doesn't.
 	EnvPrefix string
 	// MountPath is one more directory with the space's files. Empty: none.
 	MountPath string
@@ -117,18 +116,18 @@ func (s *SpaceConfig) Inherit(labels map[string]string) {
 	s.Labels = union(inherited, s.Labels)
 }
 
-// Encode returns the text in which a Namespace records what its space was given.
+// Encode returns the text in which a Namespace records the configuration of its space.
 func (c Recorded) Encode() string {
-	record, err := json.Marshal(c)
+	text, err := json.Marshal(c)
 	utilruntime.Must(err)
-	return string(record)
+	return string(text)
 }
 
-// DecodeRecorded reads what Record returned. The error means that the record is missing or
-// damaged, and that nothing of it can be relied on.
-func DecodeRecorded(record string) (Recorded, error) {
+// DecodeRecorded decodes what Encode returned. The error means that the text is missing or
+// damaged, and that no part of it can be relied on.
+func DecodeRecorded(text string) (Recorded, error) {
 	var c Recorded
-	strict, err := kjson.UnmarshalStrict([]byte(record), &c)
+	strict, err := kjson.UnmarshalStrict([]byte(text), &c)
 	switch {
 	case err != nil:
 	case len(strict) > 0:
@@ -141,7 +140,7 @@ func DecodeRecorded(record string) (Recorded, error) {
 		err = errors.New("a duration is negative")
 	}
 	if err != nil {
-		return Recorded{}, fmt.Errorf("read the record of a space's configuration: %w", err)
+		return Recorded{}, fmt.Errorf("decode the recorded configuration of a space: %w", err)
 	}
 	return c, nil
 }

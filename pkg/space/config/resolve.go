@@ -5,6 +5,7 @@ package config
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,43 +15,51 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 	"k8s.io/utils/ptr"
+	kjson "sigs.k8s.io/json"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// Resolve resolves the configuration of a share's space. Of several parameters of class
-// or claim, later ones win field by field; the claim's then restrict what the class
-// gives. The error names the object to change and all its invalid fields.
-func (s Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (SpaceConfig, error) {
-	var class spaceapi.SpaceClassConfig
-	var claim spaceapi.SpaceClaimConfig
+// Resolve returns the configuration of the space of a result. Of several parameters of class
+// or claim, later ones win field by field; the claim's then restrict what the class gives.
+// The error names the object to change and all its invalid fields.
+func (d Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (SpaceConfig, error) {
+	var classParameters, claimParameters json.RawMessage
 	for _, config := range a.Configs {
-		if !isAbout(config, result.Request) || config.Opaque.Driver != s.Driver {
+		if !isAbout(config, result.Request) || config.Opaque.Driver != d.Driver {
 			continue
 		}
 		raw := config.Opaque.Parameters.Raw
 		if config.Source == resourceapi.AllocationConfigSourceClass {
-			more, errs := spaceapi.DecodeSpaceClassConfig(raw, s.Driver)
-			if len(errs) > 0 {
+			if _, errs := spaceapi.DecodeSpaceClassConfig(raw, d.Driver); len(errs) > 0 {
 				return SpaceConfig{}, fmt.Errorf("the DeviceClass has invalid parameters: %s", summary(errs))
 			}
-			mergeClass(&class, more)
+			classParameters = merge(classParameters, raw)
 			continue
 		}
-		more, errs := spaceapi.DecodeSpaceClaimConfig(raw, s.Driver)
-		if requests := requestsOf(config, a.Requests()); more.EnvPrefix != "" && len(requests) > 1 {
+		claim, errs := spaceapi.DecodeSpaceClaimConfig(raw, d.Driver)
+		if requests := requestsOf(config, a.Requests()); claim.EnvPrefix != "" && len(requests) > 1 {
 			errs = append(errs, field.Forbidden(field.NewPath("envPrefix"), "several spaces would get variables of the same names: "+strings.Join(requests, ", ")))
 		}
 		if len(errs) > 0 {
 			return SpaceConfig{}, fmt.Errorf("the ResourceClaim has invalid parameters: %s", summary(errs))
 		}
-		mergeClaim(&claim, more)
+		claimParameters = merge(claimParameters, raw)
 	}
-	space := s.ofClass(&class)
+	var class spaceapi.SpaceClassConfig
+	if err := unmarshal(classParameters, &class); err != nil {
+		return SpaceConfig{}, fmt.Errorf("the DeviceClass has parameters that cannot be merged: %w", err)
+	}
+	var claim spaceapi.SpaceClaimConfig
+	if err := unmarshal(claimParameters, &claim); err != nil {
+		return SpaceConfig{}, fmt.Errorf("the ResourceClaim has parameters that cannot be merged: %w", err)
+	}
+	space := d.ofClass(&class)
 	if q := space.ResourceQuota; q != nil && (len(q.Scopes) > 0 || q.ScopeSelector != nil) && hasBudget(result) {
 		// The space's part of the budget would be limited within the scopes only.
 		return SpaceConfig{}, errors.New("the DeviceClass has invalid parameters: resourceQuota: Forbidden: scopes are not possible with a pool that has a budget")
@@ -67,21 +76,50 @@ func (s Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (S
 	return space, nil
 }
 
-// CheckAllowed returns why spaces of this installation can't have this configuration:
-// the controller has no right to more than the settings allow.
-func (s Defaults) CheckAllowed(c Recorded) error {
+// merge merges two objects key by key. Later values win, and so do later lists, which may be
+// empty. Both are valid parameters.
+func merge(earlier, later json.RawMessage) json.RawMessage {
+	var into, from map[string]json.RawMessage
+	if json.Unmarshal(earlier, &into) != nil || json.Unmarshal(later, &from) != nil || into == nil {
+		return later
+	}
+	for key, value := range from {
+		switch {
+		case string(value) == "null": // it is absent
+		case key == "copyFrom": // its lists are of one namespace
+			into[key] = value
+		default:
+			into[key] = merge(into[key], value)
+		}
+	}
+	merged, err := json.Marshal(into)
+	utilruntime.Must(err)
+	return merged
+}
+
+// unmarshal decodes merged parameters. There may be none.
+func unmarshal(parameters json.RawMessage, into any) error {
+	if parameters == nil {
+		return nil
+	}
+	return kjson.UnmarshalCaseSensitivePreserveInts(parameters, into)
+}
+
+// CheckAllowed returns why spaces of this installation can't have this configuration: the
+// controller has no right to more than the settings allow.
+func (d Defaults) CheckAllowed(c Recorded) error {
 	var errs field.ErrorList
 	for n, role := range c.ClusterRoles {
-		if !slices.Contains(s.Roles(), role) {
+		if !slices.Contains(d.Roles(), role) {
 			errs = append(errs, field.Invalid(field.NewPath("clusterRoles").Index(n), role, "add it to the Helm value space.allowedClusterRoles"))
 		}
 	}
 	for n, role := range c.ClusterWideRoles {
-		if !slices.Contains(s.ClusterWideRoles, role) {
+		if !slices.Contains(d.ClusterWideRoles, role) {
 			errs = append(errs, field.Invalid(field.NewPath("clusterWideRoles").Index(n), role, "add it to the Helm value space.clusterWideRoles"))
 		}
 	}
-	if c.CopyFrom != nil && !slices.Contains(s.CopyFromNamespaces, c.CopyFrom.Namespace) {
+	if c.CopyFrom != nil && !slices.Contains(d.CopyFromNamespaces, c.CopyFrom.Namespace) {
 		errs = append(errs, field.Invalid(field.NewPath("copyFrom", "namespace"), c.CopyFrom.Namespace, "add it to the Helm value space.copyFromNamespaces"))
 	}
 	if len(errs) == 0 {
@@ -90,7 +128,7 @@ func (s Defaults) CheckAllowed(c Recorded) error {
 	return fmt.Errorf("the DeviceClass has parameters that the installation does not allow: %s", summary(errs))
 }
 
-// hasBudget reports whether the share consumes a part of a pool's budget.
+// hasBudget returns whether the result consumes a part of a pool's budget.
 func hasBudget(result allocation.Result) bool {
 	for capacity := range result.ConsumedCapacity {
 		if spaceapi.QuotaResource(string(capacity)) != "" {
@@ -100,74 +138,10 @@ func hasBudget(result allocation.Result) bool {
 	return false
 }
 
-// mergeClass merges later parameters of a class into earlier ones.
-func mergeClass(to, from *spaceapi.SpaceClassConfig) {
-	replace(&to.NamespacePrefix, from.NamespacePrefix)
-	merge(&to.Labels, from.Labels)
-	replaceList(&to.InheritLabels, from.InheritLabels)
-	replaceList(&to.AllowedLabels, from.AllowedLabels)
-	merge(&to.Annotations, from.Annotations)
-	replaceList(&to.ClusterRoles, from.ClusterRoles)
-	replaceList(&to.AllowedClusterRoles, from.AllowedClusterRoles)
-	replaceList(&to.ClusterWideRoles, from.ClusterWideRoles)
-	if given := from.PodSecurity; given != nil {
-		to.PodSecurity = cmp.Or(to.PodSecurity, &spaceapi.PodSecurity{})
-		replace(&to.PodSecurity.Enforce, given.Enforce)
-		replace(&to.PodSecurity.EnforceVersion, given.EnforceVersion)
-		replace(&to.PodSecurity.Audit, given.Audit)
-		replace(&to.PodSecurity.AuditVersion, given.AuditVersion)
-		replace(&to.PodSecurity.Warn, given.Warn)
-		replace(&to.PodSecurity.WarnVersion, given.WarnVersion)
-	}
-	if given := from.ResourceQuota; given != nil {
-		to.ResourceQuota = cmp.Or(to.ResourceQuota, &corev1.ResourceQuotaSpec{})
-		merge(&to.ResourceQuota.Hard, given.Hard)
-		replaceList(&to.ResourceQuota.Scopes, given.Scopes)
-		replace(&to.ResourceQuota.ScopeSelector, given.ScopeSelector)
-	}
-	replace(&to.LimitRange, from.LimitRange)
-	if given := from.Network; given != nil {
-		to.Network = cmp.Or(to.Network, &spaceapi.Network{})
-		replace(&to.Network.Mode, given.Mode)
-		replaceList(&to.Network.Ingress, given.Ingress)
-		replaceList(&to.Network.Egress, given.Egress)
-	}
-	replace(&to.TokenLifetime, from.TokenLifetime)
-	replace(&to.MaxLifetime, from.MaxLifetime)
-	replace(&to.Retention, from.Retention)
-	replace(&to.CopyFrom, from.CopyFrom)
-	replace(&to.AllowAdminAccess, from.AllowAdminAccess)
-	replace(&to.AllowNestedSpaces, from.AllowNestedSpaces)
-	merge(&to.Env, from.Env)
-}
-
-// mergeClaim merges later parameters of a claim into earlier ones.
-func mergeClaim(to, from *spaceapi.SpaceClaimConfig) {
-	replaceList(&to.ClusterRoles, from.ClusterRoles)
-	merge(&to.Labels, from.Labels)
-	if given := from.PodSecurity; given != nil {
-		to.PodSecurity = cmp.Or(to.PodSecurity, &spaceapi.ClaimPodSecurity{})
-		replace(&to.PodSecurity.Enforce, given.Enforce)
-		replace(&to.PodSecurity.Audit, given.Audit)
-		replace(&to.PodSecurity.Warn, given.Warn)
-	}
-	if given := from.ResourceQuota; given != nil {
-		to.ResourceQuota = cmp.Or(to.ResourceQuota, &spaceapi.ClaimResourceQuota{})
-		merge(&to.ResourceQuota.Hard, given.Hard)
-	}
-	replace(&to.Network, from.Network)
-	replace(&to.MaxLifetime, from.MaxLifetime)
-	replace(&to.EnvPrefix, from.EnvPrefix)
-	replace(&to.MountPath, from.MountPath)
-	replace(&to.InCluster, from.InCluster)
-	replace(&to.KubeconfigEnv, from.KubeconfigEnv)
-	merge(&to.Env, from.Env)
-}
-
 // ofClass returns the complete configuration of a space of a class.
-func (s Defaults) ofClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
+func (d Defaults) ofClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 	out := SpaceConfig{
-		NamespacePrefix:   cmp.Or(class.NamespacePrefix, s.NamespacePrefix),
+		NamespacePrefix:   cmp.Or(class.NamespacePrefix, d.NamespacePrefix),
 		Labels:            class.Labels,
 		Annotations:       class.Annotations,
 		InheritLabels:     class.InheritLabels,
@@ -176,7 +150,7 @@ func (s Defaults) ofClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 		Recorded: Recorded{
 			ClusterRoles:     class.ClusterRoles,
 			ClusterWideRoles: class.ClusterWideRoles,
-			ResourceQuota:    class.ResourceQuota.DeepCopy(),
+			ResourceQuota:    class.ResourceQuota,
 			LimitRange:       class.LimitRange,
 			Network:          ptr.Deref(class.Network, spaceapi.Network{}),
 			CopyFrom:         class.CopyFrom,
@@ -189,10 +163,10 @@ func (s Defaults) ofClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 		},
 	}
 	if len(out.ClusterRoles) == 0 {
-		out.ClusterRoles = []string{s.ClusterRole}
+		out.ClusterRoles = []string{d.ClusterRole}
 	}
-	replace(&out.PodSecurity.Enforce, cmp.Or(out.PodSecurity.Enforce, s.PodSecurity))
-	replace(&out.Network.Mode, cmp.Or(out.Network.Mode, s.Network))
+	out.PodSecurity.Enforce = cmp.Or(out.PodSecurity.Enforce, d.PodSecurity)
+	out.Network.Mode = cmp.Or(out.Network.Mode, d.Network)
 	return out
 }
 
@@ -235,10 +209,10 @@ func (s *SpaceConfig) restrict(class *spaceapi.SpaceClassConfig, claim *spaceapi
 				errs = append(errs, field.Invalid(field.NewPath("resourceQuota", "hard").Key(string(name)), value.String(), "the class allows at most "+limit.String()))
 			}
 		}
-		merge(&s.ResourceQuota.Hard, given.Hard)
+		s.ResourceQuota.Hard = union(s.ResourceQuota.Hard, given.Hard)
 	}
 	if given := claim.Network; given != nil {
-		replace(&s.Network.Mode, given.Mode)
+		s.Network.Mode = cmp.Or(given.Mode, s.Network.Mode)
 	}
 	if given := claim.MaxLifetime; given != nil {
 		if most := s.MaxLifetime.Duration; most > 0 && given.Duration > most {
@@ -270,11 +244,12 @@ func restrictLevel(level *string, to string, at *field.Path) (errs field.ErrorLi
 	return errs
 }
 
+// isAbout returns whether parameters are for a request.
 func isAbout(config resourceapi.DeviceAllocationConfiguration, request string) bool {
 	return len(resourceclaim.ConfigForResult([]resourceapi.DeviceAllocationConfiguration{config}, resourceapi.DeviceRequestAllocationResult{Request: request})) > 0
 }
 
-// requestsOf are those of the requests that parameters are for.
+// requestsOf returns those of the requests that parameters are for.
 func requestsOf(config resourceapi.DeviceAllocationConfiguration, all []string) []string {
 	var out []string
 	for _, request := range all {
@@ -285,37 +260,19 @@ func requestsOf(config resourceapi.DeviceAllocationConfiguration, all []string) 
 	return out
 }
 
+// orNone lists what is allowed.
 func orNone(allowed []string) string {
 	return cmp.Or(strings.Join(allowed, ", "), "none")
 }
 
-// labelMatches says whether an allowed label is about a key.
+// labelMatches returns whether an allowed label includes a key.
 func labelMatches(key, allowed string) bool {
 	domain, ok := strings.CutSuffix(allowed, "*")
 	return key == allowed || ok && strings.HasPrefix(key, domain)
 }
 
-// replace lets what was given win over what was there.
-func replace[T comparable](to *T, from T) {
-	*to = cmp.Or(from, *to)
-}
-
-// replaceList lets an empty list win too, but not an absent one.
-func replaceList[T any](to *[]T, from []T) {
-	if from != nil {
-		*to = from
-	}
-}
-
-func merge[M ~map[K]V, K comparable, V any](to *M, from M) {
-	*to = union(*to, from)
-}
-
-// union leaves both maps as they are, and no entries are no map.
+// union returns a map with the entries of both. Those of the second one win.
 func union[M ~map[K]V, K comparable, V any](one, other M) M {
-	if len(one)+len(other) == 0 {
-		return nil
-	}
 	out := make(M, len(one)+len(other))
 	maps.Copy(out, one)
 	maps.Copy(out, other)
