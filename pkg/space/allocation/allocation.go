@@ -1,9 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package allocation says which allocation a ResourceClaim has and what its spaces
-// are called. Everything here is a pure function of the claim, so that each
-// component, also after a restart, comes to the same answer.
+// Package allocation identifies the allocation of a ResourceClaim and names its spaces.
+// Everything here is a pure function of the claim, so that all components get the same
+// result, also after a restart.
 package allocation
 
 import (
@@ -21,40 +21,40 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
+	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// alphabet has no vowels and no digits that look like letters, so that names
-// spell nothing and are read out without mistakes. Kubernetes uses the same one
-// for generated names.
+// alphabet has the characters that Kubernetes uses for generated names: no vowels, which
+// could spell words, and no digits that look like letters.
 const alphabet = "bcdfghjklmnpqrstvwxz2456789"
 
 const (
-	// suffixLength characters of the alphabet hold 47 bits: at 10,000 spaces the
-	// chance that any two names meet is one in four million, and a meeting is
-	// noticed, not acted upon.
-	suffixLength = 10
-	// idLength is generous, because an allocation ID is compared, never typed.
+	// SuffixLength is the number of characters that follow the prefix in a namespace's name.
+	// They hold 47 bits: at 10,000 spaces, the probability that any two names are equal is one
+	// in four million. Equal names are detected and reported.
+	SuffixLength = 10
+	// idLength is generous, because an allocation ID is compared and never typed.
 	idLength = 20
-	// extendedResourceName is what a pod is taken to call the claim that the
-	// scheduler made for its extended resources.
+	// extendedResourceName stands for the name that a pod uses for the claim that the
+	// scheduler creates for its extended resources.
 	extendedResourceName = "space"
 )
 
-// Allocation is one allocation of one claim, reduced to what is ours in it.
+// Allocation is the part of one allocation of one claim that is about this driver.
 type Allocation struct {
 	// ID names this allocation of this claim. A claim that is deallocated and
 	// allocated again keeps its UID, but not this.
 	ID string
-	// Claim and ClaimUID say whose allocation it is.
+	// Claim and ClaimUID are the claim's.
 	Claim    types.NamespacedName
 	ClaimUID types.UID
-	// PodClaimName is what the pod calls the claim: for a claim made from a
-	// template the name in the pod's spec, for one that the scheduler made for an
-	// extended resource "space", else the claim's own name.
+	// PodClaimName is the claim's name in the pod: for a claim created from a template the
+	// name in the pod's spec, for one that the scheduler created for an extended resource
+	// "space", else the claim's own name.
 	PodClaimName string
-	// Results are our results in it, in the order of the allocation, at least one.
+	// Results are the driver's results in it, in the order of the allocation, at least one.
 	Results []Result
 	// AllocatedAt is when the scheduler allocated the claim, in whole seconds by
 	// its clock. Zero in clusters before Kubernetes 1.36.
@@ -76,7 +76,7 @@ type Result struct {
 	// ConsumedCapacity is what the space consumes of its pool's limit and budget, by
 	// the capacities' names. Nil for a pool without a limit and for exclusive devices.
 	ConsumedCapacity map[resourceapi.QualifiedName]resource.Quantity
-	// AdminAccess is true when the result was given for administrative access.
+	// AdminAccess is true when the request has adminAccess.
 	AdminAccess bool
 	// BindingConditions is true when the scheduler waits for the space before it
 	// binds a pod to a node.
@@ -89,22 +89,21 @@ type Result struct {
 	suffix string
 }
 
-// NamespaceName is the name of the space's namespace, when it is made with this
-// prefix.
-func (s Result) NamespaceName(prefix string) string {
-	return prefix + s.suffix
+// NamespaceName returns the name of the space's namespace with this prefix.
+func (r Result) NamespaceName(prefix string) string {
+	return prefix + r.suffix
 }
 
-// MatchesName says whether a namespace of this name can be the share's, whatever the
-// prefix was when it was made.
-func (s Result) MatchesName(namespace string) bool {
-	return strings.HasSuffix(namespace, s.suffix)
+// MatchesName returns whether a namespace of this name can be that of the result's space,
+// whatever its prefix is.
+func (r Result) MatchesName(namespace string) bool {
+	return strings.HasSuffix(namespace, r.suffix)
 }
 
-// FromClaim returns the claim's living allocation, or nil when the claim has none with a
-// result of this driver. A claim that is being deleted and has lost the built-in
-// finalizer counts as deallocated although its allocation is still to be seen:
-// the scheduler leaves extended-resource claims behind like that.
+// FromClaim returns the claim's active allocation, or nil when the claim has none with a
+// result of this driver. A claim that is being deleted without the built-in finalizer is
+// deallocated, although it still has an allocation: the scheduler leaves claims for extended
+// resources in this state.
 func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 	if claim == nil || claim.Status.Allocation == nil {
 		return nil
@@ -129,7 +128,7 @@ func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 			Pool:        result.Pool,
 			Device:      result.Device,
 			ShareID:     result.ShareID,
-			AdminAccess: result.AdminAccess != nil && *result.AdminAccess,
+			AdminAccess: ptr.Deref(result.AdminAccess, false),
 
 			ConsumedCapacity:  result.ConsumedCapacity,
 			BindingConditions: len(result.BindingConditions) > 0,
@@ -141,62 +140,60 @@ func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 
 	h := sha256.New()
 	write(h, string(claim.UID))
-	for _, s := range a.Results {
-		s.hash(h)
+	for _, result := range a.Results {
+		result.hash(h)
 	}
 	if allocation.AllocationTimestamp != nil {
 		a.AllocatedAt = allocation.AllocationTimestamp.Time
 		write(h, fmt.Sprint(allocation.AllocationTimestamp.Unix()))
 	}
-	a.ID = encode(h.Sum(nil), idLength)
+	a.ID = encode(h, idLength)
 
 	setSubdirs(a.Results)
 	for i := range a.Results {
 		h := sha256.New()
 		write(h, a.ID)
 		a.Results[i].hash(h)
-		a.Results[i].suffix = encode(h.Sum(nil), suffixLength)
+		a.Results[i].suffix = encode(h, SuffixLength)
 	}
 	return a
 }
 
-// Requests are the requests of the shares, one for each.
+// Requests returns the requests of the results, one for each.
 func (a *Allocation) Requests() []string {
 	out := make([]string, len(a.Results))
-	for i, s := range a.Results {
-		out[i] = s.Request
+	for i, result := range a.Results {
+		out[i] = result.Request
 	}
 	return out
 }
 
-// Owns says whether the namespace is one of this allocation's spaces, by its
-// record and by its name. The prefix does not matter: a space keeps its name when
-// the configuration changes.
+// Owns returns whether the namespace is one of this allocation's spaces, by its labels and
+// by its name. The prefix does not matter: a space keeps its name when the configuration
+// changes.
 func (a *Allocation) Owns(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	if a == nil || ns.Labels[keys.ClaimUID] != string(a.ClaimUID) || ns.Labels[keys.AllocationID] != a.ID {
 		return false
 	}
-	return slices.ContainsFunc(a.Results, func(s Result) bool { return s.MatchesName(ns.Name) })
+	return slices.ContainsFunc(a.Results, func(r Result) bool { return r.MatchesName(ns.Name) })
 }
 
-func (s Result) hash(h hash.Hash) {
-	share := ""
-	if s.ShareID != nil {
-		share = string(*s.ShareID)
-	}
-	write(h, s.Request, s.Pool, s.Device, share)
+// hash adds what identifies a result to a hash.
+func (r Result) hash(h hash.Hash) {
+	write(h, r.Request, r.Pool, r.Device, string(ptr.Deref(r.ShareID, "")))
 }
 
-// write separates the fields by their lengths, so that no two lists of fields
-// give the same bytes.
+// write separates the fields by their lengths, so that no two lists of fields result in the
+// same bytes.
 func write(h hash.Hash, fields ...string) {
 	for _, f := range fields {
 		fmt.Fprintf(h, "%d:%s", len(f), f)
 	}
 }
 
-func encode(sum []byte, length int) string {
-	n := new(big.Int).SetBytes(sum)
+// encode returns a hash in characters of the alphabet.
+func encode(h hash.Hash, length int) string {
+	n := new(big.Int).SetBytes(h.Sum(nil))
 	base := big.NewInt(int64(len(alphabet)))
 	digit := new(big.Int)
 	out := make([]byte, length)
@@ -223,41 +220,43 @@ func ClassOf(spec resourceapi.ResourceClaimSpec, name string) string {
 	return ""
 }
 
+// podClaimName returns the claim's name in the pod.
 func podClaimName(claim *resourceapi.ResourceClaim) string {
-	// Whoever writes a claim can write the annotation, so it may be anything,
-	// while it becomes part of a path. In a pod's spec it is a DNS label.
+	// Users can write any annotation, and this one becomes part of a path. In a pod's spec it
+	// is a DNS label.
 	if name := claim.Annotations[resourceapi.PodResourceClaimAnnotation]; len(validation.IsDNS1123Label(name)) == 0 {
 		return name
 	}
-	// The pod says nothing of such a claim, whose name is generated, so that what
-	// runs in the pod could not know it.
+	// The pod's spec does not name such a claim, and the claim's own name is generated:
+	// programs in the pod could not know it.
 	if claim.Annotations[resourceapi.ExtendedResourceClaimAnnotation] == "true" {
 		return extendedResourceName
 	}
 	return claim.Name
 }
 
-func setSubdirs(shares []Result) {
-	if len(shares) == 1 {
+// setSubdirs sets the subdirectories of results.
+func setSubdirs(results []Result) {
+	if len(results) == 1 {
 		return
 	}
 	count := map[string]int{}
-	for _, s := range shares {
-		count[resourceclaim.BaseRequestRef(s.Request)]++
+	for _, result := range results {
+		count[resourceclaim.BaseRequestRef(result.Request)]++
 	}
 	next := map[string]int{}
-	for i := range shares {
-		base := resourceclaim.BaseRequestRef(shares[i].Request)
-		shares[i].Subdir = base
+	for i := range results {
+		base := resourceclaim.BaseRequestRef(results[i].Request)
+		results[i].Subdir = base
 		if count[base] > 1 {
-			shares[i].Subdir = fmt.Sprintf("%s.%d", base, next[base])
+			results[i].Subdir = fmt.Sprintf("%s.%d", base, next[base])
 			next[base]++
 		}
 	}
 }
 
-// EnvPrefix turns a name into the start of environment variables' names:
-// upper case, and `_` for whatever a variable's name can't contain.
+// EnvPrefix returns the start of the names of environment variables for a name: in upper
+// case, with `_` for characters that the name of a variable can't contain.
 func EnvPrefix(name string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
