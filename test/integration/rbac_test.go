@@ -96,7 +96,7 @@ func TestRBAC_ofOptionsHasTheListedRulesOnly(t *testing.T) {
 			values:  map[string]string{"space.clusterWideRoles": "{reader}"},
 			role:    "space-dra-driver-controller",
 			instead: map[string]string{"[edit view]": "[edit view reader]"},
-			more:    []right{{"rbac.authorization.k8s.io/clusterrolebindings: get list watch create update delete", "one for each space and role; a policy keeps it to those"}},
+			more:    []right{{"rbac.authorization.k8s.io/clusterrolebindings: get list watch create delete", "one for each space and role; a policy keeps it to those"}},
 		},
 		{
 			values: map[string]string{"space.copyFromNamespaces": "{templates}"},

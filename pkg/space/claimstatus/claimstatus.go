@@ -1,9 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package claimstatus reads and writes what a ResourceClaim's status.devices says
-// about its spaces. The controller writes it, the kubelet plugin reads it, and
-// both use these functions, so that they mean the same.
+// Package claimstatus reads and writes the spaces in a ResourceClaim's status.devices. The
+// controller writes them and the kubelet plugin reads them.
 package claimstatus
 
 import (
@@ -23,49 +22,52 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// Entry is what is to be said about one share.
+// Entry is the part of a claim's status about one result of its allocation.
 type Entry struct {
-	Share allocation.Result
-	// Ready is the share's condition; its type and its transition time are filled in.
+	Result allocation.Result
+	// Ready is the condition. Apply sets its type and its transition time.
 	Ready metav1.Condition
-	// Failed tells the scheduler to try another allocation. Otherwise nothing is
-	// said about that, unless it was said before.
+	// Failed tells the scheduler to try another allocation. Otherwise the entry has that
+	// condition only if it was set before.
 	Failed bool
 	// Data is nil unless the space is ready.
 	Data *spaceapi.SpaceStatus
 }
 
-// Apply puts the entries into the claim's status.devices and says whether that
-// changed anything. Entries of other drivers stay as they are, and so does the
-// transition time of a condition whose status stays.
+// Apply puts the entries into the claim's status.devices and returns whether that changed
+// anything. Entries of other drivers stay as they are, and so does the transition time of a
+// condition whose status stays.
 func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now metav1.Time) (bool, error) {
 	changed := false
 	for _, e := range entries {
 		device := resourceapi.AllocatedDeviceStatus{
 			Driver:  driver,
-			Pool:    e.Share.Pool,
-			Device:  e.Share.Device,
-			ShareID: (*string)(e.Share.ShareID),
+			Pool:    e.Result.Pool,
+			Device:  e.Result.Device,
+			ShareID: (*string)(e.Result.ShareID),
 		}
-		existing := find(claim, driver, e.Share)
+		existing := find(claim, driver, e.Result)
 		if existing != nil {
 			device = *existing.DeepCopy()
 		}
-		condition := e.Ready
-		condition.Type = spaceapi.ConditionReady
-		condition.LastTransitionTime = now
-		meta.SetStatusCondition(&device.Conditions, condition)
-		if failed := failedCondition(e, now); e.Failed || meta.FindStatusCondition(device.Conditions, failed.Type) != nil {
+		e.Ready.Type, e.Ready.LastTransitionTime = spaceapi.ConditionReady, now
+		meta.SetStatusCondition(&device.Conditions, e.Ready)
+		if e.Failed || meta.FindStatusCondition(device.Conditions, spaceapi.ConditionFailed) != nil {
+			failed := e.Ready
+			failed.Type, failed.Status = spaceapi.ConditionFailed, metav1.ConditionFalse
+			if e.Failed {
+				failed.Status = metav1.ConditionTrue
+			}
 			meta.SetStatusCondition(&device.Conditions, failed)
 		}
 		if e.Data == nil {
 			device.Data = nil
 		} else {
-			raw, err := e.encode()
+			raw, err := json.Marshal(e.Data)
 			if err != nil {
-				return false, err
+				return false, fmt.Errorf("encode the status of the space for request %s: %w", e.Result.Request, err)
 			}
-			// A patch by somebody else changes the order of the fields.
+			// A patch by another client changes the order of the fields.
 			if device.Data == nil || !sameJSON(device.Data.Raw, raw) {
 				device.Data = &runtime.RawExtension{Raw: raw}
 			}
@@ -82,34 +84,14 @@ func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now
 	return changed, nil
 }
 
-// encode is what is written of the data.
-func (e Entry) encode() ([]byte, error) {
-	raw, err := json.Marshal(e.Data)
-	if err != nil {
-		return nil, fmt.Errorf("encode the status of the space for request %s: %w", e.Share.Request, err)
-	}
-	return raw, nil
-}
-
-// sameJSON returns whether two JSON values are the same.
+// sameJSON returns whether two JSON values are equal.
 func sameJSON(a, b []byte) bool {
 	var x, y any
 	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
-// failedCondition says why the scheduler should try again, in the words of Ready.
-func failedCondition(e Entry, now metav1.Time) metav1.Condition {
-	condition := e.Ready
-	condition.Type, condition.Status, condition.LastTransitionTime = spaceapi.ConditionFailed, metav1.ConditionFalse, now
-	if e.Failed {
-		condition.Status = metav1.ConditionTrue
-	}
-	return condition
-}
-
-// Read returns what is said about the share: its Ready condition and, when that
-// is True, the space. Both are nil when nothing has been said yet, or when the
-// space is one of an earlier allocation.
+// Read returns the Ready condition of a result and, when that is True, the space. Both are
+// nil when the status has no entry yet, or one for an earlier allocation.
 func Read(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation, result allocation.Result) (*metav1.Condition, *spaceapi.SpaceStatus, error) {
 	device := find(claim, driver, result)
 	if device == nil {
@@ -120,7 +102,7 @@ func Read(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocat
 		return ready, nil, nil
 	}
 	if device.Data == nil {
-		return nil, nil, fmt.Errorf("status.devices of ResourceClaim %s says Ready for request %s, but carries no data", a.Claim, result.Request)
+		return nil, nil, fmt.Errorf("status.devices of ResourceClaim %s is Ready for request %s, but has no data", a.Claim, result.Request)
 	}
 	var data spaceapi.SpaceStatus
 	if err := json.Unmarshal(device.Data.Raw, &data); err != nil {
@@ -130,15 +112,15 @@ func Read(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocat
 		return nil, nil, fmt.Errorf("status.devices of ResourceClaim %s for request %s is of kind %q, apiVersion %q; this version of the driver knows %q, %q",
 			a.Claim, result.Request, data.Kind, data.APIVersion, spaceapi.SpaceStatusKind, spaceapi.APIVersion)
 	}
-	// An exclusive device has no share ID: an entry that was written late for the
-	// device's previous allocation would match, but for this.
+	// An exclusive device has no share ID: an entry for the device's previous allocation
+	// matches, too.
 	if data.AllocationID != a.ID {
 		return nil, nil, nil
 	}
 	return ready, &data, nil
 }
 
-// Conditions returns the conditions of the share, or nil. For an exclusive device they may be
+// Conditions returns the conditions of a result, or nil. For an exclusive device they may be
 // those of an earlier allocation.
 func Conditions(claim *resourceapi.ResourceClaim, driver string, result allocation.Result) []metav1.Condition {
 	if device := find(claim, driver, result); device != nil {
@@ -147,6 +129,7 @@ func Conditions(claim *resourceapi.ResourceClaim, driver string, result allocati
 	return nil
 }
 
+// find returns the entry of a result, or nil.
 func find(claim *resourceapi.ResourceClaim, driver string, result allocation.Result) *resourceapi.AllocatedDeviceStatus {
 	for i := range claim.Status.Devices {
 		d := &claim.Status.Devices[i]

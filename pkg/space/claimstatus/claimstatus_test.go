@@ -51,8 +51,8 @@ func allocated(t *testing.T) (*resourceapi.ResourceClaim, *allocation.Allocation
 
 func ready(a *allocation.Allocation, result allocation.Result) claimstatus.Entry {
 	return claimstatus.Entry{
-		Share: result,
-		Ready: metav1.Condition{Status: metav1.ConditionTrue, Reason: spaceapi.ReasonProvisioned, Message: "fine"},
+		Result: result,
+		Ready:  metav1.Condition{Status: metav1.ConditionTrue, Reason: spaceapi.ReasonProvisioned, Message: "fine"},
 		Data: &spaceapi.SpaceStatus{
 			TypeMeta:     metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: spaceapi.SpaceStatusKind},
 			AllocationID: a.ID, Namespace: "ns-of-" + result.Request, ServiceAccountUID: "account-uid",
@@ -62,8 +62,8 @@ func ready(a *allocation.Allocation, result allocation.Result) claimstatus.Entry
 
 func notReady(result allocation.Result, message string) claimstatus.Entry {
 	return claimstatus.Entry{
-		Share: result,
-		Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: spaceapi.ReasonProvisioningFailed, Message: message},
+		Result: result,
+		Ready:  metav1.Condition{Status: metav1.ConditionFalse, Reason: spaceapi.ReasonProvisioningFailed, Message: message},
 	}
 }
 
@@ -198,7 +198,7 @@ func TestReadRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"another version": {func(s *spaceapi.SpaceStatus) { s.APIVersion = "space.resource.example.com/v2" }, "", `apiVersion "space.resource.example.com/v2"`},
 		"broken data":     {nil, `{"kind":`, "request a"},
 		"other types":     {nil, `{"kind":7}`, "request a"},
-		"no data":         {nil, "", "carries no data"},
+		"no data":         {nil, "", "has no data"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim, a := allocated(t)

@@ -39,7 +39,7 @@ const (
 	// maxCachedClaim is the size up to which a claim is kept as it is, in bytes.
 	maxCachedClaim = 16 << 10
 	// maxCachedSpec is the size up to which an object in a space is kept, in bytes. A
-	// larger one was changed by somebody, and is compared after it was read again.
+	// larger one is not the controller's, and is compared after a live read.
 	maxCachedSpec = 16 << 10
 	// maxCachedMessage is the length up to which a condition of a namespace is kept, in bytes.
 	maxCachedMessage = 1 << 10
@@ -49,16 +49,35 @@ const (
 // from the API server when it is reconciled.
 const truncatedAnnotation = "space-controller/truncated"
 
-// claimIndex is the index of the cached namespaces by the claim that their record names.
+// claimIndex is the index of the cached namespaces by the claim that their annotations name.
 const claimIndex = "claim"
 
-// cacheOptions selects what is cached, and what is kept of it. Objects in spaces are
+// cacheOptions selects which kinds are cached, and what is kept of their objects. Objects in spaces are
 // selected by name and not by label: tenants can change the labels of a ServiceAccount.
 func (c *Config) cacheOptions(keys spaceapi.Keys) cache.Options {
 	ours := labels.NewSelector()
-	// An error would be that of a key that is no label's, and driver names are validated.
+	// The driver's name is validated, so that the key is always valid.
 	if requirement, err := labels.NewRequirement(keys.ClaimUID, selection.Exists, nil); err == nil {
 		ours = ours.Add(*requirement)
+	}
+	kinds := map[client.Object]cache.ByObject{
+		&resourceapi.ResourceClaim{}:  {Transform: stripClaim(c.Defaults.Driver)},
+		&corev1.Namespace{}:           {Label: ours, Transform: stripNamespace(keys)},
+		&corev1.ServiceAccount{}:      {Field: named(spaceapi.ServiceAccountName), Transform: stripObject},
+		&rbacv1.RoleBinding{}:         {Field: named(spaceapi.RoleBindingName), Transform: stripObject},
+		&corev1.ResourceQuota{}:       {Field: named(spaceapi.LimitsName), Transform: stripObject},
+		&corev1.LimitRange{}:          {Field: named(spaceapi.LimitsName), Transform: stripObject},
+		&networkingv1.NetworkPolicy{}: {Field: named(spaceapi.LimitsName), Transform: stripObject},
+		&corev1.ConfigMap{}:           {Namespaces: map[string]cache.Config{c.Namespace: {FieldSelector: named(spaceapi.RootCAName)}}},
+	}
+	// The controller has no right to read these kinds unless it is configured to use them.
+	if len(c.Defaults.ClusterWideRoles) > 0 {
+		kinds[&rbacv1.ClusterRoleBinding{}] = cache.ByObject{Label: ours, Transform: stripObject}
+	}
+	if len(c.APIServerCIDRs) == 0 {
+		kinds[&discoveryv1.EndpointSlice{}] = cache.ByObject{
+			Namespaces: map[string]cache.Config{metav1.NamespaceDefault: {FieldSelector: named(kubernetesService)}},
+		}
 	}
 	return cache.Options{
 		ReaderFailOnMissingInformer: true,
@@ -68,35 +87,8 @@ func (c *Config) cacheOptions(keys spaceapi.Keys) cache.Options {
 			return toolscache.NewSharedIndexInformer(lw, kind, resync, toolscache.Indexers{})
 		},
 		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{
-			&resourceapi.ResourceClaim{}:  {Transform: stripClaim(c.Defaults.Driver)},
-			&corev1.Namespace{}:           {Label: ours, Transform: stripNamespace(keys)},
-			&corev1.ServiceAccount{}:      {Field: named(spaceapi.ServiceAccountName), Transform: stripObject},
-			&rbacv1.RoleBinding{}:         {Field: named(spaceapi.RoleBindingName), Transform: stripObject},
-			&corev1.ResourceQuota{}:       {Field: named(spaceapi.ObjectName), Transform: stripObject},
-			&corev1.LimitRange{}:          {Field: named(spaceapi.ObjectName), Transform: stripObject},
-			&networkingv1.NetworkPolicy{}: {Field: named(spaceapi.ObjectName), Transform: stripObject},
-			&rbacv1.ClusterRoleBinding{}:  {Label: ours, Transform: stripObject},
-			&corev1.ConfigMap{}:           {Namespaces: map[string]cache.Config{c.Namespace: {FieldSelector: named(spaceapi.RootCAName)}}},
-			&discoveryv1.EndpointSlice{}:  {Namespaces: map[string]cache.Config{metav1.NamespaceDefault: {FieldSelector: named(kubernetesService)}}},
-		},
+		ByObject:         kinds,
 	}
-}
-
-// cachedKinds are the kinds that are cached for this configuration. The controller has no
-// right to read the others.
-func (c *Config) cachedKinds() []client.Object {
-	kinds := []client.Object{
-		&resourceapi.ResourceClaim{}, &corev1.Namespace{}, &corev1.ServiceAccount{}, &rbacv1.RoleBinding{},
-		&corev1.ResourceQuota{}, &corev1.LimitRange{}, &networkingv1.NetworkPolicy{}, &corev1.ConfigMap{},
-	}
-	if len(c.Defaults.ClusterWideRoles) > 0 {
-		kinds = append(kinds, &rbacv1.ClusterRoleBinding{})
-	}
-	if len(c.APIServerCIDRs) == 0 {
-		kinds = append(kinds, &discoveryv1.EndpointSlice{})
-	}
-	return kinds
 }
 
 func named(name string) fields.Selector {
@@ -174,7 +166,7 @@ func stripClaim(driver string) toolscache.TransformFunc {
 	}
 }
 
-// stripNamespace keeps of a namespace its record, and why it is not deleted yet.
+// stripNamespace keeps of a namespace what the controller wrote, and why it is not deleted yet.
 func stripNamespace(keys spaceapi.Keys) toolscache.TransformFunc {
 	return func(obj any) (any, error) {
 		ns, ok := obj.(*corev1.Namespace)
@@ -248,7 +240,7 @@ func stripObject(obj any) (any, error) {
 	return obj, nil
 }
 
-// claimOf returns the claim that a namespace's record names. The name is empty if there is none.
+// claimOf returns the claim that a namespace's annotations name. The name is empty if there is none.
 func claimOf(ns *corev1.Namespace, keys spaceapi.Keys) types.NamespacedName {
 	return types.NamespacedName{Namespace: ns.Annotations[keys.ClaimNamespace], Name: ns.Annotations[keys.ClaimName]}
 }

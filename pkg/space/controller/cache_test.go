@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -73,15 +75,12 @@ func TestStripClaim_keepsSpacesRecognizable(t *testing.T) {
 				t.Error("the same claim is selected as changed")
 			}
 			c.did()
-			reconciled, err := c.claim(t.Context(), key)
-			if err != nil {
-				t.Fatal(err)
+			result, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key})
+			if err != nil || result.RequeueAfter != time.Hour {
+				t.Errorf("its parameters are ignored: reconciles again after %s, error %v", result.RequeueAfter, err)
 			}
-			if reads := len(c.did()); (reads == 1) != (note != "") {
-				t.Errorf("%d requests to read it", reads)
-			}
-			if d := c.desired(reconciled); d.rejected != nil || d.lifetime != time.Hour || d.allocation.PodClaimName != "space" {
-				t.Errorf("got %+v", d)
+			if read := slices.Contains(c.did(), "get resourceclaims"); read != (note != "") {
+				t.Errorf("read from the API server: %t", read)
 			}
 
 			whole.DeletionTimestamp = ptr.To(metav1.NewTime(time.Unix(1_770_000_100, 0)))
@@ -123,7 +122,7 @@ func TestStrip_recognizesASpace(t *testing.T) {
 	}
 	desired = c.desired(claim)
 	existing := desired.spaces[0].existing
-	if existing == nil || c.retentionPeriod(existing) != time.Hour || !existing.CreationTimestamp.Equal(&space.Namespace.CreationTimestamp) {
+	if existing == nil || c.recordedConfig(existing).Retention.Duration != time.Hour || !existing.CreationTimestamp.Equal(&space.Namespace.CreationTimestamp) {
 		t.Fatalf("got %+v, want %+v", existing, space.Namespace)
 	}
 	done, err := c.provision(t.Context(), desired.allocation, desired.spaces[0], c.newConsumers(t.Context(), claim, desired), true)

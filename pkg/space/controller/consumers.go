@@ -17,7 +17,6 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -27,12 +26,12 @@ import (
 const (
 	// The scheduler binds a pod some milliseconds after it has reserved the claim for it.
 	// There is nothing to watch for it without the right to watch all pods.
-	firstLook = 5 * time.Millisecond
-	looks     = 6
+	firstPodRead = 5 * time.Millisecond
+	podReads     = 6
 	// A pod that is still not bound then is read again after the first delay, and then
 	// after ever longer ones.
-	firstLookAgain = 250 * time.Millisecond
-	lastLookAgain  = 2 * time.Second
+	firstReread = 250 * time.Millisecond
+	lastReread  = 2 * time.Second
 )
 
 // consumers are the pods that a claim is reserved for. Their nodes are recorded on its
@@ -53,8 +52,8 @@ type consumers struct {
 type podNode struct {
 	// node is empty for a pod that no longer exists, or is not bound.
 	node string
-	// looks is how often the pod was not bound.
-	looks int
+	// reads is how often the pod was read and not bound.
+	reads int
 }
 
 // newConsumers returns the consumers of the claim. Nothing is read before nodes is called.
@@ -73,7 +72,7 @@ func isPod(consumer resourceapi.ResourceClaimConsumerReference) bool {
 	return consumer.APIGroup == "" && consumer.Resource == "pods"
 }
 
-// result returns when to look again, zero for never, and what failed: no failure keeps a
+// result returns when to reconcile again, zero for never, and what failed: no failure keeps a
 // space from becoming ready.
 func (c *consumers) result() (time.Duration, error) { return c.after, errors.Join(c.errs...) }
 
@@ -82,43 +81,36 @@ func (r *Reconciler) syncConsumers(ctx context.Context, claim *resourceapi.Resou
 	c := r.newConsumers(ctx, claim, desired)
 	for _, space := range desired.spaces {
 		if space.existing != nil && space.existing.DeletionTimestamp == nil {
-			c.record(ctx, space.existing)
+			c.recordNodes(ctx, space.existing)
 		}
 	}
 	return c.result()
 }
 
-// record updates the record of a space's namespace if the nodes in it are others.
-func (c *consumers) record(ctx context.Context, ns *corev1.Namespace) {
+// recordNodes writes the nodes to the annotation of a space's namespace if it has others.
+func (c *consumers) recordNodes(ctx context.Context, ns *corev1.Namespace) {
 	nodes := c.nodes()
 	if sameNodes(nodes, parseNodes(c.r.recordedNodes(ns))) {
 		return
 	}
-	updated := ns.DeepCopy()
 	var value any // nil removes the annotation
 	if len(nodes) > 0 {
 		value = formatNodes(nodes)
 	}
-	if err := c.r.annotate(ctx, updated, map[string]any{c.r.keys.Nodes: value}); err != nil {
+	if err := c.r.annotate(ctx, ns.DeepCopy(), map[string]any{c.r.keys.Nodes: value}); err != nil {
 		if !apierrors.IsNotFound(err) {
 			c.fail(fmt.Errorf("record in namespace %s on which nodes its claim is used: %w", ns.Name, err))
 		}
 		return
 	}
-	c.r.consumersWritten.Add(ns.UID, writtenNodes{updated.ResourceVersion, updated.Annotations[c.r.keys.Nodes]}, cachesLag)
+	c.r.nodesWritten.Add(ns.UID, formatNodes(nodes), cachesLag)
 }
 
-// writtenNodes is the record of a namespace as it was after it was written.
-type writtenNodes struct{ resourceVersion, value string }
-
-// recordedNodes returns the record of a namespace from the cache or, if that lags behind,
-// as it was written.
+// recordedNodes returns the recorded nodes of a namespace: as they were written or, when the
+// cache has caught up with that, from the cache.
 func (r *Reconciler) recordedNodes(ns *corev1.Namespace) string {
-	if value, known := r.consumersWritten.Get(ns.UID); known {
-		written := value.(writtenNodes)
-		if order, err := resourceversion.CompareResourceVersion(ns.ResourceVersion, written.resourceVersion); err == nil && order < 0 {
-			return written.value
-		}
+	if written, recently := r.nodesWritten.Get(ns.UID); recently {
+		return written.(string)
 	}
 	return ns.Annotations[r.keys.Nodes]
 }
@@ -141,18 +133,18 @@ func (c *consumers) resolve(ctx context.Context, desired *desiredState) map[type
 		known, seen := c.r.podNode(pod.UID)
 		if node := recorded[pod.UID]; node != "" {
 			nodes[pod.UID] = node
-		} else if seen && known.looks == 0 {
+		} else if seen && known.reads == 0 {
 			if known.node != "" {
 				nodes[pod.UID] = known.node
 			}
 		} else {
 			unbound = append(unbound, pod)
 			if !seen && !boundLater {
-				steps = looks
+				steps = podReads
 			}
 		}
 	}
-	backoff := wait.Backoff{Duration: firstLook, Factor: 2, Steps: steps}
+	backoff := wait.Backoff{Duration: firstPodRead, Factor: 2, Steps: steps}
 	_ = wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
 		unbound = slices.DeleteFunc(unbound, func(pod resourceapi.ResourceClaimConsumerReference) bool {
 			node, known, err := c.nodeOf(ctx, pod)
@@ -172,9 +164,9 @@ func (c *consumers) resolve(ctx context.Context, desired *desiredState) map[type
 	})
 	for _, pod := range unbound {
 		known, _ := c.r.podNode(pod.UID)
-		known.looks++
+		known.reads++
 		c.r.podNodes.Add(pod.UID, known)
-		c.after = soonest(c.after, min(firstLookAgain<<min(known.looks-1, 8), lastLookAgain))
+		c.after = soonest(c.after, min(firstReread<<min(known.reads-1, 8), lastReread))
 	}
 	return nodes
 }
@@ -208,11 +200,11 @@ func (c *consumers) fail(err error) {
 	c.errs = append(c.errs, err)
 }
 
-// parseNodes returns the nodes in a record by the UIDs of pods. Of the pods on a node, one
-// is in it.
-func parseNodes(record string) map[types.UID]string {
+// parseNodes returns the nodes in an annotation by the UIDs of pods. It has one of the pods on
+// each node.
+func parseNodes(annotation string) map[types.UID]string {
 	nodes := map[types.UID]string{}
-	for entry := range strings.SplitSeq(record, ",") {
+	for entry := range strings.SplitSeq(annotation, ",") {
 		if node, pod, ok := strings.Cut(entry, "="); ok {
 			nodes[types.UID(pod)] = node
 		}
@@ -230,7 +222,7 @@ func formatNodes(nodes map[types.UID]string) string {
 	return strings.Join(entries, ",")
 }
 
-// sameNodes returns whether two records have the same nodes.
+// sameNodes returns whether two annotations have the same nodes.
 func sameNodes(a, b map[types.UID]string) bool {
 	set := func(nodes map[types.UID]string) []string {
 		return slices.Compact(slices.Sorted(maps.Values(nodes)))

@@ -82,7 +82,7 @@ func TestSyncConsumers(t *testing.T) {
 		"a pod that does not exist":          {[]*corev1.Pod{podOn("a", "")}, nil, "", "", 1, false},
 		"a pod whose name another one has":   {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{replaced}, "", "", 1, false},
 		"a pod that was replaced on a node":  {[]*corev1.Pod{podOn("b", "")}, []*corev1.Pod{podOn("b", "n1")}, "n1=a-uid", "n1=a-uid", 1, false},
-		"one is bound, and another is not":   {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n1"), podOn("b", "")}, "", "n1=a-uid", 1 + looks, true},
+		"one is bound, and another is not":   {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n1"), podOn("b", "")}, "", "n1=a-uid", 1 + podReads, true},
 		"the record cannot be read":          {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{podOn("a", "n1")}, "n1,n2", "n1=a-uid", 1, true},
 		"a pod on a node of a similar name":  {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("b", "n1.x")}, "n1=a-uid", "n1.x=b-uid,n1=a-uid", 1, true},
 		"two pods on one node, both are new": {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n1"), podOn("b", "n1")}, "", "n1=a-uid,n1=b-uid", 2, true},
@@ -151,13 +151,13 @@ func TestSyncConsumers_readsAnUnboundPodLessAndLess(t *testing.T) {
 	for i, want := range []struct {
 		reads int
 		after time.Duration
-	}{{looks, firstLookAgain}, {1, 2 * firstLookAgain}, {1, 4 * firstLookAgain}, {1, lastLookAgain}, {1, lastLookAgain}} {
+	}{{podReads, firstReread}, {1, 2 * firstReread}, {1, 4 * firstReread}, {1, lastReread}, {1, lastReread}} {
 		if after, reads, _ := c.sync(claim); reads != want.reads || after != want.after {
 			t.Errorf("time %d: %d reads, and looks again after %s, want %+v", i, reads, after, want)
 		}
 	}
 	c.live(podOn("b", ""))
-	if after, _, _ := c.sync(usedBy(podOn("a", ""), podOn("b", ""))); after != firstLookAgain {
+	if after, _, _ := c.sync(usedBy(podOn("a", ""), podOn("b", ""))); after != firstReread {
 		t.Errorf("another pod is read again after %s only", after)
 	}
 }

@@ -28,8 +28,8 @@ import (
 // revokeTries is how often the RoleBindings of tenants are listed in one go.
 const revokeTries = 10
 
-// deprovisionStale deprovisions the spaces recorded for the claim that do not belong to
-// its active allocation. It returns when to look again, zero for never.
+// deprovisionStale deprovisions those spaces of the claim that do not belong to its active
+// allocation. It returns when to reconcile again, zero for never.
 func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedName, desired *desiredState, spaces []corev1.Namespace) (time.Duration, error) {
 	var after time.Duration
 	var stale []*corev1.Namespace
@@ -52,7 +52,7 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 	}
 
 	// The cache may lag behind. Nothing is deleted because of it alone.
-	live, err := r.liveClaim(ctx, key)
+	live, err := getClaim(ctx, r.client.APIReader, key)
 	if err != nil {
 		return after, fmt.Errorf("confirm that the claim is deallocated: %w", err)
 	}
@@ -68,32 +68,25 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 		if desired.activeAllocation().Owns(ns, r.keys) {
 			continue
 		}
-		result, err := r.deprovision(withClaimUID(ctx, r.claimUIDOf(ns)), ns)
+		changed, err := r.deprovision(withClaimUID(ctx, r.claimUIDOf(ns)), ns)
+		retained := r.retainedFor(ns)
+		after = soonest(after, retained)
 		switch {
 		case err != nil && errors.Is(ctx.Err(), context.Canceled):
 			// The process stops, or no longer leads. The next leader goes on.
 			errs = append(errs, err)
 		case err != nil:
-			r.eventOnSpace(ns, live, corev1.EventTypeWarning, spaceapi.ReasonDeprovisioningFailed, err.Error())
+			r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonDeletionFailed, err.Error())
 			errs = append(errs, err)
-		case !result.retainedUntil.IsZero():
-			after = soonest(after, result.retainedUntil.Sub(r.clock.Now()))
-			r.eventOnSpace(ns, live, corev1.EventTypeNormal, spaceapi.ReasonNamespaceRetained,
-				fmt.Sprintf("%s: credentials revoked, namespace %s is retained until %s", cause, ns.Name, result.retainedUntil.UTC().Format(time.RFC3339)))
-		case result.changed:
-			r.eventOnClaimOf(ns, live, corev1.EventTypeNormal, spaceapi.ReasonDeprovisioned,
+		case changed && retained > 0:
+			r.eventOnSpace(ns, corev1.EventTypeNormal, spaceapi.ReasonRetained,
+				fmt.Sprintf("%s: credentials revoked, namespace %s is retained until %s", cause, ns.Name, r.retainedUntil(ns).UTC().Format(time.RFC3339)))
+		case changed:
+			r.eventOnClaim(ns, corev1.EventTypeNormal, spaceapi.ReasonDeleted,
 				fmt.Sprintf("%s: credentials revoked and namespace %s deleted", cause, ns.Name))
 		}
 	}
 	return after, errors.Join(errs...)
-}
-
-// deprovisionResult is what deprovision did.
-type deprovisionResult struct {
-	// changed is true when anything was left to do.
-	changed bool
-	// retainedUntil is not zero when the namespace was marked to be retained until then.
-	retainedUntil time.Time
 }
 
 // deprovision revokes a space's credentials and deletes its namespace, immediately or
@@ -104,76 +97,79 @@ type deprovisionResult struct {
 // long (k8s.io/kubernetes, pkg/controller/namespace/deletion). Authorization
 // follows a deleted RoleBinding faster than authentication follows a deleted
 // ServiceAccount, because successful token reviews are cached for ten seconds.
-func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace) (result deprovisionResult, err error) {
+//
+// It returns whether anything was left to do.
+func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace) (changed bool, err error) {
 	start := r.clock.Now()
-	if err := r.revoke(ctx, ns, &result); err != nil {
-		return result, err
+	if changed, err = r.revoke(ctx, ns); err != nil {
+		return changed, err
 	}
 	revoked := r.clock.Since(start)
-	if result.changed {
+	if changed {
 		klog.FromContext(ctx).V(2).Info("Credentials revoked", logkeys.Namespace, ns.Name)
 	}
+	period := r.recordedConfig(ns).Retention.Duration
 	switch {
 	case ns.DeletionTimestamp != nil:
 		r.deprovisioned.Add(ns.UID, time.Time{}, cachesLag)
-	case r.retainedUntil(ns).IsZero() && r.retentionPeriod(ns) > 0:
+	case r.retainedUntil(ns).IsZero() && period > 0:
 		// In whole seconds, as the annotation has it.
-		result.retainedUntil = r.clock.Now().Add(r.retentionPeriod(ns)).Truncate(time.Second)
-		if err := r.annotate(ctx, ns, map[string]any{r.keys.RetainedUntil: result.retainedUntil.UTC().Format(time.RFC3339)}); client.IgnoreNotFound(err) != nil {
-			return result, fmt.Errorf("record until when namespace %s is retained: %w", ns.Name, err)
+		until := r.clock.Now().Add(period).Truncate(time.Second)
+		if err := r.annotate(ctx, ns, map[string]any{r.keys.RetainedUntil: until.UTC().Format(time.RFC3339)}); client.IgnoreNotFound(err) != nil {
+			return changed, fmt.Errorf("record until when namespace %s is retained: %w", ns.Name, err)
 		}
-		r.deprovisioned.Add(ns.UID, result.retainedUntil, cachesLag)
+		changed = true
+		r.deprovisioned.Add(ns.UID, until, cachesLag)
 	case r.retainedFor(ns) <= 0:
 		// The UID makes sure that this namespace is deleted, and no successor of the name.
 		err := r.client.Delete(ctx, ns.DeepCopy(), client.Preconditions{UID: &ns.UID})
 		if client.IgnoreNotFound(err) != nil {
-			return result, fmt.Errorf("delete namespace %s: %w", ns.Name, err)
+			return changed, fmt.Errorf("delete namespace %s: %w", ns.Name, err)
 		}
-		result.changed = result.changed || err == nil
+		changed = changed || err == nil
 		r.deprovisioned.Add(ns.UID, time.Time{}, cachesLag)
 	}
-	if result.changed {
+	if changed {
 		r.metrics.Revoke.Observe(revoked)
 		klog.FromContext(ctx).Info("Space deprovisioned", logkeys.Namespace, ns.Name,
-			logkeys.Allocation, ns.Labels[r.keys.AllocationID], "retained", !result.retainedUntil.IsZero(),
+			logkeys.Allocation, ns.Labels[r.keys.AllocationID], "retained", r.retainedFor(ns) > 0,
 			"revokedAfter", revoked.Round(time.Millisecond), logkeys.Duration, r.clock.Since(start).Round(time.Millisecond))
 	}
-	return result, nil
+	return changed, nil
 }
 
-// revoke takes all rights and credentials from a space.
-func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace, result *deprovisionResult) error {
+// revoke deletes all rights and credentials of a space, and returns whether there were any.
+func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed bool, err error) {
 	tenantsBind, err := r.canTenantsBind(ctx, ns)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := r.revokeClusterWide(ctx, ns); err != nil {
-		return err
+		return false, err
 	}
 	// The one that is watched last: while it exists, revocation is not complete.
 	for _, name := range slices.Backward(resources.RoleBindingNames(r.recordedConfig(ns))) {
-		if err := r.clearSubjects(ctx, ns.Name, name); err != nil {
-			return fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
+		err := r.clearSubjects(ctx, ns.Name, name)
+		if err == nil {
+			err = r.client.Delete(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: name}})
 		}
-		err = r.client.Delete(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: name}})
 		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
+			return changed, fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
 		}
-		result.changed = result.changed || err == nil
+		changed = changed || err == nil
 	}
 	if tenantsBind {
 		if err := r.revokeTenantRoleBindings(ctx, ns.Name); err != nil {
-			return err
+			return changed, err
 		}
 	}
 	// Last of what is revoked: while it exists, revocation is not complete.
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}}
 	err = r.client.Delete(ctx, account)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("revoke the tokens of namespace %s: %w", ns.Name, err)
+		return changed, fmt.Errorf("revoke the tokens of namespace %s: %w", ns.Name, err)
 	}
-	result.changed = result.changed || err == nil
-	return nil
+	return changed || err == nil, nil
 }
 
 // withoutSubjects is a patch that empties a RoleBinding.
@@ -192,7 +188,7 @@ func (r *Reconciler) clearSubjects(ctx context.Context, namespace, name string) 
 
 // revokeTenantRoleBindings deletes the RoleBindings that tenants created. Those would
 // exist until all pods of the namespace are deleted. Pods with such rights may create more
-// meanwhile, so it looks again until none is in effect.
+// meanwhile, so it lists them again until none is in effect.
 func (r *Reconciler) revokeTenantRoleBindings(ctx context.Context, namespace string) error {
 	for range revokeTries {
 		var list rbacv1.RoleBindingList
@@ -227,8 +223,8 @@ func (r *Reconciler) revokeClusterWide(ctx context.Context, ns *corev1.Namespace
 	for _, role := range r.recordedConfig(ns).ClusterWideRoles {
 		binding := &rbacv1.ClusterRoleBinding{}
 		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: resources.ClusterRoleBindingName(ns.Name, role)}, binding)
-		// The name proves nothing: who writes a namespace's record could make it that of
-		// any ClusterRoleBinding.
+		// The name proves nothing: those who can write the recorded configuration of a namespace
+		// choose it.
 		if err == nil && isOwnedBy(binding, ns) {
 			err = r.client.Delete(ctx, binding, client.Preconditions{UID: &binding.UID})
 		}
@@ -250,47 +246,6 @@ func isOwnedBy(binding *rbacv1.ClusterRoleBinding, ns *corev1.Namespace) bool {
 	return slices.ContainsFunc(binding.OwnerReferences, func(owner metav1.OwnerReference) bool {
 		return owner.Kind == "Namespace" && owner.UID == ns.UID
 	})
-}
-
-// hasClusterWide returns whether a space still has rights in the whole cluster.
-func (r *Reconciler) hasClusterWide(ctx context.Context, ns *corev1.Namespace) (bool, error) {
-	if len(r.config.Defaults.ClusterWideRoles) == 0 {
-		return false, nil
-	}
-	for _, role := range r.recordedConfig(ns).ClusterWideRoles {
-		binding := &rbacv1.ClusterRoleBinding{}
-		err := r.client.Get(ctx, client.ObjectKey{Name: resources.ClusterRoleBindingName(ns.Name, role)}, binding)
-		if client.IgnoreNotFound(err) != nil {
-			return false, err
-		}
-		if err == nil && binding.DeletionTimestamp == nil && isOwnedBy(binding, ns) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// deleteOrphan deletes the ClusterRoleBinding of a namespace that no longer exists.
-// Kubernetes' garbage collector does so, too, where it works.
-func (r *Reconciler) deleteOrphan(ctx context.Context, binding *rbacv1.ClusterRoleBinding) error {
-	if binding.DeletionTimestamp != nil || len(binding.OwnerReferences) == 0 || binding.OwnerReferences[0].Kind != "Namespace" {
-		return nil
-	}
-	owner := binding.OwnerReferences[0]
-	ns := &corev1.Namespace{}
-	// From the cache, and then, because that may lag behind, from the API server.
-	for _, reader := range []client.Reader{r.client, r.client.APIReader} {
-		err := reader.Get(ctx, client.ObjectKey{Name: owner.Name}, ns)
-		if client.IgnoreNotFound(err) != nil || err == nil && ns.UID == owner.UID {
-			return err
-		}
-	}
-	return client.IgnoreNotFound(r.client.Delete(ctx, binding, client.Preconditions{UID: &binding.UID, ResourceVersion: &binding.ResourceVersion}))
-}
-
-// retentionPeriod is how long the namespace is to be retained when it is deprovisioned.
-func (r *Reconciler) retentionPeriod(ns *corev1.Namespace) time.Duration {
-	return r.recordedConfig(ns).Retention.Duration
 }
 
 // retainedUntil is until when a deprovisioned namespace is retained. Zero: it is not.
@@ -329,17 +284,12 @@ func (r *Reconciler) isDeprovisioned(ctx context.Context, ns *corev1.Namespace) 
 	if until, known := r.deprovisioned.Get(ns.UID); known && until.(time.Time).IsZero() {
 		return true, nil
 	}
-	if ns.DeletionTimestamp == nil && r.retainedFor(ns) <= 0 ||
-		bindingErr == nil && binding.DeletionTimestamp == nil || accountErr == nil && account.DeletionTimestamp == nil {
-		return false, nil
-	}
-	clusterWide, err := r.hasClusterWide(ctx, ns)
-	return !clusterWide, err
+	return (ns.DeletionTimestamp != nil || r.retainedFor(ns) > 0) &&
+		(bindingErr != nil || binding.DeletionTimestamp != nil) && (accountErr != nil || account.DeletionTimestamp != nil), nil
 }
 
 // reportOverdue reports, on the namespace and on its claim, that the deletion of the
-// namespace takes too long. It does so again from time to time, and when the reason changes.
-// Anything else is up to those who set finalizers. It returns when to look again, zero for never.
+// namespace takes too long. Anything else is up to those who set finalizers. It returns when to reconcile again, zero for never.
 func (r *Reconciler) reportOverdue(ctx context.Context, ns *corev1.Namespace) time.Duration {
 	if ns.DeletionTimestamp == nil {
 		return 0
@@ -350,12 +300,8 @@ func (r *Reconciler) reportOverdue(ctx context.Context, ns *corev1.Namespace) ti
 	}
 	message := fmt.Sprintf("Namespace %s has been terminating since %s: %s",
 		ns.Name, ns.DeletionTimestamp.UTC().Format(time.RFC3339), terminationReason(ns))
-	if last, reported := r.overdueReported.Get(ns.UID); reported && last == message {
-		return timeout
-	}
-	r.overdueReported.Add(ns.UID, message, timeout)
 	klog.FromContext(ctx).Info("Namespace deletion overdue", logkeys.Namespace, ns.Name, "cause", message)
-	r.eventOnSpace(ns, nil, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, message)
+	r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, message)
 	return timeout
 }
 
@@ -373,18 +319,15 @@ func terminationReason(ns *corev1.Namespace) string {
 	return strings.Join(reasons, "; ")
 }
 
-// eventOnClaimOf records an event on the claim in the namespace's record, which may no
-// longer exist. live is the claim of that name, or nil.
-func (r *Reconciler) eventOnClaimOf(ns *corev1.Namespace, live *resourceapi.ResourceClaim, eventType, reason, message string) {
-	if live == nil || live.UID != r.claimUIDOf(ns) {
-		key := claimOf(ns, r.keys)
-		live = &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: r.claimUIDOf(ns)}}
-	}
-	r.events.Event(reference(live), eventType, reason, message)
+// eventOnClaim records an event on the claim of a namespace, which may no longer exist.
+func (r *Reconciler) eventOnClaim(ns *corev1.Namespace, eventType, reason, message string) {
+	key := claimOf(ns, r.keys)
+	claim := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: r.claimUIDOf(ns)}}
+	r.events.Event(reference(claim), eventType, reason, message)
 }
 
-// eventOnSpace records an event on the namespace and on the claim in its record.
-func (r *Reconciler) eventOnSpace(ns *corev1.Namespace, live *resourceapi.ResourceClaim, eventType, reason, message string) {
+// eventOnSpace records an event on a namespace and on its claim.
+func (r *Reconciler) eventOnSpace(ns *corev1.Namespace, eventType, reason, message string) {
 	r.events.Event(&corev1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: ns.Name, UID: ns.UID}, eventType, reason, message)
-	r.eventOnClaimOf(ns, live, eventType, reason, message)
+	r.eventOnClaim(ns, eventType, reason, message)
 }

@@ -284,18 +284,22 @@ func clusterWide(t *testing.T) (*cluster, *corev1.Namespace) {
 	return c, ns
 }
 
-// clusterRoleBinding is the one of the space, owned by a namespace of this UID.
+// clusterRoleBinding creates that of the space, owned by a namespace of this UID.
 func (c *cluster) clusterRoleBinding(owner types.UID) *rbacv1.ClusterRoleBinding {
+	c.t.Helper()
 	space := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} })
-	namespace := space.Namespace.DeepCopy()
-	namespace.UID = owner
-	c.clusterRoleBindingSteps(c.t.Context(), space, namespace, true) // sets the owner
-	return space.ClusterRoleBindings[0]
+	space.Namespace.UID = owner
+	binding := space.ClusterRoleBindings[0]
+	if _, err := c.ensureClusterRoleBinding(c.t.Context(), binding, space.Namespace); err != nil {
+		c.t.Fatal(err)
+	}
+	c.did()
+	return binding
 }
 
 func TestDeprovision_leavesAClusterRoleBindingOfAnotherOwner(t *testing.T) {
 	c, ns := clusterWide(t)
-	c.live(c.clusterRoleBinding("another-uid"))
+	c.clusterRoleBinding("another-uid")
 	if _, err := c.deprovision(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +310,7 @@ func TestDeprovision_leavesAClusterRoleBindingOfAnotherOwner(t *testing.T) {
 
 func TestDeprovision_revokesClusterWideRightsFirst(t *testing.T) {
 	c, ns := clusterWide(t)
-	c.live(c.clusterRoleBinding(ns.UID))
+	c.clusterRoleBinding(ns.UID)
 	if _, err := c.deprovision(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +330,7 @@ func TestDeprovision_withClusterWideRightsThatCannotBeRevoked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, ns := clusterWide(t)
-			c.live(c.clusterRoleBinding(ns.UID))
+			c.clusterRoleBinding(ns.UID)
 			c.config.Defaults.ClusterWideRoles = test.roles
 			c.fail("delete clusterrolebindings", forbidden)
 			_, err := c.deprovision(t.Context(), ns)
@@ -337,82 +341,23 @@ func TestDeprovision_withClusterWideRightsThatCannotBeRevoked(t *testing.T) {
 	}
 }
 
-func TestIsDeprovisioned_notWithClusterWideRights(t *testing.T) {
-	c, ns := clusterWide(t)
-	ns.DeletionTimestamp = ptr.To(metav1.Now())
-	if done, err := c.isDeprovisioned(t.Context(), ns); !done || err != nil {
-		t.Errorf("nothing is left of it, error %v", err)
-	}
-	c.cached(c.clusterRoleBinding(ns.UID))
-	if done, err := c.isDeprovisioned(t.Context(), ns); done || err != nil {
-		t.Errorf("it has rights in the whole cluster, error %v", err)
-	}
-}
-
-func TestDeleteOrphan_deletesBindingsOfNamespacesThatNoLongerExist(t *testing.T) {
-	for name, test := range map[string]struct {
-		cached, live bool
-		owner        types.UID
-		want         int
-	}{
-		"not those of a space":                       {true, true, "namespace-uid", 0},
-		"not those of a space that the cache lacks":  {false, true, "namespace-uid", 0},
-		"those of a namespace that no longer exists": {false, false, "namespace-uid", 1},
-		"those of an earlier namespace of the name":  {true, true, "earlier", 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c, ns := clusterWide(t)
-			binding := c.clusterRoleBinding(test.owner)
-			c.live(binding)
-			c.catchUp(binding)
-			if !test.cached {
-				c.caches.remove(ns)
-			}
-			if !test.live {
-				c.gone(ns)
-			}
-			if err := c.resync(t.Context(), c.queue); err != nil {
-				t.Fatal(err)
-			}
-			if got := c.wrote(); len(got) != test.want {
-				t.Errorf("wrote %q", got)
-			}
-		})
-	}
-}
-
-func TestReportOverdue_repeatsAfterAWhileOrWithAnotherReason(t *testing.T) {
+func TestReportOverdue_reportsWithTheReason(t *testing.T) {
 	c := newCluster(t)
 	ns := c.namespaceFor(claimFor("a"))
 	ns.DeletionTimestamp = ptr.To(metav1.NewTime(c.now.Now()))
-	reported := func() int {
-		t.Helper()
-		if after := c.reportOverdue(t.Context(), ns); after <= 0 {
-			t.Error("it does not look again")
-		}
-		return len(c.recorded())
+	timeout := c.config.NamespaceDeletionTimeout
+	c.now.Step(timeout - time.Second)
+	if after, events := c.reportOverdue(t.Context(), ns), c.recorded(); after != time.Second || len(events) != 0 {
+		t.Errorf("too soon: recorded %q, reconciles again after %s", events, after)
 	}
-	if n := reported(); n != 0 {
-		t.Errorf("immediately: recorded %d events", n)
-	}
-	c.now.Step(c.config.NamespaceDeletionTimeout)
-	// One on the namespace, one on the claim.
-	if n := reported(); n != 2 {
-		t.Errorf("when it was overdue: recorded %d events", n)
-	}
-	if n := reported(); n != 0 {
-		t.Errorf("again: recorded %d events", n)
-	}
+	c.now.Step(time.Second)
 	ns.Status.Conditions = []corev1.NamespaceCondition{
 		{Type: corev1.NamespaceDeletionDiscoveryFailure, Status: corev1.ConditionFalse, Message: "fine"},
 		{Type: corev1.NamespaceFinalizersRemaining, Status: corev1.ConditionTrue, Message: "example.com/x in 1 resource instances"},
 	}
-	c.reportOverdue(t.Context(), ns)
-	if recorded := c.recorded(); len(recorded) != 2 || !strings.Contains(recorded[0], "NamespaceFinalizersRemaining: example.com/x") || strings.Contains(recorded[0], "fine") {
-		t.Errorf("with a reason: recorded %q", recorded)
-	}
-	c.now.Step(c.config.NamespaceDeletionTimeout + 1)
-	if n := reported(); n != 2 {
-		t.Errorf("after a while: recorded %d events", n)
+	after, events := c.reportOverdue(t.Context(), ns), c.recorded()
+	// One on the namespace, one on the claim.
+	if after != timeout || len(events) != 2 || !strings.Contains(events[0], "NamespaceFinalizersRemaining: example.com/x") || strings.Contains(events[0], "fine") {
+		t.Errorf("recorded %q, reconciles again after %s", events, after)
 	}
 }

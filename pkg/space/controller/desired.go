@@ -21,7 +21,7 @@ import (
 // desiredState is what an allocated claim is to have.
 type desiredState struct {
 	allocation *allocation.Allocation
-	// spaces are the spaces of the allocation's shares, in their order.
+	// spaces are in the order of the allocation's results.
 	spaces []desiredSpace
 	// rejected is why the allocation gets nothing, or nil.
 	rejected error
@@ -32,17 +32,17 @@ type desiredState struct {
 	expired  bool
 }
 
-// desiredSpace is what a share of the allocation is to have.
+// desiredSpace is what a result of the allocation is to have.
 type desiredSpace struct {
-	share  allocation.Result
+	result allocation.Result
 	name   string
 	config spaceconfig.SpaceConfig
-	// existing is the cached namespace that was created for the share, or nil.
+	// existing is the cached namespace that was created for the result, or nil.
 	existing *corev1.Namespace
 }
 
-// desire returns what the claim, which may be nil, is to have. It is nil for a
-// claim that is not allocated. The claim's spaces are as in the cache.
+// desire returns what the claim, which may be nil, is to have. It is nil for a claim that is
+// not allocated. The spaces are the cached namespaces of the claim.
 func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClaim, spaces []corev1.Namespace) (*desiredState, error) {
 	driver := r.config.Defaults.Driver
 	a := allocation.FromClaim(claim, driver)
@@ -59,7 +59,7 @@ func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClai
 	}
 	containers := make([]spaceconfig.Container, len(a.Results))
 	for i, result := range a.Results {
-		space := desiredSpace{share: result}
+		space := desiredSpace{result: result}
 		for j := range spaces {
 			// A space keeps its name when the prefix changes.
 			if a.Owns(&spaces[j], r.keys) && result.MatchesName(spaces[j].Name) {
@@ -99,14 +99,14 @@ func (r *Reconciler) nestingForbidden(ctx context.Context, a *allocation.Allocat
 	return err == nil && ns.Labels[r.keys.NestedSpaces] != spaceapi.NestedSpacesAllowed, client.IgnoreNotFound(err)
 }
 
-// spaceConfig returns the configuration of a share's space: what its Namespace, which may
-// be nil, records or, without a record that can be read, what parameters and settings give
-// now. The error is why the space cannot be provisioned.
+// spaceConfig returns the configuration of a result's space. What its Namespace, which may
+// be nil, records has precedence over what parameters and settings give now. The error is why
+// the space cannot be provisioned.
 func (r *Reconciler) spaceConfig(a *allocation.Allocation, result allocation.Result, existing *corev1.Namespace) (spaceconfig.SpaceConfig, error) {
 	space, err := r.config.Defaults.Resolve(a, result)
 	if existing != nil {
-		if given, damaged := spaceconfig.DecodeRecorded(existing.Annotations[r.keys.Config]); damaged == nil {
-			space.Recorded = given
+		if recorded, damaged := spaceconfig.DecodeRecorded(existing.Annotations[r.keys.Config]); damaged == nil {
+			space.Recorded = recorded
 			return space, nil
 		}
 	}
@@ -116,14 +116,15 @@ func (r *Reconciler) spaceConfig(a *allocation.Allocation, result allocation.Res
 	return space, r.config.Defaults.CheckAllowed(space.Recorded)
 }
 
-// recordedConfig returns what the space in a namespace was given. If its record is damaged, that is
-// anything that a space can have, with unknown ClusterRoles, and no retention.
+// recordedConfig returns the recorded configuration of the space in a namespace. If it is
+// damaged, that is everything that a space can have, with unknown ClusterRoles, and without
+// retention.
 func (r *Reconciler) recordedConfig(ns *corev1.Namespace) spaceconfig.Recorded {
-	given, err := spaceconfig.DecodeRecorded(ns.Annotations[r.keys.Config])
+	recorded, err := spaceconfig.DecodeRecorded(ns.Annotations[r.keys.Config])
 	if err != nil {
 		return spaceconfig.Recorded{ClusterRoles: make([]string, spaceapi.MaxClusterRoles), ClusterWideRoles: r.config.Defaults.ClusterWideRoles}
 	}
-	return given
+	return recorded
 }
 
 // startOf returns when the lifetime of the allocation's spaces began.

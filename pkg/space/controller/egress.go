@@ -4,6 +4,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"net/url"
@@ -19,26 +20,24 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
-const (
-	// kubernetesService is what the API server calls its Service and its EndpointSlice,
-	// in namespace default.
-	kubernetesService = "kubernetes"
-	httpsPort         = 443
-)
+// kubernetesService is the name of the API server's Service and its EndpointSlice, in
+// namespace default.
+const kubernetesService = "kubernetes"
 
 // apiServer is where pods reach the API server: at the address that their kubeconfig has,
 // and at its endpoints. Which of the two a network policy sees depends on what enforces it.
 func (r *Reconciler) apiServer(ctx context.Context) ([]resources.Destination, error) {
 	var out []resources.Destination
 	for _, cidr := range r.config.APIServerCIDRs {
-		out = append(out, resources.Destination{CIDR: cidr})
+		out = append(out, resources.Destination{CIDR: cidr.String()})
 	}
-	if len(r.config.APIServerCIDRs) > 0 {
+	if len(out) > 0 {
 		return out, nil
 	}
 	if server, err := url.Parse(r.config.Server); err == nil {
-		if ip, err := netip.ParseAddr(server.Hostname()); err == nil {
-			out = append(out, at(ip, portOf(server)))
+		port, err := strconv.ParseUint(cmp.Or(server.Port(), "443"), 10, 16)
+		if ip, ipErr := netip.ParseAddr(server.Hostname()); ipErr == nil && err == nil {
+			out = append(out, destination(ip, int32(port)))
 		}
 	}
 	slice := &discoveryv1.EndpointSlice{}
@@ -46,18 +45,6 @@ func (r *Reconciler) apiServer(ctx context.Context) ([]resources.Destination, er
 	if client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
-	out = append(out, endpoints(slice)...)
-	slices.SortFunc(out, func(a, b resources.Destination) int {
-		if order := a.CIDR.Addr().Compare(b.CIDR.Addr()); order != 0 {
-			return order
-		}
-		return int(a.Port - b.Port)
-	})
-	return slices.Compact(out), nil
-}
-
-func endpoints(slice *discoveryv1.EndpointSlice) []resources.Destination {
-	var out []resources.Destination
 	for _, endpoint := range slice.Endpoints {
 		for _, address := range endpoint.Addresses {
 			ip, err := netip.ParseAddr(address)
@@ -66,23 +53,19 @@ func endpoints(slice *discoveryv1.EndpointSlice) []resources.Destination {
 			}
 			for _, port := range slice.Ports {
 				if number := ptr.Deref(port.Port, 0); number > 0 && ptr.Deref(port.Protocol, corev1.ProtocolTCP) == corev1.ProtocolTCP {
-					out = append(out, at(ip, number))
+					out = append(out, destination(ip, number))
 				}
 			}
 		}
 	}
-	return out
+	slices.SortFunc(out, func(a, b resources.Destination) int {
+		return cmp.Or(cmp.Compare(a.CIDR, b.CIDR), cmp.Compare(a.Port, b.Port))
+	})
+	return slices.Compact(out), nil
 }
 
-func at(ip netip.Addr, port int32) resources.Destination {
+// destination is a single address.
+func destination(ip netip.Addr, port int32) resources.Destination {
 	ip = ip.Unmap().WithZone("")
-	return resources.Destination{CIDR: netip.PrefixFrom(ip, ip.BitLen()), Port: port}
-}
-
-func portOf(server *url.URL) int32 {
-	number, err := strconv.ParseUint(server.Port(), 10, 16)
-	if err != nil || number == 0 {
-		return httpsPort
-	}
-	return int32(number)
+	return resources.Destination{CIDR: netip.PrefixFrom(ip, ip.BitLen()).String(), Port: port}
 }

@@ -5,7 +5,7 @@ package controller
 
 import (
 	"fmt"
-	"net/netip"
+	"net"
 	"slices"
 	"testing"
 
@@ -15,7 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-func TestAPIServer(t *testing.T) {
+func TestReconcilerAPIServer(t *testing.T) {
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kubernetes"},
 		Endpoints:  []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.2"}}, {Addresses: []string{"10.0.0.1", "not-an-address"}}},
@@ -25,7 +25,7 @@ func TestAPIServer(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		server string
-		cidrs  []netip.Prefix
+		cidrs  []net.IPNet
 		slice  *discoveryv1.EndpointSlice
 		want   []string
 	}{
@@ -33,7 +33,7 @@ func TestAPIServer(t *testing.T) {
 		"at one and the same address":        {"https://10.0.0.1:6443", nil, slice, []string{"10.0.0.1/32 6443", "10.0.0.2/32 6443"}},
 		"by name":                            {"https://kubernetes.default.svc", nil, slice, []string{"10.0.0.1/32 6443", "10.0.0.2/32 6443"}},
 		"with IPv6":                          {"https://[fd00::1]:443", nil, nil, []string{"fd00::1/128 443"}},
-		"where the administrator configures": {"https://10.96.0.1", []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, slice, []string{"10.1.0.0/16 0"}},
+		"where the administrator configures": {"https://10.96.0.1", []net.IPNet{{IP: net.IPv4(10, 1, 0, 0), Mask: net.CIDRMask(16, 32)}}, slice, []string{"10.1.0.0/16 0"}},
 		"nowhere as far as is known":         {"https://api.example.com", nil, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

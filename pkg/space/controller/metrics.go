@@ -26,21 +26,9 @@ type spaceCollector struct {
 	elected <-chan struct{}
 }
 
-func (c *spaceCollector) leads() bool {
-	select {
-	case <-c.elected:
-		return true
-	default:
-		return false
-	}
-}
-
 // spaces counts the spaces by state and pool.
 func (c *spaceCollector) spaces() map[metrics.Spaces]int {
 	out := map[metrics.Spaces]int{}
-	if !c.leads() {
-		return out
-	}
 	driver := c.r.config.Defaults.Driver
 	var claims resourceapi.ResourceClaimList
 	c.list(&claims)
@@ -77,9 +65,6 @@ func (c *spaceCollector) spaces() map[metrics.Spaces]int {
 // stuckTerminating counts the namespaces whose deletion takes too long.
 func (c *spaceCollector) stuckTerminating() int {
 	n := 0
-	if !c.leads() {
-		return n
-	}
 	for _, ns := range c.namespaces() {
 		if ns.DeletionTimestamp != nil && c.r.clock.Since(ns.DeletionTimestamp.Time) >= c.r.config.NamespaceDeletionTimeout {
 			n++
@@ -95,22 +80,17 @@ func (c *spaceCollector) poolLimits() map[string]int64 {
 	if !c.leads() {
 		return out
 	}
-	perNode := map[string]int64{}
-	for _, p := range c.r.config.Pools {
-		switch {
-		case p.Limit != nil:
-			out[p.Name] = *p.Limit
-		case p.PerNode != nil && p.PerNode.Limit != nil:
-			perNode[p.Name] = *p.PerNode.Limit
+	spaces := c.spaces()
+	for _, pool := range c.r.config.Pools {
+		if pool.Limit != nil {
+			out[pool.Name] = *pool.Limit
 		}
-	}
-	if len(perNode) == 0 {
-		return out
-	}
-	for spaces := range c.spaces() {
-		for name, limit := range perNode {
-			if strings.HasPrefix(spaces.Pool, name+"/") {
-				out[spaces.Pool] = limit
+		if pool.PerNode == nil || pool.PerNode.Limit == nil {
+			continue
+		}
+		for of := range spaces {
+			if strings.HasPrefix(of.Pool, pool.Name+"/") {
+				out[of.Pool] = *pool.PerNode.Limit
 			}
 		}
 	}
@@ -125,7 +105,19 @@ func (c *spaceCollector) namespaces() []corev1.Namespace {
 
 // list lists cached objects, which must not be changed.
 func (c *spaceCollector) list(list client.ObjectList) {
+	if !c.leads() {
+		return
+	}
 	if err := c.r.client.List(context.Background(), list, client.UnsafeDisableDeepCopy); err != nil {
 		utilruntime.HandleError(err)
+	}
+}
+
+func (c *spaceCollector) leads() bool {
+	select {
+	case <-c.elected:
+		return true
+	default:
+		return false
 	}
 }

@@ -4,7 +4,6 @@
 package controller
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -20,38 +19,18 @@ import (
 	componentbaseconfig "k8s.io/component-base/config"
 	"k8s.io/component-base/config/options"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
-// maxSuffix is the length of what follows the prefix in a namespace's name.
-const maxSuffix = 10
-
-// Options are the controller's settings, one to one its flags.
+// Options are the controller's settings, one to one its flags. The flags set Config, apart
+// from its Pools and its Namespace.
 type Options struct {
-	Driver          string
-	NamespacePrefix string
-	ClusterRole     string
-	PodSecurity     string
-	// AllowedClusterRoles, ClusterWideRoles and CopyFromNamespaces are what
-	// DeviceClasses can name.
-	AllowedClusterRoles []string
-	ClusterWideRoles    []string
-	CopyFromNamespaces  []string
-	// Network is whom pods in spaces can reach.
-	Network string
-	// APIServerCIDRs are where pods reach the API server, if the controller is not
-	// to find out.
-	APIServerCIDRs []string
-	// DNSNamespace and DNSLabels are those of the pods that resolve names, DNSPort is
-	// where they listen, and DNSCIDRs are more addresses that do so.
-	DNSNamespace string
-	DNSLabels    map[string]string
-	DNSPort      int32
-	DNSCIDRs     []string
-	Kubeconfig   string
-	// Server is the URL of the API server as pods reach it; empty: as the controller does.
-	Server string
+	Config
+
+	// Kubeconfig is how the controller connects. Empty: as a pod in the cluster.
+	Kubeconfig string
 	// NodeSelector selects the nodes that run the kubelet plugin.
 	NodeSelector map[string]string
 	// ExclusiveDevices limits the spaces of a pool without a limit where a cluster
@@ -61,12 +40,6 @@ type Options struct {
 	PoolsFile string
 	// SliceOwner is the name of the ClusterRole whose deletion removes the slices.
 	SliceOwner string
-	// ConcurrentClaimSyncs is the number of claims that are reconciled at the same time.
-	ConcurrentClaimSyncs int
-	// ResyncPeriod is how often all claims are compared with their spaces.
-	ResyncPeriod time.Duration
-	// NamespaceDeletionTimeout is how long a namespace may be terminating before that is reported.
-	NamespaceDeletionTimeout time.Duration
 	// BindingConditions lets the scheduler wait for a space before it binds a pod,
 	// for pools that do not say.
 	BindingConditions bool
@@ -85,28 +58,25 @@ type Options struct {
 	// LeaderElection is configured by the flags of k8s.io/component-base. Its resource
 	// namespace is the controller's own namespace.
 	LeaderElection componentbaseconfig.LeaderElectionConfiguration
-
-	// StartupTimeout is how long the controller waits for the API server when it starts.
-	StartupTimeout time.Duration
 	// Version is part of the user agent and is logged.
 	Version string
 }
 
 // AddFlags implements command.Component.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
-	fs.StringVar(&o.NamespacePrefix, "namespace-prefix", spaceapi.DefaultNamespacePrefix, "Start of the namespaces' names.")
-	fs.StringVar(&o.ClusterRole, "cluster-role", spaceapi.DefaultClusterRole, "ClusterRole that a space's ServiceAccount gets in its namespace. The controller needs the right to bind it.")
-	fs.StringVar(&o.PodSecurity, "pod-security", "baseline", "Pod Security Standard that pods in spaces have to keep: restricted, baseline or privileged.")
-	fs.StringSliceVar(&o.AllowedClusterRoles, "allowed-cluster-roles", nil, "More ClusterRoles that DeviceClasses can give spaces in their namespaces. The controller needs the right to bind them.")
-	fs.StringSliceVar(&o.ClusterWideRoles, "cluster-wide-roles", nil, "ClusterRoles that DeviceClasses can give spaces in the whole cluster. The controller needs the right to bind them.")
-	fs.StringSliceVar(&o.CopyFromNamespaces, "copy-from-namespaces", nil, "Namespaces that DeviceClasses can have Secrets and ConfigMaps copied from.")
-	fs.StringVar(&o.Network, "network-mode", string(spaceapi.NetworkIsolated), "Whom pods in spaces can reach: Isolated (each other, DNS and the API server) or Open.")
-	fs.StringSliceVar(&o.APIServerCIDRs, "api-server-cidrs", nil, "Where isolated pods reach the API server. Empty: the address in --advertise-apiserver-url and the endpoints of Service default/kubernetes.")
-	fs.StringVar(&o.DNSNamespace, "dns-namespace", metav1.NamespaceSystem, "Namespace of the pods that resolve names for isolated pods.")
-	fs.StringToStringVar(&o.DNSLabels, "dns-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of these pods.")
-	fs.Int32Var(&o.DNSPort, "dns-port", 53, "Port at which they listen.")
-	fs.StringSliceVar(&o.DNSCIDRs, "dns-cidrs", nil, "More addresses where names are resolved at that port, such as those of caches on the nodes.")
+	fs.StringVar(&o.Defaults.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
+	fs.StringVar(&o.Defaults.NamespacePrefix, "namespace-prefix", spaceapi.DefaultNamespacePrefix, "Start of the namespaces' names.")
+	fs.StringVar(&o.Defaults.ClusterRole, "cluster-role", spaceapi.DefaultClusterRole, "ClusterRole that a space's ServiceAccount gets in its namespace. The controller needs the right to bind it.")
+	fs.StringVar(&o.Defaults.PodSecurity, "pod-security", "baseline", "Pod Security Standard that pods in spaces have to keep: restricted, baseline or privileged.")
+	fs.StringSliceVar(&o.Defaults.AllowedClusterRoles, "allowed-cluster-roles", nil, "More ClusterRoles that DeviceClasses can give spaces in their namespaces. The controller needs the right to bind them.")
+	fs.StringSliceVar(&o.Defaults.ClusterWideRoles, "cluster-wide-roles", nil, "ClusterRoles that DeviceClasses can give spaces in the whole cluster. The controller needs the right to bind them.")
+	fs.StringSliceVar(&o.Defaults.CopyFromNamespaces, "copy-from-namespaces", nil, "Namespaces that DeviceClasses can have Secrets and ConfigMaps copied from.")
+	fs.StringVar((*string)(&o.Defaults.Network), "network-mode", string(spaceapi.NetworkIsolated), "Whom pods in spaces can reach: Isolated (each other, DNS and the API server) or Open.")
+	fs.IPNetSliceVar(&o.APIServerCIDRs, "api-server-cidrs", nil, "Where isolated pods reach the API server. Empty: the address in --advertise-apiserver-url and the endpoints of Service default/kubernetes.")
+	fs.StringVar(&o.DNS.Namespace, "dns-namespace", metav1.NamespaceSystem, "Namespace of the pods that resolve names for isolated pods.")
+	fs.StringToStringVar(&o.DNS.Labels, "dns-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of these pods.")
+	fs.Int32Var(&o.DNS.Port, "dns-port", 53, "Port at which they listen.")
+	fs.IPNetSliceVar(&o.DNS.CIDRs, "dns-cidrs", nil, "More addresses where names are resolved at that port, such as those of caches on the nodes.")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the controller itself. Empty: as a pod in the cluster.")
 	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server as pods reach it. Empty: the one that the controller uses.")
 	fs.StringToStringVar(&o.NodeSelector, "node-selector", nil, "Labels of the nodes that run the kubelet plugin. Empty: all nodes.")
@@ -116,7 +86,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.ConcurrentClaimSyncs, "concurrent-claim-syncs", 16, "Number of claims that are reconciled at the same time.")
 	fs.DurationVar(&o.ResyncPeriod, "resync-period", 5*time.Minute, "How often to compare all claims with their spaces, whatever events were missed.")
 	fs.DurationVar(&o.NamespaceDeletionTimeout, "namespace-deletion-timeout", 5*time.Minute, "How long the namespace of a space may be terminating before that is reported.")
-	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler looks every 5 seconds.")
+	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler checks that every 5 seconds.")
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", "", "Where to serve /healthz and /readyz, as host:port. Empty: nowhere.")
 	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", "", "Where to serve /metrics, as host:port. Empty: nowhere.")
 	fs.BoolVar(&o.MetricsSecure, "metrics-secure", false, "Serve metrics over TLS, to clients whose bearer token may get the URL /metrics.")
@@ -135,92 +105,43 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.StartupTimeout, "startup-timeout", time.Minute, "How long to wait for the API server at the start.")
 }
 
+// validate returns all errors in the flags.
 func (o *Options) validate() error {
-	var errs []error
-	if err := spaceapi.CheckDriverName(o.Driver); err != nil {
-		errs = append(errs, err)
-	}
-	if msgs := validation.IsDNS1123Label(o.NamespacePrefix + strings.Repeat("x", maxSuffix)); len(msgs) > 0 {
-		errs = append(errs, fmt.Errorf("--namespace-prefix %q, followed by %d characters, is no namespace's name: %s", o.NamespacePrefix, maxSuffix, strings.Join(msgs, ", ")))
-	}
-	if o.ClusterRole == "" {
-		errs = append(errs, errors.New("--cluster-role must not be empty"))
-	}
-	if !slices.Contains([]string{"restricted", "baseline", "privileged"}, o.PodSecurity) {
-		errs = append(errs, fmt.Errorf("--pod-security %q: must be restricted, baseline or privileged", o.PodSecurity))
-	}
-	if !slices.Contains([]string{string(spaceapi.NetworkIsolated), string(spaceapi.NetworkOpen)}, o.Network) {
-		errs = append(errs, fmt.Errorf("--network-mode %q: must be %s or %s", o.Network, spaceapi.NetworkIsolated, spaceapi.NetworkOpen))
-	}
-	if _, err := cidrs("api-server-cidrs", o.APIServerCIDRs); err != nil {
-		errs = append(errs, err)
-	}
-	if _, err := cidrs("dns-cidrs", o.DNSCIDRs); err != nil {
-		errs = append(errs, err)
-	}
-	if o.DNSNamespace == "" {
-		errs = append(errs, errors.New("--dns-namespace must not be empty"))
-	}
-	if o.DNSPort < 1 || o.DNSPort > 65535 {
-		errs = append(errs, fmt.Errorf("--dns-port %d: must be from 1 to 65535", o.DNSPort))
-	}
-	if o.Server != "" {
-		if u, err := url.Parse(o.Server); err != nil || u.Scheme != "https" || u.Host == "" {
-			errs = append(errs, fmt.Errorf("--advertise-apiserver-url %q: must be a URL like https://host:port", o.Server))
+	var errs field.ErrorList
+	check := func(ok bool, flag string, value any, must string) {
+		if !ok {
+			errs = append(errs, field.Invalid(field.NewPath("--"+flag), value, must))
 		}
 	}
-	if o.ExclusiveDevices < 1 {
-		errs = append(errs, fmt.Errorf("--exclusive-device-count %d: must be at least 1", o.ExclusiveDevices))
+	if err := spaceapi.CheckDriverName(o.Defaults.Driver); err != nil {
+		check(false, "driver-name", o.Defaults.Driver, err.Error())
 	}
-	if o.ConcurrentClaimSyncs < 1 {
-		errs = append(errs, fmt.Errorf("--concurrent-claim-syncs %d: must be at least 1", o.ConcurrentClaimSyncs))
+	if wrong := validation.IsDNS1123Label(o.Defaults.NamespacePrefix + strings.Repeat("x", allocation.SuffixLength)); len(wrong) > 0 {
+		check(false, "namespace-prefix", o.Defaults.NamespacePrefix,
+			fmt.Sprintf("must be the name of a namespace when %d characters follow: %s", allocation.SuffixLength, strings.Join(wrong, ", ")))
 	}
-	if o.ResyncPeriod <= 0 {
-		errs = append(errs, fmt.Errorf("--resync-period %s: must be more than 0", o.ResyncPeriod))
-	}
-	if o.NamespaceDeletionTimeout <= 0 {
-		errs = append(errs, fmt.Errorf("--namespace-deletion-timeout %s: must be more than 0", o.NamespaceDeletionTimeout))
-	}
-	if (o.TLSCertFile == "") != (o.TLSPrivateKeyFile == "") {
-		errs = append(errs, errors.New("--tls-cert-file and --tls-private-key-file must be set together"))
-	}
-	if o.TLSCertFile != "" && !o.MetricsSecure {
-		errs = append(errs, errors.New("--tls-cert-file needs --metrics-secure"))
-	}
-	if o.PprofBindAddress != "" {
-		if address, err := netip.ParseAddrPort(o.PprofBindAddress); err != nil || !address.Addr().IsLoopback() {
-			errs = append(errs, fmt.Errorf("--pprof-bind-address %q: must be a loopback address with a port, as in 127.0.0.1:6060: the endpoint is unauthenticated", o.PprofBindAddress))
-		}
-	}
-	if o.LeaderElection.LeaderElect && o.LeaderElection.ResourceNamespace == "" {
-		errs = append(errs, errors.New("--leader-elect-resource-namespace is required with --leader-elect"))
-	}
-	return errors.Join(errs...)
+	check(o.Defaults.ClusterRole != "", "cluster-role", "", "must not be empty")
+	check(slices.Contains(spaceapi.PodSecurityLevels(), o.Defaults.PodSecurity), "pod-security", o.Defaults.PodSecurity, "must be restricted, baseline or privileged")
+	check(o.Defaults.Network == spaceapi.NetworkIsolated || o.Defaults.Network == spaceapi.NetworkOpen, "network-mode", o.Defaults.Network, "must be Isolated or Open")
+	check(o.DNS.Namespace != "", "dns-namespace", "", "must not be empty")
+	check(o.DNS.Port >= 1 && o.DNS.Port <= 65535, "dns-port", o.DNS.Port, "must be from 1 to 65535")
+	server, err := url.Parse(o.Server)
+	check(o.Server == "" || err == nil && server.Scheme == "https" && server.Host != "", "advertise-apiserver-url", o.Server, "must be a URL like https://host:port")
+	check(o.ExclusiveDevices >= 1, "exclusive-device-count", o.ExclusiveDevices, "must be at least 1")
+	check(o.ConcurrentClaimSyncs >= 1, "concurrent-claim-syncs", o.ConcurrentClaimSyncs, "must be at least 1")
+	check(o.ResyncPeriod > 0, "resync-period", o.ResyncPeriod.String(), "must be more than 0")
+	check(o.NamespaceDeletionTimeout > 0, "namespace-deletion-timeout", o.NamespaceDeletionTimeout.String(), "must be more than 0")
+	check((o.TLSCertFile == "") == (o.TLSPrivateKeyFile == ""), "tls-cert-file", o.TLSCertFile, "must be set together with --tls-private-key-file")
+	check(o.TLSCertFile == "" || o.MetricsSecure, "tls-cert-file", o.TLSCertFile, "needs --metrics-secure")
+	pprof, err := netip.ParseAddrPort(o.PprofBindAddress)
+	check(o.PprofBindAddress == "" || err == nil && pprof.Addr().IsLoopback(), "pprof-bind-address", o.PprofBindAddress,
+		"must be a loopback address with a port, as in 127.0.0.1:6060: the endpoint is unauthenticated")
+	check(!o.LeaderElection.LeaderElect || o.LeaderElection.ResourceNamespace != "", "leader-elect-resource-namespace", "", "is required with --leader-elect")
+	return errs.ToAggregate()
 }
 
-// namespace is the controller's own, or one that every cluster has.
-func (o *Options) namespace() string {
-	if o.LeaderElection.ResourceNamespace == "" {
-		return metav1.NamespaceSystem
-	}
-	return o.LeaderElection.ResourceNamespace
-}
-
-// cidrs reads the values of a flag.
-func cidrs(flag string, texts []string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for _, text := range texts {
-		cidr, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("--%s %q: %w", flag, text, err)
-		}
-		out = append(out, cidr.Masked())
-	}
-	return out, nil
-}
-
-// pools describes the pools to publish.
-func (o *Options) pools() (pools.Set, error) {
+// poolSet returns the pools to publish.
+func (o *Options) poolSet() (pools.Set, error) {
 	set := pools.Set{
 		Pools:             pools.Default(),
 		NodeSelector:      o.NodeSelector,

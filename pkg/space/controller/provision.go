@@ -19,9 +19,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -59,75 +62,84 @@ type provisioned struct {
 	changed []string
 }
 
-// step provisions a part of a space. A part that is not restored later has no name.
+// step provisions a part of a space.
 type step struct {
-	name string
-	// ensure returns whether it created or restored anything.
-	ensure func() (bool, error)
+	// object is what is created, or restored later. It is nil for what is not restored later.
+	object client.Object
+	// run returns whether it created or restored the object.
+	run func() (bool, error)
+}
+
+// once returns a step for what is not restored later.
+func once(run func() error) step {
+	return step{run: func() (bool, error) { return false, run() }}
 }
 
 // provision creates what is missing of a space, and restores what was changed. Any part may
 // exist already. A space that is not in use yet also gets what kube-controller-manager
 // creates in each namespace some time later, and is complete only when its RBAC is in effect.
 func (r *Reconciler) provision(ctx context.Context, a *allocation.Allocation, desired desiredSpace, consumers *consumers, inUse bool) (provisioned, error) {
-	environment := resources.Environment{Driver: r.config.Defaults.Driver, DNS: r.config.DNS}
-	var err error
-	if environment.APIServer, err = r.apiServer(ctx); err != nil {
+	objects, err := r.objects(ctx, a, desired)
+	if err != nil {
 		return provisioned{}, err
 	}
-	if desired.existing == nil && len(desired.config.InheritLabels) > 0 {
-		claims := &corev1.Namespace{}
-		if err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, claims); err != nil {
-			return provisioned{}, fmt.Errorf("read the labels of the claim's namespace: %w", err)
-		}
-		desired.config.Inherit(claims.Labels)
-	}
-	space := environment.Objects(a, desired.share, desired.name, desired.config)
-
 	start := r.clock.Now()
-	namespace, created, err := r.ensureNamespace(ctx, a, desired.existing, space.Namespace)
+	namespace, created, err := r.ensureNamespace(ctx, a, desired.existing, objects.Namespace)
 	if err != nil {
 		return provisioned{}, err
 	}
 	namespaceDone := r.clock.Now()
+
 	var account *corev1.ServiceAccount
 	steps := []step{
-		{"", func() (bool, error) {
-			consumers.record(ctx, namespace)
-			return false, nil
-		}},
-		{"ServiceAccount " + space.ServiceAccount.Name, func() (created bool, err error) {
-			account, created, err = r.ensureServiceAccount(ctx, space.ServiceAccount)
-			return created, err
+		once(func() error {
+			consumers.recordNodes(ctx, namespace)
+			return nil
+		}),
+		{objects.ServiceAccount, func() (changed bool, err error) {
+			account, changed, err = r.ensureServiceAccount(ctx, objects.ServiceAccount)
+			return changed, err
 		}},
 	}
-	for _, want := range space.RoleBindings {
-		steps = append(steps, step{"RoleBinding " + want.Name, func() (bool, error) {
-			changed, err := r.ensureRoleBinding(ctx, want)
+	for _, binding := range objects.RoleBindings {
+		steps = append(steps, step{binding, func() (bool, error) {
+			changed, err := r.ensureRoleBinding(ctx, binding)
 			if err != nil || inUse {
 				return changed, err
 			}
-			if err := r.waitForRBAC(ctx, space.ServiceAccount, want.RoleRef.Name, namespace.Name); err != nil {
+			if err := r.waitForRBAC(ctx, objects.ServiceAccount, binding.RoleRef.Name, namespace.Name); err != nil {
 				return changed, err
 			}
 			r.metrics.ProvisionSteps.Observe(r.clock.Since(namespaceDone), metrics.StepRBAC)
 			return changed, nil
 		}})
 	}
-	steps = append(steps, r.clusterRoleBindingSteps(ctx, space, namespace, inUse)...)
-	steps = append(steps, r.limitSteps(ctx, space, inUse)...)
+	for _, binding := range objects.ClusterRoleBindings {
+		if !slices.Contains(r.config.Defaults.ClusterWideRoles, binding.RoleRef.Name) {
+			continue // The controller lost the right to restore it.
+		}
+		steps = append(steps, step{binding, func() (bool, error) {
+			changed, err := r.ensureClusterRoleBinding(ctx, binding, namespace)
+			if err != nil || inUse {
+				return changed, err
+			}
+			return changed, r.waitForRBAC(ctx, objects.ServiceAccount, binding.RoleRef.Name, metav1.NamespaceAll)
+		}})
+	}
+	steps = append(steps, r.limitSteps(ctx, objects, inUse)...)
 	if !inUse {
 		steps = append(steps,
-			step{"", func() (bool, error) { return false, r.createDefaultAccount(ctx, space.DefaultAccount) }},
-			step{"", func() (bool, error) { return false, r.createRootCA(ctx, namespace.Name) }},
+			once(func() error { return r.createDefaultAccount(ctx, objects.DefaultAccount) }),
+			once(func() error { return r.createRootCA(ctx, namespace.Name) }),
 		)
-		for _, object := range space.Copies {
-			steps = append(steps, step{"", func() (bool, error) { return false, r.createCopy(ctx, object) }})
+		for _, object := range objects.Copies {
+			steps = append(steps, once(func() error { return r.createCopy(ctx, object) }))
 		}
 	}
+
 	changed := make([]bool, len(steps))
 	if err := parallel(len(steps), func(i int) (err error) {
-		changed[i], err = steps[i].ensure()
+		changed[i], err = steps[i].run()
 		return err
 	}); err != nil {
 		return provisioned{}, err
@@ -142,11 +154,28 @@ func (r *Reconciler) provision(ctx context.Context, a *allocation.Allocation, de
 	}
 	for i, step := range steps {
 		if changed[i] {
-			out.changed = append(out.changed, step.name)
+			out.changed = append(out.changed, kindOf(step.object)+" "+step.object.GetName())
 		}
 	}
 	slices.Sort(out.changed)
 	return out, nil
+}
+
+// objects describes the objects of a space.
+func (r *Reconciler) objects(ctx context.Context, a *allocation.Allocation, desired desiredSpace) (resources.Objects, error) {
+	environment := resources.Environment{Driver: r.config.Defaults.Driver, DNS: r.config.DNS}
+	var err error
+	if environment.APIServer, err = r.apiServer(ctx); err != nil {
+		return resources.Objects{}, err
+	}
+	if desired.existing == nil && len(desired.config.InheritLabels) > 0 {
+		claims := &corev1.Namespace{}
+		if err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, claims); err != nil {
+			return resources.Objects{}, fmt.Errorf("read the labels of the claim's namespace: %w", err)
+		}
+		desired.config.Inherit(claims.Labels)
+	}
+	return environment.Objects(a, desired.result, desired.name, desired.config), nil
 }
 
 // ensureNamespace returns the space's namespace, and whether it was created.
@@ -180,29 +209,62 @@ func (r *Reconciler) ensureNamespace(ctx context.Context, a *allocation.Allocati
 	return existing, false, nil
 }
 
+// ensure creates an object, or restores one that is not the same. It returns the object, and
+// whether it was created or restored. The reader usually reads from the caches, so that an
+// object that is the same costs no request, and one that is missing costs one.
+func ensure[T client.Object](ctx context.Context, c Clients, reader client.Reader, want T, same func(have T) bool, restore func(have T) error) (T, bool, error) {
+	key := client.ObjectKeyFromObject(want)
+	have := want.DeepCopyObject().(T)
+	err := reader.Get(ctx, key, have)
+	switch {
+	case err == nil && same(have):
+		return have, false, nil
+	case apierrors.IsNotFound(err):
+		if err = c.Create(ctx, want); err == nil {
+			return want, true, nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return have, false, fmt.Errorf("create %s %s: %w", kindOf(want), key, err)
+		}
+	case err != nil:
+		return have, false, err
+	}
+	changed := false
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		err := c.APIReader.Get(ctx, key, have)
+		if err == nil && same(have) {
+			return nil
+		}
+		changed = true
+		switch {
+		case apierrors.IsNotFound(err):
+			have = want
+			return c.Create(ctx, want)
+		case err != nil:
+			return err
+		}
+		return restore(have)
+	})
+	if err != nil {
+		return have, false, fmt.Errorf("restore %s %s: %w", kindOf(want), key, err)
+	}
+	return have, changed, nil
+}
+
+// kindOf returns the kind of an object.
+func kindOf(obj client.Object) string {
+	gvk, err := apiutil.GVKForObject(obj, scheme.Scheme)
+	utilruntime.Must(err)
+	return gvk.Kind
+}
+
 // ensureServiceAccount returns the space's ServiceAccount, and whether it was created.
 func (r *Reconciler) ensureServiceAccount(ctx context.Context, want *corev1.ServiceAccount) (*corev1.ServiceAccount, bool, error) {
-	key := client.ObjectKeyFromObject(want)
-	existing := &corev1.ServiceAccount{}
-	if err := r.client.Get(ctx, key, existing); client.IgnoreNotFound(err) != nil {
-		return nil, false, err
-	} else if err == nil && existing.DeletionTimestamp == nil {
-		return existing, false, nil
-	}
-	err := r.client.Create(ctx, want)
-	if err == nil {
-		return want, true, nil
-	}
-	if !apierrors.IsAlreadyExists(err) {
-		return nil, false, fmt.Errorf("create ServiceAccount %s: %w", key, err)
-	}
-	if err := r.client.APIReader.Get(ctx, key, existing); err != nil {
-		return nil, false, fmt.Errorf("read the existing ServiceAccount %s: %w", key, err)
-	}
-	if existing.DeletionTimestamp != nil {
-		return nil, false, fmt.Errorf("ServiceAccount %s is being deleted, and has finalizers %v: it is recreated when the deletion is complete", key, existing.Finalizers)
-	}
-	return existing, false, nil
+	return ensure(ctx, r.client, r.client, want,
+		func(have *corev1.ServiceAccount) bool { return have.DeletionTimestamp == nil },
+		func(have *corev1.ServiceAccount) error {
+			return fmt.Errorf("it is being deleted, and has finalizers %v: it is recreated when the deletion is complete", have.Finalizers)
+		})
 }
 
 // roleBindings reads RoleBindings of spaces. Only the first of each is in the cache.
@@ -213,98 +275,77 @@ func (r *Reconciler) roleBindings(name string) client.Reader {
 	return r.client.APIReader
 }
 
-// ensureRoleBinding replaces a RoleBinding that was changed, because its role is immutable.
 func (r *Reconciler) ensureRoleBinding(ctx context.Context, want *rbacv1.RoleBinding) (bool, error) {
-	key := client.ObjectKeyFromObject(want)
-	same := func(have *rbacv1.RoleBinding) bool {
-		return have.DeletionTimestamp == nil && have.RoleRef == want.RoleRef && equality.Semantic.DeepEqual(have.Subjects, want.Subjects)
-	}
-	existing := &rbacv1.RoleBinding{}
-	if err := r.roleBindings(want.Name).Get(ctx, key, existing); client.IgnoreNotFound(err) != nil {
-		return false, err
-	} else if err == nil && same(existing) {
-		return false, nil
-	}
-	err := r.client.Create(ctx, want.DeepCopy())
-	if err == nil {
-		return true, nil
-	}
-	if !apierrors.IsAlreadyExists(err) {
-		return false, fmt.Errorf("create RoleBinding %s: %w", key, err)
-	}
-	if err := r.client.APIReader.Get(ctx, key, existing); err != nil {
-		return false, fmt.Errorf("read the existing RoleBinding %s: %w", key, err)
-	}
-	if same(existing) {
-		return false, nil
-	}
-	if err := r.client.Delete(ctx, existing, client.Preconditions{UID: &existing.UID}); client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("delete the changed RoleBinding %s: %w", key, err)
-	}
-	if err := r.client.Create(ctx, want.DeepCopy()); err != nil {
-		return false, fmt.Errorf("recreate RoleBinding %s: %w", key, err)
-	}
-	return true, nil
+	_, changed, err := ensure(ctx, r.client, r.roleBindings(want.Name), want,
+		func(have *rbacv1.RoleBinding) bool {
+			return have.DeletionTimestamp == nil && have.RoleRef == want.RoleRef && equality.Semantic.DeepEqual(have.Subjects, want.Subjects)
+		},
+		func(have *rbacv1.RoleBinding) error { return r.replace(ctx, have, want) })
+	return changed, err
 }
 
-// clusterRoleBindingSteps are for the rights in the whole cluster. The namespace owns the
-// ClusterRoleBindings, so that none outlives it whatever happens to the driver.
-func (r *Reconciler) clusterRoleBindingSteps(ctx context.Context, space resources.Objects, namespace *corev1.Namespace, inUse bool) []step {
-	var steps []step
-	for _, want := range space.ClusterRoleBindings {
-		if !slices.Contains(r.config.Defaults.ClusterWideRoles, want.RoleRef.Name) {
-			continue // The controller lost the right to restore it.
-		}
-		want.OwnerReferences = []metav1.OwnerReference{{
-			APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Namespace", Name: namespace.Name, UID: namespace.UID,
-		}}
-		same := func(have *rbacv1.ClusterRoleBinding) bool {
+// ensureClusterRoleBinding makes the namespace the owner of the binding, so that the binding
+// does not outlive it whatever happens to the driver.
+func (r *Reconciler) ensureClusterRoleBinding(ctx context.Context, want *rbacv1.ClusterRoleBinding, namespace *corev1.Namespace) (bool, error) {
+	want.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Namespace", Name: namespace.Name, UID: namespace.UID,
+	}}
+	_, changed, err := ensure(ctx, r.client, r.client, want,
+		func(have *rbacv1.ClusterRoleBinding) bool {
 			return have.RoleRef == want.RoleRef && equality.Semantic.DeepEqual(have.Subjects, want.Subjects) &&
 				equality.Semantic.DeepEqual(have.OwnerReferences, want.OwnerReferences)
-		}
-		steps = append(steps, step{"ClusterRoleBinding " + want.Name, func() (bool, error) {
-			changed, err := ensure(ctx, r.client, want, same, func(have *rbacv1.ClusterRoleBinding) {
-				have.RoleRef, have.Subjects, have.OwnerReferences = want.RoleRef, want.Subjects, want.OwnerReferences
-			})
-			if err != nil || inUse {
-				return changed, err
-			}
-			return changed, r.waitForRBAC(ctx, space.ServiceAccount, want.RoleRef.Name, metav1.NamespaceAll)
-		}})
+		},
+		func(have *rbacv1.ClusterRoleBinding) error { return r.replace(ctx, have, want) })
+	return changed, err
+}
+
+// replace replaces a binding, because its role is immutable.
+func (r *Reconciler) replace(ctx context.Context, have, want client.Object) error {
+	uid := have.GetUID()
+	if err := r.client.Delete(ctx, have, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
+		return err
 	}
-	return steps
+	return r.client.Create(ctx, want)
 }
 
 // limitSteps are for the objects that limit what is done in a space.
-func (r *Reconciler) limitSteps(ctx context.Context, space resources.Objects, inUse bool) []step {
+func (r *Reconciler) limitSteps(ctx context.Context, objects resources.Objects, inUse bool) []step {
 	var steps []step
-	if want := space.ResourceQuota; want != nil {
-		steps = append(steps, step{"ResourceQuota " + want.Name, func() (bool, error) {
-			changed, err := ensure(ctx, r.client, want,
+	if want := objects.ResourceQuota; want != nil {
+		steps = append(steps, step{want, func() (bool, error) {
+			quota, changed, err := ensure(ctx, r.client, r.client, want,
 				func(have *corev1.ResourceQuota) bool { return equality.Semantic.DeepEqual(have.Spec, want.Spec) },
-				func(have *corev1.ResourceQuota) { have.Spec = want.Spec })
+				func(have *corev1.ResourceQuota) error {
+					have.Spec = want.Spec
+					return r.client.Update(ctx, have)
+				})
 			if err != nil || inUse {
 				return changed, err
 			}
-			return changed, r.putQuotaInForce(ctx, want)
+			return changed, r.putQuotaInForce(ctx, quota, changed)
 		}})
 	}
-	if want := space.LimitRange; want != nil {
-		steps = append(steps, step{"LimitRange " + want.Name, func() (bool, error) {
-			return ensure(ctx, r.client, want,
+	if want := objects.LimitRange; want != nil {
+		steps = append(steps, step{want, func() (bool, error) {
+			_, changed, err := ensure(ctx, r.client, r.client, want,
 				func(have *corev1.LimitRange) bool { return equality.Semantic.DeepEqual(have.Spec, want.Spec) },
-				func(have *corev1.LimitRange) { have.Spec = want.Spec })
+				func(have *corev1.LimitRange) error {
+					have.Spec = want.Spec
+					return r.client.Update(ctx, have)
+				})
+			return changed, err
 		}})
 	}
-	if want := space.NetworkPolicy; want != nil {
-		steps = append(steps, step{"NetworkPolicy " + want.Name, func() (bool, error) {
+	if want := objects.NetworkPolicy; want != nil {
+		steps = append(steps, step{want, func() (bool, error) {
 			moved := false
-			changed, err := ensure(ctx, r.client, want,
-				func(have *networkingv1.NetworkPolicy) bool {
-					moved = space.DiffersInEnvironment(have)
-					return equality.Semantic.DeepEqual(have.Spec, want.Spec)
-				},
-				func(have *networkingv1.NetworkPolicy) { have.Spec = want.Spec })
+			_, changed, err := ensure(ctx, r.client, r.client, want,
+				func(have *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(have.Spec, want.Spec) },
+				func(have *networkingv1.NetworkPolicy) error {
+					moved = objects.DiffersInEnvironment(have)
+					have.Spec = want.Spec
+					return r.client.Update(ctx, have)
+				})
 			// A changed address of DNS or the API server is not drift.
 			return changed && !moved, err
 		}})
@@ -312,55 +353,18 @@ func (r *Reconciler) limitSteps(ctx context.Context, space resources.Objects, in
 	return steps
 }
 
-// ensure creates an object, or restores one that is not the same, and returns whether it
-// did. Usually that is one request. Of a created object, want is what the API server returned.
-func ensure[T client.Object](ctx context.Context, c Clients, want T, same func(have T) bool, restore func(have T)) (bool, error) {
-	key := client.ObjectKeyFromObject(want)
-	have := want.DeepCopyObject().(T)
-	err := c.Get(ctx, key, have)
-	if err == nil && same(have) {
-		return false, nil
-	}
-	if apierrors.IsNotFound(err) {
-		if err = c.Create(ctx, want); err == nil {
-			return true, nil
-		}
-		if !apierrors.IsAlreadyExists(err) {
-			return false, fmt.Errorf("create %T %s: %w", want, key, err)
-		}
-	} else if err != nil {
-		return false, err
-	}
-	restored := false
-	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		if err := c.APIReader.Get(ctx, key, have); err != nil {
-			return err
-		}
-		if same(have) {
-			return nil
-		}
-		restore(have)
-		restored = true
-		return c.Update(ctx, have)
-	})
-	if err != nil {
-		return false, fmt.Errorf("restore %T %s: %w", want, key, err)
-	}
-	return restored, nil
-}
-
 // putQuotaInForce sets the status of a new quota: nothing is used. Kubernetes does so some
 // time later, and until then the quota limits nothing
 // (k8s.io/apiserver, pkg/quota/v1/generic/evaluator.go).
-func (r *Reconciler) putQuotaInForce(ctx context.Context, quota *corev1.ResourceQuota) error {
+func (r *Reconciler) putQuotaInForce(ctx context.Context, quota *corev1.ResourceQuota, changed bool) error {
+	if len(quota.Status.Hard) > 0 {
+		return nil
+	}
 	key := client.ObjectKeyFromObject(quota)
-	if quota.ResourceVersion == "" { // it existed
+	if !changed { // The cache has only a part of it.
 		if err := r.client.APIReader.Get(ctx, key, quota); err != nil {
 			return fmt.Errorf("read ResourceQuota %s: %w", key, err)
 		}
-	}
-	if len(quota.Status.Hard) > 0 {
-		return nil
 	}
 	quota.Status = corev1.ResourceQuotaStatus{Hard: quota.Spec.Hard, Used: corev1.ResourceList{}}
 	for name := range quota.Spec.Hard {
@@ -373,21 +377,28 @@ func (r *Reconciler) putQuotaInForce(ctx context.Context, quota *corev1.Resource
 	return nil
 }
 
+// create creates an object, and returns whether it existed.
+func (r *Reconciler) create(ctx context.Context, obj client.Object) (existed bool, err error) {
+	err = r.client.Create(ctx, obj)
+	if client.IgnoreAlreadyExists(err) != nil {
+		return false, fmt.Errorf("create %s %s: %w", kindOf(obj), client.ObjectKeyFromObject(obj), err)
+	}
+	return err != nil, nil
+}
+
 // createDefaultAccount creates the ServiceAccount that Kubernetes would create. It is not
 // restored later: Kubernetes does that, and tenants may change it.
 func (r *Reconciler) createDefaultAccount(ctx context.Context, want *corev1.ServiceAccount) error {
-	err := r.client.Create(ctx, want)
-	if apierrors.IsAlreadyExists(err) {
-		if len(want.ImagePullSecrets) == 0 {
-			return nil
-		}
-		var patch []byte
-		if patch, err = json.Marshal(map[string]any{"imagePullSecrets": want.ImagePullSecrets}); err == nil {
-			err = r.client.Patch(ctx, want, client.RawPatch(types.StrategicMergePatchType, patch))
-		}
+	existed, err := r.create(ctx, want)
+	if err != nil || !existed || len(want.ImagePullSecrets) == 0 {
+		return err
 	}
+	patch, err := json.Marshal(map[string]any{"imagePullSecrets": want.ImagePullSecrets})
 	if err != nil {
-		return fmt.Errorf("create ServiceAccount %s/%s: %w", want.Namespace, want.Name, err)
+		return err
+	}
+	if err := r.client.Patch(ctx, want, client.RawPatch(types.StrategicMergePatchType, patch)); err != nil {
+		return fmt.Errorf("add imagePullSecrets to ServiceAccount %s: %w", client.ObjectKeyFromObject(want), err)
 	}
 	return nil
 }
@@ -399,10 +410,8 @@ func (r *Reconciler) createRootCA(ctx context.Context, namespace string) error {
 	if err := r.client.Get(ctx, client.ObjectKey{Namespace: r.config.Namespace, Name: spaceapi.RootCAName}, source); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	if err := r.client.Create(ctx, resources.RootCA(source, namespace)); client.IgnoreAlreadyExists(err) != nil {
-		return fmt.Errorf("create ConfigMap %s/%s: %w", namespace, spaceapi.RootCAName, err)
-	}
-	return nil
+	_, err := r.create(ctx, resources.RootCA(source, namespace))
+	return err
 }
 
 // createCopy copies a Secret or ConfigMap, as it is now, into a space. The copy belongs to

@@ -8,7 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -48,13 +48,14 @@ type Config struct {
 	Defaults spaceconfig.Defaults
 	// DNS is where isolated pods resolve names.
 	DNS resources.DNS
-	// Server is the URL of the API server as pods reach it.
+	// Server is the URL of the API server as pods reach it. Empty in Options: the one that the
+	// controller uses.
 	Server string
 	// Pools are those whose limits are shown in the metrics.
 	Pools []pools.Pool
 	// APIServerCIDRs are where pods reach the API server. Empty: at Server and the
 	// endpoints of Service default/kubernetes.
-	APIServerCIDRs []netip.Prefix
+	APIServerCIDRs []net.IPNet
 	// Namespace is where ConfigMap kube-root-ca.crt is copied from.
 	Namespace string
 	// ConcurrentClaimSyncs is the number of claims that are reconciled at the same time.
@@ -63,7 +64,7 @@ type Config struct {
 	ResyncPeriod time.Duration
 	// NamespaceDeletionTimeout is how long a namespace may be terminating before that is reported.
 	NamespaceDeletionTimeout time.Duration
-	// StartupTimeout is how long the caches may take to sync.
+	// StartupTimeout is how long the API server may take to answer, and the caches to sync.
 	StartupTimeout time.Duration
 }
 
@@ -90,11 +91,9 @@ type Reconciler struct {
 	// The caches lag behind the controller's own writes, and each write is an event that
 	// leads to a reconcile. deprovisioned has the namespaces that were deprovisioned by
 	// their UIDs, with the time until which they are retained, zero for deleted ones.
-	// consumersWritten has namespaces by their UIDs, as they were after the nodes of the
+	// nodesWritten has namespaces by their UIDs, as they were after the nodes of the
 	// consumers were written.
-	deprovisioned, consumersWritten *utilcache.LRUExpireCache
-	// overdueReported has the last event of namespaces whose deletion is overdue, by their UIDs.
-	overdueReported *utilcache.LRUExpireCache
+	deprovisioned, nodesWritten *utilcache.LRUExpireCache
 	// podNodes has the nodes of consuming pods by the pods' UIDs: a pod never moves.
 	podNodes *lru.Cache
 	// failedBindings counts by claim how often the scheduler was told to give up an allocation.
@@ -104,29 +103,29 @@ type Reconciler struct {
 // NewReconciler returns a Reconciler. SetupWithManager starts it.
 func NewReconciler(config Config, client Clients, events record.EventRecorder, metrics *metrics.Controller, clock clock.WithTicker) *Reconciler {
 	return &Reconciler{
-		config:           config,
-		keys:             spaceapi.KeysFor(config.Defaults.Driver),
-		client:           client,
-		events:           events,
-		metrics:          metrics,
-		clock:            clock,
-		deprovisioned:    utilcache.NewLRUExpireCacheWithClock(remembered, clock),
-		consumersWritten: utilcache.NewLRUExpireCacheWithClock(remembered, clock),
-		overdueReported:  utilcache.NewLRUExpireCacheWithClock(remembered, clock),
-		podNodes:         lru.New(remembered),
-		failedBindings:   lru.New(remembered),
+		config:         config,
+		keys:           spaceapi.KeysFor(config.Defaults.Driver),
+		client:         client,
+		events:         events,
+		metrics:        metrics,
+		clock:          clock,
+		deprovisioned:  utilcache.NewLRUExpireCacheWithClock(remembered, clock),
+		nodesWritten:   utilcache.NewLRUExpireCacheWithClock(remembered, clock),
+		podNodes:       lru.New(remembered),
+		failedBindings: lru.New(remembered),
 	}
 }
 
-// Reconcile keeps one claim and the spaces recorded for it in sync. It implements
+// Reconcile keeps one claim and its spaces in sync. It implements
 // reconcile.Reconciler.
 func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	select {
-	case <-ctx.Done(): // a queue that is shut down still returns what it has
-		return reconcile.Result{}, nil
-	default:
+	if ctx.Err() != nil {
+		return reconcile.Result{}, nil // A queue that is shut down still returns what it has.
 	}
-	claim, err := r.claim(ctx, request.NamespacedName)
+	claim, err := getClaim(ctx, r.client, request.NamespacedName)
+	if err == nil && claim != nil && claim.Annotations[truncatedAnnotation] != "" {
+		claim, err = getClaim(ctx, r.client.APIReader, request.NamespacedName)
+	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -171,28 +170,10 @@ func withClaimUID(ctx context.Context, uid types.UID) context.Context {
 	return klog.NewContext(ctx, klog.LoggerWithValues(klog.FromContext(ctx), logkeys.ClaimUID, uid))
 }
 
-// claim returns the whole claim of that name, or nil.
-func (r *Reconciler) claim(ctx context.Context, key types.NamespacedName) (*resourceapi.ResourceClaim, error) {
-	claim, err := r.cachedClaim(ctx, key)
-	if claim != nil && claim.Annotations[truncatedAnnotation] != "" {
-		return r.liveClaim(ctx, key)
-	}
-	return claim, err
-}
-
-// cachedClaim returns the claim of that name as the cache has it, which may be truncated, or nil.
-func (r *Reconciler) cachedClaim(ctx context.Context, key types.NamespacedName) (*resourceapi.ResourceClaim, error) {
+// getClaim returns the claim of that name, or nil. One from the cache may be truncated.
+func getClaim(ctx context.Context, reader client.Reader, key types.NamespacedName) (*resourceapi.ResourceClaim, error) {
 	claim := &resourceapi.ResourceClaim{}
-	if err := r.client.Get(ctx, key, claim); err != nil {
-		return nil, client.IgnoreNotFound(err)
-	}
-	return claim, nil
-}
-
-// liveClaim returns the claim of that name as the API server has it, or nil.
-func (r *Reconciler) liveClaim(ctx context.Context, key types.NamespacedName) (*resourceapi.ResourceClaim, error) {
-	claim := &resourceapi.ResourceClaim{}
-	err := r.client.APIReader.Get(ctx, key, claim)
+	err := reader.Get(ctx, key, claim)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -202,7 +183,7 @@ func (r *Reconciler) liveClaim(ctx context.Context, key types.NamespacedName) (*
 	return claim, nil
 }
 
-// spacesFor returns the cached namespaces whose record names the claim.
+// spacesFor returns the cached namespaces whose annotations name the claim.
 func (r *Reconciler) spacesFor(ctx context.Context, claim types.NamespacedName) ([]corev1.Namespace, error) {
 	var list corev1.NamespaceList
 	if err := r.client.List(ctx, &list, client.MatchingFields{claimIndex: claim.String()}); err != nil {
@@ -211,13 +192,13 @@ func (r *Reconciler) spacesFor(ctx context.Context, claim types.NamespacedName) 
 	return list.Items, nil
 }
 
-// claimUIDOf returns the UID of the claim in a namespace's record.
+// claimUIDOf returns the UID of the claim in a namespace's label.
 func (r *Reconciler) claimUIDOf(ns *corev1.Namespace) types.UID {
 	return types.UID(ns.Labels[r.keys.ClaimUID])
 }
 
 // reconcileAllocation provisions the spaces of an allocation, and reports that in the
-// claim's status. It returns when to look again, zero for never.
+// claim's status. It returns when to reconcile again, zero for never.
 func (r *Reconciler) reconcileAllocation(ctx context.Context, claim *resourceapi.ResourceClaim, desired *desiredState) (time.Duration, error) {
 	a := desired.allocation
 	inUse := isReady(claim, r.config.Defaults.Driver, a)
@@ -226,7 +207,7 @@ func (r *Reconciler) reconcileAllocation(ctx context.Context, claim *resourceapi
 		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
 			"the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and it is deprovisioned", desired.lifetime)})
 	case desired.rejected != nil && inUse:
-		// The record of a ready space is damaged, and what it was given is not known.
+		// The recorded configuration of a ready space is damaged, so that what it has is unknown.
 		return r.syncConsumers(ctx, claim, desired)
 	case desired.rejected != nil:
 		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonInvalidParameters, desired.rejected})
@@ -245,7 +226,7 @@ func (r *Reconciler) reconcileAllocation(ctx context.Context, claim *resourceapi
 			inUse = false
 		}
 	}
-	if !inUse && !isReported(claim, r.config.Defaults.Driver, a) {
+	if !inUse && len(claimstatus.Conditions(claim, r.config.Defaults.Driver, a.Results[0])) == 0 {
 		klog.FromContext(ctx).V(2).Info("Claim allocated", logkeys.Allocation, a.ID, "spaces", len(a.Results))
 	}
 

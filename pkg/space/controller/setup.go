@@ -43,10 +43,8 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
-	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
-	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
 const component = "space-controller"
@@ -66,10 +64,13 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	// Before anything else, so that a controller with an invalid configuration never
 	// replaces one with a valid one.
-	set, err := o.pools()
+	set, err := o.poolSet()
 	if err != nil {
 		return err
 	}
+	o.Pools = set.Pools
+	// Outside of a cluster, kube-root-ca.crt is copied from a namespace that every cluster has.
+	o.Namespace = cmp.Or(o.LeaderElection.ResourceNamespace, metav1.NamespaceSystem)
 	config, err := client.Config(o.Kubeconfig, component+"/"+o.Version)
 	if err != nil {
 		return err
@@ -78,21 +79,18 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := o.reconcilerConfig(config, set)
-	if err != nil {
-		return err
-	}
-	mgr, err := o.newManager(ctx, config, c.cacheOptions(spaceapi.KeysFor(o.Driver)))
+	o.Server = cmp.Or(o.Server, config.Host)
+	mgr, err := o.newManager(ctx, config)
 	if err != nil {
 		return err
 	}
 	events := record.NewBroadcaster(record.WithContext(ctx))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
-	if err := o.addReconciler(ctx, mgr, c, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component})); err != nil {
+	if err := o.addReconciler(ctx, mgr, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component})); err != nil {
 		return err
 	}
-	publisher := pools.Publisher{Driver: o.Driver, Client: api, Pools: set}
+	publisher := pools.Publisher{Driver: o.Defaults.Driver, Client: api, Pools: set}
 	if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		klog.FromContext(ctx).Info("Became leader")
 		var err error
@@ -132,7 +130,7 @@ func start(ctx context.Context, mgr ctrl.Manager) error {
 }
 
 // newManager returns a manager that elects a leader and serves health checks, metrics and profiles.
-func (o *Options) newManager(ctx context.Context, config *rest.Config, cached cache.Options) (ctrl.Manager, error) {
+func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Manager, error) {
 	logger := klog.FromContext(ctx)
 	// The libraries' messages belong to level 2, their errors are logged at any level.
 	ctrl.SetLogger(logger.V(2))
@@ -143,7 +141,7 @@ func (o *Options) newManager(ctx context.Context, config *rest.Config, cached ca
 	options := ctrl.Options{
 		Scheme:         scheme.Scheme,
 		MapperProvider: newRESTMapper,
-		Cache:          cached,
+		Cache:          o.cacheOptions(spaceapi.KeysFor(o.Defaults.Driver)),
 		Logger:         logger.V(2),
 		BaseContext:    func() context.Context { return ctx },
 
@@ -214,11 +212,11 @@ func (o *Options) lease(config *rest.Config) (resourcelock.Interface, error) {
 }
 
 // addReconciler adds the Reconciler and what it needs to the manager.
-func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, config Config, events record.EventRecorder) error {
-	keys := spaceapi.KeysFor(o.Driver)
+func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, events record.EventRecorder) error {
+	keys := spaceapi.KeysFor(o.Defaults.Driver)
 	// Standbys keep the caches in sync, too, so that the next leader starts immediately.
 	var informers []cache.Informer
-	for _, kind := range config.cachedKinds() {
+	for kind := range o.cacheOptions(keys).ByObject {
 		informer, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 		if err != nil {
 			return fmt.Errorf("cache %T: %w", kind, err)
@@ -229,7 +227,7 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, config Co
 		return fmt.Errorf("index namespaces by claim: %w", err)
 	}
 	roles := map[string]ctrlclient.Reader{}
-	for _, name := range slices.Concat(config.Defaults.Roles(), config.Defaults.ClusterWideRoles) {
+	for _, name := range slices.Concat(o.Defaults.Roles(), o.Defaults.ClusterWideRoles) {
 		if roles[name] != nil {
 			continue
 		}
@@ -251,7 +249,7 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, config Co
 		roles[name], informers = role, append(informers, informer)
 	}
 
-	r := NewReconciler(config, Clients{mgr.GetClient(), mgr.GetAPIReader(), roles}, events, metrics.NewController(ctrlmetrics.Registry, o.Version), clock.RealClock{})
+	r := NewReconciler(o.Config, Clients{mgr.GetClient(), mgr.GetAPIReader(), roles}, events, metrics.NewController(ctrlmetrics.Registry, o.Version), clock.RealClock{})
 	collector := &spaceCollector{r, mgr.Elected()}
 	r.metrics.Collect(collector.spaces, collector.poolLimits, collector.stuckTerminating)
 	return errors.Join(
@@ -266,40 +264,7 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, config Co
 	)
 }
 
-// reconcilerConfig is the Reconciler's part of the options.
-func (o *Options) reconcilerConfig(config *rest.Config, set pools.Set) (Config, error) {
-	apiServer, err := cidrs("api-server-cidrs", o.APIServerCIDRs)
-	if err != nil {
-		return Config{}, err
-	}
-	dns, err := cidrs("dns-cidrs", o.DNSCIDRs)
-	if err != nil {
-		return Config{}, err
-	}
-	return Config{
-		Defaults: spaceconfig.Defaults{
-			Driver:          o.Driver,
-			NamespacePrefix: o.NamespacePrefix,
-			ClusterRole:     o.ClusterRole,
-			PodSecurity:     o.PodSecurity,
-			Network:         spaceapi.NetworkMode(o.Network),
-
-			AllowedClusterRoles: o.AllowedClusterRoles,
-			ClusterWideRoles:    o.ClusterWideRoles,
-			CopyFromNamespaces:  o.CopyFromNamespaces,
-		},
-		DNS:                      resources.DNS{Namespace: o.DNSNamespace, Labels: o.DNSLabels, Port: o.DNSPort, CIDRs: dns},
-		Server:                   cmp.Or(o.Server, config.Host),
-		Pools:                    set.Pools,
-		APIServerCIDRs:           apiServer,
-		Namespace:                o.namespace(),
-		ConcurrentClaimSyncs:     o.ConcurrentClaimSyncs,
-		ResyncPeriod:             o.ResyncPeriod,
-		NamespaceDeletionTimeout: o.NamespaceDeletionTimeout,
-		StartupTimeout:           o.StartupTimeout,
-	}, nil
-}
-
+// sliceOwner returns the owner of the ResourceSlices, or nil.
 func (o *Options) sliceOwner(ctx context.Context, api kubernetes.Interface) (*resourceslice.Owner, error) {
 	if o.SliceOwner == "" {
 		return nil, nil

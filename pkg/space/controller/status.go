@@ -36,12 +36,12 @@ const (
 )
 
 // reportReady writes the status of a claim whose spaces are ready, and records what was
-// done for them. The spaces are those of the shares, in their order.
+// done for them. The spaces are in the order of the results.
 func (r *Reconciler) reportReady(ctx context.Context, claim *resourceapi.ResourceClaim, desired *desiredState, spaces []provisioned, inUse bool, start time.Time) error {
 	a := desired.allocation
 	entries := make([]claimstatus.Entry, len(spaces))
 	for i, space := range spaces {
-		entries[i] = r.readyEntry(a, desired.spaces[i].share, desired.spaces[i].name, space.serviceAccountUID)
+		entries[i] = r.readyEntry(a, desired.spaces[i].result, desired.spaces[i].name, space.serviceAccountUID)
 	}
 	complete := r.clock.Now()
 	changed, err := r.writeStatus(ctx, claim, a, entries)
@@ -63,16 +63,16 @@ func (r *Reconciler) reportReady(ctx context.Context, claim *resourceapi.Resourc
 		case !inUse && changed:
 			r.events.Event(reference(claim), corev1.EventTypeNormal, spaceapi.ReasonProvisioned, entry.Ready.Message)
 			logger.Info("Space ready", logkeys.Namespace, ns, logkeys.Allocation, a.ID,
-				logkeys.Request, entry.Share.Request, logkeys.Duration, r.clock.Since(start).Round(time.Millisecond))
+				logkeys.Request, entry.Result.Request, logkeys.Duration, r.clock.Since(start).Round(time.Millisecond))
 		}
 	}
 	return nil
 }
 
-// readyEntry is what the claim's status has for a share whose space is ready.
+// readyEntry returns the entry in the claim's status for a space that is ready.
 func (r *Reconciler) readyEntry(a *allocation.Allocation, result allocation.Result, namespace string, account types.UID) claimstatus.Entry {
 	return claimstatus.Entry{
-		Share: result,
+		Result: result,
 		Ready: metav1.Condition{
 			Status:  metav1.ConditionTrue,
 			Reason:  spaceapi.ReasonProvisioned,
@@ -91,16 +91,16 @@ func (r *Reconciler) readyEntry(a *allocation.Allocation, result allocation.Resu
 }
 
 // reportNotReady reports, with the same message, in the claim's condition, its events and
-// the events of the pods that wait for it, why there is no space. All shares have the same
+// the events of the pods that wait for it, why there is no space. All results have the same
 // condition: the scheduler, where it reads conditions, takes the first entry of a device for
-// all of them. It returns when to look again, zero for never.
+// all of them. It returns when to reconcile again, zero for never.
 func (r *Reconciler) reportNotReady(ctx context.Context, claim *resourceapi.ResourceClaim, a *allocation.Allocation, cause error) (time.Duration, error) {
 	reason := conditionReason(cause)
 	failBinding, after := r.shouldFailBinding(claim, a)
 	entries := make([]claimstatus.Entry, len(a.Results))
 	for i, result := range a.Results {
 		entries[i] = claimstatus.Entry{
-			Share:  result,
+			Result: result,
 			Failed: failBinding,
 			Ready:  metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: cause.Error()},
 		}
@@ -173,12 +173,12 @@ func (r *Reconciler) writeStatus(ctx context.Context, claim *resourceapi.Resourc
 			return false, nil
 		}
 		err = fmt.Errorf("write the status of ResourceClaim %s: %w", a.Claim, err)
-		// Invalid is the answer for a share that is no longer allocated, and for a missing
+		// The API server answers Invalid for a result that is no longer allocated, and for a missing
 		// right; only the claim itself tells which.
 		if !apierrors.IsConflict(err) && !apierrors.IsInvalid(err) {
 			return false, err
 		}
-		live, getErr := r.liveClaim(ctx, a.Claim)
+		live, getErr := getClaim(ctx, r.client.APIReader, a.Claim)
 		if now := allocation.FromClaim(live, driver); getErr != nil || now == nil || now.ID != a.ID {
 			return false, getErr
 		}
@@ -197,13 +197,7 @@ func isExpired(claim *resourceapi.ResourceClaim, driver string, a *allocation.Al
 	})
 }
 
-// isReported returns whether the claim's status reports anything about the allocation's spaces.
-func isReported(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) bool {
-	return slices.ContainsFunc(a.Results, func(result allocation.Result) bool {
-		return len(claimstatus.Conditions(claim, driver, result)) > 0
-	})
-}
-
+// reference returns a reference to a claim for events.
 func reference(claim *resourceapi.ResourceClaim) *corev1.ObjectReference {
 	return &corev1.ObjectReference{
 		APIVersion: resourceapi.SchemeGroupVersion.String(), Kind: "ResourceClaim",

@@ -31,8 +31,8 @@ var claims = resourceapi.Resource("resourceclaims")
 // failing are entries for a claim that has no space.
 func failing(a *allocation.Allocation, message string) []claimstatus.Entry {
 	return []claimstatus.Entry{{
-		Share: a.Results[0],
-		Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: spaceapi.ReasonProvisioningFailed, Message: message},
+		Result: a.Results[0],
+		Ready:  metav1.Condition{Status: metav1.ConditionFalse, Reason: spaceapi.ReasonProvisioningFailed, Message: message},
 	}}
 }
 
@@ -174,7 +174,7 @@ func TestWriteStatus_keepsWhatTheCacheLacks(t *testing.T) {
 	}}
 	c := newCluster(t, claim)
 	c.catchUp(claim)
-	cached, err := c.cachedClaim(t.Context(), key)
+	cached, err := getClaim(t.Context(), c.client, key)
 	if err != nil || len(cached.Status.Devices) != 0 || cached.Labels != nil {
 		t.Fatalf("the cache has %+v, error %v", cached, err)
 	}

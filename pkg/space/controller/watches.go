@@ -153,7 +153,7 @@ func (r *Reconciler) enqueueClaimOf(ns *corev1.Namespace, q queue) {
 func (r *Reconciler) objectChanged() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool {
-			// Created in a namespace that is being deleted: by somebody else.
+			// The controller creates nothing in a namespace that is being deleted.
 			ns := &corev1.Namespace{}
 			err := r.client.Get(context.Background(), client.ObjectKey{Name: namespaceOf(e.Object)}, ns)
 			return err == nil && ns.DeletionTimestamp != nil
@@ -175,8 +175,8 @@ func namespaceOf(obj client.Object) string {
 	return obj.GetNamespace()
 }
 
-// claimOfObject maps an object in a space to its claim: that in the namespace's record,
-// which tenants cannot write.
+// claimOfObject maps an object in a space to the claim in the namespace's annotations, which
+// tenants cannot write.
 func (r *Reconciler) claimOfObject(ctx context.Context, obj client.Object) []reconcile.Request {
 	ns := &corev1.Namespace{}
 	if err := r.client.Get(ctx, client.ObjectKey{Name: namespaceOf(obj)}, ns); err != nil {
@@ -259,24 +259,12 @@ func (r *Reconciler) resync(ctx context.Context, q queue) error {
 			q.Add(reconcile.Request{NamespacedName: a.Claim})
 		}
 	}
-	if len(r.config.Defaults.ClusterWideRoles) == 0 {
-		return nil
-	}
-	var bindings rbacv1.ClusterRoleBindingList
-	if err := r.client.List(ctx, &bindings); err != nil {
-		return err
-	}
-	for i := range bindings.Items {
-		if err := r.deleteOrphan(ctx, &bindings.Items[i]); err != nil {
-			utilruntime.HandleErrorWithContext(ctx, err, "Resync: delete a ClusterRoleBinding without a space")
-		}
-	}
 	return nil
 }
 
 // isCurrent returns whether a namespace belongs to an allocation that exists, and is not
 // being deleted.
 func (r *Reconciler) isCurrent(ctx context.Context, ns *corev1.Namespace) bool {
-	claim, err := r.cachedClaim(ctx, claimOf(ns, r.keys))
+	claim, err := getClaim(ctx, r.client, claimOf(ns, r.keys))
 	return err == nil && ns.DeletionTimestamp == nil && allocation.FromClaim(claim, r.config.Defaults.Driver).Owns(ns, r.keys)
 }

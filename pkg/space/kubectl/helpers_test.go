@@ -60,7 +60,7 @@ func nameOf(c *resourceapi.ResourceClaim) string {
 func says(t *testing.T, c *resourceapi.ResourceClaim, reason, message string) *resourceapi.ResourceClaim {
 	t.Helper()
 	a := allocation.FromClaim(c, driver)
-	entry := claimstatus.Entry{Share: a.Results[0], Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message}}
+	entry := claimstatus.Entry{Result: a.Results[0], Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message}}
 	if reason == spaceapi.ReasonProvisioned {
 		entry.Ready.Status = metav1.ConditionTrue
 		entry.Data = &spaceapi.SpaceStatus{

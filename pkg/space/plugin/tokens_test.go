@@ -513,7 +513,7 @@ func TestHandleClaim_renewsSpacesThatDidNotExpire(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a", "b")
 		a := allocation.FromClaim(claim, testDriver)
-		n.update(apply(t, claim, []claimstatus.Entry{{Share: a.Results[0], Ready: metav1.Condition{
+		n.update(apply(t, claim, []claimstatus.Entry{{Result: a.Results[0], Ready: metav1.Condition{
 			Status: metav1.ConditionFalse, Reason: spaceapi.ReasonExpired,
 		}}}))
 		for range 3 {

@@ -4,7 +4,7 @@
 package resources
 
 import (
-	"net/netip"
+	"net"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -19,7 +19,7 @@ import (
 
 // Destination is an address that pods of isolated spaces can reach.
 type Destination struct {
-	CIDR netip.Prefix
+	CIDR string
 	// Port is a TCP port. Zero: all ports of all protocols.
 	Port int32
 }
@@ -32,11 +32,11 @@ type DNS struct {
 	Port      int32
 	// CIDRs are other addresses that answer on the same port, such as those of
 	// caches on the nodes.
-	CIDRs []netip.Prefix
+	CIDRs []net.IPNet
 }
 
 // networkPolicy lets pods of the space reach each other, DNS and the API server, and what
-// the class adds, and nobody else reach them. It is nil where the network is open.
+// the class adds. Nothing else reaches them. It is nil where the network is open.
 func (e Environment) networkPolicy(meta metav1.ObjectMeta, space config.Recorded) *networkingv1.NetworkPolicy {
 	if space.Network.Mode != spaceapi.NetworkIsolated {
 		return nil
@@ -70,7 +70,7 @@ func (e Environment) networkPolicy(meta metav1.ObjectMeta, space config.Recorded
 	})
 	for _, d := range e.APIServer {
 		rule := networkingv1.NetworkPolicyEgressRule{
-			To: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: d.CIDR.String()}}},
+			To: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: d.CIDR}}},
 		}
 		if d.Port != 0 {
 			rule.Ports = []networkingv1.NetworkPolicyPort{port(corev1.ProtocolTCP, d.Port)}

@@ -4,7 +4,7 @@
 package resources_test
 
 import (
-	"net/netip"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -24,10 +24,10 @@ func isolated(s *config.SpaceConfig) { s.Network.Mode = spaceapi.NetworkIsolated
 func TestWhomIsolatedPodsReach(t *testing.T) {
 	s := environment
 	s.APIServer = []resources.Destination{
-		{CIDR: netip.MustParsePrefix("10.96.0.1/32"), Port: 443},
-		{CIDR: netip.MustParsePrefix("fd00::/64")},
+		{CIDR: "10.96.0.1/32", Port: 443},
+		{CIDR: "fd00::/64"},
 	}
-	s.DNS = resources.DNS{Namespace: "dns", Labels: map[string]string{"app": "dns"}, Port: 5353, CIDRs: []netip.Prefix{netip.MustParsePrefix("169.254.20.10/32")}}
+	s.DNS = resources.DNS{Namespace: "dns", Labels: map[string]string{"app": "dns"}, Port: 5353, CIDRs: []net.IPNet{{IP: net.IPv4(169, 254, 20, 10), Mask: net.CIDRMask(32, 32)}}}
 	policy := spaceWith(t, s, isolated).NetworkPolicy
 	network := spaceapi.KeysFor(s.Driver).Network
 	if got := spaceWith(t, s, isolated).Namespace.Labels[network]; got != "Isolated" {
@@ -100,7 +100,7 @@ func TestDiffersInEnvironment(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := spaceWith(t, environment, change).NetworkPolicy
 			e := environment
-			e.APIServer = []resources.Destination{{CIDR: netip.MustParsePrefix("10.0.0.1/32"), Port: 6443}}
+			e.APIServer = []resources.Destination{{CIDR: "10.0.0.1/32", Port: 6443}}
 			e.DNS.Port = 5353
 			space := spaceWith(t, e, change)
 			if !space.DiffersInEnvironment(before) {

@@ -26,9 +26,8 @@ type Environment struct {
 	APIServer []Destination
 }
 
-// Objects has the objects of one share of an allocation.
+// Objects are the objects of one space.
 type Objects struct {
-	Share          allocation.Result
 	Namespace      *corev1.Namespace
 	ServiceAccount *corev1.ServiceAccount
 	// RoleBindings bind the ClusterRoles in the namespace. There is at least one.
@@ -48,13 +47,12 @@ type Objects struct {
 	Copies []Copy
 }
 
-// Objects describes the space of one share in the namespace of that name.
+// Objects describes the space of a result in the namespace of that name.
 func (e Environment) Objects(a *allocation.Allocation, result allocation.Result, name string, space config.SpaceConfig) Objects {
 	meta := func(object string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Name: object, Namespace: name, Labels: e.labels(a), Annotations: e.annotations(a, result)}
 	}
 	return Objects{
-		Share:               result,
 		Namespace:           e.namespace(a, result, name, space),
 		ServiceAccount:      &corev1.ServiceAccount{ObjectMeta: meta(spaceapi.ServiceAccountName), ImagePullSecrets: pullSecrets(space.CopyFrom)},
 		RoleBindings:        roleBindings(meta, name, space.Recorded),
@@ -71,7 +69,7 @@ func (e Environment) Objects(a *allocation.Allocation, result allocation.Result,
 	}
 }
 
-// labels and annotations record on each object which space it belongs to.
+// labels and annotations identify the space of each object.
 func (e Environment) labels(a *allocation.Allocation) map[string]string {
 	keys := spaceapi.KeysFor(e.Driver)
 	return map[string]string{
