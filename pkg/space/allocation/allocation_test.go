@@ -5,6 +5,7 @@ package allocation_test
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -46,7 +49,7 @@ func claimWith(results ...resourceapi.DeviceRequestAllocationResult) *resourceap
 	}
 }
 
-func TestWhatCountsAsAllocated(t *testing.T) {
+func TestFromClaim(t *testing.T) {
 	foreign := result("gpu")
 	foreign.Driver = "gpu.example.com"
 	for name, test := range map[string]struct {
@@ -57,18 +60,18 @@ func TestWhatCountsAsAllocated(t *testing.T) {
 		"a claim without allocation": {
 			&resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{UID: "claim-uid"}}, nil},
 		"only another driver's result":           {claimWith(foreign), nil},
-		"another driver's result among our own":  {claimWith(result("a"), foreign, result("b")), []string{"a", "b"}},
+		"another driver's result among ours":     {claimWith(result("a"), foreign, result("b")), []string{"a", "b"}},
 		"our results, in the allocation's order": {claimWith(result("b"), result("a")), []string{"b", "a"}},
 		"being deleted, still in use by a pod":   {deleting(claimWith(result("a")), resourceapi.Finalizer), []string{"a"}},
 		"being deleted, without any finalizer":   {deleting(claimWith(result("a"))), nil},
-		"being deleted, with a stranger's finalizer only": {
+		"being deleted, with another finalizer only": {
 			deleting(claimWith(result("a")), "example.com/mine"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := allocation.FromClaim(test.claim, driver)
 			if test.requests == nil {
 				if a != nil {
-					t.Fatalf("got an allocation of %d shares, want none", len(a.Results))
+					t.Fatalf("got an allocation of %d results, want none", len(a.Results))
 				}
 				return
 			}
@@ -92,7 +95,7 @@ func deleting(claim *resourceapi.ResourceClaim, finalizers ...string) *resourcea
 	return claim
 }
 
-func TestAnAllocationCarriesWhatTheClaimSays(t *testing.T) {
+func TestFromClaim_fields(t *testing.T) {
 	r := result("a")
 	r.AdminAccess = ptr.To(true)
 	claim := claimWith(r)
@@ -109,7 +112,7 @@ func TestAnAllocationCarriesWhatTheClaimSays(t *testing.T) {
 	}
 	s := a.Results[0]
 	if s.Pool != "spaces" || s.Device != "space" || *s.ShareID != "share-of-a" || !s.AdminAccess {
-		t.Errorf("got share %+v", s)
+		t.Errorf("got result %+v", s)
 	}
 
 	delete(claim.Annotations, resourceapi.PodResourceClaimAnnotation)
@@ -118,11 +121,11 @@ func TestAnAllocationCarriesWhatTheClaimSays(t *testing.T) {
 	}
 	claim.Annotations = map[string]string{resourceapi.ExtendedResourceClaimAnnotation: "true"}
 	if got := allocation.FromClaim(claim, driver).PodClaimName; got != "space" {
-		t.Errorf("got pod claim name %q for a claim that the scheduler has made, want space", got)
+		t.Errorf("got pod claim name %q for a claim that the scheduler created, want space", got)
 	}
 }
 
-func TestAReallocatedClaimGetsAnotherNamespace(t *testing.T) {
+func TestFromClaim_identifiesTheAllocation(t *testing.T) {
 	names := func(change func(*resourceapi.ResourceClaim)) (string, string) {
 		claim := claimWith(result("a"), result("b"))
 		change(claim)
@@ -136,20 +139,20 @@ func TestAReallocatedClaimGetsAnotherNamespace(t *testing.T) {
 	}
 	for what, change := range map[string]func(*resourceapi.ResourceClaim){
 		"the claim's UID": func(c *resourceapi.ResourceClaim) { c.UID = "other" },
-		"the share":       func(c *resourceapi.ResourceClaim) { first(c).ShareID = ptr.To(types.UID("other")) },
-		"no share any more": func(c *resourceapi.ResourceClaim) {
+		"the share ID":    func(c *resourceapi.ResourceClaim) { first(c).ShareID = ptr.To(types.UID("other")) },
+		"no share ID": func(c *resourceapi.ResourceClaim) {
 			first(c).ShareID = nil
 		},
 		"the device":  func(c *resourceapi.ResourceClaim) { first(c).Device = "other" },
 		"the pool":    func(c *resourceapi.ResourceClaim) { first(c).Pool = "other" },
 		"the request": func(c *resourceapi.ResourceClaim) { first(c).Request = "other" },
-		"a share less": func(c *resourceapi.ResourceClaim) {
+		"one result less": func(c *resourceapi.ResourceClaim) {
 			c.Status.Allocation.Devices.Results = c.Status.Allocation.Devices.Results[:1]
 		},
 		"the time of the allocation": func(c *resourceapi.ResourceClaim) {
 			c.Status.Allocation.AllocationTimestamp = ptr.To(metav1.NewTime(allocatedAt.Add(time.Second)))
 		},
-		"no time any more": func(c *resourceapi.ResourceClaim) { c.Status.Allocation.AllocationTimestamp = nil },
+		"no allocation time": func(c *resourceapi.ResourceClaim) { c.Status.Allocation.AllocationTimestamp = nil },
 	} {
 		t.Run("another one when this changes: "+what, func(t *testing.T) {
 			id, name := names(change)
@@ -184,7 +187,7 @@ func TestAReallocatedClaimGetsAnotherNamespace(t *testing.T) {
 	}
 }
 
-func TestNamesAreLabelsAndDifferPerShare(t *testing.T) {
+func TestNamespaceName_isALabelAndUnique(t *testing.T) {
 	a := allocation.FromClaim(claimWith(result("a"), result("b"), result("c")), driver)
 	if msgs := validation.IsValidLabelValue(a.ID); len(msgs) > 0 || a.ID == "" {
 		t.Errorf("allocation ID %q is no label value: %s", a.ID, msgs)
@@ -205,18 +208,19 @@ func TestNamesAreLabelsAndDifferPerShare(t *testing.T) {
 	}
 }
 
-func TestSlotsTellTheSpacesOfAClaimApart(t *testing.T) {
+func TestFromClaim_subdirs(t *testing.T) {
 	for name, test := range map[string]struct {
 		requests []string
-		slots    []string
+		subdirs  []string
 	}{
-		"one space needs none":              {[]string{"a"}, []string{""}},
-		"one space of a prioritized list":   {[]string{"main/small"}, []string{""}},
-		"several requests":                  {[]string{"a", "b"}, []string{"a", "b"}},
-		"a subrequest goes by its request":  {[]string{"main/small", "b"}, []string{"main", "b"}},
-		"a request for two":                 {[]string{"a", "a"}, []string{"a.0", "a.1"}},
-		"a request for two, and another":    {[]string{"b", "a", "a"}, []string{"b", "a.0", "a.1"}},
-		"a subrequest for two, and another": {[]string{"m/x", "m/x", "b"}, []string{"m.0", "m.1", "b"}},
+		"one space has none":                                 {[]string{"a"}, []string{""}},
+		"one space of a prioritized list":                    {[]string{"main/small"}, []string{""}},
+		"several requests":                                   {[]string{"a", "b"}, []string{"a", "b"}},
+		"a subrequest has that of its request":               {[]string{"main/small", "b"}, []string{"main", "b"}},
+		"a request for two":                                  {[]string{"a", "a"}, []string{"a.0", "a.1"}},
+		"a request for two, and another":                     {[]string{"b", "a", "a"}, []string{"b", "a.0", "a.1"}},
+		"a subrequest for two, and another":                  {[]string{"m/x", "m/x", "b"}, []string{"m.0", "m.1", "b"}},
+		"a request for two, and a request of a similar name": {[]string{"a", "a", "a-0"}, []string{"a.0", "a.1", "a-0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var results []resourceapi.DeviceRequestAllocationResult
@@ -229,14 +233,14 @@ func TestSlotsTellTheSpacesOfAClaimApart(t *testing.T) {
 			for _, s := range allocation.FromClaim(claimWith(results...), driver).Results {
 				got = append(got, s.Subdir)
 			}
-			if !slices.Equal(got, test.slots) {
-				t.Errorf("got %q, want %q", got, test.slots)
+			if !slices.Equal(got, test.subdirs) {
+				t.Errorf("got %q, want %q", got, test.subdirs)
 			}
 		})
 	}
 }
 
-func TestOwnsOnlyItsOwnNamespaces(t *testing.T) {
+func TestAllocationOwns(t *testing.T) {
 	keys := spaceapi.KeysFor(driver)
 	a := allocation.FromClaim(claimWith(result("a"), result("b")), driver)
 	const prefix = "ns-"
@@ -269,11 +273,11 @@ func TestOwnsOnlyItsOwnNamespaces(t *testing.T) {
 	}
 	otherKeys := spaceapi.KeysFor("other.example.com")
 	if a.Owns(own(func(*corev1.Namespace) {}), otherKeys) {
-		t.Error("another installation takes the namespace for its own")
+		t.Error("another installation owns the namespace")
 	}
 }
 
-func TestVariablePrefix(t *testing.T) {
+func TestEnvPrefix(t *testing.T) {
 	for name, want := range map[string]string{
 		"test-claim":   "TEST_CLAIM",
 		"a.b-c9":       "A_B_C9",
@@ -288,11 +292,118 @@ func TestVariablePrefix(t *testing.T) {
 }
 
 // A plugin and a controller of different versions work together, and an updated
-// controller finds the spaces that it made: these never change.
-func TestVersionsAgreeOnIDsAndNames(t *testing.T) {
+// controller finds its spaces: these never change.
+func TestFromClaim_namesNeverChange(t *testing.T) {
 	a := allocation.FromClaim(claimWith(result("a"), result("b")), driver)
 	got := []string{a.ID, a.Results[0].NamespaceName("ephemeral-ns-"), a.Results[1].NamespaceName("ephemeral-ns-")}
 	if want := []string{"pphnsg98g5vwbqjn9zfm", "ephemeral-ns-l4sfqrhgcf", "ephemeral-ns-pl8kh54w4d"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestFromClaim_class(t *testing.T) {
+	claim := &resourceapi.ResourceClaim{
+		Spec: resourceapi.ResourceClaimSpec{Devices: resourceapi.DeviceClaim{Requests: []resourceapi.DeviceRequest{
+			{Name: "one", Exactly: &resourceapi.ExactDeviceRequest{DeviceClassName: "exact"}},
+			{Name: "list", FirstAvailable: []resourceapi.DeviceSubRequest{{Name: "a", DeviceClassName: "first"}, {Name: "b", DeviceClassName: "second"}}},
+		}}},
+		Status: resourceapi.ResourceClaimStatus{Allocation: &resourceapi.AllocationResult{}},
+	}
+	for _, request := range []string{"one", "list/b", "list", "absent"} {
+		claim.Status.Allocation.Devices.Results = append(claim.Status.Allocation.Devices.Results,
+			resourceapi.DeviceRequestAllocationResult{Driver: "d", Request: request})
+	}
+	want := []string{"exact", "second", "", ""}
+	for i, result := range allocation.FromClaim(claim, "d").Results {
+		if result.Class != want[i] {
+			t.Errorf("request %s is of class %q, want %q", result.Request, result.Class, want[i])
+		}
+	}
+}
+
+func TestFromClaim_consumedCapacity(t *testing.T) {
+	consuming, plain := result("a"), result("b")
+	consuming.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("2"), "spaces": resource.MustParse("1")}
+	results := allocation.FromClaim(claimWith(consuming, plain), driver).Results
+	if got := results[0].ConsumedCapacity; !equality.Semantic.DeepEqual(got, consuming.ConsumedCapacity) {
+		t.Errorf("got %v, want %v", got, consuming.ConsumedCapacity)
+	}
+	if got := results[1].ConsumedCapacity; got != nil {
+		t.Errorf("a result of a pool without a limit consumes %v", got)
+	}
+}
+
+// The fields of one allocation are written one after the other. A character that
+// moves from the end of one to the start of the next must give another allocation.
+func FuzzFromClaim_differentFieldsDifferentNames(f *testing.F) {
+	f.Add("uid", "request", "pool", "device", "share", "uid", "request", "pool", "device", "share")
+	f.Add("uid", "a", "bc", "device", "share", "uid", "ab", "c", "device", "share")
+	f.Add("uid1", "", "", "", "", "uid", "1", "", "", "")
+	f.Add("1:a", "", "", "", "", "", "1:a", "", "", "")
+	f.Add("u", "r", "p", "d", "3:x0:", "u", "r", "p", "d", "")
+	f.Fuzz(func(t *testing.T, uid1, request1, pool1, device1, share1, uid2, request2, pool2, device2, share2 string) {
+		one := fuzzed(uid1, request1, pool1, device1, share1)
+		two := fuzzed(uid2, request2, pool2, device2, share2)
+		same := uid1 == uid2 && request1 == request2 && pool1 == pool2 && device1 == device2 && share1 == share2
+		if (one.ID == two.ID) != same {
+			t.Errorf("same fields: %t, but allocation IDs %s and %s", same, one.ID, two.ID)
+		}
+		nameOne, nameTwo := one.Results[0].NamespaceName("p-"), two.Results[0].NamespaceName("p-")
+		if (nameOne == nameTwo) != same {
+			t.Errorf("same fields: %t, but namespaces %s and %s", same, nameOne, nameTwo)
+		}
+
+		// Both as results of one claim: a second result is never lost.
+		both := claimWith(fuzzedResult(request1, pool1, device1, share1), fuzzedResult(request2, pool2, device2, share2))
+		both.UID = types.UID(uid1)
+		if id := allocation.FromClaim(both, driver).ID; id == one.ID || id == two.ID {
+			t.Errorf("an allocation of two results has the ID %s of one of them", id)
+		}
+	})
+}
+
+func FuzzNamespaceName(f *testing.F) {
+	f.Add("claim-uid", "request", "pool", "device", "share")
+	f.Add("", "", "", "", "")
+	f.Add("\x00\xff", "main/sub", "pool/with/slashes", "ü", "../..")
+	f.Fuzz(func(t *testing.T, uid, request, pool, device, share string) {
+		a := fuzzed(uid, request, pool, device, share)
+		for _, prefix := range []string{spaceapi.DefaultNamespacePrefix, "a", strings.Repeat("p", 53)} {
+			name := a.Results[0].NamespaceName(prefix)
+			if msgs := validation.IsDNS1123Label(name); len(msgs) > 0 {
+				t.Errorf("namespace name %q: %s", name, msgs)
+			}
+		}
+		if msgs := validation.IsValidLabelValue(a.ID); len(msgs) > 0 || a.ID == "" {
+			t.Errorf("allocation ID %q: %s", a.ID, msgs)
+		}
+	})
+}
+
+func FuzzEnvPrefix(f *testing.F) {
+	allowed := regexp.MustCompile(`^[A-Z0-9_]*$`)
+	for _, seed := range []string{"test-claim", "", "a=b", "x\ny", "ünï", "\xff"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		got := allocation.EnvPrefix(name)
+		if !allowed.MatchString(got) {
+			t.Errorf("%q became %q", name, got)
+		}
+		if len([]rune(got)) != len([]rune(name)) {
+			t.Errorf("%q became %q: characters were lost or added", name, got)
+		}
+	})
+}
+
+func fuzzed(uid, request, pool, device, share string) *allocation.Allocation {
+	claim := claimWith(fuzzedResult(request, pool, device, share))
+	claim.UID = types.UID(uid)
+	return allocation.FromClaim(claim, driver)
+}
+
+func fuzzedResult(request, pool, device, share string) resourceapi.DeviceRequestAllocationResult {
+	return resourceapi.DeviceRequestAllocationResult{
+		Driver: driver, Request: request, Pool: pool, Device: device, ShareID: ptr.To(types.UID(share)),
 	}
 }

@@ -78,7 +78,7 @@ func apply(t *testing.T, claim *resourceapi.ResourceClaim, now metav1.Time, want
 	}
 }
 
-func TestWhatWasAppliedIsRead(t *testing.T) {
+func TestRead_returnsWhatWasApplied(t *testing.T) {
 	claim, a := allocated(t)
 	apply(t, claim, before, true, ready(a, a.Results[0]), notReady(a.Results[1], "not yet"))
 	if len(claim.Status.Devices) != 2 {
@@ -98,7 +98,7 @@ func TestWhatWasAppliedIsRead(t *testing.T) {
 	}
 }
 
-func TestApplyingTheSameAgainChangesNothing(t *testing.T) {
+func TestApply_isIdempotent(t *testing.T) {
 	claim, a := allocated(t)
 	entries := []claimstatus.Entry{ready(a, a.Results[0]), notReady(a.Results[1], "not yet")}
 	apply(t, claim, before, true, entries...)
@@ -109,7 +109,7 @@ func TestApplyingTheSameAgainChangesNothing(t *testing.T) {
 	}
 }
 
-func TestTheTransitionTimeMovesWithTheStatusOnly(t *testing.T) {
+func TestApply_transitionTimeFollowsTheStatus(t *testing.T) {
 	claim, a := allocated(t)
 	result := a.Results[0]
 	at := func() *metav1.Time { return &claim.Status.Devices[0].Conditions[0].LastTransitionTime }
@@ -124,7 +124,7 @@ func TestTheTransitionTimeMovesWithTheStatusOnly(t *testing.T) {
 	}
 }
 
-func TestOnlyThePartThatIsOursChanges(t *testing.T) {
+func TestApply_keepsOtherEntries(t *testing.T) {
 	claim, a := allocated(t)
 	result := a.Results[0]
 	ofOthers := []resourceapi.AllocatedDeviceStatus{
@@ -158,7 +158,7 @@ func TestOnlyThePartThatIsOursChanges(t *testing.T) {
 	}
 }
 
-func TestDataGoesWhenASpaceIsNoLongerReady(t *testing.T) {
+func TestApply_removesDataWhenNotReady(t *testing.T) {
 	claim, a := allocated(t)
 	apply(t, claim, before, true, ready(a, a.Results[0]))
 	apply(t, claim, after, true, notReady(a.Results[0], "lost"))
@@ -167,7 +167,7 @@ func TestDataGoesWhenASpaceIsNoLongerReady(t *testing.T) {
 	}
 }
 
-func TestReadSaysNothingAboutWhatWasNotSaid(t *testing.T) {
+func TestRead_ignoresOtherEntries(t *testing.T) {
 	claim, a := allocated(t)
 	other := *a
 	other.ID = "earlier"
@@ -188,7 +188,7 @@ func TestReadSaysNothingAboutWhatWasNotSaid(t *testing.T) {
 	}
 }
 
-func TestReadRefusesWhatItDoesNotUnderstand(t *testing.T) {
+func TestRead_refusesInvalidData(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*spaceapi.SpaceStatus)
 		raw    string

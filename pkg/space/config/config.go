@@ -3,7 +3,7 @@
 
 // Package config resolves the installation's defaults and the opaque parameters of
 // class and claim to one complete value, the configuration of a space. The scheduler copies the parameters into the claim when it allocates, so they don't
-// change for as long as the allocation lives. All functions are pure.
+// change while the allocation exists. All functions are pure.
 package config
 
 import (

@@ -13,7 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-func TestParseRecord(t *testing.T) {
+func TestDecodeRecorded(t *testing.T) {
 	for _, fields := range []string{``, everyClassField} {
 		space, err := resolve(settings, configs{opaque(ours, class, classJSON(fields))}, "space", []string{"space"})
 		if err != nil {
@@ -28,7 +28,7 @@ func TestParseRecord(t *testing.T) {
 }
 
 // Nothing of a damaged record may be relied on.
-func TestParseRecord_damaged(t *testing.T) {
+func TestDecodeRecorded_refusesDamagedText(t *testing.T) {
 	for _, record := range []string{
 		``, `{}`, `null`, `[]`, `{"clusterRoles":["edit"],"network":{"mode":"Open"}`,
 		`{"clusterRoles":["edit"],"network":"Open"}`,
@@ -47,7 +47,7 @@ func TestParseRecord_damaged(t *testing.T) {
 	}
 }
 
-func TestInherit(t *testing.T) {
+func TestSpaceConfigInherit(t *testing.T) {
 	space := config.SpaceConfig{Labels: map[string]string{"team": "class"}, InheritLabels: []string{"team", "cost-center", "absent"}}
 	space.Inherit(map[string]string{"team": "namespace", "cost-center": "4711", "other": "x"})
 	if want := map[string]string{"team": "class", "cost-center": "4711"}; !maps.Equal(space.Labels, want) {

@@ -173,7 +173,7 @@ func (d Defaults) ofClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 // restrict applies the parameters of a claim, which can only restrict what its class
 // gives.
 func (s *SpaceConfig) restrict(class *spaceapi.SpaceClassConfig, claim *spaceapi.SpaceClaimConfig) (errs field.ErrorList) {
-	// The installation's ClusterRole is no choice: it can change while the claim lives.
+	// Not the installation's ClusterRole, which can change while the claim exists.
 	allowed := slices.Concat(class.ClusterRoles, class.AllowedClusterRoles)
 	for i, role := range claim.ClusterRoles {
 		if !slices.Contains(allowed, role) {

@@ -20,13 +20,14 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -99,22 +100,19 @@ func named(name string) fields.Selector {
 // so that there is nothing to discover, and the controller starts while the API server is away.
 func newRESTMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	mapper := meta.NewDefaultRESTMapper(nil)
-	for version, kinds := range map[schema.GroupVersion]map[string]meta.RESTScope{
-		corev1.SchemeGroupVersion: {
-			"Namespace": meta.RESTScopeRoot, "Pod": meta.RESTScopeNamespace, "ServiceAccount": meta.RESTScopeNamespace,
-			"ConfigMap": meta.RESTScopeNamespace, "Secret": meta.RESTScopeNamespace,
-			"ResourceQuota": meta.RESTScopeNamespace, "LimitRange": meta.RESTScopeNamespace,
-		},
-		resourceapi.SchemeGroupVersion:     {"ResourceClaim": meta.RESTScopeNamespace},
-		networkingv1.SchemeGroupVersion:    {"NetworkPolicy": meta.RESTScopeNamespace},
-		discoveryv1.SchemeGroupVersion:     {"EndpointSlice": meta.RESTScopeNamespace},
-		authorizationv1.SchemeGroupVersion: {"SubjectAccessReview": meta.RESTScopeRoot},
-		rbacv1.SchemeGroupVersion: {
-			"RoleBinding": meta.RESTScopeNamespace, "ClusterRole": meta.RESTScopeRoot, "ClusterRoleBinding": meta.RESTScopeRoot,
+	for scope, objects := range map[meta.RESTScope][]client.Object{
+		meta.RESTScopeRoot: {&corev1.Namespace{}, &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}, &authorizationv1.SubjectAccessReview{}},
+		meta.RESTScopeNamespace: {
+			&corev1.Pod{}, &corev1.ServiceAccount{}, &corev1.ConfigMap{}, &corev1.Secret{}, &corev1.ResourceQuota{}, &corev1.LimitRange{},
+			&resourceapi.ResourceClaim{}, &networkingv1.NetworkPolicy{}, &discoveryv1.EndpointSlice{}, &rbacv1.RoleBinding{},
 		},
 	} {
-		for kind, scope := range kinds {
-			mapper.Add(version.WithKind(kind), scope)
+		for _, object := range objects {
+			kind, err := apiutil.GVKForObject(object, scheme.Scheme)
+			if err != nil {
+				return nil, err
+			}
+			mapper.Add(kind, scope)
 		}
 	}
 	return mapper, nil

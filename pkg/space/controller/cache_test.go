@@ -18,7 +18,6 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -40,14 +39,7 @@ func strip[T client.Object](c *cluster, obj T) T {
 	return out
 }
 
-// parametersOf is an entry of an allocation's configuration.
-func parametersOf(driver, raw string) resourceapi.DeviceAllocationConfiguration {
-	return resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass, DeviceConfiguration: resourceapi.DeviceConfiguration{
-		Opaque: &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: apiruntime.RawExtension{Raw: []byte(raw)}},
-	}}
-}
-
-func TestStripClaim_keepsSpacesRecognizable(t *testing.T) {
+func TestStripClaim_keepsTheAllocation(t *testing.T) {
 	for name, note := range map[string]string{"a claim that is kept": "", "a claim that is truncated": strings.Repeat("n", maxCachedClaim)} {
 		t.Run(name, func(t *testing.T) {
 			claim := claimFor("a", "b")
@@ -105,7 +97,7 @@ func TestStripClaim_keepsTheIdentityOfOtherDriversClaims(t *testing.T) {
 	}
 }
 
-func TestStrip_recognizesASpace(t *testing.T) {
+func TestStripObject_keepsWhatIsCompared(t *testing.T) {
 	c := newClusterWith(t, func(config *Config) { config.Defaults.Network = spaceapi.NetworkIsolated })
 	raw := `{"apiVersion":"` + spaceapi.APIVersion + `","kind":"SpaceClassConfig","resourceQuota":{"hard":{"pods":"5"}},"limitRange":{"limits":[{"type":"Pod","max":{"cpu":"1"}}]},"retention":{"period":"1h"}}`
 	claim := claimFor("a")
@@ -163,8 +155,8 @@ func maximalClaim(paramsFor string) *resourceapi.ResourceClaim {
 	return claim
 }
 
-// TestStrip_boundsWhatUsersCanWrite holds that no user can fill the controller's memory.
-func TestStrip_boundsWhatUsersCanWrite(t *testing.T) {
+// TestCacheOptions_boundsWhatUsersWrite holds that no user can fill the controller's memory.
+func TestCacheOptions_boundsWhatUsersWrite(t *testing.T) {
 	finalizers := make([]string, 10_000)
 	for i := range finalizers {
 		finalizers[i] = fmt.Sprintf("example.com/%0100d", i)

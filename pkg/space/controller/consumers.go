@@ -48,7 +48,7 @@ type consumers struct {
 	errs  []error
 }
 
-// podNode is what is known of a pod.
+// podNode is the result of reading a pod.
 type podNode struct {
 	// node is empty for a pod that no longer exists, or is not bound.
 	node string
@@ -76,7 +76,7 @@ func isPod(consumer resourceapi.ResourceClaimConsumerReference) bool {
 // space from becoming ready.
 func (c *consumers) result() (time.Duration, error) { return c.after, errors.Join(c.errs...) }
 
-// syncConsumers records the nodes on spaces that nothing else is done for.
+// syncConsumers records the nodes on spaces that are otherwise left as they are.
 func (r *Reconciler) syncConsumers(ctx context.Context, claim *resourceapi.ResourceClaim, desired *desiredState) (time.Duration, error) {
 	c := r.newConsumers(ctx, claim, desired)
 	for _, space := range desired.spaces {
@@ -97,6 +97,7 @@ func (c *consumers) recordNodes(ctx context.Context, ns *corev1.Namespace) {
 	if len(nodes) > 0 {
 		value = formatNodes(nodes)
 	}
+	// Other steps use the namespace at the same time.
 	if err := c.r.annotate(ctx, ns.DeepCopy(), map[string]any{c.r.keys.Nodes: value}); err != nil {
 		if !apierrors.IsNotFound(err) {
 			c.fail(fmt.Errorf("record in namespace %s on which nodes its claim is used: %w", ns.Name, err))
@@ -115,8 +116,8 @@ func (r *Reconciler) recordedNodes(ns *corev1.Namespace) string {
 	return ns.Annotations[r.keys.Nodes]
 }
 
-// resolve returns the nodes of the pods that are bound: from what is known, or else from
-// the API server.
+// resolve returns the nodes of the pods that are bound: those that are recorded or remembered,
+// and else those in the API server.
 func (c *consumers) resolve(ctx context.Context, desired *desiredState) map[types.UID]string {
 	recorded := map[types.UID]string{}
 	for _, space := range desired.spaces {
@@ -171,7 +172,7 @@ func (c *consumers) resolve(ctx context.Context, desired *desiredState) map[type
 	return nodes
 }
 
-// podNode returns what is known of a pod, and whether anything is.
+// podNode returns the result of reading a pod, if it was read.
 func (r *Reconciler) podNode(pod types.UID) (podNode, bool) {
 	known, exists := r.podNodes.Get(pod)
 	if !exists {

@@ -93,7 +93,7 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 // after the retention period of its class. It can be called again at any point.
 //
 // The order matters: Kubernetes deletes a namespace's pods first and waits for
-// them, so that with a long grace period the RoleBinding would live on for as
+// them, so that with a long grace period the RoleBinding would exist for as
 // long (k8s.io/kubernetes, pkg/controller/namespace/deletion). Authorization
 // follows a deleted RoleBinding faster than authentication follows a deleted
 // ServiceAccount, because successful token reviews are cached for ten seconds.

@@ -21,27 +21,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
 var revokeThenDelete = []string{"delete rolebindings", "delete serviceaccounts", "delete namespaces"}
-
-// withSpace is a cluster with the namespace of claimFor("a"), and that namespace.
-func withSpace(t *testing.T, change func(*corev1.Namespace)) (*cluster, *corev1.Namespace) {
-	t.Helper()
-	c := newCluster(t)
-	ns := c.namespaceFor(claimFor("a"))
-	change(ns)
-	c.live(ns)
-	c.catchUp(ns)
-	return c, ns
-}
-
-func unchanged(*corev1.Namespace) {}
-
-func terminating(ns *corev1.Namespace) {
-	ns.DeletionTimestamp, ns.Finalizers = ptr.To(metav1.Now()), []string{"example.com/pending"}
-}
 
 func TestDeprovisionStale_confirmsByTheAPIServer(t *testing.T) {
 	reallocated := func(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
@@ -233,7 +215,7 @@ func TestDeprovision_retainsTheNamespaceWithoutCredentials(t *testing.T) {
 	}
 }
 
-func TestRevokeTenantRoleBindings_looksUntilNoneIsInEffect(t *testing.T) {
+func TestRevokeTenantRoleBindings_repeatsUntilNoneIsInEffect(t *testing.T) {
 	c := newCluster(t)
 	given := 0
 	c.react("list rolebindings", func(client.Object) (bool, error) {
@@ -271,30 +253,6 @@ func TestDeprovision_revokesAllRoleBindings(t *testing.T) {
 			t.Errorf("%s: deleted %d RoleBindings, want %d: %q", record, deleted, want, c.wrote())
 		}
 	}
-}
-
-// clusterWide is a cluster with a space that has a cluster-wide role, and its namespace.
-func clusterWide(t *testing.T) (*cluster, *corev1.Namespace) {
-	t.Helper()
-	c := newClusterWith(t, func(config *Config) { config.Defaults.ClusterWideRoles = []string{"reader"} })
-	ns := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} }).Namespace
-	ns.UID = "namespace-uid"
-	c.live(ns)
-	c.cached(ns)
-	return c, ns
-}
-
-// clusterRoleBinding creates that of the space, owned by a namespace of this UID.
-func (c *cluster) clusterRoleBinding(owner types.UID) *rbacv1.ClusterRoleBinding {
-	c.t.Helper()
-	space := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} })
-	space.Namespace.UID = owner
-	binding := space.ClusterRoleBindings[0]
-	if _, err := c.ensureClusterRoleBinding(c.t.Context(), binding, space.Namespace); err != nil {
-		c.t.Fatal(err)
-	}
-	c.did()
-	return binding
 }
 
 func TestDeprovision_leavesAClusterRoleBindingOfAnotherOwner(t *testing.T) {

@@ -4,34 +4,21 @@
 package controller
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-// ofClass gives a claim's allocation parameters of its class.
-func ofClass(claim *resourceapi.ResourceClaim, fields string, requests ...string) *resourceapi.ResourceClaim {
-	config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass, Requests: requests}
-	config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{
-		Raw: fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q,%s}`, spaceapi.APIVersion, spaceapi.SpaceClassConfigKind, fields),
-	}}
-	claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
-	return claim
-}
-
-func TestDesiredState_expiresAtTheShortestLifetime(t *testing.T) {
+func TestDesire_expiresAtTheShortestLifetime(t *testing.T) {
 	claim := ofClass(ofClass(claimFor("a", "b"), `"maxLifetime":"2h"`, "a"), `"maxLifetime":"1h"`, "b")
 	c := newCluster(t)
 	claim.Status.Allocation.AllocationTimestamp = ptr.To(metav1.NewTime(c.now.Now()))
@@ -48,7 +35,7 @@ func TestDesiredState_expiresAtTheShortestLifetime(t *testing.T) {
 	}
 }
 
-func TestDesiredState_withoutAllocationTimeExpiresByTheNamespace(t *testing.T) {
+func TestDesire_withoutAllocationTimeExpiresByTheNamespace(t *testing.T) {
 	claim := ofClass(claimFor("a"), `"maxLifetime":"1h"`)
 	c := newCluster(t, claim)
 	if d := c.desired(claim); d.expired {
@@ -71,7 +58,7 @@ func TestDesiredState_withoutAllocationTimeExpiresByTheNamespace(t *testing.T) {
 	}
 }
 
-func TestDesiredState_rejectsClaimsInSpaces(t *testing.T) {
+func TestDesire_rejectsClaimsInSpaces(t *testing.T) {
 	for name, test := range map[string]struct {
 		labels   map[string]string
 		rejected bool
@@ -146,7 +133,7 @@ func TestSpaceConfig_isWhatTheNamespaceRecords(t *testing.T) {
 }
 
 // Without a record that can be read, a space gets no more than it would get now.
-func TestSpaceConfig_withADamagedRecord(t *testing.T) {
+func TestSpaceConfig_withDamagedRecordedConfig(t *testing.T) {
 	for _, record := range []string{"", "{}", "x", `{"clusterRoles":["cluster-admin"],"network":{"mode":"Open"},"more":1}`, `{"clusterRoles":["cluster-admin"],"network":{}}`} {
 		claim := claimFor("a")
 		c := newCluster(t, claim)

@@ -521,3 +521,93 @@ func (f *fakeCache) List(_ context.Context, list client.ObjectList, opts ...clie
 	}
 	return nil
 }
+
+// ofClass gives a claim's allocation parameters of its class.
+func ofClass(claim *resourceapi.ResourceClaim, fields string, requests ...string) *resourceapi.ResourceClaim {
+	config := parametersOf(driver, fmt.Sprintf(`{"apiVersion":%q,"kind":%q,%s}`, spaceapi.APIVersion, spaceapi.SpaceClassConfigKind, fields))
+	config.Requests = requests
+	claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
+	return claim
+}
+
+// withSpace is a cluster with the namespace of claimFor("a"), and that namespace.
+func withSpace(t *testing.T, change func(*corev1.Namespace)) (*cluster, *corev1.Namespace) {
+	t.Helper()
+	c := newCluster(t)
+	ns := c.namespaceFor(claimFor("a"))
+	change(ns)
+	c.live(ns)
+	c.catchUp(ns)
+	return c, ns
+}
+
+func unchanged(*corev1.Namespace) {}
+
+func terminating(ns *corev1.Namespace) {
+	ns.DeletionTimestamp, ns.Finalizers = ptr.To(metav1.Now()), []string{"example.com/pending"}
+}
+
+// clusterWide is a cluster with a space that has a cluster-wide role, and its namespace.
+func clusterWide(t *testing.T) (*cluster, *corev1.Namespace) {
+	t.Helper()
+	c := newClusterWith(t, func(config *Config) { config.Defaults.ClusterWideRoles = []string{"reader"} })
+	ns := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} }).Namespace
+	ns.UID = "namespace-uid"
+	c.live(ns)
+	c.cached(ns)
+	return c, ns
+}
+
+// clusterRoleBinding creates that of the space, owned by a namespace of this UID.
+func (c *cluster) clusterRoleBinding(owner types.UID) *rbacv1.ClusterRoleBinding {
+	c.t.Helper()
+	space := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} })
+	space.Namespace.UID = owner
+	binding := space.ClusterRoleBindings[0]
+	if _, err := c.ensureClusterRoleBinding(c.t.Context(), binding, space.Namespace); err != nil {
+		c.t.Fatal(err)
+	}
+	c.did()
+	return binding
+}
+
+// reconcileAndCatchUp reconciles the claim, and lets the caches catch up with it.
+func (c *cluster) reconcileAndCatchUp(t *testing.T) {
+	t.Helper()
+	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+		t.Fatal(err)
+	}
+	space := c.spaceWith()
+	objects := []client.Object{&resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}, space.Namespace, space.ServiceAccount, space.RoleBindings[0]}
+	if space.ResourceQuota != nil {
+		objects = append(objects, space.ResourceQuota)
+	}
+	if space.NetworkPolicy != nil {
+		objects = append(objects, space.NetworkPolicy)
+	}
+	c.catchUp(objects...)
+}
+
+// parametersOf is an entry of an allocation's configuration.
+func parametersOf(driver, raw string) resourceapi.DeviceAllocationConfiguration {
+	return resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass, DeviceConfiguration: resourceapi.DeviceConfiguration{
+		Opaque: &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(raw)}},
+	}}
+}
+
+func podOn(name, node string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: name, UID: types.UID(name + "-uid")},
+		Spec:       corev1.PodSpec{NodeName: node},
+	}
+}
+
+// usedBy is the claim with these pods as its consumers.
+func usedBy(pods ...*corev1.Pod) *resourceapi.ResourceClaim {
+	claim := claimFor("a")
+	claim.Status.ReservedFor = nil
+	for _, pod := range pods {
+		claim.Status.ReservedFor = append(claim.Status.ReservedFor, resourceapi.ResourceClaimConsumerReference{Resource: "pods", Name: pod.Name, UID: pod.UID})
+	}
+	return claim
+}

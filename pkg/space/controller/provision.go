@@ -6,7 +6,6 @@ package controller
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -32,28 +31,6 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
-
-// reasonError is an error with the reason that conditions and events have for it.
-type reasonError struct {
-	reason string
-	err    error
-}
-
-func (e *reasonError) Error() string { return e.err.Error() }
-func (e *reasonError) Unwrap() error { return e.err }
-
-// conditionReason returns the reason for an error.
-func conditionReason(err error) string {
-	var e *reasonError
-	if errors.As(err, &e) {
-		return e.reason
-	}
-	// The API server validates what the parameters have of its own types.
-	if apierrors.IsInvalid(err) {
-		return spaceapi.ReasonInvalidParameters
-	}
-	return spaceapi.ReasonProvisioningFailed
-}
 
 // provisioned is the result of provisioning a space.
 type provisioned struct {
@@ -275,6 +252,7 @@ func (r *Reconciler) roleBindings(name string) client.Reader {
 	return r.client.APIReader
 }
 
+// ensureRoleBinding returns whether it created or replaced a RoleBinding.
 func (r *Reconciler) ensureRoleBinding(ctx context.Context, want *rbacv1.RoleBinding) (bool, error) {
 	_, changed, err := ensure(ctx, r.client, r.roleBindings(want.Name), want,
 		func(have *rbacv1.RoleBinding) bool {
@@ -284,8 +262,8 @@ func (r *Reconciler) ensureRoleBinding(ctx context.Context, want *rbacv1.RoleBin
 	return changed, err
 }
 
-// ensureClusterRoleBinding makes the namespace the owner of the binding, so that the binding
-// does not outlive it whatever happens to the driver.
+// ensureClusterRoleBinding sets the namespace as the owner of the binding, so that the garbage
+// collector deletes the binding when the driver does not.
 func (r *Reconciler) ensureClusterRoleBinding(ctx context.Context, want *rbacv1.ClusterRoleBinding, namespace *corev1.Namespace) (bool, error) {
 	want.OwnerReferences = []metav1.OwnerReference{{
 		APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Namespace", Name: namespace.Name, UID: namespace.UID,

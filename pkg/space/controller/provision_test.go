@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -17,10 +16,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
@@ -65,47 +64,6 @@ func TestEnsureNamespace_takesOnlyTheAllocationsOwn(t *testing.T) {
 				if wrote != "create namespaces" {
 					t.Errorf("wrote %q", wrote)
 				}
-			}
-		})
-	}
-}
-
-func TestReconcileAllocation_reportsWhyASpaceIsNotProvisioned(t *testing.T) {
-	for reason, test := range map[string]struct {
-		// existing changes the namespace that exists; nil: there is none.
-		existing func(*corev1.Namespace)
-		message  string
-	}{
-		spaceapi.ReasonProvisioningFailed:   {nil, "webhook says no"},
-		spaceapi.ReasonNamespaceTerminating: {terminating, "it is recreated when the deletion is complete"},
-	} {
-		t.Run(reason, func(t *testing.T) {
-			claim := claimFor("a")
-			c := newCluster(t, claim)
-			c.catchUp(claim)
-			c.fail("create namespaces", errors.New("webhook says no"))
-			if test.existing != nil {
-				ns := c.namespaceFor(claim)
-				test.existing(ns)
-				c.cached(ns)
-			}
-			if err := c.allocate(claim); err == nil {
-				t.Error("it is not retried")
-			}
-			recorded := c.recorded()
-			if len(recorded) != 2 || !strings.Contains(recorded[1], "ResourceClaim claim: ") {
-				t.Errorf("recorded %q, want one event on the claim and one on the pod", recorded)
-			}
-			for _, event := range recorded {
-				if !strings.HasPrefix(event, "Warning "+reason+" ") || !strings.Contains(event, test.message) {
-					t.Errorf("recorded %q, want %q with %q", event, reason, test.message)
-				}
-			}
-			live := c.liveOne()
-			a := allocationOf(t, live)
-			ready, _, err := claimstatus.Read(live, driver, a, a.Results[0])
-			if err != nil || ready == nil || ready.Reason != reason || !strings.HasSuffix(recorded[0], ready.Message) {
-				t.Errorf("the condition is %+v, error %v", ready, err)
 			}
 		})
 	}
@@ -183,21 +141,53 @@ func TestEnsure_createsAndRestoresANetworkPolicy(t *testing.T) {
 	}
 }
 
-func TestEnsureRoleBinding_replacesAChangedOne(t *testing.T) {
-	c := newCluster(t)
-	want := c.spaceWith().RoleBindings[0]
-	changed := want.DeepCopy()
-	changed.RoleRef.Name = "cluster-admin"
-	c.live(changed)
-	c.catchUp(changed)
-	if replaced, err := c.ensureRoleBinding(t.Context(), want); err != nil || !replaced {
-		t.Errorf("got %t, error %v", replaced, err)
+// The role of a binding is immutable.
+func TestEnsureBindings_replaceChangedOnes(t *testing.T) {
+	c, ns := clusterWide(t)
+	space := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} })
+
+	binding := space.RoleBindings[0].DeepCopy()
+	binding.RoleRef.Name = "cluster-admin"
+	c.live(binding)
+	c.catchUp(binding)
+	if changed, err := c.ensureRoleBinding(t.Context(), space.RoleBindings[0]); err != nil || !changed {
+		t.Errorf("changed: %t, error %v", changed, err)
 	}
 	if got := c.wrote(); !slices.Equal(got, []string{"delete rolebindings", "create rolebindings"}) {
 		t.Errorf("wrote %q", got)
 	}
-	if c.read(changed); changed.RoleRef.Name != "edit" {
-		t.Errorf("it binds %v", changed.RoleRef)
+	if c.read(binding); binding.RoleRef.Name != "edit" {
+		t.Errorf("it binds %v", binding.RoleRef)
+	}
+
+	wide := c.clusterRoleBinding("another-uid")
+	c.catchUp(wide)
+	if changed, err := c.ensureClusterRoleBinding(t.Context(), space.ClusterRoleBindings[0], ns); err != nil || !changed {
+		t.Errorf("changed: %t, error %v", changed, err)
+	}
+	if got := c.wrote(); !slices.Equal(got, []string{"delete clusterrolebindings", "create clusterrolebindings"}) {
+		t.Errorf("wrote %q", got)
+	}
+	if c.read(wide); !isOwnedBy(wide, ns) {
+		t.Errorf("its owner is %v", wide.OwnerReferences)
+	}
+}
+
+// The cache may have an object that no longer exists.
+func TestEnsureServiceAccount_recreatesOneThatTheCacheHasAsTerminating(t *testing.T) {
+	c := newCluster(t)
+	want := c.spaceWith().ServiceAccount
+	cached := want.DeepCopy()
+	cached.DeletionTimestamp = ptr.To(metav1.Now())
+	c.cached(cached)
+	if _, created, err := c.ensureServiceAccount(t.Context(), want.DeepCopy()); err != nil || !created {
+		t.Errorf("created: %t, error %v", created, err)
+	}
+	cached.Finalizers = []string{"example.com/tenant"}
+	c.gone(want)
+	c.live(cached)
+	if _, _, err := c.ensureServiceAccount(t.Context(), want.DeepCopy()); err == nil {
+		t.Error("a ServiceAccount that is being deleted is used")
 	}
 }
 
@@ -259,38 +249,5 @@ func TestLimitSteps_putANewQuotaInForce(t *testing.T) {
 	inForce()
 	if wrote := c.wrote(); len(wrote) > 0 {
 		t.Errorf("wrote %q to a quota in force", wrote)
-	}
-}
-
-func TestReconcileAllocation_recreatesADeletedNamespaceAndAllInIt(t *testing.T) {
-	claim := claimFor("a")
-	c := newCluster(t, claim)
-	for range 2 {
-		if err := c.allocate(c.liveOne()); err != nil {
-			t.Fatal(err)
-		}
-		if wrote := c.wrote(); !slices.Contains(wrote, "create namespaces") || !slices.Contains(wrote, "create subjectaccessreviews") {
-			t.Errorf("wrote %q, want a whole space", wrote)
-		}
-		c.gone(c.namespaceFor(claim))
-	}
-	if recorded := strings.Join(c.recorded(), "\n"); !strings.Contains(recorded, "Warning NamespaceTerminating a namespace of the claim was deleted while in use") {
-		t.Errorf("recorded %q", recorded)
-	}
-}
-
-func TestReconcileAllocation_doesNotReuseARetainedNamespace(t *testing.T) {
-	claim := claimFor("a")
-	c := newCluster(t, claim)
-	ns := c.namespaceFor(claim)
-	ns.Annotations[c.keys.RetainedUntil] = c.now.Now().Add(time.Hour).Format(time.RFC3339)
-	c.live(ns)
-	c.cached(ns)
-	err := c.allocate(c.liveOne())
-	if err == nil || !strings.Contains(err.Error(), "retained from an earlier use") {
-		t.Errorf("got error %v", err)
-	}
-	if got := c.wrote(); len(got) == 0 || got[0] != "delete namespaces" {
-		t.Errorf("wrote %q, want the namespace to be deleted", got)
 	}
 }

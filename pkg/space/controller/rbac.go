@@ -111,7 +111,7 @@ func (r *Reconciler) canTenantsBind(ctx context.Context, ns *corev1.Namespace) (
 	return false, nil
 }
 
-// canCreateRoleBindings returns whether a role, which may be nil, allows to give rights to others.
+// canCreateRoleBindings returns whether a role, which may be nil, allows granting rights to others.
 func canCreateRoleBindings(role *rbacv1.ClusterRole) bool {
 	if role == nil {
 		return false

@@ -148,7 +148,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		err = errors.Join(err, provisionErr)
 	}
 	if err != nil {
-		// The rate limiter retries it within lastRetry, whatever else is due later.
+		// The rate limiter retries it within lastRetry, before anything else is due.
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{RequeueAfter: after}, nil

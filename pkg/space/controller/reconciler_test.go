@@ -6,13 +6,18 @@ package controller
 import (
 	"bytes"
 	"context"
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/textlogger"
 	"k8s.io/utils/ptr"
@@ -21,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
@@ -53,23 +59,6 @@ func TestReconcile_doesNothingForASpaceThatIsReady(t *testing.T) {
 	if did := c.did(); len(did) != 0 {
 		t.Errorf("did %q", did)
 	}
-}
-
-// reconcileAndCatchUp reconciles the claim, and lets the caches catch up with it.
-func (c *cluster) reconcileAndCatchUp(t *testing.T) {
-	t.Helper()
-	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
-		t.Fatal(err)
-	}
-	space := c.spaceWith()
-	objects := []client.Object{&resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}, space.Namespace, space.ServiceAccount, space.RoleBindings[0]}
-	if space.ResourceQuota != nil {
-		objects = append(objects, space.ResourceQuota)
-	}
-	if space.NetworkPolicy != nil {
-		objects = append(objects, space.NetworkPolicy)
-	}
-	c.catchUp(objects...)
 }
 
 func TestReconcile_doesNothingWhenTheProcessStops(t *testing.T) {
@@ -139,4 +128,147 @@ func TestReconcile_logsEachStepOfASpaceOnce(t *testing.T) {
 	ns.DeletionTimestamp = ptr.To(metav1.NewTime(c.now.Now()))
 	c.namespaceHandler().Delete(ctx, event.DeleteEvent{Object: ns}, c.queue)
 	want("the namespace is deleted", 0, false, "Namespace deleted")
+}
+
+func TestReconcileAllocation_reportsWhyASpaceIsNotProvisioned(t *testing.T) {
+	for reason, test := range map[string]struct {
+		// existing changes the namespace that exists; nil: there is none.
+		existing func(*corev1.Namespace)
+		message  string
+	}{
+		spaceapi.ReasonProvisioningFailed:   {nil, "webhook says no"},
+		spaceapi.ReasonNamespaceTerminating: {terminating, "it is recreated when the deletion is complete"},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			claim := claimFor("a")
+			c := newCluster(t, claim)
+			c.catchUp(claim)
+			c.fail("create namespaces", errors.New("webhook says no"))
+			if test.existing != nil {
+				ns := c.namespaceFor(claim)
+				test.existing(ns)
+				c.cached(ns)
+			}
+			if err := c.allocate(claim); err == nil {
+				t.Error("it is not retried")
+			}
+			recorded := c.recorded()
+			if len(recorded) != 2 || !strings.Contains(recorded[1], "ResourceClaim claim: ") {
+				t.Errorf("recorded %q, want one event on the claim and one on the pod", recorded)
+			}
+			for _, event := range recorded {
+				if !strings.HasPrefix(event, "Warning "+reason+" ") || !strings.Contains(event, test.message) {
+					t.Errorf("recorded %q, want %q with %q", event, reason, test.message)
+				}
+			}
+			live := c.liveOne()
+			a := allocationOf(t, live)
+			ready, _, err := claimstatus.Read(live, driver, a, a.Results[0])
+			if err != nil || ready == nil || ready.Reason != reason || !strings.HasSuffix(recorded[0], ready.Message) {
+				t.Errorf("the condition is %+v, error %v", ready, err)
+			}
+		})
+	}
+}
+
+func TestReconcileAllocation_recreatesADeletedNamespaceAndAllInIt(t *testing.T) {
+	claim := claimFor("a")
+	c := newCluster(t, claim)
+	for range 2 {
+		if err := c.allocate(c.liveOne()); err != nil {
+			t.Fatal(err)
+		}
+		if wrote := c.wrote(); !slices.Contains(wrote, "create namespaces") || !slices.Contains(wrote, "create subjectaccessreviews") {
+			t.Errorf("wrote %q, want a whole space", wrote)
+		}
+		c.gone(c.namespaceFor(claim))
+	}
+	if recorded := strings.Join(c.recorded(), "\n"); !strings.Contains(recorded, "Warning NamespaceTerminating a namespace of the claim was deleted while in use") {
+		t.Errorf("recorded %q", recorded)
+	}
+}
+
+func TestReconcileAllocation_doesNotReuseARetainedNamespace(t *testing.T) {
+	claim := claimFor("a")
+	c := newCluster(t, claim)
+	ns := c.namespaceFor(claim)
+	ns.Annotations[c.keys.RetainedUntil] = c.now.Now().Add(time.Hour).Format(time.RFC3339)
+	c.live(ns)
+	c.cached(ns)
+	err := c.allocate(c.liveOne())
+	if err == nil || !strings.Contains(err.Error(), "retained from an earlier use") {
+		t.Errorf("got error %v", err)
+	}
+	if got := c.wrote(); len(got) == 0 || got[0] != "delete namespaces" {
+		t.Errorf("wrote %q, want the namespace to be deleted", got)
+	}
+}
+
+func TestReconcileAllocation_rejectsFinally(t *testing.T) {
+	configure := func(raw string) func(*resourceapi.ResourceClaim) {
+		return func(c *resourceapi.ResourceClaim) {
+			config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim}
+			config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(raw)}}
+			c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config, config)
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(*resourceapi.ResourceClaim)
+		want   string
+	}{
+		"admin access": {func(c *resourceapi.ResourceClaim) {
+			c.Status.Allocation.Devices.Results[1].AdminAccess = ptr.To(true)
+		}, "request b asks for admin access"},
+		"parameters": {configure(`{"kind":"K"}`), `kind: Unsupported value: "K"`},
+		"conflicting spaces": {configure(`{"kind":"SpaceClaimConfig","apiVersion":"space.resource.example.com/v1alpha1","kubeconfigEnv":true}`),
+			"requests a and b both set the variable KUBECONFIG"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim := claimFor("a", "b")
+			test.change(claim)
+			c := newCluster(t, claim)
+			c.catchUp(claim)
+			// No error: it is not retried.
+			if err := c.allocate(claim); err != nil {
+				t.Errorf("got error %v", err)
+			}
+			if got := c.wrote(); !slices.Equal(got, []string{"update resourceclaims"}) {
+				t.Errorf("wrote %q, want the claim's status only", got)
+			}
+			if recorded := c.recorded(); len(recorded) != 2 || !strings.HasPrefix(recorded[0], "Warning "+spaceapi.ReasonInvalidParameters) || !strings.Contains(recorded[0], test.want) {
+				t.Errorf("recorded %q, want %q on the claim and its pod", recorded, test.want)
+			}
+		})
+	}
+}
+
+func TestReconcileAllocation_writesTheSameFailureOnce(t *testing.T) {
+	claim := claimFor("a", "b")
+	c := newCluster(t, claim)
+	c.fail("create namespaces", errors.New("forbidden"))
+	for range 50 {
+		_ = c.allocate(c.liveOne())
+	}
+	writes := 0
+	for _, w := range c.wrote() {
+		if w == "update resourceclaims" {
+			writes++
+		}
+	}
+	if recorded := c.recorded(); writes != 1 || len(recorded) != 2 {
+		t.Errorf("the same failure was written %d times, want once; events: %q", writes, recorded)
+	}
+}
+
+func TestReconcileAllocation_isReadyThoughConsumersCannotBeRead(t *testing.T) {
+	claim := usedBy(podOn("a", ""))
+	c := newCluster(t, claim)
+	c.fail("get pods", apierrors.NewForbidden(corev1.Resource("pods"), "a", errors.New("no right")))
+	err := c.allocate(c.liveOne())
+	if err == nil || !strings.Contains(err.Error(), "on which node pod team/a uses ResourceClaim claim") {
+		t.Errorf("got error %v", err)
+	}
+	if now := c.liveOne(); !isReady(now, driver, allocationOf(t, now)) {
+		t.Errorf("the claim is not ready: %+v", now.Status.Devices)
+	}
 }

@@ -5,6 +5,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,6 +35,28 @@ const (
 	firstBindingFailure = 10 * time.Second
 	lastBindingFailure  = 10 * time.Minute
 )
+
+// reasonError is an error with the reason that conditions and events have for it.
+type reasonError struct {
+	reason string
+	err    error
+}
+
+func (e *reasonError) Error() string { return e.err.Error() }
+func (e *reasonError) Unwrap() error { return e.err }
+
+// conditionReason returns the reason for an error.
+func conditionReason(err error) string {
+	var e *reasonError
+	if errors.As(err, &e) {
+		return e.reason
+	}
+	// The API server validates what the parameters have of its own types.
+	if apierrors.IsInvalid(err) {
+		return spaceapi.ReasonInvalidParameters
+	}
+	return spaceapi.ReasonProvisioningFailed
+}
 
 // reportReady writes the status of a claim whose spaces are ready, and records what was
 // done for them. The spaces are in the order of the results.

@@ -125,44 +125,6 @@ func TestReportNotReady_reportsOnceToClaimAndPods(t *testing.T) {
 	}
 }
 
-func TestReconcileAllocation_rejectsFinally(t *testing.T) {
-	configure := func(raw string) func(*resourceapi.ResourceClaim) {
-		return func(c *resourceapi.ResourceClaim) {
-			config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim}
-			config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(raw)}}
-			c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config, config)
-		}
-	}
-	for name, test := range map[string]struct {
-		change func(*resourceapi.ResourceClaim)
-		want   string
-	}{
-		"admin access": {func(c *resourceapi.ResourceClaim) {
-			c.Status.Allocation.Devices.Results[1].AdminAccess = ptr.To(true)
-		}, "request b asks for admin access"},
-		"parameters": {configure(`{"kind":"K"}`), `kind: Unsupported value: "K"`},
-		"conflicting spaces": {configure(`{"kind":"SpaceClaimConfig","apiVersion":"space.resource.example.com/v1alpha1","kubeconfigEnv":true}`),
-			"requests a and b both set the variable KUBECONFIG"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			claim := claimFor("a", "b")
-			test.change(claim)
-			c := newCluster(t, claim)
-			c.catchUp(claim)
-			// No error: it is not retried.
-			if err := c.allocate(claim); err != nil {
-				t.Errorf("got error %v", err)
-			}
-			if got := c.wrote(); !slices.Equal(got, []string{"update resourceclaims"}) {
-				t.Errorf("wrote %q, want the claim's status only", got)
-			}
-			if recorded := c.recorded(); len(recorded) != 2 || !strings.HasPrefix(recorded[0], "Warning "+spaceapi.ReasonInvalidParameters) || !strings.Contains(recorded[0], test.want) {
-				t.Errorf("recorded %q, want %q on the claim and its pod", recorded, test.want)
-			}
-		})
-	}
-}
-
 func TestWriteStatus_keepsWhatTheCacheLacks(t *testing.T) {
 	claim := claimFor("a")
 	claim.Labels = map[string]string{"app": "worker"}
@@ -214,24 +176,6 @@ func TestWriteStatus_notForAnAllocationThatTheCacheAloneHas(t *testing.T) {
 				t.Errorf("got changed: %t, error %v", changed, err)
 			}
 		})
-	}
-}
-
-func TestReconcileAllocation_writesTheSameFailureOnce(t *testing.T) {
-	claim := claimFor("a", "b")
-	c := newCluster(t, claim)
-	c.fail("create namespaces", errors.New("forbidden"))
-	for range 50 {
-		_ = c.allocate(c.liveOne())
-	}
-	writes := 0
-	for _, w := range c.wrote() {
-		if w == "update resourceclaims" {
-			writes++
-		}
-	}
-	if recorded := c.recorded(); writes != 1 || len(recorded) != 2 {
-		t.Errorf("the same failure was written %d times, want once; events: %q", writes, recorded)
 	}
 }
 

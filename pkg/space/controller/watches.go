@@ -46,8 +46,8 @@ const (
 // queue is what requests are added to.
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// SetupWithManager registers the controller with a manager. Its requests are claims,
-// whatever changed.
+// SetupWithManager registers the controller with a manager. Its requests are claims, for
+// changes of any kind of object.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	objectChanged := builder.WithPredicates(r.objectChanged())
 	claimOfObject := handler.EnqueueRequestsFromMapFunc(r.claimOfObject)

@@ -22,8 +22,8 @@ type Copy struct {
 	Secret bool
 }
 
-// SecretOf describes the copy of a Secret. What others noted on the original, and
-// who owns it, is not true of the copy.
+// SecretOf describes the copy of a Secret, without the labels, annotations and owners of the
+// original.
 func (c Copy) SecretOf(original *corev1.Secret) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: c.ObjectMeta, Type: original.Type, Data: original.Data}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-func TestCopies(t *testing.T) {
+func TestObjects_copies(t *testing.T) {
 	if space := spaceWith(t, environment, unchanged); space.Copies != nil || space.ServiceAccount.ImagePullSecrets != nil || space.DefaultAccount.ImagePullSecrets != nil {
 		t.Errorf("by default: %+v", space)
 	}

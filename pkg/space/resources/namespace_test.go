@@ -22,7 +22,7 @@ func record(t *testing.T) *corev1.Namespace {
 	return spaceWith(t, environment, unchanged).Namespace
 }
 
-func TestTheNamespaceRecordsWhoseSpaceItIs(t *testing.T) {
+func TestObjects_namespaceIdentifiesTheSpace(t *testing.T) {
 	a := allocated(t)
 	keys := spaceapi.KeysFor(environment.Driver)
 	for _, result := range a.Results {
@@ -45,7 +45,7 @@ func TestTheNamespaceRecordsWhoseSpaceItIs(t *testing.T) {
 	}
 }
 
-func TestLabelsAndAnnotationsOfOthersNeverChangeTheRecord(t *testing.T) {
+func TestObjects_namespaceKeepsReservedKeys(t *testing.T) {
 	keys := spaceapi.KeysFor(environment.Driver)
 	bad := map[string]string{
 		keys.ClaimUID: "x", keys.AllocationID: "x", keys.ClaimName: "x", keys.ClaimNamespace: "x", keys.Request: "x",
@@ -62,7 +62,7 @@ func TestLabelsAndAnnotationsOfOthersNeverChangeTheRecord(t *testing.T) {
 	}
 }
 
-func TestPodSecurity(t *testing.T) {
+func TestObjects_podSecurity(t *testing.T) {
 	for _, test := range []struct {
 		said spaceapi.PodSecurity
 		want map[string]string
@@ -84,7 +84,7 @@ func TestPodSecurity(t *testing.T) {
 	}
 }
 
-func TestFor_recordsWhetherTheSpaceMayHaveSpaces(t *testing.T) {
+func TestObjects_nestedSpacesAndClass(t *testing.T) {
 	a := allocated(t)
 	keys := spaceapi.KeysFor(environment.Driver)
 	for allowed, want := range map[bool]string{false: "", true: "Allowed"} {

@@ -21,7 +21,7 @@ import (
 
 func isolated(s *config.SpaceConfig) { s.Network.Mode = spaceapi.NetworkIsolated }
 
-func TestWhomIsolatedPodsReach(t *testing.T) {
+func TestObjects_isolatesPods(t *testing.T) {
 	s := environment
 	s.APIServer = []resources.Destination{
 		{CIDR: "10.96.0.1/32", Port: 443},
@@ -72,7 +72,7 @@ func TestWhomIsolatedPodsReach(t *testing.T) {
 	}
 }
 
-func TestFor_addsTheRulesOfTheClass(t *testing.T) {
+func TestObjects_addsNetworkRulesOfTheClass(t *testing.T) {
 	port := intstr.FromInt32(8080)
 	policy := spaceWith(t, environment, func(s *config.SpaceConfig) {
 		isolated(s)

@@ -15,7 +15,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-func TestWhatASpaceConsumesOfABudgetIsItsQuota(t *testing.T) {
+func TestObjects_quotaIsThePartOfABudget(t *testing.T) {
 	a := allocated(t)
 	result := a.Results[0]
 	result.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{
@@ -36,7 +36,7 @@ func TestWhatASpaceConsumesOfABudgetIsItsQuota(t *testing.T) {
 	}
 }
 
-func TestFor_quotaIsWhatWasAskedFor(t *testing.T) {
+func TestObjects_quotaOfTheClass(t *testing.T) {
 	a := allocated(t)
 	if got := environment.Objects(a, a.Results[0], "ns", space(unchanged)).ResourceQuota; got != nil {
 		t.Errorf("without any limit: got %v", got)
@@ -60,7 +60,7 @@ func TestFor_quotaIsWhatWasAskedFor(t *testing.T) {
 	}
 }
 
-func TestLimitsAreAsTheAPIServerWillHaveThem(t *testing.T) {
+func TestObjects_limitRangeHasTheDefaultsOfTheAPIServer(t *testing.T) {
 	q := func(s string) corev1.ResourceList { return corev1.ResourceList{"cpu": resource.MustParse(s)} }
 	said := []corev1.LimitRangeItem{
 		{Type: corev1.LimitTypeContainer, Max: q("2"), Min: q("1500u")},

@@ -14,7 +14,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-func TestTheServiceAccountHasRightsInItsNamespaceOnly(t *testing.T) {
+func TestObjects_bindsTheServiceAccountInItsNamespace(t *testing.T) {
 	a := allocated(t)
 	made := environment.Objects(a, a.Results[0], a.Results[0].NamespaceName("ns-"), space(unchanged))
 	ns := made.Namespace.Name
@@ -33,7 +33,7 @@ func TestTheServiceAccountHasRightsInItsNamespaceOnly(t *testing.T) {
 	}
 }
 
-func TestFor_bindsRoles(t *testing.T) {
+func TestObjects_bindsRoles(t *testing.T) {
 	space := spaceWith(t, environment, func(s *config.SpaceConfig) {
 		s.ClusterRoles, s.ClusterWideRoles = []string{"admin", "view"}, []string{"crd-reader", "node-reader"}
 	})

@@ -58,7 +58,7 @@ func spaceWith(t *testing.T, e resources.Environment, change func(*config.SpaceC
 	return e.Objects(a, a.Results[0], a.Results[0].NamespaceName("ns-"), space(change))
 }
 
-func TestTheObjectsOfASpaceDoNotShareTheirRecords(t *testing.T) {
+func TestObjects_doNotShareMaps(t *testing.T) {
 	a := allocated(t)
 	made := environment.Objects(a, a.Results[0], a.Results[0].NamespaceName("ns-"), space(unchanged))
 	made.ServiceAccount.Labels["tenant"] = "x"
