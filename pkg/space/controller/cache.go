@@ -66,9 +66,9 @@ func (c *Config) cacheOptions(keys spaceapi.Keys) cache.Options {
 		&corev1.Namespace{}:           {Label: ours, Transform: stripNamespace(keys)},
 		&corev1.ServiceAccount{}:      {Field: named(spaceapi.ServiceAccountName), Transform: stripObject},
 		&rbacv1.RoleBinding{}:         {Field: named(spaceapi.RoleBindingName), Transform: stripObject},
-		&corev1.ResourceQuota{}:       {Field: named(spaceapi.LimitsName), Transform: stripObject},
-		&corev1.LimitRange{}:          {Field: named(spaceapi.LimitsName), Transform: stripObject},
-		&networkingv1.NetworkPolicy{}: {Field: named(spaceapi.LimitsName), Transform: stripObject},
+		&corev1.ResourceQuota{}:       {Field: named(spaceapi.ObjectName), Transform: stripObject},
+		&corev1.LimitRange{}:          {Field: named(spaceapi.ObjectName), Transform: stripObject},
+		&networkingv1.NetworkPolicy{}: {Field: named(spaceapi.ObjectName), Transform: stripObject},
 		&corev1.ConfigMap{}:           {Namespaces: map[string]cache.Config{c.Namespace: {FieldSelector: named(spaceapi.RootCAName)}}},
 	}
 	// The controller has no right to read these kinds unless it is configured to use them.

@@ -76,13 +76,13 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 			// The process stops, or no longer leads. The next leader goes on.
 			errs = append(errs, err)
 		case err != nil:
-			r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonDeletionFailed, err.Error())
+			r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonDeprovisioningFailed, err.Error())
 			errs = append(errs, err)
 		case changed && retained > 0:
-			r.eventOnSpace(ns, corev1.EventTypeNormal, spaceapi.ReasonRetained,
+			r.eventOnSpace(ns, corev1.EventTypeNormal, spaceapi.ReasonNamespaceRetained,
 				fmt.Sprintf("%s: credentials revoked, namespace %s is retained until %s", cause, ns.Name, r.retainedUntil(ns).UTC().Format(time.RFC3339)))
 		case changed:
-			r.eventOnClaim(ns, corev1.EventTypeNormal, spaceapi.ReasonDeleted,
+			r.eventOnClaim(ns, corev1.EventTypeNormal, spaceapi.ReasonDeprovisioned,
 				fmt.Sprintf("%s: credentials revoked and namespace %s deleted", cause, ns.Name))
 		}
 	}

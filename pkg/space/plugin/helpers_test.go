@@ -359,8 +359,8 @@ func readyFor(t *testing.T, claim *resourceapi.ResourceClaim, account types.UID)
 	for _, result := range a.Results {
 		ns := result.NamespaceName("ns-")
 		entries = append(entries, claimstatus.Entry{
-			Share: result,
-			Ready: metav1.Condition{Status: metav1.ConditionTrue, Reason: spaceapi.ReasonProvisioned},
+			Result: result,
+			Ready:  metav1.Condition{Status: metav1.ConditionTrue, Reason: spaceapi.ReasonProvisioned},
 			Data: &spaceapi.SpaceStatus{
 				TypeMeta:     metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: spaceapi.SpaceStatusKind},
 				AllocationID: a.ID, Namespace: ns, ServiceAccount: "space", ServiceAccountUID: account,
@@ -378,7 +378,7 @@ func notReady(t *testing.T, claim *resourceapi.ResourceClaim, reason, message st
 	var entries []claimstatus.Entry
 	for _, result := range allocation.FromClaim(claim, testDriver).Results {
 		entries = append(entries, claimstatus.Entry{
-			Share: result, Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message},
+			Result: result, Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message},
 		})
 	}
 	return apply(t, claim, entries)
