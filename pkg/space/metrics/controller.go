@@ -34,6 +34,7 @@ type Spaces struct{ State, Pool string }
 
 // Controller has the controller's metrics.
 type Controller struct {
+	resyncs
 	// Provision has a label for the result.
 	Provision Durations
 	// ProvisionSteps has a label for the step. It has no failures.
@@ -42,63 +43,44 @@ type Controller struct {
 	Revoke, Delete Durations
 	// ProvisioningErrors has a label for the reason.
 	ProvisioningErrors *prometheus.CounterVec
-	// Resyncs has no label, and Corrections has one for the kind.
-	Resyncs, Corrections *prometheus.CounterVec
 
-	set *set
+	set set
 }
 
 // NewController registers the controller's metrics. It panics if they are registered already.
 func NewController(registerer prometheus.Registerer, version string) *Controller {
-	s := &set{registerer: registerer}
-	m := &Controller{
+	s := set{registerer}
+	s.buildInfo(version)
+	return &Controller{
+		resyncs: s.resyncs(StaleNamespace, UnprovisionedClaim),
 		Provision: s.histogram(buckets(), "provision_duration_seconds",
-			"How long the controller took in one go to provision all spaces of a claim, RBAC in effect and status written, or to fail.", "result"),
+			"Duration of provisioning all spaces of a claim, by result.", []string{"result"}, Succeeded, Failed),
 		ProvisionSteps: s.histogram(stepBuckets(), "provision_step_duration_seconds",
-			"How long the steps of provisioning a space took: its namespace, all objects in it in parallel, among them its RBAC until it was in effect, and then the status of the claim.", "step"),
+			"Duration of the steps of provisioning a space.", []string{"step"}, StepNamespace, StepObjects, StepRBAC, StepStatus),
 		Revoke: s.histogram(buckets(), "revoke_duration_seconds",
-			"How long the controller took to revoke the credentials of a space that is deprovisioned, by its API calls."),
+			"Duration of revoking the credentials of a space.", nil),
 		Delete: s.histogram(buckets(), "namespace_deletion_duration_seconds",
-			"How long Kubernetes took from the deletion of a space's namespace until it no longer existed. The start is in whole seconds."),
+			"Time from the deletion of a space's namespace until it no longer exists.", nil),
 		ProvisioningErrors: s.counter("provisioning_errors_total",
-			"Number of times that the condition of a claim was set to a reason why it has no space.", "reason"),
-		Resyncs: s.counter("resyncs_total",
-			"Number of resyncs, which look for what was missed."),
-		Corrections: s.counter("resync_corrections_total",
-			"Number of things that resyncs found and corrected.", "kind"),
+			"Number of changes of the Ready condition of a claim to False, by reason. Retries with the same message do not count.", []string{"reason"}),
 		set: s,
 	}
-	// Initialize series to 0 so that increase() sees the first event.
-	for _, result := range []string{Succeeded, Failed} {
-		m.Provision.Expect(result)
-	}
-	for _, step := range []string{StepNamespace, StepObjects, StepRBAC, StepStatus} {
-		m.ProvisionSteps.Expect(step)
-	}
-	for _, kind := range []string{StaleNamespace, UnprovisionedClaim} {
-		m.Corrections.WithLabelValues(kind)
-	}
-	s.buildInfo(version)
-	return m
 }
 
 // Collect registers metrics that are computed at each scrape.
 func (m *Controller) Collect(spaces func() map[Spaces]int, limits func() map[string]int64, stuckTerminating func() int) {
-	m.set.scraped("spaces", "Number of spaces by state and pool, as the leading controller sees them. Retained and terminating spaces have no pool.", []string{"state", "pool"},
+	m.set.scraped("spaces", "Number of spaces by state and pool, as the leader sees them. Retained and terminating spaces have no pool.", []string{"state", "pool"},
 		func(emit func(float64, ...string)) {
 			for spaces, n := range spaces() {
 				emit(float64(n), spaces.State, spaces.Pool)
 			}
 		})
-	m.set.scraped("pool_limit", "Number of spaces that a pool can have, as the leading controller was configured. Pools without a limit are absent; of pools per node, only those with spaces are present.", []string{"pool"},
+	m.set.scraped("pool_limit", "Number of spaces that a pool can have. Pools without a limit are absent. A pool per node is present while it has spaces.", []string{"pool"},
 		func(emit func(float64, ...string)) {
 			for pool, limit := range limits() {
 				emit(float64(limit), pool)
 			}
 		})
-	m.set.scraped("namespaces_stuck_terminating", "Number of namespaces of spaces whose deletion takes longer than --namespace-deletion-timeout.", nil,
+	m.set.scraped("namespaces_stuck_terminating", "Number of namespaces that have been terminating for longer than --namespace-deletion-timeout.", nil,
 		func(emit func(float64, ...string)) { emit(float64(stuckTerminating())) })
 }
-
-// Metrics describes all metrics that are registered.
-func (m *Controller) Metrics() []Metric { return m.set.all }

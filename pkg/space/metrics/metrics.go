@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package metrics defines the driver's own metrics. docs/metrics.md is generated from it.
+// Package metrics defines the driver's own metrics. A unit test compares docs/metrics.md with it.
 package metrics
 
 import (
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // prefix is that of all of the driver's metrics.
@@ -38,53 +39,54 @@ func stepBuckets() []float64 {
 	return []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
 }
 
-// Metric describes a metric in docs/metrics.md.
-type Metric struct {
-	Name, Type, Help string
-	Labels           []string
-}
+// set registers metrics. It panics if a metric of the same name is registered. A metric has at
+// most one label. The series of its values are 0 at the start, so that increase() sees the first
+// event.
+type set struct{ prometheus.Registerer }
 
-// set registers metrics and keeps their descriptions.
-type set struct {
-	registerer prometheus.Registerer
-	all        []Metric
-}
-
-// register panics if a metric of the name is registered already.
-func (s *set) register(c prometheus.Collector, kind, name, help string, labels []string) {
-	s.all = append(s.all, Metric{prefix + name, kind, help, labels})
-	s.registerer.MustRegister(c)
-}
-
-func (s *set) counter(name, help string, labels ...string) *prometheus.CounterVec {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, labels)
-	s.register(c, "counter", name, help, labels)
+func (s set) counter(name, help string, label []string, values ...string) *prometheus.CounterVec {
+	c := promauto.With(s).NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, label)
+	for _, value := range values {
+		c.WithLabelValues(value)
+	}
 	return c
 }
 
-func (s *set) histogram(buckets []float64, name, help string, labels ...string) Durations {
-	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: prefix + name, Help: help, Buckets: buckets}, labels)
-	s.register(h, "histogram", name, help, labels)
+func (s set) histogram(buckets []float64, name, help string, label []string, values ...string) Durations {
+	h := promauto.With(s).NewHistogramVec(prometheus.HistogramOpts{Name: prefix + name, Help: help, Buckets: buckets}, label)
+	for _, value := range values {
+		h.WithLabelValues(value)
+	}
 	return Durations{h}
 }
 
 // scraped registers a gauge whose values are collected at each scrape.
-func (s *set) scraped(name, help string, labels []string, collect func(emit func(value float64, labels ...string))) {
-	c := scrapeCollector{prometheus.NewDesc(prefix+name, help, labels, nil), collect}
-	s.register(c, "gauge", name, help, labels)
+func (s set) scraped(name, help string, labels []string, collect func(emit func(value float64, labels ...string))) {
+	s.MustRegister(scrapeCollector{prometheus.NewDesc(prefix+name, help, labels, nil), collect})
+}
+
+// resyncs has the metrics that both components have.
+type resyncs struct {
+	// Resyncs has no label, and Corrections has one for the kind.
+	Resyncs, Corrections *prometheus.CounterVec
+}
+
+func (s set) resyncs(kinds ...string) resyncs {
+	return resyncs{
+		Resyncs:     s.counter("resyncs_total", "Number of resyncs.", nil),
+		Corrections: s.counter("resync_corrections_total", "Number of inconsistencies that resyncs corrected, by kind.", []string{"kind"}, kinds...),
+	}
 }
 
 // buildInfo registers a metric that is always 1 and has the versions as labels.
-func (s *set) buildInfo(version string) {
-	s.scraped("build_info", "The constant 1, labeled by the version of the driver and of Go.", []string{"version", "go_version"},
-		func(emit func(float64, ...string)) { emit(1, version, runtime.Version()) })
+func (s set) buildInfo(version string) {
+	promauto.With(s).NewGaugeVec(prometheus.GaugeOpts{
+		Name: prefix + "build_info", Help: "Always 1. The labels are the versions of the driver and of Go.",
+	}, []string{"version", "go_version"}).WithLabelValues(version, runtime.Version()).Set(1)
 }
 
 // Durations is a histogram of durations in seconds.
 type Durations struct{ histogram *prometheus.HistogramVec }
-
-// Expect initializes the series with these labels, so that increase() sees the first event.
-func (d Durations) Expect(labels ...string) { d.histogram.WithLabelValues(labels...) }
 
 // Observe records a duration.
 func (d Durations) Observe(took time.Duration, labels ...string) {
