@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package config resolves the installation's defaults and the opaque parameters of
-// class and claim to one complete value, the configuration of a space. The scheduler copies the parameters into the claim when it allocates, so they don't
-// change while the allocation exists. All functions are pure.
+// class and claim to one complete value, the configuration of a space. The scheduler copies
+// the parameters into the claim when it allocates, so they don't change while the allocation
+// exists. All functions are pure.
 package config
 
 import (
@@ -59,7 +60,8 @@ type SpaceConfig struct {
 	Annotations map[string]string
 	// InheritLabels are the keys of labels that the Namespace gets from the claim's.
 	InheritLabels []string
-	// PodSecurity has Enforce always set. Empty: the cluster's default holds.
+	// PodSecurity has Enforce always set. For other fields that are empty, the cluster's
+	// default holds.
 	PodSecurity spaceapi.PodSecurity
 	// AllowNestedSpaces allows requests for spaces in the space.
 	AllowNestedSpaces bool
@@ -74,27 +76,27 @@ type Recorded struct {
 	// ClusterRoles are bound in the namespace, ClusterWideRoles in the whole cluster.
 	ClusterRoles     []string `json:"clusterRoles"`
 	ClusterWideRoles []string `json:"clusterWideRoles,omitempty"`
-	// ResourceQuota and LimitRange limit what is used in the namespace. Nil: no limits.
+	// ResourceQuota and LimitRange limit what is used in the namespace, unless they are nil.
 	ResourceQuota *corev1.ResourceQuotaSpec `json:"resourceQuota,omitempty"`
 	LimitRange    *corev1.LimitRangeSpec    `json:"limitRange,omitempty"`
 	// Network is who pods can reach and be reached by. Its Mode is always set.
 	Network spaceapi.Network `json:"network"`
-	// CopyFrom names what is copied into the namespace. Nil: nothing.
+	// CopyFrom names what is copied into the namespace. If nil, nothing is.
 	CopyFrom *spaceapi.CopyFrom `json:"copyFrom,omitempty"`
-	// MaxLifetime is how long the space can exist. Zero: without a limit.
+	// MaxLifetime is how long the space can exist. If zero, there is no limit.
 	MaxLifetime metav1.Duration `json:"maxLifetime,omitzero"`
-	// Retention is how long the namespace is kept when the space is deprovisioned. Zero:
-	// it is deleted at once.
+	// Retention is how long the namespace is kept when the space is deprovisioned. If
+	// zero, it is deleted immediately.
 	Retention metav1.Duration `json:"retention,omitzero"`
 }
 
 // Container is what containers get of a space.
 type Container struct {
-	// TokenLifetime is requested for tokens. Zero: the plugin's setting.
+	// TokenLifetime is requested for tokens. If zero, the plugin's setting is.
 	TokenLifetime time.Duration
-	// EnvPrefix replaces the prefix from the claim's name. Empty: it doesn't.
+	// EnvPrefix, unless empty, replaces the prefix from the claim's name.
 	EnvPrefix string
-	// MountPath is one more directory with the space's files. Empty: none.
+	// MountPath, unless empty, is one more directory with the space's files.
 	MountPath string
 	// InCluster replaces the pod's own token.
 	InCluster bool
@@ -140,7 +142,7 @@ func DecodeRecorded(text string) (Recorded, error) {
 		err = errors.New("a duration is negative")
 	}
 	if err != nil {
-		return Recorded{}, fmt.Errorf("decode the recorded configuration of a space: %w", err)
+		return Recorded{}, fmt.Errorf("read the configuration in the annotations of a space: %w", err)
 	}
 	return c, nil
 }

@@ -106,7 +106,7 @@ func unmarshal(parameters json.RawMessage, into any) error {
 }
 
 // CheckAllowed returns why spaces of this installation can't have this configuration: the
-// controller has no right to more than the settings allow.
+// controller has no permission for more than the settings allow.
 func (d Defaults) CheckAllowed(c Recorded) error {
 	var errs field.ErrorList
 	for n, role := range c.ClusterRoles {

@@ -242,7 +242,7 @@ func TestResolve_errorsAreShortAndPrintable(t *testing.T) {
 func wantError(t *testing.T, err error, words ...string) {
 	t.Helper()
 	if err == nil {
-		t.Fatal("not refused")
+		t.Fatal("not rejected")
 	}
 	for _, part := range words {
 		if !strings.Contains(err.Error(), part) {
@@ -423,7 +423,7 @@ func TestResolve_neverGivesAClaimMoreThanItsClass(t *testing.T) {
 		}
 		alone, err := resolve(settings, classes, "space", []string{"space"})
 		if err != nil {
-			t.Fatalf("a class is refused: %v", err)
+			t.Fatalf("a class is rejected: %v", err)
 		}
 		both := slices.Clone(classes)
 		for range 1 + random.IntN(2) {
@@ -454,7 +454,7 @@ func TestResolve_neverGivesAClaimMoreThanItsClass(t *testing.T) {
 		}
 	}
 	if narrowed < 500 || refused < 500 {
-		t.Errorf("%d were narrowed and %d refused: the test says little", narrowed, refused)
+		t.Errorf("%d were narrowed and %d rejected: the test says little", narrowed, refused)
 	}
 }
 

@@ -71,7 +71,7 @@ func (c *Config) cacheOptions(keys spaceapi.Keys) cache.Options {
 		&networkingv1.NetworkPolicy{}: {Field: named(spaceapi.ObjectName), Transform: stripObject},
 		&corev1.ConfigMap{}:           {Namespaces: map[string]cache.Config{c.Namespace: {FieldSelector: named(spaceapi.RootCAName)}}},
 	}
-	// The controller has no right to read these kinds unless it is configured to use them.
+	// The controller has no permission to read these kinds unless it is configured to use them.
 	if len(c.Defaults.ClusterWideRoles) > 0 {
 		kinds[&rbacv1.ClusterRoleBinding{}] = cache.ByObject{Label: ours, Transform: stripObject}
 	}
@@ -204,7 +204,7 @@ func stripObject(obj any) (any, error) {
 		// Not a part of the slice, which would keep all of it in memory.
 		out.Finalizers = slices.Clone(o.Finalizers[:min(len(o.Finalizers), 1)])
 		if out.Size() > maxCachedSpec {
-			// Not without a subject: that would be a binding that gives no rights.
+			// Not without a subject: that would be a binding that grants nothing.
 			out.Subjects = []rbacv1.Subject{{}}
 		}
 		return out, nil

@@ -25,7 +25,7 @@ import (
 
 const (
 	// The scheduler binds a pod some milliseconds after it has reserved the claim for it.
-	// There is nothing to watch for it without the right to watch all pods.
+	// There is nothing to watch for it without permission to watch all pods.
 	firstPodRead = 5 * time.Millisecond
 	podReads     = 6
 	// A pod that is still not bound then is read again after the first delay, and then
@@ -100,7 +100,7 @@ func (c *consumers) recordNodes(ctx context.Context, ns *corev1.Namespace) {
 	// Other steps use the namespace at the same time.
 	if err := c.r.annotate(ctx, ns.DeepCopy(), map[string]any{c.r.keys.Nodes: value}); err != nil {
 		if !apierrors.IsNotFound(err) {
-			c.fail(fmt.Errorf("record in namespace %s on which nodes its claim is used: %w", ns.Name, err))
+			c.fail(fmt.Errorf("set the node annotation of namespace %s: %w", ns.Name, err))
 		}
 		return
 	}
@@ -190,7 +190,7 @@ func (c *consumers) nodeOf(ctx context.Context, consumer resourceapi.ResourceCla
 	case apierrors.IsNotFound(err), err == nil && pod.UID != consumer.UID:
 		return "", true, nil
 	case err != nil:
-		return "", false, fmt.Errorf("read on which node pod %s/%s uses ResourceClaim %s: %w", c.claim.Namespace, consumer.Name, c.claim.Name, err)
+		return "", false, fmt.Errorf("read the node of pod %s/%s, which uses ResourceClaim %s: %w", c.claim.Namespace, consumer.Name, c.claim.Name, err)
 	}
 	return pod.Spec.NodeName, pod.Spec.NodeName != "", nil
 }

@@ -73,7 +73,7 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 		after = soonest(after, retained)
 		switch {
 		case err != nil && errors.Is(ctx.Err(), context.Canceled):
-			// The process stops, or no longer leads. The next leader goes on.
+			// The process stops, or no longer leads. The next leader continues.
 			errs = append(errs, err)
 		case err != nil:
 			r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonDeprovisioningFailed, err.Error())
@@ -116,7 +116,7 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace) (cha
 		// In whole seconds, as the annotation has it.
 		until := r.clock.Now().Add(period).Truncate(time.Second)
 		if err := r.annotate(ctx, ns, map[string]any{r.keys.RetainedUntil: until.UTC().Format(time.RFC3339)}); client.IgnoreNotFound(err) != nil {
-			return changed, fmt.Errorf("record until when namespace %s is retained: %w", ns.Name, err)
+			return changed, fmt.Errorf("set the end of the retention on namespace %s: %w", ns.Name, err)
 		}
 		changed = true
 		r.deprovisioned.Add(ns.UID, until, cachesLag)
@@ -138,7 +138,8 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace) (cha
 	return changed, nil
 }
 
-// revoke deletes all rights and credentials of a space, and returns whether there were any.
+// revoke deletes all RoleBindings and the ServiceAccount of a space, and returns whether
+// there were any.
 func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed bool, err error) {
 	tenantsBind, err := r.canTenantsBind(ctx, ns)
 	if err != nil {
@@ -154,7 +155,7 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed 
 			err = r.client.Delete(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: name}})
 		}
 		if client.IgnoreNotFound(err) != nil {
-			return changed, fmt.Errorf("revoke the rights in namespace %s: %w", ns.Name, err)
+			return changed, fmt.Errorf("delete the RoleBindings in namespace %s: %w", ns.Name, err)
 		}
 		changed = changed || err == nil
 	}
@@ -167,7 +168,7 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed 
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}}
 	err = r.client.Delete(ctx, account)
 	if client.IgnoreNotFound(err) != nil {
-		return changed, fmt.Errorf("revoke the tokens of namespace %s: %w", ns.Name, err)
+		return changed, fmt.Errorf("delete the ServiceAccount in namespace %s: %w", ns.Name, err)
 	}
 	return changed || err == nil, nil
 }
@@ -187,7 +188,7 @@ func (r *Reconciler) clearSubjects(ctx context.Context, namespace, name string) 
 }
 
 // revokeTenantRoleBindings deletes the RoleBindings that tenants created. Those would
-// exist until all pods of the namespace are deleted. Pods with such rights may create more
+// exist until all pods of the namespace are deleted. Pods with such permissions may create more
 // meanwhile, so it lists them again until none is in effect.
 func (r *Reconciler) revokeTenantRoleBindings(ctx context.Context, namespace string) error {
 	for range revokeTries {
@@ -223,19 +224,19 @@ func (r *Reconciler) revokeClusterWide(ctx context.Context, ns *corev1.Namespace
 	for _, role := range r.recordedConfig(ns).ClusterWideRoles {
 		binding := &rbacv1.ClusterRoleBinding{}
 		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: resources.ClusterRoleBindingName(ns.Name, role)}, binding)
-		// The name proves nothing: those who can write the recorded configuration of a namespace
-		// choose it.
+		// The name proves nothing: a client that can write the recorded configuration of a
+		// namespace chooses it.
 		if err == nil && isOwnedBy(binding, ns) {
 			err = r.client.Delete(ctx, binding, client.Preconditions{UID: &binding.UID})
 		}
 		if apierrors.IsForbidden(err) && !slices.Contains(r.config.Defaults.ClusterWideRoles, role) {
-			// With the role, the controller lost the right to revoke it. The binding is
-			// deleted with the namespace.
+			// The controller no longer has permission to delete it. The garbage collector does,
+			// with the namespace.
 			klog.FromContext(ctx).Error(err, "Cluster-wide role not revoked before the namespace is deleted", logkeys.Namespace, ns.Name)
 			continue
 		}
 		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("revoke the rights of namespace %s in the whole cluster: %w", ns.Name, err)
+			return fmt.Errorf("delete the ClusterRoleBindings of namespace %s: %w", ns.Name, err)
 		}
 	}
 	return nil
@@ -248,7 +249,7 @@ func isOwnedBy(binding *rbacv1.ClusterRoleBinding, ns *corev1.Namespace) bool {
 	})
 }
 
-// retainedUntil is until when a deprovisioned namespace is retained. Zero: it is not.
+// retainedUntil is until when a deprovisioned namespace is retained. It is zero for one that is not.
 func (r *Reconciler) retainedUntil(ns *corev1.Namespace) time.Time {
 	if until, err := time.Parse(time.RFC3339, ns.Annotations[r.keys.RetainedUntil]); err == nil {
 		return until
@@ -259,7 +260,7 @@ func (r *Reconciler) retainedUntil(ns *corev1.Namespace) time.Time {
 	return time.Time{}
 }
 
-// retainedFor is how long a deprovisioned namespace is still retained. Zero: it is not.
+// retainedFor is how long a deprovisioned namespace is still retained. It is zero for one that is not.
 func (r *Reconciler) retainedFor(ns *corev1.Namespace) time.Duration {
 	if ns.DeletionTimestamp != nil {
 		return 0
@@ -289,7 +290,7 @@ func (r *Reconciler) isDeprovisioned(ctx context.Context, ns *corev1.Namespace) 
 }
 
 // reportOverdue reports, on the namespace and on its claim, that the deletion of the
-// namespace takes too long. Anything else is up to those who set finalizers. It returns when to reconcile again, zero for never.
+// namespace takes too long. It returns when to reconcile again, zero for never.
 func (r *Reconciler) reportOverdue(ctx context.Context, ns *corev1.Namespace) time.Duration {
 	if ns.DeletionTimestamp == nil {
 		return 0

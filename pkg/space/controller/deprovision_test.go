@@ -183,7 +183,7 @@ func TestDeprovisionStale_emptiesARoleBindingThatAFinalizerKeeps(t *testing.T) {
 		t.Errorf("wrote %q", wrote)
 	}
 	if c.read(binding); len(binding.Subjects) > 0 || binding.Namespace != ns.Name {
-		t.Errorf("the binding still gives rights to %v", binding.Subjects)
+		t.Errorf("the binding still grants permissions to %v", binding.Subjects)
 	}
 }
 
@@ -230,7 +230,7 @@ func TestRevokeTenantRoleBindings_repeatsUntilNoneIsInEffect(t *testing.T) {
 	}
 	given = -1000
 	if err := c.revokeTenantRoleBindings(t.Context(), "ns"); err == nil {
-		t.Error("rights that are given without end: no error")
+		t.Error("RoleBindings that are created without end: no error")
 	}
 }
 

@@ -25,7 +25,7 @@ type desiredState struct {
 	spaces []desiredSpace
 	// rejected is why the allocation gets nothing, or nil.
 	rejected error
-	// lifetime is how long the spaces may exist, and expires is when that is over. Zero:
+	// lifetime is how long the spaces may exist, and expires is when that is over. If zero,
 	// there is no limit.
 	lifetime time.Duration
 	expires  time.Time
@@ -55,7 +55,7 @@ func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClai
 		return nil, err
 	}
 	if nested {
-		d.rejected = fmt.Errorf("namespace %s is a space: nested spaces are not allowed unless its DeviceClass sets allowNestedSpaces", a.Claim.Namespace)
+		d.rejected = fmt.Errorf("claims in namespace %s cannot get spaces: it is a space whose DeviceClass does not set allowNestedSpaces", a.Claim.Namespace)
 	}
 	containers := make([]spaceconfig.Container, len(a.Results))
 	for i, result := range a.Results {
@@ -91,7 +91,7 @@ func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClai
 }
 
 // nestingForbidden returns whether the claim is in the namespace of a space that must not have
-// spaces in it. An admission policy of the chart refuses such claims when they are written,
+// spaces in it. An admission policy of the chart rejects such claims when they are written,
 // but it knows only the classes that it was configured with, and it can be removed.
 func (r *Reconciler) nestingForbidden(ctx context.Context, a *allocation.Allocation) (bool, error) {
 	ns := &corev1.Namespace{}
@@ -141,7 +141,7 @@ func (r *Reconciler) startOf(d *desiredState) time.Time {
 	return start
 }
 
-// untilExpiry returns the time until the spaces expire. Zero: never, or they have expired.
+// untilExpiry returns the time until the spaces expire. It is zero if they never do, or have expired.
 func (r *Reconciler) untilExpiry(d *desiredState) time.Duration {
 	if d.expires.IsZero() || d.expired {
 		return 0

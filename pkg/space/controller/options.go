@@ -24,35 +24,34 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
-// Options are the controller's settings, one to one its flags. The flags set Config, apart
-// from its Pools and its Namespace.
+// Options are the controller's flags. They set Config, except for its Pools and its Namespace.
 type Options struct {
 	Config
 
-	// Kubeconfig is how the controller connects. Empty: as a pod in the cluster.
+	// Kubeconfig is how the controller connects. If empty, it uses the in-cluster configuration.
 	Kubeconfig string
 	// NodeSelector selects the nodes that run the kubelet plugin.
 	NodeSelector map[string]string
 	// ExclusiveDevices limits the spaces of a pool without a limit where a cluster
 	// does not support shareable devices.
 	ExclusiveDevices int
-	// PoolsFile describes the pools. Empty: one without a limit.
+	// PoolsFile describes the pools. If empty, there is one without a limit.
 	PoolsFile string
 	// SliceOwner is the name of the ClusterRole whose deletion removes the slices.
 	SliceOwner string
-	// BindingConditions lets the scheduler wait for a space before it binds a pod,
-	// for pools that do not say.
+	// BindingConditions makes the scheduler wait for a space before it binds a pod,
+	// for pools without a setting of their own.
 	BindingConditions bool
 
-	// HealthProbeBindAddress serves /healthz and /readyz. Empty: nowhere.
+	// HealthProbeBindAddress serves /healthz and /readyz. If empty, disabled.
 	HealthProbeBindAddress string
-	// MetricsBindAddress serves /metrics. Empty: nowhere.
+	// MetricsBindAddress serves /metrics. If empty, disabled.
 	MetricsBindAddress string
 	// MetricsSecure serves metrics over TLS, to clients that may get /metrics.
 	MetricsSecure bool
-	// TLSCertFile and TLSPrivateKeyFile are the certificate for that. Empty: self-signed.
+	// TLSCertFile and TLSPrivateKeyFile are the certificate for that. If empty, it is self-signed.
 	TLSCertFile, TLSPrivateKeyFile string
-	// PprofBindAddress serves Go's profiles. Empty: nowhere.
+	// PprofBindAddress serves Go's profiles. If empty, disabled.
 	PprofBindAddress string
 
 	// LeaderElection is configured by the flags of k8s.io/component-base. Its resource
@@ -66,33 +65,33 @@ type Options struct {
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Defaults.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
 	fs.StringVar(&o.Defaults.NamespacePrefix, "namespace-prefix", spaceapi.DefaultNamespacePrefix, "Start of the namespaces' names.")
-	fs.StringVar(&o.Defaults.ClusterRole, "cluster-role", spaceapi.DefaultClusterRole, "ClusterRole that a space's ServiceAccount gets in its namespace. The controller needs the right to bind it.")
-	fs.StringVar(&o.Defaults.PodSecurity, "pod-security", "baseline", "Pod Security Standard that pods in spaces have to keep: restricted, baseline or privileged.")
-	fs.StringSliceVar(&o.Defaults.AllowedClusterRoles, "allowed-cluster-roles", nil, "More ClusterRoles that DeviceClasses can give spaces in their namespaces. The controller needs the right to bind them.")
-	fs.StringSliceVar(&o.Defaults.ClusterWideRoles, "cluster-wide-roles", nil, "ClusterRoles that DeviceClasses can give spaces in the whole cluster. The controller needs the right to bind them.")
-	fs.StringSliceVar(&o.Defaults.CopyFromNamespaces, "copy-from-namespaces", nil, "Namespaces that DeviceClasses can have Secrets and ConfigMaps copied from.")
-	fs.StringVar((*string)(&o.Defaults.Network), "network-mode", string(spaceapi.NetworkIsolated), "Whom pods in spaces can reach: Isolated (each other, DNS and the API server) or Open.")
-	fs.IPNetSliceVar(&o.APIServerCIDRs, "api-server-cidrs", nil, "Where isolated pods reach the API server. Empty: the address in --advertise-apiserver-url and the endpoints of Service default/kubernetes.")
-	fs.StringVar(&o.DNS.Namespace, "dns-namespace", metav1.NamespaceSystem, "Namespace of the pods that resolve names for isolated pods.")
-	fs.StringToStringVar(&o.DNS.Labels, "dns-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of these pods.")
-	fs.Int32Var(&o.DNS.Port, "dns-port", 53, "Port at which they listen.")
-	fs.IPNetSliceVar(&o.DNS.CIDRs, "dns-cidrs", nil, "More addresses where names are resolved at that port, such as those of caches on the nodes.")
-	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the controller itself. Empty: as a pod in the cluster.")
-	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server as pods reach it. Empty: the one that the controller uses.")
-	fs.StringToStringVar(&o.NodeSelector, "node-selector", nil, "Labels of the nodes that run the kubelet plugin. Empty: all nodes.")
-	fs.IntVar(&o.ExclusiveDevices, "exclusive-device-count", 128, "Number of spaces in a pool without a limit where the cluster does not support shareable devices.")
-	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. Empty: one pool without a limit.")
-	fs.StringVar(&o.SliceOwner, "resourceslice-owner", "", "ClusterRole that owns the ResourceSlices, so that they go with it. Empty: no owner.")
+	fs.StringVar(&o.Defaults.ClusterRole, "cluster-role", spaceapi.DefaultClusterRole, "ClusterRole that is bound to a space's ServiceAccount in its namespace. The controller needs permission to bind it.")
+	fs.StringVar(&o.Defaults.PodSecurity, "pod-security", "baseline", "Pod Security Standard that pods in spaces have to meet: restricted, baseline or privileged.")
+	fs.StringSliceVar(&o.Defaults.AllowedClusterRoles, "allowed-cluster-roles", nil, "ClusterRoles that DeviceClasses can bind in the namespaces of spaces, in addition to --cluster-role. The controller needs permission to bind them.")
+	fs.StringSliceVar(&o.Defaults.ClusterWideRoles, "cluster-wide-roles", nil, "ClusterRoles that DeviceClasses can bind for the whole cluster. The controller needs permission to bind them.")
+	fs.StringSliceVar(&o.Defaults.CopyFromNamespaces, "copy-from-namespaces", nil, "Namespaces from which DeviceClasses can copy Secrets and ConfigMaps into spaces.")
+	fs.StringVar((*string)(&o.Defaults.Network), "network-mode", string(spaceapi.NetworkIsolated), "Network access of pods in spaces: Isolated (each other, DNS and the API server) or Open.")
+	fs.IPNetSliceVar(&o.APIServerCIDRs, "api-server-cidrs", nil, "CIDRs at which isolated pods reach the API server. If empty, uses the address in --advertise-apiserver-url and the endpoints of Service default/kubernetes.")
+	fs.StringVar(&o.DNS.Namespace, "dns-namespace", metav1.NamespaceSystem, "Namespace of the DNS pods that isolated pods can reach.")
+	fs.StringToStringVar(&o.DNS.Labels, "dns-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of the DNS pods.")
+	fs.Int32Var(&o.DNS.Port, "dns-port", 53, "Port of the DNS pods.")
+	fs.IPNetSliceVar(&o.DNS.CIDRs, "dns-cidrs", nil, "CIDRs of other DNS servers at --dns-port, such as caches on the nodes.")
+	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig of the controller. If empty, uses the in-cluster configuration.")
+	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server in the kubeconfigs of pods. If empty, uses the URL of the controller's own configuration.")
+	fs.StringToStringVar(&o.NodeSelector, "node-selector", nil, "Labels of the nodes that run the kubelet plugin. If empty, selects all nodes.")
+	fs.IntVar(&o.ExclusiveDevices, "exclusive-device-count", 128, "Number of devices that a pool without a limit has where the API server does not support shareable devices.")
+	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. If empty, publishes one pool without a limit.")
+	fs.StringVar(&o.SliceOwner, "resourceslice-owner", "", "Name of a ClusterRole that owns the ResourceSlices: Kubernetes deletes them with it. If empty, they have no owner.")
 	fs.IntVar(&o.ConcurrentClaimSyncs, "concurrent-claim-syncs", 16, "Number of claims that are reconciled at the same time.")
-	fs.DurationVar(&o.ResyncPeriod, "resync-period", 5*time.Minute, "How often to compare all claims with their spaces, whatever events were missed.")
-	fs.DurationVar(&o.NamespaceDeletionTimeout, "namespace-deletion-timeout", 5*time.Minute, "How long the namespace of a space may be terminating before that is reported.")
-	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler checks that every 5 seconds.")
-	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", "", "Where to serve /healthz and /readyz, as host:port. Empty: nowhere.")
-	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", "", "Where to serve /metrics, as host:port. Empty: nowhere.")
+	fs.DurationVar(&o.ResyncPeriod, "resync-period", 5*time.Minute, "Interval at which all claims are compared with their spaces.")
+	fs.DurationVar(&o.NamespaceDeletionTimeout, "namespace-deletion-timeout", 5*time.Minute, "Time after which the controller reports a namespace that is still terminating.")
+	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Default of bindingConditions for pools: the scheduler waits until the space is ready before it binds the pod. It checks every 5 seconds.")
+	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", "", "Address (host:port) to serve /healthz and /readyz. If empty, disabled.")
+	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", "", "Address (host:port) to serve /metrics. If empty, disabled.")
 	fs.BoolVar(&o.MetricsSecure, "metrics-secure", false, "Serve metrics over TLS, to clients whose bearer token may get the URL /metrics.")
-	fs.StringVar(&o.TLSCertFile, "tls-cert-file", "", "File with the certificate for --metrics-secure, as PEM. It is reloaded when it changes. Empty: a self-signed certificate.")
+	fs.StringVar(&o.TLSCertFile, "tls-cert-file", "", "File with the certificate for --metrics-secure, as PEM. It is reloaded when it changes. If empty, uses a self-signed certificate.")
 	fs.StringVar(&o.TLSPrivateKeyFile, "tls-private-key-file", "", "File with the private key of --tls-cert-file, as PEM.")
-	fs.StringVar(&o.PprofBindAddress, "pprof-bind-address", "", "Where to serve /debug/pprof/, as a loopback address with a port. Empty: nowhere.")
+	fs.StringVar(&o.PprofBindAddress, "pprof-bind-address", "", "Loopback address (host:port) to serve /debug/pprof/. If empty, disabled.")
 	o.LeaderElection = componentbaseconfig.LeaderElectionConfiguration{
 		LeaderElect:   true,
 		ResourceLock:  resourcelock.LeasesResourceLock,

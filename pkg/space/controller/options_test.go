@@ -21,7 +21,7 @@ func parse(t *testing.T, args ...string) (*Options, error) {
 func TestOptionsValidate(t *testing.T) {
 	for _, test := range []struct {
 		args string
-		// flag is the one that is refused. Empty: none.
+		// flag is the one that is rejected, if any.
 		flag string
 	}{
 		{"--leader-elect-resource-namespace=space-system", ""},
@@ -63,7 +63,7 @@ func TestOptionsValidate(t *testing.T) {
 			}
 			err = o.validate()
 			if test.flag == "" && err != nil {
-				t.Errorf("refused: %v", err)
+				t.Errorf("rejected: %v", err)
 			}
 			if test.flag != "" && (err == nil || !strings.HasPrefix(err.Error(), test.flag+":")) {
 				t.Errorf("got error %v, want one about %s", err, test.flag)

@@ -93,7 +93,7 @@ func (r *Reconciler) provision(ctx context.Context, a *allocation.Allocation, de
 	}
 	for _, binding := range objects.ClusterRoleBindings {
 		if !slices.Contains(r.config.Defaults.ClusterWideRoles, binding.RoleRef.Name) {
-			continue // The controller lost the right to restore it.
+			continue // The controller no longer has permission to restore it.
 		}
 		steps = append(steps, step{binding, func() (bool, error) {
 			changed, err := r.ensureClusterRoleBinding(ctx, binding, namespace)
@@ -173,7 +173,7 @@ func (r *Reconciler) ensureNamespace(ctx context.Context, a *allocation.Allocati
 	}
 	switch {
 	case !a.Owns(existing, r.keys):
-		return nil, false, &reasonError{spaceapi.ReasonNameConflict, fmt.Errorf("namespace %s exists and was not created for this claim: it is left alone", want.Name)}
+		return nil, false, &reasonError{spaceapi.ReasonNameConflict, fmt.Errorf("namespace %s exists and does not belong to this claim", want.Name)}
 	case existing.DeletionTimestamp != nil:
 		return nil, false, &reasonError{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s is being deleted although the claim is allocated: it is recreated when the deletion is complete", want.Name)}
 	case !r.retainedUntil(existing).IsZero():
@@ -350,7 +350,7 @@ func (r *Reconciler) putQuotaInForce(ctx context.Context, quota *corev1.Resource
 	}
 	// A conflict means that Kubernetes was faster.
 	if err := r.client.Status().Update(ctx, quota); err != nil && !apierrors.IsConflict(err) {
-		return fmt.Errorf("put ResourceQuota %s in force: %w", key, err)
+		return fmt.Errorf("set the status of ResourceQuota %s: %w", key, err)
 	}
 	return nil
 }

@@ -31,13 +31,13 @@ func TestEnsureNamespace_takesOnlyTheAllocationsOwn(t *testing.T) {
 		created      bool
 		reason       string
 	}{
-		"created where there is none":               {nil, nil, true, ""},
-		"taken when the cache has it":               {unchanged, unchanged, false, ""},
-		"taken when the cache lags":                 {nil, unchanged, false, ""},
-		"refused when it belongs to somebody":       {nil, foreign, false, spaceapi.ReasonNameConflict},
-		"refused when it belongs to another claim":  {nil, func(ns *corev1.Namespace) { ns.Labels[spaceapi.KeysFor(driver).ClaimUID] = "other" }, false, spaceapi.ReasonNameConflict},
-		"refused while it is being deleted":         {nil, terminating, false, spaceapi.ReasonNamespaceTerminating},
-		"refused while it is deleted, as is cached": {terminating, terminating, false, spaceapi.ReasonNamespaceTerminating},
+		"created where there is none":                {nil, nil, true, ""},
+		"taken when the cache has it":                {unchanged, unchanged, false, ""},
+		"taken when the cache lags":                  {nil, unchanged, false, ""},
+		"rejected when it is not the driver's":       {nil, foreign, false, spaceapi.ReasonNameConflict},
+		"rejected when it belongs to another claim":  {nil, func(ns *corev1.Namespace) { ns.Labels[spaceapi.KeysFor(driver).ClaimUID] = "other" }, false, spaceapi.ReasonNameConflict},
+		"rejected while it is being deleted":         {nil, terminating, false, spaceapi.ReasonNamespaceTerminating},
+		"rejected while it is deleted, as is cached": {terminating, terminating, false, spaceapi.ReasonNamespaceTerminating},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)

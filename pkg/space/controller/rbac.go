@@ -33,7 +33,7 @@ func (r *Reconciler) waitForRBAC(ctx context.Context, account *corev1.ServiceAcc
 		return err
 	}
 	if role == nil {
-		return fmt.Errorf("ClusterRole %s, which spaces are to have, does not exist", roleName)
+		return fmt.Errorf("ClusterRole %s does not exist", roleName)
 	}
 	sample := sampleRule(role)
 	if sample == nil {
@@ -111,7 +111,7 @@ func (r *Reconciler) canTenantsBind(ctx context.Context, ns *corev1.Namespace) (
 	return false, nil
 }
 
-// canCreateRoleBindings returns whether a role, which may be nil, allows granting rights to others.
+// canCreateRoleBindings returns whether a role, which may be nil, allows granting permissions to others.
 func canCreateRoleBindings(role *rbacv1.ClusterRole) bool {
 	if role == nil {
 		return false

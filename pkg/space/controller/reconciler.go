@@ -48,21 +48,20 @@ type Config struct {
 	Defaults spaceconfig.Defaults
 	// DNS is where isolated pods resolve names.
 	DNS resources.DNS
-	// Server is the URL of the API server as pods reach it. Empty in Options: the one that the
-	// controller uses.
+	// Server is the URL of the API server in the kubeconfigs of pods.
 	Server string
 	// Pools are those whose limits are shown in the metrics.
 	Pools []pools.Pool
-	// APIServerCIDRs are where pods reach the API server. Empty: at Server and the
+	// APIServerCIDRs are where pods reach the API server. If empty, at Server and the
 	// endpoints of Service default/kubernetes.
 	APIServerCIDRs []net.IPNet
 	// Namespace is where ConfigMap kube-root-ca.crt is copied from.
 	Namespace string
 	// ConcurrentClaimSyncs is the number of claims that are reconciled at the same time.
 	ConcurrentClaimSyncs int
-	// ResyncPeriod is how often all claims are compared with their spaces.
+	// ResyncPeriod is the interval at which all claims are compared with their spaces.
 	ResyncPeriod time.Duration
-	// NamespaceDeletionTimeout is how long a namespace may be terminating before that is reported.
+	// NamespaceDeletionTimeout is the time after which a terminating namespace is reported.
 	NamespaceDeletionTimeout time.Duration
 	// StartupTimeout is how long the API server may take to answer, and the caches to sync.
 	StartupTimeout time.Duration
@@ -96,7 +95,7 @@ type Reconciler struct {
 	deprovisioned, nodesWritten *utilcache.LRUExpireCache
 	// podNodes has the nodes of consuming pods by the pods' UIDs: a pod never moves.
 	podNodes *lru.Cache
-	// failedBindings counts by claim how often the scheduler was told to give up an allocation.
+	// failedBindings counts by claim how often the condition Failed was set.
 	failedBindings *lru.Cache
 }
 
@@ -305,7 +304,7 @@ func isReady(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allo
 // annotate patches annotations of a namespace. A nil value removes one.
 func (r *Reconciler) annotate(ctx context.Context, ns *corev1.Namespace, annotations map[string]any) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		// A namespace with another UID is a successor of the name, and is refused.
+		// The API server rejects the patch of a later namespace of the same name.
 		"uid":         ns.UID,
 		"annotations": annotations,
 	}})

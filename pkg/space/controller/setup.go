@@ -108,7 +108,7 @@ func (o *Options) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// start runs the manager until the context ends. A manager that is told to stop while its
+// start runs the manager until the context ends. A manager that is stopped while its
 // caches are not in sync yet never returns (controller-runtime's runnableGroup.Start). It is
 // not waited for: nothing but reading has begun then.
 func start(ctx context.Context, mgr ctrl.Manager) error {
@@ -191,7 +191,7 @@ func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Man
 }
 
 // lease returns the Lease that the leader holds. The manager's own lock would record
-// events about the Lease, which the controller has no right to.
+// events about the Lease, which the controller has no permission for.
 func (o *Options) lease(config *rest.Config) (resourcelock.Interface, error) {
 	// A request without an answer must not take longer than the leader has to renew.
 	config = rest.CopyConfig(config)
@@ -231,7 +231,7 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, events re
 		if roles[name] != nil {
 			continue
 		}
-		// One cache each, because the controller has no right to read all ClusterRoles.
+		// One cache each, because the controller has no permission to read all ClusterRoles.
 		role, err := cache.New(mgr.GetConfig(), cache.Options{
 			HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
 			DefaultFieldSelector: named(name), DefaultTransform: cache.TransformStripManagedFields(),

@@ -147,7 +147,7 @@ func (r *Reconciler) reportNotReady(ctx context.Context, claim *resourceapi.Reso
 	return after, nil
 }
 
-// shouldFailBinding returns whether the scheduler is to be told to give up an allocation
+// shouldFailBinding returns whether the scheduler is to deallocate a claim
 // that is not ready, or when. Only where it waits for the space before it binds the pod
 // does it read that.
 func (r *Reconciler) shouldFailBinding(claim *resourceapi.ResourceClaim, a *allocation.Allocation) (bool, time.Duration) {
@@ -169,7 +169,7 @@ func (r *Reconciler) shouldFailBinding(claim *resourceapi.ResourceClaim, a *allo
 	return delay <= 0, max(delay, 0)
 }
 
-// bindingFailures is how often the scheduler was told to give up an allocation of the claim.
+// bindingFailures is how often Failed was set for an allocation of the claim.
 func (r *Reconciler) bindingFailures(a *allocation.Allocation) int {
 	if n, known := r.failedBindings.Get(a.Claim); known {
 		return n.(int)
@@ -197,7 +197,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, claim *resourceapi.Resourc
 		}
 		err = fmt.Errorf("write the status of ResourceClaim %s: %w", a.Claim, err)
 		// The API server answers Invalid for a result that is no longer allocated, and for a missing
-		// right; only the claim itself tells which.
+		// permission; only the claim itself shows which.
 		if !apierrors.IsConflict(err) && !apierrors.IsInvalid(err) {
 			return false, err
 		}

@@ -36,14 +36,14 @@ type Pool struct {
 	// Budget is what the spaces of the pool have together.
 	Budget *Budget `json:"budget,omitempty"`
 	// NodeSelector selects, by their labels, nodes among those that run the kubelet
-	// plugin. Only pods on these nodes can have spaces of this pool. Empty: all nodes.
+	// plugin. Only pods on these nodes can have spaces of this pool. If empty, selects all nodes.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// Attributes are attributes of the pool's devices, in the driver's domain:
 	// strings, integers, booleans, and versions, written as {version: 1.2.3}.
 	Attributes map[string]any `json:"attributes,omitempty"`
 	// BindingConditions makes the scheduler wait for a space before it binds a pod
-	// to a node. It checks every five seconds, so pods start later. Absent: the
-	// installation's setting.
+	// to a node. It checks every five seconds, so pods start later. If absent,
+	// the installation's setting holds.
 	BindingConditions *bool `json:"bindingConditions,omitempty"`
 }
 
@@ -62,11 +62,12 @@ type Budget struct {
 	// Default is for claims without a request. Each capacity in Total needs one:
 	// without it, the first space would get everything.
 	Default map[string]resource.Quantity `json:"default"`
-	// Min is the minimum of a space. Absent: zero.
+	// Min is the minimum of a space. The default is zero.
 	Min map[string]resource.Quantity `json:"min,omitempty"`
-	// Max is the maximum that a claim can request. Absent: the total.
+	// Max is the maximum that a claim can request. The default is the total.
 	Max map[string]resource.Quantity `json:"max,omitempty"`
-	// Step is an integer. Amounts are Min and a multiple of it. Absent: any amount.
+	// Step is an integer. Amounts are Min and a multiple of it. Without one, any amount is
+	// possible.
 	Step map[string]resource.Quantity `json:"step,omitempty"`
 }
 
@@ -74,7 +75,7 @@ type Budget struct {
 type Set struct {
 	Pools []Pool
 	// NodeSelector selects the nodes that run the kubelet plugin by their labels.
-	// Empty: all nodes.
+	// If empty, selects all nodes.
 	NodeSelector map[string]string
 	// Exclusive is the number of spaces in a pool without a limit if the cluster
 	// does not support shareable devices.

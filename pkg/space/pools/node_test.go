@@ -32,7 +32,7 @@ func TestOnNode_isTheNodesPartOfThePoolsThatSelectIt(t *testing.T) {
 		t.Errorf("got attribute pool %v: a class could not name it", attribute)
 	}
 	if p.AllNodes || p.NodeSelector != nil {
-		t.Errorf("the API server refuses a slice that names its node and selects nodes: %+v", p)
+		t.Errorf("the API server rejects a slice that names its node and selects nodes: %+v", p)
 	}
 	if got := len(set.OnNode("a", map[string]string{"disk": "ssd"}, old).Pools["local/a"].Slices[0].Devices); got != 2 {
 		t.Errorf("got %d exclusive devices, want 2", got)

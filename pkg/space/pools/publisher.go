@@ -28,7 +28,7 @@ type Publisher struct {
 	Client kubernetes.Interface
 	Pools  Set
 	// Owner is a cluster-scoped object. Garbage collection deletes the slices with it.
-	// Nil: the slices remain when the driver is uninstalled.
+	// If nil, the slices remain when the driver is uninstalled.
 	Owner *resourceslice.Owner
 }
 

@@ -36,7 +36,7 @@ func TestOnCluster_selectsNodesOfThePoolThatRunThePlugin(t *testing.T) {
 				}
 				want := &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: test.want}}}
 				if got.AllNodes {
-					t.Error("the pool is for all nodes too, which the API server refuses")
+					t.Error("the pool is for all nodes too, which the API server rejects")
 				}
 				if !equality.Semantic.DeepEqual(got.NodeSelector, want) {
 					t.Errorf("got %v, want %v", got.NodeSelector, want)

@@ -36,7 +36,7 @@ func (e Environment) namespace(a *allocation.Allocation, result allocation.Resul
 	if space.Network.Mode == spaceapi.NetworkIsolated {
 		ns.Labels[keys.Network] = string(spaceapi.NetworkIsolated)
 	}
-	// For the admission policy that refuses requests for spaces in a space.
+	// For the admission policy that rejects requests for spaces in a space.
 	if space.AllowNestedSpaces {
 		ns.Labels[keys.NestedSpaces] = spaceapi.NestedSpacesAllowed
 	}

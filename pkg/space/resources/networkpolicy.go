@@ -20,7 +20,7 @@ import (
 // Destination is an address that pods of isolated spaces can reach.
 type Destination struct {
 	CIDR string
-	// Port is a TCP port. Zero: all ports of all protocols.
+	// Port is a TCP port. If zero, all ports of all protocols.
 	Port int32
 }
 

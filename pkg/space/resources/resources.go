@@ -34,7 +34,7 @@ type Objects struct {
 	RoleBindings []*rbacv1.RoleBinding
 	// ClusterRoleBindings lack the UID of the namespace as their owner.
 	ClusterRoleBindings []*rbacv1.ClusterRoleBinding
-	// DefaultAccount is the ServiceAccount of pods that name none. They are refused
+	// DefaultAccount is the ServiceAccount of pods that name none. They are rejected
 	// without it; kube-controller-manager creates it some time later.
 	DefaultAccount *corev1.ServiceAccount
 	// ResourceQuota, LimitRange and NetworkPolicy are nil where there are no limits.

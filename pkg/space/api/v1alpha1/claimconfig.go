@@ -12,7 +12,7 @@ import (
 const SpaceClaimConfigKind = "SpaceClaimConfig"
 
 // SpaceClaimConfig is the opaque parameters of a ResourceClaim or a template, for users: a
-// choice within what the class allows, never more. Unknown fields are refused. Of several
+// choice within what the class allows, never more. Unknown fields are rejected. Of several
 // for one request, later ones win field by field, and maps are merged key by key; the
 // result has to be within what the class allows.
 type SpaceClaimConfig struct {

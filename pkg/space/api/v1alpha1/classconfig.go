@@ -15,7 +15,7 @@ import (
 const SpaceClassConfigKind = "SpaceClassConfig"
 
 // SpaceClassConfig is the opaque parameters of a DeviceClass, for administrators: what
-// spaces of the class are like, and what a claim can choose. Unknown fields are refused.
+// spaces of the class are like, and what a claim can choose. Unknown fields are rejected.
 // The installation's settings apply to a field that is absent. Of several in one class,
 // later ones win field by field, and maps are merged key by key.
 type SpaceClassConfig struct {
@@ -41,12 +41,12 @@ type SpaceClassConfig struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 
 	// ClusterRoles are bound to the space's ServiceAccount in its namespace, unless the
-	// claim chooses others. The controller needs the right to bind them: the Helm values
+	// claim chooses others. The controller needs permission to bind them: the Helm values
 	// space.clusterRole and space.allowedClusterRoles name them.
 	ClusterRoles []string `json:"clusterRoles,omitempty"`
 
 	// AllowedClusterRoles are the ClusterRoles that a claim can choose in addition to clusterRoles.
-	// The controller needs the right to bind them, too.
+	// The controller needs permission to bind them, too.
 	AllowedClusterRoles []string `json:"allowedClusterRoles,omitempty"`
 
 	// ClusterWideRoles are ClusterRoles that are bound in the whole cluster, such as one that

@@ -29,7 +29,7 @@ const (
 	RoleBindingName = "space"
 
 	// MaxClusterRoles is the maximum number of ClusterRoles that a space has in its
-	// namespace. The controller's rights name as many RoleBindings.
+	// namespace. The controller's permissions name as many RoleBindings.
 	MaxClusterRoles = 8
 
 	// ObjectName is the name of a space's ResourceQuota, LimitRange and NetworkPolicy.

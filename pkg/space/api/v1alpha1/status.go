@@ -12,8 +12,8 @@ import (
 // True when the space is ready, False with a reason and a message otherwise.
 const ConditionReady = "Ready"
 
-// ConditionFailed is the condition type that makes the scheduler give up the
-// allocation and try another one. Only devices with binding conditions have it.
+// ConditionFailed is a binding failure condition: the scheduler deallocates the claim and
+// retries. Only devices with binding conditions have it.
 const ConditionFailed = "Failed"
 
 // Reasons of the Ready condition. Events have the same reasons. docs/events.md
@@ -35,7 +35,7 @@ const (
 	// claim is still allocated, or that an earlier use of the same device left it. The
 	// controller recreates the namespace when it no longer exists.
 	ReasonNamespaceTerminating = "NamespaceTerminating"
-	// ReasonExpired means that the space outlived the maximum lifetime of its class. The
+	// ReasonExpired means that the space reached the maximum lifetime of its class. The
 	// controller deprovisions it although the claim is still allocated. This is final for
 	// the allocation.
 	ReasonExpired = "Expired"

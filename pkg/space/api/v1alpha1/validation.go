@@ -276,7 +276,7 @@ func ReservedMountPaths() []ReservedPaths {
 	return []ReservedPaths{
 		{
 			Paths: []string{"/proc", "/sys", "/dev"}, Below: true,
-			Why: "they belong to the kernel, and runtimes refuse mounts there",
+			Why: "they belong to the kernel, and container runtimes reject mounts there",
 		},
 		{
 			Paths: []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/boot", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64"}, Below: true,
