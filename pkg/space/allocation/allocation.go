@@ -159,15 +159,6 @@ func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 	return a
 }
 
-// Requests returns the requests of the results, one for each.
-func (a *Allocation) Requests() []string {
-	out := make([]string, len(a.Results))
-	for i, result := range a.Results {
-		out[i] = result.Request
-	}
-	return out
-}
-
 // Owns returns whether the namespace is one of this allocation's spaces, by its labels and
 // by its name. The prefix does not matter: a space keeps its name when the configuration
 // changes.

@@ -43,7 +43,7 @@ func (d Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (S
 			continue
 		}
 		claim, errs := spaceapi.DecodeSpaceClaimConfig(raw, d.Driver)
-		if requests := requestsOf(config, a.Requests()); claim.EnvPrefix != "" && len(requests) > 1 {
+		if requests := requestsOf(config, a.Results); claim.EnvPrefix != "" && len(requests) > 1 {
 			errs = append(errs, field.Forbidden(field.NewPath("envPrefix"), "several spaces would get variables of the same names: "+strings.Join(requests, ", ")))
 		}
 		if len(errs) > 0 {
@@ -249,12 +249,12 @@ func isAbout(config resourceapi.DeviceAllocationConfiguration, request string) b
 	return len(resourceclaim.ConfigForResult([]resourceapi.DeviceAllocationConfiguration{config}, resourceapi.DeviceRequestAllocationResult{Request: request})) > 0
 }
 
-// requestsOf returns those of the requests that parameters are for.
-func requestsOf(config resourceapi.DeviceAllocationConfiguration, all []string) []string {
+// requestsOf returns the requests of those results that parameters are for.
+func requestsOf(config resourceapi.DeviceAllocationConfiguration, results []allocation.Result) []string {
 	var out []string
-	for _, request := range all {
-		if isAbout(config, request) {
-			out = append(out, request)
+	for _, result := range results {
+		if isAbout(config, result.Request) {
+			out = append(out, result.Request)
 		}
 	}
 	return out

@@ -174,11 +174,9 @@ func (c *consumers) resolve(ctx context.Context, desired *desiredState) map[type
 
 // podNode returns the result of reading a pod, if it was read.
 func (r *Reconciler) podNode(pod types.UID) (podNode, bool) {
-	known, exists := r.podNodes.Get(pod)
-	if !exists {
-		return podNode{}, false
-	}
-	return known.(podNode), true
+	value, _ := r.podNodes.Get(pod)
+	known, exists := value.(podNode)
+	return known, exists
 }
 
 // nodeOf reads which node a pod was bound to. It is known, and empty, for a pod that no

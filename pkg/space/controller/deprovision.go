@@ -254,10 +254,9 @@ func (r *Reconciler) retainedUntil(ns *corev1.Namespace) time.Time {
 	if until, err := time.Parse(time.RFC3339, ns.Annotations[r.keys.RetainedUntil]); err == nil {
 		return until
 	}
-	if until, known := r.deprovisioned.Get(ns.UID); known {
-		return until.(time.Time)
-	}
-	return time.Time{}
+	value, _ := r.deprovisioned.Get(ns.UID)
+	until, _ := value.(time.Time)
+	return until
 }
 
 // retainedFor is how long a deprovisioned namespace is still retained. It is zero for one that is not.

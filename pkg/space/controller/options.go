@@ -24,35 +24,22 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
-// Options are the controller's flags. They set Config, except for its Pools and its Namespace.
+// Options are the controller's flags, which AddFlags describes. They set Config, except for its
+// Pools and its Namespace.
 type Options struct {
 	Config
 
-	// Kubeconfig is how the controller connects. If empty, it uses the in-cluster configuration.
-	Kubeconfig string
-	// NodeSelector selects the nodes that run the kubelet plugin.
-	NodeSelector map[string]string
-	// ExclusiveDevices limits the spaces of a pool without a limit where a cluster
-	// does not support shareable devices.
-	ExclusiveDevices int
-	// PoolsFile describes the pools. If empty, there is one without a limit.
-	PoolsFile string
-	// SliceOwner is the name of the ClusterRole whose deletion removes the slices.
-	SliceOwner string
-	// BindingConditions makes the scheduler wait for a space before it binds a pod,
-	// for pools without a setting of their own.
-	BindingConditions bool
-
-	// HealthProbeBindAddress serves /healthz and /readyz. If empty, disabled.
-	HealthProbeBindAddress string
-	// MetricsBindAddress serves /metrics. If empty, disabled.
-	MetricsBindAddress string
-	// MetricsSecure serves metrics over TLS, to clients that may get /metrics.
-	MetricsSecure bool
-	// TLSCertFile and TLSPrivateKeyFile are the certificate for that. If empty, it is self-signed.
+	Kubeconfig                     string
+	NodeSelector                   map[string]string
+	ExclusiveDevices               int
+	PoolsFile                      string
+	SliceOwner                     string
+	BindingConditions              bool
+	HealthProbeBindAddress         string
+	MetricsBindAddress             string
+	MetricsSecure                  bool
 	TLSCertFile, TLSPrivateKeyFile string
-	// PprofBindAddress serves Go's profiles. If empty, disabled.
-	PprofBindAddress string
+	PprofBindAddress               string
 
 	// LeaderElection is configured by the flags of k8s.io/component-base. Its resource
 	// namespace is the controller's own namespace.
@@ -142,7 +129,7 @@ func (o *Options) validate() error {
 // poolSet returns the pools to publish.
 func (o *Options) poolSet() (pools.Set, error) {
 	set := pools.Set{
-		Pools:             pools.Default(),
+		Pools:             []pools.Pool{{Name: pools.DefaultName}},
 		NodeSelector:      o.NodeSelector,
 		Exclusive:         o.ExclusiveDevices,
 		BindingConditions: o.BindingConditions,

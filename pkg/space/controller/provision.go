@@ -388,7 +388,10 @@ func (r *Reconciler) createRootCA(ctx context.Context, namespace string) error {
 	if err := r.client.Get(ctx, client.ObjectKey{Namespace: r.config.Namespace, Name: spaceapi.RootCAName}, source); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	_, err := r.create(ctx, resources.RootCA(source, namespace))
+	_, err := r.create(ctx, &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: spaceapi.RootCAName, Namespace: namespace, Annotations: source.Annotations},
+		Data:       source.Data,
+	})
 	return err
 }
 

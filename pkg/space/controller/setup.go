@@ -157,12 +157,9 @@ func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Man
 
 		HealthProbeBindAddress: o.HealthProbeBindAddress,
 		PprofBindAddress:       o.PprofBindAddress,
-		Metrics:                metricsserver.Options{BindAddress: "0"},
+		Metrics:                metricsserver.Options{BindAddress: cmp.Or(o.MetricsBindAddress, "0")},
 	}
 	var certificates *certwatcher.CertWatcher
-	if o.MetricsBindAddress != "" {
-		options.Metrics.BindAddress = o.MetricsBindAddress
-	}
 	if o.MetricsSecure {
 		if verbose := logger.V(logsTokens); verbose.Enabled() {
 			return nil, fmt.Errorf("--metrics-secure: --v must be less than %d: client-go would log the tokens of clients that get metrics", logsTokens)
@@ -273,5 +270,5 @@ func (o *Options) sliceOwner(ctx context.Context, api kubernetes.Interface) (*re
 	if err != nil {
 		return nil, fmt.Errorf("look up the owner of the ResourceSlices: %w", err)
 	}
-	return pools.ClusterRoleOwner(role.Name, role.UID), nil
+	return &resourceslice.Owner{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole", Name: role.Name, UID: role.UID}, nil
 }

@@ -171,10 +171,9 @@ func (r *Reconciler) shouldFailBinding(claim *resourceapi.ResourceClaim, a *allo
 
 // bindingFailures is how often Failed was set for an allocation of the claim.
 func (r *Reconciler) bindingFailures(a *allocation.Allocation) int {
-	if n, known := r.failedBindings.Get(a.Claim); known {
-		return n.(int)
-	}
-	return 0
+	value, _ := r.failedBindings.Get(a.Claim)
+	n, _ := value.(int)
+	return n
 }
 
 // writeStatus writes the entries into the claim's status and returns whether that changed

@@ -15,7 +15,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
@@ -100,18 +99,11 @@ func (r *Reconciler) claimChanged() predicate.Predicate {
 			if was == nil || is == nil {
 				return was != nil || is != nil
 			}
-			return was.ID != is.ID || !slices.Equal(consumerUIDs(before), consumerUIDs(after)) ||
+			sameUID := func(a, b resourceapi.ResourceClaimConsumerReference) bool { return a.UID == b.UID }
+			return was.ID != is.ID || !slices.EqualFunc(before.Status.ReservedFor, after.Status.ReservedFor, sameUID) ||
 				isReady(before, driver, was) && !isReady(after, driver, is)
 		},
 	}
-}
-
-func consumerUIDs(claim *resourceapi.ResourceClaim) []types.UID {
-	var out []types.UID
-	for _, consumer := range claim.Status.ReservedFor {
-		out = append(out, consumer.UID)
-	}
-	return out
 }
 
 // namespaceHandler enqueues the claims of namespaces.

@@ -96,9 +96,6 @@ func (s Set) PerNode() Set {
 	return s
 }
 
-// Default returns the pools of an installation that describes none.
-func Default() []Pool { return []Pool{{Name: DefaultName}} }
-
 // Load reads a file in YAML or JSON with a [Config] and validates it.
 func Load(file string) ([]Pool, error) {
 	raw, err := os.ReadFile(file)

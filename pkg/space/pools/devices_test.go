@@ -41,7 +41,7 @@ func onlyDevice(t *testing.T, p resourceslice.Pool) resourceapi.Device {
 }
 
 func TestDevices_withoutALimitOneDeviceIsForAnyNumberOfClaims(t *testing.T) {
-	got := Set{Pools: Default(), Exclusive: 5}.OnCluster(modern).Pools["spaces"]
+	got := Set{Pools: []Pool{{Name: DefaultName}}, Exclusive: 5}.OnCluster(modern).Pools["spaces"]
 	device := onlyDevice(t, got)
 	if !ptr.Deref(device.AllowMultipleAllocations, false) {
 		t.Error("the device can be allocated only once")
@@ -146,7 +146,7 @@ func TestDevices_exclusiveOnesFitIntoSlices(t *testing.T) {
 		slices    []int
 	}{{1, []int{1}}, {127, []int{127}}, {128, []int{128}}, {129, []int{128, 1}}, {300, []int{128, 128, 44}}} {
 		t.Run(fmt.Sprintf("%d devices", test.exclusive), func(t *testing.T) {
-			pool := Set{Pools: Default(), Exclusive: test.exclusive}.OnCluster(old).Pools["spaces"]
+			pool := Set{Pools: []Pool{{Name: DefaultName}}, Exclusive: test.exclusive}.OnCluster(old).Pools["spaces"]
 			var got []int
 			names := map[string]bool{}
 			for _, slice := range pool.Slices {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 	"k8s.io/utils/ptr"
@@ -60,11 +59,6 @@ func (p Publisher) Run(ctx context.Context) error {
 			controller.Update(ptr.To(p.Pools.OnCluster(features.Unsupported())))
 		}
 	}
-}
-
-// ClusterRoleOwner returns a ClusterRole as the owner of slices.
-func ClusterRoleOwner(name string, uid types.UID) *resourceslice.Owner {
-	return &resourceslice.Owner{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRole", Name: name, UID: uid}
 }
 
 // OnCluster returns what the controller publishes.

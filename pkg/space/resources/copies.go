@@ -70,13 +70,3 @@ func unique(lists ...[]spaceapi.CopySource) []string {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
-
-// RootCA describes a namespace's copy of the ConfigMap with the certificates that
-// pods trust for the API server, as another namespace has it. It is exactly what
-// kube-controller-manager creates, which keeps it up to date from then on.
-func RootCA(of *corev1.ConfigMap, namespace string) *corev1.ConfigMap {
-	return &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Name: spaceapi.RootCAName, Namespace: namespace, Annotations: of.Annotations},
-		Data:       of.Data,
-	}
-}

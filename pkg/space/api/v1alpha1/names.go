@@ -78,7 +78,7 @@ type Keys struct {
 	// DeviceClass is an annotation: the DeviceClass that the request names.
 	DeviceClass string
 	// Config is an annotation: the configuration of the space when it was provisioned, as
-	// JSON of config.Cluster. Later changes of classes and values do not affect it.
+	// JSON of config.Recorded. Later changes of classes and values do not affect it.
 	Config string
 	// RetainedUntil is an annotation: the space is deprovisioned, and its namespace is
 	// retained until this time, in RFC 3339.
