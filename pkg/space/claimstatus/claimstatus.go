@@ -27,7 +27,7 @@ type Entry struct {
 	Result allocation.Result
 	// Ready is the condition. Apply sets its type and its transition time.
 	Ready metav1.Condition
-	// Failed tells the scheduler to try another allocation. Otherwise the entry has that
+	// Failed makes the scheduler deallocate the claim and retry. Otherwise the entry has that
 	// condition only if it was set before.
 	Failed bool
 	// Data is nil unless the space is ready.

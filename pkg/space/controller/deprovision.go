@@ -121,7 +121,7 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace) (cha
 		changed = true
 		r.deprovisioned.Add(ns.UID, until, cachesLag)
 	case r.retainedFor(ns) <= 0:
-		// The UID makes sure that this namespace is deleted, and no successor of the name.
+		// The UID makes sure that no later namespace of the same name is deleted.
 		err := r.client.Delete(ctx, ns.DeepCopy(), client.Preconditions{UID: &ns.UID})
 		if client.IgnoreNotFound(err) != nil {
 			return changed, fmt.Errorf("delete namespace %s: %w", ns.Name, err)

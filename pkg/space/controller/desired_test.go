@@ -48,7 +48,7 @@ func TestDesire_withoutAllocationTimeExpiresByTheNamespace(t *testing.T) {
 	if !c.desired(claim).expired {
 		t.Fatal("not expired")
 	}
-	// When the namespace is deleted, only the claim itself tells.
+	// When the namespace is deleted, only the claim's status shows it.
 	if err := c.allocate(c.liveOne()); err != nil {
 		t.Fatal(err)
 	}

@@ -403,7 +403,7 @@ func (r *Reconciler) createCopy(ctx context.Context, object resources.Copy) erro
 	var err error
 	if object.Secret {
 		kind = "Secret"
-		// client-go logs the bodies of requests and responses at high verbosity. Not these.
+		// At high verbosity, client-go would log the Secret.
 		ctx = klog.NewContext(ctx, logr.Discard())
 		secret := &corev1.Secret{}
 		if err = r.client.APIReader.Get(ctx, original, secret); err == nil {

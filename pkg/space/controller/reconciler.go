@@ -93,7 +93,7 @@ type Reconciler struct {
 	// nodesWritten has namespaces by their UIDs, as they were after the nodes of the
 	// consumers were written.
 	deprovisioned, nodesWritten *utilcache.LRUExpireCache
-	// podNodes has the nodes of consuming pods by the pods' UIDs: a pod never moves.
+	// podNodes has the nodes of consuming pods by the pods' UIDs: a bound pod stays on its node.
 	podNodes *lru.Cache
 	// failedBindings counts by claim how often the condition Failed was set.
 	failedBindings *lru.Cache
@@ -139,7 +139,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if desired == nil {
 		r.failedBindings.Remove(request.NamespacedName)
 	}
-	// A space that cannot be deprovisioned must not block the next one, nor the other way round.
+	// A space that cannot be deprovisioned must not block provisioning, and vice versa.
 	after, err := r.deprovisionStale(ctx, request.NamespacedName, desired, spaces)
 	if desired != nil {
 		provisionAfter, provisionErr := r.reconcileAllocation(withClaimUID(ctx, claim.UID), claim, desired)

@@ -190,7 +190,7 @@ func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Man
 // lease returns the Lease that the leader holds. The manager's own lock would record
 // events about the Lease, which the controller has no permission for.
 func (o *Options) lease(config *rest.Config) (resourcelock.Interface, error) {
-	// A request without an answer must not take longer than the leader has to renew.
+	// Requests must time out before the leader loses the Lease.
 	config = rest.CopyConfig(config)
 	config.Timeout = o.LeaderElection.RenewDeadline.Duration
 	api, err := client.New(config)

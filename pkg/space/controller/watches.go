@@ -180,7 +180,8 @@ func (r *Reconciler) claimOfObject(ctx context.Context, obj client.Object) []rec
 	return nil
 }
 
-// allClaims are all claims that have spaces, which are reconciled when the API server moves.
+// allClaims are all claims that have spaces, which are reconciled when the API server's endpoints
+// change.
 func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) []reconcile.Request {
 	var list corev1.NamespaceList
 	if err := r.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {

@@ -10,8 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// PoolAttribute is the attribute of each device that says which configured pool
-// it belongs to, so that the selectors of a DeviceClass can choose a pool. It is
+// PoolAttribute is the attribute of each device with the name of the configured pool
+// that it belongs to, so that the selectors of a DeviceClass can choose a pool. It is
 // in the driver's own domain, as are all attributes that pools are given.
 const PoolAttribute = "pool"
 

@@ -106,7 +106,7 @@ func KeysFor(driver string) Keys {
 	}
 }
 
-// CheckDriverName says what is wrong with a name for the driver. The rules are
+// CheckDriverName returns why a name is invalid for the driver. The rules are
 // those of ResourceSlice.spec.driver.
 func CheckDriverName(name string) error {
 	if len(name) > resourceapi.DriverNameMaxLength {
