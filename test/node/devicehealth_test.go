@@ -37,7 +37,7 @@ func (n *node) expires(t *testing.T, p *plugin, limit time.Duration) (inTime boo
 	if err != nil {
 		t.Fatal(err)
 	}
-	const expired = "the space has expired"
+	const expired = "space expired"
 	await := func(want health.HealthStatus, words string) bool {
 		t.Helper()
 		for {

@@ -25,8 +25,8 @@ func checkVariables(a *allocation.Allocation, edits []Edits) error {
 			name, value, _ := strings.Cut(env, "=")
 			other, found := seen[name]
 			if found && other.value != value {
-				return fmt.Errorf("the spaces of requests %s and %s both set the variable %s, and differently: "+
-					"name the variables apart with envPrefix, or ask for the spaces in claims of their own", other.by, by, name)
+				return fmt.Errorf("requests %s and %s set environment variable %s to different values: "+
+					"set envPrefix, or use separate claims", other.by, by, name)
 			}
 			seen[name] = setting{value, by}
 		}
@@ -45,8 +45,8 @@ func checkDirs(a *allocation.Allocation, edits []Edits) error {
 			for _, other := range seen {
 				switch here, there := resolveLinks(dir), resolveLinks(other.dir); {
 				case here == there && by != other.by:
-					return fmt.Errorf("the spaces of requests %s and %s both have their files at %s: "+
-						"give each a directory of its own, or ask for the spaces in claims of their own", other.by, by, dir)
+					return fmt.Errorf("requests %s and %s both have their files at %s: "+
+						"set different values of mountPath, or use separate claims", other.by, by, dir)
 				case strings.HasPrefix(here, there+"/"):
 					return nested(dir, by, other.dir, other.by)
 				case strings.HasPrefix(there, here+"/"):

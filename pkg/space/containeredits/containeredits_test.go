@@ -180,7 +180,7 @@ func TestBuild_rejectsConflicts(t *testing.T) {
 			[]string{"a", "b"}, []config.Container{{EnvPrefix: "JOB_B"}, {}}, []string{"a and b", "JOB_B_NAMESPACE"},
 		},
 		"KUBECONFIG for all": {
-			[]string{"a", "b"}, all(config.Container{KubeconfigEnv: true}), []string{"a and b", "KUBECONFIG,"},
+			[]string{"a", "b"}, all(config.Container{KubeconfigEnv: true}), []string{"a and b", "KUBECONFIG to different values"},
 		},
 		"different classes with the same key": {
 			[]string{"a", "b"},

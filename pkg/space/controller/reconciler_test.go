@@ -221,7 +221,7 @@ func TestReconcileAllocation_rejectsFinally(t *testing.T) {
 		}, "request b asks for admin access"},
 		"parameters": {configure(`{"apiVersion":"space.resource.example.com/v1alpha1","kind":"K"}`), `kind: Unsupported value: "K"`},
 		"conflicting spaces": {configure(`{"kind":"SpaceClaimConfig","apiVersion":"space.resource.example.com/v1alpha1","kubeconfigEnv":true}`),
-			"KUBECONFIG"},
+			"requests a and b set environment variable KUBECONFIG"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim := claimFor("a", "b")

@@ -27,7 +27,7 @@ type APIServer struct {
 	URL string
 	// CAFile has the certificates to trust, as PEM. It may change.
 	CAFile string
-	// CA are the certificates if there is no CAFile. Empty: clients trust what the system trusts.
+	// CA are the certificates if there is no CAFile. If empty, clients trust what the system trusts.
 	CA []byte
 }
 

@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// healthTimeout is after what time without a report the kubelet no longer believes
-	// the last one. Reports come several times within it.
+	// healthTimeout is the time for which the kubelet keeps a report. Reports come several
+	// times within it.
 	healthTimeout  = 30 * time.Second
 	reportInterval = 10 * time.Second
 )
 
 // WatchHealthStatus implements kubeletplugin.DRAPlugin. It reports all devices of
 // which there are spaces on the node, whenever something changes and often enough
-// that the kubelet believes it.
+// that the kubelet always has a valid report.
 func (d *Driver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletplugin.DeviceHealthReport) error {
 	ticker := d.Clock.NewTicker(reportInterval)
 	defer ticker.Stop()
@@ -50,7 +50,7 @@ type device struct{ pool, name string }
 
 // deviceState is the state of the spaces of one device on the node.
 type deviceState struct {
-	all, dead, unknown int
+	all, unhealthy, unknown int
 	// new means that the token of one has not been renewed since the plugin started.
 	new bool
 	// claims are those that have the spaces.
@@ -59,7 +59,7 @@ type deviceState struct {
 	reason string
 }
 
-// devices returns the health of each device by its spaces on the node.
+// devices reports the health of each device that has spaces on the node.
 func (m *tokenManager) devices(node string) []kubeletplugin.DeviceHealth {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -81,8 +81,8 @@ func (m *tokenManager) devices(node string) []kubeletplugin.DeviceHealth {
 	}
 	out := make([]kubeletplugin.DeviceHealth, 0, len(found))
 	for key, s := range found {
-		if s.new && s.dead+s.unknown == 0 {
-			// The last report of the former process stays valid for the few seconds that
+		if s.new && s.unhealthy+s.unknown == 0 {
+			// The last report of the previous process stays valid for the few seconds that
 			// this takes. The start of a plugin does not change the status of pods.
 			continue
 		}
@@ -105,20 +105,20 @@ func (s *deviceState) add(c *managedClaim, i int, now time.Time) {
 	t, reason := c.tokens[i], ""
 	switch {
 	case t.spaceExpired:
-		s.dead++
-		reason = "the space has expired: it reached the maximum lifetime of its class"
+		s.unhealthy++
+		reason = "space expired (maxLifetime)"
 	case t.expires.IsZero() && t.err == nil:
 		s.new = true
 	case t.expires.IsZero():
 		s.unknown++
-		reason = "the plugin was restarted and cannot renew the token: " + t.err.Error()
+		reason = "plugin restarted; cannot renew the token: " + t.err.Error()
 	case now.Before(t.expires):
 	case t.err == nil:
-		s.dead++
-		reason = "the token has expired and is being renewed"
+		s.unhealthy++
+		reason = "token expired; renewal is in progress"
 	default:
-		s.dead++
-		reason = "the token has expired and cannot be renewed: " + t.err.Error()
+		s.unhealthy++
+		reason = "token expired; cannot renew it: " + t.err.Error()
 	}
 	// The claims are in no order, and a text that changes is a change for the kubelet.
 	if s.reason == "" || reason != "" && reason < s.reason {
@@ -131,13 +131,13 @@ func (s *deviceState) add(c *managedClaim, i int, now time.Time) {
 func (s *deviceState) health(node string) (kubeletplugin.HealthStatus, string) {
 	health, message := kubeletplugin.HealthStatusUnknown, s.reason
 	switch {
-	case s.dead+s.unknown == 0:
+	case s.unhealthy+s.unknown == 0:
 		return kubeletplugin.HealthStatusHealthy, ""
-	case s.dead == s.all:
+	case s.unhealthy == s.all:
 		health = kubeletplugin.HealthStatusUnhealthy
 	}
 	if len(s.claims) > 1 || health == kubeletplugin.HealthStatusUnknown && s.unknown < s.all {
-		message = fmt.Sprintf("on node %s, %d of the %d spaces from this device may have no valid token; see the events of their claims", node, s.dead+s.unknown, s.all)
+		message = fmt.Sprintf("on node %s, %d of the %d spaces of this device may have no valid token; see the events of their claims", node, s.unhealthy+s.unknown, s.all)
 	}
 	return health, message
 }

@@ -104,7 +104,7 @@ func TestWatchHealthStatus_unhealthyWhenAllTokensExpired(t *testing.T) {
 		// The token still works.
 		w.want(kubeletplugin.HealthStatusHealthy)
 		<-time.After(2 * time.Minute)
-		w.want(kubeletplugin.HealthStatusUnhealthy, "expired and cannot be renewed", "webhook says no")
+		w.want(kubeletplugin.HealthStatusUnhealthy, "token expired; cannot renew it", "webhook says no")
 
 		n.requester.intercept(nil)
 		<-time.After(lastRetry + time.Second)
@@ -143,7 +143,7 @@ func TestWatchHealthStatus_unhealthyWhenTheSpaceExpired(t *testing.T) {
 		w := n.watchHealth()
 		claim := n.preparedAs(claimA, "a")
 		n.update(notReady(t, claim, spaceapi.ReasonExpired, "it lived for 8h0m0s"))
-		w.want(kubeletplugin.HealthStatusUnhealthy, "the space has expired")
+		w.want(kubeletplugin.HealthStatusUnhealthy, "space expired")
 	})
 }
 

@@ -43,7 +43,7 @@ type Options struct {
 	CDIDir         string
 	CredentialsDir string
 
-	// Server and CAFile are how pods reach the API server. Empty: as the plugin does.
+	// Server and CAFile are how pods reach the API server. If empty, they reach it as the plugin does.
 	Server string
 	CAFile string
 
@@ -51,18 +51,18 @@ type Options struct {
 	PrepareTimeout time.Duration
 
 	// PoolsFile describes the pools. The plugin publishes its node's part of those per node.
-	// Empty: none.
+	// If empty, it publishes none.
 	PoolsFile string
 	// BindingConditions lets the scheduler wait for spaces before it binds pods. Pools can
 	// override it.
 	BindingConditions bool
 
-	// HTTPAddress is where health checks and metrics are served.
+	// HTTPAddress is where health checks and metrics are served. If empty, disabled.
 	HTTPAddress string
-	// PprofAddress is where profiles are served. Empty: nowhere.
+	// PprofAddress is where profiles are served. If empty, disabled.
 	PprofAddress string
 
-	// Version is in the user agent and in the log.
+	// Version is part of the user agent and is logged.
 	Version string
 }
 
@@ -70,19 +70,19 @@ type Options struct {
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
 	fs.StringVar(&o.NodeName, "node-name", "", "Name of the Node that the plugin runs on. Required.")
-	fs.StringVar(&o.PodUID, "pod-uid", "", "UID of the plugin's own pod. If set, an old and a new plugin can run side by side during an update.")
-	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig for the plugin itself. Empty: as a pod in the cluster.")
+	fs.StringVar(&o.PodUID, "pod-uid", "", "UID of the kubelet plugin's own pod. Required for rolling updates with maxSurge.")
+	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig of the kubelet plugin. If empty, uses the in-cluster configuration.")
 	fs.StringVar(&o.KubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "The kubelet's root directory.")
 	fs.StringVar(&o.CDIDir, "cdi-root", "/var/run/cdi", "Directory for CDI specs, known to the container runtime.")
-	fs.StringVar(&o.CredentialsDir, "credentials-dir", "/var/run/claim-artifacts", "Directory for the credentials of containers, in a subdirectory with the driver's name. It has tokens, so it belongs on a file system in memory.")
-	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. The plugin publishes its node's part of those per node. Empty: nothing.")
-	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Let the scheduler bind a pod to a node only when its space is ready, unless the pool says otherwise. The scheduler checks every 5 seconds.")
-	fs.StringVar(&o.HTTPAddress, "http-bind-address", "", "Where /healthz, /readyz and /metrics are served, as host:port. Empty: nowhere.")
-	fs.StringVar(&o.PprofAddress, "pprof-bind-address", "", "Where /debug/pprof/ is served, as a loopback address with a port. Empty: nowhere.")
-	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server as pods reach it. Empty: the one that the plugin uses.")
-	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the certificates that pods trust for --advertise-apiserver-url. It is read again when it changes. Empty: those that the plugin trusts.")
-	fs.DurationVar(&o.TokenLifetime, "token-lifetime", time.Hour, "Lifetime to request where a DeviceClass does not set one. Tokens are renewed after two thirds of what the API server grants.")
-	fs.DurationVar(&o.PrepareTimeout, "prepare-timeout", 35*time.Second, "How long the kubelet waits for a space to become ready. The kubelet itself gives up after 45 seconds, and retries only after a minute or more.")
+	fs.StringVar(&o.CredentialsDir, "credentials-dir", "/var/run/claim-artifacts", "Host directory for credentials: <dir>/<driver name>/<claim UID>. It contains tokens and must be on tmpfs.")
+	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. The plugin publishes its node's part of those per node. If empty, publishes nothing.")
+	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Default of bindingConditions for pools: the scheduler waits until the space is ready before it binds the pod. It checks every 5 seconds.")
+	fs.StringVar(&o.HTTPAddress, "http-bind-address", "", "Address (host:port) to serve /healthz, /readyz and /metrics. If empty, disabled.")
+	fs.StringVar(&o.PprofAddress, "pprof-bind-address", "", "Loopback address with a port to serve /debug/pprof/. If empty, disabled.")
+	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server in the kubeconfigs of pods. If empty, uses the URL of the kubelet plugin's own configuration.")
+	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the CA certificates for --advertise-apiserver-url, which is reloaded when it changes. If empty, uses the CA of the kubelet plugin's own configuration.")
+	fs.DurationVar(&o.TokenLifetime, "token-lifetime", time.Hour, "Default lifetime of tokens, unless the DeviceClass sets tokenLifetime. Tokens are renewed after two thirds of the lifetime that the API server grants.")
+	fs.DurationVar(&o.PrepareTimeout, "prepare-timeout", 35*time.Second, "Time to wait for a space to become ready while the kubelet prepares a claim. The kubelet's own timeout is 45 seconds; it retries after a minute or more.")
 }
 
 func (o *Options) validate() error {

@@ -147,7 +147,7 @@ func (d *Driver) requestTokensWhenAllowed(ctx, waiting context.Context, spaces [
 		if !apierrors.IsForbidden(err) || d.pause(waiting, &backoff) != nil {
 			return tokens, err
 		}
-		klog.FromContext(ctx).V(2).Info("Token refused, trying again", "err", err)
+		klog.FromContext(ctx).V(2).Info("Token request rejected, retrying", "err", err)
 	}
 }
 

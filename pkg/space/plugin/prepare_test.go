@@ -385,7 +385,7 @@ func TestPrepare_rejectsInvalidParameters(t *testing.T) {
 	}{
 		"a kind of a newer version":  {newer, words.Error()},
 		"a field of a newer version": {withClassConfig(claimFor("a"), `,"tomorrow":1`), "tomorrow: Forbidden: unknown field"},
-		"names that meet":            {withClaimConfig(claimFor("a", "b"), `,"kubeconfigEnv":true`), "requests a and b both set the variable KUBECONFIG"},
+		"names that meet":            {withClaimConfig(claimFor("a", "b"), `,"kubeconfigEnv":true`), "requests a and b set environment variable KUBECONFIG"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {

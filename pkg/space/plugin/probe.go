@@ -80,7 +80,7 @@ func (c *kubeletConnection) registered() error {
 	case status == nil:
 		return errors.New("the kubelet has not registered the plugin yet")
 	case !status.PluginRegistered:
-		return fmt.Errorf("the kubelet refused to register the plugin: %s", status.Error)
+		return fmt.Errorf("the kubelet rejected the registration of the plugin: %s", status.Error)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func (d *Driver) publish(ctx context.Context, helper resourcePublisher) error {
 			if owner == "" {
 				d.features.Probe(ctx, d.Client, d.Driver, d.Node)
 			} else if owner != node.UID {
-				// The library would continue with the former owner, and garbage collection
+				// The library would continue with the previous owner, and garbage collection
 				// would delete the slices.
 				return errors.New("the Node was recreated: restart to publish ResourceSlices that it owns")
 			}

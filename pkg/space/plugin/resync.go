@@ -75,7 +75,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 		} else if !found {
 			return d.releaseClaim(ctx, claim)
 		}
-		return d.repairMetadata(ctx, claim, err)
+		return d.restoreMetadata(ctx, claim, err)
 	}
 	delete(d.damaged, claim)
 	ctx, _ = withClaim(ctx, types.NamespacedName{Namespace: p.Namespace, Name: p.Name}, claim)
@@ -147,10 +147,10 @@ func whyEnded(claim *resourceapi.ResourceClaim, driver string, p preparedClaim) 
 	return ""
 }
 
-// repairMetadata reports damaged metadata, and writes them again if this process knows
+// restoreMetadata reports damaged metadata, and writes them again if this process knows
 // the claim. Otherwise the claim's files stay as they are, because its containers may
 // be running, until the kubelet prepares or unprepares it.
-func (d *Driver) repairMetadata(ctx context.Context, claim types.UID, damage error) error {
+func (d *Driver) restoreMetadata(ctx context.Context, claim types.UID, damage error) error {
 	logger := klog.LoggerWithValues(klog.FromContext(ctx), logkeys.ClaimUID, claim)
 	if !d.damaged[claim] {
 		d.damaged[claim] = true
@@ -162,9 +162,9 @@ func (d *Driver) repairMetadata(ctx context.Context, claim types.UID, damage err
 		return nil
 	}
 	if err := d.store.update(*p); err != nil {
-		return fmt.Errorf("repair metadata: %w", err)
+		return fmt.Errorf("restore metadata: %w", err)
 	}
-	logger.Info("Repaired the metadata of a prepared claim")
+	logger.Info("Restored the metadata of a prepared claim")
 	return nil
 }
 

@@ -61,7 +61,7 @@ type preparedClaim struct {
 
 // preparedSpace is one space of a prepared claim.
 type preparedSpace struct {
-	// Subdir is the subdirectory of the claim's credentials. Empty: their directory itself.
+	// Subdir is the subdirectory of the claim's credentials. If empty, their directory itself.
 	Subdir string `json:"subdir,omitempty"`
 	// Pool and Device are what the scheduler allocated.
 	Pool   string `json:"pool"`

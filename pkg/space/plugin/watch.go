@@ -121,7 +121,7 @@ func (e *interruptedError) Error() string { return fmt.Sprintf("interrupted: %v"
 // one, or with the one that it reads if that is nil. It returns when handle is done or
 // fails, or when the context ends, with an interruptedError. The error is errDeallocated
 // if the claim was deleted or replaced by another of its name. It continues when the API
-// server is unavailable for some time. It needs the rights to get and to watch.
+// server is unavailable for some time. It needs permission to get and to watch.
 func (d *Driver) watchClaim(ctx context.Context, namespace, name string, uid types.UID, claim *resourceapi.ResourceClaim, maxDelay time.Duration, handle func(*resourceapi.ResourceClaim) (bool, error)) error {
 	var last error
 	initial := wait.Backoff{Duration: rereadDelay, Cap: maxDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}

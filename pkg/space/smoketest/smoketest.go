@@ -26,19 +26,19 @@ import (
 
 // Options are the settings of the test, one to one its flags.
 type Options struct {
-	// Kubeconfig is that of the space. Empty: what the variable KUBECONFIG names.
+	// Kubeconfig is that of the space. If empty, the one that the variable KUBECONFIG names.
 	Kubeconfig string
 	// Write creates and deletes an object, which not every ClusterRole allows.
 	Write bool
 	// Timeout is how long the test retries.
 	Timeout time.Duration
-	// Version is in the user agent and in the log.
+	// Version is part of the user agent.
 	Version string
 }
 
 // AddFlags implements command.Component.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig of the space. Empty: the one that the variable KUBECONFIG names.")
+	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig of the space. If empty, uses the one that the variable KUBECONFIG names.")
 	fs.BoolVar(&o.Write, "write", false, "Create and delete a ConfigMap in the space.")
 	fs.DurationVar(&o.Timeout, "timeout", 30*time.Second, "How long to retry.")
 }

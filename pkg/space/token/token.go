@@ -60,7 +60,7 @@ func (t Token) GoString() string { return t.String() }
 type Account struct {
 	Namespace string
 	Name      string
-	// UID makes the API server refuse a token for another account of the same name.
+	// UID makes the API server reject a token request for another account of the same name.
 	UID types.UID
 }
 
