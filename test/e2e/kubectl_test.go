@@ -137,7 +137,7 @@ func showsSpaces(t *testing.T, admin, dev person) {
 	}
 	row := "first " + s.Namespace + " Ready first " + node + " few "
 	admin.says(t, []string{row + "<none>", "next <none> Pending next"}, "list")
-	dev.says(t, []string{row + "<unknown>", "you may not list namespaces", "list resourcequotas"}, "list")
+	dev.says(t, []string{row + "<unknown>", "You do not have permission to list namespaces", "list resourcequotas"}, "list")
 	admin.says(t, []string{"few <any> spaces 1 0 1", "many <any> spaces"}, "top")
 	names, _ := admin.Space(t, admin.args("list", "-o", "name")...)
 	admin.says(t, []string{"Claim: first", "Space: " + s.Namespace, "Claim: next", "Normal Provisioned"}, append([]string{"describe"}, strings.Fields(names)...)...)
@@ -186,9 +186,9 @@ func explainsPods(t *testing.T, admin, dev person) {
 	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "cluster-admin"))
 
 	admin.says(t, []string{"There is no room for ResourceClaim next on the nodes that pod next can run on: of pool few 1 of 1 spaces are in use"}, "why", "pod/next")
-	dev.says(t, []string{"pool is full, or has no space for the nodes", "right to list resourceslices", "you may not", "list resourceclaims in all namespaces"}, "why", "next")
+	dev.says(t, []string{"pool is full, or has no space for the nodes", "permission to list resourceslices", "You do not have permission to", "list resourceclaims in all namespaces"}, "why", "next")
 	for _, p := range []person{admin, dev} {
-		p.says(t, []string{"There is no node for pod nowhere", "didn't match Pod's node affinity/selector"}, "why", "pod/nowhere")
+		p.says(t, []string{"Pod nowhere cannot be scheduled", "didn't match Pod's node affinity/selector"}, "why", "pod/nowhere")
 		p.says(t, []string{"names DeviceClass plugin-none, which does not exist"}, "why", "classless")
 		p.says(t, []string{"ResourceClaim refused has invalid parameters", `clusterRoles[0]: Invalid value: "cluster-admin"`, "This is final"}, "why", "pod/refused")
 		p.says(t, []string{"ResourceClaim first has its space", "it is ready"}, "why", "first")
@@ -199,7 +199,7 @@ func explainsPods(t *testing.T, admin, dev person) {
 func explainsEnds(t *testing.T, admin, dev person, held string) {
 	t.Helper()
 	framework.Await(t, framework.Claim(env.Client, admin.ns, "ends"), framework.NotReadyBecause(spaceapi.ReasonExpired, ""))
-	dev.says(t, []string{"outlived its class's maxLifetime", "recreate the claim"}, "why", "ends")
+	dev.says(t, []string{"reached maxLifetime of its class", "recreate the claim"}, "why", "ends")
 	// Only time makes it stuck.
 	err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		out, _, err := admin.TrySpace(ctx, admin.args("list")...)
@@ -208,8 +208,8 @@ func explainsEnds(t *testing.T, admin, dev person, held string) {
 	if err != nil {
 		t.Fatalf("waited until namespace %s counts as stuck: %v", held, err)
 	}
-	stuck := "Its namespace " + held + " remains: "
-	admin.says(t, []string{"A former space of ResourceClaim held is deprovisioned, and its credentials are revoked. " + stuck, "example.com/hold in 1 resource instances"}, "why", "held")
+	stuck := "Its namespace " + held + " still exists: "
+	admin.says(t, []string{"A space of ResourceClaim held is deprovisioned, and its credentials are revoked. " + stuck, "example.com/hold in 1 resource instances"}, "why", "held")
 	admin.says(t, []string{stuck}, "why", "namespace/"+held)
 	admin.says(t, []string{"Claim: held", "State: StuckTerminating"}, "describe", "held")
 	env.Kubectl(t, "patch", "configmap", "holder", "-n", held, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)

@@ -121,7 +121,7 @@ func TestRBAC_ofOptionsHasTheListedRulesOnly(t *testing.T) {
 			role:   "space-dra-driver-viewer",
 			more: []right{
 				{"resource.k8s.io/resourceclaims resource.k8s.io/resourceslices resource.k8s.io/deviceclasses: get list watch", "kubectl space shows claims, whether pools are full, and knows classes"},
-				{"namespaces resourcequotas pods events: get list watch", "it shows former spaces, used quotas, pods and events"},
+				{"namespaces resourcequotas pods events: get list watch", "it shows deprovisioned spaces, used quotas, pods and events"},
 			},
 		},
 		{

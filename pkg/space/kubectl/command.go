@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package kubectl is kubectl space, a plugin of kubectl for users, cluster administrators
-// and on-call engineers. It reads the cluster into a snapshot, with the user's own rights,
+// and on-call engineers. It reads the cluster into a snapshot, with the user's own permissions,
 // and computes from that what it prints.
 package kubectl
 
@@ -90,7 +90,7 @@ func newCommand(version string, streams genericiooptions.IOStreams, clock clock.
 	logging := flag.NewFlagSet("", flag.ContinueOnError)
 	klog.InitFlags(logging)
 	cmd.PersistentFlags().AddGoFlag(logging.Lookup("v"))
-	cmd.PersistentFlags().StringVar(&o.driver, "driver", spaceapi.DefaultDriverName, "Name of the driver, if it is installed under another one.")
+	cmd.PersistentFlags().StringVar(&o.driver, "driver", spaceapi.DefaultDriverName, "Name of the DRA driver.")
 	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o))
 	completion.SetFactoryForCompletion(o.factory)
 	completeFlags(cmd, map[string]cobra.CompletionFunc{

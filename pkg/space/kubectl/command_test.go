@@ -81,7 +81,7 @@ func TestMessage_isKubectls(t *testing.T) {
 		{errors.New("other"), "error: other"},
 	} {
 		if got := message(test.err); got != test.want {
-			t.Errorf("%v is said as %q, want %q", test.err, got, test.want)
+			t.Errorf("the message of %v is %q, want %q", test.err, got, test.want)
 		}
 	}
 }

@@ -23,7 +23,7 @@ import (
 func newDescribe(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "describe (CLAIM | namespace/SPACE) ...",
-		Short: "Show all that is known about the spaces of claims",
+		Short: "Show details of the spaces of claims",
 		Example: "  kubectl space describe my-claim\n\n" +
 			"  # Whose is this namespace?\n  kubectl space describe namespace/ephemeral-ns-5h57rgwvpj\n\n" +
 			"  # All of a namespace\n  kubectl space describe $(kubectl space list -o name)",
@@ -70,8 +70,8 @@ func (r *reader) describe(ctx context.Context, out io.Writer, arg string) error 
 	return tabs.Flush()
 }
 
-// describe writes everything known about the spaces of a claim, and about namespaces of its
-// former spaces.
+// describe writes the details of the spaces of a claim, and of namespaces of its
+// deprovisioned spaces.
 func (s *snapshot) describe(w describe.PrefixWriter, namespace, name string) {
 	line := func(level int, name, value string) { w.Write(level, "%s:\t%s\n", name, value) }
 	line(describe.LEVEL_0, "Claim", name)
@@ -130,13 +130,13 @@ func (s *snapshot) describeSpace(line func(name, value string), space spaceSumma
 	if ns == nil {
 		return
 	}
-	line("Since", s.since(ns.CreationTimestamp.Time))
+	line("Namespace created", s.since(ns.CreationTimestamp.Time))
 	if standard := ns.Labels["pod-security.kubernetes.io/enforce"]; standard != "" {
 		line("Pod Security", standard)
 	}
 	line("Network", cmp.Or(ns.Labels[keys.Network], "Open"))
 	if given, err := config.DecodeRecorded(ns.Annotations[keys.Config]); err == nil && given.Retention.Duration > 0 {
-		line("Retained for", given.Retention.Duration.String())
+		line("Retention period", given.Retention.Duration.String())
 	}
 }
 

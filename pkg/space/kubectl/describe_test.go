@@ -34,7 +34,7 @@ func TestDescribe_showsAll(t *testing.T) {
 	text := described(t, s, "used")
 	for _, want := range []string{
 		"Claim: used", "Allocated: 2026-03-01T11:50:00Z (10m ago)", "Pods: pod", "Nodes: node-b", "Space: " + nameOf(c), "State: Ready",
-		"pods: 3 of 4", "services.loadbalancers: 0 of 0", "Server: https://10.96.0.1:443", "Network: Open", "Type Reason Age From Message", "Warning DriftCorrected 60m (x3 over 5h) controller made it again", "you may not list deviceclasses",
+		"pods: 3 of 4", "services.loadbalancers: 0 of 0", "Server: https://10.96.0.1:443", "Network: Open", "Type Reason Age From Message", "Warning DriftCorrected 60m (x3 over 5h) controller made it again", "You do not have permission to list deviceclasses",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in\n%s", want, text)

@@ -25,9 +25,9 @@ func newEnv(o *options) *cobra.Command {
 	var container string
 	cmd := &cobra.Command{
 		Use:   "env POD",
-		Short: "Show which variables and files of spaces the containers of a pod see",
+		Short: "Show the environment variables and files that containers of a pod get from spaces",
 		Example: "  kubectl space env my-pod\n\n" +
-			"  # What one container sees\n  kubectl space env my-pod -c main",
+			"  # Only one container\n  kubectl space env my-pod -c main",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completion.ResourceNameCompletionFunc(o.factory, podKind),
 		RunE: o.run(func(ctx context.Context, r *reader, args []string) error {
@@ -52,7 +52,7 @@ func newEnv(o *options) *cobra.Command {
 			return nil
 		}),
 	}
-	cmd.Flags().StringVarP(&container, "container", "c", "", "Show what this container sees only.")
+	cmd.Flags().StringVarP(&container, "container", "c", "", "Show only this container.")
 	completeFlags(cmd, map[string]cobra.CompletionFunc{"container": completion.ContainerCompletionFunc(o.factory)})
 	return cmd
 }

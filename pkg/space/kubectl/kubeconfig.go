@@ -30,9 +30,9 @@ func newKubeconfig(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kubeconfig CLAIM",
 		Short: "Print a kubeconfig with a short-lived token, to work in a space",
-		Long: "Print a kubeconfig with a short-lived token, to work in the space of a claim and nowhere else.\n" +
-			"It needs the right to create tokens of the space's ServiceAccount, which administrators of the cluster have.\n" +
-			"What is printed is a secret. It is revoked when the space is deprovisioned.",
+		Long: "Print a kubeconfig with a short-lived token, with the permissions of the ServiceAccount of a claim's space.\n" +
+			"It needs permission to create tokens of the space's ServiceAccount, which administrators of the cluster have.\n" +
+			"The output contains the token, which is revoked when the space is deprovisioned.",
 		Example: "  (umask 077; kubectl space kubeconfig my-claim >space.kubeconfig)\n  kubectl --kubeconfig space.kubeconfig get pods\n\n" +
 			"  # One of several spaces, for ten minutes\n  kubectl space kubeconfig my-claim --for-request test --duration 10m",
 		Args:              cobra.ExactArgs(1),
@@ -57,7 +57,7 @@ func newKubeconfig(o *options) *cobra.Command {
 			return err
 		}),
 	}
-	cmd.Flags().StringVar(&request, "for-request", "", "The request whose space it is for, if the claim has several.")
+	cmd.Flags().StringVar(&request, "for-request", "", "Request of the claim, if it has several spaces.")
 	cmd.Flags().DurationVar(&duration, "duration", time.Hour, "Lifetime of the token, 10m at least. The API server may grant less.")
 	return cmd
 }

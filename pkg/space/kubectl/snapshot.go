@@ -39,11 +39,11 @@ type snapshot struct {
 	classes []resourceapi.DeviceClass
 	// namespacesVersion and claimsVersion are the resourceVersions from which to watch.
 	namespacesVersion, claimsVersion string
-	// forbidden are the rights that the user does not have.
+	// forbidden are the permissions that the user does not have.
 	forbidden []string
 }
 
-// Rights without which a command shows less.
+// Permissions without which a command shows less.
 const (
 	listPods       = "list pods"
 	listEvents     = "list events"
@@ -54,29 +54,29 @@ const (
 	listAllClaims  = "list resourceclaims in all namespaces"
 )
 
-// permit records a right as forbidden if err is about that, and returns any other error.
-func (s *snapshot) permit(err error, right string) error {
+// permit records a permission as missing if err is about that, and returns any other error.
+func (s *snapshot) permit(err error, permission string) error {
 	if !apierrors.IsForbidden(err) {
 		return err
 	}
-	if !s.lacks(right) {
-		s.forbidden = append(s.forbidden, right)
+	if !s.lacks(permission) {
+		s.forbidden = append(s.forbidden, permission)
 	}
 	return nil
 }
 
-func (s *snapshot) lacks(right string) bool { return slices.Contains(s.forbidden, right) }
+func (s *snapshot) lacks(permission string) bool { return slices.Contains(s.forbidden, permission) }
 
-// note returns a sentence about missing rights, or nothing.
+// note returns a sentence about missing permissions, or nothing.
 func (s *snapshot) note() string {
 	if len(s.forbidden) == 0 {
 		return ""
 	}
-	return "Not all could be read: you may not " + strings.Join(s.forbidden, ", ") + "."
+	return "Some information is missing. You do not have permission to " + strings.Join(s.forbidden, ", ") + "."
 }
 
-// reader reads the cluster with the user's rights. Only the right to list claims is
-// required. The snapshot has the other missing rights.
+// reader reads the cluster with the user's permissions. Only permission to list claims is
+// required. The snapshot has the others that are missing.
 type reader struct {
 	client kubernetes.Interface
 	driver string
@@ -92,7 +92,7 @@ func (r *reader) ofSpaces() metav1.ListOptions {
 
 // read reads the claims and pods of a namespace, or of all namespaces if it is empty, the
 // classes, and the namespaces of spaces. It lists namespaces before claims: a namespace that
-// belongs to no claim is then of a former space, and not of a new allocation.
+// belongs to no claim is then of a deprovisioned space, and not of a new allocation.
 func (r *reader) read(ctx context.Context, namespace string) (*snapshot, error) {
 	s := &snapshot{driver: r.driver, now: r.clock.Now()}
 	namespaces, err := r.client.CoreV1().Namespaces().List(ctx, r.ofSpaces())
@@ -116,7 +116,7 @@ func (r *reader) read(ctx context.Context, namespace string) (*snapshot, error) 
 	return s, s.permit(err, listClasses)
 }
 
-// readAll returns the claims of all namespaces, or of one for users who may not list the others.
+// readAll returns the claims of all namespaces, or of one for users who cannot list the others.
 func (r *reader) readAll(ctx context.Context, namespace string) (*snapshot, error) {
 	all, denied := r.read(ctx, "")
 	if !apierrors.IsForbidden(denied) {

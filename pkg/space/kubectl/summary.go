@@ -30,13 +30,14 @@ const (
 	stateProvisioning = "Provisioning"
 	// stateReady: pods can use the space.
 	stateReady = "Ready"
-	// stateEnded: the claim is being deleted, or the namespace of a former space is not yet.
+	// stateEnded: the claim is being deleted, or the controller has yet to delete the namespace of a
+	// deprovisioned space.
 	stateEnded = "Ended"
-	// stateTerminating: the namespace of a former space is being deleted.
+	// stateTerminating: the namespace of a deprovisioned space is being deleted.
 	stateTerminating = "Terminating"
-	// stateStuck: the same, for more than stuckAfter, because something is left in it.
+	// stateStuck: the same, for more than stuckAfter, because it still contains objects.
 	stateStuck = "StuckTerminating"
-	// stateRetained: the namespace of a former space is retained, without credentials.
+	// stateRetained: the namespace of a deprovisioned space is retained, without credentials.
 	stateRetained = "Retained"
 	// stateGone: a space that list -w has shown no longer exists.
 	stateGone = "Gone"
@@ -67,7 +68,7 @@ type spaceSummary struct {
 	Nodes        []string     `json:"nodes,omitempty"`
 	// Quota is the namespace's ResourceQuota, most used first.
 	Quota []quotaUsage `json:"quota,omitempty"`
-	// RetainedUntil is when the namespace of a former space is deleted.
+	// RetainedUntil is when the namespace of a deprovisioned space is deleted.
 	RetainedUntil string `json:"retainedUntil,omitempty"`
 	// Server is the API server as pods reach it.
 	Server         string `json:"server,omitempty"`
@@ -96,7 +97,7 @@ func (space *spaceSummary) notReady() error {
 }
 
 // spaces returns the spaces of claims in a namespace, or in all namespaces if it is empty,
-// and the former spaces, sorted by namespace and name of the claim.
+// and the deprovisioned spaces, sorted by namespace and name of the claim.
 func (s *snapshot) spaces(namespace string) []spaceSummary {
 	var out []spaceSummary
 	for i := range s.claims {
@@ -213,7 +214,7 @@ func quotaUsages(quota *corev1.ResourceQuota) []quotaUsage {
 	return out
 }
 
-// formerSpacesOf returns the former spaces of a claim, which may no longer exist.
+// formerSpacesOf returns the deprovisioned spaces of a claim, which may no longer exist.
 func (s *snapshot) formerSpacesOf(namespace, name string) []spaceSummary {
 	return slices.DeleteFunc(s.formerSpaces(), func(l spaceSummary) bool { return l.Namespace != namespace || l.Name != name })
 }

@@ -85,7 +85,7 @@ func TestSpaces_leavesOutClaimsForOtherDevices(t *testing.T) {
 	if got := rows(s); len(got) != 1 || !strings.HasPrefix(got[0], "a ") {
 		t.Errorf("got %v, want a only", got)
 	}
-	// Who may not read classes knows them by what others have.
+	// Users who cannot read classes know them by what others have.
 	s = of(claim("a", "ours"), claim("b", "gpu"), says(t, allocated(claim("c", "ours"), "spaces"), spaceapi.ReasonProvisioned, ""), listClasses)
 	if got := rows(s); len(got) != 2 || !strings.HasPrefix(got[0], "a ") || !strings.HasPrefix(got[1], "c ") {
 		t.Errorf("got %v, want a and c", got)

@@ -39,7 +39,7 @@ func newTop(o *options) *cobra.Command {
 			}
 			s.slices = published
 			if s.lacks(listAllClaims) {
-				fmt.Fprintln(o.streams.ErrOut, "Only what the claims use that you may read is shown as used. "+s.note())
+				fmt.Fprintln(o.streams.ErrOut, "USED includes only claims that you can list. "+s.note())
 			}
 			table := s.poolTable()
 			if len(table.Rows) == 0 {

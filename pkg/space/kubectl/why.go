@@ -22,8 +22,8 @@ import (
 func newWhy(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "why (CLAIM | POD | pod/POD | namespace/SPACE) ...",
-		Short: "Explain why a claim or a pod has no space, or why a namespace remains",
-		Long: "Explain why a claim or a pod has no space, or why the namespace of a former space remains.\n" +
+		Short: "Explain why a claim or a pod has no space, or why a namespace still exists",
+		Long: "Explain why a claim or a pod has no space, or why the namespace of a deprovisioned space still exists.\n" +
 			"A bare name is a claim's, or a pod's if there is no claim of that name.",
 		Example: "  # Why does this pod wait?\n  kubectl space why pod/my-pod\n\n" +
 			"  # Why does a claim have no space?\n  kubectl space why my-claim\n\n" +
@@ -46,7 +46,7 @@ func newWhy(o *options) *cobra.Command {
 	}
 }
 
-// why returns an explanation in one paragraph, and a note about missing rights.
+// why returns an explanation in one paragraph, and a note about missing permissions.
 func (r *reader) why(ctx context.Context, arg string) (text, note string, err error) {
 	kind, name, err := parseArg(arg, claimKind, podKind, namespaceKind)
 	namespace, space := r.namespace, ""
@@ -83,7 +83,7 @@ func (r *reader) why(ctx context.Context, arg string) (text, note string, err er
 // whyPod explains why a pod has no space.
 func (s *snapshot) whyPod(pod *corev1.Pod) string {
 	if isDone(pod) {
-		return fmt.Sprintf("Pod %s is done (%s) and has no space any more: a space is deprovisioned after the last pod that uses it.", pod.Name, pod.Status.Phase)
+		return fmt.Sprintf("Pod %s has terminated (%s). A space is deprovisioned when no pod uses its claim.", pod.Name, pod.Status.Phase)
 	}
 	if len(pod.Spec.ResourceClaims) == 0 && pod.Status.ExtendedResourceClaimStatus == nil {
 		if message := s.schedulerMessage(pod); message != "" {
@@ -128,7 +128,7 @@ func (s *snapshot) whyClaim(claim *resourceapi.ResourceClaim, pods []*corev1.Pod
 	case len(pods) > 0:
 		return s.whyUnallocated(claim, pods[0])
 	case s.lacks(listPods):
-		return fmt.Sprintf("ResourceClaim %s is not allocated: that happens when a pod that names it is scheduled. Which pods do could not be read, because you may not list pods.", claim.Name)
+		return fmt.Sprintf("ResourceClaim %s is not allocated: that happens when a pod that names it is scheduled. You cannot list pods, so the pods that reference the claim are unknown.", claim.Name)
 	default:
 		return fmt.Sprintf("No pod uses ResourceClaim %s. A claim gets its space when a pod that names it is scheduled.", claim.Name)
 	}
@@ -149,13 +149,13 @@ func (s *snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.
 	case isGated(pod):
 		return fmt.Sprintf("ResourceClaim %s waits for pod %s to be scheduled, which has scheduling gates.", claim.Name, pod.Name)
 	case message != "" && !noDevice:
-		return fmt.Sprintf("There is no node for pod %s, for which ResourceClaim %s would be allocated.%s", pod.Name, claim.Name, quoted)
+		return fmt.Sprintf("Pod %s cannot be scheduled, so ResourceClaim %s is not allocated.%s", pod.Name, claim.Name, quoted)
 	case len(pools) == 0 && !s.lacks(listSlices):
 		return fmt.Sprintf("Driver %s has published no pool, so no claim gets a space. Check that its controller runs, or its kubelet plugin for pools per node.%s", s.driver, quoted)
 	case !noDevice:
-		return fmt.Sprintf("ResourceClaim %s waits for pod %s to be scheduled. There is no message of the scheduler about it yet that could be read.", claim.Name, pod.Name)
+		return fmt.Sprintf("ResourceClaim %s waits for pod %s to be scheduled. No message of the scheduler about it was found.", claim.Name, pod.Name)
 	case s.lacks(listSlices):
-		return fmt.Sprintf("There is no room for ResourceClaim %s of pod %s: its pool is full, or has no space for the nodes that the pod can run on. Which of them it is would be known with the right to list resourceslices.%s", claim.Name, pod.Name, quoted)
+		return fmt.Sprintf("There is no room for ResourceClaim %s of pod %s: its pool is full, or has no space for the nodes that the pod can run on. To find out which, you need permission to list resourceslices.%s", claim.Name, pod.Name, quoted)
 	}
 	var usage []string
 	for _, pool := range pools {
@@ -200,9 +200,9 @@ func (s *snapshot) whyAllocated(claim *resourceapi.ResourceClaim, pods []*corev1
 // reasons has an explanation for each reason of a Ready condition that is False.
 var reasons = map[string]string{
 	spaceapi.ReasonInvalidParameters:    "ResourceClaim %s has invalid parameters: %s. This is final: change the claim or its DeviceClass, and recreate the claim.",
-	spaceapi.ReasonExpired:              "The space of ResourceClaim %s was deprovisioned because it outlived its class's maxLifetime: %s. This is final: recreate the claim, or have the class changed.",
-	spaceapi.ReasonNameConflict:         "The namespace for ResourceClaim %s exists already and is not the driver's: %s.",
-	spaceapi.ReasonNamespaceTerminating: "The namespace of ResourceClaim %s was deleted, and is recreated once it is gone: %s.",
+	spaceapi.ReasonExpired:              "The space of ResourceClaim %s was deprovisioned because it reached maxLifetime of its class: %s. This is final: recreate the claim, or have the class changed.",
+	spaceapi.ReasonNameConflict:         "The namespace for ResourceClaim %s already exists and does not belong to the claim: %s.",
+	spaceapi.ReasonNamespaceTerminating: "The namespace of ResourceClaim %s was deleted, and is recreated when it no longer exists: %s.",
 	spaceapi.ReasonProvisioningFailed:   "The space of ResourceClaim %s could not be provisioned, and the driver retries: %s.",
 }
 
@@ -246,20 +246,20 @@ func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.
 	}
 }
 
-// whyRemaining explains why the namespace of a former space of a claim remains: the given
+// whyRemaining explains why the namespace of a deprovisioned space of a claim still exists: the given
 // one, or the first in the order of states below. It returns nothing if there is none.
 func (s *snapshot) whyRemaining(namespace, name, space string) string {
 	left := slices.DeleteFunc(s.formerSpacesOf(namespace, name), func(l spaceSummary) bool { return space != "" && l.Space != space })
-	text := fmt.Sprintf("A former space of ResourceClaim %s is deprovisioned, and its credentials are revoked. Its namespace ", name)
+	text := fmt.Sprintf("A space of ResourceClaim %s is deprovisioned, and its credentials are revoked. Its namespace ", name)
 	for _, state := range []string{stateStuck, stateTerminating, stateRetained, stateEnded} {
 		l := find(left, func(l *spaceSummary) bool { return l.State == state })
 		switch {
 		case l == nil:
 			continue
 		case state == stateStuck:
-			return text + fmt.Sprintf("%s remains: %s. The driver removes no finalizers. The next space does not wait for it.", l.Space, l.Message)
+			return text + fmt.Sprintf("%s still exists: %s. The driver removes no finalizers. The next space does not wait for it.", l.Space, l.Message)
 		case state == stateTerminating:
-			return text + fmt.Sprintf("%s is being deleted. What is left in it: %s.", l.Space, orNone(l.Message))
+			return text + fmt.Sprintf("%s is being deleted. It still contains: %s.", l.Space, orNone(l.Message))
 		case state == stateRetained:
 			return text + fmt.Sprintf("%s is retained for debugging until %s.", l.Space, l.RetainedUntil)
 		default:
@@ -270,7 +270,7 @@ func (s *snapshot) whyRemaining(namespace, name, space string) string {
 }
 
 // schedulerMessage returns the reason why a pod is not scheduled: of its condition, which
-// needs no right to list events, or of an event.
+// needs no permission to list events, or of an event.
 func (s *snapshot) schedulerMessage(pod *corev1.Pod) string {
 	if pod.Spec.NodeName != "" {
 		return ""
