@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -62,7 +61,8 @@ func handle(state string, check Check) http.Handler {
 	})
 }
 
-// Profiles serves Go's profiles at /debug/pprof/.
+// Profiles serves Go's profiles at /debug/pprof/. They show the arguments of the process and
+// the names of its functions.
 func Profiles() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -71,18 +71,6 @@ func Profiles() http.Handler {
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return mux
-}
-
-// ValidateProfilesAddress returns an error unless the address is empty or on loopback:
-// profiles show the arguments of the process and the names of its functions.
-func ValidateProfilesAddress(address string) error {
-	if address == "" {
-		return nil
-	}
-	if parsed, err := netip.ParseAddrPort(address); err != nil || !parsed.Addr().IsLoopback() {
-		return fmt.Errorf("%q must be a loopback address with a port, as in 127.0.0.1:6060: the endpoint is unauthenticated", address)
-	}
-	return nil
 }
 
 // Serve serves at an address, as host:port, until the context ends, which is no error.

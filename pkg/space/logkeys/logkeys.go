@@ -12,14 +12,8 @@ const (
 	Claim = "claim"
 	// ClaimUID is a ResourceClaim's UID. It selects all entries about a claim.
 	ClaimUID = "claimUID"
-	// Driver is the driver's name.
-	Driver = "driver"
 	// Duration is how long something took.
 	Duration = "duration"
-	// Expires is when a token expires.
-	Expires = "expires"
-	// Identity is a leader election candidate.
-	Identity = "identity"
 	// Namespace is a space's namespace.
 	Namespace = "namespace"
 	// Node is a node's name.

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"time"
@@ -17,7 +18,6 @@ import (
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/httpserver"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -31,24 +31,15 @@ const (
 	instanceLength = 8
 )
 
-// Options are the plugin's settings, one to one its flags.
+// Options are the plugin's settings, one to one its flags. Flags set a part of Config.
 type Options struct {
-	Driver     string
-	NodeName   string
+	Config
+
 	PodUID     string
 	Kubeconfig string
-
 	// KubeletDir is the kubelet's root directory.
-	KubeletDir     string
-	CDIDir         string
-	CredentialsDir string
-
-	// Server and CAFile are how pods reach the API server. If empty, they reach it as the plugin does.
-	Server string
-	CAFile string
-
-	TokenLifetime  time.Duration
-	PrepareTimeout time.Duration
+	KubeletDir    string
+	TokenLifetime time.Duration
 
 	// PoolsFile describes the pools. The plugin publishes its node's part of those per node.
 	// If empty, it publishes none.
@@ -69,7 +60,7 @@ type Options struct {
 // AddFlags implements command.Component.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
-	fs.StringVar(&o.NodeName, "node-name", "", "Name of the Node that the plugin runs on. Required.")
+	fs.StringVar(&o.Node, "node-name", "", "Name of the Node that the plugin runs on. Required.")
 	fs.StringVar(&o.PodUID, "pod-uid", "", "UID of the kubelet plugin's own pod. Required for rolling updates with maxSurge.")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig of the kubelet plugin. If empty, uses the in-cluster configuration.")
 	fs.StringVar(&o.KubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "The kubelet's root directory.")
@@ -79,8 +70,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Default of bindingConditions for pools: the scheduler waits until the space is ready before it binds the pod. It checks every 5 seconds.")
 	fs.StringVar(&o.HTTPAddress, "http-bind-address", "", "Address (host:port) to serve /healthz, /readyz and /metrics. If empty, disabled.")
 	fs.StringVar(&o.PprofAddress, "pprof-bind-address", "", "Loopback address with a port to serve /debug/pprof/. If empty, disabled.")
-	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server in the kubeconfigs of pods. If empty, uses the URL of the kubelet plugin's own configuration.")
-	fs.StringVar(&o.CAFile, "certificate-authority", "", "File with the CA certificates for --advertise-apiserver-url, which is reloaded when it changes. If empty, uses the CA of the kubelet plugin's own configuration.")
+	fs.StringVar(&o.APIServer.URL, "advertise-apiserver-url", "", "URL of the API server in the kubeconfigs of pods. If empty, uses the URL of the kubelet plugin's own configuration.")
+	fs.StringVar(&o.APIServer.CAFile, "certificate-authority", "", "File with the CA certificates for --advertise-apiserver-url, which is reloaded when it changes. If empty, uses the CA of the kubelet plugin's own configuration.")
 	fs.DurationVar(&o.TokenLifetime, "token-lifetime", time.Hour, "Default lifetime of tokens, unless the DeviceClass sets tokenLifetime. Tokens are renewed after two thirds of the lifetime that the API server grants.")
 	fs.DurationVar(&o.PrepareTimeout, "prepare-timeout", 35*time.Second, "Time to wait for a space to become ready while the kubelet prepares a claim. The kubelet's own timeout is 45 seconds; it retries after a minute or more.")
 }
@@ -90,7 +81,7 @@ func (o *Options) validate() error {
 	if err := spaceapi.CheckDriverName(o.Driver); err != nil {
 		errs = append(errs, err)
 	}
-	if o.NodeName == "" {
+	if o.Node == "" {
 		errs = append(errs, errors.New("--node-name is required: tokens are bound to the Node that the plugin runs on (in a DaemonSet it comes from spec.nodeName)"))
 	}
 	for flag, dir := range map[string]string{"--kubelet-root-dir": o.KubeletDir, "--cdi-root": o.CDIDir, "--credentials-dir": o.CredentialsDir} {
@@ -98,9 +89,9 @@ func (o *Options) validate() error {
 			errs = append(errs, fmt.Errorf("%s %q: must be an absolute path, the same as on the host", flag, dir))
 		}
 	}
-	if o.Server != "" {
-		if u, err := url.Parse(o.Server); err != nil || u.Scheme != "https" || u.Host == "" {
-			errs = append(errs, fmt.Errorf("--advertise-apiserver-url %q: must be a URL like https://host:port", o.Server))
+	if server := o.APIServer.URL; server != "" {
+		if u, err := url.Parse(server); err != nil || u.Scheme != "https" || u.Host == "" {
+			errs = append(errs, fmt.Errorf("--advertise-apiserver-url %q: must be a URL like https://host:port", server))
 		}
 	}
 	for _, path := range []string{o.servingPath(), o.registrationPath()} {
@@ -108,8 +99,8 @@ func (o *Options) validate() error {
 			errs = append(errs, fmt.Errorf("--kubelet-root-dir and --driver-name: socket %s has %d characters, must have at most %d", path, len(path), maxSocketPath))
 		}
 	}
-	if err := httpserver.ValidateProfilesAddress(o.PprofAddress); err != nil {
-		errs = append(errs, fmt.Errorf("--pprof-bind-address: %w", err))
+	if pprof, err := netip.ParseAddrPort(o.PprofAddress); o.PprofAddress != "" && (err != nil || !pprof.Addr().IsLoopback()) {
+		errs = append(errs, fmt.Errorf("--pprof-bind-address %q: must be a loopback address with a port, as in 127.0.0.1:6060: the endpoint is unauthenticated", o.PprofAddress))
 	}
 	if o.TokenLifetime < token.MinLifetime {
 		errs = append(errs, fmt.Errorf("--token-lifetime %s: the API server grants no less than %s", o.TokenLifetime, token.MinLifetime))
@@ -122,7 +113,8 @@ func (o *Options) validate() error {
 
 // apiServer returns how pods reach the API server if config is the plugin's own.
 func (o *Options) apiServer(config *rest.Config) APIServer {
-	s := APIServer{URL: cmp.Or(o.Server, config.Host), CAFile: o.CAFile}
+	s := o.APIServer
+	s.URL = cmp.Or(s.URL, config.Host)
 	switch {
 	case s.CAFile != "":
 	case len(config.CAData) > 0: // which client-go prefers

@@ -91,6 +91,11 @@ func TestOptionsValidate_rejectsInvalidValues(t *testing.T) {
 		{"--prepare-timeout=0", "--prepare-timeout 0s"},
 		{"--prepare-timeout=-1s", "--prepare-timeout -1s"},
 		{"--prepare-timeout=41s", "45s"},
+		{"--pprof-bind-address=:6060", "--pprof-bind-address"},
+		{"--pprof-bind-address=0.0.0.0:6060", "--pprof-bind-address"},
+		{"--pprof-bind-address=10.0.0.1:6060", "--pprof-bind-address"},
+		{"--pprof-bind-address=127.0.0.1", "--pprof-bind-address"},
+		{"--pprof-bind-address=localhost:6060", "--pprof-bind-address"},
 	} {
 		t.Run(test.arg, func(t *testing.T) {
 			err := parse(t, "--node-name=node-7", test.arg).validate()
@@ -99,7 +104,7 @@ func TestOptionsValidate_rejectsInvalidValues(t *testing.T) {
 			}
 		})
 	}
-	for _, arg := range []string{"--token-lifetime=10m", "--prepare-timeout=40s", "--driver-name=a.b"} {
+	for _, arg := range []string{"--token-lifetime=10m", "--prepare-timeout=40s", "--driver-name=a.b", "--pprof-bind-address=127.0.0.1:6060", "--pprof-bind-address=[::1]:6060"} {
 		t.Run("but not "+arg, func(t *testing.T) {
 			if err := parse(t, "--node-name=node-7", arg).validate(); err != nil {
 				t.Error(err)

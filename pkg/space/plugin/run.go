@@ -39,7 +39,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	logger := klog.LoggerWithValues(klog.FromContext(ctx), logkeys.Node, o.NodeName)
+	logger := klog.LoggerWithValues(klog.FromContext(ctx), logkeys.Node, o.Node)
 	ctx, fail := context.WithCancelCause(klog.NewContext(ctx, logger))
 	defer fail(nil)
 
@@ -56,7 +56,7 @@ func (o *Options) Run(ctx context.Context) error {
 	events := eventrecord.NewBroadcaster(eventrecord.WithContext(running))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
-	driver, err := o.driver(api, o.apiServer(config), events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.NodeName}), legacyregistry.Registerer(), fail)
+	driver, err := o.driver(api, o.apiServer(config), events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.Node}), legacyregistry.Registerer(), fail)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (o *Options) Run(ctx context.Context) error {
 func (o *Options) helperOptions(kubelet *kubeletConnection) []kubeletplugin.Option {
 	return []kubeletplugin.Option{
 		kubeletplugin.DriverName(o.Driver),
-		kubeletplugin.NodeName(o.NodeName),
+		kubeletplugin.NodeName(o.Node),
 		kubeletplugin.RegistrarDirectoryPath(o.registryDir()),
 		kubeletplugin.PluginDataDirectoryPath(o.dataDir()),
 		kubeletplugin.PluginSocket(filepath.Base(o.servingPath())),
@@ -124,30 +124,21 @@ func (o *Options) healthHandler(kubelet *kubeletConnection) http.Handler {
 }
 
 func (o *Options) driver(api kubernetes.Interface, server APIServer, events eventrecord.EventRecorder, registry prometheus.Registerer, fail func(error)) (*Driver, error) {
-	pools, err := o.pools()
+	config := o.Config
+	config.Client, config.APIServer, config.Events, config.Fail = api, server, events, fail
+	config.Clock = clock.RealClock{}
+	config.TokenRequester = token.Requester{Client: api, Node: o.Node, Lifetime: o.TokenLifetime, Clock: config.Clock}
+	// Each installation on a node has its own claims.
+	config.CredentialsDir = filepath.Join(o.CredentialsDir, o.Driver)
+	var err error
+	if config.Pools, err = o.pools(); err != nil {
+		return nil, err
+	}
+	config.Metrics = metrics.NewPlugin(registry, o.Version)
+	driver, err := New(config)
 	if err != nil {
 		return nil, err
 	}
-	pluginMetrics := metrics.NewPlugin(registry, o.Version)
-	driver, err := New(Config{
-		Driver:         o.Driver,
-		Node:           o.NodeName,
-		Client:         api,
-		TokenRequester: token.Requester{Client: api, Node: o.NodeName, Lifetime: o.TokenLifetime, Clock: clock.RealClock{}},
-		// Each installation on a node has its own claims.
-		CredentialsDir: filepath.Join(o.CredentialsDir, o.Driver),
-		CDIDir:         o.CDIDir,
-		APIServer:      server,
-		PrepareTimeout: o.PrepareTimeout,
-		Clock:          clock.RealClock{},
-		Events:         events,
-		Metrics:        pluginMetrics,
-		Pools:          pools,
-		Fail:           fail,
-	})
-	if err != nil {
-		return nil, err
-	}
-	pluginMetrics.Watch(driver.tokens.summary)
+	config.Metrics.Watch(driver.tokens.summary)
 	return driver, nil
 }
