@@ -61,25 +61,15 @@ func (d Dir) lock(mode int) (unlock func() error, err error) {
 
 // WriteFile replaces the file at path. Readers see the old content or the new
 // content. The error is fs.ErrNotExist if the directory of path does not exist.
-func (d Dir) WriteFile(path string, content []byte, mode fs.FileMode) (err error) {
-	unlock, err := d.lock(syscall.LOCK_SH)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, unlock()) }()
-	f, err := os.CreateTemp(string(d), "")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(mode), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+func (d Dir) WriteFile(path string, content []byte, mode fs.FileMode) error {
+	return d.Put(path, func(dir string) (string, error) {
+		const name = "content"
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, content, mode); err != nil {
+			return "", err
+		}
+		return name, os.Chmod(file, mode) // whatever the umask is
+	})
 }
 
 // Put moves what build creates in the directory that it is given to path. build
