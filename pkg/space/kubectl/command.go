@@ -94,8 +94,11 @@ func newCommand(version string, streams genericiooptions.IOStreams, clock clock.
 	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o))
 	completion.SetFactoryForCompletion(o.factory)
 	completeFlags(cmd, map[string]cobra.CompletionFunc{
-		"namespace": o.completeNamespace, "context": completion.ContextCompletionFunc,
-		"cluster": completion.ClusterCompletionFunc, "user": completion.UserCompletionFunc,
+		"namespace": func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+			return completion.CompGetResource(o.factory, namespaceKind, toComplete), cobra.ShellCompDirectiveNoFileComp
+		},
+		"context": completion.ContextCompletionFunc, "cluster": completion.ClusterCompletionFunc,
+		"user": completion.UserCompletionFunc,
 	})
 	return cmd
 }
@@ -147,10 +150,6 @@ func completeFlags(cmd *cobra.Command, flags map[string]cobra.CompletionFunc) {
 	for flag, complete := range flags {
 		cmdutil.CheckErr(cmd.RegisterFlagCompletionFunc(flag, complete))
 	}
-}
-
-func (o *options) completeNamespace(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-	return completion.CompGetResource(o.factory, namespaceKind, toComplete), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeNames completes arguments to names of claims, or after KIND/ to names of that kind.

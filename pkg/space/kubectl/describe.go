@@ -126,7 +126,7 @@ func (s *snapshot) describeSpace(line func(name, value string), space spaceSumma
 		line("Server", space.Server)
 		line("ServiceAccount", space.ServiceAccount)
 	}
-	ns := s.namespace(space.Space)
+	ns := find(s.namespaces, func(n *corev1.Namespace) bool { return n.Name == space.Space })
 	if ns == nil {
 		return
 	}

@@ -184,10 +184,6 @@ func (s *snapshot) class(name string) *resourceapi.DeviceClass {
 	return find(s.classes, func(c *resourceapi.DeviceClass) bool { return c.Name == name })
 }
 
-func (s *snapshot) namespace(name string) *corev1.Namespace {
-	return find(s.namespaces, func(n *corev1.Namespace) bool { return n.Name == name })
-}
-
 // quota returns the driver's ResourceQuota in a space, or nil.
 func (s *snapshot) quota(namespace string) *corev1.ResourceQuota {
 	return find(s.quotas, func(q *corev1.ResourceQuota) bool {
