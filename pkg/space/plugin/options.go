@@ -31,7 +31,8 @@ const (
 	instanceLength = 8
 )
 
-// Options are the plugin's settings, one to one its flags. Flags set a part of Config.
+// Options are the plugin's settings, one to one its flags. The flags set Config as
+// far as it can be set before the start.
 type Options struct {
 	Config
 
@@ -44,9 +45,6 @@ type Options struct {
 	// PoolsFile describes the pools. The plugin publishes its node's part of those per node.
 	// If empty, it publishes none.
 	PoolsFile string
-	// BindingConditions lets the scheduler wait for spaces before it binds pods. Pools can
-	// override it.
-	BindingConditions bool
 
 	// HTTPAddress is where health checks and metrics are served. If empty, disabled.
 	HTTPAddress string
@@ -67,7 +65,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.CDIDir, "cdi-root", "/var/run/cdi", "Directory for CDI specs, known to the container runtime.")
 	fs.StringVar(&o.CredentialsDir, "credentials-dir", "/var/run/claim-artifacts", "Host directory for credentials: <dir>/<driver name>/<claim UID>. It contains tokens and must be on tmpfs.")
 	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. The plugin publishes its node's part of those per node. If empty, publishes nothing.")
-	fs.BoolVar(&o.BindingConditions, "binding-conditions", false, "Default of bindingConditions for pools: the scheduler waits until the space is ready before it binds the pod. It checks every 5 seconds.")
+	fs.BoolVar(&o.Pools.BindingConditions, "binding-conditions", false, "Default of bindingConditions for pools: the scheduler waits until the space is ready before it binds the pod. It checks every 5 seconds.")
 	fs.StringVar(&o.HTTPAddress, "http-bind-address", "", "Address (host:port) to serve /healthz, /readyz and /metrics. If empty, disabled.")
 	fs.StringVar(&o.PprofAddress, "pprof-bind-address", "", "Loopback address with a port to serve /debug/pprof/. If empty, disabled.")
 	fs.StringVar(&o.APIServer.URL, "advertise-apiserver-url", "", "URL of the API server in the kubeconfigs of pods. If empty, uses the URL of the kubelet plugin's own configuration.")

@@ -16,22 +16,7 @@ import (
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
-
-	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
-
-// pools returns the pools that the plugin publishes its node's part of.
-func (o *Options) pools() (pools.Set, error) {
-	set := pools.Set{BindingConditions: o.BindingConditions}
-	if o.PoolsFile == "" {
-		return set, nil
-	}
-	var err error
-	if set.Pools, err = pools.Load(o.PoolsFile); err != nil {
-		return pools.Set{}, err
-	}
-	return set.PerNode(), nil
-}
 
 // resourcePublisher publishes ResourceSlices of the node in the background, and deletes
 // those that the resources do not have. [kubeletplugin.Helper] implements it.

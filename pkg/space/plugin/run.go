@@ -27,6 +27,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/httpserver"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -130,9 +131,12 @@ func (o *Options) driver(api kubernetes.Interface, server APIServer, events even
 	config.TokenRequester = token.Requester{Client: api, Node: o.Node, Lifetime: o.TokenLifetime, Clock: config.Clock}
 	// Each installation on a node has its own claims.
 	config.CredentialsDir = filepath.Join(o.CredentialsDir, o.Driver)
-	var err error
-	if config.Pools, err = o.pools(); err != nil {
-		return nil, err
+	if o.PoolsFile != "" {
+		var err error
+		if config.Pools.Pools, err = pools.Load(o.PoolsFile); err != nil {
+			return nil, err
+		}
+		config.Pools = config.Pools.PerNode()
 	}
 	config.Metrics = metrics.NewPlugin(registry, o.Version)
 	driver, err := New(config)
