@@ -22,7 +22,7 @@ import (
 )
 
 // Where containers find a claim's files: below its UID in the first, below the
-// pod's name for the claim in the second, and in the third if they ask for it.
+// pod's name for the claim in the second, and in the third if inCluster is set.
 const (
 	claimsDir    = "/var/run/claim-artifacts"
 	configDir    = "/etc"

@@ -27,7 +27,7 @@ func kubeconfig(t *testing.T, server string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"here","clusters":[{"name":"c","cluster":{"server":%q}}],
-"contexts":[{"name":"here","context":{"cluster":"c","user":"somebody"}},{"name":"there","context":{"cluster":"c"}}],"users":[{"name":"somebody","user":{}}]}`, server)
+"contexts":[{"name":"here","context":{"cluster":"c","user":"jane"}},{"name":"there","context":{"cluster":"c"}}],"users":[{"name":"jane","user":{}}]}`, server)
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestMain_logsInWithAnAuthProvider(t *testing.T) {
 	t.Cleanup(server.Close)
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"here","clusters":[{"name":"c","cluster":{"server":%q,"insecure-skip-tls-verify":true}}],
-"contexts":[{"name":"here","context":{"cluster":"c","user":"somebody"}}],"users":[{"name":"somebody","user":{"auth-provider":{"name":"oidc",
+"contexts":[{"name":"here","context":{"cluster":"c","user":"jane"}}],"users":[{"name":"jane","user":{"auth-provider":{"name":"oidc",
 "config":{"idp-issuer-url":"https://issuer.example.com","client-id":"id","id-token":%q}}}}]}`, server.URL, token)
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)

@@ -47,7 +47,7 @@ func readSpecs(t *testing.T, dir string) map[string]specs.ContainerEdits {
 		t.Fatal(err)
 	}
 	if err := cache.Refresh(); err != nil {
-		t.Fatalf("a runtime refuses what was written: %v", err)
+		t.Fatalf("a runtime rejects what was written: %v", err)
 	}
 	out := map[string]specs.ContainerEdits{}
 	for _, id := range cache.ListDevices() {
@@ -197,7 +197,7 @@ func TestOpenCDISpecs_rejectsInvalidVendors(t *testing.T) {
 			t.Errorf("%q was taken", name)
 		}
 		if _, err := os.Stat(dir); err == nil {
-			t.Errorf("%q was refused, but the directory made", name)
+			t.Errorf("%q was rejected, but the directory was created", name)
 		}
 	}
 }

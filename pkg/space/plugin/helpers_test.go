@@ -109,14 +109,14 @@ func (n *node) watchHealth() *watcher {
 // rejectTokensOf lets no tokens be had for a claim's spaces.
 func (n *node) rejectTokensOf(claims ...*resourceapi.ResourceClaim) {
 	n.t.Helper()
-	refused := map[string]bool{}
+	rejected := map[string]bool{}
 	for _, claim := range claims {
 		for _, space := range n.driver.tokens.get(claim.UID).Spaces {
-			refused[space.Namespace] = true
+			rejected[space.Namespace] = true
 		}
 	}
 	n.requester.intercept(func(_ context.Context, account token.Account) error {
-		if refused[account.Namespace] {
+		if rejected[account.Namespace] {
 			return errors.New("webhook says no")
 		}
 		return nil

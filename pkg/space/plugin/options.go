@@ -104,7 +104,7 @@ func (o *Options) validate() error {
 		errs = append(errs, fmt.Errorf("--token-lifetime %s: the API server grants no less than %s", o.TokenLifetime, token.MinLifetime))
 	}
 	if o.PrepareTimeout <= 0 || o.PrepareTimeout > 40*time.Second {
-		errs = append(errs, fmt.Errorf("--prepare-timeout %s: must be more than 0 and at most 40s, because the kubelet gives up after 45s", o.PrepareTimeout))
+		errs = append(errs, fmt.Errorf("--prepare-timeout %s: must be more than 0 and at most 40s, because the kubelet's own timeout is 45s", o.PrepareTimeout))
 	}
 	return errors.Join(errs...)
 }

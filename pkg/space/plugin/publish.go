@@ -26,7 +26,7 @@ type resourcePublisher interface {
 
 // publish publishes the node's part of the pools until ctx ends. It follows the labels of
 // the Node, by which pools select their nodes. The slices stay: the kubelet deletes them
-// when the plugin does not come back.
+// when the plugin does not register again.
 func (d *Driver) publish(ctx context.Context, helper resourcePublisher) error {
 	var resources resourceslice.DriverResources
 	if len(d.Pools.Pools) == 0 {

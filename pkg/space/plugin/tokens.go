@@ -178,7 +178,7 @@ func (m *tokenManager) start(c *managedClaim, claim *resourceapi.ResourceClaim) 
 	})
 }
 
-// remove forgets a claim.
+// remove stops the renewal for a claim, and removes it.
 func (m *tokenManager) remove(claim types.UID) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()

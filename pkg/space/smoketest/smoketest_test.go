@@ -30,7 +30,7 @@ func clusterOf(user string) *fake.Clientset {
 	return api
 }
 
-func refuseWrites(api *fake.Clientset, times int) {
+func rejectWrites(api *fake.Clientset, times int) {
 	api.PrependReactor("create", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
 		times--
 		return times >= 0, nil, errors.New("not yours")
@@ -63,9 +63,9 @@ func TestTry_rejectsTheTokenOfAnotherAccount(t *testing.T) {
 
 func TestTry_failsIfTheSpaceIsReadOnly(t *testing.T) {
 	api := clusterOf("system:serviceaccount:ns:space")
-	refuseWrites(api, 1000)
+	rejectWrites(api, 1000)
 	if err := Try(t.Context(), api, "ns", false, time.Minute); err != nil {
-		t.Errorf("a space to read is refused: %v", err)
+		t.Errorf("a read-only space is rejected: %v", err)
 	}
 	err := Try(t.Context(), api, "ns", true, time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "create a ConfigMap in namespace ns: not yours") {
@@ -75,7 +75,7 @@ func TestTry_failsIfTheSpaceIsReadOnly(t *testing.T) {
 
 func TestTry_waitsForRBAC(t *testing.T) {
 	api := clusterOf("system:serviceaccount:ns:space")
-	refuseWrites(api, 1)
+	rejectWrites(api, 1)
 	if err := Try(t.Context(), api, "ns", true, time.Minute); err != nil {
 		t.Error(err)
 	}
