@@ -7,6 +7,7 @@
 package containeredits
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/url"
@@ -119,11 +120,7 @@ func inClusterVariables(server string) []string {
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" {
 		return nil
 	}
-	port := u.Port()
-	if port == "" {
-		port = "443"
-	}
-	return []string{"KUBERNETES_SERVICE_HOST=" + u.Hostname(), "KUBERNETES_SERVICE_PORT=" + port}
+	return []string{"KUBERNETES_SERVICE_HOST=" + u.Hostname(), "KUBERNETES_SERVICE_PORT=" + cmp.Or(u.Port(), "443")}
 }
 
 func variables(prefix string, parameters map[string]string) []string {
@@ -197,9 +194,4 @@ func resolveLinks(dir string) string {
 }
 
 // label returns the name of a space in messages.
-func label(result allocation.Result) string {
-	if result.Subdir != "" {
-		return result.Subdir
-	}
-	return result.Request
-}
+func label(result allocation.Result) string { return cmp.Or(result.Subdir, result.Request) }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -210,11 +211,8 @@ func isDone(pod *corev1.Pod) bool {
 // claimOf returns the name of the claim for an entry of a pod's spec, or nothing if the
 // claim is not created from its template yet.
 func claimOf(pod *corev1.Pod, ref corev1.PodResourceClaim) string {
-	name, _, err := resourceclaim.Name(pod, &ref)
-	if err != nil || name == nil {
-		return ""
-	}
-	return *name
+	name, _, _ := resourceclaim.Name(pod, &ref) // nil with an error
+	return ptr.Deref(name, "")
 }
 
 // claimsOf returns the names of the claims of a pod that are created.
