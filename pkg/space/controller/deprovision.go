@@ -68,9 +68,11 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 		if desired.activeAllocation().Owns(ns, r.keys) {
 			continue
 		}
-		changed, err := r.deprovision(withClaimUID(ctx, r.claimUIDOf(ns)), ns)
-		retained := r.retainedFor(ns)
-		after = soonest(after, retained)
+		changed, until, err := r.deprovision(withClaimUID(ctx, r.claimUIDOf(ns)), ns)
+		if !until.IsZero() {
+			// The retention may have ended meanwhile. Zero would be never.
+			after = soonest(after, max(until.Sub(r.clock.Now()), time.Millisecond))
+		}
 		switch {
 		case err != nil && errors.Is(ctx.Err(), context.Canceled):
 			// The process stops, or no longer leads. The next leader continues.
@@ -78,9 +80,9 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 		case err != nil:
 			r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonDeprovisioningFailed, err.Error())
 			errs = append(errs, err)
-		case changed && retained > 0:
+		case changed && !until.IsZero():
 			r.eventOnSpace(ns, corev1.EventTypeNormal, spaceapi.ReasonNamespaceRetained,
-				fmt.Sprintf("%s: credentials revoked, namespace %s is retained until %s", cause, ns.Name, r.retainedUntil(ns).UTC().Format(time.RFC3339)))
+				fmt.Sprintf("%s: credentials revoked, namespace %s is retained until %s", cause, ns.Name, until.UTC().Format(time.RFC3339)))
 		case changed:
 			r.eventOnClaim(ns, corev1.EventTypeNormal, spaceapi.ReasonDeprovisioned,
 				fmt.Sprintf("%s: credentials revoked and namespace %s deleted", cause, ns.Name))
@@ -98,11 +100,12 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 // follows a deleted RoleBinding faster than authentication follows a deleted
 // ServiceAccount, because successful token reviews are cached for ten seconds.
 //
-// It returns whether anything was left to do.
-func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace) (changed bool, err error) {
+// It returns whether anything was left to do, and until when the namespace is retained. That is
+// zero for a namespace that is deleted.
+func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace) (changed bool, until time.Time, err error) {
 	start := r.clock.Now()
 	if changed, err = r.revoke(ctx, ns); err != nil {
-		return changed, err
+		return changed, until, err
 	}
 	revoked := r.clock.Since(start)
 	if changed {
@@ -113,10 +116,10 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace) (cha
 	case ns.DeletionTimestamp != nil:
 		r.deprovisioned.Add(ns.UID, time.Time{}, cachesLag)
 	case r.retainedUntil(ns).IsZero() && period > 0:
-		// In whole seconds, as the annotation has it.
-		until := r.clock.Now().Add(period).Truncate(time.Second)
+		// In whole seconds, as the annotation has it, and no shorter than the period.
+		until = r.clock.Now().Add(period + time.Second - 1).Truncate(time.Second)
 		if err := r.annotate(ctx, ns, map[string]any{r.keys.RetainedUntil: until.UTC().Format(time.RFC3339)}); client.IgnoreNotFound(err) != nil {
-			return changed, fmt.Errorf("set the end of the retention on namespace %s: %w", ns.Name, err)
+			return changed, time.Time{}, fmt.Errorf("set the end of the retention on namespace %s: %w", ns.Name, err)
 		}
 		changed = true
 		r.deprovisioned.Add(ns.UID, until, cachesLag)
@@ -124,18 +127,20 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace) (cha
 		// The UID makes sure that no later namespace of the same name is deleted.
 		err := r.client.Delete(ctx, ns.DeepCopy(), client.Preconditions{UID: &ns.UID})
 		if client.IgnoreNotFound(err) != nil {
-			return changed, fmt.Errorf("delete namespace %s: %w", ns.Name, err)
+			return changed, until, fmt.Errorf("delete namespace %s: %w", ns.Name, err)
 		}
 		changed = changed || err == nil
 		r.deprovisioned.Add(ns.UID, time.Time{}, cachesLag)
+	default:
+		until = r.retainedUntil(ns)
 	}
 	if changed {
 		r.metrics.Revoke.Observe(revoked)
 		klog.FromContext(ctx).Info("Space deprovisioned", logkeys.Namespace, ns.Name,
-			logkeys.Allocation, ns.Labels[r.keys.AllocationID], "retained", r.retainedFor(ns) > 0,
+			logkeys.Allocation, ns.Labels[r.keys.AllocationID], "retained", !until.IsZero(),
 			"revokedAfter", revoked.Round(time.Millisecond), logkeys.Duration, r.clock.Since(start).Round(time.Millisecond))
 	}
-	return changed, nil
+	return changed, until, nil
 }
 
 // revoke deletes all RoleBindings and the ServiceAccount of a space, and returns whether

@@ -119,7 +119,7 @@ func TestDeprovision_deletesNoSuccessorOfTheName(t *testing.T) {
 	c.gone(ns)
 	ns.UID = "successor"
 	c.live(ns)
-	if _, err := c.deprovision(t.Context(), &cached); !apierrors.IsConflict(err) {
+	if _, _, err := c.deprovision(t.Context(), &cached); !apierrors.IsConflict(err) {
 		t.Errorf("got error %v, want a conflict", err)
 	}
 	if !c.read(ns) {
@@ -187,6 +187,17 @@ func TestDeprovisionStale_emptiesARoleBindingThatAFinalizerKeeps(t *testing.T) {
 	}
 }
 
+// The annotation has whole seconds. A retention that was cut to the past was never looked at again.
+func TestDeprovision_retainsNoShorterThanThePeriod(t *testing.T) {
+	c, _ := withSpace(t, func(ns *corev1.Namespace) {
+		ns.Annotations[spaceapi.KeysFor(driver).Config] = `{"clusterRoles":["edit"],"network":{"mode":"Open"},"retention":"1s"}`
+	})
+	c.now.Step(990 * time.Millisecond)
+	if after, err := c.deprovisionStale(t.Context(), key, nil, c.spaces()); err != nil || after < time.Second || after >= 2*time.Second {
+		t.Errorf("reconciles again after %s, error %v, want 1s to 2s", after, err)
+	}
+}
+
 func TestDeprovision_retainsTheNamespaceWithoutCredentials(t *testing.T) {
 	c, ns := withSpace(t, func(ns *corev1.Namespace) {
 		ns.Annotations[spaceapi.KeysFor(driver).Config] = `{"clusterRoles":["edit"],"network":{"mode":"Open"},"retention":"1h"}`
@@ -240,7 +251,7 @@ func TestDeprovision_revokesAllRoleBindings(t *testing.T) {
 		"damaged": spaceapi.MaxClusterRoles,
 	} {
 		c, ns := withSpace(t, func(ns *corev1.Namespace) { ns.Annotations[spaceapi.KeysFor(driver).Config] = record })
-		if _, err := c.deprovision(t.Context(), ns); err != nil {
+		if _, _, err := c.deprovision(t.Context(), ns); err != nil {
 			t.Fatal(err)
 		}
 		deleted := 0
@@ -258,7 +269,7 @@ func TestDeprovision_revokesAllRoleBindings(t *testing.T) {
 func TestDeprovision_leavesAClusterRoleBindingOfAnotherOwner(t *testing.T) {
 	c, ns := clusterWide(t)
 	c.clusterRoleBinding("another-uid")
-	if _, err := c.deprovision(t.Context(), ns); err != nil {
+	if _, _, err := c.deprovision(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
 	if got := c.wrote(); !slices.Equal(got, revokeThenDelete) {
@@ -269,7 +280,7 @@ func TestDeprovision_leavesAClusterRoleBindingOfAnotherOwner(t *testing.T) {
 func TestDeprovision_revokesClusterWideRightsFirst(t *testing.T) {
 	c, ns := clusterWide(t)
 	c.clusterRoleBinding(ns.UID)
-	if _, err := c.deprovision(t.Context(), ns); err != nil {
+	if _, _, err := c.deprovision(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := c.wrote(), append([]string{"delete clusterrolebindings"}, revokeThenDelete...); !slices.Equal(got, want) {
@@ -291,7 +302,7 @@ func TestDeprovision_withClusterWideRightsThatCannotBeRevoked(t *testing.T) {
 			c.clusterRoleBinding(ns.UID)
 			c.config.Defaults.ClusterWideRoles = test.roles
 			c.fail("delete clusterrolebindings", forbidden)
-			_, err := c.deprovision(t.Context(), ns)
+			_, _, err := c.deprovision(t.Context(), ns)
 			if got := slices.Contains(c.wrote(), "delete namespaces"); got != test.deletes || (err == nil) != test.deletes {
 				t.Errorf("the namespace was deleted: %t, error %v", got, err)
 			}

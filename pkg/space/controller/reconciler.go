@@ -118,8 +118,10 @@ func NewReconciler(config Config, client Clients, events record.EventRecorder, m
 // Reconcile keeps one claim and its spaces in sync. It implements
 // reconcile.Reconciler.
 func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	if ctx.Err() != nil {
-		return reconcile.Result{}, nil // A queue that is shut down still returns what it has.
+	select {
+	case <-ctx.Done(): // A queue that is shut down still returns what it has.
+		return reconcile.Result{}, nil
+	default:
 	}
 	claim, err := getClaim(ctx, r.client, request.NamespacedName)
 	if err == nil && claim != nil && claim.Annotations[truncatedAnnotation] != "" {

@@ -194,7 +194,7 @@ func (d *Driver) resolve(a *allocation.Allocation, spaces []*spaceapi.SpaceStatu
 			Namespace:         spaces[i].Namespace,
 			ServiceAccount:    spaces[i].ServiceAccount,
 			ServiceAccountUID: spaces[i].ServiceAccountUID,
-			TokenLifetime:     metav1.Duration{Duration: space.Container.TokenLifetime},
+			TokenLifetime:     metav1.Duration{Duration: space.TokenLifetime},
 		})
 	}
 	edits, err := containeredits.Build(d.Driver, d.apiServer.URL, a, configs, namespaces)
