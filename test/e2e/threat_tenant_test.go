@@ -5,7 +5,6 @@ package e2e
 
 import (
 	"testing"
-	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -16,9 +15,6 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
-
-// pause is between two looks at what nothing tells of.
-const pause = 100 * time.Millisecond
 
 // nestedRefused is part of every refusal of a nested space.
 const nestedRefused = "allowNestedSpaces"

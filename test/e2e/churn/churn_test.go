@@ -43,7 +43,7 @@ const (
 // SPACE_TEST_SEED repeats the random choices of an earlier run. It can't repeat how the
 // cluster interleaves them. With SPACE_SOAK_DURATION, pods come for that long.
 func TestChurn_leavesNothingAndStandingPodsKeepWorking(t *testing.T) {
-	r := &run{t: t, seed: rand.Uint64(), namespace: env.Namespace(t), kills: map[string]int{}} //nolint:gosec // nothing is kept secret with it
+	r := &run{t: t, seed: rand.Uint64(), namespace: env.Namespace(t), kills: map[string]int{}}
 	var err error
 	if text := os.Getenv("SPACE_TEST_SEED"); text != "" {
 		if r.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
@@ -129,7 +129,7 @@ func (r *run) churn(ctx context.Context) error {
 // random returns a source for one goroutine, so that no goroutine's choices depend on
 // another's.
 func (r *run) random(stream uint64) *rand.Rand {
-	return rand.New(rand.NewPCG(r.seed, stream)) //nolint:gosec // it has to be repeatable
+	return rand.New(rand.NewPCG(r.seed, stream))
 }
 
 // pause lets time pass, unless the context ends before. It gives the churn its
