@@ -162,7 +162,7 @@ func pointsOfLifecycle(t *testing.T, driver, parameters string) []point {
 	return points
 }
 
-// interruptedLifecyclecycle is the same lifecycle with a fault in it.
+// interruptedLifecycle is the same lifecycle with a fault in it.
 func interruptedLifecycle(t *testing.T, driver, parameters string, p point, f fault) {
 	i := install(t, driver)
 	ns := env.Namespace(t)

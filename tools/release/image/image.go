@@ -119,7 +119,7 @@ func WriteArchive(file string, spec Spec) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return fmt.Errorf("writing image archive %s: %w", file, err)
 	}
-	// Whoever finds the file finds all of it.
+	// A reader sees the whole file or none.
 	partial := file + ".partial"
 	if err := tarball.WriteToFile(partial, ref, img); err != nil {
 		return fmt.Errorf("writing image archive %s: %w", file, err)

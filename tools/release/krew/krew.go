@@ -112,7 +112,7 @@ func (o Options) write(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("completing %s: %w", head, err)
 	}
-	return os.WriteFile(filepath.Join(o.Out, ManifestFile), manifest, 0o644) //nolint:gosec // where whoever runs this wants it
+	return os.WriteFile(filepath.Join(o.Out, ManifestFile), manifest, 0o644) //nolint:gosec // the caller chooses the path
 }
 
 type file struct {
