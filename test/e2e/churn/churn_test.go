@@ -43,8 +43,13 @@ const (
 // SPACE_TEST_SEED repeats the random choices of an earlier run. It can't repeat how the
 // cluster interleaves them. With SPACE_SOAK_DURATION, pods come for that long.
 func TestChurn_leavesNothingAndStandingPodsKeepWorking(t *testing.T) {
-	r := &run{t: t, seed: rand.Uint64(), namespace: env.Namespace(t), kills: map[string]int{}}
 	var err error
+	t.Cleanup(func() {
+		if err != nil {
+			t.Log(err) // again, after all that the cleanup of the namespace logs
+		}
+	})
+	r := &run{t: t, seed: rand.Uint64(), namespace: env.Namespace(t), kills: map[string]int{}}
 	if text := os.Getenv("SPACE_TEST_SEED"); text != "" {
 		if r.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
 			t.Fatalf("SPACE_TEST_SEED: %v", err)
@@ -56,7 +61,7 @@ func TestChurn_leavesNothingAndStandingPodsKeepWorking(t *testing.T) {
 		}
 	}
 	t.Logf("SPACE_TEST_SEED=%d", r.seed)
-	if err := r.all(t.Context()); err != nil {
+	if err = r.all(t.Context()); err != nil {
 		t.Errorf("with SPACE_TEST_SEED=%d: %v", r.seed, err)
 	}
 	env.AwaitHealthy(t)
