@@ -78,9 +78,10 @@ type run struct {
 	// started and gaveUp count pods, the latter those that were deleted because they
 	// took long.
 	started, gaveUp atomic.Int64
-	// kills are by what was killed.
-	kills   map[string]int
-	outages []availability.Outage
+	// kills are by what was killed. disruptions counts their beginnings and ends.
+	kills       map[string]int
+	disruptions atomic.Int64
+	outages     []availability.Outage
 }
 
 func (r *run) all(ctx context.Context) error {
@@ -129,6 +130,22 @@ func (r *run) churn(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
+}
+
+// patiently calls a function that waits for something, and again with all of patience if
+// something was killed meanwhile: on a busy machine, the cluster needs its time to recover
+// from each kill.
+func (r *run) patiently(ctx context.Context, wait func(context.Context) error) error {
+	for {
+		before := r.disruptions.Load()
+		waiting, cancel := context.WithTimeout(ctx, patience)
+		err := wait(waiting)
+		late := waiting.Err() != nil
+		cancel()
+		if err == nil || !late || ctx.Err() != nil || r.disruptions.Load() == before {
+			return err
+		}
+	}
 }
 
 // random returns a source for one goroutine, so that no goroutine's choices depend on

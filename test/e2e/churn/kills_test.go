@@ -42,7 +42,9 @@ func (r *run) breakThings(ctx context.Context, rng *rand.Rand) error {
 			}
 			// What has been begun is finished.
 			killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+			r.disruptions.Add(1)
 			err := r.kill(killing, rng, sorts[i])
+			r.disruptions.Add(1)
 			cancel()
 			if err != nil {
 				return fmt.Errorf("kill the %s: %w", sorts[i], err)

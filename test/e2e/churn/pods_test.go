@@ -19,8 +19,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// patience is how long each step in the life of a pod may take. The kubelets of the
-// test clusters try again after 10 to 15 seconds, and a try may meet a fault.
+// patience is how long each step in the life of a pod may take while nothing is killed. The
+// kubelets of the test clusters try again after 10 to 15 seconds, and a try may meet a fault.
 const patience = framework.Patience
 
 // impatience is after how long most users of a pod that is not ready give it up.
@@ -73,19 +73,21 @@ func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
 	if err := r.remove(ctx, name, grace); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	return framework.UntilGone[*corev1.Pod](ctx, object)
+	return r.patiently(ctx, func(ctx context.Context) error { return framework.UntilGone[*corev1.Pod](ctx, object) })
 }
 
 // awaitReady waits for a pod. It is a fault when a pod fails, and when it is not ready
 // after all of patience; a shorter wait may end without a ready pod.
 func (r *run) awaitReady(ctx context.Context, pod framework.Object, limit time.Duration) error {
-	waiting, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	got, err := framework.Until(waiting, pod, framework.That("ready or failed", func(p *corev1.Pod) bool {
-		return p.Status.Phase == corev1.PodFailed || framework.PodReady().Holds(p)
-	}))
+	var got *corev1.Pod
+	err := r.patiently(ctx, func(waiting context.Context) (err error) {
+		waiting, cancel := context.WithTimeout(waiting, limit)
+		defer cancel()
+		got, err = framework.Until(waiting, pod, framework.That("ready or failed", func(p *corev1.Pod) bool {
+			return p.Status.Phase == corev1.PodFailed || framework.PodReady().Holds(p)
+		}))
+		return err
+	})
 	switch {
 	case err != nil && limit < patience && ctx.Err() == nil:
 		r.gaveUp.Add(1)
@@ -109,9 +111,11 @@ func (r *run) remove(ctx context.Context, name string, grace int64) error {
 // had succeeded before.
 func (r *run) persist(ctx context.Context, what string, done func(error) bool, do func(context.Context) error) error {
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		last = do(ctx)
-		return last == nil || done(last), nil
+	err := r.patiently(ctx, func(ctx context.Context) error {
+		return wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+			last = do(ctx)
+			return last == nil || done(last), nil
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w; the last answer was: %w", what, err, last)
