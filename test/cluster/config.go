@@ -38,7 +38,7 @@ type Config struct {
 	Name string
 	// Nodes is the number of nodes; with 0 there's only a control plane.
 	Nodes int
-	// BuildDir is where programs are built and kept.
+	// BuildDir is where programs are built and kept, a directory in the repository's.
 	BuildDir string
 	// FeatureGates are set in every component. They are for tests that need an
 	// older behaviour.
@@ -104,16 +104,13 @@ func (c Config) complete() (Config, error) {
 	if !strings.HasPrefix(c.KubeletDir, "/var/") || filepath.Clean(c.KubeletDir) != c.KubeletDir {
 		return c, fmt.Errorf("directory of the kubelets is %q, must be a clean path below /var", c.KubeletDir)
 	}
-	var err error
-	if c.BuildDir, err = filepath.Abs(c.BuildDir); err != nil {
-		return c, fmt.Errorf("finding the build folder: %w", err)
-	}
 	if c.Kubeconfig == "" {
 		c.Kubeconfig = filepath.Join(c.BuildDir, "kubeconfig")
 		if c.Name != DefaultName {
 			c.Kubeconfig = filepath.Join(c.BuildDir, c.Name+".kubeconfig")
 		}
 	}
+	var err error
 	if c.Kubeconfig, err = filepath.Abs(c.Kubeconfig); err != nil {
 		return c, fmt.Errorf("finding the kubeconfig: %w", err)
 	}
@@ -129,16 +126,14 @@ func (c Config) Builder() (*binaries.Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := repositoryRoot()
-	if err != nil {
-		return nil, err
-	}
-	return &binaries.Builder{
-		Module: filepath.Join(root, moduleDir),
-		Dir:    filepath.Join(c.BuildDir, "cluster", "bin"),
-		Log:    c.Log,
-	}, nil
+	return &binaries.Builder{Module: filepath.Join(c.root(), moduleDir), Dir: c.binDir(), Log: c.Log}, nil
 }
+
+// root is the repository.
+func (c Config) root() string { return filepath.Dir(c.BuildDir) }
+
+// binDir is where the programs are, each below a folder for its version.
+func (c Config) binDir() string { return filepath.Join(c.BuildDir, "cluster", "bin") }
 
 // programs are what a cluster of this size is made of.
 func (c Config) programs() []string {

@@ -32,7 +32,7 @@ func Create(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := preflight(ctx, cfg, builder); err != nil {
+	if err := preflight(cfg); err != nil {
 		return nil, err
 	}
 	programs, err := builder.Build(ctx, cfg.programs()...)

@@ -80,11 +80,7 @@ func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	root, err := repositoryRoot()
-	if err != nil {
-		return "", err
-	}
-	build := driver.Build{Root: root, Dir: filepath.Join(builder.Dir, "driver"), Version: tag, Architecture: runtime.GOARCH}
+	build := driver.Build{Root: cfg.root(), Dir: filepath.Join(builder.Dir, "driver"), Version: tag, Architecture: runtime.GOARCH}
 	spec, err := build.Image(ctx)
 	if err != nil {
 		return "", err

@@ -4,7 +4,6 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,30 +17,14 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/cgroup"
 )
 
-const (
-	gibibyte       = 1 << 30
-	diskToBuild    = 6 * gibibyte
-	diskToRun      = 2 * gibibyte
-	debianInstalls = "apt-get update && apt-get install --yes --no-install-recommends "
-)
+const debianInstalls = "apt-get update && apt-get install --yes --no-install-recommends "
 
-// preflight checks what the machine lacks before anything is started.
-func preflight(ctx context.Context, cfg Config, builder *binaries.Builder) error {
+// preflight checks what the machine lacks before anything is built or started.
+func preflight(cfg Config) error {
 	if err := requireRoot(); err != nil {
 		return err
 	}
-	if err := errors.Join(requireTools(cfg), requireCgroups()); err != nil {
-		return err
-	}
-	missing, err := builder.Missing(ctx, cfg.programs()...)
-	if err != nil {
-		return err
-	}
-	need := int64(diskToRun)
-	if len(missing) > 0 {
-		need = diskToBuild
-	}
-	return errors.Join(requireDisk(cfg.BuildDir, need), requireDisk(dataRoot, diskToRun))
+	return errors.Join(requireTools(cfg), requireCgroups(), binaries.RequireDisk(dataRoot, 2))
 }
 
 func requireRoot() error {
@@ -89,19 +72,4 @@ func requireCgroups() error {
 		}
 	}
 	return errors.New("no writable cgroup hierarchy is mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
-}
-
-func requireDisk(dir string, need int64) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err != nil {
-		return fmt.Errorf("reading the free space in %s: %w", dir, err)
-	}
-	free := int64(fs.Bavail) * fs.Bsize
-	if free < need {
-		return fmt.Errorf("%.1f GiB are free in %s, %d GiB are needed: make room, for example with go clean -cache", float64(free)/gibibyte, dir, need/gibibyte)
-	}
-	return nil
 }

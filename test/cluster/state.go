@@ -12,12 +12,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"syscall"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/space-dra/space-dra-driver/test/cluster/flock"
 	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
 )
@@ -126,27 +124,7 @@ func writeJSON(file string, value any) error {
 
 // lock keeps two commands from working on one cluster at the same time.
 func lock(ctx context.Context, cfg Config) (unlock func(), err error) {
-	if err := os.MkdirAll(lockRoot, 0o700); err != nil {
-		return nil, fmt.Errorf("locking cluster %s: %w", cfg.Name, err)
-	}
-	f, err := os.OpenFile(filepath.Join(lockRoot, cfg.Name), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("locking cluster %s: %w", cfg.Name, err)
-	}
-	logged := false
-	err = wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(context.Context) (bool, error) {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return true, err
-		}
-		if !logged {
-			cfg.Log("waiting for another command that works on cluster %s", cfg.Name)
-			logged = true
-		}
-		return false, nil
+	return flock.Lock(ctx, filepath.Join(lockRoot, cfg.Name), func() {
+		cfg.Log("waiting for another command that works on cluster %s", cfg.Name)
 	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("locking cluster %s: %w", cfg.Name, err), f.Close())
-	}
-	return func() { _ = f.Close() }, nil
 }

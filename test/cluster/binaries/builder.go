@@ -8,15 +8,20 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/mod/sumdb/dirhash"
+	"golang.org/x/sys/unix"
+
+	"github.com/space-dra/space-dra-driver/test/cluster/flock"
 )
 
 // own is the folder of the programs that are this module's.
@@ -40,93 +45,69 @@ type Builder struct {
 // Build builds what isn't there yet, and returns the path of each program, and
 // of this module's own ones.
 func (b *Builder) Build(ctx context.Context, programs ...string) (map[string]string, error) {
-	unlock, err := b.lock()
+	unlock, err := flock.Lock(ctx, filepath.Join(b.Dir, ".lock"), func() { b.Log("waiting for another build into %s", b.Dir) })
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 
-	paths, jobs, err := b.locate(ctx, programs)
+	paths, jobs, err := b.locate(programs)
 	if err != nil {
 		return nil, err
 	}
 	for _, j := range jobs {
-		if err := b.buildComponent(ctx, j); err != nil {
+		if err := b.buildMissing(ctx, j); err != nil {
 			return nil, fmt.Errorf("building %s: %w", j.dir, err)
 		}
 	}
 	// The go command decides what of these is out of date.
 	dir := filepath.Join(b.Dir, own)
-	if err := b.build(ctx, b.Module, dir, "-s -w", prefixed("./cmd/", ownPrograms())...); err != nil {
-		return nil, fmt.Errorf("building the cluster's own programs: %w", err)
-	}
+	var packages []string
 	for _, name := range ownPrograms() {
+		packages = append(packages, "./cmd/"+name)
 		paths[name] = filepath.Join(dir, name)
 	}
+	if err := build(ctx, b.Module, dir, "-s -w", packages); err != nil {
+		return nil, fmt.Errorf("building the cluster's own programs: %w", err)
+	}
 	return paths, nil
-}
-
-func prefixed(prefix string, names []string) []string {
-	var out []string
-	for _, name := range names {
-		out = append(out, prefix+name)
-	}
-	return out
-}
-
-// Missing returns which programs would have to be built.
-func (b *Builder) Missing(ctx context.Context, programs ...string) ([]string, error) {
-	_, jobs, err := b.locate(ctx, programs)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, j := range jobs {
-		names = append(names, j.missing...)
-	}
-	return names, nil
 }
 
 // job is a component of which programs are missing.
 type job struct {
 	component
 
-	into    string
+	version, ldflags string
+	into             string
+	// missing are the packages of the programs.
 	missing []string
 }
 
 // locate returns where programs are to be, and what has to be built for that.
-func (b *Builder) locate(ctx context.Context, programs []string) (map[string]string, []job, error) {
-	for _, p := range programs {
-		if !slices.Contains(All(), p) {
-			return nil, nil, fmt.Errorf("no program %q; there are %s", p, strings.Join(All(), ", "))
-		}
-	}
-	goVersion, err := b.goVersion(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	paths := map[string]string{}
-	var jobs []job
+func (b *Builder) locate(programs []string) (paths map[string]string, jobs []job, err error) {
+	paths = map[string]string{}
 	for _, c := range components() {
-		if !slices.ContainsFunc(c.programs, func(p string) bool { return slices.Contains(programs, p) }) {
-			continue
-		}
-		if err := c.readModule(b.components()); err != nil {
+		j := job{component: c}
+		if j.version, err = c.version(b.components()); err != nil {
 			return nil, nil, err
 		}
-		key, err := b.key(&c, goVersion)
+		j.ldflags = "-s -w"
+		if c.ldflags != nil {
+			j.ldflags += " " + c.ldflags(j.version)
+		}
+		key, err := b.key(j)
 		if err != nil {
 			return nil, nil, err
 		}
-		j := job{component: c, into: filepath.Join(b.Dir, fmt.Sprintf("%s-%s-%s", c.dir, c.version, key))}
-		for _, p := range c.programs {
-			if !slices.Contains(programs, p) {
+		j.into = filepath.Join(b.Dir, fmt.Sprintf("%s-%s-%s", j.dir, j.version, key))
+		for _, pkg := range c.packages {
+			program := path.Base(pkg)
+			if !slices.Contains(programs, program) {
 				continue
 			}
-			paths[p] = filepath.Join(j.into, p)
-			if _, err := os.Stat(paths[p]); err != nil {
-				j.missing = append(j.missing, p)
+			paths[program] = filepath.Join(j.into, program)
+			if _, err := os.Stat(paths[program]); err != nil {
+				j.missing = append(j.missing, pkg)
 			}
 		}
 		if len(j.missing) > 0 {
@@ -137,42 +118,33 @@ func (b *Builder) locate(ctx context.Context, programs []string) (map[string]str
 }
 
 // key changes with everything that a component's programs depend on.
-func (b *Builder) key(c *component, goVersion string) (string, error) {
-	sum := sha256.New()
-	fmt.Fprintln(sum, goVersion, c.flags())
-	files, err := filepath.Glob(filepath.Join(b.components(), c.dir, "*"))
+func (b *Builder) key(j job) (string, error) {
+	files, err := dirhash.HashDir(filepath.Join(b.components(), j.dir), j.dir, dirhash.Hash1)
 	if err != nil {
-		return "", fmt.Errorf("listing component %s: %w", c.dir, err)
+		return "", fmt.Errorf("reading component %s: %w", j.dir, err)
 	}
-	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if err != nil {
-			return "", fmt.Errorf("reading component %s: %w", c.dir, err)
-		}
-		fmt.Fprintln(sum, filepath.Base(f), len(data))
-		sum.Write(data)
-	}
-	return hex.EncodeToString(sum.Sum(nil))[:10], nil
+	// The programs are built with the Go that built this one.
+	sum := sha256.Sum256([]byte(runtime.Version() + runtime.GOARCH + j.ldflags + files))
+	return hex.EncodeToString(sum[:5]), nil
 }
 
-func (b *Builder) buildComponent(ctx context.Context, j job) error {
-	start := time.Now()
-	b.Log("building %s %s: %s (first time: %s) ...", j.dir, j.version, strings.Join(j.missing, ", "), j.firstTime)
-	var packages []string
-	for _, p := range j.missing {
-		packages = append(packages, j.packages[p])
+func (b *Builder) buildMissing(ctx context.Context, j job) error {
+	if err := RequireDisk(b.Dir, 6); err != nil {
+		return err
 	}
+	start := time.Now()
+	b.Log("building %s %s (first time: %s) ...", j.dir, j.version, j.firstTime)
 	partial := j.into + ".partial"
 	defer func() { _ = os.RemoveAll(partial) }()
-	if err := b.build(ctx, filepath.Join(b.components(), j.dir), partial, j.flags(), packages...); err != nil {
+	if err := build(ctx, filepath.Join(b.components(), j.dir), partial, j.ldflags, j.missing); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(j.into, 0o755); err != nil {
 		return err
 	}
 	// A program is in its place only when it's complete.
-	for _, p := range j.missing {
-		if err := os.Rename(filepath.Join(partial, p), filepath.Join(j.into, p)); err != nil {
+	for _, pkg := range j.missing {
+		if err := os.Rename(filepath.Join(partial, path.Base(pkg)), filepath.Join(j.into, path.Base(pkg))); err != nil {
 			return err
 		}
 	}
@@ -183,7 +155,7 @@ func (b *Builder) buildComponent(ctx context.Context, j job) error {
 func (b *Builder) components() string { return filepath.Join(b.Module, "components") }
 
 // build builds packages of a module into a folder.
-func (b *Builder) build(ctx context.Context, module, into, ldflags string, packages ...string) error {
+func build(ctx context.Context, module, into, ldflags string, packages []string) error {
 	if err := os.MkdirAll(into, 0o755); err != nil {
 		return err
 	}
@@ -201,35 +173,19 @@ func (b *Builder) build(ctx context.Context, module, into, ldflags string, packa
 	return nil
 }
 
-func (b *Builder) goVersion(ctx context.Context) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOARCH")
-	cmd.Dir = b.Module
-	out, err := cmd.Output()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return "", fmt.Errorf("asking for Go's version: %w\n%s", err, bytes.TrimSpace(exit.Stderr))
+// RequireDisk fails when fewer GiB are free where a directory is, which it creates.
+func RequireDisk(dir string, need int) error {
+	const gibibyte = 1 << 30
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
 	}
-	if err != nil {
-		return "", fmt.Errorf("asking for Go's version (install Go from https://go.dev/dl and add it to PATH): %w", err)
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return fmt.Errorf("reading the free space in %s: %w", dir, err)
 	}
-	return strings.Join(strings.Fields(string(out)), " "), nil
-}
-
-// lock keeps two builds into one directory from meeting.
-func (b *Builder) lock() (func(), error) {
-	if err := os.MkdirAll(b.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("creating the folder for programs: %w", err)
+	free := float64(fs.Bavail) * float64(fs.Bsize) / gibibyte
+	if free < float64(need) {
+		return fmt.Errorf("%.1f GiB are free in %s, %d GiB are needed: make room, for example with go clean -cache", free, dir, need)
 	}
-	f, err := os.OpenFile(filepath.Join(b.Dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("locking %s: %w", b.Dir, err)
-	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		b.Log("waiting for another build into %s", b.Dir)
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("locking %s: %w", b.Dir, err), f.Close())
-	}
-	return func() { _ = f.Close() }, nil
+	return nil
 }

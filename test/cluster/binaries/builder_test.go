@@ -5,19 +5,21 @@ package binaries
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
 )
 
-func TestMissing_isWhatHasToBeBuilt(t *testing.T) {
-	b := &Builder{Module: "..", Dir: t.TempDir(), Log: t.Logf}
-	paths, missing, err := b.locate(t.Context(), []string{"ctr", "kubectl"})
+// Every component's go.mod has to pin the module that the table has.
+func TestLocate_findsWhatHasToBeBuilt(t *testing.T) {
+	b := &Builder{Module: "..", Dir: t.TempDir()}
+	paths, jobs, err := b.locate(All())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(missing) != 2 {
-		t.Fatalf("an empty folder lacks %d components, want 2", len(missing))
+	if len(paths) != len(All()) || len(jobs) != len(components()) {
+		t.Errorf("an empty folder lacks %d components, and programs %v", len(jobs), paths)
 	}
 	if err := os.MkdirAll(filepath.Dir(paths["kubectl"]), 0o755); err != nil {
 		t.Fatal(err)
@@ -25,15 +27,17 @@ func TestMissing_isWhatHasToBeBuilt(t *testing.T) {
 	if err := os.WriteFile(paths["kubectl"], nil, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	names, err := b.Missing(t.Context(), "ctr", "kubectl", "kubelet")
-	if err != nil {
+	if _, jobs, err = b.locate([]string{"ctr", "kubectl", "kubelet"}); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(names, " "); got != "kubelet ctr" {
-		t.Errorf("missing are %q, want kubelet and ctr", got)
+	var missing []string
+	for _, j := range jobs {
+		for _, pkg := range j.missing {
+			missing = append(missing, path.Base(pkg))
+		}
 	}
-	if _, err := b.Missing(t.Context(), "kubeadm"); err == nil || !strings.Contains(err.Error(), "kubeadm") {
-		t.Errorf("a program that there isn't: got %v", err)
+	if got := strings.Join(missing, " "); got != "kubelet ctr" {
+		t.Errorf("missing are %q, want kubelet and ctr", got)
 	}
 }
 
@@ -46,12 +50,12 @@ func TestKey_changesWithAllThatProgramsDependOn(t *testing.T) {
 	}
 	b := &Builder{Module: module}
 	keys := map[string]string{}
-	add := func(what, content, goVersion string) {
+	add := func(what, content, ldflags string) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(dir, "go.sum"), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		key, err := b.key(&component{dir: "etcd", version: "v1"}, goVersion)
+		key, err := b.key(job{component: component{dir: "etcd"}, ldflags: ldflags})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +64,7 @@ func TestKey_changesWithAllThatProgramsDependOn(t *testing.T) {
 		}
 		keys[key] = what
 	}
-	add("first", "a", "go1")
-	add("other dependencies", "b", "go1")
-	add("other Go", "a", "go2")
+	add("first", "a", "-s")
+	add("other dependencies", "b", "-s")
+	add("other flags", "a", "-w")
 }

@@ -23,42 +23,53 @@ type component struct {
 	module string
 	// firstTime is how long a build with a cold cache takes.
 	firstTime string
-	// programs are the names of what is built. The packages are the tools of
-	// the component's go.mod, or the component itself where it has none.
-	programs []string
+	// packages are what is built. The last element of each is the program's name.
+	packages []string
 	// ldflags stamp the version.
 	ldflags func(version string) string
-
-	// version and packages, by program, are those of go.mod.
-	version  string
-	packages map[string]string
 }
 
 func components() []component {
 	return []component{
 		{
 			dir: "kubernetes", module: "k8s.io/kubernetes", firstTime: "about 5 minutes on 2 cores",
-			programs: []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "kube-proxy"},
-			ldflags:  kubernetesFlags,
+			packages: []string{
+				"k8s.io/kubernetes/cmd/kube-apiserver",
+				"k8s.io/kubernetes/cmd/kube-controller-manager",
+				"k8s.io/kubernetes/cmd/kube-scheduler",
+				"k8s.io/kubernetes/cmd/kubectl",
+				"k8s.io/kubernetes/cmd/kubelet",
+				"k8s.io/kubernetes/cmd/kube-proxy",
+			},
+			ldflags: kubernetesFlags,
 		},
 		{
 			dir: "etcd", module: "go.etcd.io/etcd/server/v3", firstTime: "about 20 seconds",
-			programs: []string{"etcd"},
+			packages: []string{"github.com/space-dra/space-dra-driver/test/cluster/components/etcd"},
 		},
 		{
 			dir: "containerd", module: "github.com/containerd/containerd/v2", firstTime: "about 1 minute",
-			programs: []string{"containerd", "containerd-shim-runc-v2", "ctr"},
+			packages: []string{
+				"github.com/containerd/containerd/v2/cmd/containerd",
+				"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+				"github.com/containerd/containerd/v2/cmd/ctr",
+			},
 			ldflags: func(version string) string {
 				return "-X github.com/containerd/containerd/v2/version.Version=" + version
 			},
 		},
 		{
 			dir: "cni", module: "github.com/containernetworking/plugins", firstTime: "about 15 seconds",
-			programs: []string{"host-local", "loopback", "portmap", "ptp"},
+			packages: []string{
+				"github.com/containernetworking/plugins/plugins/ipam/host-local",
+				"github.com/containernetworking/plugins/plugins/main/loopback",
+				"github.com/containernetworking/plugins/plugins/main/ptp",
+				"github.com/containernetworking/plugins/plugins/meta/portmap",
+			},
 		},
 		{
 			dir: "helm", module: "helm.sh/helm/v4", firstTime: "about a minute",
-			programs: []string{"helm"},
+			packages: []string{"helm.sh/helm/v4/cmd/helm"},
 			ldflags: func(version string) string {
 				return "-X helm.sh/helm/v4/internal/version.version=" + version
 			},
@@ -70,7 +81,9 @@ func components() []component {
 func All() []string {
 	var names []string
 	for _, c := range components() {
-		names = append(names, c.programs...)
+		for _, pkg := range c.packages {
+			names = append(names, path.Base(pkg))
+		}
 	}
 	return names
 }
@@ -90,45 +103,21 @@ func kubernetesFlags(version string) string {
 	return strings.Join(flags, " ")
 }
 
-// flags are those of the linker.
-func (c *component) flags() string {
-	flags := "-s -w"
-	if c.ldflags != nil {
-		flags += " " + c.ldflags(c.version)
-	}
-	return flags
-}
-
-// readModule reads the version and the packages from the component's go.mod.
-func (c *component) readModule(root string) error {
+// version reads the version of the component from its go.mod.
+func (c component) version(root string) (string, error) {
 	file := filepath.Join(root, c.dir, "go.mod")
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return fmt.Errorf("reading the versions of %s: %w", c.dir, err)
+		return "", fmt.Errorf("reading the version of %s: %w", c.dir, err)
 	}
 	mod, err := modfile.Parse(file, data, nil)
 	if err != nil {
-		return fmt.Errorf("reading the versions of %s: %w", c.dir, err)
+		return "", fmt.Errorf("reading the version of %s: %w", c.dir, err)
 	}
 	for _, r := range mod.Require {
 		if r.Mod.Path == c.module {
-			c.version = r.Mod.Version
+			return r.Mod.Version, nil
 		}
 	}
-	if c.version == "" {
-		return fmt.Errorf("reading the versions of %s: %s does not require %s", c.dir, file, c.module)
-	}
-	c.packages = map[string]string{}
-	for _, t := range mod.Tool {
-		c.packages[path.Base(t.Path)] = t.Path
-	}
-	if len(mod.Tool) == 0 {
-		c.packages[c.dir] = "."
-	}
-	for _, program := range c.programs {
-		if c.packages[program] == "" {
-			return fmt.Errorf("reading the versions of %s: %s has no tool directive for %s", c.dir, file, program)
-		}
-	}
-	return nil
+	return "", fmt.Errorf("reading the version of %s: %s does not require %s", c.dir, file, c.module)
 }

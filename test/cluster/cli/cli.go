@@ -155,6 +155,7 @@ func programs(cfg *cluster.Config) *cobra.Command {
 	var links string
 	cmd := &cobra.Command{
 		Use: "binaries [PROGRAM...]", Short: "Build programs, link them into one folder and print their paths.",
+		ValidArgs: binaries.All(), Args: cobra.OnlyValidArgs,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if len(names) == 0 {
 				names = binaries.All()
