@@ -98,7 +98,7 @@ use_cluster() {
 # build_images writes build/images/space-dra-driver.tar and toolbox.tar. TAG is
 # the driver's version.
 build_images() {
-  space_cluster images build --out build/images ${TAG:+--tag="$TAG"} driver toolbox
+  space_cluster images build ${TAG:+--tag="$TAG"} driver toolbox
 }
 
 # load_images loads image archives into every node of the demo's cluster.
