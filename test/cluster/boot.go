@@ -38,30 +38,13 @@ func (h *Host) connect(pid int) error {
 	c := h.cluster
 	subnet := c.rec.subnet()
 	if h.rec.Role == roleControlPlane {
-		if err := network.ConnectMachine(c.rec.Name, pid, subnet); err != nil {
-			return err
-		}
-		return network.SetRoutes(pid, c.routes(h))
+		return network.ConnectMachine(c.rec.Name, pid, subnet)
 	}
 	controlPlane, err := c.controlPlane.pid()
 	if err != nil {
 		return err
 	}
-	if err := network.ConnectNode(controlPlane, network.Node{PID: pid, Number: h.rec.Number}, subnet); err != nil {
-		return err
-	}
-	return network.SetRoutes(pid, c.routes(h))
-}
-
-// routes lead from a host to the pods of all others.
-func (c *Cluster) routes(from *Host) []network.Route {
-	var routes []network.Route
-	for _, n := range c.nodes {
-		if n != from {
-			routes = append(routes, network.Route{To: n.rec.PodCIDR, Via: n.rec.Address})
-		}
-	}
-	return routes
+	return network.ConnectNode(controlPlane, pid, h.rec.Number, subnet)
 }
 
 // Reboot kills every process of the host, containers too, and boots it again:

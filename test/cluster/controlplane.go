@@ -20,7 +20,6 @@ const (
 	serviceCIDR     = "10.96.0.0/16"
 	apiServiceIP    = "10.96.0.1"
 	dnsServiceIP    = "10.96.0.10"
-	podCIDR         = "10.244.0.0/16"
 	apiServerPort   = "6443"
 	etcdURL         = "http://127.0.0.1:2379"
 	etcdPeerURL     = "http://127.0.0.1:2380"

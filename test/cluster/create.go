@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -102,7 +101,7 @@ func plan(cfg Config, binDir string, programs map[string]string) (*record, error
 	for number := 1; number <= cfg.Nodes; number++ {
 		add(hostRecord{
 			Name: nodeName(cfg.Name, number), Role: roleNode, Number: number,
-			Address: subnet.Node(number), PodCIDR: nodePodCIDR(number),
+			Address: subnet.Node(number), PodCIDR: network.PodCIDR(number),
 		})
 	}
 	return rec, nil
@@ -114,13 +113,6 @@ func nodeName(cluster string, number int) string {
 		return cluster + "-worker"
 	}
 	return cluster + "-worker" + strconv.Itoa(number)
-}
-
-// nodePodCIDR is a /24 of the pods' range.
-func nodePodCIDR(number int) netip.Prefix {
-	base := netip.MustParsePrefix(podCIDR).Addr().As4()
-	base[2] = byte(number)
-	return netip.PrefixFrom(netip.AddrFrom4(base), 24)
 }
 
 func (c *Cluster) create(ctx context.Context) error {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
+	"github.com/space-dra/space-dra-driver/test/cluster/network"
 	"github.com/space-dra/space-dra-driver/test/cluster/pki"
 )
 
@@ -112,7 +113,7 @@ func (c *Cluster) writeNode(host hostRecord, ca *pki.CA) error {
 	if err != nil {
 		return err
 	}
-	files.PodCIDR = podCIDR
+	files.PodCIDR = network.Pods
 	if err := renderTo(at(hostDir+"/kube-proxy.yaml"), "kube-proxy.yaml", files); err != nil {
 		return err
 	}

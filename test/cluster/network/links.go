@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -33,46 +34,33 @@ func MachineInterface(cluster string) string {
 	return MachinePrefix + hex.EncodeToString(sum[:4])
 }
 
-// Route leads to a node's pods.
-type Route struct {
-	To  netip.Prefix
-	Via netip.Addr
-}
-
-// ConnectMachine creates the bridge in the control plane's namespace and its
-// link to the machine.
-func ConnectMachine(cluster string, controlPlanePID int, subnet Subnet) error {
-	err := inNamespace(controlPlanePID, func(ns netns.NsHandle, h *netlink.Handle) error {
-		bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
-		bridge.Name = bridgeName
+// ConnectMachine creates the bridge in the network namespace of the control
+// plane's process, and its link to the machine.
+func ConnectMachine(cluster string, controlPlane int, subnet Subnet) error {
+	if err := DisconnectMachine(cluster); err != nil {
+		return err
+	}
+	machine, err := netns.Get()
+	if err != nil {
+		return fmt.Errorf("opening the machine's network namespace: %w", err)
+	}
+	defer machine.Close()
+	err = Inside(controlPlane, func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = bridgeName
 		// With an address of its own a bridge doesn't change it with its ports.
-		bridge.HardwareAddr = hardwareAddr(subnet.ControlPlane())
-		if err := h.LinkAdd(bridge); err != nil {
+		attrs.HardwareAddr = hardwareAddr(subnet.ControlPlane())
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
 			return fmt.Errorf("creating the bridge: %w", err)
 		}
-		if err := configure(h, bridgeName, subnet.ControlPlane(), subnet.Bits()); err != nil {
+		if err := configure(bridgeName, subnet.ControlPlane(), subnet.Bits()); err != nil {
 			return err
 		}
-
-		name := MachineInterface(cluster)
-		if err := DisconnectMachine(cluster); err != nil {
-			return err
-		}
-		veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: machinePort, PeerNamespace: netlink.NsFd(ns)}
-		veth.Name = name
-		if err := netlink.LinkAdd(veth); err != nil {
-			return fmt.Errorf("creating the machine's interface %s: %w", name, err)
-		}
-		if err := attach(h, machinePort); err != nil {
-			return err
-		}
-		machine, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return fmt.Errorf("opening netlink: %w", err)
-		}
-		defer machine.Close()
-		return configure(machine, name, subnet.Machine(), subnet.Bits())
+		return addPort(machinePort, netlink.NsFd(machine), MachineInterface(cluster), subnet.Machine())
 	})
+	if err == nil {
+		err = configure(MachineInterface(cluster), subnet.Machine(), subnet.Bits())
+	}
 	if err != nil {
 		return fmt.Errorf("connecting the control plane with the machine: %w", err)
 	}
@@ -95,134 +83,131 @@ func DisconnectMachine(cluster string) error {
 	return nil
 }
 
-// Node is one node's place in the network.
-type Node struct {
-	// PID is of a process in the node's network namespace.
-	PID int
-	// Number counts from 1.
-	Number int
-}
-
-func (n Node) port() string { return fmt.Sprintf("node%d", n.Number) }
-
-// ConnectNode creates the link between the control plane's bridge and a node.
-func ConnectNode(controlPlanePID int, node Node, subnet Subnet) error {
-	err := inNamespace(node.PID, func(nodeNS netns.NsHandle, inNode *netlink.Handle) error {
-		return inNamespace(controlPlanePID, func(_ netns.NsHandle, h *netlink.Handle) error {
-			// Left from before the node's reboot, when the kernel hasn't
-			// removed it yet.
-			if link, err := h.LinkByName(node.port()); err == nil {
-				_ = h.LinkDel(link)
-			}
-			veth := &netlink.Veth{
-				LinkAttrs: netlink.NewLinkAttrs(), PeerName: nodeInterface, PeerNamespace: netlink.NsFd(nodeNS),
-				// The same after a reboot, so that no neighbour's ARP entry is wrong.
-				PeerHardwareAddr: hardwareAddr(subnet.Node(node.Number)),
-			}
-			veth.Name = node.port()
-			if err := h.LinkAdd(veth); err != nil {
-				return fmt.Errorf("creating %s: %w", node.port(), err)
-			}
-			if err := attach(h, node.port()); err != nil {
-				return err
-			}
-			if err := configure(inNode, nodeInterface, subnet.Node(node.Number), subnet.Bits()); err != nil {
-				return err
-			}
-			// What isn't in the cluster is refused by the control plane at
-			// once, instead of running into a timeout.
-			gateway := netlink.Route{Gw: subnet.ControlPlane().AsSlice()}
-			if err := inNode.RouteReplace(&gateway); err != nil {
-				return fmt.Errorf("setting the default route: %w", err)
-			}
-			return nil
-		})
+// ConnectNode creates the link between the control plane's bridge and a node,
+// which counts from 1. Both are the PIDs of processes in the network namespaces.
+func ConnectNode(controlPlane, node, number int, subnet Subnet) error {
+	err := Inside(controlPlane, func() error {
+		// Left from before the node's reboot, when the kernel hasn't removed it yet.
+		if link, err := netlink.LinkByName(nodePort(number)); err == nil {
+			_ = netlink.LinkDel(link)
+		}
+		if err := addPort(nodePort(number), netlink.NsPid(node), nodeInterface, subnet.Node(number)); err != nil {
+			return err
+		}
+		// Nodes reach each other's pods through the control plane.
+		return route(netlink.Route{Dst: ipNet(PodCIDR(number)), Gw: subnet.Node(number).AsSlice()})
 	})
+	if err == nil {
+		err = Inside(node, func() error {
+			if err := configure(nodeInterface, subnet.Node(number), subnet.Bits()); err != nil {
+				return err
+			}
+			// What isn't in the cluster is refused by the control plane at once,
+			// instead of running into a timeout.
+			return route(netlink.Route{Gw: subnet.ControlPlane().AsSlice()})
+		})
+	}
 	if err != nil {
-		return fmt.Errorf("connecting node %d: %w", node.Number, err)
+		return fmt.Errorf("connecting node %d: %w", number, err)
 	}
 	return nil
 }
 
-// SetRoutes sets routes in a process's network namespace.
-func SetRoutes(pid int, routes []Route) error {
-	return inNamespace(pid, func(_ netns.NsHandle, h *netlink.Handle) error {
-		for _, r := range routes {
-			dst := net.IPNet{IP: r.To.Addr().AsSlice(), Mask: net.CIDRMask(r.To.Bits(), 32)}
-			if err := h.RouteReplace(&netlink.Route{Dst: &dst, Gw: r.Via.AsSlice()}); err != nil {
-				return fmt.Errorf("routing %s via %s: %w", r.To, r.Via, err)
-			}
-		}
-		return nil
-	})
-}
+func nodePort(number int) string { return fmt.Sprintf("node%d", number) }
 
 // SetNodeLink sets a node's link to the control plane up or down, at the
 // control plane's end, so that the node keeps its addresses and routes.
-func SetNodeLink(controlPlanePID int, number int, up bool) error {
-	port := Node{Number: number}.port()
-	return inNamespace(controlPlanePID, func(_ netns.NsHandle, h *netlink.Handle) error {
-		link, err := h.LinkByName(port)
+func SetNodeLink(controlPlane, number int, up bool) error {
+	set := netlink.LinkSetDown
+	if up {
+		set = netlink.LinkSetUp
+	}
+	return Inside(controlPlane, func() error {
+		link, err := netlink.LinkByName(nodePort(number))
 		if err != nil {
-			return fmt.Errorf("finding the link %s: %w", port, err)
-		}
-		set := h.LinkSetDown
-		if up {
-			set = h.LinkSetUp
+			return fmt.Errorf("finding the link %s: %w", nodePort(number), err)
 		}
 		if err := set(link); err != nil {
-			return fmt.Errorf("setting the link %s up or down: %w", port, err)
+			return fmt.Errorf("setting the link %s up or down: %w", nodePort(number), err)
 		}
 		return nil
 	})
 }
 
-func attach(h *netlink.Handle, port string) error {
-	bridge, err := h.LinkByName(bridgeName)
+// addPort creates a link from the bridge to another network namespace.
+func addPort(port string, peer any, peerName string, peerAddr netip.Addr) error {
+	bridge, err := netlink.LinkByName(bridgeName)
 	if err != nil {
 		return fmt.Errorf("finding the bridge: %w", err)
 	}
-	link, err := h.LinkByName(port)
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MasterIndex, attrs.Flags = port, bridge.Attrs().Index, net.FlagUp
+	err = netlink.LinkAdd(&netlink.Veth{
+		LinkAttrs: attrs, PeerName: peerName, PeerNamespace: peer,
+		// The same after a reboot, so that no neighbour's ARP entry is wrong.
+		PeerHardwareAddr: hardwareAddr(peerAddr),
+	})
 	if err != nil {
-		return fmt.Errorf("finding the link %s: %w", port, err)
-	}
-	if err := h.LinkSetMaster(link, bridge); err != nil {
-		return fmt.Errorf("attaching %s to the bridge: %w", port, err)
-	}
-	if err := h.LinkSetUp(link); err != nil {
-		return fmt.Errorf("setting %s up: %w", port, err)
+		return fmt.Errorf("creating the link from %s to %s: %w", port, peerName, err)
 	}
 	return nil
 }
 
-func configure(h *netlink.Handle, name string, addr netip.Addr, bits int) error {
-	link, err := h.LinkByName(name)
+func configure(name string, addr netip.Addr, bits int) error {
+	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("finding the link %s: %w", name, err)
 	}
-	ip := netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, 32)}}
-	if err := h.AddrReplace(link, &ip); err != nil {
+	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(addr, bits))}); err != nil {
 		return fmt.Errorf("giving %s the address %s: %w", name, addr, err)
 	}
-	if err := h.LinkSetUp(link); err != nil {
+	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("setting %s up: %w", name, err)
 	}
 	return nil
 }
 
-// inNamespace calls f with the network namespace of a process.
-func inNamespace(pid int, f func(netns.NsHandle, *netlink.Handle) error) error {
+func route(r netlink.Route) error {
+	if err := netlink.RouteReplace(&r); err != nil {
+		return fmt.Errorf("routing %s via %s: %w", r.Dst, r.Gw, err)
+	}
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// Inside calls f on a thread that is in the network namespace of a process. What
+// f does in other goroutines is not.
+func Inside(pid int, f func() error) error {
+	done := make(chan error)
+	go func() { done <- inside(pid, f) }()
+	return <-done
+}
+
+func inside(pid int, f func() error) error {
+	runtime.LockOSThread()
+	before, err := netns.Get()
+	if err != nil {
+		return fmt.Errorf("opening a network namespace: %w", err)
+	}
+	defer before.Close()
 	ns, err := netns.GetFromPid(pid)
 	if err != nil {
 		return fmt.Errorf("opening the network namespace of process %d: %w", pid, err)
 	}
 	defer ns.Close()
-	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("opening netlink in the network namespace of process %d: %w", pid, err)
+	if err := netns.Set(ns); err != nil {
+		return fmt.Errorf("entering the network namespace of process %d: %w", pid, err)
 	}
-	defer h.Close()
-	return f(ns, h)
+	defer func() {
+		// A thread that stays locked ends with its goroutine.
+		if netns.Set(before) == nil {
+			runtime.UnlockOSThread()
+		}
+	}()
+	return f()
 }
 
 // hardwareAddr derives a locally administered address from an IP address.

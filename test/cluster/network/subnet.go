@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 )
@@ -45,26 +46,27 @@ func (s Subnet) at(offset int) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
+// Pods is the range of the addresses of all clusters' pods.
+const Pods = "10.244.0.0/16"
+
+// PodCIDR is a node's part of Pods.
+func PodCIDR(number int) netip.Prefix {
+	base := netip.MustParsePrefix(Pods).Addr().As4()
+	base[2] = byte(number)
+	return netip.PrefixFrom(netip.AddrFrom4(base), 24)
+}
+
 // ChooseSubnet returns the first candidate that doesn't overlap what is used.
 func ChooseSubnet(used []netip.Prefix) (Subnet, error) {
 	for _, pool := range [][2]byte{{172, 30}, {198, 18}, {198, 19}} {
 		for i := range 256 {
 			candidate := netip.PrefixFrom(netip.AddrFrom4([4]byte{pool[0], pool[1], byte(i), 0}), 24)
-			if !overlapsAny(candidate, used) {
+			if !slices.ContainsFunc(used, candidate.Overlaps) {
 				return Subnet{candidate}, nil
 			}
 		}
 	}
 	return Subnet{}, errors.New("every subnet of 172.30.0.0/16 and 198.18.0.0/15 is in use on this machine")
-}
-
-func overlapsAny(p netip.Prefix, used []netip.Prefix) bool {
-	for _, u := range used {
-		if p.Overlaps(u) {
-			return true
-		}
-	}
-	return false
 }
 
 // UsedSubnets returns what the machine has addresses in or routes to.
