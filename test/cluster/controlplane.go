@@ -4,11 +4,12 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 
+	"k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/keyutil"
 
 	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
@@ -42,66 +43,33 @@ const (
 
 // writeControlPlane writes the control plane's certificates and kubeconfigs.
 func (c *Cluster) writeControlPlane(ca *pki.CA) error {
-	host := c.controlPlane.rec
-	dir := onMachine(c.rec.Name, host.Name, hostPKI)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("writing the control plane's certificates: %w", err)
-	}
-	if err := ca.Write(dir, "ca"); err != nil {
-		return err
-	}
-	serving, err := ca.Server("kube-apiserver",
-		[]string{host.Name, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
-		[]net.IP{host.Address.AsSlice(), net.ParseIP(apiServiceIP), net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return err
-	}
-	if err := serving.Write(dir, "apiserver"); err != nil {
-		return err
-	}
-	toKubelet, err := ca.Client("kube-apiserver-kubelet-client", adminGroup)
-	if err != nil {
-		return err
-	}
-	if err := toKubelet.Write(dir, "apiserver-kubelet-client"); err != nil {
-		return err
-	}
 	proxyCA, err := pki.NewCA("front-proxy-ca")
 	if err != nil {
 		return err
 	}
-	if err := proxyCA.Write(dir, "front-proxy-ca"); err != nil {
-		return err
+	host := c.controlPlane.rec
+	names := cert.AltNames{
+		DNSNames: []string{host.Name, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
+		IPs:      []net.IP{host.Address.AsSlice(), net.ParseIP(apiServiceIP), net.IPv4(127, 0, 0, 1)},
 	}
-	proxy, err := proxyCA.Client(frontProxy)
-	if err != nil {
-		return err
+	at := func(path string) string { return onMachine(c.rec.Name, host.Name, path) }
+	file := func(name string) string { return at(hostPKI + "/" + name) }
+	component := func(name string) error {
+		return ca.WriteKubeconfig(at(kubeconfigOf(name)), localAPIServer, "system:"+name)
 	}
-	if err := proxy.Write(dir, frontProxy); err != nil {
-		return err
-	}
-	key, err := keyutil.MakeEllipticPrivateKeyPEM()
-	if err != nil {
-		return fmt.Errorf("creating the key of ServiceAccounts: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, serviceAccounts), key, 0o600); err != nil {
+	if _, _, err := keyutil.LoadOrGenerateKeyFile(file(serviceAccounts)); err != nil {
 		return fmt.Errorf("writing the key of ServiceAccounts: %w", err)
 	}
-	for _, component := range []string{controllerManager, scheduler} {
-		client, err := ca.Client("system:" + component)
-		if err != nil {
-			return err
-		}
-		file := onMachine(c.rec.Name, host.Name, kubeconfigOf(component))
-		if err := writeKubeconfig(file, localAPIServer, component, ca.Cert, client); err != nil {
-			return err
-		}
-	}
-	admin, err := ca.Client("kubernetes-admin", adminGroup)
-	if err != nil {
-		return err
-	}
-	return writeKubeconfig(c.rec.Kubeconfig, c.APIServerURL(), "kubernetes-admin", ca.Cert, admin)
+	return errors.Join(
+		ca.Write(file("ca")),
+		ca.Issue(file("apiserver"), cert.Config{CommonName: apiServer, AltNames: names}),
+		ca.Issue(file("apiserver-kubelet-client"), cert.Config{CommonName: "kube-apiserver-kubelet-client", Organization: []string{adminGroup}}),
+		proxyCA.Write(file("front-proxy-ca")),
+		proxyCA.Issue(file(frontProxy), cert.Config{CommonName: frontProxy}),
+		component(controllerManager),
+		component(scheduler),
+		ca.WriteKubeconfig(c.rec.Kubeconfig, c.APIServerURL(), "kubernetes-admin", adminGroup),
+	)
 }
 
 // kubeconfigOf is where a host's component finds its kubeconfig.

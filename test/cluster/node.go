@@ -4,6 +4,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+	"k8s.io/client-go/util/cert"
 
 	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
@@ -81,34 +83,15 @@ func snapshotterFor(dir string) (string, error) {
 // writeNode writes a node's certificates and configuration.
 func (c *Cluster) writeNode(host hostRecord, ca *pki.CA) error {
 	at := func(path string) string { return onMachine(c.rec.Name, host.Name, path) }
-	if err := os.MkdirAll(at(hostPKI), 0o700); err != nil {
-		return fmt.Errorf("writing the certificates of node %s: %w", host.Name, err)
-	}
-	if err := os.WriteFile(at(hostPKI+"/ca.crt"), ca.Cert, 0o644); err != nil {
-		return fmt.Errorf("writing the certificates of node %s: %w", host.Name, err)
-	}
-	serving, err := ca.Server("system:node:"+host.Name, []string{host.Name}, []net.IP{host.Address.AsSlice()})
-	if err != nil {
+	user, names := "system:node:"+host.Name, cert.AltNames{DNSNames: []string{host.Name}, IPs: []net.IP{host.Address.AsSlice()}}
+	if err := errors.Join(
+		cert.WriteCert(at(hostPKI+"/ca.crt"), ca.Cert()),
+		ca.Issue(at(hostPKI+"/kubelet"), cert.Config{CommonName: user, AltNames: names}),
+		ca.WriteKubeconfig(at(kubeconfigOf(kubelet)), c.APIServerURL(), user, "system:nodes"),
+		ca.WriteKubeconfig(at(kubeconfigOf(kubeProxy)), c.APIServerURL(), "system:kube-proxy"),
+	); err != nil {
 		return err
 	}
-	if err := serving.Write(at(hostPKI), "kubelet"); err != nil {
-		return err
-	}
-	nodeClient, err := ca.Client("system:node:"+host.Name, "system:nodes")
-	if err != nil {
-		return err
-	}
-	if err := writeKubeconfig(at(kubeconfigOf(kubelet)), c.APIServerURL(), kubelet, ca.Cert, nodeClient); err != nil {
-		return err
-	}
-	proxyClient, err := ca.Client("system:kube-proxy")
-	if err != nil {
-		return err
-	}
-	if err := writeKubeconfig(at(kubeconfigOf(kubeProxy)), c.APIServerURL(), kubeProxy, ca.Cert, proxyClient); err != nil {
-		return err
-	}
-
 	files, err := c.nodeFiles(host)
 	if err != nil {
 		return err

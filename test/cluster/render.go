@@ -13,11 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
-
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-
-	"github.com/space-dra/space-dra-driver/test/cluster/pki"
 )
 
 //go:embed templates
@@ -47,21 +42,6 @@ func renderTo(file, name string, data any) error {
 	}
 	if err := os.WriteFile(file, content, 0o600); err != nil {
 		return fmt.Errorf("writing %s: %w", file, err)
-	}
-	return nil
-}
-
-// writeKubeconfig writes a file that needs no other.
-func writeKubeconfig(file, server, user string, ca []byte, client pki.Pair) error {
-	const name = "space-cluster"
-	config := clientcmdapi.NewConfig()
-	config.Clusters[name] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: ca}
-	config.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificateData: client.Cert, ClientKeyData: client.Key}
-	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: user}
-	config.CurrentContext = name
-	// It writes the file for its owner only.
-	if err := clientcmd.WriteToFile(*config, file); err != nil {
-		return fmt.Errorf("writing the kubeconfig of %s: %w", user, err)
 	}
 	return nil
 }

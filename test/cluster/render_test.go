@@ -5,16 +5,11 @@ package cluster
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/tools/clientcmd"
-
-	"github.com/space-dra/space-dra-driver/test/cluster/pki"
 )
 
 func testFiles() nodeFiles {
@@ -61,28 +56,6 @@ func TestRender_fillsInEachTemplate(t *testing.T) {
 		if strings.HasSuffix(name, "conflist") && !json.Valid(data) {
 			t.Errorf("%s isn't JSON:\n%s", name, data)
 		}
-	}
-}
-
-func TestWriteKubeconfig_canBeReadByClients(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "kubeconfig")
-	client := pki.Pair{Cert: []byte("cert"), Key: []byte("key")}
-	if err := writeKubeconfig(file, "https://172.30.0.1:6443", "admin", []byte("ca"), client); err != nil {
-		t.Fatal(err)
-	}
-	config, err := clientcmd.BuildConfigFromFlags("", file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if config.Host != "https://172.30.0.1:6443" || string(config.CAData) != "ca" || string(config.KeyData) != "key" {
-		t.Errorf("got %+v", config)
-	}
-	info, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.Mode() != 0o600 {
-		t.Errorf("its mode is %v, want 0600", info.Mode())
 	}
 }
 

@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pki makes the certificates and keys of a cluster.
+// Package pki makes the certificates, keys and kubeconfigs of a cluster.
 package pki
 
 import (
@@ -11,13 +11,13 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
 	"fmt"
-	"math/big"
-	"net"
-	"os"
-	"path/filepath"
 	"time"
 
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/keyutil"
 )
@@ -28,37 +28,8 @@ const (
 	clockSkew = time.Hour
 )
 
-// Pair is a certificate and its private key, in PEM.
-type Pair struct {
-	Cert []byte
-	Key  []byte
-}
-
-// Write writes <name>.crt and <name>.key into a directory; only the owner can
-// read the key.
-func (p Pair) Write(dir, name string) error {
-	if err := os.WriteFile(filepath.Join(dir, name+".crt"), p.Cert, 0o644); err != nil {
-		return fmt.Errorf("writing certificate %s: %w", name, err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, name+".key"), p.Key, 0o600); err != nil {
-		return fmt.Errorf("writing key %s: %w", name, err)
-	}
-	return nil
-}
-
-func newPair(certificate *x509.Certificate, key crypto.Signer) (Pair, error) {
-	certPEM, err := cert.EncodeCertificates(certificate)
-	if err != nil {
-		return Pair{}, err
-	}
-	keyPEM, err := keyutil.MarshalPrivateKeyToPEM(key)
-	return Pair{certPEM, keyPEM}, err
-}
-
 // CA is a certificate authority.
 type CA struct {
-	Pair
-
 	cert *x509.Certificate
 	key  crypto.Signer
 }
@@ -69,53 +40,83 @@ func NewCA(commonName string) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating certificate authority %s: %w", commonName, err)
 	}
-	ca := &CA{key: key}
-	if ca.cert, err = cert.NewSelfSignedCACert(cert.Config{CommonName: commonName, NotBefore: time.Now().Add(-clockSkew)}, key); err != nil {
+	certificate, err := cert.NewSelfSignedCACert(cert.Config{CommonName: commonName, NotBefore: time.Now().Add(-clockSkew)}, key)
+	if err != nil {
 		return nil, fmt.Errorf("creating certificate authority %s: %w", commonName, err)
 	}
-	if ca.Pair, err = newPair(ca.cert, key); err != nil {
-		return nil, fmt.Errorf("creating certificate authority %s: %w", commonName, err)
-	}
-	return ca, nil
+	return &CA{certificate, key}, nil
 }
 
-// Server creates a serving certificate for names and addresses.
-func (ca *CA) Server(commonName string, names []string, addrs []net.IP) (Pair, error) {
-	return ca.issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: commonName}, DNSNames: names, IPAddresses: addrs,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	})
+// Cert returns the authority's certificate in PEM.
+func (ca *CA) Cert() []byte { return certPEM(ca.cert.Raw) }
+
+// Write writes the authority's certificate and key as Issue does.
+func (ca *CA) Write(path string) error { return write(path, ca.cert.Raw, ca.key) }
+
+// Issue creates a certificate for a client or a server, and writes <path>.crt and
+// <path>.key, which only the owner can read. Kubernetes takes a client's common name
+// as the user's name and the organizations as groups.
+func (ca *CA) Issue(path string, config cert.Config) error {
+	der, key, err := ca.issue(config)
+	if err != nil {
+		return err
+	}
+	return write(path, der, key)
 }
 
-// Client creates a client certificate; Kubernetes takes the common name as the
-// user's name and the organizations as groups.
-func (ca *CA) Client(user string, groups ...string) (Pair, error) {
-	return ca.issue(&x509.Certificate{
-		Subject:     pkix.Name{CommonName: user, Organization: groups},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	})
+// WriteKubeconfig creates a client's certificate and writes a kubeconfig that has it
+// and needs no other file. Only the owner can read it.
+func (ca *CA) WriteKubeconfig(file, server, user string, groups ...string) error {
+	der, key, err := ca.issue(cert.Config{CommonName: user, Organization: groups})
+	if err != nil {
+		return err
+	}
+	keyPEM, err := keyutil.MarshalPrivateKeyToPEM(key)
+	if err != nil {
+		return fmt.Errorf("writing the kubeconfig of %s: %w", user, err)
+	}
+	const name = "space-cluster"
+	config := clientcmdapi.NewConfig()
+	config.Clusters[name] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: ca.Cert()}
+	config.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificateData: certPEM(der), ClientKeyData: keyPEM}
+	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: user}
+	config.CurrentContext = name
+	if err := clientcmd.WriteToFile(*config, file); err != nil {
+		return fmt.Errorf("writing the kubeconfig of %s: %w", user, err)
+	}
+	return nil
 }
 
-func (ca *CA) issue(template *x509.Certificate) (Pair, error) {
-	fail := func(err error) (Pair, error) {
-		return Pair{}, fmt.Errorf("issuing the certificate of %s: %w", template.Subject.CommonName, err)
+func (ca *CA) issue(config cert.Config) (der []byte, key crypto.Signer, err error) {
+	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return nil, nil, fmt.Errorf("creating the key of %s: %w", config.CommonName, err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	der, err = x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: config.CommonName, Organization: config.Organization},
+		DNSNames:    config.AltNames.DNSNames,
+		IPAddresses: config.AltNames.IPs,
+		NotBefore:   time.Now().Add(-clockSkew),
+		NotAfter:    time.Now().Add(lifetime),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}, ca.cert, key.Public(), ca.key)
 	if err != nil {
-		return fail(err)
+		return nil, nil, fmt.Errorf("issuing the certificate of %s: %w", config.CommonName, err)
 	}
-	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
-		return fail(err)
+	return der, key, nil
+}
+
+func certPEM(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: cert.CertificateBlockType, Bytes: der})
+}
+
+func write(path string, der []byte, key crypto.Signer) error {
+	keyPEM, err := keyutil.MarshalPrivateKeyToPEM(key)
+	if err == nil {
+		err = errors.Join(cert.WriteCert(path+".crt", certPEM(der)), keyutil.WriteKey(path+".key", keyPEM))
 	}
-	template.NotBefore, template.NotAfter = time.Now().Add(-clockSkew), time.Now().Add(lifetime)
-	template.KeyUsage = x509.KeyUsageDigitalSignature
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
 	if err != nil {
-		return fail(err)
+		return fmt.Errorf("writing %s.crt and .key: %w", path, err)
 	}
-	pair, err := newPair(&x509.Certificate{Raw: der}, key)
-	if err != nil {
-		return fail(err)
-	}
-	return pair, nil
+	return nil
 }

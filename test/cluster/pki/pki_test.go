@@ -6,12 +6,14 @@ package pki
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/cert"
 )
 
 func TestCA_issuesCertificatesThatVerify(t *testing.T) {
@@ -19,55 +21,57 @@ func TestCA_issuesCertificatesThatVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(ca.Cert) {
-		t.Fatal("the authority's certificate can't be read")
+	roots, err := cert.NewPoolFromBytes(ca.Cert())
+	if err != nil {
+		t.Fatal(err)
 	}
-
-	server, err := ca.Server("server", []string{"kubernetes.default.svc"}, []net.IP{net.IPv4(10, 96, 0, 1)})
+	path := filepath.Join(t.TempDir(), "pki", "server")
+	names := cert.AltNames{DNSNames: []string{"kubernetes.default.svc"}, IPs: []net.IP{net.IPv4(10, 96, 0, 1)}}
+	if err := ca.Issue(path, cert.Config{CommonName: "server", AltNames: names}); err != nil {
+		t.Fatal(err)
+	}
+	server, err := tls.LoadX509KeyPair(path+".crt", path+".key")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"kubernetes.default.svc", "10.96.0.1"} {
-		verify(t, server, x509.VerifyOptions{Roots: roots, DNSName: name})
+		if _, err := server.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: name}); err != nil {
+			t.Errorf("verifying the server %s: %v", name, err)
+		}
 	}
+	isForOwnerOnly(t, path+".key")
 
-	client, err := ca.Client("system:node:n", "system:nodes")
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := ca.WriteKubeconfig(file, "https://172.30.0.1:6443", "system:node:n", "system:nodes"); err != nil {
+		t.Fatal(err)
+	}
+	isForOwnerOnly(t, file)
+	config, err := clientcmd.BuildConfigFromFlags("", file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert := verify(t, client, x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	if cert.Subject.CommonName != "system:node:n" || !slices.Equal(cert.Subject.Organization, []string{"system:nodes"}) {
-		t.Errorf("the client is %v", cert.Subject)
+	client, err := tls.X509KeyPair(config.CertData, config.KeyData)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Leaf.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		t.Errorf("verifying the client: %v", err)
+	}
+	if subject := client.Leaf.Subject; subject.CommonName != "system:node:n" || !slices.Equal(subject.Organization, []string{"system:nodes"}) {
+		t.Errorf("the client is %v", subject)
+	}
+	if config.Host != "https://172.30.0.1:6443" || !slices.Equal(config.CAData, ca.Cert()) {
+		t.Errorf("the kubeconfig has the server %s and the authority %s", config.Host, config.CAData)
 	}
 }
 
-func verify(t *testing.T, pair Pair, opts x509.VerifyOptions) *x509.Certificate {
+func isForOwnerOnly(t *testing.T, file string) {
 	t.Helper()
-	if _, err := tls.X509KeyPair(pair.Cert, pair.Key); err != nil {
-		t.Fatalf("certificate and key don't match: %v", err)
-	}
-	block, _ := pem.Decode(pair.Cert)
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := cert.Verify(opts); err != nil {
-		t.Errorf("verifying %s: %v", cert.Subject, err)
-	}
-	return cert
-}
-
-func TestWrite_protectsTheKey(t *testing.T) {
-	dir := t.TempDir()
-	if err := (Pair{Cert: []byte("cert"), Key: []byte("key")}).Write(dir, "sa"); err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(filepath.Join(dir, "sa.key"))
+	info, err := os.Stat(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info.Mode() != 0o600 {
-		t.Errorf("the key's mode is %v, want 0600", info.Mode())
+		t.Errorf("the mode of %s is %v, want 0600", file, info.Mode())
 	}
 }
