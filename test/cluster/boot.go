@@ -5,111 +5,151 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/space-dra/space-dra-driver/test/cluster/cgroup"
+	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
 )
-
-// boot creates the host's namespaces and connects them. It starts no process
-// but the init.
-func (h *Host) boot(ctx context.Context) error {
-	rec := h.cluster.rec
-	if err := cgroup.Create(h.rec.Spec.Cgroup); err != nil {
-		return fmt.Errorf("booting host %s: %w", h.Name(), err)
-	}
-	log := filepath.Join(dataDir(rec.Name), h.Name(), "init.log")
-	pid, err := startInit(ctx, rec.Binaries[cliProgram], specFile(rec.Name, h.Name()), h.rec.Spec.Hostname, h.client(), log)
-	if err != nil {
-		return fmt.Errorf("booting host %s: %w", h.Name(), err)
-	}
-	if err := h.connect(pid); err != nil {
-		return fmt.Errorf("booting host %s: %w", h.Name(), err)
-	}
-	return nil
-}
 
 // cliProgram is the command-line tool, which is also the hosts' init.
 const cliProgram = "space-cluster"
 
-func (h *Host) connect(pid int) error {
-	c := h.cluster
-	subnet := c.rec.subnet()
-	if h.rec.Role == roleControlPlane {
-		return network.ConnectMachine(c.rec.Name, pid, subnet)
+const newNamespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC
+
+// boot creates the host's namespaces and connects them. It starts no process
+// but the init.
+func (h *Host) boot(ctx context.Context) error {
+	if err := cgroup.Create(h.cgroup() + "/system"); err != nil {
+		return fmt.Errorf("booting host %s: %w", h.name, err)
 	}
+	rec := h.cluster.rec
+	spec, err := json.Marshal(hostinit.Spec{Cluster: rec.Name, Host: h.name, Var: h.onMachine("/var"), Programs: rec.binDir()})
+	if err != nil {
+		return fmt.Errorf("booting host %s: %w", h.name, err)
+	}
+	argv := []string{rec.Binaries[cliProgram], hostinit.Subcommand, string(spec)}
+	err = h.launch(ctx, "the init of host "+h.name, filepath.Join(h.dir(), "init.log"), newNamespaces, argv, func(context.Context) error {
+		pid, err := h.pid()
+		if err != nil {
+			return err
+		}
+		_, err = os.Stat(fmt.Sprintf("/proc/%d/root%s", pid, hostinit.Ready))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("booting host %s: %w", h.name, err)
+	}
+	return h.connect()
+}
+
+// findInits returns the PIDs of the inits of a cluster's hosts, by the hosts' names.
+func findInits(cluster string) (map[string]int, error) {
+	found := map[string]int{}
+	err := eachProcess(func(pid int, argv []string) {
+		var spec hostinit.Spec
+		if len(argv) == 3 && argv[1] == hostinit.Subcommand && json.Unmarshal([]byte(argv[2]), &spec) == nil && spec.Cluster == cluster {
+			found[spec.Host] = pid
+		}
+	})
+	return found, err
+}
+
+// pid returns the host's process 1, by its number on the machine.
+func (h *Host) pid() (int, error) {
+	inits, err := findInits(h.cluster.rec.Name)
+	if err == nil && inits[h.name] == 0 {
+		err = errors.New("it isn't running")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("host %s: %w", h.name, err)
+	}
+	return inits[h.name], nil
+}
+
+func (h *Host) connect() error {
+	c := h.cluster
 	controlPlane, err := c.controlPlane.pid()
 	if err != nil {
 		return err
 	}
-	return network.ConnectNode(controlPlane, pid, h.rec.Number, subnet)
+	if h.number == 0 {
+		return network.ConnectMachine(c.rec.Name, controlPlane, c.rec.subnet())
+	}
+	node, err := h.pid()
+	if err != nil {
+		return err
+	}
+	return network.ConnectNode(controlPlane, node, h.number, c.rec.subnet())
 }
 
 // Reboot kills every process of the host, containers too, and boots it again:
 // /run is empty, /var is as it was.
 func (h *Host) Reboot(ctx context.Context) error {
-	pid, err := h.pid()
-	if err != nil && !errors.Is(err, errHostDown) {
-		return err
+	inits, err := findInits(h.cluster.rec.Name)
+	if err != nil {
+		return fmt.Errorf("rebooting host %s: %w", h.name, err)
 	}
-	if err == nil {
-		if err := killInit(ctx, pid); err != nil {
-			return fmt.Errorf("rebooting host %s: %w", h.Name(), err)
+	if pid := inits[h.name]; pid != 0 {
+		if err := kill(ctx, pid); err != nil {
+			return fmt.Errorf("rebooting host %s: %w", h.name, err)
 		}
 	}
-	if err := cgroup.Remove(cgroupOf(h.cluster.rec.Name, h.Name())); err != nil {
-		return fmt.Errorf("rebooting host %s: %w", h.Name(), err)
+	if err := cgroup.Remove(h.cgroup()); err != nil {
+		return fmt.Errorf("rebooting host %s: %w", h.name, err)
 	}
 	if err := h.boot(ctx); err != nil {
 		return err
 	}
-	if h.rec.Role == roleControlPlane {
+	if h.number == 0 {
 		// The bridge is gone with the control plane's namespaces, and all links with it.
 		for _, n := range h.cluster.nodes {
-			pid, err := n.pid()
-			if errors.Is(err, errHostDown) {
+			if inits[n.name] == 0 {
 				continue
 			}
-			if err != nil {
-				return err
-			}
-			if err := n.connect(pid); err != nil {
+			if err := n.connect(); err != nil {
 				return err
 			}
 		}
 	}
-	for _, p := range h.rec.Processes {
-		if err := h.Start(ctx, p.Name); err != nil {
-			return fmt.Errorf("rebooting: %w", err)
+	return h.startAll(ctx)
+}
+
+// startAll starts the processes that don't run.
+func (h *Host) startAll(ctx context.Context) error {
+	for _, p := range h.processes() {
+		if err := h.Start(ctx, p.name); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// WipeRun leaves a node's /run as it is after a reboot: it kills the kubelet,
-// containerd and all containers, empties /run, and starts both again.
+// WipeRun leaves a node's /run as it is after a reboot: it kills all processes and
+// containers, empties /run, and starts the processes again.
 func (h *Host) WipeRun(ctx context.Context) error {
-	if h.rec.Role != roleNode {
-		return fmt.Errorf("host %s is no node", h.Name())
+	if h.number == 0 {
+		return fmt.Errorf("host %s is no node", h.name)
 	}
-	for _, p := range []string{kubelet, containerd} {
-		if err := h.Kill(ctx, p); err != nil {
+	for _, p := range h.processes() {
+		if err := h.Kill(ctx, p.name); err != nil {
 			return err
 		}
 	}
-	if err := h.client().WipeRun(ctx); err != nil {
-		return fmt.Errorf("emptying /run of host %s: %w", h.Name(), err)
+	// The init and the shell itself don't get the signal. The new /run is shared with
+	// containers because / is.
+	script := "kill -KILL -1; umount --lazy /run && mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs /run && mkdir /run/lock"
+	if out, err := h.Command(ctx, "sh", "-c", script).CombinedOutput(); err != nil {
+		return fmt.Errorf("emptying /run of host %s: %w: %s", h.name, err, out)
 	}
 	// A kubelet that starts spends seconds on each empty group that it finds.
-	if err := cgroup.Remove(cgroupOf(h.cluster.rec.Name, h.Name()) + "/kubepods"); err != nil {
-		return fmt.Errorf("removing the containers of host %s: %w", h.Name(), err)
+	if err := cgroup.Remove(h.cgroup() + "/kubepods"); err != nil {
+		return fmt.Errorf("removing the containers of host %s: %w", h.name, err)
 	}
-	for _, p := range []string{containerd, kubelet} {
-		if err := h.Start(ctx, p); err != nil {
-			return err
-		}
-	}
-	return nil
+	return h.startAll(ctx)
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
@@ -25,20 +26,21 @@ type Cluster struct {
 func newCluster(cfg Config, rec *record) *Cluster {
 	rec.Log = cfg.Log
 	c := &Cluster{rec: rec}
-	for i := range rec.Hosts {
-		h := &Host{cluster: c, rec: rec.Hosts[i]}
-		if h.rec.Role == roleControlPlane {
-			c.controlPlane = h
-		} else {
-			c.nodes = append(c.nodes, h)
+	c.controlPlane = &Host{cluster: c, name: rec.Name + controlPlaneSuffix}
+	for number := 1; number <= rec.Nodes; number++ {
+		// As kind would call it.
+		name := rec.Name + "-worker"
+		if number > 1 {
+			name += strconv.Itoa(number)
 		}
+		c.nodes = append(c.nodes, &Host{cluster: c, name: name, number: number})
 	}
 	return c
 }
 
 // Open returns a cluster that was created before. The error wraps ErrNotFound
 // when there is none.
-func Open(_ context.Context, cfg Config) (*Cluster, error) {
+func Open(cfg Config) (*Cluster, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
@@ -75,10 +77,7 @@ func (c *Cluster) APIServerURL() string {
 
 // CA returns the certificate authority in PEM, or nil when it can't be read.
 func (c *Cluster) CA() []byte {
-	data, err := os.ReadFile(onMachine(c.rec.Name, c.controlPlane.rec.Name, hostPKI+"/ca.crt"))
-	if err != nil {
-		return nil
-	}
+	data, _ := os.ReadFile(c.controlPlane.onMachine(hostPKI + "/ca.crt"))
 	return data
 }
 
@@ -131,7 +130,7 @@ func (h *Host) loadImage(ctx context.Context, archive string) error {
 	}
 	defer file.Close()
 	// Through standard input: the node needn't see the file.
-	ctr := h.Command(ctx, inHost(h.cluster.rec.BinDir, h.cluster.Binary("ctr")), "--namespace=k8s.io", "images", "import", "-")
+	ctr := h.Command(ctx, "ctr", "--namespace=k8s.io", "images", "import", "-")
 	ctr.Stdin = file
 	if out, err := ctr.CombinedOutput(); err != nil {
 		return fmt.Errorf("loading %s into node %s: %w: %s", filepath.Base(archive), h.Name(), err, out)

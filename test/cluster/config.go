@@ -27,9 +27,9 @@ const DefaultKubeletDir = "/var/lib/kubelet"
 // moduleDir is where this module is in the repository.
 const moduleDir = "test/cluster"
 
-// maxNameLength keeps the paths of Unix sockets, limited to 108 bytes, short
-// enough, whatever the host is called.
-const maxNameLength = 30
+// maxNameLength keeps the names of hosts short enough for a label's value, which is
+// at most 63 characters.
+const maxNameLength = 63 - len(controlPlaneSuffix)
 
 // Config configures a cluster.
 type Config struct {
@@ -40,8 +40,8 @@ type Config struct {
 	Nodes int
 	// BuildDir is where programs are built and kept, a directory in the repository's.
 	BuildDir string
-	// FeatureGates are set in every component. They are for tests that need an
-	// older behaviour.
+	// FeatureGates are set in the control plane and the kubelets. They are for tests
+	// that need an older behaviour.
 	FeatureGates map[string]bool
 	// ControllerManagerFlags are added to those of kube-controller-manager.
 	ControllerManagerFlags []string

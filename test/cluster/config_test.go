@@ -27,7 +27,7 @@ func TestComplete_checksAndSetsDefaults(t *testing.T) {
 		{"kubelet's directory on the machine", base(func(c *Config) { c.KubeletDir = "/data" }), "", "below /var"},
 		{"upper case", base(func(c *Config) { c.Name = "E2E" }), "", "lower-case"},
 		{"path", base(func(c *Config) { c.Name = "../x" }), "", "lower-case"},
-		{"long name", base(func(c *Config) { c.Name = strings.Repeat("a", 31) }), "", "at most 30"},
+		{"long name", base(func(c *Config) { c.Name = strings.Repeat("a", 50) }), "", "at most 49"},
 		{"fewer than no nodes", base(func(c *Config) { c.Nodes = -1 }), "", "number of nodes"},
 		{"more nodes than addresses", base(func(c *Config) { c.Nodes = 300 }), "", "number of nodes"},
 	} {

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -62,21 +60,6 @@ func Create(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := destroy(ctx, cfg.Name); err != nil {
 		return nil, fmt.Errorf("removing what's left of an earlier cluster %s: %w", cfg.Name, err)
 	}
-	rec, err = plan(cfg, builder.Dir, programs)
-	if err != nil {
-		return nil, err
-	}
-	c := newCluster(cfg, rec)
-	start := time.Now()
-	if err := c.create(ctx); err != nil {
-		return nil, fmt.Errorf("creating cluster %s: %w", cfg.Name, err)
-	}
-	cfg.Log("cluster %s is ready after %s: %d nodes", cfg.Name, time.Since(start).Round(100*time.Millisecond), cfg.Nodes)
-	return c, nil
-}
-
-// plan decides on names and addresses, and touches nothing.
-func plan(cfg Config, binDir string, programs map[string]string) (*record, error) {
 	used, err := network.UsedSubnets()
 	if err != nil {
 		return nil, err
@@ -85,34 +68,13 @@ func plan(cfg Config, binDir string, programs map[string]string) (*record, error
 	if err != nil {
 		return nil, err
 	}
-	rec := &record{Config: cfg, BinDir: binDir, Binaries: programs, Subnet: subnet.Prefix}
-	add := func(h hostRecord) {
-		h.Spec = hostinit.Spec{
-			Hostname:   h.Name,
-			Socket:     filepath.Join(runDir(cfg.Name), h.Name+".sock"),
-			Var:        hostVar(cfg.Name, h.Name),
-			Programs:   binDir,
-			ProgramsAt: hostBin[len("/var/"):],
-			Cgroup:     cgroupOf(cfg.Name, h.Name) + "/system",
-		}
-		rec.Hosts = append(rec.Hosts, h)
+	c := newCluster(cfg, &record{Config: cfg, Binaries: programs, Subnet: subnet.Prefix})
+	start := time.Now()
+	if err := c.create(ctx); err != nil {
+		return nil, fmt.Errorf("creating cluster %s: %w", cfg.Name, err)
 	}
-	add(hostRecord{Name: cfg.Name + "-control-plane", Role: roleControlPlane, Address: subnet.ControlPlane()})
-	for number := 1; number <= cfg.Nodes; number++ {
-		add(hostRecord{
-			Name: nodeName(cfg.Name, number), Role: roleNode, Number: number,
-			Address: subnet.Node(number), PodCIDR: network.PodCIDR(number),
-		})
-	}
-	return rec, nil
-}
-
-// nodeName returns what kind would call the node.
-func nodeName(cluster string, number int) string {
-	if number == 1 {
-		return cluster + "-worker"
-	}
-	return cluster + "-worker" + strconv.Itoa(number)
+	cfg.Log("cluster %s is ready after %s: %d nodes", cfg.Name, time.Since(start).Round(100*time.Millisecond), cfg.Nodes)
+	return c, nil
 }
 
 func (c *Cluster) create(ctx context.Context) error {
@@ -188,48 +150,51 @@ func (c *Cluster) start(ctx context.Context) error {
 
 // writeHosts writes the record and all that hosts find when they boot.
 func (c *Cluster) writeHosts() error {
-	for _, dir := range []string{runDir(c.rec.Name), dataDir(c.rec.Name), filepath.Dir(c.rec.Kubeconfig)} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("preparing cluster %s: %w", c.rec.Name, err)
-		}
+	if err := c.rec.save(); err != nil {
+		return err
 	}
 	ca, err := pki.NewCA("space-cluster")
 	if err != nil {
 		return err
 	}
-	for i, h := range c.Hosts() {
+	for _, h := range c.Hosts() {
 		if err := h.writeVar(); err != nil {
+			return fmt.Errorf("preparing host %s: %w", h.name, err)
+		}
+		write := h.writeNode
+		if h.number == 0 {
+			write = h.writeControlPlane
+		}
+		if err := write(ca); err != nil {
 			return err
 		}
-		if h.rec.Role == roleControlPlane {
-			h.rec.Processes = c.controlPlaneProcesses()
-			err = c.writeControlPlane(ca)
-		} else {
-			h.rec.Processes = c.nodeProcesses(h.rec)
-			err = c.writeNode(h.rec, ca)
-		}
-		if err != nil {
-			return err
-		}
-		if err := writeJSON(specFile(c.rec.Name, h.Name()), h.rec.Spec); err != nil {
-			return err
-		}
-		c.rec.Hosts[i] = h.rec
 	}
-	return c.rec.save()
+	return nil
 }
 
 // writeVar creates what programs expect in /var.
 func (h *Host) writeVar() error {
-	root := hostVar(h.cluster.rec.Name, h.Name())
-	for _, dir := range []string{"cache", "lib", "log", "spool", "tmp", "lib/space-cluster", "lib/space-cluster/bin"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			return fmt.Errorf("preparing host %s: %w", h.Name(), err)
+	for _, dir := range []string{"cache", "lib", "log", "spool", "tmp"} {
+		if err := os.MkdirAll(h.onMachine("/var/"+dir), 0o755); err != nil {
+			return err
 		}
 	}
-	for link, target := range map[string]string{"run": "/run", "lock": "/run/lock"} {
-		if err := os.Symlink(target, filepath.Join(root, link)); err != nil && !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("preparing host %s: %w", h.Name(), err)
+	if err := os.MkdirAll(h.onMachine(hostinit.ProgramsAt), 0o755); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(h.onMachine(hostBin), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(h.onMachine(hostPKI), 0o700); err != nil {
+		return err
+	}
+	links := map[string]string{"/var/run": "/run", "/var/lock": "/run/lock"}
+	for name, file := range h.cluster.rec.Binaries {
+		links[hostBin+"/"+name] = h.cluster.inHost(file)
+	}
+	for link, target := range links {
+		if err := os.Symlink(target, h.onMachine(link)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -237,17 +202,17 @@ func (h *Host) writeVar() error {
 
 // repair starts whatever of a cluster isn't running.
 func (c *Cluster) repair(ctx context.Context) error {
+	inits, err := findInits(c.rec.Name)
+	if err != nil {
+		return err
+	}
 	for _, h := range c.Hosts() {
-		if _, err := h.pid(); errors.Is(err, errHostDown) {
-			if err := h.Reboot(ctx); err != nil {
-				return err
-			}
-			continue
+		start := h.startAll
+		if inits[h.name] == 0 {
+			start = h.Reboot
 		}
-		for _, p := range h.rec.Processes {
-			if err := h.Start(ctx, p.Name); err != nil {
-				return err
-			}
+		if err := start(ctx); err != nil {
+			return err
 		}
 	}
 	return c.waitReady(ctx)

@@ -34,7 +34,6 @@ func Delete(ctx context.Context, cfg Config) error {
 	}
 	defer unlock()
 
-	kubeconfig := cfg.Kubeconfig
 	rec, err := load(cfg.Name)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -42,14 +41,12 @@ func Delete(ctx context.Context, cfg Config) error {
 	case err != nil:
 		// It can't be read, and won't be needed any more.
 		cfg.Log("%v", err)
-	default:
-		kubeconfig = rec.Kubeconfig
 	}
 	if err := destroy(ctx, cfg.Name); err != nil {
 		return fmt.Errorf("deleting cluster %s: %w", cfg.Name, err)
 	}
 	if rec != nil {
-		if err := os.Remove(kubeconfig); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Remove(rec.Kubeconfig); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("deleting cluster %s: %w", cfg.Name, err)
 		}
 		cfg.Log("cluster %s is deleted", cfg.Name)
@@ -66,7 +63,7 @@ func destroy(ctx context.Context, cluster string) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, pid := range inits {
-		group.Go(func() error { return killInit(ctx, pid) })
+		group.Go(func() error { return kill(ctx, pid) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -77,10 +74,8 @@ func destroy(ctx context.Context, cluster string) error {
 	if err := cgroup.Remove(cgroupRoot(cluster)); err != nil {
 		return err
 	}
-	for _, dir := range []string{dataDir(cluster), runDir(cluster)} {
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("removing the directories of cluster %s: %w", cluster, err)
-		}
+	if err := errors.Join(os.RemoveAll(dataDir(cluster)), os.RemoveAll(recordFile(cluster))); err != nil {
+		return fmt.Errorf("removing the files of cluster %s: %w", cluster, err)
 	}
 	return nil
 }

@@ -4,67 +4,63 @@
 package cluster
 
 import (
+	"embed"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"text/template"
 
 	"golang.org/x/sys/unix"
 	"k8s.io/client-go/util/cert"
 
-	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
 	"github.com/space-dra/space-dra-driver/test/cluster/pki"
 )
 
-// nodeFiles is the data of the templates of a node's configuration.
-type nodeFiles struct {
-	Node         string
-	PodCIDR      string
-	PKI          string
-	Kubeconfig   string
-	CgroupRoot   string
-	ClusterDNS   string
-	ResolvConf   string
-	PauseImage   string
-	KubeletDir   string
-	Snapshotter  string
-	Runc         string
-	CNIBin       string
-	CNIConf      string
-	FeatureGates map[string]bool
+//go:embed templates
+var templates embed.FS
+
+// writeNode writes a node's certificates, kubeconfigs and configuration.
+func (h *Host) writeNode(ca *pki.CA) error {
+	user, server := "system:node:"+h.name, h.cluster.APIServerURL()
+	names := cert.AltNames{DNSNames: []string{h.name}, IPs: []net.IP{h.address().AsSlice()}}
+	if err := errors.Join(
+		cert.WriteCert(h.onMachine(hostPKI+"/ca.crt"), ca.Cert()),
+		ca.Issue(h.onMachine(hostPKI+"/kubelet"), cert.Config{CommonName: user, AltNames: names}),
+		ca.WriteKubeconfig(h.onMachine(kubeconfigOf(kubelet)), server, user, "system:nodes"),
+		ca.WriteKubeconfig(h.onMachine(kubeconfigOf(kubeProxy)), server, "system:kube-proxy"),
+	); err != nil {
+		return err
+	}
+	snapshotter, err := snapshotterFor(h.dir())
+	if err != nil {
+		return fmt.Errorf("configuring node %s: %w", h.name, err)
+	}
+	all, err := template.ParseFS(templates, "templates/*")
+	if err != nil {
+		return fmt.Errorf("configuring node %s: %w", h.name, err)
+	}
+	for _, t := range all.Templates() {
+		if err := h.writeConfig(t, snapshotter); err != nil {
+			return fmt.Errorf("configuring node %s: %w", h.name, err)
+		}
+	}
+	return nil
 }
 
-func (c *Cluster) nodeFiles(host hostRecord) (nodeFiles, error) {
-	runc, err := exec.LookPath("runc")
+func (h *Host) writeConfig(t *template.Template, snapshotter string) error {
+	file, err := os.Create(h.onMachine(filepath.Join(hostDir, t.Name())))
 	if err != nil {
-		return nodeFiles{}, fmt.Errorf("configuring node %s: %w", host.Name, err)
+		return err
 	}
-	snapshotter, err := snapshotterFor(hostVar(c.rec.Name, host.Name))
-	if err != nil {
-		return nodeFiles{}, fmt.Errorf("configuring node %s: %w", host.Name, err)
-	}
-	resolvConf := "/etc/resolv.conf"
-	if _, err := os.Stat(resolvConf); err != nil {
-		resolvConf = ""
-	}
-	return nodeFiles{
-		Node:         host.Name,
-		PKI:          hostPKI,
-		Kubeconfig:   kubeconfigOf(kubeProxy),
-		CgroupRoot:   cgroupOf(c.rec.Name, host.Name),
-		ClusterDNS:   dnsServiceIP,
-		ResolvConf:   resolvConf,
-		PauseImage:   pauseImage,
-		KubeletDir:   c.rec.KubeletDir,
-		Snapshotter:  snapshotter,
-		Runc:         runc,
-		CNIBin:       filepath.Dir(inHost(c.rec.BinDir, c.rec.Binaries["ptp"])),
-		CNIConf:      hostCNI,
-		FeatureGates: c.rec.FeatureGates,
-	}, nil
+	return errors.Join(t.Execute(file, map[string]any{
+		"CgroupRoot":  h.cgroup(),
+		"PodCIDR":     network.PodCIDR(h.number),
+		"Snapshotter": snapshotter,
+		"PauseImage":  pauseImage,
+	}), file.Close())
 }
 
 // snapshotterFor returns one that works on the file system of a directory:
@@ -80,50 +76,15 @@ func snapshotterFor(dir string) (string, error) {
 	return "overlayfs", nil
 }
 
-// writeNode writes a node's certificates and configuration.
-func (c *Cluster) writeNode(host hostRecord, ca *pki.CA) error {
-	at := func(path string) string { return onMachine(c.rec.Name, host.Name, path) }
-	user, names := "system:node:"+host.Name, cert.AltNames{DNSNames: []string{host.Name}, IPs: []net.IP{host.Address.AsSlice()}}
-	if err := errors.Join(
-		cert.WriteCert(at(hostPKI+"/ca.crt"), ca.Cert()),
-		ca.Issue(at(hostPKI+"/kubelet"), cert.Config{CommonName: user, AltNames: names}),
-		ca.WriteKubeconfig(at(kubeconfigOf(kubelet)), c.APIServerURL(), user, "system:nodes"),
-		ca.WriteKubeconfig(at(kubeconfigOf(kubeProxy)), c.APIServerURL(), "system:kube-proxy"),
-	); err != nil {
-		return err
-	}
-	files, err := c.nodeFiles(host)
-	if err != nil {
-		return err
-	}
-	files.PodCIDR = network.Pods
-	if err := renderTo(at(hostDir+"/kube-proxy.yaml"), "kube-proxy.yaml", files); err != nil {
-		return err
-	}
-	files.PodCIDR = host.PodCIDR.String()
-	for file, template := range map[string]string{
-		hostDir + "/containerd.toml":     "containerd.toml",
-		hostDir + "/kubelet.yaml":        "kubelet.yaml",
-		hostCNI + "/10-cluster.conflist": "cni.conflist",
-	} {
-		if err := renderTo(at(file), template, files); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// nodeProcesses are in the order in which they are started.
-func (c *Cluster) nodeProcesses(host hostRecord) []hostinit.Process {
-	return []hostinit.Process{
-		c.process(containerd, containerdURL, "--config="+hostDir+"/containerd.toml"),
-		c.process(kubelet, "http://127.0.0.1:10248/healthz",
-			"--config="+hostDir+"/kubelet.yaml",
-			"--kubeconfig="+kubeconfigOf(kubelet),
-			"--root-dir="+c.rec.KubeletDir,
-			"--hostname-override="+host.Name,
-			"--node-ip="+host.Address.String(),
-		),
-		c.process(kubeProxy, "http://127.0.0.1:10256/healthz", "--config="+hostDir+"/kube-proxy.yaml"),
+func (h *Host) nodeProcesses() []process {
+	return []process{
+		{containerd, "unix:///run/containerd/containerd.sock", []string{"--config=" + hostDir + "/containerd.toml"}},
+		{kubelet, "http://127.0.0.1:10248/healthz", append([]string{
+			"--config=" + hostDir + "/kubelet.yaml",
+			"--kubeconfig=" + kubeconfigOf(kubelet),
+			"--root-dir=" + h.cluster.rec.KubeletDir,
+			"--node-ip=" + h.Address(),
+		}, h.cluster.featureGates()...)},
+		{kubeProxy, "http://127.0.0.1:10256/healthz", []string{"--config=" + hostDir + "/kube-proxy.yaml"}},
 	}
 }

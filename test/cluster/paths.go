@@ -6,46 +6,41 @@ package cluster
 import (
 	"path/filepath"
 	"strings"
+
+	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
 )
 
 // Paths inside a host. Its /var is a directory of its own, so they are the
 // usual ones and yet not the machine's.
 const (
-	hostPath      = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	hostDir       = "/var/lib/space-cluster"
-	hostPKI       = hostDir + "/pki"
-	hostBin       = hostDir + "/bin"
-	hostCNI       = hostDir + "/cni"
-	hostLogs      = "/var/log"
-	containerdURL = "unix:///run/containerd/containerd.sock"
+	hostDir = "/var/lib/space-cluster"
+	hostPKI = hostDir + "/pki"
+	// hostBin has links to the cluster's programs, which are in folders for versions.
+	hostBin  = hostDir + "/bin"
+	hostPath = hostBin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
-// hostVar is where a host's /var is on the machine.
-func hostVar(cluster, host string) string {
-	return filepath.Join(dataDir(cluster), host, "var")
-}
+func dataDir(cluster string) string { return filepath.Join(dataRoot, cluster) }
 
-// onMachine translates a path below a host's /var to the machine's.
-func onMachine(cluster, host, path string) string {
-	return filepath.Join(hostVar(cluster, host), strings.TrimPrefix(path, "/var/"))
-}
+// dir has all of the host's files on the machine.
+func (h *Host) dir() string { return filepath.Join(dataDir(h.cluster.rec.Name), h.name) }
 
-// cgroupOf is the group that a host's pods are below. Its processes are in a
-// group beside them.
-func cgroupOf(cluster, host string) string {
-	return cgroupRoot(cluster) + "/" + host
-}
+// onMachine translates a path below the host's /var to the machine's.
+func (h *Host) onMachine(path string) string { return filepath.Join(h.dir(), path) }
 
-func cgroupRoot(cluster string) string {
-	return "/space-cluster-" + cluster
-}
+// LogFile returns where, on the machine, a process's output is.
+func (h *Host) LogFile(process string) string { return h.onMachine("/var/log/" + process + ".log") }
+
+// kubeconfigOf is where a host's component finds its kubeconfig.
+func kubeconfigOf(component string) string { return filepath.Join(hostDir, component+".kubeconfig") }
+
+// cgroup is the group that the host's pods are below. Its processes are in a group
+// beside them.
+func (h *Host) cgroup() string { return cgroupRoot(h.cluster.rec.Name) + "/" + h.name }
+
+func cgroupRoot(cluster string) string { return "/space-cluster-" + cluster }
 
 // inHost translates the path of a program to what a host sees.
-func inHost(binDir, program string) string {
-	rel, err := filepath.Rel(binDir, program)
-	if err != nil {
-		// Both are absolute: the builder put one below the other.
-		return program
-	}
-	return filepath.Join(hostBin, rel)
+func (c *Cluster) inHost(program string) string {
+	return filepath.Join(hostinit.ProgramsAt, strings.TrimPrefix(program, c.rec.binDir()))
 }

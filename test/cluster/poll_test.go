@@ -24,7 +24,8 @@ func TestWaitFor_reportsTheLastError(t *testing.T) {
 	}
 
 	broken := errors.New("broken")
-	err = waitFor(t.Context(), time.Minute, "a thing", func(context.Context) error { return permanentError{broken} })
+	ctx, cancel := context.WithCancelCause(t.Context())
+	err = waitFor(ctx, time.Minute, "a thing", func(context.Context) error { cancel(broken); return errors.New("not yet") })
 	if !errors.Is(err, broken) {
 		t.Errorf("what can't get better: got %v", err)
 	}

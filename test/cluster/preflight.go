@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"strings"
 
-	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/space-dra/space-dra-driver/test/cluster/binaries"
@@ -24,7 +23,8 @@ func preflight(cfg Config) error {
 	if err := requireRoot(); err != nil {
 		return err
 	}
-	return errors.Join(requireTools(cfg), requireCgroups(), binaries.RequireDisk(dataRoot, 2))
+	_, err := cgroup.Hierarchies()
+	return errors.Join(requireTools(cfg), err, binaries.RequireDisk(dataRoot, 2))
 }
 
 func requireRoot() error {
@@ -59,17 +59,4 @@ func requireTools(cfg Config) error {
 		return nil
 	}
 	return fmt.Errorf("missing: %s. On Debian: %s", strings.Join(sets.List(tools), ", "), debianInstalls+strings.Join(sets.List(install), " "))
-}
-
-func requireCgroups() error {
-	hierarchies, err := cgroup.Hierarchies()
-	if err != nil {
-		return err
-	}
-	for _, h := range hierarchies {
-		if unix.Access(h.Path, unix.W_OK) == nil {
-			return nil
-		}
-	}
-	return errors.New("no writable cgroup hierarchy is mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
 }

@@ -16,13 +16,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/space-dra/space-dra-driver/test/cluster/flock"
-	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
 )
 
 const (
-	// runRoot holds sockets and state. Its paths are short because those of
-	// Unix sockets are limited; it's empty after the machine's reboot.
+	// runRoot holds the records of clusters. It's empty after the machine's reboot.
 	runRoot = "/run/space-cluster"
 	// lockRoot holds locks, empty files that stay when a cluster is deleted.
 	lockRoot = "/run/lock/space-cluster"
@@ -33,38 +31,15 @@ const (
 // ErrNotFound is the error when there's no cluster of the name.
 var ErrNotFound = errors.New("no such cluster")
 
-// role is what a host is for.
-type role string
-
-const (
-	roleControlPlane role = "control-plane"
-	roleNode         role = "node"
-)
-
-// hostRecord is the persistent state of a host.
-type hostRecord struct {
-	Name string `json:"name"`
-	Role role   `json:"role"`
-	// Number counts nodes from 1.
-	Number    int                `json:"number,omitempty"`
-	Address   netip.Addr         `json:"address"`
-	PodCIDR   netip.Prefix       `json:"podCIDR,omitzero"`
-	Spec      hostinit.Spec      `json:"spec"`
-	Processes []hostinit.Process `json:"processes"`
-}
-
-// record is the persistent state of a cluster.
+// record is the persistent state of a cluster. All else follows from it.
 type record struct {
 	Config
 
 	// Complete is set when the cluster was ready once. Without it, creating it
 	// was interrupted.
-	Complete bool `json:"complete"`
-	// BinDir is where the programs are, each below a folder for its version.
-	BinDir   string            `json:"binDir"`
+	Complete bool              `json:"complete"`
 	Binaries map[string]string `json:"binaries"`
 	Subnet   netip.Prefix      `json:"subnet"`
-	Hosts    []hostRecord      `json:"hosts"`
 }
 
 func (r *record) subnet() network.Subnet { return network.Subnet{Prefix: r.Subnet} }
@@ -78,13 +53,7 @@ func (r *record) checkConfig(cfg Config) error {
 	return nil
 }
 
-func runDir(cluster string) string     { return filepath.Join(runRoot, cluster) }
-func dataDir(cluster string) string    { return filepath.Join(dataRoot, cluster) }
-func recordFile(cluster string) string { return filepath.Join(runDir(cluster), "cluster.json") }
-
-func specFile(cluster, host string) string {
-	return filepath.Join(runDir(cluster), host+".json")
-}
+func recordFile(cluster string) string { return filepath.Join(runRoot, cluster+".json") }
 
 // load returns ErrNotFound when there's no record.
 func load(cluster string) (*record, error) {
@@ -102,22 +71,21 @@ func load(cluster string) (*record, error) {
 	return &r, nil
 }
 
+// save replaces the record as a whole.
 func (r *record) save() error {
-	return writeJSON(recordFile(r.Name), r)
-}
-
-// writeJSON replaces a file as a whole.
-func writeJSON(file string, value any) error {
-	data, err := json.MarshalIndent(value, "", "  ")
+	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
+		return fmt.Errorf("recording cluster %s: %w", r.Name, err)
 	}
-	partial := file + ".partial"
+	if err := os.MkdirAll(runRoot, 0o755); err != nil {
+		return fmt.Errorf("recording cluster %s: %w", r.Name, err)
+	}
+	partial := recordFile(r.Name) + ".partial"
 	if err := os.WriteFile(partial, data, 0o600); err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
+		return fmt.Errorf("recording cluster %s: %w", r.Name, err)
 	}
-	if err := os.Rename(partial, file); err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
+	if err := os.Rename(partial, recordFile(r.Name)); err != nil {
+		return fmt.Errorf("recording cluster %s: %w", r.Name, err)
 	}
 	return nil
 }

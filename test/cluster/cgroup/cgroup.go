@@ -1,69 +1,48 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cgroup creates, joins and removes control groups in every hierarchy
-// that the machine has mounted, of cgroup v1 and v2 alike. It never mounts or
-// unmounts one.
+// Package cgroup creates and removes control groups in every hierarchy that the
+// machine has mounted, of cgroup v1 and v2 alike, and runs commands in them. It
+// never mounts or unmounts a hierarchy.
 package cgroup
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Hierarchy is one mounted tree of control groups.
-type Hierarchy struct {
-	Path string
-	// Unified says that it's a tree of cgroup v2.
-	Unified bool
-}
-
-// Hierarchies returns the mounted hierarchies.
-func Hierarchies() ([]Hierarchy, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("finding cgroup hierarchies: %w", err)
-	}
-	defer f.Close()
-	return parseMountInfo(f)
-}
-
-// parseMountInfo reads the format of proc_pid_mountinfo(5).
-func parseMountInfo(r io.Reader) ([]Hierarchy, error) {
-	var found []Hierarchy
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		before, after, ok := strings.Cut(lines.Text(), " - ")
-		fields := strings.Fields(before)
-		if !ok || len(fields) < 5 {
-			continue
+// Hierarchies returns the directories of the mounted hierarchies that can be
+// written: the one of cgroup v2, or those of v1 and what systemd mounts beside
+// them. The error says what to do when there is none.
+func Hierarchies() ([]string, error) {
+	for _, pattern := range []string{"/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/*/cgroup.procs"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, fmt.Errorf("finding cgroup hierarchies: %w", err)
 		}
-		kind, _, _ := strings.Cut(after, " ")
-		if kind != "cgroup" && kind != "cgroup2" {
-			continue
+		var found []string
+		for _, file := range files {
+			if unix.Access(file, unix.W_OK) == nil {
+				found = append(found, filepath.Dir(file))
+			}
 		}
-		h := Hierarchy{Path: fields[4], Unified: kind == "cgroup2"}
-		if !slices.Contains(found, h) {
-			found = append(found, h)
+		if len(found) > 0 {
+			return found, nil
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("finding cgroup hierarchies: %w", err)
-	}
-	return found, nil
+	return nil, errors.New("no writable cgroup hierarchy is mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
 }
 
 // Create makes a control group, and its parents, in every hierarchy, so that
@@ -74,19 +53,17 @@ func Create(path string) error {
 		return err
 	}
 	for _, h := range hierarchies {
-		if err := h.create(path); err != nil {
+		if err := create(h, path); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (h Hierarchy) create(path string) error {
-	dir := h.Path
+func create(hierarchy, path string) error {
+	dir := hierarchy
 	for _, element := range strings.Split(strings.Trim(path, "/"), "/") {
-		if err := h.delegate(dir); err != nil {
-			return err
-		}
+		delegate(dir)
 		parent := dir
 		dir = filepath.Join(dir, element)
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -100,20 +77,13 @@ func (h Hierarchy) create(path string) error {
 }
 
 // delegate makes a v2 group's controllers available to its children.
-func (h Hierarchy) delegate(dir string) error {
-	if !h.Unified {
-		return nil
-	}
-	controllers, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
-	if err != nil {
-		return fmt.Errorf("reading the controllers of cgroup %s: %w", dir, err)
-	}
+func delegate(dir string) {
+	controllers, _ := os.ReadFile(filepath.Join(dir, "cgroup.controllers")) // v1 has no such file
 	for _, c := range strings.Fields(string(controllers)) {
 		// One at a time: one that the machine refuses must not keep the
 		// others away. The kubelet says which ones it misses.
 		_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0)
 	}
-	return nil
 }
 
 // inheritCPUSet fills what v1's cpuset leaves empty in a new group: no process
@@ -135,30 +105,30 @@ func inheritCPUSet(parent, dir string) error {
 	return nil
 }
 
-// Join moves the calling process into a group of every hierarchy.
-func Join(path string) error {
+// Command returns a command that joins a group of every hierarchy before it runs
+// the program.
+func Command(path string, argv ...string) (*exec.Cmd, error) {
 	hierarchies, err := Hierarchies()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	script := "set -e; "
 	for _, h := range hierarchies {
-		file := filepath.Join(h.Path, path, "cgroup.procs")
-		if err := os.WriteFile(file, []byte("0"), 0); err != nil {
-			return fmt.Errorf("joining cgroup %s: %w", filepath.Dir(file), err)
-		}
+		script += "echo 0 >" + filepath.Join(h, path, "cgroup.procs") + "; "
 	}
-	return nil
+	return exec.Command("sh", append([]string{"-c", script + `exec "$@"`, "sh"}, argv...)...), nil
 }
 
 // Remove removes a group and everything below it from every hierarchy. No
-// process may be in it. A group that isn't there is no error.
+// process may be in it that isn't about to end. A group that isn't there is no
+// error.
 func Remove(path string) error {
 	hierarchies, err := Hierarchies()
 	if err != nil {
 		return err
 	}
 	for _, h := range hierarchies {
-		if err := removeTree(filepath.Join(h.Path, path)); err != nil {
+		if err := removeTree(filepath.Join(h, path)); err != nil {
 			return err
 		}
 	}
@@ -167,10 +137,7 @@ func Remove(path string) error {
 
 func removeTree(dir string) error {
 	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("listing cgroup %s: %w", dir, err)
 	}
 	for _, e := range entries {

@@ -6,54 +6,15 @@ package cgroup
 import (
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 )
-
-func TestParseMountInfo_findsHierarchies(t *testing.T) {
-	const v1 = `27 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
-32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
-40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
-41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
-`
-	const v2 = `30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate
-31 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate
-`
-	for _, tc := range []struct {
-		name  string
-		input string
-		want  []Hierarchy
-	}{
-		{"v1 with a unified tree beside", v1, []Hierarchy{
-			{Path: "/sys/fs/cgroup/cpu,cpuacct"}, {Path: "/sys/fs/cgroup/systemd"}, {Path: "/sys/fs/cgroup/unified", Unified: true},
-		}},
-		{"v2, listed twice", v2, []Hierarchy{{Path: "/sys/fs/cgroup", Unified: true}}},
-		{"none", "", nil},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			got, err := parseMountInfo(strings.NewReader(tc.input))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !slices.Equal(got, tc.want) {
-				t.Errorf("got %+v, want %+v", got, tc.want)
-			}
-		})
-	}
-}
 
 // A directory stands in for a hierarchy: it shows which files are written.
 func TestCreate_delegatesControllers(t *testing.T) {
 	root := t.TempDir()
 	write(t, filepath.Join(root, "cgroup.controllers"), "cpu memory\n")
 	write(t, filepath.Join(root, "cgroup.subtree_control"), "")
-	if err := os.Mkdir(filepath.Join(root, "cluster"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(root, "cluster", "cgroup.controllers"), "")
-	if err := (Hierarchy{Path: root, Unified: true}).create("/cluster/node"); err != nil {
+	if err := create(root, "/cluster/node"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(root, "cluster", "node")); err != nil {

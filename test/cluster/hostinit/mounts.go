@@ -11,27 +11,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ProgramsAt is where a host finds the programs, read-only.
+const ProgramsAt = "/var/lib/space-cluster/programs"
+
 // mountAll gives the host its own /var, /run, /tmp and /proc. The rest of the
 // file system is the machine's.
 func mountAll(spec Spec) error {
-	// Receive the machine's mounts, but never send it ours.
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
-		return fmt.Errorf("separating the host's mounts from the machine's: %w", err)
+	const ownFiles = unix.MS_NOSUID | unix.MS_NODEV
+	// Below the machine's /var, which may have the source, out of sight afterwards.
+	programs := filepath.Join(filepath.Dir(spec.Var), ProgramsAt)
+	for _, m := range []struct {
+		source, target, kind string
+		flags                uintptr
+		options              string
+	}{
+		// Receive the machine's mounts, but never send it ours.
+		{"", "/", "", unix.MS_REC | unix.MS_SLAVE, ""},
+		{spec.Programs, programs, "", unix.MS_BIND, ""},
+		{"", programs, "", unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY, ""},
+		{spec.Var, "/var", "", unix.MS_BIND | unix.MS_REC, ""},
+		{"tmpfs", "/run", "tmpfs", ownFiles, "mode=755"},
+		{"tmpfs", "/tmp", "tmpfs", ownFiles, "mode=1777"},
+		{"proc", "/proc", "proc", ownFiles | unix.MS_NOEXEC, ""},
+	} {
+		if err := unix.Mount(m.source, m.target, m.kind, m.flags, m.options); err != nil {
+			return fmt.Errorf("mounting %s at %s: %w", m.source, m.target, err)
+		}
 	}
-	if err := bindReadOnly(spec.Programs, filepath.Join(spec.Var, spec.ProgramsAt)); err != nil {
-		return err
-	}
-	if err := unix.Mount(spec.Var, "/var", "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("mounting %s at /var: %w", spec.Var, err)
-	}
-	if err := mountRun(); err != nil {
-		return err
-	}
-	if err := unix.Mount("tmpfs", "/tmp", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777"); err != nil {
-		return fmt.Errorf("mounting /tmp: %w", err)
-	}
-	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("mounting /proc: %w", err)
+	if err := os.Mkdir("/run/lock", 0o755); err != nil {
+		return fmt.Errorf("preparing /run: %w", err)
 	}
 	if err := hideKernelTunables(); err != nil {
 		return err
@@ -39,30 +47,6 @@ func mountAll(spec Spec) error {
 	// As on a machine with systemd, so that mount propagation of volumes works.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("sharing the host's mounts with its containers: %w", err)
-	}
-	return nil
-}
-
-func bindReadOnly(source, target string) error {
-	if err := os.MkdirAll(target, 0o755); err != nil {
-		return fmt.Errorf("creating a mount point: %w", err)
-	}
-	if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mounting %s at %s: %w", source, target, err)
-	}
-	if err := unix.Mount("", target, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-		return fmt.Errorf("making %s read-only: %w", target, err)
-	}
-	return nil
-}
-
-// mountRun mounts an empty /run, as after a boot.
-func mountRun() error {
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
-		return fmt.Errorf("mounting /run: %w", err)
-	}
-	if err := os.Mkdir("/run/lock", 0o755); err != nil {
-		return fmt.Errorf("preparing /run: %w", err)
 	}
 	return nil
 }
@@ -97,20 +81,6 @@ func hideKernelTunables() error {
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("removing %s: %w", dir, err)
-	}
-	return nil
-}
-
-// remountRun replaces /run and everything that is mounted below it.
-func remountRun() error {
-	if err := unix.Unmount("/run", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("unmounting /run: %w", err)
-	}
-	if err := mountRun(); err != nil {
-		return err
-	}
-	if err := unix.Mount("", "/run", "", unix.MS_SHARED, ""); err != nil {
-		return fmt.Errorf("sharing /run with containers: %w", err)
 	}
 	return nil
 }

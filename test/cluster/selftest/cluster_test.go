@@ -84,7 +84,7 @@ func TestCluster_worksAndLeavesNothing(t *testing.T) {
 			t.Errorf("left after delete: %s", trace)
 		}
 	}
-	if _, err := cluster.Open(ctx, cfg); !errors.Is(err, cluster.ErrNotFound) {
+	if _, err := cluster.Open(cfg); !errors.Is(err, cluster.ErrNotFound) {
 		t.Errorf("opening a deleted cluster: got %v, want ErrNotFound", err)
 	}
 	if err := c.Delete(ctx); err != nil {
@@ -197,11 +197,11 @@ func (s *suite) createAgain(t *testing.T) {
 	must(t, s.node.Kill(s.ctx, "containerd"))
 	again, err := cluster.Create(s.ctx, s.config)
 	must(t, err)
-	states, err := again.Nodes()[0].Processes(s.ctx)
+	states, err := again.Nodes()[0].Processes()
 	must(t, err)
 	for _, state := range states {
 		if !state.Running {
-			t.Errorf("%s: %s", state.Name, state.Exit)
+			t.Errorf("%s isn't running", state.Name)
 		}
 	}
 }

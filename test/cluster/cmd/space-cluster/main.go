@@ -96,7 +96,7 @@ func command() *cobra.Command {
 // onCluster returns the function of a command that works on a running cluster.
 func onCluster(cfg *cluster.Config, f func(context.Context, *cluster.Cluster, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		c, err := cluster.Open(cmd.Context(), *cfg)
+		c, err := cluster.Open(*cfg)
 		if err != nil {
 			return err
 		}
@@ -104,18 +104,18 @@ func onCluster(cfg *cluster.Config, f func(context.Context, *cluster.Cluster, []
 	}
 }
 
-func status(ctx context.Context, c *cluster.Cluster, _ []string) error {
+func status(_ context.Context, c *cluster.Cluster, _ []string) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "HOST\tADDRESS\tPROCESS\tSTATE\tLOG")
 	var errs []error
 	for _, h := range c.Hosts() {
-		processes, err := h.Processes(ctx)
+		processes, err := h.Processes()
 		errs = append(errs, err)
 		for _, p := range processes {
 			state := "running"
 			if !p.Running {
-				state = p.Exit
-				errs = append(errs, fmt.Errorf("%s on %s is not running: %s", p.Name, h.Name(), p.Exit))
+				state = "not running"
+				errs = append(errs, fmt.Errorf("%s on %s is not running", p.Name, h.Name()))
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", h.Name(), h.Address(), p.Name, state, h.LogFile(p.Name))
 		}
