@@ -35,11 +35,10 @@ func installExampleDriver(ctx context.Context, env *framework.Env) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	repository := cluster.ImageRepository + "/" + exampleDriver
 	archive := filepath.Join(dir, "image.tar")
-	if err := image.WriteArchive(archive, image.Spec{
-		Ref:          repository + ":" + cluster.DefaultTag,
+	if err := image.WriteArchive(archive, repository+":"+cluster.DefaultTag, image.Spec{
 		Architecture: runtime.GOARCH,
-		Env:          []string{"PATH=/usr/bin"},
-		Files:        []image.File{{Path: "/usr/bin/" + examplePlugin, Source: framework.Binary(examplePlugin), Mode: 0o755}},
+		Programs:     map[string]string{"usr/bin/" + examplePlugin: framework.Binary(examplePlugin)},
+		Config:       image.Config{Env: []string{"PATH=/usr/bin"}},
 	}); err != nil {
 		return fmt.Errorf("build an image of %s, which make bench builds: %w", examplePlugin, err)
 	}

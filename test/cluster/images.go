@@ -8,12 +8,14 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"testing/fstest"
 
 	"github.com/space-dra/space-dra-driver/tools/release/driver"
 	"github.com/space-dra/space-dra-driver/tools/release/image"
@@ -25,10 +27,8 @@ const (
 	// DefaultTag is the version of images unless another one is asked for.
 	DefaultTag = "v0.1.0"
 
-	pauseImage  = ImageRepository + "/pause:" + DefaultTag
-	imagePath   = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	executable  = 0o755
-	regularFile = 0o644
+	pauseImage = ImageRepository + "/pause:" + DefaultTag
+	imagePath  = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
 // writePauseImage returns the archive of the image that holds pods' namespaces. Its program
@@ -39,12 +39,10 @@ func (c *Cluster) writePauseImage() (string, error) {
 		return "", err
 	}
 	archive := filepath.Join(dataDir(c.rec.Name), "pause.tar")
-	return archive, image.WriteArchive(archive, image.Spec{
-		Ref:          pauseImage,
+	return archive, image.WriteArchive(archive, pauseImage, image.Spec{
 		Architecture: runtime.GOARCH,
-		Files:        []image.File{{Path: "/busybox", Source: busybox, Mode: executable}},
-		Entrypoint:   []string{"/busybox", "sleep", "infinity"},
-		User:         "65535:65535",
+		Programs:     map[string]string{"busybox": busybox},
+		Config:       image.Config{Entrypoint: []string{"/busybox", "sleep", "infinity"}, User: "65535:65535"},
 	})
 }
 
@@ -85,9 +83,8 @@ func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	spec.Ref = ImageRepository + "/" + driver.Name + ":" + tag
 	archive := filepath.Join(dir, driver.Name+".tar")
-	return archive, image.WriteArchive(archive, spec)
+	return archive, image.WriteArchive(archive, ImageRepository+"/"+driver.Name+":"+tag, spec)
 }
 
 // buildToolbox makes an image with a shell, kubectl and a client of client-go's, for
@@ -110,28 +107,29 @@ func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 		return "", err
 	}
 	spec := image.Spec{
-		Ref:          ImageRepository + "/toolbox:" + DefaultTag,
 		Architecture: runtime.GOARCH,
-		Env:          []string{imagePath, "HOME=/tmp"},
-		Entrypoint:   []string{"/bin/sh"},
-		Dirs:         []image.Dir{{Path: "/tmp", Mode: 0o1777}, {Path: "/root", Mode: 0o700}},
-		Files: []image.File{
-			{Path: "/bin/busybox", Source: busybox, Mode: executable},
-			{Path: "/usr/local/bin/printenv", Source: programs["printenv"], Mode: executable},
-			{Path: "/usr/local/bin/in-cluster-client", Source: programs["in-cluster-client"], Mode: executable},
-			{Path: "/usr/local/bin/kubectl", Source: programs["kubectl"], Mode: executable},
-			{Path: "/etc/passwd", Mode: regularFile, Content: "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/false\n"},
-			{Path: "/etc/group", Mode: regularFile, Content: "root:x:0:\nnogroup:x:65534:\n"},
+		Programs: map[string]string{
+			"bin/busybox":                     busybox,
+			"usr/local/bin/printenv":          programs["printenv"],
+			"usr/local/bin/in-cluster-client": programs["in-cluster-client"],
+			"usr/local/bin/kubectl":           programs["kubectl"],
 		},
+		Files: fstest.MapFS{
+			"tmp":        {Mode: fs.ModeDir | fs.ModeSticky | 0o777},
+			"root":       {Mode: fs.ModeDir | 0o700},
+			"etc/passwd": {Mode: 0o644, Data: []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/false\n")},
+			"etc/group":  {Mode: 0o644, Data: []byte("root:x:0:\nnogroup:x:65534:\n")},
+		},
+		Config: image.Config{Entrypoint: []string{"/bin/sh"}, Env: []string{imagePath, "HOME=/tmp"}},
 	}
 	own := []string{"busybox", "printenv", "in-cluster-client", "kubectl"}
 	for _, applet := range strings.Fields(string(applets)) {
 		if !slices.Contains(own, applet) {
-			spec.Symlinks = append(spec.Symlinks, image.Symlink{Path: "/bin/" + applet, Target: "busybox"})
+			spec.Files["bin/"+applet] = &fstest.MapFile{Mode: fs.ModeSymlink | 0o777, Data: []byte("busybox")}
 		}
 	}
 	archive := filepath.Join(dir, "toolbox.tar")
-	return archive, image.WriteArchive(archive, spec)
+	return archive, image.WriteArchive(archive, ImageRepository+"/toolbox:"+DefaultTag, spec)
 }
 
 // findBusybox accepts a static one only: the image has no C library.

@@ -1,19 +1,16 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package driver says what the driver's image holds, for releases and for tests:
+// Package driver builds the driver's image, for releases and for tests. It contains
 // the driver's programs and nothing else.
 package driver
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/space-dra/space-dra-driver/tools/release/image"
@@ -22,70 +19,62 @@ import (
 const (
 	// Name is the name of the image and of the chart.
 	Name = "space-dra-driver"
-	// Source is where the source is.
+	// Source is the URL of the repository.
 	Source = "https://github.com/space-dra/space-dra-driver"
 	// LDFlags are the linker's flags, before the version.
 	LDFlags = "-s -w -X main.version="
-
-	licenses = "Apache-2.0"
-	// nonRoot is who the programs are unless the pod says otherwise, as it does for
-	// the plugin.
-	nonRoot    = "65532:65532"
-	executable = 0o755
 )
 
 // Programs are the names of the driver's programs, which are in cmd.
 func Programs() []string { return []string{"space-check", "space-controller", "space-kubeletplugin"} }
 
-// ImagePath is where a program is in the image.
-func ImagePath(program string) string { return "/usr/bin/" + program }
+// ImagePath is the path of a program in the image, without the leading slash.
+func ImagePath(program string) string { return "usr/bin/" + program }
 
-// Build says which image is wanted.
+// Build describes an image.
 type Build struct {
-	// Root is the folder with the source.
+	// Root is the directory with the source.
 	Root string
-	// Dir is where the programs are written. Programs of several architectures need
-	// several folders.
+	// Dir is the directory that the programs are written to. Each architecture needs
+	// its own.
 	Dir          string
 	Version      string
 	Architecture string
-	// OS is what the programs run on; Linux when empty, as in images.
-	OS string
-	// Revision is the commit that was built. Images for tests have none.
+	// Revision is the commit that is built, and Created its time. Images for tests have
+	// neither.
 	Revision string
-	// Created is the time of the image; zero is the start of Unix time.
-	Created time.Time
+	Created  time.Time
 }
 
-// Image builds the programs and returns what their image is made of.
+// Image compiles the programs and returns the image that contains them.
 func (b Build) Image(ctx context.Context) (image.Spec, error) {
-	spec := image.Spec{
+	if err := b.compile(ctx); err != nil {
+		return image.Spec{}, err
+	}
+	programs := map[string]string{}
+	for _, program := range Programs() {
+		programs[ImagePath(program)] = b.Program(program)
+	}
+	return image.Spec{
 		Architecture: b.Architecture,
 		Created:      b.Created,
-		Env:          []string{"PATH=/usr/bin"},
-		User:         nonRoot,
-		Labels:       b.Labels(),
-	}
-	for _, program := range Programs() {
-		if err := b.Compile(ctx, program); err != nil {
-			return image.Spec{}, err
-		}
-		spec.Files = append(spec.Files, image.File{Path: ImagePath(program), Source: b.Program(program), Mode: executable})
-	}
-	return spec, nil
+		Programs:     programs,
+		// Pods of the plugin set another user.
+		Config: image.Config{Env: []string{"PATH=/usr/bin"}, User: "65532:65532", WorkingDir: "/", Labels: b.Labels()},
+	}, nil
 }
 
-// Program is the file that a program is built into.
+// Program is the file that a program is compiled to.
 func (b Build) Program(name string) string { return filepath.Join(b.Dir, name) }
 
-// Labels say of the image, in the words of OCI, where it comes from.
+// Labels are OCI's annotations that describe the image and its source.
 func (b Build) Labels() map[string]string {
 	const prefix = "org.opencontainers.image."
 	labels := map[string]string{
 		prefix + "title":    Name,
 		prefix + "source":   Source,
 		prefix + "version":  b.Version,
-		prefix + "licenses": licenses,
+		prefix + "licenses": "Apache-2.0",
 	}
 	if b.Revision != "" {
 		labels[prefix+"revision"] = b.Revision
@@ -93,23 +82,21 @@ func (b Build) Labels() map[string]string {
 	return labels
 }
 
-// Compile makes the same program of the same source with the same Go, wherever and
-// by whom: paths are trimmed, and what the environment may say of the code that is
-// generated is set. Git's state is left to labels; a copy of the source has none.
-func (b Build) Compile(ctx context.Context, program string) error {
-	system := cmp.Or(b.OS, "linux")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", LDFlags+b.Version, "-o", b.Program(program), "./cmd/"+program)
+// compile makes the same programs of the same source with the same Go on any
+// machine: it trims paths, and sets each variable of the environment that changes the
+// code that Go generates. The programs do not contain the commit, which is a label,
+// because a copy of the source has none.
+func (b Build) compile(ctx context.Context) error {
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", LDFlags + b.Version, "-o", b.Dir + "/"}
+	for _, program := range Programs() {
+		args = append(args, "./cmd/"+program)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = b.Root
-	cmd.Env = append(os.Environ(), "PWD="+b.Root, "GOOS="+system, "GOARCH="+b.Architecture, "CGO_ENABLED=0", "GOWORK=off",
+	cmd.Env = append(cmd.Environ(), "GOOS=linux", "GOARCH="+b.Architecture, "CGO_ENABLED=0", "GOWORK=off",
 		"GOFLAGS=", "GOEXPERIMENT=", "GOFIPS140=off", "GOAMD64=v1", "GOARM64=v8.0")
-	// Ctrl-C is for us; the compiler's processes end with the go command.
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
-	cmd.WaitDelay = 10 * time.Second
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("building %s for %s/%s in %s: %w\n%s", program, system, b.Architecture, b.Root, err, bytes.TrimSpace(output.Bytes()))
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the driver for linux/%s in %s: %w\n%s", b.Architecture, b.Root, err, bytes.TrimSpace(output))
 	}
 	return nil
 }
