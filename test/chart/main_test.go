@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -17,7 +18,11 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/space-dra/space-dra-driver/test/cluster"
@@ -27,6 +32,9 @@ import (
 const (
 	release   = "rel"
 	namespace = "driver"
+
+	controllerName = "rel-space-dra-driver-controller"
+	pluginName     = "rel-space-dra-driver-kubeletplugin"
 )
 
 // values are values of the chart, as in JSON.
@@ -37,53 +45,35 @@ func directory() string {
 	return filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver")
 }
 
-// helm runs helm with values, and returns what it said.
-func helm(t *testing.T, v values, args ...string) (string, error) {
+// manifests are the objects of a rendered chart, by kind and name.
+type manifests map[string]*unstructured.Unstructured
+
+// tryRender renders the chart with values, as a release. It returns what helm writes if the
+// values are refused.
+func tryRender(t *testing.T, release string, v values, args ...string) (manifests, error) {
 	t.Helper()
 	raw, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), framework.Binary("helm"), append(args, "--values=-")...)
+	cmd := exec.CommandContext(t.Context(), framework.Binary("helm"),
+		append([]string{"template", release, directory(), "--namespace=" + namespace, "--values=-"}, args...)...)
 	cmd.Stdin = bytes.NewReader(raw)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err = cmd.Run()
-	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+	out, err := cmd.Output()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return nil, fmt.Errorf("render the chart with %v: %s", v, exit.Stderr)
+	}
+	if err != nil {
 		t.Fatalf("run helm, which make programs builds: %v", err)
 	}
-	return stdout.String() + stderr.String(), err
-}
-
-// tryRender renders the chart with values.
-func tryRender(t *testing.T, v values, args ...string) (string, error) {
-	t.Helper()
-	return helm(t, v, append([]string{"template", release, directory(), "--namespace", namespace}, args...)...)
-}
-
-// render is tryRender for values that are accepted.
-func render(t *testing.T, v values, args ...string) string {
-	t.Helper()
-	out, err := tryRender(t, v, args...)
-	if err != nil {
-		t.Fatalf("render the chart with %v: %v: %s", v, err, out)
-	}
-	return out
-}
-
-// objects are those of a rendered chart, by kind and name.
-func objects(t *testing.T, rendered string) map[string]*unstructured.Unstructured {
-	t.Helper()
-	out := map[string]*unstructured.Unstructured{}
-	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(rendered), 4096)
+	rendered := manifests{}
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(out), 4096)
 	for {
 		object := &unstructured.Unstructured{}
-		err := decoder.Decode(&object.Object)
-		if errors.Is(err, io.EOF) {
-			return out
-		}
-		if err != nil {
-			t.Fatalf("read what was rendered: %v", err)
+		if err := decoder.Decode(&object.Object); errors.Is(err, io.EOF) {
+			return rendered, nil
+		} else if err != nil {
+			t.Fatalf("read the rendered chart: %v", err)
 		}
 		if len(object.Object) == 0 {
 			continue
@@ -92,29 +82,66 @@ func objects(t *testing.T, rendered string) map[string]*unstructured.Unstructure
 		if object.GetNamespace() != "" && object.GetNamespace() != namespace {
 			key += " in " + object.GetNamespace()
 		}
-		if out[key] != nil {
+		if rendered[key] != nil {
 			t.Errorf("%s is there twice", key)
 		}
-		out[key] = object
+		rendered[key] = object
 	}
+}
+
+// render is tryRender for values that are accepted.
+func render(t *testing.T, v values, args ...string) manifests {
+	t.Helper()
+	rendered, err := tryRender(t, release, v, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rendered
+}
+
+// object returns one of the objects. Fields that its type does not have fail the test.
+func object[T any](t *testing.T, rendered manifests, key string) *T {
+	t.Helper()
+	if rendered[key] == nil {
+		t.Fatalf("there is no %s", key)
+	}
+	out := new(T)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(rendered[key].Object, out, true); err != nil {
+		t.Fatalf("%s is not what it should be: %v", key, err)
+	}
+	return out
+}
+
+// selects reports whether a selector selects some labels, and not all.
+func selects(t *testing.T, selector *metav1.LabelSelector, set map[string]string) bool {
+	t.Helper()
+	parsed, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return !parsed.Empty() && parsed.Matches(labels.Set(set))
+}
+
+func controllerOf(t *testing.T, v values) *appsv1.Deployment {
+	t.Helper()
+	return object[appsv1.Deployment](t, render(t, v), "Deployment/"+controllerName)
+}
+
+func pluginOf(t *testing.T, v values) *appsv1.DaemonSet {
+	t.Helper()
+	return object[appsv1.DaemonSet](t, render(t, v), "DaemonSet/"+pluginName)
 }
 
 // defaults are the values in values.yaml.
 func defaults(t *testing.T) values {
 	t.Helper()
-	return load(t, "values.yaml")
-}
-
-// load reads a file of the chart in YAML or JSON.
-func load(t *testing.T, name string) values {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(directory(), name))
+	raw, err := os.ReadFile(filepath.Join(directory(), "values.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	out := values{}
 	if err := yaml.Unmarshal(raw, &out); err != nil {
-		t.Fatalf("read %s: %v", name, err)
+		t.Fatalf("read values.yaml: %v", err)
 	}
 	return out
 }

@@ -5,6 +5,7 @@ package chart
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -21,9 +22,8 @@ func TestPprof_isOffByDefaultAndOnTheLoopbackAddressOnly(t *testing.T) {
 			t.Errorf("%s: profiles are on by default: %s", component, args)
 		}
 	}
-	flags := map[string]string{"controller": "--pprof-bind-address", "kubeletplugin": "--pprof-bind-address"}
 	for component, template := range templates(t, at("metrics.pprof", true)) {
-		if args := template.Spec.Containers[0].Args; !slices.Contains(args, flags[component]+"=127.0.0.1:6060") {
+		if args := template.Spec.Containers[0].Args; !slices.Contains(args, "--pprof-bind-address=127.0.0.1:6060") {
 			t.Errorf("%s: profiles are off, or not on the loopback address only: %q", component, args)
 		}
 		for _, port := range template.Spec.Containers[0].Ports {
@@ -36,10 +36,9 @@ func TestPprof_isOffByDefaultAndOnTheLoopbackAddressOnly(t *testing.T) {
 
 // monitor is what a PodMonitor and a ServiceMonitor have in common.
 type monitor struct {
-	Selector            metav1.LabelSelector `json:"selector"`
-	PodTargetLabels     []string             `json:"podTargetLabels"`
-	PodMetricsEndpoints []endpoint           `json:"podMetricsEndpoints"`
-	Endpoints           []endpoint           `json:"endpoints"`
+	Selector                       metav1.LabelSelector
+	PodTargetLabels                []string
+	PodMetricsEndpoints, Endpoints []endpoint
 }
 
 type endpoint struct {
@@ -53,10 +52,10 @@ func securely(kind string) values {
 	return together(at("metrics.secure.enabled", true), at("metrics."+kind+".enabled", true), at("metrics.secure.tokenSecret.name", "of-prometheus"))
 }
 
-// monitorOf returns a monitor of the rendered chart and the only place that it reads.
-func monitorOf(t *testing.T, v values, kind string) (monitor, endpoint) {
+// monitorOf returns a monitor of the rendered chart and its endpoints.
+func monitorOf(t *testing.T, rendered manifests, kind string) (monitor, []endpoint) {
 	t.Helper()
-	object := objects(t, render(t, v))[kind+"/rel-space-dra-driver"]
+	object := rendered[kind+"/rel-space-dra-driver"]
 	if object == nil {
 		t.Fatalf("there is no %s", kind)
 	}
@@ -71,24 +70,16 @@ func monitorOf(t *testing.T, v values, kind string) (monitor, endpoint) {
 	if err := json.Unmarshal(raw, &m); err != nil {
 		t.Fatal(err)
 	}
-	places := append(slices.Clone(m.PodMetricsEndpoints), m.Endpoints...)
-	if len(places) != 2 || places[0].Port != "metrics" || places[0].Path != "/metrics" || places[1].Port != "http" || places[1].Path != "/metrics" {
-		t.Fatalf("the %s reads %v", kind, places)
-	}
-	// The kubelet plugin's metrics are always plain.
-	if plugin := places[1]; plugin.Scheme != "" || plugin.TLSConfig != nil || plugin.Authorization != nil || plugin.BearerTokenFile != "" {
-		t.Errorf("the %s reads the plugin's metrics with %+v", kind, plugin)
-	}
 	if !slices.Equal(m.PodTargetLabels, []string{"app.kubernetes.io/component"}) {
 		t.Errorf("rules can't tell the components apart: %v", m.PodTargetLabels)
 	}
-	return m, places[0]
+	return m, append(m.PodMetricsEndpoints, m.Endpoints...)
 }
 
 // templates are those of both components' pods.
 func templates(t *testing.T, v values) map[string]corev1.PodTemplateSpec {
 	t.Helper()
-	return map[string]corev1.PodTemplateSpec{"controller": controllerOf(t, v).Spec.Template, "kubeletplugin": pluginOf(t, v).Spec.Template}
+	return map[string]corev1.PodTemplateSpec{"controller": controllerOf(t, v).Spec.Template, "kubeletPlugin": pluginOf(t, v).Spec.Template}
 }
 
 // portNamed returns a port of a pod.
@@ -102,7 +93,7 @@ func portNamed(template corev1.PodTemplateSpec, name string) int32 {
 }
 
 func TestMonitors_areOffByDefault(t *testing.T) {
-	for got := range objects(t, render(t, nil)) {
+	for got := range render(t, nil) {
 		if strings.HasPrefix(got, "PodMonitor") || strings.HasPrefix(got, "Service") && !strings.HasPrefix(got, "ServiceAccount") {
 			t.Errorf("there is %s by default", got)
 		}
@@ -111,29 +102,23 @@ func TestMonitors_areOffByDefault(t *testing.T) {
 
 // metricsPorts are the names of the components' ports for metrics. No pod may have both: its
 // metrics would be collected twice.
-var metricsPorts = map[string]string{"controller": "metrics", "kubeletplugin": "http"}
+var metricsPorts = map[string]string{"controller": "metrics", "kubeletPlugin": "http"}
 
 func TestPodMonitor_selectsThePodsOfBothComponentsAndTheirPorts(t *testing.T) {
 	labeled := at("metrics.podMonitor.labels", values{"release": "prometheus", "app.kubernetes.io/name": "stolen"})
-	for name, v := range map[string]values{
-		"plain":   together(labeled, at("metrics.podMonitor.enabled", true)),
-		"secured": together(labeled, securely("podMonitor")),
-	} {
-		m, _ := monitorOf(t, v, "PodMonitor")
-		if l := objects(t, render(t, v))["PodMonitor/rel-space-dra-driver"].GetLabels(); l["release"] != "prometheus" {
-			t.Errorf("%s: it has labels %v", name, l)
-		}
-		selector, err := metav1.LabelSelectorAsSelector(&m.Selector)
-		if err != nil {
-			t.Fatal(err)
+	for _, v := range []values{together(labeled, at("metrics.podMonitor.enabled", true)), together(labeled, securely("podMonitor"))} {
+		rendered := render(t, v)
+		m, _ := monitorOf(t, rendered, "PodMonitor")
+		if l := rendered["PodMonitor/rel-space-dra-driver"].GetLabels(); l["release"] != "prometheus" {
+			t.Errorf("%v: it has labels %v", v, l)
 		}
 		for component, template := range templates(t, v) {
-			if !selector.Matches(labels.Set(template.Labels)) {
-				t.Errorf("%s: %s does not select the pods of %s, %v", name, selector, component, template.Labels)
+			if !selects(t, &m.Selector, template.Labels) {
+				t.Errorf("%v: %v does not select the pods of %s, %v", v, m.Selector, component, template.Labels)
 			}
 			for _, port := range metricsPorts {
 				if got, want := portNamed(template, port) != 0, port == metricsPorts[component]; got != want {
-					t.Errorf("%s: pods of %s have port %s: %v, want %v", name, component, port, got, want)
+					t.Errorf("%v: pods of %s have port %s: %v, want %v", v, component, port, got, want)
 				}
 			}
 		}
@@ -141,61 +126,63 @@ func TestPodMonitor_selectsThePodsOfBothComponentsAndTheirPorts(t *testing.T) {
 }
 
 func TestServiceMonitor_selectsThePodsByAService(t *testing.T) {
-	for name, v := range map[string]values{
-		"plain":   at("metrics.serviceMonitor.enabled", true),
-		"secured": securely("serviceMonitor"),
-	} {
-		m, _ := monitorOf(t, v, "ServiceMonitor")
-		service := object[corev1.Service](t, render(t, v), "Service/rel-space-dra-driver-metrics")
+	for _, v := range []values{at("metrics.serviceMonitor.enabled", true), securely("serviceMonitor")} {
+		rendered := render(t, v)
+		m, _ := monitorOf(t, rendered, "ServiceMonitor")
+		service := object[corev1.Service](t, rendered, "Service/rel-space-dra-driver-metrics")
 		if service.Spec.ClusterIP != corev1.ClusterIPNone || !service.Spec.PublishNotReadyAddresses {
-			t.Errorf("%s: the Service is not a list of all pods: %v", name, service.Spec)
+			t.Errorf("%v: the Service is not a list of all pods: %v", v, service.Spec)
 		}
-		selector, err := metav1.LabelSelectorAsSelector(&m.Selector)
-		if err != nil || !selector.Matches(labels.Set(service.Labels)) {
-			t.Errorf("%s: %s does not select the Service, %v; error %v", name, selector, service.Labels, err)
+		if !selects(t, &m.Selector, service.Labels) {
+			t.Errorf("%v: %v does not select the Service, %v", v, m.Selector, service.Labels)
 		}
 		for component, template := range templates(t, v) {
 			port := metricsPorts[component]
 			if !slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == port && p.TargetPort.StrVal == port }) {
-				t.Errorf("%s: the Service has ports %v, without %s", name, service.Spec.Ports, port)
+				t.Errorf("%v: the Service has ports %v, without %s", v, service.Spec.Ports, port)
 			}
 			if !labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(template.Labels)) || portNamed(template, port) == 0 {
-				t.Errorf("%s: the Service does not find the pods of %s", name, component)
+				t.Errorf("%v: the Service does not find the pods of %s", v, component)
 			}
 		}
 	}
 }
 
 func TestMonitors_authenticateAndVerifyTheServer(t *testing.T) {
+	token := values{"credentials": values{"name": "of-prometheus", "key": "token"}}
 	for _, kind := range []string{"PodMonitor", "ServiceMonitor"} {
 		key := strings.ToLower(kind[:1]) + kind[1:]
-		_, place := monitorOf(t, at("metrics."+key+".enabled", true), kind)
-		if place.Scheme != "" || place.TLSConfig != nil || place.Authorization != nil || place.BearerTokenFile != "" {
-			t.Errorf("%s: plain metrics are read with %+v", kind, place)
-		}
-		_, place = monitorOf(t, securely(key), kind)
-		credentials, _ := place.Authorization["credentials"].(values)
-		if place.Scheme != "https" || place.BearerTokenFile != "" || credentials["name"] != "of-prometheus" || credentials["key"] != "token" || place.TLSConfig["insecureSkipVerify"] != true {
-			t.Errorf("%s: secured metrics are read with %+v", kind, place)
-		}
-		// The dashboard has the nodes' names.
-		_, labeled := monitorOf(t, together(securely(key), at("metrics."+key+".relabelings", []any{values{"targetLabel": "zone"}})), kind)
-		if r := labeled.Relabelings; len(r) != 2 || r[0].TargetLabel != "node" || r[1].TargetLabel != "zone" {
-			t.Errorf("%s: it makes labels %v", kind, r)
-		}
-		certified := together(securely(key), at("metrics.secure.certificateSecret", "certificate"))
-		_, place = monitorOf(t, certified, kind)
-		if place.TLSConfig["insecureSkipVerify"] != nil || place.TLSConfig["serverName"] != "rel-space-dra-driver-metrics.driver.svc" {
-			t.Errorf("%s: a certificate is checked by %v", kind, place.TLSConfig)
-		}
-		_, place = monitorOf(t, together(certified, at("metrics.secure.tlsConfig", values{"serverName": "mine"})), kind)
-		if len(place.TLSConfig) != 1 || place.TLSConfig["serverName"] != "mine" {
-			t.Errorf("%s: what the values say about TLS became %v", kind, place.TLSConfig)
+		secure := securely(key)
+		certified := together(secure, at("metrics.secure.certificateSecret", "certificate"))
+		for _, c := range []struct {
+			values values
+			want   endpoint
+			labels []string
+		}{
+			{at("metrics."+key+".enabled", true), endpoint{}, nil},
+			{secure, endpoint{Scheme: "https", Authorization: token, TLSConfig: values{"insecureSkipVerify": true}}, nil},
+			{together(secure, at("metrics."+key+".relabelings", []any{values{"targetLabel": "zone"}})),
+				endpoint{Scheme: "https", Authorization: token, TLSConfig: values{"insecureSkipVerify": true}}, []string{"zone"}},
+			{certified, endpoint{Scheme: "https", Authorization: token, TLSConfig: values{
+				"serverName": "rel-space-dra-driver-metrics.driver.svc", "ca": values{"secret": values{"name": "certificate", "key": "ca.crt"}},
+			}}, nil},
+			{together(certified, at("metrics.secure.tlsConfig", values{"serverName": "mine"})), endpoint{Scheme: "https", Authorization: token, TLSConfig: values{"serverName": "mine"}}, nil},
+		} {
+			// The kubelet plugin's metrics are always plain. The dashboard has the nodes' names.
+			plugin := endpoint{Port: "http", Path: "/metrics"}
+			c.want.Port, c.want.Path = "metrics", "/metrics"
+			for _, label := range append([]string{"node"}, c.labels...) {
+				relabeling := struct{ TargetLabel string }{label}
+				plugin.Relabelings, c.want.Relabelings = append(plugin.Relabelings, relabeling), append(c.want.Relabelings, relabeling)
+			}
+			if _, got := monitorOf(t, render(t, c.values), kind); !reflect.DeepEqual(got, []endpoint{c.want, plugin}) {
+				t.Errorf("%s with %v reads %+v, want %+v and %+v", kind, c.values, got, c.want, plugin)
+			}
 		}
 	}
-	_, place := monitorOf(t, together(securely("serviceMonitor"), at("metrics.secure.tokenSecret.name", "")), "ServiceMonitor")
-	if place.BearerTokenFile != "/var/run/secrets/kubernetes.io/serviceaccount/token" || place.Authorization != nil {
-		t.Errorf("without a Secret, the ServiceMonitor comes with %+v", place)
+	withoutSecret := together(securely("serviceMonitor"), at("metrics.secure.tokenSecret.name", ""))
+	if _, got := monitorOf(t, render(t, withoutSecret), "ServiceMonitor"); got[0].BearerTokenFile != "/var/run/secrets/kubernetes.io/serviceaccount/token" || got[0].Authorization != nil {
+		t.Errorf("without a Secret, the ServiceMonitor comes with %+v", got)
 	}
 }
 

@@ -16,30 +16,25 @@ var everything = together(
 	at("space.clusterWideRoles", []any{"crds"}), at("space.copyFromNamespaces", []any{"shared"}),
 	at("space.apiServerCA", "-----BEGIN CERTIFICATE-----\n"), values{"deviceClasses": []any{values{"name": "gold"}}},
 	at("networkPolicy.enabled", true), at("flowControl.enabled", true), at("criticalPodsQuota.enabled", true),
-	at("metrics.secure.enabled", true), at("metrics.serviceMonitor.enabled", true),
+	securely("serviceMonitor"),
 	at("metrics.prometheusRule.enabled", true), at("metrics.dashboard.enabled", true), at("rbac.createViewerRole", true),
 )
 
 func TestCommonLabels_areOnAllObjects(t *testing.T) {
 	v := together(everything, at("commonLabels", values{"team": "a", "app.kubernetes.io/name": "stolen"}), at("commonAnnotations", values{"contact": "b"}))
-	rendered := objects(t, render(t, v))
+	rendered := render(t, v)
 	if len(rendered) < 25 {
 		t.Errorf("only %d objects", len(rendered))
 	}
+	check := func(key string, object *unstructured.Unstructured) {
+		if l := object.GetLabels(); l["team"] != "a" || l["app.kubernetes.io/name"] != "space-dra-driver" || object.GetAnnotations()["contact"] != "b" {
+			t.Errorf("%s has labels %v and annotations %v", key, l, object.GetAnnotations())
+		}
+	}
 	for key, object := range rendered {
-		if object.GetLabels()["team"] != "a" || object.GetLabels()["app.kubernetes.io/name"] != "space-dra-driver" {
-			t.Errorf("%s has labels %v", key, object.GetLabels())
-		}
-		if object.GetAnnotations()["contact"] != "b" {
-			t.Errorf("%s has annotations %v", key, object.GetAnnotations())
-		}
-		template, found, err := unstructured.NestedMap(object.Object, "spec", "template", "metadata")
-		if !found || err != nil {
-			continue
-		}
-		pod := unstructured.Unstructured{Object: values{"metadata": template}}
-		if pod.GetLabels()["team"] != "a" || pod.GetAnnotations()["contact"] != "b" || pod.GetLabels()["app.kubernetes.io/name"] != "space-dra-driver" {
-			t.Errorf("pods of %s have labels %v and annotations %v", key, pod.GetLabels(), pod.GetAnnotations())
+		check(key, object)
+		if template, found, _ := unstructured.NestedMap(object.Object, "spec", "template"); found {
+			check("pods of "+key, &unstructured.Unstructured{Object: template})
 		}
 	}
 }
@@ -50,17 +45,13 @@ func TestPodLabels_overrideCommonLabels(t *testing.T) {
 		v = together(v, at(component+".podLabels", values{"team": component}), at(component+".podAnnotations", values{"contact": component}),
 			at(component+".serviceAccount.annotations", values{"contact": component}))
 	}
-	rendered := objects(t, render(t, v))
-	for key, component := range map[string]string{"Deployment/" + controllerName: "controller", "DaemonSet/" + pluginName: "kubeletPlugin"} {
-		template, _, _ := unstructured.NestedMap(rendered[key].Object, "spec", "template", "metadata")
-		pod := unstructured.Unstructured{Object: values{"metadata": template}}
-		if pod.GetLabels()["team"] != component || pod.GetAnnotations()["contact"] != component || pod.GetAnnotations()["kept"] != "c" {
-			t.Errorf("pods of %s have labels %v and annotations %v", key, pod.GetLabels(), pod.GetAnnotations())
+	rendered := render(t, v)
+	for component, template := range templates(t, v) {
+		if template.Labels["team"] != component || template.Annotations["contact"] != component || template.Annotations["kept"] != "c" {
+			t.Errorf("pods of %s have labels %v and annotations %v", component, template.Labels, template.Annotations)
 		}
-	}
-	for name, component := range map[string]string{controllerName: "controller", pluginName: "kubeletPlugin"} {
-		if got := rendered["ServiceAccount/"+name].GetAnnotations(); got["contact"] != component || got["kept"] != "c" {
-			t.Errorf("ServiceAccount %s has annotations %v", name, got)
+		if got := rendered["ServiceAccount/"+template.Spec.ServiceAccountName].GetAnnotations(); got["contact"] != component || got["kept"] != "c" {
+			t.Errorf("the ServiceAccount of %s has annotations %v", component, got)
 		}
 	}
 }
@@ -68,13 +59,12 @@ func TestPodLabels_overrideCommonLabels(t *testing.T) {
 // Two releases can be in one cluster, and in one namespace, if their drivers have
 // different names.
 func TestReleases_shareNoObjects(t *testing.T) {
-	of := func(release, driver string) map[string]*unstructured.Unstructured {
-		out, err := helm(t, together(everything, values{"driverName": driver, "deviceClasses": []any{values{"name": driver + ".gold"}}}),
-			"template", release, directory(), "--namespace", namespace)
+	of := func(release, driver string) manifests {
+		rendered, err := tryRender(t, release, together(everything, values{"driverName": driver, "deviceClasses": []any{values{"name": driver + ".gold"}}}))
 		if err != nil {
-			t.Fatal(out)
+			t.Fatal(err)
 		}
-		return objects(t, out)
+		return rendered
 	}
 	first, second := of("first", "first.example.com"), of("second", "second.example.com")
 	for key, object := range first {
@@ -105,11 +95,10 @@ func TestNames_comeFromTheReleaseOrTheValues(t *testing.T) {
 		"mine":                              {release: "rel", values: together(at("nameOverride", "other"), at("fullnameOverride", "mine"))},
 		strings.Repeat("long-", 9) + "long": {release: strings.Repeat("long-", 10) + "er"},
 	} {
-		out, err := helm(t, c.values, "template", c.release, directory(), "--namespace", namespace)
+		rendered, err := tryRender(t, c.release, c.values)
 		if err != nil {
-			t.Fatal(out)
+			t.Fatal(err)
 		}
-		rendered := objects(t, out)
 		for _, key := range []string{"Deployment/" + name + "-controller", "DaemonSet/" + name + "-kubeletplugin", "ClusterRole/" + name + "-controller"} {
 			if rendered[key] == nil {
 				t.Errorf("release %s with %v has no %s", c.release, c.values, key)

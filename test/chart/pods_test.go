@@ -15,40 +15,8 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 )
-
-const (
-	controllerName = "rel-space-dra-driver-controller"
-	pluginName     = "rel-space-dra-driver-kubeletplugin"
-)
-
-// object returns one of the rendered objects. Fields that its type does not have
-// fail the test.
-func object[T any](t *testing.T, rendered, key string) *T {
-	t.Helper()
-	found := objects(t, rendered)[key]
-	if found == nil {
-		t.Fatalf("there is no %s", key)
-	}
-	out := new(T)
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(found.Object, out, true); err != nil {
-		t.Fatalf("%s is not what it should be: %v", key, err)
-	}
-	return out
-}
-
-func controllerOf(t *testing.T, v values) *appsv1.Deployment {
-	t.Helper()
-	return object[appsv1.Deployment](t, render(t, v), "Deployment/"+controllerName)
-}
-
-func pluginOf(t *testing.T, v values) *appsv1.DaemonSet {
-	t.Helper()
-	return object[appsv1.DaemonSet](t, render(t, v), "DaemonSet/"+pluginName)
-}
 
 func TestPluginPods_haveOnlyDirectoriesOfTheNode(t *testing.T) {
 	spec := pluginOf(t, nil).Spec.Template.Spec
@@ -190,13 +158,11 @@ func TestImage_digestOverridesTag(t *testing.T) {
 func TestControllerPods_areSpreadAndHaveABudget(t *testing.T) {
 	rendered := render(t, nil)
 	deployment := object[appsv1.Deployment](t, rendered, "Deployment/"+controllerName)
-	pods := labels.Set(deployment.Spec.Template.Labels)
 	budget := object[policyv1.PodDisruptionBudget](t, rendered, "PodDisruptionBudget/"+controllerName)
 	constraint := deployment.Spec.Template.Spec.TopologySpreadConstraints[0]
 	for what, selector := range map[string]*metav1.LabelSelector{"the budget": budget.Spec.Selector, "the constraint": constraint.LabelSelector, "the Deployment": deployment.Spec.Selector} {
-		parsed, err := metav1.LabelSelectorAsSelector(selector)
-		if err != nil || !parsed.Matches(pods) || parsed.Empty() {
-			t.Errorf("%s does not select the controller's pods: %v, %v", what, parsed, err)
+		if !selects(t, selector, deployment.Spec.Template.Labels) {
+			t.Errorf("%s does not select the controller's pods: %v", what, selector)
 		}
 	}
 	if *deployment.Spec.Replicas != 2 || !slices.Contains(deployment.Spec.Template.Spec.Containers[0].Args, "--leader-elect-resource-name="+controllerName) {
@@ -209,7 +175,7 @@ func TestControllerPods_areSpreadAndHaveABudget(t *testing.T) {
 	if constraint.MaxSkew != 2 || constraint.LabelSelector.MatchLabels["a"] != "b" || len(constraint.LabelSelector.MatchLabels) != 1 {
 		t.Errorf("a constraint that says what it is about became %v", constraint)
 	}
-	if objects(t, render(t, at("controller.podDisruptionBudget.enabled", false)))["PodDisruptionBudget/"+controllerName] != nil {
+	if render(t, at("controller.podDisruptionBudget.enabled", false))["PodDisruptionBudget/"+controllerName] != nil {
 		t.Error("there is a budget that was not wanted")
 	}
 }
@@ -233,8 +199,8 @@ func TestNetworkPolicies_allowTheAPIServerOnly(t *testing.T) {
 	}
 	plugin := object[appsv1.DaemonSet](t, rendered, "DaemonSet/"+pluginName)
 	policy := object[networkingv1.NetworkPolicy](t, rendered, "NetworkPolicy/"+pluginName)
-	if selector, err := metav1.LabelSelectorAsSelector(&policy.Spec.PodSelector); err != nil || !selector.Matches(labels.Set(plugin.Spec.Template.Labels)) {
-		t.Errorf("the policy does not select the plugin's pods: %v", err)
+	if !selects(t, &policy.Spec.PodSelector, plugin.Spec.Template.Labels) {
+		t.Errorf("the policy does not select the plugin's pods: %v", policy.Spec.PodSelector)
 	}
 }
 
@@ -255,7 +221,7 @@ func TestFlowSchema_isForBothComponents(t *testing.T) {
 	}
 	rendered = render(t, together(at("flowControl.enabled", true), at("flowControl.priorityLevel", "workload-high")))
 	schema = object[flowcontrolv1.FlowSchema](t, rendered, "FlowSchema/"+name)
-	if schema.Spec.PriorityLevelConfiguration.Name != "workload-high" || objects(t, rendered)["PriorityLevelConfiguration/"+name] != nil {
+	if schema.Spec.PriorityLevelConfiguration.Name != "workload-high" || rendered["PriorityLevelConfiguration/"+name] != nil {
 		t.Error("an existing level is not used")
 	}
 }
@@ -268,7 +234,7 @@ func TestCriticalPodsQuota_isForThePriorityClassesOfThePods(t *testing.T) {
 		t.Errorf("the quota is for %v", scope)
 	}
 	none := together(at("criticalPodsQuota.enabled", true), at("controller.priorityClassName", ""), at("kubeletPlugin.priorityClassName", ""))
-	if objects(t, render(t, none))["ResourceQuota/rel-space-dra-driver-critical-pods"] != nil {
+	if render(t, none)["ResourceQuota/rel-space-dra-driver-critical-pods"] != nil {
 		t.Error("there is a quota for no class, which is one for all pods")
 	}
 }

@@ -97,7 +97,7 @@ func unavailable(namespace, daemonSet string) string {
 // ruleSpec is the spec of the PrometheusRule as the chart renders it.
 func ruleSpec(t *testing.T, v values) values {
 	t.Helper()
-	rule := objects(t, render(t, together(at("metrics.prometheusRule.enabled", true), v)))["PrometheusRule/rel-space-dra-driver"]
+	rule := render(t, together(at("metrics.prometheusRule.enabled", true), v))["PrometheusRule/rel-space-dra-driver"]
 	if rule == nil {
 		t.Fatal("there is no PrometheusRule")
 	}
