@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -27,11 +26,6 @@ type Runner struct {
 
 // retryInterval is the time between attempts.
 const retryInterval = time.Second
-
-var (
-	createdLines   = regexp.MustCompile(`(?m)^.* created\n`)
-	unchangedLines = regexp.MustCompile(`(?m)^.* unchanged\n`)
-)
 
 // Run runs the commands of a page. It returns at the first that fails, or whose output is
 // not as expected.
@@ -52,22 +46,20 @@ func (r Runner) Run(ctx context.Context, page *Page) (err error) {
 
 // step runs a step until it succeeds or cannot be repeated, and returns its output.
 func (r Runner) step(ctx context.Context, step Step, variables string, known names) (output string, err error) {
-	created := ""
-	for deadline := time.Now().Add(r.Timeout); ; {
+	deadline, applied := time.Now().Add(r.Timeout), false
+	for {
 		output, err = r.bash(ctx, step.Script, variables)
 		retry := false
 		switch {
 		case err != nil && strings.HasPrefix(step.Script, "kubectl apply ") && strings.Contains(output, `serviceaccount "default" not found`):
-			// Kubernetes creates it a moment after a new namespace. Later attempts leave
-			// out what earlier ones created.
-			retry = true
-			created += strings.Join(createdLines.FindAllString(output, -1), "")
+			// Kubernetes creates it a moment after a new namespace.
+			retry, applied = true, true
 		case err != nil && !failure.MatchString(step.Output):
 		case !step.Console:
 			return output, nil
 		default:
-			if created != "" {
-				output = created + unchangedLines.ReplaceAllString(output, "")
+			if applied {
+				output = strings.ReplaceAll(output, " unchanged\n", " created\n")
 			}
 			err = known.compare(step.Output, output)
 			retry = err != nil && reader.MatchString(step.Script)
