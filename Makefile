@@ -37,7 +37,7 @@ COMMANDS := space-controller space-kubeletplugin space-check
 # What people run on their own machines; it is in no image.
 PLUGIN := kubectl-space
 API := pkg/space/api/v1alpha1
-MODULES := . test test/bench test/cluster tools/release
+MODULES := . test test/cluster tools/release
 # Modules that only pin programs for tests and checks.
 PINNED = $(patsubst %/,%,$(dir $(wildcard test/tools/*/go.mod test/cluster/components/*/go.mod)))
 CHART := deployments/helm/space-dra-driver
@@ -126,10 +126,9 @@ selftest = cd test/cluster && $(on_clusters) ./selftest/...
 unit: $(BIN)/helm $(BIN)/promcheck ## Run the unit tests, with the race detector, and try the chart's values and alerts.
 	CGO_ENABLED=1 $(go_test) -race ./pkg/... ./cmd/...
 	cd test/cluster && $(go_test) $$(go list ./... | grep -v /selftest)
-	cd test && $(go_test) ./e2e/churn/availability
+	cd test && $(go_test) ./bench ./e2e/churn/availability
 	@# Without -count=1, go does not see that the chart or an example has changed.
 	cd test && $(go_test) -count=1 ./chart/... ./framework/readme/...
-	cd test/bench && $(go_test) ./...
 	cd test && CGO_ENABLED=1 $(go_test) -race ./faults/...
 	cd tools/release && $(go_test) ./...
 
@@ -151,8 +150,8 @@ soak: programs ## Let pods come and go for SPACE_SOAK_DURATION (10m) while parts
 	cd test && SPACE_SOAK_DURATION=$${SPACE_SOAK_DURATION:-10m} go test -vet=off -count=1 -v -timeout=0 ./e2e/churn
 
 .PHONY: bench
-bench: build programs $(BIN)/dra-example-kubeletplugin $(BIN)/kwok ## Run all benchmarks, or the one that BENCH names, with BENCH_FLAGS, into build/bench.
-	cd test/bench && go run ./run $(BENCH_FLAGS) $(BENCH)
+bench: build programs $(BIN)/dra-example-kubeletplugin $(BIN)/kwok ## Run all benchmarks, or those that the pattern BENCH matches, with BENCH_FLAGS, into build/bench.
+	cd test && go test -vet=off -run='^$$' -bench='(?i)^Benchmark($(or $(BENCH),.*))$$' -benchtime=1x -timeout=0 -v ./bench $(BENCH_FLAGS)
 
 .PHONY: programs
 programs: ## Build Kubernetes and the other programs of the embedded cluster (the first time takes a while).
@@ -237,7 +236,9 @@ $(BIN)/kwok: $(BIN)/kwok-$(KWOK_VERSION)
 	ln -sf $(<F) $@
 
 $(BIN)/kwok-$(KWOK_VERSION):
-	cd test/tools/kwok && $(call again,go build -ldflags '-s -w' -o $@ sigs.k8s.io/kwok/cmd/kwok)
+	cd test/tools/kwok && go mod download sigs.k8s.io/kwok && rm -rf $(BIN)/kwok-stages && \
+	cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage" $(BIN)/kwok-stages && \
+	$(call again,go build -ldflags '-s -w' -o $@ sigs.k8s.io/kwok/cmd/kwok)
 
 $(BIN)/helm:
 	. demo/lib.sh && need_tools helm
