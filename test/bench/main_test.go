@@ -176,10 +176,11 @@ func eachUntil(ctx context.Context, n, parallel int, f func(ctx context.Context,
 
 // inTurns calls measure for each of some kinds in each round. Another kind is the first in each
 // round, because the first has the emptier cluster. Round 0 warms up, and must not be counted.
+// Round 1 begins with kind 0.
 func inTurns(rounds, kinds int, measure func(round, kind int)) {
 	for round := range rounds + 1 {
 		for i := range kinds {
-			measure(round, (i+round)%kinds)
+			measure(round, (i+round+kinds-1)%kinds)
 		}
 	}
 }
