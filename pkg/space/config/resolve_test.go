@@ -6,6 +6,7 @@ package config_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -366,7 +367,7 @@ type values map[string][]any
 
 var (
 	quotas = []any{fields{"hard": fields{"pods": "5"}}, fields{"hard": fields{"pods": 10}}, fields{"hard": fields{"pods": "0", "cpu": "1500m"}}, fields{"hard": fields{"cpu": "1.5", "memory": "1Gi"}}, fields{"hard": fields{"cpu": "2", "memory": "1G"}}, fields{"hard": fields{}}}
-	levels = []any{fields{"enforce": "privileged"}, fields{"enforce": "baseline", "warn": "restricted"}, fields{"enforce": "restricted"}, fields{"audit": "baseline"}, fields{"warn": "privileged"}}
+	levels = []any{fields{"enforce": "privileged"}, fields{"enforce": "baseline", "warn": "restricted"}, fields{"enforce": "restricted"}, fields{"audit": "baseline"}, fields{"audit": "privileged", "warn": "privileged"}}
 	lives  = []any{"1h", "60m", "2h", "90s"}
 	truths = []any{true, false}
 	roles  = []any{[]any{"view"}, []any{"edit"}, []any{"admin", "view"}, []any{"cluster-admin"}}
@@ -397,11 +398,7 @@ type fields = map[string]any
 func some(t *testing.T, random *rand.Rand, kind string, from values, most int) string {
 	t.Helper()
 	out := fields{"apiVersion": spaceapi.APIVersion, "kind": kind}
-	names := make([]string, 0, len(from))
-	for name := range from {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(from))
 	for range random.IntN(most + 1) {
 		name := names[random.IntN(len(names))]
 		out[name] = from[name][random.IntN(len(from[name]))]
@@ -416,10 +413,10 @@ func some(t *testing.T, random *rand.Rand, kind string, from values, most int) s
 func TestResolve_neverGivesAClaimMoreThanItsClass(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var narrowed, refused int
-	for range 5_000 {
+	for range 500 {
 		var classes configs
 		for range 1 + random.IntN(2) {
-			classes = append(classes, opaque(ours, class, some(t, random, spaceapi.SpaceClassConfigKind, ofClass, 12)))
+			classes = append(classes, opaque(ours, class, some(t, random, spaceapi.SpaceClassConfigKind, ofClass, 24)))
 		}
 		alone, err := resolve(settings, classes, "space", []string{"space"})
 		if err != nil {
@@ -431,7 +428,7 @@ func TestResolve_neverGivesAClaimMoreThanItsClass(t *testing.T) {
 			if random.IntN(20) == 0 {
 				from = beyond
 			}
-			both = append(both, opaque(ours, claim, some(t, random, spaceapi.SpaceClaimConfigKind, from, 3)))
+			both = append(both, opaque(ours, claim, some(t, random, spaceapi.SpaceClaimConfigKind, from, 2)))
 		}
 		random.Shuffle(len(both)-len(classes), func(i, j int) {
 			both[len(classes)+i], both[len(classes)+j] = both[len(classes)+j], both[len(classes)+i]
@@ -453,7 +450,7 @@ func TestResolve_neverGivesAClaimMoreThanItsClass(t *testing.T) {
 			t.FailNow()
 		}
 	}
-	if narrowed < 500 || refused < 500 {
+	if narrowed < 100 || refused < 100 {
 		t.Errorf("%d were narrowed and %d rejected: the test says little", narrowed, refused)
 	}
 }
