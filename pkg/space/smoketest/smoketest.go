@@ -20,34 +20,28 @@ import (
 	"k8s.io/klog/v2"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
-// Options are the settings of the test, one to one its flags.
+// timeout is how long the test retries.
+const timeout = 30 * time.Second
+
+// Options are the settings of the test.
 type Options struct {
-	// Kubeconfig is that of the space. If empty, the one that the variable KUBECONFIG names.
-	Kubeconfig string
 	// Write creates and deletes an object, which not every ClusterRole allows.
 	Write bool
-	// Timeout is how long the test retries.
-	Timeout time.Duration
 	// Version is part of the user agent.
 	Version string
 }
 
 // AddFlags implements command.Component.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig of the space. If empty, uses the one that the variable KUBECONFIG names.")
 	fs.BoolVar(&o.Write, "write", false, "Create and delete a ConfigMap in the space.")
-	fs.DurationVar(&o.Timeout, "timeout", 30*time.Second, "How long to retry.")
 }
 
-// Run implements command.Component.
+// Run implements command.Component. The variable KUBECONFIG names the kubeconfig of the space.
 func (o *Options) Run(ctx context.Context) error {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = o.Kubeconfig
-	kubeconfig := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil)
+	kubeconfig := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil)
 	namespace, _, err := kubeconfig.Namespace()
 	if err != nil {
 		return fmt.Errorf("find the namespace of the space in its kubeconfig: %w", err)
@@ -57,11 +51,11 @@ func (o *Options) Run(ctx context.Context) error {
 		return fmt.Errorf("read the kubeconfig of the space: %w", err)
 	}
 	config.UserAgent = "space-check/" + o.Version
-	api, err := client.New(config)
+	api, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return err
+		return fmt.Errorf("create a client for %s: %w", config.Host, err)
 	}
-	if err := Try(ctx, api, namespace, o.Write, o.Timeout); err != nil {
+	if err := Try(ctx, api, namespace, o.Write, timeout); err != nil {
 		return err
 	}
 	klog.FromContext(ctx).Info("The space works", logkeys.Namespace, namespace)

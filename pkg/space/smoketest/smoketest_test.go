@@ -86,7 +86,8 @@ func TestOptionsRun_namesAnInvalidKubeconfig(t *testing.T) {
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err := (&Options{Kubeconfig: file, Timeout: time.Second}).Run(t.Context())
+	t.Setenv("KUBECONFIG", file)
+	err := (&Options{}).Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("the error is %v", err)
 	}
