@@ -9,10 +9,8 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -39,19 +37,6 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 	config.QPS = -1
 	config.UserAgent = userAgent
 	return config, nil
-}
-
-// New returns a client for Kubernetes' own types. It uses protobuf, which takes less CPU
-// and memory than JSON.
-func New(config *rest.Config) (kubernetes.Interface, error) {
-	config = rest.CopyConfig(config)
-	config.ContentType = runtime.ContentTypeProtobuf
-	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("create a client for %s: %w", config.Host, err)
-	}
-	return client, nil
 }
 
 // WaitReachable waits until the API server answers, and logs why it does not.

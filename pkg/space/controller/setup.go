@@ -75,7 +75,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	api, err := client.New(config)
+	api, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (o *Options) lease(config *rest.Config) (resourcelock.Interface, error) {
 	// Requests must time out before the leader loses the Lease.
 	config = rest.CopyConfig(config)
 	config.Timeout = o.LeaderElection.RenewDeadline.Duration
-	api, err := client.New(config)
+	api, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}

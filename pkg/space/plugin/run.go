@@ -48,7 +48,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	api, err := client.New(config)
+	api, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
 	}
