@@ -7,15 +7,14 @@ package httpserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/component-base/metrics/legacyregistry"
 	_ "k8s.io/component-base/metrics/prometheus/restclient" // metrics of requests to the API server
 	_ "k8s.io/component-base/metrics/prometheus/workqueue"  // metrics of work queues
@@ -28,8 +27,6 @@ const (
 	// checkTimeout is how long a check may take. The kubelet has the timeout of
 	// the probe.
 	checkTimeout = 5 * time.Second
-	// shutdownTimeout is how long requests in progress may take when the server stops.
-	shutdownTimeout = 2 * time.Second
 	// idleTimeout is how long an idle connection is kept. Metrics are scraped every
 	// minute or more often.
 	idleTimeout = 2 * time.Minute
@@ -89,29 +86,11 @@ func Serve(ctx context.Context, address string, handler http.Handler) error {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: checkTimeout,
 		IdleTimeout:       idleTimeout,
-		ErrorLog:          log.New(errorLog{klog.FromContext(ctx)}, "", 0),
+		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(klog.FromContext(ctx).V(2)), slog.LevelInfo),
 	}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(listener) }()
-	select {
-	case err := <-done:
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	if err := server.Serve(listener); ctx.Err() == nil {
 		return fmt.Errorf("serve HTTP at %s: %w", listener.Addr(), err)
-	case <-ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	err = server.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = server.Close()
-	}
-	return err
-}
-
-// errorLog logs the errors of net/http.
-type errorLog struct{ logger klog.Logger }
-
-// Write implements io.Writer.
-func (l errorLog) Write(text []byte) (int, error) {
-	l.logger.V(2).Info("HTTP server", "err", strings.TrimSpace(string(text)))
-	return len(text), nil
+	return nil
 }
