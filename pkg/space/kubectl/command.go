@@ -35,14 +35,13 @@ const completer = "kubectl_complete-space"
 type options struct {
 	factory cmdutil.Factory
 	streams genericiooptions.IOStreams
-	clock   clock.Clock
 	driver  string
 }
 
 // Main runs the program with its arguments, the first of which is its own name, and
 // returns the exit code.
 func Main(version string, args []string, streams genericiooptions.IOStreams) int {
-	cmd := newCommand(version, streams, clock.RealClock{})
+	cmd := newCommand(version, streams)
 	rest := args[1:]
 	if filepath.Base(args[0]) == completer {
 		rest = slices.Concat([]string{cobra.ShellCompRequestCmd}, rest)
@@ -66,12 +65,12 @@ func message(err error) string {
 }
 
 // newCommand returns the command with its subcommands.
-func newCommand(version string, streams genericiooptions.IOStreams, clock clock.Clock) *cobra.Command {
+func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Command {
 	flags := genericclioptions.NewConfigFlags(true).WithWarningPrinter(streams).WithWrapConfigFn(func(c *rest.Config) *rest.Config {
 		c.UserAgent = "kubectl-space/" + version
 		return c
 	})
-	o := &options{factory: cmdutil.NewFactory(flags), streams: streams, clock: clock}
+	o := &options{factory: cmdutil.NewFactory(flags), streams: streams}
 	cmd := &cobra.Command{
 		Use:           "kubectl-space",
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl space"},
@@ -114,7 +113,7 @@ func (o *options) run(run func(ctx context.Context, r *reader, args []string) er
 		if err != nil {
 			return err
 		}
-		return run(cmd.Context(), &reader{client: client, driver: o.driver, namespace: namespace, clock: o.clock}, args)
+		return run(cmd.Context(), &reader{client: client, driver: o.driver, namespace: namespace, clock: clock.RealClock{}}, args)
 	}
 }
 

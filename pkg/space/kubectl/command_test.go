@@ -131,7 +131,7 @@ func TestMain_reportsAClusterWithoutTheAPI(t *testing.T) {
 
 func TestNewCommand_hasExamples(t *testing.T) {
 	streams, _, _, _ := genericiooptions.NewTestIOStreams()
-	for _, cmd := range newCommand("v0", streams, nil).Commands() {
+	for _, cmd := range newCommand("v0", streams).Commands() {
 		if cmd.Example == "" || cmd.Short == "" || cmd.ValidArgsFunction == nil && cmd.Args == nil {
 			t.Errorf("%s has no example or says not what it is", cmd.Name())
 		}

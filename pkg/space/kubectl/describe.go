@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -62,7 +63,7 @@ func (r *reader) describe(ctx context.Context, out io.Writer, arg string) error 
 	if err != nil {
 		return err
 	}
-	if s.claim(namespace, name) == nil && len(s.formerSpacesOf(namespace, name)) == 0 {
+	if s.claim(namespace, name) == nil && len(s.formerSpaces(namespace, name)) == 0 {
 		return apierrors.NewNotFound(resourceapi.Resource("resourceclaims"), name)
 	}
 	tabs := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
@@ -76,7 +77,7 @@ func (s *snapshot) describe(w describe.PrefixWriter, namespace, name string) {
 	line := func(level int, name, value string) { w.Write(level, "%s:\t%s\n", name, value) }
 	line(describe.LEVEL_0, "Claim", name)
 	line(describe.LEVEL_0, "Namespace", namespace)
-	spaces := s.formerSpacesOf(namespace, name)
+	spaces := s.formerSpaces(namespace, name)
 	if claim := s.claim(namespace, name); claim != nil {
 		current := s.spacesOf(claim)
 		line(describe.LEVEL_0, "UID", string(claim.UID))
@@ -100,7 +101,8 @@ func (s *snapshot) describe(w describe.PrefixWriter, namespace, name string) {
 			line(describe.LEVEL_2, q.Resource, cmp.Or(q.Used, "?")+" of "+q.Hard)
 		}
 	}
-	describe.DescribeEvents(&corev1.EventList{Items: s.eventsAbout("ResourceClaim", namespace, name)}, w)
+	events := slices.DeleteFunc(slices.Clone(s.events), func(e corev1.Event) bool { return e.InvolvedObject.Name != name })
+	describe.DescribeEvents(&corev1.EventList{Items: events}, w)
 	if note := s.note(); note != "" {
 		w.WriteLine(note)
 	}
@@ -142,14 +144,4 @@ func (s *snapshot) describeSpace(line func(name, value string), space spaceSumma
 
 func (s *snapshot) since(t time.Time) string {
 	return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.RFC3339), age(s.now, t))
-}
-
-func (s *snapshot) eventsAbout(kind, namespace, name string) []corev1.Event {
-	var out []corev1.Event
-	for _, e := range s.events {
-		if e.InvolvedObject.Kind == kind && e.InvolvedObject.Namespace == namespace && e.InvolvedObject.Name == name {
-			out = append(out, e)
-		}
-	}
-	return out
 }

@@ -27,7 +27,7 @@ func described(t *testing.T, s *snapshot, name string) string {
 
 func TestDescribe_showsAll(t *testing.T) {
 	c := ready(t, "used", "pod")
-	again := event("ResourceClaim", "used", "DriftCorrected", "made it again")
+	again := event("used", "DriftCorrected", "made it again")
 	again.Source.Component, again.Count = "controller", 3
 	again.FirstTimestamp, again.LastTimestamp = metav1.NewTime(time.Now().Add(-5*time.Hour)), metav1.NewTime(time.Now().Add(-time.Hour))
 	s := of(c, pod("pod", "node-b", "used"), namespace(c), quota(nameOf(c)), again, listClasses)

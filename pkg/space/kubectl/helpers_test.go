@@ -145,9 +145,9 @@ func of(objects ...any) *snapshot {
 	return s
 }
 
-func event(kind, name, reason, message string) *corev1.Event {
+func event(name, reason, message string) *corev1.Event {
 	return &corev1.Event{
-		InvolvedObject: corev1.ObjectReference{Kind: kind, Namespace: "team", Name: name}, Type: corev1.EventTypeWarning,
+		InvolvedObject: corev1.ObjectReference{Namespace: "team", Name: name}, Type: corev1.EventTypeWarning,
 		Reason: reason, Message: message, LastTimestamp: metav1.NewTime(now.Add(-time.Minute)),
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -114,22 +113,15 @@ func readySpace(claim *resourceapi.ResourceClaim, driver, request string) (*spac
 // clusterOf returns the API server at the user's address, which can differ from that of pods.
 func clusterOf(config *rest.Config) (*clientcmdapi.Cluster, error) {
 	config = rest.CopyConfig(config)
-	if err := rest.LoadTLSFiles(config); err != nil {
-		return nil, fmt.Errorf("read the certificates of the API server: %w", err)
+	config.ExecProvider = &clientcmdapi.ExecConfig{} // the function for plugins requires one
+	cluster, err := rest.ConfigToExecCluster(config)
+	if err != nil {
+		return nil, fmt.Errorf("find out how to connect to %s: %w", config.Host, err)
 	}
-	cluster := &clientcmdapi.Cluster{
-		Server: config.Host, TLSServerName: config.ServerName,
-		CertificateAuthorityData: config.CAData, InsecureSkipTLSVerify: config.Insecure,
-	}
-	if config.Proxy != nil {
-		// The proxy of a kubeconfig does not depend on the request.
-		proxy, err := config.Proxy(&http.Request{})
-		if err != nil {
-			return nil, fmt.Errorf("find the proxy for %s: %w", config.Host, err)
-		}
-		cluster.ProxyURL = proxy.String()
-	}
-	return cluster, nil
+	return &clientcmdapi.Cluster{
+		Server: cluster.Server, TLSServerName: cluster.TLSServerName, ProxyURL: cluster.ProxyURL,
+		CertificateAuthorityData: cluster.CertificateAuthorityData, InsecureSkipTLSVerify: cluster.InsecureSkipTLSVerify,
+	}, nil
 }
 
 // encodeKubeconfig encodes a kubeconfig with a token. Nothing else reveals the token.

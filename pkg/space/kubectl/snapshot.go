@@ -28,7 +28,8 @@ import (
 type snapshot struct {
 	driver string
 	now    time.Time
-	// claims, pods and events are those of the namespaces that the command is about.
+	// claims and pods are those of the namespaces that the command is about, and events those
+	// about objects of one kind in its namespace.
 	claims []resourceapi.ResourceClaim
 	pods   []corev1.Pod
 	events []corev1.Event
@@ -185,13 +186,6 @@ func (s *snapshot) class(name string) *resourceapi.DeviceClass {
 	return find(s.classes, func(c *resourceapi.DeviceClass) bool { return c.Name == name })
 }
 
-// quota returns the driver's ResourceQuota in a space, or nil.
-func (s *snapshot) quota(namespace string) *corev1.ResourceQuota {
-	return find(s.quotas, func(q *corev1.ResourceQuota) bool {
-		return q.Namespace == namespace && q.Name == spaceapi.ObjectName
-	})
-}
-
 // consumers returns the pods that refer to a claim and are not done.
 func (s *snapshot) consumers(claim *resourceapi.ResourceClaim) []*corev1.Pod {
 	var out []*corev1.Pod
@@ -232,14 +226,15 @@ func claimsOf(pod *corev1.Pod) []string {
 // requestsSpace reports whether a claim has a space, or names a class that provides spaces.
 func (s *snapshot) requestsSpace(claim *resourceapi.ResourceClaim) bool {
 	if claim.Status.Allocation != nil {
-		return hasResult(claim, s.driver)
+		return slices.ContainsFunc(claim.Status.Allocation.Devices.Results, func(r resourceapi.DeviceRequestAllocationResult) bool { return r.Driver == s.driver })
 	}
-	for _, config := range claim.Spec.Devices.Config {
-		if config.Opaque != nil && config.Opaque.Driver == s.driver {
-			return true
-		}
-	}
-	return slices.ContainsFunc(classesOf(claim.Spec.Devices.Requests...), s.providesSpaces)
+	return slices.ContainsFunc(classesOf(claim), s.providesSpaces) ||
+		slices.ContainsFunc(claim.Spec.Devices.Config, func(c resourceapi.DeviceClaimConfiguration) bool { return s.configures(c.DeviceConfiguration) })
+}
+
+// configures reports whether parameters are for the driver.
+func (s *snapshot) configures(c resourceapi.DeviceConfiguration) bool {
+	return c.Opaque != nil && c.Opaque.Driver == s.driver
 }
 
 // providesSpaces reports whether a class is for spaces. A class that cannot be read is, if it
@@ -247,9 +242,7 @@ func (s *snapshot) requestsSpace(claim *resourceapi.ResourceClaim) bool {
 func (s *snapshot) providesSpaces(name string) bool {
 	if class := s.class(name); class != nil {
 		return slices.ContainsFunc(class.Spec.Selectors, func(selector resourceapi.DeviceSelector) bool { return mentions(selector, s.driver) }) ||
-			slices.ContainsFunc(class.Spec.Config, func(c resourceapi.DeviceClassConfiguration) bool {
-				return c.Opaque != nil && c.Opaque.Driver == s.driver
-			})
+			slices.ContainsFunc(class.Spec.Config, func(c resourceapi.DeviceClassConfiguration) bool { return s.configures(c.DeviceConfiguration) })
 	}
 	return name == s.driver || slices.ContainsFunc(s.claims, func(claim resourceapi.ResourceClaim) bool {
 		a := allocation.FromClaim(&claim, s.driver)
@@ -262,10 +255,10 @@ func mentions(selector resourceapi.DeviceSelector, value string) bool {
 	return selector.CEL != nil && (strings.Contains(selector.CEL.Expression, `"`+value+`"`) || strings.Contains(selector.CEL.Expression, `'`+value+`'`))
 }
 
-// classesOf returns the DeviceClasses of requests.
-func classesOf(requests ...resourceapi.DeviceRequest) []string {
+// classesOf returns the DeviceClasses of a claim.
+func classesOf(claim *resourceapi.ResourceClaim) []string {
 	var out []string
-	for _, request := range requests {
+	for _, request := range claim.Spec.Devices.Requests {
 		if request.Exactly != nil {
 			out = append(out, request.Exactly.DeviceClassName)
 		}
@@ -274,16 +267,4 @@ func classesOf(requests ...resourceapi.DeviceRequest) []string {
 		}
 	}
 	return out
-}
-
-// results returns the allocated devices of all drivers.
-func results(claim *resourceapi.ResourceClaim) []resourceapi.DeviceRequestAllocationResult {
-	if claim.Status.Allocation == nil {
-		return nil
-	}
-	return claim.Status.Allocation.Devices.Results
-}
-
-func hasResult(claim *resourceapi.ResourceClaim, driver string) bool {
-	return slices.ContainsFunc(results(claim), func(r resourceapi.DeviceRequestAllocationResult) bool { return r.Driver == driver })
 }

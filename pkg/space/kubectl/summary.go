@@ -96,8 +96,8 @@ func (space *spaceSummary) notReady() error {
 	return fmt.Errorf("ResourceClaim %s has no space that is ready (%s): kubectl space why %s explains it", space.Name, reason, space.Name)
 }
 
-// spaces returns the spaces of claims in a namespace, or in all namespaces if it is empty,
-// and the deprovisioned spaces, sorted by namespace and name of the claim.
+// spaces returns the spaces of all claims, and the deprovisioned spaces of claims in a
+// namespace, or in all namespaces if it is empty, sorted by namespace and name of the claim.
 func (s *snapshot) spaces(namespace string) []spaceSummary {
 	var out []spaceSummary
 	for i := range s.claims {
@@ -105,11 +105,7 @@ func (s *snapshot) spaces(namespace string) []spaceSummary {
 			out = append(out, s.spacesOf(&s.claims[i])...)
 		}
 	}
-	for _, space := range s.formerSpaces() {
-		if namespace == "" || space.Namespace == namespace {
-			out = append(out, space)
-		}
-	}
+	out = append(out, s.formerSpaces(namespace, "")...)
 	slices.SortStableFunc(out, func(a, b spaceSummary) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Request, b.Request))
 	})
@@ -121,21 +117,27 @@ func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 	base := spaceSummary{
 		TypeMeta:   spaceType,
 		ObjectMeta: metav1.ObjectMeta{Name: claim.Name, Namespace: claim.Namespace, UID: claim.UID, CreationTimestamp: claim.CreationTimestamp},
-		Class:      strings.Join(classesOf(claim.Spec.Devices.Requests...), ","),
+		Class:      strings.Join(classesOf(claim), ","),
 	}
 	for _, consumer := range claim.Status.ReservedFor {
-		if consumer.Resource == "pods" && consumer.APIGroup == "" {
-			base.Pods = append(base.Pods, consumer.Name)
+		if consumer.Resource != "pods" || consumer.APIGroup != "" {
+			continue
+		}
+		base.Pods = append(base.Pods, consumer.Name)
+		if pod := s.pod(claim.Namespace, consumer.Name); pod != nil && pod.UID == consumer.UID && pod.Spec.NodeName != "" {
+			base.Nodes = append(base.Nodes, pod.Spec.NodeName)
 		}
 	}
 	a := allocation.FromClaim(claim, s.driver)
-	if a == nil {
-		if len(base.Pods) == 0 {
-			for _, pod := range s.consumers(claim) {
-				base.Pods = append(base.Pods, pod.Name)
-			}
+	if a == nil && len(base.Pods) == 0 {
+		for _, pod := range s.consumers(claim) {
+			base.Pods = append(base.Pods, pod.Name)
 		}
-		slices.Sort(base.Pods)
+	}
+	slices.Sort(base.Pods)
+	slices.Sort(base.Nodes)
+	base.Nodes = slices.Compact(base.Nodes)
+	if a == nil {
 		switch {
 		case claim.DeletionTimestamp != nil:
 			base.State = stateEnded
@@ -146,8 +148,6 @@ func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 		}
 		return []spaceSummary{base}
 	}
-	slices.Sort(base.Pods)
-	nodes := s.nodesOf(claim)
 	var out []spaceSummary
 	for _, result := range a.Results {
 		space := base
@@ -173,22 +173,12 @@ func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 				space.Space = ns.Name
 			}
 		}
-		space.Nodes, space.Quota = nodes, quotaUsages(s.quota(space.Space))
+		space.Quota = quotaUsages(find(s.quotas, func(q *corev1.ResourceQuota) bool {
+			return q.Namespace == space.Space && q.Name == spaceapi.ObjectName
+		}))
 		out = append(out, space)
 	}
 	return out
-}
-
-// nodesOf returns the nodes of the pods that use a claim.
-func (s *snapshot) nodesOf(claim *resourceapi.ResourceClaim) []string {
-	var nodes []string
-	for _, consumer := range claim.Status.ReservedFor {
-		if pod := s.pod(claim.Namespace, consumer.Name); pod != nil && pod.UID == consumer.UID && pod.Spec.NodeName != "" {
-			nodes = append(nodes, pod.Spec.NodeName)
-		}
-	}
-	slices.Sort(nodes)
-	return slices.Compact(nodes)
 }
 
 // quotaUsages returns the resources of a quota, most used first.
@@ -214,13 +204,10 @@ func quotaUsages(quota *corev1.ResourceQuota) []quotaUsage {
 	return out
 }
 
-// formerSpacesOf returns the deprovisioned spaces of a claim, which may no longer exist.
-func (s *snapshot) formerSpacesOf(namespace, name string) []spaceSummary {
-	return slices.DeleteFunc(s.formerSpaces(), func(l spaceSummary) bool { return l.Namespace != namespace || l.Name != name })
-}
-
-// formerSpaces returns the spaces whose namespaces belong to no current allocation.
-func (s *snapshot) formerSpaces() []spaceSummary {
+// formerSpaces returns the deprovisioned spaces, whose namespaces belong to no current
+// allocation: of one claim, which may no longer exist, or of all if its name is empty, or also
+// of all namespaces.
+func (s *snapshot) formerSpaces(namespace, name string) []spaceSummary {
 	keys := s.keys()
 	var out []spaceSummary
 	for i := range s.namespaces {
@@ -228,6 +215,9 @@ func (s *snapshot) formerSpaces() []spaceSummary {
 		claim := metav1.ObjectMeta{
 			Name: ns.Annotations[keys.ClaimName], Namespace: ns.Annotations[keys.ClaimNamespace],
 			UID: types.UID(ns.Labels[keys.ClaimUID]), CreationTimestamp: ns.CreationTimestamp,
+		}
+		if namespace != "" && claim.Namespace != namespace || name != "" && claim.Name != name {
+			continue
 		}
 		if claim.UID == "" || allocation.FromClaim(s.claim(claim.Namespace, claim.Name), s.driver).Owns(ns, keys) {
 			continue

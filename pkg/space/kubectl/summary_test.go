@@ -112,9 +112,9 @@ func TestQuotaUsages_areSortedByUsage(t *testing.T) {
 	}
 }
 
-func TestFormerSpacesOf_areThoseOfTheClaim(t *testing.T) {
+func TestFormerSpaces_areThoseOfTheClaim(t *testing.T) {
 	mine, other := namespace(ready(t, "mine")), namespace(ready(t, "other"))
-	if got := of(mine, other).formerSpacesOf("team", "mine"); len(got) != 1 || got[0].Space != mine.Name {
+	if got := of(mine, other).formerSpaces("team", "mine"); len(got) != 1 || got[0].Space != mine.Name {
 		t.Errorf("got %+v, want %s only", got, mine.Name)
 	}
 }

@@ -103,8 +103,8 @@ func (s *snapshot) pools() []*pool {
 			}
 		}
 	}
-	for i := range s.claims {
-		for _, result := range results(&s.claims[i]) {
+	for _, claim := range s.claims {
+		for _, result := range ptr.Deref(claim.Status.Allocation, resourceapi.AllocationResult{}).Devices.Results {
 			p := pools[result.Pool]
 			if p == nil || result.Driver != s.driver || ptr.Deref(result.AdminAccess, false) {
 				continue
@@ -147,7 +147,7 @@ func (p *pool) usage() string {
 // poolsFor returns the pools that the selectors of a claim name, or all if they name none.
 func (s *snapshot) poolsFor(claim *resourceapi.ResourceClaim) []*pool {
 	var selectors []resourceapi.DeviceSelector
-	for _, name := range classesOf(claim.Spec.Devices.Requests...) {
+	for _, name := range classesOf(claim) {
 		if class := s.class(name); class != nil {
 			selectors = append(selectors, class.Spec.Selectors...)
 		}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -86,7 +85,7 @@ func (s *snapshot) whyPod(pod *corev1.Pod) string {
 		return fmt.Sprintf("Pod %s has terminated (%s). A space is deprovisioned when no pod uses its claim.", pod.Name, pod.Status.Phase)
 	}
 	if len(pod.Spec.ResourceClaims) == 0 && pod.Status.ExtendedResourceClaimStatus == nil {
-		if message := s.schedulerMessage(pod); message != "" {
+		if message := schedulerMessage(pod); message != "" {
 			return fmt.Sprintf("Pod %s has no ResourceClaim yet, and is not scheduled: %s.", pod.Name, message)
 		}
 		return fmt.Sprintf("Pod %s requests no space: its spec names no ResourceClaim.", pod.Name)
@@ -121,7 +120,7 @@ func (s *snapshot) whyClaim(claim *resourceapi.ResourceClaim, pods []*corev1.Pod
 	switch {
 	case allocation.FromClaim(claim, s.driver) != nil:
 		return s.whyAllocated(claim, pods)
-	case claim.Status.Allocation != nil && !hasResult(claim, s.driver):
+	case claim.Status.Allocation != nil && !s.requestsSpace(claim):
 		return fmt.Sprintf("ResourceClaim %s is allocated, but no device in it is of driver %s.", claim.Name, s.driver)
 	case claim.DeletionTimestamp != nil || claim.Status.Allocation != nil:
 		return fmt.Sprintf("ResourceClaim %s is being deleted, and its space with it. Pods that wait for a space need a new claim.", claim.Name)
@@ -136,7 +135,7 @@ func (s *snapshot) whyClaim(claim *resourceapi.ResourceClaim, pods []*corev1.Pod
 
 // whyUnallocated explains why the scheduler has not allocated a claim for a pod.
 func (s *snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.Pod) string {
-	message := s.schedulerMessage(pod)
+	message := schedulerMessage(pod)
 	quoted := ""
 	if message != "" {
 		quoted = fmt.Sprintf(" The scheduler reports: %s.", message)
@@ -167,7 +166,7 @@ func (s *snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.
 // missingClass returns a class of a claim that does not exist, according to the snapshot or
 // to the scheduler's message.
 func (s *snapshot) missingClass(claim *resourceapi.ResourceClaim, message string) string {
-	for _, name := range classesOf(claim.Spec.Devices.Requests...) {
+	for _, name := range classesOf(claim) {
 		if s.class(name) == nil && (!s.lacks(listClasses) || strings.Contains(message, "device class "+name+" does not exist")) {
 			return name
 		}
@@ -224,7 +223,7 @@ func (s *snapshot) whyNotReady(space spaceSummary) string {
 
 // whyNotPrepared explains why a pod does not have a space that is ready, or returns nothing.
 func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.Pod) string {
-	message, failed := s.schedulerMessage(pod), s.lastEvent(pod, "FailedPrepareDynamicResources")
+	message, failed := schedulerMessage(pod), s.lastEvent(pod, "FailedPrepareDynamicResources")
 	reserved := slices.ContainsFunc(claim.Status.ReservedFor, func(r resourceapi.ResourceClaimConsumerReference) bool { return r.UID == pod.UID })
 	switch scheduled := pod.Spec.NodeName != ""; {
 	case pod.Status.Phase != corev1.PodPending:
@@ -249,7 +248,7 @@ func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.
 // whyRemaining explains why the namespace of a deprovisioned space of a claim still exists: the given
 // one, or the first in the order of states below. It returns nothing if there is none.
 func (s *snapshot) whyRemaining(namespace, name, space string) string {
-	left := slices.DeleteFunc(s.formerSpacesOf(namespace, name), func(l spaceSummary) bool { return space != "" && l.Space != space })
+	left := slices.DeleteFunc(s.formerSpaces(namespace, name), func(l spaceSummary) bool { return space != "" && l.Space != space })
 	text := fmt.Sprintf("A space of ResourceClaim %s is deprovisioned, and its credentials are revoked. Its namespace ", name)
 	for _, state := range []string{stateStuck, stateTerminating, stateRetained, stateEnded} {
 		l := find(left, func(l *spaceSummary) bool { return l.State == state })
@@ -269,42 +268,25 @@ func (s *snapshot) whyRemaining(namespace, name, space string) string {
 	return ""
 }
 
-// schedulerMessage returns the reason why a pod is not scheduled: of its condition, which
-// needs no permission to list events, or of an event.
-func (s *snapshot) schedulerMessage(pod *corev1.Pod) string {
-	if pod.Spec.NodeName != "" {
-		return ""
-	}
+// schedulerMessage returns the reason why the scheduler could not schedule a pod, or nothing.
+func schedulerMessage(pod *corev1.Pod) string {
 	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason != corev1.PodReasonSchedulingGated && c.Message != "" {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason != corev1.PodReasonSchedulingGated {
 			return clause(c.Message)
 		}
-	}
-	if e := s.lastEvent(pod, "FailedScheduling"); e != nil {
-		return clause(e.Message)
 	}
 	return ""
 }
 
 // lastEvent returns the last event about a pod with the reason, or nil.
 func (s *snapshot) lastEvent(pod *corev1.Pod, reason string) *corev1.Event {
-	events := slices.DeleteFunc(s.eventsAbout("Pod", pod.Namespace, pod.Name), func(e corev1.Event) bool { return e.Reason != reason })
-	if len(events) == 0 {
-		return nil
+	var last *corev1.Event
+	for i, e := range s.events {
+		if e.InvolvedObject.Name == pod.Name && e.Reason == reason && (last == nil || last.LastTimestamp.Before(&e.LastTimestamp)) {
+			last = &s.events[i]
+		}
 	}
-	last := slices.MaxFunc(events, func(a, b corev1.Event) int { return lastSeen(a).Compare(lastSeen(b)) })
-	return &last
-}
-
-func lastSeen(e corev1.Event) time.Time {
-	switch {
-	case e.Series != nil:
-		return e.Series.LastObservedTime.Time
-	case !e.LastTimestamp.IsZero():
-		return e.LastTimestamp.Time
-	default:
-		return e.EventTime.Time
-	}
+	return last
 }
 
 func isGated(pod *corev1.Pod) bool {

@@ -17,10 +17,9 @@ import (
 )
 
 func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
-	const scheduler, prepare = "FailedScheduling", "FailedPrepareDynamicResources"
+	const prepare = "FailedPrepareDynamicResources"
 	waits := func() *resourceapi.ResourceClaim { return claim("c", driver) }
 	unscheduled := pod("p", "", "c")
-	full := event("Pod", "p", scheduler, "0/2 nodes are available: 2 cannot allocate all claims.")
 	failed := func(reason, message string) *resourceapi.ResourceClaim {
 		return says(t, allocated(waits(), "spaces", "p"), reason, message)
 	}
@@ -43,6 +42,7 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: reason, Message: message}}
 		return p
 	}
+	full := because("Unschedulable", "0/2 nodes are available: 2 cannot allocate all claims.")
 	two := waits()
 	two.Spec.Devices.Requests = append(two.Spec.Devices.Requests, *two.Spec.Devices.Requests[0].DeepCopy())
 	two.Spec.Devices.Requests[1].Name = "other"
@@ -58,7 +58,7 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		"a pod without a claim":            {[]any{pod("p", "n")}, "requests no space: its spec names no ResourceClaim"},
 		"a claim that is not there":        {[]any{unscheduled}, "ResourceClaim c, which does not exist"},
 		"a template's claim to be":         {[]any{template}, "ResourceClaim c of pod p is not created from its template yet"},
-		"a claim over quota": {[]any{template, event("Pod", "p", "FailedResourceClaimCreation", "exceeded quota: space")},
+		"a claim over quota": {[]any{template, event("p", "FailedResourceClaimCreation", "exceeded quota: space")},
 			"could not be created from its template: exceeded quota: space."},
 		"another driver's claim": {[]any{foreign, pod("p", "n", "c")}, "requests no space"},
 		"a claim without a pod":  {[]any{waits()}, "No pod uses ResourceClaim c"},
@@ -66,24 +66,24 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 			"You cannot list pods"},
 		"a pod not scheduled yet": {[]any{waits(), unscheduled, slice("spaces", 0, 0)},
 			"waits for pod p to be scheduled. No message of the scheduler"},
-		"a class that is not there": {[]any{claim("c", "nope"), unscheduled, class("other", "x"), listSlices, event("Pod", "p", scheduler, "device class nope does not exist")},
+		"a class that is not there": {[]any{claim("c", "nope"), because("Unschedulable", "device class nope does not exist"), class("other", "x"), listSlices},
 			"DeviceClass nope, which does not exist"},
-		"nothing published": {[]any{waits(), unscheduled, full}, "has published no pool"},
-		"a full pool": {[]any{waits(), unscheduled, full, slice("spaces", 1, 0), ready(t, "other", "q")},
+		"nothing published": {[]any{waits(), full}, "has published no pool"},
+		"a full pool": {[]any{waits(), full, slice("spaces", 1, 0), ready(t, "other", "q")},
 			"There is no room for ResourceClaim c on the nodes that pod p can run on: of pool spaces 1 of 1 spaces are in use."},
-		"a full pool among others": {[]any{claim("c", "few"), class("few", "spaces"), unscheduled, full, slice("spaces", 1, 0), slice("more", 5, 0), ready(t, "other", "q")},
+		"a full pool among others": {[]any{claim("c", "few"), class("few", "spaces"), full, slice("spaces", 1, 0), slice("more", 5, 0), ready(t, "other", "q")},
 			"no room for ResourceClaim c on the nodes that pod p can run on: of pool spaces 1 of 1 spaces are in use."},
-		"a spent budget": {[]any{waits(), unscheduled, full, slice("spaces", 0, 2), ready(t, "other", "q")},
+		"a spent budget": {[]any{waits(), full, slice("spaces", 0, 2), ready(t, "other", "q")},
 			"no room for ResourceClaim c on the nodes that pod p can run on: of pool spaces 2 of 2 cpu are in use."},
-		"a full pool, for a user": {[]any{waits(), unscheduled, full, listSlices}, "its pool is full, or has no space for the nodes that the pod can run on. To find out which, you need permission to list resourceslices. The scheduler reports"},
-		"no node, for a user": {[]any{waits(), unscheduled, listSlices, event("Pod", "p", scheduler, "2 Insufficient cpu")},
+		"a full pool, for a user": {[]any{waits(), full, listSlices}, "its pool is full, or has no space for the nodes that the pod can run on. To find out which, you need permission to list resourceslices. The scheduler reports"},
+		"no node, for a user": {[]any{waits(), because("Unschedulable", "2 Insufficient cpu"), listSlices},
 			"Pod p cannot be scheduled, so ResourceClaim c is not allocated. The scheduler reports: 2 Insufficient cpu."},
-		"no node, for who may read all": {[]any{waits(), unscheduled, slice("spaces", 5, 0), event("Pod", "p", scheduler, "2 Insufficient cpu")},
+		"no node, for who may read all": {[]any{waits(), because("Unschedulable", "2 Insufficient cpu"), slice("spaces", 5, 0)},
 			"so ResourceClaim c is not allocated. The scheduler reports: 2 Insufficient cpu."},
-		"no node with spaces": {[]any{waits(), unscheduled, full, slice("spaces", 5, 0)}, "no room for ResourceClaim c on the nodes that pod p can run on: of pool spaces 0 of 5 spaces are in use."},
-		"no node for a ready space": {[]any{ready(t, "c", "q"), unscheduled, event("Pod", "p", scheduler, "2 Insufficient cpu")},
+		"no node with spaces": {[]any{waits(), full, slice("spaces", 5, 0)}, "no room for ResourceClaim c on the nodes that pod p can run on: of pool spaces 0 of 5 spaces are in use."},
+		"no node for a ready space": {[]any{ready(t, "c", "q"), because("Unschedulable", "2 Insufficient cpu")},
 			"no node for pod p to use it on"},
-		"an exclusive claim": {[]any{ready(t, "c", "q"), unscheduled, event("Pod", "p", scheduler, "ResourceClaim c is exclusive and in use by pod q")},
+		"an exclusive claim": {[]any{ready(t, "c", "q"), because("Unschedulable", "ResourceClaim c is exclusive and in use by pod q")},
 			"in use by pod q."},
 		"a refused claim": {[]any{failed(spaceapi.ReasonInvalidParameters, "clusterRole: admin is not one of edit"), pod("p", "n", "c")},
 			"ResourceClaim c has invalid parameters: clusterRole: admin is not one of edit. This is final"},
@@ -94,9 +94,9 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		"an expired one":          {[]any{failed(spaceapi.ReasonExpired, "1h"), pod("p", "n", "c")}, "maxLifetime of its class: 1h. This is final"},
 		"an unknown reason":       {[]any{failed("Novel", "news"), pod("p", "n", "c")}, "is not ready, with reason Novel: news."},
 		"a claim that is deleted": {[]any{deleted}, "ResourceClaim c is being deleted"},
-		"no plugin": {[]any{made(), pod("p", "n", "c"), event("Pod", "p", prepare, "DRA driver "+driver+" is not registered")},
+		"no plugin": {[]any{made(), pod("p", "n", "c"), event("p", prepare, "DRA driver "+driver+" is not registered")},
 			"the kubelet plugin does not run on node n"},
-		"a failing node": {[]any{made(), pod("p", "n", "c"), event("Pod", "p", prepare, "disk full")}, "node n could not prepare it for pod p: disk full."},
+		"a failing node": {[]any{made(), pod("p", "n", "c"), event("p", prepare, "disk full")}, "node n could not prepare it for pod p: disk full."},
 		"a stuck namespace of a claim that is gone":  {[]any{old}, "finalizer example.com/keep remains. The driver removes no finalizers."},
 		"a namespace that goes":                      {[]any{going}, "is being deleted. It still contains: <none>."},
 		"a namespace that is kept":                   {[]any{retained}, "is retained for debugging until 2026-03-01T13:00:00Z."},
@@ -105,8 +105,7 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		"a pod behind gates":                         {[]any{waits(), because("SchedulingGated", "blocked"), slice("spaces", 1, 0)}, "waits for pod p to be scheduled, which has scheduling gates."},
 		"a pod behind gates, for a user":             {[]any{waits(), because("SchedulingGated", "blocked"), listSlices}, "waits for pod p to be scheduled, which has scheduling gates."},
 		"a pod behind gates, with a ready space":     {[]any{made(), because("SchedulingGated", "blocked")}, "is ready, but pod p is not scheduled: it has scheduling gates."},
-		"a full pool, as the pod itself says":        {[]any{waits(), because("Unschedulable", "cannot allocate all claims."), slice("spaces", 1, 0), ready(t, "other", "q"), listEvents}, "reports: cannot allocate all claims."},
-		"a pool with too few spaces for the claim":   {[]any{two, unscheduled, full, slice("spaces", 2, 0), ready(t, "other", "q")}, "no room for ResourceClaim c on the nodes that pod p can run on: of pool spaces 1 of 2 spaces are in use."},
+		"a pool with too few spaces for the claim":   {[]any{two, full, slice("spaces", 2, 0), ready(t, "other", "q")}, "no room for ResourceClaim c on the nodes that pod p can run on: of pool spaces 1 of 2 spaces are in use."},
 		"a space that is ready, and one that is not": {[]any{made(), claim("d", driver), pod("p", "", "c", "d"), slice("spaces", 9, 0)}, "ResourceClaim d waits"},
 	} {
 		s := of(test.objects...)
