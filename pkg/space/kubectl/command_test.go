@@ -4,8 +4,6 @@
 package kubectl
 
 import (
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,79 +12,36 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
+	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
-// kubeconfig is for a server that nobody may need to reach.
-func kubeconfig(t *testing.T, server string) string {
+// run runs the program as kubectl does, for a server that nobody may need to reach.
+func run(t *testing.T, program, server string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"here","clusters":[{"name":"c","cluster":{"server":%q}}],
-"contexts":[{"name":"here","context":{"cluster":"c","user":"jane"}},{"name":"there","context":{"cluster":"c"}}],"users":[{"name":"jane","user":{}}]}`, server)
+	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"here","clusters":[{"name":"c","cluster":{"server":%q}},{"name":"tls","cluster":{"server":"https://127.0.0.1:1"}}],
+"contexts":[{"name":"here","context":{"cluster":"c","user":"jane"}},{"name":"there","context":{"cluster":"c"}},{"name":"old","context":{"cluster":"tls","user":"old"}}],
+"users":[{"name":"jane","user":{}},{"name":"old","user":{"auth-provider":{"name":"oidc"}}}]}`, server)
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return file
-}
-
-// run runs the program as kubectl does.
-func run(t *testing.T, program, server string, args ...string) (stdout, stderr string, code int) {
-	t.Helper()
 	streams, _, out, errOut := genericiooptions.NewTestIOStreams()
-	code = Main("v0", append([]string{program, "--kubeconfig", kubeconfig(t, server)}, args...), streams)
+	code = Main("v0", append([]string{program, "--kubeconfig", file}, args...), streams)
 	return out.String(), errOut.String(), code
 }
 
-func TestMain_logsInWithAnAuthProvider(t *testing.T) {
-	encoded := func(part string) string { return base64.RawURLEncoding.EncodeToString([]byte(part)) }
-	token := encoded(`{"alg":"none"}`) + "." + encoded(`{"exp":4102444800}`) + "."
-	var tokens sync.Map
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tokens.Store(r.Header.Get("Authorization"), true)
-		w.WriteHeader(http.StatusUnauthorized)
-	}))
-	t.Cleanup(server.Close)
-	file := filepath.Join(t.TempDir(), "kubeconfig")
-	content := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"here","clusters":[{"name":"c","cluster":{"server":%q,"insecure-skip-tls-verify":true}}],
-"contexts":[{"name":"here","context":{"cluster":"c","user":"jane"}}],"users":[{"name":"jane","user":{"auth-provider":{"name":"oidc",
-"config":{"idp-issuer-url":"https://issuer.example.com","client-id":"id","id-token":%q}}}}]}`, server.URL, token)
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	streams, _, _, errOut := genericiooptions.NewTestIOStreams()
-	if code := Main("v0", []string{"kubectl-space", "--kubeconfig", file, "list"}, streams); code != 1 || !strings.Contains(errOut.String(), "You must be logged in") {
-		t.Errorf("exit code %d, printed %q, want the refusal of the server", code, errOut)
-	}
-	if _, ok := tokens.Load("Bearer " + token); !ok {
-		var got []any
-		tokens.Range(func(k, _ any) bool { got = append(got, k); return true })
-		t.Errorf("the server got %q, want the token of the auth provider", got)
+func TestMessage_isThatOfTheCause(t *testing.T) {
+	err := fmt.Errorf("get it: %w", apierrors.NewNotFound(resourceapi.Resource("resourceclaims"), "c"))
+	if got, want := message(err), `Error from server (NotFound): resourceclaims.resource.k8s.io "c" not found`; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-func TestMessage_isKubectls(t *testing.T) {
-	claims := schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}
-	for _, test := range []struct {
-		err  error
-		want string
-	}{
-		{fmt.Errorf("get it: %w", apierrors.NewNotFound(claims, "c")), `Error from server (NotFound): resourceclaims.resource.k8s.io "c" not found`},
-		{fmt.Errorf("list: %w", apierrors.NewForbidden(claims, "", errors.New("no"))), `Error from server (Forbidden): resourceclaims.resource.k8s.io is forbidden: no`},
-		{apierrors.NewUnauthorized("Unauthorized"), "error: You must be logged in to the server (Unauthorized)"},
-		{errors.New("other"), "error: other"},
-	} {
-		if got := message(test.err); got != test.want {
-			t.Errorf("the message of %v is %q, want %q", test.err, got, test.want)
-		}
-	}
-}
-
-func TestMain_reportsUsageErrors(t *testing.T) {
+func TestMain_reportsErrors(t *testing.T) {
 	for _, test := range []struct {
 		args []string
 		want []string
@@ -99,6 +54,8 @@ func TestMain_reportsUsageErrors(t *testing.T) {
 		{[]string{"list", "-o", "nonsense"}, []string{"nonsense"}},
 		{[]string{"tops"}, []string{`unknown command "tops" for "kubectl space"`}},
 		{[]string{"kubeconfig", "c", "--duration", "1m"}, []string{"less than the 10m0s"}},
+		{[]string{"list", "--context", "old"}, []string{"Must provide idp-issuer-url"}}, // the auth provider is known
+		{[]string{"list"}, []string{"The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?"}},
 	} {
 		out, errOut, code := run(t, "kubectl-space", "http://127.0.0.1:1", test.args...)
 		for _, want := range test.want {
@@ -106,13 +63,6 @@ func TestMain_reportsUsageErrors(t *testing.T) {
 				t.Errorf("%v: exit code %d, output %q, want an error with %q, but got %q", test.args, code, out, want, errOut)
 			}
 		}
-	}
-}
-
-func TestMain_namesAServerThatIsNotThere(t *testing.T) {
-	out, errOut, code := run(t, "kubectl-space", "http://127.0.0.1:1", "list")
-	if want := "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?\n"; code != 1 || out != "" || errOut != want {
-		t.Errorf("exit code %d, output %q, error %q", code, out, errOut)
 	}
 }
 
