@@ -14,7 +14,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -37,7 +37,7 @@ func completeSpace(t *testing.T) {
 	if space.AllocationID != allocation.ID || space.Server != env.Cluster.APIServerURL() {
 		t.Errorf("the status says allocation %q and server %q, want %q and %q", space.AllocationID, space.Server, allocation.ID, env.Cluster.APIServerURL())
 	}
-	if want := kubeconfig.Build(space.Server, "/var/run/claim-artifacts/"+string(claim.UID), space.Namespace); space.Kubeconfig != want {
+	if want := containeredits.Kubeconfig(space.Server, "/var/run/claim-artifacts/"+string(claim.UID), space.Namespace); space.Kubeconfig != want {
 		t.Errorf("the kubeconfig is\n%s\nwant\n%s", space.Kubeconfig, want)
 	}
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package containeredits determines what containers see of a claim's spaces: variables, and
-// directories with files. It is a pure function of the allocation and its parameters, so
+// directories with files, one of which is a kubeconfig. It is a pure function of the allocation and its parameters, so
 // that the controller can reject what a node could not prepare.
 package containeredits
 
@@ -19,7 +19,6 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 )
 
 // Where containers find a claim's files: below its UID in the first, below the
@@ -28,6 +27,15 @@ const (
 	claimsDir    = "/var/run/claim-artifacts"
 	configDir    = "/etc"
 	inClusterDir = "/var/run/secrets/kubernetes.io/serviceaccount"
+)
+
+// Names of the files in a directory with credentials. In-cluster clients look for
+// TokenFile, CAFile and NamespaceFile.
+const (
+	KubeconfigFile = "kubeconfig"
+	TokenFile      = "token"
+	CAFile         = "ca.crt"
+	NamespaceFile  = "namespace"
 )
 
 // Edits is what containers see of one space.
@@ -73,7 +81,7 @@ func Validate(driver string, a *allocation.Allocation, configs []config.Containe
 
 func build(driver, server string, a *allocation.Allocation, result allocation.Result, c config.Container, namespace string) Edits {
 	dir := CredentialsDir(a.ClaimUID, result.Subdir)
-	file := path.Join(dir, kubeconfig.File)
+	file := path.Join(dir, KubeconfigFile)
 	prefix := prefixOf(a, result, c)
 	out := Edits{
 		Env: []string{

@@ -23,7 +23,6 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
@@ -108,7 +107,7 @@ func (r *Reconciler) readyEntry(a *allocation.Allocation, result allocation.Resu
 			ServiceAccount:    spaceapi.ServiceAccountName,
 			ServiceAccountUID: account,
 			Server:            r.config.Server,
-			Kubeconfig:        kubeconfig.Build(r.config.Server, containeredits.CredentialsDir(a.ClaimUID, result.Subdir), namespace),
+			Kubeconfig:        containeredits.Kubeconfig(r.config.Server, containeredits.CredentialsDir(a.ClaimUID, result.Subdir), namespace),
 		},
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"k8s.io/client-go/util/cert"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 )
 
 // maxCASize limits what is copied into each claim's directory.
@@ -71,7 +70,7 @@ func readCA(path string) ([]byte, error) {
 // files returns the files that containers with a space use to reach the API server.
 func (s *apiServer) files(claim types.UID, space preparedSpace) serverFiles {
 	return serverFiles{
-		kubeconfig: []byte(kubeconfig.Build(s.URL, containeredits.CredentialsDir(claim, space.Subdir), space.Namespace)),
+		kubeconfig: []byte(containeredits.Kubeconfig(s.URL, containeredits.CredentialsDir(claim, space.Subdir), space.Namespace)),
 		ca:         *s.ca.Load(),
 	}
 }

@@ -47,7 +47,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
@@ -83,7 +83,7 @@ func (n *node) wantServerFiles(claim types.UID, dir, server string, ca []byte) {
 	}
 	got, err := os.ReadFile(filepath.Join(path, "kubeconfig"))
 	namespace, _ := os.ReadFile(filepath.Join(path, "namespace"))
-	want := kubeconfig.Build(server, filepath.Join("/var/run/claim-artifacts", string(claim), dir), string(namespace))
+	want := containeredits.Kubeconfig(server, filepath.Join("/var/run/claim-artifacts", string(claim), dir), string(namespace))
 	if err != nil || string(got) != want || len(namespace) == 0 {
 		n.t.Errorf("claim %s has, error %v, kubeconfig\n%s\nwant\n%s", claim, err, got, want)
 	}

@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 	"github.com/space-dra/space-dra-driver/pkg/space/staging"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
@@ -160,10 +160,10 @@ func (s *store) write(dir string, claim preparedClaim, all []credentials) error 
 			name    string
 			content []byte
 		}{
-			{kubeconfig.TokenFile, all[i].token.Reveal()},
-			{kubeconfig.CAFile, all[i].ca},
-			{kubeconfig.NamespaceFile, []byte(space.Namespace)},
-			{kubeconfig.File, all[i].kubeconfig},
+			{containeredits.TokenFile, all[i].token.Reveal()},
+			{containeredits.CAFile, all[i].ca},
+			{containeredits.NamespaceFile, []byte(space.Namespace)},
+			{containeredits.KubeconfigFile, all[i].kubeconfig},
 		} {
 			if err := s.staging.WriteFile(filepath.Join(spaceDir, f.name), f.content, credentialsFileMode); err != nil {
 				return err
@@ -201,7 +201,7 @@ func (s *store) update(claim preparedClaim) error {
 // writeToken replaces the token of a space. The error is fs.ErrNotExist if the claim was
 // removed.
 func (s *store) writeToken(claim types.UID, subdir string, t token.Token) error {
-	path := filepath.Join(s.credentialsPath(claim, subdir), kubeconfig.TokenFile)
+	path := filepath.Join(s.credentialsPath(claim, subdir), containeredits.TokenFile)
 	if err := s.staging.WriteFile(path, t.Reveal(), credentialsFileMode); err != nil {
 		return fmt.Errorf("write the token of claim %s: %w", claim, err)
 	}
@@ -210,7 +210,7 @@ func (s *store) writeToken(claim types.UID, subdir string, t token.Token) error 
 
 // writeServerFiles replaces those files of a space that have other contents.
 func (s *store) writeServerFiles(claim types.UID, subdir string, files serverFiles) error {
-	for name, content := range map[string][]byte{kubeconfig.CAFile: files.ca, kubeconfig.File: files.kubeconfig} {
+	for name, content := range map[string][]byte{containeredits.CAFile: files.ca, containeredits.KubeconfigFile: files.kubeconfig} {
 		path := filepath.Join(s.credentialsPath(claim, subdir), name)
 		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
 			continue

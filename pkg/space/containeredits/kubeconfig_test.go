@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package kubeconfig_test
+package containeredits_test
 
 import (
 	"os"
@@ -10,15 +10,15 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 )
 
-func TestBuild_clientsFindAllFilesWhereverItIsCopied(t *testing.T) {
+func TestKubeconfig_clientsFindAllFilesWhereverItIsCopied(t *testing.T) {
 	dir, copied := t.TempDir(), filepath.Join(t.TempDir(), "config")
 	for path, content := range map[string]string{
-		copied:                                   kubeconfig.Build("https://10.96.0.1:443", dir, "ephemeral-ns-x"),
-		filepath.Join(dir, kubeconfig.TokenFile): "secret",
-		filepath.Join(dir, kubeconfig.CAFile):    "the CA",
+		copied: containeredits.Kubeconfig("https://10.96.0.1:443", dir, "ephemeral-ns-x"),
+		filepath.Join(dir, containeredits.TokenFile): "secret",
+		filepath.Join(dir, containeredits.CAFile):    "the CA",
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -37,15 +37,19 @@ func TestBuild_clientsFindAllFilesWhereverItIsCopied(t *testing.T) {
 	if config.Host != "https://10.96.0.1:443" || config.CAFile != filepath.Join(dir, "ca.crt") || config.Insecure {
 		t.Errorf("got host %q, insecure %t, CA file %q", config.Host, config.Insecure, config.CAFile)
 	}
+	// It is in the status of each claim, for each of its spaces.
+	if len(config.CAData) > 0 || config.Password != "" || config.ExecProvider != nil {
+		t.Errorf("the kubeconfig has credentials or a certificate: %v", config)
+	}
 	// client-go reads the token when it loads the file, and again later.
 	if config.BearerTokenFile != filepath.Join(dir, "token") || config.BearerToken != "secret" {
 		t.Errorf("got token %q of file %q", config.BearerToken, config.BearerTokenFile)
 	}
 }
 
-func TestBuild_valuesArriveAsTheyAre(t *testing.T) {
+func TestKubeconfig_valuesArriveAsTheyAre(t *testing.T) {
 	for _, value := range []string{"ephemeral-ns-zgwsktrlqh", "2222222222", "22222e2222", "0x22222222", "2222-22-22", "true", "null", "n", "y", "a: b", "#", "'\"\\", "ä\u00a0\n\t"} {
-		config, err := clientcmd.Load([]byte(kubeconfig.Build(value, "/"+value, value)))
+		config, err := clientcmd.Load([]byte(containeredits.Kubeconfig(value, "/"+value, value)))
 		if err != nil {
 			t.Errorf("%q: %v", value, err)
 			continue
@@ -58,21 +62,5 @@ func TestBuild_valuesArriveAsTheyAre(t *testing.T) {
 		if cluster.Server != value || context.Namespace != value || cluster.CertificateAuthority != "/"+value+"/ca.crt" || user.TokenFile != "/"+value+"/token" {
 			t.Errorf("%q: got server %q, namespace %q, CA %q, token %q", value, cluster.Server, context.Namespace, cluster.CertificateAuthority, user.TokenFile)
 		}
-	}
-}
-
-func TestBuild_hasNeitherCredentialsNorCertificates(t *testing.T) {
-	text := kubeconfig.Build("https://10.96.0.1:443", "/var/run/claim-artifacts/7791ecd8-b343-4545-821c-d5b05db2d590", "ephemeral-ns-x")
-	config, err := clientcmd.Load([]byte(text))
-	if err != nil || len(config.AuthInfos) != 1 || len(config.Clusters) != 1 {
-		t.Fatalf("got error %v and\n%s", err, text)
-	}
-	user := config.AuthInfos["space"]
-	if user.Token != "" || user.Password != "" || len(user.ClientKeyData) > 0 || user.ClientKey != "" || user.Exec != nil {
-		t.Error("the user has credentials")
-	}
-	// It is in the status of each claim, for each of its spaces.
-	if len(config.Clusters["space"].CertificateAuthorityData) > 0 || len(text) > 600 {
-		t.Errorf("it has %d bytes:\n%s", len(text), text)
 	}
 }
