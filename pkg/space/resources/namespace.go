@@ -4,7 +4,7 @@
 package resources
 
 import (
-	"strings"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,22 +14,23 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-// podSecurityDomain is the domain of Pod Security admission's labels.
-const podSecurityDomain = "pod-security.kubernetes.io/"
-
 // namespace describes the Namespace, which records what the space was given.
 func (e Environment) namespace(a *allocation.Allocation, result allocation.Result, name string, space config.SpaceConfig) *corev1.Namespace {
 	keys := spaceapi.KeysFor(e.Driver)
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: e.labels(a), Annotations: e.annotations(a, result)}}
-	e.add(ns.Labels, space.Labels)
-	e.add(ns.Annotations, space.Annotations)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{}, Annotations: map[string]string{}}}
+	// Validation keeps those of class and claim out of the domains that the driver and Pod
+	// Security admission read.
+	maps.Copy(ns.Labels, space.Labels)
+	maps.Copy(ns.Annotations, space.Annotations)
+	maps.Copy(ns.Labels, e.labels(a))
+	maps.Copy(ns.Annotations, e.annotations(a, result))
 	for label, value := range map[string]string{
 		"enforce": space.PodSecurity.Enforce, "enforce-version": space.PodSecurity.EnforceVersion,
 		"audit": space.PodSecurity.Audit, "audit-version": space.PodSecurity.AuditVersion,
 		"warn": space.PodSecurity.Warn, "warn-version": space.PodSecurity.WarnVersion,
 	} {
 		if value != "" {
-			ns.Labels[podSecurityDomain+label] = value
+			ns.Labels["pod-security.kubernetes.io/"+label] = value
 		}
 	}
 	// For the admission policy that keeps tenants from opening it.
@@ -45,14 +46,4 @@ func (e Environment) namespace(a *allocation.Allocation, result allocation.Resul
 	}
 	ns.Annotations[keys.Config] = space.Encode()
 	return ns
-}
-
-// add adds labels or annotations of class and claim, but none that the driver or Pod
-// Security admission reads.
-func (e Environment) add(to, from map[string]string) {
-	for key, value := range from {
-		if !strings.HasPrefix(key, e.Driver+"/") && !strings.HasPrefix(key, podSecurityDomain) {
-			to[key] = value
-		}
-	}
 }

@@ -8,19 +8,12 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
-
-// record is what a namespace has without anything special.
-func record(t *testing.T) *corev1.Namespace {
-	t.Helper()
-	return spaceWith(t, environment, unchanged).Namespace
-}
 
 func TestObjects_namespaceIdentifiesTheSpace(t *testing.T) {
 	a := allocated(t)
@@ -45,18 +38,14 @@ func TestObjects_namespaceIdentifiesTheSpace(t *testing.T) {
 	}
 }
 
-func TestObjects_namespaceKeepsReservedKeys(t *testing.T) {
+func TestObjects_namespaceHasLabelsAndAnnotationsOfTheClass(t *testing.T) {
 	keys := spaceapi.KeysFor(environment.Driver)
-	bad := map[string]string{
-		keys.ClaimUID: "x", keys.AllocationID: "x", keys.ClaimName: "x", keys.ClaimNamespace: "x", keys.Request: "x",
-		keys.Config: "{}", keys.RetainedUntil: "2030-01-01T00:00:00Z",
-		"pod-security.kubernetes.io/enforce": "privileged", "pod-security.kubernetes.io/enforce-version": "v1.0",
-	}
-	labels, annotations := maps.Clone(bad), maps.Clone(bad)
-	labels["team"], annotations["example.com/url"] = "blue", "https://x"
-	want := record(t)
+	want := spaceWith(t, environment, unchanged).Namespace
 	want.Labels["team"], want.Annotations["example.com/url"] = "blue", "https://x"
-	got := spaceWith(t, environment, func(s *config.SpaceConfig) { s.Labels, s.Annotations = labels, annotations }).Namespace
+	got := spaceWith(t, environment, func(s *config.SpaceConfig) {
+		s.Labels = map[string]string{"team": "blue", keys.ClaimUID: "x", keys.AllocationID: "x", "pod-security.kubernetes.io/enforce": "privileged"}
+		s.Annotations = map[string]string{"example.com/url": "https://x", keys.ClaimName: "x", keys.Config: "{}"}
+	}).Namespace
 	if !equality.Semantic.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got.ObjectMeta, want.ObjectMeta)
 	}

@@ -14,34 +14,20 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-func TestObjects_bindsTheServiceAccountInItsNamespace(t *testing.T) {
-	a := allocated(t)
-	made := environment.Objects(a, a.Results[0], a.Results[0].NamespaceName("ns-"), space(unchanged))
-	ns := made.Namespace.Name
-	if made.ServiceAccount.Namespace != ns || made.ServiceAccount.Name != spaceapi.ServiceAccountName {
-		t.Errorf("the ServiceAccount is %s/%s", made.ServiceAccount.Namespace, made.ServiceAccount.Name)
-	}
-	binding := made.RoleBindings[0]
-	if binding.Namespace != ns || binding.Name != spaceapi.RoleBindingName {
-		t.Errorf("the RoleBinding is %s/%s", binding.Namespace, binding.Name)
-	}
-	if want := (rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: "view"}); binding.RoleRef != want {
-		t.Errorf("got role %v, want %v", binding.RoleRef, want)
-	}
-	if want := (rbacv1.Subject{Kind: "ServiceAccount", Namespace: ns, Name: spaceapi.ServiceAccountName}); len(binding.Subjects) != 1 || binding.Subjects[0] != want {
-		t.Errorf("got subjects %v, want only %v", binding.Subjects, want)
-	}
-}
-
 func TestObjects_bindsRoles(t *testing.T) {
 	space := spaceWith(t, environment, func(s *config.SpaceConfig) {
 		s.ClusterRoles, s.ClusterWideRoles = []string{"admin", "view"}, []string{"crd-reader", "node-reader"}
 	})
+	ns := space.Namespace.Name
+	if space.ServiceAccount.Namespace != ns || space.ServiceAccount.Name != spaceapi.ServiceAccountName {
+		t.Errorf("the ServiceAccount is %s/%s", space.ServiceAccount.Namespace, space.ServiceAccount.Name)
+	}
+	subjects := []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: ns, Name: spaceapi.ServiceAccountName}}
 	var inside []string
 	for _, binding := range space.RoleBindings {
 		inside = append(inside, binding.Name+"="+binding.RoleRef.Name)
-		if binding.Namespace != space.Namespace.Name || !slices.Equal(binding.Subjects, space.RoleBindings[0].Subjects) {
-			t.Errorf("%s/%s is for %v", binding.Namespace, binding.Name, binding.Subjects)
+		if role := (rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: binding.RoleRef.Name}); binding.Namespace != ns || binding.RoleRef != role || !slices.Equal(binding.Subjects, subjects) {
+			t.Errorf("%s/%s gives %v to %v", binding.Namespace, binding.Name, binding.RoleRef, binding.Subjects)
 		}
 	}
 	if want := []string{"space=admin", "space-2=view"}; !slices.Equal(inside, want) {
@@ -50,10 +36,10 @@ func TestObjects_bindsRoles(t *testing.T) {
 	var names []string
 	for _, binding := range space.ClusterRoleBindings {
 		names = append(names, binding.Name)
-		if binding.Name != space.Namespace.Name+":"+binding.RoleRef.Name || binding.RoleRef.Kind != "ClusterRole" {
+		if binding.Name != ns+":"+binding.RoleRef.Name || binding.RoleRef.Kind != "ClusterRole" {
 			t.Errorf("%s gives %v", binding.Name, binding.RoleRef)
 		}
-		if !slices.Equal(binding.Subjects, space.RoleBindings[0].Subjects) {
+		if !slices.Equal(binding.Subjects, subjects) {
 			t.Errorf("%s is for %v", binding.Name, binding.Subjects)
 		}
 		if !maps.Equal(binding.Labels, space.RoleBindings[0].Labels) {
