@@ -21,14 +21,14 @@ import (
 // DeviceClass for the driver of that name. It returns all errors together.
 func DecodeSpaceClassConfig(raw []byte, driver string) (*SpaceClassConfig, field.ErrorList) {
 	config := &SpaceClassConfig{}
-	return config, decode(raw, config, SpaceClassConfigKind, func() field.ErrorList { return ValidateSpaceClassConfig(config, driver) })
+	return config, decode(raw, config, SpaceClassConfigKind, func() field.ErrorList { return validateClass(config, driver) })
 }
 
 // DecodeSpaceClaimConfig decodes and validates the opaque parameters of a
 // ResourceClaim for the driver of that name. It returns all errors together.
 func DecodeSpaceClaimConfig(raw []byte, driver string) (*SpaceClaimConfig, field.ErrorList) {
 	config := &SpaceClaimConfig{}
-	return config, decode(raw, config, SpaceClaimConfigKind, func() field.ErrorList { return ValidateSpaceClaimConfig(config, driver) })
+	return config, decode(raw, config, SpaceClaimConfigKind, func() field.ErrorList { return validateClaim(config, driver) })
 }
 
 // decode decodes an object field by field, so that one error does not hide others.

@@ -45,11 +45,13 @@ var (
 // PodSecurityLevels returns the Pod Security Standards, the strictest last.
 func PodSecurityLevels() []string { return []string{"privileged", "baseline", "restricted"} }
 
-// ValidateSpaceClassConfig returns all errors in a class's parameters for the driver
-// of that name, apart from what depends on the installation.
-func ValidateSpaceClassConfig(c *SpaceClassConfig, driver string) (errs field.ErrorList) {
-	if c.NamespacePrefix != "" {
-		errs = append(errs, validateNamespacePrefix(c.NamespacePrefix, field.NewPath("namespacePrefix"))...)
+// validateClass returns all errors in a class's parameters, apart from what depends on the
+// installation.
+func validateClass(c *SpaceClassConfig, driver string) (errs field.ErrorList) {
+	if at := field.NewPath("namespacePrefix"); len(c.NamespacePrefix) > maxNamespacePrefix {
+		errs = append(errs, field.TooLong(at, c.NamespacePrefix, maxNamespacePrefix))
+	} else {
+		errs = append(errs, invalid(at, c.NamespacePrefix, validation.IsDNS1123Label(c.NamespacePrefix+"x"))...)
 	}
 	reserved := func(key string) string {
 		switch {
@@ -70,13 +72,20 @@ func ValidateSpaceClassConfig(c *SpaceClassConfig, driver string) (errs field.Er
 		return invalid(at, key, validation.IsQualifiedName(key))
 	})...)
 	errs = append(errs, validateList(c.AllowedLabels, field.NewPath("allowedLabels"), validateAllowedLabel)...)
-	errs = append(errs, validateAnnotations(c.Annotations, field.NewPath("annotations"), driver)...)
+	annotations := field.NewPath("annotations")
+	errs = append(errs, apivalidation.ValidateAnnotations(c.Annotations, annotations)...)
+	for _, key := range slices.Sorted(maps.Keys(c.Annotations)) {
+		if inDomain(strings.ToLower(key), driver) {
+			errs = append(errs, field.Forbidden(annotations.Key(key), "annotations of "+driver+" are set by the driver"))
+		}
+	}
+	errs = append(errs, validateSize(len(c.Annotations), annotations)...)
 	errs = append(errs, validateClusterRoles(c.ClusterRoles, field.NewPath("clusterRoles"))...)
 	errs = append(errs, validateList(c.AllowedClusterRoles, field.NewPath("allowedClusterRoles"), validateClusterRole)...)
 	errs = append(errs, validateList(c.ClusterWideRoles, field.NewPath("clusterWideRoles"), validateClusterRole)...)
 	if security := c.PodSecurity; security != nil {
 		at := field.NewPath("podSecurity")
-		errs = append(errs, validatePodSecurity(ClaimPodSecurity{Enforce: security.Enforce, Audit: security.Audit, Warn: security.Warn}, at)...)
+		errs = append(errs, validateLevels(at, security.Enforce, security.Audit, security.Warn)...)
 		errs = append(errs, validateVersion(security.EnforceVersion, at.Child("enforceVersion"))...)
 		errs = append(errs, validateVersion(security.AuditVersion, at.Child("auditVersion"))...)
 		errs = append(errs, validateVersion(security.WarnVersion, at.Child("warnVersion"))...)
@@ -87,7 +96,9 @@ func ValidateSpaceClassConfig(c *SpaceClassConfig, driver string) (errs field.Er
 	if c.Network != nil {
 		errs = append(errs, validateEnum(c.Network.Mode, field.NewPath("network", "mode"), NetworkIsolated, NetworkOpen)...)
 	}
-	errs = append(errs, validateTokenLifetime(c.TokenLifetime, field.NewPath("tokenLifetime"))...)
+	if lifetime := c.TokenLifetime; lifetime != nil && (lifetime.Duration < minTokenLifetime || lifetime.Duration > maxTokenLifetime) {
+		errs = append(errs, field.Invalid(field.NewPath("tokenLifetime"), lifetime.Duration.String(), "the API server takes 10m to 1193046h"))
+	}
 	errs = append(errs, validatePositive(c.MaxLifetime, field.NewPath("maxLifetime"))...)
 	if c.Retention != nil {
 		errs = append(errs, validatePositive(&c.Retention.Period, field.NewPath("retention", "period"))...)
@@ -97,9 +108,8 @@ func ValidateSpaceClassConfig(c *SpaceClassConfig, driver string) (errs field.Er
 	return errs
 }
 
-// ValidateSpaceClaimConfig returns all errors in a claim's parameters for the driver
-// of that name, apart from what depends on the class.
-func ValidateSpaceClaimConfig(c *SpaceClaimConfig, driver string) (errs field.ErrorList) {
+// validateClaim returns all errors in a claim's parameters, apart from what depends on the class.
+func validateClaim(c *SpaceClaimConfig, driver string) (errs field.ErrorList) {
 	errs = append(errs, validateClusterRoles(c.ClusterRoles, field.NewPath("clusterRoles"))...)
 	errs = append(errs, validateLabels(c.Labels, field.NewPath("labels"), func(key string) string {
 		for _, domain := range []string{driver, "kubernetes.io", "k8s.io"} {
@@ -109,8 +119,8 @@ func ValidateSpaceClaimConfig(c *SpaceClaimConfig, driver string) (errs field.Er
 		}
 		return ""
 	})...)
-	if c.PodSecurity != nil {
-		errs = append(errs, validatePodSecurity(*c.PodSecurity, field.NewPath("podSecurity"))...)
+	if security := c.PodSecurity; security != nil {
+		errs = append(errs, validateLevels(field.NewPath("podSecurity"), security.Enforce, security.Audit, security.Warn)...)
 	}
 	if c.ResourceQuota != nil {
 		errs = append(errs, validateSize(len(c.ResourceQuota.Hard), field.NewPath("resourceQuota", "hard"))...)
@@ -125,13 +135,6 @@ func ValidateSpaceClaimConfig(c *SpaceClaimConfig, driver string) (errs field.Er
 	errs = append(errs, validateMountPath(c.MountPath, field.NewPath("mountPath"))...)
 	errs = append(errs, validateEnv(c.Env, field.NewPath("env"))...)
 	return errs
-}
-
-func validateNamespacePrefix(prefix string, at *field.Path) field.ErrorList {
-	if len(prefix) > maxNamespacePrefix {
-		return field.ErrorList{field.TooLong(at, prefix, maxNamespacePrefix)}
-	}
-	return invalid(at, prefix, validation.IsDNS1123Label(prefix+"x"))
 }
 
 // inDomain reports whether a label's key is of a domain or of one below it.
@@ -151,16 +154,6 @@ func validateLabels(labels map[string]string, at *field.Path, forbidden func(key
 		}
 	}
 	return append(errs, validateSize(len(labels), at)...)
-}
-
-func validateAnnotations(annotations map[string]string, at *field.Path, driver string) field.ErrorList {
-	errs := apivalidation.ValidateAnnotations(annotations, at)
-	for _, key := range slices.Sorted(maps.Keys(annotations)) {
-		if inDomain(strings.ToLower(key), driver) {
-			errs = append(errs, field.Forbidden(at.Key(key), "annotations of "+driver+" are set by the driver"))
-		}
-	}
-	return append(errs, validateSize(len(annotations), at)...)
 }
 
 func validateAllowedLabel(allowed string, at *field.Path) field.ErrorList {
@@ -190,10 +183,10 @@ func validateClusterRoles(names []string, at *field.Path) field.ErrorList {
 	return errs
 }
 
-func validatePodSecurity(given ClaimPodSecurity, at *field.Path) (errs field.ErrorList) {
-	errs = append(errs, validateEnum(given.Enforce, at.Child("enforce"), PodSecurityLevels()...)...)
-	errs = append(errs, validateEnum(given.Audit, at.Child("audit"), PodSecurityLevels()...)...)
-	return append(errs, validateEnum(given.Warn, at.Child("warn"), PodSecurityLevels()...)...)
+func validateLevels(at *field.Path, enforce, audit, warn string) (errs field.ErrorList) {
+	errs = append(errs, validateEnum(enforce, at.Child("enforce"), PodSecurityLevels()...)...)
+	errs = append(errs, validateEnum(audit, at.Child("audit"), PodSecurityLevels()...)...)
+	return append(errs, validateEnum(warn, at.Child("warn"), PodSecurityLevels()...)...)
 }
 
 func validateVersion(version string, at *field.Path) field.ErrorList {
@@ -201,13 +194,6 @@ func validateVersion(version string, at *field.Path) field.ErrorList {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(at, version, "must be latest or a minor version, as in v1.34")}
-}
-
-func validateTokenLifetime(lifetime *metav1.Duration, at *field.Path) field.ErrorList {
-	if lifetime == nil || lifetime.Duration >= minTokenLifetime && lifetime.Duration <= maxTokenLifetime {
-		return nil
-	}
-	return field.ErrorList{field.Invalid(at, lifetime.Duration.String(), "the API server takes 10m to 1193046h")}
 }
 
 func validatePositive(duration *metav1.Duration, at *field.Path) field.ErrorList {
@@ -240,14 +226,14 @@ func validateCopyFrom(from *CopyFrom, at *field.Path) (errs field.ErrorList) {
 	return errs
 }
 
-func validateSources(sources []CopySource, at *field.Path) (errs field.ErrorList) {
-	for i, source := range sources {
-		errs = append(errs, invalid(at.Index(i).Child("name"), source.Name, validation.IsDNS1123Subdomain(source.Name))...)
-		if slices.Contains(sources[:i], source) {
-			errs = append(errs, field.Duplicate(at.Index(i), source.Name))
-		}
+func validateSources(sources []CopySource, at *field.Path) field.ErrorList {
+	var names []string
+	for _, source := range sources {
+		names = append(names, source.Name)
 	}
-	return append(errs, validateSize(len(sources), at)...)
+	return validateList(names, at, func(name string, at *field.Path) field.ErrorList {
+		return invalid(at.Child("name"), name, validation.IsDNS1123Subdomain(name))
+	})
 }
 
 func validateEnv(variables map[string]string, at *field.Path) (errs field.ErrorList) {
