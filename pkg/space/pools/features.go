@@ -97,12 +97,12 @@ func (f *Features) Probe(ctx context.Context, client kubernetes.Interface, drive
 	}
 }
 
-// HandleError handles the errors of the library that publishes the slices. It logs them
-// except those for which there is a fallback.
+// HandleError logs the errors of the library that publishes the slices, and finds out about
+// dropped fields.
 func (f *Features) HandleError(ctx context.Context, err error, msg string) {
+	utilruntime.HandleErrorWithContext(ctx, err, msg)
 	var dropped *resourceslice.DroppedFieldsError
 	if !errors.As(err, &dropped) {
-		utilruntime.HandleErrorWithContext(ctx, err, msg)
 		return
 	}
 	features := dropped.DisabledFeatures()
@@ -114,9 +114,6 @@ func (f *Features) HandleError(ctx context.Context, err error, msg string) {
 		case f.changed <- struct{}{}:
 		default: // The last change was not received yet.
 		}
-	}
-	if len(features) == 0 || slices.ContainsFunc(features, func(name string) bool { return name != shareableFeature && name != bindingFeature }) {
-		utilruntime.HandleErrorWithContext(ctx, err, msg)
 	}
 }
 
