@@ -5,29 +5,20 @@
 // components.
 package logkeys
 
+// The keys. Their values are names, unless a comment says more.
 const (
-	// Allocation is an allocation ID.
 	Allocation = "allocation"
 	// Claim is a ResourceClaim as namespace/name.
 	Claim = "claim"
 	// ClaimUID is a ResourceClaim's UID. It selects all entries about a claim.
-	ClaimUID = "claimUID"
-	// Duration is how long something took.
-	Duration = "duration"
-	// Namespace is a space's namespace.
+	ClaimUID  = "claimUID"
+	Duration  = "duration"
 	Namespace = "namespace"
-	// Node is a node's name.
-	Node = "node"
-	// Path is a file or directory.
-	Path = "path"
-	// Pool is a pool's name.
-	Pool = "pool"
-	// Reason is a condition's or an event's reason.
-	Reason = "reason"
-	// Request is a request's name in a claim.
-	Request = "request"
-	// Server is the API server's URL.
-	Server = "server"
-	// Version is the driver's version.
-	Version = "version"
+	Node      = "node"
+	Path      = "path"
+	Pool      = "pool"
+	Reason    = "reason"
+	Request   = "request"
+	Server    = "server"
+	Version   = "version"
 )

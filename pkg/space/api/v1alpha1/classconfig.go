@@ -28,30 +28,24 @@ type SpaceClassConfig struct {
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// InheritLabels are the keys of labels that are copied from the claim's namespace when
-	// the space is provisioned, such as a team or a cost center. Labels of class and claim
-	// win over them. Users who can label namespaces choose their values.
+	// the space is provisioned. Labels of class and claim win over them.
 	InheritLabels []string `json:"inheritLabels,omitempty"`
 
-	// AllowedLabels are the keys of labels that a claim can set. Others may select
-	// namespaces by their labels, in NetworkPolicies for example: allow only keys that
-	// no one else selects by.
+	// AllowedLabels are the keys of labels that a claim can set.
 	AllowedLabels []string `json:"allowedLabels,omitempty"`
 
 	// Annotations are added to the Namespace.
 	Annotations map[string]string `json:"annotations,omitempty"`
 
 	// ClusterRoles are bound to the space's ServiceAccount in its namespace, unless the
-	// claim chooses others. The controller needs permission to bind them: the Helm values
-	// space.clusterRole and space.allowedClusterRoles name them.
+	// claim chooses others. The controller needs permission to bind them.
 	ClusterRoles []string `json:"clusterRoles,omitempty"`
 
 	// AllowedClusterRoles are the ClusterRoles that a claim can choose in addition to clusterRoles.
 	// The controller needs permission to bind them, too.
 	AllowedClusterRoles []string `json:"allowedClusterRoles,omitempty"`
 
-	// ClusterWideRoles are ClusterRoles that are bound in the whole cluster, such as one that
-	// allows reading CustomResourceDefinitions. The Helm value space.clusterWideRoles names
-	// those that are possible.
+	// ClusterWideRoles are ClusterRoles that are bound in the whole cluster.
 	ClusterWideRoles []string `json:"clusterWideRoles,omitempty"`
 
 	// PodSecurity is the Pod Security Standards for the namespace.
@@ -73,10 +67,8 @@ type SpaceClassConfig struct {
 	TokenLifetime *metav1.Duration `json:"tokenLifetime,omitempty"`
 
 	// MaxLifetime is how long a space can exist, counted from the allocation of its claim.
-	// After that the space is deprovisioned although the claim is still allocated: its
-	// credentials are revoked, the namespace is deleted, and the condition Ready is False
-	// with reason Expired. All spaces of a claim expire together, after the shortest of
-	// their lifetimes.
+	// After that the space is deprovisioned although the claim is still allocated.
+	// All spaces of a claim expire together, after the shortest of their lifetimes.
 	MaxLifetime *metav1.Duration `json:"maxLifetime,omitempty"`
 
 	// Retention keeps the namespace for debugging after the claim was deallocated or the
@@ -128,12 +120,10 @@ type Network struct {
 	// Mode says whether the space is isolated.
 	Mode NetworkMode `json:"mode,omitempty"`
 
-	// Ingress are more rules for what can reach pods of an isolated space, such as an ingress
-	// controller. They have no effect on an open one.
+	// Ingress are more rules for what can reach pods of an isolated space.
 	Ingress []networkingv1.NetworkPolicyIngressRule `json:"ingress,omitempty"`
 
-	// Egress are more rules for what pods of an isolated space can reach. They have no
-	// effect on an open one.
+	// Egress are more rules for what pods of an isolated space can reach.
 	Egress []networkingv1.NetworkPolicyEgressRule `json:"egress,omitempty"`
 }
 
@@ -154,8 +144,7 @@ type Retention struct {
 	Period metav1.Duration `json:"period"`
 }
 
-// CopyFrom names objects in a namespace that are copied into each space. The Helm value
-// space.copyFromNamespaces names the namespaces that are possible.
+// CopyFrom names objects in a namespace that are copied into each space.
 type CopyFrom struct {
 	// Namespace has the originals.
 	Namespace string `json:"namespace"`

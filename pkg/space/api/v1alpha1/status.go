@@ -16,52 +16,42 @@ const ConditionReady = "Ready"
 // retries. Only devices with binding conditions have it.
 const ConditionFailed = "Failed"
 
-// Reasons of the Ready condition. Events have the same reasons. docs/events.md
-// describes what users and administrators can do.
+// Reasons of the Ready condition. Events have the same reasons. docs/events.md describes what
+// the driver does next, and what users and administrators can do.
 const (
 	// ReasonProvisioned means that the namespace and everything in it exist.
 	ReasonProvisioned = "Provisioned"
-	// ReasonProvisioningFailed means that the controller could not create or read an
-	// object. It retries with a back-off of at most a minute.
+	// ReasonProvisioningFailed means that the controller could not create or read an object.
 	ReasonProvisioningFailed = "ProvisioningFailed"
 	// ReasonInvalidParameters means that parameters of the class or the claim are invalid,
-	// or ask for what the class or the installation does not allow. The scheduler copies
-	// parameters when it allocates a claim, so this is final for the allocation.
+	// or ask for what the class or the installation does not allow. It is final for the allocation.
 	ReasonInvalidParameters = "InvalidParameters"
-	// ReasonNameConflict means that a namespace with the space's name exists and does not
-	// belong to the driver. The controller neither uses nor deletes it.
+	// ReasonNameConflict means that the namespace exists and does not belong to the driver.
 	ReasonNameConflict = "NameConflict"
 	// ReasonNamespaceTerminating means that the namespace is being deleted although the
-	// claim is still allocated, or that an earlier use of the same device left it. The
-	// controller recreates the namespace when it no longer exists.
+	// claim is still allocated, or that an earlier use of the same device left it.
 	ReasonNamespaceTerminating = "NamespaceTerminating"
-	// ReasonExpired means that the space reached the maximum lifetime of its class. The
-	// controller deprovisions it although the claim is still allocated. This is final for
-	// the allocation.
+	// ReasonExpired means that the space reached its maximum lifetime. It is final for the
+	// allocation.
 	ReasonExpired = "Expired"
 )
 
 // Reasons of events that are not also reasons of the condition.
 const (
-	// ReasonDriftCorrected means that the controller restored a part of a space in use that had
-	// been deleted or changed.
+	// ReasonDriftCorrected means that the controller restored a part of a space in use.
 	ReasonDriftCorrected = "DriftCorrected"
-	// ReasonDeprovisioned means that the claim was deallocated, or that the space's lifetime is
-	// over. The credentials are revoked, and the namespace is being deleted.
+	// ReasonDeprovisioned means that the credentials are revoked and the namespace is being deleted.
 	ReasonDeprovisioned = "Deprovisioned"
 	// ReasonDeprovisioningFailed means that the controller could not revoke the credentials of a
-	// space, or delete its namespace. It retries with a back-off of at most a minute.
-	// Until it succeeds, the credentials may work.
+	// space, which may still work, or delete its namespace.
 	ReasonDeprovisioningFailed = "DeprovisioningFailed"
-	// ReasonNamespaceRetained means that the claim was deallocated and the credentials are revoked.
-	// The namespace stays for as long as its class requires.
+	// ReasonNamespaceRetained means that the credentials are revoked and the namespace is kept.
 	ReasonNamespaceRetained = "NamespaceRetained"
 	// ReasonStuckTerminating means that the deletion of a namespace takes too long. The
-	// message has the reason from the namespace's own conditions. The event repeats from
-	// time to time, and when the reason changes. The credentials are already revoked.
+	// credentials are already revoked.
 	ReasonStuckTerminating = "StuckTerminating"
 	// ReasonTokenRenewalFailed means that a node has failed to renew the claim's tokens for at
-	// least a minute. The event repeats every ten minutes.
+	// least a minute.
 	ReasonTokenRenewalFailed = "TokenRenewalFailed"
 )
 
