@@ -17,7 +17,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
@@ -65,22 +64,9 @@ type Allocation struct {
 
 // Result is one result of our driver in an allocation: one space.
 type Result struct {
-	// Request is as in the result: for a prioritized list with the subrequest.
-	Request string
+	resourceapi.DeviceRequestAllocationResult
 	// Class is the DeviceClass that the request names.
-	Class  string
-	Pool   string
-	Device string
-	// ShareID is nil for a device that only one claim can have.
-	ShareID *types.UID
-	// ConsumedCapacity is what the space consumes of its pool's limit and budget, by
-	// the capacities' names. Nil for a pool without a limit and for exclusive devices.
-	ConsumedCapacity map[resourceapi.QualifiedName]resource.Quantity
-	// AdminAccess is true when the request has adminAccess.
-	AdminAccess bool
-	// BindingConditions is true when the scheduler waits for the space before it
-	// binds a pod to a node.
-	BindingConditions bool
+	Class string
 	// Subdir tells the spaces of one claim apart, in directories and variables:
 	// empty when there is only one, else the request's name, with a dot and a
 	// number appended where a request got several devices.
@@ -119,20 +105,9 @@ func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 		Configs:      allocation.Devices.Config,
 	}
 	for _, result := range allocation.Devices.Results {
-		if result.Driver != driver {
-			continue
+		if result.Driver == driver {
+			a.Results = append(a.Results, Result{DeviceRequestAllocationResult: result, Class: classOf(claim.Spec, result.Request)})
 		}
-		a.Results = append(a.Results, Result{
-			Request:     result.Request,
-			Class:       ClassOf(claim.Spec, result.Request),
-			Pool:        result.Pool,
-			Device:      result.Device,
-			ShareID:     result.ShareID,
-			AdminAccess: ptr.Deref(result.AdminAccess, false),
-
-			ConsumedCapacity:  result.ConsumedCapacity,
-			BindingConditions: len(result.BindingConditions) > 0,
-		})
 	}
 	if len(a.Results) == 0 {
 		return nil
@@ -195,9 +170,9 @@ func encode(h hash.Hash, length int) string {
 	return string(out)
 }
 
-// ClassOf returns the DeviceClass of a request, which for a prioritized list is named
+// classOf returns the DeviceClass of a request, which for a prioritized list is named
 // with its subrequest. It is empty if there is no such request.
-func ClassOf(spec resourceapi.ResourceClaimSpec, name string) string {
+func classOf(spec resourceapi.ResourceClaimSpec, name string) string {
 	for _, request := range spec.Devices.Requests {
 		if request.Exactly != nil && request.Name == name {
 			return request.Exactly.DeviceClassName

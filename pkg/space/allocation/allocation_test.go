@@ -111,7 +111,7 @@ func TestFromClaim_fields(t *testing.T) {
 		t.Errorf("got %d configurations, want 1", len(a.Configs))
 	}
 	s := a.Results[0]
-	if s.Pool != "spaces" || s.Device != "space" || *s.ShareID != "share-of-a" || !s.AdminAccess {
+	if s.Pool != "spaces" || s.Device != "space" || *s.ShareID != "share-of-a" || !*s.AdminAccess {
 		t.Errorf("got result %+v", s)
 	}
 

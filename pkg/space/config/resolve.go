@@ -60,14 +60,18 @@ func (d Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (S
 		return SpaceConfig{}, fmt.Errorf("the ResourceClaim has parameters that cannot be merged: %w", err)
 	}
 	space := d.ofClass(&class)
-	if q := space.ResourceQuota; q != nil && (len(q.Scopes) > 0 || q.ScopeSelector != nil) && hasBudget(result) {
-		// The space's part of the budget would be limited within the scopes only.
-		return SpaceConfig{}, errors.New("the DeviceClass has invalid parameters: resourceQuota: Forbidden: scopes are not possible with a pool that has a budget")
+	if q := space.ResourceQuota; q != nil && (len(q.Scopes) > 0 || q.ScopeSelector != nil) {
+		for capacity := range result.ConsumedCapacity {
+			if spaceapi.QuotaResource(string(capacity)) != "" {
+				// The space's part of the budget would be limited within the scopes only.
+				return SpaceConfig{}, errors.New("the DeviceClass has invalid parameters: resourceQuota: Forbidden: scopes are not possible with a pool that has a budget")
+			}
+		}
 	}
 	if errs := space.restrict(&class, &claim); len(errs) > 0 {
 		return SpaceConfig{}, fmt.Errorf("the ResourceClaim has parameters that its DeviceClass does not allow: %s", summary(errs))
 	}
-	if result.AdminAccess {
+	if ptr.Deref(result.AdminAccess, false) {
 		if !ptr.Deref(class.AllowAdminAccess, false) {
 			return SpaceConfig{}, fmt.Errorf("request %s asks for admin access, which its DeviceClass does not allow for spaces", result.Request)
 		}
@@ -126,16 +130,6 @@ func (d Defaults) CheckAllowed(c Recorded) error {
 		return nil
 	}
 	return fmt.Errorf("the DeviceClass has parameters that the installation does not allow: %s", summary(errs))
-}
-
-// hasBudget returns whether the result consumes a part of a pool's budget.
-func hasBudget(result allocation.Result) bool {
-	for capacity := range result.ConsumedCapacity {
-		if spaceapi.QuotaResource(string(capacity)) != "" {
-			return true
-		}
-	}
-	return false
 }
 
 // ofClass returns the complete configuration of a space of a class.

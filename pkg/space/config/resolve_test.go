@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/diff"
+	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -67,12 +68,17 @@ const (
 		"resourceQuota":{"hard":{"pods":"0"}},"network":{"mode":"Isolated"},"maxLifetime":"1ns","envPrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"exclusive":true,"env":{"_":""}`
 )
 
+func resultOf(request string) (result allocation.Result) {
+	result.Request = request
+	return result
+}
+
 // resolve resolves the configuration of the first share of the request. all are the
 // requests of the allocation's shares.
 func resolve(s config.Defaults, configs configs, request string, all []string) (config.SpaceConfig, error) {
 	a := &allocation.Allocation{Configs: configs}
 	for _, r := range all {
-		a.Results = append(a.Results, allocation.Result{Request: r})
+		a.Results = append(a.Results, resultOf(r))
 	}
 	return s.Resolve(a, a.Results[slices.Index(all, request)])
 }
@@ -309,7 +315,8 @@ func TestResolve_envPrefixIsForOneSpace(t *testing.T) {
 }
 
 func TestResolve_adminAccess(t *testing.T) {
-	result := allocation.Result{Request: "space", AdminAccess: true}
+	result := resultOf("space")
+	result.AdminAccess = ptr.To(true)
 	for fields, allowed := range map[string]bool{``: false, `"allowAdminAccess":false`: false, `"allowAdminAccess":true,"clusterRoles":["admin"],"clusterWideRoles":["crds"]`: true} {
 		a := &allocation.Allocation{Configs: configs{opaque(ours, class, classJSON(fields))}, Results: []allocation.Result{result}}
 		got, err := settings.Resolve(a, result)
@@ -353,7 +360,7 @@ func TestCheckAllowed(t *testing.T) {
 // The space's part of a budget would be limited within the scopes only.
 func TestResolve_scopesAndBudget(t *testing.T) {
 	scoped := configs{opaque(ours, class, classJSON(`"resourceQuota":{"hard":{"pods":"5"},"scopes":["NotTerminating"]}`))}
-	result := allocation.Result{Request: "space"}
+	result := resultOf("space")
 	if got, err := settings.Resolve(&allocation.Allocation{Configs: scoped, Results: []allocation.Result{result}}, result); err != nil || len(got.ResourceQuota.Scopes) != 1 {
 		t.Errorf("got %+v, error %v", got.ResourceQuota, err)
 	}

@@ -126,7 +126,7 @@ func (c *consumers) resolve(ctx context.Context, desired *desiredState) map[type
 		}
 	}
 	// Where the scheduler waits for the space, pods are bound only when it is ready.
-	boundLater := slices.ContainsFunc(desired.allocation.Results, func(s allocation.Result) bool { return s.BindingConditions })
+	boundLater := slices.ContainsFunc(desired.allocation.Results, func(s allocation.Result) bool { return len(s.BindingConditions) > 0 })
 	nodes := map[types.UID]string{}
 	var unbound []resourceapi.ResourceClaimConsumerReference
 	steps := 1

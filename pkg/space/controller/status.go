@@ -150,7 +150,7 @@ func (r *Reconciler) reportNotReady(ctx context.Context, claim *resourceapi.Reso
 // that is not ready, or when. Only where it waits for the space before it binds the pod
 // does it read that.
 func (r *Reconciler) shouldFailBinding(claim *resourceapi.ResourceClaim, a *allocation.Allocation) (bool, time.Duration) {
-	if !slices.ContainsFunc(a.Results, func(s allocation.Result) bool { return s.BindingConditions }) {
+	if !slices.ContainsFunc(a.Results, func(s allocation.Result) bool { return len(s.BindingConditions) > 0 }) {
 		return false, 0
 	}
 	conditions := claimstatus.Conditions(claim, r.config.Defaults.Driver, a.Results[0])

@@ -72,7 +72,8 @@ func TestConfigs_ofTheParametersPageAreValid(t *testing.T) {
 			t.Fatalf("%v\n%s", err, examples[i][1])
 		}
 	}
-	result := allocation.Result{Request: "space"}
+	var result allocation.Result
+	result.Request = "space"
 	a := &allocation.Allocation{Results: []allocation.Result{result}, Configs: []resourceapi.DeviceAllocationConfiguration{
 		{Source: resourceapi.AllocationConfigSourceClass, DeviceConfiguration: class.Spec.Config[0].DeviceConfiguration},
 		{Source: resourceapi.AllocationConfigSourceClaim, Requests: claim.Spec.Devices.Config[0].Requests, DeviceConfiguration: claim.Spec.Devices.Config[0].DeviceConfiguration},
