@@ -5,7 +5,6 @@ package allocation_test
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -13,8 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -187,27 +184,6 @@ func TestFromClaim_identifiesTheAllocation(t *testing.T) {
 	}
 }
 
-func TestNamespaceName_isALabelAndUnique(t *testing.T) {
-	a := allocation.FromClaim(claimWith(result("a"), result("b"), result("c")), driver)
-	if msgs := validation.IsValidLabelValue(a.ID); len(msgs) > 0 || a.ID == "" {
-		t.Errorf("allocation ID %q is no label value: %s", a.ID, msgs)
-	}
-	seen := map[string]string{}
-	for _, s := range a.Results {
-		name := s.NamespaceName(spaceapi.DefaultNamespacePrefix)
-		if msgs := validation.IsDNS1123Label(name); len(msgs) > 0 {
-			t.Errorf("namespace name %q: %s", name, msgs)
-		}
-		if !strings.HasPrefix(name, spaceapi.DefaultNamespacePrefix) {
-			t.Errorf("namespace name %q does not start with the prefix", name)
-		}
-		if other, ok := seen[name]; ok {
-			t.Errorf("requests %s and %s share namespace %s", s.Request, other, name)
-		}
-		seen[name] = s.Request
-	}
-}
-
 func TestFromClaim_subdirs(t *testing.T) {
 	for name, test := range map[string]struct {
 		requests []string
@@ -321,18 +297,6 @@ func TestFromClaim_class(t *testing.T) {
 	}
 }
 
-func TestFromClaim_consumedCapacity(t *testing.T) {
-	consuming, plain := result("a"), result("b")
-	consuming.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("2"), "spaces": resource.MustParse("1")}
-	results := allocation.FromClaim(claimWith(consuming, plain), driver).Results
-	if got := results[0].ConsumedCapacity; !equality.Semantic.DeepEqual(got, consuming.ConsumedCapacity) {
-		t.Errorf("got %v, want %v", got, consuming.ConsumedCapacity)
-	}
-	if got := results[1].ConsumedCapacity; got != nil {
-		t.Errorf("a result of a pool without a limit consumes %v", got)
-	}
-}
-
 // The fields of one allocation are written one after the other. A character that
 // moves from the end of one to the start of the next must give another allocation.
 func FuzzFromClaim_differentFieldsDifferentNames(f *testing.F) {
@@ -376,22 +340,6 @@ func FuzzNamespaceName(f *testing.F) {
 		}
 		if msgs := validation.IsValidLabelValue(a.ID); len(msgs) > 0 || a.ID == "" {
 			t.Errorf("allocation ID %q: %s", a.ID, msgs)
-		}
-	})
-}
-
-func FuzzEnvPrefix(f *testing.F) {
-	allowed := regexp.MustCompile(`^[A-Z0-9_]*$`)
-	for _, seed := range []string{"test-claim", "", "a=b", "x\ny", "ünï", "\xff"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, name string) {
-		got := allocation.EnvPrefix(name)
-		if !allowed.MatchString(got) {
-			t.Errorf("%q became %q", name, got)
-		}
-		if len([]rune(got)) != len([]rune(name)) {
-			t.Errorf("%q became %q: characters were lost or added", name, got)
 		}
 	})
 }

@@ -79,14 +79,6 @@ func TestMain_exitCodes(t *testing.T) {
 	}
 }
 
-func TestMain_parsesTheFlagsOfTheComponent(t *testing.T) {
-	c := &component{}
-	command.Main("space-test", "v1.2.3", c, []string{"--colour=red"}, &bytes.Buffer{})
-	if c.colour != "red" {
-		t.Errorf("the component has colour %q", c.colour)
-	}
-}
-
 func TestMain_stopsOnSignals(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT} {
 		t.Run(name, func(t *testing.T) {

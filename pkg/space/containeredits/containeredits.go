@@ -82,7 +82,11 @@ func Validate(driver string, a *allocation.Allocation, configs []config.Containe
 func build(driver, server string, a *allocation.Allocation, result allocation.Result, c config.Container, namespace string) Edits {
 	dir := CredentialsDir(a.ClaimUID, result.Subdir)
 	file := path.Join(dir, KubeconfigFile)
-	prefix := prefixOf(a, result, c)
+	prefix := allocation.EnvPrefix(a.PodClaimName)
+	if result.Subdir != "" {
+		prefix += "_" + allocation.EnvPrefix(result.Subdir)
+	}
+	prefix = cmp.Or(c.EnvPrefix, prefix)
 	out := Edits{
 		Env: []string{
 			"DRA_RESOURCE_DRIVER_NAME=" + driver,
@@ -105,18 +109,6 @@ func build(driver, server string, a *allocation.Allocation, result allocation.Re
 	out.Env = append(out.Env, variables("admin_", c.AdminEnv)...)
 	out.Env = append(out.Env, variables("user_", c.UserEnv)...)
 	return out
-}
-
-// prefixOf returns the prefix of the variables of one space.
-func prefixOf(a *allocation.Allocation, result allocation.Result, c config.Container) string {
-	switch {
-	case c.EnvPrefix != "":
-		return c.EnvPrefix
-	case result.Subdir != "":
-		return allocation.EnvPrefix(a.PodClaimName) + "_" + allocation.EnvPrefix(result.Subdir)
-	default:
-		return allocation.EnvPrefix(a.PodClaimName)
-	}
 }
 
 // inClusterVariables make in-cluster clients use the server that the space's files are for.

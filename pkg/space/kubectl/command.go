@@ -92,13 +92,15 @@ func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Comma
 	cmd.PersistentFlags().StringVar(&o.driver, "driver", spaceapi.DefaultDriverName, "Name of the DRA driver.")
 	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o))
 	completion.SetFactoryForCompletion(o.factory)
-	completeFlags(cmd, map[string]cobra.CompletionFunc{
+	for flag, complete := range map[string]cobra.CompletionFunc{
 		"namespace": func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 			return completion.CompGetResource(o.factory, namespaceKind, toComplete), cobra.ShellCompDirectiveNoFileComp
 		},
 		"context": completion.ContextCompletionFunc, "cluster": completion.ClusterCompletionFunc,
 		"user": completion.UserCompletionFunc,
-	})
+	} {
+		cmdutil.CheckErr(cmd.RegisterFlagCompletionFunc(flag, complete))
+	}
 	return cmd
 }
 
@@ -142,13 +144,6 @@ func parseArg(arg string, allowed ...string) (kind, name string, err error) {
 		return "", "", fmt.Errorf("%q is not the name of a %s, as in %s/NAME", arg, strings.Join(allowed, " or "), allowed[0])
 	}
 	return kind, name, nil
-}
-
-// completeFlags completes flags as kubectl does.
-func completeFlags(cmd *cobra.Command, flags map[string]cobra.CompletionFunc) {
-	for flag, complete := range flags {
-		cmdutil.CheckErr(cmd.RegisterFlagCompletionFunc(flag, complete))
-	}
 }
 
 // completeNames completes arguments to names of claims, or after KIND/ to names of that kind.

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 	"k8s.io/kubectl/pkg/util/completion"
 	"k8s.io/utils/ptr"
 
@@ -53,7 +54,7 @@ func newEnv(o *options) *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVarP(&container, "container", "c", "", "Show only this container.")
-	completeFlags(cmd, map[string]cobra.CompletionFunc{"container": completion.ContainerCompletionFunc(o.factory)})
+	cmdutil.CheckErr(cmd.RegisterFlagCompletionFunc("container", completion.ContainerCompletionFunc(o.factory)))
 	return cmd
 }
 
