@@ -33,10 +33,7 @@ func (c Copy) ConfigMapOf(original *corev1.ConfigMap) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: c.ObjectMeta, Data: original.Data, BinaryData: original.BinaryData}
 }
 
-func copies(from *spaceapi.CopyFrom, namespace string, labels map[string]string) []Copy {
-	if from == nil {
-		return nil
-	}
+func copies(from spaceapi.CopyFrom, namespace string, labels map[string]string) []Copy {
 	meta := func(name string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: maps.Clone(labels)}
 	}
@@ -50,10 +47,7 @@ func copies(from *spaceapi.CopyFrom, namespace string, labels map[string]string)
 	return out
 }
 
-func pullSecrets(from *spaceapi.CopyFrom) []corev1.LocalObjectReference {
-	if from == nil {
-		return nil
-	}
+func pullSecrets(from spaceapi.CopyFrom) []corev1.LocalObjectReference {
 	var out []corev1.LocalObjectReference
 	for _, name := range unique(from.ImagePullSecrets) {
 		out = append(out, corev1.LocalObjectReference{Name: name})

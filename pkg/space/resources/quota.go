@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -18,10 +19,7 @@ import (
 // resourceQuota limits what is used in the space. It is nil when neither the class nor the
 // claim nor a pool's budget limits anything.
 func resourceQuota(meta metav1.ObjectMeta, result allocation.Result, space config.Recorded) *corev1.ResourceQuota {
-	spec := corev1.ResourceQuotaSpec{}
-	if space.ResourceQuota != nil {
-		spec = *space.ResourceQuota.DeepCopy()
-	}
+	spec := ptr.Deref(space.ResourceQuota.DeepCopy(), corev1.ResourceQuotaSpec{})
 	hard := corev1.ResourceList{}
 	maps.Copy(hard, spec.Hard)
 	// Its part of the pool's budget is what the space has, unless it has less anyway.

@@ -10,6 +10,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -52,20 +53,21 @@ func (e Environment) Objects(a *allocation.Allocation, result allocation.Result,
 	meta := func(object string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Name: object, Namespace: name, Labels: e.labels(a), Annotations: e.annotations(a, result)}
 	}
+	from := ptr.Deref(space.CopyFrom, spaceapi.CopyFrom{})
 	return Objects{
 		Namespace:           e.namespace(a, result, name, space),
-		ServiceAccount:      &corev1.ServiceAccount{ObjectMeta: meta(spaceapi.ServiceAccountName), ImagePullSecrets: pullSecrets(space.CopyFrom)},
+		ServiceAccount:      &corev1.ServiceAccount{ObjectMeta: meta(spaceapi.ServiceAccountName), ImagePullSecrets: pullSecrets(from)},
 		RoleBindings:        roleBindings(meta, name, space.Recorded),
 		ClusterRoleBindings: clusterRoleBindings(meta, name, space.Recorded),
 		DefaultAccount: &corev1.ServiceAccount{
 			ObjectMeta:       metav1.ObjectMeta{Name: spaceapi.DefaultAccountName, Namespace: name},
-			ImagePullSecrets: pullSecrets(space.CopyFrom),
+			ImagePullSecrets: pullSecrets(from),
 		},
 		ResourceQuota: resourceQuota(meta(spaceapi.ObjectName), result, space.Recorded),
 		LimitRange:    limitRange(meta(spaceapi.ObjectName), space.Recorded),
 		NetworkPolicy: e.networkPolicy(meta(spaceapi.ObjectName), space.Recorded),
 		ownEgress:     1 + len(space.Network.Egress),
-		Copies:        copies(space.CopyFrom, name, e.labels(a)),
+		Copies:        copies(from, name, e.labels(a)),
 	}
 }
 

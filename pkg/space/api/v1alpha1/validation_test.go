@@ -21,9 +21,8 @@ func entries(value string) string {
 	return "{" + strings.Join(out, ",") + "}"
 }
 
-// either are fields that both kinds have.
-func either() map[string]string {
-	return map[string]string{
+func TestValidate_classAndClaim(t *testing.T) {
+	for fields, want := range map[string]string{
 		`"labels":{"a b":"c"}`:                                `labels: Invalid value: "a b"`,
 		`"labels":{"a/b/c":"d"}`:                              `labels: Invalid value: "a/b/c"`,
 		`"labels":{"a":"b c"}`:                                `labels[a]: Invalid value: "b c"`,
@@ -46,11 +45,7 @@ func either() map[string]string {
 		`"env":{"` + strings.Repeat("k", 64) + `":"c"}`:       `env: Invalid value`,
 		`"env":{"a":"b\u0000c"}`:                              `env[a]: Invalid value: "b\x00c": must not contain NUL`,
 		`"env":` + entries(`"v"`):                             `env: Too many: 65`,
-	}
-}
-
-func TestValidate_classAndClaim(t *testing.T) {
-	for fields, want := range either() {
+	} {
 		t.Run(fields, func(t *testing.T) {
 			wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, fields)), want)
 			wantErrors(t, decodeClaim(object(spaceapi.SpaceClaimConfigKind, fields)), want)
