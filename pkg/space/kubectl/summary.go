@@ -204,9 +204,8 @@ func quotaUsages(quota *corev1.ResourceQuota) []quotaUsage {
 	return out
 }
 
-// formerSpaces returns the deprovisioned spaces, whose namespaces belong to no current
-// allocation: of one claim, which may no longer exist, or of all if its name is empty, or also
-// of all namespaces.
+// formerSpaces returns the deprovisioned spaces of a claim, which may no longer exist. Their
+// namespaces belong to no current allocation. An empty namespace or name stands for all.
 func (s *snapshot) formerSpaces(namespace, name string) []spaceSummary {
 	keys := s.keys()
 	var out []spaceSummary
