@@ -97,11 +97,11 @@ func BenchmarkPodStart(b *testing.B) {
 func install(b *testing.B, env *framework.Env, name, chart string, programs map[string]string, args ...string) {
 	b.Helper()
 	repository, archive := cluster.ImageRepository+"/"+name, filepath.Join(b.TempDir(), "image.tar")
-	spec := image.Spec{Ref: repository + ":" + cluster.DefaultTag, Architecture: runtime.GOARCH, Env: []string{"PATH=/usr/bin"}}
+	spec := image.Spec{Architecture: runtime.GOARCH, Programs: map[string]string{}, Config: image.Config{Env: []string{"PATH=/usr/bin"}}}
 	for program, file := range programs {
-		spec.Files = append(spec.Files, image.File{Path: "/usr/bin/" + program, Source: file, Mode: 0o755})
+		spec.Programs["usr/bin/"+program] = file
 	}
-	if err := image.WriteArchive(archive, spec); err != nil {
+	if err := image.WriteArchive(archive, repository+":"+cluster.DefaultTag, spec); err != nil {
 		b.Fatalf("build an image of %s, which make bench builds: %v", name, err)
 	}
 	if err := env.Cluster.LoadImages(b.Context(), archive); err != nil {
