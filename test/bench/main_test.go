@@ -22,7 +22,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -142,15 +141,6 @@ func createCluster(b *testing.B, nodes int, controllerManager []string) *framewo
 	})
 	env, err := framework.NewEnv(c)
 	if err != nil {
-		b.Fatal(err)
-	}
-	// The same encoding as the driver's, so that neither side is faster by it.
-	config, err := c.RESTConfig()
-	if err != nil {
-		b.Fatal(err)
-	}
-	config.QPS = -1
-	if env.Client, err = spaceclient.New(config); err != nil {
 		b.Fatal(err)
 	}
 	return env
