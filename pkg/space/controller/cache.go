@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -20,14 +19,13 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/selection"
-	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -37,11 +35,9 @@ import (
 // ServiceAccount. The transforms keep what the controller reads, and these limits bound the
 // parts of it that users write, so that no user can fill the controller's memory.
 const (
-	// maxCachedClaim is the size up to which a claim is kept as it is, in bytes.
-	maxCachedClaim = 16 << 10
-	// maxCachedSpec is the size up to which an object in a space is kept, in bytes. A
-	// larger one is not the controller's, and is compared after a live read.
-	maxCachedSpec = 16 << 10
+	// maxCached is the size up to which a claim, or the spec of an object in a space, is kept as
+	// it is, in bytes. A larger spec is not the controller's, and is compared after a live read.
+	maxCached = 16 << 10
 	// maxCachedMessage is the length up to which a condition of a namespace is kept, in bytes.
 	maxCachedMessage = 1 << 10
 )
@@ -55,15 +51,12 @@ const claimIndex = "claim"
 
 // cacheOptions selects which kinds are cached, and what is kept of their objects. Objects in spaces are
 // selected by name and not by label: tenants can change the labels of a ServiceAccount.
-func (c *Config) cacheOptions(keys spaceapi.Keys) cache.Options {
-	ours := labels.NewSelector()
-	// The driver's name is validated, so that the key is always valid.
-	if requirement, err := labels.NewRequirement(keys.ClaimUID, selection.Exists, nil); err == nil {
-		ours = ours.Add(*requirement)
-	}
+func (c *Config) cacheOptions() cache.Options {
+	ours, err := labels.Parse(spaceapi.KeysFor(c.Defaults.Driver).ClaimUID) // exists
+	utilruntime.Must(err)                                                   // The driver's name is validated.
 	kinds := map[client.Object]cache.ByObject{
-		&resourceapi.ResourceClaim{}:  {Transform: stripClaim(c.Defaults.Driver)},
-		&corev1.Namespace{}:           {Label: ours, Transform: stripNamespace(keys)},
+		&resourceapi.ResourceClaim{}:  {Transform: c.stripClaim},
+		&corev1.Namespace{}:           {Label: ours, Transform: c.stripNamespace},
 		&corev1.ServiceAccount{}:      {Field: named(spaceapi.ServiceAccountName), Transform: stripObject},
 		&rbacv1.RoleBinding{}:         {Field: named(spaceapi.RoleBindingName), Transform: stripObject},
 		&corev1.ResourceQuota{}:       {Field: named(spaceapi.ObjectName), Transform: stripObject},
@@ -100,19 +93,12 @@ func named(name string) fields.Selector {
 // so that there is nothing to discover, and the controller starts while the API server is away.
 func newRESTMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	mapper := meta.NewDefaultRESTMapper(nil)
-	for scope, objects := range map[meta.RESTScope][]client.Object{
-		meta.RESTScopeRoot: {&corev1.Namespace{}, &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}, &authorizationv1.SubjectAccessReview{}},
-		meta.RESTScopeNamespace: {
-			&corev1.Pod{}, &corev1.ServiceAccount{}, &corev1.ConfigMap{}, &corev1.Secret{}, &corev1.ResourceQuota{}, &corev1.LimitRange{},
-			&resourceapi.ResourceClaim{}, &networkingv1.NetworkPolicy{}, &discoveryv1.EndpointSlice{}, &rbacv1.RoleBinding{},
-		},
-	} {
-		for _, object := range objects {
-			kind, err := apiutil.GVKForObject(object, scheme.Scheme)
-			if err != nil {
-				return nil, err
-			}
-			mapper.Add(kind, scope)
+	clusterScoped := sets.New("Namespace", "ClusterRole", "ClusterRoleBinding", "SubjectAccessReview")
+	for kind := range scheme.Scheme.AllKnownTypes() {
+		if clusterScoped.Has(kind.Kind) {
+			mapper.Add(kind, meta.RESTScopeRoot)
+		} else {
+			mapper.Add(kind, meta.RESTScopeNamespace)
 		}
 	}
 	return mapper, nil
@@ -130,67 +116,58 @@ func minimalMeta(of metav1.ObjectMeta) metav1.ObjectMeta {
 // as it is in the cache. Of a claim that is too large it keeps which allocation and which
 // consumers it has, and the driver's part of the status. Of a claim without a result of
 // the driver it keeps the metadata only.
-func stripClaim(driver string) toolscache.TransformFunc {
-	return func(obj any) (any, error) {
-		claim, ok := obj.(*resourceapi.ResourceClaim)
-		if !ok {
-			return obj, nil
-		}
-		claim.ManagedFields = nil
-		out := &resourceapi.ResourceClaim{ObjectMeta: minimalMeta(claim.ObjectMeta)}
-		if allocation.FromClaim(claim, driver) == nil {
-			return out, nil
-		}
-		if claim.Size() <= maxCachedClaim {
-			return claim, nil
-		}
-		metav1.SetMetaDataAnnotation(&out.ObjectMeta, truncatedAnnotation, "true")
-		if slices.Contains(claim.Finalizers, resourceapi.Finalizer) {
-			out.Finalizers = []string{resourceapi.Finalizer}
-		}
-		out.Status.ReservedFor = claim.Status.ReservedFor
-		out.Status.Allocation = &resourceapi.AllocationResult{AllocationTimestamp: claim.Status.Allocation.AllocationTimestamp}
-		for _, result := range claim.Status.Allocation.Devices.Results {
-			if result.Driver == driver {
-				out.Status.Allocation.Devices.Results = append(out.Status.Allocation.Devices.Results, result)
-			}
-		}
-		for _, device := range claim.Status.Devices {
-			if device.Driver == driver {
-				out.Status.Devices = append(out.Status.Devices, device)
-			}
-		}
+func (c *Config) stripClaim(obj any) (any, error) {
+	claim, ok := obj.(*resourceapi.ResourceClaim)
+	if !ok {
+		return obj, nil
+	}
+	claim.ManagedFields = nil
+	out := &resourceapi.ResourceClaim{ObjectMeta: minimalMeta(claim.ObjectMeta)}
+	if allocation.FromClaim(claim, c.Defaults.Driver) == nil {
 		return out, nil
 	}
+	if claim.Size() <= maxCached {
+		return claim, nil
+	}
+	metav1.SetMetaDataAnnotation(&out.ObjectMeta, truncatedAnnotation, "true")
+	if slices.Contains(claim.Finalizers, resourceapi.Finalizer) {
+		out.Finalizers = []string{resourceapi.Finalizer}
+	}
+	out.Status.ReservedFor = claim.Status.ReservedFor
+	out.Status.Allocation = &resourceapi.AllocationResult{AllocationTimestamp: claim.Status.Allocation.AllocationTimestamp}
+	out.Status.Allocation.Devices.Results = slices.DeleteFunc(claim.Status.Allocation.Devices.Results,
+		func(result resourceapi.DeviceRequestAllocationResult) bool { return result.Driver != c.Defaults.Driver })
+	out.Status.Devices = slices.DeleteFunc(claim.Status.Devices,
+		func(device resourceapi.AllocatedDeviceStatus) bool { return device.Driver != c.Defaults.Driver })
+	return out, nil
 }
 
 // stripNamespace keeps of a namespace what the controller wrote, and why it is not deleted yet.
-func stripNamespace(keys spaceapi.Keys) toolscache.TransformFunc {
-	return func(obj any) (any, error) {
-		ns, ok := obj.(*corev1.Namespace)
-		if !ok {
-			return obj, nil
-		}
-		keep := func(from map[string]string, keys ...string) map[string]string {
-			out := map[string]string{}
-			for _, key := range keys {
-				if value, exists := from[key]; exists {
-					out[key] = value
-				}
-			}
-			return out
-		}
-		out := &corev1.Namespace{ObjectMeta: minimalMeta(ns.ObjectMeta)}
-		out.Labels = keep(ns.Labels, keys.ClaimUID, keys.AllocationID, keys.NestedSpaces)
-		out.Annotations = keep(ns.Annotations, keys.ClaimNamespace, keys.ClaimName, keys.Config, keys.RetainedUntil, keys.Nodes)
-		for _, condition := range ns.Status.Conditions {
-			if condition.Status == corev1.ConditionTrue {
-				condition.Message = strings.Clone(condition.Message[:min(len(condition.Message), maxCachedMessage)])
-				out.Status.Conditions = append(out.Status.Conditions, condition)
-			}
-		}
-		return out, nil
+func (c *Config) stripNamespace(obj any) (any, error) {
+	ns, ok := obj.(*corev1.Namespace)
+	if !ok {
+		return obj, nil
 	}
+	keep := func(from map[string]string, keys ...string) map[string]string {
+		out := map[string]string{}
+		for _, key := range keys {
+			if value, exists := from[key]; exists {
+				out[key] = value
+			}
+		}
+		return out
+	}
+	keys := spaceapi.KeysFor(c.Defaults.Driver)
+	out := &corev1.Namespace{ObjectMeta: minimalMeta(ns.ObjectMeta)}
+	out.Labels = keep(ns.Labels, keys.ClaimUID, keys.AllocationID, keys.NestedSpaces)
+	out.Annotations = keep(ns.Annotations, keys.ClaimNamespace, keys.ClaimName, keys.Config, keys.RetainedUntil, keys.Nodes)
+	for _, condition := range ns.Status.Conditions {
+		if condition.Status == corev1.ConditionTrue {
+			condition.Message = strings.Clone(condition.Message[:min(len(condition.Message), maxCachedMessage)])
+			out.Status.Conditions = append(out.Status.Conditions, condition)
+		}
+	}
+	return out, nil
 }
 
 // stripObject keeps of an object in a space what is compared with how it should be. A spec
@@ -200,57 +177,43 @@ func stripObject(obj any) (any, error) {
 	case *corev1.ServiceAccount:
 		return &corev1.ServiceAccount{ObjectMeta: minimalMeta(o.ObjectMeta)}, nil
 	case *rbacv1.RoleBinding:
-		out := &rbacv1.RoleBinding{ObjectMeta: minimalMeta(o.ObjectMeta), RoleRef: o.RoleRef, Subjects: o.Subjects}
+		finalizers := o.Finalizers
+		o.ObjectMeta = minimalMeta(o.ObjectMeta)
 		// Not a part of the slice, which would keep all of it in memory.
-		out.Finalizers = slices.Clone(o.Finalizers[:min(len(o.Finalizers), 1)])
-		if out.Size() > maxCachedSpec {
+		o.Finalizers = slices.Clone(finalizers[:min(len(finalizers), 1)])
+		if o.Size() > maxCached {
 			// Not without a subject: that would be a binding that grants nothing.
-			out.Subjects = []rbacv1.Subject{{}}
+			o.Subjects = []rbacv1.Subject{{}}
 		}
-		return out, nil
 	case *corev1.ResourceQuota:
-		out := &corev1.ResourceQuota{ObjectMeta: minimalMeta(o.ObjectMeta), Spec: o.Spec}
-		if out.Size() > maxCachedSpec {
-			out.Spec = corev1.ResourceQuotaSpec{}
+		status := o.Status
+		o.ObjectMeta, o.Status = minimalMeta(o.ObjectMeta), corev1.ResourceQuotaStatus{}
+		if o.Size() > maxCached {
+			o.Spec = corev1.ResourceQuotaSpec{}
 		}
 		// Whether there is a status is what matters.
-		if len(o.Status.Hard) > 0 {
-			out.Status.Hard = out.Spec.Hard
+		if len(status.Hard) > 0 {
+			o.Status.Hard = o.Spec.Hard
 		}
-		return out, nil
 	case *corev1.LimitRange:
-		out := &corev1.LimitRange{ObjectMeta: minimalMeta(o.ObjectMeta), Spec: o.Spec}
-		if out.Size() > maxCachedSpec {
-			out.Spec = corev1.LimitRangeSpec{}
+		o.ObjectMeta = minimalMeta(o.ObjectMeta)
+		if o.Size() > maxCached {
+			o.Spec = corev1.LimitRangeSpec{}
 		}
-		return out, nil
 	case *networkingv1.NetworkPolicy:
-		out := &networkingv1.NetworkPolicy{ObjectMeta: minimalMeta(o.ObjectMeta), Spec: o.Spec}
-		if out.Size() > maxCachedSpec {
-			out.Spec = networkingv1.NetworkPolicySpec{}
+		o.ObjectMeta = minimalMeta(o.ObjectMeta)
+		if o.Size() > maxCached {
+			o.Spec = networkingv1.NetworkPolicySpec{}
 		}
-		return out, nil
 	case *rbacv1.ClusterRoleBinding:
-		out := &rbacv1.ClusterRoleBinding{ObjectMeta: minimalMeta(o.ObjectMeta), RoleRef: o.RoleRef, Subjects: o.Subjects}
-		out.OwnerReferences = o.OwnerReferences
-		return out, nil
+		owners := o.OwnerReferences
+		o.ObjectMeta = minimalMeta(o.ObjectMeta)
+		o.OwnerReferences = owners
 	}
 	return obj, nil
 }
 
-// claimOf returns the claim that a namespace's annotations name. The name is empty if there is none.
-func claimOf(ns *corev1.Namespace, keys spaceapi.Keys) types.NamespacedName {
-	return types.NamespacedName{Namespace: ns.Annotations[keys.ClaimNamespace], Name: ns.Annotations[keys.ClaimName]}
-}
-
 // indexByClaim is the function of claimIndex.
 func indexByClaim(keys spaceapi.Keys) client.IndexerFunc {
-	return func(obj client.Object) []string {
-		if ns, ok := obj.(*corev1.Namespace); ok {
-			if claim := claimOf(ns, keys); claim.Name != "" {
-				return []string{claim.String()}
-			}
-		}
-		return nil
-	}
+	return func(obj client.Object) []string { return []string{claimOf(obj, keys).String()} }
 }

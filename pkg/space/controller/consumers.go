@@ -10,13 +10,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -34,20 +33,6 @@ const (
 	lastReread  = 2 * time.Second
 )
 
-// consumers are the pods that a claim is reserved for. Their nodes are recorded on its
-// spaces, for the admission policy that lets only those nodes have tokens.
-type consumers struct {
-	r     *Reconciler
-	pods  []resourceapi.ResourceClaimConsumerReference
-	claim types.NamespacedName
-	// nodes returns the nodes by the UIDs of pods that are bound. It is computed once.
-	nodes func() map[types.UID]string
-
-	mutex sync.Mutex
-	after time.Duration
-	errs  []error
-}
-
 // podNode is the result of reading a pod.
 type podNode struct {
 	// node is empty for a pod that no longer exists, or is not bound.
@@ -56,147 +41,91 @@ type podNode struct {
 	reads int
 }
 
-// newConsumers returns the consumers of the claim. Nothing is read before nodes is called.
-func (r *Reconciler) newConsumers(ctx context.Context, claim *resourceapi.ResourceClaim, desired *desiredState) *consumers {
-	c := &consumers{r: r, claim: desired.allocation.Claim}
-	for _, consumer := range claim.Status.ReservedFor {
-		if isPod(consumer) {
-			c.pods = append(c.pods, consumer)
-		}
-	}
-	c.nodes = sync.OnceValue(func() map[types.UID]string { return c.resolve(ctx, desired) })
-	return c
-}
-
 func isPod(consumer resourceapi.ResourceClaimConsumerReference) bool {
 	return consumer.APIGroup == "" && consumer.Resource == "pods"
 }
 
-// result returns when to reconcile again, zero for never, and what failed: no failure keeps a
-// space from becoming ready.
-func (c *consumers) result() (time.Duration, error) { return c.after, errors.Join(c.errs...) }
-
-// syncConsumers records the nodes on spaces that are otherwise left as they are.
-func (r *Reconciler) syncConsumers(ctx context.Context, claim *resourceapi.ResourceClaim, desired *desiredState) (time.Duration, error) {
-	c := r.newConsumers(ctx, claim, desired)
-	for _, space := range desired.spaces {
-		if space.existing != nil && space.existing.DeletionTimestamp == nil {
-			c.recordNodes(ctx, space.existing)
+// recordNodes writes the nodes of the pods that the claim is reserved for to the annotations of
+// its namespaces, for the admission policy that lets only those nodes have tokens. It returns
+// when to do so again, zero for never.
+func (r *Reconciler) recordNodes(ctx context.Context, desired *desired) (time.Duration, error) {
+	nodes, after, err := r.nodesOf(ctx, desired)
+	errs := []error{err}
+	for i := range desired.spaces { // Other steps change the spaces at the same time.
+		ns := desired.spaces[i].namespace
+		if ns == nil || ns.DeletionTimestamp != nil || sameNodes(nodes, parseNodes(ns.Annotations[r.keys.Nodes])) {
+			continue
+		}
+		var value any // nil removes the annotation
+		if len(nodes) > 0 {
+			value = formatNodes(nodes)
+		}
+		if err := r.annotate(ctx, ns, map[string]any{r.keys.Nodes: value}); client.IgnoreNotFound(err) != nil {
+			errs = append(errs, fmt.Errorf("set the node annotation of namespace %s: %w", ns.Name, err))
 		}
 	}
-	return c.result()
+	return after, errors.Join(errs...)
 }
 
-// recordNodes writes the nodes to the annotation of a space's namespace if it has others.
-func (c *consumers) recordNodes(ctx context.Context, ns *corev1.Namespace) {
-	nodes := c.nodes()
-	if sameNodes(nodes, parseNodes(c.r.recordedNodes(ns))) {
-		return
-	}
-	var value any // nil removes the annotation
-	if len(nodes) > 0 {
-		value = formatNodes(nodes)
-	}
-	// Other steps use the namespace at the same time.
-	if err := c.r.annotate(ctx, ns.DeepCopy(), map[string]any{c.r.keys.Nodes: value}); err != nil {
-		if !apierrors.IsNotFound(err) {
-			c.fail(fmt.Errorf("set the node annotation of namespace %s: %w", ns.Name, err))
-		}
-		return
-	}
-	c.r.nodesWritten.Add(ns.UID, formatNodes(nodes), cachesLag)
-}
-
-// recordedNodes returns the recorded nodes of a namespace: as they were written or, when the
-// cache has caught up with that, from the cache.
-func (r *Reconciler) recordedNodes(ns *corev1.Namespace) string {
-	if written, recently := r.nodesWritten.Get(ns.UID); recently {
-		return written.(string)
-	}
-	return ns.Annotations[r.keys.Nodes]
-}
-
-// resolve returns the nodes of the pods that are bound: those that are recorded or remembered,
-// and else those in the API server.
-func (c *consumers) resolve(ctx context.Context, desired *desiredState) map[types.UID]string {
+// nodesOf returns the nodes of the pods that are bound, by their UIDs, and when to read further
+// pods. The nodes are those that are recorded or remembered, and else those in the API server.
+func (r *Reconciler) nodesOf(ctx context.Context, desired *desired) (map[types.UID]string, time.Duration, error) {
 	recorded := map[types.UID]string{}
-	for _, space := range desired.spaces {
-		if space.existing != nil {
-			maps.Copy(recorded, parseNodes(c.r.recordedNodes(space.existing)))
+	for i := range desired.spaces {
+		if ns := desired.spaces[i].namespace; ns != nil {
+			maps.Copy(recorded, parseNodes(ns.Annotations[r.keys.Nodes]))
 		}
 	}
 	// Where the scheduler waits for the space, pods are bound only when it is ready.
-	boundLater := slices.ContainsFunc(desired.allocation.Results, func(s allocation.Result) bool { return len(s.BindingConditions) > 0 })
+	boundLater := slices.ContainsFunc(desired.Results, func(s allocation.Result) bool { return s.BindingConditions })
 	nodes := map[types.UID]string{}
 	var unbound []resourceapi.ResourceClaimConsumerReference
+	reads := map[types.UID]int{}
 	steps := 1
-	for _, pod := range c.pods {
-		known, seen := c.r.podNode(pod.UID)
-		if node := recorded[pod.UID]; node != "" {
-			nodes[pod.UID] = node
-		} else if seen && known.reads == 0 {
-			if known.node != "" {
-				nodes[pod.UID] = known.node
-			}
-		} else {
-			unbound = append(unbound, pod)
+	for _, pod := range desired.claim.Status.ReservedFor {
+		value, _ := r.podNodes.Get(pod.UID)
+		known, seen := value.(podNode)
+		switch {
+		case !isPod(pod):
+		case recorded[pod.UID] != "":
+			nodes[pod.UID] = recorded[pod.UID]
+		case seen && known.reads == 0:
+			nodes[pod.UID] = known.node
+		default:
+			unbound, reads[pod.UID] = append(unbound, pod), known.reads
 			if !seen && !boundLater {
 				steps = podReads
 			}
 		}
 	}
+	var errs []error
 	backoff := wait.Backoff{Duration: firstPodRead, Factor: 2, Steps: steps}
 	_ = wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
-		unbound = slices.DeleteFunc(unbound, func(pod resourceapi.ResourceClaimConsumerReference) bool {
-			node, known, err := c.nodeOf(ctx, pod)
-			if err != nil {
-				c.fail(err)
+		unbound = slices.DeleteFunc(unbound, func(consumer resourceapi.ResourceClaimConsumerReference) bool {
+			pod := &corev1.Pod{}
+			err := r.client.APIReader.Get(ctx, client.ObjectKey{Namespace: desired.Claim.Namespace, Name: consumer.Name}, pod)
+			switch {
+			case client.IgnoreNotFound(err) != nil:
+				errs = append(errs, fmt.Errorf("read the node of pod %s/%s, which uses ResourceClaim %s: %w", desired.Claim.Namespace, consumer.Name, desired.Claim.Name, err))
 				return true
+			case err != nil, pod.UID != consumer.UID:
+				pod.Spec.NodeName = "" // It no longer exists.
+			case pod.Spec.NodeName == "":
+				return false
 			}
-			if known {
-				c.r.podNodes.Add(pod.UID, podNode{node: node})
-			}
-			if node != "" {
-				nodes[pod.UID] = node
-			}
-			return known
+			nodes[consumer.UID] = pod.Spec.NodeName
+			r.podNodes.Add(consumer.UID, podNode{node: pod.Spec.NodeName})
+			return true
 		})
 		return len(unbound) == 0, nil
 	})
+	var after time.Duration
 	for _, pod := range unbound {
-		known, _ := c.r.podNode(pod.UID)
-		known.reads++
-		c.r.podNodes.Add(pod.UID, known)
-		c.after = soonest(c.after, min(firstReread<<min(known.reads-1, 8), lastReread))
+		after = soonest(after, min(firstReread<<min(reads[pod.UID], 8), lastReread))
+		r.podNodes.Add(pod.UID, podNode{reads: reads[pod.UID] + 1})
 	}
-	return nodes
-}
-
-// podNode returns the result of reading a pod, if it was read.
-func (r *Reconciler) podNode(pod types.UID) (podNode, bool) {
-	value, _ := r.podNodes.Get(pod)
-	known, exists := value.(podNode)
-	return known, exists
-}
-
-// nodeOf reads which node a pod was bound to. It is known, and empty, for a pod that no
-// longer exists, and not known for one that is not bound yet.
-func (c *consumers) nodeOf(ctx context.Context, consumer resourceapi.ResourceClaimConsumerReference) (node string, known bool, err error) {
-	pod := &corev1.Pod{}
-	err = c.r.client.APIReader.Get(ctx, client.ObjectKey{Namespace: c.claim.Namespace, Name: consumer.Name}, pod)
-	switch {
-	case apierrors.IsNotFound(err), err == nil && pod.UID != consumer.UID:
-		return "", true, nil
-	case err != nil:
-		return "", false, fmt.Errorf("read the node of pod %s/%s, which uses ResourceClaim %s: %w", c.claim.Namespace, consumer.Name, c.claim.Name, err)
-	}
-	return pod.Spec.NodeName, pod.Spec.NodeName != "", nil
-}
-
-func (c *consumers) fail(err error) {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	c.errs = append(c.errs, err)
+	maps.DeleteFunc(nodes, func(_ types.UID, node string) bool { return node == "" })
+	return nodes, after, errors.Join(errs...)
 }
 
 // parseNodes returns the nodes in an annotation by the UIDs of pods. It has one of the pods on
@@ -223,8 +152,5 @@ func formatNodes(nodes map[types.UID]string) string {
 
 // sameNodes returns whether two annotations have the same nodes.
 func sameNodes(a, b map[types.UID]string) bool {
-	set := func(nodes map[types.UID]string) []string {
-		return slices.Compact(slices.Sorted(maps.Values(nodes)))
-	}
-	return slices.Equal(set(a), set(b))
+	return sets.New(slices.Collect(maps.Values(a))...).Equal(sets.New(slices.Collect(maps.Values(b))...))
 }

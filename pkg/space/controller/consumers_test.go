@@ -4,13 +4,11 @@
 package controller
 
 import (
-	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // sync records the consumers of a claim, and returns when it looks again, how many pods it
@@ -18,7 +16,7 @@ import (
 func (c *cluster) sync(claim *resourceapi.ResourceClaim) (after time.Duration, reads int, wrote bool) {
 	c.t.Helper()
 	c.did()
-	after, err := c.syncConsumers(c.t.Context(), claim, c.desired(claim))
+	after, err := c.recordNodes(c.t.Context(), c.desired(claim))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -42,7 +40,7 @@ func (c *cluster) nodesOf(claim *resourceapi.ResourceClaim) string {
 	return ns.Annotations[c.keys.Nodes]
 }
 
-func TestSyncConsumers(t *testing.T) {
+func TestRecordNodes(t *testing.T) {
 	replaced := podOn("a", "n1")
 	replaced.UID = "another"
 	for name, test := range map[string]struct {
@@ -90,7 +88,7 @@ func TestSyncConsumers(t *testing.T) {
 	}
 }
 
-func TestSyncConsumers_readsNoBoundPodTwice(t *testing.T) {
+func TestRecordNodes_readsNoBoundPodTwice(t *testing.T) {
 	c, _ := withSpace(t, unchanged) // whose record never comes back
 	claim := usedBy(podOn("a", ""), podOn("gone", ""))
 	c.live(podOn("a", "n1"))
@@ -101,7 +99,7 @@ func TestSyncConsumers_readsNoBoundPodTwice(t *testing.T) {
 	}
 }
 
-func TestSyncConsumers_writesAgainWhileTheCacheLags(t *testing.T) {
+func TestRecordNodes_writesAgainWhileTheCacheLags(t *testing.T) {
 	first, second := podOn("a", "n1"), podOn("b", "n1")
 	c, ns := withSpace(t, func(ns *corev1.Namespace) { ns.Annotations[driver+"/nodes"] = "n1=a-uid" })
 	c.catchUp(ns) // and stays so
@@ -123,7 +121,7 @@ func TestSyncConsumers_writesAgainWhileTheCacheLags(t *testing.T) {
 	}
 }
 
-func TestSyncConsumers_readsAnUnboundPodLessAndLess(t *testing.T) {
+func TestRecordNodes_readsAnUnboundPodLessAndLess(t *testing.T) {
 	c, _ := withSpace(t, unchanged)
 	claim := usedBy(podOn("a", ""))
 	c.live(podOn("a", ""))
@@ -139,20 +137,4 @@ func TestSyncConsumers_readsAnUnboundPodLessAndLess(t *testing.T) {
 	if after, _, _ := c.sync(usedBy(podOn("a", ""), podOn("b", ""))); after != firstReread {
 		t.Errorf("another pod is read again after %s only", after)
 	}
-}
-
-func TestFormatNodes_isTheReverseOfParseNodes(t *testing.T) {
-	nodes := map[types.UID]string{"b": "n1", "a": "n2"}
-	if got := formatNodes(nodes); got != "n1=b,n2=a" || !slices.Equal(uidsOf(parseNodes(got)), []types.UID{"a", "b"}) {
-		t.Errorf("got %q", got)
-	}
-}
-
-func uidsOf(nodes map[types.UID]string) []types.UID {
-	var out []types.UID
-	for uid := range nodes {
-		out = append(out, uid)
-	}
-	slices.Sort(out)
-	return out
 }

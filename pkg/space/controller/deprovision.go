@@ -4,6 +4,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,18 +26,15 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
-// revokeTries is how often the RoleBindings of tenants are listed in one go.
-const revokeTries = 10
-
-// deprovisionStale deprovisions those spaces of the claim that do not belong to its active
+// deprovisionStale deprovisions those namespaces of the claim that do not belong to its active
 // allocation. It returns when to reconcile again, zero for never.
-func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedName, desired *desiredState, spaces []corev1.Namespace) (time.Duration, error) {
+func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedName, desired *desired, namespaces []corev1.Namespace) (time.Duration, error) {
 	var after time.Duration
 	var stale []*corev1.Namespace
-	for i := range spaces {
-		ns := &spaces[i]
-		after = soonest(after, r.reportOverdue(withClaimUID(ctx, r.claimUIDOf(ns)), ns), r.retainedFor(ns))
-		if desired.activeAllocation().Owns(ns, r.keys) {
+	for i := range namespaces {
+		ns := &namespaces[i]
+		after = soonest(after, r.reportOverdue(withClaimUID(ctx, ns.Labels[r.keys.ClaimUID]), ns), r.retainedFor(ns))
+		if desired.owns(ns, r.keys) {
 			continue
 		}
 		done, err := r.isDeprovisioned(ctx, ns)
@@ -56,7 +54,7 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 	if err != nil {
 		return after, fmt.Errorf("confirm that the claim is deallocated: %w", err)
 	}
-	if desired, err = r.desire(ctx, live, spaces); err != nil {
+	if desired, err = r.desire(ctx, live, namespaces); err != nil {
 		return after, err
 	}
 	cause := "Claim deallocated"
@@ -65,28 +63,16 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 	}
 	var errs []error
 	for _, ns := range stale {
-		if desired.activeAllocation().Owns(ns, r.keys) {
+		if desired.owns(ns, r.keys) {
 			continue
 		}
-		changed, until, err := r.deprovision(withClaimUID(ctx, r.claimUIDOf(ns)), ns)
-		if !until.IsZero() {
-			// The retention may have ended meanwhile. Zero would be never.
-			after = soonest(after, max(until.Sub(r.clock.Now()), time.Millisecond))
-		}
-		switch {
-		case err != nil && errors.Is(ctx.Err(), context.Canceled):
-			// The process stops, or no longer leads. The next leader continues.
-			errs = append(errs, err)
-		case err != nil:
+		retained, err := r.deprovision(withClaimUID(ctx, ns.Labels[r.keys.ClaimUID]), ns, cause)
+		// If the process stops, or no longer leads, the next leader continues.
+		if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 			r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonDeprovisioningFailed, err.Error())
-			errs = append(errs, err)
-		case changed && !until.IsZero():
-			r.eventOnSpace(ns, corev1.EventTypeNormal, spaceapi.ReasonNamespaceRetained,
-				fmt.Sprintf("%s: credentials revoked, namespace %s is retained until %s", cause, ns.Name, until.UTC().Format(time.RFC3339)))
-		case changed:
-			r.eventOnClaim(ns, corev1.EventTypeNormal, spaceapi.ReasonDeprovisioned,
-				fmt.Sprintf("%s: credentials revoked and namespace %s deleted", cause, ns.Name))
 		}
+		after = soonest(after, retained)
+		errs = append(errs, err)
 	}
 	return after, errors.Join(errs...)
 }
@@ -100,47 +86,56 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 // follows a deleted RoleBinding faster than authentication follows a deleted
 // ServiceAccount, because successful token reviews are cached for ten seconds.
 //
-// It returns whether anything was left to do, and until when the namespace is retained. That is
-// zero for a namespace that is deleted.
-func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace) (changed bool, until time.Time, err error) {
+// It returns for how long the namespace is retained, zero for one that is deleted.
+func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, cause string) (time.Duration, error) {
 	start := r.clock.Now()
-	if changed, err = r.revoke(ctx, ns); err != nil {
-		return changed, until, err
+	changed, err := r.revoke(ctx, ns)
+	if err != nil {
+		return 0, err
 	}
 	revoked := r.clock.Since(start)
 	if changed {
 		klog.FromContext(ctx).V(2).Info("Credentials revoked", logkeys.Namespace, ns.Name)
 	}
-	period := r.recordedConfig(ns).Retention.Duration
-	switch {
-	case ns.DeletionTimestamp != nil:
-		r.deprovisioned.Add(ns.UID, time.Time{}, cachesLag)
-	case r.retainedUntil(ns).IsZero() && period > 0:
+	until, period := r.retainedUntil(ns), r.recordedConfig(ns).Retention.Duration
+	if ns.DeletionTimestamp == nil && until.IsZero() && period > 0 {
 		// In whole seconds, as the annotation has it, and no shorter than the period.
 		until = r.clock.Now().Add(period + time.Second - 1).Truncate(time.Second)
 		if err := r.annotate(ctx, ns, map[string]any{r.keys.RetainedUntil: until.UTC().Format(time.RFC3339)}); client.IgnoreNotFound(err) != nil {
-			return changed, time.Time{}, fmt.Errorf("set the end of the retention on namespace %s: %w", ns.Name, err)
+			return 0, fmt.Errorf("set the end of the retention on namespace %s: %w", ns.Name, err)
 		}
 		changed = true
-		r.deprovisioned.Add(ns.UID, until, cachesLag)
-	case r.retainedFor(ns) <= 0:
-		// The UID makes sure that no later namespace of the same name is deleted.
-		err := r.client.Delete(ctx, ns.DeepCopy(), client.Preconditions{UID: &ns.UID})
-		if client.IgnoreNotFound(err) != nil {
-			return changed, until, fmt.Errorf("delete namespace %s: %w", ns.Name, err)
+	}
+	retained := until.Sub(start)
+	if ns.DeletionTimestamp != nil || retained <= 0 {
+		retained = 0
+		deleted := ns.DeepCopy()
+		if deleted.DeletionTimestamp == nil {
+			// The UID makes sure that no later namespace of the same name is deleted.
+			err := r.client.Delete(ctx, deleted, client.Preconditions{UID: &ns.UID})
+			if client.IgnoreNotFound(err) != nil {
+				return 0, fmt.Errorf("delete namespace %s: %w", ns.Name, err)
+			}
+			changed = changed || err == nil
+			deleted.DeletionTimestamp = new(metav1.NewTime(start))
 		}
-		changed = changed || err == nil
-		r.deprovisioned.Add(ns.UID, time.Time{}, cachesLag)
-	default:
-		until = r.retainedUntil(ns)
+		r.written.Add(ns.UID, deleted, cachesLag)
 	}
-	if changed {
-		r.metrics.Revoke.Observe(revoked)
-		klog.FromContext(ctx).Info("Space deprovisioned", logkeys.Namespace, ns.Name,
-			logkeys.Allocation, ns.Labels[r.keys.AllocationID], "retained", !until.IsZero(),
-			"revokedAfter", revoked.Round(time.Millisecond), logkeys.Duration, r.clock.Since(start).Round(time.Millisecond))
+	if !changed {
+		return retained, nil
 	}
-	return changed, until, nil
+	r.metrics.Revoke.Observe(revoked)
+	klog.FromContext(ctx).Info("Space deprovisioned", logkeys.Namespace, ns.Name,
+		logkeys.Allocation, ns.Labels[r.keys.AllocationID], "retained", retained > 0,
+		"revokedAfter", revoked.Round(time.Millisecond), logkeys.Duration, r.clock.Since(start).Round(time.Millisecond))
+	if retained > 0 {
+		r.eventOnSpace(ns, corev1.EventTypeNormal, spaceapi.ReasonNamespaceRetained,
+			fmt.Sprintf("%s: credentials revoked, namespace %s is retained until %s", cause, ns.Name, until.UTC().Format(time.RFC3339)))
+	} else {
+		r.events.Event(r.claimOfSpace(ns), corev1.EventTypeNormal, spaceapi.ReasonDeprovisioned,
+			fmt.Sprintf("%s: credentials revoked and namespace %s deleted", cause, ns.Name))
+	}
+	return retained, nil
 }
 
 // revoke deletes all RoleBindings and the ServiceAccount of a space, and returns whether
@@ -155,9 +150,10 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed 
 	}
 	// The one that is watched last: while it exists, revocation is not complete.
 	for _, name := range slices.Backward(resources.RoleBindingNames(r.recordedConfig(ns))) {
-		err := r.clearSubjects(ctx, ns.Name, name)
+		binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: name}}
+		err := client.IgnoreNotFound(r.readerFor(binding).Get(ctx, client.ObjectKeyFromObject(binding), binding))
 		if err == nil {
-			err = r.client.Delete(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: name}})
+			err = r.revokeRoleBinding(ctx, binding)
 		}
 		if client.IgnoreNotFound(err) != nil {
 			return changed, fmt.Errorf("delete the RoleBindings in namespace %s: %w", ns.Name, err)
@@ -178,47 +174,37 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed 
 	return changed || err == nil, nil
 }
 
-// withoutSubjects is a patch that empties a RoleBinding.
-var withoutSubjects = client.RawPatch(types.MergePatchType, []byte(`{"subjects":null}`))
-
-// clearSubjects empties a RoleBinding whose finalizer would otherwise keep it in effect
-// after its deletion. Tenants who may change it can add finalizers.
-func (r *Reconciler) clearSubjects(ctx context.Context, namespace, name string) error {
-	binding := &rbacv1.RoleBinding{}
-	err := r.roleBindings(name).Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, binding)
-	if err != nil || len(binding.Finalizers) == 0 || len(binding.Subjects) == 0 {
-		return client.IgnoreNotFound(err)
+// revokeRoleBinding deletes a RoleBinding. It first empties one whose finalizer would keep it
+// in effect after its deletion: tenants who may change it can add finalizers.
+func (r *Reconciler) revokeRoleBinding(ctx context.Context, binding *rbacv1.RoleBinding) error {
+	if len(binding.Finalizers) > 0 && len(binding.Subjects) > 0 {
+		withoutSubjects := client.RawPatch(types.MergePatchType, []byte(`{"subjects":null}`))
+		if err := r.client.Patch(ctx, binding, withoutSubjects); err != nil {
+			return err
+		}
 	}
-	return client.IgnoreNotFound(r.client.Patch(ctx, binding, withoutSubjects))
+	return r.client.Delete(ctx, binding)
 }
 
 // revokeTenantRoleBindings deletes the RoleBindings that tenants created. Those would
 // exist until all pods of the namespace are deleted. Pods with such permissions may create more
-// meanwhile, so it lists them again until none is in effect.
+// meanwhile, so it lists them again until none is in effect, up to ten times.
 func (r *Reconciler) revokeTenantRoleBindings(ctx context.Context, namespace string) error {
-	for range revokeTries {
+	for range 10 {
 		var list rbacv1.RoleBindingList
 		if err := r.client.APIReader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 			return fmt.Errorf("list the RoleBindings of tenants in namespace %s: %w", namespace, err)
 		}
-		inEffect := 0
-		for i := range list.Items {
-			binding := &list.Items[i]
-			if binding.DeletionTimestamp != nil && len(binding.Subjects) == 0 {
-				continue
-			}
-			inEffect++
-			if len(binding.Finalizers) > 0 && len(binding.Subjects) > 0 {
-				if err := r.client.Patch(ctx, binding, withoutSubjects); client.IgnoreNotFound(err) != nil {
-					return fmt.Errorf("revoke RoleBinding %s/%s of a tenant: %w", namespace, binding.Name, err)
-				}
-			}
-			if err := r.client.Delete(ctx, binding); client.IgnoreNotFound(err) != nil {
-				return fmt.Errorf("delete RoleBinding %s/%s of a tenant: %w", namespace, binding.Name, err)
-			}
-		}
-		if inEffect == 0 {
+		inEffect := slices.DeleteFunc(list.Items, func(binding rbacv1.RoleBinding) bool {
+			return binding.DeletionTimestamp != nil && len(binding.Subjects) == 0
+		})
+		if len(inEffect) == 0 {
 			return nil
+		}
+		for i := range inEffect {
+			if err := r.revokeRoleBinding(ctx, &inEffect[i]); client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("revoke RoleBinding %s/%s of a tenant: %w", namespace, inEffect[i].Name, err)
+			}
 		}
 	}
 	return fmt.Errorf("RoleBindings in namespace %s keep being recreated", namespace)
@@ -231,7 +217,7 @@ func (r *Reconciler) revokeClusterWide(ctx context.Context, ns *corev1.Namespace
 		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: resources.ClusterRoleBindingName(ns.Name, role)}, binding)
 		// The name proves nothing: a client that can write the recorded configuration of a
 		// namespace chooses it.
-		if err == nil && isOwnedBy(binding, ns) {
+		if err == nil && slices.ContainsFunc(binding.OwnerReferences, func(owner metav1.OwnerReference) bool { return owner.UID == ns.UID }) {
 			err = r.client.Delete(ctx, binding, client.Preconditions{UID: &binding.UID})
 		}
 		if apierrors.IsForbidden(err) && !slices.Contains(r.config.Defaults.ClusterWideRoles, role) {
@@ -247,20 +233,9 @@ func (r *Reconciler) revokeClusterWide(ctx context.Context, ns *corev1.Namespace
 	return nil
 }
 
-// isOwnedBy returns whether a ClusterRoleBinding was created for the space in a namespace.
-func isOwnedBy(binding *rbacv1.ClusterRoleBinding, ns *corev1.Namespace) bool {
-	return slices.ContainsFunc(binding.OwnerReferences, func(owner metav1.OwnerReference) bool {
-		return owner.Kind == "Namespace" && owner.UID == ns.UID
-	})
-}
-
 // retainedUntil is until when a deprovisioned namespace is retained. It is zero for one that is not.
 func (r *Reconciler) retainedUntil(ns *corev1.Namespace) time.Time {
-	if until, err := time.Parse(time.RFC3339, ns.Annotations[r.keys.RetainedUntil]); err == nil {
-		return until
-	}
-	value, _ := r.deprovisioned.Get(ns.UID)
-	until, _ := value.(time.Time)
+	until, _ := time.Parse(time.RFC3339, ns.Annotations[r.keys.RetainedUntil])
 	return until
 }
 
@@ -286,7 +261,7 @@ func (r *Reconciler) isDeprovisioned(ctx context.Context, ns *corev1.Namespace) 
 	}
 	// A retained namespace, other than one that is being deleted, can still be written to:
 	// by a controller that was paused, for example.
-	if until, known := r.deprovisioned.Get(ns.UID); known && until.(time.Time).IsZero() {
+	if written, _ := r.written.Get(ns.UID); written != nil && written.(*corev1.Namespace).DeletionTimestamp != nil {
 		return true, nil
 	}
 	return (ns.DeletionTimestamp != nil || r.retainedFor(ns) > 0) &&
@@ -303,36 +278,27 @@ func (r *Reconciler) reportOverdue(ctx context.Context, ns *corev1.Namespace) ti
 	if left := timeout - r.clock.Since(ns.DeletionTimestamp.Time); left > 0 {
 		return left
 	}
-	message := fmt.Sprintf("Namespace %s has been terminating since %s: %s",
-		ns.Name, ns.DeletionTimestamp.UTC().Format(time.RFC3339), terminationReason(ns))
-	klog.FromContext(ctx).Info("Namespace deletion overdue", logkeys.Namespace, ns.Name, "cause", message)
-	r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, message)
-	return timeout
-}
-
-// terminationReason is the reason that the namespace's own conditions give.
-func terminationReason(ns *corev1.Namespace) string {
 	var reasons []string
 	for _, condition := range ns.Status.Conditions {
 		if condition.Status == corev1.ConditionTrue {
 			reasons = append(reasons, fmt.Sprintf("%s: %s", condition.Type, condition.Message))
 		}
 	}
-	if len(reasons) == 0 {
-		return "its conditions give no reason"
-	}
-	return strings.Join(reasons, "; ")
+	message := fmt.Sprintf("Namespace %s has been terminating since %s: %s", ns.Name, ns.DeletionTimestamp.UTC().Format(time.RFC3339),
+		cmp.Or(strings.Join(reasons, "; "), "its conditions give no reason"))
+	klog.FromContext(ctx).Info("Namespace deletion overdue", logkeys.Namespace, ns.Name, "cause", message)
+	r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, message)
+	return timeout
 }
 
-// eventOnClaim records an event on the claim of a namespace, which may no longer exist.
-func (r *Reconciler) eventOnClaim(ns *corev1.Namespace, eventType, reason, message string) {
+// claimOfSpace is the claim of a namespace for events. It may no longer exist.
+func (r *Reconciler) claimOfSpace(ns *corev1.Namespace) *resourceapi.ResourceClaim {
 	key := claimOf(ns, r.keys)
-	claim := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: r.claimUIDOf(ns)}}
-	r.events.Event(reference(claim), eventType, reason, message)
+	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: types.UID(ns.Labels[r.keys.ClaimUID])}}
 }
 
 // eventOnSpace records an event on a namespace and on its claim.
 func (r *Reconciler) eventOnSpace(ns *corev1.Namespace, eventType, reason, message string) {
-	r.events.Event(&corev1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: ns.Name, UID: ns.UID}, eventType, reason, message)
-	r.eventOnClaim(ns, eventType, reason, message)
+	r.events.Event(ns, eventType, reason, message)
+	r.events.Event(r.claimOfSpace(ns), eventType, reason, message)
 }

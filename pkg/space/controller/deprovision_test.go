@@ -57,7 +57,7 @@ func TestDeprovisionStale_confirmsByTheAPIServer(t *testing.T) {
 			if test.live != nil {
 				c.live(test.live)
 			}
-			if _, err := c.deprovisionStale(t.Context(), key, c.desired(test.cached), c.spaces()); err != nil {
+			if _, err := c.deprovisionStale(t.Context(), key, c.desired(test.cached), c.ofClaim()); err != nil {
 				t.Fatal(err)
 			}
 			if got := c.wrote(); !slices.Equal(got, test.wrote) {
@@ -86,18 +86,6 @@ func TestDeprovisionStale_reportsOnceThoughTheCacheLags(t *testing.T) {
 	}
 }
 
-func TestDeprovisionStale_deletesNothingUnconfirmed(t *testing.T) {
-	c, _ := withSpace(t, unchanged)
-	cause := errors.New("no API server")
-	c.fail("get resourceclaims", cause)
-	if err := c.deprovisionAll(); !errors.Is(err, cause) {
-		t.Errorf("got error %v, want %v", err, cause)
-	}
-	if got := c.wrote(); len(got) > 0 {
-		t.Errorf("wrote %q", got)
-	}
-}
-
 func TestDeprovisionStale_doesNotReportAnInterruption(t *testing.T) {
 	c, _ := withSpace(t, unchanged)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -105,7 +93,7 @@ func TestDeprovisionStale_doesNotReportAnInterruption(t *testing.T) {
 		cancel()
 		return true, ctx.Err()
 	})
-	if _, err := c.deprovisionStale(ctx, key, nil, c.spaces()); err == nil {
+	if _, err := c.deprovisionStale(ctx, key, nil, c.ofClaim()); err == nil {
 		t.Error("it is taken for done")
 	}
 	if recorded := c.recorded(); len(recorded) > 0 {
@@ -115,11 +103,11 @@ func TestDeprovisionStale_doesNotReportAnInterruption(t *testing.T) {
 
 func TestDeprovision_deletesNoSuccessorOfTheName(t *testing.T) {
 	c, ns := withSpace(t, unchanged)
-	cached := c.spaces()[0]
+	cached := c.ofClaim()[0]
 	c.gone(ns)
 	ns.UID = "successor"
 	c.live(ns)
-	if _, _, err := c.deprovision(t.Context(), &cached); !apierrors.IsConflict(err) {
+	if _, err := c.deprovision(t.Context(), &cached, ""); !apierrors.IsConflict(err) {
 		t.Errorf("got error %v, want a conflict", err)
 	}
 	if !c.read(ns) {
@@ -148,42 +136,26 @@ func TestDeprovision_revokesBeforeItDeletes(t *testing.T) {
 	}
 }
 
-func TestDeprovisionStale_revokesATerminatingSpace(t *testing.T) {
-	c, ns := withSpace(t, terminating)
-	c.cached(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}})
-	if err := c.deprovisionAll(); err != nil {
-		t.Fatal(err)
-	}
-	if got := c.wrote(); !slices.Equal(got, revokeThenDelete[:2]) {
-		t.Errorf("wrote %q, want %q: the namespace is being deleted", got, revokeThenDelete[:2])
-	}
-}
-
-func TestDeprovisionStale_waitsForTheDeletionOfARevokedSpace(t *testing.T) {
-	c, _ := withSpace(t, terminating)
-	if err := c.deprovisionAll(); err != nil {
-		t.Fatal(err)
-	}
-	if got := c.did(); len(got) > 0 {
-		t.Errorf("did %q", got)
-	}
-}
-
-func TestDeprovisionStale_emptiesARoleBindingThatAFinalizerKeeps(t *testing.T) {
-	c, ns := withSpace(t, terminating)
-	binding := c.spaceWith().RoleBindings[0]
-	binding.Finalizers = []string{"example.com/tenant"}
-	binding.DeletionTimestamp = ptr.To(metav1.Now())
-	c.live(binding)
-	c.cached(binding)
-	if err := c.deprovisionAll(); err != nil {
-		t.Fatal(err)
-	}
-	if wrote := c.wrote(); !slices.Equal(wrote, []string{"patch rolebindings", "delete rolebindings", "delete serviceaccounts"}) {
-		t.Errorf("wrote %q", wrote)
-	}
-	if c.read(binding); len(binding.Subjects) > 0 || binding.Namespace != ns.Name {
-		t.Errorf("the binding still grants permissions to %v", binding.Subjects)
+func TestDeprovisionStale_ofATerminatingNamespace(t *testing.T) {
+	for name, test := range map[string]struct {
+		account bool
+		did     []string
+	}{
+		"revokes what the caches have":        {true, append([]string{"get resourceclaims"}, revokeThenDelete[:2]...)},
+		"waits for the deletion when revoked": {false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, ns := withSpace(t, terminating)
+			if test.account {
+				c.cached(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}})
+			}
+			if err := c.deprovisionAll(); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.did(); !slices.Equal(got, test.did) {
+				t.Errorf("did %q, want %q", got, test.did)
+			}
+		})
 	}
 }
 
@@ -193,7 +165,7 @@ func TestDeprovision_retainsNoShorterThanThePeriod(t *testing.T) {
 		ns.Annotations[spaceapi.KeysFor(driver).Config] = `{"clusterRoles":["edit"],"network":{"mode":"Open"},"retention":"1s"}`
 	})
 	c.now.Step(990 * time.Millisecond)
-	if after, err := c.deprovisionStale(t.Context(), key, nil, c.spaces()); err != nil || after < time.Second || after >= 2*time.Second {
+	if after, err := c.deprovisionStale(t.Context(), key, nil, c.ofClaim()); err != nil || after < time.Second || after >= 2*time.Second {
 		t.Errorf("reconciles again after %s, error %v, want 1s to 2s", after, err)
 	}
 }
@@ -202,7 +174,7 @@ func TestDeprovision_retainsTheNamespaceWithoutCredentials(t *testing.T) {
 	c, ns := withSpace(t, func(ns *corev1.Namespace) {
 		ns.Annotations[spaceapi.KeysFor(driver).Config] = `{"clusterRoles":["edit"],"network":{"mode":"Open"},"retention":"1h"}`
 	})
-	after, err := c.deprovisionStale(t.Context(), key, nil, c.spaces())
+	after, err := c.deprovisionStale(t.Context(), key, nil, c.ofClaim())
 	if err != nil || after != time.Hour {
 		t.Errorf("looks again after %s, error %v", after, err)
 	}
@@ -216,8 +188,8 @@ func TestDeprovision_retainsTheNamespaceWithoutCredentials(t *testing.T) {
 	c.catchUp(ns)
 	c.now.Step(time.Hour - time.Second)
 	// As after a restart.
-	c.deprovisioned.Remove(ns.UID)
-	if after, err := c.deprovisionStale(t.Context(), key, nil, c.spaces()); err != nil || after != time.Second || len(c.wrote()) > 0 {
+	c.written.Remove(ns.UID)
+	if after, err := c.deprovisionStale(t.Context(), key, nil, c.ofClaim()); err != nil || after != time.Second || len(c.wrote()) > 0 {
 		t.Errorf("too soon: looks again after %s, error %v", after, err)
 	}
 	c.now.Step(time.Second)
@@ -251,7 +223,7 @@ func TestDeprovision_revokesAllRoleBindings(t *testing.T) {
 		"damaged": spaceapi.MaxClusterRoles,
 	} {
 		c, ns := withSpace(t, func(ns *corev1.Namespace) { ns.Annotations[spaceapi.KeysFor(driver).Config] = record })
-		if _, _, err := c.deprovision(t.Context(), ns); err != nil {
+		if _, err := c.deprovision(t.Context(), ns, ""); err != nil {
 			t.Fatal(err)
 		}
 		deleted := 0
@@ -266,67 +238,29 @@ func TestDeprovision_revokesAllRoleBindings(t *testing.T) {
 	}
 }
 
-func TestDeprovision_leavesAClusterRoleBindingOfAnotherOwner(t *testing.T) {
-	c, ns := clusterWide(t)
-	c.clusterRoleBinding("another-uid")
-	if _, _, err := c.deprovision(t.Context(), ns); err != nil {
-		t.Fatal(err)
-	}
-	if got := c.wrote(); !slices.Equal(got, revokeThenDelete) {
-		t.Errorf("wrote %q, want %q", got, revokeThenDelete)
-	}
-}
-
-func TestDeprovision_revokesClusterWideRightsFirst(t *testing.T) {
-	c, ns := clusterWide(t)
-	c.clusterRoleBinding(ns.UID)
-	if _, _, err := c.deprovision(t.Context(), ns); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := c.wrote(), append([]string{"delete clusterrolebindings"}, revokeThenDelete...); !slices.Equal(got, want) {
-		t.Errorf("wrote %q, want %q", got, want)
-	}
-}
-
-func TestDeprovision_withClusterWideRightsThatCannotBeRevoked(t *testing.T) {
+func TestDeprovision_revokesClusterWideRights(t *testing.T) {
 	forbidden := apierrors.NewForbidden(rbacv1.Resource("clusterrolebindings"), "x", errors.New("no"))
+	withRights := append([]string{"delete clusterrolebindings"}, revokeThenDelete...)
 	for name, test := range map[string]struct {
+		owner   types.UID
 		roles   []string
-		deletes bool
+		failure error
+		wrote   []string
 	}{
-		"keeps the space while the role is configured":         {[]string{"reader"}, false},
-		"leaves them to the namespace when it is not any more": {nil, true},
+		"before others":                   {"namespace-uid", []string{"reader"}, nil, withRights},
+		"not those of another owner":      {"another-uid", []string{"reader"}, nil, revokeThenDelete},
+		"and keeps the space otherwise":   {"namespace-uid", []string{"reader"}, forbidden, withRights[:1]},
+		"or leaves them to the namespace": {"namespace-uid", nil, forbidden, withRights}, // the role is not configured any more
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, ns := clusterWide(t)
-			c.clusterRoleBinding(ns.UID)
+			c.clusterRoleBinding(test.owner)
 			c.config.Defaults.ClusterWideRoles = test.roles
-			c.fail("delete clusterrolebindings", forbidden)
-			_, _, err := c.deprovision(t.Context(), ns)
-			if got := slices.Contains(c.wrote(), "delete namespaces"); got != test.deletes || (err == nil) != test.deletes {
-				t.Errorf("the namespace was deleted: %t, error %v", got, err)
+			c.react("delete clusterrolebindings", func(client.Object) (bool, error) { return test.failure != nil, test.failure })
+			_, err := c.deprovision(t.Context(), ns, "")
+			if got := c.wrote(); !slices.Equal(got, test.wrote) || (err == nil) != slices.Contains(test.wrote, "delete namespaces") {
+				t.Errorf("wrote %q, error %v, want %q", got, err, test.wrote)
 			}
 		})
-	}
-}
-
-func TestReportOverdue_reportsWithTheReason(t *testing.T) {
-	c := newCluster(t)
-	ns := c.namespaceFor(claimFor("a"))
-	ns.DeletionTimestamp = ptr.To(metav1.NewTime(c.now.Now()))
-	timeout := c.config.NamespaceDeletionTimeout
-	c.now.Step(timeout - time.Second)
-	if after, events := c.reportOverdue(t.Context(), ns), c.recorded(); after != time.Second || len(events) != 0 {
-		t.Errorf("too soon: recorded %q, reconciles again after %s", events, after)
-	}
-	c.now.Step(time.Second)
-	ns.Status.Conditions = []corev1.NamespaceCondition{
-		{Type: corev1.NamespaceDeletionDiscoveryFailure, Status: corev1.ConditionFalse, Message: "fine"},
-		{Type: corev1.NamespaceFinalizersRemaining, Status: corev1.ConditionTrue, Message: "example.com/x in 1 resource instances"},
-	}
-	after, events := c.reportOverdue(t.Context(), ns), c.recorded()
-	// One on the namespace, one on the claim.
-	if after != timeout || len(events) != 2 || !strings.Contains(events[0], "NamespaceFinalizersRemaining: example.com/x") || strings.Contains(events[0], "fine") {
-		t.Errorf("recorded %q, reconciles again after %s", events, after)
 	}
 }

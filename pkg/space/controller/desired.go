@@ -10,110 +10,120 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
+	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
-// desiredState is what an allocated claim is to have.
-type desiredState struct {
-	allocation *allocation.Allocation
+// desired is what an allocated claim is to have.
+type desired struct {
+	*allocation.Allocation
+	claim *resourceapi.ResourceClaim
+	// inUse is whether the claim's status says that the spaces are ready.
+	inUse bool
 	// spaces are in the order of the allocation's results.
-	spaces []desiredSpace
+	spaces []space
 	// rejected is why the allocation gets nothing, or nil.
 	rejected error
-	// lifetime is how long the spaces may exist, and expires is when that is over. If zero,
-	// there is no limit.
-	lifetime time.Duration
-	expires  time.Time
-	expired  bool
+	// lifetime is how long the spaces may exist, and expiresIn is how long that still is. They
+	// are zero if there is no limit, and expiresIn is zero for expired spaces.
+	lifetime, expiresIn time.Duration
+	expired             bool
 }
 
-// desiredSpace is what a result of the allocation is to have.
-type desiredSpace struct {
-	result allocation.Result
-	name   string
+// space is what a result of the allocation is to have.
+type space struct {
+	allocation.Result
 	config spaceconfig.SpaceConfig
-	// existing is the cached namespace that was created for the result, or nil.
-	existing *corev1.Namespace
+	// name is that of the namespace.
+	name string
+	// namespace is the cached one, or nil. Provisioning sets it, and the fields that follow.
+	namespace         *corev1.Namespace
+	objects           resources.Objects
+	serviceAccountUID types.UID
 }
 
 // desire returns what the claim, which may be nil, is to have. It is nil for a claim that is
-// not allocated. The spaces are the cached namespaces of the claim.
-func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClaim, spaces []corev1.Namespace) (*desiredState, error) {
+// not allocated. The namespaces are those of the claim.
+func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClaim, namespaces []corev1.Namespace) (*desired, error) {
 	driver := r.config.Defaults.Driver
 	a := allocation.FromClaim(claim, driver)
 	if a == nil {
 		return nil, nil
 	}
-	d := &desiredState{allocation: a, spaces: make([]desiredSpace, len(a.Results))}
-	nested, err := r.nestingForbidden(ctx, a)
-	if err != nil {
+	d := &desired{Allocation: a, claim: claim, inUse: isReady(claim, driver, a), spaces: make([]space, len(a.Results))}
+	// An admission policy of the chart rejects claims in spaces when they are written, but it
+	// knows only the classes that it was configured with, and it can be removed.
+	outer := &corev1.Namespace{}
+	err := r.client.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, outer)
+	if client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
-	if nested {
+	if err == nil && outer.Labels[r.keys.NestedSpaces] != spaceapi.NestedSpacesAllowed {
 		d.rejected = fmt.Errorf("claims in namespace %s cannot get spaces: it is a space whose DeviceClass does not set allowNestedSpaces", a.Claim.Namespace)
 	}
+
+	start := a.AllocatedAt
 	containers := make([]spaceconfig.Container, len(a.Results))
 	for i, result := range a.Results {
-		space := desiredSpace{result: result}
-		for j := range spaces {
+		space := &d.spaces[i]
+		space.Result = result
+		for j := range namespaces {
 			// A space keeps its name when the prefix changes.
-			if a.Owns(&spaces[j], r.keys) && result.MatchesName(spaces[j].Name) {
-				space.existing = &spaces[j]
+			if ns := &namespaces[j]; a.Owns(ns, r.keys) && result.MatchesName(ns.Name) {
+				space.namespace = ns
 			}
 		}
-		var err error
-		if space.config, err = r.spaceConfig(a, result, space.existing); err != nil && d.rejected == nil {
-			d.rejected = err
+		space.config, err = r.config.Defaults.Resolve(a, result)
+		if err == nil {
+			err = r.config.Defaults.CheckAllowed(space.config.Recorded)
 		}
-		space.name = result.NamespaceName(space.config.NamespacePrefix)
-		if space.existing != nil {
-			space.name = space.existing.Name
+		if space.namespace != nil {
+			// What is recorded has precedence over what parameters and settings give now.
+			if recorded, damaged := spaceconfig.DecodeRecorded(space.namespace.Annotations[r.keys.Config]); damaged == nil {
+				space.config.Recorded, err = recorded, nil
+			}
+		}
+		if err != nil && d.rejected == nil {
+			d.rejected = err
 		}
 		if lifetime := space.config.MaxLifetime.Duration; lifetime > 0 && (d.lifetime == 0 || lifetime < d.lifetime) {
 			d.lifetime = lifetime
 		}
-		d.spaces[i], containers[i] = space, space.config.Container
+		space.name = result.NamespaceName(space.config.NamespacePrefix)
+		if space.namespace != nil {
+			space.name = space.namespace.Name
+			if created := space.namespace.CreationTimestamp.Time; a.AllocatedAt.IsZero() && (start.IsZero() || created.Before(start)) {
+				start = created
+			}
+		}
+		containers[i] = space.config.Container
 	}
 	if d.rejected == nil {
 		// No node could prepare it.
 		d.rejected = containeredits.Validate(driver, a, containers)
 	}
 	if d.lifetime > 0 {
-		d.expires = r.startOf(d).Add(d.lifetime)
-		d.expired = !r.clock.Now().Before(d.expires) || a.AllocatedAt.IsZero() && isExpired(claim, driver, a)
+		left := d.lifetime
+		if !start.IsZero() {
+			left -= r.clock.Since(start)
+		}
+		d.expired = left <= 0 || a.AllocatedAt.IsZero() && isExpired(claim, driver, a)
+		if !d.expired {
+			d.expiresIn = left
+		}
 	}
 	return d, nil
 }
 
-// nestingForbidden returns whether the claim is in the namespace of a space that must not have
-// spaces in it. An admission policy of the chart rejects such claims when they are written,
-// but it knows only the classes that it was configured with, and it can be removed.
-func (r *Reconciler) nestingForbidden(ctx context.Context, a *allocation.Allocation) (bool, error) {
-	ns := &corev1.Namespace{}
-	err := r.client.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, ns)
-	return err == nil && ns.Labels[r.keys.NestedSpaces] != spaceapi.NestedSpacesAllowed, client.IgnoreNotFound(err)
-}
-
-// spaceConfig returns the configuration of a result's space. What its Namespace, which may
-// be nil, records has precedence over what parameters and settings give now. The error is why
-// the space cannot be provisioned.
-func (r *Reconciler) spaceConfig(a *allocation.Allocation, result allocation.Result, existing *corev1.Namespace) (spaceconfig.SpaceConfig, error) {
-	space, err := r.config.Defaults.Resolve(a, result)
-	if existing != nil {
-		if recorded, damaged := spaceconfig.DecodeRecorded(existing.Annotations[r.keys.Config]); damaged == nil {
-			space.Recorded = recorded
-			return space, nil
-		}
-	}
-	if err != nil {
-		return space, err
-	}
-	return space, r.config.Defaults.CheckAllowed(space.Recorded)
+// owns returns whether a namespace is one of the spaces that may exist.
+func (d *desired) owns(ns *corev1.Namespace, keys spaceapi.Keys) bool {
+	return d != nil && !d.expired && d.Owns(ns, keys)
 }
 
 // recordedConfig returns the recorded configuration of the space in a namespace. If it is
@@ -125,34 +135,4 @@ func (r *Reconciler) recordedConfig(ns *corev1.Namespace) spaceconfig.Recorded {
 		return spaceconfig.Recorded{ClusterRoles: make([]string, spaceapi.MaxClusterRoles), ClusterWideRoles: r.config.Defaults.ClusterWideRoles}
 	}
 	return recorded
-}
-
-// startOf returns when the lifetime of the allocation's spaces began.
-func (r *Reconciler) startOf(d *desiredState) time.Time {
-	if !d.allocation.AllocatedAt.IsZero() {
-		return d.allocation.AllocatedAt
-	}
-	start := r.clock.Now()
-	for _, space := range d.spaces {
-		if space.existing != nil && space.existing.CreationTimestamp.Time.Before(start) {
-			start = space.existing.CreationTimestamp.Time
-		}
-	}
-	return start
-}
-
-// untilExpiry returns the time until the spaces expire. It is zero if they never do, or have expired.
-func (r *Reconciler) untilExpiry(d *desiredState) time.Duration {
-	if d.expires.IsZero() || d.expired {
-		return 0
-	}
-	return d.expires.Sub(r.clock.Now())
-}
-
-// activeAllocation returns the allocation whose spaces may exist, or nil.
-func (d *desiredState) activeAllocation() *allocation.Allocation {
-	if d == nil || d.expired {
-		return nil
-	}
-	return d.allocation
 }

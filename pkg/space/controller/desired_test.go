@@ -5,24 +5,21 @@ package controller
 
 import (
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
 func TestDesire_expiresAtTheShortestLifetime(t *testing.T) {
 	claim := ofClass(ofClass(claimFor("a", "b"), `"maxLifetime":"2h"`, "a"), `"maxLifetime":"1h"`, "b")
 	c := newCluster(t)
 	claim.Status.Allocation.AllocationTimestamp = ptr.To(metav1.NewTime(c.now.Now()))
-	if d := c.desired(claim); d.expired || d.lifetime != time.Hour || d.activeAllocation() == nil || c.untilExpiry(d) != time.Hour {
+	if d := c.desired(claim); d.expired || d.lifetime != time.Hour || d.expiresIn != time.Hour {
 		t.Errorf("at the start: expired %t, lifetime %s", d.expired, d.lifetime)
 	}
 	c.now.Step(time.Hour - time.Nanosecond)
@@ -30,7 +27,7 @@ func TestDesire_expiresAtTheShortestLifetime(t *testing.T) {
 		t.Error("expired too soon")
 	}
 	c.now.Step(time.Nanosecond)
-	if d := c.desired(claim); !d.expired || d.activeAllocation() != nil || c.untilExpiry(d) != 0 {
+	if d := c.desired(claim); !d.expired || d.expiresIn != 0 {
 		t.Error("not expired in time")
 	}
 }
@@ -81,59 +78,8 @@ func TestDesire_rejectsClaimsInSpaces(t *testing.T) {
 	}
 }
 
-func TestSpaceConfig_withAdminAccess(t *testing.T) {
-	c := newClusterWith(t, func(config *Config) { config.Defaults.ClusterWideRoles = []string{"reader"} })
-	claim := claimFor("a")
-	claim.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
-	if d := c.desired(claim); d.rejected == nil || !strings.Contains(d.rejected.Error(), "admin access") {
-		t.Errorf("without a class that allows it: %v", d.rejected)
-	}
-	ofClass(claim, `"allowAdminAccess":true,"clusterRoles":["cluster-admin"],"clusterWideRoles":["reader"]`)
-	if d := c.desired(claim); d.rejected != nil || !slices.Equal(d.spaces[0].config.ClusterRoles, []string{"view"}) || d.spaces[0].config.ClusterWideRoles != nil {
-		t.Errorf("with one: %v, %+v", d.rejected, d.spaces[0].config)
-	}
-}
-
-// What a space was given stays whatever the settings become.
-func TestSpaceConfig_isWhatTheNamespaceRecords(t *testing.T) {
-	for name, test := range map[string]struct {
-		class  string
-		change func(*spaceconfig.Defaults)
-	}{
-		"the default role":      {``, func(s *spaceconfig.Defaults) { s.ClusterRole = "view" }},
-		"the network":           {``, func(s *spaceconfig.Defaults) { s.Network = spaceapi.NetworkIsolated }},
-		"Pod Security":          {``, func(s *spaceconfig.Defaults) { s.PodSecurity = "restricted" }},
-		"the prefix":            {``, func(s *spaceconfig.Defaults) { s.NamespacePrefix = "after-" }},
-		"allowed roles":         {`"clusterRoles":["admin"]`, func(s *spaceconfig.Defaults) { s.AllowedClusterRoles = nil }},
-		"cluster-wide roles":    {`"clusterWideRoles":["reader"]`, func(s *spaceconfig.Defaults) { s.ClusterWideRoles = nil }},
-		"template namespaces":   {`"copyFrom":{"namespace":"templates","secrets":[{"name":"s"}]}`, func(s *spaceconfig.Defaults) { s.CopyFromNamespaces = nil }},
-		"a claim's restriction": {`"maxLifetime":"1h","retention":{"period":"1h"}`, func(s *spaceconfig.Defaults) { s.PodSecurity = "restricted" }},
-	} {
-		t.Run(name, func(t *testing.T) {
-			claim := claimFor("a")
-			if test.class != "" {
-				ofClass(claim, test.class)
-			}
-			c := newClusterWith(t, func(config *Config) {
-				config.Defaults.AllowedClusterRoles, config.Defaults.ClusterWideRoles, config.Defaults.CopyFromNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
-			}, claim)
-			before := c.desired(claim)
-			if before.rejected != nil {
-				t.Fatal(before.rejected)
-			}
-			c.cached(c.namespaceFor(claim))
-			test.change(&c.config.Defaults)
-			after := c.desired(claim)
-			if after.rejected != nil || after.lifetime != before.lifetime || after.spaces[0].name != before.spaces[0].name ||
-				!equality.Semantic.DeepEqual(after.spaces[0].config.Recorded, before.spaces[0].config.Recorded) {
-				t.Errorf("got %+v, rejected: %v, want %+v", after.spaces[0].config.Recorded, after.rejected, before.spaces[0].config.Recorded)
-			}
-		})
-	}
-}
-
 // Without a record that can be read, a space gets no more than it would get now.
-func TestSpaceConfig_withDamagedRecordedConfig(t *testing.T) {
+func TestDesire_withDamagedRecordedConfig(t *testing.T) {
 	for _, record := range []string{"", "{}", "x", `{"clusterRoles":["cluster-admin"],"network":{"mode":"Open"},"more":1}`, `{"clusterRoles":["cluster-admin"],"network":{}}`} {
 		claim := claimFor("a")
 		c := newCluster(t, claim)

@@ -47,7 +47,7 @@ import (
 
 const driver = spaceapi.DefaultDriverName
 
-// key is the claim of claimOf.
+// key is the claim of claimFor.
 var key = types.NamespacedName{Namespace: "team", Name: "claim"}
 
 // cluster is a Reconciler with its API server and its caches.
@@ -310,7 +310,7 @@ func (c *cluster) cached(objs ...client.Object) {
 }
 
 func (c *cluster) transformOf(obj client.Object) func(any) (any, error) {
-	options := c.config.cacheOptions(c.keys)
+	options := c.config.cacheOptions()
 	for kind, by := range options.ByObject {
 		if reflect.TypeOf(kind) == reflect.TypeOf(obj) && by.Transform != nil {
 			return by.Transform
@@ -344,7 +344,7 @@ func (c *cluster) read(obj client.Object) bool {
 	return err == nil
 }
 
-// liveOne returns the claim of claimOf as the API server has it.
+// liveOne returns the claim of claimFor as the API server has it.
 func (c *cluster) liveOne() *resourceapi.ResourceClaim {
 	c.t.Helper()
 	claim := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
@@ -355,34 +355,34 @@ func (c *cluster) liveOne() *resourceapi.ResourceClaim {
 }
 
 // desired returns what a claim is to have, as far as the caches know.
-func (c *cluster) desired(claim *resourceapi.ResourceClaim) *desiredState {
+func (c *cluster) desired(claim *resourceapi.ResourceClaim) *desired {
 	c.t.Helper()
-	desired, err := c.desire(c.t.Context(), claim, c.spaces())
+	desired, err := c.desire(c.t.Context(), claim, c.ofClaim())
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	return desired
 }
 
-// spaces returns the cached namespaces of the claim of claimOf.
-func (c *cluster) spaces() []corev1.Namespace {
+// ofClaim returns the cached namespaces of the claim of claimFor.
+func (c *cluster) ofClaim() []corev1.Namespace {
 	c.t.Helper()
-	spaces, err := c.spacesFor(c.t.Context(), key)
+	namespaces, err := c.namespaces(c.t.Context(), client.MatchingFields{claimIndex: key.String()})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return spaces
+	return namespaces
 }
 
-// allocate reconciles the allocation of a claim, without deprovisioning anything.
+// allocate provisions the spaces of a claim.
 func (c *cluster) allocate(claim *resourceapi.ResourceClaim) error {
-	_, err := c.reconcileAllocation(c.t.Context(), claim, c.desired(claim))
+	_, err := c.provision(c.t.Context(), c.desired(claim))
 	return err
 }
 
 // deprovisionAll deprovisions all cached namespaces of a claim, which is to have nothing.
 func (c *cluster) deprovisionAll() error {
-	_, err := c.deprovisionStale(c.t.Context(), key, nil, c.spaces())
+	_, err := c.deprovisionStale(c.t.Context(), key, nil, c.ofClaim())
 	return err
 }
 
@@ -435,19 +435,18 @@ func (c *cluster) spaceWith(changes ...func(*spaceconfig.SpaceConfig)) resources
 // spaceFor describes the first space of a claim.
 func (c *cluster) spaceFor(claim *resourceapi.ResourceClaim, changes ...func(*spaceconfig.SpaceConfig)) resources.Objects {
 	c.t.Helper()
-	a := allocationOf(c.t, claim)
-	config, err := c.config.Defaults.Resolve(a, a.Results[0])
+	d, err := c.desire(c.t.Context(), claim, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	for _, change := range changes {
-		change(&config)
+		change(&d.spaces[0].config)
 	}
 	environment := resources.Environment{Driver: driver, DNS: c.config.DNS}
 	if environment.APIServer, err = c.apiServer(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
-	return environment.Objects(a, a.Results[0], a.Results[0].NamespaceName(config.NamespacePrefix), config)
+	return environment.Objects(d.Allocation, d.Results[0], d.Results[0].NamespaceName(d.spaces[0].config.NamespacePrefix), d.spaces[0].config)
 }
 
 // namespaceFor returns the first space's namespace, as the controller creates it.
@@ -509,11 +508,7 @@ func (f *fakeCache) List(_ context.Context, list client.ObjectList, opts ...clie
 			continue
 		}
 		if options.FieldSelector != nil {
-			claim, found := options.FieldSelector.RequiresExactMatch(claimIndex)
-			if !found {
-				return fmt.Errorf("no index for %s", options.FieldSelector)
-			}
-			if !slices.Contains(indexByClaim(f.keys)(obj), claim) {
+			if claim, found := options.FieldSelector.RequiresExactMatch(claimIndex); !found || !slices.Contains(indexByClaim(f.keys)(obj), claim) {
 				continue
 			}
 		}
@@ -561,13 +556,9 @@ func clusterWide(t *testing.T) (*cluster, *corev1.Namespace) {
 // clusterRoleBinding creates that of the space, owned by a namespace of this UID.
 func (c *cluster) clusterRoleBinding(owner types.UID) *rbacv1.ClusterRoleBinding {
 	c.t.Helper()
-	space := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} })
-	space.Namespace.UID = owner
-	binding := space.ClusterRoleBindings[0]
-	if _, err := c.ensureClusterRoleBinding(c.t.Context(), binding, space.Namespace); err != nil {
-		c.t.Fatal(err)
-	}
-	c.did()
+	binding := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} }).ClusterRoleBindings[0]
+	binding.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Namespace", Name: "space", UID: owner}}
+	c.live(binding)
 	return binding
 }
 

@@ -7,34 +7,34 @@ import (
 	"context"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/types"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
 
-// spaceCollector computes metrics from the caches at each scrape.
-type spaceCollector struct {
-	r *Reconciler
-	// elected is closed when this process leads. A standby shows nothing: in a sum over
-	// all controllers, everything would be counted twice.
-	elected <-chan struct{}
+// inLeader returns a function that counts nothing in a standby: in a sum over all
+// controllers, everything would be counted twice.
+func inLeader[T any](elected <-chan struct{}, count func() T) func() T {
+	return func() (none T) {
+		select {
+		case <-elected:
+			return count()
+		default:
+			return none
+		}
+	}
 }
 
-// spaces counts the spaces by state and pool.
-func (c *spaceCollector) spaces() map[metrics.Spaces]int {
+// countSpaces counts the spaces by state and pool.
+func (r *Reconciler) countSpaces() map[metrics.Spaces]int {
 	out := map[metrics.Spaces]int{}
-	driver := c.r.config.Defaults.Driver
-	var claims resourceapi.ResourceClaimList
-	c.list(&claims)
+	driver := r.config.Defaults.Driver
+	claims, namespaces := r.cached(context.Background())
 	allocations := map[types.NamespacedName]*allocation.Allocation{}
-	for i := range claims.Items {
-		claim := &claims.Items[i]
+	for i := range claims {
+		claim := &claims[i]
 		a := allocation.FromClaim(claim, driver)
 		if a == nil {
 			continue
@@ -51,11 +51,11 @@ func (c *spaceCollector) spaces() map[metrics.Spaces]int {
 			out[metrics.Spaces{State: state, Pool: result.Pool}]++
 		}
 	}
-	for _, ns := range c.namespaces() {
+	for _, ns := range namespaces {
 		switch {
-		case ns.DeletionTimestamp == nil && !c.r.retainedUntil(&ns).IsZero():
+		case ns.DeletionTimestamp == nil && !r.retainedUntil(&ns).IsZero():
 			out[metrics.Spaces{State: metrics.StateRetained}]++
-		case ns.DeletionTimestamp != nil || !allocations[claimOf(&ns, c.r.keys)].Owns(&ns, c.r.keys):
+		case ns.DeletionTimestamp != nil || !allocations[claimOf(&ns, r.keys)].Owns(&ns, r.keys):
 			out[metrics.Spaces{State: metrics.StateTerminating}]++
 		}
 	}
@@ -63,10 +63,11 @@ func (c *spaceCollector) spaces() map[metrics.Spaces]int {
 }
 
 // stuckTerminating counts the namespaces whose deletion takes too long.
-func (c *spaceCollector) stuckTerminating() int {
+func (r *Reconciler) stuckTerminating() int {
+	_, namespaces := r.cached(context.Background())
 	n := 0
-	for _, ns := range c.namespaces() {
-		if ns.DeletionTimestamp != nil && c.r.clock.Since(ns.DeletionTimestamp.Time) >= c.r.config.NamespaceDeletionTimeout {
+	for _, ns := range namespaces {
+		if ns.DeletionTimestamp != nil && r.clock.Since(ns.DeletionTimestamp.Time) >= r.config.NamespaceDeletionTimeout {
 			n++
 		}
 	}
@@ -75,13 +76,10 @@ func (c *spaceCollector) stuckTerminating() int {
 
 // poolLimits returns the limits of pools. Those of pools per node are shown for nodes with
 // spaces only: without any, a limit does not matter.
-func (c *spaceCollector) poolLimits() map[string]int64 {
+func (r *Reconciler) poolLimits() map[string]int64 {
 	out := map[string]int64{}
-	if !c.leads() {
-		return out
-	}
-	spaces := c.spaces()
-	for _, pool := range c.r.config.Pools {
+	spaces := r.countSpaces()
+	for _, pool := range r.config.Pools {
 		if pool.Limit != nil {
 			out[pool.Name] = *pool.Limit
 		}
@@ -95,29 +93,4 @@ func (c *spaceCollector) poolLimits() map[string]int64 {
 		}
 	}
 	return out
-}
-
-func (c *spaceCollector) namespaces() []corev1.Namespace {
-	var list corev1.NamespaceList
-	c.list(&list)
-	return list.Items
-}
-
-// list lists cached objects, which must not be changed.
-func (c *spaceCollector) list(list client.ObjectList) {
-	if !c.leads() {
-		return
-	}
-	if err := c.r.client.List(context.Background(), list, client.UnsafeDisableDeepCopy); err != nil {
-		utilruntime.HandleError(err)
-	}
-}
-
-func (c *spaceCollector) leads() bool {
-	select {
-	case <-c.elected:
-		return true
-	default:
-		return false
-	}
 }

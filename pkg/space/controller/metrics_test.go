@@ -19,13 +19,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
-// collector is that of a standby, which leads when the function is called.
-func (c *cluster) collector() (*spaceCollector, func()) {
-	elected := make(chan struct{})
-	return &spaceCollector{c.Reconciler, elected}, func() { close(elected) }
-}
-
-func TestSpaceCollector_countsSpacesInTheLeaderOnly(t *testing.T) {
+func TestCountSpaces(t *testing.T) {
 	claim := claimFor("a", "b")
 	c := newCluster(t, claim)
 	c.catchUp(claim)
@@ -39,20 +33,15 @@ func TestSpaceCollector_countsSpacesInTheLeaderOnly(t *testing.T) {
 	other("terminating", func(ns *corev1.Namespace) { ns.DeletionTimestamp = ptr.To(metav1.NewTime(c.now.Now())) })
 	other("retained", func(ns *corev1.Namespace) { ns.Annotations[c.keys.RetainedUntil] = "2026-03-01T13:00:00Z" })
 	c.now.Step(time.Hour)
-	collector, lead := c.collector()
-	if got, stuck := collector.spaces(), collector.stuckTerminating(); len(got) > 0 || stuck > 0 {
-		t.Errorf("a standby counts %v, and %d stuck", got, stuck)
-	}
-	lead()
 	want := map[metrics.Spaces]int{
 		{State: metrics.StatePending, Pool: "spaces"}: 2,
 		{State: metrics.StateTerminating}:             1,
 		{State: metrics.StateRetained}:                1,
 	}
-	if got := collector.spaces(); !maps.Equal(got, want) {
+	if got := c.countSpaces(); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
 	}
-	if stuck := collector.stuckTerminating(); stuck != 1 {
+	if stuck := c.stuckTerminating(); stuck != 1 {
 		t.Errorf("counted %d stuck namespaces", stuck)
 	}
 
@@ -62,12 +51,24 @@ func TestSpaceCollector_countsSpacesInTheLeaderOnly(t *testing.T) {
 	c.catchUp(claim)
 	delete(want, metrics.Spaces{State: metrics.StatePending, Pool: "spaces"})
 	want[metrics.Spaces{State: metrics.StateReady, Pool: "spaces"}] = 2
-	if got := collector.spaces(); !maps.Equal(got, want) {
+	if got := c.countSpaces(); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
 	}
 }
 
-func TestSpaceCollector_showsPoolLimits(t *testing.T) {
+func TestInLeader_countsNothingInAStandby(t *testing.T) {
+	elected := make(chan struct{})
+	count := inLeader(elected, func() int { return 3 })
+	if got := count(); got != 0 {
+		t.Errorf("a standby counts %d", got)
+	}
+	close(elected)
+	if got := count(); got != 3 {
+		t.Errorf("the leader counts %d", got)
+	}
+}
+
+func TestPoolLimits(t *testing.T) {
 	claim := claimFor("a")
 	claim.Status.Allocation.Devices.Results[0].Pool = "node/n1"
 	c := newClusterWith(t, func(config *Config) {
@@ -78,28 +79,21 @@ func TestSpaceCollector_showsPoolLimits(t *testing.T) {
 		}
 	})
 	c.cached(claim)
-	collector, lead := c.collector()
-	if got := collector.poolLimits(); len(got) > 0 {
-		t.Errorf("a standby shows %v", got)
-	}
-	lead()
-	if got, want := collector.poolLimits(), map[string]int64{"few": 3, "node/n1": 5}; !maps.Equal(got, want) {
+	if got, want := c.poolLimits(), map[string]int64{"few": 3, "node/n1": 5}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
-func TestSpaceCollector_countsAnExpiredSpace(t *testing.T) {
+func TestCountSpaces_countsAnExpiredSpace(t *testing.T) {
 	claim := claimFor("a")
 	c := newCluster(t, claim)
 	c.catchUp(claim)
 	expired := &reasonError{spaceapi.ReasonExpired, errors.New("its lifetime is over")}
-	if _, err := c.reportNotReady(t.Context(), claim, allocationOf(t, claim), expired); err != nil {
+	if _, err := c.reportNotReady(t.Context(), c.desired(claim), expired); err != nil {
 		t.Fatal(err)
 	}
 	c.catchUp(claim)
-	collector, lead := c.collector()
-	lead()
-	if got, want := collector.spaces(), (map[metrics.Spaces]int{{State: metrics.StateExpired, Pool: "spaces"}: 1}); !maps.Equal(got, want) {
+	if got, want := c.countSpaces(), (map[metrics.Spaces]int{{State: metrics.StateExpired, Pool: "spaces"}: 1}); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
 	}
 }

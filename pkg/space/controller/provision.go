@@ -5,9 +5,11 @@ package controller
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -17,7 +19,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/retry"
@@ -25,179 +26,238 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
-// provisioned is the result of provisioning a space.
-type provisioned struct {
-	serviceAccountUID types.UID
-	// changed lists what was created or restored.
-	changed []string
-}
+// provision provisions the spaces of an allocation, or restores them, and reports that in the
+// claim's status. It returns when to reconcile again, zero for never.
+func (r *Reconciler) provision(ctx context.Context, desired *desired) (time.Duration, error) {
+	switch {
+	case desired.expired:
+		return r.reportNotReady(ctx, desired, &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
+			"the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and it is deprovisioned", desired.lifetime)})
+	case desired.rejected != nil && desired.inUse:
+		// The recorded configuration of a ready space is damaged, so that what it has is unknown.
+		return r.recordNodes(ctx, desired)
+	case desired.rejected != nil:
+		return r.reportNotReady(ctx, desired, &reasonError{spaceapi.ReasonInvalidParameters, desired.rejected})
+	}
+	if !desired.inUse && len(claimstatus.Conditions(desired.claim, r.config.Defaults.Driver, desired.Results[0])) == 0 {
+		klog.FromContext(ctx).V(2).Info("Claim allocated", logkeys.Allocation, desired.ID, "spaces", len(desired.spaces))
+	}
 
-// step provisions a part of a space.
-type step struct {
-	// object is what is created, or restored later. It is nil for what is not restored later.
-	object client.Object
-	// run returns whether it created or restored the object.
-	run func() (bool, error)
-}
-
-// once returns a step for what is not restored later.
-func once(run func() error) step {
-	return step{run: func() (bool, error) { return false, run() }}
-}
-
-// provision creates what is missing of a space, and restores what was changed. Any part may
-// exist already. A space that is not in use yet also gets what kube-controller-manager
-// creates in each namespace some time later, and is complete only when its RBAC is in effect.
-func (r *Reconciler) provision(ctx context.Context, a *allocation.Allocation, desired desiredSpace, consumers *consumers, inUse bool) (provisioned, error) {
-	objects, err := r.objects(ctx, a, desired)
+	start := r.clock.Now()
+	var nodesAfter time.Duration
+	var nodesErr error // does not keep a space from becoming ready
+	err := r.provisionSpaces(ctx, desired, func() error {
+		nodesAfter, nodesErr = r.recordNodes(ctx, desired)
+		return nil
+	})
 	if err != nil {
-		return provisioned{}, err
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		r.metrics.Provision.Observe(r.clock.Since(start), metrics.Failed)
+		after, reportErr := r.reportNotReady(ctx, desired, err)
+		return after, errors.Join(err, reportErr)
+	}
+	r.failedBindings.Remove(desired.Claim)
+	if err := r.reportReady(ctx, desired, start); err != nil {
+		return 0, err
+	}
+	return nodesAfter, nodesErr
+}
+
+// provisionSpaces creates what is missing of the spaces, and restores what was changed. Any
+// part may exist already. Spaces that are not in use yet also get what kube-controller-manager
+// creates in each namespace some time later, and are complete only when their RBAC is in
+// effect. The nodes are recorded when the namespaces exist.
+func (r *Reconciler) provisionSpaces(ctx context.Context, desired *desired, recordNodes func() error) error {
+	environment := resources.Environment{Driver: r.config.Defaults.Driver, DNS: r.config.DNS}
+	var err error
+	if environment.APIServer, err = r.apiServer(ctx); err != nil {
+		return err
 	}
 	start := r.clock.Now()
-	namespace, created, err := r.ensureNamespace(ctx, a, desired.existing, objects.Namespace)
-	if err != nil {
-		return provisioned{}, err
+	var namespaces []func() error
+	for i := range desired.spaces {
+		space := &desired.spaces[i]
+		namespaces = append(namespaces, func() error {
+			if space.namespace == nil && len(space.config.InheritLabels) > 0 {
+				outer := &corev1.Namespace{}
+				if err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: desired.Claim.Namespace}, outer); err != nil {
+					return fmt.Errorf("read the labels of the claim's namespace: %w", err)
+				}
+				space.config.Inherit(outer.Labels)
+			}
+			space.objects = environment.Objects(desired.Allocation, space.Result, space.name, space.config)
+			return r.ensureNamespace(ctx, desired, space)
+		})
 	}
-	namespaceDone := r.clock.Now()
+	if err := parallel(namespaces); err != nil {
+		return err
+	}
+	namespacesDone := r.clock.Now()
+	steps := []func() error{recordNodes}
+	for i := range desired.spaces {
+		steps = append(steps, r.steps(ctx, desired, &desired.spaces[i])...)
+	}
+	if err := parallel(steps); err != nil {
+		return err
+	}
+	if !desired.inUse {
+		r.metrics.ProvisionSteps.Observe(namespacesDone.Sub(start), metrics.StepNamespace)
+		r.metrics.ProvisionSteps.Observe(r.clock.Since(namespacesDone), metrics.StepObjects)
+	}
+	return nil
+}
 
-	var account *corev1.ServiceAccount
-	steps := []step{
-		once(func() error {
-			consumers.recordNodes(ctx, namespace)
-			return nil
-		}),
-		{objects.ServiceAccount, func() (changed bool, err error) {
-			account, changed, err = r.ensureServiceAccount(ctx, objects.ServiceAccount)
-			return changed, err
-		}},
+// parallel calls functions in parallel. The errors are in order, so that the same failures
+// have the same message.
+func parallel(functions []func() error) error {
+	errs := make([]error, len(functions))
+	var group sync.WaitGroup
+	for i, f := range functions {
+		group.Go(func() { errs[i] = f() })
 	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// ensureNamespace sets the space's namespace. It creates one if there is none.
+func (r *Reconciler) ensureNamespace(ctx context.Context, desired *desired, space *space) error {
+	if space.namespace == nil && !desired.inUse {
+		err := r.client.Create(ctx, space.objects.Namespace)
+		if err == nil {
+			space.namespace = space.objects.Namespace
+			klog.FromContext(ctx).V(2).Info("Namespace created", logkeys.Namespace, space.name)
+			return nil
+		}
+		if !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("create namespace %s: %w", space.name, err)
+		}
+	}
+	if space.namespace == nil {
+		// The cache may lag behind.
+		ns := &corev1.Namespace{}
+		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: space.name}, ns)
+		if apierrors.IsNotFound(err) && desired.inUse {
+			// Clear Ready before recreating anything, so that after a crash the next leader
+			// provisions the whole space.
+			return &reasonError{spaceapi.ReasonNamespaceTerminating, errors.New("a namespace of the claim was deleted while in use: it is recreated")}
+		}
+		if err != nil {
+			return fmt.Errorf("read the existing namespace %s: %w", space.name, err)
+		}
+		space.namespace = ns
+	}
+	switch ns := space.namespace; {
+	case !desired.Owns(ns, r.keys):
+		return &reasonError{spaceapi.ReasonNameConflict, fmt.Errorf("namespace %s exists and does not belong to this claim", ns.Name)}
+	case ns.DeletionTimestamp != nil:
+		return &reasonError{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s is being deleted although the claim is allocated: it is recreated when the deletion is complete", ns.Name)}
+	case !r.retainedUntil(ns).IsZero():
+		// Before Kubernetes 1.36, a claim that gets the same device again has the same allocation ID.
+		if err := r.client.Delete(ctx, ns, client.Preconditions{UID: &ns.UID}); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete the retained namespace %s, whose name is needed: %w", ns.Name, err)
+		}
+		return &reasonError{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s was retained from an earlier use of the same device: it is recreated when its deletion is complete", ns.Name)}
+	}
+	return nil
+}
+
+// steps returns what is to be done in the namespace of a space. The steps are independent.
+func (r *Reconciler) steps(ctx context.Context, desired *desired, space *space) (steps []func() error) {
+	ensure := func(want client.Object) {
+		steps = append(steps, func() error { return r.ensure(ctx, desired, space, want) })
+	}
+	objects := space.objects
+	ensure(objects.ServiceAccount)
 	for _, binding := range objects.RoleBindings {
-		steps = append(steps, step{binding, func() (bool, error) {
-			changed, err := r.ensureRoleBinding(ctx, binding)
-			if err != nil || inUse {
-				return changed, err
-			}
-			if err := r.waitForRBAC(ctx, objects.ServiceAccount, binding.RoleRef.Name, namespace.Name); err != nil {
-				return changed, err
-			}
-			r.metrics.ProvisionSteps.Observe(r.clock.Since(namespaceDone), metrics.StepRBAC)
-			return changed, nil
-		}})
+		ensure(binding)
 	}
 	for _, binding := range objects.ClusterRoleBindings {
 		if !slices.Contains(r.config.Defaults.ClusterWideRoles, binding.RoleRef.Name) {
 			continue // The controller no longer has permission to restore it.
 		}
-		steps = append(steps, step{binding, func() (bool, error) {
-			changed, err := r.ensureClusterRoleBinding(ctx, binding, namespace)
-			if err != nil || inUse {
-				return changed, err
-			}
-			return changed, r.waitForRBAC(ctx, objects.ServiceAccount, binding.RoleRef.Name, metav1.NamespaceAll)
-		}})
+		// The garbage collector deletes the binding when the driver does not.
+		binding.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Namespace", Name: space.name, UID: space.namespace.UID,
+		}}
+		ensure(binding)
 	}
-	steps = append(steps, r.limitSteps(ctx, objects, inUse)...)
-	if !inUse {
-		steps = append(steps,
-			once(func() error { return r.createDefaultAccount(ctx, objects.DefaultAccount) }),
-			once(func() error { return r.createRootCA(ctx, namespace.Name) }),
-		)
-		for _, object := range objects.Copies {
-			steps = append(steps, once(func() error { return r.createCopy(ctx, object) }))
-		}
+	if objects.ResourceQuota != nil {
+		ensure(objects.ResourceQuota)
 	}
+	if objects.LimitRange != nil {
+		ensure(objects.LimitRange)
+	}
+	if objects.NetworkPolicy != nil {
+		ensure(objects.NetworkPolicy)
+	}
+	if desired.inUse {
+		return steps // What follows is not restored.
+	}
+	steps = append(steps,
+		func() error { return r.createDefaultAccount(ctx, objects.DefaultAccount) },
+		func() error { return r.createRootCA(ctx, space.name) },
+	)
+	for _, object := range objects.Copies {
+		steps = append(steps, func() error { return r.createCopy(ctx, object) })
+	}
+	return steps
+}
 
-	changed := make([]bool, len(steps))
-	if err := parallel(len(steps), func(i int) (err error) {
-		changed[i], err = steps[i].run()
+// ensure creates an object of a space, or restores one that differs. Of a space in use, it
+// reports that. Of another one, it waits until the object is in effect. An object that is as
+// it should be costs no request, and one that is missing costs one.
+func (r *Reconciler) ensure(ctx context.Context, desired *desired, space *space, want client.Object) error {
+	start := r.clock.Now()
+	have, changed, err := r.createOrRestore(ctx, space, want)
+	if err != nil {
 		return err
-	}); err != nil {
-		return provisioned{}, err
 	}
-	if !inUse {
-		r.metrics.ProvisionSteps.Observe(namespaceDone.Sub(start), metrics.StepNamespace)
-		r.metrics.ProvisionSteps.Observe(r.clock.Since(namespaceDone), metrics.StepObjects)
+	if account, is := have.(*corev1.ServiceAccount); is {
+		space.serviceAccountUID = account.UID
 	}
-	out := provisioned{serviceAccountUID: account.UID}
-	if created {
-		out.changed = append(out.changed, "the namespace")
-	}
-	for i, step := range steps {
-		if changed[i] {
-			out.changed = append(out.changed, kindOf(step.object)+" "+step.object.GetName())
+	if desired.inUse {
+		if changed {
+			object := kindOf(want) + " " + want.GetName()
+			r.events.Event(desired.claim, corev1.EventTypeWarning, spaceapi.ReasonDriftCorrected,
+				fmt.Sprintf("Restored %s in namespace %s after an external change", object, space.name))
+			klog.FromContext(ctx).Info("Space restored", logkeys.Namespace, space.name, "object", object)
 		}
+		return nil
 	}
-	slices.Sort(out.changed)
-	return out, nil
+	switch have := have.(type) {
+	case *rbacv1.RoleBinding:
+		if err := r.waitForRBAC(ctx, space, have.RoleRef.Name, space.name); err != nil {
+			return err
+		}
+		r.metrics.ProvisionSteps.Observe(r.clock.Since(start), metrics.StepRBAC)
+	case *rbacv1.ClusterRoleBinding:
+		return r.waitForRBAC(ctx, space, have.RoleRef.Name, metav1.NamespaceAll)
+	case *corev1.ResourceQuota:
+		return r.putQuotaInForce(ctx, have, changed)
+	}
+	return nil
 }
 
-// objects describes the objects of a space.
-func (r *Reconciler) objects(ctx context.Context, a *allocation.Allocation, desired desiredSpace) (resources.Objects, error) {
-	environment := resources.Environment{Driver: r.config.Defaults.Driver, DNS: r.config.DNS}
-	var err error
-	if environment.APIServer, err = r.apiServer(ctx); err != nil {
-		return resources.Objects{}, err
-	}
-	if desired.existing == nil && len(desired.config.InheritLabels) > 0 {
-		claims := &corev1.Namespace{}
-		if err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, claims); err != nil {
-			return resources.Objects{}, fmt.Errorf("read the labels of the claim's namespace: %w", err)
-		}
-		desired.config.Inherit(claims.Labels)
-	}
-	return environment.Objects(a, desired.result, desired.name, desired.config), nil
-}
-
-// ensureNamespace returns the space's namespace, and whether it was created.
-func (r *Reconciler) ensureNamespace(ctx context.Context, a *allocation.Allocation, existing, want *corev1.Namespace) (*corev1.Namespace, bool, error) {
-	if existing == nil {
-		err := r.client.Create(ctx, want)
-		if err == nil {
-			klog.FromContext(ctx).V(2).Info("Namespace created", logkeys.Namespace, want.Name)
-			return want, true, nil
-		}
-		if !apierrors.IsAlreadyExists(err) {
-			return nil, false, fmt.Errorf("create namespace %s: %w", want.Name, err)
-		}
-		existing = &corev1.Namespace{}
-		if err := r.client.APIReader.Get(ctx, client.ObjectKeyFromObject(want), existing); err != nil {
-			return nil, false, fmt.Errorf("read the existing namespace %s: %w", want.Name, err)
-		}
-	}
-	switch {
-	case !a.Owns(existing, r.keys):
-		return nil, false, &reasonError{spaceapi.ReasonNameConflict, fmt.Errorf("namespace %s exists and does not belong to this claim", want.Name)}
-	case existing.DeletionTimestamp != nil:
-		return nil, false, &reasonError{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s is being deleted although the claim is allocated: it is recreated when the deletion is complete", want.Name)}
-	case !r.retainedUntil(existing).IsZero():
-		// Before Kubernetes 1.36, a claim that gets the same device again has the same allocation ID.
-		if err := r.client.Delete(ctx, existing, client.Preconditions{UID: &existing.UID}); client.IgnoreNotFound(err) != nil {
-			return nil, false, fmt.Errorf("delete the retained namespace %s, whose name is needed: %w", existing.Name, err)
-		}
-		return nil, false, &reasonError{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s was retained from an earlier use of the same device: it is recreated when its deletion is complete", want.Name)}
-	}
-	return existing, false, nil
-}
-
-// ensure creates an object, or restores one that is not the same. It returns the object, and
-// whether it was created or restored. The reader usually reads from the caches, so that an
-// object that is the same costs no request, and one that is missing costs one.
-func ensure[T client.Object](ctx context.Context, c Clients, reader client.Reader, want T, same func(have T) bool, restore func(have T) error) (T, bool, error) {
+// createOrRestore returns an object as it is in the API server now, and whether it was created or
+// restored.
+func (r *Reconciler) createOrRestore(ctx context.Context, space *space, want client.Object) (have client.Object, changed bool, err error) {
 	key := client.ObjectKeyFromObject(want)
-	have := want.DeepCopyObject().(T)
-	err := reader.Get(ctx, key, have)
+	have = want.DeepCopyObject().(client.Object)
+	err = r.readerFor(want).Get(ctx, key, have)
 	switch {
-	case err == nil && same(have):
+	case err == nil && restore(have, want) == nil:
 		return have, false, nil
 	case apierrors.IsNotFound(err):
-		if err = c.Create(ctx, want); err == nil {
+		if err = r.client.Create(ctx, want); err == nil {
 			return want, true, nil
 		}
 		if !apierrors.IsAlreadyExists(err) {
@@ -206,21 +266,36 @@ func ensure[T client.Object](ctx context.Context, c Clients, reader client.Reade
 	case err != nil:
 		return have, false, err
 	}
-	changed := false
+	// The cache may lag behind, and has only a part of the object.
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		err := c.APIReader.Get(ctx, key, have)
-		if err == nil && same(have) {
-			return nil
+		err := r.client.APIReader.Get(ctx, key, have)
+		if apierrors.IsNotFound(err) {
+			have, changed = want, true
+			return r.client.Create(ctx, want)
 		}
-		changed = true
-		switch {
-		case apierrors.IsNotFound(err):
-			have = want
-			return c.Create(ctx, want)
-		case err != nil:
+		if err != nil {
 			return err
 		}
-		return restore(have)
+		restored := restore(have, want)
+		if restored == nil {
+			return nil
+		}
+		// A changed address of DNS or the API server is not drift.
+		policy, is := have.(*networkingv1.NetworkPolicy)
+		changed = !is || !space.objects.DiffersInEnvironment(policy)
+		switch uid := have.GetUID(); want.(type) {
+		case *corev1.ServiceAccount:
+			return fmt.Errorf("it is being deleted, and has finalizers %v: it is recreated when the deletion is complete", have.GetFinalizers())
+		case *rbacv1.RoleBinding, *rbacv1.ClusterRoleBinding:
+			// The role of a binding is immutable.
+			if err := r.client.Delete(ctx, have, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
+				return err
+			}
+			have = want
+			return r.client.Create(ctx, want)
+		}
+		have = restored
+		return r.client.Update(ctx, have)
 	})
 	if err != nil {
 		return have, false, fmt.Errorf("restore %s %s: %w", kindOf(want), key, err)
@@ -228,107 +303,46 @@ func ensure[T client.Object](ctx context.Context, c Clients, reader client.Reade
 	return have, changed, nil
 }
 
+// readerFor returns the reader of an object in a space. Of the RoleBindings of a space, only
+// the first is in the cache.
+func (r *Reconciler) readerFor(obj client.Object) client.Reader {
+	if _, is := obj.(*rbacv1.RoleBinding); is && obj.GetName() != spaceapi.RoleBindingName {
+		return r.client.APIReader
+	}
+	return r.client
+}
+
+// restore returns an object with what the driver determines as it should be, or nil if it is.
+func restore(have, want client.Object) client.Object {
+	restored := have.DeepCopyObject().(client.Object)
+	switch want := want.(type) {
+	case *corev1.ServiceAccount:
+		// Nothing is valid until the deletion is complete.
+		restored.SetDeletionTimestamp(nil)
+	case *rbacv1.RoleBinding:
+		restored := restored.(*rbacv1.RoleBinding)
+		restored.DeletionTimestamp, restored.RoleRef, restored.Subjects = nil, want.RoleRef, want.Subjects
+	case *rbacv1.ClusterRoleBinding:
+		restored := restored.(*rbacv1.ClusterRoleBinding)
+		restored.OwnerReferences, restored.RoleRef, restored.Subjects = want.OwnerReferences, want.RoleRef, want.Subjects
+	case *corev1.ResourceQuota:
+		restored.(*corev1.ResourceQuota).Spec = want.Spec
+	case *corev1.LimitRange:
+		restored.(*corev1.LimitRange).Spec = want.Spec
+	case *networkingv1.NetworkPolicy:
+		restored.(*networkingv1.NetworkPolicy).Spec = want.Spec
+	}
+	if equality.Semantic.DeepEqual(have, restored) {
+		return nil
+	}
+	return restored
+}
+
 // kindOf returns the kind of an object.
 func kindOf(obj client.Object) string {
 	gvk, err := apiutil.GVKForObject(obj, scheme.Scheme)
 	utilruntime.Must(err)
 	return gvk.Kind
-}
-
-// ensureServiceAccount returns the space's ServiceAccount, and whether it was created.
-func (r *Reconciler) ensureServiceAccount(ctx context.Context, want *corev1.ServiceAccount) (*corev1.ServiceAccount, bool, error) {
-	return ensure(ctx, r.client, r.client, want,
-		func(have *corev1.ServiceAccount) bool { return have.DeletionTimestamp == nil },
-		func(have *corev1.ServiceAccount) error {
-			return fmt.Errorf("it is being deleted, and has finalizers %v: it is recreated when the deletion is complete", have.Finalizers)
-		})
-}
-
-// roleBindings reads RoleBindings of spaces. Only the first of each is in the cache.
-func (r *Reconciler) roleBindings(name string) client.Reader {
-	if name == spaceapi.RoleBindingName {
-		return r.client
-	}
-	return r.client.APIReader
-}
-
-// ensureRoleBinding returns whether it created or replaced a RoleBinding.
-func (r *Reconciler) ensureRoleBinding(ctx context.Context, want *rbacv1.RoleBinding) (bool, error) {
-	_, changed, err := ensure(ctx, r.client, r.roleBindings(want.Name), want,
-		func(have *rbacv1.RoleBinding) bool {
-			return have.DeletionTimestamp == nil && have.RoleRef == want.RoleRef && equality.Semantic.DeepEqual(have.Subjects, want.Subjects)
-		},
-		func(have *rbacv1.RoleBinding) error { return r.replace(ctx, have, want) })
-	return changed, err
-}
-
-// ensureClusterRoleBinding sets the namespace as the owner of the binding, so that the garbage
-// collector deletes the binding when the driver does not.
-func (r *Reconciler) ensureClusterRoleBinding(ctx context.Context, want *rbacv1.ClusterRoleBinding, namespace *corev1.Namespace) (bool, error) {
-	want.OwnerReferences = []metav1.OwnerReference{{
-		APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Namespace", Name: namespace.Name, UID: namespace.UID,
-	}}
-	_, changed, err := ensure(ctx, r.client, r.client, want,
-		func(have *rbacv1.ClusterRoleBinding) bool {
-			return have.RoleRef == want.RoleRef && equality.Semantic.DeepEqual(have.Subjects, want.Subjects) &&
-				equality.Semantic.DeepEqual(have.OwnerReferences, want.OwnerReferences)
-		},
-		func(have *rbacv1.ClusterRoleBinding) error { return r.replace(ctx, have, want) })
-	return changed, err
-}
-
-// replace replaces a binding, because its role is immutable.
-func (r *Reconciler) replace(ctx context.Context, have, want client.Object) error {
-	uid := have.GetUID()
-	if err := r.client.Delete(ctx, have, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
-		return err
-	}
-	return r.client.Create(ctx, want)
-}
-
-// limitSteps are for the objects that limit what is done in a space.
-func (r *Reconciler) limitSteps(ctx context.Context, objects resources.Objects, inUse bool) []step {
-	var steps []step
-	if want := objects.ResourceQuota; want != nil {
-		steps = append(steps, step{want, func() (bool, error) {
-			quota, changed, err := ensure(ctx, r.client, r.client, want,
-				func(have *corev1.ResourceQuota) bool { return equality.Semantic.DeepEqual(have.Spec, want.Spec) },
-				func(have *corev1.ResourceQuota) error {
-					have.Spec = want.Spec
-					return r.client.Update(ctx, have)
-				})
-			if err != nil || inUse {
-				return changed, err
-			}
-			return changed, r.putQuotaInForce(ctx, quota, changed)
-		}})
-	}
-	if want := objects.LimitRange; want != nil {
-		steps = append(steps, step{want, func() (bool, error) {
-			_, changed, err := ensure(ctx, r.client, r.client, want,
-				func(have *corev1.LimitRange) bool { return equality.Semantic.DeepEqual(have.Spec, want.Spec) },
-				func(have *corev1.LimitRange) error {
-					have.Spec = want.Spec
-					return r.client.Update(ctx, have)
-				})
-			return changed, err
-		}})
-	}
-	if want := objects.NetworkPolicy; want != nil {
-		steps = append(steps, step{want, func() (bool, error) {
-			moved := false
-			_, changed, err := ensure(ctx, r.client, r.client, want,
-				func(have *networkingv1.NetworkPolicy) bool { return equality.Semantic.DeepEqual(have.Spec, want.Spec) },
-				func(have *networkingv1.NetworkPolicy) error {
-					moved = objects.DiffersInEnvironment(have)
-					have.Spec = want.Spec
-					return r.client.Update(ctx, have)
-				})
-			// A changed address of DNS or the API server is not drift.
-			return changed && !moved, err
-		}})
-	}
-	return steps
 }
 
 // putQuotaInForce sets the status of a new quota: nothing is used. Kubernetes does so some
@@ -355,27 +369,18 @@ func (r *Reconciler) putQuotaInForce(ctx context.Context, quota *corev1.Resource
 	return nil
 }
 
-// create creates an object, and returns whether it existed.
-func (r *Reconciler) create(ctx context.Context, obj client.Object) (existed bool, err error) {
-	err = r.client.Create(ctx, obj)
-	if client.IgnoreAlreadyExists(err) != nil {
-		return false, fmt.Errorf("create %s %s: %w", kindOf(obj), client.ObjectKeyFromObject(obj), err)
-	}
-	return err != nil, nil
-}
-
 // createDefaultAccount creates the ServiceAccount that Kubernetes would create. It is not
 // restored later: Kubernetes does that, and tenants may change it.
 func (r *Reconciler) createDefaultAccount(ctx context.Context, want *corev1.ServiceAccount) error {
-	existed, err := r.create(ctx, want)
-	if err != nil || !existed || len(want.ImagePullSecrets) == 0 {
-		return err
+	err := r.client.Create(ctx, want)
+	if client.IgnoreAlreadyExists(err) != nil {
+		return fmt.Errorf("create ServiceAccount %s: %w", client.ObjectKeyFromObject(want), err)
 	}
-	patch, err := json.Marshal(map[string]any{"imagePullSecrets": want.ImagePullSecrets})
-	if err != nil {
-		return err
+	if err == nil || len(want.ImagePullSecrets) == 0 {
+		return nil
 	}
-	if err := r.client.Patch(ctx, want, client.RawPatch(types.StrategicMergePatchType, patch)); err != nil {
+	patch := client.StrategicMergeFrom(&corev1.ServiceAccount{ObjectMeta: want.ObjectMeta})
+	if err := r.client.Patch(ctx, want, patch); err != nil {
 		return fmt.Errorf("add imagePullSecrets to ServiceAccount %s: %w", client.ObjectKeyFromObject(want), err)
 	}
 	return nil
@@ -388,35 +393,37 @@ func (r *Reconciler) createRootCA(ctx context.Context, namespace string) error {
 	if err := r.client.Get(ctx, client.ObjectKey{Namespace: r.config.Namespace, Name: spaceapi.RootCAName}, source); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	_, err := r.create(ctx, &corev1.ConfigMap{
+	err := r.client.Create(ctx, &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Name: spaceapi.RootCAName, Namespace: namespace, Annotations: source.Annotations},
 		Data:       source.Data,
 	})
-	return err
+	if client.IgnoreAlreadyExists(err) != nil {
+		return fmt.Errorf("create ConfigMap %s/%s: %w", namespace, spaceapi.RootCAName, err)
+	}
+	return nil
 }
 
 // createCopy copies a Secret or ConfigMap, as it is now, into a space. The copy belongs to
 // the tenants from then on.
 func (r *Reconciler) createCopy(ctx context.Context, object resources.Copy) error {
-	original := client.ObjectKey{Namespace: object.From, Name: object.Name}
-	kind := "ConfigMap"
-	var err error
+	original := client.Object(&corev1.ConfigMap{})
 	if object.Secret {
-		kind = "Secret"
+		original = &corev1.Secret{}
 		// At high verbosity, client-go would log the Secret.
 		ctx = klog.NewContext(ctx, logr.Discard())
-		secret := &corev1.Secret{}
-		if err = r.client.APIReader.Get(ctx, original, secret); err == nil {
-			err = r.client.Create(ctx, object.SecretOf(secret))
-		}
-	} else {
-		config := &corev1.ConfigMap{}
-		if err = r.client.APIReader.Get(ctx, original, config); err == nil {
-			err = r.client.Create(ctx, object.ConfigMapOf(config))
+	}
+	key := client.ObjectKey{Namespace: object.From, Name: object.Name}
+	err := r.client.APIReader.Get(ctx, key, original)
+	if err == nil {
+		switch original := original.(type) {
+		case *corev1.Secret:
+			err = r.client.Create(ctx, object.SecretOf(original))
+		case *corev1.ConfigMap:
+			err = r.client.Create(ctx, object.ConfigMapOf(original))
 		}
 	}
 	if client.IgnoreAlreadyExists(err) != nil {
-		return fmt.Errorf("copy %s %s to namespace %s: %w", kind, original, object.Namespace, err)
+		return fmt.Errorf("copy %s %s to namespace %s: %w", kindOf(original), key, object.Namespace, err)
 	}
 	return nil
 }

@@ -9,13 +9,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,21 +26,127 @@ import (
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
+func TestProvision_recreatesADeletedNamespaceAndAllInIt(t *testing.T) {
+	claim := claimFor("a")
+	c := newCluster(t, claim)
+	for _, inUse := range []bool{false, true} {
+		if inUse {
+			c.gone(c.namespaceFor(claim))
+			if err := c.allocate(c.liveOne()); err == nil || conditionReason(err) != spaceapi.ReasonNamespaceTerminating {
+				t.Errorf("got error %v", err)
+			}
+			if wrote := c.wrote(); !slices.Equal(wrote, []string{"update resourceclaims"}) {
+				t.Errorf("wrote %q, want Ready to be cleared first", wrote)
+			}
+		}
+		if err := c.allocate(c.liveOne()); err != nil {
+			t.Fatal(err)
+		}
+		if wrote := c.wrote(); !slices.Contains(wrote, "create namespaces") || !slices.Contains(wrote, "create subjectaccessreviews") {
+			t.Errorf("wrote %q, want a whole space", wrote)
+		}
+	}
+}
+
+func TestProvision_doesNotReuseARetainedNamespace(t *testing.T) {
+	claim := claimFor("a")
+	c := newCluster(t, claim)
+	ns := c.namespaceFor(claim)
+	ns.Annotations[c.keys.RetainedUntil] = c.now.Now().Add(time.Hour).Format(time.RFC3339)
+	c.live(ns)
+	c.cached(ns)
+	err := c.allocate(c.liveOne())
+	if err == nil || !strings.Contains(err.Error(), "retained from an earlier use") {
+		t.Errorf("got error %v", err)
+	}
+	if got := c.wrote(); len(got) == 0 || got[0] != "delete namespaces" {
+		t.Errorf("wrote %q, want the namespace to be deleted", got)
+	}
+}
+
+func TestProvision_rejectsFinally(t *testing.T) {
+	configure := func(raw string) func(*resourceapi.ResourceClaim) {
+		return func(c *resourceapi.ResourceClaim) {
+			config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClaim}
+			config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(raw)}}
+			c.Status.Allocation.Devices.Config = append(c.Status.Allocation.Devices.Config, config)
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(*resourceapi.ResourceClaim)
+		want   string
+	}{
+		"admin access": {func(c *resourceapi.ResourceClaim) {
+			c.Status.Allocation.Devices.Results[1].AdminAccess = ptr.To(true)
+		}, "request b asks for admin access"},
+		"parameters": {configure(`{"apiVersion":"space.resource.example.com/v1alpha1","kind":"K"}`), `kind: Unsupported value: "K"`},
+		"conflicting spaces": {configure(`{"kind":"SpaceClaimConfig","apiVersion":"space.resource.example.com/v1alpha1","kubeconfigEnv":true}`),
+			"requests a and b set environment variable KUBECONFIG"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claim := claimFor("a", "b")
+			test.change(claim)
+			c := newCluster(t, claim)
+			c.catchUp(claim)
+			// No error: it is not retried.
+			if err := c.allocate(claim); err != nil {
+				t.Errorf("got error %v", err)
+			}
+			if got := c.wrote(); !slices.Equal(got, []string{"update resourceclaims"}) {
+				t.Errorf("wrote %q, want the claim's status only", got)
+			}
+			if recorded := c.recorded(); len(recorded) != 2 || !strings.HasPrefix(recorded[0], "Warning "+spaceapi.ReasonInvalidParameters) || !strings.Contains(recorded[0], test.want) {
+				t.Errorf("recorded %q, want %q on the claim and its pod", recorded, test.want)
+			}
+		})
+	}
+}
+
+func TestProvision_writesTheSameFailureOnce(t *testing.T) {
+	claim := claimFor("a", "b")
+	c := newCluster(t, claim)
+	c.fail("create namespaces", errors.New("forbidden"))
+	for range 50 {
+		_ = c.allocate(c.liveOne())
+	}
+	writes := 0
+	for _, w := range c.wrote() {
+		if w == "update resourceclaims" {
+			writes++
+		}
+	}
+	if recorded := c.recorded(); writes != 1 || len(recorded) != 2 {
+		t.Errorf("the same failure was written %d times, want once; events: %q", writes, recorded)
+	}
+}
+
+func TestProvision_isReadyThoughConsumersCannotBeRead(t *testing.T) {
+	claim := usedBy(podOn("a", ""))
+	c := newCluster(t, claim)
+	c.fail("get pods", apierrors.NewForbidden(corev1.Resource("pods"), "a", errors.New("no permission")))
+	err := c.allocate(c.liveOne())
+	if err == nil || !strings.Contains(err.Error(), "pod team/a") {
+		t.Errorf("got error %v", err)
+	}
+	if now := c.liveOne(); !isReady(now, driver, allocationOf(t, now)) {
+		t.Errorf("the claim is not ready: %+v", now.Status.Devices)
+	}
+}
+
 func TestEnsureNamespace_takesOnlyTheAllocationsOwn(t *testing.T) {
 	foreign := func(ns *corev1.Namespace) { ns.Labels = map[string]string{"team": "other"} }
 	for name, test := range map[string]struct {
 		// cached and live change the namespace that exists; nil: it does not.
 		cached, live func(*corev1.Namespace)
-		created      bool
 		reason       string
 	}{
-		"created where there is none":                {nil, nil, true, ""},
-		"taken when the cache has it":                {unchanged, unchanged, false, ""},
-		"taken when the cache lags":                  {nil, unchanged, false, ""},
-		"rejected when it is not the driver's":       {nil, foreign, false, spaceapi.ReasonNameConflict},
-		"rejected when it belongs to another claim":  {nil, func(ns *corev1.Namespace) { ns.Labels[spaceapi.KeysFor(driver).ClaimUID] = "other" }, false, spaceapi.ReasonNameConflict},
-		"rejected while it is being deleted":         {nil, terminating, false, spaceapi.ReasonNamespaceTerminating},
-		"rejected while it is deleted, as is cached": {terminating, terminating, false, spaceapi.ReasonNamespaceTerminating},
+		"created where there is none":                {nil, nil, ""},
+		"taken when the cache has it":                {unchanged, unchanged, ""},
+		"taken when the cache lags":                  {nil, unchanged, ""},
+		"rejected when it is not the driver's":       {nil, foreign, spaceapi.ReasonNameConflict},
+		"rejected when it belongs to another claim":  {nil, func(ns *corev1.Namespace) { ns.Labels[spaceapi.KeysFor(driver).ClaimUID] = "other" }, spaceapi.ReasonNameConflict},
+		"rejected while it is being deleted":         {nil, terminating, spaceapi.ReasonNamespaceTerminating},
+		"rejected while it is deleted, as is cached": {terminating, terminating, spaceapi.ReasonNamespaceTerminating},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)
@@ -53,17 +162,17 @@ func TestEnsureNamespace_takesOnlyTheAllocationsOwn(t *testing.T) {
 				c.live(ns)
 			}
 			desired := c.desired(claim)
-			_, created, err := c.ensureNamespace(t.Context(), desired.allocation, desired.spaces[0].existing, c.namespaceFor(claim))
-			if test.reason == "" && (err != nil || created != test.created) {
-				t.Errorf("got created: %t, error %v, want created: %t", created, err, test.created)
+			desired.spaces[0].objects = c.spaceFor(claim)
+			err := c.ensureNamespace(t.Context(), desired, &desired.spaces[0])
+			live := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: desired.spaces[0].name}}
+			if test.reason == "" && (err != nil || !c.read(live) || desired.spaces[0].namespace.UID != live.UID) {
+				t.Errorf("got %v, error %v, want %v", desired.spaces[0].namespace, err, live)
 			}
 			if test.reason != "" && (err == nil || conditionReason(err) != test.reason) {
 				t.Errorf("got error %v, want one of reason %s", err, test.reason)
 			}
-			for _, wrote := range c.wrote() {
-				if wrote != "create namespaces" {
-					t.Errorf("wrote %q", wrote)
-				}
+			if wrote := c.wrote(); slices.Contains(wrote, "create namespaces") != (test.cached == nil) || len(wrote) > 1 {
+				t.Errorf("wrote %q", wrote)
 			}
 		})
 	}
@@ -75,7 +184,7 @@ func TestEnsure_createsAndRestoresANetworkPolicy(t *testing.T) {
 	moved := func(p *networkingv1.NetworkPolicy) { p.Spec.Egress = p.Spec.Egress[:2] }
 	large := func(p *networkingv1.NetworkPolicy) {
 		p.Spec.PodSelector.MatchLabels = map[string]string{}
-		for i := range maxCachedSpec / 20 {
+		for i := range maxCached / 20 {
 			p.Spec.PodSelector.MatchLabels[fmt.Sprintf("example.com/label-%d", i)] = "x"
 		}
 	}
@@ -84,9 +193,9 @@ func TestEnsure_createsAndRestoresANetworkPolicy(t *testing.T) {
 		// cached and live change the policy that exists; nil: it does not.
 		cached, live func(*networkingv1.NetworkPolicy)
 		// failure is the response to the first update.
-		failure error
-		did     []string
-		changed bool
+		failure  error
+		did      []string
+		reported bool
 	}{
 		"created with one request":                     {nil, nil, nil, []string{"create"}, true},
 		"left alone":                                   {same, same, nil, nil, false},
@@ -118,10 +227,11 @@ func TestEnsure_createsAndRestoresANetworkPolicy(t *testing.T) {
 				test.failure = nil
 				return err != nil, err
 			})
-			steps := c.limitSteps(t.Context(), space, true)
-			got, err := steps[len(steps)-1].run()
-			if err != nil || got != test.changed {
-				t.Errorf("changed: %t, error %v, want changed: %t", got, err, test.changed)
+			desired := c.desired(claimFor("a"))
+			desired.inUse, desired.spaces[0].objects = true, c.spaceWith()
+			err := c.ensure(t.Context(), desired, &desired.spaces[0], space.NetworkPolicy.DeepCopy())
+			if got := len(c.recorded()) > 0; err != nil || got != test.reported {
+				t.Errorf("reported: %t, error %v, want reported: %t", got, err, test.reported)
 			}
 			var did []string
 			for _, call := range c.did() {
@@ -142,51 +252,44 @@ func TestEnsure_createsAndRestoresANetworkPolicy(t *testing.T) {
 }
 
 // The role of a binding is immutable.
-func TestEnsureBindings_replaceChangedOnes(t *testing.T) {
+func TestCreateOrRestore_replacesChangedBindings(t *testing.T) {
 	c, ns := clusterWide(t)
-	space := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} })
-
-	binding := space.RoleBindings[0].DeepCopy()
+	described := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} })
+	binding := described.RoleBindings[0].DeepCopy()
 	binding.RoleRef.Name = "cluster-admin"
 	c.live(binding)
-	c.catchUp(binding)
-	if changed, err := c.ensureRoleBinding(t.Context(), space.RoleBindings[0]); err != nil || !changed {
-		t.Errorf("changed: %t, error %v", changed, err)
-	}
-	if got := c.wrote(); !slices.Equal(got, []string{"delete rolebindings", "create rolebindings"}) {
-		t.Errorf("wrote %q", got)
-	}
-	if c.read(binding); binding.RoleRef.Name != "edit" {
-		t.Errorf("it binds %v", binding.RoleRef)
-	}
-
-	wide := c.clusterRoleBinding("another-uid")
-	c.catchUp(wide)
-	if changed, err := c.ensureClusterRoleBinding(t.Context(), space.ClusterRoleBindings[0], ns); err != nil || !changed {
-		t.Errorf("changed: %t, error %v", changed, err)
-	}
-	if got := c.wrote(); !slices.Equal(got, []string{"delete clusterrolebindings", "create clusterrolebindings"}) {
-		t.Errorf("wrote %q", got)
-	}
-	if c.read(wide); !isOwnedBy(wide, ns) {
-		t.Errorf("its owner is %v", wide.OwnerReferences)
+	wide := described.ClusterRoleBindings[0]
+	wide.OwnerReferences = []metav1.OwnerReference{{Kind: "Namespace", Name: ns.Name, UID: ns.UID}}
+	c.catchUp(binding, c.clusterRoleBinding("another-uid"))
+	for _, want := range []client.Object{described.RoleBindings[0], wide} {
+		live := want.DeepCopyObject().(client.Object)
+		if _, changed, err := c.createOrRestore(t.Context(), &space{}, want); err != nil || !changed {
+			t.Errorf("changed: %t, error %v", changed, err)
+		}
+		resource := resourceOf(want)
+		if got := c.wrote(); !slices.Equal(got, []string{"delete " + resource, "create " + resource}) {
+			t.Errorf("wrote %q", got)
+		}
+		if !c.read(live) || restore(live, want) != nil {
+			t.Errorf("it is now %+v", live)
+		}
 	}
 }
 
 // The cache may have an object that no longer exists.
-func TestEnsureServiceAccount_recreatesOneThatTheCacheHasAsTerminating(t *testing.T) {
+func TestCreateOrRestore_recreatesAServiceAccountThatTheCacheHasAsTerminating(t *testing.T) {
 	c := newCluster(t)
 	want := c.spaceWith().ServiceAccount
 	cached := want.DeepCopy()
 	cached.DeletionTimestamp = ptr.To(metav1.Now())
 	c.cached(cached)
-	if _, created, err := c.ensureServiceAccount(t.Context(), want.DeepCopy()); err != nil || !created {
+	if _, created, err := c.createOrRestore(t.Context(), &space{}, want.DeepCopy()); err != nil || !created {
 		t.Errorf("created: %t, error %v", created, err)
 	}
 	cached.Finalizers = []string{"example.com/tenant"}
 	c.gone(want)
 	c.live(cached)
-	if _, _, err := c.ensureServiceAccount(t.Context(), want.DeepCopy()); err == nil {
+	if _, _, err := c.createOrRestore(t.Context(), &space{}, want.DeepCopy()); err == nil {
 		t.Error("a ServiceAccount that is being deleted is used")
 	}
 }
@@ -208,19 +311,17 @@ func TestCreateDefaultAccount_addsPullSecretsToAnExistingOne(t *testing.T) {
 	}
 }
 
-func TestLimitSteps_putANewQuotaInForce(t *testing.T) {
+func TestEnsure_putsANewQuotaInForce(t *testing.T) {
 	c := newCluster(t)
 	inForce := func() *corev1.ResourceQuota {
 		t.Helper()
-		space := c.spaceWith(func(s *spaceconfig.SpaceConfig) {
+		want := c.spaceWith(func(s *spaceconfig.SpaceConfig) {
 			s.ResourceQuota = &corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"pods": resource.MustParse("3")}}
-		})
-		for _, step := range c.limitSteps(t.Context(), space, false) {
-			if _, err := step.run(); err != nil {
-				t.Fatal(err)
-			}
+		}).ResourceQuota
+		quota := want.DeepCopy()
+		if err := c.ensure(t.Context(), &desired{}, &space{}, want); err != nil {
+			t.Fatal(err)
 		}
-		quota := space.ResourceQuota.DeepCopy()
 		if !c.read(quota) {
 			t.Fatal("there is no quota")
 		}

@@ -15,6 +15,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
 const (
@@ -24,10 +26,10 @@ const (
 	reviews     = 10
 )
 
-// waitForRBAC returns when the API server grants a ServiceAccount what the role allows, in
-// a namespace or, if that is empty, in the whole cluster. Before that, the first request of
-// a pod might be denied.
-func (r *Reconciler) waitForRBAC(ctx context.Context, account *corev1.ServiceAccount, roleName, namespace string) error {
+// waitForRBAC returns when the API server grants the ServiceAccount of a space what the role
+// allows, in a namespace or, if that is empty, in the whole cluster. Before that, the first
+// request of a pod might be denied.
+func (r *Reconciler) waitForRBAC(ctx context.Context, space *space, roleName, namespace string) error {
 	role, err := r.clusterRole(ctx, roleName)
 	if err != nil {
 		return err
@@ -44,16 +46,16 @@ func (r *Reconciler) waitForRBAC(ctx context.Context, account *corev1.ServiceAcc
 	err = wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 			ResourceAttributes: sample,
-			User:               "system:serviceaccount:" + account.Namespace + ":" + account.Name,
+			User:               "system:serviceaccount:" + space.name + ":" + spaceapi.ServiceAccountName,
 		}}
 		err := r.client.Create(ctx, review)
 		return err == nil && review.Status.Allowed, err
 	})
 	if wait.Interrupted(err) && ctx.Err() == nil {
-		return fmt.Errorf("RBAC for ServiceAccount %s/%s (ClusterRole %s: %s %s) has not taken effect yet", account.Namespace, account.Name, roleName, sample.Verb, sample.Resource)
+		return fmt.Errorf("RBAC for ServiceAccount %s/%s (ClusterRole %s: %s %s) has not taken effect yet", space.name, spaceapi.ServiceAccountName, roleName, sample.Verb, sample.Resource)
 	}
 	if err != nil {
-		return fmt.Errorf("check the RBAC of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
+		return fmt.Errorf("check the RBAC of ServiceAccount %s/%s: %w", space.name, spaceapi.ServiceAccountName, err)
 	}
 	return nil
 }
@@ -91,21 +93,17 @@ func (r *Reconciler) clusterRole(ctx context.Context, name string) (*rbacv1.Clus
 // canTenantsBind returns whether a role of a space lets its tenants create RoleBindings.
 // It does if one of its roles is unknown and any role of spaces could.
 func (r *Reconciler) canTenantsBind(ctx context.Context, ns *corev1.Namespace) (bool, error) {
-	known := true
-	for _, name := range r.recordedConfig(ns).ClusterRoles {
-		role, err := r.clusterRole(ctx, name)
-		if canCreateRoleBindings(role) || err != nil {
-			return true, err
+	for _, names := range [][]string{r.recordedConfig(ns).ClusterRoles, r.config.Defaults.Roles()} {
+		known := true
+		for _, name := range names {
+			role, err := r.clusterRole(ctx, name)
+			if canCreateRoleBindings(role) || err != nil {
+				return true, err
+			}
+			known = known && role != nil
 		}
-		known = known && role != nil
-	}
-	if known {
-		return false, nil
-	}
-	for _, name := range r.config.Defaults.Roles() {
-		role, err := r.clusterRole(ctx, name)
-		if canCreateRoleBindings(role) || err != nil {
-			return true, err
+		if known {
+			return false, nil
 		}
 	}
 	return false, nil

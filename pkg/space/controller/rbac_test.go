@@ -34,14 +34,14 @@ func TestWaitForRBAC(t *testing.T) {
 		obj.(*authorizationv1.SubjectAccessReview).Status.Allowed = asked == 3
 		return true, nil
 	})
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "space"}}
-	if err := c.waitForRBAC(t.Context(), account, "absent", "ns"); err == nil || !strings.Contains(err.Error(), "ClusterRole absent") {
+	space := &space{name: "ns"}
+	if err := c.waitForRBAC(t.Context(), space, "absent", "ns"); err == nil || !strings.Contains(err.Error(), "ClusterRole absent") {
 		t.Errorf("a role that does not exist: %v", err)
 	}
-	if err := c.waitForRBAC(t.Context(), account, "edit", "ns"); err != nil || asked != 3 {
+	if err := c.waitForRBAC(t.Context(), space, "edit", "ns"); err != nil || asked != 3 {
 		t.Errorf("RBAC that takes effect: %v after %d reviews", err, asked)
 	}
-	if err := c.waitForRBAC(t.Context(), account, "edit", "ns"); err == nil || !strings.Contains(err.Error(), "ns/space (ClusterRole edit: create pods) has not taken effect yet") {
+	if err := c.waitForRBAC(t.Context(), space, "edit", "ns"); err == nil || !strings.Contains(err.Error(), "ns/space (ClusterRole edit: create pods) has not taken effect yet") {
 		t.Errorf("RBAC that never takes effect: %v", err)
 	}
 }

@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +16,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	utilcache "k8s.io/apimachinery/pkg/util/cache"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -25,9 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
@@ -36,8 +34,9 @@ import (
 )
 
 const (
-	// cachesLag is for how long what was written may be missing in the caches.
-	cachesLag = time.Minute
+	// cachesLag is for how long what was written may be missing in the caches, and lagging is
+	// how many namespaces may be.
+	cachesLag, lagging = time.Minute, 2_000
 	// remembered is how many things of a kind are remembered: more than claims that change
 	// at the same time. What is forgotten costs a request to the API server.
 	remembered = 20_000
@@ -85,14 +84,12 @@ type Reconciler struct {
 	client  Clients
 	events  record.EventRecorder
 	metrics *metrics.Controller
-	clock   clock.WithTicker
+	clock   clock.Clock
 
-	// The caches lag behind the controller's own writes, and each write is an event that
-	// leads to a reconcile. deprovisioned has the namespaces that were deprovisioned by
-	// their UIDs, with the time until which they are retained, zero for deleted ones.
-	// nodesWritten has namespaces by their UIDs, as they were after the nodes of the
-	// consumers were written.
-	deprovisioned, nodesWritten *utilcache.LRUExpireCache
+	// written has namespaces by their UIDs, as the controller has written them: the caches lag
+	// behind its own writes, and each write is an event that leads to a reconcile. Those that it
+	// has deleted have a deletion timestamp.
+	written *utilcache.LRUExpireCache
 	// podNodes has the nodes of consuming pods by the pods' UIDs: a bound pod stays on its node.
 	podNodes *lru.Cache
 	// failedBindings counts by claim how often the condition Failed was set.
@@ -100,7 +97,7 @@ type Reconciler struct {
 }
 
 // NewReconciler returns a Reconciler. SetupWithManager starts it.
-func NewReconciler(config Config, client Clients, events record.EventRecorder, metrics *metrics.Controller, clock clock.WithTicker) *Reconciler {
+func NewReconciler(config Config, client Clients, events record.EventRecorder, metrics *metrics.Controller, clock clock.Clock) *Reconciler {
 	return &Reconciler{
 		config:         config,
 		keys:           spaceapi.KeysFor(config.Defaults.Driver),
@@ -108,44 +105,41 @@ func NewReconciler(config Config, client Clients, events record.EventRecorder, m
 		events:         events,
 		metrics:        metrics,
 		clock:          clock,
-		deprovisioned:  utilcache.NewLRUExpireCacheWithClock(remembered, clock),
-		nodesWritten:   utilcache.NewLRUExpireCacheWithClock(remembered, clock),
+		written:        utilcache.NewLRUExpireCacheWithClock(lagging, clock),
 		podNodes:       lru.New(remembered),
 		failedBindings: lru.New(remembered),
 	}
 }
 
-// Reconcile keeps one claim and its spaces in sync. It implements
-// reconcile.Reconciler.
+// Reconcile implements reconcile.Reconciler: it keeps one claim and its spaces in sync.
 func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	select {
-	case <-ctx.Done(): // A queue that is shut down still returns what it has.
+	if ctx.Err() != nil { // A queue that is shut down still returns what it has.
 		return reconcile.Result{}, nil
-	default:
 	}
-	claim, err := getClaim(ctx, r.client, request.NamespacedName)
+	key := request.NamespacedName
+	claim, err := getClaim(ctx, r.client, key)
 	if err == nil && claim != nil && claim.Annotations[truncatedAnnotation] != "" {
-		claim, err = getClaim(ctx, r.client.APIReader, request.NamespacedName)
+		claim, err = getClaim(ctx, r.client.APIReader, key)
 	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	spaces, err := r.spacesFor(ctx, request.NamespacedName)
+	namespaces, err := r.namespaces(ctx, client.MatchingFields{claimIndex: key.String()})
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	desired, err := r.desire(ctx, claim, spaces)
+	desired, err := r.desire(ctx, claim, namespaces)
 	if err != nil {
 		return reconcile.Result{}, err
-	}
-	if desired == nil {
-		r.failedBindings.Remove(request.NamespacedName)
 	}
 	// A space that cannot be deprovisioned must not block provisioning, and vice versa.
-	after, err := r.deprovisionStale(ctx, request.NamespacedName, desired, spaces)
+	after, err := r.deprovisionStale(ctx, key, desired, namespaces)
+	if desired == nil {
+		r.failedBindings.Remove(key)
+	}
 	if desired != nil {
-		provisionAfter, provisionErr := r.reconcileAllocation(withClaimUID(ctx, claim.UID), claim, desired)
-		after = soonest(after, provisionAfter, r.untilExpiry(desired))
+		provisionAfter, provisionErr := r.provision(withClaimUID(ctx, string(claim.UID)), desired)
+		after = soonest(after, provisionAfter, desired.expiresIn)
 		err = errors.Join(err, provisionErr)
 	}
 	if err != nil {
@@ -167,7 +161,7 @@ func soonest(delays ...time.Duration) time.Duration {
 }
 
 // withClaimUID adds the claim's UID to all log lines, by which a space is followed.
-func withClaimUID(ctx context.Context, uid types.UID) context.Context {
+func withClaimUID(ctx context.Context, uid string) context.Context {
 	return klog.NewContext(ctx, klog.LoggerWithValues(klog.FromContext(ctx), logkeys.ClaimUID, uid))
 }
 
@@ -184,123 +178,39 @@ func getClaim(ctx context.Context, reader client.Reader, key types.NamespacedNam
 	return claim, nil
 }
 
-// spacesFor returns the cached namespaces whose annotations name the claim.
-func (r *Reconciler) spacesFor(ctx context.Context, claim types.NamespacedName) ([]corev1.Namespace, error) {
+// namespaces returns namespaces of spaces, which must not be changed. They are as in the cache
+// or, where it lags behind, as the controller has written them.
+func (r *Reconciler) namespaces(ctx context.Context, options ...client.ListOption) ([]corev1.Namespace, error) {
 	var list corev1.NamespaceList
-	if err := r.client.List(ctx, &list, client.MatchingFields{claimIndex: claim.String()}); err != nil {
-		return nil, fmt.Errorf("look up the spaces of ResourceClaim %s in the cache: %w", claim, err)
+	if err := r.client.List(ctx, &list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
+		return nil, fmt.Errorf("list the namespaces of spaces in the cache: %w", err)
+	}
+	for i, ns := range list.Items {
+		value, _ := r.written.Get(ns.UID)
+		written, ok := value.(*corev1.Namespace)
+		if !ok {
+			continue
+		}
+		if order, err := resourceversion.CompareResourceVersion(ns.ResourceVersion, written.ResourceVersion); err != nil || order <= 0 {
+			list.Items[i] = *written
+		}
 	}
 	return list.Items, nil
 }
 
-// claimUIDOf returns the UID of the claim in a namespace's label.
-func (r *Reconciler) claimUIDOf(ns *corev1.Namespace) types.UID {
-	return types.UID(ns.Labels[r.keys.ClaimUID])
+// cached returns all claims and namespaces, which must not be changed.
+func (r *Reconciler) cached(ctx context.Context) ([]resourceapi.ResourceClaim, []corev1.Namespace) {
+	namespaces, err := r.namespaces(ctx)
+	var claims resourceapi.ResourceClaimList
+	if err := errors.Join(err, r.client.List(ctx, &claims, client.UnsafeDisableDeepCopy)); err != nil {
+		utilruntime.HandleErrorWithContext(ctx, err, "List the claims and namespaces in the cache")
+	}
+	return claims.Items, namespaces
 }
 
-// reconcileAllocation provisions the spaces of an allocation, and reports that in the
-// claim's status. It returns when to reconcile again, zero for never.
-func (r *Reconciler) reconcileAllocation(ctx context.Context, claim *resourceapi.ResourceClaim, desired *desiredState) (time.Duration, error) {
-	a := desired.allocation
-	inUse := isReady(claim, r.config.Defaults.Driver, a)
-	switch {
-	case desired.expired:
-		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
-			"the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and it is deprovisioned", desired.lifetime)})
-	case desired.rejected != nil && inUse:
-		// The recorded configuration of a ready space is damaged, so that what it has is unknown.
-		return r.syncConsumers(ctx, claim, desired)
-	case desired.rejected != nil:
-		return r.reportNotReady(ctx, claim, a, &reasonError{spaceapi.ReasonInvalidParameters, desired.rejected})
-	}
-	if inUse {
-		complete, err := r.haveNamespaces(ctx, desired)
-		if err != nil {
-			return 0, err
-		}
-		if !complete {
-			// Clear Ready before recreating anything, so that after a crash the next leader
-			// provisions the whole space.
-			if _, err := r.reportNotReady(ctx, claim, a, errNamespaceGone); err != nil {
-				return 0, err
-			}
-			inUse = false
-		}
-	}
-	if !inUse && len(claimstatus.Conditions(claim, r.config.Defaults.Driver, a.Results[0])) == 0 {
-		klog.FromContext(ctx).V(2).Info("Claim allocated", logkeys.Allocation, a.ID, "spaces", len(a.Results))
-	}
-
-	start := r.clock.Now()
-	consumers := r.newConsumers(ctx, claim, desired)
-	spaces := make([]provisioned, len(desired.spaces))
-	err := parallel(len(desired.spaces), func(i int) (err error) {
-		spaces[i], err = r.provision(ctx, a, desired.spaces[i], consumers, inUse)
-		return err
-	})
-	if err != nil {
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		r.metrics.Provision.Observe(r.clock.Since(start), metrics.Failed)
-		after, reportErr := r.reportNotReady(ctx, claim, a, err)
-		return after, errors.Join(err, reportErr)
-	}
-	r.failedBindings.Remove(a.Claim)
-	if err := r.reportReady(ctx, claim, desired, spaces, inUse, start); err != nil {
-		return 0, err
-	}
-	return consumers.result()
-}
-
-// haveNamespaces returns whether each space in use has its namespace.
-func (r *Reconciler) haveNamespaces(ctx context.Context, desired *desiredState) (bool, error) {
-	for _, space := range desired.spaces {
-		if space.existing != nil {
-			continue
-		}
-		// The cache may lag behind.
-		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: space.name}, &corev1.Namespace{})
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("look up namespace %s: %w", space.name, err)
-		}
-	}
-	return true, nil
-}
-
-// errNamespaceGone is the reason why a space in use is provisioned again.
-var errNamespaceGone = &reasonError{spaceapi.ReasonNamespaceTerminating, errors.New("a namespace of the claim was deleted while in use: it is recreated")}
-
-// parallel calls f for 0 to n-1 in parallel. The errors are in order, so that the same
-// failures have the same message.
-func parallel(n int, f func(i int) error) error {
-	errs := make([]error, n)
-	var group sync.WaitGroup
-	for i := range n {
-		group.Go(func() { errs[i] = f(i) })
-	}
-	group.Wait()
-	var joined error
-	for _, err := range errs {
-		switch {
-		case joined == nil:
-			joined = err
-		case err != nil:
-			joined = fmt.Errorf("%w; %w", joined, err)
-		}
-	}
-	return joined
-}
-
-// isReady returns whether all spaces of the allocation are ready by the claim's status.
-func isReady(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) bool {
-	return !slices.ContainsFunc(a.Results, func(result allocation.Result) bool {
-		_, data, err := claimstatus.Read(claim, driver, a, result)
-		return err != nil || data == nil
-	})
+// claimOf returns the claim that a namespace's annotations name. The name is empty if there is none.
+func claimOf(ns client.Object, keys spaceapi.Keys) types.NamespacedName {
+	return types.NamespacedName{Namespace: ns.GetAnnotations()[keys.ClaimNamespace], Name: ns.GetAnnotations()[keys.ClaimName]}
 }
 
 // annotate patches annotations of a namespace. A nil value removes one.
@@ -313,5 +223,11 @@ func (r *Reconciler) annotate(ctx context.Context, ns *corev1.Namespace, annotat
 	if err != nil {
 		return err
 	}
-	return r.client.Patch(ctx, ns, client.RawPatch(types.MergePatchType, patch))
+	ns = ns.DeepCopy()
+	if err := r.client.Patch(ctx, ns, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		return err
+	}
+	written, err := r.config.stripNamespace(ns)
+	r.written.Add(ns.UID, written, cachesLag)
+	return err
 }

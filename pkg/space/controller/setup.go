@@ -21,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -141,7 +142,7 @@ func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Man
 	options := ctrl.Options{
 		Scheme:         scheme.Scheme,
 		MapperProvider: newRESTMapper,
-		Cache:          o.cacheOptions(spaceapi.KeysFor(o.Defaults.Driver)),
+		Cache:          o.cacheOptions(),
 		Logger:         logger.V(2),
 		BaseContext:    func() context.Context { return ctx },
 
@@ -210,24 +211,20 @@ func (o *Options) lease(config *rest.Config) (resourcelock.Interface, error) {
 
 // addReconciler adds the Reconciler and what it needs to the manager.
 func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, events record.EventRecorder) error {
-	keys := spaceapi.KeysFor(o.Defaults.Driver)
 	// Standbys keep the caches in sync, too, so that the next leader starts immediately.
 	var informers []cache.Informer
-	for kind := range o.cacheOptions(keys).ByObject {
+	for kind := range o.cacheOptions().ByObject {
 		informer, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 		if err != nil {
 			return fmt.Errorf("cache %T: %w", kind, err)
 		}
 		informers = append(informers, informer)
 	}
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &corev1.Namespace{}, claimIndex, indexByClaim(keys)); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &corev1.Namespace{}, claimIndex, indexByClaim(spaceapi.KeysFor(o.Defaults.Driver))); err != nil {
 		return fmt.Errorf("index namespaces by claim: %w", err)
 	}
 	roles := map[string]ctrlclient.Reader{}
-	for _, name := range slices.Concat(o.Defaults.Roles(), o.Defaults.ClusterWideRoles) {
-		if roles[name] != nil {
-			continue
-		}
+	for name := range sets.New(slices.Concat(o.Defaults.Roles(), o.Defaults.ClusterWideRoles)...) {
 		// One cache each, because the controller has no permission to read all ClusterRoles.
 		role, err := cache.New(mgr.GetConfig(), cache.Options{
 			HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
@@ -237,18 +234,15 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, events re
 			return fmt.Errorf("cache ClusterRole %s: %w", name, err)
 		}
 		informer, err := role.GetInformer(ctx, &rbacv1.ClusterRole{}, cache.BlockUntilSynced(false))
-		if err != nil {
+		if err := errors.Join(err, mgr.Add(role)); err != nil {
 			return fmt.Errorf("cache ClusterRole %s: %w", name, err)
-		}
-		if err := mgr.Add(role); err != nil {
-			return err
 		}
 		roles[name], informers = role, append(informers, informer)
 	}
 
 	r := NewReconciler(o.Config, Clients{mgr.GetClient(), mgr.GetAPIReader(), roles}, events, metrics.NewController(ctrlmetrics.Registry, o.Version), clock.RealClock{})
-	collector := &spaceCollector{r, mgr.Elected()}
-	r.metrics.Collect(collector.spaces, collector.poolLimits, collector.stuckTerminating)
+	elected := mgr.Elected()
+	r.metrics.Collect(inLeader(elected, r.countSpaces), inLeader(elected, r.poolLimits), inLeader(elected, r.stuckTerminating))
 	return errors.Join(
 		r.SetupWithManager(ctx, mgr),
 		mgr.AddHealthzCheck("ping", healthz.Ping),

@@ -78,8 +78,7 @@ func TestWriteStatus_throughFailures(t *testing.T) {
 				writes++
 				return true, map[bool]error{true: test.failure}[writes == 1]
 			})
-			a := allocationOf(t, claim)
-			changed, err := c.writeStatus(t.Context(), claim, a, failing(a, "no luck"))
+			changed, err := c.writeStatus(t.Context(), c.desired(claim), failing(allocationOf(t, claim), "no luck"))
 			if changed != test.changed || (err == nil) != (test.err == nil) || err != nil && apierrors.ReasonForError(err) != apierrors.ReasonForError(test.err) {
 				t.Errorf("got changed: %t, error %v, want changed: %t, error %v", changed, err, test.changed, test.err)
 			}
@@ -93,42 +92,10 @@ func TestWriteStatus_throughFailures(t *testing.T) {
 	}
 }
 
-func TestReportNotReady_reportsOnceToClaimAndPods(t *testing.T) {
-	claim := claimFor("a", "b")
-	c := newCluster(t, claim)
-	c.catchUp(claim)
-	a := allocationOf(t, claim)
-	cause := &reasonError{spaceapi.ReasonNameConflict, errors.New("the name is taken")}
-	if _, err := c.reportNotReady(t.Context(), claim, a, cause); err != nil {
-		t.Fatal(err)
-	}
-	if recorded, want := c.recorded(), []string{
-		"Warning NameConflict the name is taken",
-		"Warning NameConflict ResourceClaim claim: the name is taken",
-	}; !slices.Equal(recorded, want) {
-		t.Errorf("recorded %q, want %q: one on the claim, one on its pod", recorded, want)
-	}
-	live := c.liveOne()
-	for _, result := range a.Results {
-		condition, data, err := claimstatus.Read(live, driver, a, result)
-		if err != nil || data != nil || condition == nil || condition.Status != metav1.ConditionFalse ||
-			condition.Reason != spaceapi.ReasonNameConflict || condition.Message != "the name is taken" {
-			t.Errorf("request %s: got %v, %v, error %v", result.Request, condition, data, err)
-		}
-	}
-	c.did()
-	if _, err := c.reportNotReady(t.Context(), live, a, cause); err != nil {
-		t.Fatal(err)
-	}
-	if recorded, wrote := c.recorded(), c.wrote(); len(recorded) > 0 || len(wrote) > 0 {
-		t.Errorf("the second time, recorded %q and wrote %q", recorded, wrote)
-	}
-}
-
 func TestWriteStatus_keepsWhatTheCacheLacks(t *testing.T) {
 	claim := claimFor("a")
 	claim.Labels = map[string]string{"app": "worker"}
-	claim.Annotations = map[string]string{"example.com/note": strings.Repeat("n", maxCachedClaim)}
+	claim.Annotations = map[string]string{"example.com/note": strings.Repeat("n", maxCached)}
 	claim.Status.Allocation.Devices.Results = append(claim.Status.Allocation.Devices.Results,
 		resourceapi.DeviceRequestAllocationResult{Request: "gpu", Driver: "gpu.example.com", Pool: "node", Device: "gpu-0"})
 	claim.Status.Devices = []resourceapi.AllocatedDeviceStatus{{
@@ -154,38 +121,13 @@ func TestWriteStatus_keepsWhatTheCacheLacks(t *testing.T) {
 	}
 }
 
-func TestWriteStatus_notForAnAllocationThatTheCacheAloneHas(t *testing.T) {
-	for name, change := range map[string]func(c *cluster, live *resourceapi.ResourceClaim) error{
-		"the claim is deleted": func(c *cluster, live *resourceapi.ResourceClaim) error {
-			live.Finalizers = nil
-			return errors.Join(c.api.Update(t.Context(), live), client.IgnoreNotFound(c.api.Delete(t.Context(), live)))
-		},
-		"the claim was reallocated": func(c *cluster, live *resourceapi.ResourceClaim) error {
-			live.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("another"))
-			return c.api.Status().Update(t.Context(), live)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			claim := claimFor("a")
-			c := newCluster(t, claim)
-			c.catchUp(claim)
-			if err := change(c, claim.DeepCopy()); err != nil {
-				t.Fatal(err)
-			}
-			if changed, err := c.writeStatus(t.Context(), claim, allocationOf(t, claim), failing(allocationOf(t, claim), "no")); err != nil || changed {
-				t.Errorf("got changed: %t, error %v", changed, err)
-			}
-		})
-	}
-}
-
 func TestConditionReason_isFoundInJoinedErrors(t *testing.T) {
 	conflict := &reasonError{"NameConflict", errors.New("taken")}
-	err := parallel(3, func(i int) error { return []error{nil, errors.New("first"), conflict}[i] })
+	err := parallel([]func() error{func() error { return nil }, func() error { return errors.New("first") }, func() error { return conflict }})
 	if got := conditionReason(err); got != "NameConflict" {
 		t.Errorf("the reason is %s", got)
 	}
-	if got := err.Error(); got != "first; taken" {
+	if got := err.Error(); got != "first\ntaken" {
 		t.Errorf("the message is %q", got)
 	}
 }
@@ -193,20 +135,19 @@ func TestConditionReason_isFoundInJoinedErrors(t *testing.T) {
 func TestShouldFailBinding_laterEachTime(t *testing.T) {
 	c := newCluster(t)
 	// reported is a claim whose allocation failed, which is reported.
-	reported := func(share string, conditions ...string) (*resourceapi.ResourceClaim, *allocation.Allocation) {
+	reported := func(share string, conditions ...string) *desired {
 		claim := claimFor("a")
-		claim.ResourceVersion = ""
 		claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID(share))
 		claim.Status.Allocation.Devices.Results[0].BindingConditions = conditions
 		c.live(claim)
-		a := allocationOf(t, claim)
-		if _, err := c.reportNotReady(t.Context(), c.liveOne(), a, errors.New("no")); err != nil {
+		if _, err := c.reportNotReady(t.Context(), c.desired(c.liveOne()), errors.New("no")); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { c.recorded() })
-		return c.liveOne(), a
+		return c.desired(c.liveOne())
 	}
-	remove := func(claim *resourceapi.ResourceClaim) {
+	// deallocate is what the scheduler does then. The next allocation is that of another claim
+	// for the API server, and of the same one for the caches.
+	deallocate := func(claim *resourceapi.ResourceClaim) {
 		t.Helper()
 		claim.Finalizers = nil
 		if err := errors.Join(c.api.Update(t.Context(), claim), client.IgnoreNotFound(c.api.Delete(t.Context(), claim))); err != nil {
@@ -214,38 +155,41 @@ func TestShouldFailBinding_laterEachTime(t *testing.T) {
 		}
 	}
 	for i, delay := range []time.Duration{firstBindingFailure, 2 * firstBindingFailure, 4 * firstBindingFailure} {
-		claim, a := reported(fmt.Sprint("share-", i), spaceapi.ConditionReady)
-		if fails, after := c.shouldFailBinding(claim, a); fails || after != delay {
+		failed := reported(fmt.Sprint("share-", i), spaceapi.ConditionReady)
+		if fails, after := c.shouldFailBinding(failed); fails || after != delay {
 			t.Errorf("allocation %d: fails %t immediately, or after %s, want %s", i, fails, after, delay)
 		}
 		c.now.Step(delay - time.Second)
-		if fails, after := c.shouldFailBinding(claim, a); fails || after != time.Second {
+		if fails, after := c.shouldFailBinding(failed); fails || after != time.Second {
 			t.Errorf("allocation %d: fails %t too soon, or after %s", i, fails, after)
 		}
 		c.now.Step(time.Second)
-		if _, err := c.reportNotReady(t.Context(), claim, a, errors.New("no")); err != nil {
+		if _, err := c.reportNotReady(t.Context(), failed, errors.New("no")); err != nil {
 			t.Fatal(err)
 		}
-		claim = c.liveOne()
-		if fails, _ := c.shouldFailBinding(claim, a); !fails {
-			t.Errorf("allocation %d was not failed after %s: %+v", i, delay, claim.Status.Devices)
+		failed = c.desired(c.liveOne())
+		if fails, _ := c.shouldFailBinding(failed); !fails {
+			t.Errorf("allocation %d was not failed after %s: %+v", i, delay, failed.claim.Status.Devices)
 		}
-		remove(claim)
+		deallocate(failed.claim)
 	}
 	c.failedBindings.Add(key, 100)
-	claim, a := reported("x", spaceapi.ConditionReady)
-	if _, after := c.shouldFailBinding(claim, a); after != lastBindingFailure {
+	failed := reported("x", spaceapi.ConditionReady)
+	if _, after := c.shouldFailBinding(failed); after != lastBindingFailure {
 		t.Errorf("the delay is %s, want %s at most", after, lastBindingFailure)
 	}
-	remove(claim)
-	c.failedBindings.Remove(key)
-	claim, a = reported("y", spaceapi.ConditionReady)
-	if _, after := c.shouldFailBinding(claim, a); after != firstBindingFailure {
-		t.Errorf("a claim that had its space meanwhile waits for %s", after)
+	deallocate(failed.claim)
+	c.caches.remove(failed.claim)
+	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+		t.Fatal(err)
 	}
-	remove(claim)
-	claim, a = reported("z")
-	if fails, after := c.shouldFailBinding(claim, a); fails || after != 0 {
+	failed = reported("y", spaceapi.ConditionReady)
+	if _, after := c.shouldFailBinding(failed); after != firstBindingFailure {
+		t.Errorf("a claim that is recreated waits for %s", after)
+	}
+	deallocate(failed.claim)
+	failed = reported("z")
+	if fails, after := c.shouldFailBinding(failed); fails || after != 0 {
 		t.Error("without binding conditions, nobody waits for it")
 	}
 }

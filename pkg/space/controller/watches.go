@@ -15,7 +15,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -48,26 +48,33 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 // SetupWithManager registers the controller with a manager. Its requests are claims, for
 // changes of any kind of object.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	objectChanged := builder.WithPredicates(r.objectChanged())
 	claimOfObject := handler.EnqueueRequestsFromMapFunc(r.claimOfObject)
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named(component).
 		For(&resourceapi.ResourceClaim{}, builder.WithPredicates(r.claimChanged())).
-		Watches(&corev1.Namespace{}, r.namespaceHandler()).
-		Watches(&corev1.ServiceAccount{}, claimOfObject, objectChanged).
-		Watches(&rbacv1.RoleBinding{}, claimOfObject, objectChanged).
-		Watches(&corev1.ResourceQuota{}, claimOfObject, objectChanged).
-		Watches(&corev1.LimitRange{}, claimOfObject, objectChanged).
-		Watches(&networkingv1.NetworkPolicy{}, claimOfObject, objectChanged).
+		Watches(&corev1.Namespace{}, claimOfObject, builder.WithPredicates(r.namespaceChanged())).
+		Watches(&corev1.Namespace{}, handler.Funcs{DeleteFunc: r.namespaceDeleted}).
 		WatchesRawSource(source.Func(func(ctx context.Context, q queue) error {
-			go r.resyncPeriodically(ctx, q)
+			go func() {
+				_ = wait.PollUntilContextCancel(ctx, r.config.ResyncPeriod, false, func(ctx context.Context) (bool, error) {
+					r.resync(ctx, q)
+					return false, nil
+				})
+			}()
 			return nil
 		}))
+	objects := []client.Object{&corev1.ServiceAccount{}, &rbacv1.RoleBinding{}, &corev1.ResourceQuota{}, &corev1.LimitRange{}, &networkingv1.NetworkPolicy{}}
 	if len(r.config.Defaults.ClusterWideRoles) > 0 {
-		b.Watches(&rbacv1.ClusterRoleBinding{}, claimOfObject, objectChanged)
+		objects = append(objects, &rbacv1.ClusterRoleBinding{})
+	}
+	for _, object := range objects {
+		b.Watches(object, claimOfObject, builder.WithPredicates(r.objectChanged()))
 	}
 	if len(r.config.APIServerCIDRs) == 0 {
-		b.Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(r.allClaims), builder.WithPredicates(endpointsChanged()))
+		b.Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(r.allClaims), builder.WithPredicates(predicate.Funcs{
+			UpdateFunc: predicate.GenerationChangedPredicate{}.Update,
+			DeleteFunc: func(event.DeleteEvent) bool { return false },
+		}))
 	}
 	logger := klog.FromContext(ctx)
 	return b.WithOptions(controller.Options{
@@ -106,38 +113,26 @@ func (r *Reconciler) claimChanged() predicate.Predicate {
 	}
 }
 
-// namespaceHandler enqueues the claims of namespaces.
-func (r *Reconciler) namespaceHandler() handler.EventHandler {
-	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+// namespaceChanged selects changes of a namespace to act on.
+func (r *Reconciler) namespaceChanged() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool {
 			// Usually this is the controller's own write: there is nothing to do.
-			if ns := e.Object.(*corev1.Namespace); !r.isCurrent(ctx, ns) {
-				r.enqueueClaimOf(ns, q)
-			}
+			return !r.isCurrent(context.Background(), e.Object.(*corev1.Namespace))
 		},
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
-			before, ns := e.ObjectOld.(*corev1.Namespace), e.ObjectNew.(*corev1.Namespace)
-			if claimOf(before, r.keys) != claimOf(ns, r.keys) {
-				r.enqueueClaimOf(before, q)
-				r.enqueueClaimOf(ns, q)
-			} else if !before.DeletionTimestamp.Equal(ns.DeletionTimestamp) || before.Labels[r.keys.AllocationID] != ns.Labels[r.keys.AllocationID] {
-				r.enqueueClaimOf(ns, q)
-			}
-		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
-			ns := e.Object.(*corev1.Namespace)
-			if ns.DeletionTimestamp != nil {
-				r.metrics.Delete.Observe(r.clock.Since(ns.DeletionTimestamp.Time))
-				klog.FromContext(withClaimUID(ctx, r.claimUIDOf(ns))).V(2).Info("Namespace deleted", logkeys.Claim, claimOf(ns, r.keys), logkeys.Namespace, ns.Name)
-			}
-			r.enqueueClaimOf(ns, q)
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, after := e.ObjectOld.(*corev1.Namespace), e.ObjectNew.(*corev1.Namespace)
+			return claimOf(before, r.keys) != claimOf(after, r.keys) || before.Labels[r.keys.AllocationID] != after.Labels[r.keys.AllocationID] ||
+				!before.DeletionTimestamp.Equal(after.DeletionTimestamp)
 		},
 	}
 }
 
-func (r *Reconciler) enqueueClaimOf(ns *corev1.Namespace, q queue) {
-	if claim := claimOf(ns, r.keys); claim.Name != "" {
-		q.Add(reconcile.Request{NamespacedName: claim})
+// namespaceDeleted reports that a namespace no longer exists.
+func (r *Reconciler) namespaceDeleted(ctx context.Context, e event.DeleteEvent, _ queue) {
+	if ns := e.Object.(*corev1.Namespace); ns.DeletionTimestamp != nil {
+		r.metrics.Delete.Observe(r.clock.Since(ns.DeletionTimestamp.Time))
+		klog.FromContext(withClaimUID(ctx, ns.Labels[r.keys.ClaimUID])).V(2).Info("Namespace deleted", logkeys.Claim, claimOf(ns, r.keys), logkeys.Namespace, ns.Name)
 	}
 }
 
@@ -167,12 +162,15 @@ func namespaceOf(obj client.Object) string {
 	return obj.GetNamespace()
 }
 
-// claimOfObject maps an object in a space to the claim in the namespace's annotations, which
-// tenants cannot write.
+// claimOfObject maps a namespace, or an object in a space, to the claim in the namespace's
+// annotations, which tenants cannot write.
 func (r *Reconciler) claimOfObject(ctx context.Context, obj client.Object) []reconcile.Request {
-	ns := &corev1.Namespace{}
-	if err := r.client.Get(ctx, client.ObjectKey{Name: namespaceOf(obj)}, ns); err != nil {
-		return nil
+	ns, is := obj.(*corev1.Namespace)
+	if !is {
+		ns = &corev1.Namespace{}
+		if err := r.client.Get(ctx, client.ObjectKey{Name: namespaceOf(obj)}, ns); err != nil {
+			return nil
+		}
 	}
 	if claim := claimOf(ns, r.keys); claim.Name != "" {
 		return []reconcile.Request{{NamespacedName: claim}}
@@ -182,77 +180,39 @@ func (r *Reconciler) claimOfObject(ctx context.Context, obj client.Object) []rec
 
 // allClaims are all claims that have spaces, which are reconciled when the API server's endpoints
 // change.
-func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) []reconcile.Request {
-	var list corev1.NamespaceList
-	if err := r.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		utilruntime.HandleErrorWithContext(ctx, err, "List the spaces in the cache")
+func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) (requests []reconcile.Request) {
+	_, namespaces := r.cached(ctx)
+	for i := range namespaces {
+		requests = append(requests, r.claimOfObject(ctx, &namespaces[i])...)
 	}
-	var out []reconcile.Request
-	for i := range list.Items {
-		if claim := claimOf(&list.Items[i], r.keys); claim.Name != "" {
-			out = append(out, reconcile.Request{NamespacedName: claim})
-		}
-	}
-	return out
+	return requests
 }
 
-func endpointsChanged() predicate.Predicate {
-	return predicate.Funcs{
-		UpdateFunc: func(e event.UpdateEvent) bool {
-			before, after := e.ObjectOld.(*discoveryv1.EndpointSlice), e.ObjectNew.(*discoveryv1.EndpointSlice)
-			return !equality.Semantic.DeepEqual(before.Endpoints, after.Endpoints) || !equality.Semantic.DeepEqual(before.Ports, after.Ports)
-		},
-		DeleteFunc: func(event.DeleteEvent) bool { return false },
-	}
-}
-
-// resyncPeriodically resyncs until the context ends. Events lead to reconciles sooner; this
+// resync queues each claim that differs from its spaces, as far as the caches know. It
+// costs no API request for those that do not differ. Events lead to reconciles sooner; this
 // is for what no event came for.
-func (r *Reconciler) resyncPeriodically(ctx context.Context, q queue) {
-	ticker := r.clock.NewTicker(r.config.ResyncPeriod)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C():
-			if err := r.resync(ctx, q); err != nil {
-				utilruntime.HandleErrorWithContext(ctx, err, "Resync")
-			}
-		}
-	}
-}
-
-// resync enqueues each claim that differs from its spaces, as far as the caches know. It
-// costs no API request for those that do not differ.
-func (r *Reconciler) resync(ctx context.Context, q queue) error {
+func (r *Reconciler) resync(ctx context.Context, q queue) {
 	r.metrics.Resyncs.WithLabelValues().Inc()
-	var namespaces corev1.NamespaceList
-	if err := r.client.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
-		return err
-	}
-	for i := range namespaces.Items {
-		ns := &namespaces.Items[i]
+	claims, namespaces := r.cached(ctx)
+	for i := range namespaces {
+		ns := &namespaces[i]
 		if r.isCurrent(ctx, ns) {
 			continue
 		}
 		if done, err := r.isDeprovisioned(ctx, ns); err == nil && !done {
 			r.metrics.Corrections.WithLabelValues(metrics.StaleNamespace).Inc()
 		}
-		r.enqueueClaimOf(ns, q)
+		for _, request := range r.claimOfObject(ctx, ns) {
+			q.Add(request)
+		}
 	}
-	var claims resourceapi.ResourceClaimList
-	if err := r.client.List(ctx, &claims, client.UnsafeDisableDeepCopy); err != nil {
-		return err
-	}
-	for i := range claims.Items {
-		claim := &claims.Items[i]
-		if a := allocation.FromClaim(claim, r.config.Defaults.Driver); a != nil && !isReady(claim, r.config.Defaults.Driver, a) {
+	driver := r.config.Defaults.Driver
+	for i := range claims {
+		if a := allocation.FromClaim(&claims[i], driver); a != nil && !isReady(&claims[i], driver, a) {
 			r.metrics.Corrections.WithLabelValues(metrics.UnprovisionedClaim).Inc()
 			q.Add(reconcile.Request{NamespacedName: a.Claim})
 		}
 	}
-	return nil
 }
 
 // isCurrent returns whether a namespace belongs to an allocation that exists, and is not

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -22,7 +22,7 @@ func TestClaimChanged_ignoresOwnFailureReports(t *testing.T) {
 	c := newCluster(t, claim)
 	before := c.liveOne()
 	for _, cause := range []string{"forbidden", "quota exceeded"} {
-		if _, err := c.reportNotReady(t.Context(), before, allocationOf(t, before), errors.New(cause)); err != nil {
+		if _, err := c.reportNotReady(t.Context(), c.desired(before), errors.New(cause)); err != nil {
 			t.Fatal(err)
 		}
 		after := c.liveOne()
@@ -56,7 +56,7 @@ func TestClaimChanged_selectsAllocationsAndConsumers(t *testing.T) {
 	}
 }
 
-func TestNamespaceHandler(t *testing.T) {
+func TestNamespaceChanged(t *testing.T) {
 	claim := claimFor("a")
 	c := newCluster(t)
 	c.cached(claim)
@@ -67,25 +67,20 @@ func TestNamespaceHandler(t *testing.T) {
 	stale.Labels[c.keys.AllocationID] = "earlier"
 	moved := current.DeepCopy()
 	moved.Annotations[c.keys.ClaimName] = "another"
-	handler := c.namespaceHandler()
-	want := func(what string, want ...string) {
-		t.Helper()
-		if got := c.queued(); !slices.Equal(got, want) {
-			t.Errorf("%s: queued %q, want %q", what, got, want)
+	changed := c.namespaceChanged()
+	for what, test := range map[string]struct{ got, want bool }{
+		"the controller's own write":        {changed.Create(event.CreateEvent{Object: current}), false},
+		"a stale namespace":                 {changed.Create(event.CreateEvent{Object: stale}), true},
+		"the same namespace":                {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: current.DeepCopy()}), false},
+		"a deleted namespace":               {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: deleted}), true},
+		"another allocation":                {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: stale}), true},
+		"another claim":                     {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: moved}), true},
+		"a namespace that no longer exists": {changed.Delete(event.DeleteEvent{Object: current}), true},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: selected: %t", what, test.got)
 		}
 	}
-	handler.Create(t.Context(), event.CreateEvent{Object: current}, c.queue)
-	want("the controller's own write")
-	handler.Create(t.Context(), event.CreateEvent{Object: stale}, c.queue)
-	want("a stale namespace", "claim")
-	handler.Update(t.Context(), event.UpdateEvent{ObjectOld: current, ObjectNew: current.DeepCopy()}, c.queue)
-	want("the same namespace")
-	handler.Update(t.Context(), event.UpdateEvent{ObjectOld: current, ObjectNew: deleted}, c.queue)
-	want("a deleted namespace", "claim")
-	handler.Update(t.Context(), event.UpdateEvent{ObjectOld: current, ObjectNew: moved}, c.queue)
-	want("another claim", "another", "claim")
-	handler.Delete(t.Context(), event.DeleteEvent{Object: current}, c.queue)
-	want("a namespace that no longer exists", "claim")
 }
 
 func TestObjectChanged_ignoresTheStatusOfAQuota(t *testing.T) {
@@ -111,10 +106,11 @@ func TestObjectChanged_ignoresTheStatusOfAQuota(t *testing.T) {
 }
 
 func TestClaimOfObject(t *testing.T) {
-	c, ns := clusterWide(t)
+	c, ns := withSpace(t, unchanged)
+	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Kind: "Namespace", Name: ns.Name}}}}
 	for _, obj := range []client.Object{
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "space"}},
-		c.clusterRoleBinding(ns.UID),
+		binding, ns,
 	} {
 		if got := c.claimOfObject(t.Context(), obj); len(got) != 1 || got[0].NamespacedName != key {
 			t.Errorf("%T maps to %v", obj, got)
@@ -123,22 +119,8 @@ func TestClaimOfObject(t *testing.T) {
 	if got := c.claimOfObject(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "space"}}); len(got) != 0 {
 		t.Errorf("an object outside of spaces maps to %v", got)
 	}
-}
-
-func TestEndpointsChanged_queuesAllClaimsWhenTheAPIServerMoves(t *testing.T) {
-	c, _ := withSpace(t, unchanged)
-	before := &discoveryv1.EndpointSlice{Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}}}}
-	same, moved := before.DeepCopy(), before.DeepCopy()
-	same.Annotations = map[string]string{"a": "b"}
-	moved.Endpoints[0].Addresses[0] = "10.0.0.2"
-	if endpointsChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: same}) {
-		t.Error("the same API server")
-	}
-	if !endpointsChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: moved}) {
-		t.Error("another API server is ignored")
-	}
-	if got := c.allClaims(t.Context(), moved); len(got) != 1 || got[0].NamespacedName != key {
-		t.Errorf("got %v", got)
+	if got := c.allClaims(t.Context(), nil); len(got) != 1 || got[0].NamespacedName != key {
+		t.Errorf("all claims are %v", got)
 	}
 }
 
@@ -147,9 +129,7 @@ func TestResync_queuesWhatDiffersOnly(t *testing.T) {
 	c := newCluster(t, claim)
 	c.catchUp(claim)
 	c.reconcileAndCatchUp(t)
-	if err := c.resync(t.Context(), c.queue); err != nil {
-		t.Fatal(err)
-	}
+	c.resync(t.Context(), c.queue)
 	if got := c.queued(); len(got) != 0 {
 		t.Errorf("queued %q though all is in sync", got)
 	}
@@ -160,9 +140,7 @@ func TestResync_queuesWhatDiffersOnly(t *testing.T) {
 	fresh.Name, fresh.UID = "fresh", "fresh-uid"
 	c.cached(fresh)
 	c.did()
-	if err := c.resync(t.Context(), c.queue); err != nil {
-		t.Fatal(err)
-	}
+	c.resync(t.Context(), c.queue)
 	if got := c.queued(); !slices.Equal(got, []string{"fresh", "gone"}) {
 		t.Errorf("queued %q", got)
 	}
