@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -34,7 +35,6 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -135,9 +135,16 @@ func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Man
 	logger := klog.FromContext(ctx)
 	// The libraries' messages belong to level 2, their errors are logged at any level.
 	ctrl.SetLogger(logger.V(2))
-	lock, err := o.lease(config)
+	hostname, err := os.Hostname()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("find an identity for leader election: %w", err)
+	}
+	// The manager's own lock would record events about the Lease, which the controller has no
+	// permission for.
+	lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, o.LeaderElection.ResourceNamespace, o.LeaderElection.ResourceName,
+		resourcelock.ResourceLockConfig{Identity: hostname + "_" + string(uuid.NewUUID())}, config, o.LeaderElection.RenewDeadline.Duration)
+	if err != nil {
+		return nil, fmt.Errorf("set up leader election: %w", err)
 	}
 	options := ctrl.Options{
 		Scheme:         scheme.Scheme,
@@ -160,53 +167,30 @@ func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Man
 		PprofBindAddress:       o.PprofBindAddress,
 		Metrics:                metricsserver.Options{BindAddress: cmp.Or(o.MetricsBindAddress, "0")},
 	}
-	var certificates *certwatcher.CertWatcher
 	if o.MetricsSecure {
 		if verbose := logger.V(logsTokens); verbose.Enabled() {
 			return nil, fmt.Errorf("--metrics-secure: --v must be less than %d: client-go would log the tokens of clients that get metrics", logsTokens)
 		}
 		options.Metrics.SecureServing = true
 		options.Metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
-		options.Metrics.TLSOpts = append(options.Metrics.TLSOpts, func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 })
+		options.Metrics.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }}
 	}
 	if o.TLSCertFile != "" {
-		if certificates, err = certwatcher.New(o.TLSCertFile, o.TLSPrivateKeyFile); err != nil {
+		// The metrics server would use a self-signed certificate if there is none.
+		_, err := tls.LoadX509KeyPair(o.TLSCertFile, o.TLSPrivateKeyFile)
+		options.Metrics.CertDir, options.Metrics.CertName = filepath.Dir(o.TLSCertFile), filepath.Base(o.TLSCertFile)
+		key, keyErr := filepath.Rel(options.Metrics.CertDir, o.TLSPrivateKeyFile)
+		if err := errors.Join(err, keyErr); err != nil {
 			return nil, fmt.Errorf("load the certificate for metrics: %w", err)
 		}
-		options.Metrics.TLSOpts = append(options.Metrics.TLSOpts, func(c *tls.Config) { c.GetCertificate = certificates.GetCertificate })
+		options.Metrics.KeyName = key
 	}
 	ctrlmetrics.RegisterRESTClientMetrics(ctrlmetrics.MetricRequestLatency)
 	mgr, err := ctrl.NewManager(config, options)
 	if err != nil {
 		return nil, fmt.Errorf("set up the manager: %w", err)
 	}
-	if certificates != nil {
-		if err := mgr.Add(certificates); err != nil {
-			return nil, fmt.Errorf("watch the certificate for metrics: %w", err)
-		}
-	}
 	return mgr, nil
-}
-
-// lease returns the Lease that the leader holds. The manager's own lock would record
-// events about the Lease, which the controller has no permission for.
-func (o *Options) lease(config *rest.Config) (resourcelock.Interface, error) {
-	// Requests must time out before the leader loses the Lease.
-	config = rest.CopyConfig(config)
-	config.Timeout = o.LeaderElection.RenewDeadline.Duration
-	api, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	hostname, err := os.Hostname()
-	if err != nil {
-		return nil, fmt.Errorf("find an identity for leader election: %w", err)
-	}
-	return &resourcelock.LeaseLock{
-		LeaseMeta:  metav1.ObjectMeta{Namespace: o.LeaderElection.ResourceNamespace, Name: o.LeaderElection.ResourceName},
-		Client:     api.CoordinationV1(),
-		LockConfig: resourcelock.ResourceLockConfig{Identity: hostname + "_" + string(uuid.NewUUID())},
-	}, nil
 }
 
 // addReconciler adds the Reconciler and what it needs to the manager.
