@@ -13,11 +13,13 @@ import (
 
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	componentbaseconfig "k8s.io/component-base/config"
 	"k8s.io/component-base/config/options"
+	configv1alpha1 "k8s.io/component-base/config/v1alpha1"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -79,14 +81,9 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.TLSCertFile, "tls-cert-file", "", "File with the certificate for --metrics-secure, as PEM. It is reloaded when it changes. If empty, uses a self-signed certificate.")
 	fs.StringVar(&o.TLSPrivateKeyFile, "tls-private-key-file", "", "File with the private key of --tls-cert-file, as PEM.")
 	fs.StringVar(&o.PprofBindAddress, "pprof-bind-address", "", "Loopback address (host:port) to serve /debug/pprof/. If empty, disabled.")
-	o.LeaderElection = componentbaseconfig.LeaderElectionConfiguration{
-		LeaderElect:   true,
-		ResourceLock:  resourcelock.LeasesResourceLock,
-		ResourceName:  component,
-		LeaseDuration: metav1.Duration{Duration: 15 * time.Second},
-		RenewDeadline: metav1.Duration{Duration: 10 * time.Second},
-		RetryPeriod:   metav1.Duration{Duration: 2 * time.Second},
-	}
+	leaderElection := configv1alpha1.LeaderElectionConfiguration{ResourceLock: resourcelock.LeasesResourceLock, ResourceName: component}
+	configv1alpha1.RecommendedDefaultLeaderElectionConfiguration(&leaderElection)
+	utilruntime.Must(configv1alpha1.Convert_v1alpha1_LeaderElectionConfiguration_To_config_LeaderElectionConfiguration(&leaderElection, &o.LeaderElection, nil))
 	options.BindLeaderElectionFlags(&o.LeaderElection, fs)
 	fs.DurationVar(&o.StartupTimeout, "startup-timeout", time.Minute, "How long to wait for the API server at the start.")
 }

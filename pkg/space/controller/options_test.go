@@ -71,11 +71,3 @@ func TestOptionsValidate(t *testing.T) {
 		})
 	}
 }
-
-func TestOptionsAddFlags_refusesInvalidCIDRs(t *testing.T) {
-	for _, arg := range []string{"--dns-cidrs=169.254.20.10", "--api-server-cidrs=10.0.0.1"} {
-		if _, err := parse(t, arg); err == nil {
-			t.Errorf("%s is accepted", arg)
-		}
-	}
-}
