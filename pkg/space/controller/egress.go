@@ -6,10 +6,10 @@ package controller
 import (
 	"cmp"
 	"context"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -35,9 +35,8 @@ func (r *Reconciler) apiServer(ctx context.Context) ([]resources.Destination, er
 		return out, nil
 	}
 	if server, err := url.Parse(r.config.Server); err == nil {
-		port, err := strconv.ParseUint(cmp.Or(server.Port(), "443"), 10, 16)
-		if ip, ipErr := netip.ParseAddr(server.Hostname()); ipErr == nil && err == nil {
-			out = append(out, destination(ip, int32(port)))
+		if address, err := netip.ParseAddrPort(net.JoinHostPort(server.Hostname(), cmp.Or(server.Port(), "443"))); err == nil {
+			out = append(out, destination(address.Addr(), int32(address.Port())))
 		}
 	}
 	slice := &discoveryv1.EndpointSlice{}
