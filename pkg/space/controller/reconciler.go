@@ -134,7 +134,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	// A space that cannot be deprovisioned must not block provisioning, and vice versa.
 	after, err := r.deprovisionStale(ctx, key, desired, namespaces)
-	if desired == nil {
+	if claim == nil {
 		r.failedBindings.Remove(key)
 	}
 	if desired != nil {

@@ -153,6 +153,10 @@ func TestShouldFailBinding_laterEachTime(t *testing.T) {
 		if err := errors.Join(c.api.Update(t.Context(), claim), client.IgnoreNotFound(c.api.Delete(t.Context(), claim))); err != nil {
 			t.Fatal(err)
 		}
+		c.cached(&resourceapi.ResourceClaim{ObjectMeta: claim.ObjectMeta})
+		if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for i, delay := range []time.Duration{firstBindingFailure, 2 * firstBindingFailure, 4 * firstBindingFailure} {
 		failed := reported(fmt.Sprint("share-", i), spaceapi.ConditionReady)
