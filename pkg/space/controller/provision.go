@@ -206,8 +206,8 @@ func (r *Reconciler) steps(ctx context.Context, desired *desired, space *space) 
 		func() error { return r.createDefaultAccount(ctx, objects.DefaultAccount) },
 		func() error { return r.createRootCA(ctx, space.name) },
 	)
-	for _, object := range objects.Copies {
-		steps = append(steps, func() error { return r.createCopy(ctx, object) })
+	for _, want := range objects.Copies {
+		steps = append(steps, func() error { return r.createCopy(ctx, want) })
 	}
 	return steps
 }
@@ -405,25 +405,25 @@ func (r *Reconciler) createRootCA(ctx context.Context, namespace string) error {
 
 // createCopy copies a Secret or ConfigMap, as it is now, into a space. The copy belongs to
 // the tenants from then on.
-func (r *Reconciler) createCopy(ctx context.Context, object resources.Copy) error {
+func (r *Reconciler) createCopy(ctx context.Context, want resources.Copy) error {
 	original := client.Object(&corev1.ConfigMap{})
-	if object.Secret {
+	if want.Secret {
 		original = &corev1.Secret{}
 		// At high verbosity, client-go would log the Secret.
 		ctx = klog.NewContext(ctx, logr.Discard())
 	}
-	key := client.ObjectKey{Namespace: object.From, Name: object.Name}
+	key := client.ObjectKey{Namespace: want.From, Name: want.Name}
 	err := r.client.APIReader.Get(ctx, key, original)
 	if err == nil {
 		switch original := original.(type) {
 		case *corev1.Secret:
-			err = r.client.Create(ctx, object.SecretOf(original))
+			err = r.client.Create(ctx, want.SecretOf(original))
 		case *corev1.ConfigMap:
-			err = r.client.Create(ctx, object.ConfigMapOf(original))
+			err = r.client.Create(ctx, want.ConfigMapOf(original))
 		}
 	}
 	if client.IgnoreAlreadyExists(err) != nil {
-		return fmt.Errorf("copy %s %s to namespace %s: %w", kindOf(original), key, object.Namespace, err)
+		return fmt.Errorf("copy %s %s to namespace %s: %w", kindOf(original), key, want.Namespace, err)
 	}
 	return nil
 }
