@@ -77,7 +77,7 @@ func (r *Reconciler) nodesOf(ctx context.Context, desired *desired) (map[types.U
 		}
 	}
 	// Where the scheduler waits for the space, pods are bound only when it is ready.
-	boundLater := slices.ContainsFunc(desired.Results, func(s allocation.Result) bool { return s.BindingConditions })
+	boundLater := slices.ContainsFunc(desired.Results, func(s allocation.Result) bool { return len(s.BindingConditions) > 0 })
 	nodes := map[types.UID]string{}
 	var unbound []resourceapi.ResourceClaimConsumerReference
 	reads := map[types.UID]int{}

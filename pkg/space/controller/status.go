@@ -91,7 +91,7 @@ func (r *Reconciler) reportReady(ctx context.Context, desired *desired, start ti
 				ServiceAccount:    spaceapi.ServiceAccountName,
 				ServiceAccountUID: space.serviceAccountUID,
 				Server:            r.config.Server,
-				Kubeconfig:        kubeconfig.Build(r.config.Server, containeredits.CredentialsDir(desired.ClaimUID, space.Subdir), space.name),
+				Kubeconfig:        containeredits.Kubeconfig(r.config.Server, containeredits.CredentialsDir(desired.ClaimUID, space.Subdir), space.name),
 			},
 		}
 	}
@@ -149,7 +149,7 @@ func (r *Reconciler) reportNotReady(ctx context.Context, desired *desired, cause
 // that is not ready, or when. Only where it waits for the space before it binds the pod
 // does it read that.
 func (r *Reconciler) shouldFailBinding(desired *desired) (bool, time.Duration) {
-	if !slices.ContainsFunc(desired.Results, func(s allocation.Result) bool { return s.BindingConditions }) {
+	if !slices.ContainsFunc(desired.Results, func(s allocation.Result) bool { return len(s.BindingConditions) > 0 }) {
 		return false, 0
 	}
 	conditions := claimstatus.Conditions(desired.claim, r.config.Defaults.Driver, desired.Results[0])
