@@ -10,10 +10,7 @@ import (
 	"os"
 	"sync/atomic"
 
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/cert"
-
-	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 )
 
 // maxCASize limits what is copied into each claim's directory.
@@ -65,12 +62,4 @@ func readCA(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return ca, nil
-}
-
-// files returns the files that containers with a space use to reach the API server.
-func (s *apiServer) files(claim types.UID, space preparedSpace) serverFiles {
-	return serverFiles{
-		kubeconfig: []byte(containeredits.Kubeconfig(s.URL, containeredits.CredentialsDir(claim, space.Subdir), space.Namespace)),
-		ca:         *s.ca.Load(),
-	}
 }

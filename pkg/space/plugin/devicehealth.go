@@ -28,12 +28,11 @@ func (d *Driver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletpl
 	ticker := d.Clock.NewTicker(reportInterval)
 	defer ticker.Stop()
 	for {
-		// Before the look, so that no change is missed.
-		changed := d.tokens.subscribe()
+		devices, changed := d.deviceHealth()
 		select {
 		case <-ctx.Done():
 			return nil
-		case reports <- kubeletplugin.DeviceHealthReport{Devices: d.tokens.devices(d.Node)}:
+		case reports <- kubeletplugin.DeviceHealthReport{Devices: devices}:
 		}
 		select {
 		case <-ctx.Done():
@@ -59,13 +58,14 @@ type deviceState struct {
 	reason string
 }
 
-// devices reports the health of each device that has spaces on the node.
-func (m *tokenManager) devices(node string) []kubeletplugin.DeviceHealth {
-	m.mutex.Lock()
-	defer m.mutex.Unlock()
-	now := m.driver.Clock.Now()
+// deviceHealth reports the health of each device that has spaces on the node. The channel is
+// closed when that may have changed.
+func (d *Driver) deviceHealth() (_ []kubeletplugin.DeviceHealth, changed <-chan struct{}) {
+	d.known.mutex.Lock()
+	defer d.known.mutex.Unlock()
+	now := d.Clock.Now()
 	found := map[device]*deviceState{}
-	for _, c := range m.claims {
+	for _, c := range d.known.claims {
 		if !c.ended.IsZero() {
 			continue
 		}
@@ -86,7 +86,7 @@ func (m *tokenManager) devices(node string) []kubeletplugin.DeviceHealth {
 			// this takes. The start of a plugin does not change the status of pods.
 			continue
 		}
-		health, message := s.health(node)
+		health, message := s.health(d.Node)
 		out = append(out, kubeletplugin.DeviceHealth{
 			PoolName: key.pool, DeviceName: key.name, Health: health, Message: message,
 			LastUpdated: now, HealthCheckTimeout: healthTimeout,
@@ -95,11 +95,11 @@ func (m *tokenManager) devices(node string) []kubeletplugin.DeviceHealth {
 	slices.SortFunc(out, func(a, b kubeletplugin.DeviceHealth) int {
 		return cmp.Or(cmp.Compare(a.PoolName, b.PoolName), cmp.Compare(a.DeviceName, b.DeviceName))
 	})
-	return out
+	return out, d.known.changed
 }
 
 // add adds a claim's space.
-func (s *deviceState) add(c *managedClaim, i int, now time.Time) {
+func (s *deviceState) add(c *knownClaim, i int, now time.Time) {
 	s.all++
 	s.claims[c.prepared.UID] = true
 	t, reason := c.tokens[i], ""

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	eventrecord "k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -60,22 +62,35 @@ type Config struct {
 	Fail func(error)
 }
 
+// workers is how many claims are resynced, and have their tokens renewed, at the same time.
+const workers = 4
+
 // Driver implements kubeletplugin.DRAPlugin.
 type Driver struct {
 	Config
 
-	locks  *locks
-	tokens *tokenManager
+	locks *locks
+	// known are the claims whose tokens are renewed.
+	known knownClaims
+	// queue has the claims to resync.
+	queue workqueue.TypedDelayingInterface[types.UID]
 	// apiServer is Config.APIServer with its current certificates.
 	apiServer apiServer
 	store     *store
 	specs     *cdiSpecs
-	// damaged are the claims whose metadata a resync has reported as damaged.
-	damaged map[types.UID]bool
+	// damaged has the claims whose metadata a resync has reported as damaged.
+	damaged sync.Map
 	// features are the fields of ResourceSlices that the cluster supports.
 	features *pools.Features
-	running  sync.WaitGroup
-	cancel   context.CancelFunc
+	// jitter is in [0, 1).
+	jitter func() float64
+	// wall is the node's time of day, which can be set.
+	wall func() time.Time
+
+	// ctx ends when the driver stops. It is set before the first call.
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
 }
 
 var _ kubeletplugin.DRAPlugin = &Driver{}
@@ -85,9 +100,12 @@ func New(config Config) (*Driver, error) {
 	d := &Driver{
 		Config:    config,
 		locks:     newLocks(),
+		known:     knownClaims{claims: map[types.UID]*knownClaim{}, changed: make(chan struct{})},
+		queue:     workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[types.UID]{Clock: config.Clock}),
 		apiServer: apiServer{APIServer: config.APIServer},
-		damaged:   map[types.UID]bool{},
 		features:  pools.NewFeatures(config.Pools),
+		jitter:    rand.Float64,
+		wall:      func() time.Time { return config.Clock.Now().Round(0) },
 	}
 	if _, err := d.apiServer.load(); err != nil {
 		return nil, err
@@ -96,26 +114,25 @@ func New(config Config) (*Driver, error) {
 	if d.specs, err = openCDISpecs(config.Driver, config.CDIDir); err != nil {
 		return nil, err
 	}
-	if d.store, err = openStore(config.CredentialsDir); err != nil {
-		return nil, err
-	}
-	d.tokens = newTokenManager(d)
-	return d, nil
+	d.store, err = openStore(config.CredentialsDir, &d.apiServer)
+	return d, err
 }
 
 // Start renews the tokens of prepared claims, and begins with those that an earlier process
 // prepared.
 func (d *Driver) Start(ctx context.Context) {
-	ctx, d.cancel = context.WithCancel(ctx)
-	d.tokens.ctx = ctx
-	d.running.Go(func() { wait.UntilWithContext(ctx, d.resync, resyncInterval) })
+	d.ctx, d.cancel = context.WithCancel(ctx)
+	d.running.Go(func() { wait.UntilWithContext(d.ctx, d.resync, resyncInterval) })
+	for range workers {
+		d.running.Go(func() { d.resyncQueue(d.ctx) })
+	}
 }
 
 // Stop stops what Start has started, and waits for it.
 func (d *Driver) Stop() {
 	d.cancel()
+	d.queue.ShutDown()
 	d.running.Wait()
-	d.tokens.wait()
 }
 
 // PrepareResourceClaims implements kubeletplugin.DRAPlugin.

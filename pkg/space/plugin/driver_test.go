@@ -71,8 +71,6 @@ func TestDriver_returnsAResultForEachClaim(t *testing.T) {
 
 func TestStop_stopsRenewal(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		// The wall clock is compared once a minute, also while a request is not answered.
-		<-time.After(wallInterval - 5*time.Second)
 		n.prepared("a")
 		var asked atomic.Int64
 		n.requester.intercept(func(ctx context.Context, _ token.Account) error {

@@ -111,7 +111,7 @@ func (n *node) rejectTokensOf(claims ...*resourceapi.ResourceClaim) {
 	n.t.Helper()
 	rejected := map[string]bool{}
 	for _, claim := range claims {
-		for _, space := range n.driver.tokens.get(claim.UID).Spaces {
+		for _, space := range n.driver.known.get(claim.UID).prepared.Spaces {
 			rejected[space.Namespace] = true
 		}
 	}
@@ -187,9 +187,9 @@ func (n *node) start() {
 		Fail:           func(err error) { n.t.Errorf("the plugin gave up: %v", err) },
 	})
 	n.must(err)
-	pluginMetrics.Watch(n.driver.tokens.summary)
-	n.driver.tokens.jitter = func() float64 { return 0 }
-	n.driver.tokens.wall = func() time.Time { return time.Now().Add(time.Duration(n.wallAhead.Load())) }
+	pluginMetrics.Watch(n.driver.summary)
+	n.driver.jitter = func() float64 { return 0 }
+	n.driver.wall = func() time.Time { return time.Now().Add(time.Duration(n.wallAhead.Load())) }
 	n.driver.Start(n.t.Context())
 }
 

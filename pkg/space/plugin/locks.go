@@ -20,6 +20,7 @@ type locks struct {
 	claims map[types.UID]*lock
 }
 
+// lock is the lock of a claim. It exists while it has users.
 type lock struct {
 	// holder has an element while a caller holds the lock.
 	holder chan struct{}
@@ -34,25 +35,29 @@ func newLocks() *locks {
 // lock waits for the claim's lock. interrupt cancels the returned context, and unlock
 // does.
 func (l *locks) lock(ctx context.Context, claim types.UID) (_ context.Context, unlock func(), _ error) {
-	ctx, entry, leave := l.enter(ctx, claim)
+	ctx, cancel := context.WithCancelCause(ctx)
+	l.mutex.Lock()
+	entry := l.claims[claim]
+	if entry == nil {
+		entry = &lock{holder: make(chan struct{}, 1), users: map[*context.CancelCauseFunc]struct{}{}}
+		l.claims[claim] = entry
+	}
+	entry.users[&cancel] = struct{}{}
+	l.mutex.Unlock()
+	leave := func() {
+		cancel(nil)
+		l.mutex.Lock()
+		defer l.mutex.Unlock()
+		if delete(entry.users, &cancel); len(entry.users) == 0 {
+			delete(l.claims, claim)
+		}
+	}
 	select {
 	case entry.holder <- struct{}{}:
 		return ctx, func() { <-entry.holder; leave() }, nil
 	case <-ctx.Done():
 		leave()
 		return nil, nil, context.Cause(ctx)
-	}
-}
-
-// tryLock is lock for a caller that does not wait.
-func (l *locks) tryLock(ctx context.Context, claim types.UID) (_ context.Context, unlock func(), ok bool) {
-	ctx, entry, leave := l.enter(ctx, claim)
-	select {
-	case entry.holder <- struct{}{}:
-		return ctx, func() { <-entry.holder; leave() }, true
-	default:
-		leave()
-		return nil, nil, false
 	}
 }
 
@@ -63,27 +68,6 @@ func (l *locks) interrupt(claim types.UID) {
 	if entry := l.claims[claim]; entry != nil {
 		for cancel := range entry.users {
 			(*cancel)(errInterrupted)
-		}
-	}
-}
-
-// enter makes the caller a user of the claim's lock, which exists while it has users.
-func (l *locks) enter(ctx context.Context, claim types.UID) (_ context.Context, _ *lock, leave func()) {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	entry := l.claims[claim]
-	if entry == nil {
-		entry = &lock{holder: make(chan struct{}, 1), users: map[*context.CancelCauseFunc]struct{}{}}
-		l.claims[claim] = entry
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	entry.users[&cancel] = struct{}{}
-	return ctx, entry, func() {
-		cancel(nil)
-		l.mutex.Lock()
-		defer l.mutex.Unlock()
-		if delete(entry.users, &cancel); len(entry.users) == 0 {
-			delete(l.claims, claim)
 		}
 	}
 }

@@ -121,32 +121,3 @@ func TestLocksInterrupt_cancelsOnlyTheClaimsContexts(t *testing.T) {
 		wantNoLocks(t, l)
 	})
 }
-
-func TestLocksTryLock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLocks()
-		_, unlock := take(t, l, "a")
-		if _, _, ok := l.tryLock(t.Context(), "a"); ok {
-			t.Error("it was taken twice")
-		}
-		unlock()
-		_, unlock, ok := l.tryLock(t.Context(), "a")
-		if !ok {
-			t.Fatal("it was not taken although it was free")
-		}
-		got := make(chan struct{})
-		go func() {
-			_, unlock := take(t, l, "a")
-			unlock()
-			close(got)
-		}()
-		synctest.Wait()
-		l.interrupt("b")
-		if _, _, ok := l.tryLock(t.Context(), "a"); ok {
-			t.Error("it was taken before the caller that waits")
-		}
-		unlock()
-		<-got
-		wantNoLocks(t, l)
-	})
-}

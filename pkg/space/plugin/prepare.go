@@ -7,7 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"strings"
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
@@ -21,6 +21,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
@@ -31,52 +32,57 @@ import (
 // not become ready.
 const answerMargin = 5 * time.Second
 
+// errDeallocated means that the claim no longer has the allocation in question.
+var errDeallocated = errors.New("the claim has been deallocated")
+
 // firstTokenDelay is how long to wait before a token that was forbidden is requested
 // again. It takes longer each time.
 const firstTokenDelay = 25 * time.Millisecond
 
 // prepare makes a claim's spaces ready for containers on this node.
 func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) ([]kubeletplugin.Device, error) {
-	allocation := allocation.FromClaim(claim, d.Driver)
-	if allocation == nil {
+	a := allocation.FromClaim(claim, d.Driver)
+	if a == nil {
 		return nil, fmt.Errorf("ResourceClaim %s/%s is not allocated for driver %s", claim.Namespace, claim.Name, d.Driver)
 	}
 	ctx, unlock, err := d.locks.lock(ctx, claim.UID)
 	if err != nil {
-		return nil, fmt.Errorf("wait for an earlier call about ResourceClaim %s: %w", allocation.Claim, err)
+		return nil, fmt.Errorf("wait for an earlier call about ResourceClaim %s: %w", a.Claim, err)
 	}
 	defer unlock()
+	timeout := d.PrepareTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, deadline.Sub(d.Clock.Now())-answerMargin)
+	}
+	waiting, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 
 	step := d.steps()
-	waiting, cancel := d.waiting(ctx)
-	defer cancel()
-	spaces, seen, err := d.waitUntilReady(ctx, waiting, claim, allocation)
+	spaces, claim, err := d.waitUntilReady(ctx, waiting, claim, a)
 	if err != nil {
 		return nil, err
 	}
 	step(metrics.StepWait)
-	prepared, edits, err := d.resolve(allocation, spaces)
+	prepared, edits, err := d.resolve(a, spaces)
 	if err != nil {
-		return nil, fmt.Errorf("ResourceClaim %s: %s: %w", allocation.Claim, spaceapi.ReasonInvalidParameters, err)
+		return nil, fmt.Errorf("ResourceClaim %s: %s: %w", a.Claim, spaceapi.ReasonInvalidParameters, err)
 	}
 	tokens, err := d.requestTokensWhenAllowed(ctx, waiting, prepared.Spaces)
 	if err != nil {
-		return nil, fmt.Errorf("ResourceClaim %s: %w", allocation.Claim, err)
+		return nil, fmt.Errorf("ResourceClaim %s: %w", a.Claim, err)
 	}
 	step(metrics.StepToken)
 
 	// The kubelet may have closed the connection or called Unprepare meanwhile: it
 	// would not know about what is written now.
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("prepare ResourceClaim %s: %w", allocation.Claim, context.Cause(ctx))
+		return nil, fmt.Errorf("prepare ResourceClaim %s: %w", a.Claim, context.Cause(ctx))
 	}
-	var files []credentials
 	var cdiDevices []specs.Device
 	var devices []kubeletplugin.Device
-	for i, result := range allocation.Results {
-		files = append(files, credentials{serverFiles: d.apiServer.files(claim.UID, prepared.Spaces[i]), token: tokens[i].token})
+	for i, result := range a.Results {
 		// By the allocation's ID and not the claim's UID: the claim may be allocated again.
-		name := allocation.ID
+		name := a.ID
 		if result.Subdir != "" {
 			name += "-" + result.Subdir
 		}
@@ -90,15 +96,75 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 		})
 	}
 	// The spec comes last: without the claim in the store it is an orphan.
-	if err := d.store.put(prepared, files); err != nil {
+	if err := d.store.put(prepared, tokens); err != nil {
 		return nil, err
 	}
 	if err := d.specs.write(claim.UID, cdiDevices); err != nil {
 		return nil, err
 	}
 	step(metrics.StepFiles)
-	d.tokens.add(prepared, seen, tokens)
+	d.know(prepared, claim, tokens)
 	return devices, nil
+}
+
+// waitUntilReady returns the spaces of an allocation as soon as the controller reports
+// all of them as ready, and the version of the claim in which it does.
+//
+// Waiting is better than failing: after an error the kubelet retries only after a minute
+// or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
+func (d *Driver) waitUntilReady(ctx, waiting context.Context, claim *resourceapi.ResourceClaim, a *allocation.Allocation) ([]*spaceapi.SpaceStatus, *resourceapi.ResourceClaim, error) {
+	start := d.Clock.Now()
+	var spaces []*spaceapi.SpaceStatus
+	var missing, final error
+	serverErr := d.watchClaim(waiting, a.Claim, claim, rereadDelay, func(latest *resourceapi.ResourceClaim) bool {
+		claim = latest
+		spaces, missing, final = readSpaces(claim, d.Driver, a)
+		return missing == nil || final != nil
+	})
+	// In whole seconds, so that equal events are counted as one.
+	waited := d.Clock.Since(start).Truncate(time.Second)
+	switch {
+	case final != nil:
+		return nil, nil, fmt.Errorf("ResourceClaim %s: %w", a.Claim, final)
+	case missing == nil:
+		return spaces, claim, nil
+	case ctx.Err() != nil:
+		return nil, nil, fmt.Errorf("prepare ResourceClaim %s: %w", a.Claim, context.Cause(ctx))
+	case serverErr != nil:
+		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w; the API server: %w", waited, a.Claim, missing, serverErr)
+	default:
+		return nil, nil, fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w", waited, a.Claim, missing)
+	}
+}
+
+// readSpaces returns the spaces of an allocation, or what is still missing. The last error
+// is about what waiting can't change.
+func readSpaces(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) (spaces []*spaceapi.SpaceStatus, missing, final error) {
+	if now := allocation.FromClaim(claim, driver); now == nil || now.ID != a.ID {
+		return nil, nil, errDeallocated
+	}
+	var reasons []string
+	for _, result := range a.Results {
+		ready, data, err := claimstatus.Read(claim, driver, a, result)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case data != nil && !result.MatchesName(data.Namespace):
+			return nil, nil, fmt.Errorf("request %s: status.devices names namespace %s, which does not belong to this allocation", result.Request, data.Namespace)
+		case data != nil:
+			spaces = append(spaces, data)
+		case ready == nil:
+			reasons = append(reasons, fmt.Sprintf("request %s: no status reported by the controller of driver %s", result.Request, driver))
+		case ready.Reason == spaceapi.ReasonInvalidParameters, ready.Reason == spaceapi.ReasonExpired:
+			return nil, nil, fmt.Errorf("%s: %s", ready.Reason, ready.Message)
+		default:
+			reasons = append(reasons, fmt.Sprintf("request %s: %s: %s", result.Request, ready.Reason, ready.Message))
+		}
+	}
+	if len(reasons) > 0 {
+		return nil, errors.New(strings.Join(reasons, "; ")), nil
+	}
+	return spaces, nil, nil
 }
 
 // steps returns a function that observes the time since its last call.
@@ -125,7 +191,7 @@ func (d *Driver) unprepare(ctx context.Context, claim types.UID) error {
 
 // remove removes all that there is of a claim. The caller has its lock.
 func (d *Driver) remove(claim types.UID) error {
-	d.tokens.remove(claim)
+	d.forget(claim)
 	if _, err := d.specs.remove(claim); err != nil {
 		return err
 	}
@@ -135,41 +201,19 @@ func (d *Driver) remove(claim types.UID) error {
 // requestTokensWhenAllowed requests tokens for a pod that has just been bound to the node:
 // the controller may not have recorded the node yet, and until then the API server forbids
 // it. That takes milliseconds.
-func (d *Driver) requestTokensWhenAllowed(ctx, waiting context.Context, spaces []preparedSpace) ([]tokenResult, error) {
+func (d *Driver) requestTokensWhenAllowed(ctx, waiting context.Context, spaces []preparedSpace) (tokens []token.Token, err error) {
 	backoff := wait.Backoff{Duration: firstTokenDelay, Cap: rereadDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}
-	for {
-		tokens := d.requestTokens(ctx, spaces)
-		errs := make([]error, len(tokens))
-		for i, t := range tokens {
-			errs[i] = t.err
-		}
-		err := errors.Join(errs...)
-		if !apierrors.IsForbidden(err) || d.pause(waiting, &backoff) != nil {
-			return tokens, err
+	// The error is that of waiting.
+	_ = backoff.DelayFunc().Until(waiting, true, true, func(context.Context) (bool, error) {
+		var errs []error
+		tokens, errs = d.requestTokens(ctx, spaces, func(int) bool { return true })
+		if err = errors.Join(errs...); !apierrors.IsForbidden(err) {
+			return true, nil
 		}
 		klog.FromContext(ctx).V(2).Info("Token request rejected, retrying", "err", err)
-	}
-}
-
-// tokenResult is the result of the request for a token.
-type tokenResult struct {
-	token token.Token
-	err   error
-}
-
-// requestTokens requests a token for each of a claim's spaces. It does so in parallel: a
-// request that is not answered does not take the time of the others.
-func (d *Driver) requestTokens(ctx context.Context, spaces []preparedSpace) []tokenResult {
-	results := make([]tokenResult, len(spaces))
-	var all sync.WaitGroup
-	for i, space := range spaces {
-		all.Go(func() {
-			account := token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID}
-			results[i].token, results[i].err = d.TokenRequester.Request(ctx, account, space.TokenLifetime.Duration)
-		})
-	}
-	all.Wait()
-	return results
+		return false, nil
+	})
+	return tokens, err
 }
 
 // resolve returns the claim as it is to be prepared, and what containers see of each

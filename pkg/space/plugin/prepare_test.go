@@ -306,36 +306,37 @@ func TestPrepare_usesTheTokenLifetimeOfTheClass(t *testing.T) {
 		claim := n.create(readyFor(t, withClassConfig(claimFor("a", "b"), `,"tokenLifetime":"15m"`, "a"), "account-1"))
 		_, err := n.driver.prepare(t.Context(), claim)
 		n.must(err)
-		want := map[string]time.Duration{}
-		for _, s := range []struct {
-			dir      string
-			lifetime time.Duration
-		}{{"a", 15 * time.Minute}, {"b", 0}} {
-			space, err := os.ReadFile(filepath.Join(n.driver.store.credentialsPath(claim.UID, s.dir), "namespace"))
+		spaces := map[string]time.Duration{}
+		for dir, lifetime := range map[string]time.Duration{"a": 15 * time.Minute, "b": 0} {
+			space, err := os.ReadFile(filepath.Join(n.driver.store.credentialsPath(claim.UID, dir), "namespace"))
 			n.must(err)
-			want[string(space)] = s.lifetime
+			spaces[string(space)] = lifetime
 		}
-		wantTokenRequests := func(why string, after time.Duration) {
+		wantTokenRequests := func(why string, after time.Duration, lifetimes ...time.Duration) {
 			t.Helper()
-			for range want {
+			var got []time.Duration
+			for range lifetimes {
 				m := n.awaitTokenRequest(why)
-				if lifetime := want[m.account.Namespace]; m.lifetime != lifetime || m.at.Sub(start) != after {
-					t.Errorf("%s, after %s: asked for %s, want %s after %s", why, m.at.Sub(start), m.lifetime, lifetime, after)
+				if got = append(got, m.lifetime); m.lifetime != spaces[m.account.Namespace] || m.at.Sub(start) != after {
+					t.Errorf("%s: asked for %s in %s after %s, want that after %s", why, m.lifetime, m.account.Namespace, m.at.Sub(start), after)
 				}
 			}
+			if slices.Sort(got); !slices.Equal(got, lifetimes) {
+				t.Errorf("%s: asked for %s, want %s", why, got, lifetimes)
+			}
 		}
-		wantTokenRequests("Prepare", 0)
-		// Two thirds of the shortest lifetime.
-		wantTokenRequests("renewal", 10*time.Minute)
-		wantTokenRequests("second renewal", 20*time.Minute)
+		wantTokenRequests("Prepare", 0, 0, 15*time.Minute)
+		// Each after two thirds of its own lifetime.
+		wantTokenRequests("renewal", 10*time.Minute, 15*time.Minute)
+		wantTokenRequests("second renewal", 20*time.Minute, 15*time.Minute)
 		synctest.Wait()
 		n.restart()
-		wantTokenRequests("renewal after a restart", 20*time.Minute)
-		wantTokenRequests("the renewal after that", 30*time.Minute)
+		wantTokenRequests("renewal after a restart", 20*time.Minute, 0, 15*time.Minute)
+		wantTokenRequests("the renewal after that", 30*time.Minute, 15*time.Minute)
 		// A new ServiceAccount has the metadata written again.
 		synctest.Wait()
 		n.update(readyFor(t, claim, "account-2"))
-		wantTokenRequests("renewal for the new ServiceAccount", 30*time.Minute)
+		wantTokenRequests("renewal for the new ServiceAccount", 30*time.Minute, 0, 15*time.Minute)
 		synctest.Wait()
 		p, err := n.driver.store.get(claim.UID)
 		n.must(err)

@@ -143,6 +143,6 @@ func (o *Options) driver(api kubernetes.Interface, server APIServer, events even
 	if err != nil {
 		return nil, err
 	}
-	config.Metrics.Watch(driver.tokens.summary)
+	config.Metrics.Watch(driver.summary)
 	return driver, nil
 }

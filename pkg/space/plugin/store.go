@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
+	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/staging"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
@@ -74,28 +75,17 @@ type preparedSpace struct {
 	TokenLifetime metav1.Duration `json:"tokenLifetime,omitzero"`
 }
 
-// credentials are the contents of the files of one space.
-type credentials struct {
-	serverFiles
-	token token.Token
-}
-
-// serverFiles are the contents of the files that depend on how containers reach the API
-// server.
-type serverFiles struct {
-	kubeconfig []byte
-	ca         []byte
-}
-
 // store keeps the prepared claims of a node. Its root belongs on a file system in
 // memory: it has tokens, and after a reboot the kubelet prepares claims again.
 type store struct {
 	root    string
 	staging staging.Dir
+	// server is how containers reach the API server.
+	server *apiServer
 }
 
 // openStore creates the root directory if needed, and makes it inaccessible to other users.
-func openStore(root string) (*store, error) {
+func openStore(root string, server *apiServer) (*store, error) {
 	if err := os.MkdirAll(root, privateDirMode); err != nil {
 		return nil, fmt.Errorf("create the directory for prepared claims: %w", err)
 	}
@@ -103,35 +93,35 @@ func openStore(root string) (*store, error) {
 	if err := os.Chmod(root, privateDirMode); err != nil {
 		return nil, fmt.Errorf("change the mode of the directory for prepared claims: %w", err)
 	}
-	return &store{root: root, staging: staging.Dir(filepath.Join(root, storeStagingDir))}, nil
+	return &store{root: root, staging: staging.Dir(filepath.Join(root, storeStagingDir)), server: server}, nil
 }
 
 // credentialsPath returns the directory with the credentials of a space.
 func (s *store) credentialsPath(claim types.UID, subdir string) string {
-	return filepath.Join(s.root, string(claim), credentialsDir, subdir)
+	return filepath.Join(s.path(claim), credentialsDir, subdir)
 }
 
-// put writes a prepared claim, with the credentials of each of its spaces. A claim that
-// is there already keeps its directories, because containers may have them mounted.
-func (s *store) put(claim preparedClaim, all []credentials) error {
+// put writes a prepared claim, with a token for each of its spaces. A claim that is there
+// already keeps its directories, because containers may have them mounted.
+func (s *store) put(claim preparedClaim, tokens []token.Token) error {
 	if err := claim.validate(); err != nil {
 		return fmt.Errorf("store claim %s: %w", claim.UID, err)
 	}
-	path := s.path(claim.UID)
-	found, err := s.has(claim.UID)
-	if err == nil && !found {
-		err = s.staging.Put(path, func(dir string) (string, error) {
+	_, err := os.Lstat(s.path(claim.UID))
+	found := err == nil
+	if errors.Is(err, fs.ErrNotExist) {
+		err = s.staging.Put(s.path(claim.UID), func(dir string) (string, error) {
 			dir = filepath.Join(dir, string(claim.UID))
 			if err := os.Mkdir(dir, privateDirMode); err != nil {
 				return "", err
 			}
-			return string(claim.UID), s.write(dir, claim, all)
+			return string(claim.UID), s.write(dir, claim, tokens)
 		})
 		// Another plugin, which serves beside this one, can be faster.
 		found = errors.Is(err, fs.ErrExist)
 	}
 	if found {
-		err = s.write(path, claim, all)
+		err = s.write(s.path(claim.UID), claim, tokens)
 	}
 	if err != nil {
 		return fmt.Errorf("store claim %s: %w", claim.UID, err)
@@ -141,7 +131,7 @@ func (s *store) put(claim preparedClaim, all []credentials) error {
 
 // write writes all files of a claim into its directory. The metadata come first: a plugin
 // that reads them later renews the tokens of all spaces.
-func (s *store) write(dir string, claim preparedClaim, all []credentials) error {
+func (s *store) write(dir string, claim preparedClaim, tokens []token.Token) error {
 	if err := s.writeMetadata(dir, claim); err != nil {
 		return err
 	}
@@ -149,28 +139,15 @@ func (s *store) write(dir string, claim preparedClaim, all []credentials) error 
 	if err := makeCredentialsDir(dir); err != nil {
 		return err
 	}
-	for i, space := range claim.Spaces {
-		spaceDir := filepath.Join(dir, space.Subdir)
-		if space.Subdir != "" {
-			if err := makeCredentialsDir(spaceDir); err != nil {
-				return err
-			}
+	for _, space := range claim.Spaces {
+		if space.Subdir == "" {
+			continue
 		}
-		for _, f := range []struct {
-			name    string
-			content []byte
-		}{
-			{containeredits.TokenFile, all[i].token.Reveal()},
-			{containeredits.CAFile, all[i].ca},
-			{containeredits.NamespaceFile, []byte(space.Namespace)},
-			{containeredits.KubeconfigFile, all[i].kubeconfig},
-		} {
-			if err := s.staging.WriteFile(filepath.Join(spaceDir, f.name), f.content, credentialsFileMode); err != nil {
-				return err
-			}
+		if err := makeCredentialsDir(filepath.Join(dir, space.Subdir)); err != nil {
+			return err
 		}
 	}
-	return nil
+	return s.writeCredentials(dir, claim, tokens)
 }
 
 func makeCredentialsDir(dir string) error {
@@ -189,56 +166,77 @@ func (s *store) writeMetadata(dir string, claim preparedClaim) error {
 	return s.staging.WriteFile(filepath.Join(dir, metadataFile), raw, privateFileMode)
 }
 
-// update replaces the metadata of a claim. The error is fs.ErrNotExist if the claim was
-// removed.
-func (s *store) update(claim preparedClaim) error {
+// writeCredentials replaces those files of containers that have other contents. A space
+// without a new token keeps the one that it has.
+func (s *store) writeCredentials(dir string, claim preparedClaim, tokens []token.Token) error {
+	type file struct {
+		name    string
+		content []byte
+	}
+	for i, space := range claim.Spaces {
+		files := []file{
+			{kubeconfig.CAFile, *s.server.ca.Load()},
+			{kubeconfig.NamespaceFile, []byte(space.Namespace)},
+			{kubeconfig.File, []byte(kubeconfig.Build(s.server.URL, containeredits.CredentialsDir(claim.UID, space.Subdir), space.Namespace))},
+		}
+		if token := tokens[i].Reveal(); token != nil {
+			files = append(files, file{kubeconfig.TokenFile, token})
+		}
+		for _, f := range files {
+			path := filepath.Join(dir, space.Subdir, f.name)
+			if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, f.content) {
+				continue
+			}
+			if err := s.staging.WriteFile(path, f.content, credentialsFileMode); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// updateMetadata replaces the metadata of a claim. The error is fs.ErrNotExist if the claim
+// was removed.
+func (s *store) updateMetadata(claim preparedClaim) error {
 	if err := s.writeMetadata(s.path(claim.UID), claim); err != nil {
 		return fmt.Errorf("update the metadata of claim %s: %w", claim.UID, err)
 	}
 	return nil
 }
 
-// writeToken replaces the token of a space. The error is fs.ErrNotExist if the claim was
-// removed.
-func (s *store) writeToken(claim types.UID, subdir string, t token.Token) error {
-	path := filepath.Join(s.credentialsPath(claim, subdir), containeredits.TokenFile)
-	if err := s.staging.WriteFile(path, t.Reveal(), credentialsFileMode); err != nil {
-		return fmt.Errorf("write the token of claim %s: %w", claim, err)
-	}
-	return nil
-}
-
-// writeServerFiles replaces those files of a space that have other contents.
-func (s *store) writeServerFiles(claim types.UID, subdir string, files serverFiles) error {
-	for name, content := range map[string][]byte{containeredits.CAFile: files.ca, containeredits.KubeconfigFile: files.kubeconfig} {
-		path := filepath.Join(s.credentialsPath(claim, subdir), name)
-		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
-			continue
-		}
-		if err := s.staging.WriteFile(path, content, credentialsFileMode); err != nil {
-			return fmt.Errorf("write %s of claim %s: %w", name, claim, err)
-		}
+// updateCredentials replaces the files of containers that have other contents. A space
+// without a new token keeps the one that it has. The error is fs.ErrNotExist if the
+// directory of a space was removed.
+func (s *store) updateCredentials(claim preparedClaim, tokens []token.Token) error {
+	if err := s.writeCredentials(s.credentialsPath(claim.UID, ""), claim, tokens); err != nil {
+		return fmt.Errorf("update the credentials of claim %s: %w", claim.UID, err)
 	}
 	return nil
 }
 
 // get returns a claim. The error is fs.ErrNotExist if it is not there.
 func (s *store) get(claim types.UID) (preparedClaim, error) {
+	if _, err := os.Lstat(s.path(claim)); err != nil {
+		return preparedClaim{}, fmt.Errorf("look for claim %s: %w", claim, err)
+	}
 	raw, err := os.ReadFile(filepath.Join(s.path(claim), metadataFile))
+	var p preparedClaim
+	if err == nil {
+		err = json.Unmarshal(raw, &p)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = errors.New("there are none")
+	case err != nil:
+	case p.APIVersion != metadataVersion:
+		err = fmt.Errorf("apiVersion is %q, must be %q", p.APIVersion, metadataVersion)
+	case p.UID != claim:
+		err = fmt.Errorf("they are those of claim %q", p.UID)
+	default:
+		err = p.validate()
+	}
 	if err != nil {
 		return preparedClaim{}, fmt.Errorf("read the metadata of claim %s: %w", claim, err)
-	}
-	var p preparedClaim
-	switch err := json.Unmarshal(raw, &p); {
-	case err != nil:
-		return preparedClaim{}, fmt.Errorf("decode the metadata of claim %s: %w", claim, err)
-	case p.APIVersion != metadataVersion:
-		return preparedClaim{}, fmt.Errorf("decode the metadata of claim %s: apiVersion is %q, must be %q", claim, p.APIVersion, metadataVersion)
-	case p.UID != claim:
-		return preparedClaim{}, fmt.Errorf("decode the metadata of claim %s: they are those of claim %q", claim, p.UID)
-	}
-	if err := p.validate(); err != nil {
-		return preparedClaim{}, fmt.Errorf("decode the metadata of claim %s: %w", claim, err)
 	}
 	return p, nil
 }
@@ -254,18 +252,6 @@ func (p preparedClaim) validate() error {
 		}
 	}
 	return nil
-}
-
-// has reports whether a claim is there, also one whose metadata can't be read.
-func (s *store) has(claim types.UID) (bool, error) {
-	switch _, err := os.Lstat(s.path(claim)); {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
-	default:
-		return false, fmt.Errorf("look for claim %s: %w", claim, err)
-	}
 }
 
 // list returns the claims, also those whose metadata can't be read.
