@@ -12,10 +12,13 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 	"tags.cncf.io/container-device-interface/pkg/parser"
 	"tags.cncf.io/container-device-interface/specs-go"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 	"github.com/space-dra/space-dra-driver/pkg/space/staging"
 )
 
@@ -47,9 +50,29 @@ func openCDISpecs(driver, dir string) (*cdiSpecs, error) {
 	return &cdiSpecs{dir: dir, vendor: driver, staging: staging.Dir(filepath.Join(dir, "."+driver))}, nil
 }
 
-// id returns the name by which the kubelet and the runtime know a device.
-func (s *cdiSpecs) id(device string) string {
-	return parser.QualifiedName(s.vendor, cdiClass, device)
+// put creates or replaces the spec of a claim, and returns the devices of its allocation.
+// Containers have what edits say, and the files of the directory of the host that belongs to
+// the subdirectory of a result.
+func (s *cdiSpecs) put(a *allocation.Allocation, edits []containeredits.Edits, hostDir func(subdir string) string) ([]kubeletplugin.Device, error) {
+	var inSpec []specs.Device
+	var out []kubeletplugin.Device
+	for i, result := range a.Results {
+		// Runtimes cache specs by the name. It is the allocation's ID and not the claim's
+		// UID, because the claim may be allocated again.
+		name := a.ID
+		if result.Subdir != "" {
+			name += "-" + result.Subdir
+		}
+		inSpec = append(inSpec, deviceSpec(name, edits[i], hostDir(result.Subdir)))
+		out = append(out, kubeletplugin.Device{
+			Requests:     []string{result.Request},
+			PoolName:     result.Pool,
+			DeviceName:   result.Device,
+			ShareID:      result.ShareID,
+			CDIDeviceIDs: []string{parser.QualifiedName(s.vendor, cdiClass, name)},
+		})
+	}
+	return out, s.write(a.ClaimUID, inSpec)
 }
 
 // write creates or replaces the spec of a claim.
@@ -108,17 +131,16 @@ func (s *cdiSpecs) name(claim types.UID) string {
 	return cdi.GenerateTransientSpecName(s.vendor, cdiClass, string(claim))
 }
 
-// deviceSpec returns a device with which containers have variables, as NAME=value, and a
-// directory of the host at each of some paths. Runtimes cache specs by the name: it is
-// never used again for another device.
-func deviceSpec(name string, env []string, hostDir string, containerDirs []string) specs.Device {
-	edits := specs.ContainerEdits{Env: env}
-	for _, dir := range containerDirs {
-		edits.Mounts = append(edits.Mounts, &specs.Mount{
+// deviceSpec returns a device with which containers have what edits say, and a directory of
+// the host at each of the paths.
+func deviceSpec(name string, edits containeredits.Edits, hostDir string) specs.Device {
+	out := specs.ContainerEdits{Env: edits.Env}
+	for _, dir := range edits.Dirs {
+		out.Mounts = append(out.Mounts, &specs.Mount{
 			HostPath:      hostDir,
 			ContainerPath: dir,
 			Options:       []string{"bind", "ro", "nosuid", "nodev", "noexec"},
 		})
 	}
-	return specs.Device{Name: name, ContainerEdits: edits}
+	return specs.Device{Name: name, ContainerEdits: out}
 }

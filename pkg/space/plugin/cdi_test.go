@@ -16,7 +16,12 @@ import (
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 	"tags.cncf.io/container-device-interface/pkg/parser"
 	"tags.cncf.io/container-device-interface/specs-go"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 )
+
+// idOf is the name by which the kubelet and the runtime know a device.
+func idOf(device string) string { return parser.QualifiedName(testDriver, cdiClass, device) }
 
 func newSpecs(t *testing.T) (*cdiSpecs, string) {
 	t.Helper()
@@ -29,7 +34,10 @@ func newSpecs(t *testing.T) (*cdiSpecs, string) {
 }
 
 func specDevice(name string) specs.Device {
-	return deviceSpec(name, []string{"X_NAMESPACE=of-" + name, "X_CLUSTER=https://10.96.0.1:443"}, "/var/run/claim-artifacts/"+name, []string{"/var/run/claim-artifacts/x", "/etc/x"})
+	return deviceSpec(name, containeredits.Edits{
+		Env:  []string{"X_NAMESPACE=of-" + name, "X_CLUSTER=https://10.96.0.1:443"},
+		Dirs: []string{"/var/run/claim-artifacts/x", "/etc/x"},
+	}, "/var/run/claim-artifacts/"+name)
 }
 
 func writeSpec(t *testing.T, store *cdiSpecs, devices ...specs.Device) {
@@ -64,7 +72,7 @@ func TestCDISpecsWrite_devicesAreFoundByTheirIDs(t *testing.T) {
 		t.Fatalf("got devices %q, want %q", slices.Sorted(maps.Keys(got)), want)
 	}
 	for _, name := range []string{"claim-uid-a", "claim-uid-b"} {
-		id := store.id(name)
+		id := idOf(name)
 		if !parser.IsQualifiedName(id) {
 			t.Errorf("ID %q is not qualified", id)
 		}
@@ -100,8 +108,8 @@ func TestCDISpecsWrite_keepsValues(t *testing.T) {
 	a.ContainerEdits.Env, b.ContainerEdits.Env = want, []string{"OTHER=x"}
 	writeSpec(t, store, a, b)
 	got := readSpecs(t, dir)
-	if !slices.Equal(got[store.id("a")].Env, want) || !slices.Equal(got[store.id("b")].Env, b.ContainerEdits.Env) {
-		t.Errorf("got %q and %q, want %q", got[store.id("a")].Env, got[store.id("b")].Env, want)
+	if !slices.Equal(got[idOf("a")].Env, want) || !slices.Equal(got[idOf("b")].Env, b.ContainerEdits.Env) {
+		t.Errorf("got %q and %q, want %q", got[idOf("a")].Env, got[idOf("b")].Env, want)
 	}
 	// What ends up in the process of a container in which there is something already.
 	cache, err := cdi.NewCache(cdi.WithSpecDirs(dir))
@@ -109,7 +117,7 @@ func TestCDISpecsWrite_keepsValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	container := &oci.Spec{Process: &oci.Process{Env: []string{"EMPTY=not", "MINE=1"}}, Mounts: []oci.Mount{{Source: "/own", Destination: "/etc/x"}}}
-	if _, err := cache.InjectDevices(container, store.id("a"), store.id("b")); err != nil {
+	if _, err := cache.InjectDevices(container, idOf("a"), idOf("b")); err != nil {
 		t.Fatal(err)
 	}
 	for _, v := range append(want, "OTHER=x", "MINE=1") {
@@ -134,7 +142,7 @@ func TestCDISpecsWrite_replacesTheSpec(t *testing.T) {
 	changed.ContainerEdits.Env = []string{"X_NAMESPACE=another"}
 	writeSpec(t, store, changed)
 	got := readSpecs(t, dir)
-	if len(got) != 1 || !slices.Equal(got[store.id("a")].Env, changed.ContainerEdits.Env) {
+	if len(got) != 1 || !slices.Equal(got[idOf("a")].Env, changed.ContainerEdits.Env) {
 		t.Errorf("got %v, want device a only, with %q", got, changed.ContainerEdits.Env)
 	}
 }
@@ -154,7 +162,7 @@ func TestCDISpecsRemove_removesOnlyTheClaimsSpec(t *testing.T) {
 			t.Fatalf("removed: %t, error %v", removed, err)
 		}
 	}
-	if got := slices.Collect(maps.Keys(readSpecs(t, dir))); !slices.Equal(got, []string{store.id("other")}) {
+	if got := slices.Collect(maps.Keys(readSpecs(t, dir))); !slices.Equal(got, []string{idOf("other")}) {
 		t.Errorf("left: %q, want the other claim's device", got)
 	}
 }

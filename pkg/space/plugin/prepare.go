@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/klog/v2"
-	"tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -78,28 +77,12 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("prepare ResourceClaim %s: %w", a.Claim, context.Cause(ctx))
 	}
-	var cdiDevices []specs.Device
-	var devices []kubeletplugin.Device
-	for i, result := range a.Results {
-		// By the allocation's ID and not the claim's UID: the claim may be allocated again.
-		name := a.ID
-		if result.Subdir != "" {
-			name += "-" + result.Subdir
-		}
-		cdiDevices = append(cdiDevices, deviceSpec(name, edits[i].Env, d.store.credentialsPath(claim.UID, result.Subdir), edits[i].Dirs))
-		devices = append(devices, kubeletplugin.Device{
-			Requests:     []string{result.Request},
-			PoolName:     result.Pool,
-			DeviceName:   result.Device,
-			ShareID:      result.ShareID,
-			CDIDeviceIDs: []string{d.specs.id(name)},
-		})
-	}
 	// The spec comes last: without the claim in the store it is an orphan.
 	if err := d.store.put(prepared, tokens); err != nil {
 		return nil, err
 	}
-	if err := d.specs.write(claim.UID, cdiDevices); err != nil {
+	devices, err := d.specs.put(a, edits, func(subdir string) string { return d.store.credentialsPath(claim.UID, subdir) })
+	if err != nil {
 		return nil, err
 	}
 	step(metrics.StepFiles)

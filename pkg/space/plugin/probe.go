@@ -49,23 +49,16 @@ func (c *kubeletConnection) intercept(ctx context.Context, req any, _ *grpc.Unar
 // ends. The helper interrupts calls when it stops, and the kubelet repeats a Prepare that
 // failed only after a minute or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
 func (c *kubeletConnection) drain(ctx context.Context) error {
-	// settling is how many calls there had been at the last check, if none was in progress.
-	settling, logged := int64(-1), false
-	err := wait.PollUntilContextCancel(ctx, settleTime, true, func(ctx context.Context) (bool, error) {
+	if calls := c.begun.Load() - c.ended.Load(); calls > 0 {
+		klog.FromContext(ctx).Info("Waiting for the kubelet's calls to end before stopping", "calls", calls)
+	}
+	before := int64(-1)
+	err := wait.PollUntilContextCancel(ctx, settleTime, true, func(context.Context) (bool, error) {
 		// In this order: a call that begins in between is in progress.
-		ended := c.ended.Load()
-		begun := c.begun.Load()
-		if begun == ended {
-			settled := begun == settling
-			settling = begun
-			return settled, nil
-		}
-		settling = -1
-		if !logged {
-			logged = true
-			klog.FromContext(ctx).Info("Waiting for the kubelet's calls to end before stopping", "calls", begun-ended)
-		}
-		return false, nil
+		ended, begun := c.ended.Load(), c.begun.Load()
+		settled := begun == ended && ended == before
+		before = ended
+		return settled, nil
 	})
 	if err != nil {
 		return fmt.Errorf("wait for the kubelet's calls to end: %w", err)
