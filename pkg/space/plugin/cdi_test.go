@@ -8,10 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 
-	oci "github.com/opencontainers/runtime-spec/specs-go"
 	"k8s.io/apimachinery/pkg/types"
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 	"tags.cncf.io/container-device-interface/pkg/parser"
@@ -98,43 +96,6 @@ func TestCDISpecsWrite_devicesAreFoundByTheirIDs(t *testing.T) {
 	}
 }
 
-func TestCDISpecsWrite_keepsValues(t *testing.T) {
-	want := []string{
-		"EMPTY=", "SPACES=  a  b  ", `QUOTES="it's" \"`, "EQUALS==a=b=", "UTF8=äöü – 空間 🚀", "NEWLINE=a\nb\n", "TAB=\ta",
-		"YAML=- a: {b: [c, *d]} # e", "SHELL=$(id) ${HOME} $HOME `id`", "NUMBER=0x10", "BOOL=yes", "NULL=~", "TIME=12:30:45", "CR=a\r\nb",
-	}
-	store, dir := newSpecs(t)
-	a, b := specDevice("a"), specDevice("b")
-	a.ContainerEdits.Env, b.ContainerEdits.Env = want, []string{"OTHER=x"}
-	writeSpec(t, store, a, b)
-	got := readSpecs(t, dir)
-	if !slices.Equal(got[idOf("a")].Env, want) || !slices.Equal(got[idOf("b")].Env, b.ContainerEdits.Env) {
-		t.Errorf("got %q and %q, want %q", got[idOf("a")].Env, got[idOf("b")].Env, want)
-	}
-	// What ends up in the process of a container in which there is something already.
-	cache, err := cdi.NewCache(cdi.WithSpecDirs(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	container := &oci.Spec{Process: &oci.Process{Env: []string{"EMPTY=not", "MINE=1"}}, Mounts: []oci.Mount{{Source: "/own", Destination: "/etc/x"}}}
-	if _, err := cache.InjectDevices(container, idOf("a"), idOf("b")); err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range append(want, "OTHER=x", "MINE=1") {
-		if !slices.Contains(container.Process.Env, v) {
-			t.Errorf("the container lacks %q: %q", v, container.Process.Env)
-		}
-	}
-	if len(container.Process.Env) != len(want)+2 {
-		t.Errorf("the container has %q", container.Process.Env)
-	}
-	for _, m := range container.Mounts {
-		if m.Source == "/own" {
-			t.Errorf("the container's own mount at %s is still there beside the space's", m.Destination)
-		}
-	}
-}
-
 func TestCDISpecsWrite_replacesTheSpec(t *testing.T) {
 	store, dir := newSpecs(t)
 	writeSpec(t, store, specDevice("a"), specDevice("b"))
@@ -178,26 +139,6 @@ func TestCDISpecs_ignoreInvalidSpecsOfOthers(t *testing.T) {
 	}
 }
 
-func TestCDISpecsWrite_rejectsInvalidDevices(t *testing.T) {
-	store, dir := newSpecs(t)
-	writeSpec(t, store, specDevice("good"))
-	for name, bad := range map[string][]specs.Device{
-		"two devices of one name": {specDevice("a"), specDevice("a")},
-		"no name":                 {specDevice("")},
-		"a slash in the name":     {specDevice("a/b")},
-		"no devices":              nil,
-	} {
-		t.Run(name, func(t *testing.T) {
-			if err := store.write("claim-uid", bad); err == nil {
-				t.Error("it was written")
-			}
-			if got := readSpecs(t, dir); len(got) != 1 {
-				t.Errorf("what was there before has become %v", got)
-			}
-		})
-	}
-}
-
 func TestOpenCDISpecs_rejectsInvalidVendors(t *testing.T) {
 	for _, name := range []string{"", "1space.example.com", "space/example", "space example", "-space"} {
 		dir := filepath.Join(t.TempDir(), "cdi")
@@ -229,36 +170,5 @@ func TestCDISpecsList_listsOnlyItsOwn(t *testing.T) {
 	got, err := store.list()
 	if want := []types.UID{"claim-uid"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, error %v, want %q", got, err, want)
-	}
-}
-
-func TestCDISpecsWrite_byTwoProcessesAtOnce(t *testing.T) {
-	one, dir := newSpecs(t)
-	other, err := openCDISpecs(testDriver, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var writers sync.WaitGroup
-	for _, store := range []*cdiSpecs{one, other} {
-		writers.Go(func() {
-			for range 200 {
-				if err := store.write("claim-uid", []specs.Device{specDevice("a")}); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	writers.Wait()
-	if got := readSpecs(t, dir); len(got) != 1 {
-		t.Errorf("the runtime knows %v, want one device", got)
-	}
-}
-
-func TestCDISpecsWrite_leavesNoTemporaryFiles(t *testing.T) {
-	store, dir := newSpecs(t)
-	writeSpec(t, store, specDevice("a"))
-	staged, err := filepath.Glob(filepath.Join(dir, "."+testDriver, "*"))
-	if err != nil || len(staged) > 0 {
-		t.Errorf("left: %q, error %v", staged, err)
 	}
 }

@@ -104,15 +104,6 @@ func TestStart_renewsImmediately(t *testing.T) {
 	})
 }
 
-func TestStart_ignoresUnpreparedClaims(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.prepared("a")
-		n.must(n.driver.unprepare(t.Context(), claim.UID))
-		n.restart()
-		n.wantNoTokenRequest("the claim was unprepared before")
-	})
-}
-
 func TestUnprepareResourceClaims_inParallel(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")

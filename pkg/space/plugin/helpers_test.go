@@ -461,7 +461,7 @@ const (
 	claimB = types.UID("0f4b1d2c-9a8e-4c07-8d53-6f2e1b7a9c40")
 )
 
-// preparedAs is prepared with a UID that an API server could have made.
+// preparedAs returns a claim with this UID that is ready and was prepared just now.
 func (n *node) preparedAs(uid types.UID, requests ...string) *resourceapi.ResourceClaim {
 	n.t.Helper()
 	claim := claimFor(requests...)
@@ -473,6 +473,12 @@ func (n *node) preparedAs(uid types.UID, requests ...string) *resourceapi.Resour
 		n.awaitTokenRequest("Prepare")
 	}
 	return claim
+}
+
+// prepared returns a claim that is ready and was prepared just now.
+func (n *node) prepared(requests ...string) *resourceapi.ResourceClaim {
+	n.t.Helper()
+	return n.preparedAs("claim-uid", requests...)
 }
 
 func (n *node) wantEverything() {
@@ -528,18 +534,6 @@ func (n *node) corrections(kind string) float64 {
 	count, err := testutil.GetCounterMetricValue(counter)
 	n.must(err)
 	return count
-}
-
-// prepared returns a claim that is ready and was prepared just now.
-func (n *node) prepared(requests ...string) *resourceapi.ResourceClaim {
-	n.t.Helper()
-	claim := n.create(readyFor(n.t, claimFor(requests...), "account-1"))
-	_, err := n.driver.prepare(n.t.Context(), claim)
-	n.must(err)
-	for range requests {
-		n.awaitTokenRequest("Prepare")
-	}
-	return claim
 }
 
 // once lets the first watch be one that the test made.

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -19,10 +18,11 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
-	cdilib "tags.cncf.io/container-device-interface/pkg/cdi"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
@@ -41,107 +41,6 @@ func TestPrepare_trustsOnlyNamesInTheStatus(t *testing.T) {
 		}
 		if text := strings.Join(env, "\n"); strings.Contains(text, "status.example.com") {
 			t.Errorf("the status leads containers elsewhere: %s", text)
-		}
-	})
-}
-
-func TestPrepare_writesFilesAndCDISpec(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.create(readyFor(t, claimFor("a"), "account-1"))
-		devices, err := n.driver.prepare(t.Context(), claim)
-		n.must(err)
-
-		if len(devices) != 1 {
-			t.Fatalf("got %d devices, want 1", len(devices))
-		}
-		result := claim.Status.Allocation.Devices.Results[0]
-		d := devices[0]
-		if !slices.Equal(d.Requests, []string{"a"}) || d.PoolName != result.Pool || d.DeviceName != result.Device || d.ShareID == nil || *d.ShareID != *result.ShareID {
-			t.Errorf("the kubelet can't match device %+v with result %+v", d, result)
-		}
-		if len(d.CDIDeviceIDs) != 1 {
-			t.Fatalf("got CDI devices %q, want one", d.CDIDeviceIDs)
-		}
-		edits := n.containerEdits(d.CDIDeviceIDs[0])
-		ns := allocation.FromClaim(claim, testDriver).Results[0].NamespaceName("ns-")
-		want := []string{
-			"DRA_RESOURCE_DRIVER_NAME=" + testDriver,
-			"TEST_CLAIM_CLUSTER=" + testServer,
-			"TEST_CLAIM_NAMESPACE=" + ns,
-			"TEST_CLAIM_KUBECONFIG=/var/run/claim-artifacts/claim-uid/kubeconfig",
-		}
-		if !slices.Equal(edits.Env, want) {
-			t.Errorf("got environment\n%s\nwant\n%s", strings.Join(edits.Env, "\n"), strings.Join(want, "\n"))
-		}
-		var dirs []string
-		for _, mount := range edits.Mounts {
-			dirs = append(dirs, mount.ContainerPath)
-			if mount.HostPath != n.driver.store.credentialsPath(claim.UID, "") || !slices.Contains(mount.Options, "ro") {
-				t.Errorf("got mount %+v, want the credentials, read-only", mount)
-			}
-		}
-		if want := []string{"/var/run/claim-artifacts/claim-uid", "/etc/test-claim"}; !slices.Equal(dirs, want) {
-			t.Errorf("mounted at %q, want %q", dirs, want)
-		}
-		for file, want := range map[string]string{"token": "token-1", "namespace": ns, "ca.crt": "the CA"} {
-			if got, err := os.ReadFile(filepath.Join(n.driver.store.credentialsPath(claim.UID, ""), file)); err != nil || string(got) != want {
-				t.Errorf("%s has %q, error %v, want %q", file, got, err, want)
-			}
-		}
-	})
-}
-
-func TestPrepare_severalSpaces(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.create(readyFor(t, claimFor("main/small", "second-one"), "account-1"))
-		devices, err := n.driver.prepare(t.Context(), claim)
-		n.must(err)
-		a := allocation.FromClaim(claim, testDriver)
-		for i, want := range []struct{ request, variable, subdir string }{
-			{"main/small", "TEST_CLAIM_MAIN", "main"}, {"second-one", "TEST_CLAIM_SECOND_ONE", "second-one"},
-		} {
-			if !slices.Equal(devices[i].Requests, []string{want.request}) {
-				t.Errorf("device %d is for requests %q, want %q", i, devices[i].Requests, want.request)
-			}
-			edits := n.containerEdits(devices[i].CDIDeviceIDs[0])
-			for _, variable := range []string{
-				want.variable + "_NAMESPACE=" + a.Results[i].NamespaceName("ns-"),
-				want.variable + "_KUBECONFIG=/var/run/claim-artifacts/claim-uid/" + want.subdir + "/kubeconfig",
-			} {
-				if !slices.Contains(edits.Env, variable) {
-					t.Errorf("the environment lacks %s: %q", variable, edits.Env)
-				}
-			}
-			if edits.Mounts[1].ContainerPath != "/etc/test-claim/"+want.subdir {
-				t.Errorf("mounted at %s", edits.Mounts[1].ContainerPath)
-			}
-			kubeconfig, err := os.ReadFile(filepath.Join(edits.Mounts[0].HostPath, "kubeconfig"))
-			if err != nil || !strings.Contains(string(kubeconfig), a.Results[i].NamespaceName("ns-")) {
-				t.Errorf("the kubeconfig of request %s, error %v, is not for its namespace:\n%s", want.request, err, kubeconfig)
-			}
-		}
-		if devices[0].CDIDeviceIDs[0] == devices[1].CDIDeviceIDs[0] {
-			t.Errorf("both spaces are device %s", devices[0].CDIDeviceIDs[0])
-		}
-	})
-}
-
-func TestPrepare_isIdempotent(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.create(readyFor(t, claimFor("a", "b"), "account-1"))
-		first, err := n.driver.prepare(t.Context(), claim)
-		n.must(err)
-		mounted, err := os.Stat(n.driver.store.credentialsPath(claim.UID, "a"))
-		n.must(err)
-		again, err := n.driver.prepare(t.Context(), claim)
-		n.must(err)
-		if !reflect.DeepEqual(first, again) {
-			t.Errorf("got  %+v\nthen %+v", first, again)
-		}
-		now, err := os.Stat(n.driver.store.credentialsPath(claim.UID, "a"))
-		n.must(err)
-		if !os.SameFile(mounted, now) {
-			t.Error("the directory that is mounted in running containers was replaced")
 		}
 	})
 }
@@ -181,54 +80,6 @@ func TestPrepare_writesNothingWithoutAToken(t *testing.T) {
 		if !errors.Is(err, cause) || !strings.Contains(err.Error(), "team/pod-test-claim-x7x7x") {
 			t.Errorf("got error %v, want one that names the claim and the cause", err)
 		}
-		n.wantNothingLeft()
-	})
-}
-
-func TestUnprepare_removesEverything(t *testing.T) {
-	for name, requests := range map[string][]string{"one space": {"a"}, "several": {"a", "b"}} {
-		t.Run(name, func(t *testing.T) {
-			onNode(t, func(t *testing.T, n *node) {
-				claim := n.prepared(requests...)
-				for range 2 {
-					n.must(n.driver.unprepare(t.Context(), claim.UID))
-					n.wantNothingLeft()
-				}
-			})
-		})
-	}
-}
-
-func TestUnprepare_needsOnlyTheUID(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		n.must(n.driver.unprepare(t.Context(), "never-seen"))
-		n.wantNothingLeft()
-
-		claim := n.prepared("a")
-		n.must(n.driver.store.remove(claim.UID))
-		n.restart()
-		n.client.ClearActions()
-		n.must(n.driver.unprepare(t.Context(), claim.UID))
-		n.wantNothingLeft()
-		if actions := n.client.Actions(); len(actions) > 0 {
-			t.Errorf("the API server was asked: %v", actions)
-		}
-	})
-}
-
-func TestUnprepare_removesAPartiallyPreparedClaim(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.create(readyFor(t, claimFor("a"), "account-1"))
-		// The spec's place is taken, so that Prepare fails at its last step.
-		blocked := filepath.Join(n.dir, "cdi", cdilib.GenerateTransientSpecName(testDriver, "space", "claim-uid")+".yaml")
-		n.must(os.MkdirAll(filepath.Join(blocked, "x"), 0o755))
-		if _, err := n.driver.prepare(t.Context(), claim); err == nil {
-			t.Fatal("Prepare has not failed")
-		}
-		n.wantFiles("claims", 1)
-		n.must(os.RemoveAll(blocked))
-		n.restart()
-		n.must(n.driver.unprepare(t.Context(), claim.UID))
 		n.wantNothingLeft()
 	})
 }
@@ -346,36 +197,6 @@ func TestPrepare_usesTheTokenLifetimeOfTheClass(t *testing.T) {
 	})
 }
 
-func TestPrepare_appliesParameters(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := withClassConfig(claimFor("a"), `,"env":{"tier":"gold"}`)
-		claim = withClaimConfig(claim, `,"envPrefix":"PREVIEW","mountPath":"/space","inCluster":true,"kubeconfigEnv":true,"env":{"greeting":"a b=\"ä\""}`)
-		claim = n.create(readyFor(t, claim, "account-1"))
-		devices, err := n.driver.prepare(t.Context(), claim)
-		n.must(err)
-		edits := n.containerEdits(devices[0].CDIDeviceIDs[0])
-		for _, want := range []string{
-			"PREVIEW_KUBECONFIG=/var/run/claim-artifacts/claim-uid/kubeconfig",
-			"KUBECONFIG=/var/run/claim-artifacts/claim-uid/kubeconfig",
-			"admin_tier=gold",
-			`user_greeting=a b="ä"`,
-		} {
-			if !slices.Contains(edits.Env, want) {
-				t.Errorf("the environment lacks %s: %q", want, edits.Env)
-			}
-		}
-		want := []string{"/var/run/claim-artifacts/claim-uid", "/etc/test-claim", "/var/run/secrets/kubernetes.io/serviceaccount", "/space"}
-		for i, mount := range edits.Mounts {
-			if i >= len(want) || mount.ContainerPath != want[i] || mount.HostPath != n.driver.store.credentialsPath(claim.UID, "") || !slices.Contains(mount.Options, "ro") {
-				t.Errorf("got mount %+v, want mounts at %q", mount, want)
-			}
-		}
-		if len(edits.Mounts) != len(want) {
-			t.Errorf("got %d mounts, want %q", len(edits.Mounts), want)
-		}
-	})
-}
-
 func TestPrepare_rejectsInvalidParameters(t *testing.T) {
 	newer := withConfig(claimFor("a"), resourceapi.AllocationConfigSourceClass, "SpaceClassConfigOfTomorrow", "", nil)
 	allocation := allocation.FromClaim(newer, testDriver)
@@ -466,5 +287,133 @@ func TestPrepare_doesNotBlockOtherClaims(t *testing.T) {
 			t.Errorf("the waiting Prepare ended with error %v", err)
 		default:
 		}
+	})
+}
+
+func TestWaitUntilReady_returnsTheReasonWithoutTimeLeft(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		ctx, cancel := context.WithTimeout(t.Context(), answerMargin)
+		defer cancel()
+		_, err := n.driver.prepare(ctx, notReady(t, claimFor("a"), spaceapi.ReasonInvalidParameters, "not offered"))
+		if err == nil || !strings.Contains(err.Error(), "InvalidParameters: not offered") {
+			t.Errorf("got error %v, want the controller's", err)
+		}
+	})
+}
+
+func TestWaitUntilReady_waits(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(claimFor("a"))
+		result := n.prepareInBackground(t.Context(), claim)
+		n.update(notReady(t, claim, spaceapi.ReasonProvisioningFailed, "no luck yet"))
+		select {
+		case err := <-result:
+			t.Fatalf("Prepare has not waited; error %v", err)
+		default:
+		}
+		n.update(readyFor(t, claim, "account-1"))
+		took, err := n.await(result)
+		n.must(err)
+		if took != 0 {
+			t.Errorf("Prepare returned %s after the space was ready", took)
+		}
+		n.wantToken(claim, "", "token-1")
+	})
+}
+
+func TestWaitUntilReady_timeoutNamesTheReason(t *testing.T) {
+	for name, test := range map[string]struct {
+		claim    func(t *testing.T) *resourceapi.ResourceClaim
+		deadline time.Duration
+		took     time.Duration
+		want     []string
+	}{
+		"no status": {
+			func(*testing.T) *resourceapi.ResourceClaim { return claimFor("a") }, 0,
+			35 * time.Second, []string{"waited 35s", "request a", "no status reported by the controller of driver " + testDriver}},
+		"not ready": {
+			func(t *testing.T) *resourceapi.ResourceClaim {
+				return notReady(t, claimFor("a", "b"), spaceapi.ReasonNameConflict, "the name is taken")
+			}, 0,
+			35 * time.Second, []string{"waited 35s", "request a: NameConflict: the name is taken", "request b: NameConflict"}},
+		"the kubelet has less patience": {
+			func(*testing.T) *resourceapi.ResourceClaim { return claimFor("a") }, 20 * time.Second,
+			15 * time.Second, []string{"waited 15s", "no status reported"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onNode(t, func(t *testing.T, n *node) {
+				ctx := t.Context()
+				if test.deadline > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, test.deadline)
+					defer cancel()
+				}
+				took, err := n.await(n.prepareInBackground(ctx, n.create(test.claim(t))))
+				if err == nil {
+					t.Fatal("Prepare has not failed")
+				}
+				if took != test.took {
+					t.Errorf("it took %s, want %s", took, test.took)
+				}
+				for _, part := range append(test.want, "ResourceClaim team/pod-test-claim-x7x7x") {
+					if !strings.Contains(err.Error(), part) {
+						t.Errorf("the error does not say %q: %v", part, err)
+					}
+				}
+				n.wantNothingLeft()
+			})
+		})
+	}
+}
+
+func TestWaitUntilReady_failsImmediatelyOnFinalStates(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(n *node, claim *resourceapi.ResourceClaim)
+		want   string
+	}{
+		"refused": {func(n *node, claim *resourceapi.ResourceClaim) {
+			n.update(notReady(n.t, claim, spaceapi.ReasonInvalidParameters, "admin access is not offered"))
+		}, "InvalidParameters: admin access is not offered"},
+		"deallocated": {func(n *node, claim *resourceapi.ResourceClaim) {
+			claim.Status.Allocation = nil
+			n.update(claim)
+		}, errDeallocated.Error()},
+		"allocated again": {func(n *node, claim *resourceapi.ResourceClaim) {
+			claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
+			n.update(readyFor(n.t, claim, "account-1"))
+		}, errDeallocated.Error()},
+		"deleted": {func(n *node, claim *resourceapi.ResourceClaim) { n.remove(claim) }, errDeallocated.Error()},
+		"expired": {func(n *node, claim *resourceapi.ResourceClaim) {
+			n.update(notReady(n.t, claim, spaceapi.ReasonExpired, "because"))
+		}, spaceapi.ReasonExpired + ": because"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onNode(t, func(t *testing.T, n *node) {
+				claim := n.create(claimFor("a"))
+				result := n.prepareInBackground(t.Context(), claim)
+				test.change(n, claim.DeepCopy())
+				took, err := n.await(result)
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("got error %v, want one that says %q", err, test.want)
+				}
+				if took != 0 {
+					t.Errorf("Prepare went on for %s", took)
+				}
+				n.wantNothingLeft()
+			})
+		})
+	}
+}
+
+func TestWaitUntilReady_stopsWithTheCall(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		result := n.prepareInBackground(ctx, n.create(claimFor("a")))
+		cause := errors.New("the kubelet hung up")
+		cancel(cause)
+		if took, err := n.await(result); !errors.Is(err, cause) || took != 0 {
+			t.Errorf("after %s, got error %v, want %v", took, err, cause)
+		}
+		n.wantNothingLeft()
 	})
 }

@@ -53,17 +53,13 @@ func (c *kubeletConnection) drain(ctx context.Context) error {
 		klog.FromContext(ctx).Info("Waiting for the kubelet's calls to end before stopping", "calls", calls)
 	}
 	before := int64(-1)
-	err := wait.PollUntilContextCancel(ctx, settleTime, true, func(context.Context) (bool, error) {
+	return wait.PollUntilContextCancel(ctx, settleTime, true, func(context.Context) (bool, error) {
 		// In this order: a call that begins in between is in progress.
 		ended, begun := c.ended.Load(), c.begun.Load()
 		settled := begun == ended && ended == before
 		before = ended
 		return settled, nil
 	})
-	if err != nil {
-		return fmt.Errorf("wait for the kubelet's calls to end: %w", err)
-	}
-	return nil
 }
 
 // registered returns an error unless the kubelet has registered the plugin. During an

@@ -91,21 +91,17 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 		d.Metrics.Corrections.WithLabelValues(metrics.FoundForeign).Inc()
 		c = d.know(stored, nil, nil)
 	}
-	damaged := err != nil
-	if !damaged {
-		d.damaged.Delete(claim)
-	}
 	ctx, logger := withClaim(ctx, types.NamespacedName{Namespace: c.prepared.Namespace, Name: c.prepared.Name}, claim)
 	if c.ended.IsZero() {
 		d.follow(ctx, c)
 	}
 	// A restart would begin with a renewal for the ServiceAccount in the metadata.
-	if damaged || !slices.Equal(stored.Spaces, c.prepared.Spaces) {
+	if !slices.Equal(stored.Spaces, c.prepared.Spaces) {
 		if err := d.store.updateMetadata(c.prepared); err != nil {
 			return err
 		}
 	}
-	if damaged {
+	if _, damaged := d.damaged.LoadAndDelete(claim); damaged {
 		logger.Info("Restored the metadata of a prepared claim")
 	}
 	err = d.store.updateCredentials(c.prepared, make([]token.Token, len(c.prepared.Spaces)))

@@ -101,9 +101,20 @@ func TestResync_removesAClaimThatEndedAndIsNotUnprepared(t *testing.T) {
 		},
 		"deleted": func(n *node, claim *resourceapi.ResourceClaim) { n.remove(claim) },
 		"another one of the name": func(n *node, claim *resourceapi.ResourceClaim) {
+			claim.UID = claimB
+			n.update(claim)
+		},
+		"deleted before the plugin started": func(n *node, claim *resourceapi.ResourceClaim) {
+			n.driver.Stop()
+			n.remove(claim)
+			n.start()
+		},
+		"another one of the name before the plugin started": func(n *node, claim *resourceapi.ResourceClaim) {
+			n.driver.Stop()
 			n.remove(claim)
 			claim.UID = claimB
 			n.create(claim)
+			n.start()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,7 +124,7 @@ func TestResync_removesAClaimThatEndedAndIsNotUnprepared(t *testing.T) {
 				n.wantEverything()
 				n.resync()
 				n.wantNothingLeft()
-				n.resync()
+				n.wantNoTokenRequest("the claim was deallocated")
 				n.wantNothingLeft()
 			})
 		})

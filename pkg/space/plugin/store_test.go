@@ -22,7 +22,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -87,28 +86,6 @@ func names(t *testing.T, dir string) []string {
 		out = append(out, e.Name())
 	}
 	return out
-}
-
-func TestStorePut_writesAllFiles(t *testing.T) {
-	for name, dirs := range map[string][]string{"one space": {""}, "several": {"main", "other"}} {
-		t.Run(name, func(t *testing.T) {
-			s := newStore(t)
-			put(t, s, storedClaim("claim-uid", dirs...), "secret")
-			for _, dir := range dirs {
-				path := s.credentialsPath("claim-uid", dir)
-				if want := filepath.Join(s.root, "claim-uid", "credentials", dir); path != want {
-					t.Errorf("the credentials are in %s, want %s", path, want)
-				}
-				wantContent(t, filepath.Join(path, "kubeconfig"), kubeconfig.Build(testServer, "/var/run/claim-artifacts/claim-uid/"+dir, "ns-"+dir))
-				wantContent(t, filepath.Join(path, "token"), "secret")
-				wantContent(t, filepath.Join(path, "ca.crt"), "its CA")
-				wantContent(t, filepath.Join(path, "namespace"), "ns-"+dir)
-				if got := names(t, path); !slices.Equal(got, []string{"ca.crt", "kubeconfig", "namespace", "token"}) {
-					t.Errorf("containers see %q", got)
-				}
-			}
-		})
-	}
 }
 
 func TestStore_fileModes(t *testing.T) {

@@ -116,6 +116,7 @@ func (k *knownClaims) update(change func()) {
 // without its newest version and without tokens: they are renewed when the claim was read,
 // and after a delay if it can't be read.
 func (d *Driver) know(p preparedClaim, claim *resourceapi.ResourceClaim, tokens []token.Token) *knownClaim {
+	p.Spaces = slices.Clone(p.Spaces)
 	c := &knownClaim{prepared: p, tokens: make([]tokenState, len(p.Spaces)), retries: newRetries()}
 	if tokens != nil {
 		d.schedule(c, tokens, make([]error, len(tokens)))

@@ -14,14 +14,11 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/component-base/metrics/testutil"
-	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -75,7 +72,7 @@ func TestRenew_whenTheNodesClockIsAhead(t *testing.T) {
 	})
 }
 
-func TestHandleClaim_ignoresDataOfAnUnknownVersion(t *testing.T) {
+func TestFollow_ignoresDataOfAnUnknownVersion(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
 		newer := claim.DeepCopy()
@@ -84,24 +81,6 @@ func TestHandleClaim_ignoresDataOfAnUnknownVersion(t *testing.T) {
 		n.update(readyFor(t, claim, "account-2"))
 		if m := n.awaitTokenRequest("a token of the new ServiceAccount"); m.account.UID != "account-2" {
 			t.Errorf("the next token was for ServiceAccount UID %s", m.account.UID)
-		}
-	})
-}
-
-func TestRenew_atTwoThirdsOfTheLifetime(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		start := time.Now()
-		claim := n.prepared("a")
-		n.wantToken(claim, "", "token-1")
-		for i := 1; i <= 3; i++ {
-			m := n.awaitTokenRequest("renewal")
-			if got, want := m.at.Sub(start), time.Duration(i)*renewal; got != want {
-				t.Errorf("renewal %d was %s after the first token, want %s", i, got, want)
-			}
-			if m.account.UID != "account-1" || m.account.Name != "space" {
-				t.Errorf("renewal %d was for %+v", i, m.account)
-			}
-			n.wantToken(claim, "", m.value)
 		}
 	})
 }
@@ -152,112 +131,6 @@ func TestRenew_retriesWithIncreasingDelays(t *testing.T) {
 		fail(9, inOrder)
 		fail(3, inOrder) // a recovery makes the next failure a first one
 	})
-}
-
-func TestWatch_renewsWhenTheServiceAccountWasRecreated(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		claim := n.prepared("a")
-		repaired := time.Now()
-		claim = n.update(readyFor(t, claim, "account-2"))
-		m := n.awaitTokenRequest("renewal for the new ServiceAccount")
-		if m.account.UID != "account-2" {
-			t.Errorf("the token is for ServiceAccount UID %s, want account-2", m.account.UID)
-		}
-		if took := m.at.Sub(repaired); took != 0 {
-			t.Errorf("it took %s", took)
-		}
-		n.wantToken(claim, "", m.value)
-		if next := n.awaitTokenRequest("the renewal after that"); next.account.UID != "account-2" || next.at.Sub(m.at) > renewal {
-			t.Errorf("the next renewal is after %s for UID %s", next.at.Sub(m.at), next.account.UID)
-		}
-	})
-}
-
-func TestWatch_recoversFromFailures(t *testing.T) {
-	for name, breakIt := range map[string]func(n *node){
-		"the watch ended": func(n *node) {
-			broken := watch.NewFake()
-			n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return broken, nil }))
-			n.prepared("a")
-			synctest.Wait()
-			broken.Stop()
-		},
-		"the watch failed because it is too old": func(n *node) {
-			broken := watch.NewFakeWithChanSize(1, false)
-			broken.Error(&resourceapi.ResourceClaimList{}) // any object that is no claim
-			n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return broken, nil }))
-			n.prepared("a")
-		},
-		"the watch could not be started": func(n *node) {
-			n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return nil, errors.New("no API server") }))
-			n.prepared("a")
-		},
-		"the plugin started while the API server was away": func(n *node) {
-			n.prepared("a")
-			left := 5
-			n.client.PrependReactor("get", "resourceclaims", func(clienttesting.Action) (bool, runtime.Object, error) {
-				left--
-				return left >= 0, nil, errors.New("no API server")
-			})
-			n.restart()
-			n.awaitTokenRequest("the renewal at start")
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			onNode(t, func(t *testing.T, n *node) {
-				breakIt(n)
-				claim := n.update(readyFor(t, claimFor("a"), "account-2"))
-				broken := time.Now()
-				m := n.awaitTokenRequest("renewal for the new ServiceAccount")
-				if took := m.at.Sub(broken); m.account.UID != "account-2" || took > time.Minute {
-					t.Errorf("after %s there was a token for ServiceAccount UID %s", took, m.account.UID)
-				}
-				n.wantToken(claim, "", m.value)
-			})
-		})
-	}
-}
-
-func TestWatch_stopsRenewalWhenDeallocated(t *testing.T) {
-	for name, deallocate := range map[string]func(n *node, claim *resourceapi.ResourceClaim){
-		"deallocated": func(n *node, claim *resourceapi.ResourceClaim) {
-			claim.Status.Allocation = nil
-			n.update(claim)
-		},
-		"allocated again": func(n *node, claim *resourceapi.ResourceClaim) {
-			claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
-			n.update(claim)
-		},
-		"deleted": func(n *node, claim *resourceapi.ResourceClaim) { n.remove(claim) },
-		"another claim of the name, seen by the watch": func(n *node, claim *resourceapi.ResourceClaim) {
-			claim.UID = "other"
-			n.update(claim)
-		},
-		"deleted before the plugin started": func(n *node, claim *resourceapi.ResourceClaim) {
-			n.driver.Stop()
-			n.remove(claim)
-			n.start()
-		},
-		"another claim of the name before the plugin started": func(n *node, claim *resourceapi.ResourceClaim) {
-			n.driver.Stop()
-			n.remove(claim)
-			claim.UID = "other"
-			n.create(claim)
-			n.start()
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			onNode(t, func(t *testing.T, n *node) {
-				claim := n.prepared("a")
-				deallocate(n, claim.DeepCopy())
-				// They go when the kubelet has ended the pods.
-				n.wantFiles("claims", 1)
-				n.wantNoTokenRequest("the claim was deallocated")
-				// It had a day for that.
-				n.wantNothingLeft()
-			})
-		})
-	}
 }
 
 func TestRenew_stopsWhenCredentialsWereRemoved(t *testing.T) {
@@ -391,19 +264,6 @@ func TestRenew_survivesOutages(t *testing.T) {
 	}
 }
 
-func TestRenew_afterALongOutage(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		n.prepared("a")
-		n.requester.failWith(errors.New("no API server"))
-		<-time.After(5 * lifetime)
-		n.requester.failWith(nil)
-		recovered := time.Now()
-		if took := n.awaitSuccess().at.Sub(recovered); took > lastRetry {
-			t.Errorf("it took %s", took)
-		}
-	})
-}
-
 func TestRenew_clockSetAhead(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
@@ -490,7 +350,7 @@ func TestReport_noEventForShortOutages(t *testing.T) {
 	})
 }
 
-func TestHandleClaim_stopsRenewalWhenTheSpaceExpired(t *testing.T) {
+func TestFollow_stopsRenewalWhenTheSpaceExpired(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
 		claim = n.update(notReady(t, claim, spaceapi.ReasonExpired, "it lived for 8h0m0s"))
@@ -509,7 +369,7 @@ func TestHandleClaim_stopsRenewalWhenTheSpaceExpired(t *testing.T) {
 	})
 }
 
-func TestHandleClaim_renewsSpacesThatDidNotExpire(t *testing.T) {
+func TestFollow_renewsSpacesThatDidNotExpire(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a", "b")
 		a := allocation.FromClaim(claim, testDriver)
@@ -524,7 +384,7 @@ func TestHandleClaim_renewsSpacesThatDidNotExpire(t *testing.T) {
 	})
 }
 
-func TestWriteTokens_updatesTheMetadata(t *testing.T) {
+func TestFollow_updatesTheMetadata(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
 		claim = n.update(readyFor(t, claim, "account-2"))
