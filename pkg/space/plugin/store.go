@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
-	"github.com/space-dra/space-dra-driver/pkg/space/kubeconfig"
 	"github.com/space-dra/space-dra-driver/pkg/space/staging"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
@@ -175,12 +174,12 @@ func (s *store) writeCredentials(dir string, claim preparedClaim, tokens []token
 	}
 	for i, space := range claim.Spaces {
 		files := []file{
-			{kubeconfig.CAFile, *s.server.ca.Load()},
-			{kubeconfig.NamespaceFile, []byte(space.Namespace)},
-			{kubeconfig.File, []byte(kubeconfig.Build(s.server.URL, containeredits.CredentialsDir(claim.UID, space.Subdir), space.Namespace))},
+			{containeredits.CAFile, *s.server.ca.Load()},
+			{containeredits.NamespaceFile, []byte(space.Namespace)},
+			{containeredits.KubeconfigFile, []byte(containeredits.Kubeconfig(s.server.URL, containeredits.CredentialsDir(claim.UID, space.Subdir), space.Namespace))},
 		}
 		if token := tokens[i].Reveal(); token != nil {
-			files = append(files, file{kubeconfig.TokenFile, token})
+			files = append(files, file{containeredits.TokenFile, token})
 		}
 		for _, f := range files {
 			path := filepath.Join(dir, space.Subdir, f.name)
