@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/kubernetes"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -41,53 +42,25 @@ func (s *stage) author(t *testing.T) {
 		framework.AwaitAllowed(t, c.String(), c.By(author))
 	}
 
-	const key = spaceapi.DefaultDriverName + "/"
-	refusedTo(t, author,
-		attempt{
-			what:    "read what is in the space of a claim without its token",
-			call:    get(core(s.mine.Namespace, "secrets")),
-			words:   cannot("list", "secrets"),
-			instead: get(core(s.ns, "secrets")),
-		},
-		attempt{
-			what:    "mark a namespace as a space",
-			call:    patch(own, `{"metadata":{"labels":{"`+key+`claim-uid":"x"}}}`),
-			words:   byPolicy("space-metadata", "namespace labels with prefix "+key),
-			instead: patch(own, `{"metadata":{"labels":{"team":"x"}}}`),
-			toAll:   true,
-		},
-		attempt{
-			what:    "record a node on a namespace",
-			call:    patch(own, `{"metadata":{"annotations":{"`+key+`nodes":"`+env.Node(0)+`=x"}}}`),
-			words:   byPolicy("space-metadata", "namespace annotations with prefix "+key),
-			instead: patch(own, touched),
-			toAll:   true,
-		},
-		attempt{
-			what:    "write the status of a claim",
-			call:    patch(claims(s.ns, "mine/status"), `{"status":{"reservedFor":null}}`),
-			words:   cannot("patch", "resourceclaims/status"),
-			instead: patch(claims(s.ns, "mine"), touched),
-		},
-		attempt{
-			what:    "use a claim of another namespace",
-			call:    post(core(s.ns, "pods"), podWith(`"resourceClaims":[{"name":"others","resourceClaimName":"`+s.elsewhere+`/others"}],`, "")),
-			words:   []string{"spec.resourceClaims[0].resourceClaimName: Invalid value"},
-			instead: post(core(s.ns, "pods"), podWith(`"resourceClaims":[{"name":"others","resourceClaimName":"others"}],`, "")),
-			toAll:   true,
-		},
-		attempt{
-			what:  "reserve somebody else's claim for a pod",
-			call:  patch(claims(s.elsewhere, "others/status"), `{"status":{"reservedFor":null}}`),
-			words: cannot("patch", "resourceclaims/status"),
-		},
-		attempt{
-			what:  "ask for access as an administrator",
-			call:  post(claims(s.ns, ""), strings.Replace(claimOf(spaceapi.DefaultDriverName), `"exactly":{`, `"exactly":{"adminAccess":true,`, 1)),
-			words: []string{"resource.kubernetes.io/admin-access: true"},
-			toAll: true,
-		},
-	)
+	const key, unreserved = spaceapi.DefaultDriverName + "/", `{"status":{"reservedFor":null}}`
+	metadata := func(kind string) denial {
+		return always(policy("space-metadata"), "namespace "+kind+" with prefix "+key)
+	}
+	podUsing := func(claim string) call {
+		return post(core(s.ns, "pods"), podWith(`"resourceClaims":[{"name":"others","resourceClaimName":"`+claim+`"}],`, ""))
+	}
+	asAdmin := post(claims(s.ns, ""), strings.Replace(claimOf(spaceapi.DefaultDriverName), `"exactly":{`, `"exactly":{"adminAccess":true,`, 1))
+	refusedTo(t, author, []attempt{
+		{what: "read what is in the space of a claim without its token", call: get(core(s.mine.Namespace, "secrets")), instead: get(core(s.ns, "secrets"))},
+		{what: "mark a namespace as a space", call: patch(own, `{"metadata":{"labels":{"`+key+`claim-uid":"x"}}}`), by: metadata("labels"),
+			instead: patch(own, `{"metadata":{"labels":{"team":"x"}}}`)},
+		{what: "record a node on a namespace", call: patch(own, `{"metadata":{"annotations":{"`+key+`nodes":"`+env.Node(0)+`=x"}}}`), by: metadata("annotations"), instead: patch(own, touched)},
+		{what: "write the status of a claim", call: patch(claims(s.ns, "mine/status"), unreserved), instead: patch(claims(s.ns, "mine"), touched)},
+		{what: "use a claim of another namespace", call: podUsing(s.elsewhere + "/others"), by: always("spec.resourceClaims[0].resourceClaimName: Invalid value"),
+			instead: podUsing("others")},
+		{what: "reserve somebody else's claim for a pod", call: patch(claims(s.elsewhere, "others/status"), unreserved)},
+		{what: "ask for access as an administrator", call: asAdmin, by: always("resource.kubernetes.io/admin-access: true")},
+	})
 	s.parametersRefusedAtOnce(t, author)
 	s.parametersRefusedLater(t)
 	s.annotationLeadsNowhere(t)
@@ -104,15 +77,10 @@ func (s *stage) parametersRefusedAtOnce(t *testing.T, author kubernetes.Interfac
 		{what: "speak as a class", kind: spaceapi.SpaceClassConfigKind, fields: `,"clusterRoles":["cluster-admin"]`, words: "must be a SpaceClaimConfig"},
 	} {
 		kind := cmp.Or(ask.kind, spaceapi.SpaceClaimConfigKind)
-		attempts = append(attempts, attempt{
-			what:    ask.what,
-			call:    post(claims(s.ns, ""), asks(spaceapi.DefaultDriverName, kind, ask.fields)),
-			words:   byPolicy("parameters", ask.words),
-			instead: post(claims(s.ns, ""), asks("another.example.com", kind, ask.fields)),
-			toAll:   true,
-		})
+		attempts = append(attempts, attempt{what: ask.what, by: always(policy("parameters"), ask.words),
+			call: post(claims(s.ns, ""), asks(spaceapi.DefaultDriverName, kind, ask.fields)), instead: post(claims(s.ns, ""), asks("another.example.com", kind, ask.fields))})
 	}
-	refusedTo(t, author, attempts...)
+	refusedTo(t, author, attempts)
 }
 
 // parametersRefusedLater are invalid, or not allowed by the class: the driver says
@@ -161,20 +129,15 @@ func (s *stage) parametersRefusedLater(t *testing.T) {
 // an annotation that would be a directory's name, were it one.
 func (s *stage) annotationLeadsNowhere(t *testing.T) {
 	t.Run("lead files elsewhere by an annotation", func(t *testing.T) {
-		mounts := env.Exec(t, s.ns, "mine", "cat", "/proc/mounts")
-		usual := map[string]bool{"/etc/mine": true, path.Dir(s.mine.Kubeconfig): true}
-		seen := 0
-		for line := range strings.Lines(mounts) {
-			fields := strings.Fields(line)
-			switch at := fields[1]; {
-			case usual[at]:
-				seen++
-			case strings.HasPrefix(at, "/etc") && at != "/etc/hosts" && at != "/etc/hostname" && at != "/etc/resolv.conf":
+		usual := sets.New("/etc/mine", path.Dir(s.mine.Kubeconfig))
+		mounts := sets.New(strings.Fields(env.Exec(t, s.ns, "mine", "awk", "{print $2}", "/proc/mounts"))...)
+		if !mounts.IsSuperset(usual) {
+			t.Errorf("the files are not at the usual places %v, but there are mounts at %v", usual, mounts)
+		}
+		for at := range mounts.Difference(usual.Insert("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")) {
+			if strings.HasPrefix(at, "/etc") {
 				t.Errorf("there is a mount at %s", at)
 			}
-		}
-		if seen != len(usual) {
-			t.Errorf("the files are at %d of the %d usual places: %s", seen, len(usual), mounts)
 		}
 	})
 }

@@ -4,7 +4,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -15,107 +14,48 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-var getOptions = metav1.GetOptions{}
-
-// eventAbout is the body of an event about an object, from a component on a node.
-func eventAbout(namespace, apiVersion, kind, name, component, node string) string {
-	return fmt.Sprintf(`{"apiVersion":"v1","kind":"Event","metadata":{"name":"attempt"},
-		"involvedObject":{"apiVersion":%q,"kind":%q,"namespace":%q,"name":%q},
-		"source":{"component":%q,"host":%q},"reason":"Attempt","message":"x","type":"Normal"}`, apiVersion, kind, namespace, name, component, node)
+// record creates an event about an object called mine, from a component on a node.
+func (s *stage) record(apiVersion, kind, component, node string) call {
+	return post(core(s.ns, "events"), fmt.Sprintf(`{"apiVersion":"v1","kind":"Event","metadata":{"name":"attempt"},
+		"involvedObject":{"apiVersion":%q,"kind":%q,"namespace":%q,"name":"mine"},
+		"source":{"component":%q,"host":%q},"reason":"Attempt","message":"x","type":"Normal"}`, apiVersion, kind, s.ns, component, node))
 }
+
+// offer publishes devices of a driver for the nodes that a field names.
+func offer(driver, nodes string) call { return post(framework.ResourceSlices, slice(driver, nodes)) }
 
 // pluginToken has the token of the first node's plugin.
 func (s *stage) pluginToken(t *testing.T) {
 	env.Kubectl(t, "create", "serviceaccount", "space", "--namespace="+s.elsewhere)
-	mint := func(namespace, kind, name string) call {
-		return post(core(namespace, "serviceaccounts/space/token"), tokenFor(kind, name, ""))
-	}
-	event := func(apiVersion, kind, node string) call {
-		return post(core(s.ns, "events"), eventAbout(s.ns, apiVersion, kind, "mine", "space-kubeletplugin", node))
-	}
-	const tokens, events, slices = "kubeletplugin-tokens", "kubeletplugin-events", "kubeletplugin-slices"
-	const ownSlices = "on its own node"
-	ownSlice := post(framework.ResourceSlices, slice(spaceapi.DefaultDriverName, `"nodeName":"`+env.Node(0)+`"`))
-	const eventsOnly = "events about ResourceClaims"
-	own := mint(s.mine.Namespace, "Node", env.Node(0))
-	refusedTo(t, stolenFrom(t, s.plugins[0]),
-		attempt{
-			what:    "get a token of a space that no pod on its node uses",
-			call:    mint(s.others.Namespace, "Node", env.Node(0)),
-			words:   byPolicy(tokens, "no pod on node "+env.Node(0)+" is known to use this space"),
-			instead: own,
-		},
-		attempt{what: "get a token for another node", call: mint(s.others.Namespace, "Node", env.Node(1)), words: byPolicy(tokens, "bound to its own Node"), instead: own},
-		attempt{what: "get a token that is bound to no node", call: mint(s.mine.Namespace, "", ""), words: byPolicy(tokens, "bound to its own Node"), instead: own},
-		attempt{
-			what:    "get a token of a ServiceAccount space that is not a space's",
-			call:    mint(s.elsewhere, "Node", env.Node(0)),
-			words:   byPolicy(tokens, "ServiceAccount space in namespaces of spaces"),
-			instead: own,
-		},
-		attempt{
-			what:    "get a token of another ServiceAccount of a space",
-			call:    post(core(s.mine.Namespace, "serviceaccounts/default/token"), tokenFor("Node", env.Node(0), "")),
-			words:   cannot("create", "serviceaccounts/token"),
-			instead: own,
-		},
-		attempt{
-			what:  "get a token of a ServiceAccount of kube-system",
-			call:  post(core(metav1.NamespaceSystem, "serviceaccounts/namespace-controller/token"), tokenFor("Node", env.Node(0), "")),
-			words: cannot("create", "serviceaccounts/token"),
-		},
-		attempt{
-			what:  "get a token of the driver's controller",
-			call:  post(core(driverNS, "serviceaccounts/"+framework.ControllerName+"/token"), tokenFor("Node", env.Node(0), "")),
-			words: cannot("create", "serviceaccounts/token"),
-		},
-		attempt{what: "read Secrets of a space on its node", call: get(core(s.mine.Namespace, "secrets")), words: cannot("list", "secrets")},
-		attempt{what: "read a pod", call: get(core(s.ns, "pods/mine")), words: cannot("get", "pods")},
-		attempt{what: "change a claim", call: patch(claims(s.ns, "mine"), touched), words: cannot("patch", "resourceclaims"), instead: get(claims(s.ns, "mine"))},
-		attempt{
-			what:  "change what a claim says about its space",
-			call:  patch(claims(s.ns, "mine/status"), `{"status":{"devices":null}}`),
-			words: cannot("patch", "resourceclaims/status"),
-		},
-		attempt{what: "change the record of a space", call: patch(framework.NamespacePath(s.others.Namespace), touched), words: cannot("patch", "namespaces")},
-		attempt{
-			what:    "record an event about something else than a claim",
-			call:    event("v1", "Pod", env.Node(0)),
-			words:   byPolicy(events, eventsOnly),
-			instead: event("resource.k8s.io/v1", "ResourceClaim", env.Node(0)),
-		},
-		attempt{
-			what:    "record an event as another node's plugin",
-			call:    event("resource.k8s.io/v1", "ResourceClaim", env.Node(1)),
-			words:   byPolicy(events, eventsOnly),
-			instead: event("resource.k8s.io/v1", "ResourceClaim", env.Node(0)),
-		},
-		attempt{what: "change its node", call: patch("/api/v1/nodes/"+env.Node(0), touched), words: cannot("patch", "nodes")},
-		attempt{
-			what:    "offer devices of another node",
-			call:    post(framework.ResourceSlices, slice(spaceapi.DefaultDriverName, `"nodeName":"`+env.Node(1)+`"`)),
-			words:   byPolicy(slices, ownSlices),
-			instead: ownSlice,
-		},
-		attempt{
-			what:    "offer devices of no node",
-			call:    post(framework.ResourceSlices, slice(spaceapi.DefaultDriverName, `"allNodes":true`)),
-			words:   byPolicy(slices, ownSlices),
-			instead: ownSlice,
-		},
-		attempt{
-			what:    "offer devices of another driver",
-			call:    post(framework.ResourceSlices, slice("gpu.example.com", `"nodeName":"`+env.Node(0)+`"`)),
-			words:   byPolicy(slices, ownSlices),
-			instead: ownSlice,
-		},
-		attempt{
-			what:    "withdraw devices of another node",
-			call:    remove(framework.ResourceSlices + "/" + sliceOf(t, env.Node(1))),
-			words:   byPolicy(slices, ownSlices),
-			instead: remove(framework.ResourceSlices + "/" + sliceOf(t, env.Node(0))),
-		},
-	)
+	const driver = spaceapi.DefaultDriverName
+	node, other := `"nodeName":"`+env.Node(0)+`"`, `"nodeName":"`+env.Node(1)+`"`
+	bound := tokenFor("Node", env.Node(0), "")
+	own, ownSlice := mint(s.mine.Namespace, "space", bound), offer(driver, node)
+	event := s.record("resource.k8s.io/v1", "ResourceClaim", "space-kubeletplugin", env.Node(0))
+	tokens := func(words string) denial { return by(policy("kubeletplugin-tokens"), words) }
+	events, slices := by(policy("kubeletplugin-events"), "events about ResourceClaims"), by(policy("kubeletplugin-slices"), "on its own node")
+	slicePath := func(i int) string { return framework.ResourceSlices + "/" + sliceOf(t, env.Node(i)) }
+	refusedTo(t, stolenFrom(t, s.plugins[0]), []attempt{
+		{what: "get a token of a space that no pod on its node uses", call: mint(s.others.Namespace, "space", bound), by: tokens("no pod on node " + env.Node(0)), instead: own},
+		{what: "get a token for another node", call: mint(s.mine.Namespace, "space", tokenFor("Node", env.Node(1), "")), by: tokens("bound to its own Node"), instead: own},
+		{what: "get a token that is bound to no node", call: mint(s.mine.Namespace, "space", unbound), by: tokens("bound to its own Node"), instead: own},
+		{what: "get a token of a ServiceAccount space that is not a space's", call: mint(s.elsewhere, "space", bound), by: tokens("in namespaces of spaces"), instead: own},
+		{what: "get a token of another ServiceAccount of a space", call: mint(s.mine.Namespace, "default", bound), instead: own},
+		{what: "get a token of a ServiceAccount of kube-system", call: mint(system, "namespace-controller", bound)},
+		{what: "get a token of the driver's controller", call: mint(driverNS, framework.ControllerName, bound)},
+		{what: "read Secrets of a space on its node", call: get(core(s.mine.Namespace, "secrets"))},
+		{what: "read a pod", call: get(core(s.ns, "pods/mine"))},
+		{what: "change a claim", call: patch(claims(s.ns, "mine"), touched), instead: get(claims(s.ns, "mine"))},
+		{what: "change what a claim says about its space", call: patch(claims(s.ns, "mine/status"), `{"status":{"devices":null}}`)},
+		{what: "change the record of a space", call: patch(framework.NamespacePath(s.others.Namespace), touched)},
+		{what: "record an event about something else than a claim", call: s.record("v1", "Pod", "space-kubeletplugin", env.Node(0)), by: events, instead: event},
+		{what: "record an event as another node's plugin", call: s.record("resource.k8s.io/v1", "ResourceClaim", "space-kubeletplugin", env.Node(1)), by: events, instead: event},
+		{what: "change its node", call: patch("/api/v1/nodes/"+env.Node(0), touched)},
+		{what: "offer devices of another node", call: offer(driver, other), by: slices, instead: ownSlice},
+		{what: "offer devices of no node", call: offer(driver, `"allNodes":true`), by: slices, instead: ownSlice},
+		{what: "offer devices of another driver", call: offer("gpu.example.com", node), by: slices, instead: ownSlice},
+		{what: "withdraw devices of another node", call: remove(slicePath(1)), by: slices, instead: remove(slicePath(0))},
+	})
 }
 
 // sliceOf returns the name of a ResourceSlice that the plugin of a node published.
@@ -132,115 +72,58 @@ func sliceOf(t *testing.T, node string) string {
 
 // controllerToken has a token as the leading controller's pod gets it.
 func (s *stage) controllerToken(t *testing.T) {
-	record := func(metadata string) call {
-		return post("/api/v1/namespaces", `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"attempt"`+metadata+`}}`)
-	}
-	bind := func(name, namespace, role, subjects, account string) call {
-		return post(rbac(namespace, "rolebindings"), binding("RoleBinding", name, role, subjects, account))
-	}
 	const key = spaceapi.DefaultDriverName + "/"
 	mine := s.mine.Namespace
+	create := func(metadata string) call {
+		return post(framework.NamespacePath(""), `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"attempt"`+metadata+`}}`)
+	}
+	configMap := func(namespace string) call {
+		return post(core(namespace, "configmaps"), `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`)
+	}
+	recorded := create(`,"labels":{"` + key + `claim-uid":"x","` + key + `allocation-id":"x"},
+		"annotations":{"` + key + `claim-namespace":"x","` + key + `claim-name":"x","` + key + `request":"x"}`)
 	noted := patch(framework.NamespacePath(mine), `{"metadata":{"annotations":{"`+key+`retained-until":"2030-01-01T00:00:00Z"}}}`)
-	const namespaces, contents, bindings = "controller-namespaces", "controller-objects", "controller-rolebindings"
-	const ofSpaces = "update and delete namespaces of spaces"
 	unchanged, reserved := s.claimStatus(t, func(*resourceapi.ResourceClaim) {}), s.claimStatus(t, func(c *resourceapi.ResourceClaim) {
 		c.Status.ReservedFor = append(c.Status.ReservedFor, resourceapi.ResourceClaimConsumerReference{Resource: "pods", Name: "attempt", UID: "attempt"})
 	})
 	moved := s.claimStatus(t, func(c *resourceapi.ResourceClaim) {
 		c.Status.Allocation, c.Status.ReservedFor, c.Status.Devices = nil, nil, nil
 	})
-	event := func(apiVersion, kind, component string) call {
-		return post(core(s.ns, "events"), eventAbout(s.ns, apiVersion, kind, "mine", component, ""))
-	}
-	const eventsOnly = "events about ResourceClaims, pods and namespaces"
-	refusedTo(t, env.AsPod(t, s.controller),
-		attempt{
-			what:  "make a namespace that is no space",
-			call:  record(""),
-			words: byPolicy(namespaces, "namespaces with the metadata of a space"),
-			instead: record(`,"labels":{"` + key + `claim-uid":"x","` + key + `allocation-id":"x"},
-				"annotations":{"` + key + `claim-namespace":"x","` + key + `claim-name":"x","` + key + `request":"x"}`),
-		},
-		attempt{
-			what:    "delete a namespace that is no space",
-			call:    remove(framework.NamespacePath(s.elsewhere)),
-			words:   byPolicy(namespaces, ofSpaces),
-			instead: remove(framework.NamespacePath(mine)),
-		},
-		attempt{what: "change a namespace that is no space", call: patch(framework.NamespacePath(metav1.NamespaceSystem), lowered), words: byPolicy(namespaces, ofSpaces), instead: noted},
-		attempt{what: "lower the Pod Security Standard of a space", call: patch(framework.NamespacePath(mine), lowered), words: byPolicy(namespaces, "not change labels"), instead: noted},
-		attempt{
-			what:  "give rights outside spaces",
-			call:  bind("space", metav1.NamespaceSystem, "edit", metav1.NamespaceSystem, "space"),
-			words: byPolicy(bindings, "write in namespaces of spaces"),
-		},
-		attempt{
-			what:    "give rights in a space to somebody else",
-			call:    bind("space", mine, "edit", s.ns, "default"),
-			asAdmin: bind("attempt", mine, "edit", s.ns, "default"),
-			words:   byPolicy(bindings, "the space's own ServiceAccount"),
-		},
-		attempt{
-			what:    "give a space a role that it may not give",
-			call:    bind("space", mine, "cluster-admin", mine, "space"),
-			asAdmin: bind("attempt", mine, "cluster-admin", mine, "space"),
-			words:   escalation,
-		},
-		attempt{
-			what:  "give rights in the whole cluster to a space",
-			call:  post(framework.ClusterRoleBindings, binding("ClusterRoleBinding", "attempt", "view", mine, "space")),
-			words: cannot("create", "clusterrolebindings"),
-		},
-		attempt{
-			what:  "change its own ClusterRole",
-			call:  patch("/apis/rbac.authorization.k8s.io/v1/clusterroles/"+framework.ControllerName, touched),
-			words: cannot("patch", "clusterroles"),
-		},
-		attempt{
-			what:  "remove an admission policy",
-			call:  remove("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/space-dra-driver-space-metadata"),
-			words: cannot("delete", "validatingadmissionpolicies"),
-		},
-		attempt{what: "read Secrets", call: get(core(mine, "secrets")), words: cannot("list", "secrets")},
-		attempt{what: "list pods", call: get(core(s.ns, "pods")), words: cannot("list", "pods"), instead: get(core(s.ns, "pods/mine"))},
-		attempt{what: "run a pod in a space", call: post(core(mine, "pods"), podWith("", "")), words: cannot("create", "pods")},
-		attempt{what: "run a command in a pod", call: post(core(s.ns, "pods/mine/exec?command=id&container=ctr&stdout=true"), ""), words: cannot("create", "pods/exec")},
-		attempt{what: "get a token of a space", call: post(core(mine, "serviceaccounts/space/token"), tokenFor("", "", "")), words: cannot("create", "serviceaccounts/token")},
-		attempt{what: "impersonate a space", call: as("system:serviceaccount:"+mine+":space", get(core(mine, "pods"))), words: notAs},
-		attempt{
-			what:    "write into a namespace that is no space",
-			call:    post(core(metav1.NamespaceSystem, "configmaps"), `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`),
-			words:   byPolicy(contents, "write in namespaces of spaces"),
-			instead: post(core(mine, "configmaps"), `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`),
-		},
-		attempt{what: "give a claim to another pod", call: reserved, words: cannot("update", "resourceclaims/binding"), instead: unchanged},
-		attempt{what: "take back an allocation", call: moved, words: cannot("update", "resourceclaims/binding"), instead: unchanged},
-		attempt{what: "delete a claim", call: remove(claims(s.ns, "mine")), words: cannot("delete", "resourceclaims")},
-		attempt{
-			what:    "offer devices of another driver",
-			call:    post(framework.ResourceSlices, slice("gpu.example.com", `"allNodes":true`)),
-			words:   byPolicy("controller-slices", "ResourceSlices of driver "+spaceapi.DefaultDriverName),
-			instead: post(framework.ResourceSlices, slice(spaceapi.DefaultDriverName, `"allNodes":true`)),
-		},
-		attempt{
-			what:    "record an event about something else than claims, pods and spaces",
-			call:    event("v1", "Secret", "space-controller"),
-			words:   byPolicy("controller-events", eventsOnly),
-			instead: event("v1", "Pod", "space-controller"),
-		},
-		attempt{
-			what:    "record an event as another component",
-			call:    event("v1", "Pod", "kubelet"),
-			words:   byPolicy("controller-events", eventsOnly),
-			instead: event("v1", "Pod", "space-controller"),
-		},
-	)
+	event := s.record("v1", "Pod", "space-controller", "")
+	rule := func(name, words string) denial { return by(policy("controller-"+name), words) }
+	namespaces, events := rule("namespaces", "update and delete namespaces of spaces"), rule("events", "events about ResourceClaims, pods and namespaces")
+	refusedTo(t, env.AsPod(t, s.controller), []attempt{
+		{what: "make a namespace that is no space", call: create(""), by: rule("namespaces", "namespaces with the metadata of a space"), instead: recorded},
+		{what: "delete a namespace that is no space", call: remove(framework.NamespacePath(s.elsewhere)), by: namespaces, instead: remove(framework.NamespacePath(mine))},
+		{what: "change a namespace that is no space", call: patch(framework.NamespacePath(system), lowered), by: namespaces, instead: noted},
+		{what: "lower the Pod Security Standard of a space", call: patch(framework.NamespacePath(mine), lowered), by: rule("namespaces", "not change labels"), instead: noted},
+		{what: "give rights outside spaces", call: bind(system, "space", "edit", system, "space"), by: rule("rolebindings", "write in namespaces of spaces")},
+		{what: "give rights in a space to somebody else", call: bind(mine, "space", "edit", s.ns, "default"), by: rule("rolebindings", "the space's own ServiceAccount")},
+		{what: "give a space a role that it may not give", call: bind(mine, "space", "cluster-admin", mine, "space"), by: escalation},
+		{what: "give rights in the whole cluster to a space", call: bindAll("view", mine)},
+		{what: "change its own ClusterRole", call: patch("/apis/rbac.authorization.k8s.io/v1/clusterroles/"+framework.ControllerName, touched)},
+		{what: "remove an admission policy", call: remove("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/space-dra-driver-space-metadata")},
+		{what: "read Secrets", call: get(core(mine, "secrets"))},
+		{what: "list pods", call: get(core(s.ns, "pods")), instead: get(core(s.ns, "pods/mine"))},
+		{what: "run a pod in a space", call: post(core(mine, "pods"), podWith("", ""))},
+		{what: "run a command in a pod", call: post(core(s.ns, "pods/mine/exec?command=id&container=ctr&stdout=true"), "")},
+		{what: "get a token of a space", call: mint(mine, "space", unbound)},
+		{what: "impersonate a space", call: as("system:serviceaccount:"+mine+":space", get(core(mine, "pods"))), by: notAs},
+		{what: "write into a namespace that is no space", call: configMap(system), by: rule("objects", "write in namespaces of spaces"), instead: configMap(mine)},
+		{what: "give a claim to another pod", call: reserved, by: by("is forbidden", `cannot update resource "resourceclaims/binding"`), instead: unchanged},
+		{what: "take back an allocation", call: moved, by: by("is forbidden", `cannot update resource "resourceclaims/binding"`), instead: unchanged},
+		{what: "delete a claim", call: remove(claims(s.ns, "mine"))},
+		{what: "offer devices of another driver", call: offer("gpu.example.com", `"allNodes":true`), by: rule("slices", "ResourceSlices of driver "),
+			instead: offer(spaceapi.DefaultDriverName, `"allNodes":true`)},
+		{what: "record an event about something else than claims, pods and spaces", call: s.record("v1", "Secret", "space-controller", ""), by: events, instead: event},
+		{what: "record an event as another component", call: s.record("v1", "Pod", "kubelet", ""), by: events, instead: event},
+	})
 }
 
 // claimStatus is a write of the status of claim mine, with a change to it.
 func (s *stage) claimStatus(t *testing.T, change func(*resourceapi.ResourceClaim)) call {
 	t.Helper()
-	claim, err := env.Client.ResourceV1().ResourceClaims(s.ns).Get(t.Context(), "mine", getOptions)
+	claim, err := env.Client.ResourceV1().ResourceClaims(s.ns).Get(t.Context(), "mine", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,9 +131,5 @@ func (s *stage) claimStatus(t *testing.T, change func(*resourceapi.ResourceClaim
 	claim.ResourceVersion = ""
 	claim.TypeMeta = metav1.TypeMeta{APIVersion: resourceapi.SchemeGroupVersion.String(), Kind: "ResourceClaim"}
 	change(claim)
-	body, err := json.Marshal(claim)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return framework.Put(claims(s.ns, "mine/status"), string(body))
+	return framework.Put(claims(s.ns, "mine/status"), framework.JSON(claim))
 }

@@ -5,11 +5,14 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -28,11 +31,11 @@ func (s *stage) kubelet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	others, err := client.CoreV1().Pods(s.elsewhere).Get(t.Context(), "others", getOptions)
+	others, err := client.CoreV1().Pods(s.elsewhere).Get(t.Context(), "others", metav1.GetOptions{})
 	if err != nil {
 		t.Fatalf("the kubelet does not see a pod of its own: %v", err)
 	}
-	itself, err := client.CoreV1().Nodes().Get(t.Context(), node.Name(), getOptions)
+	itself, err := client.CoreV1().Nodes().Get(t.Context(), node.Name(), metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,78 +45,51 @@ func (s *stage) kubelet(t *testing.T) {
 			"annotations":{"kubernetes.io/config.mirror":"x"},"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":%[1]q,"uid":%[2]q,"controller":true}]},
 			"spec":{"nodeName":%[1]q,%[3]s"automountServiceAccountToken":false,"containers":[{"name":"ctr","image":"x"}]}}`, node.Name(), itself.UID, spec))
 	}
-	unrelated := []string{"is forbidden", "no relationship found between node '" + node.Name() + "' and this object"}
-	refusedTo(t, client,
-		attempt{what: "read a claim of another node's pod", call: get(claims(s.ns, "mine")), words: unrelated, instead: get(claims(s.elsewhere, "others"))},
-		attempt{what: "get a token of a space of another node", call: post(core(s.mine.Namespace, "serviceaccounts/space/token"), tokenFor("", "", "")), words: unrelated},
-		attempt{
-			what:    "get a token of a space of its own node with the kubelet's certificate",
-			call:    post(core(s.others.Namespace, "serviceaccounts/space/token"), tokenFor("", "", "")),
-			words:   unrelated,
-			instead: post(core(s.elsewhere, "serviceaccounts/default/token"), tokenFor("Pod", others.Name, others.UID)),
-		},
-		attempt{
-			what:    "get the token of another node's plugin",
-			call:    post(core(driverNS, "serviceaccounts/"+framework.PluginName+"/token"), tokenFor("Pod", s.plugins[0].Name, s.plugins[0].UID)),
-			words:   []string{"node requested token bound to a pod scheduled on a different node"},
-			instead: post(core(driverNS, "serviceaccounts/"+framework.PluginName+"/token"), tokenFor("Pod", s.plugins[1].Name, s.plugins[1].UID)),
-		},
-		attempt{
-			what:  "get a token of its plugin that outlives the plugin's pod",
-			call:  post(core(driverNS, "serviceaccounts/"+framework.PluginName+"/token"), tokenFor("", "", "")),
-			words: []string{"node requested token not bound to a pod"},
-		},
-		attempt{what: "read another node's pod", call: get(core(s.ns, "pods/mine")), words: cannot("get", "pods"), instead: get(core(s.elsewhere, "pods/others"))},
-		attempt{
-			what:    "make up a pod that uses a claim of another node",
-			call:    mirror(`"resourceClaims":[{"name":"mine","resourceClaimName":"mine"}],`),
-			words:   []string{"can not create pods that reference resourceclaims"},
-			instead: mirror(""),
-			// Administrators may not create a mirror pod either, but one that Kubernetes schedules.
-			asAdmin: post(core(s.ns, "pods"), podWith(`"resourceClaims":[{"name":"mine","resourceClaimName":"mine"}],`, "")),
-		},
-		attempt{what: "read Secrets of a space", call: get(core(s.others.Namespace, "secrets")), words: cannot("list", "secrets")},
-		attempt{
-			what:    "delete another node's pod",
-			call:    remove(core(s.ns, "pods/mine")),
-			words:   []string{"can only delete pods with spec.nodeName set to itself"},
-			instead: remove(core(s.elsewhere, "pods/others")),
-		},
-		attempt{
-			what:    "change another node",
-			call:    patch("/api/v1/nodes/"+env.Node(0), touched),
-			words:   []string{`is not allowed to modify node "` + env.Node(0) + `"`},
-			instead: patch("/api/v1/nodes/"+env.Node(1), touched),
-		},
-		attempt{what: "change the status of a claim", call: patch(claims(s.elsewhere, "others/status"), `{"status":{"devices":null}}`), words: cannot("patch", "resourceclaims/status")},
-		attempt{
-			what:    "offer devices on another node",
-			call:    post(framework.ResourceSlices, slice("space.resource.example.com", `"nodeName":"`+env.Node(0)+`"`)),
-			words:   []string{"can only create ResourceSlice with the same NodeName as the requesting node"},
-			instead: post(framework.ResourceSlices, slice("space.resource.example.com", `"nodeName":"`+env.Node(1)+`"`)),
-		},
-	)
+	unrelated := by("is forbidden", "no relationship found between node '"+node.Name()+"' and this object")
+	ofPlugin := func(i int) call {
+		return mint(driverNS, framework.PluginName, tokenFor("Pod", s.plugins[i].Name, s.plugins[i].UID))
+	}
+	devicesOf := func(i int) call {
+		return post(framework.ResourceSlices, slice(spaceapi.DefaultDriverName, `"nodeName":"`+env.Node(i)+`"`))
+	}
+	const usesMine = `"resourceClaims":[{"name":"mine","resourceClaimName":"mine"}],`
+	refusedTo(t, client, []attempt{
+		{what: "read a claim of another node's pod", call: get(claims(s.ns, "mine")), by: unrelated, instead: get(claims(s.elsewhere, "others"))},
+		{what: "get a token of a space of another node", call: mint(s.mine.Namespace, "space", unbound), by: unrelated},
+		{what: "get a token of a space of its own node with the kubelet's certificate", call: mint(s.others.Namespace, "space", unbound), by: unrelated,
+			instead: mint(s.elsewhere, "default", tokenFor("Pod", others.Name, others.UID))},
+		{what: "get the token of another node's plugin", call: ofPlugin(0), by: by("node requested token bound to a pod scheduled on a different node"), instead: ofPlugin(1)},
+		{what: "get a token of its plugin that outlives the plugin's pod", call: mint(driverNS, framework.PluginName, unbound), by: by("node requested token not bound to a pod")},
+		{what: "read another node's pod", call: get(core(s.ns, "pods/mine")), instead: get(core(s.elsewhere, "pods/others"))},
+		// Administrators may not create a mirror pod either, but one that Kubernetes schedules.
+		{what: "make up a pod that uses a claim of another node", call: mirror(usesMine), by: by("can not create pods that reference resourceclaims"), instead: mirror(""),
+			asAdmin: post(core(s.ns, "pods"), podWith(usesMine, ""))},
+		{what: "read Secrets of a space", call: get(core(s.others.Namespace, "secrets"))},
+		{what: "delete another node's pod", call: remove(core(s.ns, "pods/mine")), by: by("can only delete pods with spec.nodeName set to itself"),
+			instead: remove(core(s.elsewhere, "pods/others"))},
+		{what: "change another node", call: patch("/api/v1/nodes/"+env.Node(0), touched), by: by("is not allowed to modify node"), instead: patch("/api/v1/nodes/"+env.Node(1), touched)},
+		{what: "change the status of a claim", call: patch(claims(s.elsewhere, "others/status"), `{"status":{"devices":null}}`)},
+		{what: "offer devices on another node", call: devicesOf(0), by: by("can only create ResourceSlice with the same NodeName as the requesting node"), instead: devicesOf(1)},
+	})
 	t.Run("find on its disk what is on another node's", s.notOnTheSecond)
 }
 
-// notOnTheSecond looks at the second node's disk for claim mine.
+// notOnTheSecond looks for claim mine on both nodes' disks: by the names of files and by
+// what is in them.
 func (s *stage) notOnTheSecond(t *testing.T) {
-	node := env.Cluster.Nodes()[1].Name()
-	var first bool
+	found := map[string][]string{}
 	for _, trace := range env.TracesOf(t, s.claim.UID) {
-		if trace.Node == node {
-			t.Errorf("a node without a pod of the claim has %s", trace)
+		found[trace.Node] = append(found[trace.Node], trace.Path)
+	}
+	first, second := env.Node(0), env.Node(1)
+	for i, node := range []string{first, second} {
+		naming := onNode(t, i, "sh", "-c", "grep -rl "+s.mine.Namespace+" /run/claim-artifacts /run/cdi /var/lib/kubelet/plugins 2>/dev/null; true")
+		if node == first && (len(found[node]) == 0 || naming == "") {
+			t.Error("the node with a pod of the claim has nothing of it either, so that it proves nothing")
 		}
-		first = first || trace.Node == env.Node(0)
+		found[node] = append(found[node], strings.Fields(naming)...)
 	}
-	if !first {
-		t.Error("the node with a pod of the claim has nothing of it either, so that it proves nothing")
-	}
-	// No file on it names the space.
-	if files := onNode(t, 1, "sh", "-c", "grep -rl "+s.mine.Namespace+" /run/claim-artifacts /run/cdi /var/lib/kubelet/plugins 2>/dev/null; true"); files != "" {
-		t.Errorf("a node without a pod of the claim has files that name its space: %s", files)
-	}
-	if files := onNode(t, 0, "sh", "-c", "grep -rl "+s.mine.Namespace+" /run/claim-artifacts /run/cdi /var/lib/kubelet/plugins 2>/dev/null; true"); files == "" {
-		t.Error("no file names the space on the node with a pod of its claim, so that it proves nothing")
+	if len(found[second]) != 0 {
+		t.Errorf("a node without a pod of the claim has %s", found[second])
 	}
 }

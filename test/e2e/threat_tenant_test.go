@@ -16,132 +16,49 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// nestedRefused is part of every refusal of a nested space.
-const nestedRefused = "allowNestedSpaces"
-
-// driverNS is where the chart is installed.
-const driverNS = framework.DriverNamespace
-
 func (s *stage) tenantPod(t *testing.T) {
 	own := s.mine.Namespace
 	s.mine.Usable(t, s.ns, "mine")
-	account := "system:serviceaccount:" + own + ":"
-	refusedTo(t, s.tenant,
-		attempt{what: "read Secrets of other namespaces", call: get(core(metav1.NamespaceSystem, "secrets")), words: cannot("list", "secrets"), instead: get(core(own, "secrets"))},
-		attempt{what: "read Secrets of another space", call: get(core(s.others.Namespace, "secrets")), words: cannot("list", "secrets")},
-		attempt{what: "read pods beside its own", call: get(core(s.ns, "pods")), words: cannot("list", "pods"), instead: get(core(own, "pods"))},
-		attempt{what: "look into the driver's namespace", call: get(core(driverNS, "configmaps")), words: cannot("list", "configmaps"), instead: get(core(own, "configmaps"))},
-		attempt{
-			what:    "lower the Pod Security Standard of its namespace",
-			call:    patch(framework.NamespacePath(own), lowered),
-			words:   cannot("patch", "namespaces"),
-			instead: get(framework.NamespacePath(own)),
-		},
-		attempt{what: "delete its namespace", call: remove(framework.NamespacePath(own)), words: cannot("delete", "namespaces")},
-		attempt{
-			what:    "run a privileged pod",
-			call:    post(core(own, "pods"), podWith("", `"securityContext":{"privileged":true},`)),
-			words:   []string{`violates PodSecurity "baseline`, "privileged"},
-			instead: post(core(own, "pods"), podWith("", "")),
-			toAll:   true,
-		},
-		attempt{
-			what:  "run a pod with a directory of the node",
-			call:  post(core(own, "pods"), podWith(`"volumes":[{"name":"root","hostPath":{"path":"/"}}],`, "")),
-			words: []string{`violates PodSecurity "baseline`, "hostPath"},
-			toAll: true,
-		},
-		attempt{
-			what:  "run a pod in the node's network",
-			call:  post(core(own, "pods"), podWith(`"hostNetwork":true,`, "")),
-			words: []string{`violates PodSecurity "baseline`, "host namespaces"},
-			toAll: true,
-		},
-		attempt{
-			what:  "give itself rights in the whole cluster",
-			call:  post(framework.ClusterRoleBindings, binding("ClusterRoleBinding", "attempt", "cluster-admin", own, "space")),
-			words: cannot("create", "clusterrolebindings"),
-		},
-		attempt{
-			what:  "give itself more rights in its space",
-			call:  post(rbac(own, "rolebindings"), binding("RoleBinding", "attempt", "cluster-admin", own, "space")),
-			words: cannot("create", "rolebindings"),
-		},
-		attempt{
-			what:    "remove the RoleBinding of its space",
-			call:    remove(rbac(own, "rolebindings/space")),
-			words:   cannot("delete", "rolebindings"),
-			instead: remove(core(own, "serviceaccounts/space")),
-		},
-		attempt{
-			what:    "ask for a space from inside its space",
-			call:    post(claims(own, ""), claimOf(spaceapi.DefaultDriverName)),
-			words:   byPolicy("nested-resourceclaims", nestedRefused),
-			instead: post(claims(own, ""), claimOf("gpu.example.com")),
-			toAll:   true,
-		},
-		attempt{
-			what:  "ask for a space of its own class from inside its space",
-			call:  post(claims(own, ""), claimOf(limitedClass)),
-			words: byPolicy("nested-resourceclaims", nestedRefused),
-			toAll: true,
-		},
-		attempt{
-			what: "ask for a space from inside its space by a template",
-			call: post(dra(own, "resourceclaimtemplates"), `{"apiVersion":"resource.k8s.io/v1","kind":"ResourceClaimTemplate","metadata":{"name":"attempt"},"spec":{"spec":{"devices":{"requests":[
-					{"name":"space","firstAvailable":[{"name":"a","deviceClassName":"gpu.example.com"},{"name":"b","deviceClassName":"`+spaceapi.DefaultDriverName+`"}]}]}}}}`),
-			words: byPolicy("nested-resourceclaimtemplates", nestedRefused),
-			toAll: true,
-		},
-		attempt{
-			what: "ask for a space from inside its space by a pod alone",
-			call: post(core(own, "pods"), podWith("",
-				`"resources":{"limits":{"deviceclass.resource.kubernetes.io/`+spaceapi.DefaultDriverName+`":"1"}},`)),
-			words: byPolicy("nested-pods", nestedRefused),
-			toAll: true,
-		},
-		attempt{what: "raise its ResourceQuota", call: patch(core(own, "resourcequotas/space"), `{"spec":{"hard":null}}`), words: cannot("patch", "resourcequotas")},
-		attempt{
-			what:    "delete its ResourceQuota",
-			call:    remove(core(own, "resourcequotas/space")),
-			words:   cannot("delete", "resourcequotas"),
-			instead: get(core(own, "resourcequotas/space")),
-		},
-		attempt{
-			what:    "open its network",
-			call:    post(networkPolicies(own, ""), opening),
-			words:   byPolicy("tenant-networkpolicies", "traffic between its own pods"),
-			instead: post(networkPolicies(own, ""), among),
-		},
-		attempt{what: "remove its isolation", call: remove(networkPolicies(own, "space")), words: byPolicy("tenant-networkpolicies", "NetworkPolicy space")},
-		attempt{
-			what:    "get a token of a ServiceAccount elsewhere",
-			call:    post(core(s.ns, "serviceaccounts/default/token"), tokenFor("", "", "")),
-			words:   cannot("create", "serviceaccounts/token"),
-			instead: post(core(own, "serviceaccounts/default/token"), tokenFor("", "", "")),
-		},
-		attempt{
-			what:  "get a token of the controller",
-			call:  post(core(driverNS, "serviceaccounts/"+framework.ControllerName+"/token"), tokenFor("", "", "")),
-			words: cannot("create", "serviceaccounts/token"),
-		},
-		attempt{
-			what:    "impersonate a part of Kubernetes",
-			call:    as("system:kube-scheduler", get(core(own, "pods"))),
-			words:   notAs,
-			instead: as(account+"space", get(core(own, "pods"))),
-		},
-		attempt{what: "impersonate another space", call: as("system:serviceaccount:"+s.others.Namespace+":space", get(core(s.others.Namespace, "pods"))), words: notAs},
-		attempt{what: "change the status of its claim", call: patch(claims(s.ns, "mine/status"), `{"status":{"reservedFor":null}}`), words: cannot("patch", "resourceclaims/status")},
-		attempt{what: "delete its claim", call: remove(claims(s.ns, "mine")), words: cannot("delete", "resourceclaims")},
-		attempt{what: "reach a node's kubelet through the API server", call: get("/api/v1/nodes/" + env.Node(0) + "/proxy/healthz"), words: cannot("get", "nodes/proxy")},
-		attempt{what: "run a command in a pod elsewhere", call: post(core(s.elsewhere, "pods/others/exec?command=id&container=ctr&stdout=true"), ""), words: cannot("create", "pods/exec")},
-		attempt{
-			what:  "make a namespace",
-			call:  post("/api/v1/namespaces", `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"attempt"}}`),
-			words: cannot("create", "namespaces"),
-		},
-	)
+	nested := func(name string) denial { return always(policy("nested-"+name), "allowNestedSpaces") }
+	podSecurity := func(words string) denial { return always(`violates PodSecurity "baseline`, words) }
+	isolation := func(words string) denial { return by(policy("tenant-networkpolicies"), words) }
+	space := func(namespace string) string { return "system:serviceaccount:" + namespace + ":space" }
+	pod := func(spec, container string) call { return post(core(own, "pods"), podWith(spec, container)) }
+	claim := func(class string) call { return post(claims(own, ""), claimOf(class)) }
+	template := post(dra(own, "resourceclaimtemplates"), `{"apiVersion":"resource.k8s.io/v1","kind":"ResourceClaimTemplate","metadata":{"name":"attempt"},"spec":{"spec":{"devices":{"requests":[
+		{"name":"space","firstAvailable":[{"name":"a","deviceClassName":"gpu.example.com"},{"name":"b","deviceClassName":"`+spaceapi.DefaultDriverName+`"}]}]}}}}`)
+	extended := `"resources":{"limits":{"deviceclass.resource.kubernetes.io/` + spaceapi.DefaultDriverName + `":"1"}},`
+	refusedTo(t, s.tenant, []attempt{
+		{what: "read Secrets of other namespaces", call: get(core(system, "secrets")), instead: get(core(own, "secrets"))},
+		{what: "read Secrets of another space", call: get(core(s.others.Namespace, "secrets"))},
+		{what: "read pods beside its own", call: get(core(s.ns, "pods")), instead: get(core(own, "pods"))},
+		{what: "look into the driver's namespace", call: get(core(driverNS, "configmaps")), instead: get(core(own, "configmaps"))},
+		{what: "lower the Pod Security Standard of its namespace", call: patch(framework.NamespacePath(own), lowered), instead: get(framework.NamespacePath(own))},
+		{what: "delete its namespace", call: remove(framework.NamespacePath(own))},
+		{what: "run a privileged pod", call: pod("", `"securityContext":{"privileged":true},`), by: podSecurity("privileged"), instead: pod("", "")},
+		{what: "run a pod with a directory of the node", call: pod(`"volumes":[{"name":"root","hostPath":{"path":"/"}}],`, ""), by: podSecurity("hostPath")},
+		{what: "run a pod in the node's network", call: pod(`"hostNetwork":true,`, ""), by: podSecurity("host namespaces")},
+		{what: "give itself rights in the whole cluster", call: bindAll("cluster-admin", own)},
+		{what: "give itself more rights in its space", call: bind(own, "attempt", "cluster-admin", own, "space")},
+		{what: "remove the RoleBinding of its space", call: remove(rbac(own, "rolebindings/space")), instead: remove(core(own, "serviceaccounts/space"))},
+		{what: "ask for a space from inside its space", call: claim(spaceapi.DefaultDriverName), by: nested("resourceclaims"), instead: claim("gpu.example.com")},
+		{what: "ask for a space of its own class from inside its space", call: claim(limitedClass), by: nested("resourceclaims")},
+		{what: "ask for a space from inside its space by a template", call: template, by: nested("resourceclaimtemplates")},
+		{what: "ask for a space from inside its space by a pod alone", call: pod("", extended), by: nested("pods")},
+		{what: "raise its ResourceQuota", call: patch(core(own, "resourcequotas/space"), `{"spec":{"hard":null}}`)},
+		{what: "delete its ResourceQuota", call: remove(core(own, "resourcequotas/space")), instead: get(core(own, "resourcequotas/space"))},
+		{what: "open its network", call: post(networkPolicies(own, ""), opening), by: isolation("traffic between its own pods"), instead: post(networkPolicies(own, ""), among)},
+		{what: "remove its isolation", call: remove(networkPolicies(own, "space")), by: isolation("NetworkPolicy space")},
+		{what: "get a token of a ServiceAccount elsewhere", call: mint(s.ns, "default", unbound), instead: mint(own, "default", unbound)},
+		{what: "get a token of the controller", call: mint(driverNS, framework.ControllerName, unbound)},
+		{what: "impersonate a part of Kubernetes", call: as("system:kube-scheduler", get(core(own, "pods"))), by: notAs, instead: as(space(own), get(core(own, "pods")))},
+		{what: "impersonate another space", call: as(space(s.others.Namespace), get(core(s.others.Namespace, "pods"))), by: notAs},
+		{what: "change the status of its claim", call: patch(claims(s.ns, "mine/status"), `{"status":{"reservedFor":null}}`)},
+		{what: "delete its claim", call: remove(claims(s.ns, "mine"))},
+		{what: "reach a node's kubelet through the API server", call: get("/api/v1/nodes/" + env.Node(0) + "/proxy/healthz")},
+		{what: "run a command in a pod elsewhere", call: post(core(s.elsewhere, "pods/others/exec?command=id&container=ctr&stdout=true"), "")},
+		{what: "make a namespace", call: post(framework.NamespacePath(""), `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"attempt"}}`)},
+	})
 }
 
 // ended shows what is left of a space's credentials when it has ended: of those that
@@ -193,46 +110,29 @@ func tenantAdmin(t *testing.T) {
 	}
 	framework.AwaitAllowed(t, look.String(), look.By(friend))
 
-	isolation := []string{"ValidatingAdmissionPolicy 'threats-space-dra-driver-tenant-networkpolicies'", "traffic between its own pods"}
+	isolation := by("ValidatingAdmissionPolicy 'threats-space-dra-driver-tenant-networkpolicies'", "traffic between its own pods")
 	openIt := post(networkPolicies(own, ""), opening)
-	framework.AwaitDenied(t, openIt.String(), openIt.By(tenant), isolation...)
-	allow := post(rbac(own, "rolebindings"), binding("RoleBinding", "attempt", "edit", ns, "default"))
-	refusedTo(t, tenant,
-		attempt{
-			what:    "give rights outside the space",
-			call:    post(rbac(ns, "rolebindings"), binding("RoleBinding", "attempt", "edit", own, "space")),
-			words:   cannot("create", "rolebindings"),
-			instead: allow,
-		},
-		attempt{
-			what:    "give cluster-admin in the space",
-			call:    post(rbac(own, "rolebindings"), binding("RoleBinding", "attempt", "cluster-admin", own, "space")),
-			words:   escalation,
-			instead: allow,
-		},
-		attempt{
-			what: "make a Role that may change the namespace",
-			call: post(rbac(own, "roles"), `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"attempt"},
-				"rules":[{"apiGroups":[""],"resources":["namespaces"],"verbs":["patch"]}]}`),
-			words: escalation,
-			instead: post(rbac(own, "roles"), `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"attempt"},
-				"rules":[{"apiGroups":[""],"resources":["configmaps"],"verbs":["patch"]}]}`),
-		},
-		attempt{
-			what:  "give rights in the whole cluster",
-			call:  post(framework.ClusterRoleBindings, binding("ClusterRoleBinding", "attempt", "view", own, "space")),
-			words: cannot("create", "clusterrolebindings"),
-		},
-		attempt{what: "change the labels of the namespace", call: patch(framework.NamespacePath(own), lowered), words: cannot("patch", "namespaces")},
-		attempt{what: "change the space's quota", call: remove(core(own, "resourcequotas/space")), words: cannot("delete", "resourcequotas")},
-		attempt{what: "open the space's network", call: openIt, words: isolation},
-	)
+	framework.AwaitDenied(t, openIt.String(), openIt.By(tenant), isolation.words...)
+	role := func(resource string) call {
+		return post(rbac(own, "roles"), `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","metadata":{"name":"attempt"},
+			"rules":[{"apiGroups":[""],"resources":["`+resource+`"],"verbs":["patch"]}]}`)
+	}
+	allow := bind(own, "attempt", "edit", ns, "default")
+	refusedTo(t, tenant, []attempt{
+		{what: "give rights outside the space", call: bind(ns, "attempt", "edit", own, "space"), instead: allow},
+		{what: "give cluster-admin in the space", call: bind(own, "attempt", "cluster-admin", own, "space"), by: escalation, instead: allow},
+		{what: "make a Role that may change the namespace", call: role("namespaces"), by: escalation, instead: role("configmaps")},
+		{what: "give rights in the whole cluster", call: bindAll("view", own)},
+		{what: "change the labels of the namespace", call: patch(framework.NamespacePath(own), lowered)},
+		{what: "change the space's quota", call: remove(core(own, "resourcequotas/space"))},
+		{what: "open the space's network", call: openIt, by: isolation},
+	})
 
 	t.Run("keep rights of others beyond the space", func(t *testing.T) {
 		env.DeletePod(t, ns, "pod")
 		awaitInvalid(t, tenant, look)
 		// The friend's ServiceAccount still exists.
-		framework.AwaitDenied(t, look.String(), look.By(friend), cannot("list", "configmaps")...)
+		framework.AwaitDenied(t, look.String(), look.By(friend), byRBAC.words...)
 		env.AwaitNamespaceGone(t, own)
 	})
 }

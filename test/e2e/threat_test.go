@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -24,8 +26,13 @@ var (
 	get, post, patch, remove = framework.Get, framework.Post, framework.Patch, framework.Delete
 	core, rbac, dra          = framework.CorePath, framework.RBACPath, framework.DRAPath
 	networkPolicies          = framework.NetworkPolicyPath
-	binding, tokenFor        = framework.BindingBody, framework.TokenBody
-	slice                    = framework.SliceBody
+	tokenFor, slice          = framework.TokenBody, framework.SliceBody
+	unbound                  = tokenFor("", "", "")
+)
+
+const (
+	driverNS = framework.DriverNamespace
+	system   = metav1.NamespaceSystem
 )
 
 // as lets a call impersonate a user.
@@ -39,24 +46,61 @@ func claims(namespace, rest string) string {
 	return strings.TrimSuffix(dra(namespace, "resourceclaims/"+rest), "/")
 }
 
+// mint requests a token of a ServiceAccount.
+func mint(namespace, account, body string) call {
+	return post(core(namespace, "serviceaccounts/"+account+"/token"), body)
+}
+
+// bind creates a RoleBinding in a namespace for a ServiceAccount, which may be of another one.
+func bind(namespace, name, role, of, account string) call {
+	return post(rbac(namespace, "rolebindings"), framework.BindingBody("RoleBinding", name, role, of, account))
+}
+
+// bindAll creates a ClusterRoleBinding for a space.
+func bindAll(role, space string) call {
+	return post(framework.ClusterRoleBindings, framework.BindingBody("ClusterRoleBinding", "attempt", role, space, "space"))
+}
+
+// denial says where a refusal comes from.
+type denial struct {
+	words []string
+	// everyone: administrators are refused too. Otherwise their call succeeds, which shows that
+	// the call is valid.
+	everyone bool
+}
+
+// by are words of a refusal of the actor, and always of a refusal of everyone.
+func by(words ...string) denial     { return denial{words: words} }
+func always(words ...string) denial { return denial{words, true} }
+
+// policy names an admission policy of the chart.
+func policy(name string) string {
+	return fmt.Sprintf("ValidatingAdmissionPolicy 'space-dra-driver-%s'", name)
+}
+
+var (
+	byRBAC = by("is forbidden: User ", " cannot ")
+	// notAs is about impersonation.
+	notAs = by("is forbidden", "cannot impersonate")
+	// escalation is about roles with more rights than the subject's own.
+	escalation = by("is attempting to grant RBAC permissions not currently held")
+)
+
 // attempt is something that an actor must not be able to do. docs/threat-model.md
 // has a line for each.
 type attempt struct {
 	what string
 	call call
-	// words are in the refusal, and show where it comes from.
-	words []string
+	// by is what denies it: RBAC, if it is empty.
+	by denial
 	// instead is a call that the same credential allows, so that the credential works.
 	instead call
-	// toAll: administrators are refused too. Otherwise their call succeeds, which shows that
-	// the call is valid.
-	toAll bool
 	// asAdmin is the closest call for an administrator who cannot make the same one.
 	asAdmin call
 }
 
 // refusedTo makes all attempts with a client.
-func refusedTo(t *testing.T, actor kubernetes.Interface, attempts ...attempt) {
+func refusedTo(t *testing.T, actor kubernetes.Interface, attempts []attempt) {
 	t.Helper()
 	for _, a := range attempts {
 		t.Run(a.what, func(t *testing.T) {
@@ -65,36 +109,22 @@ func refusedTo(t *testing.T, actor kubernetes.Interface, attempts ...attempt) {
 					t.Errorf("%s should be possible: %v", a.instead, err)
 				}
 			}
-			framework.CheckDenied(t, a.call.String(), a.call.By(actor)(t.Context()), a.words...)
-			asAdmin := a.call
-			if !a.asAdmin.IsZero() {
-				asAdmin = a.asAdmin
+			if a.by.words == nil {
+				a.by = byRBAC
 			}
-			switch err := asAdmin.By(env.Client)(t.Context()); {
-			case a.toAll:
-				framework.CheckDenied(t, asAdmin.String(), err, a.words...)
-			case err != nil:
-				t.Errorf("an administrator cannot do it either, so the refusal shows nothing: %s: %v", asAdmin, err)
+			framework.CheckDenied(t, a.call.String(), a.call.By(actor)(t.Context()), a.by.words...)
+			if a.asAdmin.IsZero() {
+				a.asAdmin = a.call
+			}
+			switch err := a.asAdmin.By(env.Client)(t.Context()); {
+			case a.by.everyone:
+				framework.CheckDenied(t, a.asAdmin.String(), err, a.by.words...)
+			case err != nil && !apierrors.IsAlreadyExists(err):
+				t.Errorf("an administrator cannot do it either, so the refusal shows nothing: %s: %v", a.asAdmin, err)
 			}
 		})
 	}
 }
-
-// cannot are the words of RBAC.
-func cannot(verb, resource string) []string {
-	return []string{"is forbidden", fmt.Sprintf("cannot %s resource %q", verb, resource)}
-}
-
-// byPolicy are the words of an admission policy of the chart.
-func byPolicy(name, words string) []string {
-	return []string{fmt.Sprintf("ValidatingAdmissionPolicy 'space-dra-driver-%s'", name), words}
-}
-
-// notAs are the words of the API server about impersonation.
-var notAs = []string{"is forbidden", "cannot impersonate"}
-
-// escalation are the words of RBAC about roles with more rights than the subject's own.
-var escalation = []string{"is attempting to grant RBAC permissions not currently held"}
 
 // podWith is the body of a pod with more fields in its spec and its container.
 func podWith(spec, container string) string {
@@ -139,9 +169,8 @@ func newStage(t *testing.T) *stage {
 	mine.Annotations = map[string]string{resourceapi.PodResourceClaimAnnotation: "../../etc"}
 	env.CreateClaim(t, s.ns, mine)
 	env.CreateClaim(t, s.elsewhere, framework.NewClaim("others"))
-	env.StartPod(t, s.elsewhere, framework.On(env.Node(1), framework.NewPod("others", "others")))
+	env.CreatePod(t, s.elsewhere, framework.On(env.Node(1), framework.NewPod("others", "others")))
 	env.CreatePod(t, s.ns, framework.On(env.Node(0), framework.NewPod("mine", "mine")))
-	framework.Await(t, framework.Pod(env.Client, s.elsewhere, "others"), framework.PodReady())
 	s.mine, s.others = env.SpaceOf(t, s.ns, "mine", "MINE"), env.SpaceOf(t, s.elsewhere, "others", "OTHERS")
 	s.claim = framework.Await(t, framework.Claim(env.Client, s.ns, "mine"), framework.SpacesReady(1))
 	s.tenant = env.WithToken(t, env.Exec(t, s.ns, "mine", "cat", "/etc/mine/token"))
