@@ -6,9 +6,11 @@
 package framework
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 	"reflect"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -49,21 +52,22 @@ func (p Predicate[T]) And(other Predicate[T]) Predicate[T] {
 	return That(p.says+" and "+other.says, func(o T) bool { return p.holds(o) && other.holds(o) })
 }
 
-// Object identifies an object.
+// Object identifies an object, or without a name all objects of a namespace.
 type Object struct {
 	api                       rest.Interface
 	resource, namespace, name string
 }
 
 func (o Object) String() string {
-	if o.namespace == "" {
-		return o.resource + "/" + o.name
-	}
-	return o.resource + "/" + o.namespace + "/" + o.name
+	return path.Join(o.resource, o.namespace, cmp.Or(o.name, "(any)"))
 }
 
 func (o Object) listWatch() *cache.ListWatch {
-	return cache.NewListWatchFromClient(o.api, o.resource, o.namespace, fields.OneTermEqualSelector(metav1.ObjectNameField, o.name))
+	selector := fields.Everything()
+	if o.name != "" {
+		selector = fields.OneTermEqualSelector(metav1.ObjectNameField, o.name)
+	}
+	return cache.NewListWatchFromClient(o.api, o.resource, o.namespace, selector)
 }
 
 // Pod names a Pod.
@@ -123,20 +127,7 @@ func Until[T runtime.Object](ctx context.Context, o Object, p Predicate[T]) (T, 
 // AwaitAny waits until one of the objects in a namespace matches.
 func AwaitAny[T runtime.Object](t testing.TB, api rest.Interface, resource, namespace string, p Predicate[T]) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), Patience)
-	defer cancel()
-	seen := map[string]bool{}
-	event, err := watchtools.UntilWithSync(ctx, cache.NewListWatchFromClient(api, resource, namespace, fields.Everything()), kind[T](), nil, func(e watch.Event) (bool, error) {
-		if object, err := meta.Accessor(e.Object); err == nil {
-			seen[object.GetName()] = true
-		}
-		object, ok := e.Object.(T)
-		return ok && e.Type != watch.Deleted && p.holds(object), nil
-	})
-	if err != nil {
-		t.Fatalf("waited in namespace %s for one of the %s to be %s: %v; seen: %v", namespace, resource, p, err, seen)
-	}
-	return event.Object.(T)
+	return Await(t, Object{api, resource, namespace, ""}, p)
 }
 
 // AwaitGone waits until the object does not exist.
@@ -186,6 +177,19 @@ func show(o runtime.Object) string {
 		raw = append(raw[:enough], "…"...)
 	}
 	return string(raw)
+}
+
+// Eventually repeats a check until it returns no error, for what can only be looked at again
+// and again. If it always does, the test fails with the last one.
+func Eventually(t testing.TB, what string, check func(context.Context) error) {
+	t.Helper()
+	var last error
+	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
+		last = check(ctx)
+		return last == nil, nil
+	}); err != nil {
+		t.Fatalf("waited for %s: %v; the last time: %v", what, err, last)
+	}
 }
 
 // InTime runs a scene about something with a limited lifetime. A scene that was too slow

@@ -12,10 +12,16 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
+// Root is the root directory of the repository.
+func Root() string { return filepath.Dir(cluster.DefaultConfig().BuildDir) }
+
+// Chart is the directory of the chart.
+func Chart() string { return filepath.Join(Root(), "deployments/helm/space-dra-driver") }
+
 // page returns the text of a page of the documentation.
 func page(t testing.TB, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "docs", name))
+	text, err := os.ReadFile(filepath.Join(Root(), "docs", name))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,10 +14,6 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
@@ -85,16 +81,31 @@ func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 			t.Error(err)
 		}
 	})
-	var args []string
-	for _, value := range values {
-		args = append(args, "--set", value)
-	}
-	if err := e.installRelease(t.Context(), filepath.Dir(cluster.DefaultConfig().BuildDir), name, args); err != nil {
+	if err := e.installRelease(t.Context(), Root(), name, Set(values...)); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.awaitPods(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Set returns helm's flags for values.
+func Set(values ...string) []string {
+	var args []string
+	for _, value := range values {
+		args = append(args, "--set", value)
+	}
+	return args
+}
+
+// Helm runs helm as the cluster's administrator and returns what it printed.
+func (e *Env) Helm(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := e.Tool(t.Context(), "helm", args...)
+	if err != nil {
+		t.Fatalf("helm %s: %v: %s", args[0], err, out)
+	}
+	return out
 }
 
 // installRelease installs a release into a namespace of the same name, with values
@@ -127,9 +138,7 @@ func (e *Env) AwaitRollout(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
-	slices := cache.NewListWatchFromClient(e.Client.ResourceV1().RESTClient(), "resourceslices", "", fields.Everything())
-	if _, err := watchtools.UntilWithSync(ctx, slices, &resourceapi.ResourceSlice{}, nil, func(watch.Event) (bool, error) { return true, nil }); err != nil {
-		return fmt.Errorf("wait for the driver's ResourceSlices: %w", err)
-	}
-	return nil
+	slices := Object{e.Client.ResourceV1().RESTClient(), "resourceslices", "", ""}
+	_, err := Until(ctx, slices, That("there", func(*resourceapi.ResourceSlice) bool { return true }))
+	return err
 }

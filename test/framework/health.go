@@ -11,22 +11,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/utils/ptr"
 )
 
 // Node names a Node.
 func Node(c kubernetes.Interface, name string) Object {
 	return Object{c.CoreV1().RESTClient(), "nodes", "", name}
-}
-
-// DaemonSet names a DaemonSet.
-func DaemonSet(c kubernetes.Interface, namespace, name string) Object {
-	return Object{c.AppsV1().RESTClient(), "daemonsets", namespace, name}
-}
-
-// Deployment names a Deployment.
-func Deployment(c kubernetes.Interface, namespace, name string) Object {
-	return Object{c.AppsV1().RESTClient(), "deployments", namespace, name}
 }
 
 // NodeReady is a node that takes pods.
@@ -46,13 +35,11 @@ func (e *Env) AwaitHealthy(t testing.TB) {
 	for _, n := range nodes {
 		Await(t, Node(e.Client, n.Name()), NodeReady())
 	}
-	Await(t, DaemonSet(e.Client, DriverNamespace, PluginName), That(fmt.Sprintf("available on %d nodes", len(nodes)), func(d *appsv1.DaemonSet) bool {
-		s := d.Status
-		return s.ObservedGeneration == d.Generation && int(s.DesiredNumberScheduled) == len(nodes) && int(s.CurrentNumberScheduled) == len(nodes) &&
-			int(s.UpdatedNumberScheduled) == len(nodes) && int(s.NumberAvailable) == len(nodes)
+	plugin := Object{e.Client.AppsV1().RESTClient(), "daemonsets", DriverNamespace, PluginName}
+	Await(t, plugin, That(fmt.Sprintf("scheduled on %d nodes", len(nodes)), func(d *appsv1.DaemonSet) bool {
+		return int(d.Status.DesiredNumberScheduled) == len(nodes) && int(d.Status.CurrentNumberScheduled) == len(nodes)
 	}))
-	Await(t, Deployment(e.Client, DriverNamespace, ControllerName), That("available in full", func(d *appsv1.Deployment) bool {
-		s, want := d.Status, ptr.Deref(d.Spec.Replicas, 1)
-		return s.ObservedGeneration == d.Generation && s.Replicas == want && s.UpdatedReplicas == want && s.AvailableReplicas == want
-	}))
+	if err := e.AwaitRollout(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -10,11 +10,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // FreeAddress returns an address without a listener. Its host is one of the many
@@ -74,19 +72,13 @@ func (a Asker) Ask(ctx context.Context, path string) (int, string, error) {
 // Await waits until the answer has the code and the words, and returns its text.
 func (a Asker) Await(t testing.TB, path string, code int, words ...string) string {
 	t.Helper()
-	var text, last string
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
+	var text string
+	Eventually(t, fmt.Sprintf("%s%s to answer %d with %q", a.URL, path, code, words), func(ctx context.Context) error {
 		got, body, err := a.Ask(ctx, path)
-		text, last = body, fmt.Sprintf("%d, error %v: %s", got, err, body[:min(len(body), 1000)])
-		for _, word := range words {
-			if !strings.Contains(body, word) {
-				return false, nil
-			}
+		if text = body; err != nil || got != code || slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(body, word) }) {
+			return fmt.Errorf("the answer is %d, error %v: %.1000s", got, err, body)
 		}
-		return err == nil && got == code, nil
+		return nil
 	})
-	if err != nil {
-		t.Fatalf("waited until %s%s answers %d with %q: %v; the last answer: %s", a.URL, path, code, words, err, last)
-	}
 	return text
 }

@@ -7,14 +7,13 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // Line is a line of a log, with --logging-format=json.
@@ -100,22 +99,24 @@ func aboutClaim(message string) bool {
 func AwaitSaid(t testing.TB, log *Output, words string, times int) {
 	t.Helper()
 	var got int
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, Patience, true, func(context.Context) (bool, error) {
-		got = strings.Count(log.String(), words)
-		return got >= times, nil
+	Eventually(t, fmt.Sprintf("the log to contain %q %d times", words, times), func(context.Context) error {
+		if got = strings.Count(log.String(), words); got < times {
+			return fmt.Errorf("it does %d times: %s", got, log)
+		}
+		return nil
 	})
-	if err != nil || got != times {
-		t.Errorf("the log contains %q %d times, want %d (error: %v): %s", words, got, times, err, log)
+	if got != times {
+		t.Errorf("the log contains %q %d times, want %d: %s", words, got, times, log)
 	}
 }
 
 // AwaitLog waits until a log matches.
 func AwaitLog(t testing.TB, log *Output, pattern *regexp.Regexp) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, Patience, true, func(context.Context) (bool, error) {
-		return pattern.MatchString(log.String()), nil
+	Eventually(t, "the log to match "+pattern.String(), func(context.Context) error {
+		if !pattern.MatchString(log.String()) {
+			return fmt.Errorf("it is %s", log)
+		}
+		return nil
 	})
-	if err != nil {
-		t.Fatalf("the log did not match %s", pattern)
-	}
 }

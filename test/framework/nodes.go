@@ -10,20 +10,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
-
-// nodeDirs are the directories on a node where the plugin keeps files of claims:
-// metadata with credentials, and CDI specs.
-func (e *Env) nodeDirs() []string {
-	return []string{"/run/claim-artifacts", "/run/cdi"}
-}
 
 // Trace is a file or directory of a claim on a node.
 type Trace struct {
@@ -54,7 +46,7 @@ func (e *Env) Traces(ctx context.Context) ([]Trace, error) {
 func (e *Env) tracesOn(ctx context.Context, node *cluster.Host) ([]Trace, error) {
 	// What vanishes while find looks at it makes find fail; a directory need not be there.
 	script := `for dir; do if [ -d "$dir" ]; then find "$dir" -mindepth 1 \( -type d -printf '%p/\n' -o -print \); fi; done 2>/dev/null; echo seen`
-	out, err := OnNode(ctx, node, append([]string{"sh", "-c", script, "sh"}, e.nodeDirs()...)...)
+	out, err := OnNode(ctx, node, "sh", "-c", script, "sh", "/run/claim-artifacts", "/run/cdi")
 	if err != nil {
 		return nil, err
 	}
@@ -85,11 +77,16 @@ func OnNode(ctx context.Context, node *cluster.Host, argv ...string) (string, er
 // TracesOf returns what of the claim is on the nodes.
 func (e *Env) TracesOf(t testing.TB, claim types.UID) []Trace {
 	t.Helper()
-	all, err := e.Traces(t.Context())
+	found, err := e.tracesOf(t.Context(), claim)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.DeleteFunc(all, func(trace Trace) bool { return trace.Claim != claim })
+	return found
+}
+
+func (e *Env) tracesOf(ctx context.Context, claim types.UID) ([]Trace, error) {
+	all, err := e.Traces(ctx)
+	return slices.DeleteFunc(all, func(trace Trace) bool { return trace.Claim != claim }), err
 }
 
 // AwaitNoTraceOf waits until nothing on the nodes is there because of the claim.
@@ -97,16 +94,13 @@ func (e *Env) TracesOf(t testing.TB, claim types.UID) []Trace {
 // all while one of them reboots.
 func (e *Env) AwaitNoTraceOf(t testing.TB, claim types.UID) {
 	t.Helper()
-	var left []Trace
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 500*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
-		left, last = e.Traces(ctx)
-		left = slices.DeleteFunc(left, func(trace Trace) bool { return trace.Claim != claim })
-		return last == nil && len(left) == 0, nil
+	Eventually(t, "nothing of claim "+string(claim)+" to be left on the nodes", func(ctx context.Context) error {
+		left, err := e.tracesOf(ctx, claim)
+		if err == nil && len(left) != 0 {
+			err = fmt.Errorf("there is %v", left)
+		}
+		return err
 	})
-	if err != nil {
-		t.Fatalf("waited for nothing of claim %s to be left on the nodes: %v; there is: %v (error: %v)", claim, err, left, last)
-	}
 }
 
 // Node returns the name of a node, counted from 0.

@@ -36,6 +36,12 @@ func NewClaim(name string, requests ...string) *resourceapi.ResourceClaim {
 	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: Spec(requests...)}
 }
 
+// OfClass makes a claim's first request ask for another DeviceClass.
+func OfClass(class string, claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+	claim.Spec.Devices.Requests[0].Exactly.DeviceClassName = class
+	return claim
+}
+
 // WithParameters adds opaque parameters for the driver to a claim.
 func WithParameters(claim *resourceapi.ResourceClaim, json string) *resourceapi.ResourceClaim {
 	claim.Spec.Devices.Config = append(claim.Spec.Devices.Config, resourceapi.DeviceClaimConfiguration{

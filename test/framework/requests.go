@@ -9,11 +9,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -62,14 +60,12 @@ func lacks(err error, words []string) string {
 
 func awaitAnswer(t testing.TB, what, answer string, ask Request, is func(error) bool) {
 	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
-		last = ask(ctx)
-		return is(last), nil
+	Eventually(t, what+" to be "+answer, func(ctx context.Context) error {
+		if err := ask(ctx); !is(err) {
+			return fmt.Errorf("the answer is: %v", err)
+		}
+		return nil
 	})
-	if err != nil {
-		t.Fatalf("waited for %s to be %s: %v; the last answer: %v", what, answer, err, last)
-	}
 }
 
 // Call is a request to the API server. It is a dry run.

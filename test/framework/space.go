@@ -5,7 +5,6 @@ package framework
 
 import (
 	"context"
-	"path"
 	"strings"
 	"testing"
 	"time"
@@ -15,8 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
 // Space is what a container sees of one space.
@@ -27,39 +24,46 @@ type Space struct {
 	Namespace string
 	// Kubeconfig is its path in the container.
 	Kubeconfig string
+	// Claim is the UID of the claim, which is in the path.
+	Claim types.UID
 }
 
-// SpaceOf reads the variables with the prefix in a pod's container, and checks
-// that they are complete.
-func (e *Env) SpaceOf(t testing.TB, namespace, pod, prefix string) Space {
+// SpaceOf reads the variables of a claim in a pod's container. In place of the claim's name,
+// there may be another prefix.
+func (e *Env) SpaceOf(t testing.TB, namespace, pod, claim string) Space {
 	t.Helper()
+	prefix := strings.ToUpper(strings.ReplaceAll(claim, "-", "_"))
 	vars := e.Variables(t, namespace, pod)
-	if got, want := vars["DRA_RESOURCE_DRIVER_NAME"], spaceapi.DefaultDriverName; got != want {
-		t.Errorf("DRA_RESOURCE_DRIVER_NAME is %q, want %q", got, want)
-	}
-	if got, want := vars[prefix+"_CLUSTER"], "https://10.96.0.1:443"; got != want {
-		t.Errorf("%s_CLUSTER is %q, want %q", prefix, got, want)
-	}
 	s := Space{Env: e, Namespace: vars[prefix+"_NAMESPACE"], Kubeconfig: vars[prefix+"_KUBECONFIG"]}
-	if !strings.HasPrefix(s.Namespace, "ephemeral-ns-") {
-		t.Fatalf("%s_NAMESPACE is %q in %s, want ephemeral-ns-…; all: %v", prefix, s.Namespace, pod, vars)
-	}
-	if got := e.Exec(t, namespace, pod, "cat", path.Join(path.Dir(s.Kubeconfig), "namespace")); got != s.Namespace {
-		t.Errorf("the file namespace says %q, the variable %q", got, s.Namespace)
+	s.Claim = types.UID(uid.FindString(s.Kubeconfig))
+	if !strings.HasPrefix(s.Namespace, "ephemeral-ns-") || s.Claim == "" {
+		t.Fatalf("%s has no space %s: its variables are %v", pod, prefix, vars)
 	}
 	return s
+}
+
+// Use creates a claim with one request, and a pod that uses it, and returns the pod's space.
+func (e *Env) Use(t testing.TB, namespace string, claim *resourceapi.ResourceClaim, pod *corev1.Pod) Space {
+	t.Helper()
+	e.CreateClaim(t, namespace, claim)
+	e.CreatePod(t, namespace, pod)
+	return e.SpaceOf(t, namespace, pod.Name, claim.Name)
 }
 
 // Kubectl runs kubectl in a pod, with the kubeconfig of a space.
 func (s Space) Kubectl(t testing.TB, namespace, pod string, args ...string) string {
 	t.Helper()
-	return s.Env.Exec(t, namespace, pod, append([]string{"kubectl", "--kubeconfig", s.Kubeconfig}, args...)...)
+	return s.Env.Exec(t, namespace, pod, s.command(args)...)
+}
+
+func (s Space) command(args []string) []string {
+	return append([]string{"kubectl", "--kubeconfig", s.Kubeconfig}, args...)
 }
 
 // Forbidden runs kubectl in a pod, and fails the test unless that is refused.
 func (s Space) Forbidden(t testing.TB, namespace, pod string, args ...string) {
 	t.Helper()
-	out, err := s.Env.TryExec(t.Context(), namespace, pod, append([]string{"kubectl", "--kubeconfig", s.Kubeconfig}, args...)...)
+	out, err := s.Env.TryExec(t.Context(), namespace, pod, s.command(args)...)
 	if err == nil || !strings.Contains(out, "Forbidden") {
 		t.Errorf("kubectl %s in %s should be forbidden, but: error %v, output %s", strings.Join(args, " "), pod, err, out)
 	}
@@ -119,7 +123,7 @@ func (e *Env) GeneratedClaim(t testing.TB, namespace, pod string) string {
 // SpacesOf returns the namespaces that there are for a claim.
 func (e *Env) SpacesOf(t testing.TB, claim types.UID) []corev1.Namespace {
 	t.Helper()
-	list, err := e.Client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: "space.resource.example.com/claim-uid=" + string(claim)})
+	list, err := e.Client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: ClaimUIDLabel + "=" + string(claim)})
 	if err != nil {
 		t.Fatalf("list the namespaces of claim %s: %v", claim, err)
 	}

@@ -5,8 +5,12 @@ package framework
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -92,4 +96,19 @@ func (e *Env) WithToken(t testing.TB, token string) kubernetes.Interface {
 		t.Fatal(err)
 	}
 	return client
+}
+
+// Lifetime returns from when to when a token is valid.
+func Lifetime(t testing.TB, token string) (issued, expires time.Time) {
+	t.Helper()
+	var claims struct{ Iat, Exp int64 }
+	parts := strings.Split(token, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(parts[len(parts)/2])
+	if err == nil {
+		err = json.Unmarshal(raw, &claims)
+	}
+	if err != nil {
+		t.Fatal("this is no token: its middle part is not JSON in base64")
+	}
+	return time.Unix(claims.Iat, 0), time.Unix(claims.Exp, 0)
 }
