@@ -60,34 +60,28 @@ func TestAPIServerOutage_keepsSpaces(t *testing.T) {
 	ns := env.Namespace(t)
 	var spaces []framework.Space
 	for i, name := range []string{"pod0", "pod1"} {
-		env.CreateClaim(t, ns, framework.NewClaim(name))
-		env.CreatePod(t, ns, framework.On(env.Node(i), framework.NewPod(name, name)))
-		spaces = append(spaces, env.SpaceOf(t, ns, name, []string{"POD0", "POD1"}[i]))
+		spaces = append(spaces, env.Use(t, ns, framework.NewClaim(name), framework.On(env.Node(i), framework.NewPod(name, name))))
 	}
-	claim := env.CreateClaim(t, ns, framework.NewClaim("leaving"))
 	leaving := framework.NewPod("leaving", "leaving")
 	// It does nothing about SIGTERM, and ends when it is killed below.
 	leaving.Spec.TerminationGracePeriodSeconds = ptr.To[int64](3600)
-	leaving = env.CreatePod(t, ns, leaving)
-	left := env.SpaceOf(t, ns, "leaving", "LEAVING")
+	left := env.Use(t, ns, framework.NewClaim("leaving"), leaving)
+	leaving = framework.Await(t, framework.Pod(env.Client, ns, "leaving"), framework.PodReady())
 
-	if err := env.Client.CoreV1().Pods(ns).Delete(t.Context(), "leaving", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	env.Kubectl(t, "delete", "pod", "leaving", "-n", ns, "--wait=false")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "leaving", "Killing", ""))
-	if len(env.TracesOf(t, claim.UID)) == 0 {
+	if len(env.TracesOf(t, left.Claim)) == 0 {
 		t.Error("the pod has ended before the API server: this test shows nothing about unpreparing")
 	}
 	breakControlPlane(t, "kube-apiserver")
-	outage := time.NewTimer(2 * time.Minute)
-	defer outage.Stop()
+	outage := time.After(2 * time.Minute)
 	if err := env.KillContainer(t.Context(), leaving); err != nil {
 		t.Fatal(err)
 	}
-	env.AwaitNoTraceOf(t, claim.UID)
+	env.AwaitNoTraceOf(t, left.Claim)
 	// Back-offs grow with time, and leases end.
 	select {
-	case <-outage.C:
+	case <-outage:
 	case <-t.Context().Done():
 		t.Fatal(t.Context().Err())
 	}
@@ -100,25 +94,19 @@ func TestAPIServerOutage_keepsSpaces(t *testing.T) {
 	}
 	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "leaving"))
 	env.AwaitNamespaceGone(t, left.Namespace)
-	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.NewPod("later", "test-claim"))
-	env.SpaceOf(t, ns, "later", "TEST_CLAIM").Usable(t, ns, "later")
+	env.Use(t, ns, framework.NewClaim("later"), framework.NewPod("later", "later")).Usable(t, ns, "later")
 	env.AwaitHealthy(t)
 }
 
 func TestEtcdRestart_keepsSpaces(t *testing.T) {
 	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
+	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.NewPod("pod", "test-claim"))
 	breakControlPlane(t, "etcd")
 	if err := startControlPlane(); err != nil {
 		t.Fatal(err)
 	}
 	s.Usable(t, ns, "pod")
-	env.CreateClaim(t, ns, framework.NewClaim("later"))
-	env.CreatePod(t, ns, framework.NewPod("later", "later"))
-	env.SpaceOf(t, ns, "later", "LATER").Usable(t, ns, "later")
+	env.Use(t, ns, framework.NewClaim("later"), framework.NewPod("later", "later")).Usable(t, ns, "later")
 	env.DeletePod(t, ns, "pod")
 	env.AwaitNamespaceGone(t, s.Namespace)
 	env.AwaitHealthy(t)
@@ -151,8 +139,7 @@ func TestLeaderKill_eachPodHasOneSpace(t *testing.T) {
 		if got := env.SpacesOf(t, claim.UID); len(got) != 1 || got[0].Name != framework.SpaceStatus(t, claim, 0).Namespace {
 			t.Errorf("pod %s has %d spaces, want the one in the claim's status", name(i), len(got))
 		}
-		s := env.SpaceOf(t, ns, name(i), "MY_SPACE")
-		s.Kubectl(t, ns, name(i), "get", "configmaps")
+		env.SpaceOf(t, ns, name(i), "my-space").Kubectl(t, ns, name(i), "get", "configmaps")
 	}
 	env.Kubectl(t, "delete", "pods", "-n", ns, "--all")
 	for _, claim := range claims {

@@ -7,13 +7,12 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -46,26 +45,19 @@ func TestNodeFailures_keepOrEndSpaces(t *testing.T) {
 func getsLost(t *testing.T, lost *cluster.Host) {
 	t.Helper()
 	ns := env.Namespace(t)
-	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.On(lost.Name(), framework.NewPod("pod", "test-claim")))
-	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
+	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.On(lost.Name(), framework.NewPod("pod", "test-claim")))
 	thief := env.WithToken(t, env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token"))
-	list := func(ctx context.Context) error {
-		_, err := thief.CoreV1().ConfigMaps(s.Namespace).List(ctx, metav1.ListOptions{})
-		return err
-	}
-	if err := list(t.Context()); err != nil {
+	list := framework.Get(framework.CorePath(s.Namespace, "configmaps"))
+	if err := list.By(thief)(t.Context()); err != nil {
 		t.Fatalf("the pod's token does not work outside of it, so that the check below would show nothing: %v", err)
 	}
 
-	returned := false
-	comeBack := func() error {
-		if returned {
-			return nil
-		}
-		returned = true
-		return bringBack(lost)
-	}
+	// The kubelet creates its Node only when it starts.
+	comeBack := sync.OnceValue(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
+		defer cancel()
+		return errors.Join(lost.Connect(ctx), lost.Kill(ctx, "kubelet"), lost.Start(ctx, "kubelet"))
+	})
 	t.Cleanup(func() {
 		if err := comeBack(); err != nil {
 			t.Error(err)
@@ -74,19 +66,10 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 	if err := lost.Disconnect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := env.Client.CoreV1().Nodes().Delete(t.Context(), lost.Name(), metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	env.Kubectl(t, "delete", "node", lost.Name())
 
 	// The API server remembers for some seconds that a token was good.
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 500*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		last = list(ctx)
-		return apierrors.IsUnauthorized(last), nil
-	})
-	if err != nil {
-		t.Fatalf("waited for the token of a node that is gone to be refused: %v; the last answer was: %v", err, last)
-	}
+	framework.AwaitDenied(t, "a request with the token of a node that is gone", list.By(thief), "Unauthorized")
 	// It is refused because of the Node, and not because its ServiceAccount is deleted: that
 	// exists until Kubernetes deletes the pods of the lost node, most of a minute later.
 	if _, err := env.Client.CoreV1().ServiceAccounts(s.Namespace).Get(t.Context(), "space", metav1.GetOptions{}); err != nil {
@@ -104,18 +87,10 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 	if err := comeBack(); err != nil {
 		t.Fatal(err)
 	}
-	env.AwaitNoTraceOf(t, claim.UID)
+	env.AwaitNoTraceOf(t, s.Claim)
 	framework.Await(t, framework.Node(env.Client, lost.Name()), framework.NodeReady())
 	env.CreatePod(t, ns, framework.On(lost.Name(), framework.NewPod("pod", "test-claim")))
-	env.SpaceOf(t, ns, "pod", "TEST_CLAIM").Usable(t, ns, "pod")
-}
-
-// bringBack connects a node whose Node was deleted. The kubelet creates it
-// only when it starts.
-func bringBack(node *cluster.Host) error {
-	ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
-	defer cancel()
-	return errors.Join(node.Connect(ctx), node.Kill(ctx, "kubelet"), node.Start(ctx, "kubelet"))
+	env.SpaceOf(t, ns, "pod", "test-claim").Usable(t, ns, "pod")
 }
 
 // comesBack checks that a pod on a node that loses all in its memory has working
@@ -123,9 +98,8 @@ func bringBack(node *cluster.Host) error {
 func comesBack(t *testing.T, node *cluster.Host, breakIt func() error) {
 	t.Helper()
 	ns := env.Namespace(t)
-	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	before := env.CreatePod(t, ns, framework.On(node.Name(), framework.NewPod("pod", "test-claim")))
-	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
+	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.On(node.Name(), framework.NewPod("pod", "test-claim")))
+	before := framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
 	s.Kubectl(t, ns, "pod", "create", "configmap", "kept")
 
 	if err := breakIt(); err != nil {
@@ -135,7 +109,7 @@ func comesBack(t *testing.T, node *cluster.Host, breakIt func() error) {
 	if after.UID != before.UID {
 		t.Fatalf("this is another pod: UID %s, was %s", after.UID, before.UID)
 	}
-	if now := env.SpaceOf(t, ns, "pod", "TEST_CLAIM"); now != s {
+	if now := env.SpaceOf(t, ns, "pod", "test-claim"); now != s {
 		t.Errorf("the pod has %v, had %v", now, s)
 	}
 	s.Kubectl(t, ns, "pod", "get", "configmap", "kept")
@@ -143,22 +117,18 @@ func comesBack(t *testing.T, node *cluster.Host, breakIt func() error) {
 
 	env.DeletePod(t, ns, "pod")
 	env.AwaitNamespaceGone(t, s.Namespace)
-	env.AwaitNoTraceOf(t, claim.UID)
+	env.AwaitNoTraceOf(t, s.Claim)
 }
 
 func kubeletRestarts(t *testing.T, node *cluster.Host) {
 	t.Helper()
 	ns := env.Namespace(t)
-	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.On(node.Name(), framework.NewPod("pod", "test-claim")))
-	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
+	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.On(node.Name(), framework.NewPod("pod", "test-claim")))
 	if err := node.Kill(t.Context(), "kubelet"); err != nil {
 		t.Fatal(err)
 	}
 	// This is deleted while no kubelet runs.
-	if err := env.Client.CoreV1().Pods(ns).Delete(t.Context(), "pod", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	env.Kubectl(t, "delete", "pod", "pod", "-n", ns, "--wait=false")
 	// The claim has to be the later pod's, too, before the kubelet is there to end the
 	// first: however long that takes, and whatever becomes of the node meanwhile.
 	tolerant := framework.On(node.Name(), framework.NewPod("later", "test-claim"))
@@ -171,14 +141,14 @@ func kubeletRestarts(t *testing.T, node *cluster.Host) {
 
 	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"))
 	framework.Await(t, framework.Pod(env.Client, ns, "later"), framework.PodReady())
-	later := env.SpaceOf(t, ns, "later", "TEST_CLAIM")
+	later := env.SpaceOf(t, ns, "later", "test-claim")
 	if later != s {
 		t.Errorf("the claim was in use all the time, but has %v, had %v", later, s)
 	}
 	later.Usable(t, ns, "later")
 	env.DeletePod(t, ns, "later")
 	env.AwaitNamespaceGone(t, s.Namespace)
-	env.AwaitNoTraceOf(t, claim.UID)
+	env.AwaitNoTraceOf(t, s.Claim)
 }
 
 // podReadyAgain is a ready pod in other containers than the given one had.

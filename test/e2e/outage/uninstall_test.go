@@ -9,11 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -27,9 +26,7 @@ const (
 
 func TestUninstall_removesAllOfOneRelease(t *testing.T) {
 	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, framework.NewClaim("first"))
-	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("standing", "first")))
-	kept := env.SpaceOf(t, ns, "standing", "FIRST")
+	kept := env.Use(t, ns, framework.NewClaim("first"), framework.On(env.Node(0), framework.NewPod("standing", "first")))
 	kept.Usable(t, ns, "standing")
 	awaitNothingTerminates(t)
 	before := stateOf(t)
@@ -38,29 +35,25 @@ func TestUninstall_removesAllOfOneRelease(t *testing.T) {
 	env.InstallAnother(t, second, "driverName="+secondDriver, "pools[0].name=spaces", "pools[1].name=those-of-nodes", "pools[1].perNode.limit=1", "networkPolicy.enabled=true", "flowControl.enabled=true", "criticalPodsQuota.enabled=true")
 	ended := useBoth(t, ns, kept)
 	endWhatUses(t, ns, ended)
-	if out, err := env.Tool(t.Context(), "helm", "uninstall", "--wait", "--namespace", second, second); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	env.Helm(t, "uninstall", "--wait", "--namespace", second, second)
 	// Helm made it, but does not remove it.
 	env.Kubectl(t, "delete", "namespace", second)
 
-	var after []string
-	err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(context.Context) (bool, error) {
+	var after sets.Set[string]
+	framework.Eventually(t, "the release to leave nothing", func(context.Context) error {
 		after = stateOf(t)
-		return len(without(after, before)) == 0, nil
+		if left := after.Difference(before); len(left) != 0 {
+			return fmt.Errorf("there is:\n%s", strings.Join(sets.List(left), "\n"))
+		}
+		return nil
 	})
-	if err != nil {
-		t.Errorf("waited for the release to leave nothing: %v; there is:\n%s", err, strings.Join(without(after, before), "\n"))
-	}
-	for _, lost := range without(before, after) {
+	for lost := range before.Difference(after) {
 		if strings.Contains(lost, framework.DriverNamespace) {
 			t.Errorf("the other release has lost %s", lost)
 		}
 	}
 	kept.Kubectl(t, ns, "standing", "get", "configmap", "from-standing")
-	env.CreateClaim(t, ns, framework.NewClaim("later"))
-	env.CreatePod(t, ns, framework.On(env.Node(1), framework.NewPod("later", "later")))
-	env.SpaceOf(t, ns, "later", "LATER").Usable(t, ns, "later")
+	env.Use(t, ns, framework.NewClaim("later"), framework.On(env.Node(1), framework.NewPod("later", "later"))).Usable(t, ns, "later")
 	env.AwaitHealthy(t)
 }
 
@@ -68,23 +61,18 @@ func TestUninstall_removesAllOfOneRelease(t *testing.T) {
 // and returns the second's space.
 func useBoth(t *testing.T, ns string, first framework.Space) framework.Space {
 	t.Helper()
-	claim := framework.NewClaim(second)
-	request := claim.Spec.Devices.Requests[0].Exactly
-	request.DeviceClassName = secondDriver
+	claim := framework.OfClass(secondDriver, framework.NewClaim(second))
 	// A space of the pool per node would keep both pods on one node.
-	request.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{
+	claim.Spec.Devices.Requests[0].Exactly.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{
 		Expression: fmt.Sprintf("device.attributes[%q].%s == %q", secondDriver, spaceapi.PoolAttribute, "spaces"),
 	}}}
-	env.CreateClaim(t, ns, claim)
-	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("both", "first", second)))
+	s := env.Use(t, ns, claim, framework.On(env.Node(0), framework.NewPod("both", "first", second)))
 	env.CreatePod(t, ns, framework.On(env.Node(1), framework.NewPod("other", second)))
-	vars := env.Variables(t, ns, "both")
-	if vars["FIRST_NAMESPACE"] != first.Namespace {
-		t.Errorf("the pod with both has %s of the first, want %s", vars["FIRST_NAMESPACE"], first.Namespace)
+	if both := env.SpaceOf(t, ns, "both", "first"); both != first {
+		t.Errorf("the pod with both has %v of the first, want %v", both, first)
 	}
 	first.Kubectl(t, ns, "both", "get", "configmap", "from-standing")
 	first.Forbidden(t, ns, "both", "create", "namespace", "mine")
-	s := framework.Space{Env: env, Namespace: vars["SECOND_NAMESPACE"], Kubeconfig: vars["SECOND_KUBECONFIG"]}
 	if s.Namespace == first.Namespace {
 		t.Fatalf("both drivers gave %s", s.Namespace)
 	}
@@ -106,9 +94,7 @@ func endWhatUses(t *testing.T, ns string, s framework.Space) {
 	}
 	env.DeletePod(t, ns, "both")
 	env.DeletePod(t, ns, "other")
-	if err := env.Client.ResourceV1().ResourceClaims(ns).Delete(t.Context(), second, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	env.Kubectl(t, "delete", "resourceclaim", second, "-n", ns)
 	env.AwaitNamespaceGone(t, s.Namespace)
 	if left := env.Kubectl(t, "get", "namespaces", "-l", secondDriver+"/claim-uid", "-o", "name"); left != "" {
 		t.Errorf("there are still spaces: %s", left)
@@ -131,13 +117,13 @@ func awaitNothingTerminates(t *testing.T) {
 
 // stateOf lists all objects of all kinds but events, and all files in the
 // directories of the nodes that a plugin writes to.
-func stateOf(t *testing.T) []string {
+func stateOf(t *testing.T) sets.Set[string] {
 	t.Helper()
 	kinds := slices.DeleteFunc(strings.Fields(env.Kubectl(t, "api-resources", "--verbs=list", "-o", "name")), func(kind string) bool {
 		return strings.HasPrefix(kind, "events")
 	})
-	state := strings.Split(strings.TrimSpace(env.Kubectl(t, "get", strings.Join(kinds, ","), "-A", "--ignore-not-found", "-o",
-		`jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name} {.metadata.uid}{"\n"}{end}`)), "\n")
+	state := sets.New(strings.Split(strings.TrimSpace(env.Kubectl(t, "get", strings.Join(kinds, ","), "-A", "--ignore-not-found", "-o",
+		`jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name} {.metadata.uid}{"\n"}{end}`)), "\n")...)
 	if len(kinds) < 30 || len(state) < 100 {
 		t.Fatalf("these can't be all objects: %d of %d kinds", len(state), len(kinds))
 	}
@@ -151,19 +137,9 @@ func stateOf(t *testing.T) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, path := range strings.Fields(found) {
-			if !slices.Contains(stay, path) {
-				state = append(state, fmt.Sprintf("%s:%s", node.Name(), path))
-			}
+		for path := range sets.New(strings.Fields(found)...).Delete(stay...) {
+			state.Insert(node.Name() + ":" + path)
 		}
 	}
 	return state
-}
-
-func without(all, these []string) []string {
-	known := map[string]bool{}
-	for _, s := range these {
-		known[s] = true
-	}
-	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return known[s] })
 }

@@ -5,8 +5,8 @@ package outage
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -17,10 +17,8 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 
-	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -66,7 +64,7 @@ func TestUpgrade_andRollbackKeepSpaces(t *testing.T) {
 	}
 	for _, pod := range pods {
 		env.AwaitNamespaceGone(t, pod.space.Namespace)
-		env.AwaitNoTraceOf(t, pod.claim)
+		env.AwaitNoTraceOf(t, pod.space.Claim)
 	}
 	env.AwaitHealthy(t)
 }
@@ -74,15 +72,10 @@ func TestUpgrade_andRollbackKeepSpaces(t *testing.T) {
 // revision is that of the driver's release, which helm can go back to.
 func revision(t *testing.T) string {
 	t.Helper()
-	out, err := env.Tool(t.Context(), "helm", "status", "--namespace", framework.DriverNamespace, framework.DriverNamespace, "-o", "json")
-	var release struct {
-		Version int `json:"version"`
-	}
-	if err == nil {
-		err = json.Unmarshal([]byte(out), &release)
-	}
-	if err != nil || release.Version == 0 {
-		t.Fatalf("find the revision of the driver's release: %v: %s", err, out)
+	out := env.Helm(t, "status", "--namespace", framework.DriverNamespace, framework.DriverNamespace, "-o", "json")
+	var release struct{ Version int }
+	if err := json.Unmarshal([]byte(out), &release); err != nil || release.Version == 0 {
+		t.Fatalf("find the revision of the driver's release: error %v: %s", err, out)
 	}
 	return fmt.Sprint(release.Version)
 }
@@ -153,28 +146,24 @@ func awaitALeaderThatRuns(t *testing.T) {
 func onlyRunningPluginsHaveSockets(t *testing.T) {
 	t.Helper()
 	for _, node := range env.Cluster.Nodes() {
-		var found string
-		err := wait.PollUntilContextTimeout(t.Context(), 500*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
-			var err error
+		framework.Eventually(t, node.Name()+" to have one socket for the plugin's registration and one to serve", func(ctx context.Context) error {
 			dir := env.Cluster.KubeletDir()
-			found, err = framework.OnNode(ctx, node, "find", dir+"/plugins", dir+"/plugins_registry", "-type", "s")
-			return strings.Count(found, "\n") == 2, err
+			found, err := framework.OnNode(ctx, node, "find", dir+"/plugins", dir+"/plugins_registry", "-type", "s")
+			if err == nil && strings.Count(found, "\n") != 2 {
+				err = fmt.Errorf("there are:\n%s", found)
+			}
+			return err
 		})
-		if err != nil {
-			t.Errorf("waited for %s to have one socket for the plugin's registration and one to serve: %v; there are:\n%s", node.Name(), err, found)
-		}
 	}
 }
 
 // standingPod works in its space all the time.
 type standingPod struct {
-	ns, name  string
-	variables string
-	claim     types.UID
-	space     framework.Space
-	namespace types.UID
-	token     string
-	worked    int
+	ns, name, claim string
+	space           framework.Space
+	namespace       types.UID
+	token           string
+	worked          int
 }
 
 // stand starts a pod that works in the space of the claim.
@@ -194,9 +183,7 @@ while true; do
 done`,
 		framework.NewPod(name, claim))
 	env.CreatePod(t, ns, framework.On(node, pod))
-	s := &standingPod{ns: ns, name: name, variables: strings.ToUpper(claim)}
-	s.space = env.SpaceOf(t, ns, name, s.variables)
-	s.claim = framework.Await(t, framework.Claim(env.Client, ns, claim), framework.SpacesReady(1)).UID
+	s := &standingPod{ns: ns, name: name, claim: claim, space: env.SpaceOf(t, ns, name, claim)}
 	s.namespace = s.namespaceUID(t)
 	s.token = s.readToken(t)
 	return s
@@ -209,7 +196,7 @@ func (s *standingPod) namespaceUID(t *testing.T) types.UID {
 
 func (s *standingPod) readToken(t *testing.T) string {
 	t.Helper()
-	return env.Exec(t, s.ns, s.name, "cat", s.space.Kubeconfig[:strings.LastIndex(s.space.Kubeconfig, "/")]+"/token")
+	return env.Exec(t, s.ns, s.name, "cat", "/etc/"+s.claim+"/token")
 }
 
 // wentOn fails the test unless the pod could work in the same space all the time,
@@ -217,55 +204,35 @@ func (s *standingPod) readToken(t *testing.T) string {
 // the claim would not do so for most of an hour.
 func (s *standingPod) wentOn(t *testing.T, changed time.Time) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(context.Context) (bool, error) {
+	framework.Eventually(t, "the token of pod "+s.name+" to be renewed", func(context.Context) error {
 		now := s.readToken(t)
-		renewed := now != s.token
+		if now == s.token {
+			return errors.New("it is the former one")
+		}
 		s.token = now
-		return renewed, nil
+		return nil
 	})
-	if err != nil {
-		t.Fatalf("waited for the token of pod %s to be renewed: %v", s.name, err)
-	}
-	if issued, expires := lifetime(t, s.token); issued.Before(changed.Truncate(time.Second)) || time.Until(expires) < 30*time.Minute {
+	if issued, expires := framework.Lifetime(t, s.token); issued.Before(changed.Truncate(time.Second)) || time.Until(expires) < 30*time.Minute {
 		t.Errorf("pod %s has a token from %s to %s; the driver was changed at %s", s.name, issued, expires, changed)
 	}
 	if now := s.namespaceUID(t); now != s.namespace {
 		t.Errorf("namespace %s of pod %s is another one: UID %s, was %s", s.space.Namespace, s.name, now, s.namespace)
 	}
-	if now := env.SpaceOf(t, s.ns, s.name, s.variables); now != s.space {
+	if now := env.SpaceOf(t, s.ns, s.name, s.claim); now != s.space {
 		t.Errorf("pod %s has %v, had %v", s.name, now, s.space)
 	}
-	var log string
-	worked, failed := 0, -1
-	if err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(context.Context) (bool, error) {
-		log = env.Kubectl(t, "logs", "-n", s.ns, s.name)
-		worked, failed = strings.Count(log, "worked\n"), strings.Index(log, "failed: ")
-		return failed >= 0 || worked > s.worked, nil
-	}); err != nil || failed >= 0 {
-		t.Errorf("pod %s worked in its space %d times, before the change %d times; its log: %.2000s", s.name, worked, s.worked, log[max(failed, 0):])
-	}
-	s.worked = worked
-}
-
-// lifetime returns from when to when a token is good.
-func lifetime(t *testing.T, token string) (issued, expires time.Time) {
-	t.Helper()
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		t.Fatal("this is no token")
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(parts[1])
-	var claims struct {
-		Issued  int64 `json:"iat"`
-		Expires int64 `json:"exp"`
-	}
-	if err == nil {
-		err = json.Unmarshal(raw, &claims)
-	}
-	if err != nil {
-		t.Fatalf("read a token: %v", err)
-	}
-	return time.Unix(claims.Issued, 0), time.Unix(claims.Expires, 0)
+	framework.Eventually(t, "pod "+s.name+" to go on working", func(context.Context) error {
+		log := env.Kubectl(t, "logs", "-n", s.ns, s.name)
+		if failed := strings.Index(log, "failed: "); failed >= 0 {
+			t.Fatalf("pod %s could not work in its space: %.2000s", s.name, log[failed:])
+		}
+		worked := strings.Count(log, "worked\n")
+		if worked <= s.worked {
+			return fmt.Errorf("it worked %d times, before the change %d times", worked, s.worked)
+		}
+		s.worked = worked
+		return nil
+	})
 }
 
 // makeVersion builds the driver's image as another version, such as
@@ -276,11 +243,7 @@ func makeVersion(t *testing.T, version string) string {
 	if err := env.LoadImages(t.Context(), dir, "v"+version, "driver"); err != nil {
 		t.Fatal(err)
 	}
-	chart := filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver")
-	out, err := env.Tool(t.Context(), "helm", "package", "--version="+version, "--app-version=v"+version, "--destination="+dir, chart)
-	if err != nil {
-		t.Fatalf("package the chart as version %s: %v: %s", version, err, out)
-	}
+	env.Helm(t, "package", "--version="+version, "--app-version=v"+version, "--destination="+dir, framework.Chart())
 	return filepath.Join(dir, "space-dra-driver-"+version+".tgz")
 }
 
