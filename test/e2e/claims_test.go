@@ -4,11 +4,11 @@
 package e2e
 
 import (
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -26,22 +26,17 @@ func awaitClaimGone(t *testing.T, ns, name string) {
 // unscheduled is a pod that the scheduler has found no node for.
 func unscheduled() framework.Predicate[*corev1.Pod] {
 	return framework.That("found unschedulable", func(p *corev1.Pod) bool {
-		for _, c := range p.Status.Conditions {
-			if c.Type == corev1.PodScheduled {
-				return c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
-			}
-		}
-		return false
+		return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
+		})
 	})
 }
 
 func TestForceDeletedPod_leavesNothing(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	if len(env.TracesOf(t, claim.UID)) == 0 {
+	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.NewPod("pod", "test-claim"))
+	if len(env.TracesOf(t, s.Claim)) == 0 {
 		t.Fatal("nothing on the nodes names the claim while it is in use: the check below would show nothing")
 	}
 
@@ -50,7 +45,7 @@ func TestForceDeletedPod_leavesNothing(t *testing.T) {
 	}
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
 	env.AwaitNamespaceGone(t, s.Namespace)
-	env.AwaitNoTraceOf(t, claim.UID)
+	env.AwaitNoTraceOf(t, s.Claim)
 }
 
 // Without the scheduler, nothing allocates the claim.
@@ -93,26 +88,22 @@ func TestUnschedulablePod_leavesNothing(t *testing.T) {
 func TestDeletedClaim_isNotForLaterPods(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.NewPod("first", "test-claim"))
-	s := env.SpaceOf(t, ns, "first", "TEST_CLAIM")
-	if err := env.Client.ResourceV1().ResourceClaims(ns).Delete(t.Context(), "test-claim", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.NewPod("first", "test-claim"))
+	env.Kubectl(t, "delete", "resourceclaim", "test-claim", "-n", ns, "--wait=false")
 	env.StartPod(t, ns, framework.NewPod("late", "test-claim"))
 	s.Usable(t, ns, "first")
 
 	env.DeletePod(t, ns, "first")
 	awaitClaimGone(t, ns, "test-claim")
 	env.AwaitNamespaceGone(t, s.Namespace)
-	env.NoTraceOf(t, claim.UID)
+	env.NoTraceOf(t, s.Claim)
 	// The scheduler does not bind it, and reports nothing.
 	framework.Await(t, framework.Pod(env.Client, ns, "late"), framework.That("bound to no node", func(p *corev1.Pod) bool { return p.Spec.NodeName == "" }))
 
 	// A new claim of that name is the late pod's.
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
 	framework.Await(t, framework.Pod(env.Client, ns, "late"), framework.PodReady())
-	if now := env.SpaceOf(t, ns, "late", "TEST_CLAIM"); now.Namespace == s.Namespace {
+	if now := env.SpaceOf(t, ns, "late", "test-claim"); now.Namespace == s.Namespace {
 		t.Errorf("the new claim has the namespace %s of the old one", now.Namespace)
 	}
 }

@@ -17,17 +17,17 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// classOf is a DeviceClass for a driver with parameters of this kind, which takes
+// classOf is a DeviceClass for a driver, with fields of a SpaceClassConfig, which takes
 // from the pool without a limit, as the chart's own does: other pools are the examples'.
-func classOf(name, driver, kind, fields string) *resourceapi.DeviceClass {
-	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	class.Spec.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %[1]q && device.attributes[%[1]q].pool == \"spaces\"", driver)}}}
-	config := resourceapi.DeviceClassConfiguration{}
-	config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{
-		Raw: fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields),
+func classOf(name, driver, fields string) *resourceapi.DeviceClass {
+	return &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: resourceapi.DeviceClassSpec{
+		Selectors: []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{
+			Expression: fmt.Sprintf("device.driver == %[1]q && device.attributes[%[1]q].pool == \"spaces\"", driver),
+		}}},
+		Config: []resourceapi.DeviceClassConfiguration{{DeviceConfiguration: resourceapi.DeviceConfiguration{Opaque: &resourceapi.OpaqueDeviceConfiguration{
+			Driver: driver, Parameters: runtime.RawExtension{Raw: fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, spaceapi.SpaceClassConfigKind, fields)},
+		}}}},
 	}}
-	class.Spec.Config = []resourceapi.DeviceClassConfiguration{config}
-	return class
 }
 
 // createClass creates a DeviceClass for one test.
@@ -44,11 +44,9 @@ func createClass(t *testing.T, class *resourceapi.DeviceClass) {
 	})
 }
 
-// claimOfClass is a claim for one space of a class.
-func claimOfClass(class string) *resourceapi.ResourceClaim {
-	claim := framework.NewClaim("claim")
-	claim.Spec.Devices.Requests[0].Exactly.DeviceClassName = class
-	return claim
+// claimOf is a claim for one space of a class.
+func claimOf(name, class string) *resourceapi.ResourceClaim {
+	return framework.OfClass(class, framework.NewClaim(name))
 }
 
 func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
@@ -56,8 +54,8 @@ func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
 	const driver = "binding.space.example.com"
 	env.InstallAnother(t, "binding", "driverName="+driver, "controller.bindingConditions=true", "controller.replicas=1")
 	ns := env.Namespace(t)
-	createClass(t, classOf("binding", driver, spaceapi.SpaceClassConfigKind, `,"clusterRoles":["unlisted"]`))
-	env.CreateClaim(t, ns, claimOfClass("binding"))
+	createClass(t, classOf("binding", driver, `,"clusterRoles":["unlisted"]`))
+	env.CreateClaim(t, ns, claimOf("claim", "binding"))
 	env.StartPod(t, ns, framework.NewPod("pod", "claim"))
 
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "space.allowedClusterRoles"))
@@ -74,21 +72,14 @@ func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
 	}
 
 	// The next attempt finds another class.
-	classes := env.Client.ResourceV1().DeviceClasses()
-	class, err := classes.Get(t.Context(), "binding", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	class.Spec.Config = nil
-	if _, err := classes.Update(t.Context(), class, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	env.Kubectl(t, "patch", "deviceclass", "binding", "--type=merge", "-p", `{"spec":{"config":null}}`)
 	framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
 	claim = framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
 	if second := *claim.Status.Allocation.Devices.Results[0].ShareID; second == first {
 		t.Error("the pod runs with the failed allocation")
 	}
-	s := usableSpace(t, ns, "pod", "claim")
+	s := env.SpaceOf(t, ns, "pod", "claim")
+	s.Usable(t, ns, "pod")
 	env.DeletePod(t, ns, "pod")
 	env.AwaitNamespaceGone(t, s.Namespace)
 }

@@ -11,14 +11,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
 	"github.com/space-dra/space-dra-driver/test/framework/readme"
 )
@@ -29,33 +26,24 @@ const examples = "demo/examples"
 // The README of each example runs as printed, and leaves nothing behind.
 func TestExamples(t *testing.T) {
 	t.Parallel()
-	root := filepath.Dir(cluster.DefaultConfig().BuildDir)
-	entries, err := os.ReadDir(filepath.Join(root, examples))
-	if err != nil {
-		t.Fatal(err)
+	pages, err := filepath.Glob(filepath.Join(framework.Root(), examples, "*/README.md"))
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("there are no examples: error %v", err)
 	}
-	found := false
-	for _, entry := range entries {
-		if !entry.IsDir() {
-			continue
-		}
-		found = true
-		t.Run(entry.Name(), func(t *testing.T) {
+	for _, page := range pages {
+		name := filepath.Base(filepath.Dir(page))
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			namespace := "example-" + entry.Name()
-			t.Cleanup(func() { clearExample(t, namespace) })
-			runREADME(t, root, filepath.Join(examples, entry.Name(), "README.md"))
-			nothingLeft(t, namespace)
+			t.Cleanup(func() { clearExample(t, "example-"+name) })
+			runREADME(t, filepath.Join(examples, name, "README.md"))
+			nothingLeft(t, "example-"+name)
 		})
-	}
-	if !found {
-		t.Error("there are no examples")
 	}
 }
 
 // The examples' own page installs what they need, here once more.
 func TestExamples_installationWorks(t *testing.T) {
-	runREADME(t, filepath.Dir(cluster.DefaultConfig().BuildDir), filepath.Join(examples, "README.md"))
+	runREADME(t, filepath.Join(examples, "README.md"))
 	if err := env.AwaitRollout(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -64,9 +52,9 @@ func TestExamples_installationWorks(t *testing.T) {
 var timeouts = regexp.MustCompile(`--timeout=[0-9]+m`)
 
 // runREADME runs the commands of a README.
-func runREADME(t *testing.T, root, path string) {
+func runREADME(t *testing.T, path string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, path))
+	text, err := os.ReadFile(filepath.Join(framework.Root(), path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +63,7 @@ func runREADME(t *testing.T, root, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runner := readme.Runner{Dir: root, Timeout: framework.Patience, Env: append(os.Environ(),
+	runner := readme.Runner{Dir: framework.Root(), Timeout: framework.Patience, Env: append(os.Environ(),
 		"KUBECONFIG="+env.Cluster.Kubeconfig(),
 		"PATH="+strings.Join([]string{filepath.Dir(env.Cluster.Binary("kubectl")), filepath.Dir(env.Cluster.Binary("helm")), os.Getenv("PATH")}, ":"),
 	)}
@@ -101,19 +89,15 @@ func nothingLeft(t *testing.T, namespace string) {
 		t.Errorf("ResourceClaim %s/%s is left", namespace, claim.Name)
 	}
 	// No example waits for the spaces of allocations that the scheduler took back.
-	var left []string
-	if err := wait.PollUntilContextTimeout(t.Context(), time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
+	framework.Eventually(t, "no space to be left", func(ctx context.Context) error {
 		spaces, err := env.Spaces(ctx)
-		left = nil
 		for _, space := range spaces {
 			if space.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).ClaimNamespace] == namespace {
-				left = append(left, fmt.Sprintf("%s, %s since %v", space.Name, space.Status.Phase, space.DeletionTimestamp))
+				err = fmt.Errorf("%s is %s since %v", space.Name, space.Status.Phase, space.DeletionTimestamp)
 			}
 		}
-		return err == nil && len(left) == 0, nil
-	}); err != nil {
-		t.Errorf("spaces are left: %v", left)
-	}
+		return err
+	})
 }
 
 // clearExample logs what happened in an example that failed, and deletes it.
@@ -121,7 +105,7 @@ func clearExample(t *testing.T, namespace string) {
 	if !t.Failed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
 	defer cancel()
 	env.Diagnose(ctx, t, namespace)
 	err := env.Client.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{})

@@ -4,13 +4,13 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -36,12 +36,7 @@ func createJob(t *testing.T, ns string, retries int32, script string) {
 func awaitJobPod(t *testing.T, ns string, p framework.Predicate[*corev1.Pod], others ...string) *corev1.Pod {
 	t.Helper()
 	return framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "pods", ns, p.And(framework.That("another one", func(p *corev1.Pod) bool {
-		for _, other := range others {
-			if p.Name == other {
-				return false
-			}
-		}
-		return true
+		return !slices.Contains(others, p.Name)
 	})))
 }
 
@@ -56,18 +51,6 @@ func printed(t *testing.T, ns, pod string) string {
 		t.Fatalf("pod %s has printed %q, want the name of its space", pod, name)
 	}
 	return name
-}
-
-func TestJob_deletesItsSpaceWhenComplete(t *testing.T) {
-	t.Parallel()
-	ns := env.Namespace(t)
-	createJob(t, ns, 0, work)
-	pod := awaitJobPod(t, ns, podEnded(corev1.PodSucceeded))
-	claim := env.GeneratedClaim(t, ns, pod.Name)
-	env.AwaitNamespaceGone(t, printed(t, ns, pod.Name))
-	// The pod remains, and its claim is deleted.
-	awaitClaimGone(t, ns, claim)
-	framework.Await(t, framework.Pod(env.Client, ns, pod.Name), podEnded(corev1.PodSucceeded))
 }
 
 func TestJob_hasANewSpaceForEachRetry(t *testing.T) {
@@ -90,17 +73,16 @@ func TestJob_hasANewSpaceAfterASuspension(t *testing.T) {
 	ns := env.Namespace(t)
 	createJob(t, ns, 0, "exec sleep infinity")
 	first := awaitJobPod(t, ns, framework.PodReady())
-	before := env.SpaceOf(t, ns, first.Name, "MY_SPACE")
-	claim := env.ClaimOf(t, ns, first.Name)
+	before := env.SpaceOf(t, ns, first.Name, "my-space")
 
 	suspend(t, ns, "true")
 	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, first.Name))
 	env.AwaitNamespaceGone(t, before.Namespace)
-	env.NoTraceOf(t, claim.UID)
+	env.NoTraceOf(t, before.Claim)
 
 	suspend(t, ns, "false")
 	second := awaitJobPod(t, ns, framework.PodReady(), first.Name)
-	after := env.SpaceOf(t, ns, second.Name, "MY_SPACE")
+	after := env.SpaceOf(t, ns, second.Name, "my-space")
 	if after.Namespace == before.Namespace {
 		t.Errorf("the Job has the namespace %s again", after.Namespace)
 	}
@@ -109,10 +91,7 @@ func TestJob_hasANewSpaceAfterASuspension(t *testing.T) {
 
 func suspend(t *testing.T, ns, value string) {
 	t.Helper()
-	patch := []byte(`{"spec":{"suspend":` + value + `}}`)
-	if _, err := env.Client.BatchV1().Jobs(ns).Patch(t.Context(), "job", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
-		t.Fatalf("set the Job's suspend to %s: %v", value, err)
-	}
+	env.Kubectl(t, "patch", "job", "job", "-n", ns, "--type=merge", "-p", `{"spec":{"suspend":`+value+`}}`)
 }
 
 // podEnded is a pod in a final phase.

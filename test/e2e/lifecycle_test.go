@@ -5,75 +5,28 @@ package e2e
 
 import (
 	"context"
-	"slices"
+	"errors"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestRecreatedPod_hasANewSpace(t *testing.T) {
-	t.Parallel()
-	ns := env.Namespace(t)
-	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	first := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	first.Kubectl(t, ns, "pod", "create", "configmap", "left-behind")
-
-	env.DeletePod(t, ns, "pod")
-	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
-	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	second := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-
-	if first.Namespace == second.Namespace {
-		t.Fatalf("the claim has namespace %s again", first.Namespace)
-	}
-	second.Usable(t, ns, "pod")
-	if now := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1)); now.UID != claim.UID {
-		t.Fatalf("this is another claim: UID %s, was %s", now.UID, claim.UID)
-	}
-	env.AwaitNamespaceGone(t, first.Namespace)
-}
-
-func TestDeletedClaim_leavesNothing(t *testing.T) {
-	t.Parallel()
-	ns := env.Namespace(t)
-	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim", "one", "two"))
-	env.CreatePod(t, ns, framework.On(env.Node(0), framework.NewPod("pod0", "test-claim")))
-	env.CreatePod(t, ns, framework.On(env.Node(1), framework.NewPod("pod1", "test-claim")))
-	spaces := []framework.Space{env.SpaceOf(t, ns, "pod0", "TEST_CLAIM_ONE"), env.SpaceOf(t, ns, "pod0", "TEST_CLAIM_TWO")}
-	for i := range 2 {
-		if !slices.ContainsFunc(env.TracesOf(t, claim.UID), func(trace framework.Trace) bool { return trace.Node == env.Node(i) }) {
-			t.Errorf("nothing on %s names the claim while it is in use: the check below would show nothing", env.Node(i))
-		}
-	}
-
-	env.Kubectl(t, "delete", "-n", ns, "pod/pod0", "pod/pod1", "resourceclaim/test-claim")
-	for _, s := range spaces {
-		env.AwaitNamespaceGone(t, s.Namespace)
-	}
-	env.NoTraceOf(t, claim.UID)
-}
-
 func onNode(t *testing.T, i int, command string, args ...string) string {
 	t.Helper()
-	out, err := env.Cluster.Nodes()[i].Command(t.Context(), append([]string{command}, args...)...).CombinedOutput()
+	out, err := framework.OnNode(t.Context(), env.Cluster.Nodes()[i], append([]string{command}, args...)...)
 	if err != nil {
-		t.Fatalf("%s on %s: %v: %s", command, env.Node(i), err, out)
+		t.Fatal(err)
 	}
-	return string(out)
+	return out
 }
 
 func TestServiceAccount_isRestoredWithANewToken(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
+	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.NewPod("pod", "test-claim"))
 	s.Kubectl(t, ns, "pod", "create", "configmap", "kept")
 	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
 	account := framework.SpaceStatus(t, framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1)), 0).ServiceAccountUID
@@ -85,21 +38,14 @@ func TestServiceAccount_isRestoredWithANewToken(t *testing.T) {
 	framework.Await(t, framework.ServiceAccount(env.Client, s.Namespace, "space"),
 		framework.That("another one", func(sa *corev1.ServiceAccount) bool { return sa.UID != account }))
 
-	awaitOtherToken(t, ns, "pod", before)
-	s.AwaitKubectl(t, ns, "pod", "get", "configmap", "kept")
-}
-
-// awaitOtherToken waits until the file in the container has changed. A file can
-// only be looked at, so this looks again and again.
-func awaitOtherToken(t *testing.T, namespace, pod, before string) {
-	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
-		now, err := env.TryExec(ctx, namespace, pod, "cat", "/etc/test-claim/token")
-		return err == nil && now != before, nil
+	framework.Eventually(t, "another token in the pod, which may be used", func(ctx context.Context) error {
+		// The API server may still know the former ServiceAccount.
+		out, err := env.TryExec(ctx, ns, "pod", "sh", "-c", "cat /etc/test-claim/token && kubectl --kubeconfig=/etc/test-claim/kubeconfig get configmap kept >/dev/null")
+		if err == nil && out == before {
+			err = errors.New("it is the former one")
+		}
+		return err
 	})
-	if err != nil {
-		t.Fatalf("waited for another token in pod %s: %v", pod, err)
-	}
 }
 
 func TestPod_withoutAClaimInItsContainersRuns(t *testing.T) {

@@ -4,15 +4,12 @@
 package e2e
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"path"
 	"strings"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/utils/ptr"
 
@@ -25,20 +22,31 @@ func choosing(claim *resourceapi.ResourceClaim, fields string) *resourceapi.Reso
 	return framework.WithParameters(claim, fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, spaceapi.SpaceClaimConfigKind, fields))
 }
 
-// field is an object of strings as a field of parameters.
-func field(t *testing.T, name string, values map[string]string) string {
+// whoAmI fails the test unless a container that uses kubectl without flags works as the space.
+func whoAmI(t *testing.T, ns, pod string, s framework.Space) {
 	t.Helper()
-	raw, err := json.Marshal(values)
-	if err != nil {
-		t.Fatal(err)
+	got := env.Exec(t, ns, pod, "kubectl", "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
+	if want := "system:serviceaccount:" + s.Namespace + ":space"; got != want {
+		t.Errorf("kubectl works as %s, want %s", got, want)
 	}
-	return fmt.Sprintf(",%q:%s", name, raw)
 }
 
-// whoAmI is the user that the API server sees if a container uses kubectl without flags.
-func whoAmI(t *testing.T, ns, pod string) string {
-	t.Helper()
-	return env.Exec(t, ns, pod, "kubectl", "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
+func TestInvalidParameters_areReportedToClaimAndPod(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	env.CreateClaim(t, ns, choosing(framework.NewClaim("test-claim"), `,"clusterRoles":["cluster-admin"]`))
+	env.StartPod(t, ns, framework.NewPod("pod", "test-claim"))
+	const words = `clusterRoles[0]: Invalid value: "cluster-admin"`
+
+	events := env.Client.CoreV1().RESTClient()
+	framework.AwaitAny(t, events, "events", ns, framework.About("Pod", "pod", spaceapi.ReasonInvalidParameters, words))
+	// The kubelet's event has the plugin's answer.
+	framework.AwaitAny(t, events, "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources", words))
+
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), allocated())
+	env.NoSpaceOf(t, claim.UID)
+	env.DeletePod(t, ns, "pod")
+	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
 }
 
 func TestEnv_hasTheValuesOfClassAndClaim(t *testing.T) {
@@ -48,9 +56,10 @@ func TestEnv_hasTheValuesOfClassAndClaim(t *testing.T) {
 		"empty": "", "spaces": "  a  b  ", "quotes": `it's "quoted" \ `, "equals": "=a=b=", "utf8": "äöü – 空間 🚀",
 		"lines": "one\ntwo\n", "yaml": "- a: {b: [c, *d]} # e", "shell": "$(id) $(HOME) ${HOME} `id`", "Mixed_1": "~",
 	}
-	createClass(t, classOf("with-parameters", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, field(t, "env", values)))
-	env.CreateClaim(t, ns, choosing(claimOfClass("with-parameters"), field(t, "env", values)))
-	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
+	fields := `,"env":` + framework.JSON(values)
+	createClass(t, classOf("with-parameters", spaceapi.DefaultDriverName, fields))
+	s := env.Use(t, ns, choosing(claimOf("claim", "with-parameters"), fields), framework.NewPod("pod", "claim"))
+	s.Usable(t, ns, "pod")
 	for key, want := range values {
 		for _, prefix := range []string{"admin_", "user_"} {
 			if got := env.Exec(t, ns, "pod", "printenv", prefix+key); got != want+"\n" {
@@ -58,15 +67,12 @@ func TestEnv_hasTheValuesOfClassAndClaim(t *testing.T) {
 			}
 		}
 	}
-	env.SpaceOf(t, ns, "pod", "CLAIM").Usable(t, ns, "pod")
 }
 
 func TestClaimConfig_choosesPrefixAndPaths(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	claim := framework.NewClaim("claim")
-	claim = choosing(claim, `,"envPrefix":"PREVIEW","mountPath":"/home/app/.space","kubeconfigEnv":true`)
-	env.CreateClaim(t, ns, claim)
+	env.CreateClaim(t, ns, choosing(framework.NewClaim("claim"), `,"envPrefix":"PREVIEW","mountPath":"/home/app/.space","kubeconfigEnv":true`))
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
 
 	s := env.SpaceOf(t, ns, "pod", "PREVIEW")
@@ -83,18 +89,15 @@ func TestClaimConfig_choosesPrefixAndPaths(t *testing.T) {
 	if out, err := env.TryExec(t.Context(), ns, "pod", "sh", "-c", "echo x > /home/app/.space/token"); err == nil {
 		t.Errorf("the token could be written: %s", out)
 	}
-	// And kubectl needs no flag.
 	env.Exec(t, ns, "pod", "kubectl", "get", "configmap", "from-pod")
-	if got, want := whoAmI(t, ns, "pod"), "system:serviceaccount:"+s.Namespace+":space"; got != want {
-		t.Errorf("kubectl works as %s, want %s", got, want)
-	}
+	whoAmI(t, ns, "pod", s)
 }
 
 func TestInCluster_clientsWorkInTheSpace(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*corev1.PodSpec){
-		"in place of the pod's own": func(*corev1.PodSpec) {},
-		"where the pod has none":    func(p *corev1.PodSpec) { p.AutomountServiceAccountToken = ptr.To(false) },
+	for name, automount := range map[string]*bool{
+		"in place of the pod's own": nil,
+		"where the pod has none":    ptr.To(false),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -104,15 +107,12 @@ func TestInCluster_clientsWorkInTheSpace(t *testing.T) {
 			other := *pod.Spec.Containers[0].DeepCopy()
 			other.Name = "other"
 			other.Resources.Claims = nil
-			change(&pod.Spec)
+			pod.Spec.AutomountServiceAccountToken = automount
 			pod.Spec.Containers = append(pod.Spec.Containers, other)
 			env.CreatePod(t, ns, pod)
 
-			s := env.SpaceOf(t, ns, "pod/ctr", "CLAIM")
-			if got, want := whoAmI(t, ns, "pod/ctr"), "system:serviceaccount:"+s.Namespace+":space"; got != want {
-				t.Errorf("kubectl works as %s, want %s", got, want)
-			}
-			s.Kubectl(t, ns, "pod/ctr", "get", "configmaps")
+			s := env.SpaceOf(t, ns, "pod/ctr", "claim")
+			whoAmI(t, ns, "pod/ctr", s)
 			env.Exec(t, ns, "pod/ctr", "kubectl", "create", "configmap", "in-cluster")
 			s.Kubectl(t, ns, "pod/ctr", "get", "configmap", "in-cluster")
 			const dir = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -125,7 +125,7 @@ func TestInCluster_clientsWorkInTheSpace(t *testing.T) {
 
 			// The container that does not use the claim has what the pod has.
 			out, err := env.TryExec(t.Context(), ns, "pod/other", "cat", dir+"/namespace")
-			switch own := ptr.Deref(pod.Spec.AutomountServiceAccountToken, true); {
+			switch own := ptr.Deref(automount, true); {
 			case own && (err != nil || out != ns):
 				t.Errorf("the other container is in namespace %q, error %v, want %q", out, err, ns)
 			case !own && err == nil:
@@ -138,33 +138,16 @@ func TestInCluster_clientsWorkInTheSpace(t *testing.T) {
 func TestTokenLifetime_isThatOfTheClass(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	createClass(t, classOf("half-an-hour", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, `,"tokenLifetime":"30m"`))
-	short := claimOfClass("half-an-hour")
-	short.Name = "test-claim"
-	env.CreateClaim(t, ns, short)
+	createClass(t, classOf("half-an-hour", spaceapi.DefaultDriverName, `,"tokenLifetime":"30m"`))
+	env.CreateClaim(t, ns, claimOf("short", "half-an-hour"))
 	env.CreateClaim(t, ns, framework.NewClaim("usual"))
-	env.CreatePod(t, ns, framework.NewPod("pod", "test-claim", "usual"))
-	for claim, want := range map[string]time.Duration{"test-claim": 30 * time.Minute, "usual": time.Hour} {
-		if got := lifetimeOfToken(t, ns, "pod", claim); got != want {
+	env.CreatePod(t, ns, framework.NewPod("pod", "short", "usual"))
+	for claim, want := range map[string]time.Duration{"short": 30 * time.Minute, "usual": time.Hour} {
+		issued, expires := framework.Lifetime(t, env.Exec(t, ns, "pod", "cat", "/etc/"+claim+"/token"))
+		if got := expires.Sub(issued); got != want {
 			t.Errorf("the token of claim %s lives %s, want %s", claim, got, want)
 		}
 	}
-
-}
-
-// lifetimeOfToken reads the middle part of a token, which alone is worth nothing.
-func lifetimeOfToken(t *testing.T, ns, pod, claim string) time.Duration {
-	t.Helper()
-	file := "/etc/" + claim + "/token"
-	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimSpace(env.Exec(t, ns, pod, "cut", "-d.", "-f2", file)))
-	if err != nil {
-		t.Fatalf("the token in %s is not in base64", file)
-	}
-	var claims struct{ Exp, Iat int64 }
-	if err := json.Unmarshal(raw, &claims); err != nil {
-		t.Fatalf("the token in %s is not JSON", file)
-	}
-	return time.Duration(claims.Exp-claims.Iat) * time.Second
 }
 
 // Names of claims and requests can meet in a pod. Each claim's files stay its own.
@@ -185,8 +168,7 @@ func TestClaims_withCollidingNamesHaveTheirOwnFiles(t *testing.T) {
 
 	// With a prefix, both can be told apart.
 	env.CreateClaim(t, ns, choosing(framework.NewClaim("apart"), `,"envPrefix":"OTHER"`))
-	pod := framework.NewPod("pod2", "a", "apart")
-	env.CreatePod(t, ns, pod)
+	env.CreatePod(t, ns, framework.NewPod("pod2", "a", "apart"))
 	if a, other := env.SpaceOf(t, ns, "pod2", "A_B"), env.SpaceOf(t, ns, "pod2", "OTHER"); a.Namespace != first || other == a {
 		t.Errorf("got %v and %v", a, other)
 	}

@@ -17,15 +17,15 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// claimOf is the body of a claim for one device of a class, with configs in JSON.
-func claimOf(class string, configs ...string) string {
+// claimBody is the body of a claim for one device of a class, with configs in JSON.
+func claimBody(class string, configs ...string) string {
 	return fmt.Sprintf(`{"apiVersion":"resource.k8s.io/v1","kind":"ResourceClaim","metadata":{"name":"attempt"},
 		"spec":{"devices":{"requests":[{"name":"space","exactly":{"deviceClassName":%q}}],"config":[%s]}}}`, class, strings.Join(configs, ","))
 }
 
 // asks is the body of a claim with parameters for a driver.
 func asks(driver, kind, fields string) string {
-	return claimOf(spaceapi.DefaultDriverName, fmt.Sprintf(`{"opaque":{"driver":%q,"parameters":{"apiVersion":%q,"kind":%q%s}}}`,
+	return claimBody(spaceapi.DefaultDriverName, fmt.Sprintf(`{"opaque":{"driver":%q,"parameters":{"apiVersion":%q,"kind":%q%s}}}`,
 		driver, spaceapi.APIVersion, kind, fields))
 }
 
@@ -38,7 +38,7 @@ func (s *stage) author(t *testing.T) {
 	env.Kubectl(t, "create", "rolebinding", "owner", "-n", s.ns, "--role=owner", "--serviceaccount="+s.ns+":author")
 	author := env.As(t, s.ns, "author")
 	own := framework.NamespacePath(s.ns)
-	for _, c := range []call{patch(own, touched), post(claims(s.ns, ""), claimOf(spaceapi.DefaultDriverName))} {
+	for _, c := range []call{patch(own, touched), post(claims(s.ns, ""), claimBody(spaceapi.DefaultDriverName))} {
 		framework.AwaitAllowed(t, c.String(), c.By(author))
 	}
 
@@ -49,7 +49,7 @@ func (s *stage) author(t *testing.T) {
 	podUsing := func(claim string) call {
 		return post(core(s.ns, "pods"), podWith(`"resourceClaims":[{"name":"others","resourceClaimName":"`+claim+`"}],`, ""))
 	}
-	asAdmin := post(claims(s.ns, ""), strings.Replace(claimOf(spaceapi.DefaultDriverName), `"exactly":{`, `"exactly":{"adminAccess":true,`, 1))
+	asAdmin := post(claims(s.ns, ""), strings.Replace(claimBody(spaceapi.DefaultDriverName), `"exactly":{`, `"exactly":{"adminAccess":true,`, 1))
 	refusedTo(t, author, []attempt{
 		{what: "read what is in the space of a claim without its token", call: get(core(s.mine.Namespace, "secrets")), instead: get(core(s.ns, "secrets"))},
 		{what: "mark a namespace as a space", call: patch(own, `{"metadata":{"labels":{"`+key+`claim-uid":"x"}}}`), by: metadata("labels"),
@@ -86,7 +86,7 @@ func (s *stage) parametersRefusedAtOnce(t *testing.T, author kubernetes.Interfac
 // parametersRefusedLater are invalid, or not allowed by the class: the driver says
 // so when it has been chosen for the claim.
 func (s *stage) parametersRefusedLater(t *testing.T) {
-	createClass(t, classOf("threats", spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind,
+	createClass(t, classOf("threats", spaceapi.DefaultDriverName,
 		`,"resourceQuota":{"hard":{"pods":"5"}},"maxLifetime":"1h","clusterRoles":["view"],"allowedClusterRoles":["edit"],"podSecurity":{"enforce":"restricted"}`))
 	attempts := []struct{ what, fields, words string }{
 		{what: "mount files over an image's programs", fields: `,"mountPath":"/usr/bin"`, words: "mountPath: Invalid value: \"/usr/bin\": must not be a system directory"},
@@ -104,15 +104,11 @@ func (s *stage) parametersRefusedLater(t *testing.T) {
 	}
 	var names []string
 	for i, a := range attempts {
-		claim := choosing(claimOfClass("threats"), a.fields)
-		claim.Name = fmt.Sprintf("refused-%d", i)
-		env.CreateClaim(t, s.ns, claim)
-		names = append(names, claim.Name)
+		names = append(names, fmt.Sprintf("refused-%d", i))
+		env.CreateClaim(t, s.ns, choosing(claimOf(names[i], "threats"), a.fields))
 	}
-	allowed := choosing(claimOfClass("threats"), `,"clusterRoles":["edit"],"resourceQuota":{"hard":{"pods":"5"}},"maxLifetime":"1h"`)
-	allowed.Name = "allowed"
-	env.CreateClaim(t, s.ns, allowed)
-	env.StartPod(t, s.ns, framework.NewPod("refused", append(names, allowed.Name)...))
+	env.CreateClaim(t, s.ns, choosing(claimOf("allowed", "threats"), `,"clusterRoles":["edit"],"resourceQuota":{"hard":{"pods":"5"}},"maxLifetime":"1h"`))
+	env.StartPod(t, s.ns, framework.NewPod("refused", append(names, "allowed")...))
 	for i, a := range attempts {
 		t.Run(a.what, func(t *testing.T) {
 			claim := framework.Await(t, framework.Claim(env.Client, s.ns, names[i]), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, a.words))
@@ -120,9 +116,9 @@ func (s *stage) parametersRefusedLater(t *testing.T) {
 		})
 	}
 	// The same class gives what it allows.
-	framework.Await(t, framework.Claim(env.Client, s.ns, allowed.Name), framework.SpacesReady(1))
+	framework.Await(t, framework.Claim(env.Client, s.ns, "allowed"), framework.SpacesReady(1))
 	env.DeletePod(t, s.ns, "refused")
-	framework.Await(t, framework.Claim(env.Client, s.ns, allowed.Name), framework.Deallocated())
+	framework.Await(t, framework.Claim(env.Client, s.ns, "allowed"), framework.Deallocated())
 }
 
 // annotationLeadsNowhere looks where pod mine has the files of its claim, which bears

@@ -78,7 +78,7 @@ func (s *stage) kubelet(t *testing.T) {
 // what is in them.
 func (s *stage) notOnTheSecond(t *testing.T) {
 	found := map[string][]string{}
-	for _, trace := range env.TracesOf(t, s.claim.UID) {
+	for _, trace := range env.TracesOf(t, s.mine.Claim) {
 		found[trace.Node] = append(found[trace.Node], trace.Path)
 	}
 	first, second := env.Node(0), env.Node(1)

@@ -24,7 +24,7 @@ func (s *stage) tenantPod(t *testing.T) {
 	isolation := func(words string) denial { return by(policy("tenant-networkpolicies"), words) }
 	space := func(namespace string) string { return "system:serviceaccount:" + namespace + ":space" }
 	pod := func(spec, container string) call { return post(core(own, "pods"), podWith(spec, container)) }
-	claim := func(class string) call { return post(claims(own, ""), claimOf(class)) }
+	claim := func(class string) call { return post(claims(own, ""), claimBody(class)) }
 	template := post(dra(own, "resourceclaimtemplates"), `{"apiVersion":"resource.k8s.io/v1","kind":"ResourceClaimTemplate","metadata":{"name":"attempt"},"spec":{"spec":{"devices":{"requests":[
 		{"name":"space","firstAvailable":[{"name":"a","deviceClassName":"gpu.example.com"},{"name":"b","deviceClassName":"`+spaceapi.DefaultDriverName+`"}]}]}}}}`)
 	extended := `"resources":{"limits":{"deviceclass.resource.kubernetes.io/` + spaceapi.DefaultDriverName + `":"1"}},`
@@ -82,7 +82,7 @@ func (s *stage) ended(t *testing.T) {
 	awaitInvalid(t, s.tenant, look)
 	awaitInvalid(t, kept, look)
 	env.AwaitNamespaceGone(t, own)
-	env.AwaitNoTraceOf(t, s.claim.UID)
+	env.AwaitNoTraceOf(t, s.mine.Claim)
 }
 
 // tenantAdmin has a space whose class gives it the ClusterRole admin, of a driver
@@ -91,9 +91,7 @@ func tenantAdmin(t *testing.T) {
 	const driver = "threats.example.com"
 	env.InstallAnother(t, "threats", "driverName="+driver, "controller.replicas=1", "space.clusterRole=admin", "defaultDeviceClass.config.resourceQuota.hard.pods=10")
 	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, claimOfClass(driver))
-	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
-	own := env.Variables(t, ns, "pod")["CLAIM_NAMESPACE"]
+	own := env.Use(t, ns, claimOf("claim", driver), framework.NewPod("pod", "claim")).Namespace
 	tenant := env.WithToken(t, env.Exec(t, ns, "pod", "cat", "/etc/claim/token"))
 
 	// The tenant grants a friend outside of the space the same rights.

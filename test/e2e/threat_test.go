@@ -151,7 +151,6 @@ type stage struct {
 	// ns has claim and pod mine, elsewhere claim and pod others.
 	ns, elsewhere string
 	mine, others  framework.Space
-	claim         *resourceapi.ResourceClaim
 	plugins       [2]*corev1.Pod
 	controller    *corev1.Pod
 	// tenant has the token that pod mine finds.
@@ -161,18 +160,13 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{ns: env.Namespace(t), elsewhere: env.Namespace(t)}
-	createClass(t, classOf(limitedClass, spaceapi.DefaultDriverName, spaceapi.SpaceClassConfigKind, `,"resourceQuota":{"hard":{"pods":"10"}}`))
-	mine := claimOfClass(limitedClass)
-	mine.Name = "mine"
+	createClass(t, classOf(limitedClass, spaceapi.DefaultDriverName, `,"resourceQuota":{"hard":{"pods":"10"}}`))
+	mine := claimOf("mine", limitedClass)
 	// Kubernetes itself writes this on claims that it makes of templates; the driver
 	// takes a directory's name from it.
 	mine.Annotations = map[string]string{resourceapi.PodResourceClaimAnnotation: "../../etc"}
-	env.CreateClaim(t, s.ns, mine)
-	env.CreateClaim(t, s.elsewhere, framework.NewClaim("others"))
-	env.CreatePod(t, s.elsewhere, framework.On(env.Node(1), framework.NewPod("others", "others")))
-	env.CreatePod(t, s.ns, framework.On(env.Node(0), framework.NewPod("mine", "mine")))
-	s.mine, s.others = env.SpaceOf(t, s.ns, "mine", "MINE"), env.SpaceOf(t, s.elsewhere, "others", "OTHERS")
-	s.claim = framework.Await(t, framework.Claim(env.Client, s.ns, "mine"), framework.SpacesReady(1))
+	s.mine = env.Use(t, s.ns, mine, framework.On(env.Node(0), framework.NewPod("mine", "mine")))
+	s.others = env.Use(t, s.elsewhere, framework.NewClaim("others"), framework.On(env.Node(1), framework.NewPod("others", "others")))
 	s.tenant = env.WithToken(t, env.Exec(t, s.ns, "mine", "cat", "/etc/mine/token"))
 
 	plugins, err := env.DriverPods(t.Context(), framework.PluginPods)

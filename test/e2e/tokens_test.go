@@ -18,10 +18,7 @@ var jwt = regexp.MustCompile(`eyJhbGciOi[A-Za-z0-9_-]{20,}`)
 func TestTokens_areInTheNodesFilesOnly(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	pod := env.CreatePod(t, ns, framework.NewPod("pod", "test-claim"))
-	s := env.SpaceOf(t, ns, "pod", "TEST_CLAIM")
-	s.Usable(t, ns, "pod")
+	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.On(env.Node(0), framework.NewPod("pod", "test-claim")))
 	token := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
 	if !jwt.MatchString(token) {
 		t.Fatal("the token does not look like one: the searches below would find nothing")
@@ -40,7 +37,7 @@ func TestTokens_areInTheNodesFilesOnly(t *testing.T) {
 		absent(t, "the process list of "+env.Node(i), onNode(t, i, "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"))
 		// What vanishes meanwhile, of other tests' claims, makes both programs fail.
 		kept := onNode(t, i, "sh", "-c", "find /var/lib/kubelet/plugins /run/cdi /var/lib/kubelet/dra_manager_state -type f -exec cat {} + 2>/dev/null; true")
-		if env.Node(i) == pod.Spec.NodeName && !strings.Contains(kept, s.Namespace) {
+		if i == 0 && !strings.Contains(kept, s.Namespace) {
 			t.Errorf("what %s keeps over a reboot does not even name the space: it can't be all", env.Node(i))
 		}
 		absent(t, "what the node keeps over a reboot", kept)

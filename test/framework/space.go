@@ -4,16 +4,13 @@
 package framework
 
 import (
-	"context"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // Space is what a container sees of one space.
@@ -67,27 +64,6 @@ func (s Space) Forbidden(t testing.TB, namespace, pod string, args ...string) {
 	if err == nil || !strings.Contains(out, "Forbidden") {
 		t.Errorf("kubectl %s in %s should be forbidden, but: error %v, output %s", strings.Join(args, " "), pod, err, out)
 	}
-}
-
-// AwaitKubectl is Kubectl for a ServiceAccount that was recreated: it is repeated as
-// long as it is refused, because the API server may still know the former one. The
-// first use of a space needs no waiting: a space is ready when its rights are in effect.
-func (s Space) AwaitKubectl(t testing.TB, namespace, pod string, args ...string) string {
-	t.Helper()
-	var out string
-	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
-		var err error
-		out, err = s.Env.TryExec(ctx, namespace, pod, append([]string{"kubectl", "--kubeconfig", s.Kubeconfig}, args...)...)
-		answer := strings.ToLower(out)
-		if err != nil && (strings.Contains(answer, "forbidden") || strings.Contains(answer, "unauthorized")) {
-			return false, nil
-		}
-		return err == nil, err
-	})
-	if err != nil {
-		t.Fatalf("waited for kubectl %s in %s to be allowed: %v\n%s", strings.Join(args, " "), pod, err, out)
-	}
-	return out
 }
 
 // Usable fails the test unless a pod can work in the space, and only there.
