@@ -14,12 +14,6 @@ import (
 	"strings"
 )
 
-// Panel types, by Grafana's names.
-const (
-	Row  = "row"
-	Stat = "stat"
-)
-
 // Dashboard is the part of Grafana's JSON that tests read.
 type Dashboard struct {
 	Links      []Link
@@ -30,15 +24,12 @@ type Dashboard struct {
 // Link is a link of the dashboard or a panel.
 type Link struct{ Title, URL string }
 
-// Panel is a panel or the title of a row. GridPos is in units of Grafana's grid, which has
-// 24 columns.
+// Panel is a panel or the title of a row.
 type Panel struct {
-	ID          int
-	Title, Type string
-	GridPos     struct{ X, Y, W, H int }
-	Links       []Link
-	Targets     []Target
-	FieldConfig struct{ Defaults struct{ Unit string } }
+	ID      int
+	Title   string
+	Links   []Link
+	Targets []Target
 }
 
 // Target is a query in PromQL.
@@ -79,9 +70,4 @@ func (t Target) LegendLabels() []string {
 		out = append(out, match[1])
 	}
 	return out
-}
-
-// Legend returns the legend of a series.
-func (t Target) Legend(labels map[string]string) string {
-	return label.ReplaceAllStringFunc(t.LegendFormat, func(match string) string { return labels[strings.Trim(match, "{}")] })
 }

@@ -11,15 +11,18 @@
 // unittest.go, which an overlay adds to this package when it is built, because no other
 // package can import it. The build tag is for the other times. "promcheck metrics" reads
 // a list of expressions in JSON, and writes the metrics that each asks for. "promcheck
-// serve CONFIGURATION DATA" is Prometheus' scraping, storage, queries and rules, behind
-// three paths of its HTTP API.
+// watch DATA" is Prometheus' scraping, storage and queries.
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/prometheus/promql/parser"
@@ -39,22 +42,22 @@ func parseTime(s string) (time.Time, error) {
 
 func main() {
 	p := parser.NewParser(parser.Options{})
-	switch {
-	case len(os.Args) > 2 && os.Args[1] == "rules":
-		os.Exit(RulesUnitTest(promqltest.LazyLoaderOpts{EnableAtModifier: true, EnableNegativeOffset: true}, p, nil, false, false, false, os.Args[2:]...))
-	case len(os.Args) == 2 && os.Args[1] == "metrics":
-		if err := metrics(p, os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, "promcheck:", err)
-			os.Exit(failureExitCode)
-		}
-	case len(os.Args) == 4 && os.Args[1] == "serve":
-		if err := serve(p, os.Args[2], os.Args[3]); err != nil {
-			fmt.Fprintln(os.Stderr, "promcheck:", err)
-			os.Exit(failureExitCode)
-		}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch args := os.Args[1:]; {
+	case len(args) > 1 && args[0] == "rules":
+		os.Exit(RulesUnitTest(promqltest.LazyLoaderOpts{EnableAtModifier: true, EnableNegativeOffset: true}, p, nil, false, false, false, args[1:]...))
+	case len(args) == 1 && args[0] == "metrics":
+		err = metrics(p, os.Stdin, os.Stdout)
+	case len(args) == 2 && args[0] == "watch":
+		err = watch(ctx, p, args[1], os.Stdin, os.Stdout)
 	default:
-		fmt.Fprintln(os.Stderr, "usage: promcheck rules FILE... | promcheck metrics <EXPRESSIONS | promcheck serve CONFIGURATION DATA")
-		os.Exit(2)
+		err = errors.New("usage: promcheck rules FILE... | promcheck metrics <EXPRESSIONS | promcheck watch DATA <QUERIES")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "promcheck:", err)
+		os.Exit(failureExitCode)
 	}
 }
 
