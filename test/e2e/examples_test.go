@@ -74,19 +74,11 @@ func runREADME(t *testing.T, path string) {
 	}
 }
 
-// nothingLeft checks what exists when the last command of an example has
-// ended; the example waits for the deletion itself.
+// nothingLeft looks when the last command of an example has ended, which waits for the deletion.
 func nothingLeft(t *testing.T, namespace string) {
 	t.Helper()
 	if _, err := env.Client.CoreV1().Namespaces().Get(t.Context(), namespace, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("namespace %s should be gone, but: error %v", namespace, err)
-	}
-	claims, err := env.Client.ResourceV1().ResourceClaims(namespace).List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, claim := range claims.Items {
-		t.Errorf("ResourceClaim %s/%s is left", namespace, claim.Name)
 	}
 	// No example waits for the spaces of allocations that the scheduler took back.
 	framework.Eventually(t, "no space to be left", func(ctx context.Context) error {

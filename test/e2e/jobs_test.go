@@ -11,6 +11,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -40,31 +41,20 @@ func awaitJobPod(t *testing.T, ns string, p framework.Predicate[*corev1.Pod], ot
 	})))
 }
 
-// work uses a space, and prints its namespace.
-var work = framework.Answered("kubectl --kubeconfig=/etc/my-space/kubeconfig create configmap result") + "cat /etc/my-space/namespace"
-
-// printed is what a pod of a Job has printed: the name of its space's namespace.
-func printed(t *testing.T, ns, pod string) string {
-	t.Helper()
-	name := env.Kubectl(t, "logs", "-n", ns, pod)
-	if !strings.HasPrefix(name, "ephemeral-ns-") {
-		t.Fatalf("pod %s has printed %q, want the name of its space", pod, name)
-	}
-	return name
-}
-
 func TestJob_hasANewSpaceForEachRetry(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	createJob(t, ns, 1, work+" && exit 1")
-	first := awaitJobPod(t, ns, podEnded(corev1.PodFailed))
-	second := awaitJobPod(t, ns, podEnded(corev1.PodFailed), first.Name)
-	spaces := []string{printed(t, ns, first.Name), printed(t, ns, second.Name)}
-	if spaces[0] == spaces[1] {
-		t.Errorf("both tries have had the namespace %s", spaces[0])
-	}
-	for _, s := range spaces {
-		env.AwaitNamespaceGone(t, s)
+	createJob(t, ns, 1, framework.Answered("kubectl --kubeconfig=/etc/my-space/kubeconfig create configmap result")+"cat /etc/my-space/namespace && exit 1")
+	failed := framework.That("failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
+	first := awaitJobPod(t, ns, failed)
+	second := awaitJobPod(t, ns, failed, first.Name)
+	// Each has printed the name of its space's namespace.
+	spaces := sets.New(env.Kubectl(t, "logs", "-n", ns, first.Name), env.Kubectl(t, "logs", "-n", ns, second.Name))
+	for name := range spaces {
+		if len(spaces) != 2 || !strings.HasPrefix(name, "ephemeral-ns-") {
+			t.Fatalf("the pods have printed %q, want the names of two spaces", spaces)
+		}
+		env.AwaitNamespaceGone(t, name)
 	}
 }
 
@@ -75,26 +65,16 @@ func TestJob_hasANewSpaceAfterASuspension(t *testing.T) {
 	first := awaitJobPod(t, ns, framework.PodReady())
 	before := env.SpaceOf(t, ns, first.Name, "my-space")
 
-	suspend(t, ns, "true")
+	env.Kubectl(t, "patch", "job", "job", "-n", ns, "--type=merge", "-p", `{"spec":{"suspend":true}}`)
 	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, first.Name))
 	env.AwaitNamespaceGone(t, before.Namespace)
 	env.NoTraceOf(t, before.Claim)
 
-	suspend(t, ns, "false")
+	env.Kubectl(t, "patch", "job", "job", "-n", ns, "--type=merge", "-p", `{"spec":{"suspend":false}}`)
 	second := awaitJobPod(t, ns, framework.PodReady(), first.Name)
 	after := env.SpaceOf(t, ns, second.Name, "my-space")
 	if after.Namespace == before.Namespace {
 		t.Errorf("the Job has the namespace %s again", after.Namespace)
 	}
 	after.Usable(t, ns, second.Name)
-}
-
-func suspend(t *testing.T, ns, value string) {
-	t.Helper()
-	env.Kubectl(t, "patch", "job", "job", "-n", ns, "--type=merge", "-p", `{"spec":{"suspend":`+value+`}}`)
-}
-
-// podEnded is a pod in a final phase.
-func podEnded(phase corev1.PodPhase) framework.Predicate[*corev1.Pod] {
-	return framework.That(string(phase), func(p *corev1.Pod) bool { return p.Status.Phase == phase })
 }

@@ -11,12 +11,10 @@ import (
 	"net/url"
 	"os/exec"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 
@@ -96,26 +94,22 @@ func configuration(t *testing.T) object {
 	}
 	proxy := httptest.NewServer(&httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(server) }})
 	t.Cleanup(proxy.Close)
-	pods, err := env.DriverPods(t.Context(), framework.ControllerPods)
-	if err != nil {
-		t.Fatal(err)
-	}
-	plugins, err := env.DriverPods(t.Context(), framework.PluginPods)
+	pods, err := env.DriverPods(t.Context(), "app.kubernetes.io/component in (controller,kubeletplugin)")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var targets []object
-	for _, pod := range append(pods, plugins...) {
-		ports := pod.Spec.Containers[0].Ports
-		i := slices.IndexFunc(ports, func(p corev1.ContainerPort) bool { return p.Name == "metrics" || p.Name == "http" })
-		if i < 0 {
-			t.Fatalf("pod %s has no port for metrics", pod.Name)
+	for _, pod := range pods {
+		for _, port := range pod.Spec.Containers[0].Ports {
+			if port.Name == "health" {
+				continue
+			}
+			targets = append(targets, object{"targets": []string{strings.TrimPrefix(proxy.URL, "http://")}, "labels": object{
+				"__metrics_path__": fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:%d/proxy/metrics", pod.Namespace, pod.Name, port.ContainerPort),
+				// As the chart's PodMonitor names them.
+				"instance": fmt.Sprintf("%s:%d", pod.Status.PodIP, port.ContainerPort), "namespace": pod.Namespace, "pod": pod.Name, "node": pod.Spec.NodeName,
+			}})
 		}
-		targets = append(targets, object{"targets": []string{strings.TrimPrefix(proxy.URL, "http://")}, "labels": object{
-			"__metrics_path__": fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:%d/proxy/metrics", pod.Namespace, pod.Name, ports[i].ContainerPort),
-			// As the chart's PodMonitor names them.
-			"instance": fmt.Sprintf("%s:%d", pod.Status.PodIP, ports[i].ContainerPort), "namespace": pod.Namespace, "pod": pod.Name, "node": pod.Spec.NodeName,
-		}})
 	}
 	return object{
 		"global":         object{"scrape_interval": "2s", "scrape_timeout": "2s"},
@@ -126,11 +120,8 @@ func configuration(t *testing.T) object {
 // alerts are the queries of the chart's alerts.
 func alerts(t *testing.T) []string {
 	t.Helper()
-	rendered, err := env.Tool(t.Context(), "helm", "template", framework.DriverNamespace, framework.Chart(),
-		"--namespace", framework.DriverNamespace, "--set", "metrics.prometheusRule.enabled=true", "--show-only", "templates/prometheusrule.yaml")
-	if err != nil {
-		t.Fatalf("render the rules: %v: %s", err, rendered)
-	}
+	rendered := env.Helm(t, "template", framework.DriverNamespace, framework.Chart(), "--namespace", framework.DriverNamespace,
+		"--set", "metrics.prometheusRule.enabled=true", "--show-only", "templates/prometheusrule.yaml")
 	var rule struct {
 		Spec struct {
 			Groups []struct{ Rules []struct{ Expr string } }

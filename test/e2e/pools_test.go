@@ -5,14 +5,11 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -21,10 +18,6 @@ const poolsDriver = "pools.space.example.com"
 
 func TestPools(t *testing.T) {
 	t.Parallel()
-	// This comes after the release was uninstalled.
-	t.Cleanup(func() {
-		awaitSlices(t, "gone", func(slices map[string]*resourceapi.ResourceSlice) bool { return len(slices) == 0 })
-	})
 	env.InstallAnother(t, "pools", "driverName="+poolsDriver, "controller.replicas=1",
 		"deviceClasses[0].name=few", "deviceClasses[0].pool=few", "pools[0].name=few", "pools[0].limit=1",
 		"deviceClasses[1].name=shared", "deviceClasses[1].pool=shared", "pools[1].name=shared", "pools[1].budget.total.cpu=4", "pools[1].budget.total.memory=8Gi",
@@ -34,27 +27,6 @@ func TestPools(t *testing.T) {
 	t.Run("a budget has a minimum and steps", steppedBudget)
 	t.Run("a request for two spaces has them from two pools", twoOfOneRequest)
 	t.Run("a pool that goes leaves its spaces alone", poolGoes)
-}
-
-// awaitSlices waits until the slices of the release, by their pools, are as wanted.
-func awaitSlices(t *testing.T, says string, holds func(map[string]*resourceapi.ResourceSlice) bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
-	defer cancel()
-	all := map[string]*resourceapi.ResourceSlice{}
-	api := cache.NewListWatchFromClient(env.Client.ResourceV1().RESTClient(), "resourceslices", "", fields.OneTermEqualSelector(resourceapi.ResourceSliceSelectorDriver, poolsDriver))
-	enough := func(store cache.Store) (bool, error) {
-		return len(store.List()) == 0 && holds(all), nil
-	}
-	if _, err := watchtools.UntilWithSync(ctx, api, &resourceapi.ResourceSlice{}, enough, func(event watch.Event) (bool, error) {
-		slice := event.Object.(*resourceapi.ResourceSlice)
-		if all[slice.Spec.Pool.Name] = slice; event.Type == watch.Deleted {
-			delete(all, slice.Spec.Pool.Name)
-		}
-		return holds(all), nil
-	}); err != nil {
-		t.Errorf("waited for the slices of driver %s to be %s: %v; there are %v", poolsDriver, says, err, all)
-	}
 }
 
 // twoOfOneRequest asks for a count: one pool has one device, however often it is
@@ -97,8 +69,12 @@ func poolGoes(t *testing.T) {
 	s := env.Use(t, ns, claimOf("claim", "few"), framework.NewPod("pod", "claim"))
 	env.Helm(t, append([]string{"upgrade", "--namespace", "pools", "pools", framework.Chart()},
 		framework.Set("driverName="+poolsDriver, "controller.replicas=1", "pools[0].name=only", "pools[0].limit=1")...)...)
-	awaitSlices(t, "those of the pool only", func(slices map[string]*resourceapi.ResourceSlice) bool {
-		return len(slices) == 1 && slices["only"] != nil
+	framework.Eventually(t, "the only pool to be published", func(ctx context.Context) error {
+		pools, err := env.TryKubectl(ctx, "get", "resourceslices", "--field-selector=spec.driver="+poolsDriver, "-o", "jsonpath={.items[*].spec.pool.name}")
+		if err == nil && pools != "only" {
+			err = fmt.Errorf("there are %s", pools)
+		}
+		return err
 	})
 	s.Usable(t, ns, "pod")
 	env.DeletePod(t, ns, "pod")

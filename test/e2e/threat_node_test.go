@@ -19,10 +19,7 @@ import (
 // kubelet has what lies on the second node: the kubelet's certificate and key.
 func (s *stage) kubelet(t *testing.T) {
 	node := env.Cluster.Nodes()[1]
-	file, err := framework.OnNode(t.Context(), node, "cat", "/var/lib/space-cluster/kubelet.kubeconfig")
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := onNode(t, 1, "cat", "/var/lib/space-cluster/kubelet.kubeconfig")
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(file))
 	if err != nil {
 		t.Fatal("the kubelet's kubeconfig can't be read")

@@ -6,7 +6,6 @@ package outage
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"testing"
 
@@ -105,7 +104,9 @@ func comesBack(t *testing.T, node *cluster.Host, breakIt func() error) {
 	if err := breakIt(); err != nil {
 		t.Fatal(err)
 	}
-	after := framework.Await[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"), podReadyAgain(before))
+	after := framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady().And(framework.That("in another container", func(p *corev1.Pod) bool {
+		return p.Status.ContainerStatuses[0].ContainerID != before.Status.ContainerStatuses[0].ContainerID
+	})))
 	if after.UID != before.UID {
 		t.Fatalf("this is another pod: UID %s, was %s", after.UID, before.UID)
 	}
@@ -149,16 +150,4 @@ func kubeletRestarts(t *testing.T, node *cluster.Host) {
 	env.DeletePod(t, ns, "later")
 	env.AwaitNamespaceGone(t, s.Namespace)
 	env.AwaitNoTraceOf(t, s.Claim)
-}
-
-// podReadyAgain is a ready pod in other containers than the given one had.
-func podReadyAgain(before *corev1.Pod) framework.Predicate[*corev1.Pod] {
-	old := map[string]bool{}
-	for _, c := range before.Status.ContainerStatuses {
-		old[c.ContainerID] = true
-	}
-	ready := framework.PodReady()
-	return framework.That("ready in new containers", func(p *corev1.Pod) bool {
-		return ready.Holds(p) && !slices.ContainsFunc(p.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool { return old[c.ContainerID] })
-	})
 }

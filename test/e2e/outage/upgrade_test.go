@@ -5,19 +5,15 @@ package outage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -38,7 +34,6 @@ func TestUpgrade_andRollbackKeepSpaces(t *testing.T) {
 		stand(t, ns, "pod1", env.Node(1), "shared"),
 	}
 	runsVersion(t, "v"+upgradedFrom)
-	first := revision(t)
 
 	changed := whilePodsComeAndGo(t, ns, "upgrade", "upgrade", "--reset-then-reuse-values", "--namespace", framework.DriverNamespace, framework.DriverNamespace, chart)
 	runsVersion(t, "v"+upgradedTo)
@@ -49,7 +44,7 @@ func TestUpgrade_andRollbackKeepSpaces(t *testing.T) {
 
 	// The older version imports what the newer one has prepared.
 	pods = append(pods, stand(t, ns, "pod2", env.Node(0), "newer"))
-	changed = whilePodsComeAndGo(t, ns, "rollback", "rollback", "--namespace", framework.DriverNamespace, framework.DriverNamespace, first)
+	changed = whilePodsComeAndGo(t, ns, "rollback", "rollback", "--namespace", framework.DriverNamespace, framework.DriverNamespace)
 	runsVersion(t, "v"+upgradedFrom)
 	for _, pod := range pods {
 		pod.wentOn(t, changed)
@@ -67,17 +62,6 @@ func TestUpgrade_andRollbackKeepSpaces(t *testing.T) {
 		env.AwaitNoTraceOf(t, pod.space.Claim)
 	}
 	env.AwaitHealthy(t)
-}
-
-// revision is that of the driver's release, which helm can go back to.
-func revision(t *testing.T) string {
-	t.Helper()
-	out := env.Helm(t, "status", "--namespace", framework.DriverNamespace, framework.DriverNamespace, "-o", "json")
-	var release struct{ Version int }
-	if err := json.Unmarshal([]byte(out), &release); err != nil || release.Version == 0 {
-		t.Fatalf("find the revision of the driver's release: error %v: %s", err, out)
-	}
-	return fmt.Sprint(release.Version)
 }
 
 // whilePodsComeAndGo changes the driver with helm. Until the change has been
@@ -124,21 +108,14 @@ func whilePodsComeAndGo(t *testing.T, ns, prefix string, helm ...string) time.Ti
 	}
 	t.Logf("%d pods started during the %s", pods, prefix)
 	env.AwaitHealthy(t)
-	awaitALeaderThatRuns(t)
+	framework.Eventually(t, "a controller that stays to lead", func(ctx context.Context) error {
+		leader, err := env.Leader(ctx)
+		if err == nil && leader.DeletionTimestamp != nil {
+			err = fmt.Errorf("pod %s leads, which is terminating", leader.Name)
+		}
+		return err
+	})
 	return began
-}
-
-func awaitALeaderThatRuns(t *testing.T) {
-	t.Helper()
-	pods, err := env.DriverPods(t.Context(), framework.ControllerPods)
-	if err != nil {
-		t.Fatal(err)
-	}
-	framework.AwaitAny(t, env.Client.CoordinationV1().RESTClient(), "leases", framework.DriverNamespace, framework.That("held by one of the controller's pods", func(l *coordinationv1.Lease) bool {
-		return slices.ContainsFunc(pods, func(p corev1.Pod) bool {
-			return strings.HasPrefix(ptr.Deref(l.Spec.HolderIdentity, ""), p.Name+"_")
-		})
-	}))
 }
 
 // onlyRunningPluginsHaveSockets waits until the kubelets' directories have no
