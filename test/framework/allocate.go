@@ -4,11 +4,13 @@
 package framework
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
@@ -43,16 +45,8 @@ func Modify(t testing.TB, env *Env, namespace, name string, change func(*resourc
 // allocation with a share of the driver's device for each request.
 func Allocate(t testing.TB, env *Env, namespace, name string) *resourceapi.ResourceClaim {
 	t.Helper()
-	api := env.Client.ResourceV1().ResourceClaims(namespace)
-	if err := retry.RetryOnConflict(conflicts, func() error {
-		claim, err := api.Get(t.Context(), name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		claim.Finalizers = []string{resourceapi.Finalizer}
-		_, err = api.Update(t.Context(), claim, metav1.UpdateOptions{})
-		return err
-	}); err != nil {
+	finalizers := fmt.Appendf(nil, `{"metadata":{"finalizers":[%q]}}`, resourceapi.Finalizer)
+	if _, err := env.Client.ResourceV1().ResourceClaims(namespace).Patch(t.Context(), name, types.MergePatchType, finalizers, metav1.PatchOptions{}); err != nil {
 		t.Fatalf("add the finalizer to ResourceClaim %s: %v", name, err)
 	}
 	return Modify(t, env, namespace, name, SetAllocation)

@@ -18,19 +18,22 @@ import (
 
 // CreateControlPlane starts a control plane without nodes.
 func CreateControlPlane(ctx context.Context, name string, gates map[string]bool) (*cluster.Cluster, error) {
+	return createCluster(ctx, name, func(cfg *cluster.Config) { cfg.Nodes, cfg.FeatureGates = 0, gates })
+}
+
+// createCluster creates a cluster in place of the one that an interrupted run may have left.
+func createCluster(ctx context.Context, name string, configure func(*cluster.Config)) (*cluster.Cluster, error) {
 	cfg := cluster.DefaultConfig()
 	cfg.Name = name
-	cfg.Nodes = 0
-	cfg.FeatureGates = gates
 	cfg.Kubeconfig = filepath.Join(cfg.BuildDir, name+".kubeconfig")
 	cfg.Log = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
-	// An interrupted run may have left a cluster.
+	configure(&cfg)
 	if err := cluster.Delete(ctx, cfg); err != nil {
-		return nil, fmt.Errorf("delete the control plane of an earlier run: %w", err)
+		return nil, fmt.Errorf("delete the cluster of an earlier run: %w", err)
 	}
 	c, err := cluster.Create(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("create the control plane: %w", err)
+		return nil, fmt.Errorf("create the cluster: %w", err)
 	}
 	return c, nil
 }

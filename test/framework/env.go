@@ -148,9 +148,7 @@ func (e *Env) StartPod(t testing.TB, namespace string, pod *corev1.Pod) *corev1.
 // CreatePod creates a pod and waits until it is ready.
 func (e *Env) CreatePod(t testing.TB, namespace string, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
-	if _, err := e.Client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
-		t.Fatalf("create pod %s: %v", pod.Name, err)
-	}
+	e.StartPod(t, namespace, pod)
 	return Await(t, Pod(e.Client, namespace, pod.Name), PodReady())
 }
 

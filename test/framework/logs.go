@@ -69,6 +69,7 @@ func CheckLog(t testing.TB, lines []Line, claim types.UID, messages ...string) {
 			documented[message[1]] = number(t, row[2])
 		}
 	}
+	aboutNoClaim := []string{"Starting", "Stopped", "Connected to the API server"}
 	for _, message := range messages {
 		level, ok := documented[message]
 		if !ok {
@@ -78,19 +79,9 @@ func CheckLog(t testing.TB, lines []Line, claim types.UID, messages ...string) {
 		i := slices.IndexFunc(lines, func(l Line) bool { return l.Message == message })
 		if i < 0 || lines[i].Level == nil || *lines[i].Level != level {
 			t.Errorf("the log has no %q at level %d", message, level)
-		} else if aboutClaim(message) && lines[i].ClaimUID != string(claim) {
+		} else if !slices.Contains(aboutNoClaim, message) && lines[i].ClaimUID != string(claim) {
 			t.Errorf("%q names claim %q, want %s", message, lines[i].ClaimUID, claim)
 		}
-	}
-}
-
-// aboutClaim reports whether a message is about a claim or its space.
-func aboutClaim(message string) bool {
-	switch message {
-	case "Starting", "Stopped", "Connected to the API server":
-		return false
-	default:
-		return true
 	}
 }
 

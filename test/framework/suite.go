@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -39,19 +38,9 @@ func (s Suite) Run(m *testing.M, env **Env) {
 func (s Suite) run(m *testing.M, env **Env) (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	cfg := cluster.DefaultConfig()
-	cfg.Name = s.Cluster
-	cfg.KubeletDir = s.KubeletDir
-	cfg.Kubeconfig = filepath.Join(cfg.BuildDir, s.Cluster+".kubeconfig")
-	cfg.Log = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
-
-	// An interrupted run may have left a cluster.
-	if err := cluster.Delete(ctx, cfg); err != nil {
-		return 1, fmt.Errorf("delete the cluster of an earlier run: %w", err)
-	}
-	c, err := cluster.Create(ctx, cfg)
+	c, err := createCluster(ctx, s.Cluster, func(cfg *cluster.Config) { cfg.KubeletDir = s.KubeletDir })
 	if err != nil {
-		return 1, fmt.Errorf("create the cluster: %w", err)
+		return 1, err
 	}
 	defer func() {
 		if deleteErr := c.Delete(context.WithoutCancel(ctx)); deleteErr != nil && err == nil {
@@ -61,7 +50,7 @@ func (s Suite) run(m *testing.M, env **Env) (code int, err error) {
 	if *env, err = NewEnv(c); err != nil {
 		return 1, err
 	}
-	if err := (*env).InstallDriver(ctx, filepath.Dir(cfg.BuildDir), s.ValueFiles...); err != nil {
+	if err := (*env).InstallDriver(ctx, Root(), s.ValueFiles...); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil

@@ -31,9 +31,12 @@ func (e *Env) As(t testing.TB, namespace, account string) kubernetes.Interface {
 // server knows the pod's node.
 func (e *Env) AsPod(t testing.TB, pod *corev1.Pod) kubernetes.Interface {
 	t.Helper()
-	return e.WithToken(t, e.boundToken(t, pod.Namespace, pod.Spec.ServiceAccountName, &authenticationv1.BoundObjectReference{
-		APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID,
-	}))
+	bound := &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
+	token, err := e.boundToken(t.Context(), pod.Namespace, pod.Spec.ServiceAccountName, bound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e.WithToken(t, token)
 }
 
 // WriteKubeconfigOf writes a kubeconfig with a token of a ServiceAccount.
@@ -55,24 +58,19 @@ func (e *Env) WriteKubeconfigOf(t testing.TB, namespace, account, file string) {
 // Token returns a token of a ServiceAccount, got by an administrator.
 func (e *Env) Token(t testing.TB, namespace, account string) string {
 	t.Helper()
-	return e.boundToken(t, namespace, account, nil)
-}
-
-// TryToken is Token for a ServiceAccount that may not be there any more.
-func (e *Env) TryToken(ctx context.Context, namespace, account string) (string, error) {
-	return e.tryToken(ctx, namespace, account, nil)
-}
-
-func (e *Env) boundToken(t testing.TB, namespace, account string, bound *authenticationv1.BoundObjectReference) string {
-	t.Helper()
-	token, err := e.tryToken(t.Context(), namespace, account, bound)
+	token, err := e.TryToken(t.Context(), namespace, account)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return token
 }
 
-func (e *Env) tryToken(ctx context.Context, namespace, account string, bound *authenticationv1.BoundObjectReference) (string, error) {
+// TryToken is Token for a ServiceAccount that may not be there any more.
+func (e *Env) TryToken(ctx context.Context, namespace, account string) (string, error) {
+	return e.boundToken(ctx, namespace, account, nil)
+}
+
+func (e *Env) boundToken(ctx context.Context, namespace, account string, bound *authenticationv1.BoundObjectReference) (string, error) {
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound}}
 	answer, err := e.Client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
 	if err != nil {
