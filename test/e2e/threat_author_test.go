@@ -4,14 +4,12 @@
 package e2e
 
 import (
-	"cmp"
 	"fmt"
 	"path"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/client-go/kubernetes"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -49,6 +47,11 @@ func (s *stage) author(t *testing.T) {
 	podUsing := func(claim string) call {
 		return post(core(s.ns, "pods"), podWith(`"resourceClaims":[{"name":"others","resourceClaimName":"`+claim+`"}],`, ""))
 	}
+	// The same parameters for another driver are not looked at.
+	parameter := func(what, kind, fields, words string) attempt {
+		return attempt{what: what, call: post(claims(s.ns, ""), asks(spaceapi.DefaultDriverName, kind, fields)),
+			by: always(policy("parameters"), words), instead: post(claims(s.ns, ""), asks("another.example.com", kind, fields))}
+	}
 	asAdmin := post(claims(s.ns, ""), strings.Replace(claimBody(spaceapi.DefaultDriverName), `"exactly":{`, `"exactly":{"adminAccess":true,`, 1))
 	refusedTo(t, author, []attempt{
 		{what: "read what is in the space of a claim without its token", call: get(core(s.mine.Namespace, "secrets")), instead: get(core(s.ns, "secrets"))},
@@ -60,27 +63,13 @@ func (s *stage) author(t *testing.T) {
 			instead: podUsing("others")},
 		{what: "reserve somebody else's claim for a pod", call: patch(claims(s.elsewhere, "others/status"), unreserved)},
 		{what: "ask for access as an administrator", call: asAdmin, by: always("resource.kubernetes.io/admin-access: true")},
+		parameter("open the network of a space", spaceapi.SpaceClaimConfigKind, `,"network":{"mode":"Open"}`, "network.mode"),
+		parameter("ask for copies of others' Secrets", spaceapi.SpaceClaimConfigKind, `,"copyFrom":{"namespace":"kube-system","secrets":[{"name":"x"}]}`, "copyFrom"),
+		parameter("ask for rights in the whole cluster", spaceapi.SpaceClaimConfigKind, `,"clusterWideRoles":["cluster-admin"]`, "clusterWideRoles"),
+		parameter("speak as a class", spaceapi.SpaceClassConfigKind, `,"clusterRoles":["cluster-admin"]`, "must be a SpaceClaimConfig"),
 	})
-	s.parametersRefusedAtOnce(t, author)
 	s.parametersRefusedLater(t)
 	s.annotationLeadsNowhere(t)
-}
-
-// parametersRefusedAtOnce are those that a claim does not have. The same ones for another
-// driver are not looked at.
-func (s *stage) parametersRefusedAtOnce(t *testing.T, author kubernetes.Interface) {
-	var attempts []attempt
-	for _, ask := range []struct{ what, kind, fields, words string }{
-		{what: "open the network of a space", fields: `,"network":{"mode":"Open"}`, words: "network.mode must be Isolated"},
-		{what: "ask for copies of others' Secrets", fields: `,"copyFrom":{"namespace":"kube-system","secrets":[{"name":"x"}]}`, words: "SpaceClaimConfig has no field copyFrom"},
-		{what: "ask for rights in the whole cluster", fields: `,"clusterWideRoles":["cluster-admin"]`, words: "SpaceClaimConfig has no field clusterWideRoles"},
-		{what: "speak as a class", kind: spaceapi.SpaceClassConfigKind, fields: `,"clusterRoles":["cluster-admin"]`, words: "must be a SpaceClaimConfig"},
-	} {
-		kind := cmp.Or(ask.kind, spaceapi.SpaceClaimConfigKind)
-		attempts = append(attempts, attempt{what: ask.what, by: always(policy("parameters"), ask.words),
-			call: post(claims(s.ns, ""), asks(spaceapi.DefaultDriverName, kind, ask.fields)), instead: post(claims(s.ns, ""), asks("another.example.com", kind, ask.fields))})
-	}
-	refusedTo(t, author, attempts)
 }
 
 // parametersRefusedLater are invalid, or not allowed by the class: the driver says
@@ -89,18 +78,18 @@ func (s *stage) parametersRefusedLater(t *testing.T) {
 	createClass(t, classOf("threats", spaceapi.DefaultDriverName,
 		`,"resourceQuota":{"hard":{"pods":"5"}},"maxLifetime":"1h","clusterRoles":["view"],"allowedClusterRoles":["edit"],"podSecurity":{"enforce":"restricted"}`))
 	attempts := []struct{ what, fields, words string }{
-		{what: "mount files over an image's programs", fields: `,"mountPath":"/usr/bin"`, words: "mountPath: Invalid value: \"/usr/bin\": must not be a system directory"},
-		{what: "mount files over a pod's own token", fields: `,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"`, words: "must not be a system directory"},
-		{what: "mount files by a way through other directories", fields: `,"mountPath":"/home/../etc"`, words: "mountPath: Invalid value: \"/home/../etc\": must be an absolute path"},
+		{what: "mount files over an image's programs", fields: `,"mountPath":"/usr/bin"`, words: "mountPath: Invalid value"},
+		{what: "mount files over a pod's own token", fields: `,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"`, words: "mountPath: Invalid value"},
+		{what: "mount files by a way through other directories", fields: `,"mountPath":"/home/../etc"`, words: "mountPath: Invalid value"},
 		{what: "set another variable by the prefix", fields: `,"envPrefix":"PATH=/tmp:"`, words: "envPrefix: Invalid value"},
 		{what: "set another variable by a parameter's name", fields: `,"env":{"a=b\nPATH":"/tmp"}`, words: "env: Invalid value"},
 		{what: "set Pod Security by a label", fields: `,"labels":{"pod-security.kubernetes.io/enforce":"privileged"}`, words: "labels[pod-security.kubernetes.io/enforce]: Forbidden"},
 		{what: "write the record of a space by a label", fields: `,"labels":{"space.resource.example.com/claim-uid":"x"}`, words: "labels[space.resource.example.com/claim-uid]: Forbidden"},
-		{what: "take a role that the class does not allow", fields: `,"clusterRoles":["cluster-admin"]`, words: `clusterRoles[0]: Invalid value: "cluster-admin": the class allows view, edit`},
-		{what: "take a label that the class does not allow", fields: `,"labels":{"team":"x"}`, words: "labels[team]: Forbidden: the class allows none"},
+		{what: "take a role that the class does not allow", fields: `,"clusterRoles":["cluster-admin"]`, words: "clusterRoles[0]: Invalid value"},
+		{what: "take a label that the class does not allow", fields: `,"labels":{"team":"x"}`, words: "labels[team]: Forbidden"},
 		{what: "take a laxer Pod Security Standard", fields: `,"podSecurity":{"enforce":"baseline"}`, words: "the class allows restricted"},
-		{what: "take a larger quota", fields: `,"resourceQuota":{"hard":{"pods":"6"}}`, words: "resourceQuota.hard[pods]: Invalid value: \"6\": the class allows at most 5"},
-		{what: "take a longer life", fields: `,"maxLifetime":"2h"`, words: "maxLifetime: Invalid value: \"2h0m0s\": the class allows at most 1h0m0s"},
+		{what: "take a larger quota", fields: `,"resourceQuota":{"hard":{"pods":"6"}}`, words: "resourceQuota.hard[pods]: Invalid value"},
+		{what: "take a longer life", fields: `,"maxLifetime":"2h"`, words: "maxLifetime: Invalid value"},
 	}
 	var names []string
 	for i, a := range attempts {
