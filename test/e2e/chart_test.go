@@ -50,14 +50,16 @@ func TestController_meetsTheRestrictedStandard(t *testing.T) {
 	for _, account := range []string{framework.ControllerName, framework.PluginName} {
 		env.Kubectl(t, "create", "serviceaccount", account, "-n", ns)
 	}
-	dryRun := func(selector string) framework.Request {
-		pods, err := env.DriverPods(t.Context(), selector)
-		if err != nil || len(pods) == 0 {
-			t.Fatalf("%d pods with %s, error %v", len(pods), selector, err)
-		}
-		spec := pods[0].Spec
-		spec.NodeName, spec.Tolerations = "", nil
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod", Labels: pods[0].Labels}, Spec: spec}
+	daemonSet, err := env.Client.AppsV1().DaemonSets(framework.DriverNamespace).Get(t.Context(), framework.PluginName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deployment, err := env.Client.AppsV1().Deployments(framework.DriverNamespace).Get(t.Context(), framework.ControllerName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dryRun := func(template corev1.PodTemplateSpec) framework.Request {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "pod", Labels: template.Labels}, Spec: template.Spec}
 		return func(ctx context.Context) error {
 			_, err := env.Client.CoreV1().Pods(ns).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			return err
@@ -65,8 +67,8 @@ func TestController_meetsTheRestrictedStandard(t *testing.T) {
 	}
 	// The plugin needs directories of the host, so that the API server denies its pod as soon
 	// as it knows the label of the namespace.
-	framework.AwaitDenied(t, "the plugin's pod", dryRun(framework.PluginPods), "hostPath")
-	if err := dryRun(framework.ControllerPods)(t.Context()); err != nil {
+	framework.AwaitDenied(t, "the plugin's pod", dryRun(daemonSet.Spec.Template), "hostPath")
+	if err := dryRun(deployment.Spec.Template)(t.Context()); err != nil {
 		t.Errorf("the controller's pod is not restricted: %v", err)
 	}
 }
