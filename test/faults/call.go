@@ -5,6 +5,7 @@ package faults
 
 import (
 	"net/http"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -37,12 +38,7 @@ func (c Call) String() string {
 
 // Writes says whether the call may change something.
 func (c Call) Writes() bool {
-	switch c.Verb {
-	case "create", "update", "patch", "delete", "deletecollection":
-		return true
-	default:
-		return false
-	}
+	return slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, c.Verb)
 }
 
 var requestInfo = request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}

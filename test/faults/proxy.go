@@ -7,19 +7,16 @@ package faults
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
-	"net"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -34,9 +31,12 @@ const (
 	Real Answer = iota
 	// Broken is a connection that ends without an answer.
 	Broken
-	// Refused is an internal error of the server.
+	// Refused is an internal error of the server, with the message [Fault].
 	Refused
 )
+
+// Fault is the message of a request that is [Refused].
+const Fault = "a fault that a test asked for"
 
 // Intercept decides what happens to a request. carryOut lets the API server
 // carry it out immediately, and returns when that is done; without it, the API server
@@ -47,13 +47,9 @@ type Intercept func(call Call, carryOut func()) Answer
 // Proxy passes requests on to an API server, as its administrator. Clients need
 // no credentials and no encryption: it listens on the loopback interface only.
 type Proxy struct {
-	server    *http.Server
-	address   string
+	server    *httptest.Server
 	upstream  *httputil.ReverseProxy
 	intercept atomic.Pointer[Intercept]
-	// cut ends what is under way when it is closed.
-	mutex sync.Mutex
-	cut   chan struct{}
 }
 
 // New starts a proxy to the API server of a client configuration.
@@ -66,13 +62,8 @@ func New(config *rest.Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a proxy to %s: %w", config.Host, err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("start a proxy to %s: %w", config.Host, err)
-	}
-	p := &Proxy{address: "http://" + listener.Addr().String(), cut: make(chan struct{})}
 	silent := log.New(io.Discard, "", 0)
-	p.upstream = &httputil.ReverseProxy{
+	p := &Proxy{upstream: &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport: transport,
 		// Events of a watch must not wait for one another.
@@ -80,13 +71,10 @@ func New(config *rest.Config) (*Proxy, error) {
 		ErrorLog:      silent,
 		// As it would be without a proxy.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
-	}
-	p.server = &http.Server{Handler: http.HandlerFunc(p.serve), ReadHeaderTimeout: time.Minute, ErrorLog: silent}
-	go func() {
-		if err := p.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			panic(fmt.Sprintf("proxy to %s: %v", config.Host, err))
-		}
-	}()
+	}}
+	p.server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
+	p.server.Config.ErrorLog = silent
+	p.server.Start()
 	return p, nil
 }
 
@@ -101,34 +89,12 @@ func (p *Proxy) Intercept(i Intercept) {
 
 // Cut ends the requests that are under way, watches among them, as when a connection
 // breaks.
-func (p *Proxy) Cut() {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	close(p.cut)
-	p.cut = make(chan struct{})
-}
-
-// cuttable returns a request that ends when it is cut, and a function to call when it
-// has ended by itself.
-func (p *Proxy) cuttable(r *http.Request) (*http.Request, func()) {
-	p.mutex.Lock()
-	cut := p.cut
-	p.mutex.Unlock()
-	ctx, end := context.WithCancel(r.Context())
-	go func() {
-		select {
-		case <-cut:
-			end()
-		case <-ctx.Done():
-		}
-	}()
-	return r.WithContext(ctx), end
-}
+func (p *Proxy) Cut() { p.server.CloseClientConnections() }
 
 // WriteKubeconfig writes a kubeconfig for the proxy's clients.
 func (p *Proxy) WriteKubeconfig(file string) error {
 	config := clientcmdapi.NewConfig()
-	config.Clusters["proxy"] = &clientcmdapi.Cluster{Server: p.address}
+	config.Clusters["proxy"] = &clientcmdapi.Cluster{Server: p.server.URL}
 	config.Contexts["proxy"] = &clientcmdapi.Context{Cluster: "proxy"}
 	config.CurrentContext = "proxy"
 	if err := clientcmd.WriteToFile(*config, file); err != nil {
@@ -138,11 +104,9 @@ func (p *Proxy) WriteKubeconfig(file string) error {
 }
 
 // Close ends the proxy and all connections through it.
-func (p *Proxy) Close() error { return p.server.Close() }
+func (p *Proxy) Close() error { return p.server.Config.Close() }
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
-	r, end := p.cuttable(r)
-	defer end()
 	intercept := p.intercept.Load()
 	if intercept == nil {
 		p.upstream.ServeHTTP(w, r)
@@ -184,13 +148,11 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 func refuse(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusInternalServerError)
-	fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"InternalError","code":500,"message":"a fault that a test asked for"}`)
+	fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"InternalError","code":500,"message":"`+Fault+`"}`)
 }
 
 func passOn(w http.ResponseWriter, early *httptest.ResponseRecorder) {
-	for key, values := range early.Header() {
-		w.Header()[key] = values
-	}
+	maps.Copy(w.Header(), early.Header())
 	w.WriteHeader(early.Code)
 	if _, err := early.Body.WriteTo(w); err != nil {
 		panic(http.ErrAbortHandler)
