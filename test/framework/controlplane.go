@@ -5,8 +5,13 @@ package framework
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
+	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -16,9 +21,52 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// CreateControlPlane starts a control plane without nodes.
-func CreateControlPlane(ctx context.Context, name string, gates map[string]bool) (*cluster.Cluster, error) {
-	return createCluster(ctx, name, func(cfg *cluster.Config) { cfg.Nodes, cfg.FeatureGates = 0, gates })
+// RunOnControlPlane runs the tests of a package on a control plane of its own without
+// nodes, and sets env to it. Before that, it calls prepare, unless it is nil, and after
+// that what prepare returned. It does not return.
+func RunOnControlPlane(m *testing.M, name string, env **Env, prepare func(context.Context) (end func() error, err error)) {
+	code, err := runOnControlPlane(m, name, env, prepare)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, name+":", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runOnControlPlane(m *testing.M, name string, env **Env, prepare func(context.Context) (func() error, error)) (code int, err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if *env, err = NewControlPlane(ctx, name, nil); err != nil {
+		return 1, err
+	}
+	defer func() {
+		err = errors.Join(err, (*env).Cluster.Delete(context.WithoutCancel(ctx)))
+	}()
+	if prepare != nil {
+		end, prepareErr := prepare(ctx)
+		if prepareErr != nil {
+			return 1, prepareErr
+		}
+		defer func() { err = errors.Join(err, end()) }()
+	}
+	return m.Run(), nil
+}
+
+// NewControlPlane starts a control plane without nodes, and prepares it for the controller.
+// The caller deletes its cluster.
+func NewControlPlane(ctx context.Context, name string, gates map[string]bool) (*Env, error) {
+	c, err := createCluster(ctx, name, func(cfg *cluster.Config) { cfg.Nodes, cfg.FeatureGates = 0, gates })
+	if err != nil {
+		return nil, err
+	}
+	e, err := NewEnv(c)
+	if err == nil {
+		err = e.PrepareForController(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Delete(context.WithoutCancel(ctx)))
+	}
+	return e, nil
 }
 
 // createCluster creates a cluster in place of the one that an interrupted run may have left.

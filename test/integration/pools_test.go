@@ -230,35 +230,19 @@ func TestPools_followConfigurationAndNodes(t *testing.T) {
 	}
 }
 
-// oldControlPlane is a control plane for one test, with these feature gates.
-func oldControlPlane(t *testing.T, name string, gates map[string]bool) *framework.Env {
-	t.Helper()
-	c, err := framework.CreateControlPlane(t.Context(), name, gates)
+// Before Kubernetes 1.36, the API server drops the fields that make a device shareable.
+func TestExclusiveDevices_replaceShareableOnes(t *testing.T) {
+	t.Parallel()
+	old, err := framework.NewControlPlane(t.Context(), "space-pools", map[string]bool{
+		"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false, "DRADeviceBindingConditions": false, "DRAPartitionableDevices": false,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
-		defer cancel()
-		if err := c.Delete(ctx); err != nil {
+		if err := old.Cluster.Delete(context.Background()); err != nil {
 			t.Error(err)
 		}
-	})
-	old, err := framework.NewEnv(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := old.PrepareForController(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return old
-}
-
-// Before Kubernetes 1.36, the API server drops the fields that make a device shareable.
-func TestExclusiveDevices_replaceShareableOnes(t *testing.T) {
-	t.Parallel()
-	old := oldControlPlane(t, "space-pools", map[string]bool{
-		"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false, "DRADeviceBindingConditions": false, "DRAPartitionableDevices": false,
 	})
 	newNode(t, old, "node-a", nil)
 	description := poolsFile(t, `

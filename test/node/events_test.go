@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/faults"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -15,7 +16,12 @@ func TestRenewal_reportsLastingFailures(t *testing.T) {
 	n := newNode(t)
 	p := n.start(t)
 	n.wantPrepared(t, p, c)
-	n.api.refuse("/token")
+	n.proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
+		if call.Subresource == "token" {
+			return faults.Refused
+		}
+		return faults.Real
+	})
 	replaceAccount(t, c)
 	// The plugin reports after a minute, during which other tests run.
 	t.Parallel()

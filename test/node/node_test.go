@@ -15,6 +15,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/faults"
 	"github.com/space-dra/space-dra-driver/test/framework"
 	"github.com/space-dra/space-dra-driver/test/node/fileops"
 )
@@ -25,7 +26,7 @@ type node struct {
 	kubelet, cdi, artifacts string
 	kubeconfig, ca          string
 	steps                   steps
-	api                     *apiServer
+	proxy                   *faults.Proxy
 	empty                   map[string]bool
 	// arguments are added to those that each plugin has.
 	arguments []string
@@ -68,15 +69,52 @@ func newEmptyNode(t *testing.T) *node {
 			t.Fatal(err)
 		}
 	}
-	n.api = newAPIServer(t, func(step string) bool {
-		allowed := n.steps.next(step)
-		if !allowed {
-			n.plugin().signalKill()
-		}
-		return allowed
-	})
-	n.api.writeKubeconfig(t, n.kubeconfig)
+	config, err := env.Cluster.RESTConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.proxy, err = faults.New(config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.unreachable(t) })
+	n.proxy.Intercept(n.intercept)
+	if err := n.proxy.WriteKubeconfig(n.kubeconfig); err != nil {
+		t.Fatal(err)
+	}
 	return n
+}
+
+// unreachable ends all connections to the API server and allows no more.
+func (n *node) unreachable(t *testing.T) {
+	if err := n.proxy.Close(); err != nil {
+		t.Errorf("close the way to the API server: %v", err)
+	}
+}
+
+// intercept makes steps of the plugin's calls and of the answers to them, but for what it
+// does in the background: it asks for the server's version, and watches claims that are prepared.
+func (n *node) intercept(call faults.Call, carryOut func()) faults.Answer {
+	if call.Resource == "" || call.Verb == "watch" {
+		return faults.Real
+	}
+	name := call.Verb + " " + strings.TrimSuffix(call.Resource+"/"+call.Subresource, "/")
+	if !n.step(name) {
+		return faults.Broken
+	}
+	carryOut()
+	if !n.step("the answer to " + name) {
+		return faults.Broken
+	}
+	return faults.Real
+}
+
+// step takes a step, or kills the plugin instead.
+func (n *node) step(name string) bool {
+	allowed := n.steps.next(name)
+	if !allowed {
+		n.plugin().signalKill()
+	}
+	return allowed
 }
 
 func (n *node) plugin() *plugin {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/faults"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -49,7 +50,16 @@ func waiting(t *testing.T) (c *claim, give func()) {
 // prepareUntilWaiting calls Prepare, which cannot succeed, and returns when it waits.
 func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan error {
 	t.Helper()
-	end := make(chan error, 1)
+	end, watching := make(chan error, 1), make(chan struct{}, 1)
+	n.proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
+		if call.Verb == "watch" {
+			select {
+			case watching <- struct{}{}:
+			default: // it has begun before
+			}
+		}
+		return faults.Real
+	})
 	ctx, cancel := patience(t)
 	t.Cleanup(cancel)
 	go func() {
@@ -57,7 +67,7 @@ func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan err
 		end <- err
 	}()
 	select {
-	case <-n.api.watching:
+	case <-watching:
 	case err := <-end:
 		t.Fatalf("Prepare did not wait, and ended with error %v", err)
 	case <-ctx.Done():
@@ -92,7 +102,7 @@ func TestUnprepare_needsNoAPIServer(t *testing.T) {
 		n := newNode(t)
 		p := n.start(t)
 		n.wantPrepared(t, p, c)
-		n.api.unreachable(t)
+		n.unreachable(t)
 		n.wantUnprepared(t, p, c)
 	})
 	t.Run("during an outage since before the plugin started", func(t *testing.T) {
@@ -101,13 +111,13 @@ func TestUnprepare_needsNoAPIServer(t *testing.T) {
 		p := n.start(t)
 		n.wantPrepared(t, p, c)
 		p.kill()
-		n.api.unreachable(t)
+		n.unreachable(t)
 		n.wantUnprepared(t, n.start(t), c)
 	})
 	t.Run("that was never reachable", func(t *testing.T) {
 		t.Parallel()
 		n := newEmptyNode(t)
-		n.api.unreachable(t)
+		n.unreachable(t)
 		n.start(t).kill()
 		n.empty = n.paths(t)
 		n.wantUnprepared(t, n.start(t), c)

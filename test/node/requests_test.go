@@ -32,7 +32,7 @@ func TestPluginRequests_areAsDocumented(t *testing.T) {
 			reads, writes := 0, 0
 			for _, call := range n.steps.stop() {
 				switch {
-				case strings.HasPrefix(call, "GET "):
+				case strings.HasPrefix(call, "get "):
 					reads++
 				case !strings.HasPrefix(call, "the answer to "):
 					writes++
