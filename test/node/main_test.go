@@ -16,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
-	"github.com/space-dra/space-dra-driver/test/node/fileops"
 )
 
 // nodeName is the name of the Node object.
@@ -26,7 +25,6 @@ const nodeName = "node-7"
 var env *framework.Env
 
 func TestMain(m *testing.M) {
-	fileops.Main()
 	framework.RunOnControlPlane(m, "space-node", &env, func(ctx context.Context) (func() error, error) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}}
 		if _, err := env.Client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {

@@ -63,29 +63,27 @@ func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard, flags ..
 		"--v=2",
 	}, slices.Concat(n.arguments, flags)...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	var asked <-chan error
-	var err error
+	wait, err := p.cmd.Wait, error(nil)
 	if guard == nil {
 		err = p.cmd.Start()
 	} else {
-		asked, err = fileops.Start(p.cmd, guard)
+		wait, err = fileops.Start(p.cmd, guard)
 	}
 	if err != nil {
-		t.Fatalf("start the plugin (`make build` makes it): %v", err)
+		t.Fatalf("start the plugin (`make build` builds it): %v", err)
 	}
 	n.mutex.Lock()
 	n.running = p
 	n.mutex.Unlock()
+	var end error
 	go func() {
 		defer close(p.ended)
-		_ = p.cmd.Wait()
+		end = wait()
 	}()
 	t.Cleanup(func() {
 		p.kill()
-		if guard != nil {
-			if err := <-asked; err != nil {
-				t.Errorf("not all of the plugin's file operations were seen: %v", err)
-			}
+		if guard != nil && end != nil {
+			t.Errorf("not all of the plugin's file operations were seen: %v", end)
 		}
 		if t.Failed() {
 			t.Logf("the log of a plugin:\n%s", p.log)

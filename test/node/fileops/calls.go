@@ -4,10 +4,12 @@
 package fileops
 
 import (
-	"bytes"
+	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +30,7 @@ type path struct{ dir, name int }
 const none = -1
 
 // calls are the system calls with which a Go program changes files.
-var calls = map[int32]call{
+var calls = map[uint64]call{
 	unix.SYS_OPENAT:    {name: "create", paths: []path{{0, 1}}, changes: creates},
 	unix.SYS_MKDIRAT:   {name: "mkdir", paths: []path{{0, 1}}},
 	unix.SYS_UNLINKAT:  {name: "remove", paths: []path{{0, 1}}},
@@ -59,7 +61,7 @@ func (c call) operation(thread int, args [6]uint64) (Operation, error) {
 		var name string
 		if p.name != none {
 			var err error
-			if name, err = stringAt(thread, uintptr(args[p.name])); err != nil {
+			if name, err = stringAt(thread, args[p.name]); err != nil {
 				return op, fmt.Errorf("read the path of a %s: %w", c.name, err)
 			}
 		}
@@ -75,22 +77,13 @@ func (c call) operation(thread int, args [6]uint64) (Operation, error) {
 	return op, nil
 }
 
-// stringAt reads a string from the memory of a process, which ends with a zero,
-// and before which a page may end that is the last.
-func stringAt(pid int, address uintptr) (string, error) {
-	var out []byte
-	for len(out) < unix.PathMax {
-		chunk := make([]byte, os.Getpagesize()-int(address)%os.Getpagesize())
-		n, err := unix.ProcessVMReadv(pid, []unix.Iovec{{Base: &chunk[0], Len: uint64(len(chunk))}},
-			[]unix.RemoteIovec{{Base: address, Len: len(chunk)}}, 0)
-		if err != nil {
-			return "", err
-		}
-		if end := bytes.IndexByte(chunk[:n], 0); end >= 0 {
-			return string(append(out, chunk[:end]...)), nil
-		}
-		out = append(out, chunk[:n]...)
-		address += uintptr(n)
+// stringAt reads a string that ends with a zero from the memory of a process.
+func stringAt(pid int, address uint64) (string, error) {
+	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	if err != nil {
+		return "", err
 	}
-	return "", unix.ENAMETOOLONG
+	defer memory.Close()
+	text, err := bufio.NewReader(io.NewSectionReader(memory, int64(address), unix.PathMax)).ReadString(0)
+	return strings.TrimSuffix(text, "\x00"), err
 }

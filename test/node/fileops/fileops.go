@@ -4,17 +4,17 @@
 // Package fileops runs a program so that each of its file operations can be seen
 // before it happens, in order over all its threads, and made its last.
 //
-// The kernel holds a thread that is about to change a file and reports it, by
-// seccomp's user notification (seccomp_unotify(2)). The report is answered with
-// "go on", or the process is killed where it stands. Needs Linux 5.19.
+// The program is traced (ptrace(2)): the kernel holds each thread before a system call,
+// until the tracer lets it go on or kills the process where it stands. Needs Linux 5.3.
 package fileops
 
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
+	"runtime"
 	"strings"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -34,155 +34,94 @@ func (o Operation) String() string { return o.Name + " " + strings.Join(o.Paths,
 // process is killed. One operation is asked about at a time; the others wait.
 type Guard func(Operation) bool
 
-// Start starts the command, which must not have ExtraFiles, with the guard asked about all that it does to files. From the channel comes
-// an error or nil when the process has ended: what kept the guard from being asked.
-func Start(cmd *exec.Cmd, guard Guard) (<-chan error, error) {
-	ours, theirs, err := socketPair()
-	if err != nil {
+// Start starts the command, with the guard asked about all that it does to files. The
+// function that it returns replaces the command's Wait: it waits for the end of the
+// process, and returns what kept the guard from being asked.
+func Start(cmd *exec.Cmd, guard Guard) (wait func() error, err error) {
+	started, ended := make(chan error), make(chan error, 1)
+	go func() {
+		// The thread that starts the process traces it, and ends with this goroutine.
+		runtime.LockOSThread()
+		cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Setpgid: true}
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			ended <- trace(cmd.Process.Pid, guard)
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, err
 	}
-	defer ours.Close()
-	self, err := os.Executable()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("find the launcher: %w", err), theirs.Close())
-	}
-	cmd.Args = append([]string{self, cmd.Path}, cmd.Args[1:]...)
-	cmd.Path = self
-	cmd.Env = append(cmd.Environ(), launcherVariable+"=1")
-	cmd.ExtraFiles = []*os.File{theirs} // becomes socketFD
-	if err := errors.Join(cmd.Start(), theirs.Close()); err != nil {
-		return nil, err
-	}
-	reports, err := receive(int(ours.Fd()))
-	if err != nil {
-		return nil, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
-	}
-	w := &watcher{pid: cmd.Process.Pid, reports: reports, guard: guard}
-	done := make(chan error, 1)
-	go func() { done <- errors.Join(w.run(), unix.Close(reports)) }()
-	return done, nil
+	return func() error {
+		err := <-ended
+		_ = cmd.Wait() // for the end of its output: the tracer knows that it has ended
+		return err
+	}, nil
 }
 
-func socketPair() (ours, theirs *os.File, err error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket to the launcher: %w", err)
-	}
-	return os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs"), nil
-}
-
-// receive takes a file over from the launcher.
-func receive(socket int) (int, error) {
-	buffer := make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := unix.Recvmsg(socket, nil, buffer, unix.MSG_CMSG_CLOEXEC)
-	if err != nil {
-		return 0, fmt.Errorf("receive from the launcher: %w", err)
-	}
-	messages, err := unix.ParseSocketControlMessage(buffer[:n])
-	if err != nil {
-		return 0, fmt.Errorf("receive from the launcher: %w", err)
-	}
-	if len(messages) != 1 {
-		return 0, errors.New("the launcher failed, and says why in its output")
-	}
-	files, err := unix.ParseUnixRights(&messages[0])
-	if err != nil {
-		return 0, fmt.Errorf("receive from the launcher: %w", err)
-	}
-	return files[0], nil
-}
-
-// report is the kernel's struct seccomp_notif.
-type report struct {
-	id    uint64
-	pid   uint32
-	flags uint32
-	nr    int32
-	arch  uint32
-	ip    uint64
-	args  [6]uint64
-}
-
-// answer is the kernel's struct seccomp_notif_resp.
-type answer struct {
-	id    uint64
-	value int64
-	errno int32
-	flags uint32
-}
-
-// notifIDValid is the kernel's SECCOMP_IOCTL_NOTIF_ID_VALID: is the thread still held?
-const notifIDValid = 0x40082102
-
-type watcher struct {
-	pid int
-	// reports is a file descriptor.
-	reports int
-	guard   Guard
-	// killed: none of the process's operations may happen any more.
-	killed bool
-}
-
-// run answers until the process has ended.
-func (w *watcher) run() error {
+// trace follows a process, which leads its process group, until it has ended.
+func trace(pid int, guard Guard) error {
 	var errs []error
-	for {
-		poll := []unix.PollFd{{Fd: int32(w.reports), Events: unix.POLLIN}}
-		if _, err := unix.Poll(poll, -1); err != nil && !errors.Is(err, unix.EINTR) {
-			return errors.Join(append(errs, fmt.Errorf("wait for the kernel's reports: %w", err))...)
+	for first := true; ; first = false {
+		var status unix.WaitStatus
+		thread, err := unix.Wait4(-pid, &status, unix.WALL|unix.WNOTHREAD, nil)
+		for errors.Is(err, unix.EINTR) {
+			thread, err = unix.Wait4(-pid, &status, unix.WALL|unix.WNOTHREAD, nil)
 		}
-		switch {
-		case poll[0].Revents&unix.POLLIN != 0:
-			if err := w.next(); err != nil {
-				errs = append(errs, err)
-			}
-		case poll[0].Revents != 0:
-			return errors.Join(errs...)
+		if err != nil || thread == pid && !status.Stopped() {
+			return errors.Join(append(errs, err)...)
+		}
+		if !status.Stopped() {
+			continue
+		}
+		pass, allowed := 0, true
+		switch signal := status.StopSignal(); {
+		case first:
+			err = unix.PtraceSetOptions(pid, unix.PTRACE_O_EXITKILL|unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_TRACESYSGOOD)
+		case signal == unix.SIGTRAP|atSystemCall:
+			allowed, err = ask(thread, guard)
+		case signal != unix.SIGTRAP && signal != unix.SIGSTOP: // these report new threads
+			pass = int(signal)
+		}
+		if !allowed {
+			errs = append(errs, unix.Kill(pid, unix.SIGKILL))
+			continue
+		}
+		// A thread that was killed meanwhile can neither be read nor continued.
+		if continueErr := unix.PtraceSyscall(thread, pass); !errors.Is(continueErr, unix.ESRCH) {
+			errs = append(errs, err, continueErr)
 		}
 	}
 }
 
-// next takes one report and answers it.
-func (w *watcher) next() error {
-	var r report
-	if errno := control(w.reports, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&r)); errno != 0 {
-		if errno == unix.ENOENT || errno == unix.EINTR { // the thread has ended
-			return nil
-		}
-		return fmt.Errorf("take the kernel's report: %w", errno)
-	}
-	if w.killed {
-		return nil
-	}
-	allowed, err := w.ask(r)
-	if !allowed {
-		w.killed = true
-		return errors.Join(err, unix.Kill(w.pid, unix.SIGKILL))
-	}
-	a := answer{id: r.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
-	if errno := control(w.reports, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&a)); errno != 0 && errno != unix.ENOENT {
-		return errors.Join(err, fmt.Errorf("answer the kernel's report: %w", errno))
-	}
-	return err
+// atSystemCall is what PTRACE_O_TRACESYSGOOD adds to the signal.
+const atSystemCall = 0x80
+
+// systemCall is the kernel's struct ptrace_syscall_info.
+type systemCall struct {
+	op     uint8
+	_      [3]uint8
+	_      uint32
+	_      [2]uint64
+	number uint64
+	args   [6]uint64
+	_      uint64
 }
 
-func (w *watcher) ask(r report) (bool, error) {
-	c := calls[r.nr]
-	if c.changes != nil && !c.changes(r.args) {
+// ask asks the guard about the system call that a thread is held at.
+func ask(thread int, guard Guard) (allowed bool, err error) {
+	var s systemCall
+	if _, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(thread), unsafe.Sizeof(s), uintptr(unsafe.Pointer(&s)), 0, 0); errno != 0 {
+		return true, fmt.Errorf("read a system call: %w", errno)
+	}
+	c, ok := calls[s.number]
+	// A thread is held after a call too.
+	if s.op != unix.PTRACE_SYSCALL_INFO_ENTRY || !ok || c.changes != nil && !c.changes(s.args) {
 		return true, nil
 	}
-	op, err := c.operation(int(r.pid), r.args)
+	op, err := c.operation(thread, s.args)
 	if err != nil {
-		// Another process may have killed it meanwhile.
-		if control(w.reports, notifIDValid, unsafe.Pointer(&r.id)) == unix.ENOENT {
-			return true, nil
-		}
 		return true, err
 	}
-	return w.guard(op), nil
-}
-
-func control(fd int, request uint, arg unsafe.Pointer) unix.Errno {
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), uintptr(arg))
-	return errno
+	return guard(op), nil
 }
