@@ -13,9 +13,7 @@ import (
 
 func TestRenewal_reportsLastingFailures(t *testing.T) {
 	c := standing(t)
-	n := newNode(t)
-	p := n.start(t)
-	n.wantPrepared(t, p, c)
+	n, p := prepared(t, c)
 	n.proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
 		if call.Subresource == "token" {
 			return faults.Refused

@@ -32,23 +32,11 @@ var damages = map[string]func(path string, content []byte) error{
 
 func TestDamagedMetadata_affectsNoOtherClaim(t *testing.T) {
 	damaged, whole := standing(t, "a", "b"), standing(t)
-	// The plugin may act on the metadata before the kubelet does anything.
-	afterwards := map[string]func(t *testing.T, n *node, p *plugin){
-		"then Unprepare": func(t *testing.T, n *node, p *plugin) {
-			n.wantUnprepared(t, p, damaged, whole)
-		},
-		"then Prepare and Unprepare": func(t *testing.T, n *node, p *plugin) {
-			n.wantPrepared(t, p, damaged, whole)
-			n.wantUnprepared(t, p, damaged, whole)
-		},
-	}
 	for damage, do := range damages {
-		for order, goOn := range afterwards {
+		for order, prepare := range afterwards {
 			t.Run("when they "+damage+", "+order, func(t *testing.T) {
 				t.Parallel()
-				n := newNode(t)
-				p := n.start(t)
-				n.wantPrepared(t, p, damaged)
+				n, p := prepared(t, damaged)
 				n.wantPrepared(t, p, whole, damaged)
 				p.kill()
 				path := n.metadataOf(t, damaged)
@@ -59,8 +47,12 @@ func TestDamagedMetadata_affectsNoOtherClaim(t *testing.T) {
 				if err := do(path, content); err != nil {
 					t.Fatal(err)
 				}
+				// The plugin may act on the metadata before the kubelet does anything.
 				p = n.start(t)
-				goOn(t, n, p)
+				if prepare {
+					n.wantPrepared(t, p, damaged, whole)
+				}
+				n.wantUnprepared(t, p, damaged, whole)
 				n.wantPrepared(t, p, whole)
 				n.wantUnprepared(t, p, whole)
 			})

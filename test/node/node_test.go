@@ -44,6 +44,15 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
+// prepared makes a node with a plugin that has prepared a claim.
+func prepared(t *testing.T, c *claim) (*node, *plugin) {
+	t.Helper()
+	n := newNode(t)
+	p := n.start(t)
+	n.wantPrepared(t, p, c)
+	return n, p
+}
+
 // newEmptyNode makes a node on which the plugin has never run.
 func newEmptyNode(t *testing.T) *node {
 	t.Helper()

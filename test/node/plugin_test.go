@@ -149,13 +149,7 @@ func (p *plugin) prepare(ctx context.Context, c *claim) ([]*drav1.Device, error)
 		return nil, err
 	}
 	result := answer.Claims[string(c.UID)]
-	switch {
-	case result == nil:
-		return nil, errors.New("the answer lacks the claim")
-	case result.Error != "":
-		return nil, errors.New(result.Error)
-	}
-	return result.Devices, nil
+	return result.GetDevices(), errorOf(result != nil, result.GetError())
 }
 
 // unprepare calls the plugin as the kubelet does.
@@ -165,11 +159,16 @@ func (p *plugin) unprepare(ctx context.Context, c *claim) error {
 		return err
 	}
 	result := answer.Claims[string(c.UID)]
+	return errorOf(result != nil, result.GetError())
+}
+
+// errorOf is the error in an answer to the kubelet.
+func errorOf(answered bool, text string) error {
 	switch {
-	case result == nil:
+	case !answered:
 		return errors.New("the answer lacks the claim")
-	case result.Error != "":
-		return errors.New(result.Error)
+	case text != "":
+		return errors.New(text)
 	}
 	return nil
 }

@@ -97,23 +97,18 @@ func TestKilledPrepare_whileItWaits(t *testing.T) {
 func TestUnprepare_needsNoAPIServer(t *testing.T) {
 	t.Parallel()
 	c := standing(t, "a", "b")
-	t.Run("after an outage began", func(t *testing.T) {
-		t.Parallel()
-		n := newNode(t)
-		p := n.start(t)
-		n.wantPrepared(t, p, c)
-		n.unreachable(t)
-		n.wantUnprepared(t, p, c)
-	})
-	t.Run("during an outage since before the plugin started", func(t *testing.T) {
-		t.Parallel()
-		n := newNode(t)
-		p := n.start(t)
-		n.wantPrepared(t, p, c)
-		p.kill()
-		n.unreachable(t)
-		n.wantUnprepared(t, n.start(t), c)
-	})
+	for when, restart := range map[string]bool{"after an outage began": false, "during an outage since before the plugin started": true} {
+		t.Run(when, func(t *testing.T) {
+			t.Parallel()
+			n, p := prepared(t, c)
+			n.unreachable(t)
+			if restart {
+				p.kill()
+				p = n.start(t)
+			}
+			n.wantUnprepared(t, p, c)
+		})
+	}
 	t.Run("that was never reachable", func(t *testing.T) {
 		t.Parallel()
 		n := newEmptyNode(t)
@@ -127,12 +122,10 @@ func TestUnprepare_needsNoAPIServer(t *testing.T) {
 func TestReboot_restoresCredentials(t *testing.T) {
 	t.Parallel()
 	c := standing(t, "a", "b")
-	for order, goOn := range afterwards {
+	for order, prepare := range afterwards {
 		t.Run(order, func(t *testing.T) {
 			t.Parallel()
-			n := newNode(t)
-			p := n.start(t)
-			n.wantPrepared(t, p, c)
+			n, p := prepared(t, c)
 			p.kill()
 			// Both are on file systems in memory.
 			for _, dir := range []string{n.cdi, n.artifacts} {
@@ -140,7 +133,7 @@ func TestReboot_restoresCredentials(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			goOn(t, n, c)
+			n.goOn(t, c, prepare)
 		})
 	}
 }

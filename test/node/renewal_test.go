@@ -89,32 +89,32 @@ func (p *plugin) awaitEndOr(t *testing.T, done string) {
 	}
 }
 
-func TestKilledRenewal_isRepeated(t *testing.T) {
-	c := standing(t)
-	n := newNode(t)
+// renew replaces the ServiceAccount of a new claim that a plugin has prepared, and kills the
+// plugin before it takes the step with the number, or after the renewal. It returns the
+// steps.
+func renew(t *testing.T, last int) (*node, *claim, []string) {
+	t.Helper()
+	c, n := standing(t), newNode(t)
 	p := n.startCounted(t)
 	n.wantPrepared(t, p, c)
-	n.steps.count(noLast)
+	n.steps.count(last)
 	replaceAccount(t, c)
-	n.awaitRenewed(t, c)
+	p.awaitEndOr(t, `"Tokens renewed"`)
 	names := n.steps.stop()
 	p.kill()
+	return n, c, names
+}
 
+func TestKilledRenewal_isRepeated(t *testing.T) {
+	_, _, names := renew(t, noLast)
 	for i, name := range names {
 		t.Run(fmt.Sprintf("%02d before %s", i+1, name), func(t *testing.T) {
 			t.Parallel()
-			c := standing(t)
-			n := newNode(t)
-			p := n.startCounted(t)
-			n.wantPrepared(t, p, c)
-			n.steps.count(i + 1)
-			replaceAccount(t, c)
-			p.awaitEndOr(t, `"Tokens renewed"`)
-			if steps := n.steps.stop(); !n.steps.killed() {
+			n, c, steps := renew(t, i+1)
+			if !n.steps.killed() {
 				t.Logf("this time the plugin renewed the token after %d steps: %q", len(steps), steps)
 			}
-			p.kill()
-			p = n.startAfterKill(t)
+			p := n.startAfterKill(t)
 			n.awaitRenewed(t, c)
 			n.checkPaths(t, c)
 			n.wantUnprepared(t, p, c)
@@ -122,28 +122,24 @@ func TestKilledRenewal_isRepeated(t *testing.T) {
 	}
 }
 
-func TestStart_preparesAReallocatedClaim(t *testing.T) {
+func TestStart_afterTheAllocationChanged(t *testing.T) {
 	t.Parallel()
-	c := standing(t, "a", "b")
-	n := newNode(t)
-	p := n.start(t)
-	n.wantPrepared(t, p, c)
-	p.kill()
-	framework.Deallocate(t, env, c.Namespace, c.Name)
-	framework.Allocate(t, env, c.Namespace, c.Name)
-	c.ResourceClaim, c.spaces = framework.SpacesOf(t, env, c.Namespace, c.Name, 2)
-	p = n.start(t)
-	n.wantPrepared(t, p, c)
-	n.wantUnprepared(t, p, c)
-}
-
-func TestStart_unpreparesADeallocatedClaim(t *testing.T) {
-	t.Parallel()
-	c := standing(t, "a", "b")
-	n := newNode(t)
-	p := n.start(t)
-	n.wantPrepared(t, p, c)
-	p.kill()
-	framework.Deallocate(t, env, c.Namespace, c.Name)
-	n.wantUnprepared(t, n.start(t), c)
+	for what, again := range map[string]bool{"deallocated": false, "allocated again": true} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			c := standing(t, "a", "b")
+			n, p := prepared(t, c)
+			p.kill()
+			framework.Deallocate(t, env, c.Namespace, c.Name)
+			if again {
+				framework.Allocate(t, env, c.Namespace, c.Name)
+				c.ResourceClaim, c.spaces = framework.SpacesOf(t, env, c.Namespace, c.Name, 2)
+			}
+			p = n.start(t)
+			if again {
+				n.wantPrepared(t, p, c)
+			}
+			n.wantUnprepared(t, p, c)
+		})
+	}
 }

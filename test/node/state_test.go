@@ -29,7 +29,7 @@ import (
 
 // wantPrepared prepares a claim, and checks all that pods and the kubelet get and
 // that there is nothing else on the node.
-func (n *node) wantPrepared(t *testing.T, p *plugin, c *claim, others ...*claim) []*drav1.Device {
+func (n *node) wantPrepared(t *testing.T, p *plugin, c *claim, others ...*claim) {
 	t.Helper()
 	ctx, cancel := patience(t)
 	defer cancel()
@@ -39,7 +39,6 @@ func (n *node) wantPrepared(t *testing.T, p *plugin, c *claim, others ...*claim)
 	}
 	n.checkDevices(t, c, devices)
 	n.checkPaths(t, append(others, c)...)
-	return devices
 }
 
 // wantUnprepared unprepares a claim, and checks that nothing is left.
@@ -165,39 +164,37 @@ func (n *node) checkPaths(t *testing.T, claims ...*claim) {
 // wrongPaths returns what is there too much or too little.
 func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
 	t.Helper()
-	var wrong []string
-	left := n.left(t)
-	take := func(what string, c *claim, fits func(path string) bool) {
-		i := slices.IndexFunc(left, fits)
-		if i < 0 {
-			wrong = append(wrong, fmt.Sprintf("claim %s lacks %s", c.UID, what))
-			return
-		}
-		left = slices.Delete(left, i, i+1)
-	}
+	lacks := map[string]int{}
 	for _, c := range claims {
-		take("its metadata", c, func(path string) bool { return isMetadataOf(path, c) })
-		take("its CDI spec", c, func(path string) bool { return isBelow(path, n.cdi) && strings.Contains(path, string(c.UID)) })
-		for range c.spaces {
-			for _, name := range []string{"kubeconfig", "token", "ca.crt", "namespace"} {
-				take("its "+name, c, func(path string) bool {
-					return isBelow(path, n.artifacts) && strings.Contains(path, string(c.UID)) && filepath.Base(path) == name
-				})
-			}
+		lacks[fmt.Sprintf("metadata.json of claim %s", c.UID)]++
+		lacks[fmt.Sprintf("CDI spec of claim %s", c.UID)]++
+		for _, name := range []string{"kubeconfig", "token", "ca.crt", "namespace"} {
+			lacks[fmt.Sprintf("%s of claim %s", name, c.UID)] += len(c.spaces)
 		}
 	}
-	for _, path := range left {
+	for _, path := range n.left(t) {
 		info, err := os.Lstat(path)
 		if os.IsNotExist(err) {
 			continue
 		}
 		if err != nil {
-			wrong = append(wrong, err.Error())
-			continue
+			return []string{err.Error()}
 		}
-		ofClaim := func(c *claim) bool { return strings.Contains(path, string(c.UID)) }
-		if !info.IsDir() || !isBelow(path, n.artifacts) || !slices.ContainsFunc(claims, ofClaim) {
-			wrong = append(wrong, fmt.Sprintf("left are %s with %d bytes: %s", info.Mode(), info.Size(), path))
+		i := slices.IndexFunc(claims, func(c *claim) bool { return strings.Contains(path, string(c.UID)) })
+		name := filepath.Base(path)
+		switch {
+		case i < 0, name == "metadata.json" && !isMetadataOf(path, claims[i]):
+			lacks[path]--
+		case isBelow(path, n.cdi):
+			lacks[fmt.Sprintf("CDI spec of claim %s", claims[i].UID)]--
+		case !info.IsDir():
+			lacks[fmt.Sprintf("%s of claim %s", name, claims[i].UID)]--
+		}
+	}
+	var wrong []string
+	for what, count := range lacks {
+		if count != 0 {
+			wrong = append(wrong, fmt.Sprintf("the node lacks %d of %s", count, what))
 		}
 	}
 	return wrong
