@@ -10,9 +10,11 @@ import (
 
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 
@@ -42,14 +44,46 @@ func Modify(t testing.TB, env *Env, namespace, name string, change func(*resourc
 }
 
 // Allocate does what the scheduler does: the built-in finalizer, then an
-// allocation with a share of the driver's device for each request.
-func Allocate(t testing.TB, env *Env, namespace, name string) *resourceapi.ResourceClaim {
+// allocation with a share of the driver's device for each request, and changes to it.
+func Allocate(t testing.TB, env *Env, namespace, name string, changes ...func(*resourceapi.ResourceClaim)) *resourceapi.ResourceClaim {
 	t.Helper()
-	finalizers := fmt.Appendf(nil, `{"metadata":{"finalizers":[%q]}}`, resourceapi.Finalizer)
-	if _, err := env.Client.ResourceV1().ResourceClaims(namespace).Patch(t.Context(), name, types.MergePatchType, finalizers, metav1.PatchOptions{}); err != nil {
-		t.Fatalf("add the finalizer to ResourceClaim %s: %v", name, err)
+	SetFinalizers(t, env.Client.ResourceV1().RESTClient(), "resourceclaims", namespace, name, resourceapi.Finalizer)
+	return Modify(t, env, namespace, name, func(claim *resourceapi.ResourceClaim) {
+		SetAllocation(claim)
+		for _, change := range changes {
+			change(claim)
+		}
+	})
+}
+
+// OfClass adds parameters of the class to an allocation. The fields are written as in a
+// JSON object.
+func OfClass(fields string) func(*resourceapi.ResourceClaim) {
+	return func(claim *resourceapi.ResourceClaim) {
+		allocated := &claim.Status.Allocation.Devices
+		config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass}
+		config.Opaque = &resourceapi.OpaqueDeviceConfiguration{
+			Driver: allocated.Results[0].Driver, Parameters: runtime.RawExtension{Raw: []byte(ConfigJSON(spaceapi.SpaceClassConfigKind, fields))},
+		}
+		allocated.Config = append(allocated.Config, config)
 	}
-	return Modify(t, env, namespace, name, SetAllocation)
+}
+
+// ConfigJSON returns parameters of a kind with these fields, written as in a JSON object.
+func ConfigJSON(kind, fields string) string {
+	if fields != "" {
+		fields = "," + fields
+	}
+	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields)
+}
+
+// SetFinalizers replaces the finalizers of an object.
+func SetFinalizers(t testing.TB, api rest.Interface, resource, namespace, name string, finalizers ...string) {
+	t.Helper()
+	body := JSON(map[string]any{"metadata": map[string]any{"finalizers": finalizers}})
+	if err := api.Patch(types.MergePatchType).Namespace(namespace).Resource(resource).Name(name).Body([]byte(body)).Do(t.Context()).Error(); err != nil {
+		t.Fatalf("set the finalizers of %s/%s: %v", resource, name, err)
+	}
 }
 
 // AllocatedLater returns a claim with an allocation that has not been written.

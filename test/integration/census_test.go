@@ -16,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
@@ -173,48 +172,24 @@ func awaitCensus(t *testing.T, driver, what string, faults func(*census) []strin
 	}
 }
 
-// bearer is a pod's client in a space, with a token as the kubelet plugin gets it.
-type bearer struct {
-	api       kubernetes.Interface
-	namespace string
-}
-
-func bearerOf(t *testing.T, namespace string) bearer {
-	t.Helper()
-	return bearer{env.As(t, namespace, spaceapi.ServiceAccountName), namespace}
-}
-
-// try reads something that a space's tokens may read.
-func (b bearer) try(ctx context.Context) error {
-	_, err := b.api.CoreV1().ConfigMaps(b.namespace).Get(ctx, "any", metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil
+// reads is a request that the token of a space allows.
+func reads(client kubernetes.Interface, namespace string) framework.Request {
+	return func(ctx context.Context) error {
+		_, err := client.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{})
+		return err
 	}
-	return err
 }
 
-// awaitAllowed waits until the token can be used.
-func (b bearer) awaitAllowed(t *testing.T) {
+// readsIn is a request with a token of a space, which the API server allows.
+func readsIn(t *testing.T, namespace string) framework.Request {
 	t.Helper()
-	framework.AwaitAllowed(t, "a request with the token of namespace "+b.namespace, b.try)
+	request := reads(env.As(t, namespace, spaceapi.ServiceAccountName), namespace)
+	framework.AwaitAllowed(t, "a request with the token of namespace "+namespace, request)
+	return request
 }
 
-// awaitRefused waits until the token is refused.
-func (b bearer) awaitRefused(t *testing.T) {
+// awaitRevoked waits until a request with a token of a space is refused.
+func awaitRevoked(t *testing.T, request framework.Request) {
 	t.Helper()
-	framework.AwaitRefused(t, "a request with the token of namespace "+b.namespace, b.try)
-}
-
-// spaceOf is the name of the namespace of a claim's only space.
-func spaceOf(t *testing.T, driver, namespace, name string) string {
-	t.Helper()
-	claim, err := env.Client.ResourceV1().ResourceClaims(namespace).Get(t.Context(), name, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := allocation.FromClaim(claim, driver)
-	if a == nil {
-		t.Fatalf("ResourceClaim %s/%s is not allocated", namespace, name)
-	}
-	return a.Results[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
+	framework.AwaitRefused(t, "a request with a token that is revoked", request)
 }

@@ -4,19 +4,17 @@
 package integration
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
-	"k8s.io/client-go/tools/clientcmd"
-
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
-
-// controllerAccount is the controller's ServiceAccount, as the chart calls it.
-const controllerAccount = "contents-space-dra-driver-controller"
 
 // applyChart makes what some of the chart's templates say for these values, and
 // returns the file with it.
@@ -47,40 +45,22 @@ func renderChart(t *testing.T, release, namespace string, values map[string]stri
 	return rendered
 }
 
-// startWithRightsOfTheChart starts a controller that has the rights and settings
-// which the chart gives it for these values, and no other rights.
-func startWithRightsOfTheChart(t *testing.T, values map[string]string) *framework.Controller {
+// releaseOf creates what the chart's templates say for these values, and returns the
+// arguments of a controller that has the rights and settings which the chart gives it, and
+// no other rights. Its ServiceAccount is called <release>-space-dra-driver-controller.
+func releaseOf(t *testing.T, release, namespace string, values map[string]string, templates ...string) []string {
 	t.Helper()
-	applyChart(t, "contents", framework.DriverNamespace, values,
-		"rbac-controller.yaml", "admission-spaces.yaml", "admission-nested.yaml", "admission-controller.yaml")
-
-	list := func(key string) string {
-		value := values[key]
-		if value == "" {
-			return ""
-		}
-		return value[1 : len(value)-1]
-	}
-	return framework.StartController(t, env, "--kubeconfig="+kubeconfigAs(t, controllerAccount), "--leader-elect-resource-name="+controllerAccount,
-		"--allowed-cluster-roles="+list("space.allowedClusterRoles"),
-		"--cluster-wide-roles="+list("space.clusterWideRoles"),
-		"--copy-from-namespaces="+list("space.copyFromNamespaces"))
-}
-
-// kubeconfigAs writes a kubeconfig for a ServiceAccount of the driver's namespace, and
-// returns its path.
-func kubeconfigAs(t *testing.T, account string) string {
-	t.Helper()
-	config, err := clientcmd.LoadFromFile(env.Cluster.Kubeconfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, user := range config.AuthInfos {
-		user.Impersonate = "system:serviceaccount:" + framework.DriverNamespace + ":" + account
-	}
+	applyChart(t, release, namespace, values, templates...)
+	account, driver := release+"-space-dra-driver-controller", cmp.Or(values["driverName"], spaceapi.DefaultDriverName)
+	removeSlices(t, driver)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
-		t.Fatal(err)
+	env.WriteKubeconfigOf(t, namespace, account, kubeconfig)
+	list := func(key string) string { return strings.Trim(values[key], "{}") }
+	return []string{
+		"--kubeconfig=" + kubeconfig, "--driver-name=" + driver, "--resourceslice-owner=" + account,
+		"--leader-elect-resource-namespace=" + namespace, "--leader-elect-resource-name=" + account,
+		"--allowed-cluster-roles=" + list("space.allowedClusterRoles"),
+		"--cluster-wide-roles=" + list("space.clusterWideRoles"),
+		"--copy-from-namespaces=" + list("space.copyFromNamespaces"),
 	}
-	return kubeconfig
 }

@@ -129,7 +129,8 @@ func (c churn) allocate(ctx context.Context, claim *resourceapi.ResourceClaim) e
 			return err
 		}
 	}
-	allocationFor(c.driver)(claim)
+	framework.SetAllocation(claim)
+	ofDriver(c.driver)(claim)
 	_, err := api.UpdateStatus(ctx, claim, metav1.UpdateOptions{})
 	return err
 }
@@ -139,24 +140,21 @@ func (c churn) deallocate(ctx context.Context, claim *resourceapi.ResourceClaim)
 	return env.Client.ResourceV1().ResourceClaims(c.namespace).UpdateStatus(ctx, claim, metav1.UpdateOptions{})
 }
 
-// deallocateAll deallocates all claims.
-func (c churn) deallocateAll(ctx context.Context) error {
-	for i := range c.claims {
-		if err := persist(ctx, func(ctx context.Context) error {
-			claim, err := env.Client.ResourceV1().ResourceClaims(c.namespace).Get(ctx, claimName(i), metav1.GetOptions{})
-			if apierrors.IsNotFound(err) {
-				return nil
-			}
-			if err != nil || claim.Status.Allocation == nil {
-				return err
-			}
-			_, err = c.deallocate(ctx, claim)
-			return err
-		}); err != nil {
-			return err
+// deallocateAll deallocates the claims in a namespace, and waits until Kubernetes has deleted
+// everything: later tests would wait for the namespaces that it has begun to delete.
+func deallocateAll(t *testing.T, driver, namespace string) {
+	t.Helper()
+	claims, err := env.Client.ResourceV1().ResourceClaims(namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, claim := range claims.Items {
+		// kube-controller-manager deallocates those that are being deleted.
+		if claim.DeletionTimestamp == nil {
+			deallocate(t, env, namespace, claim.Name)
 		}
 	}
-	return nil
+	awaitNothing(t, driver)
 }
 
 // persist retries until it succeeds. An attempt that hangs counts as failed.
@@ -182,19 +180,8 @@ func TestControllers_twoAtOnceConverge(t *testing.T) {
 	if err := work.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	work.finish(t)
-}
-
-// finish waits until the spaces are exactly those of the allocations, deallocates all
-// claims, and waits until Kubernetes has deleted everything: later tests would wait for
-// the namespaces that it has begun to delete.
-func (c churn) finish(t *testing.T) {
-	t.Helper()
-	awaitExact(t, c.driver)
-	if err := c.deallocateAll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	awaitNothing(t, c.driver)
+	awaitExact(t, driver)
+	deallocateAll(t, driver, work.namespace)
 }
 
 // TestController_convergesThroughKills kills the controller, the API server and etcd while
@@ -222,7 +209,8 @@ func TestController_convergesThroughKills(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("killed in %d steps: %v", steps, kills)
-	work.finish(t)
+	awaitExact(t, driver)
+	deallocateAll(t, driver, work.namespace)
 }
 
 // killSomething kills etcd, or what is chosen at random, and starts it again.

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,11 +26,11 @@ func TestClassConfig(t *testing.T) {
 	env.Kubectl(t, "create", "clusterrole", "node-reader", "--verb=list", "--resource=nodes")
 	t.Cleanup(func() { _, _ = env.TryKubectl(context.Background(), "delete", "clusterrole", "node-reader") })
 	templates := env.Namespace(t)
-	startWithRightsOfTheChart(t, map[string]string{
+	startController(t, env, releaseOf(t, "contents", framework.DriverNamespace, map[string]string{
 		"space.allowedClusterRoles": "{admin}",
 		"space.clusterWideRoles":    "{node-reader}",
 		"space.copyFromNamespaces":  "{" + templates + "}",
-	})
+	}, "rbac-controller.yaml", "admission-spaces.yaml", "admission-nested.yaml", "admission-controller.yaml")...)
 	t.Run("quota and limits", limited)
 	t.Run("labels, annotations, prefix and Pod Security", marked)
 	t.Run("open network, nested spaces and privileged pods", opened)
@@ -40,7 +39,7 @@ func TestClassConfig(t *testing.T) {
 	t.Run("clusterWideRoles", clusterWide)
 	t.Run("copyFrom", func(t *testing.T) { copied(t, templates) })
 	t.Run("admin access", adminAccess)
-	t.Run("limits are restored", keptLimits)
+	t.Run("objects are restored", restoredObjects)
 	t.Run("tenants cannot open the network", staysIsolated)
 	t.Run("controller writes ClusterRoleBindings of spaces only", ownBindingsOnly)
 }
@@ -51,36 +50,17 @@ func tenant(t *testing.T, space spaceapi.SpaceStatus) kubernetes.Interface {
 	return env.As(t, space.Namespace, space.ServiceAccount)
 }
 
-// quotaInForce returns the quota of a space that is Ready. Quotas hold from when their
-// status says so.
-func quotaInForce(t *testing.T, namespace string) *corev1.ResourceQuota {
-	t.Helper()
-	quota, err := env.Client.CoreV1().ResourceQuotas(namespace).Get(t.Context(), spaceapi.ObjectName, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(quota.Spec.Hard) == 0 || !equality.Semantic.DeepEqual(quota.Status.Hard, quota.Spec.Hard) {
-		t.Errorf("the space is Ready before its quota is in force: %+v", quota)
-	}
-	return quota
-}
-
 // nestedRefused is part of every refusal of a nested space.
 const nestedRefused = "allowNestedSpaces"
-
-func policyIn(t *testing.T, namespace string) *networkingv1.NetworkPolicy {
-	t.Helper()
-	policy, err := env.Client.NetworkingV1().NetworkPolicies(namespace).Get(t.Context(), spaceapi.ObjectName, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return policy
-}
 
 func limited(t *testing.T) {
 	ns := env.Namespace(t)
 	space := standingWith(t, ns, `"resourceQuota":{"hard":{"pods":"1","requests.cpu":"1"}},"limitRange":{"limits":[{"type":"Container","default":{"cpu":"200m"},"max":{"cpu":"500m"}}]}`)
-	quotaInForce(t, space.Namespace)
+	// Quotas hold from when their status says so.
+	quota, err := env.Client.CoreV1().ResourceQuotas(space.Namespace).Get(t.Context(), spaceapi.ObjectName, metav1.GetOptions{})
+	if err != nil || len(quota.Spec.Hard) == 0 || !equality.Semantic.DeepEqual(quota.Status.Hard, quota.Spec.Hard) {
+		t.Errorf("the space is Ready before its quota is in force (error: %v): %+v", err, quota)
+	}
 	pods := tenant(t, space).CoreV1().Pods(space.Namespace)
 	// Admission sees by a watch of its own that the quota is in force.
 	many := framework.NewPod("many")
@@ -96,7 +76,7 @@ func limited(t *testing.T) {
 
 	large := framework.NewPod("large")
 	large.Spec.Containers[0].Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("1")}
-	_, err := pods.Create(t.Context(), large, metav1.CreateOptions{})
+	_, err = pods.Create(t.Context(), large, metav1.CreateOptions{})
 	framework.CheckDenied(t, "a container over the limit", err, "maximum cpu usage")
 	first, err := pods.Create(t.Context(), framework.NewPod("first"), metav1.CreateOptions{})
 	if err != nil {
@@ -108,7 +88,7 @@ func limited(t *testing.T) {
 	}
 	_, err = pods.Create(t.Context(), framework.NewPod("second"), metav1.CreateOptions{})
 	framework.CheckDenied(t, "a pod over the quota", err, "exceeded quota: space")
-	framework.Deallocate(t, env, ns, "claim")
+	deallocate(t, env, ns, "claim")
 }
 
 func marked(t *testing.T) {
@@ -124,8 +104,8 @@ func marked(t *testing.T) {
 	}
 	_, err = tenant(t, space).CoreV1().Pods(space.Namespace).Create(t.Context(), framework.NewPod("pod"), metav1.CreateOptions{})
 	framework.CheckDenied(t, "a pod that keeps baseline only", err, `violates PodSecurity "restricted`)
-	framework.Deallocate(t, env, ns, "claim")
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
+	deallocate(t, env, ns, "claim")
+	env.AwaitNamespaceGone(t, space.Namespace)
 }
 
 func opened(t *testing.T) {
@@ -141,35 +121,32 @@ func opened(t *testing.T) {
 	if _, err := client.ResourceV1().ResourceClaims(space.Namespace).Create(t.Context(), framework.NewClaim("nested"), metav1.CreateOptions{}); err != nil {
 		t.Fatalf("a space in the space: %v", err)
 	}
-	framework.Allocate(t, env, space.Namespace, "nested")
-	framework.SpacesOf(t, env, space.Namespace, "nested", 1)
+	allocate(t, env, space.Namespace, "nested")
+	spacesOf(t, env, space.Namespace, "nested", 1)
 	privileged := framework.NewPod("privileged")
 	privileged.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: ptr.To(true)}
 	if _, err := client.CoreV1().Pods(space.Namespace).Create(t.Context(), privileged, metav1.CreateOptions{}); err != nil {
 		t.Errorf("a privileged pod: %v", err)
 	}
-	framework.Deallocate(t, env, ns, "claim")
+	deallocate(t, env, ns, "claim")
 }
 
 // nestedOfUnknownClass requests a class that the policies do not know, so that the controller has to
 // refuse it.
 func nestedOfUnknownClass(t *testing.T) {
 	ns := env.Namespace(t)
-	_, spaces := framework.Standing(t, env, ns, "claim")
+	_, spaces := standing(t, env, ns, "claim")
 	inside := spaces[0].Namespace
 	nested := framework.NewClaim("nested")
 	nested.Spec.Devices.Requests[0].Exactly.DeviceClassName = "unknown.example.com"
 	if _, err := tenant(t, spaces[0]).ResourceV1().ResourceClaims(inside).Create(t.Context(), nested, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	framework.Allocate(t, env, inside, nested.Name)
+	allocate(t, env, inside, nested.Name)
 	claim := framework.Await(t, framework.Claim(env.Client, inside, nested.Name), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, nestedRefused))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", inside, framework.About("ResourceClaim", nested.Name, spaceapi.ReasonInvalidParameters, nestedRefused))
-	made, err := env.Client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: spaceapi.KeysFor(spaceapi.DefaultDriverName).ClaimUID + "=" + string(claim.UID)})
-	if err != nil || len(made.Items) != 0 {
-		t.Errorf("namespaces for the claim: %v (error: %v)", made, err)
-	}
-	framework.Deallocate(t, env, ns, "claim")
+	awaitEvent(t, inside, "ResourceClaim", nested.Name, spaceapi.ReasonInvalidParameters, nestedRefused)
+	env.NoSpaceOf(t, claim.UID)
+	deallocate(t, env, ns, "claim")
 }
 
 func clusterRoles(t *testing.T) {
@@ -181,7 +158,7 @@ func clusterRoles(t *testing.T) {
 	}
 	_, err := client.CoreV1().Pods(reader.Namespace).Create(t.Context(), framework.NewPod("pod"), metav1.CreateOptions{})
 	framework.CheckDenied(t, "writing with the role view", err, "cannot create")
-	framework.Deallocate(t, env, ns, "claim")
+	deallocate(t, env, ns, "claim")
 }
 
 func adminAccess(t *testing.T) {
@@ -190,12 +167,11 @@ func adminAccess(t *testing.T) {
 	claim := framework.NewClaim("claim")
 	claim.Spec.Devices.Requests[0].Exactly.AdminAccess = ptr.To(true)
 	env.CreateClaim(t, ns, claim)
-	framework.Modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
-		framework.SetAllocation(claim)
-		claim.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
-		addClassConfig(claim, spaceapi.DefaultDriverName, classJSON(`"allowAdminAccess":true,"clusterRoles":["admin"],"clusterWideRoles":["node-reader"]`))
-	})
-	_, spaces := framework.SpacesOf(t, env, ns, "claim", 1)
+	allocate(t, env, ns, "claim", framework.OfClass(`"allowAdminAccess":true,"clusterRoles":["admin"],"clusterWideRoles":["node-reader"]`),
+		func(claim *resourceapi.ResourceClaim) {
+			claim.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
+		})
+	_, spaces := spacesOf(t, env, ns, "claim", 1)
 	client := tenant(t, spaces[0])
 	if _, err := client.CoreV1().Pods(spaces[0].Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("reading: %v", err)
@@ -204,5 +180,5 @@ func adminAccess(t *testing.T) {
 	framework.CheckDenied(t, "writing", err, "cannot create")
 	_, err = client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	framework.CheckDenied(t, "reading in the whole cluster", err, "cannot list")
-	framework.Deallocate(t, env, ns, "claim")
+	deallocate(t, env, ns, "claim")
 }

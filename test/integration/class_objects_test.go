@@ -16,11 +16,48 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
+
+// object has the metadata of an object of a Kubernetes API.
+type object interface {
+	runtime.Object
+	metav1.Object
+}
+
+// restored deletes an object and then changes it with a merge patch, and waits each time
+// until the controller has restored its contents.
+func restored[T object](t *testing.T, api rest.Interface, resource, namespace, name, change string, contents func(T) any) {
+	t.Helper()
+	find := func(words string, is func(T) bool) T {
+		t.Helper()
+		return framework.AwaitAny(t, api, resource, namespace, framework.That("called "+name+" and "+words, func(o T) bool { return o.GetName() == name && is(o) }))
+	}
+	made := find("there", func(T) bool { return true })
+	same := func(o T) bool { return equality.Semantic.DeepEqual(contents(o), contents(made)) }
+	env.Kubectl(t, "delete", resource, name, "-n", namespace)
+	again := find("recreated", func(o T) bool { return o.GetUID() != made.GetUID() && same(o) })
+	env.Kubectl(t, "patch", resource, name, "-n", namespace, "--type=merge", "-p", change)
+	find("restored", func(o T) bool { return o.GetResourceVersion() != again.GetResourceVersion() && same(o) })
+}
+
+// restoredObjects has what administrators may delete or change by mistake.
+func restoredObjects(t *testing.T) {
+	ns := env.Namespace(t)
+	space := standingWith(t, ns, `"clusterWideRoles":["node-reader"],"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"},"min":{"cpu":"10m"}}]}`).Namespace
+	core, rbac := env.Client.CoreV1().RESTClient(), env.Client.RbacV1().RESTClient()
+	restored(t, env.Client.NetworkingV1().RESTClient(), "networkpolicies", space, spaceapi.ObjectName, `{"spec":{"egress":[{}]}}`, func(p *networkingv1.NetworkPolicy) any { return p.Spec })
+	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonDriftCorrected, "NetworkPolicy space")
+	restored(t, core, "resourcequotas", space, spaceapi.ObjectName, `{"spec":{"hard":{"pods":"400"}}}`, func(q *corev1.ResourceQuota) any { return q.Spec })
+	restored(t, core, "limitranges", space, spaceapi.ObjectName, `{"spec":{"limits":null}}`, func(l *corev1.LimitRange) any { return l.Spec })
+	restored(t, rbac, "rolebindings", space, spaceapi.RoleBindingName, `{"subjects":null}`, func(b *rbacv1.RoleBinding) any { return b.Subjects })
+	restored(t, rbac, "clusterrolebindings", "", space+":node-reader", `{"subjects":null}`, func(b *rbacv1.ClusterRoleBinding) any { return b.Subjects })
+	deallocate(t, env, ns, "claim")
+}
 
 func clusterWide(t *testing.T) {
 	ns := env.Namespace(t)
@@ -37,92 +74,25 @@ func clusterWide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bindings := env.Client.RbacV1().ClusterRoleBindings()
-	name := space.Namespace + ":node-reader"
+	bindings, name := env.Client.RbacV1().ClusterRoleBindings(), space.Namespace+":node-reader"
 	binding, err := bindings.Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(binding.OwnerReferences) != 1 || binding.OwnerReferences[0].UID != namespace.UID || binding.Labels[spaceapi.KeysFor(spaceapi.DefaultDriverName).ClaimUID] == "" {
+	if len(binding.OwnerReferences) != 1 || binding.OwnerReferences[0].UID != namespace.UID || binding.Labels[framework.ClaimUIDLabel] == "" {
 		t.Errorf("the binding has owners %v and labels %v", binding.OwnerReferences, binding.Labels)
 	}
 
-	if err := bindings.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	again := framework.AwaitAny(t, env.Client.RbacV1().RESTClient(), "clusterrolebindings", "", framework.That("called "+name+" and recreated", func(b *rbacv1.ClusterRoleBinding) bool {
-		return b.Name == name && b.UID != binding.UID
-	}))
-	again.Subjects[0].Namespace = "kube-system"
-	if _, err := bindings.Update(t.Context(), again, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	framework.AwaitAny(t, env.Client.RbacV1().RESTClient(), "clusterrolebindings", "", framework.That("called "+name+" and for the space", func(b *rbacv1.ClusterRoleBinding) bool {
-		return b.Name == name && slices.Equal(b.Subjects, binding.Subjects)
-	}))
-
 	// The rights are revoked although the namespace is not deleted.
-	release := hold(t, space.Namespace)
-	framework.Deallocate(t, env, ns, "claim")
+	release := hold(t, env, space.Namespace)
+	deallocate(t, env, ns, "claim")
 	framework.Await(t, framework.Namespace(env.Client, space.Namespace), terminating())
 	if _, err := bindings.Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the binding of a deprovisioned space: %v", err)
 	}
 	framework.AwaitRefused(t, "a request with the token of a deprovisioned space", nodes)
 	release()
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space.Namespace))
-}
-
-func keptLimits(t *testing.T) {
-	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"},"min":{"cpu":"10m"}}]}`)
-	policies := env.Client.NetworkingV1().NetworkPolicies(space.Namespace)
-	asMade := policyIn(t, space.Namespace)
-
-	if err := policies.Delete(t.Context(), spaceapi.ObjectName, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	awaitPolicy := func(words string, is func(*networkingv1.NetworkPolicy) bool) *networkingv1.NetworkPolicy {
-		return framework.AwaitAny(t, env.Client.NetworkingV1().RESTClient(), "networkpolicies", space.Namespace,
-			framework.That("called space and "+words, func(p *networkingv1.NetworkPolicy) bool { return p.Name == spaceapi.ObjectName && is(p) }))
-	}
-	again := awaitPolicy("recreated", func(p *networkingv1.NetworkPolicy) bool { return p.UID != asMade.UID })
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "claim", spaceapi.ReasonDriftCorrected, "NetworkPolicy space"))
-	again.Spec.Egress = []networkingv1.NetworkPolicyEgressRule{{}}
-	changed, err := policies.Update(t.Context(), again, metav1.UpdateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	awaitPolicy("restored", func(p *networkingv1.NetworkPolicy) bool {
-		return p.ResourceVersion != changed.ResourceVersion && equality.Semantic.DeepEqual(p.Spec, asMade.Spec)
-	})
-
-	// Tenants cannot change the others; an administrator may do so by mistake.
-	client := tenant(t, space)
-	err = client.CoreV1().ResourceQuotas(space.Namespace).Delete(t.Context(), spaceapi.ObjectName, metav1.DeleteOptions{})
-	framework.CheckDenied(t, "a tenant who deletes the quota", err, "cannot delete")
-	err = client.CoreV1().LimitRanges(space.Namespace).Delete(t.Context(), spaceapi.ObjectName, metav1.DeleteOptions{})
-	framework.CheckDenied(t, "a tenant who deletes the limits", err, "cannot delete")
-	quota := quotaInForce(t, space.Namespace)
-	ranges, err := env.Client.CoreV1().LimitRanges(space.Namespace).Get(t.Context(), spaceapi.ObjectName, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	env.Kubectl(t, "delete", "resourcequota/space", "limitrange/space", "-n", space.Namespace)
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "resourcequotas", space.Namespace, framework.That("recreated", func(q *corev1.ResourceQuota) bool {
-		return q.UID != quota.UID && equality.Semantic.DeepEqual(q.Spec, quota.Spec)
-	}))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "limitranges", space.Namespace, framework.That("recreated", func(l *corev1.LimitRange) bool {
-		return l.UID != ranges.UID && equality.Semantic.DeepEqual(l.Spec, ranges.Spec)
-	}))
-	patch := []byte(`{"spec":{"hard":{"pods":"400"}}}`)
-	if _, err := env.Client.CoreV1().ResourceQuotas(space.Namespace).Patch(t.Context(), spaceapi.ObjectName, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "resourcequotas", space.Namespace, framework.That("restored", func(q *corev1.ResourceQuota) bool {
-		return equality.Semantic.DeepEqual(q.Spec, quota.Spec)
-	}))
-	framework.Deallocate(t, env, ns, "claim")
+	env.AwaitNamespaceGone(t, space.Namespace)
 }
 
 func copied(t *testing.T, templates string) {
@@ -135,13 +105,14 @@ func copied(t *testing.T, templates string) {
 		ObjectMeta: metav1.ObjectMeta{Name: "pull", Annotations: map[string]string{"note": "x"}, Labels: map[string]string{"note": "x"}},
 		Type:       corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)},
 	}
-	allocatedWith(t, ns, `"copyFrom":{"namespace":"`+templates+`","configMaps":[{"name":"settings"}],"imagePullSecrets":[{"name":"pull"}]}`)
+	env.CreateClaim(t, ns, framework.NewClaim("claim"))
+	allocate(t, env, ns, "claim", framework.OfClass(`"copyFrom":{"namespace":"`+templates+`","configMaps":[{"name":"settings"}],"imagePullSecrets":[{"name":"pull"}]}`))
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"),
 		framework.NotReadyBecause(spaceapi.ReasonProvisioningFailed, "copy Secret "+templates+"/pull to namespace "))
 	if _, err := env.Client.CoreV1().Secrets(templates).Create(t.Context(), pull, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	_, spaces := framework.SpacesOf(t, env, ns, "claim", 1)
+	_, spaces := spacesOf(t, env, ns, "claim", 1)
 	space := spaces[0]
 	client := tenant(t, space)
 	gotConfig, err := client.CoreV1().ConfigMaps(space.Namespace).Get(t.Context(), "settings", metav1.GetOptions{})
@@ -164,5 +135,5 @@ func copied(t *testing.T, templates string) {
 			return err
 		})
 	}
-	framework.Deallocate(t, env, ns, "claim")
+	deallocate(t, env, ns, "claim")
 }

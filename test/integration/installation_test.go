@@ -12,7 +12,6 @@ import (
 
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/space-dra/space-dra-driver/test/faults"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -94,42 +93,49 @@ func await(t *testing.T, what string, done <-chan struct{}) {
 	}
 }
 
-// allocationFor gives a claim an allocation of spaces of a driver.
-func allocationFor(driver string) func(*resourceapi.ResourceClaim) {
+// ofDriver makes an allocation one of spaces of a driver.
+func ofDriver(driver string) func(*resourceapi.ResourceClaim) {
 	return func(claim *resourceapi.ResourceClaim) {
-		framework.SetAllocation(claim)
 		for i := range claim.Status.Allocation.Devices.Results {
 			claim.Status.Allocation.Devices.Results[i].Driver = driver
 		}
 	}
 }
 
-// allocateTo is allocate for another driver, with parameters of the class unless they are
-// empty.
-func allocateTo(t *testing.T, driver, namespace, name string, parameters ...string) {
+// allocateTo is allocate for another driver.
+func allocateTo(t *testing.T, driver, namespace, name string, changes ...func(*resourceapi.ResourceClaim)) {
 	t.Helper()
-	addFinalizer(t, namespace, name)
-	modify(t, env, namespace, name, func(claim *resourceapi.ResourceClaim) {
-		allocationFor(driver)(claim)
-		for _, raw := range parameters {
-			if raw != "" {
-				addClassConfig(claim, driver, raw)
-			}
+	allocate(t, env, namespace, name, append([]func(*resourceapi.ResourceClaim){ofDriver(driver)}, changes...)...)
+}
+
+// provision creates a claim with an allocation, and returns the namespace of its space when
+// that is ready.
+func provision(t *testing.T, driver, namespace, name string, changes ...func(*resourceapi.ResourceClaim)) string {
+	t.Helper()
+	env.CreateClaim(t, namespace, framework.NewClaim(name))
+	allocateTo(t, driver, namespace, name, changes...)
+	return readySpace(t, namespace, name)
+}
+
+// readySpace returns the namespace of a claim's only space when that is ready.
+func readySpace(t *testing.T, namespace, name string) string {
+	t.Helper()
+	_, spaces := spacesOf(t, env, namespace, name, 1)
+	return spaces[0].Namespace
+}
+
+// awaitEvent waits for an event about an object in a namespace.
+func awaitEvent(t *testing.T, namespace, kind, name, reason, words string) {
+	t.Helper()
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", namespace, framework.About(kind, name, reason, words))
+}
+
+// refuse refuses the controller's calls of this kind.
+func (i *installation) refuse(verb, resource string) {
+	i.proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
+		if call.Verb == verb && call.Resource == resource && call.Subresource == "" {
+			return faults.Refused
 		}
+		return faults.Real
 	})
-}
-
-// addClassConfig adds parameters of the class to an allocation.
-func addClassConfig(claim *resourceapi.ResourceClaim, driver, parameters string) {
-	config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass}
-	config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(parameters)}}
-	claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
-}
-
-func addFinalizer(t *testing.T, namespace, name string) {
-	t.Helper()
-	patch := []byte(`{"metadata":{"finalizers":["` + resourceapi.Finalizer + `"]}}`)
-	if _, err := env.Client.ResourceV1().ResourceClaims(namespace).Patch(t.Context(), name, mergePatch, patch, metav1.PatchOptions{}); err != nil {
-		t.Fatalf("add the finalizer to ResourceClaim %s: %v", name, err)
-	}
 }

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/space-dra/space-dra-driver/test/faults"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -88,8 +91,8 @@ func killAfter(carryOut, kill func()) faults.Answer {
 }
 
 func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
-	retention := classJSON(`"retention":{"period":"1s"}`)
-	points := pointsOfLifecycle(t, "life.example.com", "")
+	retention := framework.OfClass(`"retention":{"period":"1s"}`)
+	points := pointsOfLifecycle(t, "life.example.com")
 	for _, want := range indispensable {
 		if !slices.ContainsFunc(points, func(p point) bool { return p.String() == want }) {
 			t.Errorf("no write of the controller is %q; there are %q", want, points)
@@ -103,19 +106,19 @@ func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 	t.Logf("its writes to a retained namespace: %q", late)
 
 	var drivers []string
-	at := func(t *testing.T, p point, parameters string) {
+	at := func(t *testing.T, p point, changes ...func(*resourceapi.ResourceClaim)) {
 		for _, f := range allFaults {
 			driver := fmt.Sprintf("death-%d.example.com", len(drivers))
 			drivers = append(drivers, driver)
 			t.Run(p.String()+"/"+f.name, func(t *testing.T) {
 				t.Parallel()
-				interruptedLifecycle(t, driver, parameters, p, f)
+				interruptedLifecycle(t, driver, p, f, changes...)
 			})
 		}
 	}
 	t.Run("at", func(t *testing.T) {
 		for _, p := range points {
-			at(t, p, "")
+			at(t, p)
 		}
 	})
 	t.Run("retained, at", func(t *testing.T) {
@@ -133,7 +136,7 @@ func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 }
 
 // pointsOfLifecycle observes the controller provision and deprovision a space.
-func pointsOfLifecycle(t *testing.T, driver, parameters string) []point {
+func pointsOfLifecycle(t *testing.T, driver string, changes ...func(*resourceapi.ResourceClaim)) []point {
 	t.Helper()
 	var mutex sync.Mutex
 	var points []point
@@ -150,7 +153,7 @@ func pointsOfLifecycle(t *testing.T, driver, parameters string) []point {
 	ns := env.Namespace(t)
 	i.start(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	allocateTo(t, driver, ns, "claim", parameters)
+	allocateTo(t, driver, ns, "claim", changes...)
 	awaitExact(t, driver)
 	mutex.Lock()
 	now = deprovisioning
@@ -163,11 +166,11 @@ func pointsOfLifecycle(t *testing.T, driver, parameters string) []point {
 }
 
 // interruptedLifecycle is the same lifecycle with a fault in it.
-func interruptedLifecycle(t *testing.T, driver, parameters string, p point, f fault) {
+func interruptedLifecycle(t *testing.T, driver string, p point, f fault, changes ...func(*resourceapi.ResourceClaim)) {
 	i := install(t, driver)
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	allocated := func() { allocateTo(t, driver, ns, "claim", parameters) }
+	allocated := func() { allocateTo(t, driver, ns, "claim", changes...) }
 	deallocated := func() { deallocate(t, env, ns, "claim") }
 
 	i.start(t)
@@ -181,24 +184,22 @@ func interruptedLifecycle(t *testing.T, driver, parameters string, p point, f fa
 		allocated()
 	}
 	awaitExact(t, driver)
-	token := bearerOf(t, spaceOf(t, driver, ns, "claim"))
-	token.awaitAllowed(t)
+	request := readsIn(t, readySpace(t, ns, "claim"))
 
 	if p.stage == deprovisioning {
 		i.suffer(t, p, f, deallocated, allocated)
 	} else {
 		deallocated()
 	}
-	token.awaitRefused(t)
+	awaitRevoked(t, request)
 	awaitExact(t, driver)
 	if p.stage == deprovisioning && f.turns {
-		second := bearerOf(t, spaceOf(t, driver, ns, "claim"))
-		second.awaitAllowed(t)
+		second := readsIn(t, readySpace(t, ns, "claim"))
 		deallocated()
-		second.awaitRefused(t)
+		awaitRevoked(t, second)
 		awaitExact(t, driver)
 	}
-	token.awaitRefused(t)
+	awaitRevoked(t, request)
 }
 
 // suffer begins a stage with a change of the claim, and waits until the fault has
@@ -218,56 +219,28 @@ func (i *installation) suffer(t *testing.T, p point, f fault, begin, turn func()
 		return answer
 	})
 	begin()
-	spared := false
-	if !i.awaitStrike(t, struck) {
-		// It does not occur any more, or it has just occurred.
-		once.Do(func() { spared = true })
-	}
-	if spared {
-		i.proxy.Intercept(nil)
-		if slices.Contains(indispensable, p.String()) {
-			t.Errorf("this time the controller did not need %s", p)
-		}
-		if f.turns {
-			turn()
-		}
-		return
-	}
-	if f.kills {
-		if f.turns {
-			turn()
-		}
-		i.proxy.Intercept(nil)
-		i.start(t)
-	}
-}
-
-// awaitStrike returns false if the controller is done without having come to
-// the point: some writes are needed only if others have not been made.
-func (i *installation) awaitStrike(t *testing.T, struck <-chan struct{}) bool {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
-	defer cancel()
-	look := time.NewTicker(250 * time.Millisecond)
-	defer look.Stop()
-	for {
+	// Some writes are needed only if others have not been made: the controller is done without them.
+	if err := wait.PollUntilContextTimeout(t.Context(), 250*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		select {
 		case <-struck:
-			return true
-		case <-ctx.Done():
-			t.Fatal("waited until the fault occurs or the controller is done")
-		case <-look.C:
-		}
-		c, err := takeCensus(ctx, i.driver)
-		if err != nil || len(c.differences()) > 0 {
-			continue
-		}
-		// The fault may have occurred while the census was taken.
-		select {
-		case <-struck:
-			return true
+			return true, nil
 		default:
-			return false
+			c, err := takeCensus(ctx, i.driver)
+			return err == nil && len(c.differences()) == 0, nil
 		}
+	}); err != nil {
+		t.Fatalf("waited until the fault occurs or the controller is done: %v", err)
+	}
+	spared := false
+	once.Do(func() { spared = true })
+	if spared && slices.Contains(indispensable, p.String()) {
+		t.Errorf("this time the controller did not need %s", p)
+	}
+	if f.turns {
+		turn()
+	}
+	i.proxy.Intercept(nil)
+	if f.kills && !spared {
+		i.start(t)
 	}
 }

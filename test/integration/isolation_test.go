@@ -28,7 +28,7 @@ func openPolicy(name string) *networkingv1.NetworkPolicy {
 func staysIsolated(t *testing.T) {
 	const opening, changing = "traffic between its own pods", "NetworkPolicy space"
 	ns := env.Namespace(t)
-	_, spaces := framework.Standing(t, env, ns, "claim")
+	_, spaces := standing(t, env, ns, "claim")
 	space := spaces[0]
 	client := tenant(t, space)
 	policies := client.NetworkingV1().NetworkPolicies(space.Namespace)
@@ -58,7 +58,7 @@ func staysIsolated(t *testing.T) {
 	if err := policies.Delete(t.Context(), own.Name, metav1.DeleteOptions{}); err != nil {
 		t.Errorf("delete its own policy: %v", err)
 	}
-	framework.Deallocate(t, env, ns, "claim")
+	deallocate(t, env, ns, "claim")
 }
 
 func ownBindingsOnly(t *testing.T) {
@@ -69,7 +69,7 @@ func ownBindingsOnly(t *testing.T) {
 		return post(framework.ClusterRoleBindings, `{"metadata":{"name":"made","labels":{`+labels+`}},
 			"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"node-reader"},"subjects":[`+subject+`]}`)
 	}
-	denied(t, env.As(t, framework.DriverNamespace, controllerAccount),
+	denied(t, env.As(t, framework.DriverNamespace, "contents-space-dra-driver-controller"),
 		denial{"delete one", remove(framework.ClusterRoleBindings + "/foreign"), words},
 		denial{"create one", binding("", ""), words},
 		denial{"create one for another user", binding(`"`+framework.ClaimUIDLabel+`":"uid"`, `{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}`), "the ServiceAccounts of spaces"},

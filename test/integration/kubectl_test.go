@@ -6,7 +6,6 @@ package integration
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"os/exec"
 	"slices"
 	"strings"
@@ -21,47 +20,18 @@ import (
 // The test of this name in test/e2e has pods and people with fewer rights.
 func TestKubectlSpace(t *testing.T) {
 	startController(t, env)
-	t.Run("list prints all formats", pluginLists)
+	t.Run("list prints objects for programs", pluginLists)
 	t.Run("list watches", pluginWatches)
 	t.Run("names of claims are completed", pluginCompletes)
 	t.Run("kubeconfig logs no token", pluginLogsNoToken)
 }
 
-// lines are the lines of a table, each with single spaces between its columns.
-func lines(table string) []string {
-	var out []string
-	for line := range strings.Lines(table) {
-		out = append(out, strings.Join(strings.Fields(line), " "))
-	}
-	return out
-}
-
 func pluginLists(t *testing.T) {
 	ns := env.Namespace(t)
 	_, spaces := standing(t, env, ns, "claim")
-	env.CreateClaim(t, ns, framework.NewClaim("waits"))
 	admin := env.Administrator()
-	out, _ := admin.Space(t, "list", "-n", ns)
-	got := lines(out)
-	if len(got) != 3 || got[0] != "CLAIM SPACE STATE PODS NODES POOL QUOTA AGE" ||
-		!strings.HasPrefix(got[1], "claim "+spaces[0].Namespace+" Ready <none> <none> spaces <none> ") || !strings.HasPrefix(got[2], "waits <none> Unused ") {
-		t.Errorf("the list is\n%s", out)
-	}
-	if out, _ := admin.Space(t, "list", "-A", "--sort-by=.metadata.name", "-o", "wide"); !strings.Contains(out, "NAMESPACE") || !strings.Contains(out, "ALLOCATION") || !strings.Contains(out, ns) {
-		t.Errorf("the wide list of all namespaces is\n%s", out)
-	}
-	if out, _ := admin.Space(t, "list", "-n", ns, "-o", "name"); out != "resourceclaim.resource.k8s.io/claim\nresourceclaim.resource.k8s.io/waits\n" {
-		t.Errorf("the names are\n%s", out)
-	}
-	if out, _ := admin.Space(t, "list", "-n", ns, "-o", "jsonpath={.items[*].space}"); out != spaces[0].Namespace {
-		t.Errorf("the names of the namespaces are %q, want %q", out, spaces[0].Namespace)
-	}
-	out, _ = admin.Space(t, "list", "-n", ns, "-o", "json")
-	var list struct {
-		Items []struct{ APIVersion, Kind, State, Space string }
-	}
-	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list.Items) != 2 || list.Items[0].State != "Ready" || list.Items[0].Kind != "Space" || list.Items[0].APIVersion != spaceapi.APIVersion {
-		t.Errorf("as JSON the list is (error %v)\n%s", err, out)
+	if out, _ := admin.Space(t, "list", "-n", ns, "-o", "jsonpath={.items[*].apiVersion} {.items[*].kind} {.items[*].space}"); out != spaceapi.APIVersion+" Space "+spaces[0].Namespace {
+		t.Errorf("the list is %q", out)
 	}
 	if _, stderr, err := admin.TrySpace(t.Context(), "list", "-o", "nonsense"); err == nil || !strings.Contains(stderr, "nonsense") {
 		t.Errorf("an unknown format: error %v: %s", err, stderr)

@@ -80,9 +80,7 @@ func TestLargeObjects_doNotFillMemory(t *testing.T) {
 	})
 	t.Logf("created %d claims in %s", all, time.Since(began).Round(time.Second))
 	for n := range allocated {
-		addFinalizer(t, ns, claimName(n))
-		modify(t, env, ns, claimName(n), func(claim *resourceapi.ResourceClaim) {
-			allocationFor(driver)(claim)
+		allocateTo(t, driver, ns, claimName(n), func(claim *resourceapi.ResourceClaim) {
 			// The other requests are for another driver.
 			claim.Status.Allocation.Devices.Results = claim.Status.Allocation.Devices.Results[:1]
 		})
@@ -90,29 +88,25 @@ func TestLargeObjects_doNotFillMemory(t *testing.T) {
 	i := install(t, driver)
 	i.start(t)
 	var spaces []string
-	var tokens []bearer
+	var requests []framework.Request
 	for n := range allocated {
-		framework.Await(t, framework.Claim(env.Client, ns, claimName(n)), framework.SpacesReady(1))
-		spaces = append(spaces, spaceOf(t, driver, ns, claimName(n)))
-		tokens = append(tokens, bearerOf(t, spaces[n]))
+		spaces = append(spaces, readySpace(t, ns, claimName(n)))
+		requests = append(requests, readsIn(t, spaces[n]))
 	}
-	setFinalizers := func(finalizers []string) {
+	setFinalizers := func(finalizers ...string) {
 		t.Helper()
-		body := framework.JSON(map[string]any{"metadata": map[string]any{"finalizers": finalizers}})
 		for _, space := range spaces {
-			if _, err := env.Client.CoreV1().ServiceAccounts(space).Patch(t.Context(), spaceapi.ServiceAccountName, mergePatch, []byte(body), metav1.PatchOptions{}); err != nil {
-				t.Fatalf("set the finalizers of the ServiceAccount in namespace %s: %v", space, err)
-			}
+			framework.SetFinalizers(t, env.Client.CoreV1().RESTClient(), "serviceaccounts", space, spaceapi.ServiceAccountName, finalizers...)
 		}
 	}
-	setFinalizers(manyFinalizers())
+	setFinalizers(manyFinalizers()...)
 	for n := range allocated {
 		deallocate(t, env, ns, claimName(n))
 	}
-	for _, token := range tokens {
-		token.awaitRefused(t)
+	for _, request := range requests {
+		awaitRevoked(t, request)
 	}
-	setFinalizers(nil)
+	setFinalizers()
 	awaitNothing(t, driver)
 	peak, err := i.controller.PeakMemory()
 	if err != nil {

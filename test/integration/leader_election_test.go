@@ -4,8 +4,8 @@
 package integration
 
 import (
-	"fmt"
-	"strings"
+	"maps"
+	"regexp"
 	"sync"
 	"syscall"
 	"testing"
@@ -22,11 +22,28 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// candidate prepares one of several controllers that elect a leader.
-func candidate(t *testing.T, driver string) *installation {
+// elect starts a leader and another candidate.
+func elect(t *testing.T, driver string) (leader *installation, identity string) {
 	t.Helper()
-	return install(t, driver, "--leader-elect=true", "--leader-elect-resource-name="+driver,
-		"--leader-elect-lease-duration=12s", "--leader-elect-renew-deadline=10s", "--leader-elect-retry-period=1s")
+	start := func() *installation {
+		i := install(t, driver, "--leader-elect=true", "--leader-elect-resource-name="+driver,
+			"--leader-elect-lease-duration=12s", "--leader-elect-renew-deadline=10s", "--leader-elect-retry-period=1s")
+		i.start(t)
+		return i
+	}
+	leader = start()
+	identity = awaitLeader(t, driver, "")
+	start()
+	return leader, identity
+}
+
+// allocateClaims creates n claims with allocations.
+func allocateClaims(t *testing.T, driver, namespace string, n int) {
+	t.Helper()
+	for i := range n {
+		env.CreateClaim(t, namespace, framework.NewClaim(claimName(i)))
+		allocateTo(t, driver, namespace, claimName(i))
+	}
 }
 
 // awaitLeader waits until another candidate than the former leader holds the lease.
@@ -61,10 +78,7 @@ func atNamespace(n int, strike func(carryOut func()) faults.Answer) faults.Inter
 func TestLeaderElection_anotherCandidateTakesOver(t *testing.T) {
 	const driver = "killed-leader.example.com"
 	ns := env.Namespace(t)
-	leader, standby := candidate(t, driver), candidate(t, driver)
-	leader.start(t)
-	former := awaitLeader(t, driver, "")
-	standby.start(t)
+	leader, former := elect(t, driver)
 
 	killed := make(chan struct{})
 	var at time.Time
@@ -74,29 +88,20 @@ func TestLeaderElection_anotherCandidateTakesOver(t *testing.T) {
 		close(killed)
 		return faults.Broken
 	}))
-	for i := range 20 {
-		env.CreateClaim(t, ns, framework.NewClaim(claimName(i)))
-		allocateTo(t, driver, ns, claimName(i))
-	}
+	allocateClaims(t, driver, ns, 20)
 	await(t, "the leader is killed", killed)
 	awaitLeader(t, driver, former)
 	led := time.Since(at)
 	awaitExact(t, driver)
 	t.Logf("another one led after %.1f s, and had done all the work after %.1f s", led.Seconds(), time.Since(at).Seconds())
-	deallocateClaims(t, driver, ns, 20)
+	deallocateAll(t, driver, ns)
 }
 
 func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 	const driver = "paused-leader.example.com"
 	ns := env.Namespace(t)
-	leader, standby := candidate(t, driver), candidate(t, driver)
-	leader.start(t)
-	former := awaitLeader(t, driver, "")
-	standby.start(t)
-	for i := range 10 {
-		env.CreateClaim(t, ns, framework.NewClaim(claimName(i)))
-		allocateTo(t, driver, ns, claimName(i))
-	}
+	leader, former := elect(t, driver)
+	allocateClaims(t, driver, ns, 10)
 	awaitExact(t, driver)
 
 	// What it was about to write arrives when it is out of date.
@@ -140,33 +145,18 @@ func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 	if err := leader.controller.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	var exit error
-	go func() {
-		exit = leader.controller.Wait()
-		close(ended)
-	}()
-	await(t, "the former leader exits", ended)
-	if log := leader.controller.Log.String(); exit == nil || !strings.Contains(log, "leader election lost") {
-		t.Errorf("the former leader exited with %v, and should log that it lost the lease", exit)
+	framework.AwaitLog(t, leader.controller.Log, regexp.MustCompile("leader election lost"))
+	if err := leader.controller.Wait(); err == nil {
+		t.Error("the former leader exits without an error")
 	}
 	awaitExact(t, driver)
-	if after := livingNamespaces(t, driver); fmt.Sprint(after) != fmt.Sprint(before) {
+	if after := livingNamespaces(t, driver); !maps.Equal(after, before) {
 		t.Errorf("the living spaces were %v, are now %v", before, after)
 	}
 	if holder := awaitLeader(t, driver, former); holder != current {
 		t.Errorf("%s leads, want %s as before", holder, current)
 	}
-	deallocateClaims(t, driver, ns, 11)
-}
-
-// deallocateClaims deallocates claims and waits until nothing is left of their spaces.
-func deallocateClaims(t *testing.T, driver, namespace string, n int) {
-	t.Helper()
-	for i := range n {
-		deallocate(t, env, namespace, claimName(i))
-	}
-	awaitNothing(t, driver)
+	deallocateAll(t, driver, ns)
 }
 
 // livingNamespaces returns the UIDs of the driver's namespaces that are not Terminating.

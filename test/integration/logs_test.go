@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -26,15 +25,13 @@ func TestControllerLog_hasDocumentedLevelsAndNoSecret(t *testing.T) {
 	i := install(t, driver, "--copy-from-namespaces="+templates, "--v=10", "--logging-format=json")
 	i.start(t)
 	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	allocateTo(t, driver, ns, "claim", classJSON(fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}],"secrets":[{"name":"credentials"}]}`, templates)))
-	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
-	space := spaceOf(t, driver, ns, "claim")
+	space := provision(t, driver, ns, "claim", framework.OfClass(fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}],"secrets":[{"name":"credentials"}]}`, templates)))
+	claim, _ := spacesOf(t, env, ns, "claim", 1)
 	if copied, err := env.Client.CoreV1().Secrets(space).Get(t.Context(), "credentials", metav1.GetOptions{}); err != nil || string(copied.Data["key"]) != secret {
 		t.Fatalf("the copy of the Secret: %v, %v", copied, err)
 	}
 	deallocate(t, env, ns, "claim")
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
+	env.AwaitNamespaceGone(t, space)
 	framework.AwaitLog(t, i.controller.Log, regexp.MustCompile(`"Namespace deleted"`))
 	i.controller.Stop(t, syscall.SIGTERM)
 

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -19,11 +18,6 @@ import (
 var env *framework.Env
 
 func TestMain(m *testing.M) { framework.RunOnControlPlane(m, "space-integration", &env, nil) }
-
-// exists is an object that exists.
-func exists[T runtime.Object]() framework.Predicate[T] {
-	return framework.That("existing", func(T) bool { return true })
-}
 
 // terminating is a namespace that is being deleted.
 func terminating() framework.Predicate[*corev1.Namespace] {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,17 +26,13 @@ import (
 func TestSecureMetrics_areServedToAuthorizedClientsOnly(t *testing.T) {
 	t.Parallel()
 	const driver, release = "secured.example.com", "secured"
-	applyChart(t, release, framework.DriverNamespace, map[string]string{"driverName": driver, "metrics.secure.enabled": "true"},
-		"rbac-controller.yaml", "rbac-metrics.yaml")
-	removeSlices(t, driver)
 	ns := env.Namespace(t)
 	token := env.Token(t, ns, "default")
 	health, address := framework.FreeAddress(t), framework.FreeAddress(t)
 	arguments, anybody := certified(t, address)
 	reader := anybody.As(token)
-	arguments = append(arguments,
-		"--kubeconfig="+kubeconfigAs(t, release+"-space-dra-driver-controller"), "--driver-name="+driver,
-		"--leader-elect-resource-name="+release+"-space-dra-driver-controller", "--health-probe-bind-address="+health)
+	arguments = slices.Concat(arguments, []string{"--health-probe-bind-address=" + health},
+		releaseOf(t, release, framework.DriverNamespace, map[string]string{"driverName": driver, "metrics.secure.enabled": "true"}, "rbac-controller.yaml", "rbac-metrics.yaml"))
 	// From level 8 on, client-go logs what it sends.
 	tooVerbose := framework.StartController(t, env, append(arguments, "--v=8")...)
 	if err := tooVerbose.Wait(); err == nil || !strings.Contains(tooVerbose.Log.String(), "would log the tokens") {

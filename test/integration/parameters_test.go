@@ -11,38 +11,27 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func opaque(raw string) resourceapi.DeviceConfiguration {
-	return resourceapi.DeviceConfiguration{Opaque: &resourceapi.OpaqueDeviceConfiguration{
-		Driver: spaceapi.DefaultDriverName, Parameters: runtime.RawExtension{Raw: []byte(raw)},
-	}}
+// classJSON returns a SpaceClassConfig with these fields, written as in a JSON object.
+func classJSON(fields string) string {
+	return framework.ConfigJSON(spaceapi.SpaceClassConfigKind, fields)
 }
 
-// classJSON returns a SpaceClassConfig with these fields, written as in a JSON object.
-func classJSON(fields string) string { return objectJSON(spaceapi.SpaceClassConfigKind, fields) }
-
 // claimJSON returns a SpaceClaimConfig with these fields, written as in a JSON object.
-func claimJSON(fields string) string { return objectJSON(spaceapi.SpaceClaimConfigKind, fields) }
-
-func objectJSON(kind, fields string) string {
-	if fields != "" {
-		fields = "," + fields
-	}
-	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields)
+func claimJSON(fields string) string {
+	return framework.ConfigJSON(spaceapi.SpaceClaimConfigKind, fields)
 }
 
 func classWith(name string, raws ...string) *resourceapi.DeviceClass {
 	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	for _, raw := range raws {
-		class.Spec.Config = append(class.Spec.Config, resourceapi.DeviceClassConfiguration{DeviceConfiguration: opaque(raw)})
+	for _, config := range claimWith(name, raws...).Spec.Devices.Config {
+		class.Spec.Config = append(class.Spec.Config, resourceapi.DeviceClassConfiguration{DeviceConfiguration: config.DeviceConfiguration})
 	}
 	return class
 }
@@ -78,7 +67,7 @@ func (w writer) template(raws ...string) framework.Request {
 
 func TestParameterPolicy(t *testing.T) {
 	w := writer{env.Namespace(t)}
-	old := before(t)
+	w.createOld(t)
 	manifest := applyChart(t, "admission", framework.DriverNamespace, nil, "admission-parameters.yaml")
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
@@ -91,7 +80,7 @@ func TestParameterPolicy(t *testing.T) {
 
 	t.Run("denied parameters", w.deniedParameters)
 	t.Run("allowed parameters", w.allowedParameters)
-	t.Run("existing objects", old.staysAsItIs)
+	t.Run("existing objects", w.oldObjects)
 	t.Run("updates of a class", changedClass)
 }
 
@@ -200,45 +189,34 @@ func (w writer) allowedParameters(t *testing.T) {
 func TestInvalidParameters_areReportedWithTheirPaths(t *testing.T) {
 	startController(t, env)
 	ns := env.Namespace(t)
-	events := env.Client.CoreV1().RESTClient()
 	for name, test := range map[string]struct{ class, claim, want string }{
-		"class": {classJSON(`"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secrets":[{"name":"x"}]}`), "",
-			`copyFrom.namespace: Required value`},
-		"claim": {"", claimJSON(`"labels":{"a b":"c"},"mountPath":"/proc/1"`), `labels: Invalid value: "a b"`},
-		"both":  {classJSON(`"maxLifetime":"1h"`), claimJSON(`"maxLifetime":"2h"`), `maxLifetime: Invalid value: "2h0m0s"`},
+		"class": {class: `"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secrets":[{"name":"x"}]}`, want: `copyFrom.namespace: Required value`},
+		"claim": {claim: `"labels":{"a b":"c"},"mountPath":"/proc/1"`, want: `labels: Invalid value: "a b"`},
+		"both":  {class: `"maxLifetime":"1h"`, claim: `"maxLifetime":"2h"`, want: `maxLifetime: Invalid value: "2h0m0s"`},
 		// The API server validates what is of its own types.
-		"quota":  {classJSON(`"resourceQuota":{"hard":{"pods":"500m"}}`), "", `spec.hard[pods]: Invalid value: "500m"`},
-		"limits": {classJSON(`"limitRange":{"limits":[{"type":"Container","min":{"cpu":"2"},"max":{"cpu":"1"}}]}`), "", `spec.limits[0].min[cpu]: Invalid value: "2"`},
+		"quota":  {class: `"resourceQuota":{"hard":{"pods":"500m"}}`, want: `spec.hard[pods]: Invalid value: "500m"`},
+		"limits": {class: `"limitRange":{"limits":[{"type":"Container","min":{"cpu":"2"},"max":{"cpu":"1"}}]}`, want: `spec.limits[0].min[cpu]: Invalid value: "2"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			claim := framework.NewClaim(name)
-			if test.claim != "" {
-				framework.WithParameters(claim, test.claim)
-			}
-			env.CreateClaim(t, ns, claim)
-			allocateTo(t, spaceapi.DefaultDriverName, ns, name, test.class)
+			env.CreateClaim(t, ns, claimWith(name, claimJSON(test.claim)))
+			allocate(t, env, ns, name, framework.OfClass(test.class))
 			framework.Await(t, framework.Claim(env.Client, ns, name), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, test.want))
-			framework.AwaitAny[*corev1.Event](t, events, "events", ns, framework.About("ResourceClaim", name, spaceapi.ReasonInvalidParameters, test.want))
-			framework.Deallocate(t, env, ns, name)
+			awaitEvent(t, ns, "ResourceClaim", name, spaceapi.ReasonInvalidParameters, test.want)
+			deallocate(t, env, ns, name)
 		})
 	}
 }
 
-// oldObjects were written before the policies.
-type oldObjects struct{ namespace string }
-
 const badClaim, badClass = `"maxLivetime":"8h"`, `"maxLivetime":"9h"`
 
-func before(t *testing.T) oldObjects {
+// createOld creates objects called old with parameters that the policies deny, before there are policies.
+func (w writer) createOld(t *testing.T) {
 	t.Helper()
-	o := oldObjects{env.Namespace(t)}
-	env.CreateClaim(t, o.namespace, claimWith("old", claimJSON(badClaim)))
-	addFinalizer(t, o.namespace, "old")
-	if _, err := env.Client.ResourceV1().ResourceClaimTemplates(o.namespace).Create(t.Context(), templateWith("old", claimJSON(badClaim)), metav1.CreateOptions{}); err != nil {
+	env.CreateClaim(t, w.namespace, claimWith("old", claimJSON(badClaim)))
+	if _, err := env.Client.ResourceV1().ResourceClaimTemplates(w.namespace).Create(t.Context(), templateWith("old", claimJSON(badClaim)), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	makeClass(t, classWith("old", classJSON(badClass)))
-	return o
 }
 
 // makeClass creates a DeviceClass for one test.
@@ -255,29 +233,16 @@ func makeClass(t *testing.T, class *resourceapi.DeviceClass) {
 	})
 }
 
-func (o oldObjects) staysAsItIs(t *testing.T) {
-	api := env.Client.ResourceV1()
-	label := []byte(`{"metadata":{"labels":{"a":"b"}}}`)
-	if _, err := api.ResourceClaims(o.namespace).Patch(t.Context(), "old", mergePatch, label, metav1.PatchOptions{}); err != nil {
-		t.Errorf("label the claim: %v", err)
+// oldObjects can be changed in other ways, allocated and deleted.
+func (w writer) oldObjects(t *testing.T) {
+	for _, resource := range []string{"resourceclaim", "resourceclaimtemplate", "deviceclass"} {
+		env.Kubectl(t, "label", resource, "old", "-n", w.namespace, "a=b")
 	}
-	if _, err := api.ResourceClaimTemplates(o.namespace).Patch(t.Context(), "old", mergePatch, label, metav1.PatchOptions{}); err != nil {
-		t.Errorf("label the template: %v", err)
-	}
-	if _, err := api.DeviceClasses().Patch(t.Context(), "old", mergePatch, label, metav1.PatchOptions{}); err != nil {
-		t.Errorf("label the class: %v", err)
-	}
-	if _, err := api.DeviceClasses().Patch(t.Context(), "old", mergePatch, []byte(`{"spec":{"selectors":[{"cel":{"expression":"true"}}]}}`), metav1.PatchOptions{}); err != nil {
-		t.Errorf("change something else in the class: %v", err)
-	}
-
-	modify(t, env, o.namespace, "old", allocationFor(spaceapi.DefaultDriverName))
-	deallocate(t, env, o.namespace, "old")
-	if err := api.ResourceClaims(o.namespace).Delete(t.Context(), "old", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	// kube-controller-manager takes its finalizer.
-	framework.AwaitGone[*resourceapi.ResourceClaim](t, framework.Claim(env.Client, o.namespace, "old"))
+	env.Kubectl(t, "patch", "deviceclass", "old", "--type=merge", "-p", `{"spec":{"selectors":[{"cel":{"expression":"true"}}]}}`)
+	allocate(t, env, w.namespace, "old")
+	deallocate(t, env, w.namespace, "old")
+	// kube-controller-manager removes the claim's finalizer.
+	env.Kubectl(t, "delete", "resourceclaim", "old", "-n", w.namespace)
 }
 
 func changedClass(t *testing.T) {

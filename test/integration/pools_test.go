@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -113,8 +112,7 @@ func newNode(t *testing.T, e *framework.Env, name string, labels map[string]stri
 func allocateFrom(t *testing.T, e *framework.Env, ns, claim, pool string, consumed map[resourceapi.QualifiedName]resource.Quantity) spaceapi.SpaceStatus {
 	t.Helper()
 	e.CreateClaim(t, ns, framework.NewClaim(claim))
-	modify(t, e, ns, claim, func(c *resourceapi.ResourceClaim) {
-		framework.SetAllocation(c)
+	allocate(t, e, ns, claim, func(c *resourceapi.ResourceClaim) {
 		c.Status.Allocation.Devices.Results[0].Pool = pool
 		c.Status.Allocation.Devices.Results[0].ConsumedCapacity = consumed
 	})
@@ -126,27 +124,12 @@ func allocateFrom(t *testing.T, e *framework.Env, ns, claim, pool string, consum
 // logs and how to stop it.
 func startPlugin(t *testing.T, e *framework.Env, node string, flags ...string) (*framework.Output, func()) {
 	t.Helper()
-	// The names of sockets are limited to 108 bytes, which t.TempDir can exceed.
-	dir, err := os.MkdirTemp("", "node-") //nolint:usetesting // see above
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range []string{"plugins_registry", "plugins/" + spaceapi.DefaultDriverName} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o750); err != nil {
-			t.Fatal(err)
-		}
-	}
-	log := &framework.Output{}
-	cmd := exec.Command(framework.Binary("space-kubeletplugin"), append([]string{
-		"--kubeconfig=" + e.Cluster.Kubeconfig(), "--node-name=" + node, "--kubelet-root-dir=" + dir,
-		"--cdi-root=" + filepath.Join(dir, "cdi"), "--credentials-dir=" + filepath.Join(dir, "artifacts"), "--v=2",
-	}, flags...)...)
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd, log := framework.PluginCommand(framework.NewNodeDir(t), node, e.Cluster.Kubeconfig(), flags...)
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start the plugin (`make build` builds it): %v", err)
 	}
 	stop := sync.OnceFunc(func() {
-		if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait(), os.RemoveAll(dir)); err != nil {
+		if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()); err != nil {
 			t.Errorf("the plugin of %s, after SIGTERM: %v", node, err)
 		}
 		if t.Failed() {
@@ -193,10 +176,6 @@ func TestPools_followConfigurationAndNodes(t *testing.T) {
 		"local":  allocateFrom(t, env, ns, "local", "local/node-b", slot),
 		"shared": allocateFrom(t, env, ns, "shared", "shared", map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("4")}),
 	}
-	before := map[string]*corev1.Namespace{}
-	for claim, s := range space {
-		before[claim] = framework.Await(t, framework.Namespace(env.Client, s.Namespace), exists[*corev1.Namespace]())
-	}
 
 	// One pool shrinks below what is in use, two are removed, and one gets a limit.
 	first.Stop(t, syscall.SIGTERM)
@@ -213,20 +192,16 @@ func TestPools_followConfigurationAndNodes(t *testing.T) {
 	// Once another space was deprovisioned, the controller has handled these too.
 	other := allocateFrom(t, env, ns, "other", "spaces", slot)
 	deallocate(t, env, ns, "other")
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, other.Namespace))
-	for claim, s := range space {
-		now, err := env.Client.CoreV1().Namespaces().Get(t.Context(), s.Namespace, metav1.GetOptions{})
-		if err != nil || now.UID != before[claim].UID || now.DeletionTimestamp != nil {
-			t.Errorf("the space of claim %s was changed with its pool: %v, error %v", claim, now, err)
+	env.AwaitNamespaceGone(t, other.Namespace)
+	for claim, before := range space {
+		if _, now := spacesOf(t, env, ns, claim, 1); now[0].ServiceAccountUID != before.ServiceAccountUID {
+			t.Errorf("the space of claim %s was changed with its pool: %v, was %v", claim, now[0], before)
 		}
-		if _, err := env.Client.RbacV1().RoleBindings(s.Namespace).Get(t.Context(), spaceapi.RoleBindingName, metav1.GetOptions{}); err != nil {
+		if err := reads(env.As(t, before.Namespace, spaceapi.ServiceAccountName), before.Namespace)(t.Context()); err != nil {
 			t.Errorf("the space of claim %s lost its rights: %v", claim, err)
 		}
-		if live, err := env.Client.ResourceV1().ResourceClaims(ns).Get(t.Context(), claim, metav1.GetOptions{}); err != nil || !framework.SpacesReadyNow(live) {
-			t.Errorf("claim %s is not ready any more: %v, error %v", claim, live.Status.Devices, err)
-		}
 		deallocate(t, env, ns, claim)
-		framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, s.Namespace))
+		env.AwaitNamespaceGone(t, before.Namespace)
 	}
 }
 
@@ -267,34 +242,31 @@ func TestExclusiveDevices_replaceShareableOnes(t *testing.T) {
 	ns := old.Namespace(t)
 	old.CreateClaim(t, ns, framework.NewClaim("claim"))
 	set := func(device string) {
-		modify(t, old, ns, "claim", func(claim *resourceapi.ResourceClaim) {
-			claim.Status.Allocation = &resourceapi.AllocationResult{Devices: resourceapi.DeviceAllocationResult{
-				Results: []resourceapi.DeviceRequestAllocationResult{{Request: "space", Driver: spaceapi.DefaultDriverName, Pool: "few", Device: device}},
-			}}
+		allocate(t, old, ns, "claim", func(claim *resourceapi.ResourceClaim) {
+			claim.Status.Allocation.AllocationTimestamp = nil
+			result := &claim.Status.Allocation.Devices.Results[0]
+			result.Pool, result.Device, result.ShareID = "few", device, nil
 		})
 	}
 	set("space-0")
 	_, spaces := spacesOf(t, old, ns, "claim", 1)
 	name := spaces[0].Namespace
-	before := framework.Await(t, framework.Namespace(old.Client, name), exists[*corev1.Namespace]())
-	hold := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "held", Finalizers: []string{holder}}}
-	if _, err := old.Client.CoreV1().ConfigMaps(name).Create(t.Context(), hold, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	release := hold(t, old, name)
 	deallocate(t, old, ns, "claim")
 	framework.Await(t, framework.Namespace(old.Client, name), terminating())
 	set("space-0")
 	framework.Await(t, framework.Claim(old.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonNamespaceTerminating, name))
-	old.Kubectl(t, "patch", "configmap", "held", "-n", name, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
-	framework.Await(t, framework.Namespace(old.Client, name), framework.That("recreated", func(n *corev1.Namespace) bool { return n.UID != before.UID }))
-	spacesOf(t, old, ns, "claim", 1)
+	release()
+	if _, again := spacesOf(t, old, ns, "claim", 1); again[0].Namespace != name || again[0].ServiceAccountUID == spaces[0].ServiceAccountUID {
+		t.Errorf("the same device has %v, want another space in namespace %s", again[0], name)
+	}
 	deallocate(t, old, ns, "claim")
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(old.Client, name))
+	old.AwaitNamespaceGone(t, name)
 	// Another device has another namespace.
 	set("space-1")
 	if _, spaces = spacesOf(t, old, ns, "claim", 1); spaces[0].Namespace == name {
 		t.Errorf("another device has namespace %s again", name)
 	}
 	deallocate(t, old, ns, "claim")
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(old.Client, spaces[0].Namespace))
+	old.AwaitNamespaceGone(t, spaces[0].Namespace)
 }

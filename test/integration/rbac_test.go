@@ -6,7 +6,6 @@ package integration
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -58,15 +57,16 @@ var ofThePlugin = []right{
 	{"events: create patch", "it tells users when a token can't be renewed; a policy keeps it to that"},
 }
 
+const controllerRole, pluginRole = "space-dra-driver-controller", "space-dra-driver-kubeletplugin"
+
 func TestRBAC_hasTheListedRulesOnly(t *testing.T) {
 	t.Parallel()
-	const name = "space-dra-driver"
 	roles := rolesOf(t, nil)
 	for role, want := range map[string][]right{
-		name + "-controller":                        ofTheController,
-		"space-system/" + name + "-controller":      inItsNamespace,
-		"default/" + name + "-controller-endpoints": {{"discovery.k8s.io/endpointslices [kubernetes]: list watch", "network policies let pods reach the API server"}},
-		name + "-kubeletplugin":                     ofThePlugin,
+		controllerRole:                             ofTheController,
+		"space-system/" + controllerRole:           inItsNamespace,
+		"default/" + controllerRole + "-endpoints": {{"discovery.k8s.io/endpointslices [kubernetes]: list watch", "network policies let pods reach the API server"}},
+		pluginRole: ofThePlugin,
 	} {
 		sameRights(t, role, roles[role], want)
 		delete(roles, role)
@@ -80,72 +80,38 @@ func TestRBAC_ofOptionsHasTheListedRulesOnly(t *testing.T) {
 	t.Parallel()
 	usual := rolesOf(t, nil)
 	for _, test := range []struct {
-		values map[string]string
-		role   string
-		// instead are rules that change, and more those that are added.
-		instead map[string]string
-		more    []right
+		key, value, role string
+		// bindable are the ClusterRoles that the controller may bind.
+		bindable string
+		more     []right
 	}{
-		{
-			values:  map[string]string{"space.allowedClusterRoles": "{admin}"},
-			role:    "space-dra-driver-controller",
-			instead: map[string]string{"[edit view]": "[edit view admin]"},
-			more:    []right{{"rbac.authorization.k8s.io/rolebindings: list patch delete", "tenants may bind: what they gave ends with the space"}},
-		},
-		{
-			values:  map[string]string{"space.clusterWideRoles": "{reader}"},
-			role:    "space-dra-driver-controller",
-			instead: map[string]string{"[edit view]": "[edit view reader]"},
-			more:    []right{{"rbac.authorization.k8s.io/clusterrolebindings: get list watch create delete", "one for each space and role; a policy keeps it to those"}},
-		},
-		{
-			values: map[string]string{"space.copyFromNamespaces": "{templates}"},
-			role:   "space-dra-driver-controller",
-			more: []right{
-				{"secrets: create", "copies; a policy keeps them to spaces"},
-				{"serviceaccounts [default]: patch", "pods that name no ServiceAccount pull images with the copies"},
-			},
-		},
-		{
-			values: map[string]string{"space.copyFromNamespaces": "{templates}"},
-			role:   "templates/space-dra-driver-controller-templates",
-			more:   []right{{"secrets configmaps: get", "these are copied"}},
-		},
-		{
-			values: map[string]string{"pools[0].name": "each", "pools[0].perNode.limit": "5"},
-			role:   "space-dra-driver-kubeletplugin",
-			more:   []right{{"nodes: get list watch", "its Node owns the slices, and has the labels that pools select nodes by"}},
-		},
-		{
-			values: map[string]string{"rbac.createViewerRole": "true"},
-			role:   "space-dra-driver-viewer",
-			more: []right{
-				{"resource.k8s.io/resourceclaims resource.k8s.io/resourceslices resource.k8s.io/deviceclasses: get list watch", "kubectl space shows claims, whether pools are full, and knows classes"},
-				{"namespaces resourcequotas pods events: get list watch", "it shows deprovisioned spaces, used quotas, pods and events"},
-			},
-		},
-		{
-			values: map[string]string{"metrics.secure.enabled": "true"},
-			role:   "space-dra-driver-metrics-auth",
-			more: []right{
-				{"authentication.k8s.io/tokenreviews: create", "both components authenticate readers of metrics"},
-				{"authorization.k8s.io/subjectaccessreviews: create", "and authorize them"},
-			},
-		},
-		{
-			values: map[string]string{"metrics.secure.enabled": "true"},
-			role:   "space-dra-driver-metrics-reader",
-			more:   []right{{"/metrics: get", "for Prometheus; an administrator binds it"}},
-		},
+		{"space.allowedClusterRoles", "{admin}", controllerRole, "[edit view admin]", []right{
+			{"rbac.authorization.k8s.io/rolebindings: list patch delete", "tenants may bind: what they gave ends with the space"},
+		}},
+		{"space.clusterWideRoles", "{reader}", controllerRole, "[edit view reader]", []right{
+			{"rbac.authorization.k8s.io/clusterrolebindings: get list watch create delete", "one for each space and role; a policy keeps it to those"},
+		}},
+		{"space.copyFromNamespaces", "{templates}", controllerRole, "[edit view]", []right{
+			{"secrets: create", "copies; a policy keeps them to spaces"},
+			{"serviceaccounts [default]: patch", "pods that name no ServiceAccount pull images with the copies"},
+		}},
+		{"space.copyFromNamespaces", "{templates}", "templates/" + controllerRole + "-templates", "", []right{{"secrets configmaps: get", "these are copied"}}},
+		{"pools[0].perNode.limit", "5", pluginRole, "", []right{{"nodes: get list watch", "its Node owns the slices, and has the labels that pools select nodes by"}}},
+		{"rbac.createViewerRole", "true", "space-dra-driver-viewer", "", []right{
+			{"resource.k8s.io/resourceclaims resource.k8s.io/resourceslices resource.k8s.io/deviceclasses: get list watch", "kubectl space shows claims, whether pools are full, and knows classes"},
+			{"namespaces resourcequotas pods events: get list watch", "it shows deprovisioned spaces, used quotas, pods and events"},
+		}},
+		{"metrics.secure.enabled", "true", "space-dra-driver-metrics-auth", "", []right{
+			{"authentication.k8s.io/tokenreviews: create", "both components authenticate readers of metrics"},
+			{"authorization.k8s.io/subjectaccessreviews: create", "and authorize them"},
+		}},
+		{"metrics.secure.enabled", "true", "space-dra-driver-metrics-reader", "", []right{{"/metrics: get", "for Prometheus; an administrator binds it"}}},
 	} {
-		var want []right
+		want := test.more
 		for _, rule := range usual[test.role] {
-			for old, now := range test.instead {
-				rule = strings.ReplaceAll(rule, old, now)
-			}
-			want = append(want, right{rule: rule})
+			want = append(want, right{rule: strings.ReplaceAll(rule, "[edit view]", test.bindable)})
 		}
-		sameRights(t, fmt.Sprintf("%s with %v", test.role, test.values), rolesOf(t, test.values)[test.role], append(want, test.more...))
+		sameRights(t, test.role+" with "+test.key, rolesOf(t, map[string]string{"pools[0].name": "each", test.key: test.value})[test.role], want)
 	}
 }
 

@@ -28,11 +28,11 @@ func TestTokens_areRevokedOnDeallocation(t *testing.T) {
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 
 	t.Run("alone", func(t *testing.T) {
-		unblock(t, measureRevocations(t, driver, ns, 10))
+		unblock(t, env, measureRevocations(t, driver, ns, 10)...)
 	})
 	t.Run("behind 50 namespaces stuck in Terminating", func(t *testing.T) {
 		stuck := createStuckSpaces(t, driver, 50)
-		unblock(t, append(stuck, measureRevocations(t, driver, ns, 10)...))
+		unblock(t, env, append(stuck, measureRevocations(t, driver, ns, 10)...)...)
 	})
 	deallocate(t, env, ns, "claim")
 	awaitNothing(t, driver)
@@ -46,17 +46,15 @@ func measureRevocations(t *testing.T, driver, namespace string, n int) (stuck []
 	var times []time.Duration
 	for range n {
 		allocateTo(t, driver, namespace, "claim")
-		framework.Await(t, framework.Claim(env.Client, namespace, "claim"), framework.SpacesReady(1))
-		space := spaceOf(t, driver, namespace, "claim")
+		space := readySpace(t, namespace, "claim")
 		stuck = append(stuck, space)
-		if err := block(t.Context(), space); err != nil {
+		if err := block(t.Context(), env, space); err != nil {
 			t.Fatal(err)
 		}
-		token := bearerOf(t, space)
-		token.awaitAllowed(t)
+		request := readsIn(t, space)
 
 		ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
-		refusals := token.awaitFirstRefusal(ctx)
+		refusals := firstRefusal(ctx, request)
 		deallocate(t, env, namespace, "claim")
 		deallocated := time.Now()
 		refused, ok := <-refusals
@@ -67,7 +65,7 @@ func measureRevocations(t *testing.T, driver, namespace string, n int) (stuck []
 		// The refusal may come before the answer to the deallocation.
 		times = append(times, max(0, refused.Sub(deallocated)))
 		for range 10 {
-			if err := token.try(t.Context()); !framework.Refused(err) {
+			if err := request(t.Context()); !framework.Refused(err) {
 				t.Errorf("the token of namespace %s was refused, and then accepted again (error: %v)", space, err)
 			}
 		}
@@ -77,14 +75,14 @@ func measureRevocations(t *testing.T, driver, namespace string, n int) (stuck []
 	return stuck
 }
 
-// awaitFirstRefusal uses the token without a pause. The channel gets the time of the first
+// firstRefusal repeats a request without a pause. The channel gets the time of the first
 // refusal, and is closed without one if the context ends.
-func (b bearer) awaitFirstRefusal(ctx context.Context) <-chan time.Time {
+func firstRefusal(ctx context.Context, request framework.Request) <-chan time.Time {
 	refusals := make(chan time.Time, 1)
 	go func() {
 		defer close(refusals)
 		for ctx.Err() == nil {
-			if framework.Refused(b.try(ctx)) {
+			if framework.Refused(request(ctx)) {
 				refusals <- time.Now()
 				return
 			}
@@ -93,22 +91,31 @@ func (b bearer) awaitFirstRefusal(ctx context.Context) <-chan time.Time {
 	return refusals
 }
 
-const blocker = "blocker"
+// holder is a finalizer that no controller removes, and blocker a ConfigMap with it.
+const holder, blocker = "example.com/holds", "blocker"
 
 // block keeps a namespace in Terminating once it is deleted.
-func block(ctx context.Context, namespace string) error {
+func block(ctx context.Context, e *framework.Env, namespace string) error {
 	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: blocker, Finalizers: []string{holder}}}
-	_, err := env.Client.CoreV1().ConfigMaps(namespace).Create(ctx, config, metav1.CreateOptions{})
+	_, err := e.Client.CoreV1().ConfigMaps(namespace).Create(ctx, config, metav1.CreateOptions{})
 	return err
 }
 
-func unblock(t *testing.T, namespaces []string) {
+// unblock lets blocked namespaces go.
+func unblock(t *testing.T, e *framework.Env, namespaces ...string) {
 	t.Helper()
 	for _, ns := range namespaces {
-		if _, err := env.Client.CoreV1().ConfigMaps(ns).Patch(t.Context(), blocker, mergePatch, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
-			t.Errorf("unblock namespace %s: %v", ns, err)
-		}
+		framework.SetFinalizers(t, e.Client.CoreV1().RESTClient(), "configmaps", ns, blocker)
 	}
+}
+
+// hold blocks a namespace until release.
+func hold(t *testing.T, e *framework.Env, namespace string) (release func()) {
+	t.Helper()
+	if err := block(t.Context(), e, namespace); err != nil {
+		t.Fatal(err)
+	}
+	return func() { unblock(t, e, namespace) }
 }
 
 // createStuckSpaces creates namespaces with the record of spaces whose claims do not exist
@@ -126,7 +133,7 @@ func createStuckSpaces(t *testing.T, driver string, n int) []string {
 			if _, err := env.Client.CoreV1().Namespaces().Create(ctx, space, metav1.CreateOptions{}); err != nil {
 				return err
 			}
-			if err := block(ctx, names[i]); err != nil {
+			if err := block(ctx, env, names[i]); err != nil {
 				return err
 			}
 			// The record comes last, because the controller deletes the namespace as soon as it sees it.

@@ -13,7 +13,6 @@ import (
 
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	health "k8s.io/kubelet/pkg/apis/dra-health/v1"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -59,15 +58,7 @@ func (n *node) expires(t *testing.T, p *plugin, limit time.Duration) (inTime boo
 	}
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	framework.Modify(t, env, ns, "claim", func(claim *resourceapi.ResourceClaim) {
-		framework.SetAllocation(claim)
-		config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass}
-		config.Opaque = &resourceapi.OpaqueDeviceConfiguration{
-			Driver:     spaceapi.DefaultDriverName,
-			Parameters: runtime.RawExtension{Raw: fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q,"maxLifetime":%q}`, spaceapi.APIVersion, spaceapi.SpaceClassConfigKind, limit)},
-		}
-		claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
-	})
+	framework.Allocate(t, env, ns, "claim", framework.OfClass(fmt.Sprintf(`"maxLifetime":%q`, limit)))
 	over := framework.NotReadyBecause(spaceapi.ReasonExpired, "")
 	object := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("ready, or "+over.String(), func(c *resourceapi.ResourceClaim) bool {
 		return framework.SpacesReadyNow(c) || over.Holds(c)

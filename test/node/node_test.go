@@ -22,12 +22,11 @@ import (
 
 // node is a node: directories that outlive the plugin, and its connection to the API server.
 type node struct {
-	t                       *testing.T
-	kubelet, cdi, artifacts string
-	kubeconfig, ca          string
-	steps                   steps
-	proxy                   *faults.Proxy
-	empty                   map[string]bool
+	dir, kubelet, cdi, artifacts string
+	kubeconfig, ca               string
+	steps                        steps
+	proxy                        *faults.Proxy
+	empty                        map[string]bool
 	// arguments are added to those that each plugin has.
 	arguments []string
 
@@ -56,27 +55,13 @@ func prepared(t *testing.T, c *claim) (*node, *plugin) {
 // newEmptyNode makes a node on which the plugin has never run.
 func newEmptyNode(t *testing.T) *node {
 	t.Helper()
-	// The names of sockets are limited to 108 bytes, which t.TempDir can exceed.
-	dir, err := os.MkdirTemp("", "node-") //nolint:usetesting // see above
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Errorf("remove the node's directories: %v", err)
-		}
-	})
+	dir := framework.NewNodeDir(t)
 	n := &node{
-		t: t, kubelet: filepath.Join(dir, "kubelet"), cdi: filepath.Join(dir, "cdi"), artifacts: filepath.Join(dir, "artifacts"),
+		dir: dir, kubelet: filepath.Join(dir, "kubelet"), cdi: filepath.Join(dir, "cdi"), artifacts: filepath.Join(dir, "artifacts"),
 		kubeconfig: filepath.Join(dir, "kubeconfig"), ca: filepath.Join(dir, "ca.crt"),
 	}
 	if err := os.WriteFile(n.ca, env.Cluster.CA(), 0o600); err != nil {
 		t.Fatal(err)
-	}
-	for _, d := range []string{"plugins_registry", "plugins/" + spaceapi.DefaultDriverName} {
-		if err := os.MkdirAll(filepath.Join(n.kubelet, d), 0o750); err != nil {
-			t.Fatal(err)
-		}
 	}
 	config, err := env.Cluster.RESTConfig()
 	if err != nil {
@@ -159,7 +144,7 @@ var (
 
 // show keeps of an operation what does not differ between runs.
 func (n *node) show(op string) string {
-	op = strings.ReplaceAll(op, filepath.Dir(n.kubelet)+"/", "")
+	op = strings.ReplaceAll(op, n.dir+"/", "")
 	op = strings.ReplaceAll(op, spaceapi.DefaultDriverName, "driver")
 	return random.ReplaceAllString(uids.ReplaceAllString(op, "uid"), "random")
 }

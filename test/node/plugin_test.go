@@ -26,7 +26,6 @@ import (
 
 // plugin is a process of the shipped binary, and the kubelet's connection to it.
 type plugin struct {
-	t     *testing.T
 	cmd   *exec.Cmd
 	log   *framework.Output
 	ended chan struct{}
@@ -48,21 +47,10 @@ func (n *node) startAs(t *testing.T, podUID string, guard fileops.Guard) *plugin
 // the usual ones.
 func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard, flags ...string) *plugin {
 	t.Helper()
-	p := &plugin{t: t, log: &framework.Output{}, ended: make(chan struct{})}
-	p.cmd = exec.Command(framework.Binary("space-kubeletplugin"), append([]string{
-		// Several run side by side, and can't all have the same port.
-		"--http-bind-address=",
-		"--node-name=" + nodeName,
-		"--pod-uid=" + podUID,
-		"--kubeconfig=" + n.kubeconfig,
-		"--kubelet-root-dir=" + n.kubelet,
-		"--cdi-root=" + n.cdi,
-		"--credentials-dir=" + n.artifacts,
-		"--advertise-apiserver-url=" + env.Cluster.APIServerURL(),
-		"--certificate-authority=" + n.ca,
-		"--v=2",
-	}, slices.Concat(n.arguments, flags)...)...)
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p := &plugin{ended: make(chan struct{})}
+	p.cmd, p.log = framework.PluginCommand(n.dir, nodeName, n.kubeconfig, slices.Concat([]string{
+		"--pod-uid=" + podUID, "--advertise-apiserver-url=" + env.Cluster.APIServerURL(), "--certificate-authority=" + n.ca,
+	}, n.arguments, flags)...)
 	wait, err := p.cmd.Wait, error(nil)
 	if guard == nil {
 		err = p.cmd.Start()

@@ -122,9 +122,6 @@ func credentialsError(ctx context.Context, dir, inContainer string, space spacea
 	if err != nil {
 		return fmt.Errorf("the kubeconfig: %w", err)
 	}
-	if config.Host != space.Server || config.BearerTokenFile != filepath.Join(dir, "token") || config.CAFile != filepath.Join(dir, "ca.crt") {
-		return fmt.Errorf("the kubeconfig names server %s, token file %s and CA file %s", config.Host, config.BearerTokenFile, config.CAFile)
-	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("the kubeconfig: %w", err)
