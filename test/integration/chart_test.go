@@ -16,19 +16,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// applyChart makes what some of the chart's templates say for these values, and
+// applyChart creates what some of the chart's templates say for these values, and
 // returns the file with it.
 func applyChart(t *testing.T, release, namespace string, values map[string]string, templates ...string) (manifest string) {
-	t.Helper()
-	manifest = filepath.Join(t.TempDir(), "manifest.yaml")
-	if err := os.WriteFile(manifest, renderChart(t, release, namespace, values, templates...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	env.Kubectl(t, "apply", "-f", manifest)
-	return manifest
-}
-
-func renderChart(t *testing.T, release, namespace string, values map[string]string, templates ...string) []byte {
 	t.Helper()
 	args := []string{"template", release, filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver"), "--namespace", namespace}
 	for _, name := range templates {
@@ -42,7 +32,12 @@ func renderChart(t *testing.T, release, namespace string, values map[string]stri
 	if err != nil {
 		t.Fatalf("helm %q: %v: %s", args, err, rendered)
 	}
-	return rendered
+	manifest = filepath.Join(t.TempDir(), "manifest.yaml")
+	if err := os.WriteFile(manifest, rendered, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env.Kubectl(t, "apply", "-f", manifest)
+	return manifest
 }
 
 // releaseOf creates what the chart's templates say for these values, and returns the

@@ -213,45 +213,35 @@ func TestController_convergesThroughKills(t *testing.T) {
 	deallocateAll(t, driver, work.namespace)
 }
 
-// killSomething kills etcd, or what is chosen at random, and starts it again.
+// killSomething kills etcd, or what is chosen at random: the controller, the API server or
+// both. It starts them again.
 func (i *installation) killSomething(t *testing.T, random *rand.Rand, etcd bool) string {
 	t.Helper()
-	dice := random.IntN(10)
-	switch {
-	case etcd:
-		i.outage(t, "etcd", false)
-		return "etcd"
-	case dice < 6:
-		i.kill(t)
-		i.start(t)
-		return "controller"
-	case dice < 8:
-		i.outage(t, "kube-apiserver", false)
-		return "API server"
-	default:
-		i.outage(t, "kube-apiserver", true)
-		return "API server and controller"
+	dice, process := random.IntN(10), "kube-apiserver"
+	if etcd {
+		dice, process = 6, "etcd"
 	}
-}
-
-// outage kills a process of the control plane and starts it again, and meanwhile
-// restarts the controller where that is wanted.
-func (i *installation) outage(t *testing.T, process string, controller bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
-	defer cancel()
-	host := env.Cluster.ControlPlane()
-	if err := host.Kill(ctx, process); err != nil {
-		t.Fatal(err)
-	}
-	// Other tests need it, even if this one fails here.
-	defer func() {
-		if err := host.Start(context.WithoutCancel(ctx), process); err != nil {
-			t.Error(err)
+	if dice >= 6 {
+		ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
+		defer cancel()
+		host := env.Cluster.ControlPlane()
+		if err := host.Kill(ctx, process); err != nil {
+			t.Fatal(err)
 		}
-	}()
-	if controller {
-		i.kill(t)
-		i.start(t)
+		// Other tests need it, even if this one fails here.
+		defer func() {
+			if err := host.Start(context.WithoutCancel(ctx), process); err != nil {
+				t.Error(err)
+			}
+		}()
+		if dice < 8 {
+			return process
+		}
 	}
+	i.kill(t)
+	i.start(t)
+	if dice < 6 {
+		return "controller"
+	}
+	return process + " and controller"
 }

@@ -154,10 +154,10 @@ func (f *fenced) controllerStatus(t *testing.T) {
 	// From Kubernetes 1.36 on, RBAC denies this, too.
 	const role = "fenced-binding"
 	env.Kubectl(t, "create", "clusterrole", role, "--verb=update", "--resource=resourceclaims.resource.k8s.io/binding")
+	env.Kubectl(t, "create", "clusterrolebinding", role, "--clusterrole="+role, "--serviceaccount="+f.namespace+":"+fencedName+"-controller")
 	t.Cleanup(func() {
 		_, _ = env.TryKubectl(context.Background(), "delete", "clusterrole,clusterrolebinding", role)
 	})
-	env.Kubectl(t, "create", "clusterrolebinding", role, "--clusterrole="+role, "--serviceaccount="+f.namespace+":"+fencedName+"-controller")
 	framework.AwaitDenied(t, "reserve a claim", func(ctx context.Context) error {
 		claims := f.controller.ResourceV1().ResourceClaims(f.namespace)
 		claim, err := claims.Get(ctx, f.claim, metav1.GetOptions{})
@@ -179,13 +179,6 @@ func (f *fenced) pluginOn(t *testing.T, node string) kubernetes.Interface {
 	return env.AsPod(t, bind(t, createPod(t, f.namespace, pod), node))
 }
 
-// pluginWithoutNode returns a client with a token of the plugin's ServiceAccount that is of
-// no node.
-func (f *fenced) pluginWithoutNode(t *testing.T) kubernetes.Interface {
-	t.Helper()
-	return env.As(t, f.namespace, fencedName+"-kubeletplugin")
-}
-
 func (f *fenced) pluginTokens(t *testing.T) {
 	const nodeA, nodeB = "fenced-a", "fenced-b"
 	a, b := f.pluginOn(t, nodeA), f.pluginOn(t, nodeB)
@@ -194,7 +187,7 @@ func (f *fenced) pluginTokens(t *testing.T) {
 	}
 	const unused = "no pod on node "
 	first, second := createPod(t, f.namespace, framework.NewPod("first")), createPod(t, f.namespace, framework.NewPod("second"))
-	denied(t, f.pluginWithoutNode(t), denial{"a token without a node", mint(nodeA), "bound to its own Node"})
+	denied(t, env.As(t, f.namespace, fencedName+"-kubeletplugin"), denial{"a token without a node", mint(nodeA), "bound to its own Node"})
 	denied(t, a, denial{"a token before there is a pod", mint(nodeA), unused + nodeA})
 	if err := mint(nodeA).By(a)(t.Context()); !framework.Refused(err) {
 		t.Errorf("the plugin cannot tell that it has to wait: %v", err)
@@ -224,29 +217,28 @@ func (f *fenced) pluginTokens(t *testing.T) {
 func (f *fenced) pluginEvents(t *testing.T) {
 	const node, component, words = "fenced-c", "space-kubeletplugin", "events about ResourceClaims"
 	p := f.pluginOn(t, node)
-	event := func(kind, component, host string) *corev1.Event {
+	event := func(component, host string) *corev1.Event {
 		return &corev1.Event{
 			ObjectMeta:     metav1.ObjectMeta{GenerateName: "fenced-", Namespace: f.namespace},
-			InvolvedObject: corev1.ObjectReference{APIVersion: "resource.k8s.io/v1", Kind: kind, Namespace: f.namespace, Name: f.claim},
+			InvolvedObject: corev1.ObjectReference{APIVersion: "resource.k8s.io/v1", Kind: "ResourceClaim", Namespace: f.namespace, Name: f.claim},
 			Source:         corev1.EventSource{Component: component, Host: host},
-			Reason:         spaceapi.ReasonTokenRenewalFailed, Type: corev1.EventTypeWarning,
 		}
 	}
-	create := func(client kubernetes.Interface, event *corev1.Event) string {
+	create := func(client kubernetes.Interface, event *corev1.Event) (path string) {
 		t.Helper()
 		created, err := client.CoreV1().Events(f.namespace).Create(t.Context(), event, metav1.CreateOptions{})
 		if err != nil {
-			t.Fatalf("create an event about %s: %v", event.InvolvedObject.Kind, err)
+			t.Fatal(err)
 		}
 		return core(f.namespace, "events/"+created.Name)
 	}
-	foreign := create(env.Client, event("ResourceClaim", "default-scheduler", ""))
+	foreign := create(env.Client, event("default-scheduler", ""))
 	all := core(f.namespace, "events")
 	denied(t, p,
-		denial{"an event as the scheduler", post(all, framework.JSON(event("ResourceClaim", "default-scheduler", node))), words},
+		denial{"an event as the scheduler", post(all, framework.JSON(event("default-scheduler", node))), words},
 		denial{"a changed event of another component", patch(foreign, `{"source":{"component":"space-kubeletplugin","host":"fenced-c"}}`), words},
 	)
-	own := create(p, event("ResourceClaim", component, node))
+	own := create(p, event(component, node))
 	allowed(t, p, map[string]framework.Call{"count its own event": patch(own, `{"count":2}`)})
 }
 
@@ -255,26 +247,24 @@ func (f *fenced) pluginSlices(t *testing.T) {
 	p := f.pluginOn(t, node)
 	made := func(driver, node string) *resourceapi.ResourceSlice {
 		t.Helper()
-		s, err := env.Client.ResourceV1().ResourceSlices().Create(t.Context(), &resourceapi.ResourceSlice{
+		s := &resourceapi.ResourceSlice{
 			ObjectMeta: metav1.ObjectMeta{GenerateName: "fenced-"},
 			Spec:       resourceapi.ResourceSliceSpec{Driver: driver, NodeName: &node, Pool: resourceapi.ResourcePool{Name: "any", ResourceSliceCount: 1}},
-		}, metav1.CreateOptions{})
+		}
+		s, err := env.Client.ResourceV1().ResourceSlices().Create(t.Context(), s, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() {
-			_ = env.Client.ResourceV1().ResourceSlices().Delete(context.Background(), s.Name, metav1.DeleteOptions{})
-		})
 		return s
 	}
+	removeSlices(t, "gpu.example.com")
 	update := func(s *resourceapi.ResourceSlice) framework.Call {
-		changed := s.DeepCopy()
-		changed.Spec.Devices = []resourceapi.Device{{Name: "space"}}
-		return framework.Put(framework.ResourceSlices+"/"+s.Name, framework.JSON(changed))
+		s.Spec.Devices = []resourceapi.Device{{Name: "space"}}
+		return framework.Put(framework.ResourceSlices+"/"+s.Name, framework.JSON(s))
 	}
 	own, others, foreign := made(f.driver, node), made(f.driver, "another"), made("gpu.example.com", node)
 	ownSlice := post(framework.ResourceSlices, slice(f.driver, `"nodeName":"`+node+`"`))
-	denied(t, f.pluginWithoutNode(t), denial{"a slice without a node", ownSlice, words})
+	denied(t, env.As(t, f.namespace, fencedName+"-kubeletplugin"), denial{"a slice without a node", ownSlice, words})
 	denied(t, p,
 		denial{"a change to another node's slice", update(others), words},
 		denial{"a change to another driver's slice", update(foreign), words},

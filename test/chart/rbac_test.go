@@ -1,18 +1,15 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package integration
+package chart
 
 import (
-	"bytes"
-	"errors"
-	"io"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
 // right is a rule of a role, and why the component needs it.
@@ -38,14 +35,14 @@ var ofTheController = []right{
 	{"configmaps: create", "it makes kube-root-ca.crt in spaces before kube-controller-manager does"},
 	{"pods: get", "it notes on which nodes the pods are that use a claim"},
 	{"authorization.k8s.io/subjectaccessreviews: create", "to see when a RoleBinding is in effect"},
-	{"rbac.authorization.k8s.io/clusterroles [space-dra-driver-controller]: get", "its own role owns the ResourceSlices"},
+	{"rbac.authorization.k8s.io/clusterroles [rel-space-dra-driver-controller]: get", "its own role owns the ResourceSlices"},
 	{"events: create patch", "it reports to users of claims and pods"},
 }
 
 // inItsNamespace are the controller's rights in the release's namespace.
 var inItsNamespace = []right{
 	{"coordination.k8s.io/leases: create", "leader election"},
-	{"coordination.k8s.io/leases [space-dra-driver-controller]: get update", "leader election"},
+	{"coordination.k8s.io/leases [rel-space-dra-driver-controller]: get update", "leader election"},
 	{"configmaps [kube-root-ca.crt]: list watch", "it copies this one into spaces"},
 }
 
@@ -57,15 +54,17 @@ var ofThePlugin = []right{
 	{"events: create patch", "it tells users when a token can't be renewed; a policy keeps it to that"},
 }
 
-const controllerRole, pluginRole = "space-dra-driver-controller", "space-dra-driver-kubeletplugin"
+const controllerRole, pluginRole = "ClusterRole/" + controllerName, "ClusterRole/" + pluginName
 
 func TestRBAC_hasTheListedRulesOnly(t *testing.T) {
 	t.Parallel()
 	roles := rolesOf(t, nil)
 	for role, want := range map[string][]right{
-		controllerRole:                             ofTheController,
-		"space-system/" + controllerRole:           inItsNamespace,
-		"default/" + controllerRole + "-endpoints": {{"discovery.k8s.io/endpointslices [kubernetes]: list watch", "network policies let pods reach the API server"}},
+		controllerRole:           ofTheController,
+		"Role/" + controllerName: inItsNamespace,
+		"Role/" + controllerName + "-endpoints in default": {
+			{"discovery.k8s.io/endpointslices [kubernetes]: list watch", "network policies let pods reach the API server"},
+		},
 		pluginRole: ofThePlugin,
 	} {
 		sameRights(t, role, roles[role], want)
@@ -80,38 +79,39 @@ func TestRBAC_ofOptionsHasTheListedRulesOnly(t *testing.T) {
 	t.Parallel()
 	usual := rolesOf(t, nil)
 	for _, test := range []struct {
-		key, value, role string
+		values values
+		role   string
 		// bindable are the ClusterRoles that the controller may bind.
 		bindable string
 		more     []right
 	}{
-		{"space.allowedClusterRoles", "{admin}", controllerRole, "[edit view admin]", []right{
+		{at("space.allowedClusterRoles", []any{"admin"}), controllerRole, "[edit view admin]", []right{
 			{"rbac.authorization.k8s.io/rolebindings: list patch delete", "tenants may bind: what they gave ends with the space"},
 		}},
-		{"space.clusterWideRoles", "{reader}", controllerRole, "[edit view reader]", []right{
+		{at("space.clusterWideRoles", []any{"reader"}), controllerRole, "[edit view reader]", []right{
 			{"rbac.authorization.k8s.io/clusterrolebindings: get list watch create delete", "one for each space and role; a policy keeps it to those"},
 		}},
-		{"space.copyFromNamespaces", "{templates}", controllerRole, "[edit view]", []right{
+		{at("space.copyFromNamespaces", []any{"templates"}), controllerRole, "[edit view]", []right{
 			{"secrets: create", "copies; a policy keeps them to spaces"},
 			{"serviceaccounts [default]: patch", "pods that name no ServiceAccount pull images with the copies"},
 		}},
-		{"space.copyFromNamespaces", "{templates}", "templates/" + controllerRole + "-templates", "", []right{{"secrets configmaps: get", "these are copied"}}},
-		{"pools[0].perNode.limit", "5", pluginRole, "", []right{{"nodes: get list watch", "its Node owns the slices, and has the labels that pools select nodes by"}}},
-		{"rbac.createViewerRole", "true", "space-dra-driver-viewer", "", []right{
+		{at("space.copyFromNamespaces", []any{"templates"}), "Role/" + controllerName + "-templates in templates", "", []right{{"secrets configmaps: get", "these are copied"}}},
+		{onePool(values{"perNode": values{"limit": 5}}), pluginRole, "", []right{{"nodes: get list watch", "its Node owns the slices, and has the labels that pools select nodes by"}}},
+		{at("rbac.createViewerRole", true), "ClusterRole/rel-space-dra-driver-viewer", "", []right{
 			{"resource.k8s.io/resourceclaims resource.k8s.io/resourceslices resource.k8s.io/deviceclasses: get list watch", "kubectl space shows claims, whether pools are full, and knows classes"},
 			{"namespaces resourcequotas pods events: get list watch", "it shows deprovisioned spaces, used quotas, pods and events"},
 		}},
-		{"metrics.secure.enabled", "true", "space-dra-driver-metrics-auth", "", []right{
+		{at("metrics.secure.enabled", true), "ClusterRole/rel-space-dra-driver-metrics-auth", "", []right{
 			{"authentication.k8s.io/tokenreviews: create", "both components authenticate readers of metrics"},
 			{"authorization.k8s.io/subjectaccessreviews: create", "and authorize them"},
 		}},
-		{"metrics.secure.enabled", "true", "space-dra-driver-metrics-reader", "", []right{{"/metrics: get", "for Prometheus; an administrator binds it"}}},
+		{at("metrics.secure.enabled", true), "ClusterRole/rel-space-dra-driver-metrics-reader", "", []right{{"/metrics: get", "for Prometheus; an administrator binds it"}}},
 	} {
 		want := test.more
 		for _, rule := range usual[test.role] {
 			want = append(want, right{rule: strings.ReplaceAll(rule, "[edit view]", test.bindable)})
 		}
-		sameRights(t, test.role+" with "+test.key, rolesOf(t, map[string]string{"pools[0].name": "each", test.key: test.value})[test.role], want)
+		sameRights(t, fmt.Sprintf("%s with %v", test.role, test.values), rolesOf(t, test.values)[test.role], want)
 	}
 }
 
@@ -139,30 +139,19 @@ func sameRights(t *testing.T, role string, rules []string, want []right) {
 	}
 }
 
-// rolesOf returns the rules of all roles in the chart. Those of Roles are under
-// <namespace>/<name>.
-func rolesOf(t *testing.T, values map[string]string) map[string][]string {
+// rolesOf returns the rules of all roles in the chart, by kind and name as in objects.
+func rolesOf(t *testing.T, v values) map[string][]string {
 	t.Helper()
 	roles := map[string][]string{}
-	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(renderChart(t, "space-dra-driver", "space-system", values)), 4096)
-	for {
-		var role rbacv1.Role
-		switch err := decoder.Decode(&role); {
-		case errors.Is(err, io.EOF):
-			return roles
-		case err != nil:
-			t.Fatal(err)
-		case role.Kind != "Role" && role.Kind != "ClusterRole":
-			continue
-		}
-		key := role.Name
-		if role.Kind == "Role" {
-			key = role.Namespace + "/" + role.Name
-		}
-		for _, rule := range role.Rules {
-			roles[key] = append(roles[key], sayRule(rule))
+	rendered := render(t, v)
+	for key, found := range objects(t, rendered) {
+		if kind := found.GetKind(); kind == "Role" || kind == "ClusterRole" {
+			for _, rule := range object[rbacv1.ClusterRole](t, rendered, key).Rules {
+				roles[key] = append(roles[key], sayRule(rule))
+			}
 		}
 	}
+	return roles
 }
 
 // sayRule is a rule in one line: what it is about, [names], and verbs. The group is
