@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
+	"testing"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -52,15 +53,17 @@ type Proxy struct {
 	intercept atomic.Pointer[Intercept]
 }
 
-// New starts a proxy to the API server of a client configuration.
-func New(config *rest.Config) (*Proxy, error) {
+// New starts a proxy to the API server of a client configuration for one test, and writes
+// a kubeconfig for its clients to a file.
+func New(t testing.TB, config *rest.Config, kubeconfig string) *Proxy {
+	t.Helper()
 	target, err := url.Parse(config.Host)
 	if err != nil {
-		return nil, fmt.Errorf("start a proxy to %s: %w", config.Host, err)
+		t.Fatal(err)
 	}
 	transport, err := rest.TransportFor(config)
 	if err != nil {
-		return nil, fmt.Errorf("start a proxy to %s: %w", config.Host, err)
+		t.Fatal(err)
 	}
 	silent := log.New(io.Discard, "", 0)
 	p := &Proxy{upstream: &httputil.ReverseProxy{
@@ -75,7 +78,16 @@ func New(config *rest.Config) (*Proxy, error) {
 	p.server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
 	p.server.Config.ErrorLog = silent
 	p.server.Start()
-	return p, nil
+	t.Cleanup(func() { p.Close(t) })
+
+	file := clientcmdapi.NewConfig()
+	file.Clusters["proxy"] = &clientcmdapi.Cluster{Server: p.server.URL}
+	file.Contexts["proxy"] = &clientcmdapi.Context{Cluster: "proxy"}
+	file.CurrentContext = "proxy"
+	if err := clientcmd.WriteToFile(*file, kubeconfig); err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // Intercept puts another Intercept into force; nil passes everything on.
@@ -91,20 +103,13 @@ func (p *Proxy) Intercept(i Intercept) {
 // breaks.
 func (p *Proxy) Cut() { p.server.CloseClientConnections() }
 
-// WriteKubeconfig writes a kubeconfig for the proxy's clients.
-func (p *Proxy) WriteKubeconfig(file string) error {
-	config := clientcmdapi.NewConfig()
-	config.Clusters["proxy"] = &clientcmdapi.Cluster{Server: p.server.URL}
-	config.Contexts["proxy"] = &clientcmdapi.Context{Cluster: "proxy"}
-	config.CurrentContext = "proxy"
-	if err := clientcmd.WriteToFile(*config, file); err != nil {
-		return fmt.Errorf("write the kubeconfig of a proxy: %w", err)
+// Close ends all connections through the proxy and allows no more. The end of the test does
+// so too.
+func (p *Proxy) Close(t testing.TB) {
+	if err := p.server.Config.Close(); err != nil {
+		t.Errorf("close a proxy: %v", err)
 	}
-	return nil
 }
-
-// Close ends the proxy and all connections through it.
-func (p *Proxy) Close() error { return p.server.Config.Close() }
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	intercept := p.intercept.Load()

@@ -38,19 +38,8 @@ func proxied(t *testing.T, handler http.Handler) (*faults.Proxy, kubernetes.Inte
 	t.Helper()
 	upstream := httptest.NewServer(handler)
 	t.Cleanup(upstream.Close)
-	proxy, err := faults.New(&rest.Config{Host: upstream.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := proxy.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := proxy.WriteKubeconfig(file); err != nil {
-		t.Fatal(err)
-	}
+	proxy := faults.New(t, &rest.Config{Host: upstream.URL}, file)
 	config, err := clientcmd.BuildConfigFromFlags("", file)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
@@ -86,15 +88,27 @@ func SetFinalizers(t testing.TB, api rest.Interface, resource, namespace, name s
 	}
 }
 
-// AllocatedLater returns a claim with an allocation that has not been written.
-func AllocatedLater(t testing.TB, env *Env, namespace, name string) *resourceapi.ResourceClaim {
+// AllocateOccupied allocates a claim with one request to a driver, when there is a foreign
+// namespace of the name that its space has to get. It returns the claim, when the controller has reported the
+// conflict, and the namespace.
+func AllocateOccupied(t testing.TB, env *Env, driver, namespace, name string, foreign func(name string) *corev1.Namespace) (*resourceapi.ResourceClaim, *corev1.Namespace) {
 	t.Helper()
 	claim, err := env.Client.ResourceV1().ResourceClaims(namespace).Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	SetAllocation(claim)
-	return claim
+	claim.Status.Allocation.Devices.Results[0].Driver = driver
+	// The allocation determines the name, so it is known before the controller sees the allocation.
+	space := allocation.FromClaim(claim, driver).Results[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
+	created, err := env.Client.CoreV1().Namespaces().Create(t.Context(), foreign(space), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := env.Client.ResourceV1().ResourceClaims(namespace).UpdateStatus(t.Context(), claim, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return Await(t, Claim(env.Client, namespace, name), NotReadyBecause(spaceapi.ReasonNameConflict, space)), created
 }
 
 // SetAllocation gives a claim a new allocation with a share of the driver's device

@@ -66,14 +66,8 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 			t.Errorf("%s: %s", claim, diff.Diff(want, got))
 		}
 	}
-	events, err := env.Client.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, event := range events.Items {
-		if event.Type == corev1.EventTypeWarning {
-			t.Errorf("event about %s: %s: %s", event.InvolvedObject.Name, event.Reason, event.Message)
-		}
+	if warnings := env.Kubectl(t, "get", "events", "-n", ns, "--field-selector=type=Warning", "-o", "yaml"); strings.Contains(warnings, "reason:") {
+		t.Errorf("warnings: %s", warnings)
 	}
 
 	// New spaces have the new settings.

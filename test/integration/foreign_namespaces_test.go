@@ -5,16 +5,15 @@ package integration
 
 import (
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/faults"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -65,16 +64,8 @@ func TestForeignNamespaces_areLeftAlone(t *testing.T) {
 		"another-claims": func(name string) *corev1.Namespace { return recorded(driver, name, "another", "", "") },
 	} {
 		env.CreateClaim(t, ns, framework.NewClaim(claim))
-		// The allocation determines the name, so it is known before the controller sees the allocation.
-		allocated := allocatedLater(t, env, ns, claim)
-		ofDriver(driver)(allocated)
-		name := allocation.FromClaim(allocated, driver).Results[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
-		foreign[claim] = createNamespace(t, namespace(name))
-		if _, err := env.Client.ResourceV1().ResourceClaims(ns).UpdateStatus(t.Context(), allocated, metav1.UpdateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		framework.Await(t, framework.Claim(env.Client, ns, claim), framework.NotReadyBecause(spaceapi.ReasonNameConflict, name))
-		awaitEvent(t, ns, "ResourceClaim", claim, spaceapi.ReasonNameConflict, name)
+		_, foreign[claim] = framework.AllocateOccupied(t, env, driver, ns, claim, namespace)
+		awaitEvent(t, ns, "ResourceClaim", claim, spaceapi.ReasonNameConflict, foreign[claim].Name)
 	}
 	foreign["without a claim"] = createNamespace(t, recorded(driver, "nameless-space", "stale", "", ""))
 
@@ -90,8 +81,7 @@ func TestForeignNamespaces_areLeftAlone(t *testing.T) {
 		if err != nil || now.ResourceVersion != before.ResourceVersion {
 			t.Errorf("%s: the namespace was changed (error: %v): %v", what, err, now)
 		}
-		accounts, err := env.Client.CoreV1().ServiceAccounts(before.Name).List(t.Context(), metav1.ListOptions{})
-		if err != nil || slices.ContainsFunc(accounts.Items, func(a corev1.ServiceAccount) bool { return a.Name == spaceapi.ServiceAccountName }) {
+		if _, err := env.Client.CoreV1().ServiceAccounts(before.Name).Get(t.Context(), spaceapi.ServiceAccountName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			t.Errorf("%s: the namespace has a ServiceAccount of a space (error: %v)", what, err)
 		}
 		env.Kubectl(t, "delete", "namespace", before.Name, "--wait=false")

@@ -34,22 +34,10 @@ func install(t *testing.T, driver string, arguments ...string) *installation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy, err := faults.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := proxy.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	dir := t.TempDir()
-	if err := proxy.WriteKubeconfig(filepath.Join(dir, "kubeconfig")); err != nil {
-		t.Fatal(err)
-	}
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	removeSlices(t, driver)
-	return &installation{driver: driver, proxy: proxy, arguments: append([]string{
-		"--kubeconfig=" + filepath.Join(dir, "kubeconfig"),
+	return &installation{driver: driver, proxy: faults.New(t, config, kubeconfig), arguments: append([]string{
+		"--kubeconfig=" + kubeconfig,
 		"--driver-name=" + driver,
 		"--advertise-apiserver-url=" + env.Cluster.APIServerURL(),
 		"--leader-elect=false",

@@ -5,9 +5,8 @@ package integration
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,19 +49,19 @@ func templateWith(name string, raws ...string) *resourceapi.ResourceClaimTemplat
 	return template
 }
 
-// writer creates objects with parameters, as dry runs.
+// writer creates objects with parameters in a namespace, as dry runs.
 type writer struct{ namespace string }
 
-func (w writer) class(raws ...string) framework.Request {
-	return post("/apis/resource.k8s.io/v1/deviceclasses", framework.JSON(classWith("admission", raws...))).By(env.Client)
+func (w writer) class(raws ...string) framework.Call {
+	return post("/apis/resource.k8s.io/v1/deviceclasses", framework.JSON(classWith("admission", raws...)))
 }
 
-func (w writer) claim(raws ...string) framework.Request {
-	return post(framework.DRAPath(w.namespace, "resourceclaims"), framework.JSON(claimWith("admission", raws...))).By(env.Client)
+func (w writer) claim(raws ...string) framework.Call {
+	return post(framework.DRAPath(w.namespace, "resourceclaims"), framework.JSON(claimWith("admission", raws...)))
 }
 
-func (w writer) template(raws ...string) framework.Request {
-	return post(framework.DRAPath(w.namespace, "resourceclaimtemplates"), framework.JSON(templateWith("admission", raws...))).By(env.Client)
+func (w writer) template(raws ...string) framework.Call {
+	return post(framework.DRAPath(w.namespace, "resourceclaimtemplates"), framework.JSON(templateWith("admission", raws...)))
 }
 
 func TestParameterPolicy(t *testing.T) {
@@ -76,7 +75,7 @@ func TestParameterPolicy(t *testing.T) {
 			t.Errorf("delete the policies: %v: %s", err, out)
 		}
 	})
-	framework.AwaitDenied(t, "parameters of a claim on a class", w.class(claimJSON("")), "must be a SpaceClassConfig of space.resource.example.com/v1alpha1")
+	denied(t, env.Client, denial{"parameters of a claim on a class", w.class(claimJSON("")), "must be a SpaceClassConfig of space.resource.example.com/v1alpha1"})
 
 	t.Run("denied parameters", w.deniedParameters)
 	t.Run("allowed parameters", w.allowedParameters)
@@ -103,9 +102,7 @@ func (w writer) deniedParameters(t *testing.T) {
 		claimJSON(`"network":{"mode":"Open"}`):                words + ": network.mode must be Isolated",
 		claimJSON(`"podSecurity":{"enforce":"strict"}`):       podSecurity,
 	} {
-		framework.CheckDenied(t, raw, w.claim(raw)(t.Context()), want)
-		framework.CheckDenied(t, raw, w.template(raw)(t.Context()), want)
-		framework.CheckDenied(t, "another and "+raw, w.claim(claimJSON(""), raw)(t.Context()), want)
+		denied(t, env.Client, denial{raw, w.claim(raw), want}, denial{raw, w.template(raw), want}, denial{"another and " + raw, w.claim(claimJSON(""), raw), want})
 	}
 	for raw, want := range map[string]string{
 		foreign:                                  words + " must be a SpaceClassConfig",
@@ -118,27 +115,31 @@ func (w writer) deniedParameters(t *testing.T) {
 		classJSON(`"network":{"mode":"Closed"}`): words + ": network.mode must be Isolated or Open",
 		classJSON(`"podSecurity":{"warn":7}`):    podSecurity,
 	} {
-		framework.CheckDenied(t, raw, w.class(raw)(t.Context()), want)
+		denied(t, env.Client, denial{raw, w.class(raw), want})
 	}
 }
 
-// largest are parameters with as many entries as there may be.
-func largest(t *testing.T, full func(fields string) string) string {
-	t.Helper()
+// largest returns the fields of parameters with as many entries as there may be.
+func largest() string {
 	labels, quotas, variables := map[string]string{}, map[string]string{}, map[string]string{}
 	for i := range 64 {
 		labels[fmt.Sprintf("example%d.com/%s", i, strings.Repeat("l", 20))] = "some-value"
 		quotas[fmt.Sprintf("requests.example%d.com/%s", i, strings.Repeat("q", 20))] = "500"
 		variables[fmt.Sprintf("variable_%d", i)] = "some-value"
 	}
-	raw, err := json.Marshal(map[string]any{"labels": labels, "resourceQuota": map[string]any{"hard": quotas}, "env": variables})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return full(string(raw[1 : len(raw)-1]))
+	raw := framework.JSON(map[string]any{"labels": labels, "resourceQuota": map[string]any{"hard": quotas}, "env": variables})
+	return raw[1 : len(raw)-1]
 }
 
 func (w writer) allowedParameters(t *testing.T) {
+	foreign := claimWith("admission", `{"kind":"Mystery"}`)
+	foreign.Spec.Devices.Config[0].Opaque.Driver = "gpu.example.com"
+	calls := map[string]framework.Call{
+		// The API server limits what a policy may cost.
+		"a claim with as many and as large parameters as allowed": w.claim(slices.Repeat([]string{claimJSON(largest())}, resourceapi.DeviceConfigMaxSize)...),
+		"a class with as many and as large parameters as allowed": w.class(slices.Repeat([]string{classJSON(largest())}, resourceapi.DeviceConfigMaxSize)...),
+		"the parameters of another driver":                        post(framework.DRAPath(w.namespace, "resourceclaims"), framework.JSON(foreign)),
+	}
 	for _, raw := range []string{
 		classJSON(``),
 		classJSON(`"labels":null,"podSecurity":{},"maxLifetime":null,"clusterRoles":[],"limitRange":{"limits":[]},"allowNestedSpaces":null,"network":null,"copyFrom":null`),
@@ -149,9 +150,7 @@ func (w writer) allowedParameters(t *testing.T) {
 		// The controller reports these.
 		classJSON(`"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secret":"x"}`),
 	} {
-		if err := w.class(raw)(t.Context()); err != nil {
-			t.Errorf("class %s: %v", raw, err)
-		}
+		calls["class "+raw] = w.class(raw)
 	}
 	for _, raw := range []string{
 		claimJSON(``),
@@ -159,29 +158,9 @@ func (w writer) allowedParameters(t *testing.T) {
 			"maxLifetime":"1ns","envPrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"exclusive":true,"env":{"_":""}`),
 		claimJSON(`"labels":{"a":7},"mountPath":"/proc"`),
 	} {
-		if err := errors.Join(w.claim(raw)(t.Context()), w.template(raw)(t.Context())); err != nil {
-			t.Errorf("claim %s: %v", raw, err)
-		}
+		calls["claim "+raw], calls["template "+raw] = w.claim(raw), w.template(raw)
 	}
-	// The API server limits what a policy may cost.
-	var many []string
-	for range resourceapi.DeviceConfigMaxSize {
-		many = append(many, largest(t, claimJSON))
-	}
-	if err := w.claim(many...)(t.Context()); err != nil {
-		t.Errorf("as many and as large parameters as a claim can have: %v", err)
-	}
-	for i := range many {
-		many[i] = largest(t, classJSON)
-	}
-	if err := w.class(many...)(t.Context()); err != nil {
-		t.Errorf("as many and as large parameters as a class can have: %v", err)
-	}
-	foreign := claimWith("admission", `{"kind":"Mystery"}`)
-	foreign.Spec.Devices.Config[0].Opaque.Driver = "gpu.example.com"
-	allowed(t, env.Client, map[string]framework.Call{
-		"the parameters of another driver": post(framework.DRAPath(w.namespace, "resourceclaims"), framework.JSON(foreign)),
-	})
+	allowed(t, env.Client, calls)
 }
 
 // The controller reports what the policy allows: all errors of an object, each with

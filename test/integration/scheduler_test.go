@@ -22,7 +22,6 @@ import (
 var (
 	modify          = framework.Modify
 	allocate        = framework.Allocate
-	allocatedLater  = framework.AllocatedLater
 	deallocate      = framework.Deallocate
 	standing        = framework.Standing
 	spacesOf        = framework.SpacesOf

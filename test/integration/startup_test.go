@@ -4,31 +4,24 @@
 package integration
 
 import (
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/space-dra/space-dra-driver/test/faults"
-	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
 func TestController_reportsAnUnreachableAPIServer(t *testing.T) {
 	t.Parallel()
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	env.Kubectl(t, "config", "--kubeconfig="+kubeconfig, "set-cluster", "nowhere", "--server=https://127.0.0.1:1")
-	env.Kubectl(t, "config", "--kubeconfig="+kubeconfig, "set-context", "nowhere", "--cluster=nowhere")
-	env.Kubectl(t, "config", "--kubeconfig="+kubeconfig, "use-context", "nowhere")
-	out, err := exec.CommandContext(t.Context(), framework.Binary("space-controller"), "--kubeconfig="+kubeconfig, "--leader-elect-resource-namespace=x", "--startup-timeout=3s").CombinedOutput()
-	if err == nil {
-		t.Fatalf("the controller ended without an error: %s", out)
+	i := install(t, "unreachable.example.com", "--startup-timeout=3s")
+	i.proxy.Close(t)
+	i.start(t)
+	if err := i.controller.Wait(); err == nil {
+		t.Error("the controller ended without an error")
 	}
-	for _, want := range []string{"https://127.0.0.1:1", "connection refused"} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("the log does not contain %q: %s", want, out)
-		}
+	if log := i.controller.Log.String(); !strings.Contains(log, "http://127.0.0.1:") || !strings.Contains(log, "connection refused") {
+		t.Errorf("the log does not say what is unreachable: %s", log)
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -24,14 +24,15 @@ import (
 func TestTokens_areRevokedOnDeallocation(t *testing.T) {
 	const driver = "revocation.example.com"
 	ns := env.Namespace(t)
-	install(t, driver).start(t)
+	i := install(t, driver)
+	i.start(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 
 	t.Run("alone", func(t *testing.T) {
 		unblock(t, env, measureRevocations(t, driver, ns, 10)...)
 	})
 	t.Run("behind 50 namespaces stuck in Terminating", func(t *testing.T) {
-		stuck := createStuckSpaces(t, driver, 50)
+		stuck := i.createStuckSpaces(t, 50)
 		unblock(t, env, append(stuck, measureRevocations(t, driver, ns, 10)...)...)
 	})
 	deallocate(t, env, ns, "claim")
@@ -119,33 +120,21 @@ func hold(t *testing.T, e *framework.Env, namespace string) (release func()) {
 }
 
 // createStuckSpaces creates namespaces with the record of spaces whose claims do not exist
-// any more, and waits until the controller has deleted them and they are stuck.
-func createStuckSpaces(t *testing.T, driver string, n int) []string {
+// any more, while the controller does not run, and waits until it has deleted them and they
+// are stuck.
+func (i *installation) createStuckSpaces(t *testing.T, n int) []string {
 	t.Helper()
-	keys := spaceapi.KeysFor(driver)
+	i.kill(t)
 	names := make([]string, n)
-	group, ctx := errgroup.WithContext(t.Context())
-	group.SetLimit(8)
-	for i := range n {
-		names[i] = fmt.Sprintf("%sstuck-%d", spaceapi.DefaultNamespacePrefix, i)
-		group.Go(func() error {
-			space := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: names[i]}}
-			if _, err := env.Client.CoreV1().Namespaces().Create(ctx, space, metav1.CreateOptions{}); err != nil {
-				return err
-			}
-			if err := block(ctx, env, names[i]); err != nil {
-				return err
-			}
-			// The record comes last, because the controller deletes the namespace as soon as it sees it.
-			record := fmt.Sprintf(`{"metadata":{"labels":{%q:"stale-%d",%q:"stale"},"annotations":{%q:"nowhere",%q:"claim-%d",%q:"space"}}}`,
-				keys.ClaimUID, i, keys.AllocationID, keys.ClaimNamespace, keys.ClaimName, i, keys.Request)
-			_, err := env.Client.CoreV1().Namespaces().Patch(ctx, names[i], mergePatch, []byte(record), metav1.PatchOptions{})
+	inParallel(t, n, func(ctx context.Context, k int) error {
+		names[k] = fmt.Sprintf("%sstuck-%d", spaceapi.DefaultNamespacePrefix, k)
+		space := recorded(i.driver, names[k], types.UID(names[k]), "nowhere", names[k])
+		if _, err := env.Client.CoreV1().Namespaces().Create(ctx, space, metav1.CreateOptions{}); err != nil {
 			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	awaitExact(t, driver)
+		}
+		return block(ctx, env, names[k])
+	})
+	i.start(t)
+	awaitExact(t, i.driver)
 	return names
 }

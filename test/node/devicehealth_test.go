@@ -26,8 +26,8 @@ func TestDeviceHealth_followsTheSpace(t *testing.T) {
 	framework.InTime(t, 20*time.Second, func(limit time.Duration) bool { return n.expires(t, p, limit) })
 }
 
-// expires prepares a space with a short life: its token ends with it. It returns
-// false when that had ended too early for the plugin.
+// expires prepares a space with a short life, and waits until it is unhealthy. It returns
+// false if that ended too early to be healthy.
 func (n *node) expires(t *testing.T, p *plugin, limit time.Duration) (inTime bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit+framework.Patience)
 	defer cancel()
@@ -35,26 +35,6 @@ func (n *node) expires(t *testing.T, p *plugin, limit time.Duration) (inTime boo
 	reports, err := health.NewDRAResourceHealthClient(p.dial(t, socket)).NodeWatchResources(ctx, &health.NodeWatchResourcesRequest{})
 	if err != nil {
 		t.Fatal(err)
-	}
-	const expired = "space expired"
-	await := func(want health.HealthStatus, words string) bool {
-		t.Helper()
-		for {
-			report, err := reports.Recv()
-			if err != nil {
-				t.Fatalf("waited for a report of a device that is %s: %v", want, err)
-			}
-			if len(report.Devices) != 1 {
-				continue
-			}
-			device := report.Devices[0]
-			if device.Health == want && strings.Contains(device.Message, words) {
-				return true
-			}
-			if strings.Contains(device.Message, expired) {
-				return false
-			}
-		}
 	}
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
@@ -68,19 +48,23 @@ func (n *node) expires(t *testing.T, p *plugin, limit time.Duration) (inTime boo
 		return false
 	}
 	c := &claim{ResourceClaim: object, spaces: []spaceapi.SpaceStatus{framework.SpaceStatus(t, object, 0)}}
-	if _, err := p.prepare(ctx, c); err != nil {
+	if _, err := p.prepare(t, c); err != nil {
 		now, getErr := env.Client.ResourceV1().ResourceClaims(ns).Get(ctx, "claim", metav1.GetOptions{})
 		if getErr == nil && over.Holds(now) {
 			return false
 		}
 		t.Fatal(err)
 	}
-	inTime = await(health.HealthStatus_HEALTHY, "")
-	if inTime {
-		await(health.HealthStatus_UNHEALTHY, expired)
+	for ended := false; !ended; {
+		report, err := reports.Recv()
+		if err != nil {
+			t.Fatalf("waited until the device is unhealthy: %v", err)
+		}
+		for _, device := range report.Devices {
+			inTime = inTime || device.Health == health.HealthStatus_HEALTHY
+			ended = device.Health == health.HealthStatus_UNHEALTHY && strings.Contains(device.Message, "space expired")
+		}
 	}
-	if err := p.unprepare(ctx, c); err != nil {
-		t.Error(err)
-	}
+	n.wantUnprepared(t, p, c)
 	return inTime
 }

@@ -26,7 +26,7 @@ func TestPluginHealth_followsTheRegistration(t *testing.T) {
 	}
 	ask.Await(t, "/readyz", http.StatusOK)
 	// Pods can be unprepared without an API server.
-	n.unreachable(t)
+	n.proxy.Close(t)
 	ask.Await(t, "/readyz", http.StatusOK)
 	ask.Await(t, "/healthz", http.StatusOK)
 

@@ -4,35 +4,32 @@
 package node
 
 import (
-	"context"
 	"fmt"
 	"testing"
 )
 
 // call is a call of the kubelet to a plugin.
-type call func(ctx context.Context, p *plugin, c *claim) error
+type call func(t *testing.T, p *plugin, c *claim) error
 
-func prepare(ctx context.Context, p *plugin, c *claim) error {
-	_, err := p.prepare(ctx, c)
+func prepare(t *testing.T, p *plugin, c *claim) error {
+	_, err := p.prepare(t, c)
 	return err
 }
 
-func unprepare(ctx context.Context, p *plugin, c *claim) error { return p.unprepare(ctx, c) }
+func unprepare(t *testing.T, p *plugin, c *claim) error { return p.unprepare(t, c) }
 
 // killedAt returns a node on which the plugin was killed in a call, before it took the
 // step with the number, or after it took the last, and the steps that it took. What a
 // plugin does by itself may be a step more or less than in another run.
 func killedAt(t *testing.T, do call, c *claim, prepared bool, last int) (*node, []string) {
 	t.Helper()
-	ctx, cancel := patience(t)
-	defer cancel()
 	n := newNode(t)
 	p := n.startCounted(t)
 	if prepared {
 		n.wantPrepared(t, p, c)
 	}
 	n.steps.count(last)
-	err := do(ctx, p, c)
+	err := do(t, p, c)
 	names := n.steps.stop()
 	if err != nil && !n.steps.killed() {
 		t.Fatalf("the call ended with error %v; the steps were %q", err, names)

@@ -67,22 +67,9 @@ func newEmptyNode(t *testing.T) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n.proxy, err = faults.New(config); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { n.unreachable(t) })
+	n.proxy = faults.New(t, config, n.kubeconfig)
 	n.proxy.Intercept(n.intercept)
-	if err := n.proxy.WriteKubeconfig(n.kubeconfig); err != nil {
-		t.Fatal(err)
-	}
 	return n
-}
-
-// unreachable ends all connections to the API server and allows no more.
-func (n *node) unreachable(t *testing.T) {
-	if err := n.proxy.Close(); err != nil {
-		t.Errorf("close the way to the API server: %v", err)
-	}
 }
 
 // intercept makes steps of the plugin's calls and of the answers to them, but for what it

@@ -4,7 +4,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -131,7 +130,9 @@ func (p *plugin) kill() {
 }
 
 // prepare calls the plugin as the kubelet does, and returns the claim's devices.
-func (p *plugin) prepare(ctx context.Context, c *claim) ([]*drav1.Device, error) {
+func (p *plugin) prepare(t *testing.T, c *claim) ([]*drav1.Device, error) {
+	ctx, cancel := patience(t)
+	defer cancel()
 	answer, err := p.dra.NodePrepareResources(ctx, &drav1.NodePrepareResourcesRequest{Claims: c.request()})
 	if err != nil {
 		return nil, err
@@ -141,7 +142,9 @@ func (p *plugin) prepare(ctx context.Context, c *claim) ([]*drav1.Device, error)
 }
 
 // unprepare calls the plugin as the kubelet does.
-func (p *plugin) unprepare(ctx context.Context, c *claim) error {
+func (p *plugin) unprepare(t *testing.T, c *claim) error {
+	ctx, cancel := patience(t)
+	defer cancel()
 	answer, err := p.dra.NodeUnprepareResources(ctx, &drav1.NodeUnprepareResourcesRequest{Claims: c.request()})
 	if err != nil {
 		return err

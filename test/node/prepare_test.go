@@ -25,22 +25,15 @@ func waiting(t *testing.T) (c *claim, give func()) {
 	t.Helper()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	object := framework.AllocatedLater(t, env, ns, "claim")
-	allocation := allocation.FromClaim(object, spaceapi.DefaultDriverName)
-	name := allocation.Results[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
-	if _, err := env.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := env.Client.ResourceV1().ResourceClaims(ns).UpdateStatus(t.Context(), object, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	object = framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonNameConflict, name))
+	object, foreign := framework.AllocateOccupied(t, env, spaceapi.DefaultDriverName, ns, "claim", func(name string) *corev1.Namespace {
+		return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	})
 	c = &claim{ResourceClaim: object}
 	return c, func() {
 		keys := spaceapi.KeysFor(spaceapi.DefaultDriverName)
 		record := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q,%q:%q},"annotations":{%q:%q,%q:"claim",%q:"space"}}}`,
-			keys.ClaimUID, object.UID, keys.AllocationID, allocation.ID, keys.ClaimNamespace, ns, keys.ClaimName, keys.Request)
-		if _, err := env.Client.CoreV1().Namespaces().Patch(t.Context(), name, types.MergePatchType, record, metav1.PatchOptions{}); err != nil {
+			keys.ClaimUID, object.UID, keys.AllocationID, allocation.FromClaim(object, spaceapi.DefaultDriverName).ID, keys.ClaimNamespace, ns, keys.ClaimName, keys.Request)
+		if _, err := env.Client.CoreV1().Namespaces().Patch(t.Context(), foreign.Name, types.MergePatchType, record, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		c.ResourceClaim, c.spaces = framework.SpacesOf(t, env, ns, "claim", 1)
@@ -60,18 +53,11 @@ func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan err
 		}
 		return faults.Real
 	})
-	ctx, cancel := patience(t)
-	t.Cleanup(cancel)
-	go func() {
-		_, err := p.prepare(ctx, c)
-		end <- err
-	}()
+	go func() { end <- prepare(t, p, c) }()
 	select {
 	case <-watching:
 	case err := <-end:
 		t.Fatalf("Prepare did not wait, and ended with error %v", err)
-	case <-ctx.Done():
-		t.Fatal("Prepare neither waits nor ends")
 	}
 	return end
 }
@@ -101,7 +87,7 @@ func TestUnprepare_needsNoAPIServer(t *testing.T) {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()
 			n, p := prepared(t, c)
-			n.unreachable(t)
+			n.proxy.Close(t)
 			if restart {
 				p.kill()
 				p = n.start(t)
@@ -112,7 +98,7 @@ func TestUnprepare_needsNoAPIServer(t *testing.T) {
 	t.Run("that was never reachable", func(t *testing.T) {
 		t.Parallel()
 		n := newEmptyNode(t)
-		n.unreachable(t)
+		n.proxy.Close(t)
 		n.start(t).kill()
 		n.empty = n.paths(t)
 		n.wantUnprepared(t, n.start(t), c)

@@ -31,9 +31,7 @@ import (
 // that there is nothing else on the node.
 func (n *node) wantPrepared(t *testing.T, p *plugin, c *claim, others ...*claim) {
 	t.Helper()
-	ctx, cancel := patience(t)
-	defer cancel()
-	devices, err := p.prepare(ctx, c)
+	devices, err := p.prepare(t, c)
 	if err != nil {
 		t.Fatalf("Prepare: %v", err)
 	}
@@ -44,9 +42,7 @@ func (n *node) wantPrepared(t *testing.T, p *plugin, c *claim, others ...*claim)
 // wantUnprepared unprepares a claim, and checks that nothing is left.
 func (n *node) wantUnprepared(t *testing.T, p *plugin, c *claim, others ...*claim) {
 	t.Helper()
-	ctx, cancel := patience(t)
-	defer cancel()
-	if err := p.unprepare(ctx, c); err != nil {
+	if err := p.unprepare(t, c); err != nil {
 		t.Fatalf("Unprepare: %v", err)
 	}
 	n.checkPaths(t, others...)
