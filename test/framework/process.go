@@ -125,6 +125,3 @@ func (c *Controller) Signal(signal syscall.Signal) error {
 // Wait waits until the controller has ended by itself, and returns how it did. It
 // can be called once, and instead of Stop.
 func (c *Controller) Wait() error { return c.cmd.Wait() }
-
-// Ended says whether the controller was seen to end.
-func (c *Controller) Ended() bool { return c.cmd.ProcessState != nil }

@@ -89,31 +89,24 @@ func (c churn) step(ctx context.Context, name string, dice int) error {
 	return persist(ctx, func(ctx context.Context) error {
 		api := env.Client.ResourceV1().ResourceClaims(c.namespace)
 		claim, err := api.Get(ctx, name, metav1.GetOptions{})
-		switch {
-		case apierrors.IsNotFound(err):
-			if claim, err = api.Create(ctx, framework.NewClaim(name), metav1.CreateOptions{}); err != nil {
-				return err
-			}
-			return c.allocate(ctx, claim)
-		case err != nil:
+		if apierrors.IsNotFound(err) {
+			claim, err = api.Create(ctx, framework.NewClaim(name), metav1.CreateOptions{})
+			dice = 99
+		}
+		if err != nil || claim.DeletionTimestamp != nil { // kube-controller-manager deallocates it
 			return err
-		case claim.DeletionTimestamp != nil:
-			// kube-controller-manager deallocates it.
-			return nil
-		case claim.Status.Allocation == nil && dice < 20:
+		}
+		switch allocated := claim.Status.Allocation != nil; {
+		case !allocated && dice < 20, allocated && dice >= 60 && dice < 75:
 			return api.Delete(ctx, name, metav1.DeleteOptions{})
-		case claim.Status.Allocation == nil:
+		case !allocated:
 			return c.allocate(ctx, claim)
-		case dice < 40:
-			_, err := c.deallocate(ctx, claim)
-			return err
 		case dice < 60:
-			if claim, err = c.deallocate(ctx, claim); err != nil {
+			claim.Status.Allocation = nil
+			if claim, err = api.UpdateStatus(ctx, claim, metav1.UpdateOptions{}); err != nil || dice < 40 {
 				return err
 			}
 			return c.allocate(ctx, claim)
-		case dice < 75:
-			return api.Delete(ctx, name, metav1.DeleteOptions{})
 		default:
 			return nil
 		}
@@ -133,11 +126,6 @@ func (c churn) allocate(ctx context.Context, claim *resourceapi.ResourceClaim) e
 	ofDriver(c.driver)(claim)
 	_, err := api.UpdateStatus(ctx, claim, metav1.UpdateOptions{})
 	return err
-}
-
-func (c churn) deallocate(ctx context.Context, claim *resourceapi.ResourceClaim) (*resourceapi.ResourceClaim, error) {
-	claim.Status.Allocation = nil
-	return env.Client.ResourceV1().ResourceClaims(c.namespace).UpdateStatus(ctx, claim, metav1.UpdateOptions{})
 }
 
 // deallocateAll deallocates the claims in a namespace, and waits until Kubernetes has deleted

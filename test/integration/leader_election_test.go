@@ -6,7 +6,7 @@ package integration
 import (
 	"maps"
 	"regexp"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -58,17 +58,10 @@ func awaitLeader(t *testing.T, driver, former string) string {
 }
 
 // atNamespace calls strike when the controller creates its n-th namespace.
-func atNamespace(n int, strike func(carryOut func()) faults.Answer) faults.Intercept {
-	var mutex sync.Mutex
+func atNamespace(n int32, strike func(carryOut func()) faults.Answer) faults.Intercept {
+	var created atomic.Int32
 	return func(call faults.Call, carryOut func()) faults.Answer {
-		if call.Verb != "create" || call.Resource != "namespaces" {
-			return faults.Real
-		}
-		mutex.Lock()
-		n--
-		now := n == 0
-		mutex.Unlock()
-		if now {
+		if call.Verb == "create" && call.Resource == "namespaces" && created.Add(1) == n {
 			return strike(carryOut)
 		}
 		return faults.Real
@@ -115,14 +108,6 @@ func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 		carryOut()
 		close(late)
 		return faults.Real
-	}))
-	t.Cleanup(sync.OnceFunc(func() {
-		// A stopped process cannot handle SIGTERM.
-		if !leader.controller.Ended() {
-			if err := leader.controller.Signal(syscall.SIGCONT); err != nil {
-				t.Error(err)
-			}
-		}
 	}))
 	env.CreateClaim(t, ns, framework.NewClaim(claimName(10)))
 	allocateTo(t, driver, ns, claimName(10))

@@ -25,7 +25,9 @@ func TestLifecycle(t *testing.T) {
 		"--metrics-bind-address="+metrics, "--health-probe-bind-address="+health)
 	t.Run("a namespace stuck in Terminating", func(t *testing.T) { stuckNamespace(t, metrics, health) })
 	t.Run("a ready space takes pods", readyIsUsable)
-	t.Run("maxLifetime", expiry)
+	t.Run("maxLifetime", func(t *testing.T) {
+		framework.InTime(t, 15*time.Second, func(lifetime time.Duration) bool { return expires(t, lifetime) })
+	})
 	t.Run("retention", retention)
 	t.Run("RoleBindings with finalizers", heldBindings)
 }
@@ -58,10 +60,6 @@ func readyIsUsable(t *testing.T) {
 		}
 	}
 	deallocate(t, env, ns, "claim")
-}
-
-func expiry(t *testing.T) {
-	framework.InTime(t, 15*time.Second, func(lifetime time.Duration) bool { return expires(t, lifetime) })
 }
 
 func expires(t *testing.T, lifetime time.Duration) (inTime bool) {

@@ -30,8 +30,8 @@ func killedAt(t *testing.T, do call, c *claim, prepared bool, last int) (*node, 
 	}
 	n.steps.count(last)
 	err := do(t, p, c)
-	names := n.steps.stop()
-	if err != nil && !n.steps.killed() {
+	names, killed := n.steps.stop()
+	if err != nil && !killed {
 		t.Fatalf("the call ended with error %v; the steps were %q", err, names)
 	}
 	p.kill()

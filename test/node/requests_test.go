@@ -30,7 +30,8 @@ func TestPluginRequests_areAsDocumented(t *testing.T) {
 			n.steps.count(noLast)
 			step.do()
 			reads, writes := 0, 0
-			for _, call := range n.steps.stop() {
+			calls, _ := n.steps.stop()
+			for _, call := range calls {
 				switch {
 				case strings.HasPrefix(call, "get "):
 					reads++

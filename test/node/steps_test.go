@@ -3,9 +3,7 @@
 
 package node
 
-import (
-	"sync"
-)
+import "sync"
 
 // steps are the file operations and API calls of a plugin, in order. One of them
 // can be made the last.
@@ -28,19 +26,13 @@ func (s *steps) count(last int) {
 	s.counting, s.names, s.last, s.struck = true, nil, last, false
 }
 
-// stop ends the counting and returns what the steps were.
-func (s *steps) stop() []string {
+// stop ends the counting and returns what the steps were, and whether the plugin was killed
+// instead of the last.
+func (s *steps) stop() (names []string, killed bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.counting = false
-	return s.names
-}
-
-// killed reports whether the plugin was killed instead of a step.
-func (s *steps) killed() bool {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	return s.struck
+	return s.names, s.struck
 }
 
 // next reports whether the plugin may take a step.
