@@ -53,7 +53,7 @@ func restoredObjects(t *testing.T) {
 	restored(t, env.Client.NetworkingV1().RESTClient(), "networkpolicies", space, spaceapi.ObjectName, `{"spec":{"egress":[{}]}}`, func(p *networkingv1.NetworkPolicy) any { return p.Spec })
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonDriftCorrected, "NetworkPolicy space")
 	restored(t, core, "resourcequotas", space, spaceapi.ObjectName, `{"spec":{"hard":{"pods":"400"}}}`, func(q *corev1.ResourceQuota) any { return q.Spec })
-	restored(t, core, "limitranges", space, spaceapi.ObjectName, `{"spec":{"limits":null}}`, func(l *corev1.LimitRange) any { return l.Spec })
+	restored(t, core, "limitranges", space, spaceapi.ObjectName, `{"spec":{"limits":[{"type":"Container","max":{"cpu":"2"}}]}}`, func(l *corev1.LimitRange) any { return l.Spec })
 	restored(t, rbac, "rolebindings", space, spaceapi.RoleBindingName, `{"subjects":null}`, func(b *rbacv1.RoleBinding) any { return b.Subjects })
 	restored(t, rbac, "clusterrolebindings", "", space+":node-reader", `{"subjects":null}`, func(b *rbacv1.ClusterRoleBinding) any { return b.Subjects })
 	deallocate(t, env, ns, "claim")
