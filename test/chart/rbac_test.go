@@ -144,7 +144,7 @@ func rolesOf(t *testing.T, v values) map[string][]string {
 	t.Helper()
 	roles := map[string][]string{}
 	rendered := render(t, v)
-	for key, found := range objects(t, rendered) {
+	for key, found := range rendered {
 		if kind := found.GetKind(); kind == "Role" || kind == "ClusterRole" {
 			for _, rule := range object[rbacv1.ClusterRole](t, rendered, key).Rules {
 				roles[key] = append(roles[key], sayRule(rule))

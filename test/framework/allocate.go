@@ -58,9 +58,9 @@ func Allocate(t testing.TB, env *Env, namespace, name string, changes ...func(*r
 	})
 }
 
-// OfClass adds parameters of the class to an allocation. The fields are written as in a
+// WithClassConfig adds parameters of the class to an allocation. The fields are written as in a
 // JSON object.
-func OfClass(fields string) func(*resourceapi.ResourceClaim) {
+func WithClassConfig(fields string) func(*resourceapi.ResourceClaim) {
 	return func(claim *resourceapi.ResourceClaim) {
 		allocated := &claim.Status.Allocation.Devices
 		config := resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass}

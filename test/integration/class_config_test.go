@@ -167,7 +167,7 @@ func adminAccess(t *testing.T) {
 	claim := framework.NewClaim("claim")
 	claim.Spec.Devices.Requests[0].Exactly.AdminAccess = ptr.To(true)
 	env.CreateClaim(t, ns, claim)
-	allocate(t, env, ns, "claim", framework.OfClass(`"allowAdminAccess":true,"clusterRoles":["admin"],"clusterWideRoles":["node-reader"]`),
+	allocate(t, env, ns, "claim", framework.WithClassConfig(`"allowAdminAccess":true,"clusterRoles":["admin"],"clusterWideRoles":["node-reader"]`),
 		func(claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
 		})

@@ -106,7 +106,7 @@ func copied(t *testing.T, templates string) {
 		Type:       corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)},
 	}
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	allocate(t, env, ns, "claim", framework.OfClass(`"copyFrom":{"namespace":"`+templates+`","configMaps":[{"name":"settings"}],"imagePullSecrets":[{"name":"pull"}]}`))
+	allocate(t, env, ns, "claim", framework.WithClassConfig(`"copyFrom":{"namespace":"`+templates+`","configMaps":[{"name":"settings"}],"imagePullSecrets":[{"name":"pull"}]}`))
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"),
 		framework.NotReadyBecause(spaceapi.ReasonProvisioningFailed, "copy Secret "+templates+"/pull to namespace "))
 	if _, err := env.Client.CoreV1().Secrets(templates).Create(t.Context(), pull, metav1.CreateOptions{}); err != nil {

@@ -42,7 +42,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 		"rules":    `"network":{"egress":[{"to":[{"ipBlock":{"cidr":"203.0.113.0/24"}}],"ports":[{"port":443}]}]}`,
 		"retained": `"retention":{"period":"1h"}`,
 	} {
-		names[claim] = provision(t, driver, ns, claim, framework.OfClass(fields))
+		names[claim] = provision(t, driver, ns, claim, framework.WithClassConfig(fields))
 	}
 	before := map[string]string{}
 	for claim, name := range names {

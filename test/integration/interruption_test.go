@@ -91,7 +91,7 @@ func killAfter(carryOut, kill func()) faults.Answer {
 }
 
 func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
-	retention := framework.OfClass(`"retention":{"period":"1s"}`)
+	retention := framework.WithClassConfig(`"retention":{"period":"1s"}`)
 	points := pointsOfLifecycle(t, "life.example.com")
 	for _, want := range indispensable {
 		if !slices.ContainsFunc(points, func(p point) bool { return p.String() == want }) {

@@ -35,7 +35,7 @@ func TestLifecycle(t *testing.T) {
 // standingWith creates a claim with a space whose class has these fields.
 func standingWith(t *testing.T, ns, fields string) spaceapi.SpaceStatus {
 	t.Helper()
-	provision(t, spaceapi.DefaultDriverName, ns, "claim", framework.OfClass(fields))
+	provision(t, spaceapi.DefaultDriverName, ns, "claim", framework.WithClassConfig(fields))
 	_, spaces := spacesOf(t, env, ns, "claim", 1)
 	return spaces[0]
 }
@@ -65,7 +65,7 @@ func readyIsUsable(t *testing.T) {
 func expires(t *testing.T, lifetime time.Duration) (inTime bool) {
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	allocate(t, env, ns, "claim", framework.OfClass(fmt.Sprintf(`"maxLifetime":%q`, lifetime)))
+	allocate(t, env, ns, "claim", framework.WithClassConfig(fmt.Sprintf(`"maxLifetime":%q`, lifetime)))
 	expired := framework.NotReadyBecause(spaceapi.ReasonExpired, lifetime.String())
 	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("ready, or "+expired.String(), func(c *resourceapi.ResourceClaim) bool {
 		return framework.SpacesReadyNow(c) || expired.Holds(c)

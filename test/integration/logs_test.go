@@ -25,7 +25,7 @@ func TestControllerLog_hasDocumentedLevelsAndNoSecret(t *testing.T) {
 	i := install(t, driver, "--copy-from-namespaces="+templates, "--v=10", "--logging-format=json")
 	i.start(t)
 	ns := env.Namespace(t)
-	space := provision(t, driver, ns, "claim", framework.OfClass(fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}],"secrets":[{"name":"credentials"}]}`, templates)))
+	space := provision(t, driver, ns, "claim", framework.WithClassConfig(fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}],"secrets":[{"name":"credentials"}]}`, templates)))
 	claim, _ := spacesOf(t, env, ns, "claim", 1)
 	if copied, err := env.Client.CoreV1().Secrets(space).Get(t.Context(), "credentials", metav1.GetOptions{}); err != nil || string(copied.Data["key"]) != secret {
 		t.Fatalf("the copy of the Secret: %v, %v", copied, err)

@@ -178,7 +178,7 @@ func TestInvalidParameters_areReportedWithTheirPaths(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			env.CreateClaim(t, ns, claimWith(name, claimJSON(test.claim)))
-			allocate(t, env, ns, name, framework.OfClass(test.class))
+			allocate(t, env, ns, name, framework.WithClassConfig(test.class))
 			framework.Await(t, framework.Claim(env.Client, ns, name), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, test.want))
 			awaitEvent(t, ns, "ResourceClaim", name, spaceapi.ReasonInvalidParameters, test.want)
 			deallocate(t, env, ns, name)

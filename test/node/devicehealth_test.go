@@ -38,7 +38,7 @@ func (n *node) expires(t *testing.T, p *plugin, limit time.Duration) (inTime boo
 	}
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	framework.Allocate(t, env, ns, "claim", framework.OfClass(fmt.Sprintf(`"maxLifetime":%q`, limit)))
+	framework.Allocate(t, env, ns, "claim", framework.WithClassConfig(fmt.Sprintf(`"maxLifetime":%q`, limit)))
 	over := framework.NotReadyBecause(spaceapi.ReasonExpired, "")
 	object := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("ready, or "+over.String(), func(c *resourceapi.ResourceClaim) bool {
 		return framework.SpacesReadyNow(c) || over.Holds(c)
