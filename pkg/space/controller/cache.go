@@ -36,7 +36,7 @@ import (
 // parts of it that users write, so that no user can fill the controller's memory.
 const (
 	// maxCached is the size up to which a claim, or the spec of an object in a space, is kept as
-	// it is, in bytes. A larger spec is not the controller's, and is compared after a live read.
+	// it is, in bytes. A larger spec is left out, and compared after a live read.
 	maxCached = 16 << 10
 	// maxCachedMessage is the length up to which a condition of a namespace is kept, in bytes.
 	maxCachedMessage = 1 << 10
@@ -49,8 +49,9 @@ const truncatedAnnotation = "space-controller/truncated"
 // claimIndex is the index of the cached namespaces by the claim that their annotations name.
 const claimIndex = "claim"
 
-// cacheOptions selects which kinds are cached, and what is kept of their objects. Objects in spaces are
-// selected by name and not by label: tenants can change the labels of a ServiceAccount.
+// cacheOptions selects which kinds are cached, and what is kept of their objects. Objects in
+// spaces are selected by name and not by label: tenants can change the labels of a
+// ServiceAccount.
 func (c *Config) cacheOptions() cache.Options {
 	ours, err := labels.Parse(spaceapi.KeysFor(c.Defaults.Driver).ClaimUID) // exists
 	utilruntime.Must(err)                                                   // The driver's name is validated.
@@ -170,8 +171,9 @@ func (c *Config) stripNamespace(obj any) (any, error) {
 	return out, nil
 }
 
-// stripObject keeps of an object in a space what is compared with how it should be. A spec
-// that is too large to keep is different from how it should be anyway.
+// stripObject keeps of an object in a space what is compared with how it should be. An empty
+// spec stands for one that is too large to keep: it differs, so that the object is read from the
+// API server.
 func stripObject(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.ServiceAccount:
@@ -182,7 +184,7 @@ func stripObject(obj any) (any, error) {
 		// Not a part of the slice, which would keep all of it in memory.
 		o.Finalizers = slices.Clone(finalizers[:min(len(finalizers), 1)])
 		if o.Size() > maxCached {
-			// Not without a subject: that would be a binding that grants nothing.
+			// One subject stands for all: without any, the binding would seem to grant nothing.
 			o.Subjects = []rbacv1.Subject{{}}
 		}
 	case *corev1.ResourceQuota:
@@ -191,7 +193,7 @@ func stripObject(obj any) (any, error) {
 		if o.Size() > maxCached {
 			o.Spec = corev1.ResourceQuotaSpec{}
 		}
-		// Whether there is a status is what matters.
+		// Only whether there is a status matters, see putQuotaInForce.
 		if len(status.Hard) > 0 {
 			o.Status.Hard = o.Spec.Hard
 		}

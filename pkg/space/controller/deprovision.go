@@ -119,7 +119,7 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, caus
 			changed = changed || err == nil
 			deleted.DeletionTimestamp = new(metav1.NewTime(start))
 		}
-		r.written.Add(ns.UID, deleted, cachesLag)
+		r.written.Add(ns.UID, deleted, maxCacheLag)
 	}
 	if !changed {
 		return retained, nil

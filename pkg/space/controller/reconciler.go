@@ -34,12 +34,13 @@ import (
 )
 
 const (
-	// cachesLag is for how long what was written may be missing in the caches, and lagging is
-	// how many namespaces may be.
-	cachesLag, lagging = time.Minute, 2_000
-	// remembered is how many things of a kind are remembered: more than claims that change
-	// at the same time. What is forgotten costs a request to the API server.
-	remembered = 20_000
+	// maxCacheLag is how long the caches may lag behind the controller's own writes.
+	maxCacheLag = time.Minute
+	// maxWritten is the number of namespaces that are kept in Reconciler.written.
+	maxWritten = 2_000
+	// maxRemembered is the number of entries in each of the other caches of a Reconciler: more
+	// than claims that change at the same time. A lost entry costs a request to the API server.
+	maxRemembered = 20_000
 )
 
 // Config is the configuration of a Reconciler.
@@ -86,9 +87,9 @@ type Reconciler struct {
 	metrics *metrics.Controller
 	clock   clock.Clock
 
-	// written has namespaces by their UIDs, as the controller has written them: the caches lag
-	// behind its own writes, and each write is an event that leads to a reconcile. Those that it
-	// has deleted have a deletion timestamp.
+	// written has namespaces by their UIDs, as the controller has patched them or, with a
+	// deletion timestamp, deleted them: the informers' caches lag behind its own writes, and each
+	// write is an event that leads to a reconcile.
 	written *utilcache.LRUExpireCache
 	// podNodes has the nodes of consuming pods by the pods' UIDs: a bound pod stays on its node.
 	podNodes *lru.Cache
@@ -105,9 +106,9 @@ func NewReconciler(config Config, client Clients, events record.EventRecorder, m
 		events:         events,
 		metrics:        metrics,
 		clock:          clock,
-		written:        utilcache.NewLRUExpireCacheWithClock(lagging, clock),
-		podNodes:       lru.New(remembered),
-		failedBindings: lru.New(remembered),
+		written:        utilcache.NewLRUExpireCacheWithClock(maxWritten, clock),
+		podNodes:       lru.New(maxRemembered),
+		failedBindings: lru.New(maxRemembered),
 	}
 }
 
@@ -143,7 +144,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		err = errors.Join(err, provisionErr)
 	}
 	if err != nil {
-		// The rate limiter retries it within lastRetry, before anything else is due.
+		// The rate limiter retries within lastRetry. What is due before that is late by as much.
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{RequeueAfter: after}, nil
@@ -198,7 +199,7 @@ func (r *Reconciler) namespaces(ctx context.Context, options ...client.ListOptio
 	return list.Items, nil
 }
 
-// cached returns all claims and namespaces, which must not be changed.
+// cached returns all claims and all namespaces of spaces, which must not be changed.
 func (r *Reconciler) cached(ctx context.Context) ([]resourceapi.ResourceClaim, []corev1.Namespace) {
 	namespaces, err := r.namespaces(ctx)
 	var claims resourceapi.ResourceClaimList
@@ -228,6 +229,6 @@ func (r *Reconciler) annotate(ctx context.Context, ns *corev1.Namespace, annotat
 		return err
 	}
 	written, err := r.config.stripNamespace(ns)
-	r.written.Add(ns.UID, written, cachesLag)
+	r.written.Add(ns.UID, written, maxCacheLag)
 	return err
 }
