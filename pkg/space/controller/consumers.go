@@ -18,13 +18,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 )
 
 const (
-	// The scheduler binds a pod some milliseconds after it has reserved the claim for it.
-	// There is nothing to watch for it without permission to watch all pods.
+	// The scheduler binds a pod some milliseconds after it has reserved the claim for it. To
+	// watch for that, the controller would need permission to watch all pods.
 	firstPodRead = 5 * time.Millisecond
 	podReads     = 6
 	// A pod that is still not bound then is read again after the first delay, and then
@@ -51,7 +49,7 @@ func isPod(consumer resourceapi.ResourceClaimConsumerReference) bool {
 func (r *Reconciler) recordNodes(ctx context.Context, desired *desired) (time.Duration, error) {
 	nodes, after, err := r.nodesOf(ctx, desired)
 	errs := []error{err}
-	for i := range desired.spaces { // Other steps change the spaces at the same time.
+	for i := range desired.spaces { // No copies: other steps set other fields of the spaces meanwhile.
 		ns := desired.spaces[i].namespace
 		if ns == nil || ns.DeletionTimestamp != nil || sameNodes(nodes, parseNodes(ns.Annotations[r.keys.Nodes])) {
 			continue
@@ -67,8 +65,9 @@ func (r *Reconciler) recordNodes(ctx context.Context, desired *desired) (time.Du
 	return after, errors.Join(errs...)
 }
 
-// nodesOf returns the nodes of the pods that are bound, by their UIDs, and when to read further
-// pods. The nodes are those that are recorded or remembered, and else those in the API server.
+// nodesOf returns the nodes of the pods that are bound, by the pods' UIDs, and when to read the
+// other pods again, zero for never. It reads only pods whose node is neither recorded on a
+// namespace nor in podNodes. Pods that it cannot read are missing in the result.
 func (r *Reconciler) nodesOf(ctx context.Context, desired *desired) (map[types.UID]string, time.Duration, error) {
 	recorded := map[types.UID]string{}
 	for i := range desired.spaces {
@@ -77,7 +76,7 @@ func (r *Reconciler) nodesOf(ctx context.Context, desired *desired) (map[types.U
 		}
 	}
 	// Where the scheduler waits for the space, pods are bound only when it is ready.
-	boundLater := slices.ContainsFunc(desired.Results, func(s allocation.Result) bool { return len(s.BindingConditions) > 0 })
+	boundLater := desired.hasBindingConditions()
 	nodes := map[types.UID]string{}
 	var unbound []resourceapi.ResourceClaimConsumerReference
 	reads := map[types.UID]int{}
@@ -128,8 +127,8 @@ func (r *Reconciler) nodesOf(ctx context.Context, desired *desired) (map[types.U
 	return nodes, after, errors.Join(errs...)
 }
 
-// parseNodes returns the nodes in an annotation by the UIDs of pods. It has one of the pods on
-// each node.
+// parseNodes returns the nodes in an annotation by the UIDs of pods. The annotation has at least
+// one of the pods on each node.
 func parseNodes(annotation string) map[types.UID]string {
 	nodes := map[types.UID]string{}
 	for entry := range strings.SplitSeq(annotation, ",") {
@@ -140,7 +139,8 @@ func parseNodes(annotation string) map[types.UID]string {
 	return nodes
 }
 
-// formatNodes is the reverse of parseNodes. A claim can have 256 consumers.
+// formatNodes is the reverse of parseNodes. A claim has at most 256 consumers, so that the
+// annotation stays small.
 func formatNodes(nodes map[types.UID]string) string {
 	var entries []string
 	for pod, node := range nodes {

@@ -6,6 +6,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -30,8 +31,8 @@ type desired struct {
 	spaces []space
 	// rejected is why the allocation gets nothing, or nil.
 	rejected error
-	// lifetime is how long the spaces may exist, and expiresIn is how long that still is. They
-	// are zero if there is no limit, and expiresIn is zero for expired spaces.
+	// lifetime is how long the spaces may exist, and expiresIn is what is left of it. They are
+	// zero if there is no limit, and expiresIn is zero for expired spaces.
 	lifetime, expiresIn time.Duration
 	expired             bool
 }
@@ -42,7 +43,8 @@ type space struct {
 	config spaceconfig.SpaceConfig
 	// name is that of the namespace.
 	name string
-	// namespace is the cached one, or nil. Provisioning sets it, and the fields that follow.
+	// namespace is the cached one, or nil. Provisioning replaces nil, and sets the fields that
+	// follow.
 	namespace         *corev1.Namespace
 	objects           resources.Objects
 	serviceAccountUID types.UID
@@ -58,7 +60,8 @@ func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClai
 	}
 	d := &desired{Allocation: a, claim: claim, inUse: isReady(claim, driver, a), spaces: make([]space, len(a.Results))}
 	// An admission policy of the chart rejects claims in spaces when they are written, but it
-	// knows only the classes that it was configured with, and it can be removed.
+	// knows only the classes that it was configured with, and it can be removed. The cache has
+	// no namespaces but those of spaces.
 	outer := &corev1.Namespace{}
 	err := r.client.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, outer)
 	if client.IgnoreNotFound(err) != nil {
@@ -121,7 +124,12 @@ func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClai
 	return d, nil
 }
 
-// owns returns whether a namespace is one of the spaces that may exist.
+// hasBindingConditions returns whether the scheduler waits for the spaces before it binds a pod.
+func (d *desired) hasBindingConditions() bool {
+	return slices.ContainsFunc(d.Results, func(result allocation.Result) bool { return len(result.BindingConditions) > 0 })
+}
+
+// owns returns whether a namespace is one of the spaces that may exist. d may be nil.
 func (d *desired) owns(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	return d != nil && !d.expired && d.Owns(ns, keys)
 }

@@ -65,7 +65,7 @@ func (r *Reconciler) provision(ctx context.Context, desired *desired) (time.Dura
 		after, reportErr := r.reportNotReady(ctx, desired, err)
 		return after, errors.Join(err, reportErr)
 	}
-	r.failedBindings.Remove(desired.Claim)
+	r.bindingFailures.Remove(desired.Claim)
 	if err := r.reportReady(ctx, desired, start); err != nil {
 		return 0, err
 	}

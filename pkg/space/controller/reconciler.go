@@ -93,22 +93,22 @@ type Reconciler struct {
 	written *utilcache.LRUExpireCache
 	// podNodes has the nodes of consuming pods by the pods' UIDs: a bound pod stays on its node.
 	podNodes *lru.Cache
-	// failedBindings counts by claim how often the condition Failed was set.
-	failedBindings *lru.Cache
+	// bindingFailures counts by claim how often the condition Failed was set.
+	bindingFailures *lru.Cache
 }
 
 // NewReconciler returns a Reconciler. SetupWithManager starts it.
 func NewReconciler(config Config, client Clients, events record.EventRecorder, metrics *metrics.Controller, clock clock.Clock) *Reconciler {
 	return &Reconciler{
-		config:         config,
-		keys:           spaceapi.KeysFor(config.Defaults.Driver),
-		client:         client,
-		events:         events,
-		metrics:        metrics,
-		clock:          clock,
-		written:        utilcache.NewLRUExpireCacheWithClock(maxWritten, clock),
-		podNodes:       lru.New(maxRemembered),
-		failedBindings: lru.New(maxRemembered),
+		config:          config,
+		keys:            spaceapi.KeysFor(config.Defaults.Driver),
+		client:          client,
+		events:          events,
+		metrics:         metrics,
+		clock:           clock,
+		written:         utilcache.NewLRUExpireCacheWithClock(maxWritten, clock),
+		podNodes:        lru.New(maxRemembered),
+		bindingFailures: lru.New(maxRemembered),
 	}
 }
 
@@ -136,7 +136,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	// A space that cannot be deprovisioned must not block provisioning, and vice versa.
 	after, err := r.deprovisionStale(ctx, key, desired, namespaces)
 	if claim == nil {
-		r.failedBindings.Remove(key)
+		r.bindingFailures.Remove(key)
 	}
 	if desired != nil {
 		provisionAfter, provisionErr := r.provision(withClaimUID(ctx, string(claim.UID)), desired)

@@ -72,8 +72,8 @@ func isExpired(claim *resourceapi.ResourceClaim, driver string, a *allocation.Al
 	})
 }
 
-// reportReady writes the status of a claim whose spaces are ready, and records what was
-// done for them.
+// reportReady writes the status of a claim whose spaces are ready. If they were not ready
+// before, it also records events and durations since start.
 func (r *Reconciler) reportReady(ctx context.Context, desired *desired, start time.Time) error {
 	entries := make([]claimstatus.Entry, len(desired.spaces))
 	for i, space := range desired.spaces {
@@ -131,7 +131,7 @@ func (r *Reconciler) reportNotReady(ctx context.Context, desired *desired, cause
 		return after, err
 	}
 	if failBinding {
-		r.failedBindings.Add(desired.Claim, r.bindingFailures(desired)+1)
+		r.bindingFailures.Add(desired.Claim, r.bindingFailuresOf(desired)+1)
 	}
 	r.metrics.ProvisioningErrors.WithLabelValues(reason).Inc()
 	klog.FromContext(ctx).Info("Space not ready", logkeys.Allocation, desired.ID, logkeys.Reason, reason, "cause", message)
@@ -145,11 +145,11 @@ func (r *Reconciler) reportNotReady(ctx context.Context, desired *desired, cause
 	return after, nil
 }
 
-// shouldFailBinding returns whether the scheduler is to deallocate a claim
-// that is not ready, or when. Only where it waits for the space before it binds the pod
-// does it read that.
+// shouldFailBinding returns whether a claim that is not ready is to have the condition Failed,
+// with which the scheduler deallocates it, or else after which delay to look again. Without
+// binding conditions, the scheduler does not read it: the delay is zero for never.
 func (r *Reconciler) shouldFailBinding(desired *desired) (bool, time.Duration) {
-	if !slices.ContainsFunc(desired.Results, func(s allocation.Result) bool { return len(s.BindingConditions) > 0 }) {
+	if !desired.hasBindingConditions() {
 		return false, 0
 	}
 	conditions := claimstatus.Conditions(desired.claim, r.config.Defaults.Driver, desired.Results[0])
@@ -157,16 +157,16 @@ func (r *Reconciler) shouldFailBinding(desired *desired) (bool, time.Duration) {
 		return true, 0
 	}
 	// The shift is bounded, or it would overflow.
-	delay := min(firstBindingFailure<<min(r.bindingFailures(desired), 16), lastBindingFailure)
+	delay := min(firstBindingFailure<<min(r.bindingFailuresOf(desired), 16), lastBindingFailure)
 	if ready := meta.FindStatusCondition(conditions, spaceapi.ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
 		delay -= r.clock.Since(ready.LastTransitionTime.Time)
 	}
 	return delay <= 0, max(delay, 0)
 }
 
-// bindingFailures is how often Failed was set for an allocation of the claim.
-func (r *Reconciler) bindingFailures(desired *desired) int {
-	value, _ := r.failedBindings.Get(desired.Claim)
+// bindingFailuresOf returns how often Failed was set for allocations of the claim.
+func (r *Reconciler) bindingFailuresOf(desired *desired) int {
+	value, _ := r.bindingFailures.Get(desired.Claim)
 	n, _ := value.(int)
 	return n
 }
@@ -186,8 +186,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, desired *desired, entries 
 		if err = r.client.Status().Update(ctx, updated); err == nil {
 			return true, nil
 		}
-		// The API server answers Invalid for a result that is no longer allocated, and for a missing
-		// permission; only the claim itself shows which.
+		// The API server answers Invalid for a result that is no longer allocated and for a missing
+		// permission. Only the claim itself shows which of them it is.
 		live, getErr := getClaim(ctx, r.client.APIReader, desired.Claim)
 		if now := allocation.FromClaim(live, driver); getErr != nil || now == nil || now.ID != desired.ID {
 			return false, getErr

@@ -177,7 +177,7 @@ func TestShouldFailBinding_laterEachTime(t *testing.T) {
 		}
 		deallocate(failed.claim)
 	}
-	c.failedBindings.Add(key, 100)
+	c.bindingFailures.Add(key, 100)
 	failed := reported("x", spaceapi.ConditionReady)
 	if _, after := c.shouldFailBinding(failed); after != lastBindingFailure {
 		t.Errorf("the delay is %s, want %s at most", after, lastBindingFailure)
