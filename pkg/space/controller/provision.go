@@ -39,9 +39,10 @@ func (r *Reconciler) provision(ctx context.Context, desired *desired) (time.Dura
 	switch {
 	case desired.expired:
 		return r.reportNotReady(ctx, desired, &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
-			"the space has existed for %s, the maximum lifetime of its class: its credentials are revoked and it is deprovisioned", desired.lifetime)})
+			"the space has existed for %s, its maximum lifetime: its credentials are revoked and it is deprovisioned", desired.lifetime)})
 	case desired.rejected != nil && desired.inUse:
-		// The recorded configuration of a ready space is damaged, so that what it has is unknown.
+		// What a space in use has stays as it is: if its recorded configuration is damaged, what it
+		// is to have is unknown.
 		return r.recordNodes(ctx, desired)
 	case desired.rejected != nil:
 		return r.reportNotReady(ctx, desired, &reasonError{spaceapi.ReasonInvalidParameters, desired.rejected})
@@ -52,7 +53,7 @@ func (r *Reconciler) provision(ctx context.Context, desired *desired) (time.Dura
 
 	start := r.clock.Now()
 	var nodesAfter time.Duration
-	var nodesErr error // does not keep a space from becoming ready
+	var nodesErr error // It does not keep a space from becoming ready.
 	err := r.provisionSpaces(ctx, desired, func() error {
 		nodesAfter, nodesErr = r.recordNodes(ctx, desired)
 		return nil
@@ -212,9 +213,10 @@ func (r *Reconciler) steps(ctx context.Context, desired *desired, space *space) 
 	return steps
 }
 
-// ensure creates an object of a space, or restores one that differs. Of a space in use, it
-// reports that. Of another one, it waits until the object is in effect. An object that is as
-// it should be costs no request, and one that is missing costs one.
+// ensure creates an object of a space, or restores one that differs. If the space is in use, it
+// records an event about that, otherwise it waits until the object is in effect. If the cache
+// has the object as it should be, there is no request for it, and if the object is missing,
+// there is one.
 func (r *Reconciler) ensure(ctx context.Context, desired *desired, space *space, want client.Object) error {
 	start := r.clock.Now()
 	have, changed, err := r.createOrRestore(ctx, space, want)
@@ -247,8 +249,9 @@ func (r *Reconciler) ensure(ctx context.Context, desired *desired, space *space,
 	return nil
 }
 
-// createOrRestore returns an object as it is in the API server now, and whether it was created or
-// restored.
+// createOrRestore creates an object of a space, or restores one that differs. It returns the
+// object, as the reader of its kind has it or as it was written, and whether a part of it was
+// missing.
 func (r *Reconciler) createOrRestore(ctx context.Context, space *space, want client.Object) (have client.Object, changed bool, err error) {
 	key := client.ObjectKeyFromObject(want)
 	have = want.DeepCopyObject().(client.Object)
@@ -264,7 +267,7 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *space, want cli
 			return have, false, fmt.Errorf("create %s %s: %w", kindOf(want), key, err)
 		}
 	case err != nil:
-		return have, false, err
+		return have, false, fmt.Errorf("read %s %s: %w", kindOf(want), key, err)
 	}
 	// The cache may lag behind, and has only a part of the object.
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
@@ -280,7 +283,7 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *space, want cli
 		if restored == nil {
 			return nil
 		}
-		// A changed address of DNS or the API server is not drift.
+		// An address of DNS or the API server that has changed is no change by others.
 		policy, is := have.(*networkingv1.NetworkPolicy)
 		changed = !is || !space.objects.DiffersInEnvironment(policy)
 		switch uid := have.GetUID(); want.(type) {
@@ -317,7 +320,7 @@ func restore(have, want client.Object) client.Object {
 	restored := have.DeepCopyObject().(client.Object)
 	switch want := want.(type) {
 	case *corev1.ServiceAccount:
-		// Nothing is valid until the deletion is complete.
+		// One that is being deleted differs: no token of it is valid.
 		restored.SetDeletionTimestamp(nil)
 	case *rbacv1.RoleBinding:
 		restored := restored.(*rbacv1.RoleBinding)
@@ -386,7 +389,7 @@ func (r *Reconciler) createDefaultAccount(ctx context.Context, want *corev1.Serv
 	return nil
 }
 
-// createRootCA creates the ConfigMap that Kubernetes would create, and updates from then on.
+// createRootCA creates the ConfigMap that Kubernetes would create. Kubernetes updates it later.
 // A cluster that has none in the controller's own namespace has none in spaces.
 func (r *Reconciler) createRootCA(ctx context.Context, namespace string) error {
 	source := &corev1.ConfigMap{}

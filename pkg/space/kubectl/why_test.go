@@ -91,7 +91,7 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		"a failing one":           {[]any{failed(spaceapi.ReasonProvisioningFailed, "quota is bad"), pod("p", "n", "c")}, "could not be provisioned, and the driver retries: quota is bad."},
 		"a taken name":            {[]any{failed(spaceapi.ReasonNameConflict, "ns x"), pod("p", "n", "c")}, "does not belong to the claim: ns x."},
 		"a deleted space":         {[]any{failed(spaceapi.ReasonNamespaceTerminating, "ns x"), pod("p", "n", "c")}, "recreated when it no longer exists: ns x."},
-		"an expired one":          {[]any{failed(spaceapi.ReasonExpired, "1h"), pod("p", "n", "c")}, "maxLifetime of its class: 1h. This is final"},
+		"an expired one":          {[]any{failed(spaceapi.ReasonExpired, "1h"), pod("p", "n", "c")}, "its maximum lifetime: 1h. This is final"},
 		"an unknown reason":       {[]any{failed("Novel", "news"), pod("p", "n", "c")}, "is not ready, with reason Novel: news."},
 		"a claim that is deleted": {[]any{deleted}, "ResourceClaim c is being deleted"},
 		"no plugin": {[]any{made(), pod("p", "n", "c"), event("p", prepare, "DRA driver "+driver+" is not registered")},
