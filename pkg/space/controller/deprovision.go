@@ -86,7 +86,8 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 // follows a deleted RoleBinding faster than authentication follows a deleted
 // ServiceAccount, because successful token reviews are cached for ten seconds.
 //
-// It returns for how long the namespace is retained, zero for one that is deleted.
+// It returns for how long the namespace is still retained, zero for one that is deleted. cause
+// begins the message of the event.
 func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, cause string) (time.Duration, error) {
 	start := r.clock.Now()
 	changed, err := r.revoke(ctx, ns)
@@ -138,8 +139,8 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, caus
 	return retained, nil
 }
 
-// revoke deletes all RoleBindings and the ServiceAccount of a space, and returns whether
-// there were any.
+// revoke deletes all bindings and the ServiceAccount of a space. It returns whether the
+// ServiceAccount, or one of the RoleBindings that the driver created, still existed.
 func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed bool, err error) {
 	tenantsBind, err := r.canTenantsBind(ctx, ns)
 	if err != nil {
@@ -148,7 +149,8 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed 
 	if err := r.revokeClusterWide(ctx, ns); err != nil {
 		return false, err
 	}
-	// The one that is watched last: while it exists, revocation is not complete.
+	// The first RoleBinding comes last, because it is the one in the cache: while it exists,
+	// isDeprovisioned knows that revocation is not complete.
 	for _, name := range slices.Backward(resources.RoleBindingNames(r.recordedConfig(ns))) {
 		binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: name}}
 		err := client.IgnoreNotFound(r.readerFor(binding).Get(ctx, client.ObjectKeyFromObject(binding), binding))
@@ -165,7 +167,7 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed 
 			return changed, err
 		}
 	}
-	// Last of what is revoked: while it exists, revocation is not complete.
+	// The ServiceAccount is in the cache, too, and comes last for the same reason.
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}}
 	err = r.client.Delete(ctx, account)
 	if client.IgnoreNotFound(err) != nil {
@@ -239,7 +241,8 @@ func (r *Reconciler) retainedUntil(ns *corev1.Namespace) time.Time {
 	return until
 }
 
-// retainedFor is how long a deprovisioned namespace is still retained. It is zero for one that is not.
+// retainedFor is how long a deprovisioned namespace is still retained. It is zero for one that
+// is not, or that is being deleted.
 func (r *Reconciler) retainedFor(ns *corev1.Namespace) time.Duration {
 	if ns.DeletionTimestamp != nil {
 		return 0
@@ -257,10 +260,11 @@ func (r *Reconciler) isDeprovisioned(ctx context.Context, ns *corev1.Namespace) 
 		return false, err
 	}
 	if bindingErr == nil && binding.DeletionTimestamp != nil && len(binding.Subjects) > 0 {
-		return false, nil // a finalizer keeps it in effect
+		return false, nil // A finalizer keeps it in effect.
 	}
-	// A retained namespace, other than one that is being deleted, can still be written to:
-	// by a controller that was paused, for example.
+	// Nothing is created any more in a namespace that this controller has deleted, although the
+	// cache may still have its objects. A retained namespace is different: another controller
+	// that was paused can still create objects in it, for example.
 	if written, _ := r.written.Get(ns.UID); written != nil && written.(*corev1.Namespace).DeletionTimestamp != nil {
 		return true, nil
 	}
@@ -291,7 +295,7 @@ func (r *Reconciler) reportOverdue(ctx context.Context, ns *corev1.Namespace) ti
 	return timeout
 }
 
-// claimOfSpace is the claim of a namespace for events. It may no longer exist.
+// claimOfSpace returns what events need of the claim of a namespace. It may no longer exist.
 func (r *Reconciler) claimOfSpace(ns *corev1.Namespace) *resourceapi.ResourceClaim {
 	key := claimOf(ns, r.keys)
 	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: types.UID(ns.Labels[r.keys.ClaimUID])}}

@@ -24,8 +24,9 @@ import (
 // namespace default.
 const kubernetesService = "kubernetes"
 
-// apiServer is where pods reach the API server: at the address that their kubeconfig has,
-// and at its endpoints. Which of the two a network policy sees depends on what enforces it.
+// apiServer returns where pods reach the API server: at the configured CIDRs or, without any, at
+// the address in their kubeconfigs and at the endpoints. Which of these two a NetworkPolicy
+// applies to depends on what enforces it.
 func (r *Reconciler) apiServer(ctx context.Context) ([]resources.Destination, error) {
 	var out []resources.Destination
 	for _, cidr := range r.config.APIServerCIDRs {
@@ -48,7 +49,7 @@ func (r *Reconciler) apiServer(ctx context.Context) ([]resources.Destination, er
 		for _, address := range endpoint.Addresses {
 			ip, err := netip.ParseAddr(address)
 			if err != nil {
-				continue // a name
+				continue // It is a host name.
 			}
 			for _, port := range slice.Ports {
 				if number := ptr.Deref(port.Port, 0); number > 0 && ptr.Deref(port.Protocol, corev1.ProtocolTCP) == corev1.ProtocolTCP {

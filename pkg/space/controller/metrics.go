@@ -14,8 +14,8 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
 
-// inLeader returns a function that counts nothing in a standby: in a sum over all
-// controllers, everything would be counted twice.
+// inLeader returns count for the leader, and a function that counts nothing for a standby: in a
+// sum over all controllers, everything would be counted twice.
 func inLeader[T any](elected <-chan struct{}, count func() T) func() T {
 	return func() (none T) {
 		select {

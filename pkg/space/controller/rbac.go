@@ -77,7 +77,8 @@ func sampleRule(role *rbacv1.ClusterRole) *authorizationv1.ResourceAttributes {
 	return nil
 }
 
-// clusterRole returns a ClusterRole that spaces can have, or nil.
+// clusterRole returns a ClusterRole from the caches. It returns nil for one that does not exist,
+// or that spaces cannot have.
 func (r *Reconciler) clusterRole(ctx context.Context, name string) (*rbacv1.ClusterRole, error) {
 	reader := r.client.Roles[name]
 	if reader == nil {

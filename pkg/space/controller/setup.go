@@ -54,9 +54,9 @@ const component = "space-controller"
 // stops. It is shorter than the 30 seconds after which the kubelet kills a pod by default.
 const shutdownTimeout = 25 * time.Second
 
-// logsTokens is the verbosity from which on client-go logs the bodies of requests, those of
-// TokenReviews included.
-const logsTokens = 8
+// bodiesLogLevel is the verbosity from which on client-go logs the bodies of requests, those of
+// TokenReviews with their tokens included.
+const bodiesLogLevel = 8
 
 // Run implements command.Component.
 func (o *Options) Run(ctx context.Context) error {
@@ -168,8 +168,8 @@ func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Man
 		Metrics:                metricsserver.Options{BindAddress: cmp.Or(o.MetricsBindAddress, "0")},
 	}
 	if o.MetricsSecure {
-		if verbose := logger.V(logsTokens); verbose.Enabled() {
-			return nil, fmt.Errorf("--metrics-secure: --v must be less than %d: client-go would log the tokens of clients that get metrics", logsTokens)
+		if verbose := logger.V(bodiesLogLevel); verbose.Enabled() {
+			return nil, fmt.Errorf("--metrics-secure: --v must be less than %d: client-go would log the tokens of clients that get metrics", bodiesLogLevel)
 		}
 		options.Metrics.SecureServing = true
 		options.Metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
@@ -210,18 +210,18 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, events re
 	roles := map[string]ctrlclient.Reader{}
 	for name := range sets.New(slices.Concat(o.Defaults.Roles(), o.Defaults.ClusterWideRoles)...) {
 		// One cache each, because the controller has no permission to read all ClusterRoles.
-		role, err := cache.New(mgr.GetConfig(), cache.Options{
+		roleCache, err := cache.New(mgr.GetConfig(), cache.Options{
 			HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
 			DefaultFieldSelector: named(name), DefaultTransform: cache.TransformStripManagedFields(),
 		})
 		if err != nil {
 			return fmt.Errorf("cache ClusterRole %s: %w", name, err)
 		}
-		informer, err := role.GetInformer(ctx, &rbacv1.ClusterRole{}, cache.BlockUntilSynced(false))
-		if err := errors.Join(err, mgr.Add(role)); err != nil {
+		informer, err := roleCache.GetInformer(ctx, &rbacv1.ClusterRole{}, cache.BlockUntilSynced(false))
+		if err := errors.Join(err, mgr.Add(roleCache)); err != nil {
 			return fmt.Errorf("cache ClusterRole %s: %w", name, err)
 		}
-		roles[name], informers = role, append(informers, informer)
+		roles[name], informers = roleCache, append(informers, informer)
 	}
 
 	r := NewReconciler(o.Config, Clients{mgr.GetClient(), mgr.GetAPIReader(), roles}, events, metrics.NewController(ctrlmetrics.Registry, o.Version), clock.RealClock{})
@@ -239,7 +239,7 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, events re
 	)
 }
 
-// sliceOwner returns the owner of the ResourceSlices, or nil.
+// sliceOwner returns the owner of the ResourceSlices, or nil if they are to have none.
 func (o *Options) sliceOwner(ctx context.Context, api kubernetes.Interface) (*resourceslice.Owner, error) {
 	if o.SliceOwner == "" {
 		return nil, nil

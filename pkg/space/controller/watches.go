@@ -34,8 +34,8 @@ import (
 )
 
 const (
-	// reconcileTimeout is how long one reconcile may take. It takes seconds; this is for an
-	// API server that never answers, which must not block a worker.
+	// reconcileTimeout is how long one reconcile may take. Usually that is seconds. An API
+	// server that never answers must not block a worker.
 	reconcileTimeout = 5 * time.Minute
 	// Reconciles that fail are retried after the first delay, and then after ever longer ones.
 	firstRetry = 100 * time.Millisecond
@@ -45,8 +45,8 @@ const (
 // queue is what requests are added to.
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// SetupWithManager registers the controller with a manager. Its requests are claims, for
-// changes of any kind of object.
+// SetupWithManager registers the controller with a manager. A change of an object of any kind
+// leads to a request for its claim.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	claimOfObject := handler.EnqueueRequestsFromMapFunc(r.claimOfObject)
 	b := ctrl.NewControllerManagedBy(mgr).
@@ -178,8 +178,8 @@ func (r *Reconciler) claimOfObject(ctx context.Context, obj client.Object) []rec
 	return nil
 }
 
-// allClaims are all claims that have spaces, which are reconciled when the API server's endpoints
-// change.
+// allClaims returns all claims that have spaces: they are reconciled when the API server's
+// endpoints change.
 func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) (requests []reconcile.Request) {
 	_, namespaces := r.cached(ctx)
 	for i := range namespaces {
@@ -188,9 +188,9 @@ func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) (requests [
 	return requests
 }
 
-// resync queues each claim that differs from its spaces, as far as the caches know. It
-// costs no API request for those that do not differ. Events lead to reconciles sooner; this
-// is for what no event came for.
+// resync queues, as far as the caches know, each claim that is not ready, or that has a
+// namespace without an allocation or one that is being deleted. There is no request for other
+// claims. Events lead to reconciles sooner; this is for events that were missed.
 func (r *Reconciler) resync(ctx context.Context, q queue) {
 	r.metrics.Resyncs.WithLabelValues().Inc()
 	claims, namespaces := r.cached(ctx)
