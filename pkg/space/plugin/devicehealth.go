@@ -98,7 +98,7 @@ func (d *Driver) deviceHealth() (_ []kubeletplugin.DeviceHealth, changed <-chan 
 	return out, d.known.changed
 }
 
-// add adds a claim's space.
+// add adds the space of a claim with this index.
 func (s *deviceState) add(c *knownClaim, i int, now time.Time) {
 	s.all++
 	s.claims[c.prepared.UID] = true
@@ -126,8 +126,8 @@ func (s *deviceState) add(c *knownClaim, i int, now time.Time) {
 	}
 }
 
-// health is the health that all spaces have, or unknown. If they belong to several claims,
-// the message has only numbers: users may not know about the claims of others.
+// health returns the health that all spaces have, or unknown if it differs. If they belong to
+// several claims, the message has only numbers: users may not know about the claims of others.
 func (s *deviceState) health(node string) (kubeletplugin.HealthStatus, string) {
 	health, message := kubeletplugin.HealthStatusUnknown, s.reason
 	switch {

@@ -56,7 +56,7 @@ type Config struct {
 	// Events records events about claims.
 	Events  eventrecord.EventRecorder
 	Metrics *metrics.Plugin
-	// Pools are those of which the plugin publishes its node's part.
+	// Pools are the pools per node. The plugin publishes its node's part of them.
 	Pools pools.Set
 	// Fail stops the plugin because of an error.
 	Fail func(error)
@@ -78,9 +78,9 @@ type Driver struct {
 	apiServer apiServer
 	store     *store
 	specs     *cdiSpecs
-	// damaged has the claims whose metadata a resync has reported as damaged.
+	// damaged has the UIDs of claims whose metadata a resync has reported as damaged.
 	damaged sync.Map
-	// features are the fields of ResourceSlices that the cluster supports.
+	// features tracks which fields of ResourceSlices the API server supports.
 	features *pools.Features
 	// jitter is in [0, 1).
 	jitter func() float64
@@ -95,7 +95,8 @@ type Driver struct {
 
 var _ kubeletplugin.DRAPlugin = &Driver{}
 
-// New creates the directories of a driver.
+// New returns a driver, and creates its directories. Start starts it. The error says which
+// directory could not be created, or that the certificates for containers are invalid.
 func New(config Config) (*Driver, error) {
 	d := &Driver{
 		Config:    config,
@@ -118,8 +119,8 @@ func New(config Config) (*Driver, error) {
 	return d, err
 }
 
-// Start renews the tokens of prepared claims, and begins with those that an earlier process
-// prepared.
+// Start starts to renew the tokens of prepared claims, first of those that an earlier process
+// prepared, and returns. It is called once.
 func (d *Driver) Start(ctx context.Context) {
 	d.ctx, d.cancel = context.WithCancel(ctx)
 	d.running.Go(func() { wait.UntilWithContext(d.ctx, d.resync, resyncInterval) })
@@ -196,6 +197,7 @@ func (d *Driver) HandleError(ctx context.Context, err error, msg string) {
 	d.Fail(fmt.Errorf("%s: %w", msg, err))
 }
 
+// withClaim adds a claim to all log lines.
 func withClaim(ctx context.Context, claim types.NamespacedName, uid types.UID) (context.Context, klog.Logger) {
 	logger := klog.LoggerWithValues(klog.FromContext(ctx), logkeys.Claim, claim, logkeys.ClaimUID, uid)
 	return klog.NewContext(ctx, logger), logger

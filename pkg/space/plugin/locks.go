@@ -24,7 +24,7 @@ type locks struct {
 type lock struct {
 	// holder has an element while a caller holds the lock.
 	holder chan struct{}
-	// users are the holder and those that wait. The functions cancel their contexts.
+	// users has the functions that cancel the contexts of the holder and of those that wait.
 	users map[*context.CancelCauseFunc]struct{}
 }
 
@@ -32,8 +32,8 @@ func newLocks() *locks {
 	return &locks{claims: map[types.UID]*lock{}}
 }
 
-// lock waits for the claim's lock. interrupt cancels the returned context, and unlock
-// does.
+// lock waits for the claim's lock, until the context ends. interrupt and unlock cancel the
+// returned context. The error is the cause of the end of the wait.
 func (l *locks) lock(ctx context.Context, claim types.UID) (_ context.Context, unlock func(), _ error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	l.mutex.Lock()

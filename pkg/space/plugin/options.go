@@ -31,8 +31,9 @@ const (
 	instanceLength = 8
 )
 
-// Options are the plugin's settings, one to one its flags. The flags set Config as
-// far as it can be set before the start.
+// Options are the plugin's flags, which AddFlags describes. They set Driver, Node, CDIDir,
+// CredentialsDir, APIServer, PrepareTimeout and Pools.BindingConditions of Config. Run sets the
+// rest.
 type Options struct {
 	Config
 

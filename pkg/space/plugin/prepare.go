@@ -91,7 +91,8 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 }
 
 // waitUntilReady returns the spaces of an allocation as soon as the controller reports
-// all of them as ready, and the version of the claim in which it does.
+// all of them as ready, and the version of the claim in which it does. It waits until waiting
+// ends. ctx is the context of the call, from which waiting is derived.
 //
 // Waiting is better than failing: after an error the kubelet retries only after a minute
 // or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
@@ -120,8 +121,8 @@ func (d *Driver) waitUntilReady(ctx, waiting context.Context, claim *resourceapi
 	}
 }
 
-// readSpaces returns the spaces of an allocation, or what is still missing. The last error
-// is about what waiting can't change.
+// readSpaces returns the spaces of an allocation, or what is still missing. final is an error
+// that waiting cannot change.
 func readSpaces(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) (spaces []*spaceapi.SpaceStatus, missing, final error) {
 	if now := allocation.FromClaim(claim, driver); now == nil || now.ID != a.ID {
 		return nil, nil, errDeallocated
@@ -181,12 +182,12 @@ func (d *Driver) remove(claim types.UID) error {
 	return d.store.remove(claim)
 }
 
-// requestTokensWhenAllowed requests tokens for a pod that has just been bound to the node:
-// the controller may not have recorded the node yet, and until then the API server forbids
-// it. That takes milliseconds.
+// requestTokensWhenAllowed requests tokens for a pod that has just been bound to the node. Until
+// the controller has recorded the node, which usually takes milliseconds, the API server forbids
+// that: it repeats the requests until waiting ends.
 func (d *Driver) requestTokensWhenAllowed(ctx, waiting context.Context, spaces []preparedSpace) (tokens []token.Token, err error) {
 	backoff := wait.Backoff{Duration: firstTokenDelay, Cap: rereadDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}
-	// The error is that of waiting.
+	// The error of Until is that of waiting. The function is called at least once.
 	_ = backoff.DelayFunc().Until(waiting, true, true, func(context.Context) (bool, error) {
 		var errs []error
 		tokens, errs = d.requestTokens(ctx, spaces, func(int) bool { return true })

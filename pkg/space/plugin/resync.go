@@ -62,7 +62,7 @@ func (d *Driver) resyncQueue(ctx context.Context) {
 		if stopped || ctx.Err() != nil {
 			return
 		}
-		// Another call about the claim may be in progress.
+		// A call of the kubelet about the claim may be in progress. Unprepare interrupts the wait.
 		if claimCtx, unlock, err := d.locks.lock(ctx, claim); err == nil {
 			if err := d.resyncClaim(claimCtx, claim); err != nil {
 				klog.FromContext(ctx).Error(err, "Cannot resync a claim", logkeys.ClaimUID, claim)
@@ -95,7 +95,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 	if c.ended.IsZero() {
 		d.follow(ctx, c)
 	}
-	// A restart would begin with a renewal for the ServiceAccount in the metadata.
+	// After a restart, the first renewal is for the ServiceAccount in the metadata.
 	if !slices.Equal(stored.Spaces, c.prepared.Spaces) {
 		if err := d.store.updateMetadata(c.prepared); err != nil {
 			return err
@@ -144,7 +144,7 @@ func (d *Driver) removeEnded(ctx context.Context, c *knownClaim) error {
 	case err != nil && !isNotFound(err):
 		return fmt.Errorf("read ResourceClaim %s/%s: %w", p.Namespace, p.Name, err)
 	case err == nil && p.allocationIn(claim, d.Driver) != nil:
-		d.end(c) // its credentials were removed
+		d.end(c) // Again: it had ended because its credentials were removed.
 		return nil
 	}
 	if err := d.remove(p.UID); err != nil {

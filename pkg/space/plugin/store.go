@@ -225,12 +225,12 @@ func (s *store) get(claim types.UID) (preparedClaim, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = errors.New("there are none")
+		err = errors.New("there is no metadata file")
 	case err != nil:
 	case p.APIVersion != metadataVersion:
 		err = fmt.Errorf("apiVersion is %q, must be %q", p.APIVersion, metadataVersion)
 	case p.UID != claim:
-		err = fmt.Errorf("they are those of claim %q", p.UID)
+		err = fmt.Errorf("they are of claim %q", p.UID)
 	default:
 		err = p.validate()
 	}
@@ -247,7 +247,7 @@ func (p preparedClaim) validate() error {
 	}
 	for _, space := range p.Spaces {
 		if space.Subdir != "" && !isName(space.Subdir) {
-			return fmt.Errorf("%q is no name for a directory", space.Subdir)
+			return fmt.Errorf("%q is not the name of a directory", space.Subdir)
 		}
 	}
 	return nil

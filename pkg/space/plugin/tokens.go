@@ -32,8 +32,8 @@ const (
 	// requestTimeout is how long the API server may take for a claim's tokens. One that
 	// does not answer must not delay other claims for long.
 	requestTimeout = 30 * time.Second
-	// firstRenewalDelay is how long the renewal of imported tokens waits for the claim
-	// to be read, which may show another ServiceAccount, or none.
+	// firstRenewalDelay is how long the renewal of tokens that another process requested
+	// waits for the claim to be read, which may show another ServiceAccount, or none.
 	firstRenewalDelay = 30 * time.Second
 	// A renewal that failed is repeated after the first delay, then after ever longer
 	// ones.
@@ -54,8 +54,9 @@ type knownClaims struct {
 	changed chan struct{}
 }
 
-// knownClaim is a prepared claim whose tokens the plugin renews. The holder of the claim's
-// lock changes it, in update.
+// knownClaim is a prepared claim whose tokens the plugin renews. Only the holder of the claim's
+// lock changes it. It changes prepared, tokens and ended in knownClaims.update, because metrics
+// and health reports read them.
 type knownClaim struct {
 	// prepared is the claim as it is. Only the UIDs of ServiceAccounts change.
 	prepared preparedClaim
@@ -76,11 +77,11 @@ type knownClaim struct {
 
 // tokenState is what is known of the token of one space.
 type tokenState struct {
-	// expires is zero until the first renewal after a restart.
+	// expires is zero until the first renewal of a token that another process requested.
 	expires time.Time
-	// renew is when to request the next one, by the monotonic clock, which stands still
+	// renew is when to request the next token, by the monotonic clock, which stands still
 	// while the node is suspended. renewWall is the same by the wall clock, which can be
-	// set.
+	// set. The token is due at the first of the two.
 	renew, renewWall time.Time
 	// err is why the last renewal failed, or nil.
 	err error
@@ -112,9 +113,8 @@ func (k *knownClaims) update(change func()) {
 }
 
 // know begins to renew the tokens of a claim, and to watch it. It replaces what was known of
-// the claim, whose lock the caller has. A claim that another process has prepared comes
-// without its newest version and without tokens: they are renewed when the claim was read,
-// and after a delay if it can't be read.
+// the claim, whose lock the caller has. claim and tokens are nil for a claim that another process
+// has prepared: its tokens are due when the watch has read the claim, or after firstRenewalDelay.
 func (d *Driver) know(p preparedClaim, claim *resourceapi.ResourceClaim, tokens []token.Token) *knownClaim {
 	p.Spaces = slices.Clone(p.Spaces)
 	c := &knownClaim{prepared: p, tokens: make([]tokenState, len(p.Spaces)), retries: newRetries()}
@@ -162,7 +162,8 @@ func (p preparedClaim) allocationIn(claim *resourceapi.ResourceClaim, driver str
 	return nil
 }
 
-// follow updates what is known of a claim to its latest version.
+// follow applies the latest version of a claim that the watch has seen: it ends the renewal if
+// the claim is deallocated, and makes a token due if its ServiceAccount was recreated.
 func (d *Driver) follow(ctx context.Context, c *knownClaim) {
 	claim := c.latest.Load()
 	if claim == nil {
@@ -254,9 +255,9 @@ func (d *Driver) requestTokens(ctx context.Context, spaces []preparedSpace, due 
 	return tokens, errs
 }
 
-// schedule sets when the tokens that were requested are due again. Those that could not be
-// renewed are after a delay: the sooner the token expires, the shorter, so that an outage
-// which ends just before that does not cost it.
+// schedule sets when the tokens that were requested are due again. A token that could not be
+// renewed is due after a delay that is shorter the sooner the token expires: an outage that ends
+// just before that is then survived.
 func (d *Driver) schedule(c *knownClaim, tokens []token.Token, errs []error) {
 	now, jitter := d.Clock.Now(), d.jitter()
 	delay := lastRetry
@@ -287,11 +288,13 @@ func newRetries() wait.Backoff {
 	return wait.Backoff{Duration: firstRetry, Cap: lastRetry, Factor: 2, Steps: backoffSteps}
 }
 
+// setRenewal sets when a token is due.
 func (d *Driver) setRenewal(t *tokenState, at time.Time) {
 	t.renew, t.renewWall = at, d.wall().Add(at.Sub(d.Clock.Now()))
 }
 
-// untilRenewal returns the time until the first of some tokens is due, at most lastRetry.
+// untilRenewal returns the time until the first of some tokens is due, at most lastRetry. It is
+// not positive if one is due. Tokens of expired spaces are never due.
 func (d *Driver) untilRenewal(tokens ...tokenState) time.Duration {
 	left, now, wall := lastRetry, d.Clock.Now(), d.wall()
 	for _, t := range tokens {
@@ -302,7 +305,7 @@ func (d *Driver) untilRenewal(tokens ...tokenState) time.Duration {
 	return left
 }
 
-// report records an event about a claim whose tokens can't be renewed for some time.
+// report records an event about a claim if renewing its tokens has failed for eventAfter.
 func (d *Driver) report(c *knownClaim, err error) {
 	now := d.Clock.Now()
 	if c.failingSince.IsZero() {

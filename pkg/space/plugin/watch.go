@@ -25,9 +25,10 @@ const (
 	rereadDelay = time.Second
 	// maxRereadDelay is the longest delay for a claim that is prepared.
 	maxRereadDelay = 30 * time.Second
-	// rereadReset is after which the delay begins anew. API servers end watches less often.
+	// rereadReset is the time without a read after which the delay is rereadDelay again. API
+	// servers end watches less often.
 	rereadReset = 10 * time.Minute
-	// backoffSteps is how often a delay can grow: until it has its maximum.
+	// backoffSteps is how often a delay can grow: more often than it takes to its maximum.
 	backoffSteps = 100
 )
 
@@ -41,7 +42,7 @@ func (d *Driver) watchClaim(ctx context.Context, name types.NamespacedName, clai
 	logger := klog.FromContext(ctx).V(2)
 	claims := d.Client.ResourceV1().ResourceClaims(name.Namespace)
 	backoff := wait.Backoff{Duration: rereadDelay, Cap: maxDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}
-	// The error is the context's.
+	// The error of Until is that of ctx.
 	_ = backoff.DelayWithReset(d.Clock, rereadReset).Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		if claim == nil {
 			claim, last = claims.Get(ctx, name.Name, metav1.GetOptions{})
