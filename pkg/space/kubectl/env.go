@@ -146,12 +146,12 @@ func (s *snapshot) envOf(namespace, name string) ([]containerEnv, error) {
 		out = append(out, containerEnv{claim: name, request: space.Request})
 		configs, namespaces, server = append(configs, resolved.Container), append(namespaces, space.Space), space.Server
 	}
-	views, err := containeredits.Build(s.driver, server, a, configs, namespaces)
+	edits, err := containeredits.Build(s.driver, server, a, configs, namespaces)
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
 	}
 	for i := range out {
-		out[i].Edits = views[i]
+		out[i].Edits = edits[i]
 	}
 	return out, nil
 }

@@ -87,10 +87,10 @@ func readySpace(claim *resourceapi.ResourceClaim, driver, request string) (*spac
 	spaces := (&snapshot{driver: driver}).spacesOf(claim)
 	var names []string
 	for _, space := range spaces {
-		names = append(names, space.Share.Subdir)
+		names = append(names, space.Result.Subdir)
 	}
 	if request != "" {
-		spaces = slices.DeleteFunc(spaces, func(s spaceSummary) bool { return request != s.Request && request != s.Share.Subdir })
+		spaces = slices.DeleteFunc(spaces, func(s spaceSummary) bool { return request != s.Request && request != s.Result.Subdir })
 	}
 	switch {
 	case len(spaces) == 0:
@@ -104,7 +104,7 @@ func readySpace(claim *resourceapi.ResourceClaim, driver, request string) (*spac
 	}
 	// Others than the controller can write the status of a claim: the ServiceAccount has to
 	// belong to this allocation.
-	if !space.Share.MatchesName(space.Space) || space.ServiceAccount != spaceapi.ServiceAccountName {
+	if !space.Result.MatchesName(space.Space) || space.ServiceAccount != spaceapi.ServiceAccountName {
 		return nil, fmt.Errorf("the status of ResourceClaim %s names ServiceAccount %s/%s, which does not belong to this allocation", claim.Name, space.Space, space.ServiceAccount)
 	}
 	return space.Ready, nil

@@ -143,8 +143,9 @@ func (l *list) print(printer printers.ResourcePrinter, s *snapshot, spaces []spa
 // watchDelay is the time for which changes are collected before everything is read again.
 const watchDelay = 500 * time.Millisecond
 
-// await waits until claims in a namespace, or namespaces of spaces, change after a
-// snapshot. It also returns when the API server closes a watch.
+// await waits until claims in the reader's namespace, or namespaces of spaces, change after a
+// snapshot. It also returns when the API server closes a watch. Without permission to watch
+// namespaces, it waits for claims only.
 func (r *reader) await(ctx context.Context, s *snapshot) error {
 	claims, err := r.client.ResourceV1().ResourceClaims(r.namespace).Watch(ctx, metav1.ListOptions{ResourceVersion: s.claimsVersion})
 	if err != nil {
@@ -257,7 +258,7 @@ func (s *snapshot) mostUsed(space spaceSummary) string {
 	return fmt.Sprintf("%s %s/%s", q.Resource, cmp.Or(q.Used, "?"), q.Hard)
 }
 
-// age returns the time since another, in kubectl's format.
+// age returns the time from since until now, in kubectl's format.
 func age(now, since time.Time) string { return duration.HumanDuration(now.Sub(since)) }
 
 // truncate joins the first three of a list, and counts the rest.

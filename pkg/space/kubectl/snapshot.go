@@ -56,8 +56,9 @@ const (
 	listAllClaims  = "list resourceclaims in all namespaces"
 )
 
-// permit records a permission as missing if err is about that, and returns any other error.
-func (s *snapshot) permit(err error, permission string) error {
+// tolerateForbidden records a permission as missing if err says that the request is forbidden,
+// and returns any other error.
+func (s *snapshot) tolerateForbidden(err error, permission string) error {
 	if !apierrors.IsForbidden(err) {
 		return err
 	}
@@ -78,7 +79,7 @@ func (s *snapshot) note() string {
 }
 
 // reader reads the cluster with the user's permissions. Only permission to list claims is
-// required. The snapshot has the others that are missing.
+// required. Other permissions that are missing are listed in the snapshot.
 type reader struct {
 	client kubernetes.Interface
 	driver string
@@ -98,7 +99,7 @@ func (r *reader) ofSpaces() metav1.ListOptions {
 func (r *reader) read(ctx context.Context, namespace string) (*snapshot, error) {
 	s := &snapshot{driver: r.driver, now: r.clock.Now()}
 	namespaces, err := r.client.CoreV1().Namespaces().List(ctx, r.ofSpaces())
-	if err := s.permit(err, listNamespaces); err != nil {
+	if err := s.tolerateForbidden(err, listNamespaces); err != nil {
 		return nil, err
 	}
 	claims, err := r.client.ResourceV1().ResourceClaims(namespace).List(ctx, metav1.ListOptions{})
@@ -109,16 +110,16 @@ func (r *reader) read(ctx context.Context, namespace string) (*snapshot, error) 
 		return nil, err
 	}
 	pods, err := r.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
-	if err := s.permit(err, listPods); err != nil {
+	if err := s.tolerateForbidden(err, listPods); err != nil {
 		return nil, err
 	}
 	classes, err := r.client.ResourceV1().DeviceClasses().List(ctx, metav1.ListOptions{})
 	s.namespaces, s.claims, s.pods, s.classes = namespaces.Items, claims.Items, pods.Items, classes.Items
 	s.namespacesVersion, s.claimsVersion = namespaces.ResourceVersion, claims.ResourceVersion
-	return s, s.permit(err, listClasses)
+	return s, s.tolerateForbidden(err, listClasses)
 }
 
-// readAll returns the claims of all namespaces, or of one for users who cannot list the others.
+// readAll is read for all namespaces, or for one if the user cannot list claims in the others.
 func (r *reader) readAll(ctx context.Context, namespace string) (*snapshot, error) {
 	all, denied := r.read(ctx, "")
 	if !apierrors.IsForbidden(denied) {
@@ -128,13 +129,14 @@ func (r *reader) readAll(ctx context.Context, namespace string) (*snapshot, erro
 	if err != nil {
 		return nil, err
 	}
-	return s, s.permit(denied, listAllClaims)
+	return s, s.tolerateForbidden(denied, listAllClaims)
 }
 
+// readQuotas adds the quotas of all spaces.
 func (r *reader) readQuotas(ctx context.Context, s *snapshot) error {
 	quotas, err := r.client.CoreV1().ResourceQuotas("").List(ctx, r.ofSpaces())
 	s.quotas = quotas.Items
-	return s.permit(err, listQuotas)
+	return s.tolerateForbidden(err, listQuotas)
 }
 
 func (r *reader) listSlices(ctx context.Context) ([]resourceapi.ResourceSlice, error) {
@@ -142,11 +144,11 @@ func (r *reader) listSlices(ctx context.Context) ([]resourceapi.ResourceSlice, e
 	return published.Items, err
 }
 
-// readEvents adds the events of a namespace about objects of a kind.
+// readEvents sets the events of a snapshot: those in a namespace about objects of a kind.
 func (r *reader) readEvents(ctx context.Context, s *snapshot, kind, namespace string) error {
 	list, err := r.client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=" + kind})
 	s.events = list.Items
-	return s.permit(err, listEvents)
+	return s.tolerateForbidden(err, listEvents)
 }
 
 // claimOfSpace returns the namespace and the name of the claim that a space belongs to.
@@ -205,7 +207,7 @@ func isDone(pod *corev1.Pod) bool {
 // claimOf returns the name of the claim for an entry of a pod's spec, or nothing if the
 // claim is not created from its template yet.
 func claimOf(pod *corev1.Pod, ref corev1.PodResourceClaim) string {
-	name, _, _ := resourceclaim.Name(pod, &ref) // nil with an error
+	name, _, _ := resourceclaim.Name(pod, &ref) // The name is nil if there is an error.
 	return ptr.Deref(name, "")
 }
 
@@ -237,8 +239,8 @@ func (s *snapshot) configures(c resourceapi.DeviceConfiguration) bool {
 	return c.Opaque != nil && c.Opaque.Driver == s.driver
 }
 
-// providesSpaces reports whether a class is for spaces. A class that cannot be read is, if it
-// has the name of the driver, or if a claim has a space by it.
+// providesSpaces reports whether a class is for spaces. Of a class that cannot be read, that is
+// known if it has the name of the driver, or if a claim has a space of it.
 func (s *snapshot) providesSpaces(name string) bool {
 	if class := s.class(name); class != nil {
 		return slices.ContainsFunc(class.Spec.Selectors, func(selector resourceapi.DeviceSelector) bool { return mentions(selector, s.driver) }) ||

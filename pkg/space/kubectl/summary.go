@@ -74,8 +74,8 @@ type spaceSummary struct {
 	Server         string `json:"server,omitempty"`
 	ServiceAccount string `json:"serviceAccount,omitempty"`
 
-	// Share is the result of the allocation.
-	Share allocation.Result `json:"-"`
+	// Result is the space's result in the allocation.
+	Result allocation.Result `json:"-"`
 	// Ready is the data in the claim's status if the space is ready, otherwise nil.
 	Ready *spaceapi.SpaceStatus `json:"-"`
 }
@@ -151,7 +151,7 @@ func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 	var out []spaceSummary
 	for _, result := range a.Results {
 		space := base
-		space.Share, space.AllocationID = result, a.ID
+		space.Result, space.AllocationID = result, a.ID
 		space.Request, space.Class, space.Pool, space.Device = result.Request, result.Class, result.Pool, result.Device
 		if !a.AllocatedAt.IsZero() {
 			space.AllocatedAt = &metav1.Time{Time: a.AllocatedAt}

@@ -93,13 +93,14 @@ func (s *snapshot) pools() []*pool {
 		if pools[name] == nil {
 			pools[name] = &pool{name, ptr.Deref(slice.Spec.NodeName, ""), map[string]resource.Quantity{}, map[string]resource.Quantity{}}
 		}
+		total := pools[name].total
 		for _, device := range slice.Spec.Devices {
 			if !ptr.Deref(device.AllowMultipleAllocations, false) {
-				add(pools[name].total, spaceapi.SpacesCapacity, resource.MustParse("1"))
+				add(total, spaceapi.SpacesCapacity, resource.MustParse("1"))
 				continue
 			}
-			for capacity, most := range device.Capacity {
-				add(pools[name].total, string(capacity), most.Value)
+			for name, capacity := range device.Capacity {
+				add(total, string(name), capacity.Value)
 			}
 		}
 	}
@@ -120,6 +121,7 @@ func (s *snapshot) pools() []*pool {
 	return slices.SortedFunc(maps.Values(pools), func(a, b *pool) int { return cmp.Compare(a.name, b.name) })
 }
 
+// add adds a quantity to the sum of this name.
 func add(sums map[string]resource.Quantity, name string, q resource.Quantity) {
 	sum := sums[name]
 	sum.Add(q)

@@ -61,7 +61,7 @@ func (r *reader) why(ctx context.Context, arg string) (text, note string, err er
 		return "", "", err
 	}
 	s.slices, err = r.listSlices(ctx)
-	if err := s.permit(err, listSlices); err != nil {
+	if err := s.tolerateForbidden(err, listSlices); err != nil {
 		return "", "", err
 	}
 	if err := r.readEvents(ctx, s, "Pod", namespace); err != nil {
