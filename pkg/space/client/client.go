@@ -39,7 +39,7 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 	return config, nil
 }
 
-// WaitReachable waits until the API server answers, and logs why it does not.
+// WaitReachable waits for the timeout until the API server answers, and logs why it does not.
 // The error names the server and the last cause.
 func WaitReachable(ctx context.Context, config *rest.Config, timeout time.Duration) error {
 	config = rest.CopyConfig(config)

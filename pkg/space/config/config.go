@@ -30,7 +30,7 @@ type Defaults struct {
 
 	// NamespacePrefix starts the names of namespaces.
 	NamespacePrefix string
-	// ClusterRole is what a space's ServiceAccount can do in its namespace.
+	// ClusterRole is bound to a space's ServiceAccount in its namespace.
 	ClusterRole string
 	// PodSecurity is the Pod Security Standard that is enforced. Without one, a tenant
 	// could run a privileged pod and own the node.
@@ -51,7 +51,7 @@ func (d Defaults) Roles() []string {
 	return append([]string{d.ClusterRole, spaceapi.AdminAccessClusterRole}, d.AllowedClusterRoles...)
 }
 
-// SpaceConfig is everything about one space.
+// SpaceConfig is the complete configuration of one space.
 type SpaceConfig struct {
 	// NamespacePrefix starts the namespace's name.
 	NamespacePrefix string
@@ -102,7 +102,7 @@ type Container struct {
 	InCluster bool
 	// KubeconfigEnv sets KUBECONFIG.
 	KubeconfigEnv bool
-	// AdminEnv and UserEnv become variables.
+	// AdminEnv and UserEnv become variables, with the prefixes admin_ and user_.
 	AdminEnv map[string]string
 	UserEnv  map[string]string
 }

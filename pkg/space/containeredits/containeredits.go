@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package containeredits determines what containers see of a claim's spaces: variables, and
-// directories with files, one of which is a kubeconfig. It is a pure function of the allocation and its parameters, so
-// that the controller can reject what a node could not prepare.
+// directories with files, one of which is a kubeconfig. It is a pure function of the allocation
+// and its parameters, so that the controller can reject what a node could not prepare.
 package containeredits
 
 import (
@@ -38,7 +38,7 @@ const (
 	NamespaceFile  = "namespace"
 )
 
-// Edits is what containers see of one space.
+// Edits are what containers see of one space.
 type Edits struct {
 	// Env are variables as NAME=value, each name once.
 	Env []string
@@ -69,7 +69,8 @@ func Build(driver, server string, a *allocation.Allocation, configs []config.Con
 	return out, nil
 }
 
-// Validate returns the error of Build, whatever the namespaces will be.
+// Validate returns the error that Build would return. That does not depend on the server and the
+// names of the namespaces, which are not known yet.
 func Validate(driver string, a *allocation.Allocation, configs []config.Container) error {
 	namespaces := make([]string, len(a.Results))
 	for i, result := range a.Results {
@@ -193,5 +194,5 @@ func resolveLinks(dir string) string {
 	return dir
 }
 
-// label returns the name of a space in messages.
+// label returns what messages call a space.
 func label(result allocation.Result) string { return cmp.Or(result.Subdir, result.Request) }

@@ -101,6 +101,7 @@ func (p Pool) capacity() map[resourceapi.QualifiedName]resourceapi.DeviceCapacit
 	return out
 }
 
+// policy returns how much of a capacity a space can request.
 func (b Budget) policy(name string) *resourceapi.CapacityRequestPolicy {
 	// Without a minimum, a claim could request a negative amount, which is a fatal
 	// error for the scheduler.

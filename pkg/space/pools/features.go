@@ -63,10 +63,10 @@ func (f *Features) Unsupported() Unsupported {
 // have to be published.
 func (f *Features) Changed() <-chan struct{} { return f.changed }
 
-// Probe asks the API server with a dry run which fields it drops, in slices of the cluster
-// or of the node, if there is a name. Publishing shows that as well, but then each restart
-// would replace the exclusive devices for a moment, and a claim could get a device that
-// should not exist.
+// Probe finds out with a dry run which fields the API server drops, in slices of a node or, if
+// node is empty, of the cluster. Publishing shows that as well, but then each restart would
+// replace the exclusive devices for a moment, and a claim could get a device that should not
+// exist.
 func (f *Features) Probe(ctx context.Context, client kubernetes.Interface, driver, node string) {
 	slice := &resourceapi.ResourceSlice{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-"},
@@ -117,7 +117,7 @@ func (f *Features) HandleError(ctx context.Context, err error, msg string) {
 	}
 }
 
-// add reports whether one of the features was not known to be missing.
+// add records features as missing, and reports whether one of them was not known to be.
 func (f *Features) add(ctx context.Context, missing Unsupported) bool {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
@@ -133,6 +133,7 @@ func (f *Features) add(ctx context.Context, missing Unsupported) bool {
 	return found != Unsupported{}
 }
 
+// logUnsupported logs what features that were found to be missing mean for a pool.
 func (s Set) logUnsupported(ctx context.Context, p Pool, found Unsupported) {
 	logger := klog.FromContext(ctx)
 	if found.BindingConditions && s.hasBindingConditions(p) {

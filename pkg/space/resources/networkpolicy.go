@@ -41,7 +41,7 @@ func (e Environment) networkPolicy(meta metav1.ObjectMeta, space config.Recorded
 	if space.Network.Mode != spaceapi.NetworkIsolated {
 		return nil
 	}
-	each := networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{}}
+	sameSpace := networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{}}
 	dns := []networkingv1.NetworkPolicyPeer{{
 		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: e.DNS.Namespace}},
 		PodSelector:       &metav1.LabelSelector{MatchLabels: e.DNS.Labels},
@@ -53,8 +53,8 @@ func (e Environment) networkPolicy(meta metav1.ObjectMeta, space config.Recorded
 		ObjectMeta: meta,
 		Spec: networkingv1.NetworkPolicySpec{
 			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
-			Ingress:     []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{each}}},
-			Egress:      []networkingv1.NetworkPolicyEgressRule{{To: []networkingv1.NetworkPolicyPeer{each}}},
+			Ingress:     []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{sameSpace}}},
+			Egress:      []networkingv1.NetworkPolicyEgressRule{{To: []networkingv1.NetworkPolicyPeer{sameSpace}}},
 		},
 	}
 	for _, rule := range space.Network.Ingress {

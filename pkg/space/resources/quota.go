@@ -22,7 +22,7 @@ func resourceQuota(meta metav1.ObjectMeta, result allocation.Result, space confi
 	spec := ptr.Deref(space.ResourceQuota.DeepCopy(), corev1.ResourceQuotaSpec{})
 	hard := corev1.ResourceList{}
 	maps.Copy(hard, spec.Hard)
-	// Its part of the pool's budget is what the space has, unless it has less anyway.
+	// The space is limited to its part of the pool's budget, unless its limit is lower anyway.
 	for capacity, part := range result.ConsumedCapacity {
 		name := spaceapi.QuotaResource(string(capacity))
 		if have, limited := hard[name]; name != "" && (!limited || part.Cmp(have) < 0) {
@@ -56,8 +56,8 @@ func limitRange(meta metav1.ObjectMeta, space config.Recorded) *corev1.LimitRang
 	return out
 }
 
-// rounded does what the API server does to quantities. What is described here is
-// compared with what the API server has.
+// rounded rounds quantities up, as the API server does: what is described here is compared with
+// what the API server has.
 func rounded(list corev1.ResourceList) corev1.ResourceList {
 	out := maps.Clone(list)
 	for name, quantity := range out {
@@ -68,8 +68,8 @@ func rounded(list corev1.ResourceList) corev1.ResourceList {
 	return out
 }
 
-// completed does what the API server does to a container's limits: what is not in
-// the list comes from another one.
+// completed adds what is missing in a list from another one, as the API server does for the
+// limits of containers.
 func completed(list, from corev1.ResourceList) corev1.ResourceList {
 	out := maps.Clone(from)
 	if out == nil {

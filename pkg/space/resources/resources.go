@@ -71,7 +71,7 @@ func (e Environment) Objects(a *allocation.Allocation, result allocation.Result,
 	}
 }
 
-// labels and annotations identify the space of each object.
+// labels returns the labels that identify the claim and the allocation of each object.
 func (e Environment) labels(a *allocation.Allocation) map[string]string {
 	keys := spaceapi.KeysFor(e.Driver)
 	return map[string]string{
@@ -80,6 +80,7 @@ func (e Environment) labels(a *allocation.Allocation) map[string]string {
 	}
 }
 
+// annotations returns the annotations that name the claim and the request of each object.
 func (e Environment) annotations(a *allocation.Allocation, result allocation.Result) map[string]string {
 	keys := spaceapi.KeysFor(e.Driver)
 	return map[string]string{

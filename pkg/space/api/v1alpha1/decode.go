@@ -31,7 +31,8 @@ func DecodeSpaceClaimConfig(raw []byte, driver string) (*SpaceClaimConfig, field
 	return config, decode(raw, config, SpaceClaimConfigKind, func() field.ErrorList { return validateClaim(config, driver) })
 }
 
-// decode decodes an object field by field, so that one error does not hide others.
+// decode decodes an object of a kind field by field, so that one error does not hide others, and
+// validates what it could decode.
 func decode(raw []byte, into any, kind string, validate func() field.ErrorList) field.ErrorList {
 	var object metav1.TypeMeta
 	var fields map[string]json.RawMessage
@@ -87,7 +88,7 @@ func decodeField(name string, raw json.RawMessage, into any) field.ErrorList {
 	return errs
 }
 
-// strictErrors has the errors of unknown and of duplicate fields, whose texts end with the path.
+// strictErrors converts the errors about unknown and duplicate fields, whose texts end with the path.
 func strictErrors(errs []error) (out field.ErrorList) {
 	for _, err := range errs {
 		kind, path, _ := strings.Cut(err.Error(), " field ")
@@ -96,11 +97,11 @@ func strictErrors(errs []error) (out field.ErrorList) {
 	return out
 }
 
-// It takes minutes and gigabytes to parse or to compare quantities with exponents of
-// nine digits.
+// hugeExponent matches quantities with exponents of three digits or more. It takes minutes and
+// gigabytes to parse or to compare those with exponents of nine digits.
 var hugeExponent = regexp.MustCompile(`^[-+]?[0-9.]+[eE][-+]?[0-9]{3,}$`)
 
-// hugeQuantity returns a quantity that must not be parsed, or nothing.
+// hugeQuantity returns the first quantity in JSON that must not be parsed, or an empty string.
 func hugeQuantity(raw json.RawMessage) string {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()

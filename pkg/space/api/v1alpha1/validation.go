@@ -137,10 +137,10 @@ func validateClaim(c *SpaceClaimConfig, driver string) (errs field.ErrorList) {
 	return errs
 }
 
-// inDomain reports whether a label's key is of a domain or of one below it.
+// inDomain reports whether the key of a label or annotation is in a domain or in one below it.
 func inDomain(key, domain string) bool {
-	of, _, _ := strings.Cut(key, "/")
-	return len(of) < len(key) && (of == domain || strings.HasSuffix(of, "."+domain))
+	keyDomain, _, qualified := strings.Cut(key, "/")
+	return qualified && (keyDomain == domain || strings.HasSuffix(keyDomain, "."+domain))
 }
 
 func validateLabels(labels map[string]string, at *field.Path, forbidden func(key string) string) (errs field.ErrorList) {
@@ -307,7 +307,7 @@ func validateMountPath(dir string, at *field.Path) field.ErrorList {
 	return nil
 }
 
-// validateList validates each item of a list, and that it is there once.
+// validateList validates each item of a list, and that no item is there twice.
 func validateList(items []string, at *field.Path, validate func(item string, at *field.Path) field.ErrorList) (errs field.ErrorList) {
 	for i, item := range items {
 		errs = append(errs, validate(item, at.Index(i))...)
@@ -325,7 +325,7 @@ func validateSize(entries int, at *field.Path) field.ErrorList {
 	return field.ErrorList{field.TooMany(at, entries, maxEntries)}
 }
 
-// validateEnum accepts no value and those that are supported.
+// validateEnum accepts an empty value and those that are supported.
 func validateEnum[T ~string](value T, at *field.Path, supported ...T) field.ErrorList {
 	if value == "" || slices.Contains(supported, value) {
 		return nil
@@ -333,7 +333,7 @@ func validateEnum[T ~string](value T, at *field.Path, supported ...T) field.Erro
 	return field.ErrorList{field.NotSupported(at, value, supported)}
 }
 
-// invalid makes errors of Kubernetes' messages about a value.
+// invalid returns an error for each message about a value from Kubernetes' validation.
 func invalid(at *field.Path, value string, messages []string) (errs field.ErrorList) {
 	for _, message := range messages {
 		errs = append(errs, field.Invalid(at, value, message))
