@@ -27,7 +27,8 @@ import (
 // other changes.
 var conflicts = wait.Backoff{Duration: 10 * time.Millisecond, Factor: 1.3, Jitter: 0.5, Steps: 25}
 
-// Modify changes the status of a claim.
+// Modify changes the status of a claim, and repeats the change if it conflicts with another. The
+// rest of the claim stays as it is.
 func Modify(t testing.TB, env *Env, namespace, name string, change func(*resourceapi.ResourceClaim)) *resourceapi.ResourceClaim {
 	t.Helper()
 	api := env.Client.ResourceV1().ResourceClaims(namespace)
@@ -88,9 +89,9 @@ func SetFinalizers(t testing.TB, api rest.Interface, resource, namespace, name s
 	}
 }
 
-// AllocateOccupied allocates a claim with one request to a driver, when there is a foreign
-// namespace of the name that its space has to get. It returns the claim, when the controller has reported the
-// conflict, and the namespace.
+// AllocateOccupied creates a foreign namespace with the name that the space of a claim has to
+// get, and then allocates the claim, which has one request, to a driver. It returns the claim
+// when the controller has reported the conflict, and the namespace.
 func AllocateOccupied(t testing.TB, env *Env, driver, namespace, name string, foreign func(name string) *corev1.Namespace) (*resourceapi.ResourceClaim, *corev1.Namespace) {
 	t.Helper()
 	claim, err := env.Client.ResourceV1().ResourceClaims(namespace).Get(t.Context(), name, metav1.GetOptions{})
@@ -141,7 +142,8 @@ func Deallocate(t testing.TB, env *Env, namespace, name string) {
 	})
 }
 
-// Standing creates a claim with the requests, allocates it, and waits for its spaces.
+// Standing creates a claim with the requests, by default one, allocates it, and waits until its
+// spaces are ready.
 func Standing(t testing.TB, env *Env, namespace, name string, requests ...string) (*resourceapi.ResourceClaim, []spaceapi.SpaceStatus) {
 	t.Helper()
 	env.CreateClaim(t, namespace, NewClaim(name, requests...))
@@ -149,7 +151,7 @@ func Standing(t testing.TB, env *Env, namespace, name string, requests ...string
 	return SpacesOf(t, env, namespace, name, max(1, len(requests)))
 }
 
-// SpacesOf waits for a claim's spaces.
+// SpacesOf waits until a claim has n spaces that are ready, and returns the claim and them.
 func SpacesOf(t testing.TB, env *Env, namespace, name string, n int) (*resourceapi.ResourceClaim, []spaceapi.SpaceStatus) {
 	t.Helper()
 	claim := Await(t, Claim(env.Client, namespace, name), SpacesReady(n))

@@ -37,7 +37,7 @@ type Predicate[T runtime.Object] struct {
 	holds func(T) bool
 }
 
-// That returns a predicate.
+// That returns a predicate. Failures read "waited for ... to be" and then says.
 func That[T runtime.Object](says string, holds func(T) bool) Predicate[T] {
 	return Predicate[T]{says: says, holds: holds}
 }
@@ -47,7 +47,7 @@ func (p Predicate[T]) String() string { return p.says }
 // Holds reports whether an object matches.
 func (p Predicate[T]) Holds(o T) bool { return p.holds(o) }
 
-// And is both.
+// And returns a predicate that holds if both do.
 func (p Predicate[T]) And(other Predicate[T]) Predicate[T] {
 	return That(p.says+" and "+other.says, func(o T) bool { return p.holds(o) && other.holds(o) })
 }
@@ -179,8 +179,8 @@ func show(o runtime.Object) string {
 	return string(raw)
 }
 
-// Eventually repeats a check until it returns no error, for what can only be looked at again
-// and again. If it always does, the test fails with the last one.
+// Eventually repeats a check until it returns no error, for what cannot be watched. If there is
+// an error for as long as Patience, the test fails with the last one.
 func Eventually(t testing.TB, what string, check func(context.Context) error) {
 	t.Helper()
 	var last error

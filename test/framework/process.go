@@ -42,7 +42,7 @@ func Binary(name string) string {
 	return filepath.Join(cluster.DefaultConfig().BuildDir, "bin", name)
 }
 
-// Controller is the shipped binary, running against an environment.
+// Controller is a process of the shipped binary, running on a cluster.
 type Controller struct {
 	Log *Output
 	cmd *exec.Cmd
@@ -89,8 +89,8 @@ func (c *Controller) Stop(t testing.TB, signal syscall.Signal) {
 	}
 }
 
-// End ends the controller with a signal. It may have ended before. That a process
-// which is not asked but killed ends with an error is none.
+// End ends the controller with a signal, and waits for it. It may have ended before. The error of
+// the process is returned for SIGTERM only: other signals make it fail.
 func (c *Controller) End(signal syscall.Signal) error {
 	if c.cmd.ProcessState != nil {
 		return nil
