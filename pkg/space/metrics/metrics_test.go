@@ -34,7 +34,7 @@ func observed() []*prometheus.Registry {
 	c.Corrections.WithLabelValues(metrics.UnprovisionedClaim).Inc()
 
 	p := metrics.NewPlugin(forPlugin, "v1.2.3")
-	p.Watch(func() metrics.Tokens {
+	p.Collect(func() metrics.Tokens {
 		return metrics.Tokens{Claims: 2, Left: 10 * time.Minute, Known: true}
 	})
 	p.Prepare.Observe(time.Second, metrics.Result(errors.New("no")))

@@ -64,8 +64,8 @@ func NewPlugin(registerer prometheus.Registerer, version string) *Plugin {
 	}
 }
 
-// Watch registers metrics that are computed from the tokens at each scrape.
-func (m *Plugin) Watch(tokens func() Tokens) {
+// Collect registers metrics that are computed from the tokens at each scrape.
+func (m *Plugin) Collect(tokens func() Tokens) {
 	m.set.scraped("prepared_claims", "Number of claims on the node whose tokens are renewed.", nil, func(emit func(float64, ...string)) {
 		emit(float64(tokens().Claims))
 	})

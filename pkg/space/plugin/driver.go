@@ -19,7 +19,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	eventrecord "k8s.io/client-go/tools/record"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/klog/v2"
@@ -54,7 +54,7 @@ type Config struct {
 	PrepareTimeout time.Duration
 	Clock          clock.WithTicker
 	// Events records events about claims.
-	Events  eventrecord.EventRecorder
+	Events  record.EventRecorder
 	Metrics *metrics.Plugin
 	// Pools are the pools per node. The plugin publishes its node's part of them.
 	Pools pools.Set

@@ -35,7 +35,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
-	eventrecord "k8s.io/client-go/tools/record"
+	"k8s.io/client-go/tools/record"
 	componentmetrics "k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
@@ -143,7 +143,7 @@ type node struct {
 	server    APIServer
 	driver    *Driver
 	// events are the events about claims.
-	events *eventrecord.FakeRecorder
+	events *record.FakeRecorder
 	// onGet returns how reading a claim fails, if set.
 	onGet atomic.Pointer[func() error]
 	// metrics are those of the plugin that was started last.
@@ -156,7 +156,7 @@ type node struct {
 func onNode(t *testing.T, test func(t *testing.T, n *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		n := &node{t: t, dir: t.TempDir(), client: fake.NewClientset(), requester: &fakeTokenRequester{calls: make(chan tokenRequest, 1000)}, events: eventrecord.NewFakeRecorder(100), server: APIServer{URL: testServer, CA: []byte("the CA")}}
+		n := &node{t: t, dir: t.TempDir(), client: fake.NewClientset(), requester: &fakeTokenRequester{calls: make(chan tokenRequest, 1000)}, events: record.NewFakeRecorder(100), server: APIServer{URL: testServer, CA: []byte("the CA")}}
 		n.client.PrependReactor("create", "serviceaccounts", n.requester.react)
 		n.client.PrependReactor("get", "resourceclaims", func(clienttesting.Action) (bool, runtime.Object, error) {
 			if hook := n.onGet.Load(); hook != nil {
@@ -187,7 +187,7 @@ func (n *node) start() {
 		Fail:           func(err error) { n.t.Errorf("the plugin gave up: %v", err) },
 	})
 	n.must(err)
-	pluginMetrics.Watch(n.driver.summary)
+	pluginMetrics.Collect(n.driver.summary)
 	n.driver.jitter = func() float64 { return 0 }
 	n.driver.wall = func() time.Time { return time.Now().Add(time.Duration(n.wallAhead.Load())) }
 	n.driver.Start(n.t.Context())

@@ -17,7 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	eventrecord "k8s.io/client-go/tools/record"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/klog/v2"
@@ -54,7 +54,7 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	// What the kubelet's calls need is stopped after them, not with ctx.
 	running := context.WithoutCancel(ctx)
-	events := eventrecord.NewBroadcaster(eventrecord.WithContext(running))
+	events := record.NewBroadcaster(record.WithContext(running))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
 	driver, err := o.driver(api, o.apiServer(config), events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.Node}), legacyregistry.Registerer(), fail)
@@ -124,7 +124,7 @@ func (o *Options) healthHandler(kubelet *kubeletConnection) http.Handler {
 	})
 }
 
-func (o *Options) driver(api kubernetes.Interface, server APIServer, events eventrecord.EventRecorder, registry prometheus.Registerer, fail func(error)) (*Driver, error) {
+func (o *Options) driver(api kubernetes.Interface, server APIServer, events record.EventRecorder, registry prometheus.Registerer, fail func(error)) (*Driver, error) {
 	config := o.Config
 	config.Client, config.APIServer, config.Events, config.Fail = api, server, events, fail
 	config.Clock = clock.RealClock{}
@@ -143,6 +143,6 @@ func (o *Options) driver(api kubernetes.Interface, server APIServer, events even
 	if err != nil {
 		return nil, err
 	}
-	config.Metrics.Watch(driver.summary)
+	config.Metrics.Collect(driver.summary)
 	return driver, nil
 }
