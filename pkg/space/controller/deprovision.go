@@ -34,7 +34,7 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 	for i := range namespaces {
 		ns := &namespaces[i]
 		after = soonest(after, r.reportOverdue(withClaimUID(ctx, ns.Labels[r.keys.ClaimUID]), ns), r.retainedFor(ns))
-		if desired.owns(ns, r.keys) {
+		if desired.keeps(ns, r.keys) {
 			continue
 		}
 		done, err := r.isDeprovisioned(ctx, ns)
@@ -63,7 +63,7 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 	}
 	var errs []error
 	for _, ns := range stale {
-		if desired.owns(ns, r.keys) {
+		if desired.keeps(ns, r.keys) {
 			continue
 		}
 		retained, err := r.deprovision(withClaimUID(ctx, ns.Labels[r.keys.ClaimUID]), ns, cause)

@@ -129,8 +129,9 @@ func (d *desired) hasBindingConditions() bool {
 	return slices.ContainsFunc(d.Results, func(result allocation.Result) bool { return len(result.BindingConditions) > 0 })
 }
 
-// owns returns whether a namespace is one of the spaces that may exist. d may be nil.
-func (d *desired) owns(ns *corev1.Namespace, keys spaceapi.Keys) bool {
+// keeps returns whether a namespace is one of the spaces that may exist: Owns is true, and it has
+// not expired. d may be nil.
+func (d *desired) keeps(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	return d != nil && !d.expired && d.Owns(ns, keys)
 }
 

@@ -31,7 +31,7 @@ func inLeader[T any](elected <-chan struct{}, count func() T) func() T {
 func (r *Reconciler) countSpaces() map[metrics.Spaces]int {
 	out := map[metrics.Spaces]int{}
 	driver := r.config.Defaults.Driver
-	claims, namespaces := r.cached(context.Background())
+	claims, namespaces := r.listCached(context.Background())
 	allocations := map[types.NamespacedName]*allocation.Allocation{}
 	for i := range claims {
 		claim := &claims[i]
@@ -64,7 +64,7 @@ func (r *Reconciler) countSpaces() map[metrics.Spaces]int {
 
 // stuckTerminating counts the namespaces whose deletion takes too long.
 func (r *Reconciler) stuckTerminating() int {
-	_, namespaces := r.cached(context.Background())
+	_, namespaces := r.listCached(context.Background())
 	n := 0
 	for _, ns := range namespaces {
 		if ns.DeletionTimestamp != nil && r.clock.Since(ns.DeletionTimestamp.Time) >= r.config.NamespaceDeletionTimeout {

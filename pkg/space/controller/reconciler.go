@@ -199,8 +199,8 @@ func (r *Reconciler) namespaces(ctx context.Context, options ...client.ListOptio
 	return list.Items, nil
 }
 
-// cached returns all claims and all namespaces of spaces, which must not be changed.
-func (r *Reconciler) cached(ctx context.Context) ([]resourceapi.ResourceClaim, []corev1.Namespace) {
+// listCached returns all claims and all namespaces of spaces, which must not be changed.
+func (r *Reconciler) listCached(ctx context.Context) ([]resourceapi.ResourceClaim, []corev1.Namespace) {
 	namespaces, err := r.namespaces(ctx)
 	var claims resourceapi.ResourceClaimList
 	if err := errors.Join(err, r.client.List(ctx, &claims, client.UnsafeDisableDeepCopy)); err != nil {

@@ -181,7 +181,7 @@ func (r *Reconciler) claimOfObject(ctx context.Context, obj client.Object) []rec
 // allClaims returns all claims that have spaces: they are reconciled when the API server's
 // endpoints change.
 func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) (requests []reconcile.Request) {
-	_, namespaces := r.cached(ctx)
+	_, namespaces := r.listCached(ctx)
 	for i := range namespaces {
 		requests = append(requests, r.claimOfObject(ctx, &namespaces[i])...)
 	}
@@ -193,7 +193,7 @@ func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) (requests [
 // claims. Events lead to reconciles sooner; this is for events that were missed.
 func (r *Reconciler) resync(ctx context.Context, q queue) {
 	r.metrics.Resyncs.WithLabelValues().Inc()
-	claims, namespaces := r.cached(ctx)
+	claims, namespaces := r.listCached(ctx)
 	for i := range namespaces {
 		ns := &namespaces[i]
 		if r.isCurrent(ctx, ns) {
