@@ -104,8 +104,8 @@ func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Comma
 	return cmd
 }
 
-// run returns the RunE of a command that reads the cluster.
-func (o *options) run(run func(ctx context.Context, r *reader, args []string) error) func(*cobra.Command, []string) error {
+// withReader returns the RunE of a command that reads the cluster.
+func (o *options) withReader(run func(ctx context.Context, r *reader, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		namespace, _, err := o.factory.ToRawKubeConfigLoader().Namespace()
 		if err != nil {

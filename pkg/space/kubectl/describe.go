@@ -30,7 +30,7 @@ func newDescribe(o *options) *cobra.Command {
 			"  # All of a namespace\n  kubectl space describe $(kubectl space list -o name)",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: o.completeNames(claimKind, namespaceKind),
-		RunE: o.run(func(ctx context.Context, r *reader, args []string) error {
+		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {
 			for i, arg := range args {
 				if i > 0 {
 					fmt.Fprint(o.streams.Out, "\n\n")

@@ -31,7 +31,7 @@ func newEnv(o *options) *cobra.Command {
 			"  # Only one container\n  kubectl space env my-pod -c main",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completion.ResourceNameCompletionFunc(o.factory, podKind),
-		RunE: o.run(func(ctx context.Context, r *reader, args []string) error {
+		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {
 			seen, err := r.env(ctx, args[0])
 			if err != nil {
 				return err

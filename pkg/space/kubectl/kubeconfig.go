@@ -36,7 +36,7 @@ func newKubeconfig(o *options) *cobra.Command {
 			"  # One of several spaces, for ten minutes\n  kubectl space kubeconfig my-claim --for-request test --duration 10m",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completion.ResourceNameCompletionFunc(o.factory, claimKind),
-		RunE: o.run(func(ctx context.Context, r *reader, args []string) error {
+		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {
 			_, name, err := parseArg(args[0], claimKind)
 			if err != nil {
 				return err

@@ -47,7 +47,7 @@ func newList(o *options) *cobra.Command {
 			"  # Show every change\n  kubectl space list -w\n\n" +
 			"  # The names of their namespaces\n  kubectl space list -o jsonpath='{.items[*].space}'",
 		Args: cobra.NoArgs,
-		RunE: o.run(func(ctx context.Context, r *reader, _ []string) error { return l.run(ctx, r) }),
+		RunE: o.withReader(func(ctx context.Context, r *reader, _ []string) error { return l.run(ctx, r) }),
 	}
 	l.flags.AddFlags(cmd)
 	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "List the spaces of claims in all namespaces.")

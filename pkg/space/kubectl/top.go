@@ -28,7 +28,7 @@ func newTop(o *options) *cobra.Command {
 		Short:   "Show how much of the pools is used and free",
 		Example: "  kubectl space top",
 		Args:    cobra.NoArgs,
-		RunE: o.run(func(ctx context.Context, r *reader, _ []string) error {
+		RunE: o.withReader(func(ctx context.Context, r *reader, _ []string) error {
 			published, err := r.listSlices(ctx) // without these there is nothing to show
 			if err != nil {
 				return err

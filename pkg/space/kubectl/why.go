@@ -29,7 +29,7 @@ func newWhy(o *options) *cobra.Command {
 			"  # Why is this namespace still there?\n  kubectl space why namespace/ephemeral-ns-5h57rgwvpj",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: o.completeNames(claimKind, podKind, namespaceKind),
-		RunE: o.run(func(ctx context.Context, r *reader, args []string) error {
+		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {
 			for _, arg := range args {
 				text, note, err := r.why(ctx, arg)
 				if err != nil {
