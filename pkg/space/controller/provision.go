@@ -320,7 +320,7 @@ func restore(have, want client.Object) client.Object {
 	restored := have.DeepCopyObject().(client.Object)
 	switch want := want.(type) {
 	case *corev1.ServiceAccount:
-		// One that is being deleted differs: no token of it is valid.
+		// One that is being deleted differs: its tokens become invalid.
 		restored.SetDeletionTimestamp(nil)
 	case *rbacv1.RoleBinding:
 		restored := restored.(*rbacv1.RoleBinding)
