@@ -65,9 +65,9 @@ type fault struct {
 	name string
 	// kills: the controller is killed and started again.
 	kills bool
-	// turns: meanwhile, the claim is deallocated, or allocated again.
-	turns  bool
-	answer func(carryOut func(), kill func()) faults.Answer
+	// changesClaim: meanwhile, the claim is deallocated, or allocated again.
+	changesClaim bool
+	answer       func(carryOut func(), kill func()) faults.Answer
 }
 
 var allFaults = []fault{
@@ -76,7 +76,7 @@ var allFaults = []fault{
 		return faults.Broken
 	}},
 	{name: "killed after it", kills: true, answer: killAfter},
-	{name: "killed after it, and the claim changes", kills: true, turns: true, answer: killAfter},
+	{name: "killed after it, and the claim changes", kills: true, changesClaim: true, answer: killAfter},
 	{name: "answered with an error", answer: func(_, _ func()) faults.Answer { return faults.Refused }},
 	{name: "not answered", answer: func(carryOut, _ func()) faults.Answer {
 		carryOut()
@@ -108,7 +108,7 @@ func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 	var drivers []string
 	at := func(t *testing.T, p point, changes ...func(*resourceapi.ResourceClaim)) {
 		for _, f := range allFaults {
-			driver := fmt.Sprintf("death-%d.example.com", len(drivers))
+			driver := fmt.Sprintf("interrupted-%d.example.com", len(drivers))
 			drivers = append(drivers, driver)
 			t.Run(p.String()+"/"+f.name, func(t *testing.T) {
 				t.Parallel()
@@ -175,11 +175,11 @@ func interruptedLifecycle(t *testing.T, driver string, p point, f fault, changes
 
 	i.start(t)
 	if p.stage == provisioning {
-		i.suffer(t, p, f, allocated, deallocated)
+		i.injectFault(t, p, f, allocated, deallocated)
 	} else {
 		allocated()
 	}
-	if p.stage == provisioning && f.turns {
+	if p.stage == provisioning && f.changesClaim {
 		awaitExact(t, driver)
 		allocated()
 	}
@@ -187,13 +187,13 @@ func interruptedLifecycle(t *testing.T, driver string, p point, f fault, changes
 	request := readsIn(t, readySpace(t, ns, "claim"))
 
 	if p.stage == deprovisioning {
-		i.suffer(t, p, f, deallocated, allocated)
+		i.injectFault(t, p, f, deallocated, allocated)
 	} else {
 		deallocated()
 	}
 	awaitRevoked(t, request)
 	awaitExact(t, driver)
-	if p.stage == deprovisioning && f.turns {
+	if p.stage == deprovisioning && f.changesClaim {
 		second := readsIn(t, readySpace(t, ns, "claim"))
 		deallocated()
 		awaitRevoked(t, second)
@@ -202,18 +202,18 @@ func interruptedLifecycle(t *testing.T, driver string, p point, f fault, changes
 	awaitRevoked(t, request)
 }
 
-// suffer begins a stage with a change of the claim, and waits until the fault has
+// injectFault begins a stage with a change of the claim, and waits until the fault has
 // occurred at the point. It starts a killed controller again; before that, it changes
 // the claim again if the fault says so.
-func (i *installation) suffer(t *testing.T, p point, f fault, begin, turn func()) {
+func (i *installation) injectFault(t *testing.T, p point, f fault, begin, changeClaim func()) {
 	t.Helper()
-	struck := make(chan struct{})
+	occurred := make(chan struct{})
 	var once sync.Once
 	i.proxy.Intercept(func(call faults.Call, carryOut func()) (answer faults.Answer) {
 		if q, ok := pointOf(p.stage, call); ok && p == q {
 			once.Do(func() {
 				answer = f.answer(carryOut, func() { i.kill(t) })
-				close(struck)
+				close(occurred)
 			})
 		}
 		return answer
@@ -222,7 +222,7 @@ func (i *installation) suffer(t *testing.T, p point, f fault, begin, turn func()
 	// Some writes are needed only if others have not been made: the controller is done without them.
 	if err := wait.PollUntilContextTimeout(t.Context(), 250*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		select {
-		case <-struck:
+		case <-occurred:
 			return true, nil
 		default:
 			c, err := takeCensus(ctx, i.driver)
@@ -231,16 +231,16 @@ func (i *installation) suffer(t *testing.T, p point, f fault, begin, turn func()
 	}); err != nil {
 		t.Fatalf("waited until the fault occurs or the controller is done: %v", err)
 	}
-	spared := false
-	once.Do(func() { spared = true })
-	if spared && slices.Contains(indispensable, p.String()) {
+	missed := false
+	once.Do(func() { missed = true })
+	if missed && slices.Contains(indispensable, p.String()) {
 		t.Errorf("this time the controller did not need %s", p)
 	}
-	if f.turns {
-		turn()
+	if f.changesClaim {
+		changeClaim()
 	}
 	i.proxy.Intercept(nil)
-	if f.kills && !spared {
+	if f.kills && !missed {
 		i.start(t)
 	}
 }

@@ -57,12 +57,12 @@ func awaitLeader(t *testing.T, driver, former string) string {
 	return *lease.Spec.HolderIdentity
 }
 
-// atNamespace calls strike when the controller creates its n-th namespace.
-func atNamespace(n int32, strike func(carryOut func()) faults.Answer) faults.Intercept {
+// atNamespace calls answer when the controller creates its n-th namespace.
+func atNamespace(n int32, answer func(carryOut func()) faults.Answer) faults.Intercept {
 	var created atomic.Int32
 	return func(call faults.Call, carryOut func()) faults.Answer {
 		if call.Verb == "create" && call.Resource == "namespaces" && created.Add(1) == n {
-			return strike(carryOut)
+			return answer(carryOut)
 		}
 		return faults.Real
 	}
