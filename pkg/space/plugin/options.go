@@ -59,16 +59,16 @@ type Options struct {
 // AddFlags implements command.Component.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
-	fs.StringVar(&o.Node, "node-name", "", "Name of the Node that the plugin runs on. Required.")
+	fs.StringVar(&o.Node, "node-name", "", "Name of the Node that the kubelet plugin runs on. Required.")
 	fs.StringVar(&o.PodUID, "pod-uid", "", "UID of the kubelet plugin's own pod. Required for rolling updates with maxSurge.")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig of the kubelet plugin. If empty, uses the in-cluster configuration.")
 	fs.StringVar(&o.KubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "The kubelet's root directory.")
 	fs.StringVar(&o.CDIDir, "cdi-root", "/var/run/cdi", "Directory for CDI specs, known to the container runtime.")
 	fs.StringVar(&o.CredentialsDir, "credentials-dir", "/var/run/claim-artifacts", "Host directory for credentials: <dir>/<driver name>/<claim UID>. It contains tokens and must be on tmpfs.")
-	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. The plugin publishes its node's part of those per node. If empty, publishes nothing.")
+	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. The kubelet plugin publishes its node's part of pools per node. If empty, publishes nothing.")
 	fs.BoolVar(&o.Pools.BindingConditions, "binding-conditions", false, "Default of bindingConditions for pools: the scheduler waits until the space is ready before it binds the pod. It checks every 5 seconds.")
 	fs.StringVar(&o.HTTPAddress, "http-bind-address", "", "Address (host:port) to serve /healthz, /readyz and /metrics. If empty, disabled.")
-	fs.StringVar(&o.PprofAddress, "pprof-bind-address", "", "Loopback address with a port to serve /debug/pprof/. If empty, disabled.")
+	fs.StringVar(&o.PprofAddress, "pprof-bind-address", "", "Loopback address (host:port) to serve /debug/pprof/. If empty, disabled.")
 	fs.StringVar(&o.APIServer.URL, "advertise-apiserver-url", "", "URL of the API server in the kubeconfigs of pods. If empty, uses the URL of the kubelet plugin's own configuration.")
 	fs.StringVar(&o.APIServer.CAFile, "certificate-authority", "", "File with the CA certificates for --advertise-apiserver-url, which is reloaded when it changes. If empty, uses the CA of the kubelet plugin's own configuration.")
 	fs.DurationVar(&o.TokenLifetime, "token-lifetime", time.Hour, "Default lifetime of tokens, unless the DeviceClass sets tokenLifetime. Tokens are renewed after two thirds of the lifetime that the API server grants.")
@@ -81,7 +81,7 @@ func (o *Options) validate() error {
 		errs = append(errs, err)
 	}
 	if o.Node == "" {
-		errs = append(errs, errors.New("--node-name is required: tokens are bound to the Node that the plugin runs on (in a DaemonSet it comes from spec.nodeName)"))
+		errs = append(errs, errors.New("--node-name is required: tokens are bound to the Node that the kubelet plugin runs on (in a DaemonSet it comes from spec.nodeName)"))
 	}
 	for flag, dir := range map[string]string{"--kubelet-root-dir": o.KubeletDir, "--cdi-root": o.CDIDir, "--credentials-dir": o.CredentialsDir} {
 		if !filepath.IsAbs(dir) {
