@@ -74,7 +74,7 @@ func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Comma
 	cmd := &cobra.Command{
 		Use:           "kubectl-space",
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl space"},
-		Short:         "Look at spaces, the ephemeral namespaces of pods",
+		Short:         "Show spaces, the ephemeral namespaces of pods",
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,

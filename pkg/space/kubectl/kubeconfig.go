@@ -57,7 +57,7 @@ func newKubeconfig(o *options) *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVar(&request, "for-request", "", "Request of the claim, if it has several spaces.")
-	cmd.Flags().DurationVar(&duration, "duration", time.Hour, "Lifetime of the token, 10m at least. The API server may grant less.")
+	cmd.Flags().DurationVar(&duration, "duration", time.Hour, "Lifetime of the token, at least 10m. The API server may grant less.")
 	return cmd
 }
 
