@@ -73,7 +73,7 @@ func (d Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (S
 	}
 	if ptr.Deref(result.AdminAccess, false) {
 		if !ptr.Deref(class.AllowAdminAccess, false) {
-			return SpaceConfig{}, fmt.Errorf("request %s asks for admin access, which its DeviceClass does not allow for spaces", result.Request)
+			return SpaceConfig{}, fmt.Errorf("request %s has adminAccess, but its DeviceClass does not set allowAdminAccess", result.Request)
 		}
 		space.ClusterRoles, space.ClusterWideRoles = []string{spaceapi.AdminAccessClusterRole}, nil
 	}
@@ -129,7 +129,7 @@ func (d Defaults) CheckAllowed(c Recorded) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return fmt.Errorf("the DeviceClass has parameters that the installation does not allow: %s", summary(errs))
+	return fmt.Errorf("the DeviceClass has parameters that the Helm values do not allow: %s", summary(errs))
 }
 
 // ofClass returns the complete configuration of a space of a class.

@@ -321,7 +321,7 @@ func TestResolve_adminAccess(t *testing.T) {
 		a := &allocation.Allocation{Configs: configs{opaque(ours, class, classJSON(fields))}, Results: []allocation.Result{result}}
 		got, err := settings.Resolve(a, result)
 		if !allowed {
-			wantError(t, err, "request space asks for admin access")
+			wantError(t, err, "request space has adminAccess")
 			continue
 		}
 		if err != nil || !slices.Equal(got.ClusterRoles, []string{"view"}) || got.ClusterWideRoles != nil {
@@ -349,7 +349,7 @@ func TestCheckAllowed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			err := s.CheckAllowed(plain(test.change).Recorded)
 			if test.want != "" {
-				wantError(t, err, "the DeviceClass has parameters that the installation does not allow: "+test.want)
+				wantError(t, err, "the DeviceClass has parameters that the Helm values do not allow: "+test.want)
 			} else if err != nil {
 				t.Error(err)
 			}

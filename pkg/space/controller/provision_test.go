@@ -78,7 +78,7 @@ func TestProvision_rejectsFinally(t *testing.T) {
 	}{
 		"admin access": {func(c *resourceapi.ResourceClaim) {
 			c.Status.Allocation.Devices.Results[1].AdminAccess = ptr.To(true)
-		}, "request b asks for admin access"},
+		}, "request b has adminAccess"},
 		"parameters": {configure(`{"apiVersion":"space.resource.example.com/v1alpha1","kind":"K"}`), `kind: Unsupported value: "K"`},
 		"conflicting spaces": {configure(`{"kind":"SpaceClaimConfig","apiVersion":"space.resource.example.com/v1alpha1","kubeconfigEnv":true}`),
 			"requests a and b set environment variable KUBECONFIG"},
