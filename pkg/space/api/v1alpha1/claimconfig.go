@@ -12,9 +12,9 @@ import (
 const SpaceClaimConfigKind = "SpaceClaimConfig"
 
 // SpaceClaimConfig is the opaque parameters of a ResourceClaim or a template, for users: a
-// choice within what the class allows, never more. Unknown fields are rejected. Of several
-// for one request, later ones win field by field, and maps are merged key by key; the
-// result has to be within what the class allows.
+// choice within what the class allows, never more. Unknown fields are rejected. If a
+// request has several, later ones replace earlier ones field by field, and maps are merged key
+// by key. The result has to be within what the class allows.
 type SpaceClaimConfig struct {
 	metav1.TypeMeta `json:",inline"`
 

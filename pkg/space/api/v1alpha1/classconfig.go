@@ -16,8 +16,9 @@ const SpaceClassConfigKind = "SpaceClassConfig"
 
 // SpaceClassConfig is the opaque parameters of a DeviceClass, for administrators: what
 // spaces of the class are like, and what a claim can choose. Unknown fields are rejected.
-// The installation's settings apply to a field that is absent. Of several in one class,
-// later ones win field by field, and maps are merged key by key.
+// A field that is absent has its default, which can come from the flags of the driver. If a
+// class has several, later ones replace earlier ones field by field, and maps are merged key
+// by key.
 type SpaceClassConfig struct {
 	metav1.TypeMeta `json:",inline"`
 
@@ -28,7 +29,7 @@ type SpaceClassConfig struct {
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// InheritLabels are the keys of labels that are copied from the claim's namespace when
-	// the space is provisioned. Labels of class and claim win over them.
+	// the space is provisioned. Labels of class and claim take precedence.
 	InheritLabels []string `json:"inheritLabels,omitempty"`
 
 	// AllowedLabels are the keys of labels that a claim can set.
@@ -75,15 +76,15 @@ type SpaceClassConfig struct {
 	// space expired. The credentials are revoked, but pods in it keep running.
 	Retention *Retention `json:"retention,omitempty"`
 
-	// CopyFrom names objects that are copied into each space. Of several parameters of one
-	// class, the last that has it wins as a whole.
+	// CopyFrom names objects that are copied into each space. If a class has several
+	// configurations, the last copyFrom replaces the others as a whole.
 	CopyFrom *CopyFrom `json:"copyFrom,omitempty"`
 
-	// AllowAdminAccess lets claims with adminAccess have a space of this class. It always
-	// has the ClusterRole view and no other.
+	// AllowAdminAccess lets claims with adminAccess have a space of this class. Its
+	// ServiceAccount always has the ClusterRole view and no other.
 	AllowAdminAccess *bool `json:"allowAdminAccess,omitempty"`
 
-	// AllowNestedSpaces allows pods and claims in the space to ask for spaces themselves.
+	// AllowNestedSpaces allows pods and claims in the space to request spaces.
 	AllowNestedSpaces *bool `json:"allowNestedSpaces,omitempty"`
 
 	// Exclusive keeps a second pod from using a claim while a first one does. Later
@@ -99,7 +100,7 @@ type PodSecurity struct {
 	// Enforce is the standard that pods have to meet.
 	Enforce string `json:"enforce,omitempty"`
 
-	// EnforceVersion is the version of Kubernetes whose definition of the standard holds.
+	// EnforceVersion is the version of Kubernetes whose definition of the standard applies.
 	EnforceVersion string `json:"enforceVersion,omitempty"`
 
 	// Audit is the standard whose violations are added to the audit log.

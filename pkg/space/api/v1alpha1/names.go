@@ -59,9 +59,9 @@ const (
 	DefaultNamespacePrefix = "ephemeral-ns-"
 )
 
-// Keys are the label and annotation keys that make up the record of a space on
+// Keys are the label and annotation keys that make up the metadata of a space on
 // its Namespace. They are prefixed with the driver's name, so that two
-// installations in one cluster never confuse their spaces.
+// drivers in one cluster never confuse their spaces.
 type Keys struct {
 	// ClaimUID is a label: the UID of the ResourceClaim.
 	ClaimUID string
@@ -69,8 +69,8 @@ type Keys struct {
 	AllocationID string
 	// Network is a label: Isolated, or absent.
 	Network string
-	// NestedSpaces is a label: Allowed if claims in the namespace can ask for
-	// spaces, or absent.
+	// NestedSpaces is a label: Allowed if claims in the namespace can
+	// request spaces, or absent.
 	NestedSpaces string
 	// ClaimNamespace, ClaimName and Request are annotations, because claim and
 	// request names can be longer than a label's value.
@@ -91,7 +91,7 @@ type Keys struct {
 	Nodes string
 }
 
-// KeysFor returns the keys that an installation with this driver name uses.
+// KeysFor returns the keys that a driver with this name uses.
 func KeysFor(driver string) Keys {
 	return Keys{
 		ClaimUID:       driver + "/claim-uid",

@@ -23,13 +23,13 @@ const (
 	ReasonProvisioned = "Provisioned"
 	// ReasonProvisioningFailed means that the controller could not create or read an object.
 	ReasonProvisioningFailed = "ProvisioningFailed"
-	// ReasonInvalidParameters means that parameters of the class or the claim are invalid,
-	// or ask for what the class or the installation does not allow. It is final for the allocation.
+	// ReasonInvalidParameters means that parameters of the class or the claim are invalid, or
+	// request what the class or the Helm values do not allow. It is final for the allocation.
 	ReasonInvalidParameters = "InvalidParameters"
 	// ReasonNameConflict means that the namespace exists and does not belong to the driver.
 	ReasonNameConflict = "NameConflict"
 	// ReasonNamespaceTerminating means that the namespace is being deleted although the
-	// claim is still allocated, or that an earlier use of the same device left it.
+	// claim is still allocated, or that it belongs to an earlier allocation of the same device.
 	ReasonNamespaceTerminating = "NamespaceTerminating"
 	// ReasonExpired means that the space reached its maximum lifetime. It is final for the
 	// allocation.
