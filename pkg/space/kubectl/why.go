@@ -23,10 +23,10 @@ func newWhy(o *options) *cobra.Command {
 		Use:   "why (CLAIM | POD | pod/POD | namespace/SPACE) ...",
 		Short: "Explain why a claim or a pod has no space, or why a namespace still exists",
 		Long: "Explain why a claim or a pod has no space, or why the namespace of a deprovisioned space still exists.\n" +
-			"A bare name is a claim's, or a pod's if there is no claim of that name.",
+			"A name without pod/ or namespace/ is that of a claim, or of a pod if there is no such claim.",
 		Example: "  # Why does this pod wait?\n  kubectl space why pod/my-pod\n\n" +
 			"  # Why does a claim have no space?\n  kubectl space why my-claim\n\n" +
-			"  # Why is this namespace still there?\n  kubectl space why namespace/ephemeral-ns-5h57rgwvpj",
+			"  # Why does this namespace still exist?\n  kubectl space why namespace/ephemeral-ns-5h57rgwvpj",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: o.completeNames(claimKind, podKind, namespaceKind),
 		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {
