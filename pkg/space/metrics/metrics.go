@@ -74,7 +74,7 @@ type resyncs struct {
 func (s set) resyncs(kinds ...string) resyncs {
 	return resyncs{
 		Resyncs:     s.counter("resyncs_total", "Number of resyncs.", nil),
-		Corrections: s.counter("resync_corrections_total", "Number of inconsistencies that resyncs corrected, by kind.", []string{"kind"}, kinds...),
+		Corrections: s.counter("resync_corrections_total", "Number of inconsistencies that resyncs found, by kind.", []string{"kind"}, kinds...),
 	}
 }
 
