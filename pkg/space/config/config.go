@@ -65,6 +65,8 @@ type SpaceConfig struct {
 	PodSecurity spaceapi.PodSecurity
 	// AllowNestedSpaces allows requests for spaces in the space.
 	AllowNestedSpaces bool
+	// MaxTerminationGracePeriod limits the grace periods of pods in the space.
+	MaxTerminationGracePeriod time.Duration
 
 	Recorded
 	Container

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -24,6 +25,9 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
+
+// defaultMaxTerminationGracePeriod is ten times Kubernetes' default grace period.
+const defaultMaxTerminationGracePeriod = 5 * time.Minute
 
 // Resolve returns the configuration of the space of a result. Of several parameters of class
 // or claim, later ones win field by field; the claim's then restrict what the class gives.
@@ -135,12 +139,13 @@ func (d Defaults) CheckAllowed(c Recorded) error {
 // ofClass returns the complete configuration of a space of a class.
 func (d Defaults) ofClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 	out := SpaceConfig{
-		NamespacePrefix:   cmp.Or(class.NamespacePrefix, d.NamespacePrefix),
-		Labels:            class.Labels,
-		Annotations:       class.Annotations,
-		InheritLabels:     class.InheritLabels,
-		PodSecurity:       ptr.Deref(class.PodSecurity, spaceapi.PodSecurity{}),
-		AllowNestedSpaces: ptr.Deref(class.AllowNestedSpaces, false),
+		NamespacePrefix:           cmp.Or(class.NamespacePrefix, d.NamespacePrefix),
+		Labels:                    class.Labels,
+		Annotations:               class.Annotations,
+		InheritLabels:             class.InheritLabels,
+		PodSecurity:               ptr.Deref(class.PodSecurity, spaceapi.PodSecurity{}),
+		AllowNestedSpaces:         ptr.Deref(class.AllowNestedSpaces, false),
+		MaxTerminationGracePeriod: ptr.Deref(class.MaxTerminationGracePeriod, metav1.Duration{Duration: defaultMaxTerminationGracePeriod}).Duration,
 		Recorded: Recorded{
 			ClusterRoles:     class.ClusterRoles,
 			ClusterWideRoles: class.ClusterWideRoles,

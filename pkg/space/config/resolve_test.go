@@ -62,7 +62,7 @@ func object(kind, fields string) string {
 const (
 	everyClassField = `"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["i"],"allowedLabels":["*","a","a.example/b","a.example/*"],"allowedClusterRoles":["view"],
 		"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
-		"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Isolated"},"tokenLifetime":"10m","maxLifetime":"8h","retention":{"period":"30m"},
+		"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Isolated"},"tokenLifetime":"10m","maxLifetime":"8h","maxTerminationGracePeriod":"1m","retention":{"period":"30m"},
 		"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"exclusive":true,"env":{"e":"f"}`
 	everyClaimField = `"clusterRoles":["view"],"labels":{"a":"b"},"podSecurity":{"enforce":"restricted","audit":"privileged"},
 		"resourceQuota":{"hard":{"pods":"0"}},"network":{"mode":"Isolated"},"maxLifetime":"1ns","envPrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"exclusive":true,"env":{"_":""}`
@@ -85,7 +85,7 @@ func resolve(s config.Defaults, configs configs, request string, all []string) (
 
 // plain is what the settings have, with changes.
 func plain(changes ...func(*config.SpaceConfig)) config.SpaceConfig {
-	out := config.SpaceConfig{NamespacePrefix: "ns-", PodSecurity: spaceapi.PodSecurity{Enforce: "baseline"}}
+	out := config.SpaceConfig{NamespacePrefix: "ns-", PodSecurity: spaceapi.PodSecurity{Enforce: "baseline"}, MaxTerminationGracePeriod: 5 * time.Minute}
 	out.ClusterRoles, out.Network.Mode = []string{"edit"}, spaceapi.NetworkOpen
 	for _, change := range changes {
 		change(&out)
@@ -127,7 +127,7 @@ func TestResolve(t *testing.T) {
 		"a class's": {configs{classOf(everyClassField)}, config.SpaceConfig{
 			NamespacePrefix: "ci-", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"}, InheritLabels: []string{"i"},
 			PodSecurity:       spaceapi.PodSecurity{Enforce: "privileged", Audit: "baseline", Warn: "restricted"},
-			AllowNestedSpaces: true,
+			AllowNestedSpaces: true, MaxTerminationGracePeriod: time.Minute,
 			Recorded: config.Recorded{
 				ClusterRoles: []string{"edit"}, ClusterWideRoles: []string{"crds"},
 				ResourceQuota: hard(corev1.ResourceList{"requests.cpu": resource.MustParse("4"), "pods": resource.MustParse("10")}),
@@ -139,7 +139,7 @@ func TestResolve(t *testing.T) {
 			Container: config.Container{TokenLifetime: 10 * time.Minute, AdminEnv: map[string]string{"e": "f"}},
 		}},
 		"a claim's": {configs{classOf(`"allowedClusterRoles":["view"],"allowedLabels":["*"]`), claimOf(everyClaimField)}, config.SpaceConfig{
-			NamespacePrefix: "ns-", Labels: map[string]string{"a": "b"}, PodSecurity: spaceapi.PodSecurity{Enforce: "restricted", Audit: "privileged"},
+			NamespacePrefix: "ns-", Labels: map[string]string{"a": "b"}, PodSecurity: spaceapi.PodSecurity{Enforce: "restricted", Audit: "privileged"}, MaxTerminationGracePeriod: 5 * time.Minute,
 			Recorded: config.Recorded{
 				ClusterRoles: []string{"view"}, ResourceQuota: hard(corev1.ResourceList{"pods": resource.MustParse("0")}),
 				Network: spaceapi.Network{Mode: spaceapi.NetworkIsolated}, MaxLifetime: lasting(1),

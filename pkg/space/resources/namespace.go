@@ -5,6 +5,8 @@ package resources
 
 import (
 	"maps"
+	"math"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,6 +46,8 @@ func (e Environment) namespace(a *allocation.Allocation, result allocation.Resul
 	if result.Class != "" {
 		ns.Annotations[keys.DeviceClass] = result.Class
 	}
+	seconds := math.Ceil(space.MaxTerminationGracePeriod.Seconds())
+	ns.Annotations[keys.MaxTerminationGracePeriod] = strconv.FormatInt(int64(seconds), 10)
 	ns.Annotations[keys.Config] = space.Encode()
 	return ns
 }

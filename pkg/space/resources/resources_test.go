@@ -6,6 +6,7 @@ package resources_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,7 +44,7 @@ func allocated(t *testing.T) *allocation.Allocation {
 
 // space returns a complete configuration with a change.
 func space(change func(*config.SpaceConfig)) config.SpaceConfig {
-	out := config.SpaceConfig{PodSecurity: spaceapi.PodSecurity{Enforce: "baseline"}}
+	out := config.SpaceConfig{PodSecurity: spaceapi.PodSecurity{Enforce: "baseline"}, MaxTerminationGracePeriod: 89500 * time.Millisecond}
 	out.ClusterRoles, out.Network.Mode = []string{"view"}, spaceapi.NetworkOpen
 	change(&out)
 	return out

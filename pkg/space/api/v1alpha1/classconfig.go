@@ -72,6 +72,10 @@ type SpaceClassConfig struct {
 	// All spaces of a claim expire together, after the shortest of their lifetimes.
 	MaxLifetime *metav1.Duration `json:"maxLifetime,omitempty"`
 
+	// MaxTerminationGracePeriod limits the grace periods of pods in the space, so that they end
+	// soon after the space is deprovisioned. The default is 5m.
+	MaxTerminationGracePeriod *metav1.Duration `json:"maxTerminationGracePeriod,omitempty"`
+
 	// Retention keeps the namespace for debugging after the claim was deallocated or the
 	// space expired. The credentials are revoked, but pods in it keep running.
 	Retention *Retention `json:"retention,omitempty"`

@@ -82,6 +82,9 @@ type Keys struct {
 	// Config is an annotation: the configuration of the space when it was provisioned, as
 	// JSON of config.Recorded. Later changes of classes and values do not affect it.
 	Config string
+	// MaxTerminationGracePeriod is an annotation: the longest grace period of pods in the
+	// space, in seconds. An admission policy of the chart reads it.
+	MaxTerminationGracePeriod string
 	// RetainedUntil is an annotation: the space is deprovisioned, and its namespace is
 	// retained until this time, in RFC 3339.
 	RetainedUntil string
@@ -94,17 +97,18 @@ type Keys struct {
 // KeysFor returns the keys that a driver with this name uses.
 func KeysFor(driver string) Keys {
 	return Keys{
-		ClaimUID:       driver + "/claim-uid",
-		AllocationID:   driver + "/allocation-id",
-		Network:        driver + "/network",
-		NestedSpaces:   driver + "/nested-spaces",
-		ClaimNamespace: driver + "/claim-namespace",
-		ClaimName:      driver + "/claim-name",
-		Request:        driver + "/request",
-		DeviceClass:    driver + "/device-class",
-		Config:         driver + "/config",
-		RetainedUntil:  driver + "/retained-until",
-		Nodes:          driver + "/nodes",
+		ClaimUID:                  driver + "/claim-uid",
+		AllocationID:              driver + "/allocation-id",
+		Network:                   driver + "/network",
+		NestedSpaces:              driver + "/nested-spaces",
+		ClaimNamespace:            driver + "/claim-namespace",
+		ClaimName:                 driver + "/claim-name",
+		Request:                   driver + "/request",
+		DeviceClass:               driver + "/device-class",
+		Config:                    driver + "/config",
+		MaxTerminationGracePeriod: driver + "/max-termination-grace-period",
+		RetainedUntil:             driver + "/retained-until",
+		Nodes:                     driver + "/nodes",
 	}
 }
 

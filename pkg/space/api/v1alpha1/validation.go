@@ -100,6 +100,7 @@ func validateClass(c *SpaceClassConfig, driver string) (errs field.ErrorList) {
 		errs = append(errs, field.Invalid(field.NewPath("tokenLifetime"), lifetime.Duration.String(), "the API server takes 10m to 1193046h"))
 	}
 	errs = append(errs, validatePositive(c.MaxLifetime, field.NewPath("maxLifetime"))...)
+	errs = append(errs, validatePositive(c.MaxTerminationGracePeriod, field.NewPath("maxTerminationGracePeriod"))...)
 	if c.Retention != nil {
 		errs = append(errs, validatePositive(&c.Retention.Period, field.NewPath("retention", "period"))...)
 	}

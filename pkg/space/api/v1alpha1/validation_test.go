@@ -36,6 +36,7 @@ func TestValidate_classAndClaim(t *testing.T) {
 		`"podSecurity":{"warn":"none"}`:                       `podSecurity.warn: Unsupported value: "none"`,
 		`"maxLifetime":"-1s"`:                                 `maxLifetime: Invalid value: "-1s": must be greater than zero`,
 		`"maxLifetime":"0s"`:                                  `maxLifetime: Invalid value: "0s": must be greater than zero`,
+		`"maxTerminationGracePeriod":"0s"`:                    `maxTerminationGracePeriod: Invalid value: "0s": must be greater than zero`,
 		`"resourceQuota":{"hard":` + entries(`"1"`) + `}`:     `resourceQuota.hard: Too many: 65`,
 		`"env":{"a-b":"c"}`:                                   `env: Invalid value: "a-b"`,
 		`"env":{"a=b":"c"}`:                                   `env: Invalid value: "a=b"`,
