@@ -61,6 +61,7 @@ var others = map[string]any{
 	"metrics.serviceMonitor.scrapeTimeout":     "5s",
 	"metrics.serviceMonitor.relabelings":       []any{values{"targetLabel": "node"}},
 	"metrics.serviceMonitor.metricRelabelings": []any{values{"action": "drop"}},
+	"space.allowedPodSecurity":                 []any{"privileged"},
 	"metrics.secure.certificateSecret":         "certificate",
 	"metrics.prometheusRule.matchers":          `namespace="driver"`,
 	"helmTest.tolerations":                     []any{values{"operator": "Exists"}},

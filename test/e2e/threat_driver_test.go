@@ -80,8 +80,10 @@ func (s *stage) controllerToken(t *testing.T) {
 	configMap := func(namespace string) call {
 		return post(core(namespace, "configmaps"), `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"attempt"}}`)
 	}
-	recorded := create(`,"labels":{"` + key + `claim-uid":"x","` + key + `allocation-id":"x"},
-		"annotations":{"` + key + `claim-namespace":"x","` + key + `claim-name":"x","` + key + `request":"x"}`)
+	recorded := func(podSecurity string) call {
+		return create(`,"labels":{"` + key + `claim-uid":"x","` + key + `allocation-id":"x","pod-security.kubernetes.io/enforce":"` + podSecurity + `"},
+			"annotations":{"` + key + `claim-namespace":"x","` + key + `claim-name":"x","` + key + `request":"x"}`)
+	}
 	noted := patch(framework.NamespacePath(mine), `{"metadata":{"annotations":{"`+key+`retained-until":"2030-01-01T00:00:00Z"}}}`)
 	unchanged, reserved := s.claimStatus(t, func(*resourceapi.ResourceClaim) {}), s.claimStatus(t, func(c *resourceapi.ResourceClaim) {
 		c.Status.ReservedFor = append(c.Status.ReservedFor, resourceapi.ResourceClaimConsumerReference{Resource: "pods", Name: "attempt", UID: "attempt"})
@@ -93,7 +95,9 @@ func (s *stage) controllerToken(t *testing.T) {
 	rule := func(name, words string) denial { return by(policy("controller-"+name), words) }
 	namespaces, events := rule("namespaces", "update and delete namespaces of spaces"), rule("events", "events about ResourceClaims, pods and namespaces")
 	refusedTo(t, env.AsPod(t, s.controller), []attempt{
-		{what: "make a namespace that is no space", call: create(""), by: rule("namespaces", "namespaces with the metadata of a space"), instead: recorded},
+		{what: "make a namespace that is no space", call: create(""), by: rule("namespaces", "namespaces with the metadata of a space"), instead: recorded("baseline")},
+		{what: "make a space with a laxer Pod Security Standard than the installation allows", call: recorded("privileged"), by: rule("namespaces", "that the Helm values allow"),
+			asAdmin: create(`,"labels":{"pod-security.kubernetes.io/enforce":"privileged"}`)},
 		{what: "delete a namespace that is no space", call: remove(framework.NamespacePath(s.elsewhere)), by: namespaces, instead: remove(framework.NamespacePath(mine))},
 		{what: "change a namespace that is no space", call: patch(framework.NamespacePath(system), lowered), by: namespaces, instead: noted},
 		{what: "lower the Pod Security Standard of a space", call: patch(framework.NamespacePath(mine), lowered), by: rule("namespaces", "not change labels"), instead: noted},

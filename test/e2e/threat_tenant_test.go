@@ -21,9 +21,13 @@ func (s *stage) tenantPod(t *testing.T) {
 	s.mine.Usable(t, s.ns, "mine")
 	nested := func(name string) denial { return always(policy("nested-"+name), "allowNestedSpaces") }
 	podSecurity := func(words string) denial { return always(`violates PodSecurity "baseline`, words) }
+	pods := func(words string) denial { return always(policy("tenant-pods"), words) }
 	isolation := func(words string) denial { return by(policy("tenant-networkpolicies"), words) }
 	space := func(namespace string) string { return "system:serviceaccount:" + namespace + ":space" }
 	pod := func(spec, container string) call { return post(core(own, "pods"), podWith(spec, container)) }
+	service := func(spec string) call {
+		return post(core(own, "services"), `{"apiVersion":"v1","kind":"Service","metadata":{"name":"attempt"},"spec":{`+spec+`"ports":[{"port":443}]}}`)
+	}
 	claim := func(class string) call { return post(claims(own, ""), claimBody(class)) }
 	template := post(dra(own, "resourceclaimtemplates"), `{"apiVersion":"resource.k8s.io/v1","kind":"ResourceClaimTemplate","metadata":{"name":"attempt"},"spec":{"spec":{"devices":{"requests":[
 		{"name":"space","firstAvailable":[{"name":"a","deviceClassName":"gpu.example.com"},{"name":"b","deviceClassName":"`+spaceapi.DefaultDriverName+`"}]}]}}}}`)
@@ -38,6 +42,10 @@ func (s *stage) tenantPod(t *testing.T) {
 		{what: "run a privileged pod", call: pod("", `"securityContext":{"privileged":true},`), by: podSecurity("privileged"), instead: pod("", "")},
 		{what: "run a pod with a directory of the node", call: pod(`"volumes":[{"name":"root","hostPath":{"path":"/"}}],`, ""), by: podSecurity("hostPath")},
 		{what: "run a pod in the node's network", call: pod(`"hostNetwork":true,`, ""), by: podSecurity("host namespaces")},
+		{what: "preempt pods of others with a system PriorityClass", call: pod(`"priorityClassName":"system-node-critical",`, ""), by: pods("system PriorityClass")},
+		{what: "run a pod for a year after the space is deprovisioned", call: pod(`"terminationGracePeriodSeconds":31536000,`, ""), by: pods("at most 300 seconds"),
+			instead: pod(`"terminationGracePeriodSeconds":300,`, "")},
+		{what: "take over the traffic to an address outside the cluster", call: service(`"externalIPs":["192.0.2.1"],`), by: always(policy("tenant-services"), "externalIPs"), instead: service("")},
 		{what: "give itself rights in the whole cluster", call: bindAll("cluster-admin", own)},
 		{what: "give itself more rights in its space", call: bind(own, "attempt", "cluster-admin", own, "space")},
 		{what: "remove the RoleBinding of its space", call: remove(rbac(own, "rolebindings/space")), instead: remove(core(own, "serviceaccounts/space"))},

@@ -29,6 +29,7 @@ func TestClassConfig(t *testing.T) {
 	startController(t, env, releaseOf(t, "contents", framework.DriverNamespace, map[string]string{
 		"space.allowedClusterRoles": "{admin}",
 		"space.clusterWideRoles":    "{node-reader}",
+		"space.allowedPodSecurity":  "{privileged}",
 		"space.copyFromNamespaces":  "{" + templates + "}",
 	}, "rbac-controller.yaml", "admission-spaces.yaml", "admission-nested.yaml", "admission-controller.yaml")...)
 	t.Run("quota and limits", limited)

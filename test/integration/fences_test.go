@@ -44,7 +44,7 @@ func newFenced(t *testing.T) *fenced {
 		"deviceClasses[0].name": "fenced-gold", "deviceClasses[0].extendedResourceName": "fenced.example.com/gold",
 	},
 		"rbac-controller.yaml", "rbac-kubeletplugin.yaml", "admission-spaces.yaml", "admission-nested.yaml",
-		"admission-controller.yaml", "admission-kubeletplugin.yaml", "admission-space-metadata.yaml")...)
+		"admission-controller.yaml", "admission-kubeletplugin.yaml", "admission-space-metadata.yaml", "admission-claims.yaml")...)
 	f.controller = env.As(t, f.namespace, fencedName+"-controller")
 	f.space = provision(t, f.driver, f.namespace, f.claim)
 	return f
@@ -97,6 +97,9 @@ func TestFences(t *testing.T) {
 	t.Run("record", f.record)
 	t.Run("nested spaces", f.nestedSpaces)
 	t.Run("namespaces of tenants", f.tenantNamespaces)
+	t.Run("pods of tenants", f.tenantPods)
+	t.Run("services of tenants", f.tenantServices)
+	t.Run("status of claims", f.claimStatus)
 	t.Run("types of expressions", f.expressionTypes)
 	deallocate(t, env, f.namespace, f.claim)
 	env.AwaitNamespaceGone(t, f.space)
@@ -112,13 +115,19 @@ func set(field, key, value string) string {
 
 func (f *fenced) controllerNamespaces(t *testing.T) {
 	space := namespacePath(f.space)
+	createWith := func(podSecurity, driver, namespace, claim string) framework.Call {
+		ns := recorded(driver, "fenced-any", "uid", namespace, claim)
+		ns.Labels["pod-security.kubernetes.io/enforce"] = podSecurity
+		return post(namespacePath(""), framework.JSON(ns))
+	}
 	create := func(driver, namespace, claim string) framework.Call {
-		return post(namespacePath(""), framework.JSON(recorded(driver, "fenced-any", "uid", namespace, claim)))
+		return createWith("baseline", driver, namespace, claim)
 	}
 	const made, annotations = "namespaces with the metadata of a space", "annotations nodes and retained-until"
 	denied(t, f.controller,
 		denial{"create one without annotations", create(f.driver, "", ""), made},
 		denial{"create one of another driver", create("another.example.com", "ns", "claim"), made},
+		denial{"create one with a lower Pod Security Standard", createWith("privileged", f.driver, "ns", "claim"), "Pod Security Standard that the Helm values allow"},
 		denial{"take one over", patch(namespacePath("kube-system"), set("labels", f.keys.ClaimUID, "uid")), "update and delete namespaces of spaces"},
 		denial{"change the record", patch(space, set("annotations", f.keys.ClaimName, "another")), annotations},
 		denial{"change the configuration", patch(space, set("annotations", f.keys.Config, "{}")), annotations},
@@ -126,6 +135,7 @@ func (f *fenced) controllerNamespaces(t *testing.T) {
 	)
 	allowed(t, f.controller, map[string]framework.Call{
 		"create a space":                 create(f.driver, "ns", "claim"),
+		"create a stricter space":        createWith("restricted", f.driver, "ns", "claim"),
 		"retain a space":                 patch(space, set("annotations", f.keys.RetainedUntil, "2030-01-01T00:00:00Z")),
 		"record the nodes of a space":    patch(space, set("annotations", f.keys.Nodes, "node=uid")),
 		"record that no node uses space": patch(space, set("annotations", f.keys.Nodes, "null")),
@@ -365,16 +375,6 @@ func (f *fenced) nestedSpaces(t *testing.T) {
 		"a space elsewhere":            claim(f.namespace, exactly(f.driver), oneOf(other, f.driver)),
 		"a pod with a space elsewhere": pod(f.namespace, implicit+f.driver, container),
 	})
-}
-
-// tenantNamespaces has a role that allows what the policy denies.
-func (f *fenced) tenantNamespaces(t *testing.T) {
-	env.Kubectl(t, "create", "rolebinding", "all", "--namespace="+f.space, "--clusterrole=cluster-admin", "--serviceaccount="+f.space+":space")
-	const words = "update or delete its Namespace"
-	denied(t, env.As(t, f.space, spaceapi.ServiceAccountName),
-		denial{"lower the Pod Security Standard", patch(namespacePath(f.space), set("labels", "pod-security.kubernetes.io/enforce", "privileged")), words},
-		denial{"delete the namespace", remove(namespacePath(f.space)), words},
-	)
 }
 
 // expressionTypes reads the API server's warnings about the expressions: one that names a

@@ -140,6 +140,25 @@ matchConditions:
 namespaceObject != null && '{{ .Values.driverName }}/claim-uid' in namespaceObject.metadata.?labels.orValue({})
 {{- end -}}
 
+{{- /* The Pod Security Standards that spaces can have: those of the values, and stricter ones. */ -}}
+{{- define "space.podSecurityLevels" -}}
+{{- $named := append .Values.space.allowedPodSecurity .Values.space.podSecurity -}}
+{{- range append (.Values.deviceClasses | default list) .Values.defaultDeviceClass }}
+  {{- $named = append $named (dig "config" "podSecurity" "enforce" "restricted" .) }}
+{{- end -}}
+{{- $levels := list "restricted" -}}
+{{- if or (has "baseline" $named) (has "privileged" $named) }}{{ $levels = append $levels "baseline" }}{{ end -}}
+{{- if has "privileged" $named }}{{ $levels = append $levels "privileged" }}{{ end -}}
+{{- toJson $levels -}}
+{{- end -}}
+
+{{- /* Restricts a policy to spaces. */ -}}
+{{- define "space.spaces" -}}
+namespaceSelector:
+  matchExpressions:
+    - {key: {{ .Values.driverName }}/claim-uid, operator: Exists}
+{{- end -}}
+
 {{- /* Restricts a policy to spaces that do not allow nested spaces. */ -}}
 {{- define "space.withoutNested" -}}
 namespaceSelector:
