@@ -67,7 +67,7 @@ func (r *Reconciler) recordNodes(ctx context.Context, desired *desired) (time.Du
 
 // nodesOf returns the nodes of the pods that are bound, by the pods' UIDs, and when to read the
 // other pods again, zero for never. It reads only pods whose node is neither recorded on a
-// namespace nor in podNodes. Pods that it cannot read are missing in the result.
+// namespace nor in podNodes. If it cannot read some, the recorded nodes stay.
 func (r *Reconciler) nodesOf(ctx context.Context, desired *desired) (map[types.UID]string, time.Duration, error) {
 	recorded := map[types.UID]string{}
 	for i := range desired.spaces {
@@ -124,6 +124,9 @@ func (r *Reconciler) nodesOf(ctx context.Context, desired *desired) (map[types.U
 		r.podNodes.Add(pod.UID, podNode{reads: reads[pod.UID] + 1})
 	}
 	maps.DeleteFunc(nodes, func(_ types.UID, node string) bool { return node == "" })
+	if len(errs) > 0 { // A pod that cannot be read may be on a node that is recorded for another one.
+		maps.Copy(nodes, recorded)
+	}
 	return nodes, after, errors.Join(errs...)
 }
 

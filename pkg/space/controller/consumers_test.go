@@ -4,6 +4,7 @@
 package controller
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -136,5 +137,15 @@ func TestRecordNodes_readsAnUnboundPodLessAndLess(t *testing.T) {
 	c.live(podOn("b", ""))
 	if after, _, _ := c.sync(usedBy(podOn("a", ""), podOn("b", ""))); after != firstReread {
 		t.Errorf("another pod is read again after %s only", after)
+	}
+}
+
+func TestRecordNodes_keepsNodesWhenAPodCannotBeRead(t *testing.T) {
+	c, _ := withSpace(t, func(ns *corev1.Namespace) { ns.Annotations[driver+"/nodes"] = "n1=a-uid" })
+	c.fail("get pods", errors.New("the API server is overloaded"))
+	claim := usedBy(podOn("b", "")) // on n1 as well, and a no longer exists
+	_, err := c.recordNodes(t.Context(), c.desired(claim))
+	if got := c.nodesOf(claim); err == nil || got != "n1=a-uid" {
+		t.Errorf("recorded %q, error %v", got, err)
 	}
 }
