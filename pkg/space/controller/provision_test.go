@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
@@ -350,5 +352,26 @@ func TestEnsure_putsANewQuotaInForce(t *testing.T) {
 	inForce()
 	if wrote := c.wrote(); len(wrote) > 0 {
 		t.Errorf("wrote %q to a quota in force", wrote)
+	}
+}
+
+func TestProvision_reportsThatADeletedNamespaceIsNoLongerAllowed(t *testing.T) {
+	claim := ofClass(claimFor("a"), `"clusterRoles":["admin"]`)
+	c := newClusterWith(t, func(config *Config) { config.Defaults.AllowedClusterRoles = []string{"admin"} }, claim)
+	c.catchUp(claim)
+	c.cached(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "admin"}})
+	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+		t.Fatal(err)
+	}
+	live := c.liveOne()
+	c.cached(live)
+	if !isReady(live, driver, allocationOf(t, live)) {
+		t.Fatal("the claim is not Ready")
+	}
+	c.gone(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: c.namespaceFor(claim).Name}})
+	c.config.Defaults.AllowedClusterRoles = nil
+	_, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key})
+	if live = c.liveOne(); err != nil || isReady(live, driver, allocationOf(t, live)) {
+		t.Errorf("the claim is Ready without a namespace, or got error %v", err)
 	}
 }

@@ -115,7 +115,7 @@ func NewReconciler(config Config, client Clients, events record.EventRecorder, m
 // Reconcile implements reconcile.Reconciler: it keeps one claim and its spaces in sync.
 func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	if ctx.Err() != nil { // A queue that is shut down still returns what it has.
-		return reconcile.Result{}, nil
+		return reconcile.Result{}, nil //nolint:nilerr // the manager is stopping
 	}
 	key := request.NamespacedName
 	claim, err := getClaim(ctx, r.client, key)
