@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
+	utilstrings "k8s.io/utils/strings"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -32,6 +33,9 @@ const (
 	// failure is over, each further one for the same claim after twice the time.
 	firstBindingFailure = 10 * time.Second
 	lastBindingFailure  = 10 * time.Minute
+	// maxMessage is the longest message in bytes. A status with long ones, such as denials of
+	// several webhooks, would be rejected by the API server.
+	maxMessage = 4096
 )
 
 // reasonError is an error with the reason that conditions and events have for it.
@@ -117,6 +121,7 @@ func (r *Reconciler) reportReady(ctx context.Context, desired *desired, start ti
 func (r *Reconciler) reportNotReady(ctx context.Context, desired *desired, cause error) (time.Duration, error) {
 	// The errors of several spaces are joined with line breaks.
 	reason, message := conditionReason(cause), strings.ReplaceAll(cause.Error(), "\n", "; ")
+	message = strings.ToValidUTF8(utilstrings.ShortenString(message, maxMessage), "")
 	failBinding, after := r.shouldFailBinding(desired)
 	entries := make([]claimstatus.Entry, len(desired.Results))
 	for i, result := range desired.Results {
@@ -189,11 +194,11 @@ func (r *Reconciler) writeStatus(ctx context.Context, desired *desired, entries 
 		// The API server answers Invalid for a result that is no longer allocated and for a missing
 		// permission. Only the claim itself shows which of them it is.
 		live, getErr := getClaim(ctx, r.client.APIReader, desired.Claim)
-		if now := allocation.FromClaim(live, driver); getErr != nil || now == nil || now.ID != desired.ID {
-			return false, getErr
+		if now := allocation.FromClaim(live, driver); getErr == nil && (now == nil || now.ID != desired.ID) {
+			return false, nil
 		}
-		if !apierrors.IsConflict(err) {
-			return false, fmt.Errorf("write the status of ResourceClaim %s: %w", desired.Claim, err)
+		if getErr != nil || !apierrors.IsConflict(err) {
+			return false, fmt.Errorf("write the status of ResourceClaim %s: %w", desired.Claim, errors.Join(err, getErr))
 		}
 		updated = live
 	}

@@ -197,3 +197,30 @@ func TestShouldFailBinding_laterEachTime(t *testing.T) {
 		t.Error("without binding conditions, nobody waits for it")
 	}
 }
+
+func TestWriteStatus_returnsTheErrorsOfUpdateAndRead(t *testing.T) {
+	claim := claimFor("a")
+	c := newCluster(t, claim)
+	c.catchUp(claim)
+	update, read := errors.New("update failed"), errors.New("read failed")
+	c.fail("update resourceclaims", update)
+	c.fail("get resourceclaims", read)
+	d := c.desired(claim)
+	if _, err := c.writeStatus(t.Context(), d, failing(d.Allocation, "x")); !errors.Is(err, update) || !errors.Is(err, read) {
+		t.Errorf("got error %v", err)
+	}
+}
+
+func TestReportNotReady_limitsTheMessage(t *testing.T) {
+	claim := claimFor("a")
+	c := newCluster(t, claim)
+	c.catchUp(claim)
+	d := c.desired(claim)
+	if _, err := c.reportNotReady(t.Context(), d, errors.New(strings.Repeat("ä", 40_000))); err != nil {
+		t.Fatal(err)
+	}
+	// The API server accepts 32 KiB.
+	if live := c.liveOne(); len(live.Status.Devices) != 1 || len(live.Status.Devices[0].Conditions[0].Message) > maxMessage {
+		t.Errorf("got %v", live.Status.Devices)
+	}
+}
