@@ -90,6 +90,7 @@ func TestRBAC_ofOptionsHasTheListedRulesOnly(t *testing.T) {
 		}},
 		{at("space.clusterWideRoles", []any{"reader"}), controllerRole, "[edit view reader]", []right{
 			{"rbac.authorization.k8s.io/clusterrolebindings: get list watch create delete", "one for each space and role; a policy keeps it to those"},
+			{"rbac.authorization.k8s.io/rolebindings: list patch delete", "tenants may bind: what they gave ends with the space"},
 		}},
 		{at("space.copyFromNamespaces", []any{"templates"}), controllerRole, "[edit view]", []right{
 			{"secrets: create", "copies; a policy keeps them to spaces"},

@@ -142,7 +142,7 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, caus
 // revoke deletes all bindings and the ServiceAccount of a space. It returns whether the
 // ServiceAccount, or one of the RoleBindings that the driver created, still existed.
 func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed bool, err error) {
-	tenantsBind, err := r.canTenantsBind(ctx, ns)
+	tenantsBind, err := r.canTenantsBind(ctx)
 	if err != nil {
 		return false, err
 	}

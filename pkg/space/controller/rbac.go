@@ -11,7 +11,6 @@ import (
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -91,20 +90,11 @@ func (r *Reconciler) clusterRole(ctx context.Context, name string) (*rbacv1.Clus
 	return role, nil
 }
 
-// canTenantsBind returns whether a role of a space lets its tenants create RoleBindings.
-// It does if one of its roles is unknown and any role of spaces could.
-func (r *Reconciler) canTenantsBind(ctx context.Context, ns *corev1.Namespace) (bool, error) {
-	for _, names := range [][]string{r.recordedConfig(ns).ClusterRoles, r.config.Defaults.Roles()} {
-		known := true
-		for _, name := range names {
-			role, err := r.clusterRole(ctx, name)
-			if canCreateRoleBindings(role) || err != nil {
-				return true, err
-			}
-			known = known && role != nil
-		}
-		if known {
-			return false, nil
+// canTenantsBind returns whether a role that spaces can have lets tenants create RoleBindings.
+func (r *Reconciler) canTenantsBind(ctx context.Context) (bool, error) {
+	for _, name := range slices.Concat(r.config.Defaults.Roles(), r.config.Defaults.ClusterWideRoles) {
+		if role, err := r.clusterRole(ctx, name); canCreateRoleBindings(role) || err != nil {
+			return true, err
 		}
 	}
 	return false, nil

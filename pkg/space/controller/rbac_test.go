@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,24 +45,24 @@ func TestWaitForRBAC(t *testing.T) {
 	}
 }
 
-func TestCanTenantsBind(t *testing.T) {
-	c := newClusterWith(t, func(config *Config) { config.Defaults.AllowedClusterRoles = []string{"admin"} })
-	c.cached(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "admin"}, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: []string{"create"}},
-	}})
-	want := func(record string, want bool) {
-		t.Helper()
-		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{c.keys.Config: record}}}
-		if got, err := c.canTenantsBind(t.Context(), ns); err != nil || got != want {
-			t.Errorf("%s: got %t, error %v, want %t", record, got, err, want)
+func TestCanTenantsBind_byAnyRoleOfTheInstallation(t *testing.T) {
+	for name, test := range map[string]struct {
+		configure func(*Config)
+		want      bool
+	}{
+		"defaults":             {func(*Config) {}, false},
+		"an allowed role":      {func(config *Config) { config.Defaults.AllowedClusterRoles = []string{"binder"} }, true},
+		"a cluster-wide role":  {func(config *Config) { config.Defaults.ClusterWideRoles = []string{"binder"} }, true},
+		"a role not there yet": {func(config *Config) { config.Defaults.AllowedClusterRoles = []string{"absent"} }, false},
+	} {
+		c := newClusterWith(t, test.configure)
+		c.cached(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "binder"}, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: []string{"create"}},
+		}})
+		if got, err := c.canTenantsBind(t.Context()); err != nil || got != test.want {
+			t.Errorf("%s: got %t, error %v, want %t", name, got, err, test.want)
 		}
 	}
-	for roles, can := range map[string]bool{`"edit"`: false, `"admin"`: true, `"edit","admin"`: true, `"taken-off-the-list"`: true} {
-		want(`{"clusterRoles":[`+roles+`],"network":{"mode":"Open"}}`, can)
-	}
-	want("damaged", true)
-	c.config.Defaults.AllowedClusterRoles = nil
-	want("damaged", false)
 }
 
 func TestCanCreateRoleBindings(t *testing.T) {
