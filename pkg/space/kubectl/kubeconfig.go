@@ -75,7 +75,7 @@ func (r *reader) kubeconfig(ctx context.Context, config *rest.Config, name, requ
 		return nil, err
 	}
 	account := token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID}
-	t, err := token.RequestForUser(ctx, r.client, r.clock, account, duration)
+	t, err := token.Requester{Client: r.client, Clock: r.clock}.Request(ctx, account, duration)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,11 +65,11 @@ type Account struct {
 	UID types.UID
 }
 
-// Requester requests tokens for one node.
+// Requester requests tokens.
 type Requester struct {
 	Client kubernetes.Interface
 	// Node is the name of the Node object that tokens are bound to: without it they are
-	// invalid.
+	// invalid. If empty, tokens are bound to the account only.
 	Node string
 	// Lifetime is the default lifetime.
 	Lifetime time.Duration
@@ -77,33 +78,20 @@ type Requester struct {
 
 // Request returns a new token. A lifetime of zero means the Requester's.
 func (r Requester) Request(ctx context.Context, account Account, lifetime time.Duration) (Token, error) {
-	if lifetime == 0 {
-		lifetime = r.Lifetime
-	}
-	return request(ctx, r.Client, r.Clock, account, lifetime, r.Node)
-}
-
-// RequestForUser returns a new token that is bound to the account only: without the
-// account, and so without the space, it is invalid.
-func RequestForUser(ctx context.Context, client kubernetes.Interface, clock clock.PassiveClock, account Account, lifetime time.Duration) (Token, error) {
-	return request(ctx, client, clock, account, lifetime, "")
-}
-
-// request returns a new token that is bound to a Node, unless node is empty.
-func request(ctx context.Context, client kubernetes.Interface, clock clock.PassiveClock, account Account, lifetime time.Duration, node string) (Token, error) {
+	lifetime = cmp.Or(lifetime, r.Lifetime)
 	tokenRequest := &authenticationv1.TokenRequest{
 		ObjectMeta: metav1.ObjectMeta{UID: account.UID},
 		Spec:       authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To(int64(lifetime / time.Second))},
 	}
 	bound := ""
-	if node != "" {
-		tokenRequest.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: node}
-		bound = ", bound to Node " + node
+	if r.Node != "" {
+		tokenRequest.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: r.Node}
+		bound = ", bound to Node " + r.Node
 	}
 	// client-go logs the bodies of responses at high verbosity. This one has a token.
 	ctx = klog.NewContext(ctx, logr.Discard())
-	issued := clock.Now()
-	response, err := client.CoreV1().ServiceAccounts(account.Namespace).CreateToken(ctx, account.Name, tokenRequest, metav1.CreateOptions{})
+	issued := r.Clock.Now()
+	response, err := r.Client.CoreV1().ServiceAccounts(account.Namespace).CreateToken(ctx, account.Name, tokenRequest, metav1.CreateOptions{})
 	if err = withoutTokens(err); err != nil {
 		return Token{}, fmt.Errorf("request a token for ServiceAccount %s/%s%s: %w", account.Namespace, account.Name, bound, err)
 	}
