@@ -47,8 +47,7 @@ func (d *Driver) resync(ctx context.Context) {
 	stored, err := d.store.list()
 	specs, specsErr := d.specs.list()
 	if err := errors.Join(err, specsErr); err != nil {
-		logger.Error(err, "Cannot list the claims on the node")
-		return
+		logger.Error(err, "Cannot list all claims on the node")
 	}
 	for _, claim := range slices.Concat(stored, specs, d.known.list()) {
 		d.queue.Add(claim)

@@ -242,6 +242,16 @@ func TestResync_removesAbandonedFiles(t *testing.T) {
 	})
 }
 
+func TestResync_renewsTokensWithoutTheListOfSpecs(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		n.prepared("a")
+		dir := filepath.Join(n.dir, "cdi")
+		n.must(os.RemoveAll(dir))
+		n.must(os.WriteFile(dir, nil, 0o600))
+		n.awaitTokenRequest("renewal")
+	})
+}
+
 func TestResync_repairsMetadataOfAClaimThatItKnows(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")
