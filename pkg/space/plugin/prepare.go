@@ -28,7 +28,7 @@ import (
 )
 
 // answerMargin is what is left of the kubelet's deadline for the answer that a space did
-// not become ready.
+// not become ready, or has no token.
 const answerMargin = 5 * time.Second
 
 // errDeallocated means that the claim no longer has the allocation in question.
@@ -66,7 +66,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %s: %w", a.Claim, spaceapi.ReasonInvalidParameters, err)
 	}
-	tokens, err := d.requestTokensWhenAllowed(ctx, waiting, prepared.Spaces)
+	tokens, err := d.requestTokensWhenAllowed(waiting, prepared.Spaces)
 	if err != nil {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", a.Claim, err)
 	}
@@ -184,11 +184,11 @@ func (d *Driver) remove(claim types.UID) error {
 
 // requestTokensWhenAllowed requests tokens for a pod that has just been bound to the node. Until
 // the controller has recorded the node, which usually takes milliseconds, the API server forbids
-// that: it repeats the requests until waiting ends.
-func (d *Driver) requestTokensWhenAllowed(ctx, waiting context.Context, spaces []preparedSpace) (tokens []token.Token, err error) {
+// that: it repeats the requests until the context ends.
+func (d *Driver) requestTokensWhenAllowed(ctx context.Context, spaces []preparedSpace) (tokens []token.Token, err error) {
 	backoff := wait.Backoff{Duration: firstTokenDelay, Cap: rereadDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}
-	// The error of Until is that of waiting. The function is called at least once.
-	_ = backoff.DelayFunc().Until(waiting, true, true, func(context.Context) (bool, error) {
+	// The error of Until is that of ctx. The function is called at least once.
+	_ = backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		var errs []error
 		tokens, errs = d.requestTokens(ctx, spaces, func(int) bool { return true })
 		if err = errors.Join(errs...); !apierrors.IsForbidden(err) {

@@ -151,6 +151,23 @@ func TestPrepare_failsImmediatelyOnOtherTokenErrors(t *testing.T) {
 	})
 }
 
+func TestPrepare_answersInTimeIfATokenRequestIsNotAnswered(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		n.requester.intercept(func(ctx context.Context, _ token.Account) error {
+			<-ctx.Done()
+			return errors.New("no answer from the API server")
+		})
+		const patience = 30 * time.Second
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		took, err := n.await(n.prepareInBackground(ctx, n.create(readyFor(t, claimFor("a"), "account-1"))))
+		if err == nil || !strings.Contains(err.Error(), "no answer from the API server") || took != patience-answerMargin {
+			t.Errorf("Prepare says %v, after %s", err, took)
+		}
+		n.wantNothingLeft()
+	})
+}
+
 func TestPrepare_usesTheTokenLifetimeOfTheClass(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		start := time.Now()
