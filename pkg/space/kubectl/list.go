@@ -25,6 +25,8 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/kubectl/pkg/cmd/get"
 	"k8s.io/utils/ptr"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 )
 
 // list is the command kubectl space list.
@@ -181,7 +183,9 @@ func changed(shown map[string]spaceSummary, spaces []spaceSummary) []spaceSummar
 	var out []spaceSummary
 	current, claims := map[string]bool{}, map[types.UID]bool{}
 	for _, space := range spaces {
-		key := string(space.UID) + "/" + space.AllocationID + "/" + space.Request
+		// The suffix of a namespace's name is known from the allocation on. A pending claim has none.
+		name := cmp.Or(space.Result.NamespaceName(""), space.Space)
+		key := string(space.UID) + "/" + name[max(0, len(name)-allocation.SuffixLength):]
 		current[key], claims[space.UID] = true, true
 		if last, known := shown[key]; !known || !reflect.DeepEqual(last, space) {
 			shown[key] = space

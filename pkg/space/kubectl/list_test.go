@@ -15,13 +15,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/kubectl/pkg/cmd/get"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
@@ -133,22 +136,45 @@ func TestAwait_needsNoRightToWatchNamespaces(t *testing.T) {
 	}
 }
 
+// statesOf joins the states of spaces.
+func statesOf(spaces []spaceSummary) string {
+	var out []string
+	for _, space := range spaces {
+		out = append(out, space.State)
+	}
+	return strings.Join(out, ",")
+}
+
 func TestChanged_doesNotTakeAnAllocatedClaimForGone(t *testing.T) {
 	shown := map[string]spaceSummary{}
 	waits := spaceSummary{ObjectMeta: metav1.ObjectMeta{UID: "a"}, State: statePending}
 	ready := spaceSummary{ObjectMeta: metav1.ObjectMeta{UID: "a"}, State: stateReady, AllocationID: "one", Request: "space", Space: "ephemeral"}
-	states := func(spaces ...spaceSummary) string {
-		var out []string
-		for _, space := range changed(shown, spaces) {
-			out = append(out, space.State)
-		}
-		return strings.Join(out, ",")
-	}
 	for i, step := range []struct {
 		spaces []spaceSummary
 		want   string
 	}{{[]spaceSummary{waits}, "Pending"}, {[]spaceSummary{ready}, "Ready"}, {[]spaceSummary{ready}, ""}, {[]spaceSummary{waits}, "Pending,Gone"}, {nil, "Gone"}} {
-		if got := states(step.spaces...); got != step.want {
+		if got := statesOf(changed(shown, step.spaces)); got != step.want {
+			t.Errorf("step %d shows %q, want %q", i, got, step.want)
+		}
+	}
+}
+
+func TestChanged_distinguishesSpacesOfOneRequest(t *testing.T) {
+	c := allocated(claim("two", driver), "spaces")
+	devices := &c.Status.Allocation.Devices
+	devices.Results = append(devices.Results, devices.Results[0])
+	devices.Results[1].ShareID = ptr.To(types.UID("other"))
+	first, second := namespace(c), namespace(c)
+	second.Name = allocation.FromClaim(c, driver).Results[1].NamespaceName("ephemeral-ns-")
+	shown := map[string]spaceSummary{}
+	for i, step := range []struct {
+		snapshot *snapshot
+		want     string
+	}{
+		{of(c), "Provisioning,Provisioning"}, {of(c), ""}, {of(c, first), "Provisioning"}, {of(c, first, second), "Provisioning"},
+		{of(first, second), "Ended,Ended"}, {of(second), "Gone"}, {of(), "Gone"},
+	} {
+		if got := statesOf(changed(shown, step.snapshot.spaces(""))); got != step.want {
 			t.Errorf("step %d shows %q, want %q", i, got, step.want)
 		}
 	}
