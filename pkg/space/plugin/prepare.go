@@ -176,6 +176,7 @@ func (d *Driver) unprepare(ctx context.Context, claim types.UID) error {
 // remove removes all that there is of a claim. The caller has its lock.
 func (d *Driver) remove(claim types.UID) error {
 	d.forget(claim)
+	d.damaged.Delete(claim)
 	if _, err := d.specs.remove(claim); err != nil {
 		return err
 	}

@@ -121,6 +121,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 // CDI spec. Prepare writes the spec last, and Unprepare removes it first.
 func (d *Driver) releaseClaim(ctx context.Context, claim types.UID) error {
 	d.forget(claim)
+	d.damaged.Delete(claim)
 	removed, err := d.specs.remove(claim)
 	if removed {
 		d.Metrics.Corrections.WithLabelValues(metrics.FoundOrphan).Inc()

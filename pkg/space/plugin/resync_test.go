@@ -293,6 +293,28 @@ func TestResync_leavesDamagedMetadataToTheKubelet(t *testing.T) {
 	})
 }
 
+func TestResync_forgetsTheDamageOfAClaimThatWasRemoved(t *testing.T) {
+	for name, remove := range map[string]func(n *node) error{
+		"by the kubelet":     func(n *node) error { return n.driver.unprepare(n.t.Context(), claimA) },
+		"by another process": func(n *node) error { return n.driver.store.remove(claimA) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onNode(t, func(t *testing.T, n *node) {
+				n.preparedAs(claimA, "a")
+				n.driver.Stop()
+				n.truncateMetadata()
+				n.start()
+				synctest.Wait()
+				n.must(remove(n))
+				n.resync()
+				if _, damaged := n.driver.damaged.Load(claimA); damaged {
+					t.Error("the claim is remembered as damaged")
+				}
+			})
+		})
+	}
+}
+
 func TestResync_importsAndReleasesClaimsOfOtherProcesses(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(readyFor(t, claimFor("a"), "account-1"))
