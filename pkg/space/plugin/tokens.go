@@ -204,11 +204,10 @@ func (d *Driver) renew(ctx context.Context, c *knownClaim) {
 	if d.untilRenewal(c.tokens...) > 0 {
 		return
 	}
-	due := func(i int) bool { return d.untilRenewal(c.tokens[i]) <= 0 }
 	logger := klog.FromContext(ctx)
 	requestCtx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	tokens, errs := d.requestTokens(requestCtx, c.prepared.Spaces, due)
+	tokens, errs := d.requestTokens(requestCtx, c.prepared.Spaces, func(i int) bool { return d.untilRenewal(c.tokens[i]) <= 0 })
 	if ctx.Err() != nil {
 		logger.V(2).Info("Token not renewed: it is no longer needed", "err", context.Cause(ctx))
 		return
@@ -220,8 +219,8 @@ func (d *Driver) renew(ctx context.Context, c *knownClaim) {
 		return
 	case err != nil:
 		for i := range errs {
-			if due(i) {
-				errs[i] = errors.Join(errs[i], err)
+			if tokens[i].Reveal() != nil {
+				errs[i] = err
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -219,6 +220,30 @@ func TestRenew_oneRequestIsNotAnswered(t *testing.T) {
 		m := n.awaitTokenRequest("renewal of the other space")
 		<-time.After(requestTimeout)
 		n.wantToken(claim, results[1].Subdir, m.value)
+	})
+}
+
+func TestRenew_doesNotBlameATokenThatWasNotRequested(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(readyFor(t, withClassConfig(claimFor("a", "b"), `,"tokenLifetime":"59m45s"`, "a"), "account-1"))
+		_, err := n.driver.prepare(t.Context(), claim)
+		n.must(err)
+		// The token of b is due while that of a is requested, which then can't be written.
+		path := filepath.Join(n.driver.store.credentialsPath(claim.UID, "a"), "token")
+		n.must(os.Remove(path))
+		n.must(os.Mkdir(path, 0o700))
+		const answer = 20 * time.Second
+		n.requester.intercept(func(_ context.Context, account token.Account) error {
+			if account.Namespace == allocation.FromClaim(claim, testDriver).Results[0].NamespaceName("ns-") {
+				<-time.After(answer)
+			}
+			return nil
+		})
+		<-time.After(renewal - 10*time.Second + answer)
+		synctest.Wait()
+		if got := n.driver.known.get(claim.UID).tokens; got[0].err == nil || got[1].err != nil {
+			t.Errorf("the errors are %v and %v", got[0].err, got[1].err)
+		}
 	})
 }
 
