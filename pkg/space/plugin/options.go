@@ -76,16 +76,13 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 }
 
 func (o *Options) validate() error {
-	var errs []error
-	if err := spaceapi.CheckDriverName(o.Driver); err != nil {
-		errs = append(errs, err)
-	}
+	errs := []error{spaceapi.CheckDriverName(o.Driver)} // or nil
 	if o.Node == "" {
 		errs = append(errs, errors.New("--node-name is required: tokens are bound to the Node that the kubelet plugin runs on (in a DaemonSet it comes from spec.nodeName)"))
 	}
-	for flag, dir := range map[string]string{"--kubelet-root-dir": o.KubeletDir, "--cdi-root": o.CDIDir, "--credentials-dir": o.CredentialsDir} {
-		if !filepath.IsAbs(dir) {
-			errs = append(errs, fmt.Errorf("%s %q: must be an absolute path, the same as on the host", flag, dir))
+	for _, dir := range []struct{ flag, path string }{{"--kubelet-root-dir", o.KubeletDir}, {"--cdi-root", o.CDIDir}, {"--credentials-dir", o.CredentialsDir}} {
+		if !filepath.IsAbs(dir.path) {
+			errs = append(errs, fmt.Errorf("%s %q: must be an absolute path, the same as on the host", dir.flag, dir.path))
 		}
 	}
 	if server := o.APIServer.URL; server != "" {

@@ -143,3 +143,13 @@ func TestOptionsValidate_returnsAllErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestOptionsValidate_keepsTheOrderOfErrors(t *testing.T) {
+	o := parse(t, "--kubelet-root-dir=x", "--cdi-root=x", "--credentials-dir=x")
+	want := o.validate().Error()
+	for range 20 {
+		if got := o.validate().Error(); got != want {
+			t.Fatalf("got\n%s\nand before\n%s", got, want)
+		}
+	}
+}
