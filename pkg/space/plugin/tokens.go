@@ -130,11 +130,13 @@ func (d *Driver) know(p preparedClaim, claim *resourceapi.ResourceClaim, tokens 
 	ctx, c.stop = context.WithCancel(ctx)
 	d.forget(p.UID)
 	d.known.update(func() { d.known.claims[p.UID] = c })
-	go d.watchClaim(ctx, name, claim, maxRereadDelay, func(claim *resourceapi.ResourceClaim) bool {
+	handle := func(claim *resourceapi.ResourceClaim) bool {
 		c.latest.Store(claim)
 		d.queue.Add(p.UID)
 		return p.allocationIn(claim, d.Driver) == nil
-	})
+	}
+	// watchClaim logs the errors of the API server.
+	go func() { _ = d.watchClaim(ctx, name, claim, maxRereadDelay, handle) }()
 	return c
 }
 

@@ -54,7 +54,7 @@ func (d *Driver) watchClaim(ctx context.Context, name types.NamespacedName, clai
 			return handle(&resourceapi.ResourceClaim{}), nil
 		case last != nil:
 			logger.Info("Cannot read the claim", "err", last)
-			return false, nil
+			return false, nil //nolint:nilerr // it is read again
 		case handle(current):
 			return true, nil
 		}
