@@ -22,15 +22,11 @@ import (
 // There is no client-side rate limit: API Priority and Fairness in the API server is
 // fairer, and limits requests only under load.
 func Config(kubeconfig, userAgent string) (*rest.Config, error) {
-	var (
-		config *rest.Config
-		err    error
-	)
+	load := rest.InClusterConfig
 	if kubeconfig != "" {
-		config, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
-	} else {
-		config, err = rest.InClusterConfig()
+		load = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", kubeconfig) }
 	}
+	config, err := load()
 	if err != nil {
 		return nil, fmt.Errorf("configure the client (outside a pod, --kubeconfig is required): %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -20,14 +21,19 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 	"k8s.io/utils/ptr"
+	utilstrings "k8s.io/utils/strings"
 	kjson "sigs.k8s.io/json"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// defaultMaxTerminationGracePeriod is ten times Kubernetes' default grace period.
-const defaultMaxTerminationGracePeriod = 5 * time.Minute
+const (
+	// defaultMaxTerminationGracePeriod is ten times Kubernetes' default grace period.
+	defaultMaxTerminationGracePeriod = 5 * time.Minute
+	// maxSummary keeps a message short enough for an event, which has 1024 bytes.
+	maxSummary = 800
+)
 
 // Resolve returns the configuration of the space of a result. Of several parameters of class
 // or claim, later ones win field by field; the claim's then restrict what the class gives.
@@ -276,4 +282,19 @@ func union[M ~map[K]V, K comparable, V any](one, other M) M {
 	maps.Copy(out, one)
 	maps.Copy(out, other)
 	return out
+}
+
+// summary joins errors to one line. It replaces what could upset a terminal: names of fields
+// are the user's words.
+func summary(errs field.ErrorList) string {
+	var texts []string
+	for _, err := range errs {
+		texts = append(texts, err.Error())
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, utilstrings.ShortenString(strings.Join(texts, "; "), maxSummary))
 }

@@ -135,11 +135,6 @@ func (d *desired) keeps(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	return d != nil && !d.expired && d.Owns(ns, keys)
 }
 
-// hasNamespaces returns whether all spaces have namespaces, as far as the cache knows.
-func (d *desired) hasNamespaces() bool {
-	return !slices.ContainsFunc(d.spaces, func(s space) bool { return s.namespace == nil })
-}
-
 // recordedConfig returns the recorded configuration of the space in a namespace. If it is
 // damaged, that is everything that a space can have, with unknown ClusterRoles, and without
 // retention.

@@ -40,7 +40,7 @@ func (r *Reconciler) provision(ctx context.Context, desired *desired) (time.Dura
 	case desired.expired:
 		return r.reportNotReady(ctx, desired, &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
 			"the space has existed for %s, its maximum lifetime: its credentials are revoked and it is deprovisioned", desired.lifetime)})
-	case desired.rejected != nil && desired.inUse && desired.hasNamespaces():
+	case desired.rejected != nil && desired.inUse && !slices.ContainsFunc(desired.spaces, func(s space) bool { return s.namespace == nil }):
 		// What a space in use has stays as it is: if its recorded configuration is damaged, what it
 		// is to have is unknown.
 		return r.recordNodes(ctx, desired)

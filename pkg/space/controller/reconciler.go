@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -152,13 +153,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 
 // soonest returns the shortest of the delays. Zero stands for never.
 func soonest(delays ...time.Duration) time.Duration {
-	var out time.Duration
-	for _, delay := range delays {
-		if delay > 0 && (out == 0 || delay < out) {
-			out = delay
-		}
+	delays = slices.DeleteFunc(delays, func(delay time.Duration) bool { return delay <= 0 })
+	if len(delays) == 0 {
+		return 0
 	}
-	return out
+	return slices.Min(delays)
 }
 
 // withClaimUID adds the claim's UID to all log lines, by which a space is followed.

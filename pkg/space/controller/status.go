@@ -120,8 +120,8 @@ func (r *Reconciler) reportReady(ctx context.Context, desired *desired, start ti
 // all of them. It returns when to reconcile again, zero for never.
 func (r *Reconciler) reportNotReady(ctx context.Context, desired *desired, cause error) (time.Duration, error) {
 	// The errors of several spaces are joined with line breaks.
-	reason, message := conditionReason(cause), strings.ReplaceAll(cause.Error(), "\n", "; ")
-	message = strings.ToValidUTF8(utilstrings.ShortenString(message, maxMessage), "")
+	message := strings.ToValidUTF8(utilstrings.ShortenString(strings.ReplaceAll(cause.Error(), "\n", "; "), maxMessage), "")
+	reason := conditionReason(cause)
 	failBinding, after := r.shouldFailBinding(desired)
 	entries := make([]claimstatus.Entry, len(desired.Results))
 	for i, result := range desired.Results {

@@ -121,12 +121,10 @@ func (f *Features) HandleError(ctx context.Context, err error, msg string) {
 func (f *Features) add(ctx context.Context, missing Unsupported) bool {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	found := Unsupported{
-		ShareableDevices:  missing.ShareableDevices && !f.unsupported.ShareableDevices,
-		BindingConditions: missing.BindingConditions && !f.unsupported.BindingConditions,
-	}
-	f.unsupported.ShareableDevices = f.unsupported.ShareableDevices || missing.ShareableDevices
-	f.unsupported.BindingConditions = f.unsupported.BindingConditions || missing.BindingConditions
+	known := &f.unsupported
+	found := Unsupported{missing.ShareableDevices && !known.ShareableDevices, missing.BindingConditions && !known.BindingConditions}
+	known.ShareableDevices = known.ShareableDevices || found.ShareableDevices
+	known.BindingConditions = known.BindingConditions || found.BindingConditions
 	for _, p := range f.pools.Pools {
 		f.pools.logUnsupported(ctx, p, found)
 	}

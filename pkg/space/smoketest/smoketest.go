@@ -66,15 +66,14 @@ func (o *Options) Run(ctx context.Context) error {
 // later on one API server than on another.
 func Try(ctx context.Context, api kubernetes.Interface, namespace string, write bool, timeout time.Duration) error {
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, time.Second, timeout, true, func(ctx context.Context) (bool, error) {
+	if err := wait.PollUntilContextTimeout(ctx, time.Second, timeout, true, func(ctx context.Context) (bool, error) {
 		err := try(ctx, api, namespace, write)
 		// An error before the timeout is more useful than one that it caused.
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
 		return err == nil, nil
-	})
-	if err != nil {
+	}); err != nil {
 		return errors.Join(last, err)
 	}
 	return nil
