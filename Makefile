@@ -237,7 +237,7 @@ $(BIN)/kwok: $(BIN)/kwok-$(KWOK_VERSION)
 
 $(BIN)/kwok-$(KWOK_VERSION):
 	cd test/tools/kwok && go mod download sigs.k8s.io/kwok && rm -rf $(BIN)/kwok-stages && \
-	cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage" $(BIN)/kwok-stages && \
+	cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage" $(BIN)/kwok-stages && find $(BIN)/kwok-stages -name '*.go' -delete && \
 	$(call again,go build -ldflags '-s -w' -o $@ sigs.k8s.io/kwok/cmd/kwok)
 
 $(BIN)/helm:

@@ -128,7 +128,7 @@ func TestDashboardAndAlerts_useMetricsThatExist(t *testing.T) {
 	}
 	// Besides those of the page: Prometheus' own and that of kube-state-metrics.
 	described := []string{"up", "kube_daemonset_status_number_unavailable"}
-	for _, cell := range regexp.MustCompile("(?m)^\\|([^|]*)\\|").FindAllString(string(page), -1) {
+	for _, cell := range regexp.MustCompile(`(?m)^\|([^|]*)\|`).FindAllString(string(page), -1) {
 		for _, name := range regexp.MustCompile("`(.*?)`").FindAllStringSubmatch(cell, -1) {
 			described = append(described, name[1])
 		}

@@ -32,7 +32,7 @@ func (p person) says(t *testing.T, words []string, args ...string) {
 		out, errOut, err := p.TrySpace(ctx, p.args(args...)...)
 		for _, word := range words {
 			if !strings.Contains(strings.Join(strings.Fields(out+errOut), " "), word) {
-				return fmt.Errorf("it does not print %q, but (error %v)\n%s%s", word, err, out, errOut)
+				return fmt.Errorf("it does not print %q, but (error %v)\n%s%s", word, err, out, errOut) //nolint:errorlint // it may be nil
 			}
 		}
 		return err

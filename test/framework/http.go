@@ -76,7 +76,7 @@ func (a Asker) Await(t testing.TB, path string, code int, words ...string) strin
 	Eventually(t, fmt.Sprintf("%s%s to answer %d with %q", a.URL, path, code, words), func(ctx context.Context) error {
 		got, body, err := a.Ask(ctx, path)
 		if text = body; err != nil || got != code || slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(body, word) }) {
-			return fmt.Errorf("the answer is %d, error %v: %.1000s", got, err, body)
+			return fmt.Errorf("the answer is %d, error %v: %.1000s", got, err, body) //nolint:errorlint // it may be nil
 		}
 		return nil
 	})

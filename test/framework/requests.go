@@ -62,7 +62,7 @@ func awaitAnswer(t testing.TB, what, answer string, ask Request, is func(error) 
 	t.Helper()
 	Eventually(t, what+" to be "+answer, func(ctx context.Context) error {
 		if err := ask(ctx); !is(err) {
-			return fmt.Errorf("the answer is: %v", err)
+			return fmt.Errorf("the answer is: %v", err) //nolint:errorlint // it may be nil
 		}
 		return nil
 	})

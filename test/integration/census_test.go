@@ -18,7 +18,6 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
@@ -27,8 +26,6 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
-
-const mergePatch = types.MergePatchType
 
 // census has all objects of the spaces of one driver.
 type census struct {

@@ -50,7 +50,8 @@ func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard, flags ..
 	p.cmd, p.log = framework.PluginCommand(n.dir, nodeName, n.kubeconfig, slices.Concat([]string{
 		"--pod-uid=" + podUID, "--advertise-apiserver-url=" + env.Cluster.APIServerURL(), "--certificate-authority=" + n.ca,
 	}, n.arguments, flags)...)
-	wait, err := p.cmd.Wait, error(nil)
+	wait := p.cmd.Wait
+	var err error
 	if guard == nil {
 		err = p.cmd.Start()
 	} else {
