@@ -472,6 +472,7 @@ func (n *node) preparedAs(uid types.UID, requests ...string) *resourceapi.Resour
 	for range requests {
 		n.awaitTokenRequest("Prepare")
 	}
+	synctest.Wait() // until the claim's first resync, which writes its files too, is over
 	return claim
 }
 
