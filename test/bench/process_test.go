@@ -91,14 +91,20 @@ func (p *process) awaitRest() {
 	})
 }
 
-// cpu returns the CPU time of the process so far, in seconds.
-func (p *process) cpu() float64 {
+// proc returns what the kernel knows of the process.
+func (p *process) proc() procfs.Proc {
 	p.b.Helper()
 	proc, err := procfs.NewProc(p.cmd.Process.Pid)
 	if err != nil {
 		p.b.Fatal(err)
 	}
-	stat, err := proc.Stat()
+	return proc
+}
+
+// cpu returns the CPU time of the process so far, in seconds.
+func (p *process) cpu() float64 {
+	p.b.Helper()
+	stat, err := p.proc().Stat()
 	if err != nil {
 		p.b.Fatal(err)
 	}
@@ -119,11 +125,7 @@ func (p *process) load(during time.Duration) float64 {
 // peak returns the most memory that the process has had so far, in MiB.
 func (p *process) peak() float64 {
 	p.b.Helper()
-	proc, err := procfs.NewProc(p.cmd.Process.Pid)
-	if err != nil {
-		p.b.Fatal(err)
-	}
-	status, err := proc.NewStatus()
+	status, err := p.proc().NewStatus()
 	if err != nil {
 		p.b.Fatal(err)
 	}
