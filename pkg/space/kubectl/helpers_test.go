@@ -100,7 +100,7 @@ func running(name string, claims ...string) *corev1.Pod {
 	return p
 }
 
-// namespace is the record of a claim's space.
+// namespace is the Namespace of a claim's space.
 func namespace(c *resourceapi.ResourceClaim) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: nameOf(c), CreationTimestamp: metav1.NewTime(now.Add(-9 * time.Minute)),

@@ -20,7 +20,7 @@ import (
 
 // tenantNamespaces gives all permissions in the space to its tenant, and to a friend outside of
 // it, as tenants with the role cluster-admin can.
-func (f *fenced) tenantNamespaces(t *testing.T) {
+func (f *policyFixture) tenantNamespaces(t *testing.T) {
 	space := namespacePath(f.space)
 	friend := f.createAccount(t, "friend")
 	for name, account := range map[string]string{"tenant": f.space + ":" + spaceapi.ServiceAccountName, "friend": friend} {
@@ -49,14 +49,14 @@ func (f *fenced) tenantNamespaces(t *testing.T) {
 }
 
 // createAccount creates a ServiceAccount in the release's namespace.
-func (f *fenced) createAccount(t *testing.T, name string) string {
+func (f *policyFixture) createAccount(t *testing.T, name string) string {
 	t.Helper()
 	env.Kubectl(t, "create", "serviceaccount", name, "--namespace="+f.namespace)
 	return f.namespace + ":" + name
 }
 
 // tenantPods tries pods that would take the place or the time of others.
-func (f *fenced) tenantPods(t *testing.T) {
+func (f *policyFixture) tenantPods(t *testing.T) {
 	const longest = 300 // the default of maxTerminationGracePeriod
 	pod := func(namespace string, change func(*corev1.PodSpec)) framework.Call {
 		pod := framework.NewPod("any")
@@ -70,8 +70,8 @@ func (f *fenced) tenantPods(t *testing.T) {
 		return func(spec *corev1.PodSpec) { spec.TerminationGracePeriodSeconds = ptr.To(seconds) }
 	}
 	// The API server deletes a pod without a node at once.
-	newNode(t, env, "fenced-e", nil)
-	running := bind(t, createPod(t, f.space, framework.NewPod("running")), "fenced-e")
+	newNode(t, env, "policies-e", nil)
+	running := bind(t, createPod(t, f.space, framework.NewPod("running")), "policies-e")
 	deleted := func(seconds int) framework.Call {
 		return remove(core(f.space, fmt.Sprintf("pods/%s?gracePeriodSeconds=%d", running.Name, seconds)))
 	}
@@ -103,7 +103,7 @@ func (f *fenced) tenantPods(t *testing.T) {
 }
 
 // tenantServices tries to redirect the traffic of others.
-func (f *fenced) tenantServices(t *testing.T) {
+func (f *policyFixture) tenantServices(t *testing.T) {
 	service := func(namespace, spec string) framework.Call {
 		return post(core(namespace, "services"), `{"metadata":{"name":"any"},"spec":{`+spec+`"ports":[{"port":443}]}}`)
 	}
@@ -125,10 +125,10 @@ func (f *fenced) tenantServices(t *testing.T) {
 
 // claimStatus tries to speak as the controller, as the kubelet plugin of another driver can that
 // may update the status of claims.
-func (f *fenced) claimStatus(t *testing.T) {
+func (f *policyFixture) claimStatus(t *testing.T) {
 	other := f.createAccount(t, "other-driver")
 	// The API server of Kubernetes 1.36 and later asks for these permissions. Before, all have them.
-	const role = "fenced-other-driver"
+	const role = "policies-other-driver"
 	env.Kubectl(t, "create", "clusterrole", role, "--verb=get,update", "--resource=resourceclaims,resourceclaims/status")
 	env.Kubectl(t, "create", "clusterrole", role+"-devices", "--verb=arbitrary-node:update", "--resource=resourceclaims.resource.k8s.io/driver", "--resource-name="+f.driver, "--resource-name=other.example.com")
 	for _, name := range []string{role, role + "-devices"} {
@@ -145,7 +145,7 @@ func (f *fenced) claimStatus(t *testing.T) {
 		change(&changed.Status)
 		return framework.Put(path, framework.JSON(changed))
 	}
-	const only = "only the controller of driver fenced.example.com"
+	const only = "only the controller of driver policies.example.com"
 	denied(t, env.As(t, f.namespace, "other-driver"),
 		denial{"lead a pod to another space", put(func(s *resourceapi.ResourceClaimStatus) { s.Devices[0].Data.Raw = []byte(`{"namespace":"another"}`) }), only},
 		denial{"remove the space's entry", put(func(s *resourceapi.ResourceClaimStatus) { s.Devices = nil }), only},

@@ -21,9 +21,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// fenced is what the chart installs besides workloads, for a driver of its own, with a
+// policyFixture is what the chart installs besides workloads, for a driver of its own, with a
 // controller that has the chart's rights, and one space.
-type fenced struct {
+type policyFixture struct {
 	driver    string
 	keys      spaceapi.Keys
 	namespace string
@@ -33,19 +33,19 @@ type fenced struct {
 	claim, space string
 }
 
-const fencedName = "fenced-space-dra-driver"
+const policiesName = "policies-space-dra-driver"
 
-// newFenced installs the release. Its name allows one at a time.
-func newFenced(t *testing.T) *fenced {
+// newPolicyFixture installs the release. Its name allows one at a time.
+func newPolicyFixture(t *testing.T) *policyFixture {
 	t.Helper()
-	f := &fenced{driver: "fenced.example.com", keys: spaceapi.KeysFor("fenced.example.com"), namespace: env.Namespace(t), claim: "claim"}
-	startController(t, env, releaseOf(t, "fenced", f.namespace, map[string]string{
-		"driverName": f.driver, "space.allowedClusterRoles": "{admin}", "space.deniedDeviceClasses": "{fenced-denied}",
-		"deviceClasses[0].name": "fenced-gold", "deviceClasses[0].extendedResourceName": "fenced.example.com/gold",
+	f := &policyFixture{driver: "policies.example.com", keys: spaceapi.KeysFor("policies.example.com"), namespace: env.Namespace(t), claim: "claim"}
+	startController(t, env, releaseOf(t, "policies", f.namespace, map[string]string{
+		"driverName": f.driver, "space.allowedClusterRoles": "{admin}", "space.deniedDeviceClasses": "{policies-denied}",
+		"deviceClasses[0].name": "policies-gold", "deviceClasses[0].extendedResourceName": "policies.example.com/gold",
 	},
 		"rbac-controller.yaml", "rbac-kubeletplugin.yaml", "admission-spaces.yaml", "admission-nested.yaml",
 		"admission-controller.yaml", "admission-kubeletplugin.yaml", "admission-space-metadata.yaml", "admission-claims.yaml")...)
-	f.controller = env.As(t, f.namespace, fencedName+"-controller")
+	f.controller = env.As(t, f.namespace, policiesName+"-controller")
 	f.space = provision(t, f.driver, f.namespace, f.claim)
 	return f
 }
@@ -84,17 +84,17 @@ var (
 	dryRun              = metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 )
 
-// TestFences tries what the policies deny and allow beyond the attempts of TestThreats in
-// test/e2e.
-func TestFences(t *testing.T) {
-	f := newFenced(t)
+// TestAdmissionPolicies_denyAndAllow tries what the policies deny and allow beyond the attempts of
+// TestThreats in test/e2e.
+func TestAdmissionPolicies_denyAndAllow(t *testing.T) {
+	f := newPolicyFixture(t)
 	t.Run("controller namespaces", f.controllerNamespaces)
 	t.Run("controller contents of spaces", f.controllerContents)
 	t.Run("controller status of claims", f.controllerStatus)
 	t.Run("plugin tokens", f.pluginTokens)
 	t.Run("plugin events", f.pluginEvents)
 	t.Run("plugin slices", f.pluginSlices)
-	t.Run("record", f.record)
+	t.Run("metadata of spaces", f.spaceMetadata)
 	t.Run("nested spaces", f.nestedSpaces)
 	t.Run("namespaces of tenants", f.tenantNamespaces)
 	t.Run("pods of tenants", f.tenantPods)
@@ -113,10 +113,10 @@ func set(field, key, value string) string {
 	return fmt.Sprintf(`{"metadata":{%q:{%q:%s}}}`, field, key, value)
 }
 
-func (f *fenced) controllerNamespaces(t *testing.T) {
+func (f *policyFixture) controllerNamespaces(t *testing.T) {
 	space := namespacePath(f.space)
 	createWith := func(podSecurity, driver, namespace, claim string) framework.Call {
-		ns := recorded(driver, "fenced-any", "uid", namespace, claim)
+		ns := recorded(driver, "policies-any", "uid", namespace, claim)
 		ns.Labels["pod-security.kubernetes.io/enforce"] = podSecurity
 		return post(namespacePath(""), framework.JSON(ns))
 	}
@@ -142,7 +142,7 @@ func (f *fenced) controllerNamespaces(t *testing.T) {
 	})
 }
 
-func (f *fenced) controllerContents(t *testing.T) {
+func (f *policyFixture) controllerContents(t *testing.T) {
 	const spaces, itself = "write in namespaces of spaces", "the space's own ServiceAccount"
 	object := func(name string) string { return fmt.Sprintf(`{"metadata":{"name":%q}}`, name) }
 	bind := func(name, namespace, of string) framework.Call {
@@ -160,11 +160,11 @@ func (f *fenced) controllerContents(t *testing.T) {
 	allowed(t, f.controller, map[string]framework.Call{"remove all subjects": patch(own, `{"subjects":null}`)})
 }
 
-func (f *fenced) controllerStatus(t *testing.T) {
+func (f *policyFixture) controllerStatus(t *testing.T) {
 	// From Kubernetes 1.36 on, RBAC denies this, too.
-	const role = "fenced-binding"
+	const role = "policies-binding"
 	env.Kubectl(t, "create", "clusterrole", role, "--verb=update", "--resource=resourceclaims.resource.k8s.io/binding")
-	env.Kubectl(t, "create", "clusterrolebinding", role, "--clusterrole="+role, "--serviceaccount="+f.namespace+":"+fencedName+"-controller")
+	env.Kubectl(t, "create", "clusterrolebinding", role, "--clusterrole="+role, "--serviceaccount="+f.namespace+":"+policiesName+"-controller")
 	t.Cleanup(func() {
 		_, _ = env.TryKubectl(context.Background(), "delete", "clusterrole,clusterrolebinding", role)
 	})
@@ -181,23 +181,23 @@ func (f *fenced) controllerStatus(t *testing.T) {
 }
 
 // pluginOn returns a client with the token of the plugin's pod on a new node.
-func (f *fenced) pluginOn(t *testing.T, node string) kubernetes.Interface {
+func (f *policyFixture) pluginOn(t *testing.T, node string) kubernetes.Interface {
 	t.Helper()
 	newNode(t, env, node, nil)
 	pod := framework.NewPod("plugin-" + node)
-	pod.Spec.ServiceAccountName = fencedName + "-kubeletplugin"
+	pod.Spec.ServiceAccountName = policiesName + "-kubeletplugin"
 	return env.AsPod(t, bind(t, createPod(t, f.namespace, pod), node))
 }
 
-func (f *fenced) pluginTokens(t *testing.T) {
-	const nodeA, nodeB = "fenced-a", "fenced-b"
+func (f *policyFixture) pluginTokens(t *testing.T) {
+	const nodeA, nodeB = "policies-a", "policies-b"
 	a, b := f.pluginOn(t, nodeA), f.pluginOn(t, nodeB)
 	mint := func(node string) framework.Call {
 		return post(core(f.space, "serviceaccounts/space/token"), framework.TokenBody("Node", node, ""))
 	}
 	const unused = "no pod on node "
 	first, second := createPod(t, f.namespace, framework.NewPod("first")), createPod(t, f.namespace, framework.NewPod("second"))
-	denied(t, env.As(t, f.namespace, fencedName+"-kubeletplugin"), denial{"a token without a node", mint(nodeA), "bound to its own Node"})
+	denied(t, env.As(t, f.namespace, policiesName+"-kubeletplugin"), denial{"a token without a node", mint(nodeA), "bound to its own Node"})
 	denied(t, a, denial{"a token before there is a pod", mint(nodeA), unused + nodeA})
 	if err := mint(nodeA).By(a)(t.Context()); !framework.Refused(err) {
 		t.Errorf("the plugin cannot tell that it has to wait: %v", err)
@@ -224,12 +224,12 @@ func (f *fenced) pluginTokens(t *testing.T) {
 	release(t, f.claim, second)
 }
 
-func (f *fenced) pluginEvents(t *testing.T) {
-	const node, component, words = "fenced-c", "space-kubeletplugin", "events about ResourceClaims"
+func (f *policyFixture) pluginEvents(t *testing.T) {
+	const node, component, words = "policies-c", "space-kubeletplugin", "events about ResourceClaims"
 	p := f.pluginOn(t, node)
 	event := func(component, host string) *corev1.Event {
 		return &corev1.Event{
-			ObjectMeta:     metav1.ObjectMeta{GenerateName: "fenced-", Namespace: f.namespace},
+			ObjectMeta:     metav1.ObjectMeta{GenerateName: "policies-", Namespace: f.namespace},
 			InvolvedObject: corev1.ObjectReference{APIVersion: "resource.k8s.io/v1", Kind: "ResourceClaim", Namespace: f.namespace, Name: f.claim},
 			Source:         corev1.EventSource{Component: component, Host: host},
 		}
@@ -246,19 +246,19 @@ func (f *fenced) pluginEvents(t *testing.T) {
 	all := core(f.namespace, "events")
 	denied(t, p,
 		denial{"an event as the scheduler", post(all, framework.JSON(event("default-scheduler", node))), words},
-		denial{"a changed event of another component", patch(foreign, `{"source":{"component":"space-kubeletplugin","host":"fenced-c"}}`), words},
+		denial{"a changed event of another component", patch(foreign, `{"source":{"component":"space-kubeletplugin","host":"policies-c"}}`), words},
 	)
 	own := create(p, event(component, node))
 	allowed(t, p, map[string]framework.Call{"count its own event": patch(own, `{"count":2}`)})
 }
 
-func (f *fenced) pluginSlices(t *testing.T) {
-	const node, words = "fenced-d", "on its own node"
+func (f *policyFixture) pluginSlices(t *testing.T) {
+	const node, words = "policies-d", "on its own node"
 	p := f.pluginOn(t, node)
 	made := func(driver, node string) *resourceapi.ResourceSlice {
 		t.Helper()
 		s := &resourceapi.ResourceSlice{
-			ObjectMeta: metav1.ObjectMeta{GenerateName: "fenced-"},
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "policies-"},
 			Spec:       resourceapi.ResourceSliceSpec{Driver: driver, NodeName: &node, Pool: resourceapi.ResourcePool{Name: "any", ResourceSliceCount: 1}},
 		}
 		s, err := env.Client.ResourceV1().ResourceSlices().Create(t.Context(), s, metav1.CreateOptions{})
@@ -274,7 +274,7 @@ func (f *fenced) pluginSlices(t *testing.T) {
 	}
 	own, others, foreign := made(f.driver, node), made(f.driver, "another"), made("gpu.example.com", node)
 	ownSlice := post(framework.ResourceSlices, slice(f.driver, `"nodeName":"`+node+`"`))
-	denied(t, env.As(t, f.namespace, fencedName+"-kubeletplugin"), denial{"a slice without a node", ownSlice, words})
+	denied(t, env.As(t, f.namespace, policiesName+"-kubeletplugin"), denial{"a slice without a node", ownSlice, words})
 	denied(t, p,
 		denial{"a change to another node's slice", update(others), words},
 		denial{"a change to another driver's slice", update(foreign), words},
@@ -285,18 +285,18 @@ func (f *fenced) pluginSlices(t *testing.T) {
 	})
 }
 
-// record tries to change the record of a space as an administrator.
-func (f *fenced) record(t *testing.T) {
-	const labels, annotations = "namespace labels with prefix fenced.example.com/", "namespace annotations with prefix fenced.example.com/"
+// spaceMetadata tries to change the metadata of a space as an administrator.
+func (f *policyFixture) spaceMetadata(t *testing.T) {
+	const labels, annotations = "namespace labels with prefix policies.example.com/", "namespace annotations with prefix policies.example.com/"
 	space, system := namespacePath(f.space), namespacePath("kube-system")
 	marked := set("labels", f.keys.ClaimUID, "uid")
 	denied(t, env.Client,
-		denial{"create a record", post(namespacePath(""), framework.JSON(recorded(f.driver, "fenced-any", "uid", "", ""))), labels},
+		denial{"create a namespace with the metadata", post(namespacePath(""), framework.JSON(recorded(f.driver, "policies-any", "uid", "", ""))), labels},
 		denial{"mark a namespace", patch(system, marked), labels},
 		denial{"mark a namespace through its status", patch(system+"/status", marked), labels},
 		denial{"remove a mark", patch(space, set("labels", f.keys.ClaimUID, "null")), labels},
 		denial{"change a mark", patch(space, marked), labels},
-		denial{"set an unknown key", patch(system, set("labels", "fenced.example.com/any", "x")), labels},
+		denial{"set an unknown key", patch(system, set("labels", "policies.example.com/any", "x")), labels},
 		denial{"allow spaces in a space", patch(space, set("labels", f.keys.NestedSpaces, "Allowed")), labels},
 		denial{"add a node", patch(space, set("annotations", f.keys.Nodes, "node=uid")), annotations},
 		denial{"change the configuration", patch(space, set("annotations", f.keys.Config, "{}")), annotations},
@@ -307,15 +307,15 @@ func (f *fenced) record(t *testing.T) {
 		"another label of a space":      patch(space, set("labels", "team", "blue")),
 		"an annotation of a space":      patch(space, set("annotations", "note", "x")),
 		"a label of another namespace":  patch(system, set("labels", "team", "blue")),
-		"another driver's label":        patch(system, set("labels", "not-fenced.example.com/any", "x")),
+		"another driver's label":        patch(system, set("labels", "not-policies.example.com/any", "x")),
 		"a space's status":              patch(space+"/status", `{"status":{"conditions":[]}}`),
 		"the deletion of a space":       remove(space),
-		"a namespace with other labels": post(namespacePath(""), `{"metadata":{"name":"fenced-any","labels":{"team":"blue"}}}`),
+		"a namespace with other labels": post(namespacePath(""), `{"metadata":{"name":"policies-any","labels":{"team":"blue"}}}`),
 	})
 }
 
 // nestedSpaces tries each way to request a space in a space, as an administrator.
-func (f *fenced) nestedSpaces(t *testing.T) {
+func (f *policyFixture) nestedSpaces(t *testing.T) {
 	// The API server requires this label for admin access.
 	env.Kubectl(t, "label", "namespace", f.space, resourceapi.DRAAdminNamespaceLabelKey+"=true")
 	claim := func(namespace string, requests ...resourceapi.DeviceRequest) framework.Call {
@@ -355,8 +355,8 @@ func (f *fenced) nestedSpaces(t *testing.T) {
 	const other, implicit = "gpu.example.com", "deviceclass.resource.kubernetes.io/"
 	denied(t, env.Client,
 		denial{"the chart's class", claim(f.space, exactly(f.driver)), nestedRefused},
-		denial{"another class of the chart", claim(f.space, exactly("fenced-gold")), nestedRefused},
-		denial{"a class that the values name", claim(f.space, exactly("fenced-denied")), nestedRefused},
+		denial{"another class of the chart", claim(f.space, exactly("policies-gold")), nestedRefused},
+		denial{"a class that the values name", claim(f.space, exactly("policies-denied")), nestedRefused},
 		// It is of another release of the chart, but the claim of this space names it.
 		denial{"the space's own class", claim(f.space, exactly(spaceapi.DefaultDriverName)), nestedRefused},
 		denial{"a second request", claim(f.space, exactly(other), exactly(f.driver)), nestedRefused},
@@ -365,8 +365,8 @@ func (f *fenced) nestedSpaces(t *testing.T) {
 		denial{"a template", template(exactly(f.driver)), nestedRefused},
 		denial{"a pod", pod(f.space, implicit+f.driver, container), nestedRefused},
 		denial{"a pod, by the space's own class", pod(f.space, implicit+spaceapi.DefaultDriverName, container), nestedRefused},
-		denial{"a pod, by the class's name for it", pod(f.space, "fenced.example.com/gold", container), nestedRefused},
-		denial{"a pod, in its init container", pod(f.space, implicit+"fenced-denied", initContainer), nestedRefused},
+		denial{"a pod, by the class's name for it", pod(f.space, "policies.example.com/gold", container), nestedRefused},
+		denial{"a pod, in its init container", pod(f.space, implicit+"policies-denied", initContainer), nestedRefused},
 	)
 	allowed(t, env.Client, map[string]framework.Call{
 		"something else":               claim(f.space, exactly(other), oneOf(other)),
@@ -379,9 +379,9 @@ func (f *fenced) nestedSpaces(t *testing.T) {
 
 // expressionTypes reads the API server's warnings about the expressions: one that names a
 // field that does not exist fails only when it is evaluated.
-func (f *fenced) expressionTypes(t *testing.T) {
+func (f *policyFixture) expressionTypes(t *testing.T) {
 	policies, err := env.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies().List(t.Context(),
-		metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=fenced"})
+		metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=policies"})
 	if err != nil || len(policies.Items) == 0 {
 		t.Fatalf("policies: %v (error: %v)", policies, err)
 	}
