@@ -42,7 +42,7 @@ func (r *Reconciler) countSpaces() map[metrics.Spaces]int {
 		allocations[a.Claim] = a
 		expired := isExpired(claim, driver, a)
 		for _, result := range a.Results {
-			state := metrics.StatePending
+			state := metrics.StateProvisioning
 			if _, data, err := claimstatus.Read(claim, driver, a, result); err == nil && data != nil {
 				state = metrics.StateReady
 			} else if expired {

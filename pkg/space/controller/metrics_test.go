@@ -34,7 +34,7 @@ func TestCountSpaces(t *testing.T) {
 	other("retained", func(ns *corev1.Namespace) { ns.Annotations[c.keys.RetainedUntil] = "2026-03-01T13:00:00Z" })
 	c.now.Step(time.Hour)
 	want := map[metrics.Spaces]int{
-		{State: metrics.StatePending, Pool: "spaces"}: 2,
+		{State: metrics.StateProvisioning, Pool: "spaces"}: 2,
 		{State: metrics.StateTerminating}:             1,
 		{State: metrics.StateRetained}:                1,
 	}
@@ -49,7 +49,7 @@ func TestCountSpaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.catchUp(claim)
-	delete(want, metrics.Spaces{State: metrics.StatePending, Pool: "spaces"})
+	delete(want, metrics.Spaces{State: metrics.StateProvisioning, Pool: "spaces"})
 	want[metrics.Spaces{State: metrics.StateReady, Pool: "spaces"}] = 2
 	if got := c.countSpaces(); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)

@@ -7,11 +7,11 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // States of spaces.
 const (
-	StatePending     = "pending"
-	StateReady       = "ready"
-	StateExpired     = "expired"
-	StateRetained    = "retained"
-	StateTerminating = "terminating"
+	StateProvisioning = "provisioning"
+	StateReady        = "ready"
+	StateExpired      = "expired"
+	StateRetained     = "retained"
+	StateTerminating  = "terminating"
 )
 
 // Kinds of corrections that the controller's resyncs make.
