@@ -75,7 +75,7 @@ func TestKubectlSpace(t *testing.T) {
 	explainsALimit(t, admin, dev)
 	explainsTheDriver(t, admin, dev)
 	stuck := "Its namespace " + held + " still exists: "
-	admin.says(t, []string{"StuckTerminating"}, "list")
+	admin.says(t, []string{"ContentRemaining"}, "list")
 	admin.says(t, []string{"A space of ResourceClaim held is deprovisioned, and its credentials are revoked. " + stuck, "example.com/hold in 1 resource instances"}, "why", "held")
 	admin.says(t, []string{stuck}, "why", "namespace/"+held)
 	release()

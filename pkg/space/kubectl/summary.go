@@ -35,15 +35,16 @@ const (
 	stateEnded = "Ended"
 	// stateTerminating: the namespace of a deprovisioned space is being deleted.
 	stateTerminating = "Terminating"
-	// stateStuck: the same, for more than stuckAfter, because it still contains objects.
-	stateStuck = "StuckTerminating"
+	// stateContentRemaining: the same, for more than contentRemainingAfter, because it still
+	// contains objects.
+	stateContentRemaining = "ContentRemaining"
 	// stateRetained: the namespace of a deprovisioned space is retained, without credentials.
 	stateRetained = "Retained"
 	// stateGone: a space that list -w has shown no longer exists.
 	stateGone = "Gone"
 )
 
-const stuckAfter = time.Minute
+const contentRemainingAfter = time.Minute
 
 var spaceType = metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: "Space"}
 
@@ -228,8 +229,8 @@ func (s *snapshot) formerSpaces(namespace, name string) []spaceSummary {
 		switch {
 		case ns.DeletionTimestamp != nil:
 			space.State, space.Message = stateTerminating, whyTerminating(ns)
-			if space.Message != "" && s.now.Sub(ns.DeletionTimestamp.Time) > stuckAfter {
-				space.State = stateStuck
+			if space.Message != "" && s.now.Sub(ns.DeletionTimestamp.Time) > contentRemainingAfter {
+				space.State = stateContentRemaining
 			}
 		case space.RetainedUntil != "":
 			space.State = stateRetained

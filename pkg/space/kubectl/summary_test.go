@@ -66,7 +66,7 @@ func TestSpaces_haveStates(t *testing.T) {
 			of(kept, keeps, goes),
 			[]string{
 				"going Terminating <none> <none> <none> <none> 9m", "retained Retained <none> <none> <none> <none> 9m",
-				"stuck StuckTerminating <none> <none> <none> <none> 9m",
+				"stuck ContentRemaining <none> <none> <none> <none> 9m",
 			},
 		},
 	} {

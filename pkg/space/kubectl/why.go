@@ -250,12 +250,12 @@ func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.
 func (s *snapshot) whyRemaining(namespace, name, space string) string {
 	left := slices.DeleteFunc(s.formerSpaces(namespace, name), func(l spaceSummary) bool { return space != "" && l.Space != space })
 	text := fmt.Sprintf("A space of ResourceClaim %s is deprovisioned, and its credentials are revoked. Its namespace ", name)
-	for _, state := range []string{stateStuck, stateTerminating, stateRetained, stateEnded} {
+	for _, state := range []string{stateContentRemaining, stateTerminating, stateRetained, stateEnded} {
 		l := find(left, func(l *spaceSummary) bool { return l.State == state })
 		switch {
 		case l == nil:
 			continue
-		case state == stateStuck:
+		case state == stateContentRemaining:
 			return text + fmt.Sprintf("%s still exists: %s. The driver removes no finalizers. The next space does not wait for it.", l.Space, l.Message)
 		case state == stateTerminating:
 			return text + fmt.Sprintf("%s is being deleted. It still contains: %s.", l.Space, orNone(l.Message))
