@@ -21,7 +21,7 @@ import (
 
 func TestLifecycle(t *testing.T) {
 	metrics, health := framework.FreeAddress(t), framework.FreeAddress(t)
-	framework.StartController(t, env, "--namespace-deletion-timeout=2s", "--cluster-role=admin",
+	framework.StartController(t, env, "--stuck-terminating-after=2s", "--cluster-role=admin",
 		"--metrics-bind-address="+metrics, "--health-probe-bind-address="+health)
 	t.Run("a namespace stuck in Terminating", func(t *testing.T) { stuckNamespace(t, metrics, health) })
 	t.Run("a ready space takes pods", readyIsUsable)

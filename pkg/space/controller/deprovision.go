@@ -33,7 +33,7 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 	var stale []*corev1.Namespace
 	for i := range namespaces {
 		ns := &namespaces[i]
-		after = soonest(after, r.reportOverdue(withClaimUID(ctx, ns.Labels[r.keys.ClaimUID]), ns), r.retainedFor(ns))
+		after = soonest(after, r.reportStuckTerminating(withClaimUID(ctx, ns.Labels[r.keys.ClaimUID]), ns), r.retainedFor(ns))
 		if desired.keeps(ns, r.keys) {
 			continue
 		}
@@ -272,13 +272,13 @@ func (r *Reconciler) isDeprovisioned(ctx context.Context, ns *corev1.Namespace) 
 		(bindingErr != nil || binding.DeletionTimestamp != nil) && (accountErr != nil || account.DeletionTimestamp != nil), nil
 }
 
-// reportOverdue reports, on the namespace and on its claim, that the deletion of the
+// reportStuckTerminating reports, on the namespace and on its claim, that the deletion of the
 // namespace takes too long. It returns when to reconcile again, zero for never.
-func (r *Reconciler) reportOverdue(ctx context.Context, ns *corev1.Namespace) time.Duration {
+func (r *Reconciler) reportStuckTerminating(ctx context.Context, ns *corev1.Namespace) time.Duration {
 	if ns.DeletionTimestamp == nil {
 		return 0
 	}
-	timeout := r.config.NamespaceDeletionTimeout
+	timeout := r.config.StuckTerminatingAfter
 	if left := timeout - r.clock.Since(ns.DeletionTimestamp.Time); left > 0 {
 		return left
 	}
@@ -290,7 +290,7 @@ func (r *Reconciler) reportOverdue(ctx context.Context, ns *corev1.Namespace) ti
 	}
 	message := fmt.Sprintf("Namespace %s has been terminating since %s: %s", ns.Name, ns.DeletionTimestamp.UTC().Format(time.RFC3339),
 		cmp.Or(strings.Join(reasons, "; "), "its conditions give no reason"))
-	klog.FromContext(ctx).Info("Namespace deletion overdue", logkeys.Namespace, ns.Name, "cause", message)
+	klog.FromContext(ctx).Info("Namespace stuck terminating", logkeys.Namespace, ns.Name, "cause", message)
 	r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, message)
 	return timeout
 }

@@ -90,10 +90,10 @@ func newClusterWith(t testing.TB, change func(*Config), live ...client.Object) *
 		Defaults: spaceconfig.Defaults{Driver: driver, NamespacePrefix: "ns-", ClusterRole: "edit", PodSecurity: "baseline", Network: spaceapi.NetworkOpen},
 		Server:   "https://10.96.0.1:443",
 
-		Namespace:                "driver",
-		ConcurrentClaimSyncs:     1,
-		ResyncPeriod:             time.Minute,
-		NamespaceDeletionTimeout: time.Minute,
+		Namespace:             "driver",
+		ConcurrentClaimSyncs:  1,
+		ResyncPeriod:          time.Minute,
+		StuckTerminatingAfter: time.Minute,
 	}
 	change(&config)
 	keys := spaceapi.KeysFor(driver)

@@ -67,7 +67,7 @@ func (r *Reconciler) stuckTerminating() int {
 	_, namespaces := r.listCached(context.Background())
 	n := 0
 	for _, ns := range namespaces {
-		if ns.DeletionTimestamp != nil && r.clock.Since(ns.DeletionTimestamp.Time) >= r.config.NamespaceDeletionTimeout {
+		if ns.DeletionTimestamp != nil && r.clock.Since(ns.DeletionTimestamp.Time) >= r.config.StuckTerminatingAfter {
 			n++
 		}
 	}

@@ -35,8 +35,8 @@ func TestCountSpaces(t *testing.T) {
 	c.now.Step(time.Hour)
 	want := map[metrics.Spaces]int{
 		{State: metrics.StateProvisioning, Pool: "spaces"}: 2,
-		{State: metrics.StateTerminating}:             1,
-		{State: metrics.StateRetained}:                1,
+		{State: metrics.StateTerminating}:                  1,
+		{State: metrics.StateRetained}:                     1,
 	}
 	if got := c.countSpaces(); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)

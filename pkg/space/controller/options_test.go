@@ -51,7 +51,7 @@ func TestOptionsValidate(t *testing.T) {
 		{"--exclusive-device-count=0", "--exclusive-device-count"},
 		{"--concurrent-claim-syncs=0", "--concurrent-claim-syncs"},
 		{"--resync-period=0", "--resync-period"},
-		{"--namespace-deletion-timeout=0", "--namespace-deletion-timeout"},
+		{"--stuck-terminating-after=0", "--stuck-terminating-after"},
 		{"--pprof-bind-address=0.0.0.0:6060", "--pprof-bind-address"},
 		{"--metrics-secure --tls-cert-file=c", "--tls-cert-file"},
 		{"--tls-cert-file=c --tls-private-key-file=k", "--tls-cert-file"},

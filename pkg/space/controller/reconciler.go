@@ -62,8 +62,8 @@ type Config struct {
 	ConcurrentClaimSyncs int
 	// ResyncPeriod is the interval at which all claims are compared with their spaces.
 	ResyncPeriod time.Duration
-	// NamespaceDeletionTimeout is the time after which a terminating namespace is reported.
-	NamespaceDeletionTimeout time.Duration
+	// StuckTerminatingAfter is how long a namespace may be terminating before it is reported.
+	StuckTerminatingAfter time.Duration
 	// StartupTimeout is how long the API server may take to answer, and the caches to sync.
 	StartupTimeout time.Duration
 }

@@ -81,6 +81,6 @@ func (m *Controller) Collect(spaces func() map[Spaces]int, limits func() map[str
 				emit(float64(limit), pool)
 			}
 		})
-	m.set.scraped("namespaces_stuck_terminating", "Number of namespaces that have been terminating for longer than --namespace-deletion-timeout.", nil,
+	m.set.scraped("namespaces_stuck_terminating", "Number of namespaces that have been terminating for longer than --stuck-terminating-after.", nil,
 		func(emit func(float64, ...string)) { emit(float64(stuckTerminating())) })
 }

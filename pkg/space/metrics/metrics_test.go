@@ -100,7 +100,7 @@ func TestMetrics_areOnTheMetricsPage(t *testing.T) {
 func TestMetrics_showWhatWasObserved(t *testing.T) {
 	registries := observed()
 	for registry, want := range map[*prometheus.Registry]string{
-		registries[0]: `# HELP space_dra_namespaces_stuck_terminating Number of namespaces that have been terminating for longer than --namespace-deletion-timeout.
+		registries[0]: `# HELP space_dra_namespaces_stuck_terminating Number of namespaces that have been terminating for longer than --stuck-terminating-after.
 # TYPE space_dra_namespaces_stuck_terminating gauge
 space_dra_namespaces_stuck_terminating 1
 # HELP space_dra_spaces Number of spaces by state and pool, as the leader sees them. Retained and terminating spaces have no pool.
