@@ -34,7 +34,7 @@ var others = map[string]any{
 	"deviceClasses":                            []any{values{"name": "other"}},
 	"controller.metricsPort":                   9443,
 	"controller.resyncPeriod":                  "6m",
-	"controller.stuckTerminatingAfter":      "6m",
+	"controller.stuckTerminatingAfter":         "6m",
 	"controller.resources.limits.memory":       "1Gi",
 	"controller.resources.requests.memory":     "1Gi",
 	"controller.resources.requests.cpu":        "1",

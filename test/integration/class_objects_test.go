@@ -51,7 +51,7 @@ func restoredObjects(t *testing.T) {
 	space := standingWith(t, ns, `"clusterWideRoles":["node-reader"],"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"},"min":{"cpu":"10m"}}]}`).Namespace
 	core, rbac := env.Client.CoreV1().RESTClient(), env.Client.RbacV1().RESTClient()
 	restored(t, env.Client.NetworkingV1().RESTClient(), "networkpolicies", space, spaceapi.ObjectName, `{"spec":{"egress":[{}]}}`, func(p *networkingv1.NetworkPolicy) any { return p.Spec })
-	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonDriftCorrected, "NetworkPolicy space")
+	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonRestored, "NetworkPolicy space")
 	restored(t, core, "resourcequotas", space, spaceapi.ObjectName, `{"spec":{"hard":{"pods":"400"}}}`, func(q *corev1.ResourceQuota) any { return q.Spec })
 	restored(t, core, "limitranges", space, spaceapi.ObjectName, `{"spec":{"limits":[{"type":"Container","max":{"cpu":"2"}}]}}`, func(l *corev1.LimitRange) any { return l.Spec })
 	restored(t, rbac, "rolebindings", space, spaceapi.RoleBindingName, `{"subjects":null}`, func(b *rbacv1.RoleBinding) any { return b.Subjects })

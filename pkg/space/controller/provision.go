@@ -229,7 +229,7 @@ func (r *Reconciler) ensure(ctx context.Context, desired *desired, space *space,
 	if desired.inUse {
 		if changed {
 			object := kindOf(want) + " " + want.GetName()
-			r.events.Event(desired.claim, corev1.EventTypeWarning, spaceapi.ReasonDriftCorrected,
+			r.events.Event(desired.claim, corev1.EventTypeWarning, spaceapi.ReasonRestored,
 				fmt.Sprintf("Restored %s in namespace %s after an external change", object, space.name))
 			klog.FromContext(ctx).Info("Space restored", logkeys.Namespace, space.name, "object", object)
 		}

@@ -204,10 +204,10 @@ func TestEnsure_createsAndRestoresANetworkPolicy(t *testing.T) {
 		"left alone though the cache lags":             {nil, same, nil, []string{"create", "get"}, false},
 		"left alone though the cache has an older one": {other, same, nil, []string{"get"}, false},
 		"restored": {other, other, nil, []string{"get", "update"}, true},
-		"restored though it is too large for the cache": {large, large, nil, []string{"get", "update"}, true},
-		"restored though the cache lags":                {nil, other, nil, []string{"create", "get", "update"}, true},
-		"restored after another change":                 {other, other, conflict, []string{"get", "update", "get", "update"}, true},
-		"no drift when the API server moved":            {moved, moved, nil, []string{"get", "update"}, false},
+		"restored though it is too large for the cache":     {large, large, nil, []string{"get", "update"}, true},
+		"restored though the cache lags":                    {nil, other, nil, []string{"create", "get", "update"}, true},
+		"restored after another change":                     {other, other, conflict, []string{"get", "update", "get", "update"}, true},
+		"reset when the API server moved, without an event": {moved, moved, nil, []string{"get", "update"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClusterWith(t, func(config *Config) { config.Defaults.Network = spaceapi.NetworkIsolated })

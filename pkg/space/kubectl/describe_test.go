@@ -27,14 +27,14 @@ func described(t *testing.T, s *snapshot, name string) string {
 
 func TestDescribe_showsAll(t *testing.T) {
 	c := ready(t, "used", "pod")
-	again := event("used", "DriftCorrected", "made it again")
+	again := event("used", "Restored", "made it again")
 	again.Source.Component, again.Count = "controller", 3
 	again.FirstTimestamp, again.LastTimestamp = metav1.NewTime(time.Now().Add(-5*time.Hour)), metav1.NewTime(time.Now().Add(-time.Hour))
 	s := of(c, pod("pod", "node-b", "used"), namespace(c), quota(nameOf(c)), again, listClasses)
 	text := described(t, s, "used")
 	for _, want := range []string{
 		"Claim: used", "Allocated: 2026-03-01T11:50:00Z (10m ago)", "Pods: pod", "Nodes: node-b", "Space: " + nameOf(c), "State: Ready",
-		"pods: 3 of 4", "services.loadbalancers: 0 of 0", "Server: https://10.96.0.1:443", "Network: Open", "Type Reason Age From Message", "Warning DriftCorrected 60m (x3 over 5h) controller made it again", "You do not have permission to list deviceclasses",
+		"pods: 3 of 4", "services.loadbalancers: 0 of 0", "Server: https://10.96.0.1:443", "Network: Open", "Type Reason Age From Message", "Warning Restored 60m (x3 over 5h) controller made it again", "You do not have permission to list deviceclasses",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in\n%s", want, text)

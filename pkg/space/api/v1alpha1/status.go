@@ -38,8 +38,8 @@ const (
 
 // Reasons of events that are not also reasons of the condition.
 const (
-	// ReasonDriftCorrected means that the controller restored a part of a space in use.
-	ReasonDriftCorrected = "DriftCorrected"
+	// ReasonRestored means that the controller restored a part of a space in use.
+	ReasonRestored = "Restored"
 	// ReasonDeprovisioned means that the credentials are revoked and the namespace is being deleted.
 	ReasonDeprovisioned = "Deprovisioned"
 	// ReasonDeprovisioningFailed means that the controller could not revoke the credentials of a
