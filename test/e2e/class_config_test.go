@@ -63,10 +63,10 @@ func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
 		t.Errorf("the pod was bound to node %q, error %v", pod.Spec.NodeName, err)
 	}
 	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("failed", func(c *resourceapi.ResourceClaim) bool {
-		return len(c.Status.Devices) > 0 && meta.IsStatusConditionTrue(c.Status.Devices[0].Conditions, spaceapi.ConditionFailed)
+		return len(c.Status.Devices) > 0 && meta.IsStatusConditionTrue(c.Status.Devices[0].Conditions, spaceapi.ConditionBindingFailed)
 	}))
 	first, conditions := *claim.Status.Allocation.Devices.Results[0].ShareID, claim.Status.Devices[0].Conditions
-	refused, failed := meta.FindStatusCondition(conditions, spaceapi.ConditionReady), meta.FindStatusCondition(conditions, spaceapi.ConditionFailed)
+	refused, failed := meta.FindStatusCondition(conditions, spaceapi.ConditionReady), meta.FindStatusCondition(conditions, spaceapi.ConditionBindingFailed)
 	if !failed.LastTransitionTime.After(refused.LastTransitionTime.Time) {
 		t.Errorf("the controller reported the failure to the scheduler at once: %v", conditions)
 	}

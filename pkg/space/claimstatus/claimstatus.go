@@ -27,9 +27,9 @@ type Entry struct {
 	Result allocation.Result
 	// Ready is the condition. Apply sets its type and its transition time.
 	Ready metav1.Condition
-	// Failed makes the scheduler deallocate the claim and retry. Otherwise the entry has that
-	// condition only if it was set before.
-	Failed bool
+	// BindingFailed makes the scheduler deallocate the claim and retry. Otherwise the entry has
+	// that condition only if it was set before.
+	BindingFailed bool
 	// Data is nil unless the space is ready.
 	Data *spaceapi.SpaceStatus
 }
@@ -52,10 +52,10 @@ func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now
 		}
 		e.Ready.Type, e.Ready.LastTransitionTime = spaceapi.ConditionReady, now
 		meta.SetStatusCondition(&device.Conditions, e.Ready)
-		if e.Failed || meta.FindStatusCondition(device.Conditions, spaceapi.ConditionFailed) != nil {
+		if e.BindingFailed || meta.FindStatusCondition(device.Conditions, spaceapi.ConditionBindingFailed) != nil {
 			failed := e.Ready
-			failed.Type, failed.Status = spaceapi.ConditionFailed, metav1.ConditionFalse
-			if e.Failed {
+			failed.Type, failed.Status = spaceapi.ConditionBindingFailed, metav1.ConditionFalse
+			if e.BindingFailed {
 				failed.Status = metav1.ConditionTrue
 			}
 			meta.SetStatusCondition(&device.Conditions, failed)

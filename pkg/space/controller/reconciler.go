@@ -94,7 +94,7 @@ type Reconciler struct {
 	written *utilcache.LRUExpireCache
 	// podNodes has the nodes of consuming pods by the pods' UIDs: a bound pod stays on its node.
 	podNodes *lru.Cache
-	// bindingFailures counts by claim how often the condition Failed was set.
+	// bindingFailures counts by claim how often the condition BindingFailed was set.
 	bindingFailures *lru.Cache
 }
 

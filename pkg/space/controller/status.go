@@ -126,9 +126,9 @@ func (r *Reconciler) reportNotReady(ctx context.Context, desired *desired, cause
 	entries := make([]claimstatus.Entry, len(desired.Results))
 	for i, result := range desired.Results {
 		entries[i] = claimstatus.Entry{
-			Result: result,
-			Failed: failBinding,
-			Ready:  metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message},
+			Result:        result,
+			BindingFailed: failBinding,
+			Ready:         metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message},
 		}
 	}
 	changed, err := r.writeStatus(ctx, desired, entries)
@@ -150,15 +150,15 @@ func (r *Reconciler) reportNotReady(ctx context.Context, desired *desired, cause
 	return after, nil
 }
 
-// shouldFailBinding returns whether a claim that is not ready is to have the condition Failed,
-// with which the scheduler deallocates it, or else after which delay to look again. Without
-// binding conditions, the scheduler does not read it: the delay is zero for never.
+// shouldFailBinding returns whether a claim that is not ready is to have the condition
+// BindingFailed, with which the scheduler deallocates it, or else after which delay to look again.
+// Without binding conditions, the scheduler does not read it: the delay is zero for never.
 func (r *Reconciler) shouldFailBinding(desired *desired) (bool, time.Duration) {
 	if !desired.hasBindingConditions() {
 		return false, 0
 	}
 	conditions := claimstatus.Conditions(desired.claim, r.config.Defaults.Driver, desired.Results[0])
-	if meta.IsStatusConditionTrue(conditions, spaceapi.ConditionFailed) {
+	if meta.IsStatusConditionTrue(conditions, spaceapi.ConditionBindingFailed) {
 		return true, 0
 	}
 	// The shift is bounded, or it would overflow.
@@ -169,7 +169,7 @@ func (r *Reconciler) shouldFailBinding(desired *desired) (bool, time.Duration) {
 	return delay <= 0, max(delay, 0)
 }
 
-// bindingFailuresOf returns how often Failed was set for allocations of the claim.
+// bindingFailuresOf returns how often BindingFailed was set for allocations of the claim.
 func (r *Reconciler) bindingFailuresOf(desired *desired) int {
 	value, _ := r.bindingFailures.Get(desired.Claim)
 	n, _ := value.(int)

@@ -36,7 +36,7 @@ func (s Set) devices(p Pool, unsupported Unsupported) []resourceapi.Device {
 	if !unsupported.BindingConditions && s.hasBindingConditions(p) {
 		// Kubernetes requires both lists or none.
 		device.BindingConditions = []string{spaceapi.ConditionReady}
-		device.BindingFailureConditions = []string{spaceapi.ConditionFailed}
+		device.BindingFailureConditions = []string{spaceapi.ConditionBindingFailed}
 	}
 	if unsupported.ShareableDevices {
 		devices := make([]resourceapi.Device, s.exclusiveDevices(p))

@@ -77,7 +77,7 @@ func (f *Features) Probe(ctx context.Context, client kubernetes.Interface, drive
 				Name:                     "space",
 				AllowMultipleAllocations: ptr.To(true),
 				BindingConditions:        []string{spaceapi.ConditionReady},
-				BindingFailureConditions: []string{spaceapi.ConditionFailed},
+				BindingFailureConditions: []string{spaceapi.ConditionBindingFailed},
 			}},
 		},
 	}

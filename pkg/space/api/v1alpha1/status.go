@@ -12,9 +12,9 @@ import (
 // True when the space is ready, False with a reason and a message otherwise.
 const ConditionReady = "Ready"
 
-// ConditionFailed is a binding failure condition: the scheduler deallocates the claim and
+// ConditionBindingFailed is a binding failure condition: the scheduler deallocates the claim and
 // retries. Only devices with binding conditions have it.
-const ConditionFailed = "Failed"
+const ConditionBindingFailed = "BindingFailed"
 
 // Reasons of the Ready condition. Events have the same reasons. docs/events.md describes what
 // the driver does next, and what users and administrators can do.
