@@ -40,8 +40,8 @@ const slots = "space_dra_provision_duration_seconds_bucket"
 // alertCases look at the defaults.
 var alertCases = []alertCase{{
 	alert: "SpaceLeakSuspected", at: "45m", severity: "warning",
-	fires: series{`space_dra_resync_corrections_total{kind="stale_namespace"}`: "0+1x10 10+0.2x60"},
-	quiet: series{`space_dra_resync_corrections_total{kind="stale_namespace"}`: "0 3x60", `space_dra_resync_corrections_total{kind="unprovisioned_claim"}`: "0+1x60"},
+	fires: series{`space_dra_resync_findings_total{kind="stale_namespace"}`: "0+1x10 10+0.2x60"},
+	quiet: series{`space_dra_resync_findings_total{kind="stale_namespace"}`: "0 3x60", `space_dra_resync_findings_total{kind="unprovisioned_claim"}`: "0+1x60"},
 }, {
 	alert: "SpaceProvisioningSlow", at: "30m", severity: "warning",
 	fires: series{slots + `{result="success",le="5"}`: "0x60", slots + `{result="success",le="10"}`: "0x60", slots + `{result="success",le="20"}`: "0+10x60", slots + `{result="success",le="+Inf"}`: "0+10x60"},

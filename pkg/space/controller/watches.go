@@ -200,7 +200,7 @@ func (r *Reconciler) resync(ctx context.Context, q queue) {
 			continue
 		}
 		if done, err := r.isDeprovisioned(ctx, ns); err == nil && !done {
-			r.metrics.Corrections.WithLabelValues(metrics.StaleNamespace).Inc()
+			r.metrics.Findings.WithLabelValues(metrics.StaleNamespace).Inc()
 		}
 		for _, request := range r.claimOfObject(ctx, ns) {
 			q.Add(request)
@@ -209,7 +209,7 @@ func (r *Reconciler) resync(ctx context.Context, q queue) {
 	driver := r.config.Defaults.Driver
 	for i := range claims {
 		if a := allocation.FromClaim(&claims[i], driver); a != nil && !isReady(&claims[i], driver, a) {
-			r.metrics.Corrections.WithLabelValues(metrics.UnprovisionedClaim).Inc()
+			r.metrics.Findings.WithLabelValues(metrics.UnprovisionedClaim).Inc()
 			q.Add(reconcile.Request{NamespacedName: a.Claim})
 		}
 	}

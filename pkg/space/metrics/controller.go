@@ -14,7 +14,7 @@ const (
 	StateTerminating  = "terminating"
 )
 
-// Kinds of corrections that the controller's resyncs make.
+// Kinds of findings of the controller's resyncs.
 const (
 	StaleNamespace     = "stale_namespace"
 	UnprovisionedClaim = "unprovisioned_claim"

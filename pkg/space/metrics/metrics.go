@@ -67,14 +67,14 @@ func (s set) scraped(name, help string, labels []string, collect func(emit func(
 
 // resyncs has the metrics that both components have.
 type resyncs struct {
-	// Resyncs has no label, and Corrections has one for the kind.
-	Resyncs, Corrections *prometheus.CounterVec
+	// Resyncs has no label, and Findings has one for the kind.
+	Resyncs, Findings *prometheus.CounterVec
 }
 
 func (s set) resyncs(kinds ...string) resyncs {
 	return resyncs{
-		Resyncs:     s.counter("resyncs_total", "Number of resyncs.", nil),
-		Corrections: s.counter("resync_corrections_total", "Number of inconsistencies that resyncs found, by kind.", []string{"kind"}, kinds...),
+		Resyncs:  s.counter("resyncs_total", "Number of resyncs.", nil),
+		Findings: s.counter("resync_findings_total", "Number of inconsistencies that resyncs found, by kind.", []string{"kind"}, kinds...),
 	}
 }
 

@@ -31,7 +31,7 @@ func observed() []*prometheus.Registry {
 	c.Delete.Observe(time.Second)
 	c.ProvisioningErrors.WithLabelValues("InvalidParameters").Inc()
 	c.Resyncs.WithLabelValues().Inc()
-	c.Corrections.WithLabelValues(metrics.UnprovisionedClaim).Inc()
+	c.Findings.WithLabelValues(metrics.UnprovisionedClaim).Inc()
 
 	p := metrics.NewPlugin(forPlugin, "v1.2.3")
 	p.Collect(func() metrics.Tokens {
@@ -42,7 +42,7 @@ func observed() []*prometheus.Registry {
 	p.Unprepare.Observe(time.Second, metrics.Result(nil))
 	p.Renewals.WithLabelValues(metrics.Succeeded).Inc()
 	p.Resyncs.WithLabelValues().Inc()
-	p.Corrections.WithLabelValues(metrics.FoundEnded).Inc()
+	p.Findings.WithLabelValues(metrics.FoundEnded).Inc()
 	return []*prometheus.Registry{forController, forPlugin}
 }
 

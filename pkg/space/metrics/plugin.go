@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Kinds of corrections that the plugin's resyncs make.
+// Kinds of findings of the plugin's resyncs.
 const (
 	FoundEnded     = "ended_claim"
 	FoundOrphan    = "orphaned_cdi_spec"

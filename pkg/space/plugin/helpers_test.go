@@ -528,9 +528,9 @@ func (n *node) truncateMetadata() {
 	n.must(os.WriteFile(path, content[:len(content)/2], 0o600))
 }
 
-func (n *node) corrections(kind string) float64 {
+func (n *node) findings(kind string) float64 {
 	n.t.Helper()
-	counter, err := n.driver.Metrics.Corrections.GetMetricWithLabelValues(kind)
+	counter, err := n.driver.Metrics.Findings.GetMetricWithLabelValues(kind)
 	n.must(err)
 	count, err := testutil.GetCounterMetricValue(counter)
 	n.must(err)

@@ -87,7 +87,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 			return nil
 		}
 	case c == nil || c.prepared.AllocationID != stored.AllocationID:
-		d.Metrics.Corrections.WithLabelValues(metrics.FoundForeign).Inc()
+		d.Metrics.Findings.WithLabelValues(metrics.FoundForeign).Inc()
 		c = d.know(stored, nil, nil)
 	}
 	ctx, logger := withClaim(ctx, types.NamespacedName{Namespace: c.prepared.Namespace, Name: c.prepared.Name}, claim)
@@ -124,7 +124,7 @@ func (d *Driver) releaseClaim(ctx context.Context, claim types.UID) error {
 	d.damaged.Delete(claim)
 	removed, err := d.specs.remove(claim)
 	if removed {
-		d.Metrics.Corrections.WithLabelValues(metrics.FoundOrphan).Inc()
+		d.Metrics.Findings.WithLabelValues(metrics.FoundOrphan).Inc()
 		klog.FromContext(ctx).Info("Removed an orphaned CDI spec", logkeys.ClaimUID, claim)
 	}
 	return err
@@ -150,7 +150,7 @@ func (d *Driver) removeEnded(ctx context.Context, c *knownClaim) error {
 	if err := d.remove(p.UID); err != nil {
 		return err
 	}
-	d.Metrics.Corrections.WithLabelValues(metrics.FoundEnded).Inc()
+	d.Metrics.Findings.WithLabelValues(metrics.FoundEnded).Inc()
 	klog.FromContext(ctx).Info("Removed a claim that the kubelet did not unprepare")
 	return nil
 }
@@ -160,7 +160,7 @@ func (d *Driver) reportDamage(ctx context.Context, claim types.UID, damage error
 	if _, reported := d.damaged.LoadOrStore(claim, true); reported {
 		return
 	}
-	d.Metrics.Corrections.WithLabelValues(metrics.FoundDamaged).Inc()
+	d.Metrics.Findings.WithLabelValues(metrics.FoundDamaged).Inc()
 	klog.FromContext(ctx).Error(damage, "Metadata of a prepared claim are damaged. After a restart of the plugin its tokens are not renewed until its pods are recreated", logkeys.ClaimUID, claim)
 }
 
@@ -169,7 +169,7 @@ func (d *Driver) removeAbandoned(ctx context.Context) {
 	for _, dir := range []staging.Dir{d.store.staging, d.specs.staging} {
 		paths, err := dir.RemoveAbandoned(ctx)
 		for _, path := range paths {
-			d.Metrics.Corrections.WithLabelValues(metrics.FoundTemporary).Inc()
+			d.Metrics.Findings.WithLabelValues(metrics.FoundTemporary).Inc()
 			klog.FromContext(ctx).Info("Removed a temporary file of a process that was killed", logkeys.Path, path)
 		}
 		if err != nil {

@@ -279,7 +279,7 @@ func TestResync_leavesDamagedMetadataToTheKubelet(t *testing.T) {
 		n.start()
 		n.wantNoTokenRequest("nothing is known of the claim")
 		n.wantEverything()
-		if got := n.corrections(metrics.FoundDamaged); got != 1 {
+		if got := n.findings(metrics.FoundDamaged); got != 1 {
 			t.Errorf("reported %v times, want once", got)
 		}
 		n.wantRenewedAfterPrepare(claim)
@@ -345,7 +345,7 @@ func TestResync_importsAnEndedClaimOnce(t *testing.T) {
 		for range 3 {
 			n.resync() // the claim does not exist, which the watch finds
 		}
-		if got := n.corrections(metrics.FoundForeign); got != 1 {
+		if got := n.findings(metrics.FoundForeign); got != 1 {
 			t.Errorf("imported %v times, want once", got)
 		}
 		n.wantNoTokenRequest("the claim is gone")
