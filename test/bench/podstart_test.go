@@ -189,7 +189,7 @@ func durations(b *testing.B, env *framework.Env) map[string]float64 {
 	b.Helper()
 	out := map[string]float64{}
 	for _, component := range []struct{ name, selector, metric string }{
-		{"controller", framework.ControllerPods, "space_dra_provision_step_duration_seconds_sum"},
+		{"controller", framework.ControllerPods, "space_dra_provisioning_step_duration_seconds_sum"},
 		{"plugin", framework.PluginPods, "space_dra_prepare_step_duration_seconds_sum"},
 	} {
 		pods, err := env.DriverPods(b.Context(), component.selector)

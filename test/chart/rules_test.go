@@ -35,7 +35,7 @@ type alertCase struct {
 	value string
 }
 
-const slots = "space_dra_provision_duration_seconds_bucket"
+const slots = "space_dra_provisioning_duration_seconds_bucket"
 
 // alertCases look at the defaults.
 var alertCases = []alertCase{{
@@ -49,8 +49,8 @@ var alertCases = []alertCase{{
 	value: "19s",
 }, {
 	alert: "SpaceProvisioningFailing", at: "30m", severity: "warning",
-	fires: series{`space_dra_provision_duration_seconds_count{result="failure"}`: "0+1x60"},
-	quiet: series{`space_dra_provision_duration_seconds_count{result="failure"}`: "0x20 3x60", `space_dra_provision_duration_seconds_count{result="success"}`: "0+50x60"},
+	fires: series{`space_dra_provisioning_duration_seconds_count{result="failure"}`: "0+1x60"},
+	quiet: series{`space_dra_provisioning_duration_seconds_count{result="failure"}`: "0x20 3x60", `space_dra_provisioning_duration_seconds_count{result="success"}`: "0+50x60"},
 	value: "15",
 }, {
 	alert: "SpaceTokenRenewalsFailing", at: "30m", severity: "warning", labels: map[string]string{"instance": "n1", "result": "failure"},

@@ -130,8 +130,8 @@ func stuckNamespace(t *testing.T, metrics, health string) {
 	text := framework.Plainly(metrics).Await(t, "/metrics", http.StatusOK, "space_dra_namespaces_stuck_terminating 1", `space_dra_spaces{pool="",state="terminating"} 1`)
 	for _, labels := range []string{`duration_seconds_count{result="success"}`, `step_duration_seconds_count{step="namespace"}`,
 		`step_duration_seconds_count{step="objects"}`, `step_duration_seconds_count{step="rbac"}`, `step_duration_seconds_count{step="status"}`} {
-		if _, value, found := strings.Cut(text, "\nspace_dra_provision_"+labels+" "); !found || value[0] == '0' {
-			t.Errorf("space_dra_provision_%s has counted nothing", labels)
+		if _, value, found := strings.Cut(text, "\nspace_dra_provisioning_"+labels+" "); !found || value[0] == '0' {
+			t.Errorf("space_dra_provisioning_%s has counted nothing", labels)
 		}
 	}
 	framework.Plainly(health).Await(t, "/readyz", http.StatusOK)

@@ -53,11 +53,11 @@ func NewController(registerer prometheus.Registerer, version string) *Controller
 	s.buildInfo(version)
 	return &Controller{
 		resyncs: s.resyncs(StaleNamespace, UnprovisionedClaim),
-		Provision: s.histogram(buckets(), "provision_duration_seconds",
+		Provision: s.histogram(buckets(), "provisioning_duration_seconds",
 			"Duration of provisioning all spaces of a claim, by result.", []string{"result"}, Succeeded, Failed),
-		ProvisionSteps: s.histogram(stepBuckets(), "provision_step_duration_seconds",
+		ProvisionSteps: s.histogram(stepBuckets(), "provisioning_step_duration_seconds",
 			"Duration of the steps of provisioning a space.", []string{"step"}, StepNamespace, StepObjects, StepRBAC, StepStatus),
-		Revoke: s.histogram(buckets(), "revoke_duration_seconds",
+		Revoke: s.histogram(buckets(), "revocation_duration_seconds",
 			"Duration of revoking the credentials of a space.", nil),
 		Delete: s.histogram(buckets(), "namespace_deletion_duration_seconds",
 			"Time from the deletion of a space's namespace until it no longer exists.", nil),
