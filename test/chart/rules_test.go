@@ -58,8 +58,8 @@ var alertCases = []alertCase{{
 	quiet: series{`space_dra_token_renewals_total{result="failure",instance="n1"}`: "7x16 9x44", `space_dra_token_renewals_total{result="success",instance="n1"}`: "0+1x60"},
 }, {
 	alert: "SpaceTokenExpiringSoon", at: "10m", severity: "critical", labels: map[string]string{"instance": "n1"},
-	fires: series{`space_dra_token_nearest_expiry_seconds{instance="n1"}`: "60x60"},
-	quiet: series{`space_dra_token_nearest_expiry_seconds{instance="n1"}`: "120x60"},
+	fires: series{`space_dra_token_remaining_lifetime_seconds{instance="n1"}`: "60x60"},
+	quiet: series{`space_dra_token_remaining_lifetime_seconds{instance="n1"}`: "120x60"},
 	value: "1m 0s",
 }, {
 	alert: "SpaceStuckTerminating", at: "20m", severity: "warning",

@@ -72,7 +72,7 @@ func TestDashboard_showsDataForEachPanel(t *testing.T) {
 	framework.AwaitLog(t, log, regexp.MustCompile("shown Pools with a limit\n"))
 	env.DeletePod(t, ns, "limited")
 	framework.Await(t, framework.Pod(env.Client, ns, "test-claim"), framework.PodReady())
-	framework.AwaitLog(t, log, regexp.MustCompile("shown Time to first token expiry\n"))
+	framework.AwaitLog(t, log, regexp.MustCompile("shown Remaining token lifetime\n"))
 	env.DeletePod(t, ns, "test-claim")
 }
 

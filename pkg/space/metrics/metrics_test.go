@@ -35,7 +35,7 @@ func observed() []*prometheus.Registry {
 
 	p := metrics.NewPlugin(forPlugin, "v1.2.3")
 	p.Collect(func() metrics.Tokens {
-		return metrics.Tokens{Claims: 2, Left: 10 * time.Minute, Known: true}
+		return metrics.Tokens{Claims: 2, Remaining: 10 * time.Minute, Known: true}
 	})
 	p.Prepare.Observe(time.Second, metrics.Result(errors.New("no")))
 	p.PrepareSteps.Observe(time.Second, metrics.StepToken)

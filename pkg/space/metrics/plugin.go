@@ -41,9 +41,9 @@ type Plugin struct {
 // Tokens is what is known of the tokens on a node.
 type Tokens struct {
 	Claims int
-	// Left is the time until the first of the tokens expires. It is valid if Known.
-	Left  time.Duration
-	Known bool
+	// Remaining is the shortest remaining lifetime of the tokens. It is valid if Known.
+	Remaining time.Duration
+	Known     bool
 }
 
 // NewPlugin registers the plugin's metrics. It panics if they are registered already.
@@ -69,9 +69,10 @@ func (m *Plugin) Collect(tokens func() Tokens) {
 	m.set.scraped("prepared_claims", "Number of claims on the node whose tokens are renewed.", nil, func(emit func(float64, ...string)) {
 		emit(float64(tokens().Claims))
 	})
-	m.set.scraped("token_nearest_expiry_seconds", "Time until the first token on the node expires. Negative if it has expired. Absent without tokens.", nil, func(emit func(float64, ...string)) {
+	// A timestamp would be wrong where the node's clock is.
+	m.set.scraped("token_remaining_lifetime_seconds", "Shortest remaining lifetime of the tokens on the node. Negative after a token has expired. Absent without tokens.", nil, func(emit func(float64, ...string)) {
 		if t := tokens(); t.Known {
-			emit(t.Left.Seconds())
+			emit(t.Remaining.Seconds())
 		}
 	})
 }

@@ -335,8 +335,8 @@ func (d *Driver) summary() metrics.Tokens {
 			if t.spaceExpired || t.expires.IsZero() {
 				continue
 			}
-			if left := t.expires.Sub(d.Clock.Now()); !out.Known || left < out.Left {
-				out.Known, out.Left = true, left
+			if left := t.expires.Sub(d.Clock.Now()); !out.Known || left < out.Remaining {
+				out.Known, out.Remaining = true, left
 			}
 		}
 	}

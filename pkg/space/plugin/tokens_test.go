@@ -33,12 +33,12 @@ func TestSummary_firstTokenThatExpires(t *testing.T) {
 			t.Errorf("without a claim: %+v", got)
 		}
 		n.prepared("a")
-		if got := n.driver.summary(); !got.Known || got.Claims != 1 || got.Left != lifetime {
+		if got := n.driver.summary(); !got.Known || got.Claims != 1 || got.Remaining != lifetime {
 			t.Errorf("with a new token: %+v, want %s left", got, lifetime)
 		}
 		n.requester.failWith(errors.New("webhook says no"))
 		<-time.After(lifetime + time.Second) // by the bubble's clock
-		if got := n.driver.summary(); got.Left != -time.Second {
+		if got := n.driver.summary(); got.Remaining != -time.Second {
 			t.Errorf("after its end: %+v", got)
 		}
 		failed, err := n.driver.Metrics.Renewals.GetMetricWithLabelValues("failure")
