@@ -80,7 +80,7 @@ var alertCases = []alertCase{{
 	fires: series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x5 stale", `space_dra_prepared_claims{instance="n1"}`: "1x60"},
 	quiet: series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x5 stale", `space_dra_namespaces_stuck_terminating{instance="b"}`: "0x60"},
 }, {
-	alert: "SpacePluginDown", at: "20m", severity: "critical", labels: map[string]string{"namespace": namespace, "daemonset": pluginName},
+	alert: "SpaceKubeletPluginDown", at: "20m", severity: "critical", labels: map[string]string{"namespace": namespace, "daemonset": pluginName},
 	fires: series{unavailable(namespace, pluginName): "1x60"},
 	quiet: series{unavailable(namespace, pluginName): "0x12 1x60", unavailable("elsewhere", pluginName): "1x60", unavailable(namespace, "other"): "1x60"},
 	value: "1",
@@ -179,7 +179,7 @@ func write(t *testing.T, file string, v any) {
 func TestAlerts_haveTheMatchersInEachSelector(t *testing.T) {
 	for name, rule := range alerts(t, ruleSpec(t, at("metrics.prometheusRule.matchers", `cluster="a"`))) {
 		expr := rule["expr"].(string)
-		if selectors := strings.Count(expr, "{"); name != "SpacePluginDown" && (selectors == 0 || strings.Count(expr, `cluster="a"}`) != selectors) {
+		if selectors := strings.Count(expr, "{"); name != "SpaceKubeletPluginDown" && (selectors == 0 || strings.Count(expr, `cluster="a"}`) != selectors) {
 			t.Errorf("%s asks %s", name, expr)
 		}
 	}
