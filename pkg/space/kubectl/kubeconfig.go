@@ -33,7 +33,7 @@ func newKubeconfig(o *options) *cobra.Command {
 			"It needs permission to create tokens of the space's ServiceAccount, which administrators of the cluster have.\n" +
 			"The output contains the token, which is revoked when the space is deprovisioned.",
 		Example: "  (umask 077; kubectl space kubeconfig my-claim >space.kubeconfig)\n  kubectl --kubeconfig space.kubeconfig get pods\n\n" +
-			"  # One of several spaces, for ten minutes\n  kubectl space kubeconfig my-claim --for-request test --duration 10m",
+			"  # One of several spaces, for ten minutes\n  kubectl space kubeconfig my-claim --request test --duration 10m",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completion.ResourceNameCompletionFunc(o.factory, claimKind),
 		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {
@@ -56,7 +56,7 @@ func newKubeconfig(o *options) *cobra.Command {
 			return err
 		}),
 	}
-	cmd.Flags().StringVar(&request, "for-request", "", "Request of the claim, if it has several spaces.")
+	cmd.Flags().StringVar(&request, "request", "", "Request of the claim, if it has several spaces.")
 	cmd.Flags().DurationVar(&duration, "duration", time.Hour, "Lifetime of the token, at least 10m. The API server may grant less.")
 	return cmd
 }
@@ -96,7 +96,7 @@ func readySpace(claim *resourceapi.ResourceClaim, driver, request string) (*spac
 	case len(spaces) == 0:
 		return nil, fmt.Errorf("ResourceClaim %s has no space for request %q", claim.Name, request)
 	case len(spaces) > 1:
-		return nil, fmt.Errorf("ResourceClaim %s has several spaces: name one with --for-request, of %s", claim.Name, strings.Join(names, ", "))
+		return nil, fmt.Errorf("ResourceClaim %s has several spaces: name one with --request, of %s", claim.Name, strings.Join(names, ", "))
 	}
 	space := &spaces[0]
 	if space.Ready == nil {
