@@ -30,7 +30,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 	always := i.arguments
 	with := func(arguments ...string) []string { return append(slices.Clone(always), arguments...) }
 	i.arguments = with("--cluster-role=edit", "--allowed-cluster-roles=admin", "--cluster-wide-roles=view", "--copy-from-namespaces="+templates,
-		"--pod-security=baseline", "--network-mode=Isolated", "--namespace-prefix=before-", "--api-server-cidrs=192.0.2.1/32")
+		"--pod-security=baseline", "--network-mode=Isolated", "--namespace-prefix=before-", "--apiserver-cidrs=192.0.2.1/32")
 	i.start(t)
 	names := map[string]string{}
 	for claim, fields := range map[string]string{
@@ -50,7 +50,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 	}
 
 	i.kill(t)
-	i.arguments = with("--cluster-role=view", "--pod-security=restricted", "--network-mode=Open", "--namespace-prefix=after-", "--dns-port=5353", "--api-server-cidrs=192.0.2.2/32")
+	i.arguments = with("--cluster-role=view", "--pod-security=restricted", "--network-mode=Open", "--namespace-prefix=after-", "--dns-port=5353", "--apiserver-cidrs=192.0.2.2/32")
 	i.start(t)
 	for claim, name := range names {
 		if claim != "open" {
