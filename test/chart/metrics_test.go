@@ -16,13 +16,13 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-func TestPprof_isOffByDefaultAndOnTheLoopbackAddressOnly(t *testing.T) {
+func TestProfiling_isOffByDefaultAndOnTheLoopbackAddressOnly(t *testing.T) {
 	for component, template := range templates(t, nil) {
 		if args := strings.Join(template.Spec.Containers[0].Args, " "); strings.Contains(args, "pprof") {
 			t.Errorf("%s: profiles are on by default: %s", component, args)
 		}
 	}
-	for component, template := range templates(t, at("metrics.pprof", true)) {
+	for component, template := range templates(t, at("profiling.enabled", true)) {
 		if args := template.Spec.Containers[0].Args; !slices.Contains(args, "--pprof-bind-address=127.0.0.1:6060") {
 			t.Errorf("%s: profiles are off, or not on the loopback address only: %q", component, args)
 		}

@@ -52,7 +52,7 @@ func claimOf(name, class string) *resourceapi.ResourceClaim {
 func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
 	t.Parallel()
 	const driver = "binding.space.example.com"
-	env.InstallAnother(t, "binding", "driverName="+driver, "controller.bindingConditions=true", "controller.replicas=1")
+	env.InstallAnother(t, "binding", "driverName="+driver, "poolDefaults.bindingConditions=true", "controller.replicas=1")
 	ns := env.Namespace(t)
 	createClass(t, classOf("binding", driver, `,"clusterRoles":["unlisted"]`))
 	env.CreateClaim(t, ns, claimOf("claim", "binding"))
