@@ -49,7 +49,7 @@ type endpoint struct {
 
 // securely are values for secured metrics and a monitor that may read them.
 func securely(kind string) values {
-	return together(at("metrics.secure.enabled", true), at("metrics."+kind+".enabled", true), at("metrics.secure.tokenSecret.name", "of-prometheus"))
+	return together(at("metrics.secure.enabled", true), at("metrics."+kind+".enabled", true), at("metrics.secure.token.existingSecret", "of-prometheus"))
 }
 
 // monitorOf returns a monitor of the rendered chart and its endpoints.
@@ -153,7 +153,7 @@ func TestMonitors_authenticateAndVerifyTheServer(t *testing.T) {
 	for _, kind := range []string{"PodMonitor", "ServiceMonitor"} {
 		key := strings.ToLower(kind[:1]) + kind[1:]
 		secure := securely(key)
-		certified := together(secure, at("metrics.secure.certificateSecret", "certificate"))
+		certified := together(secure, at("metrics.secure.certificate.existingSecret", "certificate"))
 		for _, c := range []struct {
 			values values
 			want   endpoint
@@ -180,7 +180,7 @@ func TestMonitors_authenticateAndVerifyTheServer(t *testing.T) {
 			}
 		}
 	}
-	withoutSecret := together(securely("serviceMonitor"), at("metrics.secure.tokenSecret.name", ""))
+	withoutSecret := together(securely("serviceMonitor"), at("metrics.secure.token.existingSecret", ""))
 	if _, got := monitorOf(t, render(t, withoutSecret), "ServiceMonitor"); got[0].BearerTokenFile != "/var/run/secrets/kubernetes.io/serviceaccount/token" || got[0].Authorization != nil {
 		t.Errorf("without a Secret, the ServiceMonitor comes with %+v", got)
 	}
@@ -192,7 +192,7 @@ func TestControllerMetrics_areSecuredWithTheCertificateOfTheValues(t *testing.T)
 			t.Errorf("%s: metrics are secured by default: %s", component, args)
 		}
 	}
-	v := together(securely("podMonitor"), at("controller.metricsPort", 9443), at("metrics.secure.certificateSecret", "certificate"), at("networkPolicy.enabled", true))
+	v := together(securely("podMonitor"), at("controller.metricsPort", 9443), at("metrics.secure.certificate.existingSecret", "certificate"), at("networkPolicy.enabled", true))
 	template := controllerOf(t, v).Spec.Template
 	container := template.Spec.Containers[0]
 	for _, want := range []string{"--metrics-bind-address=:9443", "--metrics-secure", "--health-probe-bind-address=:8081"} {

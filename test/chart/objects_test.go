@@ -17,7 +17,7 @@ var everything = together(
 	at("space.apiServerCA", "-----BEGIN CERTIFICATE-----\n"), values{"deviceClasses": []any{values{"name": "gold"}}},
 	at("networkPolicy.enabled", true), at("flowControl.enabled", true), at("criticalPodsQuota.enabled", true),
 	securely("serviceMonitor"),
-	at("metrics.prometheusRule.enabled", true), at("metrics.dashboard.enabled", true), at("rbac.createViewerRole", true),
+	at("metrics.prometheusRule.enabled", true), at("metrics.dashboard.enabled", true), at("rbac.viewerRole.create", true),
 )
 
 func TestCommonLabels_areOnAllObjects(t *testing.T) {

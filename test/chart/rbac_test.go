@@ -98,7 +98,7 @@ func TestRBAC_ofOptionsHasTheListedRulesOnly(t *testing.T) {
 		}},
 		{at("space.copyFromNamespaces", []any{"templates"}), "Role/" + controllerName + "-templates in templates", "", []right{{"secrets configmaps: get", "these are copied"}}},
 		{onePool(values{"perNode": values{"limit": 5}}), pluginRole, "", []right{{"nodes: get list watch", "its Node owns the slices, and has the labels that pools select nodes by"}}},
-		{at("rbac.createViewerRole", true), "ClusterRole/rel-space-dra-driver-viewer", "", []right{
+		{at("rbac.viewerRole.create", true), "ClusterRole/rel-space-dra-driver-viewer", "", []right{
 			{"resource.k8s.io/resourceclaims resource.k8s.io/resourceslices resource.k8s.io/deviceclasses: get list watch", "kubectl space shows claims, whether pools are full, and knows classes"},
 			{"namespaces resourcequotas pods events: get list watch", "it shows deprovisioned spaces, used quotas, pods and events"},
 		}},

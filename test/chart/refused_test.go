@@ -89,9 +89,9 @@ func TestValues_invalidOnesAreRefusedWithTheirPath(t *testing.T) {
 		"a directory with a slash at its end":  {at("kubeletPlugin.kubeletRootDir", "/var/lib/kubelet/"), []string{"'/kubeletPlugin/kubeletRootDir'"}},
 		"tokens of nine minutes":               {at("kubeletPlugin.tokenLifetime", "9m"), []string{"'/kubeletPlugin/tokenLifetime'"}},
 		"both monitors":                        {together(at("metrics.podMonitor.enabled", true), at("metrics.serviceMonitor.enabled", true)), []string{"metrics.podMonitor.enabled:", "metrics.serviceMonitor.enabled"}},
-		"a PodMonitor without a token":         {together(at("metrics.podMonitor.enabled", true), at("metrics.secure.enabled", true)), []string{"metrics.secure.tokenSecret.name: required"}},
+		"a PodMonitor without a token":         {together(at("metrics.podMonitor.enabled", true), at("metrics.secure.enabled", true)), []string{"metrics.secure.token.existingSecret: required"}},
 		"metrics at the port of health checks": {at("controller.metricsPort", 8081), []string{"controller.metricsPort:", "controller.healthPort"}},
-		"a certificate that is a file's name":  {at("metrics.secure.certificateSecret", "/tls.crt"), []string{"'/metrics/secure/certificateSecret'"}},
+		"a certificate that is a file's name":  {at("metrics.secure.certificate.existingSecret", "/tls.crt"), []string{"'/metrics/secure/certificate/existingSecret'"}},
 		"tokens of 599 seconds":                {at("kubeletPlugin.tokenLifetime", "599s"), []string{"'/kubeletPlugin/tokenLifetime'"}},
 	} {
 		t.Run(name, func(t *testing.T) {

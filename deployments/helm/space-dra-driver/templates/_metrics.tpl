@@ -13,20 +13,20 @@
   tlsConfig:
     {{- if $secure.tlsConfig }}
     {{- toYaml $secure.tlsConfig | nindent 4 }}
-    {{- else if $secure.certificateSecret }}
+    {{- else if $secure.certificate.existingSecret }}
     ca:
       secret:
-        name: {{ $secure.certificateSecret }}
+        name: {{ $secure.certificate.existingSecret }}
         key: ca.crt
     serverName: {{ include "space.metricsService" $ }}.{{ $.Release.Namespace }}.svc
     {{- else }}
     insecureSkipVerify: true
     {{- end }}
-  {{- if $secure.tokenSecret.name }}
+  {{- if $secure.token.existingSecret }}
   authorization:
     credentials:
-      name: {{ $secure.tokenSecret.name }}
-      key: {{ $secure.tokenSecret.key }}
+      name: {{ $secure.token.existingSecret }}
+      key: {{ $secure.token.existingSecretKey }}
   {{- else if $.Values.metrics.serviceMonitor.enabled }}
   bearerTokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
   {{- end }}
