@@ -21,7 +21,7 @@ type person struct {
 }
 
 func (p person) args(args ...string) []string {
-	return append(args, "--driver", p.driver, "-n", p.ns)
+	return append(args, "--driver-name", p.driver, "-n", p.ns)
 }
 
 // says waits until a command prints words, which may be in columns. What the

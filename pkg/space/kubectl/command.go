@@ -89,7 +89,7 @@ func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Comma
 	logging := flag.NewFlagSet("", flag.ContinueOnError)
 	klog.InitFlags(logging)
 	cmd.PersistentFlags().AddGoFlag(logging.Lookup("v"))
-	cmd.PersistentFlags().StringVar(&o.driver, "driver", spaceapi.DefaultDriverName, "Name of the DRA driver.")
+	cmd.PersistentFlags().StringVar(&o.driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
 	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o))
 	completion.SetFactoryForCompletion(o.factory)
 	for flag, complete := range map[string]cobra.CompletionFunc{
