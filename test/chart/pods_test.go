@@ -52,7 +52,7 @@ func TestPluginPods_haveTheServerAndTheCAOfTheValues(t *testing.T) {
 		return pluginOf(t, together(at("space.apiServerURL", "https://api.example.com"), at("space.apiServerCA", ca))).Spec.Template
 	}
 	first, second := configured("-----BEGIN CERTIFICATE-----\none"), configured("-----BEGIN CERTIFICATE-----\nanother")
-	for _, arg := range []string{"--advertise-apiserver-url=https://api.example.com", "--certificate-authority=/etc/space-dra-driver/ca.crt"} {
+	for _, arg := range []string{"--advertise-apiserver-url=https://api.example.com", "--advertise-apiserver-ca-file=/etc/space-dra-driver/ca.crt"} {
 		if !slices.Contains(first.Spec.Containers[0].Args, arg) {
 			t.Errorf("the plugin's arguments lack %s: %q", arg, first.Spec.Containers[0].Args)
 		}

@@ -48,7 +48,7 @@ func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard, flags ..
 	t.Helper()
 	p := &plugin{ended: make(chan struct{})}
 	p.cmd, p.log = framework.PluginCommand(n.dir, nodeName, n.kubeconfig, slices.Concat([]string{
-		"--pod-uid=" + podUID, "--advertise-apiserver-url=" + env.Cluster.APIServerURL(), "--certificate-authority=" + n.ca,
+		"--pod-uid=" + podUID, "--advertise-apiserver-url=" + env.Cluster.APIServerURL(), "--advertise-apiserver-ca-file=" + n.ca,
 	}, n.arguments, flags)...)
 	wait := p.cmd.Wait
 	var err error

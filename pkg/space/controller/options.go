@@ -62,7 +62,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar((*string)(&o.Defaults.Network), "network-mode", string(spaceapi.NetworkIsolated), "Network access of pods in spaces: Isolated (each other, DNS and the API server) or Open.")
 	fs.IPNetSliceVar(&o.APIServerCIDRs, "apiserver-cidrs", nil, "CIDRs of the API server that isolated pods can reach on all ports. If empty, uses the address in --advertise-apiserver-url and the endpoints of Service default/kubernetes.")
 	fs.StringVar(&o.DNS.Namespace, "dns-namespace", metav1.NamespaceSystem, "Namespace of the DNS pods that isolated pods can reach.")
-	fs.StringToStringVar(&o.DNS.Labels, "dns-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of the DNS pods.")
+	fs.StringToStringVar(&o.DNS.Labels, "dns-pod-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of the DNS pods.")
 	fs.Int32Var(&o.DNS.Port, "dns-port", 53, "Port of the DNS pods.")
 	fs.IPNetSliceVar(&o.DNS.CIDRs, "dns-cidrs", nil, "CIDRs of additional DNS servers at --dns-port, such as caches on the nodes.")
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig of the controller. If empty, uses the in-cluster configuration.")

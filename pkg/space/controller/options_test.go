@@ -30,7 +30,7 @@ func TestOptionsValidate(t *testing.T) {
 		{"--advertise-apiserver-url=https://[fd00::1]:6443", ""},
 		{"--namespace-prefix=" + strings.Repeat("p", 53), ""},
 		{"--namespace-prefix=", ""},
-		{"--network-mode=Open --apiserver-cidrs=10.0.0.0/8,fd00::/64 --dns-namespace=openshift-dns --dns-labels=a=b,c=d --dns-port=5353 --dns-cidrs=169.254.20.10/32 --allowed-cluster-roles=", ""},
+		{"--network-mode=Open --apiserver-cidrs=10.0.0.0/8,fd00::/64 --dns-namespace=openshift-dns --dns-pod-labels=a=b,c=d --dns-port=5353 --dns-cidrs=169.254.20.10/32 --allowed-cluster-roles=", ""},
 		{"--pprof-bind-address=127.0.0.1:6060", ""},
 		{"--metrics-secure --tls-cert-file=c --tls-private-key-file=k", ""},
 

@@ -70,7 +70,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.HTTPAddress, "http-bind-address", "", "Address (host:port) to serve /healthz, /readyz and /metrics. If empty, disabled.")
 	fs.StringVar(&o.PprofAddress, "pprof-bind-address", "", "Loopback address (host:port) to serve /debug/pprof/. If empty, disabled.")
 	fs.StringVar(&o.APIServer.URL, "advertise-apiserver-url", "", "URL of the API server in the kubeconfigs of pods. If empty, uses the URL of the kubelet plugin's own configuration.")
-	fs.StringVar(&o.APIServer.CAFile, "certificate-authority", "", "File with the CA certificates for --advertise-apiserver-url, which is reloaded when it changes. If empty, uses the CA of the kubelet plugin's own configuration.")
+	fs.StringVar(&o.APIServer.CAFile, "advertise-apiserver-ca-file", "", "File with the CA certificates for --advertise-apiserver-url, which is reloaded when it changes. If empty, uses the CA of the kubelet plugin's own configuration.")
 	fs.DurationVar(&o.TokenLifetime, "token-lifetime", time.Hour, "Default lifetime of tokens, unless the DeviceClass sets tokenLifetime. Tokens are renewed after two thirds of the lifetime that the API server grants.")
 	fs.DurationVar(&o.PrepareTimeout, "prepare-timeout", 35*time.Second, "Time to wait for a space to become ready while the kubelet prepares a claim. The kubelet's own timeout is 45 seconds; it retries after a minute or more.")
 }

@@ -36,11 +36,11 @@ func TestOptionsAPIServer(t *testing.T) {
 		"as the plugin, with its CA inline":  {nil, inline, "https://own:6443", string(ca), ""},
 		"as the plugin, with its CA in file": {nil, rest.TLSClientConfig{CAFile: caFile}, "https://own:6443", string(ca), ""},
 		"by another name":                    {[]string{"--advertise-apiserver-url=https://other"}, inline, "https://other", string(ca), ""},
-		"trusting another CA":                {[]string{"--certificate-authority=" + otherFile}, inline, "https://own:6443", "# other\n" + string(ca), ""},
+		"trusting another CA":                {[]string{"--advertise-apiserver-ca-file=" + otherFile}, inline, "https://own:6443", "# other\n" + string(ca), ""},
 		"trusting the system's roots":        {nil, rest.TLSClientConfig{}, "https://own:6443", "", ""},
-		"no such file":                       {[]string{"--certificate-authority=" + dir + "/none"}, inline, "", "", dir + "/none"},
-		"no certificates in it":              {[]string{"--certificate-authority=" + file("junk", []byte("junk"))}, inline, "", "", "certificate authority for pods"},
-		"an endless file":                    {[]string{"--certificate-authority=/dev/zero"}, inline, "", "", "more than"},
+		"no such file":                       {[]string{"--advertise-apiserver-ca-file=" + dir + "/none"}, inline, "", "", dir + "/none"},
+		"no certificates in it":              {[]string{"--advertise-apiserver-ca-file=" + file("junk", []byte("junk"))}, inline, "", "", "certificate authority for pods"},
+		"an endless file":                    {[]string{"--advertise-apiserver-ca-file=/dev/zero"}, inline, "", "", "more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := apiServer{APIServer: parse(t, test.args...).apiServer(&rest.Config{Host: "https://own:6443", TLSClientConfig: test.tls})}
