@@ -72,7 +72,7 @@ var alertCases = []alertCase{{
 	quiet: series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="",state="terminating"}`: "5x60", `space_dra_pool_limit{pool="few"}`: "3x60", `space_dra_spaces{pool="many",state="ready"}`: "9x60"},
 	value: "3",
 }, {
-	alert: "SpaceNoLeader", at: "10m", severity: "critical",
+	alert: "SpaceControllerNoLeader", at: "10m", severity: "critical",
 	fires: series{leads("rel", "a"): "0x60", leads("rel", "b"): "0x60", leads("other", "a"): "1x60"},
 	quiet: series{leads("rel", "a"): "0x60", leads("rel", "b"): "1x60"},
 }, {
