@@ -15,7 +15,7 @@ const (
 	FoundOrphan    = "orphaned_cdi_spec"
 	FoundTemporary = "temporary_file"
 	FoundDamaged   = "damaged_metadata"
-	FoundForeign   = "foreign_claim"
+	FoundImported  = "imported_claim"
 )
 
 // Steps of preparing a claim.
@@ -51,7 +51,7 @@ func NewPlugin(registerer prometheus.Registerer, version string) *Plugin {
 	s := set{registerer}
 	s.buildInfo(version)
 	return &Plugin{
-		resyncs: s.resyncs(FoundEnded, FoundOrphan, FoundTemporary, FoundDamaged, FoundForeign),
+		resyncs: s.resyncs(FoundEnded, FoundOrphan, FoundTemporary, FoundDamaged, FoundImported),
 		Prepare: s.histogram(buckets(), "prepare_duration_seconds",
 			"Time that the kubelet waits for a claim to be prepared, by result. It includes the wait for the spaces.", []string{"result"}, Succeeded, Failed),
 		PrepareSteps: s.histogram(stepBuckets(), "prepare_step_duration_seconds",

@@ -87,7 +87,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 			return nil
 		}
 	case c == nil || c.prepared.AllocationID != stored.AllocationID:
-		d.Metrics.Findings.WithLabelValues(metrics.FoundForeign).Inc()
+		d.Metrics.Findings.WithLabelValues(metrics.FoundImported).Inc()
 		c = d.know(stored, nil, nil)
 	}
 	ctx, logger := withClaim(ctx, types.NamespacedName{Namespace: c.prepared.Namespace, Name: c.prepared.Name}, claim)

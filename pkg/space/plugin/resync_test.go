@@ -345,7 +345,7 @@ func TestResync_importsAnEndedClaimOnce(t *testing.T) {
 		for range 3 {
 			n.resync() // the claim does not exist, which the watch finds
 		}
-		if got := n.findings(metrics.FoundForeign); got != 1 {
+		if got := n.findings(metrics.FoundImported); got != 1 {
 			t.Errorf("imported %v times, want once", got)
 		}
 		n.wantNoTokenRequest("the claim is gone")
