@@ -24,7 +24,7 @@ import (
 const examples = "demo/examples"
 
 // The README of each example runs as printed, and leaves nothing behind.
-func TestExamples(t *testing.T) {
+func TestExamples_runAsTheirReadmesPrint(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob(filepath.Join(framework.Root(), examples, "*/README.md"))
 	if err != nil || len(pages) == 0 {

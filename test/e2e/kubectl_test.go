@@ -39,7 +39,7 @@ func (p person) says(t *testing.T, words []string, args ...string) {
 	})
 }
 
-func TestKubectlSpace(t *testing.T) {
+func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	t.Parallel()
 	// It is in no image, so that the installation did not build it.
 	if out, err := exec.CommandContext(t.Context(), "make", "-C", framework.Root(), "kubectl-space").CombinedOutput(); err != nil {

@@ -16,7 +16,7 @@ import (
 
 const poolsDriver = "pools.space.example.com"
 
-func TestPools(t *testing.T) {
+func TestPools_shareBudgetsAndKeepSpacesInUse(t *testing.T) {
 	t.Parallel()
 	env.InstallAnother(t, "pools", "driverName="+poolsDriver, "controller.replicas=1",
 		"deviceClasses[0].name=few", "deviceClasses[0].pool=few", "pools[0].name=few", "pools[0].limit=1",

@@ -204,8 +204,8 @@ func awaitInvalid(t *testing.T, client kubernetes.Interface, c call) {
 	framework.AwaitDenied(t, c.String(), c.By(client), "Unauthorized")
 }
 
-// TestThreats plays the actors of docs/threat-model.md.
-func TestThreats(t *testing.T) {
+// TestThreats_areDenied plays the actors of docs/threat-model.md.
+func TestThreats_areDenied(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	t.Run("actors", func(t *testing.T) {

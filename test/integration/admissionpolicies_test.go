@@ -85,7 +85,7 @@ var (
 )
 
 // TestAdmissionPolicies_denyAndAllow tries what the policies deny and allow beyond the attempts of
-// TestThreats in test/e2e.
+// TestThreats_areDenied in test/e2e.
 func TestAdmissionPolicies_denyAndAllow(t *testing.T) {
 	f := newPolicyFixture(t)
 	t.Run("controller namespaces", f.controllerNamespaces)

@@ -22,7 +22,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestClassConfig(t *testing.T) {
+func TestClassConfig_appliesToTheSpacesOfTheClass(t *testing.T) {
 	env.Kubectl(t, "create", "clusterrole", "node-reader", "--verb=list", "--resource=nodes")
 	t.Cleanup(func() { _, _ = env.TryKubectl(context.Background(), "delete", "clusterrole", "node-reader") })
 	templates := env.Namespace(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// The test of this name in test/e2e has pods and people with fewer rights.
-func TestKubectlSpace(t *testing.T) {
+// That of test/e2e has pods and people with fewer rights.
+func TestKubectlSpace_printsForProgramsAndCompletion(t *testing.T) {
 	startController(t, env)
 	t.Run("list prints objects for programs", pluginLists)
 	t.Run("list watches", pluginWatches)

@@ -19,7 +19,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestLifecycle(t *testing.T) {
+func TestLifecycle_reachesEachState(t *testing.T) {
 	metrics, health := framework.FreeAddress(t), framework.FreeAddress(t)
 	framework.StartController(t, env, "--stuck-terminating-after=2s", "--cluster-role=admin",
 		"--metrics-bind-address="+metrics, "--health-probe-bind-address="+health)

@@ -64,7 +64,7 @@ func (w writer) template(raws ...string) framework.Call {
 	return post(framework.DRAPath(w.namespace, "resourceclaimtemplates"), framework.JSON(templateWith("admission", raws...)))
 }
 
-func TestParameterPolicy(t *testing.T) {
+func TestParameterPolicy_rejectsInvalidParameters(t *testing.T) {
 	w := writer{env.Namespace(t)}
 	w.createOld(t)
 	manifest := applyChart(t, "admission", framework.DriverNamespace, nil, "admission-parameters.yaml")

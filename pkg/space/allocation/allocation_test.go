@@ -46,7 +46,7 @@ func claimWith(results ...resourceapi.DeviceRequestAllocationResult) *resourceap
 	}
 }
 
-func TestFromClaim(t *testing.T) {
+func TestFromClaim_hasTheResultsOfTheDriver(t *testing.T) {
 	foreign := result("gpu")
 	foreign.Driver = "gpu.example.com"
 	for name, test := range map[string]struct {
@@ -216,7 +216,7 @@ func TestFromClaim_subdirs(t *testing.T) {
 	}
 }
 
-func TestAllocationOwns(t *testing.T) {
+func TestAllocationOwns_itsNamespacesOnly(t *testing.T) {
 	keys := spaceapi.KeysFor(driver)
 	a := allocation.FromClaim(claimWith(result("a"), result("b")), driver)
 	const prefix = "ns-"
@@ -253,7 +253,7 @@ func TestAllocationOwns(t *testing.T) {
 	}
 }
 
-func TestEnvPrefix(t *testing.T) {
+func TestEnvPrefix_replacesOtherCharacters(t *testing.T) {
 	for name, want := range map[string]string{
 		"test-claim":   "TEST_CLAIM",
 		"a.b-c9":       "A_B_C9",

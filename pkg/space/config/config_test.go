@@ -13,7 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-func TestDecodeRecorded(t *testing.T) {
+func TestDecodeRecorded_returnsWhatWasEncoded(t *testing.T) {
 	for _, fields := range []string{``, everyClassField} {
 		space, err := resolve(settings, configs{opaque(ours, class, classJSON(fields))}, "space", []string{"space"})
 		if err != nil {
@@ -47,7 +47,7 @@ func TestDecodeRecorded_refusesDamagedText(t *testing.T) {
 	}
 }
 
-func TestSpaceConfigInherit(t *testing.T) {
+func TestSpaceConfigInherit_keepsLabelsOfTheClass(t *testing.T) {
 	space := config.SpaceConfig{Labels: map[string]string{"team": "class"}, InheritLabels: []string{"team", "cost-center", "absent"}}
 	space.Inherit(map[string]string{"team": "namespace", "cost-center": "4711", "other": "x"})
 	if want := map[string]string{"team": "class", "cost-center": "4711"}; !maps.Equal(space.Labels, want) {

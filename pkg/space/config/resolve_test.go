@@ -106,7 +106,7 @@ func sources(names ...string) (out []spaceapi.CopySource) {
 
 func lasting(d time.Duration) metav1.Duration { return metav1.Duration{Duration: d} }
 
-func TestResolve(t *testing.T) {
+func TestResolve_mergesClassAndClaim(t *testing.T) {
 	classOf := func(fields string, requests ...string) resourceapi.DeviceAllocationConfiguration {
 		return opaque(ours, class, classJSON(fields), requests...)
 	}
@@ -330,7 +330,7 @@ func TestResolve_adminAccess(t *testing.T) {
 	}
 }
 
-func TestCheckAllowed(t *testing.T) {
+func TestCheckAllowed_acceptsOnlyWhatTheValuesAllow(t *testing.T) {
 	s := settings
 	s.AllowedClusterRoles, s.ClusterWideRoles, s.CopyFromNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
 	for name, test := range map[string]struct {

@@ -41,7 +41,7 @@ func (c *cluster) nodesOf(claim *resourceapi.ResourceClaim) string {
 	return ns.Annotations[c.keys.Nodes]
 }
 
-func TestRecordNodes(t *testing.T) {
+func TestRecordNodes_followsThePodsThatUseTheSpace(t *testing.T) {
 	replaced := podOn("a", "n1")
 	replaced.UID = "another"
 	for name, test := range map[string]struct {

@@ -19,7 +19,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
-func TestCountSpaces(t *testing.T) {
+func TestCountSpaces_byStateAndPool(t *testing.T) {
 	claim := claimFor("a", "b")
 	c := newCluster(t, claim)
 	c.catchUp(claim)
@@ -68,7 +68,7 @@ func TestInLeader_countsNothingInAStandby(t *testing.T) {
 	}
 }
 
-func TestPoolLimits(t *testing.T) {
+func TestPoolLimits_ofPoolsWithALimitOnly(t *testing.T) {
 	claim := claimFor("a")
 	claim.Status.Allocation.Devices.Results[0].Pool = "node/n1"
 	c := newClusterWith(t, func(config *Config) {

@@ -18,7 +18,7 @@ func parse(t *testing.T, args ...string) (*Options, error) {
 	return o, fs.Parse(args)
 }
 
-func TestOptionsValidate(t *testing.T) {
+func TestOptionsValidate_namesTheInvalidFlag(t *testing.T) {
 	for _, test := range []struct {
 		args string
 		// flag is the one that is rejected, if any.

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-func TestSampleRule(t *testing.T) {
+func TestSampleRule_isTheFirstRuleAboutResources(t *testing.T) {
 	role := func(rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole { return &rbacv1.ClusterRole{Rules: rules} }
 	if got := sampleRule(role(rbacv1.PolicyRule{NonResourceURLs: []string{"/x"}, Verbs: []string{"get"}})); got != nil {
 		t.Errorf("a role for URLs gives %v", got)
@@ -25,7 +25,7 @@ func TestSampleRule(t *testing.T) {
 	}
 }
 
-func TestWaitForRBAC(t *testing.T) {
+func TestWaitForRBAC_returnsWhenItIsInEffect(t *testing.T) {
 	c := newCluster(t)
 	asked := 0
 	c.react("create subjectaccessreviews", func(obj client.Object) (bool, error) {
@@ -65,7 +65,7 @@ func TestCanTenantsBind_byAnyRoleOfTheInstallation(t *testing.T) {
 	}
 }
 
-func TestCanCreateRoleBindings(t *testing.T) {
+func TestCanCreateRoleBindings_needsTheVerbCreate(t *testing.T) {
 	role := func(rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole { return &rbacv1.ClusterRole{Rules: rules} }
 	for name, test := range map[string]struct {
 		role *rbacv1.ClusterRole

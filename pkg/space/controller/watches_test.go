@@ -56,7 +56,7 @@ func TestClaimChanged_selectsAllocationsAndConsumers(t *testing.T) {
 	}
 }
 
-func TestNamespaceChanged(t *testing.T) {
+func TestNamespaceChanged_ignoresTheControllersOwnWrites(t *testing.T) {
 	claim := claimFor("a")
 	c := newCluster(t)
 	c.cached(claim)
@@ -105,7 +105,7 @@ func TestObjectChanged_ignoresTheStatusOfAQuota(t *testing.T) {
 	}
 }
 
-func TestClaimOfObject(t *testing.T) {
+func TestClaimOfObject_findsTheClaimOfTheSpace(t *testing.T) {
 	c, ns := withSpace(t, unchanged)
 	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Kind: "Namespace", Name: ns.Name}}}}
 	for _, obj := range []client.Object{

@@ -166,7 +166,7 @@ func TestStore_updatesMountedDirectories(t *testing.T) {
 	}
 }
 
-func TestStoreRemove(t *testing.T) {
+func TestStoreRemove_leavesOtherClaims(t *testing.T) {
 	s := newStore(t)
 	put(t, s, storedClaim("claim-uid", "a", "b"), "secret")
 	put(t, s, storedClaim("claim", ""), "other")
@@ -268,7 +268,7 @@ func TestStore_twoProcessesPutAndRemoveOneClaim(t *testing.T) {
 	}
 }
 
-func TestStoreList(t *testing.T) {
+func TestStoreList_includesDamagedClaims(t *testing.T) {
 	s := newStore(t)
 	good, later := storedClaim("good", "a"), storedClaim("later", "")
 	put(t, s, good, "secret")

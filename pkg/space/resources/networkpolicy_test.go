@@ -89,7 +89,7 @@ func TestObjects_addsNetworkRulesOfTheClass(t *testing.T) {
 	}
 }
 
-func TestDiffersInEnvironment(t *testing.T) {
+func TestDiffersInEnvironment_tellsChangesOfTheClusterApart(t *testing.T) {
 	for name, change := range map[string]func(*config.SpaceConfig){
 		"isolated": isolated,
 		"with rules of the class": func(s *config.SpaceConfig) {

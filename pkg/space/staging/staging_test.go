@@ -144,7 +144,7 @@ func TestDir_canBeUsedAndCleanedByManyAtOnce(t *testing.T) {
 	wantNothingLeft(t, dir)
 }
 
-func TestDirWriteFile(t *testing.T) {
+func TestDirWriteFile_replacesFilesOnly(t *testing.T) {
 	dir, target := newDir(t), t.TempDir()
 	path := filepath.Join(target, "file")
 	for _, content := range []string{"old, and longer", "new"} {
@@ -192,7 +192,7 @@ func TestDirPut_replacesNoDirectory(t *testing.T) {
 	}
 }
 
-func TestDirDiscard(t *testing.T) {
+func TestDirDiscard_canBeRepeated(t *testing.T) {
 	dir, target := newDir(t), t.TempDir()
 	if err := os.MkdirAll(filepath.Join(target, "claim", "credentials"), 0o700); err != nil {
 		t.Fatal(err)

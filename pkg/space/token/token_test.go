@@ -147,7 +147,7 @@ func TestToken_isNotPrinted(t *testing.T) {
 	}
 }
 
-func TestRenewTime(t *testing.T) {
+func TestRenewTime_isAboutTwoThirdsOfTheLifetime(t *testing.T) {
 	for _, life := range []time.Duration{token.MinLifetime, time.Hour, 48 * time.Hour} {
 		tok := token.Token{Issued: now, Expires: now.Add(life)}
 		at := func(jitter float64) float64 { return float64(token.RenewTime(tok, jitter).Sub(now)) / float64(life) }
