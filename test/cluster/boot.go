@@ -26,12 +26,12 @@ const newNamespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE
 // but the init.
 func (h *Host) boot(ctx context.Context) error {
 	if err := cgroup.Create(h.cgroup() + "/system"); err != nil {
-		return fmt.Errorf("booting host %s: %w", h.name, err)
+		return fmt.Errorf("boot host %s: %w", h.name, err)
 	}
 	rec := h.cluster.rec
 	spec, err := json.Marshal(hostinit.Spec{Cluster: rec.Name, Host: h.name, Var: h.onMachine("/var"), Programs: rec.binDir()})
 	if err != nil {
-		return fmt.Errorf("booting host %s: %w", h.name, err)
+		return fmt.Errorf("boot host %s: %w", h.name, err)
 	}
 	argv := []string{rec.Binaries[cliProgram], hostinit.Subcommand, string(spec)}
 	err = h.launch(ctx, "the init of host "+h.name, filepath.Join(h.dir(), "init.log"), newNamespaces, argv, func(context.Context) error {
@@ -43,7 +43,7 @@ func (h *Host) boot(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("booting host %s: %w", h.name, err)
+		return fmt.Errorf("boot host %s: %w", h.name, err)
 	}
 	return h.connect()
 }
@@ -64,7 +64,7 @@ func findInits(cluster string) (map[string]int, error) {
 func (h *Host) pid() (int, error) {
 	inits, err := findInits(h.cluster.rec.Name)
 	if err == nil && inits[h.name] == 0 {
-		err = errors.New("it isn't running")
+		err = errors.New("it is not running")
 	}
 	if err != nil {
 		return 0, fmt.Errorf("host %s: %w", h.name, err)
@@ -93,15 +93,15 @@ func (h *Host) connect() error {
 func (h *Host) Reboot(ctx context.Context) error {
 	inits, err := findInits(h.cluster.rec.Name)
 	if err != nil {
-		return fmt.Errorf("rebooting host %s: %w", h.name, err)
+		return fmt.Errorf("reboot host %s: %w", h.name, err)
 	}
 	if pid := inits[h.name]; pid != 0 {
 		if err := kill(ctx, pid); err != nil {
-			return fmt.Errorf("rebooting host %s: %w", h.name, err)
+			return fmt.Errorf("reboot host %s: %w", h.name, err)
 		}
 	}
 	if err := cgroup.Remove(h.cgroup()); err != nil {
-		return fmt.Errorf("rebooting host %s: %w", h.name, err)
+		return fmt.Errorf("reboot host %s: %w", h.name, err)
 	}
 	if err := h.boot(ctx); err != nil {
 		return err
@@ -120,7 +120,7 @@ func (h *Host) Reboot(ctx context.Context) error {
 	return h.startAll(ctx)
 }
 
-// startAll starts the processes that don't run.
+// startAll starts the processes that do not run.
 func (h *Host) startAll(ctx context.Context) error {
 	for _, p := range h.processes() {
 		if err := h.Start(ctx, p.name); err != nil {
@@ -141,15 +141,15 @@ func (h *Host) WipeRun(ctx context.Context) error {
 			return err
 		}
 	}
-	// The init and the shell itself don't get the signal. The new /run is shared with
+	// The init and the shell itself do not get the signal. The new /run is shared with
 	// containers because / is.
 	script := "kill -KILL -1; umount --lazy /run && mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs /run && mkdir /run/lock"
 	if out, err := h.Command(ctx, "sh", "-c", script).CombinedOutput(); err != nil {
-		return fmt.Errorf("emptying /run of host %s: %w: %s", h.name, err, out)
+		return fmt.Errorf("empty /run of host %s: %w: %s", h.name, err, out)
 	}
 	// A kubelet that starts spends seconds on each empty group that it finds.
 	if err := cgroup.Remove(h.cgroup() + "/kubepods"); err != nil {
-		return fmt.Errorf("removing the containers of host %s: %w", h.name, err)
+		return fmt.Errorf("remove the containers of host %s: %w", h.name, err)
 	}
 	return h.startAll(ctx)
 }

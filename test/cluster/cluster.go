@@ -63,7 +63,7 @@ func (c *Cluster) Kubeconfig() string { return c.rec.Kubeconfig }
 func (c *Cluster) RESTConfig() (*rest.Config, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", c.rec.Kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("reading the kubeconfig of cluster %s: %w", c.rec.Name, err)
+		return nil, fmt.Errorf("read the kubeconfig of cluster %s: %w", c.rec.Name, err)
 	}
 	config.QPS = -1
 	return config, nil
@@ -75,7 +75,7 @@ func (c *Cluster) APIServerURL() string {
 	return "https://" + net.JoinHostPort(c.rec.subnet().ControlPlane().String(), apiServerPort)
 }
 
-// CA returns the certificate authority in PEM, or nil when it can't be read.
+// CA returns the certificate authority in PEM, or nil when it cannot be read.
 func (c *Cluster) CA() []byte {
 	data, _ := os.ReadFile(c.controlPlane.onMachine(hostPKI + "/ca.crt"))
 	return data
@@ -126,14 +126,14 @@ func (c *Cluster) LoadImages(ctx context.Context, tars ...string) error {
 func (h *Host) loadImage(ctx context.Context, archive string) error {
 	file, err := os.Open(archive)
 	if err != nil {
-		return fmt.Errorf("loading %s into node %s: %w", archive, h.Name(), err)
+		return fmt.Errorf("load %s into node %s: %w", archive, h.Name(), err)
 	}
 	defer file.Close()
-	// Through standard input: the node needn't see the file.
+	// Through standard input: the node need not see the file.
 	ctr := h.Command(ctx, "ctr", "--namespace=k8s.io", "images", "import", "-")
 	ctr.Stdin = file
 	if out, err := ctr.CombinedOutput(); err != nil {
-		return fmt.Errorf("loading %s into node %s: %w: %s", filepath.Base(archive), h.Name(), err, out)
+		return fmt.Errorf("load %s into node %s: %w: %s", filepath.Base(archive), h.Name(), err, out)
 	}
 	return nil
 }

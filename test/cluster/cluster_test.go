@@ -24,7 +24,7 @@ func TestCluster_namesHostsAndTheirFiles(t *testing.T) {
 			t.Errorf("the log is %s, want %s", h.LogFile("a"), want)
 		}
 		if !strings.HasPrefix(h.cgroup(), cgroupRoot(name)+"/") {
-			t.Errorf("cgroup %s isn't below the cluster's", h.cgroup())
+			t.Errorf("cgroup %s is not below the cluster's", h.cgroup())
 		}
 	}
 	if got, want := c.inHost("/build/cluster/bin/etcd-v1/etcd"), "/var/lib/space-cluster/programs/etcd-v1/etcd"; got != want {

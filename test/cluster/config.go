@@ -3,7 +3,7 @@
 
 // Package cluster runs a real Kubernetes cluster on one Linux machine without
 // a container engine: programs built from Go modules, and hosts that are sets
-// of Linux namespaces. See README.md for how it's put together.
+// of Linux namespaces. See README.md for how it is put together.
 package cluster
 
 import (
@@ -36,7 +36,7 @@ type Config struct {
 	// Name identifies the cluster on this machine. Nodes are called
 	// <name>-worker, <name>-worker2 and so on.
 	Name string
-	// Nodes is the number of nodes; with 0 there's only a control plane.
+	// Nodes is the number of nodes; with 0 there is only a control plane.
 	Nodes int
 	// BuildDir is where programs are built and kept, a directory in the repository's.
 	BuildDir string
@@ -70,7 +70,7 @@ func DefaultConfig() Config {
 func repositoryRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
-		return "", fmt.Errorf("finding the repository: %w", err)
+		return "", fmt.Errorf("find the repository: %w", err)
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, moduleDir, "go.mod")); err == nil {
@@ -112,7 +112,7 @@ func (c Config) complete() (Config, error) {
 	}
 	var err error
 	if c.Kubeconfig, err = filepath.Abs(c.Kubeconfig); err != nil {
-		return c, fmt.Errorf("finding the kubeconfig: %w", err)
+		return c, fmt.Errorf("find the kubeconfig: %w", err)
 	}
 	if c.Log == nil {
 		c.Log = func(string, ...any) {}

@@ -54,7 +54,7 @@ func (h *Host) writeControlPlane(ca *pki.CA) error {
 		return ca.WriteKubeconfig(h.onMachine(kubeconfigOf(name)), localAPIServer, "system:"+name)
 	}
 	if _, _, err := keyutil.LoadOrGenerateKeyFile(h.onMachine(serviceAccounts)); err != nil {
-		return fmt.Errorf("writing the key of ServiceAccounts: %w", err)
+		return fmt.Errorf("write the key of ServiceAccounts: %w", err)
 	}
 	return errors.Join(
 		ca.Write(file("ca")),
@@ -74,7 +74,7 @@ func (h *Host) controlPlaneProcesses() []process {
 		// It listens on localhost.
 		{etcd, etcdURL + "/health", []string{
 			"--data-dir=/var/lib/etcd",
-			// A cluster for tests needn't survive a power cut.
+			// A cluster for tests need not survive a power cut.
 			"--unsafe-no-fsync",
 			"--quota-backend-bytes=8589934592",
 			"--log-level=warn",
@@ -93,7 +93,7 @@ func (h *Host) controlPlaneProcesses() []process {
 			"--kubelet-certificate-authority=" + hostPKI + "/ca.crt",
 			"--kubelet-client-certificate=" + hostPKI + "/apiserver-kubelet-client.crt",
 			"--kubelet-client-key=" + hostPKI + "/apiserver-kubelet-client.key",
-			// Names of nodes don't resolve.
+			// Names of nodes do not resolve.
 			"--kubelet-preferred-address-types=InternalIP",
 			"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 			"--service-account-key-file=" + serviceAccounts,
@@ -105,7 +105,7 @@ func (h *Host) controlPlaneProcesses() []process {
 			"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 			"--proxy-client-cert-file=" + hostPKI + "/" + frontProxy + ".crt",
 			"--proxy-client-key-file=" + hostPKI + "/" + frontProxy + ".key",
-			// Service addresses don't work on the control plane, which has no
+			// Service addresses do not work on the control plane, which has no
 			// kube-proxy; those of pods do.
 			"--enable-aggregator-routing=true",
 		}, gates...)},

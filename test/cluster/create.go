@@ -17,8 +17,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/pki"
 )
 
-// Create builds what's missing and starts a cluster. It returns when all nodes
-// are ready. A cluster that runs already is kept, and what isn't running of it is
+// Create builds what is missing and starts a cluster. It returns when all nodes
+// are ready. A cluster that runs already is kept, and what is not running of it is
 // started; one whose creation was interrupted is replaced.
 func Create(ctx context.Context, cfg Config) (*Cluster, error) {
 	cfg, err := cfg.complete()
@@ -52,13 +52,13 @@ func Create(ctx context.Context, cfg Config) (*Cluster, error) {
 		}
 		c := newCluster(cfg, rec)
 		if err := c.repair(ctx); err != nil {
-			return nil, fmt.Errorf("repairing cluster %s: %w", cfg.Name, err)
+			return nil, fmt.Errorf("repair cluster %s: %w", cfg.Name, err)
 		}
 		cfg.Log("cluster %s is running already: %d nodes", cfg.Name, cfg.Nodes)
 		return c, nil
 	}
 	if err := destroy(ctx, cfg.Name); err != nil {
-		return nil, fmt.Errorf("removing what's left of an earlier cluster %s: %w", cfg.Name, err)
+		return nil, fmt.Errorf("remove what is left of an earlier cluster %s: %w", cfg.Name, err)
 	}
 	used, err := network.UsedSubnets()
 	if err != nil {
@@ -71,7 +71,7 @@ func Create(ctx context.Context, cfg Config) (*Cluster, error) {
 	c := newCluster(cfg, &record{Config: cfg, Binaries: programs, Subnet: subnet.Prefix})
 	start := time.Now()
 	if err := c.create(ctx); err != nil {
-		return nil, fmt.Errorf("creating cluster %s: %w", cfg.Name, err)
+		return nil, fmt.Errorf("create cluster %s: %w", cfg.Name, err)
 	}
 	cfg.Log("cluster %s is ready after %s: %d nodes", cfg.Name, time.Since(start).Round(100*time.Millisecond), cfg.Nodes)
 	return c, nil
@@ -159,7 +159,7 @@ func (c *Cluster) writeHosts() error {
 	}
 	for _, h := range c.Hosts() {
 		if err := h.writeVar(); err != nil {
-			return fmt.Errorf("preparing host %s: %w", h.name, err)
+			return fmt.Errorf("prepare host %s: %w", h.name, err)
 		}
 		write := h.writeNode
 		if h.number == 0 {
@@ -200,7 +200,7 @@ func (h *Host) writeVar() error {
 	return nil
 }
 
-// repair starts whatever of a cluster isn't running.
+// repair starts whatever of a cluster is not running.
 func (c *Cluster) repair(ctx context.Context) error {
 	inits, err := findInits(c.rec.Name)
 	if err != nil {

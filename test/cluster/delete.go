@@ -19,7 +19,7 @@ import (
 // built, and its empty lock. That there is no such cluster is no error.
 func (c *Cluster) Delete(ctx context.Context) error { return Delete(ctx, c.rec.Config) }
 
-// Delete deletes the cluster of the name, whatever state it's in.
+// Delete deletes the cluster of the name, whatever state it is in.
 func Delete(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -37,17 +37,17 @@ func Delete(ctx context.Context, cfg Config) error {
 	rec, err := load(cfg.Name)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		cfg.Log("there's no cluster %s", cfg.Name)
+		cfg.Log("there is no cluster %s", cfg.Name)
 	case err != nil:
-		// It can't be read, and won't be needed any more.
+		// It cannot be read, and will not be needed any more.
 		cfg.Log("%v", err)
 	}
 	if err := destroy(ctx, cfg.Name); err != nil {
-		return fmt.Errorf("deleting cluster %s: %w", cfg.Name, err)
+		return fmt.Errorf("delete cluster %s: %w", cfg.Name, err)
 	}
 	if rec != nil {
 		if err := os.Remove(rec.Kubeconfig); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("deleting cluster %s: %w", cfg.Name, err)
+			return fmt.Errorf("delete cluster %s: %w", cfg.Name, err)
 		}
 		cfg.Log("cluster %s is deleted", cfg.Name)
 	}
@@ -75,7 +75,7 @@ func destroy(ctx context.Context, cluster string) error {
 		return err
 	}
 	if err := errors.Join(os.RemoveAll(dataDir(cluster)), os.RemoveAll(recordFile(cluster))); err != nil {
-		return fmt.Errorf("removing the files of cluster %s: %w", cluster, err)
+		return fmt.Errorf("remove the files of cluster %s: %w", cluster, err)
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func hostEnv() []string { return []string{"PATH=" + hostPath, "HOME=/root", "TER
 func (h *Host) Disconnect(_ context.Context) error { return h.setLink(false) }
 
 // Connect brings the node's link up again. Packets may still be lost for a
-// second or two, until the kernel asks again for neighbours that didn't answer.
+// second or two, until the kernel asks again for neighbours that did not answer.
 func (h *Host) Connect(_ context.Context) error { return h.setLink(true) }
 
 func (h *Host) setLink(up bool) error {

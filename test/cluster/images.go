@@ -96,7 +96,7 @@ func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 	}
 	applets, err := exec.CommandContext(ctx, busybox, "--list").Output()
 	if err != nil {
-		return "", fmt.Errorf("asking %s for its applets: %w", busybox, err)
+		return "", fmt.Errorf("ask %s for its applets: %w", busybox, err)
 	}
 	builder, err := cfg.Builder()
 	if err != nil {
@@ -140,16 +140,16 @@ func findBusybox() (string, error) {
 		return "", missing
 	}
 	if file, err = filepath.EvalSymlinks(file); err != nil {
-		return "", fmt.Errorf("finding busybox: %w", err)
+		return "", fmt.Errorf("find busybox: %w", err)
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return "", fmt.Errorf("reading busybox: %w", err)
+		return "", fmt.Errorf("read busybox: %w", err)
 	}
 	defer f.Close()
 	program, err := elf.NewFile(f)
 	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", file, err)
+		return "", fmt.Errorf("read %s: %w", file, err)
 	}
 	for _, segment := range program.Progs {
 		if segment.Type == elf.PT_INTERP {

@@ -36,15 +36,15 @@ func (h *Host) writeNode(ca *pki.CA) error {
 	}
 	snapshotter, err := snapshotterFor(h.dir())
 	if err != nil {
-		return fmt.Errorf("configuring node %s: %w", h.name, err)
+		return fmt.Errorf("configure node %s: %w", h.name, err)
 	}
 	all, err := template.ParseFS(templates, "templates/*")
 	if err != nil {
-		return fmt.Errorf("configuring node %s: %w", h.name, err)
+		return fmt.Errorf("configure node %s: %w", h.name, err)
 	}
 	for _, t := range all.Templates() {
 		if err := h.writeConfig(t, snapshotter); err != nil {
-			return fmt.Errorf("configuring node %s: %w", h.name, err)
+			return fmt.Errorf("configure node %s: %w", h.name, err)
 		}
 	}
 	return nil
@@ -64,11 +64,11 @@ func (h *Host) writeConfig(t *template.Template, snapshotter string) error {
 }
 
 // snapshotterFor returns one that works on the file system of a directory:
-// overlayfs can't be stacked on itself.
+// overlayfs cannot be stacked on itself.
 func snapshotterFor(dir string) (string, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
-		return "", fmt.Errorf("asking for the file system of %s: %w", dir, err)
+		return "", fmt.Errorf("ask for the file system of %s: %w", dir, err)
 	}
 	if fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
 		return "native", nil

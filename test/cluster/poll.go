@@ -18,7 +18,7 @@ func waitFor(ctx context.Context, timeout time.Duration, what string, check func
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		err := check(ctx)
-		// That the time is over isn't why the check failed before.
+		// That the time is over is not why the check failed before.
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
@@ -28,7 +28,7 @@ func waitFor(ctx context.Context, timeout time.Duration, what string, check func
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		return fmt.Errorf("waiting for %s: %w", what, errors.Join(err, last))
+		return fmt.Errorf("wait for %s: %w", what, errors.Join(err, last))
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func TestWaitFor_reportsTheLastError(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	err = waitFor(ctx, time.Minute, "a thing", func(context.Context) error { cancel(broken); return errors.New("not yet") })
 	if !errors.Is(err, broken) {
-		t.Errorf("what can't get better: got %v", err)
+		t.Errorf("what cannot get better: got %v", err)
 	}
 
 	err = waitFor(t.Context(), time.Millisecond, "a thing", func(context.Context) error { return broken })

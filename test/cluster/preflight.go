@@ -34,7 +34,7 @@ func requireRoot() error {
 	return nil
 }
 
-// requireTools looks for the programs that aren't built from Go modules.
+// requireTools looks for the programs that are not built from Go modules.
 func requireTools(cfg Config) error {
 	packages := map[string]string{"nsenter": "util-linux"}
 	if cfg.Nodes > 0 {

@@ -83,7 +83,7 @@ func (h *Host) Start(ctx context.Context, name string) error {
 }
 
 // Kill ends a process with SIGKILL and waits until it is gone. A process that
-// doesn't run is no error.
+// does not run is no error.
 func (h *Host) Kill(ctx context.Context, name string) error {
 	p, err := h.process(name)
 	if err != nil {
@@ -95,7 +95,7 @@ func (h *Host) Kill(ctx context.Context, name string) error {
 	}
 	for _, pid := range running {
 		if err := kill(ctx, pid); err != nil {
-			return fmt.Errorf("killing %s on %s: %w", name, h.name, err)
+			return fmt.Errorf("kill %s on %s: %w", name, h.name, err)
 		}
 	}
 	return nil
@@ -125,13 +125,13 @@ func (h *Host) Processes() ([]ProcessState, error) {
 func (h *Host) launch(ctx context.Context, what, logFile string, cloneFlags uintptr, argv []string, up func(context.Context) error) error {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	if err != nil {
-		return fmt.Errorf("starting a process of host %s: %w", h.name, err)
+		return fmt.Errorf("start a process of host %s: %w", h.name, err)
 	}
 	defer log.Close()
 	// Files that this process inherited, such as a lock, must not stay open for as
 	// long as the host lives. Go's own files are marked already.
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return fmt.Errorf("keeping open files from the processes of host %s: %w", h.name, err)
+		return fmt.Errorf("keep open files from the processes of host %s: %w", h.name, err)
 	}
 	cmd, err := cgroup.Command(h.cgroup()+"/system", argv...)
 	if err != nil {
@@ -141,7 +141,7 @@ func (h *Host) launch(ctx context.Context, what, logFile string, cloneFlags uint
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: cloneFlags}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("starting a process of host %s: %w", h.name, err)
+		return fmt.Errorf("start a process of host %s: %w", h.name, err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -154,14 +154,14 @@ func (h *Host) launch(ctx context.Context, what, logFile string, cloneFlags uint
 }
 
 // find returns the PIDs of the host's init and of a process, by their numbers on the
-// machine. What runs is the only record of them: it can't be out of date.
+// machine. What runs is the only record of them: it cannot be out of date.
 func (h *Host) find(p process) (init int, pids []int, err error) {
 	if init, err = h.pid(); err != nil {
 		return 0, nil, err
 	}
 	host, err := os.Readlink(namespaceOf(init))
 	if err != nil {
-		return 0, nil, fmt.Errorf("looking for %s on %s: %w", p.name, h.name, err)
+		return 0, nil, fmt.Errorf("look for %s on %s: %w", p.name, h.name, err)
 	}
 	err = eachProcess(func(pid int, argv []string) {
 		if argv[0] != p.program() {
@@ -181,7 +181,7 @@ func namespaceOf(pid int) string { return fmt.Sprintf("/proc/%d/ns/pid", pid) }
 func eachProcess(f func(pid int, argv []string)) error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return fmt.Errorf("listing processes: %w", err)
+		return fmt.Errorf("list processes: %w", err)
 	}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -202,11 +202,11 @@ func kill(ctx context.Context, pid int) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("killing process %d: %w", pid, err)
+		return fmt.Errorf("kill process %d: %w", pid, err)
 	}
 	defer func() { _ = unix.Close(process) }()
 	if err := unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("killing process %d: %w", pid, err)
+		return fmt.Errorf("kill process %d: %w", pid, err)
 	}
 	return waitFor(ctx, 2*time.Minute, fmt.Sprintf("process %d to end", pid), func(context.Context) error {
 		// It can be read when the process has ended, even if its parent does not reap it.
@@ -222,13 +222,13 @@ func kill(ctx context.Context, pid int) error {
 func probe(ctx context.Context, pid int, target string) error {
 	u, err := url.Parse(target)
 	if err != nil {
-		return fmt.Errorf("probing %q: %w", target, err)
+		return fmt.Errorf("probe %q: %w", target, err)
 	}
 	dialer := net.Dialer{Timeout: probeTimeout}
 	if u.Scheme == "unix" {
 		conn, err := dialer.DialContext(ctx, "unix", fmt.Sprintf("/proc/%d/root%s", pid, u.Path))
 		if err != nil {
-			return fmt.Errorf("probing %s: %w", target, err)
+			return fmt.Errorf("probe %s: %w", target, err)
 		}
 		return conn.Close()
 	}
@@ -246,16 +246,16 @@ func probe(ctx context.Context, pid int, target string) error {
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return fmt.Errorf("probing %s: %w", target, err)
+		return fmt.Errorf("probe %s: %w", target, err)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("probing %s: %w", target, err)
+		return fmt.Errorf("probe %s: %w", target, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
-		return fmt.Errorf("probing %s: %s: %s", target, resp.Status, strings.TrimSpace(string(body)))
+		return fmt.Errorf("probe %s: %s: %s", target, resp.Status, strings.TrimSpace(string(body)))
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func (c *Cluster) waitReady(ctx context.Context) error {
 	}
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return fmt.Errorf("connecting to cluster %s: %w", c.rec.Name, err)
+		return fmt.Errorf("connect to cluster %s: %w", c.rec.Name, err)
 	}
 	return waitFor(ctx, readyTimeout, "cluster "+c.rec.Name+" to be ready", func(ctx context.Context) error {
 		if _, err := clients.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx); err != nil {
@@ -38,7 +38,7 @@ func (c *Cluster) waitReady(ctx context.Context) error {
 	})
 }
 
-// nodesReady fails while pods can't run on all nodes.
+// nodesReady fails while pods cannot run on all nodes.
 func (c *Cluster) nodesReady(ctx context.Context, clients kubernetes.Interface) error {
 	for _, n := range c.nodes {
 		node, err := clients.CoreV1().Nodes().Get(ctx, n.Name(), metav1.GetOptions{})

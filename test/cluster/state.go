@@ -20,15 +20,15 @@ import (
 )
 
 const (
-	// runRoot holds the records of clusters. It's empty after the machine's reboot.
+	// runRoot holds the records of clusters. It is empty after the machine's reboot.
 	runRoot = "/run/space-cluster"
 	// lockRoot holds locks, empty files that stay when a cluster is deleted.
 	lockRoot = "/run/lock/space-cluster"
-	// dataRoot holds what's large.
+	// dataRoot holds what is large.
 	dataRoot = "/var/lib/space-cluster"
 )
 
-// ErrNotFound is the error when there's no cluster of the name.
+// ErrNotFound is the error when there is no cluster of the name.
 var ErrNotFound = errors.New("no such cluster")
 
 // record is the persistent state of a cluster. All else follows from it.
@@ -55,18 +55,18 @@ func (r *record) checkConfig(cfg Config) error {
 
 func recordFile(cluster string) string { return filepath.Join(runRoot, cluster+".json") }
 
-// load returns ErrNotFound when there's no record.
+// load returns ErrNotFound when there is no record.
 func load(cluster string) (*record, error) {
 	data, err := os.ReadFile(recordFile(cluster))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("cluster %s: %w", cluster, ErrNotFound)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the record of cluster %s: %w", cluster, err)
+		return nil, fmt.Errorf("read the record of cluster %s: %w", cluster, err)
 	}
 	var r record
 	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, fmt.Errorf("reading the record of cluster %s: %w", cluster, err)
+		return nil, fmt.Errorf("read the record of cluster %s: %w", cluster, err)
 	}
 	return &r, nil
 }
@@ -75,17 +75,17 @@ func load(cluster string) (*record, error) {
 func (r *record) save() error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return fmt.Errorf("recording cluster %s: %w", r.Name, err)
+		return fmt.Errorf("record cluster %s: %w", r.Name, err)
 	}
 	if err := os.MkdirAll(runRoot, 0o755); err != nil {
-		return fmt.Errorf("recording cluster %s: %w", r.Name, err)
+		return fmt.Errorf("record cluster %s: %w", r.Name, err)
 	}
 	partial := recordFile(r.Name) + ".partial"
 	if err := os.WriteFile(partial, data, 0o600); err != nil {
-		return fmt.Errorf("recording cluster %s: %w", r.Name, err)
+		return fmt.Errorf("record cluster %s: %w", r.Name, err)
 	}
 	if err := os.Rename(partial, recordFile(r.Name)); err != nil {
-		return fmt.Errorf("recording cluster %s: %w", r.Name, err)
+		return fmt.Errorf("record cluster %s: %w", r.Name, err)
 	}
 	return nil
 }

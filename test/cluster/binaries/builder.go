@@ -42,7 +42,7 @@ type Builder struct {
 	Log func(format string, args ...any)
 }
 
-// Build builds what isn't there yet, and returns the path of each program, and
+// Build builds what is not there yet, and returns the path of each program, and
 // of this module's own ones.
 func (b *Builder) Build(ctx context.Context, programs ...string) (map[string]string, error) {
 	unlock, err := flock.Lock(ctx, filepath.Join(b.Dir, ".lock"), func() { b.Log("waiting for another build into %s", b.Dir) })
@@ -57,7 +57,7 @@ func (b *Builder) Build(ctx context.Context, programs ...string) (map[string]str
 	}
 	for _, j := range jobs {
 		if err := b.buildMissing(ctx, j); err != nil {
-			return nil, fmt.Errorf("building %s: %w", j.dir, err)
+			return nil, fmt.Errorf("build %s: %w", j.dir, err)
 		}
 	}
 	// The go command decides what of these is out of date.
@@ -68,7 +68,7 @@ func (b *Builder) Build(ctx context.Context, programs ...string) (map[string]str
 		paths[name] = filepath.Join(dir, name)
 	}
 	if err := build(ctx, b.Module, dir, "-s -w", packages); err != nil {
-		return nil, fmt.Errorf("building the cluster's own programs: %w", err)
+		return nil, fmt.Errorf("build the cluster's own programs: %w", err)
 	}
 	return paths, nil
 }
@@ -121,7 +121,7 @@ func (b *Builder) locate(programs []string) (paths map[string]string, jobs []job
 func (b *Builder) key(j job) (string, error) {
 	files, err := dirhash.HashDir(filepath.Join(b.components(), j.dir), j.dir, dirhash.Hash1)
 	if err != nil {
-		return "", fmt.Errorf("reading component %s: %w", j.dir, err)
+		return "", fmt.Errorf("read component %s: %w", j.dir, err)
 	}
 	// The programs are built with the Go that built this one.
 	sum := sha256.Sum256([]byte(runtime.Version() + runtime.GOARCH + j.ldflags + files))
@@ -142,7 +142,7 @@ func (b *Builder) buildMissing(ctx context.Context, j job) error {
 	if err := os.MkdirAll(j.into, 0o755); err != nil {
 		return err
 	}
-	// A program is in its place only when it's complete.
+	// A program is in its place only when it is complete.
 	for _, pkg := range j.missing {
 		if err := os.Rename(filepath.Join(partial, path.Base(pkg)), filepath.Join(j.into, path.Base(pkg))); err != nil {
 			return err
@@ -181,7 +181,7 @@ func RequireDisk(dir string, need int) error {
 	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
-		return fmt.Errorf("reading the free space in %s: %w", dir, err)
+		return fmt.Errorf("read the free space in %s: %w", dir, err)
 	}
 	free := float64(fs.Bavail) * float64(fs.Bsize) / gibibyte
 	if free < float64(need) {

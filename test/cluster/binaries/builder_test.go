@@ -41,7 +41,7 @@ func TestLocate_findsWhatHasToBeBuilt(t *testing.T) {
 	}
 }
 
-// A key that didn't change with a version would keep old programs.
+// A key that did not change with a version would keep old programs.
 func TestKey_changesWithAllThatProgramsDependOn(t *testing.T) {
 	module := t.TempDir()
 	dir := filepath.Join(module, "components", "etcd")

@@ -108,16 +108,16 @@ func (c component) version(root string) (string, error) {
 	file := filepath.Join(root, c.dir, "go.mod")
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("reading the version of %s: %w", c.dir, err)
+		return "", fmt.Errorf("read the version of %s: %w", c.dir, err)
 	}
 	mod, err := modfile.Parse(file, data, nil)
 	if err != nil {
-		return "", fmt.Errorf("reading the version of %s: %w", c.dir, err)
+		return "", fmt.Errorf("read the version of %s: %w", c.dir, err)
 	}
 	for _, r := range mod.Require {
 		if r.Mod.Path == c.module {
 			return r.Mod.Version, nil
 		}
 	}
-	return "", fmt.Errorf("reading the version of %s: %s does not require %s", c.dir, file, c.module)
+	return "", fmt.Errorf("read the version of %s: %s does not require %s", c.dir, file, c.module)
 }

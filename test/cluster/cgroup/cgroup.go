@@ -30,7 +30,7 @@ func Hierarchies() ([]string, error) {
 	for _, pattern := range []string{"/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/*/cgroup.procs"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
-			return nil, fmt.Errorf("finding cgroup hierarchies: %w", err)
+			return nil, fmt.Errorf("find cgroup hierarchies: %w", err)
 		}
 		var found []string
 		for _, file := range files {
@@ -67,7 +67,7 @@ func create(hierarchy, path string) error {
 		parent := dir
 		dir = filepath.Join(dir, element)
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("creating cgroup %s: %w", dir, err)
+			return fmt.Errorf("create cgroup %s: %w", dir, err)
 		}
 		if err := inheritCPUSet(parent, dir); err != nil {
 			return err
@@ -99,7 +99,7 @@ func inheritCPUSet(parent, dir string) error {
 			continue // cgroup v2: empty means inherited
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), value, 0); err != nil {
-			return fmt.Errorf("setting %s of cgroup %s: %w", name, dir, err)
+			return fmt.Errorf("set %s of cgroup %s: %w", name, dir, err)
 		}
 	}
 	return nil
@@ -120,7 +120,7 @@ func Command(path string, argv ...string) (*exec.Cmd, error) {
 }
 
 // Remove removes a group and everything below it from every hierarchy. No
-// process may be in it that isn't about to end. A group that isn't there is no
+// process may be in it that is not about to end. A group that is not there is no
 // error.
 func Remove(path string) error {
 	hierarchies, err := Hierarchies()
@@ -138,7 +138,7 @@ func Remove(path string) error {
 func removeTree(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("listing cgroup %s: %w", dir, err)
+		return fmt.Errorf("list cgroup %s: %w", dir, err)
 	}
 	for _, e := range entries {
 		if e.IsDir() {
@@ -156,7 +156,7 @@ func removeTree(dir string) error {
 		return true, err
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("removing cgroup %s: %w", dir, err)
+		return fmt.Errorf("remove cgroup %s: %w", dir, err)
 	}
 	return nil
 }

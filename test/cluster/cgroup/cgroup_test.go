@@ -47,13 +47,13 @@ func TestRemoveTree_removesNestedGroups(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(root, "node", "kubepods"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second time there's nothing
+	for range 2 { // the second time there is nothing
 		if err := removeTree(root); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if _, err := os.Stat(root); !os.IsNotExist(err) {
-		t.Errorf("it's still there: %v", err)
+		t.Errorf("it is still there: %v", err)
 	}
 }
 

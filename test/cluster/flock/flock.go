@@ -20,11 +20,11 @@ import (
 // If it has to wait, it calls waits once.
 func Lock(ctx context.Context, file string, waits func()) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return nil, fmt.Errorf("locking %s: %w", file, err)
+		return nil, fmt.Errorf("lock %s: %w", file, err)
 	}
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("locking %s: %w", file, err)
+		return nil, fmt.Errorf("lock %s: %w", file, err)
 	}
 	waited := false
 	err = wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(context.Context) (bool, error) {
@@ -39,7 +39,7 @@ func Lock(ctx context.Context, file string, waits func()) (unlock func(), err er
 		return false, nil
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("locking %s: %w", file, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", file, err), f.Close())
 	}
 	return func() { _ = f.Close() }, nil
 }

@@ -6,7 +6,7 @@
 // A host is a set of Linux namespaces. Its init is process 1 of the PID
 // namespace: it prepares the host's mounts and its loopback interface, and then
 // only lives. When it dies, the kernel kills everything in the PID namespace,
-// so a host can't leave processes behind.
+// so a host cannot leave processes behind.
 package hostinit
 
 import (
@@ -39,22 +39,22 @@ type Spec struct {
 }
 
 // Run is the main function of a host's init. It must be process 1 of new mount,
-// network, UTS, PID and IPC namespaces, and only returns when it can't go on.
+// network, UTS, PID and IPC namespaces, and only returns when it cannot go on.
 func Run(argument string) error {
 	if os.Getpid() != 1 {
 		return errors.New("this is started by the cluster itself, as process 1 of a host's namespaces")
 	}
 	var spec Spec
 	if err := json.Unmarshal([]byte(argument), &spec); err != nil {
-		return fmt.Errorf("reading the host's specification: %w", err)
+		return fmt.Errorf("read the host's specification: %w", err)
 	}
 	// The init outlives the process that started it; the cluster ends it with SIGKILL.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
-	// The kernel reaps the children of who doesn't want to know of their end.
+	// The kernel reaps the children of who does not want to know of their end.
 	signal.Ignore(syscall.SIGCHLD)
 
 	if err := syscall.Sethostname([]byte(spec.Host)); err != nil {
-		return fmt.Errorf("setting the host name %s: %w", spec.Host, err)
+		return fmt.Errorf("set the host name %s: %w", spec.Host, err)
 	}
 	if err := mountAll(spec); err != nil {
 		return err
@@ -63,7 +63,7 @@ func Run(argument string) error {
 		return err
 	}
 	if err := os.WriteFile(Ready, nil, 0o600); err != nil {
-		return fmt.Errorf("saying that the host is prepared: %w", err)
+		return fmt.Errorf("say that the host is prepared: %w", err)
 	}
 	select {}
 }
@@ -72,14 +72,14 @@ func Run(argument string) error {
 func prepareNetwork() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
-		return fmt.Errorf("finding the loopback interface: %w", err)
+		return fmt.Errorf("find the loopback interface: %w", err)
 	}
 	if err := netlink.LinkSetUp(lo); err != nil {
-		return fmt.Errorf("setting the loopback interface up: %w", err)
+		return fmt.Errorf("set the loopback interface up: %w", err)
 	}
 	// This setting belongs to the network namespace, not to the machine.
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
-		return fmt.Errorf("enabling IP forwarding in the host: %w", err)
+		return fmt.Errorf("enable IP forwarding in the host: %w", err)
 	}
 	return nil
 }

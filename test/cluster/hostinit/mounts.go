@@ -35,18 +35,18 @@ func mountAll(spec Spec) error {
 		{"proc", "/proc", "proc", ownFiles | unix.MS_NOEXEC, ""},
 	} {
 		if err := unix.Mount(m.source, m.target, m.kind, m.flags, m.options); err != nil {
-			return fmt.Errorf("mounting %s at %s: %w", m.source, m.target, err)
+			return fmt.Errorf("mount %s at %s: %w", m.source, m.target, err)
 		}
 	}
 	if err := os.Mkdir("/run/lock", 0o755); err != nil {
-		return fmt.Errorf("preparing /run: %w", err)
+		return fmt.Errorf("prepare /run: %w", err)
 	}
 	if err := hideKernelTunables(); err != nil {
 		return err
 	}
 	// As on a machine with systemd, so that mount propagation of volumes works.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
-		return fmt.Errorf("sharing the host's mounts with its containers: %w", err)
+		return fmt.Errorf("share the host's mounts with its containers: %w", err)
 	}
 	return nil
 }
@@ -57,7 +57,7 @@ func mountAll(spec Spec) error {
 func hideKernelTunables() error {
 	const dir = "/run/tunables"
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return fmt.Errorf("preparing kernel tunables: %w", err)
+		return fmt.Errorf("prepare kernel tunables: %w", err)
 	}
 	for name, value := range map[string]string{
 		"vm/overcommit_memory":      "1",
@@ -69,18 +69,18 @@ func hideKernelTunables() error {
 	} {
 		target := filepath.Join("/proc/sys", name)
 		if _, err := os.Stat(target); err != nil {
-			continue // this kernel doesn't have it
+			continue // this kernel does not have it
 		}
 		source := filepath.Join(dir, filepath.Base(name))
 		if err := os.WriteFile(source, []byte(value+"\n"), 0o644); err != nil {
-			return fmt.Errorf("preparing kernel tunable %s: %w", name, err)
+			return fmt.Errorf("prepare kernel tunable %s: %w", name, err)
 		}
 		if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("covering kernel tunable %s: %w", name, err)
+			return fmt.Errorf("cover kernel tunable %s: %w", name, err)
 		}
 	}
 	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("removing %s: %w", dir, err)
+		return fmt.Errorf("remove %s: %w", dir, err)
 	}
 	return nil
 }

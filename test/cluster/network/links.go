@@ -42,16 +42,16 @@ func ConnectMachine(cluster string, controlPlane int, subnet Subnet) error {
 	}
 	machine, err := netns.Get()
 	if err != nil {
-		return fmt.Errorf("opening the machine's network namespace: %w", err)
+		return fmt.Errorf("open the machine's network namespace: %w", err)
 	}
 	defer machine.Close()
 	err = Inside(controlPlane, func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = bridgeName
-		// With an address of its own a bridge doesn't change it with its ports.
+		// With an address of its own a bridge does not change it with its ports.
 		attrs.HardwareAddr = hardwareAddr(subnet.ControlPlane())
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
-			return fmt.Errorf("creating the bridge: %w", err)
+			return fmt.Errorf("create the bridge: %w", err)
 		}
 		if err := configure(bridgeName, subnet.ControlPlane(), subnet.Bits()); err != nil {
 			return err
@@ -62,7 +62,7 @@ func ConnectMachine(cluster string, controlPlane int, subnet Subnet) error {
 		err = configure(MachineInterface(cluster), subnet.Machine(), subnet.Bits())
 	}
 	if err != nil {
-		return fmt.Errorf("connecting the control plane with the machine: %w", err)
+		return fmt.Errorf("connect the control plane with the machine: %w", err)
 	}
 	return nil
 }
@@ -75,10 +75,10 @@ func DisconnectMachine(cluster string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("finding the machine's interface %s: %w", name, err)
+		return fmt.Errorf("find the machine's interface %s: %w", name, err)
 	}
 	if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("removing the machine's interface %s: %w", name, err)
+		return fmt.Errorf("remove the machine's interface %s: %w", name, err)
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func DisconnectMachine(cluster string) error {
 // which counts from 1. Both are the PIDs of processes in the network namespaces.
 func ConnectNode(controlPlane, node, number int, subnet Subnet) error {
 	err := Inside(controlPlane, func() error {
-		// Left from before the node's reboot, when the kernel hasn't removed it yet.
+		// Left from before the node's reboot, when the kernel has not removed it yet.
 		if link, err := netlink.LinkByName(nodePort(number)); err == nil {
 			_ = netlink.LinkDel(link)
 		}
@@ -102,13 +102,13 @@ func ConnectNode(controlPlane, node, number int, subnet Subnet) error {
 			if err := configure(nodeInterface, subnet.Node(number), subnet.Bits()); err != nil {
 				return err
 			}
-			// What isn't in the cluster is refused by the control plane at once,
+			// What is not in the cluster is refused by the control plane at once,
 			// instead of running into a timeout.
 			return route(netlink.Route{Gw: subnet.ControlPlane().AsSlice()})
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("connecting node %d: %w", number, err)
+		return fmt.Errorf("connect node %d: %w", number, err)
 	}
 	return nil
 }
@@ -125,10 +125,10 @@ func SetNodeLink(controlPlane, number int, up bool) error {
 	return Inside(controlPlane, func() error {
 		link, err := netlink.LinkByName(nodePort(number))
 		if err != nil {
-			return fmt.Errorf("finding the link %s: %w", nodePort(number), err)
+			return fmt.Errorf("find the link %s: %w", nodePort(number), err)
 		}
 		if err := set(link); err != nil {
-			return fmt.Errorf("setting the link %s up or down: %w", nodePort(number), err)
+			return fmt.Errorf("set the link %s up or down: %w", nodePort(number), err)
 		}
 		return nil
 	})
@@ -138,7 +138,7 @@ func SetNodeLink(controlPlane, number int, up bool) error {
 func addPort(port string, peer any, peerName string, peerAddr netip.Addr) error {
 	bridge, err := netlink.LinkByName(bridgeName)
 	if err != nil {
-		return fmt.Errorf("finding the bridge: %w", err)
+		return fmt.Errorf("find the bridge: %w", err)
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MasterIndex, attrs.Flags = port, bridge.Attrs().Index, net.FlagUp
@@ -148,7 +148,7 @@ func addPort(port string, peer any, peerName string, peerAddr netip.Addr) error 
 		PeerHardwareAddr: hardwareAddr(peerAddr),
 	})
 	if err != nil {
-		return fmt.Errorf("creating the link from %s to %s: %w", port, peerName, err)
+		return fmt.Errorf("create the link from %s to %s: %w", port, peerName, err)
 	}
 	return nil
 }
@@ -156,20 +156,20 @@ func addPort(port string, peer any, peerName string, peerAddr netip.Addr) error 
 func configure(name string, addr netip.Addr, bits int) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
-		return fmt.Errorf("finding the link %s: %w", name, err)
+		return fmt.Errorf("find the link %s: %w", name, err)
 	}
 	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(addr, bits))}); err != nil {
-		return fmt.Errorf("giving %s the address %s: %w", name, addr, err)
+		return fmt.Errorf("give %s the address %s: %w", name, addr, err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("setting %s up: %w", name, err)
+		return fmt.Errorf("set %s up: %w", name, err)
 	}
 	return nil
 }
 
 func route(r netlink.Route) error {
 	if err := netlink.RouteReplace(&r); err != nil {
-		return fmt.Errorf("routing %s via %s: %w", r.Dst, r.Gw, err)
+		return fmt.Errorf("route %s via %s: %w", r.Dst, r.Gw, err)
 	}
 	return nil
 }
@@ -190,16 +190,16 @@ func inside(pid int, f func() error) error {
 	runtime.LockOSThread()
 	before, err := netns.Get()
 	if err != nil {
-		return fmt.Errorf("opening a network namespace: %w", err)
+		return fmt.Errorf("open a network namespace: %w", err)
 	}
 	defer before.Close()
 	ns, err := netns.GetFromPid(pid)
 	if err != nil {
-		return fmt.Errorf("opening the network namespace of process %d: %w", pid, err)
+		return fmt.Errorf("open the network namespace of process %d: %w", pid, err)
 	}
 	defer ns.Close()
 	if err := netns.Set(ns); err != nil {
-		return fmt.Errorf("entering the network namespace of process %d: %w", pid, err)
+		return fmt.Errorf("enter the network namespace of process %d: %w", pid, err)
 	}
 	defer func() {
 		// A thread that stays locked ends with its goroutine.

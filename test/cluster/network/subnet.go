@@ -56,7 +56,7 @@ func PodCIDR(number int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4(base), 24)
 }
 
-// ChooseSubnet returns the first candidate that doesn't overlap what is used.
+// ChooseSubnet returns the first candidate that does not overlap what is used.
 func ChooseSubnet(used []netip.Prefix) (Subnet, error) {
 	for _, pool := range [][2]byte{{172, 30}, {198, 18}, {198, 19}} {
 		for i := range 256 {
@@ -73,11 +73,11 @@ func ChooseSubnet(used []netip.Prefix) (Subnet, error) {
 func UsedSubnets() ([]netip.Prefix, error) {
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
 	if err != nil {
-		return nil, fmt.Errorf("listing the machine's addresses: %w", err)
+		return nil, fmt.Errorf("list the machine's addresses: %w", err)
 	}
 	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
 	if err != nil {
-		return nil, fmt.Errorf("listing the machine's routes: %w", err)
+		return nil, fmt.Errorf("list the machine's routes: %w", err)
 	}
 	var used []netip.Prefix
 	add := func(ip []byte, ones int) {

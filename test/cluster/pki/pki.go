@@ -38,11 +38,11 @@ type CA struct {
 func NewCA(commonName string) (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("creating certificate authority %s: %w", commonName, err)
+		return nil, fmt.Errorf("create certificate authority %s: %w", commonName, err)
 	}
 	certificate, err := cert.NewSelfSignedCACert(cert.Config{CommonName: commonName, NotBefore: time.Now().Add(-clockSkew)}, key)
 	if err != nil {
-		return nil, fmt.Errorf("creating certificate authority %s: %w", commonName, err)
+		return nil, fmt.Errorf("create certificate authority %s: %w", commonName, err)
 	}
 	return &CA{certificate, key}, nil
 }
@@ -73,7 +73,7 @@ func (ca *CA) WriteKubeconfig(file, server, user string, groups ...string) error
 	}
 	keyPEM, err := keyutil.MarshalPrivateKeyToPEM(key)
 	if err != nil {
-		return fmt.Errorf("writing the kubeconfig of %s: %w", user, err)
+		return fmt.Errorf("write the kubeconfig of %s: %w", user, err)
 	}
 	const name = "space-cluster"
 	config := clientcmdapi.NewConfig()
@@ -82,14 +82,14 @@ func (ca *CA) WriteKubeconfig(file, server, user string, groups ...string) error
 	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: user}
 	config.CurrentContext = name
 	if err := clientcmd.WriteToFile(*config, file); err != nil {
-		return fmt.Errorf("writing the kubeconfig of %s: %w", user, err)
+		return fmt.Errorf("write the kubeconfig of %s: %w", user, err)
 	}
 	return nil
 }
 
 func (ca *CA) issue(config cert.Config) (der []byte, key crypto.Signer, err error) {
 	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		return nil, nil, fmt.Errorf("creating the key of %s: %w", config.CommonName, err)
+		return nil, nil, fmt.Errorf("create the key of %s: %w", config.CommonName, err)
 	}
 	der, err = x509.CreateCertificate(rand.Reader, &x509.Certificate{
 		Subject:     pkix.Name{CommonName: config.CommonName, Organization: config.Organization},
@@ -101,7 +101,7 @@ func (ca *CA) issue(config cert.Config) (der []byte, key crypto.Signer, err erro
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}, ca.cert, key.Public(), ca.key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("issuing the certificate of %s: %w", config.CommonName, err)
+		return nil, nil, fmt.Errorf("issue the certificate of %s: %w", config.CommonName, err)
 	}
 	return der, key, nil
 }
@@ -116,7 +116,7 @@ func write(path string, der []byte, key crypto.Signer) error {
 		err = errors.Join(cert.WriteCert(path+".crt", certPEM(der)), keyutil.WriteKey(path+".key", keyPEM))
 	}
 	if err != nil {
-		return fmt.Errorf("writing %s.crt and .key: %w", path, err)
+		return fmt.Errorf("write %s.crt and .key: %w", path, err)
 	}
 	return nil
 }

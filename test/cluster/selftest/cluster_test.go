@@ -23,7 +23,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// name must not be part of any path or command line that isn't the cluster's, because
+// name must not be part of any path or command line that is not the cluster's, because
 // leftovers are found by it.
 const name = "come-and-go"
 
@@ -158,12 +158,12 @@ func (s *suite) disconnect(t *testing.T) {
 		t.Error("a disconnected node reaches the control plane")
 	}
 	must(t, s.node.Connect(s.ctx))
-	// Neighbours that didn't answer are asked again only after a while.
+	// Neighbours that did not answer are asked again only after a while.
 	err := wait.PollUntilContextTimeout(s.ctx, pollInterval, patience, true, func(context.Context) (bool, error) {
 		return ping() == nil, nil
 	})
 	if err != nil {
-		t.Errorf("a connected node doesn't reach the control plane: %v", err)
+		t.Errorf("a connected node does not reach the control plane: %v", err)
 	}
 }
 
@@ -176,10 +176,10 @@ func (s *suite) restarts(t *testing.T, pod string, action func(context.Context) 
 	must(t, s.node.Command(s.ctx, "touch", "/run/marker", "/var/marker").Run())
 	must(t, action(s.ctx))
 	if s.node.Command(s.ctx, "test", "-e", "/run/marker").Run() == nil {
-		t.Error("/run isn't empty")
+		t.Error("/run is not empty")
 	}
 	if err := s.node.Command(s.ctx, "test", "-e", "/var/marker").Run(); err != nil {
-		t.Errorf("/var isn't as it was: %v", err)
+		t.Errorf("/var is not as it was: %v", err)
 	}
 	old := before.Status.ContainerStatuses[0].ContainerID
 	s.waitPod(t, pod, "run in a new container", func(p *corev1.Pod) bool {
@@ -201,7 +201,7 @@ func (s *suite) createAgain(t *testing.T) {
 	must(t, err)
 	for _, state := range states {
 		if !state.Running {
-			t.Errorf("%s isn't running", state.Name)
+			t.Errorf("%s is not running", state.Name)
 		}
 	}
 }
@@ -248,7 +248,7 @@ func (s *suite) createPod(t *testing.T, name, script string, restart corev1.Rest
 	}
 }
 
-// waitPod waits for a condition. If it isn't met, the test ends with the pod's last state.
+// waitPod waits for a condition. If it is not met, the test ends with the pod's last state.
 func (s *suite) waitPod(t *testing.T, name, what string, condition func(*corev1.Pod) bool) *corev1.Pod {
 	t.Helper()
 	var pod *corev1.Pod

@@ -38,16 +38,16 @@ func run(ctx context.Context) error {
 	}
 	namespace, err := os.ReadFile(namespaceFile)
 	if err != nil {
-		return fmt.Errorf("finding out the namespace: %w", err)
+		return fmt.Errorf("find out the namespace: %w", err)
 	}
 	configMaps := client.CoreV1().ConfigMaps(string(namespace))
 	made, err := configMaps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "from-client-go"}}, metav1.CreateOptions{})
 	if err != nil {
-		return fmt.Errorf("creating a ConfigMap: %w", err)
+		return fmt.Errorf("create a ConfigMap: %w", err)
 	}
 	all, err := configMaps.List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return fmt.Errorf("listing ConfigMaps: %w", err)
+		return fmt.Errorf("list ConfigMaps: %w", err)
 	}
 	fmt.Printf("made ConfigMap %s in namespace %s, which now has %d\n", made.Name, made.Namespace, len(all.Items))
 	return nil

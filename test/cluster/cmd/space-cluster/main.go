@@ -50,7 +50,7 @@ func command() *cobra.Command {
 	flags.StringVar(&cfg.Kubeconfig, "kubeconfig", "", "where the kubeconfig is written (default: kubeconfig in the build folder; <name>.kubeconfig for a name of your own)")
 
 	create := &cobra.Command{
-		Use: "create", Short: "Create the cluster, or start what isn't running of it.", Args: cobra.NoArgs,
+		Use: "create", Short: "Create the cluster, or start what is not running of it.", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := cluster.Create(cmd.Context(), cfg)
 			if err != nil {
@@ -175,15 +175,15 @@ func programs(ctx context.Context, cfg cluster.Config, names []string) error {
 	}
 	links := filepath.Join(cfg.BuildDir, "bin")
 	if err := os.MkdirAll(links, 0o755); err != nil {
-		return fmt.Errorf("linking programs: %w", err)
+		return fmt.Errorf("link programs: %w", err)
 	}
 	for _, name := range names {
 		link := filepath.Join(links, name)
 		if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("linking %s: %w", name, err)
+			return fmt.Errorf("link %s: %w", name, err)
 		}
 		if err := os.Symlink(paths[name], link); err != nil {
-			return fmt.Errorf("linking %s: %w", name, err)
+			return fmt.Errorf("link %s: %w", name, err)
 		}
 		fmt.Println(link)
 	}
