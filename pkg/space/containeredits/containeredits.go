@@ -182,7 +182,7 @@ func checkDirs(a *allocation.Allocation, edits []Edits) error {
 }
 
 func nested(inner, innerBy, outer, outerBy string) error {
-	return fmt.Errorf("the files of request %s can't be at %s, because those of request %s are at %s, where nothing else can be mounted: choose another mountPath",
+	return fmt.Errorf("the files of request %s cannot be at %s, because those of request %s are at %s, where nothing else can be mounted: choose another mountPath",
 		innerBy, inner, outerBy, outer)
 }
 

@@ -199,19 +199,19 @@ func TestBuild_rejectsConflicts(t *testing.T) {
 			[]string{"a and b", "both"},
 		},
 		"a mountPath below another": {
-			[]string{"a", "b"}, []config.Container{{MountPath: "/x"}, {MountPath: "/x/y"}}, []string{"b can't be at /x/y", "of request a are at /x"},
+			[]string{"a", "b"}, []config.Container{{MountPath: "/x"}, {MountPath: "/x/y"}}, []string{"b cannot be at /x/y", "of request a are at /x"},
 		},
 		"a mountPath above another": {
-			[]string{"a", "b"}, []config.Container{{MountPath: "/x/y"}, {MountPath: "/x"}}, []string{"a can't be at /x/y", "of request b are at /x"},
+			[]string{"a", "b"}, []config.Container{{MountPath: "/x/y"}, {MountPath: "/x"}}, []string{"a cannot be at /x/y", "of request b are at /x"},
 		},
 		"a mountPath among its own files": {
-			[]string{"a"}, []config.Container{{MountPath: "/etc/job/x"}}, []string{"a can't be at /etc/job/x", "at /etc/job"},
+			[]string{"a"}, []config.Container{{MountPath: "/etc/job/x"}}, []string{"a cannot be at /etc/job/x", "at /etc/job"},
 		},
 		"a mountPath above the files of each request": {
-			[]string{"a", "b"}, []config.Container{{MountPath: "/etc/job"}, {}}, []string{"can't be at /etc/job/a", "at /etc/job,"},
+			[]string{"a", "b"}, []config.Container{{MountPath: "/etc/job"}, {}}, []string{"cannot be at /etc/job/a", "at /etc/job,"},
 		},
 		"above by a link": {
-			[]string{"a"}, []config.Container{{MountPath: "/run/claim-artifacts"}}, []string{"can't be at /var/run/claim-artifacts/uid"},
+			[]string{"a"}, []config.Container{{MountPath: "/run/claim-artifacts"}}, []string{"cannot be at /var/run/claim-artifacts/uid"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -115,7 +115,7 @@ func validateClaim(c *SpaceClaimConfig, driver string) (errs field.ErrorList) {
 	errs = append(errs, validateLabels(c.Labels, field.NewPath("labels"), func(key string) string {
 		for _, domain := range []string{driver, "kubernetes.io", "k8s.io"} {
 			if inDomain(key, domain) {
-				return "claims can't set labels of " + domain
+				return "claims cannot set labels of " + domain
 			}
 		}
 		return ""
@@ -248,7 +248,7 @@ func validateEnv(variables map[string]string, at *field.Path) (errs field.ErrorL
 	return append(errs, validateSize(len(variables), at)...)
 }
 
-// ReservedPaths are directories that can't be a claim's mountPath, and why.
+// ReservedPaths are directories that cannot be a claim's mountPath, and why.
 type ReservedPaths struct {
 	Paths []string
 	// Below means that the directories below them are reserved, too.
@@ -256,7 +256,7 @@ type ReservedPaths struct {
 	Why   string
 }
 
-// ReservedMountPaths returns the directories that can't be a claim's mountPath. They
+// ReservedMountPaths returns the directories that cannot be a claim's mountPath. They
 // keep users from breaking their own containers and are no security boundary: an image
 // can have symbolic links to these directories.
 func ReservedMountPaths() []ReservedPaths {

@@ -108,7 +108,7 @@ func TestValidateSpaceClaimConfig_invalid(t *testing.T) {
 		"kubernetes.io/metadata.name", "pod-security.kubernetes.io/enforce", "app.kubernetes.io/name", "k8s.io/a", "node.k8s.io/a",
 		"space.resource.example.com/claim-uid", "a.space.resource.example.com/b",
 	} {
-		cases[fmt.Sprintf(`"labels":{%q:"a"}`, key)] = "labels[" + key + "]: Forbidden: claims can't set labels of "
+		cases[fmt.Sprintf(`"labels":{%q:"a"}`, key)] = "labels[" + key + "]: Forbidden: claims cannot set labels of "
 	}
 	for _, prefix := range []string{"test", "1ST", "_A", "A-B", "A ", "Ä", "A=B", "A\n", strings.Repeat("V", 64)} {
 		cases[fmt.Sprintf(`"envPrefix":%q`, prefix)] = fmt.Sprintf("envPrefix: Invalid value: %q", prefix)
