@@ -41,7 +41,7 @@ func run(ctx context.Context) error {
 	r.created = time.Unix(*created, 0).UTC()
 	digest, err := r.write(ctx)
 	if err != nil {
-		return fmt.Errorf("building release %s in %s: %w", r.version, r.out, err)
+		return fmt.Errorf("build release %s in %s: %w", r.version, r.out, err)
 	}
 	fmt.Fprintf(os.Stderr, "%s %s is %s, in %s\n", driver.Name, r.version, digest, r.out)
 	return nil

@@ -29,7 +29,7 @@ func (r release) provenance(index v1.Hash, platforms []platform) ([]byte, error)
 	program := platforms[0].Program(driver.Programs()[0])
 	info, err := buildinfo.ReadFile(program)
 	if err != nil {
-		return nil, fmt.Errorf("reading the version of Go that built %s: %w", program, err)
+		return nil, fmt.Errorf("read the version of Go that built %s: %w", program, err)
 	}
 	statement := object{
 		"_type":         "https://in-toto.io/Statement/v1",

@@ -86,18 +86,18 @@ func (r release) write(ctx context.Context) (v1.Hash, error) {
 		}
 		sbom, err := sbom(p.Build, p.digest)
 		if err != nil {
-			return v1.Hash{}, fmt.Errorf("describing the contents of the image for %s: %w", architecture, err)
+			return v1.Hash{}, fmt.Errorf("describe the contents of the image for %s: %w", architecture, err)
 		}
 		platforms, documents = append(platforms, p), append(documents, document{r.sbomFile(architecture), sbomType, sbom, p.image})
 	}
 	index := r.index(platforms)
 	digest, err := index.Digest()
 	if err != nil {
-		return v1.Hash{}, fmt.Errorf("computing the digest of the images: %w", err)
+		return v1.Hash{}, fmt.Errorf("compute the digest of the images: %w", err)
 	}
 	provenance, err := r.provenance(digest, platforms)
 	if err != nil {
-		return v1.Hash{}, fmt.Errorf("describing the provenance: %w", err)
+		return v1.Hash{}, fmt.Errorf("describe the provenance: %w", err)
 	}
 	documents = append(documents, document{r.provenanceFile(), provenanceType, provenance, index})
 
@@ -107,14 +107,14 @@ func (r release) write(ctx context.Context) (v1.Hash, error) {
 	}
 	path, err := layout.Write(filepath.Join(r.out, layoutDir), empty.Index)
 	if err != nil {
-		return v1.Hash{}, fmt.Errorf("writing the image layout: %w", err)
+		return v1.Hash{}, fmt.Errorf("write the image layout: %w", err)
 	}
 	if err := path.AppendIndex(index, layout.WithAnnotations(map[string]string{tagKey: r.version})); err != nil {
-		return v1.Hash{}, fmt.Errorf("writing the images: %w", err)
+		return v1.Hash{}, fmt.Errorf("write the images: %w", err)
 	}
 	for _, d := range documents {
 		if err := attach(path, d); err != nil {
-			return v1.Hash{}, fmt.Errorf("attaching %s: %w", d.file, err)
+			return v1.Hash{}, fmt.Errorf("attach %s: %w", d.file, err)
 		}
 		if err := os.WriteFile(filepath.Join(r.out, d.file), d.content, 0o644); err != nil {
 			return v1.Hash{}, err
@@ -134,10 +134,10 @@ func (r release) platform(ctx context.Context, architecture, dir string) (platfo
 	}
 	spec.Small = true
 	if p.image, err = image.Build(spec); err != nil {
-		return platform{}, fmt.Errorf("building the image for %s: %w", architecture, err)
+		return platform{}, fmt.Errorf("build the image for %s: %w", architecture, err)
 	}
 	if p.digest, err = p.image.Digest(); err != nil {
-		return platform{}, fmt.Errorf("computing the digest of the image for %s: %w", architecture, err)
+		return platform{}, fmt.Errorf("compute the digest of the image for %s: %w", architecture, err)
 	}
 	return p, nil
 }

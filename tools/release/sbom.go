@@ -38,7 +38,7 @@ func sbom(build driver.Build, digest v1.Hash) ([]byte, error) {
 		}
 		info, err := buildinfo.Read(bytes.NewReader(content))
 		if err != nil {
-			return nil, fmt.Errorf("reading the modules of %s: %w", name, err)
+			return nil, fmt.Errorf("read the modules of %s: %w", name, err)
 		}
 		program := component(cdx.ComponentTypeApplication, name, build.Version, modulePURL(info.Main.Path, build.Version)+"#cmd/"+name)
 		program.Hashes = &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: fmt.Sprintf("%x", sha256.Sum256(content))}}

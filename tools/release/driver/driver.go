@@ -96,7 +96,7 @@ func (b Build) compile(ctx context.Context) error {
 	cmd.Env = append(cmd.Environ(), "GOOS=linux", "GOARCH="+b.Architecture, "CGO_ENABLED=0", "GOWORK=off",
 		"GOFLAGS=", "GOEXPERIMENT=", "GOFIPS140=off", "GOAMD64=v1", "GOARM64=v8.0")
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the driver for linux/%s in %s: %w\n%s", b.Architecture, b.Root, err, bytes.TrimSpace(output))
+		return fmt.Errorf("build the driver for linux/%s in %s: %w\n%s", b.Architecture, b.Root, err, bytes.TrimSpace(output))
 	}
 	return nil
 }

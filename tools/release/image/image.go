@@ -60,13 +60,13 @@ func Build(spec Spec) (v1.Image, error) {
 		tarball.WithCompressionLevel(level), tarball.WithCompressedCaching, tarball.WithMediaType(types.OCILayer),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("creating the layer: %w", err)
+		return nil, fmt.Errorf("create the layer: %w", err)
 	}
 	base, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{
 		OS: "linux", Architecture: spec.Architecture, Created: v1.Time{Time: spec.Created}, Config: spec.Config, RootFS: v1.RootFS{Type: "layers"},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("setting the configuration: %w", err)
+		return nil, fmt.Errorf("set the configuration: %w", err)
 	}
 	base = mutate.ConfigMediaType(mutate.MediaType(base, types.OCIManifestSchema1), types.OCIConfigJSON)
 	return mutate.AppendLayers(base, layer)
@@ -81,7 +81,7 @@ func WriteArchive(file, ref string, spec Spec) error {
 	}
 	img, err := Build(spec)
 	if err != nil {
-		return fmt.Errorf("building image %s: %w", ref, err)
+		return fmt.Errorf("build image %s: %w", ref, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
@@ -89,7 +89,7 @@ func WriteArchive(file, ref string, spec Spec) error {
 	// A reader sees the whole file or none.
 	partial := file + ".partial"
 	if err := tarball.WriteToFile(partial, tag, img); err != nil {
-		return fmt.Errorf("writing image %s to %s: %w", ref, partial, err)
+		return fmt.Errorf("write image %s to %s: %w", ref, partial, err)
 	}
 	return os.Rename(partial, file)
 }
@@ -102,7 +102,7 @@ func layerTar(spec Spec) ([]byte, error) {
 	for name, source := range spec.Programs {
 		content, err := os.ReadFile(source)
 		if err != nil {
-			return nil, fmt.Errorf("adding %s: %w", name, err)
+			return nil, fmt.Errorf("add %s: %w", name, err)
 		}
 		files[name] = &fstest.MapFile{Data: content, Mode: 0o755}
 	}
@@ -116,10 +116,10 @@ func layerTar(spec Spec) ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
 	if err := w.AddFS(files); err != nil {
-		return nil, fmt.Errorf("adding files: %w", err)
+		return nil, fmt.Errorf("add files: %w", err)
 	}
 	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("closing the layer: %w", err)
+		return nil, fmt.Errorf("close the layer: %w", err)
 	}
 	return out.Bytes(), nil
 }
