@@ -100,14 +100,13 @@ func (r Requester) Request(ctx context.Context, account Account, lifetime time.D
 	}
 	// The API server returns the lifetime that it granted, which can be shorter than
 	// requested (k8s.io/kubernetes, pkg/registry/core/serviceaccount/storage).
-	life := lifetime
 	if granted := response.Spec.ExpirationSeconds; granted != nil {
-		life = time.Duration(*granted) * time.Second
+		lifetime = time.Duration(*granted) * time.Second
 	}
-	if life < MinLifetime {
-		return Token{}, fmt.Errorf("the API server returned a lifetime of %s, less than its own minimum of %s", life, MinLifetime)
+	if lifetime < MinLifetime {
+		return Token{}, fmt.Errorf("the API server returned a lifetime of %s, less than its own minimum of %s", lifetime, MinLifetime)
 	}
-	return New(response.Status.Token, issued, issued.Add(life)), nil
+	return New(response.Status.Token, issued, issued.Add(lifetime)), nil
 }
 
 // RenewTime returns when to renew a token: at two thirds of its lifetime, and up to a
