@@ -9,7 +9,6 @@ package allocation
 import (
 	"crypto/sha256"
 	"fmt"
-	"hash"
 	"math/big"
 	"slices"
 	"strings"
@@ -97,39 +96,34 @@ func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 	if claim.DeletionTimestamp != nil && !slices.Contains(claim.Finalizers, resourceapi.Finalizer) {
 		return nil
 	}
-	allocation := claim.Status.Allocation
 	a := &Allocation{
 		Claim:        types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name},
 		ClaimUID:     claim.UID,
 		PodClaimName: podClaimName(claim),
-		Configs:      allocation.Devices.Config,
+		Configs:      claim.Status.Allocation.Devices.Config,
 	}
-	for _, result := range allocation.Devices.Results {
+	for _, result := range claim.Status.Allocation.Devices.Results {
 		if result.Driver == driver {
-			a.Results = append(a.Results, Result{DeviceRequestAllocationResult: result, Class: classOf(claim.Spec, result.Request)})
+			a.Results = append(a.Results, Result{DeviceRequestAllocationResult: result, Class: classOf(claim, result.Request)})
 		}
 	}
 	if len(a.Results) == 0 {
 		return nil
 	}
 
-	h := sha256.New()
-	write(h, string(claim.UID))
+	fields := []string{string(claim.UID)}
 	for _, result := range a.Results {
-		result.hash(h)
+		fields = append(fields, result.fields()...)
 	}
-	if allocation.AllocationTimestamp != nil {
-		a.AllocatedAt = allocation.AllocationTimestamp.Time
-		write(h, fmt.Sprint(allocation.AllocationTimestamp.Unix()))
+	if at := claim.Status.Allocation.AllocationTimestamp; at != nil {
+		a.AllocatedAt = at.Time
+		fields = append(fields, fmt.Sprint(at.Unix()))
 	}
-	a.ID = encode(h, idLength)
+	a.ID = encode(idLength, fields)
 
 	setSubdirs(a.Results)
-	for i := range a.Results {
-		h := sha256.New()
-		write(h, a.ID)
-		a.Results[i].hash(h)
-		a.Results[i].suffix = encode(h, SuffixLength)
+	for i, result := range a.Results {
+		a.Results[i].suffix = encode(SuffixLength, append([]string{a.ID}, result.fields()...))
 	}
 	return a
 }
@@ -144,21 +138,18 @@ func (a *Allocation) Owns(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	return slices.ContainsFunc(a.Results, func(r Result) bool { return r.MatchesName(ns.Name) })
 }
 
-// hash adds what identifies a result to a hash.
-func (r Result) hash(h hash.Hash) {
-	write(h, r.Request, r.Pool, r.Device, string(ptr.Deref(r.ShareID, "")))
+// fields returns what identifies a result.
+func (r Result) fields() []string {
+	return []string{r.Request, r.Pool, r.Device, string(ptr.Deref(r.ShareID, ""))}
 }
 
-// write separates the fields by their lengths, so that no two lists of fields result in the
-// same bytes.
-func write(h hash.Hash, fields ...string) {
-	for _, f := range fields {
-		fmt.Fprintf(h, "%d:%s", len(f), f)
+// encode returns a hash of fields in characters of the alphabet. The fields are separated by
+// their lengths, so that no two lists of fields result in the same bytes.
+func encode(length int, fields []string) string {
+	h := sha256.New()
+	for _, field := range fields {
+		fmt.Fprintf(h, "%d:%s", len(field), field)
 	}
-}
-
-// encode returns a hash in characters of the alphabet.
-func encode(h hash.Hash, length int) string {
 	n := new(big.Int).SetBytes(h.Sum(nil))
 	base := big.NewInt(int64(len(alphabet)))
 	digit := new(big.Int)
@@ -172,8 +163,8 @@ func encode(h hash.Hash, length int) string {
 
 // classOf returns the DeviceClass of a request, which for a prioritized list is named
 // with its subrequest. It is empty if there is no such request.
-func classOf(spec resourceapi.ResourceClaimSpec, name string) string {
-	for _, request := range spec.Devices.Requests {
+func classOf(claim *resourceapi.ResourceClaim, name string) string {
+	for _, request := range claim.Spec.Devices.Requests {
 		if request.Exactly != nil && request.Name == name {
 			return request.Exactly.DeviceClassName
 		}
@@ -219,19 +210,4 @@ func setSubdirs(results []Result) {
 			next[base]++
 		}
 	}
-}
-
-// EnvPrefix returns the start of the names of environment variables for a name: in upper
-// case, with `_` for characters that the name of a variable can't contain.
-func EnvPrefix(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z':
-			return r - 'a' + 'A'
-		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
-			return r
-		default:
-			return '_'
-		}
-	}, name)
 }

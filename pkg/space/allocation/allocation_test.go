@@ -253,20 +253,6 @@ func TestAllocationOwns_itsNamespacesOnly(t *testing.T) {
 	}
 }
 
-func TestEnvPrefix_replacesOtherCharacters(t *testing.T) {
-	for name, want := range map[string]string{
-		"test-claim":   "TEST_CLAIM",
-		"a.b-c9":       "A_B_C9",
-		"ALREADY_GOOD": "ALREADY_GOOD",
-		"ünï=cödé\n":   "_N__C_D__",
-		"":             "",
-	} {
-		if got := allocation.EnvPrefix(name); got != want {
-			t.Errorf("%q: got %q, want %q", name, got, want)
-		}
-	}
-}
-
 // A plugin and a controller of different versions work together, and an updated
 // controller finds its spaces: these never change.
 func TestFromClaim_namesNeverChange(t *testing.T) {

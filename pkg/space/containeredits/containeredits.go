@@ -83,9 +83,9 @@ func Validate(driver string, a *allocation.Allocation, configs []config.Containe
 func build(driver, server string, a *allocation.Allocation, result allocation.Result, c config.Container, namespace string) Edits {
 	dir := CredentialsDir(a.ClaimUID, result.Subdir)
 	file := path.Join(dir, KubeconfigFile)
-	prefix := allocation.EnvPrefix(a.PodClaimName)
+	prefix := envPrefix(a.PodClaimName)
 	if result.Subdir != "" {
-		prefix += "_" + allocation.EnvPrefix(result.Subdir)
+		prefix += "_" + envPrefix(result.Subdir)
 	}
 	prefix = cmp.Or(c.EnvPrefix, prefix)
 	out := Edits{
@@ -110,6 +110,21 @@ func build(driver, server string, a *allocation.Allocation, result allocation.Re
 	out.Env = append(out.Env, variables("admin_", c.AdminEnv)...)
 	out.Env = append(out.Env, variables("user_", c.UserEnv)...)
 	return out
+}
+
+// envPrefix returns the start of the names of environment variables for a name: in upper
+// case, with `_` for characters that the name of a variable can't contain.
+func envPrefix(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z':
+			return r - 'a' + 'A'
+		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			return r
+		default:
+			return '_'
+		}
+	}, name)
 }
 
 // inClusterVariables make in-cluster clients use the server that the space's files are for.

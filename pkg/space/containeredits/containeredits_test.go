@@ -118,6 +118,22 @@ func TestBuild_oneSpace(t *testing.T) {
 	}
 }
 
+func TestBuild_replacesOtherCharactersOfNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"test-claim":   "TEST_CLAIM",
+		"a.b-c9":       "A_B_C9",
+		"ALREADY_GOOD": "ALREADY_GOOD",
+		"ünï=cödé\n":   "_N__C_D__",
+		"":             "",
+	} {
+		a := allocated("space")
+		a.PodClaimName = name
+		if got := build(t, a, config.Container{})[0].Env; !slices.Contains(got, want+"_NAMESPACE=ns-") {
+			t.Errorf("%q: got %q, want the prefix %q", name, got, want)
+		}
+	}
+}
+
 func TestBuild_severalSpaces(t *testing.T) {
 	a := allocated("build/small", "deploy-it", "test")
 	got := build(t, a,
