@@ -132,10 +132,10 @@ func Conditions(claim *resourceapi.ResourceClaim, driver string, result allocati
 // find returns the entry of a result, or nil.
 func find(claim *resourceapi.ResourceClaim, driver string, result allocation.Result) *resourceapi.AllocatedDeviceStatus {
 	for i := range claim.Status.Devices {
-		d := &claim.Status.Devices[i]
-		if d.Driver == driver && d.Pool == result.Pool && d.Device == result.Device &&
-			ptr.Equal((*types.UID)(d.ShareID), result.ShareID) {
-			return d
+		device := &claim.Status.Devices[i]
+		if device.Driver == driver && device.Pool == result.Pool && device.Device == result.Device &&
+			ptr.Equal((*types.UID)(device.ShareID), result.ShareID) {
+			return device
 		}
 	}
 	return nil
