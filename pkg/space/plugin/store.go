@@ -4,16 +4,17 @@
 package plugin
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 	"github.com/space-dra/space-dra-driver/pkg/space/staging"
@@ -40,7 +41,7 @@ const (
 	// Containers run as any user, and CDI has no fsGroup. The mode of the root keeps
 	// other users of the host out.
 	credentialsFileMode = 0o644
-	credentialsDirMode  = 0o755
+	credentialsDirMode  = fs.ModeDir | 0o755
 	privateFileMode     = 0o600
 	privateDirMode      = 0o700
 )
@@ -57,6 +58,11 @@ type preparedClaim struct {
 	// AllocationID names the allocation that is prepared.
 	AllocationID string          `json:"allocationID"`
 	Spaces       []preparedSpace `json:"spaces"`
+}
+
+// claimName returns the claim's name.
+func (prepared preparedClaim) claimName() types.NamespacedName {
+	return types.NamespacedName{Namespace: prepared.Namespace, Name: prepared.Name}
 }
 
 // preparedSpace is one space of a prepared claim.
@@ -102,103 +108,65 @@ func (s *store) credentialsPath(claim types.UID, subdir string) string {
 
 // put writes a prepared claim, with a token for each of its spaces. A claim that is there
 // already keeps its directories, because containers may have them mounted.
-func (s *store) put(claim preparedClaim, tokens []token.Token) error {
-	if err := claim.validate(); err != nil {
-		return fmt.Errorf("store claim %s: %w", claim.UID, err)
-	}
-	_, err := os.Lstat(s.path(claim.UID))
-	found := err == nil
-	if errors.Is(err, fs.ErrNotExist) {
-		err = s.staging.Put(s.path(claim.UID), func(dir string) (string, error) {
-			dir = filepath.Join(dir, string(claim.UID))
-			if err := os.Mkdir(dir, privateDirMode); err != nil {
-				return "", err
-			}
-			return string(claim.UID), s.write(dir, claim, tokens)
-		})
-		// Another plugin, which serves beside this one, can be faster.
-		found = errors.Is(err, fs.ErrExist)
-	}
-	if found {
-		err = s.write(s.path(claim.UID), claim, tokens)
+func (s *store) put(prepared preparedClaim, tokens []token.Token) error {
+	err := prepared.validate()
+	if err == nil {
+		// The metadata come first: a plugin that reads them later renews the tokens of all spaces.
+		files := slices.Concat(metadataOf(prepared), directoriesOf(prepared), s.credentialsOf(prepared, tokens))
+		err = s.staging.Create(s.path(prepared.UID), files)
+		if errors.Is(err, fs.ErrExist) {
+			err = s.staging.Update(s.path(prepared.UID), files)
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("store claim %s: %w", claim.UID, err)
+		return fmt.Errorf("store claim %s: %w", prepared.UID, err)
 	}
 	return nil
 }
 
-// write writes all files of a claim into its directory. The metadata come first: a plugin
-// that reads them later renews the tokens of all spaces.
-func (s *store) write(dir string, claim preparedClaim, tokens []token.Token) error {
-	if err := s.writeMetadata(dir, claim); err != nil {
-		return err
-	}
-	dir = filepath.Join(dir, credentialsDir)
-	if err := makeCredentialsDir(dir); err != nil {
-		return err
-	}
-	for _, space := range claim.Spaces {
+// metadataOf returns the file with the metadata.
+func metadataOf(prepared preparedClaim) []staging.File {
+	prepared.APIVersion = metadataVersion
+	raw, err := json.MarshalIndent(prepared, "", "  ")
+	utilruntime.Must(err)
+	return []staging.File{{Path: metadataFile, Content: raw, Mode: privateFileMode}}
+}
+
+// directoriesOf returns the directories of the credentials.
+func directoriesOf(prepared preparedClaim) []staging.File {
+	dirs := []staging.File{{Path: credentialsDir, Mode: credentialsDirMode}}
+	for _, space := range prepared.Spaces {
 		if space.Subdir == "" {
 			continue
 		}
-		if err := makeCredentialsDir(filepath.Join(dir, space.Subdir)); err != nil {
-			return err
+		dirs = append(dirs, staging.File{Path: filepath.Join(credentialsDir, space.Subdir), Mode: credentialsDirMode})
+	}
+	return dirs
+}
+
+// credentialsOf returns the files of containers. Those of a space without a new token do not
+// have the token.
+func (s *store) credentialsOf(prepared preparedClaim, tokens []token.Token) []staging.File {
+	var files []staging.File
+	for i, space := range prepared.Spaces {
+		add := func(name string, content []byte) {
+			files = append(files, staging.File{Path: filepath.Join(credentialsDir, space.Subdir, name), Content: content, Mode: credentialsFileMode})
 		}
-	}
-	return s.writeCredentials(dir, claim, tokens)
-}
-
-func makeCredentialsDir(dir string) error {
-	if err := os.Mkdir(dir, credentialsDirMode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return os.Chmod(dir, credentialsDirMode) // whatever the umask is
-}
-
-func (s *store) writeMetadata(dir string, claim preparedClaim) error {
-	claim.APIVersion = metadataVersion
-	raw, err := json.MarshalIndent(claim, "", "  ")
-	if err != nil {
-		return err
-	}
-	return s.staging.WriteFile(filepath.Join(dir, metadataFile), raw, privateFileMode)
-}
-
-// writeCredentials replaces those files of containers that have other contents. A space
-// without a new token keeps the one that it has.
-func (s *store) writeCredentials(dir string, claim preparedClaim, tokens []token.Token) error {
-	type file struct {
-		name    string
-		content []byte
-	}
-	for i, space := range claim.Spaces {
-		files := []file{
-			{containeredits.CAFile, *s.server.ca.Load()},
-			{containeredits.NamespaceFile, []byte(space.Namespace)},
-			{containeredits.KubeconfigFile, []byte(containeredits.Kubeconfig(s.server.URL, containeredits.CredentialsDir(claim.UID, space.Subdir), space.Namespace))},
-		}
+		add(containeredits.CAFile, *s.server.ca.Load())
+		add(containeredits.NamespaceFile, []byte(space.Namespace))
+		add(containeredits.KubeconfigFile, []byte(containeredits.Kubeconfig(s.server.URL, containeredits.CredentialsDir(prepared.UID, space.Subdir), space.Namespace)))
 		if token := tokens[i].Reveal(); token != nil {
-			files = append(files, file{containeredits.TokenFile, token})
-		}
-		for _, f := range files {
-			path := filepath.Join(dir, space.Subdir, f.name)
-			if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, f.content) {
-				continue
-			}
-			if err := s.staging.WriteFile(path, f.content, credentialsFileMode); err != nil {
-				return err
-			}
+			add(containeredits.TokenFile, token)
 		}
 	}
-	return nil
+	return files
 }
 
 // updateMetadata replaces the metadata of a claim. The error is fs.ErrNotExist if the claim
 // was removed.
-func (s *store) updateMetadata(claim preparedClaim) error {
-	if err := s.writeMetadata(s.path(claim.UID), claim); err != nil {
-		return fmt.Errorf("update the metadata of claim %s: %w", claim.UID, err)
+func (s *store) updateMetadata(prepared preparedClaim) error {
+	if err := s.staging.Update(s.path(prepared.UID), metadataOf(prepared)); err != nil {
+		return fmt.Errorf("update the metadata of claim %s: %w", prepared.UID, err)
 	}
 	return nil
 }
@@ -206,9 +174,9 @@ func (s *store) updateMetadata(claim preparedClaim) error {
 // updateCredentials replaces the files of containers that have other contents. A space
 // without a new token keeps the one that it has. The error is fs.ErrNotExist if the
 // directory of a space was removed.
-func (s *store) updateCredentials(claim preparedClaim, tokens []token.Token) error {
-	if err := s.writeCredentials(s.credentialsPath(claim.UID, ""), claim, tokens); err != nil {
-		return fmt.Errorf("update the credentials of claim %s: %w", claim.UID, err)
+func (s *store) updateCredentials(prepared preparedClaim, tokens []token.Token) error {
+	if err := s.staging.Update(s.path(prepared.UID), s.credentialsOf(prepared, tokens)); err != nil {
+		return fmt.Errorf("update the credentials of claim %s: %w", prepared.UID, err)
 	}
 	return nil
 }
@@ -219,33 +187,33 @@ func (s *store) get(claim types.UID) (preparedClaim, error) {
 		return preparedClaim{}, fmt.Errorf("look for claim %s: %w", claim, err)
 	}
 	raw, err := os.ReadFile(filepath.Join(s.path(claim), metadataFile))
-	var p preparedClaim
+	var prepared preparedClaim
 	if err == nil {
-		err = json.Unmarshal(raw, &p)
+		err = json.Unmarshal(raw, &prepared)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		err = errors.New("there is no metadata file")
 	case err != nil:
-	case p.APIVersion != metadataVersion:
-		err = fmt.Errorf("apiVersion is %q, must be %q", p.APIVersion, metadataVersion)
-	case p.UID != claim:
-		err = fmt.Errorf("they are of claim %q", p.UID)
+	case prepared.APIVersion != metadataVersion:
+		err = fmt.Errorf("apiVersion is %q, must be %q", prepared.APIVersion, metadataVersion)
+	case prepared.UID != claim:
+		err = fmt.Errorf("they are of claim %q", prepared.UID)
 	default:
-		err = p.validate()
+		err = prepared.validate()
 	}
 	if err != nil {
 		return preparedClaim{}, fmt.Errorf("read the metadata of claim %s: %w", claim, err)
 	}
-	return p, nil
+	return prepared, nil
 }
 
 // validate returns an error if a name is not that of a directory in its parent.
-func (p preparedClaim) validate() error {
-	if err := validateUID(p.UID); err != nil {
+func (prepared preparedClaim) validate() error {
+	if err := validateUID(prepared.UID); err != nil {
 		return err
 	}
-	for _, space := range p.Spaces {
+	for _, space := range prepared.Spaces {
 		if space.Subdir != "" && !isName(space.Subdir) {
 			return fmt.Errorf("%q is not the name of a directory", space.Subdir)
 		}

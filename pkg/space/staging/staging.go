@@ -11,6 +11,7 @@
 package staging
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,17 +60,61 @@ func (d Dir) lock(mode int) (unlock func() error, err error) {
 	}
 }
 
-// WriteFile replaces the file at path. Readers see the old content or the new
-// content. The error is fs.ErrNotExist if the directory of path does not exist.
-func (d Dir) WriteFile(path string, content []byte, mode fs.FileMode) error {
+// File is a file, or a directory if the mode says so.
+type File struct {
+	// Path is relative to the directory that Create or Update is called for.
+	Path    string
+	Content []byte
+	// Mode is the mode, whatever the umask is.
+	Mode fs.FileMode
+}
+
+// write creates the file at path.
+func (f File) write(path string) (err error) {
+	if f.Mode.IsDir() {
+		err = os.Mkdir(path, f.Mode.Perm())
+	} else {
+		err = os.WriteFile(path, f.Content, f.Mode)
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(path, f.Mode.Perm())
+}
+
+// Create creates a directory with files at path. Readers see all of it or nothing. The error
+// is fs.ErrExist if there is a directory at path.
+func (d Dir) Create(path string, files []File) error {
 	return d.Put(path, func(dir string) (string, error) {
-		const name = "content"
-		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, content, mode); err != nil {
+		const name = "new"
+		if err := os.Mkdir(filepath.Join(dir, name), dirMode); err != nil {
 			return "", err
 		}
-		return name, os.Chmod(file, mode) // whatever the umask is
+		for _, file := range files {
+			if err := file.write(filepath.Join(dir, name, file.Path)); err != nil {
+				return "", err
+			}
+		}
+		return name, nil
 	})
+}
+
+// Update replaces those files in the directory at path that have other contents, one after
+// another. Readers see the old content of a file or the new content. The error is
+// fs.ErrNotExist if the directory of a file does not exist.
+func (d Dir) Update(path string, files []File) error {
+	for _, file := range files {
+		path := filepath.Join(path, file.Path)
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, file.Content) {
+			continue
+		}
+		const name = "new"
+		err := d.Put(path, func(dir string) (string, error) { return name, file.write(filepath.Join(dir, name)) })
+		if err != nil && !(file.Mode.IsDir() && errors.Is(err, fs.ErrExist)) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Put moves what build creates in the directory that it is given to path. build

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -126,7 +127,7 @@ func TestDir_canBeUsedAndCleanedByManyAtOnce(t *testing.T) {
 			for range 200 {
 				if err := dir.Put(filepath.Join(target, fmt.Sprint(i)), func(temp string) (string, error) {
 					file := filepath.Join(temp, "file")
-					return "file", errors.Join(dir.WriteFile(file, []byte("x"), 0o600), dir.WriteFile(file, []byte("y"), 0o600))
+					return "file", errors.Join(writeFile(dir, file, "x"), writeFile(dir, file, "y"))
 				}); err != nil {
 					t.Errorf("what is in use was removed: %v", err)
 				}
@@ -144,11 +145,62 @@ func TestDir_canBeUsedAndCleanedByManyAtOnce(t *testing.T) {
 	wantNothingLeft(t, dir)
 }
 
-func TestDirWriteFile_replacesFilesOnly(t *testing.T) {
+func writeFile(dir staging.Dir, path, content string) error {
+	return dir.Update(filepath.Dir(path), []staging.File{{Path: filepath.Base(path), Content: []byte(content), Mode: 0o644}})
+}
+
+func TestDirCreate_allOrNothing(t *testing.T) {
+	dir, target := newDir(t), filepath.Join(t.TempDir(), "claim")
+	defer syscall.Umask(syscall.Umask(0o077))
+	files := []staging.File{
+		{Path: "metadata", Content: []byte("m"), Mode: 0o600},
+		{Path: "credentials", Mode: fs.ModeDir | 0o755},
+		{Path: "credentials/token", Content: []byte("t"), Mode: 0o644},
+	}
+	if err := dir.Create(target, files); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if info, err := os.Stat(filepath.Join(target, file.Path)); err != nil || info.Mode() != file.Mode {
+			t.Errorf("got %v, error %v, want mode %s", info, err, file.Mode)
+		}
+	}
+	if err := dir.Create(target, files); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got error %v, want %v", err, fs.ErrExist)
+	}
+	if err := dir.Create(filepath.Join(filepath.Dir(target), "half"), append(files, staging.File{Path: "no/such", Mode: 0o600})); err == nil {
+		t.Error("Create did not fail")
+	}
+	wantNothingLeft(t, dir)
+	if entries, err := os.ReadDir(filepath.Dir(target)); err != nil || len(entries) != 1 {
+		t.Errorf("got %v, error %v", entries, err)
+	}
+}
+
+func TestDirUpdate_createsDirectories(t *testing.T) {
+	dir, target := newDir(t), t.TempDir()
+	files := []staging.File{{Path: "a", Mode: fs.ModeDir | 0o755}, {Path: "a/file", Content: []byte("x"), Mode: 0o644}}
+	if err := dir.Update(target, files); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(filepath.Join(target, "a", "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Update(target, files); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.Stat(filepath.Join(target, "a", "file")); err != nil || !os.SameFile(before, after) {
+		t.Errorf("a file with the same content was replaced, error %v", err)
+	}
+	wantNothingLeft(t, dir)
+}
+
+func TestDirUpdate_replacesFilesOnly(t *testing.T) {
 	dir, target := newDir(t), t.TempDir()
 	path := filepath.Join(target, "file")
 	for _, content := range []string{"old, and longer", "new"} {
-		if err := dir.WriteFile(path, []byte(content), 0o644); err != nil {
+		if err := writeFile(dir, path, content); err != nil {
 			t.Fatal(err)
 		}
 		got, err := os.ReadFile(path)
@@ -159,10 +211,10 @@ func TestDirWriteFile_replacesFilesOnly(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o644 {
 		t.Errorf("got %v, error %v", info, err)
 	}
-	if err := dir.WriteFile(filepath.Join(target, "no", "such"), nil, 0o600); !errors.Is(err, fs.ErrNotExist) {
+	if err := writeFile(dir, filepath.Join(target, "no", "such"), ""); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("in a directory that does not exist: got error %v", err)
 	}
-	if err := dir.WriteFile(target, nil, 0o600); err == nil {
+	if err := writeFile(dir, target, ""); err == nil {
 		t.Error("a directory was replaced")
 	}
 	wantNothingLeft(t, dir)
@@ -209,7 +261,7 @@ func TestDirDiscard_canBeRepeated(t *testing.T) {
 func TestDir_isCreatedAgain(t *testing.T) {
 	dir, target := newDir(t), t.TempDir()
 	for range 2 {
-		if err := dir.WriteFile(filepath.Join(target, "file"), nil, 0o600); err != nil {
+		if err := writeFile(dir, filepath.Join(target, "file"), ""); err != nil {
 			t.Error(err)
 		}
 		// As an administrator can do who cleans /run.
