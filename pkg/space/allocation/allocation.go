@@ -115,9 +115,9 @@ func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 	for _, result := range a.Results {
 		fields = append(fields, result.fields()...)
 	}
-	if at := claim.Status.Allocation.AllocationTimestamp; at != nil {
-		a.AllocatedAt = at.Time
-		fields = append(fields, fmt.Sprint(at.Unix()))
+	if claim.Status.Allocation.AllocationTimestamp != nil {
+		a.AllocatedAt = claim.Status.Allocation.AllocationTimestamp.Time
+		fields = append(fields, fmt.Sprint(a.AllocatedAt.Unix()))
 	}
 	a.ID = encode(idLength, fields)
 

@@ -119,7 +119,7 @@ func TestWatchHealthStatus_unknownWhenSpacesDiffer(t *testing.T) {
 		// The fake API server does not know what a watch is about but by its namespace.
 		other.Namespace, other.UID = "other", claimB
 		good := n.create(readyFor(t, other, "account-1"))
-		_, err := n.driver.prepare(t.Context(), good)
+		_, err := prepareClaim(t.Context(), n.driver, good)
 		n.must(err)
 		n.rejectTokensOf(bad)
 		<-time.After(lifetime + time.Minute)

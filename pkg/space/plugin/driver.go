@@ -139,9 +139,14 @@ func (d *Driver) Stop() {
 // PrepareResourceClaims implements kubeletplugin.DRAPlugin.
 func (d *Driver) PrepareResourceClaims(ctx context.Context, claims []*resourceapi.ResourceClaim) (map[types.UID]kubeletplugin.PrepareResult, error) {
 	return forEach(claims, func(claim *resourceapi.ResourceClaim) (types.UID, kubeletplugin.PrepareResult) {
-		ctx, logger := withClaim(ctx, types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}, claim.UID)
+		name := types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}
+		ctx, logger := withClaim(ctx, name, claim.UID)
 		start := d.Clock.Now()
-		devices, err := d.prepare(ctx, claim)
+		var devices []kubeletplugin.Device
+		err := d.withLock(ctx, name, claim.UID, func(ctx context.Context) (err error) {
+			devices, err = d.prepare(ctx, claim)
+			return err
+		})
 		d.Metrics.Prepare.Observe(d.Clock.Since(start), metrics.Result(err))
 		if err != nil {
 			logger.Error(err, "Claim not prepared")
@@ -152,13 +157,15 @@ func (d *Driver) PrepareResourceClaims(ctx context.Context, claims []*resourceap
 	}), nil
 }
 
-// UnprepareResourceClaims implements kubeletplugin.DRAPlugin. It needs nothing
-// but the claim's UID: no API server, and no metadata.
+// UnprepareResourceClaims implements kubeletplugin.DRAPlugin. It removes all that Prepare may
+// have left, and interrupts a Prepare that is still waiting. It needs nothing but the claim's
+// UID: no API server, and no metadata.
 func (d *Driver) UnprepareResourceClaims(ctx context.Context, claims []kubeletplugin.NamespacedObject) (map[types.UID]error, error) {
 	return forEach(claims, func(claim kubeletplugin.NamespacedObject) (types.UID, error) {
 		ctx, logger := withClaim(ctx, claim.NamespacedName, claim.UID)
 		start := d.Clock.Now()
-		err := d.unprepare(ctx, claim.UID)
+		d.locks.interrupt(claim.UID)
+		err := d.withLock(ctx, claim.NamespacedName, claim.UID, func(context.Context) error { return d.remove(claim.UID) })
 		d.Metrics.Unprepare.Observe(d.Clock.Since(start), metrics.Result(err))
 		if err != nil {
 			logger.Error(err, "Claim not unprepared")
@@ -167,6 +174,16 @@ func (d *Driver) UnprepareResourceClaims(ctx context.Context, claims []kubeletpl
 		}
 		return claim.UID, err
 	}), nil
+}
+
+// withLock calls a function that has the claim's lock. interrupt cancels its context.
+func (d *Driver) withLock(ctx context.Context, name types.NamespacedName, claim types.UID, do func(context.Context) error) error {
+	ctx, unlock, err := d.locks.lock(ctx, claim)
+	if err != nil {
+		return fmt.Errorf("wait for an earlier call about ResourceClaim %s: %w", name, err)
+	}
+	defer unlock()
+	return do(ctx)
 }
 
 // forEach calls a function for all claims at the same time.

@@ -99,7 +99,7 @@ func TestStart_renewsImmediately(t *testing.T) {
 		if next := n.awaitTokenRequest("the renewal after that"); next.at.Sub(m.at) != renewal {
 			t.Errorf("renewed again after %s, want %s", next.at.Sub(m.at), renewal)
 		}
-		n.must(n.driver.unprepare(t.Context(), claim.UID))
+		n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
 		n.wantNoTokenRequest("the claim was unprepared")
 	})
 }

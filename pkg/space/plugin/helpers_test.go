@@ -467,7 +467,7 @@ func (n *node) preparedAs(uid types.UID, requests ...string) *resourceapi.Resour
 	claim := claimFor(requests...)
 	claim.UID = uid
 	claim = n.create(readyFor(n.t, claim, "account-1"))
-	_, err := n.driver.prepare(n.t.Context(), claim)
+	_, err := prepareClaim(n.t.Context(), n.driver, claim)
 	n.must(err)
 	for range requests {
 		n.awaitTokenRequest("Prepare")
@@ -552,7 +552,7 @@ func once(first func() (watch.Interface, error)) clienttesting.WatchReactionFunc
 
 func (n *node) wantRenewedAfterPrepare(claim *resourceapi.ResourceClaim) {
 	n.t.Helper()
-	_, err := n.driver.prepare(n.t.Context(), claim)
+	_, err := prepareClaim(n.t.Context(), n.driver, claim)
 	n.must(err)
 	first := n.awaitTokenRequest("Prepare")
 	if next := n.awaitTokenRequest("renewal"); next.at.Sub(first.at) != renewal {
@@ -601,11 +601,22 @@ func (n *node) awaitSuccess() tokenRequest {
 	}
 }
 
+// prepareClaim and unprepareClaim make a call of the kubelet about one claim.
+func prepareClaim(ctx context.Context, d *Driver, claim *resourceapi.ResourceClaim) ([]kubeletplugin.Device, error) {
+	results, err := d.PrepareResourceClaims(ctx, []*resourceapi.ResourceClaim{claim})
+	return results[claim.UID].Devices, errors.Join(err, results[claim.UID].Err)
+}
+
+func unprepareClaim(ctx context.Context, d *Driver, claim types.UID) error {
+	results, err := d.UnprepareResourceClaims(ctx, []kubeletplugin.NamespacedObject{{UID: claim}})
+	return errors.Join(err, results[claim])
+}
+
 // prepareInBackground calls Prepare and returns when that waits for something.
 func (n *node) prepareInBackground(ctx context.Context, claim *resourceapi.ResourceClaim) <-chan error {
 	result := make(chan error, 1)
 	go func() {
-		_, err := n.driver.prepare(ctx, claim)
+		_, err := prepareClaim(ctx, n.driver, claim)
 		result <- err
 	}()
 	synctest.Wait()

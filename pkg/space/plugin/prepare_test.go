@@ -30,7 +30,7 @@ import (
 func TestPrepare_trustsOnlyNamesInTheStatus(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(readyFor(t, withClaimConfig(claimFor("a"), `,"inCluster":true`), "account-1"))
-		devices, err := n.driver.prepare(t.Context(), claim)
+		devices, err := prepareClaim(t.Context(), n.driver, claim)
 		n.must(err)
 		n.wantServerFiles(claim.UID, "", testServer, []byte("the CA"))
 		env := n.containerEdits(devices[0].CDIDeviceIDs[0]).Env
@@ -61,7 +61,7 @@ func TestPrepare_rejectsInvalidClaims(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				claim := readyFor(t, claimFor("a"), "account-1")
 				test.change(claim)
-				_, err := n.driver.prepare(t.Context(), claim)
+				_, err := prepareClaim(t.Context(), n.driver, claim)
 				if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "team/pod-test-claim-x7x7x") {
 					t.Errorf("got error %v, want one that names the claim and says %q", err, test.want)
 				}
@@ -76,7 +76,7 @@ func TestPrepare_writesNothingWithoutAToken(t *testing.T) {
 		claim := n.create(readyFor(t, claimFor("a"), "account-1"))
 		cause := errors.New("out of tokens")
 		n.requester.failWith(cause)
-		_, err := n.driver.prepare(t.Context(), claim)
+		_, err := prepareClaim(t.Context(), n.driver, claim)
 		if !errors.Is(err, cause) || !strings.Contains(err.Error(), "team/pod-test-claim-x7x7x") {
 			t.Errorf("got error %v, want one that names the claim and the cause", err)
 		}
@@ -91,7 +91,7 @@ func TestPrepare_keepsMountsInTheirDirectories(t *testing.T) {
 				claim := readyFor(t, claimFor("a"), "account-1")
 				claim.Annotations[resourceapi.PodResourceClaimAnnotation] = name
 				claim = n.create(claim)
-				devices, err := n.driver.prepare(t.Context(), claim)
+				devices, err := prepareClaim(t.Context(), n.driver, claim)
 				if err != nil {
 					return
 				}
@@ -172,7 +172,7 @@ func TestPrepare_usesTheTokenLifetimeOfTheClass(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		start := time.Now()
 		claim := n.create(readyFor(t, withClassConfig(claimFor("a", "b"), `,"tokenLifetime":"15m"`, "a"), "account-1"))
-		_, err := n.driver.prepare(t.Context(), claim)
+		_, err := prepareClaim(t.Context(), n.driver, claim)
 		n.must(err)
 		spaces := map[string]time.Duration{}
 		for dir, lifetime := range map[string]time.Duration{"a": 15 * time.Minute, "b": 0} {
@@ -229,7 +229,7 @@ func TestPrepare_rejectsInvalidParameters(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				claim := n.create(readyFor(t, test.claim, "account-1"))
-				_, err := n.driver.prepare(t.Context(), claim)
+				_, err := prepareClaim(t.Context(), n.driver, claim)
 				if want := "ResourceClaim team/pod-test-claim-x7x7x: InvalidParameters: "; err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("got error %v, want %s… %s", err, want, test.want)
 				}
@@ -243,7 +243,7 @@ func TestPrepare_rejectsInvalidParameters(t *testing.T) {
 func TestUnprepare_stopsRenewal(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
-		n.must(n.driver.unprepare(t.Context(), claim.UID))
+		n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
 		n.wantNoTokenRequest("the claim was unprepared")
 		n.wantRenewedAfterPrepare(claim)
 	})
@@ -260,7 +260,7 @@ func TestPrepare_writesNothingAfterTheCall(t *testing.T) {
 			cancel(cause)
 			return tok, err
 		})
-		if _, err := n.driver.prepare(ctx, claim); !errors.Is(err, cause) {
+		if _, err := prepareClaim(ctx, n.driver, claim); !errors.Is(err, cause) {
 			t.Errorf("got error %v, want %v", err, cause)
 		}
 		n.wantNothingLeft()
@@ -273,7 +273,7 @@ func TestUnprepare_interruptsPrepare(t *testing.T) {
 		waitsForReady := n.prepareInBackground(t.Context(), claim)
 		waitsForLock := n.prepareInBackground(t.Context(), claim)
 		start := time.Now()
-		n.must(n.driver.unprepare(t.Context(), claim.UID))
+		n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
 		if took := time.Since(start); took != 0 {
 			t.Errorf("Unprepare waited %s for Prepare", took)
 		}
@@ -298,7 +298,7 @@ func TestPrepare_doesNotBlockOtherClaims(t *testing.T) {
 		if took, err := n.await(n.prepareInBackground(t.Context(), other)); err != nil || took != 0 {
 			t.Errorf("the other claim: after %s, error %v", took, err)
 		}
-		n.must(n.driver.unprepare(t.Context(), "other-uid"))
+		n.must(unprepareClaim(t.Context(), n.driver, "other-uid"))
 		select {
 		case err := <-waiting:
 			t.Errorf("the waiting Prepare ended with error %v", err)
@@ -311,7 +311,7 @@ func TestWaitUntilReady_returnsTheReasonWithoutTimeLeft(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		ctx, cancel := context.WithTimeout(t.Context(), answerMargin)
 		defer cancel()
-		_, err := n.driver.prepare(ctx, notReady(t, claimFor("a"), spaceapi.ReasonInvalidParameters, "not offered"))
+		_, err := prepareClaim(ctx, n.driver, notReady(t, claimFor("a"), spaceapi.ReasonInvalidParameters, "not offered"))
 		if err == nil || !strings.Contains(err.Error(), "InvalidParameters: not offered") {
 			t.Errorf("got error %v, want the controller's", err)
 		}

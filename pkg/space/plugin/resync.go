@@ -88,9 +88,10 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 		}
 	case c == nil || c.prepared.AllocationID != stored.AllocationID:
 		d.Metrics.Findings.WithLabelValues(metrics.FoundImported).Inc()
-		c = d.know(stored, nil, nil)
+		ctx, _ := withClaim(ctx, stored.claimName(), claim)
+		c = d.know(ctx, stored, nil, nil)
 	}
-	ctx, logger := withClaim(ctx, types.NamespacedName{Namespace: c.prepared.Namespace, Name: c.prepared.Name}, claim)
+	ctx, logger := withClaim(ctx, c.prepared.claimName(), claim)
 	if c.ended.IsZero() {
 		d.follow(ctx, c)
 	}
@@ -120,7 +121,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 // releaseClaim stops the renewal for a claim that is not in the store, and removes its
 // CDI spec. Prepare writes the spec last, and Unprepare removes it first.
 func (d *Driver) releaseClaim(ctx context.Context, claim types.UID) error {
-	d.forget(claim)
+	d.known.replace(claim, nil)
 	d.damaged.Delete(claim)
 	removed, err := d.specs.remove(claim)
 	if removed {

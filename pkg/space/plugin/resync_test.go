@@ -35,7 +35,7 @@ func TestResync_updatesTheCAOfAllClaims(t *testing.T) {
 		n.preparedAs(claimA, "a", "b")
 		other := claimFor("a")
 		other.UID, other.Name = claimB, "other"
-		_, err := n.driver.prepare(t.Context(), n.create(readyFor(t, other, "account-1")))
+		_, err := prepareClaim(t.Context(), n.driver, n.create(readyFor(t, other, "account-1")))
 		n.must(err)
 		want := func(ca []byte) {
 			t.Helper()
@@ -178,7 +178,7 @@ func TestResync_leavesAClaimThatWasPreparedAgain(t *testing.T) {
 		claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
 		claim = n.update(readyFor(t, claim, "account-2"))
 		n.resync()
-		_, err := n.driver.prepare(t.Context(), claim)
+		_, err := prepareClaim(t.Context(), n.driver, claim)
 		n.must(err)
 		n.awaitTokenRequest("Prepare")
 		n.awaitUnprepare()
@@ -288,14 +288,14 @@ func TestResync_leavesDamagedMetadataToTheKubelet(t *testing.T) {
 		n.truncateMetadata()
 		n.start()
 		n.wantNoTokenRequest("nothing is known of the claim")
-		n.must(n.driver.unprepare(t.Context(), claim.UID))
+		n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
 		n.wantNothingLeft()
 	})
 }
 
 func TestResync_forgetsTheDamageOfAClaimThatWasRemoved(t *testing.T) {
 	for name, remove := range map[string]func(n *node) error{
-		"by the kubelet":     func(n *node) error { return n.driver.unprepare(n.t.Context(), claimA) },
+		"by the kubelet":     func(n *node) error { return unprepareClaim(n.t.Context(), n.driver, claimA) },
 		"by another process": func(n *node) error { return n.driver.store.remove(claimA) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -321,7 +321,7 @@ func TestResync_importsAndReleasesClaimsOfOtherProcesses(t *testing.T) {
 		other, err := New(n.driver.Config)
 		n.must(err)
 		other.Start(t.Context())
-		if _, err := other.prepare(t.Context(), claim); err != nil {
+		if _, err := prepareClaim(t.Context(), other, claim); err != nil {
 			t.Fatal(err)
 		}
 		n.awaitTokenRequest("the first token")

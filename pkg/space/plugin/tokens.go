@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -32,6 +33,9 @@ const (
 	// requestTimeout is how long the API server may take for a claim's tokens. One that
 	// does not answer must not delay other claims for long.
 	requestTimeout = 30 * time.Second
+	// firstTokenDelay is how long to wait before a token that was forbidden is requested
+	// again. It takes longer each time.
+	firstTokenDelay = 25 * time.Millisecond
 	// firstRenewalDelay is how long the renewal of tokens that another process requested
 	// waits for the claim to be read, which may show another ServiceAccount, or none.
 	firstRenewalDelay = 30 * time.Second
@@ -112,12 +116,26 @@ func (k *knownClaims) update(change func()) {
 	k.changed = make(chan struct{})
 }
 
+// replace replaces what is known of a claim, and stops its renewal. c is nil if it is no longer
+// to be known. The caller has the claim's lock.
+func (k *knownClaims) replace(claim types.UID, c *knownClaim) {
+	k.update(func() {
+		if old := k.claims[claim]; old != nil {
+			old.stop()
+		}
+		if k.claims[claim] = c; c == nil {
+			delete(k.claims, claim)
+		}
+	})
+}
+
 // know begins to renew the tokens of a claim, and to watch it. It replaces what was known of
-// the claim, whose lock the caller has. claim and tokens are nil for a claim that another process
-// has prepared: its tokens are due when the watch has read the claim, or after firstRenewalDelay.
-func (d *Driver) know(p preparedClaim, claim *resourceapi.ResourceClaim, tokens []token.Token) *knownClaim {
-	p.Spaces = slices.Clone(p.Spaces)
-	c := &knownClaim{prepared: p, tokens: make([]tokenState, len(p.Spaces)), retries: newRetries()}
+// the claim, whose lock the caller has. The logger is that of the context. claim and tokens are
+// nil for a claim that another process has prepared: its tokens are due when the watch has read
+// the claim, or after firstRenewalDelay.
+func (d *Driver) know(ctx context.Context, prepared preparedClaim, claim *resourceapi.ResourceClaim, tokens []token.Token) *knownClaim {
+	prepared.Spaces = slices.Clone(prepared.Spaces)
+	c := &knownClaim{prepared: prepared, tokens: make([]tokenState, len(prepared.Spaces)), retries: newRetries()}
 	if tokens != nil {
 		d.schedule(c, tokens, make([]error, len(tokens)))
 	} else {
@@ -125,27 +143,17 @@ func (d *Driver) know(p preparedClaim, claim *resourceapi.ResourceClaim, tokens 
 			d.setRenewal(&c.tokens[i], d.Clock.Now().Add(firstRenewalDelay))
 		}
 	}
-	name := types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
-	ctx, _ := withClaim(d.ctx, name, p.UID)
-	ctx, c.stop = context.WithCancel(ctx)
-	d.forget(p.UID)
-	d.known.update(func() { d.known.claims[p.UID] = c })
-	handle := func(claim *resourceapi.ResourceClaim) bool {
-		c.latest.Store(claim)
-		d.queue.Add(p.UID)
-		return p.allocationIn(claim, d.Driver) == nil
-	}
-	// watchClaim logs the errors of the API server.
-	go func() { _ = d.watchClaim(ctx, name, claim, maxRereadDelay, handle) }()
+	ctx, c.stop = context.WithCancel(klog.NewContext(d.ctx, klog.FromContext(ctx)))
+	d.known.replace(prepared.UID, c)
+	// watchClaim logs the errors of the API server. follow stops the watch.
+	go func() {
+		_ = d.watchClaim(ctx, prepared.claimName(), claim, maxRereadDelay, func(latest *resourceapi.ResourceClaim) bool {
+			c.latest.Store(latest)
+			d.queue.Add(prepared.UID)
+			return false
+		})
+	}()
 	return c
-}
-
-// forget stops the renewal for a claim. The caller has its lock.
-func (d *Driver) forget(claim types.UID) {
-	if c := d.known.get(claim); c != nil {
-		c.stop()
-		d.known.update(func() { delete(d.known.claims, claim) })
-	}
 }
 
 // end stops the renewal for a claim. The claim stays known until it is removed.
@@ -157,8 +165,8 @@ func (d *Driver) end(c *knownClaim) {
 
 // allocationIn returns the prepared allocation as it is in a version of the claim, or nil
 // if the claim no longer has it.
-func (p preparedClaim) allocationIn(claim *resourceapi.ResourceClaim, driver string) *allocation.Allocation {
-	if a := allocation.FromClaim(claim, driver); a != nil && a.ID == p.AllocationID {
+func (prepared preparedClaim) allocationIn(claim *resourceapi.ResourceClaim, driver string) *allocation.Allocation {
+	if a := allocation.FromClaim(claim, driver); a != nil && a.ID == prepared.AllocationID {
 		return a
 	}
 	return nil
@@ -235,6 +243,24 @@ func (d *Driver) renew(ctx context.Context, c *knownClaim) {
 	}
 	logger.Error(err, "Token not renewed, trying again", "in", d.untilRenewal(c.tokens...))
 	d.report(c, err)
+}
+
+// requestTokensWhenAllowed requests tokens for a pod that has just been bound to the node. Until
+// the controller has recorded the node, which usually takes milliseconds, the API server forbids
+// that: it repeats the requests until the context ends.
+func (d *Driver) requestTokensWhenAllowed(ctx context.Context, spaces []preparedSpace) (tokens []token.Token, err error) {
+	backoff := wait.Backoff{Duration: firstTokenDelay, Cap: rereadDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}
+	// The error of Until is that of ctx. The function is called at least once.
+	_ = backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+		var errs []error
+		tokens, errs = d.requestTokens(ctx, spaces, func(int) bool { return true })
+		if err = errors.Join(errs...); !apierrors.IsForbidden(err) {
+			return true, nil
+		}
+		klog.FromContext(ctx).V(2).Info("Token request rejected, retrying", "err", err)
+		return false, nil
+	})
+	return tokens, err
 }
 
 // requestTokens requests tokens for those of a claim's spaces that are due. It does so in

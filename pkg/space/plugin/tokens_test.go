@@ -61,7 +61,7 @@ func TestRenew_whenTheNodesClockIsAhead(t *testing.T) {
 		})
 		claim := n.create(readyFor(t, claimFor("a"), "account-1"))
 		start := time.Now()
-		_, err := n.driver.prepare(t.Context(), claim)
+		_, err := prepareClaim(t.Context(), n.driver, claim)
 		n.must(err)
 		n.awaitTokenRequest("the first token")
 		n.awaitTokenRequest("renewal")
@@ -226,7 +226,7 @@ func TestRenew_oneRequestIsNotAnswered(t *testing.T) {
 func TestRenew_doesNotBlameATokenThatWasNotRequested(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(readyFor(t, withClassConfig(claimFor("a", "b"), `,"tokenLifetime":"59m45s"`, "a"), "account-1"))
-		_, err := n.driver.prepare(t.Context(), claim)
+		_, err := prepareClaim(t.Context(), n.driver, claim)
 		n.must(err)
 		// The token of b is due while that of a is requested, which then can't be written.
 		path := filepath.Join(n.driver.store.credentialsPath(claim.UID, "a"), "token")

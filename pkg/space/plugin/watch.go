@@ -42,25 +42,25 @@ func (d *Driver) watchClaim(ctx context.Context, name types.NamespacedName, clai
 	logger := klog.FromContext(ctx).V(2)
 	claims := d.Client.ResourceV1().ResourceClaims(name.Namespace)
 	backoff := wait.Backoff{Duration: rereadDelay, Cap: maxDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}
+	read := claim == nil
 	// The error of Until is that of ctx.
 	_ = backoff.DelayWithReset(d.Clock, rereadReset).Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		if claim == nil {
+		if read {
 			claim, last = claims.Get(ctx, name.Name, metav1.GetOptions{})
 		}
-		current := claim
-		claim = nil
+		read = true
 		switch {
 		case isNotFound(last):
 			return handle(&resourceapi.ResourceClaim{}), nil
 		case last != nil:
 			logger.Info("Cannot read the claim", "err", last)
 			return false, nil //nolint:nilerr // it is read again
-		case handle(current):
+		case handle(claim):
 			return true, nil
 		}
 		w, err := claims.Watch(ctx, metav1.ListOptions{
 			FieldSelector:   fields.OneTermEqualSelector(metav1.ObjectNameField, name.Name).String(),
-			ResourceVersion: current.ResourceVersion,
+			ResourceVersion: claim.ResourceVersion,
 		})
 		if err == nil {
 			_, err = watchtools.UntilWithoutRetry(ctx, w, func(event watch.Event) (bool, error) {
