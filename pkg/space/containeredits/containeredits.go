@@ -160,8 +160,7 @@ func checkVariables(a *allocation.Allocation, edits []Edits) error {
 		by := label(a.Results[i])
 		for _, env := range e.Env {
 			name, value, _ := strings.Cut(env, "=")
-			other, found := seen[name]
-			if found && other.value != value {
+			if other, found := seen[name]; found && other.value != value {
 				return fmt.Errorf("requests %s and %s set environment variable %s to different values: "+
 					"set envPrefix, or use separate claims", other.by, by, name)
 			}

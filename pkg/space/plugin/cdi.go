@@ -51,9 +51,9 @@ func openCDISpecs(driver, dir string) (*cdiSpecs, error) {
 }
 
 // put creates or replaces the spec of a claim, and returns the devices of its allocation.
-// Containers have what edits say, and the files of the directory of the host that belongs to
-// the subdirectory of a result.
-func (s *cdiSpecs) put(a *allocation.Allocation, edits []containeredits.Edits, hostDir func(subdir string) string) ([]kubeletplugin.Device, error) {
+// Containers have what edits say, and the files of the result's subdirectory of a directory of
+// the host.
+func (s *cdiSpecs) put(a *allocation.Allocation, edits []containeredits.Edits, hostDir string) ([]kubeletplugin.Device, error) {
 	var inSpec []specs.Device
 	var out []kubeletplugin.Device
 	for i, result := range a.Results {
@@ -63,7 +63,7 @@ func (s *cdiSpecs) put(a *allocation.Allocation, edits []containeredits.Edits, h
 		if result.Subdir != "" {
 			name += "-" + result.Subdir
 		}
-		inSpec = append(inSpec, deviceSpec(name, edits[i], hostDir(result.Subdir)))
+		inSpec = append(inSpec, deviceSpec(name, edits[i], filepath.Join(hostDir, result.Subdir)))
 		out = append(out, kubeletplugin.Device{
 			Requests:     []string{result.Request},
 			PoolName:     result.Pool,

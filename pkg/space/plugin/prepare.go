@@ -30,11 +30,6 @@ const answerMargin = 5 * time.Second
 // errDeallocated means that the claim no longer has the allocation in question.
 var errDeallocated = errors.New("the claim has been deallocated")
 
-// notReadyError has the reasons why the spaces of a claim are not ready yet.
-type notReadyError []string
-
-func (e notReadyError) Error() string { return strings.Join(e, "; ") }
-
 // preparation is what Prepare writes for an allocation of a claim.
 type preparation struct {
 	preparedClaim
@@ -76,7 +71,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	if err := d.store.put(prepared.preparedClaim, tokens); err != nil {
 		return nil, err
 	}
-	devices, err := d.specs.put(prepared.allocation, prepared.edits, func(subdir string) string { return d.store.credentialsPath(claim.UID, subdir) })
+	devices, err := d.specs.put(prepared.allocation, prepared.edits, d.store.credentialsPath(claim.UID, ""))
 	if err != nil {
 		return nil, err
 	}
@@ -93,69 +88,66 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 // or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
 func (d *Driver) waitUntilReady(ctx context.Context, name types.NamespacedName, claim *resourceapi.ResourceClaim) (prepared preparation, _ *resourceapi.ResourceClaim, err error) {
 	start := d.Clock.Now()
-	var notReady notReadyError
+	var missing []string
 	serverErr := d.watchClaim(ctx, name, claim, rereadDelay, func(latest *resourceapi.ResourceClaim) bool {
-		before := prepared.AllocationID
 		claim = latest
-		if prepared, err = d.resolve(claim); before != "" && prepared.AllocationID != before {
+		before := prepared.AllocationID
+		if prepared, missing, err = d.resolve(claim); before != "" && prepared.AllocationID != before {
 			err = errDeallocated
 		}
-		return !errors.As(err, &notReady)
+		return err != nil || len(missing) == 0
 	})
 	// In whole seconds, so that equal events are counted as one.
 	waited := d.Clock.Since(start).Truncate(time.Second)
 	switch {
-	case err == nil:
-		return prepared, claim, nil
-	case !errors.As(err, &notReady):
+	case err != nil:
 		err = fmt.Errorf("ResourceClaim %s: %w", name, err)
+	case len(missing) == 0:
 	case !errors.Is(context.Cause(ctx), context.DeadlineExceeded):
 		err = fmt.Errorf("prepare ResourceClaim %s: %w", name, context.Cause(ctx))
 	case serverErr != nil:
-		err = fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w; the API server: %w", waited, name, err, serverErr)
+		err = fmt.Errorf("waited %s for ResourceClaim %s to become ready: %s; the API server: %w", waited, name, strings.Join(missing, "; "), serverErr)
 	default:
-		err = fmt.Errorf("waited %s for ResourceClaim %s to become ready: %w", waited, name, err)
+		err = fmt.Errorf("waited %s for ResourceClaim %s to become ready: %s", waited, name, strings.Join(missing, "; "))
 	}
-	return preparation{}, nil, err
+	return prepared, claim, err
 }
 
-// resolve returns what to prepare for a version of a claim. If a notReadyError is the error, a
-// later version may have the spaces. The result has the ID of the allocation, if there is one,
-// also if there is an error.
+// resolve returns what to prepare for a version of a claim, or why its spaces are not ready yet. An
+// error says what no later version changes. The AllocationID is always set if there is one.
 //
 // The plugin does not know the installation's settings, and containers get nothing of them. The
-// controller has resolved the same parameters; the error is about parameters that only a newer
+// controller has resolved the same parameters; an error about them is about what only a newer
 // one could read.
-func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation, err error) {
+func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation, missing []string, err error) {
 	a := allocation.FromClaim(claim, d.Driver)
 	if a == nil {
-		return prepared, fmt.Errorf("not allocated for driver %s", d.Driver)
+		return prepared, nil, fmt.Errorf("not allocated for driver %s", d.Driver)
 	}
 	prepared.allocation = a
 	prepared.preparedClaim = preparedClaim{Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID, AllocationID: a.ID}
-	var notReady notReadyError
 	var configs []config.Container
 	var namespaces []string
 	for _, result := range a.Results {
 		ready, data, err := claimstatus.Read(claim, d.Driver, a, result)
 		switch {
 		case err != nil:
-			return prepared, err
+			return prepared, nil, err
 		case data != nil && !result.MatchesName(data.Namespace):
-			return prepared, fmt.Errorf("request %s: status.devices names namespace %s, which does not belong to this allocation", result.Request, data.Namespace)
+			return prepared, nil, fmt.Errorf("request %s: status.devices names namespace %s, which does not belong to this allocation", result.Request, data.Namespace)
 		case data != nil:
 		case ready == nil:
-			notReady = append(notReady, fmt.Sprintf("request %s: no status reported by the controller of driver %s", result.Request, d.Driver))
+			missing = append(missing, fmt.Sprintf("request %s: no status reported by the controller of driver %s", result.Request, d.Driver))
 			continue
 		case ready.Reason == spaceapi.ReasonInvalidParameters, ready.Reason == spaceapi.ReasonExpired:
-			return prepared, fmt.Errorf("%s: %s", ready.Reason, ready.Message)
+			return prepared, nil, fmt.Errorf("%s: %s", ready.Reason, ready.Message)
 		default:
-			notReady = append(notReady, fmt.Sprintf("request %s: %s: %s", result.Request, ready.Reason, ready.Message))
+			missing = append(missing, fmt.Sprintf("request %s: %s: %s", result.Request, ready.Reason, ready.Message))
 			continue
 		}
 		space, err := config.Defaults{Driver: d.Driver}.Resolve(a, result)
 		if err != nil {
-			return prepared, fmt.Errorf("%s: %w", spaceapi.ReasonInvalidParameters, err)
+			return prepared, nil, fmt.Errorf("%s: %w", spaceapi.ReasonInvalidParameters, err)
 		}
 		configs = append(configs, space.Container)
 		namespaces = append(namespaces, data.Namespace)
@@ -169,13 +161,13 @@ func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation
 			TokenLifetime:     metav1.Duration{Duration: space.TokenLifetime},
 		})
 	}
-	if len(notReady) > 0 {
-		return prepared, notReady
+	if len(missing) > 0 {
+		return prepared, missing, nil
 	}
 	if prepared.edits, err = containeredits.Build(d.Driver, d.apiServer.URL, a, configs, namespaces); err != nil {
-		return prepared, fmt.Errorf("%s: %w", spaceapi.ReasonInvalidParameters, err)
+		return prepared, nil, fmt.Errorf("%s: %w", spaceapi.ReasonInvalidParameters, err)
 	}
-	return prepared, nil
+	return prepared, nil, nil
 }
 
 // steps returns a function that observes the time since its last call.
@@ -190,7 +182,7 @@ func (d *Driver) steps() func(step string) {
 
 // remove removes all that there is of a claim. The caller has its lock.
 func (d *Driver) remove(claim types.UID) error {
-	d.known.replace(claim, nil)
+	d.forget(claim)
 	d.damaged.Delete(claim)
 	if _, err := d.specs.remove(claim); err != nil {
 		return err

@@ -121,7 +121,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 // releaseClaim stops the renewal for a claim that is not in the store, and removes its
 // CDI spec. Prepare writes the spec last, and Unprepare removes it first.
 func (d *Driver) releaseClaim(ctx context.Context, claim types.UID) error {
-	d.known.replace(claim, nil)
+	d.forget(claim)
 	d.damaged.Delete(claim)
 	removed, err := d.specs.remove(claim)
 	if removed {

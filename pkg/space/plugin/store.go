@@ -136,10 +136,9 @@ func metadataOf(prepared preparedClaim) []staging.File {
 func directoriesOf(prepared preparedClaim) []staging.File {
 	dirs := []staging.File{{Path: credentialsDir, Mode: credentialsDirMode}}
 	for _, space := range prepared.Spaces {
-		if space.Subdir == "" {
-			continue
+		if space.Subdir != "" {
+			dirs = append(dirs, staging.File{Path: filepath.Join(credentialsDir, space.Subdir), Mode: credentialsDirMode})
 		}
-		dirs = append(dirs, staging.File{Path: filepath.Join(credentialsDir, space.Subdir), Mode: credentialsDirMode})
 	}
 	return dirs
 }

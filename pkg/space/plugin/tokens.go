@@ -116,19 +116,6 @@ func (k *knownClaims) update(change func()) {
 	k.changed = make(chan struct{})
 }
 
-// replace replaces what is known of a claim, and stops its renewal. c is nil if it is no longer
-// to be known. The caller has the claim's lock.
-func (k *knownClaims) replace(claim types.UID, c *knownClaim) {
-	k.update(func() {
-		if old := k.claims[claim]; old != nil {
-			old.stop()
-		}
-		if k.claims[claim] = c; c == nil {
-			delete(k.claims, claim)
-		}
-	})
-}
-
 // know begins to renew the tokens of a claim, and to watch it. It replaces what was known of
 // the claim, whose lock the caller has. The logger is that of the context. claim and tokens are
 // nil for a claim that another process has prepared: its tokens are due when the watch has read
@@ -144,7 +131,8 @@ func (d *Driver) know(ctx context.Context, prepared preparedClaim, claim *resour
 		}
 	}
 	ctx, c.stop = context.WithCancel(klog.NewContext(d.ctx, klog.FromContext(ctx)))
-	d.known.replace(prepared.UID, c)
+	d.forget(prepared.UID)
+	d.known.update(func() { d.known.claims[prepared.UID] = c })
 	// watchClaim logs the errors of the API server. follow stops the watch.
 	go func() {
 		_ = d.watchClaim(ctx, prepared.claimName(), claim, maxRereadDelay, func(latest *resourceapi.ResourceClaim) bool {
@@ -154,6 +142,14 @@ func (d *Driver) know(ctx context.Context, prepared preparedClaim, claim *resour
 		})
 	}()
 	return c
+}
+
+// forget stops the renewal for a claim. The caller has its lock.
+func (d *Driver) forget(claim types.UID) {
+	if c := d.known.get(claim); c != nil {
+		c.stop()
+		d.known.update(func() { delete(d.known.claims, claim) })
+	}
 }
 
 // end stops the renewal for a claim. The claim stays known until it is removed.

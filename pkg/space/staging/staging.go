@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -87,10 +88,7 @@ func (f File) write(path string) (err error) {
 func (d Dir) Create(path string, files []File) error {
 	return d.Put(path, func(dir string) (string, error) {
 		const name = "new"
-		if err := os.Mkdir(filepath.Join(dir, name), dirMode); err != nil {
-			return "", err
-		}
-		for _, file := range files {
+		for _, file := range slices.Concat([]File{{Mode: fs.ModeDir | dirMode}}, files) {
 			if err := file.write(filepath.Join(dir, name, file.Path)); err != nil {
 				return "", err
 			}
