@@ -42,7 +42,6 @@ type preparation struct {
 // prepare makes a claim's spaces ready for containers on this node. The caller has the claim's
 // lock.
 func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) ([]kubeletplugin.Device, error) {
-	name := types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}
 	timeout := d.PrepareTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, deadline.Sub(d.Clock.Now())-answerMargin)
@@ -51,21 +50,21 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	defer cancel()
 
 	step := d.steps()
-	prepared, claim, err := d.waitUntilReady(waiting, name, claim)
+	prepared, claim, err := d.waitUntilReady(waiting, claim)
 	if err != nil {
 		return nil, err
 	}
 	step(metrics.StepWait)
 	tokens, err := d.requestTokensWhenAllowed(waiting, prepared.Spaces)
 	if err != nil {
-		return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
+		return nil, fmt.Errorf("ResourceClaim %s: %w", prepared.claimName(), err)
 	}
 	step(metrics.StepToken)
 
 	// The kubelet may have closed the connection or called Unprepare meanwhile: it
 	// would not know about what is written now.
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("prepare ResourceClaim %s: %w", name, context.Cause(ctx))
+		return nil, fmt.Errorf("prepare ResourceClaim %s: %w", prepared.claimName(), context.Cause(ctx))
 	}
 	// The spec comes last: without the claim in the store it is an orphan.
 	if err := d.store.put(prepared.preparedClaim, tokens); err != nil {
@@ -86,8 +85,9 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 //
 // Waiting is better than failing: after an error the kubelet retries only after a minute
 // or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
-func (d *Driver) waitUntilReady(ctx context.Context, name types.NamespacedName, claim *resourceapi.ResourceClaim) (prepared preparation, _ *resourceapi.ResourceClaim, err error) {
+func (d *Driver) waitUntilReady(ctx context.Context, claim *resourceapi.ResourceClaim) (prepared preparation, _ *resourceapi.ResourceClaim, err error) {
 	start := d.Clock.Now()
+	name := types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}
 	var missing []string
 	serverErr := d.watchClaim(ctx, name, claim, rereadDelay, func(latest *resourceapi.ResourceClaim) bool {
 		claim = latest

@@ -137,18 +137,18 @@ func (d *Driver) removeEnded(ctx context.Context, c *knownClaim) error {
 	if d.Clock.Since(c.ended) < unprepareTimeout {
 		return nil
 	}
-	p := c.prepared
+	prepared := c.prepared
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	claim, err := d.Client.ResourceV1().ResourceClaims(p.Namespace).Get(ctx, p.Name, metav1.GetOptions{})
+	claim, err := d.Client.ResourceV1().ResourceClaims(prepared.Namespace).Get(ctx, prepared.Name, metav1.GetOptions{})
 	switch {
 	case err != nil && !isNotFound(err):
-		return fmt.Errorf("read ResourceClaim %s/%s: %w", p.Namespace, p.Name, err)
-	case err == nil && p.allocationIn(claim, d.Driver) != nil:
+		return fmt.Errorf("read ResourceClaim %s: %w", prepared.claimName(), err)
+	case err == nil && prepared.allocationIn(claim, d.Driver) != nil:
 		d.end(c) // Again: it had ended because its credentials were removed.
 		return nil
 	}
-	if err := d.remove(p.UID); err != nil {
+	if err := d.remove(prepared.UID); err != nil {
 		return err
 	}
 	d.Metrics.Findings.WithLabelValues(metrics.FoundEnded).Inc()

@@ -42,13 +42,13 @@ func (d *Driver) watchClaim(ctx context.Context, name types.NamespacedName, clai
 	logger := klog.FromContext(ctx).V(2)
 	claims := d.Client.ResourceV1().ResourceClaims(name.Namespace)
 	backoff := wait.Backoff{Duration: rereadDelay, Cap: maxDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}
-	read := claim == nil
+	reread := false
 	// The error of Until is that of ctx.
 	_ = backoff.DelayWithReset(d.Clock, rereadReset).Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		if read {
+		if claim == nil || reread {
 			claim, last = claims.Get(ctx, name.Name, metav1.GetOptions{})
 		}
-		read = true
+		reread = true
 		switch {
 		case isNotFound(last):
 			return handle(&resourceapi.ResourceClaim{}), nil

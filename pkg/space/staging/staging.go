@@ -97,18 +97,18 @@ func (d Dir) Create(path string, files []File) error {
 	})
 }
 
-// Update replaces those files in the directory at path that have other contents, one after
-// another. Readers see the old content of a file or the new content. The error is
-// fs.ErrNotExist if the directory of a file does not exist.
+// Update replaces those files in the directory at path that have other contents, and creates
+// directories that are missing, one after another. Readers see the old content of a file or the
+// new content. The error is fs.ErrNotExist if the directory of a file does not exist.
 func (d Dir) Update(path string, files []File) error {
 	for _, file := range files {
 		path := filepath.Join(path, file.Path)
-		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, file.Content) {
+		old, err := os.ReadFile(path)
+		if err == nil && bytes.Equal(old, file.Content) || file.Mode.IsDir() && errors.Is(err, syscall.EISDIR) {
 			continue
 		}
 		const name = "new"
-		err := d.Put(path, func(dir string) (string, error) { return name, file.write(filepath.Join(dir, name)) })
-		if err != nil && !(file.Mode.IsDir() && errors.Is(err, fs.ErrExist)) {
+		if err := d.Put(path, func(dir string) (string, error) { return name, file.write(filepath.Join(dir, name)) }); err != nil {
 			return err
 		}
 	}
