@@ -103,12 +103,12 @@ func (d Dir) Create(path string, files []File) error {
 func (d Dir) Update(path string, files []File) error {
 	for _, file := range files {
 		path := filepath.Join(path, file.Path)
-		old, err := os.ReadFile(path)
-		if err == nil && bytes.Equal(old, file.Content) || file.Mode.IsDir() && errors.Is(err, syscall.EISDIR) {
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, file.Content) {
 			continue
 		}
 		const name = "new"
-		if err := d.Put(path, func(dir string) (string, error) { return name, file.write(filepath.Join(dir, name)) }); err != nil {
+		err := d.Put(path, func(dir string) (string, error) { return name, file.write(filepath.Join(dir, name)) })
+		if err != nil && !(file.Mode.IsDir() && errors.Is(err, fs.ErrExist)) {
 			return err
 		}
 	}
