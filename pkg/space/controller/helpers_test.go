@@ -107,6 +107,7 @@ func newClusterWith(t testing.TB, change func(*Config), live ...client.Object) *
 	}
 	c.Reconciler = NewReconciler(config, Clients{splitClient{c.api, c.caches}, c.api, roles}, c.events,
 		metrics.NewController(prometheus.NewRegistry(), "v0"), c.now)
+	c.Reconciler.queue = c.queue
 	c.cached(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "edit"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"pods/exec"}, Verbs: []string{"create"}},
 	}})

@@ -88,6 +88,8 @@ type Reconciler struct {
 	metrics *metrics.Controller
 	clock   clock.Clock
 
+	// queue is set when the controller starts.
+	queue queue
 	// written has namespaces by their UIDs, as the controller has patched them or, with a
 	// deletion timestamp, deleted them: the informers' caches lag behind its own writes, and each
 	// write is an event that leads to a reconcile.
@@ -144,11 +146,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		after = soonest(after, provisionAfter, desired.expiresIn)
 		err = errors.Join(err, provisionErr)
 	}
-	if err != nil {
-		// The rate limiter retries within lastRetry. What is due before that is late by as much.
-		return reconcile.Result{}, err
+	if err != nil && after > 0 {
+		// With an error, RequeueAfter is ignored, and the rate limiter may retry later than that.
+		r.queue.AddAfter(request, after)
+		after = 0
 	}
-	return reconcile.Result{RequeueAfter: after}, nil
+	return reconcile.Result{RequeueAfter: after}, err
 }
 
 // soonest returns the shortest of the delays. Zero stands for never.

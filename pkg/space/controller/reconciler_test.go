@@ -5,7 +5,10 @@ package controller
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -37,5 +40,29 @@ func TestReconcile_doesNothingWhenTheProcessStops(t *testing.T) {
 	}
 	if did := c.did(); len(did) > 0 {
 		t.Errorf("did %q", did)
+	}
+}
+
+// delays is a queue that records after how long requests are added.
+type delays struct {
+	queue
+	added []time.Duration
+}
+
+func (d *delays) AddAfter(_ reconcile.Request, after time.Duration) { d.added = append(d.added, after) }
+
+func TestReconcile_isNotLateForTheExpiryAfterAFailure(t *testing.T) {
+	claim := ofClass(claimFor("a"), `"maxLifetime":"40s"`)
+	c := newCluster(t, claim)
+	c.catchUp(claim)
+	c.fail("create namespaces", errors.New("the API server is overloaded"))
+	delays := &delays{}
+	c.Reconciler.queue = delays
+	result, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key})
+	if err == nil || result.RequeueAfter != 0 {
+		t.Errorf("got %v, error %v, want an error only: with one, the result is ignored", result, err)
+	}
+	if !slices.Equal(delays.added, []time.Duration{40 * time.Second}) {
+		t.Errorf("the claim is added after %v, want when it expires", delays.added)
 	}
 }

@@ -55,9 +55,10 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&corev1.Namespace{}, claimOfObject, builder.WithPredicates(r.namespaceChanged())).
 		Watches(&corev1.Namespace{}, handler.Funcs{DeleteFunc: r.namespaceDeleted}).
 		WatchesRawSource(source.Func(func(ctx context.Context, q queue) error {
+			r.queue = q
 			go func() {
 				_ = wait.PollUntilContextCancel(ctx, r.config.ResyncPeriod, false, func(ctx context.Context) (bool, error) {
-					r.resync(ctx, q)
+					r.resync(ctx)
 					return false, nil
 				})
 			}()
@@ -191,7 +192,7 @@ func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) (requests [
 // resync queues, as far as the caches know, each claim that is not ready, or that has a
 // namespace without an allocation or one that is being deleted. There is no request for other
 // claims. Events lead to reconciles sooner; this is for events that were missed.
-func (r *Reconciler) resync(ctx context.Context, q queue) {
+func (r *Reconciler) resync(ctx context.Context) {
 	r.metrics.Resyncs.WithLabelValues().Inc()
 	claims, namespaces := r.listCached(ctx)
 	for i := range namespaces {
@@ -203,14 +204,14 @@ func (r *Reconciler) resync(ctx context.Context, q queue) {
 			r.metrics.Findings.WithLabelValues(metrics.StaleNamespace).Inc()
 		}
 		for _, request := range r.claimOfObject(ctx, ns) {
-			q.Add(request)
+			r.queue.Add(request)
 		}
 	}
 	driver := r.config.Defaults.Driver
 	for i := range claims {
 		if a := allocation.FromClaim(&claims[i], driver); a != nil && !isReady(&claims[i], driver, a) {
 			r.metrics.Findings.WithLabelValues(metrics.UnprovisionedClaim).Inc()
-			q.Add(reconcile.Request{NamespacedName: a.Claim})
+			r.queue.Add(reconcile.Request{NamespacedName: a.Claim})
 		}
 	}
 }

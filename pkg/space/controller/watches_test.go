@@ -129,7 +129,7 @@ func TestResync_queuesWhatDiffersOnly(t *testing.T) {
 	c := newCluster(t, claim)
 	c.catchUp(claim)
 	c.reconcileAndCatchUp(t)
-	c.resync(t.Context(), c.queue)
+	c.resync(t.Context())
 	if got := c.queued(); len(got) != 0 {
 		t.Errorf("queued %q though all is in sync", got)
 	}
@@ -140,7 +140,7 @@ func TestResync_queuesWhatDiffersOnly(t *testing.T) {
 	fresh.Name, fresh.UID = "fresh", "fresh-uid"
 	c.cached(fresh)
 	c.did()
-	c.resync(t.Context(), c.queue)
+	c.resync(t.Context())
 	if got := c.queued(); !slices.Equal(got, []string{"fresh", "gone"}) {
 		t.Errorf("queued %q", got)
 	}
