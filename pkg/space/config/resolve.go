@@ -121,20 +121,20 @@ func unmarshal(parameters json.RawMessage, into any) error {
 
 // CheckAllowed returns why spaces of this installation can't have this configuration: the
 // controller has no permission for more than the settings allow.
-func (d Defaults) CheckAllowed(c Recorded) error {
+func (d Defaults) CheckAllowed(space Recorded) error {
 	var errs field.ErrorList
-	for n, role := range c.ClusterRoles {
+	for n, role := range space.ClusterRoles {
 		if !slices.Contains(d.Roles(), role) {
 			errs = append(errs, field.Invalid(field.NewPath("clusterRoles").Index(n), role, "add it to the Helm value space.allowedClusterRoles"))
 		}
 	}
-	for n, role := range c.ClusterWideRoles {
+	for n, role := range space.ClusterWideRoles {
 		if !slices.Contains(d.ClusterWideRoles, role) {
 			errs = append(errs, field.Invalid(field.NewPath("clusterWideRoles").Index(n), role, "add it to the Helm value space.clusterWideRoles"))
 		}
 	}
-	if c.CopyFrom != nil && !slices.Contains(d.CopyFromNamespaces, c.CopyFrom.Namespace) {
-		errs = append(errs, field.Invalid(field.NewPath("copyFrom", "namespace"), c.CopyFrom.Namespace, "add it to the Helm value space.copyFromNamespaces"))
+	if space.CopyFrom != nil && !slices.Contains(d.CopyFromNamespaces, space.CopyFrom.Namespace) {
+		errs = append(errs, field.Invalid(field.NewPath("copyFrom", "namespace"), space.CopyFrom.Namespace, "add it to the Helm value space.copyFromNamespaces"))
 	}
 	if len(errs) == 0 {
 		return nil
@@ -235,17 +235,17 @@ func (s *SpaceConfig) restrict(class *spaceapi.SpaceClassConfig, claim *spaceapi
 }
 
 // restrictLevel replaces a Pod Security Standard by one that is as strict or stricter.
-func restrictLevel(level *string, to string, at *field.Path) (errs field.ErrorList) {
-	if to == "" {
+func restrictLevel(level *string, given string, at *field.Path) (errs field.ErrorList) {
+	if given == "" {
 		return nil
 	}
 	levels := spaceapi.PodSecurityLevels()
 	// Without one, the least strict holds.
 	least := max(0, slices.Index(levels, *level))
-	if slices.Index(levels, to) < least {
-		errs = append(errs, field.Invalid(at, to, "the class allows "+strings.Join(levels[least:], ", ")))
+	if slices.Index(levels, given) < least {
+		errs = append(errs, field.Invalid(at, given, "the class allows "+strings.Join(levels[least:], ", ")))
 	}
-	*level = to
+	*level = given
 	return errs
 }
 
@@ -276,11 +276,11 @@ func labelMatches(key, allowed string) bool {
 	return key == allowed || ok && strings.HasPrefix(key, domain)
 }
 
-// union returns a map with the entries of both. Those of the second one win.
-func union[M ~map[K]V, K comparable, V any](one, other M) M {
-	out := make(M, len(one)+len(other))
-	maps.Copy(out, one)
-	maps.Copy(out, other)
+// union returns a map with the entries of both. Later ones win.
+func union[M ~map[K]V, K comparable, V any](earlier, later M) M {
+	out := make(M, len(earlier)+len(later))
+	maps.Copy(out, earlier)
+	maps.Copy(out, later)
 	return out
 }
 
