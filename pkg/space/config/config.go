@@ -109,17 +109,6 @@ type Container struct {
 	UserEnv  map[string]string
 }
 
-// Inherit adds the labels that the space gets from its claim's namespace, which has these.
-func (s *SpaceConfig) Inherit(labels map[string]string) {
-	inherited := map[string]string{}
-	for _, key := range s.InheritLabels {
-		if value, exists := labels[key]; exists {
-			inherited[key] = value
-		}
-	}
-	s.Labels = union(inherited, s.Labels)
-}
-
 // Encode returns the text in which a Namespace records the configuration of its space.
 func (c Recorded) Encode() string {
 	text, err := json.Marshal(c)

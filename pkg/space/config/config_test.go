@@ -4,7 +4,6 @@
 package config_test
 
 import (
-	"maps"
 	"reflect"
 	"testing"
 
@@ -44,13 +43,5 @@ func TestDecodeRecorded_refusesDamagedText(t *testing.T) {
 		if got, err := config.DecodeRecorded(record); err == nil || !reflect.DeepEqual(got, config.Recorded{}) {
 			t.Errorf("of %s: got %+v, error %v", record, got, err)
 		}
-	}
-}
-
-func TestSpaceConfigInherit_keepsLabelsOfTheClass(t *testing.T) {
-	space := config.SpaceConfig{Labels: map[string]string{"team": "class"}, InheritLabels: []string{"team", "cost-center", "absent"}}
-	space.Inherit(map[string]string{"team": "namespace", "cost-center": "4711", "other": "x"})
-	if want := map[string]string{"team": "class", "cost-center": "4711"}; !maps.Equal(space.Labels, want) {
-		t.Errorf("got %v, want %v", space.Labels, want)
 	}
 }

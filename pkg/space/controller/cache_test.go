@@ -4,6 +4,7 @@
 package controller
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"runtime"
@@ -107,18 +108,18 @@ func TestStripObject_keepsWhatIsCompared(t *testing.T) {
 	if desired.rejected != nil {
 		t.Fatal(desired.rejected)
 	}
-	space := c.spaceWith(func(s *spaceconfig.SpaceConfig) { *s = desired.spaces[0].config })
-	space.Namespace.UID, space.Namespace.CreationTimestamp = "namespace-uid", metav1.NewTime(time.Unix(1000, 0))
-	for _, obj := range []client.Object{space.Namespace, space.ServiceAccount, space.RoleBindings[0], space.ResourceQuota, space.LimitRange, space.NetworkPolicy} {
+	objects := c.spaceWith(func(s *spaceconfig.SpaceConfig) { *s = desired.spaces[0].config })
+	objects.Namespace.UID, objects.Namespace.CreationTimestamp = "namespace-uid", metav1.NewTime(time.Unix(1000, 0))
+	for _, obj := range []client.Object{objects.Namespace, objects.ServiceAccount, objects.RoleBindings[0], objects.ResourceQuota, objects.LimitRange, objects.NetworkPolicy} {
 		c.cached(obj)
 	}
 	desired = c.desired(claim)
 	existing := desired.spaces[0].namespace
-	if existing == nil || c.recordedConfig(existing).Retention.Duration != time.Hour || !existing.CreationTimestamp.Equal(&space.Namespace.CreationTimestamp) {
-		t.Fatalf("got %+v, want %+v", existing, space.Namespace)
+	if existing == nil || c.recordedConfig(existing).Retention.Duration != time.Hour || !existing.CreationTimestamp.Equal(&objects.Namespace.CreationTimestamp) {
+		t.Fatalf("got %+v, want %+v", existing, objects.Namespace)
 	}
 	desired.inUse = true
-	if err := c.provisionSpaces(t.Context(), desired, func() error { return nil }); err != nil {
+	if err := errors.Join(c.ensureNamespaces(t.Context(), desired), c.ensureObjects(t.Context(), desired)); err != nil {
 		t.Error(err)
 	}
 	if did := c.did(); len(did) != 0 {

@@ -46,12 +46,12 @@ func isPod(consumer resourceapi.ResourceClaimConsumerReference) bool {
 // recordNodes writes the nodes of the pods that the claim is reserved for to the annotations of
 // its namespaces, for the admission policy that lets only those nodes have tokens. It returns
 // when to do so again, zero for never.
-func (r *Reconciler) recordNodes(ctx context.Context, desired *desired) (time.Duration, error) {
+func (r *Reconciler) recordNodes(ctx context.Context, desired *desiredClaim) (time.Duration, error) {
 	nodes, after, err := r.nodesOf(ctx, desired)
 	errs := []error{err}
-	for i := range desired.spaces { // No copies: other steps set other fields of the spaces meanwhile.
-		ns := desired.spaces[i].namespace
-		if ns == nil || ns.DeletionTimestamp != nil || sameNodes(nodes, parseNodes(ns.Annotations[r.keys.Nodes])) {
+	for _, space := range desired.spaces {
+		ns := space.namespace
+		if ns == nil || ns.DeletionTimestamp != nil || sameNodes(nodes, r.recordedNodes(ns)) {
 			continue
 		}
 		var value any // nil removes the annotation
@@ -68,11 +68,11 @@ func (r *Reconciler) recordNodes(ctx context.Context, desired *desired) (time.Du
 // nodesOf returns the nodes of the pods that are bound, by the pods' UIDs, and when to read the
 // other pods again, zero for never. It reads only pods whose node is neither recorded on a
 // namespace nor in podNodes. If it cannot read some, the recorded nodes stay.
-func (r *Reconciler) nodesOf(ctx context.Context, desired *desired) (map[types.UID]string, time.Duration, error) {
+func (r *Reconciler) nodesOf(ctx context.Context, desired *desiredClaim) (map[types.UID]string, time.Duration, error) {
 	recorded := map[types.UID]string{}
-	for i := range desired.spaces {
-		if ns := desired.spaces[i].namespace; ns != nil {
-			maps.Copy(recorded, parseNodes(ns.Annotations[r.keys.Nodes]))
+	for _, space := range desired.spaces {
+		if ns := space.namespace; ns != nil {
+			maps.Copy(recorded, r.recordedNodes(ns))
 		}
 	}
 	// Where the scheduler waits for the space, pods are bound only when it is ready.
@@ -81,17 +81,17 @@ func (r *Reconciler) nodesOf(ctx context.Context, desired *desired) (map[types.U
 	var unbound []resourceapi.ResourceClaimConsumerReference
 	reads := map[types.UID]int{}
 	steps := 1
-	for _, pod := range desired.claim.Status.ReservedFor {
-		value, _ := r.podNodes.Get(pod.UID)
+	for _, consumer := range desired.claim.Status.ReservedFor {
+		value, _ := r.podNodes.Get(consumer.UID)
 		known, seen := value.(podNode)
 		switch {
-		case !isPod(pod):
-		case recorded[pod.UID] != "":
-			nodes[pod.UID] = recorded[pod.UID]
+		case !isPod(consumer):
+		case recorded[consumer.UID] != "":
+			nodes[consumer.UID] = recorded[consumer.UID]
 		case seen && known.reads == 0:
-			nodes[pod.UID] = known.node
+			nodes[consumer.UID] = known.node
 		default:
-			unbound, reads[pod.UID] = append(unbound, pod), known.reads
+			unbound, reads[consumer.UID] = append(unbound, consumer), known.reads
 			if !seen && !boundLater {
 				steps = podReads
 			}
@@ -119,9 +119,9 @@ func (r *Reconciler) nodesOf(ctx context.Context, desired *desired) (map[types.U
 		return len(unbound) == 0, nil
 	})
 	var after time.Duration
-	for _, pod := range unbound {
-		after = soonest(after, min(firstReread<<min(reads[pod.UID], 8), lastReread))
-		r.podNodes.Add(pod.UID, podNode{reads: reads[pod.UID] + 1})
+	for _, consumer := range unbound {
+		after = soonest(after, min(firstReread<<min(reads[consumer.UID], 8), lastReread))
+		r.podNodes.Add(consumer.UID, podNode{reads: reads[consumer.UID] + 1})
 	}
 	maps.DeleteFunc(nodes, func(_ types.UID, node string) bool { return node == "" })
 	if len(errs) > 0 { // A pod that cannot be read may be on a node that is recorded for another one.
@@ -130,11 +130,11 @@ func (r *Reconciler) nodesOf(ctx context.Context, desired *desired) (map[types.U
 	return nodes, after, errors.Join(errs...)
 }
 
-// parseNodes returns the nodes in an annotation by the UIDs of pods. The annotation has at least
-// one of the pods on each node.
-func parseNodes(annotation string) map[types.UID]string {
+// recordedNodes returns the nodes in the annotation of a namespace by the UIDs of pods. The
+// annotation has at least one of the pods on each node.
+func (r *Reconciler) recordedNodes(ns *corev1.Namespace) map[types.UID]string {
 	nodes := map[types.UID]string{}
-	for entry := range strings.SplitSeq(annotation, ",") {
+	for entry := range strings.SplitSeq(ns.Annotations[r.keys.Nodes], ",") {
 		if node, pod, ok := strings.Cut(entry, "="); ok {
 			nodes[types.UID(pod)] = node
 		}
@@ -142,7 +142,7 @@ func parseNodes(annotation string) map[types.UID]string {
 	return nodes
 }
 
-// formatNodes is the reverse of parseNodes. A claim has at most 256 consumers, so that the
+// formatNodes is the reverse of recordedNodes. A claim has at most 256 consumers, so that the
 // annotation stays small.
 func formatNodes(nodes map[types.UID]string) string {
 	var entries []string

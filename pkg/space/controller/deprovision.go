@@ -28,7 +28,7 @@ import (
 
 // deprovisionStale deprovisions those namespaces of the claim that do not belong to its active
 // allocation. It returns when to reconcile again, zero for never.
-func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedName, desired *desired, namespaces []corev1.Namespace) (time.Duration, error) {
+func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedName, desired *desiredClaim, namespaces []corev1.Namespace) (time.Duration, error) {
 	var after time.Duration
 	var stale []*corev1.Namespace
 	for i := range namespaces {

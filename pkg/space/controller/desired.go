@@ -11,54 +11,58 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
-// desired is what an allocated claim is to have.
-type desired struct {
+// desiredClaim is what an allocated claim is to have.
+type desiredClaim struct {
 	*allocation.Allocation
 	claim *resourceapi.ResourceClaim
 	// inUse is whether the claim's status says that the spaces are ready.
 	inUse bool
+	// conditions are those of the first result in the claim's status. All results have the same.
+	conditions []metav1.Condition
 	// spaces are in the order of the allocation's results.
-	spaces []space
+	spaces []*desiredSpace
 	// rejected is why the allocation gets nothing, or nil.
 	rejected error
-	// lifetime is how long the spaces may exist, and expiresIn is what is left of it. They are
-	// zero if there is no limit, and expiresIn is zero for expired spaces.
-	lifetime, expiresIn time.Duration
-	expired             bool
+	// expiresIn is how long the spaces may still exist. It is zero if there is no limit, and
+	// for expired spaces.
+	expiresIn time.Duration
+	expired   bool
 }
 
-// space is what a result of the allocation is to have.
-type space struct {
+// desiredSpace is what a result of the allocation is to have.
+type desiredSpace struct {
 	allocation.Result
 	config spaceconfig.SpaceConfig
 	// name is that of the namespace.
 	name string
-	// namespace is the cached one, or nil. Provisioning replaces nil, and sets the fields that
-	// follow.
-	namespace         *corev1.Namespace
+	// namespace is the cached one, or nil. Provisioning replaces nil.
+	namespace *corev1.Namespace
+	// objects are set by describe, and serviceAccountUID by provisioning.
 	objects           resources.Objects
 	serviceAccountUID types.UID
 }
 
 // desire returns what the claim, which may be nil, is to have. It is nil for a claim that is
 // not allocated. The namespaces are those of the claim.
-func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClaim, namespaces []corev1.Namespace) (*desired, error) {
+func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClaim, namespaces []corev1.Namespace) (*desiredClaim, error) {
 	driver := r.config.Defaults.Driver
 	a := allocation.FromClaim(claim, driver)
 	if a == nil {
 		return nil, nil
 	}
-	d := &desired{Allocation: a, claim: claim, inUse: isReady(claim, driver, a), spaces: make([]space, len(a.Results))}
+	desired := &desiredClaim{Allocation: a, claim: claim, inUse: isReady(claim, driver, a), conditions: claimstatus.Conditions(claim, driver, a.Results[0])}
 	// An admission policy of the chart rejects claims in spaces when they are written, but it
 	// knows only the classes that it was configured with, and it can be removed. The cache has
 	// no namespaces but those of spaces.
@@ -67,71 +71,89 @@ func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClai
 	if client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
+	var rejected error
 	if err == nil && outer.Labels[r.keys.NestedSpaces] != spaceapi.NestedSpacesAllowed {
-		d.rejected = fmt.Errorf("claims in namespace %s cannot get spaces: it is a space whose DeviceClass does not set allowNestedSpaces", a.Claim.Namespace)
+		rejected = fmt.Errorf("claims in namespace %s cannot get spaces: it is a space whose DeviceClass does not set allowNestedSpaces", a.Claim.Namespace)
 	}
 
 	start := a.AllocatedAt
-	containers := make([]spaceconfig.Container, len(a.Results))
-	for i, result := range a.Results {
-		space := &d.spaces[i]
-		space.Result = result
-		for j := range namespaces {
-			// A space keeps its name when the prefix changes.
-			if ns := &namespaces[j]; a.Owns(ns, r.keys) && result.MatchesName(ns.Name) {
-				space.namespace = ns
-			}
+	var lifetime time.Duration
+	var containers []spaceconfig.Container
+	for _, result := range a.Results {
+		space, err := r.desireSpace(a, result, namespaces)
+		if rejected == nil {
+			rejected = err
 		}
-		space.config, err = r.config.Defaults.Resolve(a, result)
-		if err == nil {
-			err = r.config.Defaults.CheckAllowed(space.config.Recorded)
+		lifetime = soonest(lifetime, space.config.MaxLifetime.Duration)
+		if ns := space.namespace; ns != nil && a.AllocatedAt.IsZero() && (start.IsZero() || ns.CreationTimestamp.Time.Before(start)) {
+			start = ns.CreationTimestamp.Time
 		}
-		if space.namespace != nil {
-			// What is recorded has precedence over what parameters and settings give now.
-			if recorded, damaged := spaceconfig.DecodeRecorded(space.namespace.Annotations[r.keys.Config]); damaged == nil {
-				space.config.Recorded, err = recorded, nil
-			}
-		}
-		if err != nil && d.rejected == nil {
-			d.rejected = err
-		}
-		if lifetime := space.config.MaxLifetime.Duration; lifetime > 0 && (d.lifetime == 0 || lifetime < d.lifetime) {
-			d.lifetime = lifetime
-		}
-		space.name = result.NamespaceName(space.config.NamespacePrefix)
-		if space.namespace != nil {
-			space.name = space.namespace.Name
-			if created := space.namespace.CreationTimestamp.Time; a.AllocatedAt.IsZero() && (start.IsZero() || created.Before(start)) {
-				start = created
-			}
-		}
-		containers[i] = space.config.Container
+		desired.spaces = append(desired.spaces, space)
+		containers = append(containers, space.config.Container)
 	}
-	if d.rejected == nil {
+	if rejected == nil {
 		// No node could prepare it.
-		d.rejected = containeredits.Validate(driver, a, containers)
+		rejected = containeredits.Validate(driver, a, containers)
 	}
-	if d.lifetime > 0 {
-		left := d.lifetime
-		if !start.IsZero() {
-			left -= r.clock.Since(start)
+	if rejected != nil {
+		desired.rejected = &reasonError{spaceapi.ReasonInvalidParameters, rejected}
+	}
+	desired.expiresIn = lifetime
+	if lifetime > 0 && !start.IsZero() {
+		desired.expiresIn -= r.clock.Since(start)
+	}
+	if lifetime > 0 && (desired.expiresIn <= 0 || a.AllocatedAt.IsZero() && isExpired(desired.conditions)) {
+		desired.expired, desired.expiresIn = true, 0
+		desired.rejected = &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
+			"the space has existed for %s, its maximum lifetime: its credentials are revoked and it is deprovisioned", lifetime)}
+	}
+	return desired, nil
+}
+
+// desireSpace returns what a result of an allocation is to have. If it gets nothing, the error
+// says why, and what is known of the space is returned with it.
+func (r *Reconciler) desireSpace(a *allocation.Allocation, result allocation.Result, namespaces []corev1.Namespace) (*desiredSpace, error) {
+	config, err := r.config.Defaults.Resolve(a, result)
+	if err == nil {
+		err = r.config.Defaults.CheckAllowed(config.Recorded)
+	}
+	space := &desiredSpace{Result: result, config: config, name: result.NamespaceName(config.NamespacePrefix)}
+	for i := range namespaces {
+		ns := &namespaces[i]
+		if !a.Owns(ns, r.keys) || !result.MatchesName(ns.Name) {
+			continue
 		}
-		d.expired = left <= 0 || a.AllocatedAt.IsZero() && isExpired(claim, driver, a)
-		if !d.expired {
-			d.expiresIn = left
+		// A space keeps its name when the prefix changes.
+		space.namespace, space.name = ns, ns.Name
+		// What is recorded has precedence over what parameters and settings give now.
+		if recorded, damaged := spaceconfig.DecodeRecorded(ns.Annotations[r.keys.Config]); damaged == nil {
+			space.config.Recorded, err = recorded, nil
 		}
 	}
-	return d, nil
+	return space, err
+}
+
+// describe sets the objects of the spaces.
+func (r *Reconciler) describe(ctx context.Context, desired *desiredClaim) error {
+	environment := resources.Environment{Driver: r.config.Defaults.Driver, DNS: r.config.DNS}
+	var err error
+	if environment.APIServer, err = r.apiServer(ctx); err != nil {
+		return err
+	}
+	for _, space := range desired.spaces {
+		space.objects = environment.Objects(desired.Allocation, space.Result, space.name, space.config)
+	}
+	return nil
 }
 
 // hasBindingConditions returns whether the scheduler waits for the spaces before it binds a pod.
-func (d *desired) hasBindingConditions() bool {
+func (d *desiredClaim) hasBindingConditions() bool {
 	return slices.ContainsFunc(d.Results, func(result allocation.Result) bool { return len(result.BindingConditions) > 0 })
 }
 
 // keeps returns whether a namespace is one of the spaces that may exist: Owns is true, and it has
 // not expired. d may be nil.
-func (d *desired) keeps(ns *corev1.Namespace, keys spaceapi.Keys) bool {
+func (d *desiredClaim) keeps(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	return d != nil && !d.expired && d.Owns(ns, keys)
 }
 

@@ -356,9 +356,12 @@ func (c *cluster) liveOne() *resourceapi.ResourceClaim {
 }
 
 // desired returns what a claim is to have, as far as the caches know.
-func (c *cluster) desired(claim *resourceapi.ResourceClaim) *desired {
+func (c *cluster) desired(claim *resourceapi.ResourceClaim) *desiredClaim {
 	c.t.Helper()
 	desired, err := c.desire(c.t.Context(), claim, c.ofClaim())
+	if err == nil && desired != nil {
+		err = c.describe(c.t.Context(), desired)
+	}
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -443,11 +446,10 @@ func (c *cluster) spaceFor(claim *resourceapi.ResourceClaim, changes ...func(*sp
 	for _, change := range changes {
 		change(&d.spaces[0].config)
 	}
-	environment := resources.Environment{Driver: driver, DNS: c.config.DNS}
-	if environment.APIServer, err = c.apiServer(c.t.Context()); err != nil {
+	if err := c.describe(c.t.Context(), d); err != nil {
 		c.t.Fatal(err)
 	}
-	return environment.Objects(d.Allocation, d.Results[0], d.Results[0].NamespaceName(d.spaces[0].config.NamespacePrefix), d.spaces[0].config)
+	return d.spaces[0].objects
 }
 
 // namespaceFor returns the first space's namespace, as the controller creates it.

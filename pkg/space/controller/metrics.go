@@ -40,7 +40,7 @@ func (r *Reconciler) countSpaces() map[metrics.Spaces]int {
 			continue
 		}
 		allocations[a.Claim] = a
-		expired := isExpired(claim, driver, a)
+		expired := isExpired(claimstatus.Conditions(claim, driver, a.Results[0]))
 		for _, result := range a.Results {
 			state := metrics.StateProvisioning
 			if _, data, err := claimstatus.Read(claim, driver, a, result); err == nil && data != nil {

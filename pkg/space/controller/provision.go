@@ -27,37 +27,38 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
-// provision provisions the spaces of an allocation, or restores them, and reports that in the
-// claim's status. It returns when to reconcile again, zero for never.
-func (r *Reconciler) provision(ctx context.Context, desired *desired) (time.Duration, error) {
-	switch {
-	case desired.expired:
-		return r.reportNotReady(ctx, desired, &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
-			"the space has existed for %s, its maximum lifetime: its credentials are revoked and it is deprovisioned", desired.lifetime)})
-	case desired.rejected != nil && desired.inUse && !slices.ContainsFunc(desired.spaces, func(s space) bool { return s.namespace == nil }):
-		// What a space in use has stays as it is: if its recorded configuration is damaged, what it
-		// is to have is unknown.
-		return r.recordNodes(ctx, desired)
-	case desired.rejected != nil:
-		return r.reportNotReady(ctx, desired, &reasonError{spaceapi.ReasonInvalidParameters, desired.rejected})
+// provision creates what is missing of the spaces of an allocation, restores what was changed, and
+// reports that in the claim's status. Any part may exist already. The nodes are recorded when the
+// namespaces exist. It returns when to reconcile again, zero for never.
+func (r *Reconciler) provision(ctx context.Context, desired *desiredClaim) (time.Duration, error) {
+	if desired.rejected != nil {
+		if desired.inUse && !desired.expired && !slices.ContainsFunc(desired.spaces, func(space *desiredSpace) bool { return space.namespace == nil }) {
+			// What a space in use has stays as it is: if its recorded configuration is damaged, what
+			// it is to have is unknown.
+			return r.recordNodes(ctx, desired)
+		}
+		return r.reportNotReady(ctx, desired, desired.rejected)
 	}
-	if !desired.inUse && len(claimstatus.Conditions(desired.claim, r.config.Defaults.Driver, desired.Results[0])) == 0 {
+	if !desired.inUse && len(desired.conditions) == 0 {
 		klog.FromContext(ctx).V(2).Info("Claim allocated", logkeys.Allocation, desired.ID, "spaces", len(desired.spaces))
 	}
 
 	start := r.clock.Now()
-	var nodesAfter time.Duration
+	err := r.ensureNamespaces(ctx, desired)
+	namespacesDone := r.clock.Now()
+	var after time.Duration
 	var nodesErr error // It does not keep a space from becoming ready.
-	err := r.provisionSpaces(ctx, desired, func() error {
-		nodesAfter, nodesErr = r.recordNodes(ctx, desired)
-		return nil
-	})
+	if err == nil {
+		var nodes sync.WaitGroup
+		nodes.Go(func() { after, nodesErr = r.recordNodes(ctx, desired) })
+		err = r.ensureObjects(ctx, desired)
+		nodes.Wait()
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
@@ -66,72 +67,44 @@ func (r *Reconciler) provision(ctx context.Context, desired *desired) (time.Dura
 		after, reportErr := r.reportNotReady(ctx, desired, err)
 		return after, errors.Join(err, reportErr)
 	}
-	r.bindingFailures.Remove(desired.Claim)
-	if err := r.reportReady(ctx, desired, start); err != nil {
-		return 0, err
-	}
-	return nodesAfter, nodesErr
-}
-
-// provisionSpaces creates what is missing of the spaces, and restores what was changed. Any
-// part may exist already. Spaces that are not in use yet also get what kube-controller-manager
-// creates in each namespace some time later, and are complete only when their RBAC is in
-// effect. The nodes are recorded when the namespaces exist.
-func (r *Reconciler) provisionSpaces(ctx context.Context, desired *desired, recordNodes func() error) error {
-	environment := resources.Environment{Driver: r.config.Defaults.Driver, DNS: r.config.DNS}
-	var err error
-	if environment.APIServer, err = r.apiServer(ctx); err != nil {
-		return err
-	}
-	start := r.clock.Now()
-	var namespaces []func() error
-	for i := range desired.spaces {
-		space := &desired.spaces[i]
-		namespaces = append(namespaces, func() error {
-			if space.namespace == nil && len(space.config.InheritLabels) > 0 {
-				outer := &corev1.Namespace{}
-				if err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: desired.Claim.Namespace}, outer); err != nil {
-					return fmt.Errorf("read the labels of the claim's namespace: %w", err)
-				}
-				space.config.Inherit(outer.Labels)
-			}
-			space.objects = environment.Objects(desired.Allocation, space.Result, space.name, space.config)
-			return r.ensureNamespace(ctx, desired, space)
-		})
-	}
-	if err := parallel(namespaces); err != nil {
-		return err
-	}
-	namespacesDone := r.clock.Now()
-	steps := []func() error{recordNodes}
-	for i := range desired.spaces {
-		steps = append(steps, r.steps(ctx, desired, &desired.spaces[i])...)
-	}
-	if err := parallel(steps); err != nil {
-		return err
-	}
 	if !desired.inUse {
 		r.metrics.ProvisionSteps.Observe(namespacesDone.Sub(start), metrics.StepNamespace)
 		r.metrics.ProvisionSteps.Observe(r.clock.Since(namespacesDone), metrics.StepObjects)
 	}
-	return nil
+	r.bindingFailures.Remove(desired.Claim)
+	return after, errors.Join(r.reportReady(ctx, desired, start), nodesErr)
 }
 
-// parallel calls functions in parallel. The errors are in order, so that the same failures
-// have the same message.
-func parallel(functions []func() error) error {
-	errs := make([]error, len(functions))
+// parallel takes steps in parallel. The errors are in order, so that the same failures have the
+// same message.
+func parallel(steps []func() error) error {
+	errs := make([]error, len(steps))
 	var group sync.WaitGroup
-	for i, f := range functions {
-		group.Go(func() { errs[i] = f() })
+	for i, step := range steps {
+		group.Go(func() { errs[i] = step() })
 	}
 	group.Wait()
 	return errors.Join(errs...)
 }
 
-// ensureNamespace sets the space's namespace. It creates one if there is none.
-func (r *Reconciler) ensureNamespace(ctx context.Context, desired *desired, space *space) error {
+// ensureNamespaces sets the namespaces of the spaces. It creates those that are missing.
+func (r *Reconciler) ensureNamespaces(ctx context.Context, desired *desiredClaim) error {
+	var steps []func() error
+	for _, space := range desired.spaces {
+		steps = append(steps, func() error { return r.ensureNamespace(ctx, desired, space) })
+	}
+	return parallel(steps)
+}
+
+func (r *Reconciler) ensureNamespace(ctx context.Context, desired *desiredClaim, space *desiredSpace) error {
 	if space.namespace == nil && !desired.inUse {
+		if len(space.config.InheritLabels) > 0 {
+			outer := &corev1.Namespace{}
+			if err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: desired.Claim.Namespace}, outer); err != nil {
+				return fmt.Errorf("read the labels of the claim's namespace: %w", err)
+			}
+			space.objects.Inherit(space.config.InheritLabels, outer.Labels)
+		}
 		err := r.client.Create(ctx, space.objects.Namespace)
 		if err == nil {
 			space.namespace = space.objects.Namespace
@@ -171,53 +144,57 @@ func (r *Reconciler) ensureNamespace(ctx context.Context, desired *desired, spac
 	return nil
 }
 
-// steps returns what is to be done in the namespace of a space. The steps are independent.
-func (r *Reconciler) steps(ctx context.Context, desired *desired, space *space) (steps []func() error) {
-	ensure := func(want client.Object) {
-		steps = append(steps, func() error { return r.ensure(ctx, desired, space, want) })
-	}
-	objects := space.objects
-	ensure(objects.ServiceAccount)
-	for _, binding := range objects.RoleBindings {
-		ensure(binding)
-	}
-	for _, binding := range objects.ClusterRoleBindings {
-		if !slices.Contains(r.config.Defaults.ClusterWideRoles, binding.RoleRef.Name) {
-			continue // The controller no longer has permission to restore it.
+// ensureObjects creates or restores what is in the namespaces. Spaces that are not in use yet also
+// get what kube-controller-manager creates in each namespace some time later, and are complete
+// only when their RBAC is in effect.
+func (r *Reconciler) ensureObjects(ctx context.Context, desired *desiredClaim) error {
+	var steps []func() error
+	for _, space := range desired.spaces {
+		ensure := func(want client.Object) {
+			steps = append(steps, func() error { return r.ensure(ctx, desired, space, want) })
 		}
-		// The garbage collector deletes the binding when the driver does not.
-		binding.OwnerReferences = []metav1.OwnerReference{{
-			APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Namespace", Name: space.name, UID: space.namespace.UID,
-		}}
-		ensure(binding)
+		ensure(space.objects.ServiceAccount)
+		for _, want := range space.objects.RoleBindings {
+			ensure(want)
+		}
+		for _, want := range space.objects.ClusterRoleBindings {
+			if !slices.Contains(r.config.Defaults.ClusterWideRoles, want.RoleRef.Name) {
+				continue // The controller no longer has permission to restore it.
+			}
+			// The garbage collector deletes the binding when the driver does not.
+			want.OwnerReferences = []metav1.OwnerReference{{
+				APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Namespace", Name: space.name, UID: space.namespace.UID,
+			}}
+			ensure(want)
+		}
+		if want := space.objects.ResourceQuota; want != nil {
+			ensure(want)
+		}
+		if want := space.objects.LimitRange; want != nil {
+			ensure(want)
+		}
+		if want := space.objects.NetworkPolicy; want != nil {
+			ensure(want)
+		}
+		if desired.inUse {
+			continue // What follows is not restored.
+		}
+		steps = append(steps,
+			func() error { return r.createDefaultAccount(ctx, space.objects.DefaultAccount) },
+			func() error { return r.createRootCA(ctx, space) },
+		)
+		for _, want := range space.objects.Copies {
+			steps = append(steps, func() error { return r.createCopy(ctx, want) })
+		}
 	}
-	if objects.ResourceQuota != nil {
-		ensure(objects.ResourceQuota)
-	}
-	if objects.LimitRange != nil {
-		ensure(objects.LimitRange)
-	}
-	if objects.NetworkPolicy != nil {
-		ensure(objects.NetworkPolicy)
-	}
-	if desired.inUse {
-		return steps // What follows is not restored.
-	}
-	steps = append(steps,
-		func() error { return r.createDefaultAccount(ctx, objects.DefaultAccount) },
-		func() error { return r.createRootCA(ctx, space.name) },
-	)
-	for _, want := range objects.Copies {
-		steps = append(steps, func() error { return r.createCopy(ctx, want) })
-	}
-	return steps
+	return parallel(steps)
 }
 
 // ensure creates an object of a space, or restores one that differs. If the space is in use, it
 // records an event about that, otherwise it waits until the object is in effect. If the cache
 // has the object as it should be, there is no request for it, and if the object is missing,
 // there is one.
-func (r *Reconciler) ensure(ctx context.Context, desired *desired, space *space, want client.Object) error {
+func (r *Reconciler) ensure(ctx context.Context, desired *desiredClaim, space *desiredSpace, want client.Object) error {
 	start := r.clock.Now()
 	have, changed, err := r.createOrRestore(ctx, space, want)
 	if err != nil {
@@ -252,7 +229,7 @@ func (r *Reconciler) ensure(ctx context.Context, desired *desired, space *space,
 // createOrRestore creates an object of a space, or restores one that differs. It returns the
 // object, as the reader of its kind has it or as it was written, and whether a part of it was
 // missing.
-func (r *Reconciler) createOrRestore(ctx context.Context, space *space, want client.Object) (have client.Object, changed bool, err error) {
+func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, want client.Object) (have client.Object, changed bool, err error) {
 	key := client.ObjectKeyFromObject(want)
 	have = want.DeepCopyObject().(client.Object)
 	err = r.readerFor(want).Get(ctx, key, have)
@@ -391,17 +368,17 @@ func (r *Reconciler) createDefaultAccount(ctx context.Context, want *corev1.Serv
 
 // createRootCA creates the ConfigMap that Kubernetes would create. Kubernetes updates it later.
 // A cluster that has none in the controller's own namespace has none in spaces.
-func (r *Reconciler) createRootCA(ctx context.Context, namespace string) error {
+func (r *Reconciler) createRootCA(ctx context.Context, space *desiredSpace) error {
 	source := &corev1.ConfigMap{}
 	if err := r.client.Get(ctx, client.ObjectKey{Namespace: r.config.Namespace, Name: spaceapi.RootCAName}, source); err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	err := r.client.Create(ctx, &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Name: spaceapi.RootCAName, Namespace: namespace, Annotations: source.Annotations},
+		ObjectMeta: metav1.ObjectMeta{Name: spaceapi.RootCAName, Namespace: space.name, Annotations: source.Annotations},
 		Data:       source.Data,
 	})
 	if client.IgnoreAlreadyExists(err) != nil {
-		return fmt.Errorf("create ConfigMap %s/%s: %w", namespace, spaceapi.RootCAName, err)
+		return fmt.Errorf("create ConfigMap %s/%s: %w", space.name, spaceapi.RootCAName, err)
 	}
 	return nil
 }

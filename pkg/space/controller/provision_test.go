@@ -164,8 +164,7 @@ func TestEnsureNamespace_takesOnlyTheAllocationsOwn(t *testing.T) {
 				c.live(ns)
 			}
 			desired := c.desired(claim)
-			desired.spaces[0].objects = c.spaceFor(claim)
-			err := c.ensureNamespace(t.Context(), desired, &desired.spaces[0])
+			err := c.ensureNamespace(t.Context(), desired, desired.spaces[0])
 			live := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: desired.spaces[0].name}}
 			if test.reason == "" && (err != nil || !c.read(live) || desired.spaces[0].namespace.UID != live.UID) {
 				t.Errorf("got %v, error %v, want %v", desired.spaces[0].namespace, err, live)
@@ -230,8 +229,8 @@ func TestEnsure_createsAndRestoresANetworkPolicy(t *testing.T) {
 				return err != nil, err
 			})
 			desired := c.desired(claimFor("a"))
-			desired.inUse, desired.spaces[0].objects = true, c.spaceWith()
-			err := c.ensure(t.Context(), desired, &desired.spaces[0], space.NetworkPolicy.DeepCopy())
+			desired.inUse = true
+			err := c.ensure(t.Context(), desired, desired.spaces[0], space.NetworkPolicy.DeepCopy())
 			if got := len(c.recorded()) > 0; err != nil || got != test.reported {
 				t.Errorf("reported: %t, error %v, want reported: %t", got, err, test.reported)
 			}
@@ -265,7 +264,7 @@ func TestCreateOrRestore_replacesChangedBindings(t *testing.T) {
 	c.catchUp(binding, c.clusterRoleBinding("another-uid"))
 	for _, want := range []client.Object{described.RoleBindings[0], wide} {
 		live := want.DeepCopyObject().(client.Object)
-		if _, changed, err := c.createOrRestore(t.Context(), &space{}, want); err != nil || !changed {
+		if _, changed, err := c.createOrRestore(t.Context(), &desiredSpace{}, want); err != nil || !changed {
 			t.Errorf("changed: %t, error %v", changed, err)
 		}
 		resource := resourceOf(want)
@@ -285,13 +284,13 @@ func TestCreateOrRestore_recreatesAServiceAccountThatTheCacheHasAsTerminating(t 
 	cached := want.DeepCopy()
 	cached.DeletionTimestamp = ptr.To(metav1.Now())
 	c.cached(cached)
-	if _, created, err := c.createOrRestore(t.Context(), &space{}, want.DeepCopy()); err != nil || !created {
+	if _, created, err := c.createOrRestore(t.Context(), &desiredSpace{}, want.DeepCopy()); err != nil || !created {
 		t.Errorf("created: %t, error %v", created, err)
 	}
 	cached.Finalizers = []string{"example.com/tenant"}
 	c.gone(want)
 	c.live(cached)
-	if _, _, err := c.createOrRestore(t.Context(), &space{}, want.DeepCopy()); err == nil {
+	if _, _, err := c.createOrRestore(t.Context(), &desiredSpace{}, want.DeepCopy()); err == nil {
 		t.Error("a ServiceAccount that is being deleted is used")
 	}
 }
@@ -321,7 +320,7 @@ func TestEnsure_putsANewQuotaInForce(t *testing.T) {
 			s.ResourceQuota = &corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"pods": resource.MustParse("3")}}
 		}).ResourceQuota
 		quota := want.DeepCopy()
-		if err := c.ensure(t.Context(), &desired{}, &space{}, want); err != nil {
+		if err := c.ensure(t.Context(), &desiredClaim{}, &desiredSpace{}, want); err != nil {
 			t.Fatal(err)
 		}
 		if !c.read(quota) {

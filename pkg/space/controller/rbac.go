@@ -28,7 +28,7 @@ const (
 // waitForRBAC returns when the API server grants the ServiceAccount of a space what the role
 // allows, in a namespace or, if that is empty, in the whole cluster. Before that, the first
 // request of a pod might be denied.
-func (r *Reconciler) waitForRBAC(ctx context.Context, space *space, roleName, namespace string) error {
+func (r *Reconciler) waitForRBAC(ctx context.Context, space *desiredSpace, roleName, namespace string) error {
 	role, err := r.clusterRole(ctx, roleName)
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ func TestWaitForRBAC_returnsWhenItIsInEffect(t *testing.T) {
 		obj.(*authorizationv1.SubjectAccessReview).Status.Allowed = asked == 3
 		return true, nil
 	})
-	space := &space{name: "ns"}
+	space := &desiredSpace{name: "ns"}
 	if err := c.waitForRBAC(t.Context(), space, "absent", "ns"); err == nil || !strings.Contains(err.Error(), "ClusterRole absent") {
 		t.Errorf("a role that does not exist: %v", err)
 	}

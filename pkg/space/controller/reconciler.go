@@ -133,6 +133,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, err
 	}
 	desired, err := r.desire(ctx, claim, namespaces)
+	if err == nil && desired != nil {
+		err = r.describe(ctx, desired)
+	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}

@@ -68,20 +68,18 @@ func isReady(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allo
 	})
 }
 
-// isExpired returns whether the claim's status reports that the allocation's spaces expired.
-func isExpired(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) bool {
-	return slices.ContainsFunc(a.Results, func(result allocation.Result) bool {
-		ready := meta.FindStatusCondition(claimstatus.Conditions(claim, driver, result), spaceapi.ConditionReady)
-		return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == spaceapi.ReasonExpired
-	})
+// isExpired returns whether the conditions of a result report that its space expired.
+func isExpired(conditions []metav1.Condition) bool {
+	ready := meta.FindStatusCondition(conditions, spaceapi.ConditionReady)
+	return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == spaceapi.ReasonExpired
 }
 
 // reportReady writes the status of a claim whose spaces are ready. If they were not ready
 // before, it also records events and durations since start.
-func (r *Reconciler) reportReady(ctx context.Context, desired *desired, start time.Time) error {
-	entries := make([]claimstatus.Entry, len(desired.spaces))
-	for i, space := range desired.spaces {
-		entries[i] = claimstatus.Entry{
+func (r *Reconciler) reportReady(ctx context.Context, desired *desiredClaim, start time.Time) error {
+	var entries []claimstatus.Entry
+	for _, space := range desired.spaces {
+		entries = append(entries, claimstatus.Entry{
 			Result: space.Result,
 			Ready: metav1.Condition{
 				Status:  metav1.ConditionTrue,
@@ -97,7 +95,7 @@ func (r *Reconciler) reportReady(ctx context.Context, desired *desired, start ti
 				Server:            r.config.Server,
 				Kubeconfig:        containeredits.Kubeconfig(r.config.Server, containeredits.CredentialsDir(desired.ClaimUID, space.Subdir), space.name),
 			},
-		}
+		})
 	}
 	complete := r.clock.Now()
 	changed, err := r.writeStatus(ctx, desired, entries)
@@ -118,18 +116,18 @@ func (r *Reconciler) reportReady(ctx context.Context, desired *desired, start ti
 // the events of the pods that wait for it, why there is no space. All results have the same
 // condition: the scheduler, where it reads conditions, takes the first entry of a device for
 // all of them. It returns when to reconcile again, zero for never.
-func (r *Reconciler) reportNotReady(ctx context.Context, desired *desired, cause error) (time.Duration, error) {
+func (r *Reconciler) reportNotReady(ctx context.Context, desired *desiredClaim, cause error) (time.Duration, error) {
 	// The errors of several spaces are joined with line breaks.
 	message := strings.ToValidUTF8(utilstrings.ShortenString(strings.ReplaceAll(cause.Error(), "\n", "; "), maxMessage), "")
 	reason := conditionReason(cause)
 	failBinding, after := r.shouldFailBinding(desired)
-	entries := make([]claimstatus.Entry, len(desired.Results))
-	for i, result := range desired.Results {
-		entries[i] = claimstatus.Entry{
-			Result:        result,
+	var entries []claimstatus.Entry
+	for _, space := range desired.spaces {
+		entries = append(entries, claimstatus.Entry{
+			Result:        space.Result,
 			BindingFailed: failBinding,
 			Ready:         metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message},
-		}
+		})
 	}
 	changed, err := r.writeStatus(ctx, desired, entries)
 	if err != nil || !changed {
@@ -143,8 +141,8 @@ func (r *Reconciler) reportNotReady(ctx context.Context, desired *desired, cause
 	r.events.Event(desired.claim, corev1.EventTypeWarning, reason, message)
 	for _, consumer := range desired.claim.Status.ReservedFor {
 		if isPod(consumer) {
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: desired.Claim.Namespace, Name: consumer.Name, UID: consumer.UID}}
-			r.events.Event(pod, corev1.EventTypeWarning, reason, fmt.Sprintf("ResourceClaim %s: %s", desired.Claim.Name, message))
+			r.events.Event(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: desired.Claim.Namespace, Name: consumer.Name, UID: consumer.UID}},
+				corev1.EventTypeWarning, reason, fmt.Sprintf("ResourceClaim %s: %s", desired.Claim.Name, message))
 		}
 	}
 	return after, nil
@@ -153,24 +151,23 @@ func (r *Reconciler) reportNotReady(ctx context.Context, desired *desired, cause
 // shouldFailBinding returns whether a claim that is not ready is to have the condition
 // BindingFailed, with which the scheduler deallocates it, or else after which delay to look again.
 // Without binding conditions, the scheduler does not read it: the delay is zero for never.
-func (r *Reconciler) shouldFailBinding(desired *desired) (bool, time.Duration) {
+func (r *Reconciler) shouldFailBinding(desired *desiredClaim) (bool, time.Duration) {
 	if !desired.hasBindingConditions() {
 		return false, 0
 	}
-	conditions := claimstatus.Conditions(desired.claim, r.config.Defaults.Driver, desired.Results[0])
-	if meta.IsStatusConditionTrue(conditions, spaceapi.ConditionBindingFailed) {
+	if meta.IsStatusConditionTrue(desired.conditions, spaceapi.ConditionBindingFailed) {
 		return true, 0
 	}
 	// The shift is bounded, or it would overflow.
 	delay := min(firstBindingFailure<<min(r.bindingFailuresOf(desired), 16), lastBindingFailure)
-	if ready := meta.FindStatusCondition(conditions, spaceapi.ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
+	if ready := meta.FindStatusCondition(desired.conditions, spaceapi.ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
 		delay -= r.clock.Since(ready.LastTransitionTime.Time)
 	}
 	return delay <= 0, max(delay, 0)
 }
 
 // bindingFailuresOf returns how often BindingFailed was set for allocations of the claim.
-func (r *Reconciler) bindingFailuresOf(desired *desired) int {
+func (r *Reconciler) bindingFailuresOf(desired *desiredClaim) int {
 	value, _ := r.bindingFailures.Get(desired.Claim)
 	n, _ := value.(int)
 	return n
@@ -179,7 +176,7 @@ func (r *Reconciler) bindingFailuresOf(desired *desired) int {
 // writeStatus writes the entries into the claim's status and returns whether that changed
 // anything. It is no error that the allocation no longer exists: the claim's next event is
 // on its way then.
-func (r *Reconciler) writeStatus(ctx context.Context, desired *desired, entries []claimstatus.Entry) (bool, error) {
+func (r *Reconciler) writeStatus(ctx context.Context, desired *desiredClaim, entries []claimstatus.Entry) (bool, error) {
 	driver := r.config.Defaults.Driver
 	updated := desired.claim.DeepCopy()
 	for {

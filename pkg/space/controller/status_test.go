@@ -135,7 +135,7 @@ func TestConditionReason_isFoundInJoinedErrors(t *testing.T) {
 func TestShouldFailBinding_laterEachTime(t *testing.T) {
 	c := newCluster(t)
 	// reported is a claim whose allocation failed, which is reported.
-	reported := func(share string, conditions ...string) *desired {
+	reported := func(share string, conditions ...string) *desiredClaim {
 		claim := claimFor("a")
 		claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID(share))
 		claim.Status.Allocation.Devices.Results[0].BindingConditions = conditions

@@ -51,3 +51,13 @@ func (e Environment) namespace(a *allocation.Allocation, result allocation.Resul
 	ns.Annotations[keys.Config] = space.Encode()
 	return ns
 }
+
+// Inherit adds those labels of the claim's namespace that have these keys. The Namespace's own win.
+func (s Objects) Inherit(keys []string, labels map[string]string) {
+	for _, key := range keys {
+		value, exists := labels[key]
+		if _, own := s.Namespace.Labels[key]; exists && !own {
+			s.Namespace.Labels[key] = value
+		}
+	}
+}

@@ -8,11 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
+	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
 func TestObjects_namespaceIdentifiesTheSpace(t *testing.T) {
@@ -84,5 +87,13 @@ func TestObjects_nestedSpacesAndClass(t *testing.T) {
 		if got := ns.Annotations[keys.DeviceClass]; got != "small" {
 			t.Errorf("got class %q, want small", got)
 		}
+	}
+}
+
+func TestObjectsInherit_keepsItsOwnLabels(t *testing.T) {
+	objects := resources.Objects{Namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"team": "class", "empty": ""}}}}
+	objects.Inherit([]string{"team", "empty", "cost-center", "absent"}, map[string]string{"team": "namespace", "empty": "x", "cost-center": "4711", "other": "x"})
+	if got, want := objects.Namespace.Labels, map[string]string{"team": "class", "empty": "", "cost-center": "4711"}; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
