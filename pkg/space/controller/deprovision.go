@@ -90,6 +90,7 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 // begins the message of the event.
 func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, cause string) (time.Duration, error) {
 	start := r.clock.Now()
+	r.restores.DeleteEntry(ns.Labels[r.keys.AllocationID])
 	changed, err := r.revoke(ctx, ns)
 	if err != nil {
 		return 0, err

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,6 +40,8 @@ type desiredClaim struct {
 	// for expired spaces.
 	expiresIn time.Duration
 	expired   bool
+	// restored is whether spaces in use, or their claim's status, were changed.
+	restored atomic.Bool
 }
 
 // desiredSpace is what a result of the allocation is to have.

@@ -205,6 +205,7 @@ func (r *Reconciler) ensure(ctx context.Context, desired *desiredClaim, space *d
 	}
 	if desired.inUse {
 		if changed {
+			desired.restored.Store(true)
 			object := kindOf(want) + " " + want.GetName()
 			r.events.Event(desired.claim, corev1.EventTypeWarning, spaceapi.ReasonRestored,
 				fmt.Sprintf("Restored %s in namespace %s after an external change", object, space.name))

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
@@ -98,10 +99,14 @@ type Reconciler struct {
 	podNodes *lru.Cache
 	// bindingFailures counts by claim how often the condition BindingFailed was set.
 	bindingFailures *lru.Cache
+	// restores has, by allocation ID, how long the next restore of its spaces waits.
+	restores *flowcontrol.Backoff
 }
 
 // NewReconciler returns a Reconciler. SetupWithManager starts it.
 func NewReconciler(config Config, client Clients, events record.EventRecorder, metrics *metrics.Controller, clock clock.Clock) *Reconciler {
+	restores := flowcontrol.NewBackOff(firstRetry, lastRetry)
+	restores.Clock = clock
 	return &Reconciler{
 		config:          config,
 		keys:            spaceapi.KeysFor(config.Defaults.Driver),
@@ -112,6 +117,7 @@ func NewReconciler(config Config, client Clients, events record.EventRecorder, m
 		written:         utilcache.NewLRUExpireCacheWithClock(maxWritten, clock),
 		podNodes:        lru.New(maxRemembered),
 		bindingFailures: lru.New(maxRemembered),
+		restores:        restores,
 	}
 }
 
@@ -145,7 +151,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		r.bindingFailures.Remove(key)
 	}
 	if desired != nil {
-		provisionAfter, provisionErr := r.provision(withClaimUID(ctx, string(claim.UID)), desired)
+		provisionAfter, provisionErr := r.provisionOrRestore(withClaimUID(ctx, string(claim.UID)), desired)
 		after = soonest(after, provisionAfter, desired.expiresIn)
 		err = errors.Join(err, provisionErr)
 	}

@@ -186,6 +186,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, desired *desiredClaim, ent
 		}
 		// The resourceVersion makes sure that nothing is written about an allocation that was replaced.
 		if err = r.client.Status().Update(ctx, updated); err == nil {
+			desired.restored.Store(desired.restored.Load() || desired.inUse)
 			return true, nil
 		}
 		// The API server answers Invalid for a result that is no longer allocated and for a missing

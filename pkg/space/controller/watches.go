@@ -147,10 +147,13 @@ func (r *Reconciler) objectChanged() predicate.Predicate {
 			return err == nil && ns.DeletionTimestamp != nil
 		},
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			// The status of a quota changes with each pod.
-			before, _ := e.ObjectOld.(*corev1.ResourceQuota)
-			after, isQuota := e.ObjectNew.(*corev1.ResourceQuota)
-			return !isQuota || !equality.Semantic.DeepEqual(before.Spec, after.Spec)
+			before, after := e.ObjectOld, e.ObjectNew.DeepCopyObject().(client.Object)
+			// Tenants can change what the cache does not keep as often as they want.
+			after.SetResourceVersion(before.GetResourceVersion())
+			if quota, is := after.(*corev1.ResourceQuota); is { // Its status changes with each pod.
+				quota.Status = before.(*corev1.ResourceQuota).Status
+			}
+			return !equality.Semantic.DeepEqual(before, after)
 		},
 	}
 }
@@ -169,7 +172,7 @@ func (r *Reconciler) claimOfObject(ctx context.Context, obj client.Object) []rec
 	ns, is := obj.(*corev1.Namespace)
 	if !is {
 		ns = &corev1.Namespace{}
-		if err := r.client.Get(ctx, client.ObjectKey{Name: namespaceOf(obj)}, ns); err != nil {
+		if err := r.client.Get(ctx, client.ObjectKey{Name: namespaceOf(obj)}, ns); err != nil || r.waitsForRestore(ns) {
 			return nil
 		}
 	}
@@ -194,6 +197,7 @@ func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) (requests [
 // claims. Events lead to reconciles sooner; this is for events that were missed.
 func (r *Reconciler) resync(ctx context.Context) {
 	r.metrics.Resyncs.WithLabelValues().Inc()
+	r.restores.GC()
 	claims, namespaces := r.listCached(ctx)
 	for i := range namespaces {
 		ns := &namespaces[i]

@@ -105,6 +105,27 @@ func TestObjectChanged_ignoresTheStatusOfAQuota(t *testing.T) {
 	}
 }
 
+func TestObjectChanged_ignoresWhatTheCacheDoesNotKeep(t *testing.T) {
+	c, ns := withSpace(t, unchanged)
+	update := func(change func(*corev1.ServiceAccount)) bool {
+		before := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "space", ResourceVersion: "1"}}
+		after := before.DeepCopy()
+		after.ResourceVersion = "2"
+		change(after)
+		stripped, err := stripObject(after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.objectChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: stripped.(client.Object)})
+	}
+	if update(func(account *corev1.ServiceAccount) { account.Annotations = map[string]string{"note": "x"} }) {
+		t.Error("a tenant's annotation queues the space")
+	}
+	if !update(func(account *corev1.ServiceAccount) { account.DeletionTimestamp = ptr.To(metav1.Now()) }) {
+		t.Error("a deletion is ignored")
+	}
+}
+
 func TestClaimOfObject_findsTheClaimOfTheSpace(t *testing.T) {
 	c, ns := withSpace(t, unchanged)
 	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Kind: "Namespace", Name: ns.Name}}}}
