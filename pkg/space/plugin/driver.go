@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/klog/v2"
@@ -72,6 +73,8 @@ type Driver struct {
 	locks *locks
 	// known are the claims whose tokens are renewed.
 	known knownClaims
+	// replacements has, by claim, how long a renewal waits that a replaced ServiceAccount causes.
+	replacements *flowcontrol.Backoff
 	// queue has the claims to resync.
 	queue workqueue.TypedDelayingInterface[types.UID]
 	// apiServer is Config.APIServer with its current certificates.
@@ -107,7 +110,10 @@ func New(config Config) (*Driver, error) {
 		features:  pools.NewFeatures(config.Pools),
 		jitter:    rand.Float64,
 		wall:      func() time.Time { return config.Clock.Now().Round(0) },
+
+		replacements: flowcontrol.NewBackOff(firstRetry, lastRetry),
 	}
+	d.replacements.Clock = config.Clock
 	if _, err := d.apiServer.load(); err != nil {
 		return nil, err
 	}

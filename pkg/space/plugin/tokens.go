@@ -148,6 +148,7 @@ func (d *Driver) know(ctx context.Context, prepared preparedClaim, claim *resour
 func (d *Driver) forget(claim types.UID) {
 	if c := d.known.get(claim); c != nil {
 		c.stop()
+		d.replacements.DeleteEntry(string(claim))
 		d.known.update(func() { delete(d.known.claims, claim) })
 	}
 }
@@ -169,7 +170,9 @@ func (prepared preparedClaim) allocationIn(claim *resourceapi.ResourceClaim, dri
 }
 
 // follow applies the latest version of a claim that the watch has seen: it ends the renewal if
-// the claim is deallocated, and makes a token due if its ServiceAccount was recreated.
+// the claim is deallocated, and makes a token due if its ServiceAccount was recreated. A tenant
+// can delete the ServiceAccount again and again: after each such renewal, the next one waits for
+// a time that doubles from firstRetry to lastRetry, until there was none for twice lastRetry.
 func (d *Driver) follow(ctx context.Context, c *knownClaim) {
 	claim := c.latest.Load()
 	if claim == nil {
@@ -183,7 +186,8 @@ func (d *Driver) follow(ctx context.Context, c *knownClaim) {
 		d.end(c)
 		return
 	}
-	now := d.Clock.Now()
+	now, id, followed := d.Clock.Now(), string(c.prepared.UID), false
+	waits := d.replacements.IsInBackOffSinceUpdate(id, now)
 	for i, result := range a.Results {
 		// What can't be read, such as data of a newer controller, says nothing about
 		// the token; a later version of the claim may.
@@ -193,8 +197,12 @@ func (d *Driver) follow(ctx context.Context, c *knownClaim) {
 		}
 		space, t := &c.prepared.Spaces[i], &c.tokens[i]
 		imported := t.expires.IsZero() && t.err == nil
+		replaced := data != nil && space.ServiceAccountUID != data.ServiceAccountUID
 		switch {
-		case data != nil && (space.ServiceAccountUID != data.ServiceAccountUID || t.spaceExpired || imported):
+		case replaced && waits:
+			d.queue.AddAfter(c.prepared.UID, d.replacements.Get(id))
+		case data != nil && (replaced || t.spaceExpired || imported):
+			followed = followed || replaced && !imported // by another process
 			d.known.update(func() {
 				space.ServiceAccountUID, t.spaceExpired, t.renew = data.ServiceAccountUID, false, now
 			})
@@ -202,6 +210,9 @@ func (d *Driver) follow(ctx context.Context, c *knownClaim) {
 			d.known.update(func() { t.spaceExpired = true })
 			klog.FromContext(ctx).Info("Space expired while in use: its token is no longer renewed", logkeys.Request, result.Request)
 		}
+	}
+	if followed {
+		d.replacements.Next(id, now)
 	}
 }
 

@@ -6,6 +6,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/component-base/metrics/testutil"
@@ -405,6 +407,49 @@ func TestFollow_renewsSpacesThatDidNotExpire(t *testing.T) {
 			if m := n.awaitTokenRequest("renewal"); m.account.Namespace != a.Results[1].NamespaceName("ns-") {
 				t.Errorf("a token was asked for in %s", m.account.Namespace)
 			}
+		}
+	})
+}
+
+func TestFollow_aTenantThatReplacesAServiceAccountCostsFewTokens(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.preparedAs(claimA, "a", "b")
+		renewed := func() int {
+			requests := len(n.requester.calls)
+			for range requests {
+				<-n.requester.calls
+			}
+			return requests / 2 // spaces
+		}
+		const attacks = 100
+		last := claim
+		for i := range attacks {
+			last = n.update(readyFor(t, last, types.UID(fmt.Sprintf("account-%d", i))))
+			if i == 0 && renewed() != 1 {
+				t.Error("the first renewal waited")
+			}
+			<-time.After(lastRetry / attacks)
+		}
+		if got := renewed(); got == 0 || got > attacks/10 {
+			t.Errorf("%d replaced ServiceAccounts led to %d renewals", attacks, got)
+		}
+		// The last one is followed.
+		<-time.After(lastRetry)
+		if p, err := n.driver.store.get(claimA); err != nil || p.Spaces[1].ServiceAccountUID != types.UID(fmt.Sprintf("account-%d", attacks-1)) {
+			t.Errorf("the metadata say %+v, error %v", p, err)
+		}
+		renewed()
+		<-time.After(2*lastRetry + time.Second)
+		if n.update(readyFor(t, last, "account-after-quiet")); renewed() != 1 {
+			t.Error("after some quiet, the first renewal waited")
+		}
+
+		n.update(readyFor(t, last, "account-before-the-end"))
+		deallocated := last.DeepCopy()
+		deallocated.Status.Allocation = nil
+		n.update(deallocated)
+		if n.driver.known.get(claimA).ended.IsZero() {
+			t.Error("the end of the claim waits")
 		}
 	})
 }
