@@ -1,0 +1,104 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// manyKeysDriver is as long as the name of a driver can be: the cost of looking for it grows with its
+// length.
+const manyKeysDriver = "many-keys-of-a-namespace-cost-the-policies-too-much.example.com"
+
+// keys returns the shortest keys of labels, up to a number of bytes that such a key takes, and
+// more for each. Their first characters are those given.
+func keys(first string, total, each int) map[string]string {
+	const inner = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	out := map[string]string{}
+	for a := range strings.SplitSeq(first, "") {
+		for _, b := range inner + "-_." {
+			for _, c := range inner {
+				key := fmt.Sprintf("%s%c%c", a, b, c)
+				if total -= len(key) + each; total < 0 {
+					return out
+				}
+				out[key] = ""
+			}
+		}
+	}
+	return out
+}
+
+// TestPolicies_allowNamespacesWithManyKeys has namespaces with as many labels and annotations as
+// the API server stores. Policies whose expressions reach the limit of their cost, or the timeout
+// of the request, would reject all changes of such a namespace, also those that end it.
+func TestPolicies_allowNamespacesWithManyKeys(t *testing.T) {
+	release := env.Namespace(t)
+	applyChart(t, "manykeys", release, map[string]string{"driverName": manyKeysDriver}, "admission-space-metadata.yaml", "admission-controller.yaml", "admission-spaces.yaml")
+	const all = "zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA9876543210"
+	const annotationsLimit = 256 << 10 // of all keys and values
+	for name, test := range map[string]struct {
+		labels, annotations map[string]string
+	}{
+		// An entry of a map has 6 bytes of protobuf besides its key.
+		"labels":      {keys(all, maxObject-64<<10, 6), nil},
+		"annotations": {nil, keys(all, annotationsLimit, 0)},
+		"both":        {keys(all, maxObject-64<<10-3*annotationsLimit, 6), keys(all, annotationsLimit, 0)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			namespaces := env.Client.CoreV1().Namespaces()
+			created, err := namespaces.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "many-keys-"}}, metav1.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ns := namespacePath(created.Name)
+			put := func(change func(*corev1.Namespace)) framework.Request {
+				return func(ctx context.Context) error {
+					have, err := namespaces.Get(ctx, created.Name, metav1.GetOptions{})
+					if err != nil {
+						return err
+					}
+					change(have)
+					// The names of all keys would be in it as well.
+					have.ManagedFields = []metav1.ManagedFieldsEntry{{}}
+					_, err = namespaces.Update(ctx, have, metav1.UpdateOptions{})
+					return err
+				}
+			}
+			for range 2 { // The first removes the managed fields.
+				if err := put(func(ns *corev1.Namespace) { ns.Labels, ns.Annotations = test.labels, test.annotations })(t.Context()); err != nil {
+					t.Fatalf("with %d labels and %d annotations: %v", len(test.labels), len(test.annotations), err)
+				}
+			}
+			t.Logf("a namespace has %d labels and %d annotations", len(test.labels), len(test.annotations))
+			own := spaceapi.KeysFor(manyKeysDriver)
+			denied(t, env.Client,
+				denial{"set a label of the driver", patch(ns, set("labels", own.ClaimUID, "uid")), "namespace labels with prefix " + manyKeysDriver},
+				denial{"set an annotation of the driver", patch(ns, set("annotations", own.Nodes, "node=uid")), "namespace annotations with prefix " + manyKeysDriver},
+			)
+			allowed(t, env.Client, map[string]framework.Call{
+				"change a label":         patch(ns, set("labels", "team", "blue")),
+				"change an annotation":   patch(ns, set("annotations", "z-Z", "null")),
+				"remove all labels":      patch(ns, `{"metadata":{"labels":null}}`),
+				"remove all annotations": patch(ns, `{"metadata":{"annotations":null}}`),
+				"change the status":      patch(ns+"/status", `{"status":{"conditions":[]}}`),
+				"delete the namespace":   remove(ns),
+			})
+			// kube-controller-manager changes it to end it.
+			if err := namespaces.Delete(t.Context(), created.Name, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			env.AwaitNamespaceGone(t, created.Name)
+		})
+	}
+}
