@@ -39,41 +39,54 @@ func TestTokens_areRevokedOnDeallocation(t *testing.T) {
 	awaitNothing(t, driver)
 }
 
-// measureRevocations allocates and deallocates a claim n times, and measures how long
-// a token that is in use all the time stays valid. It returns the namespaces, which are
-// stuck in Terminating.
+// measureRevocations measures n revocations. It returns the namespaces, which are stuck in
+// Terminating.
 func measureRevocations(t *testing.T, driver, namespace string, n int) (stuck []string) {
 	t.Helper()
 	var times []time.Duration
 	for range n {
-		allocateTo(t, driver, namespace, "claim")
-		space := readySpace(t, namespace, "claim")
-		stuck = append(stuck, space)
-		if err := block(t.Context(), env, space); err != nil {
-			t.Fatal(err)
-		}
-		request := readsIn(t, space)
+		space, took := measureRevocation(t, driver, namespace)
+		stuck, times = append(stuck, space), append(times, took)
+	}
+	logTimes(t, times)
+	return stuck
+}
 
-		ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
-		refusals := firstRefusal(ctx, request)
-		deallocate(t, env, namespace, "claim")
-		deallocated := time.Now()
-		refused, ok := <-refusals
-		cancel()
-		if !ok {
-			t.Fatalf("the token of namespace %s stays valid", space)
-		}
-		// The refusal may come before the answer to the deallocation.
-		times = append(times, max(0, refused.Sub(deallocated)))
-		for range 10 {
-			if err := request(t.Context()); !framework.Refused(err) {
-				t.Errorf("the token of namespace %s was refused, and then accepted again (error: %v)", space, err)
-			}
+// logTimes logs how long revocations took.
+func logTimes(t *testing.T, times []time.Duration) {
+	t.Helper()
+	slices.Sort(times)
+	n := len(times)
+	t.Logf("from the deallocation to the first refused request, %d times: p50 %d ms, max %d ms", n, times[n/2].Milliseconds(), times[n-1].Milliseconds())
+}
+
+// measureRevocation allocates and deallocates the claim, and measures how long a token that is in
+// use all the time stays valid. It returns the namespace, which is stuck in Terminating.
+func measureRevocation(t *testing.T, driver, namespace string) (space string, took time.Duration) {
+	t.Helper()
+	allocateTo(t, driver, namespace, "claim")
+	space = readySpace(t, namespace, "claim")
+	if err := block(t.Context(), env, space); err != nil {
+		t.Fatal(err)
+	}
+	request := readsIn(t, space)
+
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
+	defer cancel()
+	refusals := firstRefusal(ctx, request)
+	deallocate(t, env, namespace, "claim")
+	deallocated := time.Now()
+	refused, ok := <-refusals
+	if !ok {
+		t.Fatalf("the token of namespace %s stays valid", space)
+	}
+	for range 10 {
+		if err := request(t.Context()); !framework.Refused(err) {
+			t.Errorf("the token of namespace %s was refused, and then accepted again (error: %v)", space, err)
 		}
 	}
-	slices.Sort(times)
-	t.Logf("from the deallocation to the first refused request, %d times: p50 %d ms, max %d ms", n, times[n/2].Milliseconds(), times[n-1].Milliseconds())
-	return stuck
+	// The refusal may come before the answer to the deallocation.
+	return space, max(0, refused.Sub(deallocated))
 }
 
 // firstRefusal repeats a request without a pause. The channel gets the time of the first
