@@ -69,7 +69,7 @@ var alertCases = []alertCase{{
 }, {
 	alert: "SpacePoolExhausted", at: "30m", severity: "warning", labels: map[string]string{"pool": "few"},
 	fires: series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="few",state="expired"}`: "1x60", `space_dra_pool_limit{pool="few"}`: "3x60"},
-	quiet: series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="",state="terminating"}`: "5x60", `space_dra_pool_limit{pool="few"}`: "3x60", `space_dra_spaces{pool="many",state="ready"}`: "9x60"},
+	quiet: series{`space_dra_spaces{pool="few",state="ready"}`: "2x60", `space_dra_spaces{pool="few",state="terminating"}`: "5x60", `space_dra_spaces{pool="few",state="retained"}`: "5x60", `space_dra_pool_limit{pool="few"}`: "3x60", `space_dra_spaces{pool="many",state="ready"}`: "9x60"},
 	value: "3",
 }, {
 	alert: "SpaceControllerNoLeader", at: "10m", severity: "critical",

@@ -127,7 +127,7 @@ func stuckNamespace(t *testing.T, metrics, health string) {
 	deallocate(t, env, ns, "claim")
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonStuckTerminating, holder)
 	awaitEvent(t, metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonStuckTerminating, holder)
-	text := framework.Plainly(metrics).Await(t, "/metrics", http.StatusOK, "space_dra_namespaces_stuck_terminating 1", `space_dra_spaces{pool="",state="terminating"} 1`)
+	text := framework.Plainly(metrics).Await(t, "/metrics", http.StatusOK, "space_dra_namespaces_stuck_terminating 1", `space_dra_spaces{pool="spaces",state="terminating"} 1`)
 	for _, labels := range []string{`duration_seconds_count{result="success"}`, `step_duration_seconds_count{step="namespace"}`,
 		`step_duration_seconds_count{step="objects"}`, `step_duration_seconds_count{step="rbac"}`, `step_duration_seconds_count{step="status"}`} {
 		if _, value, found := strings.Cut(text, "\nspace_dra_provisioning_"+labels+" "); !found || value[0] == '0' {

@@ -161,7 +161,8 @@ func (c *Config) stripNamespace(obj any) (any, error) {
 	keys := spaceapi.KeysFor(c.Defaults.Driver)
 	out := &corev1.Namespace{ObjectMeta: minimalMeta(ns.ObjectMeta)}
 	out.Labels = keep(ns.Labels, keys.ClaimUID, keys.AllocationID, keys.NestedSpaces)
-	out.Annotations = keep(ns.Annotations, keys.ClaimNamespace, keys.ClaimName, keys.Config, keys.RetainedUntil, keys.Nodes)
+	out.Annotations = keep(ns.Annotations, keys.ClaimNamespace, keys.ClaimName, keys.Config, keys.RetainedUntil, keys.Nodes,
+		keys.Pool)
 	for _, condition := range ns.Status.Conditions {
 		if condition.Status == corev1.ConditionTrue {
 			condition.Message = strings.Clone(condition.Message[:min(len(condition.Message), maxCachedMessage)])

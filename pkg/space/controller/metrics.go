@@ -52,11 +52,12 @@ func (r *Reconciler) countSpaces() map[metrics.Spaces]int {
 		}
 	}
 	for _, ns := range namespaces {
+		pool := ns.Annotations[r.keys.Pool]
 		switch {
 		case ns.DeletionTimestamp == nil && !r.retainedUntil(&ns).IsZero():
-			out[metrics.Spaces{State: metrics.StateRetained}]++
+			out[metrics.Spaces{State: metrics.StateRetained, Pool: pool}]++
 		case ns.DeletionTimestamp != nil || !allocations[claimOf(&ns, r.keys)].Owns(&ns, r.keys):
-			out[metrics.Spaces{State: metrics.StateTerminating}]++
+			out[metrics.Spaces{State: metrics.StateTerminating, Pool: pool}]++
 		}
 	}
 	return out

@@ -26,7 +26,7 @@ func TestCountSpaces_byStateAndPool(t *testing.T) {
 	other := func(name string, change func(*corev1.Namespace)) {
 		ns := c.namespaceFor(claim)
 		ns.Name, ns.UID = name, types.UID(name)
-		ns.Labels[c.keys.AllocationID] = "another"
+		ns.Labels[c.keys.AllocationID], ns.Annotations[c.keys.Pool] = "another", "few"
 		change(ns)
 		c.cached(ns)
 	}
@@ -35,8 +35,8 @@ func TestCountSpaces_byStateAndPool(t *testing.T) {
 	c.now.Step(time.Hour)
 	want := map[metrics.Spaces]int{
 		{State: metrics.StateProvisioning, Pool: "spaces"}: 2,
-		{State: metrics.StateTerminating}:                  1,
-		{State: metrics.StateRetained}:                     1,
+		{State: metrics.StateTerminating, Pool: "few"}:     1,
+		{State: metrics.StateRetained, Pool: "few"}:        1,
 	}
 	if got := c.countSpaces(); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)

@@ -224,7 +224,8 @@ func (s *snapshot) formerSpaces(namespace, name string) []spaceSummary {
 		}
 		space := spaceSummary{
 			TypeMeta: spaceType, ObjectMeta: claim, Space: ns.Name, State: stateEnded,
-			Request: ns.Annotations[keys.Request], AllocationID: ns.Labels[keys.AllocationID], RetainedUntil: ns.Annotations[keys.RetainedUntil],
+			Request: ns.Annotations[keys.Request], Class: ns.Annotations[keys.DeviceClass], Pool: ns.Annotations[keys.Pool],
+			AllocationID: ns.Labels[keys.AllocationID], RetainedUntil: ns.Annotations[keys.RetainedUntil],
 		}
 		switch {
 		case ns.DeletionTimestamp != nil:

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,16 +54,27 @@ func newTop(o *options) *cobra.Command {
 }
 
 func (s *snapshot) poolTable() *metav1.Table {
-	table := newTable("Pool", "Nodes", "Resource", "Used", "Free", "Total")
+	table := newTable("Pool", "Nodes", "Resource", "Used", "Free", "Total", "Deprovisioned")
+	former := map[string]int{}
+	for _, space := range s.formerSpaces("", "") {
+		former[space.Pool]++
+	}
 	for _, pool := range s.pools() {
 		for _, name := range pool.resources() {
-			used, free, total := pool.used[name], "<unlimited>", "<unlimited>"
+			used, free, total, deprovisioned := pool.used[name], "<unlimited>", "<unlimited>", ""
+			switch {
+			case name != spaceapi.SpacesCapacity: // Their parts of a budget are not known.
+			case s.lacks(listNamespaces):
+				deprovisioned = unknown
+			default:
+				deprovisioned = strconv.Itoa(former[pool.name])
+			}
 			if limit, limited := pool.total[name]; limited {
 				total = limit.String()
 				limit.Sub(used)
 				free = limit.String()
 			}
-			table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{pool.name, cmp.Or(pool.node, "<any>"), name, used.String(), free, total}})
+			table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{pool.name, cmp.Or(pool.node, "<any>"), name, used.String(), free, total, deprovisioned}})
 		}
 	}
 	return table

@@ -20,13 +20,20 @@ func TestPoolTable_countsWhatIsUsed(t *testing.T) {
 	stale.Spec.Pool.Generation = 0
 	admin := ready(t, "admin", "p")
 	admin.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
-	table := of(slice("spaces", 3, 4), stale, exclusive, slice("open", 0, 0), ready(t, "c", "p"), admin).poolTable()
+	former := namespace(ready(t, "former"))
+	former.Annotations[keys.Pool] = "spaces"
+	s := of(slice("spaces", 3, 4), stale, exclusive, slice("open", 0, 0), ready(t, "c", "p"), admin, former)
+	table := s.poolTable()
 	var got []string
 	for _, row := range table.Rows {
 		got = append(got, strings.TrimSpace(fmt.Sprintln(row.Cells...)))
 	}
-	want := "local/node-a node-a spaces 0 2 2|open <any> spaces 0 <unlimited> <unlimited>|spaces <any> spaces 1 2 3|spaces <any> cpu 2 2 4"
+	want := "local/node-a node-a spaces 0 2 2 0|open <any> spaces 0 <unlimited> <unlimited> 0|spaces <any> spaces 1 2 3 1|spaces <any> cpu 2 2 4"
 	if text := strings.Join(got, "|"); text != want {
 		t.Errorf("got  %s\nwant %s", text, want)
+	}
+	s.forbidden = []string{listNamespaces}
+	if got := s.poolTable().Rows[0].Cells[6]; got != unknown {
+		t.Errorf("counted %v deprovisioned spaces without permission to list namespaces", got)
 	}
 }

@@ -28,8 +28,9 @@ const (
 	StepStatus    = "status"
 )
 
-// Spaces are the labels by which spaces are counted. The pool is empty for a space that is
-// retained or terminating.
+// Spaces are the labels by which spaces are counted. A space that is retained or terminating no
+// longer counts against the limit of its pool, unless its claim is still allocated: then it counts
+// as expired, too.
 type Spaces struct{ State, Pool string }
 
 // Controller has the controller's metrics.
@@ -69,7 +70,7 @@ func NewController(registerer prometheus.Registerer, version string) *Controller
 
 // Collect registers metrics that are computed at each scrape.
 func (m *Controller) Collect(spaces func() map[Spaces]int, limits func() map[string]int64, stuckTerminating func() int) {
-	m.set.scraped("spaces", "Number of spaces by state and pool, as the leader sees them. Retained and terminating spaces have no pool.", []string{"state", "pool"},
+	m.set.scraped("spaces", "Number of spaces by state and pool, as the leader sees them.", []string{"state", "pool"},
 		func(emit func(float64, ...string)) {
 			for spaces, n := range spaces() {
 				emit(float64(n), spaces.State, spaces.Pool)

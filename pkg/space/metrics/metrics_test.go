@@ -103,7 +103,7 @@ func TestMetrics_showWhatWasObserved(t *testing.T) {
 		registries[0]: `# HELP space_dra_namespaces_stuck_terminating Number of namespaces that have been terminating for longer than --stuck-terminating-after.
 # TYPE space_dra_namespaces_stuck_terminating gauge
 space_dra_namespaces_stuck_terminating 1
-# HELP space_dra_spaces Number of spaces by state and pool, as the leader sees them. Retained and terminating spaces have no pool.
+# HELP space_dra_spaces Number of spaces by state and pool, as the leader sees them.
 # TYPE space_dra_spaces gauge
 space_dra_spaces{pool="",state="terminating"} 1
 space_dra_spaces{pool="spaces",state="ready"} 3

@@ -46,6 +46,7 @@ func (e Environment) namespace(a *allocation.Allocation, result allocation.Resul
 	if result.Class != "" {
 		ns.Annotations[keys.DeviceClass] = result.Class
 	}
+	ns.Annotations[keys.Pool] = result.Pool
 	seconds := math.Ceil(space.MaxTerminationGracePeriod.Seconds())
 	ns.Annotations[keys.MaxTerminationGracePeriod] = strconv.FormatInt(int64(seconds), 10)
 	ns.Annotations[keys.Config] = space.Encode()

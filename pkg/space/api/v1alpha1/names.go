@@ -79,6 +79,8 @@ type Keys struct {
 	Request        string
 	// DeviceClass is an annotation: the DeviceClass that the request names.
 	DeviceClass string
+	// Pool is an annotation: the pool that the space was allocated from.
+	Pool string
 	// Config is an annotation: the configuration of the space when it was provisioned, as
 	// JSON of config.Recorded. Later changes of classes and values do not affect it.
 	Config string
@@ -105,6 +107,7 @@ func KeysFor(driver string) Keys {
 		ClaimName:                 driver + "/claim-name",
 		Request:                   driver + "/request",
 		DeviceClass:               driver + "/device-class",
+		Pool:                      driver + "/pool",
 		Config:                    driver + "/config",
 		MaxTerminationGracePeriod: driver + "/max-termination-grace-period",
 		RetainedUntil:             driver + "/retained-until",
