@@ -123,7 +123,7 @@ func (f *policyFixture) controllerNamespaces(t *testing.T) {
 	create := func(driver, namespace, claim string) framework.Call {
 		return createWith("baseline", driver, namespace, claim)
 	}
-	const made, annotations = "namespaces with the metadata of a space", "annotations nodes and retained-until"
+	const made, annotations = "namespaces with the metadata of a space", "annotations nodes, retained-until and deletion-retried-at"
 	denied(t, f.controller,
 		denial{"create one without annotations", create(f.driver, "", ""), made},
 		denial{"create one of another driver", create("another.example.com", "ns", "claim"), made},
@@ -138,6 +138,7 @@ func (f *policyFixture) controllerNamespaces(t *testing.T) {
 		"create a stricter space":        createWith("restricted", f.driver, "ns", "claim"),
 		"retain a space":                 patch(space, set("annotations", f.keys.RetainedUntil, "2030-01-01T00:00:00Z")),
 		"record the nodes of a space":    patch(space, set("annotations", f.keys.Nodes, "node=uid")),
+		"retry the deletion of a space":  patch(space, set("annotations", f.keys.DeletionRetriedAt, "2030-01-01T00:00:00Z")),
 		"record that no node uses space": patch(space, set("annotations", f.keys.Nodes, "null")),
 	})
 }

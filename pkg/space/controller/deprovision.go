@@ -274,13 +274,22 @@ func (r *Reconciler) isDeprovisioned(ctx context.Context, ns *corev1.Namespace) 
 }
 
 // reportStuckTerminating reports, on the namespace and on its claim, that the deletion of the
-// namespace takes too long. It returns when to reconcile again, zero for never.
+// namespace takes too long, and writes to the namespace. It returns when to reconcile again, zero
+// for never.
+//
+// kube-controller-manager looks at a namespace again after half of the longest grace period of the
+// pods in it, even if they were deleted by force meanwhile, and some seconds after each change of
+// the namespace (k8s.io/kubernetes, pkg/controller/namespace).
 func (r *Reconciler) reportStuckTerminating(ctx context.Context, ns *corev1.Namespace) time.Duration {
 	if ns.DeletionTimestamp == nil {
 		return 0
 	}
 	timeout := r.config.StuckTerminatingAfter
-	if left := timeout - r.clock.Since(ns.DeletionTimestamp.Time); left > 0 {
+	since := ns.DeletionTimestamp.Time
+	if retried, err := time.Parse(time.RFC3339, ns.Annotations[r.keys.DeletionRetriedAt]); err == nil {
+		since = retried
+	}
+	if left := timeout - r.clock.Since(since); left > 0 {
 		return left
 	}
 	var reasons []string
@@ -293,6 +302,10 @@ func (r *Reconciler) reportStuckTerminating(ctx context.Context, ns *corev1.Name
 		cmp.Or(strings.Join(reasons, "; "), "its conditions give no reason"))
 	klog.FromContext(ctx).Info("Namespace stuck terminating", logkeys.Namespace, ns.Name, "cause", message)
 	r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, message)
+	now := r.clock.Now().UTC().Format(time.RFC3339)
+	if err := r.annotate(ctx, ns, map[string]any{r.keys.DeletionRetriedAt: now}); client.IgnoreNotFound(err) != nil {
+		klog.FromContext(ctx).Error(err, "Deletion of the namespace not retried", logkeys.Namespace, ns.Name)
+	}
 	return timeout
 }
 

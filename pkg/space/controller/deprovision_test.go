@@ -264,3 +264,46 @@ func TestDeprovision_revokesClusterWideRights(t *testing.T) {
 		})
 	}
 }
+
+func TestReportStuckTerminating_retriesTheDeletionOnceInEachTimeout(t *testing.T) {
+	c, ns := withSpace(t, terminating)
+	timeout := c.config.StuckTerminatingAfter
+	if !c.read(ns) {
+		t.Fatal("the namespace does not exist")
+	}
+	c.now.SetTime(ns.DeletionTimestamp.Time)
+	report := func(want time.Duration, wrote ...string) {
+		t.Helper()
+		c.catchUp(ns)
+		if after := c.reportStuckTerminating(t.Context(), &c.ofClaim()[0]); after != want {
+			t.Errorf("reports again after %s, want %s", after, want)
+		}
+		if got := c.wrote(); !slices.Equal(got, wrote) {
+			t.Errorf("wrote %q, want %q", got, wrote)
+		}
+		if recorded := c.recorded(); (len(recorded) > 0) != (len(wrote) > 0) {
+			t.Errorf("recorded %q", recorded)
+		}
+	}
+	report(timeout)
+	c.now.Step(timeout)
+	report(timeout, "patch namespaces")
+	report(timeout)
+	c.now.Step(timeout - time.Second)
+	report(time.Second)
+	c.now.Step(time.Second)
+	report(timeout, "patch namespaces")
+}
+
+// What annotates a namespace that somebody else deleted must not seem to have deprovisioned it.
+func TestReportStuckTerminating_leavesTheCredentialsToBeRevoked(t *testing.T) {
+	c, ns := withSpace(t, terminating)
+	c.cached(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}})
+	c.now.SetTime(time.Now().Add(time.Hour))
+	if err := c.deprovisionAll(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.wrote(), append([]string{"patch namespaces"}, revokeThenDelete[:2]...); !slices.Equal(got, want) {
+		t.Errorf("wrote %q, want %q", got, want)
+	}
+}

@@ -239,6 +239,9 @@ func (r *Reconciler) annotate(ctx context.Context, ns *corev1.Namespace, annotat
 	if err := r.client.Patch(ctx, ns, client.RawPatch(types.MergePatchType, patch)); err != nil {
 		return err
 	}
+	if ns.DeletionTimestamp != nil {
+		return nil // Only those that this controller has deleted are kept with a deletion timestamp.
+	}
 	written, err := r.config.stripNamespace(ns)
 	r.written.Add(ns.UID, written, maxCacheLag)
 	return err

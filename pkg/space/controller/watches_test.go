@@ -65,6 +65,8 @@ func TestNamespaceChanged_ignoresTheControllersOwnWrites(t *testing.T) {
 	deleted.DeletionTimestamp = ptr.To(metav1.Now())
 	stale := current.DeepCopy()
 	stale.Labels[c.keys.AllocationID] = "earlier"
+	retried := deleted.DeepCopy()
+	retried.Annotations[c.keys.DeletionRetriedAt] = "2026-03-01T13:00:00Z"
 	moved := current.DeepCopy()
 	moved.Annotations[c.keys.ClaimName] = "another"
 	changed := c.namespaceChanged()
@@ -73,6 +75,7 @@ func TestNamespaceChanged_ignoresTheControllersOwnWrites(t *testing.T) {
 		"a stale namespace":                 {changed.Create(event.CreateEvent{Object: stale}), true},
 		"the same namespace":                {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: current.DeepCopy()}), false},
 		"a deleted namespace":               {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: deleted}), true},
+		"a retried deletion":                {changed.Update(event.UpdateEvent{ObjectOld: deleted, ObjectNew: retried}), false},
 		"another allocation":                {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: stale}), true},
 		"another claim":                     {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: moved}), true},
 		"a namespace that no longer exists": {changed.Delete(event.DeleteEvent{Object: current}), true},
