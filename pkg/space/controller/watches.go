@@ -124,6 +124,7 @@ func (r *Reconciler) namespaceChanged() predicate.Predicate {
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			before, after := e.ObjectOld.(*corev1.Namespace), e.ObjectNew.(*corev1.Namespace)
 			return claimOf(before, r.keys) != claimOf(after, r.keys) || before.Labels[r.keys.AllocationID] != after.Labels[r.keys.AllocationID] ||
+				before.Annotations[r.keys.RetainedUntil] != after.Annotations[r.keys.RetainedUntil] ||
 				!before.DeletionTimestamp.Equal(after.DeletionTimestamp)
 		},
 	}
@@ -141,10 +142,11 @@ func (r *Reconciler) namespaceDeleted(ctx context.Context, e event.DeleteEvent, 
 func (r *Reconciler) objectChanged() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool {
-			// The controller creates nothing in a namespace that is being deleted.
+			// The leader creates nothing in the namespace of a deprovisioned space. A former
+			// leader that was paused can, and what it creates is revoked.
 			ns := &corev1.Namespace{}
 			err := r.client.Get(context.Background(), client.ObjectKey{Name: namespaceOf(e.Object)}, ns)
-			return err == nil && ns.DeletionTimestamp != nil
+			return err == nil && (ns.DeletionTimestamp != nil || !r.retainedUntil(ns).IsZero())
 		},
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			before, after := e.ObjectOld, e.ObjectNew.DeepCopyObject().(client.Object)

@@ -65,6 +65,8 @@ func TestNamespaceChanged_ignoresTheControllersOwnWrites(t *testing.T) {
 	deleted.DeletionTimestamp = ptr.To(metav1.Now())
 	stale := current.DeepCopy()
 	stale.Labels[c.keys.AllocationID] = "earlier"
+	retained := current.DeepCopy()
+	retained.Annotations[c.keys.RetainedUntil] = "2026-03-01T13:00:00Z"
 	retried := deleted.DeepCopy()
 	retried.Annotations[c.keys.DeletionRetriedAt] = "2026-03-01T13:00:00Z"
 	moved := current.DeepCopy()
@@ -75,6 +77,7 @@ func TestNamespaceChanged_ignoresTheControllersOwnWrites(t *testing.T) {
 		"a stale namespace":                 {changed.Create(event.CreateEvent{Object: stale}), true},
 		"the same namespace":                {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: current.DeepCopy()}), false},
 		"a deleted namespace":               {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: deleted}), true},
+		"a retained namespace":              {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: retained}), true},
 		"a retried deletion":                {changed.Update(event.UpdateEvent{ObjectOld: deleted, ObjectNew: retried}), false},
 		"another allocation":                {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: stale}), true},
 		"another claim":                     {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: moved}), true},
@@ -101,10 +104,16 @@ func TestObjectChanged_ignoresTheStatusOfAQuota(t *testing.T) {
 	if c.objectChanged().Create(event.CreateEvent{Object: before}) {
 		t.Error("the controller's own write queues its space")
 	}
-	ns.DeletionTimestamp = ptr.To(metav1.Now())
-	c.cached(ns)
-	if !c.objectChanged().Create(event.CreateEvent{Object: before}) {
-		t.Error("an object that is created in a terminating namespace is ignored")
+	for what, deprovision := range map[string]func(*corev1.Namespace){
+		"retained":    func(ns *corev1.Namespace) { ns.Annotations[c.keys.RetainedUntil] = "2026-03-01T13:00:00Z" },
+		"terminating": terminating,
+	} {
+		deprovisioned := ns.DeepCopy()
+		deprovision(deprovisioned)
+		c.cached(deprovisioned)
+		if !c.objectChanged().Create(event.CreateEvent{Object: before}) {
+			t.Errorf("an object that is created in a %s namespace is ignored", what)
+		}
 	}
 }
 
