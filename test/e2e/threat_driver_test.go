@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	resourceapi "k8s.io/api/resource/v1"
@@ -30,6 +31,7 @@ func (s *stage) pluginToken(t *testing.T) {
 	const driver = spaceapi.DefaultDriverName
 	node, other := `"nodeName":"`+env.Node(0)+`"`, `"nodeName":"`+env.Node(1)+`"`
 	bound := tokenFor("Node", env.Node(0), "")
+	forCloud := strings.Replace(bound, `"spec":{`, `"spec":{"audiences":["sts.amazonaws.com"],`, 1)
 	own, ownSlice := mint(s.mine.Namespace, "space", bound), offer(driver, node)
 	event := s.record("resource.k8s.io/v1", "ResourceClaim", "space-kubeletplugin", env.Node(0))
 	tokens := func(words string) denial { return by(policy("kubeletplugin-tokens"), words) }
@@ -39,6 +41,7 @@ func (s *stage) pluginToken(t *testing.T) {
 		{what: "get a token of a space that no pod on its node uses", call: mint(s.others.Namespace, "space", bound), by: tokens("no pod on node " + env.Node(0)), instead: own},
 		{what: "get a token for another node", call: mint(s.mine.Namespace, "space", tokenFor("Node", env.Node(1), "")), by: tokens("bound to its own Node"), instead: own},
 		{what: "get a token that is bound to no node", call: mint(s.mine.Namespace, "space", unbound), by: tokens("bound to its own Node"), instead: own},
+		{what: "get a token for a cloud", call: mint(s.mine.Namespace, "space", forCloud), by: tokens("for the audiences of the API server"), instead: own},
 		{what: "get a token of a ServiceAccount space that is not a space's", call: mint(s.elsewhere, "space", bound), by: tokens("in namespaces of spaces"), instead: own},
 		{what: "get a token of another ServiceAccount of a space", call: mint(s.mine.Namespace, "default", bound), instead: own},
 		{what: "get a token of a ServiceAccount of kube-system", call: mint(system, "namespace-controller", bound)},

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -47,8 +48,13 @@ func (e *Env) WriteKubeconfigOf(t testing.TB, namespace, account, file string) {
 		t.Fatal(err)
 	}
 	token := e.Token(t, namespace, account)
+	// In a file, as in a pod.
+	tokenFile := file + ".token"
+	if err := os.WriteFile(tokenFile, []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name := range config.AuthInfos {
-		config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: token}
+		config.AuthInfos[name] = &clientcmdapi.AuthInfo{TokenFile: tokenFile}
 	}
 	if err := clientcmd.WriteToFile(*config, file); err != nil {
 		t.Fatal(err)

@@ -92,6 +92,7 @@ func TestAdmissionPolicies_denyAndAllow(t *testing.T) {
 	t.Run("controller contents of spaces", f.controllerContents)
 	t.Run("controller status of claims", f.controllerStatus)
 	t.Run("plugin tokens", f.pluginTokens)
+	t.Run("plugin audiences", f.pluginAudiences)
 	t.Run("plugin events", f.pluginEvents)
 	t.Run("plugin slices", f.pluginSlices)
 	t.Run("metadata of spaces", f.spaceMetadata)
@@ -123,7 +124,7 @@ func (f *policyFixture) controllerNamespaces(t *testing.T) {
 	create := func(driver, namespace, claim string) framework.Call {
 		return createWith("baseline", driver, namespace, claim)
 	}
-	const made, annotations = "namespaces with the metadata of a space", "annotations nodes, retained-until and deletion-retried-at"
+	const made, annotations = "namespaces with the metadata of a space", "annotations nodes, token-audiences, retained-until and deletion-retried-at"
 	denied(t, f.controller,
 		denial{"create one without annotations", create(f.driver, "", ""), made},
 		denial{"create one of another driver", create("another.example.com", "ns", "claim"), made},
@@ -299,6 +300,7 @@ func (f *policyFixture) spaceMetadata(t *testing.T) {
 		denial{"change a mark", patch(space, marked), labels},
 		denial{"set an unknown key", patch(system, set("labels", "policies.example.com/any", "x")), labels},
 		denial{"allow spaces in a space", patch(space, set("labels", f.keys.NestedSpaces, "Allowed")), labels},
+		denial{"add an audience", patch(space, set("annotations", f.keys.TokenAudiences, "sts.amazonaws.com")), annotations},
 		denial{"add a node", patch(space, set("annotations", f.keys.Nodes, "node=uid")), annotations},
 		denial{"change the configuration", patch(space, set("annotations", f.keys.Config, "{}")), annotations},
 		denial{"change the claim", patch(space, set("annotations", f.keys.ClaimName, "another")), annotations},

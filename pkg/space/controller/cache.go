@@ -162,7 +162,7 @@ func (c *Config) stripNamespace(obj any) (any, error) {
 	out := &corev1.Namespace{ObjectMeta: minimalMeta(ns.ObjectMeta)}
 	out.Labels = keep(ns.Labels, keys.ClaimUID, keys.AllocationID, keys.NestedSpaces)
 	out.Annotations = keep(ns.Annotations, keys.ClaimNamespace, keys.ClaimName, keys.Config, keys.RetainedUntil, keys.Nodes,
-		keys.Pool, keys.DeletionRetriedAt)
+		keys.Pool, keys.TokenAudiences, keys.DeletionRetriedAt)
 	for _, condition := range ns.Status.Conditions {
 		if condition.Status == corev1.ConditionTrue {
 			condition.Message = strings.Clone(condition.Message[:min(len(condition.Message), maxCachedMessage)])

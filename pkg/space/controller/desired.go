@@ -138,7 +138,7 @@ func (r *Reconciler) desireSpace(a *allocation.Allocation, result allocation.Res
 
 // describe sets the objects of the spaces.
 func (r *Reconciler) describe(ctx context.Context, desired *desiredClaim) error {
-	environment := resources.Environment{Driver: r.config.Defaults.Driver, DNS: r.config.DNS}
+	environment := resources.Environment{Driver: r.config.Defaults.Driver, DNS: r.config.DNS, TokenAudiences: r.tokenAudiences(ctx)}
 	var err error
 	if environment.APIServer, err = r.apiServer(ctx); err != nil {
 		return err

@@ -91,7 +91,12 @@ func parallel(steps []func() error) error {
 func (r *Reconciler) ensureNamespaces(ctx context.Context, desired *desiredClaim) error {
 	var steps []func() error
 	for _, space := range desired.spaces {
-		steps = append(steps, func() error { return r.ensureNamespace(ctx, desired, space) })
+		steps = append(steps, func() error {
+			if err := r.ensureNamespace(ctx, desired, space); err != nil {
+				return err
+			}
+			return r.recordAudiences(ctx, space)
+		})
 	}
 	return parallel(steps)
 }

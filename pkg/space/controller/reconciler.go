@@ -59,6 +59,9 @@ type Config struct {
 	APIServerCIDRs []net.IPNet
 	// Namespace is where ConfigMap kube-root-ca.crt is copied from.
 	Namespace string
+	// TokenFile has the controller's own token, which was requested without audiences. If empty,
+	// the audiences of the API server are not known.
+	TokenFile string
 	// ConcurrentClaimSyncs is the number of claims that are reconciled at the same time.
 	ConcurrentClaimSyncs int
 	// ResyncPeriod is the interval at which all claims are compared with their spaces.

@@ -46,6 +46,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
 const component = "space-controller"
@@ -81,6 +82,11 @@ func (o *Options) Run(ctx context.Context) error {
 		return err
 	}
 	o.Server = cmp.Or(o.Server, config.Host)
+	if o.TokenFile = config.BearerTokenFile; o.TokenFile != "" {
+		if _, err := token.AudiencesOf(o.TokenFile); err != nil {
+			return err
+		}
+	}
 	mgr, err := o.newManager(ctx, config)
 	if err != nil {
 		return err

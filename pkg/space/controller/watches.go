@@ -195,18 +195,21 @@ func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) (requests [
 }
 
 // resync queues, as far as the caches know, each claim that is not ready, or that has a
-// namespace without an allocation or one that is being deleted. There is no request for other
-// claims. Events lead to reconciles sooner; this is for events that were missed.
+// namespace without an allocation, one that is being deleted, or one with other audiences than
+// the API server's. There is no request for other claims. Events lead to reconciles sooner; this
+// is for events that were missed.
 func (r *Reconciler) resync(ctx context.Context) {
 	r.metrics.Resyncs.WithLabelValues().Inc()
 	r.restores.GC()
 	claims, namespaces := r.listCached(ctx)
+	audiences := r.tokenAudiences(ctx)
 	for i := range namespaces {
 		ns := &namespaces[i]
-		if r.isCurrent(ctx, ns) {
+		current := r.isCurrent(ctx, ns)
+		if current && !r.hasOtherAudiences(ns, audiences) {
 			continue
 		}
-		if done, err := r.isDeprovisioned(ctx, ns); err == nil && !done {
+		if done, err := r.isDeprovisioned(ctx, ns); err == nil && !done && !current {
 			r.metrics.Findings.WithLabelValues(metrics.StaleNamespace).Inc()
 		}
 		for _, request := range r.claimOfObject(ctx, ns) {

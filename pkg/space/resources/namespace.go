@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,6 +48,10 @@ func (e Environment) namespace(a *allocation.Allocation, result allocation.Resul
 		ns.Annotations[keys.DeviceClass] = result.Class
 	}
 	ns.Annotations[keys.Pool] = result.Pool
+	// For the admission policy that restricts the tokens of nodes.
+	if len(e.TokenAudiences) > 0 {
+		ns.Annotations[keys.TokenAudiences] = strings.Join(e.TokenAudiences, ",")
+	}
 	seconds := math.Ceil(space.MaxTerminationGracePeriod.Seconds())
 	ns.Annotations[keys.MaxTerminationGracePeriod] = strconv.FormatInt(int64(seconds), 10)
 	ns.Annotations[keys.Config] = space.Encode()

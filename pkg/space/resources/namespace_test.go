@@ -34,7 +34,7 @@ func TestObjects_namespaceIdentifiesTheSpace(t *testing.T) {
 				t.Errorf("label %s: %s", key, msgs)
 			}
 		}
-		want := map[string]string{keys.ClaimNamespace: "team", keys.ClaimName: a.Claim.Name, keys.Request: result.Request, keys.DeviceClass: result.Class, keys.Pool: result.Pool, keys.MaxTerminationGracePeriod: "90", keys.Config: space(unchanged).Encode()}
+		want := map[string]string{keys.ClaimNamespace: "team", keys.ClaimName: a.Claim.Name, keys.Request: result.Request, keys.DeviceClass: result.Class, keys.Pool: result.Pool, keys.TokenAudiences: "https://a.example.com,b", keys.MaxTerminationGracePeriod: "90", keys.Config: space(unchanged).Encode()}
 		if !maps.Equal(ns.Annotations, want) {
 			t.Errorf("got annotations %v, want %v", ns.Annotations, want)
 		}

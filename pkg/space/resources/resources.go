@@ -25,6 +25,8 @@ type Environment struct {
 	// DNS and APIServer are where isolated pods reach those.
 	DNS       DNS
 	APIServer []Destination
+	// TokenAudiences are the audiences of the API server, none if they are not known.
+	TokenAudiences []string
 }
 
 // Objects are the objects of one space.

@@ -17,7 +17,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
-var environment = resources.Environment{Driver: "space.example.org"}
+var environment = resources.Environment{Driver: "space.example.org", TokenAudiences: []string{"https://a.example.com", "b"}}
 
 func allocated(t *testing.T) *allocation.Allocation {
 	t.Helper()

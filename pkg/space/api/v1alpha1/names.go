@@ -94,6 +94,9 @@ type Keys struct {
 	// are bound to, as <node>=<pod's UID>, separated by commas. Only a node in this
 	// list can get tokens of the space.
 	Nodes string
+	// TokenAudiences is an annotation: the audiences of the API server, separated by commas. Nodes
+	// get tokens of the space for these only.
+	TokenAudiences string
 	// DeletionRetriedAt is an annotation: when the controller last wrote to a namespace that is stuck
 	// terminating, in RFC 3339. Kubernetes then tries again to delete it.
 	DeletionRetriedAt string
@@ -115,6 +118,7 @@ func KeysFor(driver string) Keys {
 		MaxTerminationGracePeriod: driver + "/max-termination-grace-period",
 		RetainedUntil:             driver + "/retained-until",
 		Nodes:                     driver + "/nodes",
+		TokenAudiences:            driver + "/token-audiences",
 		DeletionRetriedAt:         driver + "/deletion-retried-at",
 	}
 }

@@ -1,0 +1,48 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
+)
+
+// tokenAudiences returns the audiences of the API server, for the admission policy that lets nodes
+// have tokens of spaces for these only. There are none if they are not known.
+func (r *Reconciler) tokenAudiences(ctx context.Context) []string {
+	if r.config.TokenFile == "" {
+		return nil
+	}
+	audiences, err := token.AudiencesOf(r.config.TokenFile)
+	if err != nil {
+		utilruntime.HandleErrorWithContext(ctx, err, "The audiences of the API server are not known")
+	}
+	return audiences
+}
+
+// hasOtherAudiences returns whether a namespace has other audiences than these in its annotation.
+func (r *Reconciler) hasOtherAudiences(ns *corev1.Namespace, audiences []string) bool {
+	return len(audiences) > 0 && ns.Annotations[r.keys.TokenAudiences] != strings.Join(audiences, ",")
+}
+
+// recordAudiences writes the audiences of the API server to the annotation of a space's namespace, if
+// it has others.
+func (r *Reconciler) recordAudiences(ctx context.Context, space *desiredSpace) error {
+	audiences := space.objects.Namespace.Annotations[r.keys.TokenAudiences]
+	if audiences == "" || space.namespace.Annotations[r.keys.TokenAudiences] == audiences {
+		return nil
+	}
+	err := r.annotate(ctx, space.namespace, map[string]any{r.keys.TokenAudiences: audiences})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("set the audiences of namespace %s: %w", space.name, err)
+	}
+	return nil
+}
