@@ -46,9 +46,7 @@ func (s *stage) kubelet(t *testing.T) {
 	ofPlugin := func(i int) call {
 		return mint(driverNS, framework.PluginName, tokenFor("Pod", s.plugins[i].Name, s.plugins[i].UID))
 	}
-	devicesOf := func(i int) call {
-		return post(framework.ResourceSlices, slice(spaceapi.DefaultDriverName, `"nodeName":"`+env.Node(i)+`"`))
-	}
+	devicesOf := func(driver string, i int) call { return offer(driver, `"nodeName":"`+env.Node(i)+`"`) }
 	const usesMine = `"resourceClaims":[{"name":"mine","resourceClaimName":"mine"}],`
 	refusedTo(t, client, []attempt{
 		{what: "read a claim of another node's pod", call: get(claims(s.ns, "mine")), by: unrelated, instead: get(claims(s.elsewhere, "others"))},
@@ -66,7 +64,9 @@ func (s *stage) kubelet(t *testing.T) {
 			instead: remove(core(s.elsewhere, "pods/others"))},
 		{what: "change another node", call: patch("/api/v1/nodes/"+env.Node(0), touched), by: by("is not allowed to modify node"), instead: patch("/api/v1/nodes/"+env.Node(1), touched)},
 		{what: "change the status of a claim", call: patch(claims(s.elsewhere, "others/status"), `{"status":{"devices":null}}`)},
-		{what: "offer devices on another node", call: devicesOf(0), by: by("can only create ResourceSlice with the same NodeName as the requesting node"), instead: devicesOf(1)},
+		{what: "offer devices on another node", call: devicesOf("gpu.example.com", 0), by: by("can only create ResourceSlice with the same NodeName as the requesting node"),
+			instead: devicesOf("gpu.example.com", 1)},
+		{what: "offer devices of the driver with the kubelet's certificate", call: devicesOf(spaceapi.DefaultDriverName, 1), by: by(policy("slices"))},
 	})
 	t.Run("find on its disk what is on another node's", s.notOnTheSecond)
 }
