@@ -185,8 +185,11 @@ func Eventually(t testing.TB, what string, check func(context.Context) error) {
 	t.Helper()
 	var last error
 	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
-		last = check(ctx)
-		return last == nil, nil
+		err := check(ctx)
+		if ctx.Err() == nil {
+			last = err
+		}
+		return err == nil, nil
 	}); err != nil {
 		t.Fatalf("waited for %s: %v; the last time: %v", what, err, last)
 	}
