@@ -57,16 +57,12 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 	if desired, err = r.desire(ctx, live, namespaces); err != nil {
 		return after, err
 	}
-	cause := "Claim deallocated"
-	if desired != nil && desired.expired {
-		cause = "Lifetime expired"
-	}
 	var errs []error
 	for _, ns := range stale {
 		if desired.keeps(ns, r.keys) {
 			continue
 		}
-		retained, err := r.deprovision(withClaimUID(ctx, ns.Labels[r.keys.ClaimUID]), ns, cause)
+		retained, err := r.deprovision(withClaimUID(ctx, ns.Labels[r.keys.ClaimUID]), ns, r.endCause(ns, live, desired))
 		// If the process stops, or no longer leads, the next leader continues.
 		if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 			r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonDeprovisioningFailed, err.Error())
