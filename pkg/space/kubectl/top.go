@@ -88,6 +88,8 @@ type pool struct {
 	node string
 	// used and total are by resource. A resource without a total has no limit.
 	used, total map[string]resource.Quantity
+	// holders are what uses it: pods, and claims that no pod uses.
+	holders []string
 }
 
 // pools returns the driver's pools by name, with what the claims of the snapshot use.
@@ -103,7 +105,7 @@ func (s *snapshot) pools() []*pool {
 			continue
 		}
 		if pools[name] == nil {
-			pools[name] = &pool{name, ptr.Deref(slice.Spec.NodeName, ""), map[string]resource.Quantity{}, map[string]resource.Quantity{}}
+			pools[name] = &pool{name, ptr.Deref(slice.Spec.NodeName, ""), map[string]resource.Quantity{}, map[string]resource.Quantity{}, nil}
 		}
 		total := pools[name].total
 		for _, device := range slice.Spec.Devices {
@@ -122,6 +124,7 @@ func (s *snapshot) pools() []*pool {
 			if p == nil || result.Driver != s.driver || ptr.Deref(result.AdminAccess, false) {
 				continue
 			}
+			p.holders = append(p.holders, holdersOf(&claim)...)
 			for capacity, part := range result.ConsumedCapacity {
 				add(p.used, string(capacity), part)
 			}

@@ -156,11 +156,14 @@ func (s *snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.
 	case s.lacks(listSlices):
 		return fmt.Sprintf("There is no room for ResourceClaim %s of pod %s: its pool is full, or has no space for the nodes that the pod can run on. To find out which, you need permission to list resourceslices.%s", claim.Name, pod.Name, quoted)
 	}
-	var usage []string
+	var usage, holders []string
 	for _, pool := range pools {
 		usage = append(usage, pool.usage())
+		if len(pool.total) > 0 {
+			holders = append(holders, pool.holders...)
+		}
 	}
-	return fmt.Sprintf("There is no room for ResourceClaim %s on the nodes that pod %s can run on: %s.%s", claim.Name, pod.Name, strings.Join(usage, ", "), quoted)
+	return fmt.Sprintf("There is no room for ResourceClaim %s on the nodes that pod %s can run on: %s.%s%s", claim.Name, pod.Name, strings.Join(usage, ", "), usedBy(holders, pod), quoted)
 }
 
 // missingClass returns a class of a claim that does not exist, according to the snapshot or
@@ -233,7 +236,7 @@ func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.
 	case !scheduled && (message == "" || reserved):
 		return ""
 	case !scheduled && strings.Contains(message, "exclusive and in use"):
-		return fmt.Sprintf("ResourceClaim %s has a space for one pod at a time, and pod %s is not that one: %s.", claim.Name, pod.Name, message)
+		return fmt.Sprintf("ResourceClaim %s has a space for one pod at a time, and pod %s is not that one: %s.%s", claim.Name, pod.Name, message, strategyHint(pod))
 	case !scheduled:
 		return fmt.Sprintf("The space of ResourceClaim %s is ready, but there is no node for pod %s to use it on: %s.", claim.Name, pod.Name, message)
 	case failed == nil || hasStarted(pod):

@@ -1,0 +1,55 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kubectl
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// maxNamed is how many objects of a kind an explanation names.
+const maxNamed = 3
+
+// usedBy returns a sentence about what uses the pools that a pod waits for, or nothing.
+func usedBy(holders []string, pod *corev1.Pod) string {
+	slices.Sort(holders)
+	holders = slices.Compact(holders)
+	sameNamespace := slices.ContainsFunc(holders, func(holder string) bool { return strings.HasPrefix(holder, "pod "+pod.Namespace+"/") })
+	if n := len(holders) - maxNamed; n > 0 {
+		holders = append(holders[:maxNamed], fmt.Sprintf("%d more", n))
+	}
+	switch {
+	case len(holders) == 0:
+		return ""
+	case sameNamespace:
+		return fmt.Sprintf(" In use by %s.%s", strings.Join(holders, ", "), strategyHint(pod))
+	}
+	return fmt.Sprintf(" In use by %s.", strings.Join(holders, ", "))
+}
+
+// strategyHint returns a sentence for a pod that may wait for another pod of its Deployment, or
+// nothing. With the default strategy, the other pod runs until this one is ready.
+func strategyHint(pod *corev1.Pod) string {
+	if owner := metav1.GetControllerOf(pod); owner == nil || owner.Kind != "ReplicaSet" {
+		return ""
+	}
+	return " If that is a pod of the same Deployment, give the Deployment the strategy Recreate, or RollingUpdate with maxSurge 0."
+}
+
+// holdersOf returns the pods that use a claim, or the claim if there are none.
+func holdersOf(claim *resourceapi.ResourceClaim) []string {
+	var holders []string
+	for _, consumer := range claim.Status.ReservedFor {
+		holders = append(holders, fmt.Sprintf("pod %s/%s", claim.Namespace, consumer.Name))
+	}
+	if len(holders) == 0 {
+		holders = append(holders, fmt.Sprintf("ResourceClaim %s/%s", claim.Namespace, claim.Name))
+	}
+	return holders
+}
