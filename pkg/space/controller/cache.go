@@ -40,6 +40,8 @@ const (
 	maxCached = 16 << 10
 	// maxCachedMessage is the length up to which a condition of a namespace is kept, in bytes.
 	maxCachedMessage = 1 << 10
+	// maxCachedFinalizers is the number of finalizers of a namespace that are kept.
+	maxCachedFinalizers = 4
 )
 
 // truncatedAnnotation marks a claim in the cache that was too large to keep. It is read
@@ -162,7 +164,13 @@ func (c *Config) stripNamespace(obj any) (any, error) {
 	out := &corev1.Namespace{ObjectMeta: minimalMeta(ns.ObjectMeta)}
 	out.Labels = keep(ns.Labels, keys.ClaimUID, keys.AllocationID, keys.NestedSpaces)
 	out.Annotations = keep(ns.Annotations, keys.ClaimNamespace, keys.ClaimName, keys.Config, keys.RetainedUntil, keys.Nodes,
-		keys.Pool, keys.TokenAudiences, keys.DeletionRetriedAt)
+		keys.MaxTerminationGracePeriod, keys.Pool, keys.TokenAudiences, keys.DeletionRetriedAt)
+	for _, finalizer := range ns.Finalizers[:min(len(ns.Finalizers), maxCachedFinalizers)] {
+		out.Finalizers = append(out.Finalizers, strings.Clone(finalizer))
+	}
+	if slices.Contains(ns.Spec.Finalizers, corev1.FinalizerKubernetes) {
+		out.Spec.Finalizers = []corev1.FinalizerName{corev1.FinalizerKubernetes}
+	}
 	for _, condition := range ns.Status.Conditions {
 		if condition.Status == corev1.ConditionTrue {
 			condition.Message = strings.Clone(condition.Message[:min(len(condition.Message), maxCachedMessage)])

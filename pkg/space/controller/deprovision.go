@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/deletion"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
@@ -288,14 +289,9 @@ func (r *Reconciler) reportStuckTerminating(ctx context.Context, ns *corev1.Name
 	if left := timeout - r.clock.Since(since); left > 0 {
 		return left
 	}
-	var reasons []string
-	for _, condition := range ns.Status.Conditions {
-		if condition.Status == corev1.ConditionTrue {
-			reasons = append(reasons, fmt.Sprintf("%s: %s", condition.Type, condition.Message))
-		}
-	}
+	causes := deletion.Causes(ns, r.keys, r.clock.Now())
 	message := fmt.Sprintf("Namespace %s has been terminating since %s: %s", ns.Name, ns.DeletionTimestamp.UTC().Format(time.RFC3339),
-		cmp.Or(strings.Join(reasons, "; "), "its conditions give no reason"))
+		cmp.Or(strings.Join(causes, "; "), "its status gives no reason"))
 	klog.FromContext(ctx).Info("Namespace stuck terminating", logkeys.Namespace, ns.Name, "cause", message)
 	r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, message)
 	now := r.clock.Now().UTC().Format(time.RFC3339)

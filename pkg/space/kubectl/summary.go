@@ -18,6 +18,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
+	"github.com/space-dra/space-dra-driver/pkg/space/deletion"
 )
 
 // The states of a space, besides the reasons of a Ready condition that is False.
@@ -36,7 +37,7 @@ const (
 	// stateTerminating: the namespace of a deprovisioned space is being deleted.
 	stateTerminating = "Terminating"
 	// stateContentRemaining: the same, for more than contentRemainingAfter, because it still
-	// contains objects.
+	// contains objects, or has finalizers itself.
 	stateContentRemaining = "ContentRemaining"
 	// stateRetained: the namespace of a deprovisioned space is retained, without credentials.
 	stateRetained = "Retained"
@@ -229,7 +230,7 @@ func (s *snapshot) formerSpaces(namespace, name string) []spaceSummary {
 		}
 		switch {
 		case ns.DeletionTimestamp != nil:
-			space.State, space.Message = stateTerminating, whyTerminating(ns)
+			space.State, space.Message = stateTerminating, strings.Join(deletion.Causes(ns, keys, s.now), "; ")
 			if space.Message != "" && s.now.Sub(ns.DeletionTimestamp.Time) > contentRemainingAfter {
 				space.State = stateContentRemaining
 			}
@@ -239,17 +240,6 @@ func (s *snapshot) formerSpaces(namespace, name string) []spaceSummary {
 		out = append(out, space)
 	}
 	return out
-}
-
-// whyTerminating returns the reasons in the conditions of a terminating namespace.
-func whyTerminating(ns *corev1.Namespace) string {
-	var messages []string
-	for _, condition := range ns.Status.Conditions {
-		if condition.Status == corev1.ConditionTrue {
-			messages = append(messages, clause(condition.Message))
-		}
-	}
-	return strings.Join(messages, "; ")
 }
 
 // clause returns a message without its full stop.

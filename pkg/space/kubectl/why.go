@@ -4,6 +4,7 @@
 package kubectl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -259,9 +260,9 @@ func (s *snapshot) whyRemaining(namespace, name, space string) string {
 		case l == nil:
 			continue
 		case state == stateContentRemaining:
-			return text + fmt.Sprintf("%s still exists: %s. The driver removes no finalizers. The next space does not wait for it.", l.Space, l.Message)
+			return text + fmt.Sprintf("%s still exists: %s.%s The driver removes no finalizers. The next space does not wait for it.", l.Space, l.Message, s.deletionAdvice(l.Space))
 		case state == stateTerminating:
-			return text + fmt.Sprintf("%s is being deleted. It still contains: %s.", l.Space, orNone(l.Message))
+			return text + fmt.Sprintf("%s is being deleted: %s.", l.Space, cmp.Or(l.Message, "that usually takes a few seconds"))
 		case state == stateRetained:
 			return text + fmt.Sprintf("%s is retained for debugging until %s.", l.Space, l.RetainedUntil)
 		default:

@@ -98,7 +98,7 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 			"the kubelet plugin does not run on node n"},
 		"a failing node": {[]any{made(), pod("p", "n", "c"), event("p", prepare, "disk full")}, "node n could not prepare it for pod p: disk full."},
 		"a stuck namespace of a claim that is gone":  {[]any{old}, "finalizer example.com/keep remains. The driver removes no finalizers."},
-		"a namespace that goes":                      {[]any{going}, "is being deleted. It still contains: <none>."},
+		"a namespace that goes":                      {[]any{going}, "is being deleted: that usually takes a few seconds."},
 		"a namespace that is kept":                   {[]any{retained}, "is retained for debugging until 2026-03-01T13:00:00Z."},
 		"a namespace that the controller leaves":     {[]any{namespace(made())}, "is to be deleted. That usually takes a second or two: check that the controller runs"},
 		"a pod that is done":                         {[]any{done}, "has terminated (Succeeded)"},
