@@ -64,6 +64,7 @@ var others = map[string]any{
 	"space.allowedPodSecurity":                  []any{"privileged"},
 	"metrics.secure.certificate.existingSecret": "certificate",
 	"metrics.prometheusRule.matchers":           `namespace="driver"`,
+	"rbac.controllerRole.extraRules":            []any{values{"apiGroups": []any{"a"}, "resources": []any{"b"}, "verbs": []any{"c"}}},
 	"helmTest.tolerations":                      []any{values{"operator": "Exists"}},
 }
 
