@@ -1,7 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command space-check uses the space of the pod that it runs in, for helm test.
+// Command space-check uses the space of the pod that it runs in, for helm test, or checks that there
+// are no spaces, for helm uninstall.
 package main
 
 import (

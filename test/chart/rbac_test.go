@@ -54,6 +54,12 @@ var ofThePlugin = []right{
 	{"events: create patch", "it tells users when a token can't be renewed; a policy keeps it to that"},
 }
 
+// ofTheUninstallCheck are the rights of the Job of helm uninstall, while it runs.
+var ofTheUninstallCheck = []right{
+	{"namespaces: list", "it lists the spaces that exist"},
+	{"resource.k8s.io/resourceclaims: list", "and the claims that have one"},
+}
+
 const controllerRole, pluginRole = "ClusterRole/" + controllerName, "ClusterRole/" + pluginName
 
 func TestRBAC_hasTheListedRulesOnly(t *testing.T) {
@@ -65,7 +71,8 @@ func TestRBAC_hasTheListedRulesOnly(t *testing.T) {
 		"Role/" + controllerName + "-endpoints in default": {
 			{"discovery.k8s.io/endpointslices [kubernetes]: list watch", "network policies let pods reach the API server"},
 		},
-		pluginRole: ofThePlugin,
+		pluginRole:                     ofThePlugin,
+		"ClusterRole/" + uninstallName: ofTheUninstallCheck,
 	} {
 		sameRights(t, role, roles[role], want)
 		delete(roles, role)

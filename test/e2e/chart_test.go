@@ -83,7 +83,7 @@ func TestReinstall_continuesAsAnotherRelease(t *testing.T) {
 	s := env.Use(t, ns, claimOf("claim", driver), framework.NewPod("pod", "claim"))
 	s.Usable(t, ns, "pod")
 
-	env.Helm(t, "uninstall", "--wait", "--namespace", "removed", "removed")
+	env.Helm(t, "uninstall", "--no-hooks", "--wait", "--namespace", "removed", "removed")
 	s.Kubectl(t, ns, "pod", "get", "configmaps")
 	env.Kubectl(t, "delete", "pod", "pod", "-n", ns, "--wait=false")
 

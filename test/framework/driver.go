@@ -74,7 +74,7 @@ func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), Patience)
 		defer cancel()
-		if out, err := e.Tool(ctx, "helm", "uninstall", "--ignore-not-found", "--wait", "--namespace", name, name); err != nil {
+		if out, err := e.Tool(ctx, "helm", "uninstall", "--no-hooks", "--ignore-not-found", "--wait", "--namespace", name, name); err != nil {
 			t.Errorf("uninstall release %s: %v: %s", name, err, out)
 		}
 		if err := e.Client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {

@@ -1,7 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package smoketest uses a space from within a pod that has one, for helm test.
+// Package smoketest uses a space from within a pod that has one, for helm test. For helm uninstall,
+// it checks that there is no space.
 package smoketest
 
 import (
@@ -21,6 +22,7 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
+	"github.com/space-dra/space-dra-driver/pkg/space/uninstall"
 )
 
 // timeout is how long the test retries.
@@ -30,6 +32,10 @@ const timeout = 30 * time.Second
 type Options struct {
 	// Write creates and deletes an object, which not every ClusterRole allows.
 	Write bool
+	// Unused checks that the driver can be uninstalled, instead of using a space.
+	Unused bool
+	// Driver is the name of the driver for Unused.
+	Driver string
 	// Version is part of the user agent.
 	Version string
 }
@@ -37,9 +43,12 @@ type Options struct {
 // AddFlags implements command.Component.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Write, "write", false, "Create and delete a ConfigMap in the space.")
+	fs.BoolVar(&o.Unused, "unused", false, "Check that the driver has no spaces, instead of using one.")
+	fs.StringVar(&o.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the driver for --unused.")
 }
 
 // Run implements command.Component. The variable KUBECONFIG names the kubeconfig of the space.
+// Without it, the client is that of the pod's ServiceAccount.
 func (o *Options) Run(ctx context.Context) error {
 	kubeconfig := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil)
 	namespace, _, err := kubeconfig.Namespace()
@@ -54,6 +63,9 @@ func (o *Options) Run(ctx context.Context) error {
 	api, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("create a client for %s: %w", config.Host, err)
+	}
+	if o.Unused {
+		return uninstall.Check(ctx, api, o.Driver)
 	}
 	if err := Try(ctx, api, namespace, o.Write, timeout); err != nil {
 		return err

@@ -94,10 +94,10 @@ labels:
 {{- range .Values.pools }}{{ if .perNode }}{{ list . | toYaml }}{{ end }}{{ end -}}
 {{- end -}}
 
-{{- /* Annotations of objects that helm test creates. The argument is the weight of the hook. */ -}}
-{{- define "space.testHook" -}}
-helm.sh/hook: test
-helm.sh/hook-weight: {{ . | quote }}
+{{- /* Annotations of objects that helm creates for an event: (list <event> <weight>). */ -}}
+{{- define "space.hook" -}}
+helm.sh/hook: {{ first . }}
+helm.sh/hook-weight: {{ last . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 
