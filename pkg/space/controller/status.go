@@ -54,10 +54,20 @@ func conditionReason(err error) string {
 		return e.reason
 	}
 	// The API server validates what the parameters have of its own types.
-	if apierrors.IsInvalid(err) {
+	if isValidationError(err) {
 		return spaceapi.ReasonInvalidParameters
 	}
 	return spaceapi.ReasonProvisioningFailed
+}
+
+// isValidationError returns whether the API server's own validation rejected an object. Admission
+// policies deny requests with the same reason, but name no field.
+func isValidationError(err error) bool {
+	var status apierrors.APIStatus
+	if !apierrors.IsInvalid(err) || !errors.As(err, &status) || status.Status().Details == nil {
+		return false
+	}
+	return slices.ContainsFunc(status.Status().Details.Causes, func(cause metav1.StatusCause) bool { return cause.Field != "" })
 }
 
 // isReady returns whether all spaces of the allocation are ready by the claim's status.
