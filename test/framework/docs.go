@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/space-dra/space-dra-driver/test/cluster"
@@ -26,6 +27,24 @@ func page(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// FirstCells returns the first cell of each row of the table under a heading of a page.
+func FirstCells(t testing.TB, name, heading string) []string {
+	t.Helper()
+	_, section, found := strings.Cut(page(t, name), "\n"+heading+"\n")
+	if !found {
+		t.Fatalf("docs/%s has no heading %q", name, heading)
+	}
+	section, _, _ = strings.Cut(section, "\n#")
+	var cells []string
+	for line := range strings.Lines(section) {
+		if cell, _, found := strings.Cut(strings.TrimPrefix(line, "| "), " |"); found && strings.HasPrefix(line, "| ") {
+			cells = append(cells, cell)
+		}
+	}
+	// The first row has the names of the columns.
+	return cells[min(1, len(cells)):]
 }
 
 func number(t testing.TB, digits string) int {

@@ -68,9 +68,10 @@ func awaitAnswer(t testing.TB, what, answer string, ask Request, is func(error) 
 	})
 }
 
-// Call is a request to the API server. It is a dry run.
+// Call is a request to the API server. It is a dry run, unless it is Stored.
 type Call struct {
 	verb, path, body string
+	stored           bool
 	// As is the user to impersonate.
 	As string
 }
@@ -90,6 +91,12 @@ func Patch(path, body string) Call { return Call{verb: "PATCH", path: path, body
 // Delete deletes.
 func Delete(path string) Call { return Call{verb: "DELETE", path: path} }
 
+// Stored returns the call as one that is no dry run.
+func (c Call) Stored() Call {
+	c.stored = true
+	return c
+}
+
 func (c Call) String() string { return c.verb + " " + c.path }
 
 // IsZero reports whether this is no call.
@@ -100,7 +107,7 @@ func (c Call) By(client kubernetes.Interface) Request {
 	return func(ctx context.Context) error {
 		request := client.CoreV1().RESTClient().Verb(c.verb).RequestURI(c.path)
 		exec := strings.Contains(c.path, "/exec?")
-		if c.verb != "GET" && !exec {
+		if c.verb != "GET" && !exec && !c.stored {
 			request = request.Param("dryRun", "All")
 		}
 		if c.body != "" {

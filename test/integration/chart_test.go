@@ -16,11 +16,11 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// applyChart creates what some of the chart's templates say for these values, and
+// applyChart creates what the chart's templates say for these values, or some of them, and
 // returns the file with it.
 func applyChart(t *testing.T, release, namespace string, values map[string]string, templates ...string) (manifest string) {
 	t.Helper()
-	args := []string{"template", release, filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver"), "--namespace", namespace}
+	args := []string{"template", release, filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver"), "--namespace", namespace, "--skip-tests"}
 	for _, name := range templates {
 		args = append(args, "--show-only", "templates/"+name)
 	}
