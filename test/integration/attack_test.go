@@ -44,8 +44,11 @@ type attackers struct {
 	counts  map[string]int
 }
 
-// repeat repeats an attack as fast as the API server answers.
+// repeat repeats an attack as fast as the API server answers. Several may have the same name.
 func (a *attackers) repeat(what string, attack func(n int) error) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	a.counts[what] += 0 // none succeeded yet
 	a.running.Go(func() {
 		for n := 0; a.ctx.Err() == nil; n++ {
 			if attack(n) == nil {
