@@ -24,11 +24,9 @@ func TestEvents_reportWhyASpaceEnded(t *testing.T) {
 			framework.SetFinalizers(t, env.Client.ResourceV1().RESTClient(), "resourceclaims", ns, "deleted")
 			env.Kubectl(t, "delete", "resourceclaim", "deleted", "-n", ns)
 		}, "Claim deleted: "},
-		"reallocated": {func() { allocateTo(t, driver, ns, "reallocated") }, "allocated again"},
 	} {
 		provision(t, driver, ns, claim)
 		want.end()
 		awaitEvent(t, ns, "ResourceClaim", claim, spaceapi.ReasonDeprovisioned, want.words)
 	}
-	deallocate(t, env, ns, "reallocated")
 }
