@@ -38,8 +38,9 @@ COMMANDS := space-controller space-kubeletplugin space-check
 PLUGIN := kubectl-space
 API := pkg/space/api/v1alpha1
 MODULES := . test test/cluster tools/release
-# Modules that only pin programs for tests and checks.
-PINNED = $(patsubst %/,%,$(dir $(wildcard test/tools/*/go.mod test/cluster/components/*/go.mod)))
+KUBERNETES := test/cluster/components/kubernetes
+# Modules that only pin programs for tests and checks, but for old versions of Kubernetes.
+PINNED = $(filter-out $(KUBERNETES)-%,$(patsubst %/,%,$(dir $(wildcard test/tools/*/go.mod test/cluster/components/*/go.mod))))
 CHART := deployments/helm/space-dra-driver
 # The chart's README.md, of values.yaml and README.md.gotmpl, to standard output.
 CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run

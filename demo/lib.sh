@@ -34,7 +34,7 @@ container_engine_answers() {
 }
 
 # cluster_flavor prints kind or embedded: what is running, else what CLUSTER asks
-# for, else kind where it can work.
+# for, else kind where it can work, unless K8S chooses the embedded cluster's version.
 cluster_flavor() {
   if [ -s "$FLAVOR_FILE" ]; then
     cat "$FLAVOR_FILE"
@@ -43,7 +43,7 @@ cluster_flavor() {
   case ${CLUSTER:-} in
     kind | embedded) echo "$CLUSTER" ;;
     "")
-      if command -v kind >/dev/null && container_engine_answers; then echo kind; else echo embedded; fi
+      if [ -z "${K8S:-}" ] && command -v kind >/dev/null && container_engine_answers; then echo kind; else echo embedded; fi
       ;;
     *) fail "CLUSTER is $CLUSTER, must be kind or embedded" ;;
   esac
@@ -77,12 +77,13 @@ space_cluster() {
 need_tools() {
   local tool installed missing=()
   for tool in "$@"; do
-    [ ! -x "$ROOT/build/bin/$tool" ] || continue
-    # The programs of the embedded cluster have its version.
-    if [ "$(cluster_flavor)" = kind ] && installed=$(command -v "$tool"); then
+    if [ "$(cluster_flavor)" = embedded ]; then
+      # A link from before may be to a program of another version.
+      missing+=("$tool")
+    elif [ ! -x "$ROOT/build/bin/$tool" ] && installed=$(command -v "$tool"); then
       mkdir -p "$ROOT/build/bin"
       ln -sf "$installed" "$ROOT/build/bin/$tool"
-    else
+    elif [ ! -x "$ROOT/build/bin/$tool" ]; then
       missing+=("$tool")
     fi
   done

@@ -40,6 +40,9 @@ type Config struct {
 	Nodes int
 	// BuildDir is where programs are built and kept, a directory in the repository's.
 	BuildDir string
+	// Kubernetes is one of the versions in components/kubernetes-*, such as 1.34.4, or
+	// empty for the newest.
+	Kubernetes string
 	// FeatureGates are set in the control plane and the kubelets. They are for tests
 	// that need an older behaviour.
 	FeatureGates map[string]bool
@@ -57,9 +60,10 @@ type Config struct {
 }
 
 // DefaultConfig returns the configuration of the demo's cluster, in the
-// repository that the working directory is part of.
+// repository that the working directory is part of. The environment variable K8S
+// chooses the version of Kubernetes.
 func DefaultConfig() Config {
-	cfg := Config{Name: DefaultName, Nodes: 2}
+	cfg := Config{Name: DefaultName, Nodes: 2, Kubernetes: os.Getenv("K8S")}
 	if root, err := repositoryRoot(); err == nil {
 		cfg.BuildDir = filepath.Join(root, "build")
 	}
@@ -126,7 +130,7 @@ func (c Config) Builder() (*binaries.Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &binaries.Builder{Module: filepath.Join(c.root(), moduleDir), Dir: c.binDir(), Log: c.Log}, nil
+	return &binaries.Builder{Module: filepath.Join(c.root(), moduleDir), Dir: c.binDir(), Kubernetes: c.Kubernetes, Log: c.Log}, nil
 }
 
 // root is the repository.

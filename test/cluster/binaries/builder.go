@@ -38,6 +38,8 @@ type Builder struct {
 	Module string
 	// Dir is where the programs are kept, below a folder for each version.
 	Dir string
+	// Kubernetes is the version to build, if not the newest.
+	Kubernetes string
 	// Log logs what takes time.
 	Log func(format string, args ...any)
 }
@@ -86,7 +88,7 @@ type job struct {
 // locate returns where programs are to be, and what has to be built for that.
 func (b *Builder) locate(programs []string) (paths map[string]string, jobs []job, err error) {
 	paths = map[string]string{}
-	for _, c := range components() {
+	for _, c := range components(b.Kubernetes) {
 		j := job{component: c}
 		if j.version, err = c.version(b.components()); err != nil {
 			return nil, nil, err

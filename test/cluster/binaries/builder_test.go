@@ -18,7 +18,7 @@ func TestLocate_findsWhatHasToBeBuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(paths) != len(All()) || len(jobs) != len(components()) {
+	if len(paths) != len(All()) || len(jobs) != len(components("")) {
 		t.Errorf("an empty folder lacks %d components, and programs %v", len(jobs), paths)
 	}
 	if err := os.MkdirAll(filepath.Dir(paths["kubectl"]), 0o755); err != nil {
@@ -38,6 +38,24 @@ func TestLocate_findsWhatHasToBeBuilt(t *testing.T) {
 	}
 	if got := strings.Join(missing, " "); got != "kubelet ctr" {
 		t.Errorf("missing are %q, want kubelet and ctr", got)
+	}
+}
+
+func TestLocate_findsOldVersionsOfKubernetes(t *testing.T) {
+	modules, err := filepath.Glob("../components/kubernetes-*")
+	if err != nil || len(modules) == 0 {
+		t.Fatalf("there are no old versions: error %v", err)
+	}
+	for _, module := range modules {
+		_, version, _ := strings.Cut(filepath.Base(module), "-")
+		b := &Builder{Module: "..", Dir: t.TempDir(), Kubernetes: version}
+		paths, _, err := b.locate(All())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(paths["kubelet"], "-v"+version+"-") {
+			t.Errorf("Kubernetes %s is in %s", version, paths["kubelet"])
+		}
 	}
 }
 

@@ -29,10 +29,16 @@ type component struct {
 	ldflags func(version string) string
 }
 
-func components() []component {
+// components returns what a cluster is built from. kubernetes is one of the versions that have
+// a folder of their own, or empty for the newest.
+func components(kubernetes string) []component {
+	dir := "kubernetes"
+	if kubernetes != "" {
+		dir += "-" + kubernetes
+	}
 	return []component{
 		{
-			dir: "kubernetes", module: "k8s.io/kubernetes", firstTime: "about 5 minutes on 2 cores",
+			dir: dir, module: "k8s.io/kubernetes", firstTime: "about 5 minutes on 2 cores",
 			packages: []string{
 				"k8s.io/kubernetes/cmd/kube-apiserver",
 				"k8s.io/kubernetes/cmd/kube-controller-manager",
@@ -80,7 +86,7 @@ func components() []component {
 // All returns the names of everything that can be built.
 func All() []string {
 	var names []string
-	for _, c := range components() {
+	for _, c := range components("") {
 		for _, pkg := range c.packages {
 			names = append(names, path.Base(pkg))
 		}
