@@ -45,7 +45,7 @@ func (c claims) create(ctx context.Context, prefix string, n int, allocated func
 		if err != nil {
 			return fmt.Errorf("create a claim: %w", err)
 		}
-		framework.SetAllocation(claim)
+		c.env.SetAllocation(claim)
 		claim.Status.Allocation.Devices.Results[0].Driver = c.driver
 		if c.node != "" {
 			pod := framework.NewPod(claim.Name, claim.Name)

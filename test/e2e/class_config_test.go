@@ -51,6 +51,7 @@ func claimOf(name, class string) *resourceapi.ResourceClaim {
 
 func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
 	t.Parallel()
+	env.Requires(t, "1.36", "a binding condition")
 	const driver = "binding.space.example.com"
 	env.InstallAnother(t, "binding", "driverName="+driver, "poolDefaults.bindingConditions=true", "controller.replicas=1")
 	ns := env.Namespace(t)

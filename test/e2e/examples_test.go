@@ -49,7 +49,10 @@ func TestExamples_installationWorks(t *testing.T) {
 	}
 }
 
-var timeouts = regexp.MustCompile(`--timeout=[0-9]+m`)
+var (
+	timeouts = regexp.MustCompile(`--timeout=[0-9]+m`)
+	needs    = regexp.MustCompile(`example needs Kubernetes ([0-9.]*[0-9])`)
+)
 
 // runREADME runs the commands of a README.
 func runREADME(t *testing.T, path string) {
@@ -57,6 +60,9 @@ func runREADME(t *testing.T, path string) {
 	text, err := os.ReadFile(filepath.Join(framework.Root(), path))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if version := needs.FindSubmatch(text); version != nil {
+		env.Requires(t, string(version[1]), "this example")
 	}
 	// A busy machine takes longer.
 	page, err := readme.Parse(path, timeouts.ReplaceAllString(string(text), "--timeout="+framework.Patience.String()))

@@ -23,6 +23,7 @@ import (
 // and gets another one at the next attempt.
 func TestExtendedResource_replacesADeletedClaim(t *testing.T) {
 	t.Parallel()
+	env.Requires(t, "1.36", "an extended resource")
 	ns := env.Namespace(t)
 	const extendedResource = "space.resource.example.com/taken-back"
 	class := classOf("taken-back", spaceapi.DefaultDriverName, "")

@@ -46,7 +46,10 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 		t.Fatalf("build kubectl space: %v\n%s", err, out)
 	}
 	// It is about the driver that all tests share, and an administrator.
-	t.Run("the page about it is true", func(t *testing.T) { runREADME(t, "docs/kubectl-space.md") })
+	t.Run("the page about it is true", func(t *testing.T) {
+		env.Requires(t, "1.36", "the time of an allocation, which the page shows,")
+		runREADME(t, "docs/kubectl-space.md")
+	})
 	const driver = "plugin.space.example.com"
 	env.InstallAnother(t, "plugin", "driverName="+driver, "controller.replicas=1",
 		"deviceClasses[0].name=plugin-few", "deviceClasses[0].pool=few", "pools[0].name=few", "pools[0].limit=1",

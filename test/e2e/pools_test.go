@@ -50,6 +50,7 @@ func twoOfOneRequest(t *testing.T) {
 
 // steppedBudget asks for less than a step and than the minimum. The example budget has neither.
 func steppedBudget(t *testing.T) {
+	env.Requires(t, "1.36", "consumable capacity")
 	ns := env.Namespace(t)
 	claim := claimOf("claim", "shared")
 	claim.Spec.Devices.Requests[0].Exactly.Capacity = &resourceapi.CapacityRequirements{Requests: map[resourceapi.QualifiedName]resource.Quantity{

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
@@ -52,7 +53,7 @@ func Allocate(t testing.TB, env *Env, namespace, name string, changes ...func(*r
 	t.Helper()
 	SetFinalizers(t, env.Client.ResourceV1().RESTClient(), "resourceclaims", namespace, name, resourceapi.Finalizer)
 	return Modify(t, env, namespace, name, func(claim *resourceapi.ResourceClaim) {
-		SetAllocation(claim)
+		env.SetAllocation(claim)
 		for _, change := range changes {
 			change(claim)
 		}
@@ -98,7 +99,7 @@ func AllocateOccupied(t testing.TB, env *Env, driver, namespace, name string, fo
 	if err != nil {
 		t.Fatal(err)
 	}
-	SetAllocation(claim)
+	env.SetAllocation(claim)
 	claim.Status.Allocation.Devices.Results[0].Driver = driver
 	// The allocation determines the name, so it is known before the controller sees the allocation.
 	space := allocation.FromClaim(claim, driver).Results[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
@@ -112,18 +113,22 @@ func AllocateOccupied(t testing.TB, env *Env, driver, namespace, name string, fo
 	return Await(t, Claim(env.Client, namespace, name), NotReadyBecause(spaceapi.ReasonNameConflict, space)), created
 }
 
-// SetAllocation gives a claim a new allocation with a share of the driver's device
-// for each request.
-func SetAllocation(claim *resourceapi.ResourceClaim) {
-	allocation := &resourceapi.AllocationResult{AllocationTimestamp: ptr.To(metav1.NewTime(time.Now().Truncate(time.Second)))}
+// SetAllocation gives a claim a new allocation with a share of the driver's device for each
+// request. Before Kubernetes 1.36, each request gets another device.
+func (e *Env) SetAllocation(claim *resourceapi.ResourceClaim) {
+	allocation := &resourceapi.AllocationResult{}
+	shareable := e.AtLeast("1.36")
+	if shareable {
+		allocation.AllocationTimestamp = ptr.To(metav1.NewTime(time.Now().Truncate(time.Second)))
+	}
 	for _, request := range claim.Spec.Devices.Requests {
-		allocation.Devices.Results = append(allocation.Devices.Results, resourceapi.DeviceRequestAllocationResult{
-			Request: request.Name,
-			Driver:  spaceapi.DefaultDriverName,
-			Pool:    "spaces",
-			Device:  "space",
-			ShareID: ptr.To(uuid.NewUUID()),
-		})
+		result := resourceapi.DeviceRequestAllocationResult{Request: request.Name, Driver: spaceapi.DefaultDriverName, Pool: "spaces"}
+		if shareable {
+			result.Device, result.ShareID = "space", ptr.To(uuid.NewUUID())
+		} else {
+			result.Device = "space-" + rand.String(10)
+		}
+		allocation.Devices.Results = append(allocation.Devices.Results, result)
 	}
 	for _, config := range claim.Spec.Devices.Config {
 		allocation.Devices.Config = append(allocation.Devices.Config, resourceapi.DeviceAllocationConfiguration{

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/space-dra/space-dra-driver/test/cluster"
@@ -23,6 +24,8 @@ import (
 type Env struct {
 	Cluster *cluster.Cluster
 	Client  kubernetes.Interface
+	// version is that of Kubernetes.
+	version *version.Version
 }
 
 // NewEnv connects to a cluster.
@@ -36,7 +39,15 @@ func NewEnv(c *cluster.Cluster) (*Env, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client for the cluster: %w", err)
 	}
-	return &Env{Cluster: c, Client: client}, nil
+	info, err := client.Discovery().ServerVersion()
+	if err != nil {
+		return nil, fmt.Errorf("read the version of Kubernetes: %w", err)
+	}
+	parsed, err := version.ParseSemantic(info.GitVersion)
+	if err != nil {
+		return nil, fmt.Errorf("read the version of Kubernetes: %w", err)
+	}
+	return &Env{Cluster: c, Client: client, version: parsed}, nil
 }
 
 // Namespace creates a namespace for one test, and deletes it afterwards. When the

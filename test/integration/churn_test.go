@@ -122,7 +122,7 @@ func (c churn) allocate(ctx context.Context, claim *resourceapi.ResourceClaim) e
 			return err
 		}
 	}
-	framework.SetAllocation(claim)
+	env.SetAllocation(claim)
 	ofDriver(c.driver)(claim)
 	_, err := api.UpdateStatus(ctx, claim, metav1.UpdateOptions{})
 	return err

@@ -144,6 +144,7 @@ func startPlugin(t *testing.T, e *framework.Env, node string, flags ...string) (
 // process. No other parallel test has the default name of the driver.
 func TestPools_followConfigurationAndNodes(t *testing.T) {
 	t.Parallel()
+	env.Requires(t, "1.36", "a shareable device")
 	newNode(t, env, "node-a", map[string]string{"disk": "ssd"})
 	newNode(t, env, "node-b", nil)
 	description := poolsFile(t, `
@@ -208,9 +209,12 @@ func TestPools_followConfigurationAndNodes(t *testing.T) {
 // Before Kubernetes 1.36, the API server drops the fields that make a device shareable.
 func TestExclusiveDevices_replaceShareableOnes(t *testing.T) {
 	t.Parallel()
-	old, err := framework.NewControlPlane(t.Context(), "space-pools", map[string]bool{
-		"DRAConsumableCapacity": false, "DRAFractionalCapacityRange": false, "DRADeviceBindingConditions": false, "DRAPartitionableDevices": false,
-	})
+	// The defaults of 1.34.
+	gates := map[string]bool{"DRAConsumableCapacity": false, "DRADeviceBindingConditions": false, "DRAPartitionableDevices": false}
+	if env.AtLeast("1.37") {
+		gates["DRAFractionalCapacityRange"] = false
+	}
+	old, err := framework.NewControlPlane(t.Context(), "space-pools", gates)
 	if err != nil {
 		t.Fatal(err)
 	}

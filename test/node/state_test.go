@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	drav1 "k8s.io/kubelet/pkg/apis/dra/v1"
+	"k8s.io/utils/ptr"
 	"tags.cncf.io/container-device-interface/pkg/cdi"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -64,7 +65,7 @@ func (n *node) checkDevices(t *testing.T, c *claim, devices []*drav1.Device) {
 	for i, result := range c.Status.Allocation.Devices.Results {
 		d := devices[i]
 		if !slices.Equal(d.RequestNames, []string{result.Request}) || d.PoolName != result.Pool || d.DeviceName != result.Device ||
-			d.GetShareId() != string(*result.ShareID) || len(d.CdiDeviceIds) != 1 {
+			d.GetShareId() != string(ptr.Deref(result.ShareID, "")) || len(d.CdiDeviceIds) != 1 {
 			t.Errorf("device %d is %v, want that of %v", i, d, result)
 			continue
 		}
