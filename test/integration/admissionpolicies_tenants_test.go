@@ -135,19 +135,50 @@ func (f *policyFixture) claimStatus(t *testing.T) {
 		t.Cleanup(func() { _, _ = env.TryKubectl(context.Background(), "delete", "clusterrole", name) })
 		env.Kubectl(t, "create", "rolebinding", name, "--namespace="+f.namespace, "--clusterrole="+name, "--serviceaccount="+other)
 	}
-	path := framework.DRAPath(f.namespace, "resourceclaims/"+f.claim+"/status")
-	claim, err := env.Client.ResourceV1().ResourceClaims(f.namespace).Get(t.Context(), f.claim, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
+	get := func(name string) *resourceapi.ResourceClaim {
+		t.Helper()
+		claim, err := env.Client.ResourceV1().ResourceClaims(f.namespace).Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return claim
 	}
-	put := func(change func(*resourceapi.ResourceClaimStatus)) framework.Call {
+	put := func(claim *resourceapi.ResourceClaim, as string, change func(*resourceapi.ResourceClaimStatus)) framework.Call {
 		changed := claim.DeepCopy()
 		change(&changed.Status)
-		return framework.Put(path, framework.JSON(changed))
+		call := framework.Put(framework.DRAPath(f.namespace, "resourceclaims/"+claim.Name+"/status"), framework.JSON(changed))
+		call.As = as
+		return call
 	}
+	env.CreateClaim(t, f.namespace, framework.NewClaim("unallocated"))
+	env.CreateClaim(t, f.namespace, framework.NewClaim("foreign"))
+	allocateTo(t, "other.example.com", f.namespace, "foreign")
+	ours, unallocated, foreign := get(f.claim), get("unallocated"), get("foreign")
+	another := func(s *resourceapi.ResourceClaimStatus) { s.Devices[0].Data.Raw = []byte(`{"namespace":"another"}`) }
+	allocated := func(s *resourceapi.ResourceClaimStatus) { s.Allocation = ours.Status.Allocation }
+	deallocated := func(s *resourceapi.ResourceClaimStatus) { *s = resourceapi.ResourceClaimStatus{} }
+
 	const only = "only the controller of driver policies.example.com"
+	schedulers := "only schedulers may allocate or deallocate spaces"
+	if env.AtLeast("1.36") {
+		// The API server asks before the policies.
+		schedulers = `cannot update resource "resourceclaims/binding"`
+	}
 	denied(t, env.As(t, f.namespace, "other-driver"),
-		denial{"lead a pod to another space", put(func(s *resourceapi.ResourceClaimStatus) { s.Devices[0].Data.Raw = []byte(`{"namespace":"another"}`) }), only},
-		denial{"remove the space's entry", put(func(s *resourceapi.ResourceClaimStatus) { s.Devices = nil }), only},
+		denial{"lead a pod to another space", put(ours, "", another), only},
+		denial{"remove the space's entry", put(ours, "", func(s *resourceapi.ResourceClaimStatus) { s.Devices = nil }), only},
+		denial{"allocate a space", put(unallocated, "", allocated), schedulers},
+		denial{"deallocate a space", put(ours, "", deallocated), schedulers},
 	)
+	allowed(t, env.As(t, f.namespace, "other-driver"), map[string]framework.Call{
+		"an entry of another driver": put(foreign, "", func(s *resourceapi.ResourceClaimStatus) {
+			result := s.Allocation.Devices.Results[0]
+			s.Devices = []resourceapi.AllocatedDeviceStatus{{Driver: result.Driver, Pool: result.Pool, Device: result.Device, ShareID: (*string)(result.ShareID)}}
+		}),
+	})
+	allowed(t, f.controller, map[string]framework.Call{"the space's entry": put(ours, "", another)})
+	allowed(t, env.Client, map[string]framework.Call{
+		"the scheduler allocates a space":             put(unallocated, "system:kube-scheduler", allocated),
+		"kube-controller-manager deallocates a space": put(ours, "system:serviceaccount:kube-system:resource-claim-controller", deallocated),
+	})
 }
