@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { framework.Suite{Cluster: "space-churn"}.Run(m, &en
 const (
 	// template is the name of the claims' template, and of the claim in pods.
 	template = "my-space"
-	// allPods is how many pods, of three claims each, come and go, unless
+	// allPods is how many pods, of claimsPerPod claims each, come and go, unless
 	// SPACE_SOAK_DURATION is set.
 	allPods = 100
 	// Clients and standing pods, as many as two cores can bear. A client creates and
@@ -90,7 +90,7 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	churned := r.churn(ctx)
-	r.t.Logf("%d pods with %d claims each, %d of them given up; killed: %v", r.started.Load(), claimsPerPod, r.gaveUp.Load(), r.kills)
+	r.t.Logf("%d pods with %d claims each, %d of them given up; killed: %v", r.started.Load(), claimsPerPod(), r.gaveUp.Load(), r.kills)
 	if err := errors.Join(churned, ctx.Err()); err != nil {
 		return err
 	}
