@@ -158,6 +158,16 @@ bench: build programs $(BIN)/dra-example-kubeletplugin $(BIN)/kwok ## Run all be
 programs: ## Build Kubernetes and the other programs of the embedded cluster (the first time takes a while).
 	. demo/lib.sh && space_cluster binaries >/dev/null
 
+.PHONY: matrix
+matrix: build $(BIN)/promcheck $(GOTESTSUM) ## Run the suites on clusters on each version of Kubernetes, or on K8S, and print a table.
+	test/matrix.sh '$(on_clusters)' $(or $(K8S),$(patsubst $(KUBERNETES)-%/go.mod,%,$(wildcard $(KUBERNETES)-*/go.mod)) newest)
+
+.PHONY: pin
+pin: ## Pin the version K8S of Kubernetes for tests, with the settings of the newest.
+	mkdir -p $(KUBERNETES)-$(K8S)
+	sed '/^require/,/^)/d; s/ v0[.][0-9.]*$$/ v0.$(K8S:1.%=%)/' $(KUBERNETES)/go.mod >$(KUBERNETES)-$(K8S)/go.mod
+	cd $(KUBERNETES)-$(K8S) && go mod edit -require=k8s.io/kubernetes@v$(K8S) && go mod tidy
+
 ##@ Checks
 
 .PHONY: lint
