@@ -30,6 +30,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -164,10 +165,24 @@ func onNode(t *testing.T, test func(t *testing.T, n *node)) {
 			}
 			return false, nil, nil
 		})
+		n.client.PrependWatchReactor("resourceclaims", n.watchByName)
 		n.start()
 		t.Cleanup(func() { n.driver.Stop() })
 		test(t, n)
 	})
+}
+
+// watchByName watches the claim that a field selector names, which the fake API server ignores.
+func (n *node) watchByName(action clienttesting.Action) (bool, watch.Interface, error) {
+	restrictions := action.(clienttesting.WatchAction).GetWatchRestrictions()
+	w, err := n.client.Tracker().Watch(action.GetResource(), action.GetNamespace())
+	if err != nil {
+		return true, nil, err
+	}
+	return true, watch.Filter(w, func(event watch.Event) (watch.Event, bool) {
+		claim, ok := event.Object.(*resourceapi.ResourceClaim)
+		return event, !ok || restrictions.Fields.Matches(fields.Set{metav1.ObjectNameField: claim.Name})
+	}), nil
 }
 
 // start starts the plugin on what is on the node's disk.
