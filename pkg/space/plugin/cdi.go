@@ -50,16 +50,14 @@ func openCDISpecs(driver, dir string) (*cdiSpecs, error) {
 	return &cdiSpecs{dir: dir, vendor: driver, staging: staging.Dir(filepath.Join(dir, "."+driver))}, nil
 }
 
-// put creates or replaces the spec of a claim, and returns the devices of its allocation.
-// Containers have what edits say, and the files of the result's subdirectory of a directory of
-// the host.
-func (s *cdiSpecs) put(a *allocation.Allocation, edits []containeredits.Edits, hostDir string) ([]kubeletplugin.Device, error) {
+// put creates or replaces the spec of a claim, and returns the devices of its allocation, whose
+// names begin with a prefix. Containers have what edits say, and the files of the result's
+// subdirectory of a directory of the host.
+func (s *cdiSpecs) put(a *allocation.Allocation, prefix string, edits []containeredits.Edits, hostDir string) ([]kubeletplugin.Device, error) {
 	var inSpec []specs.Device
 	var out []kubeletplugin.Device
 	for i, result := range a.Results {
-		// Runtimes cache specs by the name. It is the allocation's ID and not the claim's
-		// UID, because the claim may be allocated again.
-		name := a.ID
+		name := prefix
 		if result.Subdir != "" {
 			name += "-" + result.Subdir
 		}

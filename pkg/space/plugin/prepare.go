@@ -66,17 +66,25 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("prepare ResourceClaim %s: %w", prepared.claimName(), context.Cause(ctx))
 	}
+	if stored, err := d.store.get(claim.UID); err == nil {
+		prepared.keepCDIName(stored)
+	}
 	// The spec comes last: without the claim in the store it is an orphan.
 	if err := d.store.put(prepared.preparedClaim, tokens); err != nil {
 		return nil, err
 	}
-	devices, err := d.specs.put(prepared.allocation, prepared.edits, d.store.credentialsPath(claim.UID, ""))
+	devices, err := d.putSpec(prepared)
 	if err != nil {
 		return nil, err
 	}
 	step(metrics.StepFiles)
 	d.know(ctx, prepared.preparedClaim, claim, tokens)
 	return devices, nil
+}
+
+// putSpec creates or replaces the CDI spec of a claim, and returns its devices.
+func (d *Driver) putSpec(prepared preparation) ([]kubeletplugin.Device, error) {
+	return d.specs.put(prepared.allocation, prepared.cdiName(), prepared.edits, d.store.credentialsPath(prepared.UID, ""))
 }
 
 // waitUntilReady returns what to prepare for a claim as soon as the controller reports all of

@@ -9,12 +9,18 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/staging"
@@ -92,8 +98,12 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 		c = d.know(ctx, stored, nil, nil)
 	}
 	ctx, logger := withClaim(ctx, c.prepared.claimName(), claim)
-	if c.ended.IsZero() {
-		d.follow(ctx, c)
+	d.follow(ctx, c)
+	if !c.ended.IsZero() {
+		if latest := c.latest.Load(); d.reallocated(c.prepared, latest) {
+			return d.prepareAgain(ctx, c, latest)
+		}
+		return d.removeEnded(ctx, c)
 	}
 	// After a restart, the first renewal is for the ServiceAccount in the metadata.
 	if !slices.Equal(stored.Spaces, c.prepared.Spaces) {
@@ -104,12 +114,17 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 	if _, damaged := d.damaged.LoadAndDelete(claim); damaged {
 		logger.Info("Restored the metadata of a prepared claim")
 	}
-	err = d.store.updateCredentials(c.prepared, make([]token.Token, len(c.prepared.Spaces)))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // the next renewal reports that
-		return err
+	noTokens := make([]token.Token, len(c.prepared.Spaces))
+	if err = d.store.updateCredentials(c.prepared, noTokens); errors.Is(err, fs.ErrNotExist) {
+		logger.Info("Creating credentials of a prepared claim again: their directory was removed")
+		err = d.store.update(c.prepared, noTokens)
+		d.expire(c)
 	}
-	if !c.ended.IsZero() {
-		return d.removeEnded(ctx, c)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // another process has removed the claim
+		return nil
+	case err != nil:
+		return err
 	}
 	d.renew(ctx, c)
 	if left := d.untilRenewal(c.tokens...); left < resyncInterval && ctx.Err() == nil {
@@ -131,8 +146,77 @@ func (d *Driver) releaseClaim(ctx context.Context, claim types.UID) error {
 	return err
 }
 
+// reallocated reports whether a version of a claim has another allocation than the prepared one.
+func (d *Driver) reallocated(prepared preparedClaim, claim *resourceapi.ResourceClaim) bool {
+	a := allocation.FromClaim(claim, d.Driver)
+	return a != nil && a.ClaimUID == prepared.UID && a.ID != prepared.AllocationID
+}
+
+// prepareAgain prepares the new allocation of a claim whose prepared allocation has ended. The
+// kubelet does not call Prepare for it while it still stops a pod of the earlier one: it remembers
+// prepared claims by their UIDs. The new pod has the same directories and CDI devices. The API
+// server forbids the tokens if the pods of the new allocation are on other nodes only.
+func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourceapi.ResourceClaim) error {
+	if d.untilRenewal(c.tokens...) > 0 {
+		return nil
+	}
+	prepared, missing, err := d.resolve(claim)
+	if len(missing) > 0 {
+		return nil // a later version of the claim has its spaces
+	}
+	var tokens []token.Token
+	if err == nil {
+		requestCtx, cancel := context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+		var errs []error
+		tokens, errs = d.requestTokens(requestCtx, prepared.Spaces, func(int) bool { return true })
+		err = errors.Join(errs...)
+	}
+	sameSubdir := func(a, b preparedSpace) bool { return a.Subdir == b.Subdir }
+	if err == nil && !slices.EqualFunc(prepared.Spaces, c.prepared.Spaces, sameSubdir) {
+		err = errors.New("the claim was allocated again, with other requests or numbers of devices than the kubelet has prepared: delete the pods that use it on this node")
+	}
+	if ctx.Err() != nil {
+		return nil // it is being unprepared
+	}
+	if err == nil {
+		prepared.keepCDIName(c.prepared)
+		if err = d.store.update(prepared.preparedClaim, tokens); errors.Is(err, fs.ErrNotExist) {
+			return nil // another process has removed it; the next resync releases it
+		}
+	}
+	if err == nil {
+		_, err = d.putSpec(prepared)
+	}
+	if err != nil {
+		delay := c.retries.Step()
+		d.known.update(func() {
+			for i := range c.tokens {
+				d.setRenewal(&c.tokens[i], d.Clock.Now().Add(delay))
+			}
+		})
+		d.queue.AddAfter(c.prepared.UID, delay)
+		if apierrors.IsForbidden(err) {
+			klog.FromContext(ctx).V(2).Info("The new allocation of a prepared claim is not used on this node yet", "err", err)
+			return nil
+		}
+		d.report(c, err)
+		return fmt.Errorf("prepare the new allocation of ResourceClaim %s: %w", c.prepared.claimName(), err)
+	}
+	d.know(ctx, prepared.preparedClaim, claim, tokens)
+	klog.FromContext(ctx).Info("Prepared a new allocation of a claim that the kubelet has not unprepared")
+	var namespaces []string
+	for _, space := range prepared.Spaces {
+		namespaces = append(namespaces, space.Namespace)
+	}
+	d.Events.Eventf(prepared.reference(), corev1.EventTypeWarning, spaceapi.ReasonCredentialsReplaced,
+		"The claim was allocated again before node %s had stopped the pods of its earlier allocation. The files of all its pods on this node are now those of namespace %s. Restart containers that had started before: their environment variables still name the earlier namespace",
+		d.Node, strings.Join(namespaces, ", "))
+	return nil
+}
+
 // removeEnded removes a claim that the kubelet did not unprepare in time, unless the API
-// server knows that it has the prepared allocation.
+// server knows that it is allocated.
 func (d *Driver) removeEnded(ctx context.Context, c *knownClaim) error {
 	if d.Clock.Since(c.ended) < unprepareTimeout {
 		return nil
@@ -144,8 +228,8 @@ func (d *Driver) removeEnded(ctx context.Context, c *knownClaim) error {
 	switch {
 	case err != nil && !isNotFound(err):
 		return fmt.Errorf("read ResourceClaim %s: %w", prepared.claimName(), err)
-	case err == nil && prepared.allocationIn(claim, d.Driver) != nil:
-		d.end(c) // Again: it had ended because its credentials were removed.
+	case err == nil && claim.UID == prepared.UID && allocation.FromClaim(claim, d.Driver) != nil:
+		c.latest.Store(claim) // for the next resync
 		return nil
 	}
 	if err := d.remove(prepared.UID); err != nil {

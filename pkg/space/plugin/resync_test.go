@@ -5,12 +5,14 @@ package plugin
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +24,9 @@ import (
 	"k8s.io/utils/ptr"
 	"tags.cncf.io/container-device-interface/specs-go"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
 func TestResync_updatesTheCAOfAllClaims(t *testing.T) {
@@ -93,10 +97,6 @@ func TestResync_removesAClaimThatEndedAndIsNotUnprepared(t *testing.T) {
 	for name, end := range map[string]func(n *node, claim *resourceapi.ResourceClaim){
 		"deallocated": func(n *node, claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation = nil
-			n.update(claim)
-		},
-		"allocated again": func(n *node, claim *resourceapi.ResourceClaim) {
-			claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
 			n.update(claim)
 		},
 		"deleted": func(n *node, claim *resourceapi.ResourceClaim) { n.remove(claim) },
@@ -171,22 +171,178 @@ func TestResync_readsNoClaimThatIsWatched(t *testing.T) {
 	})
 }
 
-func TestResync_leavesAClaimThatWasPreparedAgain(t *testing.T) {
+// allocatedAgain returns a claim with another allocation, whose spaces are not there yet. The
+// kubelet does not notice that.
+func allocatedAgain(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+	claim = claim.DeepCopy()
+	claim.Status.Devices = nil
+	for i := range claim.Status.Allocation.Devices.Results {
+		result := &claim.Status.Allocation.Devices.Results[i]
+		result.ShareID = ptr.To("new-" + *result.ShareID)
+	}
+	return claim
+}
+
+func TestResync_preparesANewAllocationInPlaceOfTheFormerOne(t *testing.T) {
+	for name, requests := range map[string][]string{"one space": {"a"}, "two spaces": {"a", "b"}} {
+		t.Run(name, func(t *testing.T) {
+			onNode(t, func(t *testing.T, n *node) {
+				claim := n.create(readyFor(t, claimFor(requests...), "account-1"))
+				devices, err := prepareClaim(t.Context(), n.driver, claim)
+				n.must(err)
+				former := n.driver.known.get(claim.UID).prepared.Spaces
+				var mounted []*os.Root
+				for _, space := range former {
+					n.awaitTokenRequest("Prepare")
+					root, err := os.OpenRoot(n.driver.store.credentialsPath(claim.UID, space.Subdir))
+					n.must(err)
+					defer func() { _ = root.Close() }()
+					mounted = append(mounted, root)
+				}
+				synctest.Wait()
+
+				deallocated := claim.DeepCopy()
+				deallocated.Status = resourceapi.ResourceClaimStatus{}
+				n.update(deallocated)
+				claim = n.update(allocatedAgain(claim))
+				n.wantNoTokenRequest("the new spaces are not there yet")
+				n.wantEverything()
+
+				claim = n.update(readyFor(t, claim, "account-2"))
+				tokens := map[string]bool{}
+				for range requests {
+					m := n.awaitTokenRequest("the new allocation")
+					tokens[m.value] = m.account.UID == "account-2"
+				}
+				synctest.Wait()
+				now := n.driver.known.get(claim.UID).prepared.Spaces
+				for i, root := range mounted {
+					namespace, err := root.ReadFile("namespace")
+					if err != nil || string(namespace) != now[i].Namespace || now[i].Namespace == former[i].Namespace {
+						t.Errorf("containers read namespace %q, error %v, of %+v", namespace, err, now)
+					}
+					if token, err := root.ReadFile("token"); err != nil || !tokens[string(token)] {
+						t.Errorf("containers read token %q, error %v, of %v", token, err, tokens)
+					}
+					// The kubelet remembers these devices.
+					env := n.containerEdits(devices[i].CDIDeviceIDs[0]).Env
+					if !slices.ContainsFunc(env, func(e string) bool { return strings.HasSuffix(e, "_NAMESPACE="+now[i].Namespace) }) {
+						t.Errorf("new containers have variables %q, want namespace %s", env, now[i].Namespace)
+					}
+				}
+				if e, _ := n.awaitEvent(); !strings.Contains(e, spaceapi.ReasonCredentialsReplaced) || !strings.Contains(e, now[0].Namespace) {
+					t.Errorf("got event %q", e)
+				}
+				n.awaitTokenRequest("renewal")
+
+				// Another process, and a kubelet that prepares again, know the same devices.
+				n.restart()
+				again, err := prepareClaim(t.Context(), n.driver, claim)
+				n.must(err)
+				for i := range devices {
+					if got, want := again[i].CDIDeviceIDs, devices[i].CDIDeviceIDs; !slices.Equal(got, want) {
+						t.Errorf("the devices are now %q, want %q", got, want)
+					}
+				}
+				n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
+				n.wantNothingLeft()
+			})
+		})
+	}
+}
+
+func TestResync_preparesANewAllocationAfterARestart(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		claim := n.preparedAs(claimA, "a").DeepCopy()
-		claim.Status.Devices = nil
-		claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
-		claim = n.update(readyFor(t, claim, "account-2"))
-		n.resync()
-		_, err := prepareClaim(t.Context(), n.driver, claim)
-		n.must(err)
-		n.awaitTokenRequest("Prepare")
-		n.awaitUnprepare()
-		n.resync()
-		n.wantEverything()
-		if m := n.awaitTokenRequest("renewal"); m.account.UID != "account-2" {
-			t.Errorf("renewed for %+v", m.account)
+		claim := n.preparedAs(claimA, "a")
+		n.driver.Stop()
+		claim = n.update(readyFor(t, allocatedAgain(claim), "account-2"))
+		n.start()
+		if m := n.awaitTokenRequest("the new allocation"); m.account.UID != "account-2" {
+			t.Errorf("requested for %+v", m.account)
 		}
+		n.wantToken(claim, "", "token-2")
+	})
+}
+
+// The pods of the new allocation may be on other nodes, or the controller has not recorded this
+// node yet.
+func TestResync_keepsAnAllocatedClaimUntilTheKubeletUnpreparesIt(t *testing.T) {
+	for name, refusal := range map[string]error{"not used on this node": errNodeNotRecorded, "no API server": errors.New("no API server")} {
+		t.Run(name, func(t *testing.T) {
+			onNode(t, func(t *testing.T, n *node) {
+				claim := n.preparedAs(claimA, "a")
+				requests := 0
+				n.requester.intercept(func(context.Context, token.Account) error {
+					requests++
+					return refusal
+				})
+				claim = n.update(readyFor(t, allocatedAgain(claim), "account-2"))
+				const patience = 10 * time.Minute
+				<-time.After(patience)
+				n.wantEverything()
+				if most := int(patience/lastRetry) + 10; requests < 2 || requests > most {
+					t.Errorf("%d requests within %s, want at most %d", requests, patience, most)
+				}
+				n.requester.intercept(nil)
+				if m := n.awaitTokenRequest("it is used here after all"); m.account.UID != "account-2" {
+					t.Errorf("requested for %+v", m.account)
+				}
+				n.wantToken(claim, "", "token-2")
+
+				n.remove(claim)
+				n.awaitUnprepare()
+				n.resync()
+				n.wantNothingLeft()
+			})
+		})
+	}
+}
+
+func TestResync_aNewAllocationWithOtherDevices(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.preparedAs(claimA, "a")
+		before := n.files()
+		claim = allocatedAgain(claim)
+		result := claim.Status.Allocation.Devices.Results[0]
+		result.ShareID = ptr.To(types.UID("second"))
+		claim.Status.Allocation.Devices.Results = append(claim.Status.Allocation.Devices.Results, result)
+		claim = n.update(readyFor(t, claim, "account-2"))
+		if e, _ := n.awaitEvent(); !strings.Contains(e, spaceapi.ReasonTokenRenewalFailed) || !strings.Contains(e, "delete the pods") {
+			t.Errorf("got event %q", e)
+		}
+		if now := n.files(); !slices.Equal(now, before) {
+			t.Errorf("there are files\n%q\nwant\n%q", now, before)
+		}
+		n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
+		n.wantNothingLeft()
+	})
+}
+
+func TestResync_aClaimThatTheAPIServerHadLost(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.preparedAs(claimA, "a")
+		n.remove(claim)
+		n.awaitUnprepare()
+		n.create(claim)
+		n.awaitTokenRequest("it is there again")
+		n.wantEverything()
+		n.awaitTokenRequest("renewal")
+	})
+}
+
+func TestResync_createsRemovedCredentialsAgain(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.preparedAs(claimA, "a", "b")
+		n.must(os.RemoveAll(filepath.Dir(n.driver.store.credentialsPath(claimA, "a"))))
+		n.resync()
+		for _, subdir := range []string{"a", "b"} {
+			m := n.awaitTokenRequest("the token was removed")
+			n.wantServerFiles(claimA, subdir, testServer, []byte("the CA"))
+			if got := n.tokenIn(claim, "a"); got != m.value && n.tokenIn(claim, "b") != m.value {
+				t.Errorf("no container has token %q", m.value)
+			}
+		}
+		n.awaitTokenRequest("renewal")
 	})
 }
 

@@ -4,6 +4,7 @@
 package plugin
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,8 +57,25 @@ type preparedClaim struct {
 	Name      string    `json:"name"`
 	UID       types.UID `json:"uid"`
 	// AllocationID names the allocation that is prepared.
-	AllocationID string          `json:"allocationID"`
-	Spaces       []preparedSpace `json:"spaces"`
+	AllocationID string `json:"allocationID"`
+	// CDIName is the start of the names of the claim's CDI devices. If empty, AllocationID.
+	CDIName string          `json:"cdiName,omitempty"`
+	Spaces  []preparedSpace `json:"spaces"`
+}
+
+// cdiName returns the start of the names of the claim's CDI devices. Runtimes cache specs by these
+// names. They come from an allocation and not from the claim, because the claim may be allocated
+// again.
+func (prepared preparedClaim) cdiName() string {
+	return cmp.Or(prepared.CDIName, prepared.AllocationID)
+}
+
+// keepCDIName keeps the names of the CDI devices of an earlier allocation, which the kubelet
+// remembers until it unprepares the claim.
+func (prepared *preparedClaim) keepCDIName(earlier preparedClaim) {
+	if name := earlier.cdiName(); name != prepared.AllocationID {
+		prepared.CDIName = name
+	}
 }
 
 // claimName returns the claim's name.
@@ -111,17 +129,30 @@ func (s *store) credentialsPath(claim types.UID, subdir string) string {
 func (s *store) put(prepared preparedClaim, tokens []token.Token) error {
 	err := prepared.validate()
 	if err == nil {
-		// The metadata come first: a plugin that reads them later renews the tokens of all spaces.
-		files := slices.Concat(metadataOf(prepared), directoriesOf(prepared), s.credentialsOf(prepared, tokens))
-		err = s.staging.Create(s.path(prepared.UID), files)
+		err = s.staging.Create(s.path(prepared.UID), s.filesOf(prepared, tokens))
 		if errors.Is(err, fs.ErrExist) {
-			err = s.staging.Update(s.path(prepared.UID), files)
+			return s.update(prepared, tokens)
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("store claim %s: %w", prepared.UID, err)
 	}
 	return nil
+}
+
+// update replaces what has changed of a prepared claim, and creates directories of credentials
+// that are missing. The error is fs.ErrNotExist if the claim was removed.
+func (s *store) update(prepared preparedClaim, tokens []token.Token) error {
+	if err := s.staging.Update(s.path(prepared.UID), s.filesOf(prepared, tokens)); err != nil {
+		return fmt.Errorf("update claim %s: %w", prepared.UID, err)
+	}
+	return nil
+}
+
+// filesOf returns all files of a claim. The metadata come first: a plugin that reads them later
+// renews the tokens of all spaces.
+func (s *store) filesOf(prepared preparedClaim, tokens []token.Token) []staging.File {
+	return slices.Concat(metadataOf(prepared), directoriesOf(prepared), s.credentialsOf(prepared, tokens))
 }
 
 // metadataOf returns the file with the metadata.

@@ -70,8 +70,7 @@ type knownClaim struct {
 	latest atomic.Pointer[resourceapi.ResourceClaim]
 	// stop stops the watch.
 	stop context.CancelFunc
-	// ended is when the claim was found to be deallocated, or its credentials removed.
-	// Zero: it has not ended.
+	// ended is when the claim was found to be deallocated. Zero: it has not ended.
 	ended time.Time
 	// retries are the delays after failures. failingSince is the time of the first failure
 	// since the last success, and reported is that of the last event.
@@ -153,11 +152,32 @@ func (d *Driver) forget(claim types.UID) {
 	}
 }
 
-// end stops the renewal for a claim. The claim stays known until it is removed.
+// end stops the renewal for a claim. The claim stays known, and is watched, until it is removed
+// or prepared again. Then its tokens are due.
 func (d *Driver) end(c *knownClaim) {
-	c.stop()
-	d.known.update(func() { c.ended = d.Clock.Now() })
+	d.known.update(func() {
+		c.ended, c.tokens, c.retries = d.Clock.Now(), make([]tokenState, len(c.tokens)), newRetries()
+	})
 	d.queue.AddAfter(c.prepared.UID, unprepareTimeout)
+}
+
+// expire makes all tokens of a claim due, because they are no longer valid.
+func (d *Driver) expire(c *knownClaim) {
+	d.known.update(func() {
+		now := d.Clock.Now()
+		for i := range c.tokens {
+			t := &c.tokens[i]
+			if !t.expires.IsZero() {
+				t.expires = now
+			}
+			t.renew = now
+		}
+	})
+}
+
+// reference returns the claim that events are about.
+func (prepared preparedClaim) reference() *resourceapi.ResourceClaim {
+	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: prepared.Namespace, Name: prepared.Name, UID: prepared.UID}}
 }
 
 // allocationIn returns the prepared allocation as it is in a version of the claim, or nil
@@ -179,12 +199,17 @@ func (d *Driver) follow(ctx context.Context, c *knownClaim) {
 		return
 	}
 	a := c.prepared.allocationIn(claim, d.Driver)
-	if a == nil {
+	switch {
+	case a == nil && c.ended.IsZero():
 		// The tokens are revoked, or will be in a moment. The files stay until the
 		// kubelet has stopped the pods.
 		klog.FromContext(ctx).Info("Claim deallocated while prepared: its token is no longer renewed")
 		d.end(c)
 		return
+	case a == nil:
+		return
+	case !c.ended.IsZero(): // the API server had lost it
+		d.known.update(func() { c.ended = time.Time{} })
 	}
 	now, id, followed := d.Clock.Now(), string(c.prepared.UID), false
 	waits := d.replacements.IsInBackOffSinceUpdate(id, now)
@@ -230,9 +255,7 @@ func (d *Driver) renew(ctx context.Context, c *knownClaim) {
 		return
 	}
 	switch err := d.store.updateCredentials(c.prepared, tokens); {
-	case errors.Is(err, fs.ErrNotExist):
-		logger.Info("Credentials were removed: tokens are not renewed until the claim is prepared again")
-		d.end(c)
+	case errors.Is(err, fs.ErrNotExist): // the next resync creates them again, or releases the claim
 		return
 	case err != nil:
 		for i := range errs {
@@ -349,8 +372,7 @@ func (d *Driver) report(c *knownClaim, err error) {
 		return
 	}
 	c.reported = now
-	claim := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: c.prepared.Namespace, Name: c.prepared.Name, UID: c.prepared.UID}}
-	d.Events.Eventf(claim, corev1.EventTypeWarning, spaceapi.ReasonTokenRenewalFailed,
+	d.Events.Eventf(c.prepared.reference(), corev1.EventTypeWarning, spaceapi.ReasonTokenRenewalFailed,
 		"Node %s has not been able to renew the tokens of this claim for %s: %v", d.Node, now.Sub(c.failingSince).Round(time.Second), err)
 }
 

@@ -19,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/component-base/metrics/testutil"
 
@@ -133,24 +132,6 @@ func TestRenew_retriesWithIncreasingDelays(t *testing.T) {
 		inOrder := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 32 * time.Second}
 		fail(9, inOrder)
 		fail(3, inOrder) // a recovery makes the next failure a first one
-	})
-}
-
-func TestRenew_stopsWhenCredentialsWereRemoved(t *testing.T) {
-	onNode(t, func(t *testing.T, n *node) {
-		w := watch.NewFake()
-		n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return w, nil }))
-		claim := n.prepared("a")
-		n.must(os.RemoveAll(n.driver.store.credentialsPath(claim.UID, "")))
-		n.awaitTokenRequest("the renewal that fails")
-		synctest.Wait()
-		if !w.IsStopped() {
-			t.Error("the claim is still watched")
-		}
-		n.wantNoTokenRequest("the credentials were removed")
-
-		// Prepared again, it is renewed again.
-		n.wantRenewedAfterPrepare(claim)
 	})
 }
 

@@ -53,6 +53,9 @@ const (
 	// ReasonTokenRenewalFailed means that a node has failed to renew the claim's tokens for at
 	// least a minute.
 	ReasonTokenRenewalFailed = "TokenRenewalFailed"
+	// ReasonCredentialsReplaced means that a node has given the pods of a claim the credentials of
+	// its new allocation while they have those of an earlier one.
+	ReasonCredentialsReplaced = "CredentialsReplaced"
 )
 
 // SpaceStatusKind is the kind of [SpaceStatus].
