@@ -50,8 +50,9 @@ var inItsNamespace = []right{
 var ofThePlugin = []right{
 	{"resource.k8s.io/resourceclaims: get watch", "it waits for claims to become ready"},
 	{"resource.k8s.io/resourceslices: list watch create update delete", "it publishes its node's part of pools per node; a policy keeps it to that"},
+	{"nodes: get list watch", "tokens are bound to its Node, which owns the slices and has the labels that pools select nodes by"},
 	{"serviceaccounts/token [space]: create", "it gets the tokens of spaces; a policy keeps it to those in use on its node"},
-	{"events: create patch", "it tells users when a token can't be renewed; a policy keeps it to that"},
+	{"events: create patch", "it tells users when a token can't be renewed, or is for another space; a policy keeps it to that"},
 }
 
 // ofTheUninstallCheck are the rights of the Job of helm uninstall, while it runs.
@@ -104,7 +105,6 @@ func TestRBAC_ofOptionsHasTheListedRulesOnly(t *testing.T) {
 			{"serviceaccounts [default]: patch", "pods that name no ServiceAccount pull images with the copies"},
 		}},
 		{at("space.copyFromNamespaces", []any{"templates"}), "Role/" + controllerName + "-templates in templates", "", []right{{"secrets configmaps: get", "these are copied"}}},
-		{onePool(values{"perNode": values{"limit": 5}}), pluginRole, "", []right{{"nodes: get list watch", "its Node owns the slices, and has the labels that pools select nodes by"}}},
 		{at("rbac.viewerRole.create", true), "ClusterRole/rel-space-dra-driver-viewer", "", []right{
 			{"resource.k8s.io/resourceclaims resource.k8s.io/resourceslices resource.k8s.io/deviceclasses: get list watch", "kubectl space shows claims, whether pools are full, and knows classes"},
 			{"namespaces resourcequotas pods events: get list watch", "it shows deprovisioned spaces, used quotas, pods and events"},

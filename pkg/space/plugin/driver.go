@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
@@ -81,6 +82,8 @@ type Driver struct {
 	apiServer apiServer
 	store     *store
 	specs     *cdiSpecs
+	// nodeReplaced is when the plugin found that its Node was deleted or replaced, or nil.
+	nodeReplaced atomic.Pointer[time.Time]
 	// damaged has the UIDs of claims whose metadata a resync has reported as damaged.
 	damaged sync.Map
 	// features tracks which fields of ResourceSlices the API server supports.

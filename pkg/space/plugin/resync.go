@@ -118,13 +118,17 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 	if err = d.store.updateCredentials(c.prepared, noTokens); errors.Is(err, fs.ErrNotExist) {
 		logger.Info("Creating credentials of a prepared claim again: their directory was removed")
 		err = d.store.update(c.prepared, noTokens)
-		d.expire(c)
+		d.expire(c, d.Clock.Now())
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // another process has removed the claim
 		return nil
 	case err != nil:
 		return err
+	}
+	if replaced := d.nodeReplaced.Load(); replaced != c.nodeReplaced {
+		c.nodeReplaced = replaced
+		d.expire(c, *replaced)
 	}
 	d.renew(ctx, c)
 	if left := d.untilRenewal(c.tokens...); left < resyncInterval && ctx.Err() == nil {

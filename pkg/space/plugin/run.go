@@ -73,12 +73,12 @@ func (o *Options) Run(ctx context.Context) error {
 		return fmt.Errorf("register with the kubelet: %w", err)
 	}
 	var background sync.WaitGroup
-	defer background.Wait() // publish can wait for the API server until the helper stops
+	defer background.Wait() // followNode can wait for the API server until the helper stops
 	defer helper.Stop()
 	for what, run := range map[string]func(context.Context) error{
-		"publish ResourceSlices": func(ctx context.Context) error { return driver.publish(ctx, helper) },
-		"serve health checks":    func(ctx context.Context) error { return httpserver.Serve(ctx, o.HTTPAddress, o.healthHandler(kubelet)) },
-		"serve profiles":         func(ctx context.Context) error { return httpserver.Serve(ctx, o.PprofAddress, httpserver.Profiles()) },
+		"follow the Node":     func(ctx context.Context) error { return driver.followNode(ctx, helper) },
+		"serve health checks": func(ctx context.Context) error { return httpserver.Serve(ctx, o.HTTPAddress, o.healthHandler(kubelet)) },
+		"serve profiles":      func(ctx context.Context) error { return httpserver.Serve(ctx, o.PprofAddress, httpserver.Profiles()) },
 	} {
 		background.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -68,6 +69,8 @@ type knownClaim struct {
 	tokens []tokenState
 	// latest is the newest version of the claim that the watch has seen, or nil.
 	latest atomic.Pointer[resourceapi.ResourceClaim]
+	// nodeReplaced is the Driver's when tokens were last compared with it.
+	nodeReplaced *time.Time
 	// stop stops the watch.
 	stop context.CancelFunc
 	// ended is when the claim was found to be deallocated. Zero: it has not ended.
@@ -80,8 +83,9 @@ type knownClaim struct {
 
 // tokenState is what is known of the token of one space.
 type tokenState struct {
-	// expires is zero until the first renewal of a token that another process requested.
-	expires time.Time
+	// issued and expires are zero until the first renewal of a token that another process
+	// requested.
+	issued, expires time.Time
 	// renew is when to request the next token, by the monotonic clock, which stands still
 	// while the node is suspended. renewWall is the same by the wall clock, which can be
 	// set. The token is due at the first of the two.
@@ -161,18 +165,32 @@ func (d *Driver) end(c *knownClaim) {
 	d.queue.AddAfter(c.prepared.UID, unprepareTimeout)
 }
 
-// expire makes all tokens of a claim due, because they are no longer valid.
-func (d *Driver) expire(c *knownClaim) {
+// expire makes the tokens of a claim due that were issued until some time, because they are no
+// longer valid.
+func (d *Driver) expire(c *knownClaim, until time.Time) {
+	now := d.Clock.Now()
 	d.known.update(func() {
-		now := d.Clock.Now()
 		for i := range c.tokens {
 			t := &c.tokens[i]
-			if !t.expires.IsZero() {
+			if t.issued.After(until) {
+				continue
+			}
+			if t.expires.After(now) {
 				t.expires = now
 			}
 			t.renew = now
 		}
 	})
+}
+
+// replaceNode renews the tokens of all claims: they are bound to the UID of the Node, which was
+// deleted, and may exist again. The claims' health is that of expired tokens until then.
+func (d *Driver) replaceNode(ctx context.Context, uid types.UID) {
+	klog.FromContext(ctx).Info("The Node was deleted or replaced: its tokens are not valid, renewing all", "nodeUID", uid)
+	d.nodeReplaced.Store(ptr.To(d.Clock.Now()))
+	for _, claim := range d.known.list() {
+		d.queue.Add(claim)
+	}
 }
 
 // reference returns the claim that events are about.
@@ -331,7 +349,7 @@ func (d *Driver) schedule(c *knownClaim, tokens []token.Token, errs []error) {
 			t.err = errs[i]
 			d.setRenewal(t, now.Add(delay))
 		case tokens[i].Reveal() != nil:
-			t.err, t.expires = nil, tokens[i].Expires
+			t.err, t.issued, t.expires = nil, tokens[i].Issued, tokens[i].Expires
 			d.setRenewal(t, token.RenewTime(tokens[i], jitter))
 		}
 	}

@@ -5,12 +5,14 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -19,9 +21,11 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
+	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
 // recorder records what the driver publishes.
@@ -53,7 +57,7 @@ func (r *recorder) want(t *testing.T, pools ...string) {
 	}
 }
 
-func TestPublish_followsTheLabelsOfTheNode(t *testing.T) {
+func TestFollowNode_publishesPoolsByLabels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "first"}}
 		client := fake.NewClientset(node)
@@ -61,9 +65,9 @@ func TestPublish_followsTheLabelsOfTheNode(t *testing.T) {
 			{Name: "any", PerNode: &pools.PerNode{Limit: ptr.To[int64](3)}},
 			{Name: "ssd", PerNode: &pools.PerNode{Limit: ptr.To[int64](2)}, NodeSelector: map[string]string{"disk": "ssd"}},
 		}}
-		d := &Driver{Config: Config{Driver: testDriver, Node: "n", Client: client, Pools: set}, features: pools.NewFeatures(set)}
+		d := &Driver{Config: Config{Driver: testDriver, Node: "n", Client: client, Pools: set, Clock: clock.RealClock{}}, features: pools.NewFeatures(set)}
 		published, ended := &recorder{}, make(chan error, 1)
-		go func() { ended <- d.publish(t.Context(), published) }()
+		go func() { ended <- d.followNode(t.Context(), published) }()
 		update := func(labels map[string]string, uid types.UID) {
 			t.Helper()
 			node := node.DeepCopy()
@@ -94,15 +98,65 @@ func TestPublish_followsTheLabelsOfTheNode(t *testing.T) {
 	})
 }
 
-func TestPublish_withoutPoolsDeletesSlices(t *testing.T) {
-	client, published := fake.NewClientset(), &recorder{}
-	if err := (&Driver{Config: Config{Node: "n", Client: client}}).publish(t.Context(), published); err != nil {
-		t.Fatal(err)
-	}
-	if got := published.pools(); !slices.Equal(got, []string{""}) {
-		t.Errorf("published %q, want nothing, once", got)
-	}
-	if got := client.Actions(); len(got) > 0 {
-		t.Errorf("the plugin reads what it does not need, and may not: %v", got)
-	}
+func TestFollowNode_withoutPoolsDeletesSlices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, published := fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "first"}}), &recorder{}
+		go func() { _ = (&Driver{Config: Config{Node: "n", Client: client}, features: pools.NewFeatures(pools.Set{})}).followNode(t.Context(), published) }()
+		published.want(t, "")
+		for _, action := range client.Actions() {
+			if action.GetResource().Resource != "nodes" {
+				t.Errorf("the plugin makes a request that it does not need: %v", action)
+			}
+		}
+	})
+}
+
+func TestFollowNode_renewsAllTokensWhenTheNodeWasReplaced(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-7", UID: "first"}}
+		nodes := n.client.CoreV1().Nodes()
+		_, err := nodes.Create(t.Context(), object, metav1.CreateOptions{})
+		n.must(err)
+		go func() { _ = n.driver.followNode(t.Context(), &recorder{}) }()
+		n.preparedAs(claimA, "a", "b")
+		wantHealth := func(want kubeletplugin.HealthStatus, message string) {
+			t.Helper()
+			synctest.Wait()
+			if devices, _ := n.driver.deviceHealth(); len(devices) != 1 || devices[0].Health != want || !strings.Contains(devices[0].Message, message) {
+				t.Errorf("got %+v, want %s with %q", devices, want, message)
+			}
+		}
+		wantHealth(kubeletplugin.HealthStatusHealthy, "")
+
+		const missing = "Node node-7 does not exist"
+		n.requester.intercept(func(context.Context, token.Account) error { return errors.New(missing) })
+		n.must(nodes.Delete(t.Context(), object.Name, metav1.DeleteOptions{}))
+		wantHealth(kubeletplugin.HealthStatusUnhealthy, missing)
+		if e, _ := n.awaitEvent(); !strings.Contains(e, missing) {
+			t.Errorf("got event %q", e)
+		}
+
+		n.requester.intercept(nil)
+		object.UID = "second"
+		_, err = nodes.Create(t.Context(), object, metav1.CreateOptions{})
+		n.must(err)
+		synctest.Wait() // no time passes
+		if renewed := len(n.requester.calls); renewed != 2 {
+			t.Errorf("%d tokens were renewed, want 2", renewed)
+		}
+		wantHealth(kubeletplugin.HealthStatusHealthy, "")
+
+		// A watch can miss the deletion. Other changes of the Node renew nothing.
+		<-time.After(time.Second)
+		object.UID = "third"
+		for range 2 {
+			_, err = nodes.Update(t.Context(), object, metav1.UpdateOptions{})
+			n.must(err)
+			synctest.Wait()
+			object.Labels = map[string]string{"disk": "ssd"}
+		}
+		if renewed := len(n.requester.calls); renewed != 4 {
+			t.Errorf("%d tokens were renewed, want 4", renewed)
+		}
+	})
 }

@@ -24,19 +24,23 @@ type resourcePublisher interface {
 	PublishResources(ctx context.Context, resources resourceslice.DriverResources) error
 }
 
-// publish publishes the node's part of the pools until ctx ends. It follows the labels of
-// the Node, by which pools select their nodes. The slices stay: the kubelet deletes them
-// when the plugin does not register again.
-func (d *Driver) publish(ctx context.Context, helper resourcePublisher) error {
+// followNode follows the Node until ctx ends: it renews all tokens when the Node was replaced,
+// and publishes the node's part of the pools, which select their nodes by labels. The slices
+// stay: the kubelet deletes them when the plugin does not register again.
+func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error {
 	var resources resourceslice.DriverResources
-	if len(d.Pools.Pools) == 0 {
+	publishes := len(d.Pools.Pools) > 0
+	if !publishes {
 		// There may be slices of an earlier process.
-		return helper.PublishResources(ctx, resources)
+		if err := helper.PublishResources(ctx, resources); err != nil {
+			return err
+		}
 	}
 	nodes := make(chan *corev1.Node)
 	if err := d.watchNode(ctx, nodes); err != nil {
 		return fmt.Errorf("watch Node %s: %w", d.Node, err)
 	}
+	var bound *types.UID // what tokens are bound to, once that is known
 	var owner types.UID
 	var labels map[string]string
 	for {
@@ -44,6 +48,13 @@ func (d *Driver) publish(ctx context.Context, helper resourcePublisher) error {
 		case <-ctx.Done():
 			return nil
 		case node := <-nodes:
+			if bound != nil && *bound != node.UID {
+				d.replaceNode(ctx, node.UID)
+			}
+			bound = &node.UID
+			if !publishes || node.UID == "" {
+				continue
+			}
 			if owner == "" {
 				d.features.Probe(ctx, d.Client, d.Driver, d.Node)
 			} else if owner != node.UID {
@@ -64,7 +75,8 @@ func (d *Driver) publish(ctx context.Context, helper resourcePublisher) error {
 	}
 }
 
-// watchNode sends the Node whenever it was added or changed.
+// watchNode sends the Node whenever it was added or changed, and one without a UID when it was
+// deleted.
 func (d *Driver) watchNode(ctx context.Context, nodes chan<- *corev1.Node) error {
 	informer := coreinformers.NewFilteredNodeInformer(d.Client, 0, cache.Indexers{}, func(options *metav1.ListOptions) {
 		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, d.Node).String()
@@ -75,7 +87,11 @@ func (d *Driver) watchNode(ctx context.Context, nodes chan<- *corev1.Node) error
 		case <-ctx.Done():
 		}
 	}
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: send, UpdateFunc: func(_, node any) { send(node) }})
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    send,
+		UpdateFunc: func(_, node any) { send(node) },
+		DeleteFunc: func(any) { send(&corev1.Node{}) },
+	})
 	go informer.RunWithContext(ctx)
 	return err
 }
