@@ -104,6 +104,12 @@ func (s *cdiSpecs) remove(claim types.UID) (removed bool, err error) {
 	return err == nil, nil
 }
 
+// has reports whether a claim has a spec.
+func (s *cdiSpecs) has(claim types.UID) bool {
+	_, err := os.Lstat(s.path(claim))
+	return err == nil
+}
+
 // list returns the claims that have a spec, by the names of the files.
 func (s *cdiSpecs) list() ([]types.UID, error) {
 	entries, err := os.ReadDir(s.dir)

@@ -101,7 +101,9 @@ func TestFollowNode_publishesPoolsByLabels(t *testing.T) {
 func TestFollowNode_withoutPoolsDeletesSlices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, published := fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "first"}}), &recorder{}
-		go func() { _ = (&Driver{Config: Config{Node: "n", Client: client}, features: pools.NewFeatures(pools.Set{})}).followNode(t.Context(), published) }()
+		go func() {
+			_ = (&Driver{Config: Config{Node: "n", Client: client}, features: pools.NewFeatures(pools.Set{})}).followNode(t.Context(), published)
+		}()
 		published.want(t, "")
 		for _, action := range client.Actions() {
 			if action.GetResource().Resource != "nodes" {

@@ -84,6 +84,11 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 	stored, err := d.store.get(claim)
 	c := d.known.get(claim)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && d.isDirectoryLost(c):
+		ctx, _ := withClaim(ctx, c.prepared.claimName(), claim)
+		d.expire(c, d.Clock.Now())
+		return d.prepareAgain(ctx, c, c.latest.Load(), d.store.put,
+			"The files of this claim were removed from node %s. They are created again, for namespace %s. Restart containers that had started before: they still have the directory that was removed")
 	case errors.Is(err, fs.ErrNotExist):
 		return d.releaseClaim(ctx, claim)
 	case err != nil:
@@ -101,7 +106,8 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 	d.follow(ctx, c)
 	if !c.ended.IsZero() {
 		if latest := c.latest.Load(); d.reallocated(c.prepared, latest) {
-			return d.prepareAgain(ctx, c, latest)
+			return d.prepareAgain(ctx, c, latest, d.store.update,
+				"The claim was allocated again before node %s had stopped the pods of its earlier allocation. The files of all its pods on this node are now those of namespace %s. Restart containers that had started before: their environment variables still name the earlier namespace")
 		}
 		return d.removeEnded(ctx, c)
 	}
@@ -131,6 +137,9 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 		d.expire(c, *replaced)
 	}
 	d.renew(ctx, c)
+	if err := d.restoreSpec(ctx, c); err != nil {
+		return err
+	}
 	if left := d.untilRenewal(c.tokens...); left < resyncInterval && ctx.Err() == nil {
 		d.queue.AddAfter(claim, left)
 	}
@@ -156,11 +165,45 @@ func (d *Driver) reallocated(prepared preparedClaim, claim *resourceapi.Resource
 	return a != nil && a.ClaimUID == prepared.UID && a.ID != prepared.AllocationID
 }
 
-// prepareAgain prepares the new allocation of a claim whose prepared allocation has ended. The
-// kubelet does not call Prepare for it while it still stops a pod of the earlier one: it remembers
-// prepared claims by their UIDs. The new pod has the same directories and CDI devices. The API
-// server forbids the tokens if the pods of the new allocation are on other nodes only.
-func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourceapi.ResourceClaim) error {
+// isDirectoryLost reports whether something other than a plugin has removed the directory of a
+// claim: plugins remove the CDI spec first.
+func (d *Driver) isDirectoryLost(c *knownClaim) bool {
+	return c != nil && c.ended.IsZero() && c.prepared.allocationIn(c.latest.Load(), d.Driver) != nil && d.specs.has(c.prepared.UID)
+}
+
+// restoreSpec writes the CDI spec of a claim again if it was removed, for containers that restart.
+// It waits for resyncInterval, because another process may be removing the claim.
+func (d *Driver) restoreSpec(ctx context.Context, c *knownClaim) error {
+	now := d.Clock.Now()
+	switch {
+	case d.specs.has(c.prepared.UID):
+		c.specLost = time.Time{}
+		return nil
+	case c.specLost.IsZero():
+		c.specLost = now
+		return nil
+	case now.Sub(c.specLost) < resyncInterval || c.prepared.allocationIn(c.latest.Load(), d.Driver) == nil:
+		return nil
+	}
+	prepared, missing, err := d.resolve(c.latest.Load())
+	if err != nil || len(missing) > 0 {
+		return err
+	}
+	prepared.keepCDIName(c.prepared)
+	if _, err := d.putSpec(prepared); err != nil {
+		return err
+	}
+	klog.FromContext(ctx).Info("Created the CDI spec of a prepared claim again")
+	return nil
+}
+
+// prepareAgain prepares the allocation of a claim that the kubelet has prepared and does not
+// prepare again: its files were lost, or it has another allocation than the prepared one, which
+// has ended. The kubelet remembers prepared claims by their UIDs, so that it does not notice a new
+// allocation while it still stops a pod of the earlier one. The new pod has the same directories
+// and CDI devices. The API server forbids the tokens if the pods of the new allocation are on other
+// nodes only. The event's format has the node and the namespaces.
+func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourceapi.ResourceClaim, write func(preparedClaim, []token.Token) error, event string) error {
 	if d.untilRenewal(c.tokens...) > 0 {
 		return nil
 	}
@@ -185,7 +228,7 @@ func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourc
 	}
 	if err == nil {
 		prepared.keepCDIName(c.prepared)
-		if err = d.store.update(prepared.preparedClaim, tokens); errors.Is(err, fs.ErrNotExist) {
+		if err = write(prepared.preparedClaim, tokens); errors.Is(err, fs.ErrNotExist) {
 			return nil // another process has removed it; the next resync releases it
 		}
 	}
@@ -201,21 +244,19 @@ func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourc
 		})
 		d.queue.AddAfter(c.prepared.UID, delay)
 		if apierrors.IsForbidden(err) {
-			klog.FromContext(ctx).V(2).Info("The new allocation of a prepared claim is not used on this node yet", "err", err)
+			klog.FromContext(ctx).V(2).Info("The allocation of a prepared claim is not used on this node", "err", err)
 			return nil
 		}
 		d.report(c, err)
-		return fmt.Errorf("prepare the new allocation of ResourceClaim %s: %w", c.prepared.claimName(), err)
+		return fmt.Errorf("prepare ResourceClaim %s again: %w", c.prepared.claimName(), err)
 	}
 	d.know(ctx, prepared.preparedClaim, claim, tokens)
-	klog.FromContext(ctx).Info("Prepared a new allocation of a claim that the kubelet has not unprepared")
+	klog.FromContext(ctx).Info("Prepared a claim again that the kubelet has not unprepared")
 	var namespaces []string
 	for _, space := range prepared.Spaces {
 		namespaces = append(namespaces, space.Namespace)
 	}
-	d.Events.Eventf(prepared.reference(), corev1.EventTypeWarning, spaceapi.ReasonCredentialsReplaced,
-		"The claim was allocated again before node %s had stopped the pods of its earlier allocation. The files of all its pods on this node are now those of namespace %s. Restart containers that had started before: their environment variables still name the earlier namespace",
-		d.Node, strings.Join(namespaces, ", "))
+	d.Events.Eventf(prepared.reference(), corev1.EventTypeWarning, spaceapi.ReasonCredentialsReplaced, event, d.Node, strings.Join(namespaces, ", "))
 	return nil
 }
 

@@ -346,6 +346,62 @@ func TestResync_createsRemovedCredentialsAgain(t *testing.T) {
 	})
 }
 
+func TestResync_createsRemovedDirectoriesAgain(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.preparedAs(claimA, "a", "b")
+		files := n.files()
+		n.must(os.RemoveAll(filepath.Join(n.dir, "claims")))
+		n.resync()
+		n.resync()
+		if now := n.files(); !slices.Equal(now, files) {
+			t.Errorf("there are files\n%q\nwant\n%q", now, files)
+		}
+		tokens := []string{n.awaitTokenRequest("its files were lost").value, n.awaitTokenRequest("its files were lost").value}
+		slices.Sort(tokens)
+		if now := slices.Sorted(slices.Values([]string{n.tokenIn(claim, "a"), n.tokenIn(claim, "b")})); !slices.Equal(now, tokens) {
+			t.Errorf("containers read %q, want %q", now, tokens)
+		}
+		if e, _ := n.awaitEvent(); !strings.Contains(e, spaceapi.ReasonCredentialsReplaced) {
+			t.Errorf("got event %q", e)
+		}
+		n.awaitTokenRequest("renewal")
+	})
+}
+
+func TestResync_createsARemovedSpecAgain(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(readyFor(t, claimFor("a"), "account-1"))
+		devices, err := prepareClaim(t.Context(), n.driver, claim)
+		n.must(err)
+		n.restart()
+		synctest.Wait()
+		before := n.containerEdits(devices[0].CDIDeviceIDs[0])
+		n.must(os.RemoveAll(filepath.Join(n.dir, "cdi")))
+		n.resync()
+		n.resync()
+		n.resync()
+		if now := n.containerEdits(devices[0].CDIDeviceIDs[0]); !reflect.DeepEqual(now, before) {
+			t.Errorf("containers get %+v, want %+v", now, before)
+		}
+	})
+}
+
+func TestUnprepare_succeedsWithoutDirectories(t *testing.T) {
+	for _, dir := range []string{"claims", "cdi", "claims/.staging", "cdi/." + testDriver, "."} {
+		t.Run(dir, func(t *testing.T) {
+			onNode(t, func(t *testing.T, n *node) {
+				claim := n.prepared("a")
+				n.must(os.RemoveAll(filepath.Join(n.dir, dir)))
+				n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
+				n.resync()
+				n.wantNothingLeft()
+				n.wantRenewedAfterPrepare(claim)
+				n.wantEverything()
+			})
+		})
+	}
+}
+
 func TestResync_doesNotDisturbACall(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.remove(n.preparedAs(claimA, "a"))
@@ -486,7 +542,8 @@ func TestResync_importsAndReleasesClaimsOfOtherProcesses(t *testing.T) {
 		n.awaitTokenRequest("a renewal")
 		synctest.Wait() // until it has let go of the claim
 
-		n.must(n.driver.store.remove(claim.UID))
+		_, err = n.driver.specs.remove(claim.UID)
+		n.must(errors.Join(err, n.driver.store.remove(claim.UID)))
 		n.resync()
 		if c := n.driver.known.get(claim.UID); c != nil {
 			t.Error("a claim that was removed is still renewed")

@@ -69,6 +69,8 @@ type knownClaim struct {
 	tokens []tokenState
 	// latest is the newest version of the claim that the watch has seen, or nil.
 	latest atomic.Pointer[resourceapi.ResourceClaim]
+	// specLost is since when there is no CDI spec. Zero: there is one.
+	specLost time.Time
 	// nodeReplaced is the Driver's when tokens were last compared with it.
 	nodeReplaced *time.Time
 	// stop stops the watch.

@@ -53,8 +53,8 @@ const (
 	// ReasonTokenRenewalFailed means that a node has failed to renew the claim's tokens for at
 	// least a minute.
 	ReasonTokenRenewalFailed = "TokenRenewalFailed"
-	// ReasonCredentialsReplaced means that a node has given the pods of a claim the credentials of
-	// its new allocation while they have those of an earlier one.
+	// ReasonCredentialsReplaced means that a node has given running pods of a claim new
+	// credentials: those of a new allocation, or because the files were removed.
 	ReasonCredentialsReplaced = "CredentialsReplaced"
 )
 
