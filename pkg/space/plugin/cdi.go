@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/dynamic-resource-allocation/kubeletplugin"
 	"tags.cncf.io/container-device-interface/pkg/cdi"
@@ -73,7 +74,8 @@ func (s *cdiSpecs) put(a *allocation.Allocation, prefix string, edits []containe
 	return out, s.write(a.ClaimUID, inSpec)
 }
 
-// write creates or replaces the spec of a claim.
+// write creates or replaces the spec of a claim, unless it is there already. Runtimes read all
+// specs again when one is replaced.
 func (s *cdiSpecs) write(claim types.UID, devices []specs.Device) error {
 	spec := &specs.Spec{Kind: s.vendor + "/" + cdiClass, Devices: devices}
 	version, err := specs.MinimumRequiredVersion(spec)
@@ -81,6 +83,9 @@ func (s *cdiSpecs) write(claim types.UID, devices []specs.Device) error {
 		return fmt.Errorf("find the version of the CDI spec of claim %s: %w", claim, err)
 	}
 	spec.Version = version
+	if old, err := cdi.ReadSpec(s.path(claim), 0); err == nil && equality.Semantic.DeepEqual(old.Spec, spec) {
+		return nil
+	}
 	// The library's own temporary file would stay in the runtime's directory when the
 	// process is killed.
 	if err := s.staging.Put(s.path(claim), func(dir string) (string, error) {

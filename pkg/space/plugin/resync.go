@@ -171,18 +171,20 @@ func (d *Driver) isDirectoryLost(c *knownClaim) bool {
 	return c != nil && c.ended.IsZero() && c.prepared.allocationIn(c.latest.Load(), d.Driver) != nil && d.specs.has(c.prepared.UID)
 }
 
-// restoreSpec writes the CDI spec of a claim again if it was removed, for containers that restart.
-// It waits for resyncInterval, because another process may be removing the claim.
+// restoreSpec writes the CDI spec of a claim again if it was removed, and that of another process
+// if it has another server, for containers that start. If it was removed, restoreSpec waits for
+// resyncInterval, because another process may be removing the claim.
 func (d *Driver) restoreSpec(ctx context.Context, c *knownClaim) error {
-	now := d.Clock.Now()
-	switch {
-	case d.specs.has(c.prepared.UID):
+	now, has := d.Clock.Now(), d.specs.has(c.prepared.UID)
+	if has {
 		c.specLost = time.Time{}
-		return nil
-	case c.specLost.IsZero():
+	} else if c.specLost.IsZero() {
 		c.specLost = now
+	}
+	switch {
+	case has && c.specCurrent, !has && now.Sub(c.specLost) < resyncInterval:
 		return nil
-	case now.Sub(c.specLost) < resyncInterval || c.prepared.allocationIn(c.latest.Load(), d.Driver) == nil:
+	case c.prepared.allocationIn(c.latest.Load(), d.Driver) == nil:
 		return nil
 	}
 	prepared, missing, err := d.resolve(c.latest.Load())
@@ -193,7 +195,10 @@ func (d *Driver) restoreSpec(ctx context.Context, c *knownClaim) error {
 	if _, err := d.putSpec(prepared); err != nil {
 		return err
 	}
-	klog.FromContext(ctx).Info("Created the CDI spec of a prepared claim again")
+	c.specCurrent = true
+	if !has {
+		klog.FromContext(ctx).Info("Created the CDI spec of a prepared claim again")
+	}
 	return nil
 }
 

@@ -84,12 +84,35 @@ func TestResync_updatesTheCAOfAllClaims(t *testing.T) {
 
 func TestResync_updatesTheServerOfAllClaims(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		n.preparedAs(claimA, "a")
-		n.wantServerFiles(claimA, "", testServer, []byte("the CA"))
+		claim := n.create(readyFor(t, withClaimConfig(claimFor("a"), `,"inCluster":true`), "account-1"))
+		devices, err := prepareClaim(t.Context(), n.driver, claim)
+		n.must(err)
+		want := func(host string, ca string) {
+			t.Helper()
+			synctest.Wait()
+			n.wantServerFiles(claim.UID, "", "https://"+host, []byte(ca))
+			// The kubelet does not call Prepare for new pods of the claim.
+			env := n.containerEdits(devices[0].CDIDeviceIDs[0]).Env
+			if !slices.Contains(env, "KUBERNETES_SERVICE_HOST="+host) || !slices.Contains(env, "TEST_CLAIM_CLUSTER=https://"+host) {
+				t.Errorf("new containers have %q, want server %s", env, host)
+			}
+		}
 		n.server = APIServer{URL: "https://api.example.com", CA: []byte("another CA")}
 		n.restart()
-		synctest.Wait()
-		n.wantServerFiles(claimA, "", "https://api.example.com", []byte("another CA"))
+		want("api.example.com", "another CA")
+		n.server = APIServer{URL: "https://api2.example.com", CA: []byte("another CA")}
+		n.restart()
+		want("api2.example.com", "another CA")
+
+		// Otherwise, runtimes have nothing to read again.
+		path := n.driver.specs.path(claim.UID)
+		before, err := os.Stat(path)
+		n.must(err)
+		n.restart()
+		want("api2.example.com", "another CA")
+		if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
+			t.Errorf("the spec was replaced without a change, error %v", err)
+		}
 	})
 }
 

@@ -69,6 +69,8 @@ type knownClaim struct {
 	tokens []tokenState
 	// latest is the newest version of the claim that the watch has seen, or nil.
 	latest atomic.Pointer[resourceapi.ResourceClaim]
+	// specCurrent means that this process has written the CDI spec, or found it to be current.
+	specCurrent bool
 	// specLost is since when there is no CDI spec. Zero: there is one.
 	specLost time.Time
 	// nodeReplaced is the Driver's when tokens were last compared with it.
@@ -129,6 +131,7 @@ func (d *Driver) know(ctx context.Context, prepared preparedClaim, claim *resour
 	prepared.Spaces = slices.Clone(prepared.Spaces)
 	c := &knownClaim{prepared: prepared, tokens: make([]tokenState, len(prepared.Spaces)), retries: newRetries()}
 	if tokens != nil {
+		c.specCurrent = true
 		d.schedule(c, tokens, make([]error, len(tokens)))
 	} else {
 		for i := range c.tokens {
