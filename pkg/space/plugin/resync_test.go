@@ -53,9 +53,12 @@ func TestResync_updatesTheCAOfAllClaims(t *testing.T) {
 		n.must(err)
 		defer func() { _ = mounted.Close() }()
 
-		n.replaceFile(path, second)
-		<-time.After(resyncInterval)
-		want(second)
+		// A rotation begins with a bundle of both. 60 KiB are what large organizations have.
+		for _, bundle := range [][]byte{slices.Concat(first, second), certificates(t, 60<<10), second} {
+			n.replaceFile(path, bundle)
+			<-time.After(resyncInterval)
+			want(bundle)
+		}
 		if got, err := mounted.ReadFile("ca.crt"); err != nil || !bytes.Equal(got, second) {
 			t.Errorf("a running container sees %q, error %v", got, err)
 		}
