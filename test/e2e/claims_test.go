@@ -9,7 +9,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/utils/ptr"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -46,6 +48,34 @@ func TestForceDeletedPod_leavesNothing(t *testing.T) {
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
 	env.AwaitNamespaceGone(t, s.Namespace)
 	env.AwaitNoTraceOf(t, s.Claim)
+}
+
+// The kubelet knows prepared claims by their UIDs. It does not call Prepare for the new pod while
+// it still stops the one that was deleted by force.
+func TestForceDeletedPod_itsSuccessorHasTheNewSpace(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	pod := func() *corev1.Pod {
+		pod := framework.On(env.Node(0), framework.Runs("trap '' TERM; sleep infinity & wait; wait", framework.NewPod("pod", "test-claim")))
+		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](30)
+		return pod
+	}
+	earlier := env.Use(t, ns, framework.NewClaim("test-claim"), pod())
+	if err := env.ForceDelete(t.Context(), ns, "pod"); err != nil {
+		t.Fatal(err)
+	}
+	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
+	env.CreatePod(t, ns, pod())
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.That("ready", framework.SpacesReadyNow))
+	space := framework.SpaceStatus(t, claim, 0)
+	if space.Namespace == earlier.Namespace {
+		t.Fatalf("both allocations have namespace %s", space.Namespace)
+	}
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "test-claim", spaceapi.ReasonCredentialsReplaced, space.Namespace))
+	env.Exec(t, ns, "pod", "kubectl", "--kubeconfig", earlier.Kubeconfig, "create", "configmap", "test", "-n", space.Namespace)
+	env.DeletePod(t, ns, "pod")
+	env.AwaitNamespaceGone(t, space.Namespace)
+	env.AwaitNoTraceOf(t, earlier.Claim)
 }
 
 // Without the scheduler, nothing allocates the claim.

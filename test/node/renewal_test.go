@@ -143,3 +143,22 @@ func TestStart_afterTheAllocationChanged(t *testing.T) {
 		})
 	}
 }
+
+// TestAllocatedAgain_withoutPrepare allocates a claim again as the kubelet, which still stops a pod
+// of the earlier allocation, does not notice.
+func TestAllocatedAgain_withoutPrepare(t *testing.T) {
+	t.Parallel()
+	c := standing(t)
+	n, p := prepared(t, c)
+	before, _ := n.mount(t)
+	framework.Deallocate(t, env, c.Namespace, c.Name)
+	framework.Allocate(t, env, c.Namespace, c.Name)
+	c.ResourceClaim, c.spaces = framework.SpacesOf(t, env, c.Namespace, c.Name, 1)
+	n.awaitRenewed(t, c)
+	if after, _ := n.mount(t); after != before {
+		t.Errorf("containers mount %s, want %s", after, before)
+	}
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", c.Namespace,
+		framework.About("ResourceClaim", c.Name, spaceapi.ReasonCredentialsReplaced, c.spaces[0].Namespace))
+	n.wantUnprepared(t, p, c)
+}
