@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
 const (
@@ -59,7 +61,9 @@ func (r *Reconciler) recordNodes(ctx context.Context, desired *desiredClaim) (ti
 			value = formatNodes(nodes)
 		}
 		if err := r.annotate(ctx, ns, map[string]any{r.keys.Nodes: value}); client.IgnoreNotFound(err) != nil {
-			errs = append(errs, fmt.Errorf("set the node annotation of namespace %s: %w", ns.Name, err))
+			err = fmt.Errorf("set the node annotation of namespace %s: %w", ns.Name, err)
+			r.warnClaimAndPods(desired, spaceapi.ReasonNodesNotRecorded, err.Error())
+			errs = append(errs, err)
 		}
 	}
 	return after, errors.Join(errs...)

@@ -301,10 +301,11 @@ func (r *Reconciler) reportStuckTerminating(ctx context.Context, ns *corev1.Name
 	return timeout
 }
 
-// claimOfSpace returns what events need of the claim of a namespace. It may no longer exist.
-func (r *Reconciler) claimOfSpace(ns *corev1.Namespace) *resourceapi.ResourceClaim {
-	key := claimOf(ns, r.keys)
-	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: types.UID(ns.Labels[r.keys.ClaimUID])}}
+// claimOfSpace returns what events need of the claim of a namespace, or of an object in one. It may
+// no longer exist.
+func (r *Reconciler) claimOfSpace(obj client.Object) *resourceapi.ResourceClaim {
+	key := claimOf(obj, r.keys)
+	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: types.UID(obj.GetLabels()[r.keys.ClaimUID])}}
 }
 
 // eventOnSpace records an event on a namespace and on its claim.

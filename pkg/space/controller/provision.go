@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/retry"
@@ -110,13 +111,11 @@ func (r *Reconciler) ensureNamespace(ctx context.Context, desired *desiredClaim,
 			}
 			space.objects.Inherit(space.config.InheritLabels, outer.Labels)
 		}
-		err := r.client.Create(ctx, space.objects.Namespace)
-		if err == nil {
+		switch err := r.create(ctx, space.objects.Namespace); {
+		case err == nil:
 			space.namespace = space.objects.Namespace
 			klog.FromContext(ctx).V(2).Info("Namespace created", logkeys.Namespace, space.name)
-			return nil
-		}
-		if !apierrors.IsAlreadyExists(err) {
+		case !apierrors.IsAlreadyExists(err):
 			return fmt.Errorf("create namespace %s: %w", space.name, err)
 		}
 	}
@@ -240,10 +239,10 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, w
 	have = want.DeepCopyObject().(client.Object)
 	err = r.readerFor(want).Get(ctx, key, have)
 	switch {
-	case err == nil && restore(have, want) == nil:
+	case err == nil && r.isAsWritten(have, want):
 		return have, false, nil
 	case apierrors.IsNotFound(err):
-		if err = r.client.Create(ctx, want); err == nil {
+		if err = r.create(ctx, want); err == nil {
 			return want, true, nil
 		}
 		if !apierrors.IsAlreadyExists(err) {
@@ -257,14 +256,10 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, w
 		err := r.client.APIReader.Get(ctx, key, have)
 		if apierrors.IsNotFound(err) {
 			have, changed = want, true
-			return r.client.Create(ctx, want)
+			return r.create(ctx, want)
 		}
-		if err != nil {
+		if err != nil || r.isAsWritten(have, want) {
 			return err
-		}
-		restored := restore(have, want)
-		if restored == nil {
-			return nil
 		}
 		// An address of DNS or the API server that has changed is no change by others.
 		policy, is := have.(*networkingv1.NetworkPolicy)
@@ -278,15 +273,63 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, w
 				return err
 			}
 			have = want
-			return r.client.Create(ctx, want)
+			return r.create(ctx, want)
 		}
-		have = restored
-		return r.client.Update(ctx, have)
+		before := have
+		have = restore(before, want)
+		err = r.write(have, func() error { return r.client.Update(ctx, have) })
+		// If it was as admission made it, the update changed nothing.
+		changed = changed && restore(before, have) != nil
+		return err
 	})
 	if err != nil {
 		return have, false, fmt.Errorf("restore %s %s: %w", kindOf(want), key, err)
 	}
 	return have, changed, nil
+}
+
+// create creates an object that the driver describes.
+func (r *Reconciler) create(ctx context.Context, obj client.Object) error {
+	return r.write(obj, func() error { return r.client.Create(ctx, obj) })
+}
+
+// write creates or updates an object, which is then as the API server has it. What admission
+// plugins of the cluster change of it is remembered, so that it is not written again, and reported:
+// the cluster's administrators decide about them.
+func (r *Reconciler) write(obj client.Object, write func() error) error {
+	sent := obj.DeepCopyObject().(client.Object)
+	if err := write(); err != nil {
+		return err
+	}
+	change := difference(obj, sent)
+	if change == "" {
+		r.admitted.Remove(obj.GetUID())
+		return nil
+	}
+	r.admitted.Add(obj.GetUID(), change)
+	message := fmt.Sprintf("Admission plugins of the cluster changed %s %s: %s", kindOf(sent), client.ObjectKeyFromObject(sent), change)
+	r.events.Event(r.claimOfSpace(sent), corev1.EventTypeNormal, spaceapi.ReasonChangedByAdmission, shortened(message))
+	return nil
+}
+
+// isAsWritten returns whether an object is as the driver determines, or as admission made it
+// when the controller wrote that.
+func (r *Reconciler) isAsWritten(have, want client.Object) bool {
+	change := difference(have, want)
+	admitted, _ := r.admitted.Get(have.GetUID())
+	return change == "" || change == admitted
+}
+
+// difference returns how an object differs from what the driver determines, as a JSON merge
+// patch. It is empty if it does not.
+func difference(have, want client.Object) string {
+	restored := restore(have, want)
+	if restored == nil {
+		return ""
+	}
+	patch, err := client.MergeFrom(restored).Data(have)
+	utilruntime.Must(err)
+	return string(patch)
 }
 
 // readerFor returns the reader of an object in a space. Of the RoleBindings of a space, only
@@ -302,6 +345,11 @@ func (r *Reconciler) readerFor(obj client.Object) client.Reader {
 func restore(have, want client.Object) client.Object {
 	restored := have.DeepCopyObject().(client.Object)
 	switch want := want.(type) {
+	case *corev1.Namespace:
+		// Others may add labels and annotations.
+		restored := restored.(*corev1.Namespace)
+		restored.Labels = labels.Merge(restored.Labels, want.Labels)
+		restored.Annotations = labels.Merge(restored.Annotations, want.Annotations)
 	case *corev1.ServiceAccount:
 		// One that is being deleted differs: its tokens become invalid.
 		restored.SetDeletionTimestamp(nil)

@@ -98,6 +98,9 @@ type Reconciler struct {
 	// deletion timestamp, deleted them: the informers' caches lag behind its own writes, and each
 	// write is an event that leads to a reconcile.
 	written *utilcache.LRUExpireCache
+	// admitted has, by the UIDs of objects in spaces, what admission changed when the controller
+	// wrote them, see difference.
+	admitted *lru.Cache
 	// podNodes has the nodes of consuming pods by the pods' UIDs: a bound pod stays on its node.
 	podNodes *lru.Cache
 	// bindingFailures counts by claim how often the condition BindingFailed was set.
@@ -118,6 +121,7 @@ func NewReconciler(config Config, client Clients, events record.EventRecorder, m
 		metrics:         metrics,
 		clock:           clock,
 		written:         utilcache.NewLRUExpireCacheWithClock(maxWritten, clock),
+		admitted:        lru.New(maxRemembered),
 		podNodes:        lru.New(maxRemembered),
 		bindingFailures: lru.New(maxRemembered),
 		restores:        restores,

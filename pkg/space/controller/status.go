@@ -128,7 +128,7 @@ func (r *Reconciler) reportReady(ctx context.Context, desired *desiredClaim, sta
 // all of them. It returns when to reconcile again, zero for never.
 func (r *Reconciler) reportNotReady(ctx context.Context, desired *desiredClaim, cause error) (time.Duration, error) {
 	// The errors of several spaces are joined with line breaks.
-	message := strings.ToValidUTF8(utilstrings.ShortenString(strings.ReplaceAll(cause.Error(), "\n", "; "), maxMessage), "")
+	message := shortened(strings.ReplaceAll(cause.Error(), "\n", "; "))
 	reason := conditionReason(cause)
 	failBinding, after := r.shouldFailBinding(desired)
 	var entries []claimstatus.Entry
@@ -148,6 +148,17 @@ func (r *Reconciler) reportNotReady(ctx context.Context, desired *desiredClaim, 
 	}
 	r.metrics.ProvisioningErrors.WithLabelValues(reason).Inc()
 	klog.FromContext(ctx).Info("Space not ready", logkeys.Allocation, desired.ID, logkeys.Reason, reason, "cause", message)
+	r.warnClaimAndPods(desired, reason, message)
+	return after, nil
+}
+
+// shortened returns a message that the API server accepts.
+func shortened(message string) string {
+	return strings.ToValidUTF8(utilstrings.ShortenString(message, maxMessage), "")
+}
+
+// warnClaimAndPods records an event on a claim and on the pods that use it.
+func (r *Reconciler) warnClaimAndPods(desired *desiredClaim, reason, message string) {
 	r.events.Event(desired.claim, corev1.EventTypeWarning, reason, message)
 	for _, consumer := range desired.claim.Status.ReservedFor {
 		if isPod(consumer) {
@@ -155,7 +166,6 @@ func (r *Reconciler) reportNotReady(ctx context.Context, desired *desiredClaim, 
 				corev1.EventTypeWarning, reason, fmt.Sprintf("ResourceClaim %s: %s", desired.Claim.Name, message))
 		}
 	}
-	return after, nil
 }
 
 // shouldFailBinding returns whether a claim that is not ready is to have the condition

@@ -40,6 +40,12 @@ const (
 const (
 	// ReasonRestored means that the controller restored a part of a space in use.
 	ReasonRestored = "Restored"
+	// ReasonChangedByAdmission means that admission plugins of the cluster changed an object of a
+	// space when the controller wrote it.
+	ReasonChangedByAdmission = "ChangedByAdmission"
+	// ReasonNodesNotRecorded means that the controller could not add the nodes of new pods to the
+	// Namespace. The API server denies these nodes tokens of the space.
+	ReasonNodesNotRecorded = "NodesNotRecorded"
 	// ReasonDeprovisioned means that the credentials are revoked and the namespace is being deleted.
 	ReasonDeprovisioned = "Deprovisioned"
 	// ReasonDeprovisioningFailed means that the controller could not revoke the credentials of a
