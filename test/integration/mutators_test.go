@@ -1,0 +1,229 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// mutator is an admission plugin of somebody else, which changes objects of spaces.
+type mutator struct {
+	group     string
+	resources []string
+	// onlyUpdates is for one that does not change new objects.
+	onlyUpdates bool
+	// mutation is a JSONPatch if it begins with a bracket, otherwise an apply configuration.
+	mutation string
+	// probe is the path of the kind in a namespace, and an object of it.
+	probe func(namespace string) (path, object string)
+	// mark is in what it has changed.
+	mark string
+	// reported is in an event about the claim, and refused in one that says that it cannot work.
+	reported, refused string
+}
+
+func labelledNamespace(namespace string) (path, object string) {
+	return namespacePath(""), fmt.Sprintf(`{"metadata":{"name":"%s-more"}}`, namespace)
+}
+
+func probeOf(kind func(namespace string) string, fields string) func(namespace string) (path, object string) {
+	return func(namespace string) (path, object string) {
+		return kind(namespace), `{"metadata":{"name":"space"}` + fields + `}`
+	}
+}
+
+// mutators change what the controller writes, and each time in another way where that is possible.
+var mutators = map[string]mutator{
+	"annotation": {
+		resources: []string{"namespaces"}, probe: labelledNamespace, mark: "policy.example.com/last",
+		mutation: `Object{metadata: Object.metadata{annotations: {"policy.example.com/last": string(request.operation) + object.metadata.?resourceVersion.orValue("")}}}`,
+	},
+	"label": {
+		resources: []string{"namespaces"}, onlyUpdates: true, probe: labelledNamespace, mark: "cost-center",
+		mutation: `Object{metadata: Object.metadata{labels: {"cost-center": "x" + object.metadata.?resourceVersion.orValue("")}}}`,
+	},
+	"driver": {
+		resources: []string{"namespaces"}, onlyUpdates: true, probe: labelledNamespace, mark: "pod-security.kubernetes.io/warn",
+		mutation: `Object{metadata: Object.metadata{labels: {"pod-security.kubernetes.io/warn": "restricted"}}}`,
+		refused:  "labels of a space: pod-security.kubernetes.io/warn",
+	},
+	"accounts": {
+		resources: []string{"serviceaccounts", "resourcequotas"}, mark: "policy.example.com/last",
+		probe:    probeOf(func(ns string) string { return core(ns, "serviceaccounts") }, ""),
+		mutation: `Object{metadata: Object.metadata{annotations: {"policy.example.com/last": string(request.operation) + object.metadata.?resourceVersion.orValue("")}}}`,
+	},
+	"quota": {
+		resources: []string{"resourcequotas"}, mark: "count/secrets",
+		probe:    probeOf(func(ns string) string { return core(ns, "resourcequotas") }, `,"spec":{"hard":{"pods":"1"}}`),
+		mutation: `[JSONPatch{op: "add", path: "/spec/hard/" + jsonpatch.escapeKey("count/secrets"), value: "7" + object.metadata.?resourceVersion.orValue("")}]`,
+		reported: `ResourceQuota`,
+	},
+	"egress": {
+		group: "networking.k8s.io", resources: []string{"networkpolicies"}, mark: "198.51.100.0/24",
+		probe:    probeOf(func(ns string) string { return framework.NetworkPolicyPath(ns, "") }, `,"spec":{"podSelector":{},"egress":[{}]}`),
+		mutation: `[JSONPatch{op: "add", path: "/spec/egress/-", value: {"to": [{"ipBlock": {"cidr": "198.51.100.0/24"}}]}}]`,
+		reported: `NetworkPolicy`,
+	},
+	"subjects": {
+		group: "rbac.authorization.k8s.io", resources: []string{"rolebindings"}, mark: "eve",
+		probe: func(ns string) (string, string) {
+			return framework.RBACPath(ns, "rolebindings"), framework.BindingBody("RoleBinding", "space", "view", ns, "space")
+		},
+		mutation: `[JSONPatch{op: "add", path: "/subjects/-", value: {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "eve"}}]`,
+		refused:  "User eve",
+	},
+}
+
+// install returns when the API server follows the mutator, for objects of namespaces with a prefix,
+// and how to remove it.
+func (m mutator) install(t *testing.T, prefix string) (remove func()) {
+	t.Helper()
+	var rule admissionv1.NamedRuleWithOperations
+	rule.APIGroups, rule.APIVersions, rule.Resources = []string{m.group}, []string{"v1"}, m.resources
+	rule.Operations = []admissionv1.OperationType{admissionv1.Update}
+	if !m.onlyUpdates {
+		rule.Operations = append(rule.Operations, admissionv1.Create)
+	}
+	mutation := admissionv1.Mutation{PatchType: admissionv1.PatchTypeApplyConfiguration, ApplyConfiguration: &admissionv1.ApplyConfiguration{Expression: m.mutation}}
+	if strings.HasPrefix(m.mutation, "[") {
+		mutation = admissionv1.Mutation{PatchType: admissionv1.PatchTypeJSONPatch, JSONPatch: &admissionv1.JSONPatch{Expression: m.mutation}}
+	}
+	fail := admissionv1.Fail
+	name := metav1.ObjectMeta{Name: prefix + "mutator"}
+	api := env.Client.AdmissionregistrationV1()
+	_, err := api.MutatingAdmissionPolicies().Create(t.Context(), &admissionv1.MutatingAdmissionPolicy{ObjectMeta: name, Spec: admissionv1.MutatingAdmissionPolicySpec{
+		FailurePolicy: &fail, ReinvocationPolicy: admissionv1.NeverReinvocationPolicy,
+		MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{rule}},
+		MatchConditions:  []admissionv1.MatchCondition{{Name: "prefix", Expression: fmt.Sprintf("request.?namespace.orValue('').startsWith('%[1]s') || string(object.metadata.name).startsWith('%[1]s')", prefix)}},
+		Mutations:        []admissionv1.Mutation{mutation},
+	}}, metav1.CreateOptions{})
+	if err == nil {
+		_, err = api.MutatingAdmissionPolicyBindings().Create(t.Context(), &admissionv1.MutatingAdmissionPolicyBinding{ObjectMeta: name,
+			Spec: admissionv1.MutatingAdmissionPolicyBindingSpec{PolicyName: name.Name}}, metav1.CreateOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove = func() {
+		ctx := context.WithoutCancel(t.Context())
+		_ = api.MutatingAdmissionPolicyBindings().Delete(ctx, name.Name, metav1.DeleteOptions{})
+		_ = api.MutatingAdmissionPolicies().Delete(ctx, name.Name, metav1.DeleteOptions{})
+	}
+	t.Cleanup(remove)
+	probe := createNamespace(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: prefix + "probe"}}).Name
+	path, object := m.probe(probe)
+	client := env.Client.CoreV1().RESTClient()
+	var made metav1.PartialObjectMetadata
+	raw, err := client.Post().AbsPath(path).Body([]byte(object)).DoRaw(t.Context())
+	if err == nil {
+		err = json.Unmarshal(raw, &made)
+	}
+	if err != nil {
+		t.Fatalf("create %s: %v", object, err)
+	}
+	framework.AwaitAllowed(t, "a change that the mutator changes", func(ctx context.Context) error {
+		raw, err := client.Patch(types.MergePatchType).AbsPath(path+"/"+made.Name).Param("dryRun", "All").
+			Body([]byte(`{"metadata":{"annotations":{"example.com/probe":"x"}}}`)).DoRaw(ctx)
+		if err == nil && !strings.Contains(string(raw), m.mark) {
+			return fmt.Errorf("it is not changed: %s", raw)
+		}
+		return err
+	})
+	t.Cleanup(func() {
+		for _, name := range []string{probe, probe + "-more"} {
+			_ = env.Client.CoreV1().Namespaces().Delete(context.WithoutCancel(t.Context()), name, metav1.DeleteOptions{})
+		}
+	})
+	return remove
+}
+
+// versions returns the versions of the objects of a space that only the controller writes.
+func versions(t *testing.T, space string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for line := range strings.Lines(env.Kubectl(t, "get", "serviceaccounts,rolebindings,limitranges,networkpolicies", "-n", space, "-o",
+		`jsonpath={range .items[?(@.metadata.name=="space")]}{.kind} {.metadata.uid} {.metadata.resourceVersion}{"\n"}{end}`)) {
+		kind, version, _ := strings.Cut(strings.TrimSpace(line), " ")
+		out[kind] = version
+	}
+	return out
+}
+
+// TestMutators_doNotStopSpaces has admission plugins of others, installed before or after a space
+// is provisioned, change what the controller writes: pods have tokens on their nodes, and retained
+// namespaces are deleted. Where that cannot work, events tell what the plugin changed.
+func TestMutators_doNotStopSpaces(t *testing.T) {
+	env.Requires(t, "1.36", "mutating admission policies in version v1")
+	const driver = "mutators.example.com"
+	keys := spaceapi.KeysFor(driver)
+	releaseNamespace := env.Namespace(t)
+	startController(t, env, releaseOf(t, "mutators", releaseNamespace, map[string]string{"driverName": driver},
+		"rbac-controller.yaml", "admission-controller.yaml", "admission-space-metadata.yaml", "admission-spaces.yaml")...)
+	const nodeA, nodeB = "mutators-a", "mutators-b"
+	newNode(t, env, nodeA, nil)
+	newNode(t, env, nodeB, nil)
+	for name, m := range mutators {
+		for _, when := range []string{"before", "after"} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				t.Parallel()
+				ns, prefix := env.Namespace(t), name+"-"+when+"-"
+				class := framework.WithClassConfig(fmt.Sprintf(`"namespacePrefix":%q,"network":{"mode":"Isolated"},"resourceQuota":{"hard":{"pods":"4"}},"retention":{"period":"1s"}`, prefix))
+				a := bind(t, createPod(t, ns, framework.NewPod("a")), nodeA)
+				b := bind(t, createPod(t, ns, framework.NewPod("b")), nodeB)
+				var remove func()
+				if when == "before" {
+					remove = m.install(t, prefix)
+				}
+				env.CreateClaim(t, ns, framework.NewClaim("claim"))
+				allocateTo(t, driver, ns, "claim", class, usedBy(a))
+				if when == "before" && m.refused != "" && !m.onlyUpdates {
+					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioningFailed, m.refused)
+					awaitEvent(t, ns, "Pod", "a", spaceapi.ReasonProvisioningFailed, m.refused)
+					remove()
+				}
+				space := readySpace(t, ns, "claim")
+				if when == "before" && m.reported != "" {
+					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonChangedByAdmission, m.reported)
+				}
+				if when == "after" {
+					awaitUsedBy(t, keys, space, a)
+					remove = m.install(t, prefix)
+				}
+				before := versions(t, space)
+				reserve(t, "claim", b)
+				if m.refused != "" && m.onlyUpdates {
+					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonNodesNotRecorded, m.refused)
+					awaitEvent(t, ns, "Pod", "b", spaceapi.ReasonNodesNotRecorded, m.refused)
+					remove()
+				}
+				awaitUsedBy(t, keys, space, a, b)
+				release(t, "claim", b)
+				awaitUsedBy(t, keys, space, a)
+				if now := versions(t, space); !maps.Equal(before, now) {
+					t.Errorf("objects of the space were written again: before %v, now %v", before, now)
+				}
+				if when == "after" && m.reported == "ResourceQuota" {
+					env.Kubectl(t, "patch", "resourcequota", "space", "-n", space, "--type=merge", "-p", `{"spec":{"hard":{"pods":"400"}}}`)
+					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonRestored, "ResourceQuota")
+					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonChangedByAdmission, "ResourceQuota")
+				}
+				deallocate(t, env, ns, "claim")
+				env.AwaitNamespaceGone(t, space)
+			})
+		}
+	}
+}
