@@ -34,6 +34,8 @@ const (
 	Broken
 	// Refused is an internal error of the server, with the message [Fault].
 	Refused
+	// NotServed is what a server answers that does not serve the kind.
+	NotServed
 )
 
 // Fault is the message of a request that is [Refused].
@@ -143,6 +145,8 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	case answer == Refused:
 		refuse(w)
+	case answer == NotServed:
+		http.NotFound(w, r)
 	case early != nil:
 		passOn(w, early)
 	default:

@@ -105,6 +105,7 @@ func TestProxy_answersAsTheInterceptDecides(t *testing.T) {
 		"not in the end":   {func(faults.Call, func()) faults.Answer { return faults.Real }, 1, true},
 		"broken before":    {func(faults.Call, func()) faults.Answer { return faults.Broken }, 0, false},
 		"refused before":   {func(faults.Call, func()) faults.Answer { return faults.Refused }, 0, false},
+		"not served":       {func(faults.Call, func()) faults.Answer { return faults.NotServed }, 0, false},
 		"broken after":     {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Broken }, 1, false},
 		"refused after":    {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Refused }, 1, false},
 		"answered after":   {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Real }, 1, true},

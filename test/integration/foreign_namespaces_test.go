@@ -89,7 +89,7 @@ func TestForeignNamespaces_areLeftAlone(t *testing.T) {
 }
 
 func TestDeprovision_notOnAnError(t *testing.T) {
-	for how, answer := range map[string]faults.Answer{"refused": faults.Refused, "broken": faults.Broken} {
+	for how, answer := range map[string]faults.Answer{"refused": faults.Refused, "broken": faults.Broken, "not-served": faults.NotServed} {
 		for verb, what := range map[string]string{
 			"get":  "the live read of the claim",
 			"list": "the first list of all claims",

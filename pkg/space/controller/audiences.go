@@ -10,8 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
@@ -41,7 +41,7 @@ func (r *Reconciler) recordAudiences(ctx context.Context, space *desiredSpace) e
 		return nil
 	}
 	err := r.annotate(ctx, space.namespace, map[string]any{r.keys.TokenAudiences: audiences})
-	if client.IgnoreNotFound(err) != nil {
+	if spaceclient.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("set the audiences of namespace %s: %w", space.name, err)
 	}
 	return nil

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 )
 
 const (
@@ -60,7 +61,7 @@ func (r *Reconciler) recordNodes(ctx context.Context, desired *desiredClaim) (ti
 		if len(nodes) > 0 {
 			value = formatNodes(nodes)
 		}
-		if err := r.annotate(ctx, ns, map[string]any{r.keys.Nodes: value}); client.IgnoreNotFound(err) != nil {
+		if err := r.annotate(ctx, ns, map[string]any{r.keys.Nodes: value}); spaceclient.IgnoreNotFound(err) != nil {
 			err = fmt.Errorf("set the node annotation of namespace %s: %w", ns.Name, err)
 			r.warnClaimAndPods(desired, spaceapi.ReasonNodesNotRecorded, err.Error())
 			errs = append(errs, err)
@@ -108,7 +109,7 @@ func (r *Reconciler) nodesOf(ctx context.Context, desired *desiredClaim) (map[ty
 			pod := &corev1.Pod{}
 			err := r.client.APIReader.Get(ctx, client.ObjectKey{Namespace: desired.Claim.Namespace, Name: consumer.Name}, pod)
 			switch {
-			case client.IgnoreNotFound(err) != nil:
+			case spaceclient.IgnoreNotFound(err) != nil:
 				errs = append(errs, fmt.Errorf("read the node of pod %s/%s, which uses ResourceClaim %s: %w", desired.Claim.Namespace, consumer.Name, desired.Claim.Name, err))
 				return true
 			case err != nil, pod.UID != consumer.UID:

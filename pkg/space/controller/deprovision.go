@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/pkg/space/deletion"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
@@ -100,7 +101,7 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, caus
 	if ns.DeletionTimestamp == nil && until.IsZero() && period > 0 {
 		// In whole seconds, as the annotation has it, and no shorter than the period.
 		until = r.clock.Now().Add(period + time.Second - 1).Truncate(time.Second)
-		if err := r.annotate(ctx, ns, map[string]any{r.keys.RetainedUntil: until.UTC().Format(time.RFC3339)}); client.IgnoreNotFound(err) != nil {
+		if err := r.annotate(ctx, ns, map[string]any{r.keys.RetainedUntil: until.UTC().Format(time.RFC3339)}); spaceclient.IgnoreNotFound(err) != nil {
 			return 0, fmt.Errorf("set the end of the retention on namespace %s: %w", ns.Name, err)
 		}
 		changed = true
@@ -112,7 +113,7 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, caus
 		if deleted.DeletionTimestamp == nil {
 			// The UID makes sure that no later namespace of the same name is deleted.
 			err := r.client.Delete(ctx, deleted, client.Preconditions{UID: &ns.UID})
-			if client.IgnoreNotFound(err) != nil {
+			if spaceclient.IgnoreNotFound(err) != nil {
 				return 0, fmt.Errorf("delete namespace %s: %w", ns.Name, err)
 			}
 			changed = changed || err == nil
@@ -151,11 +152,11 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed 
 	// isDeprovisioned knows that revocation is not complete.
 	for _, name := range slices.Backward(resources.RoleBindingNames(r.recordedConfig(ns))) {
 		binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: name}}
-		err := client.IgnoreNotFound(r.readerFor(binding).Get(ctx, client.ObjectKeyFromObject(binding), binding))
+		err := spaceclient.IgnoreNotFound(r.readerFor(binding).Get(ctx, client.ObjectKeyFromObject(binding), binding))
 		if err == nil {
 			err = r.revokeRoleBinding(ctx, binding)
 		}
-		if client.IgnoreNotFound(err) != nil {
+		if spaceclient.IgnoreNotFound(err) != nil {
 			return changed, fmt.Errorf("delete the RoleBindings in namespace %s: %w", ns.Name, err)
 		}
 		changed = changed || err == nil
@@ -168,7 +169,7 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed 
 	// The ServiceAccount is in the cache, too, and comes last for the same reason.
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}}
 	err = r.client.Delete(ctx, account)
-	if client.IgnoreNotFound(err) != nil {
+	if spaceclient.IgnoreNotFound(err) != nil {
 		return changed, fmt.Errorf("delete the ServiceAccount in namespace %s: %w", ns.Name, err)
 	}
 	return changed || err == nil, nil
@@ -202,7 +203,7 @@ func (r *Reconciler) revokeTenantRoleBindings(ctx context.Context, namespace str
 			return nil
 		}
 		for i := range inEffect {
-			if err := r.revokeRoleBinding(ctx, &inEffect[i]); client.IgnoreNotFound(err) != nil {
+			if err := r.revokeRoleBinding(ctx, &inEffect[i]); spaceclient.IgnoreNotFound(err) != nil {
 				return fmt.Errorf("revoke RoleBinding %s/%s of a tenant: %w", namespace, inEffect[i].Name, err)
 			}
 		}
@@ -226,7 +227,7 @@ func (r *Reconciler) revokeClusterWide(ctx context.Context, ns *corev1.Namespace
 			klog.FromContext(ctx).Error(err, "Cluster-wide role not revoked before the namespace is deleted", logkeys.Namespace, ns.Name)
 			continue
 		}
-		if client.IgnoreNotFound(err) != nil {
+		if spaceclient.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("delete the ClusterRoleBindings of namespace %s: %w", ns.Name, err)
 		}
 	}
@@ -254,7 +255,7 @@ func (r *Reconciler) isDeprovisioned(ctx context.Context, ns *corev1.Namespace) 
 	binding, account := &rbacv1.RoleBinding{}, &corev1.ServiceAccount{}
 	bindingErr := r.client.Get(ctx, client.ObjectKey{Namespace: ns.Name, Name: spaceapi.RoleBindingName}, binding)
 	accountErr := r.client.Get(ctx, client.ObjectKey{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}, account)
-	if err := errors.Join(client.IgnoreNotFound(bindingErr), client.IgnoreNotFound(accountErr)); err != nil {
+	if err := errors.Join(spaceclient.IgnoreNotFound(bindingErr), spaceclient.IgnoreNotFound(accountErr)); err != nil {
 		return false, err
 	}
 	if bindingErr == nil && binding.DeletionTimestamp != nil && len(binding.Subjects) > 0 {
@@ -295,7 +296,7 @@ func (r *Reconciler) reportStuckTerminating(ctx context.Context, ns *corev1.Name
 	klog.FromContext(ctx).Info("Namespace stuck terminating", logkeys.Namespace, ns.Name, "cause", message)
 	r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, message)
 	now := r.clock.Now().UTC().Format(time.RFC3339)
-	if err := r.annotate(ctx, ns, map[string]any{r.keys.DeletionRetriedAt: now}); client.IgnoreNotFound(err) != nil {
+	if err := r.annotate(ctx, ns, map[string]any{r.keys.DeletionRetriedAt: now}); spaceclient.IgnoreNotFound(err) != nil {
 		klog.FromContext(ctx).Error(err, "Deletion of the namespace not retried", logkeys.Namespace, ns.Name)
 	}
 	return timeout

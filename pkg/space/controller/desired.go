@@ -19,6 +19,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
+	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
@@ -71,7 +72,7 @@ func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClai
 	// no namespaces but those of spaces.
 	outer := &corev1.Namespace{}
 	err := r.client.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, outer)
-	if client.IgnoreNotFound(err) != nil {
+	if spaceclient.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
 	var rejected error

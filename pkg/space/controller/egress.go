@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
@@ -42,7 +43,7 @@ func (r *Reconciler) apiServer(ctx context.Context) ([]resources.Destination, er
 	}
 	slice := &discoveryv1.EndpointSlice{}
 	err := r.client.Get(ctx, client.ObjectKey{Namespace: metav1.NamespaceDefault, Name: kubernetesService}, slice)
-	if client.IgnoreNotFound(err) != nil {
+	if spaceclient.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
 	for _, endpoint := range slice.Endpoints {

@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
@@ -123,7 +124,7 @@ func (r *Reconciler) ensureNamespace(ctx context.Context, desired *desiredClaim,
 		// The cache may lag behind.
 		ns := &corev1.Namespace{}
 		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: space.name}, ns)
-		if apierrors.IsNotFound(err) && desired.inUse {
+		if spaceclient.IsNotFound(err) && desired.inUse {
 			// Clear Ready before recreating anything, so that after a crash the next leader
 			// provisions the whole space.
 			return &reasonError{spaceapi.ReasonNamespaceTerminating, errors.New("a namespace of the claim was deleted while in use: it is recreated")}
@@ -140,7 +141,7 @@ func (r *Reconciler) ensureNamespace(ctx context.Context, desired *desiredClaim,
 		return &reasonError{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s is being deleted although the claim is allocated: it is recreated when the deletion is complete", ns.Name)}
 	case !r.retainedUntil(ns).IsZero():
 		// Before Kubernetes 1.36, a claim that gets the same device again has the same allocation ID.
-		if err := r.client.Delete(ctx, ns, client.Preconditions{UID: &ns.UID}); client.IgnoreNotFound(err) != nil {
+		if err := r.client.Delete(ctx, ns, client.Preconditions{UID: &ns.UID}); spaceclient.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("delete the retained namespace %s, whose name is needed: %w", ns.Name, err)
 		}
 		return &reasonError{spaceapi.ReasonNamespaceTerminating, fmt.Errorf("namespace %s was retained from an earlier use of the same device: it is recreated when its deletion is complete", ns.Name)}
@@ -241,7 +242,7 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, w
 	switch {
 	case err == nil && r.isAsWritten(have, want):
 		return have, false, nil
-	case apierrors.IsNotFound(err):
+	case spaceclient.IsNotFound(err):
 		if err = r.create(ctx, want); err == nil {
 			return want, true, nil
 		}
@@ -254,7 +255,7 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, w
 	// The cache may lag behind, and has only a part of the object.
 	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		err := r.client.APIReader.Get(ctx, key, have)
-		if apierrors.IsNotFound(err) {
+		if spaceclient.IsNotFound(err) {
 			have, changed = want, true
 			return r.create(ctx, want)
 		}
@@ -269,7 +270,7 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, w
 			return fmt.Errorf("it is being deleted, and has finalizers %v: it is recreated when the deletion is complete", have.GetFinalizers())
 		case *rbacv1.RoleBinding, *rbacv1.ClusterRoleBinding:
 			// The role of a binding is immutable.
-			if err := r.client.Delete(ctx, have, client.Preconditions{UID: &uid}); client.IgnoreNotFound(err) != nil {
+			if err := r.client.Delete(ctx, have, client.Preconditions{UID: &uid}); spaceclient.IgnoreNotFound(err) != nil {
 				return err
 			}
 			have = want
@@ -425,7 +426,7 @@ func (r *Reconciler) createDefaultAccount(ctx context.Context, want *corev1.Serv
 func (r *Reconciler) createRootCA(ctx context.Context, space *desiredSpace) error {
 	source := &corev1.ConfigMap{}
 	if err := r.client.Get(ctx, client.ObjectKey{Namespace: r.config.Namespace, Name: spaceapi.RootCAName}, source); err != nil {
-		return client.IgnoreNotFound(err)
+		return spaceclient.IgnoreNotFound(err)
 	}
 	err := r.client.Create(ctx, &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Name: spaceapi.RootCAName, Namespace: space.name, Annotations: source.Annotations},

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 )
 
 const (
@@ -85,7 +86,7 @@ func (r *Reconciler) clusterRole(ctx context.Context, name string) (*rbacv1.Clus
 	}
 	role := &rbacv1.ClusterRole{}
 	if err := reader.Get(ctx, client.ObjectKey{Name: name}, role); err != nil {
-		return nil, client.IgnoreNotFound(err)
+		return nil, spaceclient.IgnoreNotFound(err)
 	}
 	return role, nil
 }

@@ -14,7 +14,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	utilcache "k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
@@ -28,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
@@ -188,7 +188,7 @@ func withClaimUID(ctx context.Context, uid string) context.Context {
 func getClaim(ctx context.Context, reader client.Reader, key types.NamespacedName) (*resourceapi.ResourceClaim, error) {
 	claim := &resourceapi.ResourceClaim{}
 	err := reader.Get(ctx, key, claim)
-	if apierrors.IsNotFound(err) {
+	if spaceclient.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 	"github.com/space-dra/space-dra-driver/pkg/space/staging"
@@ -276,7 +277,7 @@ func (d *Driver) removeEnded(ctx context.Context, c *knownClaim) error {
 	defer cancel()
 	claim, err := d.Client.ResourceV1().ResourceClaims(prepared.Namespace).Get(ctx, prepared.Name, metav1.GetOptions{})
 	switch {
-	case err != nil && !isNotFound(err):
+	case err != nil && !client.IsNotFound(err):
 		return fmt.Errorf("read ResourceClaim %s: %w", prepared.claimName(), err)
 	case err == nil && claim.UID == prepared.UID && allocation.FromClaim(claim, d.Driver) != nil:
 		c.latest.Store(claim) // for the next resync

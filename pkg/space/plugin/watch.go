@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	watchtools "k8s.io/client-go/tools/watch"
 	"k8s.io/klog/v2"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/client"
 )
 
 const (
@@ -50,7 +52,7 @@ func (d *Driver) watchClaim(ctx context.Context, name types.NamespacedName, clai
 		}
 		reread = true
 		switch {
-		case isNotFound(last):
+		case client.IsNotFound(last):
 			return handle(&resourceapi.ResourceClaim{}), nil
 		case last != nil:
 			logger.Info("Cannot read the claim", "err", last)
@@ -82,11 +84,4 @@ func (d *Driver) watchClaim(ctx context.Context, name types.NamespacedName, clai
 		return false, nil
 	})
 	return last
-}
-
-// isNotFound reports whether the API server knows that an object does not exist. It also
-// answers 404 when it does not serve the kind at all, for instance during an upgrade; that
-// says nothing about the object.
-func isNotFound(err error) bool {
-	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
