@@ -101,7 +101,8 @@ func TestRBAC_ofOptionsHasTheListedRulesOnly(t *testing.T) {
 			{"rbac.authorization.k8s.io/rolebindings: list patch delete", "tenants may bind: what they gave ends with the space"},
 		}},
 		{at("space.copyFromNamespaces", []any{"templates"}), controllerRole, "[edit view]", []right{
-			{"secrets: create", "copies; a policy keeps them to spaces"},
+			{"secrets: create patch", "copies; policies keep them to spaces, and patch to copies"},
+			{"configmaps: patch", "copies; a policy keeps it to those"},
 			{"serviceaccounts [default]: patch", "pods that name no ServiceAccount pull images with the copies"},
 		}},
 		{at("space.copyFromNamespaces", []any{"templates"}), "Role/" + controllerName + "-templates in templates", "", []right{{"secrets configmaps: get", "these are copied"}}},

@@ -135,5 +135,26 @@ func copied(t *testing.T, templates string) {
 			return err
 		})
 	}
+	// A change of the claim is followed, as is the end of the resync period.
+	followed := func(pod string) {
+		t.Helper()
+		made := createPod(t, ns, framework.NewPod(pod))
+		reserve(t, "claim", made)
+	}
+	env.Kubectl(t, "label", "secret", "pull", "-n", space.Namespace, "example.com/theirs=x")
+	env.Kubectl(t, "delete", "configmap", "settings", "-n", space.Namespace)
+	env.Kubectl(t, "patch", "secret", "pull", "-n", templates, "--type=merge", "-p", `{"stringData":{".dockerconfigjson":"{\"auths\":{\"registry\":{}}}"}}`)
+	followed("first")
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "configmaps", space.Namespace, framework.That("copied again", func(c *corev1.ConfigMap) bool {
+		return c.Name == "settings" && maps.Equal(c.Data, config.Data)
+	}))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "secrets", space.Namespace, framework.That("as the original is now", func(s *corev1.Secret) bool {
+		return s.Name == "pull" && string(s.Data[corev1.DockerConfigJsonKey]) == `{"auths":{"registry":{}}}` && s.Labels["example.com/theirs"] == "x"
+	}))
+	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonRestored, "ConfigMap settings")
+	// Without the label, it is no copy any more.
+	env.Kubectl(t, "label", "configmap", "settings", "-n", space.Namespace, framework.ClaimUIDLabel+"-")
+	followed("second")
+	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonCopyFailed, "that it has copied")
 	deallocate(t, env, ns, "claim")
 }

@@ -155,6 +155,11 @@ func (d *desiredClaim) hasBindingConditions() bool {
 	return slices.ContainsFunc(d.Results, func(result allocation.Result) bool { return len(result.BindingConditions) > 0 })
 }
 
+// hasCopies returns whether a space has copies of objects in other namespaces.
+func (d *desiredClaim) hasCopies() bool {
+	return slices.ContainsFunc(d.spaces, func(space *desiredSpace) bool { return len(space.objects.Copies) > 0 })
+}
+
 // keeps returns whether a namespace is one of the spaces that may exist: Owns is true, and it has
 // not expired. d may be nil.
 func (d *desiredClaim) keeps(ns *corev1.Namespace, keys spaceapi.Keys) bool {

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -31,7 +30,6 @@ import (
 	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
-	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
 // provision creates what is missing of the spaces of an allocation, restores what was changed, and
@@ -74,6 +72,9 @@ func (r *Reconciler) provision(ctx context.Context, desired *desiredClaim) (time
 		r.metrics.ProvisionSteps.Observe(r.clock.Since(namespacesDone), metrics.StepObjects)
 	}
 	r.bindingFailures.Remove(desired.Claim)
+	if desired.hasCopies() {
+		after = soonest(after, r.config.ResyncPeriod)
+	}
 	return after, errors.Join(r.reportReady(ctx, desired, start), nodesErr)
 }
 
@@ -181,6 +182,9 @@ func (r *Reconciler) ensureObjects(ctx context.Context, desired *desiredClaim) e
 		if want := space.objects.NetworkPolicy; want != nil {
 			ensure(want)
 		}
+		for _, want := range space.objects.Copies {
+			steps = append(steps, func() error { return r.ensureCopy(ctx, desired, want) })
+		}
 		if desired.inUse {
 			continue // What follows is not restored.
 		}
@@ -188,9 +192,6 @@ func (r *Reconciler) ensureObjects(ctx context.Context, desired *desiredClaim) e
 			func() error { return r.createDefaultAccount(ctx, space.objects.DefaultAccount) },
 			func() error { return r.createRootCA(ctx, space) },
 		)
-		for _, want := range space.objects.Copies {
-			steps = append(steps, func() error { return r.createCopy(ctx, want) })
-		}
 	}
 	return parallel(steps)
 }
@@ -210,11 +211,7 @@ func (r *Reconciler) ensure(ctx context.Context, desired *desiredClaim, space *d
 	}
 	if desired.inUse {
 		if changed {
-			desired.restored.Store(true)
-			object := kindOf(want) + " " + want.GetName()
-			r.events.Event(desired.claim, corev1.EventTypeWarning, spaceapi.ReasonRestored,
-				fmt.Sprintf("Restored %s in namespace %s after an external change", object, space.name))
-			klog.FromContext(ctx).Info("Space restored", logkeys.Namespace, space.name, "object", object)
+			r.reportRestored(ctx, desired, want)
 		}
 		return nil
 	}
@@ -230,6 +227,16 @@ func (r *Reconciler) ensure(ctx context.Context, desired *desiredClaim, space *d
 		return r.putQuotaInForce(ctx, have, changed)
 	}
 	return nil
+}
+
+// reportRestored reports that an object of a space in use was missing or changed.
+func (r *Reconciler) reportRestored(ctx context.Context, desired *desiredClaim, obj client.Object) {
+	desired.restored.Store(true)
+	object := kindOf(obj) + " " + obj.GetName()
+	namespace := namespaceOf(obj)
+	r.events.Event(desired.claim, corev1.EventTypeWarning, spaceapi.ReasonRestored,
+		fmt.Sprintf("Restored %s in namespace %s after an external change", object, namespace))
+	klog.FromContext(ctx).Info("Space restored", logkeys.Namespace, namespace, "object", object)
 }
 
 // createOrRestore creates an object of a space, or restores one that differs. It returns the
@@ -434,31 +441,6 @@ func (r *Reconciler) createRootCA(ctx context.Context, space *desiredSpace) erro
 	})
 	if client.IgnoreAlreadyExists(err) != nil {
 		return fmt.Errorf("create ConfigMap %s/%s: %w", space.name, spaceapi.RootCAName, err)
-	}
-	return nil
-}
-
-// createCopy copies a Secret or ConfigMap, as it is now, into a space. The copy belongs to
-// the tenants from then on.
-func (r *Reconciler) createCopy(ctx context.Context, want resources.Copy) error {
-	original := client.Object(&corev1.ConfigMap{})
-	if want.Secret {
-		original = &corev1.Secret{}
-		// At high verbosity, client-go would log the Secret.
-		ctx = klog.NewContext(ctx, logr.Discard())
-	}
-	key := client.ObjectKey{Namespace: want.From, Name: want.Name}
-	err := r.client.APIReader.Get(ctx, key, original)
-	if err == nil {
-		switch original := original.(type) {
-		case *corev1.Secret:
-			err = r.client.Create(ctx, want.SecretOf(original))
-		case *corev1.ConfigMap:
-			err = r.client.Create(ctx, want.ConfigMapOf(original))
-		}
-	}
-	if client.IgnoreAlreadyExists(err) != nil {
-		return fmt.Errorf("copy %s %s to namespace %s: %w", kindOf(original), key, want.Namespace, err)
 	}
 	return nil
 }

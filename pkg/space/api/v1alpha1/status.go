@@ -46,6 +46,8 @@ const (
 	// ReasonNodesNotRecorded means that the controller could not add the nodes of new pods to the
 	// Namespace. The API server denies these nodes tokens of the space.
 	ReasonNodesNotRecorded = "NodesNotRecorded"
+	// ReasonCopyFailed means that the controller could not update a copy in a space in use.
+	ReasonCopyFailed = "CopyFailed"
 	// ReasonDeprovisioned means that the credentials are revoked and the namespace is being deleted.
 	ReasonDeprovisioned = "Deprovisioned"
 	// ReasonDeprovisioningFailed means that the controller could not revoke the credentials of a
