@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -46,10 +47,29 @@ func isPod(consumer resourceapi.ResourceClaimConsumerReference) bool {
 	return consumer.APIGroup == "" && consumer.Resource == "pods"
 }
 
+// checkConsumers returns an error that names what a claim is reserved for if that is not only pods.
+// The controller does not know which pods use such an object, and on which nodes they are: they
+// get no tokens.
+func checkConsumers(claim *resourceapi.ResourceClaim) error {
+	var names []string
+	for _, consumer := range claim.Status.ReservedFor {
+		if !isPod(consumer) {
+			names = append(names, fmt.Sprintf("%s %s", schema.GroupResource{Group: consumer.APIGroup, Resource: consumer.Resource}, consumer.Name))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the claim is reserved for %s, and only pods for which a claim itself is reserved can use its space", strings.Join(names, ", "))
+}
+
 // recordNodes writes the nodes of the pods that the claim is reserved for to the annotations of
 // its namespaces, for the admission policy that lets only those nodes have tokens. It returns
 // when to do so again, zero for never.
 func (r *Reconciler) recordNodes(ctx context.Context, desired *desiredClaim) (time.Duration, error) {
+	if err := checkConsumers(desired.claim); err != nil {
+		r.events.Event(desired.claim, corev1.EventTypeWarning, spaceapi.ReasonUnsupportedConsumer, err.Error())
+	}
 	nodes, after, err := r.nodesOf(ctx, desired)
 	errs := []error{err}
 	for _, space := range desired.spaces {

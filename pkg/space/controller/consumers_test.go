@@ -5,11 +5,14 @@ package controller
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
 // sync records the consumers of a claim, and returns when it looks again, how many pods it
@@ -147,5 +150,48 @@ func TestRecordNodes_keepsNodesWhenAPodCannotBeRead(t *testing.T) {
 	_, err := c.recordNodes(t.Context(), c.desired(claim))
 	if got := c.nodesOf(claim); err == nil || got != "n1=a-uid" {
 		t.Errorf("recorded %q, error %v", got, err)
+	}
+}
+
+func TestReconcile_rejectsClaimsForOtherConsumersThanPods(t *testing.T) {
+	group := resourceapi.ResourceClaimConsumerReference{APIGroup: "scheduling.k8s.io", Resource: "podgroups", Name: "gang", UID: "gang-uid"}
+	const words = "podgroups.scheduling.k8s.io gang"
+	for name, test := range map[string]struct {
+		before, now []resourceapi.ResourceClaimConsumerReference
+		ready       bool
+		reported    bool
+	}{
+		"a PodGroup":                  {nil, []resourceapi.ResourceClaimConsumerReference{group}, false, true},
+		"a PodGroup and then a pod":   {[]resourceapi.ResourceClaimConsumerReference{group}, usedBy(podOn("a", "")).Status.ReservedFor, true, false},
+		"a pod and a PodGroup":        {nil, append(usedBy(podOn("a", "")).Status.ReservedFor, group), true, true},
+		"a pod, and later a PodGroup": {usedBy(podOn("a", "")).Status.ReservedFor, []resourceapi.ResourceClaimConsumerReference{group}, true, true},
+		"nothing yet":                 {nil, nil, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, claimFor("a"), podOn("a", "node-a"))
+			for i, consumers := range [][]resourceapi.ResourceClaimConsumerReference{test.before, test.now} {
+				if i == 0 && consumers == nil {
+					continue
+				}
+				live := c.liveOne()
+				live.Status.ReservedFor = consumers
+				if err := c.api.Status().Update(t.Context(), live); err != nil {
+					t.Fatal(err)
+				}
+				c.catchUp(live)
+				c.recorded()
+				c.reconcileAndCatchUp(t)
+			}
+			live := c.liveOne()
+			if isReady(live, driver, allocationOf(t, live)) != test.ready {
+				t.Errorf("ready: %t, want %t", !test.ready, test.ready)
+			}
+			if !test.ready && (len(c.ofClaim()) > 0 || !strings.Contains(live.Status.Devices[0].Conditions[0].Message, words)) {
+				t.Errorf("namespaces %v, status %v", c.ofClaim(), live.Status.Devices)
+			}
+			if events := strings.Join(c.recorded(), "\n"); strings.Contains(events, spaceapi.ReasonUnsupportedConsumer) != test.reported || test.reported && !strings.Contains(events, words) {
+				t.Errorf("recorded %q", events)
+			}
+		})
 	}
 }

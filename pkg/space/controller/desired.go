@@ -101,6 +101,8 @@ func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClai
 	}
 	if rejected != nil {
 		desired.rejected = &reasonError{spaceapi.ReasonInvalidParameters, rejected}
+	} else if err := checkConsumers(claim); err != nil && !desired.inUse && !slices.ContainsFunc(claim.Status.ReservedFor, isPod) {
+		desired.rejected = &reasonError{spaceapi.ReasonUnsupportedConsumer, err}
 	}
 	desired.expiresIn = lifetime
 	if lifetime > 0 && !start.IsZero() {

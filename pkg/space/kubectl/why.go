@@ -204,6 +204,7 @@ func (s *snapshot) whyAllocated(claim *resourceapi.ResourceClaim, pods []*corev1
 var reasons = map[string]string{
 	spaceapi.ReasonInvalidParameters:    "ResourceClaim %s has invalid parameters: %s. This is final: change the claim or its DeviceClass, and recreate the claim.",
 	spaceapi.ReasonExpired:              "The space of ResourceClaim %s was deprovisioned because it reached its maximum lifetime: %s. This is final: recreate the claim, or have the class changed.",
+	spaceapi.ReasonUnsupportedConsumer:  "ResourceClaim %s gets no space: %s. Use a claim, or a ResourceClaimTemplate, that the pods themselves name.",
 	spaceapi.ReasonNameConflict:         "The namespace for ResourceClaim %s already exists and does not belong to the claim: %s.",
 	spaceapi.ReasonNamespaceTerminating: "The namespace of ResourceClaim %s was deleted, and is recreated when it no longer exists: %s.",
 	spaceapi.ReasonProvisioningFailed:   "The space of ResourceClaim %s could not be provisioned, and the driver retries: %s.",

@@ -92,6 +92,7 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		"a taken name":            {[]any{failed(spaceapi.ReasonNameConflict, "ns x"), pod("p", "n", "c")}, "does not belong to the claim: ns x."},
 		"a deleted space":         {[]any{failed(spaceapi.ReasonNamespaceTerminating, "ns x"), pod("p", "n", "c")}, "recreated when it no longer exists: ns x."},
 		"an expired one":          {[]any{failed(spaceapi.ReasonExpired, "1h"), pod("p", "n", "c")}, "its maximum lifetime: 1h. This is final"},
+		"a claim of a PodGroup":   {[]any{failed(spaceapi.ReasonUnsupportedConsumer, "it is reserved for podgroups x"), pod("p", "n", "c")}, "gets no space: it is reserved for podgroups x. Use a claim"},
 		"an unknown reason":       {[]any{failed("Novel", "news"), pod("p", "n", "c")}, "is not ready, with reason Novel: news."},
 		"a claim that is deleted": {[]any{deleted}, "ResourceClaim c is being deleted"},
 		"no plugin": {[]any{made(), pod("p", "n", "c"), event("p", prepare, "DRA driver "+driver+" is not registered")},

@@ -147,7 +147,7 @@ func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation
 		case ready == nil:
 			missing = append(missing, fmt.Sprintf("request %s: no status reported by the controller of driver %s", result.Request, d.Driver))
 			continue
-		case ready.Reason == spaceapi.ReasonInvalidParameters, ready.Reason == spaceapi.ReasonExpired:
+		case ready.Reason == spaceapi.ReasonInvalidParameters, ready.Reason == spaceapi.ReasonUnsupportedConsumer, ready.Reason == spaceapi.ReasonExpired:
 			return prepared, nil, fmt.Errorf("%s: %s", ready.Reason, ready.Message)
 		default:
 			missing = append(missing, fmt.Sprintf("request %s: %s: %s", result.Request, ready.Reason, ready.Message))

@@ -403,6 +403,9 @@ func TestWaitUntilReady_failsImmediatelyOnFinalStates(t *testing.T) {
 		"expired": {func(n *node, claim *resourceapi.ResourceClaim) {
 			n.update(notReady(n.t, claim, spaceapi.ReasonExpired, "because"))
 		}, spaceapi.ReasonExpired + ": because"},
+		"reserved for something else than a pod": {func(n *node, claim *resourceapi.ResourceClaim) {
+			n.update(notReady(n.t, claim, spaceapi.ReasonUnsupportedConsumer, "because"))
+		}, spaceapi.ReasonUnsupportedConsumer + ": because"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {

@@ -31,6 +31,8 @@ const (
 	// ReasonNamespaceTerminating means that the namespace is being deleted although the
 	// claim is still allocated, or that it belongs to an earlier allocation of the same device.
 	ReasonNamespaceTerminating = "NamespaceTerminating"
+	// ReasonUnsupportedConsumer means that the claim is reserved for objects that are not pods.
+	ReasonUnsupportedConsumer = "UnsupportedConsumer"
 	// ReasonExpired means that the space reached its maximum lifetime. It is final for the
 	// allocation.
 	ReasonExpired = "Expired"
