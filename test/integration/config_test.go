@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/diff"
 
@@ -30,7 +32,8 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 	always := i.arguments
 	with := func(arguments ...string) []string { return append(slices.Clone(always), arguments...) }
 	i.arguments = with("--cluster-role=edit", "--allowed-cluster-roles=admin", "--cluster-wide-roles=view", "--copy-from-namespaces="+templates,
-		"--pod-security=baseline", "--network-mode=Isolated", "--namespace-prefix=before-", "--apiserver-cidrs=192.0.2.1/32")
+		"--pod-security=baseline", "--network-mode=Isolated", "--namespace-prefix=before-", "--apiserver-cidrs=192.0.2.1/32",
+		"--dns-namespace=dns-before", "--dns-pod-labels=k8s-app=before", "--dns-cidrs=192.0.2.11/32")
 	i.start(t)
 	names := map[string]string{}
 	for claim, fields := range map[string]string{
@@ -41,6 +44,9 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 		"open":     `"network":{"mode":"Open"}`,
 		"rules":    `"network":{"egress":[{"to":[{"ipBlock":{"cidr":"203.0.113.0/24"}}],"ports":[{"port":443}]}]}`,
 		"retained": `"retention":{"period":"1h"}`,
+		"lifetime": `"maxLifetime":"8h","maxTerminationGracePeriod":"20s"`,
+		"labels":   `"labels":{"team":"red"},"annotations":{"example.com/note":"x"},"namespacePrefix":"red-"`,
+		"security": `"podSecurity":{"enforce":"baseline","warn":"restricted"},"allowNestedSpaces":true`,
 	} {
 		names[claim] = provision(t, driver, ns, claim, framework.WithClassConfig(fields))
 	}
@@ -50,7 +56,8 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 	}
 
 	i.kill(t)
-	i.arguments = with("--cluster-role=view", "--pod-security=restricted", "--network-mode=Open", "--namespace-prefix=after-", "--dns-port=5353", "--apiserver-cidrs=192.0.2.2/32")
+	i.arguments = with("--cluster-role=view", "--pod-security=restricted", "--network-mode=Open", "--namespace-prefix=after-", "--dns-port=5353", "--apiserver-cidrs=192.0.2.2/32",
+		"--dns-namespace=dns-after", "--dns-pod-labels=k8s-app=after", "--dns-cidrs=192.0.2.22/32", "--advertise-apiserver-url=https://192.0.2.3:6443")
 	i.start(t)
 	for claim, name := range names {
 		if claim != "open" {
@@ -60,8 +67,12 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 			}))
 		}
 	}
-	followed := strings.NewReplacer(`"port":53,`, `"port":5353,`, "192.0.2.1/32", "192.0.2.2/32")
+	followed := strings.NewReplacer(`"port":53,`, `"port":5353,`, "192.0.2.1/32", "192.0.2.2/32",
+		"dns-before", "dns-after", `"k8s-app":"before"`, `"k8s-app":"after"`, "192.0.2.11/32", "192.0.2.22/32")
 	for claim, name := range names {
+		framework.Await(t, framework.Claim(env.Client, ns, claim), framework.That("with the new server", func(c *resourceapi.ResourceClaim) bool {
+			return len(c.Status.Devices) == 1 && c.Status.Devices[0].Data != nil && strings.Contains(string(c.Status.Devices[0].Data.Raw), "https://192.0.2.3:6443")
+		}))
 		if got, want := givenTo(t, name), followed.Replace(before[claim]); got != want {
 			t.Errorf("%s: %s", claim, diff.Diff(want, got))
 		}
@@ -69,6 +80,11 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 	if warnings := env.Kubectl(t, "get", "events", "-n", ns, "--field-selector=type=Warning", "-o", "yaml"); strings.Contains(warnings, "reason:") {
 		t.Errorf("warnings: %s", warnings)
 	}
+
+	// What is restored is as it was, too.
+	env.Kubectl(t, "delete", "rolebinding,networkpolicy", "space", "-n", names["plain"])
+	framework.AwaitAny(t, env.Client.RbacV1().RESTClient(), "rolebindings", names["plain"], framework.That("restored with the role edit", func(b *rbacv1.RoleBinding) bool { return b.RoleRef.Name == "edit" }))
+	framework.AwaitAny(t, env.Client.NetworkingV1().RESTClient(), "networkpolicies", names["plain"], framework.That("restored", func(p *networkingv1.NetworkPolicy) bool { return p.Name == "space" }))
 
 	// New spaces have the new settings.
 	names["new"] = provision(t, driver, ns, "new")
