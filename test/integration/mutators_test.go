@@ -108,7 +108,7 @@ func (m mutator) install(t *testing.T, prefix string) (remove func()) {
 	_, err := api.MutatingAdmissionPolicies().Create(t.Context(), &admissionv1.MutatingAdmissionPolicy{ObjectMeta: name, Spec: admissionv1.MutatingAdmissionPolicySpec{
 		FailurePolicy: &fail, ReinvocationPolicy: admissionv1.NeverReinvocationPolicy,
 		MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{rule}},
-		MatchConditions:  []admissionv1.MatchCondition{{Name: "prefix", Expression: fmt.Sprintf("request.?namespace.orValue('').startsWith('%[1]s') || string(object.metadata.name).startsWith('%[1]s')", prefix)}},
+		MatchConditions:  []admissionv1.MatchCondition{{Name: "prefix", Expression: fmt.Sprintf("request.?namespace.orValue('').startsWith('%[1]s') || string(object.metadata.?name.orValue('')).startsWith('%[1]s')", prefix)}},
 		Mutations:        []admissionv1.Mutation{mutation},
 	}}, metav1.CreateOptions{})
 	if err == nil {
