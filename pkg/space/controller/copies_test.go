@@ -119,7 +119,7 @@ func TestEnsureCopy_keepsTheSpaceReady(t *testing.T) {
 		"when it is denied": {func(c *cluster) {
 			c.fail("patch secrets", apierrors.NewForbidden(corev1.Resource("secrets"), "settings", errors.New("it is not a copy")))
 		}, "it is not a copy"},
-		"when the Helm values no longer allow it": {func(c *cluster) { c.Reconciler.config.Defaults.CopyFromNamespaces = nil }, ""},
+		"when the Helm values no longer allow it": {func(c *cluster) { c.config.Defaults.CopyFromNamespaces = nil }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := withCopies(t)

@@ -108,7 +108,7 @@ func (d Dir) Update(path string, files []File) error {
 		}
 		const name = "new"
 		err := d.Put(path, func(dir string) (string, error) { return name, file.write(filepath.Join(dir, name)) })
-		if err != nil && !(file.Mode.IsDir() && errors.Is(err, fs.ErrExist)) {
+		if err != nil && (!file.Mode.IsDir() || !errors.Is(err, fs.ErrExist)) {
 			return err
 		}
 	}
