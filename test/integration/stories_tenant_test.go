@@ -110,6 +110,16 @@ var secondIdentity = []story{
 		s.loses("the friend reads", friend, s.read(), byRBAC)
 		s.given(patch(binding, `{"metadata":{"finalizers":null}}`))
 	}},
+	{"Keep the permissions of a friend with a finalizer and a Role", admins + "," + retained, func(s *scene) {
+		friend := s.account("friend")
+		s.can("the tenant creates a Role", s.tenant, post(framework.RBACPath(s.space, "roles"), `{"metadata":{"name":"friend"},"rules":[{"apiGroups":[""],"resources":["configmaps","secrets"],"verbs":["get","list","create","delete"]}]}`))
+		body := `{"metadata":{"name":"friend","finalizers":["` + holder + `"]},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"friend"},"subjects":[{"kind":"ServiceAccount","name":"friend","namespace":"` + s.ns + `"}]}`
+		s.can("the tenant grants it to a friend, with a finalizer", s.tenant, post(framework.RBACPath(s.space, "rolebindings"), body))
+		s.can("the friend reads", friend, s.read())
+		s.end()
+		s.loses("the friend reads", friend, s.read(), byRBAC)
+		s.loses("the tenant reads", s.tenant, s.read())
+	}},
 	{"Hide the permissions of a friend by deleting the RoleBinding of the space", admins + "," + retained, func(s *scene) {
 		friend := s.befriend("friend", "admin")
 		s.can("the friend deletes RoleBinding space", friend, remove(framework.RBACPath(s.space, "rolebindings/space")))

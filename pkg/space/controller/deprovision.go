@@ -177,10 +177,21 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed 
 
 // revokeRoleBinding deletes a RoleBinding. It first empties one whose finalizer would keep it
 // in effect after its deletion: tenants who may change it can add finalizers.
+//
+// The API server lets nobody empty the RoleBinding of a role that they may not bind, but it lets
+// them remove its finalizers (k8s.io/kubernetes, pkg/registry/rbac/helpers.go). The deletion comes
+// first, because no finalizer can be added after it.
 func (r *Reconciler) revokeRoleBinding(ctx context.Context, binding *rbacv1.RoleBinding) error {
 	if len(binding.Finalizers) > 0 && len(binding.Subjects) > 0 {
 		withoutSubjects := client.RawPatch(types.MergePatchType, []byte(`{"subjects":null}`))
-		if err := r.client.Patch(ctx, binding, withoutSubjects); err != nil {
+		err := r.client.Patch(ctx, binding, withoutSubjects)
+		if apierrors.IsForbidden(err) {
+			if err := r.client.Delete(ctx, binding); err != nil {
+				return err
+			}
+			return r.client.Patch(ctx, binding, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -202,10 +213,14 @@ func (r *Reconciler) revokeTenantRoleBindings(ctx context.Context, namespace str
 		if len(inEffect) == 0 {
 			return nil
 		}
+		var errs []error // One that fails does not keep the others in effect.
 		for i := range inEffect {
 			if err := r.revokeRoleBinding(ctx, &inEffect[i]); spaceclient.IgnoreNotFound(err) != nil {
-				return fmt.Errorf("revoke RoleBinding %s/%s of a tenant: %w", namespace, inEffect[i].Name, err)
+				errs = append(errs, fmt.Errorf("revoke RoleBinding %s/%s of a tenant: %w", namespace, inEffect[i].Name, err))
 			}
+		}
+		if err := errors.Join(errs...); err != nil {
+			return err
 		}
 	}
 	return fmt.Errorf("RoleBindings in namespace %s keep being recreated", namespace)
