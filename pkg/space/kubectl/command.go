@@ -54,8 +54,16 @@ func Main(version string, args []string, streams genericiooptions.IOStreams) int
 	return 0
 }
 
+// readError is an error of a command that reads the cluster. It can contain what tenants wrote.
+type readError struct{ error }
+
+func (e readError) Unwrap() error { return e.error }
+
 // message returns the message that kubectl prints for an error.
 func message(err error) string {
+	if read := (readError{}); errors.As(err, &read) {
+		return escape(message(read.error))
+	}
 	for e := err; e != nil; e = errors.Unwrap(e) {
 		if message, ok := cmdutil.StandardErrorMessage(e); ok {
 			return message
@@ -115,7 +123,11 @@ func (o *options) withReader(run func(ctx context.Context, r *reader, args []str
 		if err != nil {
 			return err
 		}
-		return run(cmd.Context(), &reader{client: client, driver: o.driver, namespace: namespace, clock: clock.RealClock{}}, args)
+		r := &reader{client: client, driver: o.driver, namespace: namespace, clock: clock.RealClock{}}
+		if err := run(cmd.Context(), r, args); err != nil {
+			return readError{err}
+		}
+		return nil
 	}
 }
 

@@ -67,7 +67,7 @@ func (r *reader) describe(ctx context.Context, out io.Writer, arg string) error 
 		return apierrors.NewNotFound(resourceapi.Resource("resourceclaims"), name)
 	}
 	tabs := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	s.describe(describe.NewPrefixWriter(tabs), namespace, name)
+	s.describe(escapingWriter{describe.NewPrefixWriter(tabs)}, namespace, name)
 	return tabs.Flush()
 }
 

@@ -46,9 +46,7 @@ func newEnv(o *options) *cobra.Command {
 				if i > 0 {
 					fmt.Fprintln(o.streams.Out)
 				}
-				fmt.Fprintf(o.streams.Out, "# container %s: ResourceClaim %s, request %s\n", e.container, e.claim, e.request)
-				fmt.Fprintf(o.streams.Out, "# kubeconfig, token, ca.crt and namespace are in %s\n", strings.Join(e.Dirs, ", "))
-				fmt.Fprintln(o.streams.Out, strings.Join(e.Env, "\n"))
+				fmt.Fprintln(o.streams.Out, e)
 			}
 			return nil
 		}),
@@ -78,6 +76,19 @@ func (r *reader) env(ctx context.Context, arg string) ([]containerEnv, error) {
 type containerEnv struct {
 	container, claim, request string
 	containeredits.Edits
+}
+
+// String returns assignments for a shell, with comments.
+func (e containerEnv) String() string {
+	lines := []string{
+		escape(fmt.Sprintf("# container %s: ResourceClaim %s, request %s", e.container, e.claim, e.request)),
+		escape("# kubeconfig, token, ca.crt and namespace are in " + strings.Join(e.Dirs, ", ")),
+	}
+	for _, variable := range e.Env {
+		name, value, _ := strings.Cut(variable, "=")
+		lines = append(lines, name+"="+shellQuote(value))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // env returns the variables and files of spaces in the containers of a pod. All spaces have

@@ -4,14 +4,24 @@
 package kubectl
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
@@ -119,6 +129,50 @@ func quota(namespace string) *corev1.ResourceQuota {
 	}
 }
 
+// serve starts an API server that has these objects, and denies to read resources. It returns its URL.
+func serve(t *testing.T, objects []runtime.Object, denied ...string) string {
+	t.Helper()
+	path := regexp.MustCompile(`^/(?:api/v1|apis/[^/]+/[^/]+)/(?:namespaces/([^/]+)/)?([^/]+)(?:/([^/]+))?$`)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		match := path.FindStringSubmatch(request.URL.Path)
+		if match == nil {
+			http.NotFound(w, request)
+			return
+		}
+		namespace, resource, name := match[1], match[2], match[3]
+		items := []runtime.Object{}
+		for _, object := range objects {
+			kinds, _, err := scheme.Scheme.ObjectKinds(object)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			plural, _ := meta.UnsafeGuessKindToResource(kinds[0])
+			accessor, err := meta.Accessor(object)
+			if err == nil && plural.Resource == resource && (namespace == "" || namespace == accessor.GetNamespace()) && (name == "" || name == accessor.GetName()) {
+				items = append(items, object)
+			}
+		}
+		var answer any = map[string]any{"items": items}
+		switch {
+		case slices.Contains(denied, resource):
+			w.WriteHeader(http.StatusForbidden)
+			answer = apierrors.NewForbidden(schema.GroupResource{Resource: resource}, name, nil).ErrStatus
+		case name != "" && len(items) == 0:
+			w.WriteHeader(http.StatusNotFound)
+			answer = apierrors.NewNotFound(schema.GroupResource{Resource: resource}, name).ErrStatus
+		case name != "":
+			answer = items[0]
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(answer); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
 // of makes a snapshot of objects of all kinds. The class of the driver exists.
 func of(objects ...any) *snapshot {
 	s := &snapshot{driver: driver, now: now, classes: []resourceapi.DeviceClass{*class(driver, "")}}
@@ -147,7 +201,8 @@ func of(objects ...any) *snapshot {
 
 func event(name, reason, message string) *corev1.Event {
 	return &corev1.Event{
-		InvolvedObject: corev1.ObjectReference{Namespace: "team", Name: name}, Type: corev1.EventTypeWarning,
+		ObjectMeta:     metav1.ObjectMeta{Namespace: "team", Name: name + "." + reason},
+		InvolvedObject: corev1.ObjectReference{Namespace: "team", Name: name, UID: types.UID("uid-" + name)}, Type: corev1.EventTypeWarning,
 		Reason: reason, Message: message, LastTimestamp: metav1.NewTime(now.Add(-time.Minute)),
 	}
 }

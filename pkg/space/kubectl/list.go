@@ -227,12 +227,12 @@ func (s *snapshot) table(spaces []spaceSummary, allNamespaces, wide bool) *metav
 		if nodes == none && len(space.Pods) > 0 && space.AllocationID != "" && s.lacks(listPods) {
 			nodes = unknown
 		}
-		cells := []any{
+		cells := []string{
 			space.Namespace, space.Name, orNone(space.Space), space.State, pods, nodes, orNone(space.Pool), s.mostUsed(space),
 			age(s.now, space.CreationTimestamp.Time),
 			orNone(space.Request), orNone(space.Class), orNone(space.AllocationID), orNone(space.Message),
 		}
-		table.Rows = append(table.Rows, metav1.TableRow{Cells: cells[first:]})
+		table.Rows = append(table.Rows, row(cells[first:]...))
 	}
 	return table
 }
@@ -243,6 +243,14 @@ func newTable(columns ...string) *metav1.Table {
 		table.ColumnDefinitions = append(table.ColumnDefinitions, metav1.TableColumnDefinition{Name: name, Type: "string"})
 	}
 	return table
+}
+
+func row(cells ...string) metav1.TableRow {
+	var r metav1.TableRow
+	for _, cell := range cells {
+		r.Cells = append(r.Cells, escape(cell))
+	}
+	return r
 }
 
 const (

@@ -74,7 +74,7 @@ func (s *snapshot) poolTable() *metav1.Table {
 				limit.Sub(used)
 				free = limit.String()
 			}
-			table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{pool.name, cmp.Or(pool.node, "<any>"), name, used.String(), free, total, deprovisioned}})
+			table.Rows = append(table.Rows, row(pool.name, cmp.Or(pool.node, "<any>"), name, used.String(), free, total, deprovisioned))
 		}
 	}
 	return table

@@ -36,7 +36,7 @@ func newWhy(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				fmt.Fprintln(o.streams.Out, text)
+				fmt.Fprintln(o.streams.Out, escape(text))
 				if note != "" {
 					fmt.Fprintln(o.streams.ErrOut, note)
 				}
