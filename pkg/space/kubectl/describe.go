@@ -101,7 +101,10 @@ func (s *snapshot) describe(w describe.PrefixWriter, namespace, name string) {
 			line(describe.LEVEL_2, q.Resource, cmp.Or(q.Used, "?")+" of "+q.Hard)
 		}
 	}
-	events := slices.DeleteFunc(slices.Clone(s.events), func(e corev1.Event) bool { return e.InvolvedObject.Name != name })
+	// Not those about an earlier claim of the same name, unless one of its spaces still exists.
+	events := slices.DeleteFunc(slices.Clone(s.events), func(e corev1.Event) bool {
+		return !slices.ContainsFunc(spaces, func(space spaceSummary) bool { return space.UID == e.InvolvedObject.UID })
+	})
 	describe.DescribeEvents(&corev1.EventList{Items: events}, w)
 	if note := s.note(); note != "" {
 		w.WriteLine(note)

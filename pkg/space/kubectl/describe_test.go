@@ -4,6 +4,7 @@
 package kubectl
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -49,5 +50,29 @@ func TestDescribe_showsFormerSpaces(t *testing.T) {
 	text := described(t, of(left), "gone")
 	if !strings.Contains(text, "Claim: gone") || !strings.Contains(text, "Space: "+left.Name+" State: Retained") || !strings.Contains(text, "Retained until: 2026-03-01T13:00:00Z") {
 		t.Errorf("it says\n%s", text)
+	}
+}
+
+func TestDescribe_showsEventsOfTheClaimItself(t *testing.T) {
+	recreated, former := ready(t, "c"), ready(t, "c")
+	former.UID = "former"
+	left := namespace(former)
+	left.DeletionTimestamp = &metav1.Time{Time: now}
+	mine, earlier, others := event("c", "Restored", "mine"), event("c", "StuckTerminating", "earlier"), aboutAnother(event("c", "Forged", "others"))
+	earlier.InvolvedObject.UID = former.UID
+	for name, test := range map[string]struct {
+		snapshot *snapshot
+		want     []string
+	}{
+		"a recreated claim": {of(recreated, mine, earlier, others), []string{"Restored"}},
+		"a recreated claim, and the space of the other one": {of(recreated, left, mine, earlier, others), []string{"Restored", "StuckTerminating"}},
+		"a claim that is gone":                              {of(left, mine, earlier, others), []string{"StuckTerminating"}},
+	} {
+		text := described(t, test.snapshot, "c")
+		for _, reason := range []string{"Restored", "StuckTerminating", "Forged"} {
+			if want := slices.Contains(test.want, reason); strings.Contains(text, "Warning "+reason) != want {
+				t.Errorf("%s: an event %s is shown: %t, want %t:\n%s", name, reason, !want, want, text)
+			}
+		}
 	}
 }

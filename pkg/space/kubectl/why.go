@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -95,8 +96,8 @@ func (s *snapshot) whyPod(pod *corev1.Pod) string {
 		if claimOf(pod, ref) != "" {
 			continue
 		}
-		if failed := s.lastEvent(pod, "FailedResourceClaimCreation"); failed != nil {
-			return fmt.Sprintf("ResourceClaim %s of pod %s could not be created from its template: %s.", ref.Name, pod.Name, clause(failed.Message))
+		if failed := s.lastEvent(pod.UID, "FailedResourceClaimCreation"); failed != nil {
+			return fmt.Sprintf("ResourceClaim %s of pod %s could not be created from its template: %s.", ref.Name, pod.Name, reported(failed))
 		}
 		return fmt.Sprintf("ResourceClaim %s of pod %s is not created from its template yet. kube-controller-manager does that within seconds if the template exists.", ref.Name, pod.Name)
 	}
@@ -228,7 +229,7 @@ func (s *snapshot) whyNotReady(space spaceSummary) string {
 
 // whyNotPrepared explains why a pod does not have a space that is ready, or returns nothing.
 func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.Pod) string {
-	message, failed := schedulerMessage(pod), s.lastEvent(pod, "FailedPrepareDynamicResources")
+	message, failed := schedulerMessage(pod), s.lastEvent(pod.UID, "FailedPrepareDynamicResources")
 	reserved := slices.ContainsFunc(claim.Status.ReservedFor, func(r resourceapi.ResourceClaimConsumerReference) bool { return r.UID == pod.UID })
 	switch scheduled := pod.Spec.NodeName != ""; {
 	case pod.Status.Phase != corev1.PodPending:
@@ -244,9 +245,9 @@ func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.
 	case failed == nil || hasStarted(pod):
 		return ""
 	case strings.Contains(failed.Message, s.driver+" is not registered"):
-		return fmt.Sprintf("The space of ResourceClaim %s is ready, but the kubelet plugin does not run on node %s, which pod %s needs: %s.", claim.Name, pod.Spec.NodeName, pod.Name, clause(failed.Message))
+		return fmt.Sprintf("The space of ResourceClaim %s is ready, but the kubelet plugin does not run on node %s, which pod %s needs: %s.", claim.Name, pod.Spec.NodeName, pod.Name, reported(failed))
 	default:
-		return fmt.Sprintf("The space of ResourceClaim %s is ready, but node %s could not prepare it for pod %s: %s. The kubelet retries after one to two minutes.", claim.Name, pod.Spec.NodeName, pod.Name, clause(failed.Message))
+		return fmt.Sprintf("The space of ResourceClaim %s is ready, but node %s could not prepare it for pod %s: %s. The kubelet retries after one to two minutes.", claim.Name, pod.Spec.NodeName, pod.Name, reported(failed))
 	}
 }
 
@@ -283,15 +284,21 @@ func schedulerMessage(pod *corev1.Pod) string {
 	return ""
 }
 
-// lastEvent returns the last event about a pod with the reason, or nil.
-func (s *snapshot) lastEvent(pod *corev1.Pod, reason string) *corev1.Event {
+// lastEvent returns the last event about an object with the reason, or nil.
+func (s *snapshot) lastEvent(object types.UID, reason string) *corev1.Event {
 	var last *corev1.Event
 	for i, e := range s.events {
-		if e.InvolvedObject.Name == pod.Name && e.Reason == reason && (last == nil || last.LastTimestamp.Before(&e.LastTimestamp)) {
+		if e.InvolvedObject.UID == object && e.Reason == reason && (last == nil || last.LastTimestamp.Before(&e.LastTimestamp)) {
 			last = &s.events[i]
 		}
 	}
 	return last
+}
+
+// reported returns the message of an event, and which component reports it. A user who can create
+// events can name any component.
+func reported(e *corev1.Event) string {
+	return fmt.Sprintf("%s (event from %s)", clause(e.Message), cmp.Or(e.Source.Component, e.ReportingController, unknown))
 }
 
 func isGated(pod *corev1.Pod) bool {

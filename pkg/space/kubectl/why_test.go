@@ -16,6 +16,18 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
+// from makes an event one of a component.
+func from(component string, e *corev1.Event) *corev1.Event {
+	e.Source.Component = component
+	return e
+}
+
+// aboutAnother makes an event one about another object of the same name.
+func aboutAnother(e *corev1.Event) *corev1.Event {
+	e.InvolvedObject.UID = "another"
+	return e
+}
+
 func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 	const prepare = "FailedPrepareDynamicResources"
 	waits := func() *resourceapi.ResourceClaim { return claim("c", driver) }
@@ -58,8 +70,8 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		"a pod without a claim":            {[]any{pod("p", "n")}, "requests no space: its spec names no ResourceClaim"},
 		"a claim that is not there":        {[]any{unscheduled}, "ResourceClaim c, which does not exist"},
 		"a template's claim to be":         {[]any{template}, "ResourceClaim c of pod p is not created from its template yet"},
-		"a claim over quota": {[]any{template, event("p", "FailedResourceClaimCreation", "exceeded quota: space")},
-			"could not be created from its template: exceeded quota: space."},
+		"a claim over quota": {[]any{template, from("resource_claim", event("p", "FailedResourceClaimCreation", "exceeded quota: space"))},
+			"could not be created from its template: exceeded quota: space (event from resource_claim)."},
 		"another driver's claim": {[]any{foreign, pod("p", "n", "c")}, "requests no space"},
 		"a claim without a pod":  {[]any{waits()}, "No pod uses ResourceClaim c"},
 		"a claim whose pods can't be read": {[]any{waits(), listPods},
@@ -95,9 +107,13 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		"a claim of a PodGroup":   {[]any{failed(spaceapi.ReasonUnsupportedConsumer, "it is reserved for podgroups x"), pod("p", "n", "c")}, "gets no space: it is reserved for podgroups x. Use a claim"},
 		"an unknown reason":       {[]any{failed("Novel", "news"), pod("p", "n", "c")}, "is not ready, with reason Novel: news."},
 		"a claim that is deleted": {[]any{deleted}, "ResourceClaim c is being deleted"},
-		"no plugin": {[]any{made(), pod("p", "n", "c"), event("p", prepare, "DRA driver "+driver+" is not registered")},
-			"the kubelet plugin does not run on node n"},
-		"a failing node": {[]any{made(), pod("p", "n", "c"), event("p", prepare, "disk full")}, "node n could not prepare it for pod p: disk full."},
+		"no plugin": {[]any{made(), pod("p", "n", "c"), from("kubelet", event("p", prepare, "DRA driver "+driver+" is not registered"))},
+			"the kubelet plugin does not run on node n, which pod p needs: DRA driver " + driver + " is not registered (event from kubelet)."},
+		"a failing node": {[]any{made(), pod("p", "n", "c"), from("kubelet", event("p", prepare, "disk full"))},
+			"node n could not prepare it for pod p: disk full (event from kubelet)."},
+		"a node that a tenant says fails": {[]any{made(), pod("p", "n", "c"), from("tenant", event("p", prepare, "disk full"))}, "disk full (event from tenant)."},
+		"a node that failed for an earlier pod": {[]any{made(), pod("p", "n", "c"), aboutAnother(event("p", prepare, "disk full"))},
+			"is ready. Pod p is starting on node n."},
 		"a stuck namespace of a claim that is gone":  {[]any{old}, "finalizer example.com/keep remains. The driver removes no finalizers."},
 		"a namespace that goes":                      {[]any{going}, "is being deleted: that usually takes a few seconds."},
 		"a namespace that is kept":                   {[]any{retained}, "is retained for debugging until 2026-03-01T13:00:00Z."},
