@@ -4,6 +4,7 @@
 package integration
 
 import (
+	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,6 +47,12 @@ func TestEvents_reportFailures(t *testing.T) {
 	deallocate(t, env, ns, "claim")
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonDeprovisioningFailed, space)
 	awaitEvent(t, metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonDeprovisioningFailed, faults.Fault)
+	for _, args := range [][]string{{"why", "namespace/" + space}, {"list", "-o", "wide"}, {"describe", "claim"}} {
+		out, _ := env.Administrator().Space(t, append(args, "-n", ns, "--driver-name", driver)...)
+		if !strings.Contains(out, faults.Fault) || strings.Contains(out, "credentials are revoked") || args[0] != "why" && !strings.Contains(out, spaceapi.ReasonDeprovisioningFailed) {
+			t.Errorf("kubectl space %v while the credentials cannot be revoked:\n%s", args, out)
+		}
+	}
 	i.proxy.Intercept(nil)
 	env.AwaitNamespaceGone(t, space)
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonDeprovisioned, space)

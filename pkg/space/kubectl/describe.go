@@ -58,7 +58,7 @@ func (r *reader) describe(ctx context.Context, out io.Writer, arg string) error 
 		err = r.readQuotas(ctx, s)
 	}
 	if err == nil {
-		err = r.readEvents(ctx, s, "ResourceClaim", namespace)
+		err = r.readEvents(ctx, s, claimEvents, namespace)
 	}
 	if err != nil {
 		return err

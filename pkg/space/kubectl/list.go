@@ -71,6 +71,9 @@ func (l *list) run(ctx context.Context, r *reader) error {
 		if err == nil {
 			err = r.readQuotas(ctx, s)
 		}
+		if err == nil {
+			err = r.readEvents(ctx, s, claimEvents, r.namespace)
+		}
 		if err != nil {
 			return err
 		}

@@ -29,7 +29,7 @@ type snapshot struct {
 	driver string
 	now    time.Time
 	// claims and pods are those of the namespaces that the command is about, and events those
-	// about objects of one kind in its namespace.
+	// about objects of some kinds in them.
 	claims []resourceapi.ResourceClaim
 	pods   []corev1.Pod
 	events []corev1.Event
@@ -144,10 +144,17 @@ func (r *reader) listSlices(ctx context.Context) ([]resourceapi.ResourceSlice, e
 	return published.Items, err
 }
 
-// readEvents sets the events of a snapshot: those in a namespace about objects of a kind.
+// Kinds of the objects that events are about.
+const (
+	claimEvents = "ResourceClaim"
+	podEvents   = "Pod"
+)
+
+// readEvents adds the events about objects of a kind in a namespace, or in all namespaces if it is
+// empty.
 func (r *reader) readEvents(ctx context.Context, s *snapshot, kind, namespace string) error {
 	list, err := r.client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=" + kind})
-	s.events = list.Items
+	s.events = append(s.events, list.Items...)
 	return s.tolerateForbidden(err, listEvents)
 }
 

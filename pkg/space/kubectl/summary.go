@@ -21,7 +21,8 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/deletion"
 )
 
-// The states of a space, besides the reasons of a Ready condition that is False.
+// The states of a space, besides the reasons of a Ready condition that is False, and
+// DeprovisioningFailed.
 const (
 	// stateUnused: no pod refers to the claim.
 	stateUnused = "Unused"
@@ -31,8 +32,8 @@ const (
 	stateProvisioning = "Provisioning"
 	// stateReady: pods can use the space.
 	stateReady = "Ready"
-	// stateEnded: the claim is being deleted, or the controller has yet to delete the namespace of a
-	// deprovisioned space.
+	// stateEnded: the claim is being deleted, or the controller has yet to deprovision the space.
+	// Until then, its credentials may be valid.
 	stateEnded = "Ended"
 	// stateTerminating: the namespace of a deprovisioned space is being deleted.
 	stateTerminating = "Terminating"
@@ -175,6 +176,9 @@ func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 				space.Space = ns.Name
 			}
 		}
+		if failure := s.deprovisioningFailure(claim.UID, result.NamespaceName("")); failure != "" && space.State == spaceapi.ReasonExpired {
+			space.State, space.Message = spaceapi.ReasonDeprovisioningFailed, failure
+		}
 		space.Quota = quotaUsages(find(s.quotas, func(q *corev1.ResourceQuota) bool {
 			return q.Namespace == space.Space && q.Name == spaceapi.ObjectName
 		}))
@@ -237,9 +241,22 @@ func (s *snapshot) formerSpaces(namespace, name string) []spaceSummary {
 		case space.RetainedUntil != "":
 			space.State = stateRetained
 		}
+		if failure := s.deprovisioningFailure(claim.UID, ns.Name); failure != "" {
+			space.State, space.Message = spaceapi.ReasonDeprovisioningFailed, strings.TrimSuffix(failure+"; "+space.Message, "; ")
+		}
 		out = append(out, space)
 	}
 	return out
+}
+
+// deprovisioningFailure returns why a space of a claim could not be deprovisioned, or nothing if it
+// was, or if that was not tried.
+func (s *snapshot) deprovisioningFailure(claim types.UID, namespace string) string {
+	last := s.lastEvent(claim, namespace, spaceapi.ReasonDeprovisioningFailed, spaceapi.ReasonDeprovisioned, spaceapi.ReasonNamespaceRetained)
+	if last == nil || last.Reason != spaceapi.ReasonDeprovisioningFailed {
+		return ""
+	}
+	return reported(last)
 }
 
 // clause returns a message without its full stop.

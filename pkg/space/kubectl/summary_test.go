@@ -5,6 +5,9 @@ package kubectl
 
 import (
 	"fmt"
+	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +65,13 @@ func TestSpaces_haveStates(t *testing.T) {
 			of(claim("unused", driver), claim("waits", driver), ending, pod("pod", "", "waits")),
 			[]string{"ending Ended <none> <none> <none> <none> 60m", "unused Unused <none> <none> <none> <none> 60m", "waits Pending pod <none> <none> <none> 60m"},
 		},
+		"what could not be deprovisioned": {
+			of(kept, keeps, goes, event("retained", "DeprovisioningFailed", kept.Name), event("stuck", "DeprovisioningFailed", keeps.Name), event("going", "Deprovisioned", goes.Name)),
+			[]string{
+				"going Terminating <none> <none> <none> <none> 9m", "retained DeprovisioningFailed <none> <none> <none> <none> 9m",
+				"stuck DeprovisioningFailed <none> <none> <none> <none> 9m",
+			},
+		},
 		"what is left of spaces": {
 			of(kept, keeps, goes),
 			[]string{
@@ -116,5 +126,44 @@ func TestFormerSpaces_areThoseOfTheClaim(t *testing.T) {
 	mine, other := namespace(ready(t, "mine")), namespace(ready(t, "other"))
 	if got := of(mine, other).formerSpaces("team", "mine"); len(got) != 1 || got[0].Space != mine.Name {
 		t.Errorf("got %+v, want %s only", got, mine.Name)
+	}
+}
+
+// found returns what the first group of an expression matches in a file, sorted.
+func found(t *testing.T, file, expression string) []string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, match := range regexp.MustCompile(expression).FindAllStringSubmatch(string(text), -1) {
+		out = append(out, match[1])
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestStates_areOnThePage(t *testing.T) {
+	states := slices.Sorted(slices.Values(slices.Concat(found(t, "summary.go", `(?m)^\tstate\w+ += "(\w+)"`), slices.Collect(maps.Keys(reasons)))))
+	var rows []string
+	for _, cell := range found(t, "../../../docs/kubectl-space.md", "(?m)^\\| ((?:`[A-Z]\\w+`(?:, )?)+) \\|") {
+		rows = append(rows, strings.Split(strings.ReplaceAll(cell, "`", ""), ", ")...)
+	}
+	slices.Sort(rows)
+	if rows = slices.DeleteFunc(rows, func(row string) bool { return row == "STATE" }); !slices.Equal(rows, states) {
+		t.Errorf("docs/kubectl-space.md has the states\n%q\nand the code\n%q", rows, states)
+	}
+}
+
+func TestReasons_explainEachReasonOfTheCondition(t *testing.T) {
+	conditions := found(t, "../../../docs/events.md", "(?m)^\\| `(\\w+)` \\| \\w+ \\| [^|]+ \\| False")
+	if len(conditions) == 0 {
+		t.Error("docs/events.md has no reason of the condition")
+	}
+	for _, reason := range conditions {
+		if reasons[reason] == "" {
+			t.Errorf("there is no explanation of %s", reason)
+		}
 	}
 }

@@ -66,8 +66,10 @@ func (r *reader) why(ctx context.Context, arg string) (text, note string, err er
 	if err := s.tolerateForbidden(err, listSlices); err != nil {
 		return "", "", err
 	}
-	if err := r.readEvents(ctx, s, "Pod", namespace); err != nil {
-		return "", "", err
+	for _, kind := range []string{podEvents, claimEvents} {
+		if err := r.readEvents(ctx, s, kind, namespace); err != nil {
+			return "", "", err
+		}
 	}
 	left, claim, pod := s.whyRemaining(namespace, name, space), s.claim(namespace, name), s.pod(namespace, name)
 	switch {
@@ -96,7 +98,7 @@ func (s *snapshot) whyPod(pod *corev1.Pod) string {
 		if claimOf(pod, ref) != "" {
 			continue
 		}
-		if failed := s.lastEvent(pod.UID, "FailedResourceClaimCreation"); failed != nil {
+		if failed := s.lastEvent(pod.UID, "", "FailedResourceClaimCreation"); failed != nil {
 			return fmt.Sprintf("ResourceClaim %s of pod %s could not be created from its template: %s.", ref.Name, pod.Name, reported(failed))
 		}
 		return fmt.Sprintf("ResourceClaim %s of pod %s is not created from its template yet. kube-controller-manager does that within seconds if the template exists.", ref.Name, pod.Name)
@@ -201,13 +203,15 @@ func (s *snapshot) whyAllocated(claim *resourceapi.ResourceClaim, pods []*corev1
 	return text
 }
 
-// reasons has an explanation for each reason of a Ready condition that is False.
+// reasons has an explanation for each reason of a Ready condition that is False, and for
+// DeprovisioningFailed.
 var reasons = map[string]string{
 	spaceapi.ReasonInvalidParameters:    "ResourceClaim %s has invalid parameters: %s. This is final: change the claim or its DeviceClass, and recreate the claim.",
 	spaceapi.ReasonExpired:              "The space of ResourceClaim %s was deprovisioned because it reached its maximum lifetime: %s. This is final: recreate the claim, or have the class changed.",
 	spaceapi.ReasonUnsupportedConsumer:  "ResourceClaim %s gets no space: %s. Use a claim, or a ResourceClaimTemplate, that the pods themselves name.",
 	spaceapi.ReasonNameConflict:         "The namespace for ResourceClaim %s already exists and does not belong to the claim: %s.",
 	spaceapi.ReasonNamespaceTerminating: "The namespace of ResourceClaim %s was deleted, and is recreated when it no longer exists: %s.",
+	spaceapi.ReasonDeprovisioningFailed: "A space of ResourceClaim %s is to be deprovisioned, but that fails, and its credentials may still be valid: %s. The driver retries, at most a minute apart.",
 	spaceapi.ReasonProvisioningFailed:   "The space of ResourceClaim %s could not be provisioned, and the driver retries: %s.",
 }
 
@@ -229,7 +233,7 @@ func (s *snapshot) whyNotReady(space spaceSummary) string {
 
 // whyNotPrepared explains why a pod does not have a space that is ready, or returns nothing.
 func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.Pod) string {
-	message, failed := schedulerMessage(pod), s.lastEvent(pod.UID, "FailedPrepareDynamicResources")
+	message, failed := schedulerMessage(pod), s.lastEvent(pod.UID, "", "FailedPrepareDynamicResources")
 	reserved := slices.ContainsFunc(claim.Status.ReservedFor, func(r resourceapi.ResourceClaimConsumerReference) bool { return r.UID == pod.UID })
 	switch scheduled := pod.Spec.NodeName != ""; {
 	case pod.Status.Phase != corev1.PodPending:
@@ -256,11 +260,13 @@ func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.
 func (s *snapshot) whyRemaining(namespace, name, space string) string {
 	left := slices.DeleteFunc(s.formerSpaces(namespace, name), func(l spaceSummary) bool { return space != "" && l.Space != space })
 	text := fmt.Sprintf("A space of ResourceClaim %s is deprovisioned, and its credentials are revoked. Its namespace ", name)
-	for _, state := range []string{stateContentRemaining, stateTerminating, stateRetained, stateEnded} {
+	for _, state := range []string{spaceapi.ReasonDeprovisioningFailed, stateContentRemaining, stateTerminating, stateRetained, stateEnded} {
 		l := find(left, func(l *spaceSummary) bool { return l.State == state })
 		switch {
 		case l == nil:
 			continue
+		case state == spaceapi.ReasonDeprovisioningFailed:
+			return fmt.Sprintf(reasons[state], name, l.Message)
 		case state == stateContentRemaining:
 			return text + fmt.Sprintf("%s still exists: %s.%s The driver removes no finalizers. The next space does not wait for it.", l.Space, l.Message, s.deletionAdvice(l.Space))
 		case state == stateTerminating:
@@ -268,7 +274,7 @@ func (s *snapshot) whyRemaining(namespace, name, space string) string {
 		case state == stateRetained:
 			return text + fmt.Sprintf("%s is retained for debugging until %s.", l.Space, l.RetainedUntil)
 		default:
-			return text + fmt.Sprintf("%s is to be deleted. That usually takes a second or two: check that the controller runs and has a leader.", l.Space)
+			return fmt.Sprintf("A space of ResourceClaim %s is to be deprovisioned. Until then, its credentials may be valid, and its namespace %s exists. That usually takes a second or two: check that the controller runs and has a leader.", name, l.Space)
 		}
 	}
 	return ""
@@ -284,11 +290,13 @@ func schedulerMessage(pod *corev1.Pod) string {
 	return ""
 }
 
-// lastEvent returns the last event about an object with the reason, or nil.
-func (s *snapshot) lastEvent(object types.UID, reason string) *corev1.Event {
+// lastEvent returns the last event about an object with one of the reasons and some text in its
+// message, or nil.
+func (s *snapshot) lastEvent(object types.UID, text string, reasons ...string) *corev1.Event {
 	var last *corev1.Event
 	for i, e := range s.events {
-		if e.InvolvedObject.UID == object && e.Reason == reason && (last == nil || last.LastTimestamp.Before(&e.LastTimestamp)) {
+		if e.InvolvedObject.UID == object && strings.Contains(e.Message, text) && slices.Contains(reasons, e.Reason) &&
+			(last == nil || !e.LastTimestamp.Before(&last.LastTimestamp)) {
 			last = &s.events[i]
 		}
 	}

@@ -58,7 +58,7 @@ const (
 	// ReasonNamespaceRetained means that the credentials are revoked and the namespace is kept.
 	ReasonNamespaceRetained = "NamespaceRetained"
 	// ReasonStuckTerminating means that the deletion of a namespace takes too long. The
-	// credentials are already revoked.
+	// credentials are already revoked, unless ReasonDeprovisioningFailed is reported, too.
 	ReasonStuckTerminating = "StuckTerminating"
 	// ReasonTokenRenewalFailed means that a node has failed to renew the claim's tokens for at
 	// least a minute.
