@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -26,5 +27,17 @@ func TestReasons_areOnTheEventsPage(t *testing.T) {
 	constants, rows := find(`(?m)^\tReason\w+ += "(\w+)"`, string(source)), find("(?m)^\\| `(\\w+)` \\|", readDoc(t, "events.md"))
 	if len(constants) == 0 || !slices.Equal(constants, rows) {
 		t.Errorf("docs/events.md has the reasons\n%q\nand status.go\n%q", rows, constants)
+	}
+}
+
+func TestReasons_areOnTheTroubleshootingPage(t *testing.T) {
+	warnings := regexp.MustCompile("(?m)^\\| (`\\w+`) \\| Warning").FindAllStringSubmatch(readDoc(t, "events.md"), -1)
+	if len(warnings) == 0 {
+		t.Error("docs/events.md has no warnings")
+	}
+	for _, match := range warnings {
+		if !strings.Contains(readDoc(t, "troubleshooting.md"), match[1]) {
+			t.Errorf("docs/troubleshooting.md does not say what to do about %s", match[1])
+		}
 	}
 }
