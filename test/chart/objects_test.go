@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -19,6 +20,16 @@ var everything = together(
 	securely("serviceMonitor"),
 	at("metrics.prometheusRule.enabled", true), at("metrics.dashboard.enabled", true), at("rbac.viewerRole.create", true),
 )
+
+// kubectl space version shows that of the DeviceClass.
+func TestVersionLabel_isTheTagOfTheImage(t *testing.T) {
+	for want, tag := range map[string]string{"v0.1.0": "", "v0.1.1": "v0.1.1", strings.Repeat("a", 62): "_" + strings.Repeat("a", 62) + "..."} {
+		class := object[resourceapi.DeviceClass](t, render(t, at("image.tag", tag)), "DeviceClass/space.resource.example.com")
+		if got := class.Labels["app.kubernetes.io/version"]; got != want {
+			t.Errorf("with the tag %q, the DeviceClass has the version %q, want %q", tag, got, want)
+		}
+	}
+}
 
 func TestCommonLabels_areOnAllObjects(t *testing.T) {
 	v := together(everything, at("commonLabels", values{"team": "a", "app.kubernetes.io/name": "stolen"}), at("commonAnnotations", values{"contact": "b"}))

@@ -18,6 +18,11 @@
 {{ include "space.name" . }}-kubeletplugin
 {{- end -}}
 
+{{- /* The version of the image, as a label. kubectl space reads that of the DeviceClass. */ -}}
+{{- define "space.version" -}}
+{{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | trimAll "_.-" }}
+{{- end -}}
+
 {{- define "space.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "space.shortName" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -30,7 +35,7 @@ app.kubernetes.io/name app.kubernetes.io/instance app.kubernetes.io/component ap
 
 {{- define "space.labels" -}}
 {{ include "space.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ include "space.version" . | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- include "space.moreLabels" .Values.commonLabels }}
@@ -62,7 +67,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $values := last . -}}
 {{ include "space.selectorLabels" $common }}
 app.kubernetes.io/component: {{ index . 1 }}
-app.kubernetes.io/version: {{ $common.Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ include "space.version" $common | quote }}
 app.kubernetes.io/managed-by: {{ $common.Release.Service }}
 helm.sh/chart: {{ $common.Chart.Name }}-{{ $common.Chart.Version }}
 {{- include "space.moreLabels" (merge (dict) ($values.podLabels | default dict) ($common.Values.commonLabels | default dict)) }}
