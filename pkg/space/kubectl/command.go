@@ -21,8 +21,10 @@ import (
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // users whose kubeconfig has an auth-provider
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
+	kubectloptions "k8s.io/kubectl/pkg/cmd/options"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 	"k8s.io/kubectl/pkg/util/completion"
+	"k8s.io/kubectl/pkg/util/templates"
 	"k8s.io/utils/clock"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -47,23 +49,18 @@ func Main(version string, args []string, streams genericiooptions.IOStreams) int
 		rest = slices.Concat([]string{cobra.ShellCompRequestCmd}, rest)
 	}
 	cmd.SetArgs(rest)
-	if err := cmd.ExecuteContext(context.Background()); err != nil {
-		fmt.Fprintln(streams.ErrOut, message(err))
-		return 1
+	err := cmd.ExecuteContext(context.Background())
+	if err == nil {
+		return 0
 	}
-	return 0
+	if !errors.Is(err, cmdutil.ErrExit) {
+		fmt.Fprintln(streams.ErrOut, message(err))
+	}
+	return 1
 }
-
-// readError is an error of a command that reads the cluster. It can contain what tenants wrote.
-type readError struct{ error }
-
-func (e readError) Unwrap() error { return e.error }
 
 // message returns the message that kubectl prints for an error.
 func message(err error) string {
-	if read := (readError{}); errors.As(err, &read) {
-		return escape(message(read.error))
-	}
 	for e := err; e != nil; e = errors.Unwrap(e) {
 		if message, ok := cmdutil.StandardErrorMessage(e); ok {
 			return message
@@ -80,16 +77,16 @@ func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Comma
 	})
 	o := &options{factory: cmdutil.NewFactory(flags), streams: streams}
 	cmd := &cobra.Command{
-		Use:           "kubectl-space",
-		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl space"},
-		Short:         "Show spaces, the ephemeral namespaces of pods",
+		Use:         "kubectl-space",
+		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl space"},
+		Short:       "Show spaces, the ephemeral namespaces of pods",
+		Long: "Show spaces, the ephemeral namespaces of pods.\n" +
+			"It reads with your permissions, and reports which permissions are missing.",
 		Version:       version,
 		SilenceErrors: true,
-		SilenceUsage:  true,
 		// kubectl has the scripts for shells, and runs the completer.
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return cmdutil.UsageErrorf(cmd, "%s", err) })
 	cmd.SetIn(streams.In)
 	cmd.SetOut(streams.Out)
 	cmd.SetErr(streams.ErrOut)
@@ -98,7 +95,11 @@ func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Comma
 	klog.InitFlags(logging)
 	cmd.PersistentFlags().AddGoFlag(logging.Lookup("v"))
 	cmd.PersistentFlags().StringVar(&o.driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
-	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o))
+	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o), newOptions(streams))
+	for _, sub := range cmd.Commands() {
+		sub.DisableFlagsInUseLine = true
+	}
+	templates.ActsAsRootCommand(cmd, nil) // The help is like that of kubectl.
 	completion.SetFactoryForCompletion(o.factory)
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"namespace": func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
@@ -110,6 +111,34 @@ func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Comma
 		cmdutil.CheckErr(cmd.RegisterFlagCompletionFunc(flag, complete))
 	}
 	return cmd
+}
+
+// newOptions returns kubectl's command options.
+func newOptions(streams genericiooptions.IOStreams) *cobra.Command {
+	cmd := kubectloptions.NewCmdOptions(streams.Out)
+	cmd.Example = "  # Print the flags that all commands have\n  kubectl space options"
+	cmd.Args = cobra.NoArgs
+	return cmd
+}
+
+// report prints an error of a command that reads the cluster, and returns one that is not printed
+// again. The error can contain what tenants wrote.
+func (o *options) report(err error) error {
+	if !errors.Is(err, cmdutil.ErrExit) {
+		fmt.Fprintln(o.streams.ErrOut, escape(message(err)))
+	}
+	return cmdutil.ErrExit
+}
+
+// each calls a function for every argument, and reports the errors.
+func (o *options) each(args []string, do func(arg string) error) error {
+	var failed error
+	for _, arg := range args {
+		if err := do(arg); err != nil {
+			failed = o.report(err)
+		}
+	}
+	return failed
 }
 
 // withReader returns the RunE of a command that reads the cluster.
@@ -125,7 +154,7 @@ func (o *options) withReader(run func(ctx context.Context, r *reader, args []str
 		}
 		r := &reader{client: client, driver: o.driver, namespace: namespace, clock: clock.RealClock{}}
 		if err := run(cmd.Context(), r, args); err != nil {
-			return readError{err}
+			return o.report(err)
 		}
 		return nil
 	}

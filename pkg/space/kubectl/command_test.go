@@ -16,6 +16,7 @@ import (
 
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
@@ -46,11 +47,16 @@ func TestMain_reportsErrors(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{"list", "my-claim"}, []string{`unknown command "my-claim" for "kubectl space list"`}},
+		{[]string{"list", "pod/p"}, []string{`error: "pod/p" is not the name of a resourceclaim, as in resourceclaim/NAME`}},
+		{[]string{"list", "a", "-l", "team=ci"}, []string{"error: name cannot be provided when a selector is specified"}},
+		{[]string{"list", "a", "-A"}, []string{"error: a resource cannot be retrieved by name across all namespaces"}},
+		{[]string{"list", "-l", "a b"}, []string{"error: unable to parse requirement"}},
+		{[]string{"top", "-o", "nonsense"}, []string{"nonsense", "wide"}},
+		{[]string{"top", "pool"}, []string{`unknown command "pool" for "kubectl space top"`}},
 		{[]string{"describe"}, []string{"error: requires at least 1 arg(s)"}},
 		{[]string{"env", "a", "b"}, []string{"error: accepts 1 arg(s), received 2"}},
 		{[]string{"env", "resourceclaim/a"}, []string{`"resourceclaim/a" is not the name of a pod, as in pod/NAME`}},
-		{[]string{"top", "--colour"}, []string{"error: unknown flag: --colour", "See 'kubectl space top -h' for help"}},
+		{[]string{"top", "--colour"}, []string{"error: unknown flag: --colour", "See 'kubectl space top --help' for usage."}},
 		{[]string{"list", "-o", "nonsense"}, []string{"nonsense"}},
 		{[]string{"tops"}, []string{`unknown command "tops" for "kubectl space"`}},
 		{[]string{"kubeconfig", "c", "--duration", "1m"}, []string{"less than the 10m0s"}},
@@ -79,11 +85,31 @@ func TestMain_reportsAClusterWithoutTheAPI(t *testing.T) {
 	}
 }
 
-func TestNewCommand_hasExamples(t *testing.T) {
+func TestNewCommand_hasHelp(t *testing.T) {
 	streams, _, _, _ := genericiooptions.NewTestIOStreams()
 	for _, cmd := range newCommand("v0", streams).Commands() {
-		if cmd.Example == "" || cmd.Short == "" || cmd.ValidArgsFunction == nil && cmd.Args == nil {
-			t.Errorf("%s has no example or says not what it is", cmd.Name())
+		if !strings.HasPrefix(cmd.Example, "  # ") || cmd.Short == "" || cmd.Long == "" || cmd.ValidArgsFunction == nil && cmd.Args == nil {
+			t.Errorf("%s has no example with a comment, or does not say what it is or what its arguments are", cmd.Name())
+		}
+		if cmd.Name() == "options" {
+			continue // As in kubectl, it has no help.
+		}
+		help, _, code := run(t, "kubectl-space", "http://127.0.0.1:1", cmd.Name(), "--help")
+		if code != 0 || !strings.Contains(help, "Usage:\n  kubectl space "+cmd.Name()) || strings.Contains(help, "--kubeconfig=") {
+			t.Errorf("exit code %d, and the help of %s is\n%s", code, cmd.Name(), help)
+		}
+	}
+	if out, _, code := run(t, "kubectl-space", "http://127.0.0.1:1", "options"); code != 0 || !strings.Contains(out, "--kubeconfig=") || !strings.Contains(out, "--driver-name=") {
+		t.Errorf("exit code %d, and the flags of all commands are\n%s", code, out)
+	}
+}
+
+func TestCommands_goOnAfterAnArgumentThatFails(t *testing.T) {
+	url := serve(t, []runtime.Object{ready(t, "c"), class(driver, "")})
+	for command, want := range map[string]string{"describe": "Claim:             c", "why": "ResourceClaim c has its space", "list": "c       ephemeral"} {
+		out, errOut, code := run(t, "kubectl-space", url, command, "-n", "team", "nope", "c", "nada")
+		if code != 1 || !strings.Contains(out, want) || strings.Count(errOut, "\n") != 2 || !strings.Contains(errOut, "nope") || !strings.Contains(errOut, "nada") {
+			t.Errorf("%s: exit code %d, output\n%s\nand errors\n%s", command, code, out, errOut)
 		}
 	}
 }

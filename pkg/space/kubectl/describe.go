@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -25,50 +24,51 @@ func newDescribe(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "describe (CLAIM | namespace/SPACE) ...",
 		Short: "Show details of the spaces of claims",
-		Example: "  kubectl space describe my-claim\n\n" +
-			"  # Whose is this namespace?\n  kubectl space describe namespace/ephemeral-ns-5h57rgwvpj\n\n" +
-			"  # All of a namespace\n  kubectl space describe $(kubectl space list -o name)",
+		Long: "Show details of the spaces of claims, and the events about the claims.\n" +
+			"With namespace/SPACE, show the claim that the namespace belongs to.",
+		Example: "  # Describe the spaces of a claim\n  kubectl space describe my-claim\n\n" +
+			"  # Describe the claim that a namespace belongs to\n  kubectl space describe namespace/ephemeral-ns-5h57rgwvpj\n\n" +
+			"  # Describe the spaces of all claims with a label\n  kubectl space describe $(kubectl space list -l team=ci -o name)",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: o.completeNames(claimKind, namespaceKind),
 		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {
-			for i, arg := range args {
-				if i > 0 {
-					fmt.Fprint(o.streams.Out, "\n\n")
-				}
-				if err := r.describe(ctx, o.streams.Out, arg); err != nil {
+			separator := ""
+			return o.each(args, func(arg string) error {
+				s, namespace, name, err := r.readClaim(ctx, arg)
+				if err != nil {
 					return err
 				}
-			}
-			return nil
+				fmt.Fprint(o.streams.Out, separator)
+				separator = "\n\n"
+				tabs := tabwriter.NewWriter(o.streams.Out, 0, 8, 2, ' ', 0)
+				s.describe(escapingWriter{describe.NewPrefixWriter(tabs)}, namespace, name)
+				return tabs.Flush()
+			})
 		}),
 	}
 }
 
-func (r *reader) describe(ctx context.Context, out io.Writer, arg string) error {
+// readClaim reads what describe shows of the claim that an argument names. The claim may no longer
+// exist if one of its spaces does.
+func (r *reader) readClaim(ctx context.Context, arg string) (s *snapshot, namespace, name string, err error) {
 	kind, name, err := parseArg(arg, claimKind, namespaceKind)
-	namespace := r.namespace
+	namespace = r.namespace
 	if kind == namespaceKind {
 		namespace, name, err = r.claimOfSpace(ctx, name)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		s, err = r.read(ctx, namespace)
 	}
-	s, err := r.read(ctx, namespace)
 	if err == nil {
 		err = r.readQuotas(ctx, s)
 	}
 	if err == nil {
 		err = r.readEvents(ctx, s, claimEvents, namespace)
 	}
-	if err != nil {
-		return err
+	if err == nil && s.claim(namespace, name) == nil && len(s.formerSpaces(namespace, name)) == 0 {
+		err = apierrors.NewNotFound(resourceapi.Resource("resourceclaims"), name)
 	}
-	if s.claim(namespace, name) == nil && len(s.formerSpaces(namespace, name)) == 0 {
-		return apierrors.NewNotFound(resourceapi.Resource("resourceclaims"), name)
-	}
-	tabs := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	s.describe(escapingWriter{describe.NewPrefixWriter(tabs)}, namespace, name)
-	return tabs.Flush()
+	return s, namespace, name, err
 }
 
 // describe writes the details of the spaces of a claim, and of namespaces of its

@@ -18,17 +18,21 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 )
 
 func newEnv(o *options) *cobra.Command {
-	var container string
+	var container, format string
 	cmd := &cobra.Command{
 		Use:   "env POD",
 		Short: "Show the environment variables and files that containers of a pod get from spaces",
-		Example: "  kubectl space env my-pod\n\n" +
-			"  # Only one container\n  kubectl space env my-pod -c main",
+		Long: "Show the environment variables and files that containers of a pod get from spaces.\n" +
+			"All spaces of the pod must be ready. Values are quoted for a shell, unless the output is JSON or YAML.",
+		Example: "  # Show what the containers of a pod get\n  kubectl space env my-pod\n\n" +
+			"  # Show what one container gets\n  kubectl space env my-pod -c main\n\n" +
+			"  # Print it as JSON\n  kubectl space env my-pod -o json",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completion.ResourceNameCompletionFunc(o.factory, podKind),
 		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {
@@ -37,26 +41,21 @@ func newEnv(o *options) *cobra.Command {
 				return err
 			}
 			if container != "" {
-				seen = slices.DeleteFunc(seen, func(e containerEnv) bool { return e.container != container })
+				seen.Containers = slices.DeleteFunc(seen.Containers, func(e containerEnv) bool { return e.Container != container })
 			}
-			if len(seen) == 0 {
+			if len(seen.Containers) == 0 {
 				fmt.Fprintln(o.streams.ErrOut, "No container sees a space.")
 			}
-			for i, e := range seen {
-				if i > 0 {
-					fmt.Fprintln(o.streams.Out)
-				}
-				fmt.Fprintln(o.streams.Out, e)
-			}
-			return nil
+			return printAs(o.streams.Out, format, seen)
 		}),
 	}
 	cmd.Flags().StringVarP(&container, "container", "c", "", "Show only this container.")
+	addOutputFlag(cmd, &format)
 	cmdutil.CheckErr(cmd.RegisterFlagCompletionFunc("container", completion.ContainerCompletionFunc(o.factory)))
 	return cmd
 }
 
-func (r *reader) env(ctx context.Context, arg string) ([]containerEnv, error) {
+func (r *reader) env(ctx context.Context, arg string) (*podEnv, error) {
 	_, name, err := parseArg(arg, podKind)
 	if err != nil {
 		return nil, err
@@ -69,24 +68,42 @@ func (r *reader) env(ctx context.Context, arg string) ([]containerEnv, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.env(pod)
+	containers, err := s.env(pod)
+	return &podEnv{
+		TypeMeta:   metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: "PodEnvironment"},
+		ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Namespace: pod.Namespace}, Containers: containers,
+	}, err
+}
+
+// podEnv has what the containers of a pod get. Programs read it: new versions only add fields.
+type podEnv struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Containers        []containerEnv `json:"containers"`
 }
 
 // containerEnv has the variables and files of one space in a container.
 type containerEnv struct {
-	container, claim, request string
-	containeredits.Edits
+	Container   string          `json:"container"`
+	Claim       string          `json:"claim"`
+	Request     string          `json:"request"`
+	Env         []corev1.EnvVar `json:"env"`
+	Directories []string        `json:"directories"`
 }
 
 // String returns assignments for a shell, with comments.
-func (e containerEnv) String() string {
-	lines := []string{
-		escape(fmt.Sprintf("# container %s: ResourceClaim %s, request %s", e.container, e.claim, e.request)),
-		escape("# kubeconfig, token, ca.crt and namespace are in " + strings.Join(e.Dirs, ", ")),
-	}
-	for _, variable := range e.Env {
-		name, value, _ := strings.Cut(variable, "=")
-		lines = append(lines, name+"="+shellQuote(value))
+func (p *podEnv) String() string {
+	var lines []string
+	for i, e := range p.Containers {
+		if i > 0 {
+			lines = append(lines, "")
+		}
+		lines = append(lines,
+			escape(fmt.Sprintf("# container %s: ResourceClaim %s, request %s", e.Container, e.Claim, e.Request)),
+			escape("# kubeconfig, token, ca.crt and namespace are in "+strings.Join(e.Directories, ", ")))
+		for _, variable := range e.Env {
+			lines = append(lines, variable.Name+"="+shellQuote(variable.Value))
+		}
 	}
 	return strings.Join(lines, "\n")
 }
@@ -94,11 +111,11 @@ func (e containerEnv) String() string {
 // env returns the variables and files of spaces in the containers of a pod. All spaces have
 // to be ready.
 func (s *snapshot) env(pod *corev1.Pod) ([]containerEnv, error) {
-	var out []containerEnv
+	out := []containerEnv{}
 	add := func(container, claim, request string) error {
 		seen, err := s.envOf(pod.Namespace, claim)
 		for _, e := range seen {
-			if e.container = container; request == "" || request == resourceclaim.BaseRequestRef(e.request) {
+			if e.Container = container; request == "" || request == resourceclaim.BaseRequestRef(e.Request) {
 				out = append(out, e)
 			}
 		}
@@ -154,7 +171,7 @@ func (s *snapshot) envOf(namespace, name string) ([]containerEnv, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
 		}
-		out = append(out, containerEnv{claim: name, request: space.Request})
+		out = append(out, containerEnv{Claim: name, Request: space.Request})
 		configs, namespaces, server = append(configs, resolved.Container), append(namespaces, space.Space), space.Server
 	}
 	edits, err := containeredits.Build(s.driver, server, a, configs, namespaces)
@@ -162,7 +179,11 @@ func (s *snapshot) envOf(namespace, name string) ([]containerEnv, error) {
 		return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
 	}
 	for i := range out {
-		out[i].Edits = edits[i]
+		out[i].Directories = edits[i].Dirs
+		for _, variable := range edits[i].Env {
+			name, value, _ := strings.Cut(variable, "=")
+			out[i].Env = append(out[i].Env, corev1.EnvVar{Name: name, Value: value})
+		}
 	}
 	return out, nil
 }

@@ -4,11 +4,13 @@
 package kubectl
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
@@ -18,16 +20,16 @@ func TestEnv_isWhatContainersSee(t *testing.T) {
 	p := pod("p", "n", "test-claim")
 	p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "bystander"})
 	seen, err := of(c, p).env(p)
-	if err != nil || len(seen) != 1 || seen[0].container != "ctr" {
+	if err != nil || len(seen) != 1 || seen[0].Container != "ctr" {
 		t.Fatalf("got %+v, error %v; want what ctr sees", seen, err)
 	}
-	for _, variable := range []string{"TEST_CLAIM_NAMESPACE=" + nameOf(c), "TEST_CLAIM_CLUSTER=https://10.96.0.1:443"} {
+	for _, variable := range []corev1.EnvVar{{Name: "TEST_CLAIM_NAMESPACE", Value: nameOf(c)}, {Name: "TEST_CLAIM_CLUSTER", Value: "https://10.96.0.1:443"}} {
 		if !slices.Contains(seen[0].Env, variable) {
-			t.Errorf("there is no %s in %v", variable, seen[0].Env)
+			t.Errorf("there is no %v in %v", variable, seen[0].Env)
 		}
 	}
-	if !slices.Contains(seen[0].Dirs, "/etc/test-claim") {
-		t.Errorf("the directories are %v", seen[0].Dirs)
+	if !slices.Contains(seen[0].Directories, "/etc/test-claim") {
+		t.Errorf("the directories are %v", seen[0].Directories)
 	}
 	p.Spec.Containers[0].Resources.Claims[0].Request = "other"
 	if seen, err := of(c, p).env(p); err != nil || len(seen) != 0 {
@@ -47,5 +49,21 @@ func TestEnv_failsUnlessTheSpaceIsReady(t *testing.T) {
 		if _, err := of(objects...).env(p); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("error %v, want one that says %q", err, words)
 		}
+	}
+}
+
+func TestEnv_printsAnObjectForPrograms(t *testing.T) {
+	url := serve(t, []runtime.Object{ready(t, "c", "p"), pod("p", "n", "c"), class(driver, "")})
+	out, errOut, code := run(t, "kubectl-space", url, "env", "p", "-n", "team", "-o", "json")
+	var got podEnv
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 || got.Kind != "PodEnvironment" || got.Name != "p" || len(got.Containers) != 1 ||
+		!slices.Contains(got.Containers[0].Env, corev1.EnvVar{Name: "C_CLUSTER", Value: "https://10.96.0.1:443"}) {
+		t.Errorf("exit code %d, error %v, output\n%s%s", code, err, out, errOut)
+	}
+	if out, _, code := run(t, "kubectl-space", url, "env", "p", "-n", "team", "-o", "yaml"); code != 0 || !strings.Contains(out, "\nkind: PodEnvironment\n") {
+		t.Errorf("exit code %d, output\n%s", code, out)
+	}
+	if _, errOut, code := run(t, "kubectl-space", url, "env", "p", "-n", "team", "-o", "wide"); code != 1 || errOut != "error: --output must be 'yaml' or 'json'\n" {
+		t.Errorf("exit code %d, errors %q", code, errOut)
 	}
 }

@@ -32,8 +32,8 @@ func newKubeconfig(o *options) *cobra.Command {
 		Long: "Print a kubeconfig with a short-lived token, with the permissions of the ServiceAccount of a claim's space.\n" +
 			"It needs permission to create tokens of the space's ServiceAccount, which administrators of the cluster have.\n" +
 			"The output contains the token, which is revoked when the space is deprovisioned.",
-		Example: "  (umask 077; kubectl space kubeconfig my-claim >space.kubeconfig)\n  kubectl --kubeconfig space.kubeconfig get pods\n\n" +
-			"  # One of several spaces, for ten minutes\n  kubectl space kubeconfig my-claim --request test --duration 10m",
+		Example: "  # Write a kubeconfig that only you can read, and use it\n  (umask 077; kubectl space kubeconfig my-claim >space.kubeconfig)\n  kubectl --kubeconfig space.kubeconfig get pods\n\n" +
+			"  # Print one for one of several spaces, for ten minutes\n  kubectl space kubeconfig my-claim --request test --duration 10m",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completion.ResourceNameCompletionFunc(o.factory, claimKind),
 		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {

@@ -6,24 +6,25 @@ package kubectl
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/kubectl/pkg/cmd/get"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
@@ -33,6 +34,7 @@ import (
 type list struct {
 	*options
 	flags         *get.PrintFlags
+	selector      string
 	allNamespaces bool
 	watch         bool
 }
@@ -41,29 +43,48 @@ func newList(o *options) *cobra.Command {
 	l := &list{options: o, flags: get.NewGetPrintFlags()}
 	l.flags.HumanReadableFlags = &get.HumanPrintFlags{SortBy: ptr.To("")}
 	cmd := &cobra.Command{
-		Use:     "list",
+		Use:     "list [CLAIM ...]",
 		Aliases: []string{"ls", "get"},
 		Short:   "List spaces, and claims that wait for one",
-		Example: "  # Spaces of claims in the current namespace\n  kubectl space list\n\n" +
-			"  # Those of all namespaces, with what is used most of a quota last\n  kubectl space list -A --sort-by='.quota[*].percent'\n\n" +
+		Long: "List spaces, claims that wait for one, and namespaces of deprovisioned spaces that still exist.\n" +
+			"They are sorted by the namespace and the name of the claim, or by --sort-by.",
+		Example: "  # List the spaces of claims in the current namespace\n  kubectl space list\n\n" +
+			"  # List the spaces of two claims\n  kubectl space list my-claim other-claim\n\n" +
+			"  # List the spaces of claims with a label\n  kubectl space list -l team=ci\n\n" +
+			"  # List the spaces of all namespaces, the oldest first\n  kubectl space list -A --sort-by=.metadata.creationTimestamp\n\n" +
 			"  # Show every change\n  kubectl space list -w\n\n" +
-			"  # The names of their namespaces\n  kubectl space list -o jsonpath='{.items[*].space}'",
-		Args: cobra.NoArgs,
-		RunE: o.withReader(func(ctx context.Context, r *reader, _ []string) error { return l.run(ctx, r) }),
+			"  # Print the names of the namespaces\n  kubectl space list -o jsonpath='{.items[*].space}'",
+		ValidArgsFunction: o.completeNames(claimKind),
+		RunE:              o.withReader(l.run),
 	}
 	l.flags.AddFlags(cmd)
+	cmdutil.AddLabelSelectorFlagVar(cmd, &l.selector)
 	cmd.Flags().BoolVarP(&l.allNamespaces, "all-namespaces", "A", false, "List the spaces of claims in all namespaces.")
 	cmd.Flags().BoolVarP(&l.watch, "watch", "w", false, "After listing the spaces, show each one that changes.")
 	return cmd
 }
 
-func (l *list) run(ctx context.Context, r *reader) error {
+func (l *list) run(ctx context.Context, r *reader, args []string) error {
 	printer, err := l.printer()
 	if err != nil {
 		return err
 	}
-	if l.allNamespaces {
+	selector, err := labels.Parse(l.selector)
+	switch {
+	case err != nil:
+		return err
+	case len(args) > 0 && l.selector != "":
+		return errors.New("name cannot be provided when a selector is specified")
+	case len(args) > 0 && l.allNamespaces:
+		return errors.New("a resource cannot be retrieved by name across all namespaces")
+	case l.allNamespaces:
 		r.namespace = ""
+	}
+	names := make([]string, len(args))
+	for i, arg := range args {
+		if _, names[i], err = parseArg(arg, claimKind); err != nil {
+			return err
+		}
 	}
 	shown := map[string]spaceSummary{}
 	for first := true; ; first = false {
@@ -77,9 +98,11 @@ func (l *list) run(ctx context.Context, r *reader) error {
 		if err != nil {
 			return err
 		}
-		spaces := s.spaces(r.namespace)
-		if first && l.printsTable() {
-			if len(spaces) == 0 && !l.watch {
+		spaces := slices.DeleteFunc(s.spaces(r.namespace), func(space spaceSummary) bool {
+			return len(names) > 0 && !slices.Contains(names, space.Name) || !selector.Matches(labels.Set(space.Labels))
+		})
+		if first && printsTable(l.flags) {
+			if len(spaces) == 0 && len(names) == 0 && !l.watch {
 				fmt.Fprintln(l.streams.ErrOut, "No resources found")
 			}
 			if note := s.note(); note != "" {
@@ -89,12 +112,27 @@ func (l *list) run(ctx context.Context, r *reader) error {
 		if err := l.print(printer, s, changed(shown, spaces)); err != nil {
 			return err
 		}
-		if !l.watch {
-			return nil
+		if first {
+			missing := l.each(names, func(name string) error { return s.mustHaveSpace(r.namespace, name, spaces) })
+			if missing != nil || !l.watch {
+				return missing
+			}
 		}
 		if err := r.await(ctx, s); err != nil {
 			return err
 		}
+	}
+}
+
+// mustHaveSpace returns an error if a claim is not among the spaces.
+func (s *snapshot) mustHaveSpace(namespace, name string, spaces []spaceSummary) error {
+	switch {
+	case slices.ContainsFunc(spaces, func(space spaceSummary) bool { return space.Name == name }):
+		return nil
+	case s.claim(namespace, name) != nil:
+		return fmt.Errorf("ResourceClaim %s requests no space", name)
+	default:
+		return apierrors.NewNotFound(resourceapi.Resource("resourceclaims"), name)
 	}
 }
 
@@ -107,11 +145,6 @@ func (l *list) printer() (printers.ResourcePrinter, error) {
 	return printer, err
 }
 
-// printsTable reports whether the output is a table for people.
-func (l *list) printsTable() bool {
-	return *l.flags.OutputFormat == "" && *l.flags.TemplateFlags.TemplateArgument == "" || *l.flags.OutputFormat == "wide"
-}
-
 // print prints the spaces as a table, the names of their claims, or objects: in one list, or
 // one after the other with --watch.
 func (l *list) print(printer printers.ResourcePrinter, s *snapshot, spaces []spaceSummary) error {
@@ -119,20 +152,17 @@ func (l *list) print(printer printers.ResourcePrinter, s *snapshot, spaces []spa
 	if byName {
 		spaces = slices.CompactFunc(spaces, func(a, b spaceSummary) bool { return a.Namespace == b.Namespace && a.Name == b.Name })
 	}
-	objects := &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List"}}
-	for i := range spaces {
-		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&spaces[i])
-		if err != nil {
-			return fmt.Errorf("encode the space of ResourceClaim %s: %w", spaces[i].Name, err)
+	objects, err := listOf(spaces)
+	if err != nil {
+		return err
+	}
+	for i := range objects.Items {
+		if byName { // what other commands accept
+			objects.Items[i].SetGroupVersionKind(resourceapi.SchemeGroupVersion.WithKind("ResourceClaim"))
 		}
-		object := unstructured.Unstructured{Object: content}
-		if byName {
-			object.SetGroupVersionKind(resourceapi.SchemeGroupVersion.WithKind("ResourceClaim"))
-		}
-		objects.Items = append(objects.Items, object)
 	}
 	switch {
-	case l.printsTable():
+	case printsTable(l.flags):
 		table := s.table(spaces, l.allNamespaces, *l.flags.OutputFormat == "wide")
 		for i := range table.Rows {
 			table.Rows[i].Object.Object = &objects.Items[i] // what --sort-by refers to
@@ -240,27 +270,6 @@ func (s *snapshot) table(spaces []spaceSummary, allNamespaces, wide bool) *metav
 	return table
 }
 
-func newTable(columns ...string) *metav1.Table {
-	table := &metav1.Table{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "Table"}}
-	for _, name := range columns {
-		table.ColumnDefinitions = append(table.ColumnDefinitions, metav1.TableColumnDefinition{Name: name, Type: "string"})
-	}
-	return table
-}
-
-func row(cells ...string) metav1.TableRow {
-	var r metav1.TableRow
-	for _, cell := range cells {
-		r.Cells = append(r.Cells, escape(cell))
-	}
-	return r
-}
-
-const (
-	none    = "<none>"
-	unknown = "<unknown>"
-)
-
 // mostUsed returns the most-used resource of a quota.
 func (s *snapshot) mostUsed(space spaceSummary) string {
 	switch {
@@ -275,16 +284,3 @@ func (s *snapshot) mostUsed(space spaceSummary) string {
 
 // age returns the time from since until now, in kubectl's format.
 func age(now, since time.Time) string { return duration.HumanDuration(now.Sub(since)) }
-
-// truncate joins the first three of a list, and counts the rest.
-func truncate(items []string) string {
-	const most = 3
-	if len(items) <= most {
-		return joined(items)
-	}
-	return fmt.Sprintf("%s + %d more...", strings.Join(items[:most], ","), len(items)-most)
-}
-
-func joined(items []string) string { return orNone(strings.Join(items, ",")) }
-
-func orNone(text string) string { return cmp.Or(text, none) }

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -47,11 +48,11 @@ func listed(t *testing.T, s *snapshot, flags ...string) (string, error) {
 }
 
 func TestList_sortsByAJSONPath(t *testing.T) {
-	old, young := ready(t, "old"), ready(t, "young")
+	old, young := ready(t, "old"), ready(t, "a-young")
 	young.CreationTimestamp = metav1.NewTime(now.Add(-time.Minute))
 	s := of(old, young, quota(nameOf(old)))
 	for by, want := range map[string][]string{
-		"": {"old", "young"}, ".metadata.creationTimestamp": {"old", "young"}, "{.metadata.uid}": {"old", "young"}, ".quota[*].percent": {"young", "old"},
+		"": {"a-young", "old"}, ".metadata.creationTimestamp": {"old", "a-young"}, "{.metadata.uid}": {"a-young", "old"}, ".quota[*].percent": {"a-young", "old"},
 	} {
 		for _, format := range []string{"", "wide", "name", "json"} {
 			out, err := listed(t, s, "--sort-by", by, "-o", format)
@@ -64,6 +65,34 @@ func TestList_sortsByAJSONPath(t *testing.T) {
 		if _, err := listed(t, s, "--sort-by", by); err == nil {
 			t.Errorf("by %q: got no error", by)
 		}
+	}
+}
+
+func TestList_takesNamesAndSelectors(t *testing.T) {
+	a, b, former := ready(t, "a"), ready(t, "b"), namespace(ready(t, "former"))
+	a.Labels, b.Labels = map[string]string{"team": "ci"}, map[string]string{"team": "web"}
+	url := serve(t, []runtime.Object{a, b, former, claim("gpu", "gpu"), class(driver, ""), namespace(a), namespace(b)})
+	for args, test := range map[string]struct {
+		names, errOut string
+		code          int
+	}{
+		"":                       {"a b former", "", 0},
+		"a":                      {"a", "", 0},
+		"b resourceclaim/a":      {"a b", "", 0},
+		"former":                 {"former", "", 0},
+		"a nope":                 {"a", `Error from server (NotFound): resourceclaims.resource.k8s.io "nope" not found` + "\n", 1},
+		"gpu":                    {"", "error: ResourceClaim gpu requests no space\n", 1},
+		"-l team=ci":             {"a", "", 0},
+		"-l team!=ci":            {"b former", "", 0},
+		"--selector=team=nobody": {"", "", 0},
+	} {
+		out, errOut, code := run(t, "kubectl-space", url, append([]string{"list", "-n", "team", "-o", "jsonpath={.items[*].metadata.name}"}, strings.Fields(args)...)...)
+		if out != test.names || errOut != test.errOut || code != test.code {
+			t.Errorf("list %s: exit code %d, output %q, errors %q, want %+v", args, code, out, errOut, test)
+		}
+	}
+	if out, errOut, code := run(t, "kubectl-space", url, "list", "-n", "team", "-l", "team=nobody"); out != "" || errOut != "No resources found\n" || code != 0 {
+		t.Errorf("exit code %d, output %q, errors %q", code, out, errOut)
 	}
 }
 
@@ -112,7 +141,7 @@ func TestList_watchesNamespaces(t *testing.T) {
 	})
 	streams, _, out, _ := genericiooptions.NewTestIOStreams()
 	l := &list{options: &options{streams: streams}, flags: get.NewGetPrintFlags(), watch: true}
-	if err := l.run(ctx, &reader{client: client, driver: driver, namespace: "team", clock: clock.RealClock{}}); !errors.Is(err, context.Canceled) {
+	if err := l.run(ctx, &reader{client: client, driver: driver, namespace: "team", clock: clock.RealClock{}}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 	if got := strings.Fields(out.String()); !slices.Contains(got, "CLAIM") || !slices.Contains(got, stateEnded) || !slices.Contains(got, stateGone) || strings.Count(out.String(), "CLAIM") != 1 {

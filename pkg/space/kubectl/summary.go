@@ -54,7 +54,7 @@ var spaceType = metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: "Space"}
 // versions only add fields.
 type spaceSummary struct {
 	metav1.TypeMeta `json:",inline"`
-	// ObjectMeta has the name, namespace, UID and creation of the claim.
+	// ObjectMeta has the name, namespace, UID, labels and creation of the claim.
 	metav1.ObjectMeta `json:"metadata"`
 	// Space is the name of the namespace.
 	Space   string `json:"space,omitempty"`
@@ -119,7 +119,7 @@ func (s *snapshot) spaces(namespace string) []spaceSummary {
 func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 	base := spaceSummary{
 		TypeMeta:   spaceType,
-		ObjectMeta: metav1.ObjectMeta{Name: claim.Name, Namespace: claim.Namespace, UID: claim.UID, CreationTimestamp: claim.CreationTimestamp},
+		ObjectMeta: metav1.ObjectMeta{Name: claim.Name, Namespace: claim.Namespace, UID: claim.UID, Labels: claim.Labels, CreationTimestamp: claim.CreationTimestamp},
 		Class:      strings.Join(classesOf(claim), ","),
 	}
 	for _, consumer := range claim.Status.ReservedFor {

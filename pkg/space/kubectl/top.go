@@ -16,20 +16,28 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/cli-runtime/pkg/printers"
+	"k8s.io/kubectl/pkg/cmd/get"
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
 func newTop(o *options) *cobra.Command {
-	var noHeaders bool
+	flags := get.NewGetPrintFlags()
+	flags.HumanReadableFlags = &get.HumanPrintFlags{}
 	cmd := &cobra.Command{
-		Use:     "top",
-		Short:   "Show how much of the pools is used and free",
-		Example: "  kubectl space top",
-		Args:    cobra.NoArgs,
+		Use:   "top",
+		Short: "Show how much of the pools is used and free",
+		Long: "Show how much of the pools is used and free.\n" +
+			"It needs permission to list resourceslices, and counts only claims that you can list.",
+		Example: "  # Show the pools of the driver\n  kubectl space top\n\n" +
+			"  # Print what is free of each resource of a pool\n  kubectl space top -o jsonpath='{.items[?(@.metadata.name==\"spaces\")].resources[*].free}'",
+		Args: cobra.NoArgs,
 		RunE: o.withReader(func(ctx context.Context, r *reader, _ []string) error {
+			printer, err := flags.ToPrinter()
+			if err != nil {
+				return err
+			}
 			published, err := r.listSlices(ctx) // without these there is nothing to show
 			if err != nil {
 				return err
@@ -42,39 +50,84 @@ func newTop(o *options) *cobra.Command {
 			if s.lacks(listAllClaims) {
 				fmt.Fprintln(o.streams.ErrOut, "USED includes only claims that you can list. "+s.note())
 			}
-			table := s.poolTable()
-			if len(table.Rows) == 0 {
+			summaries := s.poolSummaries()
+			if !printsTable(flags) {
+				objects, err := listOf(summaries)
+				if err != nil {
+					return err
+				}
+				return printer.PrintObj(objects, o.streams.Out)
+			}
+			if len(summaries) == 0 {
 				fmt.Fprintln(o.streams.ErrOut, "No resources found")
 			}
-			return printers.NewTablePrinter(printers.PrintOptions{NoHeaders: noHeaders}).PrintObj(table, o.streams.Out)
+			return printer.PrintObj(poolTable(summaries), o.streams.Out)
 		}),
 	}
-	cmd.Flags().BoolVar(&noHeaders, "no-headers", false, "Do not print headers.")
+	flags.AddFlags(cmd)
 	return cmd
 }
 
-func (s *snapshot) poolTable() *metav1.Table {
-	table := newTable("Pool", "Nodes", "Resource", "Used", "Free", "Total", "Deprovisioned")
-	former := map[string]int{}
+// poolSummary describes one pool. Programs read it: new versions only add fields.
+type poolSummary struct {
+	metav1.TypeMeta `json:",inline"`
+	// ObjectMeta has the name of the pool: for a pool per node, <pool>/<node>.
+	metav1.ObjectMeta `json:"metadata"`
+	// NodeName is that of a pool per node.
+	NodeName string `json:"nodeName,omitempty"`
+	// Resources has the number of spaces first.
+	Resources []resourceUsage `json:"resources"`
+	// Deprovisioned is the number of deprovisioned spaces whose namespaces still exist. It is nil if
+	// it is not known.
+	Deprovisioned *int64 `json:"deprovisioned,omitempty"`
+}
+
+// resourceUsage is the usage of one resource of a pool. Without a limit, Free and Total are empty.
+type resourceUsage struct {
+	Resource string `json:"resource"`
+	Used     string `json:"used"`
+	Free     string `json:"free,omitempty"`
+	Total    string `json:"total,omitempty"`
+}
+
+func (s *snapshot) poolSummaries() []poolSummary {
+	former := map[string]int64{}
 	for _, space := range s.formerSpaces("", "") {
 		former[space.Pool]++
 	}
+	var out []poolSummary
 	for _, pool := range s.pools() {
+		summary := poolSummary{TypeMeta: metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: "Pool"}, ObjectMeta: metav1.ObjectMeta{Name: pool.name}, NodeName: pool.node}
+		if !s.lacks(listNamespaces) {
+			summary.Deprovisioned = ptr.To(former[pool.name])
+		}
 		for _, name := range pool.resources() {
-			used, free, total, deprovisioned := pool.used[name], "<unlimited>", "<unlimited>", ""
-			switch {
-			case name != spaceapi.SpacesCapacity: // Their parts of a budget are not known.
-			case s.lacks(listNamespaces):
-				deprovisioned = unknown
-			default:
-				deprovisioned = strconv.Itoa(former[pool.name])
-			}
+			used := pool.used[name]
+			usage := resourceUsage{Resource: name, Used: used.String()}
 			if limit, limited := pool.total[name]; limited {
-				total = limit.String()
+				usage.Total = limit.String()
 				limit.Sub(used)
-				free = limit.String()
+				usage.Free = limit.String()
 			}
-			table.Rows = append(table.Rows, row(pool.name, cmp.Or(pool.node, "<any>"), name, used.String(), free, total, deprovisioned))
+			summary.Resources = append(summary.Resources, usage)
+		}
+		out = append(out, summary)
+	}
+	return out
+}
+
+// poolTable returns a row for each resource of each pool.
+func poolTable(pools []poolSummary) *metav1.Table {
+	const unlimited = "<unlimited>"
+	table := newTable("Pool", "Nodes", "Resource", "Used", "Free", "Total", "Deprovisioned")
+	for _, pool := range pools {
+		deprovisioned := unknown
+		if pool.Deprovisioned != nil {
+			deprovisioned = strconv.FormatInt(*pool.Deprovisioned, 10)
+		}
+		for _, usage := range pool.Resources {
+			table.Rows = append(table.Rows, row(pool.Name, cmp.Or(pool.NodeName, "<any>"), usage.Resource, usage.Used, cmp.Or(usage.Free, unlimited), cmp.Or(usage.Total, unlimited), deprovisioned))
+			deprovisioned = "" // Their parts of a budget are not known.
 		}
 	}
 	return table

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 )
 
@@ -23,7 +24,7 @@ func TestPoolTable_countsWhatIsUsed(t *testing.T) {
 	former := namespace(ready(t, "former"))
 	former.Annotations[keys.Pool] = "spaces"
 	s := of(slice("spaces", 3, 4), stale, exclusive, slice("open", 0, 0), ready(t, "c", "p"), admin, former)
-	table := s.poolTable()
+	table := poolTable(s.poolSummaries())
 	var got []string
 	for _, row := range table.Rows {
 		got = append(got, strings.TrimSpace(fmt.Sprintln(row.Cells...)))
@@ -33,7 +34,23 @@ func TestPoolTable_countsWhatIsUsed(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", text, want)
 	}
 	s.forbidden = []string{listNamespaces}
-	if got := s.poolTable().Rows[0].Cells[6]; got != unknown {
+	if got := poolTable(s.poolSummaries()).Rows[0].Cells[6]; got != unknown {
 		t.Errorf("counted %v deprovisioned spaces without permission to list namespaces", got)
+	}
+}
+
+func TestTop_printsObjectsForPrograms(t *testing.T) {
+	url := serve(t, []runtime.Object{slice("few", 3, 4), slice("many", 0, 0), ready(t, "c", "p")})
+	for format, want := range map[string]string{
+		"name": "pool.space.resource.example.com/few\npool.space.resource.example.com/many\n",
+		`jsonpath={.kind} {.items[0].resources[0]} {.items[1].resources[0]} {.items[1].deprovisioned}`: `List {"free":"3","resource":"spaces","total":"3","used":"0"} {"resource":"spaces","used":"0"} 0`,
+		"custom-columns=POOL:.metadata.name,FREE:.resources[*].free":                                   "POOL   FREE\nfew    3,4\nmany   <none>\n",
+	} {
+		if out, errOut, code := run(t, "kubectl-space", url, "top", "-n", "team", "-o", format); code != 0 || out != want {
+			t.Errorf("-o %s: exit code %d, output\n%s%s, want\n%s", format, code, out, errOut, want)
+		}
+	}
+	if out, _, code := run(t, "kubectl-space", url, "top", "--no-headers"); code != 0 || !strings.HasPrefix(out, "few ") {
+		t.Errorf("exit code %d, output\n%s", code, out)
 	}
 }

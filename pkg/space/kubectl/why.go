@@ -25,14 +25,15 @@ func newWhy(o *options) *cobra.Command {
 		Use:   "why (CLAIM | POD | pod/POD | namespace/SPACE) ...",
 		Short: "Explain why a claim or a pod has no space, or why a namespace still exists",
 		Long: "Explain why a claim or a pod has no space, or why the namespace of a deprovisioned space still exists.\n" +
-			"A name without pod/ or namespace/ is that of a claim, or of a pod if there is no such claim.",
-		Example: "  # Why does this pod wait?\n  kubectl space why pod/my-pod\n\n" +
-			"  # Why does a claim have no space?\n  kubectl space why my-claim\n\n" +
-			"  # Why does this namespace still exist?\n  kubectl space why namespace/ephemeral-ns-5h57rgwvpj",
+			"A name without pod/ or namespace/ is that of a claim, or of a pod if there is no such claim.\n" +
+			"The exit code is 0 for every explanation, whether or not there is a space.",
+		Example: "  # Explain why a pod waits\n  kubectl space why pod/my-pod\n\n" +
+			"  # Explain why a claim has no space\n  kubectl space why my-claim\n\n" +
+			"  # Explain why a namespace still exists\n  kubectl space why namespace/ephemeral-ns-5h57rgwvpj",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: o.completeNames(claimKind, podKind, namespaceKind),
 		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {
-			for _, arg := range args {
+			return o.each(args, func(arg string) error {
 				text, note, err := r.why(ctx, arg)
 				if err != nil {
 					return err
@@ -41,8 +42,8 @@ func newWhy(o *options) *cobra.Command {
 				if note != "" {
 					fmt.Fprintln(o.streams.ErrOut, note)
 				}
-			}
-			return nil
+				return nil
+			})
 		}),
 	}
 }
