@@ -95,7 +95,7 @@ func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Comma
 	klog.InitFlags(logging)
 	cmd.PersistentFlags().AddGoFlag(logging.Lookup("v"))
 	cmd.PersistentFlags().StringVar(&o.driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
-	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o), newOptions(streams))
+	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o), newVersion(o, version), newOptions(streams))
 	for _, sub := range cmd.Commands() {
 		sub.DisableFlagsInUseLine = true
 	}

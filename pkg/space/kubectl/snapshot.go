@@ -53,6 +53,7 @@ const (
 	listQuotas     = "list resourcequotas"
 	listSlices     = "list resourceslices"
 	listClasses    = "list deviceclasses"
+	getClasses     = "get deviceclasses"
 	listAllClaims  = "list resourceclaims in all namespaces"
 )
 
