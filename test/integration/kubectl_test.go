@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -22,6 +25,7 @@ func TestKubectlSpace_printsForProgramsAndCompletion(t *testing.T) {
 	startController(t, env)
 	t.Run("list prints objects for programs", pluginLists)
 	t.Run("list watches", pluginWatches)
+	t.Run("describe escapes events, and shows none about another claim", pluginDescribes)
 	t.Run("names of claims are completed", pluginCompletes)
 	t.Run("kubeconfig logs no token", pluginLogsNoToken)
 }
@@ -31,6 +35,31 @@ func pluginLists(t *testing.T) {
 	_, spaces := standing(t, env, ns, "claim")
 	if out, _ := env.Administrator().Space(t, "list", "-n", ns, "-o", "jsonpath={.items[*].apiVersion} {.items[*].kind} {.items[*].space}"); out != spaceapi.APIVersion+" Space "+spaces[0].Namespace {
 		t.Errorf("the list is %q", out)
+	}
+	out, errOut, err := env.Administrator().TrySpace(t.Context(), "list", "nope", "claim", "-n", ns, "-o", "name")
+	if err == nil || out != "resourceclaim.resource.k8s.io/claim\n" || !strings.Contains(errOut, `"nope" not found`) {
+		t.Errorf("two claims, one of which does not exist: error %v, %q and %q", err, out, errOut)
+	}
+}
+
+// pluginDescribes describes a claim about which a tenant wrote an event, after one about an earlier claim of its name.
+func pluginDescribes(t *testing.T) {
+	ns := env.Namespace(t)
+	claim, _ := standing(t, env, ns, "claim")
+	for name, uid := range map[string]types.UID{"mine": claim.UID, "earlier": "earlier"} {
+		event := &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{Namespace: ns, Name: name},
+			InvolvedObject: corev1.ObjectReference{APIVersion: "resource.k8s.io/v1", Kind: "ResourceClaim", Namespace: ns, Name: "claim", UID: uid},
+			Type:           corev1.EventTypeNormal, Reason: "Written", Source: corev1.EventSource{Component: "tenant"},
+			Message: name + "\n  State:  Expired \x1b[2J", FirstTimestamp: metav1.Now(), LastTimestamp: metav1.Now(),
+		}
+		if _, err := env.Client.CoreV1().Events(ns).Create(t.Context(), event, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, _ := env.Administrator().Space(t, "describe", "claim", "-n", ns)
+	if !strings.Contains(out, `mine\n  State:  Expired \x1b[2J`) || strings.Contains(out, "earlier") || strings.Contains(out, "\x1b") {
+		t.Errorf("it is described as %q", out)
 	}
 }
 

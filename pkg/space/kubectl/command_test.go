@@ -95,11 +95,11 @@ func TestNewCommand_hasHelp(t *testing.T) {
 			continue // As in kubectl, it has no help.
 		}
 		help, _, code := run(t, "kubectl-space", "http://127.0.0.1:1", cmd.Name(), "--help")
-		if code != 0 || !strings.Contains(help, "Usage:\n  kubectl space "+cmd.Name()) || strings.Contains(help, "--kubeconfig=") {
+		if code != 0 || !strings.Contains(help, "Usage:\n  kubectl space "+cmd.Name()) || strings.Contains(help, "--insecure-skip-tls-verify") {
 			t.Errorf("exit code %d, and the help of %s is\n%s", code, cmd.Name(), help)
 		}
 	}
-	if out, _, code := run(t, "kubectl-space", "http://127.0.0.1:1", "options"); code != 0 || !strings.Contains(out, "--kubeconfig=") || !strings.Contains(out, "--driver-name=") {
+	if out, _, code := run(t, "kubectl-space", "http://127.0.0.1:1", "options"); code != 0 || !strings.Contains(out, "--insecure-skip-tls-verify") || !strings.Contains(out, "--driver-name") {
 		t.Errorf("exit code %d, and the flags of all commands are\n%s", code, out)
 	}
 }

@@ -82,6 +82,7 @@ func TestList_takesNamesAndSelectors(t *testing.T) {
 		"former":                 {"former", "", 0},
 		"a nope":                 {"a", `Error from server (NotFound): resourceclaims.resource.k8s.io "nope" not found` + "\n", 1},
 		"gpu":                    {"", "error: ResourceClaim gpu requests no space\n", 1},
+		"nope -w":                {"", `Error from server (NotFound): resourceclaims.resource.k8s.io "nope" not found` + "\n", 1},
 		"-l team=ci":             {"a", "", 0},
 		"-l team!=ci":            {"b former", "", 0},
 		"--selector=team=nobody": {"", "", 0},
