@@ -96,7 +96,7 @@ func (o *Options) validate() error {
 			errs = append(errs, field.Invalid(field.NewPath("--"+flag), value, must))
 		}
 	}
-	if err := spaceapi.CheckDriverName(o.Defaults.Driver); err != nil {
+	if err := spaceapi.ValidateDriverName(o.Defaults.Driver); err != nil {
 		check(false, "driver-name", o.Defaults.Driver, err.Error())
 	}
 	if wrong := validation.IsDNS1123Label(o.Defaults.NamespacePrefix + strings.Repeat("x", allocation.SuffixLength)); len(wrong) > 0 {

@@ -76,7 +76,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 }
 
 func (o *Options) validate() error {
-	errs := []error{spaceapi.CheckDriverName(o.Driver)} // or nil
+	errs := []error{spaceapi.ValidateDriverName(o.Driver)} // or nil
 	if o.Node == "" {
 		errs = append(errs, errors.New("--node-name is required: tokens are bound to the Node that the kubelet plugin runs on (in a DaemonSet it comes from spec.nodeName)"))
 	}

@@ -10,12 +10,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// PoolAttribute is the attribute of each device with the name of the configured pool
-// that it belongs to, so that the selectors of a DeviceClass can choose a pool. It is
-// in the driver's own domain, as are all attributes that pools are given.
+// PoolAttribute is the attribute of each device with the name of its pool in the
+// configuration, so that the selectors of a DeviceClass can choose a pool. Like all
+// attributes of pools, it is in the driver's own domain.
 const PoolAttribute = "pool"
 
-// SpacesCapacity is the capacity that limits how many spaces a pool has. Each space
+// SpacesCapacity is the capacity that limits the number of spaces in a pool. Each space
 // consumes one of it.
 const SpacesCapacity = "spaces"
 

@@ -26,6 +26,6 @@ func TestQuotaResource_isUniqueForEachCapacity(t *testing.T) {
 		}
 	}
 	if !seen[""] {
-		t.Errorf("the limit of a pool is a resource of a quota")
+		t.Errorf("the capacity %s is a resource of a quota", spaceapi.SpacesCapacity)
 	}
 }

@@ -12,9 +12,9 @@ import (
 const SpaceClaimConfigKind = "SpaceClaimConfig"
 
 // SpaceClaimConfig is the opaque parameters of a ResourceClaim or a template, for users: a
-// choice within what the class allows, never more. Unknown fields are rejected. If a
-// request has several, later ones replace earlier ones field by field, and maps are merged key
-// by key. The result has to be within what the class allows.
+// choice within what the class allows. Unknown fields are rejected. If a request has several,
+// later ones replace earlier ones field by field, and maps are merged key by key. The result
+// has to be within what the class allows.
 type SpaceClaimConfig struct {
 	metav1.TypeMeta `json:",inline"`
 
@@ -41,18 +41,18 @@ type SpaceClaimConfig struct {
 	// EnvPrefix replaces the prefix of the environment variables.
 	EnvPrefix string `json:"envPrefix,omitempty"`
 
-	// MountPath is one more directory at which containers find the space's files.
+	// MountPath is an additional directory at which containers find the space's files.
 	MountPath string `json:"mountPath,omitempty"`
 
-	// InCluster puts the space's files where in-cluster clients look for them,
+	// InCluster mounts the space's files where in-cluster clients look for them,
 	// /var/run/secrets/kubernetes.io/serviceaccount, in place of the pod's own.
 	InCluster *bool `json:"inCluster,omitempty"`
 
-	// KubeconfigEnv also sets the variable KUBECONFIG, which kubectl and others read.
+	// KubeconfigEnv also sets the variable KUBECONFIG, which kubectl and other clients read.
 	KubeconfigEnv *bool `json:"kubeconfigEnv,omitempty"`
 
-	// Exclusive keeps a second pod from using the claim while a first one does. It
-	// holds for the whole claim. Later parameters cannot revert this.
+	// Exclusive allows only one pod at a time to use the claim. It applies to the whole
+	// claim. Later parameters cannot revert this.
 	Exclusive bool `json:"exclusive,omitempty"`
 
 	// Env become environment variables `user_<key>`.
@@ -67,7 +67,7 @@ type ClaimPodSecurity struct {
 	// Audit is the standard whose violations are added to the audit log.
 	Audit string `json:"audit,omitempty"`
 
-	// Warn is the standard whose violations are answered with a warning.
+	// Warn is the standard whose violations cause a warning to the client.
 	Warn string `json:"warn,omitempty"`
 }
 

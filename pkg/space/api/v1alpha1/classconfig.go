@@ -14,11 +14,10 @@ import (
 // SpaceClassConfigKind is the kind of [SpaceClassConfig].
 const SpaceClassConfigKind = "SpaceClassConfig"
 
-// SpaceClassConfig is the opaque parameters of a DeviceClass, for administrators: what
-// spaces of the class are like, and what a claim can choose. Unknown fields are rejected.
-// A field that is absent has its default, which can come from the flags of the driver. If a
-// class has several, later ones replace earlier ones field by field, and maps are merged key
-// by key.
+// SpaceClassConfig is the opaque parameters of a DeviceClass, for administrators. It
+// configures the spaces of the class, and what claims can choose. Unknown fields are rejected.
+// The default of a field can come from the flags of the driver. If a class has several, later
+// ones replace earlier ones field by field, and maps are merged key by key.
 type SpaceClassConfig struct {
 	metav1.TypeMeta `json:",inline"`
 
@@ -60,8 +59,8 @@ type SpaceClassConfig struct {
 	// defaults, like the spec of a LimitRange.
 	LimitRange *corev1.LimitRangeSpec `json:"limitRange,omitempty"`
 
-	// Network is who pods in the space can reach and be reached by, where the cluster
-	// enforces NetworkPolicies.
+	// Network restricts the network access of pods in the space, if the cluster enforces
+	// NetworkPolicies.
 	Network *Network `json:"network,omitempty"`
 
 	// TokenLifetime is the lifetime of tokens. They are renewed after two thirds of it.
@@ -72,8 +71,8 @@ type SpaceClassConfig struct {
 	// All spaces of a claim expire together, after the shortest of their lifetimes.
 	MaxLifetime *metav1.Duration `json:"maxLifetime,omitempty"`
 
-	// MaxTerminationGracePeriod limits the grace periods of pods in the space, so that they end
-	// soon after the space is deprovisioned. The default is 5m.
+	// MaxTerminationGracePeriod limits the grace periods of pods in the space, so that they
+	// terminate soon after the space is deprovisioned. The default is 5m.
 	MaxTerminationGracePeriod *metav1.Duration `json:"maxTerminationGracePeriod,omitempty"`
 
 	// Retention keeps the namespace for debugging after the claim was deallocated or the
@@ -84,15 +83,15 @@ type SpaceClassConfig struct {
 	// configurations, the last copyFrom replaces the others as a whole.
 	CopyFrom *CopyFrom `json:"copyFrom,omitempty"`
 
-	// AllowAdminAccess lets claims with adminAccess have a space of this class. Its
-	// ServiceAccount always has the ClusterRole view and no other.
+	// AllowAdminAccess allows requests with adminAccess. The ServiceAccount of their space
+	// always has the ClusterRole view and no other.
 	AllowAdminAccess *bool `json:"allowAdminAccess,omitempty"`
 
 	// AllowNestedSpaces allows pods and claims in the space to request spaces.
 	AllowNestedSpaces *bool `json:"allowNestedSpaces,omitempty"`
 
-	// Exclusive keeps a second pod from using a claim while a first one does. Later
-	// parameters of class or claim cannot revert this.
+	// Exclusive allows only one pod at a time to use a claim. Later parameters of class or
+	// claim cannot revert this.
 	Exclusive bool `json:"exclusive,omitempty"`
 
 	// Env become environment variables `admin_<key>`.
@@ -113,37 +112,37 @@ type PodSecurity struct {
 	// AuditVersion is the version for audit.
 	AuditVersion string `json:"auditVersion,omitempty"`
 
-	// Warn is the standard whose violations are answered with a warning.
+	// Warn is the standard whose violations cause a warning to the client.
 	Warn string `json:"warn,omitempty"`
 
 	// WarnVersion is the version for warn.
 	WarnVersion string `json:"warnVersion,omitempty"`
 }
 
-// Network is who pods in a space can reach and be reached by.
+// Network restricts the network access of pods in a space.
 type Network struct {
-	// Mode says whether the space is isolated.
+	// Mode is Isolated or Open.
 	Mode NetworkMode `json:"mode,omitempty"`
 
-	// Ingress are more rules for what can reach pods of an isolated space.
+	// Ingress are additional rules for traffic to pods of an isolated space.
 	Ingress []networkingv1.NetworkPolicyIngressRule `json:"ingress,omitempty"`
 
-	// Egress are more rules for what pods of an isolated space can reach.
+	// Egress are additional rules for traffic from pods of an isolated space.
 	Egress []networkingv1.NetworkPolicyEgressRule `json:"egress,omitempty"`
 }
 
-// NetworkMode says whether a space is isolated.
+// NetworkMode is whether a space is isolated.
 type NetworkMode string
 
 const (
-	// NetworkIsolated lets pods reach each other within the space, DNS and the API server,
-	// and nothing else.
+	// NetworkIsolated allows traffic only between pods of the space, and to DNS and the API
+	// server.
 	NetworkIsolated NetworkMode = "Isolated"
-	// NetworkOpen sets no limits.
+	// NetworkOpen allows all traffic.
 	NetworkOpen NetworkMode = "Open"
 )
 
-// Retention is how namespaces of deprovisioned spaces are kept.
+// Retention configures for how long namespaces of deprovisioned spaces are kept.
 type Retention struct {
 	// Period is how long the namespace is kept.
 	Period metav1.Duration `json:"period"`
@@ -160,8 +159,8 @@ type CopyFrom struct {
 	// ConfigMaps are copied with their names.
 	ConfigMaps []CopySource `json:"configMaps,omitempty"`
 
-	// ImagePullSecrets are Secrets that are copied as well, and that pods which run as the
-	// ServiceAccounts default or space pull images with.
+	// ImagePullSecrets are Secrets that are copied, too, and that become imagePullSecrets of
+	// the ServiceAccounts default and space.
 	ImagePullSecrets []CopySource `json:"imagePullSecrets,omitempty"`
 }
 

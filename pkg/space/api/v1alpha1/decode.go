@@ -57,7 +57,7 @@ func decode(raw []byte, into any, kind string, validate func() field.ErrorList) 
 		failed[name] = len(found) > 0
 		errs = append(errs, found...)
 	}
-	// What could not be decoded is incomplete: its values say nothing.
+	// Fields that could not be decoded are incomplete, and not validated.
 	for _, err := range validate() {
 		if root := strings.FieldsFunc(err.Field, func(r rune) bool { return r == '.' || r == '[' })[0]; !failed[root] {
 			errs = append(errs, err)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -98,16 +97,18 @@ func TestDecode_strict(t *testing.T) {
 
 // It takes minutes and gigabytes to parse such quantities or to compare them.
 func TestDecode_hugeQuantities(t *testing.T) {
-	start := time.Now()
 	for _, quantity := range []string{`"1e1000000000"`, `1e300`, `"-1E+00999999999"`, `"1.5e-1000000000"`, `"1\u00651000000000"`, `"12345678901234567890123e1000000000"`} {
 		quota := `"resourceQuota":{"hard":{"pods":"1","cpu":` + quantity + `}}`
-		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, quota)), "resourceQuota: Invalid value: ")
-		wantErrors(t, decodeClaim(object(spaceapi.SpaceClaimConfigKind, quota)), "resourceQuota: Invalid value: ")
-		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, `"limitRange":{"limits":[{"type":"Pod","max":{"cpu":`+quantity+`}}]}`)), "limitRange: Invalid value: ")
+		for _, errs := range []field.ErrorList{
+			decodeClass(object(spaceapi.SpaceClassConfigKind, quota)),
+			decodeClaim(object(spaceapi.SpaceClaimConfigKind, quota)),
+			decodeClass(object(spaceapi.SpaceClassConfigKind, `"limitRange":{"limits":[{"type":"Pod","max":{"cpu":`+quantity+`}}]}`)),
+		} {
+			if len(errs) != 1 || errs[0].Detail != "an exponent has at most two digits" {
+				t.Errorf("%s: got %v", quantity, errs)
+			}
+		}
 		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, quota+`,"resourceQuota":{"hard":{}}`)), "resourceQuota: Forbidden: duplicate field")
 	}
 	wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, `"annotations":{"a":"1e1000000000"},"env":{"resourceQuota":"1e1000000000"}`)))
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("took %s", took)
-	}
 }

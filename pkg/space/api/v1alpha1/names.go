@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package v1alpha1 is the public vocabulary of the Space DRA driver: the names
-// that users, administrators and other programs meet in API objects.
+// Package v1alpha1 is the API of the Space DRA driver: the parameters of classes and claims,
+// the status of spaces, and the names of labels, annotations, conditions and reasons.
 package v1alpha1
 
 import (
@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// DefaultDriverName is the driver's name unless it was installed under
-	// another one. It is the `driver` of ResourceSlices and allocation results.
+	// DefaultDriverName is the default name of the driver: the `driver` of ResourceSlices
+	// and allocation results.
 	DefaultDriverName = "space.resource.example.com"
 
 	// APIVersion is the apiVersion of the objects in status.devices[].data and in
@@ -45,17 +45,17 @@ const (
 	// namespace, and that pods need to start in it.
 	RootCAName = "kube-root-ca.crt"
 
-	// AdminAccessClusterRole is the ClusterRole of the ServiceAccount in a space for
-	// administrative access.
+	// AdminAccessClusterRole is the ClusterRole of the ServiceAccount in a space of a request
+	// with adminAccess.
 	AdminAccessClusterRole = "view"
 
-	// DefaultClusterRole is the ClusterRole of the ServiceAccount in its space.
+	// DefaultClusterRole is the default ClusterRole of the ServiceAccount in its space.
 	DefaultClusterRole = "edit"
 
 	// NestedSpacesAllowed is the value of the label Keys.NestedSpaces.
 	NestedSpacesAllowed = "Allowed"
 
-	// DefaultNamespacePrefix is the prefix of the namespaces' names.
+	// DefaultNamespacePrefix is the default prefix of the names of the spaces' namespaces.
 	DefaultNamespacePrefix = "ephemeral-ns-"
 )
 
@@ -123,9 +123,9 @@ func KeysFor(driver string) Keys {
 	}
 }
 
-// CheckDriverName returns why a name is invalid for the driver. The rules are
+// ValidateDriverName returns an error if a name is invalid for the driver. The rules are
 // those of ResourceSlice.spec.driver.
-func CheckDriverName(name string) error {
+func ValidateDriverName(name string) error {
 	if len(name) > resourceapi.DriverNameMaxLength {
 		return fmt.Errorf("driver name %q: must have at most %d characters", name, resourceapi.DriverNameMaxLength)
 	}

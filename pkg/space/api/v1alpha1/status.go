@@ -87,7 +87,7 @@ type SpaceStatus struct {
 	ServiceAccountUID types.UID `json:"serviceAccountUID"`
 	// Server is the URL of the API server as pods reach it.
 	Server string `json:"server"`
-	// Kubeconfig is a complete kubeconfig, apart from the token. It refers to a file
-	// `token` beside it.
+	// Kubeconfig is a complete kubeconfig, which refers to the files `token` and `ca.crt` in
+	// the containers.
 	Kubeconfig string `json:"kubeconfig"`
 }

@@ -97,7 +97,7 @@ func validateClass(c *SpaceClassConfig, driver string) (errs field.ErrorList) {
 		errs = append(errs, validateEnum(c.Network.Mode, field.NewPath("network", "mode"), NetworkIsolated, NetworkOpen)...)
 	}
 	if lifetime := c.TokenLifetime; lifetime != nil && (lifetime.Duration < minTokenLifetime || lifetime.Duration > maxTokenLifetime) {
-		errs = append(errs, field.Invalid(field.NewPath("tokenLifetime"), lifetime.Duration.String(), "the API server takes 10m to 1193046h"))
+		errs = append(errs, field.Invalid(field.NewPath("tokenLifetime"), lifetime.Duration.String(), "must be between 10m and 1193046h"))
 	}
 	errs = append(errs, validatePositive(c.MaxLifetime, field.NewPath("maxLifetime"))...)
 	errs = append(errs, validatePositive(c.MaxTerminationGracePeriod, field.NewPath("maxTerminationGracePeriod"))...)
@@ -175,7 +175,7 @@ func validateClusterRole(name string, at *field.Path) field.ErrorList {
 	return invalid(at, name, content.IsPathSegmentName(name))
 }
 
-// validateClusterRoles validates those that a space has in its namespace.
+// validateClusterRoles validates the ClusterRoles that are bound in the namespace.
 func validateClusterRoles(names []string, at *field.Path) field.ErrorList {
 	errs := validateList(names, at, validateClusterRole)
 	if len(names) > MaxClusterRoles {
@@ -248,7 +248,7 @@ func validateEnv(variables map[string]string, at *field.Path) (errs field.ErrorL
 	return append(errs, validateSize(len(variables), at)...)
 }
 
-// ReservedPaths are directories that cannot be a claim's mountPath, and why.
+// ReservedPaths are directories that a claim cannot set as mountPath, and why.
 type ReservedPaths struct {
 	Paths []string
 	// Below means that the directories below them are reserved, too.
@@ -308,7 +308,7 @@ func validateMountPath(dir string, at *field.Path) field.ErrorList {
 	return nil
 }
 
-// validateList validates each item of a list, and that no item is there twice.
+// validateList validates each item of a list, and rejects duplicates.
 func validateList(items []string, at *field.Path, validate func(item string, at *field.Path) field.ErrorList) (errs field.ErrorList) {
 	for i, item := range items {
 		errs = append(errs, validate(item, at.Index(i))...)

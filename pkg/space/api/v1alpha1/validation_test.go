@@ -12,7 +12,7 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// entries are fields of a map, one more than it can have.
+// entries returns a map with one entry more than the maximum.
 func entries(value string) string {
 	var out []string
 	for i := range 65 {
@@ -83,7 +83,7 @@ func TestValidateSpaceClassConfig_invalid(t *testing.T) {
 		`"clusterRoles":["a","b","c","d","e","f","g","h","i"]`:         `clusterRoles: Too many: 9: must have at most 8 items`,
 		`"podSecurity":{"enforceVersion":"1.34"}`:                      `podSecurity.enforceVersion: Invalid value: "1.34"`,
 		`"retention":{}`:                                                          `retention.period: Invalid value: "0s"`,
-		`"tokenLifetime":"9m59s"`:                                                 `tokenLifetime: Invalid value: "9m59s": the API server takes 10m to 1193046h`,
+		`"tokenLifetime":"9m59s"`:                                                 `tokenLifetime: Invalid value: "9m59s": must be between 10m and 1193046h`,
 		`"maxTerminationGracePeriod":"0s"`:                                        `maxTerminationGracePeriod: Invalid value: "0s": must be greater than zero`,
 		`"tokenLifetime":"-1h"`:                                                   `tokenLifetime: Invalid value: "-1h0m0s"`,
 		`"tokenLifetime":"1999999h"`:                                              `tokenLifetime: Invalid value: "1999999h0m0s"`,
