@@ -33,26 +33,26 @@ const (
 	// They hold 47 bits: at 10,000 spaces, the probability that any two names are equal is one
 	// in four million. Equal names are detected and reported.
 	SuffixLength = 10
-	// idLength is generous, because an allocation ID is compared and never typed.
+	// idLength is the length of allocation IDs, which nobody has to type.
 	idLength = 20
 	// extendedResourceName stands for the name that a pod uses for the claim that the
 	// scheduler creates for its extended resources.
 	extendedResourceName = "space"
 )
 
-// Allocation is the part of one allocation of one claim that is about this driver.
+// Allocation is the part of a claim's allocation that belongs to this driver.
 type Allocation struct {
-	// ID names this allocation of this claim. A claim that is deallocated and
-	// allocated again keeps its UID, but not this.
+	// ID identifies the allocation. A claim that is deallocated and allocated again keeps
+	// its UID, and gets a new ID.
 	ID string
-	// Claim and ClaimUID are the claim's.
+	// Claim and ClaimUID identify the claim.
 	Claim    types.NamespacedName
 	ClaimUID types.UID
 	// PodClaimName is the claim's name in the pod: for a claim created from a template the
 	// name in the pod's spec, for one that the scheduler created for an extended resource
 	// "space", else the claim's own name.
 	PodClaimName string
-	// Results are the driver's results in it, in the order of the allocation, at least one.
+	// Results are the driver's results, in the order of the allocation, at least one.
 	Results []Result
 	// AllocatedAt is when the scheduler allocated the claim, in whole seconds by
 	// its clock. Zero in clusters before Kubernetes 1.36.
@@ -61,14 +61,14 @@ type Allocation struct {
 	Configs []resourceapi.DeviceAllocationConfiguration
 }
 
-// Result is one result of our driver in an allocation: one space.
+// Result is one result of the driver in an allocation: one space.
 type Result struct {
 	resourceapi.DeviceRequestAllocationResult
 	// Class is the DeviceClass that the request names.
 	Class string
-	// Subdir tells the spaces of one claim apart, in directories and variables:
-	// empty when there is only one, else the request's name, with a dot and a
-	// number appended where a request got several devices.
+	// Subdir distinguishes the spaces of one claim, in directories and variables. It is
+	// empty if there is only one, else the request's name, with a dot and a number
+	// appended if a request got several devices.
 	Subdir string
 
 	suffix string
@@ -184,8 +184,8 @@ func podClaimName(claim *resourceapi.ResourceClaim) string {
 	if name := claim.Annotations[resourceapi.PodResourceClaimAnnotation]; len(validation.IsDNS1123Label(name)) == 0 {
 		return name
 	}
-	// The pod's spec does not name such a claim, and the claim's own name is generated:
-	// programs in the pod could not know it.
+	// The pod's spec does not name such a claim, and the claim's own name is generated, so
+	// that programs in the pod could not know it.
 	if claim.Annotations[resourceapi.ExtendedResourceClaimAnnotation] == "true" {
 		return extendedResourceName
 	}

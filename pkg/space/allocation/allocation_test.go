@@ -46,7 +46,7 @@ func claimWith(results ...resourceapi.DeviceRequestAllocationResult) *resourceap
 	}
 }
 
-func TestFromClaim_hasTheResultsOfTheDriver(t *testing.T) {
+func TestFromClaim_selectsResultsOfTheDriver(t *testing.T) {
 	foreign := result("gpu")
 	foreign.Driver = "gpu.example.com"
 	for name, test := range map[string]struct {
@@ -122,7 +122,7 @@ func TestFromClaim_fields(t *testing.T) {
 	}
 }
 
-func TestFromClaim_identifiesTheAllocation(t *testing.T) {
+func TestFromClaim_IDAndNames(t *testing.T) {
 	names := func(change func(*resourceapi.ResourceClaim)) (string, string) {
 		claim := claimWith(result("a"), result("b"))
 		change(claim)
@@ -135,23 +135,21 @@ func TestFromClaim_identifiesTheAllocation(t *testing.T) {
 		return &c.Status.Allocation.Devices.Results[0]
 	}
 	for what, change := range map[string]func(*resourceapi.ResourceClaim){
-		"the claim's UID": func(c *resourceapi.ResourceClaim) { c.UID = "other" },
-		"the share ID":    func(c *resourceapi.ResourceClaim) { first(c).ShareID = ptr.To(types.UID("other")) },
-		"no share ID": func(c *resourceapi.ResourceClaim) {
-			first(c).ShareID = nil
-		},
-		"the device":  func(c *resourceapi.ResourceClaim) { first(c).Device = "other" },
-		"the pool":    func(c *resourceapi.ResourceClaim) { first(c).Pool = "other" },
-		"the request": func(c *resourceapi.ResourceClaim) { first(c).Request = "other" },
-		"one result less": func(c *resourceapi.ResourceClaim) {
+		"the claim's UID":      func(c *resourceapi.ResourceClaim) { c.UID = "other" },
+		"the share ID":         func(c *resourceapi.ResourceClaim) { first(c).ShareID = ptr.To(types.UID("other")) },
+		"the share ID to none": func(c *resourceapi.ResourceClaim) { first(c).ShareID = nil },
+		"the device":           func(c *resourceapi.ResourceClaim) { first(c).Device = "other" },
+		"the pool":             func(c *resourceapi.ResourceClaim) { first(c).Pool = "other" },
+		"the request":          func(c *resourceapi.ResourceClaim) { first(c).Request = "other" },
+		"the number of results": func(c *resourceapi.ResourceClaim) {
 			c.Status.Allocation.Devices.Results = c.Status.Allocation.Devices.Results[:1]
 		},
 		"the time of the allocation": func(c *resourceapi.ResourceClaim) {
 			c.Status.Allocation.AllocationTimestamp = ptr.To(metav1.NewTime(allocatedAt.Add(time.Second)))
 		},
-		"no allocation time": func(c *resourceapi.ResourceClaim) { c.Status.Allocation.AllocationTimestamp = nil },
+		"the time of the allocation to none": func(c *resourceapi.ResourceClaim) { c.Status.Allocation.AllocationTimestamp = nil },
 	} {
-		t.Run("another one when this changes: "+what, func(t *testing.T) {
+		t.Run("differs after a change of "+what, func(t *testing.T) {
 			id, name := names(change)
 			if id == sameID {
 				t.Errorf("the allocation ID is still %s", id)
@@ -164,10 +162,10 @@ func TestFromClaim_identifiesTheAllocation(t *testing.T) {
 	for what, change := range map[string]func(*resourceapi.ResourceClaim){
 		"labels":          func(c *resourceapi.ResourceClaim) { c.Labels = map[string]string{"a": "b"} },
 		"resourceVersion": func(c *resourceapi.ResourceClaim) { c.ResourceVersion = "17" },
-		"who uses it": func(c *resourceapi.ResourceClaim) {
+		"consumers": func(c *resourceapi.ResourceClaim) {
 			c.Status.ReservedFor = []resourceapi.ResourceClaimConsumerReference{{Resource: "pods", Name: "p"}}
 		},
-		"the time zone in which the time is written": func(c *resourceapi.ResourceClaim) {
+		"the time zone of the timestamp": func(c *resourceapi.ResourceClaim) {
 			c.Status.Allocation.AllocationTimestamp = ptr.To(metav1.NewTime(allocatedAt.In(time.FixedZone("x", 3600))))
 		},
 		"another driver's result": func(c *resourceapi.ResourceClaim) {
@@ -176,7 +174,7 @@ func TestFromClaim_identifiesTheAllocation(t *testing.T) {
 			c.Status.Allocation.Devices.Results = append(c.Status.Allocation.Devices.Results, foreign)
 		},
 	} {
-		t.Run("the same one when this changes: "+what, func(t *testing.T) {
+		t.Run("is the same after a change of "+what, func(t *testing.T) {
 			if id, name := names(change); id != sameID || name != sameName {
 				t.Errorf("got %s and %s, want %s and %s", id, name, sameID, sameName)
 			}
@@ -216,7 +214,7 @@ func TestFromClaim_subdirs(t *testing.T) {
 	}
 }
 
-func TestAllocationOwns_itsNamespacesOnly(t *testing.T) {
+func TestAllocationOwns(t *testing.T) {
 	keys := spaceapi.KeysFor(driver)
 	a := allocation.FromClaim(claimWith(result("a"), result("b")), driver)
 	const prefix = "ns-"
@@ -233,13 +231,13 @@ func TestAllocationOwns_itsNamespacesOnly(t *testing.T) {
 		ns         *corev1.Namespace
 		want       bool
 	}{
-		"its own":              {a, own(func(*corev1.Namespace) {}), true},
-		"nothing without one":  {nil, own(func(*corev1.Namespace) {}), false},
-		"not another claim's":  {a, own(func(n *corev1.Namespace) { n.Labels[keys.ClaimUID] = "other" }), false},
-		"not an earlier one's": {a, own(func(n *corev1.Namespace) { n.Labels[keys.AllocationID] = "other" }), false},
-		"not by another name":  {a, own(func(n *corev1.Namespace) { n.Name = "ns-other" }), false},
-		"not by name alone":    {a, own(func(n *corev1.Namespace) { n.Labels = nil }), false},
-		"with another prefix":  {a, own(func(n *corev1.Namespace) { n.Name = a.Results[1].NamespaceName("x-") }), true},
+		"own namespace":            {a, own(func(*corev1.Namespace) {}), true},
+		"no allocation":            {nil, own(func(*corev1.Namespace) {}), false},
+		"of another claim":         {a, own(func(n *corev1.Namespace) { n.Labels[keys.ClaimUID] = "other" }), false},
+		"of an earlier allocation": {a, own(func(n *corev1.Namespace) { n.Labels[keys.AllocationID] = "other" }), false},
+		"with another name":        {a, own(func(n *corev1.Namespace) { n.Name = "ns-other" }), false},
+		"without labels":           {a, own(func(n *corev1.Namespace) { n.Labels = nil }), false},
+		"with another prefix":      {a, own(func(n *corev1.Namespace) { n.Name = a.Results[1].NamespaceName("x-") }), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := test.allocation.Owns(test.ns, keys); got != test.want {
@@ -253,9 +251,9 @@ func TestAllocationOwns_itsNamespacesOnly(t *testing.T) {
 	}
 }
 
-// A plugin and a controller of different versions work together, and an updated
-// controller finds its spaces: these never change.
-func TestFromClaim_namesNeverChange(t *testing.T) {
+// The names must not change: a plugin and a controller of different versions work together,
+// and a controller that is updated finds its spaces.
+func TestFromClaim_namesAreStable(t *testing.T) {
 	a := allocation.FromClaim(claimWith(result("a"), result("b")), driver)
 	got := []string{a.ID, a.Results[0].NamespaceName("ephemeral-ns-"), a.Results[1].NamespaceName("ephemeral-ns-")}
 	if want := []string{"pphnsg98g5vwbqjn9zfm", "ephemeral-ns-l4sfqrhgcf", "ephemeral-ns-pl8kh54w4d"}; !slices.Equal(got, want) {
@@ -283,9 +281,8 @@ func TestFromClaim_class(t *testing.T) {
 	}
 }
 
-// The fields of one allocation are written one after the other. A character that
-// moves from the end of one to the start of the next must give another allocation.
-func FuzzFromClaim_differentFieldsDifferentNames(f *testing.F) {
+// A character that moves from the end of one field to the start of the next must change the ID.
+func FuzzFromClaim_uniqueIDs(f *testing.F) {
 	f.Add("uid", "request", "pool", "device", "share", "uid", "request", "pool", "device", "share")
 	f.Add("uid", "a", "bc", "device", "share", "uid", "ab", "c", "device", "share")
 	f.Add("uid1", "", "", "", "", "uid", "1", "", "", "")
@@ -303,7 +300,7 @@ func FuzzFromClaim_differentFieldsDifferentNames(f *testing.F) {
 			t.Errorf("same fields: %t, but namespaces %s and %s", same, nameOne, nameTwo)
 		}
 
-		// Both as results of one claim: a second result is never lost.
+		// Both are results of one claim.
 		both := claimWith(fuzzedResult(request1, pool1, device1, share1), fuzzedResult(request2, pool2, device2, share2))
 		both.UID = types.UID(uid1)
 		if id := allocation.FromClaim(both, driver).ID; id == one.ID || id == two.ID {
