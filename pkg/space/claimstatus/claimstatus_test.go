@@ -74,7 +74,7 @@ func apply(t *testing.T, claim *resourceapi.ResourceClaim, now metav1.Time, want
 		t.Fatal(err)
 	}
 	if changed != wantChange {
-		t.Errorf("Apply says changed: %t, want %t", changed, wantChange)
+		t.Errorf("Apply returned %t, want %t", changed, wantChange)
 	}
 }
 
@@ -109,25 +109,25 @@ func TestApply_isIdempotent(t *testing.T) {
 	}
 }
 
-func TestApply_transitionTimeFollowsTheStatus(t *testing.T) {
+func TestApply_transitionTime(t *testing.T) {
 	claim, a := allocated(t)
 	result := a.Results[0]
 	at := func() *metav1.Time { return &claim.Status.Devices[0].Conditions[0].LastTransitionTime }
 	apply(t, claim, before, true, notReady(result, "not yet"))
 	apply(t, claim, after, true, notReady(result, "still not"))
 	if !at().Equal(&before) {
-		t.Errorf("another message moved the transition time to %s", at())
+		t.Errorf("a new message changed the transition time to %s", at())
 	}
 	apply(t, claim, after, true, ready(a, result))
 	if !at().Equal(&after) {
-		t.Errorf("another status left the transition time at %s", at())
+		t.Errorf("a new status did not change the transition time: %s", at())
 	}
 }
 
 func TestApply_keepsOtherEntries(t *testing.T) {
 	claim, a := allocated(t)
 	result := a.Results[0]
-	ofOthers := []resourceapi.AllocatedDeviceStatus{
+	foreign := []resourceapi.AllocatedDeviceStatus{
 		{Driver: "gpu.example.com", Pool: result.Pool, Device: result.Device, ShareID: (*string)(result.ShareID),
 			Conditions: []metav1.Condition{{Type: spaceapi.ConditionReady, Status: metav1.ConditionFalse, Message: "theirs"}}},
 		{Driver: driver, Pool: "other-pool", Device: result.Device, ShareID: (*string)(result.ShareID)},
@@ -135,26 +135,26 @@ func TestApply_keepsOtherEntries(t *testing.T) {
 		{Driver: driver, Pool: result.Pool, Device: result.Device, ShareID: ptr.To("other-share")},
 		{Driver: driver, Pool: result.Pool, Device: result.Device},
 	}
-	mine := resourceapi.AllocatedDeviceStatus{
+	own := resourceapi.AllocatedDeviceStatus{
 		Driver: driver, Pool: result.Pool, Device: result.Device, ShareID: (*string)(result.ShareID),
-		Conditions:  []metav1.Condition{{Type: "Example", Status: metav1.ConditionTrue, Reason: "By", Message: "somebody else"}},
+		Conditions:  []metav1.Condition{{Type: "Example", Status: metav1.ConditionTrue, Reason: "Example", Message: "of another client"}},
 		NetworkData: &resourceapi.NetworkDeviceData{InterfaceName: "eth7"},
 	}
-	claim.Status.Devices = append(append([]resourceapi.AllocatedDeviceStatus{}, ofOthers...), mine)
+	claim.Status.Devices = append(append([]resourceapi.AllocatedDeviceStatus{}, foreign...), own)
 	want := claim.DeepCopy().Status.Devices
 	apply(t, claim, before, true, ready(a, result))
 
 	if len(claim.Status.Devices) != len(want) {
 		t.Fatalf("got %d entries, want %d", len(claim.Status.Devices), len(want))
 	}
-	for i := range ofOthers {
+	for i := range foreign {
 		if !equality.Semantic.DeepEqual(claim.Status.Devices[i], want[i]) {
 			t.Errorf("entry %d changed to %+v", i, claim.Status.Devices[i])
 		}
 	}
-	got := claim.Status.Devices[len(ofOthers)]
-	if len(got.Conditions) != 2 || got.Conditions[0] != mine.Conditions[0] || got.NetworkData == nil {
-		t.Errorf("in our own entry, what others wrote changed: %+v", got)
+	got := claim.Status.Devices[len(foreign)]
+	if len(got.Conditions) != 2 || got.Conditions[0] != own.Conditions[0] || got.NetworkData == nil {
+		t.Errorf("the driver's entry lost what other clients wrote: %+v", got)
 	}
 }
 
@@ -172,10 +172,10 @@ func TestRead_ignoresOtherEntries(t *testing.T) {
 	other := *a
 	other.ID = "earlier"
 	for name, entries := range map[string][]claimstatus.Entry{
-		"nobody wrote anything":              nil,
-		"only the other share was written":   {ready(a, a.Results[1])},
-		"an earlier allocation was written":  {ready(&other, a.Results[0])},
-		"both: other share and earlier data": {ready(&other, a.Results[0]), ready(a, a.Results[1])},
+		"no entry":                 nil,
+		"of another share":         {ready(a, a.Results[1])},
+		"of an earlier allocation": {ready(&other, a.Results[0])},
+		"of both":                  {ready(&other, a.Results[0]), ready(a, a.Results[1])},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim := claim.DeepCopy()
@@ -188,7 +188,7 @@ func TestRead_ignoresOtherEntries(t *testing.T) {
 	}
 }
 
-func TestRead_refusesInvalidData(t *testing.T) {
+func TestRead_rejectsInvalidData(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*spaceapi.SpaceStatus)
 		raw    string
@@ -220,7 +220,7 @@ func TestRead_refusesInvalidData(t *testing.T) {
 			}
 			_, data, err := claimstatus.Read(claim, driver, a, a.Results[0])
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "team/claim") {
-				t.Errorf("got %+v and error %v, want one that names the claim and says %q", data, err, test.want)
+				t.Errorf("got %+v and error %v, want one that contains the claim and %q", data, err, test.want)
 			}
 		})
 	}

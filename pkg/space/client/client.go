@@ -35,7 +35,7 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 	return config, nil
 }
 
-// WaitReachable waits for the timeout until the API server answers, and logs why it does not.
+// WaitReachable waits until the API server responds, at most for the timeout, and logs failures.
 // The error names the server and the last cause.
 func WaitReachable(ctx context.Context, config *rest.Config, timeout time.Duration) error {
 	config = rest.CopyConfig(config)

@@ -8,9 +8,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// IsNotFound returns whether the API server knows that an object does not exist. An API server
-// also answers 404 when it does not serve the kind at all, for example during an upgrade, and so
-// does a load balancer that has no API server: that says nothing about the object.
+// IsNotFound returns whether an error means that an object does not exist. An API server also
+// responds with 404 if it does not serve the kind, for example during an upgrade, and so does a
+// load balancer without a backend. In these cases, the object may exist.
 func IsNotFound(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
 )
 
-// read reads a claim from a server that answers 404 with a body of a media type.
+// read reads a claim from a server that responds with 404 and this body.
 func read(t *testing.T, mediaType, body string) error {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -46,7 +46,7 @@ func TestIsNotFound_isFalseForAKindThatIsNotServed(t *testing.T) {
 		"the same, wrapped":                       {fmt.Errorf("read: %w", notFound), true},
 		"a kind that is not served":               {read(t, "text/plain", "404 page not found\n"), false},
 		"a kind that is not served, wrapped":      {fmt.Errorf("read: %w", read(t, "text/plain", "404 page not found\n")), false},
-		"a page of a load balancer":               {read(t, "text/html", "<html>no backend</html>"), false},
+		"a response of a load balancer":           {read(t, "text/html", "<html>no backend</html>"), false},
 		"a version that is not served, as an API": {read(t, "application/json", `{"paths":["/api"]}`), false},
 		"another error":                           {errors.New("broken"), false},
 		"no error":                                {nil, false},
@@ -56,7 +56,7 @@ func TestIsNotFound_isFalseForAKindThatIsNotServed(t *testing.T) {
 				t.Errorf("%v: %t, want %t", test.err, got, test.want)
 			}
 			if got := client.IgnoreNotFound(test.err); (got == nil) != (test.want || test.err == nil) {
-				t.Errorf("%v: not ignored is %v", test.err, got)
+				t.Errorf("%v: IgnoreNotFound returned %v", test.err, got)
 			}
 		})
 	}

@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package command has what the binaries have in common: logging flags, signals, and exit
+// Package command runs the driver's binaries: it handles logging flags, signals and exit
 // codes.
 package command
 
@@ -30,8 +30,8 @@ type Component interface {
 	Run(ctx context.Context) error
 }
 
-// Main parses the arguments, runs the component until it fails or the process gets SIGTERM
-// or SIGINT, and returns the exit code: 0, 1 for a failure, 2 for invalid usage.
+// Main parses the arguments, runs the component until it fails or the process receives SIGTERM
+// or SIGINT, and returns the exit code: 0, 1 for a failure, or 2 for invalid usage.
 func Main(name, version string, component Component, args []string, stderr io.Writer) int {
 	logging := logsapi.NewLoggingConfiguration()
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
@@ -63,7 +63,7 @@ func Main(name, version string, component Component, args []string, stderr io.Wr
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, stop) // a second signal terminates the process immediately
 	logger := klog.Background().WithName(name)
 	ctx = klog.NewContext(ctx, logger)
 	logger.Info("Starting", logkeys.Version, version)

@@ -51,7 +51,7 @@ func TestMain_exitCodes(t *testing.T) {
 		// stderr is a part of what is printed, apart from the log.
 		stderr string
 	}{
-		"nothing wrong":            {nil, nil, 0, true, ""},
+		"no arguments":             {nil, nil, 0, true, ""},
 		"the component's own flag": {[]string{"--colour=red"}, nil, 0, true, ""},
 		"a flag of logging":        {[]string{"--v=0"}, nil, 0, true, ""},
 		"a failure":                {nil, fails, 1, true, ""},
@@ -73,7 +73,7 @@ func TestMain_exitCodes(t *testing.T) {
 				t.Errorf("the component was started: %t, want %t", c.started, test.starts)
 			}
 			if !strings.Contains(stderr.String(), test.stderr) {
-				t.Errorf("nothing says %q:\n%s", test.stderr, &stderr)
+				t.Errorf("stderr lacks %q:\n%s", test.stderr, &stderr)
 			}
 		})
 	}
