@@ -28,9 +28,9 @@ const (
 	StepStatus    = "status"
 )
 
-// Spaces are the labels by which spaces are counted. A space that is retained or terminating no
-// longer counts against the limit of its pool, unless its claim is still allocated: then it counts
-// as expired, too.
+// Spaces are the labels of the metric that counts spaces. A space that is retained or terminating
+// no longer counts against the limit of its pool, unless its claim is still allocated. It then
+// counts as expired, too.
 type Spaces struct{ State, Pool string }
 
 // Controller has the controller's metrics.
@@ -40,7 +40,7 @@ type Controller struct {
 	Provision Durations
 	// ProvisionSteps has a label for the step. It has no failures.
 	ProvisionSteps Durations
-	// Revoke and Delete are of spaces that are deprovisioned.
+	// Revoke and Delete are steps of deprovisioning.
 	Revoke, Delete Durations
 	// ProvisioningErrors has a label for the reason.
 	ProvisioningErrors *prometheus.CounterVec
@@ -68,15 +68,15 @@ func NewController(registerer prometheus.Registerer, version string) *Controller
 	}
 }
 
-// Collect registers metrics that are computed at each scrape.
+// Collect registers the metrics that are computed at each scrape.
 func (m *Controller) Collect(spaces func() map[Spaces]int, limits func() map[string]int64, stuckTerminating func() int) {
-	m.set.scraped("spaces", "Number of spaces by state and pool, as the leader sees them.", []string{"state", "pool"},
+	m.set.scraped("spaces", "Number of spaces by state and pool.", []string{"state", "pool"},
 		func(emit func(float64, ...string)) {
 			for spaces, n := range spaces() {
 				emit(float64(n), spaces.State, spaces.Pool)
 			}
 		})
-	m.set.scraped("pool_limit", "Number of spaces that a pool can have. Pools without a limit are absent. A pool per node is present while it has spaces.", []string{"pool"},
+	m.set.scraped("pool_limit", "Maximum number of spaces in a pool. Pools without a limit are absent. A pool per node is present while it has spaces.", []string{"pool"},
 		func(emit func(float64, ...string)) {
 			for pool, limit := range limits() {
 				emit(float64(limit), pool)

@@ -12,16 +12,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// prefix is that of all of the driver's metrics.
+// prefix is the prefix of all metrics of the driver.
 const prefix = "space_dra_"
 
-// Values of label result.
+// Values of the label result.
 const (
 	Succeeded = "success"
 	Failed    = "failure"
 )
 
-// Result is the value of label result for an error.
+// Result returns the value of the label result for an error.
 func Result(err error) string {
 	if err != nil {
 		return Failed
@@ -29,7 +29,7 @@ func Result(err error) string {
 	return Succeeded
 }
 
-// buckets are for durations from an API call up to pods that terminate slowly.
+// buckets are for durations from that of an API call to that of pods that terminate slowly.
 func buckets() []float64 {
 	return []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 35, 60, 120, 300, 600}
 }
@@ -40,8 +40,7 @@ func stepBuckets() []float64 {
 }
 
 // set registers metrics. It panics if a metric of the same name is registered. A metric has at
-// most one label. The series of its values are 0 at the start, so that increase() sees the first
-// event.
+// most one label. Its series start at 0, so that increase() counts the first event.
 type set struct{ prometheus.Registerer }
 
 func (s set) counter(name, help string, label []string, values ...string) *prometheus.CounterVec {
@@ -78,7 +77,7 @@ func (s set) resyncs(kinds ...string) resyncs {
 	}
 }
 
-// buildInfo registers a metric that is always 1 and has the versions as labels.
+// buildInfo registers a metric that is always 1, with the versions as labels.
 func (s set) buildInfo(version string) {
 	promauto.With(s).NewGaugeVec(prometheus.GaugeOpts{
 		Name: prefix + "build_info", Help: "Always 1. The labels are the versions of the driver and of Go.",
@@ -93,7 +92,7 @@ func (d Durations) Observe(took time.Duration, labels ...string) {
 	d.histogram.WithLabelValues(labels...).Observe(took.Seconds())
 }
 
-// scrapeCollector implements prometheus.Collector by a function.
+// scrapeCollector implements prometheus.Collector with a function.
 type scrapeCollector struct {
 	desc    *prometheus.Desc
 	collect func(emit func(value float64, labels ...string))

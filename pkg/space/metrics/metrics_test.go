@@ -42,11 +42,11 @@ func observed() []*prometheus.Registry {
 	p.Unprepare.Observe(time.Second, metrics.Result(nil))
 	p.Renewals.WithLabelValues(metrics.Succeeded).Inc()
 	p.Resyncs.WithLabelValues().Inc()
-	p.Findings.WithLabelValues(metrics.FoundEnded).Inc()
+	p.Findings.WithLabelValues(metrics.EndedClaim).Inc()
 	return []*prometheus.Registry{forController, forPlugin}
 }
 
-func TestMetrics_followTheConventions(t *testing.T) {
+func TestMetrics_passTheLinter(t *testing.T) {
 	for _, registry := range observed() {
 		problems, err := testutil.GatherAndLint(registry)
 		if err != nil {
@@ -83,9 +83,9 @@ func TestMetrics_areOnTheMetricsPage(t *testing.T) {
 				if !strings.Contains(rows[name], "`"+label.GetName()+"`") {
 					t.Errorf("the row of %s in docs/metrics.md lacks the label %s", name, label.GetName())
 				}
-				// The number of the values of another one might grow with claims.
+				// Labels must not have a value for each claim.
 				if !slices.Contains([]string{"result", "reason", "kind", "step", "state", "pool", "version", "go_version"}, label.GetName()) {
-					t.Errorf("%s has the unknown label %s", name, label.GetName())
+					t.Errorf("label %s of %s is not in the list of this test", label.GetName(), name)
 				}
 			}
 		}
@@ -97,13 +97,13 @@ func TestMetrics_areOnTheMetricsPage(t *testing.T) {
 	}
 }
 
-func TestMetrics_showWhatWasObserved(t *testing.T) {
+func TestCollect_readsValuesAtEachScrape(t *testing.T) {
 	registries := observed()
 	for registry, want := range map[*prometheus.Registry]string{
 		registries[0]: `# HELP space_dra_namespaces_stuck_terminating Number of namespaces that have been terminating for longer than --stuck-terminating-after.
 # TYPE space_dra_namespaces_stuck_terminating gauge
 space_dra_namespaces_stuck_terminating 1
-# HELP space_dra_spaces Number of spaces by state and pool, as the leader sees them.
+# HELP space_dra_spaces Number of spaces by state and pool.
 # TYPE space_dra_spaces gauge
 space_dra_spaces{pool="",state="terminating"} 1
 space_dra_spaces{pool="spaces",state="ready"} 3

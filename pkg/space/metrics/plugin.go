@@ -11,11 +11,11 @@ import (
 
 // Kinds of findings of the plugin's resyncs.
 const (
-	FoundEnded     = "ended_claim"
-	FoundOrphan    = "orphaned_cdi_spec"
-	FoundTemporary = "temporary_file"
-	FoundDamaged   = "damaged_metadata"
-	FoundImported  = "imported_claim"
+	EndedClaim      = "ended_claim"
+	OrphanedCDISpec = "orphaned_cdi_spec"
+	TemporaryFile   = "temporary_file"
+	DamagedMetadata = "damaged_metadata"
+	ImportedClaim   = "imported_claim"
 )
 
 // Steps of preparing a claim.
@@ -38,7 +38,7 @@ type Plugin struct {
 	set set
 }
 
-// Tokens is what is known of the tokens on a node.
+// Tokens is the state of the tokens on a node.
 type Tokens struct {
 	Claims int
 	// Remaining is the shortest remaining lifetime of the tokens. It is valid if Known.
@@ -51,13 +51,13 @@ func NewPlugin(registerer prometheus.Registerer, version string) *Plugin {
 	s := set{registerer}
 	s.buildInfo(version)
 	return &Plugin{
-		resyncs: s.resyncs(FoundEnded, FoundOrphan, FoundTemporary, FoundDamaged, FoundImported),
+		resyncs: s.resyncs(EndedClaim, OrphanedCDISpec, TemporaryFile, DamagedMetadata, ImportedClaim),
 		Prepare: s.histogram(buckets(), "prepare_duration_seconds",
-			"Time that the kubelet waits for a claim to be prepared, by result. It includes the wait for the spaces.", []string{"result"}, Succeeded, Failed),
+			"Duration of preparing a claim, by result. It includes the wait for the spaces.", []string{"result"}, Succeeded, Failed),
 		PrepareSteps: s.histogram(stepBuckets(), "prepare_step_duration_seconds",
 			"Duration of the steps of preparing a claim.", []string{"step"}, StepWait, StepToken, StepFiles),
 		Unprepare: s.histogram(buckets(), "unprepare_duration_seconds",
-			"Time to remove a claim from the node, by result.", []string{"result"}, Succeeded, Failed),
+			"Duration of unpreparing a claim, by result.", []string{"result"}, Succeeded, Failed),
 		Renewals: s.counter("token_renewals_total",
 			"Number of attempts to renew the tokens of a claim, by result.", []string{"result"}, Succeeded, Failed),
 		set: s,
@@ -69,7 +69,7 @@ func (m *Plugin) Collect(tokens func() Tokens) {
 	m.set.scraped("prepared_claims", "Number of claims on the node whose tokens are renewed.", nil, func(emit func(float64, ...string)) {
 		emit(float64(tokens().Claims))
 	})
-	// A timestamp would be wrong where the node's clock is.
+	// Not the time of expiration, which would be wrong if the node's clock is.
 	m.set.scraped("token_remaining_lifetime_seconds", "Shortest remaining lifetime of the tokens on the node. Negative after a token has expired. Absent without tokens.", nil, func(emit func(float64, ...string)) {
 		if t := tokens(); t.Known {
 			emit(t.Remaining.Seconds())

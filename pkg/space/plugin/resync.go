@@ -99,7 +99,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 			return nil
 		}
 	case c == nil || c.prepared.AllocationID != stored.AllocationID:
-		d.Metrics.Findings.WithLabelValues(metrics.FoundImported).Inc()
+		d.Metrics.Findings.WithLabelValues(metrics.ImportedClaim).Inc()
 		ctx, _ := withClaim(ctx, stored.claimName(), claim)
 		c = d.know(ctx, stored, nil, nil)
 	}
@@ -154,7 +154,7 @@ func (d *Driver) releaseClaim(ctx context.Context, claim types.UID) error {
 	d.damaged.Delete(claim)
 	removed, err := d.specs.remove(claim)
 	if removed {
-		d.Metrics.Findings.WithLabelValues(metrics.FoundOrphan).Inc()
+		d.Metrics.Findings.WithLabelValues(metrics.OrphanedCDISpec).Inc()
 		klog.FromContext(ctx).Info("Removed an orphaned CDI spec", logkeys.ClaimUID, claim)
 	}
 	return err
@@ -286,7 +286,7 @@ func (d *Driver) removeEnded(ctx context.Context, c *knownClaim) error {
 	if err := d.remove(prepared.UID); err != nil {
 		return err
 	}
-	d.Metrics.Findings.WithLabelValues(metrics.FoundEnded).Inc()
+	d.Metrics.Findings.WithLabelValues(metrics.EndedClaim).Inc()
 	klog.FromContext(ctx).Info("Removed a claim that the kubelet did not unprepare")
 	return nil
 }
@@ -296,7 +296,7 @@ func (d *Driver) reportDamage(ctx context.Context, claim types.UID, damage error
 	if _, reported := d.damaged.LoadOrStore(claim, true); reported {
 		return
 	}
-	d.Metrics.Findings.WithLabelValues(metrics.FoundDamaged).Inc()
+	d.Metrics.Findings.WithLabelValues(metrics.DamagedMetadata).Inc()
 	klog.FromContext(ctx).Error(damage, "Metadata of a prepared claim are damaged. After a restart of the plugin its tokens are not renewed until its pods are recreated", logkeys.ClaimUID, claim)
 }
 
@@ -305,7 +305,7 @@ func (d *Driver) removeAbandoned(ctx context.Context) {
 	for _, dir := range []staging.Dir{d.store.staging, d.specs.staging} {
 		paths, err := dir.RemoveAbandoned(ctx)
 		for _, path := range paths {
-			d.Metrics.Findings.WithLabelValues(metrics.FoundTemporary).Inc()
+			d.Metrics.Findings.WithLabelValues(metrics.TemporaryFile).Inc()
 			klog.FromContext(ctx).Info("Removed a temporary file of a process that was killed", logkeys.Path, path)
 		}
 		if err != nil {

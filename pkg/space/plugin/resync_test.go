@@ -517,7 +517,7 @@ func TestResync_leavesDamagedMetadataToTheKubelet(t *testing.T) {
 		n.start()
 		n.wantNoTokenRequest("nothing is known of the claim")
 		n.wantEverything()
-		if got := n.findings(metrics.FoundDamaged); got != 1 {
+		if got := n.findings(metrics.DamagedMetadata); got != 1 {
 			t.Errorf("reported %v times, want once", got)
 		}
 		n.wantRenewedAfterPrepare(claim)
@@ -584,7 +584,7 @@ func TestResync_importsAnEndedClaimOnce(t *testing.T) {
 		for range 3 {
 			n.resync() // the claim does not exist, which the watch finds
 		}
-		if got := n.findings(metrics.FoundImported); got != 1 {
+		if got := n.findings(metrics.ImportedClaim); got != 1 {
 			t.Errorf("imported %v times, want once", got)
 		}
 		n.wantNoTokenRequest("the claim is gone")
