@@ -1,10 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package config resolves the installation's defaults and the opaque parameters of
-// class and claim to one complete value, the configuration of a space. The scheduler copies
-// the parameters into the claim when it allocates, so they don't change while the allocation
-// exists. All functions are pure.
+// Package config resolves the installation's defaults and the opaque parameters of class and
+// claim to the configuration of a space. The scheduler copies the parameters into the claim
+// when it allocates, so they don't change while the allocation exists. All functions are pure.
 package config
 
 import (
@@ -22,8 +21,8 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// Defaults are the same for all spaces of an installation: the values of what neither class
-// nor claim set, and what classes can give.
+// Defaults are the same for all spaces of an installation: the defaults of parameters, and the
+// limits for classes.
 type Defaults struct {
 	// Driver is the driver's name.
 	Driver string
@@ -33,13 +32,14 @@ type Defaults struct {
 	// ClusterRole is bound to a space's ServiceAccount in its namespace.
 	ClusterRole string
 	// PodSecurity is the Pod Security Standard that is enforced. Without one, a tenant
-	// could run a privileged pod and own the node.
+	// could control the node with a privileged pod.
 	PodSecurity string
-	// Network is who pods can reach and be reached by.
+	// Network is the network mode.
 	Network spaceapi.NetworkMode
 
-	// AllowedClusterRoles are the ClusterRoles that classes can give in namespaces,
-	// besides ClusterRole, and ClusterWideRoles those in the whole cluster.
+	// AllowedClusterRoles are the ClusterRoles that classes can bind in namespaces, in
+	// addition to ClusterRole. ClusterWideRoles are those that they can bind in the whole
+	// cluster.
 	AllowedClusterRoles []string
 	ClusterWideRoles    []string
 	// CopyFromNamespaces are the namespaces that classes can copy from.
@@ -60,8 +60,8 @@ type SpaceConfig struct {
 	Annotations map[string]string
 	// InheritLabels are the keys of labels that the Namespace gets from the claim's.
 	InheritLabels []string
-	// PodSecurity has Enforce always set. For other fields that are empty, the cluster's
-	// default holds.
+	// PodSecurity always has Enforce set. Other fields that are empty have the cluster's
+	// defaults.
 	PodSecurity spaceapi.PodSecurity
 	// AllowNestedSpaces allows requests for spaces in the space.
 	AllowNestedSpaces bool
@@ -81,9 +81,9 @@ type Recorded struct {
 	// ResourceQuota and LimitRange limit what is used in the namespace, unless they are nil.
 	ResourceQuota *corev1.ResourceQuotaSpec `json:"resourceQuota,omitempty"`
 	LimitRange    *corev1.LimitRangeSpec    `json:"limitRange,omitempty"`
-	// Network is who pods can reach and be reached by. Its Mode is always set.
+	// Network restricts the network access of pods. Its Mode is always set.
 	Network spaceapi.Network `json:"network"`
-	// CopyFrom names what is copied into the namespace. If nil, nothing is.
+	// CopyFrom names what is copied into the namespace. If nil, nothing is copied.
 	CopyFrom *spaceapi.CopyFrom `json:"copyFrom,omitempty"`
 	// MaxLifetime is how long the space can exist. If zero, there is no limit.
 	MaxLifetime metav1.Duration `json:"maxLifetime,omitzero"`
@@ -92,13 +92,13 @@ type Recorded struct {
 	Retention metav1.Duration `json:"retention,omitzero"`
 }
 
-// Container is what containers get of a space.
+// Container configures what containers see of a space.
 type Container struct {
-	// TokenLifetime is requested for tokens. If zero, the plugin's setting is.
+	// TokenLifetime is the requested lifetime of tokens. If zero, it is the plugin's default.
 	TokenLifetime time.Duration
-	// EnvPrefix, unless empty, replaces the prefix from the claim's name.
+	// EnvPrefix replaces the prefix from the claim's name, unless it is empty.
 	EnvPrefix string
-	// MountPath, unless empty, is one more directory with the space's files.
+	// MountPath is an additional directory with the space's files, or empty.
 	MountPath string
 	// InCluster replaces the pod's own token.
 	InCluster bool
@@ -109,15 +109,15 @@ type Container struct {
 	UserEnv  map[string]string
 }
 
-// Encode returns the text in which a Namespace records the configuration of its space.
+// Encode returns the value of the annotation that records the configuration of a space.
 func (c Recorded) Encode() string {
 	text, err := json.Marshal(c)
 	utilruntime.Must(err)
 	return string(text)
 }
 
-// DecodeRecorded decodes what Encode returned. The error means that the text is missing or
-// damaged, and that no part of it can be relied on.
+// DecodeRecorded is the reverse of Encode. If the text is missing or damaged, it returns an
+// error and no part of the configuration.
 func DecodeRecorded(text string) (Recorded, error) {
 	var c Recorded
 	strict, err := kjson.UnmarshalStrict([]byte(text), &c)

@@ -12,7 +12,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-func TestDecodeRecorded_returnsWhatWasEncoded(t *testing.T) {
+func TestDecodeRecorded_isTheReverseOfEncode(t *testing.T) {
 	for _, fields := range []string{``, everyClassField} {
 		space, err := resolve(settings, configs{opaque(ours, class, classJSON(fields))}, "space", []string{"space"})
 		if err != nil {
@@ -21,13 +21,12 @@ func TestDecodeRecorded_returnsWhatWasEncoded(t *testing.T) {
 		record := space.Encode()
 		got, err := config.DecodeRecorded(record)
 		if err != nil || !equality.Semantic.DeepEqual(got, space.Recorded) {
-			t.Errorf("of %s: got %+v, error %v, want %+v", record, got, err, space.Recorded)
+			t.Errorf("%s: got %+v, error %v, want %+v", record, got, err, space.Recorded)
 		}
 	}
 }
 
-// Nothing of a damaged record may be relied on.
-func TestDecodeRecorded_refusesDamagedText(t *testing.T) {
+func TestDecodeRecorded_rejectsDamagedText(t *testing.T) {
 	for _, record := range []string{
 		``, `{}`, `null`, `[]`, `{"clusterRoles":["edit"],"network":{"mode":"Open"}`,
 		`{"clusterRoles":["edit"],"network":"Open"}`,
@@ -41,7 +40,7 @@ func TestDecodeRecorded_refusesDamagedText(t *testing.T) {
 		`{"clusterRoles":["edit"],"network":{"mode":"Open"},"clusterWideRoles":"admin"}`,
 	} {
 		if got, err := config.DecodeRecorded(record); err == nil || !reflect.DeepEqual(got, config.Recorded{}) {
-			t.Errorf("of %s: got %+v, error %v", record, got, err)
+			t.Errorf("%s: got %+v, error %v", record, got, err)
 		}
 	}
 }

@@ -31,17 +31,18 @@ import (
 const (
 	// defaultMaxTerminationGracePeriod is ten times Kubernetes' default grace period.
 	defaultMaxTerminationGracePeriod = 5 * time.Minute
-	// maxSummary keeps a message short enough for an event, which has 1024 bytes.
+	// maxSummary is the maximum length of a message, so that it fits into an event, whose
+	// messages have at most 1024 bytes.
 	maxSummary = 800
 )
 
-// Resolve returns the configuration of the space of a result. Of several parameters of class
-// or claim, later ones win field by field; the claim's then restrict what the class gives.
+// Resolve returns the configuration of the space of a result. Later parameters of a class or a
+// claim replace earlier ones field by field. Those of the claim then restrict those of the class.
 // The error names the object to change and all its invalid fields.
 func (d Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (SpaceConfig, error) {
 	var classParameters, claimParameters json.RawMessage
 	for _, config := range a.Configs {
-		if !isAbout(config, result.Request) || config.Opaque.Driver != d.Driver {
+		if !appliesTo(config, result.Request) || config.Opaque.Driver != d.Driver {
 			continue
 		}
 		raw := config.Opaque.Parameters.Raw
@@ -54,7 +55,7 @@ func (d Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (S
 		}
 		claim, errs := spaceapi.DecodeSpaceClaimConfig(raw, d.Driver)
 		if requests := requestsOf(config, a.Results); claim.EnvPrefix != "" && len(requests) > 1 {
-			errs = append(errs, field.Forbidden(field.NewPath("envPrefix"), "several spaces would get variables of the same names: "+strings.Join(requests, ", ")))
+			errs = append(errs, field.Forbidden(field.NewPath("envPrefix"), "several spaces would have variables of the same names: "+strings.Join(requests, ", ")))
 		}
 		if len(errs) > 0 {
 			return SpaceConfig{}, fmt.Errorf("the ResourceClaim has invalid parameters: %s", summary(errs))
@@ -69,7 +70,7 @@ func (d Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (S
 	if err := unmarshal(claimParameters, &claim); err != nil {
 		return SpaceConfig{}, fmt.Errorf("the ResourceClaim has parameters that cannot be merged: %w", err)
 	}
-	space := d.ofClass(&class)
+	space := d.fromClass(&class)
 	if q := space.ResourceQuota; q != nil && (len(q.Scopes) > 0 || q.ScopeSelector != nil) {
 		for capacity := range result.ConsumedCapacity {
 			if spaceapi.QuotaResource(string(capacity)) != "" {
@@ -90,8 +91,8 @@ func (d Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (S
 	return space, nil
 }
 
-// merge merges two objects key by key. Later values win, and so do later lists, which may be
-// empty. Both are valid parameters.
+// merge merges two objects key by key. Later values replace earlier ones, and so do later lists,
+// which may be empty. Both objects are valid parameters.
 func merge(earlier, later json.RawMessage) json.RawMessage {
 	var into, from map[string]json.RawMessage
 	if json.Unmarshal(earlier, &into) != nil || json.Unmarshal(later, &from) != nil || into == nil {
@@ -99,8 +100,8 @@ func merge(earlier, later json.RawMessage) json.RawMessage {
 	}
 	for key, value := range from {
 		switch {
-		case string(value) == "null": // it is absent
-		case key == "copyFrom": // its lists are of one namespace
+		case string(value) == "null": // it stands for an absent field
+		case key == "copyFrom": // its lists belong to one namespace
 			into[key] = value
 		default:
 			into[key] = merge(into[key], value)
@@ -119,8 +120,8 @@ func unmarshal(parameters json.RawMessage, into any) error {
 	return kjson.UnmarshalCaseSensitivePreserveInts(parameters, into)
 }
 
-// CheckAllowed returns why spaces of this installation can't have this configuration: the
-// controller has no permission for more than the settings allow.
+// CheckAllowed returns an error if the installation does not allow this configuration, which
+// the controller has no permission for.
 func (d Defaults) CheckAllowed(space Recorded) error {
 	var errs field.ErrorList
 	for n, role := range space.ClusterRoles {
@@ -142,8 +143,8 @@ func (d Defaults) CheckAllowed(space Recorded) error {
 	return fmt.Errorf("the DeviceClass has parameters that the Helm values do not allow: %s", summary(errs))
 }
 
-// ofClass returns the complete configuration of a space of a class.
-func (d Defaults) ofClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
+// fromClass returns the complete configuration of a space of a class.
+func (d Defaults) fromClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 	out := SpaceConfig{
 		NamespacePrefix:           cmp.Or(class.NamespacePrefix, d.NamespacePrefix),
 		Labels:                    class.Labels,
@@ -175,10 +176,9 @@ func (d Defaults) ofClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 	return out
 }
 
-// restrict applies the parameters of a claim, which can only restrict what its class
-// gives.
+// restrict applies the parameters of a claim. The errors are those that its class does not allow.
 func (s *SpaceConfig) restrict(class *spaceapi.SpaceClassConfig, claim *spaceapi.SpaceClaimConfig) (errs field.ErrorList) {
-	// Not the installation's ClusterRole, which can change while the claim exists.
+	// The installation's ClusterRole is not among them: it can change while the claim exists.
 	allowed := slices.Concat(class.ClusterRoles, class.AllowedClusterRoles)
 	for i, role := range claim.ClusterRoles {
 		if !slices.Contains(allowed, role) {
@@ -199,31 +199,31 @@ func (s *SpaceConfig) restrict(class *spaceapi.SpaceClassConfig, claim *spaceapi
 	}
 	s.Labels = union(s.Labels, claim.Labels)
 
-	if given := claim.PodSecurity; given != nil {
+	if requested := claim.PodSecurity; requested != nil {
 		at := field.NewPath("podSecurity")
-		errs = append(errs, restrictLevel(&s.PodSecurity.Enforce, given.Enforce, at.Child("enforce"))...)
-		errs = append(errs, restrictLevel(&s.PodSecurity.Audit, given.Audit, at.Child("audit"))...)
-		errs = append(errs, restrictLevel(&s.PodSecurity.Warn, given.Warn, at.Child("warn"))...)
+		errs = append(errs, restrictLevel(&s.PodSecurity.Enforce, requested.Enforce, at.Child("enforce"))...)
+		errs = append(errs, restrictLevel(&s.PodSecurity.Audit, requested.Audit, at.Child("audit"))...)
+		errs = append(errs, restrictLevel(&s.PodSecurity.Warn, requested.Warn, at.Child("warn"))...)
 	}
 
-	if given := claim.ResourceQuota; given != nil {
+	if requested := claim.ResourceQuota; requested != nil {
 		s.ResourceQuota = cmp.Or(s.ResourceQuota, &corev1.ResourceQuotaSpec{})
-		for _, name := range slices.Sorted(maps.Keys(given.Hard)) {
-			value := given.Hard[name]
+		for _, name := range slices.Sorted(maps.Keys(requested.Hard)) {
+			value := requested.Hard[name]
 			if limit, ok := s.ResourceQuota.Hard[name]; ok && value.Cmp(limit) > 0 {
 				errs = append(errs, field.Invalid(field.NewPath("resourceQuota", "hard").Key(string(name)), value.String(), "the class allows at most "+limit.String()))
 			}
 		}
-		s.ResourceQuota.Hard = union(s.ResourceQuota.Hard, given.Hard)
+		s.ResourceQuota.Hard = union(s.ResourceQuota.Hard, requested.Hard)
 	}
-	if given := claim.Network; given != nil {
-		s.Network.Mode = cmp.Or(given.Mode, s.Network.Mode)
+	if requested := claim.Network; requested != nil {
+		s.Network.Mode = cmp.Or(requested.Mode, s.Network.Mode)
 	}
-	if given := claim.MaxLifetime; given != nil {
-		if most := s.MaxLifetime.Duration; most > 0 && given.Duration > most {
-			errs = append(errs, field.Invalid(field.NewPath("maxLifetime"), given.Duration.String(), "the class allows at most "+most.String()))
+	if requested := claim.MaxLifetime; requested != nil {
+		if limit := s.MaxLifetime.Duration; limit > 0 && requested.Duration > limit {
+			errs = append(errs, field.Invalid(field.NewPath("maxLifetime"), requested.Duration.String(), "the class allows at most "+limit.String()))
 		}
-		s.MaxLifetime = *given
+		s.MaxLifetime = *requested
 	}
 
 	s.EnvPrefix = claim.EnvPrefix
@@ -234,38 +234,39 @@ func (s *SpaceConfig) restrict(class *spaceapi.SpaceClassConfig, claim *spaceapi
 	return errs
 }
 
-// restrictLevel replaces a Pod Security Standard by one that is as strict or stricter.
-func restrictLevel(level *string, given string, at *field.Path) (errs field.ErrorList) {
-	if given == "" {
+// restrictLevel replaces a Pod Security Standard by the one that the claim requests. The error
+// is that it is less strict.
+func restrictLevel(level *string, requested string, at *field.Path) (errs field.ErrorList) {
+	if requested == "" {
 		return nil
 	}
 	levels := spaceapi.PodSecurityLevels()
-	// Without one, the least strict holds.
+	// If the class has none, the least strict applies.
 	least := max(0, slices.Index(levels, *level))
-	if slices.Index(levels, given) < least {
-		errs = append(errs, field.Invalid(at, given, "the class allows "+strings.Join(levels[least:], ", ")))
+	if slices.Index(levels, requested) < least {
+		errs = append(errs, field.Invalid(at, requested, "the class allows "+strings.Join(levels[least:], ", ")))
 	}
-	*level = given
+	*level = requested
 	return errs
 }
 
-// isAbout returns whether parameters are for a request.
-func isAbout(config resourceapi.DeviceAllocationConfiguration, request string) bool {
+// appliesTo returns whether parameters apply to a request.
+func appliesTo(config resourceapi.DeviceAllocationConfiguration, request string) bool {
 	return len(resourceclaim.ConfigForResult([]resourceapi.DeviceAllocationConfiguration{config}, resourceapi.DeviceRequestAllocationResult{Request: request})) > 0
 }
 
-// requestsOf returns the requests of those results that parameters are for.
+// requestsOf returns the requests of the results that parameters apply to.
 func requestsOf(config resourceapi.DeviceAllocationConfiguration, results []allocation.Result) []string {
 	var out []string
 	for _, result := range results {
-		if isAbout(config, result.Request) {
+		if appliesTo(config, result.Request) {
 			out = append(out, result.Request)
 		}
 	}
 	return out
 }
 
-// orNone lists what is allowed.
+// orNone returns a list of what is allowed.
 func orNone(allowed []string) string {
 	return cmp.Or(strings.Join(allowed, ", "), "none")
 }
@@ -276,7 +277,7 @@ func labelMatches(key, allowed string) bool {
 	return key == allowed || ok && strings.HasPrefix(key, domain)
 }
 
-// union returns a map with the entries of both. Later ones win.
+// union returns a map with the entries of both. Later ones replace earlier ones.
 func union[M ~map[K]V, K comparable, V any](earlier, later M) M {
 	out := make(M, len(earlier)+len(later))
 	maps.Copy(out, earlier)
@@ -284,8 +285,8 @@ func union[M ~map[K]V, K comparable, V any](earlier, later M) M {
 	return out
 }
 
-// summary joins errors to one line. It replaces what could upset a terminal: names of fields
-// are the user's words.
+// summary joins errors to one line. It replaces control characters, which the names of fields
+// can contain.
 func summary(errs field.ErrorList) string {
 	var texts []string
 	for _, err := range errs {

@@ -58,7 +58,7 @@ func object(kind, fields string) string {
 	return fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, kind, fields)
 }
 
-// Each field of a class, and each of a claim that such a class allows.
+// All fields of a class, and all fields of a claim that this class allows.
 const (
 	everyClassField = `"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["i"],"allowedLabels":["*","a","a.example/b","a.example/*"],"allowedClusterRoles":["view"],
 		"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
@@ -83,8 +83,8 @@ func resolve(s config.Defaults, configs configs, request string, all []string) (
 	return s.Resolve(a, a.Results[slices.Index(all, request)])
 }
 
-// plain is what the settings have, with changes.
-func plain(changes ...func(*config.SpaceConfig)) config.SpaceConfig {
+// defaults returns the configuration of a space without parameters, with changes.
+func defaults(changes ...func(*config.SpaceConfig)) config.SpaceConfig {
 	out := config.SpaceConfig{NamespacePrefix: "ns-", PodSecurity: spaceapi.PodSecurity{Enforce: "baseline"}, MaxTerminationGracePeriod: 5 * time.Minute}
 	out.ClusterRoles, out.Network.Mode = []string{"edit"}, spaceapi.NetworkOpen
 	for _, change := range changes {
@@ -104,7 +104,7 @@ func sources(names ...string) (out []spaceapi.CopySource) {
 	return out
 }
 
-func lasting(d time.Duration) metav1.Duration { return metav1.Duration{Duration: d} }
+func duration(d time.Duration) metav1.Duration { return metav1.Duration{Duration: d} }
 
 func TestResolve_mergesClassAndClaim(t *testing.T) {
 	classOf := func(fields string, requests ...string) resourceapi.DeviceAllocationConfiguration {
@@ -117,14 +117,14 @@ func TestResolve_mergesClassAndClaim(t *testing.T) {
 		configs configs
 		want    config.SpaceConfig
 	}{
-		"none at all":                          {nil, plain()},
-		"none opaque":                          {configs{{Source: claim}}, plain()},
-		"only those of others are passed over": {configs{opaque(foreign, claim, `not JSON`)}, plain()},
-		"empty ones":                           {configs{classOf(``), claimOf(``)}, plain()},
-		"those of another request are passed over": {configs{classOf(`"maxLifetime":"8h"`, "other"), claimOf(`"inCluster":true`, "other")}, plain()},
-		"those of the request":                     {configs{classOf(`"maxLifetime":"8h"`, "other", "space")}, plain(func(e *config.SpaceConfig) { e.MaxLifetime = lasting(8 * time.Hour) })},
-		"those of the subrequest":                  {configs{claimOf(`"inCluster":true`, "space/small")}, plain(func(e *config.SpaceConfig) { e.InCluster = true })},
-		"a class's": {configs{classOf(everyClassField)}, config.SpaceConfig{
+		"no parameters":                  {nil, defaults()},
+		"parameters that are not opaque": {configs{{Source: claim}}, defaults()},
+		"of another driver":              {configs{opaque(foreign, claim, `not JSON`)}, defaults()},
+		"without fields":                 {configs{classOf(``), claimOf(``)}, defaults()},
+		"of another request":             {configs{classOf(`"maxLifetime":"8h"`, "other"), claimOf(`"inCluster":true`, "other")}, defaults()},
+		"of the request":                 {configs{classOf(`"maxLifetime":"8h"`, "other", "space")}, defaults(func(e *config.SpaceConfig) { e.MaxLifetime = duration(8 * time.Hour) })},
+		"of the subrequest":              {configs{claimOf(`"inCluster":true`, "space/small")}, defaults(func(e *config.SpaceConfig) { e.InCluster = true })},
+		"all fields of a class": {configs{classOf(everyClassField)}, config.SpaceConfig{
 			NamespacePrefix: "ci-", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"}, InheritLabels: []string{"i"},
 			PodSecurity:       spaceapi.PodSecurity{Enforce: "privileged", Audit: "baseline", Warn: "restricted"},
 			AllowNestedSpaces: true, MaxTerminationGracePeriod: time.Minute,
@@ -134,49 +134,49 @@ func TestResolve_mergesClassAndClaim(t *testing.T) {
 				LimitRange:    &corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: "Container", Default: corev1.ResourceList{"cpu": resource.MustParse("1")}}}},
 				Network:       spaceapi.Network{Mode: spaceapi.NetworkIsolated},
 				CopyFrom:      &spaceapi.CopyFrom{Namespace: "a", Secrets: sources("b"), ConfigMaps: sources("c"), ImagePullSecrets: sources("b")},
-				MaxLifetime:   lasting(8 * time.Hour), Retention: lasting(30 * time.Minute),
+				MaxLifetime:   duration(8 * time.Hour), Retention: duration(30 * time.Minute),
 			},
 			Container: config.Container{TokenLifetime: 10 * time.Minute, AdminEnv: map[string]string{"e": "f"}},
 		}},
-		"a claim's": {configs{classOf(`"allowedClusterRoles":["view"],"allowedLabels":["*"]`), claimOf(everyClaimField)}, config.SpaceConfig{
+		"all fields of a claim": {configs{classOf(`"allowedClusterRoles":["view"],"allowedLabels":["*"]`), claimOf(everyClaimField)}, config.SpaceConfig{
 			NamespacePrefix: "ns-", Labels: map[string]string{"a": "b"}, PodSecurity: spaceapi.PodSecurity{Enforce: "restricted", Audit: "privileged"}, MaxTerminationGracePeriod: 5 * time.Minute,
 			Recorded: config.Recorded{
 				ClusterRoles: []string{"view"}, ResourceQuota: hard(corev1.ResourceList{"pods": resource.MustParse("0")}),
-				Network: spaceapi.Network{Mode: spaceapi.NetworkIsolated}, MaxLifetime: lasting(1),
+				Network: spaceapi.Network{Mode: spaceapi.NetworkIsolated}, MaxLifetime: duration(1),
 			},
 			Container: config.Container{
 				EnvPrefix: "A_1", MountPath: "/creds", InCluster: true, KubeconfigEnv: true, UserEnv: map[string]string{"_": ""},
 			},
 		}},
-		"later ones of classes win field by field": {configs{
+		"several of a class": {configs{
 			classOf(`"tokenLifetime":"1h","labels":{"a":"1","b":"1"},"podSecurity":{"enforce":"privileged","warn":"baseline"},"allowNestedSpaces":true,"clusterWideRoles":["x"],"retention":{"period":"1h"},"maxLifetime":"8h","copyFrom":{"namespace":"a","secrets":[{"name":"b"}]},"resourceQuota":{"hard":{"pods":"5","cpu":"1"}},"exclusive":true,"allowAdminAccess":true,"limitRange":{"limits":[{"type":"Pod","max":{"cpu":"1"}}]}`),
 			classOf(`"labels":{"b":"2"},"podSecurity":{"warn":"restricted"},"allowNestedSpaces":false,"clusterWideRoles":[],"maxLifetime":"9h","copyFrom":{"namespace":"c","configMaps":[{"name":"d"}]},"resourceQuota":{"hard":{"pods":"6"}},"allowAdminAccess":null,"tokenLifetime":null,"exclusive":false,"limitRange":{"limits":[{"type":"Pod","max":{"memory":"1"}}]}`),
-		}, plain(func(e *config.SpaceConfig) {
+		}, defaults(func(e *config.SpaceConfig) {
 			e.Labels = map[string]string{"a": "1", "b": "2"}
 			e.PodSecurity = spaceapi.PodSecurity{Enforce: "privileged", Warn: "restricted"}
-			e.ClusterWideRoles, e.Retention, e.MaxLifetime, e.TokenLifetime = []string{}, lasting(time.Hour), lasting(9*time.Hour), time.Hour
+			e.ClusterWideRoles, e.Retention, e.MaxLifetime, e.TokenLifetime = []string{}, duration(time.Hour), duration(9*time.Hour), time.Hour
 			e.CopyFrom = &spaceapi.CopyFrom{Namespace: "c", ConfigMaps: sources("d")}
 			e.ResourceQuota = hard(corev1.ResourceList{"pods": resource.MustParse("6"), "cpu": resource.MustParse("1")})
 			e.LimitRange = &corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: "Pod", Max: corev1.ResourceList{"memory": resource.MustParse("1")}}}}
 		})},
-		"later ones of claims win field by field": {configs{
+		"several of a claim": {configs{
 			claimOf(`"labels":{"a":"1","b":"1"},"mountPath":"/a","inCluster":true,"exclusive":true,"kubeconfigEnv":true,"env":{"x":"1","y":"1"},"podSecurity":{"enforce":"restricted"},"maxLifetime":"1h"`),
 			claimOf(`"labels":{"b":"2"},"mountPath":"/b","inCluster":false,"env":{"y":"2"},"podSecurity":{"warn":"restricted"},"maxLifetime":"2h"`),
 			classOf(`"allowedLabels":["c"]`), classOf(`"allowedLabels":["a","b"]`),
-		}, plain(func(e *config.SpaceConfig) {
+		}, defaults(func(e *config.SpaceConfig) {
 			e.Labels, e.UserEnv = map[string]string{"a": "1", "b": "2"}, map[string]string{"x": "1", "y": "2"}
-			e.MountPath, e.KubeconfigEnv, e.MaxLifetime = "/b", true, lasting(2*time.Hour)
+			e.MountPath, e.KubeconfigEnv, e.MaxLifetime = "/b", true, duration(2*time.Hour)
 			e.PodSecurity = spaceapi.PodSecurity{Enforce: "restricted", Warn: "restricted"}
 		})},
-		"a claim narrows its class, wherever it stands": {configs{
+		"a claim restricts its class, in any order": {configs{
 			claimOf(`"resourceQuota":{"hard":{"pods":"1","secrets":"2"}},"maxLifetime":"1h","labels":{"c":"d"},"network":{"mode":"Isolated"}`),
 			classOf(`"resourceQuota":{"hard":{"pods":"5","cpu":"1"}},"maxLifetime":"8h","labels":{"a":"b"},"allowedLabels":["*"],"network":{"mode":"Open"},"exclusive":true,"env":{"p":"q"}`),
-		}, plain(func(e *config.SpaceConfig) {
+		}, defaults(func(e *config.SpaceConfig) {
 			e.ResourceQuota = hard(corev1.ResourceList{"pods": resource.MustParse("1"), "cpu": resource.MustParse("1"), "secrets": resource.MustParse("2")})
-			e.MaxLifetime, e.Labels, e.Network.Mode = lasting(time.Hour), map[string]string{"a": "b", "c": "d"}, spaceapi.NetworkIsolated
+			e.MaxLifetime, e.Labels, e.Network.Mode = duration(time.Hour), map[string]string{"a": "b", "c": "d"}, spaceapi.NetworkIsolated
 			e.AdminEnv = map[string]string{"p": "q"}
 		})},
-		"a class can be laxer than the settings": {configs{classOf(`"podSecurity":{"enforce":"privileged"},"clusterRoles":["admin"]`)}, plain(func(e *config.SpaceConfig) {
+		"a class is less strict than the defaults": {configs{classOf(`"podSecurity":{"enforce":"privileged"},"clusterRoles":["admin"]`)}, defaults(func(e *config.SpaceConfig) {
 			e.PodSecurity.Enforce, e.ClusterRoles = "privileged", []string{"admin"}
 		})},
 	} {
@@ -189,8 +189,7 @@ func TestResolve_mergesClassAndClaim(t *testing.T) {
 	}
 }
 
-// A claim can't have more than its class gives. The settings has the ClusterRole edit,
-// the Pod Security Standard baseline and an open network.
+// The settings have the ClusterRole edit, the Pod Security Standard baseline and an open network.
 func TestResolve_restrictsClaims(t *testing.T) {
 	const notAllowed = "the ResourceClaim has parameters that its DeviceClass does not allow: "
 	for _, test := range []struct{ class, claim, want string }{
@@ -224,16 +223,16 @@ func TestResolve_restrictsClaims(t *testing.T) {
 			}
 		})
 	}
-	// All that the class gives.
+	// What the class allows.
 	for _, fields := range []string{`"clusterRoles":["admin"]`, `"resourceQuota":{"hard":{"cpu":"1000m"}}`, `"maxLifetime":"480m"`, `"network":{"mode":"Isolated"}`, `"podSecurity":{"enforce":"privileged"}`} {
-		const given = `"clusterRoles":["admin"],"resourceQuota":{"hard":{"cpu":"1"}},"maxLifetime":"8h","network":{"mode":"Isolated"},"podSecurity":{"enforce":"privileged"}`
-		if _, err := resolve(settings, configs{opaque(ours, class, classJSON(given)), opaque(ours, claim, claimJSON(fields))}, "space", []string{"space"}); err != nil {
+		const allowed = `"clusterRoles":["admin"],"resourceQuota":{"hard":{"cpu":"1"}},"maxLifetime":"8h","network":{"mode":"Isolated"},"podSecurity":{"enforce":"privileged"}`
+		if _, err := resolve(settings, configs{opaque(ours, class, classJSON(allowed)), opaque(ours, claim, claimJSON(fields))}, "space", []string{"space"}); err != nil {
 			t.Errorf("%s: %v", fields, err)
 		}
 	}
 }
 
-// Errors are shown on terminals and in events, which have room for 1024 bytes.
+// Errors are printed on terminals, and are messages of events, which have at most 1024 bytes.
 func TestResolve_errorsAreShortAndPrintable(t *testing.T) {
 	fields := []string{`"\u001b[31mred\u202e":1`}
 	for i := range 20 {
@@ -249,25 +248,25 @@ func TestResolve_errorsAreShortAndPrintable(t *testing.T) {
 func wantError(t *testing.T, err error, words ...string) {
 	t.Helper()
 	if err == nil {
-		t.Fatal("not rejected")
+		t.Fatal("got no error")
 	}
 	for _, part := range words {
 		if !strings.Contains(err.Error(), part) {
-			t.Errorf("the error does not say %q: %v", part, err)
+			t.Errorf("the error lacks %q: %v", part, err)
 		}
 	}
 }
 
-func TestResolve_refusesTheFirstInvalidParameters(t *testing.T) {
-	good, unknown := classJSON(""), `{"apiVersion":"space.resource.example.com/v9","kind":"Whatever"}`
+func TestResolve_rejectsTheFirstInvalidParameters(t *testing.T) {
+	valid, unknown := classJSON(""), `{"apiVersion":"space.resource.example.com/v9","kind":"Whatever"}`
 	for name, test := range map[string]struct {
 		configs configs
 		want    string
 	}{
-		"behind those of others": {configs{{Source: class}, opaque(foreign, class, unknown), opaque(ours, claim, unknown)}, "the ResourceClaim has"},
-		"behind good ones":       {configs{opaque(ours, class, good), opaque(ours, class, unknown)}, "the DeviceClass has"},
-		"before others":          {configs{opaque(ours, class, unknown), opaque(ours, claim, unknown)}, "the DeviceClass has"},
-		"of no known source":     {configs{opaque(ours, "", good)}, `kind: Unsupported value: "SpaceClassConfig"`},
+		"after those of others": {configs{{Source: class}, opaque(foreign, class, unknown), opaque(ours, claim, unknown)}, "the ResourceClaim has"},
+		"after valid ones":      {configs{opaque(ours, class, valid), opaque(ours, class, unknown)}, "the DeviceClass has"},
+		"before others":         {configs{opaque(ours, class, unknown), opaque(ours, claim, unknown)}, "the DeviceClass has"},
+		"of an unknown source":  {configs{opaque(ours, "", valid)}, `kind: Unsupported value: "SpaceClassConfig"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := resolve(settings, test.configs, "space", []string{"space"})
@@ -288,25 +287,25 @@ func TestResolve_reservesKeysOfTheDriver(t *testing.T) {
 	}
 }
 
-func TestResolve_envPrefixIsForOneSpace(t *testing.T) {
+func TestResolve_envPrefixOfOneSpace(t *testing.T) {
 	raw := claimJSON(`"envPrefix":"MINE"`)
 	for name, test := range map[string]struct {
 		requests []string
 		all      []string
-		refused  string
+		rejected string
 	}{
-		"one request":                                 {nil, []string{"a"}, ""},
-		"one of several requests":                     {[]string{"a"}, []string{"a", "b"}, ""},
-		"several requests of which one is ours":       {[]string{"a", "gpu"}, []string{"a"}, ""},
-		"all requests":                                {nil, []string{"a", "b"}, "several spaces would get variables of the same names: a, b"},
-		"several requests":                            {[]string{"b", "a"}, []string{"a", "b", "c"}, "envPrefix: Forbidden: "},
-		"a request with several devices":              {[]string{"a"}, []string{"a", "a"}, "a, a"},
-		"a request of which each subrequest is meant": {[]string{"a"}, []string{"a/one"}, ""},
+		"one request":                         {nil, []string{"a"}, ""},
+		"one of several requests":             {[]string{"a"}, []string{"a", "b"}, ""},
+		"several requests, one of the driver": {[]string{"a", "gpu"}, []string{"a"}, ""},
+		"all requests":                        {nil, []string{"a", "b"}, "several spaces would have variables of the same names: a, b"},
+		"several requests":                    {[]string{"b", "a"}, []string{"a", "b", "c"}, "envPrefix: Forbidden: "},
+		"a request with several devices":      {[]string{"a"}, []string{"a", "a"}, "a, a"},
+		"a request with subrequests":          {[]string{"a"}, []string{"a/one"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := resolve(settings, configs{opaque(ours, claim, raw, test.requests...)}, test.all[0], test.all)
-			if test.refused != "" {
-				wantError(t, err, "the ResourceClaim has", test.refused)
+			if test.rejected != "" {
+				wantError(t, err, "the ResourceClaim has", test.rejected)
 			} else if err != nil || got.EnvPrefix != "MINE" {
 				t.Errorf("got %q, error %v", got.EnvPrefix, err)
 			}
@@ -330,24 +329,24 @@ func TestResolve_adminAccess(t *testing.T) {
 	}
 }
 
-func TestCheckAllowed_acceptsOnlyWhatTheValuesAllow(t *testing.T) {
+func TestCheckAllowed(t *testing.T) {
 	s := settings
 	s.AllowedClusterRoles, s.ClusterWideRoles, s.CopyFromNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
 	for name, test := range map[string]struct {
 		change func(*config.SpaceConfig)
 		want   string
 	}{
-		"nothing special":           {func(*config.SpaceConfig) {}, ""},
-		"an allowed role":           {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"admin"} }, ""},
-		"the role for admin access": {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"view"} }, ""},
-		"another role":              {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"cluster-admin"} }, `clusterRoles[0]: Invalid value: "cluster-admin": add it to the Helm value space.allowedClusterRoles`},
-		"a cluster-wide role":       {func(c *config.SpaceConfig) { c.ClusterWideRoles = []string{"reader"} }, ""},
-		"another cluster-wide role": {func(c *config.SpaceConfig) { c.ClusterWideRoles = []string{"reader", "edit"} }, `clusterWideRoles[1]: Invalid value: "edit": add it to the Helm value space.clusterWideRoles`},
-		"copies":                    {func(c *config.SpaceConfig) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "templates"} }, ""},
-		"copies from elsewhere":     {func(c *config.SpaceConfig) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "kube-system"} }, `copyFrom.namespace: Invalid value: "kube-system": add it to the Helm value space.copyFromNamespaces`},
+		"the default role":              {func(*config.SpaceConfig) {}, ""},
+		"an allowed role":               {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"admin"} }, ""},
+		"the role for admin access":     {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"view"} }, ""},
+		"another role":                  {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"cluster-admin"} }, `clusterRoles[0]: Invalid value: "cluster-admin": add it to the Helm value space.allowedClusterRoles`},
+		"a cluster-wide role":           {func(c *config.SpaceConfig) { c.ClusterWideRoles = []string{"reader"} }, ""},
+		"another cluster-wide role":     {func(c *config.SpaceConfig) { c.ClusterWideRoles = []string{"reader", "edit"} }, `clusterWideRoles[1]: Invalid value: "edit": add it to the Helm value space.clusterWideRoles`},
+		"copies":                        {func(c *config.SpaceConfig) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "templates"} }, ""},
+		"copies from another namespace": {func(c *config.SpaceConfig) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "kube-system"} }, `copyFrom.namespace: Invalid value: "kube-system": add it to the Helm value space.copyFromNamespaces`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := s.CheckAllowed(plain(test.change).Recorded)
+			err := s.CheckAllowed(defaults(test.change).Recorded)
 			if test.want != "" {
 				wantError(t, err, "the DeviceClass has parameters that the Helm values do not allow: "+test.want)
 			} else if err != nil {
@@ -357,8 +356,7 @@ func TestCheckAllowed_acceptsOnlyWhatTheValuesAllow(t *testing.T) {
 	}
 }
 
-// The space's part of a budget would be limited within the scopes only.
-func TestResolve_scopesAndBudget(t *testing.T) {
+func TestResolve_rejectsScopesWithABudget(t *testing.T) {
 	scoped := configs{opaque(ours, class, classJSON(`"resourceQuota":{"hard":{"pods":"5"},"scopes":["NotTerminating"]}`))}
 	result := resultOf("space")
 	if got, err := settings.Resolve(&allocation.Allocation{Configs: scoped, Results: []allocation.Result{result}}, result); err != nil || len(got.ResourceQuota.Scopes) != 1 {
@@ -369,44 +367,44 @@ func TestResolve_scopesAndBudget(t *testing.T) {
 	wantError(t, err, "resourceQuota: Forbidden: scopes are not possible with a pool that has a budget")
 }
 
-// values are what each field may have. They are few, so that class and claim meet.
+// values are possible values of fields. They are few, so that class and claim often have the same.
 type values map[string][]any
 
 var (
-	quotas = []any{fields{"hard": fields{"pods": "5"}}, fields{"hard": fields{"pods": 10}}, fields{"hard": fields{"pods": "0", "cpu": "1500m"}}, fields{"hard": fields{"cpu": "1.5", "memory": "1Gi"}}, fields{"hard": fields{"cpu": "2", "memory": "1G"}}, fields{"hard": fields{}}}
-	levels = []any{fields{"enforce": "privileged"}, fields{"enforce": "baseline", "warn": "restricted"}, fields{"enforce": "restricted"}, fields{"audit": "baseline"}, fields{"audit": "privileged", "warn": "privileged"}}
-	lives  = []any{"1h", "60m", "2h", "90s"}
-	truths = []any{true, false}
-	roles  = []any{[]any{"view"}, []any{"edit"}, []any{"admin", "view"}, []any{"cluster-admin"}}
+	quotas    = []any{fields{"hard": fields{"pods": "5"}}, fields{"hard": fields{"pods": 10}}, fields{"hard": fields{"pods": "0", "cpu": "1500m"}}, fields{"hard": fields{"cpu": "1.5", "memory": "1Gi"}}, fields{"hard": fields{"cpu": "2", "memory": "1G"}}, fields{"hard": fields{}}}
+	levels    = []any{fields{"enforce": "privileged"}, fields{"enforce": "baseline", "warn": "restricted"}, fields{"enforce": "restricted"}, fields{"audit": "baseline"}, fields{"audit": "privileged", "warn": "privileged"}}
+	lifetimes = []any{"1h", "60m", "2h", "90s"}
+	booleans  = []any{true, false}
+	roles     = []any{[]any{"view"}, []any{"edit"}, []any{"admin", "view"}, []any{"cluster-admin"}}
 
-	ofClass = values{
+	classValues = values{
 		"namespacePrefix": {"a-", "b-"}, "labels": {fields{"team": "a"}, fields{"a": "b", "c": "d"}},
 		"allowedLabels": {[]any{"*"}, []any{"x", "team"}, []any{"y/*"}, []any{}}, "annotations": {fields{"e": "f"}},
 		"clusterRoles": roles, "allowedClusterRoles": {[]any{"view"}, []any{"edit", "admin"}, []any{}}, "clusterWideRoles": {[]any{"crds"}, []any{}},
-		"podSecurity": levels, "resourceQuota": quotas, "allowNestedSpaces": truths, "limitRange": {fields{"limits": []any{fields{"type": "Pod", "max": fields{"cpu": "1"}}}}},
-		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lives, "retention": {fields{"period": "1h"}},
-		"copyFrom": {fields{"namespace": "n", "secrets": []any{fields{"name": "s"}}}}, "allowAdminAccess": truths, "exclusive": truths, "env": {fields{"p": "class"}},
+		"podSecurity": levels, "resourceQuota": quotas, "allowNestedSpaces": booleans, "limitRange": {fields{"limits": []any{fields{"type": "Pod", "max": fields{"cpu": "1"}}}}},
+		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lifetimes, "retention": {fields{"period": "1h"}},
+		"copyFrom": {fields{"namespace": "n", "secrets": []any{fields{"name": "s"}}}}, "allowAdminAccess": booleans, "exclusive": booleans, "env": {fields{"p": "class"}},
 	}
-	ofClaim = values{
+	claimValues = values{
 		"clusterRoles": append([]any{[]any{"crds"}}, roles...), "labels": {fields{"team": "b"}, fields{"x": "y"}, fields{"y/z": ""}, fields{"yy/z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
-		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "maxLifetime": lives, "envPrefix": {"A", "B"}, "mountPath": {"/creds"},
-		"inCluster": truths, "kubeconfigEnv": truths, "exclusive": truths, "env": {fields{"p": "claim"}, fields{"q": ""}},
+		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "maxLifetime": lifetimes, "envPrefix": {"A", "B"}, "mountPath": {"/creds"},
+		"inCluster": booleans, "kubeconfigEnv": booleans, "exclusive": booleans, "env": {fields{"p": "claim"}, fields{"q": ""}},
 	}
-	// beyond are fields of which a claim must have no use.
-	beyond = values{
-		"clusterWideRoles": {[]any{"cluster-admin"}}, "allowNestedSpaces": truths, "allowAdminAccess": truths, "retention": {fields{"period": "1h"}}, "tokenLifetime": {"24h"},
+	// classOnlyValues are of fields that only classes have: a claim with one is rejected.
+	classOnlyValues = values{
+		"clusterWideRoles": {[]any{"cluster-admin"}}, "allowNestedSpaces": booleans, "allowAdminAccess": booleans, "retention": {fields{"period": "1h"}}, "tokenLifetime": {"24h"},
 		"namespacePrefix": {"kube-"}, "allowedLabels": {[]any{"*"}}, "annotations": {fields{"e": "g"}}, "copyFrom": {fields{"namespace": "kube-system", "secrets": []any{fields{"name": "s"}}}}, "limitRange": {fields{}},
 	}
 )
 
 type fields = map[string]any
 
-// some returns a config of some of the fields.
-func some(t *testing.T, random *rand.Rand, kind string, from values, most int) string {
+// randomConfig returns a config with up to limit of the fields.
+func randomConfig(t *testing.T, random *rand.Rand, kind string, from values, limit int) string {
 	t.Helper()
 	out := fields{"apiVersion": spaceapi.APIVersion, "kind": kind}
 	names := slices.Sorted(maps.Keys(from))
-	for range random.IntN(most + 1) {
+	for range random.IntN(limit + 1) {
 		name := names[random.IntN(len(names))]
 		out[name] = from[name][random.IntN(len(from[name]))]
 	}
@@ -417,39 +415,39 @@ func some(t *testing.T, random *rand.Rand, kind string, from values, most int) s
 	return string(raw)
 }
 
-func TestResolve_neverGivesAClaimMoreThanItsClass(t *testing.T) {
+func TestResolve_claimsOnlyRestrictRandomClasses(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	var narrowed, refused int
+	var accepted, rejected int
 	for range 500 {
 		var classes configs
 		for range 1 + random.IntN(2) {
-			classes = append(classes, opaque(ours, class, some(t, random, spaceapi.SpaceClassConfigKind, ofClass, 24)))
+			classes = append(classes, opaque(ours, class, randomConfig(t, random, spaceapi.SpaceClassConfigKind, classValues, 24)))
 		}
-		alone, err := resolve(settings, classes, "space", []string{"space"})
+		withoutClaim, err := resolve(settings, classes, "space", []string{"space"})
 		if err != nil {
 			t.Fatalf("a class is rejected: %v", err)
 		}
 		both := slices.Clone(classes)
 		for range 1 + random.IntN(2) {
-			from := ofClaim
+			from := claimValues
 			if random.IntN(20) == 0 {
-				from = beyond
+				from = classOnlyValues
 			}
-			both = append(both, opaque(ours, claim, some(t, random, spaceapi.SpaceClaimConfigKind, from, 2)))
+			both = append(both, opaque(ours, claim, randomConfig(t, random, spaceapi.SpaceClaimConfigKind, from, 2)))
 		}
 		random.Shuffle(len(both)-len(classes), func(i, j int) {
 			both[len(classes)+i], both[len(classes)+j] = both[len(classes)+j], both[len(classes)+i]
 		})
 		got, err := resolve(settings, both, "space", []string{"space"})
 		if err != nil {
-			refused++
+			rejected++
 			if !reflect.DeepEqual(got, config.SpaceConfig{}) {
 				t.Errorf("an error and %+v", got)
 			}
 			continue
 		}
-		narrowed++
-		givesNoMore(t, got, alone, saidBy(t, classes))
+		accepted++
+		wantRestricted(t, got, withoutClaim, mergedClass(t, classes))
 		if t.Failed() {
 			for _, c := range both {
 				t.Logf("%s %s", c.Source, c.Opaque.Parameters.Raw)
@@ -457,20 +455,20 @@ func TestResolve_neverGivesAClaimMoreThanItsClass(t *testing.T) {
 			t.FailNow()
 		}
 	}
-	if narrowed < 100 || refused < 100 {
-		t.Errorf("%d were narrowed and %d rejected: the test says little", narrowed, refused)
+	if accepted < 100 || rejected < 100 {
+		t.Errorf("%d were accepted and %d rejected, want at least 100 each", accepted, rejected)
 	}
 }
 
-// saidBy puts classes together, as far as strings, truths and lists go.
-func saidBy(t *testing.T, classes configs) (said spaceapi.SpaceClassConfig) {
+// mergedClass merges the strings, booleans and lists of classes.
+func mergedClass(t *testing.T, classes configs) (merged spaceapi.SpaceClassConfig) {
 	t.Helper()
 	for _, c := range classes {
-		if err := json.Unmarshal(c.Opaque.Parameters.Raw, &said); err != nil {
+		if err := json.Unmarshal(c.Opaque.Parameters.Raw, &merged); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return said
+	return merged
 }
 
 func hardOf(space config.SpaceConfig) corev1.ResourceList {
@@ -480,53 +478,53 @@ func hardOf(space config.SpaceConfig) corev1.ResourceList {
 	return space.ResourceQuota.Hard
 }
 
-// givesNoMore compares what holds for a claim with what its class alone gives, and
-// with what the class says.
-func givesNoMore(t *testing.T, got, alone config.SpaceConfig, said spaceapi.SpaceClassConfig) {
+// wantRestricted checks that the configuration of a claim only restricts that of its class, and
+// only as the class allows.
+func wantRestricted(t *testing.T, got, withoutClaim config.SpaceConfig, merged spaceapi.SpaceClassConfig) {
 	t.Helper()
 	for _, role := range got.ClusterRoles {
-		if !slices.Contains(slices.Concat(alone.ClusterRoles, said.AllowedClusterRoles), role) {
+		if !slices.Contains(slices.Concat(withoutClaim.ClusterRoles, merged.AllowedClusterRoles), role) {
 			t.Errorf("ClusterRoles %v", got.ClusterRoles)
 		}
 	}
-	for key, value := range alone.Labels {
+	for key, value := range withoutClaim.Labels {
 		if got.Labels[key] != value {
 			t.Errorf("label %s=%s", key, got.Labels[key])
 		}
 	}
 	for key := range got.Labels {
 		domain, _, _ := strings.Cut(key, "/")
-		_, ofClass := alone.Labels[key]
-		if !ofClass && !slices.ContainsFunc([]string{"*", key, domain + "/*"}, func(allowed string) bool { return slices.Contains(said.AllowedLabels, allowed) }) {
-			t.Errorf("label %s, but the class allows %v", key, said.AllowedLabels)
+		_, ofClass := withoutClaim.Labels[key]
+		if !ofClass && !slices.ContainsFunc([]string{"*", key, domain + "/*"}, func(allowed string) bool { return slices.Contains(merged.AllowedLabels, allowed) }) {
+			t.Errorf("label %s, but the class allows %v", key, merged.AllowedLabels)
 		}
 	}
 	order := []string{"", "privileged", "baseline", "restricted"}
 	for _, level := range [][2]string{
-		{got.PodSecurity.Enforce, alone.PodSecurity.Enforce}, {got.PodSecurity.Audit, alone.PodSecurity.Audit}, {got.PodSecurity.Warn, alone.PodSecurity.Warn},
+		{got.PodSecurity.Enforce, withoutClaim.PodSecurity.Enforce}, {got.PodSecurity.Audit, withoutClaim.PodSecurity.Audit}, {got.PodSecurity.Warn, withoutClaim.PodSecurity.Warn},
 	} {
 		if slices.Index(order, level[0]) < slices.Index(order, level[1]) {
 			t.Errorf("Pod Security %v", got.PodSecurity)
 		}
 	}
-	for name, most := range hardOf(alone) {
-		if value, ok := hardOf(got)[name]; !ok || value.Cmp(most) > 0 {
+	for name, limit := range hardOf(withoutClaim) {
+		if value, ok := hardOf(got)[name]; !ok || value.Cmp(limit) > 0 {
 			t.Errorf("quota %s=%s", name, value.String())
 		}
 	}
-	if alone.Network.Mode == spaceapi.NetworkIsolated && got.Network.Mode != spaceapi.NetworkIsolated {
+	if withoutClaim.Network.Mode == spaceapi.NetworkIsolated && got.Network.Mode != spaceapi.NetworkIsolated {
 		t.Errorf("network %s", got.Network.Mode)
 	}
-	if most, lives := alone.MaxLifetime.Duration, got.MaxLifetime.Duration; most > 0 && (lives <= 0 || lives > most) {
-		t.Errorf("lifetime %s", lives)
+	if limit, lifetime := withoutClaim.MaxLifetime.Duration, got.MaxLifetime.Duration; limit > 0 && (lifetime <= 0 || lifetime > limit) {
+		t.Errorf("lifetime %s", lifetime)
 	}
-	// All else is as the class has it, but for what only a claim can say. This
-	// way round, a field that is new has to be thought of here.
-	got.ClusterRoles, got.Labels, got.PodSecurity, got.ResourceQuota = alone.ClusterRoles, alone.Labels, alone.PodSecurity, alone.ResourceQuota
-	got.Network.Mode, got.MaxLifetime = alone.Network.Mode, alone.MaxLifetime
+	// All other fields are those of the class, or only claims have them. The test fails for a
+	// new field that is not listed here.
+	got.ClusterRoles, got.Labels, got.PodSecurity, got.ResourceQuota = withoutClaim.ClusterRoles, withoutClaim.Labels, withoutClaim.PodSecurity, withoutClaim.ResourceQuota
+	got.Network.Mode, got.MaxLifetime = withoutClaim.Network.Mode, withoutClaim.MaxLifetime
 	got.EnvPrefix, got.MountPath, got.InCluster, got.KubeconfigEnv, got.UserEnv = "", "", false, false, nil
-	if !equality.Semantic.DeepEqual(got, alone) {
-		t.Errorf("got %+v, but the class has %+v", got, alone)
+	if !equality.Semantic.DeepEqual(got, withoutClaim) {
+		t.Errorf("got %+v, but the class has %+v", got, withoutClaim)
 	}
 }
 
@@ -540,24 +538,24 @@ func FuzzResolve(f *testing.F) {
 		if classRaw == "" {
 			classes = nil
 		}
-		alone, err := resolve(settings, classes, "space", []string{"space"})
+		withoutClaim, err := resolve(settings, classes, "space", []string{"space"})
 		if err != nil {
-			refusedWholly(t, alone, err)
+			wantOnlyError(t, withoutClaim, err)
 			return
 		}
-		if alone.MaxLifetime.Duration < 0 || alone.Retention.Duration < 0 || alone.TokenLifetime < 0 {
-			t.Errorf("negative: %+v", alone)
+		if withoutClaim.MaxLifetime.Duration < 0 || withoutClaim.Retention.Duration < 0 || withoutClaim.TokenLifetime < 0 {
+			t.Errorf("negative: %+v", withoutClaim)
 		}
 		got, err := resolve(settings, append(classes, opaque(ours, claim, claimRaw)), "space", []string{"space"})
 		if err != nil {
-			refusedWholly(t, got, err)
+			wantOnlyError(t, got, err)
 			return
 		}
-		givesNoMore(t, got, alone, saidBy(t, classes))
+		wantRestricted(t, got, withoutClaim, mergedClass(t, classes))
 	})
 }
 
-func refusedWholly(t *testing.T, got config.SpaceConfig, err error) {
+func wantOnlyError(t *testing.T, got config.SpaceConfig, err error) {
 	t.Helper()
 	if !reflect.DeepEqual(got, config.SpaceConfig{}) {
 		t.Errorf("an error and %+v", got)
