@@ -1,9 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package containeredits determines what containers see of a claim's spaces: variables, and
-// directories with files, one of which is a kubeconfig. It is a pure function of the allocation
-// and its parameters, so that the controller can reject what a node could not prepare.
+// Package containeredits determines what containers see of a claim's spaces: environment
+// variables and directories with files. Its functions are pure, so that the controller can
+// reject what a node could not prepare.
 package containeredits
 
 import (
@@ -21,8 +21,8 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-// Where containers find a claim's files: below its UID in the first, below the
-// pod's name for the claim in the second, and in the third if inCluster is set.
+// Directories in which containers find a claim's files: claimsDir/<claim UID>, configDir/<pod
+// claim name> and, if inCluster is set, inClusterDir.
 const (
 	claimsDir    = "/var/run/claim-artifacts"
 	configDir    = "/etc"
@@ -40,7 +40,7 @@ const (
 
 // Edits are what containers see of one space.
 type Edits struct {
-	// Env are variables as NAME=value, each name once.
+	// Env are environment variables as NAME=value, each name once.
 	Env []string
 	// Dirs are the directories with the space's files.
 	Dirs []string
@@ -52,9 +52,9 @@ func CredentialsDir(claim types.UID, subdir string) string {
 	return path.Join(claimsDir, string(claim), subdir)
 }
 
-// Build returns what containers see of each space of an allocation. The spaces have these
-// namespaces, and the API server is at a URL. The lists have an element for each result. The
-// error names parameters that contradict each other.
+// Build returns what containers see of each space of an allocation. server is the URL of the API
+// server. configs, namespaces and the returned edits have one element for each result. The error
+// names parameters that conflict.
 func Build(driver, server string, a *allocation.Allocation, configs []config.Container, namespaces []string) ([]Edits, error) {
 	out := make([]Edits, len(a.Results))
 	for i, result := range a.Results {
@@ -69,8 +69,8 @@ func Build(driver, server string, a *allocation.Allocation, configs []config.Con
 	return out, nil
 }
 
-// Validate returns the error that Build would return. That does not depend on the server and the
-// names of the namespaces, which are not known yet.
+// Validate returns the error that Build would return. It does not depend on the server and the
+// names of the namespaces.
 func Validate(driver string, a *allocation.Allocation, configs []config.Container) error {
 	namespaces := make([]string, len(a.Results))
 	for i, result := range a.Results {
@@ -127,10 +127,9 @@ func envPrefix(name string) string {
 	}, name)
 }
 
-// inClusterVariables make in-cluster clients use the server that the space's files are for.
-// The kubelet's own variables name the cluster's Service, whose certificate can have another
-// authority. They stay if the variables cannot express the server, for instance because of
-// a path.
+// inClusterVariables make in-cluster clients use the server of the space's files. The kubelet's
+// own variables name the cluster's Service, whose certificate can have another authority. There
+// are none if they cannot express the URL of the server, for example because it has a path.
 func inClusterVariables(server string) []string {
 	u, err := url.Parse(server)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" {
@@ -147,24 +146,24 @@ func variables(prefix string, parameters map[string]string) []string {
 	return out
 }
 
-// A container may use all spaces of a claim. If two spaces set a variable or mount a
-// directory, their order would decide which of them the container uses. The driver does not
-// know which containers use which requests, so that it rejects the claim although each
+// A container may use all spaces of a claim. If two spaces set the same variable or mount the
+// same directory, their order would decide which of them the container sees. The driver does not
+// know which containers use which requests. It therefore rejects the claim, although each
 // container might use only one.
 
 // checkVariables returns an error if a variable has two values.
 func checkVariables(a *allocation.Allocation, edits []Edits) error {
-	type setting struct{ value, by string }
-	seen := map[string]setting{}
+	type variable struct{ value, request string }
+	seen := map[string]variable{}
 	for i, e := range edits {
-		by := label(a.Results[i])
+		request := label(a.Results[i])
 		for _, env := range e.Env {
 			name, value, _ := strings.Cut(env, "=")
 			if other, found := seen[name]; found && other.value != value {
 				return fmt.Errorf("requests %s and %s set environment variable %s to different values: "+
-					"set envPrefix, or use separate claims", other.by, by, name)
+					"set envPrefix, or use separate claims", other.request, request, name)
 			}
-			seen[name] = setting{value, by}
+			seen[name] = variable{value, request}
 		}
 	}
 	return nil
@@ -173,34 +172,34 @@ func checkVariables(a *allocation.Allocation, edits []Edits) error {
 // checkDirs returns an error if two spaces have the same directory, or a directory is below
 // another one: mounts are read-only, so that nothing can be mounted in them.
 func checkDirs(a *allocation.Allocation, edits []Edits) error {
-	type mount struct{ dir, by string }
+	type mount struct{ dir, request string }
 	var seen []mount
 	for i, e := range edits {
-		by := label(a.Results[i])
+		request := label(a.Results[i])
 		for _, dir := range e.Dirs {
 			for _, other := range seen {
 				switch here, there := resolveLinks(dir), resolveLinks(other.dir); {
-				case here == there && by != other.by:
+				case here == there && request != other.request:
 					return fmt.Errorf("requests %s and %s both have their files at %s: "+
-						"set different values of mountPath, or use separate claims", other.by, by, dir)
+						"set different values of mountPath, or use separate claims", other.request, request, dir)
 				case strings.HasPrefix(here, there+"/"):
-					return nested(dir, by, other.dir, other.by)
+					return nested(dir, request, other.dir, other.request)
 				case strings.HasPrefix(there, here+"/"):
-					return nested(other.dir, other.by, dir, by)
+					return nested(other.dir, other.request, dir, request)
 				}
 			}
-			seen = append(seen, mount{dir, by})
+			seen = append(seen, mount{dir, request})
 		}
 	}
 	return nil
 }
 
-func nested(inner, innerBy, outer, outerBy string) error {
+func nested(inner, innerRequest, outer, outerRequest string) error {
 	return fmt.Errorf("the files of request %s cannot be at %s, because those of request %s are at %s, where nothing else can be mounted: choose another mountPath",
-		innerBy, inner, outerBy, outer)
+		innerRequest, inner, outerRequest, outer)
 }
 
-// resolveLinks returns where a directory is in nearly all images: /var/run is a link.
+// resolveLinks returns where a directory is in most images, in which /var/run is a link to /run.
 func resolveLinks(dir string) string {
 	if below, found := strings.CutPrefix(dir, "/var/run/"); found {
 		return "/run/" + below
@@ -208,5 +207,5 @@ func resolveLinks(dir string) string {
 	return dir
 }
 
-// label returns what messages call a space.
+// label returns the name of a space in messages.
 func label(result allocation.Result) string { return cmp.Or(result.Subdir, result.Request) }

@@ -21,7 +21,7 @@ import (
 
 const driver = spaceapi.DefaultDriverName
 
-// allocated is what a claim that the pod calls `job` has for these requests.
+// allocated returns the allocation of claim job with these requests.
 func allocated(requests ...string) *allocation.Allocation {
 	claim := &resourceapi.ResourceClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "job", UID: "uid", Finalizers: []string{resourceapi.Finalizer}},
@@ -45,7 +45,7 @@ func namespaces(a *allocation.Allocation) []string {
 	return out
 }
 
-// build returns what containers see, and fails the test if that is rejected.
+// build returns what containers see, and fails the test on an error.
 func build(t *testing.T, a *allocation.Allocation, configs ...config.Container) []containeredits.Edits {
 	t.Helper()
 	got, err := containeredits.Build(driver, server, a, configs, namespaces(a))
@@ -53,12 +53,12 @@ func build(t *testing.T, a *allocation.Allocation, configs ...config.Container) 
 		t.Fatal(err)
 	}
 	if err := containeredits.Validate(driver, a, configs); err != nil {
-		t.Errorf("Validate rejects what Build does not: %v", err)
+		t.Errorf("Build succeeds, but Validate fails: %v", err)
 	}
 	return got
 }
 
-func wantAll(t *testing.T, what string, got []string, want ...string) {
+func wantEqual(t *testing.T, what string, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
 		t.Errorf("got %s\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -81,7 +81,7 @@ func TestBuild_oneSpace(t *testing.T) {
 			prefix:  "JOB",
 			dirs:    []string{"/home/app/.kube"},
 		},
-		"a mountPath where the files are already": {
+		"a mountPath that exists already": {
 			configs: config.Container{MountPath: "/etc/job"},
 			prefix:  "JOB",
 		},
@@ -96,7 +96,7 @@ func TestBuild_oneSpace(t *testing.T) {
 			prefix:  "JOB",
 			env:     []string{"KUBECONFIG=/var/run/claim-artifacts/uid/kubeconfig"},
 		},
-		"parameters of both": {
+		"env of class and claim": {
 			configs: config.Container{
 				AdminEnv: map[string]string{"tier": "gold", "Region_2": ""},
 				UserEnv:  map[string]string{"greeting": `say "hello", = 'ä'`, "_x": "$(HOME) `id`\nline"},
@@ -107,18 +107,18 @@ func TestBuild_oneSpace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := build(t, allocated("space"), test.configs)
-			wantAll(t, "variables", got[0].Env, append([]string{
+			wantEqual(t, "variables", got[0].Env, append([]string{
 				"DRA_RESOURCE_DRIVER_NAME=" + driver,
 				test.prefix + "_CLUSTER=https://10.96.0.1:443",
 				test.prefix + "_NAMESPACE=ns-",
 				test.prefix + "_KUBECONFIG=/var/run/claim-artifacts/uid/kubeconfig",
 			}, test.env...)...)
-			wantAll(t, "directories", got[0].Dirs, append([]string{"/var/run/claim-artifacts/uid", "/etc/job"}, test.dirs...)...)
+			wantEqual(t, "directories", got[0].Dirs, append([]string{"/var/run/claim-artifacts/uid", "/etc/job"}, test.dirs...)...)
 		})
 	}
 }
 
-func TestBuild_replacesOtherCharactersOfNames(t *testing.T) {
+func TestBuild_prefixOfTheClaimsName(t *testing.T) {
 	for name, want := range map[string]string{
 		"test-claim":   "TEST_CLAIM",
 		"a.b-c9":       "A_B_C9",
@@ -153,7 +153,7 @@ func TestBuild_severalSpaces(t *testing.T) {
 	if want := "KUBECONFIG=/var/run/claim-artifacts/uid/deploy-it/kubeconfig"; !slices.Contains(got[1].Env, want) {
 		t.Errorf("the environment lacks %s: %q", want, got[1].Env)
 	}
-	wantAll(t, "directories", got[1].Dirs, "/var/run/claim-artifacts/uid/deploy-it", "/etc/job/deploy-it", "/var/run/secrets/kubernetes.io/serviceaccount", "/prod")
+	wantEqual(t, "directories", got[1].Dirs, "/var/run/claim-artifacts/uid/deploy-it", "/etc/job/deploy-it", "/var/run/secrets/kubernetes.io/serviceaccount", "/prod")
 }
 
 func TestBuild_inClusterVariables(t *testing.T) {
@@ -183,34 +183,34 @@ func TestBuild_rejectsConflicts(t *testing.T) {
 		configs  []config.Container
 		want     []string
 	}{
-		"a device's number is another request's name": {
+		"the subdirectory of a device is the name of another request": {
 			[]string{"a", "a", "a-0"}, make([]config.Container, 3), []string{"a.0 and a-0", "JOB_A_0_NAMESPACE"},
 		},
-		"one prefix for all": {
+		"the same envPrefix": {
 			[]string{"a", "b"}, all(config.Container{EnvPrefix: "X"}), []string{"a and b", "X_NAMESPACE"},
 		},
-		"one prefix for all devices of a request": {
+		"the same envPrefix for several devices of a request": {
 			[]string{"a", "a"}, all(config.Container{EnvPrefix: "X"}), []string{"a.0 and a.1", "X_NAMESPACE"},
 		},
-		"a prefix that another request has by its name": {
+		"an envPrefix that is the default of another request": {
 			[]string{"a", "b"}, []config.Container{{EnvPrefix: "JOB_B"}, {}}, []string{"a and b", "JOB_B_NAMESPACE"},
 		},
-		"KUBECONFIG for all": {
+		"the same kubeconfigEnv": {
 			[]string{"a", "b"}, all(config.Container{KubeconfigEnv: true}), []string{"a and b", "KUBECONFIG to different values"},
 		},
-		"different classes with the same key": {
+		"different values in env of classes": {
 			[]string{"a", "b"},
 			[]config.Container{{AdminEnv: map[string]string{"tier": "gold"}}, {AdminEnv: map[string]string{"tier": "silver"}}},
 			[]string{"a and b", "admin_tier"},
 		},
-		"different values of the user": {
+		"different values in env of claims": {
 			[]string{"a", "b"},
 			[]config.Container{{UserEnv: map[string]string{"k": "1"}}, {UserEnv: map[string]string{"k": "2"}}},
 			[]string{"a and b", "user_k"},
 		},
-		"inCluster for all":     {[]string{"a", "b"}, all(config.Container{InCluster: true}), []string{"a and b", "/var/run/secrets/kubernetes.io/serviceaccount"}},
-		"one mountPath for all": {[]string{"a", "b"}, all(config.Container{MountPath: "/x"}), []string{"a and b", "both", "/x"}},
-		"the same place by a link": {
+		"the same inCluster": {[]string{"a", "b"}, all(config.Container{InCluster: true}), []string{"a and b", "/var/run/secrets/kubernetes.io/serviceaccount"}},
+		"the same mountPath": {[]string{"a", "b"}, all(config.Container{MountPath: "/x"}), []string{"a and b", "both", "/x"}},
+		"the same directory through a link": {
 			[]string{"a", "b"}, []config.Container{{InCluster: true}, {MountPath: "/run/secrets/kubernetes.io/serviceaccount"}},
 			[]string{"a and b", "both"},
 		},
@@ -220,13 +220,13 @@ func TestBuild_rejectsConflicts(t *testing.T) {
 		"a mountPath above another": {
 			[]string{"a", "b"}, []config.Container{{MountPath: "/x/y"}, {MountPath: "/x"}}, []string{"a cannot be at /x/y", "of request b are at /x"},
 		},
-		"a mountPath among its own files": {
+		"a mountPath below its own files": {
 			[]string{"a"}, []config.Container{{MountPath: "/etc/job/x"}}, []string{"a cannot be at /etc/job/x", "at /etc/job"},
 		},
 		"a mountPath above the files of each request": {
 			[]string{"a", "b"}, []config.Container{{MountPath: "/etc/job"}, {}}, []string{"cannot be at /etc/job/a", "at /etc/job,"},
 		},
-		"above by a link": {
+		"a mountPath above the files through a link": {
 			[]string{"a"}, []config.Container{{MountPath: "/run/claim-artifacts"}}, []string{"cannot be at /var/run/claim-artifacts/uid"},
 		},
 	} {
@@ -234,7 +234,7 @@ func TestBuild_rejectsConflicts(t *testing.T) {
 			a := allocated(test.requests...)
 			_, err := containeredits.Build(driver, server, a, test.configs, namespaces(a))
 			if err == nil {
-				t.Fatal("it was not rejected")
+				t.Fatal("got no error")
 			}
 			for _, part := range test.want {
 				if !strings.Contains(err.Error(), part) {
@@ -255,6 +255,6 @@ func TestBuild_allowsEqualValues(t *testing.T) {
 			t.Errorf("got %q", s.Env)
 		}
 	}
-	// Neighbours are not below each other.
+	// /xy is not below /x.
 	build(t, allocated("a", "b"), config.Container{MountPath: "/x"}, config.Container{MountPath: "/xy"})
 }

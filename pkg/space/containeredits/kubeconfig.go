@@ -8,7 +8,7 @@ import (
 	"path"
 )
 
-// kubeconfigFormat quotes all values, in a way that YAML has in common with Go.
+// kubeconfigFormat quotes all values as Go and YAML do.
 const kubeconfigFormat = `apiVersion: v1
 kind: Config
 clusters:
@@ -29,10 +29,10 @@ contexts:
 current-context: space
 `
 
-// Kubeconfig returns the kubeconfig for a namespace of the API server at a URL, for
-// containers that have the credentials in dir, an absolute path. It has neither a token nor a
-// certificate, but the paths of their files. It can be copied within the container; client-go
-// reads the token again at least once a minute.
+// Kubeconfig returns the kubeconfig for a namespace of the API server at a URL, for containers
+// with the credentials in dir, an absolute path. It contains the paths of the files with the
+// token and the certificate, so that it can be copied within the container. client-go reads the
+// token again at least once a minute.
 func Kubeconfig(server, dir, namespace string) string {
 	return fmt.Sprintf(kubeconfigFormat, server, path.Join(dir, CAFile), path.Join(dir, TokenFile), namespace)
 }

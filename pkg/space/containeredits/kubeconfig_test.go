@@ -13,7 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 )
 
-func TestKubeconfig_clientsFindAllFilesWhereverItIsCopied(t *testing.T) {
+func TestKubeconfig_canBeCopied(t *testing.T) {
 	dir, copied := t.TempDir(), filepath.Join(t.TempDir(), "config")
 	for path, content := range map[string]string{
 		copied: containeredits.Kubeconfig("https://10.96.0.1:443", dir, "ephemeral-ns-x"),
@@ -37,7 +37,7 @@ func TestKubeconfig_clientsFindAllFilesWhereverItIsCopied(t *testing.T) {
 	if config.Host != "https://10.96.0.1:443" || config.CAFile != filepath.Join(dir, "ca.crt") || config.Insecure {
 		t.Errorf("got host %q, insecure %t, CA file %q", config.Host, config.Insecure, config.CAFile)
 	}
-	// It is in the status of each claim, for each of its spaces.
+	// The status of each claim contains it.
 	if len(config.CAData) > 0 || config.Password != "" || config.ExecProvider != nil {
 		t.Errorf("the kubeconfig has credentials or a certificate: %v", config)
 	}
@@ -47,7 +47,7 @@ func TestKubeconfig_clientsFindAllFilesWhereverItIsCopied(t *testing.T) {
 	}
 }
 
-func TestKubeconfig_valuesArriveAsTheyAre(t *testing.T) {
+func TestKubeconfig_quotesValues(t *testing.T) {
 	for _, value := range []string{"ephemeral-ns-zgwsktrlqh", "2222222222", "22222e2222", "0x22222222", "2222-22-22", "true", "null", "n", "y", "a: b", "#", "'\"\\", "ä\u00a0\n\t"} {
 		config, err := clientcmd.Load([]byte(containeredits.Kubeconfig(value, "/"+value, value)))
 		if err != nil {
