@@ -16,8 +16,8 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// Causes returns what the deletion of a namespace waits for, as clauses. There are none for one
-// that Kubernetes is about to remove.
+// Causes returns what the deletion of a namespace waits for, as clauses. There are none if
+// Kubernetes is about to remove the namespace.
 //
 // Kubernetes deletes pods first, and has no condition for those that remain. It then deletes
 // everything else, removes its own finalizer from the spec, and waits for those in the metadata
@@ -38,7 +38,7 @@ func Causes(ns *corev1.Namespace, keys spaceapi.Keys, now time.Time) []string {
 	return causes
 }
 
-// podsRemain describes the pods that keep a namespace, without reading them.
+// podsRemain returns the clause about remaining pods. It does not read them.
 func podsRemain(ns *corev1.Namespace, keys spaceapi.Keys, now time.Time) string {
 	const first = "Kubernetes first deletes its pods, "
 	seconds, err := strconv.ParseInt(ns.Annotations[keys.MaxTerminationGracePeriod], 10, 64)

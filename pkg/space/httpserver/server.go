@@ -24,19 +24,18 @@ import (
 )
 
 const (
-	// checkTimeout is how long a check may take. The kubelet has the timeout of
-	// the probe.
+	// checkTimeout is how long a check may take. The kubelet has a timeout of its own, that
+	// of the probe.
 	checkTimeout = 5 * time.Second
 	// idleTimeout is how long an idle connection is kept. Metrics are scraped every
 	// minute or more often.
 	idleTimeout = 2 * time.Minute
 )
 
-// Check returns what is wrong, or nil.
+// Check returns an error if the component is not healthy.
 type Check func(context.Context) error
 
-// Handler serves /healthz, /readyz and /metrics. live returns why the process should be
-// restarted, and ready why the component cannot be used yet.
+// Handler serves /healthz with the check live, /readyz with the check ready, and /metrics.
 func Handler(live, ready Check) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /healthz", handle("live", live))
@@ -58,8 +57,7 @@ func handle(state string, check Check) http.Handler {
 	})
 }
 
-// Profiles serves Go's profiles at /debug/pprof/. They show the arguments of the process and
-// the names of its functions.
+// Profiles serves Go's profiles at /debug/pprof/.
 func Profiles() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -70,8 +68,8 @@ func Profiles() http.Handler {
 	return mux
 }
 
-// Serve serves at an address, as host:port, until the context ends, which is no error.
-// With an empty address, it serves nowhere.
+// Serve serves at an address, as host:port, until the context ends. It then returns nil. With an
+// empty address, it does not listen.
 func Serve(ctx context.Context, address string, handler http.Handler) error {
 	if address == "" {
 		<-ctx.Done()

@@ -15,16 +15,16 @@ import (
 	"time"
 )
 
-func start(t *testing.T, handler http.Handler) string {
+func serve(t *testing.T, handler http.Handler) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	return server.URL
 }
 
-func good(context.Context) error { return nil }
+func healthy(context.Context) error { return nil }
 
-func want(t *testing.T, url string, code int, part string) {
+func wantResponse(t *testing.T, url string, code int, part string) {
 	t.Helper()
 	resp, err := http.Get(url)
 	if err != nil {
@@ -41,34 +41,34 @@ func want(t *testing.T, url string, code int, part string) {
 }
 
 func TestHandler_runsTheCheckOfThePath(t *testing.T) {
-	bad := func(context.Context) error { return errors.New("no kubelet") }
-	url := start(t, Handler(good, bad))
-	want(t, url+"/healthz", http.StatusOK, "ok")
-	want(t, url+"/readyz", http.StatusServiceUnavailable, "no kubelet")
-	url = start(t, Handler(bad, good))
-	want(t, url+"/healthz", http.StatusServiceUnavailable, "no kubelet")
-	want(t, url+"/readyz", http.StatusOK, "ok")
-	want(t, url+"/metrics", http.StatusOK, "go_goroutines")
+	unhealthy := func(context.Context) error { return errors.New("no kubelet") }
+	url := serve(t, Handler(healthy, unhealthy))
+	wantResponse(t, url+"/healthz", http.StatusOK, "ok")
+	wantResponse(t, url+"/readyz", http.StatusServiceUnavailable, "no kubelet")
+	url = serve(t, Handler(unhealthy, healthy))
+	wantResponse(t, url+"/healthz", http.StatusServiceUnavailable, "no kubelet")
+	wantResponse(t, url+"/readyz", http.StatusOK, "ok")
+	wantResponse(t, url+"/metrics", http.StatusOK, "go_goroutines")
 	for _, path := range []string{"/other", "/debug/pprof/"} {
-		want(t, url+path, http.StatusNotFound, "")
+		wantResponse(t, url+path, http.StatusNotFound, "")
 	}
 }
 
-func TestHandler_givesChecksADeadline(t *testing.T) {
-	url := start(t, Handler(func(ctx context.Context) error {
+func TestHandler_setsADeadlineForChecks(t *testing.T) {
+	url := serve(t, Handler(func(ctx context.Context) error {
 		if at, ok := ctx.Deadline(); !ok || time.Until(at) > checkTimeout {
 			return errors.New("no deadline")
 		}
 		return nil
-	}, good))
-	want(t, url+"/healthz", http.StatusOK, "ok")
+	}, healthy))
+	wantResponse(t, url+"/healthz", http.StatusOK, "ok")
 }
 
 func TestProfiles_servesProfilesOnly(t *testing.T) {
-	url := start(t, Profiles())
-	want(t, url+"/debug/pprof/", http.StatusOK, "goroutine")
-	want(t, url+"/debug/pprof/goroutine?debug=1", http.StatusOK, "goroutine profile")
-	want(t, url+"/metrics", http.StatusNotFound, "")
+	url := serve(t, Profiles())
+	wantResponse(t, url+"/debug/pprof/", http.StatusOK, "goroutine")
+	wantResponse(t, url+"/debug/pprof/goroutine?debug=1", http.StatusOK, "goroutine profile")
+	wantResponse(t, url+"/metrics", http.StatusNotFound, "")
 }
 
 func TestServe_withoutAddressDoesNotListen(t *testing.T) {

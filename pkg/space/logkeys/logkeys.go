@@ -1,11 +1,10 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package logkeys has the keys of structured log entries, which are the same in all
-// components.
+// Package logkeys defines the keys of structured log entries that several components use.
 package logkeys
 
-// The keys. Their values are names, unless a comment says more.
+// The values of keys without a comment are names.
 const (
 	Allocation = "allocation"
 	// Claim is a ResourceClaim as namespace/name.
