@@ -1,9 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pools describes the devices that the driver offers. The controller
-// publishes them as ResourceSlices of the cluster, and of pools per node the
-// kubelet plugin of each node publishes its part.
+// Package pools describes the devices that the driver offers. The controller publishes those of
+// pools for the cluster in ResourceSlices. The kubelet plugin of each node publishes those of
+// pools per node.
 package pools
 
 import (
@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// DefaultName is the name of the pool of an installation that describes none.
+// DefaultName is the name of the pool if none is configured.
 const DefaultName = "spaces"
 
 // Config is the file that describes the pools.
@@ -25,62 +25,61 @@ type Config struct {
 	Pools []Pool `json:"pools"`
 }
 
-// Pool describes one pool of spaces. With nothing but a name it has no limit.
+// Pool describes one pool of spaces. One with only a name has no limit.
 type Pool struct {
 	// Name is a DNS label. The scheduler tries pools in the order of their names.
 	Name string `json:"name"`
-	// Limit is the number of spaces in the whole cluster.
+	// Limit is the maximum number of spaces in the cluster.
 	Limit *int64 `json:"limit,omitempty"`
-	// PerNode gives each node a pool, whose spaces only pods on that node can have.
+	// PerNode makes it a pool per node: only pods on a node can use the spaces of its part.
 	PerNode *PerNode `json:"perNode,omitempty"`
-	// Budget is what the spaces of the pool have together.
+	// Budget has the amounts that the spaces of the pool share.
 	Budget *Budget `json:"budget,omitempty"`
-	// NodeSelector selects, by their labels, nodes among those that run the kubelet
-	// plugin. Only pods on these nodes can have spaces of this pool. If empty, selects all nodes.
+	// NodeSelector selects nodes by their labels, among those that run the kubelet plugin.
+	// Only pods on these nodes can have spaces of this pool. If empty, it selects all nodes.
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 	// Attributes are attributes of the pool's devices, in the driver's domain:
 	// strings, integers, booleans, and versions, written as {version: 1.2.3}.
 	Attributes map[string]any `json:"attributes,omitempty"`
 	// BindingConditions makes the scheduler wait for a space before it binds a pod
 	// to a node. It checks every five seconds, so pods start later. If absent,
-	// the installation's setting holds.
+	// the default of the installation applies.
 	BindingConditions *bool `json:"bindingConditions,omitempty"`
 }
 
-// PerNode describes the pool of each node.
+// PerNode describes the part of a node.
 type PerNode struct {
-	// Limit is the number of spaces on each node.
+	// Limit is the maximum number of spaces on each node.
 	Limit *int64 `json:"limit"`
 }
 
-// Budget has amounts by capacity: cpu, memory, pods, and so on. A space gets what its
-// claim requests, rounded up to what is allowed here. The sum of all spaces never
-// exceeds the total.
+// Budget has amounts by capacity, such as cpu, memory and pods. A space gets what its claim
+// requests, rounded up by Min and Step. The sum for all spaces never exceeds the total.
 type Budget struct {
-	// Total is what all spaces have together.
+	// Total is the amount for all spaces together.
 	Total map[string]resource.Quantity `json:"total"`
-	// Default is for claims without a request. Each capacity in Total needs one:
+	// Default is the amount for claims without a request. Each capacity in Total needs one:
 	// without it, the first space would get everything.
 	Default map[string]resource.Quantity `json:"default"`
-	// Min is the minimum of a space. The default is zero.
+	// Min is the minimum amount for a space. The default is zero.
 	Min map[string]resource.Quantity `json:"min,omitempty"`
-	// Max is the maximum that a claim can request. The default is the total.
+	// Max is the maximum amount that a claim can request. The default is the total.
 	Max map[string]resource.Quantity `json:"max,omitempty"`
-	// Step is an integer. Amounts are Min and a multiple of it. Without one, any amount is
-	// possible.
+	// Step is an integer. Amounts are the sum of Min and a multiple of Step. Without it, any
+	// amount is possible.
 	Step map[string]resource.Quantity `json:"step,omitempty"`
 }
 
-// Set is the pools of an installation, with settings for all of them.
+// Set is the pools of an installation, with their defaults.
 type Set struct {
 	Pools []Pool
-	// NodeSelector selects the nodes that run the kubelet plugin by their labels.
-	// If empty, selects all nodes.
+	// NodeSelector selects the nodes that run the kubelet plugin by their labels. If empty, it
+	// selects all nodes.
 	NodeSelector map[string]string
-	// Exclusive is the number of spaces in a pool without a limit if the cluster
-	// does not support shareable devices.
+	// Exclusive is the number of devices in a pool without a limit if the cluster does not
+	// support shareable devices.
 	Exclusive int
-	// BindingConditions is for pools that have no setting of their own.
+	// BindingConditions is the default for pools.
 	BindingConditions bool
 }
 
@@ -96,7 +95,7 @@ func (s Set) PerNode() Set {
 	return s
 }
 
-// Load reads a file in YAML or JSON with a [Config] and validates it.
+// Load reads and validates a file with a [Config] in YAML or JSON.
 func Load(file string) ([]Pool, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
@@ -109,7 +108,7 @@ func Load(file string) ([]Pool, error) {
 	return pools, nil
 }
 
-// Parse reads a [Config] in YAML or JSON and validates it. Unknown fields are errors.
+// Parse decodes and validates a [Config] in YAML or JSON. Unknown fields are errors.
 func Parse(raw []byte) ([]Pool, error) {
 	raw, err := yaml.YAMLToJSONStrict(raw)
 	if err != nil {

@@ -67,7 +67,7 @@ func TestParse_rejectsInvalidPools(t *testing.T) {
 		t.Run(test.text, func(t *testing.T) {
 			_, err := Parse([]byte(test.text))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got error %v, want one that says %q", err, test.want)
+				t.Errorf("got error %v, want one that contains %q", err, test.want)
 			}
 		})
 	}
@@ -77,7 +77,7 @@ func TestParse_reportsAllErrors(t *testing.T) {
 	_, err := Parse([]byte("pools: [{name: A, limit: 0}]"))
 	for _, want := range []string{"pools[0].name", "pools[0].limit"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got error %v, want one that says %q", err, want)
+			t.Errorf("got error %v, want one that contains %q", err, want)
 		}
 	}
 }
@@ -85,12 +85,12 @@ func TestParse_reportsAllErrors(t *testing.T) {
 func TestLoad_namesTheFileInErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pools.yaml")
 	if _, err := Load(file); err == nil || !strings.Contains(err.Error(), file) {
-		t.Errorf("got error %v, want one that says %q", err, file)
+		t.Errorf("got error %v, want one that contains %q", err, file)
 	}
 	if err := os.WriteFile(file, []byte("pools: []"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Load(file); err == nil || !strings.Contains(err.Error(), file) {
-		t.Errorf("got error %v, want one that says %q", err, file)
+		t.Errorf("got error %v, want one that contains %q", err, file)
 	}
 }

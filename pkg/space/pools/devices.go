@@ -17,10 +17,10 @@ import (
 
 // devices returns the devices of a pool, or of its part for one node.
 //
-// If the cluster supports shareable devices, a limit is a capacity of one device, of
-// which each space consumes one. Each space then has a share ID, and a new limit
-// changes one number. If it does not, the shareable device would be a single space for
-// the whole cluster: there is an exclusive device for each space instead.
+// If the cluster supports shareable devices, there is one device. Its capacity is the limit, of
+// which each space consumes one. Each space then has a share ID. If the cluster does not support
+// them, only one claim could use that device, so that there is an exclusive device for each
+// space instead.
 func (s Set) devices(p Pool, unsupported Unsupported) []resourceapi.Device {
 	device := resourceapi.Device{
 		Attributes: map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
@@ -28,7 +28,7 @@ func (s Set) devices(p Pool, unsupported Unsupported) []resourceapi.Device {
 		},
 	}
 	for name, value := range p.Attributes {
-		// Validation rejects what is not an attribute.
+		// Validation rejects other values.
 		if a, err := attribute(value); err == nil {
 			device.Attributes[resourceapi.QualifiedName(name)] = a
 		}
@@ -70,7 +70,7 @@ func (s Set) exclusiveDevices(p Pool) int {
 	return int(n)
 }
 
-// limit returns the number of spaces in the pool, or on each node, or nil.
+// limit returns the maximum number of spaces in the pool, or on each node, or nil.
 func (p Pool) limit() *int64 {
 	if p.PerNode != nil {
 		return p.PerNode.Limit
@@ -86,7 +86,7 @@ func (p Pool) capacity() map[resourceapi.QualifiedName]resourceapi.DeviceCapacit
 		one := *resource.NewQuantity(1, resource.DecimalSI)
 		out[spaceapi.SpacesCapacity] = resourceapi.DeviceCapacity{
 			Value: *resource.NewQuantity(*limit, resource.DecimalSI),
-			// A space is one space, whatever its claim requests.
+			// A space consumes one, whatever its claim requests.
 			RequestPolicy: &resourceapi.CapacityRequestPolicy{Default: &one, ValidValues: []resource.Quantity{one}},
 		}
 	}
@@ -106,8 +106,8 @@ func (b Budget) policy(name string) *resourceapi.CapacityRequestPolicy {
 	// Without a minimum, a claim could request a negative amount, which is a fatal
 	// error for the scheduler.
 	valid := &resourceapi.CapacityRequestPolicyRange{Min: ptr.To(b.Min[name])}
-	if most, found := b.Max[name]; found {
-		valid.Max = &most
+	if limit, found := b.Max[name]; found {
+		valid.Max = &limit
 	}
 	if step, found := b.Step[name]; found {
 		valid.Step = &step

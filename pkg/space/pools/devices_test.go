@@ -18,11 +18,11 @@ import (
 )
 
 var (
-	modern = Unsupported{}
-	old    = Unsupported{ShareableDevices: true, BindingConditions: true}
+	supported   = Unsupported{}
+	unsupported = Unsupported{ShareableDevices: true, BindingConditions: true}
 )
 
-// parse reads pools as a file has them, so that each test has what passes validation.
+// parse parses and validates pools.
 func parse(t *testing.T, text string) []Pool {
 	t.Helper()
 	pools, err := Parse([]byte("pools:\n" + text))
@@ -40,8 +40,8 @@ func onlyDevice(t *testing.T, p resourceslice.Pool) resourceapi.Device {
 	return p.Slices[0].Devices[0]
 }
 
-func TestDevices_withoutALimitOneDeviceIsForAnyNumberOfClaims(t *testing.T) {
-	got := Set{Pools: []Pool{{Name: DefaultName}}, Exclusive: 5}.OnCluster(modern).Pools["spaces"]
+func TestDevices_withoutLimit(t *testing.T) {
+	got := Set{Pools: []Pool{{Name: DefaultName}}, Exclusive: 5}.OnCluster(supported).Pools["spaces"]
 	device := onlyDevice(t, got)
 	if !ptr.Deref(device.AllowMultipleAllocations, false) {
 		t.Error("the device can be allocated only once")
@@ -57,28 +57,28 @@ func TestDevices_withoutALimitOneDeviceIsForAnyNumberOfClaims(t *testing.T) {
 	}
 }
 
-func TestDevices_aSpaceConsumesOneOfALimit(t *testing.T) {
+func TestDevices_limitIsACapacity(t *testing.T) {
 	set := Set{Pools: parse(t, "- {name: few, limit: 3}\n- {name: local, perNode: {limit: 2}}")}
-	pools := set.OnCluster(modern).Pools
-	maps.Copy(pools, set.OnNode("n", nil, modern).Pools)
+	pools := set.OnCluster(supported).Pools
+	maps.Copy(pools, set.OnNode("n", nil, supported).Pools)
 	for name, limit := range map[string]int64{"few": 3, "local/n": 2} {
 		device := onlyDevice(t, pools[name])
 		if !ptr.Deref(device.AllowMultipleAllocations, false) {
 			t.Errorf("%s: the device can be allocated only once", name)
 		}
-		slots := device.Capacity["spaces"]
-		if slots.Value.Value() != limit {
-			t.Errorf("%s: got room for %s spaces, want %d", name, slots.Value.String(), limit)
+		capacity := device.Capacity["spaces"]
+		if capacity.Value.Value() != limit {
+			t.Errorf("%s: got a capacity of %s spaces, want %d", name, capacity.Value.String(), limit)
 		}
 		one := resource.MustParse("1")
 		want := &resourceapi.CapacityRequestPolicy{Default: &one, ValidValues: []resource.Quantity{one}}
-		if !equality.Semantic.DeepEqual(slots.RequestPolicy, want) {
-			t.Errorf("%s: got policy %v, want %v", name, slots.RequestPolicy, want)
+		if !equality.Semantic.DeepEqual(capacity.RequestPolicy, want) {
+			t.Errorf("%s: got policy %v, want %v", name, capacity.RequestPolicy, want)
 		}
 	}
 }
 
-func TestDevices_ofABudgetHaveItsCapacities(t *testing.T) {
+func TestDevices_budget(t *testing.T) {
 	set := Set{Pools: parse(t, `
 - name: shared
   limit: 7
@@ -89,7 +89,7 @@ func TestDevices_ofABudgetHaveItsCapacities(t *testing.T) {
     max: {cpu: "8"}
     step: {cpu: "1"}
 `)}
-	capacity := onlyDevice(t, set.OnCluster(modern).Pools["shared"]).Capacity
+	capacity := onlyDevice(t, set.OnCluster(supported).Pools["shared"]).Capacity
 	if got := slices.Sorted(maps.Keys(capacity)); !slices.Equal(got, []resourceapi.QualifiedName{"cpu", "limits_cpu", "memory", "spaces"}) {
 		t.Fatalf("got capacities %v", got)
 	}
@@ -108,9 +108,9 @@ func TestDevices_ofABudgetHaveItsCapacities(t *testing.T) {
 	}
 }
 
-func TestDevices_haveThePoolsAttributes(t *testing.T) {
+func TestDevices_attributes(t *testing.T) {
 	set := Set{Pools: parse(t, `- {name: p, attributes: {tier: gold, size: 3, fast: true, release: {version: 1.2.3}, text: "3"}}`)}
-	for name, cluster := range map[string]Unsupported{"shareable": modern, "exclusive": old} {
+	for name, cluster := range map[string]Unsupported{"shareable": supported, "exclusive": unsupported} {
 		set.Exclusive = 1
 		got := onlyDevice(t, set.OnCluster(cluster).Pools["p"]).Attributes
 		want := map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
@@ -123,30 +123,30 @@ func TestDevices_haveThePoolsAttributes(t *testing.T) {
 	}
 }
 
-func TestDevices_haveBindingConditionsOfThePoolOrElseTheInstallation(t *testing.T) {
-	pools := parse(t, "- {name: with, bindingConditions: true}\n- {name: without, bindingConditions: false}\n- {name: silent}")
+func TestDevices_bindingConditions(t *testing.T) {
+	pools := parse(t, "- {name: with, bindingConditions: true}\n- {name: without, bindingConditions: false}\n- {name: unset}")
 	for _, installation := range []bool{false, true} {
 		set := Set{Pools: pools, BindingConditions: installation}
-		for name, want := range map[string]bool{"with": true, "without": false, "silent": installation} {
-			device := onlyDevice(t, set.OnCluster(modern).Pools[name])
+		for name, want := range map[string]bool{"with": true, "without": false, "unset": installation} {
+			device := onlyDevice(t, set.OnCluster(supported).Pools[name])
 			if got := len(device.BindingConditions) == 1 && len(device.BindingFailureConditions) == 1; got != want {
 				t.Errorf("installation %t, pool %s: got binding conditions: %t", installation, name, got)
 			}
 			device = onlyDevice(t, set.OnCluster(Unsupported{BindingConditions: true}).Pools[name])
 			if len(device.BindingConditions)+len(device.BindingFailureConditions) > 0 {
-				t.Errorf("pool %s has binding conditions in a cluster that drops them", name)
+				t.Errorf("pool %s has binding conditions in a cluster that does not support them", name)
 			}
 		}
 	}
 }
 
-func TestDevices_exclusiveOnesFitIntoSlices(t *testing.T) {
+func TestDevices_exclusiveDevicesFitIntoSlices(t *testing.T) {
 	for _, test := range []struct {
 		exclusive int
 		slices    []int
 	}{{1, []int{1}}, {127, []int{127}}, {128, []int{128}}, {129, []int{128, 1}}, {300, []int{128, 128, 44}}} {
 		t.Run(fmt.Sprintf("%d devices", test.exclusive), func(t *testing.T) {
-			pool := Set{Pools: []Pool{{Name: DefaultName}}, Exclusive: test.exclusive}.OnCluster(old).Pools["spaces"]
+			pool := Set{Pools: []Pool{{Name: DefaultName}}, Exclusive: test.exclusive}.OnCluster(unsupported).Pools["spaces"]
 			var got []int
 			names := map[string]bool{}
 			for _, slice := range pool.Slices {
@@ -171,7 +171,7 @@ func TestDevices_exclusiveOnesFitIntoSlices(t *testing.T) {
 	}
 }
 
-func TestDevices_numberOfExclusiveOnes(t *testing.T) {
+func TestDevices_numberOfExclusiveDevices(t *testing.T) {
 	for text, want := range map[string]int{
 		"- {name: p}":                       50,
 		"- {name: p, limit: 3}":             3,
@@ -186,8 +186,8 @@ func TestDevices_numberOfExclusiveOnes(t *testing.T) {
 		t.Run(text, func(t *testing.T) {
 			set := Set{Pools: parse(t, text), Exclusive: 50}
 			got := 0
-			pools := set.OnCluster(old).Pools
-			maps.Copy(pools, set.OnNode("n", nil, old).Pools)
+			pools := set.OnCluster(unsupported).Pools
+			maps.Copy(pools, set.OnNode("n", nil, unsupported).Pools)
 			for _, p := range pools {
 				for _, slice := range p.Slices {
 					got += len(slice.Devices)

@@ -21,24 +21,24 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
-// The feature gates behind AllowMultipleAllocations and BindingConditions of devices, as
-// package resourceslice names them.
+// Feature gates of the fields AllowMultipleAllocations and BindingConditions, as package
+// resourceslice names them.
 const (
 	shareableFeature = "DRAConsumableCapacity"
 	bindingFeature   = "DRADeviceBindingConditions"
 )
 
-// Unsupported has the features of devices that the API server does not support: it drops
-// their fields.
+// Unsupported are the features of devices that the API server does not support. It drops their
+// fields.
 type Unsupported struct {
-	// ShareableDevices: a device is one claim's, and its capacities are never consumed.
+	// ShareableDevices means that only one claim at a time can use a device.
 	ShareableDevices bool
-	// BindingConditions: the scheduler does not wait for conditions.
+	// BindingConditions means that the scheduler does not wait for conditions.
 	BindingConditions bool
 }
 
-// Features tracks which features the API server supports, and logs what a missing one
-// means for each of the pools.
+// Features tracks which features the API server does not support, and logs what that means for
+// each of the pools.
 type Features struct {
 	pools   Set
 	changed chan struct{}
@@ -47,26 +47,25 @@ type Features struct {
 	unsupported Unsupported
 }
 
-// NewFeatures returns features that are all supported, as far as is known.
+// NewFeatures returns Features that assume that the API server supports all features.
 func NewFeatures(pools Set) *Features {
 	return &Features{pools: pools, changed: make(chan struct{}, 1)}
 }
 
-// Unsupported returns the features that are known to be missing.
+// Unsupported returns the features that are known to be unsupported.
 func (f *Features) Unsupported() Unsupported {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	return f.unsupported
 }
 
-// Changed receives after [Features.HandleError] has found more to be missing: other devices
-// have to be published.
+// Changed receives when [Features.HandleError] has found unsupported features, so that other
+// devices have to be published.
 func (f *Features) Changed() <-chan struct{} { return f.changed }
 
-// Probe finds out with a dry run which fields the API server drops, in slices of a node or, if
-// node is empty, of the cluster. Publishing shows that as well, but then each restart would
-// replace the exclusive devices for a moment, and a claim could get a device that should not
-// exist.
+// Probe finds out with a dry run which fields the API server drops from slices of a node or, if
+// node is empty, of the cluster. HandleError would find out, too, but then each restart would
+// publish a shareable device for a moment, and a claim could get it.
 func (f *Features) Probe(ctx context.Context, client kubernetes.Interface, driver, node string) {
 	slice := &resourceapi.ResourceSlice{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-"},
@@ -88,8 +87,8 @@ func (f *Features) Probe(ctx context.Context, client kubernetes.Interface, drive
 	}
 	stored, err := client.ResourceV1().ResourceSlices().Create(ctx, slice, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 	if err != nil {
-		// HandleError finds out about dropped fields.
-		klog.FromContext(ctx).Error(err, "Could not probe which fields of ResourceSlices the API server supports: publishing as if it supported all")
+		// HandleError finds out later.
+		klog.FromContext(ctx).Error(err, "Could not determine which fields of ResourceSlices the API server supports: assuming that it supports all")
 		return
 	}
 	for _, device := range stored.Spec.Devices {
@@ -97,8 +96,7 @@ func (f *Features) Probe(ctx context.Context, client kubernetes.Interface, drive
 	}
 }
 
-// HandleError logs the errors of the library that publishes the slices, and finds out about
-// dropped fields.
+// HandleError logs errors of the library that publishes slices, and records dropped fields.
 func (f *Features) HandleError(ctx context.Context, err error, msg string) {
 	utilruntime.HandleErrorWithContext(ctx, err, msg)
 	var dropped *resourceslice.DroppedFieldsError
@@ -117,12 +115,12 @@ func (f *Features) HandleError(ctx context.Context, err error, msg string) {
 	}
 }
 
-// add records features as missing, and reports whether one of them was not known to be.
-func (f *Features) add(ctx context.Context, missing Unsupported) bool {
+// add records unsupported features, and returns whether one of them is new.
+func (f *Features) add(ctx context.Context, unsupported Unsupported) bool {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	known := &f.unsupported
-	found := Unsupported{missing.ShareableDevices && !known.ShareableDevices, missing.BindingConditions && !known.BindingConditions}
+	found := Unsupported{unsupported.ShareableDevices && !known.ShareableDevices, unsupported.BindingConditions && !known.BindingConditions}
 	known.ShareableDevices = known.ShareableDevices || found.ShareableDevices
 	known.BindingConditions = known.BindingConditions || found.BindingConditions
 	for _, p := range f.pools.Pools {
@@ -131,7 +129,7 @@ func (f *Features) add(ctx context.Context, missing Unsupported) bool {
 	return found != Unsupported{}
 }
 
-// logUnsupported logs what features that were found to be missing mean for a pool.
+// logUnsupported logs what unsupported features mean for a pool.
 func (s Set) logUnsupported(ctx context.Context, p Pool, found Unsupported) {
 	logger := klog.FromContext(ctx)
 	if found.BindingConditions && s.hasBindingConditions(p) {

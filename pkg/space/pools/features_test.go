@@ -18,24 +18,24 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-func TestHandleError_notesDroppedFieldsThatHaveAFallback(t *testing.T) {
+func TestHandleError_recordsDroppedFields(t *testing.T) {
 	slice := func(devices ...resourceapi.Device) *resourceapi.ResourceSlice {
 		return &resourceapi.ResourceSlice{Spec: resourceapi.ResourceSliceSpec{Devices: devices}}
 	}
-	bare := slice(resourceapi.Device{})
-	shareable := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{AllowMultipleAllocations: ptr.To(true)}), ActualSlice: bare}
-	binding := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{BindingConditions: []string{"c"}}), ActualSlice: bare}
-	other := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{Taints: []resourceapi.DeviceTaint{{Key: "k"}}}), ActualSlice: bare}
+	without := slice(resourceapi.Device{})
+	shareable := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{AllowMultipleAllocations: ptr.To(true)}), ActualSlice: without}
+	binding := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{BindingConditions: []string{"c"}}), ActualSlice: without}
+	other := &resourceslice.DroppedFieldsError{DesiredSlice: slice(resourceapi.Device{Taints: []resourceapi.DeviceTaint{{Key: "k"}}}), ActualSlice: without}
 	for name, test := range map[string]struct {
 		errs []error
 		want Unsupported
 	}{
-		"the field that makes it shareable": {[]error{shareable}, Unsupported{ShareableDevices: true}},
-		"it again, and wrapped":             {[]error{shareable, fmt.Errorf("sync: %w", shareable)}, Unsupported{ShareableDevices: true}},
-		"binding conditions":                {[]error{binding}, Unsupported{BindingConditions: true}},
-		"one after the other":               {[]error{binding, shareable}, Unsupported{ShareableDevices: true, BindingConditions: true}},
-		"a field that is not ours":          {[]error{other}, Unsupported{}},
-		"any other error":                   {[]error{context.DeadlineExceeded}, Unsupported{}},
+		"shareable devices":   {[]error{shareable}, Unsupported{ShareableDevices: true}},
+		"twice, and wrapped":  {[]error{shareable, fmt.Errorf("sync: %w", shareable)}, Unsupported{ShareableDevices: true}},
+		"binding conditions":  {[]error{binding}, Unsupported{BindingConditions: true}},
+		"one after the other": {[]error{binding, shareable}, Unsupported{ShareableDevices: true, BindingConditions: true}},
+		"another field":       {[]error{other}, Unsupported{}},
+		"any other error":     {[]error{context.DeadlineExceeded}, Unsupported{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := NewFeatures(Set{})
@@ -46,15 +46,15 @@ func TestHandleError_notesDroppedFieldsThatHaveAFallback(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, test.want)
 			}
 			if got, want := len(f.Changed()) > 0, test.want != (Unsupported{}); got != want {
-				t.Errorf("something else would be published: %t, want %t", got, want)
+				t.Errorf("changed: %t, want %t", got, want)
 			}
 		})
 	}
 }
 
-func TestProbe_asksTheAPIServerWhatItDrops(t *testing.T) {
+func TestProbe_findsDroppedFields(t *testing.T) {
 	for name, test := range map[string]struct {
-		keep func(*resourceapi.Device)
+		drop func(*resourceapi.Device)
 		want Unsupported
 	}{
 		"nothing":            {func(*resourceapi.Device) {}, Unsupported{}},
@@ -66,10 +66,10 @@ func TestProbe_asksTheAPIServerWhatItDrops(t *testing.T) {
 			client.PrependReactor("create", "resourceslices", func(action clienttesting.Action) (bool, runtime.Object, error) {
 				create := action.(clienttesting.CreateActionImpl)
 				if !slices.Equal(create.CreateOptions.DryRun, []string{metav1.DryRunAll}) {
-					t.Errorf("a slice would be stored: %v", create.CreateOptions)
+					t.Errorf("the request is not a dry run: %v", create.CreateOptions)
 				}
 				slice := create.Object.(*resourceapi.ResourceSlice).DeepCopy()
-				test.keep(&slice.Spec.Devices[0])
+				test.drop(&slice.Spec.Devices[0])
 				return true, slice, nil
 			})
 			f := NewFeatures(Set{})
@@ -81,7 +81,7 @@ func TestProbe_asksTheAPIServerWhatItDrops(t *testing.T) {
 	}
 }
 
-func TestProbe_takesAnErrorForAPIServersThatSupportAll(t *testing.T) {
+func TestProbe_assumesSupportAfterAnError(t *testing.T) {
 	client := fake.NewClientset()
 	client.PrependReactor("create", "resourceslices", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, context.DeadlineExceeded

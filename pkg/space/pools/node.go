@@ -12,22 +12,22 @@ import (
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 )
 
-// OnNode returns what the kubelet plugin of a node publishes: the node's part of each
-// pool per node that selects it by its labels.
+// OnNode returns what the kubelet plugin of a node publishes: the node's part of each pool per
+// node whose selector matches the node's labels.
 func (s Set) OnNode(node string, nodeLabels map[string]string, unsupported Unsupported) resourceslice.DriverResources {
 	out := map[string]resourceslice.Pool{}
 	for _, p := range s.PerNode().Pools {
 		if labels.SelectorFromValidatedSet(p.NodeSelector).Matches(labels.Set(nodeLabels)) {
-			// The library makes them slices of the node.
+			// The library sets the node of the slices.
 			out[nameOnNode(p.Name, node)] = resourceslice.Pool{Slices: toSlices(s.devices(p, unsupported))}
 		}
 	}
 	return resourceslice.DriverResources{Pools: out}
 }
 
-// nameOnNode returns the name of a node's part of a pool. An allocation names a device by
-// driver, pool and device, so a pool's name has to be unique in the cluster. The names of
-// pools and nodes have no slash.
+// nameOnNode returns the name of a node's part of a pool. It has to be unique in the cluster,
+// because an allocation identifies a device by driver, pool and device. The names of pools and
+// nodes have no slash.
 func nameOnNode(pool, node string) string {
 	if room := resourceapi.PoolNameMaxLength - len(pool) - 1; len(node) > room {
 		node = fmt.Sprintf("%x", sha256.Sum256([]byte(node)))[:32]

@@ -13,7 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-func TestOnNode_isTheNodesPartOfThePoolsThatSelectIt(t *testing.T) {
+func TestOnNode_selectsPoolsByLabels(t *testing.T) {
 	set := Set{Pools: parse(t, "- {name: local, perNode: {limit: 2}, nodeSelector: {disk: ssd}}\n- {name: other, perNode: {limit: 1}}\n- {name: cluster}")}
 	for name, test := range map[string]struct {
 		labels map[string]string
@@ -23,21 +23,21 @@ func TestOnNode_isTheNodesPartOfThePoolsThatSelectIt(t *testing.T) {
 		"another label":  {map[string]string{"disk": "hdd"}, []string{"other/n.example.com"}},
 		"without labels": {nil, []string{"other/n.example.com"}},
 	} {
-		if got := slices.Sorted(maps.Keys(set.OnNode("n.example.com", test.labels, modern).Pools)); !slices.Equal(got, test.want) {
+		if got := slices.Sorted(maps.Keys(set.OnNode("n.example.com", test.labels, supported).Pools)); !slices.Equal(got, test.want) {
 			t.Errorf("%s: got pools %v, want %v", name, got, test.want)
 		}
 	}
-	p := set.OnNode("a", map[string]string{"disk": "ssd"}, modern).Pools["local/a"]
+	p := set.OnNode("a", map[string]string{"disk": "ssd"}, supported).Pools["local/a"]
 	if attribute := onlyDevice(t, p).Attributes["pool"].StringValue; ptr.Deref(attribute, "") != "local" {
-		t.Errorf("got attribute pool %v: a class could not name it", attribute)
+		t.Errorf("got attribute pool %v, which classes cannot select", attribute)
 	}
 	if p.AllNodes || p.NodeSelector != nil {
 		t.Errorf("the API server rejects a slice that names its node and selects nodes: %+v", p)
 	}
-	if got := len(set.OnNode("a", map[string]string{"disk": "ssd"}, old).Pools["local/a"].Slices[0].Devices); got != 2 {
+	if got := len(set.OnNode("a", map[string]string{"disk": "ssd"}, unsupported).Pools["local/a"].Slices[0].Devices); got != 2 {
 		t.Errorf("got %d exclusive devices, want 2", got)
 	}
-	if got := slices.Sorted(maps.Keys(set.OnCluster(modern).Pools)); !slices.Equal(got, []string{"cluster"}) {
+	if got := slices.Sorted(maps.Keys(set.OnCluster(supported).Pools)); !slices.Equal(got, []string{"cluster"}) {
 		t.Errorf("the controller publishes %v", got)
 	}
 }
@@ -49,6 +49,6 @@ func TestNameOnNode_fitsAndIsUnique(t *testing.T) {
 		t.Errorf("the name has %d characters", len(name))
 	}
 	if other := nameOnNode(strings.Repeat("p", 63), long[:252]+"m"); other == name {
-		t.Error("two nodes have one pool")
+		t.Error("the pools of two nodes have the same name")
 	}
 }

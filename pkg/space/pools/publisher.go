@@ -16,8 +16,8 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// syncDelay is the time after which slices that others changed, or that an earlier process
-// published, are corrected.
+// syncDelay is the delay after which the publisher corrects slices that other clients changed, or
+// that an earlier process published.
 const syncDelay = 5 * time.Second
 
 // Publisher publishes the ResourceSlices of pools for the cluster. Only one can run for
@@ -71,7 +71,7 @@ func (s Set) OnCluster(unsupported Unsupported) resourceslice.DriverResources {
 	return resourceslice.DriverResources{Pools: out}
 }
 
-// selector returns a selector of the pool's nodes that run the plugin, or nil for all nodes.
+// selector returns a selector of the nodes of a pool that run the plugin, or nil for all nodes.
 func (s Set) selector(p Pool) *corev1.NodeSelector {
 	var requirements []corev1.NodeSelectorRequirement
 	for _, labels := range []map[string]string{s.NodeSelector, p.NodeSelector} {

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 )
 
-func TestOnCluster_selectsNodesOfThePoolThatRunThePlugin(t *testing.T) {
+func TestOnCluster_selectsNodes(t *testing.T) {
 	in := func(key, value string) corev1.NodeSelectorRequirement {
 		return corev1.NodeSelectorRequirement{Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{value}}
 	}
@@ -20,12 +20,12 @@ func TestOnCluster_selectsNodesOfThePoolThatRunThePlugin(t *testing.T) {
 		pool    string
 		want    []corev1.NodeSelectorRequirement
 	}{
-		"all of them":                        {nil, "any", nil},
-		"those with the plugin":              {map[string]string{"os": "linux", "disk": "ssd"}, "any", []corev1.NodeSelectorRequirement{in("disk", "ssd"), in("os", "linux")}},
-		"those the pool is for":              {nil, "zone", []corev1.NodeSelectorRequirement{in("zone", "a")}},
-		"those the pool is for, with plugin": {map[string]string{"os": "linux"}, "zone", []corev1.NodeSelectorRequirement{in("os", "linux"), in("zone", "a")}},
+		"all nodes":           {nil, "any", nil},
+		"nodes of the plugin": {map[string]string{"os": "linux", "disk": "ssd"}, "any", []corev1.NodeSelectorRequirement{in("disk", "ssd"), in("os", "linux")}},
+		"nodes of the pool":   {nil, "zone", []corev1.NodeSelectorRequirement{in("zone", "a")}},
+		"nodes of both":       {map[string]string{"os": "linux"}, "zone", []corev1.NodeSelectorRequirement{in("os", "linux"), in("zone", "a")}},
 	} {
-		for how, cluster := range map[string]Unsupported{"shareable": modern, "exclusive": old} {
+		for how, cluster := range map[string]Unsupported{"shareable": supported, "exclusive": unsupported} {
 			t.Run(how+": "+name, func(t *testing.T) {
 				got := Set{Pools: pools, NodeSelector: test.plugins, Exclusive: 1}.OnCluster(cluster).Pools[test.pool]
 				if test.want == nil {
@@ -36,7 +36,7 @@ func TestOnCluster_selectsNodesOfThePoolThatRunThePlugin(t *testing.T) {
 				}
 				want := &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: test.want}}}
 				if got.AllNodes {
-					t.Error("the pool is for all nodes too, which the API server rejects")
+					t.Error("got allNodes and a nodeSelector, which the API server rejects")
 				}
 				if !equality.Semantic.DeepEqual(got.NodeSelector, want) {
 					t.Errorf("got %v, want %v", got.NodeSelector, want)

@@ -19,7 +19,7 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// maxLimit keeps a pool publishable as exclusive devices, of which a slice has 128.
+// maxLimit bounds the number of slices with exclusive devices, of which a slice has 128.
 const maxLimit = 10000
 
 func validate(config Config) field.ErrorList {
@@ -62,13 +62,13 @@ func (p Pool) validate(path *field.Path) field.ErrorList {
 	for _, name := range slices.Sorted(maps.Keys(p.Attributes)) {
 		errs = append(errs, validateAttribute(name, p.Attributes[name], path.Child("attributes").Key(name))...)
 	}
-	// The largest device also has the capacity of the limit and the attribute pool.
-	most := resourceapi.ResourceSliceMaxAttributesAndCapacitiesPerDevice - 2
+	// A device can also have the capacity of the limit, and it has the attribute pool.
+	maximum := resourceapi.ResourceSliceMaxAttributesAndCapacitiesPerDevice - 2
 	if p.Budget != nil {
-		most -= len(p.Budget.Total)
+		maximum -= len(p.Budget.Total)
 	}
-	if len(p.Attributes) > most {
-		errs = append(errs, field.TooMany(path.Child("attributes"), len(p.Attributes), most))
+	if len(p.Attributes) > maximum {
+		errs = append(errs, field.TooMany(path.Child("attributes"), len(p.Attributes), maximum))
 	}
 	return errs
 }
