@@ -13,22 +13,22 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// Copy is a Secret or ConfigMap that a space gets a copy of.
+// Copy is a copy of a Secret or ConfigMap in a space.
 type Copy struct {
-	// ObjectMeta is the copy's.
+	// ObjectMeta is the metadata of the copy.
 	metav1.ObjectMeta
 	// From is the namespace of the original, which has the same name.
 	From   string
 	Secret bool
 }
 
-// SecretOf describes the copy of a Secret, without the labels, annotations and owners of the
+// SecretOf returns the copy of a Secret, without the labels, annotations and owners of the
 // original.
 func (c Copy) SecretOf(original *corev1.Secret) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: c.ObjectMeta, Type: original.Type, Data: original.Data}
 }
 
-// ConfigMapOf describes the copy of a ConfigMap.
+// ConfigMapOf returns the copy of a ConfigMap.
 func (c Copy) ConfigMapOf(original *corev1.ConfigMap) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: c.ObjectMeta, Data: original.Data, BinaryData: original.BinaryData}
 }
@@ -55,7 +55,7 @@ func pullSecrets(from spaceapi.CopyFrom) []corev1.LocalObjectReference {
 	return out
 }
 
-// unique returns the sorted names of objects, each once.
+// unique returns the sorted names of objects, without duplicates.
 func unique(lists ...[]spaceapi.CopySource) []string {
 	var names []string
 	for _, source := range slices.Concat(lists...) {

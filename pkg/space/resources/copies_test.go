@@ -28,7 +28,7 @@ func TestObjects_copies(t *testing.T) {
 	var names []string
 	for _, c := range space.Copies {
 		if c.From != "templates" || c.Namespace != space.Namespace.Name {
-			t.Errorf("copies %s from %s to %s", c.Name, c.From, c.Namespace)
+			t.Errorf("got a copy of %s from %s to %s", c.Name, c.From, c.Namespace)
 		}
 		kind := "configmap "
 		if c.Secret {
@@ -37,12 +37,12 @@ func TestObjects_copies(t *testing.T) {
 		names = append(names, kind+c.Name)
 	}
 	if want := []string{"secret more", "secret pull", "secret token", "configmap config"}; !slices.Equal(names, want) {
-		t.Errorf("copies %q, want %q", names, want)
+		t.Errorf("got copies %q, want %q", names, want)
 	}
 	pull := []corev1.LocalObjectReference{{Name: "more"}, {Name: "pull"}}
 	for _, account := range []*corev1.ServiceAccount{space.ServiceAccount, space.DefaultAccount} {
 		if !slices.Equal(account.ImagePullSecrets, pull) {
-			t.Errorf("ServiceAccount %s pulls images with %v", account.Name, account.ImagePullSecrets)
+			t.Errorf("ServiceAccount %s has imagePullSecrets %v", account.Name, account.ImagePullSecrets)
 		}
 	}
 	meta := metav1.ObjectMeta{
@@ -52,10 +52,10 @@ func TestObjects_copies(t *testing.T) {
 	data := map[string][]byte{"k": []byte("v")}
 	secret := space.Copies[0].SecretOf(&corev1.Secret{ObjectMeta: meta, Type: "example.com/x", Data: data})
 	if want := (&corev1.Secret{ObjectMeta: space.Copies[0].ObjectMeta, Type: "example.com/x", Data: data}); !equality.Semantic.DeepEqual(secret, want) {
-		t.Errorf("the copy of a Secret is %+v", secret)
+		t.Errorf("got Secret %+v", secret)
 	}
 	configMap := space.Copies[3].ConfigMapOf(&corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"k": "v"}, BinaryData: data})
 	if want := (&corev1.ConfigMap{ObjectMeta: space.Copies[3].ObjectMeta, Data: map[string]string{"k": "v"}, BinaryData: data}); !equality.Semantic.DeepEqual(configMap, want) {
-		t.Errorf("the copy of a ConfigMap is %+v", configMap)
+		t.Errorf("got ConfigMap %+v", configMap)
 	}
 }

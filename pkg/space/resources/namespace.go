@@ -17,12 +17,12 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-// namespace describes the Namespace, which records what the space was given.
+// namespace returns the Namespace, whose metadata are the driver's record of the space.
 func (e Environment) namespace(a *allocation.Allocation, result allocation.Result, name string, space config.SpaceConfig) *corev1.Namespace {
 	keys := spaceapi.KeysFor(e.Driver)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{}, Annotations: map[string]string{}}}
-	// Validation keeps those of class and claim out of the domains that the driver and Pod
-	// Security admission read.
+	// Validation rejects keys of class and claim in the domains of the driver and of Pod
+	// Security admission.
 	maps.Copy(ns.Labels, space.Labels)
 	maps.Copy(ns.Annotations, space.Annotations)
 	maps.Copy(ns.Labels, e.labels(a))
@@ -36,7 +36,7 @@ func (e Environment) namespace(a *allocation.Allocation, result allocation.Resul
 			ns.Labels["pod-security.kubernetes.io/"+label] = value
 		}
 	}
-	// For the admission policy that keeps tenants from opening it.
+	// For the admission policy that prevents tenants from adding NetworkPolicies.
 	if space.Network.Mode == spaceapi.NetworkIsolated {
 		ns.Labels[keys.Network] = string(spaceapi.NetworkIsolated)
 	}
@@ -58,7 +58,8 @@ func (e Environment) namespace(a *allocation.Allocation, result allocation.Resul
 	return ns
 }
 
-// Inherit adds those labels of the claim's namespace that have these keys. The Namespace's own win.
+// Inherit adds those labels of the claim's namespace that have these keys. It does not replace
+// labels.
 func (s Objects) Inherit(keys []string, labels map[string]string) {
 	for _, key := range keys {
 		value, exists := labels[key]

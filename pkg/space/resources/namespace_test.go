@@ -27,7 +27,7 @@ func TestObjects_namespaceIdentifiesTheSpace(t *testing.T) {
 			t.Errorf("got name %s, want %s", ns.Name, result.NamespaceName("ns-"))
 		}
 		if !a.Owns(ns, keys) {
-			t.Errorf("the allocation does not know namespace %s, made for it, as its own", ns.Name)
+			t.Errorf("Owns returns false for namespace %s", ns.Name)
 		}
 		for key, value := range ns.Labels {
 			if msgs := validation.IsValidLabelValue(value); len(msgs) > 0 {
@@ -56,8 +56,8 @@ func TestObjects_namespaceHasLabelsAndAnnotationsOfTheClass(t *testing.T) {
 
 func TestObjects_podSecurity(t *testing.T) {
 	for _, test := range []struct {
-		said spaceapi.PodSecurity
-		want map[string]string
+		config spaceapi.PodSecurity
+		want   map[string]string
 	}{
 		{spaceapi.PodSecurity{Enforce: "baseline"}, map[string]string{"enforce": "baseline"}},
 		{spaceapi.PodSecurity{Enforce: "baseline", Warn: "restricted"}, map[string]string{"enforce": "baseline", "warn": "restricted"}},
@@ -65,13 +65,13 @@ func TestObjects_podSecurity(t *testing.T) {
 			map[string]string{"enforce": "restricted", "enforce-version": "v1.34", "audit": "privileged", "warn-version": "latest"}},
 	} {
 		got := map[string]string{}
-		for key, value := range spaceWith(t, environment, func(s *config.SpaceConfig) { s.PodSecurity = test.said }).Namespace.Labels {
+		for key, value := range spaceWith(t, environment, func(s *config.SpaceConfig) { s.PodSecurity = test.config }).Namespace.Labels {
 			if mode, ok := strings.CutPrefix(key, "pod-security.kubernetes.io/"); ok {
 				got[mode] = value
 			}
 		}
 		if !maps.Equal(got, test.want) {
-			t.Errorf("%+v: got %v, want %v", test.said, got, test.want)
+			t.Errorf("%+v: got %v, want %v", test.config, got, test.want)
 		}
 	}
 }
@@ -90,7 +90,7 @@ func TestObjects_nestedSpacesAndClass(t *testing.T) {
 	}
 }
 
-func TestObjectsInherit_keepsItsOwnLabels(t *testing.T) {
+func TestInherit_keepsExistingLabels(t *testing.T) {
 	objects := resources.Objects{Namespace: &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"team": "class", "empty": ""}}}}
 	objects.Inherit([]string{"team", "empty", "cost-center", "absent"}, map[string]string{"team": "namespace", "empty": "x", "cost-center": "4711", "other": "x"})
 	if got, want := objects.Namespace.Labels, map[string]string{"team": "class", "empty": "", "cost-center": "4711"}; !maps.Equal(got, want) {

@@ -24,19 +24,18 @@ type Destination struct {
 	Port int32
 }
 
-// DNS is where the cluster's names are resolved.
+// DNS is where isolated pods can reach DNS servers.
 type DNS struct {
-	// Namespace and Labels are those of its pods, and Port is where they listen.
+	// Namespace, Labels and Port are those of the DNS pods.
 	Namespace string
 	Labels    map[string]string
 	Port      int32
-	// CIDRs are other addresses that answer on the same port, such as those of
-	// caches on the nodes.
+	// CIDRs are additional DNS servers on the same port, such as caches on the nodes.
 	CIDRs []net.IPNet
 }
 
-// networkPolicy lets pods of the space reach each other, DNS and the API server, and what
-// the class adds. Nothing else reaches them. It is nil where the network is open.
+// networkPolicy allows traffic between pods of the space, to DNS and the API server, and by the
+// rules of the class. It is nil if the network is open.
 func (e Environment) networkPolicy(meta metav1.ObjectMeta, space config.Recorded) *networkingv1.NetworkPolicy {
 	if space.Network.Mode != spaceapi.NetworkIsolated {
 		return nil
@@ -63,7 +62,7 @@ func (e Environment) networkPolicy(meta metav1.ObjectMeta, space config.Recorded
 	for _, rule := range space.Network.Egress {
 		policy.Spec.Egress = append(policy.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: rule.To, Ports: withProtocol(rule.Ports)})
 	}
-	// What depends on the cluster comes last, see DiffersInEnvironment.
+	// Rules that depend on the cluster come last, see DiffersInEnvironment.
 	policy.Spec.Egress = append(policy.Spec.Egress, networkingv1.NetworkPolicyEgressRule{
 		To:    dns,
 		Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolUDP, e.DNS.Port), port(corev1.ProtocolTCP, e.DNS.Port)},
@@ -84,7 +83,7 @@ func port(protocol corev1.Protocol, number int32) networkingv1.NetworkPolicyPort
 	return networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: ptr.To(intstr.FromInt32(number))}
 }
 
-// withProtocol sets the protocol that the API server would set.
+// withProtocol sets the default of protocol, as the API server does.
 func withProtocol(ports []networkingv1.NetworkPolicyPort) (out []networkingv1.NetworkPolicyPort) {
 	for _, p := range ports {
 		if p.Protocol == nil {
@@ -95,8 +94,8 @@ func withProtocol(ports []networkingv1.NetworkPolicyPort) (out []networkingv1.Ne
 	return out
 }
 
-// DiffersInEnvironment reports whether the space's NetworkPolicy as it is in the cluster
-// differs only in where DNS and the API server are.
+// DiffersInEnvironment returns whether a NetworkPolicy in the cluster differs from that of the
+// space only in the addresses of DNS and the API server.
 func (s Objects) DiffersInEnvironment(have *networkingv1.NetworkPolicy) bool {
 	if len(have.Spec.Egress) < s.ownEgress {
 		return false

@@ -21,7 +21,7 @@ import (
 
 func isolated(s *config.SpaceConfig) { s.Network.Mode = spaceapi.NetworkIsolated }
 
-func TestObjects_isolatesPods(t *testing.T) {
+func TestObjects_networkPolicy(t *testing.T) {
 	s := environment
 	s.APIServer = []resources.Destination{
 		{CIDR: "10.96.0.1/32", Port: 443},
@@ -31,28 +31,28 @@ func TestObjects_isolatesPods(t *testing.T) {
 	policy := spaceWith(t, s, isolated).NetworkPolicy
 	network := spaceapi.KeysFor(s.Driver).Network
 	if got := spaceWith(t, s, isolated).Namespace.Labels[network]; got != "Isolated" {
-		t.Errorf("the namespace is labelled %q", got)
+		t.Errorf("got label %q", got)
 	}
 	if policy.Name != "space" || !slices.Equal(policy.Spec.PolicyTypes, []networkingv1.PolicyType{"Ingress", "Egress"}) || len(policy.Spec.PodSelector.MatchLabels) != 0 {
 		t.Errorf("got %+v", policy)
 	}
-	each := networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{}}
-	if in := policy.Spec.Ingress; len(in) != 1 || !equality.Semantic.DeepEqual(in[0].From, []networkingv1.NetworkPolicyPeer{each}) {
-		t.Errorf("lets in %+v", in)
+	sameSpace := networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{}}
+	if in := policy.Spec.Ingress; len(in) != 1 || !equality.Semantic.DeepEqual(in[0].From, []networkingv1.NetworkPolicyPeer{sameSpace}) {
+		t.Errorf("got ingress %+v", in)
 	}
 	var out []string
 	for _, rule := range policy.Spec.Egress {
-		// Nobody named is everybody.
+		// An empty list allows all destinations.
 		if len(rule.To) == 0 {
-			t.Fatalf("lets out to anybody: %+v", rule)
+			t.Fatalf("a rule allows all destinations: %+v", rule)
 		}
 		var peers []string
 		for _, peer := range rule.To {
 			switch {
 			case peer.IPBlock != nil:
 				peers = append(peers, peer.IPBlock.CIDR)
-			case equality.Semantic.DeepEqual(peer, each):
-				peers = append(peers, "each other")
+			case equality.Semantic.DeepEqual(peer, sameSpace):
+				peers = append(peers, "same space")
 			default:
 				peers = append(peers, metav1.FormatLabelSelector(peer.NamespaceSelector)+" "+metav1.FormatLabelSelector(peer.PodSelector))
 			}
@@ -63,16 +63,16 @@ func TestObjects_isolatesPods(t *testing.T) {
 		}
 		out = append(out, to)
 	}
-	want := []string{"each other", "kubernetes.io/metadata.name=dns app=dns, 169.254.20.10/32 UDP 5353 TCP 5353", "10.96.0.1/32 TCP 443", "fd00::/64"}
+	want := []string{"same space", "kubernetes.io/metadata.name=dns app=dns, 169.254.20.10/32 UDP 5353 TCP 5353", "10.96.0.1/32 TCP 443", "fd00::/64"}
 	if !slices.Equal(out, want) {
-		t.Errorf("lets out to %q, want %q", out, want)
+		t.Errorf("got egress %q, want %q", out, want)
 	}
 	if open := spaceWith(t, s, unchanged); open.NetworkPolicy != nil || open.Namespace.Labels[network] != "" {
 		t.Errorf("open: got %v, labels %v", open.NetworkPolicy, open.Namespace.Labels)
 	}
 }
 
-func TestObjects_addsNetworkRulesOfTheClass(t *testing.T) {
+func TestObjects_networkRulesOfTheClass(t *testing.T) {
 	port := intstr.FromInt32(8080)
 	policy := spaceWith(t, environment, func(s *config.SpaceConfig) {
 		isolated(s)
@@ -82,14 +82,14 @@ func TestObjects_addsNetworkRulesOfTheClass(t *testing.T) {
 		s.Network.Egress = []networkingv1.NetworkPolicyEgressRule{{To: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: "203.0.113.0/24"}}}}}
 	}).NetworkPolicy
 	if in := policy.Spec.Ingress; len(in) != 2 || in[1].From[0].NamespaceSelector == nil || in[1].Ports[0].Port.IntVal != 8080 || *in[1].Ports[0].Protocol != "TCP" {
-		t.Errorf("lets in %+v", in)
+		t.Errorf("got ingress %+v", in)
 	}
 	if out := policy.Spec.Egress; len(out) != 3 || out[1].To[0].IPBlock.CIDR != "203.0.113.0/24" {
-		t.Errorf("lets out to %+v", out)
+		t.Errorf("got egress %+v", out)
 	}
 }
 
-func TestDiffersInEnvironment_tellsChangesOfTheClusterApart(t *testing.T) {
+func TestDiffersInEnvironment(t *testing.T) {
 	for name, change := range map[string]func(*config.SpaceConfig){
 		"isolated": isolated,
 		"with rules of the class": func(s *config.SpaceConfig) {
@@ -104,7 +104,7 @@ func TestDiffersInEnvironment_tellsChangesOfTheClusterApart(t *testing.T) {
 			e.DNS.Port = 5353
 			space := spaceWith(t, e, change)
 			if !space.DiffersInEnvironment(before) {
-				t.Error("a change of the cluster looks like a changed policy")
+				t.Error("got false after the cluster changed")
 			}
 			opened, out, emptied := before.DeepCopy(), before.DeepCopy(), before.DeepCopy()
 			opened.Spec.Ingress = append(opened.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{})
@@ -112,7 +112,7 @@ func TestDiffersInEnvironment_tellsChangesOfTheClusterApart(t *testing.T) {
 			emptied.Spec.Egress = nil
 			for _, changed := range []*networkingv1.NetworkPolicy{opened, out, emptied} {
 				if space.DiffersInEnvironment(changed) {
-					t.Errorf("a changed policy looks like a change of the cluster: %+v", changed.Spec)
+					t.Errorf("got true after the policy changed: %+v", changed.Spec)
 				}
 			}
 		})

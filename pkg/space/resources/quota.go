@@ -16,13 +16,13 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-// resourceQuota limits what is used in the space. It is nil when neither the class nor the
-// claim nor a pool's budget limits anything.
+// resourceQuota limits what is used in the space. It is nil if neither the class, the claim nor
+// the budget of a pool sets a limit.
 func resourceQuota(meta metav1.ObjectMeta, result allocation.Result, space config.Recorded) *corev1.ResourceQuota {
 	spec := ptr.Deref(space.ResourceQuota.DeepCopy(), corev1.ResourceQuotaSpec{})
 	hard := corev1.ResourceList{}
 	maps.Copy(hard, spec.Hard)
-	// The space is limited to its part of the pool's budget, unless its limit is lower anyway.
+	// The space is limited to its part of the pool's budget, unless class or claim set a lower limit.
 	for capacity, part := range result.ConsumedCapacity {
 		name := spaceapi.QuotaResource(string(capacity))
 		if have, limited := hard[name]; name != "" && (!limited || part.Cmp(have) < 0) {
@@ -36,7 +36,7 @@ func resourceQuota(meta metav1.ObjectMeta, result allocation.Result, space confi
 	return &corev1.ResourceQuota{ObjectMeta: meta, Spec: spec}
 }
 
-// limitRange limits single containers, pods and volumes, or is nil.
+// limitRange limits single containers, pods and volumes. It is nil if there are no limits.
 func limitRange(meta metav1.ObjectMeta, space config.Recorded) *corev1.LimitRange {
 	if space.LimitRange == nil || len(space.LimitRange.Limits) == 0 {
 		return nil
@@ -56,8 +56,8 @@ func limitRange(meta metav1.ObjectMeta, space config.Recorded) *corev1.LimitRang
 	return out
 }
 
-// rounded rounds quantities up, as the API server does: what is described here is compared with
-// what the API server has.
+// rounded rounds quantities up, as the API server does. Otherwise the object would differ from
+// the one in the cluster.
 func rounded(list corev1.ResourceList) corev1.ResourceList {
 	out := maps.Clone(list)
 	for name, quantity := range out {
@@ -68,7 +68,7 @@ func rounded(list corev1.ResourceList) corev1.ResourceList {
 	return out
 }
 
-// completed adds what is missing in a list from another one, as the API server does for the
+// completed adds resources that a list lacks from another list, as the API server does for the
 // limits of containers.
 func completed(list, from corev1.ResourceList) corev1.ResourceList {
 	out := maps.Clone(from)

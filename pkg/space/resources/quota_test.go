@@ -15,7 +15,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-func TestObjects_quotaIsThePartOfABudget(t *testing.T) {
+func TestObjects_quotaOfABudget(t *testing.T) {
 	a := allocated(t)
 	result := a.Results[0]
 	result.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{
@@ -60,9 +60,9 @@ func TestObjects_quotaOfTheClass(t *testing.T) {
 	}
 }
 
-func TestObjects_limitRangeHasTheDefaultsOfTheAPIServer(t *testing.T) {
+func TestObjects_limitRangeHasDefaultsOfTheAPIServer(t *testing.T) {
 	q := func(s string) corev1.ResourceList { return corev1.ResourceList{"cpu": resource.MustParse(s)} }
-	said := []corev1.LimitRangeItem{
+	limits := []corev1.LimitRangeItem{
 		{Type: corev1.LimitTypeContainer, Max: q("2"), Min: q("1500u")},
 		{Type: corev1.LimitTypeContainer, Default: q("1")},
 		{Type: corev1.LimitTypeContainer, DefaultRequest: q("100m"), Default: q("1"), Max: q("2")},
@@ -76,12 +76,12 @@ func TestObjects_limitRangeHasTheDefaultsOfTheAPIServer(t *testing.T) {
 		{Type: corev1.LimitTypeContainer, Min: q("10m"), DefaultRequest: q("10m")},
 		{Type: corev1.LimitTypePod, Max: q("4")},
 	}
-	got := spaceWith(t, environment, func(s *config.SpaceConfig) { s.LimitRange = &corev1.LimitRangeSpec{Limits: said} }).LimitRange
+	got := spaceWith(t, environment, func(s *config.SpaceConfig) { s.LimitRange = &corev1.LimitRangeSpec{Limits: limits} }).LimitRange
 	if got.Name != "space" || !equality.Semantic.DeepEqual(got.Spec.Limits, want) {
 		t.Errorf("got %s with\n%+v, want\n%+v", got.Name, got.Spec.Limits, want)
 	}
-	if said[0].Default != nil {
-		t.Error("what was said was changed")
+	if limits[0].Default != nil {
+		t.Error("the limits of the class were modified")
 	}
 	if got := spaceWith(t, environment, unchanged).LimitRange; got != nil {
 		t.Errorf("without limits: got %v", got)

@@ -44,8 +44,8 @@ func clusterRoleBindings(meta func(string) metav1.ObjectMeta, namespace string, 
 	return out
 }
 
-// ClusterRoleBindingName returns the name of the binding of a ClusterRole in the whole
-// cluster for the space in a namespace.
+// ClusterRoleBindingName returns the name of the ClusterRoleBinding of a role for the space in a
+// namespace.
 func ClusterRoleBindingName(namespace, role string) string { return namespace + ":" + role }
 
 func clusterRole(name string) rbacv1.RoleRef {

@@ -23,30 +23,30 @@ func TestObjects_bindsRoles(t *testing.T) {
 		t.Errorf("the ServiceAccount is %s/%s", space.ServiceAccount.Namespace, space.ServiceAccount.Name)
 	}
 	subjects := []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: ns, Name: spaceapi.ServiceAccountName}}
-	var inside []string
+	var bindings []string
 	for _, binding := range space.RoleBindings {
-		inside = append(inside, binding.Name+"="+binding.RoleRef.Name)
+		bindings = append(bindings, binding.Name+"="+binding.RoleRef.Name)
 		if role := (rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: binding.RoleRef.Name}); binding.Namespace != ns || binding.RoleRef != role || !slices.Equal(binding.Subjects, subjects) {
-			t.Errorf("%s/%s gives %v to %v", binding.Namespace, binding.Name, binding.RoleRef, binding.Subjects)
+			t.Errorf("%s/%s binds %v to %v", binding.Namespace, binding.Name, binding.RoleRef, binding.Subjects)
 		}
 	}
-	if want := []string{"space=admin", "space-2=view"}; !slices.Equal(inside, want) {
-		t.Errorf("the roles in the namespace are %q, want %q", inside, want)
+	if want := []string{"space=admin", "space-2=view"}; !slices.Equal(bindings, want) {
+		t.Errorf("got RoleBindings %q, want %q", bindings, want)
 	}
 	var names []string
 	for _, binding := range space.ClusterRoleBindings {
 		names = append(names, binding.Name)
 		if binding.Name != ns+":"+binding.RoleRef.Name || binding.RoleRef.Kind != "ClusterRole" {
-			t.Errorf("%s gives %v", binding.Name, binding.RoleRef)
+			t.Errorf("%s binds %v", binding.Name, binding.RoleRef)
 		}
 		if !slices.Equal(binding.Subjects, subjects) {
-			t.Errorf("%s is for %v", binding.Name, binding.Subjects)
+			t.Errorf("%s has the subjects %v", binding.Name, binding.Subjects)
 		}
 		if !maps.Equal(binding.Labels, space.RoleBindings[0].Labels) {
 			t.Errorf("%s has the labels %v", binding.Name, binding.Labels)
 		}
 	}
 	if len(names) != 2 {
-		t.Errorf("the bindings in the whole cluster are %q", names)
+		t.Errorf("got ClusterRoleBindings %q, want 2", names)
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package resources describes the objects of a space. The functions are pure; the
+// Package resources describes the desired objects of a space. Its functions are pure. The
 // controller creates the objects.
 package resources
 
@@ -17,15 +17,15 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-// Environment is what the objects of spaces depend on besides their configuration, and
-// what they follow when it changes.
+// Environment has the properties of the cluster that the objects of spaces depend on. When it
+// changes, the controller updates the objects.
 type Environment struct {
 	// Driver is the driver's name.
 	Driver string
-	// DNS and APIServer are where isolated pods reach those.
+	// DNS and APIServer are where isolated pods can reach these.
 	DNS       DNS
 	APIServer []Destination
-	// TokenAudiences are the audiences of the API server, none if they are not known.
+	// TokenAudiences are the audiences of the API server. There are none if they are unknown.
 	TokenAudiences []string
 }
 
@@ -35,22 +35,22 @@ type Objects struct {
 	ServiceAccount *corev1.ServiceAccount
 	// RoleBindings bind the ClusterRoles in the namespace. There is at least one.
 	RoleBindings []*rbacv1.RoleBinding
-	// ClusterRoleBindings lack the UID of the namespace as their owner.
+	// ClusterRoleBindings do not have the namespace as their owner yet, whose UID is unknown.
 	ClusterRoleBindings []*rbacv1.ClusterRoleBinding
-	// DefaultAccount is the ServiceAccount of pods that name none. They are rejected
-	// without it; kube-controller-manager creates it some time later.
+	// DefaultAccount is the ServiceAccount of pods without serviceAccountName, which are
+	// rejected if it does not exist. kube-controller-manager creates it, but later.
 	DefaultAccount *corev1.ServiceAccount
-	// ResourceQuota, LimitRange and NetworkPolicy are nil where there are no limits.
+	// ResourceQuota, LimitRange and NetworkPolicy are nil if there are no limits.
 	ResourceQuota *corev1.ResourceQuota
 	LimitRange    *corev1.LimitRange
 	NetworkPolicy *networkingv1.NetworkPolicy
-	// ownEgress is how many of the policy's egress rules don't depend on the environment.
+	// ownEgress is the number of egress rules that don't depend on the environment.
 	ownEgress int
-	// Copies are copied from other namespaces.
+	// Copies are the copies of Secrets and ConfigMaps of other namespaces.
 	Copies []Copy
 }
 
-// Objects describes the space of a result in the namespace of that name.
+// Objects returns the objects of the space of a result, in the namespace of that name.
 func (e Environment) Objects(a *allocation.Allocation, result allocation.Result, name string, space config.SpaceConfig) Objects {
 	meta := func(object string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Name: object, Namespace: name, Labels: e.labels(a), Annotations: e.annotations(a, result)}

@@ -42,7 +42,7 @@ func allocated(t *testing.T) *allocation.Allocation {
 	return a
 }
 
-// space returns a complete configuration with a change.
+// space returns a configuration with a change.
 func space(change func(*config.SpaceConfig)) config.SpaceConfig {
 	out := config.SpaceConfig{PodSecurity: spaceapi.PodSecurity{Enforce: "baseline"}, MaxTerminationGracePeriod: 89500 * time.Millisecond}
 	out.ClusterRoles, out.Network.Mode = []string{"view"}, spaceapi.NetworkOpen
@@ -52,7 +52,7 @@ func space(change func(*config.SpaceConfig)) config.SpaceConfig {
 
 func unchanged(*config.SpaceConfig) {}
 
-// spaceWith describes a space whose configuration has a change.
+// spaceWith returns the objects of a space whose configuration has a change.
 func spaceWith(t *testing.T, e resources.Environment, change func(*config.SpaceConfig)) resources.Objects {
 	t.Helper()
 	a := allocated(t)
@@ -61,12 +61,12 @@ func spaceWith(t *testing.T, e resources.Environment, change func(*config.SpaceC
 
 func TestObjects_doNotShareMaps(t *testing.T) {
 	a := allocated(t)
-	made := environment.Objects(a, a.Results[0], a.Results[0].NamespaceName("ns-"), space(unchanged))
-	made.ServiceAccount.Labels["tenant"] = "x"
-	made.RoleBindings[0].Annotations["tenant"] = "x"
-	for _, m := range []map[string]string{made.Namespace.Labels, made.Namespace.Annotations, made.RoleBindings[0].Labels, made.ServiceAccount.Annotations} {
+	objects := environment.Objects(a, a.Results[0], a.Results[0].NamespaceName("ns-"), space(unchanged))
+	objects.ServiceAccount.Labels["tenant"] = "x"
+	objects.RoleBindings[0].Annotations["tenant"] = "x"
+	for _, m := range []map[string]string{objects.Namespace.Labels, objects.Namespace.Annotations, objects.RoleBindings[0].Labels, objects.ServiceAccount.Annotations} {
 		if _, ok := m["tenant"]; ok {
-			t.Error("a change to one object's record shows in another's")
+			t.Error("two objects share a map")
 		}
 	}
 }
