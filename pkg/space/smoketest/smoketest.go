@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package smoketest uses a space from within a pod that has one, for helm test. For helm uninstall,
-// it checks that there is no space.
+// Package smoketest implements the command of two Helm hooks: it uses the space of its pod, for
+// helm test, or checks that there are no spaces, for helm uninstall.
 package smoketest
 
 import (
@@ -28,11 +28,11 @@ import (
 // timeout is how long the test retries.
 const timeout = 30 * time.Second
 
-// Options are the settings of the test.
+// Options are the flags of the command.
 type Options struct {
-	// Write creates and deletes an object, which not every ClusterRole allows.
+	// Write means to create and delete an object, which not every ClusterRole allows.
 	Write bool
-	// Unused checks that the driver can be uninstalled, instead of using a space.
+	// Unused means to check that there are no spaces, instead of using one.
 	Unused bool
 	// Driver is the name of the driver for Unused.
 	Driver string
@@ -47,8 +47,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the driver for --unused.")
 }
 
-// Run implements command.Component. The variable KUBECONFIG names the kubeconfig of the space.
-// Without it, the client is that of the pod's ServiceAccount.
+// Run implements command.Component. The environment variable KUBECONFIG names the kubeconfig of
+// the space. Without it, Run uses the in-cluster configuration.
 func (o *Options) Run(ctx context.Context) error {
 	kubeconfig := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil)
 	namespace, _, err := kubeconfig.Namespace()
@@ -74,13 +74,13 @@ func (o *Options) Run(ctx context.Context) error {
 	return nil
 }
 
-// Try retries until the timeout to use the space with this namespace. RBAC can take effect
-// later on one API server than on another.
+// Try tries to use the space with this namespace, and retries until the timeout: RBAC can take
+// effect later on one API server than on another.
 func Try(ctx context.Context, api kubernetes.Interface, namespace string, write bool, timeout time.Duration) error {
 	var last error
 	if err := wait.PollUntilContextTimeout(ctx, time.Second, timeout, true, func(ctx context.Context) (bool, error) {
 		err := try(ctx, api, namespace, write)
-		// An error before the timeout is more useful than one that it caused.
+		// The last error before the timeout is more useful than the one that the timeout causes.
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}

@@ -19,7 +19,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 )
 
-// clusterOf knows the token's owner.
+// clusterOf returns an API server with a token of a user.
 func clusterOf(user string) *fake.Clientset {
 	api := fake.NewClientset()
 	api.PrependReactor("create", "selfsubjectreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -33,18 +33,18 @@ func clusterOf(user string) *fake.Clientset {
 func rejectWrites(api *fake.Clientset, times int) {
 	api.PrependReactor("create", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
 		times--
-		return times >= 0, nil, errors.New("not yours")
+		return times >= 0, nil, errors.New("denied")
 	})
 }
 
-func TestTry_leavesTheSpaceAsItWas(t *testing.T) {
+func TestTry_deletesWhatItCreates(t *testing.T) {
 	api := clusterOf("system:serviceaccount:ns:space")
 	if err := Try(t.Context(), api, "ns", true, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	left, err := api.CoreV1().ConfigMaps("ns").List(t.Context(), metav1.ListOptions{})
 	if err != nil || len(left.Items) != 0 {
-		t.Errorf("%v is left, error %v", left.Items, err)
+		t.Errorf("ConfigMaps %v remain, error %v", left.Items, err)
 	}
 }
 
@@ -57,7 +57,7 @@ func TestTry_rejectsTheTokenOfAnotherAccount(t *testing.T) {
 	})
 	err := Try(ctx, api, "ns", false, time.Minute)
 	if err == nil || !strings.Contains(err.Error(), "belongs to system:serviceaccount:ns:default, not to system:serviceaccount:ns:space") {
-		t.Errorf("the error is %v", err)
+		t.Errorf("got error %v", err)
 	}
 }
 
@@ -65,11 +65,11 @@ func TestTry_failsIfTheSpaceIsReadOnly(t *testing.T) {
 	api := clusterOf("system:serviceaccount:ns:space")
 	rejectWrites(api, 1000)
 	if err := Try(t.Context(), api, "ns", false, time.Minute); err != nil {
-		t.Errorf("a read-only space is rejected: %v", err)
+		t.Errorf("without --write: %v", err)
 	}
 	err := Try(t.Context(), api, "ns", true, time.Millisecond)
-	if err == nil || !strings.Contains(err.Error(), "create a ConfigMap in namespace ns: not yours") {
-		t.Errorf("the error is %v", err)
+	if err == nil || !strings.Contains(err.Error(), "create a ConfigMap in namespace ns: denied") {
+		t.Errorf("got error %v", err)
 	}
 }
 
@@ -81,7 +81,7 @@ func TestTry_waitsForRBAC(t *testing.T) {
 	}
 }
 
-func TestOptionsRun_namesAnInvalidKubeconfig(t *testing.T) {
+func TestRun_namesAnInvalidKubeconfig(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
@@ -89,6 +89,6 @@ func TestOptionsRun_namesAnInvalidKubeconfig(t *testing.T) {
 	t.Setenv("KUBECONFIG", file)
 	err := (&Options{}).Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), file) {
-		t.Errorf("the error is %v", err)
+		t.Errorf("got error %v", err)
 	}
 }

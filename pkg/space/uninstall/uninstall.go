@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package uninstall checks that the driver can be uninstalled, for helm uninstall.
+// Package uninstall checks that there are no spaces before the driver is uninstalled.
 package uninstall
 
 import (
@@ -20,16 +20,16 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// maxListed is the number of spaces that the error lists.
+// maxListed is the maximum number of spaces that the error lists.
 const maxListed = 20
 
 // Check returns an error that lists the spaces of a driver, if there are any. Without the
 // kubelet plugin, pods that use one stay in Terminating. Without the controller, the namespaces
-// remain. A namespace that is terminating needs the driver no more: its credentials are revoked.
+// remain. Namespaces that are terminating do not need the driver: their credentials are revoked.
 func Check(ctx context.Context, api kubernetes.Interface, driver string) error {
 	keys := spaceapi.KeysFor(driver)
 	var found []string
-	// Namespaces before claims: one that belongs to no claim is then not of a new allocation.
+	// Namespaces are listed before claims: one without a claim cannot belong to a new claim then.
 	byClaim := map[string][]*corev1.Namespace{}
 	namespaces := pager.New(pager.SimplePageFunc(func(options metav1.ListOptions) (runtime.Object, error) {
 		return api.CoreV1().Namespaces().List(ctx, options)
@@ -68,8 +68,8 @@ func Check(ctx context.Context, api kubernetes.Interface, driver string) error {
 	}); err != nil {
 		return fmt.Errorf("list ResourceClaims: %w", err)
 	}
-	for _, left := range byClaim {
-		for _, ns := range left {
+	for _, deprovisioned := range byClaim {
+		for _, ns := range deprovisioned {
 			if line := remains(ns, keys); line != "" {
 				found = append(found, line)
 			}
@@ -82,7 +82,7 @@ func Check(ctx context.Context, api kubernetes.Interface, driver string) error {
 	if n := len(found) - maxListed; n > 0 {
 		found, more = found[:maxListed], fmt.Sprintf("; and %d more", n)
 	}
-	// One line: Helm escapes others.
+	// One line, because Helm escapes line breaks.
 	return fmt.Errorf("there are spaces of driver %s: %s%s. Without the driver, these pods stay in Terminating, and the namespaces remain. "+
 		"Delete the pods, the claims and the retained namespaces, and uninstall again. To uninstall nevertheless, use helm uninstall --no-hooks",
 		driver, strings.Join(found, "; "), more)
@@ -97,7 +97,7 @@ func remains(ns *corev1.Namespace, keys spaceapi.Keys) string {
 	if t := ns.Annotations[keys.RetainedUntil]; t != "" {
 		until = ", retained until " + t
 	}
-	return fmt.Sprintf("Namespace %s of former ResourceClaim %s/%s%s", ns.Name, ns.Annotations[keys.ClaimNamespace], ns.Annotations[keys.ClaimName], until)
+	return fmt.Sprintf("Namespace %s of deallocated ResourceClaim %s/%s%s", ns.Name, ns.Annotations[keys.ClaimNamespace], ns.Annotations[keys.ClaimName], until)
 }
 
 func orNone(names []string) string {

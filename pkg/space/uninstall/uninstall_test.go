@@ -25,7 +25,7 @@ import (
 
 const driver = "mine.example.com"
 
-// allocated is a claim with a device of a driver, for a pod of the same name.
+// allocated returns a claim with a device of a driver, for pod pod-<name>.
 func allocated(name, driver string) *resourceapi.ResourceClaim {
 	claim := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, UID: types.UID("uid-" + name)}}
 	claim.Status.Allocation = &resourceapi.AllocationResult{Devices: resourceapi.DeviceAllocationResult{
@@ -35,9 +35,9 @@ func allocated(name, driver string) *resourceapi.ResourceClaim {
 	return claim
 }
 
-// namespace is that of a claim's space, or of a former one.
+// namespace returns that of a claim's space or, if the claim is not allocated, of an earlier space.
 func namespace(claim *resourceapi.ResourceClaim, changes ...func(*corev1.Namespace)) *corev1.Namespace {
-	keys, id, name := spaceapi.KeysFor(driver), "former", "ns-former"
+	keys, id, name := spaceapi.KeysFor(driver), "earlier", "ns-earlier"
 	if a := allocation.FromClaim(claim, driver); a != nil {
 		id, name = a.ID, a.Results[0].NamespaceName("ns-")
 	}
@@ -51,7 +51,7 @@ func namespace(claim *resourceapi.ResourceClaim, changes ...func(*corev1.Namespa
 	return ns
 }
 
-func TestCheck_listsTheSpacesThatExist(t *testing.T) {
+func TestCheck_listsSpaces(t *testing.T) {
 	inUse, released := allocated("a", driver), allocated("a", driver)
 	released.Status = resourceapi.ResourceClaimStatus{}
 	retained := func(ns *corev1.Namespace) {
@@ -69,8 +69,8 @@ func TestCheck_listsTheSpacesThatExist(t *testing.T) {
 		"a claim without a space":   {[]runtime.Object{released}, nil},
 		"a space in use":            {[]runtime.Object{inUse, namespace(inUse)}, []string{"ResourceClaim team/a with namespaces " + namespace(inUse).Name + " and pods pod-a.", "--no-hooks"}},
 		"an allocation only":        {[]runtime.Object{inUse}, []string{"ResourceClaim team/a with namespaces <none> and pods pod-a."}},
-		"a retained namespace":      {[]runtime.Object{namespace(released, retained)}, []string{"Namespace ns-former of former ResourceClaim team/a, retained until 2026-03-01T13:00:00Z."}},
-		"one of a claim in use":     {[]runtime.Object{inUse, namespace(released, retained)}, []string{"namespaces <none>", "Namespace ns-former of former"}},
+		"a retained namespace":      {[]runtime.Object{namespace(released, retained)}, []string{"Namespace ns-earlier of deallocated ResourceClaim team/a, retained until 2026-03-01T13:00:00Z."}},
+		"one of a claim in use":     {[]runtime.Object{inUse, namespace(released, retained)}, []string{"namespaces <none>", "Namespace ns-earlier of deallocated"}},
 		"one that is being deleted": {[]runtime.Object{namespace(released, terminating)}, nil},
 	} {
 		err := Check(t.Context(), fake.NewClientset(test.objects...), driver)
@@ -86,7 +86,7 @@ func TestCheck_listsTheSpacesThatExist(t *testing.T) {
 	}
 }
 
-func TestCheck_listsAFew(t *testing.T) {
+func TestCheck_limitsTheList(t *testing.T) {
 	var objects []runtime.Object
 	for i := range maxListed + 3 {
 		objects = append(objects, allocated(fmt.Sprintf("c%02d", i), driver))
@@ -97,7 +97,7 @@ func TestCheck_listsAFew(t *testing.T) {
 	}
 }
 
-func TestCheck_failsIfItCannotRead(t *testing.T) {
+func TestCheck_failsIfItCannotList(t *testing.T) {
 	for _, resource := range []string{"namespaces", "resourceclaims"} {
 		api, cause := fake.NewClientset(), errors.New("no")
 		api.PrependReactor("list", resource, func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, cause })
