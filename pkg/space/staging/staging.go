@@ -1,13 +1,12 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package staging replaces files and creates and removes directories so that a process
-// that is killed at any point leaves the old state or the new one, and nothing else for
-// long.
+// Package staging replaces files, and creates and removes directories, atomically: if the process
+// is killed at any point, the old state or the new state exists.
 //
-// Processes write in a staging directory, and rename from there. Meanwhile they hold a
-// shared lock on it, which the kernel releases when a process ends, however it ends. So
-// everything in the directory is abandoned when a process gets the exclusive lock.
+// Processes write in a staging directory, and rename from there. Meanwhile they hold a shared lock
+// on it, which the kernel releases when a process ends or is killed. When a process gets the
+// exclusive lock, everything in the directory is therefore abandoned.
 package staging
 
 import (
@@ -26,19 +25,18 @@ import (
 )
 
 const (
-	// dirMode keeps other users of the host out: tokens are written here.
+	// dirMode denies access to other users of the host, because tokens are written here.
 	dirMode = 0o700
-	// removeTries is how often other processes may interfere with a removal.
+	// removeTries is the number of attempts to remove a directory in which other processes write.
 	removeTries = 100
-	// lockInterval and lockTimeout are how often and how long RemoveAbandoned waits for
-	// other processes that write.
+	// lockInterval and lockTimeout are for RemoveAbandoned, which waits for other processes
+	// that write.
 	lockInterval = 10 * time.Millisecond
 	lockTimeout  = time.Second
 )
 
-// Dir is the path of a staging directory, which several processes can use. It is created
-// when it is needed. It has to be on the file system of the files to replace, and below
-// the same mount point (rename(2)).
+// Dir is the path of a staging directory, which several processes can use. It is created when it
+// is needed. It must be below the same mount point as the files to replace (rename(2)).
 type Dir string
 
 // lock locks the directory in a mode of flock(2).
@@ -61,12 +59,12 @@ func (d Dir) lock(mode int) (unlock func() error, err error) {
 	}
 }
 
-// File is a file, or a directory if the mode says so.
+// File is a file or, depending on the mode, a directory.
 type File struct {
 	// Path is relative to the directory that Create or Update is called for.
 	Path    string
 	Content []byte
-	// Mode is the mode, whatever the umask is.
+	// Mode does not depend on the umask.
 	Mode fs.FileMode
 }
 
@@ -97,9 +95,9 @@ func (d Dir) Create(path string, files []File) error {
 	})
 }
 
-// Update replaces those files in the directory at path that have other contents, and creates
-// directories that are missing, one after another. Readers see the old content of a file or the
-// new content. The error is fs.ErrNotExist if the directory of a file does not exist.
+// Update replaces the files in the directory at path whose content differs, and creates missing
+// directories, one after another. Readers see the old or the new content of each file. The error
+// is fs.ErrNotExist if the directory of a file does not exist.
 func (d Dir) Update(path string, files []File) error {
 	for _, file := range files {
 		path := filepath.Join(path, file.Path)
@@ -115,9 +113,9 @@ func (d Dir) Update(path string, files []File) error {
 	return nil
 }
 
-// Put moves what build creates in the directory that it is given to path. build
-// returns the name of a file, which replaces the one at path, or of a directory; then
-// the error is fs.ErrExist if there is a directory at path.
+// Put calls build with a temporary directory, and moves the file or directory that build creates
+// there to path. build returns its name. A file replaces the one at path. For a directory, the
+// error is fs.ErrExist if there is a directory at path.
 func (d Dir) Put(path string, build func(dir string) (name string, err error)) error {
 	return d.inTempDir(func(dir string) error {
 		name, err := build(dir)
@@ -154,8 +152,8 @@ func (d Dir) inTempDir(do func(dir string) error) (err error) {
 	return errors.Join(do(dir), removeAll(dir))
 }
 
-// removeAll removes a directory. A process that found it before it was moved here can still
-// be creating a file in it.
+// removeAll removes a directory. A process that opened it before it was moved here can still
+// create a file in it.
 func removeAll(dir string) error {
 	var err error
 	for range removeTries {
@@ -166,8 +164,7 @@ func removeAll(dir string) error {
 	return err
 }
 
-// RemoveAbandoned removes what processes were writing when they were killed, and returns
-// the paths.
+// RemoveAbandoned removes what processes were writing when they were killed. It returns the paths.
 func (d Dir) RemoveAbandoned(ctx context.Context) (removed []string, err error) {
 	var unlock func() error
 	if err := wait.PollUntilContextTimeout(ctx, lockInterval, lockTimeout, true, func(context.Context) (bool, error) {

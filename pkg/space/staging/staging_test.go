@@ -74,18 +74,18 @@ func newDir(t *testing.T) staging.Dir {
 	return staging.Dir(filepath.Join(t.TempDir(), "staging"))
 }
 
-func wantNothingLeft(t *testing.T, dir staging.Dir) {
+func wantEmpty(t *testing.T, dir staging.Dir) {
 	t.Helper()
 	if entries, err := os.ReadDir(string(dir)); err != nil || len(entries) > 0 {
-		t.Errorf("left: %v, error %v", entries, err)
+		t.Errorf("remaining: %v, error %v", entries, err)
 	}
 }
 
-func TestDirRemoveAbandoned_removesWhatAKilledProcessWasWriting(t *testing.T) {
+func TestRemoveAbandoned_afterAKill(t *testing.T) {
 	dir := newDir(t)
 	kill, unfinished := startWriter(t, dir)
 	if got, err := dir.RemoveAbandoned(t.Context()); err == nil || len(got) > 0 {
-		t.Errorf("removed %q of a process that is running, error %v", got, err)
+		t.Errorf("removed %q while the process runs, error %v", got, err)
 	}
 	if _, err := os.Stat(unfinished); err != nil {
 		t.Fatal(err)
@@ -94,10 +94,10 @@ func TestDirRemoveAbandoned_removesWhatAKilledProcessWasWriting(t *testing.T) {
 	if got, err := dir.RemoveAbandoned(t.Context()); err != nil || !slices.Equal(got, []string{unfinished}) {
 		t.Errorf("removed %q, error %v, want %q", got, err, unfinished)
 	}
-	wantNothingLeft(t, dir)
+	wantEmpty(t, dir)
 }
 
-func TestDirRemoveAbandoned_waitsForProcessesThatWrite(t *testing.T) {
+func TestRemoveAbandoned_waitsForWriters(t *testing.T) {
 	dir := newDir(t)
 	done := make(chan error, 1)
 	if err := dir.Put(filepath.Join(t.TempDir(), "file"), func(temp string) (string, error) {
@@ -108,7 +108,7 @@ func TestDirRemoveAbandoned_waitsForProcessesThatWrite(t *testing.T) {
 			}
 			done <- err
 		}()
-		// Time for the removal to be wrong.
+		// Without the wait for writers, the removal would happen now.
 		<-time.After(50 * time.Millisecond)
 		return "file", os.WriteFile(filepath.Join(temp, "file"), nil, 0o600)
 	}); err != nil {
@@ -119,7 +119,7 @@ func TestDirRemoveAbandoned_waitsForProcessesThatWrite(t *testing.T) {
 	}
 }
 
-func TestDir_canBeUsedAndCleanedByManyAtOnce(t *testing.T) {
+func TestDir_concurrentUse(t *testing.T) {
 	dir, target := newDir(t), t.TempDir()
 	var all sync.WaitGroup
 	for i := range 4 {
@@ -129,7 +129,7 @@ func TestDir_canBeUsedAndCleanedByManyAtOnce(t *testing.T) {
 					file := filepath.Join(temp, "file")
 					return "file", errors.Join(writeFile(dir, file, "x"), writeFile(dir, file, "y"))
 				}); err != nil {
-					t.Errorf("what is in use was removed: %v", err)
+					t.Errorf("Put failed: %v", err)
 				}
 			}
 		})
@@ -142,14 +142,14 @@ func TestDir_canBeUsedAndCleanedByManyAtOnce(t *testing.T) {
 		}
 	})
 	all.Wait()
-	wantNothingLeft(t, dir)
+	wantEmpty(t, dir)
 }
 
 func writeFile(dir staging.Dir, path, content string) error {
 	return dir.Update(filepath.Dir(path), []staging.File{{Path: filepath.Base(path), Content: []byte(content), Mode: 0o644}})
 }
 
-func TestDirCreate_allOrNothing(t *testing.T) {
+func TestCreate_isAtomic(t *testing.T) {
 	dir, target := newDir(t), filepath.Join(t.TempDir(), "claim")
 	defer syscall.Umask(syscall.Umask(0o077))
 	files := []staging.File{
@@ -171,13 +171,13 @@ func TestDirCreate_allOrNothing(t *testing.T) {
 	if err := dir.Create(filepath.Join(filepath.Dir(target), "half"), append(files, staging.File{Path: "no/such", Mode: 0o600})); err == nil {
 		t.Error("Create did not fail")
 	}
-	wantNothingLeft(t, dir)
+	wantEmpty(t, dir)
 	if entries, err := os.ReadDir(filepath.Dir(target)); err != nil || len(entries) != 1 {
 		t.Errorf("got %v, error %v", entries, err)
 	}
 }
 
-func TestDirUpdate_createsDirectories(t *testing.T) {
+func TestUpdate_createsDirectories(t *testing.T) {
 	dir, target := newDir(t), t.TempDir()
 	files := []staging.File{{Path: "a", Mode: fs.ModeDir | 0o755}, {Path: "a/file", Content: []byte("x"), Mode: 0o644}}
 	if err := dir.Update(target, files); err != nil {
@@ -193,10 +193,10 @@ func TestDirUpdate_createsDirectories(t *testing.T) {
 	if after, err := os.Stat(filepath.Join(target, "a", "file")); err != nil || !os.SameFile(before, after) {
 		t.Errorf("a file with the same content was replaced, error %v", err)
 	}
-	wantNothingLeft(t, dir)
+	wantEmpty(t, dir)
 }
 
-func TestDirUpdate_replacesFilesOnly(t *testing.T) {
+func TestUpdate_replacesFilesOnly(t *testing.T) {
 	dir, target := newDir(t), t.TempDir()
 	path := filepath.Join(target, "file")
 	for _, content := range []string{"old, and longer", "new"} {
@@ -217,10 +217,10 @@ func TestDirUpdate_replacesFilesOnly(t *testing.T) {
 	if err := writeFile(dir, target, ""); err == nil {
 		t.Error("a directory was replaced")
 	}
-	wantNothingLeft(t, dir)
+	wantEmpty(t, dir)
 }
 
-func TestDirPut_leavesNothingOfAFailure(t *testing.T) {
+func TestPut_removesTemporaryFilesAfterAnError(t *testing.T) {
 	dir, target := newDir(t), filepath.Join(t.TempDir(), "file")
 	noSpace := errors.New("no space left on device")
 	if err := dir.Put(target, func(temp string) (string, error) {
@@ -228,10 +228,10 @@ func TestDirPut_leavesNothingOfAFailure(t *testing.T) {
 	}); !errors.Is(err, noSpace) {
 		t.Errorf("got error %v", err)
 	}
-	wantNothingLeft(t, dir)
+	wantEmpty(t, dir)
 }
 
-func TestDirPut_replacesNoDirectory(t *testing.T) {
+func TestPut_doesNotReplaceADirectory(t *testing.T) {
 	dir, target := newDir(t), filepath.Join(t.TempDir(), "claim")
 	build := func(temp string) (string, error) {
 		return "new", os.MkdirAll(filepath.Join(temp, "new", "credentials"), 0o700)
@@ -244,7 +244,7 @@ func TestDirPut_replacesNoDirectory(t *testing.T) {
 	}
 }
 
-func TestDirDiscard_canBeRepeated(t *testing.T) {
+func TestDiscard_isIdempotent(t *testing.T) {
 	dir, target := newDir(t), t.TempDir()
 	if err := os.MkdirAll(filepath.Join(target, "claim", "credentials"), 0o700); err != nil {
 		t.Fatal(err)
@@ -253,18 +253,18 @@ func TestDirDiscard_canBeRepeated(t *testing.T) {
 		if err := dir.Discard(filepath.Join(target, "claim")); err != nil {
 			t.Fatal(err)
 		}
-		wantNothingLeft(t, staging.Dir(target))
+		wantEmpty(t, staging.Dir(target))
 	}
-	wantNothingLeft(t, dir)
+	wantEmpty(t, dir)
 }
 
-func TestDir_isCreatedAgain(t *testing.T) {
+func TestDir_isRecreated(t *testing.T) {
 	dir, target := newDir(t), t.TempDir()
 	for range 2 {
 		if err := writeFile(dir, filepath.Join(target, "file"), ""); err != nil {
 			t.Error(err)
 		}
-		// As an administrator can do who cleans /run.
+		// An administrator may clean up /run.
 		if err := os.RemoveAll(string(dir)); err != nil {
 			t.Fatal(err)
 		}

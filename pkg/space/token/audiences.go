@@ -13,14 +13,14 @@ import (
 )
 
 // AudiencesOf returns the audiences of the ServiceAccount token in a file, which it does not
-// verify. Those of a token that was requested without any, such as the one that Kubernetes mounts
-// into each pod, are the audiences of the API server.
+// verify. A token that was requested without audiences, such as the one that Kubernetes mounts
+// into each pod, has the audiences of the API server.
 func AudiencesOf(file string) ([]string, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read a token: %w", err)
 	}
-	// A JSON Web Token is a header, claims and a signature. Kubernetes writes audiences as a list.
+	// A JSON Web Token has a header, claims and a signature. Kubernetes writes audiences as a list.
 	var claims struct {
 		Audiences []string `json:"aud"`
 	}

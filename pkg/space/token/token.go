@@ -31,9 +31,9 @@ const MinLifetime = 10 * time.Minute
 type Token struct {
 	// reveal is a function because fmt prints fields, whatever methods they have.
 	reveal func() []byte
-	// Issued is when it was requested, and Expires is when the lifetime that the server
-	// granted is over, both by the node's clock. If the server's clock differs, renewals
-	// are neither late nor a loop.
+	// Issued is the time of the request, and Expires is that time plus the lifetime that the
+	// server granted. Both are by the node's clock, so that renewals do not depend on the
+	// server's clock.
 	Issued  time.Time
 	Expires time.Time
 }
@@ -43,7 +43,7 @@ func New(value string, issued, expires time.Time) Token {
 	return Token{reveal: func() []byte { return []byte(value) }, Issued: issued, Expires: expires}
 }
 
-// Reveal returns the token itself, for the one place that writes it to a file.
+// Reveal returns the token itself, to write it to a file.
 func (t Token) Reveal() []byte {
 	if t.reveal == nil {
 		return nil
@@ -61,17 +61,17 @@ func (t Token) GoString() string { return t.String() }
 type Account struct {
 	Namespace string
 	Name      string
-	// UID makes the API server reject a token request for another account of the same name.
+	// UID is a precondition: the API server rejects requests for another account of this name.
 	UID types.UID
 }
 
 // Requester requests tokens.
 type Requester struct {
 	Client kubernetes.Interface
-	// Node is the name of the Node object that tokens are bound to: without it they are
-	// invalid. If empty, tokens are bound to the account only.
+	// Node is the name of the Node object that tokens are bound to: they become invalid when
+	// it is deleted. If empty, tokens are bound to the account only.
 	Node string
-	// Lifetime is the default lifetime.
+	// Lifetime is the default of the requested lifetime.
 	Lifetime time.Duration
 	Clock    clock.PassiveClock
 }
@@ -92,14 +92,14 @@ func (r Requester) Request(ctx context.Context, account Account, lifetime time.D
 	ctx = klog.NewContext(ctx, logr.Discard())
 	issued := r.Clock.Now()
 	response, err := r.Client.CoreV1().ServiceAccounts(account.Namespace).CreateToken(ctx, account.Name, tokenRequest, metav1.CreateOptions{})
-	if err = withoutTokens(err); err != nil {
+	if err = redact(err); err != nil {
 		return Token{}, fmt.Errorf("request a token for ServiceAccount %s/%s%s: %w", account.Namespace, account.Name, bound, err)
 	}
 	if response.Status.Token == "" {
 		return Token{}, errors.New("the API server returned an empty token")
 	}
-	// The API server returns the lifetime that it granted, which can be shorter than
-	// requested (k8s.io/kubernetes, pkg/registry/core/serviceaccount/storage).
+	// The lifetime that the API server grants can be shorter than requested
+	// (k8s.io/kubernetes, pkg/registry/core/serviceaccount/storage).
 	if granted := response.Spec.ExpirationSeconds; granted != nil {
 		lifetime = time.Duration(*granted) * time.Second
 	}
@@ -109,9 +109,9 @@ func (r Requester) Request(ctx context.Context, account Account, lifetime time.D
 	return New(response.Status.Token, issued, issued.Add(lifetime)), nil
 }
 
-// RenewTime returns when to renew a token: at two thirds of its lifetime, and up to a
-// fifteenth of it earlier, so that tokens that were requested together are not renewed
-// together. jitter is in [0, 1).
+// RenewTime returns when to renew a token: after two thirds of its lifetime, or up to a fifteenth
+// of it earlier, so that tokens that were requested at the same time are renewed at different
+// times. jitter is in [0, 1).
 func RenewTime(t Token, jitter float64) time.Time {
 	life := t.Expires.Sub(t.Issued)
 	return t.Issued.Add(life*2/3 - time.Duration(jitter*float64(life/15)))
@@ -120,18 +120,18 @@ func RenewTime(t Token, jitter float64) time.Time {
 // jwt matches the token of a ServiceAccount: base64 of JSON, separated by dots.
 var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)*`)
 
-// cleanError is an error whose text has no token in it.
-type cleanError struct{ error }
+// redactedError is an error whose text contains no token.
+type redactedError struct{ error }
 
-// withoutTokens removes tokens from an error, for logs and events: an error about a
-// response that could not be decoded quotes the response.
-func withoutTokens(err error) error {
+// redact removes tokens from the text of an error: an error about a response that could not be
+// decoded quotes the response.
+func redact(err error) error {
 	if err == nil || !jwt.MatchString(err.Error()) {
 		return err
 	}
-	return cleanError{err}
+	return redactedError{err}
 }
 
-func (e cleanError) Error() string { return jwt.ReplaceAllString(e.error.Error(), "[token]") }
+func (e redactedError) Error() string { return jwt.ReplaceAllString(e.error.Error(), "[token]") }
 
-func (e cleanError) Unwrap() error { return e.error }
+func (e redactedError) Unwrap() error { return e.error }

@@ -28,14 +28,14 @@ var (
 	account = token.Account{Namespace: "ephemeral-ns-x", Name: "space", UID: "account-uid"}
 )
 
-// requester returns a Requester whose API server answers with what answer returns.
-func requester(answer func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error)) token.Requester {
+// requester returns a Requester whose API server responds with what respond returns.
+func requester(respond func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error)) token.Requester {
 	client := fake.NewClientset()
 	client.PrependReactor("create", "serviceaccounts", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		if action.GetSubresource() != "token" {
 			return true, nil, fmt.Errorf("unexpected create of subresource %q", action.GetSubresource())
 		}
-		request, err := answer(action.(clienttesting.CreateActionImpl))
+		request, err := respond(action.(clienttesting.CreateActionImpl))
 		return true, request, err
 	})
 	return token.Requester{Client: client, Node: "node-7", Lifetime: 90 * time.Minute, Clock: clocktesting.NewFakePassiveClock(now)}
@@ -50,9 +50,9 @@ func granted(value string, life time.Duration) *authenticationv1.TokenRequest {
 }
 
 func TestRequest_isBoundToNodeAndAccount(t *testing.T) {
-	var asked clienttesting.CreateActionImpl
+	var created clienttesting.CreateActionImpl
 	r := requester(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
-		asked = action
+		created = action
 		// Servers may grant less than what was requested.
 		return granted("secret", time.Hour), nil
 	})
@@ -63,12 +63,12 @@ func TestRequest_isBoundToNodeAndAccount(t *testing.T) {
 	if !bytes.Equal(got.Reveal(), []byte("secret")) || !got.Issued.Equal(now) || !got.Expires.Equal(now.Add(time.Hour)) {
 		t.Errorf("got a token of %d bytes, issued %s, expiring %s", len(got.Reveal()), got.Issued, got.Expires)
 	}
-	if asked.Namespace != account.Namespace || asked.Name != account.Name {
-		t.Errorf("requested a token of %s/%s", asked.Namespace, asked.Name)
+	if created.Namespace != account.Namespace || created.Name != account.Name {
+		t.Errorf("requested a token of %s/%s", created.Namespace, created.Name)
 	}
-	request := asked.Object.(*authenticationv1.TokenRequest)
+	request := created.Object.(*authenticationv1.TokenRequest)
 	if request.UID != account.UID {
-		t.Errorf("requested an account of UID %q: a successor of the same name would do too", request.UID)
+		t.Errorf("got UID %q, want that of the account", request.UID)
 	}
 	if want := (authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: "node-7"}); request.Spec.BoundObjectRef == nil || *request.Spec.BoundObjectRef != want {
 		t.Errorf("requested a token bound to %v, want %v", request.Spec.BoundObjectRef, want)
@@ -77,23 +77,23 @@ func TestRequest_isBoundToNodeAndAccount(t *testing.T) {
 		t.Errorf("requested %d seconds, want %d", seconds, 90*60)
 	}
 	if len(request.Spec.Audiences) > 0 {
-		t.Errorf("requested audiences %q: the API server's own is the default", request.Spec.Audiences)
+		t.Errorf("requested audiences %q, want the default", request.Spec.Audiences)
 	}
 }
 
 func TestRequest_lifetime(t *testing.T) {
-	var asked int64
+	var requested int64
 	r := requester(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		request := action.Object.(*authenticationv1.TokenRequest)
-		asked = ptr.Deref(request.Spec.ExpirationSeconds, 0)
+		requested = ptr.Deref(request.Spec.ExpirationSeconds, 0)
 		return &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{Token: "secret"}}, nil
 	})
 	got, err := r.Request(t.Context(), account, 20*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if asked != 20*60 || !got.Expires.Equal(now.Add(20*time.Minute)) {
-		t.Errorf("requested %d seconds, and the token expires at %s; wanted 20 minutes", asked, got.Expires)
+	if requested != 20*60 || !got.Expires.Equal(now.Add(20*time.Minute)) {
+		t.Errorf("requested %d seconds, and the token expires at %s; want 20 minutes", requested, got.Expires)
 	}
 }
 
@@ -102,7 +102,7 @@ func TestRequest_rejectsAnEmptyToken(t *testing.T) {
 		return granted("", time.Hour), nil
 	})
 	if _, err := r.Request(t.Context(), account, 0); err == nil {
-		t.Error("an empty token was taken for one")
+		t.Error("got no error")
 	}
 }
 
@@ -147,23 +147,23 @@ func TestToken_isNotPrinted(t *testing.T) {
 	}
 }
 
-func TestRenewTime_isAboutTwoThirdsOfTheLifetime(t *testing.T) {
+func TestRenewTime(t *testing.T) {
 	for _, life := range []time.Duration{token.MinLifetime, time.Hour, 48 * time.Hour} {
 		tok := token.Token{Issued: now, Expires: now.Add(life)}
 		at := func(jitter float64) float64 { return float64(token.RenewTime(tok, jitter).Sub(now)) / float64(life) }
 		if got := at(0); got < 0.6666 || got > 2.0/3 {
-			t.Errorf("life %s: without jitter at %.4f of it, want two thirds", life, got)
+			t.Errorf("lifetime %s: without jitter at %.4f of it, want two thirds", life, got)
 		}
 		if got := at(0.9999999); got < 0.6 || got > 0.601 {
-			t.Errorf("life %s: with all jitter at %.4f of it, want six tenths", life, got)
+			t.Errorf("lifetime %s: with full jitter at %.4f of it, want six tenths", life, got)
 		}
 		if at(0.2) <= at(0.8) {
-			t.Errorf("life %s: more jitter does not renew earlier", life)
+			t.Errorf("lifetime %s: more jitter does not renew earlier", life)
 		}
 	}
 }
 
-func TestRequest_errorsHaveNoToken(t *testing.T) {
+func TestRequest_redactsErrors(t *testing.T) {
 	cause := errors.New(`Object 'Kind' is missing in '{"status":{"token":"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2VjcmV0"}}'`)
 	r := requester(func(clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) { return nil, cause })
 	_, err := r.Request(t.Context(), account, 0)
