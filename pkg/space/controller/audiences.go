@@ -15,26 +15,25 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-// tokenAudiences returns the audiences of the API server, for the admission policy that lets nodes
-// have tokens of spaces for these only. There are none if they are not known.
+// tokenAudiences returns the audiences of the API server, for the admission policy that restricts
+// the audiences of tokens for nodes. There are none if they are unknown.
 func (r *Reconciler) tokenAudiences(ctx context.Context) []string {
 	if r.config.TokenFile == "" {
 		return nil
 	}
 	audiences, err := token.AudiencesOf(r.config.TokenFile)
 	if err != nil {
-		utilruntime.HandleErrorWithContext(ctx, err, "The audiences of the API server are not known")
+		utilruntime.HandleErrorWithContext(ctx, err, "Cannot determine the audiences of the API server")
 	}
 	return audiences
 }
 
-// hasOtherAudiences returns whether a namespace has other audiences than these in its annotation.
+// hasOtherAudiences returns whether the annotation of a namespace has other audiences.
 func (r *Reconciler) hasOtherAudiences(ns *corev1.Namespace, audiences []string) bool {
 	return len(audiences) > 0 && ns.Annotations[r.keys.TokenAudiences] != strings.Join(audiences, ",")
 }
 
-// recordAudiences writes the audiences of the API server to the annotation of a space's namespace, if
-// it has others.
+// recordAudiences updates the annotation with the audiences of the API server.
 func (r *Reconciler) recordAudiences(ctx context.Context, space *desiredSpace) error {
 	audiences := space.objects.Namespace.Annotations[r.keys.TokenAudiences]
 	if audiences == "" || space.namespace.Annotations[r.keys.TokenAudiences] == audiences {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// writeToken replaces a file by one with a token for these audiences, as JSON.
+// writeToken writes a token with these audiences, as JSON, to a file.
 func writeToken(t *testing.T, file, audiences string) {
 	t.Helper()
 	claims := base64.RawURLEncoding.EncodeToString([]byte(`{"aud":` + audiences + `}`))
@@ -20,34 +20,34 @@ func writeToken(t *testing.T, file, audiences string) {
 	}
 }
 
-func TestReconcile_recordsTheAudiencesOfTheAPIServer(t *testing.T) {
+func TestReconcile_recordsAudiences(t *testing.T) {
 	claim := claimFor("a")
 	file := filepath.Join(t.TempDir(), "token")
 	c := newClusterWith(t, func(config *Config) { config.TokenFile = file }, claim)
-	c.catchUp(claim)
+	c.syncCache(claim)
 	check := func(want string, wrote ...string) {
 		t.Helper()
-		c.did()
+		c.requests()
 		c.resync(t.Context())
 		if queued := c.queued(); (len(queued) > 0) != (len(wrote) > 0) {
-			t.Errorf("the resync queues %q", queued)
+			t.Errorf("the resync queued %q", queued)
 		}
-		c.reconcileAndCatchUp(t)
-		if got := c.wrote(); !slices.Equal(got, wrote) {
+		c.reconcileAndSyncCache(t)
+		if got := c.writes(); !slices.Equal(got, wrote) {
 			t.Errorf("wrote %q, want %q", got, wrote)
 		}
-		if got := c.ofClaim()[0].Annotations[c.keys.TokenAudiences]; got != want {
+		if got := c.cachedNamespaces()[0].Annotations[c.keys.TokenAudiences]; got != want {
 			t.Errorf("recorded %q, want %q", got, want)
 		}
 	}
 	writeToken(t, file, `["https://a.example.com"]`)
-	c.reconcileAndCatchUp(t) // The Namespace is created with them.
+	c.reconcileAndSyncCache(t) // It creates the Namespace with the annotation.
 	check("https://a.example.com")
 	// The kubelet replaces the file.
 	writeToken(t, file, `["https://b.example.com","https://a.example.com"]`)
 	check("https://b.example.com,https://a.example.com", "patch namespaces")
 	check("https://b.example.com,https://a.example.com")
-	// What is recorded stays while the audiences are not known.
+	// The annotation stays while the audiences are unknown.
 	writeToken(t, file, `[]`)
 	check("https://b.example.com,https://a.example.com")
 }

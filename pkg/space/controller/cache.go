@@ -31,16 +31,16 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// What users write can be large: a claim up to 1.5 MiB, as can the metadata of a
-// ServiceAccount. The transforms keep what the controller reads, and these limits bound the
-// parts of it that users write, so that no user can fill the controller's memory.
+// Users can write large objects: a claim, or the metadata of a ServiceAccount, can have 1.5 MiB. The
+// transforms keep what the controller reads. These limits bound the parts of it that users write,
+// so that no user can fill the controller's memory.
 const (
-	// maxCached is the size up to which a claim, or the spec of an object in a space, is kept as
-	// it is, in bytes. A larger spec is left out, and compared after a live read.
+	// maxCached is the maximum size of a claim, or of the spec of an object in a space, in
+	// bytes. A larger one is not kept, and read from the API server when it is needed.
 	maxCached = 16 << 10
-	// maxCachedMessage is the length up to which a condition of a namespace is kept, in bytes.
+	// maxCachedMessage is the maximum length of a condition of a namespace, in bytes.
 	maxCachedMessage = 1 << 10
-	// maxCachedFinalizers is the number of finalizers of a namespace that are kept.
+	// maxCachedFinalizers is the maximum number of finalizers of a namespace.
 	maxCachedFinalizers = 4
 )
 
@@ -55,11 +55,11 @@ const claimIndex = "claim"
 // spaces are selected by name and not by label: tenants can change the labels of a
 // ServiceAccount.
 func (c *Config) cacheOptions() cache.Options {
-	ours, err := labels.Parse(spaceapi.KeysFor(c.Defaults.Driver).ClaimUID) // exists
-	utilruntime.Must(err)                                                   // The driver's name is validated.
+	selector, err := labels.Parse(spaceapi.KeysFor(c.Defaults.Driver).ClaimUID) // exists
+	utilruntime.Must(err)                                                       // The driver's name is validated.
 	kinds := map[client.Object]cache.ByObject{
 		&resourceapi.ResourceClaim{}:  {Transform: c.stripClaim},
-		&corev1.Namespace{}:           {Label: ours, Transform: c.stripNamespace},
+		&corev1.Namespace{}:           {Label: selector, Transform: c.stripNamespace},
 		&corev1.ServiceAccount{}:      {Field: named(spaceapi.ServiceAccountName), Transform: stripObject},
 		&rbacv1.RoleBinding{}:         {Field: named(spaceapi.RoleBindingName), Transform: stripObject},
 		&corev1.ResourceQuota{}:       {Field: named(spaceapi.ObjectName), Transform: stripObject},
@@ -69,7 +69,7 @@ func (c *Config) cacheOptions() cache.Options {
 	}
 	// The controller has no permission to read these kinds unless it is configured to use them.
 	if len(c.Defaults.ClusterWideRoles) > 0 {
-		kinds[&rbacv1.ClusterRoleBinding{}] = cache.ByObject{Label: ours, Transform: stripObject}
+		kinds[&rbacv1.ClusterRoleBinding{}] = cache.ByObject{Label: selector, Transform: stripObject}
 	}
 	if len(c.APIServerCIDRs) == 0 {
 		kinds[&discoveryv1.EndpointSlice{}] = cache.ByObject{
@@ -78,8 +78,8 @@ func (c *Config) cacheOptions() cache.Options {
 	}
 	return cache.Options{
 		ReaderFailOnMissingInformer: true,
-		// Without the index by namespace: nothing lists by namespace, and with one object of a
-		// kind in each it is as large as the objects.
+		// There is no index by namespace: nothing lists by namespace, and with one object in each
+		// namespace, it would be as large as the objects.
 		NewInformer: func(lw toolscache.ListerWatcher, kind runtime.Object, resync time.Duration, _ toolscache.Indexers) toolscache.SharedIndexInformer {
 			return toolscache.NewSharedIndexInformer(lw, kind, resync, toolscache.Indexers{})
 		},
@@ -92,8 +92,8 @@ func named(name string) fields.Selector {
 	return fields.OneTermEqualSelector(metav1.ObjectNameField, name)
 }
 
-// newRESTMapper maps the kinds that the controller reads and writes. They are all built in,
-// so that there is nothing to discover, and the controller starts while the API server is away.
+// newRESTMapper maps the kinds that the controller reads and writes. They are all built in, so that
+// it needs no discovery, and the controller can start while the API server is unavailable.
 func newRESTMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	mapper := meta.NewDefaultRESTMapper(nil)
 	clusterScoped := sets.New("Namespace", "ClusterRole", "ClusterRoleBinding", "SubjectAccessReview")
@@ -115,10 +115,10 @@ func minimalMeta(of metav1.ObjectMeta) metav1.ObjectMeta {
 	}
 }
 
-// stripClaim keeps a claim of this driver without its managed fields: its status is updated
-// as it is in the cache. Of a claim that is too large it keeps which allocation and which
-// consumers it has, and the driver's part of the status. Of a claim without a result of
-// the driver it keeps the metadata only.
+// stripClaim removes the managed fields of a claim of this driver, and nothing else, because its
+// status is updated as it is in the cache. Of a claim that is too large, it keeps the allocation,
+// the consumers and the driver's part of the status. Of a claim without a result of the driver, it
+// keeps some of the metadata.
 func (c *Config) stripClaim(obj any) (any, error) {
 	claim, ok := obj.(*resourceapi.ResourceClaim)
 	if !ok {
@@ -145,7 +145,8 @@ func (c *Config) stripClaim(obj any) (any, error) {
 	return out, nil
 }
 
-// stripNamespace keeps of a namespace what the controller wrote, and why it is not deleted yet.
+// stripNamespace keeps the parts of a namespace that the controller wrote, and those that show why
+// its deletion is not complete.
 func (c *Config) stripNamespace(obj any) (any, error) {
 	ns, ok := obj.(*corev1.Namespace)
 	if !ok {
@@ -180,9 +181,9 @@ func (c *Config) stripNamespace(obj any) (any, error) {
 	return out, nil
 }
 
-// stripObject keeps of an object in a space what is compared with how it should be. An empty
-// spec stands for one that is too large to keep: it differs, so that the object is read from the
-// API server.
+// stripObject keeps the parts of an object in a space that are compared with the desired object. It
+// replaces a spec that is too large by an empty one. That differs, so that the object is read from
+// the API server.
 func stripObject(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.ServiceAccount:
@@ -190,10 +191,10 @@ func stripObject(obj any) (any, error) {
 	case *rbacv1.RoleBinding:
 		finalizers := o.Finalizers
 		o.ObjectMeta = minimalMeta(o.ObjectMeta)
-		// Not a part of the slice, which would keep all of it in memory.
+		// A copy, because a part of the slice would keep all of it in memory.
 		o.Finalizers = slices.Clone(finalizers[:min(len(finalizers), 1)])
 		if o.Size() > maxCached {
-			// One subject stands for all: without any, the binding would seem to grant nothing.
+			// Without a subject, the binding would seem to grant nothing.
 			o.Subjects = []rbacv1.Subject{{}}
 		}
 	case *corev1.ResourceQuota:
@@ -202,7 +203,7 @@ func stripObject(obj any) (any, error) {
 		if o.Size() > maxCached {
 			o.Spec = corev1.ResourceQuotaSpec{}
 		}
-		// Only whether there is a status matters, see putQuotaInForce.
+		// Only whether there is a status matters, see setQuotaStatus.
 		if len(status.Hard) > 0 {
 			o.Status.Hard = o.Spec.Hard
 		}
@@ -224,7 +225,7 @@ func stripObject(obj any) (any, error) {
 	return obj, nil
 }
 
-// indexByClaim is the function of claimIndex.
+// indexByClaim is the index function of claimIndex.
 func indexByClaim(keys spaceapi.Keys) client.IndexerFunc {
 	return func(obj client.Object) []string { return []string{claimOf(obj, keys).String()} }
 }

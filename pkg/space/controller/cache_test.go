@@ -22,17 +22,16 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-// strip returns an object as the caches have it.
+// strip returns an object as the cache has it.
 func strip[T client.Object](c *cluster, obj T) T {
 	c.t.Helper()
-	c.cached(obj)
+	c.putInCache(obj)
 	out := obj.DeepCopyObject().(T)
 	if err := c.caches.Get(c.t.Context(), client.ObjectKeyFromObject(obj), out); err != nil {
 		c.t.Fatal(err)
@@ -41,7 +40,7 @@ func strip[T client.Object](c *cluster, obj T) T {
 }
 
 func TestStripClaim_keepsTheAllocation(t *testing.T) {
-	for name, note := range map[string]string{"a claim that is kept": "", "a claim that is truncated": strings.Repeat("n", maxCached)} {
+	for name, note := range map[string]string{"complete": "", "truncated": strings.Repeat("n", maxCached)} {
 		t.Run(name, func(t *testing.T) {
 			claim := claimFor("a", "b")
 			claim.Annotations = map[string]string{resourceapi.PodResourceClaimAnnotation: "space", "example.com/note": note}
@@ -51,10 +50,10 @@ func TestStripClaim_keepsTheAllocation(t *testing.T) {
 			devices.Config = append(devices.Config, parametersOf(driver, `{"kind":"SpaceClassConfig","apiVersion":"`+spaceapi.APIVersion+`","maxLifetime":"1h"}`))
 			c := newCluster(t, claim)
 			c.now.SetTime(claim.Status.Allocation.AllocationTimestamp.Time)
-			if err := c.allocate(c.liveOne()); err != nil {
+			if err := c.provisionClaim(c.currentClaim()); err != nil {
 				t.Fatal(err)
 			}
-			whole := c.liveOne()
+			whole := c.currentClaim()
 			got := strip(c, whole)
 
 			a, b := allocation.FromClaim(whole, driver), allocation.FromClaim(got, driver)
@@ -65,20 +64,20 @@ func TestStripClaim_keepsTheAllocation(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, whole)
 			}
 			if c.claimChanged().Update(event.UpdateEvent{ObjectOld: whole, ObjectNew: got}) {
-				t.Error("the same claim is selected as changed")
+				t.Error("claimChanged selects the same claim")
 			}
-			c.did()
-			result, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key})
+			c.requests()
+			result, err := c.reconcile()
 			if err != nil || result.RequeueAfter != time.Hour {
-				t.Errorf("its parameters are ignored: reconciles again after %s, error %v", result.RequeueAfter, err)
+				t.Errorf("requeued after %s, error %v, want maxLifetime", result.RequeueAfter, err)
 			}
-			if read := slices.Contains(c.did(), "get resourceclaims"); read != (note != "") {
+			if read := slices.Contains(c.requests(), "get resourceclaims"); read != (note != "") {
 				t.Errorf("read from the API server: %t", read)
 			}
 
 			whole.DeletionTimestamp = ptr.To(metav1.NewTime(time.Unix(1_770_000_100, 0)))
 			if got := strip(c, whole); allocation.FromClaim(got, driver) == nil || !got.DeletionTimestamp.Equal(whole.DeletionTimestamp) {
-				t.Error("a claim that is being deleted and in use has lost its allocation")
+				t.Error("a claim that is being deleted and in use has no allocation")
 			}
 			whole.Finalizers = nil
 			if got := strip(c, whole); allocation.FromClaim(got, driver) != nil {
@@ -88,7 +87,7 @@ func TestStripClaim_keepsTheAllocation(t *testing.T) {
 	}
 }
 
-func TestStripClaim_keepsTheIdentityOfOtherDriversClaims(t *testing.T) {
+func TestStripClaim_ofAnotherDriver(t *testing.T) {
 	claim := claimFor("a")
 	claim.ResourceVersion = "7"
 	claim.Status.Allocation.Devices.Results[0].Driver = "other.example.com"
@@ -98,7 +97,7 @@ func TestStripClaim_keepsTheIdentityOfOtherDriversClaims(t *testing.T) {
 	}
 }
 
-func TestStripObject_keepsWhatIsCompared(t *testing.T) {
+func TestStripObject_keepsComparedFields(t *testing.T) {
 	c := newClusterWith(t, func(config *Config) { config.Defaults.Network = spaceapi.NetworkIsolated })
 	raw := `{"apiVersion":"` + spaceapi.APIVersion + `","kind":"SpaceClassConfig","resourceQuota":{"hard":{"pods":"5"}},"limitRange":{"limits":[{"type":"Pod","max":{"cpu":"1"}}]},"retention":{"period":"1h"}}`
 	claim := claimFor("a")
@@ -111,7 +110,7 @@ func TestStripObject_keepsWhatIsCompared(t *testing.T) {
 	objects := c.spaceWith(func(s *spaceconfig.SpaceConfig) { *s = desired.spaces[0].config })
 	objects.Namespace.UID, objects.Namespace.CreationTimestamp = "namespace-uid", metav1.NewTime(time.Unix(1000, 0))
 	for _, obj := range []client.Object{objects.Namespace, objects.ServiceAccount, objects.RoleBindings[0], objects.ResourceQuota, objects.LimitRange, objects.NetworkPolicy} {
-		c.cached(obj)
+		c.putInCache(obj)
 	}
 	desired = c.desired(claim)
 	existing := desired.spaces[0].namespace
@@ -122,14 +121,14 @@ func TestStripObject_keepsWhatIsCompared(t *testing.T) {
 	if err := errors.Join(c.ensureNamespaces(t.Context(), desired), c.ensureObjects(t.Context(), desired)); err != nil {
 		t.Error(err)
 	}
-	if did := c.did(); len(did) != 0 {
-		t.Errorf("did %v", did)
+	if requests := c.requests(); len(requests) != 0 {
+		t.Errorf("got requests %v", requests)
 	}
 }
 
-// maximalClaim is a claim that is as large as the API server and etcd allow, with parameters
-// for this driver.
-func maximalClaim(paramsFor string) *resourceapi.ResourceClaim {
+// largestClaim returns a claim of about the largest size that API server and etcd allow, with
+// parameters for a driver.
+func largestClaim(paramsFor string) *resourceapi.ResourceClaim {
 	claim := claimFor("a")
 	claim.Annotations = map[string]string{
 		"example.com/note":                     strings.Repeat("n", 100<<10),
@@ -146,8 +145,7 @@ func maximalClaim(paramsFor string) *resourceapi.ResourceClaim {
 	return claim
 }
 
-// TestCacheOptions_boundsWhatUsersWrite holds that no user can fill the controller's memory.
-func TestCacheOptions_boundsWhatUsersWrite(t *testing.T) {
+func TestCacheOptions_boundMemory(t *testing.T) {
 	finalizers := make([]string, 10_000)
 	for i := range finalizers {
 		finalizers[i] = fmt.Sprintf("example.com/%0100d", i)
@@ -156,11 +154,11 @@ func TestCacheOptions_boundsWhatUsersWrite(t *testing.T) {
 	meta := metav1.ObjectMeta{Name: "space", Finalizers: finalizers, Annotations: map[string]string{"example.com/x": large}}
 	for what, test := range map[string]struct {
 		of client.Object
-		// most is how many bytes an object may take.
-		most int64
+		// limit is the maximum size in memory, in bytes.
+		limit int64
 	}{
-		"a claim with parameters for this driver": {maximalClaim(driver), 4 << 10},
-		"a claim with parameters for another":     {maximalClaim("other.example.com"), 4 << 10},
+		"a claim with parameters for this driver": {largestClaim(driver), 4 << 10},
+		"a claim with parameters for another":     {largestClaim("other.example.com"), 4 << 10},
 		"a ServiceAccount":                        {&corev1.ServiceAccount{ObjectMeta: meta}, 2 << 10},
 		"a RoleBinding":                           {&rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{{Name: large}}}, 2 << 10},
 		"a NetworkPolicy": {&networkingv1.NetworkPolicy{ObjectMeta: meta, Spec: networkingv1.NetworkPolicySpec{
@@ -185,16 +183,15 @@ func TestCacheOptions_boundsWhatUsersWrite(t *testing.T) {
 				kept.SetName(fmt.Sprint(i))
 				c.caches.put(kept)
 			}
-			if each := (heap() - before) / n; each > test.most {
-				t.Errorf("each takes %d bytes, want at most %d", each, test.most)
+			if each := (heap() - before) / n; each > test.limit {
+				t.Errorf("each takes %d bytes, want at most %d", each, test.limit)
 			}
 			runtime.KeepAlive(c)
 		})
 	}
 }
 
-// decoder returns a function that decodes an object as client-go does: strings in it are
-// its own.
+// decoder returns a function that decodes an object as client-go does, with its own strings.
 func decoder(t testing.TB, obj client.Object) func() client.Object {
 	t.Helper()
 	raw, err := obj.(interface{ Marshal() ([]byte, error) }).Marshal()

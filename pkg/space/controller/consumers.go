@@ -29,8 +29,7 @@ const (
 	// watch for that, the controller would need permission to watch all pods.
 	firstPodRead = 5 * time.Millisecond
 	podReads     = 6
-	// A pod that is still not bound then is read again after the first delay, and then
-	// after ever longer ones.
+	// A pod that is still not bound then is read again after delays that double.
 	firstReread = 250 * time.Millisecond
 	lastReread  = 2 * time.Second
 )
@@ -47,9 +46,9 @@ func isPod(consumer resourceapi.ResourceClaimConsumerReference) bool {
 	return consumer.APIGroup == "" && consumer.Resource == "pods"
 }
 
-// checkConsumers returns an error that names what a claim is reserved for if that is not only pods.
-// The controller does not know which pods use such an object, and on which nodes they are: they
-// get no tokens.
+// checkConsumers returns an error if a claim is reserved for objects other than pods. The controller
+// does not know which pods use such an object, and on which nodes they are, so that they get no
+// tokens.
 func checkConsumers(claim *resourceapi.ResourceClaim) error {
 	var names []string
 	for _, consumer := range claim.Status.ReservedFor {
@@ -63,9 +62,9 @@ func checkConsumers(claim *resourceapi.ResourceClaim) error {
 	return fmt.Errorf("the claim is reserved for %s, and only pods for which a claim itself is reserved can use its space", strings.Join(names, ", "))
 }
 
-// recordNodes writes the nodes of the pods that the claim is reserved for to the annotations of
-// its namespaces, for the admission policy that lets only those nodes have tokens. It returns
-// when to do so again, zero for never.
+// recordNodes writes the nodes of the pods that the claim is reserved for to the annotations of its
+// namespaces, for the admission policy that allows tokens for these nodes only. It returns the
+// delay until the next time, zero for never.
 func (r *Reconciler) recordNodes(ctx context.Context, desired *desiredClaim) (time.Duration, error) {
 	if err := checkConsumers(desired.claim); err != nil {
 		r.events.Event(desired.claim, corev1.EventTypeWarning, spaceapi.ReasonUnsupportedConsumer, err.Error())
@@ -90,9 +89,9 @@ func (r *Reconciler) recordNodes(ctx context.Context, desired *desiredClaim) (ti
 	return after, errors.Join(errs...)
 }
 
-// nodesOf returns the nodes of the pods that are bound, by the pods' UIDs, and when to read the
-// other pods again, zero for never. It reads only pods whose node is neither recorded on a
-// namespace nor in podNodes. If it cannot read some, the recorded nodes stay.
+// nodesOf returns the nodes of the pods that are bound, by the pods' UIDs, and the delay until the
+// other pods are read again, zero for never. It reads only pods whose node is neither recorded on a
+// namespace nor in podNodes. If it cannot read a pod, it also returns all recorded nodes.
 func (r *Reconciler) nodesOf(ctx context.Context, desired *desiredClaim) (map[types.UID]string, time.Duration, error) {
 	recorded := map[types.UID]string{}
 	for _, space := range desired.spaces {
@@ -100,7 +99,7 @@ func (r *Reconciler) nodesOf(ctx context.Context, desired *desiredClaim) (map[ty
 			maps.Copy(recorded, r.recordedNodes(ns))
 		}
 	}
-	// Where the scheduler waits for the space, pods are bound only when it is ready.
+	// With binding conditions, pods are bound only when the space is ready.
 	boundLater := desired.hasBindingConditions()
 	nodes := map[types.UID]string{}
 	var unbound []resourceapi.ResourceClaimConsumerReference

@@ -15,36 +15,36 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// sync records the consumers of a claim, and returns when it looks again, how many pods it
-// read, and whether it wrote.
-func (c *cluster) sync(claim *resourceapi.ResourceClaim) (after time.Duration, reads int, wrote bool) {
+// syncNodes records the nodes of a claim. It returns the delay until the next time, the number of pods
+// that it read, and whether it wrote.
+func (c *cluster) syncNodes(claim *resourceapi.ResourceClaim) (after time.Duration, reads int, wrote bool) {
 	c.t.Helper()
-	c.did()
+	c.requests()
 	after, err := c.recordNodes(c.t.Context(), c.desired(claim))
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	for _, call := range c.did() {
+	for _, call := range c.requests() {
 		switch call {
 		case "get pods":
 			reads++
 		case "patch namespaces":
 			wrote = true
 		default:
-			c.t.Errorf("did %q", call)
+			c.t.Errorf("got request %q", call)
 		}
 	}
 	return after, reads, wrote
 }
 
-// nodesOf is what the API server has recorded of the nodes of a claim's space.
-func (c *cluster) nodesOf(claim *resourceapi.ResourceClaim) string {
+// recordedNodesOf returns the annotation with the nodes of a claim's space.
+func (c *cluster) recordedNodesOf(claim *resourceapi.ResourceClaim) string {
 	ns := c.namespaceFor(claim)
 	c.read(ns)
 	return ns.Annotations[c.keys.Nodes]
 }
 
-func TestRecordNodes_followsThePodsThatUseTheSpace(t *testing.T) {
+func TestRecordNodes_ofTheConsumers(t *testing.T) {
 	replaced := podOn("a", "n1")
 	replaced.UID = "another"
 	for name, test := range map[string]struct {
@@ -53,61 +53,61 @@ func TestRecordNodes_followsThePodsThatUseTheSpace(t *testing.T) {
 		reads           int
 		wrote           bool
 	}{
-		"none":                               {nil, nil, "", "", 0, false},
-		"one pod":                            {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{podOn("a", "n1")}, "", "n1=a-uid", 1, true},
-		"pods on two nodes":                  {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n2"), podOn("b", "n1")}, "", "n1=b-uid,n2=a-uid", 2, true},
-		"a pod that is recorded":             {[]*corev1.Pod{podOn("a", "")}, nil, "n1=a-uid", "n1=a-uid", 0, false},
-		"another pod on the node":            {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("b", "n1")}, "n1=a-uid", "n1=a-uid", 1, false},
-		"a pod that has ended":               {[]*corev1.Pod{podOn("b", "")}, nil, "n1=a-uid,n2=b-uid", "n2=b-uid", 0, true},
-		"the last pod has ended":             {nil, nil, "n1=a-uid", "", 0, true},
-		"a pod that does not exist":          {[]*corev1.Pod{podOn("a", "")}, nil, "", "", 1, false},
-		"a pod whose name another one has":   {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{replaced}, "", "", 1, false},
-		"a pod that was replaced on a node":  {[]*corev1.Pod{podOn("b", "")}, []*corev1.Pod{podOn("b", "n1")}, "n1=a-uid", "n1=a-uid", 1, false},
-		"one is bound, and another is not":   {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n1"), podOn("b", "")}, "", "n1=a-uid", 1 + podReads, true},
-		"the record cannot be read":          {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{podOn("a", "n1")}, "n1,n2", "n1=a-uid", 1, true},
-		"a pod on a node of a similar name":  {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("b", "n1.x")}, "n1=a-uid", "n1.x=b-uid,n1=a-uid", 1, true},
-		"two pods on one node, both are new": {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n1"), podOn("b", "n1")}, "", "n1=a-uid,n1=b-uid", 2, true},
+		"none":                                   {nil, nil, "", "", 0, false},
+		"one pod":                                {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{podOn("a", "n1")}, "", "n1=a-uid", 1, true},
+		"pods on two nodes":                      {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n2"), podOn("b", "n1")}, "", "n1=b-uid,n2=a-uid", 2, true},
+		"a pod that is recorded":                 {[]*corev1.Pod{podOn("a", "")}, nil, "n1=a-uid", "n1=a-uid", 0, false},
+		"another pod on the node":                {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("b", "n1")}, "n1=a-uid", "n1=a-uid", 1, false},
+		"a pod that no longer uses it":           {[]*corev1.Pod{podOn("b", "")}, nil, "n1=a-uid,n2=b-uid", "n2=b-uid", 0, true},
+		"no pod uses it any more":                {nil, nil, "n1=a-uid", "", 0, true},
+		"a pod that does not exist":              {[]*corev1.Pod{podOn("a", "")}, nil, "", "", 1, false},
+		"a pod that was recreated":               {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{replaced}, "", "", 1, false},
+		"another pod instead of one on the node": {[]*corev1.Pod{podOn("b", "")}, []*corev1.Pod{podOn("b", "n1")}, "n1=a-uid", "n1=a-uid", 1, false},
+		"one is bound, and another is not":       {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n1"), podOn("b", "")}, "", "n1=a-uid", 1 + podReads, true},
+		"the annotation is damaged":              {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{podOn("a", "n1")}, "n1,n2", "n1=a-uid", 1, true},
+		"a pod on a node of a similar name":      {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("b", "n1.x")}, "n1=a-uid", "n1.x=b-uid,n1=a-uid", 1, true},
+		"two pods on one node, both are new":     {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n1"), podOn("b", "n1")}, "", "n1=a-uid,n1=b-uid", 2, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, _ := withSpace(t, func(ns *corev1.Namespace) {
+			c, _ := newClusterWithSpace(t, func(ns *corev1.Namespace) {
 				if test.before != "" {
 					ns.Annotations[driver+"/nodes"] = test.before
 				}
 			})
 			for _, pod := range test.live {
-				c.live(pod)
+				c.createInAPI(pod)
 			}
-			claim := usedBy(test.consumers...)
-			_, reads, wrote := c.sync(claim)
+			claim := claimUsedBy(test.consumers...)
+			_, reads, wrote := c.syncNodes(claim)
 			if wrote != test.wrote {
 				t.Errorf("wrote: %t, want %t", wrote, test.wrote)
 			}
 			if reads != test.reads {
 				t.Errorf("%d pods were read, want %d", reads, test.reads)
 			}
-			if got := c.nodesOf(claim); got != test.after {
+			if got := c.recordedNodesOf(claim); got != test.after {
 				t.Errorf("recorded %q, want %q", got, test.after)
 			}
 		})
 	}
 }
 
-func TestRecordNodes_readsNoBoundPodTwice(t *testing.T) {
-	c, _ := withSpace(t, unchanged) // whose record never comes back
-	claim := usedBy(podOn("a", ""), podOn("gone", ""))
-	c.live(podOn("a", "n1"))
+func TestRecordNodes_readsABoundPodOnce(t *testing.T) {
+	c, _ := newClusterWithSpace(t, unchanged) // The cache lags behind.
+	claim := claimUsedBy(podOn("a", ""), podOn("absent", ""))
+	c.createInAPI(podOn("a", "n1"))
 	for i, want := range []int{2, 0, 0} {
-		if _, reads, wrote := c.sync(claim); reads != want || wrote != (i == 0) {
+		if _, reads, wrote := c.syncNodes(claim); reads != want || wrote != (i == 0) {
 			t.Errorf("time %d: %d pods were read, want %d; wrote: %t", i, reads, want, wrote)
 		}
 	}
 }
 
-func TestRecordNodes_writesAgainWhileTheCacheLags(t *testing.T) {
+func TestRecordNodes_usesItsOwnWritesWhileTheCacheLags(t *testing.T) {
 	first, second := podOn("a", "n1"), podOn("b", "n1")
-	c, ns := withSpace(t, func(ns *corev1.Namespace) { ns.Annotations[driver+"/nodes"] = "n1=a-uid" })
-	c.catchUp(ns) // and stays so
-	c.live(second)
+	c, ns := newClusterWithSpace(t, func(ns *corev1.Namespace) { ns.Annotations[driver+"/nodes"] = "n1=a-uid" })
+	c.syncCache(ns) // It is not updated later.
+	c.createInAPI(second)
 	for i, step := range []struct {
 		consumers []*corev1.Pod
 		want      string
@@ -117,43 +117,43 @@ func TestRecordNodes_writesAgainWhileTheCacheLags(t *testing.T) {
 		{nil, ""},
 		{[]*corev1.Pod{first}, ""},
 	} {
-		claim := usedBy(step.consumers...)
-		c.sync(claim)
-		if got := c.nodesOf(claim); got != step.want {
+		claim := claimUsedBy(step.consumers...)
+		c.syncNodes(claim)
+		if got := c.recordedNodesOf(claim); got != step.want {
 			t.Errorf("step %d: recorded %q, want %q", i, got, step.want)
 		}
 	}
 }
 
-func TestRecordNodes_readsAnUnboundPodLessAndLess(t *testing.T) {
-	c, _ := withSpace(t, unchanged)
-	claim := usedBy(podOn("a", ""))
-	c.live(podOn("a", ""))
+func TestRecordNodes_backsOffForUnboundPods(t *testing.T) {
+	c, _ := newClusterWithSpace(t, unchanged)
+	claim := claimUsedBy(podOn("a", ""))
+	c.createInAPI(podOn("a", ""))
 	for i, want := range []struct {
 		reads int
 		after time.Duration
 	}{{podReads, firstReread}, {1, 2 * firstReread}, {1, 4 * firstReread}, {1, lastReread}, {1, lastReread}} {
-		if after, reads, _ := c.sync(claim); reads != want.reads || after != want.after {
-			t.Errorf("time %d: %d reads, and looks again after %s, want %+v", i, reads, after, want)
+		if after, reads, _ := c.syncNodes(claim); reads != want.reads || after != want.after {
+			t.Errorf("time %d: %d reads, next after %s, want %+v", i, reads, after, want)
 		}
 	}
-	c.live(podOn("b", ""))
-	if after, _, _ := c.sync(usedBy(podOn("a", ""), podOn("b", ""))); after != firstReread {
-		t.Errorf("another pod is read again after %s only", after)
+	c.createInAPI(podOn("b", ""))
+	if after, _, _ := c.syncNodes(claimUsedBy(podOn("a", ""), podOn("b", ""))); after != firstReread {
+		t.Errorf("another pod is read after %s, want %s", after, firstReread)
 	}
 }
 
-func TestRecordNodes_keepsNodesWhenAPodCannotBeRead(t *testing.T) {
-	c, _ := withSpace(t, func(ns *corev1.Namespace) { ns.Annotations[driver+"/nodes"] = "n1=a-uid" })
+func TestRecordNodes_keepsNodesIfAPodCannotBeRead(t *testing.T) {
+	c, _ := newClusterWithSpace(t, func(ns *corev1.Namespace) { ns.Annotations[driver+"/nodes"] = "n1=a-uid" })
 	c.fail("get pods", errors.New("the API server is overloaded"))
-	claim := usedBy(podOn("b", "")) // on n1 as well, and a no longer exists
+	claim := claimUsedBy(podOn("b", "")) // on n1 as well, and a no longer exists
 	_, err := c.recordNodes(t.Context(), c.desired(claim))
-	if got := c.nodesOf(claim); err == nil || got != "n1=a-uid" {
+	if got := c.recordedNodesOf(claim); err == nil || got != "n1=a-uid" {
 		t.Errorf("recorded %q, error %v", got, err)
 	}
 }
 
-func TestReconcile_rejectsClaimsForOtherConsumersThanPods(t *testing.T) {
+func TestReconcile_rejectsUnsupportedConsumers(t *testing.T) {
 	group := resourceapi.ResourceClaimConsumerReference{APIGroup: "scheduling.k8s.io", Resource: "podgroups", Name: "gang", UID: "gang-uid"}
 	const words = "podgroups.scheduling.k8s.io gang"
 	for name, test := range map[string]struct {
@@ -162,10 +162,10 @@ func TestReconcile_rejectsClaimsForOtherConsumersThanPods(t *testing.T) {
 		reported    bool
 	}{
 		"a PodGroup":                  {nil, []resourceapi.ResourceClaimConsumerReference{group}, false, true},
-		"a PodGroup and then a pod":   {[]resourceapi.ResourceClaimConsumerReference{group}, usedBy(podOn("a", "")).Status.ReservedFor, true, false},
-		"a pod and a PodGroup":        {nil, append(usedBy(podOn("a", "")).Status.ReservedFor, group), true, true},
-		"a pod, and later a PodGroup": {usedBy(podOn("a", "")).Status.ReservedFor, []resourceapi.ResourceClaimConsumerReference{group}, true, true},
-		"nothing yet":                 {nil, nil, true, false},
+		"a PodGroup and then a pod":   {[]resourceapi.ResourceClaimConsumerReference{group}, claimUsedBy(podOn("a", "")).Status.ReservedFor, true, false},
+		"a pod and a PodGroup":        {nil, append(claimUsedBy(podOn("a", "")).Status.ReservedFor, group), true, true},
+		"a pod, and later a PodGroup": {claimUsedBy(podOn("a", "")).Status.ReservedFor, []resourceapi.ResourceClaimConsumerReference{group}, true, true},
+		"no consumer":                 {nil, nil, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t, claimFor("a"), podOn("a", "node-a"))
@@ -173,23 +173,18 @@ func TestReconcile_rejectsClaimsForOtherConsumersThanPods(t *testing.T) {
 				if i == 0 && consumers == nil {
 					continue
 				}
-				live := c.liveOne()
-				live.Status.ReservedFor = consumers
-				if err := c.api.Status().Update(t.Context(), live); err != nil {
-					t.Fatal(err)
-				}
-				c.catchUp(live)
-				c.recorded()
-				c.reconcileAndCatchUp(t)
+				c.updateClaim(func(claim *resourceapi.ResourceClaim) { claim.Status.ReservedFor = consumers })
+				c.recordedEvents()
+				c.reconcileAndSyncCache(t)
 			}
-			live := c.liveOne()
+			live := c.currentClaim()
 			if isReady(live, driver, allocationOf(t, live)) != test.ready {
 				t.Errorf("ready: %t, want %t", !test.ready, test.ready)
 			}
-			if !test.ready && (len(c.ofClaim()) > 0 || !strings.Contains(live.Status.Devices[0].Conditions[0].Message, words)) {
-				t.Errorf("namespaces %v, status %v", c.ofClaim(), live.Status.Devices)
+			if !test.ready && (len(c.cachedNamespaces()) > 0 || !strings.Contains(live.Status.Devices[0].Conditions[0].Message, words)) {
+				t.Errorf("namespaces %v, status %v", c.cachedNamespaces(), live.Status.Devices)
 			}
-			if events := strings.Join(c.recorded(), "\n"); strings.Contains(events, spaceapi.ReasonUnsupportedConsumer) != test.reported || test.reported && !strings.Contains(events, words) {
+			if events := strings.Join(c.recordedEvents(), "\n"); strings.Contains(events, spaceapi.ReasonUnsupportedConsumer) != test.reported || test.reported && !strings.Contains(events, words) {
 				t.Errorf("recorded %q", events)
 			}
 		})

@@ -21,9 +21,9 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
-// ensureCopy copies a Secret or ConfigMap into a space. If the space is in use, the copy becomes
-// what the original is now, or is created again. The space stays ready if that fails: what it has
-// may still work, and it is tried again after the resync period.
+// ensureCopy copies a Secret or ConfigMap into a space. If the space is in use, it updates or
+// recreates the copy. If that fails, the space stays ready, because an outdated copy may still work,
+// and the controller retries after the resync period.
 //
 // The controller has no permission to read copies: that would include all Secrets of the cluster.
 func (r *Reconciler) ensureCopy(ctx context.Context, desired *desiredClaim, want resources.Copy) error {
@@ -40,7 +40,7 @@ func (r *Reconciler) ensureCopy(ctx context.Context, desired *desiredClaim, want
 	restored, err := r.updateCopy(ctx, want)
 	if err != nil && ctx.Err() == nil {
 		err = copyError(want, err)
-		klog.FromContext(ctx).Error(err, "Copy not updated", logkeys.Namespace, want.Namespace)
+		klog.FromContext(ctx).Error(err, "Failed to update a copy", logkeys.Namespace, want.Namespace)
 		r.events.Event(desired.claim, corev1.EventTypeWarning, spaceapi.ReasonCopyFailed, err.Error())
 	}
 	if restored != nil {
@@ -49,8 +49,8 @@ func (r *Reconciler) ensureCopy(ctx context.Context, desired *desiredClaim, want
 	return nil
 }
 
-// updateCopy writes what the original has into the copy. Metadata of the copy that others added stay. It
-// returns the copy if it did not exist.
+// updateCopy writes the contents of the original to the copy. It does not change the metadata of the
+// copy. It returns the copy if it did not exist.
 func (r *Reconciler) updateCopy(ctx context.Context, want resources.Copy) (restored client.Object, err error) {
 	copied, err := r.readCopy(ctx, want)
 	if err != nil {
@@ -71,7 +71,7 @@ func (r *Reconciler) updateCopy(ctx context.Context, want resources.Copy) (resto
 	return copied, nil
 }
 
-// readCopy returns the copy of an original as it is now.
+// readCopy reads the original, and returns the desired copy.
 func (r *Reconciler) readCopy(ctx context.Context, want resources.Copy) (client.Object, error) {
 	key := client.ObjectKey{Namespace: want.From, Name: want.Name}
 	if want.Secret {
@@ -84,8 +84,7 @@ func (r *Reconciler) readCopy(ctx context.Context, want resources.Copy) (client.
 	return want.ConfigMapOf(original), err
 }
 
-// contentPatch is a JSON patch that replaces the contents of a Secret or ConfigMap, and nothing
-// else of it.
+// contentPatch returns a JSON patch that replaces the contents of a Secret or ConfigMap only.
 func contentPatch(obj client.Object) ([]byte, error) {
 	type operation struct {
 		Op    string `json:"op"`
@@ -102,7 +101,8 @@ func contentPatch(obj client.Object) ([]byte, error) {
 	}
 }
 
-// withoutBodies is for requests with Secrets, which client-go would log at high verbosity.
+// withoutBodies returns a context without a logger, for requests with Secrets: client-go logs bodies
+// at high verbosity.
 func withoutBodies(ctx context.Context) context.Context {
 	return klog.NewContext(ctx, logr.Discard())
 }

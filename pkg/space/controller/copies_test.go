@@ -11,11 +11,9 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
@@ -23,32 +21,33 @@ import (
 // original is the metadata of the originals.
 var original = metav1.ObjectMeta{Namespace: "shared", Name: "settings"}
 
-// withCopies is a cluster with a ready claim whose space has copies of a Secret and a ConfigMap.
-func withCopies(t *testing.T) *cluster {
+// newClusterWithCopies returns a cluster with a ready claim whose space has copies of a Secret and a
+// ConfigMap.
+func newClusterWithCopies(t *testing.T) *cluster {
 	t.Helper()
-	claim := ofClass(claimFor("a"), `"copyFrom":{"namespace":"shared","secrets":[{"name":"settings"}],"configMaps":[{"name":"settings"}]}`)
+	claim := withClassConfig(claimFor("a"), `"copyFrom":{"namespace":"shared","secrets":[{"name":"settings"}],"configMaps":[{"name":"settings"}]}`)
 	c := newClusterWith(t, func(config *Config) { config.Defaults.CopyFromNamespaces = []string{"shared"} }, claim,
 		&corev1.Secret{ObjectMeta: original, Data: map[string][]byte{"old": []byte("1"), "token": []byte("first")}},
 		&corev1.ConfigMap{ObjectMeta: original, Data: map[string]string{"key": "first"}, BinaryData: map[string][]byte{"old": {1}}})
-	c.catchUp(claim)
+	c.syncCache(claim)
 	c.resyncCopies(t)
-	c.did()
-	c.recorded()
+	c.requests()
+	c.recordedEvents()
 	return c
 }
 
 // resyncCopies reconciles the claim, as the controller does after the resync period.
 func (c *cluster) resyncCopies(t *testing.T) {
 	t.Helper()
-	result, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key})
-	if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > c.config.ResyncPeriod || !isReady(c.liveOne(), driver, allocationOf(t, c.liveOne())) {
+	result, err := c.reconcile()
+	if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > c.config.ResyncPeriod || !isReady(c.currentClaim(), driver, allocationOf(t, c.currentClaim())) {
 		t.Errorf("got %v, error %v", result, err)
 	}
 	space := c.spaceFor(claimFor("a"))
-	c.catchUp(&resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}, space.Namespace, space.ServiceAccount, space.RoleBindings[0])
+	c.syncCache(claimKey(), space.Namespace, space.ServiceAccount, space.RoleBindings[0])
 }
 
-// copies returns the copies as they are now. Those that do not exist are empty.
+// copies returns the copies. Those that do not exist are empty.
 func (c *cluster) copies() (*corev1.Secret, *corev1.ConfigMap) {
 	c.t.Helper()
 	meta := metav1.ObjectMeta{Namespace: c.namespaceFor(claimFor("a")).Name, Name: original.Name}
@@ -59,7 +58,7 @@ func (c *cluster) copies() (*corev1.Secret, *corev1.ConfigMap) {
 }
 
 func TestEnsureCopy_followsTheOriginal(t *testing.T) {
-	c := withCopies(t)
+	c := newClusterWithCopies(t)
 	secret, config := c.copies()
 	secret.Annotations = map[string]string{"example.com/theirs": "x"}
 	config.Finalizers = []string{"example.com/theirs"}
@@ -77,36 +76,36 @@ func TestEnsureCopy_followsTheOriginal(t *testing.T) {
 	c.resyncCopies(t)
 	secret, config = c.copies()
 	if len(secret.Data) != 1 || string(secret.Data["token"]) != "second" || !maps.Equal(config.Data, map[string]string{"key": "second"}) || len(config.BinaryData) > 0 {
-		t.Errorf("the copies are %v and %v", secret, config)
+		t.Errorf("got copies %v and %v", secret, config)
 	}
 	if secret.Annotations["example.com/theirs"] == "" || len(config.Finalizers) != 1 || secret.Labels[c.keys.ClaimUID] == "" {
-		t.Errorf("metadata of the copies were lost: %v and %v", secret, config)
+		t.Errorf("metadata of the copies changed: %v and %v", secret, config)
 	}
-	if events := c.recorded(); len(events) > 0 {
+	if events := c.recordedEvents(); len(events) > 0 {
 		t.Errorf("recorded %q", events)
 	}
 }
 
-func TestEnsureCopy_createsADeletedCopyAgain(t *testing.T) {
-	c := withCopies(t)
+func TestEnsureCopy_recreatesADeletedCopy(t *testing.T) {
+	c := newClusterWithCopies(t)
 	secret, config := c.copies()
-	c.gone(secret)
-	c.gone(config)
+	c.deleteInAPI(secret)
+	c.deleteInAPI(config)
 	c.resyncCopies(t)
 	secret, config = c.copies()
 	if string(secret.Data["token"]) != "first" || config.Data["key"] != "first" {
-		t.Errorf("the copies are %v and %v", secret, config)
+		t.Errorf("got copies %v and %v", secret, config)
 	}
-	events := c.recorded()
+	events := c.recordedEvents()
 	for _, want := range []string{"Restored Secret settings", "Restored ConfigMap settings"} {
 		if !slices.ContainsFunc(events, func(event string) bool { return strings.Contains(event, want) }) {
 			t.Errorf("recorded %q, want %q", events, want)
 		}
 	}
-	c.gone(secret)
-	c.did()
-	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil || len(c.wrote()) > 0 {
-		t.Error("a copy that is deleted again does not wait")
+	c.deleteInAPI(secret)
+	c.requests()
+	if _, err := c.reconcile(); err != nil || len(c.writes()) > 0 {
+		t.Error("the second restore of a copy is not delayed")
 	}
 }
 
@@ -115,22 +114,22 @@ func TestEnsureCopy_keepsTheSpaceReady(t *testing.T) {
 		change func(c *cluster)
 		event  string
 	}{
-		"without the original": {func(c *cluster) { c.gone(&corev1.Secret{ObjectMeta: original}) }, "copy Secret shared/settings to namespace"},
-		"when it is denied": {func(c *cluster) {
+		"without the original": {func(c *cluster) { c.deleteInAPI(&corev1.Secret{ObjectMeta: original}) }, "copy Secret shared/settings to namespace"},
+		"when the request is denied": {func(c *cluster) {
 			c.fail("patch secrets", apierrors.NewForbidden(corev1.Resource("secrets"), "settings", errors.New("it is not a copy")))
 		}, "it is not a copy"},
 		"when the Helm values no longer allow it": {func(c *cluster) { c.config.Defaults.CopyFromNamespaces = nil }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := withCopies(t)
+			c := newClusterWithCopies(t)
 			test.change(c)
 			c.resyncCopies(t)
-			events := strings.Join(c.recorded(), "\n")
+			events := strings.Join(c.recordedEvents(), "\n")
 			if strings.Contains(events, spaceapi.ReasonCopyFailed) != (test.event != "") || !strings.Contains(events, test.event) {
 				t.Errorf("recorded %q, want %q", events, test.event)
 			}
 			if secret, _ := c.copies(); string(secret.Data["token"]) != "first" {
-				t.Errorf("the copy is %v", secret)
+				t.Errorf("got copy %v", secret)
 			}
 		})
 	}

@@ -28,8 +28,8 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
-// deprovisionStale deprovisions those namespaces of the claim that do not belong to its active
-// allocation. It returns when to reconcile again, zero for never.
+// deprovisionStale deprovisions the namespaces of the claim that do not belong to its active
+// allocation. It returns the delay until the next reconcile, zero for never.
 func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedName, desired *desiredClaim, namespaces []corev1.Namespace) (time.Duration, error) {
 	var after time.Duration
 	var stale []*corev1.Namespace
@@ -51,12 +51,12 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 		return after, nil
 	}
 
-	// The cache may lag behind. Nothing is deleted because of it alone.
+	// The cache may lag behind, so that the API server has to confirm it.
 	live, err := getClaim(ctx, r.client.APIReader, key)
 	if err != nil {
 		return after, fmt.Errorf("confirm that the claim is deallocated: %w", err)
 	}
-	if desired, err = r.desire(ctx, live, namespaces); err != nil {
+	if desired, err = r.newDesiredClaim(ctx, live, namespaces); err != nil {
 		return after, err
 	}
 	var errs []error
@@ -64,7 +64,7 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 		if desired.keeps(ns, r.keys) {
 			continue
 		}
-		retained, err := r.deprovision(withClaimUID(ctx, ns.Labels[r.keys.ClaimUID]), ns, r.endCause(ns, live, desired))
+		retained, err := r.deprovision(withClaimUID(ctx, ns.Labels[r.keys.ClaimUID]), ns, r.deprovisionCause(ns, live, desired))
 		// If the process stops, or no longer leads, the next leader continues.
 		if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 			r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonDeprovisioningFailed, err.Error())
@@ -84,8 +84,8 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 // follows a deleted RoleBinding faster than authentication follows a deleted
 // ServiceAccount, because successful token reviews are cached for ten seconds.
 //
-// It returns for how long the namespace is still retained, zero for one that is deleted. cause
-// begins the message of the event.
+// It returns for how long the namespace is still retained, zero for one that is deleted. The message
+// of the event begins with the cause.
 func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, cause string) (time.Duration, error) {
 	start := r.clock.Now()
 	r.restores.DeleteEntry(ns.Labels[r.keys.AllocationID])
@@ -119,7 +119,7 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, caus
 			changed = changed || err == nil
 			deleted.DeletionTimestamp = new(metav1.NewTime(start))
 		}
-		r.written.Add(ns.UID, deleted, maxCacheLag)
+		r.writtenNamespaces.Add(ns.UID, deleted, maxCacheLag)
 	}
 	if !changed {
 		return retained, nil
@@ -138,8 +138,8 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, caus
 	return retained, nil
 }
 
-// revoke deletes all bindings and the ServiceAccount of a space. It returns whether the
-// ServiceAccount, or one of the RoleBindings that the driver created, still existed.
+// revoke deletes all bindings and the ServiceAccount of a space. It returns whether the ServiceAccount
+// or one of the driver's RoleBindings existed.
 func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed bool, err error) {
 	tenantsBind, err := r.canTenantsBind(ctx)
 	if err != nil {
@@ -198,9 +198,9 @@ func (r *Reconciler) revokeRoleBinding(ctx context.Context, binding *rbacv1.Role
 	return r.client.Delete(ctx, binding)
 }
 
-// revokeTenantRoleBindings deletes the RoleBindings that tenants created. Those would
-// exist until all pods of the namespace are deleted. Pods with such permissions may create more
-// meanwhile, so it lists them again until none is in effect, up to ten times.
+// revokeTenantRoleBindings deletes the RoleBindings that tenants created, which would otherwise exist
+// until all pods of the namespace are deleted. Pods with such permissions may create more meanwhile,
+// so that it lists them again until none is in effect, up to ten times.
 func (r *Reconciler) revokeTenantRoleBindings(ctx context.Context, namespace string) error {
 	for range 10 {
 		var list rbacv1.RoleBindingList
@@ -231,15 +231,15 @@ func (r *Reconciler) revokeClusterWide(ctx context.Context, ns *corev1.Namespace
 	for _, role := range r.recordedConfig(ns).ClusterWideRoles {
 		binding := &rbacv1.ClusterRoleBinding{}
 		err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: resources.ClusterRoleBindingName(ns.Name, role)}, binding)
-		// The name proves nothing: a client that can write the recorded configuration of a
-		// namespace chooses it.
+		// The owner is checked, because a client that can write the recorded configuration can
+		// choose the name.
 		if err == nil && slices.ContainsFunc(binding.OwnerReferences, func(owner metav1.OwnerReference) bool { return owner.UID == ns.UID }) {
 			err = r.client.Delete(ctx, binding, client.Preconditions{UID: &binding.UID})
 		}
 		if apierrors.IsForbidden(err) && !slices.Contains(r.config.Defaults.ClusterWideRoles, role) {
 			// The controller no longer has permission to delete it. The garbage collector does,
 			// with the namespace.
-			klog.FromContext(ctx).Error(err, "Cluster-wide role not revoked before the namespace is deleted", logkeys.Namespace, ns.Name)
+			klog.FromContext(ctx).Error(err, "Cannot revoke a cluster-wide role before the namespace is deleted", logkeys.Namespace, ns.Name)
 			continue
 		}
 		if spaceclient.IgnoreNotFound(err) != nil {
@@ -249,14 +249,14 @@ func (r *Reconciler) revokeClusterWide(ctx context.Context, ns *corev1.Namespace
 	return nil
 }
 
-// retainedUntil is until when a deprovisioned namespace is retained. It is zero for one that is not.
+// retainedUntil returns the end of the retention of a namespace. It is zero for one that is not retained.
 func (r *Reconciler) retainedUntil(ns *corev1.Namespace) time.Time {
 	until, _ := time.Parse(time.RFC3339, ns.Annotations[r.keys.RetainedUntil])
 	return until
 }
 
-// retainedFor is how long a deprovisioned namespace is still retained. It is zero for one that
-// is not, or that is being deleted.
+// retainedFor returns for how long a namespace is still retained. It is zero for one that is not
+// retained, or that is being deleted.
 func (r *Reconciler) retainedFor(ns *corev1.Namespace) time.Duration {
 	if ns.DeletionTimestamp != nil {
 		return 0
@@ -264,8 +264,8 @@ func (r *Reconciler) retainedFor(ns *corev1.Namespace) time.Duration {
 	return max(0, r.retainedUntil(ns).Sub(r.clock.Now()))
 }
 
-// isDeprovisioned returns whether nothing is left to do for a stale namespace but to wait
-// for its deletion or for the end of its retention.
+// isDeprovisioned returns whether a stale namespace only waits for its deletion or for the end of its
+// retention.
 func (r *Reconciler) isDeprovisioned(ctx context.Context, ns *corev1.Namespace) (bool, error) {
 	binding, account := &rbacv1.RoleBinding{}, &corev1.ServiceAccount{}
 	bindingErr := r.client.Get(ctx, client.ObjectKey{Namespace: ns.Name, Name: spaceapi.RoleBindingName}, binding)
@@ -276,23 +276,23 @@ func (r *Reconciler) isDeprovisioned(ctx context.Context, ns *corev1.Namespace) 
 	if bindingErr == nil && binding.DeletionTimestamp != nil && len(binding.Subjects) > 0 {
 		return false, nil // A finalizer keeps it in effect.
 	}
-	// Nothing is created any more in a namespace that this controller has deleted, although the
-	// cache may still have its objects. A retained namespace is different: another controller
-	// that was paused can still create objects in it, for example.
-	if written, _ := r.written.Get(ns.UID); written != nil && written.(*corev1.Namespace).DeletionTimestamp != nil {
+	// This controller creates nothing in a namespace that it has deleted, although the cache may
+	// still have objects of it. In a retained namespace, another controller that was paused can
+	// still create objects.
+	if written, _ := r.writtenNamespaces.Get(ns.UID); written != nil && written.(*corev1.Namespace).DeletionTimestamp != nil {
 		return true, nil
 	}
 	return (ns.DeletionTimestamp != nil || r.retainedFor(ns) > 0) &&
 		(bindingErr != nil || binding.DeletionTimestamp != nil) && (accountErr != nil || account.DeletionTimestamp != nil), nil
 }
 
-// reportStuckTerminating reports, on the namespace and on its claim, that the deletion of the
-// namespace takes too long, and writes to the namespace. It returns when to reconcile again, zero
-// for never.
+// reportStuckTerminating reports, on the namespace and on its claim, that the deletion of the namespace
+// takes too long. It also makes Kubernetes retry the deletion. It returns the delay until the next
+// reconcile, zero for never.
 //
-// kube-controller-manager looks at a namespace again after half of the longest grace period of the
-// pods in it, even if they were deleted by force meanwhile, and some seconds after each change of
-// the namespace (k8s.io/kubernetes, pkg/controller/namespace).
+// kube-controller-manager retries the deletion after half of the longest grace period of the pods,
+// even if they were force-deleted meanwhile, and some seconds after each change of the namespace
+// (k8s.io/kubernetes, pkg/controller/namespace).
 func (r *Reconciler) reportStuckTerminating(ctx context.Context, ns *corev1.Namespace) time.Duration {
 	if ns.DeletionTimestamp == nil {
 		return 0
@@ -312,13 +312,13 @@ func (r *Reconciler) reportStuckTerminating(ctx context.Context, ns *corev1.Name
 	r.eventOnSpace(ns, corev1.EventTypeWarning, spaceapi.ReasonStuckTerminating, message)
 	now := r.clock.Now().UTC().Format(time.RFC3339)
 	if err := r.annotate(ctx, ns, map[string]any{r.keys.DeletionRetriedAt: now}); spaceclient.IgnoreNotFound(err) != nil {
-		klog.FromContext(ctx).Error(err, "Deletion of the namespace not retried", logkeys.Namespace, ns.Name)
+		klog.FromContext(ctx).Error(err, "Failed to make Kubernetes retry the deletion of a namespace", logkeys.Namespace, ns.Name)
 	}
 	return timeout
 }
 
-// claimOfSpace returns what events need of the claim of a namespace, or of an object in one. It may
-// no longer exist.
+// claimOfSpace returns a reference for events to the claim of a namespace, or of an object in one. The
+// claim may no longer exist.
 func (r *Reconciler) claimOfSpace(obj client.Object) *resourceapi.ResourceClaim {
 	key := claimOf(obj, r.keys)
 	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: types.UID(obj.GetLabels()[r.keys.ClaimUID])}}
@@ -328,4 +328,21 @@ func (r *Reconciler) claimOfSpace(obj client.Object) *resourceapi.ResourceClaim 
 func (r *Reconciler) eventOnSpace(ns *corev1.Namespace, eventType, reason, message string) {
 	r.events.Event(ns, eventType, reason, message)
 	r.events.Event(r.claimOfSpace(ns), eventType, reason, message)
+}
+
+// deprovisionCause returns why a stale namespace is deprovisioned, for users who did not expect it.
+// live is the claim of the name that is recorded, and desired its desired state.
+func (r *Reconciler) deprovisionCause(ns *corev1.Namespace, live *resourceapi.ResourceClaim, desired *desiredClaim) string {
+	switch {
+	case desired != nil && desired.Owns(ns, r.keys):
+		return "Maximum lifetime of the space reached"
+	case live == nil || live.DeletionTimestamp != nil:
+		return "Claim deleted"
+	case string(live.UID) != ns.Labels[r.keys.ClaimUID]:
+		return "Claim deleted, and another one of the same name created"
+	case desired == nil:
+		return "Claim deallocated, because no pod uses it any more (another pod that uses the claim would keep the space)"
+	default:
+		return "Claim deallocated, and then allocated again (another pod that uses the claim all the time would keep the space)"
+	}
 }

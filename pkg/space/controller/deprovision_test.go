@@ -25,7 +25,7 @@ import (
 
 var revokeThenDelete = []string{"delete rolebindings", "delete serviceaccounts", "delete namespaces"}
 
-func TestDeprovisionStale_confirmsByTheAPIServer(t *testing.T) {
+func TestDeprovisionStale_confirmsWithTheAPIServer(t *testing.T) {
 	reallocated := func(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
 		claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
 		return claim
@@ -37,33 +37,33 @@ func TestDeprovisionStale_confirmsByTheAPIServer(t *testing.T) {
 	successor := claimFor("a")
 	successor.UID = "successor"
 	for name, test := range map[string]struct {
-		// cached and live are the claim as the cache and the API server have it.
+		// cached and live are the claim in the cache and in the API server.
 		cached, live *resourceapi.ResourceClaim
 		wrote        []string
 	}{
-		"nothing while both have the allocation":                              {claimFor("a"), claimFor("a"), nil},
-		"nothing when only the cache lacks the claim":                         {nil, claimFor("a"), nil},
-		"nothing when the cache has an older state":                           {unallocated, claimFor("a"), nil},
-		"nothing when the cache has an older allocation":                      {reallocated(claimFor("a")), claimFor("a"), nil},
-		"the space of a deleted claim":                                        {nil, nil, revokeThenDelete},
-		"the space of a deallocated claim":                                    {unallocated, unallocated, revokeThenDelete},
-		"the space of a deleted claim without our finalizer":                  {released, released, revokeThenDelete},
-		"the space of an earlier allocation":                                  {reallocated(claimFor("a")), reallocated(claimFor("a")), revokeThenDelete},
-		"the space of an earlier claim of the name":                           {successor, successor, revokeThenDelete},
-		"the space of a claim that the cache lacks, and that has a successor": {nil, successor, revokeThenDelete},
+		"allocated":                            {claimFor("a"), claimFor("a"), nil},
+		"not in the cache":                     {nil, claimFor("a"), nil},
+		"deallocated in the cache only":        {unallocated, claimFor("a"), nil},
+		"another allocation in the cache only": {reallocated(claimFor("a")), claimFor("a"), nil},
+		"deleted":                              {nil, nil, revokeThenDelete},
+		"deallocated":                          {unallocated, unallocated, revokeThenDelete},
+		"being deleted without the built-in finalizer": {released, released, revokeThenDelete},
+		"allocated again":                 {reallocated(claimFor("a")), reallocated(claimFor("a")), revokeThenDelete},
+		"recreated":                       {successor, successor, revokeThenDelete},
+		"not in the cache, and recreated": {nil, successor, revokeThenDelete},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, ns := withSpace(t, unchanged)
+			c, ns := newClusterWithSpace(t, unchanged)
 			if test.live != nil {
-				c.live(test.live)
+				c.createInAPI(test.live)
 			}
-			if _, err := c.deprovisionStale(t.Context(), key, c.desired(test.cached), c.ofClaim()); err != nil {
+			if _, err := c.deprovisionStale(t.Context(), key, c.desired(test.cached), c.cachedNamespaces()); err != nil {
 				t.Fatal(err)
 			}
-			if got := c.wrote(); !slices.Equal(got, test.wrote) {
+			if got := c.writes(); !slices.Equal(got, test.wrote) {
 				t.Errorf("wrote %q, want %q", got, test.wrote)
 			}
-			recorded := strings.Join(c.recorded(), "\n")
+			recorded := strings.Join(c.recordedEvents(), "\n")
 			if deleted := test.wrote != nil; strings.Contains(recorded, "Normal Deprovisioned") != deleted || strings.Contains(recorded, ns.Name) != deleted {
 				t.Errorf("recorded %q", recorded)
 			}
@@ -71,65 +71,65 @@ func TestDeprovisionStale_confirmsByTheAPIServer(t *testing.T) {
 	}
 }
 
-func TestDeprovisionStale_reportsOnceThoughTheCacheLags(t *testing.T) {
-	c, _ := withSpace(t, unchanged)
+func TestDeprovisionStale_reportsOnceWhileTheCacheLags(t *testing.T) {
+	c, _ := newClusterWithSpace(t, unchanged)
 	for range 2 {
 		if err := c.deprovisionAll(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if recorded := c.recorded(); len(recorded) != 1 {
+	if recorded := c.recordedEvents(); len(recorded) != 1 {
 		t.Errorf("recorded %q, want one event", recorded)
 	}
-	if wrote := c.wrote(); !slices.Equal(wrote, revokeThenDelete) {
+	if wrote := c.writes(); !slices.Equal(wrote, revokeThenDelete) {
 		t.Errorf("wrote %q, want %q", wrote, revokeThenDelete)
 	}
 }
 
 func TestDeprovisionStale_doesNotReportAnInterruption(t *testing.T) {
-	c, _ := withSpace(t, unchanged)
+	c, _ := newClusterWithSpace(t, unchanged)
 	ctx, cancel := context.WithCancel(t.Context())
 	c.react("delete serviceaccounts", func(client.Object) (bool, error) {
 		cancel()
 		return true, ctx.Err()
 	})
-	if _, err := c.deprovisionStale(ctx, key, nil, c.ofClaim()); err == nil {
-		t.Error("it is taken for done")
+	if _, err := c.deprovisionStale(ctx, key, nil, c.cachedNamespaces()); err == nil {
+		t.Error("got no error")
 	}
-	if recorded := c.recorded(); len(recorded) > 0 {
+	if recorded := c.recordedEvents(); len(recorded) > 0 {
 		t.Errorf("recorded %q", recorded)
 	}
 }
 
-func TestDeprovision_deletesNoSuccessorOfTheName(t *testing.T) {
-	c, ns := withSpace(t, unchanged)
-	cached := c.ofClaim()[0]
-	c.gone(ns)
+func TestDeprovision_doesNotDeleteARecreatedNamespace(t *testing.T) {
+	c, ns := newClusterWithSpace(t, unchanged)
+	cached := c.cachedNamespaces()[0]
+	c.deleteInAPI(ns)
 	ns.UID = "successor"
-	c.live(ns)
+	c.createInAPI(ns)
 	if _, err := c.deprovision(t.Context(), &cached, ""); !apierrors.IsConflict(err) {
 		t.Errorf("got error %v, want a conflict", err)
 	}
 	if !c.read(ns) {
-		t.Error("the successor was deleted")
+		t.Error("the recreated namespace was deleted")
 	}
 }
 
-func TestDeprovision_revokesBeforeItDeletes(t *testing.T) {
+func TestDeprovision_revokesBeforeDeleting(t *testing.T) {
 	for _, resource := range []string{"rolebindings", "serviceaccounts"} {
 		t.Run(resource, func(t *testing.T) {
-			c, ns := withSpace(t, unchanged)
+			c, ns := newClusterWithSpace(t, unchanged)
 			cause := errors.New("no")
 			c.fail("delete "+resource, cause)
 			err := c.deprovisionAll()
 			if !errors.Is(err, cause) || !strings.Contains(err.Error(), ns.Name) {
 				t.Errorf("got error %v, want one that names the namespace", err)
 			}
-			if slices.Contains(c.wrote(), "delete namespaces") {
-				t.Error("the namespace was deleted nevertheless")
+			if slices.Contains(c.writes(), "delete namespaces") {
+				t.Error("the namespace was deleted")
 			}
 			// One on the namespace, one on the claim.
-			if recorded := c.recorded(); len(recorded) != 2 || recorded[0] != recorded[1] || !strings.HasPrefix(recorded[0], "Warning DeprovisioningFailed") {
+			if recorded := c.recordedEvents(); len(recorded) != 2 || recorded[0] != recorded[1] || !strings.HasPrefix(recorded[0], "Warning DeprovisioningFailed") {
 				t.Errorf("recorded %q", recorded)
 			}
 		})
@@ -138,82 +138,82 @@ func TestDeprovision_revokesBeforeItDeletes(t *testing.T) {
 
 func TestDeprovisionStale_ofATerminatingNamespace(t *testing.T) {
 	for name, test := range map[string]struct {
-		account bool
-		did     []string
+		account  bool
+		requests []string
 	}{
-		"revokes what the caches have":        {true, append([]string{"get resourceclaims"}, revokeThenDelete[:2]...)},
-		"waits for the deletion when revoked": {false, nil},
+		"revokes the ServiceAccount in the cache": {true, append([]string{"get resourceclaims"}, revokeThenDelete[:2]...)},
+		"waits for the deletion after that":       {false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, ns := withSpace(t, terminating)
+			c, ns := newClusterWithSpace(t, terminating)
 			if test.account {
-				c.cached(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}})
+				c.putInCache(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}})
 			}
 			if err := c.deprovisionAll(); err != nil {
 				t.Fatal(err)
 			}
-			if got := c.did(); !slices.Equal(got, test.did) {
-				t.Errorf("did %q, want %q", got, test.did)
+			if got := c.requests(); !slices.Equal(got, test.requests) {
+				t.Errorf("got requests %q, want %q", got, test.requests)
 			}
 		})
 	}
 }
 
-// The annotation has whole seconds. A retention that was cut to the past was never looked at again.
-func TestDeprovision_retainsNoShorterThanThePeriod(t *testing.T) {
-	c, _ := withSpace(t, func(ns *corev1.Namespace) {
+// The annotation has whole seconds.
+func TestDeprovision_roundsTheRetentionUp(t *testing.T) {
+	c, _ := newClusterWithSpace(t, func(ns *corev1.Namespace) {
 		ns.Annotations[spaceapi.KeysFor(driver).Config] = `{"clusterRoles":["edit"],"network":{"mode":"Open"},"retention":"1s"}`
 	})
 	c.now.Step(990 * time.Millisecond)
-	if after, err := c.deprovisionStale(t.Context(), key, nil, c.ofClaim()); err != nil || after < time.Second || after >= 2*time.Second {
+	if after, err := c.deprovisionStale(t.Context(), key, nil, c.cachedNamespaces()); err != nil || after < time.Second || after >= 2*time.Second {
 		t.Errorf("reconciles again after %s, error %v, want 1s to 2s", after, err)
 	}
 }
 
-func TestDeprovision_retainsTheNamespaceWithoutCredentials(t *testing.T) {
-	c, ns := withSpace(t, func(ns *corev1.Namespace) {
+func TestDeprovision_retainsTheNamespace(t *testing.T) {
+	c, ns := newClusterWithSpace(t, func(ns *corev1.Namespace) {
 		ns.Annotations[spaceapi.KeysFor(driver).Config] = `{"clusterRoles":["edit"],"network":{"mode":"Open"},"retention":"1h"}`
 	})
-	after, err := c.deprovisionStale(t.Context(), key, nil, c.ofClaim())
+	after, err := c.deprovisionStale(t.Context(), key, nil, c.cachedNamespaces())
 	if err != nil || after != time.Hour {
-		t.Errorf("looks again after %s, error %v", after, err)
+		t.Errorf("reconciles again after %s, error %v", after, err)
 	}
-	if got, want := c.wrote(), []string{"delete rolebindings", "delete serviceaccounts", "patch namespaces"}; !slices.Equal(got, want) {
+	if got, want := c.writes(), []string{"delete rolebindings", "delete serviceaccounts", "patch namespaces"}; !slices.Equal(got, want) {
 		t.Fatalf("wrote %q, want %q", got, want)
 	}
 	// One on the namespace, one on the claim.
-	if recorded := c.recorded(); len(recorded) != 2 || recorded[0] != recorded[1] || !strings.HasPrefix(recorded[0], "Normal NamespaceRetained") || !strings.Contains(recorded[0], "2026-03-01T13:00:00Z") {
+	if recorded := c.recordedEvents(); len(recorded) != 2 || recorded[0] != recorded[1] || !strings.HasPrefix(recorded[0], "Normal NamespaceRetained") || !strings.Contains(recorded[0], "2026-03-01T13:00:00Z") {
 		t.Errorf("recorded %q", recorded)
 	}
-	c.catchUp(ns)
+	c.syncCache(ns)
 	c.now.Step(time.Hour - time.Second)
-	// As after a restart.
-	c.written.Remove(ns.UID)
-	if after, err := c.deprovisionStale(t.Context(), key, nil, c.ofClaim()); err != nil || after != time.Second || len(c.wrote()) > 0 {
-		t.Errorf("too soon: looks again after %s, error %v", after, err)
+	// The controller restarts.
+	c.writtenNamespaces.Remove(ns.UID)
+	if after, err := c.deprovisionStale(t.Context(), key, nil, c.cachedNamespaces()); err != nil || after != time.Second || len(c.writes()) > 0 {
+		t.Errorf("before the end: reconciles again after %s, error %v", after, err)
 	}
 	c.now.Step(time.Second)
-	if err := c.deprovisionAll(); err != nil || !slices.Contains(c.wrote(), "delete namespaces") {
-		t.Errorf("in time: error %v", err)
+	if err := c.deprovisionAll(); err != nil || !slices.Contains(c.writes(), "delete namespaces") {
+		t.Errorf("at the end: error %v", err)
 	}
 }
 
 func TestRevokeTenantRoleBindings_repeatsUntilNoneIsInEffect(t *testing.T) {
 	c := newCluster(t)
-	given := 0
+	lists := 0
 	c.react("list rolebindings", func(client.Object) (bool, error) {
-		given++
-		return given <= 3, nil
+		lists++
+		return lists <= 3, nil
 	})
 	if err := c.revokeTenantRoleBindings(t.Context(), "ns"); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.wrote(); len(got) != 3 {
+	if got := c.writes(); len(got) != 3 {
 		t.Errorf("wrote %q", got)
 	}
-	given = -1000
+	lists = -1000
 	if err := c.revokeTenantRoleBindings(t.Context(), "ns"); err == nil {
-		t.Error("RoleBindings that are created without end: no error")
+		t.Error("RoleBindings that keep being recreated: got no error")
 	}
 }
 
@@ -222,51 +222,51 @@ func TestDeprovision_revokesAllRoleBindings(t *testing.T) {
 		`{"clusterRoles":["edit","view","admin"],"network":{"mode":"Open"}}`: 3,
 		"damaged": spaceapi.MaxClusterRoles,
 	} {
-		c, ns := withSpace(t, func(ns *corev1.Namespace) { ns.Annotations[spaceapi.KeysFor(driver).Config] = record })
+		c, ns := newClusterWithSpace(t, func(ns *corev1.Namespace) { ns.Annotations[spaceapi.KeysFor(driver).Config] = record })
 		if _, err := c.deprovision(t.Context(), ns, ""); err != nil {
 			t.Fatal(err)
 		}
 		deleted := 0
-		for _, call := range c.wrote() {
+		for _, call := range c.writes() {
 			if call == "delete rolebindings" {
 				deleted++
 			}
 		}
 		if deleted != want {
-			t.Errorf("%s: deleted %d RoleBindings, want %d: %q", record, deleted, want, c.wrote())
+			t.Errorf("%s: deleted %d RoleBindings, want %d: %q", record, deleted, want, c.writes())
 		}
 	}
 }
 
-func TestDeprovision_revokesClusterWideRights(t *testing.T) {
+func TestDeprovision_revokesClusterWideRoles(t *testing.T) {
 	forbidden := apierrors.NewForbidden(rbacv1.Resource("clusterrolebindings"), "x", errors.New("no"))
-	withRights := append([]string{"delete clusterrolebindings"}, revokeThenDelete...)
+	withRoles := append([]string{"delete clusterrolebindings"}, revokeThenDelete...)
 	for name, test := range map[string]struct {
 		owner   types.UID
 		roles   []string
 		failure error
 		wrote   []string
 	}{
-		"before others":                   {"namespace-uid", []string{"reader"}, nil, withRights},
-		"not those of another owner":      {"another-uid", []string{"reader"}, nil, revokeThenDelete},
-		"and keeps the space otherwise":   {"namespace-uid", []string{"reader"}, forbidden, withRights[:1]},
-		"or leaves them to the namespace": {"namespace-uid", nil, forbidden, withRights}, // the role is not configured any more
+		"first":                                 {"namespace-uid", []string{"reader"}, nil, withRoles},
+		"not if it has another owner":           {"another-uid", []string{"reader"}, nil, revokeThenDelete},
+		"or fails if that fails":                {"namespace-uid", []string{"reader"}, forbidden, withRoles[:1]},
+		"or leaves it to the garbage collector": {"namespace-uid", nil, forbidden, withRoles}, // the role is no longer configured
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, ns := clusterWide(t)
+			c, ns := newClusterWithClusterWideRole(t)
 			c.clusterRoleBinding(test.owner)
 			c.config.Defaults.ClusterWideRoles = test.roles
 			c.react("delete clusterrolebindings", func(client.Object) (bool, error) { return test.failure != nil, test.failure })
 			_, err := c.deprovision(t.Context(), ns, "")
-			if got := c.wrote(); !slices.Equal(got, test.wrote) || (err == nil) != slices.Contains(test.wrote, "delete namespaces") {
+			if got := c.writes(); !slices.Equal(got, test.wrote) || (err == nil) != slices.Contains(test.wrote, "delete namespaces") {
 				t.Errorf("wrote %q, error %v, want %q", got, err, test.wrote)
 			}
 		})
 	}
 }
 
-func TestReportStuckTerminating_retriesTheDeletionOnceInEachTimeout(t *testing.T) {
-	c, ns := withSpace(t, terminating)
+func TestReportStuckTerminating_retriesTheDeletionAfterEachTimeout(t *testing.T) {
+	c, ns := newClusterWithSpace(t, terminating)
 	timeout := c.config.StuckTerminatingAfter
 	if !c.read(ns) {
 		t.Fatal("the namespace does not exist")
@@ -274,14 +274,14 @@ func TestReportStuckTerminating_retriesTheDeletionOnceInEachTimeout(t *testing.T
 	c.now.SetTime(ns.DeletionTimestamp.Time)
 	report := func(want time.Duration, wrote ...string) {
 		t.Helper()
-		c.catchUp(ns)
-		if after := c.reportStuckTerminating(t.Context(), &c.ofClaim()[0]); after != want {
+		c.syncCache(ns)
+		if after := c.reportStuckTerminating(t.Context(), &c.cachedNamespaces()[0]); after != want {
 			t.Errorf("reports again after %s, want %s", after, want)
 		}
-		if got := c.wrote(); !slices.Equal(got, wrote) {
+		if got := c.writes(); !slices.Equal(got, wrote) {
 			t.Errorf("wrote %q, want %q", got, wrote)
 		}
-		if recorded := c.recorded(); (len(recorded) > 0) != (len(wrote) > 0) {
+		if recorded := c.recordedEvents(); (len(recorded) > 0) != (len(wrote) > 0) {
 			t.Errorf("recorded %q", recorded)
 		}
 	}
@@ -295,15 +295,51 @@ func TestReportStuckTerminating_retriesTheDeletionOnceInEachTimeout(t *testing.T
 	report(timeout, "patch namespaces")
 }
 
-// What annotates a namespace that somebody else deleted must not seem to have deprovisioned it.
-func TestReportStuckTerminating_leavesTheCredentialsToBeRevoked(t *testing.T) {
-	c, ns := withSpace(t, terminating)
-	c.cached(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}})
+// The annotation on a namespace that another client deleted must not count as its deprovisioning.
+func TestReportStuckTerminating_doesNotPreventRevocation(t *testing.T) {
+	c, ns := newClusterWithSpace(t, terminating)
+	c.putInCache(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: spaceapi.ServiceAccountName}})
 	c.now.SetTime(time.Now().Add(time.Hour))
 	if err := c.deprovisionAll(); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := c.wrote(), append([]string{"patch namespaces"}, revokeThenDelete[:2]...); !slices.Equal(got, want) {
+	if got, want := c.writes(), append([]string{"patch namespaces"}, revokeThenDelete[:2]...); !slices.Equal(got, want) {
 		t.Errorf("wrote %q, want %q", got, want)
+	}
+}
+
+func TestDeprovisionStale_reportsTheCause(t *testing.T) {
+	for words, change := range map[string]func(*resourceapi.ResourceClaim) *resourceapi.ResourceClaim{
+		"Claim deleted: ": func(*resourceapi.ResourceClaim) *resourceapi.ResourceClaim { return nil },
+		"Claim deleted: credentials": func(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+			claim.DeletionTimestamp, claim.Finalizers = ptr.To(metav1.Now()), []string{"example.com/mine"}
+			return claim
+		},
+		"another one of the same name": func(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+			claim.UID = "another"
+			return claim
+		},
+		"no pod uses it any more (another pod": func(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+			claim.Status.Allocation = nil
+			return claim
+		},
+		"allocated again": func(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+			claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
+			return claim
+		},
+	} {
+		t.Run(words, func(t *testing.T) {
+			c, _ := newClusterWithSpace(t, unchanged)
+			claim := change(claimFor("a"))
+			if claim != nil {
+				c.createInAPI(claim)
+			}
+			if _, err := c.deprovisionStale(t.Context(), key, c.desired(claim), c.cachedNamespaces()); err != nil {
+				t.Fatal(err)
+			}
+			if recorded := c.recordedEvents(); len(recorded) != 1 || !strings.Contains(recorded[0], words) {
+				t.Errorf("recorded %q", recorded)
+			}
+		})
 	}
 }

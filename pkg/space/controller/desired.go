@@ -25,27 +25,28 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
-// desiredClaim is what an allocated claim is to have.
+// desiredClaim is the desired state of an allocated claim.
 type desiredClaim struct {
 	*allocation.Allocation
 	claim *resourceapi.ResourceClaim
-	// inUse is whether the claim's status says that the spaces are ready.
+	// inUse means that the spaces are ready by the claim's status.
 	inUse bool
-	// conditions are those of the first result in the claim's status. All results have the same.
+	// conditions are those of the first result in the claim's status. They are the same for all
+	// results.
 	conditions []metav1.Condition
 	// spaces are in the order of the allocation's results.
 	spaces []*desiredSpace
-	// rejected is why the allocation gets nothing, or nil.
+	// rejected is the reason why the allocation gets no spaces, or nil.
 	rejected error
-	// expiresIn is how long the spaces may still exist. It is zero if there is no limit, and
-	// for expired spaces.
+	// expiresIn is the remaining lifetime of the spaces. It is zero if there is no limit, and for
+	// expired spaces.
 	expiresIn time.Duration
 	expired   bool
-	// restored is whether spaces in use, or their claim's status, were changed.
+	// restored means that the controller restored spaces in use, or their claim's status.
 	restored atomic.Bool
 }
 
-// desiredSpace is what a result of the allocation is to have.
+// desiredSpace is the desired state of the space of a result.
 type desiredSpace struct {
 	allocation.Result
 	config spaceconfig.SpaceConfig
@@ -58,25 +59,25 @@ type desiredSpace struct {
 	serviceAccountUID types.UID
 }
 
-// desire returns what the claim, which may be nil, is to have. It is nil for a claim that is
+// newDesiredClaim returns the desired state of a claim, which may be nil. It is nil for a claim that is
 // not allocated. The namespaces are those of the claim.
-func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClaim, namespaces []corev1.Namespace) (*desiredClaim, error) {
+func (r *Reconciler) newDesiredClaim(ctx context.Context, claim *resourceapi.ResourceClaim, namespaces []corev1.Namespace) (*desiredClaim, error) {
 	driver := r.config.Defaults.Driver
 	a := allocation.FromClaim(claim, driver)
 	if a == nil {
 		return nil, nil
 	}
 	desired := &desiredClaim{Allocation: a, claim: claim, inUse: isReady(claim, driver, a), conditions: claimstatus.Conditions(claim, driver, a.Results[0])}
-	// An admission policy of the chart rejects claims in spaces when they are written, but it
-	// knows only the classes that it was configured with, and it can be removed. The cache has
-	// no namespaces but those of spaces.
-	outer := &corev1.Namespace{}
-	err := r.client.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, outer)
+	// An admission policy of the chart rejects claims in spaces when they are written. But it knows
+	// only the classes that it was configured with, and it can be removed. The cache has only the
+	// namespaces of spaces.
+	claimNamespace := &corev1.Namespace{}
+	err := r.client.Get(ctx, client.ObjectKey{Name: a.Claim.Namespace}, claimNamespace)
 	if spaceclient.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
 	var rejected error
-	if err == nil && outer.Labels[r.keys.NestedSpaces] != spaceapi.NestedSpacesAllowed {
+	if err == nil && claimNamespace.Labels[r.keys.NestedSpaces] != spaceapi.NestedSpacesAllowed {
 		rejected = fmt.Errorf("claims in namespace %s cannot get spaces: it is a space whose DeviceClass does not set allowNestedSpaces", a.Claim.Namespace)
 	}
 
@@ -84,7 +85,7 @@ func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClai
 	var lifetime time.Duration
 	var containers []spaceconfig.Container
 	for _, result := range a.Results {
-		space, err := r.desireSpace(a, result, namespaces)
+		space, err := r.newDesiredSpace(a, result, namespaces)
 		if rejected == nil {
 			rejected = err
 		}
@@ -116,9 +117,9 @@ func (r *Reconciler) desire(ctx context.Context, claim *resourceapi.ResourceClai
 	return desired, nil
 }
 
-// desireSpace returns what a result of an allocation is to have. If it gets nothing, the error
-// says why, and what is known of the space is returned with it.
-func (r *Reconciler) desireSpace(a *allocation.Allocation, result allocation.Result, namespaces []corev1.Namespace) (*desiredSpace, error) {
+// newDesiredSpace returns the desired state of the space of a result. The error is the reason why it
+// gets no space. The space is returned with it.
+func (r *Reconciler) newDesiredSpace(a *allocation.Allocation, result allocation.Result, namespaces []corev1.Namespace) (*desiredSpace, error) {
 	config, err := r.config.Defaults.Resolve(a, result)
 	if err == nil {
 		err = r.config.Defaults.CheckAllowed(config.Recorded)
@@ -131,7 +132,7 @@ func (r *Reconciler) desireSpace(a *allocation.Allocation, result allocation.Res
 		}
 		// A space keeps its name when the prefix changes.
 		space.namespace, space.name = ns, ns.Name
-		// What is recorded has precedence over what parameters and settings give now.
+		// The recorded configuration takes precedence over the current parameters and settings.
 		if recorded, damaged := spaceconfig.DecodeRecorded(ns.Annotations[r.keys.Config]); damaged == nil {
 			space.config.Recorded, err = recorded, nil
 		}
@@ -139,11 +140,11 @@ func (r *Reconciler) desireSpace(a *allocation.Allocation, result allocation.Res
 	return space, err
 }
 
-// describe sets the objects of the spaces.
+// describe sets the desired objects of the spaces.
 func (r *Reconciler) describe(ctx context.Context, desired *desiredClaim) error {
 	environment := resources.Environment{Driver: r.config.Defaults.Driver, DNS: r.config.DNS, TokenAudiences: r.tokenAudiences(ctx)}
 	var err error
-	if environment.APIServer, err = r.apiServer(ctx); err != nil {
+	if environment.APIServer, err = r.apiServerDestinations(ctx); err != nil {
 		return err
 	}
 	for _, space := range desired.spaces {
@@ -162,15 +163,13 @@ func (d *desiredClaim) hasCopies() bool {
 	return slices.ContainsFunc(d.spaces, func(space *desiredSpace) bool { return len(space.objects.Copies) > 0 })
 }
 
-// keeps returns whether a namespace is one of the spaces that may exist: Owns is true, and it has
-// not expired. d may be nil.
+// keeps returns whether a namespace belongs to a space that has not expired. d may be nil.
 func (d *desiredClaim) keeps(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	return d != nil && !d.expired && d.Owns(ns, keys)
 }
 
-// recordedConfig returns the recorded configuration of the space in a namespace. If it is
-// damaged, that is everything that a space can have, with unknown ClusterRoles, and without
-// retention.
+// recordedConfig returns the recorded configuration of the space in a namespace, for its revocation. If
+// it is damaged, it returns everything that a space can have, and no retention.
 func (r *Reconciler) recordedConfig(ns *corev1.Namespace) spaceconfig.Recorded {
 	recorded, err := spaceconfig.DecodeRecorded(ns.Annotations[r.keys.Config])
 	if err != nil {

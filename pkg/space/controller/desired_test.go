@@ -15,8 +15,8 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-func TestDesire_expiresAtTheShortestLifetime(t *testing.T) {
-	claim := ofClass(ofClass(claimFor("a", "b"), `"maxLifetime":"2h"`, "a"), `"maxLifetime":"1h"`, "b")
+func TestNewDesiredClaim_expiresAtTheShortestLifetime(t *testing.T) {
+	claim := withClassConfig(withClassConfig(claimFor("a", "b"), `"maxLifetime":"2h"`, "a"), `"maxLifetime":"1h"`, "b")
 	c := newCluster(t)
 	claim.Status.Allocation.AllocationTimestamp = ptr.To(metav1.NewTime(c.now.Now()))
 	if d := c.desired(claim); d.expired || d.expiresIn != time.Hour {
@@ -24,52 +24,52 @@ func TestDesire_expiresAtTheShortestLifetime(t *testing.T) {
 	}
 	c.now.Step(time.Hour - time.Nanosecond)
 	if d := c.desired(claim); d.expired {
-		t.Error("expired too soon")
+		t.Error("expired before its lifetime")
 	}
 	c.now.Step(time.Nanosecond)
 	if d := c.desired(claim); !d.expired || d.expiresIn != 0 {
-		t.Error("not expired in time")
+		t.Error("not expired after its lifetime")
 	}
 }
 
-func TestDesire_withoutAllocationTimeExpiresByTheNamespace(t *testing.T) {
-	claim := ofClass(claimFor("a"), `"maxLifetime":"1h"`)
+func TestNewDesiredClaim_expiryWithoutAllocationTimestamp(t *testing.T) {
+	claim := withClassConfig(claimFor("a"), `"maxLifetime":"1h"`)
 	c := newCluster(t, claim)
 	if d := c.desired(claim); d.expired {
 		t.Fatal("expired before it was provisioned")
 	}
 	ns := c.namespaceFor(claim)
 	ns.CreationTimestamp = metav1.NewTime(c.now.Now())
-	c.cached(ns)
+	c.putInCache(ns)
 	c.now.Step(time.Hour)
 	if !c.desired(claim).expired {
 		t.Fatal("not expired")
 	}
-	// When the namespace is deleted, only the claim's status shows it.
-	if err := c.allocate(c.liveOne()); err != nil {
+	// When the namespace is deleted, only the claim's status shows the expiry.
+	if err := c.provisionClaim(c.currentClaim()); err != nil {
 		t.Fatal(err)
 	}
 	c.caches.remove(ns)
-	if !c.desired(c.liveOne()).expired {
+	if !c.desired(c.currentClaim()).expired {
 		t.Error("an expired space would be recreated")
 	}
 }
 
-func TestDesire_rejectsClaimsInSpaces(t *testing.T) {
+func TestNewDesiredClaim_rejectsClaimsInSpaces(t *testing.T) {
 	for name, test := range map[string]struct {
 		labels   map[string]string
 		rejected bool
 	}{
-		"in another namespace":                  {nil, false},
-		"in a space":                            {map[string]string{driver + "/claim-uid": "other"}, true},
-		"in a space with an unknown permission": {map[string]string{driver + "/claim-uid": "other", driver + "/nested-spaces": "true"}, true},
-		"in a space that may have spaces":       {map[string]string{driver + "/claim-uid": "other", driver + "/nested-spaces": "Allowed"}, false},
+		"in another namespace": {nil, false},
+		"in a space":           {map[string]string{driver + "/claim-uid": "other"}, true},
+		"in a space with another value of the label": {map[string]string{driver + "/claim-uid": "other", driver + "/nested-spaces": "true"}, true},
+		"in a space that allows nested spaces":       {map[string]string{driver + "/claim-uid": "other", driver + "/nested-spaces": "Allowed"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim := claimFor("a")
 			c := newCluster(t, claim)
 			if test.labels != nil {
-				c.cached(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: claim.Namespace, Labels: test.labels}})
+				c.putInCache(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: claim.Namespace, Labels: test.labels}})
 			}
 			if err := c.desired(claim).rejected; (err != nil) != test.rejected {
 				t.Errorf("got error %v, want one: %t", err, test.rejected)
@@ -78,26 +78,25 @@ func TestDesire_rejectsClaimsInSpaces(t *testing.T) {
 	}
 }
 
-// Without a record that can be read, a space gets no more than it would get now.
-func TestDesire_withDamagedRecordedConfig(t *testing.T) {
+func TestNewDesiredClaim_withDamagedRecordedConfig(t *testing.T) {
 	for _, record := range []string{"", "{}", "x", `{"clusterRoles":["cluster-admin"],"network":{"mode":"Open"},"more":1}`, `{"clusterRoles":["cluster-admin"],"network":{}}`} {
 		claim := claimFor("a")
 		c := newCluster(t, claim)
 		ns := c.namespaceFor(claim)
 		ns.Annotations[c.keys.Config] = record
-		c.cached(ns)
+		c.putInCache(ns)
 		c.config.Defaults.ClusterRole, c.config.Defaults.Network = "view", spaceapi.NetworkIsolated
 		got := c.desired(claim).spaces[0].config
 		if !slices.Equal(got.ClusterRoles, []string{"view"}) || got.Network.Mode != spaceapi.NetworkIsolated {
 			t.Errorf("%q: got %+v", record, got.Recorded)
 		}
-		given := c.recordedConfig(ns)
-		if len(given.ClusterRoles) != spaceapi.MaxClusterRoles || given.Retention.Duration != 0 {
-			t.Errorf("%q: to be revoked is %+v", record, given)
+		recorded := c.recordedConfig(ns)
+		if len(recorded.ClusterRoles) != spaceapi.MaxClusterRoles || recorded.Retention.Duration != 0 {
+			t.Errorf("%q: got %+v, want all ClusterRoles", record, recorded)
 		}
-		ofClass(claim, `"clusterRoles":["cluster-admin"]`)
+		withClassConfig(claim, `"clusterRoles":["cluster-admin"]`)
 		if d := c.desired(claim); d.rejected == nil {
-			t.Errorf("%q: a role that is not allowed is accepted", record)
+			t.Errorf("%q: got no error for a role that is not allowed", record)
 		}
 	}
 }

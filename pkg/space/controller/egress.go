@@ -25,10 +25,10 @@ import (
 // namespace default.
 const kubernetesService = "kubernetes"
 
-// apiServer returns where pods reach the API server: at the configured CIDRs or, without any, at
-// the address in their kubeconfigs and at the endpoints. Which of these two a NetworkPolicy
-// applies to depends on what enforces it.
-func (r *Reconciler) apiServer(ctx context.Context) ([]resources.Destination, error) {
+// apiServerDestinations returns where isolated pods can reach the API server: at the configured CIDRs
+// or, without any, at the address in their kubeconfigs and at the endpoints. It depends on the
+// implementation of NetworkPolicies which of these two they apply to.
+func (r *Reconciler) apiServerDestinations(ctx context.Context) ([]resources.Destination, error) {
 	var out []resources.Destination
 	for _, cidr := range r.config.APIServerCIDRs {
 		out = append(out, resources.Destination{CIDR: cidr.String()})
@@ -65,7 +65,7 @@ func (r *Reconciler) apiServer(ctx context.Context) ([]resources.Destination, er
 	return slices.Compact(out), nil
 }
 
-// destination is a single address.
+// destination returns the destination of a single address.
 func destination(ip netip.Addr, port int32) resources.Destination {
 	ip = ip.Unmap().WithZone("")
 	return resources.Destination{CIDR: netip.PrefixFrom(ip, ip.BitLen()).String(), Port: port}

@@ -15,7 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-func TestAPIServer_hasTheAddressesThatPodsUse(t *testing.T) {
+func TestAPIServerDestinations(t *testing.T) {
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kubernetes"},
 		Endpoints:  []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.2"}}, {Addresses: []string{"10.0.0.1", "not-an-address"}}},
@@ -29,19 +29,19 @@ func TestAPIServer_hasTheAddressesThatPodsUse(t *testing.T) {
 		slice  *discoveryv1.EndpointSlice
 		want   []string
 	}{
-		"at its service and its endpoints":   {"https://10.96.0.1", nil, slice, []string{"10.0.0.1/32 6443", "10.0.0.2/32 6443", "10.96.0.1/32 443"}},
-		"at one and the same address":        {"https://10.0.0.1:6443", nil, slice, []string{"10.0.0.1/32 6443", "10.0.0.2/32 6443"}},
-		"by name":                            {"https://kubernetes.default.svc", nil, slice, []string{"10.0.0.1/32 6443", "10.0.0.2/32 6443"}},
-		"with IPv6":                          {"https://[fd00::1]:443", nil, nil, []string{"fd00::1/128 443"}},
-		"where the administrator configures": {"https://10.96.0.1", []net.IPNet{{IP: net.IPv4(10, 1, 0, 0), Mask: net.CIDRMask(16, 32)}}, slice, []string{"10.1.0.0/16 0"}},
-		"nowhere as far as is known":         {"https://api.example.com", nil, nil, nil},
+		"Service and endpoints":  {"https://10.96.0.1", nil, slice, []string{"10.0.0.1/32 6443", "10.0.0.2/32 6443", "10.96.0.1/32 443"}},
+		"an endpoint in the URL": {"https://10.0.0.1:6443", nil, slice, []string{"10.0.0.1/32 6443", "10.0.0.2/32 6443"}},
+		"a name in the URL":      {"https://kubernetes.default.svc", nil, slice, []string{"10.0.0.1/32 6443", "10.0.0.2/32 6443"}},
+		"IPv6":                   {"https://[fd00::1]:443", nil, nil, []string{"fd00::1/128 443"}},
+		"configured CIDRs":       {"https://10.96.0.1", []net.IPNet{{IP: net.IPv4(10, 1, 0, 0), Mask: net.CIDRMask(16, 32)}}, slice, []string{"10.1.0.0/16 0"}},
+		"unknown addresses":      {"https://api.example.com", nil, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClusterWith(t, func(config *Config) { config.Server, config.APIServerCIDRs = test.server, test.cidrs })
 			if test.slice != nil {
-				c.cached(test.slice)
+				c.putInCache(test.slice)
 			}
-			destinations, err := c.apiServer(t.Context())
+			destinations, err := c.apiServerDestinations(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -41,16 +41,15 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
-// These tests look at one function each. What is in the caches and what the API server has
-// is put there separately, because caches lag behind. Whether the functions work together
-// is tested against a real API server.
+// These tests call single functions. They set objects in the cache and in the API server
+// separately, because caches lag behind. test/integration runs the controller with a real API server.
 
 const driver = spaceapi.DefaultDriverName
 
 // key is the claim of claimFor.
 var key = types.NamespacedName{Namespace: "team", Name: "claim"}
 
-// cluster is a Reconciler with its API server and its caches.
+// cluster is a Reconciler with a fake API server and a fake cache.
 type cluster struct {
 	*Reconciler
 	t      testing.TB
@@ -65,7 +64,7 @@ type cluster struct {
 	reactors []reactor
 }
 
-// reactor answers requests in place of the API server, if it handles them.
+// reactor responds to requests in place of the API server, if it handles them.
 type reactor struct {
 	call  string
 	react func(obj client.Object) (handled bool, err error)
@@ -76,7 +75,7 @@ func newCluster(t testing.TB, live ...client.Object) *cluster {
 	return newClusterWith(t, func(*Config) {}, live...)
 }
 
-// newClusterWith is newCluster with another configuration.
+// newClusterWith is newCluster with changes to the configuration.
 func newClusterWith(t testing.TB, change func(*Config), live ...client.Object) *cluster {
 	t.Helper()
 	c := &cluster{
@@ -108,10 +107,10 @@ func newClusterWith(t testing.TB, change func(*Config), live ...client.Object) *
 	c.Reconciler = NewReconciler(config, Clients{splitClient{c.api, c.caches}, c.api, roles}, c.events,
 		metrics.NewController(prometheus.NewRegistry(), "v0"), c.now)
 	c.Reconciler.queue = c.queue
-	c.cached(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "edit"}, Rules: []rbacv1.PolicyRule{
+	c.putInCache(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "edit"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"pods/exec"}, Verbs: []string{"create"}},
 	}})
-	c.live(live...)
+	c.createInAPI(live...)
 	return c
 }
 
@@ -129,7 +128,7 @@ func (s splitClient) List(ctx context.Context, list client.ObjectList, opts ...c
 	return s.cache.List(ctx, list, opts...)
 }
 
-// call records a request, and lets the reactors answer it.
+// call records a request, and calls the reactors.
 func (c *cluster) call(verb string, obj client.Object) (handled bool, err error) {
 	call := verb + " " + resourceOf(obj)
 	c.mutex.Lock()
@@ -164,9 +163,9 @@ func (c *cluster) interceptors() interceptor.Funcs {
 			return w.Get(ctx, key, obj, opts...)
 		},
 		List: func(ctx context.Context, w client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			if roleBindings, is := list.(*rbacv1.RoleBindingList); is {
+			if roleBindings, ok := list.(*rbacv1.RoleBindingList); ok {
 				if handled, err := c.call("list", &rbacv1.RoleBinding{}); handled {
-					roleBindings.Items = []rbacv1.RoleBinding{{ObjectMeta: metav1.ObjectMeta{Name: "given"}}}
+					roleBindings.Items = []rbacv1.RoleBinding{{ObjectMeta: metav1.ObjectMeta{Name: "tenant"}}}
 					return err
 				}
 			}
@@ -176,7 +175,7 @@ func (c *cluster) interceptors() interceptor.Funcs {
 			if handled, err := c.call("create", obj); handled {
 				return err
 			}
-			if review, is := obj.(*authorizationv1.SubjectAccessReview); is {
+			if review, ok := obj.(*authorizationv1.SubjectAccessReview); ok {
 				review.Status.Allowed = true
 				return nil
 			}
@@ -201,7 +200,7 @@ func (c *cluster) interceptors() interceptor.Funcs {
 			if handled, err := c.call("delete", obj); handled {
 				return err
 			}
-			// The fake one ignores this precondition.
+			// The fake client ignores this precondition.
 			options := (&client.DeleteOptions{}).ApplyOptions(opts)
 			if options.Preconditions != nil && options.Preconditions.UID != nil {
 				existing := obj.DeepCopyObject().(client.Object)
@@ -220,20 +219,20 @@ func (c *cluster) interceptors() interceptor.Funcs {
 	}
 }
 
-// react lets a function answer requests, such as "create namespaces".
+// react adds a function that responds to requests, such as "create namespaces".
 func (c *cluster) react(call string, react func(obj client.Object) (handled bool, err error)) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.reactors = append(c.reactors, reactor{call, react})
 }
 
-// fail lets requests, such as "create namespaces", fail.
+// fail makes requests, such as "create namespaces", fail.
 func (c *cluster) fail(call string, err error) {
 	c.react(call, func(client.Object) (bool, error) { return true, err })
 }
 
-// did returns the requests since the last call, and forgets them.
-func (c *cluster) did() []string {
+// requests returns the requests since the last call.
+func (c *cluster) requests() []string {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	calls := c.calls
@@ -241,10 +240,10 @@ func (c *cluster) did() []string {
 	return calls
 }
 
-// wrote is did without reading.
-func (c *cluster) wrote() []string {
+// writes returns the requests since the last call that write.
+func (c *cluster) writes() []string {
 	var out []string
-	for _, call := range c.did() {
+	for _, call := range c.requests() {
 		if verb := call[:3]; verb != "get" && verb != "lis" {
 			out = append(out, call)
 		}
@@ -252,8 +251,8 @@ func (c *cluster) wrote() []string {
 	return out
 }
 
-// recorded returns the events so far.
-func (c *cluster) recorded() []string {
+// recordedEvents returns the events since the last call.
+func (c *cluster) recordedEvents() []string {
 	var out []string
 	for {
 		select {
@@ -265,8 +264,8 @@ func (c *cluster) recorded() []string {
 	}
 }
 
-// live puts objects into the API server.
-func (c *cluster) live(objs ...client.Object) {
+// createInAPI creates objects in the API server.
+func (c *cluster) createInAPI(objs ...client.Object) {
 	c.t.Helper()
 	for _, obj := range objs {
 		obj := obj.DeepCopyObject().(client.Object)
@@ -281,20 +280,20 @@ func (c *cluster) live(objs ...client.Object) {
 			}
 		}
 	}
-	c.did()
+	c.requests()
 }
 
-// gone deletes an object from the API server.
-func (c *cluster) gone(obj client.Object) {
+// deleteInAPI deletes an object in the API server.
+func (c *cluster) deleteInAPI(obj client.Object) {
 	c.t.Helper()
 	if err := c.api.Delete(c.t.Context(), obj); err != nil {
 		c.t.Fatal(err)
 	}
-	c.did()
+	c.requests()
 }
 
-// cached puts objects into the caches, as the production transforms make them.
-func (c *cluster) cached(objs ...client.Object) {
+// putInCache transforms objects as the controller does, and puts them into the cache.
+func (c *cluster) putInCache(objs ...client.Object) {
 	c.t.Helper()
 	for _, obj := range objs {
 		obj := obj.DeepCopyObject().(client.Object)
@@ -320,12 +319,12 @@ func (c *cluster) transformOf(obj client.Object) func(any) (any, error) {
 	return options.DefaultTransform
 }
 
-// catchUp puts what the API server has of an object into the caches.
-func (c *cluster) catchUp(objs ...client.Object) {
+// syncCache updates objects in the cache.
+func (c *cluster) syncCache(objs ...client.Object) {
 	c.t.Helper()
 	for _, obj := range objs {
 		if c.read(obj) {
-			c.cached(obj)
+			c.putInCache(obj)
 		} else {
 			c.caches.remove(obj)
 		}
@@ -345,20 +344,20 @@ func (c *cluster) read(obj client.Object) bool {
 	return err == nil
 }
 
-// liveOne returns the claim of claimFor as the API server has it.
-func (c *cluster) liveOne() *resourceapi.ResourceClaim {
+// currentClaim returns the claim of claimFor in the API server.
+func (c *cluster) currentClaim() *resourceapi.ResourceClaim {
 	c.t.Helper()
-	claim := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+	claim := claimKey()
 	if !c.read(claim) {
 		c.t.Fatal("the claim does not exist")
 	}
 	return claim
 }
 
-// desired returns what a claim is to have, as far as the caches know.
+// desired returns the desired state of a claim.
 func (c *cluster) desired(claim *resourceapi.ResourceClaim) *desiredClaim {
 	c.t.Helper()
-	desired, err := c.desire(c.t.Context(), claim, c.ofClaim())
+	desired, err := c.newDesiredClaim(c.t.Context(), claim, c.cachedNamespaces())
 	if err == nil && desired != nil {
 		err = c.describe(c.t.Context(), desired)
 	}
@@ -368,8 +367,8 @@ func (c *cluster) desired(claim *resourceapi.ResourceClaim) *desiredClaim {
 	return desired
 }
 
-// ofClaim returns the cached namespaces of the claim of claimFor.
-func (c *cluster) ofClaim() []corev1.Namespace {
+// cachedNamespaces returns the cached namespaces of the claim of claimFor.
+func (c *cluster) cachedNamespaces() []corev1.Namespace {
 	c.t.Helper()
 	namespaces, err := c.namespaces(c.t.Context(), client.MatchingFields{claimIndex: key.String()})
 	if err != nil {
@@ -378,15 +377,15 @@ func (c *cluster) ofClaim() []corev1.Namespace {
 	return namespaces
 }
 
-// allocate provisions the spaces of a claim.
-func (c *cluster) allocate(claim *resourceapi.ResourceClaim) error {
+// provisionClaim provisions the spaces of a claim.
+func (c *cluster) provisionClaim(claim *resourceapi.ResourceClaim) error {
 	_, err := c.provision(c.t.Context(), c.desired(claim))
 	return err
 }
 
-// deprovisionAll deprovisions all cached namespaces of a claim, which is to have nothing.
+// deprovisionAll deprovisions all cached namespaces of the claim of claimFor.
 func (c *cluster) deprovisionAll() error {
-	_, err := c.deprovisionStale(c.t.Context(), key, nil, c.ofClaim())
+	_, err := c.deprovisionStale(c.t.Context(), key, nil, c.cachedNamespaces())
 	return err
 }
 
@@ -430,16 +429,16 @@ func allocationOf(t testing.TB, claim *resourceapi.ResourceClaim) *allocation.Al
 	return a
 }
 
-// spaceWith describes the first space of claimFor("a"), with changes to its configuration.
+// spaceWith returns the objects of the space of claimFor("a"), with changes to its configuration.
 func (c *cluster) spaceWith(changes ...func(*spaceconfig.SpaceConfig)) resources.Objects {
 	c.t.Helper()
 	return c.spaceFor(claimFor("a"), changes...)
 }
 
-// spaceFor describes the first space of a claim.
+// spaceFor returns the objects of the first space of a claim.
 func (c *cluster) spaceFor(claim *resourceapi.ResourceClaim, changes ...func(*spaceconfig.SpaceConfig)) resources.Objects {
 	c.t.Helper()
-	d, err := c.desire(c.t.Context(), claim, nil)
+	d, err := c.newDesiredClaim(c.t.Context(), claim, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -452,7 +451,7 @@ func (c *cluster) spaceFor(claim *resourceapi.ResourceClaim, changes ...func(*sp
 	return d.spaces[0].objects
 }
 
-// namespaceFor returns the first space's namespace, as the controller creates it.
+// namespaceFor returns the namespace of the first space of a claim.
 func (c *cluster) namespaceFor(claim *resourceapi.ResourceClaim) *corev1.Namespace {
 	c.t.Helper()
 	ns := c.spaceFor(claim).Namespace
@@ -460,7 +459,7 @@ func (c *cluster) namespaceFor(claim *resourceapi.ResourceClaim) *corev1.Namespa
 	return ns
 }
 
-// fakeCache is a client.Reader of objects that tests put into it.
+// fakeCache is a client.Reader of the objects that tests put into it.
 type fakeCache struct {
 	keys    spaceapi.Keys
 	mutex   sync.Mutex
@@ -520,22 +519,22 @@ func (f *fakeCache) List(_ context.Context, list client.ObjectList, opts ...clie
 	return nil
 }
 
-// ofClass gives a claim's allocation parameters of its class.
-func ofClass(claim *resourceapi.ResourceClaim, fields string, requests ...string) *resourceapi.ResourceClaim {
+// withClassConfig adds parameters of a class to the allocation of a claim.
+func withClassConfig(claim *resourceapi.ResourceClaim, fields string, requests ...string) *resourceapi.ResourceClaim {
 	config := parametersOf(driver, fmt.Sprintf(`{"apiVersion":%q,"kind":%q,%s}`, spaceapi.APIVersion, spaceapi.SpaceClassConfigKind, fields))
 	config.Requests = requests
 	claim.Status.Allocation.Devices.Config = append(claim.Status.Allocation.Devices.Config, config)
 	return claim
 }
 
-// withSpace is a cluster with the namespace of claimFor("a"), and that namespace.
-func withSpace(t *testing.T, change func(*corev1.Namespace)) (*cluster, *corev1.Namespace) {
+// newClusterWithSpace returns a cluster with the namespace of claimFor("a"), and that namespace.
+func newClusterWithSpace(t *testing.T, change func(*corev1.Namespace)) (*cluster, *corev1.Namespace) {
 	t.Helper()
 	c := newCluster(t)
 	ns := c.namespaceFor(claimFor("a"))
 	change(ns)
-	c.live(ns)
-	c.catchUp(ns)
+	c.createInAPI(ns)
+	c.syncCache(ns)
 	return c, ns
 }
 
@@ -545,44 +544,86 @@ func terminating(ns *corev1.Namespace) {
 	ns.DeletionTimestamp, ns.Finalizers = ptr.To(metav1.Now()), []string{"example.com/pending"}
 }
 
-// clusterWide is a cluster with a space that has a cluster-wide role, and its namespace.
-func clusterWide(t *testing.T) (*cluster, *corev1.Namespace) {
+// newClusterWithClusterWideRole returns a cluster with a space that has a cluster-wide role, and its
+// namespace.
+func newClusterWithClusterWideRole(t *testing.T) (*cluster, *corev1.Namespace) {
 	t.Helper()
 	c := newClusterWith(t, func(config *Config) { config.Defaults.ClusterWideRoles = []string{"reader"} })
 	ns := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} }).Namespace
 	ns.UID = "namespace-uid"
-	c.live(ns)
-	c.cached(ns)
+	c.createInAPI(ns)
+	c.putInCache(ns)
 	return c, ns
 }
 
-// clusterRoleBinding creates that of the space, owned by a namespace of this UID.
+// clusterRoleBinding creates the ClusterRoleBinding of the space, with an owner of this UID.
 func (c *cluster) clusterRoleBinding(owner types.UID) *rbacv1.ClusterRoleBinding {
 	c.t.Helper()
 	binding := c.spaceWith(func(s *spaceconfig.SpaceConfig) { s.ClusterWideRoles = []string{"reader"} }).ClusterRoleBindings[0]
 	binding.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Namespace", Name: "space", UID: owner}}
-	c.live(binding)
+	c.createInAPI(binding)
 	return binding
 }
 
-// reconcileAndCatchUp reconciles the claim, and lets the caches catch up with it.
-func (c *cluster) reconcileAndCatchUp(t *testing.T) {
-	t.Helper()
-	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
-		t.Fatal(err)
+// claimKey returns the claim of claimFor with its name only.
+func claimKey() *resourceapi.ResourceClaim {
+	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+}
+
+// updateClaim changes the claim and its status in the API server and in the cache.
+func (c *cluster) updateClaim(change func(*resourceapi.ResourceClaim)) {
+	c.t.Helper()
+	claim := c.currentClaim()
+	change(claim)
+	if err := c.api.Status().Update(c.t.Context(), claim); err != nil {
+		c.t.Fatal(err)
 	}
+	c.syncCache(claim)
+	c.requests()
+}
+
+// reconcile reconciles the claim of claimFor.
+func (c *cluster) reconcile() (reconcile.Result, error) {
+	return c.Reconcile(c.t.Context(), reconcile.Request{NamespacedName: key})
+}
+
+// mustReconcile is reconcile, and fails the test on an error.
+func (c *cluster) mustReconcile() {
+	c.t.Helper()
+	if _, err := c.reconcile(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// reconcileAndSyncCache reconciles the claim of claimFor, and updates the cache.
+func (c *cluster) reconcileAndSyncCache(t *testing.T) {
+	t.Helper()
+	c.mustReconcile()
 	space := c.spaceWith()
-	objects := []client.Object{&resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}, space.Namespace, space.ServiceAccount, space.RoleBindings[0]}
+	objects := []client.Object{claimKey(), space.Namespace, space.ServiceAccount, space.RoleBindings[0]}
 	if space.ResourceQuota != nil {
 		objects = append(objects, space.ResourceQuota)
 	}
 	if space.NetworkPolicy != nil {
 		objects = append(objects, space.NetworkPolicy)
 	}
-	c.catchUp(objects...)
+	c.syncCache(objects...)
 }
 
-// parametersOf is an entry of an allocation's configuration.
+// delayRestores delays the next restore of a claim's spaces, as after many restores.
+func (c *cluster) delayRestores(claim *resourceapi.ResourceClaim) {
+	c.t.Helper()
+	for range 10 {
+		c.restores.Next(allocationOf(c.t, claim).ID, c.now.Now())
+	}
+}
+
+// deallocate removes the allocation from the status of a claim.
+func deallocate(claim *resourceapi.ResourceClaim) {
+	claim.Status.Allocation, claim.Status.ReservedFor, claim.Status.Devices = nil, nil, nil
+}
+
+// parametersOf returns an entry of an allocation's configuration.
 func parametersOf(driver, raw string) resourceapi.DeviceAllocationConfiguration {
 	return resourceapi.DeviceAllocationConfiguration{Source: resourceapi.AllocationConfigSourceClass, DeviceConfiguration: resourceapi.DeviceConfiguration{
 		Opaque: &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(raw)}},
@@ -596,8 +637,8 @@ func podOn(name, node string) *corev1.Pod {
 	}
 }
 
-// usedBy is the claim with these pods as its consumers.
-func usedBy(pods ...*corev1.Pod) *resourceapi.ResourceClaim {
+// claimUsedBy returns claimFor("a") with these pods as its consumers.
+func claimUsedBy(pods ...*corev1.Pod) *resourceapi.ResourceClaim {
 	claim := claimFor("a")
 	claim.Status.ReservedFor = nil
 	for _, pod := range pods {

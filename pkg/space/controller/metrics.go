@@ -14,9 +14,9 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
 
-// inLeader returns count for the leader, and a function that counts nothing for a standby: in a
-// sum over all controllers, everything would be counted twice.
-func inLeader[T any](elected <-chan struct{}, count func() T) func() T {
+// leaderOnly returns a function that calls count in the leader, and counts nothing in a standby.
+// Otherwise a sum over all controllers would count everything twice.
+func leaderOnly[T any](elected <-chan struct{}, count func() T) func() T {
 	return func() (none T) {
 		select {
 		case <-elected:
@@ -46,7 +46,7 @@ func (r *Reconciler) countSpaces() map[metrics.Spaces]int {
 			if _, data, err := claimstatus.Read(claim, driver, a, result); err == nil && data != nil {
 				state = metrics.StateReady
 			} else if expired {
-				state = metrics.StateExpired // it counts against its pool until the claim is deallocated
+				state = metrics.StateExpired // counts against its pool until the claim is deallocated
 			}
 			out[metrics.Spaces{State: state, Pool: result.Pool}]++
 		}
@@ -75,8 +75,7 @@ func (r *Reconciler) stuckTerminating() int {
 	return n
 }
 
-// poolLimits returns the limits of pools. Those of pools per node are shown for nodes with
-// spaces only: without any, a limit does not matter.
+// poolLimits returns the limits of pools. It has those of pools per node for nodes with spaces only.
 func (r *Reconciler) poolLimits() map[string]int64 {
 	out := map[string]int64{}
 	spaces := r.countSpaces()

@@ -22,13 +22,13 @@ import (
 func TestCountSpaces_byStateAndPool(t *testing.T) {
 	claim := claimFor("a", "b")
 	c := newCluster(t, claim)
-	c.catchUp(claim)
+	c.syncCache(claim)
 	other := func(name string, change func(*corev1.Namespace)) {
 		ns := c.namespaceFor(claim)
 		ns.Name, ns.UID = name, types.UID(name)
 		ns.Labels[c.keys.AllocationID], ns.Annotations[c.keys.Pool] = "another", "few"
 		change(ns)
-		c.cached(ns)
+		c.putInCache(ns)
 	}
 	other("terminating", func(ns *corev1.Namespace) { ns.DeletionTimestamp = ptr.To(metav1.NewTime(c.now.Now())) })
 	other("retained", func(ns *corev1.Namespace) { ns.Annotations[c.keys.RetainedUntil] = "2026-03-01T13:00:00Z" })
@@ -45,10 +45,10 @@ func TestCountSpaces_byStateAndPool(t *testing.T) {
 		t.Errorf("counted %d stuck namespaces", stuck)
 	}
 
-	if err := c.allocate(claim); err != nil {
+	if err := c.provisionClaim(claim); err != nil {
 		t.Fatal(err)
 	}
-	c.catchUp(claim)
+	c.syncCache(claim)
 	delete(want, metrics.Spaces{State: metrics.StateProvisioning, Pool: "spaces"})
 	want[metrics.Spaces{State: metrics.StateReady, Pool: "spaces"}] = 2
 	if got := c.countSpaces(); !maps.Equal(got, want) {
@@ -56,19 +56,19 @@ func TestCountSpaces_byStateAndPool(t *testing.T) {
 	}
 }
 
-func TestInLeader_countsNothingInAStandby(t *testing.T) {
+func TestLeaderOnly(t *testing.T) {
 	elected := make(chan struct{})
-	count := inLeader(elected, func() int { return 3 })
+	count := leaderOnly(elected, func() int { return 3 })
 	if got := count(); got != 0 {
-		t.Errorf("a standby counts %d", got)
+		t.Errorf("in a standby, got %d", got)
 	}
 	close(elected)
 	if got := count(); got != 3 {
-		t.Errorf("the leader counts %d", got)
+		t.Errorf("in the leader, got %d", got)
 	}
 }
 
-func TestPoolLimits_ofPoolsWithALimitOnly(t *testing.T) {
+func TestPoolLimits(t *testing.T) {
 	claim := claimFor("a")
 	claim.Status.Allocation.Devices.Results[0].Pool = "node/n1"
 	c := newClusterWith(t, func(config *Config) {
@@ -78,21 +78,21 @@ func TestPoolLimits_ofPoolsWithALimitOnly(t *testing.T) {
 			{Name: "node", PerNode: &pools.PerNode{Limit: ptr.To[int64](5)}},
 		}
 	})
-	c.cached(claim)
+	c.putInCache(claim)
 	if got, want := c.poolLimits(), map[string]int64{"few": 3, "node/n1": 5}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
-func TestCountSpaces_countsAnExpiredSpace(t *testing.T) {
+func TestCountSpaces_expired(t *testing.T) {
 	claim := claimFor("a")
 	c := newCluster(t, claim)
-	c.catchUp(claim)
-	expired := &reasonError{spaceapi.ReasonExpired, errors.New("its lifetime is over")}
+	c.syncCache(claim)
+	expired := &reasonError{spaceapi.ReasonExpired, errors.New("expired")}
 	if _, err := c.reportNotReady(t.Context(), c.desired(claim), expired); err != nil {
 		t.Fatal(err)
 	}
-	c.catchUp(claim)
+	c.syncCache(claim)
 	if got, want := c.countSpaces(), (map[metrics.Spaces]int{{State: metrics.StateExpired, Pool: "spaces"}: 1}); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
 	}

@@ -26,8 +26,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
-// Options are the controller's flags, which AddFlags describes. They set Config, except for its
-// Pools and its Namespace.
+// Options are the controller's flags. They set Config, except for its Pools and its Namespace.
 type Options struct {
 	Config
 

@@ -21,7 +21,7 @@ func parse(t *testing.T, args ...string) (*Options, error) {
 func TestOptionsValidate_namesTheInvalidFlag(t *testing.T) {
 	for _, test := range []struct {
 		args string
-		// flag is the one that is rejected, if any.
+		// flag is the invalid flag, if any.
 		flag string
 	}{
 		{"--leader-elect-resource-namespace=space-system", ""},
@@ -63,7 +63,7 @@ func TestOptionsValidate_namesTheInvalidFlag(t *testing.T) {
 			}
 			err = o.validate()
 			if test.flag == "" && err != nil {
-				t.Errorf("rejected: %v", err)
+				t.Error(err)
 			}
 			if test.flag != "" && (err == nil || !strings.HasPrefix(err.Error(), test.flag+":")) {
 				t.Errorf("got error %v, want one about %s", err, test.flag)

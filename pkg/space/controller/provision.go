@@ -32,14 +32,14 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
 
-// provision creates what is missing of the spaces of an allocation, restores what was changed, and
-// reports that in the claim's status. Any part may exist already. The nodes are recorded when the
-// namespaces exist. It returns when to reconcile again, zero for never.
+// provision creates or restores the objects of the spaces of an allocation, and reports the result in
+// the claim's status. Any of the objects may exist already. It also records the nodes of pods. It
+// returns the delay until the next reconcile, zero for never.
 func (r *Reconciler) provision(ctx context.Context, desired *desiredClaim) (time.Duration, error) {
 	if desired.rejected != nil {
 		if desired.inUse && !desired.expired && !slices.ContainsFunc(desired.spaces, func(space *desiredSpace) bool { return space.namespace == nil }) {
-			// What a space in use has stays as it is: if its recorded configuration is damaged, what
-			// it is to have is unknown.
+			// A space in use stays as it is: if its recorded configuration is damaged, its desired
+			// state is unknown.
 			return r.recordNodes(ctx, desired)
 		}
 		return r.reportNotReady(ctx, desired, desired.rejected)
@@ -52,7 +52,7 @@ func (r *Reconciler) provision(ctx context.Context, desired *desiredClaim) (time
 	err := r.ensureNamespaces(ctx, desired)
 	namespacesDone := r.clock.Now()
 	var after time.Duration
-	var nodesErr error // It does not keep a space from becoming ready.
+	var nodesErr error // The space becomes ready nevertheless.
 	if err == nil {
 		var nodes sync.WaitGroup
 		nodes.Go(func() { after, nodesErr = r.recordNodes(ctx, desired) })
@@ -78,8 +78,8 @@ func (r *Reconciler) provision(ctx context.Context, desired *desiredClaim) (time
 	return after, errors.Join(r.reportReady(ctx, desired, start), nodesErr)
 }
 
-// parallel takes steps in parallel. The errors are in order, so that the same failures have the
-// same message.
+// parallel calls functions concurrently. It joins the errors in the order of the functions, so that the
+// same failures have the same message.
 func parallel(steps []func() error) error {
 	errs := make([]error, len(steps))
 	var group sync.WaitGroup
@@ -90,7 +90,7 @@ func parallel(steps []func() error) error {
 	return errors.Join(errs...)
 }
 
-// ensureNamespaces sets the namespaces of the spaces. It creates those that are missing.
+// ensureNamespaces creates the namespaces of the spaces, or reads existing ones.
 func (r *Reconciler) ensureNamespaces(ctx context.Context, desired *desiredClaim) error {
 	var steps []func() error
 	for _, space := range desired.spaces {
@@ -107,11 +107,11 @@ func (r *Reconciler) ensureNamespaces(ctx context.Context, desired *desiredClaim
 func (r *Reconciler) ensureNamespace(ctx context.Context, desired *desiredClaim, space *desiredSpace) error {
 	if space.namespace == nil && !desired.inUse {
 		if len(space.config.InheritLabels) > 0 {
-			outer := &corev1.Namespace{}
-			if err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: desired.Claim.Namespace}, outer); err != nil {
+			claimNamespace := &corev1.Namespace{}
+			if err := r.client.APIReader.Get(ctx, client.ObjectKey{Name: desired.Claim.Namespace}, claimNamespace); err != nil {
 				return fmt.Errorf("read the labels of the claim's namespace: %w", err)
 			}
-			space.objects.Inherit(space.config.InheritLabels, outer.Labels)
+			space.objects.Inherit(space.config.InheritLabels, claimNamespace.Labels)
 		}
 		switch err := r.create(ctx, space.objects.Namespace); {
 		case err == nil:
@@ -150,9 +150,9 @@ func (r *Reconciler) ensureNamespace(ctx context.Context, desired *desiredClaim,
 	return nil
 }
 
-// ensureObjects creates or restores what is in the namespaces. Spaces that are not in use yet also
-// get what kube-controller-manager creates in each namespace some time later, and are complete
-// only when their RBAC is in effect.
+// ensureObjects creates or restores the objects in the namespaces. For spaces that are not in use yet,
+// it also creates the objects that kube-controller-manager creates later in each namespace, and waits
+// until RBAC is in effect.
 func (r *Reconciler) ensureObjects(ctx context.Context, desired *desiredClaim) error {
 	var steps []func() error
 	for _, space := range desired.spaces {
@@ -186,7 +186,7 @@ func (r *Reconciler) ensureObjects(ctx context.Context, desired *desiredClaim) e
 			steps = append(steps, func() error { return r.ensureCopy(ctx, desired, want) })
 		}
 		if desired.inUse {
-			continue // What follows is not restored.
+			continue // The following objects are not restored.
 		}
 		steps = append(steps,
 			func() error { return r.createDefaultAccount(ctx, space.objects.DefaultAccount) },
@@ -196,17 +196,16 @@ func (r *Reconciler) ensureObjects(ctx context.Context, desired *desiredClaim) e
 	return parallel(steps)
 }
 
-// ensure creates an object of a space, or restores one that differs. If the space is in use, it
-// records an event about that, otherwise it waits until the object is in effect. If the cache
-// has the object as it should be, there is no request for it, and if the object is missing,
-// there is one.
+// ensure creates an object of a space, or restores one that differs. If the space is in use, it records
+// an event about that. Otherwise it waits until the object is in effect. It makes no request if the
+// object in the cache does not differ, and one request if the object does not exist.
 func (r *Reconciler) ensure(ctx context.Context, desired *desiredClaim, space *desiredSpace, want client.Object) error {
 	start := r.clock.Now()
 	have, changed, err := r.createOrRestore(ctx, space, want)
 	if err != nil {
 		return err
 	}
-	if account, is := have.(*corev1.ServiceAccount); is {
+	if account, ok := have.(*corev1.ServiceAccount); ok {
 		space.serviceAccountUID = account.UID
 	}
 	if desired.inUse {
@@ -224,12 +223,12 @@ func (r *Reconciler) ensure(ctx context.Context, desired *desiredClaim, space *d
 	case *rbacv1.ClusterRoleBinding:
 		return r.waitForRBAC(ctx, space, have.RoleRef.Name, metav1.NamespaceAll)
 	case *corev1.ResourceQuota:
-		return r.putQuotaInForce(ctx, have, changed)
+		return r.setQuotaStatus(ctx, have, changed)
 	}
 	return nil
 }
 
-// reportRestored reports that an object of a space in use was missing or changed.
+// reportRestored reports that an object of a space in use was restored.
 func (r *Reconciler) reportRestored(ctx context.Context, desired *desiredClaim, obj client.Object) {
 	desired.restored.Store(true)
 	object := kindOf(obj) + " " + obj.GetName()
@@ -239,15 +238,14 @@ func (r *Reconciler) reportRestored(ctx context.Context, desired *desiredClaim, 
 	klog.FromContext(ctx).Info("Space restored", logkeys.Namespace, namespace, "object", object)
 }
 
-// createOrRestore creates an object of a space, or restores one that differs. It returns the
-// object, as the reader of its kind has it or as it was written, and whether a part of it was
-// missing.
+// createOrRestore creates an object of a space, or restores one that differs. It returns the object as
+// it was read or written, and whether it was missing or changed by others.
 func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, want client.Object) (have client.Object, changed bool, err error) {
 	key := client.ObjectKeyFromObject(want)
 	have = want.DeepCopyObject().(client.Object)
 	err = r.readerFor(want).Get(ctx, key, have)
 	switch {
-	case err == nil && r.isAsWritten(have, want):
+	case err == nil && r.matchesDesired(have, want):
 		return have, false, nil
 	case spaceclient.IsNotFound(err):
 		if err = r.create(ctx, want); err == nil {
@@ -266,12 +264,12 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, w
 			have, changed = want, true
 			return r.create(ctx, want)
 		}
-		if err != nil || r.isAsWritten(have, want) {
+		if err != nil || r.matchesDesired(have, want) {
 			return err
 		}
-		// An address of DNS or the API server that has changed is no change by others.
-		policy, is := have.(*networkingv1.NetworkPolicy)
-		changed = !is || !space.objects.DiffersInEnvironment(policy)
+		// A new address of DNS or the API server is not a change by others.
+		policy, ok := have.(*networkingv1.NetworkPolicy)
+		changed = !ok || !space.objects.DiffersInEnvironment(policy)
 		switch uid := have.GetUID(); want.(type) {
 		case *corev1.ServiceAccount:
 			return fmt.Errorf("it is being deleted, and has finalizers %v: it is recreated when the deletion is complete", have.GetFinalizers())
@@ -286,7 +284,7 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, w
 		before := have
 		have = restore(before, want)
 		err = r.write(have, func() error { return r.client.Update(ctx, have) })
-		// If it was as admission made it, the update changed nothing.
+		// If admission changed it again, the update had no effect.
 		changed = changed && restore(before, have) != nil
 		return err
 	})
@@ -296,14 +294,14 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, w
 	return have, changed, nil
 }
 
-// create creates an object that the driver describes.
+// create creates an object of a space.
 func (r *Reconciler) create(ctx context.Context, obj client.Object) error {
 	return r.write(obj, func() error { return r.client.Create(ctx, obj) })
 }
 
-// write creates or updates an object, which is then as the API server has it. What admission
-// plugins of the cluster change of it is remembered, so that it is not written again, and reported:
-// the cluster's administrators decide about them.
+// write creates or updates an object, and sets it to the response of the API server. It remembers and
+// reports what admission plugins of the cluster changed. Administrators decide about these plugins, so
+// that their changes are not restored.
 func (r *Reconciler) write(obj client.Object, write func() error) error {
 	sent := obj.DeepCopyObject().(client.Object)
 	if err := write(); err != nil {
@@ -311,25 +309,25 @@ func (r *Reconciler) write(obj client.Object, write func() error) error {
 	}
 	change := difference(obj, sent)
 	if change == "" {
-		r.admitted.Remove(obj.GetUID())
+		r.admissionChanges.Remove(obj.GetUID())
 		return nil
 	}
-	r.admitted.Add(obj.GetUID(), change)
+	r.admissionChanges.Add(obj.GetUID(), change)
 	message := fmt.Sprintf("Admission plugins of the cluster changed %s %s: %s", kindOf(sent), client.ObjectKeyFromObject(sent), change)
 	r.events.Event(r.claimOfSpace(sent), corev1.EventTypeNormal, spaceapi.ReasonChangedByAdmission, shortened(message))
 	return nil
 }
 
-// isAsWritten returns whether an object is as the driver determines, or as admission made it
-// when the controller wrote that.
-func (r *Reconciler) isAsWritten(have, want client.Object) bool {
+// matchesDesired returns whether an object matches the desired object, apart from changes that admission
+// made when the controller wrote it.
+func (r *Reconciler) matchesDesired(have, want client.Object) bool {
 	change := difference(have, want)
-	admitted, _ := r.admitted.Get(have.GetUID())
+	admitted, _ := r.admissionChanges.Get(have.GetUID())
 	return change == "" || change == admitted
 }
 
-// difference returns how an object differs from what the driver determines, as a JSON merge
-// patch. It is empty if it does not.
+// difference returns the difference between an object and the desired object as a JSON merge patch. It
+// is empty if there is none.
 func difference(have, want client.Object) string {
 	restored := restore(have, want)
 	if restored == nil {
@@ -340,21 +338,21 @@ func difference(have, want client.Object) string {
 	return string(patch)
 }
 
-// readerFor returns the reader of an object in a space. Of the RoleBindings of a space, only
-// the first is in the cache.
+// readerFor returns the reader for an object in a space. Only the first RoleBinding of a space is in the
+// cache.
 func (r *Reconciler) readerFor(obj client.Object) client.Reader {
-	if _, is := obj.(*rbacv1.RoleBinding); is && obj.GetName() != spaceapi.RoleBindingName {
+	if _, ok := obj.(*rbacv1.RoleBinding); ok && obj.GetName() != spaceapi.RoleBindingName {
 		return r.client.APIReader
 	}
 	return r.client
 }
 
-// restore returns an object with what the driver determines as it should be, or nil if it is.
+// restore returns an object with its fields set to those of the desired object, or nil if they are equal.
 func restore(have, want client.Object) client.Object {
 	restored := have.DeepCopyObject().(client.Object)
 	switch want := want.(type) {
 	case *corev1.Namespace:
-		// Others may add labels and annotations.
+		// Other clients may add labels and annotations.
 		restored := restored.(*corev1.Namespace)
 		restored.Labels = labels.Merge(restored.Labels, want.Labels)
 		restored.Annotations = labels.Merge(restored.Annotations, want.Annotations)
@@ -387,15 +385,14 @@ func kindOf(obj client.Object) string {
 	return gvk.Kind
 }
 
-// putQuotaInForce sets the status of a new quota: nothing is used. Kubernetes does so some
-// time later, and until then the quota limits nothing
-// (k8s.io/apiserver, pkg/quota/v1/generic/evaluator.go).
-func (r *Reconciler) putQuotaInForce(ctx context.Context, quota *corev1.ResourceQuota, changed bool) error {
+// setQuotaStatus sets the status of a new quota, by which nothing is used. Kubernetes sets it later, and
+// until then the quota is not enforced (k8s.io/apiserver, pkg/quota/v1/generic/evaluator.go).
+func (r *Reconciler) setQuotaStatus(ctx context.Context, quota *corev1.ResourceQuota, changed bool) error {
 	if len(quota.Status.Hard) > 0 {
 		return nil
 	}
 	key := client.ObjectKeyFromObject(quota)
-	if !changed { // The cache has only a part of it.
+	if !changed { // The cache has only a part of the quota.
 		if err := r.client.APIReader.Get(ctx, key, quota); err != nil {
 			return fmt.Errorf("read ResourceQuota %s: %w", key, err)
 		}
@@ -411,8 +408,8 @@ func (r *Reconciler) putQuotaInForce(ctx context.Context, quota *corev1.Resource
 	return nil
 }
 
-// createDefaultAccount creates the ServiceAccount that Kubernetes would create. It is not
-// restored later: Kubernetes does that, and tenants may change it.
+// createDefaultAccount creates the ServiceAccount default before Kubernetes does. It is not restored
+// later: Kubernetes recreates it, and tenants may change it.
 func (r *Reconciler) createDefaultAccount(ctx context.Context, want *corev1.ServiceAccount) error {
 	err := r.client.Create(ctx, want)
 	if client.IgnoreAlreadyExists(err) != nil {
@@ -428,8 +425,8 @@ func (r *Reconciler) createDefaultAccount(ctx context.Context, want *corev1.Serv
 	return nil
 }
 
-// createRootCA creates the ConfigMap that Kubernetes would create. Kubernetes updates it later.
-// A cluster that has none in the controller's own namespace has none in spaces.
+// createRootCA creates the ConfigMap kube-root-ca.crt before Kubernetes does, which also updates it. If
+// there is none in the controller's own namespace, it creates none.
 func (r *Reconciler) createRootCA(ctx context.Context, space *desiredSpace) error {
 	source := &corev1.ConfigMap{}
 	if err := r.client.Get(ctx, client.ObjectKey{Namespace: r.config.Namespace, Name: spaceapi.RootCAName}, source); err != nil {

@@ -20,15 +20,14 @@ import (
 )
 
 const (
-	// The API server follows a new RoleBinding within milliseconds, and a busy one
-	// within seconds. There is nothing to watch for it.
+	// A new RoleBinding takes effect within milliseconds, or within seconds in a busy API server.
+	// There is nothing to watch for that.
 	firstReview = 5 * time.Millisecond
 	reviews     = 10
 )
 
-// waitForRBAC returns when the API server grants the ServiceAccount of a space what the role
-// allows, in a namespace or, if that is empty, in the whole cluster. Before that, the first
-// request of a pod might be denied.
+// waitForRBAC waits until a role of the ServiceAccount of a space is in effect, in a namespace or, if
+// that is empty, in the whole cluster. Otherwise the first request of a pod might be denied.
 func (r *Reconciler) waitForRBAC(ctx context.Context, space *desiredSpace, roleName, namespace string) error {
 	role, err := r.clusterRole(ctx, roleName)
 	if err != nil {
@@ -60,8 +59,7 @@ func (r *Reconciler) waitForRBAC(ctx context.Context, space *desiredSpace, roleN
 	return nil
 }
 
-// sampleRule returns one request that a role allows, or nil when it allows nothing that a
-// RoleBinding can grant.
+// sampleRule returns a request that a role allows, or nil if it has no rules about resources.
 func sampleRule(role *rbacv1.ClusterRole) *authorizationv1.ResourceAttributes {
 	for _, rule := range role.Rules {
 		if len(rule.APIGroups) == 0 || len(rule.Resources) == 0 || len(rule.Verbs) == 0 {
@@ -77,8 +75,8 @@ func sampleRule(role *rbacv1.ClusterRole) *authorizationv1.ResourceAttributes {
 	return nil
 }
 
-// clusterRole returns a ClusterRole from the caches. It returns nil for one that does not exist,
-// or that spaces cannot have.
+// clusterRole returns a ClusterRole from the caches. It returns nil if it does not exist, or if spaces
+// cannot have it.
 func (r *Reconciler) clusterRole(ctx context.Context, name string) (*rbacv1.ClusterRole, error) {
 	reader := r.client.Roles[name]
 	if reader == nil {
@@ -91,7 +89,7 @@ func (r *Reconciler) clusterRole(ctx context.Context, name string) (*rbacv1.Clus
 	return role, nil
 }
 
-// canTenantsBind returns whether a role that spaces can have lets tenants create RoleBindings.
+// canTenantsBind returns whether a role that spaces can have allows tenants to create RoleBindings.
 func (r *Reconciler) canTenantsBind(ctx context.Context) (bool, error) {
 	for _, name := range slices.Concat(r.config.Defaults.Roles(), r.config.Defaults.ClusterWideRoles) {
 		if role, err := r.clusterRole(ctx, name); canCreateRoleBindings(role) || err != nil {
@@ -101,7 +99,7 @@ func (r *Reconciler) canTenantsBind(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// canCreateRoleBindings returns whether a role, which may be nil, allows granting permissions to others.
+// canCreateRoleBindings returns whether a role, which may be nil, allows to write RoleBindings.
 func canCreateRoleBindings(role *rbacv1.ClusterRole) bool {
 	if role == nil {
 		return false

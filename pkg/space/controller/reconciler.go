@@ -38,29 +38,29 @@ import (
 const (
 	// maxCacheLag is how long the caches may lag behind the controller's own writes.
 	maxCacheLag = time.Minute
-	// maxWritten is the number of namespaces that are kept in Reconciler.written.
-	maxWritten = 2_000
+	// maxWrittenNamespaces is the number of namespaces that are kept in Reconciler.writtenNamespaces.
+	maxWrittenNamespaces = 2_000
 	// maxRemembered is the number of entries in each of the other caches of a Reconciler: more
-	// than claims that change at the same time. A lost entry costs a request to the API server.
+	// than claims change at the same time. A lost entry costs a request to the API server.
 	maxRemembered = 20_000
 )
 
 // Config is the configuration of a Reconciler.
 type Config struct {
 	Defaults spaceconfig.Defaults
-	// DNS is where isolated pods resolve names.
+	// DNS is where isolated pods can reach DNS servers.
 	DNS resources.DNS
 	// Server is the URL of the API server in the kubeconfigs of pods.
 	Server string
 	// Pools are those whose limits are shown in the metrics.
 	Pools []pools.Pool
-	// APIServerCIDRs are where pods reach the API server. If empty, at Server and the
-	// endpoints of Service default/kubernetes.
+	// APIServerCIDRs are where isolated pods can reach the API server. If empty, they can reach
+	// Server and the endpoints of Service default/kubernetes.
 	APIServerCIDRs []net.IPNet
-	// Namespace is where ConfigMap kube-root-ca.crt is copied from.
+	// Namespace has the ConfigMap kube-root-ca.crt that is copied into spaces.
 	Namespace string
 	// TokenFile has the controller's own token, which was requested without audiences. If empty,
-	// the audiences of the API server are not known.
+	// the audiences of the API server are unknown.
 	TokenFile string
 	// ConcurrentClaimSyncs is the number of claims that are reconciled at the same time.
 	ConcurrentClaimSyncs int
@@ -68,17 +68,17 @@ type Config struct {
 	ResyncPeriod time.Duration
 	// StuckTerminatingAfter is how long a namespace may be terminating before it is reported.
 	StuckTerminatingAfter time.Duration
-	// StartupTimeout is how long the API server may take to answer, and the caches to sync.
+	// StartupTimeout is how long the API server may take to respond, and the caches to sync.
 	StartupTimeout time.Duration
 }
 
-// Clients are how a Reconciler reads and writes the cluster.
+// Clients are the clients of a Reconciler.
 type Clients struct {
-	// Client writes, and reads from the caches, which are described by cacheOptions.
+	// Client writes to the API server, and reads from the caches that cacheOptions describes.
 	client.Client
 	// APIReader reads from the API server.
 	APIReader client.Reader
-	// Roles read ClusterRoles from caches, by the role's name.
+	// Roles has a reader for each ClusterRole, by its name. Each reads from a cache.
 	Roles map[string]client.Reader
 }
 
@@ -94,13 +94,13 @@ type Reconciler struct {
 
 	// queue is set when the controller starts.
 	queue queue
-	// written has namespaces by their UIDs, as the controller has patched them or, with a
-	// deletion timestamp, deleted them: the informers' caches lag behind its own writes, and each
-	// write is an event that leads to a reconcile.
-	written *utilcache.LRUExpireCache
-	// admitted has, by the UIDs of objects in spaces, what admission changed when the controller
-	// wrote them, see difference.
-	admitted *lru.Cache
+	// writtenNamespaces has namespaces by their UIDs, as the controller has patched them or,
+	// with a deletion timestamp, deleted them: the informers' caches lag behind its own writes,
+	// and each write is an event that leads to a reconcile.
+	writtenNamespaces *utilcache.LRUExpireCache
+	// admissionChanges has, by the UIDs of objects in spaces, what admission changed when the
+	// controller wrote them, see difference.
+	admissionChanges *lru.Cache
 	// podNodes has the nodes of consuming pods by the pods' UIDs: a bound pod stays on its node.
 	podNodes *lru.Cache
 	// bindingFailures counts by claim how often the condition BindingFailed was set.
@@ -114,23 +114,23 @@ func NewReconciler(config Config, client Clients, events record.EventRecorder, m
 	restores := flowcontrol.NewBackOff(firstRetry, lastRetry)
 	restores.Clock = clock
 	return &Reconciler{
-		config:          config,
-		keys:            spaceapi.KeysFor(config.Defaults.Driver),
-		client:          client,
-		events:          events,
-		metrics:         metrics,
-		clock:           clock,
-		written:         utilcache.NewLRUExpireCacheWithClock(maxWritten, clock),
-		admitted:        lru.New(maxRemembered),
-		podNodes:        lru.New(maxRemembered),
-		bindingFailures: lru.New(maxRemembered),
-		restores:        restores,
+		config:            config,
+		keys:              spaceapi.KeysFor(config.Defaults.Driver),
+		client:            client,
+		events:            events,
+		metrics:           metrics,
+		clock:             clock,
+		writtenNamespaces: utilcache.NewLRUExpireCacheWithClock(maxWrittenNamespaces, clock),
+		admissionChanges:  lru.New(maxRemembered),
+		podNodes:          lru.New(maxRemembered),
+		bindingFailures:   lru.New(maxRemembered),
+		restores:          restores,
 	}
 }
 
 // Reconcile implements reconcile.Reconciler: it keeps one claim and its spaces in sync.
 func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	if ctx.Err() != nil { // A queue that is shut down still returns what it has.
+	if ctx.Err() != nil { // A queue that is shut down still returns its entries.
 		return reconcile.Result{}, nil //nolint:nilerr // the manager is stopping
 	}
 	key := request.NamespacedName
@@ -145,7 +145,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	desired, err := r.desire(ctx, claim, namespaces)
+	desired, err := r.newDesiredClaim(ctx, claim, namespaces)
 	if err == nil && desired != nil {
 		err = r.describe(ctx, desired)
 	}
@@ -170,7 +170,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	return reconcile.Result{RequeueAfter: after}, err
 }
 
-// soonest returns the shortest of the delays. Zero stands for never.
+// soonest returns the shortest of the delays. Zero means never.
 func soonest(delays ...time.Duration) time.Duration {
 	delays = slices.DeleteFunc(delays, func(delay time.Duration) bool { return delay <= 0 })
 	if len(delays) == 0 {
@@ -179,12 +179,13 @@ func soonest(delays ...time.Duration) time.Duration {
 	return slices.Min(delays)
 }
 
-// withClaimUID adds the claim's UID to all log lines, by which a space is followed.
+// withClaimUID adds the claim's UID to all log entries, so that they can be searched for it.
 func withClaimUID(ctx context.Context, uid string) context.Context {
 	return klog.NewContext(ctx, klog.LoggerWithValues(klog.FromContext(ctx), logkeys.ClaimUID, uid))
 }
 
-// getClaim returns the claim of that name, or nil. One from the cache may be truncated.
+// getClaim returns the claim of that name, or nil if it does not exist. One from the cache may be
+// truncated.
 func getClaim(ctx context.Context, reader client.Reader, key types.NamespacedName) (*resourceapi.ResourceClaim, error) {
 	claim := &resourceapi.ResourceClaim{}
 	err := reader.Get(ctx, key, claim)
@@ -197,15 +198,15 @@ func getClaim(ctx context.Context, reader client.Reader, key types.NamespacedNam
 	return claim, nil
 }
 
-// namespaces returns namespaces of spaces, which must not be changed. They are as in the cache
-// or, where it lags behind, as the controller has written them.
+// namespaces returns namespaces of spaces, which must not be modified. They are as in the cache
+// or, if it lags behind, as the controller has written them.
 func (r *Reconciler) namespaces(ctx context.Context, options ...client.ListOption) ([]corev1.Namespace, error) {
 	var list corev1.NamespaceList
 	if err := r.client.List(ctx, &list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
 		return nil, fmt.Errorf("list the namespaces of spaces in the cache: %w", err)
 	}
 	for i, ns := range list.Items {
-		value, _ := r.written.Get(ns.UID)
+		value, _ := r.writtenNamespaces.Get(ns.UID)
 		written, ok := value.(*corev1.Namespace)
 		if !ok {
 			continue
@@ -217,7 +218,7 @@ func (r *Reconciler) namespaces(ctx context.Context, options ...client.ListOptio
 	return list.Items, nil
 }
 
-// listCached returns all claims and all namespaces of spaces, which must not be changed.
+// listCached returns all claims and all namespaces of spaces, which must not be modified.
 func (r *Reconciler) listCached(ctx context.Context) ([]resourceapi.ResourceClaim, []corev1.Namespace) {
 	namespaces, err := r.namespaces(ctx)
 	var claims resourceapi.ResourceClaimList
@@ -250,6 +251,6 @@ func (r *Reconciler) annotate(ctx context.Context, ns *corev1.Namespace, annotat
 		return nil // Only those that this controller has deleted are kept with a deletion timestamp.
 	}
 	written, err := r.config.stripNamespace(ns)
-	r.written.Add(ns.UID, written, maxCacheLag)
+	r.writtenNamespaces.Add(ns.UID, written, maxCacheLag)
 	return err
 }

@@ -6,44 +6,49 @@ package controller
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-func TestReconcile_doesNothingForASpaceThatIsReady(t *testing.T) {
+func TestReconcile_makesNoRequestForAReadySpace(t *testing.T) {
 	claim := claimFor("a")
 	c := newClusterWith(t, func(config *Config) { config.Defaults.Network = spaceapi.NetworkIsolated }, claim)
-	c.catchUp(claim)
-	c.reconcileAndCatchUp(t)
-	c.did()
+	c.syncCache(claim)
+	c.reconcileAndSyncCache(t)
+	c.requests()
 	for range 3 {
-		if result, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil || result.RequeueAfter != 0 {
+		if result, err := c.reconcile(); err != nil || result.RequeueAfter != 0 {
 			t.Errorf("got %v, error %v", result, err)
 		}
 	}
-	if did := c.did(); len(did) != 0 {
-		t.Errorf("did %q", did)
+	if requests := c.requests(); len(requests) != 0 {
+		t.Errorf("got requests %q", requests)
 	}
 }
 
-func TestReconcile_doesNothingWhenTheProcessStops(t *testing.T) {
-	c, _ := withSpace(t, unchanged)
+func TestReconcile_makesNoRequestWhenTheProcessStops(t *testing.T) {
+	c, _ := newClusterWithSpace(t, unchanged)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := c.Reconcile(ctx, reconcile.Request{NamespacedName: key}); err != nil {
 		t.Error(err)
 	}
-	if did := c.did(); len(did) > 0 {
-		t.Errorf("did %q", did)
+	if requests := c.requests(); len(requests) > 0 {
+		t.Errorf("got requests %q", requests)
 	}
 }
 
-// delays is a queue that records after how long requests are added.
+// delays is a queue that records the delays of AddAfter.
 type delays struct {
 	queue
 	added []time.Duration
@@ -51,18 +56,74 @@ type delays struct {
 
 func (d *delays) AddAfter(_ reconcile.Request, after time.Duration) { d.added = append(d.added, after) }
 
-func TestReconcile_isNotLateForTheExpiryAfterAFailure(t *testing.T) {
-	claim := ofClass(claimFor("a"), `"maxLifetime":"40s"`)
+func TestReconcile_schedulesTheExpiryAfterAFailure(t *testing.T) {
+	claim := withClassConfig(claimFor("a"), `"maxLifetime":"40s"`)
 	c := newCluster(t, claim)
-	c.catchUp(claim)
+	c.syncCache(claim)
 	c.fail("create namespaces", errors.New("the API server is overloaded"))
 	delays := &delays{}
 	c.Reconciler.queue = delays
-	result, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key})
+	result, err := c.reconcile()
 	if err == nil || result.RequeueAfter != 0 {
-		t.Errorf("got %v, error %v, want an error only: with one, the result is ignored", result, err)
+		t.Errorf("got %v, error %v, want an error only", result, err)
 	}
 	if !slices.Equal(delays.added, []time.Duration{40 * time.Second}) {
-		t.Errorf("the claim is added after %v, want when it expires", delays.added)
+		t.Errorf("got delays %v, want that of the expiry", delays.added)
 	}
+}
+
+// notServed returns the error of client-go for the response of an API server that does not serve a
+// kind.
+func notServed(resource string) error {
+	return apierrors.NewGenericServerResponse(http.StatusNotFound, "get", schema.GroupResource{Resource: resource}, "", "404 page not found", 0, true)
+}
+
+// An API server may not serve a kind for some time, for example during an upgrade. The objects of
+// that kind exist nevertheless.
+func TestReconcile_retriesIfAKindIsNotServed(t *testing.T) {
+	pod := podOn("pod", "node-a")
+	deallocated := func(c *cluster) { c.updateClaim(deallocate) }
+	claimNotCached := func(c *cluster) { c.caches.remove(c.currentClaim()) }
+	for call, test := range map[string]struct {
+		before func(c *cluster)
+		never  []string
+	}{
+		"get resourceclaims":     {claimNotCached, []string{"delete", "patch"}},
+		"get namespaces":         {func(c *cluster) { c.caches.remove(c.namespaceFor(claimFor("a"))) }, []string{"create", "delete"}},
+		"get serviceaccounts":    {func(c *cluster) { c.caches.remove(c.spaceWith().ServiceAccount) }, []string{"delete", "patch"}},
+		"get pods":               {func(c *cluster) { c.podNodes.Clear(); c.addConsumer() }, []string{"patch namespaces"}},
+		"patch namespaces":       {func(c *cluster) { c.podNodes.Clear(); c.addConsumer() }, nil},
+		"delete rolebindings":    {deallocated, []string{"delete serviceaccounts", "delete namespaces"}},
+		"delete serviceaccounts": {deallocated, []string{"delete namespaces"}},
+		"delete namespaces":      {deallocated, nil},
+	} {
+		t.Run(call, func(t *testing.T) {
+			c := newCluster(t, claimUsedBy(pod), pod)
+			c.syncCache(claimUsedBy(pod))
+			c.reconcileAndSyncCache(t)
+			test.before(c)
+			c.requests()
+			_, resource, _ := strings.Cut(call, " ")
+			c.fail(call, notServed(resource))
+			_, err := c.reconcile()
+			requests := c.requests()
+			if err == nil || !slices.Contains(requests, call) {
+				t.Errorf("got error %v after %q", err, requests)
+			}
+			for _, never := range test.never {
+				if slices.ContainsFunc(requests, func(request string) bool { return request != call && strings.HasPrefix(request, never) }) {
+					t.Errorf("got requests %q", requests)
+				}
+			}
+		})
+	}
+}
+
+// addConsumer adds a pod to the consumers of the claim.
+func (c *cluster) addConsumer() {
+	other := podOn("other", "node-b")
+	c.createInAPI(other)
+	c.updateClaim(func(claim *resourceapi.ResourceClaim) {
+		claim.Status.ReservedFor = append(claim.Status.ReservedFor, claimUsedBy(other).Status.ReservedFor...)
+	})
 }

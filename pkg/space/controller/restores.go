@@ -11,12 +11,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// provisionOrRestore provisions the spaces of an allocation, or restores them. Tenants can delete
-// the objects in their space again and again: after each restore, the next one of the same
-// allocation waits at least for a time that doubles from firstRetry to lastRetry, until there
-// was none for twice lastRetry. The first restore waits for nothing, and neither do the nodes of
-// pods, a namespace that is missing, and the end of a space. It returns when to reconcile again,
-// zero for never.
+// provisionOrRestore provisions the spaces of an allocation, or restores them. Tenants can delete the
+// objects in their space repeatedly. After each restore of an allocation, the next one is therefore
+// delayed, by a time that doubles from firstRetry to lastRetry and is reset after twice lastRetry
+// without a restore. This delays neither the first restore, the nodes of pods, a missing namespace nor
+// the end of a space. It returns the delay until the next reconcile, zero for never.
 func (r *Reconciler) provisionOrRestore(ctx context.Context, desired *desiredClaim) (time.Duration, error) {
 	waits := r.restores.IsInBackOffSinceUpdate(desired.ID, r.clock.Now())
 	switch complete := !slices.ContainsFunc(desired.spaces, func(space *desiredSpace) bool { return space.namespace == nil }); {
@@ -35,8 +34,8 @@ func (r *Reconciler) provisionOrRestore(ctx context.Context, desired *desiredCla
 	return after, err
 }
 
-// waitsForRestore returns whether the spaces in a namespace are not restored yet. A reconcile is
-// scheduled for the time when they are.
+// waitsForRestore returns whether the restore of the space in a namespace is delayed. A reconcile is
+// already scheduled then.
 func (r *Reconciler) waitsForRestore(ns *corev1.Namespace) bool {
 	return r.restores.IsInBackOffSinceUpdate(ns.Labels[r.keys.AllocationID], r.clock.Now())
 }

@@ -1,9 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controller owns the cluster's side of spaces: it provisions a namespace when
-// a claim is allocated, reports that in the claim's status, and deprovisions it when the
-// claim is deallocated.
+// Package controller provisions the spaces of allocated claims, reports them in the claims' status,
+// and deprovisions them when the claims are deallocated.
 package controller
 
 import (
@@ -51,12 +50,12 @@ import (
 
 const component = "space-controller"
 
-// shutdownTimeout is how long claims that are being reconciled may take when the process
-// stops. It is shorter than the 30 seconds after which the kubelet kills a pod by default.
+// shutdownTimeout is how long reconciles in progress may take when the process stops. It is shorter
+// than the default termination grace period of a pod, 30 seconds.
 const shutdownTimeout = 25 * time.Second
 
-// bodiesLogLevel is the verbosity from which on client-go logs the bodies of requests, those of
-// TokenReviews with their tokens included.
+// bodiesLogLevel is the verbosity at which client-go logs the bodies of requests, including the tokens
+// in TokenReviews.
 const bodiesLogLevel = 8
 
 // Run implements command.Component.
@@ -64,8 +63,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	// Before anything else, so that a controller with an invalid configuration never
-	// replaces one with a valid one.
+	// This comes first, so that a controller with an invalid configuration never becomes ready.
 	set, err := o.poolSet()
 	if err != nil {
 		return err
@@ -115,9 +113,9 @@ func (o *Options) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// start runs the manager until the context ends. A manager that is stopped while its
-// caches are not in sync yet never returns (controller-runtime's runnableGroup.Start). It is
-// not waited for: nothing but reading has begun then.
+// start runs the manager until the context ends. A manager that is stopped before its caches are in
+// sync never returns (controller-runtime's runnableGroup.Start). start does not wait for it, because
+// it has only read until then.
 func start(ctx context.Context, mgr ctrl.Manager) error {
 	result := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
@@ -139,14 +137,14 @@ func start(ctx context.Context, mgr ctrl.Manager) error {
 // newManager returns a manager that elects a leader and serves health checks, metrics and profiles.
 func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Manager, error) {
 	logger := klog.FromContext(ctx)
-	// The libraries' messages belong to level 2, their errors are logged at any level.
+	// Messages of the libraries are logged at level 2, and their errors at all levels.
 	ctrl.SetLogger(logger.V(2))
 	hostname, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("find an identity for leader election: %w", err)
 	}
-	// The manager's own lock would record events about the Lease, which the controller has no
-	// permission for.
+	// The manager's own lock would record events about the Lease, for which the controller has no
+	// permission.
 	lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, o.LeaderElection.ResourceNamespace, o.LeaderElection.ResourceName,
 		resourcelock.ResourceLockConfig{Identity: hostname + "_" + string(uuid.NewUUID())}, config, o.LeaderElection.RenewDeadline.Duration)
 	if err != nil {
@@ -182,7 +180,8 @@ func (o *Options) newManager(ctx context.Context, config *rest.Config) (ctrl.Man
 		options.Metrics.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }}
 	}
 	if o.TLSCertFile != "" {
-		// The metrics server would use a self-signed certificate if there is none.
+		// Without this check, the metrics server would use a self-signed certificate if the file does
+		// not exist.
 		_, err := tls.LoadX509KeyPair(o.TLSCertFile, o.TLSPrivateKeyFile)
 		options.Metrics.CertDir, options.Metrics.CertName = filepath.Dir(o.TLSCertFile), filepath.Base(o.TLSCertFile)
 		key, keyErr := filepath.Rel(options.Metrics.CertDir, o.TLSPrivateKeyFile)
@@ -215,7 +214,7 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, events re
 	}
 	roles := map[string]ctrlclient.Reader{}
 	for name := range sets.New(slices.Concat(o.Defaults.Roles(), o.Defaults.ClusterWideRoles)...) {
-		// One cache each, because the controller has no permission to read all ClusterRoles.
+		// Each has its own cache, because the controller has no permission to list all ClusterRoles.
 		roleCache, err := cache.New(mgr.GetConfig(), cache.Options{
 			HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
 			DefaultFieldSelector: named(name), DefaultTransform: cache.TransformStripManagedFields(),
@@ -232,7 +231,7 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, events re
 
 	r := NewReconciler(o.Config, Clients{mgr.GetClient(), mgr.GetAPIReader(), roles}, events, metrics.NewController(ctrlmetrics.Registry, o.Version), clock.RealClock{})
 	elected := mgr.Elected()
-	r.metrics.Collect(inLeader(elected, r.countSpaces), inLeader(elected, r.poolLimits), inLeader(elected, r.stuckTerminating))
+	r.metrics.Collect(leaderOnly(elected, r.countSpaces), leaderOnly(elected, r.poolLimits), leaderOnly(elected, r.stuckTerminating))
 	return errors.Join(
 		r.SetupWithManager(ctx, mgr),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
@@ -245,7 +244,7 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, events re
 	)
 }
 
-// sliceOwner returns the owner of the ResourceSlices, or nil if they are to have none.
+// sliceOwner returns the owner of the ResourceSlices, or nil if none is configured.
 func (o *Options) sliceOwner(ctx context.Context, api kubernetes.Interface) (*resourceslice.Owner, error) {
 	if o.SliceOwner == "" {
 		return nil, nil

@@ -28,17 +28,17 @@ import (
 )
 
 const (
-	// A failure condition makes the scheduler allocate the claim again, which it does
-	// immediately and without limit. The first one is set after a time in which a transient
-	// failure is over, each further one for the same claim after twice the time.
+	// A failure condition makes the scheduler allocate the claim again, immediately and without
+	// limit. The first one is set after a time in which transient failures end, and each further
+	// one for the same claim after twice the time.
 	firstBindingFailure = 10 * time.Second
 	lastBindingFailure  = 10 * time.Minute
-	// maxMessage is the longest message in bytes. A status with long ones, such as denials of
-	// several webhooks, would be rejected by the API server.
+	// maxMessage is the maximum length of a message in bytes. The API server rejects a status with
+	// very long ones, such as denials of several webhooks.
 	maxMessage = 4096
 )
 
-// reasonError is an error with the reason that conditions and events have for it.
+// reasonError is an error with its reason in conditions and events.
 type reasonError struct {
 	reason string
 	err    error
@@ -53,15 +53,15 @@ func conditionReason(err error) string {
 	if errors.As(err, &e) {
 		return e.reason
 	}
-	// The API server validates what the parameters have of its own types.
+	// The API server validates the parts of the parameters that are of its own types.
 	if isValidationError(err) {
 		return spaceapi.ReasonInvalidParameters
 	}
 	return spaceapi.ReasonProvisioningFailed
 }
 
-// isValidationError returns whether the API server's own validation rejected an object. Admission
-// policies deny requests with the same reason, but name no field.
+// isValidationError returns whether the API server's validation rejected an object. Admission policies
+// deny requests with the same reason, but without a field.
 func isValidationError(err error) bool {
 	var status apierrors.APIStatus
 	if !apierrors.IsInvalid(err) || !errors.As(err, &status) || status.Status().Details == nil {
@@ -84,8 +84,8 @@ func isExpired(conditions []metav1.Condition) bool {
 	return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == spaceapi.ReasonExpired
 }
 
-// reportReady writes the status of a claim whose spaces are ready. If they were not ready
-// before, it also records events and durations since start.
+// reportReady writes the status of a claim whose spaces are ready. If they were not ready before, it
+// also records events and the durations since start.
 func (r *Reconciler) reportReady(ctx context.Context, desired *desiredClaim, start time.Time) error {
 	var entries []claimstatus.Entry
 	for _, space := range desired.spaces {
@@ -122,10 +122,9 @@ func (r *Reconciler) reportReady(ctx context.Context, desired *desiredClaim, sta
 	return nil
 }
 
-// reportNotReady reports, with the same message, in the claim's condition, its events and
-// the events of the pods that wait for it, why there is no space. All results have the same
-// condition: the scheduler, where it reads conditions, takes the first entry of a device for
-// all of them. It returns when to reconcile again, zero for never.
+// reportNotReady reports why there is no space in the claim's condition, and in events of the claim and
+// its pods. All results have the same condition, because the scheduler reads only the first entry of a
+// device. It returns the delay until the next reconcile, zero for never.
 func (r *Reconciler) reportNotReady(ctx context.Context, desired *desiredClaim, cause error) (time.Duration, error) {
 	// The errors of several spaces are joined with line breaks.
 	message := shortened(strings.ReplaceAll(cause.Error(), "\n", "; "))
@@ -168,9 +167,9 @@ func (r *Reconciler) warnClaimAndPods(desired *desiredClaim, reason, message str
 	}
 }
 
-// shouldFailBinding returns whether a claim that is not ready is to have the condition
-// BindingFailed, with which the scheduler deallocates it, or else after which delay to look again.
-// Without binding conditions, the scheduler does not read it: the delay is zero for never.
+// shouldFailBinding returns whether to set the condition BindingFailed of a claim that is not ready,
+// which makes the scheduler deallocate it, or else the delay until then. Without binding conditions,
+// the scheduler does not read it, and the delay is zero for never.
 func (r *Reconciler) shouldFailBinding(desired *desiredClaim) (bool, time.Duration) {
 	if !desired.hasBindingConditions() {
 		return false, 0
@@ -178,7 +177,7 @@ func (r *Reconciler) shouldFailBinding(desired *desiredClaim) (bool, time.Durati
 	if meta.IsStatusConditionTrue(desired.conditions, spaceapi.ConditionBindingFailed) {
 		return true, 0
 	}
-	// The shift is bounded, or it would overflow.
+	// The shift is bounded so that it does not overflow.
 	delay := min(firstBindingFailure<<min(r.bindingFailuresOf(desired), 16), lastBindingFailure)
 	if ready := meta.FindStatusCondition(desired.conditions, spaceapi.ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
 		delay -= r.clock.Since(ready.LastTransitionTime.Time)
@@ -193,9 +192,8 @@ func (r *Reconciler) bindingFailuresOf(desired *desiredClaim) int {
 	return n
 }
 
-// writeStatus writes the entries into the claim's status and returns whether that changed
-// anything. It is no error that the allocation no longer exists: the claim's next event is
-// on its way then.
+// writeStatus writes the entries to the claim's status and returns whether that changed it. It is not
+// an error if the allocation no longer exists: there is an event for that.
 func (r *Reconciler) writeStatus(ctx context.Context, desired *desiredClaim, entries []claimstatus.Entry) (bool, error) {
 	driver := r.config.Defaults.Driver
 	updated := desired.claim.DeepCopy()
@@ -209,8 +207,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, desired *desiredClaim, ent
 			desired.restored.Store(desired.restored.Load() || desired.inUse)
 			return true, nil
 		}
-		// The API server answers Invalid for a result that is no longer allocated and for a missing
-		// permission. Only the claim itself shows which of them it is.
+		// The API server responds with Invalid both for a result that is no longer allocated and for
+		// a missing permission. Only the claim shows which of them it is.
 		live, getErr := getClaim(ctx, r.client.APIReader, desired.Claim)
 		if now := allocation.FromClaim(live, driver); getErr == nil && (now == nil || now.ID != desired.ID) {
 			return false, nil

@@ -11,15 +11,16 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -28,7 +29,7 @@ import (
 
 var claims = resourceapi.Resource("resourceclaims")
 
-// failing are entries for a claim that has no space.
+// failing returns entries for a claim without a space.
 func failing(a *allocation.Allocation, message string) []claimstatus.Entry {
 	return []claimstatus.Entry{{
 		Result: a.Results[0],
@@ -36,30 +37,31 @@ func failing(a *allocation.Allocation, message string) []claimstatus.Entry {
 	}}
 }
 
-func TestWriteStatus_throughFailures(t *testing.T) {
+func TestWriteStatus_afterFailures(t *testing.T) {
 	conflict := apierrors.NewConflict(claims, "claim", errors.New("changed meanwhile"))
 	invalid := apierrors.NewInvalid(resourceapi.SchemeGroupVersion.WithKind("ResourceClaim").GroupKind(), "claim", nil)
 	same := func(*resourceapi.ResourceClaim) {}
 	for name, test := range map[string]struct {
-		// failure is the response to the first write; live is the claim by then, nil: deleted.
+		// failure is the response to the first write. live changes the claim before it. If nil, the
+		// claim is deleted.
 		failure error
 		live    func(*resourceapi.ResourceClaim)
 		writes  int
 		changed bool
 		err     error
 	}{
-		"no failure":             {nil, same, 1, true, nil},
-		"the claim is deleted":   {apierrors.NewNotFound(claims, "claim"), nil, 1, false, nil},
-		"a conflict":             {conflict, same, 2, true, nil},
-		"a conflict, then gone":  {conflict, nil, 1, false, nil},
-		"not allowed":            {invalid, same, 1, false, invalid},
-		"any other failure":      {apierrors.NewInternalError(errors.New("x")), same, 1, false, apierrors.NewInternalError(errors.New("x"))},
-		"not allocated any more": {invalid, func(c *resourceapi.ResourceClaim) { c.Status.Allocation = nil }, 1, false, nil},
+		"no failure":               {nil, same, 1, true, nil},
+		"the claim is deleted":     {apierrors.NewNotFound(claims, "claim"), nil, 1, false, nil},
+		"a conflict":               {conflict, same, 2, true, nil},
+		"a conflict, then deleted": {conflict, nil, 1, false, nil},
+		"not allowed":              {invalid, same, 1, false, invalid},
+		"any other failure":        {apierrors.NewInternalError(errors.New("x")), same, 1, false, apierrors.NewInternalError(errors.New("x"))},
+		"not allocated any more":   {invalid, func(c *resourceapi.ResourceClaim) { c.Status.Allocation = nil }, 1, false, nil},
 		"a conflict with another allocation": {conflict, func(c *resourceapi.ResourceClaim) {
 			c.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID("other"))
 		}, 1, false, nil},
 		"a conflict with another claim": {conflict, func(c *resourceapi.ResourceClaim) { c.UID = "other" }, 1, false, nil},
-		"a conflict with the same message, written by another": {conflict, func(c *resourceapi.ResourceClaim) {
+		"a conflict, with the same message in the status": {conflict, func(c *resourceapi.ResourceClaim) {
 			if _, err := claimstatus.Apply(c, driver, failing(allocationOf(t, c), "no luck"), metav1.Now()); err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +73,7 @@ func TestWriteStatus_throughFailures(t *testing.T) {
 			if test.live != nil {
 				live := claimFor("a")
 				test.live(live)
-				c.live(live)
+				c.createInAPI(live)
 			}
 			writes := 0
 			c.react("update resourceclaims", func(client.Object) (bool, error) {
@@ -86,13 +88,13 @@ func TestWriteStatus_throughFailures(t *testing.T) {
 				t.Errorf("wrote %d times, want %d", writes, test.writes)
 			}
 			if len(claim.Status.Devices) != 0 {
-				t.Error("the cached claim was changed")
+				t.Error("the cached claim was modified")
 			}
 		})
 	}
 }
 
-func TestWriteStatus_keepsWhatTheCacheLacks(t *testing.T) {
+func TestWriteStatus_ofATruncatedClaim(t *testing.T) {
 	claim := claimFor("a")
 	claim.Labels = map[string]string{"app": "worker"}
 	claim.Annotations = map[string]string{"example.com/note": strings.Repeat("n", maxCached)}
@@ -102,106 +104,100 @@ func TestWriteStatus_keepsWhatTheCacheLacks(t *testing.T) {
 		Driver: "gpu.example.com", Pool: "node", Device: "gpu-0", Data: &runtime.RawExtension{Raw: []byte(`{"a":1}`)}, Conditions: []metav1.Condition{},
 	}}
 	c := newCluster(t, claim)
-	c.catchUp(claim)
+	c.syncCache(claim)
 	cached, err := getClaim(t.Context(), c.client, key)
 	if err != nil || len(cached.Status.Devices) != 0 || cached.Labels != nil {
 		t.Fatalf("the cache has %+v, error %v", cached, err)
 	}
-	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
-		t.Fatal(err)
-	}
-	live := c.liveOne()
+	c.mustReconcile()
+	live := c.currentClaim()
 	if !isReady(live, driver, allocationOf(t, live)) || len(live.Status.Devices) != 2 {
 		t.Errorf("the status is %+v", live.Status.Devices)
 	}
 	live.Status.Devices = slices.DeleteFunc(live.Status.Devices, func(d resourceapi.AllocatedDeviceStatus) bool { return d.Driver == driver })
 	live.ResourceVersion, live.ManagedFields = claim.ResourceVersion, claim.ManagedFields
 	if !equality.Semantic.DeepEqual(live, claim) {
-		t.Errorf("the claim is now\n%+v\nwant, except for our entries,\n%+v", live, claim)
+		t.Errorf("got claim\n%+v\nwant, apart from the entries of the driver,\n%+v", live, claim)
 	}
 }
 
-func TestConditionReason_isFoundInJoinedErrors(t *testing.T) {
+func TestConditionReason_ofJoinedErrors(t *testing.T) {
 	conflict := &reasonError{"NameConflict", errors.New("taken")}
 	err := parallel([]func() error{func() error { return nil }, func() error { return errors.New("first") }, func() error { return conflict }})
 	if got := conditionReason(err); got != "NameConflict" {
-		t.Errorf("the reason is %s", got)
+		t.Errorf("got reason %s", got)
 	}
 	if got := err.Error(); got != "first\ntaken" {
-		t.Errorf("the message is %q", got)
+		t.Errorf("got message %q", got)
 	}
 }
 
-func TestShouldFailBinding_laterEachTime(t *testing.T) {
+func TestShouldFailBinding_backsOff(t *testing.T) {
 	c := newCluster(t)
-	// reported is a claim whose allocation failed, which is reported.
+	// reported returns a claim with a failure in its status.
 	reported := func(share string, conditions ...string) *desiredClaim {
 		claim := claimFor("a")
 		claim.Status.Allocation.Devices.Results[0].ShareID = ptr.To(types.UID(share))
 		claim.Status.Allocation.Devices.Results[0].BindingConditions = conditions
-		c.live(claim)
-		if _, err := c.reportNotReady(t.Context(), c.desired(c.liveOne()), errors.New("no")); err != nil {
+		c.createInAPI(claim)
+		if _, err := c.reportNotReady(t.Context(), c.desired(c.currentClaim()), errors.New("no")); err != nil {
 			t.Fatal(err)
 		}
-		return c.desired(c.liveOne())
+		return c.desired(c.currentClaim())
 	}
-	// deallocate is what the scheduler does then. The next allocation is that of another claim
-	// for the API server, and of the same one for the caches.
+	// deallocate deallocates the claim, as the scheduler does. The next allocation is that of another
+	// claim in the API server, and of the same claim in the cache.
 	deallocate := func(claim *resourceapi.ResourceClaim) {
 		t.Helper()
 		claim.Finalizers = nil
 		if err := errors.Join(c.api.Update(t.Context(), claim), client.IgnoreNotFound(c.api.Delete(t.Context(), claim))); err != nil {
 			t.Fatal(err)
 		}
-		c.cached(&resourceapi.ResourceClaim{ObjectMeta: claim.ObjectMeta})
-		if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
-			t.Fatal(err)
-		}
+		c.putInCache(&resourceapi.ResourceClaim{ObjectMeta: claim.ObjectMeta})
+		c.mustReconcile()
 	}
 	for i, delay := range []time.Duration{firstBindingFailure, 2 * firstBindingFailure, 4 * firstBindingFailure} {
 		failed := reported(fmt.Sprint("share-", i), spaceapi.ConditionReady)
 		if fails, after := c.shouldFailBinding(failed); fails || after != delay {
-			t.Errorf("allocation %d: fails %t immediately, or after %s, want %s", i, fails, after, delay)
+			t.Errorf("allocation %d: fails %t, after %s, want %s", i, fails, after, delay)
 		}
 		c.now.Step(delay - time.Second)
 		if fails, after := c.shouldFailBinding(failed); fails || after != time.Second {
-			t.Errorf("allocation %d: fails %t too soon, or after %s", i, fails, after)
+			t.Errorf("allocation %d: fails %t, after %s, want 1s", i, fails, after)
 		}
 		c.now.Step(time.Second)
 		if _, err := c.reportNotReady(t.Context(), failed, errors.New("no")); err != nil {
 			t.Fatal(err)
 		}
-		failed = c.desired(c.liveOne())
+		failed = c.desired(c.currentClaim())
 		if fails, _ := c.shouldFailBinding(failed); !fails {
-			t.Errorf("allocation %d was not failed after %s: %+v", i, delay, failed.claim.Status.Devices)
+			t.Errorf("allocation %d did not fail after %s: %+v", i, delay, failed.claim.Status.Devices)
 		}
 		deallocate(failed.claim)
 	}
 	c.bindingFailures.Add(key, 100)
 	failed := reported("x", spaceapi.ConditionReady)
 	if _, after := c.shouldFailBinding(failed); after != lastBindingFailure {
-		t.Errorf("the delay is %s, want %s at most", after, lastBindingFailure)
+		t.Errorf("the delay is %s, want at most %s", after, lastBindingFailure)
 	}
 	deallocate(failed.claim)
 	c.caches.remove(failed.claim)
-	if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
-		t.Fatal(err)
-	}
+	c.mustReconcile()
 	failed = reported("y", spaceapi.ConditionReady)
 	if _, after := c.shouldFailBinding(failed); after != firstBindingFailure {
-		t.Errorf("a claim that is recreated waits for %s", after)
+		t.Errorf("for a recreated claim, the delay is %s", after)
 	}
 	deallocate(failed.claim)
 	failed = reported("z")
 	if fails, after := c.shouldFailBinding(failed); fails || after != 0 {
-		t.Error("without binding conditions, nobody waits for it")
+		t.Errorf("without binding conditions: fails %t, after %s", fails, after)
 	}
 }
 
 func TestWriteStatus_returnsTheErrorsOfUpdateAndRead(t *testing.T) {
 	claim := claimFor("a")
 	c := newCluster(t, claim)
-	c.catchUp(claim)
+	c.syncCache(claim)
 	update, read := errors.New("update failed"), errors.New("read failed")
 	c.fail("update resourceclaims", update)
 	c.fail("get resourceclaims", read)
@@ -214,13 +210,30 @@ func TestWriteStatus_returnsTheErrorsOfUpdateAndRead(t *testing.T) {
 func TestReportNotReady_limitsTheMessage(t *testing.T) {
 	claim := claimFor("a")
 	c := newCluster(t, claim)
-	c.catchUp(claim)
+	c.syncCache(claim)
 	d := c.desired(claim)
 	if _, err := c.reportNotReady(t.Context(), d, errors.New(strings.Repeat("ä", 40_000))); err != nil {
 		t.Fatal(err)
 	}
 	// The API server accepts 32 KiB.
-	if live := c.liveOne(); len(live.Status.Devices) != 1 || len(live.Status.Devices[0].Conditions[0].Message) > maxMessage {
+	if live := c.currentClaim(); len(live.Status.Devices) != 1 || len(live.Status.Devices[0].Conditions[0].Message) > maxMessage {
 		t.Errorf("got %v", live.Status.Devices)
+	}
+}
+
+func TestConditionReason_ofErrorsOfTheAPIServer(t *testing.T) {
+	invalid := apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Namespace").GroupKind(), "ns",
+		field.ErrorList{field.Invalid(field.NewPath("metadata", "labels"), "x", "not a label")})
+	// The error of an admission policy, see k8s.io/apiserver, pkg/admission/plugin/policy/validating.
+	denied := apierrors.NewForbidden(corev1.Resource("namespaces"), "ns", errors.New("denied request"))
+	denied.ErrStatus.Reason, denied.ErrStatus.Details.Causes = metav1.StatusReasonInvalid, []metav1.StatusCause{{Message: "denied request"}}
+	for want, err := range map[string]error{
+		spaceapi.ReasonInvalidParameters:  fmt.Errorf("create namespace ns: %w", errors.Join(invalid)),
+		spaceapi.ReasonProvisioningFailed: fmt.Errorf("create namespace ns: %w", errors.Join(denied)),
+		spaceapi.ReasonExpired:            &reasonError{spaceapi.ReasonExpired, invalid},
+	} {
+		if got := conditionReason(err); got != want {
+			t.Errorf("got %s for %v, want %s", got, err, want)
+		}
 	}
 }

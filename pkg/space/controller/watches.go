@@ -34,10 +34,10 @@ import (
 )
 
 const (
-	// reconcileTimeout is how long one reconcile may take. Usually that is seconds. An API
-	// server that never answers must not block a worker.
+	// reconcileTimeout is how long one reconcile may take, so that an API server that does not
+	// respond does not block a worker.
 	reconcileTimeout = 5 * time.Minute
-	// Reconciles that fail are retried after the first delay, and then after ever longer ones.
+	// Reconciles that fail are retried after delays that double.
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = time.Minute
 )
@@ -45,8 +45,8 @@ const (
 // queue is what requests are added to.
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// SetupWithManager registers the controller with a manager. A change of an object of any kind
-// leads to a request for its claim.
+// SetupWithManager adds the controller to a manager. A change of an object leads to a request for its
+// claim.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	claimOfObject := handler.EnqueueRequestsFromMapFunc(r.claimOfObject)
 	b := ctrl.NewControllerManagedBy(mgr).
@@ -92,9 +92,9 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}).Complete(r)
 }
 
-// claimChanged selects changes of a claim to act on: another allocation, other consumers,
-// or a Ready condition that was removed. The controller's own failure updates are not
-// among them, or they would bypass the rate limiter.
+// claimChanged selects changes of a claim to reconcile: another allocation, other consumers, or a
+// Ready condition that was removed. It ignores the controller's own failure reports, which would
+// otherwise bypass the rate limiter.
 func (r *Reconciler) claimChanged() predicate.Predicate {
 	driver := r.config.Defaults.Driver
 	return predicate.TypedFuncs[client.Object]{
@@ -114,11 +114,11 @@ func (r *Reconciler) claimChanged() predicate.Predicate {
 	}
 }
 
-// namespaceChanged selects changes of a namespace to act on.
+// namespaceChanged selects changes of a namespace to reconcile.
 func (r *Reconciler) namespaceChanged() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool {
-			// Usually this is the controller's own write: there is nothing to do.
+			// Usually this is the controller's own write.
 			return !r.isCurrent(context.Background(), e.Object.(*corev1.Namespace))
 		},
 		UpdateFunc: func(e event.UpdateEvent) bool {
@@ -130,7 +130,7 @@ func (r *Reconciler) namespaceChanged() predicate.Predicate {
 	}
 }
 
-// namespaceDeleted reports that a namespace no longer exists.
+// namespaceDeleted logs and measures the deletion of a namespace.
 func (r *Reconciler) namespaceDeleted(ctx context.Context, e event.DeleteEvent, _ queue) {
 	if ns := e.Object.(*corev1.Namespace); ns.DeletionTimestamp != nil {
 		r.metrics.Delete.Observe(r.clock.Since(ns.DeletionTimestamp.Time))
@@ -138,21 +138,21 @@ func (r *Reconciler) namespaceDeleted(ctx context.Context, e event.DeleteEvent, 
 	}
 }
 
-// objectChanged selects changes of objects in spaces to act on.
+// objectChanged selects changes of objects in spaces to reconcile.
 func (r *Reconciler) objectChanged() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool {
-			// The leader creates nothing in the namespace of a deprovisioned space. A former
-			// leader that was paused can, and what it creates is revoked.
+			// A previous leader that was paused can create objects in the namespace of a
+			// deprovisioned space. They are revoked.
 			ns := &corev1.Namespace{}
 			err := r.client.Get(context.Background(), client.ObjectKey{Name: namespaceOf(e.Object)}, ns)
 			return err == nil && (ns.DeletionTimestamp != nil || !r.retainedUntil(ns).IsZero())
 		},
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			before, after := e.ObjectOld, e.ObjectNew.DeepCopyObject().(client.Object)
-			// Tenants can change what the cache does not keep as often as they want.
+			// Changes of what the cache does not keep are ignored: tenants could repeat them.
 			after.SetResourceVersion(before.GetResourceVersion())
-			if quota, is := after.(*corev1.ResourceQuota); is { // Its status changes with each pod.
+			if quota, ok := after.(*corev1.ResourceQuota); ok { // Its status changes with each pod.
 				quota.Status = before.(*corev1.ResourceQuota).Status
 			}
 			return !equality.Semantic.DeepEqual(before, after)
@@ -160,7 +160,7 @@ func (r *Reconciler) objectChanged() predicate.Predicate {
 	}
 }
 
-// namespaceOf is the namespace that an object is in or, outside of namespaces, that owns it.
+// namespaceOf returns the namespace of an object or, if it is cluster-scoped, that owns it.
 func namespaceOf(obj client.Object) string {
 	if owners := obj.GetOwnerReferences(); obj.GetNamespace() == "" && len(owners) > 0 {
 		return owners[0].Name
@@ -171,8 +171,8 @@ func namespaceOf(obj client.Object) string {
 // claimOfObject maps a namespace, or an object in a space, to the claim in the namespace's
 // annotations, which tenants cannot write.
 func (r *Reconciler) claimOfObject(ctx context.Context, obj client.Object) []reconcile.Request {
-	ns, is := obj.(*corev1.Namespace)
-	if !is {
+	ns, ok := obj.(*corev1.Namespace)
+	if !ok {
 		ns = &corev1.Namespace{}
 		if err := r.client.Get(ctx, client.ObjectKey{Name: namespaceOf(obj)}, ns); err != nil || r.waitsForRestore(ns) {
 			return nil
@@ -184,8 +184,8 @@ func (r *Reconciler) claimOfObject(ctx context.Context, obj client.Object) []rec
 	return nil
 }
 
-// allClaims returns all claims that have spaces: they are reconciled when the API server's
-// endpoints change.
+// allClaims returns all claims that have spaces, which are reconciled when the endpoints of the API
+// server change.
 func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) (requests []reconcile.Request) {
 	_, namespaces := r.listCached(ctx)
 	for i := range namespaces {
@@ -194,10 +194,9 @@ func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) (requests [
 	return requests
 }
 
-// resync queues, as far as the caches know, each claim that is not ready, or that has a
-// namespace without an allocation, one that is being deleted, or one with other audiences than
-// the API server's. There is no request for other claims. Events lead to reconciles sooner; this
-// is for events that were missed.
+// resync queues, for events that were missed, each claim that is not ready, or that has a namespace
+// without an allocation, one that is being deleted, or one with outdated audiences. It reads the
+// caches only.
 func (r *Reconciler) resync(ctx context.Context) {
 	r.metrics.Resyncs.WithLabelValues().Inc()
 	r.restores.GC()

@@ -20,17 +20,17 @@ import (
 func TestClaimChanged_ignoresOwnFailureReports(t *testing.T) {
 	claim := claimFor("a")
 	c := newCluster(t, claim)
-	before := c.liveOne()
+	before := c.currentClaim()
 	for _, cause := range []string{"forbidden", "quota exceeded"} {
 		if _, err := c.reportNotReady(t.Context(), c.desired(before), errors.New(cause)); err != nil {
 			t.Fatal(err)
 		}
-		after := c.liveOne()
+		after := c.currentClaim()
 		if len(after.Status.Devices) != 1 || after.Status.Devices[0].Conditions[0].Message != cause {
 			t.Fatalf("the report was not written: %+v", after.Status.Devices)
 		}
 		if c.claimChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: after}) {
-			t.Errorf("report %q queues the claim again", cause)
+			t.Errorf("the report of %q is selected", cause)
 		}
 		before = after
 	}
@@ -47,7 +47,7 @@ func TestClaimChanged_selectsAllocationsAndConsumers(t *testing.T) {
 	if !changed(claim, deallocated) || !changed(deallocated, claim) {
 		t.Error("a claim that was deallocated or allocated is ignored")
 	}
-	before, after := usedBy(podOn("a", "")), usedBy(podOn("a", ""), podOn("b", ""))
+	before, after := claimUsedBy(podOn("a", "")), claimUsedBy(podOn("a", ""), podOn("b", ""))
 	if !changed(before, after) || !changed(after, before) {
 		t.Error("another consumer is ignored")
 	}
@@ -56,10 +56,10 @@ func TestClaimChanged_selectsAllocationsAndConsumers(t *testing.T) {
 	}
 }
 
-func TestNamespaceChanged_ignoresTheControllersOwnWrites(t *testing.T) {
+func TestNamespaceChanged_ignoresOwnWrites(t *testing.T) {
 	claim := claimFor("a")
 	c := newCluster(t)
-	c.cached(claim)
+	c.putInCache(claim)
 	current := c.namespaceFor(claim)
 	deleted := current.DeepCopy()
 	deleted.DeletionTimestamp = ptr.To(metav1.Now())
@@ -73,15 +73,15 @@ func TestNamespaceChanged_ignoresTheControllersOwnWrites(t *testing.T) {
 	moved.Annotations[c.keys.ClaimName] = "another"
 	changed := c.namespaceChanged()
 	for what, test := range map[string]struct{ got, want bool }{
-		"the controller's own write":        {changed.Create(event.CreateEvent{Object: current}), false},
-		"a stale namespace":                 {changed.Create(event.CreateEvent{Object: stale}), true},
-		"the same namespace":                {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: current.DeepCopy()}), false},
-		"a deleted namespace":               {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: deleted}), true},
-		"a retained namespace":              {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: retained}), true},
-		"a retried deletion":                {changed.Update(event.UpdateEvent{ObjectOld: deleted, ObjectNew: retried}), false},
-		"another allocation":                {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: stale}), true},
-		"another claim":                     {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: moved}), true},
-		"a namespace that no longer exists": {changed.Delete(event.DeleteEvent{Object: current}), true},
+		"the controller's own write":           {changed.Create(event.CreateEvent{Object: current}), false},
+		"a stale namespace":                    {changed.Create(event.CreateEvent{Object: stale}), true},
+		"the same namespace":                   {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: current.DeepCopy()}), false},
+		"a deleted namespace":                  {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: deleted}), true},
+		"a retained namespace":                 {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: retained}), true},
+		"the annotation of a retried deletion": {changed.Update(event.UpdateEvent{ObjectOld: deleted, ObjectNew: retried}), false},
+		"another allocation":                   {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: stale}), true},
+		"another claim":                        {changed.Update(event.UpdateEvent{ObjectOld: current, ObjectNew: moved}), true},
+		"a namespace that no longer exists":    {changed.Delete(event.DeleteEvent{Object: current}), true},
 	} {
 		if test.got != test.want {
 			t.Errorf("%s: selected: %t", what, test.got)
@@ -89,20 +89,20 @@ func TestNamespaceChanged_ignoresTheControllersOwnWrites(t *testing.T) {
 	}
 }
 
-func TestObjectChanged_ignoresTheStatusOfAQuota(t *testing.T) {
-	c, ns := withSpace(t, unchanged)
+func TestObjectChanged_ofAQuota(t *testing.T) {
+	c, ns := newClusterWithSpace(t, unchanged)
 	before := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "space"}}
 	counted, changed := before.DeepCopy(), before.DeepCopy()
 	counted.Status.Used = corev1.ResourceList{"pods": resource.MustParse("1")}
 	changed.Spec.Hard = corev1.ResourceList{"pods": resource.MustParse("1")}
 	if c.objectChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: counted}) {
-		t.Error("each pod queues its space")
+		t.Error("a new status is selected")
 	}
 	if !c.objectChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: changed}) {
-		t.Error("a changed quota is ignored")
+		t.Error("a new spec is ignored")
 	}
 	if c.objectChanged().Create(event.CreateEvent{Object: before}) {
-		t.Error("the controller's own write queues its space")
+		t.Error("the controller's own write is selected")
 	}
 	for what, deprovision := range map[string]func(*corev1.Namespace){
 		"retained":    func(ns *corev1.Namespace) { ns.Annotations[c.keys.RetainedUntil] = "2026-03-01T13:00:00Z" },
@@ -110,15 +110,15 @@ func TestObjectChanged_ignoresTheStatusOfAQuota(t *testing.T) {
 	} {
 		deprovisioned := ns.DeepCopy()
 		deprovision(deprovisioned)
-		c.cached(deprovisioned)
+		c.putInCache(deprovisioned)
 		if !c.objectChanged().Create(event.CreateEvent{Object: before}) {
 			t.Errorf("an object that is created in a %s namespace is ignored", what)
 		}
 	}
 }
 
-func TestObjectChanged_ignoresWhatTheCacheDoesNotKeep(t *testing.T) {
-	c, ns := withSpace(t, unchanged)
+func TestObjectChanged_ignoresStrippedFields(t *testing.T) {
+	c, ns := newClusterWithSpace(t, unchanged)
 	update := func(change func(*corev1.ServiceAccount)) bool {
 		before := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "space", ResourceVersion: "1"}}
 		after := before.DeepCopy()
@@ -131,15 +131,15 @@ func TestObjectChanged_ignoresWhatTheCacheDoesNotKeep(t *testing.T) {
 		return c.objectChanged().Update(event.UpdateEvent{ObjectOld: before, ObjectNew: stripped.(client.Object)})
 	}
 	if update(func(account *corev1.ServiceAccount) { account.Annotations = map[string]string{"note": "x"} }) {
-		t.Error("a tenant's annotation queues the space")
+		t.Error("an annotation is selected")
 	}
 	if !update(func(account *corev1.ServiceAccount) { account.DeletionTimestamp = ptr.To(metav1.Now()) }) {
 		t.Error("a deletion is ignored")
 	}
 }
 
-func TestClaimOfObject_findsTheClaimOfTheSpace(t *testing.T) {
-	c, ns := withSpace(t, unchanged)
+func TestClaimOfObject(t *testing.T) {
+	c, ns := newClusterWithSpace(t, unchanged)
 	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Kind: "Namespace", Name: ns.Name}}}}
 	for _, obj := range []client.Object{
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "space"}},
@@ -153,31 +153,31 @@ func TestClaimOfObject_findsTheClaimOfTheSpace(t *testing.T) {
 		t.Errorf("an object outside of spaces maps to %v", got)
 	}
 	if got := c.allClaims(t.Context(), nil); len(got) != 1 || got[0].NamespacedName != key {
-		t.Errorf("all claims are %v", got)
+		t.Errorf("allClaims returned %v", got)
 	}
 }
 
-func TestResync_queuesWhatDiffersOnly(t *testing.T) {
+func TestResync_queuesClaimsOutOfSync(t *testing.T) {
 	claim := claimFor("a")
 	c := newCluster(t, claim)
-	c.catchUp(claim)
-	c.reconcileAndCatchUp(t)
+	c.syncCache(claim)
+	c.reconcileAndSyncCache(t)
 	c.resync(t.Context())
 	if got := c.queued(); len(got) != 0 {
-		t.Errorf("queued %q though all is in sync", got)
+		t.Errorf("queued %q, want none", got)
 	}
-	gone := claimFor("a")
-	gone.Name, gone.UID = "gone", "gone-uid"
-	c.cached(c.namespaceFor(gone))
-	fresh := claimFor("a")
-	fresh.Name, fresh.UID = "fresh", "fresh-uid"
-	c.cached(fresh)
-	c.did()
+	deleted := claimFor("a")
+	deleted.Name, deleted.UID = "deleted", "deleted-uid"
+	c.putInCache(c.namespaceFor(deleted))
+	allocated := claimFor("a")
+	allocated.Name, allocated.UID = "allocated", "allocated-uid"
+	c.putInCache(allocated)
+	c.requests()
 	c.resync(t.Context())
-	if got := c.queued(); !slices.Equal(got, []string{"fresh", "gone"}) {
+	if got := c.queued(); !slices.Equal(got, []string{"allocated", "deleted"}) {
 		t.Errorf("queued %q", got)
 	}
-	if did := c.did(); len(did) > 0 {
-		t.Errorf("did %q", did)
+	if requests := c.requests(); len(requests) > 0 {
+		t.Errorf("got requests %q", requests)
 	}
 }
