@@ -44,7 +44,7 @@ func TestStop_finishesThePrepareThatIsInProgress(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	p.awaitEndOr(t, "Waiting for the kubelet's calls to end")
+	p.awaitEndOr(t, "Waiting for calls of the kubelet to end")
 	give()
 	if err := <-end; err != nil {
 		t.Errorf("Prepare: %v", err)

@@ -13,17 +13,17 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-// maxCASize limits what is copied into each claim's directory.
+// maxCASize is the maximum size of the certificates, which are copied into each claim's directory.
 const maxCASize = 1 << 20
 
-// APIServer is how containers reach the API server. It comes from the plugin's own
-// configuration, never from the status of a claim, which others may write.
+// APIServer is how containers reach the API server. It comes from the plugin's own configuration,
+// and not from the status of a claim, which other clients may write.
 type APIServer struct {
 	// URL is https://host:port.
 	URL string
-	// CAFile has the certificates to trust, as PEM. It may change.
+	// CAFile has the CA certificates as PEM. It may change.
 	CAFile string
-	// CA are the certificates if there is no CAFile. If empty, clients trust what the system trusts.
+	// CA are the CA certificates if there is no CAFile. If empty, clients use those of the system.
 	CA []byte
 }
 
@@ -33,12 +33,12 @@ type apiServer struct {
 	ca atomic.Pointer[[]byte]
 }
 
-// load reads the certificates, and reports whether they have changed.
+// load reads the certificates, and returns whether they have changed.
 func (s *apiServer) load() (changed bool, err error) {
 	ca := s.CA
 	if s.CAFile != "" {
 		if ca, err = readCA(s.CAFile); err != nil {
-			return false, fmt.Errorf("read the certificate authority for pods: %w", err)
+			return false, fmt.Errorf("read the CA certificates for pods: %w", err)
 		}
 	}
 	old := s.ca.Swap(&ca)

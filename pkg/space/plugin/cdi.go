@@ -26,7 +26,7 @@ import (
 const (
 	// cdiClass is the CDI class of spaces. The vendor is the driver's name.
 	cdiClass = "space"
-	// cdiExtension is the one that the library appends.
+	// cdiExtension is the extension that the library appends.
 	cdiExtension = ".yaml"
 )
 
@@ -34,16 +34,15 @@ const (
 type cdiSpecs struct {
 	dir    string
 	vendor string
-	// staging is in a directory of its own because other drivers write to dir, too.
-	// Runtimes read no directories below dir (container-device-interface,
-	// pkg/cdi/spec-dirs.go).
+	// staging is a subdirectory of dir, in which other drivers have files, too. Runtimes do
+	// not read subdirectories (container-device-interface, pkg/cdi/spec-dirs.go).
 	staging staging.Dir
 }
 
 // openCDISpecs creates the directory if needed.
 func openCDISpecs(driver, dir string) (*cdiSpecs, error) {
 	if err := parser.ValidateVendorName(driver); err != nil {
-		return nil, fmt.Errorf("driver name %q is no CDI vendor: %w", driver, err)
+		return nil, fmt.Errorf("driver name %q is not a CDI vendor: %w", driver, err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("create the directory for CDI specs: %w", err)
@@ -51,9 +50,9 @@ func openCDISpecs(driver, dir string) (*cdiSpecs, error) {
 	return &cdiSpecs{dir: dir, vendor: driver, staging: staging.Dir(filepath.Join(dir, "."+driver))}, nil
 }
 
-// put creates or replaces the spec of a claim, and returns the devices of its allocation, whose
-// names begin with a prefix. Containers have what edits say, and the files of the result's
-// subdirectory of a directory of the host.
+// put creates or replaces the spec of a claim, and returns the devices of its allocation. The names
+// of the devices begin with a prefix. Containers have the variables and directories in edits, with
+// the files of the result's subdirectory of hostDir.
 func (s *cdiSpecs) put(a *allocation.Allocation, prefix string, edits []containeredits.Edits, hostDir string) ([]kubeletplugin.Device, error) {
 	var inSpec []specs.Device
 	var out []kubeletplugin.Device
@@ -74,8 +73,8 @@ func (s *cdiSpecs) put(a *allocation.Allocation, prefix string, edits []containe
 	return out, s.write(a.ClaimUID, inSpec)
 }
 
-// write creates or replaces the spec of a claim, unless it is there already. Runtimes read all
-// specs again when one is replaced.
+// write creates or replaces the spec of a claim, unless it exists already: runtimes read all specs
+// again when one is replaced.
 func (s *cdiSpecs) write(claim types.UID, devices []specs.Device) error {
 	spec := &specs.Spec{Kind: s.vendor + "/" + cdiClass, Devices: devices}
 	version, err := specs.MinimumRequiredVersion(spec)
@@ -86,8 +85,8 @@ func (s *cdiSpecs) write(claim types.UID, devices []specs.Device) error {
 	if old, err := cdi.ReadSpec(s.path(claim), 0); err == nil && equality.Semantic.DeepEqual(old.Spec, spec) {
 		return nil
 	}
-	// The library's own temporary file would stay in the runtime's directory when the
-	// process is killed.
+	// The library's own temporary file would remain in the runtime's directory if the process
+	// is killed.
 	if err := s.staging.Put(s.path(claim), func(dir string) (string, error) {
 		cache, err := cdi.NewCache(cdi.WithSpecDirs(dir), cdi.WithAutoRefresh(false))
 		if err != nil {
@@ -100,7 +99,7 @@ func (s *cdiSpecs) write(claim types.UID, devices []specs.Device) error {
 	return nil
 }
 
-// remove removes the spec of a claim, and reports whether there was one.
+// remove removes the spec of a claim, and returns whether it existed.
 func (s *cdiSpecs) remove(claim types.UID) (removed bool, err error) {
 	err = os.Remove(s.path(claim))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -109,13 +108,13 @@ func (s *cdiSpecs) remove(claim types.UID) (removed bool, err error) {
 	return err == nil, nil
 }
 
-// has reports whether a claim has a spec.
+// has returns whether a claim has a spec.
 func (s *cdiSpecs) has(claim types.UID) bool {
 	_, err := os.Lstat(s.path(claim))
 	return err == nil
 }
 
-// list returns the claims that have a spec, by the names of the files.
+// list returns the claims that have a spec.
 func (s *cdiSpecs) list() ([]types.UID, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -124,8 +123,8 @@ func (s *cdiSpecs) list() ([]types.UID, error) {
 	var out []types.UID
 	for _, e := range entries {
 		name, isSpec := strings.CutSuffix(e.Name(), cdiExtension)
-		claim, isOurs := strings.CutPrefix(name, s.name(""))
-		if isSpec && isOurs && e.Type().IsRegular() {
+		claim, isOwn := strings.CutPrefix(name, s.name(""))
+		if isSpec && isOwn && e.Type().IsRegular() {
 			out = append(out, types.UID(claim))
 		}
 	}
@@ -140,8 +139,8 @@ func (s *cdiSpecs) name(claim types.UID) string {
 	return cdi.GenerateTransientSpecName(s.vendor, cdiClass, string(claim))
 }
 
-// deviceSpec returns a device with which containers have what edits say, and a directory of
-// the host at each of the paths.
+// deviceSpec returns a device with the variables in edits, and with hostDir mounted at the
+// directories in edits.
 func deviceSpec(name string, edits containeredits.Edits, hostDir string) specs.Device {
 	out := specs.ContainerEdits{Env: edits.Env}
 	for _, dir := range edits.Dirs {

@@ -18,7 +18,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 )
 
-// idOf is the name by which the kubelet and the runtime know a device.
+// idOf returns the CDI device ID of a device.
 func idOf(device string) string { return parser.QualifiedName(testDriver, cdiClass, device) }
 
 func newSpecs(t *testing.T) (*cdiSpecs, string) {
@@ -53,7 +53,7 @@ func readSpecs(t *testing.T, dir string) map[string]specs.ContainerEdits {
 		t.Fatal(err)
 	}
 	if err := cache.Refresh(); err != nil {
-		t.Fatalf("a runtime rejects what was written: %v", err)
+		t.Fatalf("a runtime rejects the specs: %v", err)
 	}
 	out := map[string]specs.ContainerEdits{}
 	for _, id := range cache.ListDevices() {
@@ -62,7 +62,7 @@ func readSpecs(t *testing.T, dir string) map[string]specs.ContainerEdits {
 	return out
 }
 
-func TestCDISpecsWrite_devicesAreFoundByTheirIDs(t *testing.T) {
+func TestCDISpecsWrite(t *testing.T) {
 	store, dir := newSpecs(t)
 	writeSpec(t, store, specDevice("claim-uid-a"), specDevice("claim-uid-b"))
 	got := readSpecs(t, dir)
@@ -108,13 +108,13 @@ func TestCDISpecsWrite_replacesTheSpec(t *testing.T) {
 	}
 }
 
-func TestCDISpecsRemove_removesOnlyTheClaimsSpec(t *testing.T) {
+func TestCDISpecsRemove_keepsOtherSpecs(t *testing.T) {
 	store, dir := newSpecs(t)
 	writeSpec(t, store, specDevice("a"))
 	if err := store.write("other-uid", []specs.Device{specDevice("other")}); err != nil {
 		t.Fatal(err)
 	}
-	again, err := openCDISpecs(testDriver, dir) // as after a restart
+	again, err := openCDISpecs(testDriver, dir) // after a restart
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,11 +124,11 @@ func TestCDISpecsRemove_removesOnlyTheClaimsSpec(t *testing.T) {
 		}
 	}
 	if got := slices.Collect(maps.Keys(readSpecs(t, dir))); !slices.Equal(got, []string{idOf("other")}) {
-		t.Errorf("left: %q, want the other claim's device", got)
+		t.Errorf("got devices %q, want the other claim's only", got)
 	}
 }
 
-func TestCDISpecs_ignoreInvalidSpecsOfOthers(t *testing.T) {
+func TestCDISpecs_ignoreInvalidSpecsOfOtherVendors(t *testing.T) {
 	store, dir := newSpecs(t)
 	if err := os.WriteFile(filepath.Join(dir, "vendor.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestOpenCDISpecs_rejectsInvalidVendors(t *testing.T) {
 	for _, name := range []string{"", "1space.example.com", "space/example", "space example", "-space"} {
 		dir := filepath.Join(t.TempDir(), "cdi")
 		if _, err := openCDISpecs(name, dir); err == nil {
-			t.Errorf("%q was taken", name)
+			t.Errorf("%q: got no error", name)
 		}
 		if _, err := os.Stat(dir); err == nil {
 			t.Errorf("%q was rejected, but the directory was created", name)
@@ -151,10 +151,10 @@ func TestOpenCDISpecs_rejectsInvalidVendors(t *testing.T) {
 	}
 }
 
-func TestCDISpecsList_listsOnlyItsOwn(t *testing.T) {
+func TestCDISpecsList_ignoresOtherVendors(t *testing.T) {
 	store, dir := newSpecs(t)
 	writeSpec(t, store, specDevice("a"))
-	// Names that begin alike are another testDriver's.
+	// Other vendors with the same prefix.
 	for _, vendor := range []string{testDriver + "-space", "gpu.example.com", testDriver + ".x"} {
 		other, err := openCDISpecs(vendor, dir)
 		if err != nil {

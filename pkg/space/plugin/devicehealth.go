@@ -15,15 +15,14 @@ import (
 )
 
 const (
-	// healthTimeout is the time for which the kubelet keeps a report. Reports come several
-	// times within it.
+	// healthTimeout is how long a report is valid in the kubelet. It is several times
+	// reportInterval.
 	healthTimeout  = 30 * time.Second
 	reportInterval = 10 * time.Second
 )
 
-// WatchHealthStatus implements kubeletplugin.DRAPlugin. It reports all devices of
-// which there are spaces on the node, whenever something changes and often enough
-// that the kubelet always has a valid report.
+// WatchHealthStatus implements kubeletplugin.DRAPlugin. It reports all devices with spaces on the
+// node, when something changes and at an interval, so that the kubelet always has a valid report.
 func (d *Driver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletplugin.DeviceHealthReport) error {
 	ticker := d.Clock.NewTicker(reportInterval)
 	defer ticker.Stop()
@@ -43,23 +42,22 @@ func (d *Driver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletpl
 	}
 }
 
-// device is a device that spaces come from. In Kubernetes, devices have a health, and
-// their shares do not.
+// device identifies a device. In Kubernetes, devices have a health, and their shares do not.
 type device struct{ pool, name string }
 
 // deviceState is the state of the spaces of one device on the node.
 type deviceState struct {
 	all, unhealthy, unknown int
-	// new means that the token of one has not been renewed since the plugin started.
+	// new means that the token of a space has not been renewed since the plugin started.
 	new bool
-	// claims are those that have the spaces.
+	// claims are the claims of the spaces.
 	claims map[types.UID]bool
-	// reason is what is wrong with one of the spaces.
+	// reason is why one of the spaces is not healthy.
 	reason string
 }
 
-// deviceHealth reports the health of each device that has spaces on the node. The channel is
-// closed when that may have changed.
+// deviceHealth returns the health of each device with spaces on the node. The channel is closed when
+// it may have changed.
 func (d *Driver) deviceHealth() (_ []kubeletplugin.DeviceHealth, changed <-chan struct{}) {
 	d.known.mutex.Lock()
 	defer d.known.mutex.Unlock()
@@ -82,8 +80,8 @@ func (d *Driver) deviceHealth() (_ []kubeletplugin.DeviceHealth, changed <-chan 
 	out := make([]kubeletplugin.DeviceHealth, 0, len(found))
 	for key, s := range found {
 		if s.new && s.unhealthy+s.unknown == 0 {
-			// The last report of the previous process stays valid for the few seconds that
-			// this takes. The start of a plugin does not change the status of pods.
+			// The last report of the previous process stays valid until the renewal, so that
+			// the start of a plugin does not change the status of pods.
 			continue
 		}
 		health, message := s.health(d.Node)
@@ -120,14 +118,15 @@ func (s *deviceState) add(c *knownClaim, i int, now time.Time) {
 		s.unhealthy++
 		reason = "token expired; cannot renew it: " + t.err.Error()
 	}
-	// The claims are in no order, and a text that changes is a change for the kubelet.
+	// The claims are in no order. If another reason were reported each time, the kubelet would
+	// update the status of pods.
 	if s.reason == "" || reason != "" && reason < s.reason {
 		s.reason = reason
 	}
 }
 
-// health returns the health that all spaces have, or unknown if it differs. If they belong to
-// several claims, the message has only numbers: users may not know about the claims of others.
+// health returns the health of all spaces, or Unknown if it differs. If they belong to several
+// claims, the message contains only numbers, and no details of the claims of other users.
 func (s *deviceState) health(node string) (kubeletplugin.HealthStatus, string) {
 	health, message := kubeletplugin.HealthStatusUnknown, s.reason
 	switch {

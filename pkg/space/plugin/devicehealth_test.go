@@ -15,21 +15,21 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// watcher receives the reports as the kubelet does.
+// watcher receives reports, as the kubelet does.
 type watcher struct {
 	n       *node
 	reports chan kubeletplugin.DeviceHealthReport
 }
 
-// next returns the next report, and how long it took.
+// next returns the next report, and the time until it.
 func (w *watcher) next() ([]kubeletplugin.DeviceHealth, time.Duration) {
 	start := time.Now()
 	report := <-w.reports
 	return report.Devices, time.Since(start)
 }
 
-// settled returns the last report of what has just happened. The one that waits to be
-// taken may be older.
+// settled returns the last report about a change. The report that is ready to be received may be
+// older.
 func (w *watcher) settled() []kubeletplugin.DeviceHealth {
 	synctest.Wait()
 	for {
@@ -40,7 +40,7 @@ func (w *watcher) settled() []kubeletplugin.DeviceHealth {
 	}
 }
 
-// want fails the test unless the only device is so, and the message has the words.
+// want checks that there is one device, with this health and these words in the message.
 func (w *watcher) want(health kubeletplugin.HealthStatus, words ...string) {
 	w.n.t.Helper()
 	devices := w.settled()
@@ -49,7 +49,7 @@ func (w *watcher) want(health kubeletplugin.HealthStatus, words ...string) {
 	}
 	d := devices[0]
 	if d.PoolName != "spaces" || d.DeviceName != "space" || d.HealthCheckTimeout != healthTimeout || !d.LastUpdated.Equal(time.Now()) {
-		w.n.t.Errorf("the report says %+v at %s", d, time.Now())
+		w.n.t.Errorf("got report %+v at %s", d, time.Now())
 	}
 	for _, word := range words {
 		if !strings.Contains(d.Message, word) {
@@ -101,7 +101,7 @@ func TestWatchHealthStatus_unhealthyWhenAllTokensExpired(t *testing.T) {
 		claim := n.preparedAs(claimA, "a")
 		n.rejectTokensOf(claim)
 		<-time.After(lifetime - time.Minute)
-		// The token still works.
+		// The token is still valid.
 		w.want(kubeletplugin.HealthStatusHealthy)
 		<-time.After(2 * time.Minute)
 		w.want(kubeletplugin.HealthStatusUnhealthy, "token expired; cannot renew it", "webhook says no")
@@ -116,7 +116,7 @@ func TestWatchHealthStatus_unknownWhenSpacesDiffer(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		w := n.watchHealth()
 		bad, other := n.preparedAs(claimA, "a"), claimFor("a")
-		// The fake API server does not know what a watch is about but by its namespace.
+		// The fake API server selects watches by namespace only.
 		other.Namespace, other.UID = "other", claimB
 		good := n.create(readyFor(t, other, "account-1"))
 		_, err := prepareClaim(t.Context(), n.driver, good)
@@ -127,7 +127,7 @@ func TestWatchHealthStatus_unknownWhenSpacesDiffer(t *testing.T) {
 		n.rejectTokensOf(bad, good)
 		<-time.After(lifetime + time.Minute)
 		w.want(kubeletplugin.HealthStatusUnhealthy, "on node node-7, 2 of the 2 spaces", "events of their claims")
-		// Users of a pod must not learn about the spaces of others.
+		// The status of a pod must not contain details of other users' claims.
 		if message := w.settled()[0].Message; strings.Contains(message, "ns-") || strings.Contains(message, "webhook") {
 			t.Errorf("the message has details of a claim: %s", message)
 		}
@@ -156,7 +156,7 @@ func TestWatchHealthStatus_omitsDevicesUntilTheFirstRenewal(t *testing.T) {
 		n.start()
 		w := n.watchHealth()
 		if devices, _ := w.next(); len(devices) != 0 {
-			t.Errorf("before anything was tried: %+v", devices)
+			t.Errorf("before the first renewal: %+v", devices)
 		}
 		<-time.After(firstRenewalDelay + time.Minute)
 		w.want(kubeletplugin.HealthStatusUnknown, "cannot renew the token", "webhook says no")

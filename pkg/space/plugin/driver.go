@@ -1,9 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package plugin implements the kubelet plugin: when a pod needs a claim, it waits until
-// the controller has provisioned the space, requests a token, and gives the credentials to
-// the container runtime. It renews the token for as long as the claim is prepared.
+// Package plugin implements the kubelet plugin. When a pod needs a claim, the plugin waits until the
+// controller has provisioned the space, requests a token, and writes the files and the CDI spec for
+// the containers. It renews the token for as long as the claim is prepared.
 package plugin
 
 import (
@@ -38,21 +38,21 @@ type TokenRequester interface {
 	Request(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error)
 }
 
-// Config is what a Driver needs.
+// Config is the configuration of a Driver.
 type Config struct {
 	Driver string
 	// Node is the node's name.
 	Node           string
 	Client         kubernetes.Interface
 	TokenRequester TokenRequester
-	// CredentialsDir has the prepared claims, with the credentials that containers mount.
-	// It belongs on a file system in memory.
+	// CredentialsDir is the directory of the prepared claims, with the credentials that
+	// containers mount. It must be on tmpfs.
 	CredentialsDir string
-	// CDIDir has the CDI specs of all drivers.
+	// CDIDir is the directory of the CDI specs of all drivers.
 	CDIDir string
 	// APIServer is how containers reach the API server.
 	APIServer APIServer
-	// PrepareTimeout is how long to wait for a space to become ready.
+	// PrepareTimeout is how long Prepare waits for a space to become ready.
 	PrepareTimeout time.Duration
 	Clock          clock.WithTicker
 	// Events records events about claims.
@@ -64,7 +64,7 @@ type Config struct {
 	Fail func(error)
 }
 
-// workers is how many claims are resynced, and have their tokens renewed, at the same time.
+// workers is the number of claims that are resynced at the same time.
 const workers = 4
 
 // Driver implements kubeletplugin.DRAPlugin.
@@ -74,7 +74,7 @@ type Driver struct {
 	locks *locks
 	// known are the claims whose tokens are renewed.
 	known knownClaims
-	// replacements has, by claim, how long a renewal waits that a replaced ServiceAccount causes.
+	// replacements has, by claim, the delay of the next renewal for a replaced ServiceAccount.
 	replacements *flowcontrol.Backoff
 	// queue has the claims to resync.
 	queue workqueue.TypedDelayingInterface[types.UID]
@@ -101,8 +101,7 @@ type Driver struct {
 
 var _ kubeletplugin.DRAPlugin = &Driver{}
 
-// New returns a driver, and creates its directories. Start starts it. The error says which
-// directory could not be created, or that the certificates for containers are invalid.
+// New returns a driver, and creates its directories.
 func New(config Config) (*Driver, error) {
 	d := &Driver{
 		Config:    config,
@@ -128,7 +127,7 @@ func New(config Config) (*Driver, error) {
 	return d, err
 }
 
-// Start starts to renew the tokens of prepared claims, first of those that an earlier process
+// Start starts to renew the tokens of prepared claims, including those that an earlier process
 // prepared, and returns. It is called once.
 func (d *Driver) Start(ctx context.Context) {
 	d.ctx, d.cancel = context.WithCancel(ctx)
@@ -138,7 +137,7 @@ func (d *Driver) Start(ctx context.Context) {
 	}
 }
 
-// Stop stops what Start has started, and waits for it.
+// Stop stops the goroutines that Start has started, and waits for them.
 func (d *Driver) Stop() {
 	d.cancel()
 	d.queue.ShutDown()
@@ -158,7 +157,7 @@ func (d *Driver) PrepareResourceClaims(ctx context.Context, claims []*resourceap
 		})
 		d.Metrics.Prepare.Observe(d.Clock.Since(start), metrics.Result(err))
 		if err != nil {
-			logger.Error(err, "Claim not prepared")
+			logger.Error(err, "Failed to prepare a claim")
 		} else {
 			logger.Info("Claim prepared", logkeys.Duration, d.Clock.Since(start).Round(time.Millisecond))
 		}
@@ -166,9 +165,9 @@ func (d *Driver) PrepareResourceClaims(ctx context.Context, claims []*resourceap
 	}), nil
 }
 
-// UnprepareResourceClaims implements kubeletplugin.DRAPlugin. It removes all that Prepare may
-// have left, and interrupts a Prepare that is still waiting. It needs nothing but the claim's
-// UID: no API server, and no metadata.
+// UnprepareResourceClaims implements kubeletplugin.DRAPlugin. It removes everything that Prepare may
+// have written, and interrupts a Prepare that is still waiting. It needs only the claim's UID, and
+// neither the API server nor the metadata of the claim.
 func (d *Driver) UnprepareResourceClaims(ctx context.Context, claims []kubeletplugin.NamespacedObject) (map[types.UID]error, error) {
 	return forEach(claims, func(claim kubeletplugin.NamespacedObject) (types.UID, error) {
 		ctx, logger := withClaim(ctx, claim.NamespacedName, claim.UID)
@@ -177,7 +176,7 @@ func (d *Driver) UnprepareResourceClaims(ctx context.Context, claims []kubeletpl
 		err := d.withLock(ctx, claim.NamespacedName, claim.UID, func(context.Context) error { return d.remove(claim.UID) })
 		d.Metrics.Unprepare.Observe(d.Clock.Since(start), metrics.Result(err))
 		if err != nil {
-			logger.Error(err, "Claim not unprepared")
+			logger.Error(err, "Failed to unprepare a claim")
 		} else {
 			logger.Info("Claim unprepared")
 		}
@@ -185,7 +184,7 @@ func (d *Driver) UnprepareResourceClaims(ctx context.Context, claims []kubeletpl
 	}), nil
 }
 
-// withLock calls a function that has the claim's lock. interrupt cancels its context.
+// withLock calls a function while it holds the claim's lock. interrupt cancels its context.
 func (d *Driver) withLock(ctx context.Context, name types.NamespacedName, claim types.UID, do func(context.Context) error) error {
 	ctx, unlock, err := d.locks.lock(ctx, claim)
 	if err != nil {
@@ -195,7 +194,7 @@ func (d *Driver) withLock(ctx context.Context, name types.NamespacedName, claim 
 	return do(ctx)
 }
 
-// forEach calls a function for all claims at the same time.
+// forEach calls a function for all claims concurrently.
 func forEach[C, R any](claims []C, do func(C) (types.UID, R)) map[types.UID]R {
 	results := make(map[types.UID]R, len(claims))
 	var mutex sync.Mutex
@@ -223,7 +222,7 @@ func (d *Driver) HandleError(ctx context.Context, err error, msg string) {
 	d.Fail(fmt.Errorf("%s: %w", msg, err))
 }
 
-// withClaim adds a claim to all log lines.
+// withClaim adds a claim to all log entries.
 func withClaim(ctx context.Context, claim types.NamespacedName, uid types.UID) (context.Context, klog.Logger) {
 	logger := klog.LoggerWithValues(klog.FromContext(ctx), logkeys.Claim, claim, logkeys.ClaimUID, uid)
 	return klog.NewContext(ctx, logger), logger

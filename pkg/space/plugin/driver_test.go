@@ -59,7 +59,7 @@ func TestDriver_returnsAResultForEachClaim(t *testing.T) {
 			t.Errorf("the bad claim: got %+v", r)
 		}
 
-		// Something that can't be removed, for as long as it has that name.
+		// A claim with an empty UID cannot be removed.
 		ended, err := n.driver.UnprepareResourceClaims(t.Context(), []kubeletplugin.NamespacedObject{{UID: ""}, {UID: good.UID}})
 		n.must(err)
 		if ended[""] == nil || ended[good.UID] != nil || len(ended) != 2 {
@@ -72,16 +72,16 @@ func TestDriver_returnsAResultForEachClaim(t *testing.T) {
 func TestStop_stopsRenewal(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
-		var asked atomic.Int64
+		var requests atomic.Int64
 		n.requester.intercept(func(ctx context.Context, _ token.Account) error {
-			asked.Add(1)
+			requests.Add(1)
 			<-ctx.Done()
 			return ctx.Err()
 		})
 		<-time.After(renewal + 10*time.Second)
 		n.driver.Stop()
-		if got := asked.Load(); got != 1 {
-			t.Errorf("a token was asked for %d times, once before the stop", got)
+		if got := requests.Load(); got != 1 {
+			t.Errorf("got %d token requests, want one before the stop", got)
 		}
 	})
 }
@@ -116,7 +116,7 @@ func TestUnprepareResourceClaims_inParallel(t *testing.T) {
 			done <- results
 		}()
 		<-time.After(time.Second)
-		n.wantFiles("cdi", 1) // that of the one that has to wait
+		n.wantFiles("cdi", 1) // that of the claim that is locked
 		unlock()
 		results := <-done
 		if len(results) != 2 || results[claimA] != nil || results[claimB] != nil {

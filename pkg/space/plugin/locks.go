@@ -20,11 +20,11 @@ type locks struct {
 	claims map[types.UID]*lock
 }
 
-// lock is the lock of a claim. It exists while it has users.
+// lock is the lock of a claim. It exists while callers hold it or wait for it.
 type lock struct {
 	// holder has an element while a caller holds the lock.
 	holder chan struct{}
-	// users has the functions that cancel the contexts of the holder and of those that wait.
+	// users has the functions that cancel the contexts of these callers.
 	users map[*context.CancelCauseFunc]struct{}
 }
 
@@ -32,8 +32,8 @@ func newLocks() *locks {
 	return &locks{claims: map[types.UID]*lock{}}
 }
 
-// lock waits for the claim's lock, until the context ends. interrupt and unlock cancel the
-// returned context. The error is the cause of the end of the wait.
+// lock waits for the claim's lock, until the context ends. interrupt and unlock cancel the returned
+// context. The error is the cause of the context's end.
 func (l *locks) lock(ctx context.Context, claim types.UID) (_ context.Context, unlock func(), _ error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	l.mutex.Lock()

@@ -23,7 +23,7 @@ func TestLocks_oneHolderAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLocks()
 		const callers = 5
-		inside, most, done := 0, 0, 0
+		holders, maxHolders, done := 0, 0, 0
 		begin := make(chan struct{})
 		_, unlock := take(t, l, "a")
 		for range callers {
@@ -33,25 +33,25 @@ func TestLocks_oneHolderAtATime(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				// The race detector minds if the lock is none.
-				inside++
-				most = max(most, inside)
+				// The race detector reports this if the lock does not work.
+				holders++
+				maxHolders = max(maxHolders, holders)
 				<-begin
-				inside--
+				holders--
 				done++
 				unlock()
 			}()
 		}
 		synctest.Wait()
-		if most > 0 {
+		if maxHolders > 0 {
 			t.Error("another caller got a lock that is held")
 		}
 		unlock()
 		synctest.Wait()
 		close(begin)
 		synctest.Wait()
-		if most != 1 || done != callers {
-			t.Errorf("%d at once, %d of %d in all, want one at a time", most, done, callers)
+		if maxHolders != 1 || done != callers {
+			t.Errorf("%d holders at the same time, %d of %d callers are done", maxHolders, done, callers)
 		}
 		wantNoLocks(t, l)
 	})
@@ -72,7 +72,7 @@ func TestLocksLock_stopsWaitingWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLocks()
 		_, unlock := take(t, l, "a")
-		cause := errors.New("no patience")
+		cause := errors.New("canceled")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		waited := make(chan error, 1)
 		go func() {
@@ -86,12 +86,12 @@ func TestLocksLock_stopsWaitingWithTheContext(t *testing.T) {
 		}
 		unlock()
 		wantNoLocks(t, l)
-		_, unlock = take(t, l, "a") // who gave up has not taken it along
+		_, unlock = take(t, l, "a") // the canceled caller does not hold it
 		unlock()
 	})
 }
 
-func TestLocksInterrupt_cancelsOnlyTheClaimsContexts(t *testing.T) {
+func TestLocksInterrupt_cancelsContextsOfTheClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLocks()
 		l.interrupt("a") // has no effect without users
@@ -105,18 +105,18 @@ func TestLocksInterrupt_cancelsOnlyTheClaimsContexts(t *testing.T) {
 			t.Errorf("the holder's context says %v, want %v", err, errInterrupted)
 		}
 		if other.Err() != nil || t.Context().Err() != nil {
-			t.Error("other contexts have ended too")
+			t.Error("other contexts have ended")
 		}
 		unlock()
 		unlockOther()
 
 		next, unlock := take(t, l, "a")
 		if next.Err() != nil {
-			t.Error("the next holder is interrupted as well")
+			t.Error("the context of the next holder has ended")
 		}
 		unlock()
 		if next.Err() == nil {
-			t.Error("the context lives on after the lock was given back")
+			t.Error("the context has not ended after unlock")
 		}
 		wantNoLocks(t, l)
 	})

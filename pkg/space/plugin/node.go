@@ -18,15 +18,15 @@ import (
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 )
 
-// resourcePublisher publishes ResourceSlices of the node in the background, and deletes
-// those that the resources do not have. [kubeletplugin.Helper] implements it.
+// resourcePublisher publishes ResourceSlices of the node in the background, and deletes others of the
+// driver. [kubeletplugin.Helper] implements it.
 type resourcePublisher interface {
 	PublishResources(ctx context.Context, resources resourceslice.DriverResources) error
 }
 
-// followNode follows the Node until ctx ends: it renews all tokens when the Node was replaced,
-// and publishes the node's part of the pools, which select their nodes by labels. The slices
-// stay: the kubelet deletes them when the plugin does not register again.
+// followNode watches the Node until ctx ends. It renews all tokens when the Node is replaced, and
+// publishes the node's part of the pools, which select their nodes by labels. The slices remain: the
+// kubelet deletes them if the plugin does not register again.
 func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error {
 	var resources resourceslice.DriverResources
 	publishes := len(d.Pools.Pools) > 0
@@ -40,7 +40,7 @@ func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error
 	if err := d.watchNode(ctx, nodes); err != nil {
 		return fmt.Errorf("watch Node %s: %w", d.Node, err)
 	}
-	var bound *types.UID // what tokens are bound to, once that is known
+	var bound *types.UID // the UID that tokens are bound to, or nil if it is unknown
 	var owner types.UID
 	var labels map[string]string
 	for {
@@ -58,14 +58,14 @@ func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error
 			if owner == "" {
 				d.features.Probe(ctx, d.Client, d.Driver, d.Node)
 			} else if owner != node.UID {
-				// The library would continue with the previous owner, and garbage collection
-				// would delete the slices.
+				// The library would keep the previous owner, so that garbage collection would
+				// delete the slices.
 				return errors.New("the Node was recreated: restart to publish ResourceSlices that it owns")
 			}
 			owner, labels = node.UID, node.Labels
 		case <-d.features.Changed():
 		}
-		// An update makes the library forget which fields were dropped.
+		// Publish only changes: each update resets what the library knows about dropped fields.
 		if now := d.Pools.OnNode(d.Node, labels, d.features.Unsupported()); resources.Pools == nil || !equality.Semantic.DeepEqual(now, resources) {
 			resources = now
 			if err := helper.PublishResources(ctx, resources); err != nil {
@@ -75,8 +75,7 @@ func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error
 	}
 }
 
-// watchNode sends the Node whenever it was added or changed, and one without a UID when it was
-// deleted.
+// watchNode sends the Node when it is added or changed, and one without a UID when it is deleted.
 func (d *Driver) watchNode(ctx context.Context, nodes chan<- *corev1.Node) error {
 	informer := coreinformers.NewFilteredNodeInformer(d.Client, 0, cache.Indexers{}, func(options *metav1.ListOptions) {
 		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, d.Node).String()

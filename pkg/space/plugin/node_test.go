@@ -107,13 +107,13 @@ func TestFollowNode_withoutPoolsDeletesSlices(t *testing.T) {
 		published.want(t, "")
 		for _, action := range client.Actions() {
 			if action.GetResource().Resource != "nodes" {
-				t.Errorf("the plugin makes a request that it does not need: %v", action)
+				t.Errorf("got unnecessary request %v", action)
 			}
 		}
 	})
 }
 
-func TestFollowNode_renewsAllTokensWhenTheNodeWasReplaced(t *testing.T) {
+func TestFollowNode_renewsAllTokensForANewNode(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-7", UID: "first"}}
 		nodes := n.client.CoreV1().Nodes()
@@ -148,7 +148,7 @@ func TestFollowNode_renewsAllTokensWhenTheNodeWasReplaced(t *testing.T) {
 		}
 		wantHealth(kubeletplugin.HealthStatusHealthy, "")
 
-		// A watch can miss the deletion. Other changes of the Node renew nothing.
+		// A watch can miss the deletion. Other changes of the Node cause no renewal.
 		<-time.After(time.Second)
 		object.UID = "third"
 		for range 2 {

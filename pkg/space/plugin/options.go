@@ -24,16 +24,15 @@ import (
 const component = "space-kubeletplugin"
 
 const (
-	// maxSocketPath is the longest path of a Unix socket on Linux: of 108 bytes, Go
-	// leaves the last to a zero.
+	// maxSocketPath is the maximum length of the path of a Unix socket on Linux: Go reserves
+	// the last of 108 bytes for a NUL.
 	maxSocketPath = 107
-	// instanceLength is how much of the pod's UID is in the names of sockets.
+	// instanceLength is the length of the part of the pod's UID in the names of sockets.
 	instanceLength = 8
 )
 
-// Options are the plugin's flags, which AddFlags describes. They set Driver, Node, CDIDir,
-// CredentialsDir, APIServer, PrepareTimeout and Pools.BindingConditions of Config. Run sets the
-// rest.
+// Options are the plugin's flags. They set Driver, Node, CDIDir, CredentialsDir, APIServer,
+// PrepareTimeout and Pools.BindingConditions of Config. Run sets the other fields.
 type Options struct {
 	Config
 
@@ -43,13 +42,12 @@ type Options struct {
 	KubeletDir    string
 	TokenLifetime time.Duration
 
-	// PoolsFile describes the pools. The plugin publishes its node's part of those per node.
-	// If empty, it publishes none.
+	// PoolsFile describes the pools. If empty, the plugin publishes none.
 	PoolsFile string
 
-	// HTTPAddress is where health checks and metrics are served. If empty, disabled.
+	// HTTPAddress is the address of health checks and metrics. If empty, disabled.
 	HTTPAddress string
-	// PprofAddress is where profiles are served. If empty, disabled.
+	// PprofAddress is the address of profiles. If empty, disabled.
 	PprofAddress string
 
 	// Version is part of the user agent and is logged.
@@ -76,9 +74,9 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 }
 
 func (o *Options) validate() error {
-	errs := []error{spaceapi.ValidateDriverName(o.Driver)} // or nil
+	errs := []error{spaceapi.ValidateDriverName(o.Driver)}
 	if o.Node == "" {
-		errs = append(errs, errors.New("--node-name is required: tokens are bound to the Node that the kubelet plugin runs on (in a DaemonSet it comes from spec.nodeName)"))
+		errs = append(errs, errors.New("--node-name is required: tokens are bound to this Node (in a DaemonSet, set it from spec.nodeName)"))
 	}
 	for _, dir := range []struct{ flag, path string }{{"--kubelet-root-dir", o.KubeletDir}, {"--cdi-root", o.CDIDir}, {"--credentials-dir", o.CredentialsDir}} {
 		if !filepath.IsAbs(dir.path) {
@@ -99,7 +97,7 @@ func (o *Options) validate() error {
 		errs = append(errs, fmt.Errorf("--pprof-bind-address %q: must be a loopback address with a port, as in 127.0.0.1:6060: the endpoint is unauthenticated", o.PprofAddress))
 	}
 	if o.TokenLifetime < token.MinLifetime {
-		errs = append(errs, fmt.Errorf("--token-lifetime %s: the API server grants no less than %s", o.TokenLifetime, token.MinLifetime))
+		errs = append(errs, fmt.Errorf("--token-lifetime %s: must be at least %s, the minimum of the API server", o.TokenLifetime, token.MinLifetime))
 	}
 	if o.PrepareTimeout <= 0 || o.PrepareTimeout > 40*time.Second {
 		errs = append(errs, fmt.Errorf("--prepare-timeout %s: must be more than 0 and at most 40s, because the kubelet's own timeout is 45s", o.PrepareTimeout))
@@ -107,13 +105,13 @@ func (o *Options) validate() error {
 	return errors.Join(errs...)
 }
 
-// apiServer returns how pods reach the API server if config is the plugin's own.
+// apiServer returns how pods reach the API server. The default is the plugin's own configuration.
 func (o *Options) apiServer(config *rest.Config) APIServer {
 	s := o.APIServer
 	s.URL = cmp.Or(s.URL, config.Host)
 	switch {
 	case s.CAFile != "":
-	case len(config.CAData) > 0: // which client-go prefers
+	case len(config.CAData) > 0: // takes precedence in client-go, too
 		s.CA = config.CAData
 	default:
 		s.CAFile = config.CAFile
@@ -125,8 +123,8 @@ func (o *Options) dataDir() string {
 	return filepath.Join(o.KubeletDir, "plugins", o.Driver)
 }
 
-// instance distinguishes an old and a new plugin that serve side by side during an update,
-// each at its own sockets.
+// instance distinguishes the sockets of an old and a new plugin that run at the same time during an
+// update.
 func (o *Options) instance() types.UID {
 	return types.UID(o.PodUID[:min(len(o.PodUID), instanceLength)])
 }
@@ -143,7 +141,7 @@ func (o *Options) registrationPath() string {
 	return filepath.Join(o.registryDir(), name)
 }
 
-// registryDir is where the kubelet looks for the sockets of plugins.
+// registryDir is the directory in which the kubelet finds the sockets of plugins.
 func (o *Options) registryDir() string {
 	return filepath.Join(o.KubeletDir, "plugins_registry")
 }

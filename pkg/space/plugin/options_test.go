@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-func TestOptionsAPIServer_isThePluginsOwnUnlessSet(t *testing.T) {
+func TestOptionsAPIServer(t *testing.T) {
 	ca := certificates(t, 1)
 	dir := t.TempDir()
 	file := func(name string, content []byte) string {
@@ -33,21 +33,21 @@ func TestOptionsAPIServer_isThePluginsOwnUnlessSet(t *testing.T) {
 		ca     string
 		err    string
 	}{
-		"as the plugin, with its CA inline":  {nil, inline, "https://own:6443", string(ca), ""},
-		"as the plugin, with its CA in file": {nil, rest.TLSClientConfig{CAFile: caFile}, "https://own:6443", string(ca), ""},
-		"by another name":                    {[]string{"--advertise-apiserver-url=https://other"}, inline, "https://other", string(ca), ""},
-		"trusting another CA":                {[]string{"--advertise-apiserver-ca-file=" + otherFile}, inline, "https://own:6443", "# other\n" + string(ca), ""},
-		"trusting the system's roots":        {nil, rest.TLSClientConfig{}, "https://own:6443", "", ""},
-		"no such file":                       {[]string{"--advertise-apiserver-ca-file=" + dir + "/none"}, inline, "", "", dir + "/none"},
-		"no certificates in it":              {[]string{"--advertise-apiserver-ca-file=" + file("junk", []byte("junk"))}, inline, "", "", "certificate authority for pods"},
-		"an endless file":                    {[]string{"--advertise-apiserver-ca-file=/dev/zero"}, inline, "", "", "more than"},
+		"the plugin's server, with CA data":   {nil, inline, "https://own:6443", string(ca), ""},
+		"the plugin's server, with a CA file": {nil, rest.TLSClientConfig{CAFile: caFile}, "https://own:6443", string(ca), ""},
+		"another URL":                         {[]string{"--advertise-apiserver-url=https://other"}, inline, "https://other", string(ca), ""},
+		"another CA file":                     {[]string{"--advertise-apiserver-ca-file=" + otherFile}, inline, "https://own:6443", "# other\n" + string(ca), ""},
+		"the system's CA certificates":        {nil, rest.TLSClientConfig{}, "https://own:6443", "", ""},
+		"a file that does not exist":          {[]string{"--advertise-apiserver-ca-file=" + dir + "/none"}, inline, "", "", dir + "/none"},
+		"a file without certificates":         {[]string{"--advertise-apiserver-ca-file=" + file("junk", []byte("junk"))}, inline, "", "", "CA certificates for pods"},
+		"a file that is too large":            {[]string{"--advertise-apiserver-ca-file=/dev/zero"}, inline, "", "", "more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := apiServer{APIServer: parse(t, test.args...).apiServer(&rest.Config{Host: "https://own:6443", TLSClientConfig: test.tls})}
 			_, err := s.load()
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
-					t.Errorf("got error %v, want one that says %q", err, test.err)
+					t.Errorf("got error %v, want one that contains %q", err, test.err)
 				}
 				return
 			}
@@ -58,7 +58,7 @@ func TestOptionsAPIServer_isThePluginsOwnUnlessSet(t *testing.T) {
 	}
 }
 
-// parse returns the options that a command line gives.
+// parse returns the options for these arguments.
 func parse(t *testing.T, args ...string) *Options {
 	t.Helper()
 	o := &Options{}
@@ -70,13 +70,13 @@ func parse(t *testing.T, args ...string) *Options {
 	return o
 }
 
-func TestOptionsValidate_requiresOnlyTheNodeName(t *testing.T) {
+func TestOptionsValidate_requiresTheNodeName(t *testing.T) {
 	if err := parse(t, "--node-name=node-7").validate(); err != nil {
 		t.Error(err)
 	}
 	err := parse(t).validate()
 	if err == nil || !strings.Contains(err.Error(), "--node-name is required") || !strings.Contains(err.Error(), "spec.nodeName") {
-		t.Errorf("got error %v, want one that says where the node's name comes from", err)
+		t.Errorf("got error %v, want one about --node-name and spec.nodeName", err)
 	}
 }
 
@@ -100,12 +100,12 @@ func TestOptionsValidate_rejectsInvalidValues(t *testing.T) {
 		t.Run(test.arg, func(t *testing.T) {
 			err := parse(t, "--node-name=node-7", test.arg).validate()
 			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got error %v, want one that says %q", err, test.want)
+				t.Errorf("got error %v, want one that contains %q", err, test.want)
 			}
 		})
 	}
 	for _, arg := range []string{"--token-lifetime=10m", "--prepare-timeout=40s", "--driver-name=a.b", "--pprof-bind-address=127.0.0.1:6060", "--pprof-bind-address=[::1]:6060"} {
-		t.Run("but not "+arg, func(t *testing.T) {
+		t.Run("accepts "+arg, func(t *testing.T) {
 			if err := parse(t, "--node-name=node-7", arg).validate(); err != nil {
 				t.Error(err)
 			}
@@ -140,16 +140,6 @@ func TestOptionsValidate_returnsAllErrors(t *testing.T) {
 	for _, flag := range []string{"--node-name", "--token-lifetime", "--cdi-root"} {
 		if err == nil || !strings.Contains(err.Error(), flag) {
 			t.Errorf("no error about %s: %v", flag, err)
-		}
-	}
-}
-
-func TestOptionsValidate_keepsTheOrderOfErrors(t *testing.T) {
-	o := parse(t, "--kubelet-root-dir=x", "--cdi-root=x", "--credentials-dir=x")
-	want := o.validate().Error()
-	for range 20 {
-		if got := o.validate().Error(); got != want {
-			t.Fatalf("got\n%s\nand before\n%s", got, want)
 		}
 	}
 }

@@ -18,26 +18,25 @@ import (
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 )
 
-// settleTime is how long the answer of a call may take to be sent after intercept has
-// returned it.
+// settleTime is how long it may take to send the response of a call after intercept has returned it.
 const settleTime = 200 * time.Millisecond
 
 // kubeletConnection is the plugin's connection with the kubelet.
 type kubeletConnection struct {
-	// socket is where the plugin serves, and registrar is where it registers.
+	// socket is the socket of the plugin, and registrar that of its registration.
 	socket, registrar string
 	// status is the last registration status that the kubelet sent, or nil. The helper's
 	// copy is not safe for concurrent use.
 	status atomic.Pointer[registerapi.RegistrationStatus]
 
-	// begun and ended count the kubelet's calls.
-	begun, ended atomic.Int64
+	// started and ended count the kubelet's calls.
+	started, ended atomic.Int64
 }
 
 // intercept stores the registration status, and counts the kubelet's calls. It is a
 // grpc.UnaryServerInterceptor.
 func (c *kubeletConnection) intercept(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	c.begun.Add(1)
+	c.started.Add(1)
 	defer c.ended.Add(1)
 	if status, ok := req.(*registerapi.RegistrationStatus); ok {
 		c.status.Store(status)
@@ -45,18 +44,18 @@ func (c *kubeletConnection) intercept(ctx context.Context, req any, _ *grpc.Unar
 	return handler(ctx, req)
 }
 
-// drain waits until no call has been in progress for settleTime, or until the context
-// ends. The helper interrupts calls when it stops, and the kubelet repeats a Prepare that
-// failed only after a minute or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
+// drain waits until no call has been in progress for settleTime, or until the context ends. The helper
+// interrupts calls when it stops, and the kubelet retries a failed Prepare only after a minute or more
+// (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
 func (c *kubeletConnection) drain(ctx context.Context) error {
-	if calls := c.begun.Load() - c.ended.Load(); calls > 0 {
-		klog.FromContext(ctx).Info("Waiting for the kubelet's calls to end before stopping", "calls", calls)
+	if calls := c.started.Load() - c.ended.Load(); calls > 0 {
+		klog.FromContext(ctx).Info("Waiting for calls of the kubelet to end before stopping", "calls", calls)
 	}
 	before := int64(-1)
 	return wait.PollUntilContextCancel(ctx, settleTime, true, func(context.Context) (bool, error) {
-		// In this order: a call that begins in between is in progress.
-		ended, begun := c.ended.Load(), c.begun.Load()
-		settled := begun == ended && ended == before
+		// In this order, so that a call that begins in between counts as in progress.
+		ended, started := c.ended.Load(), c.started.Load()
+		settled := started == ended && ended == before
 		before = ended
 		return settled, nil
 	})
@@ -74,9 +73,8 @@ func (c *kubeletConnection) registered() error {
 	return nil
 }
 
-// probe calls the plugin at both of its sockets, as the kubelet does: for its info, and to
-// prepare no claims. A kubelet that restarts finds the plugin by the first socket, which is
-// created only when the process starts.
+// probe calls the plugin at both of its sockets, as the kubelet does. A kubelet that restarts finds
+// the plugin by the registration socket, which is created only when the process starts.
 func (c *kubeletConnection) probe(ctx context.Context) error {
 	return errors.Join(
 		callSocket(c.registrar, func(conn *grpc.ClientConn) error {

@@ -25,7 +25,7 @@ import (
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 )
 
-// running is a plugin that serves at sockets of its own, as Run makes it.
+// running is a plugin that serves at its own sockets.
 type running struct {
 	*kubeletConnection
 	url  string
@@ -34,13 +34,13 @@ type running struct {
 
 func startPlugin(t *testing.T, dir string, uid types.UID) *running {
 	t.Helper()
-	// Names are short because a socket's path may have 107 characters.
+	// Names are short because the path of a socket can have only 107 characters.
 	o := parse(t, "--node-name=node-7", "--driver-name=a.b", "--pod-uid="+string(uid), "--credentials-dir="+dir+"/a", "--cdi-root="+dir+"/c", "--kubelet-root-dir="+dir)
-	if err := os.MkdirAll(o.dataDir(), 0o750); err != nil { // as the kubelet does for the pod
+	if err := os.MkdirAll(o.dataDir(), 0o750); err != nil { // in a cluster, the kubelet creates it
 		t.Fatal(err)
 	}
 	api := fake.NewClientset()
-	driver, err := o.driver(api, APIServer{}, record.NewFakeRecorder(1), prometheus.NewRegistry(), func(err error) { t.Errorf("the plugin gave up: %v", err) })
+	driver, err := o.driver(api, APIServer{}, record.NewFakeRecorder(1), prometheus.NewRegistry(), func(err error) { t.Errorf("the plugin failed: %v", err) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func startPlugin(t *testing.T, dir string, uid types.UID) *running {
 	return &running{kubelet, server.URL, helper.Stop}
 }
 
-// register does what the kubelet does when it finds the registration socket.
+// register registers the plugin, as the kubelet does.
 func (r *running) register(t *testing.T, status *registerapi.RegistrationStatus) {
 	t.Helper()
 	conn, err := grpc.NewClient("unix://"+r.registrar, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -72,7 +72,7 @@ func (r *running) register(t *testing.T, status *registerapi.RegistrationStatus)
 	client := registerapi.NewRegistrationClient(conn)
 	info, err := client.GetInfo(t.Context(), &registerapi.InfoRequest{})
 	if err != nil || info.Endpoint != r.socket {
-		t.Fatalf("the plugin says it serves at %v, error %v, want %s", info, err, r.socket)
+		t.Fatalf("got info %v, error %v, want endpoint %s", info, err, r.socket)
 	}
 	// The helper returns an error for a failed registration.
 	if _, err := client.NotifyRegistrationStatus(t.Context(), status); err != nil && status.PluginRegistered {
@@ -88,7 +88,7 @@ func (r *running) want(t *testing.T, path string, code int) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != code {
-		t.Errorf("%s says %d, want %d", path, resp.StatusCode, code)
+		t.Errorf("%s: got status %d, want %d", path, resp.StatusCode, code)
 	}
 }
 
@@ -107,7 +107,7 @@ func TestHealthHandler_readyWhenRegistered(t *testing.T) {
 	r.register(t, &registerapi.RegistrationStatus{PluginRegistered: true})
 	r.want(t, "/readyz", http.StatusOK)
 
-	// During an update there is another one. Neither takes the other's place.
+	// During an update, another plugin runs at the same time.
 	second := startPlugin(t, dir, "2")
 	second.want(t, "/readyz", http.StatusServiceUnavailable)
 	second.register(t, &registerapi.RegistrationStatus{PluginRegistered: true})
@@ -119,7 +119,7 @@ func TestHealthHandler_readyWhenRegistered(t *testing.T) {
 	second.want(t, "/readyz", http.StatusOK)
 }
 
-func TestDrain_waitsForCallsAndTheirAnswers(t *testing.T) {
+func TestDrain_waitsForCallsAndResponses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &kubeletConnection{}
 		call := func(takes time.Duration) {
@@ -150,7 +150,7 @@ func TestDrain_waitsForCallsAndTheirAnswers(t *testing.T) {
 		if took, err := drain(time.Minute); took != time.Minute || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("with a call of an hour it took %s, error %v", took, err)
 		}
-		<-time.After(time.Hour) // all goroutines of a bubble have to end
+		<-time.After(time.Hour) // until all goroutines of the bubble have ended
 	})
 }
 

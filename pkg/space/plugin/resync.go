@@ -29,27 +29,26 @@ import (
 )
 
 const (
-	// resyncInterval is how often the node's files are compared with what they should be.
-	// It is well below the shortest lifetime of a token.
+	// resyncInterval is the interval of resyncs. It is much shorter than the shortest lifetime of
+	// a token.
 	resyncInterval = 30 * time.Second
-	// unprepareTimeout is how long the kubelet has to unprepare a claim that was
-	// deallocated, before the plugin does it. It is two of the periods after which the
-	// kubelet retries (k8s.io/kubernetes, pkg/kubelet/cm/dra).
+	// unprepareTimeout is the time after which the plugin removes a deallocated claim that the
+	// kubelet did not unprepare. The kubelet retries twice within it (k8s.io/kubernetes,
+	// pkg/kubelet/cm/dra).
 	unprepareTimeout = 2 * time.Minute
 )
 
-// resync compares the node's files with the claims whose tokens are renewed, and with the
-// certificates for containers. During an update, an old and a new plugin serve side by
-// side: each imports the claims that the other one prepares, and releases those that it
-// unprepares.
+// resync compares the node's files with the claims whose tokens are renewed, and with the CA
+// certificates for containers. During an update, an old and a new plugin run at the same time. Each
+// imports the claims that the other prepares, and releases those that the other unprepares.
 func (d *Driver) resync(ctx context.Context) {
 	logger := klog.FromContext(ctx)
 	d.Metrics.Resyncs.WithLabelValues().Inc()
 	d.removeAbandoned(ctx)
 	if changed, err := d.apiServer.load(); err != nil {
-		logger.Error(err, "Containers keep the certificates that they have")
+		logger.Error(err, "Cannot update the CA certificates of containers")
 	} else if changed {
-		logger.Info("Certificate authority changed", logkeys.Path, d.apiServer.CAFile)
+		logger.Info("CA certificates changed", logkeys.Path, d.apiServer.CAFile)
 	}
 	stored, err := d.store.list()
 	specs, specsErr := d.specs.list()
@@ -89,13 +88,13 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 		ctx, _ := withClaim(ctx, c.prepared.claimName(), claim)
 		d.expire(c, d.Clock.Now())
 		return d.prepareAgain(ctx, c, c.latest.Load(), d.store.put,
-			"The files of this claim were removed from node %s. They are created again, for namespace %s. Restart containers that had started before: they still have the directory that was removed")
+			"The files of this claim were removed from node %s, and are recreated for namespace %s. Restart containers that were already running: they still have the removed directory")
 	case errors.Is(err, fs.ErrNotExist):
 		return d.releaseClaim(ctx, claim)
 	case err != nil:
 		d.reportDamage(ctx, claim, err)
 		if c == nil {
-			// Its containers may be running. The kubelet prepares or unprepares it.
+			// Its containers may be running. The kubelet prepares or unprepares it later.
 			return nil
 		}
 	case c == nil || c.prepared.AllocationID != stored.AllocationID:
@@ -108,7 +107,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 	if !c.ended.IsZero() {
 		if latest := c.latest.Load(); d.reallocated(c.prepared, latest) {
 			return d.prepareAgain(ctx, c, latest, d.store.update,
-				"The claim was allocated again before node %s had stopped the pods of its earlier allocation. The files of all its pods on this node are now those of namespace %s. Restart containers that had started before: their environment variables still name the earlier namespace")
+				"The claim was allocated again before node %s had stopped the pods of its earlier allocation. The files of all its pods on this node are now those of namespace %s. Restart containers that were already running: their environment variables still name the earlier namespace")
 		}
 		return d.removeEnded(ctx, c)
 	}
@@ -123,7 +122,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 	}
 	noTokens := make([]token.Token, len(c.prepared.Spaces))
 	if err = d.store.updateCredentials(c.prepared, noTokens); errors.Is(err, fs.ErrNotExist) {
-		logger.Info("Creating credentials of a prepared claim again: their directory was removed")
+		logger.Info("Recreating the credentials of a prepared claim, whose directory was removed")
 		err = d.store.update(c.prepared, noTokens)
 		d.expire(c, d.Clock.Now())
 	}
@@ -160,21 +159,21 @@ func (d *Driver) releaseClaim(ctx context.Context, claim types.UID) error {
 	return err
 }
 
-// reallocated reports whether a version of a claim has another allocation than the prepared one.
+// reallocated returns whether a claim has another allocation than the prepared one.
 func (d *Driver) reallocated(prepared preparedClaim, claim *resourceapi.ResourceClaim) bool {
 	a := allocation.FromClaim(claim, d.Driver)
 	return a != nil && a.ClaimUID == prepared.UID && a.ID != prepared.AllocationID
 }
 
-// isDirectoryLost reports whether something other than a plugin has removed the directory of a
-// claim: plugins remove the CDI spec first.
+// isDirectoryLost returns whether something other than a plugin has removed the directory of a claim:
+// plugins remove the CDI spec first.
 func (d *Driver) isDirectoryLost(c *knownClaim) bool {
 	return c != nil && c.ended.IsZero() && c.prepared.allocationIn(c.latest.Load(), d.Driver) != nil && d.specs.has(c.prepared.UID)
 }
 
-// restoreSpec writes the CDI spec of a claim again if it was removed, and that of another process
-// if it has another server, for containers that start. If it was removed, restoreSpec waits for
-// resyncInterval, because another process may be removing the claim.
+// restoreSpec recreates the CDI spec of a claim if it was removed, and updates it if another process
+// wrote it with another server. If it was removed, restoreSpec waits for resyncInterval, because
+// another process may be removing the claim.
 func (d *Driver) restoreSpec(ctx context.Context, c *knownClaim) error {
 	now, has := d.Clock.Now(), d.specs.has(c.prepared.UID)
 	if has {
@@ -198,24 +197,23 @@ func (d *Driver) restoreSpec(ctx context.Context, c *knownClaim) error {
 	}
 	c.specCurrent = true
 	if !has {
-		klog.FromContext(ctx).Info("Created the CDI spec of a prepared claim again")
+		klog.FromContext(ctx).Info("Recreated the CDI spec of a prepared claim")
 	}
 	return nil
 }
 
-// prepareAgain prepares the allocation of a claim that the kubelet has prepared and does not
-// prepare again: its files were lost, or it has another allocation than the prepared one, which
-// has ended. The kubelet remembers prepared claims by their UIDs, so that it does not notice a new
-// allocation while it still stops a pod of the earlier one. The new pod has the same directories
-// and CDI devices. The API server forbids the tokens if the pods of the new allocation are on other
-// nodes only. The event's format has the node and the namespaces.
+// prepareAgain prepares a claim that the kubelet has prepared and does not prepare again: its files
+// were removed, or it was allocated again. The kubelet remembers prepared claims by their UIDs, so
+// that it does not notice a new allocation while it still stops a pod of the earlier one. The new pod
+// has the same directories and CDI devices. The API server forbids the tokens if the pods of the new
+// allocation are on other nodes only. event is a format for the node and the namespaces.
 func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourceapi.ResourceClaim, write func(preparedClaim, []token.Token) error, event string) error {
 	if d.untilRenewal(c.tokens...) > 0 {
 		return nil
 	}
 	prepared, missing, err := d.resolve(claim)
 	if len(missing) > 0 {
-		return nil // a later version of the claim has its spaces
+		return nil // until a later version of the claim
 	}
 	var tokens []token.Token
 	if err == nil {
@@ -235,7 +233,7 @@ func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourc
 	if err == nil {
 		prepared.keepCDIName(c.prepared)
 		if err = write(prepared.preparedClaim, tokens); errors.Is(err, fs.ErrNotExist) {
-			return nil // another process has removed it; the next resync releases it
+			return nil // Another process has removed it. The next resync releases it.
 		}
 	}
 	if err == nil {
@@ -257,7 +255,7 @@ func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourc
 		return fmt.Errorf("prepare ResourceClaim %s again: %w", c.prepared.claimName(), err)
 	}
 	d.know(ctx, prepared.preparedClaim, claim, tokens)
-	klog.FromContext(ctx).Info("Prepared a claim again that the kubelet has not unprepared")
+	klog.FromContext(ctx).Info("Prepared a claim again")
 	var namespaces []string
 	for _, space := range prepared.Spaces {
 		namespaces = append(namespaces, space.Namespace)
@@ -266,8 +264,8 @@ func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourc
 	return nil
 }
 
-// removeEnded removes a claim that the kubelet did not unprepare in time, unless the API
-// server knows that it is allocated.
+// removeEnded removes a claim that the kubelet did not unprepare in time, unless it is allocated in
+// the API server.
 func (d *Driver) removeEnded(ctx context.Context, c *knownClaim) error {
 	if d.Clock.Since(c.ended) < unprepareTimeout {
 		return nil
@@ -297,10 +295,10 @@ func (d *Driver) reportDamage(ctx context.Context, claim types.UID, damage error
 		return
 	}
 	d.Metrics.Findings.WithLabelValues(metrics.DamagedMetadata).Inc()
-	klog.FromContext(ctx).Error(damage, "Metadata of a prepared claim are damaged. After a restart of the plugin its tokens are not renewed until its pods are recreated", logkeys.ClaimUID, claim)
+	klog.FromContext(ctx).Error(damage, "Metadata of a prepared claim are damaged. After a restart of the plugin, its tokens are not renewed until its pods are recreated", logkeys.ClaimUID, claim)
 }
 
-// removeAbandoned removes what processes were writing when they were killed.
+// removeAbandoned removes files that processes were writing when they were killed.
 func (d *Driver) removeAbandoned(ctx context.Context) {
 	for _, dir := range []staging.Dir{d.store.staging, d.specs.staging} {
 		paths, err := dir.RemoveAbandoned(ctx)

@@ -53,16 +53,16 @@ func TestResync_updatesTheCAOfAllClaims(t *testing.T) {
 		n.must(err)
 		defer func() { _ = mounted.Close() }()
 
-		// A rotation begins with a bundle of both. 60 KiB are what large organizations have.
+		// A rotation begins with a bundle of both certificates. Some organizations have 60 KiB.
 		for _, bundle := range [][]byte{slices.Concat(first, second), certificates(t, 60<<10), second} {
 			n.replaceFile(path, bundle)
 			<-time.After(resyncInterval)
 			want(bundle)
 		}
 		if got, err := mounted.ReadFile("ca.crt"); err != nil || !bytes.Equal(got, second) {
-			t.Errorf("a running container sees %q, error %v", got, err)
+			t.Errorf("a running container reads %q, error %v", got, err)
 		}
-		// What can't be used changes nothing.
+		// Invalid files are ignored.
 		for _, bad := range [][]byte{nil, []byte("junk"), certificates(t, maxCASize+1)} {
 			n.replaceFile(path, bad)
 			<-time.After(resyncInterval)
@@ -72,7 +72,7 @@ func TestResync_updatesTheCAOfAllClaims(t *testing.T) {
 		<-time.After(resyncInterval)
 		want(second)
 
-		// A claim that is in use just then is updated a little later.
+		// A claim that is locked is updated by the next resync.
 		n.replaceFile(path, large)
 		_, unlock := take(t, n.driver.locks, claimB)
 		<-time.After(resyncInterval)
@@ -94,7 +94,7 @@ func TestResync_updatesTheServerOfAllClaims(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			n.wantServerFiles(claim.UID, "", "https://"+host, []byte(ca))
-			// The kubelet does not call Prepare for new pods of the claim.
+			// The kubelet does not call Prepare again for new pods of the claim.
 			env := n.containerEdits(devices[0].CDIDeviceIDs[0]).Env
 			if !slices.Contains(env, "KUBERNETES_SERVICE_HOST="+host) || !slices.Contains(env, "TEST_CLAIM_CLUSTER=https://"+host) {
 				t.Errorf("new containers have %q, want server %s", env, host)
@@ -107,7 +107,7 @@ func TestResync_updatesTheServerOfAllClaims(t *testing.T) {
 		n.restart()
 		want("api2.example.com", "another CA")
 
-		// Otherwise, runtimes have nothing to read again.
+		// Without a change, runtimes must not read the spec again.
 		path := n.driver.specs.path(claim.UID)
 		before, err := os.Stat(path)
 		n.must(err)
@@ -119,14 +119,14 @@ func TestResync_updatesTheServerOfAllClaims(t *testing.T) {
 	})
 }
 
-func TestResync_removesAClaimThatEndedAndIsNotUnprepared(t *testing.T) {
+func TestResync_removesEndedClaims(t *testing.T) {
 	for name, end := range map[string]func(n *node, claim *resourceapi.ResourceClaim){
 		"deallocated": func(n *node, claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation = nil
 			n.update(claim)
 		},
 		"deleted": func(n *node, claim *resourceapi.ResourceClaim) { n.remove(claim) },
-		"another one of the name": func(n *node, claim *resourceapi.ResourceClaim) {
+		"recreated": func(n *node, claim *resourceapi.ResourceClaim) {
 			claim.UID = claimB
 			n.update(claim)
 		},
@@ -135,7 +135,7 @@ func TestResync_removesAClaimThatEndedAndIsNotUnprepared(t *testing.T) {
 			n.remove(claim)
 			n.start()
 		},
-		"another one of the name before the plugin started": func(n *node, claim *resourceapi.ResourceClaim) {
+		"recreated before the plugin started": func(n *node, claim *resourceapi.ResourceClaim) {
 			n.driver.Stop()
 			n.remove(claim)
 			claim.UID = claimB
@@ -157,13 +157,13 @@ func TestResync_removesAClaimThatEndedAndIsNotUnprepared(t *testing.T) {
 	}
 }
 
-func TestResync_doesNotTrustAnAPIServerThatDoesNotKnow(t *testing.T) {
+func TestResync_keepsEndedClaimsAfterAnError(t *testing.T) {
 	claims := schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}
 	for name, err := range map[string]error{
-		"no answer":     errors.New("no API server"),
-		"not allowed":   apierrors.NewForbidden(claims, "x", nil),
-		"not served":    apierrors.NewGenericServerResponse(http.StatusNotFound, "get", claims, "x", "404 page not found", 0, true),
-		"too much work": apierrors.NewTooManyRequests("later", 1),
+		"unavailable": errors.New("no API server"),
+		"forbidden":   apierrors.NewForbidden(claims, "x", nil),
+		"not served":  apierrors.NewGenericServerResponse(http.StatusNotFound, "get", claims, "x", "404 page not found", 0, true),
+		"overloaded":  apierrors.NewTooManyRequests("later", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
@@ -182,7 +182,7 @@ func TestResync_doesNotTrustAnAPIServerThatDoesNotKnow(t *testing.T) {
 	}
 }
 
-func TestResync_readsNoClaimThatIsWatched(t *testing.T) {
+func TestResync_doesNotReadWatchedClaims(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")
 		synctest.Wait()
@@ -191,14 +191,13 @@ func TestResync_readsNoClaimThatIsWatched(t *testing.T) {
 			n.resync()
 		}
 		if actions := n.client.Actions(); len(actions) > 0 {
-			t.Errorf("the API server was asked: %v", actions)
+			t.Errorf("got requests %v", actions)
 		}
 		n.wantEverything()
 	})
 }
 
-// allocatedAgain returns a claim with another allocation, whose spaces are not there yet. The
-// kubelet does not notice that.
+// allocatedAgain returns a claim with another allocation, whose spaces are not ready yet.
 func allocatedAgain(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
 	claim = claim.DeepCopy()
 	claim.Status.Devices = nil
@@ -209,16 +208,16 @@ func allocatedAgain(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim
 	return claim
 }
 
-func TestResync_preparesANewAllocationInPlaceOfTheFormerOne(t *testing.T) {
+func TestResync_preparesANewAllocation(t *testing.T) {
 	for name, requests := range map[string][]string{"one space": {"a"}, "two spaces": {"a", "b"}} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				claim := n.create(readyFor(t, claimFor(requests...), "account-1"))
 				devices, err := prepareClaim(t.Context(), n.driver, claim)
 				n.must(err)
-				former := n.driver.known.get(claim.UID).prepared.Spaces
+				earlier := n.driver.known.get(claim.UID).prepared.Spaces
 				var mounted []*os.Root
-				for _, space := range former {
+				for _, space := range earlier {
 					n.awaitTokenRequest("Prepare")
 					root, err := os.OpenRoot(n.driver.store.credentialsPath(claim.UID, space.Subdir))
 					n.must(err)
@@ -231,7 +230,7 @@ func TestResync_preparesANewAllocationInPlaceOfTheFormerOne(t *testing.T) {
 				deallocated.Status = resourceapi.ResourceClaimStatus{}
 				n.update(deallocated)
 				claim = n.update(allocatedAgain(claim))
-				n.wantNoTokenRequest("the new spaces are not there yet")
+				n.wantNoTokenRequest("the new spaces are not ready yet")
 				n.wantEverything()
 
 				claim = n.update(readyFor(t, claim, "account-2"))
@@ -244,13 +243,13 @@ func TestResync_preparesANewAllocationInPlaceOfTheFormerOne(t *testing.T) {
 				now := n.driver.known.get(claim.UID).prepared.Spaces
 				for i, root := range mounted {
 					namespace, err := root.ReadFile("namespace")
-					if err != nil || string(namespace) != now[i].Namespace || now[i].Namespace == former[i].Namespace {
+					if err != nil || string(namespace) != now[i].Namespace || now[i].Namespace == earlier[i].Namespace {
 						t.Errorf("containers read namespace %q, error %v, of %+v", namespace, err, now)
 					}
 					if token, err := root.ReadFile("token"); err != nil || !tokens[string(token)] {
 						t.Errorf("containers read token %q, error %v, of %v", token, err, tokens)
 					}
-					// The kubelet remembers these devices.
+					// The kubelet remembers the devices.
 					env := n.containerEdits(devices[i].CDIDeviceIDs[0]).Env
 					if !slices.ContainsFunc(env, func(e string) bool { return strings.HasSuffix(e, "_NAMESPACE="+now[i].Namespace) }) {
 						t.Errorf("new containers have variables %q, want namespace %s", env, now[i].Namespace)
@@ -261,7 +260,7 @@ func TestResync_preparesANewAllocationInPlaceOfTheFormerOne(t *testing.T) {
 				}
 				n.awaitTokenRequest("renewal")
 
-				// Another process, and a kubelet that prepares again, know the same devices.
+				// The devices are the same in another process, and after another Prepare.
 				n.restart()
 				again, err := prepareClaim(t.Context(), n.driver, claim)
 				n.must(err)
@@ -292,25 +291,25 @@ func TestResync_preparesANewAllocationAfterARestart(t *testing.T) {
 
 // The pods of the new allocation may be on other nodes, or the controller has not recorded this
 // node yet.
-func TestResync_keepsAnAllocatedClaimUntilTheKubeletUnpreparesIt(t *testing.T) {
-	for name, refusal := range map[string]error{"not used on this node": errNodeNotRecorded, "no API server": errors.New("no API server")} {
+func TestResync_keepsANewAllocationWithoutTokens(t *testing.T) {
+	for name, failure := range map[string]error{"not used on this node": errNodeNotRecorded, "no API server": errors.New("no API server")} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				claim := n.preparedAs(claimA, "a")
 				requests := 0
 				n.requester.intercept(func(context.Context, token.Account) error {
 					requests++
-					return refusal
+					return failure
 				})
 				claim = n.update(readyFor(t, allocatedAgain(claim), "account-2"))
-				const patience = 10 * time.Minute
-				<-time.After(patience)
+				const during = 10 * time.Minute
+				<-time.After(during)
 				n.wantEverything()
-				if most := int(patience/lastRetry) + 10; requests < 2 || requests > most {
-					t.Errorf("%d requests within %s, want at most %d", requests, patience, most)
+				if limit := int(during/lastRetry) + 10; requests < 2 || requests > limit {
+					t.Errorf("got %d requests within %s, want at most %d", requests, during, limit)
 				}
 				n.requester.intercept(nil)
-				if m := n.awaitTokenRequest("it is used here after all"); m.account.UID != "account-2" {
+				if m := n.awaitTokenRequest("tokens are allowed"); m.account.UID != "account-2" {
 					t.Errorf("requested for %+v", m.account)
 				}
 				n.wantToken(claim, "", "token-2")
@@ -324,7 +323,7 @@ func TestResync_keepsAnAllocatedClaimUntilTheKubeletUnpreparesIt(t *testing.T) {
 	}
 }
 
-func TestResync_aNewAllocationWithOtherDevices(t *testing.T) {
+func TestResync_rejectsANewAllocationWithOtherDevices(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
 		before := n.files()
@@ -337,26 +336,26 @@ func TestResync_aNewAllocationWithOtherDevices(t *testing.T) {
 			t.Errorf("got event %q", e)
 		}
 		if now := n.files(); !slices.Equal(now, before) {
-			t.Errorf("there are files\n%q\nwant\n%q", now, before)
+			t.Errorf("got files\n%q\nwant\n%q", now, before)
 		}
 		n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
 		n.wantNothingLeft()
 	})
 }
 
-func TestResync_aClaimThatTheAPIServerHadLost(t *testing.T) {
+func TestResync_renewsARestoredClaim(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
 		n.remove(claim)
 		n.awaitUnprepare()
 		n.create(claim)
-		n.awaitTokenRequest("it is there again")
+		n.awaitTokenRequest("the claim exists again")
 		n.wantEverything()
 		n.awaitTokenRequest("renewal")
 	})
 }
 
-func TestResync_createsRemovedCredentialsAgain(t *testing.T) {
+func TestResync_recreatesRemovedCredentials(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a", "b")
 		n.must(os.RemoveAll(filepath.Dir(n.driver.store.credentialsPath(claimA, "a"))))
@@ -365,14 +364,14 @@ func TestResync_createsRemovedCredentialsAgain(t *testing.T) {
 			m := n.awaitTokenRequest("the token was removed")
 			n.wantServerFiles(claimA, subdir, testServer, []byte("the CA"))
 			if got := n.tokenIn(claim, "a"); got != m.value && n.tokenIn(claim, "b") != m.value {
-				t.Errorf("no container has token %q", m.value)
+				t.Errorf("no container reads token %q", m.value)
 			}
 		}
 		n.awaitTokenRequest("renewal")
 	})
 }
 
-func TestResync_createsRemovedDirectoriesAgain(t *testing.T) {
+func TestResync_recreatesRemovedDirectories(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a", "b")
 		files := n.files()
@@ -380,9 +379,9 @@ func TestResync_createsRemovedDirectoriesAgain(t *testing.T) {
 		n.resync()
 		n.resync()
 		if now := n.files(); !slices.Equal(now, files) {
-			t.Errorf("there are files\n%q\nwant\n%q", now, files)
+			t.Errorf("got files\n%q\nwant\n%q", now, files)
 		}
-		tokens := []string{n.awaitTokenRequest("its files were lost").value, n.awaitTokenRequest("its files were lost").value}
+		tokens := []string{n.awaitTokenRequest("its files were removed").value, n.awaitTokenRequest("its files were removed").value}
 		slices.Sort(tokens)
 		if now := slices.Sorted(slices.Values([]string{n.tokenIn(claim, "a"), n.tokenIn(claim, "b")})); !slices.Equal(now, tokens) {
 			t.Errorf("containers read %q, want %q", now, tokens)
@@ -394,7 +393,7 @@ func TestResync_createsRemovedDirectoriesAgain(t *testing.T) {
 	})
 }
 
-func TestResync_createsARemovedSpecAgain(t *testing.T) {
+func TestResync_recreatesARemovedSpec(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(readyFor(t, claimFor("a"), "account-1"))
 		devices, err := prepareClaim(t.Context(), n.driver, claim)
@@ -407,7 +406,7 @@ func TestResync_createsARemovedSpecAgain(t *testing.T) {
 		n.resync()
 		n.resync()
 		if now := n.containerEdits(devices[0].CDIDeviceIDs[0]); !reflect.DeepEqual(now, before) {
-			t.Errorf("containers get %+v, want %+v", now, before)
+			t.Errorf("got edits %+v, want %+v", now, before)
 		}
 	})
 }
@@ -428,7 +427,7 @@ func TestUnprepare_succeedsWithoutDirectories(t *testing.T) {
 	}
 }
 
-func TestResync_doesNotDisturbACall(t *testing.T) {
+func TestResync_waitsForACall(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.remove(n.preparedAs(claimA, "a"))
 		_, unlockA := take(t, n.driver.locks, claimA)
@@ -459,7 +458,7 @@ func TestResync_removesOrphanedSpecs(t *testing.T) {
 		n.must(n.driver.specs.write(claimB, devices))
 		n.resync()
 		if now := n.files(); !slices.Equal(now, keep) {
-			t.Errorf("left:\n%q\nwant:\n%q", now, keep)
+			t.Errorf("got files\n%q\nwant\n%q", now, keep)
 		}
 	})
 }
@@ -475,12 +474,12 @@ func TestResync_removesAbandonedFiles(t *testing.T) {
 		}
 		n.resync()
 		if now := n.files(); !slices.Equal(now, keep) {
-			t.Errorf("left:\n%q\nwant:\n%q", now, keep)
+			t.Errorf("got files\n%q\nwant\n%q", now, keep)
 		}
 	})
 }
 
-func TestResync_renewsTokensWithoutTheListOfSpecs(t *testing.T) {
+func TestResync_renewsTokensIfSpecsCannotBeListed(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
 		dir := filepath.Join(n.dir, "cdi")
@@ -490,7 +489,7 @@ func TestResync_renewsTokensWithoutTheListOfSpecs(t *testing.T) {
 	})
 }
 
-func TestResync_repairsMetadataOfAClaimThatItKnows(t *testing.T) {
+func TestResync_restoresDamagedMetadata(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")
 		want, err := n.driver.store.get(claimA)
@@ -500,7 +499,7 @@ func TestResync_repairsMetadataOfAClaimThatItKnows(t *testing.T) {
 		n.client.ClearActions()
 		n.resync()
 		if actions := n.client.Actions(); len(actions) > 0 {
-			t.Errorf("the API server was asked: %v", actions)
+			t.Errorf("got requests %v", actions)
 		}
 		if got, err := n.driver.store.get(claimA); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, error %v, want %+v", got, err, want)
@@ -509,13 +508,13 @@ func TestResync_repairsMetadataOfAClaimThatItKnows(t *testing.T) {
 	})
 }
 
-func TestResync_leavesDamagedMetadataToTheKubelet(t *testing.T) {
+func TestResync_doesNotRenewWithDamagedMetadata(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
 		n.driver.Stop()
 		n.truncateMetadata()
 		n.start()
-		n.wantNoTokenRequest("nothing is known of the claim")
+		n.wantNoTokenRequest("the metadata are damaged")
 		n.wantEverything()
 		if got := n.findings(metrics.DamagedMetadata); got != 1 {
 			t.Errorf("reported %v times, want once", got)
@@ -525,13 +524,13 @@ func TestResync_leavesDamagedMetadataToTheKubelet(t *testing.T) {
 		n.driver.Stop()
 		n.truncateMetadata()
 		n.start()
-		n.wantNoTokenRequest("nothing is known of the claim")
+		n.wantNoTokenRequest("the metadata are damaged")
 		n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
 		n.wantNothingLeft()
 	})
 }
 
-func TestResync_forgetsTheDamageOfAClaimThatWasRemoved(t *testing.T) {
+func TestResync_forgetsDamagedClaimsThatWereRemoved(t *testing.T) {
 	for name, remove := range map[string]func(n *node) error{
 		"by the kubelet":     func(n *node) error { return unprepareClaim(n.t.Context(), n.driver, claimA) },
 		"by another process": func(n *node) error { return n.driver.store.remove(claimA) },
@@ -546,14 +545,14 @@ func TestResync_forgetsTheDamageOfAClaimThatWasRemoved(t *testing.T) {
 				n.must(remove(n))
 				n.resync()
 				if _, damaged := n.driver.damaged.Load(claimA); damaged {
-					t.Error("the claim is remembered as damaged")
+					t.Error("the claim is still recorded as damaged")
 				}
 			})
 		})
 	}
 }
 
-func TestResync_importsAndReleasesClaimsOfOtherProcesses(t *testing.T) {
+func TestResync_importsAndReleasesClaims(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(readyFor(t, claimFor("a"), "account-1"))
 		other, err := New(n.driver.Config)
@@ -564,9 +563,9 @@ func TestResync_importsAndReleasesClaimsOfOtherProcesses(t *testing.T) {
 		}
 		n.awaitTokenRequest("the first token")
 		other.Stop()
-		// The only process left has not prepared the claim.
+		// The process that prepared the claim has stopped.
 		n.awaitTokenRequest("a renewal")
-		synctest.Wait() // until it has let go of the claim
+		synctest.Wait() // until it has unlocked the claim
 
 		_, err = n.driver.specs.remove(claim.UID)
 		n.must(errors.Join(err, n.driver.store.remove(claim.UID)))
@@ -579,15 +578,15 @@ func TestResync_importsAndReleasesClaimsOfOtherProcesses(t *testing.T) {
 
 func TestResync_importsAnEndedClaimOnce(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		p := preparedClaim{Namespace: "team", Name: "gone", UID: "gone-uid", AllocationID: "x"}
+		p := preparedClaim{Namespace: "team", Name: "deleted", UID: "deleted-uid", AllocationID: "x"}
 		n.must(n.driver.store.put(p, nil))
 		for range 3 {
-			n.resync() // the claim does not exist, which the watch finds
+			n.resync() // The watch finds that the claim does not exist.
 		}
 		if got := n.findings(metrics.ImportedClaim); got != 1 {
 			t.Errorf("imported %v times, want once", got)
 		}
-		n.wantNoTokenRequest("the claim is gone")
+		n.wantNoTokenRequest("the claim does not exist")
 		n.wantNothingLeft()
 	})
 }

@@ -31,8 +31,8 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-// drainTimeout is how long the plugin waits for calls of the kubelet when it stops. It is
-// shorter than the 30 seconds after which the kubelet kills a pod by default.
+// drainTimeout is how long the plugin waits for calls of the kubelet when it stops. It is shorter than
+// the default termination grace period of a pod, 30 seconds.
 const drainTimeout = 25 * time.Second
 
 // Run implements command.Component.
@@ -52,7 +52,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// What the kubelet's calls need is stopped after them, not with ctx.
+	// Calls of the kubelet in progress need these, so that they do not stop with ctx.
 	running := context.WithoutCancel(ctx)
 	events := record.NewBroadcaster(record.WithContext(running))
 	defer events.Shutdown()
@@ -61,8 +61,8 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The plugin serves also when the API server is unavailable: Unprepare does not need
-	// it. This only logs that.
+	// This only logs whether the API server is reachable. The plugin serves without it, because
+	// Unprepare does not need it.
 	go func() { _ = client.WaitReachable(ctx, config, time.Hour) }()
 
 	driver.Start(running)
@@ -73,7 +73,7 @@ func (o *Options) Run(ctx context.Context) error {
 		return fmt.Errorf("register with the kubelet: %w", err)
 	}
 	var background sync.WaitGroup
-	defer background.Wait() // followNode can wait for the API server until the helper stops
+	defer background.Wait() // after helper.Stop, which interrupts followNode
 	defer helper.Stop()
 	for what, run := range map[string]func(context.Context) error{
 		"follow the Node":     func(ctx context.Context) error { return driver.followNode(ctx, helper) },
@@ -91,7 +91,7 @@ func (o *Options) Run(ctx context.Context) error {
 	draining, cancel := context.WithTimeout(running, drainTimeout)
 	defer cancel()
 	if err := kubelet.drain(draining); err != nil {
-		logger.Error(err, "Stopping although a call is in progress")
+		logger.Error(err, "Stopping while a call is in progress")
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
@@ -112,9 +112,8 @@ func (o *Options) helperOptions(kubelet *kubeletConnection) []kubeletplugin.Opti
 	}
 }
 
-// healthHandler reports the plugin as ready when the kubelet has registered it. It is live
-// unless its sockets do not answer or do not exist, which a restart fixes. The API server
-// does not matter: Unprepare does not need it.
+// healthHandler reports the plugin as ready when the kubelet has registered it, and as live if it
+// responds at its sockets. They do not depend on the API server, which Unprepare does not need.
 func (o *Options) healthHandler(kubelet *kubeletConnection) http.Handler {
 	return httpserver.Handler(kubelet.probe, func(ctx context.Context) error {
 		if err := kubelet.registered(); err != nil {
@@ -129,7 +128,7 @@ func (o *Options) driver(api kubernetes.Interface, server APIServer, events reco
 	config.Client, config.APIServer, config.Events, config.Fail = api, server, events, fail
 	config.Clock = clock.RealClock{}
 	config.TokenRequester = token.Requester{Client: api, Node: o.Node, Lifetime: o.TokenLifetime, Clock: config.Clock}
-	// Each installation on a node has its own claims.
+	// Each installation on a node has its own directory.
 	config.CredentialsDir = filepath.Join(o.CredentialsDir, o.Driver)
 	if o.PoolsFile != "" {
 		var err error

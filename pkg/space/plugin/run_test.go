@@ -20,7 +20,7 @@ func TestOptionsRun_validatesOptions(t *testing.T) {
 
 func TestOptionsDriver_separatesInstallations(t *testing.T) {
 	dir := t.TempDir()
-	place := func(name string) string {
+	credentialsPath := func(name string) string {
 		t.Helper()
 		o := parse(t, "--driver-name="+name, "--credentials-dir="+dir+"/claims", "--cdi-root="+dir+"/cdi", "--kubelet-root-dir="+dir+"/kubelet")
 		driver, err := o.driver(fake.NewClientset(), APIServer{}, record.NewFakeRecorder(0), prometheus.NewRegistry(), func(error) {})
@@ -29,10 +29,10 @@ func TestOptionsDriver_separatesInstallations(t *testing.T) {
 		}
 		return driver.store.credentialsPath("claim-uid", "subdir")
 	}
-	if got, want := place("a.example.com"), dir+"/claims/a.example.com/claim-uid/credentials/subdir"; got != want {
+	if got, want := credentialsPath("a.example.com"), dir+"/claims/a.example.com/claim-uid/credentials/subdir"; got != want {
 		t.Errorf("the credentials are in %s, want %s", got, want)
 	}
-	if place("a.example.com") == place("b.example.com") {
+	if credentialsPath("a.example.com") == credentialsPath("b.example.com") {
 		t.Error("two drivers have the same directory")
 	}
 }

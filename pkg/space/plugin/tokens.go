@@ -31,27 +31,26 @@ import (
 )
 
 const (
-	// requestTimeout is how long the API server may take for a claim's tokens. One that
-	// does not answer must not delay other claims for long.
+	// requestTimeout is the timeout of requests for a claim's tokens, so that an API server that
+	// does not respond does not delay other claims for long.
 	requestTimeout = 30 * time.Second
-	// firstTokenDelay is how long to wait before a token that was forbidden is requested
-	// again. It takes longer each time.
+	// firstTokenDelay is the first delay after which a token that was forbidden is requested
+	// again. The delays double.
 	firstTokenDelay = 25 * time.Millisecond
-	// firstRenewalDelay is how long the renewal of tokens that another process requested
-	// waits for the claim to be read, which may show another ServiceAccount, or none.
+	// firstRenewalDelay is how long the renewal of tokens that another process requested waits
+	// until the claim is read: its ServiceAccount may be another one.
 	firstRenewalDelay = 30 * time.Second
-	// A renewal that failed is repeated after the first delay, then after ever longer
-	// ones.
+	// A renewal that failed is retried after delays that double.
 	firstRetry = time.Second
 	lastRetry  = time.Minute
-	// eventAfter is how long renewing a claim's tokens fails before its users get an
-	// event. An API server that restarts is back by then, and the shortest-lived tokens
-	// still have two minutes. eventInterval is how often they get it again.
+	// eventAfter is how long renewals of a claim's tokens fail before there is an event. By then,
+	// an API server that restarts is available again, and the tokens with the shortest lifetime
+	// are valid for two more minutes. eventInterval is the interval of further events.
 	eventAfter    = time.Minute
 	eventInterval = 10 * time.Minute
 )
 
-// knownClaims are the prepared claims that the plugin knows.
+// knownClaims are the prepared claims whose tokens the plugin renews.
 type knownClaims struct {
 	mutex  sync.Mutex
 	claims map[types.UID]*knownClaim
@@ -63,36 +62,36 @@ type knownClaims struct {
 // lock changes it. It changes prepared, tokens and ended in knownClaims.update, because metrics
 // and health reports read them.
 type knownClaim struct {
-	// prepared is the claim as it is. Only the UIDs of ServiceAccounts change.
+	// prepared is the metadata of the claim. Only the UIDs of ServiceAccounts change.
 	prepared preparedClaim
-	// tokens are those of the spaces.
+	// tokens are the states of the spaces' tokens.
 	tokens []tokenState
-	// latest is the newest version of the claim that the watch has seen, or nil.
+	// latest is the latest version of the claim that the watch has received, or nil.
 	latest atomic.Pointer[resourceapi.ResourceClaim]
 	// specCurrent means that this process has written the CDI spec, or found it to be current.
 	specCurrent bool
-	// specLost is since when there is no CDI spec. Zero: there is one.
+	// specLost is when the CDI spec was found to be missing. It is zero if it exists.
 	specLost time.Time
-	// nodeReplaced is the Driver's when tokens were last compared with it.
+	// nodeReplaced is the value of Driver.nodeReplaced that was last handled.
 	nodeReplaced *time.Time
 	// stop stops the watch.
 	stop context.CancelFunc
-	// ended is when the claim was found to be deallocated. Zero: it has not ended.
+	// ended is when the claim was found to be deallocated. It is zero if it is allocated.
 	ended time.Time
-	// retries are the delays after failures. failingSince is the time of the first failure
-	// since the last success, and reported is that of the last event.
+	// retries are the delays after failures. failingSince is the time of the first failure since
+	// the last success, and reported the time of the last event.
 	retries                wait.Backoff
 	failingSince, reported time.Time
 }
 
-// tokenState is what is known of the token of one space.
+// tokenState is the state of the token of one space.
 type tokenState struct {
 	// issued and expires are zero until the first renewal of a token that another process
 	// requested.
 	issued, expires time.Time
-	// renew is when to request the next token, by the monotonic clock, which stands still
-	// while the node is suspended. renewWall is the same by the wall clock, which can be
-	// set. The token is due at the first of the two.
+	// renew is when to request the next token, by the monotonic clock, which stops while the node
+	// is suspended. renewWall is the same time by the wall clock, which can be set. The token is
+	// due at the earlier of the two.
 	renew, renewWall time.Time
 	// err is why the last renewal failed, or nil.
 	err error
@@ -114,7 +113,7 @@ func (k *knownClaims) list() []types.UID {
 	return slices.Collect(maps.Keys(k.claims))
 }
 
-// update makes a change, and informs those who wait for one.
+// update makes a change, and notifies the goroutines that wait for one.
 func (k *knownClaims) update(change func()) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
@@ -123,10 +122,9 @@ func (k *knownClaims) update(change func()) {
 	k.changed = make(chan struct{})
 }
 
-// know begins to renew the tokens of a claim, and to watch it. It replaces what was known of
-// the claim, whose lock the caller has. The logger is that of the context. claim and tokens are
-// nil for a claim that another process has prepared: its tokens are due when the watch has read
-// the claim, or after firstRenewalDelay.
+// know starts to renew the tokens of a claim, and to watch it. It replaces the state of the claim. The
+// caller has its lock. claim and tokens are nil for a claim that another process has prepared: its
+// tokens are due when the watch has read the claim, or after firstRenewalDelay.
 func (d *Driver) know(ctx context.Context, prepared preparedClaim, claim *resourceapi.ResourceClaim, tokens []token.Token) *knownClaim {
 	prepared.Spaces = slices.Clone(prepared.Spaces)
 	c := &knownClaim{prepared: prepared, tokens: make([]tokenState, len(prepared.Spaces)), retries: newRetries()}
@@ -161,8 +159,8 @@ func (d *Driver) forget(claim types.UID) {
 	}
 }
 
-// end stops the renewal for a claim. The claim stays known, and is watched, until it is removed
-// or prepared again. Then its tokens are due.
+// end stops the renewal for a deallocated claim. The plugin continues to watch the claim until it is
+// removed or prepared again.
 func (d *Driver) end(c *knownClaim) {
 	d.known.update(func() {
 		c.ended, c.tokens, c.retries = d.Clock.Now(), make([]tokenState, len(c.tokens)), newRetries()
@@ -170,8 +168,8 @@ func (d *Driver) end(c *knownClaim) {
 	d.queue.AddAfter(c.prepared.UID, unprepareTimeout)
 }
 
-// expire makes the tokens of a claim due that were issued until some time, because they are no
-// longer valid.
+// expire makes the tokens of a claim due that were issued before a time, because they are no longer
+// valid.
 func (d *Driver) expire(c *knownClaim, until time.Time) {
 	now := d.Clock.Now()
 	d.known.update(func() {
@@ -188,8 +186,8 @@ func (d *Driver) expire(c *knownClaim, until time.Time) {
 	})
 }
 
-// replaceNode renews the tokens of all claims: they are bound to the UID of the Node, which was
-// deleted, and may exist again. The claims' health is that of expired tokens until then.
+// replaceNode renews the tokens of all claims: they are bound to the UID of a Node that was deleted or
+// recreated. Until then, the health of the spaces is that of expired tokens.
 func (d *Driver) replaceNode(ctx context.Context, uid types.UID) {
 	klog.FromContext(ctx).Info("The Node was deleted or replaced: its tokens are not valid, renewing all", "nodeUID", uid)
 	d.nodeReplaced.Store(ptr.To(d.Clock.Now()))
@@ -198,13 +196,13 @@ func (d *Driver) replaceNode(ctx context.Context, uid types.UID) {
 	}
 }
 
-// reference returns the claim that events are about.
+// reference returns a reference to the claim for events.
 func (prepared preparedClaim) reference() *resourceapi.ResourceClaim {
 	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: prepared.Namespace, Name: prepared.Name, UID: prepared.UID}}
 }
 
-// allocationIn returns the prepared allocation as it is in a version of the claim, or nil
-// if the claim no longer has it.
+// allocationIn returns the prepared allocation in a version of the claim, or nil if the claim does not
+// have it.
 func (prepared preparedClaim) allocationIn(claim *resourceapi.ResourceClaim, driver string) *allocation.Allocation {
 	if a := allocation.FromClaim(claim, driver); a != nil && a.ID == prepared.AllocationID {
 		return a
@@ -212,10 +210,10 @@ func (prepared preparedClaim) allocationIn(claim *resourceapi.ResourceClaim, dri
 	return nil
 }
 
-// follow applies the latest version of a claim that the watch has seen: it ends the renewal if
-// the claim is deallocated, and makes a token due if its ServiceAccount was recreated. A tenant
-// can delete the ServiceAccount again and again: after each such renewal, the next one waits for
-// a time that doubles from firstRetry to lastRetry, until there was none for twice lastRetry.
+// follow handles the latest version of a claim that the watch has received. It stops the renewal if the
+// claim is deallocated, and makes a token due if its ServiceAccount was recreated. Tenants can delete
+// the ServiceAccount repeatedly. After each such renewal, the next one is therefore delayed, by a time
+// that doubles from firstRetry to lastRetry and is reset after twice lastRetry without one.
 func (d *Driver) follow(ctx context.Context, c *knownClaim) {
 	claim := c.latest.Load()
 	if claim == nil {
@@ -224,21 +222,21 @@ func (d *Driver) follow(ctx context.Context, c *knownClaim) {
 	a := c.prepared.allocationIn(claim, d.Driver)
 	switch {
 	case a == nil && c.ended.IsZero():
-		// The tokens are revoked, or will be in a moment. The files stay until the
-		// kubelet has stopped the pods.
+		// The controller revokes the tokens. The files remain until the kubelet has stopped the
+		// pods.
 		klog.FromContext(ctx).Info("Claim deallocated while prepared: its token is no longer renewed")
 		d.end(c)
 		return
 	case a == nil:
 		return
-	case !c.ended.IsZero(): // the API server had lost it
+	case !c.ended.IsZero(): // It exists again, for example after etcd was restored from a backup.
 		d.known.update(func() { c.ended = time.Time{} })
 	}
 	now, id, followed := d.Clock.Now(), string(c.prepared.UID), false
 	waits := d.replacements.IsInBackOffSinceUpdate(id, now)
 	for i, result := range a.Results {
-		// What can't be read, such as data of a newer controller, says nothing about
-		// the token; a later version of the claim may.
+		// Data that cannot be read, such as those of a newer controller, are ignored until the
+		// next version of the claim.
 		ready, data, err := claimstatus.Read(claim, d.Driver, a, result)
 		if err != nil || ready == nil || i >= len(c.tokens) {
 			continue
@@ -278,7 +276,7 @@ func (d *Driver) renew(ctx context.Context, c *knownClaim) {
 		return
 	}
 	switch err := d.store.updateCredentials(c.prepared, tokens); {
-	case errors.Is(err, fs.ErrNotExist): // the next resync creates them again, or releases the claim
+	case errors.Is(err, fs.ErrNotExist): // The next resync recreates them, or releases the claim.
 		return
 	case err != nil:
 		for i := range errs {
@@ -294,13 +292,13 @@ func (d *Driver) renew(ctx context.Context, c *knownClaim) {
 		logger.V(2).Info("Tokens renewed")
 		return
 	}
-	logger.Error(err, "Token not renewed, trying again", "in", d.untilRenewal(c.tokens...))
+	logger.Error(err, "Failed to renew a token, retrying", "in", d.untilRenewal(c.tokens...))
 	d.report(c, err)
 }
 
-// requestTokensWhenAllowed requests tokens for a pod that has just been bound to the node. Until
-// the controller has recorded the node, which usually takes milliseconds, the API server forbids
-// that: it repeats the requests until the context ends.
+// requestTokensWhenAllowed requests tokens for a pod that has just been bound to the node. The API
+// server forbids that until the controller has recorded the node, which usually takes milliseconds. It
+// therefore retries until the context ends.
 func (d *Driver) requestTokensWhenAllowed(ctx context.Context, spaces []preparedSpace) (tokens []token.Token, err error) {
 	backoff := wait.Backoff{Duration: firstTokenDelay, Cap: rereadDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}
 	// The error of Until is that of ctx. The function is called at least once.
@@ -316,9 +314,9 @@ func (d *Driver) requestTokensWhenAllowed(ctx context.Context, spaces []prepared
 	return tokens, err
 }
 
-// requestTokens requests tokens for those of a claim's spaces that are due. It does so in
-// parallel: a request that is not answered does not take the time of the others. The tokens
-// and the errors have the indexes of the spaces.
+// requestTokens requests tokens for those of a claim's spaces that are due. It does so in parallel, so
+// that a request without a response does not delay the others. The tokens and the errors have the
+// indexes of the spaces.
 func (d *Driver) requestTokens(ctx context.Context, spaces []preparedSpace, due func(i int) bool) ([]token.Token, []error) {
 	tokens, errs := make([]token.Token, len(spaces)), make([]error, len(spaces))
 	var all sync.WaitGroup
@@ -335,9 +333,9 @@ func (d *Driver) requestTokens(ctx context.Context, spaces []preparedSpace, due 
 	return tokens, errs
 }
 
-// schedule sets when the tokens that were requested are due again. A token that could not be
-// renewed is due after a delay that is shorter the sooner the token expires: an outage that ends
-// just before that is then survived.
+// schedule sets when the tokens that were requested are due again. The delay for a token that could not
+// be renewed is shorter if it expires soon, so that it is renewed even if an outage ends shortly before
+// that.
 func (d *Driver) schedule(c *knownClaim, tokens []token.Token, errs []error) {
 	now, jitter := d.Clock.Now(), d.jitter()
 	delay := lastRetry
@@ -373,8 +371,8 @@ func (d *Driver) setRenewal(t *tokenState, at time.Time) {
 	t.renew, t.renewWall = at, d.wall().Add(at.Sub(d.Clock.Now()))
 }
 
-// untilRenewal returns the time until the first of some tokens is due, at most lastRetry. It is
-// not positive if one is due. Tokens of expired spaces are never due.
+// untilRenewal returns the time until the first of the tokens is due, at most lastRetry. It is not
+// positive if one is due. Tokens of expired spaces are never due.
 func (d *Driver) untilRenewal(tokens ...tokenState) time.Duration {
 	left, now, wall := lastRetry, d.Clock.Now(), d.wall()
 	for _, t := range tokens {
@@ -385,7 +383,7 @@ func (d *Driver) untilRenewal(tokens ...tokenState) time.Duration {
 	return left
 }
 
-// report records an event about a claim if renewing its tokens has failed for eventAfter.
+// report records an event about a claim if renewals of its tokens have failed for eventAfter.
 func (d *Driver) report(c *knownClaim, err error) {
 	now := d.Clock.Now()
 	if c.failingSince.IsZero() {
@@ -399,7 +397,7 @@ func (d *Driver) report(c *knownClaim, err error) {
 		"Node %s has not been able to renew the tokens of this claim for %s: %v", d.Node, now.Sub(c.failingSince).Round(time.Second), err)
 }
 
-// summary returns what metrics say of the tokens.
+// summary returns the values of the metrics about tokens.
 func (d *Driver) summary() metrics.Tokens {
 	d.known.mutex.Lock()
 	defer d.known.mutex.Unlock()

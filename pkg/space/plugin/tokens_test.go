@@ -40,7 +40,7 @@ func TestSummary_firstTokenThatExpires(t *testing.T) {
 		n.requester.failWith(errors.New("webhook says no"))
 		<-time.After(lifetime + time.Second) // by the bubble's clock
 		if got := n.driver.summary(); got.Remaining != -time.Second {
-			t.Errorf("after its end: %+v", got)
+			t.Errorf("after it expired: %+v", got)
 		}
 		failed, err := n.driver.Metrics.Renewals.GetMetricWithLabelValues("failure")
 		if err != nil {
@@ -54,7 +54,7 @@ func TestSummary_firstTokenThatExpires(t *testing.T) {
 
 func TestRenew_whenTheNodesClockIsAhead(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		// The node's clock is two hours ahead of the API server's.
+		// The node's clock is two hours ahead of that of the API server.
 		n.client.PrependReactor("create", "serviceaccounts", func(clienttesting.Action) (bool, runtime.Object, error) {
 			return true, &authenticationv1.TokenRequest{Status: authenticationv1.TokenRequestStatus{
 				Token: "t", ExpirationTimestamp: metav1.NewTime(time.Now().Add(lifetime - 2*time.Hour)),
@@ -67,7 +67,7 @@ func TestRenew_whenTheNodesClockIsAhead(t *testing.T) {
 		n.awaitTokenRequest("the first token")
 		n.awaitTokenRequest("renewal")
 		took := time.Since(start)
-		n.requester.failWith(errors.New("stop")) // lets the test end
+		n.requester.failWith(errors.New("stop")) // so that the bubble ends
 		if took < lifetime/2 {
 			t.Errorf("the token was renewed after %s of %s", took, lifetime)
 		}
@@ -82,7 +82,7 @@ func TestFollow_ignoresDataOfAnUnknownVersion(t *testing.T) {
 		n.update(newer)
 		n.update(readyFor(t, claim, "account-2"))
 		if m := n.awaitTokenRequest("a token of the new ServiceAccount"); m.account.UID != "account-2" {
-			t.Errorf("the next token was for ServiceAccount UID %s", m.account.UID)
+			t.Errorf("the next token is for ServiceAccount UID %s", m.account.UID)
 		}
 	})
 }
@@ -112,17 +112,17 @@ func TestRenew_retriesWithIncreasingDelays(t *testing.T) {
 			n.requester.failWith(errors.New("no API server"))
 			last := n.awaitTokenRequest("renewal").at
 			for i := range times {
-				at := n.awaitTokenRequest("another try").at
+				at := n.awaitTokenRequest("retry").at
 				if i < len(want) && at.Sub(last) != want[i] {
-					t.Errorf("try %d was after %s, want %s", i, at.Sub(last), want[i])
+					t.Errorf("retry %d was after %s, want %s", i, at.Sub(last), want[i])
 				}
 				if i >= len(want) && at.Sub(last) != lastRetry {
-					t.Errorf("try %d was after %s, want %s", i, at.Sub(last), lastRetry)
+					t.Errorf("retry %d was after %s, want %s", i, at.Sub(last), lastRetry)
 				}
 				last = at
 			}
 			n.requester.failWith(nil)
-			recovered := n.awaitTokenRequest("the try that works")
+			recovered := n.awaitTokenRequest("the retry that succeeds")
 			n.wantToken(claim, "", recovered.value)
 			next := n.awaitTokenRequest("renewal after recovery")
 			if got := next.at.Sub(recovered.at); got != renewal {
@@ -131,12 +131,12 @@ func TestRenew_retriesWithIncreasingDelays(t *testing.T) {
 		}
 		inOrder := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 32 * time.Second}
 		fail(9, inOrder)
-		fail(3, inOrder) // a recovery makes the next failure a first one
+		fail(3, inOrder) // the delays are reset after a success
 	})
 }
 
-func TestRenew_oneSpaceIsRefused(t *testing.T) {
-	for i, name := range []string{"the first is refused", "the second is refused"} {
+func TestRenew_oneSpaceFails(t *testing.T) {
+	for i, name := range []string{"the first fails", "the second fails"} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				claim := n.prepared("a", "b")
@@ -155,27 +155,27 @@ func TestRenew_oneSpaceIsRefused(t *testing.T) {
 				before := n.tokenIn(claim, bad.Subdir)
 				for try := 1; try <= 3; try++ {
 					m := n.awaitTokenRequest("renewal of the other space")
-					// The other one is not renewed with each try for the one that fails.
+					// The other space is not renewed with each retry for this one.
 					if got, want := m.at.Sub(start), time.Duration(try)*renewal; m.account.Namespace != good.NamespaceName("ns-") || got < want-lastRetry || got > want {
 						t.Errorf("renewal %d was for %+v after %s, want about %s", try, m.account, got, want)
 					}
 					n.wantToken(claim, good.Subdir, m.value)
 				}
 				n.wantToken(claim, bad.Subdir, before)
-				// After the first minute there is one try a minute.
+				// After the first minute, there is one retry each minute.
 				if tries := badTries.Load(); tries < 60 || tries > int64(3*renewal/lastRetry) {
-					t.Errorf("the one that fails was tried %d times in %s", tries, time.Since(start))
+					t.Errorf("got %d retries in %s", tries, time.Since(start))
 				}
 				e, _ := n.awaitEvent()
 				for _, part := range []string{spaceapi.ReasonTokenRenewalFailed, "the account is being deleted"} {
 					if !strings.Contains(e, part) {
-						t.Errorf("the event does not say %q: %s", part, e)
+						t.Errorf("the event lacks %q: %s", part, e)
 					}
 				}
 
 				recovered.Store(true)
 				at := time.Now()
-				m := n.awaitTokenRequest("the token that is granted again")
+				m := n.awaitTokenRequest("the retry that succeeds")
 				if took := m.at.Sub(at); m.account.Namespace != bad.NamespaceName("ns-") || took > lastRetry {
 					t.Errorf("after %s there was a token for %+v", took, m.account)
 				}
@@ -189,7 +189,7 @@ func TestRenew_oneSpaceIsRefused(t *testing.T) {
 	}
 }
 
-func TestRenew_oneRequestIsNotAnswered(t *testing.T) {
+func TestRenew_oneRequestWithoutResponse(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a", "b")
 		results := allocation.FromClaim(claim, testDriver).Results
@@ -206,50 +206,50 @@ func TestRenew_oneRequestIsNotAnswered(t *testing.T) {
 	})
 }
 
-func TestRenew_doesNotBlameATokenThatWasNotRequested(t *testing.T) {
+func TestRenew_errorsAreOfRequestedTokens(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(readyFor(t, withClassConfig(claimFor("a", "b"), `,"tokenLifetime":"59m45s"`, "a"), "account-1"))
 		_, err := prepareClaim(t.Context(), n.driver, claim)
 		n.must(err)
-		// The token of b is due while that of a is requested, which then can't be written.
+		// The token of b becomes due while that of a is requested, which cannot be written.
 		path := filepath.Join(n.driver.store.credentialsPath(claim.UID, "a"), "token")
 		n.must(os.Remove(path))
 		n.must(os.Mkdir(path, 0o700))
-		const answer = 20 * time.Second
+		const delay = 20 * time.Second
 		n.requester.intercept(func(_ context.Context, account token.Account) error {
 			if account.Namespace == allocation.FromClaim(claim, testDriver).Results[0].NamespaceName("ns-") {
-				<-time.After(answer)
+				<-time.After(delay)
 			}
 			return nil
 		})
-		<-time.After(renewal - 10*time.Second + answer)
+		<-time.After(renewal - 10*time.Second + delay)
 		synctest.Wait()
 		if got := n.driver.known.get(claim.UID).tokens; got[0].err == nil || got[1].err != nil {
-			t.Errorf("the errors are %v and %v", got[0].err, got[1].err)
+			t.Errorf("got errors %v and %v", got[0].err, got[1].err)
 		}
 	})
 }
 
-func TestRenew_onceForSeveralReasons(t *testing.T) {
+func TestRenew_onceAtTheStart(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		requests := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}
 		claim := n.prepared(requests...)
 		n.driver.Stop()
 		n.update(readyFor(t, claim, "account-2"))
-		// It has not seen the claim before, and the ServiceAccounts are others.
+		// The new process does not know the claim, and the ServiceAccounts were recreated.
 		n.start()
 		synctest.Wait()
 		if got := len(n.requester.calls); got != len(requests) {
-			t.Errorf("%d tokens were asked for at the start, want %d", got, len(requests))
+			t.Errorf("got %d token requests at the start, want %d", got, len(requests))
 		}
 		n.update(readyFor(t, claim, "account-3"))
 		if got := len(n.requester.calls); got != 2*len(requests) {
-			t.Errorf("%d tokens were asked for after the change, want %d", got, 2*len(requests))
+			t.Errorf("got %d token requests after the change, want %d", got, 2*len(requests))
 		}
 	})
 }
 
-// A token lives an hour and is renewed after 40 minutes; 20 are left for failing.
+// Tokens have a lifetime of an hour, and are due after 40 minutes.
 func TestRenew_survivesOutages(t *testing.T) {
 	for _, test := range []struct{ from, to time.Duration }{
 		{renewal - time.Second, renewal + 5*time.Minute},
@@ -265,7 +265,7 @@ func TestRenew_survivesOutages(t *testing.T) {
 				<-time.After(test.to - test.from)
 				n.requester.failWith(nil)
 				if at := n.awaitSuccess().at.Sub(start); at >= lifetime || at < test.to {
-					t.Errorf("the next token was there after %s of %s", at, lifetime)
+					t.Errorf("renewed after %s of %s", at, lifetime)
 				}
 			})
 		})
@@ -278,13 +278,13 @@ func TestRenew_clockSetAhead(t *testing.T) {
 		<-time.After(renewal / 4)
 		n.wallAhead.Store(int64(24 * time.Hour))
 		set := time.Now()
-		m := n.awaitTokenRequest("the renewal after the jump")
+		m := n.awaitTokenRequest("the renewal after the change of the clock")
 		if took := m.at.Sub(set); took > resyncInterval {
 			t.Errorf("it took %s", took)
 		}
 		n.wantToken(claim, "", m.value)
 		for range 3 {
-			next := n.awaitTokenRequest("a renewal as usual")
+			next := n.awaitTokenRequest("renewal")
 			if got := next.at.Sub(m.at); got != renewal {
 				t.Errorf("the next renewal was after %s, want %s", got, renewal)
 			}
@@ -315,14 +315,14 @@ func TestRenew_clockSetDuringFailures(t *testing.T) {
 		const during = time.Hour
 		<-time.After(during)
 		if tries := len(n.requester.calls); tries > int(during/lastRetry)+20 {
-			t.Errorf("%d tries in %s", tries, during)
+			t.Errorf("got %d retries in %s", tries, during)
 		}
 		n.requester.failWith(nil)
 		n.awaitSuccess()
 	})
 }
 
-func TestReport_eventForContinuedFailures(t *testing.T) {
+func TestReport_eventsForContinuedFailures(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
 		for range 2 { // a success resets it
@@ -334,7 +334,7 @@ func TestReport_eventForContinuedFailures(t *testing.T) {
 			}
 			for _, part := range []string{"Warning", spaceapi.ReasonTokenRenewalFailed, "node-7", "webhook says no"} {
 				if !strings.Contains(e, part) {
-					t.Errorf("the event does not say %q: %s", part, e)
+					t.Errorf("the event lacks %q: %s", part, e)
 				}
 			}
 			if _, took := n.awaitEvent(); took < eventInterval || took > eventInterval+lastRetry {
@@ -366,7 +366,7 @@ func TestFollow_stopsRenewalWhenTheSpaceExpired(t *testing.T) {
 		n.restart()
 		n.wantNoTokenRequest("the space expired before the plugin started")
 		n.wantNoEvent(time.Second)
-		// Its pods may still run.
+		// Its pods may still be running.
 		n.wantEverything()
 
 		claim.Status.Allocation = nil
@@ -386,13 +386,13 @@ func TestFollow_renewsSpacesThatDidNotExpire(t *testing.T) {
 		}}}))
 		for range 3 {
 			if m := n.awaitTokenRequest("renewal"); m.account.Namespace != a.Results[1].NamespaceName("ns-") {
-				t.Errorf("a token was asked for in %s", m.account.Namespace)
+				t.Errorf("a token was requested in %s", m.account.Namespace)
 			}
 		}
 	})
 }
 
-func TestFollow_aTenantThatReplacesAServiceAccountCostsFewTokens(t *testing.T) {
+func TestFollow_backsOffForReplacedServiceAccounts(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a", "b")
 		renewed := func() int {
@@ -407,22 +407,22 @@ func TestFollow_aTenantThatReplacesAServiceAccountCostsFewTokens(t *testing.T) {
 		for i := range attacks {
 			last = n.update(readyFor(t, last, types.UID(fmt.Sprintf("account-%d", i))))
 			if i == 0 && renewed() != 1 {
-				t.Error("the first renewal waited")
+				t.Error("the first renewal was delayed")
 			}
 			<-time.After(lastRetry / attacks)
 		}
 		if got := renewed(); got == 0 || got > attacks/10 {
 			t.Errorf("%d replaced ServiceAccounts led to %d renewals", attacks, got)
 		}
-		// The last one is followed.
+		// The last one leads to a renewal.
 		<-time.After(lastRetry)
 		if p, err := n.driver.store.get(claimA); err != nil || p.Spaces[1].ServiceAccountUID != types.UID(fmt.Sprintf("account-%d", attacks-1)) {
-			t.Errorf("the metadata say %+v, error %v", p, err)
+			t.Errorf("got metadata %+v, error %v", p, err)
 		}
 		renewed()
 		<-time.After(2*lastRetry + time.Second)
-		if n.update(readyFor(t, last, "account-after-quiet")); renewed() != 1 {
-			t.Error("after some quiet, the first renewal waited")
+		if n.update(readyFor(t, last, "account-after-reset")); renewed() != 1 {
+			t.Error("the first renewal after the reset was delayed")
 		}
 
 		n.update(readyFor(t, last, "account-before-the-end"))
@@ -430,7 +430,7 @@ func TestFollow_aTenantThatReplacesAServiceAccountCostsFewTokens(t *testing.T) {
 		deallocated.Status.Allocation = nil
 		n.update(deallocated)
 		if n.driver.known.get(claimA).ended.IsZero() {
-			t.Error("the end of the claim waits")
+			t.Error("the end of the claim was delayed")
 		}
 	})
 }
@@ -443,10 +443,10 @@ func TestFollow_updatesTheMetadata(t *testing.T) {
 		n.wantToken(claim, "", "token-2")
 		p, err := n.driver.store.get(claimA)
 		if err != nil || p.Spaces[0].ServiceAccountUID != "account-2" {
-			t.Errorf("the metadata say %+v, error %v", p, err)
+			t.Errorf("got metadata %+v, error %v", p, err)
 		}
 
-		// The plugin asks first also when it has not been there.
+		// A plugin that starts reads the claim before it requests a token.
 		n.driver.Stop()
 		n.update(readyFor(t, claim, "account-3"))
 		n.start()
