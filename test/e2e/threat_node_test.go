@@ -16,13 +16,13 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// kubelet has what lies on the second node: the kubelet's certificate and key.
-func (s *stage) kubelet(t *testing.T) {
+// kubelet uses the certificate and key of the second node's kubelet.
+func (s *fixture) kubelet(t *actor) {
 	node := env.Cluster.Nodes()[1]
-	file := onNode(t, 1, "cat", "/var/lib/space-cluster/kubelet.kubeconfig")
+	file := onNode(t.T, 1, "cat", "/var/lib/space-cluster/kubelet.kubeconfig")
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(file))
 	if err != nil {
-		t.Fatal("the kubelet's kubeconfig can't be read")
+		t.Fatal("the kubelet's kubeconfig cannot be read")
 	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -30,13 +30,13 @@ func (s *stage) kubelet(t *testing.T) {
 	}
 	others, err := client.CoreV1().Pods(s.elsewhere).Get(t.Context(), "others", metav1.GetOptions{})
 	if err != nil {
-		t.Fatalf("the kubelet does not see a pod of its own: %v", err)
+		t.Fatalf("the kubelet cannot read a pod on its node: %v", err)
 	}
 	itself, err := client.CoreV1().Nodes().Get(t.Context(), node.Name(), metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// mirror is a pod that a node says it runs.
+	// mirror creates a mirror pod, which the kubelet says that it runs.
 	mirror := func(spec string) call {
 		return post(core(s.ns, "pods"), fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"attempt",
 			"annotations":{"kubernetes.io/config.mirror":"x"},"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":%[1]q,"uid":%[2]q,"controller":true}]},
@@ -46,34 +46,33 @@ func (s *stage) kubelet(t *testing.T) {
 	ofPlugin := func(i int) call {
 		return mint(driverNS, framework.PluginName, tokenFor("Pod", s.plugins[i].Name, s.plugins[i].UID))
 	}
-	devicesOf := func(driver string, i int) call { return offer(driver, `"nodeName":"`+env.Node(i)+`"`) }
+	devicesOf := func(driver string, i int) call { return publish(driver, `"nodeName":"`+env.Node(i)+`"`) }
 	const usesMine = `"resourceClaims":[{"name":"mine","resourceClaimName":"mine"}],`
-	refusedTo(t, client, []attempt{
-		{what: "read a claim of another node's pod", call: get(claims(s.ns, "mine")), by: unrelated, instead: get(claims(s.elsewhere, "others"))},
-		{what: "get a token of a space of another node", call: mint(s.mine.Namespace, "space", unbound), by: unrelated},
-		{what: "get a token of a space of its own node with the kubelet's certificate", call: mint(s.others.Namespace, "space", unbound), by: unrelated,
+	t.testDenied(client, []attempt{
+		{what: "Read a claim of another node's pod", call: get(claims(s.ns, "mine")), by: unrelated, instead: get(claims(s.elsewhere, "others"))},
+		{what: "Get a token of a space of another node", call: mint(s.mine.Namespace, "space", unbound), by: unrelated},
+		{what: "Get a token of a space of its own node with the kubelet's certificate", call: mint(s.others.Namespace, "space", unbound), by: unrelated,
 			instead: mint(s.elsewhere, "default", tokenFor("Pod", others.Name, others.UID))},
-		{what: "get the token of another node's plugin", call: ofPlugin(0), by: by("node requested token bound to a pod scheduled on a different node"), instead: ofPlugin(1)},
-		{what: "get a token of its plugin that outlives the plugin's pod", call: mint(driverNS, framework.PluginName, unbound), by: by("node requested token not bound to a pod")},
-		{what: "read another node's pod", call: get(core(s.ns, "pods/mine")), instead: get(core(s.elsewhere, "pods/others"))},
-		// Administrators may not create a mirror pod either, but one that Kubernetes schedules.
-		{what: "make up a pod that uses a claim of another node", call: mirror(usesMine), by: by("can not create pods that reference resourceclaims"), instead: mirror(""),
+		{what: "Get the token of another node's kubelet plugin", call: ofPlugin(0), by: by("node requested token bound to a pod scheduled on a different node"), instead: ofPlugin(1)},
+		{what: "Get a token of its kubelet plugin that is valid after the kubelet plugin's pod is deleted", call: mint(driverNS, framework.PluginName, unbound), by: by("node requested token not bound to a pod")},
+		{what: "Read another node's pod", call: get(core(s.ns, "pods/mine")), instead: get(core(s.elsewhere, "pods/others"))},
+		// The API server also denies mirror pods to administrators, but not other pods.
+		{what: "Create a mirror pod that uses a claim of another node", call: mirror(usesMine), by: by("can not create pods that reference resourceclaims"), instead: mirror(""),
 			asAdmin: post(core(s.ns, "pods"), podWith(usesMine, ""))},
-		{what: "read Secrets of a space", call: get(core(s.others.Namespace, "secrets"))},
-		{what: "delete another node's pod", call: remove(core(s.ns, "pods/mine")), by: by("can only delete pods with spec.nodeName set to itself"),
+		{what: "Read Secrets of a space", call: get(core(s.others.Namespace, "secrets"))},
+		{what: "Delete another node's pod", call: remove(core(s.ns, "pods/mine")), by: by("can only delete pods with spec.nodeName set to itself"),
 			instead: remove(core(s.elsewhere, "pods/others"))},
-		{what: "change another node", call: patch("/api/v1/nodes/"+env.Node(0), touched), by: by("is not allowed to modify node"), instead: patch("/api/v1/nodes/"+env.Node(1), touched)},
-		{what: "change the status of a claim", call: patch(claims(s.elsewhere, "others/status"), `{"status":{"devices":null}}`)},
-		{what: "offer devices on another node", call: devicesOf("gpu.example.com", 0), by: by("can only create ResourceSlice with the same NodeName as the requesting node"),
+		{what: "Change another node", call: patch("/api/v1/nodes/"+env.Node(0), touched), by: by("is not allowed to modify node"), instead: patch("/api/v1/nodes/"+env.Node(1), touched)},
+		{what: "Change the status of a claim", call: patch(claims(s.elsewhere, "others/status"), `{"status":{"devices":null}}`)},
+		{what: "Publish devices on another node", call: devicesOf("gpu.example.com", 0), by: by("can only create ResourceSlice with the same NodeName as the requesting node"),
 			instead: devicesOf("gpu.example.com", 1)},
-		{what: "offer devices of the driver with the kubelet's certificate", call: devicesOf(spaceapi.DefaultDriverName, 1), by: by(policy("slices"))},
+		{what: "Publish devices of the driver with the kubelet's certificate", call: devicesOf(spaceapi.DefaultDriverName, 1), by: by(policy("slices"))},
 	})
-	t.Run("find on its disk what is on another node's", s.notOnTheSecond)
+	t.testRow("Read credentials of pods on other nodes from its disk", s.testDisks)
 }
 
-// notOnTheSecond looks for claim mine on both nodes' disks: by the names of files and by
-// what is in them.
-func (s *stage) notOnTheSecond(t *testing.T) {
+// testDisks searches the disks of both nodes for claim mine, by the names of files and by their contents.
+func (s *fixture) testDisks(t *testing.T) {
 	found := map[string][]string{}
 	for _, trace := range env.TracesOf(t, s.mine.Claim) {
 		found[trace.Node] = append(found[trace.Node], trace.Path)
@@ -82,11 +81,11 @@ func (s *stage) notOnTheSecond(t *testing.T) {
 	for i, node := range []string{first, second} {
 		naming := onNode(t, i, "sh", "-c", "grep -rl "+s.mine.Namespace+" /run/claim-artifacts /run/cdi /var/lib/kubelet/plugins 2>/dev/null; true")
 		if node == first && (len(found[node]) == 0 || naming == "") {
-			t.Error("the node with a pod of the claim has nothing of it either, so that it proves nothing")
+			t.Error("the node with a pod that uses the claim has no files of it")
 		}
 		found[node] = append(found[node], strings.Fields(naming)...)
 	}
 	if len(found[second]) != 0 {
-		t.Errorf("a node without a pod of the claim has %s", found[second])
+		t.Errorf("the node without a pod that uses the claim has the files %s", found[second])
 	}
 }

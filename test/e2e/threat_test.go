@@ -12,6 +12,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/kubernetes"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -61,15 +62,16 @@ func bindAll(role, space string) call {
 	return post(framework.ClusterRoleBindings, framework.BindingBody("ClusterRoleBinding", "attempt", role, space, "space"))
 }
 
-// denial says where a refusal comes from.
+// denial is how the API server denies a request.
 type denial struct {
+	// words of the error.
 	words []string
-	// everyone: administrators are refused too. Otherwise their call succeeds, which shows that
-	// the call is valid.
+	// everyone is set if the API server also denies it to administrators. Otherwise, the request of
+	// an administrator must succeed, which shows that it is valid.
 	everyone bool
 }
 
-// by are words of a refusal of the actor, and always of a refusal of everyone.
+// by is a denial to the attacker, and always one to everyone.
 func by(words ...string) denial     { return denial{words: words} }
 func always(words ...string) denial { return denial{words, true} }
 
@@ -82,37 +84,49 @@ var (
 	byRBAC = by("is forbidden: User ", " cannot ")
 	// notAs is about impersonation.
 	notAs = by("is forbidden", "cannot impersonate")
-	// escalation is about roles with more rights than the subject's own.
+	// escalation is about roles with permissions that the attacker does not have.
 	escalation = by("is attempting to grant RBAC permissions not currently held")
 )
 
-// attempt is something that an actor must not be able to do. docs/threat-model.md
-// has a line for each.
+// attempt is a request that must be denied.
 type attempt struct {
+	// what is the first cell of its row in docs/threat-model.md.
 	what string
 	call call
-	// by is what denies it: RBAC, if it is empty.
+	// by is how it is denied. Empty: by RBAC.
 	by denial
-	// instead is a call that the same credential allows, so that the credential works.
+	// instead is a request that is allowed, which shows that the credential is valid.
 	instead call
-	// asAdmin is the closest call for an administrator who cannot make the same one.
+	// asAdmin is a similar request, if an administrator cannot make the same one.
 	asAdmin call
 }
 
-// refusedTo makes all attempts with a client.
-func refusedTo(t *testing.T, actor kubernetes.Interface, attempts []attempt) {
+// actor is a test of an attacker. It has a subtest for each row of its table in
+// docs/threat-model.md.
+type actor struct {
+	*testing.T
+	rows []string
+}
+
+func (t *actor) testRow(what string, test func(*testing.T)) {
+	t.rows = append(t.rows, what)
+	t.Run(what, test)
+}
+
+// testDenied makes all attempts with a client.
+func (t *actor) testDenied(client kubernetes.Interface, attempts []attempt) {
 	t.Helper()
 	for _, a := range attempts {
-		t.Run(a.what, func(t *testing.T) {
+		t.testRow(a.what, func(t *testing.T) {
 			if !a.instead.IsZero() {
-				if err := a.instead.By(actor)(t.Context()); err != nil {
-					t.Errorf("%s should be possible: %v", a.instead, err)
+				if err := a.instead.By(client)(t.Context()); err != nil {
+					t.Errorf("%s is denied: %v", a.instead, err)
 				}
 			}
 			if a.by.words == nil {
 				a.by = byRBAC
 			}
-			framework.CheckDenied(t, a.call.String(), a.call.By(actor)(t.Context()), a.by.words...)
+			framework.CheckDenied(t, a.call.String(), a.call.By(client)(t.Context()), a.by.words...)
 			if a.asAdmin.IsZero() {
 				a.asAdmin = a.call
 			}
@@ -120,7 +134,7 @@ func refusedTo(t *testing.T, actor kubernetes.Interface, attempts []attempt) {
 			case a.by.everyone:
 				framework.CheckDenied(t, a.asAdmin.String(), err, a.by.words...)
 			case err != nil && !apierrors.IsAlreadyExists(err):
-				t.Errorf("an administrator cannot do it either, so the refusal shows nothing: %s: %v", a.asAdmin, err)
+				t.Errorf("%s is denied to an administrator, too: %v", a.asAdmin, err)
 			}
 		})
 	}
@@ -133,37 +147,37 @@ func podWith(spec, container string) string {
 }
 
 const (
-	// lowered are the labels of a namespace that takes any pod.
+	// lowered removes the restrictions on pods in a namespace.
 	lowered = `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`
-	// touched changes an object without any consequence.
+	// touched changes an object without any effect.
 	touched = `{"metadata":{"annotations":{"attempt":"x"}}}`
-	// opening is a NetworkPolicy that lets everything out, and among one within a space.
+	// opening is a NetworkPolicy for all outgoing traffic, and among one for traffic within a space.
 	opening = `{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"attempt"},"spec":{"podSelector":{},"egress":[{}]}}`
 	among   = `{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy","metadata":{"name":"attempt"},"spec":{"podSelector":{},"egress":[{"to":[{"podSelector":{}}]}]}}`
 )
 
-// limitedClass is the DeviceClass of the tenant's space. No values name it.
+// limitedClass is the DeviceClass of the tenant's space, which is not part of the chart.
 const limitedClass = "limited"
 
-// stage is what all actors work on: a tenant's pod on the first node, and one of another
+// fixture is what all attackers share: the pod of a tenant on the first node, and the pod of another
 // tenant on the second.
-type stage struct {
-	// ns has claim and pod mine, elsewhere claim and pod others.
+type fixture struct {
+	// ns contains claim and pod mine, elsewhere claim and pod others.
 	ns, elsewhere string
 	mine, others  framework.Space
 	plugins       [2]*corev1.Pod
 	controller    *corev1.Pod
-	// tenant has the token that pod mine finds.
+	// tenant is a client with the token in pod mine.
 	tenant kubernetes.Interface
 }
 
-func newStage(t *testing.T) *stage {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	s := &stage{ns: env.Namespace(t), elsewhere: env.Namespace(t)}
+	s := &fixture{ns: env.Namespace(t), elsewhere: env.Namespace(t)}
 	createClass(t, classOf(limitedClass, spaceapi.DefaultDriverName, `,"resourceQuota":{"hard":{"pods":"10"}}`))
 	mine := claimOf("mine", limitedClass)
-	// Kubernetes itself writes this on claims that it makes of templates; the driver
-	// takes a directory's name from it.
+	// Kubernetes sets this annotation on claims that it creates from templates. The kubelet plugin
+	// takes the name of a directory from it.
 	mine.Annotations = map[string]string{resourceapi.PodResourceClaimAnnotation: "../../etc"}
 	s.mine = env.Use(t, s.ns, mine, framework.On(env.Node(0), framework.NewPod("mine", "mine")))
 	s.others = env.Use(t, s.elsewhere, framework.NewClaim("others"), framework.On(env.Node(1), framework.NewPod("others", "others")))
@@ -186,8 +200,7 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-// stolenFrom returns a client with the token that lies on a pod's node for the pod,
-// which runs as root.
+// stolenFrom returns a client with the token of a pod's ServiceAccount, from the disk of its node.
 func stolenFrom(t *testing.T, pod *corev1.Pod) kubernetes.Interface {
 	t.Helper()
 	token, err := framework.OnNode(t.Context(), env.NodeOf(t, pod), "sh", "-c",
@@ -198,30 +211,35 @@ func stolenFrom(t *testing.T, pod *corev1.Pod) kubernetes.Interface {
 	return env.WithToken(t, token)
 }
 
-// awaitInvalid waits until the API server does not accept a credential any more.
+// awaitInvalid waits until the API server rejects a credential.
 func awaitInvalid(t *testing.T, client kubernetes.Interface, c call) {
 	t.Helper()
 	framework.AwaitDenied(t, c.String(), c.By(client), "Unauthorized")
 }
 
-// TestThreats_areDenied plays the actors of docs/threat-model.md.
+// TestThreats_areDenied makes the requests of each attacker in docs/threat-model.md.
 func TestThreats_areDenied(t *testing.T) {
 	t.Parallel()
-	s := newStage(t)
+	s := newFixture(t)
 	t.Run("actors", func(t *testing.T) {
-		for name, play := range map[string]func(*testing.T){
-			"a pod with a space":    s.tenantPod,
-			"a tenant with admin":   tenantAdmin,
-			"an author of claims":   s.author,
-			"a stolen plugin token": s.pluginToken,
-			"a stolen kubelet":      s.kubelet,
-			"a stolen controller":   s.controllerToken,
+		for heading, test := range map[string]func(*actor){
+			"A pod with a space":                      s.tenantPod,
+			"A tenant whose space has the role admin": tenantAdmin,
+			"An author of claims":                     s.author,
+			"A stolen token of the kubelet plugin":    s.pluginToken,
+			"A compromised node":                      s.kubelet,
+			"A stolen token of the controller":        s.controllerToken,
 		} {
-			t.Run(name, func(t *testing.T) {
+			t.Run(heading, func(t *testing.T) {
 				t.Parallel()
-				play(t)
+				a := &actor{T: t}
+				test(a)
+				rows := framework.FirstCells(t, "threat-model.md", "## "+heading)
+				if !sets.New(rows...).Equal(sets.New(a.rows...)) {
+					t.Errorf("the attempts are %q, and docs/threat-model.md has %q", a.rows, rows)
+				}
 			})
 		}
 	})
-	t.Run("use a token of a space that has ended", s.ended)
+	t.Run(deprovisionedSpace, s.deprovisioned)
 }

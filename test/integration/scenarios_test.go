@@ -19,37 +19,37 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// story is an attack in several steps: some succeed, and what follows is denied or limited.
-type story struct {
-	// name is the first column of the story's row in docs/threat-model.md.
+// scenario is an attack in several steps. Some of them succeed, the others are denied or limited.
+type scenario struct {
+	// name is the first cell of the scenario's row in docs/threat-model.md.
 	name string
-	// class has fields of the class of the space, written as in a JSON object.
+	// class has fields of a SpaceClassConfig, as JSON.
 	class string
-	tell  func(*scene)
+	run   func(*fixture)
 }
 
-// storiesDriver is the driver that all stories share, installed from the whole chart.
+// All scenarios share a driver, which is installed from the whole chart.
 const (
-	storiesDriver  = "stories.example.com"
-	storiesRelease = "stories-space-dra-driver"
+	scenariosDriver  = "scenarios.example.com"
+	scenariosRelease = "scenarios-space-dra-driver"
 )
 
-// TestThreatStories_areStopped plays the actors of docs/threat-model.md who have time, more than one
-// identity, or more than one request. Its requests are stored.
-func TestThreatStories_areStopped(t *testing.T) {
+// TestAttackScenarios_areDeniedOrLimited makes the requests of docs/threat-model.md's attacks in
+// several steps. Unlike those of TestThreats_areDenied, they are no dry runs.
+func TestAttackScenarios_areDeniedOrLimited(t *testing.T) {
 	t.Parallel()
 	installed := env.Namespace(t)
 	// There are no nodes for the workloads. The controller is a process with the token of its ServiceAccount.
-	startController(t, env, releaseOf(t, "stories", installed, map[string]string{
-		"driverName": storiesDriver, "space.allowedClusterRoles": "{admin,cluster-admin}", "rbac.viewerRole.create": "true",
+	startController(t, env, releaseOf(t, "scenarios", installed, map[string]string{
+		"driverName": scenariosDriver, "space.allowedClusterRoles": "{admin,cluster-admin}", "rbac.viewerRole.create": "true",
 		"controller.replicas": "0", "kubeletPlugin.nodeSelector.nodes": "none",
 	})...)
 	env.CreateClaim(t, installed, framework.NewClaim("first"))
-	allocateTo(t, storiesDriver, installed, "first")
+	allocateTo(t, scenariosDriver, installed, "first")
 	// The chart's last policy. When it takes effect, so do the others.
 	services := core(readySpace(t, installed, "first"), "services")
 	denied(t, env.Client, denial{"a Service with an external address", post(services, `{"metadata":{"name":"a"},"spec":{"externalIPs":["192.0.2.1"],"ports":[{"port":443}]}}`), byPolicy("tenant-services")})
-	actors := map[string][]story{
+	actors := map[string][]scenario{
 		"A tenant with a second identity":      secondIdentity,
 		"A tenant with time":                   withTime,
 		"A tenant with many requests":          manyRequests,
@@ -60,83 +60,83 @@ func TestThreatStories_areStopped(t *testing.T) {
 		"A viewer of the whole cluster":        viewer,
 	}
 	t.Run("actors", func(t *testing.T) {
-		for actor, stories := range actors {
+		for actor, scenarios := range actors {
 			var names []string
-			for _, s := range stories {
+			for _, s := range scenarios {
 				names = append(names, s.name)
 				t.Run(s.name, func(t *testing.T) {
 					t.Parallel()
-					s.play(t, installed)
+					s.test(t, installed)
 				})
 			}
 			rows := framework.FirstCells(t, "threat-model.md", "### "+actor)
 			if !slices.Equal(rows, names) {
-				t.Errorf("the stories of %q are %q, and docs/threat-model.md has %q", actor, names, rows)
+				t.Errorf("the scenarios of %q are %q, and docs/threat-model.md has %q", actor, names, rows)
 			}
 		}
 	})
 }
 
-// scene is where a story takes place: a space of its own, of an author's claim.
-type scene struct {
+// fixture is what each scenario has for itself: a space, for the claim of an author.
+type fixture struct {
 	*testing.T
 	// installed is the namespace of the chart's release.
 	installed string
-	// ns is the author's namespace. Its claim is called claim.
+	// ns is the namespace of ResourceClaim "claim".
 	ns, space string
-	// tenant has a token of the space.
+	// tenant is a client with a token of the space.
 	tenant kubernetes.Interface
-	// allowed and stopped count the steps that succeed, and those that are denied or limited.
-	allowed, stopped int
+	// Numbers of steps. A scenario has both kinds.
+	allowed, deniedOrLimited int
 }
 
-func (st story) play(t *testing.T, installed string) {
-	s := &scene{T: t, installed: installed, ns: env.Namespace(t)}
-	s.space = s.provision("claim", st.class)
+func (sc scenario) test(t *testing.T, installed string) {
+	s := &fixture{T: t, installed: installed, ns: env.Namespace(t)}
+	s.space = s.provision("claim", sc.class)
 	s.tenant = env.As(t, s.space, spaceapi.ServiceAccountName)
-	if st.tell(s); s.allowed == 0 || s.stopped == 0 {
-		t.Errorf("%d steps are allowed and %d are stopped, so the story shows nothing", s.allowed, s.stopped)
+	if sc.run(s); s.allowed == 0 || s.deniedOrLimited == 0 {
+		t.Errorf("%d steps are allowed and %d are denied or limited, want some of both", s.allowed, s.deniedOrLimited)
 	}
 }
 
-// provision creates a claim with a space of a class with these fields.
-func (s *scene) provision(name, class string) (space string) {
+// provision creates a claim whose class has these fields, and waits for its space.
+func (s *fixture) provision(name, class string) (space string) {
 	s.Helper()
-	env.CreateClaim(s, s.ns, framework.OfClass(storiesDriver, framework.NewClaim(name)))
-	allocateTo(s.T, storiesDriver, s.ns, name, framework.WithClassConfig(class))
+	env.CreateClaim(s, s.ns, framework.OfClass(scenariosDriver, framework.NewClaim(name)))
+	allocateTo(s.T, scenariosDriver, s.ns, name, framework.WithClassConfig(class))
 	return readySpace(s.T, s.ns, name)
 }
 
-// can makes a request that is allowed, now or when the API server has noticed what allows it.
-func (s *scene) can(what string, actor kubernetes.Interface, call framework.Call) {
+// allow waits until a request is allowed: RBAC and policies take effect with a delay.
+func (s *fixture) allow(what string, actor kubernetes.Interface, call framework.Call) {
 	s.Helper()
 	framework.AwaitAllowed(s, what, call.Stored().By(actor))
 	s.allowed++
 }
 
-// cannot makes a request that is denied with all of the words.
-func (s *scene) cannot(what string, actor kubernetes.Interface, call framework.Call, words ...string) {
+// deny makes a request that the API server denies, in an error that contains all words.
+func (s *fixture) deny(what string, actor kubernetes.Interface, call framework.Call, words ...string) {
 	s.Helper()
 	framework.CheckDenied(s, what, call.Stored().By(actor)(s.Context()), words...)
-	s.stopped++
+	s.deniedOrLimited++
 }
 
-// loses repeats a request, which was allowed before, until it is denied.
-func (s *scene) loses(what string, actor kubernetes.Interface, call framework.Call, words ...string) {
+// awaitDenied repeats a request, which was allowed before, until it is denied.
+func (s *fixture) awaitDenied(what string, actor kubernetes.Interface, call framework.Call, words ...string) {
 	s.Helper()
 	framework.AwaitRefused(s, what, call.By(actor))
-	s.cannot(what, actor, call, words...)
+	s.deny(what, actor, call, words...)
 }
 
-// limits waits for a state that limits an attack.
-func limits[T runtime.Object](s *scene, o framework.Object, p framework.Predicate[T]) T {
+// awaitLimit waits for a state of an object that limits an attack.
+func awaitLimit[T runtime.Object](s *fixture, o framework.Object, p framework.Predicate[T]) T {
 	s.Helper()
-	s.stopped++
+	s.deniedOrLimited++
 	return framework.Await(s, o, p)
 }
 
-// given does what an administrator of the cluster prepared.
-func (s *scene) given(calls ...framework.Call) {
+// asAdmin makes requests as an administrator of the cluster.
+func (s *fixture) asAdmin(calls ...framework.Call) {
 	s.Helper()
 	for _, call := range calls {
 		if err := call.Stored().By(env.Client)(s.Context()); err != nil {
@@ -145,35 +145,35 @@ func (s *scene) given(calls ...framework.Call) {
 	}
 }
 
-// end deallocates the claim, which deprovisions the space.
-func (s *scene) end() { deallocate(s.T, env, s.ns, "claim") }
+// deallocate deallocates the claim, so that its space is deprovisioned.
+func (s *fixture) deallocate() { deallocate(s.T, env, s.ns, "claim") }
 
 // account creates a ServiceAccount in the author's namespace, and returns a client with its token.
-func (s *scene) account(name string) kubernetes.Interface {
+func (s *fixture) account(name string) kubernetes.Interface {
 	s.Helper()
-	s.given(newAccount(s.ns, name))
+	s.asAdmin(newAccount(s.ns, name))
 	return env.As(s.T, s.ns, name)
 }
 
 // author has the ClusterRole admin in the author's namespace.
-func (s *scene) author() kubernetes.Interface {
+func (s *fixture) author() kubernetes.Interface {
 	s.Helper()
 	author := s.account("author")
-	s.given(grant(s.ns, "author", "admin", s.ns, "author"))
+	s.asAdmin(grant(s.ns, "author", "admin", s.ns, "author"))
 	framework.AwaitAllowed(s, "read claims", get(claimPath(s.ns, "claim")).By(author))
 	return author
 }
 
-// token makes an actor request a token, and returns a client with it.
-func (s *scene) token(what string, actor kubernetes.Interface, namespace, account string, spec authenticationv1.TokenRequestSpec) kubernetes.Interface {
+// token requests a token as an actor, and returns a client with it.
+func (s *fixture) token(what string, actor kubernetes.Interface, namespace, account string, spec authenticationv1.TokenRequestSpec) kubernetes.Interface {
 	s.Helper()
 	request := &authenticationv1.TokenRequest{Spec: spec}
-	made, err := actor.CoreV1().ServiceAccounts(namespace).CreateToken(s.Context(), account, request, metav1.CreateOptions{})
+	created, err := actor.CoreV1().ServiceAccounts(namespace).CreateToken(s.Context(), account, request, metav1.CreateOptions{})
 	if err != nil {
 		s.Fatalf("%s: %v", what, err)
 	}
 	s.allowed++
-	return env.WithToken(s.T, made.Status.Token)
+	return env.WithToken(s.T, created.Status.Token)
 }
 
 // asUser returns a client that acts as a user who has a client certificate.
@@ -191,7 +191,7 @@ func asUser(t *testing.T, user string, groups ...string) kubernetes.Interface {
 	return client
 }
 
-// Words of denials.
+// Words in the errors of the API server.
 const (
 	byRBAC       = " cannot "
 	byExpiry     = "Unauthorized"
@@ -199,10 +199,9 @@ const (
 )
 
 func byPolicy(name string) string {
-	return "ValidatingAdmissionPolicy '" + storiesRelease + "-" + name + "'"
+	return "ValidatingAdmissionPolicy '" + scenariosRelease + "-" + name + "'"
 }
 
-// The requests, by short names.
 var get = framework.Get
 
 func configMap(namespace, name string) framework.Call {
@@ -232,7 +231,7 @@ func podSpec(fields string) string {
 }
 
 // boundPod creates a pod as an administrator, and binds it to a new node.
-func (s *scene) boundPod(namespace, account, node string) *corev1.Pod {
+func (s *fixture) boundPod(namespace, account, node string) *corev1.Pod {
 	s.Helper()
 	newNode(s.T, env, node, nil)
 	pod := framework.NewPod("pod-" + node)
