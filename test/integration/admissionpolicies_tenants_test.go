@@ -18,15 +18,15 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// tenantNamespaces gives all permissions in the space to its tenant, and to a friend outside of
+// tenantNamespaces grants all permissions in the space to its tenant, and to an accomplice outside of
 // it, as tenants with the role cluster-admin can.
 func (f *policyFixture) tenantNamespaces(t *testing.T) {
 	space := namespacePath(f.space)
-	friend := f.createAccount(t, "friend")
-	for name, account := range map[string]string{"tenant": f.space + ":" + spaceapi.ServiceAccountName, "friend": friend} {
+	accomplice := f.createAccount(t, "accomplice")
+	for name, account := range map[string]string{"tenant": f.space + ":" + spaceapi.ServiceAccountName, "accomplice": accomplice} {
 		env.Kubectl(t, "create", "rolebinding", name, "--namespace="+f.space, "--clusterrole=cluster-admin", "--serviceaccount="+account)
 		client := env.As(t, f.space, spaceapi.ServiceAccountName)
-		if name == "friend" {
+		if name == "accomplice" {
 			client = env.As(t, f.namespace, name)
 		}
 		const all, peers = "permission to patch or delete all namespaces", "traffic between its own pods"
@@ -55,7 +55,7 @@ func (f *policyFixture) createAccount(t *testing.T, name string) string {
 	return f.namespace + ":" + name
 }
 
-// tenantPods tries pods that would take the place or the time of others.
+// tenantPods creates pods that would preempt those of others, or run for too long.
 func (f *policyFixture) tenantPods(t *testing.T) {
 	const longest = 300 // the default of maxTerminationGracePeriod
 	pod := func(namespace string, change func(*corev1.PodSpec)) framework.Call {
@@ -69,7 +69,7 @@ func (f *policyFixture) tenantPods(t *testing.T) {
 	grace := func(seconds int64) func(*corev1.PodSpec) {
 		return func(spec *corev1.PodSpec) { spec.TerminationGracePeriodSeconds = ptr.To(seconds) }
 	}
-	// The API server deletes a pod without a node at once.
+	// The API server immediately deletes a pod that is not bound to a node.
 	newNode(t, env, "policies-e", nil)
 	running := bind(t, createPod(t, f.space, framework.NewPod("running")), "policies-e")
 	deleted := func(seconds int) framework.Call {
@@ -83,26 +83,26 @@ func (f *policyFixture) tenantPods(t *testing.T) {
 	denied(t, env.Client,
 		denial{"preempt everything on a node", pod(f.space, priority("system-node-critical")), system},
 		denial{"preempt pods of the cluster", pod(f.space, priority("system-cluster-critical")), system},
-		denial{"run for a year after the end", pod(f.space, grace(365*24*3600)), period},
+		denial{"run for a year after the space is deprovisioned", pod(f.space, grace(365*24*3600)), period},
 		denial{"run a second too long", pod(f.space, grace(longest+1)), period},
 		denial{"terminate for a year", deleted(365 * 24 * 3600), period},
 		denial{"be evicted for a year", evicted(365 * 24 * 3600), period},
 		denial{"terminate all pods for a year", remove(core(f.space, fmt.Sprintf("pods?gracePeriodSeconds=%d", 365*24*3600))), period},
 	)
 	allowed(t, env.Client, map[string]framework.Call{
-		"a pod with defaults":                pod(f.space, func(*corev1.PodSpec) {}),
-		"a pod with the longest period":      pod(f.space, grace(longest)),
-		"delete a pod":                       remove(core(f.space, "pods/"+running.Name)),
-		"delete a pod at once":               deleted(0),
-		"delete a pod in the longest period": deleted(longest),
-		"delete all pods":                    remove(core(f.space, "pods")),
-		"evict a pod":                        evicted(longest),
-		"a critical pod elsewhere":           pod(metav1.NamespaceSystem, priority("system-node-critical")),
-		"a patient pod elsewhere":            pod(f.namespace, grace(365*24*3600)),
+		"a pod with defaults":                      pod(f.space, func(*corev1.PodSpec) {}),
+		"a pod with the longest period":            pod(f.space, grace(longest)),
+		"delete a pod":                             remove(core(f.space, "pods/"+running.Name)),
+		"delete a pod immediately":                 deleted(0),
+		"delete a pod in the longest period":       deleted(longest),
+		"delete all pods":                          remove(core(f.space, "pods")),
+		"evict a pod":                              evicted(longest),
+		"a critical pod in another namespace":      pod(metav1.NamespaceSystem, priority("system-node-critical")),
+		"a long grace period in another namespace": pod(f.namespace, grace(365*24*3600)),
 	})
 }
 
-// tenantServices tries to redirect the traffic of others.
+// tenantServices creates Services that would redirect the traffic of others.
 func (f *policyFixture) tenantServices(t *testing.T) {
 	service := func(namespace, spec string) framework.Call {
 		return post(core(namespace, "services"), `{"metadata":{"name":"any"},"spec":{`+spec+`"ports":[{"port":443}]}}`)
@@ -118,16 +118,16 @@ func (f *policyFixture) tenantServices(t *testing.T) {
 	denied(t, env.As(t, f.space, spaceapi.ServiceAccountName), denial{"take the address of a load balancer", addresses, "addresses of a load balancer"})
 	allowed(t, env.Client, map[string]framework.Call{
 		"a Service": service(f.space, ""),
-		"a Service with external address elsewhere": service(f.namespace, external),
-		"a load balancer's controller":              addresses,
+		"a Service with an external address in another namespace": service(f.namespace, external),
+		"a load balancer's controller":                            addresses,
 	})
 }
 
-// claimStatus tries to speak as the controller, as the kubelet plugin of another driver can that
-// may update the status of claims.
+// claimStatus changes the entries of the controller in the status of claims, with the permissions of
+// another driver's kubelet plugin.
 func (f *policyFixture) claimStatus(t *testing.T) {
 	other := f.createAccount(t, "other-driver")
-	// The API server of Kubernetes 1.36 and later asks for these permissions. Before, all have them.
+	// The API server checks these permissions from Kubernetes 1.36 on.
 	const role = "policies-other-driver"
 	env.Kubectl(t, "create", "clusterrole", role, "--verb=get,update", "--resource=resourceclaims,resourceclaims/status")
 	env.Kubectl(t, "create", "clusterrole", role+"-devices", "--verb=arbitrary-node:update", "--resource=resourceclaims.resource.k8s.io/driver", "--resource-name="+f.driver, "--resource-name=other.example.com")
@@ -143,7 +143,7 @@ func (f *policyFixture) claimStatus(t *testing.T) {
 		}
 		return claim
 	}
-	put := func(claim *resourceapi.ResourceClaim, as string, change func(*resourceapi.ResourceClaimStatus)) framework.Call {
+	update := func(claim *resourceapi.ResourceClaim, as string, change func(*resourceapi.ResourceClaimStatus)) framework.Call {
 		changed := claim.DeepCopy()
 		change(&changed.Status)
 		call := framework.Put(framework.DRAPath(f.namespace, "resourceclaims/"+claim.Name+"/status"), framework.JSON(changed))
@@ -161,24 +161,24 @@ func (f *policyFixture) claimStatus(t *testing.T) {
 	const only = "only the controller of driver policies.example.com"
 	schedulers := "only schedulers may allocate or deallocate spaces"
 	if env.AtLeast("1.36") {
-		// The API server asks before the policies.
+		// The API server checks permissions before policies.
 		schedulers = `cannot update resource "resourceclaims/binding"`
 	}
 	denied(t, env.As(t, f.namespace, "other-driver"),
-		denial{"lead a pod to another space", put(ours, "", another), only},
-		denial{"remove the space's entry", put(ours, "", func(s *resourceapi.ResourceClaimStatus) { s.Devices = nil }), only},
-		denial{"allocate a space", put(unallocated, "", allocated), schedulers},
-		denial{"deallocate a space", put(ours, "", deallocated), schedulers},
+		denial{"redirect a pod to another space", update(ours, "", another), only},
+		denial{"remove the space's entry", update(ours, "", func(s *resourceapi.ResourceClaimStatus) { s.Devices = nil }), only},
+		denial{"allocate a space", update(unallocated, "", allocated), schedulers},
+		denial{"deallocate a space", update(ours, "", deallocated), schedulers},
 	)
 	allowed(t, env.As(t, f.namespace, "other-driver"), map[string]framework.Call{
-		"an entry of another driver": put(foreign, "", func(s *resourceapi.ResourceClaimStatus) {
+		"an entry of another driver": update(foreign, "", func(s *resourceapi.ResourceClaimStatus) {
 			result := s.Allocation.Devices.Results[0]
 			s.Devices = []resourceapi.AllocatedDeviceStatus{{Driver: result.Driver, Pool: result.Pool, Device: result.Device, ShareID: (*string)(result.ShareID)}}
 		}),
 	})
-	allowed(t, f.controller, map[string]framework.Call{"the space's entry": put(ours, "", another)})
+	allowed(t, f.controller, map[string]framework.Call{"the space's entry": update(ours, "", another)})
 	allowed(t, env.Client, map[string]framework.Call{
-		"the scheduler allocates a space":             put(unallocated, "system:kube-scheduler", allocated),
-		"kube-controller-manager deallocates a space": put(ours, "system:serviceaccount:kube-system:resource-claim-controller", deallocated),
+		"the scheduler allocates a space":             update(unallocated, "system:kube-scheduler", allocated),
+		"kube-controller-manager deallocates a space": update(ours, "system:serviceaccount:kube-system:resource-claim-controller", deallocated),
 	})
 }

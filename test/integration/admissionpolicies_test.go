@@ -10,10 +10,12 @@ import (
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 
@@ -21,13 +23,13 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// policyFixture is what the chart installs besides workloads, for a driver of its own, with a
-// controller that has the chart's rights, and one space.
+// policyFixture is a release of the chart without its workloads, a controller with the permissions of
+// that release, and one space.
 type policyFixture struct {
 	driver    string
 	keys      spaceapi.Keys
 	namespace string
-	// controller has a token of the controller's ServiceAccount.
+	// controller is a client with a token of the controller's ServiceAccount.
 	controller kubernetes.Interface
 	// claim is in the release's namespace, and space is its namespace.
 	claim, space string
@@ -35,7 +37,7 @@ type policyFixture struct {
 
 const policiesName = "policies-space-dra-driver"
 
-// newPolicyFixture installs the release. Its name allows one at a time.
+// newPolicyFixture installs the release. Only one can exist at a time.
 func newPolicyFixture(t *testing.T) *policyFixture {
 	t.Helper()
 	f := &policyFixture{driver: "policies.example.com", keys: spaceapi.KeysFor("policies.example.com"), namespace: env.Namespace(t), claim: "claim"}
@@ -50,15 +52,15 @@ func newPolicyFixture(t *testing.T) *policyFixture {
 	return f
 }
 
-// denial is a call that a policy denies.
+// denial is a request that a policy denies, with an error that contains words.
 type denial struct {
 	what  string
 	call  framework.Call
 	words string
 }
 
-// denied waits until a client's calls are denied: the API server follows policies, and
-// what they read, by watches.
+// denied waits until requests are denied: the API server learns of policies, and of the objects that
+// they read, by watches.
 func denied(t *testing.T, client kubernetes.Interface, denials ...denial) {
 	t.Helper()
 	for _, d := range denials {
@@ -66,7 +68,7 @@ func denied(t *testing.T, client kubernetes.Interface, denials ...denial) {
 	}
 }
 
-// allowed checks that policies allow a client's calls.
+// allowed checks that requests succeed.
 func allowed(t *testing.T, client kubernetes.Interface, calls map[string]framework.Call) {
 	t.Helper()
 	for what, call := range calls {
@@ -76,7 +78,6 @@ func allowed(t *testing.T, client kubernetes.Interface, calls map[string]framewo
 	}
 }
 
-// The requests, by short names.
 var (
 	post, patch, remove = framework.Post, framework.Patch, framework.Delete
 	namespacePath, core = framework.NamespacePath, framework.CorePath
@@ -84,8 +85,8 @@ var (
 	dryRun              = metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 )
 
-// TestAdmissionPolicies_denyAndAllow tries what the policies deny and allow beyond the attempts of
-// TestThreats_areDenied in test/e2e.
+// TestAdmissionPolicies_denyAndAllow makes requests that policies deny or allow, in addition to those
+// of TestThreats_areDenied in test/e2e.
 func TestAdmissionPolicies_denyAndAllow(t *testing.T) {
 	f := newPolicyFixture(t)
 	t.Run("controller namespaces", f.controllerNamespaces)
@@ -106,7 +107,7 @@ func TestAdmissionPolicies_denyAndAllow(t *testing.T) {
 	env.AwaitNamespaceGone(t, f.space)
 }
 
-// set is a merge patch that sets a label or an annotation, or removes it if value is null.
+// set returns a merge patch that sets a label or an annotation, or removes it if value is null.
 func set(field, key, value string) string {
 	if value != "null" {
 		value = strconv.Quote(value)
@@ -117,17 +118,17 @@ func set(field, key, value string) string {
 func (f *policyFixture) controllerNamespaces(t *testing.T) {
 	space := namespacePath(f.space)
 	createWith := func(podSecurity, driver, namespace, claim string) framework.Call {
-		ns := recorded(driver, "policies-any", "uid", namespace, claim)
+		ns := spaceNamespace(driver, "policies-any", "uid", namespace, claim)
 		ns.Labels["pod-security.kubernetes.io/enforce"] = podSecurity
 		return post(namespacePath(""), framework.JSON(ns))
 	}
 	create := func(driver, namespace, claim string) framework.Call {
 		return createWith("baseline", driver, namespace, claim)
 	}
-	const made, annotations = "namespaces with the metadata of a space", "annotations nodes, token-audiences, retained-until and deletion-retried-at"
+	const created, annotations = "namespaces with the metadata of a space", "annotations nodes, token-audiences, retained-until and deletion-retried-at"
 	denied(t, f.controller,
-		denial{"create one without annotations", create(f.driver, "", ""), made},
-		denial{"create one of another driver", create("another.example.com", "ns", "claim"), made},
+		denial{"create one without annotations", create(f.driver, "", ""), created},
+		denial{"create one of another driver", create("another.example.com", "ns", "claim"), created},
 		denial{"create one with a lower Pod Security Standard", createWith("privileged", f.driver, "ns", "claim"), "Pod Security Standard that the Helm values allow"},
 		denial{"take one over", patch(namespacePath("kube-system"), set("labels", f.keys.ClaimUID, "uid")), "update and delete namespaces of spaces"},
 		denial{"change the record", patch(space, set("annotations", f.keys.ClaimName, "another")), annotations},
@@ -152,12 +153,12 @@ func (f *policyFixture) controllerContents(t *testing.T) {
 	}
 	own := framework.RBACPath(f.space, "rolebindings/space")
 	denied(t, f.controller,
-		denial{"a ServiceAccount elsewhere", post(core("kube-system", "serviceaccounts"), object("space")), spaces},
+		denial{"a ServiceAccount in another namespace", post(core("kube-system", "serviceaccounts"), object("space")), spaces},
 		denial{"another ServiceAccount", post(core(f.space, "serviceaccounts"), object("builder")), "objects named space"},
-		denial{"a quota elsewhere", post(core("default", "resourcequotas"), object("space")), spaces},
-		denial{"a NetworkPolicy elsewhere", post(framework.NetworkPolicyPath("default", ""), framework.JSON(openPolicy("space"))), spaces},
-		denial{"rights by another name", bind("another", f.space, f.space), itself},
-		denial{"changed rights", patch(own, `{"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"eve"}]}`), "remove their subjects"},
+		denial{"a quota in another namespace", post(core("default", "resourcequotas"), object("space")), spaces},
+		denial{"a NetworkPolicy in another namespace", post(framework.NetworkPolicyPath("default", ""), framework.JSON(openPolicy("space"))), spaces},
+		denial{"a RoleBinding with another name", bind("another", f.space, f.space), itself},
+		denial{"other subjects of the RoleBinding", patch(own, `{"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"eve"}]}`), "remove their subjects"},
 	)
 	allowed(t, f.controller, map[string]framework.Call{"remove all subjects": patch(own, `{"subjects":null}`)})
 }
@@ -200,29 +201,29 @@ func (f *policyFixture) pluginTokens(t *testing.T) {
 	const unused = "no pod on node "
 	first, second := createPod(t, f.namespace, framework.NewPod("first")), createPod(t, f.namespace, framework.NewPod("second"))
 	denied(t, env.As(t, f.namespace, policiesName+"-kubeletplugin"), denial{"a token without a node", mint(nodeA), "bound to its own Node"})
-	denied(t, a, denial{"a token before there is a pod", mint(nodeA), unused + nodeA})
+	denied(t, a, denial{"a token before a pod uses the claim", mint(nodeA), unused + nodeA})
 	if err := mint(nodeA).By(a)(t.Context()); !framework.Refused(err) {
-		t.Errorf("the plugin cannot tell that it has to wait: %v", err)
+		t.Errorf("the kubelet plugin would not wait after error %v", err)
 	}
 
 	reserve(t, f.claim, first)
 	first = bind(t, first, nodeA)
-	awaitUsedBy(t, f.keys, f.space, first)
+	awaitNodesRecorded(t, f.keys, f.space, first)
 	framework.AwaitAllowed(t, "a token on the node of the pod", mint(nodeA).By(a))
 	denied(t, b, denial{"a token on a node without a pod", mint(nodeB), unused + nodeB})
 
 	reserve(t, f.claim, second)
 	second = bind(t, second, nodeB)
-	awaitUsedBy(t, f.keys, f.space, first, second)
+	awaitNodesRecorded(t, f.keys, f.space, first, second)
 	framework.AwaitAllowed(t, "a token on the second node", mint(nodeB).By(b))
 	framework.AwaitAllowed(t, "a token on the first node", mint(nodeA).By(a))
 
 	release(t, f.claim, first)
-	awaitUsedBy(t, f.keys, f.space, second)
+	awaitNodesRecorded(t, f.keys, f.space, second)
 	denied(t, a, denial{"a token after the end of the pod", mint(nodeA), unused + nodeA})
 	framework.AwaitAllowed(t, "a token on the second node", mint(nodeB).By(b))
-	// kube-controller-manager deallocates a claim whose pods do not exist, and these pods are
-	// deleted with this part of the test.
+	// kube-controller-manager deallocates claims that are reserved for pods that do not exist. These
+	// pods are deleted at the end of this subtest.
 	release(t, f.claim, second)
 }
 
@@ -257,7 +258,7 @@ func (f *policyFixture) pluginEvents(t *testing.T) {
 func (f *policyFixture) pluginSlices(t *testing.T) {
 	const node, words = "policies-d", "on its own node"
 	p := f.pluginOn(t, node)
-	made := func(driver, node string) *resourceapi.ResourceSlice {
+	create := func(driver, node string) *resourceapi.ResourceSlice {
 		t.Helper()
 		s := &resourceapi.ResourceSlice{
 			ObjectMeta: metav1.ObjectMeta{GenerateName: "policies-"},
@@ -274,7 +275,7 @@ func (f *policyFixture) pluginSlices(t *testing.T) {
 		s.Spec.Devices = []resourceapi.Device{{Name: "space"}}
 		return framework.Put(framework.ResourceSlices+"/"+s.Name, framework.JSON(s))
 	}
-	own, others, foreign := made(f.driver, node), made(f.driver, "another"), made("gpu.example.com", node)
+	own, others, foreign := create(f.driver, node), create(f.driver, "another"), create("gpu.example.com", node)
 	ownSlice := post(framework.ResourceSlices, slice(f.driver, `"nodeName":"`+node+`"`))
 	denied(t, env.As(t, f.namespace, policiesName+"-kubeletplugin"), denial{"a slice without a node", ownSlice, words})
 	denied(t, p,
@@ -287,17 +288,17 @@ func (f *policyFixture) pluginSlices(t *testing.T) {
 	})
 }
 
-// spaceMetadata tries to change the metadata of a space as an administrator.
+// spaceMetadata changes the metadata of a space as an administrator.
 func (f *policyFixture) spaceMetadata(t *testing.T) {
 	const labels, annotations = "namespace labels with prefix policies.example.com/", "namespace annotations with prefix policies.example.com/"
 	space, system := namespacePath(f.space), namespacePath("kube-system")
 	marked := set("labels", f.keys.ClaimUID, "uid")
 	denied(t, env.Client,
-		denial{"create a namespace with the metadata", post(namespacePath(""), framework.JSON(recorded(f.driver, "policies-any", "uid", "", ""))), labels},
-		denial{"mark a namespace", patch(system, marked), labels},
-		denial{"mark a namespace through its status", patch(system+"/status", marked), labels},
-		denial{"remove a mark", patch(space, set("labels", f.keys.ClaimUID, "null")), labels},
-		denial{"change a mark", patch(space, marked), labels},
+		denial{"create a namespace with the metadata", post(namespacePath(""), framework.JSON(spaceNamespace(f.driver, "policies-any", "uid", "", ""))), labels},
+		denial{"mark a namespace as a space", patch(system, marked), labels},
+		denial{"mark a namespace as a space through its status", patch(system+"/status", marked), labels},
+		denial{"remove the label", patch(space, set("labels", f.keys.ClaimUID, "null")), labels},
+		denial{"change the label", patch(space, marked), labels},
 		denial{"set an unknown key", patch(system, set("labels", "policies.example.com/any", "x")), labels},
 		denial{"allow spaces in a space", patch(space, set("labels", f.keys.NestedSpaces, "Allowed")), labels},
 		denial{"add an audience", patch(space, set("annotations", f.keys.TokenAudiences, "sts.amazonaws.com")), annotations},
@@ -317,7 +318,7 @@ func (f *policyFixture) spaceMetadata(t *testing.T) {
 	})
 }
 
-// nestedSpaces tries each way to request a space in a space, as an administrator.
+// nestedSpaces requests a space in a space in each possible way, as an administrator.
 func (f *policyFixture) nestedSpaces(t *testing.T) {
 	// The API server requires this label for admin access.
 	env.Kubectl(t, "label", "namespace", f.space, resourceapi.DRAAdminNamespaceLabelKey+"=true")
@@ -357,31 +358,31 @@ func (f *policyFixture) nestedSpaces(t *testing.T) {
 	asAdmin.Exactly.AdminAccess = ptr.To(true)
 	const other, implicit = "gpu.example.com", "deviceclass.resource.kubernetes.io/"
 	denied(t, env.Client,
-		denial{"the chart's class", claim(f.space, exactly(f.driver)), nestedRefused},
-		denial{"another class of the chart", claim(f.space, exactly("policies-gold")), nestedRefused},
-		denial{"a class that the values name", claim(f.space, exactly("policies-denied")), nestedRefused},
-		// It is of another release of the chart, but the claim of this space names it.
-		denial{"the space's own class", claim(f.space, exactly(spaceapi.DefaultDriverName)), nestedRefused},
-		denial{"a second request", claim(f.space, exactly(other), exactly(f.driver)), nestedRefused},
-		denial{"a second choice", claim(f.space, oneOf(other, f.driver)), nestedRefused},
-		denial{"access as an administrator", claim(f.space, asAdmin), nestedRefused},
-		denial{"a template", template(exactly(f.driver)), nestedRefused},
-		denial{"a pod", pod(f.space, implicit+f.driver, container), nestedRefused},
-		denial{"a pod, by the space's own class", pod(f.space, implicit+spaceapi.DefaultDriverName, container), nestedRefused},
-		denial{"a pod, by the class's name for it", pod(f.space, "policies.example.com/gold", container), nestedRefused},
-		denial{"a pod, in its init container", pod(f.space, implicit+"policies-denied", initContainer), nestedRefused},
+		denial{"the chart's class", claim(f.space, exactly(f.driver)), nestedDenied},
+		denial{"another class of the chart", claim(f.space, exactly("policies-gold")), nestedDenied},
+		denial{"a class that the values name", claim(f.space, exactly("policies-denied")), nestedDenied},
+		// This DeviceClass is of another release of the chart, but the claim of this space names it.
+		denial{"the space's own class", claim(f.space, exactly(spaceapi.DefaultDriverName)), nestedDenied},
+		denial{"a second request", claim(f.space, exactly(other), exactly(f.driver)), nestedDenied},
+		denial{"a second choice", claim(f.space, oneOf(other, f.driver)), nestedDenied},
+		denial{"access as an administrator", claim(f.space, asAdmin), nestedDenied},
+		denial{"a template", template(exactly(f.driver)), nestedDenied},
+		denial{"a pod", pod(f.space, implicit+f.driver, container), nestedDenied},
+		denial{"a pod, by the space's own class", pod(f.space, implicit+spaceapi.DefaultDriverName, container), nestedDenied},
+		denial{"a pod, by the class's name for it", pod(f.space, "policies.example.com/gold", container), nestedDenied},
+		denial{"a pod, in its init container", pod(f.space, implicit+"policies-denied", initContainer), nestedDenied},
 	)
 	allowed(t, env.Client, map[string]framework.Call{
-		"something else":               claim(f.space, exactly(other), oneOf(other)),
-		"a template of something else": template(exactly(other)),
-		"a pod with something else":    pod(f.space, "example.com/gpu", initContainer),
-		"a space elsewhere":            claim(f.namespace, exactly(f.driver), oneOf(other, f.driver)),
-		"a pod with a space elsewhere": pod(f.namespace, implicit+f.driver, container),
+		"another device":                          claim(f.space, exactly(other), oneOf(other)),
+		"a template for another device":           template(exactly(other)),
+		"a pod with another device":               pod(f.space, "example.com/gpu", initContainer),
+		"a space in another namespace":            claim(f.namespace, exactly(f.driver), oneOf(other, f.driver)),
+		"a pod with a space in another namespace": pod(f.namespace, implicit+f.driver, container),
 	})
 }
 
-// expressionTypes reads the API server's warnings about the expressions: one that names a
-// field that does not exist fails only when it is evaluated.
+// expressionTypes checks that the API server has no warnings about types in expressions. An
+// expression with a field that does not exist would fail only when it is evaluated.
 func (f *policyFixture) expressionTypes(t *testing.T) {
 	policies, err := env.Client.AdmissionregistrationV1().ValidatingAdmissionPolicies().List(t.Context(),
 		metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=policies"})
@@ -390,11 +391,55 @@ func (f *policyFixture) expressionTypes(t *testing.T) {
 	}
 	for _, policy := range policies.Items {
 		checked := framework.AwaitAny(t, env.Client.AdmissionregistrationV1().RESTClient(), "validatingadmissionpolicies", "",
-			framework.That("called "+policy.Name+" and checked", func(p *admissionv1.ValidatingAdmissionPolicy) bool {
+			framework.That(policy.Name+" with checked types", func(p *admissionv1.ValidatingAdmissionPolicy) bool {
 				return p.Name == policy.Name && p.Status.TypeChecking != nil
 			}))
 		for _, warning := range checked.Status.TypeChecking.ExpressionWarnings {
 			t.Errorf("policy %s, %s: %s", policy.Name, warning.FieldRef, warning.Warning)
 		}
 	}
+}
+
+// pluginAudiences requests tokens for the API server and for other audiences, on a node with a pod
+// that uses the space.
+func (f *policyFixture) pluginAudiences(t *testing.T) {
+	const node, words = "policies-e", "for the audiences of the API server"
+	p := f.pluginOn(t, node)
+	pod := createPod(t, f.namespace, framework.NewPod("audiences"))
+	reserve(t, f.claim, pod)
+	pod = bind(t, pod, node)
+	awaitNodesRecorded(t, f.keys, f.space, pod)
+
+	request := func(audiences ...string) *authenticationv1.TokenRequest {
+		return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+			Audiences: audiences, BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: node},
+		}}
+	}
+	mint := func(audiences ...string) framework.Call {
+		return post(core(f.space, "serviceaccounts/space/token"), framework.JSON(request(audiences...)))
+	}
+	// The API server fills in its own audiences.
+	admin, err := env.Client.CoreV1().ServiceAccounts(f.space).CreateToken(t.Context(), "space", request(), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := admin.Spec.Audiences
+	framework.AwaitAllowed(t, "a token without audiences", mint().By(p))
+	framework.AwaitAllowed(t, "a token for the API server", mint(own...).By(p))
+	denied(t, p,
+		denial{"a token for a cloud", mint("sts.amazonaws.com"), words},
+		denial{"a token for the API server and a cloud", mint(append(own, "sts.amazonaws.com")...), words},
+	)
+
+	// The space of a controller that did not write the audiences.
+	space := framework.Namespace(env.Client, f.space)
+	without := []byte(set("annotations", f.keys.TokenAudiences, "null"))
+	if _, err := f.controller.CoreV1().Namespaces().Patch(t.Context(), f.space, types.MergePatchType, without, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	denied(t, p, denial{"a token for a space without audiences", mint(), words})
+	release(t, f.claim, pod)
+	framework.Await(t, space, framework.That("with the audiences of the API server", func(ns *corev1.Namespace) bool {
+		return ns.Annotations[f.keys.TokenAudiences] != ""
+	}))
 }

@@ -26,16 +26,16 @@ import (
 )
 
 const (
-	// attackVariable is how long the attack lasts.
+	// attackVariable sets how long the attack lasts.
 	attackVariable = "SPACE_ATTACK_DURATION"
 	// chartLimit is the memory limit that the chart sets for the controller, in bytes.
 	chartLimit = 512 << 20
-	// The first large writes are as fast as the API server answers. Then there are as many in a
-	// second as etcd can store, in 8 GiB, until the API server compacts it.
+	// The first large writes have no limit. The others have one, per second: etcd stores 8 GiB of them
+	// until the API server compacts it.
 	firstLargeWrites, largeWrites = 500, 8
 )
 
-// attackers write until the context ends, and count what succeeds.
+// attackers repeat requests until the context ends, and count those that succeed.
 type attackers struct {
 	ctx     context.Context
 	limiter flowcontrol.RateLimiter
@@ -44,11 +44,11 @@ type attackers struct {
 	counts  map[string]int
 }
 
-// repeat repeats an attack as fast as the API server answers. Several may have the same name.
+// repeat repeats an attack without a pause. Several may have the same name.
 func (a *attackers) repeat(what string, attack func(n int) error) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
-	a.counts[what] += 0 // none succeeded yet
+	a.counts[what] += 0
 	a.running.Go(func() {
 		for n := 0; a.ctx.Err() == nil; n++ {
 			if attack(n) == nil {
@@ -70,12 +70,11 @@ func (a *attackers) repeatLarge(what string, attack func(n int) error) {
 	})
 }
 
-// TestAttack_isBounded lets an author of claims, and tenants in their spaces, write the largest
-// objects and make the controller repair their spaces, all as fast as they can. The controller
-// must neither end nor take more memory than the chart gives it, and the tokens of others must
-// be revoked meanwhile.
+// TestAttack_isBounded has an author of claims, and tenants in their spaces, who write the largest
+// objects and make the controller restore their spaces, without a pause. The controller must neither
+// exit nor use more memory than the chart's limit, and must revoke the tokens of others meanwhile.
 func TestAttack_isBounded(t *testing.T) {
-	const driver, standing = "attack.example.com", 8
+	const driver, claims = "attack.example.com", 8
 	duration := 30 * time.Second
 	if text := os.Getenv(attackVariable); text != "" {
 		var err error
@@ -85,19 +84,19 @@ func TestAttack_isBounded(t *testing.T) {
 	}
 	i := install(t, driver)
 	i.start(t)
-	ns, others := env.Namespace(t), env.Namespace(t)
-	env.CreateClaim(t, others, framework.NewClaim("claim"))
+	ns, other := env.Namespace(t), env.Namespace(t)
+	env.CreateClaim(t, other, framework.NewClaim("claim"))
 
 	env.Kubectl(t, "create", "serviceaccount", "attacker", "--namespace="+ns)
 	client := env.As(t, ns, "attacker")
 	grant := func(namespace string) {
 		t.Helper()
-		// The tokens of a space end with its ServiceAccount. Pods have the next one soon.
+		// A token of the space would become invalid with its ServiceAccount.
 		env.Kubectl(t, "create", "rolebinding", "attacker", "--namespace="+namespace, "--clusterrole=edit", "--serviceaccount="+ns+":attacker")
 	}
 	grant(ns)
 	var spaces []string
-	for n := range standing {
+	for n := range claims {
 		if _, err := env.Client.ResourceV1().ResourceClaims(ns).Create(t.Context(), largestClaim(claimName(n), resourceapi.DeviceConfigMaxSize*(largestConfig+200)), metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -111,37 +110,37 @@ func TestAttack_isBounded(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), duration)
 	defer cancel()
 	a := &attackers{ctx: ctx, limiter: flowcontrol.NewTokenBucketRateLimiter(largeWrites, firstLargeWrites), counts: map[string]int{}}
-	a.asAuthor(client, ns)
+	a.writeClaims(client, ns)
 	for n, space := range spaces {
 		switch n % 4 {
 		case 0:
-			a.deletesAccount(client, space)
+			a.deleteServiceAccount(client, space)
 		case 1:
-			a.recreatesAccount(client, space)
+			a.recreateServiceAccount(client, space)
 		case 2:
-			a.holdsAccount(client, space)
+			a.setFinalizers(client, space)
 		case 3:
-			a.hasLargeObjects(client, space)
+			a.writeLargeObjects(client, space)
 		}
 	}
 	var times []time.Duration
 	for ctx.Err() == nil {
-		space, took := measureRevocation(t, driver, others)
-		unblock(t, env, space)
+		space, took := measureRevocation(t, driver, other)
+		removeBlocker(t, env, space)
 		times = append(times, took)
 	}
 	a.running.Wait()
 	logTimes(t, times)
 	peak, err := i.controller.PeakMemory()
 	if err != nil {
-		t.Fatalf("the controller ended: %v", err)
+		t.Fatalf("read the memory of the controller, which may have exited: %v", err)
 	}
-	t.Logf("in %s: %v; the controller took at most %d MiB", duration, a.counts, peak>>20)
+	t.Logf("in %s: %v; the controller used at most %d MiB", duration, a.counts, peak>>20)
 	if peak > chartLimit {
-		t.Errorf("the controller took %d MiB at its peak, want at most %d", peak>>20, chartLimit>>20)
+		t.Errorf("the controller used %d MiB at its peak, want at most %d", peak>>20, chartLimit>>20)
 	}
 	for what, count := range a.counts {
-		// A busy machine may not get to all of them in the time of make test.
+		// On a busy machine, the time of make test may not suffice for all of them.
 		if count == 0 && os.Getenv(attackVariable) != "" {
 			t.Errorf("no attempt to %s succeeded", what)
 		}
@@ -154,12 +153,12 @@ func TestAttack_isBounded(t *testing.T) {
 		_, _ = env.Client.NetworkingV1().NetworkPolicies(space).Patch(t.Context(), spaceapi.ObjectName, types.MergePatchType, finalizersPatch(), metav1.PatchOptions{})
 		deallocate(t, env, ns, claimName(n))
 	}
-	deallocate(t, env, others, "claim")
-	awaitNothing(t, driver)
+	deallocate(t, env, other, "claim")
+	awaitNoNamespaces(t, driver)
 }
 
-// asAuthor changes claims that have spaces, and creates and deletes others.
-func (a *attackers) asAuthor(client kubernetes.Interface, ns string) {
+// writeClaims changes claims that have spaces, and creates and deletes others.
+func (a *attackers) writeClaims(client kubernetes.Interface, ns string) {
 	claims := client.ResourceV1().ResourceClaims(ns)
 	a.repeatLarge("change a claim with a space", func(n int) error {
 		note := strings.Repeat(string(rune('a'+n%26)), 255<<10)
@@ -177,13 +176,13 @@ func (a *attackers) asAuthor(client kubernetes.Interface, ns string) {
 	})
 }
 
-func (a *attackers) deletesAccount(client kubernetes.Interface, space string) {
+func (a *attackers) deleteServiceAccount(client kubernetes.Interface, space string) {
 	a.repeat("delete a ServiceAccount", func(int) error {
 		return client.CoreV1().ServiceAccounts(space).Delete(a.ctx, spaceapi.ServiceAccountName, metav1.DeleteOptions{})
 	})
 }
 
-func (a *attackers) recreatesAccount(client kubernetes.Interface, space string) {
+func (a *attackers) recreateServiceAccount(client kubernetes.Interface, space string) {
 	accounts := client.CoreV1().ServiceAccounts(space)
 	a.repeat("recreate a ServiceAccount", func(int) error {
 		_ = accounts.Delete(a.ctx, spaceapi.ServiceAccountName, metav1.DeleteOptions{})
@@ -192,7 +191,7 @@ func (a *attackers) recreatesAccount(client kubernetes.Interface, space string) 
 	})
 }
 
-func (a *attackers) holdsAccount(client kubernetes.Interface, space string) {
+func (a *attackers) setFinalizers(client kubernetes.Interface, space string) {
 	accounts := client.CoreV1().ServiceAccounts(space)
 	a.repeatLarge("delete a ServiceAccount that has finalizers", func(int) error {
 		if _, err := accounts.Patch(a.ctx, spaceapi.ServiceAccountName, types.MergePatchType, finalizersPatch(manyFinalizers()...), metav1.PatchOptions{}); err != nil {
@@ -204,7 +203,7 @@ func (a *attackers) holdsAccount(client kubernetes.Interface, space string) {
 	})
 }
 
-func (a *attackers) hasLargeObjects(client kubernetes.Interface, space string) {
+func (a *attackers) writeLargeObjects(client kubernetes.Interface, space string) {
 	accounts, policies := client.CoreV1().ServiceAccounts(space), client.NetworkingV1().NetworkPolicies(space)
 	a.repeatLarge("change a ServiceAccount that has finalizers", func(n int) error {
 		finalizers := manyFinalizers()

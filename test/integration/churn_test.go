@@ -22,10 +22,10 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// seedVariable repeats a run's choices. The interleaving still differs between runs.
+// seedVariable repeats the random choices of a run, but not the order of concurrent steps.
 const seedVariable = "SPACE_TEST_SEED"
 
-// seed returns a new seed, unless the variable gives one.
+// seed returns the seed of the variable, or a new one.
 func seed(t *testing.T) uint64 {
 	t.Helper()
 	chosen := uint64(time.Now().UnixNano())
@@ -39,14 +39,14 @@ func seed(t *testing.T) uint64 {
 	return chosen
 }
 
-// churn plays users, scheduler and kube-controller-manager.
+// churn changes claims as users, the scheduler and kube-controller-manager do.
 type churn struct {
 	driver    string
 	namespace string
 	seed      uint64
-	// Each client has claims of its own, and takes steps with each of them.
+	// Each client has its own claims, and takes steps with each of them.
 	clients, claims, steps int
-	// taken, if it is not nil, gets a value for each step.
+	// taken, if it is not nil, receives a value for each step.
 	taken chan<- struct{}
 }
 
@@ -60,7 +60,7 @@ func (c churn) run(ctx context.Context) error {
 			random := rand.New(rand.NewPCG(c.seed, uint64(client)))
 			for step := range c.steps {
 				for i := client; i < c.claims; i += c.clients {
-					// All of them exist for a while.
+					// The first step allocates each claim.
 					dice := 99
 					if step > 0 {
 						dice = random.IntN(100)
@@ -83,10 +83,10 @@ func (c churn) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// step changes a claim depending on dice, from 0 to 99. The answer to a write may have
-// been lost, so each attempt reads the claim first.
+// step changes a claim depending on dice, from 0 to 99. Each attempt reads the claim first, because
+// the response to a write may have been lost.
 func (c churn) step(ctx context.Context, name string, dice int) error {
-	return persist(ctx, func(ctx context.Context) error {
+	return retryUntilSuccess(ctx, func(ctx context.Context) error {
 		api := env.Client.ResourceV1().ResourceClaims(c.namespace)
 		claim, err := api.Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
@@ -128,8 +128,8 @@ func (c churn) allocate(ctx context.Context, claim *resourceapi.ResourceClaim) e
 	return err
 }
 
-// deallocateAll deallocates the claims in a namespace, and waits until Kubernetes has deleted
-// everything: later tests would wait for the namespaces that it has begun to delete.
+// deallocateAll deallocates the claims in a namespace, and waits until Kubernetes has deleted all
+// spaces: later tests would wait for their deletion.
 func deallocateAll(t *testing.T, driver, namespace string) {
 	t.Helper()
 	claims, err := env.Client.ResourceV1().ResourceClaims(namespace).List(t.Context(), metav1.ListOptions{})
@@ -142,11 +142,11 @@ func deallocateAll(t *testing.T, driver, namespace string) {
 			deallocate(t, env, namespace, claim.Name)
 		}
 	}
-	awaitNothing(t, driver)
+	awaitNoNamespaces(t, driver)
 }
 
-// persist retries until it succeeds. An attempt that hangs counts as failed.
-func persist(ctx context.Context, try func(ctx context.Context) error) error {
+// retryUntilSuccess retries until an attempt succeeds. Each attempt has a timeout.
+func retryUntilSuccess(ctx context.Context, try func(ctx context.Context) error) error {
 	var last error
 	if err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
@@ -159,8 +159,8 @@ func persist(ctx context.Context, try func(ctx context.Context) error) error {
 	return nil
 }
 
-func TestControllers_twoAtOnceConverge(t *testing.T) {
-	const driver = "twins.example.com"
+func TestControllers_convergeIfTwoRun(t *testing.T) {
+	const driver = "two-controllers.example.com"
 	work := churn{driver: driver, namespace: env.Namespace(t), seed: seed(t), clients: 6, claims: 60, steps: 3}
 	for range 2 {
 		install(t, driver).start(t)
@@ -168,17 +168,17 @@ func TestControllers_twoAtOnceConverge(t *testing.T) {
 	if err := work.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	awaitExact(t, driver)
+	awaitConsistent(t, driver)
 	deallocateAll(t, driver, work.namespace)
 }
 
-// TestController_convergesThroughKills kills the controller, the API server and etcd while
-// claims come and go. It is not parallel, because all tests share the API server.
-func TestController_convergesThroughKills(t *testing.T) {
+// TestController_convergesAfterKills kills the controller, the API server and etcd while claims
+// change. It is not parallel, because all tests share the API server.
+func TestController_convergesAfterKills(t *testing.T) {
 	const driver, stepsBetweenKills = "kills.example.com", 20
 	i := install(t, driver)
 	i.start(t)
-	// The buffer lets the work go on during a kill, but not ahead of the next one.
+	// The buffer allows the steps until the next kill, but no more.
 	taken, done := make(chan struct{}, stepsBetweenKills), make(chan error, 1)
 	work := churn{driver: driver, namespace: env.Namespace(t), seed: seed(t), clients: 6, claims: 80, steps: 3, taken: taken}
 	go func() {
@@ -190,20 +190,19 @@ func TestController_convergesThroughKills(t *testing.T) {
 	kills, steps := map[string]int{}, 0
 	for range taken {
 		if steps++; steps%stepsBetweenKills == 0 {
-			kills[i.killSomething(t, random, steps == 3*stepsBetweenKills)]++
+			kills[i.killRandom(t, random, steps == 3*stepsBetweenKills)]++
 		}
 	}
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("killed in %d steps: %v", steps, kills)
-	awaitExact(t, driver)
+	awaitConsistent(t, driver)
 	deallocateAll(t, driver, work.namespace)
 }
 
-// killSomething kills etcd, or what is chosen at random: the controller, the API server or
-// both. It starts them again.
-func (i *installation) killSomething(t *testing.T, random *rand.Rand, etcd bool) string {
+// killRandom kills and restarts etcd, or a random choice of the controller, the API server or both.
+func (i *installation) killRandom(t *testing.T, random *rand.Rand, etcd bool) string {
 	t.Helper()
 	dice, process := random.IntN(10), "kube-apiserver"
 	if etcd {
@@ -216,7 +215,7 @@ func (i *installation) killSomething(t *testing.T, random *rand.Rand, etcd bool)
 		if err := host.Kill(ctx, process); err != nil {
 			t.Fatal(err)
 		}
-		// Other tests need it, even if this one fails here.
+		// Other tests need the process, also if this one fails.
 		defer func() {
 			if err := host.Start(context.WithoutCancel(ctx), process); err != nil {
 				t.Error(err)

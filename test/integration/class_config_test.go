@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,17 +33,17 @@ func TestClassConfig_appliesToTheSpacesOfTheClass(t *testing.T) {
 		"space.allowedPodSecurity":  "{privileged}",
 		"space.copyFromNamespaces":  "{" + templates + "}",
 	}, "rbac-controller.yaml", "admission-spaces.yaml", "admission-nested.yaml", "admission-controller.yaml")...)
-	t.Run("quota and limits", limited)
-	t.Run("labels, annotations, prefix and Pod Security", marked)
-	t.Run("open network, nested spaces and privileged pods", opened)
-	t.Run("clusterRoles", clusterRoles)
-	t.Run("nested spaces of an unknown class", nestedOfUnknownClass)
-	t.Run("clusterWideRoles", clusterWide)
-	t.Run("copyFrom", func(t *testing.T) { copied(t, templates) })
-	t.Run("admin access", adminAccess)
-	t.Run("objects are restored", restoredObjects)
-	t.Run("tenants cannot open the network", staysIsolated)
-	t.Run("controller writes ClusterRoleBindings of spaces only", ownBindingsOnly)
+	t.Run("quota and limits", testQuotaAndLimits)
+	t.Run("labels, annotations, prefix and Pod Security", testMetadata)
+	t.Run("open network, nested spaces and privileged pods", testOpenNetwork)
+	t.Run("clusterRoles", testClusterRoles)
+	t.Run("nested spaces of an unknown class", testNestedSpaces)
+	t.Run("clusterWideRoles", testClusterWideRoles)
+	t.Run("copyFrom", func(t *testing.T) { testCopyFrom(t, templates) })
+	t.Run("admin access", testAdminAccess)
+	t.Run("objects are restored", testRestoredObjects)
+	t.Run("tenants cannot open the network", testNetworkPolicies)
+	t.Run("controller writes ClusterRoleBindings of spaces only", testClusterRoleBindings)
 }
 
 // tenant returns a client with a token of a space.
@@ -51,26 +52,26 @@ func tenant(t *testing.T, space spaceapi.SpaceStatus) kubernetes.Interface {
 	return env.As(t, space.Namespace, space.ServiceAccount)
 }
 
-// nestedRefused is part of every refusal of a nested space.
-const nestedRefused = "allowNestedSpaces"
+// nestedDenied is part of each error about a nested space.
+const nestedDenied = "allowNestedSpaces"
 
-func limited(t *testing.T) {
+func testQuotaAndLimits(t *testing.T) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"resourceQuota":{"hard":{"pods":"1","requests.cpu":"1"}},"limitRange":{"limits":[{"type":"Container","default":{"cpu":"200m"},"max":{"cpu":"500m"}}]}`)
-	// Quotas hold from when their status says so.
+	space := readyClaimWith(t, ns, `"resourceQuota":{"hard":{"pods":"1","requests.cpu":"1"}},"limitRange":{"limits":[{"type":"Container","default":{"cpu":"200m"},"max":{"cpu":"500m"}}]}`)
+	// Kubernetes enforces a quota when its status has the limits.
 	quota, err := env.Client.CoreV1().ResourceQuotas(space.Namespace).Get(t.Context(), spaceapi.ObjectName, metav1.GetOptions{})
 	if err != nil || len(quota.Spec.Hard) == 0 || !equality.Semantic.DeepEqual(quota.Status.Hard, quota.Spec.Hard) {
-		t.Errorf("the space is Ready before its quota is in force (error: %v): %+v", err, quota)
+		t.Errorf("the space is Ready before its quota is enforced (error: %v): %+v", err, quota)
 	}
 	pods := tenant(t, space).CoreV1().Pods(space.Namespace)
-	// Admission sees by a watch of its own that the quota is in force.
+	// Admission learns of the quota by a watch.
 	many := framework.NewPod("many")
 	for i := range 5 {
 		many.Spec.InitContainers = append(many.Spec.InitContainers, many.Spec.Containers[0])
 		many.Spec.InitContainers[i].Name = fmt.Sprintf("init-%d", i)
 		many.Spec.InitContainers[i].RestartPolicy = ptr.To(corev1.ContainerRestartPolicyAlways)
 	}
-	framework.AwaitDenied(t, "a pod whose containers are over the quota", func(ctx context.Context) error {
+	framework.AwaitDenied(t, "a pod whose containers exceed the quota", func(ctx context.Context) error {
 		_, err := pods.Create(ctx, many, dryRun)
 		return err
 	}, "exceeded quota: space")
@@ -78,24 +79,24 @@ func limited(t *testing.T) {
 	large := framework.NewPod("large")
 	large.Spec.Containers[0].Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("1")}
 	_, err = pods.Create(t.Context(), large, metav1.CreateOptions{})
-	framework.CheckDenied(t, "a container over the limit", err, "maximum cpu usage")
+	framework.CheckDenied(t, "a container that exceeds the limit", err, "maximum cpu usage")
 	first, err := pods.Create(t.Context(), framework.NewPod("first"), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := first.Spec.Containers[0].Resources
 	if got.Limits.Cpu().String() != "200m" || got.Requests.Cpu().String() != "200m" {
-		t.Errorf("a container that asks for nothing gets %+v", got)
+		t.Errorf("a container without resources gets %+v", got)
 	}
 	_, err = pods.Create(t.Context(), framework.NewPod("second"), metav1.CreateOptions{})
-	framework.CheckDenied(t, "a pod over the quota", err, "exceeded quota: space")
+	framework.CheckDenied(t, "a pod that exceeds the quota", err, "exceeded quota: space")
 	deallocate(t, env, ns, "claim")
 }
 
-func marked(t *testing.T) {
+func testMetadata(t *testing.T) {
 	ns := env.Namespace(t)
 	env.Kubectl(t, "label", "namespace", ns, "cost-center=4711", "team=red")
-	space := standingWith(t, ns, `"namespacePrefix":"ci-","labels":{"team":"blue"},"inheritLabels":["cost-center","team"],"annotations":{"example.com/cost":"4711"},"podSecurity":{"enforce":"restricted","warn":"restricted"}`)
+	space := readyClaimWith(t, ns, `"namespacePrefix":"ci-","labels":{"team":"blue"},"inheritLabels":["cost-center","team"],"annotations":{"example.com/cost":"4711"},"podSecurity":{"enforce":"restricted","warn":"restricted"}`)
 	namespace, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -104,20 +105,20 @@ func marked(t *testing.T) {
 		t.Errorf("got %s with labels %v and annotations %v", namespace.Name, namespace.Labels, namespace.Annotations)
 	}
 	_, err = tenant(t, space).CoreV1().Pods(space.Namespace).Create(t.Context(), framework.NewPod("pod"), metav1.CreateOptions{})
-	framework.CheckDenied(t, "a pod that keeps baseline only", err, `violates PodSecurity "restricted`)
+	framework.CheckDenied(t, "a pod that is only baseline", err, `violates PodSecurity "restricted`)
 	deallocate(t, env, ns, "claim")
 	env.AwaitNamespaceGone(t, space.Namespace)
 }
 
-func opened(t *testing.T) {
+func testOpenNetwork(t *testing.T) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"network":{"mode":"Open"},"allowNestedSpaces":true,"podSecurity":{"enforce":"privileged"}`)
+	space := readyClaimWith(t, ns, `"network":{"mode":"Open"},"allowNestedSpaces":true,"podSecurity":{"enforce":"privileged"}`)
 	if _, err := env.Client.NetworkingV1().NetworkPolicies(space.Namespace).Get(t.Context(), spaceapi.ObjectName, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the NetworkPolicy: %v", err)
 	}
 	client := tenant(t, space)
 	if _, err := client.NetworkingV1().NetworkPolicies(space.Namespace).Create(t.Context(), openPolicy("own"), metav1.CreateOptions{}); err != nil {
-		t.Errorf("a NetworkPolicy of its own: %v", err)
+		t.Errorf("create a NetworkPolicy: %v", err)
 	}
 	if _, err := client.ResourceV1().ResourceClaims(space.Namespace).Create(t.Context(), framework.NewClaim("nested"), metav1.CreateOptions{}); err != nil {
 		t.Fatalf("a space in the space: %v", err)
@@ -132,11 +133,11 @@ func opened(t *testing.T) {
 	deallocate(t, env, ns, "claim")
 }
 
-// nestedOfUnknownClass requests a class that the policies do not know, so that the controller has to
-// refuse it.
-func nestedOfUnknownClass(t *testing.T) {
+// testNestedSpaces requests a class that the policies do not know, so that the controller has to
+// reject the claim.
+func testNestedSpaces(t *testing.T) {
 	ns := env.Namespace(t)
-	_, spaces := standing(t, env, ns, "claim")
+	_, spaces := readyClaim(t, env, ns, "claim")
 	inside := spaces[0].Namespace
 	nested := framework.NewClaim("nested")
 	nested.Spec.Devices.Requests[0].Exactly.DeviceClassName = "unknown.example.com"
@@ -144,15 +145,15 @@ func nestedOfUnknownClass(t *testing.T) {
 		t.Fatal(err)
 	}
 	allocate(t, env, inside, nested.Name)
-	claim := framework.Await(t, framework.Claim(env.Client, inside, nested.Name), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, nestedRefused))
-	awaitEvent(t, inside, "ResourceClaim", nested.Name, spaceapi.ReasonInvalidParameters, nestedRefused)
+	claim := framework.Await(t, framework.Claim(env.Client, inside, nested.Name), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, nestedDenied))
+	awaitEvent(t, inside, "ResourceClaim", nested.Name, spaceapi.ReasonInvalidParameters, nestedDenied)
 	env.NoSpaceOf(t, claim.UID)
 	deallocate(t, env, ns, "claim")
 }
 
-func clusterRoles(t *testing.T) {
+func testClusterRoles(t *testing.T) {
 	ns := env.Namespace(t)
-	reader := standingWith(t, ns, `"clusterRoles":["view"]`)
+	reader := readyClaimWith(t, ns, `"clusterRoles":["view"]`)
 	client := tenant(t, reader)
 	if _, err := client.CoreV1().Pods(reader.Namespace).List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("reading with the role view: %v", err)
@@ -162,7 +163,7 @@ func clusterRoles(t *testing.T) {
 	deallocate(t, env, ns, "claim")
 }
 
-func adminAccess(t *testing.T) {
+func testAdminAccess(t *testing.T) {
 	ns := env.Namespace(t)
 	env.Kubectl(t, "label", "namespace", ns, "resource.kubernetes.io/admin-access=true")
 	claim := framework.NewClaim("claim")
@@ -182,4 +183,64 @@ func adminAccess(t *testing.T) {
 	_, err = client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	framework.CheckDenied(t, "reading in the whole cluster", err, "cannot list")
 	deallocate(t, env, ns, "claim")
+}
+
+// openPolicy returns a NetworkPolicy that allows all outgoing traffic.
+func openPolicy(name string) *networkingv1.NetworkPolicy {
+	return &networkingv1.NetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: networkingv1.NetworkPolicySpec{
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
+			Egress:      []networkingv1.NetworkPolicyEgressRule{{}},
+		},
+	}
+}
+
+func testNetworkPolicies(t *testing.T) {
+	const opening, changing = "traffic between its own pods", "NetworkPolicy space"
+	ns := env.Namespace(t)
+	_, spaces := readyClaim(t, env, ns, "claim")
+	space := spaces[0]
+	client := tenant(t, space)
+	policies := client.NetworkingV1().NetworkPolicies(space.Namespace)
+	policyPath, isolation := framework.NetworkPolicyPath(space.Namespace, ""), framework.NetworkPolicyPath(space.Namespace, spaceapi.ObjectName)
+	peer := func(p networkingv1.NetworkPolicyPeer) *networkingv1.NetworkPolicy {
+		policy := openPolicy("own")
+		policy.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{p}}}
+		policy.Spec.Egress[0].To = []networkingv1.NetworkPolicyPeer{p}
+		return policy
+	}
+	all := &metav1.LabelSelector{}
+	denied(t, client,
+		denial{"allow traffic from all namespaces", post(policyPath, framework.JSON(peer(networkingv1.NetworkPolicyPeer{PodSelector: all, NamespaceSelector: all}))), opening},
+		denial{"allow traffic to an address", post(policyPath, framework.JSON(peer(networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: "0.0.0.0/0"}}))), opening},
+		denial{"delete all policies", remove(policyPath), changing},
+		denial{"change NetworkPolicy space", patch(isolation, set("labels", "a", "b")), changing},
+	)
+	own, err := policies.Create(t.Context(), peer(networkingv1.NetworkPolicyPeer{PodSelector: all}), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("create a NetworkPolicy for its own pods: %v", err)
+	}
+	own.Spec.Egress[0].To = nil
+	_, err = policies.Update(t.Context(), own, metav1.UpdateOptions{})
+	framework.CheckDenied(t, "allow all traffic in an update", err, opening)
+	if err := policies.Delete(t.Context(), own.Name, metav1.DeleteOptions{}); err != nil {
+		t.Errorf("delete its own NetworkPolicy: %v", err)
+	}
+	deallocate(t, env, ns, "claim")
+}
+
+func testClusterRoleBindings(t *testing.T) {
+	const words = "ClusterRoleBindings of spaces"
+	env.Kubectl(t, "create", "clusterrolebinding", "foreign", "--clusterrole=node-reader")
+	t.Cleanup(func() { _, _ = env.TryKubectl(context.Background(), "delete", "clusterrolebinding", "foreign") })
+	binding := func(labels, subject string) framework.Call {
+		return post(framework.ClusterRoleBindings, `{"metadata":{"name":"created","labels":{`+labels+`}},
+			"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"node-reader"},"subjects":[`+subject+`]}`)
+	}
+	denied(t, env.As(t, framework.DriverNamespace, "contents-space-dra-driver-controller"),
+		denial{"delete one", remove(framework.ClusterRoleBindings + "/foreign"), words},
+		denial{"create one", binding("", ""), words},
+		denial{"create one for another user", binding(`"`+framework.ClaimUIDLabel+`":"uid"`, `{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}`), "the ServiceAccounts of spaces"},
+	)
 }

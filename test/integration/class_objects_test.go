@@ -29,39 +29,39 @@ type object interface {
 	metav1.Object
 }
 
-// restored deletes an object and then changes it with a merge patch, and waits each time
-// until the controller has restored its contents.
-func restored[T object](t *testing.T, api rest.Interface, resource, namespace, name, change string, contents func(T) any) {
+// checkRestored deletes an object, then changes it with a merge patch. It waits each time until the
+// controller has restored the contents.
+func checkRestored[T object](t *testing.T, api rest.Interface, resource, namespace, name, change string, contents func(T) any) {
 	t.Helper()
 	find := func(words string, is func(T) bool) T {
 		t.Helper()
-		return framework.AwaitAny(t, api, resource, namespace, framework.That("called "+name+" and "+words, func(o T) bool { return o.GetName() == name && is(o) }))
+		return framework.AwaitAny(t, api, resource, namespace, framework.That(name+" "+words, func(o T) bool { return o.GetName() == name && is(o) }))
 	}
-	made := find("there", func(T) bool { return true })
-	same := func(o T) bool { return equality.Semantic.DeepEqual(contents(o), contents(made)) }
+	original := find("created", func(T) bool { return true })
+	same := func(o T) bool { return equality.Semantic.DeepEqual(contents(o), contents(original)) }
 	env.Kubectl(t, "delete", resource, name, "-n", namespace)
-	again := find("recreated", func(o T) bool { return o.GetUID() != made.GetUID() && same(o) })
+	recreated := find("recreated", func(o T) bool { return o.GetUID() != original.GetUID() && same(o) })
 	env.Kubectl(t, "patch", resource, name, "-n", namespace, "--type=merge", "-p", change)
-	find("restored", func(o T) bool { return o.GetResourceVersion() != again.GetResourceVersion() && same(o) })
+	find("restored", func(o T) bool { return o.GetResourceVersion() != recreated.GetResourceVersion() && same(o) })
 }
 
-// restoredObjects has what administrators may delete or change by mistake.
-func restoredObjects(t *testing.T) {
+// testRestoredObjects deletes and changes each object that an administrator may change by mistake.
+func testRestoredObjects(t *testing.T) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"clusterWideRoles":["node-reader"],"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"},"min":{"cpu":"10m"}}]}`).Namespace
+	space := readyClaimWith(t, ns, `"clusterWideRoles":["node-reader"],"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"},"min":{"cpu":"10m"}}]}`).Namespace
 	core, rbac := env.Client.CoreV1().RESTClient(), env.Client.RbacV1().RESTClient()
-	restored(t, env.Client.NetworkingV1().RESTClient(), "networkpolicies", space, spaceapi.ObjectName, `{"spec":{"egress":[{}]}}`, func(p *networkingv1.NetworkPolicy) any { return p.Spec })
+	checkRestored(t, env.Client.NetworkingV1().RESTClient(), "networkpolicies", space, spaceapi.ObjectName, `{"spec":{"egress":[{}]}}`, func(p *networkingv1.NetworkPolicy) any { return p.Spec })
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonRestored, "NetworkPolicy space")
-	restored(t, core, "resourcequotas", space, spaceapi.ObjectName, `{"spec":{"hard":{"pods":"400"}}}`, func(q *corev1.ResourceQuota) any { return q.Spec })
-	restored(t, core, "limitranges", space, spaceapi.ObjectName, `{"spec":{"limits":[{"type":"Container","max":{"cpu":"2"}}]}}`, func(l *corev1.LimitRange) any { return l.Spec })
-	restored(t, rbac, "rolebindings", space, spaceapi.RoleBindingName, `{"subjects":null}`, func(b *rbacv1.RoleBinding) any { return b.Subjects })
-	restored(t, rbac, "clusterrolebindings", "", space+":node-reader", `{"subjects":null}`, func(b *rbacv1.ClusterRoleBinding) any { return b.Subjects })
+	checkRestored(t, core, "resourcequotas", space, spaceapi.ObjectName, `{"spec":{"hard":{"pods":"400"}}}`, func(q *corev1.ResourceQuota) any { return q.Spec })
+	checkRestored(t, core, "limitranges", space, spaceapi.ObjectName, `{"spec":{"limits":[{"type":"Container","max":{"cpu":"2"}}]}}`, func(l *corev1.LimitRange) any { return l.Spec })
+	checkRestored(t, rbac, "rolebindings", space, spaceapi.RoleBindingName, `{"subjects":null}`, func(b *rbacv1.RoleBinding) any { return b.Subjects })
+	checkRestored(t, rbac, "clusterrolebindings", "", space+":node-reader", `{"subjects":null}`, func(b *rbacv1.ClusterRoleBinding) any { return b.Subjects })
 	deallocate(t, env, ns, "claim")
 }
 
-func clusterWide(t *testing.T) {
+func testClusterWideRoles(t *testing.T) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"clusterWideRoles":["node-reader"]`)
+	space := readyClaimWith(t, ns, `"clusterWideRoles":["node-reader"]`)
 	client := tenant(t, space)
 	nodes := func(ctx context.Context) error {
 		_, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
@@ -83,8 +83,8 @@ func clusterWide(t *testing.T) {
 		t.Errorf("the binding has owners %v and labels %v", binding.OwnerReferences, binding.Labels)
 	}
 
-	// The rights are revoked although the namespace is not deleted.
-	release := hold(t, env, space.Namespace)
+	// The permissions are revoked although the namespace still exists.
+	release := blockDeletion(t, env, space.Namespace)
 	deallocate(t, env, ns, "claim")
 	framework.Await(t, framework.Namespace(env.Client, space.Namespace), terminating())
 	if _, err := bindings.Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
@@ -95,7 +95,7 @@ func clusterWide(t *testing.T) {
 	env.AwaitNamespaceGone(t, space.Namespace)
 }
 
-func copied(t *testing.T, templates string) {
+func testCopyFrom(t *testing.T, templates string) {
 	ns := env.Namespace(t)
 	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "settings"}, Data: map[string]string{"k": "v"}, BinaryData: map[string][]byte{"b": {0, 1}}}
 	if _, err := env.Client.CoreV1().ConfigMaps(templates).Create(t.Context(), config, metav1.CreateOptions{}); err != nil {
@@ -126,35 +126,34 @@ func copied(t *testing.T, templates string) {
 	for _, account := range []string{"default", "space"} {
 		pod := framework.NewPod("with-" + account)
 		pod.Spec.ServiceAccountName = account
-		// Admission knows the ServiceAccount by a watch.
-		framework.AwaitAllowed(t, "a pod with ServiceAccount "+account+", which pulls with the copy,", func(ctx context.Context) error {
-			made, err := client.CoreV1().Pods(space.Namespace).Create(ctx, pod, dryRun)
-			if err == nil && !slices.Equal(made.Spec.ImagePullSecrets, []corev1.LocalObjectReference{{Name: "pull"}}) {
-				return fmt.Errorf("it pulls with %v", made.Spec.ImagePullSecrets)
+		// Admission learns of the ServiceAccount by a watch.
+		framework.AwaitAllowed(t, "a pod with ServiceAccount "+account, func(ctx context.Context) error {
+			created, err := client.CoreV1().Pods(space.Namespace).Create(ctx, pod, dryRun)
+			if err == nil && !slices.Equal(created.Spec.ImagePullSecrets, []corev1.LocalObjectReference{{Name: "pull"}}) {
+				return fmt.Errorf("the pull Secrets are %v", created.Spec.ImagePullSecrets)
 			}
 			return err
 		})
 	}
-	// A change of the claim is followed, as is the end of the resync period.
-	followed := func(pod string) {
+	// A change of the claim makes the controller compare copies, as a resync does.
+	changeClaim := func(pod string) {
 		t.Helper()
-		made := createPod(t, ns, framework.NewPod(pod))
-		reserve(t, "claim", made)
+		reserve(t, "claim", createPod(t, ns, framework.NewPod(pod)))
 	}
-	env.Kubectl(t, "label", "secret", "pull", "-n", space.Namespace, "example.com/theirs=x")
+	env.Kubectl(t, "label", "secret", "pull", "-n", space.Namespace, "example.com/other=x")
 	env.Kubectl(t, "delete", "configmap", "settings", "-n", space.Namespace)
 	env.Kubectl(t, "patch", "secret", "pull", "-n", templates, "--type=merge", "-p", `{"stringData":{".dockerconfigjson":"{\"auths\":{\"registry\":{}}}"}}`)
-	followed("first")
+	changeClaim("first")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "configmaps", space.Namespace, framework.That("copied again", func(c *corev1.ConfigMap) bool {
 		return c.Name == "settings" && maps.Equal(c.Data, config.Data)
 	}))
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "secrets", space.Namespace, framework.That("as the original is now", func(s *corev1.Secret) bool {
-		return s.Name == "pull" && string(s.Data[corev1.DockerConfigJsonKey]) == `{"auths":{"registry":{}}}` && s.Labels["example.com/theirs"] == "x"
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "secrets", space.Namespace, framework.That("like the original", func(s *corev1.Secret) bool {
+		return s.Name == "pull" && string(s.Data[corev1.DockerConfigJsonKey]) == `{"auths":{"registry":{}}}` && s.Labels["example.com/other"] == "x"
 	}))
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonRestored, "ConfigMap settings")
-	// Without the label, it is no copy any more.
+	// Without the label, the object is no longer a copy.
 	env.Kubectl(t, "label", "configmap", "settings", "-n", space.Namespace, framework.ClaimUIDLabel+"-")
-	followed("second")
+	changeClaim("second")
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonCopyFailed, "that it has copied")
 	deallocate(t, env, ns, "claim")
 }

@@ -20,10 +20,10 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// Each setting of the installation that a space could depend on has another value when the
-// controller starts again. Only the addresses of DNS and the API server are followed.
+// TestSpace_keepsItsConfiguration restarts the controller with another value for each setting that
+// affects spaces. In existing spaces, only the addresses of DNS and the API server change.
 func TestSpace_keepsItsConfiguration(t *testing.T) {
-	const driver = "given.example.com"
+	const driver = "configuration.example.com"
 	templates, ns := env.Namespace(t), env.Namespace(t)
 	if _, err := env.Client.CoreV1().ConfigMaps(templates).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "settings"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 	}
 	before := map[string]string{}
 	for claim, name := range names {
-		before[claim] = givenTo(t, name)
+		before[claim] = contentsOf(t, name)
 	}
 
 	i.kill(t)
@@ -67,13 +67,13 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 			}))
 		}
 	}
-	followed := strings.NewReplacer(`"port":53,`, `"port":5353,`, "192.0.2.1/32", "192.0.2.2/32",
+	updated := strings.NewReplacer(`"port":53,`, `"port":5353,`, "192.0.2.1/32", "192.0.2.2/32",
 		"dns-before", "dns-after", `"k8s-app":"before"`, `"k8s-app":"after"`, "192.0.2.11/32", "192.0.2.22/32")
 	for claim, name := range names {
 		framework.Await(t, framework.Claim(env.Client, ns, claim), framework.That("with the new server", func(c *resourceapi.ResourceClaim) bool {
 			return len(c.Status.Devices) == 1 && c.Status.Devices[0].Data != nil && strings.Contains(string(c.Status.Devices[0].Data.Raw), "https://192.0.2.3:6443")
 		}))
-		if got, want := givenTo(t, name), followed.Replace(before[claim]); got != want {
+		if got, want := contentsOf(t, name), updated.Replace(before[claim]); got != want {
 			t.Errorf("%s: %s", claim, diff.Diff(want, got))
 		}
 	}
@@ -81,14 +81,14 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 		t.Errorf("warnings: %s", warnings)
 	}
 
-	// What is restored is as it was, too.
+	// Restored objects keep the configuration, too.
 	env.Kubectl(t, "delete", "rolebinding,networkpolicy", "space", "-n", names["plain"])
 	framework.AwaitAny(t, env.Client.RbacV1().RESTClient(), "rolebindings", names["plain"], framework.That("restored with the role edit", func(b *rbacv1.RoleBinding) bool { return b.RoleRef.Name == "edit" }))
 	framework.AwaitAny(t, env.Client.NetworkingV1().RESTClient(), "networkpolicies", names["plain"], framework.That("restored", func(p *networkingv1.NetworkPolicy) bool { return p.Name == "space" }))
 
 	// New spaces have the new settings.
 	names["new"] = provision(t, driver, ns, "new")
-	if got := givenTo(t, names["new"]); !strings.Contains(got, "RoleBinding space view ") || !strings.Contains(got, `"pod-security.kubernetes.io/enforce":"restricted"`) || strings.Contains(got, "NetworkPolicy ") {
+	if got := contentsOf(t, names["new"]); !strings.Contains(got, "RoleBinding space view ") || !strings.Contains(got, `"pod-security.kubernetes.io/enforce":"restricted"`) || strings.Contains(got, "NetworkPolicy ") {
 		t.Errorf("a new space: %s", got)
 	}
 
@@ -105,8 +105,8 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 	}
 }
 
-// givenTo returns what a space has.
-func givenTo(t *testing.T, name string) string {
+// contentsOf returns the objects of a space as text.
+func contentsOf(t *testing.T, name string) string {
 	t.Helper()
 	return env.Kubectl(t, "get", "namespace", name, "-o", "jsonpath={.metadata.labels} {.metadata.annotations}\n") +
 		env.Kubectl(t, "get", "serviceaccounts,rolebindings,resourcequotas,limitranges,networkpolicies,configmaps", "-n", name, "-o",

@@ -14,8 +14,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// One space meets all that can prevent its provisioning, use and deprovisioning, with events
-// about the objects that users look at.
+// TestEvents_reportFailures provisions and deprovisions one space with all failures that users see as
+// events.
 func TestEvents_reportFailures(t *testing.T) {
 	const driver = "events.example.com"
 	i := install(t, driver)
@@ -24,26 +24,26 @@ func TestEvents_reportFailures(t *testing.T) {
 	newNode(t, env, "events-node", nil)
 	pod := bind(t, createPod(t, ns, framework.NewPod("pod")), "events-node")
 
-	i.refuse("create", "rolebindings")
+	i.failRequests("create", "rolebindings")
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	allocateTo(t, driver, ns, "claim", usedBy(pod))
+	allocateTo(t, driver, ns, "claim", reservedFor(pod))
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioningFailed, faults.Fault)
 	awaitEvent(t, ns, "Pod", "pod", spaceapi.ReasonProvisioningFailed, "ResourceClaim claim: ")
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonProvisioningFailed, faults.Fault))
 	i.proxy.Intercept(nil)
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioned, "")
 	space := readySpace(t, ns, "claim")
-	letGo := hold(t, env, space)
+	unblock := blockDeletion(t, env, space)
 	if err := env.Client.CoreV1().Namespaces().Delete(t.Context(), space, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonNamespaceTerminating, space)
 	awaitEvent(t, ns, "Pod", "pod", spaceapi.ReasonNamespaceTerminating, space)
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonNamespaceTerminating, space))
-	letGo()
+	unblock()
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
 
-	i.refuse("delete", "rolebindings")
+	i.failRequests("delete", "rolebindings")
 	deallocate(t, env, ns, "claim")
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonDeprovisioningFailed, space)
 	awaitEvent(t, metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonDeprovisioningFailed, faults.Fault)
@@ -56,4 +56,25 @@ func TestEvents_reportFailures(t *testing.T) {
 	i.proxy.Intercept(nil)
 	env.AwaitNamespaceGone(t, space)
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonDeprovisioned, space)
+}
+
+func TestEvents_reportTheCauseOfDeprovisioning(t *testing.T) {
+	const driver = "ended.example.com"
+	i := install(t, driver)
+	i.start(t)
+	ns := env.Namespace(t)
+	for claim, want := range map[string]struct {
+		end   func()
+		words string
+	}{
+		"deallocated": {func() { deallocate(t, env, ns, "deallocated") }, "no pod uses it any more"},
+		"deleted": {func() {
+			framework.SetFinalizers(t, env.Client.ResourceV1().RESTClient(), "resourceclaims", ns, "deleted")
+			env.Kubectl(t, "delete", "resourceclaim", "deleted", "-n", ns)
+		}, "Claim deleted: "},
+	} {
+		provision(t, driver, ns, claim)
+		want.end()
+		awaitEvent(t, ns, "ResourceClaim", claim, spaceapi.ReasonDeprovisioned, want.words)
+	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// stage is a part of the lifecycle of a space.
+// stage is a part of the lifecycle of a space, as events name it.
 type stage string
 
 const (
@@ -26,17 +26,17 @@ const (
 	deprovisioning stage = "deprovisioning"
 )
 
-// point is a write of the controller, the first of its kind in this stage.
-type point struct {
+// write is the first request of the controller of a kind in a stage that changes something.
+type write struct {
 	stage stage
 	call  faults.Call
 }
 
-func (p point) String() string { return fmt.Sprintf("%s: %s", p.stage, p.call) }
+func (p write) String() string { return fmt.Sprintf("%s: %s", p.stage, p.call) }
 
-// indispensable are the writes without which a space cannot be created and deprovisioned.
-// The test finds the others by observation.
-var indispensable = []string{
+// requiredWrites are those without which a space cannot be provisioned and deprovisioned. The test
+// observes the others.
+var requiredWrites = []string{
 	"provisioning: create namespaces",
 	"provisioning: create serviceaccounts space",
 	"provisioning: create rolebindings space",
@@ -46,39 +46,39 @@ var indispensable = []string{
 	"deprovisioning: delete namespaces",
 }
 
-// pointOf returns the point of a call, independent of the claim. It is no point if
-// no space depends on it.
-func pointOf(s stage, call faults.Call) (p point, ok bool) {
+// newWrite returns a request as a write, independent of the claim, unless it is only a read or does
+// not concern a space.
+func newWrite(s stage, call faults.Call) (w write, ok bool) {
 	switch call.Resource {
 	case "leases", "events", "resourceslices":
-		return point{}, false
+		return write{}, false
 	case "namespaces":
-		// Their names are those of allocations.
+		// The name depends on the allocation.
 		call.Name = ""
 	}
 	call.Namespace = ""
-	return point{s, call}, call.Writes()
+	return write{s, call}, call.Writes()
 }
 
 // fault is what happens to a write.
 type fault struct {
 	name string
-	// kills: the controller is killed and started again.
+	// kills is set if the controller is killed and restarted.
 	kills bool
-	// changesClaim: meanwhile, the claim is deallocated, or allocated again.
+	// changesClaim is set if the claim is deallocated, or allocated again, before the restart.
 	changesClaim bool
 	answer       func(carryOut func(), kill func()) faults.Answer
 }
 
 var allFaults = []fault{
-	{name: "killed before it", kills: true, answer: func(_, kill func()) faults.Answer {
+	{name: "killed before the request", kills: true, answer: func(_, kill func()) faults.Answer {
 		kill()
 		return faults.Broken
 	}},
-	{name: "killed after it", kills: true, answer: killAfter},
-	{name: "killed after it, and the claim changes", kills: true, changesClaim: true, answer: killAfter},
-	{name: "answered with an error", answer: func(_, _ func()) faults.Answer { return faults.Refused }},
-	{name: "not answered", answer: func(carryOut, _ func()) faults.Answer {
+	{name: "killed after the request", kills: true, answer: killAfter},
+	{name: "killed after the request, and the claim changes", kills: true, changesClaim: true, answer: killAfter},
+	{name: "denied", answer: func(_, _ func()) faults.Answer { return faults.Refused }},
+	{name: "the response is lost", answer: func(carryOut, _ func()) faults.Answer {
 		carryOut()
 		return faults.Broken
 	}},
@@ -92,32 +92,32 @@ func killAfter(carryOut, kill func()) faults.Answer {
 
 func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 	retention := framework.WithClassConfig(`"retention":{"period":"1s"}`)
-	points := pointsOfLifecycle(t, "life.example.com")
-	for _, want := range indispensable {
-		if !slices.ContainsFunc(points, func(p point) bool { return p.String() == want }) {
-			t.Errorf("no write of the controller is %q; there are %q", want, points)
+	writes := observeWrites(t, "life.example.com")
+	for _, want := range requiredWrites {
+		if !slices.ContainsFunc(writes, func(p write) bool { return p.String() == want }) {
+			t.Errorf("the controller's writes are %q, want also %q", writes, want)
 		}
 	}
-	t.Logf("the controller's writes: %q", points)
+	t.Logf("the controller's writes: %q", writes)
 	// A retained namespace is deprovisioned in two steps.
-	late := slices.DeleteFunc(pointsOfLifecycle(t, "late-life.example.com", retention), func(p point) bool {
+	late := slices.DeleteFunc(observeWrites(t, "late-life.example.com", retention), func(p write) bool {
 		return p.stage != deprovisioning || p.call.Resource != "namespaces"
 	})
 	t.Logf("its writes to a retained namespace: %q", late)
 
 	var drivers []string
-	at := func(t *testing.T, p point, changes ...func(*resourceapi.ResourceClaim)) {
+	at := func(t *testing.T, p write, changes ...func(*resourceapi.ResourceClaim)) {
 		for _, f := range allFaults {
 			driver := fmt.Sprintf("interrupted-%d.example.com", len(drivers))
 			drivers = append(drivers, driver)
 			t.Run(p.String()+"/"+f.name, func(t *testing.T) {
 				t.Parallel()
-				interruptedLifecycle(t, driver, p, f, changes...)
+				testInterruption(t, driver, p, f, changes...)
 			})
 		}
 	}
 	t.Run("at", func(t *testing.T) {
-		for _, p := range points {
+		for _, p := range writes {
 			at(t, p)
 		}
 	})
@@ -131,22 +131,22 @@ func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 	}
 	// Kubernetes deletes all namespaces meanwhile.
 	for _, driver := range drivers {
-		awaitNothing(t, driver)
+		awaitNoNamespaces(t, driver)
 	}
 }
 
-// pointsOfLifecycle observes the controller provision and deprovision a space.
-func pointsOfLifecycle(t *testing.T, driver string, changes ...func(*resourceapi.ResourceClaim)) []point {
+// observeWrites returns the controller's writes while it provisions and deprovisions a space.
+func observeWrites(t *testing.T, driver string, changes ...func(*resourceapi.ResourceClaim)) []write {
 	t.Helper()
 	var mutex sync.Mutex
-	var points []point
+	var writes []write
 	now := provisioning
 	i := install(t, driver)
 	i.proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
 		mutex.Lock()
 		defer mutex.Unlock()
-		if p, ok := pointOf(now, call); ok && !slices.Contains(points, p) {
-			points = append(points, p)
+		if p, ok := newWrite(now, call); ok && !slices.Contains(writes, p) {
+			writes = append(writes, p)
 		}
 		return faults.Real
 	})
@@ -154,19 +154,19 @@ func pointsOfLifecycle(t *testing.T, driver string, changes ...func(*resourceapi
 	i.start(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	allocateTo(t, driver, ns, "claim", changes...)
-	awaitExact(t, driver)
+	awaitConsistent(t, driver)
 	mutex.Lock()
 	now = deprovisioning
 	mutex.Unlock()
 	deallocate(t, env, ns, "claim")
-	awaitNothing(t, driver)
+	awaitNoNamespaces(t, driver)
 	mutex.Lock()
 	defer mutex.Unlock()
-	return points
+	return writes
 }
 
-// interruptedLifecycle is the same lifecycle with a fault in it.
-func interruptedLifecycle(t *testing.T, driver string, p point, f fault, changes ...func(*resourceapi.ResourceClaim)) {
+// testInterruption provisions and deprovisions a space, with a fault at one write.
+func testInterruption(t *testing.T, driver string, p write, f fault, changes ...func(*resourceapi.ResourceClaim)) {
 	i := install(t, driver)
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
@@ -180,11 +180,11 @@ func interruptedLifecycle(t *testing.T, driver string, p point, f fault, changes
 		allocated()
 	}
 	if p.stage == provisioning && f.changesClaim {
-		awaitExact(t, driver)
+		awaitConsistent(t, driver)
 		allocated()
 	}
-	awaitExact(t, driver)
-	request := readsIn(t, readySpace(t, ns, "claim"))
+	awaitConsistent(t, driver)
+	request := newRequest(t, readySpace(t, ns, "claim"))
 
 	if p.stage == deprovisioning {
 		i.injectFault(t, p, f, deallocated, allocated)
@@ -192,25 +192,24 @@ func interruptedLifecycle(t *testing.T, driver string, p point, f fault, changes
 		deallocated()
 	}
 	awaitRevoked(t, request)
-	awaitExact(t, driver)
+	awaitConsistent(t, driver)
 	if p.stage == deprovisioning && f.changesClaim {
-		second := readsIn(t, readySpace(t, ns, "claim"))
+		second := newRequest(t, readySpace(t, ns, "claim"))
 		deallocated()
 		awaitRevoked(t, second)
-		awaitExact(t, driver)
+		awaitConsistent(t, driver)
 	}
 	awaitRevoked(t, request)
 }
 
-// injectFault begins a stage with a change of the claim, and waits until the fault has
-// occurred at the point. It starts a killed controller again; before that, it changes
-// the claim again if the fault says so.
-func (i *installation) injectFault(t *testing.T, p point, f fault, begin, changeClaim func()) {
+// injectFault starts a stage with a change of the claim, and waits until the fault has occurred at the
+// write. It then changes the claim again if the fault requires that, and restarts a killed controller.
+func (i *installation) injectFault(t *testing.T, p write, f fault, begin, changeClaim func()) {
 	t.Helper()
 	occurred := make(chan struct{})
 	var once sync.Once
 	i.proxy.Intercept(func(call faults.Call, carryOut func()) (answer faults.Answer) {
-		if q, ok := pointOf(p.stage, call); ok && p == q {
+		if q, ok := newWrite(p.stage, call); ok && p == q {
 			once.Do(func() {
 				answer = f.answer(carryOut, func() { i.kill(t) })
 				close(occurred)
@@ -219,28 +218,28 @@ func (i *installation) injectFault(t *testing.T, p point, f fault, begin, change
 		return answer
 	})
 	begin()
-	// Some writes are needed only if others have not been made: the controller is done without them.
+	// Some writes are only necessary if others did not happen.
 	if err := wait.PollUntilContextTimeout(t.Context(), 250*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
 		select {
 		case <-occurred:
 			return true, nil
 		default:
-			c, err := takeCensus(ctx, i.driver)
+			c, err := takeSnapshot(ctx, i.driver)
 			return err == nil && len(c.differences()) == 0, nil
 		}
 	}); err != nil {
 		t.Fatalf("waited until the fault occurs or the controller is done: %v", err)
 	}
-	missed := false
-	once.Do(func() { missed = true })
-	if missed && slices.Contains(indispensable, p.String()) {
-		t.Errorf("this time the controller did not need %s", p)
+	skipped := false
+	once.Do(func() { skipped = true })
+	if skipped && slices.Contains(requiredWrites, p.String()) {
+		t.Errorf("the controller did not %s", p)
 	}
 	if f.changesClaim {
 		changeClaim()
 	}
 	i.proxy.Intercept(nil)
-	if f.kills && !missed {
+	if f.kills && !skipped {
 		i.start(t)
 	}
 }

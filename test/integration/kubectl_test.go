@@ -20,19 +20,20 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// That of test/e2e has pods and people with fewer rights.
-func TestKubectlSpace_printsForProgramsAndCompletion(t *testing.T) {
+// TestKubectlSpace_listsWatchesAndCompletes has no pods. Tests with pods, and with users who have
+// fewer permissions, are in test/e2e.
+func TestKubectlSpace_listsWatchesAndCompletes(t *testing.T) {
 	startController(t, env)
-	t.Run("list prints objects for programs", pluginLists)
-	t.Run("list watches", pluginWatches)
-	t.Run("describe escapes events, and shows none about another claim", pluginDescribes)
-	t.Run("names of claims are completed", pluginCompletes)
-	t.Run("kubeconfig logs no token", pluginLogsNoToken)
+	t.Run("list prints objects for programs", testList)
+	t.Run("list watches", testWatch)
+	t.Run("describe escapes events, and shows none about another claim", testDescribe)
+	t.Run("names of claims are completed", testCompletion)
+	t.Run("kubeconfig logs no token", testNoTokenInLog)
 }
 
-func pluginLists(t *testing.T) {
+func testList(t *testing.T) {
 	ns := env.Namespace(t)
-	_, spaces := standing(t, env, ns, "claim")
+	_, spaces := readyClaim(t, env, ns, "claim")
 	if out, _ := env.Administrator().Space(t, "list", "-n", ns, "-o", "jsonpath={.items[*].apiVersion} {.items[*].kind} {.items[*].space}"); out != spaceapi.APIVersion+" Space "+spaces[0].Namespace {
 		t.Errorf("the list is %q", out)
 	}
@@ -42,10 +43,10 @@ func pluginLists(t *testing.T) {
 	}
 }
 
-// pluginDescribes describes a claim about which a tenant wrote an event, after one about an earlier claim of its name.
-func pluginDescribes(t *testing.T) {
+// testDescribe describes a claim about which a tenant wrote an event, after one about an earlier claim of its name.
+func testDescribe(t *testing.T) {
 	ns := env.Namespace(t)
-	claim, _ := standing(t, env, ns, "claim")
+	claim, _ := readyClaim(t, env, ns, "claim")
 	for name, uid := range map[string]types.UID{"mine": claim.UID, "earlier": "earlier"} {
 		event := &corev1.Event{
 			ObjectMeta:     metav1.ObjectMeta{Namespace: ns, Name: name},
@@ -63,9 +64,9 @@ func pluginDescribes(t *testing.T) {
 	}
 }
 
-func pluginWatches(t *testing.T) {
+func testWatch(t *testing.T) {
 	ns := env.Namespace(t)
-	standing(t, env, ns, "first")
+	readyClaim(t, env, ns, "first")
 	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
 	cmd := exec.CommandContext(ctx, framework.Binary("kubectl-space"), "list", "-n", ns, "-w", "--kubeconfig", env.Cluster.Kubeconfig())
 	stdout, err := cmd.StdoutPipe()
@@ -79,39 +80,39 @@ func pluginWatches(t *testing.T) {
 		cancel()
 		_ = cmd.Wait() // killed
 	})
-	shown := bufio.NewScanner(stdout)
-	var seen []string
+	output := bufio.NewScanner(stdout)
+	var lines []string
 	awaitLine := func(words ...string) {
 		t.Helper()
-		for shown.Scan() {
-			seen = append(seen, shown.Text())
-			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(shown.Text(), word) }) {
+		for output.Scan() {
+			lines = append(lines, output.Text())
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(output.Text(), word) }) {
 				return
 			}
 		}
-		t.Fatalf("no line with %q was shown, but:\n%s", words, strings.Join(seen, "\n"))
+		t.Fatalf("no line contains %q, but the output is:\n%s", words, strings.Join(lines, "\n"))
 	}
 	awaitLine("first ", "Ready")
-	standing(t, env, ns, "second")
+	readyClaim(t, env, ns, "second")
 	awaitLine("second ", "Ready")
 	framework.Deallocate(t, env, ns, "first")
 	awaitLine("first ", "Unused")
 }
 
-// pluginCompletes asks for completions as kubectl does.
-func pluginCompletes(t *testing.T) {
+// testCompletion requests completions as kubectl does.
+func testCompletion(t *testing.T) {
 	ns := env.Namespace(t)
-	standing(t, env, ns, "claim-a")
+	readyClaim(t, env, ns, "claim-a")
 	env.CreateClaim(t, ns, framework.NewClaim("other"))
 	cmd := exec.CommandContext(t.Context(), framework.Binary("kubectl_complete-space"), "describe", "--namespace="+ns, "--kubeconfig="+env.Cluster.Kubeconfig(), "cl")
 	if out, err := cmd.Output(); err != nil || !strings.HasPrefix(string(out), "claim-a\n") || strings.Contains(string(out), "other") {
-		t.Errorf("describe cl is completed to %q, error %v", out, err)
+		t.Errorf("the completions of \"describe cl\" are %q (error: %v)", out, err)
 	}
 }
 
-func pluginLogsNoToken(t *testing.T) {
+func testNoTokenInLog(t *testing.T) {
 	ns := env.Namespace(t)
-	standing(t, env, ns, "claim")
+	readyClaim(t, env, ns, "claim")
 	admin := env.Administrator()
 	text, log := admin.Space(t, "kubeconfig", "claim", "-n", ns, "--duration=15m", "-v=9")
 	config, err := clientcmd.Load([]byte(text))
@@ -120,10 +121,10 @@ func pluginLogsNoToken(t *testing.T) {
 	}
 	token := config.AuthInfos[config.Contexts[config.CurrentContext].AuthInfo].Token
 	if token == "" || !strings.Contains(log, "resourceclaims/claim") {
-		t.Fatalf("there is no token, or the requests are not logged:\n%s", log)
+		t.Fatalf("the kubeconfig has no token, or the log no requests:\n%s", log)
 	}
 	if strings.Contains(log, token) {
-		t.Error("the token is logged")
+		t.Error("the token is in the log")
 	}
 	if _, stderr, err := admin.TrySpace(t.Context(), "kubeconfig", "claim", "-n", ns, "--duration=1m"); err == nil || !strings.Contains(stderr, "10m") {
 		t.Errorf("a duration below the minimum: error %v: %s", err, stderr)

@@ -20,15 +20,15 @@ import (
 )
 
 const (
-	// maxPeak is how much memory the controller may take at most, in bytes. The chart's limit
-	// is 512 MiB. The objects of this test have nearly as much in them.
+	// maxPeak is the most memory that the controller may use, in bytes. The chart's limit is 512 MiB.
+	// The objects of this test are nearly as large in total.
 	maxPeak = 200 << 20
-	// maxObject is the largest object that etcd stores, in bytes of protobuf. The rest of its
-	// limit for requests of 1.5 MiB is for what surrounds the object.
+	// maxObject is the largest object that etcd stores, in bytes of protobuf: its limit for requests,
+	// 1.5 MiB, minus the rest of a request.
 	maxObject = 1536<<10 - 2<<10
 )
 
-// largestClaim returns a claim that leaves only so many bytes to the largest object.
+// largestClaim returns a claim of the largest size, minus a number of bytes.
 func largestClaim(name string, room int) *resourceapi.ResourceClaim {
 	claim := framework.NewClaim(name)
 	metav1.SetMetaDataAnnotation(&claim.ObjectMeta, "example.com/note", strings.Repeat("n", 255<<10))
@@ -39,7 +39,7 @@ func largestClaim(name string, room int) *resourceapi.ResourceClaim {
 		}}
 		claim.Spec.Devices.Config = append(claim.Spec.Devices.Config, config)
 	}
-	// A comment is cheap for the API server, which compiles the expressions.
+	// The API server compiles the expressions. Comments take no time.
 	const comment = "true // "
 	for n := 0; ; n++ {
 		left := maxObject - room - claim.Size() - 64
@@ -60,15 +60,15 @@ func largestClaim(name string, room int) *resourceapi.ResourceClaim {
 	}
 }
 
-// largestConfig is the length of a string that makes opaque parameters as large as allowed.
+// largestConfig is the length of a string in opaque parameters of the largest size.
 const largestConfig = 10<<10 - 16
 
-// TestLargeObjects_doNotFillMemory has claims, and ServiceAccounts in spaces, that are as
-// large as users can make them.
+// TestLargeObjects_doNotFillMemory has the largest claims, and ServiceAccounts in spaces, that users
+// can create.
 func TestLargeObjects_doNotFillMemory(t *testing.T) {
 	const driver, all, allocated = "large.example.com", 300, 10
 	ns := env.Namespace(t)
-	began := time.Now()
+	start := time.Now()
 	inParallel(t, all, func(ctx context.Context, n int) error {
 		room := 0
 		if n < allocated {
@@ -78,7 +78,7 @@ func TestLargeObjects_doNotFillMemory(t *testing.T) {
 		_, err := env.Client.ResourceV1().ResourceClaims(ns).Create(ctx, largestClaim(claimName(n), room), metav1.CreateOptions{})
 		return err
 	})
-	t.Logf("created %d claims in %s", all, time.Since(began).Round(time.Second))
+	t.Logf("created %d claims in %s", all, time.Since(start).Round(time.Second))
 	for n := range allocated {
 		allocateTo(t, driver, ns, claimName(n), func(claim *resourceapi.ResourceClaim) {
 			// The other requests are for another driver.
@@ -91,7 +91,7 @@ func TestLargeObjects_doNotFillMemory(t *testing.T) {
 	var requests []framework.Request
 	for n := range allocated {
 		spaces = append(spaces, readySpace(t, ns, claimName(n)))
-		requests = append(requests, readsIn(t, spaces[n]))
+		requests = append(requests, newRequest(t, spaces[n]))
 	}
 	setFinalizers := func(finalizers ...string) {
 		t.Helper()
@@ -107,19 +107,19 @@ func TestLargeObjects_doNotFillMemory(t *testing.T) {
 		awaitRevoked(t, request)
 	}
 	setFinalizers()
-	awaitNothing(t, driver)
+	awaitNoNamespaces(t, driver)
 	peak, err := i.controller.PeakMemory()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("with %d claims, the controller took %d MiB", all, peak>>20)
+	t.Logf("with %d claims, the controller used %d MiB", all, peak>>20)
 	if peak > maxPeak {
-		t.Errorf("the controller took %d MiB at its peak, want at most %d", peak>>20, maxPeak>>20)
+		t.Errorf("the controller used %d MiB at its peak, want at most %d", peak>>20, maxPeak>>20)
 	}
 }
 
-// manyFinalizers returns 0.7 MiB of finalizers. The managed fields of the object, which repeat
-// them, make it as large again.
+// manyFinalizers returns 0.7 MiB of finalizers. The managed fields of the object repeat them, which
+// doubles its size.
 func manyFinalizers() []string {
 	label := strings.Repeat("f", 60)
 	var out []string
@@ -129,7 +129,7 @@ func manyFinalizers() []string {
 	return out
 }
 
-// inParallel calls do with the numbers below n, a few at a time.
+// inParallel calls do with 0 to n-1, four at a time.
 func inParallel(t *testing.T, n int, do func(ctx context.Context, n int) error) {
 	t.Helper()
 	group, ctx := errgroup.WithContext(t.Context())

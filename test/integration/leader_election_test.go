@@ -22,8 +22,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// elect starts a leader and another candidate.
-func elect(t *testing.T, driver string) (leader *installation, identity string) {
+// startCandidates starts a leader and another candidate.
+func startCandidates(t *testing.T, driver string) (leader *installation, identity string) {
 	t.Helper()
 	start := func() *installation {
 		i := install(t, driver, "--leader-elect=true", "--leader-elect-resource-name="+driver,
@@ -46,18 +46,18 @@ func allocateClaims(t *testing.T, driver, namespace string, n int) {
 	}
 }
 
-// awaitLeader waits until another candidate than the former leader holds the lease.
-func awaitLeader(t *testing.T, driver, former string) string {
+// awaitLeader waits until another candidate than the previous leader holds the lease.
+func awaitLeader(t *testing.T, driver, previous string) string {
 	t.Helper()
 	lease := framework.AwaitAny(t, env.Client.CoordinationV1().RESTClient(), "leases", framework.DriverNamespace,
-		framework.That("held by another one than "+former, func(l *coordinationv1.Lease) bool {
+		framework.That("held by another candidate than "+previous, func(l *coordinationv1.Lease) bool {
 			holder := ptr.Deref(l.Spec.HolderIdentity, "")
-			return l.Name == driver && holder != "" && holder != former
+			return l.Name == driver && holder != "" && holder != previous
 		}))
 	return *lease.Spec.HolderIdentity
 }
 
-// atNamespace calls answer when the controller creates its n-th namespace.
+// atNamespace calls answer for the request that creates the controller's n-th namespace.
 func atNamespace(n int32, answer func(carryOut func()) faults.Answer) faults.Intercept {
 	var created atomic.Int32
 	return func(call faults.Call, carryOut func()) faults.Answer {
@@ -71,7 +71,7 @@ func atNamespace(n int32, answer func(carryOut func()) faults.Answer) faults.Int
 func TestLeaderElection_anotherCandidateTakesOver(t *testing.T) {
 	const driver = "killed-leader.example.com"
 	ns := env.Namespace(t)
-	leader, former := elect(t, driver)
+	leader, previous := startCandidates(t, driver)
 
 	killed := make(chan struct{})
 	var at time.Time
@@ -83,28 +83,28 @@ func TestLeaderElection_anotherCandidateTakesOver(t *testing.T) {
 	}))
 	allocateClaims(t, driver, ns, 20)
 	await(t, "the leader is killed", killed)
-	awaitLeader(t, driver, former)
-	led := time.Since(at)
-	awaitExact(t, driver)
-	t.Logf("another one led after %.1f s, and had done all the work after %.1f s", led.Seconds(), time.Since(at).Seconds())
+	awaitLeader(t, driver, previous)
+	elected := time.Since(at)
+	awaitConsistent(t, driver)
+	t.Logf("another candidate was elected after %.1f s, and all claims had their spaces after %.1f s", elected.Seconds(), time.Since(at).Seconds())
 	deallocateAll(t, driver, ns)
 }
 
 func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 	const driver = "paused-leader.example.com"
 	ns := env.Namespace(t)
-	leader, former := elect(t, driver)
+	leader, previous := startCandidates(t, driver)
 	allocateClaims(t, driver, ns, 10)
-	awaitExact(t, driver)
+	awaitConsistent(t, driver)
 
-	// What it was about to write arrives when it is out of date.
-	paused, wake, late := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	// The request of the paused leader arrives when its cache is stale.
+	paused, resume, late := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	leader.proxy.Intercept(atNamespace(1, func(carryOut func()) faults.Answer {
 		if err := leader.controller.Signal(syscall.SIGSTOP); err != nil {
 			t.Error(err)
 		}
 		close(paused)
-		<-wake
+		<-resume
 		carryOut()
 		close(late)
 		return faults.Real
@@ -112,7 +112,7 @@ func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 	env.CreateClaim(t, ns, framework.NewClaim(claimName(10)))
 	allocateTo(t, driver, ns, claimName(10))
 	await(t, "the leader is paused", paused)
-	current := awaitLeader(t, driver, former)
+	current := awaitLeader(t, driver, previous)
 	for i := range 11 {
 		if i%2 == 0 {
 			deallocate(t, env, ns, claimName(i))
@@ -121,31 +121,31 @@ func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 			allocateTo(t, driver, ns, claimName(i))
 		}
 	}
-	// The claim that the leader was paused at has no allocation any more.
-	awaitExact(t, driver)
-	before := livingNamespaces(t, driver)
+	// The claim at which the leader was paused is deallocated.
+	awaitConsistent(t, driver)
+	before := activeNamespaces(t, driver)
 
-	close(wake)
-	await(t, "the write from before the pause has arrived", late)
+	close(resume)
+	await(t, "the request from before the pause has arrived", late)
 	if err := leader.controller.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	framework.AwaitLog(t, leader.controller.Log, regexp.MustCompile("leader election lost"))
 	if err := leader.controller.Wait(); err == nil {
-		t.Error("the former leader exits without an error")
+		t.Error("the previous leader exits without an error")
 	}
-	awaitExact(t, driver)
-	if after := livingNamespaces(t, driver); !maps.Equal(after, before) {
-		t.Errorf("the living spaces were %v, are now %v", before, after)
+	awaitConsistent(t, driver)
+	if after := activeNamespaces(t, driver); !maps.Equal(after, before) {
+		t.Errorf("the active namespaces were %v, and are now %v", before, after)
 	}
-	if holder := awaitLeader(t, driver, former); holder != current {
+	if holder := awaitLeader(t, driver, previous); holder != current {
 		t.Errorf("%s leads, want %s as before", holder, current)
 	}
 	deallocateAll(t, driver, ns)
 }
 
-// livingNamespaces returns the UIDs of the driver's namespaces that are not Terminating.
-func livingNamespaces(t *testing.T, driver string) map[string]types.UID {
+// activeNamespaces returns the UIDs of the driver's namespaces that are not Terminating.
+func activeNamespaces(t *testing.T, driver string) map[string]types.UID {
 	t.Helper()
 	list, err := env.Client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: spaceapi.KeysFor(driver).ClaimUID})
 	if err != nil {

@@ -23,38 +23,38 @@ func TestLifecycle_reachesEachState(t *testing.T) {
 	metrics, health := framework.FreeAddress(t), framework.FreeAddress(t)
 	framework.StartController(t, env, "--stuck-terminating-after=2s", "--cluster-role=admin",
 		"--metrics-bind-address="+metrics, "--health-probe-bind-address="+health)
-	t.Run("a namespace stuck in Terminating", func(t *testing.T) { stuckNamespace(t, metrics, health) })
-	t.Run("a ready space takes pods", readyIsUsable)
+	t.Run("a namespace stuck in Terminating", func(t *testing.T) { testStuckTerminating(t, metrics, health) })
+	t.Run("a ready space takes pods", testReady)
 	t.Run("maxLifetime", func(t *testing.T) {
-		framework.InTime(t, 15*time.Second, func(lifetime time.Duration) bool { return expires(t, lifetime) })
+		framework.InTime(t, 15*time.Second, func(lifetime time.Duration) bool { return testMaxLifetime(t, lifetime) })
 	})
-	t.Run("retention", retention)
-	t.Run("RoleBindings with finalizers", heldBindings)
+	t.Run("retention", testRetention)
+	t.Run("RoleBindings with finalizers", testBindingFinalizers)
 }
 
-// standingWith creates a claim with a space whose class has these fields.
-func standingWith(t *testing.T, ns, fields string) spaceapi.SpaceStatus {
+// readyClaimWith creates a claim with a ready space, whose class has these fields.
+func readyClaimWith(t *testing.T, ns, fields string) spaceapi.SpaceStatus {
 	t.Helper()
 	provision(t, spaceapi.DefaultDriverName, ns, "claim", framework.WithClassConfig(fields))
 	_, spaces := spacesOf(t, env, ns, "claim", 1)
 	return spaces[0]
 }
 
-func readyIsUsable(t *testing.T) {
+func testReady(t *testing.T) {
 	ns := env.Namespace(t)
-	_, spaces := standing(t, env, ns, "claim", "a", "b", "c")
+	_, spaces := readyClaim(t, env, ns, "claim", "a", "b", "c")
 	for _, space := range spaces {
 		if _, err := env.Client.CoreV1().ServiceAccounts(space.Namespace).Get(t.Context(), "default", metav1.GetOptions{}); err != nil {
-			t.Errorf("a pod would be refused: %v", err)
+			t.Errorf("the API server would reject pods: %v", err)
 		}
 		config, err := env.Client.CoreV1().ConfigMaps(space.Namespace).Get(t.Context(), spaceapi.RootCAName, metav1.GetOptions{})
 		if err != nil {
-			t.Fatalf("a pod would wait: %v", err)
+			t.Fatalf("the kubelet could not start pods: %v", err)
 		}
 		if config.Data["ca.crt"] != string(env.Cluster.CA()) {
 			t.Errorf("%s is %q", config.Name, config.Data)
 		}
-		// The controller reports Ready only when the API server has confirmed these rights.
+		// The controller sets Ready only when the API server allows this.
 		if err := reads(env.As(t, space.Namespace, spaceapi.ServiceAccountName), space.Namespace)(t.Context()); err != nil {
 			t.Errorf("the first request with a token: %v", err)
 		}
@@ -62,7 +62,7 @@ func readyIsUsable(t *testing.T) {
 	deallocate(t, env, ns, "claim")
 }
 
-func expires(t *testing.T, lifetime time.Duration) (inTime bool) {
+func testMaxLifetime(t *testing.T, lifetime time.Duration) (inTime bool) {
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	allocate(t, env, ns, "claim", framework.WithClassConfig(fmt.Sprintf(`"maxLifetime":%q`, lifetime)))
@@ -86,28 +86,28 @@ func expires(t *testing.T, lifetime time.Duration) (inTime bool) {
 	env.AwaitNamespaceGone(t, space.Namespace)
 	awaitRevoked(t, request)
 
-	// The deletion of the namespace is an event for the controller, which creates no other.
-	hasAnotherSpace(t, ns, space.Namespace)
+	// The controller does not recreate the namespace when it is deleted.
+	checkNextSpace(t, ns, space.Namespace)
 	return inTime
 }
 
-// hasAnotherSpace allocates the claim again, and deallocates it.
-func hasAnotherSpace(t *testing.T, ns, former string) {
+// checkNextSpace allocates the claim again, checks that it has a new namespace, and deallocates it.
+func checkNextSpace(t *testing.T, ns, previous string) {
 	t.Helper()
 	deallocate(t, env, ns, "claim")
 	allocate(t, env, ns, "claim")
-	if next := readySpace(t, ns, "claim"); next == former {
-		t.Errorf("another allocation has namespace %s again", former)
+	if next := readySpace(t, ns, "claim"); next == previous {
+		t.Errorf("another allocation has namespace %s again", previous)
 	}
 	deallocate(t, env, ns, "claim")
 }
 
-// retention does not wait for the end of the period. TestController_resumesAfterEachInterruptedWrite
-// does, with restarts of the controller in between.
-func retention(t *testing.T) {
+// testRetention does not wait for the end of the period, as
+// TestController_resumesAfterEachInterruptedWrite does.
+func testRetention(t *testing.T) {
 	ns := env.Namespace(t)
-	space := standingWith(t, ns, `"retention":{"period":"1h"}`).Namespace
-	request := readsIn(t, space)
+	space := readyClaimWith(t, ns, `"retention":{"period":"1h"}`).Namespace
+	request := newRequest(t, space)
 	deallocate(t, env, ns, "claim")
 	framework.Await(t, framework.Namespace(env.Client, space), framework.That("retained", func(n *corev1.Namespace) bool {
 		return n.DeletionTimestamp == nil && n.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).RetainedUntil] != ""
@@ -115,39 +115,38 @@ func retention(t *testing.T) {
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonNamespaceRetained, space)
 	awaitRevoked(t, request)
 	framework.AwaitGone[*corev1.ServiceAccount](t, framework.ServiceAccount(env.Client, space, spaceapi.ServiceAccountName))
-	hasAnotherSpace(t, ns, space)
+	checkNextSpace(t, ns, space)
 	env.Kubectl(t, "delete", "namespace", space)
 }
 
-func stuckNamespace(t *testing.T, metrics, health string) {
+func testStuckTerminating(t *testing.T, metrics, health string) {
 	ns := env.Namespace(t)
-	_, spaces := standing(t, env, ns, "claim")
+	_, spaces := readyClaim(t, env, ns, "claim")
 	space := spaces[0].Namespace
-	release := hold(t, env, space)
+	release := blockDeletion(t, env, space)
 	deallocate(t, env, ns, "claim")
-	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonStuckTerminating, holder)
-	awaitEvent(t, metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonStuckTerminating, holder)
+	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonStuckTerminating, testFinalizer)
+	awaitEvent(t, metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonStuckTerminating, testFinalizer)
 	text := framework.Plainly(metrics).Await(t, "/metrics", http.StatusOK, "space_dra_namespaces_stuck_terminating 1", `space_dra_spaces{pool="spaces",state="terminating"} 1`)
 	for _, labels := range []string{`duration_seconds_count{result="success"}`, `step_duration_seconds_count{step="namespace"}`,
 		`step_duration_seconds_count{step="objects"}`, `step_duration_seconds_count{step="rbac"}`, `step_duration_seconds_count{step="status"}`} {
 		if _, value, found := strings.Cut(text, "\nspace_dra_provisioning_"+labels+" "); !found || value[0] == '0' {
-			t.Errorf("space_dra_provisioning_%s has counted nothing", labels)
+			t.Errorf("metric space_dra_provisioning_%s is 0 or missing", labels)
 		}
 	}
 	framework.Plainly(health).Await(t, "/readyz", http.StatusOK)
-	held, err := env.Client.CoreV1().ConfigMaps(space).Get(t.Context(), blocker, metav1.GetOptions{})
-	if err != nil || len(held.Finalizers) != 1 {
-		t.Errorf("the finalizer of another owner: %v, %v", held.Finalizers, err)
+	config, err := env.Client.CoreV1().ConfigMaps(space).Get(t.Context(), blocker, metav1.GetOptions{})
+	if err != nil || len(config.Finalizers) != 1 {
+		t.Errorf("the finalizers of another component are %v (error: %v)", config.Finalizers, err)
 	}
 	release()
 	env.AwaitNamespaceGone(t, space)
 }
 
-// heldBindings has finalizers on the RoleBinding of the space, and on one that the tenant
-// created.
-func heldBindings(t *testing.T) {
+// testBindingFinalizers has finalizers on RoleBinding space, and on one that the tenant created.
+func testBindingFinalizers(t *testing.T) {
 	ns := env.Namespace(t)
-	_, spaces := standing(t, env, ns, "claim")
+	_, spaces := readyClaim(t, env, ns, "claim")
 	space := spaces[0].Namespace
 	tenant := env.As(t, space, spaceapi.ServiceAccountName)
 	finalizers := func(name string, finalizers ...string) {
@@ -168,14 +167,14 @@ func heldBindings(t *testing.T) {
 	}
 	for binding, request := range requests {
 		framework.AwaitAllowed(t, "a request with RoleBinding "+binding, request)
-		finalizers(binding, holder)
+		finalizers(binding, testFinalizer)
 	}
 	deallocate(t, env, ns, "claim")
 	for binding, request := range requests {
 		held := framework.Await(t, framework.RoleBinding(env.Client, space, binding), framework.That("without subjects", func(b *rbacv1.RoleBinding) bool {
 			return len(b.Subjects) == 0
 		}))
-		if strings.Join(held.Finalizers, "") != holder {
+		if strings.Join(held.Finalizers, "") != testFinalizer {
 			t.Errorf("the finalizers of RoleBinding %s are %q", binding, held.Finalizers)
 		}
 		framework.AwaitRefused(t, "a request with RoleBinding "+binding, request)

@@ -43,7 +43,7 @@ func TestControllerLog_hasDocumentedLevelsAndNoSecret(t *testing.T) {
 		bodies.WriteString(line.Body)
 	}
 	if !strings.Contains(bodies.String(), public) {
-		t.Error("the ConfigMap is not found in the log, so that this shows nothing about the Secret")
+		t.Error("the ConfigMap is not in the log, so this test does not show that Secrets are redacted")
 	}
 	// Bodies of Secrets are in base64.
 	for _, text := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))} {

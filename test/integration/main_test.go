@@ -1,9 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package integration runs the shipped controller against a real control plane
-// without nodes. The tests play the scheduler themselves: they allocate and
-// deallocate claims, so that each step is theirs to choose.
+// Package integration tests the built controller with a real control plane that has no nodes. The
+// tests allocate and deallocate claims as the scheduler would, to control each step.
 package integration
 
 import (
@@ -14,7 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// env is the control plane of this test run.
+// env is the control plane of all tests.
 var env *framework.Env
 
 func TestMain(m *testing.M) { framework.RunOnControlPlane(m, "space-integration", &env, nil) }

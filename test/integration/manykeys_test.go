@@ -16,12 +16,11 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// manyKeysDriver is as long as the name of a driver can be: the cost of looking for it grows with its
-// length.
+// manyKeysDriver is as long as the name of a driver can be: the cost of the expressions grows with it.
 const manyKeysDriver = "many-keys-of-a-namespace-cost-the-policies-too-much.example.com"
 
-// keys returns the shortest keys of labels, up to a number of bytes that such a key takes, and
-// more for each. Their first characters are those given.
+// keys returns as many short keys of labels as fit into total bytes, with additional bytes for each.
+// Their first characters are those of first.
 func keys(first string, total, each int) map[string]string {
 	const inner = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	out := map[string]string{}
@@ -40,18 +39,19 @@ func keys(first string, total, each int) map[string]string {
 }
 
 // TestPolicies_allowNamespacesWithManyKeys has namespaces with as many labels and annotations as
-// the API server stores. Policies whose expressions reach the limit of their cost, or the timeout
-// of the request, would reject all changes of such a namespace, also those that end it.
+// the API server stores. A policy whose expressions exceed the limit of their cost, or the timeout
+// of the request, would reject all changes of such a namespace, also those by which Kubernetes
+// deletes it.
 func TestPolicies_allowNamespacesWithManyKeys(t *testing.T) {
 	release := env.Namespace(t)
 	applyChart(t, "manykeys", release, map[string]string{"driverName": manyKeysDriver}, "admission-space-metadata.yaml", "admission-controller.yaml", "admission-spaces.yaml")
 	const all = "zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA9876543210"
-	// Of all keys and values, with room for one more.
+	// The limit for all keys and values, minus space for one more.
 	const annotationsLimit = 256<<10 - 256
 	for name, test := range map[string]struct {
 		labels, annotations map[string]string
 	}{
-		// An entry of a map has 6 bytes of protobuf besides its key.
+		// An entry of a map takes 6 bytes of protobuf in addition to its key.
 		"labels":      {keys(all, maxObject-64<<10, 6), nil},
 		"annotations": {nil, keys(all, annotationsLimit, 0)},
 	} {
@@ -62,21 +62,21 @@ func TestPolicies_allowNamespacesWithManyKeys(t *testing.T) {
 				t.Fatal(err)
 			}
 			ns := namespacePath(created.Name)
-			put := func(change func(*corev1.Namespace)) framework.Request {
+			update := func(change func(*corev1.Namespace)) framework.Request {
 				return func(ctx context.Context) error {
-					have, err := namespaces.Get(ctx, created.Name, metav1.GetOptions{})
+					current, err := namespaces.Get(ctx, created.Name, metav1.GetOptions{})
 					if err != nil {
 						return err
 					}
-					change(have)
-					// The names of all keys would be in it as well.
-					have.ManagedFields = []metav1.ManagedFieldsEntry{{}}
-					_, err = namespaces.Update(ctx, have, metav1.UpdateOptions{})
+					change(current)
+					// The managed fields would contain all keys, too.
+					current.ManagedFields = []metav1.ManagedFieldsEntry{{}}
+					_, err = namespaces.Update(ctx, current, metav1.UpdateOptions{})
 					return err
 				}
 			}
 			for range 2 { // The first removes the managed fields.
-				if err := put(func(ns *corev1.Namespace) { ns.Labels, ns.Annotations = test.labels, test.annotations })(t.Context()); err != nil {
+				if err := update(func(ns *corev1.Namespace) { ns.Labels, ns.Annotations = test.labels, test.annotations })(t.Context()); err != nil {
 					t.Fatalf("with %d labels and %d annotations: %v", len(test.labels), len(test.annotations), err)
 				}
 			}
@@ -94,7 +94,7 @@ func TestPolicies_allowNamespacesWithManyKeys(t *testing.T) {
 				"change the status":      patch(ns+"/status", `{"status":{"conditions":[]}}`),
 				"delete the namespace":   remove(ns),
 			})
-			// kube-controller-manager changes it to end it.
+			// kube-controller-manager changes the namespace to delete it.
 			if err := namespaces.Delete(t.Context(), created.Name, metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}

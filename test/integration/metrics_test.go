@@ -21,43 +21,43 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// The controller has the rights that the chart gives it, and the client has the role that
-// the chart creates for Prometheus.
+// TestSecureMetrics_areServedToAuthorizedClientsOnly has a controller with the permissions of the
+// chart, and a client with the chart's ClusterRole for Prometheus.
 func TestSecureMetrics_areServedToAuthorizedClientsOnly(t *testing.T) {
 	t.Parallel()
 	const driver, release = "secured.example.com", "secured"
 	ns := env.Namespace(t)
 	token := env.Token(t, ns, "default")
 	health, address := framework.FreeAddress(t), framework.FreeAddress(t)
-	arguments, anybody := certified(t, address)
-	reader := anybody.As(token)
+	arguments, client := serveTLS(t, address)
+	reader := client.As(token)
 	arguments = slices.Concat(arguments, []string{"--health-probe-bind-address=" + health},
 		releaseOf(t, release, framework.DriverNamespace, map[string]string{"driverName": driver, "metrics.secure.enabled": "true"}, "rbac-controller.yaml", "rbac-metrics.yaml"))
-	// From level 8 on, client-go logs what it sends.
-	tooVerbose := framework.StartController(t, env, append(arguments, "--v=8")...)
-	if err := tooVerbose.Wait(); err == nil || !strings.Contains(tooVerbose.Log.String(), "would log the tokens") {
-		t.Errorf("a controller that would log tokens ended with %v", err)
+	// From level 8 on, client-go logs the bodies of requests.
+	verbose := framework.StartController(t, env, append(arguments, "--v=8")...)
+	if err := verbose.Wait(); err == nil || !strings.Contains(verbose.Log.String(), "would log the tokens") {
+		t.Errorf("a controller that would log tokens exits with error %v", err)
 	}
 	c := startController(t, env, append(arguments, "--v=7")...)
 
 	framework.Plainly(health).Await(t, "/readyz", http.StatusOK)
 	framework.Plainly(health).Await(t, "/metrics", http.StatusNotFound)
-	anybody.Await(t, "/metrics", http.StatusUnauthorized)
-	// Another character in the middle of the signature. controller-runtime answers 500 to an
-	// invalid token.
+	client.Await(t, "/metrics", http.StatusUnauthorized)
+	// A token with another character in the middle of its signature. controller-runtime returns the
+	// status 500 for it.
 	forged := []byte(token)
 	middle := (strings.LastIndex(token, ".") + len(token)) / 2
 	if forged[middle]++; token[middle] != 'A' {
 		forged[middle] = 'A'
 	}
-	anybody.As(string(forged)).Await(t, "/metrics", http.StatusInternalServerError)
+	client.As(string(forged)).Await(t, "/metrics", http.StatusInternalServerError)
 	reader.Await(t, "/metrics", http.StatusForbidden)
 	env.Kubectl(t, "create", "clusterrolebinding", release+"-reader", "--clusterrole="+release+"-space-dra-driver-metrics-reader", "--serviceaccount="+ns+":default")
 	t.Cleanup(func() { _, _ = env.TryKubectl(context.Background(), "delete", "clusterrolebinding", release+"-reader") })
-	// Another token, because the refusal of the first one is cached.
-	anybody.As(env.Token(t, ns, "default")).Await(t, "/metrics", http.StatusOK, "space_dra_build_info", `rest_client_requests_total{code="201"`)
+	// The API server caches the denial for the first token.
+	client.As(env.Token(t, ns, "default")).Await(t, "/metrics", http.StatusOK, "space_dra_build_info", `rest_client_requests_total{code="201"`)
 
-	// The log is complete when the process has ended.
+	// The log is complete when the process has exited.
 	c.Stop(t, syscall.SIGTERM)
 	log := c.Log.String()
 	_, rest, _ := strings.Cut(token, ".")
@@ -68,13 +68,13 @@ func TestSecureMetrics_areServedToAuthorizedClientsOnly(t *testing.T) {
 		}
 	}
 	if !strings.Contains(log, "tokenreviews") && !strings.Contains(log, "subjectaccessreviews") {
-		t.Error("the log has no requests, so that this shows nothing")
+		t.Error("the log has no requests of the authentication, so this test does not show that tokens are redacted")
 	}
 }
 
-// certified creates a certificate for an address, and returns the flags of a controller
-// that serves metrics there, and a client that trusts only this certificate.
-func certified(t *testing.T, address string) ([]string, framework.Asker) {
+// serveTLS creates a certificate for an address. It returns the flags of a controller that serves
+// metrics there, and a client that trusts only this certificate.
+func serveTLS(t *testing.T, address string) ([]string, framework.Asker) {
 	t.Helper()
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

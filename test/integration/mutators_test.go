@@ -189,7 +189,7 @@ func TestMutators_doNotStopSpaces(t *testing.T) {
 					remove = m.install(t, prefix)
 				}
 				env.CreateClaim(t, ns, framework.NewClaim("claim"))
-				allocateTo(t, driver, ns, "claim", class, usedBy(a))
+				allocateTo(t, driver, ns, "claim", class, reservedFor(a))
 				if when == "before" && m.refused != "" && !m.onlyUpdates {
 					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioningFailed, m.refused)
 					awaitEvent(t, ns, "Pod", "a", spaceapi.ReasonProvisioningFailed, m.refused)
@@ -200,7 +200,7 @@ func TestMutators_doNotStopSpaces(t *testing.T) {
 					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonChangedByAdmission, m.reported)
 				}
 				if when == "after" {
-					awaitUsedBy(t, keys, space, a)
+					awaitNodesRecorded(t, keys, space, a)
 					remove = m.install(t, prefix)
 				}
 				before := versions(t, space)
@@ -210,9 +210,9 @@ func TestMutators_doNotStopSpaces(t *testing.T) {
 					awaitEvent(t, ns, "Pod", "b", spaceapi.ReasonNodesNotRecorded, m.refused)
 					remove()
 				}
-				awaitUsedBy(t, keys, space, a, b)
+				awaitNodesRecorded(t, keys, space, a, b)
 				release(t, "claim", b)
-				awaitUsedBy(t, keys, space, a)
+				awaitNodesRecorded(t, keys, space, a)
 				if now := versions(t, space); !maps.Equal(before, now) {
 					t.Errorf("objects of the space were written again: before %v, now %v", before, now)
 				}

@@ -17,12 +17,12 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// classJSON returns a SpaceClassConfig with these fields, written as in a JSON object.
+// classJSON returns a SpaceClassConfig with these JSON fields.
 func classJSON(fields string) string {
 	return framework.ConfigJSON(spaceapi.SpaceClassConfigKind, fields)
 }
 
-// claimJSON returns a SpaceClaimConfig with these fields, written as in a JSON object.
+// claimJSON returns a SpaceClaimConfig with these JSON fields.
 func claimJSON(fields string) string {
 	return framework.ConfigJSON(spaceapi.SpaceClaimConfigKind, fields)
 }
@@ -49,24 +49,24 @@ func templateWith(name string, raws ...string) *resourceapi.ResourceClaimTemplat
 	return template
 }
 
-// writer creates objects with parameters in a namespace, as dry runs.
-type writer struct{ namespace string }
+// dryRuns creates objects with parameters in a namespace, as dry runs.
+type dryRuns struct{ namespace string }
 
-func (w writer) class(raws ...string) framework.Call {
+func (w dryRuns) class(raws ...string) framework.Call {
 	return post("/apis/resource.k8s.io/v1/deviceclasses", framework.JSON(classWith("admission", raws...)))
 }
 
-func (w writer) claim(raws ...string) framework.Call {
+func (w dryRuns) claim(raws ...string) framework.Call {
 	return post(framework.DRAPath(w.namespace, "resourceclaims"), framework.JSON(claimWith("admission", raws...)))
 }
 
-func (w writer) template(raws ...string) framework.Call {
+func (w dryRuns) template(raws ...string) framework.Call {
 	return post(framework.DRAPath(w.namespace, "resourceclaimtemplates"), framework.JSON(templateWith("admission", raws...)))
 }
 
 func TestParameterPolicy_rejectsInvalidParameters(t *testing.T) {
-	w := writer{env.Namespace(t)}
-	w.createOld(t)
+	w := dryRuns{env.Namespace(t)}
+	w.createExisting(t)
 	manifest := applyChart(t, "admission", framework.DriverNamespace, nil, "admission-parameters.yaml")
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
@@ -77,13 +77,13 @@ func TestParameterPolicy_rejectsInvalidParameters(t *testing.T) {
 	})
 	denied(t, env.Client, denial{"parameters of a claim on a class", w.class(claimJSON("")), "must be a SpaceClassConfig of space.resource.example.com/v1alpha1"})
 
-	t.Run("denied parameters", w.deniedParameters)
-	t.Run("allowed parameters", w.allowedParameters)
-	t.Run("existing objects", w.oldObjects)
-	t.Run("updates of a class", changedClass)
+	t.Run("denied parameters", w.testDenied)
+	t.Run("allowed parameters", w.testAllowed)
+	t.Run("existing objects", w.testExisting)
+	t.Run("updates of a class", testClassUpdates)
 }
 
-func (w writer) deniedParameters(t *testing.T) {
+func (w dryRuns) testDenied(t *testing.T) {
 	const words = "parameters of driver space.resource.example.com"
 	const podSecurity = words + ": podSecurity.enforce, audit and warn must be privileged, baseline or restricted"
 	foreign := `{"apiVersion":"example.com/v1","kind":"Mystery","colour":"red"}`
@@ -119,7 +119,7 @@ func (w writer) deniedParameters(t *testing.T) {
 	}
 }
 
-// largest returns the fields of parameters with as many entries as there may be.
+// largest returns fields of parameters with the maximum number of entries.
 func largest() string {
 	labels, quotas, variables := map[string]string{}, map[string]string{}, map[string]string{}
 	for i := range 64 {
@@ -131,11 +131,11 @@ func largest() string {
 	return raw[1 : len(raw)-1]
 }
 
-func (w writer) allowedParameters(t *testing.T) {
+func (w dryRuns) testAllowed(t *testing.T) {
 	foreign := claimWith("admission", `{"kind":"Mystery"}`)
 	foreign.Spec.Devices.Config[0].Opaque.Driver = "gpu.example.com"
 	calls := map[string]framework.Call{
-		// The API server limits what a policy may cost.
+		// The API server limits the cost of policies.
 		"a claim with as many and as large parameters as allowed": w.claim(slices.Repeat([]string{claimJSON(largest())}, resourceapi.DeviceConfigMaxSize)...),
 		"a class with as many and as large parameters as allowed": w.class(slices.Repeat([]string{classJSON(largest())}, resourceapi.DeviceConfigMaxSize)...),
 		"the parameters of another driver":                        post(framework.DRAPath(w.namespace, "resourceclaims"), framework.JSON(foreign)),
@@ -147,7 +147,7 @@ func (w writer) allowedParameters(t *testing.T) {
 			"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
 			"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Open"},"tokenLifetime":"10m","maxLifetime":"8h","maxTerminationGracePeriod":"1m","retention":{"period":"30m"},
 			"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"exclusive":true,"env":{"e":"f"}`),
-		// The controller reports these.
+		// Only the controller rejects these.
 		classJSON(`"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secret":"x"}`),
 	} {
 		calls["class "+raw] = w.class(raw)
@@ -163,8 +163,8 @@ func (w writer) allowedParameters(t *testing.T) {
 	allowed(t, env.Client, calls)
 }
 
-// The controller reports what the policy allows: all errors of an object, each with
-// its path.
+// TestInvalidParameters_areReportedWithTheirPaths has parameters that the policy allows and the
+// controller rejects.
 func TestInvalidParameters_areReportedWithTheirPaths(t *testing.T) {
 	startController(t, env)
 	ns := env.Namespace(t)
@@ -172,7 +172,7 @@ func TestInvalidParameters_areReportedWithTheirPaths(t *testing.T) {
 		"class": {class: `"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secrets":[{"name":"x"}]}`, want: `copyFrom.namespace: Required value`},
 		"claim": {claim: `"labels":{"a b":"c"},"mountPath":"/proc/1"`, want: `labels: Invalid value: "a b"`},
 		"both":  {class: `"maxLifetime":"1h"`, claim: `"maxLifetime":"2h"`, want: `maxLifetime: Invalid value: "2h0m0s"`},
-		// The API server validates what is of its own types.
+		// The API server validates these.
 		"quota":  {class: `"resourceQuota":{"hard":{"pods":"500m"}}`, want: `spec.hard[pods]: Invalid value: "500m"`},
 		"limits": {class: `"limitRange":{"limits":[{"type":"Container","min":{"cpu":"2"},"max":{"cpu":"1"}}]}`, want: `spec.limits[0].min[cpu]: Invalid value: "2"`},
 	} {
@@ -186,20 +186,20 @@ func TestInvalidParameters_areReportedWithTheirPaths(t *testing.T) {
 	}
 }
 
-const badClaim, badClass = `"maxLivetime":"8h"`, `"maxLivetime":"9h"`
+const invalidClaim, invalidClass = `"maxLivetime":"8h"`, `"maxLivetime":"9h"`
 
-// createOld creates objects called old with parameters that the policies deny, before there are policies.
-func (w writer) createOld(t *testing.T) {
+// createExisting creates objects called old, with invalid parameters, before the policies exist.
+func (w dryRuns) createExisting(t *testing.T) {
 	t.Helper()
-	env.CreateClaim(t, w.namespace, claimWith("old", claimJSON(badClaim)))
-	if _, err := env.Client.ResourceV1().ResourceClaimTemplates(w.namespace).Create(t.Context(), templateWith("old", claimJSON(badClaim)), metav1.CreateOptions{}); err != nil {
+	env.CreateClaim(t, w.namespace, claimWith("old", claimJSON(invalidClaim)))
+	if _, err := env.Client.ResourceV1().ResourceClaimTemplates(w.namespace).Create(t.Context(), templateWith("old", claimJSON(invalidClaim)), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	makeClass(t, classWith("old", classJSON(badClass)))
+	createClass(t, classWith("old", classJSON(invalidClass)))
 }
 
-// makeClass creates a DeviceClass for one test.
-func makeClass(t *testing.T, class *resourceapi.DeviceClass) {
+// createClass creates a DeviceClass for one test.
+func createClass(t *testing.T, class *resourceapi.DeviceClass) {
 	t.Helper()
 	classes := env.Client.ResourceV1().DeviceClasses()
 	if _, err := classes.Create(t.Context(), class, metav1.CreateOptions{}); err != nil {
@@ -212,8 +212,8 @@ func makeClass(t *testing.T, class *resourceapi.DeviceClass) {
 	})
 }
 
-// oldObjects can be changed in other ways, allocated and deleted.
-func (w writer) oldObjects(t *testing.T) {
+// testExisting changes, allocates and deletes objects with invalid parameters.
+func (w dryRuns) testExisting(t *testing.T) {
 	for _, resource := range []string{"resourceclaim", "resourceclaimtemplate", "deviceclass"} {
 		env.Kubectl(t, "label", resource, "old", "-n", w.namespace, "a=b")
 	}
@@ -224,8 +224,8 @@ func (w writer) oldObjects(t *testing.T) {
 	env.Kubectl(t, "delete", "resourceclaim", "old", "-n", w.namespace)
 }
 
-func changedClass(t *testing.T) {
-	makeClass(t, classWith("changed", classJSON(`"exclusive":true`)))
+func testClassUpdates(t *testing.T) {
+	createClass(t, classWith("changed", classJSON(`"exclusive":true`)))
 	classes := env.Client.ResourceV1().DeviceClasses()
 	update := func(name string, raws ...string) error {
 		class, err := classes.Get(t.Context(), name, metav1.GetOptions{})
@@ -237,11 +237,11 @@ func changedClass(t *testing.T) {
 		return err
 	}
 	const words = "parameters of driver space.resource.example.com: "
-	framework.CheckDenied(t, "a bad field", update("changed", classJSON(`"exclusive":"yes"`)), words+"exclusive must be a boolean")
-	framework.CheckDenied(t, "another bad field for an old one", update("old", classJSON(badClaim)), words+"SpaceClassConfig has no field maxLivetime")
+	framework.CheckDenied(t, "an invalid field", update("changed", classJSON(`"exclusive":"yes"`)), words+"exclusive must be a boolean")
+	framework.CheckDenied(t, "another invalid field in a class that has one", update("old", classJSON(invalidClaim)), words+"SpaceClassConfig has no field maxLivetime")
 	for _, name := range []string{"changed", "old"} {
 		if err := update(name, classJSON(`"exclusive":false`)); err != nil {
-			t.Errorf("a good change of class %s: %v", name, err)
+			t.Errorf("a valid change of class %s: %v", name, err)
 		}
 	}
 }

@@ -30,7 +30,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// poolsFile returns the flag for a file with this description of pools.
+// poolsFile writes a file with pools, and returns the flag for it.
 func poolsFile(t *testing.T, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "pools.yaml")
@@ -40,8 +40,8 @@ func poolsFile(t *testing.T, text string) string {
 	return "--pools-file=" + file
 }
 
-// awaitPools waits until the published pools are these, sorted by name, each with its
-// devices and their limits.
+// awaitPools waits until the published pools, sorted by name, are these. Each has its devices and
+// their capacities.
 func awaitPools(t *testing.T, e *framework.Env, want ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
@@ -65,8 +65,8 @@ func awaitPools(t *testing.T, e *framework.Env, want ...string) {
 		}
 		return out
 	}
-	ours := fields.OneTermEqualSelector(resourceapi.ResourceSliceSelectorDriver, spaceapi.DefaultDriverName)
-	api := cache.NewListWatchFromClient(e.Client.ResourceV1().RESTClient(), "resourceslices", "", ours)
+	selector := fields.OneTermEqualSelector(resourceapi.ResourceSliceSelectorDriver, spaceapi.DefaultDriverName)
+	api := cache.NewListWatchFromClient(e.Client.ResourceV1().RESTClient(), "resourceslices", "", selector)
 	if _, err := watchtools.UntilWithSync(ctx, api, &resourceapi.ResourceSlice{}, nil, func(event watch.Event) (bool, error) {
 		slice := event.Object.(*resourceapi.ResourceSlice)
 		if all[slice.Name] = slice; event.Type == watch.Deleted {
@@ -120,28 +120,28 @@ func allocateFrom(t *testing.T, e *framework.Env, ns, claim, pool string, consum
 	return spaces[0]
 }
 
-// startPlugin starts the kubelet plugin of a node that has no kubelet, and returns what it
-// logs and how to stop it.
+// startPlugin starts the kubelet plugin of a node without a kubelet. It returns its log, and a function
+// that stops it.
 func startPlugin(t *testing.T, e *framework.Env, node string, flags ...string) (*framework.Output, func()) {
 	t.Helper()
 	cmd, log := framework.PluginCommand(framework.NewNodeDir(t), node, e.Cluster.Kubeconfig(), flags...)
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("start the plugin (`make build` builds it): %v", err)
+		t.Fatalf("start the kubelet plugin, which `make build` builds: %v", err)
 	}
 	stop := sync.OnceFunc(func() {
 		if err := errors.Join(cmd.Process.Signal(syscall.SIGTERM), cmd.Wait()); err != nil {
-			t.Errorf("the plugin of %s, after SIGTERM: %v", node, err)
+			t.Errorf("the kubelet plugin of %s exits with error %v", node, err)
 		}
 		if t.Failed() {
-			t.Logf("the log of the plugin of %s:\n%s", node, log)
+			t.Logf("the log of the kubelet plugin of %s:\n%s", node, log)
 		}
 	})
 	t.Cleanup(stop)
 	return log, stop
 }
 
-// The library of the kubelet plugin waits 30 seconds before it deletes the slices of a former
-// process. No other parallel test has the default name of the driver.
+// TestPools_followConfigurationAndNodes takes 30 seconds, after which the kubelet plugin's library
+// deletes the ResourceSlices of a previous process. No other parallel test has the default driver name.
 func TestPools_followConfigurationAndNodes(t *testing.T) {
 	t.Parallel()
 	env.Requires(t, "1.36", "a shareable device")
@@ -161,7 +161,7 @@ func TestPools_followConfigurationAndNodes(t *testing.T) {
 	const twoA, twoB = "two/node-a: space* spaces=1/1 on node-a", "two/node-b: space* spaces=1/1 binding on node-b"
 	awaitPools(t, env, few, "local/node-a: space* spaces=3/1 on node-a", shared, spaces, twoA, twoB)
 
-	// Nodes get and lose labels, and are deleted.
+	// Labels of nodes change, and a node is deleted.
 	env.Kubectl(t, "label", "node", "node-b", "disk=ssd")
 	env.Kubectl(t, "label", "node", "node-a", "disk-")
 	awaitPools(t, env, few, "local/node-b: space* spaces=3/1 binding on node-b", shared, spaces, twoA, twoB)
@@ -178,7 +178,7 @@ func TestPools_followConfigurationAndNodes(t *testing.T) {
 		"shared": allocateFrom(t, env, ns, "shared", "shared", map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("4")}),
 	}
 
-	// One pool shrinks below what is in use, two are removed, and one gets a limit.
+	// One pool shrinks below its spaces in use, two are removed, and one gets a limit.
 	first.Stop(t, syscall.SIGTERM)
 	stopB()
 	description = poolsFile(t, `
@@ -190,7 +190,7 @@ func TestPools_followConfigurationAndNodes(t *testing.T) {
 	startPlugin(t, env, "node-b", description)
 	awaitPools(t, env, "few: space* spaces=1/1", "local/node-b: space* spaces=5/1 on node-b", "spaces: space* spaces=9/1")
 
-	// Once another space was deprovisioned, the controller has handled these too.
+	// When another space is deprovisioned, the controller has also reconciled these.
 	other := allocateFrom(t, env, ns, "other", "spaces", slot)
 	deallocate(t, env, ns, "other")
 	env.AwaitNamespaceGone(t, other.Namespace)
@@ -199,7 +199,7 @@ func TestPools_followConfigurationAndNodes(t *testing.T) {
 			t.Errorf("the space of claim %s was changed with its pool: %v, was %v", claim, now[0], before)
 		}
 		if err := reads(env.As(t, before.Namespace, spaceapi.ServiceAccountName), before.Namespace)(t.Context()); err != nil {
-			t.Errorf("the space of claim %s lost its rights: %v", claim, err)
+			t.Errorf("the space of claim %s lost its permissions: %v", claim, err)
 		}
 		deallocate(t, env, ns, claim)
 		env.AwaitNamespaceGone(t, before.Namespace)
@@ -242,7 +242,7 @@ func TestExclusiveDevices_replaceShareableOnes(t *testing.T) {
 	}
 	framework.AwaitSaid(t, plugin, "publishing exclusive devices instead", 1)
 
-	// Nothing in such a cluster tells two allocations of one device to one claim apart.
+	// Such a cluster does not distinguish two allocations of the same device to the same claim.
 	ns := old.Namespace(t)
 	old.CreateClaim(t, ns, framework.NewClaim("claim"))
 	set := func(device string) {
@@ -255,7 +255,7 @@ func TestExclusiveDevices_replaceShareableOnes(t *testing.T) {
 	set("space-0")
 	_, spaces := spacesOf(t, old, ns, "claim", 1)
 	name := spaces[0].Namespace
-	release := hold(t, old, name)
+	release := blockDeletion(t, old, name)
 	deallocate(t, old, ns, "claim")
 	framework.Await(t, framework.Namespace(old.Client, name), terminating())
 	set("space-0")

@@ -18,14 +18,13 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// tally counts requests about single objects, except those about the
-// controller itself.
-type tally struct {
+// requestCounts counts requests for single objects, except those that concern the controller itself.
+type requestCounts struct {
 	mutex  sync.Mutex
 	counts map[string]int
 }
 
-func (c *tally) intercept(call faults.Call, _ func()) faults.Answer {
+func (c *requestCounts) intercept(call faults.Call, _ func()) faults.Answer {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if call.Resource != "" && call.Verb != "watch" && call.Verb != "list" && call.Resource != "resourceslices" && call.Resource != "events" {
@@ -38,7 +37,7 @@ func (c *tally) intercept(call faults.Call, _ func()) faults.Answer {
 }
 
 // await waits for a request.
-func (c *tally) await(t *testing.T, call string) {
+func (c *requestCounts) await(t *testing.T, call string) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
 		c.mutex.Lock()
@@ -50,8 +49,8 @@ func (c *tally) await(t *testing.T, call string) {
 	}
 }
 
-// reset returns the counts, and starts from 0.
-func (c *tally) reset() map[string]int {
+// reset returns the counts, and sets them to 0.
+func (c *requestCounts) reset() map[string]int {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	before := c.counts
@@ -59,29 +58,28 @@ func (c *tally) reset() map[string]int {
 	return before
 }
 
-// The requests that the controller sends to know the nodes of a space are counted at
-// its connection to the API server.
+// TestControllerRequests_areAsDocumented counts the controller's requests in a proxy.
 func TestControllerRequests_areAsDocumented(t *testing.T) {
 	const driver = "users.example.com"
-	calls := &tally{counts: map[string]int{}}
+	calls := &requestCounts{counts: map[string]int{}}
 	i := install(t, driver)
 	i.proxy.Intercept(calls.intercept)
 	i.start(t)
 	for _, node := range []string{"users-a", "users-b"} {
 		newNode(t, env, node, nil)
 	}
-	framework.CheckCosts(t, func(costs *framework.Costs) { i.usersCost(t, calls, costs) })
-	awaitNothing(t, driver)
+	framework.CheckCosts(t, func(costs *framework.Costs) { i.countRequests(t, calls, costs) })
+	awaitNoNamespaces(t, driver)
 }
 
-// usersCost is one round, with claims and pods of its own.
-func (i *installation) usersCost(t *testing.T, calls *tally, costs *framework.Costs) {
+// countRequests counts the requests of each step once, with new claims and pods.
+func (i *installation) countRequests(t *testing.T, calls *requestCounts, costs *framework.Costs) {
 	t.Helper()
 	driver, ns := i.driver, env.Namespace(t)
 	calls.reset()
 	awaitUsedOn := func(pods ...*corev1.Pod) {
 		t.Helper()
-		awaitUsedBy(t, spaceapi.KeysFor(driver), readySpace(t, ns, "claim"), pods...)
+		awaitNodesRecorded(t, spaceapi.KeysFor(driver), readySpace(t, ns, "claim"), pods...)
 	}
 	expect := func(what string) {
 		t.Helper()
@@ -103,8 +101,8 @@ func (i *installation) usersCost(t *testing.T, calls *tally, costs *framework.Co
 	expect("a space that no pod uses")
 
 	first := bind(t, createPod(t, ns, framework.NewPod("first")), "users-a")
-	// Ready comes after the record of the node, so that the node's first attempt succeeds.
-	space := provision(t, driver, ns, "claim", usedBy(first))
+	// The claim is Ready after the metadata of the space name the node.
+	space := provision(t, driver, ns, "claim", reservedFor(first))
 	awaitUsedOn(first)
 	expect("a space that one pod uses")
 
@@ -128,7 +126,7 @@ func (i *installation) usersCost(t *testing.T, calls *tally, costs *framework.Co
 
 	fifth := bind(t, createPod(t, ns, framework.NewPod("fifth")), "users-a")
 	reserve(t, "claim", fifth)
-	// The node is recorded already, so the read of the pod is the only request.
+	// The metadata name the node already, so that the read of the pod is the only request.
 	calls.await(t, "get pods")
 	expect("one more pod on a node that has one")
 

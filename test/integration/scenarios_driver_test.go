@@ -167,7 +167,7 @@ func (s *fixture) useOn(node string) *corev1.Pod {
 	s.Helper()
 	pod := bind(s.T, createPod(s.T, s.ns, framework.NewPod("user-"+node)), node)
 	reserve(s.T, "claim", pod)
-	awaitUsedBy(s.T, spaceapi.KeysFor(scenariosDriver), s.space, pod)
+	awaitNodesRecorded(s.T, spaceapi.KeysFor(scenariosDriver), s.space, pod)
 	return pod
 }
 
@@ -185,7 +185,7 @@ var controllersNode = []scenario{
 	{"Create a privileged space", "", func(s *fixture) {
 		controller, _ := s.controllerOn("scenarios-privileged")
 		ns := func(name, podSecurity string) framework.Call {
-			space := recorded(scenariosDriver, name, "scenarios", s.ns, "none")
+			space := spaceNamespace(scenariosDriver, name, "scenarios", s.ns, "none")
 			space.Labels["pod-security.kubernetes.io/enforce"] = podSecurity
 			return post(namespacePath(""), framework.JSON(space))
 		}

@@ -105,7 +105,7 @@ var secondIdentity = []scenario{
 	}},
 	{"Keep the permissions of an accomplice with a finalizer", admins, func(s *fixture) {
 		accomplice, binding := s.addAccomplice("accomplice", "admin"), framework.RBACPath(s.space, "rolebindings/accomplice")
-		s.allow("the accomplice adds a finalizer to the RoleBinding", accomplice, patch(binding, `{"metadata":{"finalizers":["`+holder+`"]}}`))
+		s.allow("the accomplice adds a finalizer to the RoleBinding", accomplice, patch(binding, `{"metadata":{"finalizers":["`+testFinalizer+`"]}}`))
 		s.deallocate()
 		s.awaitDenied("the accomplice reads", accomplice, s.read(), byRBAC)
 		s.asAdmin(patch(binding, `{"metadata":{"finalizers":null}}`))
@@ -113,7 +113,7 @@ var secondIdentity = []scenario{
 	{"Keep the permissions of an accomplice with a finalizer and a Role", admins + "," + retained, func(s *fixture) {
 		accomplice := s.account("accomplice")
 		s.allow("the tenant creates a Role", s.tenant, post(framework.RBACPath(s.space, "roles"), `{"metadata":{"name":"accomplice"},"rules":[{"apiGroups":[""],"resources":["configmaps","secrets"],"verbs":["get","list","create","delete"]}]}`))
-		body := `{"metadata":{"name":"accomplice","finalizers":["` + holder + `"]},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"accomplice"},"subjects":[{"kind":"ServiceAccount","name":"accomplice","namespace":"` + s.ns + `"}]}`
+		body := `{"metadata":{"name":"accomplice","finalizers":["` + testFinalizer + `"]},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"accomplice"},"subjects":[{"kind":"ServiceAccount","name":"accomplice","namespace":"` + s.ns + `"}]}`
 		s.allow("the tenant grants it to an accomplice, with a finalizer", s.tenant, post(framework.RBACPath(s.space, "rolebindings"), body))
 		s.allow("the accomplice reads", accomplice, s.read())
 		s.deallocate()
@@ -182,17 +182,17 @@ var withTime = []scenario{
 	}},
 	{"Keep the ServiceAccount with a finalizer", "", func(s *fixture) {
 		account := core(s.space, "serviceaccounts/space")
-		s.allow("the tenant adds a finalizer", s.tenant, patch(account, `{"metadata":{"finalizers":["`+holder+`"]}}`))
+		s.allow("the tenant adds a finalizer", s.tenant, patch(account, `{"metadata":{"finalizers":["`+testFinalizer+`"]}}`))
 		s.deallocate()
 		s.awaitDenied("the token reads", s.tenant, s.read())
 		s.asAdmin(patch(account, `{"metadata":{"finalizers":null}}`))
 	}},
 	{"Keep the namespace with a finalizer", "", func(s *fixture) {
-		s.allow("the tenant creates an object with a finalizer", s.tenant, post(core(s.space, "configmaps"), `{"metadata":{"name":"blocker","finalizers":["`+holder+`"]}}`))
+		s.allow("the tenant creates an object with a finalizer", s.tenant, post(core(s.space, "configmaps"), `{"metadata":{"name":"blocker","finalizers":["`+testFinalizer+`"]}}`))
 		s.deallocate()
 		awaitLimit(s, framework.Namespace(env.Client, s.space), terminating())
 		s.awaitDenied("the token reads", s.tenant, s.read())
-		unblock(s.T, env, s.space)
+		removeBlocker(s.T, env, s.space)
 		env.AwaitNamespaceGone(s, s.space)
 	}},
 	{"Continue after the maximum lifetime", "", func(s *fixture) {
@@ -297,7 +297,7 @@ var manyRequests = []scenario{
 		s.deny("the tenant changes the class in the template", s.tenant, patch(templates+"/nested", `{"spec":{"spec":`+specOf(scenariosDriver)+`}}`), "field is immutable")
 		s.allow("the tenant creates a claim for a class that no policy knows", s.tenant, post(claims, claim("unknown.example.com")))
 		allocateTo(s.T, scenariosDriver, s.space, "nested")
-		nested := awaitLimit(s, framework.Claim(env.Client, s.space, "nested"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, nestedRefused))
+		nested := awaitLimit(s, framework.Claim(env.Client, s.space, "nested"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, nestedDenied))
 		s.noSpaceOf(nested.UID)
 	}},
 }

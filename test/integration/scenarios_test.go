@@ -19,7 +19,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// scenario is an attack in several steps. Some of them succeed, the others are denied or limited.
+// scenario is an attack in several steps. Some of them succeed, the others are denied or testQuotaAndLimits.
 type scenario struct {
 	// name is the first cell of the scenario's row in docs/threat-model.md.
 	name string
@@ -95,7 +95,7 @@ func (sc scenario) test(t *testing.T, installed string) {
 	s.space = s.provision("claim", sc.class)
 	s.tenant = env.As(t, s.space, spaceapi.ServiceAccountName)
 	if sc.run(s); s.allowed == 0 || s.deniedOrLimited == 0 {
-		t.Errorf("%d steps are allowed and %d are denied or limited, want some of both", s.allowed, s.deniedOrLimited)
+		t.Errorf("%d steps are allowed and %d are denied or testQuotaAndLimits, want some of both", s.allowed, s.deniedOrLimited)
 	}
 }
 

@@ -18,17 +18,16 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// The scheduler's part, by short names.
 var (
 	modify          = framework.Modify
 	allocate        = framework.Allocate
 	deallocate      = framework.Deallocate
-	standing        = framework.Standing
+	readyClaim      = framework.Standing
 	spacesOf        = framework.SpacesOf
 	startController = framework.StartController
 )
 
-// createPod creates a pod without a scheduler and a kubelet.
+// createPod creates a pod that no scheduler binds.
 func createPod(t *testing.T, namespace string, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	pod.Spec.SchedulerName = "none"
@@ -40,7 +39,7 @@ func createPod(t *testing.T, namespace string, pod *corev1.Pod) *corev1.Pod {
 	return created
 }
 
-// bind does what the scheduler does last.
+// bind binds a pod to a node, as the scheduler does.
 func bind(t *testing.T, pod *corev1.Pod, node string) *corev1.Pod {
 	t.Helper()
 	binding := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: pod.Name, UID: pod.UID}, Target: corev1.ObjectReference{Kind: "Node", Name: node}}
@@ -52,19 +51,20 @@ func bind(t *testing.T, pod *corev1.Pod, node string) *corev1.Pod {
 	return pod
 }
 
-// reserve does what the scheduler does before it binds a pod.
+// reserve reserves a claim for a pod, as the scheduler does before it binds the pod.
 func reserve(t *testing.T, claim string, pod *corev1.Pod) {
 	t.Helper()
-	modify(t, env, pod.Namespace, claim, usedBy(pod))
+	modify(t, env, pod.Namespace, claim, reservedFor(pod))
 }
 
-func usedBy(pod *corev1.Pod) func(*resourceapi.ResourceClaim) {
+func reservedFor(pod *corev1.Pod) func(*resourceapi.ResourceClaim) {
 	return func(c *resourceapi.ResourceClaim) {
 		c.Status.ReservedFor = append(c.Status.ReservedFor, resourceapi.ResourceClaimConsumerReference{Resource: "pods", Name: pod.Name, UID: pod.UID})
 	}
 }
 
-// release does what kube-controller-manager does when one of several pods terminates.
+// release removes a pod from the reservations of a claim, as kube-controller-manager does when one
+// of several pods terminates.
 func release(t *testing.T, claim string, pod *corev1.Pod) {
 	t.Helper()
 	modify(t, env, pod.Namespace, claim, func(c *resourceapi.ResourceClaim) {
@@ -72,15 +72,15 @@ func release(t *testing.T, claim string, pod *corev1.Pod) {
 	})
 }
 
-// awaitUsedBy waits until the namespace of a space records the nodes of these pods.
-func awaitUsedBy(t *testing.T, keys spaceapi.Keys, namespace string, pods ...*corev1.Pod) {
+// awaitNodesRecorded waits until the metadata of a space name the nodes of these pods.
+func awaitNodesRecorded(t *testing.T, keys spaceapi.Keys, namespace string, pods ...*corev1.Pod) {
 	t.Helper()
 	var want []string
 	for _, pod := range pods {
 		want = append(want, pod.Spec.NodeName+"="+string(pod.UID))
 	}
 	slices.Sort(want)
-	framework.Await(t, framework.Namespace(env.Client, namespace), framework.That(fmt.Sprintf("used by %q", want), func(ns *corev1.Namespace) bool {
+	framework.Await(t, framework.Namespace(env.Client, namespace), framework.That(fmt.Sprintf("with the nodes %q", want), func(ns *corev1.Namespace) bool {
 		return ns.Annotations[keys.Nodes] == strings.Join(want, ",")
 	}))
 }

@@ -18,9 +18,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// TestTokens_areRevokedOnDeallocation keeps the namespaces in Terminating until their
-// tokens are refused, so that a revocation that waited for any deletion would fail. It logs
-// how long each takes. A bound would say more about the machine than about the driver.
+// TestTokens_areRevokedOnDeallocation blocks the deletion of the namespaces until their tokens are
+// denied, so that a revocation that waits for any deletion would fail. It logs how long each
+// revocation takes, without a limit, which would depend on the machine.
 func TestTokens_areRevokedOnDeallocation(t *testing.T) {
 	const driver = "revocation.example.com"
 	ns := env.Namespace(t)
@@ -29,14 +29,14 @@ func TestTokens_areRevokedOnDeallocation(t *testing.T) {
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 
 	t.Run("alone", func(t *testing.T) {
-		unblock(t, env, measureRevocations(t, driver, ns, 10)...)
+		removeBlocker(t, env, measureRevocations(t, driver, ns, 10)...)
 	})
 	t.Run("behind 50 namespaces stuck in Terminating", func(t *testing.T) {
 		stuck := i.createStuckSpaces(t, 50)
-		unblock(t, env, append(stuck, measureRevocations(t, driver, ns, 10)...)...)
+		removeBlocker(t, env, append(stuck, measureRevocations(t, driver, ns, 10)...)...)
 	})
 	deallocate(t, env, ns, "claim")
-	awaitNothing(t, driver)
+	awaitNoNamespaces(t, driver)
 }
 
 // measureRevocations measures n revocations. It returns the namespaces, which are stuck in
@@ -57,97 +57,96 @@ func logTimes(t *testing.T, times []time.Duration) {
 	t.Helper()
 	slices.Sort(times)
 	n := len(times)
-	t.Logf("from the deallocation to the first refused request, %d times: p50 %d ms, max %d ms", n, times[n/2].Milliseconds(), times[n-1].Milliseconds())
+	t.Logf("from the deallocation to the first denied request, %d times: p50 %d ms, max %d ms", n, times[n/2].Milliseconds(), times[n-1].Milliseconds())
 }
 
-// measureRevocation allocates and deallocates the claim, and measures how long a token that is in
-// use all the time stays valid. It returns the namespace, which is stuck in Terminating.
+// measureRevocation allocates and deallocates the claim, and measures how long a token that is used
+// continuously stays valid. It returns the namespace, which is stuck in Terminating.
 func measureRevocation(t *testing.T, driver, namespace string) (space string, took time.Duration) {
 	t.Helper()
 	allocateTo(t, driver, namespace, "claim")
 	space = readySpace(t, namespace, "claim")
-	if err := block(t.Context(), env, space); err != nil {
+	if err := createBlocker(t.Context(), env, space); err != nil {
 		t.Fatal(err)
 	}
-	request := readsIn(t, space)
+	request := newRequest(t, space)
 
 	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
 	defer cancel()
-	refusals := firstRefusal(ctx, request)
+	denials := firstDenial(ctx, request)
 	deallocate(t, env, namespace, "claim")
 	deallocated := time.Now()
-	refused, ok := <-refusals
+	denied, ok := <-denials
 	if !ok {
 		t.Fatalf("the token of namespace %s stays valid", space)
 	}
 	for range 10 {
 		if err := request(t.Context()); !framework.Refused(err) {
-			t.Errorf("the token of namespace %s was refused, and then accepted again (error: %v)", space, err)
+			t.Errorf("the token of namespace %s is valid again after a denial (error: %v)", space, err)
 		}
 	}
-	// The refusal may come before the answer to the deallocation.
-	return space, max(0, refused.Sub(deallocated))
+	// The denial may come before the response to the deallocation.
+	return space, max(0, denied.Sub(deallocated))
 }
 
-// firstRefusal repeats a request without a pause. The channel gets the time of the first
-// refusal, and is closed without one if the context ends.
-func firstRefusal(ctx context.Context, request framework.Request) <-chan time.Time {
-	refusals := make(chan time.Time, 1)
+// firstDenial repeats a request without a pause. It sends the time of the first denial, and closes
+// the channel without one if the context ends.
+func firstDenial(ctx context.Context, request framework.Request) <-chan time.Time {
+	denials := make(chan time.Time, 1)
 	go func() {
-		defer close(refusals)
+		defer close(denials)
 		for ctx.Err() == nil {
 			if framework.Refused(request(ctx)) {
-				refusals <- time.Now()
+				denials <- time.Now()
 				return
 			}
 		}
 	}()
-	return refusals
+	return denials
 }
 
-// holder is a finalizer that no controller removes, and blocker a ConfigMap with it.
-const holder, blocker = "example.com/holds", "blocker"
+// testFinalizer is a finalizer that no controller removes, and blocker a ConfigMap with it.
+const testFinalizer, blocker = "example.com/test", "blocker"
 
-// block keeps a namespace in Terminating once it is deleted.
-func block(ctx context.Context, e *framework.Env, namespace string) error {
-	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: blocker, Finalizers: []string{holder}}}
+// createBlocker creates an object that keeps the namespace in Terminating.
+func createBlocker(ctx context.Context, e *framework.Env, namespace string) error {
+	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: blocker, Finalizers: []string{testFinalizer}}}
 	_, err := e.Client.CoreV1().ConfigMaps(namespace).Create(ctx, config, metav1.CreateOptions{})
 	return err
 }
 
-// unblock lets blocked namespaces go.
-func unblock(t *testing.T, e *framework.Env, namespaces ...string) {
+// removeBlocker lets Kubernetes delete the namespaces.
+func removeBlocker(t *testing.T, e *framework.Env, namespaces ...string) {
 	t.Helper()
 	for _, ns := range namespaces {
 		framework.SetFinalizers(t, e.Client.CoreV1().RESTClient(), "configmaps", ns, blocker)
 	}
 }
 
-// hold blocks a namespace until release.
-func hold(t *testing.T, e *framework.Env, namespace string) (release func()) {
+// blockDeletion keeps a namespace in Terminating until release is called.
+func blockDeletion(t *testing.T, e *framework.Env, namespace string) (release func()) {
 	t.Helper()
-	if err := block(t.Context(), e, namespace); err != nil {
+	if err := createBlocker(t.Context(), e, namespace); err != nil {
 		t.Fatal(err)
 	}
-	return func() { unblock(t, e, namespace) }
+	return func() { removeBlocker(t, e, namespace) }
 }
 
-// createStuckSpaces creates namespaces with the record of spaces whose claims do not exist
-// any more, while the controller does not run, and waits until it has deleted them and they
-// are stuck.
+// createStuckSpaces creates namespaces with the metadata of spaces whose claims do not exist, and
+// waits until the controller has deleted them and they are stuck in Terminating.
 func (i *installation) createStuckSpaces(t *testing.T, n int) []string {
 	t.Helper()
 	i.kill(t)
 	names := make([]string, n)
 	inParallel(t, n, func(ctx context.Context, k int) error {
 		names[k] = fmt.Sprintf("%sstuck-%d", spaceapi.DefaultNamespacePrefix, k)
-		space := recorded(i.driver, names[k], types.UID(names[k]), "nowhere", names[k])
+		space := spaceNamespace(i.driver, names[k], types.UID(names[k]), "nowhere", names[k])
 		if _, err := env.Client.CoreV1().Namespaces().Create(ctx, space, metav1.CreateOptions{}); err != nil {
 			return err
 		}
-		return block(ctx, env, names[k])
+		return createBlocker(ctx, env, names[k])
 	})
 	i.start(t)
-	awaitExact(t, i.driver)
+	awaitConsistent(t, i.driver)
 	return names
 }

@@ -27,8 +27,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// census has all objects of the spaces of one driver.
-type census struct {
+// snapshot has all objects of the spaces of one driver.
+type snapshot struct {
 	driver     string
 	claims     []resourceapi.ResourceClaim
 	namespaces []corev1.Namespace
@@ -36,8 +36,8 @@ type census struct {
 	bindings   map[string]*rbacv1.RoleBinding
 }
 
-func takeCensus(ctx context.Context, driver string) (*census, error) {
-	c := &census{driver: driver, accounts: map[string]*corev1.ServiceAccount{}, bindings: map[string]*rbacv1.RoleBinding{}}
+func takeSnapshot(ctx context.Context, driver string) (*snapshot, error) {
+	c := &snapshot{driver: driver, accounts: map[string]*corev1.ServiceAccount{}, bindings: map[string]*rbacv1.RoleBinding{}}
 	claims, err := env.Client.ResourceV1().ResourceClaims("").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err
@@ -66,15 +66,15 @@ func takeCensus(ctx context.Context, driver string) (*census, error) {
 	return c, nil
 }
 
-// differences returns what is not as the allocations require: each share has to
-// have one complete space that the claim reports as Ready, and there may be nothing else
-// but namespaces without credentials that Kubernetes is deleting.
-func (c *census) differences() []string {
+// differences returns what the allocations do not require, or lack. Each allocated share has one
+// complete space that the claim reports as Ready. All other namespaces are terminating, without
+// credentials.
+func (c *snapshot) differences() []string {
 	var out []string
-	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	spare := map[string]*corev1.Namespace{}
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	remaining := map[string]*corev1.Namespace{}
 	for i := range c.namespaces {
-		spare[c.namespaces[i].Name] = &c.namespaces[i]
+		remaining[c.namespaces[i].Name] = &c.namespaces[i]
 	}
 	for i := range c.claims {
 		claim := &c.claims[i]
@@ -84,21 +84,21 @@ func (c *census) differences() []string {
 		}
 		for _, result := range a.Results {
 			name := result.NamespaceName(spaceapi.DefaultNamespacePrefix)
-			ns := spare[name]
-			delete(spare, name)
+			ns := remaining[name]
+			delete(remaining, name)
 			if ns == nil || ns.DeletionTimestamp != nil || !a.Owns(ns, spaceapi.KeysFor(c.driver)) {
-				say("%s/%s: namespace %s is not there, not its own, or Terminating", claim.Namespace, claim.Name, name)
+				add("%s/%s: namespace %s does not exist, is not its own, or is Terminating", claim.Namespace, claim.Name, name)
 				continue
 			}
-			for _, fault := range c.faultsOf(claim, a, result, name) {
-				say("%s/%s: namespace %s: %s", claim.Namespace, claim.Name, name, fault)
+			for _, problem := range c.problemsOf(claim, a, result, name) {
+				add("%s/%s: namespace %s: %s", claim.Namespace, claim.Name, name, problem)
 			}
 		}
 	}
 	keys := spaceapi.KeysFor(c.driver)
-	for name, ns := range spare {
+	for name, ns := range remaining {
 		if ns.DeletionTimestamp == nil || c.accounts[name] != nil || c.bindings[name] != nil {
-			say("namespace %s of claim %s/%s is left over (Terminating: %t, ServiceAccount: %t, RoleBinding: %t)", name,
+			add("namespace %s of claim %s/%s has no allocation (Terminating: %t, ServiceAccount: %t, RoleBinding: %t)", name,
 				ns.Annotations[keys.ClaimNamespace], ns.Annotations[keys.ClaimName], ns.DeletionTimestamp != nil, c.accounts[name] != nil, c.bindings[name] != nil)
 		}
 	}
@@ -106,7 +106,7 @@ func (c *census) differences() []string {
 	return out
 }
 
-func (c *census) faultsOf(claim *resourceapi.ResourceClaim, a *allocation.Allocation, result allocation.Result, name string) []string {
+func (c *snapshot) problemsOf(claim *resourceapi.ResourceClaim, a *allocation.Allocation, result allocation.Result, name string) []string {
 	var out []string
 	if binding := c.bindings[name]; binding == nil || binding.RoleRef.Name != spaceapi.DefaultClusterRole || len(binding.Subjects) != 1 {
 		out = append(out, "no correct RoleBinding")
@@ -123,35 +123,35 @@ func (c *census) faultsOf(claim *resourceapi.ResourceClaim, a *allocation.Alloca
 	return out
 }
 
-// awaitExact waits until there are no differences.
-func awaitExact(t *testing.T, driver string) {
+// awaitConsistent waits until the spaces of a driver are those of its allocations.
+func awaitConsistent(t *testing.T, driver string) {
 	t.Helper()
-	awaitCensus(t, driver, "the spaces are those of the allocations", (*census).differences)
+	awaitSnapshot(t, driver, "its spaces to be those of the allocations", (*snapshot).differences)
 }
 
-// awaitNothing waits until no namespace of the driver exists.
-func awaitNothing(t *testing.T, driver string) {
+// awaitNoNamespaces also waits until no namespace of the driver exists.
+func awaitNoNamespaces(t *testing.T, driver string) {
 	t.Helper()
-	awaitCensus(t, driver, "no namespace is left", func(c *census) []string {
+	awaitSnapshot(t, driver, "its namespaces to be deleted", func(c *snapshot) []string {
 		out := c.differences()
 		for i := range c.namespaces {
-			out = append(out, fmt.Sprintf("namespace %s of claim %v is there", c.namespaces[i].Name, c.namespaces[i].Annotations))
+			out = append(out, fmt.Sprintf("namespace %s of claim %v exists", c.namespaces[i].Name, c.namespaces[i].Annotations))
 		}
 		return out
 	})
 }
 
-// awaitCensus polls, because no single watch follows several kinds of objects. It waits
-// for as long as the number of faults decreases: Kubernetes deletes a few
-// namespaces a second, and fewer on a busy machine.
-func awaitCensus(t *testing.T, driver, what string, faults func(*census) []string) {
+// awaitSnapshot polls, because no single watch covers several kinds of objects. It waits as long as
+// the number of differences decreases: Kubernetes deletes a few namespaces per second, and fewer on a
+// busy machine.
+func awaitSnapshot(t *testing.T, driver, what string, differences func(*snapshot) []string) {
 	t.Helper()
 	var last []string
 	fewest, since := math.MaxInt, time.Now()
 	err := wait.PollUntilContextCancel(t.Context(), 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		c, err := takeCensus(ctx, driver)
+		c, err := takeSnapshot(ctx, driver)
 		if err == nil {
-			last = faults(c)
+			last = differences(c)
 		} else {
 			last = []string{err.Error()}
 		}
@@ -159,17 +159,17 @@ func awaitCensus(t *testing.T, driver, what string, faults func(*census) []strin
 			fewest, since = len(last), time.Now()
 		}
 		if time.Since(since) > framework.Patience {
-			return false, errors.New("there is no progress")
+			return false, errors.New("no progress")
 		}
 		return fewest == 0, nil
 	})
 	if err != nil {
 		const enough = 10
-		t.Fatalf("waited until for driver %s %s: %v; %d differences, the first of which are:\n%s", driver, what, err, len(last), strings.Join(last[:min(enough, len(last))], "\n"))
+		t.Fatalf("driver %s: waited for %s: %v; %d differences, the first of which are:\n%s", driver, what, err, len(last), strings.Join(last[:min(enough, len(last))], "\n"))
 	}
 }
 
-// reads is a request that the token of a space allows.
+// reads returns a request that the token of a space allows.
 func reads(client kubernetes.Interface, namespace string) framework.Request {
 	return func(ctx context.Context) error {
 		_, err := client.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{})
@@ -177,16 +177,16 @@ func reads(client kubernetes.Interface, namespace string) framework.Request {
 	}
 }
 
-// readsIn is a request with a token of a space, which the API server allows.
-func readsIn(t *testing.T, namespace string) framework.Request {
+// newRequest returns a request with a new token of a space, and waits until it is allowed.
+func newRequest(t *testing.T, namespace string) framework.Request {
 	t.Helper()
 	request := reads(env.As(t, namespace, spaceapi.ServiceAccountName), namespace)
 	framework.AwaitAllowed(t, "a request with the token of namespace "+namespace, request)
 	return request
 }
 
-// awaitRevoked waits until a request with a token of a space is refused.
+// awaitRevoked waits until a request with a token of a space is denied.
 func awaitRevoked(t *testing.T, request framework.Request) {
 	t.Helper()
-	framework.AwaitRefused(t, "a request with a token that is revoked", request)
+	framework.AwaitRefused(t, "a request with a revoked token", request)
 }
