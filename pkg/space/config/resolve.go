@@ -31,6 +31,9 @@ import (
 const (
 	// defaultMaxTerminationGracePeriod is ten times Kubernetes' default grace period.
 	defaultMaxTerminationGracePeriod = 5 * time.Minute
+	// maxParameters is the size of all parameters of a claim, counted for each of its spaces, in
+	// bytes. Kubernetes allows 320 KiB, and 32 spaces.
+	maxParameters = 64 << 10
 	// maxSummary is the maximum length of a message, so that it fits into an event, whose
 	// messages have at most 1024 bytes.
 	maxSummary = 800
@@ -40,6 +43,9 @@ const (
 // claim replace earlier ones field by field. Those of the claim then restrict those of the class.
 // The error names the object to change and all its invalid fields.
 func (d Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (SpaceConfig, error) {
+	if size := d.sizeOfClaimParameters(a); size > maxParameters {
+		return SpaceConfig{}, fmt.Errorf("the ResourceClaim has too many parameters: for all its spaces together, they have %d bytes, and may have %d", size, maxParameters)
+	}
 	var classParameters, claimParameters json.RawMessage
 	for _, config := range a.Configs {
 		if !appliesTo(config, result.Request) || config.Opaque.Driver != d.Driver {
@@ -89,6 +95,17 @@ func (d Defaults) Resolve(a *allocation.Allocation, result allocation.Result) (S
 		space.ClusterRoles, space.ClusterWideRoles = []string{spaceapi.AdminAccessClusterRole}, nil
 	}
 	return space, nil
+}
+
+// sizeOfClaimParameters returns the size of the claim's parameters. Those for several spaces count
+// several times.
+func (d Defaults) sizeOfClaimParameters(a *allocation.Allocation) (size int) {
+	for _, config := range a.Configs {
+		if config.Source == resourceapi.AllocationConfigSourceClaim && config.Opaque != nil && config.Opaque.Driver == d.Driver {
+			size += len(config.Opaque.Parameters.Raw) * len(requestsOf(config, a.Results))
+		}
+	}
+	return size
 }
 
 // merge merges two objects key by key. Later values replace earlier ones, and so do later lists,

@@ -313,6 +313,38 @@ func TestResolve_envPrefixOfOneSpace(t *testing.T) {
 	}
 }
 
+// TestResolve_limitsTheParametersOfAClaim has the largest parameters that Kubernetes allows.
+func TestResolve_limitsTheParametersOfAClaim(t *testing.T) {
+	parameters := func(n int, size int, requests ...string) (out configs) {
+		for i := range n {
+			raw := claimJSON(fmt.Sprintf(`"env":{"k%d":""}`, i))
+			out = append(out, opaque(ours, claim, raw[:len(raw)-3]+strings.Repeat("x", size-len(raw))+`"}}`, requests...))
+		}
+		return out
+	}
+	for name, test := range map[string]struct {
+		configs  configs
+		requests []string
+		rejected bool
+	}{
+		"32 for one space":                    {parameters(32, 10<<10), []string{"a"}, true},
+		"as many as possible for one space":   {parameters(32, 2<<10), []string{"a"}, false},
+		"the same for two spaces":             {parameters(32, 2<<10), []string{"a", "b"}, true},
+		"half of it for each of two spaces":   {append(parameters(16, 2<<10, "a"), parameters(16, 2<<10, "b")...), []string{"a", "b"}, false},
+		"32 for a request of another driver":  {parameters(32, 10<<10, "gpu"), []string{"a"}, false},
+		"32 of a class":                       {slices.Repeat(configs{opaque(ours, class, classJSON(`"env":{"k":"`+strings.Repeat("x", 9<<10)+`"}`))}, 32), []string{"a"}, false},
+		"32 of another driver":                {slices.Repeat(configs{opaque(foreign, claim, strings.Repeat("x", 10<<10))}, 32), []string{"a"}, false},
+		"parameters that are not opaque, too": {configs{{Source: claim}}, []string{"a"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := resolve(settings, test.configs, "a", test.requests)
+			if rejected := err != nil && strings.Contains(err.Error(), "too many parameters"); rejected != test.rejected || err != nil && !rejected {
+				t.Errorf("got error %v, want one: %t", err, test.rejected)
+			}
+		})
+	}
+}
+
 func TestResolve_adminAccess(t *testing.T) {
 	result := resultOf("space")
 	result.AdminAccess = ptr.To(true)
