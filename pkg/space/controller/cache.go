@@ -35,18 +35,14 @@ import (
 // transforms keep what the controller reads. These limits bound the parts of it that users write,
 // so that no user can fill the controller's memory.
 const (
-	// maxCached is the maximum size of a claim, or of the spec of an object in a space, in
-	// bytes. A larger one is not kept, and read from the API server when it is needed.
+	// maxCached is the size up to which the spec of an object in a space is kept as it is, in
+	// bytes. A larger spec is left out, and compared after a live read.
 	maxCached = 16 << 10
 	// maxCachedMessage is the maximum length of a condition of a namespace, in bytes.
 	maxCachedMessage = 1 << 10
 	// maxCachedFinalizers is the maximum number of finalizers of a namespace.
 	maxCachedFinalizers = 4
 )
-
-// truncatedAnnotation marks a claim in the cache that was too large to keep. It is read
-// from the API server when it is reconciled.
-const truncatedAnnotation = "space-controller/truncated"
 
 // claimIndex is the index of the cached namespaces by the claim that their annotations name.
 const claimIndex = "claim"
@@ -115,34 +111,14 @@ func minimalMeta(of metav1.ObjectMeta) metav1.ObjectMeta {
 	}
 }
 
-// stripClaim removes the managed fields of a claim of this driver, and nothing else, because its
-// status is updated as it is in the cache. Of a claim that is too large, it keeps the allocation,
-// the consumers and the driver's part of the status. Of a claim without a result of the driver, it
-// keeps some of the metadata.
+// stripClaim keeps what [allocation.Strip] keeps. A claim of which that is only a part is read from
+// the API server when it is reconciled.
 func (c *Config) stripClaim(obj any) (any, error) {
 	claim, ok := obj.(*resourceapi.ResourceClaim)
 	if !ok {
 		return obj, nil
 	}
-	claim.ManagedFields = nil
-	out := &resourceapi.ResourceClaim{ObjectMeta: minimalMeta(claim.ObjectMeta)}
-	if allocation.FromClaim(claim, c.Defaults.Driver) == nil {
-		return out, nil
-	}
-	if claim.Size() <= maxCached {
-		return claim, nil
-	}
-	metav1.SetMetaDataAnnotation(&out.ObjectMeta, truncatedAnnotation, "true")
-	if slices.Contains(claim.Finalizers, resourceapi.Finalizer) {
-		out.Finalizers = []string{resourceapi.Finalizer}
-	}
-	out.Status.ReservedFor = claim.Status.ReservedFor
-	out.Status.Allocation = &resourceapi.AllocationResult{AllocationTimestamp: claim.Status.Allocation.AllocationTimestamp}
-	out.Status.Allocation.Devices.Results = slices.DeleteFunc(claim.Status.Allocation.Devices.Results,
-		func(result resourceapi.DeviceRequestAllocationResult) bool { return result.Driver != c.Defaults.Driver })
-	out.Status.Devices = slices.DeleteFunc(claim.Status.Devices,
-		func(device resourceapi.AllocatedDeviceStatus) bool { return device.Driver != c.Defaults.Driver })
-	return out, nil
+	return allocation.Strip(claim, c.Defaults.Driver), nil
 }
 
 // stripNamespace keeps the parts of a namespace that the controller wrote, and those that show why

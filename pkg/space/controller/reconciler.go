@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
@@ -135,7 +136,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	key := request.NamespacedName
 	claim, err := getClaim(ctx, r.client, key)
-	if err == nil && claim != nil && claim.Annotations[truncatedAnnotation] != "" {
+	if err == nil && claim != nil && allocation.IsTruncated(claim) {
 		claim, err = getClaim(ctx, r.client.APIReader, key)
 	}
 	if err != nil {
