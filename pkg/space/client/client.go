@@ -31,6 +31,8 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 		return nil, fmt.Errorf("configure the client (outside a pod, --kubeconfig is required): %w", err)
 	}
 	config.QPS = -1
+	// Objects of users are several times as large in JSON, in which < has six bytes.
+	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	config.UserAgent = userAgent
 	return config, nil
 }
