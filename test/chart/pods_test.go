@@ -5,6 +5,7 @@ package chart
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -89,6 +90,36 @@ func locked(t *testing.T, containers []corev1.Container) {
 			!slices.Equal(context.Capabilities.Drop, []corev1.Capability{"ALL"}) || len(context.Capabilities.Add) > 0 {
 			t.Errorf("container %s has privileges: %v", container.Name, context)
 		}
+	}
+}
+
+// TestPods_collectGarbageBeforeTheirMemoryLimit expands variables as the kubelet does.
+func TestPods_collectGarbageBeforeTheirMemoryLimit(t *testing.T) {
+	for name, limit := range map[string]string{"the defaults": "", "a limit in gigabytes": "2G", "a small limit": "70Mi"} {
+		t.Run(name, func(t *testing.T) {
+			var v values
+			if limit != "" {
+				v = together(at("controller.resources.limits.memory", limit), at("kubeletPlugin.resources.limits.memory", limit))
+			}
+			for _, container := range []corev1.Container{controllerOf(t, v).Spec.Template.Spec.Containers[0], pluginOf(t, v).Spec.Template.Spec.Containers[0]} {
+				most := container.Resources.Limits.Memory().Value()
+				variables := map[string]string{}
+				for _, variable := range container.Env {
+					value := variable.Value
+					if from := variable.ValueFrom; from != nil && from.ResourceFieldRef != nil && from.ResourceFieldRef.Resource == "limits.memory" {
+						divisor := from.ResourceFieldRef.Divisor.Value()
+						value = strconv.FormatInt((most+divisor-1)/divisor, 10)
+					}
+					for other := range variables {
+						value = strings.ReplaceAll(value, "$("+other+")", variables[other])
+					}
+					variables[variable.Name] = value
+				}
+				if got, err := strconv.ParseInt(variables["GOMEMLIMIT"], 10, 64); err != nil || got < most*9/10 || got > most*97/100 {
+					t.Errorf("container %s has GOMEMLIMIT %q with a limit of %d bytes", container.Name, variables["GOMEMLIMIT"], most)
+				}
+			}
+		})
 	}
 }
 

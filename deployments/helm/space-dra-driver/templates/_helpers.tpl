@@ -89,6 +89,17 @@ labels:
   {{- include "space.labels" $root | nindent 2 }}
 {{- end -}}
 
+{{- /* Go's soft memory limit: the container's limit in mebibytes, as megabytes. That is 95 % of it. */ -}}
+{{- define "space.memoryLimit" -}}
+- name: MEMORY_LIMIT_MIB
+  valueFrom:
+    resourceFieldRef:
+      resource: limits.memory
+      divisor: 1Mi
+- name: GOMEMLIMIT
+  value: $(MEMORY_LIMIT_MIB)000000
+{{- end -}}
+
 {{- define "space.image" -}}
 {{ .Values.image.repository }}
 {{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
