@@ -139,7 +139,7 @@ func TestSchema_acceptsValidClasses(t *testing.T) {
 		`{"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["cost-center"],"allowedLabels":["*","a","a.example/b","a.example/*"],"allowedClusterRoles":["view"],
 			"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","enforceVersion":"v1.34","audit":"baseline","auditVersion":"latest","warn":"restricted","warnVersion":"latest"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
 			"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Isolated","ingress":[{"from":[{"namespaceSelector":{}}],"ports":[{"port":80}]}],"egress":[{}]},"tokenLifetime":"10m","maxLifetime":"8h","maxTerminationGracePeriod":"1m","retention":{"period":"30m"},
-			"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"exclusive":true,"env":{"e":"f"}}`,
+			"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"disableEtcMount":true,"exclusive":true,"env":{"e":"f"}}`,
 		`{"labels":{"kubernetes.io/a":"","example.com/b":"c"},"annotations":{"a":"anything\nat all"},"clusterRoles":["system:aggregate-to-view"],"clusterWideRoles":["a:b"]}`,
 		`{"resourceQuota":{"hard":{"limits.memory":"1.5Gi","requests.nvidia.com/gpu":"4","count/deployments.apps":"3","hugepages-2Mi":"4Mi","services.nodeports":0,"cpu":"1e3"}}}`,
 		`{"limitRange":{"limits":[{"type":"Container","min":{"cpu":"100m"},"defaultRequest":{"cpu":"100m"},"default":{"cpu":"300m"},"max":{"cpu":"300m"},"maxLimitRequestRatio":{"cpu":"3"}},

@@ -149,27 +149,3 @@ func TestTokenLifetime_isThatOfTheClass(t *testing.T) {
 		}
 	}
 }
-
-// Names of claims and requests can meet in a pod. Each claim's files stay its own.
-func TestClaims_withCollidingNamesHaveTheirOwnFiles(t *testing.T) {
-	t.Parallel()
-	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, framework.NewClaim("a", "b", "c"))
-	env.CreateClaim(t, ns, framework.NewClaim("a-b"))
-	env.CreatePod(t, ns, framework.NewPod("pod", "a", "a-b"))
-	first, second := env.Exec(t, ns, "pod", "cat", "/etc/a/b/namespace"), env.Exec(t, ns, "pod", "cat", "/etc/a-b/namespace")
-	if first == second {
-		t.Errorf("both have namespace %s", first)
-	}
-	// The variables are all of one of the two.
-	if s := env.SpaceOf(t, ns, "pod", "A_B"); s.Namespace != first && s.Namespace != second {
-		t.Errorf("the variables name %s, want %s or %s", s.Namespace, first, second)
-	}
-
-	// With a prefix, both can be told apart.
-	env.CreateClaim(t, ns, choosing(framework.NewClaim("apart"), `,"envPrefix":"OTHER"`))
-	env.CreatePod(t, ns, framework.NewPod("pod2", "a", "apart"))
-	if a, other := env.SpaceOf(t, ns, "pod2", "A_B"), env.SpaceOf(t, ns, "pod2", "OTHER"); a.Namespace != first || other == a {
-		t.Errorf("got %v and %v", a, other)
-	}
-}

@@ -146,8 +146,8 @@ func (w dryRuns) testAllowed(t *testing.T) {
 		classJSON(`"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["i"],"allowedLabels":["*","a"],"allowedClusterRoles":["view"],
 			"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
 			"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Open"},"tokenLifetime":"10m","maxLifetime":"8h","maxTerminationGracePeriod":"1m","retention":{"period":"30m"},
-			"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"exclusive":true,"env":{"e":"f"}`),
-		// Only the controller rejects these.
+			"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"disableEtcMount":true,"exclusive":true,"env":{"e":"f"}`),
+		// The controller reports these.
 		classJSON(`"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secret":"x"}`),
 	} {
 		calls["class "+raw] = w.class(raw)

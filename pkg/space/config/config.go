@@ -100,6 +100,8 @@ type Container struct {
 	EnvPrefix string
 	// MountPath is an additional directory with the space's files, or empty.
 	MountPath string
+	// DisableEtcMount leaves out the directory in /etc.
+	DisableEtcMount bool
 	// InCluster replaces the pod's own token.
 	InCluster bool
 	// KubeconfigEnv sets KUBECONFIG.

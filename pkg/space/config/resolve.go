@@ -181,8 +181,9 @@ func (d Defaults) fromClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 			Retention:        ptr.Deref(class.Retention, spaceapi.Retention{}).Period,
 		},
 		Container: Container{
-			TokenLifetime: ptr.Deref(class.TokenLifetime, metav1.Duration{}).Duration,
-			AdminEnv:      class.Env,
+			TokenLifetime:   ptr.Deref(class.TokenLifetime, metav1.Duration{}).Duration,
+			DisableEtcMount: ptr.Deref(class.DisableEtcMount, false),
+			AdminEnv:        class.Env,
 		},
 	}
 	if len(out.ClusterRoles) == 0 {

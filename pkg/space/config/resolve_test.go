@@ -63,7 +63,7 @@ const (
 	everyClassField = `"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["i"],"allowedLabels":["*","a","a.example/b","a.example/*"],"allowedClusterRoles":["view"],
 		"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
 		"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Isolated"},"tokenLifetime":"10m","maxLifetime":"8h","maxTerminationGracePeriod":"1m","retention":{"period":"30m"},
-		"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"exclusive":true,"env":{"e":"f"}`
+		"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"disableEtcMount":true,"exclusive":true,"env":{"e":"f"}`
 	everyClaimField = `"clusterRoles":["view"],"labels":{"a":"b"},"podSecurity":{"enforce":"restricted","audit":"privileged"},
 		"resourceQuota":{"hard":{"pods":"0"}},"network":{"mode":"Isolated"},"maxLifetime":"1ns","envPrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"exclusive":true,"env":{"_":""}`
 )
@@ -136,7 +136,7 @@ func TestResolve_mergesClassAndClaim(t *testing.T) {
 				CopyFrom:      &spaceapi.CopyFrom{Namespace: "a", Secrets: sources("b"), ConfigMaps: sources("c"), ImagePullSecrets: sources("b")},
 				MaxLifetime:   duration(8 * time.Hour), Retention: duration(30 * time.Minute),
 			},
-			Container: config.Container{TokenLifetime: 10 * time.Minute, AdminEnv: map[string]string{"e": "f"}},
+			Container: config.Container{TokenLifetime: 10 * time.Minute, DisableEtcMount: true, AdminEnv: map[string]string{"e": "f"}},
 		}},
 		"all fields of a claim": {configs{classOf(`"allowedClusterRoles":["view"],"allowedLabels":["*"]`), claimOf(everyClaimField)}, config.SpaceConfig{
 			NamespacePrefix: "ns-", Labels: map[string]string{"a": "b"}, PodSecurity: spaceapi.PodSecurity{Enforce: "restricted", Audit: "privileged"}, MaxTerminationGracePeriod: 5 * time.Minute,
@@ -148,13 +148,14 @@ func TestResolve_mergesClassAndClaim(t *testing.T) {
 				EnvPrefix: "A_1", MountPath: "/creds", InCluster: true, KubeconfigEnv: true, UserEnv: map[string]string{"_": ""},
 			},
 		}},
-		"several of a class": {configs{
-			classOf(`"tokenLifetime":"1h","labels":{"a":"1","b":"1"},"podSecurity":{"enforce":"privileged","warn":"baseline"},"allowNestedSpaces":true,"clusterWideRoles":["x"],"retention":{"period":"1h"},"maxLifetime":"8h","copyFrom":{"namespace":"a","secrets":[{"name":"b"}]},"resourceQuota":{"hard":{"pods":"5","cpu":"1"}},"exclusive":true,"allowAdminAccess":true,"limitRange":{"limits":[{"type":"Pod","max":{"cpu":"1"}}]}`),
+		"later ones of classes win field by field": {configs{
+			classOf(`"tokenLifetime":"1h","labels":{"a":"1","b":"1"},"podSecurity":{"enforce":"privileged","warn":"baseline"},"allowNestedSpaces":true,"clusterWideRoles":["x"],"retention":{"period":"1h"},"maxLifetime":"8h","copyFrom":{"namespace":"a","secrets":[{"name":"b"}]},"resourceQuota":{"hard":{"pods":"5","cpu":"1"}},"exclusive":true,"allowAdminAccess":true,"disableEtcMount":true,"limitRange":{"limits":[{"type":"Pod","max":{"cpu":"1"}}]}`),
 			classOf(`"labels":{"b":"2"},"podSecurity":{"warn":"restricted"},"allowNestedSpaces":false,"clusterWideRoles":[],"maxLifetime":"9h","copyFrom":{"namespace":"c","configMaps":[{"name":"d"}]},"resourceQuota":{"hard":{"pods":"6"}},"allowAdminAccess":null,"tokenLifetime":null,"exclusive":false,"limitRange":{"limits":[{"type":"Pod","max":{"memory":"1"}}]}`),
 		}, defaults(func(e *config.SpaceConfig) {
 			e.Labels = map[string]string{"a": "1", "b": "2"}
 			e.PodSecurity = spaceapi.PodSecurity{Enforce: "privileged", Warn: "restricted"}
-			e.ClusterWideRoles, e.Retention, e.MaxLifetime, e.TokenLifetime = []string{}, duration(time.Hour), duration(9*time.Hour), time.Hour
+			e.ClusterWideRoles, e.Retention, e.MaxLifetime, e.TokenLifetime = []string{}, lasting(time.Hour), lasting(9*time.Hour), time.Hour
+			e.DisableEtcMount = true
 			e.CopyFrom = &spaceapi.CopyFrom{Namespace: "c", ConfigMaps: sources("d")}
 			e.ResourceQuota = hard(corev1.ResourceList{"pods": resource.MustParse("6"), "cpu": resource.MustParse("1")})
 			e.LimitRange = &corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: "Pod", Max: corev1.ResourceList{"memory": resource.MustParse("1")}}}}
@@ -413,18 +414,18 @@ var (
 		"namespacePrefix": {"a-", "b-"}, "labels": {fields{"team": "a"}, fields{"a": "b", "c": "d"}},
 		"allowedLabels": {[]any{"*"}, []any{"x", "team"}, []any{"y/*"}, []any{}}, "annotations": {fields{"e": "f"}},
 		"clusterRoles": roles, "allowedClusterRoles": {[]any{"view"}, []any{"edit", "admin"}, []any{}}, "clusterWideRoles": {[]any{"crds"}, []any{}},
-		"podSecurity": levels, "resourceQuota": quotas, "allowNestedSpaces": booleans, "limitRange": {fields{"limits": []any{fields{"type": "Pod", "max": fields{"cpu": "1"}}}}},
-		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lifetimes, "retention": {fields{"period": "1h"}},
-		"copyFrom": {fields{"namespace": "n", "secrets": []any{fields{"name": "s"}}}}, "allowAdminAccess": booleans, "exclusive": booleans, "env": {fields{"p": "class"}},
+		"podSecurity": levels, "resourceQuota": quotas, "allowNestedSpaces": truths, "limitRange": {fields{"limits": []any{fields{"type": "Pod", "max": fields{"cpu": "1"}}}}},
+		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lives, "retention": {fields{"period": "1h"}},
+		"copyFrom": {fields{"namespace": "n", "secrets": []any{fields{"name": "s"}}}}, "allowAdminAccess": truths, "disableEtcMount": truths, "exclusive": truths, "env": {fields{"p": "class"}},
 	}
 	claimValues = values{
 		"clusterRoles": append([]any{[]any{"crds"}}, roles...), "labels": {fields{"team": "b"}, fields{"x": "y"}, fields{"y/z": ""}, fields{"yy/z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
 		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "maxLifetime": lifetimes, "envPrefix": {"A", "B"}, "mountPath": {"/creds"},
 		"inCluster": booleans, "kubeconfigEnv": booleans, "exclusive": booleans, "env": {fields{"p": "claim"}, fields{"q": ""}},
 	}
-	// classOnlyValues are of fields that only classes have: a claim with one is rejected.
-	classOnlyValues = values{
-		"clusterWideRoles": {[]any{"cluster-admin"}}, "allowNestedSpaces": booleans, "allowAdminAccess": booleans, "retention": {fields{"period": "1h"}}, "tokenLifetime": {"24h"},
+	// beyond are fields of which a claim must have no use.
+	beyond = values{
+		"clusterWideRoles": {[]any{"cluster-admin"}}, "allowNestedSpaces": truths, "disableEtcMount": truths, "allowAdminAccess": truths, "retention": {fields{"period": "1h"}}, "tokenLifetime": {"24h"},
 		"namespacePrefix": {"kube-"}, "allowedLabels": {[]any{"*"}}, "annotations": {fields{"e": "g"}}, "copyFrom": {fields{"namespace": "kube-system", "secrets": []any{fields{"name": "s"}}}}, "limitRange": {fields{}},
 	}
 )

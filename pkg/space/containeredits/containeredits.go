@@ -8,6 +8,7 @@ package containeredits
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
@@ -27,6 +29,12 @@ const (
 	claimsDir    = "/var/run/claim-artifacts"
 	configDir    = "/etc"
 	inClusterDir = "/var/run/secrets/kubernetes.io/serviceaccount"
+)
+
+// Prefixes of the variables of a class and of a claim.
+const (
+	adminPrefix = "admin_"
+	userPrefix  = "user_"
 )
 
 // Names of the files in a directory with credentials. In-cluster clients look for
@@ -52,42 +60,41 @@ func CredentialsDir(claim types.UID, subdir string) string {
 	return path.Join(claimsDir, string(claim), subdir)
 }
 
-// Build returns what containers see of each space of an allocation. server is the URL of the API
-// server. configs, namespaces and the returned edits have one element for each result. The error
-// names parameters that conflict.
+// Build returns what containers see of each space of an allocation. The spaces have these
+// namespaces, and the API server is at a URL. The lists have an element for each result. The
+// error names parameters that contradict each other, or says that the claim cannot have its name.
 func Build(driver, server string, a *allocation.Allocation, configs []config.Container, namespaces []string) ([]Edits, error) {
 	out := make([]Edits, len(a.Results))
 	for i, result := range a.Results {
-		out[i] = build(driver, server, a, result, configs[i], namespaces[i])
+		var err error
+		if out[i], err = build(driver, server, a, result, configs[i], namespaces[i]); err != nil {
+			return nil, err
+		}
 	}
-	if err := checkVariables(a, out); err != nil {
-		return nil, err
-	}
-	if err := checkDirs(a, out); err != nil {
+	if err := checkTogether(requests, labels(a), out); err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-// Validate returns the error that Build would return. It does not depend on the server and the
-// names of the namespaces.
-func Validate(driver string, a *allocation.Allocation, configs []config.Container) error {
+// Preview returns what Build would return, apart from the server and the names of the namespaces,
+// which are not known yet. The error does not depend on them.
+func Preview(driver string, a *allocation.Allocation, configs []config.Container) ([]Edits, error) {
 	namespaces := make([]string, len(a.Results))
 	for i, result := range a.Results {
 		namespaces[i] = result.NamespaceName("")
 	}
-	_, err := Build(driver, "https://server:443", a, configs, namespaces)
-	return err
+	return Build(driver, "https://server:443", a, configs, namespaces)
 }
 
-func build(driver, server string, a *allocation.Allocation, result allocation.Result, c config.Container, namespace string) Edits {
+func build(driver, server string, a *allocation.Allocation, result allocation.Result, c config.Container, namespace string) (Edits, error) {
 	dir := CredentialsDir(a.ClaimUID, result.Subdir)
 	file := path.Join(dir, KubeconfigFile)
-	prefix := envPrefix(a.PodClaimName)
-	if result.Subdir != "" {
-		prefix += "_" + envPrefix(result.Subdir)
+	prefix, prefixErr := envPrefixOf(a, result, c)
+	etcDir, dirErr := etcDirOf(a, result, c)
+	if err := errors.Join(prefixErr, dirErr); err != nil {
+		return Edits{}, err
 	}
-	prefix = cmp.Or(c.EnvPrefix, prefix)
 	out := Edits{
 		Env: []string{
 			"DRA_RESOURCE_DRIVER_NAME=" + driver,
@@ -95,7 +102,10 @@ func build(driver, server string, a *allocation.Allocation, result allocation.Re
 			prefix + "_NAMESPACE=" + namespace,
 			prefix + "_KUBECONFIG=" + file,
 		},
-		Dirs: []string{dir, path.Join(configDir, a.PodClaimName, result.Subdir)},
+		Dirs: []string{dir},
+	}
+	if etcDir != "" {
+		out.Dirs = append(out.Dirs, etcDir)
 	}
 	if c.KubeconfigEnv {
 		out.Env = append(out.Env, "KUBECONFIG="+file)
@@ -107,9 +117,45 @@ func build(driver, server string, a *allocation.Allocation, result allocation.Re
 	if dir := path.Clean(c.MountPath); c.MountPath != "" && !slices.Contains(out.Dirs, dir) {
 		out.Dirs = append(out.Dirs, dir)
 	}
-	out.Env = append(out.Env, variables("admin_", c.AdminEnv)...)
-	out.Env = append(out.Env, variables("user_", c.UserEnv)...)
-	return out
+	out.Env = append(out.Env, variables(adminPrefix, c.AdminEnv)...)
+	out.Env = append(out.Env, variables(userPrefix, c.UserEnv)...)
+	return out, nil
+}
+
+// envPrefixOf returns the prefix of a space's variables. The error says that there can be no
+// variables of the claim's name.
+func envPrefixOf(a *allocation.Allocation, result allocation.Result, c config.Container) (string, error) {
+	if c.EnvPrefix != "" {
+		return c.EnvPrefix, nil
+	}
+	prefix := envPrefix(a.PodClaimName)
+	if result.Subdir != "" {
+		prefix += "_" + envPrefix(result.Subdir)
+	}
+	why := spaceapi.ReservedEnvPrefix(prefix)
+	if strings.TrimLeft(prefix, "0123456789") != prefix {
+		why = "no shell can read variables that begin with a digit"
+	}
+	if why != "" {
+		return "", fmt.Errorf("the claim has the name %q in the pod, so that its environment variables would begin with %s_, but %s: "+
+			"give the claim another name in the pod, or set envPrefix", a.PodClaimName, prefix, why)
+	}
+	return prefix, nil
+}
+
+// etcDirOf returns the directory in /etc with a space's files, or "" if there is none. The error
+// says that there can be no directory of the claim's name.
+func etcDirOf(a *allocation.Allocation, result allocation.Result, c config.Container) (string, error) {
+	dir := path.Join(configDir, a.PodClaimName)
+	why := spaceapi.ReservedMountPath(dir)
+	switch {
+	case c.DisableEtcMount, why != "" && c.MountPath != "":
+		return "", nil
+	case why != "":
+		return "", fmt.Errorf("the claim has the name %q in the pod, so that its files would be at %s, but %s: "+
+			"give the claim another name in the pod, or set mountPath, in place of the directory in %s", a.PodClaimName, dir, why, configDir)
+	}
+	return path.Join(dir, result.Subdir), nil
 }
 
 // envPrefix returns the start of the names of environment variables for a name: in upper
@@ -145,67 +191,3 @@ func variables(prefix string, parameters map[string]string) []string {
 	}
 	return out
 }
-
-// A container may use all spaces of a claim. If two spaces set the same variable or mount the
-// same directory, their order would decide which of them the container sees. The driver does not
-// know which containers use which requests. It therefore rejects the claim, although each
-// container might use only one.
-
-// checkVariables returns an error if a variable has two values.
-func checkVariables(a *allocation.Allocation, edits []Edits) error {
-	type variable struct{ value, request string }
-	seen := map[string]variable{}
-	for i, e := range edits {
-		request := label(a.Results[i])
-		for _, env := range e.Env {
-			name, value, _ := strings.Cut(env, "=")
-			if other, found := seen[name]; found && other.value != value {
-				return fmt.Errorf("requests %s and %s set environment variable %s to different values: "+
-					"set envPrefix, or use separate claims", other.request, request, name)
-			}
-			seen[name] = variable{value, request}
-		}
-	}
-	return nil
-}
-
-// checkDirs returns an error if two spaces have the same directory, or a directory is below
-// another one: mounts are read-only, so that nothing can be mounted in them.
-func checkDirs(a *allocation.Allocation, edits []Edits) error {
-	type mount struct{ dir, request string }
-	var seen []mount
-	for i, e := range edits {
-		request := label(a.Results[i])
-		for _, dir := range e.Dirs {
-			for _, other := range seen {
-				switch here, there := resolveLinks(dir), resolveLinks(other.dir); {
-				case here == there && request != other.request:
-					return fmt.Errorf("requests %s and %s both have their files at %s: "+
-						"set different values of mountPath, or use separate claims", other.request, request, dir)
-				case strings.HasPrefix(here, there+"/"):
-					return nested(dir, request, other.dir, other.request)
-				case strings.HasPrefix(there, here+"/"):
-					return nested(other.dir, other.request, dir, request)
-				}
-			}
-			seen = append(seen, mount{dir, request})
-		}
-	}
-	return nil
-}
-
-func nested(inner, innerRequest, outer, outerRequest string) error {
-	return fmt.Errorf("the files of request %s cannot be at %s, because those of request %s are at %s, where nothing else can be mounted: choose another mountPath",
-		innerRequest, inner, outerRequest, outer)
-}
-
-// resolveLinks returns where a directory is in most images, in which /var/run is a link to /run.
-func resolveLinks(dir string) string {
-	if below, found := strings.CutPrefix(dir, "/var/run/"); found {
-		return "/run/" + below
-	}
-	return dir
-}
-
-// label returns the name of a space in messages.
-func label(result allocation.Result) string { return cmp.Or(result.Subdir, result.Request) }

@@ -4,6 +4,8 @@
 package containeredits_test
 
 import (
+	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
@@ -52,8 +55,8 @@ func build(t *testing.T, a *allocation.Allocation, configs ...config.Container) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := containeredits.Validate(driver, a, configs); err != nil {
-		t.Errorf("Build succeeds, but Validate fails: %v", err)
+	if _, err := containeredits.Preview(driver, a, configs); err != nil {
+		t.Errorf("Preview rejects what Build does not: %v", err)
 	}
 	return got
 }
@@ -124,7 +127,6 @@ func TestBuild_prefixOfTheClaimsName(t *testing.T) {
 		"a.b-c9":       "A_B_C9",
 		"ALREADY_GOOD": "ALREADY_GOOD",
 		"ünï=cödé\n":   "_N__C_D__",
-		"":             "",
 	} {
 		a := allocated("space")
 		a.PodClaimName = name
@@ -132,6 +134,133 @@ func TestBuild_prefixOfTheClaimsName(t *testing.T) {
 			t.Errorf("%q: got %q, want the prefix %q", name, got, want)
 		}
 	}
+}
+
+func TestBuild_rejectsNamesThatCannotBeUsed(t *testing.T) {
+	for name, test := range map[string]struct {
+		dir, variables string // what the error says of them
+	}{
+		"passwd":             {dir: "/etc/passwd"},
+		"hosts":              {dir: "/etc/hosts"},
+		"resolv.conf":        {dir: "/etc/resolv.conf"},
+		"ssl":                {dir: "/etc/ssl"},
+		"nginx":              {dir: "/etc/nginx"},
+		"1abc":               {variables: "1ABC_"},
+		"0":                  {variables: "0_"},
+		"kubernetes":         {dir: "/etc/kubernetes", variables: "KUBERNETES_"},
+		"kubernetes-service": {variables: "KUBERNETES_SERVICE_"},
+		"ld":                 {variables: "LD_"},
+		"pod":                {variables: "POD_"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, requests := range [][]string{{"space"}, {"a", "b"}} {
+				a := allocated(requests...)
+				a.PodClaimName = name
+				configs := make([]config.Container, len(requests))
+				rejects := func() string {
+					_, err := containeredits.Build(driver, server, a, configs, namespaces(a))
+					if err == nil {
+						return ""
+					}
+					return err.Error()
+				}
+				if len(requests) > 1 && name == "pod" {
+					continue // POD_A_NAMESPACE is no variable of the pod
+				}
+				got := rejects()
+				if has := strings.Contains(got, test.dir) && strings.Contains(got, "mountPath"); has != (test.dir != "") {
+					t.Errorf("the error names the directory: %t: %s", has, got)
+				}
+				if has := strings.Contains(got, test.variables) && strings.Contains(got, "envPrefix"); has != (test.variables != "") {
+					t.Errorf("the error names the variables: %t: %s", has, got)
+				}
+				for i := range configs {
+					configs[i].EnvPrefix = "OK_" + string(rune('A'+i))
+				}
+				if got := rejects(); (got != "") != (test.dir != "") || strings.Contains(got, "envPrefix") {
+					t.Errorf("with envPrefix: %s", got)
+				}
+				for i := range configs {
+					configs[i].MountPath = "/creds/" + string(rune('a'+i))
+				}
+				if got := rejects(); got != "" {
+					t.Errorf("with envPrefix and mountPath: %s", got)
+				}
+				for i := range configs {
+					configs[i].MountPath, configs[i].DisableEtcMount = "", true
+				}
+				if got := rejects(); got != "" {
+					t.Errorf("with envPrefix and disableEtcMount: %s", got)
+				}
+			}
+		})
+	}
+}
+
+func TestBuild_dirInEtc(t *testing.T) {
+	const credentials = "/var/run/claim-artifacts/uid"
+	for name, test := range map[string]struct {
+		claim string
+		config.Container
+		want []string
+	}{
+		"usually":                             {"job", config.Container{}, []string{credentials, "/etc/job"}},
+		"with mountPath":                      {"job", config.Container{MountPath: "/creds"}, []string{credentials, "/etc/job", "/creds"}},
+		"with mountPath, and a reserved name": {"passwd", config.Container{MountPath: "/creds"}, []string{credentials, "/creds"}},
+		"disabled":                            {"job", config.Container{DisableEtcMount: true}, []string{credentials}},
+		"disabled, but chosen by the claim":   {"job", config.Container{DisableEtcMount: true, MountPath: "/etc/job"}, []string{credentials, "/etc/job"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := allocated("space")
+			a.PodClaimName = test.claim
+			wantAll(t, "directories", build(t, a, test.Container)[0].Dirs, test.want...)
+		})
+	}
+}
+
+// What is accepted of the names of claims and requests never covers what a container needs.
+func FuzzBuild(f *testing.F) {
+	for _, name := range []string{"test-claim", "1abc", "passwd", "kubernetes-service", "pod", "a.b", "hosts", "ssl", "resolv.conf"} {
+		f.Add(name, "a", "b")
+		f.Add(name, "certs", "")
+	}
+	f.Add("ssl", "certs", "private")
+	variable := regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	f.Fuzz(func(t *testing.T, name, first, second string) {
+		requests := []string{first}
+		if second != "" {
+			requests = append(requests, second)
+		}
+		valid := len(validation.IsDNS1123Subdomain(name)) == 0
+		for _, request := range requests {
+			valid = valid && len(validation.IsDNS1123Label(request)) == 0
+		}
+		if !valid {
+			return // the API server rejects it
+		}
+		a := allocated(requests...)
+		a.PodClaimName = name
+		edits, err := containeredits.Build(driver, server, a, make([]config.Container, len(requests)), namespaces(a))
+		if err != nil {
+			return
+		}
+		for _, e := range edits {
+			for _, env := range e.Env {
+				name, _, _ := strings.Cut(env, "=")
+				if !variable.MatchString(name) || strings.HasPrefix(name, "KUBERNETES_") || strings.HasPrefix(name, "LD_") || name == "POD_NAMESPACE" {
+					t.Errorf("got variable %q", name)
+				}
+			}
+			for _, dir := range e.Dirs {
+				if path.Clean(dir) != dir || !strings.HasPrefix(dir, "/etc/"+name) && !strings.HasPrefix(dir, "/var/run/claim-artifacts/uid") {
+					t.Errorf("got directory %q", dir)
+				}
+				if dir, _, _ := strings.Cut(strings.TrimPrefix(dir, "/etc/"), "/"); spaceapi.ReservedMountPath("/etc/"+dir) != "" {
+					t.Errorf("got directory /etc/%s", dir)
+				}
+			}
+		}
+	})
 }
 
 func TestBuild_severalSpaces(t *testing.T) {
@@ -241,8 +370,8 @@ func TestBuild_rejectsConflicts(t *testing.T) {
 					t.Errorf("the error lacks %q: %v", part, err)
 				}
 			}
-			if check := containeredits.Validate(driver, a, test.configs); check == nil || check.Error() != err.Error() {
-				t.Errorf("Validate returns %v, Build %v", check, err)
+			if _, check := containeredits.Preview(driver, a, test.configs); check == nil || check.Error() != err.Error() {
+				t.Errorf("Preview returns %v, Build %v", check, err)
 			}
 		})
 	}

@@ -36,7 +36,10 @@ type desiredClaim struct {
 	conditions []metav1.Condition
 	// spaces are in the order of the allocation's results.
 	spaces []*desiredSpace
-	// rejected is the reason why the allocation gets no spaces, or nil.
+	// edits are what containers see of the spaces, unless rejected is set. The namespaces in them
+	// have other names.
+	edits []containeredits.Edits
+	// rejected is why the allocation gets nothing, or nil.
 	rejected error
 	// expiresIn is the remaining lifetime of the spaces. It is zero if there is no limit, and for
 	// expired spaces.
@@ -98,7 +101,7 @@ func (r *Reconciler) newDesiredClaim(ctx context.Context, claim *resourceapi.Res
 	}
 	if rejected == nil {
 		// No node could prepare it.
-		rejected = containeredits.Validate(driver, a, containers)
+		desired.edits, rejected = containeredits.Preview(driver, a, containers)
 	}
 	if rejected != nil {
 		desired.rejected = &reasonError{spaceapi.ReasonInvalidParameters, rejected}

@@ -510,7 +510,9 @@ func (f *fakeCache) List(_ context.Context, list client.ObjectList, opts ...clie
 			continue
 		}
 		if options.FieldSelector != nil {
-			if claim, found := options.FieldSelector.RequiresExactMatch(claimIndex); !found || !slices.Contains(indexByClaim(f.keys)(obj), claim) {
+			claim, byClaim := options.FieldSelector.RequiresExactMatch(claimIndex)
+			consumer, byConsumer := options.FieldSelector.RequiresExactMatch(consumerIndex)
+			if byClaim && !slices.Contains(indexByClaim(f.keys)(obj), claim) || byConsumer && !slices.Contains(indexByConsumer(obj), consumer) || !byClaim && !byConsumer {
 				continue
 			}
 		}

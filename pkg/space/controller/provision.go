@@ -44,12 +44,21 @@ func (r *Reconciler) provision(ctx context.Context, desired *desiredClaim) (time
 		}
 		return r.reportNotReady(ctx, desired, desired.rejected)
 	}
+	pod, err := r.checkContainers(ctx, desired)
+	switch rejection := (*reasonError)(nil); {
+	case errors.As(err, &rejection) && desired.inUse: // Other pods use it.
+		r.events.Event(pod, corev1.EventTypeWarning, rejection.reason, rejection.Error())
+	case errors.As(err, &rejection):
+		return r.reportNotReady(ctx, desired, err)
+	case err != nil:
+		return 0, err
+	}
 	if !desired.inUse && len(desired.conditions) == 0 {
 		klog.FromContext(ctx).V(2).Info("Claim allocated", logkeys.Allocation, desired.ID, "spaces", len(desired.spaces))
 	}
 
 	start := r.clock.Now()
-	err := r.ensureNamespaces(ctx, desired)
+	err = r.ensureNamespaces(ctx, desired)
 	namespacesDone := r.clock.Now()
 	var after time.Duration
 	var nodesErr error // The space becomes ready nevertheless.

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -211,6 +212,9 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, events re
 	}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &corev1.Namespace{}, claimIndex, indexByClaim(spaceapi.KeysFor(o.Defaults.Driver))); err != nil {
 		return fmt.Errorf("index namespaces by claim: %w", err)
+	}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &resourceapi.ResourceClaim{}, consumerIndex, indexByConsumer); err != nil {
+		return fmt.Errorf("index claims by consumer: %w", err)
 	}
 	roles := map[string]ctrlclient.Reader{}
 	for name := range sets.New(slices.Concat(o.Defaults.Roles(), o.Defaults.ClusterWideRoles)...) {

@@ -41,7 +41,8 @@ type SpaceClaimConfig struct {
 	// EnvPrefix replaces the prefix of the environment variables.
 	EnvPrefix string `json:"envPrefix,omitempty"`
 
-	// MountPath is an additional directory at which containers find the space's files.
+	// MountPath is one more directory at which containers find the space's files, or, if the
+	// claim's name is that of a directory in /etc which is reserved, the one in its place.
 	MountPath string `json:"mountPath,omitempty"`
 
 	// InCluster mounts the space's files where in-cluster clients look for them,

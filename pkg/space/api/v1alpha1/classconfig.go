@@ -90,8 +90,11 @@ type SpaceClassConfig struct {
 	// AllowNestedSpaces allows pods and claims in the space to request spaces.
 	AllowNestedSpaces *bool `json:"allowNestedSpaces,omitempty"`
 
-	// Exclusive allows only one pod at a time to use a claim. Later parameters of class or
-	// claim cannot revert this.
+	// DisableEtcMount leaves out the directory in /etc that has the name of the claim.
+	DisableEtcMount *bool `json:"disableEtcMount,omitempty"`
+
+	// Exclusive keeps a second pod from using a claim while a first one does. Later
+	// parameters of class or claim cannot revert this.
 	Exclusive bool `json:"exclusive,omitempty"`
 
 	// Env become environment variables `admin_<key>`.

@@ -130,8 +130,10 @@ func validateClaim(c *SpaceClaimConfig, driver string) (errs field.ErrorList) {
 		errs = append(errs, validateEnum(c.Network.Mode, field.NewPath("network", "mode"), NetworkIsolated)...)
 	}
 	errs = append(errs, validatePositive(c.MaxLifetime, field.NewPath("maxLifetime"))...)
-	if c.EnvPrefix != "" && !envPrefix.MatchString(c.EnvPrefix) {
-		errs = append(errs, field.Invalid(field.NewPath("envPrefix"), c.EnvPrefix, "must have at most 63 upper case letters, digits and underscores, and start with a letter"))
+	if at := field.NewPath("envPrefix"); c.EnvPrefix != "" && !envPrefix.MatchString(c.EnvPrefix) {
+		errs = append(errs, field.Invalid(at, c.EnvPrefix, "must have at most 63 upper case letters, digits and underscores, and start with a letter"))
+	} else if why := ReservedEnvPrefix(c.EnvPrefix); why != "" {
+		errs = append(errs, field.Invalid(at, c.EnvPrefix, "must not be reserved: "+why))
 	}
 	errs = append(errs, validateMountPath(c.MountPath, field.NewPath("mountPath"))...)
 	errs = append(errs, validateEnv(c.Env, field.NewPath("env"))...)
@@ -248,7 +250,26 @@ func validateEnv(variables map[string]string, at *field.Path) (errs field.ErrorL
 	return append(errs, validateSize(len(variables), at)...)
 }
 
-// ReservedPaths are directories that a claim cannot set as mountPath, and why.
+// ReservedEnvPrefix returns why environment variables cannot have a prefix, or "" if they can.
+// What follows the prefix is fixed, so that no variable can be one like PATH or HOME.
+func ReservedEnvPrefix(prefix string) string {
+	switch {
+	case inPrefix(prefix, "KUBERNETES"):
+		return "variables that begin with KUBERNETES_ belong to Kubernetes"
+	case inPrefix(prefix, "LD"):
+		return "variables that begin with LD_ belong to the dynamic linker"
+	case prefix == "POD":
+		return "by convention, POD_NAMESPACE is the namespace of the pod itself"
+	}
+	return ""
+}
+
+// inPrefix reports whether the prefix of variables is another one or begins with it.
+func inPrefix(prefix, reserved string) bool {
+	return strings.HasPrefix(prefix+"_", reserved+"_")
+}
+
+// ReservedPaths are directories where a claim's files cannot be, and why.
 type ReservedPaths struct {
 	Paths []string
 	// Below means that the directories below them are reserved, too.
@@ -256,9 +277,9 @@ type ReservedPaths struct {
 	Why   string
 }
 
-// ReservedMountPaths returns the directories that cannot be a claim's mountPath. They
-// keep users from breaking their own containers and are no security boundary: an image
-// can have symbolic links to these directories.
+// ReservedMountPaths returns the directories that cannot be a claim's mountPath, and neither the
+// directory in /etc that has the claim's name. They keep users from breaking their own containers
+// and are no security boundary: an image can have symbolic links to these directories.
 func ReservedMountPaths() []ReservedPaths {
 	return []ReservedPaths{
 		{
@@ -282,20 +303,58 @@ func ReservedMountPaths() []ReservedPaths {
 			Why: "they are files that the kubelet mounts",
 		},
 		{
+			Paths: []string{
+				"/etc/adjtime", "/etc/alpine-release", "/etc/bash.bashrc", "/etc/bashrc", "/etc/ca-certificates.conf", "/etc/crontab", "/etc/debian_version", "/etc/environment",
+				"/etc/fstab", "/etc/gai.conf", "/etc/group", "/etc/gshadow", "/etc/host.conf", "/etc/inittab", "/etc/inputrc", "/etc/issue", "/etc/krb5.conf", "/etc/ld.so.cache",
+				"/etc/ld.so.conf", "/etc/ld.so.preload", "/etc/localtime", "/etc/login.defs", "/etc/machine-id", "/etc/mime.types", "/etc/modules", "/etc/motd", "/etc/mtab",
+				"/etc/netconfig", "/etc/networks", "/etc/nsswitch.conf", "/etc/os-release", "/etc/pam.conf", "/etc/passwd", "/etc/profile", "/etc/protocols", "/etc/redhat-release",
+				"/etc/rpc", "/etc/securetty", "/etc/services", "/etc/shadow", "/etc/shells", "/etc/subgid", "/etc/subuid", "/etc/sudoers", "/etc/sysctl.conf",
+				"/etc/system-release", "/etc/timezone", "/etc/vconsole.conf", "/etc/xattr.conf", "/etc/yum.conf",
+			}, Below: true,
+			Why: "they are files of images, and a container in which a directory is mounted there does not start",
+		},
+		{
+			Paths: []string{
+				"/etc/alternatives", "/etc/apk", "/etc/apt", "/etc/authselect", "/etc/ca-certificates", "/etc/cni", "/etc/conf.d", "/etc/containerd", "/etc/containers", "/etc/cron.d",
+				"/etc/cron.daily", "/etc/crontabs", "/etc/crypto-policies", "/etc/dbus-1", "/etc/default", "/etc/dnf", "/etc/docker", "/etc/dpkg", "/etc/fonts", "/etc/gnupg",
+				"/etc/gss", "/etc/init.d", "/etc/kernel", "/etc/krb5.conf.d", "/etc/kubernetes", "/etc/ld.so.conf.d", "/etc/logrotate.d", "/etc/modprobe.d", "/etc/network",
+				"/etc/openldap", "/etc/opt", "/etc/pam.d", "/etc/periodic", "/etc/pki", "/etc/profile.d", "/etc/rpm", "/etc/sasl2", "/etc/security", "/etc/selinux", "/etc/skel",
+				"/etc/ssh", "/etc/ssl", "/etc/ssl/certs", "/etc/ssl/private", "/etc/sudoers.d", "/etc/sysconfig", "/etc/sysctl.d", "/etc/systemd", "/etc/terminfo", "/etc/tmpfiles.d",
+				"/etc/udev", "/etc/xdg", "/etc/yum", "/etc/yum.repos.d",
+			},
+			Why: "images have files there",
+		},
+		{
+			Paths: []string{
+				"/etc/apache2", "/etc/caddy", "/etc/cassandra", "/etc/clickhouse-server", "/etc/consul", "/etc/envoy", "/etc/fluent", "/etc/gitlab", "/etc/grafana", "/etc/haproxy",
+				"/etc/httpd", "/etc/influxdb", "/etc/java", "/etc/loki", "/etc/memcached", "/etc/mysql", "/etc/nginx", "/etc/otelcol", "/etc/php", "/etc/postgresql", "/etc/prometheus",
+				"/etc/python3", "/etc/rabbitmq", "/etc/redis", "/etc/squid", "/etc/telegraf", "/etc/traefik", "/etc/varnish", "/etc/vault",
+			},
+			Why: "programs of common images have their configuration there",
+		},
+		{
 			Paths: []string{"/", "/etc", "/usr", "/usr/local", "/usr/share", "/var", "/var/lib", "/var/tmp", "/var/run", "/run", "/tmp", "/var/run/secrets", "/run/secrets"},
 			Why:   "a read-only mount would hide what is in them",
 		},
 	}
 }
 
+// ReservedMountPath returns why a claim's files cannot be at a directory, or "" if they can.
+func ReservedMountPath(dir string) string {
+	for _, reserved := range ReservedMountPaths() {
+		if slices.ContainsFunc(reserved.Paths, func(r string) bool { return dir == r || reserved.Below && strings.HasPrefix(dir, r+"/") }) {
+			return reserved.Why
+		}
+	}
+	return ""
+}
+
 func validateMountPath(dir string, at *field.Path) field.ErrorList {
 	if dir == "" {
 		return nil
 	}
-	for _, reserved := range ReservedMountPaths() {
-		if slices.ContainsFunc(reserved.Paths, func(r string) bool { return dir == r || reserved.Below && strings.HasPrefix(dir, r+"/") }) {
-			return field.ErrorList{field.Invalid(at, dir, "must not be a system directory: "+reserved.Why)}
-		}
+	if why := ReservedMountPath(dir); why != "" {
+		return field.ErrorList{field.Invalid(at, dir, "must not be a system directory: "+why)}
 	}
 	switch {
 	case len(dir) > maxName:

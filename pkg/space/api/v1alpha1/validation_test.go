@@ -110,7 +110,7 @@ func TestValidateSpaceClaimConfig_invalid(t *testing.T) {
 	} {
 		cases[fmt.Sprintf(`"labels":{%q:"a"}`, key)] = "labels[" + key + "]: Forbidden: claims cannot set labels of "
 	}
-	for _, prefix := range []string{"test", "1ST", "_A", "A-B", "A ", "Ä", "A=B", "A\n", strings.Repeat("V", 64)} {
+	for _, prefix := range []string{"test", "1ST", "_A", "A-B", "A ", "Ä", "A=B", "A\n", strings.Repeat("V", 64), "KUBERNETES", "KUBERNETES_SERVICE", "LD", "LD_LIBRARY", "POD"} {
 		cases[fmt.Sprintf(`"envPrefix":%q`, prefix)] = fmt.Sprintf("envPrefix: Invalid value: %q", prefix)
 	}
 	for fields, want := range cases {
@@ -132,14 +132,14 @@ func TestValidateSpaceClaimConfig_mountPath(t *testing.T) {
 	wantErrors(t, decodeClaim(mountedAt("/"+strings.Repeat("p", 253))), "mountPath: Too long")
 	for _, path := range []string{
 		"/", "/proc", "/proc/1", "/sys", "/sys/fs/cgroup", "/dev", "/dev/shm", "/bin", "/sbin/x", "/lib", "/lib64", "/boot", "/usr", "/usr/bin", "/usr/lib/x",
-		"/etc", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/var", "/run", "/var/run", "/tmp", "/var/lib",
+		"/etc", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/passwd", "/etc/passwd/x", "/etc/ssl", "/etc/ssl/certs", "/etc/nginx", "/var", "/run", "/var/run", "/tmp", "/var/lib",
 		"/var/run/claim-artifacts", "/var/run/claim-artifacts/x", "/run/claim-artifacts",
 		"/var/run/secrets", "/var/run/secrets/kubernetes.io", "/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets/kubernetes.io/serviceaccount",
 	} {
 		wantErrors(t, decodeClaim(mountedAt(path)), fmt.Sprintf("mountPath: Invalid value: %q: must not be a system directory: ", path))
 	}
 	for _, path := range []string{
-		"/creds", "/etc/creds", "/var/lib/app/space", "/home/user/.kube", "/usr/share/app", "/usr/local/etc", "/procedures", "/var/run/secrets/space", "/tmp/space", "/with space", "/...",
+		"/creds", "/etc/creds", "/etc/nginx/space", "/etc/ssl/space", "/var/lib/app/space", "/home/user/.kube", "/usr/share/app", "/usr/local/etc", "/procedures", "/var/run/secrets/space", "/tmp/space", "/with space", "/...",
 	} {
 		wantErrors(t, decodeClaim(mountedAt(path)))
 	}
@@ -156,7 +156,7 @@ func TestValidate_valid(t *testing.T) {
 	} {
 		wantErrors(t, decodeClass(object(spaceapi.SpaceClassConfigKind, fields)))
 	}
-	for _, fields := range []string{``, `"labels":{},"mountPath":""`, `"labels":{"team":"a","resource.example.com/x":"y","notk8s.io/z":""}`} {
+	for _, fields := range []string{``, `"labels":{},"mountPath":""`, `"envPrefix":"KUBERNETESX"`, `"envPrefix":"LDAP"`, `"envPrefix":"POD_A"`, `"labels":{"team":"a","resource.example.com/x":"y","notk8s.io/z":""}`} {
 		wantErrors(t, decodeClaim(object(spaceapi.SpaceClaimConfigKind, fields)))
 	}
 }

@@ -1,0 +1,137 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package containeredits
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
+)
+
+// If two spaces of a container set a variable or mount a directory, their order would decide which
+// of them the container uses. The order of the requests of a claim is defined. The order of claims
+// is not (k8s.io/kubernetes, pkg/kubelet/cm/dra/manager.go, GetResources).
+
+// scope is what the spaces that are compared belong to.
+type scope struct {
+	// plural and singular are what messages call it.
+	plural, singular string
+	// What to do about variables, about equal directories, and about one below another.
+	variables, dirs, nested string
+}
+
+var (
+	// requests of a claim. Which containers use which of them is not known, so that the claim is
+	// rejected although each container might use only one.
+	requests = scope{
+		plural: "requests", singular: "request",
+		variables: "set envPrefix, or use separate claims",
+		dirs:      "set different values of mountPath, or use separate claims",
+		nested:    "choose another mountPath",
+	}
+	// claims that a container uses.
+	claims = scope{
+		plural: "ResourceClaims", singular: "ResourceClaim",
+		variables: "set envPrefix, give one of them another name in the pod, or use them in different containers",
+		dirs:      "set different values of mountPath, give one of them another name in the pod, or use them in different containers",
+		nested:    "choose another mountPath, give one of them another name in the pod, or use them in different containers",
+	}
+)
+
+// CheckClaims returns an error if spaces of two claims, which have names, are not for the same
+// container. Variables of the users' and administrators' parameters are not compared: they do not
+// decide which space a container uses, and users cannot change those of a class.
+func CheckClaims(name string, edits []Edits, otherName string, others []Edits) error {
+	var names []string
+	var all []Edits
+	for _, e := range edits {
+		names, all = append(names, name), append(all, e.withoutParameters())
+	}
+	for _, e := range others {
+		names, all = append(names, otherName), append(all, e.withoutParameters())
+	}
+	return checkTogether(claims, names, all)
+}
+
+// withoutParameters returns the edits without variables of parameters.
+func (e Edits) withoutParameters() Edits {
+	e.Env = slices.DeleteFunc(slices.Clone(e.Env), func(env string) bool {
+		return strings.HasPrefix(env, adminPrefix) || strings.HasPrefix(env, userPrefix)
+	})
+	return e
+}
+
+// checkTogether returns an error if a container cannot use spaces of several things, by whose
+// names they are called. Those of the same thing are not compared.
+func checkTogether(s scope, names []string, edits []Edits) error {
+	if err := checkVariables(s, names, edits); err != nil {
+		return err
+	}
+	return checkDirs(s, names, edits)
+}
+
+// checkVariables returns an error if a variable has two values.
+func checkVariables(s scope, names []string, edits []Edits) error {
+	type setting struct{ value, by string }
+	seen := map[string]setting{}
+	for i, e := range edits {
+		for _, env := range e.Env {
+			name, value, _ := strings.Cut(env, "=")
+			if other, found := seen[name]; found && other.value != value {
+				return fmt.Errorf("%s %s and %s set environment variable %s to different values: %s", s.plural, other.by, names[i], name, s.variables)
+			}
+			seen[name] = setting{value, names[i]}
+		}
+	}
+	return nil
+}
+
+// checkDirs returns an error if two spaces have the same directory, or a directory is below
+// another one: mounts are read-only, so that nothing can be mounted in them.
+func checkDirs(s scope, names []string, edits []Edits) error {
+	type mount struct{ dir, by string }
+	var seen []mount
+	for i, e := range edits {
+		by := names[i]
+		for _, dir := range e.Dirs {
+			for _, other := range seen {
+				switch here, there := resolveLinks(dir), resolveLinks(other.dir); {
+				case here == there && by != other.by:
+					return fmt.Errorf("%s %s and %s both have their files at %s: %s", s.plural, other.by, by, dir, s.dirs)
+				case strings.HasPrefix(here, there+"/"):
+					return s.isNested(dir, by, other.dir, other.by)
+				case strings.HasPrefix(there, here+"/"):
+					return s.isNested(other.dir, other.by, dir, by)
+				}
+			}
+			seen = append(seen, mount{dir, by})
+		}
+	}
+	return nil
+}
+
+func (s scope) isNested(inner, innerBy, outer, outerBy string) error {
+	return fmt.Errorf("the files of %[1]s %[2]s cannot be at %[3]s, because those of %[1]s %[4]s are at %[5]s, where nothing else can be mounted: %[6]s",
+		s.singular, innerBy, inner, outerBy, outer, s.nested)
+}
+
+// resolveLinks returns where a directory is in nearly all images: /var/run is a link.
+func resolveLinks(dir string) string {
+	if below, found := strings.CutPrefix(dir, "/var/run/"); found {
+		return "/run/" + below
+	}
+	return dir
+}
+
+// labels returns what messages call the spaces of an allocation.
+func labels(a *allocation.Allocation) []string {
+	var out []string
+	for _, result := range a.Results {
+		out = append(out, cmp.Or(result.Subdir, result.Request))
+	}
+	return out
+}
