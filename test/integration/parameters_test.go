@@ -155,7 +155,7 @@ func (w dryRuns) testAllowed(t *testing.T) {
 	for _, raw := range []string{
 		claimJSON(``),
 		claimJSON(`"clusterRoles":["view"],"labels":{"a":"b"},"podSecurity":{"enforce":"restricted","audit":"privileged"},"resourceQuota":{"hard":{"pods":"0"}},"network":{"mode":"Isolated"},
-			"maxLifetime":"1ns","envPrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"exclusive":true,"env":{"_":""}`),
+			"maxLifetime":"1ns","envPrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"embedToken":true,"exclusive":true,"env":{"_":""}`),
 		claimJSON(`"labels":{"a":7},"mountPath":"/proc"`),
 	} {
 		calls["claim "+raw], calls["template "+raw] = w.claim(raw), w.template(raw)

@@ -106,6 +106,8 @@ type Container struct {
 	InCluster bool
 	// KubeconfigEnv sets KUBECONFIG.
 	KubeconfigEnv bool
+	// EmbedToken writes the token to the kubeconfig, too.
+	EmbedToken bool
 	// AdminEnv and UserEnv become variables, with the prefixes admin_ and user_.
 	AdminEnv map[string]string
 	UserEnv  map[string]string

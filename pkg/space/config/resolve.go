@@ -248,6 +248,7 @@ func (s *SpaceConfig) restrict(class *spaceapi.SpaceClassConfig, claim *spaceapi
 	s.MountPath = claim.MountPath
 	s.InCluster = ptr.Deref(claim.InCluster, false)
 	s.KubeconfigEnv = ptr.Deref(claim.KubeconfigEnv, false)
+	s.EmbedToken = ptr.Deref(claim.EmbedToken, false)
 	s.UserEnv = claim.Env
 	return errs
 }

@@ -65,7 +65,7 @@ const (
 		"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Isolated"},"tokenLifetime":"10m","maxLifetime":"8h","maxTerminationGracePeriod":"1m","retention":{"period":"30m"},
 		"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"disableEtcMount":true,"exclusive":true,"env":{"e":"f"}`
 	everyClaimField = `"clusterRoles":["view"],"labels":{"a":"b"},"podSecurity":{"enforce":"restricted","audit":"privileged"},
-		"resourceQuota":{"hard":{"pods":"0"}},"network":{"mode":"Isolated"},"maxLifetime":"1ns","envPrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"exclusive":true,"env":{"_":""}`
+		"resourceQuota":{"hard":{"pods":"0"}},"network":{"mode":"Isolated"},"maxLifetime":"1ns","envPrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"embedToken":true,"exclusive":true,"env":{"_":""}`
 )
 
 func resultOf(request string) (result allocation.Result) {
@@ -145,7 +145,7 @@ func TestResolve_mergesClassAndClaim(t *testing.T) {
 				Network: spaceapi.Network{Mode: spaceapi.NetworkIsolated}, MaxLifetime: duration(1),
 			},
 			Container: config.Container{
-				EnvPrefix: "A_1", MountPath: "/creds", InCluster: true, KubeconfigEnv: true, UserEnv: map[string]string{"_": ""},
+				EnvPrefix: "A_1", MountPath: "/creds", InCluster: true, KubeconfigEnv: true, EmbedToken: true, UserEnv: map[string]string{"_": ""},
 			},
 		}},
 		"later ones of classes win field by field": {configs{
@@ -160,13 +160,13 @@ func TestResolve_mergesClassAndClaim(t *testing.T) {
 			e.ResourceQuota = hard(corev1.ResourceList{"pods": resource.MustParse("6"), "cpu": resource.MustParse("1")})
 			e.LimitRange = &corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: "Pod", Max: corev1.ResourceList{"memory": resource.MustParse("1")}}}}
 		})},
-		"several of a claim": {configs{
-			claimOf(`"labels":{"a":"1","b":"1"},"mountPath":"/a","inCluster":true,"exclusive":true,"kubeconfigEnv":true,"env":{"x":"1","y":"1"},"podSecurity":{"enforce":"restricted"},"maxLifetime":"1h"`),
+		"later ones of claims win field by field": {configs{
+			claimOf(`"labels":{"a":"1","b":"1"},"mountPath":"/a","inCluster":true,"exclusive":true,"kubeconfigEnv":true,"embedToken":true,"env":{"x":"1","y":"1"},"podSecurity":{"enforce":"restricted"},"maxLifetime":"1h"`),
 			claimOf(`"labels":{"b":"2"},"mountPath":"/b","inCluster":false,"env":{"y":"2"},"podSecurity":{"warn":"restricted"},"maxLifetime":"2h"`),
 			classOf(`"allowedLabels":["c"]`), classOf(`"allowedLabels":["a","b"]`),
 		}, defaults(func(e *config.SpaceConfig) {
 			e.Labels, e.UserEnv = map[string]string{"a": "1", "b": "2"}, map[string]string{"x": "1", "y": "2"}
-			e.MountPath, e.KubeconfigEnv, e.MaxLifetime = "/b", true, duration(2*time.Hour)
+			e.MountPath, e.KubeconfigEnv, e.EmbedToken, e.MaxLifetime = "/b", true, true, lasting(2*time.Hour)
 			e.PodSecurity = spaceapi.PodSecurity{Enforce: "restricted", Warn: "restricted"}
 		})},
 		"a claim restricts its class, in any order": {configs{
@@ -420,8 +420,8 @@ var (
 	}
 	claimValues = values{
 		"clusterRoles": append([]any{[]any{"crds"}}, roles...), "labels": {fields{"team": "b"}, fields{"x": "y"}, fields{"y/z": ""}, fields{"yy/z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
-		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "maxLifetime": lifetimes, "envPrefix": {"A", "B"}, "mountPath": {"/creds"},
-		"inCluster": booleans, "kubeconfigEnv": booleans, "exclusive": booleans, "env": {fields{"p": "claim"}, fields{"q": ""}},
+		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "maxLifetime": lives, "envPrefix": {"A", "B"}, "mountPath": {"/creds"},
+		"inCluster": truths, "kubeconfigEnv": truths, "embedToken": truths, "exclusive": truths, "env": {fields{"p": "claim"}, fields{"q": ""}},
 	}
 	// beyond are fields of which a claim must have no use.
 	beyond = values{
@@ -551,13 +551,13 @@ func wantRestricted(t *testing.T, got, withoutClaim config.SpaceConfig, merged s
 	if limit, lifetime := withoutClaim.MaxLifetime.Duration, got.MaxLifetime.Duration; limit > 0 && (lifetime <= 0 || lifetime > limit) {
 		t.Errorf("lifetime %s", lifetime)
 	}
-	// All other fields are those of the class, or only claims have them. The test fails for a
-	// new field that is not listed here.
-	got.ClusterRoles, got.Labels, got.PodSecurity, got.ResourceQuota = withoutClaim.ClusterRoles, withoutClaim.Labels, withoutClaim.PodSecurity, withoutClaim.ResourceQuota
-	got.Network.Mode, got.MaxLifetime = withoutClaim.Network.Mode, withoutClaim.MaxLifetime
-	got.EnvPrefix, got.MountPath, got.InCluster, got.KubeconfigEnv, got.UserEnv = "", "", false, false, nil
-	if !equality.Semantic.DeepEqual(got, withoutClaim) {
-		t.Errorf("got %+v, but the class has %+v", got, withoutClaim)
+	// All else is as the class has it, but for what only a claim can say. This
+	// way round, a field that is new has to be thought of here.
+	got.ClusterRoles, got.Labels, got.PodSecurity, got.ResourceQuota = alone.ClusterRoles, alone.Labels, alone.PodSecurity, alone.ResourceQuota
+	got.Network.Mode, got.MaxLifetime = alone.Network.Mode, alone.MaxLifetime
+	got.EnvPrefix, got.MountPath, got.InCluster, got.KubeconfigEnv, got.EmbedToken, got.UserEnv = "", "", false, false, false, nil
+	if !equality.Semantic.DeepEqual(got, alone) {
+		t.Errorf("got %+v, but the class has %+v", got, alone)
 	}
 }
 

@@ -19,7 +19,7 @@ clusters:
 users:
 - name: space
   user:
-    tokenFile: %q
+    tokenFile: %q%s
 contexts:
 - name: space
   context:
@@ -29,10 +29,14 @@ contexts:
 current-context: space
 `
 
-// Kubeconfig returns the kubeconfig for a namespace of the API server at a URL, for containers
-// with the credentials in dir, an absolute path. It contains the paths of the files with the
-// token and the certificate, so that it can be copied within the container. client-go reads the
-// token again at least once a minute.
-func Kubeconfig(server, dir, namespace string) string {
-	return fmt.Sprintf(kubeconfigFormat, server, path.Join(dir, CAFile), path.Join(dir, TokenFile), namespace)
+// Kubeconfig returns the kubeconfig for a namespace of the API server at a URL, for
+// containers that have the credentials in dir, an absolute path. It has neither a token nor a
+// certificate, but the paths of their files. It can be copied within the container; client-go
+// reads the token again at least once a minute. A token, unless it is empty, is for clients that
+// do not know tokenFile. client-go prefers the file.
+func Kubeconfig(server, dir, namespace, token string) string {
+	if token != "" {
+		token = fmt.Sprintf("\n    token: %q", token)
+	}
+	return fmt.Sprintf(kubeconfigFormat, server, path.Join(dir, CAFile), path.Join(dir, TokenFile), token, namespace)
 }

@@ -4,10 +4,13 @@
 package containeredits_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
@@ -16,7 +19,7 @@ import (
 func TestKubeconfig_canBeCopied(t *testing.T) {
 	dir, copied := t.TempDir(), filepath.Join(t.TempDir(), "config")
 	for path, content := range map[string]string{
-		copied: containeredits.Kubeconfig("https://10.96.0.1:443", dir, "ephemeral-ns-x"),
+		copied: containeredits.Kubeconfig("https://10.96.0.1:443", dir, "ephemeral-ns-x", ""),
 		filepath.Join(dir, containeredits.TokenFile): "secret",
 		filepath.Join(dir, containeredits.CAFile):    "the CA",
 	} {
@@ -47,9 +50,45 @@ func TestKubeconfig_canBeCopied(t *testing.T) {
 	}
 }
 
-func TestKubeconfig_quotesValues(t *testing.T) {
+func TestKubeconfig_clientGoPrefersTheFileToTheToken(t *testing.T) {
+	dir := t.TempDir()
+	for file, content := range map[string]string{
+		"kubeconfig":             containeredits.Kubeconfig("https://10.96.0.1:443", dir, "ns", "embedded"),
+		containeredits.TokenFile: "newer",
+		containeredits.CAFile:    "the CA",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(dir, "kubeconfig"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.CAFile = ""
+	rt, err := rest.HTTPWrappersForConfig(config, roundTripper(func(request *http.Request) (*http.Response, error) {
+		if got := request.Header.Get("Authorization"); got != "Bearer newer" {
+			t.Errorf("client-go sends %q", got)
+		}
+		return &http.Response{Body: http.NoBody}, nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := rt.RoundTrip(httptest.NewRequest(http.MethodGet, "https://10.96.0.1:443", http.NoBody))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+
+func TestKubeconfig_valuesArriveAsTheyAre(t *testing.T) {
 	for _, value := range []string{"ephemeral-ns-zgwsktrlqh", "2222222222", "22222e2222", "0x22222222", "2222-22-22", "true", "null", "n", "y", "a: b", "#", "'\"\\", "ä\u00a0\n\t"} {
-		config, err := clientcmd.Load([]byte(containeredits.Kubeconfig(value, "/"+value, value)))
+		config, err := clientcmd.Load([]byte(containeredits.Kubeconfig(value, "/"+value, value, value)))
 		if err != nil {
 			t.Errorf("%q: %v", value, err)
 			continue
@@ -59,8 +98,8 @@ func TestKubeconfig_quotesValues(t *testing.T) {
 			t.Errorf("%q: got %+v", value, config)
 			continue
 		}
-		if cluster.Server != value || context.Namespace != value || cluster.CertificateAuthority != "/"+value+"/ca.crt" || user.TokenFile != "/"+value+"/token" {
-			t.Errorf("%q: got server %q, namespace %q, CA %q, token %q", value, cluster.Server, context.Namespace, cluster.CertificateAuthority, user.TokenFile)
+		if cluster.Server != value || context.Namespace != value || cluster.CertificateAuthority != "/"+value+"/ca.crt" || user.TokenFile != "/"+value+"/token" || user.Token != value {
+			t.Errorf("%q: got server %q, namespace %q, CA %q, token file %q, token %q", value, cluster.Server, context.Namespace, cluster.CertificateAuthority, user.TokenFile, user.Token)
 		}
 	}
 }

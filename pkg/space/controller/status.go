@@ -103,7 +103,7 @@ func (r *Reconciler) reportReady(ctx context.Context, desired *desiredClaim, sta
 				ServiceAccount:    spaceapi.ServiceAccountName,
 				ServiceAccountUID: space.serviceAccountUID,
 				Server:            r.config.Server,
-				Kubeconfig:        containeredits.Kubeconfig(r.config.Server, containeredits.CredentialsDir(desired.ClaimUID, space.Subdir), space.name),
+				Kubeconfig:        containeredits.Kubeconfig(r.config.Server, containeredits.CredentialsDir(desired.ClaimUID, space.Subdir), space.name, ""),
 			},
 		})
 	}

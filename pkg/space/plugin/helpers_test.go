@@ -84,7 +84,7 @@ func (n *node) wantServerFiles(claim types.UID, dir, server string, ca []byte) {
 	}
 	got, err := os.ReadFile(filepath.Join(path, "kubeconfig"))
 	namespace, _ := os.ReadFile(filepath.Join(path, "namespace"))
-	want := containeredits.Kubeconfig(server, filepath.Join("/var/run/claim-artifacts", string(claim), dir), string(namespace))
+	want := containeredits.Kubeconfig(server, filepath.Join("/var/run/claim-artifacts", string(claim), dir), string(namespace), "")
 	if err != nil || string(got) != want || len(namespace) == 0 {
 		n.t.Errorf("claim %s has, error %v, kubeconfig\n%s\nwant\n%s", claim, err, got, want)
 	}

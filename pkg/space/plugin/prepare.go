@@ -167,6 +167,7 @@ func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation
 			ServiceAccount:    data.ServiceAccount,
 			ServiceAccountUID: data.ServiceAccountUID,
 			TokenLifetime:     metav1.Duration{Duration: space.TokenLifetime},
+			EmbedToken:        space.EmbedToken,
 		})
 	}
 	if len(missing) > 0 {

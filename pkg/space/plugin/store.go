@@ -96,6 +96,8 @@ type preparedSpace struct {
 	ServiceAccountUID types.UID `json:"serviceAccountUID"`
 	// TokenLifetime is the lifetime to request. Zero: the installation's.
 	TokenLifetime metav1.Duration `json:"tokenLifetime,omitzero"`
+	// EmbedToken writes the token to the kubeconfig, too.
+	EmbedToken bool `json:"embedToken,omitempty"`
 }
 
 // store keeps the prepared claims of a node. Its root belongs on a file system in
@@ -184,12 +186,29 @@ func (s *store) credentialsOf(prepared preparedClaim, tokens []token.Token) []st
 		}
 		add(containeredits.CAFile, *s.server.ca.Load())
 		add(containeredits.NamespaceFile, []byte(space.Namespace))
-		add(containeredits.KubeconfigFile, []byte(containeredits.Kubeconfig(s.server.URL, containeredits.CredentialsDir(prepared.UID, space.Subdir), space.Namespace)))
-		if token := tokens[i].Reveal(); token != nil {
+		token := tokens[i].Reveal()
+		var embedded []byte
+		if space.EmbedToken {
+			embedded = token
+			if token == nil {
+				embedded = s.storedToken(prepared.UID, space.Subdir)
+			}
+		}
+		add(containeredits.KubeconfigFile, []byte(containeredits.Kubeconfig(s.server.URL, containeredits.CredentialsDir(prepared.UID, space.Subdir), space.Namespace, string(embedded))))
+		if token != nil {
 			add(containeredits.TokenFile, token)
 		}
 	}
 	return files
+}
+
+// storedToken returns the token of a space, or nil if its file was removed: then it is due.
+func (s *store) storedToken(claim types.UID, subdir string) []byte {
+	token, err := os.ReadFile(filepath.Join(s.credentialsPath(claim, subdir), containeredits.TokenFile))
+	if err != nil {
+		return nil
+	}
+	return token
 }
 
 // updateMetadata replaces the metadata of a claim. The error is fs.ErrNotExist if the claim

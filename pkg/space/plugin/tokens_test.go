@@ -4,6 +4,7 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/component-base/metrics/testutil"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
@@ -101,6 +103,49 @@ func TestRenew_allTokensOfAClaim(t *testing.T) {
 		for _, space := range p.Spaces {
 			n.wantToken(claim, space.Subdir, byNamespace[space.Namespace])
 		}
+	})
+}
+
+func TestRenew_embeddedTokens(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := withClaimConfig(claimFor("a", "b"), `,"embedToken":true`)
+		claim.Status.Allocation.Devices.Config[0].Requests = []string{"a"}
+		_, err := prepareClaim(t.Context(), n.driver, n.create(readyFor(t, claim, "account-1")))
+		n.must(err)
+		want := func(when string) {
+			t.Helper()
+			synctest.Wait()
+			for subdir, embedded := range map[string]bool{"a": true, "b": false} {
+				dir := n.driver.store.credentialsPath(claim.UID, subdir)
+				token, err := os.ReadFile(filepath.Join(dir, "token"))
+				n.must(err)
+				kubeconfig, err := clientcmd.LoadFromFile(filepath.Join(dir, "kubeconfig"))
+				n.must(err)
+				user := kubeconfig.AuthInfos["space"]
+				if has := user.Token == string(token); has != embedded || user.TokenFile == "" {
+					t.Errorf("%s, request %s: got token %q, token file %q, want %q, embedded: %t", when, subdir, user.Token, user.TokenFile, token, embedded)
+				}
+			}
+		}
+		want("prepared")
+		before, err := os.ReadFile(filepath.Join(n.driver.store.credentialsPath(claim.UID, "a"), "token"))
+		n.must(err)
+		<-time.After(resyncInterval)
+		want("after a resync")
+		n.server.CA = []byte("another CA")
+		n.restart()
+		want("with another CA")
+		<-time.After(renewal)
+		want("renewed")
+		after, err := os.ReadFile(filepath.Join(n.driver.store.credentialsPath(claim.UID, "a"), "token"))
+		n.must(err)
+		if bytes.Equal(before, after) {
+			t.Error("the token was not renewed: this test shows nothing")
+		}
+		n.must(os.Remove(filepath.Join(n.driver.store.credentialsPath(claim.UID, "a"), "token")))
+		<-time.After(resyncInterval)
+		<-time.After(renewal)
+		want("removed, and renewed")
 	})
 }
 

@@ -52,8 +52,12 @@ type SpaceClaimConfig struct {
 	// KubeconfigEnv also sets the variable KUBECONFIG, which kubectl and other clients read.
 	KubeconfigEnv *bool `json:"kubeconfigEnv,omitempty"`
 
-	// Exclusive allows only one pod at a time to use the claim. It applies to the whole
-	// claim. Later parameters cannot revert this.
+	// EmbedToken also writes the token to the kubeconfig, for clients that do not read
+	// the file that tokenFile names.
+	EmbedToken *bool `json:"embedToken,omitempty"`
+
+	// Exclusive keeps a second pod from using the claim while a first one does. It
+	// holds for the whole claim. Later parameters cannot revert this.
 	Exclusive bool `json:"exclusive,omitempty"`
 
 	// Env become environment variables `user_<key>`.
