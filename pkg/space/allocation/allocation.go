@@ -52,7 +52,9 @@ type Allocation struct {
 	// name in the pod's spec, for one that the scheduler created for an extended resource
 	// "space", else the claim's own name.
 	PodClaimName string
-	// Results are the driver's results, in the order of the allocation, at least one.
+	// FromTemplate is whether the claim was created from a template.
+	FromTemplate bool
+	// Results are the driver's results in it, in the order of the allocation, at least one.
 	Results []Result
 	// AllocatedAt is when the scheduler allocated the claim, in whole seconds by
 	// its clock. Zero in clusters before Kubernetes 1.36.
@@ -97,11 +99,11 @@ func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 		return nil
 	}
 	a := &Allocation{
-		Claim:        types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name},
-		ClaimUID:     claim.UID,
-		PodClaimName: podClaimName(claim),
-		Configs:      claim.Status.Allocation.Devices.Config,
+		Claim:    types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name},
+		ClaimUID: claim.UID,
+		Configs:  claim.Status.Allocation.Devices.Config,
 	}
+	a.PodClaimName, a.FromTemplate = podClaimName(claim)
 	for _, result := range claim.Status.Allocation.Devices.Results {
 		if result.Driver == driver {
 			a.Results = append(a.Results, Result{DeviceRequestAllocationResult: result, Class: classOf(claim, result.Request)})
@@ -177,19 +179,19 @@ func classOf(claim *resourceapi.ResourceClaim, name string) string {
 	return ""
 }
 
-// podClaimName returns the claim's name in the pod.
-func podClaimName(claim *resourceapi.ResourceClaim) string {
+// podClaimName returns the claim's name in the pod, and whether it was created from a template.
+func podClaimName(claim *resourceapi.ResourceClaim) (name string, fromTemplate bool) {
 	// Users can write any annotation, and this one becomes part of a path. In a pod's spec it
 	// is a DNS label.
 	if name := claim.Annotations[resourceapi.PodResourceClaimAnnotation]; len(validation.IsDNS1123Label(name)) == 0 {
-		return name
+		return name, true
 	}
 	// The pod's spec does not name such a claim, and the claim's own name is generated, so
 	// that programs in the pod could not know it.
 	if claim.Annotations[resourceapi.ExtendedResourceClaimAnnotation] == "true" {
-		return extendedResourceName
+		return extendedResourceName, false
 	}
-	return claim.Name
+	return claim.Name, false
 }
 
 // setSubdirs sets the subdirectories of results.

@@ -17,6 +17,9 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/dynamic-resource-allocation/api/metadata"
+	"k8s.io/dynamic-resource-allocation/resourceclaim"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -52,6 +55,14 @@ type Edits struct {
 	Env []string
 	// Dirs are the directories with the space's files.
 	Dirs []string
+	// MetadataFile is the file with the metadata of all devices of the space's request. It is empty
+	// unless the space is the first of its request.
+	MetadataFile string
+}
+
+// Dir returns the shortest of the directories with the space's files.
+func (e Edits) Dir() string {
+	return slices.MinFunc(e.Dirs, func(a, b string) int { return cmp.Compare(len(a), len(b)) })
 }
 
 // CredentialsDir returns the directory with the files of a space. subdir is empty for a
@@ -69,6 +80,13 @@ func Build(driver, server string, a *allocation.Allocation, configs []config.Con
 		var err error
 		if out[i], err = build(driver, server, a, result, configs[i], namespaces[i]); err != nil {
 			return nil, err
+		}
+	}
+	seen := sets.New[string]()
+	for i, result := range a.Results {
+		if request := resourceclaim.BaseRequestRef(result.Request); !seen.Has(request) {
+			seen.Insert(request)
+			out[i].MetadataFile = metadataFile(driver, a, request)
 		}
 	}
 	if err := checkTogether(requests, labels(a), out); err != nil {
@@ -120,6 +138,15 @@ func build(driver, server string, a *allocation.Allocation, result allocation.Re
 	out.Env = append(out.Env, variables(adminPrefix, c.AdminEnv)...)
 	out.Env = append(out.Env, variables(userPrefix, c.UserEnv)...)
 	return out, nil
+}
+
+// metadataFile returns where containers look for the metadata of the devices of a request, see
+// k8s.io/dynamic-resource-allocation/api/metadata.
+func metadataFile(driver string, a *allocation.Allocation, request string) string {
+	if a.FromTemplate {
+		return metadata.ResourceClaimTemplateFilePath(driver, a.PodClaimName, request)
+	}
+	return metadata.ResourceClaimFilePath(driver, a.Claim.Name, request)
 }
 
 // envPrefixOf returns the prefix of a space's variables. The error says that there can be no

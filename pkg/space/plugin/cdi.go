@@ -50,10 +50,10 @@ func openCDISpecs(driver, dir string) (*cdiSpecs, error) {
 	return &cdiSpecs{dir: dir, vendor: driver, staging: staging.Dir(filepath.Join(dir, "."+driver))}, nil
 }
 
-// put creates or replaces the spec of a claim, and returns the devices of its allocation. The names
-// of the devices begin with a prefix. Containers have the variables and directories in edits, with
-// the files of the result's subdirectory of hostDir.
-func (s *cdiSpecs) put(a *allocation.Allocation, prefix string, edits []containeredits.Edits, hostDir string) ([]kubeletplugin.Device, error) {
+// put creates or replaces the spec of a claim, and returns the devices of its allocation, whose
+// names begin with a prefix. Containers have what edits say, and files of the claim's directory on
+// the host.
+func (s *cdiSpecs) put(a *allocation.Allocation, prefix string, edits []containeredits.Edits, claimDir string) ([]kubeletplugin.Device, error) {
 	var inSpec []specs.Device
 	var out []kubeletplugin.Device
 	for i, result := range a.Results {
@@ -61,7 +61,11 @@ func (s *cdiSpecs) put(a *allocation.Allocation, prefix string, edits []containe
 		if result.Subdir != "" {
 			name += "-" + result.Subdir
 		}
-		inSpec = append(inSpec, deviceSpec(name, edits[i], filepath.Join(hostDir, result.Subdir)))
+		device := deviceSpec(name, edits[i], filepath.Join(claimDir, credentialsDir, result.Subdir))
+		if file := edits[i].MetadataFile; file != "" {
+			device.ContainerEdits.Mounts = append(device.ContainerEdits.Mounts, mount(filepath.Join(claimDir, deviceMetadataFile(result.Request)), file))
+		}
+		inSpec = append(inSpec, device)
 		out = append(out, kubeletplugin.Device{
 			Requests:     []string{result.Request},
 			PoolName:     result.Pool,
@@ -144,11 +148,11 @@ func (s *cdiSpecs) name(claim types.UID) string {
 func deviceSpec(name string, edits containeredits.Edits, hostDir string) specs.Device {
 	out := specs.ContainerEdits{Env: edits.Env}
 	for _, dir := range edits.Dirs {
-		out.Mounts = append(out.Mounts, &specs.Mount{
-			HostPath:      hostDir,
-			ContainerPath: dir,
-			Options:       []string{"bind", "ro", "nosuid", "nodev", "noexec"},
-		})
+		out.Mounts = append(out.Mounts, mount(hostDir, dir))
 	}
 	return specs.Device{Name: name, ContainerEdits: out}
+}
+
+func mount(hostPath, containerPath string) *specs.Mount {
+	return &specs.Mount{HostPath: hostPath, ContainerPath: containerPath, Options: []string{"bind", "ro", "nosuid", "nodev", "noexec"}}
 }

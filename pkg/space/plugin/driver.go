@@ -123,7 +123,7 @@ func New(config Config) (*Driver, error) {
 	if d.specs, err = openCDISpecs(config.Driver, config.CDIDir); err != nil {
 		return nil, err
 	}
-	d.store, err = openStore(config.CredentialsDir, &d.apiServer)
+	d.store, err = openStore(config.Driver, config.CredentialsDir, &d.apiServer)
 	return d, err
 }
 

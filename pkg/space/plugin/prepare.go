@@ -84,7 +84,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 
 // putSpec creates or replaces the CDI spec of a claim, and returns its devices.
 func (d *Driver) putSpec(prepared preparation) ([]kubeletplugin.Device, error) {
-	return d.specs.put(prepared.allocation, prepared.cdiName(), prepared.edits, d.store.credentialsPath(prepared.UID, ""))
+	return d.specs.put(prepared.allocation, prepared.cdiName(), prepared.edits, d.store.path(prepared.UID))
 }
 
 // waitUntilReady returns what to prepare for a claim as soon as the controller reports all of
@@ -134,6 +134,9 @@ func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation
 	}
 	prepared.allocation = a
 	prepared.preparedClaim = preparedClaim{Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID, AllocationID: a.ID}
+	if a.FromTemplate {
+		prepared.PodClaimName = a.PodClaimName
+	}
 	var configs []config.Container
 	var namespaces []string
 	for _, result := range a.Results {
@@ -161,6 +164,7 @@ func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation
 		namespaces = append(namespaces, data.Namespace)
 		prepared.Spaces = append(prepared.Spaces, preparedSpace{
 			Subdir:            result.Subdir,
+			Request:           result.Request,
 			Pool:              result.Pool,
 			Device:            result.Device,
 			Namespace:         data.Namespace,
@@ -175,6 +179,9 @@ func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation
 	}
 	if prepared.edits, err = containeredits.Build(d.Driver, d.apiServer.URL, a, configs, namespaces); err != nil {
 		return prepared, nil, fmt.Errorf("%s: %w", spaceapi.ReasonInvalidParameters, err)
+	}
+	for i, edits := range prepared.edits {
+		prepared.Spaces[i].ContainerDir = edits.Dir()
 	}
 	return prepared, nil, nil
 }

@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/dynamic-resource-allocation/api/metadata"
 	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
@@ -96,7 +97,7 @@ func TestPrepare_keepsMountsInTheirDirectories(t *testing.T) {
 					return
 				}
 				for _, m := range n.containerEdits(devices[0].CDIDeviceIDs[0]).Mounts {
-					if !strings.HasPrefix(m.ContainerPath, "/etc/") && !strings.HasPrefix(m.ContainerPath, "/var/run/claim-artifacts/claim-uid") {
+					if !slices.ContainsFunc([]string{"/etc/", "/var/run/claim-artifacts/claim-uid", metadata.ContainerDir + "/resourceclaims/pod-test-claim-x7x7x/a/"}, func(dir string) bool { return strings.HasPrefix(m.ContainerPath, dir) }) {
 						t.Errorf("mounted at %s", m.ContainerPath)
 					}
 				}

@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -192,6 +193,16 @@ func (d *Driver) restoreSpec(ctx context.Context, c *knownClaim) error {
 		return err
 	}
 	prepared.keepCDIName(c.prepared)
+	for i := range prepared.Spaces {
+		prepared.Spaces[i].ServiceAccountUID = c.prepared.Spaces[i].ServiceAccountUID
+	}
+	// An earlier version of the plugin may have recorded less, and not have written all files.
+	if !equality.Semantic.DeepEqual(prepared.preparedClaim, c.prepared) {
+		if err := d.store.update(prepared.preparedClaim, make([]token.Token, len(prepared.Spaces))); err != nil {
+			return err
+		}
+		d.known.update(func() { c.prepared = prepared.preparedClaim })
+	}
 	if _, err := d.putSpec(prepared); err != nil {
 		return err
 	}

@@ -26,8 +26,10 @@ import (
 //
 //	<claim UID>/metadata.json
 //	<claim UID>/credentials/[<request>/]{kubeconfig,token,ca.crt,namespace}
+//	<claim UID>/device-metadata/<request>.json
 //
-// Only the directories with credentials are mounted in containers.
+// Only the directories with credentials, and the files with the metadata of devices, are mounted in
+// containers.
 const (
 	metadataFile   = "metadata.json"
 	credentialsDir = "credentials"
@@ -56,6 +58,8 @@ type preparedClaim struct {
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`
 	UID       types.UID `json:"uid"`
+	// PodClaimName is the name of a claim from a template in the pod. It is empty for other claims.
+	PodClaimName string `json:"podClaimName,omitempty"`
 	// AllocationID names the allocation that is prepared.
 	AllocationID string `json:"allocationID"`
 	// CDIName is the start of the names of the claim's CDI devices. If empty, AllocationID.
@@ -87,6 +91,10 @@ func (prepared preparedClaim) claimName() types.NamespacedName {
 type preparedSpace struct {
 	// Subdir is the subdirectory of the claim's credentials. If empty, their directory itself.
 	Subdir string `json:"subdir,omitempty"`
+	// Request is the request of the space. It is empty if an earlier version of the plugin prepared it.
+	Request string `json:"request,omitempty"`
+	// ContainerDir is a directory at which containers have the credentials.
+	ContainerDir string `json:"containerDir,omitempty"`
 	// Pool and Device are what the scheduler allocated.
 	Pool   string `json:"pool"`
 	Device string `json:"device"`
@@ -103,6 +111,7 @@ type preparedSpace struct {
 // store keeps the prepared claims of a node. Its root belongs on a file system in
 // memory: it has tokens, and after a reboot the kubelet prepares claims again.
 type store struct {
+	driver  string
 	root    string
 	staging staging.Dir
 	// server is how containers reach the API server.
@@ -110,7 +119,7 @@ type store struct {
 }
 
 // openStore creates the root directory if needed, and makes it inaccessible to other users.
-func openStore(root string, server *apiServer) (*store, error) {
+func openStore(driver, root string, server *apiServer) (*store, error) {
 	if err := os.MkdirAll(root, privateDirMode); err != nil {
 		return nil, fmt.Errorf("create the directory for prepared claims: %w", err)
 	}
@@ -118,7 +127,7 @@ func openStore(root string, server *apiServer) (*store, error) {
 	if err := os.Chmod(root, privateDirMode); err != nil {
 		return nil, fmt.Errorf("change the mode of the directory for prepared claims: %w", err)
 	}
-	return &store{root: root, staging: staging.Dir(filepath.Join(root, storeStagingDir)), server: server}, nil
+	return &store{driver: driver, root: root, staging: staging.Dir(filepath.Join(root, storeStagingDir)), server: server}, nil
 }
 
 // credentialsPath returns the directory with the credentials of a space.
@@ -154,7 +163,7 @@ func (s *store) update(prepared preparedClaim, tokens []token.Token) error {
 // filesOf returns all files of a claim. The metadata come first: a plugin that reads them later
 // renews the tokens of all spaces.
 func (s *store) filesOf(prepared preparedClaim, tokens []token.Token) []staging.File {
-	return slices.Concat(metadataOf(prepared), directoriesOf(prepared), s.credentialsOf(prepared, tokens))
+	return slices.Concat(metadataOf(prepared), directoriesOf(prepared), s.containerFilesOf(prepared, tokens))
 }
 
 // metadataOf returns the file with the metadata.
@@ -165,9 +174,9 @@ func metadataOf(prepared preparedClaim) []staging.File {
 	return []staging.File{{Path: metadataFile, Content: raw, Mode: privateFileMode}}
 }
 
-// directoriesOf returns the directories of the credentials.
+// directoriesOf returns the directories of what is mounted in containers.
 func directoriesOf(prepared preparedClaim) []staging.File {
-	dirs := []staging.File{{Path: credentialsDir, Mode: credentialsDirMode}}
+	dirs := []staging.File{{Path: credentialsDir, Mode: credentialsDirMode}, {Path: deviceMetadataDir, Mode: credentialsDirMode}}
 	for _, space := range prepared.Spaces {
 		if space.Subdir != "" {
 			dirs = append(dirs, staging.File{Path: filepath.Join(credentialsDir, space.Subdir), Mode: credentialsDirMode})
@@ -176,8 +185,12 @@ func directoriesOf(prepared preparedClaim) []staging.File {
 	return dirs
 }
 
-// credentialsOf returns the files of containers. Those of a space without a new token do not
-// have the token.
+// containerFilesOf returns the files of containers. Those of a space without a new token do not have
+// the token.
+func (s *store) containerFilesOf(prepared preparedClaim, tokens []token.Token) []staging.File {
+	return append(s.credentialsOf(prepared, tokens), deviceMetadataOf(prepared, s.driver, s.server.URL)...)
+}
+
 func (s *store) credentialsOf(prepared preparedClaim, tokens []token.Token) []staging.File {
 	var files []staging.File
 	for i, space := range prepared.Spaces {
@@ -224,7 +237,7 @@ func (s *store) updateMetadata(prepared preparedClaim) error {
 // without a new token keeps the one that it has. The error is fs.ErrNotExist if the
 // directory of a space was removed.
 func (s *store) updateCredentials(prepared preparedClaim, tokens []token.Token) error {
-	if err := s.staging.Update(s.path(prepared.UID), s.credentialsOf(prepared, tokens)); err != nil {
+	if err := s.staging.Update(s.path(prepared.UID), s.containerFilesOf(prepared, tokens)); err != nil {
 		return fmt.Errorf("update the credentials of claim %s: %w", prepared.UID, err)
 	}
 	return nil

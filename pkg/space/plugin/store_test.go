@@ -27,7 +27,7 @@ import (
 
 func newStore(t *testing.T) *store {
 	t.Helper()
-	s, err := openStore(filepath.Join(t.TempDir(), "claim-artifacts"), testAPIServer(t))
+	s, err := openStore(testDriver, filepath.Join(t.TempDir(), "claim-artifacts"), testAPIServer(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestStore_fileModes(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				s, err := openStore(root, testAPIServer(t))
+				s, err := openStore(testDriver, root, testAPIServer(t))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -240,7 +240,7 @@ func TestStorePut_leavesNothingOfAFailure(t *testing.T) {
 
 func TestStore_twoProcessesPutAndRemoveOneClaim(t *testing.T) {
 	one := newStore(t)
-	other, err := openStore(one.root, one.server)
+	other, err := openStore(testDriver, one.root, one.server)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -299,6 +299,10 @@ func ReservedMountPaths() []ReservedPaths {
 			Why: "the kubelet mounts the pod's own token there; inCluster replaces it",
 		},
 		{
+			Paths: []string{"/var/run/kubernetes.io", "/run/kubernetes.io"}, Below: true,
+			Why: "DRA drivers mount the metadata of devices there",
+		},
+		{
 			Paths: []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}, Below: true,
 			Why: "they are files that the kubelet mounts",
 		},
