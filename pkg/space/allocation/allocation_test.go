@@ -101,8 +101,8 @@ func TestFromClaim_fields(t *testing.T) {
 	if want := (types.NamespacedName{Namespace: "team", Name: "pod-test-claim-x7x7x"}); a.Claim != want || a.ClaimUID != "claim-uid" {
 		t.Errorf("got claim %s with UID %s", a.Claim, a.ClaimUID)
 	}
-	if a.PodClaimName != "test-claim" {
-		t.Errorf("got pod claim name %q, want the one from the template's annotation", a.PodClaimName)
+	if a.PodClaimName != "test-claim" || !a.FromTemplate {
+		t.Errorf("got pod claim name %q, from a template: %t, want the one from the template's annotation", a.PodClaimName, a.FromTemplate)
 	}
 	if len(a.Configs) != 1 {
 		t.Errorf("got %d configurations, want 1", len(a.Configs))
@@ -113,12 +113,12 @@ func TestFromClaim_fields(t *testing.T) {
 	}
 
 	delete(claim.Annotations, resourceapi.PodResourceClaimAnnotation)
-	if got := allocation.FromClaim(claim, driver).PodClaimName; got != claim.Name {
-		t.Errorf("got pod claim name %q for a claim without template, want its own name", got)
+	if got := allocation.FromClaim(claim, driver); got.PodClaimName != claim.Name || got.FromTemplate {
+		t.Errorf("got pod claim name %q for a claim without template, from one: %t, want its own name", got.PodClaimName, got.FromTemplate)
 	}
 	claim.Annotations = map[string]string{resourceapi.ExtendedResourceClaimAnnotation: "true"}
-	if got := allocation.FromClaim(claim, driver).PodClaimName; got != "space" {
-		t.Errorf("got pod claim name %q for a claim that the scheduler created, want space", got)
+	if got := allocation.FromClaim(claim, driver); got.PodClaimName != "space" || got.FromTemplate {
+		t.Errorf("got pod claim name %q for a claim that the scheduler created, from a template: %t, want space", got.PodClaimName, got.FromTemplate)
 	}
 }
 

@@ -218,6 +218,29 @@ func TestBuild_dirInEtc(t *testing.T) {
 	}
 }
 
+func TestBuild_metadataFileOncePerRequest(t *testing.T) {
+	a := allocated("a", "b/small", "b/small")
+	const dir, file = "/var/run/kubernetes.io/dra-device-attributes/", "/space.resource.example.com-metadata.json"
+	files := func() []string {
+		var out []string
+		for _, e := range build(t, a, config.Container{}, config.Container{}, config.Container{}) {
+			out = append(out, e.MetadataFile)
+		}
+		return out
+	}
+	wantAll(t, "files", files(), dir+"resourceclaims/job/a"+file, dir+"resourceclaims/job/b"+file, "")
+	a.PodClaimName, a.FromTemplate = "in-pod", true
+	wantAll(t, "files", files(), dir+"resourceclaimtemplates/in-pod/a"+file, dir+"resourceclaimtemplates/in-pod/b"+file, "")
+}
+
+func TestEdits_dirIsTheShortest(t *testing.T) {
+	for mountPath, want := range map[string]string{"": "/etc/job", "/x": "/x", "/home/app/.space": "/etc/job"} {
+		if got := build(t, allocated("space"), config.Container{MountPath: mountPath})[0].Dir(); got != want {
+			t.Errorf("with mountPath %q, got %s, want %s", mountPath, got, want)
+		}
+	}
+}
+
 // What is accepted of the names of claims and requests never covers what a container needs.
 func FuzzBuild(f *testing.F) {
 	for _, name := range []string{"test-claim", "1abc", "passwd", "kubernetes-service", "pod", "a.b", "hosts", "ssl", "resolv.conf"} {
