@@ -120,11 +120,12 @@ func (c Recorded) Encode() string {
 	return string(text)
 }
 
-// DecodeRecorded is the reverse of Encode. If the text is missing or damaged, it returns an
-// error and no part of the configuration.
+// DecodeRecorded decodes what Encode returned. It ignores fields that a newer version of the driver
+// added, so that a space keeps the rest of its configuration after a downgrade. The error means that
+// the text is missing or damaged, and that no part of it can be relied on.
 func DecodeRecorded(text string) (Recorded, error) {
 	var c Recorded
-	strict, err := kjson.UnmarshalStrict([]byte(text), &c)
+	strict, err := kjson.UnmarshalStrict([]byte(text), &c, kjson.DisallowDuplicateFields)
 	switch {
 	case err != nil:
 	case len(strict) > 0:

@@ -5,6 +5,7 @@ package config_test
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -26,7 +27,33 @@ func TestDecodeRecorded_isTheReverseOfEncode(t *testing.T) {
 	}
 }
 
-func TestDecodeRecorded_rejectsDamagedText(t *testing.T) {
+// recordedGolden is what version v0.1.0 recorded of a space whose class has everyClassField. Later
+// versions read it, too.
+const recordedGolden = `{"clusterRoles":["edit"],"clusterWideRoles":["crds"],` +
+	`"resourceQuota":{"hard":{"pods":"10","requests.cpu":"4"}},` +
+	`"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Isolated"},` +
+	`"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},` +
+	`"maxLifetime":"8h0m0s","retention":"30m0s"}`
+
+func TestDecodeRecorded_readsOtherVersions(t *testing.T) {
+	space, err := resolve(settings, configs{opaque(ours, class, classJSON(everyClassField))}, "space", []string{"space"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for version, record := range map[string]string{
+		"v0.1.0": recordedGolden,
+		"a newer one": strings.NewReplacer(`{"clusterRoles"`, `{"newer":{"x":1},"clusterRoles"`,
+			`"mode"`, `"newer":[true],"mode"`, `"type"`, `"newer":"x","type"`).Replace(recordedGolden),
+	} {
+		got, err := config.DecodeRecorded(record)
+		if err != nil || !equality.Semantic.DeepEqual(got, space.Recorded) {
+			t.Errorf("of %s: got %+v, error %v, want %+v", version, got, err, space.Recorded)
+		}
+	}
+}
+
+// Nothing of a damaged record may be relied on.
+func TestDecodeRecorded_refusesDamagedText(t *testing.T) {
 	for _, record := range []string{
 		``, `{}`, `null`, `[]`, `{"clusterRoles":["edit"],"network":{"mode":"Open"}`,
 		`{"clusterRoles":["edit"],"network":"Open"}`,
@@ -34,7 +61,6 @@ func TestDecodeRecorded_rejectsDamagedText(t *testing.T) {
 		`{"clusterRoles":[""],"network":{"mode":"Open"}}`,
 		`{"clusterRoles":["edit"]}`,
 		`{"clusterRoles":["edit"],"network":{"mode":"Anything"}}`,
-		`{"clusterRoles":["edit"],"network":{"mode":"Open"},"newer":true}`,
 		`{"clusterRoles":["edit"],"network":{"mode":"Open"},"network":{"mode":"Isolated"}}`,
 		`{"clusterRoles":["edit"],"network":{"mode":"Open"},"retention":"-1h"}`,
 		`{"clusterRoles":["edit"],"network":{"mode":"Open"},"clusterWideRoles":"admin"}`,

@@ -5,7 +5,6 @@ package plugin
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"maps"
@@ -270,9 +269,8 @@ func TestStore_twoProcessesPutAndRemoveOneClaim(t *testing.T) {
 
 func TestStoreList_includesDamagedClaims(t *testing.T) {
 	s := newStore(t)
-	good, later := storedClaim("good", "a"), storedClaim("later", "")
+	good := storedClaim("good", "a")
 	put(t, s, good, "secret")
-	put(t, s, later, "secret")
 	edit := func(uid string, change func([]byte) []byte) {
 		path := filepath.Join(s.root, uid, metadataFile)
 		content, err := os.ReadFile(path)
@@ -290,8 +288,6 @@ func TestStoreList_includesDamagedClaims(t *testing.T) {
 	replace := func(old, new string) func([]byte) []byte {
 		return func(content []byte) []byte { return bytes.Replace(content, []byte(old), []byte(new), 1) }
 	}
-	// An older plugin ignores fields that it does not know.
-	edit("later", replace(`"serviceAccount":`, `"later": true, "serviceAccount":`))
 	damages := map[types.UID]struct {
 		change func([]byte) []byte
 		want   string
@@ -312,14 +308,12 @@ func TestStoreList_includesDamagedClaims(t *testing.T) {
 	if err := errors.Join(os.Remove(filepath.Join(s.root, "missing", metadataFile)), os.WriteFile(filepath.Join(s.root, "file"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	want := append(slices.Collect(maps.Keys(damages)), "good", "later", "missing")
+	want := append(slices.Collect(maps.Keys(damages)), "good", "missing")
 	if claims, err := s.list(); err != nil || !slices.Equal(claims, slices.Sorted(slices.Values(want))) {
 		t.Errorf("got %q, error %v, want %q", claims, err, want)
 	}
-	for _, p := range []preparedClaim{good, later} {
-		if got, err := s.get(p.UID); err != nil || !reflect.DeepEqual(got, p) {
-			t.Errorf("got %+v, error %v", got, err)
-		}
+	if got, err := s.get(good.UID); err != nil || !reflect.DeepEqual(got, good) {
+		t.Errorf("got %+v, error %v", got, err)
 	}
 	if _, err := s.get("missing"); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without metadata: error %v", err)
@@ -336,13 +330,15 @@ func TestStoreList_includesDamagedClaims(t *testing.T) {
 	}
 }
 
-// metadataGolden is what plugins of this version write and read.
+// metadataGolden is what version v0.1.0 of the plugin wrote for a claim that was allocated again.
+// Later versions read it, too.
 const metadataGolden = `{
   "apiVersion": "plugin.space.resource.example.com/v1",
   "namespace": "team",
   "name": "claim",
   "uid": "claim-uid",
   "allocationID": "allocation-of-claim-uid",
+  "cdiName": "first-allocation",
   "spaces": [
     {
       "subdir": "a",
@@ -357,11 +353,18 @@ const metadataGolden = `{
 }`
 
 func TestStore_metadataFormat(t *testing.T) {
-	s := newStore(t)
-	put(t, s, storedClaim("claim-uid", "a"), "secret")
-	wantContent(t, filepath.Join(s.root, "claim-uid", metadataFile), metadataGolden)
-	var p preparedClaim
-	if err := json.Unmarshal([]byte(metadataGolden), &p); err != nil || !reflect.DeepEqual(p, storedClaim("claim-uid", "a")) {
-		t.Errorf("got %+v, error %v", p, err)
+	s, want := newStore(t), storedClaim("claim-uid", "a")
+	want.CDIName = "first-allocation"
+	put(t, s, want, "secret")
+	path := filepath.Join(s.path(want.UID), metadataFile)
+	wantContent(t, path, metadataGolden)
+	newer := strings.NewReplacer(`"uid"`, `"newer": {"x": 1}, "uid"`, `"pool"`, `"newer": "x", "pool"`).Replace(metadataGolden)
+	for version, content := range map[string]string{"v0.1.0": metadataGolden, "a newer one": newer} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.get(want.UID); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, error %v, want %+v", version, got, err, want)
+		}
 	}
 }
