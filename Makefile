@@ -147,7 +147,7 @@ e2e: programs $(BIN)/promcheck $(GOTESTSUM) ## Run the shipped images and chart 
 	cd test && $(on_clusters) ./e2e/...
 
 .PHONY: soak
-soak: programs ## Let pods come and go for SPACE_SOAK_DURATION (10m) while parts of a cluster are killed.
+soak: programs ## Let pods come and go for SPACE_SOAK_DURATION (10m) while parts of a cluster are killed, and others change it.
 	cd test && SPACE_SOAK_DURATION=$${SPACE_SOAK_DURATION:-10m} go test -vet=off -count=1 -v -timeout=0 ./e2e/churn
 
 .PHONY: bench

@@ -38,6 +38,12 @@ func (e *Env) InstallDriver(ctx context.Context, root string, valueFiles ...stri
 	return e.AwaitRollout(ctx)
 }
 
+// UpgradeDriver upgrades the release to other values, as helm's flags give them, and does not wait
+// for its pods.
+func (e *Env) UpgradeDriver(ctx context.Context, flags ...string) error {
+	return e.installRelease(ctx, Root(), DriverNamespace, flags)
+}
+
 // LoadImages builds images and loads them into the cluster. Their archives are in the
 // directory, or in one that all tests share and that one process writes at a time.
 func (e *Env) LoadImages(ctx context.Context, archives, tag string, names ...string) error {

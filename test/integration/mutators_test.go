@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -20,14 +19,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// mutator is an admission plugin of somebody else, which changes objects of spaces.
+// mutator is an admission plugin of somebody else, with how to tell what it does.
 type mutator struct {
-	group     string
-	resources []string
-	// onlyUpdates is for one that does not change new objects.
-	onlyUpdates bool
-	// mutation is a JSONPatch if it begins with a bracket, otherwise an apply configuration.
-	mutation string
+	framework.Mutator
 	// probe is the path of the kind in a namespace, and an object of it.
 	probe func(namespace string) (path, object string)
 	// mark is in what it has changed.
@@ -46,45 +40,33 @@ func probeOf(kind func(namespace string) string, fields string) func(namespace s
 	}
 }
 
-// mutators change what the controller writes, and each time in another way where that is possible.
 var mutators = map[string]mutator{
-	"annotation": {
-		resources: []string{"namespaces"}, probe: labelledNamespace, mark: "policy.example.com/last",
-		mutation: `Object{metadata: Object.metadata{annotations: {"policy.example.com/last": string(request.operation) + object.metadata.?resourceVersion.orValue("")}}}`,
-	},
-	"label": {
-		resources: []string{"namespaces"}, onlyUpdates: true, probe: labelledNamespace, mark: "cost-center",
-		mutation: `Object{metadata: Object.metadata{labels: {"cost-center": "x" + object.metadata.?resourceVersion.orValue("")}}}`,
-	},
+	"annotation": {Mutator: framework.Mutators["annotation"], probe: labelledNamespace, mark: "policy.example.com/last"},
+	"label":      {Mutator: framework.Mutators["label"], probe: labelledNamespace, mark: "cost-center"},
 	"driver": {
-		resources: []string{"namespaces"}, onlyUpdates: true, probe: labelledNamespace, mark: "pod-security.kubernetes.io/warn",
-		mutation: `Object{metadata: Object.metadata{labels: {"pod-security.kubernetes.io/warn": "restricted"}}}`,
-		refused:  "labels of a space: pod-security.kubernetes.io/warn",
+		Mutator: framework.Mutators["driver"], probe: labelledNamespace, mark: "pod-security.kubernetes.io/warn",
+		refused: "labels of a space: pod-security.kubernetes.io/warn",
 	},
 	"accounts": {
-		resources: []string{"serviceaccounts", "resourcequotas"}, mark: "policy.example.com/last",
-		probe:    probeOf(func(ns string) string { return core(ns, "serviceaccounts") }, ""),
-		mutation: `Object{metadata: Object.metadata{annotations: {"policy.example.com/last": string(request.operation) + object.metadata.?resourceVersion.orValue("")}}}`,
+		Mutator: framework.Mutators["accounts"], mark: "policy.example.com/last",
+		probe: probeOf(func(ns string) string { return core(ns, "serviceaccounts") }, ""),
 	},
 	"quota": {
-		resources: []string{"resourcequotas"}, mark: "count/secrets",
+		Mutator: framework.Mutators["quota"], mark: "count/secrets",
 		probe:    probeOf(func(ns string) string { return core(ns, "resourcequotas") }, `,"spec":{"hard":{"pods":"1"}}`),
-		mutation: `[JSONPatch{op: "add", path: "/spec/hard/" + jsonpatch.escapeKey("count/secrets"), value: "7" + object.metadata.?resourceVersion.orValue("")}]`,
 		reported: `ResourceQuota`,
 	},
 	"egress": {
-		group: "networking.k8s.io", resources: []string{"networkpolicies"}, mark: "198.51.100.0/24",
+		Mutator: framework.Mutators["egress"], mark: "198.51.100.0/24",
 		probe:    probeOf(func(ns string) string { return framework.NetworkPolicyPath(ns, "") }, `,"spec":{"podSelector":{},"egress":[{}]}`),
-		mutation: `[JSONPatch{op: "add", path: "/spec/egress/-", value: {"to": [{"ipBlock": {"cidr": "198.51.100.0/24"}}]}}]`,
 		reported: `NetworkPolicy`,
 	},
 	"subjects": {
-		group: "rbac.authorization.k8s.io", resources: []string{"rolebindings"}, mark: "eve",
+		Mutator: framework.Mutators["subjects"], mark: "eve",
 		probe: func(ns string) (string, string) {
 			return framework.RBACPath(ns, "rolebindings"), framework.BindingBody("RoleBinding", "space", "view", ns, "space")
 		},
-		mutation: `[JSONPatch{op: "add", path: "/subjects/-", value: {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "eve"}}]`,
-		refused:  "User eve",
+		refused: "User eve",
 	},
 }
 
@@ -92,36 +74,14 @@ var mutators = map[string]mutator{
 // and how to remove it.
 func (m mutator) install(t *testing.T, prefix string) (remove func()) {
 	t.Helper()
-	var rule admissionv1.NamedRuleWithOperations
-	rule.APIGroups, rule.APIVersions, rule.Resources = []string{m.group}, []string{"v1"}, m.resources
-	rule.Operations = []admissionv1.OperationType{admissionv1.Update}
-	if !m.onlyUpdates {
-		rule.Operations = append(rule.Operations, admissionv1.Create)
-	}
-	mutation := admissionv1.Mutation{PatchType: admissionv1.PatchTypeApplyConfiguration, ApplyConfiguration: &admissionv1.ApplyConfiguration{Expression: m.mutation}}
-	if strings.HasPrefix(m.mutation, "[") {
-		mutation = admissionv1.Mutation{PatchType: admissionv1.PatchTypeJSONPatch, JSONPatch: &admissionv1.JSONPatch{Expression: m.mutation}}
-	}
-	fail := admissionv1.Fail
-	name := metav1.ObjectMeta{Name: prefix + "mutator"}
-	api := env.Client.AdmissionregistrationV1()
-	_, err := api.MutatingAdmissionPolicies().Create(t.Context(), &admissionv1.MutatingAdmissionPolicy{ObjectMeta: name, Spec: admissionv1.MutatingAdmissionPolicySpec{
-		FailurePolicy: &fail, ReinvocationPolicy: admissionv1.NeverReinvocationPolicy,
-		MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{rule}},
-		MatchConditions:  []admissionv1.MatchCondition{{Name: "prefix", Expression: fmt.Sprintf("request.?namespace.orValue('').startsWith('%[1]s') || string(object.metadata.?name.orValue('')).startsWith('%[1]s')", prefix)}},
-		Mutations:        []admissionv1.Mutation{mutation},
-	}}, metav1.CreateOptions{})
-	if err == nil {
-		_, err = api.MutatingAdmissionPolicyBindings().Create(t.Context(), &admissionv1.MutatingAdmissionPolicyBinding{ObjectMeta: name,
-			Spec: admissionv1.MutatingAdmissionPolicyBindingSpec{PolicyName: name.Name}}, metav1.CreateOptions{})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	name := prefix + "mutator"
 	remove = func() {
-		ctx := context.WithoutCancel(t.Context())
-		_ = api.MutatingAdmissionPolicyBindings().Delete(ctx, name.Name, metav1.DeleteOptions{})
-		_ = api.MutatingAdmissionPolicies().Delete(ctx, name.Name, metav1.DeleteOptions{})
+		if err := env.RemoveMutator(context.WithoutCancel(t.Context()), name); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := env.InstallMutator(t.Context(), name, prefix, m.Mutator); err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(remove)
 	probe := createNamespace(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: prefix + "probe"}}).Name
@@ -189,8 +149,8 @@ func TestMutators_doNotStopSpaces(t *testing.T) {
 					remove = m.install(t, prefix)
 				}
 				env.CreateClaim(t, ns, framework.NewClaim("claim"))
-				allocateTo(t, driver, ns, "claim", class, reservedFor(a))
-				if when == "before" && m.refused != "" && !m.onlyUpdates {
+				allocateTo(t, driver, ns, "claim", class, usedBy(a))
+				if when == "before" && m.refused != "" && !m.OnlyUpdates {
 					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioningFailed, m.refused)
 					awaitEvent(t, ns, "Pod", "a", spaceapi.ReasonProvisioningFailed, m.refused)
 					remove()
@@ -205,7 +165,7 @@ func TestMutators_doNotStopSpaces(t *testing.T) {
 				}
 				before := versions(t, space)
 				reserve(t, "claim", b)
-				if m.refused != "" && m.onlyUpdates {
+				if m.refused != "" && m.OnlyUpdates {
 					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonNodesNotRecorded, m.refused)
 					awaitEvent(t, ns, "Pod", "b", spaceapi.ReasonNodesNotRecorded, m.refused)
 					remove()

@@ -3,7 +3,7 @@
 
 // Package churn lets pods with spaces come and go on a cluster of its own while parts of the
 // cluster are killed, and then checks what is left, and what a few pods that stayed have
-// seen of it.
+// seen of it. In a soak, the cluster also changes in other ways meanwhile.
 package churn
 
 import (
@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,10 +39,15 @@ const (
 	// deletes pods, one at a time. Standing pods use their credentials all the time.
 	clients      = 10
 	standingPods = 4
+
+	// longestChange is how long a change of a soak may last, and longestWait how long anything may
+	// take in a soak while there is no end of faults.
+	longestChange = 10 * time.Minute
+	longestWait   = 10 * time.Minute
 )
 
 // SPACE_TEST_SEED repeats the random choices of an earlier run. It can't repeat how the
-// cluster interleaves them. With SPACE_SOAK_DURATION, pods come for that long.
+// cluster interleaves them. With SPACE_SOAK_DURATION, it is a soak: pods come for that long.
 func TestChurn_leavesNothingAndStandingPodsKeepWorking(t *testing.T) {
 	var err error
 	t.Cleanup(func() {
@@ -49,7 +55,7 @@ func TestChurn_leavesNothingAndStandingPodsKeepWorking(t *testing.T) {
 			t.Log(err) // again, after all that the cleanup of the namespace logs
 		}
 	})
-	r := &run{t: t, seed: rand.Uint64(), namespace: env.Namespace(t), kills: map[string]int{}}
+	r := &run{t: t, seed: rand.Uint64(), namespace: env.Namespace(t), faults: map[string]int{}, disturbances: map[string][]time.Time{}}
 	if text := os.Getenv("SPACE_TEST_SEED"); text != "" {
 		if r.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
 			t.Fatalf("SPACE_TEST_SEED: %v", err)
@@ -65,10 +71,14 @@ func TestChurn_leavesNothingAndStandingPodsKeepWorking(t *testing.T) {
 		t.Errorf("with SPACE_TEST_SEED=%d: %v", r.seed, err)
 	}
 	env.AwaitHealthy(t)
+	if r.duration > 0 {
+		r.t.Logf("soak of %s with SPACE_TEST_SEED=%d: %d pods with %d claims each, %d of them given up, and %d that stayed; faults: %v; longest time without working credentials while the API server was up: %s",
+			r.duration, r.seed, r.started.Load(), claimsPerPod(), r.gaveUp.Load(), len(r.seen), r.faults, r.longest.Round(time.Second))
+	}
 }
 
 // run is one run. Each of its fields is written by one goroutine, and read when all have
-// ended, but for the counts.
+// ended, but for the counts and those with a mutex.
 type run struct {
 	t         *testing.T
 	seed      uint64
@@ -78,21 +88,56 @@ type run struct {
 	// started and gaveUp count pods, the latter those that were deleted because they
 	// took long.
 	started, gaveUp atomic.Int64
-	// kills are by what was killed. disruptions counts their beginnings and ends.
-	kills       map[string]int
+	// disruptions counts the beginnings and ends of faults.
 	disruptions atomic.Int64
 	outages     []availability.Outage
+	// apiServer is locked while the API server is killed or has to stay up.
+	apiServer sync.Mutex
+	// disturbances are when the credentials of a pod or of a node's pods stopped to work.
+	disturbances map[string][]time.Time
+	// longest is the longest time without working credentials, but for outages.
+	longest time.Duration
+
+	// mutex is for the following.
+	mutex sync.Mutex
+	// faults counts faults by their names.
+	faults map[string]int
+	// seen is what pods have seen that were deleted.
+	seen []witness
+
+	// The following is for a soak only. flags and values are those of the driver's chart.
+	flags  []string
+	values map[string]string
+	// moving is the pod of the StatefulSet.
+	moving standingPod
+	// originals is the namespace of the original, whose value is original.
+	originals, original string
+	// turn counts the standing pods to which something happened.
+	turn int
 }
 
 func (r *run) all(ctx context.Context) error {
+	if r.duration > 0 {
+		return r.soak(ctx)
+	}
 	env.CreateTemplate(r.t, r.namespace, template)
+	return r.churnAndCheck(ctx)
+}
+
+// churnAndCheck lets pods come and go, and checks what is left, and what standing pods have seen.
+func (r *run) churnAndCheck(ctx context.Context) error {
 	if err := r.startStanding(ctx); err != nil {
 		return err
 	}
 	churned := r.churn(ctx)
-	r.t.Logf("%d pods with %d claims each, %d of them given up; killed: %v", r.started.Load(), claimsPerPod(), r.gaveUp.Load(), r.kills)
+	r.t.Logf("%d pods with %d claims each, %d of them given up; faults: %v", r.started.Load(), claimsPerPod(), r.gaveUp.Load(), r.faults)
 	if err := errors.Join(churned, ctx.Err()); err != nil {
 		return err
+	}
+	if r.duration > 0 {
+		if err := r.stopMoving(ctx); err != nil {
+			return err
+		}
 	}
 	standing := r.untilNothingIsLeft(ctx, r.standing)
 	seen := r.checkStanding(ctx)
@@ -112,7 +157,19 @@ func (r *run) churn(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	breaking, stop := context.WithCancel(ctx)
 	defer stop()
-	group.Go(func() error { return r.breakThings(breaking, r.random(0)) })
+	group.Go(func() error { return r.breakThings(breaking, r.random(0), r.kills(), patience) })
+	if r.duration > 0 {
+		group.Go(func() error { return r.breakThings(breaking, r.random(clients+1), r.changes(), longestChange) })
+		group.Go(func() error {
+			rng := r.random(clients + 2)
+			for number := 1; breaking.Err() == nil; number++ {
+				if err := r.stay(ctx, rng, fmt.Sprintf("staying-%04d", number)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
 	for i := range clients {
 		rng := r.random(uint64(i) + 1)
 		group.Go(func() error {
@@ -136,13 +193,14 @@ func (r *run) churn(ctx context.Context) error {
 // something was killed meanwhile: on a busy machine, the cluster needs its time to recover
 // from each kill.
 func (r *run) patiently(ctx context.Context, wait func(context.Context) error) error {
+	start := time.Now()
 	for {
 		before := r.disruptions.Load()
 		waiting, cancel := context.WithTimeout(ctx, patience)
 		err := wait(waiting)
 		late := waiting.Err() != nil
 		cancel()
-		if err == nil || !late || ctx.Err() != nil || r.disruptions.Load() == before {
+		if err == nil || !late || ctx.Err() != nil || r.disruptions.Load() == before || time.Since(start) > longestWait {
 			return err
 		}
 	}

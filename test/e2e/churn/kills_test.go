@@ -31,25 +31,41 @@ const (
 	longestOutage  = 10 * time.Second
 )
 
-// breakThings kills one thing after another until the context ends, and leaves
-// the API server up. All sorts of kills come equally often.
-func (r *run) breakThings(ctx context.Context, rng *rand.Rand) error {
-	sorts := []string{apiServer, controllerPod, controllerProcess, pluginPod, pluginProcess}
+// fault is something that happens to the cluster, and is over when the function returns.
+type fault struct {
+	name string
+	do   func(context.Context, *rand.Rand) error
+}
+
+// kills are the parts of the cluster that are killed.
+func (r *run) kills() []fault {
+	var kills []fault
+	for _, what := range []string{apiServer, controllerPod, controllerProcess, pluginPod, pluginProcess} {
+		kills = append(kills, fault{what + " killed", func(ctx context.Context, rng *rand.Rand) error { return r.kill(ctx, rng, what) }})
+	}
+	return kills
+}
+
+// breakThings lets one fault after another happen until the context ends. All of them come
+// equally often. Each may last as long as the limit.
+func (r *run) breakThings(ctx context.Context, rng *rand.Rand, faults []fault, limit time.Duration) error {
 	for {
-		for _, i := range rng.Perm(len(sorts)) {
+		for _, i := range rng.Perm(len(faults)) {
 			if !pause(ctx, between(rng, shortestPeace, longestPeace)) {
 				return nil
 			}
 			// What has been begun is finished.
-			killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+			breaking, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 			r.disruptions.Add(1)
-			err := r.kill(killing, rng, sorts[i])
+			err := faults[i].do(breaking, rng)
 			r.disruptions.Add(1)
 			cancel()
 			if err != nil {
-				return fmt.Errorf("kill the %s: %w", sorts[i], err)
+				return fmt.Errorf("%s: %w", faults[i].name, err)
 			}
-			r.kills[sorts[i]]++
+			r.mutex.Lock()
+			r.faults[faults[i].name]++
+			r.mutex.Unlock()
 		}
 	}
 }
@@ -66,6 +82,8 @@ func (r *run) kill(ctx context.Context, rng *rand.Rand, what string) error {
 }
 
 func (r *run) killAPIServer(ctx context.Context, length time.Duration) error {
+	r.apiServer.Lock()
+	defer r.apiServer.Unlock()
 	host := env.Cluster.ControlPlane()
 	r.t.Logf("the API server is killed for %s", length.Round(time.Millisecond))
 	outage := availability.Outage{Begin: time.Now()}
@@ -85,7 +103,7 @@ func (r *run) killAPIServer(ctx context.Context, length time.Duration) error {
 func (r *run) killPod(ctx context.Context, rng *rand.Rand, selector string, process bool) error {
 	number := rng.Int()
 	var pods []corev1.Pod
-	if err := r.persist(ctx, "find a pod to kill", func(error) bool { return false }, func(ctx context.Context) (err error) {
+	if err := r.persist(ctx, "find a pod to kill", never, func(ctx context.Context) (err error) {
 		pods, err = env.DriverPods(ctx, selector)
 		return err
 	}); err != nil || len(pods) == 0 {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -147,8 +148,8 @@ func (r *run) untilNothingIsLeft(ctx context.Context, stay []standingPod) error 
 	if err != nil {
 		return fmt.Errorf("waited for nothing to be left but what %d pods use: %w (%w); there is: %v", len(stay), err, last, left)
 	}
-	for claim := range keep {
-		if err := r.complete(ctx, claim); err != nil {
+	for _, pod := range stay {
+		if err := r.complete(ctx, pod); err != nil {
 			return err
 		}
 	}
@@ -189,9 +190,9 @@ func (r *run) leftovers(ctx context.Context, keep map[types.UID]bool) ([]string,
 	return left, nil
 }
 
-// complete fails unless a claim that is in use has all that it should have.
-func (r *run) complete(ctx context.Context, claim types.UID) error {
-	spaces, err := env.Spaces(ctx)
+// complete fails unless a pod has the space that it had at first, and files.
+func (r *run) complete(ctx context.Context, pod standingPod) error {
+	space, err := spaceOf(ctx, pod.claim)
 	if err != nil {
 		return err
 	}
@@ -199,21 +200,28 @@ func (r *run) complete(ctx context.Context, claim types.UID) error {
 	if err != nil {
 		return err
 	}
-	count := [2]int{}
-	for _, ns := range spaces {
-		if claimOf(ns) == claim {
-			count[0]++
-		}
-	}
-	for _, trace := range traces {
-		if trace.Claim == claim {
-			count[1]++
-		}
-	}
-	if count[0] != 1 || count[1] == 0 {
-		return fmt.Errorf("claim %s is in use, but has %d spaces and %d files on the nodes", claim, count[0], count[1])
+	if space != pod.space || !slices.ContainsFunc(traces, func(trace framework.Trace) bool { return trace.Claim == pod.claim }) {
+		return fmt.Errorf("claim %s is in use, but has the space %v, had %v, or no files among %v", pod.claim, space, pod.space, traces)
 	}
 	return nil
+}
+
+// spaceOf returns the only space of a claim.
+func spaceOf(ctx context.Context, claim types.UID) (spaceID, error) {
+	spaces, err := env.Spaces(ctx)
+	if err != nil {
+		return spaceID{}, err
+	}
+	var found []spaceID
+	for _, ns := range spaces {
+		if claimOf(ns) == claim && ns.DeletionTimestamp == nil {
+			found = append(found, spaceID{ns.Name, ns.UID})
+		}
+	}
+	if len(found) != 1 {
+		return spaceID{}, fmt.Errorf("claim %s has the spaces %v, want one", claim, found)
+	}
+	return found[0], nil
 }
 
 func claimOf(ns corev1.Namespace) types.UID {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,9 +34,25 @@ while :; do
   sleep 1
 done`
 
+// standingPod is a pod that uses its space all the time.
 type standingPod struct {
-	name  string
-	claim types.UID
+	name, node string
+	uid, claim types.UID
+	space      spaceID
+}
+
+// spaceID is the name and the UID of a space's namespace.
+type spaceID struct {
+	Name string
+	UID  types.UID
+}
+
+// witness is what a pod has seen that was deleted.
+type witness struct {
+	standingPod
+	attempts []availability.Attempt
+	// replaced means that the claim may have had another allocation when the pod started.
+	replaced bool
 }
 
 // startStanding starts the pods that stay, in turns on the nodes.
@@ -43,40 +60,63 @@ func (r *run) startStanding(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for i := range standingPods {
-		name := fmt.Sprintf("standing-%d", i)
 		node := env.Cluster.Nodes()[i%len(env.Cluster.Nodes())]
-		pod := framework.On(node.Name(), framework.Runs(asks, framework.NewPodFromTemplate(name, template)))
-		// Each of its lines counts: they must not be those of another container.
-		pod.Spec.RestartPolicy = corev1.RestartPolicyNever
-		if err := r.persist(ctx, "create pod "+name, apierrors.IsAlreadyExists, func(ctx context.Context) error {
-			_, err := env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
-			return err
-		}); err != nil {
-			return err
-		}
-		ready, err := framework.Until(ctx, framework.Pod(env.Client, r.namespace, name), framework.PodReady())
+		pod, err := r.start(ctx, framework.On(node.Name(), framework.Runs(asks, framework.NewPodFromTemplate(fmt.Sprintf("standing-%d", i), template))))
 		if err != nil {
 			return err
 		}
-		claim, err := env.Client.ResourceV1().ResourceClaims(r.namespace).Get(ctx, *ready.Status.ResourceClaimStatuses[0].ResourceClaimName, metav1.GetOptions{})
-		if err != nil {
-			return fmt.Errorf("look up the claim of pod %s: %w", name, err)
-		}
-		r.standing = append(r.standing, standingPod{name: name, claim: claim.UID})
+		r.standing = append(r.standing, pod)
 	}
 	return nil
 }
 
-// checkStanding checks what the standing pods have seen.
+// start starts a pod with a claim from the template.
+func (r *run) start(ctx context.Context, pod *corev1.Pod) (standingPod, error) {
+	// Each of its lines counts: they must not be those of another container.
+	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	if err := r.persist(ctx, "create pod "+pod.Name, apierrors.IsAlreadyExists, func(ctx context.Context) error {
+		_, err := env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
+		return err
+	}); err != nil {
+		return standingPod{}, err
+	}
+	var started standingPod
+	err := r.patiently(ctx, func(ctx context.Context) error {
+		ready, err := framework.Until(ctx, framework.Pod(env.Client, r.namespace, pod.Name), framework.PodReady())
+		if err == nil {
+			started = standingPod{name: pod.Name, node: ready.Spec.NodeName, uid: ready.UID}
+			pod = ready
+		}
+		return err
+	})
+	if err != nil {
+		return standingPod{}, err
+	}
+	err = r.persist(ctx, "look up the space of pod "+pod.Name, never, func(ctx context.Context) error {
+		claim, err := env.Client.ResourceV1().ResourceClaims(r.namespace).Get(ctx, *pod.Status.ResourceClaimStatuses[0].ResourceClaimName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		started.claim = claim.UID
+		started.space, err = spaceOf(ctx, claim.UID)
+		return err
+	})
+	return started, err
+}
+
+// checkStanding checks what the standing pods and others have seen.
 func (r *run) checkStanding(ctx context.Context) error {
 	var errs []error
 	for _, pod := range r.standing {
-		attempts, err := r.attemptsOf(ctx, pod.name)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("read what pod %s has seen: %w", pod.name, err))
-			continue
+		errs = append(errs, r.collect(ctx, pod, false))
+	}
+	for _, pod := range r.seen {
+		disturbances := slices.Concat(r.disturbances[pod.name], r.disturbances[pod.node])
+		if pod.replaced {
+			disturbances = append(disturbances, pod.attempts[0].Begin())
 		}
-		result := availability.Check(attempts, r.outages)
+		result := availability.Check(pod.attempts, r.outages, disturbances)
+		r.longest = max(r.longest, result.LongestUp)
 		r.t.Logf("pod %s: %s", pod.name, result)
 		if err := result.Err(); err != nil {
 			errs = append(errs, fmt.Errorf("pod %s: %w", pod.name, err))
@@ -85,8 +125,20 @@ func (r *run) checkStanding(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// attemptsOf reads what a pod has seen. When the last attempt had no answer in time, it
-// waits for the next: what never recovers has no other one.
+// collect keeps what a pod has seen.
+func (r *run) collect(ctx context.Context, pod standingPod, replaced bool) error {
+	attempts, err := r.attemptsOf(ctx, pod.name)
+	if err != nil {
+		return fmt.Errorf("read what pod %s has seen: %w", pod.name, err)
+	}
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.seen = append(r.seen, witness{pod, attempts, replaced})
+	return nil
+}
+
+// attemptsOf reads what a pod has seen. When the last attempt failed, it waits for the next: what
+// never recovers has no other one.
 func (r *run) attemptsOf(ctx context.Context, pod string) ([]availability.Attempt, error) {
 	var attempts []availability.Attempt
 	var last error
@@ -96,7 +148,7 @@ func (r *run) attemptsOf(ctx context.Context, pod string) ([]availability.Attemp
 		if last == nil {
 			attempts, last = availability.Parse(string(log))
 		}
-		return last == nil && !attempts[len(attempts)-1].Unanswered(), nil
+		return last == nil && attempts[len(attempts)-1].Worked(), nil
 	})
 	if last != nil {
 		return nil, errors.Join(last, err)

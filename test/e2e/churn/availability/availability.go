@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package availability checks whether a pod's credentials worked at all times, but for
-// outages of the API server.
+// outages of the API server and the time that the driver has to replace credentials.
 package availability
 
 import (
@@ -21,6 +21,9 @@ const (
 	// maxGap is how long an attempt may take: a pod's timeout, the second between attempts,
 	// and the delay of a busy machine. A pod that lost its container would be silent for good.
 	maxGap = time.Minute
+	// heals is how long credentials may not work after something made them invalid, while the
+	// API server is up.
+	heals = time.Minute
 )
 
 // Outage is a time in which the API server did not answer.
@@ -40,20 +43,27 @@ type Attempt struct {
 	failure string
 }
 
-// Unanswered reports whether the attempt got no answer in time.
-func (a Attempt) Unanswered() bool {
+// Begin is when the attempt began.
+func (a Attempt) Begin() time.Time { return a.begin }
+
+// Worked reports whether the attempt was successful.
+func (a Attempt) Worked() bool { return a.failure == "" }
+
+// unanswered reports whether the attempt got no answer in time.
+func (a Attempt) unanswered() bool {
 	return slices.ContainsFunc(timeouts, func(words string) bool { return strings.Contains(a.failure, words) })
 }
 
 // Result counts the attempts of a pod.
 type Result struct {
 	Attempts int
-	// Failed attempts are all. Of these, Excused are those in an outage, and Unanswered
-	// those besides that got no answer in time.
-	Failed, Excused, Unanswered int
-	// Longest is the longest time without a successful attempt.
-	Longest time.Duration
-	faults  []string
+	// Failed attempts are all. Of these, Excused are those in an outage, Disturbed those besides
+	// soon after a disturbance, and Unanswered the others that got no answer in time.
+	Failed, Excused, Disturbed, Unanswered int
+	// Longest is the longest time without a successful attempt, and LongestUp what was the longest
+	// without the outages.
+	Longest, LongestUp time.Duration
+	faults             []string
 }
 
 // Err is what the outages do not explain, or nil.
@@ -66,8 +76,8 @@ func (r Result) Err() error {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d attempts, %d failed, of these %d in an outage and %d without an answer in time; longest time without success: %s",
-		r.Attempts, r.Failed, r.Excused, r.Unanswered, r.Longest.Round(time.Second))
+	return fmt.Sprintf("%d attempts, %d failed, of these %d in an outage, %d after a disturbance, and %d without an answer in time; longest time without success: %s, without outages: %s",
+		r.Attempts, r.Failed, r.Excused, r.Disturbed, r.Unanswered, r.Longest.Round(time.Second), r.LongestUp.Round(time.Second))
 }
 
 // Parse reads the log of a pod. A line has the time at which the runtime got it, the time
@@ -105,8 +115,9 @@ func Parse(log string) ([]Attempt, error) {
 	return attempts, nil
 }
 
-// Check finds the failures that no outage explains.
-func Check(attempts []Attempt, outages []Outage) Result {
+// Check finds the failures that no outage explains, and no disturbance, which made the
+// credentials invalid.
+func Check(attempts []Attempt, outages []Outage, disturbances []time.Time) Result {
 	r := Result{Attempts: len(attempts)}
 	good, before := attempts[0].begin, attempts[0].end
 	for _, a := range attempts {
@@ -114,8 +125,9 @@ func Check(attempts []Attempt, outages []Outage) Result {
 			r.faults = append(r.faults, fmt.Sprintf("no attempt for %s before %s", gap.Round(time.Second), clockTime(a.end)))
 		}
 		before = a.end
-		r.Longest = max(r.Longest, a.end.Sub(good))
-		if a.failure == "" {
+		without := uptime(good, a.end, outages)
+		r.Longest, r.LongestUp = max(r.Longest, a.end.Sub(good)), max(r.LongestUp, without)
+		if a.Worked() {
 			good = a.end
 			continue
 		}
@@ -123,7 +135,11 @@ func Check(attempts []Attempt, outages []Outage) Result {
 		switch {
 		case slices.ContainsFunc(outages, a.in):
 			r.Excused++
-		case a.Unanswered():
+		case without <= heals && slices.ContainsFunc(disturbances, func(d time.Time) bool {
+			return !a.end.Before(d) && uptime(d, a.begin, outages) <= heals
+		}):
+			r.Disturbed++
+		case a.unanswered():
 			r.Unanswered++
 		default:
 			r.faults = append(r.faults, fmt.Sprintf("%s to %s: %s", clockTime(a.begin), clockTime(a.end), a.failure))
@@ -138,6 +154,22 @@ func Check(attempts []Attempt, outages []Outage) Result {
 // in reports whether the attempt was under way in an outage or the slack after it.
 func (a Attempt) in(o Outage) bool {
 	return !a.end.Before(o.Begin) && !a.begin.After(o.End.Add(slack))
+}
+
+// uptime is the time between, without that in outages and the slack after them.
+func uptime(from, to time.Time, outages []Outage) time.Duration {
+	up := to.Sub(from)
+	for _, o := range outages {
+		begin, end := o.Begin, o.End.Add(slack)
+		if begin.Before(from) {
+			begin = from
+		}
+		if end.After(to) {
+			end = to
+		}
+		up -= max(0, end.Sub(begin))
+	}
+	return up
 }
 
 func clockTime(t time.Time) string { return t.UTC().Format("15:04:05.000") }
