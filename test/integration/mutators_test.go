@@ -149,7 +149,7 @@ func TestMutators_doNotStopSpaces(t *testing.T) {
 					remove = m.install(t, prefix)
 				}
 				env.CreateClaim(t, ns, framework.NewClaim("claim"))
-				allocateTo(t, driver, ns, "claim", class, usedBy(a))
+				allocateTo(t, driver, ns, "claim", class, reservedFor(a))
 				if when == "before" && m.refused != "" && !m.OnlyUpdates {
 					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioningFailed, m.refused)
 					awaitEvent(t, ns, "Pod", "a", spaceapi.ReasonProvisioningFailed, m.refused)

@@ -414,18 +414,18 @@ var (
 		"namespacePrefix": {"a-", "b-"}, "labels": {fields{"team": "a"}, fields{"a": "b", "c": "d"}},
 		"allowedLabels": {[]any{"*"}, []any{"x", "team"}, []any{"y/*"}, []any{}}, "annotations": {fields{"e": "f"}},
 		"clusterRoles": roles, "allowedClusterRoles": {[]any{"view"}, []any{"edit", "admin"}, []any{}}, "clusterWideRoles": {[]any{"crds"}, []any{}},
-		"podSecurity": levels, "resourceQuota": quotas, "allowNestedSpaces": truths, "limitRange": {fields{"limits": []any{fields{"type": "Pod", "max": fields{"cpu": "1"}}}}},
+		"podSecurity": levels, "resourceQuota": quotas, "allowNestedSpaces": booleans, "limitRange": {fields{"limits": []any{fields{"type": "Pod", "max": fields{"cpu": "1"}}}}},
 		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lives, "retention": {fields{"period": "1h"}},
-		"copyFrom": {fields{"namespace": "n", "secrets": []any{fields{"name": "s"}}}}, "allowAdminAccess": truths, "disableEtcMount": truths, "exclusive": truths, "env": {fields{"p": "class"}},
+		"copyFrom": {fields{"namespace": "n", "secrets": []any{fields{"name": "s"}}}}, "allowAdminAccess": booleans, "disableEtcMount": booleans, "exclusive": booleans, "env": {fields{"p": "class"}},
 	}
 	claimValues = values{
 		"clusterRoles": append([]any{[]any{"crds"}}, roles...), "labels": {fields{"team": "b"}, fields{"x": "y"}, fields{"y/z": ""}, fields{"yy/z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
 		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "maxLifetime": lives, "envPrefix": {"A", "B"}, "mountPath": {"/creds"},
-		"inCluster": truths, "kubeconfigEnv": truths, "embedToken": truths, "exclusive": truths, "env": {fields{"p": "claim"}, fields{"q": ""}},
+		"inCluster": booleans, "kubeconfigEnv": booleans, "embedToken": booleans, "exclusive": booleans, "env": {fields{"p": "claim"}, fields{"q": ""}},
 	}
 	// beyond are fields of which a claim must have no use.
 	beyond = values{
-		"clusterWideRoles": {[]any{"cluster-admin"}}, "allowNestedSpaces": truths, "disableEtcMount": truths, "allowAdminAccess": truths, "retention": {fields{"period": "1h"}}, "tokenLifetime": {"24h"},
+		"clusterWideRoles": {[]any{"cluster-admin"}}, "allowNestedSpaces": booleans, "disableEtcMount": booleans, "allowAdminAccess": booleans, "retention": {fields{"period": "1h"}}, "tokenLifetime": {"24h"},
 		"namespacePrefix": {"kube-"}, "allowedLabels": {[]any{"*"}}, "annotations": {fields{"e": "g"}}, "copyFrom": {fields{"namespace": "kube-system", "secrets": []any{fields{"name": "s"}}}}, "limitRange": {fields{}},
 	}
 )

@@ -213,7 +213,7 @@ func TestBuild_dirInEtc(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := allocated("space")
 			a.PodClaimName = test.claim
-			wantAll(t, "directories", build(t, a, test.Container)[0].Dirs, test.want...)
+			wantEqual(t, "directories", build(t, a, test.Container)[0].Dirs, test.want...)
 		})
 	}
 }
@@ -228,9 +228,9 @@ func TestBuild_metadataFileOncePerRequest(t *testing.T) {
 		}
 		return out
 	}
-	wantAll(t, "files", files(), dir+"resourceclaims/job/a"+file, dir+"resourceclaims/job/b"+file, "")
+	wantEqual(t, "files", files(), dir+"resourceclaims/job/a"+file, dir+"resourceclaims/job/b"+file, "")
 	a.PodClaimName, a.FromTemplate = "in-pod", true
-	wantAll(t, "files", files(), dir+"resourceclaimtemplates/in-pod/a"+file, dir+"resourceclaimtemplates/in-pod/b"+file, "")
+	wantEqual(t, "files", files(), dir+"resourceclaimtemplates/in-pod/a"+file, dir+"resourceclaimtemplates/in-pod/b"+file, "")
 }
 
 func TestEdits_dirIsTheShortest(t *testing.T) {

@@ -77,7 +77,7 @@ func (r *Reconciler) checkContainers(ctx context.Context, desired *desiredClaim)
 // previewOf returns the allocation of a cached claim, and what containers see of its spaces. Both
 // are nil for a claim that gets no spaces.
 func (r *Reconciler) previewOf(ctx context.Context, claim *resourceapi.ResourceClaim) (*allocation.Allocation, []containeredits.Edits, error) {
-	if claim.Annotations[truncatedAnnotation] != "" {
+	if allocation.IsTruncated(claim) {
 		var err error
 		if claim, err = getClaim(ctx, r.client.APIReader, client.ObjectKeyFromObject(claim)); err != nil {
 			return nil, nil, err
