@@ -154,7 +154,7 @@ func TestResolve_mergesClassAndClaim(t *testing.T) {
 		}, defaults(func(e *config.SpaceConfig) {
 			e.Labels = map[string]string{"a": "1", "b": "2"}
 			e.PodSecurity = spaceapi.PodSecurity{Enforce: "privileged", Warn: "restricted"}
-			e.ClusterWideRoles, e.Retention, e.MaxLifetime, e.TokenLifetime = []string{}, lasting(time.Hour), lasting(9*time.Hour), time.Hour
+			e.ClusterWideRoles, e.Retention, e.MaxLifetime, e.TokenLifetime = []string{}, duration(time.Hour), duration(9*time.Hour), time.Hour
 			e.DisableEtcMount = true
 			e.CopyFrom = &spaceapi.CopyFrom{Namespace: "c", ConfigMaps: sources("d")}
 			e.ResourceQuota = hard(corev1.ResourceList{"pods": resource.MustParse("6"), "cpu": resource.MustParse("1")})
@@ -166,7 +166,7 @@ func TestResolve_mergesClassAndClaim(t *testing.T) {
 			classOf(`"allowedLabels":["c"]`), classOf(`"allowedLabels":["a","b"]`),
 		}, defaults(func(e *config.SpaceConfig) {
 			e.Labels, e.UserEnv = map[string]string{"a": "1", "b": "2"}, map[string]string{"x": "1", "y": "2"}
-			e.MountPath, e.KubeconfigEnv, e.EmbedToken, e.MaxLifetime = "/b", true, true, lasting(2*time.Hour)
+			e.MountPath, e.KubeconfigEnv, e.EmbedToken, e.MaxLifetime = "/b", true, true, duration(2*time.Hour)
 			e.PodSecurity = spaceapi.PodSecurity{Enforce: "restricted", Warn: "restricted"}
 		})},
 		"a claim restricts its class, in any order": {configs{
@@ -415,16 +415,16 @@ var (
 		"allowedLabels": {[]any{"*"}, []any{"x", "team"}, []any{"y/*"}, []any{}}, "annotations": {fields{"e": "f"}},
 		"clusterRoles": roles, "allowedClusterRoles": {[]any{"view"}, []any{"edit", "admin"}, []any{}}, "clusterWideRoles": {[]any{"crds"}, []any{}},
 		"podSecurity": levels, "resourceQuota": quotas, "allowNestedSpaces": booleans, "limitRange": {fields{"limits": []any{fields{"type": "Pod", "max": fields{"cpu": "1"}}}}},
-		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lives, "retention": {fields{"period": "1h"}},
+		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lifetimes, "retention": {fields{"period": "1h"}},
 		"copyFrom": {fields{"namespace": "n", "secrets": []any{fields{"name": "s"}}}}, "allowAdminAccess": booleans, "disableEtcMount": booleans, "exclusive": booleans, "env": {fields{"p": "class"}},
 	}
 	claimValues = values{
 		"clusterRoles": append([]any{[]any{"crds"}}, roles...), "labels": {fields{"team": "b"}, fields{"x": "y"}, fields{"y/z": ""}, fields{"yy/z": ""}}, "podSecurity": levels, "resourceQuota": quotas,
-		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "maxLifetime": lives, "envPrefix": {"A", "B"}, "mountPath": {"/creds"},
+		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "maxLifetime": lifetimes, "envPrefix": {"A", "B"}, "mountPath": {"/creds"},
 		"inCluster": booleans, "kubeconfigEnv": booleans, "embedToken": booleans, "exclusive": booleans, "env": {fields{"p": "claim"}, fields{"q": ""}},
 	}
-	// beyond are fields of which a claim must have no use.
-	beyond = values{
+	// classOnlyValues are of fields that only classes have: a claim with one is rejected.
+	classOnlyValues = values{
 		"clusterWideRoles": {[]any{"cluster-admin"}}, "allowNestedSpaces": booleans, "disableEtcMount": booleans, "allowAdminAccess": booleans, "retention": {fields{"period": "1h"}}, "tokenLifetime": {"24h"},
 		"namespacePrefix": {"kube-"}, "allowedLabels": {[]any{"*"}}, "annotations": {fields{"e": "g"}}, "copyFrom": {fields{"namespace": "kube-system", "secrets": []any{fields{"name": "s"}}}}, "limitRange": {fields{}},
 	}
@@ -553,11 +553,11 @@ func wantRestricted(t *testing.T, got, withoutClaim config.SpaceConfig, merged s
 	}
 	// All else is as the class has it, but for what only a claim can say. This
 	// way round, a field that is new has to be thought of here.
-	got.ClusterRoles, got.Labels, got.PodSecurity, got.ResourceQuota = alone.ClusterRoles, alone.Labels, alone.PodSecurity, alone.ResourceQuota
-	got.Network.Mode, got.MaxLifetime = alone.Network.Mode, alone.MaxLifetime
+	got.ClusterRoles, got.Labels, got.PodSecurity, got.ResourceQuota = withoutClaim.ClusterRoles, withoutClaim.Labels, withoutClaim.PodSecurity, withoutClaim.ResourceQuota
+	got.Network.Mode, got.MaxLifetime = withoutClaim.Network.Mode, withoutClaim.MaxLifetime
 	got.EnvPrefix, got.MountPath, got.InCluster, got.KubeconfigEnv, got.EmbedToken, got.UserEnv = "", "", false, false, false, nil
-	if !equality.Semantic.DeepEqual(got, alone) {
-		t.Errorf("got %+v, but the class has %+v", got, alone)
+	if !equality.Semantic.DeepEqual(got, withoutClaim) {
+		t.Errorf("got %+v, but the class has %+v", got, withoutClaim)
 	}
 }
 

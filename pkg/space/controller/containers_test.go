@@ -77,9 +77,9 @@ func TestCheckContainers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			claim := claimFor("a")
 			c := newCluster(t, claim, test.other)
-			c.cached(claim, test.other)
+			c.putInCache(claim, test.other)
 			if test.pod != nil {
-				c.live(test.pod)
+				c.createInAPI(test.pod)
 			}
 			_, err := c.checkContainers(t.Context(), c.desired(claim))
 			var rejected *reasonError
@@ -106,12 +106,12 @@ func large(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
 func TestCheckContainers_retriesIfThePodCannotBeRead(t *testing.T) {
 	claim, other := claimFor("a"), calledIn(claimFor("a"), "other", "claim")
 	c := newCluster(t, claim, other)
-	c.cached(claim, other)
+	c.putInCache(claim, other)
 	c.fail("get pods", apierrors.NewServiceUnavailable("down"))
-	if err := c.allocate(c.liveOne()); err == nil || !strings.Contains(err.Error(), "read pod team/pod") {
+	if err := c.provisionClaim(c.currentClaim()); err == nil || !strings.Contains(err.Error(), "read pod team/pod") {
 		t.Errorf("got error %v", err)
 	}
-	if got := c.wrote(); len(got) != 0 {
+	if got := c.writes(); len(got) != 0 {
 		t.Errorf("wrote %q", got)
 	}
 }
@@ -120,14 +120,14 @@ func TestProvision_rejectsClaimsThatMeetInAContainer(t *testing.T) {
 	claim, other := claimFor("a"), calledIn(claimFor("a"), "other", "claim")
 	both := []string{"claim", "other"}
 	c := newCluster(t, claim, other, using(both, both))
-	c.catchUp(claim, other)
-	if err := c.allocate(claim); err != nil {
+	c.syncCache(claim, other)
+	if err := c.provisionClaim(claim); err != nil {
 		t.Errorf("got error %v", err)
 	}
-	if got := c.wrote(); !slices.Equal(got, []string{"update resourceclaims"}) {
+	if got := c.writes(); !slices.Equal(got, []string{"update resourceclaims"}) {
 		t.Errorf("wrote %q, want the claim's status only", got)
 	}
-	for _, event := range c.recorded() {
+	for _, event := range c.recordedEvents() {
 		if !strings.HasPrefix(event, "Warning "+spaceapi.ReasonInvalidParameters) || !strings.Contains(event, "envPrefix") {
 			t.Errorf("recorded %q", event)
 		}
@@ -137,20 +137,20 @@ func TestProvision_rejectsClaimsThatMeetInAContainer(t *testing.T) {
 // A space that others use stays as it is.
 func TestProvision_reportsAPodWhoseContainerUsesSpacesThatMeet(t *testing.T) {
 	c := newCluster(t, claimFor("a"))
-	c.catchUp(claimFor("a"))
-	c.reconcileAndCatchUp(t)
-	c.did()
-	c.recorded()
+	c.syncCache(claimFor("a"))
+	c.reconcileAndSyncCache(t)
+	c.requests()
+	c.recordedEvents()
 	both := []string{"claim", "other"}
-	c.live(using(both, both))
-	c.cached(calledIn(claimFor("a"), "other", "claim"))
-	if err := c.allocate(c.liveOne()); err != nil {
+	c.createInAPI(using(both, both))
+	c.putInCache(calledIn(claimFor("a"), "other", "claim"))
+	if err := c.provisionClaim(c.currentClaim()); err != nil {
 		t.Errorf("got error %v", err)
 	}
-	if now := c.liveOne(); !isReady(now, driver, allocationOf(t, now)) {
+	if now := c.currentClaim(); !isReady(now, driver, allocationOf(t, now)) {
 		t.Errorf("the claim is not ready: %+v", now.Status.Devices)
 	}
-	if got := c.recorded(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning "+spaceapi.ReasonInvalidParameters+" container c-claim-other of pod pod") {
+	if got := c.recordedEvents(); len(got) != 1 || !strings.HasPrefix(got[0], "Warning "+spaceapi.ReasonInvalidParameters+" container c-claim-other of pod pod") {
 		t.Errorf("recorded %q", got)
 	}
 }

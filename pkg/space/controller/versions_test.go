@@ -58,21 +58,21 @@ func TestReconcile_keepsSpacesOfOtherVersions(t *testing.T) {
 				config.Defaults.NamespacePrefix, config.Defaults.PodSecurity = "after-", "restricted"
 				config.DNS.Namespace, config.DNS.Port = "kube-system", 53
 			}, objects...)
-			c.catchUp(objects...)
+			c.syncCache(objects...)
 			reconciled := func() []string {
 				t.Helper()
 				if _, err := c.Reconcile(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
 					t.Fatal(err)
 				}
-				return c.wrote()
+				return c.writes()
 			}
 			if wrote := reconciled(); !slices.Equal(wrote, test.wrote) {
 				t.Errorf("wrote %q, want %q", wrote, test.wrote)
 			}
-			if events := c.recorded(); len(events) > 0 {
+			if events := c.recordedEvents(); len(events) > 0 {
 				t.Errorf("recorded %q", events)
 			}
-			live := c.liveOne()
+			live := c.currentClaim()
 			if !isReady(live, driver, allocationOf(t, live)) {
 				t.Errorf("the space is not ready: %v", live.Status.Devices)
 			}
@@ -81,8 +81,8 @@ func TestReconcile_keepsSpacesOfOtherVersions(t *testing.T) {
 			if err := c.api.Status().Update(t.Context(), live); err != nil {
 				t.Fatal(err)
 			}
-			c.catchUp(live)
-			c.did()
+			c.syncCache(live)
+			c.requests()
 			if wrote, want := reconciled(), []string{"delete rolebindings", "delete serviceaccounts", "patch namespaces"}; !slices.Equal(wrote, want) {
 				t.Errorf("to deprovision it, wrote %q, want %q", wrote, want)
 			}
