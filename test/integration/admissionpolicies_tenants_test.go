@@ -123,8 +123,153 @@ func (f *policyFixture) tenantServices(t *testing.T) {
 	})
 }
 
-// claimStatus changes the entries of the controller in the status of claims, with the permissions of
-// another driver's kubelet plugin.
+// kubernetesController is the user of a controller of kube-controller-manager.
+func kubernetesController(name string) string {
+	return "system:serviceaccount:" + metav1.NamespaceSystem + ":" + name
+}
+
+// by lets a call impersonate a user.
+func by(user string, call framework.Call) framework.Call {
+	call.As = user
+	return call
+}
+
+// tenantQuotas tries to exceed the limits of a space as a tenant with the role cluster-admin.
+func (f *policyFixture) tenantQuotas(t *testing.T) {
+	const claim, words = "limited", "limit this space and cannot be changed"
+	space := provision(t, f.driver, f.namespace, claim,
+		framework.WithClassConfig(`"resourceQuota":{"hard":{"pods":"1"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}`))
+	env.Kubectl(t, "create", "rolebinding", "tenant", "--namespace="+space, "--clusterrole=cluster-admin", "--serviceaccount="+space+":"+spaceapi.ServiceAccountName)
+	tenant := env.As(t, space, spaceapi.ServiceAccountName)
+	quotas, limits := core(space, "resourcequotas"), core(space, "limitranges")
+	raised := `{"metadata":{"name":"space"},"spec":{"hard":{"pods":"100"}}}`
+	framework.AwaitAllowed(t, "the tenant to have the role", post(quotas, `{"metadata":{"name":"own"},"spec":{"hard":{"pods":"1"}}}`).By(tenant))
+	denied(t, tenant,
+		denial{"delete the quota", remove(quotas + "/space"), words},
+		denial{"delete all quotas", remove(quotas), words},
+		denial{"raise the quota", patch(quotas+"/space", raised), words},
+		denial{"reset what the quota counts", patch(quotas+"/space/status", `{"status":{"used":{"pods":"0"}}}`), words},
+		denial{"raise what the quota enforces", patch(quotas+"/space/status", `{"status":{"hard":{"pods":"100"}}}`), words},
+		denial{"delete the limits", remove(limits + "/space"), words},
+		denial{"delete all limits", remove(limits), words},
+		denial{"remove a limit", patch(limits+"/space", `{"spec":{"limits":[]}}`), words},
+	)
+	// This space has none.
+	denied(t, env.As(t, f.space, spaceapi.ServiceAccountName), denial{"create a quota of that name", post(core(f.space, "resourcequotas"), raised), words})
+	env.Kubectl(t, "create", "quota", "own", "--namespace="+space, "--hard=pods=1")
+	allowed(t, tenant, map[string]framework.Call{
+		"raise its own quota":    patch(quotas+"/own", `{"spec":{"hard":{"pods":"2"}}}`),
+		"delete its own quota":   remove(quotas + "/own"),
+		"create limits":          post(limits, `{"metadata":{"name":"own"},"spec":{"limits":[{"type":"Container","max":{"cpu":"100m"}}]}}`),
+		"read the space's quota": framework.Get(quotas + "/space"),
+	})
+	const hard, status = `{"metadata":{"name":"space"},"spec":{"hard":{"pods":"1"}}}`, `{"metadata":{"name":"space"},"status":{"hard":{"pods":"1"},"used":{"pods":"0"}}}`
+	const limited = `{"metadata":{"name":"space"},"spec":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}}`
+	allowed(t, f.controller, map[string]framework.Call{
+		"create a quota":    post(core(f.space, "resourcequotas"), hard),
+		"put it in force":   framework.Put(quotas+"/space/status", status),
+		"restore the quota": framework.Put(quotas+"/space", hard),
+		"create limits":     post(core(f.space, "limitranges"), limited),
+		"restore them":      framework.Put(limits+"/space", limited),
+	})
+	allowed(t, env.Client, map[string]framework.Call{
+		"an administrator raises the quota": patch(quotas+"/space", raised),
+		"Kubernetes counts":                 by(kubernetesController("resourcequota-controller"), framework.Put(quotas+"/space/status", status)),
+		"Kubernetes deletes the quotas":     by(kubernetesController("namespace-controller"), remove(quotas)),
+		"Kubernetes deletes the limits":     by(kubernetesController("namespace-controller"), remove(limits)),
+		"Kubernetes removes owners":         by(kubernetesController("generic-garbage-collector"), patch(quotas+"/space", `{"metadata":{"ownerReferences":null}}`)),
+	})
+	// The API server itself counts, and the controller restores.
+	createPod(t, space, framework.NewPod("counted"))
+	awaitQuota := func(what string, is func(*corev1.ResourceQuota) bool) {
+		t.Helper()
+		framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "resourcequotas", space,
+			framework.That("called space and "+what, func(q *corev1.ResourceQuota) bool { return q.Name == spaceapi.ObjectName && is(q) }))
+	}
+	awaitQuota("with a pod", func(q *corev1.ResourceQuota) bool { return q.Status.Used.Pods().Value() == 1 })
+	env.Kubectl(t, "patch", "quota", "space", "--namespace="+space, "--type=merge", "--patch="+raised)
+	awaitQuota("restored", func(q *corev1.ResourceQuota) bool { return q.Spec.Hard.Pods().Value() == 1 })
+	deallocate(t, env, f.namespace, claim)
+	env.AwaitNamespaceGone(t, space)
+}
+
+// tenantTokens requests tokens that services outside of the cluster would accept, or accept for long.
+func (f *policyFixture) tenantTokens(t *testing.T) {
+	const node, foreign, long = "policies-f", "for the audiences of the API server", "valid for at most 24 hours"
+	const day, longer = `"expirationSeconds":86400`, `"expirationSeconds":86401`
+	const vault = `"audiences":["vault"]`
+	mint := func(namespace, account, spec string) framework.Call {
+		return post(core(namespace, "serviceaccounts/"+account+"/token"), `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{`+spec+`}}`)
+	}
+	pod := func(namespace, token string) framework.Call { return newPod(namespace, "any", tokenVolume(token)) }
+	tenant := env.As(t, f.space, spaceapi.ServiceAccountName)
+	denied(t, tenant,
+		denial{"a token that is valid too long", mint(f.space, "space", longer), long},
+		denial{"a token of another ServiceAccount that is valid too long", mint(f.space, "default", longer), long},
+		denial{"a token for another service", mint(f.space, "default", vault), foreign},
+		denial{"a pod with a token that is valid too long", pod(f.space, longer), long},
+		denial{"a pod with such a token for another service", pod(f.space, longer+`,"audience":"vault"`), long},
+	)
+	allowed(t, tenant, map[string]framework.Call{
+		"a token":                        mint(f.space, "space", ""),
+		"a token for a day":              mint(f.space, "default", day),
+		"a pod with a token for a day":   pod(f.space, day),
+		"a pod that leaves the lifetime": pod(f.space, `"audience":"istio-ca"`),
+	})
+	// Policies apply to pods whoever creates them.
+	denied(t, env.Client, denial{"an administrator's pod with a token that is valid too long", pod(f.space, longer), long})
+	allowed(t, env.Client, map[string]framework.Call{
+		"an administrator requests a token for another service": mint(f.space, "space", vault+","+longer),
+		"a token elsewhere":            mint(f.namespace, "default", vault+","+longer),
+		"a pod with a token elsewhere": pod(f.namespace, longer),
+	})
+	// Kubelets request what pods on their nodes name.
+	newNode(t, env, node, nil)
+	vaults := framework.NewPod("vaults")
+	vaults.Spec.Volumes = []corev1.Volume{{Name: "vault", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+		Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: "vault", Path: "token"}}},
+	}}}}
+	vaults = bind(t, createPod(t, f.space, vaults), node)
+	kubelet := asUser(t, "system:node:"+node, "system:nodes")
+	framework.AwaitAllowed(t, "the token of a volume", mint(f.space, "default",
+		fmt.Sprintf(`%s,"boundObjectRef":{"apiVersion":"v1","kind":"Pod","name":%q,"uid":%q}`, vault, vaults.Name, vaults.UID)).By(kubelet))
+}
+
+// tenantAddresses tries to lead the API server's proxy elsewhere, as a tenant with the role
+// cluster-admin.
+func (f *policyFixture) tenantAddresses(t *testing.T) {
+	const node, conditions, controllers = "policies-g", "more than the conditions in the status of pods", "may write Endpoints and EndpointSlices"
+	newNode(t, env, node, nil)
+	status := core(f.space, "pods/"+bind(t, createPod(t, f.space, framework.NewPod("addressed")), node).Name+"/status")
+	set := func(fields string) framework.Call { return patch(status, `{"status":{`+fields+`}}`) }
+	nominate := patch(core(f.space, "pods/"+createPod(t, f.space, framework.NewPod("waiting")).Name+"/status"), `{"status":{"nominatedNodeName":"policies-g"}}`)
+	address := set(`"podIP":"192.0.2.1","podIPs":[{"ip":"192.0.2.1"}]`)
+	endpoints := post(core(f.space, "endpoints"), `{"metadata":{"name":"any"},"subsets":[{"addresses":[{"ip":"192.0.2.1"}],"ports":[{"port":443}]}]}`)
+	slices := post("/apis/discovery.k8s.io/v1/namespaces/"+f.space+"/endpointslices", `{"metadata":{"name":"any","labels":{"kubernetes.io/service-name":"any"}},
+		"addressType":"IPv4","endpoints":[{"addresses":["192.0.2.1"]}],"ports":[{"port":443}]}`)
+	tenant := env.As(t, f.space, spaceapi.ServiceAccountName)
+	denied(t, tenant,
+		denial{"set the address of a pod", address, conditions},
+		denial{"set the address of a pod's node", set(`"hostIP":"192.0.2.1","hostIPs":[{"ip":"192.0.2.1"}]`), conditions},
+		denial{"end a pod for the quota only", set(`"phase":"Succeeded"`), conditions},
+		denial{"reserve a node for a pod", nominate, conditions},
+		denial{"set the addresses of a Service", endpoints, controllers},
+		denial{"set the addresses of a Service with a slice", slices, controllers},
+	)
+	allowed(t, tenant, map[string]framework.Call{"set a readiness gate": set(`"conditions":[{"type":"example.com/registered","status":"True"}]`)})
+	allowed(t, env.Client, map[string]framework.Call{
+		"an administrator sets an address":                 address,
+		"the scheduler nominates a node":                   by("system:kube-scheduler", nominate),
+		"kube-controller-manager ends a pod":               by(kubernetesController("pod-garbage-collector"), set(`"phase":"Failed"`)),
+		"kube-controller-manager writes Endpoints":         by(kubernetesController("endpoint-controller"), endpoints),
+		"kube-controller-manager writes an EndpointSlice":  by(kubernetesController("endpointslice-controller"), slices),
+		"kube-controller-manager mirrors an EndpointSlice": by(kubernetesController("endpointslicemirroring-controller"), slices),
+	})
+	framework.AwaitAllowed(t, "the kubelet sets an address", address.By(asUser(t, "system:node:"+node, "system:nodes")))
+}
+
+// claimStatus tries to speak as the controller, as the kubelet plugin of another driver can that
+// may update the status of claims.
 func (f *policyFixture) claimStatus(t *testing.T) {
 	other := f.createAccount(t, "other-driver")
 	// The API server checks these permissions from Kubernetes 1.36 on.

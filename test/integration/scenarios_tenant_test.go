@@ -163,11 +163,22 @@ var secondIdentity = []scenario{
 }
 
 var withTime = []scenario{
-	{"Use a token with a lifetime of ten years after the space is deprovisioned", "", func(s *fixture) {
-		kept := s.token("the tenant gets a token", s.tenant, s.space, spaceapi.ServiceAccountName, authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](10 * 365 * 24 * 3600)})
+	{"Keep a token of ten years", "", func(s *fixture) {
+		const years = `"expirationSeconds":315360000`
+		s.deny("the tenant requests a token of ten years", s.tenant, post(core(s.space, "serviceaccounts/space/token"), `{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","spec":{`+years+`}}`), byPolicy("tenant-tokens"))
+		s.deny("the tenant runs a pod with one", s.tenant, newPod(s.space, "years", tokenVolume(years)), byPolicy("tenant-pods"))
+		kept := s.token("the tenant gets a token of a day", s.tenant, s.space, spaceapi.ServiceAccountName, authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](24 * 3600)})
 		s.allow("the token works", kept, configMap(s.space, "kept"))
 		s.deallocate()
 		s.awaitDenied("the token reads", kept, s.read())
+	}},
+	{"Keep a token for a service outside of the cluster", "", func(s *fixture) {
+		const vault = `{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","spec":{"audiences":["vault"]}}`
+		for _, account := range []string{spaceapi.ServiceAccountName, "default"} {
+			s.deny("the tenant requests one of ServiceAccount "+account, s.tenant, post(core(s.space, "serviceaccounts/"+account+"/token"), vault), byPolicy("tenant-tokens"))
+		}
+		s.deny("the tenant runs a pod with one of a year", s.tenant, newPod(s.space, "year", tokenVolume(`"audience":"vault","expirationSeconds":31536000`)), byPolicy("tenant-pods"))
+		s.allow("the tenant runs a pod with one of a day", s.tenant, newPod(s.space, "day", tokenVolume(`"audience":"vault","expirationSeconds":86400`)))
 	}},
 	{"Use a token in the next space of the claim", "", func(s *fixture) {
 		s.allow("the token works", s.tenant, configMap(s.space, "first"))
@@ -272,6 +283,19 @@ var manyRequests = []scenario{
 		s.allow("the tenant creates another one", s.tenant, newPod(s.space, "c", ""))
 		s.deny("the tenant creates one more", s.tenant, newPod(s.space, "d", ""), "exceeded quota: space")
 	}},
+	{"Exceed its quota by changing it", clusterAdmins + `,"resourceQuota":{"hard":{"pods":"1"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}`, func(s *fixture) {
+		quotas, limits := core(s.space, "resourcequotas"), core(s.space, "limitranges")
+		s.allow("the tenant creates a pod", s.tenant, newPod(s.space, "a", ""))
+		s.deny("the tenant creates a second pod", s.tenant, newPod(s.space, "b", ""), "exceeded quota: space")
+		s.deny("the tenant deletes the quota", s.tenant, remove(quotas+"/space"), byPolicy("tenant-quotas"))
+		s.deny("the tenant raises the quota", s.tenant, patch(quotas+"/space", `{"spec":{"hard":{"pods":"100"}}}`), byPolicy("tenant-quotas"))
+		s.deny("the tenant resets what it counts", s.tenant, patch(quotas+"/space/status", `{"status":{"used":{"pods":"0"}}}`), byPolicy("tenant-quotas"))
+		s.deny("the tenant marks its pod as finished", s.tenant, patch(core(s.space, "pods/a/status"), `{"status":{"phase":"Succeeded"}}`), byPolicy("tenant-podstatus"))
+		s.deny("the tenant deletes all limits", s.tenant, remove(limits), byPolicy("tenant-quotas"))
+		s.allow("the tenant creates a quota of its own", s.tenant, post(quotas, `{"metadata":{"name":"own"},"spec":{"hard":{"pods":"9"}}}`))
+		s.deny("the tenant creates a second pod", s.tenant, newPod(s.space, "b", ""), "exceeded quota: space")
+		s.allow("the tenant deletes its own", s.tenant, remove(quotas+"/own"))
+	}},
 	{"Open ports of nodes with a Service", `"resourceQuota":{"hard":{"services.nodeports":"0"}}`, func(s *fixture) {
 		services := core(s.space, "services")
 		s.allow("the tenant creates a Service", s.tenant, post(services, `{"metadata":{"name":"a"},"spec":{"ports":[{"port":443}]}}`))
@@ -283,7 +307,17 @@ var manyRequests = []scenario{
 		s.deny("the tenant adds an external address", s.tenant, patch(services+"/a", `{"spec":{"externalIPs":["192.0.2.1"]}}`), byPolicy("tenant-services"))
 		s.deny("the tenant sets the address of the load balancer", s.tenant, patch(services+"/a/status", `{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1"}]}}}`), byRBAC)
 	}},
-	{"Request nested spaces in several ways", "", func(s *fixture) {
+	{"Reach an address through the proxy of the API server", clusterAdmins, func(s *fixture) {
+		status := core(s.space, "pods/a/status")
+		s.allow("the tenant creates a pod", s.tenant, newPod(s.space, "a", ""))
+		s.allow("the tenant sets a condition of the pod", s.tenant, patch(status, `{"status":{"conditions":[{"type":"example.com/registered","status":"True"}]}}`))
+		s.deny("the tenant sets the address of the pod", s.tenant, patch(status, `{"status":{"podIP":"192.0.2.1","podIPs":[{"ip":"192.0.2.1"}]}}`), byPolicy("tenant-podstatus"))
+		s.allow("the tenant creates a Service", s.tenant, post(core(s.space, "services"), `{"metadata":{"name":"a"},"spec":{"ports":[{"port":443}]}}`))
+		s.deny("the tenant creates its Endpoints", s.tenant, post(core(s.space, "endpoints"), `{"metadata":{"name":"a"},"subsets":[{"addresses":[{"ip":"192.0.2.1"}],"ports":[{"port":443}]}]}`), byPolicy("tenant-endpoints"))
+		s.deny("the tenant creates an EndpointSlice", s.tenant, post("/apis/discovery.k8s.io/v1/namespaces/"+s.space+"/endpointslices", `{"metadata":{"name":"a","labels":{"kubernetes.io/service-name":"a"}},
+			"addressType":"IPv4","endpoints":[{"addresses":["192.0.2.1"]}],"ports":[{"port":443}]}`), byPolicy("tenant-endpoints"))
+	}},
+	{"Request spaces in its space, one way after the other", "", func(s *fixture) {
 		claims, templates := framework.DRAPath(s.space, "resourceclaims"), framework.DRAPath(s.space, "resourceclaimtemplates")
 		claim := func(class string) string {
 			return framework.JSON(framework.OfClass(class, framework.NewClaim("nested")))
@@ -302,7 +336,12 @@ var manyRequests = []scenario{
 	}},
 }
 
-// noSpaceOf fails the test if there is a namespace for a claim.
+// tokenVolume is a projected volume with a token, for the spec of a pod.
+func tokenVolume(token string) string {
+	return `"volumes":[{"name":"token","projected":{"sources":[{"serviceAccountToken":{"path":"token",` + token + `}}]}}],`
+}
+
+// noSpaceOf fails the story if there is a namespace for a claim.
 func (s *fixture) noSpaceOf(claim types.UID) {
 	s.Helper()
 	list, err := env.Client.CoreV1().Namespaces().List(s.Context(), metav1.ListOptions{LabelSelector: spaceapi.KeysFor(scenariosDriver).ClaimUID + "=" + string(claim)})

@@ -175,6 +175,32 @@ namespaceSelector:
     - {key: {{ .Values.driverName }}/claim-uid, operator: Exists}
 {{- end -}}
 
+{{- /* True for users who may make the same request in all namespaces. Without a namespace, only
+ClusterRoleBindings count: permissions inside of a space, which its tenants can grant, do not. */ -}}
+{{- define "space.clusterWide" -}}
+{'CREATE': ['create'], 'UPDATE': ['update', 'patch'], 'DELETE': ['delete']}[request.operation].exists(verb,
+  authorizer.group(request.resource.group).resource(request.resource.resource).subresource(request.?subResource.orValue(''))
+  .name(request.?name.orValue('')).check(verb).allowed())
+{{- end -}}
+
+{{- /* Excludes kubelets from a policy. */ -}}
+{{- define "space.notNodes" -}}
+- name: not-a-node
+  expression: "!('system:nodes' in request.userInfo.?groups.orValue([]))"
+{{- end -}}
+
+{{- /* The audiences of the API server. Expressions cannot know them, so the controller records them. */ -}}
+{{- define "space.tokenAudiences" -}}
+- name: audiences
+  expression: >-
+    namespaceObject.metadata.?annotations[?'{{ .Values.driverName }}/token-audiences'].orValue('').split(',')
+{{- end -}}
+
+{{- /* 24 hours, the longest lifetime that service meshes and identity webhooks of clouds request by default. */ -}}
+{{- define "space.maxTokenSeconds" -}}
+86400
+{{- end -}}
+
 {{- /* Restricts a policy to spaces that do not allow nested spaces. */ -}}
 {{- define "space.withoutNested" -}}
 namespaceSelector:
