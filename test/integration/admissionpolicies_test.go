@@ -102,6 +102,7 @@ func TestAdmissionPolicies_denyAndAllow(t *testing.T) {
 	t.Run("pods of tenants", f.tenantPods)
 	t.Run("services of tenants", f.tenantServices)
 	t.Run("quotas of tenants", f.tenantQuotas)
+	t.Run("RoleBindings of tenants", f.tenantRoleBindings)
 	t.Run("tokens of tenants", f.tenantTokens)
 	t.Run("addresses of tenants", f.tenantAddresses)
 	t.Run("status of claims", f.claimStatus)

@@ -4,7 +4,9 @@
 package integration
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -132,6 +134,23 @@ var secondIdentity = []scenario{
 		s.allow("the second accomplice works in the space", second, configMap(s.space, "of-second"))
 		s.deallocate()
 		s.awaitDenied("the second accomplice reads", second, s.read(), byRBAC)
+	}},
+	{"Grant permissions faster than the controller revokes them", admins + "," + retained, func(s *fixture) {
+		accomplice := s.addAccomplice("accomplice", "admin")
+		ctx, stop := context.WithCancel(s.Context())
+		var granting sync.WaitGroup
+		defer granting.Wait()
+		defer stop()
+		for client := range 8 {
+			granting.Go(func() {
+				for n := 0; ctx.Err() == nil; n++ {
+					_ = grant(s.space, fmt.Sprintf("accomplice-%d-%d", client, n), "admin", s.ns, "accomplice").Stored().By(accomplice)(ctx)
+				}
+			})
+		}
+		s.allow("the accomplice grants itself the role again and again", accomplice, get(framework.RBACPath(s.space, "rolebindings/accomplice-0-1")))
+		s.deallocate()
+		s.awaitDenied("the accomplice reads", accomplice, s.read(), byRBAC)
 	}},
 	{"Keep access for all ServiceAccounts of the cluster", admins + "," + retained, func(s *fixture) {
 		other := s.account("other")

@@ -89,7 +89,15 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, cause string) (time.Duration, error) {
 	start := r.clock.Now()
 	r.restores.DeleteEntry(ns.Labels[r.keys.AllocationID])
-	changed, err := r.revoke(ctx, ns)
+	until, period := r.retainedUntil(ns), r.recordedConfig(ns).Retention.Duration
+	if until.IsZero() {
+		until = start
+		if period > 0 {
+			// In whole seconds, as the annotation has it, and no shorter than the period.
+			until = start.Add(period + time.Second - 1).Truncate(time.Second)
+		}
+	}
+	changed, err := r.revoke(ctx, ns, until)
 	if err != nil {
 		return 0, err
 	}
@@ -97,12 +105,9 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, caus
 	if changed {
 		klog.FromContext(ctx).V(2).Info("Credentials revoked", logkeys.Namespace, ns.Name)
 	}
-	until, period := r.retainedUntil(ns), r.recordedConfig(ns).Retention.Duration
-	if ns.DeletionTimestamp == nil && until.IsZero() && period > 0 {
-		// In whole seconds, as the annotation has it, and no shorter than the period.
-		until = r.clock.Now().Add(period + time.Second - 1).Truncate(time.Second)
-		if err := r.annotate(ctx, ns, map[string]any{r.keys.RetainedUntil: until.UTC().Format(time.RFC3339)}); spaceclient.IgnoreNotFound(err) != nil {
-			return 0, fmt.Errorf("set the end of the retention on namespace %s: %w", ns.Name, err)
+	if ns.DeletionTimestamp == nil && r.retainedUntil(ns).IsZero() && period > 0 {
+		if err := r.recordRetention(ctx, ns, until); err != nil {
+			return 0, err
 		}
 		changed = true
 	}
@@ -138,9 +143,20 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, caus
 	return retained, nil
 }
 
-// revoke deletes all bindings and the ServiceAccount of a space. It returns whether the ServiceAccount
-// or one of the driver's RoleBindings existed.
-func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed bool, err error) {
+// recordRetention sets the annotation of a deprovisioned space. With it, a policy of the chart lets
+// tenants grant no more permissions.
+func (r *Reconciler) recordRetention(ctx context.Context, ns *corev1.Namespace, until time.Time) error {
+	err := r.annotate(ctx, ns, map[string]any{r.keys.RetainedUntil: until.UTC().Format(time.RFC3339)})
+	if spaceclient.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("set the end of the retention on namespace %s: %w", ns.Name, err)
+	}
+	return nil
+}
+
+// revoke deletes all bindings and the ServiceAccount of a space. It returns whether the
+// ServiceAccount, or one of the RoleBindings that the driver created, still existed. until is the
+// end of the retention.
+func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace, until time.Time) (changed bool, err error) {
 	tenantsBind, err := r.canTenantsBind(ctx)
 	if err != nil {
 		return false, err
@@ -162,8 +178,13 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace) (changed 
 		changed = changed || err == nil
 	}
 	if tenantsBind {
+		// Otherwise, tenants could create RoleBindings faster than the controller deletes them.
+		var recordErr error
+		if ns.DeletionTimestamp == nil && r.retainedUntil(ns).IsZero() {
+			recordErr = r.recordRetention(ctx, ns, until)
+		}
 		if err := r.revokeTenantRoleBindings(ctx, ns.Name); err != nil {
-			return changed, err
+			return changed, errors.Join(recordErr, err)
 		}
 	}
 	// The ServiceAccount is in the cache, too, and comes last for the same reason.
