@@ -221,12 +221,12 @@ func TestDeprovision_marksTheSpaceBeforeItRevokesWhatTenantsGranted(t *testing.T
 	for name, failure := range map[string]error{"marks it": nil, "revokes it without the mark": errors.New("no")} {
 		t.Run(name, func(t *testing.T) {
 			c := newClusterWith(t, func(config *Config) { config.Defaults.AllowedClusterRoles = []string{"binder"} })
-			c.cached(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "binder"}, Rules: []rbacv1.PolicyRule{
+			c.putInCache(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "binder"}, Rules: []rbacv1.PolicyRule{
 				{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: []string{"create"}},
 			}})
 			ns := c.namespaceFor(claimFor("a"))
-			c.live(ns)
-			c.catchUp(ns)
+			c.createInAPI(ns)
+			c.syncCache(ns)
 			marked := ""
 			c.react("list rolebindings", func(client.Object) (bool, error) {
 				c.read(ns)
@@ -236,13 +236,13 @@ func TestDeprovision_marksTheSpaceBeforeItRevokesWhatTenantsGranted(t *testing.T
 			if failure != nil {
 				c.fail("patch namespaces", failure)
 			}
-			if retained, err := c.deprovision(t.Context(), &c.ofClaim()[0], ""); retained != 0 || err != nil {
+			if retained, err := c.deprovision(t.Context(), &c.cachedNamespaces()[0], ""); retained != 0 || err != nil {
 				t.Errorf("retained for %s, error %v", retained, err)
 			}
 			if (marked == "") != (failure != nil) {
 				t.Errorf("the mark is %q", marked)
 			}
-			if got, want := c.wrote(), []string{"delete rolebindings", "patch namespaces", "delete serviceaccounts", "delete namespaces"}; !slices.Equal(got, want) {
+			if got, want := c.writes(), []string{"delete rolebindings", "patch namespaces", "delete serviceaccounts", "delete namespaces"}; !slices.Equal(got, want) {
 				t.Errorf("wrote %q, want %q", got, want)
 			}
 		})
