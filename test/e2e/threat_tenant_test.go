@@ -52,32 +52,32 @@ func (s *fixture) tenantPod(t *actor) {
 		{what: "Preempt pods of others with a system PriorityClass", call: pod(`"priorityClassName":"system-node-critical",`, ""), by: pods("system PriorityClass")},
 		{what: "Run a pod for a year after the space is deprovisioned, with a long grace period", call: pod(`"terminationGracePeriodSeconds":31536000,`, ""), by: pods("at most 300 seconds"),
 			instead: pod(`"terminationGracePeriodSeconds":300,`, "")},
-		{what: "run a pod with a token that is valid for ten years", call: pod(tokenVolume(`"expirationSeconds":315360000`), ""), by: pods("24 hours"),
+		{what: "Run a pod with a token that is valid for ten years", call: pod(tokenVolume(`"expirationSeconds":315360000`), ""), by: pods("24 hours"),
 			instead: pod(tokenVolume(`"expirationSeconds":86400`), "")},
-		{what: "take over the traffic to an address outside the cluster", call: service(`"externalIPs":["192.0.2.1"],`), by: always(policy("tenant-services"), "externalIPs"), instead: service("")},
-		{what: "give itself rights in the whole cluster", call: bindAll("cluster-admin", own)},
-		{what: "give itself more rights in its space", call: bind(own, "attempt", "cluster-admin", own, "space")},
-		{what: "remove the RoleBinding of its space", call: remove(rbac(own, "rolebindings/space")), instead: remove(core(own, "serviceaccounts/space"))},
-		{what: "ask for a space from inside its space", call: claim(spaceapi.DefaultDriverName), by: nested("resourceclaims"), instead: claim("gpu.example.com")},
-		{what: "ask for a space of its own class from inside its space", call: claim(limitedClass), by: nested("resourceclaims")},
-		{what: "ask for a space from inside its space by a template", call: template, by: nested("resourceclaimtemplates")},
-		{what: "ask for a space from inside its space by a pod alone", call: pod("", extended), by: nested("pods")},
-		{what: "raise its ResourceQuota", call: patch(core(own, "resourcequotas/space"), `{"spec":{"hard":null}}`)},
-		{what: "delete its ResourceQuota", call: remove(core(own, "resourcequotas/space")), instead: get(core(own, "resourcequotas/space"))},
-		{what: "open its network", call: post(networkPolicies(own, ""), opening), by: isolation("traffic between its own pods"), instead: post(networkPolicies(own, ""), among)},
-		{what: "remove its isolation", call: remove(networkPolicies(own, "space")), by: isolation("NetworkPolicy space")},
-		{what: "get a token of a ServiceAccount elsewhere", call: mint(s.ns, "default", unbound), instead: mint(own, "default", unbound)},
-		{what: "get a token of the controller", call: mint(driverNS, framework.ControllerName, unbound)},
-		{what: "get a token of its ServiceAccounts that is valid for ten years", call: mint(own, "default", tokenWith(`"expirationSeconds":315360000`)), by: tokens("24 hours"),
+		{what: "Take over the traffic to an address outside the cluster with a Service", call: service(`"externalIPs":["192.0.2.1"],`), by: always(policy("tenant-services"), "externalIPs"), instead: service("")},
+		{what: "Grant itself permissions in the whole cluster", call: bindAll("cluster-admin", own)},
+		{what: "Grant itself more permissions in its space", call: bind(own, "attempt", "cluster-admin", own, "space")},
+		{what: "Remove the RoleBinding of its space", call: remove(rbac(own, "rolebindings/space")), instead: remove(core(own, "serviceaccounts/space"))},
+		{what: "Request a space from inside its space", call: claim(spaceapi.DefaultDriverName), by: nested("resourceclaims"), instead: claim("gpu.example.com")},
+		{what: "Request a space of its own class from inside its space", call: claim(limitedClass), by: nested("resourceclaims")},
+		{what: "Request a space from inside its space with a template", call: template, by: nested("resourceclaimtemplates")},
+		{what: "Request a space from inside its space with an extended resource of a pod", call: pod("", extended), by: nested("pods")},
+		{what: "Raise its ResourceQuota", call: patch(core(own, "resourcequotas/space"), `{"spec":{"hard":null}}`)},
+		{what: "Delete its ResourceQuota", call: remove(core(own, "resourcequotas/space")), instead: get(core(own, "resourcequotas/space"))},
+		{what: "Allow traffic from and to other namespaces", call: post(networkPolicies(own, ""), opening), by: isolation("traffic between its own pods"), instead: post(networkPolicies(own, ""), among)},
+		{what: "Delete the NetworkPolicy of its space", call: remove(networkPolicies(own, "space")), by: isolation("NetworkPolicy space")},
+		{what: "Get a token of a ServiceAccount in another namespace", call: mint(s.ns, "default", unbound), instead: mint(own, "default", unbound)},
+		{what: "Get a token of the controller", call: mint(driverNS, framework.ControllerName, unbound)},
+		{what: "Get a token of its ServiceAccounts that is valid for ten years", call: mint(own, "default", tokenWith(`"expirationSeconds":315360000`)), by: tokens("24 hours"),
 			instead: mint(own, "default", tokenWith(`"expirationSeconds":86400`))},
-		{what: "get a token of its ServiceAccounts for a cloud", call: mint(own, "default", tokenWith(`"audiences":["sts.amazonaws.com"]`)), by: tokens("audiences of the API server")},
-		{what: "impersonate a part of Kubernetes", call: as("system:kube-scheduler", get(core(own, "pods"))), by: notAs, instead: as(space(own), get(core(own, "pods")))},
-		{what: "impersonate another space", call: as(space(s.others.Namespace), get(core(s.others.Namespace, "pods"))), by: notAs},
-		{what: "change the status of its claim", call: patch(claims(s.ns, "mine/status"), `{"status":{"reservedFor":null}}`)},
-		{what: "delete its claim", call: remove(claims(s.ns, "mine"))},
-		{what: "reach a node's kubelet through the API server", call: get("/api/v1/nodes/" + env.Node(0) + "/proxy/healthz")},
-		{what: "run a command in a pod elsewhere", call: post(core(s.elsewhere, "pods/others/exec?command=id&container=ctr&stdout=true"), "")},
-		{what: "make a namespace", call: post(framework.NamespacePath(""), `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"attempt"}}`)},
+		{what: "Get a token of its ServiceAccounts for a cloud", call: mint(own, "default", tokenWith(`"audiences":["sts.amazonaws.com"]`)), by: tokens("audiences of the API server")},
+		{what: "Impersonate a component of Kubernetes", call: as("system:kube-scheduler", get(core(own, "pods"))), by: notAs, instead: as(space(own), get(core(own, "pods")))},
+		{what: "Impersonate another space", call: as(space(s.others.Namespace), get(core(s.others.Namespace, "pods"))), by: notAs},
+		{what: "Change the status of its claim", call: patch(claims(s.ns, "mine/status"), `{"status":{"reservedFor":null}}`)},
+		{what: "Delete its claim", call: remove(claims(s.ns, "mine"))},
+		{what: "Reach a node's kubelet through the API server", call: get("/api/v1/nodes/" + env.Node(0) + "/proxy/healthz")},
+		{what: "Run a command in a pod of another namespace", call: post(core(s.elsewhere, "pods/others/exec?command=id&container=ctr&stdout=true"), "")},
+		{what: "Create a namespace", call: post(framework.NamespacePath(""), `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"attempt"}}`)},
 	})
 	// This needs the end of the other attackers' tests.
 	t.rows = append(t.rows, deprovisionedSpace)
@@ -89,7 +89,7 @@ const deprovisionedSpace = "Use a token of a deprovisioned space"
 func (s *fixture) deprovisioned(t *testing.T) {
 	own := s.mine.Namespace
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](24 * 3600)}}
-	made, err := s.tenant.CoreV1().ServiceAccounts(own).CreateToken(t.Context(), "space", request, metav1.CreateOptions{})
+	created, err := s.tenant.CoreV1().ServiceAccounts(own).CreateToken(t.Context(), "space", request, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,7 +188,7 @@ var secondIdentity = []scenario{
 }
 
 var withTime = []scenario{
-	{"Keep a token of ten years", "", func(s *fixture) {
+	{"Use a token after the space is deprovisioned", "", func(s *fixture) {
 		const years = `"expirationSeconds":315360000`
 		s.deny("the tenant requests a token of ten years", s.tenant, post(core(s.space, "serviceaccounts/space/token"), `{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","spec":{`+years+`}}`), byPolicy("tenant-tokens"))
 		s.deny("the tenant runs a pod with one", s.tenant, newPod(s.space, "years", tokenVolume(years)), byPolicy("tenant-pods"))
@@ -197,7 +197,7 @@ var withTime = []scenario{
 		s.deallocate()
 		s.awaitDenied("the token reads", kept, s.read())
 	}},
-	{"Keep a token for a service outside of the cluster", "", func(s *fixture) {
+	{"Use a token for a service outside the cluster", "", func(s *fixture) {
 		const vault = `{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","spec":{"audiences":["vault"]}}`
 		for _, account := range []string{spaceapi.ServiceAccountName, "default"} {
 			s.deny("the tenant requests one of ServiceAccount "+account, s.tenant, post(core(s.space, "serviceaccounts/"+account+"/token"), vault), byPolicy("tenant-tokens"))
@@ -342,7 +342,7 @@ var manyRequests = []scenario{
 		s.deny("the tenant creates an EndpointSlice", s.tenant, post("/apis/discovery.k8s.io/v1/namespaces/"+s.space+"/endpointslices", `{"metadata":{"name":"a","labels":{"kubernetes.io/service-name":"a"}},
 			"addressType":"IPv4","endpoints":[{"addresses":["192.0.2.1"]}],"ports":[{"port":443}]}`), byPolicy("tenant-endpoints"))
 	}},
-	{"Request spaces in its space, one way after the other", "", func(s *fixture) {
+	{"Request nested spaces in several ways", "", func(s *fixture) {
 		claims, templates := framework.DRAPath(s.space, "resourceclaims"), framework.DRAPath(s.space, "resourceclaimtemplates")
 		claim := func(class string) string {
 			return framework.JSON(framework.OfClass(class, framework.NewClaim("nested")))
@@ -366,7 +366,7 @@ func tokenVolume(token string) string {
 	return `"volumes":[{"name":"token","projected":{"sources":[{"serviceAccountToken":{"path":"token",` + token + `}}]}}],`
 }
 
-// noSpaceOf fails the story if there is a namespace for a claim.
+// noSpaceOf fails the test if there is a namespace for a claim.
 func (s *fixture) noSpaceOf(claim types.UID) {
 	s.Helper()
 	list, err := env.Client.CoreV1().Namespaces().List(s.Context(), metav1.ListOptions{LabelSelector: spaceapi.KeysFor(scenariosDriver).ClaimUID + "=" + string(claim)})

@@ -53,7 +53,7 @@ func TestDecodeRecorded_readsOtherVersions(t *testing.T) {
 }
 
 // Nothing of a damaged record may be relied on.
-func TestDecodeRecorded_refusesDamagedText(t *testing.T) {
+func TestDecodeRecorded_rejectsDamagedText(t *testing.T) {
 	for _, record := range []string{
 		``, `{}`, `null`, `[]`, `{"clusterRoles":["edit"],"network":{"mode":"Open"}`,
 		`{"clusterRoles":["edit"],"network":"Open"}`,
