@@ -24,12 +24,10 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// conflicts is the back-off of changes of a claim that conflict with
-// other changes.
+// conflicts is the backoff after a conflict with another change of a claim.
 var conflicts = wait.Backoff{Duration: 10 * time.Millisecond, Factor: 1.3, Jitter: 0.5, Steps: 25}
 
-// Modify changes the status of a claim, and repeats the change if it conflicts with another. The
-// rest of the claim stays as it is.
+// Modify changes the status of a claim, and retries after conflicts.
 func Modify(t testing.TB, env *Env, namespace, name string, change func(*resourceapi.ResourceClaim)) *resourceapi.ResourceClaim {
 	t.Helper()
 	api := env.Client.ResourceV1().ResourceClaims(namespace)
@@ -42,13 +40,13 @@ func Modify(t testing.TB, env *Env, namespace, name string, change func(*resourc
 		claim, err = api.UpdateStatus(t.Context(), claim, metav1.UpdateOptions{})
 		return err
 	}); err != nil {
-		t.Fatalf("change ResourceClaim %s: %v", name, err)
+		t.Fatalf("update the status of ResourceClaim %s: %v", name, err)
 	}
 	return claim
 }
 
-// Allocate does what the scheduler does: the built-in finalizer, then an
-// allocation with a share of the driver's device for each request, and changes to it.
+// Allocate allocates a claim as the scheduler does: it adds the built-in finalizer, then an allocation
+// with a share of the driver's device for each request. The changes are part of the second write.
 func Allocate(t testing.TB, env *Env, namespace, name string, changes ...func(*resourceapi.ResourceClaim)) *resourceapi.ResourceClaim {
 	t.Helper()
 	SetFinalizers(t, env.Client.ResourceV1().RESTClient(), "resourceclaims", namespace, name, resourceapi.Finalizer)
@@ -60,8 +58,7 @@ func Allocate(t testing.TB, env *Env, namespace, name string, changes ...func(*r
 	})
 }
 
-// WithClassConfig adds parameters of the class to an allocation. The fields are written as in a
-// JSON object.
+// WithClassConfig adds a SpaceClassConfig with these JSON fields to an allocation.
 func WithClassConfig(fields string) func(*resourceapi.ResourceClaim) {
 	return func(claim *resourceapi.ResourceClaim) {
 		allocated := &claim.Status.Allocation.Devices
@@ -73,7 +70,7 @@ func WithClassConfig(fields string) func(*resourceapi.ResourceClaim) {
 	}
 }
 
-// ConfigJSON returns parameters of a kind with these fields, written as in a JSON object.
+// ConfigJSON returns parameters of a kind with these JSON fields.
 func ConfigJSON(kind, fields string) string {
 	if fields != "" {
 		fields = "," + fields
@@ -90,9 +87,8 @@ func SetFinalizers(t testing.TB, api rest.Interface, resource, namespace, name s
 	}
 }
 
-// AllocateOccupied creates a foreign namespace with the name that the space of a claim has to
-// get, and then allocates the claim, which has one request, to a driver. It returns the claim
-// when the controller has reported the conflict, and the namespace.
+// AllocateOccupied creates a namespace with the name of a claim's future space, then allocates the
+// claim, which has one request, to a driver. It waits until the controller reports the conflict.
 func AllocateOccupied(t testing.TB, env *Env, driver, namespace, name string, foreign func(name string) *corev1.Namespace) (*resourceapi.ResourceClaim, *corev1.Namespace) {
 	t.Helper()
 	claim, err := env.Client.ResourceV1().ResourceClaims(namespace).Get(t.Context(), name, metav1.GetOptions{})
@@ -101,7 +97,7 @@ func AllocateOccupied(t testing.TB, env *Env, driver, namespace, name string, fo
 	}
 	env.SetAllocation(claim)
 	claim.Status.Allocation.Devices.Results[0].Driver = driver
-	// The allocation determines the name, so it is known before the controller sees the allocation.
+	// The name is derived from the allocation.
 	space := allocation.FromClaim(claim, driver).Results[0].NamespaceName(spaceapi.DefaultNamespacePrefix)
 	created, err := env.Client.CoreV1().Namespaces().Create(t.Context(), foreign(space), metav1.CreateOptions{})
 	if err != nil {
@@ -113,8 +109,8 @@ func AllocateOccupied(t testing.TB, env *Env, driver, namespace, name string, fo
 	return Await(t, Claim(env.Client, namespace, name), NotReadyBecause(spaceapi.ReasonNameConflict, space)), created
 }
 
-// SetAllocation gives a claim a new allocation with a share of the driver's device for each
-// request. Before Kubernetes 1.36, each request gets another device.
+// SetAllocation sets an allocation with a new share of the driver's device for each request. Before
+// Kubernetes 1.36, each request gets another device.
 func (e *Env) SetAllocation(claim *resourceapi.ResourceClaim) {
 	allocation := &resourceapi.AllocationResult{}
 	shareable := e.AtLeast("1.36")
@@ -138,7 +134,7 @@ func (e *Env) SetAllocation(claim *resourceapi.ResourceClaim) {
 	claim.Status.Allocation = allocation
 }
 
-// Deallocate does what kube-controller-manager does when the last pod has terminated.
+// Deallocate deallocates a claim, as kube-controller-manager does when the last pod has terminated.
 func Deallocate(t testing.TB, env *Env, namespace, name string) {
 	t.Helper()
 	Modify(t, env, namespace, name, func(claim *resourceapi.ResourceClaim) {
@@ -147,8 +143,8 @@ func Deallocate(t testing.TB, env *Env, namespace, name string) {
 	})
 }
 
-// Standing creates a claim with the requests, by default one, allocates it, and waits until its
-// spaces are ready.
+// Standing creates and allocates a claim with these requests, or one, and waits until its spaces are
+// ready.
 func Standing(t testing.TB, env *Env, namespace, name string, requests ...string) (*resourceapi.ResourceClaim, []spaceapi.SpaceStatus) {
 	t.Helper()
 	env.CreateClaim(t, namespace, NewClaim(name, requests...))
@@ -156,7 +152,7 @@ func Standing(t testing.TB, env *Env, namespace, name string, requests ...string
 	return SpacesOf(t, env, namespace, name, max(1, len(requests)))
 }
 
-// SpacesOf waits until a claim has n spaces that are ready, and returns the claim and them.
+// SpacesOf waits until all n spaces of a claim are ready, and returns the claim and the spaces.
 func SpacesOf(t testing.TB, env *Env, namespace, name string, n int) (*resourceapi.ResourceClaim, []spaceapi.SpaceStatus) {
 	t.Helper()
 	claim := Await(t, Claim(env.Client, namespace, name), SpacesReady(n))

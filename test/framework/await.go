@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package framework is what the tests and benchmarks have in common: a cluster to
-// work on, ways to wait that say what they wait for, and objects to start from.
+// Package framework contains what tests and benchmarks share: clusters, functions that wait for a
+// state and print it when it does not occur, and objects.
 package framework
 
 import (
@@ -27,29 +27,29 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 )
 
-// Patience is how long Await waits: far longer than anything takes on a busy
-// machine. The kubelets of the test clusters try again after 10 to 15 seconds.
+// Patience is the timeout of functions that wait. It is much longer than any step takes on a busy
+// machine.
 const Patience = 2 * time.Minute
 
-// Predicate is a state of an object, with words for it.
+// Predicate is a state of an object, with a description for messages.
 type Predicate[T runtime.Object] struct {
-	says  string
+	state string
 	holds func(T) bool
 }
 
-// That returns a predicate. Failures read "waited for ... to be" and then says.
-func That[T runtime.Object](says string, holds func(T) bool) Predicate[T] {
-	return Predicate[T]{says: says, holds: holds}
+// That returns a predicate. A failure reads "waited for <object> to be <state>".
+func That[T runtime.Object](state string, holds func(T) bool) Predicate[T] {
+	return Predicate[T]{state: state, holds: holds}
 }
 
-func (p Predicate[T]) String() string { return p.says }
+func (p Predicate[T]) String() string { return p.state }
 
 // Holds reports whether an object matches.
 func (p Predicate[T]) Holds(o T) bool { return p.holds(o) }
 
 // And returns a predicate that holds if both do.
 func (p Predicate[T]) And(other Predicate[T]) Predicate[T] {
-	return That(p.says+" and "+other.says, func(o T) bool { return p.holds(o) && other.holds(o) })
+	return That(p.state+" and "+other.state, func(o T) bool { return p.holds(o) && other.holds(o) })
 }
 
 // Object identifies an object, or without a name all objects of a namespace.
@@ -95,8 +95,8 @@ func RoleBinding(c kubernetes.Interface, namespace, name string) Object {
 	return Object{c.RbacV1().RESTClient(), "rolebindings", namespace, name}
 }
 
-// Await waits until the object matches and returns it. If it does not, the test
-// fails, with what was expected and what was there.
+// Await waits until the object matches, and returns it. After the timeout, the test fails with the
+// predicate and the object.
 func Await[T runtime.Object](t testing.TB, o Object, p Predicate[T]) T {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
@@ -108,8 +108,7 @@ func Await[T runtime.Object](t testing.TB, o Object, p Predicate[T]) T {
 	return object
 }
 
-// Until waits until the object matches and returns it. The API
-// server may come and go meanwhile.
+// Until waits until the object matches, and returns it. The API server may be unavailable meanwhile.
 func Until[T runtime.Object](ctx context.Context, o Object, p Predicate[T]) (T, error) {
 	var last runtime.Object
 	event, err := watchtools.UntilWithSync(ctx, o.listWatch(), kind[T](), nil, func(e watch.Event) (bool, error) {
@@ -124,7 +123,7 @@ func Until[T runtime.Object](ctx context.Context, o Object, p Predicate[T]) (T, 
 	return event.Object.(T), nil
 }
 
-// AwaitAny waits until one of the objects in a namespace matches.
+// AwaitAny waits until an object in the namespace matches, and returns it.
 func AwaitAny[T runtime.Object](t testing.TB, api rest.Interface, resource, namespace string, p Predicate[T]) T {
 	t.Helper()
 	return Await(t, Object{api, resource, namespace, ""}, p)
@@ -140,8 +139,7 @@ func AwaitGone[T runtime.Object](t testing.TB, o Object) {
 	}
 }
 
-// UntilGone waits until the object does not exist. The API server may come and go
-// meanwhile.
+// UntilGone waits until the object does not exist. The API server may be unavailable meanwhile.
 func UntilGone[T runtime.Object](ctx context.Context, o Object) error {
 	var last runtime.Object
 	absent := func(store cache.Store) (bool, error) { return len(store.List()) == 0, nil }
@@ -150,12 +148,12 @@ func UntilGone[T runtime.Object](ctx context.Context, o Object) error {
 		return e.Type == watch.Deleted, nil
 	})
 	if err != nil {
-		return fmt.Errorf("waited for %s to be gone: %w; it is now: %s", o, err, show(last))
+		return fmt.Errorf("waited for %s to be deleted: %w; it is now: %s", o, err, show(last))
 	}
 	return nil
 }
 
-// kind is an empty object of the type.
+// kind returns an empty object of the type.
 func kind[T runtime.Object]() runtime.Object {
 	var o T
 	return reflect.New(reflect.TypeOf(o).Elem()).Interface().(runtime.Object)
@@ -163,7 +161,7 @@ func kind[T runtime.Object]() runtime.Object {
 
 func show(o runtime.Object) string {
 	if o == nil {
-		return "not there"
+		return "absent"
 	}
 	if object, err := meta.Accessor(o); err == nil {
 		object.SetManagedFields(nil)
@@ -172,15 +170,15 @@ func show(o runtime.Object) string {
 	if err != nil {
 		return fmt.Sprintf("%T (%v)", o, err)
 	}
-	const enough = 4000
-	if len(raw) > enough {
-		raw = append(raw[:enough], "…"...)
+	const limit = 4000
+	if len(raw) > limit {
+		raw = append(raw[:limit], "…"...)
 	}
 	return string(raw)
 }
 
-// Eventually repeats a check until it returns no error, for what cannot be watched. If there is
-// an error for as long as Patience, the test fails with the last one.
+// Eventually repeats a check of something that cannot be watched, until it returns no error. After the
+// timeout, the test fails with the last error.
 func Eventually(t testing.TB, what string, check func(context.Context) error) {
 	t.Helper()
 	var last error
@@ -191,21 +189,21 @@ func Eventually(t testing.TB, what string, check func(context.Context) error) {
 		}
 		return err == nil, nil
 	}); err != nil {
-		t.Fatalf("waited for %s: %v; the last time: %v", what, err, last)
+		t.Fatalf("waited for %s: %v; last error: %v", what, err, last)
 	}
 }
 
-// InTime runs a scene about something with a limited lifetime. A scene that was too slow
-// to observe it returns false, and runs again with a longer lifetime.
-func InTime(t testing.TB, limit time.Duration, scene func(limit time.Duration) bool) {
+// InTime calls a function that observes something with a limited lifetime. If the function returns
+// false, because it was too slow, InTime calls it again with a longer lifetime.
+func InTime(t testing.TB, lifetime time.Duration, observe func(lifetime time.Duration) bool) {
 	t.Helper()
-	const rounds, more = 3, 3
-	for range rounds {
-		if scene(limit) {
+	const attempts, factor = 3, 3
+	for range attempts {
+		if observe(lifetime) {
 			return
 		}
-		t.Logf("%s were too short", limit)
-		limit *= more
+		t.Logf("a lifetime of %s was too short", lifetime)
+		lifetime *= factor
 	}
 	t.Fatal("no lifetime was long enough")
 }

@@ -21,9 +21,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// RunOnControlPlane runs the tests of a package on a control plane of its own without
-// nodes, and sets env to it. Before that, it calls prepare, unless it is nil, and after
-// that what prepare returned. It does not return.
+// RunOnControlPlane creates a control plane without nodes, sets env to it, runs the tests of a
+// package, and exits. If prepare is not nil, it calls it before the tests, and what it returned after
+// them.
 func RunOnControlPlane(m *testing.M, name string, env **Env, prepare func(context.Context) (end func() error, err error)) {
 	code, err := runOnControlPlane(m, name, env, prepare)
 	if err != nil {
@@ -69,7 +69,7 @@ func NewControlPlane(ctx context.Context, name string, gates map[string]bool) (*
 	return e, nil
 }
 
-// createCluster creates a cluster in place of the one that an interrupted run may have left.
+// createCluster creates a cluster. It first deletes the one of an interrupted run.
 func createCluster(ctx context.Context, name string, configure func(*cluster.Config)) (*cluster.Cluster, error) {
 	cfg := cluster.DefaultConfig()
 	cfg.Name = name
@@ -77,7 +77,7 @@ func createCluster(ctx context.Context, name string, configure func(*cluster.Con
 	cfg.Log = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	configure(&cfg)
 	if err := cluster.Delete(ctx, cfg); err != nil {
-		return nil, fmt.Errorf("delete the cluster of an earlier run: %w", err)
+		return nil, fmt.Errorf("delete the cluster of a previous run: %w", err)
 	}
 	c, err := cluster.Create(ctx, cfg)
 	if err != nil {
@@ -86,13 +86,12 @@ func createCluster(ctx context.Context, name string, configure func(*cluster.Con
 	return c, nil
 }
 
-// PrepareForController creates what the chart creates for the controller, and
-// waits until a new cluster has all that the controller reads: the rules of
-// the aggregated ClusterRoles, and the CA's certificate.
+// PrepareForController creates the controller's namespace, and waits until a new cluster has what the
+// controller reads: the rules of the aggregated ClusterRoles, and the CA certificate.
 func (e *Env) PrepareForController(ctx context.Context) error {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: DriverNamespace}}
 	if _, err := e.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("make the controller's namespace: %w", err)
+		return fmt.Errorf("create the controller's namespace: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
@@ -103,6 +102,6 @@ func (e *Env) PrepareForController(ctx context.Context) error {
 		}
 	}
 	ca := Object{e.Client.CoreV1().RESTClient(), "configmaps", DriverNamespace, spaceapi.RootCAName}
-	_, err := Until(ctx, ca, That("there", func(*corev1.ConfigMap) bool { return true }))
+	_, err := Until(ctx, ca, That("created", func(*corev1.ConfigMap) bool { return true }))
 	return err
 }

@@ -43,7 +43,7 @@ func FirstCells(t testing.TB, name, heading string) []string {
 			cells = append(cells, cell)
 		}
 	}
-	// The first row has the names of the columns.
+	// The first row is the header.
 	return cells[min(1, len(cells)):]
 }
 

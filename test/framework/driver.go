@@ -18,12 +18,11 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// DriverNamespace is where the driver is installed.
+// DriverNamespace is the namespace and name of the driver's release.
 const DriverNamespace = "space-dra-driver"
 
-// InstallDriver builds the driver's image and installs it from the chart, as the
-// README says, and waits until all its pods run. What is installed besides the
-// chart's own values is in the files, whose paths begin at the root.
+// InstallDriver builds the driver's image, installs the chart as the README shows, with additional
+// files of values, and waits until all pods run.
 func (e *Env) InstallDriver(ctx context.Context, root string, valueFiles ...string) error {
 	if err := e.LoadImages(ctx, "", cluster.DefaultTag, cluster.Images()...); err != nil {
 		return err
@@ -44,8 +43,8 @@ func (e *Env) UpgradeDriver(ctx context.Context, flags ...string) error {
 	return e.installRelease(ctx, Root(), DriverNamespace, flags)
 }
 
-// LoadImages builds images and loads them into the cluster. Their archives are in the
-// directory, or in one that all tests share and that one process writes at a time.
+// LoadImages builds images, and loads them into the cluster. Their archives are in a directory that all
+// tests share and one process writes at a time, unless archives names another.
 func (e *Env) LoadImages(ctx context.Context, archives, tag string, names ...string) error {
 	cfg := cluster.DefaultConfig()
 	dir := filepath.Join(cfg.BuildDir, "images")
@@ -58,7 +57,7 @@ func (e *Env) LoadImages(ctx context.Context, archives, tag string, names ...str
 	}
 	defer lock.Close()
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return fmt.Errorf("wait for others that build the images: %w", err)
+		return fmt.Errorf("wait for another process that builds the images: %w", err)
 	}
 	if archives == "" {
 		archives = dir
@@ -73,8 +72,8 @@ func (e *Env) LoadImages(ctx context.Context, archives, tag string, names ...str
 	return nil
 }
 
-// InstallAnother installs the chart once more, with another driver name, for one
-// test, which may uninstall it earlier, and delete its namespace. Both are called name.
+// InstallAnother installs another release of the chart for one test, in a namespace of the same name.
+// The test may uninstall it, and delete its namespace.
 func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -95,7 +94,7 @@ func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 	}
 }
 
-// Set returns helm's flags for values.
+// Set returns flags of helm for values.
 func Set(values ...string) []string {
 	var args []string
 	for _, value := range values {
@@ -104,7 +103,7 @@ func Set(values ...string) []string {
 	return args
 }
 
-// Helm runs helm as the cluster's administrator and returns what it printed.
+// Helm runs helm as the cluster's administrator, and returns its output.
 func (e *Env) Helm(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := e.Tool(t.Context(), "helm", args...)
@@ -114,8 +113,7 @@ func (e *Env) Helm(t testing.TB, args ...string) string {
 	return out
 }
 
-// installRelease installs a release into a namespace of the same name, with values
-// as helm's flags give them.
+// installRelease installs a release in a namespace of the same name, with flags of helm.
 func (e *Env) installRelease(ctx context.Context, root, name string, values []string) error {
 	args := append([]string{"upgrade", "-i", "--create-namespace", "--namespace", name, name,
 		filepath.Join(root, "deployments/helm/space-dra-driver")}, values...)
@@ -136,8 +134,7 @@ func (e *Env) awaitPods(ctx context.Context, release string) error {
 	return nil
 }
 
-// AwaitRollout waits until the driver's pods are those that the chart asks for,
-// and its devices can be allocated.
+// AwaitRollout waits until the driver's pods are up to date, and its devices are published.
 func (e *Env) AwaitRollout(ctx context.Context) error {
 	if err := e.awaitPods(ctx, DriverNamespace); err != nil {
 		return err
@@ -145,6 +142,6 @@ func (e *Env) AwaitRollout(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()
 	slices := Object{e.Client.ResourceV1().RESTClient(), "resourceslices", "", ""}
-	_, err := Until(ctx, slices, That("there", func(*resourceapi.ResourceSlice) bool { return true }))
+	_, err := Until(ctx, slices, That("published", func(*resourceapi.ResourceSlice) bool { return true }))
 	return err
 }

@@ -16,7 +16,7 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// Names of the driver's parts, as the chart gives them.
+// Names of the driver's workloads.
 const (
 	ControllerName = "space-dra-driver-controller"
 	PluginName     = "space-dra-driver-kubeletplugin"
@@ -28,8 +28,7 @@ const (
 	PluginPods     = "app.kubernetes.io/component=kubeletplugin"
 )
 
-// DriverPods returns the pods that the selector selects and that are not
-// Terminating.
+// DriverPods returns the driver's pods that the selector selects, except those that are terminating.
 func (e *Env) DriverPods(ctx context.Context, selector string) ([]corev1.Pod, error) {
 	list, err := e.Client.CoreV1().Pods(DriverNamespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
@@ -44,25 +43,25 @@ func (e *Env) DriverPods(ctx context.Context, selector string) ([]corev1.Pod, er
 	return pods, nil
 }
 
-// Leader returns the controller's pod that leads.
+// Leader returns the pod of the leader.
 func (e *Env) Leader(ctx context.Context) (*corev1.Pod, error) {
 	lease, err := e.Client.CoordinationV1().Leases(DriverNamespace).Get(ctx, ControllerName, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("find the leading controller: %w", err)
+		return nil, fmt.Errorf("find the leader: %w", err)
 	}
-	// The holder's identity begins with the name of its host, which is the pod's.
+	// The identity begins with the host name, which is the name of the pod.
 	name, _, _ := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
 	if name == "" {
-		return nil, errors.New("find the leading controller: the lease has no holder")
+		return nil, errors.New("find the leader: the lease has no holder")
 	}
 	pod, err := e.Client.CoreV1().Pods(DriverNamespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("find the leading controller: %w", err)
+		return nil, fmt.Errorf("find the leader: %w", err)
 	}
 	return pod, nil
 }
 
-// ForceDelete deletes a pod's object without waiting for the pod to end.
+// ForceDelete deletes a Pod without waiting for its containers to terminate.
 func (e *Env) ForceDelete(ctx context.Context, namespace, name string) error {
 	err := e.Client.CoreV1().Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
 	if err != nil {
@@ -71,7 +70,7 @@ func (e *Env) ForceDelete(ctx context.Context, namespace, name string) error {
 	return nil
 }
 
-// ClaimUIDLabel is the label of a space's namespace that says whose it is.
+// ClaimUIDLabel is the label of namespaces with the UID of the space's claim.
 const ClaimUIDLabel = spaceapi.DefaultDriverName + "/claim-uid"
 
 // Spaces returns the namespaces of all spaces.

@@ -20,11 +20,11 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// Env is a cluster to test on.
+// Env is a cluster for tests.
 type Env struct {
 	Cluster *cluster.Cluster
 	Client  kubernetes.Interface
-	// version is that of Kubernetes.
+	// version is the version of Kubernetes.
 	version *version.Version
 }
 
@@ -37,7 +37,7 @@ func NewEnv(c *cluster.Cluster) (*Env, error) {
 	config.QPS = -1
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("make a client for the cluster: %w", err)
+		return nil, fmt.Errorf("create a client for the cluster: %w", err)
 	}
 	info, err := client.Discovery().ServerVersion()
 	if err != nil {
@@ -50,13 +50,13 @@ func NewEnv(c *cluster.Cluster) (*Env, error) {
 	return &Env{Cluster: c, Client: client, version: parsed}, nil
 }
 
-// Namespace creates a namespace for one test, and deletes it afterwards. When the
-// test failed, it logs what happened in the namespace.
+// Namespace creates a namespace for one test, and deletes it afterwards. If the test fails, it logs the
+// objects and events of the namespace.
 func (e *Env) Namespace(t testing.TB) string {
 	t.Helper()
 	ns, err := e.Client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}, metav1.CreateOptions{})
 	if err != nil {
-		t.Fatalf("make a namespace for the test: %v", err)
+		t.Fatalf("create a namespace for the test: %v", err)
 	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), Patience)
@@ -68,8 +68,8 @@ func (e *Env) Namespace(t testing.TB) string {
 			t.Errorf("delete the test's namespace: %v", err)
 		}
 	})
-	// Kubernetes creates it after the namespace, and admits no pods before.
-	Await(t, ServiceAccount(e.Client, ns.Name, "default"), That("there", func(*corev1.ServiceAccount) bool { return true }))
+	// Kubernetes creates it after the namespace, and rejects pods until then.
+	Await(t, ServiceAccount(e.Client, ns.Name, "default"), That("created", func(*corev1.ServiceAccount) bool { return true }))
 	return ns.Name
 }
 
@@ -86,7 +86,7 @@ func (e *Env) Diagnose(ctx context.Context, t testing.TB, namespace string) {
 	}
 }
 
-// Kubectl runs kubectl as the cluster's administrator and returns what it printed.
+// Kubectl runs kubectl as the cluster's administrator, and returns its output.
 func (e *Env) Kubectl(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := e.TryKubectl(t.Context(), args...)
@@ -101,8 +101,8 @@ func (e *Env) TryKubectl(ctx context.Context, args ...string) (string, error) {
 	return e.Tool(ctx, "kubectl", args...)
 }
 
-// Tool runs one of the cluster's command line tools as its administrator. It
-// returns what that wrote to standard output, and on failure also the rest.
+// Tool runs a command line tool as the cluster's administrator. It returns the standard output, and on
+// failure also the standard error.
 func (e *Env) Tool(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, e.Cluster.Binary(name), args...)
 	cmd.Env = append(cmd.Environ(), "KUBECONFIG="+e.Cluster.Kubeconfig())
@@ -114,7 +114,7 @@ func (e *Env) Tool(ctx context.Context, name string, args ...string) (string, er
 	return stdout.String(), nil
 }
 
-// Exec runs a command in a pod's only container, or in the one named as pod/container.
+// Exec runs a command in the container of a pod. "pod/container" names one of several.
 func (e *Env) Exec(t testing.TB, namespace, pod string, command ...string) string {
 	t.Helper()
 	return e.Kubectl(t, execArgs(namespace, pod, command)...)
@@ -146,7 +146,7 @@ func (e *Env) Variables(t testing.TB, namespace, pod string) map[string]string {
 	return vars
 }
 
-// StartPod creates a pod that need not become ready.
+// StartPod creates a pod, and does not wait for it.
 func (e *Env) StartPod(t testing.TB, namespace string, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	created, err := e.Client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
@@ -156,7 +156,7 @@ func (e *Env) StartPod(t testing.TB, namespace string, pod *corev1.Pod) *corev1.
 	return created
 }
 
-// CreatePod creates a pod and waits until it is ready.
+// CreatePod creates a pod, and waits until it is ready.
 func (e *Env) CreatePod(t testing.TB, namespace string, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	e.StartPod(t, namespace, pod)
@@ -181,7 +181,7 @@ func (e *Env) CreateTemplate(t testing.TB, namespace, name string) {
 	}
 }
 
-// DeletePod deletes a pod and waits until it is gone.
+// DeletePod deletes a pod, and waits until it does not exist.
 func (e *Env) DeletePod(t testing.TB, namespace, name string) {
 	t.Helper()
 	if err := e.Client.CoreV1().Pods(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {

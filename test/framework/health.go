@@ -18,7 +18,7 @@ func Node(c kubernetes.Interface, name string) Object {
 	return Object{c.CoreV1().RESTClient(), "nodes", "", name}
 }
 
-// NodeReady is a node that takes pods.
+// NodeReady matches a Node to which the scheduler can bind pods.
 func NodeReady() Predicate[*corev1.Node] {
 	return That("ready, and without taints", func(n *corev1.Node) bool {
 		return len(n.Spec.Taints) == 0 && slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
@@ -27,8 +27,8 @@ func NodeReady() Predicate[*corev1.Node] {
 	})
 }
 
-// AwaitHealthy waits until all nodes take pods and the driver is available. A test
-// that broke something ends with it, so that later tests do not depend on it.
+// AwaitHealthy waits until all nodes are ready and the driver is available. Tests that disturb the
+// cluster call it at their end.
 func (e *Env) AwaitHealthy(t testing.TB) {
 	t.Helper()
 	nodes := e.Cluster.Nodes()

@@ -15,9 +15,8 @@ import (
 	"testing"
 )
 
-// FreeAddress returns an address without a listener. Its host is one of the many
-// loopback addresses, from which no connection begins, so that no other process takes
-// the port.
+// FreeAddress returns an address without a listener. Its host is a random loopback address, which no
+// outgoing connection uses, so that no other process takes the port.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
@@ -31,27 +30,26 @@ func FreeAddress(t testing.TB) string {
 	return listener.Addr().String()
 }
 
-// Asker sends HTTP requests to a component.
+// Asker sends HTTP requests to a component, with a URL as prefix of paths.
 type Asker struct {
 	Client *http.Client
-	// URL is what paths are added to.
-	URL string
+	URL    string
 	// Token authenticates the requests, unless it is empty.
 	Token string
 }
 
-// Plainly sends requests without encryption.
+// Plainly returns a client without TLS.
 func Plainly(address string) Asker {
 	return Asker{Client: http.DefaultClient, URL: "http://" + address}
 }
 
-// As is the same asker with a token.
+// As returns the same client with a token.
 func (a Asker) As(token string) Asker {
 	a.Token = token
 	return a
 }
 
-// Ask returns the code of the answer and its text.
+// Ask returns the status code and the body of the response.
 func (a Asker) Ask(ctx context.Context, path string) (int, string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL+path, nil)
 	if err != nil {
@@ -69,14 +67,14 @@ func (a Asker) Ask(ctx context.Context, path string) (int, string, error) {
 	return resp.StatusCode, string(body), err
 }
 
-// Await waits until the answer has the code and the words, and returns its text.
+// Await waits until the response has the status code and the words, and returns its body.
 func (a Asker) Await(t testing.TB, path string, code int, words ...string) string {
 	t.Helper()
 	var text string
-	Eventually(t, fmt.Sprintf("%s%s to answer %d with %q", a.URL, path, code, words), func(ctx context.Context) error {
+	Eventually(t, fmt.Sprintf("%s%s to return status %d with %q", a.URL, path, code, words), func(ctx context.Context) error {
 		got, body, err := a.Ask(ctx, path)
 		if text = body; err != nil || got != code || slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(body, word) }) {
-			return fmt.Errorf("the answer is %d, error %v: %.1000s", got, err, body) //nolint:errorlint // it may be nil
+			return fmt.Errorf("the status is %d, error %v: %.1000s", got, err, body) //nolint:errorlint // it may be nil
 		}
 		return nil
 	})

@@ -12,16 +12,16 @@ import (
 	"testing"
 )
 
-// Person runs kubectl with a kubeconfig.
+// Person is a user of kubectl space, with a kubeconfig.
 type Person struct {
 	env        *Env
 	Kubeconfig string
 }
 
-// Administrator may do everything.
+// Administrator has all permissions.
 func (e *Env) Administrator() Person { return Person{e, e.Cluster.Kubeconfig()} }
 
-// PersonWith has the rights of a ServiceAccount.
+// PersonWith has the permissions of a ServiceAccount.
 func (e *Env) PersonWith(t testing.TB, namespace, account string) Person {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
@@ -29,8 +29,8 @@ func (e *Env) PersonWith(t testing.TB, namespace, account string) Person {
 	return Person{e, file}
 }
 
-// Space runs kubectl space, as kubectl finds it on the PATH, and returns what it wrote
-// to standard output and to standard error.
+// Space runs kubectl space, which kubectl finds on the PATH, and returns its standard output and
+// standard error.
 func (p Person) Space(t testing.TB, args ...string) (stdout, stderr string) {
 	t.Helper()
 	stdout, stderr, err := p.TrySpace(t.Context(), args...)

@@ -22,11 +22,11 @@ type Line struct {
 	// Level is nil for an error.
 	Level    *int   `json:"v"`
 	ClaimUID string `json:"claimUID"`
-	// Body is that of a request or an answer, which client-go logs.
+	// Body is the body of a request or response, which client-go logs.
 	Body string `json:"body"`
 }
 
-// Lines reads a log.
+// Lines parses a log.
 func Lines(t testing.TB, log string) []Line {
 	t.Helper()
 	var out []Line
@@ -35,18 +35,18 @@ func Lines(t testing.TB, log string) []Line {
 		if err := json.Unmarshal([]byte(text), &line); err != nil {
 			t.Errorf("a line of the log is not JSON: %v: %s", err, text)
 		}
-		line.Body = plain(line.Body)
+		line.Body = decodeDump(line.Body)
 		out = append(out, line)
 	}
 	return out
 }
 
-var dumped = regexp.MustCompile(`(?m)^[0-9a-f]{8}  ([0-9a-f ]{49})`)
+var dumpRow = regexp.MustCompile(`(?m)^[0-9a-f]{8}  ([0-9a-f ]{49})`)
 
-// plain is a body that was logged as a hexadecimal dump.
-func plain(body string) string {
+// decodeDump returns a body, also if it was logged as a hexadecimal dump.
+func decodeDump(body string) string {
 	var out strings.Builder
-	for _, row := range dumped.FindAllStringSubmatch(body, -1) {
+	for _, row := range dumpRow.FindAllStringSubmatch(body, -1) {
 		part, err := hex.DecodeString(strings.ReplaceAll(row[1], " ", ""))
 		if err != nil {
 			return body
@@ -59,8 +59,8 @@ func plain(body string) string {
 	return out.String()
 }
 
-// CheckLog fails the test unless the log has each of the messages at the level that
-// docs/logs.md documents, and the UID of the claim in each message about a claim.
+// CheckLog fails the test unless the log has each message at the level that docs/logs.md documents,
+// and the UID of the claim in each message about a claim.
 func CheckLog(t testing.TB, lines []Line, claim types.UID, messages ...string) {
 	t.Helper()
 	documented := map[string]int{}
@@ -69,7 +69,7 @@ func CheckLog(t testing.TB, lines []Line, claim types.UID, messages ...string) {
 			documented[message[1]] = number(t, row[2])
 		}
 	}
-	aboutNoClaim := []string{"Starting", "Stopped", "Connected to the API server"}
+	withoutClaim := []string{"Starting", "Stopped", "Connected to the API server"}
 	for _, message := range messages {
 		level, ok := documented[message]
 		if !ok {
@@ -79,20 +79,20 @@ func CheckLog(t testing.TB, lines []Line, claim types.UID, messages ...string) {
 		i := slices.IndexFunc(lines, func(l Line) bool { return l.Message == message })
 		if i < 0 || lines[i].Level == nil || *lines[i].Level != level {
 			t.Errorf("the log has no %q at level %d", message, level)
-		} else if !slices.Contains(aboutNoClaim, message) && lines[i].ClaimUID != string(claim) {
+		} else if !slices.Contains(withoutClaim, message) && lines[i].ClaimUID != string(claim) {
 			t.Errorf("%q names claim %q, want %s", message, lines[i].ClaimUID, claim)
 		}
 	}
 }
 
-// AwaitSaid waits until a log contains these words so many times. It fails the test if
-// they are there more often.
+// AwaitSaid waits until a log contains words a number of times, and fails the test if it contains them
+// more often.
 func AwaitSaid(t testing.TB, log *Output, words string, times int) {
 	t.Helper()
 	var got int
 	Eventually(t, fmt.Sprintf("the log to contain %q %d times", words, times), func(context.Context) error {
 		if got = strings.Count(log.String(), words); got < times {
-			return fmt.Errorf("it does %d times: %s", got, log)
+			return fmt.Errorf("%d times: %s", got, log)
 		}
 		return nil
 	})
@@ -106,7 +106,7 @@ func AwaitLog(t testing.TB, log *Output, pattern *regexp.Regexp) {
 	t.Helper()
 	Eventually(t, "the log to match "+pattern.String(), func(context.Context) error {
 		if !pattern.MatchString(log.String()) {
-			return fmt.Errorf("it is %s", log)
+			return fmt.Errorf("the log: %s", log)
 		}
 		return nil
 	})

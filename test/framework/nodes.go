@@ -17,7 +17,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// Trace is a file or directory of a claim on a node.
+// Trace is a file or directory of the kubelet plugin on a node.
 type Trace struct {
 	Node string
 	Path string
@@ -29,8 +29,8 @@ func (t Trace) String() string { return t.Node + ":" + t.Path }
 
 var uid = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
-// Traces returns what the plugin keeps for claims on the nodes: every file, and
-// every directory that bears a UID.
+// Traces returns the files of the kubelet plugins for claims, and the directories whose names contain
+// a UID.
 func (e *Env) Traces(ctx context.Context) ([]Trace, error) {
 	var traces []Trace
 	for _, node := range e.Cluster.Nodes() {
@@ -44,15 +44,15 @@ func (e *Env) Traces(ctx context.Context) ([]Trace, error) {
 }
 
 func (e *Env) tracesOn(ctx context.Context, node *cluster.Host) ([]Trace, error) {
-	// What vanishes while find looks at it makes find fail; a directory need not be there.
-	script := `for dir; do if [ -d "$dir" ]; then find "$dir" -mindepth 1 \( -type d -printf '%p/\n' -o -print \); fi; done 2>/dev/null; echo seen`
+	// find fails if a file is removed while it runs. The directories may be missing.
+	script := `for dir; do if [ -d "$dir" ]; then find "$dir" -mindepth 1 \( -type d -printf '%p/\n' -o -print \); fi; done 2>/dev/null; echo complete`
 	out, err := OnNode(ctx, node, "sh", "-c", script, "sh", "/run/claim-artifacts", "/run/cdi")
 	if err != nil {
 		return nil, err
 	}
-	all, complete := strings.CutSuffix(out, "seen\n")
+	all, complete := strings.CutSuffix(out, "complete\n")
 	if !complete {
-		return nil, fmt.Errorf("look for traces of claims on %s: the list is cut off", node.Name())
+		return nil, fmt.Errorf("find the files of claims on %s: the output is incomplete", node.Name())
 	}
 	var traces []Trace
 	for path := range strings.Lines(all) {
@@ -65,7 +65,7 @@ func (e *Env) tracesOn(ctx context.Context, node *cluster.Host) ([]Trace, error)
 	return traces, nil
 }
 
-// OnNode runs a command on a node and returns all that it printed.
+// OnNode runs a command on a node, and returns its output.
 func OnNode(ctx context.Context, node *cluster.Host, argv ...string) (string, error) {
 	out, err := node.Command(ctx, argv...).CombinedOutput()
 	if err != nil {
@@ -74,7 +74,7 @@ func OnNode(ctx context.Context, node *cluster.Host, argv ...string) (string, er
 	return string(out), nil
 }
 
-// TracesOf returns what of the claim is on the nodes.
+// TracesOf returns the files and directories of a claim on all nodes.
 func (e *Env) TracesOf(t testing.TB, claim types.UID) []Trace {
 	t.Helper()
 	found, err := e.tracesOf(t.Context(), claim)
@@ -89,34 +89,33 @@ func (e *Env) tracesOf(ctx context.Context, claim types.UID) ([]Trace, error) {
 	return slices.DeleteFunc(all, func(trace Trace) bool { return trace.Claim != claim }), err
 }
 
-// AwaitNoTraceOf waits until nothing on the nodes is there because of the claim.
-// Other machines' directories can only be looked at again and again, and not at
-// all while one of them reboots.
+// AwaitNoTraceOf waits until no node has files or directories of the claim. It polls, and tolerates
+// that a node reboots.
 func (e *Env) AwaitNoTraceOf(t testing.TB, claim types.UID) {
 	t.Helper()
-	Eventually(t, "nothing of claim "+string(claim)+" to be left on the nodes", func(ctx context.Context) error {
-		left, err := e.tracesOf(ctx, claim)
-		if err == nil && len(left) != 0 {
-			err = fmt.Errorf("there is %v", left)
+	Eventually(t, "the files of claim "+string(claim)+" to be removed from the nodes", func(ctx context.Context) error {
+		found, err := e.tracesOf(ctx, claim)
+		if err == nil && len(found) != 0 {
+			err = fmt.Errorf("remaining: %v", found)
 		}
 		return err
 	})
 }
 
-// Node returns the name of a node, counted from 0.
+// Node returns the name of node i.
 func (e *Env) Node(i int) string { return e.Cluster.Nodes()[i].Name() }
 
-// NodeOf returns the node that a pod has been bound to.
+// NodeOf returns the node of a pod.
 func (e *Env) NodeOf(t testing.TB, pod *corev1.Pod) *cluster.Host {
 	t.Helper()
 	node := e.Cluster.Node(pod.Spec.NodeName)
 	if node == nil {
-		t.Fatalf("pod %s/%s is on node %q, which is not one of the cluster's", pod.Namespace, pod.Name, pod.Spec.NodeName)
+		t.Fatalf("pod %s/%s is on node %q, which is not part of the cluster", pod.Namespace, pod.Name, pod.Spec.NodeName)
 	}
 	return node
 }
 
-// KillContainer ends a pod's first container with SIGKILL, past the kubelet.
+// KillContainer kills the first container of a pod through the container runtime, without the kubelet.
 func (e *Env) KillContainer(ctx context.Context, pod *corev1.Pod) error {
 	node := e.Cluster.Node(pod.Spec.NodeName)
 	if node == nil || len(pod.Status.ContainerStatuses) == 0 {

@@ -16,7 +16,7 @@ import (
 // Toolbox is the image of test pods: a shell, the usual commands, and kubectl.
 const Toolbox = "registry.example.com/space-dra-driver/toolbox:v0.1.0"
 
-// Spec asks for one space by each of the request names.
+// Spec requests one space for each of the names.
 func Spec(requests ...string) resourceapi.ResourceClaimSpec {
 	var spec resourceapi.ResourceClaimSpec
 	for _, name := range requests {
@@ -28,7 +28,7 @@ func Spec(requests ...string) resourceapi.ResourceClaimSpec {
 	return spec
 }
 
-// NewClaim is a ResourceClaim with one request `space`, unless others are named.
+// NewClaim returns a ResourceClaim with these requests, or one called `space`.
 func NewClaim(name string, requests ...string) *resourceapi.ResourceClaim {
 	if len(requests) == 0 {
 		requests = []string{"space"}
@@ -36,7 +36,7 @@ func NewClaim(name string, requests ...string) *resourceapi.ResourceClaim {
 	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: Spec(requests...)}
 }
 
-// OfClass makes a claim's first request ask for another DeviceClass.
+// OfClass sets the DeviceClass of a claim's first request.
 func OfClass(class string, claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
 	claim.Spec.Devices.Requests[0].Exactly.DeviceClassName = class
 	return claim
@@ -52,8 +52,7 @@ func WithParameters(claim *resourceapi.ResourceClaim, json string) *resourceapi.
 	return claim
 }
 
-// NewPod is a pod with one container that sleeps and uses the claims, each of
-// which it calls by the claim's own name.
+// NewPod returns a pod with one container that sleeps and uses the claims, under their own names.
 func NewPod(name string, claims ...string) *corev1.Pod {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -74,13 +73,13 @@ func NewPod(name string, claims ...string) *corev1.Pod {
 	return pod
 }
 
-// On makes the scheduler put the pod onto the node.
+// On restricts a pod to a node.
 func On(node string, pod *corev1.Pod) *corev1.Pod {
 	pod.Spec.NodeSelector = map[string]string{corev1.LabelHostname: node}
 	return pod
 }
 
-// NewTemplate is a template for claims with one space.
+// NewTemplate returns a template for claims with one space.
 func NewTemplate(name string) *resourceapi.ResourceClaimTemplate {
 	return &resourceapi.ResourceClaimTemplate{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -88,32 +87,31 @@ func NewTemplate(name string) *resourceapi.ResourceClaimTemplate {
 	}
 }
 
-// NewPodFromTemplate is NewPod with a claim of its own from a template, which it
-// calls by the template's name.
+// NewPodFromTemplate returns a pod like NewPod, with a claim from a template, under the template's name.
 func NewPodFromTemplate(name, template string) *corev1.Pod {
 	pod := NewPod(name, template)
 	pod.Spec.ResourceClaims[0] = corev1.PodResourceClaim{Name: template, ResourceClaimTemplateName: ptr.To(template)}
 	return pod
 }
 
-// Runs makes the pod's container run a shell script.
+// Runs sets a shell script as the command of the pod's container.
 func Runs(script string, pod *corev1.Pod) *corev1.Pod {
 	pod.Spec.Containers[0].Command = []string{"sh", "-c", script}
 	return pod
 }
 
-// NoAnswer are the words of kubectl when there was no answer in time, as a pattern of the
-// shell. They are caused by a busy machine, and not by the driver.
+// NoAnswer matches errors of kubectl about timeouts, as a pattern of the shell. A busy machine causes
+// them, not the driver.
 const NoAnswer = `*"handshake timeout"*|*"i/o timeout"*|*"deadline exceeded"*|*"Client.Timeout"*|*"request canceled"*`
 
-// Answered is a shell script that runs a command until there is an answer, and fails if
-// that is an error.
+// Answered returns a shell script that repeats a command as long as it times out, and fails after any
+// other error.
 func Answered(command string) string {
 	return `
-until said=$(` + command + ` 2>&1); do
-  case "$said" in
+until out=$(` + command + ` 2>&1); do
+  case "$out" in
     ` + NoAnswer + `) sleep 1;;
-    *) echo "$said"; exit 1;;
+    *) echo "$out"; exit 1;;
   esac
 done
 `

@@ -12,11 +12,11 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// NewNodeDir creates the directory of a node for one test. It has the directories in which
-// the kubelet finds plugins.
+// NewNodeDir creates a directory that replaces the file system of a node in one test, with the
+// directories in which the kubelet finds plugins.
 func NewNodeDir(t testing.TB) string {
 	t.Helper()
-	// The names of sockets are limited to 108 bytes, which t.TempDir can exceed.
+	// Paths of sockets are limited to 108 bytes, which t.TempDir can exceed.
 	dir, err := os.MkdirTemp("", "node-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
@@ -34,9 +34,9 @@ func NewNodeDir(t testing.TB) string {
 	return dir
 }
 
-// PluginCommand returns a command that runs the shipped kubelet plugin on a node that
-// consists of a directory, and what the command logs. It has no HTTP endpoint, because
-// several plugins run side by side. Later flags override earlier ones.
+// PluginCommand returns a command that runs the built kubelet plugin in the directory of a node, and
+// its log. The plugin has no HTTP endpoint, because several run at the same time. Flags override
+// these.
 func PluginCommand(dir, node, kubeconfig string, flags ...string) (*exec.Cmd, *Output) {
 	log := &Output{}
 	cmd := exec.Command(Binary("space-kubeletplugin"), append([]string{

@@ -18,7 +18,7 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// PodReady is a pod all of whose containers run.
+// PodReady matches a pod with the condition Ready.
 func PodReady() Predicate[*corev1.Pod] {
 	return That("ready", func(p *corev1.Pod) bool {
 		return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
@@ -27,24 +27,24 @@ func PodReady() Predicate[*corev1.Pod] {
 	})
 }
 
-// SpacesReady is a claim with that many spaces, all of them ready.
+// SpacesReady matches a claim with n spaces, all of which are ready.
 func SpacesReady(n int) Predicate[*resourceapi.ResourceClaim] {
 	return That(fmt.Sprintf("ready with %d spaces", n), func(c *resourceapi.ResourceClaim) bool {
 		return len(c.Status.Devices) == n && SpacesReadyNow(c)
 	})
 }
 
-// SpacesReadyNow says whether a claim has spaces, and all of them are ready.
+// SpacesReadyNow reports whether a claim has spaces, and all of them are ready.
 func SpacesReadyNow(c *resourceapi.ResourceClaim) bool {
 	return len(c.Status.Devices) > 0 && !slices.ContainsFunc(c.Status.Devices, func(d resourceapi.AllocatedDeviceStatus) bool {
 		return !meta.IsStatusConditionTrue(d.Conditions, spaceapi.ConditionReady) || d.Data == nil
 	})
 }
 
-// NotReadyBecause is a claim whose space is not ready for the reason, with the
-// words in the message.
+// NotReadyBecause matches a claim with a space whose condition Ready is False with the reason, and a
+// message that contains words.
 func NotReadyBecause(reason, words string) Predicate[*resourceapi.ResourceClaim] {
-	return That(fmt.Sprintf("not ready because of %s, saying %q", reason, words), func(c *resourceapi.ResourceClaim) bool {
+	return That(fmt.Sprintf("not ready with reason %s and message %q", reason, words), func(c *resourceapi.ResourceClaim) bool {
 		return slices.ContainsFunc(c.Status.Devices, func(d resourceapi.AllocatedDeviceStatus) bool {
 			ready := meta.FindStatusCondition(d.Conditions, spaceapi.ConditionReady)
 			return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == reason && strings.Contains(ready.Message, words)
@@ -52,20 +52,19 @@ func NotReadyBecause(reason, words string) Predicate[*resourceapi.ResourceClaim]
 	})
 }
 
-// Deallocated is a claim without an allocation.
+// Deallocated matches a claim without an allocation.
 func Deallocated() Predicate[*resourceapi.ResourceClaim] {
 	return That("deallocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation == nil })
 }
 
-// About is an event about an object of this kind and name, with the reason, and
-// with the words in its message.
+// About matches an event about an object, with a reason, and a message that contains words.
 func About(kind, name, reason, words string) Predicate[*corev1.Event] {
-	return That(fmt.Sprintf("about %s %s, with reason %s, saying %q", kind, name, reason, words), func(e *corev1.Event) bool {
+	return That(fmt.Sprintf("about %s %s with reason %s and message %q", kind, name, reason, words), func(e *corev1.Event) bool {
 		return e.InvolvedObject.Kind == kind && e.InvolvedObject.Name == name && e.Reason == reason && strings.Contains(e.Message, words)
 	})
 }
 
-// SpaceStatus returns what the claim says about its space with that number.
+// SpaceStatus returns the data of a claim's i-th device.
 func SpaceStatus(t testing.TB, claim *resourceapi.ResourceClaim, i int) spaceapi.SpaceStatus {
 	t.Helper()
 	var status spaceapi.SpaceStatus

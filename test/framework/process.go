@@ -17,7 +17,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// Output collects what a process writes.
+// Output collects the output of a process.
 type Output struct {
 	mutex sync.Mutex
 	text  bytes.Buffer
@@ -30,28 +30,27 @@ func (o *Output) Write(p []byte) (int, error) {
 	return o.text.Write(p)
 }
 
-// String returns all that was written so far.
+// String returns the output so far.
 func (o *Output) String() string {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
 	return o.text.String()
 }
 
-// Binary returns the path of one of the driver's own programs.
+// Binary returns the path of one of the driver's binaries.
 func Binary(name string) string {
 	return filepath.Join(cluster.DefaultConfig().BuildDir, "bin", name)
 }
 
-// Controller is a process of the shipped binary, running on a cluster.
+// Controller is a process of the built controller.
 type Controller struct {
 	Log *Output
 	cmd *exec.Cmd
 }
 
-// NewController starts the controller with the rights of an administrator; what
-// rights it needs is tested with the chart. It is not restarted, as the kubelet
-// does, so it waits longer for the API server than usual. It keeps its lease
-// when it is killed: tests that do so set the duration of the lease.
+// NewController starts the controller with an administrator's permissions, or with those of another
+// kubeconfig in args. Unlike in a cluster, nothing restarts it: it waits longer for the API server than
+// by default. After it is killed, its lease stays: tests that kill it set the duration of the lease.
 func NewController(env *Env, args ...string) (*Controller, error) {
 	c := &Controller{Log: &Output{}}
 	c.cmd = exec.Command(Binary("space-controller"), append([]string{
@@ -65,12 +64,12 @@ func NewController(env *Env, args ...string) (*Controller, error) {
 	return c, c.cmd.Start()
 }
 
-// StartController is NewController for a test, with which the controller ends.
+// StartController starts the controller for one test, and stops it afterwards.
 func StartController(t testing.TB, env *Env, args ...string) *Controller {
 	t.Helper()
 	c, err := NewController(env, args...)
 	if err != nil {
-		t.Fatalf("start the controller (`make build` makes it): %v", err)
+		t.Fatalf("start the controller, which `make build` builds: %v", err)
 	}
 	t.Cleanup(func() {
 		c.Stop(t, syscall.SIGTERM)
@@ -81,16 +80,16 @@ func StartController(t testing.TB, env *Env, args ...string) *Controller {
 	return c
 }
 
-// Stop ends the controller with a signal. It may have ended before.
+// Stop stops the controller with a signal. It may have exited already.
 func (c *Controller) Stop(t testing.TB, signal syscall.Signal) {
 	t.Helper()
 	if err := c.End(signal); err != nil {
-		t.Errorf("the controller, after a signal: %v", err)
+		t.Errorf("stop the controller: %v", err)
 	}
 }
 
-// End ends the controller with a signal, and waits for it. It may have ended before. The error of
-// the process is returned for SIGTERM only: other signals make it fail.
+// End stops the controller with a signal, and waits for it. It may have exited already. Only for
+// SIGTERM, it returns the error of the process.
 func (c *Controller) End(signal syscall.Signal) error {
 	if c.cmd.ProcessState != nil {
 		return nil
@@ -104,8 +103,7 @@ func (c *Controller) End(signal syscall.Signal) error {
 	return nil
 }
 
-// PeakMemory returns the most memory that the controller, which runs, has taken so far, in
-// bytes.
+// PeakMemory returns the peak memory of the running controller, in bytes.
 func (c *Controller) PeakMemory() (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
 	if err != nil {
@@ -117,11 +115,11 @@ func (c *Controller) PeakMemory() (int64, error) {
 	return kib << 10, err
 }
 
-// Signal sends the controller a signal and does not wait for what comes of it.
+// Signal sends the controller a signal, and does not wait for it.
 func (c *Controller) Signal(signal syscall.Signal) error {
 	return c.cmd.Process.Signal(signal)
 }
 
-// Wait waits until the controller has ended by itself, and returns how it did. It
-// can be called once, and instead of Stop.
+// Wait waits until the controller exits without a signal, and returns its error. Call it once, instead
+// of Stop.
 func (c *Controller) Wait() error { return c.cmd.Wait() }

@@ -15,40 +15,40 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// Request is a request to the API server, and returns its answer.
+// Request sends a request to the API server, and returns its error.
 type Request func(context.Context) error
 
-// Refused reports whether a request was refused because of who sent it.
+// Refused reports whether the API server denied a request with status 401 or 403.
 func Refused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
 
-// AwaitAllowed repeats a request until it succeeds. The API server's authorizer and
-// admission have caches, so that new rights take effect after a moment.
-func AwaitAllowed(t testing.TB, what string, ask Request) {
+// AwaitAllowed repeats a request until it succeeds. New permissions take effect with a delay, because
+// authorizers and admission plugins of the API server have caches.
+func AwaitAllowed(t testing.TB, what string, request Request) {
 	t.Helper()
-	awaitAnswer(t, what, "allowed", ask, func(err error) bool { return err == nil })
+	awaitError(t, what, "allowed", request, func(err error) bool { return err == nil })
 }
 
-// AwaitRefused repeats a request until it is refused because of missing rights.
-func AwaitRefused(t testing.TB, what string, ask Request) {
+// AwaitRefused repeats a request until it is denied with status 401 or 403.
+func AwaitRefused(t testing.TB, what string, request Request) {
 	t.Helper()
-	awaitAnswer(t, what, "refused", ask, Refused)
+	awaitError(t, what, "denied", request, Refused)
 }
 
-// AwaitDenied repeats a request until it is refused with all of the words.
-func AwaitDenied(t testing.TB, what string, ask Request, words ...string) {
+// AwaitDenied repeats a request until it fails with an error that contains all words.
+func AwaitDenied(t testing.TB, what string, request Request, words ...string) {
 	t.Helper()
-	awaitAnswer(t, what, fmt.Sprintf("refused with the words %q", words), ask, func(err error) bool { return lacks(err, words) == "" })
+	awaitError(t, what, fmt.Sprintf("denied with %q", words), request, func(err error) bool { return lacks(err, words) == "" })
 }
 
-// CheckDenied fails the test unless an error has all of the words.
+// CheckDenied fails the test unless an error contains all words.
 func CheckDenied(t testing.TB, what string, err error, words ...string) {
 	t.Helper()
 	if word := lacks(err, words); word != "" {
-		t.Errorf("%s: got error %v, want one with the words %q", what, err, word)
+		t.Errorf("%s: got error %v, want one with %q", what, err, word)
 	}
 }
 
-// lacks returns the first of the words that are not in an error.
+// lacks returns the first word that an error does not contain.
 func lacks(err error, words []string) string {
 	for _, word := range words {
 		if err == nil || !strings.Contains(err.Error(), word) {
@@ -58,17 +58,17 @@ func lacks(err error, words []string) string {
 	return ""
 }
 
-func awaitAnswer(t testing.TB, what, answer string, ask Request, is func(error) bool) {
+func awaitError(t testing.TB, what, state string, request Request, is func(error) bool) {
 	t.Helper()
-	Eventually(t, what+" to be "+answer, func(ctx context.Context) error {
-		if err := ask(ctx); !is(err) {
-			return fmt.Errorf("the answer is: %v", err) //nolint:errorlint // it may be nil
+	Eventually(t, what+" to be "+state, func(ctx context.Context) error {
+		if err := request(ctx); !is(err) {
+			return fmt.Errorf("got error %v", err) //nolint:errorlint // it may be nil
 		}
 		return nil
 	})
 }
 
-// Call is a request to the API server. It is a dry run, unless it is Stored.
+// Call is the content of a request to the API server. It is a dry run, unless it is Stored.
 type Call struct {
 	verb, path, body string
 	stored           bool
@@ -91,7 +91,7 @@ func Patch(path, body string) Call { return Call{verb: "PATCH", path: path, body
 // Delete deletes.
 func Delete(path string) Call { return Call{verb: "DELETE", path: path} }
 
-// Stored returns the call as one that is no dry run.
+// Stored returns the call without dry run.
 func (c Call) Stored() Call {
 	c.stored = true
 	return c
@@ -99,10 +99,10 @@ func (c Call) Stored() Call {
 
 func (c Call) String() string { return c.verb + " " + c.path }
 
-// IsZero reports whether this is no call.
+// IsZero reports whether the call is empty.
 func (c Call) IsZero() bool { return c.path == "" }
 
-// By returns the call as a request of a client.
+// By returns the request of a client.
 func (c Call) By(client kubernetes.Interface) Request {
 	return func(ctx context.Context) error {
 		request := client.CoreV1().RESTClient().Verb(c.verb).RequestURI(c.path)
@@ -121,7 +121,7 @@ func (c Call) By(client kubernetes.Interface) Request {
 			request = request.SetHeader("Impersonate-User", c.As)
 		}
 		err := request.Do(ctx).Error()
-		// A client with the right is asked to upgrade the connection.
+		// For an authorized client, the API server requires an upgrade of the connection.
 		if exec && apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "pgrade request required") {
 			return nil
 		}
@@ -138,7 +138,7 @@ const (
 // NamespacePath is the path of a Namespace, or of all.
 func NamespacePath(rest string) string { return strings.TrimSuffix("/api/v1/namespaces/"+rest, "/") }
 
-// CorePath is the path of what the core group has in a namespace.
+// CorePath is the path of objects of the core group in a namespace.
 func CorePath(namespace, rest string) string { return "/api/v1/namespaces/" + namespace + "/" + rest }
 
 // RBACPath is the path of Roles or RoleBindings in a namespace.
@@ -160,7 +160,7 @@ func NetworkPolicyPath(namespace, name string) string {
 func JSON(object any) string {
 	raw, err := json.Marshal(object)
 	if err != nil {
-		panic(err) // no object of Kubernetes' API fails
+		panic(err)
 	}
 	return string(raw)
 }
@@ -181,7 +181,7 @@ func TokenBody(kind, name string, uid types.UID) string {
 		kind, name, uid)
 }
 
-// SliceBody is the body of a ResourceSlice for the nodes that a field names.
+// SliceBody is the body of a ResourceSlice for the nodes that a JSON field selects.
 func SliceBody(driver, nodes string) string {
 	return fmt.Sprintf(`{"apiVersion":"resource.k8s.io/v1","kind":"ResourceSlice","metadata":{"name":"attempt"},
 		"spec":{"driver":%q,"pool":{"name":"attempt","generation":1,"resourceSliceCount":1},%s}}`, driver, nodes)

@@ -13,20 +13,18 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Space is what a container sees of one space.
+// Space is a space as a container sees it.
 type Space struct {
-	// Env has the cluster of the space.
-	Env *Env
-	// Namespace is the space's.
+	Env       *Env
 	Namespace string
-	// Kubeconfig is its path in the container.
+	// Kubeconfig is the path in the container.
 	Kubeconfig string
-	// Claim is the UID of the claim, which is in the path.
+	// Claim is the UID of the claim.
 	Claim types.UID
 }
 
-// SpaceOf reads the variables of a claim in a pod's container. In place of the claim's name,
-// there may be another prefix.
+// SpaceOf reads the environment variables of a claim in a pod's container. Their prefix is the claim's
+// name, or another one.
 func (e *Env) SpaceOf(t testing.TB, namespace, pod, claim string) Space {
 	t.Helper()
 	prefix := strings.ToUpper(strings.ReplaceAll(claim, "-", "_"))
@@ -39,7 +37,7 @@ func (e *Env) SpaceOf(t testing.TB, namespace, pod, claim string) Space {
 	return s
 }
 
-// Use creates a claim with one request, and a pod that uses it, and returns the pod's space.
+// Use creates a claim with one request, and a pod that uses it. It returns the space.
 func (e *Env) Use(t testing.TB, namespace string, claim *resourceapi.ResourceClaim, pod *corev1.Pod) Space {
 	t.Helper()
 	e.CreateClaim(t, namespace, claim)
@@ -57,16 +55,17 @@ func (s Space) command(args []string) []string {
 	return append([]string{"kubectl", "--kubeconfig", s.Kubeconfig}, args...)
 }
 
-// Forbidden runs kubectl in a pod, and fails the test unless that is refused.
+// Forbidden runs kubectl in a pod with the kubeconfig of the space, and fails the test unless the API
+// server denies it.
 func (s Space) Forbidden(t testing.TB, namespace, pod string, args ...string) {
 	t.Helper()
 	out, err := s.Env.TryExec(t.Context(), namespace, pod, s.command(args)...)
 	if err == nil || !strings.Contains(out, "Forbidden") {
-		t.Errorf("kubectl %s in %s should be forbidden, but: error %v, output %s", strings.Join(args, " "), pod, err, out)
+		t.Errorf("kubectl %s in %s: got error %v, want Forbidden; output: %s", strings.Join(args, " "), pod, err, out)
 	}
 }
 
-// Usable fails the test unless a pod can work in the space, and only there.
+// Usable fails the test unless a pod has permissions in the space, and only there.
 func (s Space) Usable(t testing.TB, namespace, pod string) {
 	t.Helper()
 	s.Kubectl(t, namespace, pod, "create", "configmap", "from-"+strings.ReplaceAll(pod, "/", "-"))
@@ -74,29 +73,29 @@ func (s Space) Usable(t testing.TB, namespace, pod string) {
 	s.Forbidden(t, namespace, pod, "create", "namespace", "mine")
 }
 
-// AwaitNamespaceGone waits until there is no namespace of the name.
+// AwaitNamespaceGone waits until the namespace does not exist.
 func (e *Env) AwaitNamespaceGone(t testing.TB, name string) {
 	t.Helper()
 	AwaitGone[*corev1.Namespace](t, Namespace(e.Client, name))
 }
 
-// ClaimOf waits until a pod's template claim has a space, and returns the claim.
+// ClaimOf waits until the claim from a pod's template has a space, and returns the claim.
 func (e *Env) ClaimOf(t testing.TB, namespace, pod string) *resourceapi.ResourceClaim {
 	t.Helper()
 	return Await(t, Claim(e.Client, namespace, e.GeneratedClaim(t, namespace, pod)), SpacesReady(1))
 }
 
-// GeneratedClaim waits until a pod's only claim has been made from its template,
-// and returns its name.
+// GeneratedClaim waits until the only claim of a pod is created from its template, and returns its
+// name.
 func (e *Env) GeneratedClaim(t testing.TB, namespace, pod string) string {
 	t.Helper()
-	p := Await(t, Pod(e.Client, namespace, pod), That("given a claim", func(p *corev1.Pod) bool {
+	p := Await(t, Pod(e.Client, namespace, pod), That("assigned a claim", func(p *corev1.Pod) bool {
 		return len(p.Status.ResourceClaimStatuses) == 1 && p.Status.ResourceClaimStatuses[0].ResourceClaimName != nil
 	}))
 	return *p.Status.ResourceClaimStatuses[0].ResourceClaimName
 }
 
-// SpacesOf returns the namespaces that there are for a claim.
+// SpacesOf returns the namespaces of a claim.
 func (e *Env) SpacesOf(t testing.TB, claim types.UID) []corev1.Namespace {
 	t.Helper()
 	list, err := e.Client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{LabelSelector: ClaimUIDLabel + "=" + string(claim)})
@@ -115,7 +114,7 @@ func (e *Env) AwaitNoSpaceOf(t testing.TB, claim types.UID) {
 	e.NoSpaceOf(t, claim)
 }
 
-// NoSpaceOf fails the test if there is a namespace for the claim.
+// NoSpaceOf fails the test if the claim has a namespace.
 func (e *Env) NoSpaceOf(t testing.TB, claim types.UID) {
 	t.Helper()
 	for _, ns := range e.SpacesOf(t, claim) {
@@ -123,10 +122,10 @@ func (e *Env) NoSpaceOf(t testing.TB, claim types.UID) {
 	}
 }
 
-// NoTraceOf fails the test if anything of the claim is on a node.
+// NoTraceOf fails the test if a node has files or directories of the claim.
 func (e *Env) NoTraceOf(t testing.TB, claim types.UID) {
 	t.Helper()
-	if left := e.TracesOf(t, claim); len(left) != 0 {
-		t.Errorf("of claim %s there is on the nodes: %v", claim, left)
+	if found := e.TracesOf(t, claim); len(found) != 0 {
+		t.Errorf("the nodes have files of claim %s: %v", claim, found)
 	}
 }

@@ -20,12 +20,12 @@ type Suite struct {
 	Cluster string
 	// KubeletDir is the kubelets' root directory, unless it is their default.
 	KubeletDir string
-	// ValueFiles are what the chart is installed with, with paths from the root.
+	// ValueFiles are files of values for the chart, relative to the root of the repository.
 	ValueFiles []string
 }
 
-// Run runs the tests of a package on a cluster of its own with the driver
-// installed, and sets env to it. It does not return.
+// Run creates a cluster, installs the driver, sets env to the cluster, runs the tests of a package, and
+// exits.
 func (s Suite) Run(m *testing.M, env **Env) {
 	code, err := s.run(m, env)
 	if err != nil {

@@ -22,14 +22,13 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// As returns a client with a token of a ServiceAccount, got by an administrator.
+// As returns a client with a token of a ServiceAccount.
 func (e *Env) As(t testing.TB, namespace, account string) kubernetes.Interface {
 	t.Helper()
 	return e.WithToken(t, e.Token(t, namespace, account))
 }
 
-// AsPod returns a client with a token as the pod itself gets it: by that, the API
-// server knows the pod's node.
+// AsPod returns a client with a token that is bound to a pod, and so names the pod's node.
 func (e *Env) AsPod(t testing.TB, pod *corev1.Pod) kubernetes.Interface {
 	t.Helper()
 	bound := &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
@@ -48,7 +47,7 @@ func (e *Env) WriteKubeconfigOf(t testing.TB, namespace, account, file string) {
 		t.Fatal(err)
 	}
 	token := e.Token(t, namespace, account)
-	// In a file, as in a pod.
+	// A separate file, as in pods.
 	tokenFile := file + ".token"
 	if err := os.WriteFile(tokenFile, []byte(token), 0o600); err != nil {
 		t.Fatal(err)
@@ -61,7 +60,7 @@ func (e *Env) WriteKubeconfigOf(t testing.TB, namespace, account, file string) {
 	}
 }
 
-// Token returns a token of a ServiceAccount, got by an administrator.
+// Token returns a token of a ServiceAccount.
 func (e *Env) Token(t testing.TB, namespace, account string) string {
 	t.Helper()
 	token, err := e.TryToken(t.Context(), namespace, account)
@@ -71,18 +70,18 @@ func (e *Env) Token(t testing.TB, namespace, account string) string {
 	return token
 }
 
-// TryToken is Token for a ServiceAccount that may not be there any more.
+// TryToken is Token for a ServiceAccount that may not exist.
 func (e *Env) TryToken(ctx context.Context, namespace, account string) (string, error) {
 	return e.boundToken(ctx, namespace, account, nil)
 }
 
 func (e *Env) boundToken(ctx context.Context, namespace, account string, bound *authenticationv1.BoundObjectReference) (string, error) {
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: bound}}
-	answer, err := e.Client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
+	response, err := e.Client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
 	if err != nil {
 		return "", fmt.Errorf("get a token of ServiceAccount %s/%s: %w", namespace, account, err)
 	}
-	return answer.Status.Token, nil
+	return response.Status.Token, nil
 }
 
 // WithToken returns a client with a token.
@@ -102,7 +101,7 @@ func (e *Env) WithToken(t testing.TB, token string) kubernetes.Interface {
 	return client
 }
 
-// Lifetime returns from when to when a token is valid.
+// Lifetime returns the times from which and until which a token is valid.
 func Lifetime(t testing.TB, token string) (issued, expires time.Time) {
 	t.Helper()
 	var claims struct{ Iat, Exp int64 }
@@ -112,7 +111,7 @@ func Lifetime(t testing.TB, token string) (issued, expires time.Time) {
 		err = json.Unmarshal(raw, &claims)
 	}
 	if err != nil {
-		t.Fatal("this is no token: its middle part is not JSON in base64")
+		t.Fatal("the token is not a JSON Web Token")
 	}
 	return time.Unix(claims.Iat, 0), time.Unix(claims.Exp, 0)
 }

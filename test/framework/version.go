@@ -15,8 +15,8 @@ func (e *Env) AtLeast(minimum string) bool {
 	return e.version.AtLeast(version.MustParseGeneric(minimum))
 }
 
-// Requires skips a test on versions of Kubernetes before the one that has a feature by default.
-// The newest version runs all tests: there, it fails the test.
+// Requires skips a test if the version of Kubernetes lacks a feature by default. Without the variable
+// K8S, which selects an older version, it fails the test instead.
 func (e *Env) Requires(t testing.TB, minimum, feature string) {
 	t.Helper()
 	if e.AtLeast(minimum) {

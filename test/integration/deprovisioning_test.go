@@ -89,7 +89,7 @@ func TestDeprovision_afterTheBuiltInFinalizerIsRemoved(t *testing.T) {
 }
 
 func TestDeprovision_notOnAnError(t *testing.T) {
-	for how, answer := range map[string]faults.Answer{"denied": faults.Refused, "broken": faults.Broken, "not-served": faults.NotServed} {
+	for how, answer := range map[string]faults.Answer{"failed": faults.Refused, "broken": faults.Broken, "not-served": faults.NotServed} {
 		for verb, what := range map[string]string{
 			"get":  "the read of the claim from the API server",
 			"list": "the first list of all claims",

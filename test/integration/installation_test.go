@@ -122,7 +122,7 @@ func awaitEvent(t *testing.T, namespace, kind, name, reason, words string) {
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", namespace, framework.About(kind, name, reason, words))
 }
 
-// failRequests makes the proxy deny requests of this kind.
+// failRequests makes the controller's requests of this kind fail.
 func (i *installation) failRequests(verb, resource string) {
 	i.proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
 		if call.Verb == verb && call.Resource == resource && call.Subresource == "" {

@@ -77,7 +77,7 @@ var allFaults = []fault{
 	}},
 	{name: "killed after the request", kills: true, answer: killAfter},
 	{name: "killed after the request, and the claim changes", kills: true, changesClaim: true, answer: killAfter},
-	{name: "denied", answer: func(_, _ func()) faults.Answer { return faults.Refused }},
+	{name: "failed", answer: func(_, _ func()) faults.Answer { return faults.Refused }},
 	{name: "the response is lost", answer: func(carryOut, _ func()) faults.Answer {
 		carryOut()
 		return faults.Broken

@@ -1,8 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dashboard reads the Grafana dashboard of the chart, for those who run its queries
-// without Grafana.
+// Package dashboard reads the Grafana dashboard of the chart, for tests and tools that run its queries.
 package dashboard
 
 import (

@@ -17,7 +17,7 @@ var (
 	codeBlock = regexp.MustCompile("(?ms)^ *```.*?^ *```")
 	link      = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading   = regexp.MustCompile(`(?m)^#+ (.*)$`)
-	// dropped are the characters that GitHub leaves out of anchors.
+	// dropped are the characters that GitHub removes from anchors.
 	dropped = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 

@@ -4,9 +4,8 @@
 // Package readme runs the commands of a README, and compares their output with what the
 // README shows.
 //
-// A README has code blocks of three languages. A bash block has to succeed. A console
-// block has lines "$ command", each followed by its output. A yaml block shows a part of
-// a file.
+// A README has code blocks of three languages. A bash block must succeed. A console block has lines
+// "$ command", each followed by its output. A yaml block shows a part of a file.
 package readme
 
 import (
@@ -40,7 +39,7 @@ var (
 	reader = regexp.MustCompile(`^kubectl (get|logs|space (list|describe|why|env|top)|exec [^|;&>]* (printenv|get)) [^|;&>]*$`)
 )
 
-// Parse parses a README. Errors call it by the name.
+// Parse parses a README. Its name is for errors.
 func Parse(name, text string) (*Page, error) {
 	page := &Page{Name: name}
 	blocks := fenced.FindAllStringSubmatchIndex(text, -1)
