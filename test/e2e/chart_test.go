@@ -15,26 +15,26 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestChart_withAllSafeguardsPassesItsTest(t *testing.T) {
+func TestChart_withAllRestrictionsPassesHelmTest(t *testing.T) {
 	t.Parallel()
-	const release = "guarded"
-	env.InstallAnother(t, release, "driverName=guarded.space.example.com", "controller.replicas=1", "networkPolicy.enabled=true",
+	const release = "restricted"
+	env.InstallAnother(t, release, "driverName=restricted.space.example.com", "controller.replicas=1", "networkPolicy.enabled=true",
 		"flowControl.enabled=true", "criticalPodsQuota.enabled=true", "space.podSecurity=restricted", "space.clusterRole=view",
 		"commonLabels.team=a", "commonAnnotations.contact=b", "kubeletPlugin.updateStrategy.rollingUpdate.maxSurge=100%")
 	if out := env.Helm(t, "test", "--namespace", release, release, "--timeout="+framework.Patience.String()); !strings.Contains(out, "Succeeded") {
-		t.Errorf("helm test tested nothing: %s", out)
+		t.Errorf("helm test ran no test: %s", out)
 	}
-	// Helm does not wait for the grace period.
-	framework.Eventually(t, "helm test to leave nothing", func(ctx context.Context) error {
-		left, err := env.TryKubectl(ctx, "get", "pods,resourceclaimtemplates", "-n", release, "-l", "app.kubernetes.io/component=test", "-o", "name")
-		if err == nil && left != "" {
-			err = errors.New(left)
+	// Helm does not wait until the pod has terminated.
+	framework.Eventually(t, "the objects of helm test to be deleted", func(ctx context.Context) error {
+		remaining, err := env.TryKubectl(ctx, "get", "pods,resourceclaimtemplates", "-n", release, "-l", "app.kubernetes.io/component=test", "-o", "name")
+		if err == nil && remaining != "" {
+			err = errors.New(remaining)
 		}
 		return err
 	})
 }
 
-func TestChart_refusesASecondReleaseOfADriver(t *testing.T) {
+func TestChart_rejectsASecondReleaseOfADriver(t *testing.T) {
 	t.Parallel()
 	out, err := env.Tool(t.Context(), "helm", "install", "--namespace", env.Namespace(t), "second", framework.Chart())
 	want := "space.resource.example.com is already the driver of release space-dra-driver in namespace space-dra-driver"
@@ -65,15 +65,16 @@ func TestController_meetsTheRestrictedStandard(t *testing.T) {
 			return err
 		}
 	}
-	// The plugin needs directories of the host, so that the API server denies its pod as soon
-	// as it knows the label of the namespace.
-	framework.AwaitDenied(t, "the plugin's pod", dryRun(daemonSet.Spec.Template), "hostPath")
+	// The kubelet plugin needs directories of the host: when the API server denies its pod, the label of
+	// the namespace is in effect.
+	framework.AwaitDenied(t, "the kubelet plugin's pod", dryRun(daemonSet.Spec.Template), "hostPath")
 	if err := dryRun(deployment.Spec.Template)(t.Context()); err != nil {
 		t.Errorf("the controller's pod is not restricted: %v", err)
 	}
 }
 
-// The driver keeps no state in the release.
+// TestReinstall_continuesAsAnotherRelease installs another release for the claims and spaces of a
+// removed one.
 func TestReinstall_continuesAsAnotherRelease(t *testing.T) {
 	t.Parallel()
 	const driver = "removed.space.example.com"

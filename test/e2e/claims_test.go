@@ -15,19 +15,19 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// allocated is a claim with an allocation.
+// allocated matches a claim with an allocation.
 func allocated() framework.Predicate[*resourceapi.ResourceClaim] {
 	return framework.That("allocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation != nil })
 }
 
-func awaitClaimGone(t *testing.T, ns, name string) {
+func awaitClaimDeleted(t *testing.T, ns, name string) {
 	t.Helper()
 	framework.AwaitGone[*resourceapi.ResourceClaim](t, framework.Claim(env.Client, ns, name))
 }
 
-// unscheduled is a pod that the scheduler has found no node for.
-func unscheduled() framework.Predicate[*corev1.Pod] {
-	return framework.That("found unschedulable", func(p *corev1.Pod) bool {
+// unschedulable matches a pod for which the scheduler has found no node.
+func unschedulable() framework.Predicate[*corev1.Pod] {
+	return framework.That("unschedulable", func(p *corev1.Pod) bool {
 		return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
 			return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
 		})
@@ -39,7 +39,7 @@ func TestForceDeletedPod_leavesNothing(t *testing.T) {
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.NewPod("pod", "test-claim"))
 	if len(env.TracesOf(t, s.Claim)) == 0 {
-		t.Fatal("nothing on the nodes names the claim while it is in use: the check below would show nothing")
+		t.Fatal("the nodes have no files of a claim that is in use")
 	}
 
 	if err := env.ForceDelete(t.Context(), ns, "pod"); err != nil {
@@ -50,9 +50,9 @@ func TestForceDeletedPod_leavesNothing(t *testing.T) {
 	env.AwaitNoTraceOf(t, s.Claim)
 }
 
-// The kubelet knows prepared claims by their UIDs. It does not call Prepare for the new pod while
-// it still stops the one that was deleted by force.
-func TestForceDeletedPod_itsSuccessorHasTheNewSpace(t *testing.T) {
+// TestForceDeletedPod_nextPodHasTheNewSpace has a new pod while the kubelet still stops the one that
+// was deleted by force. The kubelet then does not call Prepare, because it has prepared the claim.
+func TestForceDeletedPod_nextPodHasTheNewSpace(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	pod := func() *corev1.Pod {
@@ -60,7 +60,7 @@ func TestForceDeletedPod_itsSuccessorHasTheNewSpace(t *testing.T) {
 		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](30)
 		return pod
 	}
-	earlier := env.Use(t, ns, framework.NewClaim("test-claim"), pod())
+	previous := env.Use(t, ns, framework.NewClaim("test-claim"), pod())
 	if err := env.ForceDelete(t.Context(), ns, "pod"); err != nil {
 		t.Fatal(err)
 	}
@@ -68,17 +68,18 @@ func TestForceDeletedPod_itsSuccessorHasTheNewSpace(t *testing.T) {
 	env.CreatePod(t, ns, pod())
 	claim := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.That("ready", framework.SpacesReadyNow))
 	space := framework.SpaceStatus(t, claim, 0)
-	if space.Namespace == earlier.Namespace {
+	if space.Namespace == previous.Namespace {
 		t.Fatalf("both allocations have namespace %s", space.Namespace)
 	}
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "test-claim", spaceapi.ReasonCredentialsReplaced, space.Namespace))
-	env.Exec(t, ns, "pod", "kubectl", "--kubeconfig", earlier.Kubeconfig, "create", "configmap", "test", "-n", space.Namespace)
+	env.Exec(t, ns, "pod", "kubectl", "--kubeconfig", previous.Kubeconfig, "create", "configmap", "test", "-n", space.Namespace)
 	env.DeletePod(t, ns, "pod")
 	env.AwaitNamespaceGone(t, space.Namespace)
-	env.AwaitNoTraceOf(t, earlier.Claim)
+	env.AwaitNoTraceOf(t, previous.Claim)
 }
 
-// Without the scheduler, nothing allocates the claim.
+// TestPresetNode_withoutAllocationWaits has a pod that bypasses the scheduler, which would allocate
+// the claim.
 func TestPresetNode_withoutAllocationWaits(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -91,7 +92,7 @@ func TestPresetNode_withoutAllocationWaits(t *testing.T) {
 
 	now := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
 	if len(now.Status.ReservedFor) != 0 || len(now.Status.Devices) != 0 {
-		t.Errorf("the claim of a pod that waits has the status %v, want none", now.Status)
+		t.Errorf("the claim of a waiting pod has the status %v, want none", now.Status)
 	}
 	env.NoSpaceOf(t, claim.UID)
 	env.DeletePod(t, ns, "pod")
@@ -104,36 +105,36 @@ func TestUnschedulablePod_leavesNothing(t *testing.T) {
 	ns := env.Namespace(t)
 	env.CreateTemplate(t, ns, "my-space")
 	env.StartPod(t, ns, framework.On("no-such-node", framework.NewPodFromTemplate("pod", "my-space")))
-	framework.Await(t, framework.Pod(env.Client, ns, "pod"), unscheduled())
+	framework.Await(t, framework.Pod(env.Client, ns, "pod"), unschedulable())
 	name := env.GeneratedClaim(t, ns, "pod")
 	claim := framework.Await(t, framework.Claim(env.Client, ns, name), framework.Deallocated())
 	env.NoSpaceOf(t, claim.UID)
 
 	env.DeletePod(t, ns, "pod")
-	awaitClaimGone(t, ns, name)
+	awaitClaimDeleted(t, ns, name)
 	env.NoSpaceOf(t, claim.UID)
 	env.NoTraceOf(t, claim.UID)
 }
 
-func TestDeletedClaim_isNotForLaterPods(t *testing.T) {
+func TestDeletedClaim_isNotAvailableToNewPods(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.NewPod("first", "test-claim"))
 	env.Kubectl(t, "delete", "resourceclaim", "test-claim", "-n", ns, "--wait=false")
-	env.StartPod(t, ns, framework.NewPod("late", "test-claim"))
+	env.StartPod(t, ns, framework.NewPod("new", "test-claim"))
 	s.Usable(t, ns, "first")
 
 	env.DeletePod(t, ns, "first")
-	awaitClaimGone(t, ns, "test-claim")
+	awaitClaimDeleted(t, ns, "test-claim")
 	env.AwaitNamespaceGone(t, s.Namespace)
 	env.NoTraceOf(t, s.Claim)
 	// The scheduler does not bind it, and reports nothing.
-	framework.Await(t, framework.Pod(env.Client, ns, "late"), framework.That("bound to no node", func(p *corev1.Pod) bool { return p.Spec.NodeName == "" }))
+	framework.Await(t, framework.Pod(env.Client, ns, "new"), framework.That("bound to no node", func(p *corev1.Pod) bool { return p.Spec.NodeName == "" }))
 
-	// A new claim of that name is the late pod's.
+	// The pod uses a new claim with the same name.
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	framework.Await(t, framework.Pod(env.Client, ns, "late"), framework.PodReady())
-	if now := env.SpaceOf(t, ns, "late", "test-claim"); now.Namespace == s.Namespace {
-		t.Errorf("the new claim has the namespace %s of the old one", now.Namespace)
+	framework.Await(t, framework.Pod(env.Client, ns, "new"), framework.PodReady())
+	if now := env.SpaceOf(t, ns, "new", "test-claim"); now.Namespace == s.Namespace {
+		t.Errorf("the new claim has namespace %s of the deleted one", now.Namespace)
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// classOf is a DeviceClass for a driver, with fields of a SpaceClassConfig, which takes
-// from the pool without a limit, as the chart's own does: other pools are the examples'.
+// classOf returns a DeviceClass of a driver, with JSON fields of a SpaceClassConfig. It selects the pool
+// without a limit, as the chart's DeviceClass does. Other pools are for the examples.
 func classOf(name, driver, fields string) *resourceapi.DeviceClass {
 	return &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: resourceapi.DeviceClassSpec{
 		Selectors: []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{
@@ -44,7 +44,7 @@ func createClass(t *testing.T, class *resourceapi.DeviceClass) {
 	})
 }
 
-// claimOf is a claim for one space of a class.
+// claimOf returns a claim for one space of a class.
 func claimOf(name, class string) *resourceapi.ResourceClaim {
 	return framework.OfClass(class, framework.NewClaim(name))
 }
@@ -61,23 +61,23 @@ func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
 
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "space.allowedClusterRoles"))
 	if pod, err := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{}); err != nil || pod.Spec.NodeName != "" {
-		t.Errorf("the pod was bound to node %q, error %v", pod.Spec.NodeName, err)
+		t.Errorf("the pod is bound to node %q (error: %v)", pod.Spec.NodeName, err)
 	}
 	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("failed", func(c *resourceapi.ResourceClaim) bool {
 		return len(c.Status.Devices) > 0 && meta.IsStatusConditionTrue(c.Status.Devices[0].Conditions, spaceapi.ConditionBindingFailed)
 	}))
 	first, conditions := *claim.Status.Allocation.Devices.Results[0].ShareID, claim.Status.Devices[0].Conditions
-	refused, failed := meta.FindStatusCondition(conditions, spaceapi.ConditionReady), meta.FindStatusCondition(conditions, spaceapi.ConditionBindingFailed)
-	if !failed.LastTransitionTime.After(refused.LastTransitionTime.Time) {
-		t.Errorf("the controller reported the failure to the scheduler at once: %v", conditions)
+	ready, failed := meta.FindStatusCondition(conditions, spaceapi.ConditionReady), meta.FindStatusCondition(conditions, spaceapi.ConditionBindingFailed)
+	if !failed.LastTransitionTime.After(ready.LastTransitionTime.Time) {
+		t.Errorf("the controller reported the failure to the scheduler immediately: %v", conditions)
 	}
 
-	// The next attempt finds another class.
+	// The next attempt uses the changed class.
 	env.Kubectl(t, "patch", "deviceclass", "binding", "--type=merge", "-p", `{"spec":{"config":null}}`)
 	framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
 	claim = framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1))
 	if second := *claim.Status.Allocation.Devices.Results[0].ShareID; second == first {
-		t.Error("the pod runs with the failed allocation")
+		t.Error("the pod uses the failed allocation")
 	}
 	s := env.SpaceOf(t, ns, "pod", "claim")
 	s.Usable(t, ns, "pod")

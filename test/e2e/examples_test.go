@@ -20,28 +20,29 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework/readme"
 )
 
-// examples is where they are; the driver is installed with the values.yaml there.
+// examples is the directory of the examples. The driver is installed with its values.yaml.
 const examples = "demo/examples"
 
-// The README of each example runs as printed, and leaves nothing behind.
+// TestExamples_runAsTheirReadmesPrint runs the commands of each README, and checks that all spaces are
+// deleted.
 func TestExamples_runAsTheirReadmesPrint(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob(filepath.Join(framework.Root(), examples, "*/README.md"))
 	if err != nil || len(pages) == 0 {
-		t.Fatalf("there are no examples: error %v", err)
+		t.Fatalf("no examples (error: %v)", err)
 	}
 	for _, page := range pages {
 		name := filepath.Base(filepath.Dir(page))
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			t.Cleanup(func() { clearExample(t, "example-"+name) })
+			t.Cleanup(func() { cleanUpExample(t, "example-"+name) })
 			runREADME(t, filepath.Join(examples, name, "README.md"))
-			nothingLeft(t, "example-"+name)
+			checkNothingRemains(t, "example-"+name)
 		})
 	}
 }
 
-// The examples' own page installs what they need, here once more.
+// TestExamples_installationWorks runs the page that installs what the examples need.
 func TestExamples_installationWorks(t *testing.T) {
 	runREADME(t, filepath.Join(examples, "README.md"))
 	if err := env.AwaitRollout(t.Context()); err != nil {
@@ -80,14 +81,15 @@ func runREADME(t *testing.T, path string) {
 	}
 }
 
-// nothingLeft looks when the last command of an example has ended, which waits for the deletion.
-func nothingLeft(t *testing.T, namespace string) {
+// checkNothingRemains checks that the last command of an example has waited for the deletion of its
+// namespace, and that all its spaces are deleted.
+func checkNothingRemains(t *testing.T, namespace string) {
 	t.Helper()
 	if _, err := env.Client.CoreV1().Namespaces().Get(t.Context(), namespace, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-		t.Errorf("namespace %s should be gone, but: error %v", namespace, err)
+		t.Errorf("namespace %s still exists (error: %v)", namespace, err)
 	}
-	// No example waits for the spaces of allocations that the scheduler took back.
-	framework.Eventually(t, "no space to be left", func(ctx context.Context) error {
+	// Examples do not wait for the spaces of allocations that the scheduler deallocated.
+	framework.Eventually(t, "all spaces to be deleted", func(ctx context.Context) error {
 		spaces, err := env.Spaces(ctx)
 		for _, space := range spaces {
 			if space.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).ClaimNamespace] == namespace {
@@ -98,8 +100,8 @@ func nothingLeft(t *testing.T, namespace string) {
 	})
 }
 
-// clearExample logs what happened in an example that failed, and deletes it.
-func clearExample(t *testing.T, namespace string) {
+// cleanUpExample logs the objects and events of a failed example, and deletes its namespace.
+func cleanUpExample(t *testing.T, namespace string) {
 	if !t.Failed() {
 		return
 	}

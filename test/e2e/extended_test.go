@@ -19,30 +19,30 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// A pod that cannot be bound loses the claim that the scheduler created for it,
-// and gets another one at the next attempt.
+// TestExtendedResource_replacesADeletedClaim has a pod that cannot be bound. The scheduler deletes the
+// claim that it created, and creates another one at the next attempt.
 func TestExtendedResource_replacesADeletedClaim(t *testing.T) {
 	t.Parallel()
 	env.Requires(t, "1.36", "an extended resource")
 	ns := env.Namespace(t)
-	const extendedResource = "space.resource.example.com/taken-back"
-	class := classOf("taken-back", spaceapi.DefaultDriverName, "")
+	const extendedResource = "space.resource.example.com/replaced-claim"
+	class := classOf("replaced-claim", spaceapi.DefaultDriverName, "")
 	class.Spec.ExtendedResourceName = ptr.To[string](extendedResource)
 	createClass(t, class)
-	allowBinding := forbidBinding(t, ns)
+	allowBinding := denyBinding(t, ns)
 
 	extended := framework.NewPod("pod")
 	extended.Spec.Containers[0].Resources.Limits = corev1.ResourceList{extendedResource: resource.MustParse("1")}
 	env.StartPod(t, ns, extended)
-	// Whether its space becomes ready before the claim is deleted is a matter of milliseconds.
+	// The space may or may not become ready before the claim is deleted.
 	first := framework.AwaitAny(t, env.Client.ResourceV1().RESTClient(), "resourceclaims", ns, allocated())
-	awaitClaimGone(t, ns, first.Name)
+	awaitClaimDeleted(t, ns, first.Name)
 
 	allowBinding()
 	pod := framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
 	second := framework.Await(t, framework.Claim(env.Client, ns, pod.Status.ExtendedResourceClaimStatus.ResourceClaimName), framework.SpacesReady(1))
 	if second.UID == first.UID {
-		t.Fatal("the claim is still the first: this test shows nothing")
+		t.Fatal("the claim was not replaced")
 	}
 	s := env.SpaceOf(t, ns, "pod", "space")
 	s.Usable(t, ns, "pod")
@@ -53,9 +53,8 @@ func TestExtendedResource_replacesADeletedClaim(t *testing.T) {
 	env.AwaitNoTraceOf(t, second.UID)
 }
 
-// forbidBinding makes the API server refuse to bind pods in the namespace, until
-// the returned function has been called.
-func forbidBinding(t *testing.T, ns string) (allow func()) {
+// denyBinding creates a policy that denies bindings of pods in the namespace, until allow is called.
+func denyBinding(t *testing.T, ns string) (allow func()) {
 	t.Helper()
 	const policy = `
 apiVersion: admissionregistration.k8s.io/v1
@@ -65,7 +64,7 @@ spec:
   matchConstraints:
     resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods/binding]}]
     namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %[1]s}}
-  validations: [{expression: "false", message: pods of this test stay unbound}]
+  validations: [{expression: "false", message: bindings are denied}]
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
@@ -78,7 +77,7 @@ spec: {policyName: %[1]s-unbound, validationActions: [Deny]}
 	}
 	allow = func() {
 		if out, err := env.TryKubectl(context.Background(), "delete", "--ignore-not-found", "-f", file); err != nil {
-			t.Errorf("allow bindings again: %v: %s", err, out)
+			t.Errorf("delete the policy: %v: %s", err, out)
 		}
 	}
 	t.Cleanup(allow)
@@ -89,6 +88,6 @@ spec: {policyName: %[1]s-unbound, validationActions: [Deny]}
 		return env.Client.CoreV1().Pods(ns).Bind(ctx, &corev1.Binding{
 			ObjectMeta: metav1.ObjectMeta{Name: "probe"}, Target: corev1.ObjectReference{Kind: "Node", Name: env.Node(0)},
 		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-	}, "stay unbound")
+	}, "bindings are denied")
 	return allow
 }

@@ -17,8 +17,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// createJob creates a Job `job`, each of whose pods has a space of its own and
-// runs the script.
+// createJob creates a Job `job`. Each of its pods has its own space, and runs the script.
 func createJob(t *testing.T, ns string, retries int32, script string) {
 	t.Helper()
 	env.CreateTemplate(t, ns, "my-space")
@@ -33,10 +32,10 @@ func createJob(t *testing.T, ns string, retries int32, script string) {
 	}
 }
 
-// awaitJobPod waits for a pod that is as the predicate says, and other than those given.
+// awaitJobPod waits for a pod that matches, and is none of the others.
 func awaitJobPod(t *testing.T, ns string, p framework.Predicate[*corev1.Pod], others ...string) *corev1.Pod {
 	t.Helper()
-	return framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "pods", ns, p.And(framework.That("another one", func(p *corev1.Pod) bool {
+	return framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "pods", ns, p.And(framework.That("another pod", func(p *corev1.Pod) bool {
 		return !slices.Contains(others, p.Name)
 	})))
 }
@@ -48,11 +47,11 @@ func TestJob_hasANewSpaceForEachRetry(t *testing.T) {
 	failed := framework.That("failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
 	first := awaitJobPod(t, ns, failed)
 	second := awaitJobPod(t, ns, failed, first.Name)
-	// Each has printed the name of its space's namespace.
+	// Each pod has printed the name of its space.
 	spaces := sets.New(env.Kubectl(t, "logs", "-n", ns, first.Name), env.Kubectl(t, "logs", "-n", ns, second.Name))
 	for name := range spaces {
 		if len(spaces) != 2 || !strings.HasPrefix(name, "ephemeral-ns-") {
-			t.Fatalf("the pods have printed %q, want the names of two spaces", spaces)
+			t.Fatalf("the pods print %q, want the names of two spaces", spaces)
 		}
 		env.AwaitNamespaceGone(t, name)
 	}

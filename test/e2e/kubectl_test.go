@@ -14,22 +14,22 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// person runs kubectl space for the driver of the test in a namespace.
-type person struct {
+// user runs kubectl space for the driver of the test in a namespace.
+type user struct {
 	framework.Person
 	driver, ns string
 }
 
-func (p person) args(args ...string) []string {
-	return append(args, "--driver-name", p.driver, "-n", p.ns)
+func (u user) args(args ...string) []string {
+	return append(args, "--driver-name", u.driver, "-n", u.ns)
 }
 
-// says waits until a command prints words, which may be in columns. What the
-// components report, in events for instance, appears a moment later.
-func (p person) says(t *testing.T, words []string, args ...string) {
+// awaitOutput waits until a command prints words, which may be in columns: events and other reports of
+// the components have a delay.
+func (u user) awaitOutput(t *testing.T, words []string, args ...string) {
 	t.Helper()
 	framework.Eventually(t, "kubectl space "+strings.Join(args, " "), func(ctx context.Context) error {
-		out, errOut, err := p.TrySpace(ctx, p.args(args...)...)
+		out, errOut, err := u.TrySpace(ctx, u.args(args...)...)
 		for _, word := range words {
 			if !strings.Contains(strings.Join(strings.Fields(out+errOut), " "), word) {
 				return fmt.Errorf("it does not print %q, but (error %v)\n%s%s", word, err, out, errOut) //nolint:errorlint // it may be nil
@@ -41,12 +41,11 @@ func (p person) says(t *testing.T, words []string, args ...string) {
 
 func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	t.Parallel()
-	// It is in no image, so that the installation did not build it.
+	// The installation of the driver does not build it.
 	if out, err := exec.CommandContext(t.Context(), "make", "-C", framework.Root(), "kubectl-space").CombinedOutput(); err != nil {
 		t.Fatalf("build kubectl space: %v\n%s", err, out)
 	}
-	// It is about the driver that all tests share, and an administrator.
-	t.Run("the page about it is true", func(t *testing.T) {
+	t.Run("its documentation runs as printed", func(t *testing.T) {
 		env.Requires(t, "1.36", "the time of an allocation, which the page shows,")
 		runREADME(t, "docs/kubectl-space.md")
 	})
@@ -57,40 +56,41 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	ns := env.Namespace(t)
 	env.Kubectl(t, "create", "serviceaccount", "developer", "-n", ns)
 	env.Kubectl(t, "create", "rolebinding", "developer", "-n", ns, "--clusterrole=edit", "--serviceaccount="+ns+":developer")
-	look := get(claims(ns, ""))
-	framework.AwaitAllowed(t, look.String(), look.By(env.As(t, ns, "developer")))
-	admin, dev := person{env.Administrator(), driver, ns}, person{env.PersonWith(t, ns, "developer"), driver, ns}
+	list := get(claims(ns, ""))
+	framework.AwaitAllowed(t, list.String(), list.By(env.As(t, ns, "developer")))
+	admin, dev := user{env.Administrator(), driver, ns}, user{env.PersonWith(t, ns, "developer"), driver, ns}
 
-	// Only time makes it stuck.
-	held := env.Use(t, ns, claimOf("held", "plugin-many"), framework.NewPod("held", "held")).Namespace
-	env.Kubectl(t, "create", "configmap", "holder", "-n", held)
-	hold := func(finalizers string) {
-		if out, err := env.TryKubectl(context.Background(), "patch", "configmap", "holder", "-n", held, "--type=merge", "-p", `{"metadata":{"finalizers":`+finalizers+`}}`); err != nil {
+	// The namespace is stuck after a minute, during the other tests.
+	stuck := env.Use(t, ns, claimOf("stuck", "plugin-many"), framework.NewPod("stuck", "stuck")).Namespace
+	env.Kubectl(t, "create", "configmap", "blocker", "-n", stuck)
+	setFinalizers := func(finalizers string) {
+		if out, err := env.TryKubectl(context.Background(), "patch", "configmap", "blocker", "-n", stuck, "--type=merge", "-p", `{"metadata":{"finalizers":`+finalizers+`}}`); err != nil {
 			t.Errorf("set the finalizers of a ConfigMap to %s: %v: %s", finalizers, err, out)
 		}
 	}
-	hold(`["example.com/hold"]`)
-	release := sync.OnceFunc(func() { hold("null") })
+	setFinalizers(`["example.com/test"]`)
+	release := sync.OnceFunc(func() { setFinalizers("null") })
 	t.Cleanup(release)
-	env.DeletePod(t, ns, "held")
-	env.Kubectl(t, "delete", "resourceclaim", "held", "-n", ns)
+	env.DeletePod(t, ns, "stuck")
+	env.Kubectl(t, "delete", "resourceclaim", "stuck", "-n", ns)
 
-	explainsALimit(t, admin, dev)
-	explainsTheDriver(t, admin, dev)
-	stuck := "Its namespace " + held + " still exists: "
-	admin.says(t, []string{"ContentRemaining"}, "list")
-	admin.says(t, []string{"A space of ResourceClaim held is deprovisioned, and its credentials are revoked. " + stuck, "example.com/hold in 1 resource instances"}, "why", "held")
-	admin.says(t, []string{stuck}, "why", "namespace/"+held)
+	testFullPool(t, admin, dev)
+	testUnavailableDriver(t, admin, dev)
+	exists := "Its namespace " + stuck + " still exists: "
+	admin.awaitOutput(t, []string{"ContentRemaining"}, "list")
+	admin.awaitOutput(t, []string{"A space of ResourceClaim stuck is deprovisioned, and its credentials are revoked. " + exists, "example.com/test in 1 resource instances"}, "why", "stuck")
+	admin.awaitOutput(t, []string{exists}, "why", "namespace/"+stuck)
 	release()
-	env.AwaitNamespaceGone(t, held)
-	if _, errOut, err := admin.TrySpace(t.Context(), admin.args("why", "held")...); err == nil || !strings.Contains(errOut, "there is neither a ResourceClaim nor a Pod held") {
-		t.Errorf("of a claim that is gone with its space: error %v: %s", err, errOut)
+	env.AwaitNamespaceGone(t, stuck)
+	if _, errOut, err := admin.TrySpace(t.Context(), admin.args("why", "stuck")...); err == nil || !strings.Contains(errOut, "there is neither a ResourceClaim nor a Pod stuck") {
+		t.Errorf("kubectl space why of a deleted claim and space: error %v: %s", err, errOut)
 	}
 }
 
-// explainsALimit asks about a claim that has the only space of a pool, one that waits for it,
-// and one for a class that does not exist, also with fewer rights.
-func explainsALimit(t *testing.T, admin, dev person) {
+// testFullPool runs commands about a claim with the only space of a pool, one that waits for that space,
+// and one with a DeviceClass that does not exist, as an administrator and as a user with fewer
+// permissions.
+func testFullPool(t *testing.T, admin, dev user) {
 	t.Helper()
 	ns := admin.ns
 	s := env.Use(t, ns, claimOf("first", "plugin-few"), framework.NewPod("first", "first"))
@@ -98,22 +98,22 @@ func explainsALimit(t *testing.T, admin, dev person) {
 		env.CreateClaim(t, ns, claimOf(name, class))
 		env.StartPod(t, ns, framework.NewPod(name, name))
 	}
-	admin.says(t, []string{"first " + s.Namespace + " Ready first ", "next <none> Pending next"}, "list")
-	dev.says(t, []string{"first " + s.Namespace + " Ready first ", "few <unknown>", "You do not have permission to list namespaces", "list resourcequotas"}, "list")
-	admin.says(t, []string{"few <any> spaces 1 0 1", "many <any> spaces"}, "top")
-	admin.says(t, []string{"Claim: first", "Claim: next"}, "describe", "namespace/"+s.Namespace, "next")
-	admin.says(t, []string{"There is no room for ResourceClaim next on the nodes that pod next can run on: of pool few 1 of 1 spaces are in use"}, "why", "pod/next")
-	dev.says(t, []string{"pool is full, or has no space for the nodes", "permission to list resourceslices", "list resourceclaims in all namespaces"}, "why", "next")
-	for _, p := range []person{admin, dev} {
-		p.says(t, []string{"names DeviceClass plugin-none, which does not exist"}, "why", "classless")
+	admin.awaitOutput(t, []string{"first " + s.Namespace + " Ready first ", "next <none> Pending next"}, "list")
+	dev.awaitOutput(t, []string{"first " + s.Namespace + " Ready first ", "few <unknown>", "You do not have permission to list namespaces", "list resourcequotas"}, "list")
+	admin.awaitOutput(t, []string{"few <any> spaces 1 0 1", "many <any> spaces"}, "top")
+	admin.awaitOutput(t, []string{"Claim: first", "Claim: next"}, "describe", "namespace/"+s.Namespace, "next")
+	admin.awaitOutput(t, []string{"There is no room for ResourceClaim next on the nodes that pod next can run on: of pool few 1 of 1 spaces are in use"}, "why", "pod/next")
+	dev.awaitOutput(t, []string{"pool is full, or has no space for the nodes", "permission to list resourceslices", "list resourceclaims in all namespaces"}, "why", "next")
+	for _, p := range []user{admin, dev} {
+		p.awaitOutput(t, []string{"names DeviceClass plugin-none, which does not exist"}, "why", "classless")
 	}
-	for right, args := range map[string][]string{
+	for permission, args := range map[string][]string{
 		`cannot create resource "serviceaccounts/token"`:          {"kubeconfig", "first"},
 		`cannot list resource "resourceslices"`:                   {"top"},
 		`cannot list resource "resourceclaims" in API group "res`: {"list", "-A"},
 	} {
-		if _, errOut, err := dev.TrySpace(t.Context(), dev.args(args...)...); err == nil || !strings.HasPrefix(errOut, "Error from server (Forbidden): ") || !strings.Contains(errOut, right) {
-			t.Errorf("kubectl space %v without a right: error %v: %s", args, err, errOut)
+		if _, errOut, err := dev.TrySpace(t.Context(), dev.args(args...)...); err == nil || !strings.HasPrefix(errOut, "Error from server (Forbidden): ") || !strings.Contains(errOut, permission) {
+			t.Errorf("kubectl space %v without a permission: error %v: %s", args, err, errOut)
 		}
 	}
 	for _, pod := range []string{"classless", "next", "first"} {
@@ -121,8 +121,8 @@ func explainsALimit(t *testing.T, admin, dev person) {
 	}
 }
 
-// explainsTheDriver asks while the controller, and then the plugin, does not run.
-func explainsTheDriver(t *testing.T, admin, dev person) {
+// testUnavailableDriver runs commands while the controller, and then the kubelet plugin, does not run.
+func testUnavailableDriver(t *testing.T, admin, dev user) {
 	t.Helper()
 	ns := admin.ns
 	const controller, plugin = "deployment/plugin-space-dra-driver-controller", "daemonset/plugin-space-dra-driver-kubeletplugin"
@@ -137,26 +137,26 @@ func explainsTheDriver(t *testing.T, admin, dev person) {
 	}
 	change(controller, `{"spec":{"replicas":0}}`)
 	awaitNone(framework.ControllerPods)
-	env.CreateClaim(t, ns, claimOf("unmade", "plugin-many"))
-	env.StartPod(t, ns, framework.NewPod("unmade", "unmade"))
-	failed("unmade", "ResourceClaim "+ns+"/unmade")
-	for _, p := range []person{admin, dev} {
-		p.says(t, []string{"is allocated from pool many, and the controller has not reported anything about its space yet"}, "why", "unmade")
+	env.CreateClaim(t, ns, claimOf("unprovisioned", "plugin-many"))
+	env.StartPod(t, ns, framework.NewPod("unprovisioned", "unprovisioned"))
+	failed("unprovisioned", "ResourceClaim "+ns+"/unprovisioned")
+	for _, p := range []user{admin, dev} {
+		p.awaitOutput(t, []string{"is allocated from pool many, and the controller has not reported anything about its space yet"}, "why", "unprovisioned")
 	}
 	change(controller, `{"spec":{"replicas":1}}`)
-	framework.Await(t, framework.Pod(env.Client, ns, "unmade"), framework.PodReady())
-	made := env.SpaceOf(t, ns, "unmade", "unmade")
-	made.Usable(t, ns, "unmade")
-	env.DeletePod(t, ns, "unmade")
-	env.AwaitNamespaceGone(t, made.Namespace)
+	framework.Await(t, framework.Pod(env.Client, ns, "unprovisioned"), framework.PodReady())
+	space := env.SpaceOf(t, ns, "unprovisioned", "unprovisioned")
+	space.Usable(t, ns, "unprovisioned")
+	env.DeletePod(t, ns, "unprovisioned")
+	env.AwaitNamespaceGone(t, space.Namespace)
 
-	change(plugin, `{"spec":{"template":{"spec":{"nodeSelector":{"no":"where"}}}}}`)
+	change(plugin, `{"spec":{"template":{"spec":{"nodeSelector":{"no":"node"}}}}}`)
 	awaitNone(framework.PluginPods)
 	env.CreateClaim(t, ns, claimOf("unprepared", "plugin-many"))
 	env.StartPod(t, ns, framework.NewPod("unprepared", "unprepared"))
 	failed("unprepared", "is not registered")
-	for _, p := range []person{admin, dev} {
-		p.says(t, []string{"is ready, but the kubelet plugin does not run on node"}, "why", "pod/unprepared")
+	for _, p := range []user{admin, dev} {
+		p.awaitOutput(t, []string{"is ready, but the kubelet plugin does not run on node"}, "why", "pod/unprepared")
 	}
 	change(plugin, `{"spec":{"template":{"spec":{"nodeSelector":{"no":null}}}}}`)
 	env.DeletePod(t, ns, "unprepared")

@@ -31,18 +31,18 @@ func TestServiceAccount_isRestoredWithANewToken(t *testing.T) {
 	before := env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token")
 	account := framework.SpaceStatus(t, framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1)), 0).ServiceAccountUID
 
-	// Without waiting: the token may be revoked before the answer.
+	// The token may be revoked before a response to kubectl's wait.
 	s.Kubectl(t, ns, "pod", "delete", "serviceaccount", "space", "--wait=false")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns,
 		framework.About("ResourceClaim", "test-claim", spaceapi.ReasonRestored, "ServiceAccount space"))
 	framework.Await(t, framework.ServiceAccount(env.Client, s.Namespace, "space"),
-		framework.That("another one", func(sa *corev1.ServiceAccount) bool { return sa.UID != account }))
+		framework.That("recreated", func(sa *corev1.ServiceAccount) bool { return sa.UID != account }))
 
-	framework.Eventually(t, "another token in the pod, which may be used", func(ctx context.Context) error {
-		// The API server may still know the former ServiceAccount.
+	framework.Eventually(t, "a new token in the pod, with its permissions", func(ctx context.Context) error {
+		// The API server may still have the previous ServiceAccount in a cache.
 		out, err := env.TryExec(ctx, ns, "pod", "sh", "-c", "cat /etc/test-claim/token && kubectl --kubeconfig=/etc/test-claim/kubeconfig get configmap kept >/dev/null")
 		if err == nil && out == before {
-			err = errors.New("it is the former one")
+			err = errors.New("the token is unchanged")
 		}
 		return err
 	})
@@ -56,7 +56,7 @@ func TestPod_withoutAClaimInItsContainersRuns(t *testing.T) {
 	pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{}
 	env.CreatePod(t, ns, pod)
 	if got := env.Variables(t, ns, "pod")["TEST_CLAIM_NAMESPACE"]; got != "" {
-		t.Errorf("a container that does not list the claim has its namespace %s", got)
+		t.Errorf("a container that does not list the claim has the namespace %s", got)
 	}
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.SpacesReady(1))
 }

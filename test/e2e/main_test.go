@@ -1,8 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package e2e runs the shipped images and the shipped chart on a real cluster of
-// two nodes, and looks at them as a user would.
+// Package e2e tests the images and the chart on a real cluster of two nodes, as a user would.
 package e2e
 
 import (
@@ -11,7 +10,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// env is the cluster of this test run; TestMain sets it.
+// env is the cluster of all tests.
 var env *framework.Env
 
 func TestMain(m *testing.M) {

@@ -23,11 +23,11 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework/dashboard"
 )
 
-// object is a part of what promcheck reads.
+// object is a part of the input of promcheck.
 type object = map[string]any
 
-// TestDashboard_showsDataForEachPanel lets Prometheus' own packages collect the driver's
-// metrics while pods come and go. Alerts need not have data, but must be valid queries of it.
+// TestDashboard_showsDataForEachPanel collects the driver's metrics with the packages of Prometheus
+// while pods start and terminate. The queries of alerts must be valid, but need no data.
 func TestDashboard_showsDataForEachPanel(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
@@ -62,13 +62,13 @@ func TestDashboard_showsDataForEachPanel(t *testing.T) {
 
 	env.CreateClaim(t, ns, claimOf("limited", "example-limited-pool"))
 	env.CreateClaim(t, ns, framework.NewClaim("test-claim"))
-	env.CreateClaim(t, ns, choosing(framework.NewClaim("refused"), `,"clusterRoles":["cluster-admin"]`))
-	for _, claim := range []string{"limited", "test-claim", "refused"} {
+	env.CreateClaim(t, ns, withClaimConfig(framework.NewClaim("invalid"), `,"clusterRoles":["cluster-admin"]`))
+	for _, claim := range []string{"limited", "test-claim", "invalid"} {
 		env.StartPod(t, ns, framework.NewPod(claim, claim))
 	}
-	framework.Await(t, framework.Claim(env.Client, ns, "refused"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "cluster-admin"))
+	framework.Await(t, framework.Claim(env.Client, ns, "invalid"), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, "cluster-admin"))
 	framework.Await(t, framework.Claim(env.Client, ns, "limited"), framework.SpacesReady(1))
-	// Others want that space, too.
+	// Other tests need that space, too.
 	framework.AwaitLog(t, log, regexp.MustCompile("shown Pools with a limit\n"))
 	env.DeletePod(t, ns, "limited")
 	framework.Await(t, framework.Pod(env.Client, ns, "test-claim"), framework.PodReady())
@@ -76,8 +76,8 @@ func TestDashboard_showsDataForEachPanel(t *testing.T) {
 	env.DeletePod(t, ns, "test-claim")
 }
 
-// configuration is that of a Prometheus that collects the metrics of the driver's pods. Pods
-// can't be reached from everywhere, but the API server asks them on behalf of those who may.
+// configuration returns the configuration of Prometheus for the driver's pods. It reaches them through
+// the API server.
 func configuration(t *testing.T) object {
 	t.Helper()
 	config, err := env.Cluster.RESTConfig()
@@ -106,7 +106,7 @@ func configuration(t *testing.T) object {
 			}
 			targets = append(targets, object{"targets": []string{strings.TrimPrefix(proxy.URL, "http://")}, "labels": object{
 				"__metrics_path__": fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:%d/proxy/metrics", pod.Namespace, pod.Name, port.ContainerPort),
-				// As the chart's PodMonitor names them.
+				// The labels of the chart's PodMonitor.
 				"instance": fmt.Sprintf("%s:%d", pod.Status.PodIP, port.ContainerPort), "namespace": pod.Namespace, "pod": pod.Name, "node": pod.Spec.NodeName,
 			}})
 		}
@@ -117,7 +117,7 @@ func configuration(t *testing.T) object {
 	}
 }
 
-// alerts are the queries of the chart's alerts.
+// alerts returns the queries of the chart's alerts.
 func alerts(t *testing.T) []string {
 	t.Helper()
 	rendered := env.Helm(t, "template", framework.DriverNamespace, framework.Chart(), "--namespace", framework.DriverNamespace,

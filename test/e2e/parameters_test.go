@@ -17,30 +17,30 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// choosing adds a user's choice to a claim. fields are JSON, beginning with a comma.
-func choosing(claim *resourceapi.ResourceClaim, fields string) *resourceapi.ResourceClaim {
+// withClaimConfig adds a SpaceClaimConfig to a claim. fields are JSON, with a comma before each.
+func withClaimConfig(claim *resourceapi.ResourceClaim, fields string) *resourceapi.ResourceClaim {
 	return framework.WithParameters(claim, fmt.Sprintf(`{"apiVersion":%q,"kind":%q%s}`, spaceapi.APIVersion, spaceapi.SpaceClaimConfigKind, fields))
 }
 
-// whoAmI fails the test unless a container that uses kubectl without flags works as the space.
-func whoAmI(t *testing.T, ns, pod string, s framework.Space) {
+// checkUser fails the test unless kubectl without flags uses the ServiceAccount of the space.
+func checkUser(t *testing.T, ns, pod string, s framework.Space) {
 	t.Helper()
 	got := env.Exec(t, ns, pod, "kubectl", "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
 	if want := "system:serviceaccount:" + s.Namespace + ":space"; got != want {
-		t.Errorf("kubectl works as %s, want %s", got, want)
+		t.Errorf("kubectl uses %s, want %s", got, want)
 	}
 }
 
 func TestInvalidParameters_areReportedToClaimAndPod(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, choosing(framework.NewClaim("test-claim"), `,"clusterRoles":["cluster-admin"]`))
+	env.CreateClaim(t, ns, withClaimConfig(framework.NewClaim("test-claim"), `,"clusterRoles":["cluster-admin"]`))
 	env.StartPod(t, ns, framework.NewPod("pod", "test-claim"))
 	const words = `clusterRoles[0]: Invalid value: "cluster-admin"`
 
 	events := env.Client.CoreV1().RESTClient()
 	framework.AwaitAny(t, events, "events", ns, framework.About("Pod", "pod", spaceapi.ReasonInvalidParameters, words))
-	// The kubelet's event has the plugin's answer.
+	// The kubelet's event contains the error of the kubelet plugin.
 	framework.AwaitAny(t, events, "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources", words))
 
 	claim := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), allocated())
@@ -58,7 +58,7 @@ func TestEnv_hasTheValuesOfClassAndClaim(t *testing.T) {
 	}
 	fields := `,"env":` + framework.JSON(values)
 	createClass(t, classOf("with-parameters", spaceapi.DefaultDriverName, fields))
-	s := env.Use(t, ns, choosing(claimOf("claim", "with-parameters"), fields), framework.NewPod("pod", "claim"))
+	s := env.Use(t, ns, withClaimConfig(claimOf("claim", "with-parameters"), fields), framework.NewPod("pod", "claim"))
 	s.Usable(t, ns, "pod")
 	for key, want := range values {
 		for _, prefix := range []string{"admin_", "user_"} {
@@ -69,40 +69,40 @@ func TestEnv_hasTheValuesOfClassAndClaim(t *testing.T) {
 	}
 }
 
-func TestClaimConfig_choosesPrefixAndPaths(t *testing.T) {
+func TestClaimConfig_setsPrefixAndPaths(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, choosing(framework.NewClaim("claim"), `,"envPrefix":"PREVIEW","mountPath":"/home/app/.space","kubeconfigEnv":true`))
+	env.CreateClaim(t, ns, withClaimConfig(framework.NewClaim("claim"), `,"envPrefix":"PREVIEW","mountPath":"/home/app/.space","kubeconfigEnv":true`))
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
 
 	s := env.SpaceOf(t, ns, "pod", "PREVIEW")
 	s.Usable(t, ns, "pod")
 	for name, value := range env.Variables(t, ns, "pod") {
 		if strings.HasPrefix(name, "CLAIM_") {
-			t.Errorf("the usual variable %s is there as well: %q", name, value)
+			t.Errorf("the pod also has the default variable %s: %q", name, value)
 		}
 	}
-	// In one more place beside the usual ones.
+	// The additional mount, and those that each claim has.
 	for _, dir := range []string{"/home/app/.space", "/etc/claim", path.Dir(s.Kubeconfig)} {
 		env.Exec(t, ns, "pod", "kubectl", "--kubeconfig", dir+"/kubeconfig", "get", "configmap", "from-pod")
 	}
 	if out, err := env.TryExec(t.Context(), ns, "pod", "sh", "-c", "echo x > /home/app/.space/token"); err == nil {
-		t.Errorf("the token could be written: %s", out)
+		t.Errorf("a container can write the token: %s", out)
 	}
 	env.Exec(t, ns, "pod", "kubectl", "get", "configmap", "from-pod")
-	whoAmI(t, ns, "pod", s)
+	checkUser(t, ns, "pod", s)
 }
 
 func TestInCluster_clientsWorkInTheSpace(t *testing.T) {
 	t.Parallel()
 	for name, automount := range map[string]*bool{
-		"in place of the pod's own": nil,
-		"where the pod has none":    ptr.To(false),
+		"instead of the pod's own files": nil,
+		"in a pod without own files":     ptr.To(false),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ns := env.Namespace(t)
-			env.CreateClaim(t, ns, choosing(framework.NewClaim("claim"), `,"inCluster":true`))
+			env.CreateClaim(t, ns, withClaimConfig(framework.NewClaim("claim"), `,"inCluster":true`))
 			pod := framework.NewPod("pod", "claim")
 			other := *pod.Spec.Containers[0].DeepCopy()
 			other.Name = "other"
@@ -112,7 +112,7 @@ func TestInCluster_clientsWorkInTheSpace(t *testing.T) {
 			env.CreatePod(t, ns, pod)
 
 			s := env.SpaceOf(t, ns, "pod/ctr", "claim")
-			whoAmI(t, ns, "pod/ctr", s)
+			checkUser(t, ns, "pod/ctr", s)
 			env.Exec(t, ns, "pod/ctr", "kubectl", "create", "configmap", "in-cluster")
 			s.Kubectl(t, ns, "pod/ctr", "get", "configmap", "in-cluster")
 			const dir = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -123,7 +123,7 @@ func TestInCluster_clientsWorkInTheSpace(t *testing.T) {
 				env.Exec(t, ns, "pod/ctr", "cmp", dir+"/"+file, "/etc/claim/"+file)
 			}
 
-			// The container that does not use the claim has what the pod has.
+			// A container that does not use the claim has the files of the pod.
 			out, err := env.TryExec(t.Context(), ns, "pod/other", "cat", dir+"/namespace")
 			switch own := ptr.Deref(automount, true); {
 			case own && (err != nil || out != ns):
@@ -145,7 +145,7 @@ func TestTokenLifetime_isThatOfTheClass(t *testing.T) {
 	for claim, want := range map[string]time.Duration{"short": 30 * time.Minute, "usual": time.Hour} {
 		issued, expires := framework.Lifetime(t, env.Exec(t, ns, "pod", "cat", "/etc/"+claim+"/token"))
 		if got := expires.Sub(issued); got != want {
-			t.Errorf("the token of claim %s lives %s, want %s", claim, got, want)
+			t.Errorf("the token of claim %s has a lifetime of %s, want %s", claim, got, want)
 		}
 	}
 }

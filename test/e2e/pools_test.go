@@ -22,18 +22,18 @@ func TestPools_shareBudgetsAndKeepSpacesInUse(t *testing.T) {
 		"deviceClasses[0].name=few", "deviceClasses[0].pool=few", "pools[0].name=few", "pools[0].limit=1",
 		"deviceClasses[1].name=shared", "deviceClasses[1].pool=shared", "pools[1].name=shared", "pools[1].budget.total.cpu=4", "pools[1].budget.total.memory=8Gi",
 		"pools[1].budget.default.cpu=1", "pools[1].budget.default.memory=1Gi", "pools[1].budget.min.memory=512Mi", "pools[1].budget.step.cpu=1",
-		"deviceClasses[2].name=twins", `deviceClasses[2].selector=device.attributes["`+poolsDriver+`"].?tier.orValue("") == "twin"`,
-		"pools[2].name=castor", "pools[2].attributes.tier=twin", "pools[3].name=pollux", "pools[3].attributes.tier=twin")
-	t.Run("a budget has a minimum and steps", steppedBudget)
-	t.Run("a request for two spaces has them from two pools", twoOfOneRequest)
-	t.Run("a pool that goes leaves its spaces alone", poolGoes)
+		"deviceClasses[2].name=pair", `deviceClasses[2].selector=device.attributes["`+poolsDriver+`"].?tier.orValue("") == "pair"`,
+		"pools[2].name=first", "pools[2].attributes.tier=pair", "pools[3].name=second", "pools[3].attributes.tier=pair")
+	t.Run("a budget has a minimum and steps", testBudgetSteps)
+	t.Run("a request for two spaces gets them from two pools", testTwoPools)
+	t.Run("spaces of a removed pool continue to work", testRemovedPool)
 }
 
-// twoOfOneRequest asks for a count: one pool has one device, however often it is
-// shared, so that a request gets each of its spaces from another one.
-func twoOfOneRequest(t *testing.T) {
+// testTwoPools requests two spaces with a count. Each pool has one device, which can be shared, so that
+// the request gets its second space from another pool.
+func testTwoPools(t *testing.T) {
 	ns := env.Namespace(t)
-	claim := claimOf("claim", "twins")
+	claim := claimOf("claim", "pair")
 	claim.Spec.Devices.Requests[0].Exactly.Count = 2
 	env.CreateClaim(t, ns, claim)
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
@@ -48,8 +48,8 @@ func twoOfOneRequest(t *testing.T) {
 	env.AwaitNamespaceGone(t, second.Namespace)
 }
 
-// steppedBudget asks for less than a step and than the minimum. The example budget has neither.
-func steppedBudget(t *testing.T) {
+// testBudgetSteps requests less than a step and less than the minimum.
+func testBudgetSteps(t *testing.T) {
 	env.Requires(t, "1.36", "consumable capacity")
 	ns := env.Namespace(t)
 	claim := claimOf("claim", "shared")
@@ -64,8 +64,8 @@ func steppedBudget(t *testing.T) {
 	env.DeletePod(t, ns, "pod")
 }
 
-// poolGoes changes the values, as an administrator does, while a space is in use.
-func poolGoes(t *testing.T) {
+// testRemovedPool removes a pool from the Helm values while a space is in use.
+func testRemovedPool(t *testing.T) {
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, claimOf("claim", "few"), framework.NewPod("pod", "claim"))
 	env.Helm(t, append([]string{"upgrade", "--namespace", "pools", "pools", framework.Chart()},
@@ -73,7 +73,7 @@ func poolGoes(t *testing.T) {
 	framework.Eventually(t, "the only pool to be published", func(ctx context.Context) error {
 		pools, err := env.TryKubectl(ctx, "get", "resourceslices", "--field-selector=spec.driver="+poolsDriver, "-o", "jsonpath={.items[*].spec.pool.name}")
 		if err == nil && pools != "only" {
-			err = fmt.Errorf("there are %s", pools)
+			err = fmt.Errorf("the pools are %s", pools)
 		}
 		return err
 	})

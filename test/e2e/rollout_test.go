@@ -16,17 +16,18 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// With the default strategy, a new pod waits for the old one, which waits for the new one. The
-// example rollout shows strategies that work.
-func TestRollout_thatWaitsForItselfIsExplained(t *testing.T) {
+// TestRollout_deadlockIsExplained uses the default strategy: the new pod waits for the old one, and the
+// Deployment deletes the old pod only when the new one is ready. The example rollout shows strategies
+// that work.
+func TestRollout_deadlockIsExplained(t *testing.T) {
 	t.Parallel()
 	const hint = "strategy Recreate, or RollingUpdate with maxSurge 0"
 	t.Run("an exclusive claim", func(t *testing.T) {
 		t.Parallel()
 		ns := env.Namespace(t)
 		env.CreateClaim(t, ns, framework.WithParameters(framework.NewClaim("claim"), framework.ConfigJSON(spaceapi.SpaceClaimConfigKind, `"exclusive":true`)))
-		first, next := rollOut(t, ns, framework.NewPod("", "claim"))
-		person{env.Administrator(), spaceapi.DefaultDriverName, ns}.says(t, []string{"in use by pod " + first, hint}, "why", "pod/"+next)
+		first, next := createRollout(t, ns, framework.NewPod("", "claim"))
+		user{env.Administrator(), spaceapi.DefaultDriverName, ns}.awaitOutput(t, []string{"in use by pod " + first, hint}, "why", "pod/"+next)
 	})
 	t.Run("a full pool", func(t *testing.T) {
 		t.Parallel()
@@ -38,17 +39,17 @@ func TestRollout_thatWaitsForItselfIsExplained(t *testing.T) {
 		if _, err := env.Client.ResourceV1().ResourceClaimTemplates(ns).Create(t.Context(), template, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		first, next := rollOut(t, ns, framework.NewPodFromTemplate("", "template"))
-		person{env.Administrator(), driver, ns}.says(t, []string{"of pool one 1 of 1 spaces are in use", "In use by pod " + ns + "/" + first, hint}, "why", "pod/"+next)
-		// The driver is uninstalled after this test.
+		first, next := createRollout(t, ns, framework.NewPodFromTemplate("", "template"))
+		user{env.Administrator(), driver, ns}.awaitOutput(t, []string{"of pool one 1 of 1 spaces are in use", "In use by pod " + ns + "/" + first, hint}, "why", "pod/"+next)
+		// The driver must run until the claim is unprepared.
 		env.Kubectl(t, "delete", "deployment", "app", "-n", ns)
 		framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, first))
 	})
 }
 
-// rollOut runs a Deployment with one replica of a pod, and rolls it out again. It returns the names
-// of its first pod, and of the next one, which waits for a node.
-func rollOut(t *testing.T, ns string, pod *corev1.Pod) (first, next string) {
+// createRollout creates a Deployment with one replica of a pod, and restarts it. It returns the names
+// of the first pod, and of the next one, which waits for a node.
+func createRollout(t *testing.T, ns string, pod *corev1.Pod) (first, next string) {
 	t.Helper()
 	labels := map[string]string{"app": "app"}
 	app := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "app"}, Spec: appsv1.DeploymentSpec{

@@ -25,7 +25,7 @@ func TestSharedClaim_onTwoNodes(t *testing.T) {
 		two.Usable(t, ns, pod)
 		spaces = append(spaces, one, two)
 		if !slices.ContainsFunc(env.TracesOf(t, claim.UID), func(trace framework.Trace) bool { return trace.Node == env.Node(i) }) {
-			t.Errorf("nothing on %s names the claim while it is in use: the check below would show nothing", env.Node(i))
+			t.Errorf("%s has no files of a claim that is in use there", env.Node(i))
 		}
 	}
 	if spaces[0] != spaces[2] || spaces[1] != spaces[3] {
@@ -56,7 +56,7 @@ func TestCredentials_areReadableByAnyUser(t *testing.T) {
 	s := env.Use(t, ns, framework.NewClaim("test-claim"), pod)
 	s.Kubectl(t, ns, "pod", "--cache-dir=/dev/shm", "create", "configmap", "from-unprivileged")
 	if out, err := env.TryExec(t.Context(), ns, "pod", "sh", "-c", "echo x > /etc/test-claim/token"); err == nil {
-		t.Errorf("the token could be written: %s", out)
+		t.Errorf("a container can write the token: %s", out)
 	}
 }
 

@@ -94,9 +94,9 @@ func (s *fixture) testInvalidParameters(t *actor) {
 	var names []string
 	for i, a := range attempts {
 		names = append(names, fmt.Sprintf("invalid-%d", i))
-		env.CreateClaim(t, s.ns, choosing(claimOf(names[i], "threats"), a.fields))
+		env.CreateClaim(t, s.ns, withClaimConfig(claimOf(names[i], "threats"), a.fields))
 	}
-	env.CreateClaim(t, s.ns, choosing(claimOf("allowed", "threats"), `,"clusterRoles":["edit"],"resourceQuota":{"hard":{"pods":"5"}},"maxLifetime":"1h"`))
+	env.CreateClaim(t, s.ns, withClaimConfig(claimOf("allowed", "threats"), `,"clusterRoles":["edit"],"resourceQuota":{"hard":{"pods":"5"}},"maxLifetime":"1h"`))
 	env.StartPod(t, s.ns, framework.NewPod("invalid", append(names, "allowed")...))
 	for i, a := range attempts {
 		t.testRow(a.what, func(t *testing.T) {

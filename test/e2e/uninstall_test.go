@@ -10,7 +10,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestUninstall_isRefusedWhileThereAreSpaces(t *testing.T) {
+func TestUninstall_failsWhileSpacesExist(t *testing.T) {
 	t.Parallel()
 	const release, driver = "inuse", "inuse.space.example.com"
 	env.InstallAnother(t, release, "driverName="+driver, "controller.replicas=1", "networkPolicy.enabled=true")
@@ -23,10 +23,10 @@ func TestUninstall_isRefusedWhileThereAreSpaces(t *testing.T) {
 			t.Errorf("error %v, output %s, want %s", err, out, want)
 		}
 	}
-	if rights := env.Kubectl(t, "get", "clusterroles,clusterrolebindings,serviceaccounts", "-A", "-o", "name"); strings.Contains(rights, release+"-space-dra-driver-uninstall") {
-		t.Errorf("the rights of the check are left: %s", rights)
+	if objects := env.Kubectl(t, "get", "clusterroles,clusterrolebindings,serviceaccounts", "-A", "-o", "name"); strings.Contains(objects, release+"-space-dra-driver-uninstall") {
+		t.Errorf("the permissions of the check still exist: %s", objects)
 	}
-	// The driver still works, and as docs/upgrade.md says, the release can be changed after a rollback.
+	// The driver still works, and the release can be upgraded after a rollback, as docs/upgrade.md describes.
 	s.Usable(t, ns, "pod")
 	env.Helm(t, "rollback", "--namespace", release, release, "1")
 	env.Helm(t, "upgrade", "--reset-then-reuse-values", "--namespace", release, release, framework.Chart())
