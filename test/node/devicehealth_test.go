@@ -23,12 +23,12 @@ func TestDeviceHealth_followsTheSpace(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	p := n.start(t)
-	framework.InTime(t, 20*time.Second, func(limit time.Duration) bool { return n.expires(t, p, limit) })
+	framework.InTime(t, 20*time.Second, func(limit time.Duration) bool { return n.observeExpiry(t, p, limit) })
 }
 
-// expires prepares a space with a short life, and waits until it is unhealthy. It returns
-// false if that ended too early to be healthy.
-func (n *node) expires(t *testing.T, p *plugin, limit time.Duration) (inTime bool) {
+// observeExpiry prepares a space with a short lifetime, and waits until its device is unhealthy. It
+// returns false if the space expired before the device was healthy.
+func (n *node) observeExpiry(t *testing.T, p *plugin, limit time.Duration) (inTime bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit+framework.Patience)
 	defer cancel()
 	socket := filepath.Join(n.kubelet, "plugins", spaceapi.DefaultDriverName, "pod-1.sock")
@@ -39,9 +39,9 @@ func (n *node) expires(t *testing.T, p *plugin, limit time.Duration) (inTime boo
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	framework.Allocate(t, env, ns, "claim", framework.WithClassConfig(fmt.Sprintf(`"maxLifetime":%q`, limit)))
-	over := framework.NotReadyBecause(spaceapi.ReasonExpired, "")
-	object := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("ready, or "+over.String(), func(c *resourceapi.ResourceClaim) bool {
-		return framework.SpacesReadyNow(c) || over.Holds(c)
+	expired := framework.NotReadyBecause(spaceapi.ReasonExpired, "")
+	object := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("ready, or "+expired.String(), func(c *resourceapi.ResourceClaim) bool {
+		return framework.SpacesReadyNow(c) || expired.Holds(c)
 	}))
 	defer framework.Deallocate(t, env, ns, "claim")
 	if !framework.SpacesReadyNow(object) {
@@ -50,21 +50,21 @@ func (n *node) expires(t *testing.T, p *plugin, limit time.Duration) (inTime boo
 	c := &claim{ResourceClaim: object, spaces: []spaceapi.SpaceStatus{framework.SpaceStatus(t, object, 0)}}
 	if _, err := p.prepare(t, c); err != nil {
 		now, getErr := env.Client.ResourceV1().ResourceClaims(ns).Get(ctx, "claim", metav1.GetOptions{})
-		if getErr == nil && over.Holds(now) {
+		if getErr == nil && expired.Holds(now) {
 			return false
 		}
 		t.Fatal(err)
 	}
-	for ended := false; !ended; {
+	for unhealthy := false; !unhealthy; {
 		report, err := reports.Recv()
 		if err != nil {
 			t.Fatalf("waited until the device is unhealthy: %v", err)
 		}
 		for _, device := range report.Devices {
 			inTime = inTime || device.Health == health.HealthStatus_HEALTHY
-			ended = device.Health == health.HealthStatus_UNHEALTHY && strings.Contains(device.Message, "space expired")
+			unhealthy = device.Health == health.HealthStatus_UNHEALTHY && strings.Contains(device.Message, "space expired")
 		}
 	}
-	n.wantUnprepared(t, p, c)
+	n.mustUnprepare(t, p, c)
 	return inTime
 }

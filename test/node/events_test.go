@@ -12,7 +12,7 @@ import (
 )
 
 func TestRenewal_reportsLastingFailures(t *testing.T) {
-	c := standing(t)
+	c := readyClaim(t)
 	n, p := prepared(t, c)
 	n.proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
 		if call.Subresource == "token" {
@@ -21,9 +21,9 @@ func TestRenewal_reportsLastingFailures(t *testing.T) {
 		return faults.Real
 	})
 	replaceAccount(t, c)
-	// The plugin reports after a minute, during which other tests run.
+	// The kubelet plugin reports failures after a minute. Other tests run meanwhile.
 	t.Parallel()
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", c.Namespace,
 		framework.About("ResourceClaim", c.Name, spaceapi.ReasonTokenRenewalFailed, "Node "+nodeName+" has not been able to renew the tokens"))
-	n.wantUnprepared(t, p, c)
+	n.mustUnprepare(t, p, c)
 }

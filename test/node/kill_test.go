@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// call is a call of the kubelet to a plugin.
+// call is a call of the kubelet.
 type call func(t *testing.T, p *plugin, c *claim) error
 
 func prepare(t *testing.T, p *plugin, c *claim) error {
@@ -18,57 +18,55 @@ func prepare(t *testing.T, p *plugin, c *claim) error {
 
 func unprepare(t *testing.T, p *plugin, c *claim) error { return p.unprepare(t, c) }
 
-// killedAt returns a node on which the plugin was killed in a call, before it took the
-// step with the number, or after it took the last, and the steps that it took. What a
-// plugin does by itself may be a step more or less than in another run.
-func killedAt(t *testing.T, do call, c *claim, prepared bool, last int) (*node, []string) {
+// killAtStep returns a node on which the kubelet plugin was killed in a call, before step number last, or
+// after the call. It also returns the steps. Their number can vary, because of background work.
+func killAtStep(t *testing.T, do call, c *claim, prepared bool, last int) (*node, []string) {
 	t.Helper()
 	n := newNode(t)
 	p := n.startCounted(t)
 	if prepared {
-		n.wantPrepared(t, p, c)
+		n.mustPrepare(t, p, c)
 	}
 	n.steps.count(last)
 	err := do(t, p, c)
 	names, killed := n.steps.stop()
 	if err != nil && !killed {
-		t.Fatalf("the call ended with error %v; the steps were %q", err, names)
+		t.Fatalf("the call returned error %v after the steps %q", err, names)
 	}
 	p.kill()
 	return n, names
 }
 
-// afterwards are the orders in which the kubelet may go on: whether it prepares the claim
-// before it unprepares it.
-var afterwards = map[string]bool{"then Prepare and Unprepare": true, "then Unprepare": false}
+// nextCalls are the calls that the kubelet may make after a failure, with and without Prepare.
+var nextCalls = map[string]bool{"then Prepare and Unprepare": true, "then Unprepare": false}
 
-// goOn starts another plugin after one was killed, and ends the claim.
-func (n *node) goOn(t *testing.T, c *claim, prepare bool) {
+// restart starts the kubelet plugin after it was killed, and unprepares the claim.
+func (n *node) restart(t *testing.T, c *claim, prepare bool) {
 	t.Helper()
 	p := n.startAfterKill(t)
 	if prepare {
-		n.wantPrepared(t, p, c)
+		n.mustPrepare(t, p, c)
 	}
-	n.wantUnprepared(t, p, c)
+	n.mustUnprepare(t, p, c)
 }
 
-// killEverywhere kills the plugin before each step of a call, and after the last.
-func killEverywhere(t *testing.T, do call, prepared bool) {
-	c := standing(t, "a", "b")
-	_, names := killedAt(t, do, c, prepared, noLast)
+// testKillAtEachStep kills the kubelet plugin before each step of a call, and after the last one.
+func testKillAtEachStep(t *testing.T, do call, prepared bool) {
+	c := readyClaim(t, "a", "b")
+	_, names := killAtStep(t, do, c, prepared, noLimit)
 	for i, name := range append(names, "end") {
-		for order, prepare := range afterwards {
+		for order, prepare := range nextCalls {
 			t.Run(fmt.Sprintf("%02d before %s, %s", i+1, name, order), func(t *testing.T) {
 				t.Parallel()
-				n, _ := killedAt(t, do, c, prepared, i+1)
-				n.goOn(t, c, prepare)
+				n, _ := killAtStep(t, do, c, prepared, i+1)
+				n.restart(t, c, prepare)
 			})
 		}
 	}
 }
 
-func TestKilledPrepare_canBeRepeatedOrUndone(t *testing.T) { killEverywhere(t, prepare, false) }
+func TestKilledPrepare_canBeRepeatedOrUndone(t *testing.T) { testKillAtEachStep(t, prepare, false) }
 
-func TestKilledPrepare_ofAPreparedClaim(t *testing.T) { killEverywhere(t, prepare, true) }
+func TestKilledPrepare_ofAPreparedClaim(t *testing.T) { testKillAtEachStep(t, prepare, true) }
 
-func TestKilledUnprepare_canBeRepeated(t *testing.T) { killEverywhere(t, unprepare, true) }
+func TestKilledUnprepare_canBeRepeated(t *testing.T) { testKillAtEachStep(t, unprepare, true) }

@@ -13,20 +13,20 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// At the highest level, the log has all lines, and client-go logs the bodies of requests.
+// At the highest verbosity, the log has all lines, and client-go logs the bodies of requests.
 func TestPluginLog_hasDocumentedLevelsAndNoToken(t *testing.T) {
 	t.Parallel()
-	c := standing(t)
+	c := readyClaim(t)
 	n := newNode(t)
 	n.arguments = []string{"--v=10", "--logging-format=json"}
 	p := n.start(t)
-	n.wantPrepared(t, p, c)
+	n.mustPrepare(t, p, c)
 	tokens := []string{n.token(t)}
 	replaceAccount(t, c)
 	n.awaitRenewed(t, c)
 	tokens = append(tokens, n.token(t))
 	framework.AwaitLog(t, p.log, regexp.MustCompile(`"Tokens renewed"`))
-	n.wantUnprepared(t, p, c)
+	n.mustUnprepare(t, p, c)
 	framework.AwaitLog(t, p.log, regexp.MustCompile(`"Claim unprepared"`))
 	p.kill()
 
@@ -38,19 +38,19 @@ func TestPluginLog_hasDocumentedLevelsAndNoToken(t *testing.T) {
 		bodies.WriteString(line.Body)
 	}
 	if !strings.Contains(bodies.String(), string(c.UID)) {
-		t.Error("the claim is not found in the body of an answer, so that this shows nothing about tokens")
+		t.Error("the log has no body with the claim, so this test does not show that tokens are redacted")
 	}
 	for _, token := range tokens {
 		// The first part of all tokens is the same.
 		for _, part := range strings.Split(token, ".")[1:] {
 			if strings.Contains(log+bodies.String(), part) {
-				t.Errorf("there is a token in the log: %.12s…", part)
+				t.Errorf("the log contains a token: %.12s…", part)
 			}
 		}
 	}
 }
 
-// token is what containers with the only space on the node have now.
+// token returns the token of the only space on the node.
 func (n *node) token(t *testing.T) string {
 	t.Helper()
 	dir, _ := n.mount(t)
@@ -59,7 +59,7 @@ func (n *node) token(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if strings.Count(string(token), ".") != 2 {
-		t.Fatal("the token does not look like one")
+		t.Fatal("the token is not a JSON Web Token")
 	}
 	return strings.TrimSpace(string(token))
 }

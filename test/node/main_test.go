@@ -1,9 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package node runs the shipped kubelet plugin and the shipped controller against
-// a real control plane. The tests play the kubelet, on a node that consists of a
-// Node object and directories, and end the plugin at every step that it takes.
+// Package node tests the built kubelet plugin and controller with a real control plane. The node is a
+// Node object and directories. The tests make the calls of the kubelet, and kill the kubelet plugin at
+// each of its steps.
 package node
 
 import (
@@ -21,7 +21,7 @@ import (
 // nodeName is the name of the Node object.
 const nodeName = "node-7"
 
-// env is the control plane of this test run. The controller runs there all the time.
+// env is the control plane of all tests. A controller runs during all of them.
 var env *framework.Env
 
 func TestMain(m *testing.M) {
@@ -32,11 +32,11 @@ func TestMain(m *testing.M) {
 		}
 		controller, err := framework.NewController(env)
 		if err != nil {
-			return nil, fmt.Errorf("start the controller (`make build` builds it): %w", err)
+			return nil, fmt.Errorf("start the controller, which `make build` builds: %w", err)
 		}
 		return func() error {
 			if err := controller.End(syscall.SIGTERM); err != nil {
-				return fmt.Errorf("end the controller: %w: %s", err, controller.Log)
+				return fmt.Errorf("stop the controller: %w: %s", err, controller.Log)
 			}
 			return nil
 		}, nil

@@ -15,8 +15,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// damages are what can happen to metadata while no plugin runs.
-var damages = map[string]func(path string, content []byte) error{
+// metadataDamages change metadata while no kubelet plugin runs.
+var metadataDamages = map[string]func(path string, content []byte) error{
 	"are missing":  func(path string, _ []byte) error { return os.Remove(path) },
 	"are empty":    func(path string, _ []byte) error { return os.WriteFile(path, nil, 0o600) },
 	"are cut off":  func(path string, content []byte) error { return os.WriteFile(path, content[:len(content)/2], 0o600) },
@@ -31,13 +31,13 @@ var damages = map[string]func(path string, content []byte) error{
 }
 
 func TestDamagedMetadata_affectsNoOtherClaim(t *testing.T) {
-	damaged, whole := standing(t, "a", "b"), standing(t)
-	for damage, do := range damages {
-		for order, prepare := range afterwards {
+	damaged, valid := readyClaim(t, "a", "b"), readyClaim(t)
+	for damage, do := range metadataDamages {
+		for order, prepare := range nextCalls {
 			t.Run("when they "+damage+", "+order, func(t *testing.T) {
 				t.Parallel()
 				n, p := prepared(t, damaged)
-				n.wantPrepared(t, p, whole, damaged)
+				n.mustPrepare(t, p, valid, damaged)
 				p.kill()
 				path := n.metadataOf(t, damaged)
 				content, err := os.ReadFile(path)
@@ -47,25 +47,25 @@ func TestDamagedMetadata_affectsNoOtherClaim(t *testing.T) {
 				if err := do(path, content); err != nil {
 					t.Fatal(err)
 				}
-				// The plugin may act on the metadata before the kubelet does anything.
+				// The kubelet plugin may repair the metadata before a call of the kubelet.
 				p = n.start(t)
 				if prepare {
-					n.wantPrepared(t, p, damaged, whole)
+					n.mustPrepare(t, p, damaged, valid)
 				}
-				n.wantUnprepared(t, p, damaged, whole)
-				n.wantPrepared(t, p, whole)
-				n.wantUnprepared(t, p, whole)
+				n.mustUnprepare(t, p, damaged, valid)
+				n.mustPrepare(t, p, valid)
+				n.mustUnprepare(t, p, valid)
 			})
 		}
 	}
 }
 
-// metadataOf finds a claim's metadata. A list of the directory may lack the file just
-// when the plugin replaces it.
+// metadataOf returns the path of a claim's metadata. It polls, because the file may be missing in a list
+// of the directory while the kubelet plugin replaces it.
 func (n *node) metadataOf(t *testing.T, c *claim) (metadata string) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
-		for _, path := range n.left(t) {
+		for _, path := range n.newPaths(t) {
 			if !n.isTemporary(path) && isMetadataOf(path, c) {
 				metadata = path
 			}

@@ -20,21 +20,22 @@ import (
 	"github.com/space-dra/space-dra-driver/test/node/fileops"
 )
 
-// node is a node: directories that outlive the plugin, and its connection to the API server.
+// node simulates a node: directories that persist when the kubelet plugin stops, and a connection to the
+// API server.
 type node struct {
 	dir, kubelet, cdi, artifacts string
 	kubeconfig, ca               string
 	steps                        steps
 	proxy                        *faults.Proxy
 	empty                        map[string]bool
-	// arguments are added to those that each plugin has.
+	// arguments are additional arguments of the kubelet plugin.
 	arguments []string
 
 	mutex   sync.Mutex
 	running *plugin
 }
 
-// newNode makes a node on which the plugin has run, and nothing was ever prepared.
+// newNode creates a node on which the kubelet plugin has run, and no claim was prepared.
 func newNode(t *testing.T) *node {
 	t.Helper()
 	n := newEmptyNode(t)
@@ -43,16 +44,16 @@ func newNode(t *testing.T) *node {
 	return n
 }
 
-// prepared makes a node with a plugin that has prepared a claim.
+// prepared creates a node with a kubelet plugin that has prepared a claim.
 func prepared(t *testing.T, c *claim) (*node, *plugin) {
 	t.Helper()
 	n := newNode(t)
 	p := n.start(t)
-	n.wantPrepared(t, p, c)
+	n.mustPrepare(t, p, c)
 	return n, p
 }
 
-// newEmptyNode makes a node on which the plugin has never run.
+// newEmptyNode creates a node on which the kubelet plugin has not run yet.
 func newEmptyNode(t *testing.T) *node {
 	t.Helper()
 	dir := framework.NewNodeDir(t)
@@ -72,8 +73,8 @@ func newEmptyNode(t *testing.T) *node {
 	return n
 }
 
-// intercept makes steps of the plugin's calls and of the answers to them, but for what it
-// does in the background: it asks for the server's version, and watches claims that are prepared.
+// intercept makes steps of the kubelet plugin's requests and their responses, except in the background:
+// it reads the version of the API server, and watches prepared claims.
 func (n *node) intercept(call faults.Call, carryOut func()) faults.Answer {
 	if call.Resource == "" || call.Verb == "watch" {
 		return faults.Real
@@ -83,13 +84,13 @@ func (n *node) intercept(call faults.Call, carryOut func()) faults.Answer {
 		return faults.Broken
 	}
 	carryOut()
-	if !n.step("the answer to " + name) {
+	if !n.step("the response to " + name) {
 		return faults.Broken
 	}
 	return faults.Real
 }
 
-// step takes a step, or kills the plugin instead.
+// step takes a step, or kills the kubelet plugin.
 func (n *node) step(name string) bool {
 	allowed := n.steps.next(name)
 	if !allowed {
@@ -104,10 +105,10 @@ func (n *node) plugin() *plugin {
 	return n.running
 }
 
-// start starts a plugin on what is there, as the kubelet does with a pod's container.
+// start starts the kubelet plugin on the node.
 func (n *node) start(t *testing.T) *plugin { return n.startAs(t, "pod-1", nil) }
 
-// startCounted starts a plugin whose file operations are steps.
+// startCounted starts a kubelet plugin whose file operations are steps.
 func (n *node) startCounted(t *testing.T) *plugin { return n.startAs(t, "pod-1", n.guard) }
 
 // guard makes steps of the file operations in the node's directories.
@@ -115,7 +116,7 @@ func (n *node) guard(op fileops.Operation) bool {
 	for _, path := range op.Paths {
 		for _, dir := range n.dirs() {
 			if path == dir || strings.HasPrefix(path, dir+"/") {
-				return n.steps.next(n.show(op.String()))
+				return n.steps.next(n.normalize(op.String()))
 			}
 		}
 	}
@@ -129,15 +130,14 @@ var (
 	random = regexp.MustCompile(`[0-9]{5,}`)
 )
 
-// show keeps of an operation what does not differ between runs.
-func (n *node) show(op string) string {
+// normalize replaces the parts of an operation that differ between runs.
+func (n *node) normalize(op string) string {
 	op = strings.ReplaceAll(op, n.dir+"/", "")
 	op = strings.ReplaceAll(op, spaceapi.DefaultDriverName, "driver")
 	return random.ReplaceAllString(uids.ReplaceAllString(op, "uid"), "random")
 }
 
-// paths returns all that there is on the node, but for sockets, which are the
-// kubelet's and the plugin's business while they run, and for the staging directories
+// paths returns all files and directories on the node, except sockets, and the staging directories
 // themselves.
 func (n *node) paths(t *testing.T) map[string]bool {
 	t.Helper()
@@ -145,7 +145,7 @@ func (n *node) paths(t *testing.T) map[string]bool {
 	for _, dir := range n.dirs() {
 		err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
 			if os.IsNotExist(err) {
-				return nil // any more
+				return nil
 			}
 			if err == nil && entry.Type() != os.ModeSocket && filepath.Base(path) != "serialize.lock" && path != n.staging(path) {
 				paths[path] = true
@@ -159,32 +159,32 @@ func (n *node) paths(t *testing.T) map[string]bool {
 	return paths
 }
 
-// left returns what there is on the node beyond what there was at the beginning.
-func (n *node) left(t *testing.T) []string {
+// newPaths returns the paths on the node that newNode did not find.
+func (n *node) newPaths(t *testing.T) []string {
 	t.Helper()
-	var left []string
+	var out []string
 	for path := range n.paths(t) {
 		if !n.empty[path] {
-			left = append(left, path)
+			out = append(out, path)
 		}
 	}
-	return left
+	return out
 }
 
-// standing creates a claim with spaces, and returns their status.
-func standing(t *testing.T, requests ...string) *claim {
+// readyClaim creates a claim, and waits until its spaces are ready.
+func readyClaim(t *testing.T, requests ...string) *claim {
 	t.Helper()
 	object, spaces := framework.Standing(t, env, env.Namespace(t), "claim", requests...)
 	return &claim{ResourceClaim: object, spaces: spaces}
 }
 
-// claim is a claim with its spaces.
+// claim is a ResourceClaim with the status of its spaces.
 type claim struct {
 	*resourceapi.ResourceClaim
 	spaces []spaceapi.SpaceStatus
 }
 
-// patience limits what the kubelet would wait for: its calls have 45 seconds.
-func patience(t *testing.T) (context.Context, context.CancelFunc) {
+// callContext returns the context of a call. The kubelet's timeout is shorter, 45 seconds.
+func callContext(t *testing.T) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(t.Context(), framework.Patience)
 }

@@ -23,30 +23,29 @@ import (
 	"github.com/space-dra/space-dra-driver/test/node/fileops"
 )
 
-// plugin is a process of the shipped binary, and the kubelet's connection to it.
+// plugin is a process of the built kubelet plugin, and a connection to it like the kubelet's.
 type plugin struct {
-	cmd   *exec.Cmd
-	log   *framework.Output
-	ended chan struct{}
-	dra   drav1.DRAPluginClient
+	cmd    *exec.Cmd
+	log    *framework.Output
+	exited chan struct{}
+	dra    drav1.DRAPluginClient
 }
 
-// startAs starts the plugin of a pod and registers it as the kubelet does. The
-// guard, if there is one, is asked about the plugin's file operations.
+// startAs starts the kubelet plugin of a pod, and registers it as the kubelet does. If guard is not nil,
+// it decides about the file operations of the process.
 func (n *node) startAs(t *testing.T, podUID string, guard fileops.Guard) *plugin {
 	t.Helper()
 	p := n.launch(t, podUID, guard)
 	if err := p.register(t, n.kubelet, podUID); err != nil {
-		t.Fatalf("register the plugin: %v", err)
+		t.Fatalf("register the kubelet plugin: %v", err)
 	}
 	return p
 }
 
-// launch starts the plugin of a pod, and does not wait for anything. Flags win over
-// the usual ones.
+// launch starts the kubelet plugin of a pod, and does not wait. Flags override the default ones.
 func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard, flags ...string) *plugin {
 	t.Helper()
-	p := &plugin{ended: make(chan struct{})}
+	p := &plugin{exited: make(chan struct{})}
 	p.cmd, p.log = framework.PluginCommand(n.dir, nodeName, n.kubeconfig, slices.Concat([]string{
 		"--pod-uid=" + podUID, "--advertise-apiserver-url=" + env.Cluster.APIServerURL(), "--advertise-apiserver-ca-file=" + n.ca,
 	}, n.arguments, flags)...)
@@ -58,50 +57,50 @@ func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard, flags ..
 		wait, err = fileops.Start(p.cmd, guard)
 	}
 	if err != nil {
-		t.Fatalf("start the plugin (`make build` builds it): %v", err)
+		t.Fatalf("start the kubelet plugin, which `make build` builds: %v", err)
 	}
 	n.mutex.Lock()
 	n.running = p
 	n.mutex.Unlock()
 	var end error
 	go func() {
-		defer close(p.ended)
+		defer close(p.exited)
 		end = wait()
 	}()
 	t.Cleanup(func() {
 		p.kill()
 		if guard != nil && end != nil {
-			t.Errorf("not all of the plugin's file operations were seen: %v", end)
+			t.Errorf("not all file operations of the kubelet plugin were recorded: %v", end)
 		}
 		if t.Failed() {
-			t.Logf("the log of a plugin:\n%s", p.log)
+			t.Logf("the log of the kubelet plugin:\n%s", p.log)
 		}
 	})
 	return p
 }
 
-// register does what the kubelet does when it sees a registration socket.
+// register registers the kubelet plugin as the kubelet does.
 func (p *plugin) register(t *testing.T, kubelet, podUID string) error {
 	t.Helper()
-	ctx, cancel := patience(t)
+	ctx, cancel := callContext(t)
 	defer cancel()
 	go func() {
 		select {
 		case <-ctx.Done():
-		case <-p.ended:
+		case <-p.exited:
 			cancel()
 		}
 	}()
 	registrar := registration.NewRegistrationClient(p.dial(t, filepath.Join(kubelet, "plugins_registry", spaceapi.DefaultDriverName+"-"+podUID+"-reg.sock")))
 	info, err := registrar.GetInfo(ctx, &registration.InfoRequest{}, grpc.WaitForReady(true))
 	if err != nil {
-		return fmt.Errorf("ask who it is: %w", err)
+		return fmt.Errorf("get the name of the kubelet plugin: %w", err)
 	}
 	if info.Type != registration.DRAPlugin || info.Name != spaceapi.DefaultDriverName {
-		return fmt.Errorf("it says it is %s %s", info.Type, info.Name)
+		return fmt.Errorf("the kubelet plugin is %s %s", info.Type, info.Name)
 	}
 	if _, err := registrar.NotifyRegistrationStatus(ctx, &registration.RegistrationStatus{PluginRegistered: true}); err != nil {
-		return fmt.Errorf("tell it that it is registered: %w", err)
+		return fmt.Errorf("notify the kubelet plugin of the registration: %w", err)
 	}
 	p.dra = drav1.NewDRAPluginClient(p.dial(t, info.Endpoint))
 	return nil
@@ -110,7 +109,7 @@ func (p *plugin) register(t *testing.T, kubelet, podUID string) error {
 // dial connects to a socket as soon as a process listens.
 func (p *plugin) dial(t *testing.T, socket string) *grpc.ClientConn {
 	t.Helper()
-	// Until the plugin has started there is no socket, or that of its predecessor.
+	// Until the kubelet plugin has started, the socket does not exist, or is that of the previous process.
 	quick := backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.2, MaxDelay: 100 * time.Millisecond}
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: time.Second}))
@@ -124,41 +123,41 @@ func (p *plugin) dial(t *testing.T, socket string) *grpc.ClientConn {
 // signalKill kills the process.
 func (p *plugin) signalKill() { _ = p.cmd.Process.Kill() }
 
-// kill kills the process, which may have ended, and waits for its end.
+// kill kills the process, which may have exited, and waits for it.
 func (p *plugin) kill() {
 	p.signalKill()
-	<-p.ended
+	<-p.exited
 }
 
-// prepare calls the plugin as the kubelet does, and returns the claim's devices.
+// prepare calls the kubelet plugin as the kubelet does, and returns the devices of the claim.
 func (p *plugin) prepare(t *testing.T, c *claim) ([]*drav1.Device, error) {
-	ctx, cancel := patience(t)
+	ctx, cancel := callContext(t)
 	defer cancel()
-	answer, err := p.dra.NodePrepareResources(ctx, &drav1.NodePrepareResourcesRequest{Claims: c.request()})
+	response, err := p.dra.NodePrepareResources(ctx, &drav1.NodePrepareResourcesRequest{Claims: c.request()})
 	if err != nil {
 		return nil, err
 	}
-	result := answer.Claims[string(c.UID)]
-	return result.GetDevices(), errorOf(result != nil, result.GetError())
+	result := response.Claims[string(c.UID)]
+	return result.GetDevices(), responseError(result != nil, result.GetError())
 }
 
-// unprepare calls the plugin as the kubelet does.
+// unprepare calls the kubelet plugin as the kubelet does.
 func (p *plugin) unprepare(t *testing.T, c *claim) error {
-	ctx, cancel := patience(t)
+	ctx, cancel := callContext(t)
 	defer cancel()
-	answer, err := p.dra.NodeUnprepareResources(ctx, &drav1.NodeUnprepareResourcesRequest{Claims: c.request()})
+	response, err := p.dra.NodeUnprepareResources(ctx, &drav1.NodeUnprepareResourcesRequest{Claims: c.request()})
 	if err != nil {
 		return err
 	}
-	result := answer.Claims[string(c.UID)]
-	return errorOf(result != nil, result.GetError())
+	result := response.Claims[string(c.UID)]
+	return responseError(result != nil, result.GetError())
 }
 
-// errorOf is the error in an answer to the kubelet.
-func errorOf(answered bool, text string) error {
+// responseError returns the error in a response to the kubelet.
+func responseError(answered bool, text string) error {
 	switch {
 	case !answered:
-		return errors.New("the answer lacks the claim")
+		return errors.New("the response lacks the claim")
 	case text != "":
 		return errors.New(text)
 	}

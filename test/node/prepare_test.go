@@ -18,10 +18,10 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// waiting creates a claim whose space cannot be provisioned, because there is a
-// foreign namespace of its name, and returns a function that gives the namespace to the
-// space: Prepare waits for seconds only.
-func waiting(t *testing.T) (c *claim, give func()) {
+// newConflict creates a claim whose space cannot be provisioned, because another namespace has its name.
+// resolve turns that namespace into the space, so that the controller provisions it immediately:
+// Prepare waits for a few seconds only.
+func newConflict(t *testing.T) (c *claim, resolve func()) {
 	t.Helper()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
@@ -31,16 +31,16 @@ func waiting(t *testing.T) (c *claim, give func()) {
 	c = &claim{ResourceClaim: object}
 	return c, func() {
 		keys := spaceapi.KeysFor(spaceapi.DefaultDriverName)
-		record := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q,%q:%q},"annotations":{%q:%q,%q:"claim",%q:"space"}}}`,
+		metadata := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q,%q:%q},"annotations":{%q:%q,%q:"claim",%q:"space"}}}`,
 			keys.ClaimUID, object.UID, keys.AllocationID, allocation.FromClaim(object, spaceapi.DefaultDriverName).ID, keys.ClaimNamespace, ns, keys.ClaimName, keys.Request)
-		if _, err := env.Client.CoreV1().Namespaces().Patch(t.Context(), foreign.Name, types.MergePatchType, record, metav1.PatchOptions{}); err != nil {
+		if _, err := env.Client.CoreV1().Namespaces().Patch(t.Context(), foreign.Name, types.MergePatchType, metadata, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		c.ResourceClaim, c.spaces = framework.SpacesOf(t, env, ns, "claim", 1)
 	}
 }
 
-// prepareUntilWaiting calls Prepare, which cannot succeed, and returns when it waits.
+// prepareUntilWaiting calls Prepare, and returns when the kubelet plugin waits for the space.
 func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan error {
 	t.Helper()
 	end, watching := make(chan error, 1), make(chan struct{}, 1)
@@ -48,7 +48,7 @@ func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan err
 		if call.Verb == "watch" {
 			select {
 			case watching <- struct{}{}:
-			default: // it has begun before
+			default: // not the first watch
 			}
 		}
 		return faults.Real
@@ -57,33 +57,33 @@ func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan err
 	select {
 	case <-watching:
 	case err := <-end:
-		t.Fatalf("Prepare did not wait, and ended with error %v", err)
+		t.Fatalf("Prepare did not wait, and returned error %v", err)
 	}
 	return end
 }
 
 func TestKilledPrepare_whileItWaits(t *testing.T) {
 	t.Parallel()
-	c, give := waiting(t)
+	c, resolve := newConflict(t)
 	n := newNode(t)
 	p := n.start(t)
 	n.prepareUntilWaiting(t, p, c)
 	p.kill()
 	p = n.start(t)
-	n.wantUnprepared(t, p, c)
+	n.mustUnprepare(t, p, c)
 	end := n.prepareUntilWaiting(t, p, c)
-	give()
+	resolve()
 	if err := <-end; err != nil {
-		t.Errorf("Prepare, when the space came: %v", err)
+		t.Errorf("Prepare, after the space was provisioned: %v", err)
 	}
-	n.wantPrepared(t, p, c)
-	n.wantUnprepared(t, p, c)
+	n.mustPrepare(t, p, c)
+	n.mustUnprepare(t, p, c)
 }
 
 func TestUnprepare_needsNoAPIServer(t *testing.T) {
 	t.Parallel()
-	c := standing(t, "a", "b")
-	for when, restart := range map[string]bool{"after an outage began": false, "during an outage since before the plugin started": true} {
+	c := readyClaim(t, "a", "b")
+	for when, restart := range map[string]bool{"outage after the start of the kubelet plugin": false, "outage before the start of the kubelet plugin": true} {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()
 			n, p := prepared(t, c)
@@ -92,34 +92,34 @@ func TestUnprepare_needsNoAPIServer(t *testing.T) {
 				p.kill()
 				p = n.start(t)
 			}
-			n.wantUnprepared(t, p, c)
+			n.mustUnprepare(t, p, c)
 		})
 	}
-	t.Run("that was never reachable", func(t *testing.T) {
+	t.Run("API server was never reachable", func(t *testing.T) {
 		t.Parallel()
 		n := newEmptyNode(t)
 		n.proxy.Close(t)
 		n.start(t).kill()
 		n.empty = n.paths(t)
-		n.wantUnprepared(t, n.start(t), c)
+		n.mustUnprepare(t, n.start(t), c)
 	})
 }
 
 func TestReboot_restoresCredentials(t *testing.T) {
 	t.Parallel()
-	c := standing(t, "a", "b")
-	for order, prepare := range afterwards {
+	c := readyClaim(t, "a", "b")
+	for order, prepare := range nextCalls {
 		t.Run(order, func(t *testing.T) {
 			t.Parallel()
 			n, p := prepared(t, c)
 			p.kill()
-			// Both are on file systems in memory.
+			// These directories are on file systems in memory.
 			for _, dir := range []string{n.cdi, n.artifacts} {
 				if err := os.RemoveAll(dir); err != nil {
 					t.Fatal(err)
 				}
 			}
-			n.goOn(t, c, prepare)
+			n.restart(t, c, prepare)
 		})
 	}
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// replaceAccount deletes the ServiceAccount of a claim's space, which revokes the
-// token in use, and returns when the controller has created another.
+// replaceAccount deletes the ServiceAccount of a claim's space, which revokes its token, and waits until
+// the controller has created another one.
 func replaceAccount(t *testing.T, c *claim) {
 	t.Helper()
 	space := c.spaces[0]
@@ -35,8 +35,7 @@ func replaceAccount(t *testing.T, c *claim) {
 	c.ResourceClaim, c.spaces = object, []spaceapi.SpaceStatus{framework.SpaceStatus(t, object, 0)}
 }
 
-// mount returns the directory that containers with the claim's space have, as the
-// container runtime finds it, and its path in containers.
+// mount returns the directory that the CDI spec mounts into containers, and its path there.
 func (n *node) mount(t *testing.T) (dir, inContainer string) {
 	t.Helper()
 	specs, err := cdi.NewCache(cdi.WithSpecDirs(n.cdi), cdi.WithAutoRefresh(false))
@@ -45,14 +44,14 @@ func (n *node) mount(t *testing.T) (dir, inContainer string) {
 	}
 	names := specs.ListDevices()
 	if len(names) != 1 {
-		t.Fatalf("the devices are %v, want one", names)
+		t.Fatalf("the CDI devices are %v, want one", names)
 	}
 	mount := specs.GetDevice(names[0]).ContainerEdits.Mounts[0]
 	return mount.HostPath, mount.ContainerPath
 }
 
-// awaitRenewed waits until containers have working credentials, and the metadata
-// have the new ServiceAccount.
+// awaitRenewed waits until the credentials of containers are valid, and the metadata contain the new
+// ServiceAccount.
 func (n *node) awaitRenewed(t *testing.T, c *claim) {
 	t.Helper()
 	dir, inContainer := n.mount(t)
@@ -63,53 +62,52 @@ func (n *node) awaitRenewed(t *testing.T, c *claim) {
 			return false, nil
 		}
 		if content, err := os.ReadFile(metadata); err != nil || !bytes.Contains(content, []byte(c.spaces[0].ServiceAccountUID)) {
-			last = fmt.Errorf("the metadata do not have the new account (error %w): %s", err, content)
+			last = fmt.Errorf("the metadata do not contain the new ServiceAccount (error: %w): %s", err, content)
 		}
 		return last == nil, nil
 	})
 	if err != nil {
-		t.Fatalf("waited for containers to have working credentials: %v", last)
+		t.Fatalf("waited for valid credentials: %v", last)
 	}
 }
 
-// awaitEndOr waits until the plugin has ended or, if it took fewer steps than expected,
-// has logged that it was done.
-func (p *plugin) awaitEndOr(t *testing.T, done string) {
+// awaitExitOrLog waits until the kubelet plugin has exited or, if it took fewer steps than expected, has
+// logged that the work is done.
+func (p *plugin) awaitExitOrLog(t *testing.T, done string) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
 		select {
-		case <-p.ended:
+		case <-p.exited:
 			return true, nil
 		default:
 			return strings.Contains(p.log.String(), done), nil
 		}
 	})
 	if err != nil {
-		t.Fatalf("the plugin neither ended nor logged %s", done)
+		t.Fatalf("the kubelet plugin neither exited nor logged %s", done)
 	}
 }
 
-// renew replaces the ServiceAccount of a new claim that a plugin has prepared, and kills the
-// plugin before it takes the step with the number, or after the renewal. It returns the
-// steps.
+// renew replaces the ServiceAccount of a new prepared claim, and kills the kubelet plugin before step
+// number last, or after the renewal. It returns the steps.
 func renew(t *testing.T, last int) (*node, *claim, []string) {
 	t.Helper()
-	c, n := standing(t), newNode(t)
+	c, n := readyClaim(t), newNode(t)
 	p := n.startCounted(t)
-	n.wantPrepared(t, p, c)
+	n.mustPrepare(t, p, c)
 	n.steps.count(last)
 	replaceAccount(t, c)
-	p.awaitEndOr(t, `"Tokens renewed"`)
+	p.awaitExitOrLog(t, `"Tokens renewed"`)
 	names, killed := n.steps.stop()
-	if last != noLast && !killed {
-		t.Logf("this time the plugin renewed the token after %d steps: %q", len(names), names)
+	if last != noLimit && !killed {
+		t.Logf("the kubelet plugin renewed the token in %d steps: %q", len(names), names)
 	}
 	p.kill()
 	return n, c, names
 }
 
 func TestKilledRenewal_isRepeated(t *testing.T) {
-	_, _, names := renew(t, noLast)
+	_, _, names := renew(t, noLimit)
 	for i, name := range names {
 		t.Run(fmt.Sprintf("%02d before %s", i+1, name), func(t *testing.T) {
 			t.Parallel()
@@ -117,7 +115,7 @@ func TestKilledRenewal_isRepeated(t *testing.T) {
 			p := n.startAfterKill(t)
 			n.awaitRenewed(t, c)
 			n.checkPaths(t, c)
-			n.wantUnprepared(t, p, c)
+			n.mustUnprepare(t, p, c)
 		})
 	}
 }
@@ -127,7 +125,7 @@ func TestStart_afterTheAllocationChanged(t *testing.T) {
 	for what, again := range map[string]bool{"deallocated": false, "allocated again": true} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			c := standing(t, "a", "b")
+			c := readyClaim(t, "a", "b")
 			n, p := prepared(t, c)
 			p.kill()
 			framework.Deallocate(t, env, c.Namespace, c.Name)
@@ -137,18 +135,18 @@ func TestStart_afterTheAllocationChanged(t *testing.T) {
 			}
 			p = n.start(t)
 			if again {
-				n.wantPrepared(t, p, c)
+				n.mustPrepare(t, p, c)
 			}
-			n.wantUnprepared(t, p, c)
+			n.mustUnprepare(t, p, c)
 		})
 	}
 }
 
-// TestAllocatedAgain_withoutPrepare allocates a claim again as the kubelet, which still stops a pod
-// of the earlier allocation, does not notice.
+// TestAllocatedAgain_withoutPrepare allocates a claim again without calls of the kubelet, as when the
+// kubelet still stops a pod of the earlier allocation.
 func TestAllocatedAgain_withoutPrepare(t *testing.T) {
 	t.Parallel()
-	c := standing(t)
+	c := readyClaim(t)
 	n, p := prepared(t, c)
 	before, _ := n.mount(t)
 	framework.Deallocate(t, env, c.Namespace, c.Name)
@@ -160,5 +158,5 @@ func TestAllocatedAgain_withoutPrepare(t *testing.T) {
 	}
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", c.Namespace,
 		framework.About("ResourceClaim", c.Name, spaceapi.ReasonCredentialsReplaced, c.spaces[0].Namespace))
-	n.wantUnprepared(t, p, c)
+	n.mustUnprepare(t, p, c)
 }

@@ -13,21 +13,21 @@ import (
 func TestPluginRequests_areAsDocumented(t *testing.T) {
 	t.Parallel()
 	framework.CheckCosts(t, func(costs *framework.Costs) {
-		c := standing(t)
+		c := readyClaim(t)
 		n := newNode(t)
 		p := n.start(t)
 		for _, step := range []struct {
 			what string
 			do   func()
 		}{
-			{"the first pod", func() { n.wantPrepared(t, p, c) }},
+			{"the first pod", func() { n.mustPrepare(t, p, c) }},
 			{"a renewal of the token", func() {
 				replaceAccount(t, c)
 				n.awaitRenewed(t, c)
 			}},
-			{"the last pod terminates", func() { n.wantUnprepared(t, p, c) }},
+			{"the last pod terminates", func() { n.mustUnprepare(t, p, c) }},
 		} {
-			n.steps.count(noLast)
+			n.steps.count(noLimit)
 			step.do()
 			reads, writes := 0, 0
 			calls, _ := n.steps.stop()
@@ -35,7 +35,7 @@ func TestPluginRequests_areAsDocumented(t *testing.T) {
 				switch {
 				case strings.HasPrefix(call, "get "):
 					reads++
-				case !strings.HasPrefix(call, "the answer to "):
+				case !strings.HasPrefix(call, "the response to "):
 					writes++
 				}
 			}

@@ -28,9 +28,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// wantPrepared prepares a claim, and checks all that pods and the kubelet get and
-// that there is nothing else on the node.
-func (n *node) wantPrepared(t *testing.T, p *plugin, c *claim, others ...*claim) {
+// mustPrepare prepares a claim, and checks the response to the kubelet, what containers get, and the
+// files on the node.
+func (n *node) mustPrepare(t *testing.T, p *plugin, c *claim, others ...*claim) {
 	t.Helper()
 	devices, err := p.prepare(t, c)
 	if err != nil {
@@ -40,8 +40,8 @@ func (n *node) wantPrepared(t *testing.T, p *plugin, c *claim, others ...*claim)
 	n.checkPaths(t, append(others, c)...)
 }
 
-// wantUnprepared unprepares a claim, and checks that nothing is left.
-func (n *node) wantUnprepared(t *testing.T, p *plugin, c *claim, others ...*claim) {
+// mustUnprepare unprepares a claim, and checks that the node only has the files of the others.
+func (n *node) mustUnprepare(t *testing.T, p *plugin, c *claim, others ...*claim) {
 	t.Helper()
 	if err := p.unprepare(t, c); err != nil {
 		t.Fatalf("Unprepare: %v", err)
@@ -49,7 +49,7 @@ func (n *node) wantUnprepared(t *testing.T, p *plugin, c *claim, others ...*clai
 	n.checkPaths(t, others...)
 }
 
-// checkDevices checks the answer to the kubelet, and what containers get from it.
+// checkDevices checks the response to the kubelet, and what containers get from it.
 func (n *node) checkDevices(t *testing.T, c *claim, devices []*drav1.Device) {
 	t.Helper()
 	if len(devices) != len(c.spaces) {
@@ -60,7 +60,7 @@ func (n *node) checkDevices(t *testing.T, c *claim, devices []*drav1.Device) {
 		t.Fatal(err)
 	}
 	if broken := specs.GetErrors(); len(broken) > 0 {
-		t.Errorf("the container runtime can't read %v", broken)
+		t.Errorf("the container runtime cannot read %v", broken)
 	}
 	for i, result := range c.Status.Allocation.Devices.Results {
 		d := devices[i]
@@ -71,14 +71,14 @@ func (n *node) checkDevices(t *testing.T, c *claim, devices []*drav1.Device) {
 		}
 		device := specs.GetDevice(d.CdiDeviceIds[0])
 		if device == nil {
-			t.Errorf("the container runtime does not know device %s", d.CdiDeviceIds[0])
+			t.Errorf("the container runtime does not find device %s", d.CdiDeviceIds[0])
 			continue
 		}
 		n.checkContainer(t, device, c.spaces[i])
 	}
 }
 
-// checkContainer checks what a container gets of one space.
+// checkContainer checks the environment variables and mounts of one space.
 func (n *node) checkContainer(t *testing.T, device *cdi.Device, space spaceapi.SpaceStatus) {
 	t.Helper()
 	edits := device.ContainerEdits
@@ -91,17 +91,17 @@ func (n *node) checkContainer(t *testing.T, device *cdi.Device, space spaceapi.S
 	if len(edits.Mounts) != 2 {
 		t.Errorf("containers have the mounts %v, want two", edits.Mounts)
 	}
-	ctx, cancel := patience(t)
+	ctx, cancel := callContext(t)
 	defer cancel()
 	for _, mount := range edits.Mounts {
 		if err := credentialsError(ctx, mount.HostPath, edits.Mounts[0].ContainerPath, space); err != nil {
-			t.Errorf("what containers have at %s: %v", mount.ContainerPath, err)
+			t.Errorf("the mount at %s: %v", mount.ContainerPath, err)
 		}
 	}
 }
 
-// credentialsError says what a directory lacks for a client to be the space's account in
-// a container, where the directory has another path.
+// credentialsError returns an error unless a directory, which has another path in containers, contains
+// valid credentials of the space.
 func credentialsError(ctx context.Context, dir, inContainer string, space spaceapi.SpaceStatus) error {
 	for name, want := range map[string]string{"namespace": space.Namespace, "ca.crt": string(env.Cluster.CA())} {
 		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || strings.TrimSpace(string(got)) != strings.TrimSpace(want) {
@@ -113,7 +113,7 @@ func credentialsError(ctx context.Context, dir, inContainer string, space spacea
 		return err
 	}
 	if string(text) != space.Kubeconfig {
-		return fmt.Errorf("the kubeconfig is not that in the claim's status, but %s", text)
+		return fmt.Errorf("the kubeconfig differs from the status of the claim: %s", text)
 	}
 	config, err := clientcmd.RESTConfigFromKubeConfig(bytes.ReplaceAll(text, []byte(inContainer), []byte(dir)))
 	if err != nil {
@@ -125,7 +125,7 @@ func credentialsError(ctx context.Context, dir, inContainer string, space spacea
 	}
 	review, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 	if err != nil {
-		return fmt.Errorf("the token does not work: %w", err)
+		return fmt.Errorf("the token is invalid: %w", err)
 	}
 	user := review.Status.UserInfo
 	if want := fmt.Sprintf("system:serviceaccount:%s:%s", space.Namespace, space.ServiceAccount); user.Username != want || user.UID != string(space.ServiceAccountUID) {
@@ -137,12 +137,12 @@ func credentialsError(ctx context.Context, dir, inContainer string, space spacea
 	return nil
 }
 
-// checkPaths checks that there is on the node what these claims need, exactly.
+// checkPaths checks that the node has exactly the files of these claims.
 func (n *node) checkPaths(t *testing.T, claims ...*claim) {
 	t.Helper()
 	wrong := n.wrongPaths(t, claims)
-	// A renewal in the background may be about to put a file in place, and a list of
-	// a directory that is taken just then may lack the file, new and old.
+	// While a renewal in the background renames a file, a list of the directory may contain neither the
+	// old nor the new file.
 	for range 3 {
 		if len(wrong) == 0 {
 			break
@@ -155,7 +155,7 @@ func (n *node) checkPaths(t *testing.T, claims ...*claim) {
 	}
 }
 
-// wrongPaths returns what is there too much or too little.
+// wrongPaths returns the missing and the unexpected files.
 func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
 	t.Helper()
 	lacks := map[string]int{}
@@ -166,7 +166,7 @@ func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
 			lacks[fmt.Sprintf("%s of claim %s", name, c.UID)] += len(c.spaces)
 		}
 	}
-	for _, path := range n.left(t) {
+	for _, path := range n.newPaths(t) {
 		info, err := os.Lstat(path)
 		if os.IsNotExist(err) {
 			continue
@@ -194,12 +194,10 @@ func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
 	return wrong
 }
 
-// isTemporary reports whether a path is that of a file which is to be put in place, or to be
-// removed.
+// isTemporary reports whether a file is in a staging directory.
 func (n *node) isTemporary(path string) bool { return isBelow(path, n.staging(path)) }
 
-// staging returns the plugins' staging directory: that for CDI specs if the path is one of
-// theirs, else that for claims.
+// staging returns the staging directory for a path: that for CDI specs, or that for claims.
 func (n *node) staging(path string) string {
 	if isBelow(path, n.cdi) {
 		return filepath.Join(n.cdi, "."+spaceapi.DefaultDriverName)
@@ -207,21 +205,21 @@ func (n *node) staging(path string) string {
 	return filepath.Join(n.artifacts, spaceapi.DefaultDriverName, ".staging")
 }
 
-// awaitNothingTemporary waits until no half-written files are on the node.
+// awaitNothingTemporary waits until the node has no unfinished files.
 func (n *node) awaitNothingTemporary(t *testing.T) {
 	t.Helper()
 	var temporary []string
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
-		temporary = slices.DeleteFunc(n.left(t), func(path string) bool { return !n.isTemporary(path) })
+		temporary = slices.DeleteFunc(n.newPaths(t), func(path string) bool { return !n.isTemporary(path) })
 		return len(temporary) == 0, nil
 	})
 	if err != nil {
-		t.Errorf("waited for the plugin to remove %v: %v", temporary, err)
+		t.Errorf("waited for the kubelet plugin to remove %v: %v", temporary, err)
 	}
 }
 
-// startAfterKill starts a plugin, and waits until it has removed what the one that was
-// killed had begun to write.
+// startAfterKill starts the kubelet plugin, and waits until it has removed the unfinished files of the
+// killed one.
 func (n *node) startAfterKill(t *testing.T) *plugin {
 	t.Helper()
 	p := n.start(t)
@@ -231,7 +229,7 @@ func (n *node) startAfterKill(t *testing.T) *plugin {
 
 func isBelow(path, dir string) bool { return strings.HasPrefix(path, dir+"/") }
 
-// isMetadataOf reports whether a file has the metadata of the claim as it is prepared.
+// isMetadataOf reports whether a file contains the metadata of a prepared claim.
 func isMetadataOf(path string, c *claim) bool {
 	if !strings.HasSuffix(path, string(c.UID)+"/metadata.json") {
 		return false

@@ -5,37 +5,34 @@ package node
 
 import "sync"
 
-// steps are the file operations and API calls of a plugin, in order. One of them
-// can be made the last.
+// steps records the file operations and API requests of the kubelet plugin, and can kill it at one.
 type steps struct {
 	mutex    sync.Mutex
 	counting bool
 	names    []string
 	last     int
-	struck   bool
+	killed   bool
 }
 
-// noLast lets a plugin survive all its steps.
-const noLast = 0
+// noLimit lets a plugin survive all its steps.
+const noLimit = 0
 
-// count begins to count. The plugin is to be killed instead of the step with the
-// number last, the first being 1.
+// count starts to record. The kubelet plugin is killed before step number last, counted from 1.
 func (s *steps) count(last int) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	s.counting, s.names, s.last, s.struck = true, nil, last, false
+	s.counting, s.names, s.last, s.killed = true, nil, last, false
 }
 
-// stop ends the counting and returns what the steps were, and whether the plugin was killed
-// instead of the last.
+// stop stops recording. It returns the steps, and whether the kubelet plugin was killed.
 func (s *steps) stop() (names []string, killed bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.counting = false
-	return s.names, s.struck
+	return s.names, s.killed
 }
 
-// next reports whether the plugin may take a step.
+// next records a step, and reports whether the kubelet plugin may take it.
 func (s *steps) next(name string) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -43,9 +40,9 @@ func (s *steps) next(name string) bool {
 		return true
 	}
 	s.names = append(s.names, name)
-	if s.last == noLast || len(s.names) < s.last {
+	if s.last == noLimit || len(s.names) < s.last {
 		return true
 	}
-	s.struck = true
+	s.killed = true
 	return false
 }

@@ -8,58 +8,58 @@ import (
 	"testing"
 )
 
-func TestPluginUpdate_oldAndNewServeSideBySide(t *testing.T) {
+func TestPluginUpdate_oldAndNewRunAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	first, second := standing(t, "a", "b"), standing(t)
+	first, second := readyClaim(t, "a", "b"), readyClaim(t)
 	n := newNode(t)
 	older := n.startAs(t, "pod-1", nil)
-	n.wantPrepared(t, older, first)
+	n.mustPrepare(t, older, first)
 	newer := n.startAs(t, "pod-2", nil)
-	n.wantPrepared(t, newer, second, first)
+	n.mustPrepare(t, newer, second, first)
 
-	// Each accepts calls about what the other has prepared.
-	n.wantPrepared(t, newer, first, second)
-	n.wantPrepared(t, older, second, first)
-	n.wantUnprepared(t, newer, first, second)
-	n.wantUnprepared(t, older, second)
+	// Each handles calls for claims that the other has prepared.
+	n.mustPrepare(t, newer, first, second)
+	n.mustPrepare(t, older, second, first)
+	n.mustUnprepare(t, newer, first, second)
+	n.mustUnprepare(t, older, second)
 
-	n.wantPrepared(t, older, first)
+	n.mustPrepare(t, older, first)
 	if err := older.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	<-older.ended
+	<-older.exited
 	if !older.cmd.ProcessState.Success() {
-		t.Errorf("the old plugin, after SIGTERM: %s", older.cmd.ProcessState)
+		t.Errorf("the old kubelet plugin, after SIGTERM: %s", older.cmd.ProcessState)
 	}
-	n.wantPrepared(t, newer, first)
-	n.wantUnprepared(t, newer, first)
+	n.mustPrepare(t, newer, first)
+	n.mustUnprepare(t, newer, first)
 }
 
 func TestStop_finishesThePrepareThatIsInProgress(t *testing.T) {
 	t.Parallel()
-	c, give := waiting(t)
+	c, resolve := newConflict(t)
 	n := newNode(t)
 	p := n.start(t)
 	end := n.prepareUntilWaiting(t, p, c)
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	p.awaitEndOr(t, "Waiting for calls of the kubelet to end")
-	give()
+	p.awaitExitOrLog(t, "Waiting for calls of the kubelet to end")
+	resolve()
 	if err := <-end; err != nil {
 		t.Errorf("Prepare: %v", err)
 	}
-	<-p.ended
+	<-p.exited
 	if !p.cmd.ProcessState.Success() {
-		t.Errorf("the plugin ended: %s", p.cmd.ProcessState)
+		t.Errorf("the kubelet plugin exited: %s", p.cmd.ProcessState)
 	}
 	n.checkPaths(t, c)
-	n.wantUnprepared(t, n.start(t), c)
+	n.mustUnprepare(t, n.start(t), c)
 }
 
 func TestPluginUpdate_startDoesNotDisturbTheOldPlugin(t *testing.T) {
 	t.Parallel()
-	c := standing(t, "a", "b")
+	c := readyClaim(t, "a", "b")
 	n := newNode(t)
 	older := n.startAs(t, "pod-1", nil)
 	for range 3 {
@@ -75,8 +75,8 @@ func TestPluginUpdate_startDoesNotDisturbTheOldPlugin(t *testing.T) {
 				starting = false
 			default:
 			}
-			n.wantPrepared(t, older, c)
-			n.wantUnprepared(t, older, c)
+			n.mustPrepare(t, older, c)
+			n.mustUnprepare(t, older, c)
 		}
 		newer.kill()
 	}

@@ -14,17 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// call says how to read what a system call is about.
+// call describes the arguments of a system call.
 type call struct {
 	name string
-	// paths are the arguments that the path is made of; rename has two.
+	// paths are the arguments that form the path. A rename has two paths.
 	paths []path
-	// changes tells by the arguments whether a file is changed; nil: always.
+	// changes reports whether a call with these arguments changes a file. Nil: always.
 	changes func(args [6]uint64) bool
 }
 
-// path is where a system call has a path: the numbers of the arguments with the
-// directory and with the name below it. Without a name it is the file itself.
+// path has the indexes of the arguments for the directory and the name in it. Without a name, the
+// directory is the file itself.
 type path struct{ dir, name int }
 
 const none = -1
@@ -50,7 +50,7 @@ var calls = map[uint64]call{
 
 func creates(args [6]uint64) bool { return args[2]&(unix.O_CREAT|unix.O_TRUNC) != 0 }
 
-// operation reads the arguments of a thread that is held at a system call.
+// operation reads the arguments of a thread that is stopped before a system call.
 func (c call) operation(thread int, args [6]uint64) (Operation, error) {
 	op := Operation{Name: c.name}
 	for _, p := range c.paths {
@@ -77,7 +77,7 @@ func (c call) operation(thread int, args [6]uint64) (Operation, error) {
 	return op, nil
 }
 
-// stringAt reads a string that ends with a zero from the memory of a process.
+// stringAt reads a null-terminated string from the memory of a process.
 func stringAt(pid int, address uint64) (string, error) {
 	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
 	if err != nil {

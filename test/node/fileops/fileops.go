@@ -1,11 +1,11 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fileops runs a program so that each of its file operations can be seen
-// before it happens, in order over all its threads, and made its last.
+// Package fileops runs a program, reports each of its file operations before it happens, and can kill
+// the program at any of them.
 //
-// The program is traced (ptrace(2)): the kernel holds each thread before a system call,
-// until the tracer lets it go on or kills the process where it stands. Needs Linux 5.3.
+// It traces the program with ptrace(2): the kernel stops each thread before a system call, until the
+// tracer continues the thread or kills the process. This needs Linux 5.3.
 package fileops
 
 import (
@@ -23,24 +23,23 @@ import (
 // Operation is a change to a file that is about to happen.
 type Operation struct {
 	Name string
-	// Paths has the path, and for a rename the new one too.
+	// Paths contains the path, and for a rename also the new one.
 	Paths []string
 }
 
 // String returns the operation as a line.
 func (o Operation) String() string { return o.Name + " " + strings.Join(o.Paths, " to ") }
 
-// Guard reports whether an operation may happen. Otherwise, it does not, and the
-// process is killed. One operation is asked about at a time; the others wait.
+// Guard reports whether an operation may happen. If not, the process is killed before it. Calls of the
+// guard are sequential.
 type Guard func(Operation) bool
 
-// Start starts the command, with the guard asked about all that it does to files. The
-// function that it returns replaces the command's Wait: it waits for the end of the
-// process, and returns what kept the guard from being asked.
+// Start starts the command, and calls the guard before each of its file operations. Call the returned
+// function instead of the command's Wait: it waits for the process, and returns errors of the tracer.
 func Start(cmd *exec.Cmd, guard Guard) (wait func() error, err error) {
 	started, ended := make(chan error), make(chan error, 1)
 	go func() {
-		// The thread that starts the process traces it, and ends with this goroutine.
+		// The thread that starts the process must also trace it. It exits with this goroutine.
 		runtime.LockOSThread()
 		cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Setpgid: true}
 		err := cmd.Start()
@@ -54,12 +53,12 @@ func Start(cmd *exec.Cmd, guard Guard) (wait func() error, err error) {
 	}
 	return func() error {
 		err := <-ended
-		_ = cmd.Wait() // for the end of its output: the tracer knows that it has ended
+		_ = cmd.Wait() // only for the output: the process has exited
 		return err
 	}, nil
 }
 
-// trace follows a process, which leads its process group, until it has ended.
+// trace traces a process, which leads its process group, until it exits.
 func trace(pid int, guard Guard) error {
 	var errs []error
 	for first := true; ; first = false {
@@ -79,7 +78,7 @@ func trace(pid int, guard Guard) error {
 		case first:
 			err = unix.PtraceSetOptions(pid, unix.PTRACE_O_EXITKILL|unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_TRACESYSGOOD)
 		case signal == unix.SIGTRAP|atSystemCall:
-			allowed, err = ask(thread, guard)
+			allowed, err = guardSystemCall(thread, guard)
 		case signal != unix.SIGTRAP && signal != unix.SIGSTOP: // these report new threads
 			pass = int(signal)
 		}
@@ -87,7 +86,7 @@ func trace(pid int, guard Guard) error {
 			errs = append(errs, unix.Kill(pid, unix.SIGKILL))
 			continue
 		}
-		// A thread that was killed meanwhile can neither be read nor continued.
+		// A thread that was killed meanwhile can be neither read nor continued.
 		if continueErr := unix.PtraceSyscall(thread, pass); !errors.Is(continueErr, unix.ESRCH) {
 			errs = append(errs, err, continueErr)
 		}
@@ -108,14 +107,14 @@ type systemCall struct {
 	_      uint64
 }
 
-// ask asks the guard about the system call that a thread is held at.
-func ask(thread int, guard Guard) (allowed bool, err error) {
+// guardSystemCall calls the guard for the system call before which a thread is stopped.
+func guardSystemCall(thread int, guard Guard) (allowed bool, err error) {
 	var s systemCall
 	if _, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(thread), unsafe.Sizeof(s), uintptr(unsafe.Pointer(&s)), 0, 0); errno != 0 {
 		return true, fmt.Errorf("read a system call: %w", errno)
 	}
 	c, ok := calls[s.number]
-	// A thread is held after a call too.
+	// The kernel stops threads also after a call.
 	if s.op != unix.PTRACE_SYSCALL_INFO_ENTRY || !ok || c.changes != nil && !c.changes(s.args) {
 		return true, nil
 	}

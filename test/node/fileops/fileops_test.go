@@ -16,8 +16,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/node/fileops"
 )
 
-// directory makes this test's executable the program to watch,
-// and is where it works.
+// directory is the variable that makes this executable the traced program. It names its directory.
 const directory = "FILEOPS_TEST_DIRECTORY"
 
 func TestMain(m *testing.M) {
@@ -31,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// work does all kinds of things to files, and then many in many threads.
+// work does each kind of operation, and then creates directories in many threads.
 func work(dir string) error {
 	if err := os.Chdir(dir); err != nil {
 		return err
@@ -61,8 +60,8 @@ func work(dir string) error {
 
 const workers, files = 20, 50
 
-// watch runs work below a directory, with the operations there shown to the guard.
-func watch(t *testing.T, guard func(op string) bool) (dir string) {
+// traceWork runs work in a directory, and calls the guard for each operation there.
+func traceWork(t *testing.T, guard func(op string) bool) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
@@ -84,23 +83,23 @@ func watch(t *testing.T, guard func(op string) bool) (dir string) {
 
 func TestStart_reportsEachOperationOnceInOrder(t *testing.T) {
 	var seen []string
-	watch(t, func(op string) bool { seen = append(seen, op); return true })
+	traceWork(t, func(op string) bool { seen = append(seen, op); return true })
 	want := []string{"mkdir d", "create d/f", "write d/f", "chmod d/f", "rename d/f to d/g"}
 	if len(seen) < len(want) || !slices.Equal(seen[:len(want)], want) {
-		t.Errorf("seen are %q, want them to begin with %q", seen, want)
+		t.Errorf("the operations are %q, want %q first", seen, want)
 	}
-	made := map[string]int{}
+	created := map[string]int{}
 	for _, op := range seen {
 		if strings.HasPrefix(op, "mkdir ") {
-			made[op]++
+			created[op]++
 		}
 	}
-	if want := 1 + workers*files; len(made) != want {
-		t.Errorf("seen are %d directories, want %d", len(made), want)
+	if want := 1 + workers*files; len(created) != want {
+		t.Errorf("%d directories were created, want %d", len(created), want)
 	}
-	for op, n := range made {
+	for op, n := range created {
 		if n != 1 {
-			t.Errorf("%s was seen %d times", op, n)
+			t.Errorf("%s was reported %d times", op, n)
 		}
 	}
 }
@@ -109,7 +108,7 @@ func TestStart_killsAtTheDeniedOperation(t *testing.T) {
 	for last := 10; last < 50; last++ {
 		n := 0
 		allowed := map[string]bool{}
-		dir := watch(t, func(op string) bool {
+		dir := traceWork(t, func(op string) bool {
 			if n++; n > last {
 				return false
 			}
@@ -119,7 +118,7 @@ func TestStart_killsAtTheDeniedOperation(t *testing.T) {
 			return true
 		})
 		if n <= last {
-			t.Fatalf("the process was not killed: it was asked about %d operations", n)
+			t.Fatalf("the process was not killed in %d operations", n)
 		}
 		entries, err := os.ReadDir(dir)
 		if err != nil {
@@ -127,10 +126,10 @@ func TestStart_killsAtTheDeniedOperation(t *testing.T) {
 		}
 		for _, entry := range entries {
 			if !allowed[entry.Name()] {
-				t.Errorf("%s was made, after only %d operations, %v, were allowed", entry.Name(), last, allowed)
+				t.Errorf("%s was created, but the first %d operations are %v", entry.Name(), last, allowed)
 			}
 		}
-		// Others that were allowed may still have been under way.
+		// Operations of other threads may have been in progress.
 		if missing := len(allowed) - len(entries); missing > workers {
 			t.Errorf("%d of the allowed operations did not happen", missing)
 		}
