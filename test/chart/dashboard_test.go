@@ -23,9 +23,9 @@ import (
 // dashboardOf returns the dashboard in the ConfigMap that the chart renders.
 func dashboardOf(t *testing.T, v values) *dashboard.Dashboard {
 	t.Helper()
-	config := render(t, together(at("metrics.dashboard.enabled", true), v))["ConfigMap/rel-space-dra-driver-dashboard"]
+	config := render(t, merge(at("metrics.dashboard.enabled", true), v))["ConfigMap/rel-space-dra-driver-dashboard"]
 	if config == nil {
-		t.Fatal("there is no ConfigMap with the dashboard")
+		t.Fatal("the chart has no ConfigMap with the dashboard")
 	}
 	out, err := dashboard.Parse([]byte(config.Object["data"].(values)["rel-space-dra-driver.json"].(string)))
 	if err != nil {
@@ -49,11 +49,11 @@ func TestDashboard_isValid(t *testing.T) {
 		for _, target := range panel.Targets {
 			for _, match := range regexp.MustCompile(`\$(\w+)`).FindAllStringSubmatch(target.Expr, -1) {
 				if match[1] != "__rate_interval" && !variables[match[1]] {
-					t.Errorf("panel %q uses $%s, which is no variable", panel.Title, match[1])
+					t.Errorf("panel %q uses $%s, which is not a variable", panel.Title, match[1])
 				}
 			}
 			if selectors, ours := strings.Count(target.Expr, "{"), strings.Count(target.Expr, `{cluster=~"$cluster",namespace=~"$namespace",job=~"$job"`); selectors != ours {
-				t.Errorf("panel %q selects series of others: %s", panel.Title, target.Expr)
+				t.Errorf("panel %q selects series without the variables: %s", panel.Title, target.Expr)
 			}
 			if target.Datasource.UID != "${datasource}" {
 				t.Errorf("panel %q has its own data source %q", panel.Title, target.Datasource.UID)
@@ -72,11 +72,11 @@ func TestDashboard_isValid(t *testing.T) {
 func TestDashboard_hasLabelsAndAnnotations(t *testing.T) {
 	for got := range render(t, nil) {
 		if strings.HasSuffix(got, "-dashboard") {
-			t.Errorf("there is %s by default", got)
+			t.Errorf("the chart has %s by default", got)
 		}
 	}
-	v := together(at("metrics.dashboard.enabled", true), at("metrics.dashboard.annotations", values{"grafana_folder": "Spaces"}),
-		at("metrics.dashboard.labels", values{"app.kubernetes.io/name": "stolen", "team": "b"}), at("commonLabels", values{"team": "a"}))
+	v := merge(at("metrics.dashboard.enabled", true), at("metrics.dashboard.annotations", values{"grafana_folder": "Spaces"}),
+		at("metrics.dashboard.labels", values{"app.kubernetes.io/name": "overridden", "team": "b"}), at("commonLabels", values{"team": "a"}))
 	config := render(t, v)["ConfigMap/rel-space-dra-driver-dashboard"]
 	if l := config.GetLabels(); l["grafana_dashboard"] != "1" || l["app.kubernetes.io/name"] != "space-dra-driver" || l["team"] != "a" {
 		t.Errorf("it has labels %v", l)
@@ -87,27 +87,27 @@ func TestDashboard_hasLabelsAndAnnotations(t *testing.T) {
 }
 
 func TestDashboard_linksToTheRunbookOfEachAlert(t *testing.T) {
-	const elsewhere = "https://example.com/runbooks"
-	got := dashboardOf(t, at("metrics.prometheusRule.runbookURL", elsewhere+"/"))
-	if len(got.Links) != 1 || got.Links[0].URL != elsewhere {
-		t.Errorf("it leads to %v", got.Links)
+	const url = "https://example.com/runbooks"
+	got := dashboardOf(t, at("metrics.prometheusRule.runbookURL", url+"/"))
+	if len(got.Links) != 1 || got.Links[0].URL != url {
+		t.Errorf("the dashboard has the links %v", got.Links)
 	}
 	rules := alerts(t, ruleSpec(t, nil))
 	linked := map[string]bool{}
 	for _, panel := range got.Panels {
 		for _, link := range panel.Links {
 			if rules[link.Title] == nil {
-				t.Errorf("panel %q leads to %s, which is no alert", panel.Title, link.Title)
+				t.Errorf("panel %q links to %s, which is not an alert", panel.Title, link.Title)
 			}
-			if link.URL != elsewhere+"/"+link.Title+".md" {
-				t.Errorf("panel %q leads to %s", panel.Title, link.URL)
+			if link.URL != url+"/"+link.Title+".md" {
+				t.Errorf("panel %q links to %s", panel.Title, link.URL)
 			}
 			linked[link.Title] = true
 		}
 	}
 	for name := range rules {
 		if !linked[name] {
-			t.Errorf("no panel leads to %s", name)
+			t.Errorf("no panel links to %s", name)
 		}
 	}
 }
@@ -126,7 +126,7 @@ func TestDashboardAndAlerts_useMetricsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Besides those of the page: Prometheus' own and that of kube-state-metrics.
+	// In addition to those of the page: metrics of Prometheus and of kube-state-metrics.
 	described := []string{"up", "kube_daemonset_status_number_unavailable"}
 	for _, cell := range regexp.MustCompile(`(?m)^\|([^|]*)\|`).FindAllString(string(page), -1) {
 		for _, name := range regexp.MustCompile("`(.*?)`").FindAllStringSubmatch(cell, -1) {
@@ -135,7 +135,7 @@ func TestDashboardAndAlerts_useMetricsThatExist(t *testing.T) {
 	}
 	for i, names := range metricsOf(t, expressions) {
 		if len(names) == 0 {
-			t.Errorf("%s asks for no metric: %s", whose[i], expressions[i])
+			t.Errorf("%s queries no metric: %s", whose[i], expressions[i])
 		}
 		for _, name := range names {
 			histogram := regexp.MustCompile(`_(bucket|count|sum)$`).ReplaceAllString(name, "")
@@ -144,13 +144,13 @@ func TestDashboardAndAlerts_useMetricsThatExist(t *testing.T) {
 				isHistogram, _ := path.Match(pattern, histogram)
 				return matches || isHistogram
 			}) {
-				t.Errorf("%s asks for %s, which docs/metrics.md does not have", whose[i], name)
+				t.Errorf("%s queries %s, which docs/metrics.md does not have", whose[i], name)
 			}
 		}
 	}
 }
 
-// metricsOf are the metrics in each of the expressions, as Prometheus' own parser finds them.
+// metricsOf returns the metrics in each expression, as the parser of Prometheus finds them.
 func metricsOf(t *testing.T, expressions []string) [][]string {
 	t.Helper()
 	raw, err := json.Marshal(expressions)
@@ -159,13 +159,13 @@ func metricsOf(t *testing.T, expressions []string) [][]string {
 	}
 	cmd := exec.CommandContext(t.Context(), framework.Binary("promcheck"), "metrics")
 	cmd.Stdin = bytes.NewReader(raw)
-	answer, err := cmd.Output()
+	output, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("run promcheck, which make promcheck builds: %v", err)
 	}
 	var out [][]string
-	if err := json.Unmarshal(answer, &out); err != nil || len(out) != len(expressions) {
-		t.Fatalf("promcheck says %s, error %v", answer, err)
+	if err := json.Unmarshal(output, &out); err != nil || len(out) != len(expressions) {
+		t.Fatalf("the output of promcheck is %s (error: %v)", output, err)
 	}
 	return out
 }

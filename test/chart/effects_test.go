@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// others are values that can't be guessed from those in values.yaml.
-var others = map[string]any{
+// otherValues are values that cannot be derived from those in values.yaml.
+var otherValues = map[string]any{
 	"driverName":                                "other.example.com",
 	"image.digest":                              "sha256:" + strings.Repeat("a", 64),
 	"image.tag":                                 "v9",
@@ -68,8 +68,8 @@ var others = map[string]any{
 	"helmTest.tolerations":                      []any{values{"operator": "Exists"}},
 }
 
-// guess is another value of the same type, or nil.
-func guess(value any) any {
+// otherValue returns another value of the same type, or nil.
+func otherValue(value any) any {
 	switch value := value.(type) {
 	case bool:
 		return !value
@@ -89,7 +89,7 @@ func guess(value any) any {
 	return nil
 }
 
-// leaf is a value that has no keys below it.
+// leaf is a value without keys below it.
 type leaf struct {
 	path  []string
 	value any
@@ -109,28 +109,28 @@ func leaves(below values, path ...string) []leaf {
 }
 
 func TestValues_eachHasAnEffect(t *testing.T) {
-	// There can be one kind of monitor only.
-	podMonitor := together(everything, at("metrics.serviceMonitor.enabled", false), at("metrics.podMonitor.enabled", true))
-	withServiceMonitor, withPodMonitor := render(t, everything), render(t, podMonitor)
-	unused := maps.Clone(others)
-	for _, leaf := range leaves(together(defaults(t), everything)) {
+	// Only one kind of monitor can be enabled.
+	podMonitor := merge(allOptions, at("metrics.serviceMonitor.enabled", false), at("metrics.podMonitor.enabled", true))
+	withServiceMonitor, withPodMonitor := render(t, allOptions), render(t, podMonitor)
+	unused := maps.Clone(otherValues)
+	for _, leaf := range leaves(merge(defaults(t), allOptions)) {
 		path := strings.Join(leaf.path, ".")
-		other, explicit := others[path]
+		other, explicit := otherValues[path]
 		delete(unused, path)
 		if !explicit {
-			other = guess(leaf.value)
+			other = otherValue(leaf.value)
 		}
 		if other == nil {
-			t.Errorf("%s: the test does not know another value", path)
+			t.Errorf("%s: the test has no other value", path)
 			continue
 		}
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
-			base, before := everything, withServiceMonitor
+			base, before := allOptions, withServiceMonitor
 			if strings.HasPrefix(path, "metrics.podMonitor.") {
 				base, before = podMonitor, withPodMonitor
 			}
-			if reflect.DeepEqual(before, render(t, together(base, under(leaf.path, other)))) {
+			if reflect.DeepEqual(before, render(t, merge(base, under(leaf.path, other)))) {
 				t.Errorf("%s renders the same with %v", path, other)
 			}
 		})
@@ -147,12 +147,12 @@ func TestReadme_describesEachValue(t *testing.T) {
 	}
 	for _, leaf := range leaves(defaults(t)) {
 		if !described(string(text), leaf.path) {
-			t.Errorf("%s has no comment in values.yaml that README.md could have", strings.Join(leaf.path, "."))
+			t.Errorf("%s has no row in README.md", strings.Join(leaf.path, "."))
 		}
 	}
 }
 
-// described says whether a value or what it is part of has a row with a text.
+// described reports whether a value, or one that contains it, has a row with a description.
 func described(text string, path []string) bool {
 	for i := len(path); i > 0; i-- {
 		_, row, found := strings.Cut(text, "\n| `"+strings.Join(path[:i], ".")+"` | ")

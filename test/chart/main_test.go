@@ -1,8 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package chart renders the chart with the helm that the clusters of the tests
-// have, without a cluster, and looks at what comes of it.
+// Package chart renders the chart with helm, without a cluster, and checks the objects.
 package chart
 
 import (
@@ -37,10 +36,10 @@ const (
 	pluginName     = "rel-space-dra-driver-kubeletplugin"
 )
 
-// values are values of the chart, as in JSON.
+// values are values of the chart.
 type values = map[string]any
 
-// directory is where the chart is.
+// directory returns the directory of the chart.
 func directory() string {
 	return filepath.Join(filepath.Dir(cluster.DefaultConfig().BuildDir), "deployments/helm/space-dra-driver")
 }
@@ -48,8 +47,7 @@ func directory() string {
 // manifests are the objects of a rendered chart, by kind and name.
 type manifests map[string]*unstructured.Unstructured
 
-// tryRender renders the chart with values, as a release. It returns what helm writes if the
-// values are refused.
+// tryRender renders the chart. If helm rejects the values, it returns helm's error.
 func tryRender(t *testing.T, release string, v values, args ...string) (manifests, error) {
 	t.Helper()
 	raw, err := json.Marshal(v)
@@ -83,13 +81,13 @@ func tryRender(t *testing.T, release string, v values, args ...string) (manifest
 			key += " in " + object.GetNamespace()
 		}
 		if rendered[key] != nil {
-			t.Errorf("%s is there twice", key)
+			t.Errorf("the chart has two objects %s", key)
 		}
 		rendered[key] = object
 	}
 }
 
-// render is tryRender for values that are accepted.
+// render renders the chart with valid values.
 func render(t *testing.T, v values, args ...string) manifests {
 	t.Helper()
 	rendered, err := tryRender(t, release, v, args...)
@@ -99,20 +97,20 @@ func render(t *testing.T, v values, args ...string) manifests {
 	return rendered
 }
 
-// object returns one of the objects. Fields that its type does not have fail the test.
+// object returns one of the objects. Fields that the type does not have fail the test.
 func object[T any](t *testing.T, rendered manifests, key string) *T {
 	t.Helper()
 	if rendered[key] == nil {
-		t.Fatalf("there is no %s", key)
+		t.Fatalf("the chart has no %s", key)
 	}
 	out := new(T)
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(rendered[key].Object, out, true); err != nil {
-		t.Fatalf("%s is not what it should be: %v", key, err)
+		t.Fatalf("%s is invalid: %v", key, err)
 	}
 	return out
 }
 
-// selects reports whether a selector selects some labels, and not all.
+// selects reports whether a selector matches these labels, and is not empty.
 func selects(t *testing.T, selector *metav1.LabelSelector, set map[string]string) bool {
 	t.Helper()
 	parsed, err := metav1.LabelSelectorAsSelector(selector)
@@ -132,7 +130,7 @@ func pluginOf(t *testing.T, v values) *appsv1.DaemonSet {
 	return object[appsv1.DaemonSet](t, render(t, v), "DaemonSet/"+pluginName)
 }
 
-// defaults are the values in values.yaml.
+// defaults returns the values of values.yaml.
 func defaults(t *testing.T) values {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(directory(), "values.yaml"))
@@ -146,12 +144,12 @@ func defaults(t *testing.T) values {
 	return out
 }
 
-// at are values with a single one, at a path with dots.
+// at returns values with a single one, at a path such as "controller.replicas".
 func at(path string, value any) values {
 	return under(strings.Split(path, "."), value)
 }
 
-// under is at for keys that have dots themselves.
+// under is like at, for keys that contain dots.
 func under(keys []string, value any) values {
 	for i := len(keys) - 1; i >= 0; i-- {
 		value = values{keys[i]: value}
@@ -159,15 +157,15 @@ func under(keys []string, value any) values {
 	return value.(values)
 }
 
-// together puts values together, key by key. Later ones win.
-func together(all ...values) values {
+// merge merges values, key by key. Later ones take precedence.
+func merge(all ...values) values {
 	out := values{}
 	for _, v := range all {
 		for key, value := range v {
 			below, isMap := value.(values)
 			already, wasMap := out[key].(values)
 			if isMap && wasMap {
-				value = together(already, below)
+				value = merge(already, below)
 			} else if isMap {
 				value = maps.Clone(below)
 			}

@@ -19,12 +19,12 @@ import (
 func TestProfiling_isOffByDefaultAndOnTheLoopbackAddressOnly(t *testing.T) {
 	for component, template := range templates(t, nil) {
 		if args := strings.Join(template.Spec.Containers[0].Args, " "); strings.Contains(args, "pprof") {
-			t.Errorf("%s: profiles are on by default: %s", component, args)
+			t.Errorf("%s: profiles are enabled by default: %s", component, args)
 		}
 	}
 	for component, template := range templates(t, at("profiling.enabled", true)) {
 		if args := template.Spec.Containers[0].Args; !slices.Contains(args, "--pprof-bind-address=127.0.0.1:6060") {
-			t.Errorf("%s: profiles are off, or not on the loopback address only: %q", component, args)
+			t.Errorf("%s: profiles are disabled, or not on the loopback address only: %q", component, args)
 		}
 		for _, port := range template.Spec.Containers[0].Ports {
 			if port.ContainerPort == 6060 {
@@ -34,7 +34,7 @@ func TestProfiling_isOffByDefaultAndOnTheLoopbackAddressOnly(t *testing.T) {
 	}
 }
 
-// monitor is what a PodMonitor and a ServiceMonitor have in common.
+// monitor contains the common fields of a PodMonitor and a ServiceMonitor.
 type monitor struct {
 	Selector                       metav1.LabelSelector
 	PodTargetLabels                []string
@@ -47,9 +47,9 @@ type endpoint struct {
 	Relabelings                         []struct{ TargetLabel string }
 }
 
-// securely are values for secured metrics and a monitor that may read them.
-func securely(kind string) values {
-	return together(at("metrics.secure.enabled", true), at("metrics."+kind+".enabled", true), at("metrics.secure.token.existingSecret", "of-prometheus"))
+// secureMetrics returns values for metrics with TLS, and a monitor that may read them.
+func secureMetrics(kind string) values {
+	return merge(at("metrics.secure.enabled", true), at("metrics."+kind+".enabled", true), at("metrics.secure.token.existingSecret", "of-prometheus"))
 }
 
 // monitorOf returns a monitor of the rendered chart and its endpoints.
@@ -57,7 +57,7 @@ func monitorOf(t *testing.T, rendered manifests, kind string) (monitor, []endpoi
 	t.Helper()
 	object := rendered[kind+"/rel-space-dra-driver"]
 	if object == nil {
-		t.Fatalf("there is no %s", kind)
+		t.Fatalf("the chart has no %s", kind)
 	}
 	if l := object.GetLabels(); l["app.kubernetes.io/name"] != "space-dra-driver" {
 		t.Errorf("the %s has labels %v", kind, l)
@@ -71,12 +71,12 @@ func monitorOf(t *testing.T, rendered manifests, kind string) (monitor, []endpoi
 		t.Fatal(err)
 	}
 	if !slices.Equal(m.PodTargetLabels, []string{"app.kubernetes.io/component"}) {
-		t.Errorf("rules can't tell the components apart: %v", m.PodTargetLabels)
+		t.Errorf("rules cannot distinguish the components: %v", m.PodTargetLabels)
 	}
 	return m, append(m.PodMetricsEndpoints, m.Endpoints...)
 }
 
-// templates are those of both components' pods.
+// templates returns the pod templates of both components.
 func templates(t *testing.T, v values) map[string]corev1.PodTemplateSpec {
 	t.Helper()
 	return map[string]corev1.PodTemplateSpec{"controller": controllerOf(t, v).Spec.Template, "kubeletPlugin": pluginOf(t, v).Spec.Template}
@@ -95,18 +95,18 @@ func portNamed(template corev1.PodTemplateSpec, name string) int32 {
 func TestMonitors_areOffByDefault(t *testing.T) {
 	for got := range render(t, nil) {
 		if strings.HasPrefix(got, "PodMonitor") || strings.HasPrefix(got, "Service") && !strings.HasPrefix(got, "ServiceAccount") {
-			t.Errorf("there is %s by default", got)
+			t.Errorf("the chart has %s by default", got)
 		}
 	}
 }
 
-// metricsPorts are the names of the components' ports for metrics. No pod may have both: its
-// metrics would be collected twice.
+// metricsPorts are the names of the components' ports for metrics. If a pod had both, its metrics would
+// be collected twice.
 var metricsPorts = map[string]string{"controller": "metrics", "kubeletPlugin": "http"}
 
 func TestPodMonitor_selectsThePodsOfBothComponentsAndTheirPorts(t *testing.T) {
-	labeled := at("metrics.podMonitor.labels", values{"release": "prometheus", "app.kubernetes.io/name": "stolen"})
-	for _, v := range []values{together(labeled, at("metrics.podMonitor.enabled", true)), together(labeled, securely("podMonitor"))} {
+	labeled := at("metrics.podMonitor.labels", values{"release": "prometheus", "app.kubernetes.io/name": "overridden"})
+	for _, v := range []values{merge(labeled, at("metrics.podMonitor.enabled", true)), merge(labeled, secureMetrics("podMonitor"))} {
 		rendered := render(t, v)
 		m, _ := monitorOf(t, rendered, "PodMonitor")
 		if l := rendered["PodMonitor/rel-space-dra-driver"].GetLabels(); l["release"] != "prometheus" {
@@ -126,12 +126,12 @@ func TestPodMonitor_selectsThePodsOfBothComponentsAndTheirPorts(t *testing.T) {
 }
 
 func TestServiceMonitor_selectsThePodsByAService(t *testing.T) {
-	for _, v := range []values{at("metrics.serviceMonitor.enabled", true), securely("serviceMonitor")} {
+	for _, v := range []values{at("metrics.serviceMonitor.enabled", true), secureMetrics("serviceMonitor")} {
 		rendered := render(t, v)
 		m, _ := monitorOf(t, rendered, "ServiceMonitor")
 		service := object[corev1.Service](t, rendered, "Service/rel-space-dra-driver-metrics")
 		if service.Spec.ClusterIP != corev1.ClusterIPNone || !service.Spec.PublishNotReadyAddresses {
-			t.Errorf("%v: the Service is not a list of all pods: %v", v, service.Spec)
+			t.Errorf("%v: the Service is not headless, or lacks pods that are not ready: %v", v, service.Spec)
 		}
 		if !selects(t, &m.Selector, service.Labels) {
 			t.Errorf("%v: %v does not select the Service, %v", v, m.Selector, service.Labels)
@@ -152,8 +152,8 @@ func TestMonitors_authenticateAndVerifyTheServer(t *testing.T) {
 	token := values{"credentials": values{"name": "of-prometheus", "key": "token"}}
 	for _, kind := range []string{"PodMonitor", "ServiceMonitor"} {
 		key := strings.ToLower(kind[:1]) + kind[1:]
-		secure := securely(key)
-		certified := together(secure, at("metrics.secure.certificate.existingSecret", "certificate"))
+		secure := secureMetrics(key)
+		certified := merge(secure, at("metrics.secure.certificate.existingSecret", "certificate"))
 		for _, c := range []struct {
 			values values
 			want   endpoint
@@ -161,14 +161,14 @@ func TestMonitors_authenticateAndVerifyTheServer(t *testing.T) {
 		}{
 			{at("metrics."+key+".enabled", true), endpoint{}, nil},
 			{secure, endpoint{Scheme: "https", Authorization: token, TLSConfig: values{"insecureSkipVerify": true}}, nil},
-			{together(secure, at("metrics."+key+".relabelings", []any{values{"targetLabel": "zone"}})),
+			{merge(secure, at("metrics."+key+".relabelings", []any{values{"targetLabel": "zone"}})),
 				endpoint{Scheme: "https", Authorization: token, TLSConfig: values{"insecureSkipVerify": true}}, []string{"zone"}},
 			{certified, endpoint{Scheme: "https", Authorization: token, TLSConfig: values{
 				"serverName": "rel-space-dra-driver-metrics.driver.svc", "ca": values{"secret": values{"name": "certificate", "key": "ca.crt"}},
 			}}, nil},
-			{together(certified, at("metrics.secure.tlsConfig", values{"serverName": "mine"})), endpoint{Scheme: "https", Authorization: token, TLSConfig: values{"serverName": "mine"}}, nil},
+			{merge(certified, at("metrics.secure.tlsConfig", values{"serverName": "custom"})), endpoint{Scheme: "https", Authorization: token, TLSConfig: values{"serverName": "custom"}}, nil},
 		} {
-			// The kubelet plugin's metrics are always plain. The dashboard has the nodes' names.
+			// The kubelet plugin serves metrics without TLS. The dashboard shows the names of nodes.
 			plugin := endpoint{Port: "http", Path: "/metrics"}
 			c.want.Port, c.want.Path = "metrics", "/metrics"
 			for _, label := range append([]string{"node"}, c.labels...) {
@@ -180,9 +180,9 @@ func TestMonitors_authenticateAndVerifyTheServer(t *testing.T) {
 			}
 		}
 	}
-	withoutSecret := together(securely("serviceMonitor"), at("metrics.secure.token.existingSecret", ""))
+	withoutSecret := merge(secureMetrics("serviceMonitor"), at("metrics.secure.token.existingSecret", ""))
 	if _, got := monitorOf(t, render(t, withoutSecret), "ServiceMonitor"); got[0].BearerTokenFile != "/var/run/secrets/kubernetes.io/serviceaccount/token" || got[0].Authorization != nil {
-		t.Errorf("without a Secret, the ServiceMonitor comes with %+v", got)
+		t.Errorf("without a Secret, the ServiceMonitor has the endpoints %+v", got)
 	}
 }
 
@@ -192,7 +192,7 @@ func TestControllerMetrics_areSecuredWithTheCertificateOfTheValues(t *testing.T)
 			t.Errorf("%s: metrics are secured by default: %s", component, args)
 		}
 	}
-	v := together(securely("podMonitor"), at("controller.metricsPort", 9443), at("metrics.secure.certificate.existingSecret", "certificate"), at("networkPolicy.enabled", true))
+	v := merge(secureMetrics("podMonitor"), at("controller.metricsPort", 9443), at("metrics.secure.certificate.existingSecret", "certificate"), at("networkPolicy.enabled", true))
 	template := controllerOf(t, v).Spec.Template
 	container := template.Spec.Containers[0]
 	for _, want := range []string{"--metrics-bind-address=:9443", "--metrics-secure", "--health-probe-bind-address=:8081"} {
@@ -216,6 +216,6 @@ func TestControllerMetrics_areSecuredWithTheCertificateOfTheValues(t *testing.T)
 	}
 	policy := object[networkingv1.NetworkPolicy](t, render(t, v), "NetworkPolicy/"+controllerName)
 	if ports := policy.Spec.Ingress[0].Ports; len(ports) != 1 || ports[0].Port.IntValue() != 9443 {
-		t.Errorf("the network lets in %v", ports)
+		t.Errorf("the NetworkPolicy allows traffic to %v", ports)
 	}
 }

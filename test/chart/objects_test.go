@@ -4,20 +4,25 @@
 package chart
 
 import (
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// everything are values with which each template renders something.
-var everything = together(
+// allOptions are values with which each template renders an object.
+var allOptions = merge(
 	at("space.clusterWideRoles", []any{"crds"}), at("space.copyFromNamespaces", []any{"shared"}),
 	at("space.apiServerCA", "-----BEGIN CERTIFICATE-----\n"), values{"deviceClasses": []any{values{"name": "gold"}}},
 	at("networkPolicy.enabled", true), at("flowControl.enabled", true), at("criticalPodsQuota.enabled", true),
-	securely("serviceMonitor"),
+	secureMetrics("serviceMonitor"),
 	at("metrics.prometheusRule.enabled", true), at("metrics.dashboard.enabled", true), at("rbac.viewerRole.create", true),
 )
 
@@ -32,7 +37,7 @@ func TestVersionLabel_isTheTagOfTheImage(t *testing.T) {
 }
 
 func TestCommonLabels_areOnAllObjects(t *testing.T) {
-	v := together(everything, at("commonLabels", values{"team": "a", "app.kubernetes.io/name": "stolen"}), at("commonAnnotations", values{"contact": "b"}))
+	v := merge(allOptions, at("commonLabels", values{"team": "a", "app.kubernetes.io/name": "overridden"}), at("commonAnnotations", values{"contact": "b"}))
 	rendered := render(t, v)
 	if len(rendered) < 25 {
 		t.Errorf("only %d objects", len(rendered))
@@ -51,9 +56,9 @@ func TestCommonLabels_areOnAllObjects(t *testing.T) {
 }
 
 func TestPodLabels_overrideCommonLabels(t *testing.T) {
-	v := together(at("commonLabels", values{"team": "a"}), at("commonAnnotations", values{"contact": "b", "kept": "c"}))
+	v := merge(at("commonLabels", values{"team": "a"}), at("commonAnnotations", values{"contact": "b", "kept": "c"}))
 	for _, component := range []string{"controller", "kubeletPlugin"} {
-		v = together(v, at(component+".podLabels", values{"team": component}), at(component+".podAnnotations", values{"contact": component}),
+		v = merge(v, at(component+".podLabels", values{"team": component}), at(component+".podAnnotations", values{"contact": component}),
 			at(component+".serviceAccount.annotations", values{"contact": component}))
 	}
 	rendered := render(t, v)
@@ -67,11 +72,10 @@ func TestPodLabels_overrideCommonLabels(t *testing.T) {
 	}
 }
 
-// Two releases can be in one cluster, and in one namespace, if their drivers have
-// different names.
+// TestReleases_shareNoObjects has two releases with different driver names in one namespace.
 func TestReleases_shareNoObjects(t *testing.T) {
 	of := func(release, driver string) manifests {
-		rendered, err := tryRender(t, release, together(everything, values{"driverName": driver, "deviceClasses": []any{values{"name": driver + ".gold"}}}))
+		rendered, err := tryRender(t, release, merge(allOptions, values{"driverName": driver, "deviceClasses": []any{values{"name": driver + ".gold"}}}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +107,7 @@ func TestNames_comeFromTheReleaseOrTheValues(t *testing.T) {
 		"rel-space-dra-driver":              {release: "rel"},
 		"my-space-dra-driver":               {release: "my-space-dra-driver"},
 		"rel-other":                         {release: "rel", values: at("nameOverride", "other")},
-		"mine":                              {release: "rel", values: together(at("nameOverride", "other"), at("fullnameOverride", "mine"))},
+		"mine":                              {release: "rel", values: merge(at("nameOverride", "other"), at("fullnameOverride", "mine"))},
 		strings.Repeat("long-", 9) + "long": {release: strings.Repeat("long-", 10) + "er"},
 	} {
 		rendered, err := tryRender(t, c.release, c.values)
@@ -119,6 +123,20 @@ func TestNames_comeFromTheReleaseOrTheValues(t *testing.T) {
 			if _, object, _ := strings.Cut(key, "/"); !strings.HasPrefix(object, name) && !strings.HasPrefix(key, "DeviceClass/") {
 				t.Errorf("release %s with %v has %s", c.release, c.values, key)
 			}
+		}
+	}
+}
+
+// TestSpaceMetadata_allKeysAreLookedUp checks policy space-metadata, which looks up only the driver's
+// keys in namespaces with many labels or annotations.
+func TestSpaceMetadata_allKeysAreLookedUp(t *testing.T) {
+	policy := object[admissionv1.ValidatingAdmissionPolicy](t, render(t, nil), "ValidatingAdmissionPolicy/rel-space-dra-driver-space-metadata")
+	keys := reflect.ValueOf(spaceapi.KeysFor(spaceapi.DefaultDriverName))
+	for i := range keys.NumField() {
+		if key := keys.Field(i).String(); !slices.ContainsFunc(policy.Spec.Validations, func(v admissionv1.Validation) bool {
+			return strings.Contains(v.Expression, "'"+key+"'")
+		}) {
+			t.Errorf("%s is not looked up", key)
 		}
 	}
 }

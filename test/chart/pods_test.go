@@ -22,12 +22,12 @@ import (
 func TestPluginPods_haveOnlyDirectoriesOfTheNode(t *testing.T) {
 	spec := pluginOf(t, nil).Spec.Template.Spec
 	if spec.HostNetwork || spec.HostPID || spec.HostIPC {
-		t.Error("the plugin is in namespaces of the host")
+		t.Error("the kubelet plugin uses namespaces of the host")
 	}
 	if spec.SecurityContext.SeccompProfile == nil || spec.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
 		t.Errorf("the plugin's pod has no seccomp profile: %v", spec.SecurityContext)
 	}
-	locked(t, spec.Containers)
+	checkUnprivileged(t, spec.Containers)
 	var paths []string
 	for _, volume := range spec.Volumes {
 		if volume.HostPath == nil {
@@ -44,13 +44,13 @@ func TestPluginPods_haveOnlyDirectoriesOfTheNode(t *testing.T) {
 		"/var/run/cdi", "/var/run/claim-artifacts/space.resource.example.com",
 	}
 	if !slices.Equal(paths, want) {
-		t.Errorf("the plugin has %q of the host, want %q", paths, want)
+		t.Errorf("the kubelet plugin mounts %q of the host, want %q", paths, want)
 	}
 }
 
 func TestPluginPods_haveTheServerAndTheCAOfTheValues(t *testing.T) {
 	configured := func(ca string) corev1.PodTemplateSpec {
-		return pluginOf(t, together(at("space.apiServerURL", "https://api.example.com"), at("space.apiServerCA", ca))).Spec.Template
+		return pluginOf(t, merge(at("space.apiServerURL", "https://api.example.com"), at("space.apiServerCA", ca))).Spec.Template
 	}
 	first, second := configured("-----BEGIN CERTIFICATE-----\none"), configured("-----BEGIN CERTIFICATE-----\nanother")
 	for _, arg := range []string{"--advertise-apiserver-url=https://api.example.com", "--advertise-apiserver-ca-file=/etc/space-dra-driver/ca.crt"} {
@@ -64,16 +64,16 @@ func TestPluginPods_haveTheServerAndTheCAOfTheValues(t *testing.T) {
 		t.Errorf("the certificates are not mounted as a directory: %v", mounts)
 	}
 	if !equality.Semantic.DeepEqual(first, second) {
-		t.Error("other certificates restart the plugin")
+		t.Error("other certificates restart the kubelet plugin")
 	}
 }
 
-func TestControllerPods_haveNothingOfTheNode(t *testing.T) {
+func TestControllerPods_haveNoAccessToTheNode(t *testing.T) {
 	spec := controllerOf(t, nil).Spec.Template.Spec
 	if spec.HostNetwork || spec.HostPID || spec.HostIPC || !ptr.Deref(spec.SecurityContext.RunAsNonRoot, false) {
-		t.Errorf("the controller is more than an ordinary user of its own namespaces: %v", spec.SecurityContext)
+		t.Errorf("the controller runs as root, or uses namespaces of the host: %v", spec.SecurityContext)
 	}
-	locked(t, spec.Containers)
+	checkUnprivileged(t, spec.Containers)
 	for _, volume := range spec.Volumes {
 		if volume.ConfigMap == nil {
 			t.Errorf("volume %s is not a ConfigMap", volume.Name)
@@ -81,8 +81,8 @@ func TestControllerPods_haveNothingOfTheNode(t *testing.T) {
 	}
 }
 
-// locked fails the test unless containers have no privileges at all.
-func locked(t *testing.T, containers []corev1.Container) {
+// checkUnprivileged fails the test unless containers have no privileges.
+func checkUnprivileged(t *testing.T, containers []corev1.Container) {
 	t.Helper()
 	for _, container := range containers {
 		context := container.SecurityContext
@@ -128,7 +128,7 @@ func TestServiceAccounts_mountTokensInThePodsThatNeedThem(t *testing.T) {
 	for _, name := range []string{controllerName, pluginName} {
 		account := object[corev1.ServiceAccount](t, rendered, "ServiceAccount/"+name)
 		if ptr.Deref(account.AutomountServiceAccountToken, true) {
-			t.Errorf("ServiceAccount %s gives every pod its token", name)
+			t.Errorf("the token of ServiceAccount %s is mounted into all its pods", name)
 		}
 	}
 	for _, spec := range []corev1.PodSpec{controllerOf(t, nil).Spec.Template.Spec, pluginOf(t, nil).Spec.Template.Spec} {
@@ -139,7 +139,7 @@ func TestServiceAccounts_mountTokensInThePodsThatNeedThem(t *testing.T) {
 }
 
 func TestPluginPods_mountTheDirectoriesOfTheValues(t *testing.T) {
-	plugin := pluginOf(t, together(at("kubeletPlugin.kubeletRootDir", "/data/kubelet"), at("kubeletPlugin.cdiRoot", "/data/cdi"))).Spec.Template.Spec
+	plugin := pluginOf(t, merge(at("kubeletPlugin.kubeletRootDir", "/data/kubelet"), at("kubeletPlugin.cdiRoot", "/data/cdi"))).Spec.Template.Spec
 	container := plugin.Containers[0]
 	mounts := map[string]string{}
 	for _, mount := range container.VolumeMounts {
@@ -150,7 +150,7 @@ func TestPluginPods_mountTheDirectoriesOfTheValues(t *testing.T) {
 			continue
 		}
 		if mounts[volume.Name] != volume.HostPath.Path {
-			t.Errorf("volume %s is %s on the host and %s in the plugin", volume.Name, volume.HostPath.Path, mounts[volume.Name])
+			t.Errorf("volume %s is %s on the host and %s in the kubelet plugin", volume.Name, volume.HostPath.Path, mounts[volume.Name])
 		}
 		if !strings.HasPrefix(volume.HostPath.Path, "/data/") && volume.Name != "artifacts" {
 			t.Errorf("volume %s is still %s", volume.Name, volume.HostPath.Path)
@@ -168,19 +168,19 @@ func TestPluginPods_restartForPoolsPerNodeOnly(t *testing.T) {
 		t.Helper()
 		return pluginOf(t, values{"pools": pools}).Spec.Template.Annotations["checksum/pools"]
 	}
-	whole, more := values{"name": "a"}, values{"name": "a", "limit": 3}
+	pool, limited := values{"name": "a"}, values{"name": "a", "limit": 3}
 	one, two := values{"name": "b", "perNode": values{"limit": 1}}, values{"name": "b", "perNode": values{"limit": 2}}
-	if checksum(whole) != checksum(more) || checksum(whole, one) != checksum(more, one) {
-		t.Error("a changed pool for the cluster restarts the plugins")
+	if checksum(pool) != checksum(limited) || checksum(pool, one) != checksum(limited, one) {
+		t.Error("a changed pool for the cluster restarts the kubelet plugins")
 	}
-	if checksum(whole) == checksum(whole, one) || checksum(one) == checksum(two) {
-		t.Error("a changed pool per node does not restart the plugins")
+	if checksum(pool) == checksum(pool, one) || checksum(one) == checksum(two) {
+		t.Error("a changed pool per node does not restart the kubelet plugins")
 	}
 }
 
 func TestImage_digestOverridesTag(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("a", 64)
-	image := controllerOf(t, together(at("image.tag", "v9"), at("image.digest", digest))).Spec.Template.Spec.Containers[0].Image
+	image := controllerOf(t, merge(at("image.tag", "v9"), at("image.digest", digest))).Spec.Template.Spec.Containers[0].Image
 	if want := "registry.example.com/space-dra-driver/space-dra-driver@" + digest; image != want {
 		t.Errorf("the image is %s, want %s", image, want)
 	}
@@ -204,15 +204,15 @@ func TestControllerPods_areSpreadAndHaveABudget(t *testing.T) {
 	spread := []any{values{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": own}}
 	constraint = controllerOf(t, at("controller.topologySpreadConstraints", spread)).Spec.Template.Spec.TopologySpreadConstraints[0]
 	if constraint.MaxSkew != 2 || constraint.LabelSelector.MatchLabels["a"] != "b" || len(constraint.LabelSelector.MatchLabels) != 1 {
-		t.Errorf("a constraint that says what it is about became %v", constraint)
+		t.Errorf("a constraint with a selector became %v", constraint)
 	}
 	if render(t, at("controller.podDisruptionBudget.enabled", false))["PodDisruptionBudget/"+controllerName] != nil {
-		t.Error("there is a budget that was not wanted")
+		t.Error("the chart has a disabled PodDisruptionBudget")
 	}
 }
 
 func TestNetworkPolicies_allowTheAPIServerOnly(t *testing.T) {
-	v := together(at("networkPolicy.enabled", true), at("networkPolicy.apiServerCIDRs", []any{"10.0.0.1/32"}),
+	v := merge(at("networkPolicy.enabled", true), at("networkPolicy.apiServerCIDRs", []any{"10.0.0.1/32"}),
 		at("networkPolicy.metricsFrom", []any{values{"namespaceSelector": values{}}}), at("controller.metricsPort", 9000))
 	rendered := render(t, v)
 	for name, port := range map[string]int{controllerName: 9000, pluginName: 8080} {
@@ -222,10 +222,10 @@ func TestNetworkPolicies_allowTheAPIServerOnly(t *testing.T) {
 		}
 		in, out := policy.Spec.Ingress[0], policy.Spec.Egress[0]
 		if in.Ports[0].Port.IntValue() != port || len(in.From) != 1 || in.From[0].NamespaceSelector == nil {
-			t.Errorf("NetworkPolicy %s lets in %v", name, in)
+			t.Errorf("NetworkPolicy %s allows traffic from %v", name, in)
 		}
 		if len(out.Ports) != 2 || len(out.To) != 1 || out.To[0].IPBlock.CIDR != "10.0.0.1/32" {
-			t.Errorf("NetworkPolicy %s lets out %v", name, out)
+			t.Errorf("NetworkPolicy %s allows traffic to %v", name, out)
 		}
 	}
 	plugin := object[appsv1.DaemonSet](t, rendered, "DaemonSet/"+pluginName)
@@ -250,23 +250,23 @@ func TestFlowSchema_isForBothComponents(t *testing.T) {
 	if want := []string{namespace + "/" + controllerName, namespace + "/" + pluginName}; !slices.Equal(accounts, want) {
 		t.Errorf("the FlowSchema is for %q, want %q", accounts, want)
 	}
-	rendered = render(t, together(at("flowControl.enabled", true), at("flowControl.priorityLevel", "workload-high")))
+	rendered = render(t, merge(at("flowControl.enabled", true), at("flowControl.priorityLevel", "workload-high")))
 	schema = object[flowcontrolv1.FlowSchema](t, rendered, "FlowSchema/"+name)
 	if schema.Spec.PriorityLevelConfiguration.Name != "workload-high" || rendered["PriorityLevelConfiguration/"+name] != nil {
-		t.Error("an existing level is not used")
+		t.Error("the FlowSchema does not use the existing level")
 	}
 }
 
 func TestCriticalPodsQuota_isForThePriorityClassesOfThePods(t *testing.T) {
-	v := together(at("criticalPodsQuota.enabled", true), at("controller.priorityClassName", "mine"))
+	v := merge(at("criticalPodsQuota.enabled", true), at("controller.priorityClassName", "mine"))
 	quota := object[corev1.ResourceQuota](t, render(t, v), "ResourceQuota/rel-space-dra-driver-critical-pods")
 	scope := quota.Spec.ScopeSelector.MatchExpressions[0]
 	if scope.ScopeName != corev1.ResourceQuotaScopePriorityClass || !slices.Equal(scope.Values, []string{"mine", "system-node-critical"}) {
 		t.Errorf("the quota is for %v", scope)
 	}
-	none := together(at("criticalPodsQuota.enabled", true), at("controller.priorityClassName", ""), at("kubeletPlugin.priorityClassName", ""))
+	none := merge(at("criticalPodsQuota.enabled", true), at("controller.priorityClassName", ""), at("kubeletPlugin.priorityClassName", ""))
 	if render(t, none)["ResourceQuota/rel-space-dra-driver-critical-pods"] != nil {
-		t.Error("there is a quota for no class, which is one for all pods")
+		t.Error("the chart has a quota without PriorityClasses, which applies to all pods")
 	}
 }
 
@@ -275,18 +275,18 @@ func TestHelmTest_writesOnlyWhereTheRoleAllowsIt(t *testing.T) {
 		values values
 		writes bool
 	}{
-		"by default":                {nil, true},
-		"a role to read":            {at("space.clusterRole", "view"), false},
-		"a role to read, and admin": {together(at("space.clusterRole", "view"), at("defaultDeviceClass.config.clusterRoles", []any{"admin"})), true},
-		"a role of one's own":       {at("defaultDeviceClass.config.clusterRoles", []any{"mine"}), false},
+		"by default":                      {nil, true},
+		"a role without write permission": {at("space.clusterRole", "view"), false},
+		"a role without write permission, and admin in the class": {merge(at("space.clusterRole", "view"), at("defaultDeviceClass.config.clusterRoles", []any{"admin"})), true},
+		"an unknown role": {at("defaultDeviceClass.config.clusterRoles", []any{"mine"}), false},
 	} {
 		pod := object[corev1.Pod](t, render(t, c.values), "Pod/rel-space-dra-driver-test")
 		if got := slices.Contains(pod.Spec.Containers[0].Args, "--write"); got != c.writes {
 			t.Errorf("%s: writing is %v", name, got)
 		}
-		locked(t, pod.Spec.Containers)
+		checkUnprivileged(t, pod.Spec.Containers)
 		if ptr.Deref(pod.Spec.AutomountServiceAccountToken, true) {
-			t.Error("the test has more than the space's token")
+			t.Error("the pod of the test has another token than the space's")
 		}
 	}
 }

@@ -18,26 +18,26 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// series are values of a metric, one a minute, in promtool's notation.
+// series has the values of metrics, one per minute, in promtool's notation.
 type series map[string]string
 
-// alertCase is what Prometheus' own tester tries an alert with.
+// alertCase is a test of an alert, which the packages of Prometheus run.
 type alertCase struct {
 	alert string
-	// fires has series with which it fires, and quiet some with which it is near that.
+	// fires are series with which the alert fires, and quiet are some close to that.
 	fires, quiet series
-	// at is when both are looked at.
+	// at is the time of the evaluation.
 	at string
-	// labels are those besides the severity.
+	// labels in addition to the severity.
 	severity string
 	labels   map[string]string
-	// value is how the summary formats the value, if it has it.
+	// value is the formatted value in the summary, if any.
 	value string
 }
 
 const slots = "space_dra_provisioning_duration_seconds_bucket"
 
-// alertCases look at the defaults.
+// alertCases are for the default thresholds.
 var alertCases = []alertCase{{
 	alert: "SpaceLeakSuspected", at: "45m", severity: "warning",
 	fires: series{`space_dra_resync_findings_total{kind="stale_namespace"}`: "0+1x10 10+0.2x60"},
@@ -73,38 +73,38 @@ var alertCases = []alertCase{{
 	value: "3",
 }, {
 	alert: "SpaceControllerNoLeader", at: "10m", severity: "critical",
-	fires: series{leads("rel", "a"): "0x60", leads("rel", "b"): "0x60", leads("other", "a"): "1x60"},
-	quiet: series{leads("rel", "a"): "0x60", leads("rel", "b"): "1x60"},
+	fires: series{leaderMetric("rel", "a"): "0x60", leaderMetric("rel", "b"): "0x60", leaderMetric("other", "a"): "1x60"},
+	quiet: series{leaderMetric("rel", "a"): "0x60", leaderMetric("rel", "b"): "1x60"},
 }, {
 	alert: "SpaceControllerDown", at: "20m", severity: "critical",
 	fires: series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x5 stale", `space_dra_prepared_claims{instance="n1"}`: "1x60"},
 	quiet: series{`space_dra_namespaces_stuck_terminating{instance="a"}`: "0x5 stale", `space_dra_namespaces_stuck_terminating{instance="b"}`: "0x60"},
 }, {
 	alert: "SpaceKubeletPluginDown", at: "20m", severity: "critical", labels: map[string]string{"namespace": namespace, "daemonset": pluginName},
-	fires: series{unavailable(namespace, pluginName): "1x60"},
-	quiet: series{unavailable(namespace, pluginName): "0x12 1x60", unavailable("elsewhere", pluginName): "1x60", unavailable(namespace, "other"): "1x60"},
+	fires: series{unavailableMetric(namespace, pluginName): "1x60"},
+	quiet: series{unavailableMetric(namespace, pluginName): "0x12 1x60", unavailableMetric("another", pluginName): "1x60", unavailableMetric(namespace, "other"): "1x60"},
 	value: "1",
 }}
 
-func leads(release, instance string) string {
+func leaderMetric(release, instance string) string {
 	return `leader_election_master_status{name="` + release + `-space-dra-driver-controller",instance="` + instance + `"}`
 }
 
-func unavailable(namespace, daemonSet string) string {
+func unavailableMetric(namespace, daemonSet string) string {
 	return `kube_daemonset_status_number_unavailable{namespace="` + namespace + `",daemonset="` + daemonSet + `"}`
 }
 
-// ruleSpec is the spec of the PrometheusRule as the chart renders it.
+// ruleSpec returns the spec of the chart's PrometheusRule.
 func ruleSpec(t *testing.T, v values) values {
 	t.Helper()
-	rule := render(t, together(at("metrics.prometheusRule.enabled", true), v))["PrometheusRule/rel-space-dra-driver"]
+	rule := render(t, merge(at("metrics.prometheusRule.enabled", true), v))["PrometheusRule/rel-space-dra-driver"]
 	if rule == nil {
-		t.Fatal("there is no PrometheusRule")
+		t.Fatal("the chart has no PrometheusRule")
 	}
 	return rule.Object["spec"].(values)
 }
 
-// alerts are the rules by their names.
+// alerts returns the rules by their names.
 func alerts(t *testing.T, spec values) map[string]values {
 	t.Helper()
 	out := map[string]values{}
@@ -120,14 +120,14 @@ func alerts(t *testing.T, spec values) map[string]values {
 	return out
 }
 
-// formatted is the value of an alert in its summary.
+// formatted matches the value of an alert in its summary.
 var formatted = regexp.MustCompile(`{{ \$value[^}]*}}`)
 
 func TestAlerts_fireOverTheirThresholdOnly(t *testing.T) {
 	spec := ruleSpec(t, nil)
 	rules := alerts(t, spec)
 	if len(rules) != len(alertCases) {
-		t.Errorf("%d alerts, and cases for %d", len(rules), len(alertCases))
+		t.Errorf("the chart has %d alerts, and the test cases for %d", len(rules), len(alertCases))
 	}
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "rules.yaml"), spec)
@@ -164,7 +164,7 @@ func (c alertCase) test(name string, input series, expected []any) values {
 	}}
 }
 
-// write writes JSON, which is YAML too.
+// write writes JSON, which is also YAML.
 func write(t *testing.T, file string, v any) {
 	t.Helper()
 	raw, err := json.Marshal(v)
@@ -180,7 +180,7 @@ func TestAlerts_haveTheMatchersInEachSelector(t *testing.T) {
 	for name, rule := range alerts(t, ruleSpec(t, at("metrics.prometheusRule.matchers", `cluster="a"`))) {
 		expr := rule["expr"].(string)
 		if selectors := strings.Count(expr, "{"); name != "SpaceKubeletPluginDown" && (selectors == 0 || strings.Count(expr, `cluster="a"}`) != selectors) {
-			t.Errorf("%s asks %s", name, expr)
+			t.Errorf("%s queries %s", name, expr)
 		}
 	}
 }
@@ -195,15 +195,15 @@ func TestAlerts_haveOneRunbookEach(t *testing.T) {
 	for _, entry := range entries {
 		name := strings.TrimSuffix(entry.Name(), ".md")
 		if rules[name] == nil {
-			t.Errorf("%s is about no alert", entry.Name())
+			t.Errorf("%s has no alert", entry.Name())
 			continue
 		}
 		if url := rules[name]["annotations"].(values)["runbook_url"].(string); !strings.HasSuffix(url, "/docs/runbooks/"+entry.Name()) {
-			t.Errorf("%s leads to %s", name, url)
+			t.Errorf("%s links to %s", name, url)
 		}
 		delete(rules, name)
 	}
 	for name := range rules {
-		t.Errorf("%s has no page", name)
+		t.Errorf("%s has no runbook", name)
 	}
 }

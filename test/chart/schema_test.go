@@ -18,10 +18,10 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
-// notInValues are keys that umbrella charts give charts, or their users.
+// notInValues are keys that umbrella charts and their users set.
 var notInValues = []string{"global", "enabled"}
 
-// schema is the chart's, or a part of it.
+// schema is a JSON schema, or a part of it.
 type schema struct {
 	Ref                  string            `json:"$ref"`
 	Properties           map[string]schema `json:"properties"`
@@ -56,7 +56,7 @@ func TestSchema_hasTheKeysOfTheValues(t *testing.T) {
 	compare = func(path string, have values, want schema) {
 		want = want.resolve(root)
 		if want.Properties == nil {
-			return // a map of the users' own
+			return // a map with any keys
 		}
 		if string(want.AdditionalProperties) != "false" {
 			t.Errorf("%s may have keys that the schema does not describe", path)
@@ -80,8 +80,8 @@ func TestSchema_hasTheKeysOfTheValues(t *testing.T) {
 	compare("", defaults(t), root)
 }
 
-// missing says that values.yaml need not have a key: one of umbrella charts, or one
-// of Kubernetes' own.
+// missing reports whether values.yaml may lack a key: one of umbrella charts, or one of a Kubernetes
+// type.
 func missing(path, key string) bool {
 	if path == "" {
 		return slices.Contains(notInValues, key)
@@ -90,7 +90,7 @@ func missing(path, key string) bool {
 	return slices.Contains([]string{"resources", "livenessProbe", "readinessProbe"}, last)
 }
 
-// A new field of the API has to be described for the chart, too.
+// TestSchema_hasTheFieldsOfTheAPI compares the schema with the Go types.
 func TestSchema_hasTheFieldsOfTheAPI(t *testing.T) {
 	root := readSchema(t)
 	for path, described := range map[string]reflect.Type{
@@ -114,12 +114,12 @@ func TestSchema_hasTheFieldsOfTheAPI(t *testing.T) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(root.Definitions["amounts"].Properties)) {
 		if spaceapi.QuotaResource(name) == "" {
-			t.Errorf("a budget can't have %s", name)
+			t.Errorf("a budget cannot have %s", name)
 		}
 	}
 }
 
-// fieldsOf are the names of a type's fields in JSON, in order.
+// fieldsOf returns the JSON names of a type's fields, sorted.
 func fieldsOf(described reflect.Type) []string {
 	var out []string
 	for i := range described.NumField() {
@@ -169,14 +169,14 @@ func TestSchema_acceptsValidPools(t *testing.T) {
 	config := render(t, values{"pools": described})["ConfigMap/rel-space-dra-driver-controller-pools"]
 	data := config.Object["data"].(values)["pools.yaml"].(string)
 	if _, err := pools.Parse([]byte(data)); err != nil {
-		t.Errorf("the controller does not take the pools: %v", err)
+		t.Errorf("the controller rejects the pools: %v", err)
 	}
 }
 
 func TestSchema_acceptsTheValuesOfTheExamples(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(directory(), "../../../demo/examples/*values*.yaml"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("there are no values in the examples, error %v", err)
+		t.Fatalf("the examples have no values (error: %v)", err)
 	}
 	for _, file := range files {
 		render(t, nil, "--values="+file)

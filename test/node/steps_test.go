@@ -14,7 +14,7 @@ type steps struct {
 	killed   bool
 }
 
-// noLimit lets a plugin survive all its steps.
+// noLimit does not kill the kubelet plugin at any step.
 const noLimit = 0
 
 // count starts to record. The kubelet plugin is killed before step number last, counted from 1.
