@@ -29,7 +29,7 @@ import (
 
 const (
 	baselineName = "baseline"
-	// baselineDriver is the driver whose claims the baseline serves. The controller ignores them.
+	// baselineDriver is the driver of the claims that the baseline handles. The controller ignores them.
 	baselineDriver = "baseline.space.resource.example.com"
 	// baselineAccount is the name of ServiceAccounts whose objects the controller ignores.
 	baselineAccount = "plain"
@@ -102,7 +102,7 @@ func (l *baseline) provision(ctx context.Context, name string) error {
 					binding.Subjects[i].Name, binding.Subjects[i].Namespace = baselineAccount, name
 				}
 			}
-			// kube-controller-manager creates some of them, too, for both sides.
+			// In both cases, kube-controller-manager creates some of them, too.
 			if err := l.create(ctx, object); err != nil && !apierrors.IsAlreadyExists(err) {
 				return fmt.Errorf("create the contents of namespace %s: %w", name, err)
 			}

@@ -51,7 +51,7 @@ func startBurst(b *testing.B, env *framework.Env, prefix string, newPod func(nam
 	api := env.Client.CoreV1().Pods(metav1.NamespaceDefault)
 	name := func(i int) string { return fmt.Sprint(prefix, i) }
 	follow := follow(ctx, b, env.Client.CoreV1().RESTClient(), "pods", metav1.NamespaceDefault, fields.Everything())
-	running, gone := map[string]bool{}, 0
+	running, deleted := map[string]bool{}, 0
 	var seconds []float64
 	group, ctx := errgroup.WithContext(ctx)
 	begin := time.Now()
@@ -67,7 +67,7 @@ func startBurst(b *testing.B, env *framework.Env, prefix string, newPod func(nam
 			switch {
 			case !ok || !strings.HasPrefix(pod.Name, prefix):
 			case event.Type == watch.Deleted:
-				gone++
+				deleted++
 			case pod.Status.Phase == corev1.PodRunning && !running[pod.Name]:
 				running[pod.Name] = true
 				seconds = append(seconds, time.Since(begin).Seconds())
@@ -77,11 +77,11 @@ func startBurst(b *testing.B, env *framework.Env, prefix string, newPod func(nam
 					})
 				}
 			}
-			return gone == *flags.burst
+			return deleted == *flags.burst
 		})
 	})
 	if err := group.Wait(); err != nil {
-		b.Fatalf("%d pods ran, and %d were deleted: %v", len(running), gone, err)
+		b.Fatalf("%d pods ran, and %d were deleted: %v", len(running), deleted, err)
 	}
 	return seconds
 }

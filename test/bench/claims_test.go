@@ -94,7 +94,7 @@ func (c claims) ready(b *testing.B, prefix string, n int, allocated func(*resour
 	return seconds, slices.Collect(maps.Values(seen))
 }
 
-// ignored is for claims whose allocation is not of interest.
+// ignored does nothing when a claim is allocated.
 func ignored(*resourceapi.ResourceClaim) {}
 
 // follow watches objects of a resource from now on. It returns a function that reads events
@@ -120,7 +120,7 @@ func follow(ctx context.Context, b *testing.B, api rest.Interface, resource, nam
 			select {
 			case event, open := <-w.ResultChan():
 				if !open {
-					return errors.New("the watch ended")
+					return errors.New("the watch was closed")
 				}
 				if see(event) {
 					return nil

@@ -108,15 +108,15 @@ func (d *deallocation) deallocate(prefix string) (deleted, rejected []float64) {
 	}
 	ctx, cancel := context.WithTimeout(d.b.Context(), patience)
 	defer cancel()
-	// A token is used from the moment on that its RoleBinding is deleted, so that its use does
-	// not slow down what is measured.
+	// A token is only used after its RoleBinding is deleted, so that the requests do not slow down the
+	// deletions.
 	bindings := follow(ctx, d.b, d.env.Client.RbacV1().RESTClient(), "rolebindings", metav1.NamespaceAll,
 		fields.OneTermEqualSelector(metav1.ObjectNameField, spaceapi.RoleBindingName))
 	group, ctx := errgroup.WithContext(ctx)
 	var mutex sync.Mutex
 	begin := time.Now()
 	group.Go(func() error {
-		left := len(all)
+		remaining := len(all)
 		return bindings(ctx, func(event watch.Event) bool {
 			binding, ok := event.Object.(*rbacv1.RoleBinding)
 			if !ok || event.Type != watch.Deleted || tenants[binding.Namespace] == nil {
@@ -129,8 +129,8 @@ func (d *deallocation) deallocate(prefix string) (deleted, rejected []float64) {
 				rejected = append(rejected, time.Since(begin).Seconds())
 				return err
 			})
-			left--
-			return left == 0
+			remaining--
+			return remaining == 0
 		})
 	})
 	deleted = d.awaitDeleted(names, func(ctx context.Context, i int) error {

@@ -32,20 +32,20 @@ const (
 	otherDriver = "other.resource.example.com"
 )
 
-// BenchmarkGrowth measures controllers that have just started, with a growing number of existing
-// spaces that a pod uses each, and at the end also with many claims of another driver.
+// BenchmarkGrowth measures the start of the controller with a growing number of existing spaces, each
+// of which a pod uses, and at the end also with many claims of another driver.
 func BenchmarkGrowth(b *testing.B) {
 	r := startReport(b, "growth")
-	// There is no kubelet: the node's pods must not be evicted for it.
+	// Without a kubelet, the node's pods must not be evicted.
 	g := &growth{b: b, report: r, env: controlPlane(b, "--controllers=*,-node-lifecycle-controller")}
 	createNode(b, g.env)
 	g.start()
 	g.baseline = baselineOf(b, g.env, g.fill(1))
-	for _, n := range *flags.standing {
+	for _, n := range *flags.existing {
 		g.fill(n)
 		g.measure(fmt.Sprintf("%d spaces", n))
 	}
-	first, last := fmt.Sprintf("%d spaces", (*flags.standing)[0]), fmt.Sprintf("%d spaces", g.spaces)
+	first, last := fmt.Sprintf("%d spaces", (*flags.existing)[0]), fmt.Sprintf("%d spaces", g.spaces)
 	r.atMost("one more space, ratio of "+last+" to "+first, flat, r.median(oneSpace, last)/r.median(oneSpace, first))
 	r.atMost("peak memory with "+last+", MiB", 200, r.median(peakMemory, last))
 	r.atMost("seconds until the caches are in sync with "+last, 10, r.median(startTime, last))
@@ -83,20 +83,20 @@ func (g *growth) fill(n int) (sample *resourceapi.ResourceClaim) {
 	g.b.Helper()
 	begin, before := time.Now(), g.spaces
 	for g.spaces < n {
-		some := min(chunk, n-g.spaces)
-		_, all := claims{env: g.env, driver: spaceapi.DefaultDriverName, node: nodeName}.ready(g.b, fmt.Sprintf("g%d", g.spaces), some, ignored)
+		count := min(chunk, n-g.spaces)
+		_, all := claims{env: g.env, driver: spaceapi.DefaultDriverName, node: nodeName}.ready(g.b, fmt.Sprintf("g%d", g.spaces), count, ignored)
 		sample = all[0]
-		g.spaces += some
+		g.spaces += count
 	}
 	g.b.Logf("%d spaces with a pod each, %.1f/s created", n, float64(n-before)/time.Since(begin).Seconds())
 	return sample
 }
 
-// start starts the controller, again, and waits until its caches are in sync.
+// start starts or restarts the controller, and waits until its caches are in sync.
 func (g *growth) start() {
 	g.b.Helper()
 	if g.controller != nil {
-		g.controller.end()
+		g.controller.stop()
 	}
 	health, metrics, profiles := framework.FreeAddress(g.b), framework.FreeAddress(g.b), framework.FreeAddress(g.b)
 	g.controller = start(g.b, framework.Binary("space-controller"), "--kubeconfig="+g.env.Cluster.Kubeconfig(), "--leader-elect-resource-namespace="+framework.DriverNamespace,

@@ -21,13 +21,13 @@ const (
 	hostileTenants = 4
 	// hostilePrepares is how often each of the other claims is prepared in a round.
 	hostilePrepares = 5
-	// hostileGoal is the largest ratio of the time that others need meanwhile.
+	// hostileGoal is the goal for the ratio of the times of other claims.
 	hostileGoal = 1.3
 )
 
-// BenchmarkHostile prepares claims while one tenant deletes the ServiceAccount of its space as
-// fast as it can. The baseline has a tenant that deletes, as fast, one that does not exist: that
-// costs the API server as many requests, and the driver nothing.
+// BenchmarkHostile prepares claims while one tenant repeatedly deletes the ServiceAccount of its space.
+// In the baseline, the tenant requests the deletion of one that does not exist: the API server handles
+// as many requests, and the driver does nothing.
 func BenchmarkHostile(b *testing.B) {
 	r := startReport(b, "hostile")
 	env := controlPlane(b)
@@ -43,9 +43,9 @@ func BenchmarkHostile(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	const none = "nobody deletes anything"
-	const absent, existing = "a tenant deletes what does not exist", "a tenant deletes the ServiceAccount of its space"
-	const prepared, deletions = "Prepare of a claim of others (s)", "requests of the tenant, for each second"
+	const none = "no tenant sends requests"
+	const absent, existing = "a tenant deletes a ServiceAccount that does not exist", "a tenant deletes the ServiceAccount of its space"
+	const prepared, deletions = "Prepare of another claim (s)", "requests of the tenant (1/s)"
 	kinds := []struct{ name, account string }{{none, ""}, {absent, "absent"}, {existing, spaceapi.ServiceAccountName}}
 	inTurns(rounds, len(kinds), func(round, i int) {
 		kind := kinds[i]

@@ -1,9 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package bench measures the driver on clusters of its own, and compares it with what the same
-// cluster does without it. Whatever is compared is measured in turns in one run, because the
-// load of the machine changes. No test depends on a time.
+// Package bench measures the driver on its own clusters, and compares it with baselines in the same
+// cluster. A benchmark measures the kinds that it compares in turns, because the load of the machine
+// changes. No test depends on a time.
 package bench
 
 import (
@@ -30,10 +30,10 @@ const (
 	// parallel is the number of requests at the same time. The controller reconciles as many
 	// claims at the same time by default.
 	parallel = 16
-	// patience is how long a step of a benchmark may take.
+	// patience is the timeout of a step of a benchmark.
 	patience = 5 * time.Minute
-	// flat is the largest ratio, between the most objects and the fewest, of a duration that
-	// does not depend on their number, on a machine with other load.
+	// flat is the goal for the ratio of durations with the most and with the fewest objects, for those
+	// that must not depend on this number. It allows for other load of the machine.
 	flat = 1.5
 )
 
@@ -41,14 +41,14 @@ var flags = struct {
 	spaces, rounds, pods, burst, others *int
 	rest                                *time.Duration
 	before                              *string
-	prepared, standing, nodes           *numbers
+	prepared, existing, nodes           *numbers
 }{
 	spaces:   flag.Int("spaces", 100, "throughput, deallocation: spaces in each round"),
 	rounds:   flag.Int("rounds", 3, "throughput, deallocation, burst: measured rounds"),
 	pods:     flag.Int("pods", 10, "podstart, manynodes, growth, node: pods, spaces or calls that are measured one at a time"),
 	burst:    flag.Int("burst", 200, "burst: pods that are created at the same time"),
 	prepared: growing("prepared", "node: numbers of prepared claims", 1, 100, 250),
-	standing: growing("standing", "growth: numbers of existing spaces", 100, 1000, 5000, 10000),
+	existing: growing("existing", "growth: numbers of existing spaces", 100, 1000, 5000, 10000),
 	others:   flag.Int("others", 5000, "growth: claims of another driver that are added at the end"),
 	rest:     flag.Duration("rest", 30*time.Second, "growth: how long the controller is measured at rest, and its resync period"),
 	nodes:    growing("nodes", "manynodes: numbers of simulated nodes", 10, 500, 1000),
@@ -72,7 +72,7 @@ func (n *numbers) Set(text string) error {
 		return err
 	}
 	if len(*n) == 0 || !slices.IsSorted(*n) || (*n)[0] < 1 {
-		return errors.New("must be positive numbers that grow, such as 10,100")
+		return errors.New("must be increasing positive numbers, such as 10,100")
 	}
 	return nil
 }
@@ -126,9 +126,8 @@ func createCluster(b *testing.B, nodes int, controllerManager []string) *framewo
 	b.Helper()
 	cfg := cluster.DefaultConfig()
 	cfg.Name, cfg.Nodes, cfg.ControllerManagerFlags, cfg.Log = "space-bench", nodes, controllerManager, b.Logf
-	// An interrupted run may have left a cluster.
 	if err := cluster.Delete(b.Context(), cfg); err != nil {
-		b.Fatalf("delete the cluster of an earlier run: %v", err)
+		b.Fatalf("delete the cluster of a previous run: %v", err)
 	}
 	c, err := cluster.Create(b.Context(), cfg)
 	if err != nil {
@@ -154,7 +153,7 @@ func each(b *testing.B, n int, f func(ctx context.Context, i int) error) {
 	}
 }
 
-// eachUntil is each for a part of a benchmark that ends early when the context ends.
+// eachUntil is like each, until the context ends.
 func eachUntil(ctx context.Context, n, parallel int, f func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
@@ -164,9 +163,9 @@ func eachUntil(ctx context.Context, n, parallel int, f func(ctx context.Context,
 	return group.Wait()
 }
 
-// inTurns calls measure for each of some kinds in each round. Another kind is the first in each
-// round, because the first has the emptier cluster. Round 0 warms up, and must not be counted.
-// Round 1 begins with kind 0.
+// inTurns calls measure for each kind in each round. Each round begins with another kind, because the
+// cluster has fewer objects for the first one. Round 0 is a warm-up, and must not be counted. Round 1
+// begins with kind 0.
 func inTurns(rounds, kinds int, measure func(round, kind int)) {
 	for round := range rounds + 1 {
 		for i := range kinds {

@@ -38,12 +38,12 @@ const (
 // which kwok simulates. The pods are created one at a time, and stay.
 func BenchmarkManyNodes(b *testing.B) {
 	r := startReport(b, "manynodes")
-	// For the long leases, and to notice nodes as fast as they are created.
+	// The flags are for the long leases, and for the fast creation of nodes.
 	m := &manyNodes{b: b, env: controlPlane(b, "--node-monitor-grace-period=15m", "--kube-api-qps=200", "--kube-api-burst=300")}
 	createClass(b, m.env, spaceapi.DefaultDriverName, "")
 	stages := framework.Binary("kwok-stages")
-	// kwok renews a lease four times in its duration, as kubelets do. A kubelet's is 40 s, but
-	// here one machine renews all of them.
+	// kwok renews a lease four times in its duration, as kubelets do. The duration is longer than that of
+	// kubelets, 40 s, because one machine renews all leases.
 	start(b, framework.Binary("kwok"), "--kubeconfig="+m.env.Cluster.Kubeconfig(), "--manage-all-nodes=true", "--node-lease-duration-seconds=400",
 		"--config="+filepath.Join(stages, "node/fast/node-initialize.yaml"), "--config="+filepath.Join(stages, "pod/fast/pod-ready.yaml"))
 	for _, n := range *flags.nodes {

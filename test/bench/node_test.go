@@ -24,19 +24,19 @@ import (
 )
 
 const (
-	// renewals is how many tokens the plugin renews at the same time.
+	// renewals is the number of tokens that the kubelet plugin renews at the same time.
 	renewals = 4
 
 	prepareTime    = "Prepare of one more claim (s)"
 	unprepareTime  = "Unprepare of one more claim (s)"
-	callsTime      = "the baseline calls: the claim read and a token requested, without the plugin (s)"
-	renewalTime    = "start of the plugin until all tokens are renewed (s)"
+	callsTime      = "the baseline calls: the claim read and a token requested, without the kubelet plugin (s)"
+	renewalTime    = "start of the kubelet plugin until all tokens are renewed (s)"
 	renewCallsTime = "the baseline calls for as many tokens (s)"
-	renewalCPU     = "CPU for that, for each token (ms)"
+	renewalCPU     = "CPU of the renewal, for each token (ms)"
 )
 
-// BenchmarkNode measures the plugin through its own socket, with a growing and then a shrinking
-// number of prepared claims, so that a change of the machine's load is not mistaken for growth.
+// BenchmarkNode measures the kubelet plugin through its socket, with a growing and then a shrinking
+// number of prepared claims, to distinguish growth from a change of the machine's load.
 func BenchmarkNode(b *testing.B) {
 	r := startReport(b, "node")
 	env := controlPlane(b)
@@ -47,7 +47,7 @@ func BenchmarkNode(b *testing.B) {
 	_, all := claims{env: env, driver: spaceapi.DefaultDriverName}.ready(b, "node", most+*flags.pods, ignored)
 	n := &node{b: b, env: env, dir: b.TempDir(), all: all[:most], probes: all[most:]}
 	n.start()
-	// The first calls warm up.
+	// A warm-up.
 	n.probe(newReport())
 	for _, number := range numbers {
 		n.prepareUntil(number)
@@ -66,24 +66,24 @@ func BenchmarkNode(b *testing.B) {
 
 func claimsName(n int) string { return fmt.Sprintf("%d prepared claims", n) }
 
-// node is the plugin's process, for which the benchmark acts as the kubelet.
+// node is a process of the kubelet plugin. The benchmark makes the calls of the kubelet.
 type node struct {
 	b      *testing.B
 	env    *framework.Env
 	dir    string
 	plugin *process
 	dra    drav1.DRAPluginClient
-	// all are claims, of which the first prepared ones are prepared, and probes are claims
-	// that are prepared and unprepared to measure it.
+	// The first prepared ones of all claims are prepared. Probes are claims to measure Prepare and
+	// Unprepare.
 	all, probes []*resourceapi.ResourceClaim
 	prepared    int
 }
 
-// start starts the plugin, again, and registers it. Claims stay prepared.
+// start starts or restarts the kubelet plugin, and registers it. Claims stay prepared.
 func (n *node) start() {
 	n.b.Helper()
 	if n.plugin != nil {
-		n.plugin.end()
+		n.plugin.stop()
 	}
 	kubelet, served, profiles := filepath.Join(n.dir, "kubelet"), framework.FreeAddress(n.b), framework.FreeAddress(n.b)
 	for _, dir := range []string{"plugins_registry", "plugins/" + spaceapi.DefaultDriverName} {
@@ -98,10 +98,10 @@ func (n *node) start() {
 	registrar := registration.NewRegistrationClient(n.dial(filepath.Join(kubelet, "plugins_registry", spaceapi.DefaultDriverName+"-bench-reg.sock")))
 	info, err := registrar.GetInfo(n.plugin.ctx, &registration.InfoRequest{}, grpc.WaitForReady(true))
 	if err != nil {
-		n.b.Fatalf("get the plugin's info: %v", err)
+		n.b.Fatalf("get the info of the kubelet plugin: %v", err)
 	}
 	if _, err := registrar.NotifyRegistrationStatus(n.plugin.ctx, &registration.RegistrationStatus{PluginRegistered: true}); err != nil {
-		n.b.Fatalf("confirm the registration to the plugin: %v", err)
+		n.b.Fatalf("notify the kubelet plugin of the registration: %v", err)
 	}
 	n.dra = drav1.NewDRAPluginClient(n.dial(info.Endpoint))
 }
@@ -109,30 +109,30 @@ func (n *node) start() {
 // dial connects to a socket as soon as a server listens.
 func (n *node) dial(socket string) *grpc.ClientConn {
 	n.b.Helper()
-	quickly := grpc.ConnectParams{MinConnectTimeout: time.Second}
-	quickly.Backoff.BaseDelay, quickly.Backoff.Multiplier, quickly.Backoff.MaxDelay = 5*time.Millisecond, 1.2, 100*time.Millisecond
-	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(quickly))
+	params := grpc.ConnectParams{MinConnectTimeout: time.Second}
+	params.Backoff.BaseDelay, params.Backoff.Multiplier, params.Backoff.MaxDelay = 5*time.Millisecond, 1.2, 100*time.Millisecond
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(params))
 	if err != nil {
-		n.b.Fatalf("connect to the plugin: %v", err)
+		n.b.Fatalf("connect to the kubelet plugin: %v", err)
 	}
 	n.b.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
 
-// prepare calls the plugin as the kubelet does.
+// prepare calls the kubelet plugin as the kubelet does.
 func (n *node) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) error {
-	answer, err := n.dra.NodePrepareResources(ctx, &drav1.NodePrepareResourcesRequest{Claims: request(claim)})
-	if result := answer.GetClaims()[string(claim.UID)]; err != nil || result == nil || result.Error != "" {
-		return fmt.Errorf("prepare claim %s: the plugin answers %v, error %w", claim.Name, result, err)
+	response, err := n.dra.NodePrepareResources(ctx, &drav1.NodePrepareResourcesRequest{Claims: request(claim)})
+	if result := response.GetClaims()[string(claim.UID)]; err != nil || result == nil || result.Error != "" {
+		return fmt.Errorf("prepare claim %s: the kubelet plugin returns %v, error %w", claim.Name, result, err)
 	}
 	return nil
 }
 
-// unprepare calls the plugin as the kubelet does.
+// unprepare calls the kubelet plugin as the kubelet does.
 func (n *node) unprepare(ctx context.Context, claim *resourceapi.ResourceClaim) error {
-	answer, err := n.dra.NodeUnprepareResources(ctx, &drav1.NodeUnprepareResourcesRequest{Claims: request(claim)})
-	if result := answer.GetClaims()[string(claim.UID)]; err != nil || result == nil || result.Error != "" {
-		return fmt.Errorf("unprepare claim %s: the plugin answers %v, error %w", claim.Name, result, err)
+	response, err := n.dra.NodeUnprepareResources(ctx, &drav1.NodeUnprepareResourcesRequest{Claims: request(claim)})
+	if result := response.GetClaims()[string(claim.UID)]; err != nil || result == nil || result.Error != "" {
+		return fmt.Errorf("unprepare claim %s: the kubelet plugin returns %v, error %w", claim.Name, result, err)
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func request(claim *resourceapi.ResourceClaim) []*drav1.Claim {
 	return []*drav1.Claim{{Namespace: claim.Namespace, Name: claim.Name, Uid: string(claim.UID)}}
 }
 
-// baseline makes the calls to the API server that every Prepare needs.
+// baseline sends the requests to the API server that each Prepare needs.
 func (n *node) baseline(ctx context.Context, claim *resourceapi.ResourceClaim) error {
 	claim, err := n.env.Client.ResourceV1().ResourceClaims(claim.Namespace).Get(ctx, claim.Name, metav1.GetOptions{})
 	if err != nil {
@@ -179,8 +179,8 @@ func (n *node) probe(r *report) {
 	}
 }
 
-// renew restarts the plugin, which then renews all tokens at once, because they may have expired
-// meanwhile. This is the worst case.
+// renew restarts the kubelet plugin, which then renews all tokens, because they may have expired. This
+// is the worst case.
 func (n *node) renew(r *report) {
 	n.b.Helper()
 	begin := time.Now()
@@ -202,7 +202,7 @@ func (n *node) renew(r *report) {
 	r.add(renewCallsTime, claimsName(n.prepared), time.Since(begin).Seconds())
 }
 
-// rest measures the plugin at rest.
+// rest measures the kubelet plugin at rest.
 func (n *node) rest(r *report) {
 	n.b.Helper()
 	n.plugin.awaitRest()

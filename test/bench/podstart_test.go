@@ -30,8 +30,7 @@ import (
 
 const (
 	noClaim = "without a claim"
-	// exampleDriver is kubernetes-sigs/dra-example-driver: a claim of its devices costs nothing
-	// but what any claim costs.
+	// exampleDriver is kubernetes-sigs/dra-example-driver. Its claims cost as little as possible.
 	exampleDriver = "dra-example-driver"
 	examplePlugin = "dra-example-kubeletplugin"
 	exampleClass  = "gpu.example.com"
@@ -42,8 +41,7 @@ const (
 "limitRange":{"limits":[{"type": "Container", "defaultRequest": {"cpu": "100m", "memory": "128Mi"}}]}}`
 )
 
-// BenchmarkPodStart starts pods of each kind in turns, one at a time, on nodes that do nothing
-// else.
+// BenchmarkPodStart starts pods of each kind in turns, one at a time, on idle nodes.
 func BenchmarkPodStart(b *testing.B) {
 	r := startReport(b, "podstart")
 	env := twoNodes(b)
@@ -63,7 +61,7 @@ func BenchmarkPodStart(b *testing.B) {
 		install(b, env, "before", filepath.Join(*flags.before, "deployments/helm/space-dra-driver"), programs, "--set", "driverName="+beforeDriver)
 		kinds = append(kinds, struct{ name, class string }{"with a space, before", beforeDriver})
 	}
-	const running, steps, driverSteps = "from the creation of a pod until it is Running (s)", "steps since the creation, as a watch sees them (s)", "steps of the driver, by its metrics (s)"
+	const running, steps, driverSteps = "from the creation of a pod until it is Running (s)", "steps since the creation, as a watch shows them (s)", "steps of the driver, by its metrics (s)"
 	inTurns(*flags.pods, len(kinds), func(round, i int) {
 		kind, name := kinds[i], fmt.Sprintf("pod-%d-%d", round, i)
 		before := durations(b, env)
@@ -130,9 +128,9 @@ func createClass(b *testing.B, env *framework.Env, name, parameters string) {
 	}
 }
 
-// startPod creates a pod, with a claim of the class unless that is empty, and waits until the
-// pod is bound or Running, whichever is wanted, and its space is Ready. It returns after how many
-// seconds it saw each step: allocated, bound, Ready and Running.
+// startPod creates a pod, with a claim unless class is empty, and waits until the pod is bound or
+// Running, as wanted, and its space is Ready. It returns the seconds until each step: allocated, bound,
+// Ready and Running.
 func startPod(b *testing.B, env *framework.Env, name, class, wanted string) map[string]float64 {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), framework.Patience)
@@ -178,19 +176,19 @@ func startPod(b *testing.B, env *framework.Env, name, class, wanted string) map[
 		})
 	})
 	if err := group.Wait(); err != nil {
-		b.Fatalf("start pod %s, of whose steps were seen %v: %v", name, seen, err)
+		b.Fatalf("start pod %s, which reached the steps %v: %v", name, seen, err)
 	}
 	return seen
 }
 
-// durations returns how many seconds the driver has spent so far in each step of the start of
-// pods, on all nodes.
+// durations returns the total seconds that the driver has spent in each step of the start of pods, on
+// all nodes.
 func durations(b *testing.B, env *framework.Env) map[string]float64 {
 	b.Helper()
 	out := map[string]float64{}
 	for _, component := range []struct{ name, selector, metric string }{
 		{"controller", framework.ControllerPods, "space_dra_provisioning_step_duration_seconds_sum"},
-		{"plugin", framework.PluginPods, "space_dra_prepare_step_duration_seconds_sum"},
+		{"kubelet plugin", framework.PluginPods, "space_dra_prepare_step_duration_seconds_sum"},
 	} {
 		pods, err := env.DriverPods(b.Context(), component.selector)
 		if err != nil {

@@ -24,23 +24,23 @@ import (
 
 const (
 	mebibyte = 1 << 20
-	// restWindow is how long a process has to be idle to be at rest.
+	// restWindow is the time for which a process at rest must be idle.
 	restWindow = 2 * time.Second
 )
 
-// process is a running program. It fails the benchmark when it cannot be measured.
+// process is a running program. If it cannot be measured, the benchmark fails.
 type process struct {
 	b    *testing.B
 	name string
 	cmd  *exec.Cmd
 	log  framework.Output
-	// ctx ends when the process has ended.
+	// ctx ends when the process exits.
 	ctx context.Context
-	// metrics and profiles are where it serves /metrics and /debug/pprof/.
+	// metrics and profiles are clients for /metrics and /debug/pprof/.
 	metrics, profiles framework.Asker
 }
 
-// start starts a program. It ends with the benchmark, or when end is called.
+// start starts a program, and stops it at the end of the benchmark.
 func start(b *testing.B, path string, args ...string) *process {
 	b.Helper()
 	p := &process{b: b, name: filepath.Base(path), cmd: exec.Command(path, args...)}
@@ -48,11 +48,11 @@ func start(b *testing.B, path string, args ...string) *process {
 	if err := p.cmd.Start(); err != nil {
 		b.Fatalf("start %s, which make bench builds: %v", p.name, err)
 	}
-	ctx, ended := context.WithCancelCause(context.Background())
+	ctx, exited := context.WithCancelCause(context.Background())
 	p.ctx = ctx
-	go func() { ended(fmt.Errorf("%s has ended, error: %w", p.name, p.cmd.Wait())) }()
+	go func() { exited(fmt.Errorf("%s has exited, error: %w", p.name, p.cmd.Wait())) }()
 	b.Cleanup(func() {
-		p.end()
+		p.stop()
 		if b.Failed() {
 			text := p.log.String()
 			b.Logf("the end of the log of %s:\n%s", p.name, text[max(0, len(text)-4000):])
@@ -61,9 +61,9 @@ func start(b *testing.B, path string, args ...string) *process {
 	return p
 }
 
-// end terminates the process and waits until it has ended.
-func (p *process) end() {
-	// It may have ended before.
+// stop terminates the process, and waits until it exits.
+func (p *process) stop() {
+	// It may have exited already.
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	<-p.ctx.Done()
 	if !p.cmd.ProcessState.Success() {
@@ -91,7 +91,7 @@ func (p *process) awaitRest() {
 	})
 }
 
-// proc returns what the kernel knows of the process.
+// proc returns the kernel's information about the process.
 func (p *process) proc() procfs.Proc {
 	p.b.Helper()
 	proc, err := procfs.NewProc(p.cmd.Process.Pid)
@@ -122,7 +122,7 @@ func (p *process) load(during time.Duration) float64 {
 	return (p.cpu() - before) / time.Since(begin).Seconds()
 }
 
-// peak returns the most memory that the process has had so far, in MiB.
+// peak returns the peak memory of the process, in MiB.
 func (p *process) peak() float64 {
 	p.b.Helper()
 	status, err := p.proc().NewStatus()
@@ -134,10 +134,10 @@ func (p *process) peak() float64 {
 
 var heapAlloc = regexp.MustCompile(`(?m)^# HeapAlloc = (\d+)$`)
 
-// live returns how much memory objects take that are in use, in MiB.
+// live returns the memory of objects in use, in MiB.
 func (p *process) live() float64 {
 	p.b.Helper()
-	// The metric would include what a scrape needs.
+	// The metric would include the memory for a scrape.
 	match := heapAlloc.FindStringSubmatch(p.get(p.profiles, "/debug/pprof/heap?gc=1&debug=1"))
 	if match == nil {
 		p.b.Fatalf("the heap profile of %s has no HeapAlloc", p.name)

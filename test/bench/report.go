@@ -14,7 +14,7 @@ import (
 	"text/tabwriter"
 )
 
-// report is what one run of a benchmark measured, as tables of series.
+// report contains the measurements of one run of a benchmark, as tables of series.
 type report struct {
 	// machine describes where and when the benchmark ran.
 	machine string
@@ -34,7 +34,7 @@ type series struct {
 	values []float64
 }
 
-// newReport describes the machine as it is now.
+// newReport describes the current state of the machine.
 func newReport() *report {
 	load, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -62,8 +62,8 @@ func (t *table) add(name string, values ...float64) {
 	t.series[i].values = append(t.series[i].values, values...)
 }
 
-// addRatios adds the ratios of two series of another table, pair by pair: what the machine did
-// meanwhile is in both.
+// addRatios adds the ratios of two series of another table, pair by pair, because other load affects
+// both values of a pair.
 func (r *report) addRatios(title, of, name, base string) {
 	dividends, divisors := r.values(of, name), r.values(of, base)
 	for i := range min(len(dividends), len(divisors)) {
@@ -85,8 +85,8 @@ func (r *report) values(title, name string) []float64 {
 	return nil
 }
 
-// atLeast reports whether a value reaches a goal. A busy machine can miss goals, so that the
-// benchmark does not fail.
+// atLeast reports whether a value reaches a goal. Goals can be missed on a busy machine: the benchmark
+// does not fail.
 func (r *report) atLeast(what string, want, got float64) { r.goal(what, ">=", want, got, got >= want) }
 
 // atMost reports whether a value is within a goal.
@@ -116,7 +116,7 @@ func (r *report) write(to io.Writer) error {
 	return w.Flush()
 }
 
-// quantile interpolates between the two nearest values. That of no values is NaN.
+// quantile interpolates between the two nearest values. Without values, it returns NaN.
 func quantile(values []float64, q float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()

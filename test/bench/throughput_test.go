@@ -16,11 +16,11 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// beforeDriver is the driver name of an earlier commit, beside this one.
+// beforeDriver is the driver name of the earlier commit.
 const beforeDriver = "before.space.resource.example.com"
 
-// BenchmarkThroughput compares how many spaces the controller provisions in a second with how
-// many the baseline does, for claims that are created as fast.
+// BenchmarkThroughput compares how many spaces per second the controller and the baseline provision, for
+// claims that are created at the same rate.
 func BenchmarkThroughput(b *testing.B) {
 	r := startReport(b, "throughput")
 	env := controlPlane(b)
@@ -67,8 +67,7 @@ func startBuild(b *testing.B, env *framework.Env, path, driver string) {
 	start(b, path, "--kubeconfig="+env.Cluster.Kubeconfig(), "--driver-name="+driver, "--leader-elect=false")
 }
 
-// baselineRound creates claims of another driver, and has as many workers as the controller
-// serve them.
+// baselineRound creates claims of another driver, which as many workers as the controller has handle.
 func baselineRound(b *testing.B, env *framework.Env, loop *baseline, prefix string) []float64 {
 	b.Helper()
 	workers := make(chan struct{}, parallel)
