@@ -17,13 +17,12 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
 )
 
-// cliProgram is the command-line tool, which is also the hosts' init.
+// cliProgram is the command line tool, which is also the init process of hosts.
 const cliProgram = "space-cluster"
 
 const newNamespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC
 
-// boot creates the host's namespaces and connects them. It starts no process
-// but the init.
+// boot creates the host's namespaces, connects them, and starts only the init process.
 func (h *Host) boot(ctx context.Context) error {
 	if err := cgroup.Create(h.cgroup() + "/system"); err != nil {
 		return fmt.Errorf("boot host %s: %w", h.name, err)
@@ -48,7 +47,7 @@ func (h *Host) boot(ctx context.Context) error {
 	return h.connect()
 }
 
-// findInits returns the PIDs of the inits of a cluster's hosts, by the hosts' names.
+// findInits returns the PIDs of the init processes of a cluster's hosts, by the hosts' names.
 func findInits(cluster string) (map[string]int, error) {
 	found := map[string]int{}
 	err := eachProcess(func(pid int, argv []string) {
@@ -60,7 +59,7 @@ func findInits(cluster string) (map[string]int, error) {
 	return found, err
 }
 
-// pid returns the host's process 1, by its number on the machine.
+// pid returns the PID of the host's init process on the machine.
 func (h *Host) pid() (int, error) {
 	inits, err := findInits(h.cluster.rec.Name)
 	if err == nil && inits[h.name] == 0 {
@@ -88,8 +87,8 @@ func (h *Host) connect() error {
 	return network.ConnectNode(controlPlane, node, h.number, c.rec.subnet())
 }
 
-// Reboot kills every process of the host, containers too, and boots it again:
-// /run is empty, /var is as it was.
+// Reboot kills all processes of the host, including containers, and boots it again. /run is then
+// empty, and /var is unchanged.
 func (h *Host) Reboot(ctx context.Context) error {
 	inits, err := findInits(h.cluster.rec.Name)
 	if err != nil {
@@ -107,7 +106,7 @@ func (h *Host) Reboot(ctx context.Context) error {
 		return err
 	}
 	if h.number == 0 {
-		// The bridge is gone with the control plane's namespaces, and all links with it.
+		// The kernel removed the bridge with the control plane's namespaces, and with it all links.
 		for _, n := range h.cluster.nodes {
 			if inits[n.name] == 0 {
 				continue
@@ -120,7 +119,7 @@ func (h *Host) Reboot(ctx context.Context) error {
 	return h.startAll(ctx)
 }
 
-// startAll starts the processes that do not run.
+// startAll starts the processes that are not running.
 func (h *Host) startAll(ctx context.Context) error {
 	for _, p := range h.processes() {
 		if err := h.Start(ctx, p.name); err != nil {
@@ -130,24 +129,24 @@ func (h *Host) startAll(ctx context.Context) error {
 	return nil
 }
 
-// WipeRun leaves a node's /run as it is after a reboot: it kills all processes and
-// containers, empties /run, and starts the processes again.
+// WipeRun kills all processes and containers of a node, empties /run, as after a reboot, and restarts
+// the processes.
 func (h *Host) WipeRun(ctx context.Context) error {
 	if h.number == 0 {
-		return fmt.Errorf("host %s is no node", h.name)
+		return fmt.Errorf("host %s is not a node", h.name)
 	}
 	for _, p := range h.processes() {
 		if err := h.Kill(ctx, p.name); err != nil {
 			return err
 		}
 	}
-	// The init and the shell itself do not get the signal. The new /run is shared with
-	// containers because / is.
+	// The signal does not reach the init process and the shell itself. Containers share the new /run, as
+	// they share /.
 	script := "kill -KILL -1; umount --lazy /run && mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs /run && mkdir /run/lock"
 	if out, err := h.Command(ctx, "sh", "-c", script).CombinedOutput(); err != nil {
 		return fmt.Errorf("empty /run of host %s: %w: %s", h.name, err, out)
 	}
-	// A kubelet that starts spends seconds on each empty group that it finds.
+	// When a kubelet starts, it spends seconds on each empty cgroup.
 	if err := cgroup.Remove(h.cgroup() + "/kubepods"); err != nil {
 		return fmt.Errorf("remove the containers of host %s: %w", h.name, err)
 	}

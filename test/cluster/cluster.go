@@ -28,7 +28,7 @@ func newCluster(cfg Config, rec *record) *Cluster {
 	c := &Cluster{rec: rec}
 	c.controlPlane = &Host{cluster: c, name: rec.Name + controlPlaneSuffix}
 	for number := 1; number <= rec.Nodes; number++ {
-		// As kind would call it.
+		// The names are those that kind uses.
 		name := rec.Name + "-worker"
 		if number > 1 {
 			name += strconv.Itoa(number)
@@ -38,8 +38,7 @@ func newCluster(cfg Config, rec *record) *Cluster {
 	return c
 }
 
-// Open returns a cluster that was created before. The error wraps ErrNotFound
-// when there is none.
+// Open returns an existing cluster. If it does not exist, the error wraps ErrNotFound.
 func Open(cfg Config) (*Cluster, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -50,7 +49,7 @@ func Open(cfg Config) (*Cluster, error) {
 		return nil, err
 	}
 	if !rec.Complete {
-		return nil, fmt.Errorf("cluster %s: creating it was interrupted; create it again", cfg.Name)
+		return nil, fmt.Errorf("cluster %s: its creation was interrupted; create it again", cfg.Name)
 	}
 	return newCluster(cfg, rec), nil
 }
@@ -75,7 +74,7 @@ func (c *Cluster) APIServerURL() string {
 	return "https://" + net.JoinHostPort(c.rec.subnet().ControlPlane().String(), apiServerPort)
 }
 
-// CA returns the certificate authority in PEM, or nil when it cannot be read.
+// CA returns the CA certificate as PEM, or nil if it cannot be read.
 func (c *Cluster) CA() []byte {
 	data, _ := os.ReadFile(c.controlPlane.onMachine(hostPKI + "/ca.crt"))
 	return data
@@ -84,8 +83,7 @@ func (c *Cluster) CA() []byte {
 // KubeletDir returns the kubelets' root directory, as nodes see it.
 func (c *Cluster) KubeletDir() string { return c.rec.KubeletDir }
 
-// Binary returns the path of one of the programs that the cluster is made of,
-// or of kubectl or helm.
+// Binary returns the path of one of the cluster's programs, or of kubectl or helm.
 func (c *Cluster) Binary(name string) string { return c.rec.Binaries[name] }
 
 // ControlPlane returns the host that runs the control plane.
@@ -97,7 +95,7 @@ func (c *Cluster) Hosts() []*Host { return append([]*Host{c.controlPlane}, c.nod
 // Nodes returns the nodes.
 func (c *Cluster) Nodes() []*Host { return c.nodes }
 
-// Node returns the node of a name, or nil.
+// Node returns the node with a name, or nil.
 func (c *Cluster) Node(name string) *Host {
 	for _, n := range c.nodes {
 		if n.Name() == name {
@@ -129,7 +127,7 @@ func (h *Host) loadImage(ctx context.Context, archive string) error {
 		return fmt.Errorf("load %s into node %s: %w", archive, h.Name(), err)
 	}
 	defer file.Close()
-	// Through standard input: the node need not see the file.
+	// Through standard input: the file need not exist on the node.
 	ctr := h.Command(ctx, "ctr", "--namespace=k8s.io", "images", "import", "-")
 	ctr.Stdin = file
 	if out, err := ctr.CombinedOutput(); err != nil {

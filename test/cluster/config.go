@@ -24,7 +24,7 @@ const DefaultName = "space-dra"
 // DefaultKubeletDir is the kubelet's own default.
 const DefaultKubeletDir = "/var/lib/kubelet"
 
-// moduleDir is where this module is in the repository.
+// moduleDir is the directory of this module in the repository.
 const moduleDir = "test/cluster"
 
 // maxNameLength keeps the names of hosts short enough for a label's value, which is
@@ -38,30 +38,28 @@ type Config struct {
 	Name string
 	// Nodes is the number of nodes; with 0 there is only a control plane.
 	Nodes int
-	// BuildDir is where programs are built and kept, a directory in the repository's.
+	// BuildDir is a directory in the repository's root, for built programs.
 	BuildDir string
 	// Kubernetes is one of the versions in components/kubernetes-*, such as 1.34.4, or
 	// empty for the newest.
 	Kubernetes string
 	// FeatureGates are set in the control plane and the kubelets. They are for tests
-	// that need an older behaviour.
+	// that need the behavior of an older version.
 	FeatureGates map[string]bool
 	// ControllerManagerFlags are added to those of kube-controller-manager.
 	ControllerManagerFlags []string
 	// KubeletDir is the kubelets' root directory, below /var. The default is
 	// DefaultKubeletDir.
 	KubeletDir string
-	// Kubeconfig is where the administrator's kubeconfig is written. The
-	// default is in BuildDir: kubeconfig for the default name,
-	// <name>.kubeconfig for others.
+	// Kubeconfig is the path of the administrator's kubeconfig. The default is in BuildDir: kubeconfig
+	// for the default name, <name>.kubeconfig for others.
 	Kubeconfig string
-	// Log logs progress; nil is silent.
+	// Log logs progress. Nil: no log.
 	Log func(format string, args ...any) `json:"-"`
 }
 
-// DefaultConfig returns the configuration of the demo's cluster, in the
-// repository that the working directory is part of. The environment variable K8S
-// chooses the version of Kubernetes.
+// DefaultConfig returns the configuration of the demo's cluster, in the repository that contains the
+// working directory. The environment variable K8S sets the version of Kubernetes.
 func DefaultConfig() Config {
 	cfg := Config{Name: DefaultName, Nodes: 2, Kubernetes: os.Getenv("K8S")}
 	if root, err := repositoryRoot(); err == nil {
@@ -70,7 +68,7 @@ func DefaultConfig() Config {
 	return cfg
 }
 
-// repositoryRoot finds the repository that the working directory is part of.
+// repositoryRoot returns the root of the repository that contains the working directory.
 func repositoryRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -99,12 +97,12 @@ func (c Config) complete() (Config, error) {
 		return c, fmt.Errorf("number of nodes is %d, must be 0 to %d", c.Nodes, network.MaxNodes)
 	}
 	if c.BuildDir == "" {
-		return c, errors.New("no folder for programs: change to the repository's directory, or name one")
+		return c, errors.New("no directory for programs: change to the repository, or set one")
 	}
 	if c.KubeletDir == "" {
 		c.KubeletDir = DefaultKubeletDir
 	}
-	// The rest of a host's file system is the machine's.
+	// Hosts share the rest of the file system with the machine.
 	if !strings.HasPrefix(c.KubeletDir, "/var/") || filepath.Clean(c.KubeletDir) != c.KubeletDir {
 		return c, fmt.Errorf("directory of the kubelets is %q, must be a clean path below /var", c.KubeletDir)
 	}
@@ -124,7 +122,7 @@ func (c Config) complete() (Config, error) {
 	return c, nil
 }
 
-// Builder returns what builds the cluster's programs.
+// Builder returns the builder of the cluster's programs.
 func (c Config) Builder() (*binaries.Builder, error) {
 	c, err := c.complete()
 	if err != nil {
@@ -133,13 +131,13 @@ func (c Config) Builder() (*binaries.Builder, error) {
 	return &binaries.Builder{Module: filepath.Join(c.root(), moduleDir), Dir: c.binDir(), Kubernetes: c.Kubernetes, Log: c.Log}, nil
 }
 
-// root is the repository.
+// root returns the root of the repository.
 func (c Config) root() string { return filepath.Dir(c.BuildDir) }
 
-// binDir is where the programs are, each below a folder for its version.
+// binDir returns the directory of the programs, which has a subdirectory for each version.
 func (c Config) binDir() string { return filepath.Join(c.BuildDir, "cluster", "bin") }
 
-// programs are what a cluster of this size is made of.
+// programs returns the programs that a cluster of this size needs.
 func (c Config) programs() []string {
 	if c.Nodes == 0 {
 		return binaries.ControlPlane()

@@ -15,7 +15,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/pki"
 )
 
-// What all clusters have in common. The addresses of hosts are in Subnet.
+// Constants of all clusters. Subnet has the addresses of hosts.
 const (
 	serviceCIDR        = "10.96.0.0/16"
 	apiServiceIP       = "10.96.0.1"
@@ -74,7 +74,7 @@ func (h *Host) controlPlaneProcesses() []process {
 		// It listens on localhost.
 		{etcd, etcdURL + "/health", []string{
 			"--data-dir=/var/lib/etcd",
-			// A cluster for tests need not survive a power cut.
+			// A cluster for tests need not survive a power failure.
 			"--unsafe-no-fsync",
 			"--quota-backend-bytes=8589934592",
 			"--log-level=warn",
@@ -130,7 +130,7 @@ func (h *Host) controlPlaneProcesses() []process {
 	}
 }
 
-// featureGates are flags of the components that have feature gates.
+// featureGates returns the flags of components that have feature gates.
 func (c *Cluster) featureGates() []string {
 	var flags []string
 	for name, enabled := range c.rec.FeatureGates {

@@ -17,9 +17,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/pki"
 )
 
-// Create builds what is missing and starts a cluster. It returns when all nodes
-// are ready. A cluster that runs already is kept, and what is not running of it is
-// started; one whose creation was interrupted is replaced.
+// Create builds missing programs, starts a cluster, and waits until all nodes are ready. If the cluster
+// already exists, Create starts those of its processes that are not running. It replaces a cluster whose
+// creation was interrupted.
 func Create(ctx context.Context, cfg Config) (*Cluster, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -58,7 +58,7 @@ func Create(ctx context.Context, cfg Config) (*Cluster, error) {
 		return c, nil
 	}
 	if err := destroy(ctx, cfg.Name); err != nil {
-		return nil, fmt.Errorf("remove what is left of an earlier cluster %s: %w", cfg.Name, err)
+		return nil, fmt.Errorf("remove the previous cluster %s: %w", cfg.Name, err)
 	}
 	used, err := network.UsedSubnets()
 	if err != nil {
@@ -91,8 +91,7 @@ func (c *Cluster) create(ctx context.Context) error {
 	return c.rec.save()
 }
 
-// start boots the hosts and starts their processes, as much as possible at the
-// same time.
+// start boots the hosts and starts their processes, in parallel where possible.
 func (c *Cluster) start(ctx context.Context) error {
 	var images string
 	if len(c.nodes) > 0 {
@@ -117,7 +116,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		close(apiServerReady)
 		return nil
 	})
-	whenServed := func(h *Host, process string) {
+	afterAPIServer := func(h *Host, process string) {
 		group.Go(func() error {
 			select {
 			case <-ctx.Done():
@@ -127,8 +126,8 @@ func (c *Cluster) start(ctx context.Context) error {
 			}
 		})
 	}
-	whenServed(c.controlPlane, controllerManager)
-	whenServed(c.controlPlane, scheduler)
+	afterAPIServer(c.controlPlane, controllerManager)
+	afterAPIServer(c.controlPlane, scheduler)
 	for _, n := range c.nodes {
 		group.Go(func() error {
 			c.rec.Log("starting node %s on %s", n.Name(), n.Address())
@@ -141,14 +140,14 @@ func (c *Cluster) start(ctx context.Context) error {
 			if err := n.loadImage(ctx, images); err != nil {
 				return err
 			}
-			whenServed(n, kubeProxy)
+			afterAPIServer(n, kubeProxy)
 			return n.Start(ctx, kubelet)
 		})
 	}
 	return group.Wait()
 }
 
-// writeHosts writes the record and all that hosts find when they boot.
+// writeHosts writes the record of the cluster, and the files of hosts.
 func (c *Cluster) writeHosts() error {
 	if err := c.rec.save(); err != nil {
 		return err
@@ -172,7 +171,7 @@ func (c *Cluster) writeHosts() error {
 	return nil
 }
 
-// writeVar creates what programs expect in /var.
+// writeVar creates the directories and links that programs expect in /var.
 func (h *Host) writeVar() error {
 	for _, dir := range []string{"cache", "lib", "log", "spool", "tmp"} {
 		if err := os.MkdirAll(h.onMachine("/var/"+dir), 0o755); err != nil {
@@ -200,7 +199,7 @@ func (h *Host) writeVar() error {
 	return nil
 }
 
-// repair starts whatever of a cluster is not running.
+// repair starts the hosts and processes that are not running.
 func (c *Cluster) repair(ctx context.Context) error {
 	inits, err := findInits(c.rec.Name)
 	if err != nil {

@@ -15,11 +15,11 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
 )
 
-// Delete deletes the cluster and leaves nothing of it but the programs that were
-// built, and its empty lock. That there is no such cluster is no error.
+// Delete deletes the cluster, except the built programs and an empty lock file. It is not an error if
+// the cluster does not exist.
 func (c *Cluster) Delete(ctx context.Context) error { return Delete(ctx, c.rec.Config) }
 
-// Delete deletes the cluster of the name, whatever state it is in.
+// Delete deletes the cluster with a name, in any state.
 func Delete(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -39,7 +39,7 @@ func Delete(ctx context.Context, cfg Config) error {
 	case errors.Is(err, ErrNotFound):
 		cfg.Log("there is no cluster %s", cfg.Name)
 	case err != nil:
-		// It cannot be read, and will not be needed any more.
+		// The record is damaged, but not needed.
 		cfg.Log("%v", err)
 	}
 	if err := destroy(ctx, cfg.Name); err != nil {
@@ -54,8 +54,8 @@ func Delete(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// destroy needs no record: everything of a cluster is found by its name. The
-// directories of all clusters stay: another command may be about to use them.
+// destroy finds all parts of a cluster by its name, without the record. It keeps the parent directories
+// of all clusters, which another command may be using.
 func destroy(ctx context.Context, cluster string) error {
 	inits, err := findInits(cluster)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
 )
 
-// Host is the control plane's machine or a node: a set of namespaces.
+// Host is the host of the control plane, or a node: a set of Linux namespaces.
 type Host struct {
 	cluster *Cluster
 	name    string
@@ -21,7 +21,7 @@ type Host struct {
 	number int
 }
 
-// Name returns the host's name, for a node that of its Node object.
+// Name returns the host's name. For a node, it is also the name of its Node object.
 func (h *Host) Name() string { return h.name }
 
 // Address returns the host's IP address.
@@ -53,16 +53,16 @@ func inside(pid int, argv ...string) []string {
 
 func hostEnv() []string { return []string{"PATH=" + hostPath, "HOME=/root", "TERM=dumb"} }
 
-// Disconnect takes the node's link to the rest of the cluster down.
+// Disconnect sets the node's link to the rest of the cluster down.
 func (h *Host) Disconnect(_ context.Context) error { return h.setLink(false) }
 
-// Connect brings the node's link up again. Packets may still be lost for a
-// second or two, until the kernel asks again for neighbours that did not answer.
+// Connect sets the node's link up again. Packets may be lost for one or two seconds, until the kernel
+// retries to resolve neighbors.
 func (h *Host) Connect(_ context.Context) error { return h.setLink(true) }
 
 func (h *Host) setLink(up bool) error {
 	if h.number == 0 {
-		return fmt.Errorf("host %s is no node: its links are those of the nodes", h.name)
+		return fmt.Errorf("host %s is not a node: its links are those of the nodes", h.name)
 	}
 	pid, err := h.cluster.controlPlane.pid()
 	if err != nil {

@@ -22,17 +22,17 @@ import (
 )
 
 const (
-	// ImageRepository is where the images would be if they were published.
+	// ImageRepository is the repository of the images, which are not published.
 	ImageRepository = "registry.example.com/space-dra-driver"
-	// DefaultTag is the version of images unless another one is asked for.
+	// DefaultTag is the default version of images.
 	DefaultTag = "v0.1.0"
 
 	pauseImage = ImageRepository + "/pause:" + DefaultTag
 	imagePath  = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
-// writePauseImage returns the archive of the image that holds pods' namespaces. Its program
-// only has to run until the container runtime kills it.
+// writePauseImage writes an archive of the pause image, whose program only has to run until the
+// container runtime kills it.
 func (c *Cluster) writePauseImage() (string, error) {
 	busybox, err := findBusybox()
 	if err != nil {
@@ -46,11 +46,10 @@ func (c *Cluster) writePauseImage() (string, error) {
 	})
 }
 
-// Images are the archives that BuildImages can make.
+// Images returns the names of images that BuildImages can build.
 func Images() []string { return []string{"driver", "toolbox"} }
 
-// BuildImages writes archives of the named images into a directory and returns
-// their paths.
+// BuildImages writes archives of images into a directory, and returns their paths.
 func BuildImages(ctx context.Context, cfg Config, dir, tag string, names ...string) ([]string, error) {
 	var archives []string
 	for _, name := range names {
@@ -72,7 +71,7 @@ func BuildImages(ctx context.Context, cfg Config, dir, tag string, names ...stri
 	return archives, nil
 }
 
-// buildDriver makes the image that is released, for this machine.
+// buildDriver builds the image of the driver for this machine, as a release does.
 func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, error) {
 	builder, err := cfg.Builder()
 	if err != nil {
@@ -87,8 +86,7 @@ func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, erro
 	return archive, image.WriteArchive(archive, ImageRepository+"/"+driver.Name+":"+tag, spec)
 }
 
-// buildToolbox makes an image with a shell, kubectl and a client of client-go's, for
-// pods that look at their space.
+// buildToolbox builds the image of test pods, with a shell, kubectl and a program that uses client-go.
 func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 	busybox, err := findBusybox()
 	if err != nil {
@@ -96,7 +94,7 @@ func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 	}
 	applets, err := exec.CommandContext(ctx, busybox, "--list").Output()
 	if err != nil {
-		return "", fmt.Errorf("ask %s for its applets: %w", busybox, err)
+		return "", fmt.Errorf("list the applets of %s: %w", busybox, err)
 	}
 	builder, err := cfg.Builder()
 	if err != nil {
@@ -132,7 +130,7 @@ func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 	return archive, image.WriteArchive(archive, ImageRepository+"/toolbox:"+DefaultTag, spec)
 }
 
-// findBusybox accepts a static one only: the image has no C library.
+// findBusybox returns the path of a static busybox: the images have no C library.
 func findBusybox() (string, error) {
 	missing := errors.New("missing: a static busybox. On Debian: " + debianInstalls + "busybox-static")
 	file, err := exec.LookPath("busybox")

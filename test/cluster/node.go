@@ -63,12 +63,12 @@ func (h *Host) writeConfig(t *template.Template, snapshotter string) error {
 	}), file.Close())
 }
 
-// snapshotterFor returns one that works on the file system of a directory:
-// overlayfs cannot be stacked on itself.
+// snapshotterFor returns a snapshotter that works on the file system of a directory: overlayfs cannot be
+// stacked on itself.
 func snapshotterFor(dir string) (string, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {
-		return "", fmt.Errorf("ask for the file system of %s: %w", dir, err)
+		return "", fmt.Errorf("read the file system of %s: %w", dir, err)
 	}
 	if fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
 		return "native", nil

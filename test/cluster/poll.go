@@ -12,13 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// waitFor calls check until it returns no error. Otherwise the error has what was
-// awaited, why the wait ended, and the last error of check.
+// waitFor calls check until it returns no error. Its own error contains what it waited for, why it
+// stopped, and the last error of check.
 func waitFor(ctx context.Context, timeout time.Duration, what string, check func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		err := check(ctx)
-		// That the time is over is not why the check failed before.
+		// The end of the context is not the cause of earlier failures.
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}

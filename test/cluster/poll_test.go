@@ -27,11 +27,11 @@ func TestWaitFor_reportsTheLastError(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	err = waitFor(ctx, time.Minute, "a thing", func(context.Context) error { cancel(broken); return errors.New("not yet") })
 	if !errors.Is(err, broken) {
-		t.Errorf("what cannot get better: got %v", err)
+		t.Errorf("a canceled wait: got %v", err)
 	}
 
 	err = waitFor(t.Context(), time.Millisecond, "a thing", func(context.Context) error { return broken })
 	if !errors.Is(err, broken) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "a thing") {
-		t.Errorf("too late: got %v", err)
+		t.Errorf("a timeout: got %v", err)
 	}
 }

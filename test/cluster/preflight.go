@@ -18,7 +18,7 @@ import (
 
 const debianInstalls = "apt-get update && apt-get install --yes --no-install-recommends "
 
-// preflight checks what the machine lacks before anything is built or started.
+// preflight checks the requirements of the machine before anything is built or started.
 func preflight(cfg Config) error {
 	if err := requireRoot(); err != nil {
 		return err
@@ -34,7 +34,7 @@ func requireRoot() error {
 	return nil
 }
 
-// requireTools looks for the programs that are not built from Go modules.
+// requireTools checks for the programs that are not built from Go modules.
 func requireTools(cfg Config) error {
 	packages := map[string]string{"nsenter": "util-linux"}
 	if cfg.Nodes > 0 {

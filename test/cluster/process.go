@@ -31,20 +31,20 @@ const (
 	probeTimeout = 2 * time.Second
 )
 
-// process is one of the built programs, run on a host.
+// process is one of the built programs, which runs on a host.
 type process struct {
-	// name is also that of the program.
+	// name is also the name of the program.
 	name string
-	// probe is the URL, reachable on the host, that answers when the process is up:
-	// http, https, or unix for a socket that accepts connections.
+	// probe is the URL on the host that shows that the process is ready: http, https, or unix for a
+	// socket that accepts connections.
 	probe string
 	args  []string
 }
 
-// program is what the process is started as, and found by.
+// program returns the path that starts and identifies the process.
 func (p process) program() string { return filepath.Join(hostBin, p.name) }
 
-// processes are in the order in which they are started.
+// processes returns the processes in the order in which they start.
 func (h *Host) processes() []process {
 	if h.number == 0 {
 		return h.controlPlaneProcesses()
@@ -82,8 +82,8 @@ func (h *Host) Start(ctx context.Context, name string) error {
 	return h.launch(ctx, what, h.LogFile(name), 0, inside(init, append([]string{p.program()}, p.args...)...), answers)
 }
 
-// Kill ends a process with SIGKILL and waits until it is gone. A process that
-// does not run is no error.
+// Kill kills a process with SIGKILL, and waits until it exits. It is not an error if the process is not
+// running.
 func (h *Host) Kill(ctx context.Context, name string) error {
 	p, err := h.process(name)
 	if err != nil {
@@ -101,13 +101,13 @@ func (h *Host) Kill(ctx context.Context, name string) error {
 	return nil
 }
 
-// ProcessState says whether a process of a host runs.
+// ProcessState contains whether a process of a host is running.
 type ProcessState struct {
 	Name    string
 	Running bool
 }
 
-// Processes returns the host's processes in the order in which they are started.
+// Processes returns the states of the host's processes, in the order in which they start.
 func (h *Host) Processes() ([]ProcessState, error) {
 	var states []ProcessState
 	for _, p := range h.processes() {
@@ -128,8 +128,8 @@ func (h *Host) launch(ctx context.Context, what, logFile string, cloneFlags uint
 		return fmt.Errorf("start a process of host %s: %w", h.name, err)
 	}
 	defer log.Close()
-	// Files that this process inherited, such as a lock, must not stay open for as
-	// long as the host lives. Go's own files are marked already.
+	// The host's processes must not inherit files that this process inherited, such as a lock. Go marks
+	// files that it opens itself.
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("keep open files from the processes of host %s: %w", h.name, err)
 	}
@@ -148,20 +148,20 @@ func (h *Host) launch(ctx context.Context, what, logFile string, cloneFlags uint
 	// A caller that stays longer than the process must reap it.
 	go func() {
 		_ = cmd.Wait()
-		cancel(errors.New("it ended: " + cmd.ProcessState.String()))
+		cancel(errors.New("it exited: " + cmd.ProcessState.String()))
 	}()
 	return waitFor(ctx, startTimeout, what+" (log: "+logFile+")", up)
 }
 
-// find returns the PIDs of the host's init and of a process, by their numbers on the
-// machine. What runs is the only record of them: it cannot be out of date.
+// find returns the PIDs on the machine of the host's init process and of a process. It searches the
+// running processes: a record could be stale.
 func (h *Host) find(p process) (init int, pids []int, err error) {
 	if init, err = h.pid(); err != nil {
 		return 0, nil, err
 	}
 	host, err := os.Readlink(namespaceOf(init))
 	if err != nil {
-		return 0, nil, fmt.Errorf("look for %s on %s: %w", p.name, h.name, err)
+		return 0, nil, fmt.Errorf("find %s on %s: %w", p.name, h.name, err)
 	}
 	err = eachProcess(func(pid int, argv []string) {
 		if argv[0] != p.program() {
@@ -176,8 +176,8 @@ func (h *Host) find(p process) (init int, pids []int, err error) {
 
 func namespaceOf(pid int) string { return fmt.Sprintf("/proc/%d/ns/pid", pid) }
 
-// eachProcess calls f with the PID and the arguments of each process of the machine.
-// One that has ended has a single, empty argument.
+// eachProcess calls f with the PID and the arguments of each process of the machine. A process that has
+// exited has a single, empty argument.
 func eachProcess(f func(pid int, argv []string)) error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -194,8 +194,8 @@ func eachProcess(f func(pid int, argv []string)) error {
 	return nil
 }
 
-// kill ends a process and waits until it is gone. When it is the init of a host, the
-// kernel kills everything in its PID namespace before.
+// kill kills a process, and waits until it exits. If it is the init process of a host, the kernel first
+// kills all other processes in its PID namespace.
 func kill(ctx context.Context, pid int) error {
 	process, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
@@ -208,17 +208,17 @@ func kill(ctx context.Context, pid int) error {
 	if err := unix.PidfdSendSignal(process, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill process %d: %w", pid, err)
 	}
-	return waitFor(ctx, 2*time.Minute, fmt.Sprintf("process %d to end", pid), func(context.Context) error {
-		// It can be read when the process has ended, even if its parent does not reap it.
+	return waitFor(ctx, 2*time.Minute, fmt.Sprintf("process %d to exit", pid), func(context.Context) error {
+		// The descriptor is readable when the process has exited, even if its parent does not reap it.
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, 0)
 		if n == 0 && err == nil {
-			err = errors.New("it runs")
+			err = errors.New("it is running")
 		}
 		return err
 	})
 }
 
-// probe asks a URL whether it answers in the namespaces of a process.
+// probe sends a request to a URL in the namespaces of a process.
 func probe(ctx context.Context, pid int, target string) error {
 	u, err := url.Parse(target)
 	if err != nil {
@@ -233,7 +233,7 @@ func probe(ctx context.Context, pid int, target string) error {
 		return conn.Close()
 	}
 	client := http.Client{Timeout: probeTimeout, Transport: &http.Transport{
-		// It asks "are you there?" over the host's own loopback.
+		// The request stays on the host's loopback interface.
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, kind, address string) (conn net.Conn, err error) {

@@ -38,7 +38,7 @@ func (c *Cluster) waitReady(ctx context.Context) error {
 	})
 }
 
-// nodesReady fails while pods cannot run on all nodes.
+// nodesReady returns an error unless pods can run on all nodes.
 func (c *Cluster) nodesReady(ctx context.Context, clients kubernetes.Interface) error {
 	for _, n := range c.nodes {
 		node, err := clients.CoreV1().Nodes().Get(ctx, n.Name(), metav1.GetOptions{})

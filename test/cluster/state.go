@@ -20,23 +20,23 @@ import (
 )
 
 const (
-	// runRoot holds the records of clusters. It is empty after the machine's reboot.
+	// runRoot contains the records of clusters. It is empty after a reboot of the machine.
 	runRoot = "/run/space-cluster"
-	// lockRoot holds locks, empty files that stay when a cluster is deleted.
+	// lockRoot contains locks, empty files that remain when a cluster is deleted.
 	lockRoot = "/run/lock/space-cluster"
-	// dataRoot holds what is large.
+	// dataRoot contains the files of hosts.
 	dataRoot = "/var/lib/space-cluster"
 )
 
-// ErrNotFound is the error when there is no cluster of the name.
+// ErrNotFound is the error if a cluster does not exist.
 var ErrNotFound = errors.New("no such cluster")
 
-// record is the persistent state of a cluster. All else follows from it.
+// record is the persistent state of a cluster.
 type record struct {
 	Config
 
-	// Complete is set when the cluster was ready once. Without it, creating it
-	// was interrupted.
+	// Complete is set when the cluster is ready for the first time. Otherwise, its creation was
+	// interrupted.
 	Complete bool              `json:"complete"`
 	Binaries map[string]string `json:"binaries"`
 	Subnet   netip.Prefix      `json:"subnet"`
@@ -44,18 +44,18 @@ type record struct {
 
 func (r *record) subnet() network.Subnet { return network.Subnet{Prefix: r.Subnet} }
 
-// checkConfig fails when a running cluster is configured otherwise.
+// checkConfig returns an error if the running cluster has another configuration.
 func (r *record) checkConfig(cfg Config) error {
 	cfg.Log = nil
 	if !equality.Semantic.DeepEqual(r.Config, cfg) {
-		return fmt.Errorf("cluster %s is running with other settings, %+v in place of %+v: delete it first", r.Name, r.Config, cfg)
+		return fmt.Errorf("cluster %s is running with other settings, %+v instead of %+v: delete it first", r.Name, r.Config, cfg)
 	}
 	return nil
 }
 
 func recordFile(cluster string) string { return filepath.Join(runRoot, cluster+".json") }
 
-// load returns ErrNotFound when there is no record.
+// load returns ErrNotFound if the cluster has no record.
 func load(cluster string) (*record, error) {
 	data, err := os.ReadFile(recordFile(cluster))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -71,7 +71,7 @@ func load(cluster string) (*record, error) {
 	return &r, nil
 }
 
-// save replaces the record as a whole.
+// save writes the record atomically.
 func (r *record) save() error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -90,7 +90,7 @@ func (r *record) save() error {
 	return nil
 }
 
-// lock keeps two commands from working on one cluster at the same time.
+// lock prevents two commands from changing a cluster at the same time.
 func lock(ctx context.Context, cfg Config) (unlock func(), err error) {
 	return flock.Lock(ctx, filepath.Join(lockRoot, cfg.Name), func() {
 		cfg.Log("waiting for another command that works on cluster %s", cfg.Name)

@@ -5,11 +5,11 @@ package cluster
 
 import "testing"
 
-func TestCheckConfig_refusesOtherSettings(t *testing.T) {
+func TestCheckConfig_rejectsOtherSettings(t *testing.T) {
 	running := Config{Name: "c", Nodes: 1, Kubeconfig: "/k"}
 	rec := &record{Config: running}
 	if err := rec.checkConfig(running); err != nil {
-		t.Errorf("the same: %v", err)
+		t.Errorf("the same settings: %v", err)
 	}
 	for name, change := range map[string]func(*Config){
 		"nodes":      func(c *Config) { c.Nodes = 2 },

@@ -24,7 +24,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/flock"
 )
 
-// own is the folder of the programs that are this module's.
+// own is the directory of programs of this module.
 const own = "own"
 
 // ownPrograms returns the programs that are built from this module.
@@ -32,20 +32,19 @@ func ownPrograms() []string {
 	return []string{"space-cluster", "printenv", "in-cluster-client"}
 }
 
-// Builder builds programs into a directory and finds them there.
+// Builder builds programs into a directory.
 type Builder struct {
-	// Module is the directory of the module that this package is part of.
+	// Module is the directory of this module.
 	Module string
-	// Dir is where the programs are kept, below a folder for each version.
+	// Dir is the directory of the programs, which has a subdirectory for each version.
 	Dir string
-	// Kubernetes is the version to build, if not the newest.
+	// Kubernetes is the version to build. Empty: the newest.
 	Kubernetes string
-	// Log logs what takes time.
+	// Log logs progress.
 	Log func(format string, args ...any)
 }
 
-// Build builds what is not there yet, and returns the path of each program, and
-// of this module's own ones.
+// Build builds missing programs, and returns the path of each program, including those of this module.
 func (b *Builder) Build(ctx context.Context, programs ...string) (map[string]string, error) {
 	unlock, err := flock.Lock(ctx, filepath.Join(b.Dir, ".lock"), func() { b.Log("waiting for another build into %s", b.Dir) })
 	if err != nil {
@@ -62,7 +61,7 @@ func (b *Builder) Build(ctx context.Context, programs ...string) (map[string]str
 			return nil, fmt.Errorf("build %s: %w", j.dir, err)
 		}
 	}
-	// The go command decides what of these is out of date.
+	// The go command decides which of these are stale.
 	dir := filepath.Join(b.Dir, own)
 	var packages []string
 	for _, name := range ownPrograms() {
@@ -85,7 +84,7 @@ type job struct {
 	missing []string
 }
 
-// locate returns where programs are to be, and what has to be built for that.
+// locate returns the paths of programs, and the jobs that build missing ones.
 func (b *Builder) locate(programs []string) (paths map[string]string, jobs []job, err error) {
 	paths = map[string]string{}
 	for _, c := range components(b.Kubernetes) {
@@ -119,7 +118,7 @@ func (b *Builder) locate(programs []string) (paths map[string]string, jobs []job
 	return paths, jobs, nil
 }
 
-// key changes with everything that a component's programs depend on.
+// key returns a hash of everything that a component's programs depend on.
 func (b *Builder) key(j job) (string, error) {
 	files, err := dirhash.HashDir(filepath.Join(b.components(), j.dir), j.dir, dirhash.Hash1)
 	if err != nil {
@@ -144,7 +143,7 @@ func (b *Builder) buildMissing(ctx context.Context, j job) error {
 	if err := os.MkdirAll(j.into, 0o755); err != nil {
 		return err
 	}
-	// A program is in its place only when it is complete.
+	// Incomplete programs never have their final path.
 	for _, pkg := range j.missing {
 		if err := os.Rename(filepath.Join(partial, path.Base(pkg)), filepath.Join(j.into, path.Base(pkg))); err != nil {
 			return err
@@ -156,17 +155,17 @@ func (b *Builder) buildMissing(ctx context.Context, j job) error {
 
 func (b *Builder) components() string { return filepath.Join(b.Module, "components") }
 
-// build builds packages of a module into a folder.
+// build builds packages of a module into a directory.
 func build(ctx context.Context, module, into, ldflags string, packages []string) error {
 	if err := os.MkdirAll(into, 0o755); err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-ldflags", ldflags, "-o", into + "/"}, packages...)...)
 	cmd.Dir = module
-	// Static programs run on every host and in images without a C library.
-	// The compiler collects its garbage less often, which saves a seventh of its time.
+	// Static programs run on every host, and in images without a C library. With GOGC, the compiler takes
+	// a seventh less time.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOGC=200", "PWD="+module)
-	// Ctrl-C is for us; the compiler's processes end with the go command.
+	// The compiler's processes exit with the go command.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 10 * time.Second
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -175,7 +174,7 @@ func build(ctx context.Context, module, into, ldflags string, packages []string)
 	return nil
 }
 
-// RequireDisk fails when fewer GiB are free where a directory is, which it creates.
+// RequireDisk creates a directory, and returns an error if its file system has fewer free GiB.
 func RequireDisk(dir string, need int) error {
 	const gibibyte = 1 << 30
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -187,7 +186,7 @@ func RequireDisk(dir string, need int) error {
 	}
 	free := float64(fs.Bavail) * float64(fs.Bsize) / gibibyte
 	if free < float64(need) {
-		return fmt.Errorf("%.1f GiB are free in %s, %d GiB are needed: make room, for example with go clean -cache", free, dir, need)
+		return fmt.Errorf("%.1f GiB are free in %s, %d GiB are needed: free some space, for example with go clean -cache", free, dir, need)
 	}
 	return nil
 }

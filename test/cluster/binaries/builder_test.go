@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Every component's go.mod has to pin the module that the table has.
+// TestLocate_findsWhatHasToBeBuilt also checks that each component's go.mod requires its module.
 func TestLocate_findsWhatHasToBeBuilt(t *testing.T) {
 	b := &Builder{Module: "..", Dir: t.TempDir()}
 	paths, jobs, err := b.locate(All())
@@ -19,7 +19,7 @@ func TestLocate_findsWhatHasToBeBuilt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(paths) != len(All()) || len(jobs) != len(components("")) {
-		t.Errorf("an empty folder lacks %d components, and programs %v", len(jobs), paths)
+		t.Errorf("an empty directory lacks %d components, and programs %v", len(jobs), paths)
 	}
 	if err := os.MkdirAll(filepath.Dir(paths["kubectl"]), 0o755); err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestLocate_findsWhatHasToBeBuilt(t *testing.T) {
 func TestLocate_findsOldVersionsOfKubernetes(t *testing.T) {
 	modules, err := filepath.Glob("../components/kubernetes-*")
 	if err != nil || len(modules) == 0 {
-		t.Fatalf("there are no old versions: error %v", err)
+		t.Fatalf("no old versions (error: %v)", err)
 	}
 	for _, module := range modules {
 		_, version, _ := strings.Cut(filepath.Base(module), "-")
@@ -59,7 +59,7 @@ func TestLocate_findsOldVersionsOfKubernetes(t *testing.T) {
 	}
 }
 
-// A key that did not change with a version would keep old programs.
+// If a key did not change with a version, the builder would keep old programs.
 func TestKey_changesWithAllThatProgramsDependOn(t *testing.T) {
 	module := t.TempDir()
 	dir := filepath.Join(module, "components", "etcd")

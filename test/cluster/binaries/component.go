@@ -1,8 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package binaries builds the programs that a cluster consists of from Go
-// modules, and keeps them by version.
+// Package binaries builds the programs of a cluster from Go modules, and keeps them by version.
 package binaries
 
 import (
@@ -15,22 +14,21 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// component is a Go module below components/ whose only purpose is to pin
-// something that is built.
+// component is a Go module below components/, which only pins the version of programs.
 type component struct {
 	dir string
-	// module is the one whose version the component has.
+	// module is the module that determines the version.
 	module string
-	// firstTime is how long a build with a cold cache takes.
+	// firstTime is the time of a build without a cache.
 	firstTime string
-	// packages are what is built. The last element of each is the program's name.
+	// packages are the main packages. The last element of each path is the program's name.
 	packages []string
-	// ldflags stamp the version.
+	// ldflags set the version.
 	ldflags func(version string) string
 }
 
-// components returns what a cluster is built from. kubernetes is one of the versions that have
-// a folder of their own, or empty for the newest.
+// components returns the components of a cluster. kubernetes is one of the versions with their own
+// directory, or empty for the newest.
 func components(kubernetes string) []component {
 	dir := "kubernetes"
 	if kubernetes != "" {
@@ -83,7 +81,7 @@ func components(kubernetes string) []component {
 	}
 }
 
-// All returns the names of everything that can be built.
+// All returns the names of all programs.
 func All() []string {
 	var names []string
 	for _, c := range components("") {
@@ -99,7 +97,7 @@ func ControlPlane() []string {
 	return []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"}
 }
 
-// kubernetesFlags set what clients see as the version of the server.
+// kubernetesFlags set the version that the server reports to clients.
 func kubernetesFlags(version string) string {
 	const pkg = "k8s.io/component-base/version."
 	flags := []string{"-X " + pkg + "gitVersion=" + version, "-X " + pkg + "gitTreeState=clean"}

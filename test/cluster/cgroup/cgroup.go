@@ -1,9 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cgroup creates and removes control groups in every hierarchy that the
-// machine has mounted, of cgroup v1 and v2 alike, and runs commands in them. It
-// never mounts or unmounts a hierarchy.
+// Package cgroup creates and removes control groups in all mounted hierarchies of cgroup v1 or v2, and
+// runs commands in them. It never mounts or unmounts a hierarchy.
 package cgroup
 
 import (
@@ -23,9 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Hierarchies returns the directories of the mounted hierarchies that can be
-// written: the one of cgroup v2, or those of v1 and what systemd mounts beside
-// them. The error says what to do when there is none.
+// Hierarchies returns the directories of the writable hierarchies: that of cgroup v2, or those of v1 and
+// of systemd. If there is none, the error contains a command that mounts one.
 func Hierarchies() ([]string, error) {
 	for _, pattern := range []string{"/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/*/cgroup.procs"} {
 		files, err := filepath.Glob(pattern)
@@ -45,8 +43,7 @@ func Hierarchies() ([]string, error) {
 	return nil, errors.New("no writable cgroup hierarchy is mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
 }
 
-// Create makes a control group, and its parents, in every hierarchy, so that
-// processes can join it and all controllers work in it.
+// Create creates a control group, and its parents, in every hierarchy, with all controllers.
 func Create(path string) error {
 	hierarchies, err := Hierarchies()
 	if err != nil {
@@ -80,19 +77,17 @@ func create(hierarchy, path string) error {
 func delegate(dir string) {
 	controllers, _ := os.ReadFile(filepath.Join(dir, "cgroup.controllers")) // v1 has no such file
 	for _, c := range strings.Fields(string(controllers)) {
-		// One at a time: one that the machine refuses must not keep the
-		// others away. The kubelet says which ones it misses.
+		// One at a time, because some machines reject a controller. The kubelet reports missing ones.
 		_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0)
 	}
 }
 
-// inheritCPUSet fills what v1's cpuset leaves empty in a new group: no process
-// may join before.
+// inheritCPUSet sets the CPU set of a new group in cgroup v1, without which no process can join it.
 func inheritCPUSet(parent, dir string) error {
 	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
 		current, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil || len(bytes.TrimSpace(current)) > 0 {
-			continue // another controller, or set already
+			continue // another controller, or already set
 		}
 		value, err := os.ReadFile(filepath.Join(parent, name))
 		if err != nil || len(bytes.TrimSpace(value)) == 0 {
@@ -105,8 +100,7 @@ func inheritCPUSet(parent, dir string) error {
 	return nil
 }
 
-// Command returns a command that joins a group of every hierarchy before it runs
-// the program.
+// Command returns a command that joins a group in every hierarchy, and then runs the program.
 func Command(path string, argv ...string) (*exec.Cmd, error) {
 	hierarchies, err := Hierarchies()
 	if err != nil {
@@ -119,9 +113,8 @@ func Command(path string, argv ...string) (*exec.Cmd, error) {
 	return exec.Command("sh", append([]string{"-c", script + `exec "$@"`, "sh"}, argv...)...), nil
 }
 
-// Remove removes a group and everything below it from every hierarchy. No
-// process may be in it that is not about to end. A group that is not there is no
-// error.
+// Remove removes a group and everything below it from every hierarchy. All of its processes must be
+// exiting. It is not an error if the group does not exist.
 func Remove(path string) error {
 	hierarchies, err := Hierarchies()
 	if err != nil {
@@ -147,7 +140,7 @@ func removeTree(dir string) error {
 			}
 		}
 	}
-	// A group is busy until the kernel has released its dead processes.
+	// A group is busy until the kernel has released its processes.
 	err = wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
 		err := syscall.Rmdir(dir)
 		if errors.Is(err, syscall.EBUSY) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A directory stands in for a hierarchy: it shows which files are written.
+// TestCreate_delegatesControllers uses a directory instead of a hierarchy.
 func TestCreate_delegatesControllers(t *testing.T) {
 	root := t.TempDir()
 	write(t, filepath.Join(root, "cgroup.controllers"), "cpu memory\n")
@@ -25,7 +25,7 @@ func TestCreate_delegatesControllers(t *testing.T) {
 	}
 }
 
-func TestInheritCPUSet_fillsWhatIsEmpty(t *testing.T) {
+func TestInheritCPUSet_setsEmptyFiles(t *testing.T) {
 	parent, child := t.TempDir(), t.TempDir()
 	write(t, filepath.Join(parent, "cpuset.cpus"), "0-1\n")
 	write(t, filepath.Join(parent, "cpuset.mems"), "0\n")
@@ -38,7 +38,7 @@ func TestInheritCPUSet_fillsWhatIsEmpty(t *testing.T) {
 		t.Errorf("empty cpus: got %q, want the parent's", got)
 	}
 	if got := read(t, filepath.Join(child, "cpuset.mems")); got != "1\n" {
-		t.Errorf("mems that were set: got %q, want them kept", got)
+		t.Errorf("mems: got %q, want the existing value", got)
 	}
 }
 
@@ -47,13 +47,13 @@ func TestRemoveTree_removesNestedGroups(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(root, "node", "kubepods"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second time there is nothing
+	for range 2 { // the second time, nothing exists
 		if err := removeTree(root); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if _, err := os.Stat(root); !os.IsNotExist(err) {
-		t.Errorf("it is still there: %v", err)
+		t.Errorf("the group still exists (error: %v)", err)
 	}
 }
 

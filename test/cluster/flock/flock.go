@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package flock keeps processes from working on one thing at the same time.
+// Package flock prevents processes from changing the same files at the same time.
 package flock
 
 import (
@@ -16,8 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Lock waits until no other process has the lock of the file, which it creates.
-// If it has to wait, it calls waits once.
+// Lock creates and locks a file. If it has to wait for another process, it calls waits once.
 func Lock(ctx context.Context, file string, waits func()) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", file, err)

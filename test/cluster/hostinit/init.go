@@ -1,12 +1,11 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package hostinit is the first process of a host of the embedded cluster.
+// Package hostinit is the init process of a host of the embedded cluster.
 //
-// A host is a set of Linux namespaces. Its init is process 1 of the PID
-// namespace: it prepares the host's mounts and its loopback interface, and then
-// only lives. When it dies, the kernel kills everything in the PID namespace,
-// so a host cannot leave processes behind.
+// A host is a set of Linux namespaces. Its init process has PID 1 in the PID namespace. It prepares the
+// host's mounts and its loopback interface, and then waits. When it exits, the kernel kills all other
+// processes in the PID namespace.
 package hostinit
 
 import (
@@ -20,26 +19,26 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Subcommand is the argument that makes the command-line tool a host's init. A
-// Spec in JSON follows.
+// Subcommand is the argument that makes the command line tool a host's init process. The next argument
+// is a Spec as JSON.
 const Subcommand = "host-init"
 
-// Ready is a file that the host has when it is prepared.
+// Ready is a file that exists in the host when it is prepared.
 const Ready = "/run/host-ready"
 
-// Spec describes a host. Inits are found by it.
+// Spec describes a host. It also identifies the init process.
 type Spec struct {
 	Cluster string `json:"cluster"`
 	// Host is the host's name.
 	Host string `json:"host"`
 	// Var is the directory of the machine that is the host's /var.
 	Var string `json:"var"`
-	// Programs is the directory of the machine that the host sees at ProgramsAt.
+	// Programs is the directory of the machine that is mounted at ProgramsAt in the host.
 	Programs string `json:"programs"`
 }
 
-// Run is the main function of a host's init. It must be process 1 of new mount,
-// network, UTS, PID and IPC namespaces, and only returns when it cannot go on.
+// Run is the main function of a host's init process. It must have PID 1 in new mount, network, UTS, PID
+// and IPC namespaces. It returns only after an error.
 func Run(argument string) error {
 	if os.Getpid() != 1 {
 		return errors.New("this is started by the cluster itself, as process 1 of a host's namespaces")
@@ -48,9 +47,9 @@ func Run(argument string) error {
 	if err := json.Unmarshal([]byte(argument), &spec); err != nil {
 		return fmt.Errorf("read the host's specification: %w", err)
 	}
-	// The init outlives the process that started it; the cluster ends it with SIGKILL.
+	// The init process continues after the process that started it has exited, until SIGKILL.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
-	// The kernel reaps the children of who does not want to know of their end.
+	// The kernel reaps the children of a process that ignores this signal.
 	signal.Ignore(syscall.SIGCHLD)
 
 	if err := syscall.Sethostname([]byte(spec.Host)); err != nil {
@@ -63,12 +62,12 @@ func Run(argument string) error {
 		return err
 	}
 	if err := os.WriteFile(Ready, nil, 0o600); err != nil {
-		return fmt.Errorf("say that the host is prepared: %w", err)
+		return fmt.Errorf("write the file of a prepared host: %w", err)
 	}
 	select {}
 }
 
-// prepareNetwork does what every host needs before it has a link.
+// prepareNetwork prepares the network of a host before it has a link.
 func prepareNetwork() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {

@@ -11,21 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ProgramsAt is where a host finds the programs, read-only.
+// ProgramsAt is the directory of the programs in a host. It is read-only.
 const ProgramsAt = "/var/lib/space-cluster/programs"
 
-// mountAll gives the host its own /var, /run, /tmp and /proc. The rest of the
-// file system is the machine's.
+// mountAll mounts the host's own /var, /run, /tmp and /proc. The host shares the rest of the file system
+// with the machine.
 func mountAll(spec Spec) error {
 	const ownFiles = unix.MS_NOSUID | unix.MS_NODEV
-	// Below the machine's /var, which may have the source, out of sight afterwards.
+	// Mount the programs before /var: their directory may be below the machine's /var.
 	programs := filepath.Join(filepath.Dir(spec.Var), ProgramsAt)
 	for _, m := range []struct {
 		source, target, kind string
 		flags                uintptr
 		options              string
 	}{
-		// Receive the machine's mounts, but never send it ours.
+		// Mounts of the machine propagate to the host, but not vice versa.
 		{"", "/", "", unix.MS_REC | unix.MS_SLAVE, ""},
 		{spec.Programs, programs, "", unix.MS_BIND, ""},
 		{"", programs, "", unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY, ""},
@@ -44,16 +44,15 @@ func mountAll(spec Spec) error {
 	if err := hideKernelTunables(); err != nil {
 		return err
 	}
-	// As on a machine with systemd, so that mount propagation of volumes works.
+	// As systemd does, so that mount propagation of volumes works.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("share the host's mounts with its containers: %w", err)
 	}
 	return nil
 }
 
-// hideKernelTunables covers the settings that a kubelet insists on and would
-// otherwise change for the whole machine: a panic on every kernel oops, say.
-// The kubelet finds the values that it wants and leaves them alone.
+// hideKernelTunables mounts files over kernel settings that a kubelet would otherwise change for the
+// whole machine, such as a panic on every kernel oops. The files have the values that the kubelet wants.
 func hideKernelTunables() error {
 	const dir = "/run/tunables"
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -69,14 +68,14 @@ func hideKernelTunables() error {
 	} {
 		target := filepath.Join("/proc/sys", name)
 		if _, err := os.Stat(target); err != nil {
-			continue // this kernel does not have it
+			continue // the kernel lacks this setting
 		}
 		source := filepath.Join(dir, filepath.Base(name))
 		if err := os.WriteFile(source, []byte(value+"\n"), 0o644); err != nil {
 			return fmt.Errorf("prepare kernel tunable %s: %w", name, err)
 		}
 		if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("cover kernel tunable %s: %w", name, err)
+			return fmt.Errorf("hide kernel tunable %s: %w", name, err)
 		}
 	}
 	if err := os.RemoveAll(dir); err != nil {

@@ -48,7 +48,7 @@ func ConnectMachine(cluster string, controlPlane int, subnet Subnet) error {
 	err = Inside(controlPlane, func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = bridgeName
-		// With an address of its own a bridge does not change it with its ports.
+		// A bridge with an explicit address keeps it when its ports change.
 		attrs.HardwareAddr = hardwareAddr(subnet.ControlPlane())
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
 			return fmt.Errorf("create the bridge: %w", err)
@@ -87,7 +87,7 @@ func DisconnectMachine(cluster string) error {
 // which counts from 1. Both are the PIDs of processes in the network namespaces.
 func ConnectNode(controlPlane, node, number int, subnet Subnet) error {
 	err := Inside(controlPlane, func() error {
-		// Left from before the node's reboot, when the kernel has not removed it yet.
+		// After a reboot of the node, the kernel may not have removed the previous link yet.
 		if link, err := netlink.LinkByName(nodePort(number)); err == nil {
 			_ = netlink.LinkDel(link)
 		}
@@ -102,8 +102,8 @@ func ConnectNode(controlPlane, node, number int, subnet Subnet) error {
 			if err := configure(nodeInterface, subnet.Node(number), subnet.Bits()); err != nil {
 				return err
 			}
-			// What is not in the cluster is refused by the control plane at once,
-			// instead of running into a timeout.
+			// The control plane rejects traffic to addresses outside of the cluster immediately. Without
+			// the route, it would time out.
 			return route(netlink.Route{Gw: subnet.ControlPlane().AsSlice()})
 		})
 	}
@@ -144,7 +144,7 @@ func addPort(port string, peer any, peerName string, peerAddr netip.Addr) error 
 	attrs.Name, attrs.MasterIndex, attrs.Flags = port, bridge.Attrs().Index, net.FlagUp
 	err = netlink.LinkAdd(&netlink.Veth{
 		LinkAttrs: attrs, PeerName: peerName, PeerNamespace: peer,
-		// The same after a reboot, so that no neighbour's ARP entry is wrong.
+		// The address stays the same after a reboot, so that ARP entries of neighbors stay valid.
 		PeerHardwareAddr: hardwareAddr(peerAddr),
 	})
 	if err != nil {
@@ -159,7 +159,7 @@ func configure(name string, addr netip.Addr, bits int) error {
 		return fmt.Errorf("find the link %s: %w", name, err)
 	}
 	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(addr, bits))}); err != nil {
-		return fmt.Errorf("give %s the address %s: %w", name, addr, err)
+		return fmt.Errorf("set the address of %s to %s: %w", name, addr, err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set %s up: %w", name, err)
@@ -178,8 +178,8 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// Inside calls f on a thread that is in the network namespace of a process. What
-// f does in other goroutines is not.
+// Inside calls f on a thread in the network namespace of a process. Goroutines that f starts are not in
+// that namespace.
 func Inside(pid int, f func() error) error {
 	done := make(chan error)
 	go func() { done <- inside(pid, f) }()

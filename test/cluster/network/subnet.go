@@ -1,10 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package network connects the hosts of a cluster: a bridge in the control
-// plane's network namespace, a link from there to every node, and one link to
-// the machine. The machine's routing, firewall and settings stay as they are,
-// but for that one interface.
+// Package network connects the hosts of a cluster: a bridge in the control plane's network namespace, a
+// link from there to every node, and one link to the machine. Except for that interface, the machine's
+// routing, firewall and settings do not change.
 package network
 
 import (
@@ -23,7 +22,7 @@ const (
 	machineOffset      = 254
 )
 
-// MaxNodes is how many nodes a subnet has addresses for.
+// MaxNodes is the number of nodes for which a subnet has addresses.
 const MaxNodes = machineOffset - firstNodeOffset
 
 // Subnet is the /24 of one cluster.
@@ -56,7 +55,7 @@ func PodCIDR(number int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4(base), 24)
 }
 
-// ChooseSubnet returns the first candidate that does not overlap what is used.
+// ChooseSubnet returns the first candidate that does not overlap used subnets.
 func ChooseSubnet(used []netip.Prefix) (Subnet, error) {
 	for _, pool := range [][2]byte{{172, 30}, {198, 18}, {198, 19}} {
 		for i := range 256 {
@@ -69,7 +68,7 @@ func ChooseSubnet(used []netip.Prefix) (Subnet, error) {
 	return Subnet{}, errors.New("every subnet of 172.30.0.0/16 and 198.18.0.0/15 is in use on this machine")
 }
 
-// UsedSubnets returns what the machine has addresses in or routes to.
+// UsedSubnets returns the subnets of the machine's addresses and routes.
 func UsedSubnets() ([]netip.Prefix, error) {
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
 	if err != nil {
@@ -81,7 +80,7 @@ func UsedSubnets() ([]netip.Prefix, error) {
 	}
 	var used []netip.Prefix
 	add := func(ip []byte, ones int) {
-		// A default route leads everywhere and occupies nothing.
+		// A default route does not use a subnet.
 		if addr, ok := netip.AddrFromSlice(ip); ok && ones > 0 {
 			used = append(used, netip.PrefixFrom(addr.Unmap(), ones).Masked())
 		}

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestChooseSubnet_avoidsWhatIsUsed(t *testing.T) {
+func TestChooseSubnet_avoidsUsedSubnets(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		used []string
@@ -19,7 +19,7 @@ func TestChooseSubnet_avoidsWhatIsUsed(t *testing.T) {
 		{"smaller network inside", []string{"172.30.0.128/25", "172.30.1.7/32"}, "172.30.2.0/24"},
 		{"container engine has all of the first range", []string{"172.30.0.0/16"}, "198.18.0.0/24"},
 		{"larger network around", []string{"172.16.0.0/12", "198.18.0.0/16"}, "198.19.0.0/24"},
-		{"elsewhere", []string{"10.0.0.0/8", "192.168.0.0/16"}, "172.30.0.0/24"},
+		{"other ranges", []string{"10.0.0.0/8", "192.168.0.0/16"}, "172.30.0.0/24"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var used []netip.Prefix

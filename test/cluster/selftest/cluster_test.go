@@ -1,8 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package selftest tests the cluster itself, in its own package because it needs
-// root and takes minutes.
+// Package selftest tests the cluster itself. It needs root, and takes minutes.
 package selftest
 
 import (
@@ -23,9 +22,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// name must not be part of any path or command line that is not the cluster's, because
-// leftovers are found by it.
-const name = "come-and-go"
+// name must not be part of other paths or command lines, because the test finds the remains of the
+// cluster by its name.
+const name = "self-test-cluster"
 
 const (
 	toolbox      = cluster.ImageRepository + "/toolbox:" + cluster.DefaultTag
@@ -33,8 +32,8 @@ const (
 	pollInterval = 200 * time.Millisecond
 )
 
-// TestCluster_worksAndLeavesNothing goes through the life of a cluster with one node. The
-// steps build on each other.
+// TestCluster_worksAndLeavesNothing tests the lifecycle of a cluster with one node. The steps depend on
+// each other.
 func TestCluster_worksAndLeavesNothing(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("a cluster of Linux namespaces needs root: run the test with sudo -E env PATH=$PATH")
@@ -63,7 +62,7 @@ func TestCluster_worksAndLeavesNothing(t *testing.T) {
 		run  func(*testing.T)
 	}{
 		{"a pod reaches the API server", s.podReachesAPIServer},
-		{"an API server that was killed comes back", s.apiServerComesBack},
+		{"a killed API server starts again", s.restartAPIServer},
 		{"a disconnected node is noticed", s.disconnect},
 		{"wiping /run restarts pods", func(t *testing.T) { s.restarts(t, "wiped", s.node.WipeRun) }},
 		{"a node reboots", func(t *testing.T) { s.restarts(t, "rebooted", s.node.Reboot) }},
@@ -81,7 +80,7 @@ func TestCluster_worksAndLeavesNothing(t *testing.T) {
 	}
 	for _, trace := range traces(t) {
 		if !slices.Contains(before, trace) {
-			t.Errorf("left after delete: %s", trace)
+			t.Errorf("remains after delete: %s", trace)
 		}
 	}
 	if _, err := cluster.Open(cfg); !errors.Is(err, cluster.ErrNotFound) {
@@ -92,7 +91,7 @@ func TestCluster_worksAndLeavesNothing(t *testing.T) {
 	}
 }
 
-// suite is what the steps share.
+// suite contains the state of all steps.
 type suite struct {
 	ctx     context.Context
 	config  cluster.Config
@@ -121,7 +120,7 @@ func newSuite(ctx context.Context, t *testing.T, cfg cluster.Config, c *cluster.
 	return &suite{ctx: ctx, config: cfg, cluster: c, node: c.Nodes()[0], clients: clients}
 }
 
-// logs shows the end of every log.
+// logs prints the end of each log.
 func (s *suite) logs(t *testing.T) {
 	t.Helper()
 	for _, h := range s.cluster.Hosts() {
@@ -140,10 +139,10 @@ func (s *suite) podReachesAPIServer(t *testing.T) {
 	}
 }
 
-func (s *suite) apiServerComesBack(t *testing.T) {
+func (s *suite) restartAPIServer(t *testing.T) {
 	must(t, s.cluster.ControlPlane().Kill(s.ctx, "kube-apiserver"))
 	if _, err := s.clients.Discovery().ServerVersion(); err == nil {
-		t.Error("the API server answers after it was killed")
+		t.Error("the API server responds after it was killed")
 	}
 	must(t, s.cluster.ControlPlane().Start(s.ctx, "kube-apiserver"))
 	s.runToCompletion(t, "after-apiserver", "true")
@@ -158,7 +157,7 @@ func (s *suite) disconnect(t *testing.T) {
 		t.Error("a disconnected node reaches the control plane")
 	}
 	must(t, s.node.Connect(s.ctx))
-	// Neighbours that did not answer are asked again only after a while.
+	// The kernel retries to resolve neighbors after a delay.
 	err := wait.PollUntilContextTimeout(s.ctx, pollInterval, patience, true, func(context.Context) (bool, error) {
 		return ping() == nil, nil
 	})
@@ -167,8 +166,7 @@ func (s *suite) disconnect(t *testing.T) {
 	}
 }
 
-// restarts checks that an action empties /run, keeps /var, and that pods come
-// back after it.
+// restarts checks that an action empties /run and keeps /var, and that pods restart after it.
 func (s *suite) restarts(t *testing.T, pod string, action func(context.Context) error) {
 	t.Helper()
 	s.createPod(t, pod, "exec sleep 100000", corev1.RestartPolicyAlways)
@@ -179,7 +177,7 @@ func (s *suite) restarts(t *testing.T, pod string, action func(context.Context) 
 		t.Error("/run is not empty")
 	}
 	if err := s.node.Command(s.ctx, "test", "-e", "/var/marker").Run(); err != nil {
-		t.Errorf("/var is not as it was: %v", err)
+		t.Errorf("/var has changed: %v", err)
 	}
 	old := before.Status.ContainerStatuses[0].ContainerID
 	s.waitPod(t, pod, "run in a new container", func(p *corev1.Pod) bool {
@@ -252,7 +250,7 @@ func (s *suite) createPod(t *testing.T, name, script string, restart corev1.Rest
 func (s *suite) waitPod(t *testing.T, name, what string, condition func(*corev1.Pod) bool) *corev1.Pod {
 	t.Helper()
 	var pod *corev1.Pod
-	last := "it was never seen"
+	last := "it was not found"
 	err := wait.PollUntilContextTimeout(s.ctx, pollInterval, patience, true, func(ctx context.Context) (bool, error) {
 		p, err := s.clients.CoreV1().Pods(metav1.NamespaceDefault).Get(ctx, name, metav1.GetOptions{})
 		if err != nil {

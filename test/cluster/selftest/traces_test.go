@@ -15,16 +15,16 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster/network"
 )
 
-// usualPlaces are where a node on a machine of its own would keep its files. A host
-// must not use those of this machine.
+// usualPlaces are directories that a node on its own machine uses. A host must not use those of this
+// machine.
 var usualPlaces = []string{
 	"/etc/cni", "/etc/kubernetes", "/opt/cni", "/opt/containerd", "/run/cni-ipam", "/run/containerd", "/run/netns",
 	"/usr/libexec/kubernetes", "/var/lib/cni", "/var/lib/containerd", "/var/lib/etcd", "/var/lib/kubelet",
 	"/var/log/containers", "/var/log/pods", "/var/run/cdi", "/var/run/kubernetes",
 }
 
-// traces returns what on this machine has the cluster's name, and what is there that
-// may come from any cluster.
+// traces returns the files, processes and interfaces on this machine with the cluster's name, and those
+// that any cluster could have created.
 func traces(t *testing.T) []string {
 	t.Helper()
 	var found []string
@@ -47,7 +47,7 @@ func traces(t *testing.T) []string {
 			}
 		}
 	}
-	// Other groups may come and go meanwhile.
+	// Other processes may create and remove groups meanwhile.
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.IsDir() && strings.Contains(entry.Name(), name) {
 			found = append(found, path)
@@ -59,7 +59,7 @@ func traces(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, link := range links {
-		// Those of other clusters may come meanwhile.
+		// Other clusters may be created meanwhile.
 		if n := link.Attrs().Name; n == network.MachineInterface(name) || !strings.HasPrefix(n, network.MachinePrefix) {
 			found = append(found, "interface "+n)
 		}

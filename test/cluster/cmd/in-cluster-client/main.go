@@ -1,10 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command in-cluster-client does what programs do that run in a cluster and know
-// nothing of spaces: with client-go's configuration for that, it makes a ConfigMap
-// in the namespace that it was given, and lists what is there. It is for the
-// toolbox image.
+// Command in-cluster-client uses client-go's in-cluster configuration, as programs without knowledge of
+// spaces do. It creates a ConfigMap in its namespace, and lists all. It is part of the toolbox image.
 package main
 
 import (
@@ -38,10 +36,10 @@ func run(ctx context.Context) error {
 	}
 	namespace, err := os.ReadFile(namespaceFile)
 	if err != nil {
-		return fmt.Errorf("find out the namespace: %w", err)
+		return fmt.Errorf("read the namespace: %w", err)
 	}
 	configMaps := client.CoreV1().ConfigMaps(string(namespace))
-	made, err := configMaps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "from-client-go"}}, metav1.CreateOptions{})
+	created, err := configMaps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "from-client-go"}}, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("create a ConfigMap: %w", err)
 	}
@@ -49,6 +47,6 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list ConfigMaps: %w", err)
 	}
-	fmt.Printf("made ConfigMap %s in namespace %s, which now has %d\n", made.Name, made.Namespace, len(all.Items))
+	fmt.Printf("created ConfigMap %s in namespace %s, which now has %d\n", created.Name, created.Namespace, len(all.Items))
 	return nil
 }

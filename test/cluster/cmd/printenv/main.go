@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command printenv prints the environment, or the variables that are named. It
-// is for the toolbox image: not every busybox has one.
+// Command printenv prints all environment variables, or those named. It is part of the toolbox image,
+// because not every busybox has it.
 package main
 
 import (

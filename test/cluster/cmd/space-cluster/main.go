@@ -47,10 +47,10 @@ func command() *cobra.Command {
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&cfg.Name, "name", cfg.Name, "name of the cluster")
-	flags.StringVar(&cfg.Kubeconfig, "kubeconfig", "", "where the kubeconfig is written (default: kubeconfig in the build folder; <name>.kubeconfig for a name of your own)")
+	flags.StringVar(&cfg.Kubeconfig, "kubeconfig", "", "path of the kubeconfig (default: kubeconfig in the build directory; <name>.kubeconfig for another name)")
 
 	create := &cobra.Command{
-		Use: "create", Short: "Create the cluster, or start what is not running of it.", Args: cobra.NoArgs,
+		Use: "create", Short: "Create the cluster, or start its processes that are not running.", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := cluster.Create(cmd.Context(), cfg)
 			if err != nil {
@@ -65,7 +65,7 @@ func command() *cobra.Command {
 	root.AddCommand(
 		create,
 		&cobra.Command{
-			Use: "delete", Short: "Delete the cluster and all that belongs to it.", Args: cobra.NoArgs,
+			Use: "delete", Short: "Delete the cluster.", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return cluster.Delete(cmd.Context(), cfg) },
 		},
 		&cobra.Command{

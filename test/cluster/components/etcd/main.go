@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command etcd is etcd's own server: its main package is in a module that
-// cannot be required (it has replace directives), the library behind it can.
+// Command etcd is the server of etcd. Its main package is in a module that cannot be required, because it
+// has replace directives. The package behind it can.
 package main
 
 import (
