@@ -16,9 +16,8 @@ import (
 // object is a JSON object. Its fields are written in the order of their names.
 type object = map[string]any
 
-// provenance describes how the images were built of which commit: an in-toto
-// statement with SLSA's predicate. It contains no time and no number of the build: two
-// builds of one commit have the same provenance.
+// provenance describes how the images were built from which commit, as an in-toto statement with SLSA's
+// predicate. It contains neither the time nor the number of the build, so that it is reproducible.
 func (r release) provenance(index v1.Hash, platforms []platform) ([]byte, error) {
 	subjects := []object{resource(driver.Name, index)}
 	var names []string

@@ -34,8 +34,7 @@ const (
 	tagKey = "org.opencontainers.image.ref.name"
 )
 
-// release describes what is built. The same source and the same Go give the same
-// files, byte by byte.
+// release describes a release. Its files are reproducible with the same version of Go.
 type release struct {
 	// root is the directory with the source.
 	root      string
@@ -46,7 +45,7 @@ type release struct {
 	builderID string
 }
 
-// architectures are those that images are built for.
+// architectures returns the architectures of the images.
 func architectures() []string { return []string{"amd64", "arm64"} }
 
 // platform is the image for one architecture.
@@ -101,7 +100,7 @@ func (r release) write(ctx context.Context) (v1.Hash, error) {
 	}
 	documents = append(documents, document{r.provenanceFile(), provenanceType, provenance, index})
 
-	// Only to a new directory: what is published is of one release.
+	// The directory must not exist, so that it contains only this release.
 	if err := os.Mkdir(r.out, 0o755); err != nil {
 		return v1.Hash{}, err
 	}
@@ -142,7 +141,7 @@ func (r release) platform(ctx context.Context, architecture, dir string) (platfo
 	return p, nil
 }
 
-// index is the index of the images of all architectures.
+// index returns the index of the images of all architectures.
 func (r release) index(platforms []platform) v1.ImageIndex {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, p := range platforms {

@@ -37,7 +37,7 @@ import (
 	"github.com/space-dra/space-dra-driver/tools/release/driver"
 )
 
-// newRelease has programs that are smaller than the driver's.
+// newRelease returns a release with programs that are smaller than the driver's.
 func newRelease(t *testing.T) release {
 	t.Helper()
 	root := t.TempDir()

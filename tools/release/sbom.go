@@ -22,8 +22,8 @@ import (
 	"github.com/space-dra/space-dra-driver/tools/release/driver"
 )
 
-// sbom lists the programs of an image and the modules of which Go built them, as the
-// programs say. It has no serial number: two builds of one commit have the same SBOM.
+// sbom lists the programs of an image, and the modules in their build information. It has no serial
+// number, so that it is reproducible.
 func sbom(build driver.Build, digest v1.Hash) ([]byte, error) {
 	image := component(cdx.ComponentTypeContainer, driver.Name, build.Version,
 		"pkg:oci/"+driver.Name+"@"+url.QueryEscape(digest.String())+"?arch="+build.Architecture)
@@ -64,9 +64,9 @@ func sbom(build driver.Build, digest v1.Hash) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// modules are a program's dependencies and the standard library.
+// modules returns a program's dependencies and the standard library.
 func modules(info *debug.BuildInfo) []cdx.Component {
-	// The names of experiments follow the version of Go.
+	// Names of experiments can follow the version of Go.
 	version, _, _ := strings.Cut(strings.TrimPrefix(info.GoVersion, "go"), " ")
 	var all []cdx.Component
 	for _, m := range append(info.Deps, &debug.Module{Path: "stdlib", Version: version}) {

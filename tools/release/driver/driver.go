@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package driver builds the driver's image, for releases and for tests. It contains
-// the driver's programs and nothing else.
+// Package driver builds the driver's image, for releases and for tests. The image contains only the
+// driver's programs.
 package driver
 
 import (
@@ -25,18 +25,17 @@ const (
 	LDFlags = "-s -w -X main.version="
 )
 
-// Programs are the names of the driver's programs, which are in cmd.
+// Programs returns the names of the driver's programs, which are in cmd.
 func Programs() []string { return []string{"space-check", "space-controller", "space-kubeletplugin"} }
 
-// ImagePath is the path of a program in the image, without the leading slash.
+// ImagePath returns the path of a program in the image, without the leading slash.
 func ImagePath(program string) string { return "usr/bin/" + program }
 
 // Build describes an image.
 type Build struct {
 	// Root is the directory with the source.
 	Root string
-	// Dir is the directory that the programs are written to. Each architecture needs
-	// its own.
+	// Dir is the directory for the programs. Each architecture needs its own.
 	Dir          string
 	Version      string
 	Architecture string
@@ -59,15 +58,15 @@ func (b Build) Image(ctx context.Context) (image.Spec, error) {
 		Architecture: b.Architecture,
 		Created:      b.Created,
 		Programs:     programs,
-		// Pods of the plugin set another user.
+		// Pods of the kubelet plugin set another user.
 		Config: image.Config{Env: []string{"PATH=/usr/bin"}, User: "65532:65532", WorkingDir: "/", Labels: b.Labels()},
 	}, nil
 }
 
-// Program is the file that a program is compiled to.
+// Program returns the file of a compiled program.
 func (b Build) Program(name string) string { return filepath.Join(b.Dir, name) }
 
-// Labels are OCI's annotations that describe the image and its source.
+// Labels returns OCI annotations that describe the image and its source.
 func (b Build) Labels() map[string]string {
 	const prefix = "org.opencontainers.image."
 	labels := map[string]string{
@@ -82,10 +81,9 @@ func (b Build) Labels() map[string]string {
 	return labels
 }
 
-// compile makes the same programs of the same source with the same Go on any
-// machine: it trims paths, and sets each variable of the environment that changes the
-// code that Go generates. The programs do not contain the commit, which is a label,
-// because a copy of the source has none.
+// compile builds the programs reproducibly: it trims paths, and sets each environment variable that
+// changes generated code. The programs do not contain the commit, which is a label, because a copy of the
+// source has none.
 func (b Build) compile(ctx context.Context) error {
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", LDFlags + b.Version, "-o", b.Dir + "/"}
 	for _, program := range Programs() {

@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package image builds container images from files, without a container engine
-// or a base image. The same files give the same image, byte by byte.
+// Package image builds container images from files, without a container engine or a base image. The
+// images are reproducible.
 package image
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Config is how an image is run.
+// Config is the configuration of containers.
 type Config = v1.Config
 
 // Spec describes an image. Paths in it are relative to the image's root.
@@ -41,7 +41,7 @@ type Spec struct {
 	// links, whose data is their target.
 	Files  fstest.MapFS
 	Config Config
-	// Small spends more time to make the image smaller.
+	// Small selects the best compression, which takes longer.
 	Small bool
 }
 
@@ -86,7 +86,7 @@ func WriteArchive(file, ref string, spec Spec) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	// A reader sees the whole file or none.
+	// The rename makes the file visible when it is complete.
 	partial := file + ".partial"
 	if err := tarball.WriteToFile(partial, tag, img); err != nil {
 		return fmt.Errorf("write image %s to %s: %w", ref, partial, err)
@@ -94,8 +94,7 @@ func WriteArchive(file, ref string, spec Spec) error {
 	return os.Rename(partial, file)
 }
 
-// layerTar returns the image's only layer. Each file has the start of Unix time, so
-// that the same files are the same layer, whenever the image was built.
+// layerTar returns the image's only layer. All files have the same time, so that it is reproducible.
 func layerTar(spec Spec) ([]byte, error) {
 	files := fstest.MapFS{}
 	maps.Copy(files, spec.Files)

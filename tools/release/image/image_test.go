@@ -17,8 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// An image has no time and no owner of a file of this machine, so that the same files
-// give the same image.
+// TestWriteArchive_containsTheFiles also checks that times and owners do not depend on the machine.
 func TestWriteArchive_containsTheFiles(t *testing.T) {
 	dir := t.TempDir()
 	program, archive := filepath.Join(dir, "program"), filepath.Join(dir, "images", "test.tar")

@@ -3,15 +3,13 @@
 
 //go:build promcheck
 
-// Command promcheck is what tests need of Prometheus and its promtool, without what else
-// is in there, which takes twice as long to build: clients of Kubernetes, other
-// protocols, a description of the HTTP API.
+// Command promcheck contains the parts of Prometheus and promtool that tests use. The rest would take
+// twice as long to build: clients of Kubernetes, other protocols, a description of the HTTP API.
 //
-// "promcheck rules FILE..." is "promtool test rules": the code is promtool's own file
-// unittest.go, which an overlay adds to this package when it is built, because no other
-// package can import it. The build tag is for the other times. "promcheck metrics" reads
-// a list of expressions in JSON, and writes the metrics that each asks for. "promcheck
-// watch DATA" is Prometheus' scraping, storage and queries.
+// "promcheck rules FILE..." is "promtool test rules": an overlay adds promtool's file unittest.go to this
+// package when it is built, because no other package can import it. Without the overlay, the build tag
+// excludes this package. "promcheck metrics" reads a list of expressions as JSON, and writes the metrics
+// that each queries. "promcheck watch DATA" scrapes targets, and runs queries.
 package main
 
 import (
@@ -29,13 +27,13 @@ import (
 	"github.com/prometheus/prometheus/promql/promqltest"
 )
 
-// What unittest.go returns.
+// Exit codes of unittest.go.
 const (
 	successExitCode = 0
 	failureExitCode = 1
 )
 
-// parseTime is what unittest.go reads a start_timestamp with.
+// parseTime parses a start_timestamp for unittest.go.
 func parseTime(s string) (time.Time, error) {
 	return time.Parse(time.RFC3339Nano, s)
 }
@@ -61,7 +59,7 @@ func main() {
 	}
 }
 
-// metrics writes the names of the metrics of each expression, in its order.
+// metrics writes the names of the metrics in each expression.
 func metrics(p parser.Parser, in io.Reader, out io.Writer) error {
 	var expressions []string
 	if err := json.NewDecoder(in).Decode(&expressions); err != nil {

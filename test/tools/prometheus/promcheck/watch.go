@@ -27,21 +27,21 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 )
 
-// watch collects metrics as Prometheus does, into the directory data, and writes "shown NAME"
-// when all queries of that name have had a number. It ends when that is so for all names, and
-// the other queries are valid for all that was collected.
+// watch scrapes metrics as Prometheus does, into the directory data. It writes "shown NAME" when all
+// queries of that name have returned a number. It returns when this is the case for all names, and the
+// other queries are valid for the collected metrics.
 func watch(ctx context.Context, p parser.Parser, data string, in io.Reader, out io.Writer) (err error) {
-	var todo struct {
+	var input struct {
 		// Configuration names the targets.
 		Configuration json.RawMessage
 		Shown         map[string][]string
 		Valid         []string
 	}
-	if err := json.NewDecoder(in).Decode(&todo); err != nil {
-		return fmt.Errorf("read what to watch: %w", err)
+	if err := json.NewDecoder(in).Decode(&input); err != nil {
+		return fmt.Errorf("read the input: %w", err)
 	}
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	cfg, err := config.Load(string(todo.Configuration), logger)
+	cfg, err := config.Load(string(input.Configuration), logger)
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
@@ -80,30 +80,30 @@ func watch(ctx context.Context, p parser.Parser, data string, in io.Reader, out 
 			err = errors.Join(err, fmt.Errorf("%s: %w", expr, queryErr))
 		}
 		return slices.ContainsFunc(curves, func(s promql.Series) bool {
-			// A rate of nothing by nothing is no number.
+			// The ratio of two zero rates is not a number.
 			return slices.ContainsFunc(s.Floats, func(p promql.FPoint) bool { return !math.IsNaN(p.F) && !math.IsInf(p.F, 0) })
 		})
 	}
-	for err == nil && len(todo.Shown) > 0 {
+	for err == nil && len(input.Shown) > 0 {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("these queries have had no number: %v", todo.Shown)
+			return fmt.Errorf("these queries returned no number: %v", input.Shown)
 		case <-time.After(500 * time.Millisecond):
 		}
-		for name, queries := range todo.Shown {
-			if todo.Shown[name] = slices.DeleteFunc(queries, hasNumber); len(todo.Shown[name]) == 0 {
-				delete(todo.Shown, name)
+		for name, queries := range input.Shown {
+			if input.Shown[name] = slices.DeleteFunc(queries, hasNumber); len(input.Shown[name]) == 0 {
+				delete(input.Shown, name)
 				fmt.Fprintln(out, "shown", name)
 			}
 		}
 	}
-	for _, expr := range todo.Valid {
+	for _, expr := range input.Valid {
 		hasNumber(expr)
 	}
 	return err
 }
 
-// targetsOf are those that the configuration names.
+// targetsOf returns the targets of the configuration.
 func targetsOf(cfg *config.Config) map[string][]*targetgroup.Group {
 	out := map[string][]*targetgroup.Group{}
 	for _, job := range cfg.ScrapeConfigs {
