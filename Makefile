@@ -59,10 +59,10 @@ export CGO_ENABLED ?= 0
 # For tests as for programs, so that what both need is compiled once.
 export GOFLAGS += -trimpath
 
-##@ Everyday
+##@ Development
 
 .PHONY: help
-help: ## Say what can be made.
+help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
@@ -91,7 +91,7 @@ images: ## Build the images of VERSION, of the commit that is checked out, with 
 	tar --create --file build/release/space-dra-driver-$(VERSION).oci.tar --format ustar --sort name --owner 0 --group 0 --numeric-owner --mode u=rwX,go=rX --mtime @0 -C build/release/image oci-layout index.json blobs
 
 .PHONY: release
-release: images $(BIN)/helm $(BIN)/goreleaser ## Build all that is published of VERSION into build/release: the images, kubectl's plugin and the chart.
+release: images $(BIN)/helm $(BIN)/goreleaser ## Build all artifacts of VERSION into build/release: the images, kubectl's plugin and the chart.
 	GORELEASER_CURRENT_TAG=$(VERSION) $(BIN)/goreleaser release --clean --skip validate,publish,announce
 	cp build/goreleaser/*.tar.gz build/goreleaser/krew/space.yaml build/release
 	@# Git gives the files the time of the commit, so that the archive is the same in every clone.
@@ -101,11 +101,11 @@ release: images $(BIN)/helm $(BIN)/goreleaser ## Build all that is published of 
 	cd build/release && sha256sum *.tar *.tar.gz *.tgz *.json *.yaml >SHA256SUMS
 
 .PHONY: demo
-demo: ## Show it all on a cluster of its own (KEEP=1 leaves the cluster up, CLUSTER=kind|embedded chooses it).
+demo: ## Run the quickstart on a new cluster (KEEP=1 keeps the cluster, CLUSTER=kind|embedded selects its kind).
 	demo/run.sh
 
 .PHONY: clean
-clean: ## Remove what was built.
+clean: ## Remove the build directory.
 	@[ ! -s build/cluster/flavor ] || { echo "a cluster is running from here. Delete it first: demo/delete-cluster.sh"; exit 1; }
 	rm -rf build
 
@@ -124,7 +124,7 @@ on_clusters := $(GOTESTSUM) --format testname -- -vet=off -count=1 -p=5 -paralle
 selftest = cd test/cluster && $(on_clusters) ./selftest/...
 
 .PHONY: unit
-unit: $(BIN)/helm $(BIN)/promcheck ## Run the unit tests, with the race detector, and try the chart's values and alerts.
+unit: $(BIN)/helm $(BIN)/promcheck ## Run the unit tests, with the race detector, and the tests of the chart's values and alerts.
 	CGO_ENABLED=1 $(go_test) -race ./pkg/... ./cmd/...
 	cd test/cluster && $(go_test) $$(go list ./... | grep -v /selftest)
 	cd test && $(go_test) ./bench ./e2e/churn/availability
@@ -138,16 +138,16 @@ release-test: $(BIN)/krew $(BIN)/helm $(BIN)/goreleaser ## Build a release of th
 	BIN=$(BIN) tools/release/test.sh
 
 .PHONY: integration
-integration: build programs $(GOTESTSUM) ## Run the controller and the plugin against a real control plane, and try the cluster itself.
+integration: build programs $(GOTESTSUM) ## Run the tests of the controller and the kubelet plugin with a real control plane, and those of the embedded cluster.
 	$(selftest)
 	cd test && $(on_clusters) ./integration/... ./node/...
 
 .PHONY: e2e
-e2e: programs $(BIN)/promcheck $(GOTESTSUM) ## Run the shipped images and chart on a real cluster of two nodes.
+e2e: programs $(BIN)/promcheck $(GOTESTSUM) ## Run the tests of the images and the chart on a real cluster of two nodes.
 	cd test && $(on_clusters) ./e2e/...
 
 .PHONY: soak
-soak: programs ## Let pods come and go for SPACE_SOAK_DURATION (10m) while parts of a cluster are killed, and others change it.
+soak: programs ## Create and delete pods for SPACE_SOAK_DURATION (10m) while components of a cluster are killed, and others change it.
 	cd test && SPACE_SOAK_DURATION=$${SPACE_SOAK_DURATION:-10m} go test -vet=off -count=1 -v -timeout=0 ./e2e/churn
 
 .PHONY: bench
@@ -155,7 +155,7 @@ bench: build programs $(BIN)/dra-example-kubeletplugin $(BIN)/kwok ## Run all be
 	cd test && go test -vet=off -run='^$$' -bench='(?i)^Benchmark($(or $(BENCH),.*))$$' -benchtime=1x -timeout=0 -v ./bench $(BENCH_FLAGS)
 
 .PHONY: programs
-programs: ## Build Kubernetes and the other programs of the embedded cluster (the first time takes a while).
+programs: ## Build Kubernetes and the other programs of the embedded cluster (the first time, for minutes).
 	. demo/lib.sh && space_cluster binaries >/dev/null
 
 .PHONY: matrix
@@ -192,7 +192,7 @@ lint-docs: $(BIN)/vale-$(VALE_VERSION) ## Check the prose of the documentation a
 	$< --config test/tools/vale/vale.ini --output line $(PROSE)
 
 .PHONY: vuln
-vuln: $(BIN)/govulncheck-$(GOVULNCHECK_VERSION) ## Look for known vulnerabilities in all modules.
+vuln: $(BIN)/govulncheck-$(GOVULNCHECK_VERSION) ## Check all modules for known vulnerabilities.
 	@# Of the programs that only tests run, it scans packages and not calls.
 	@status=0; \
 	scan() { echo "== $$1"; (cd $$1 && $< $(if $(VULN_DB),-db=$(VULN_DB)) "$${@:2}") || status=$$?; }; \
@@ -255,10 +255,10 @@ $(BIN)/helm:
 	. demo/lib.sh && need_tools helm
 
 .PHONY: promcheck
-promcheck: $(BIN)/promcheck ## Build what tests use of Prometheus into build/bin.
+promcheck: $(BIN)/promcheck ## Build the parts of Prometheus that tests use into build/bin.
 
 .PHONY: prometheus
-prometheus: $(BIN)/prometheus ## Build Prometheus' own server, to look at a cluster by hand.
+prometheus: $(BIN)/prometheus ## Build the Prometheus server, for manual tests, into build/bin.
 
 $(BIN)/prometheus: $(BIN)/prometheus-$(PROMETHEUS_VERSION)
 	ln -sf $(<F) $@

@@ -2,10 +2,10 @@
 # Copyright The Space DRA Driver Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Creates the demo's cluster: a control plane and two nodes. It can be run again.
+# Creates the demo's cluster: a control plane and two nodes. It can be repeated.
 #
-#   CLUSTER=kind|embedded  which kind; default: kind where it is installed and a
-#                          container engine answers, else embedded
+#   CLUSTER=kind|embedded  the kind of cluster; default: kind if it is installed and a
+#                          container engine is running, otherwise embedded
 #   KIND_IMAGE, KIND_ARGS  node image, and more arguments, of kind create cluster
 set -euo pipefail
 # shellcheck source=demo/lib.sh
@@ -13,10 +13,10 @@ set -euo pipefail
 
 create_kind() {
   command -v kind >/dev/null || fail "missing: kind. Install it from https://kind.sigs.k8s.io, or use CLUSTER=embedded"
-  container_engine_answers || fail "neither docker nor podman answers. Start one, or use CLUSTER=embedded"
+  container_engine_runs || fail "neither docker nor podman is running. Start one, or use CLUSTER=embedded"
   record_flavor kind
   if kind get clusters 2>/dev/null | grep -qx "$CLUSTER_NAME"; then
-    echo "kind cluster $CLUSTER_NAME is running already"
+    echo "kind cluster $CLUSTER_NAME is already running"
   else
     local arguments=()
     read -ra arguments <<<"${KIND_ARGS:-}"
@@ -29,8 +29,8 @@ create_kind() {
   wait_for_kind_nodes || fail "the cluster is not complete. Delete it first: demo/delete-cluster.sh"
 }
 
-# wait_for_kind_nodes waits for the workers too. It fails for what an interrupted
-# creation left, which kind lists as a cluster.
+# wait_for_kind_nodes also waits for the workers. It fails if the creation of the cluster
+# was interrupted: kind lists such a cluster, too.
 wait_for_kind_nodes() {
   local nodes
   mapfile -t nodes < <(kind get nodes --name "$CLUSTER_NAME")
@@ -42,8 +42,8 @@ flavor=$(cluster_flavor)
 if [ -n "${CLUSTER:-}" ] && [ "$CLUSTER" != "$flavor" ]; then
   fail "a cluster of the kind $flavor is running. Delete it first: demo/delete-cluster.sh"
 fi
-# What is going to run is recorded before anything is created, so that what an
-# interrupted creation leaves behind is deleted as what it is.
+# The kind of cluster is recorded before anything is created, so that delete-cluster.sh
+# knows it after an interruption.
 case $flavor in
   kind) create_kind ;;
   embedded)

@@ -2,8 +2,7 @@
 # Copyright The Space DRA Driver Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Deletes the demo's cluster and what belongs to it, whatever state it is in. What
-# was built stays in build/.
+# Deletes the demo's cluster, in any state. Built programs stay in build/.
 set -euo pipefail
 # shellcheck source=demo/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -2,15 +2,15 @@
 # Copyright The Space DRA Driver Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# What the scripts of the demo share. To be sourced; changes nothing but
-# variables: ROOT, and KUBECONFIG for the demo's cluster.
+# Functions of the demo's scripts, which source this file. It sets the variables ROOT, and
+# KUBECONFIG for the demo's cluster.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CLUSTER_NAME=${CLUSTER_NAME:-space-dra}
-# The caller's own choice, for kind, which adds its cluster there.
+# The caller's kubeconfig, to which kind adds its cluster.
 export CALLERS_KUBECONFIG=${CALLERS_KUBECONFIG-${KUBECONFIG-}}
 export KUBECONFIG=$ROOT/build/kubeconfig
-# Who follows how_to_use still has the cluster in kind's default place.
+# After how_to_use, KUBECONFIG is the demo's: kind then uses its default kubeconfig.
 [ "$CALLERS_KUBECONFIG" != "$KUBECONFIG" ] || CALLERS_KUBECONFIG=
 FLAVOR_FILE=$ROOT/build/cluster/flavor
 SPACE_CLUSTER=$ROOT/build/bin/space-cluster
@@ -29,12 +29,12 @@ as_caller() {
   fi
 }
 
-container_engine_answers() {
+container_engine_runs() {
   docker info >/dev/null 2>&1 || podman info >/dev/null 2>&1
 }
 
-# cluster_flavor prints kind or embedded: what is running, else what CLUSTER asks
-# for, else kind where it can work, unless K8S chooses the embedded cluster's version.
+# cluster_flavor prints kind or embedded: the kind of the running cluster, otherwise CLUSTER,
+# otherwise kind if it can work, unless K8S sets a version for the embedded cluster.
 cluster_flavor() {
   if [ -s "$FLAVOR_FILE" ]; then
     cat "$FLAVOR_FILE"
@@ -43,7 +43,7 @@ cluster_flavor() {
   case ${CLUSTER:-} in
     kind | embedded) echo "$CLUSTER" ;;
     "")
-      if [ -z "${K8S:-}" ] && command -v kind >/dev/null && container_engine_answers; then echo kind; else echo embedded; fi
+      if [ -z "${K8S:-}" ] && command -v kind >/dev/null && container_engine_runs; then echo kind; else echo embedded; fi
       ;;
     *) fail "CLUSTER is $CLUSTER, must be kind or embedded" ;;
   esac
@@ -54,17 +54,15 @@ record_flavor() {
   echo "$1" >"$FLAVOR_FILE"
 }
 
-# cluster_running says whether the demo's cluster is there.
+# cluster_running returns whether the demo's cluster exists.
 cluster_running() {
   case $(cluster_flavor) in
     kind) kind get clusters 2>/dev/null | grep -qx "$CLUSTER_NAME" ;;
-    # Where the tool was never built, it never made a cluster.
     embedded) [ -x "$SPACE_CLUSTER" ] && (cd "$ROOT" && "$SPACE_CLUSTER" kubeconfig --name "$CLUSTER_NAME") >/dev/null 2>&1 ;;
   esac
 }
 
-# space_cluster runs the tool that builds programs, images and the embedded
-# cluster. The go command decides whether the tool itself has to be built.
+# space_cluster builds and runs the tool for programs, images and the embedded cluster.
 space_cluster() {
   command -v go >/dev/null || fail "missing: go. Install it from https://go.dev/dl and add it to PATH"
   [ -x "$SPACE_CLUSTER" ] || echo "building the tool for the embedded cluster (the first time: a minute or two)" >&2
@@ -72,13 +70,12 @@ space_cluster() {
   (cd "$ROOT" && "$SPACE_CLUSTER" "$@")
 }
 
-# need_tools puts the named programs into build/bin: the ones that are installed,
-# else built from source.
+# need_tools links installed programs into build/bin, or builds them.
 need_tools() {
   local tool installed missing=()
   for tool in "$@"; do
     if [ "$(cluster_flavor)" = embedded ]; then
-      # A link from before may be to a program of another version.
+      # An existing link may be to a program of another version.
       missing+=("$tool")
     elif [ ! -x "$ROOT/build/bin/$tool" ] && installed=$(command -v "$tool"); then
       mkdir -p "$ROOT/build/bin"
@@ -90,7 +87,7 @@ need_tools() {
   [ "${#missing[@]}" = 0 ] || space_cluster binaries "${missing[@]}" >/dev/null
 }
 
-# use_cluster makes kubectl and helm work on the demo's cluster.
+# use_cluster adds kubectl and helm to PATH.
 use_cluster() {
   need_tools kubectl helm
   export PATH=$ROOT/build/bin:$PATH

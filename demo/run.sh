@@ -6,7 +6,7 @@
 # the space is deleted with their claim. It prints every command before it runs, and stops at
 # the first unexpected output.
 #
-# KEEP=1 leaves the cluster up. CLUSTER=kind|embedded chooses the kind of cluster.
+# KEEP=1 keeps the cluster. CLUSTER=kind|embedded selects the kind of cluster.
 set -euo pipefail
 # shellcheck source=demo/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -24,11 +24,11 @@ finish() {
   trap - EXIT
   rm -rf "$scratch"
   if [ "$code" != 0 ]; then
-    printf '\nDEMO FAILED while trying to: %s\n' "$step" >&2
+    printf '\nDEMO FAILED at the step: %s\n' "$step" >&2
     diagnose >&2 || true
   fi
   if [ -n "$KEEP" ] || [ -n "$existed" ]; then
-    if [ -z "$KEEP" ]; then printf '\nThe cluster was there before and stays.\n'; fi
+    if [ -z "$KEEP" ]; then printf '\nThe cluster existed before the demo, so it is not deleted.\n'; fi
     how_to_use
     printf 'Continue with: kubectl apply --filename=demo/namespace-test.yaml\nDelete the cluster with: demo/delete-cluster.sh\n'
   else
@@ -39,7 +39,7 @@ finish() {
 }
 trap finish EXIT
 
-# What a person would want to see first after a failure.
+# diagnose prints the state of the cluster after a failure.
 diagnose() {
   [ -s "$KUBECONFIG" ] || return 0
   kubectl get pods -A -o wide
@@ -57,8 +57,8 @@ run() {
   printf '%s\n' "$output"
 }
 
-# refused runs a command that has to fail with the given words.
-refused() {
+# must_be_denied runs a command that must fail with an error that matches a pattern.
+must_be_denied() {
   local words=$1
   shift
   printf '$ %s\n' "$(quoted "$@")"
@@ -67,11 +67,11 @@ refused() {
     return 1
   fi
   printf '%s\n' "$output"
-  must_say "$words"
+  must_match "$words"
 }
 
-must_say() {
-  grep -Eq -- "$1" <<<"$output" || { printf 'Expected to see: %s\n' "$1" >&2; return 1; }
+must_match() {
+  grep -Eq -- "$1" <<<"$output" || { printf 'Expected output that matches: %s\n' "$1" >&2; return 1; }
 }
 
 quoted() {
@@ -96,7 +96,7 @@ title "Install the driver"
 run helm upgrade -i --create-namespace --namespace space-dra-driver space-dra-driver deployments/helm/space-dra-driver
 run kubectl rollout status -n space-dra-driver deployment,daemonset --timeout=3m
 run kubectl get pod -n space-dra-driver
-must_say 'space-dra-driver-kubeletplugin.* 1/1 +Running'
+must_match 'space-dra-driver-kubeletplugin.* 1/1 +Running'
 
 title "Deploy two pods that share a claim"
 run kubectl apply --filename=demo/namespace-test.yaml
@@ -105,38 +105,38 @@ run kubectl get pods -n namespace-test -o wide
 
 title "List the namespaces: the one with the prefix ephemeral-ns- is the space"
 run kubectl get namespaces
-must_say '^ephemeral-ns-'
+must_match '^ephemeral-ns-'
 
 title "Print the environment variables of the containers"
 run kubectl exec -n namespace-test pod0 -- printenv
-must_say '^DRA_RESOURCE_DRIVER_NAME=space.resource.example.com$'
-must_say '^TEST_CLAIM_CLUSTER=https://'
-must_say '^TEST_CLAIM_KUBECONFIG=/var/run/claim-artifacts/.*/kubeconfig$'
+must_match '^DRA_RESOURCE_DRIVER_NAME=space.resource.example.com$'
+must_match '^TEST_CLAIM_CLUSTER=https://'
+must_match '^TEST_CLAIM_KUBECONFIG=/var/run/claim-artifacts/.*/kubeconfig$'
 space=$(sed -n 's/^TEST_CLAIM_NAMESPACE=//p' <<<"$output")
 run kubectl exec -n namespace-test pod1 -- printenv
-must_say "^TEST_CLAIM_NAMESPACE=$space\$"
+must_match "^TEST_CLAIM_NAMESPACE=$space\$"
 
 title "Print the kubeconfig, by its environment variable and in its directory"
 # shellcheck disable=SC2016 # the variable is the container's
 run kubectl exec -n namespace-test pod0 -- sh -c 'cat $TEST_CLAIM_KUBECONFIG'
-must_say "namespace: \"$space\""
+must_match "namespace: \"$space\""
 run kubectl exec -n namespace-test pod1 -- cat /etc/test-claim/kubeconfig
-must_say 'tokenFile: .*/token'
+must_match 'tokenFile: .*/token'
 
 title "Print the status of the claim"
 run kubectl get resourceclaim test-claim -n namespace-test -o 'jsonpath={range .status.devices[*]}{.conditions[0].type}={.conditions[0].status} {.data.namespace}{"\n"}{end}'
-must_say "^Ready=True $space\$"
+must_match "^Ready=True $space\$"
 
 title "Work in the space"
 export_kubeconfig='export KUBECONFIG=/etc/test-claim/kubeconfig;'
 run kubectl exec -n namespace-test pod0 -- sh -c "$export_kubeconfig kubectl create configmap greeting --from-literal=from=pod0"
-must_say 'configmap/greeting created'
+must_match 'configmap/greeting created'
 run kubectl exec -n namespace-test pod1 -- sh -c "$export_kubeconfig kubectl get configmap greeting -o jsonpath={.data}"
-must_say '"from":"pod0"'
+must_match '"from":"pod0"'
 
 title "Try to access objects outside the space"
-refused 'cannot list resource "secrets".* in the namespace "default"' kubectl exec -n namespace-test pod0 -- sh -c "$export_kubeconfig kubectl get secrets -n default"
-refused 'cannot create resource "namespaces"' kubectl exec -n namespace-test pod0 -- sh -c "$export_kubeconfig kubectl create namespace mine"
+must_be_denied 'cannot list resource "secrets".* in the namespace "default"' kubectl exec -n namespace-test pod0 -- sh -c "$export_kubeconfig kubectl get secrets -n default"
+must_be_denied 'cannot create resource "namespaces"' kubectl exec -n namespace-test pod0 -- sh -c "$export_kubeconfig kubectl create namespace mine"
 
 title "Delete the pods and the claim"
 kubectl exec -n namespace-test pod0 -- cat /etc/test-claim/token >"$scratch/token"
@@ -147,11 +147,11 @@ kubectl exec -n namespace-test pod0 -- cat /etc/test-claim/kubeconfig |
 run kubectl delete --filename=demo/namespace-test.yaml
 run kubectl wait --for=delete "namespace/$space" --timeout=2m
 run kubectl get namespaces
-if must_say "^$space " 2>/dev/null; then
+if must_match "^$space " 2>/dev/null; then
   echo "The namespace of the space still exists." >&2
   exit 1
 fi
 
 title "Try the token that pod0 had"
 server=$(kubectl config view --minify -o 'jsonpath={.clusters[0].cluster.server}')
-refused 'Unauthorized|Forbidden|must be logged in' kubectl --kubeconfig="$scratch/kubeconfig" --server="$server" get configmaps
+must_be_denied 'Unauthorized|Forbidden|must be logged in' kubectl --kubeconfig="$scratch/kubeconfig" --server="$server" get configmaps

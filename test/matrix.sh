@@ -2,12 +2,12 @@
 # Copyright The Space DRA Driver Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Runs the suites on clusters on versions of Kubernetes, one after the other, and prints a table of
-# what gotestsum says. The table and the logs are in build/matrix.
+# Runs the suites on each version of Kubernetes, one after the other, and prints a table of the results
+# of gotestsum. The table and the logs are in build/matrix.
 #
 #   test/matrix.sh TEST VERSION...
 #
-# TEST is the command that runs packages of tests, and a VERSION is one that make pin pinned, or newest.
+# TEST is the command that runs packages of tests. A VERSION is one that make pin has added, or newest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 read -ra test <<<"$1"
