@@ -19,9 +19,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// startControlPlane starts what does not run of etcd and the API server, and
-// waits until what is written is stored: the API server may say that it is ready
-// before it is connected to etcd again.
+// startControlPlane starts etcd and the API server, and waits until the API server can store objects: it
+// may be ready before it is connected to etcd.
 func startControlPlane() error {
 	ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
 	defer cancel()
@@ -32,19 +31,19 @@ func startControlPlane() error {
 	maps := env.Client.CoreV1().ConfigMaps(metav1.NamespaceDefault)
 	var last error
 	if err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		var made *corev1.ConfigMap
-		if made, last = maps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "stored-"}}, metav1.CreateOptions{}); last == nil {
-			last = maps.Delete(ctx, made.Name, metav1.DeleteOptions{})
+		var created *corev1.ConfigMap
+		if created, last = maps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "stored-"}}, metav1.CreateOptions{}); last == nil {
+			last = maps.Delete(ctx, created.Name, metav1.DeleteOptions{})
 		}
 		return last == nil, nil
 	}); err != nil {
-		return fmt.Errorf("wait for the API server to store objects: %w; the last answer: %w", err, last)
+		return fmt.Errorf("wait for the API server to store objects: %w; last error: %w", err, last)
 	}
 	return nil
 }
 
-// breakControlPlane kills a process of the control plane.
-func breakControlPlane(t *testing.T, process string) {
+// killControlPlane kills a process of the control plane.
+func killControlPlane(t *testing.T, process string) {
 	t.Helper()
 	t.Cleanup(func() {
 		if err := startControlPlane(); err != nil {
@@ -62,24 +61,24 @@ func TestAPIServerOutage_keepsSpaces(t *testing.T) {
 	for i, name := range []string{"pod0", "pod1"} {
 		spaces = append(spaces, env.Use(t, ns, framework.NewClaim(name), framework.On(env.Node(i), framework.NewPod(name, name))))
 	}
-	leaving := framework.NewPod("leaving", "leaving")
-	// It does nothing about SIGTERM, and ends when it is killed below.
-	leaving.Spec.TerminationGracePeriodSeconds = ptr.To[int64](3600)
-	left := env.Use(t, ns, framework.NewClaim("leaving"), leaving)
-	leaving = framework.Await(t, framework.Pod(env.Client, ns, "leaving"), framework.PodReady())
+	deleted := framework.NewPod("deleted", "deleted")
+	// The container ignores SIGTERM, and terminates when it is killed below.
+	deleted.Spec.TerminationGracePeriodSeconds = ptr.To[int64](3600)
+	space := env.Use(t, ns, framework.NewClaim("deleted"), deleted)
+	deleted = framework.Await(t, framework.Pod(env.Client, ns, "deleted"), framework.PodReady())
 
-	env.Kubectl(t, "delete", "pod", "leaving", "-n", ns, "--wait=false")
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "leaving", "Killing", ""))
-	if len(env.TracesOf(t, left.Claim)) == 0 {
-		t.Error("the pod has ended before the API server: this test shows nothing about unpreparing")
+	env.Kubectl(t, "delete", "pod", "deleted", "-n", ns, "--wait=false")
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "deleted", "Killing", ""))
+	if len(env.TracesOf(t, space.Claim)) == 0 {
+		t.Error("the claim was unprepared before the outage")
 	}
-	breakControlPlane(t, "kube-apiserver")
+	killControlPlane(t, "kube-apiserver")
 	outage := time.After(2 * time.Minute)
-	if err := env.KillContainer(t.Context(), leaving); err != nil {
+	if err := env.KillContainer(t.Context(), deleted); err != nil {
 		t.Fatal(err)
 	}
-	env.AwaitNoTraceOf(t, left.Claim)
-	// Back-offs grow with time, and leases end.
+	env.AwaitNoTraceOf(t, space.Claim)
+	// During a long outage, backoffs increase and leases expire.
 	select {
 	case <-outage:
 	case <-t.Context().Done():
@@ -92,8 +91,8 @@ func TestAPIServerOutage_keepsSpaces(t *testing.T) {
 	for i, name := range []string{"pod0", "pod1"} {
 		spaces[i].Usable(t, ns, name)
 	}
-	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "leaving"))
-	env.AwaitNamespaceGone(t, left.Namespace)
+	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "deleted"))
+	env.AwaitNamespaceGone(t, space.Namespace)
 	env.Use(t, ns, framework.NewClaim("later"), framework.NewPod("later", "later")).Usable(t, ns, "later")
 	env.AwaitHealthy(t)
 }
@@ -101,7 +100,7 @@ func TestAPIServerOutage_keepsSpaces(t *testing.T) {
 func TestEtcdRestart_keepsSpaces(t *testing.T) {
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.NewPod("pod", "test-claim"))
-	breakControlPlane(t, "etcd")
+	killControlPlane(t, "etcd")
 	if err := startControlPlane(); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +123,7 @@ func TestLeaderKill_eachPodHasOneSpace(t *testing.T) {
 	for i := range pods {
 		env.StartPod(t, ns, framework.NewPodFromTemplate(name(i), "my-space"))
 	}
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "namespaces", "", framework.That("a space of this test's", func(n *corev1.Namespace) bool {
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "namespaces", "", framework.That("a space of this test", func(n *corev1.Namespace) bool {
 		return n.Annotations["space.resource.example.com/claim-namespace"] == ns
 	}))
 	if err := env.KillContainer(t.Context(), leader); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// The example claims that its space survives the drain of each node.
+// TestDrain_keepsTheSpaceOfAHolder drains each node while the example runs.
 func TestDrain_keepsTheSpaceOfAHolder(t *testing.T) {
 	const ns = "example-holder"
 	env.Kubectl(t, "apply", "-f", filepath.Join(framework.Root(), "demo/examples/holder/example.yaml"))
@@ -33,10 +33,10 @@ func TestDrain_keepsTheSpaceOfAHolder(t *testing.T) {
 
 	for _, node := range env.Cluster.Nodes() {
 		t.Cleanup(func() { _, _ = env.TryKubectl(context.Background(), "uncordon", node.Name()) })
-		// The driver's own pods are evicted, too.
+		// The drain also evicts the driver's pods.
 		env.Kubectl(t, "drain", node.Name(), "--ignore-daemonsets", "--delete-emptydir-data", "--force", timeout)
 		env.Kubectl(t, "uncordon", node.Name())
-		// The next drain waits for both holders, because of their budget.
+		// The PodDisruptionBudget makes the next drain wait for both holders.
 		available()
 	}
 	claim := framework.Await(t, framework.Claim(env.Client, ns, "preview"), framework.SpacesReady(1))

@@ -17,48 +17,48 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// The failures of one node run beside those of the other, because most of
-// them are waiting: a kubelet that has no plugin when a pod starts tries again after
-// a minute or more, and one that starts looks for claims without pods after a minute.
+// TestNodeFailures_keepOrEndSpaces runs the failures of both nodes in parallel, because they mostly wait:
+// a kubelet without a registered plugin retries after a minute or more, and a kubelet that starts
+// unprepares claims without pods after a minute.
 func TestNodeFailures_keepOrEndSpaces(t *testing.T) {
 	first, second := env.Cluster.Nodes()[0], env.Cluster.Nodes()[1]
 	t.Run("nodes", func(t *testing.T) {
 		t.Run("first", func(t *testing.T) {
 			t.Parallel()
 			t.Run("an empty /run", func(t *testing.T) {
-				comesBack(t, first, func() error { return first.WipeRun(t.Context()) })
+				testNodeRestart(t, first, func() error { return first.WipeRun(t.Context()) })
 			})
-			t.Run("a restarted kubelet", func(t *testing.T) { kubeletRestarts(t, first) })
+			t.Run("a restarted kubelet", func(t *testing.T) { testKubeletRestart(t, first) })
 		})
 		t.Run("second", func(t *testing.T) {
 			t.Parallel()
-			t.Run("a lost node", func(t *testing.T) { getsLost(t, second) })
+			t.Run("a lost node", func(t *testing.T) { testLostNode(t, second) })
 			t.Run("a reboot", func(t *testing.T) {
-				comesBack(t, second, func() error { return second.Reboot(t.Context()) })
+				testNodeRestart(t, second, func() error { return second.Reboot(t.Context()) })
 			})
 		})
 	})
 	env.AwaitHealthy(t)
 }
 
-func getsLost(t *testing.T, lost *cluster.Host) {
+func testLostNode(t *testing.T, lost *cluster.Host) {
 	t.Helper()
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.On(lost.Name(), framework.NewPod("pod", "test-claim")))
-	thief := env.WithToken(t, env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token"))
+	stolen := env.WithToken(t, env.Exec(t, ns, "pod", "cat", "/etc/test-claim/token"))
 	list := framework.Get(framework.CorePath(s.Namespace, "configmaps"))
-	if err := list.By(thief)(t.Context()); err != nil {
-		t.Fatalf("the pod's token does not work outside of it, so that the check below would show nothing: %v", err)
+	if err := list.By(stolen)(t.Context()); err != nil {
+		t.Fatalf("the pod's token does not work outside of the pod: %v", err)
 	}
 
-	// The kubelet creates its Node only when it starts.
-	comeBack := sync.OnceValue(func() error {
+	// The kubelet creates its Node when it starts.
+	reconnect := sync.OnceValue(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
 		defer cancel()
 		return errors.Join(lost.Connect(ctx), lost.Kill(ctx, "kubelet"), lost.Start(ctx, "kubelet"))
 	})
 	t.Cleanup(func() {
-		if err := comeBack(); err != nil {
+		if err := reconnect(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -67,13 +67,13 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 	}
 	env.Kubectl(t, "delete", "node", lost.Name())
 
-	// The API server remembers for some seconds that a token was good.
-	framework.AwaitDenied(t, "a request with the token of a node that is gone", list.By(thief), "Unauthorized")
-	// It is refused because of the Node, and not because its ServiceAccount is deleted: that
-	// exists until Kubernetes deletes the pods of the lost node, most of a minute later.
+	// The API server caches valid tokens for some seconds.
+	framework.AwaitDenied(t, "a request with the token of a deleted node", list.By(stolen), "Unauthorized")
+	// The token is invalid because of the Node. The ServiceAccount still exists until Kubernetes deletes
+	// the pods of the lost node, most of a minute later.
 	if _, err := env.Client.CoreV1().ServiceAccounts(s.Namespace).Get(t.Context(), "space", metav1.GetOptions{}); err != nil {
 		if now, podErr := env.Client.CoreV1().Pods(ns).Get(t.Context(), "pod", metav1.GetOptions{}); podErr == nil && now.DeletionTimestamp == nil {
-			t.Errorf("the space should be there as long as its pod is: %v", err)
+			t.Errorf("the space was deprovisioned before its pod was deleted: %v", err)
 		}
 	}
 
@@ -83,7 +83,7 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
 	env.AwaitNamespaceGone(t, s.Namespace)
 
-	if err := comeBack(); err != nil {
+	if err := reconnect(); err != nil {
 		t.Fatal(err)
 	}
 	env.AwaitNoTraceOf(t, s.Claim)
@@ -92,23 +92,23 @@ func getsLost(t *testing.T, lost *cluster.Host) {
 	env.SpaceOf(t, ns, "pod", "test-claim").Usable(t, ns, "pod")
 }
 
-// comesBack checks that a pod on a node that loses all in its memory has working
-// credentials of the same space afterwards.
-func comesBack(t *testing.T, node *cluster.Host, breakIt func() error) {
+// testNodeRestart checks that a pod has valid credentials of the same space after its node has lost all
+// files in memory.
+func testNodeRestart(t *testing.T, node *cluster.Host, restart func() error) {
 	t.Helper()
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.On(node.Name(), framework.NewPod("pod", "test-claim")))
 	before := framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
 	s.Kubectl(t, ns, "pod", "create", "configmap", "kept")
 
-	if err := breakIt(); err != nil {
+	if err := restart(); err != nil {
 		t.Fatal(err)
 	}
 	after := framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady().And(framework.That("in another container", func(p *corev1.Pod) bool {
 		return p.Status.ContainerStatuses[0].ContainerID != before.Status.ContainerStatuses[0].ContainerID
 	})))
 	if after.UID != before.UID {
-		t.Fatalf("this is another pod: UID %s, was %s", after.UID, before.UID)
+		t.Fatalf("the pod was replaced: UID %s, was %s", after.UID, before.UID)
 	}
 	if now := env.SpaceOf(t, ns, "pod", "test-claim"); now != s {
 		t.Errorf("the pod has %v, had %v", now, s)
@@ -121,17 +121,17 @@ func comesBack(t *testing.T, node *cluster.Host, breakIt func() error) {
 	env.AwaitNoTraceOf(t, s.Claim)
 }
 
-func kubeletRestarts(t *testing.T, node *cluster.Host) {
+func testKubeletRestart(t *testing.T, node *cluster.Host) {
 	t.Helper()
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.On(node.Name(), framework.NewPod("pod", "test-claim")))
 	if err := node.Kill(t.Context(), "kubelet"); err != nil {
 		t.Fatal(err)
 	}
-	// This is deleted while no kubelet runs.
+	// The pod is deleted while the kubelet is not running.
 	env.Kubectl(t, "delete", "pod", "pod", "-n", ns, "--wait=false")
-	// The claim has to be the later pod's, too, before the kubelet is there to end the
-	// first: however long that takes, and whatever becomes of the node meanwhile.
+	// The claim must also be reserved for the later pod before the kubelet terminates the first, even if
+	// the node gets taints meanwhile.
 	tolerant := framework.On(node.Name(), framework.NewPod("later", "test-claim"))
 	tolerant.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	env.StartPod(t, ns, tolerant)
@@ -144,7 +144,7 @@ func kubeletRestarts(t *testing.T, node *cluster.Host) {
 	framework.Await(t, framework.Pod(env.Client, ns, "later"), framework.PodReady())
 	later := env.SpaceOf(t, ns, "later", "test-claim")
 	if later != s {
-		t.Errorf("the claim was in use all the time, but has %v, had %v", later, s)
+		t.Errorf("the space of a claim in use is %v, was %v", later, s)
 	}
 	later.Usable(t, ns, "later")
 	env.DeletePod(t, ns, "later")

@@ -18,28 +18,28 @@ import (
 func TestPluginOutage_podsAreUnpreparedLater(t *testing.T) {
 	ns := env.Namespace(t)
 	var spaces []framework.Space
-	for _, name := range []string{"waits", "forced"} {
+	for _, name := range []string{"graceful", "forced"} {
 		spaces = append(spaces, env.Use(t, ns, framework.NewClaim(name), framework.NewPod(name, name)))
 	}
-	waits := framework.Await(t, framework.Pod(env.Client, ns, "waits"), framework.PodReady())
-	comeBack := sendPluginAway(t)
+	graceful := framework.Await(t, framework.Pod(env.Client, ns, "graceful"), framework.PodReady())
+	restore := stopPlugins(t)
 
-	env.Kubectl(t, "delete", "pod", "waits", "-n", ns, "--wait=false")
+	env.Kubectl(t, "delete", "pod", "graceful", "-n", ns, "--wait=false")
 	if err := env.ForceDelete(t.Context(), ns, "forced"); err != nil {
 		t.Fatal(err)
 	}
-	// The space of a force-deleted pod is deprovisioned without the plugin.
+	// The space of a force-deleted pod is deprovisioned without the kubelet plugin.
 	env.AwaitNamespaceGone(t, spaces[1].Namespace)
-	awaitContainerGone(t, waits)
-	framework.Await(t, framework.Pod(env.Client, ns, "waits"), framework.That("kept until it is unprepared", func(p *corev1.Pod) bool {
+	awaitContainerExit(t, graceful)
+	framework.Await(t, framework.Pod(env.Client, ns, "graceful"), framework.That("terminating until its claim is unprepared", func(p *corev1.Pod) bool {
 		return p.DeletionTimestamp != nil
 	}))
 	if len(env.TracesOf(t, spaces[0].Claim)) == 0 {
-		t.Error("the claim has been unprepared without the plugin: this test shows nothing")
+		t.Error("the claim was unprepared without the kubelet plugin")
 	}
 
-	comeBack()
-	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "waits"))
+	restore()
+	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "graceful"))
 	env.AwaitNamespaceGone(t, spaces[0].Namespace)
 	for _, s := range spaces {
 		env.AwaitNoTraceOf(t, s.Claim)
@@ -47,33 +47,32 @@ func TestPluginOutage_podsAreUnpreparedLater(t *testing.T) {
 	env.AwaitHealthy(t)
 }
 
-// sendPluginAway makes the DaemonSet fit no node, until the returned function has
-// been called.
-func sendPluginAway(t *testing.T) (comeBack func()) {
+// stopPlugins changes the DaemonSet so that it has no pods, until restore is called.
+func stopPlugins(t *testing.T) (restore func()) {
 	t.Helper()
 	patch := func(value string) {
 		selector := `{"spec":{"template":{"spec":{"nodeSelector":{"example.com/no-such-node":` + value + `}}}}}`
 		if out, err := env.TryKubectl(context.Background(), "patch", "daemonset", framework.PluginName, "-n", framework.DriverNamespace, "--type=merge", "-p", selector); err != nil {
-			t.Errorf("change the node selector of the plugin: %v: %s", err, out)
+			t.Errorf("change the node selector of the kubelet plugin: %v: %s", err, out)
 		}
 	}
 	patch(`"true"`)
-	comeBack = sync.OnceFunc(func() { patch("null") })
-	t.Cleanup(comeBack)
+	restore = sync.OnceFunc(func() { patch("null") })
+	t.Cleanup(restore)
 	env.Kubectl(t, "wait", "-n", framework.DriverNamespace, "--for=delete", "pod", "-l", framework.PluginPods, "--timeout="+framework.Patience.String())
-	return comeBack
+	return restore
 }
 
-// awaitContainerGone waits until the pod's container has ended. The kubelet does
-// not tell the API server so while it can't unprepare the pod's claims.
-func awaitContainerGone(t *testing.T, pod *corev1.Pod) {
+// awaitContainerExit waits until the pod's container has terminated. The kubelet does not report this to
+// the API server before it has unprepared the pod's claims.
+func awaitContainerExit(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
-	framework.Eventually(t, "container "+id+" of pod "+pod.Name+" to end", func(ctx context.Context) error {
-		// A task that ends while it is being listed makes that fail.
+	framework.Eventually(t, "container "+id+" of pod "+pod.Name+" to terminate", func(ctx context.Context) error {
+		// The list fails if a task exits meanwhile.
 		tasks, err := framework.OnNode(ctx, env.NodeOf(t, pod), "ctr", "--namespace=k8s.io", "tasks", "ls")
 		if err == nil && strings.Contains(tasks, id) {
-			err = fmt.Errorf("there are: %s", tasks)
+			err = fmt.Errorf("the tasks are: %s", tasks)
 		}
 		return err
 	})
