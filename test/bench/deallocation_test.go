@@ -148,8 +148,8 @@ func (d *deallocation) deallocate(prefix string) (deleted, rejected []float64) {
 func awaitRejection(ctx context.Context, tenant kubernetes.Interface, namespace string) error {
 	return wait.PollUntilContextCancel(ctx, 5*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		_, err := tenant.CoreV1().ConfigMaps(namespace).Get(ctx, "none", metav1.GetOptions{})
-		if framework.Refused(err) || apierrors.IsNotFound(err) {
-			return framework.Refused(err), nil
+		if framework.IsDenied(err) || apierrors.IsNotFound(err) {
+			return framework.IsDenied(err), nil
 		}
 		return false, err
 	})

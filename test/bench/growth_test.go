@@ -101,8 +101,8 @@ func (g *growth) start() {
 	health, metrics, profiles := framework.FreeAddress(g.b), framework.FreeAddress(g.b), framework.FreeAddress(g.b)
 	g.controller = start(g.b, framework.Binary("space-controller"), "--kubeconfig="+g.env.Cluster.Kubeconfig(), "--leader-elect-resource-namespace="+framework.DriverNamespace,
 		"--resync-period="+flags.rest.String(), "--health-probe-bind-address="+health, "--metrics-bind-address="+metrics, "--pprof-bind-address="+profiles)
-	g.controller.metrics, g.controller.profiles = framework.Plainly(metrics), framework.Plainly(profiles)
-	framework.Plainly(health).Await(g.b, "/readyz", http.StatusOK)
+	g.controller.metrics, g.controller.profiles = framework.PlainHTTP(metrics), framework.PlainHTTP(profiles)
+	framework.PlainHTTP(health).Await(g.b, "/readyz", http.StatusOK)
 }
 
 // measure measures the start of the controller, then the controller at rest, and one more space.

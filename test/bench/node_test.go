@@ -94,7 +94,7 @@ func (n *node) start() {
 	n.plugin = start(n.b, framework.Binary("space-kubeletplugin"), "--node-name="+nodeName, "--pod-uid=bench", "--kubeconfig="+n.env.Cluster.Kubeconfig(),
 		"--kubelet-root-dir="+kubelet, "--cdi-root="+filepath.Join(n.dir, "cdi"), "--credentials-dir="+filepath.Join(n.dir, "artifacts"),
 		"--http-bind-address="+served, "--pprof-bind-address="+profiles)
-	n.plugin.metrics, n.plugin.profiles = framework.Plainly(served), framework.Plainly(profiles)
+	n.plugin.metrics, n.plugin.profiles = framework.PlainHTTP(served), framework.PlainHTTP(profiles)
 	registrar := registration.NewRegistrationClient(n.dial(filepath.Join(kubelet, "plugins_registry", spaceapi.DefaultDriverName+"-bench-reg.sock")))
 	info, err := registrar.GetInfo(n.plugin.ctx, &registration.InfoRequest{}, grpc.WaitForReady(true))
 	if err != nil {

@@ -133,7 +133,7 @@ func createClass(b *testing.B, env *framework.Env, name, parameters string) {
 // Ready and Running.
 func startPod(b *testing.B, env *framework.Env, name, class, wanted string) map[string]float64 {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), framework.Patience)
+	ctx, cancel := context.WithTimeout(b.Context(), framework.Timeout)
 	defer cancel()
 	var mutex sync.Mutex
 	var begin time.Time

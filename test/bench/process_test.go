@@ -37,7 +37,7 @@ type process struct {
 	// ctx ends when the process exits.
 	ctx context.Context
 	// metrics and profiles are clients for /metrics and /debug/pprof/.
-	metrics, profiles framework.Asker
+	metrics, profiles framework.HTTPClient
 }
 
 // start starts a program, and stops it at the end of the benchmark.
@@ -150,9 +150,9 @@ func (p *process) live() float64 {
 }
 
 // get reads from one of the ports of the process.
-func (p *process) get(from framework.Asker, path string) string {
+func (p *process) get(from framework.HTTPClient, path string) string {
 	p.b.Helper()
-	code, text, err := from.Ask(p.ctx, path)
+	code, text, err := from.Get(p.ctx, path)
 	if err != nil || code != http.StatusOK {
 		p.b.Fatalf("get %s of %s: %d, error %v", path, p.name, code, err)
 	}

@@ -21,7 +21,7 @@ func TestChart_withAllRestrictionsPassesHelmTest(t *testing.T) {
 	env.InstallAnother(t, release, "driverName=restricted.space.example.com", "controller.replicas=1", "networkPolicy.enabled=true",
 		"flowControl.enabled=true", "criticalPodsQuota.enabled=true", "space.podSecurity=restricted", "space.clusterRole=view",
 		"commonLabels.team=a", "commonAnnotations.contact=b", "kubeletPlugin.updateStrategy.rollingUpdate.maxSurge=100%")
-	if out := env.Helm(t, "test", "--namespace", release, release, "--timeout="+framework.Patience.String()); !strings.Contains(out, "Succeeded") {
+	if out := env.Helm(t, "test", "--namespace", release, release, "--timeout="+framework.Timeout.String()); !strings.Contains(out, "Succeeded") {
 		t.Errorf("helm test ran no test: %s", out)
 	}
 	// Helm does not wait until the pod has terminated.
@@ -82,13 +82,13 @@ func TestReinstall_continuesAsAnotherRelease(t *testing.T) {
 	env.InstallAnother(t, "removed", values...)
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, claimOf("claim", driver), framework.NewPod("pod", "claim"))
-	s.Usable(t, ns, "pod")
+	s.CheckUsable(t, ns, "pod")
 
 	env.Helm(t, "uninstall", "--no-hooks", "--wait", "--namespace", "removed", "removed")
 	s.Kubectl(t, ns, "pod", "get", "configmaps")
 	env.Kubectl(t, "delete", "pod", "pod", "-n", ns, "--wait=false")
 
 	env.InstallAnother(t, "again", values...)
-	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"))
-	env.AwaitNamespaceGone(t, s.Namespace)
+	framework.AwaitDeleted[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"))
+	env.AwaitNamespaceDeleted(t, s.Namespace)
 }

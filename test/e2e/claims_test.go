@@ -22,7 +22,7 @@ func allocated() framework.Predicate[*resourceapi.ResourceClaim] {
 
 func awaitClaimDeleted(t *testing.T, ns, name string) {
 	t.Helper()
-	framework.AwaitGone[*resourceapi.ResourceClaim](t, framework.Claim(env.Client, ns, name))
+	framework.AwaitDeleted[*resourceapi.ResourceClaim](t, framework.Claim(env.Client, ns, name))
 }
 
 // unschedulable matches a pod for which the scheduler has found no node.
@@ -38,7 +38,7 @@ func TestForceDeletedPod_leavesNothing(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.NewPod("pod", "test-claim"))
-	if len(env.TracesOf(t, s.Claim)) == 0 {
+	if len(env.FilesOf(t, s.Claim)) == 0 {
 		t.Fatal("the nodes have no files of a claim that is in use")
 	}
 
@@ -46,8 +46,8 @@ func TestForceDeletedPod_leavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
-	env.AwaitNamespaceGone(t, s.Namespace)
-	env.AwaitNoTraceOf(t, s.Claim)
+	env.AwaitNamespaceDeleted(t, s.Namespace)
+	env.AwaitNoFilesOf(t, s.Claim)
 }
 
 // TestForceDeletedPod_nextPodHasTheNewSpace has a new pod while the kubelet still stops the one that
@@ -56,7 +56,7 @@ func TestForceDeletedPod_nextPodHasTheNewSpace(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	pod := func() *corev1.Pod {
-		pod := framework.On(env.Node(0), framework.Runs("trap '' TERM; sleep infinity & wait; wait", framework.NewPod("pod", "test-claim")))
+		pod := framework.On(env.Node(0), framework.WithScript("trap '' TERM; sleep infinity & wait; wait", framework.NewPod("pod", "test-claim")))
 		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](30)
 		return pod
 	}
@@ -71,11 +71,11 @@ func TestForceDeletedPod_nextPodHasTheNewSpace(t *testing.T) {
 	if space.Namespace == previous.Namespace {
 		t.Fatalf("both allocations have namespace %s", space.Namespace)
 	}
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", "test-claim", spaceapi.ReasonCredentialsReplaced, space.Namespace))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.EventAbout("ResourceClaim", "test-claim", spaceapi.ReasonCredentialsReplaced, space.Namespace))
 	env.Exec(t, ns, "pod", "kubectl", "--kubeconfig", previous.Kubeconfig, "create", "configmap", "test", "-n", space.Namespace)
 	env.DeletePod(t, ns, "pod")
-	env.AwaitNamespaceGone(t, space.Namespace)
-	env.AwaitNoTraceOf(t, previous.Claim)
+	env.AwaitNamespaceDeleted(t, space.Namespace)
+	env.AwaitNoFilesOf(t, previous.Claim)
 }
 
 // TestPresetNode_withoutAllocationWaits has a pod that bypasses the scheduler, which would allocate
@@ -87,17 +87,17 @@ func TestPresetNode_withoutAllocationWaits(t *testing.T) {
 	pod := framework.NewPod("pod", "test-claim")
 	pod.Spec.NodeName = env.Node(0)
 	env.StartPod(t, ns, pod)
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources",
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.EventAbout("Pod", "pod", "FailedPrepareDynamicResources",
 		"is not allowed to use ResourceClaim test-claim"))
 
 	now := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
 	if len(now.Status.ReservedFor) != 0 || len(now.Status.Devices) != 0 {
 		t.Errorf("the claim of a waiting pod has the status %v, want none", now.Status)
 	}
-	env.NoSpaceOf(t, claim.UID)
+	env.CheckNoSpaceOf(t, claim.UID)
 	env.DeletePod(t, ns, "pod")
-	env.NoSpaceOf(t, claim.UID)
-	env.NoTraceOf(t, claim.UID)
+	env.CheckNoSpaceOf(t, claim.UID)
+	env.CheckNoFilesOf(t, claim.UID)
 }
 
 func TestUnschedulablePod_leavesNothing(t *testing.T) {
@@ -108,12 +108,12 @@ func TestUnschedulablePod_leavesNothing(t *testing.T) {
 	framework.Await(t, framework.Pod(env.Client, ns, "pod"), unschedulable())
 	name := env.GeneratedClaim(t, ns, "pod")
 	claim := framework.Await(t, framework.Claim(env.Client, ns, name), framework.Deallocated())
-	env.NoSpaceOf(t, claim.UID)
+	env.CheckNoSpaceOf(t, claim.UID)
 
 	env.DeletePod(t, ns, "pod")
 	awaitClaimDeleted(t, ns, name)
-	env.NoSpaceOf(t, claim.UID)
-	env.NoTraceOf(t, claim.UID)
+	env.CheckNoSpaceOf(t, claim.UID)
+	env.CheckNoFilesOf(t, claim.UID)
 }
 
 func TestDeletedClaim_isNotAvailableToNewPods(t *testing.T) {
@@ -122,12 +122,12 @@ func TestDeletedClaim_isNotAvailableToNewPods(t *testing.T) {
 	s := env.Use(t, ns, framework.NewClaim("test-claim"), framework.NewPod("first", "test-claim"))
 	env.Kubectl(t, "delete", "resourceclaim", "test-claim", "-n", ns, "--wait=false")
 	env.StartPod(t, ns, framework.NewPod("new", "test-claim"))
-	s.Usable(t, ns, "first")
+	s.CheckUsable(t, ns, "first")
 
 	env.DeletePod(t, ns, "first")
 	awaitClaimDeleted(t, ns, "test-claim")
-	env.AwaitNamespaceGone(t, s.Namespace)
-	env.NoTraceOf(t, s.Claim)
+	env.AwaitNamespaceDeleted(t, s.Namespace)
+	env.CheckNoFilesOf(t, s.Claim)
 	// The scheduler does not bind it, and reports nothing.
 	framework.Await(t, framework.Pod(env.Client, ns, "new"), framework.That("bound to no node", func(p *corev1.Pod) bool { return p.Spec.NodeName == "" }))
 

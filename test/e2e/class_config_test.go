@@ -80,7 +80,7 @@ func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
 		t.Error("the pod uses the failed allocation")
 	}
 	s := env.SpaceOf(t, ns, "pod", "claim")
-	s.Usable(t, ns, "pod")
+	s.CheckUsable(t, ns, "pod")
 	env.DeletePod(t, ns, "pod")
-	env.AwaitNamespaceGone(t, s.Namespace)
+	env.AwaitNamespaceDeleted(t, s.Namespace)
 }

@@ -66,15 +66,15 @@ func runREADME(t *testing.T, path string) {
 		env.Requires(t, string(version[1]), "this example")
 	}
 	// A busy machine takes longer.
-	page, err := readme.Parse(path, timeouts.ReplaceAllString(string(text), "--timeout="+framework.Patience.String()))
+	page, err := readme.Parse(path, timeouts.ReplaceAllString(string(text), "--timeout="+framework.Timeout.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	runner := readme.Runner{Dir: framework.Root(), Timeout: framework.Patience, Env: append(os.Environ(),
+	runner := readme.Runner{Dir: framework.Root(), Timeout: framework.Timeout, Env: append(os.Environ(),
 		"KUBECONFIG="+env.Cluster.Kubeconfig(),
 		"PATH="+strings.Join([]string{filepath.Dir(env.Cluster.Binary("kubectl")), filepath.Dir(env.Cluster.Binary("helm")), os.Getenv("PATH")}, ":"),
 	)}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*framework.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*framework.Timeout)
 	defer cancel()
 	if err := runner.Run(ctx, page); err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func cleanUpExample(t *testing.T, namespace string) {
 	if !t.Failed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), framework.Timeout)
 	defer cancel()
 	env.Diagnose(ctx, t, namespace)
 	err := env.Client.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{})

@@ -45,12 +45,12 @@ func TestExtendedResource_replacesADeletedClaim(t *testing.T) {
 		t.Fatal("the claim was not replaced")
 	}
 	s := env.SpaceOf(t, ns, "pod", "space")
-	s.Usable(t, ns, "pod")
+	s.CheckUsable(t, ns, "pod")
 	env.DeletePod(t, ns, "pod")
-	env.AwaitNamespaceGone(t, s.Namespace)
+	env.AwaitNamespaceDeleted(t, s.Namespace)
 	env.AwaitNoSpaceOf(t, first.UID)
-	env.NoTraceOf(t, first.UID)
-	env.AwaitNoTraceOf(t, second.UID)
+	env.CheckNoFilesOf(t, first.UID)
+	env.AwaitNoFilesOf(t, second.UID)
 }
 
 // denyBinding creates a policy that denies bindings of pods in the namespace, until allow is called.

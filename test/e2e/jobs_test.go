@@ -21,7 +21,7 @@ import (
 func createJob(t *testing.T, ns string, retries int32, script string) {
 	t.Helper()
 	env.CreateTemplate(t, ns, "my-space")
-	pod := framework.Runs(script, framework.NewPodFromTemplate("", "my-space"))
+	pod := framework.WithScript(script, framework.NewPodFromTemplate("", "my-space"))
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	job := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Name: "job"},
@@ -43,7 +43,7 @@ func awaitJobPod(t *testing.T, ns string, p framework.Predicate[*corev1.Pod], ot
 func TestJob_hasANewSpaceForEachRetry(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	createJob(t, ns, 1, framework.Answered("kubectl --kubeconfig=/etc/my-space/kubeconfig create configmap result")+"cat /etc/my-space/namespace && exit 1")
+	createJob(t, ns, 1, framework.RetryTimeouts("kubectl --kubeconfig=/etc/my-space/kubeconfig create configmap result")+"cat /etc/my-space/namespace && exit 1")
 	failed := framework.That("failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
 	first := awaitJobPod(t, ns, failed)
 	second := awaitJobPod(t, ns, failed, first.Name)
@@ -53,7 +53,7 @@ func TestJob_hasANewSpaceForEachRetry(t *testing.T) {
 		if len(spaces) != 2 || !strings.HasPrefix(name, "ephemeral-ns-") {
 			t.Fatalf("the pods print %q, want the names of two spaces", spaces)
 		}
-		env.AwaitNamespaceGone(t, name)
+		env.AwaitNamespaceDeleted(t, name)
 	}
 }
 
@@ -65,9 +65,9 @@ func TestJob_hasANewSpaceAfterASuspension(t *testing.T) {
 	before := env.SpaceOf(t, ns, first.Name, "my-space")
 
 	env.Kubectl(t, "patch", "job", "job", "-n", ns, "--type=merge", "-p", `{"spec":{"suspend":true}}`)
-	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, first.Name))
-	env.AwaitNamespaceGone(t, before.Namespace)
-	env.NoTraceOf(t, before.Claim)
+	framework.AwaitDeleted[*corev1.Pod](t, framework.Pod(env.Client, ns, first.Name))
+	env.AwaitNamespaceDeleted(t, before.Namespace)
+	env.CheckNoFilesOf(t, before.Claim)
 
 	env.Kubectl(t, "patch", "job", "job", "-n", ns, "--type=merge", "-p", `{"spec":{"suspend":false}}`)
 	second := awaitJobPod(t, ns, framework.PodReady(), first.Name)
@@ -75,5 +75,5 @@ func TestJob_hasANewSpaceAfterASuspension(t *testing.T) {
 	if after.Namespace == before.Namespace {
 		t.Errorf("the Job has the namespace %s again", after.Namespace)
 	}
-	after.Usable(t, ns, second.Name)
+	after.CheckUsable(t, ns, second.Name)
 }

@@ -16,7 +16,7 @@ import (
 
 // user runs kubectl space for the driver of the test in a namespace.
 type user struct {
-	framework.Person
+	framework.User
 	driver, ns string
 }
 
@@ -58,7 +58,7 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	env.Kubectl(t, "create", "rolebinding", "developer", "-n", ns, "--clusterrole=edit", "--serviceaccount="+ns+":developer")
 	list := get(claims(ns, ""))
 	framework.AwaitAllowed(t, list.String(), list.By(env.As(t, ns, "developer")))
-	admin, dev := user{env.Administrator(), driver, ns}, user{env.PersonWith(t, ns, "developer"), driver, ns}
+	admin, dev := user{env.Admin(), driver, ns}, user{env.UserWith(t, ns, "developer"), driver, ns}
 
 	// The namespace is stuck after a minute, during the other tests.
 	stuck := env.Use(t, ns, claimOf("stuck", "plugin-many"), framework.NewPod("stuck", "stuck")).Namespace
@@ -81,7 +81,7 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	admin.awaitOutput(t, []string{"A space of ResourceClaim stuck is deprovisioned, and its credentials are revoked. " + exists, "example.com/test in 1 resource instances"}, "why", "stuck")
 	admin.awaitOutput(t, []string{exists}, "why", "namespace/"+stuck)
 	release()
-	env.AwaitNamespaceGone(t, stuck)
+	env.AwaitNamespaceDeleted(t, stuck)
 	if _, errOut, err := admin.TrySpace(t.Context(), admin.args("why", "stuck")...); err == nil || !strings.Contains(errOut, "there is neither a ResourceClaim nor a Pod stuck") {
 		t.Errorf("kubectl space why of a deleted claim and space: error %v: %s", err, errOut)
 	}
@@ -130,10 +130,10 @@ func testUnavailableDriver(t *testing.T, admin, dev user) {
 		env.Kubectl(t, "patch", "-n", "plugin", workload, "--type=merge", "-p", patch)
 	}
 	awaitNone := func(selector string) {
-		env.Kubectl(t, "wait", "-n", "plugin", "--for=delete", "pod", "-l", selector, "--timeout="+framework.Patience.String())
+		env.Kubectl(t, "wait", "-n", "plugin", "--for=delete", "pod", "-l", selector, "--timeout="+framework.Timeout.String())
 	}
 	failed := func(pod, words string) {
-		framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", pod, "FailedPrepareDynamicResources", words))
+		framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.EventAbout("Pod", pod, "FailedPrepareDynamicResources", words))
 	}
 	change(controller, `{"spec":{"replicas":0}}`)
 	awaitNone(framework.ControllerPods)
@@ -146,9 +146,9 @@ func testUnavailableDriver(t *testing.T, admin, dev user) {
 	change(controller, `{"spec":{"replicas":1}}`)
 	framework.Await(t, framework.Pod(env.Client, ns, "unprovisioned"), framework.PodReady())
 	space := env.SpaceOf(t, ns, "unprovisioned", "unprovisioned")
-	space.Usable(t, ns, "unprovisioned")
+	space.CheckUsable(t, ns, "unprovisioned")
 	env.DeletePod(t, ns, "unprovisioned")
-	env.AwaitNamespaceGone(t, space.Namespace)
+	env.AwaitNamespaceDeleted(t, space.Namespace)
 
 	change(plugin, `{"spec":{"template":{"spec":{"nodeSelector":{"no":"node"}}}}}`)
 	awaitNone(framework.PluginPods)

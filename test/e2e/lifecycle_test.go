@@ -34,7 +34,7 @@ func TestServiceAccount_isRestoredWithANewToken(t *testing.T) {
 	// The token may be revoked before a response to kubectl's wait.
 	s.Kubectl(t, ns, "pod", "delete", "serviceaccount", "space", "--wait=false")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns,
-		framework.About("ResourceClaim", "test-claim", spaceapi.ReasonRestored, "ServiceAccount space"))
+		framework.EventAbout("ResourceClaim", "test-claim", spaceapi.ReasonRestored, "ServiceAccount space"))
 	framework.Await(t, framework.ServiceAccount(env.Client, s.Namespace, "space"),
 		framework.That("recreated", func(sa *corev1.ServiceAccount) bool { return sa.UID != account }))
 

@@ -41,7 +41,7 @@ func TestDashboard_showsDataForEachPanel(t *testing.T) {
 			queries[panel.Title] = append(queries[panel.Title], target.Query("30s"))
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*framework.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*framework.Timeout)
 	defer cancel()
 	prometheus := exec.CommandContext(ctx, framework.Binary("promcheck"), "watch", t.TempDir())
 	prometheus.Cancel = func() error { return prometheus.Process.Signal(syscall.SIGTERM) }

@@ -39,12 +39,12 @@ func TestInvalidParameters_areReportedToClaimAndPod(t *testing.T) {
 	const words = `clusterRoles[0]: Invalid value: "cluster-admin"`
 
 	events := env.Client.CoreV1().RESTClient()
-	framework.AwaitAny(t, events, "events", ns, framework.About("Pod", "pod", spaceapi.ReasonInvalidParameters, words))
+	framework.AwaitAny(t, events, "events", ns, framework.EventAbout("Pod", "pod", spaceapi.ReasonInvalidParameters, words))
 	// The kubelet's event contains the error of the kubelet plugin.
-	framework.AwaitAny(t, events, "events", ns, framework.About("Pod", "pod", "FailedPrepareDynamicResources", words))
+	framework.AwaitAny(t, events, "events", ns, framework.EventAbout("Pod", "pod", "FailedPrepareDynamicResources", words))
 
 	claim := framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), allocated())
-	env.NoSpaceOf(t, claim.UID)
+	env.CheckNoSpaceOf(t, claim.UID)
 	env.DeletePod(t, ns, "pod")
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
 }
@@ -59,7 +59,7 @@ func TestEnv_hasTheValuesOfClassAndClaim(t *testing.T) {
 	fields := `,"env":` + framework.JSON(values)
 	createClass(t, classOf("with-parameters", spaceapi.DefaultDriverName, fields))
 	s := env.Use(t, ns, withClaimConfig(claimOf("claim", "with-parameters"), fields), framework.NewPod("pod", "claim"))
-	s.Usable(t, ns, "pod")
+	s.CheckUsable(t, ns, "pod")
 	for key, want := range values {
 		for _, prefix := range []string{"admin_", "user_"} {
 			if got := env.Exec(t, ns, "pod", "printenv", prefix+key); got != want+"\n" {
@@ -76,7 +76,7 @@ func TestClaimConfig_setsPrefixAndPaths(t *testing.T) {
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
 
 	s := env.SpaceOf(t, ns, "pod", "PREVIEW")
-	s.Usable(t, ns, "pod")
+	s.CheckUsable(t, ns, "pod")
 	for name, value := range env.Variables(t, ns, "pod") {
 		if strings.HasPrefix(name, "CLAIM_") {
 			t.Errorf("the pod also has the default variable %s: %q", name, value)

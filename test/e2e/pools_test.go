@@ -38,14 +38,14 @@ func testTwoPools(t *testing.T) {
 	env.CreateClaim(t, ns, claim)
 	env.CreatePod(t, ns, framework.NewPod("pod", "claim"))
 	first, second := env.SpaceOf(t, ns, "pod", "claim_space_0"), env.SpaceOf(t, ns, "pod", "claim_space_1")
-	first.Usable(t, ns, "pod")
-	second.Usable(t, ns, "pod")
+	first.CheckUsable(t, ns, "pod")
+	second.CheckUsable(t, ns, "pod")
 	if first.Namespace == second.Namespace || first.Kubeconfig == second.Kubeconfig {
 		t.Errorf("the spaces are %v and %v, want two", first, second)
 	}
 	env.DeletePod(t, ns, "pod")
-	env.AwaitNamespaceGone(t, first.Namespace)
-	env.AwaitNamespaceGone(t, second.Namespace)
+	env.AwaitNamespaceDeleted(t, first.Namespace)
+	env.AwaitNamespaceDeleted(t, second.Namespace)
 }
 
 // testBudgetSteps requests less than a step and less than the minimum.
@@ -77,7 +77,7 @@ func testRemovedPool(t *testing.T) {
 		}
 		return err
 	})
-	s.Usable(t, ns, "pod")
+	s.CheckUsable(t, ns, "pod")
 	env.DeletePod(t, ns, "pod")
-	env.AwaitNamespaceGone(t, s.Namespace)
+	env.AwaitNamespaceDeleted(t, s.Namespace)
 }

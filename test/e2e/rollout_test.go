@@ -27,7 +27,7 @@ func TestRollout_deadlockIsExplained(t *testing.T) {
 		ns := env.Namespace(t)
 		env.CreateClaim(t, ns, framework.WithParameters(framework.NewClaim("claim"), framework.ConfigJSON(spaceapi.SpaceClaimConfigKind, `"exclusive":true`)))
 		first, next := createRollout(t, ns, framework.NewPod("", "claim"))
-		user{env.Administrator(), spaceapi.DefaultDriverName, ns}.awaitOutput(t, []string{"in use by pod " + first, hint}, "why", "pod/"+next)
+		user{env.Admin(), spaceapi.DefaultDriverName, ns}.awaitOutput(t, []string{"in use by pod " + first, hint}, "why", "pod/"+next)
 	})
 	t.Run("a full pool", func(t *testing.T) {
 		t.Parallel()
@@ -40,10 +40,10 @@ func TestRollout_deadlockIsExplained(t *testing.T) {
 			t.Fatal(err)
 		}
 		first, next := createRollout(t, ns, framework.NewPodFromTemplate("", "template"))
-		user{env.Administrator(), driver, ns}.awaitOutput(t, []string{"of pool one 1 of 1 spaces are in use", "In use by pod " + ns + "/" + first, hint}, "why", "pod/"+next)
+		user{env.Admin(), driver, ns}.awaitOutput(t, []string{"of pool one 1 of 1 spaces are in use", "In use by pod " + ns + "/" + first, hint}, "why", "pod/"+next)
 		// The driver must run until the claim is unprepared.
 		env.Kubectl(t, "delete", "deployment", "app", "-n", ns)
-		framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, first))
+		framework.AwaitDeleted[*corev1.Pod](t, framework.Pod(env.Client, ns, first))
 	})
 }
 

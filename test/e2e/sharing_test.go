@@ -21,10 +21,10 @@ func TestSharedClaim_onTwoNodes(t *testing.T) {
 	for i, pod := range []string{"pod0", "pod1"} {
 		env.CreatePod(t, ns, framework.On(env.Node(i), framework.NewPod(pod, "test-claim")))
 		one, two := env.SpaceOf(t, ns, pod, "test-claim_one"), env.SpaceOf(t, ns, pod, "test-claim_two")
-		one.Usable(t, ns, pod)
-		two.Usable(t, ns, pod)
+		one.CheckUsable(t, ns, pod)
+		two.CheckUsable(t, ns, pod)
 		spaces = append(spaces, one, two)
-		if !slices.ContainsFunc(env.TracesOf(t, claim.UID), func(trace framework.Trace) bool { return trace.Node == env.Node(i) }) {
+		if !slices.ContainsFunc(env.FilesOf(t, claim.UID), func(trace framework.NodeFile) bool { return trace.Node == env.Node(i) }) {
 			t.Errorf("%s has no files of a claim that is in use there", env.Node(i))
 		}
 	}
@@ -35,9 +35,9 @@ func TestSharedClaim_onTwoNodes(t *testing.T) {
 
 	env.Kubectl(t, "delete", "-n", ns, "pod/pod0", "pod/pod1", "resourceclaim/test-claim")
 	for _, s := range spaces {
-		env.AwaitNamespaceGone(t, s.Namespace)
+		env.AwaitNamespaceDeleted(t, s.Namespace)
 	}
-	env.NoTraceOf(t, claim.UID)
+	env.CheckNoFilesOf(t, claim.UID)
 }
 
 func TestCredentials_areReadableByAnyUser(t *testing.T) {
@@ -69,7 +69,7 @@ func TestPresetNode_sharesAnAllocatedClaim(t *testing.T) {
 	env.CreatePod(t, ns, preset)
 
 	s := env.SpaceOf(t, ns, "preset", "test-claim")
-	s.Usable(t, ns, "preset")
+	s.CheckUsable(t, ns, "preset")
 	if other != s {
 		t.Errorf("the pods have %v and %v, want the same", other, s)
 	}

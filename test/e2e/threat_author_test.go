@@ -101,7 +101,7 @@ func (s *fixture) testInvalidParameters(t *actor) {
 	for i, a := range attempts {
 		t.testRow(a.what, func(t *testing.T) {
 			claim := framework.Await(t, framework.Claim(env.Client, s.ns, names[i]), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, a.words))
-			env.NoSpaceOf(t, claim.UID)
+			env.CheckNoSpaceOf(t, claim.UID)
 		})
 	}
 	// The class allows these parameters.

@@ -74,7 +74,7 @@ func (s *fixture) kubelet(t *actor) {
 // testDisks searches the disks of both nodes for claim mine, by the names of files and by their contents.
 func (s *fixture) testDisks(t *testing.T) {
 	found := map[string][]string{}
-	for _, trace := range env.TracesOf(t, s.mine.Claim) {
+	for _, trace := range env.FilesOf(t, s.mine.Claim) {
 		found[trace.Node] = append(found[trace.Node], trace.Path)
 	}
 	first, second := env.Node(0), env.Node(1)

@@ -18,7 +18,7 @@ import (
 
 func (s *fixture) tenantPod(t *actor) {
 	own := s.mine.Namespace
-	s.mine.Usable(t, s.ns, "mine")
+	s.mine.CheckUsable(t, s.ns, "mine")
 	nested := func(name string) denial { return always(policy("nested-"+name), "allowNestedSpaces") }
 	podSecurity := func(words string) denial { return always(`violates PodSecurity "baseline`, words) }
 	pods := func(words string) denial { return always(policy("tenant-pods"), words) }
@@ -104,8 +104,8 @@ func (s *fixture) deprovisioned(t *testing.T) {
 	framework.Await(t, framework.Claim(env.Client, s.ns, "mine"), framework.Deallocated())
 	awaitInvalid(t, s.tenant, read)
 	awaitInvalid(t, kept, read)
-	env.AwaitNamespaceGone(t, own)
-	env.AwaitNoTraceOf(t, s.mine.Claim)
+	env.AwaitNamespaceDeleted(t, own)
+	env.AwaitNoFilesOf(t, s.mine.Claim)
 }
 
 // tenantAdmin has the ClusterRole admin in a space.
@@ -153,6 +153,6 @@ func tenantAdmin(t *actor) {
 		awaitInvalid(t, tenant, read)
 		// The accomplice's ServiceAccount still exists.
 		framework.AwaitDenied(t, read.String(), read.By(accomplice), byRBAC.words...)
-		env.AwaitNamespaceGone(t, own)
+		env.AwaitNamespaceDeleted(t, own)
 	})
 }

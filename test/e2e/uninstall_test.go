@@ -27,11 +27,11 @@ func TestUninstall_failsWhileSpacesExist(t *testing.T) {
 		t.Errorf("the permissions of the check still exist: %s", objects)
 	}
 	// The driver still works, and the release can be upgraded after a rollback, as docs/upgrade.md describes.
-	s.Usable(t, ns, "pod")
+	s.CheckUsable(t, ns, "pod")
 	env.Helm(t, "rollback", "--namespace", release, release, "1")
 	env.Helm(t, "upgrade", "--reset-then-reuse-values", "--namespace", release, release, framework.Chart())
 
 	env.DeletePod(t, ns, "pod")
-	env.AwaitNamespaceGone(t, s.Namespace)
+	env.AwaitNamespaceDeleted(t, s.Namespace)
 	env.Helm(t, "uninstall", "--wait", "--namespace", release, release)
 }

@@ -28,22 +28,22 @@ import (
 type Answer int
 
 const (
-	// Real is the answer of the API server.
-	Real Answer = iota
+	// Forwarded is the answer of the API server.
+	Forwarded Answer = iota
 	// Broken is a connection that ends without an answer.
 	Broken
-	// Refused is an internal error of the server, with the message [Fault].
-	Refused
+	// Failed is an internal error of the server, with the message [Fault].
+	Failed
 	// NotServed is what a server answers that does not serve the kind.
 	NotServed
 )
 
-// Fault is the message of a request that is [Refused].
-const Fault = "a fault that a test asked for"
+// Fault is the message of a request that is [Failed].
+const Fault = "injected fault"
 
 // Intercept decides what happens to a request. carryOut lets the API server
 // carry it out immediately, and returns when that is done; without it, the API server
-// sees the request only if the answer is [Real]. carryOut is not for watches,
+// sees the request only if the answer is [Forwarded]. carryOut is not for watches,
 // which have no end. An Intercept is called for many requests at the same time.
 type Intercept func(call Call, carryOut func()) Answer
 
@@ -143,7 +143,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case answer == Broken:
 		panic(http.ErrAbortHandler)
-	case answer == Refused:
+	case answer == Failed:
 		refuse(w)
 	case answer == NotServed:
 		http.NotFound(w, r)

@@ -58,7 +58,7 @@ func TestProxy_passesTheCallToTheIntercept(t *testing.T) {
 	var got []string
 	proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
 		got = append(got, fmt.Sprintf("%s in %q, writes: %t", call, call.Namespace, call.Writes()))
-		return faults.Refused
+		return faults.Failed
 	})
 	ctx := t.Context()
 	named := metav1.ObjectMeta{Name: "n"}
@@ -102,14 +102,14 @@ func TestProxy_answersAsTheInterceptDecides(t *testing.T) {
 		answered   bool
 	}{
 		"not at all":       {nil, 1, true},
-		"not in the end":   {func(faults.Call, func()) faults.Answer { return faults.Real }, 1, true},
+		"not in the end":   {func(faults.Call, func()) faults.Answer { return faults.Forwarded }, 1, true},
 		"broken before":    {func(faults.Call, func()) faults.Answer { return faults.Broken }, 0, false},
-		"refused before":   {func(faults.Call, func()) faults.Answer { return faults.Refused }, 0, false},
+		"refused before":   {func(faults.Call, func()) faults.Answer { return faults.Failed }, 0, false},
 		"not served":       {func(faults.Call, func()) faults.Answer { return faults.NotServed }, 0, false},
 		"broken after":     {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Broken }, 1, false},
-		"refused after":    {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Refused }, 1, false},
-		"answered after":   {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Real }, 1, true},
-		"carried out once": {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); carryOut(); return faults.Real }, 1, true},
+		"refused after":    {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Failed }, 1, false},
+		"answered after":   {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Forwarded }, 1, true},
+		"carried out once": {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); carryOut(); return faults.Forwarded }, 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			api := &server{}

@@ -27,8 +27,8 @@ import (
 // conflicts is the backoff after a conflict with another change of a claim.
 var conflicts = wait.Backoff{Duration: 10 * time.Millisecond, Factor: 1.3, Jitter: 0.5, Steps: 25}
 
-// Modify changes the status of a claim, and retries after conflicts.
-func Modify(t testing.TB, env *Env, namespace, name string, change func(*resourceapi.ResourceClaim)) *resourceapi.ResourceClaim {
+// UpdateClaimStatus changes the status of a claim, and retries after conflicts.
+func UpdateClaimStatus(t testing.TB, env *Env, namespace, name string, change func(*resourceapi.ResourceClaim)) *resourceapi.ResourceClaim {
 	t.Helper()
 	api := env.Client.ResourceV1().ResourceClaims(namespace)
 	var claim *resourceapi.ResourceClaim
@@ -50,7 +50,7 @@ func Modify(t testing.TB, env *Env, namespace, name string, change func(*resourc
 func Allocate(t testing.TB, env *Env, namespace, name string, changes ...func(*resourceapi.ResourceClaim)) *resourceapi.ResourceClaim {
 	t.Helper()
 	SetFinalizers(t, env.Client.ResourceV1().RESTClient(), "resourceclaims", namespace, name, resourceapi.Finalizer)
-	return Modify(t, env, namespace, name, func(claim *resourceapi.ResourceClaim) {
+	return UpdateClaimStatus(t, env, namespace, name, func(claim *resourceapi.ResourceClaim) {
 		env.SetAllocation(claim)
 		for _, change := range changes {
 			change(claim)
@@ -87,9 +87,9 @@ func SetFinalizers(t testing.TB, api rest.Interface, resource, namespace, name s
 	}
 }
 
-// AllocateOccupied creates a namespace with the name of a claim's future space, then allocates the
+// AllocateWithConflict creates a namespace with the name of a claim's future space, then allocates the
 // claim, which has one request, to a driver. It waits until the controller reports the conflict.
-func AllocateOccupied(t testing.TB, env *Env, driver, namespace, name string, foreign func(name string) *corev1.Namespace) (*resourceapi.ResourceClaim, *corev1.Namespace) {
+func AllocateWithConflict(t testing.TB, env *Env, driver, namespace, name string, foreign func(name string) *corev1.Namespace) (*resourceapi.ResourceClaim, *corev1.Namespace) {
 	t.Helper()
 	claim, err := env.Client.ResourceV1().ResourceClaims(namespace).Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil {
@@ -137,15 +137,15 @@ func (e *Env) SetAllocation(claim *resourceapi.ResourceClaim) {
 // Deallocate deallocates a claim, as kube-controller-manager does when the last pod has terminated.
 func Deallocate(t testing.TB, env *Env, namespace, name string) {
 	t.Helper()
-	Modify(t, env, namespace, name, func(claim *resourceapi.ResourceClaim) {
+	UpdateClaimStatus(t, env, namespace, name, func(claim *resourceapi.ResourceClaim) {
 		claim.Status.Allocation = nil
 		claim.Status.ReservedFor = nil
 	})
 }
 
-// Standing creates and allocates a claim with these requests, or one, and waits until its spaces are
+// ReadyClaim creates and allocates a claim with these requests, or one, and waits until its spaces are
 // ready.
-func Standing(t testing.TB, env *Env, namespace, name string, requests ...string) (*resourceapi.ResourceClaim, []spaceapi.SpaceStatus) {
+func ReadyClaim(t testing.TB, env *Env, namespace, name string, requests ...string) (*resourceapi.ResourceClaim, []spaceapi.SpaceStatus) {
 	t.Helper()
 	env.CreateClaim(t, namespace, NewClaim(name, requests...))
 	Allocate(t, env, namespace, name)

@@ -27,9 +27,9 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 )
 
-// Patience is the timeout of functions that wait. It is much longer than any step takes on a busy
+// Timeout is the timeout of functions that wait. It is much longer than any step takes on a busy
 // machine.
-const Patience = 2 * time.Minute
+const Timeout = 2 * time.Minute
 
 // Predicate is a state of an object, with a description for messages.
 type Predicate[T runtime.Object] struct {
@@ -99,7 +99,7 @@ func RoleBinding(c kubernetes.Interface, namespace, name string) Object {
 // predicate and the object.
 func Await[T runtime.Object](t testing.TB, o Object, p Predicate[T]) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	defer cancel()
 	object, err := Until(ctx, o, p)
 	if err != nil {
@@ -129,18 +129,18 @@ func AwaitAny[T runtime.Object](t testing.TB, api rest.Interface, resource, name
 	return Await(t, Object{api, resource, namespace, ""}, p)
 }
 
-// AwaitGone waits until the object does not exist.
-func AwaitGone[T runtime.Object](t testing.TB, o Object) {
+// AwaitDeleted waits until the object does not exist.
+func AwaitDeleted[T runtime.Object](t testing.TB, o Object) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
 	defer cancel()
-	if err := UntilGone[T](ctx, o); err != nil {
+	if err := UntilDeleted[T](ctx, o); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// UntilGone waits until the object does not exist. The API server may be unavailable meanwhile.
-func UntilGone[T runtime.Object](ctx context.Context, o Object) error {
+// UntilDeleted waits until the object does not exist. The API server may be unavailable meanwhile.
+func UntilDeleted[T runtime.Object](ctx context.Context, o Object) error {
 	var last runtime.Object
 	absent := func(store cache.Store) (bool, error) { return len(store.List()) == 0, nil }
 	_, err := watchtools.UntilWithSync(ctx, o.listWatch(), kind[T](), absent, func(e watch.Event) (bool, error) {
@@ -182,7 +182,7 @@ func show(o runtime.Object) string {
 func Eventually(t testing.TB, what string, check func(context.Context) error) {
 	t.Helper()
 	var last error
-	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, Patience, true, func(ctx context.Context) (bool, error) {
+	if err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, Timeout, true, func(ctx context.Context) (bool, error) {
 		err := check(ctx)
 		if ctx.Err() == nil {
 			last = err
@@ -193,9 +193,9 @@ func Eventually(t testing.TB, what string, check func(context.Context) error) {
 	}
 }
 
-// InTime calls a function that observes something with a limited lifetime. If the function returns
-// false, because it was too slow, InTime calls it again with a longer lifetime.
-func InTime(t testing.TB, lifetime time.Duration, observe func(lifetime time.Duration) bool) {
+// WithLongerLifetimes calls a function that observes something with a limited lifetime. If the function returns
+// false, because it was too slow, WithLongerLifetimes calls it again with a longer lifetime.
+func WithLongerLifetimes(t testing.TB, lifetime time.Duration, observe func(lifetime time.Duration) bool) {
 	t.Helper()
 	const attempts, factor = 3, 3
 	for range attempts {

@@ -93,7 +93,7 @@ func (e *Env) PrepareForController(ctx context.Context) error {
 	if _, err := e.Client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("create the controller's namespace: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	for _, name := range []string{"admin", "edit", "view"} {
 		role := Object{e.Client.RbacV1().RESTClient(), "clusterroles", "", name}

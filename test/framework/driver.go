@@ -77,7 +77,7 @@ func (e *Env) LoadImages(ctx context.Context, archives, tag string, names ...str
 func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 	t.Helper()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), Patience)
+		ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 		defer cancel()
 		if out, err := e.Tool(ctx, "helm", "uninstall", "--no-hooks", "--ignore-not-found", "--wait", "--namespace", name, name); err != nil {
 			t.Errorf("uninstall release %s: %v: %s", name, err, out)
@@ -127,7 +127,7 @@ func (e *Env) installRelease(ctx context.Context, root, name string, values []st
 }
 
 func (e *Env) awaitPods(ctx context.Context, release string) error {
-	out, err := e.TryKubectl(ctx, "rollout", "status", "-n", release, "deployment,daemonset", "--timeout="+Patience.String())
+	out, err := e.TryKubectl(ctx, "rollout", "status", "-n", release, "deployment,daemonset", "--timeout="+Timeout.String())
 	if err != nil {
 		return fmt.Errorf("wait for the pods of release %s: %w: %s", release, err, out)
 	}
@@ -139,7 +139,7 @@ func (e *Env) AwaitRollout(ctx context.Context) error {
 	if err := e.awaitPods(ctx, DriverNamespace); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, Patience)
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	slices := Object{e.Client.ResourceV1().RESTClient(), "resourceslices", "", ""}
 	_, err := Until(ctx, slices, That("published", func(*resourceapi.ResourceSlice) bool { return true }))

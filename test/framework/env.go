@@ -59,7 +59,7 @@ func (e *Env) Namespace(t testing.TB) string {
 		t.Fatalf("create a namespace for the test: %v", err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), Patience)
+		ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 		defer cancel()
 		if t.Failed() {
 			e.Diagnose(ctx, t, ns.Name)
@@ -187,5 +187,5 @@ func (e *Env) DeletePod(t testing.TB, namespace, name string) {
 	if err := e.Client.CoreV1().Pods(namespace).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 		t.Fatalf("delete pod %s: %v", name, err)
 	}
-	AwaitGone[*corev1.Pod](t, Pod(e.Client, namespace, name))
+	AwaitDeleted[*corev1.Pod](t, Pod(e.Client, namespace, name))
 }

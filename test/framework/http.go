@@ -30,27 +30,27 @@ func FreeAddress(t testing.TB) string {
 	return listener.Addr().String()
 }
 
-// Asker sends HTTP requests to a component, with a URL as prefix of paths.
-type Asker struct {
+// HTTPClient sends HTTP requests to a component, with a URL as prefix of paths.
+type HTTPClient struct {
 	Client *http.Client
 	URL    string
 	// Token authenticates the requests, unless it is empty.
 	Token string
 }
 
-// Plainly returns a client without TLS.
-func Plainly(address string) Asker {
-	return Asker{Client: http.DefaultClient, URL: "http://" + address}
+// PlainHTTP returns a client without TLS.
+func PlainHTTP(address string) HTTPClient {
+	return HTTPClient{Client: http.DefaultClient, URL: "http://" + address}
 }
 
 // As returns the same client with a token.
-func (a Asker) As(token string) Asker {
+func (a HTTPClient) As(token string) HTTPClient {
 	a.Token = token
 	return a
 }
 
-// Ask returns the status code and the body of the response.
-func (a Asker) Ask(ctx context.Context, path string) (int, string, error) {
+// Get returns the status code and the body of the response.
+func (a HTTPClient) Get(ctx context.Context, path string) (int, string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL+path, nil)
 	if err != nil {
 		return 0, "", err
@@ -68,11 +68,11 @@ func (a Asker) Ask(ctx context.Context, path string) (int, string, error) {
 }
 
 // Await waits until the response has the status code and the words, and returns its body.
-func (a Asker) Await(t testing.TB, path string, code int, words ...string) string {
+func (a HTTPClient) Await(t testing.TB, path string, code int, words ...string) string {
 	t.Helper()
 	var text string
 	Eventually(t, fmt.Sprintf("%s%s to return status %d with %q", a.URL, path, code, words), func(ctx context.Context) error {
-		got, body, err := a.Ask(ctx, path)
+		got, body, err := a.Get(ctx, path)
 		if text = body; err != nil || got != code || slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(body, word) }) {
 			return fmt.Errorf("the status is %d, error %v: %.1000s", got, err, body) //nolint:errorlint // it may be nil
 		}

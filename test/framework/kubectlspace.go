@@ -12,26 +12,26 @@ import (
 	"testing"
 )
 
-// Person is a user of kubectl space, with a kubeconfig.
-type Person struct {
+// User is a user of kubectl space, with a kubeconfig.
+type User struct {
 	env        *Env
 	Kubeconfig string
 }
 
-// Administrator has all permissions.
-func (e *Env) Administrator() Person { return Person{e, e.Cluster.Kubeconfig()} }
+// Admin has all permissions.
+func (e *Env) Admin() User { return User{e, e.Cluster.Kubeconfig()} }
 
-// PersonWith has the permissions of a ServiceAccount.
-func (e *Env) PersonWith(t testing.TB, namespace, account string) Person {
+// UserWith has the permissions of a ServiceAccount.
+func (e *Env) UserWith(t testing.TB, namespace, account string) User {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	e.WriteKubeconfigOf(t, namespace, account, file)
-	return Person{e, file}
+	return User{e, file}
 }
 
 // Space runs kubectl space, which kubectl finds on the PATH, and returns its standard output and
 // standard error.
-func (p Person) Space(t testing.TB, args ...string) (stdout, stderr string) {
+func (p User) Space(t testing.TB, args ...string) (stdout, stderr string) {
 	t.Helper()
 	stdout, stderr, err := p.TrySpace(t.Context(), args...)
 	if err != nil {
@@ -41,7 +41,7 @@ func (p Person) Space(t testing.TB, args ...string) (stdout, stderr string) {
 }
 
 // TrySpace is Space for commands that may fail.
-func (p Person) TrySpace(ctx context.Context, args ...string) (stdout, stderr string, err error) {
+func (p User) TrySpace(ctx context.Context, args ...string) (stdout, stderr string, err error) {
 	cmd := exec.CommandContext(ctx, p.env.Cluster.Binary("kubectl"), append([]string{"space"}, args...)...)
 	path := filepath.Dir(Binary("kubectl-space")) + ":" + filepath.Dir(p.env.Cluster.Binary("kubectl")) + ":/usr/bin:/bin"
 	cmd.Env = append(cmd.Environ(), "PATH="+path, "KUBECONFIG="+p.Kubeconfig)

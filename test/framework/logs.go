@@ -85,9 +85,9 @@ func CheckLog(t testing.TB, lines []Line, claim types.UID, messages ...string) {
 	}
 }
 
-// AwaitSaid waits until a log contains words a number of times, and fails the test if it contains them
+// AwaitLogCount waits until a log contains words a number of times, and fails the test if it contains them
 // more often.
-func AwaitSaid(t testing.TB, log *Output, words string, times int) {
+func AwaitLogCount(t testing.TB, log *Output, words string, times int) {
 	t.Helper()
 	var got int
 	Eventually(t, fmt.Sprintf("the log to contain %q %d times", words, times), func(context.Context) error {

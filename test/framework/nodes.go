@@ -17,24 +17,24 @@ import (
 	"github.com/space-dra/space-dra-driver/test/cluster"
 )
 
-// Trace is a file or directory of the kubelet plugin on a node.
-type Trace struct {
+// NodeFile is a file or directory of the kubelet plugin on a node.
+type NodeFile struct {
 	Node string
 	Path string
 	// Claim is the UID in the path, or empty.
 	Claim types.UID
 }
 
-func (t Trace) String() string { return t.Node + ":" + t.Path }
+func (t NodeFile) String() string { return t.Node + ":" + t.Path }
 
 var uid = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
-// Traces returns the files of the kubelet plugins for claims, and the directories whose names contain
+// NodeFiles returns the files of the kubelet plugins for claims, and the directories whose names contain
 // a UID.
-func (e *Env) Traces(ctx context.Context) ([]Trace, error) {
-	var traces []Trace
+func (e *Env) NodeFiles(ctx context.Context) ([]NodeFile, error) {
+	var traces []NodeFile
 	for _, node := range e.Cluster.Nodes() {
-		found, err := e.tracesOn(ctx, node)
+		found, err := e.filesOn(ctx, node)
 		if err != nil {
 			return nil, err
 		}
@@ -43,7 +43,7 @@ func (e *Env) Traces(ctx context.Context) ([]Trace, error) {
 	return traces, nil
 }
 
-func (e *Env) tracesOn(ctx context.Context, node *cluster.Host) ([]Trace, error) {
+func (e *Env) filesOn(ctx context.Context, node *cluster.Host) ([]NodeFile, error) {
 	// find fails if a file is removed while it runs. The directories may be missing.
 	script := `for dir; do if [ -d "$dir" ]; then find "$dir" -mindepth 1 \( -type d -printf '%p/\n' -o -print \); fi; done 2>/dev/null; echo complete`
 	out, err := OnNode(ctx, node, "sh", "-c", script, "sh", "/run/claim-artifacts", "/run/cdi")
@@ -54,12 +54,12 @@ func (e *Env) tracesOn(ctx context.Context, node *cluster.Host) ([]Trace, error)
 	if !complete {
 		return nil, fmt.Errorf("find the files of claims on %s: the output is incomplete", node.Name())
 	}
-	var traces []Trace
+	var traces []NodeFile
 	for path := range strings.Lines(all) {
 		path = strings.TrimSuffix(path, "\n")
 		claim := types.UID(uid.FindString(path))
 		if claim != "" || !strings.HasSuffix(path, "/") {
-			traces = append(traces, Trace{Node: node.Name(), Path: path, Claim: claim})
+			traces = append(traces, NodeFile{Node: node.Name(), Path: path, Claim: claim})
 		}
 	}
 	return traces, nil
@@ -74,27 +74,27 @@ func OnNode(ctx context.Context, node *cluster.Host, argv ...string) (string, er
 	return string(out), nil
 }
 
-// TracesOf returns the files and directories of a claim on all nodes.
-func (e *Env) TracesOf(t testing.TB, claim types.UID) []Trace {
+// FilesOf returns the files and directories of a claim on all nodes.
+func (e *Env) FilesOf(t testing.TB, claim types.UID) []NodeFile {
 	t.Helper()
-	found, err := e.tracesOf(t.Context(), claim)
+	found, err := e.filesOf(t.Context(), claim)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return found
 }
 
-func (e *Env) tracesOf(ctx context.Context, claim types.UID) ([]Trace, error) {
-	all, err := e.Traces(ctx)
-	return slices.DeleteFunc(all, func(trace Trace) bool { return trace.Claim != claim }), err
+func (e *Env) filesOf(ctx context.Context, claim types.UID) ([]NodeFile, error) {
+	all, err := e.NodeFiles(ctx)
+	return slices.DeleteFunc(all, func(trace NodeFile) bool { return trace.Claim != claim }), err
 }
 
-// AwaitNoTraceOf waits until no node has files or directories of the claim. It polls, and tolerates
+// AwaitNoFilesOf waits until no node has files or directories of the claim. It polls, and tolerates
 // that a node reboots.
-func (e *Env) AwaitNoTraceOf(t testing.TB, claim types.UID) {
+func (e *Env) AwaitNoFilesOf(t testing.TB, claim types.UID) {
 	t.Helper()
 	Eventually(t, "the files of claim "+string(claim)+" to be removed from the nodes", func(ctx context.Context) error {
-		found, err := e.tracesOf(ctx, claim)
+		found, err := e.filesOf(ctx, claim)
 		if err == nil && len(found) != 0 {
 			err = fmt.Errorf("remaining: %v", found)
 		}

@@ -94,23 +94,23 @@ func NewPodFromTemplate(name, template string) *corev1.Pod {
 	return pod
 }
 
-// Runs sets a shell script as the command of the pod's container.
-func Runs(script string, pod *corev1.Pod) *corev1.Pod {
+// WithScript sets a shell script as the command of the pod's container.
+func WithScript(script string, pod *corev1.Pod) *corev1.Pod {
 	pod.Spec.Containers[0].Command = []string{"sh", "-c", script}
 	return pod
 }
 
-// NoAnswer matches errors of kubectl about timeouts, as a pattern of the shell. A busy machine causes
+// TimeoutPattern matches errors of kubectl about timeouts, as a pattern of the shell. A busy machine causes
 // them, not the driver.
-const NoAnswer = `*"handshake timeout"*|*"i/o timeout"*|*"deadline exceeded"*|*"Client.Timeout"*|*"request canceled"*`
+const TimeoutPattern = `*"handshake timeout"*|*"i/o timeout"*|*"deadline exceeded"*|*"Client.Timeout"*|*"request canceled"*`
 
-// Answered returns a shell script that repeats a command as long as it times out, and fails after any
+// RetryTimeouts returns a shell script that repeats a command as long as it times out, and fails after any
 // other error.
-func Answered(command string) string {
+func RetryTimeouts(command string) string {
 	return `
 until out=$(` + command + ` 2>&1); do
   case "$out" in
-    ` + NoAnswer + `) sleep 1;;
+    ` + TimeoutPattern + `) sleep 1;;
     *) echo "$out"; exit 1;;
   esac
 done

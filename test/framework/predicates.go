@@ -57,8 +57,8 @@ func Deallocated() Predicate[*resourceapi.ResourceClaim] {
 	return That("deallocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation == nil })
 }
 
-// About matches an event about an object, with a reason, and a message that contains words.
-func About(kind, name, reason, words string) Predicate[*corev1.Event] {
+// EventAbout matches an event about an object, with a reason, and a message that contains words.
+func EventAbout(kind, name, reason, words string) Predicate[*corev1.Event] {
 	return That(fmt.Sprintf("about %s %s with reason %s and message %q", kind, name, reason, words), func(e *corev1.Event) bool {
 		return e.InvolvedObject.Kind == kind && e.InvolvedObject.Name == name && e.Reason == reason && strings.Contains(e.Message, words)
 	})

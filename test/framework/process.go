@@ -57,7 +57,7 @@ func NewController(env *Env, args ...string) (*Controller, error) {
 		"--kubeconfig=" + env.Cluster.Kubeconfig(),
 		"--leader-elect-resource-namespace=" + DriverNamespace,
 		"--v=2",
-		"--startup-timeout=" + Patience.String(),
+		"--startup-timeout=" + Timeout.String(),
 		"--leader-elect-lease-duration=90s", "--leader-elect-renew-deadline=60s",
 	}, args...)...)
 	c.cmd.Stdout, c.cmd.Stderr = c.Log, c.Log
@@ -83,14 +83,14 @@ func StartController(t testing.TB, env *Env, args ...string) *Controller {
 // Stop stops the controller with a signal. It may have exited already.
 func (c *Controller) Stop(t testing.TB, signal syscall.Signal) {
 	t.Helper()
-	if err := c.End(signal); err != nil {
+	if err := c.TryStop(signal); err != nil {
 		t.Errorf("stop the controller: %v", err)
 	}
 }
 
-// End stops the controller with a signal, and waits for it. It may have exited already. Only for
+// TryStop stops the controller with a signal, and waits for it. It may have exited already. Only for
 // SIGTERM, it returns the error of the process.
-func (c *Controller) End(signal syscall.Signal) error {
+func (c *Controller) TryStop(signal syscall.Signal) error {
 	if c.cmd.ProcessState != nil {
 		return nil
 	}

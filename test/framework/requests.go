@@ -18,8 +18,8 @@ import (
 // Request sends a request to the API server, and returns its error.
 type Request func(context.Context) error
 
-// Refused reports whether the API server denied a request with status 401 or 403.
-func Refused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
+// IsDenied reports whether the API server denied a request with status 401 or 403.
+func IsDenied(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
 
 // AwaitAllowed repeats a request until it succeeds. New permissions take effect with a delay, because
 // authorizers and admission plugins of the API server have caches.
@@ -28,16 +28,15 @@ func AwaitAllowed(t testing.TB, what string, request Request) {
 	awaitError(t, what, "allowed", request, func(err error) bool { return err == nil })
 }
 
-// AwaitRefused repeats a request until it is denied with status 401 or 403.
-func AwaitRefused(t testing.TB, what string, request Request) {
-	t.Helper()
-	awaitError(t, what, "denied", request, Refused)
-}
-
-// AwaitDenied repeats a request until it fails with an error that contains all words.
+// AwaitDenied repeats a request until it fails with an error that contains all words or, without words,
+// until it is denied with status 401 or 403.
 func AwaitDenied(t testing.TB, what string, request Request, words ...string) {
 	t.Helper()
-	awaitError(t, what, fmt.Sprintf("denied with %q", words), request, func(err error) bool { return lacks(err, words) == "" })
+	denied := IsDenied
+	if len(words) > 0 {
+		denied = func(err error) bool { return lacks(err, words) == "" }
+	}
+	awaitError(t, what, fmt.Sprintf("denied with %q", words), request, denied)
 }
 
 // CheckDenied fails the test unless an error contains all words.

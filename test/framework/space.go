@@ -55,9 +55,9 @@ func (s Space) command(args []string) []string {
 	return append([]string{"kubectl", "--kubeconfig", s.Kubeconfig}, args...)
 }
 
-// Forbidden runs kubectl in a pod with the kubeconfig of the space, and fails the test unless the API
+// CheckForbidden runs kubectl in a pod with the kubeconfig of the space, and fails the test unless the API
 // server denies it.
-func (s Space) Forbidden(t testing.TB, namespace, pod string, args ...string) {
+func (s Space) CheckForbidden(t testing.TB, namespace, pod string, args ...string) {
 	t.Helper()
 	out, err := s.Env.TryExec(t.Context(), namespace, pod, s.command(args)...)
 	if err == nil || !strings.Contains(out, "Forbidden") {
@@ -65,18 +65,18 @@ func (s Space) Forbidden(t testing.TB, namespace, pod string, args ...string) {
 	}
 }
 
-// Usable fails the test unless a pod has permissions in the space, and only there.
-func (s Space) Usable(t testing.TB, namespace, pod string) {
+// CheckUsable fails the test unless a pod has permissions in the space, and only there.
+func (s Space) CheckUsable(t testing.TB, namespace, pod string) {
 	t.Helper()
 	s.Kubectl(t, namespace, pod, "create", "configmap", "from-"+strings.ReplaceAll(pod, "/", "-"))
-	s.Forbidden(t, namespace, pod, "get", "secrets", "-n", "default")
-	s.Forbidden(t, namespace, pod, "create", "namespace", "mine")
+	s.CheckForbidden(t, namespace, pod, "get", "secrets", "-n", "default")
+	s.CheckForbidden(t, namespace, pod, "create", "namespace", "mine")
 }
 
-// AwaitNamespaceGone waits until the namespace does not exist.
-func (e *Env) AwaitNamespaceGone(t testing.TB, name string) {
+// AwaitNamespaceDeleted waits until the namespace does not exist.
+func (e *Env) AwaitNamespaceDeleted(t testing.TB, name string) {
 	t.Helper()
-	AwaitGone[*corev1.Namespace](t, Namespace(e.Client, name))
+	AwaitDeleted[*corev1.Namespace](t, Namespace(e.Client, name))
 }
 
 // ClaimOf waits until the claim from a pod's template has a space, and returns the claim.
@@ -109,23 +109,23 @@ func (e *Env) SpacesOf(t testing.TB, claim types.UID) []corev1.Namespace {
 func (e *Env) AwaitNoSpaceOf(t testing.TB, claim types.UID) {
 	t.Helper()
 	for _, ns := range e.SpacesOf(t, claim) {
-		e.AwaitNamespaceGone(t, ns.Name)
+		e.AwaitNamespaceDeleted(t, ns.Name)
 	}
-	e.NoSpaceOf(t, claim)
+	e.CheckNoSpaceOf(t, claim)
 }
 
-// NoSpaceOf fails the test if the claim has a namespace.
-func (e *Env) NoSpaceOf(t testing.TB, claim types.UID) {
+// CheckNoSpaceOf fails the test if the claim has a namespace.
+func (e *Env) CheckNoSpaceOf(t testing.TB, claim types.UID) {
 	t.Helper()
 	for _, ns := range e.SpacesOf(t, claim) {
 		t.Errorf("claim %s has namespace %s, want none", claim, ns.Name)
 	}
 }
 
-// NoTraceOf fails the test if a node has files or directories of the claim.
-func (e *Env) NoTraceOf(t testing.TB, claim types.UID) {
+// CheckNoFilesOf fails the test if a node has files or directories of the claim.
+func (e *Env) CheckNoFilesOf(t testing.TB, claim types.UID) {
 	t.Helper()
-	if found := e.TracesOf(t, claim); len(found) != 0 {
+	if found := e.FilesOf(t, claim); len(found) != 0 {
 		t.Errorf("the nodes have files of claim %s: %v", claim, found)
 	}
 }

@@ -108,7 +108,7 @@ func TestAdmissionPolicies_denyAndAllow(t *testing.T) {
 	t.Run("status of claims", f.claimStatus)
 	t.Run("types of expressions", f.expressionTypes)
 	deallocate(t, env, f.namespace, f.claim)
-	env.AwaitNamespaceGone(t, f.space)
+	env.AwaitNamespaceDeleted(t, f.space)
 }
 
 // set returns a merge patch that sets a label or an annotation, or removes it if value is null.
@@ -206,7 +206,7 @@ func (f *policyFixture) pluginTokens(t *testing.T) {
 	first, second := createPod(t, f.namespace, framework.NewPod("first")), createPod(t, f.namespace, framework.NewPod("second"))
 	denied(t, env.As(t, f.namespace, policiesName+"-kubeletplugin"), denial{"a token without a node", mint(nodeA), "bound to its own Node"})
 	denied(t, a, denial{"a token before a pod uses the claim", mint(nodeA), unused + nodeA})
-	if err := mint(nodeA).By(a)(t.Context()); !framework.Refused(err) {
+	if err := mint(nodeA).By(a)(t.Context()); !framework.IsDenied(err) {
 		t.Errorf("the kubelet plugin would not wait after error %v", err)
 	}
 

@@ -148,7 +148,7 @@ func deallocateAll(t *testing.T, driver, namespace string) {
 // retryUntilSuccess retries until an attempt succeeds. Each attempt has a timeout.
 func retryUntilSuccess(ctx context.Context, try func(ctx context.Context) error) error {
 	var last error
-	if err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+	if err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, framework.Timeout, true, func(ctx context.Context) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
 		last = try(ctx)
@@ -209,7 +209,7 @@ func (i *installation) killRandom(t *testing.T, random *rand.Rand, etcd bool) st
 		dice, process = 6, "etcd"
 	}
 	if dice >= 6 {
-		ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
+		ctx, cancel := context.WithTimeout(t.Context(), framework.Timeout)
 		defer cancel()
 		host := env.Cluster.ControlPlane()
 		if err := host.Kill(ctx, process); err != nil {

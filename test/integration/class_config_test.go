@@ -107,7 +107,7 @@ func testMetadata(t *testing.T) {
 	_, err = tenant(t, space).CoreV1().Pods(space.Namespace).Create(t.Context(), framework.NewPod("pod"), metav1.CreateOptions{})
 	framework.CheckDenied(t, "a pod that is only baseline", err, `violates PodSecurity "restricted`)
 	deallocate(t, env, ns, "claim")
-	env.AwaitNamespaceGone(t, space.Namespace)
+	env.AwaitNamespaceDeleted(t, space.Namespace)
 }
 
 func testOpenNetwork(t *testing.T) {
@@ -147,7 +147,7 @@ func testNestedSpaces(t *testing.T) {
 	allocate(t, env, inside, nested.Name)
 	claim := framework.Await(t, framework.Claim(env.Client, inside, nested.Name), framework.NotReadyBecause(spaceapi.ReasonInvalidParameters, nestedDenied))
 	awaitEvent(t, inside, "ResourceClaim", nested.Name, spaceapi.ReasonInvalidParameters, nestedDenied)
-	env.NoSpaceOf(t, claim.UID)
+	env.CheckNoSpaceOf(t, claim.UID)
 	deallocate(t, env, ns, "claim")
 }
 

@@ -90,9 +90,9 @@ func testClusterWideRoles(t *testing.T) {
 	if _, err := bindings.Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the binding of a deprovisioned space: %v", err)
 	}
-	framework.AwaitRefused(t, "a request with the token of a deprovisioned space", nodes)
+	framework.AwaitDenied(t, "a request with the token of a deprovisioned space", nodes)
 	release()
-	env.AwaitNamespaceGone(t, space.Namespace)
+	env.AwaitNamespaceDeleted(t, space.Namespace)
 }
 
 func testCopyFrom(t *testing.T, templates string) {

@@ -101,7 +101,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		env.AwaitNamespaceGone(t, name)
+		env.AwaitNamespaceDeleted(t, name)
 	}
 }
 

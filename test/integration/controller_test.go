@@ -19,7 +19,7 @@ import (
 func TestControllerHealth_isReadyWithItsCachesInSync(t *testing.T) {
 	t.Parallel()
 	address := framework.FreeAddress(t)
-	ask := framework.Plainly(address)
+	ask := framework.PlainHTTP(address)
 	i := install(t, "health.example.com", "--health-probe-bind-address="+address)
 	unavailable := func(faults.Call, func()) faults.Answer { return faults.Broken }
 
@@ -67,7 +67,7 @@ func TestController_stopsCleanlyDuringStartup(t *testing.T) {
 					once.Do(func() { close(requested) })
 					<-release
 				}
-				return faults.Real
+				return faults.Forwarded
 			})
 			i.start(t)
 			await(t, "the controller "+what, requested)

@@ -37,7 +37,7 @@ func TestStuckNamespace_isDeletedWithItsLastPod(t *testing.T) {
 	if err := env.ForceDelete(t.Context(), space, pod.Name); err != nil {
 		t.Fatal(err)
 	}
-	env.AwaitNamespaceGone(t, space)
+	env.AwaitNamespaceDeleted(t, space)
 }
 
 // TestRetainedNamespace_revokesNewCredentials creates credentials as a paused leader does when it
@@ -50,7 +50,7 @@ func TestRetainedNamespace_revokesNewCredentials(t *testing.T) {
 	deallocate(t, env, ns, "claim")
 	account := framework.ServiceAccount(env.Client, space, spaceapi.ServiceAccountName)
 	binding := framework.RoleBinding(env.Client, space, spaceapi.RoleBindingName)
-	framework.AwaitGone[*corev1.ServiceAccount](t, account)
+	framework.AwaitDeleted[*corev1.ServiceAccount](t, account)
 	framework.Await(t, framework.Namespace(env.Client, space), framework.That("retained", func(n *corev1.Namespace) bool {
 		return n.Annotations[spaceapi.KeysFor(driver).RetainedUntil] != ""
 	}))
@@ -64,8 +64,8 @@ func TestRetainedNamespace_revokesNewCredentials(t *testing.T) {
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	framework.AwaitGone[*rbacv1.RoleBinding](t, binding)
-	framework.AwaitGone[*corev1.ServiceAccount](t, account)
+	framework.AwaitDeleted[*rbacv1.RoleBinding](t, binding)
+	framework.AwaitDeleted[*corev1.ServiceAccount](t, account)
 	env.Kubectl(t, "delete", "namespace", space)
 }
 
@@ -83,13 +83,13 @@ func TestDeprovision_afterTheBuiltInFinalizerIsRemoved(t *testing.T) {
 	if err := env.Client.ResourceV1().ResourceClaims(ns).Delete(t.Context(), "claim", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	env.AwaitNamespaceGone(t, spaces[0].Namespace)
+	env.AwaitNamespaceDeleted(t, spaces[0].Namespace)
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("allocated", func(c *resourceapi.ResourceClaim) bool { return c.Status.Allocation != nil }))
 	finalizers()
 }
 
 func TestDeprovision_notOnAnError(t *testing.T) {
-	for how, answer := range map[string]faults.Answer{"failed": faults.Refused, "broken": faults.Broken, "not-served": faults.NotServed} {
+	for how, answer := range map[string]faults.Answer{"failed": faults.Failed, "broken": faults.Broken, "not-served": faults.NotServed} {
 		for verb, what := range map[string]string{
 			"get":  "the read of the claim from the API server",
 			"list": "the first list of all claims",
@@ -126,7 +126,7 @@ func testNotDeprovisioned(t *testing.T, driver, verb string, answer faults.Answe
 		}
 		// A list may be requested as the beginning of a watch.
 		if call.Resource != "resourceclaims" || call.Verb != verb && (verb != "list" || call.Verb != "watch") {
-			return faults.Real
+			return faults.Forwarded
 		}
 		if received++; received == requests {
 			close(failed)

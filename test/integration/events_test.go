@@ -54,7 +54,7 @@ func TestEvents_reportFailures(t *testing.T) {
 		}
 	}
 	i.proxy.Intercept(nil)
-	env.AwaitNamespaceGone(t, space)
+	env.AwaitNamespaceDeleted(t, space)
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonDeprovisioned, space)
 }
 

@@ -44,7 +44,7 @@ func (i *installation) awaitResync(t *testing.T, name string) {
 	i.kill(t)
 	last := createNamespace(t, spaceNamespace(i.driver, name, "stale", "missing", "stale"))
 	i.start(t)
-	env.AwaitNamespaceGone(t, last.Name)
+	env.AwaitNamespaceDeleted(t, last.Name)
 }
 
 func TestForeignNamespaces_areNotChanged(t *testing.T) {
@@ -60,7 +60,7 @@ func TestForeignNamespaces_areNotChanged(t *testing.T) {
 		"another-claims": func(name string) *corev1.Namespace { return spaceNamespace(driver, name, "another", "", "") },
 	} {
 		env.CreateClaim(t, ns, framework.NewClaim(claim))
-		_, foreign[claim] = framework.AllocateOccupied(t, env, driver, ns, claim, namespace)
+		_, foreign[claim] = framework.AllocateWithConflict(t, env, driver, ns, claim, namespace)
 		awaitEvent(t, ns, "ResourceClaim", claim, spaceapi.ReasonNameConflict, foreign[claim].Name)
 	}
 	foreign["without a claim"] = createNamespace(t, spaceNamespace(driver, "nameless-space", "stale", "", ""))

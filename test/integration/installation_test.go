@@ -53,7 +53,7 @@ func install(t *testing.T, driver string, arguments ...string) *installation {
 func removeSlices(t *testing.T, driver string) {
 	t.Helper()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
+		ctx, cancel := context.WithTimeout(context.Background(), framework.Timeout)
 		defer cancel()
 		selector := resourceapi.ResourceSliceSelectorDriver + "=" + driver
 		if err := env.Client.ResourceV1().ResourceSlices().DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{FieldSelector: selector}); err != nil {
@@ -81,7 +81,7 @@ func await(t *testing.T, what string, done <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-done:
-	case <-time.After(framework.Patience):
+	case <-time.After(framework.Timeout):
 		t.Fatalf("waited until %s", what)
 	}
 }
@@ -119,16 +119,16 @@ func readySpace(t *testing.T, namespace, name string) string {
 // awaitEvent waits for an event about an object in a namespace.
 func awaitEvent(t *testing.T, namespace, kind, name, reason, words string) {
 	t.Helper()
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", namespace, framework.About(kind, name, reason, words))
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", namespace, framework.EventAbout(kind, name, reason, words))
 }
 
 // failRequests makes the controller's requests of this kind fail.
 func (i *installation) failRequests(verb, resource string) {
 	i.proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
 		if call.Verb == verb && call.Resource == resource && call.Subresource == "" {
-			return faults.Refused
+			return faults.Failed
 		}
-		return faults.Real
+		return faults.Forwarded
 	})
 }
 

@@ -77,7 +77,7 @@ var allFaults = []fault{
 	}},
 	{name: "killed after the request", kills: true, answer: killAfter},
 	{name: "killed after the request, and the claim changes", kills: true, changesClaim: true, answer: killAfter},
-	{name: "failed", answer: func(_, _ func()) faults.Answer { return faults.Refused }},
+	{name: "failed", answer: func(_, _ func()) faults.Answer { return faults.Failed }},
 	{name: "the response is lost", answer: func(carryOut, _ func()) faults.Answer {
 		carryOut()
 		return faults.Broken
@@ -148,7 +148,7 @@ func observeWrites(t *testing.T, driver string, changes ...func(*resourceapi.Res
 		if p, ok := newWrite(now, call); ok && !slices.Contains(writes, p) {
 			writes = append(writes, p)
 		}
-		return faults.Real
+		return faults.Forwarded
 	})
 	ns := env.Namespace(t)
 	i.start(t)
@@ -219,7 +219,7 @@ func (i *installation) injectFault(t *testing.T, p write, f fault, begin, change
 	})
 	begin()
 	// Some writes are only necessary if others did not happen.
-	if err := wait.PollUntilContextTimeout(t.Context(), 250*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+	if err := wait.PollUntilContextTimeout(t.Context(), 250*time.Millisecond, framework.Timeout, true, func(ctx context.Context) (bool, error) {
 		select {
 		case <-occurred:
 			return true, nil

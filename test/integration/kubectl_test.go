@@ -34,7 +34,7 @@ func TestKubectlSpace_listsWatchesAndCompletes(t *testing.T) {
 func testList(t *testing.T) {
 	ns := env.Namespace(t)
 	_, spaces := readyClaim(t, env, ns, "claim")
-	if out, _ := env.Administrator().Space(t, "list", "-n", ns, "-o", "jsonpath={.items[*].apiVersion} {.items[*].kind} {.items[*].space}"); out != spaceapi.APIVersion+" Space "+spaces[0].Namespace {
+	if out, _ := env.Admin().Space(t, "list", "-n", ns, "-o", "jsonpath={.items[*].apiVersion} {.items[*].kind} {.items[*].space}"); out != spaceapi.APIVersion+" Space "+spaces[0].Namespace {
 		t.Errorf("the list is %q", out)
 	}
 	out, errOut, err := env.Administrator().TrySpace(t.Context(), "list", "nope", "claim", "-n", ns, "-o", "name")
@@ -67,7 +67,7 @@ func testDescribe(t *testing.T) {
 func testWatch(t *testing.T) {
 	ns := env.Namespace(t)
 	readyClaim(t, env, ns, "first")
-	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Timeout)
 	cmd := exec.CommandContext(ctx, framework.Binary("kubectl-space"), "list", "-n", ns, "-w", "--kubeconfig", env.Cluster.Kubeconfig())
 	stdout, err := cmd.StdoutPipe()
 	if err == nil {
@@ -113,7 +113,7 @@ func testCompletion(t *testing.T) {
 func testNoTokenInLog(t *testing.T) {
 	ns := env.Namespace(t)
 	readyClaim(t, env, ns, "claim")
-	admin := env.Administrator()
+	admin := env.Admin()
 	text, log := admin.Space(t, "kubeconfig", "claim", "-n", ns, "--duration=15m", "-v=9")
 	config, err := clientcmd.Load([]byte(text))
 	if err != nil {

@@ -64,7 +64,7 @@ func atNamespace(n int32, answer func(carryOut func()) faults.Answer) faults.Int
 		if call.Verb == "create" && call.Resource == "namespaces" && created.Add(1) == n {
 			return answer(carryOut)
 		}
-		return faults.Real
+		return faults.Forwarded
 	}
 }
 
@@ -107,7 +107,7 @@ func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 		<-resume
 		carryOut()
 		close(late)
-		return faults.Real
+		return faults.Forwarded
 	}))
 	env.CreateClaim(t, ns, framework.NewClaim(claimName(10)))
 	allocateTo(t, driver, ns, claimName(10))

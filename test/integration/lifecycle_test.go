@@ -26,7 +26,7 @@ func TestLifecycle_reachesEachState(t *testing.T) {
 	t.Run("a namespace stuck in Terminating", func(t *testing.T) { testStuckTerminating(t, metrics, health) })
 	t.Run("a ready space takes pods", testReady)
 	t.Run("maxLifetime", func(t *testing.T) {
-		framework.InTime(t, 15*time.Second, func(lifetime time.Duration) bool { return testMaxLifetime(t, lifetime) })
+		framework.WithLongerLifetimes(t, 15*time.Second, func(lifetime time.Duration) bool { return testMaxLifetime(t, lifetime) })
 	})
 	t.Run("retention", testRetention)
 	t.Run("RoleBindings with finalizers", testBindingFinalizers)
@@ -83,7 +83,7 @@ func testMaxLifetime(t *testing.T, lifetime time.Duration) (inTime bool) {
 		t.Error("the claim is no longer allocated")
 	}
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonExpired, "")
-	env.AwaitNamespaceGone(t, space.Namespace)
+	env.AwaitNamespaceDeleted(t, space.Namespace)
 	awaitRevoked(t, request)
 
 	// The controller does not recreate the namespace when it is deleted.
@@ -114,7 +114,7 @@ func testRetention(t *testing.T) {
 	}))
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonNamespaceRetained, space)
 	awaitRevoked(t, request)
-	framework.AwaitGone[*corev1.ServiceAccount](t, framework.ServiceAccount(env.Client, space, spaceapi.ServiceAccountName))
+	framework.AwaitDeleted[*corev1.ServiceAccount](t, framework.ServiceAccount(env.Client, space, spaceapi.ServiceAccountName))
 	checkNextSpace(t, ns, space)
 	env.Kubectl(t, "delete", "namespace", space)
 }
@@ -127,20 +127,20 @@ func testStuckTerminating(t *testing.T, metrics, health string) {
 	deallocate(t, env, ns, "claim")
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonStuckTerminating, testFinalizer)
 	awaitEvent(t, metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonStuckTerminating, testFinalizer)
-	text := framework.Plainly(metrics).Await(t, "/metrics", http.StatusOK, "space_dra_namespaces_stuck_terminating 1", `space_dra_spaces{pool="spaces",state="terminating"} 1`)
+	text := framework.PlainHTTP(metrics).Await(t, "/metrics", http.StatusOK, "space_dra_namespaces_stuck_terminating 1", `space_dra_spaces{pool="spaces",state="terminating"} 1`)
 	for _, labels := range []string{`duration_seconds_count{result="success"}`, `step_duration_seconds_count{step="namespace"}`,
 		`step_duration_seconds_count{step="objects"}`, `step_duration_seconds_count{step="rbac"}`, `step_duration_seconds_count{step="status"}`} {
 		if _, value, found := strings.Cut(text, "\nspace_dra_provisioning_"+labels+" "); !found || value[0] == '0' {
 			t.Errorf("metric space_dra_provisioning_%s is 0 or missing", labels)
 		}
 	}
-	framework.Plainly(health).Await(t, "/readyz", http.StatusOK)
+	framework.PlainHTTP(health).Await(t, "/readyz", http.StatusOK)
 	config, err := env.Client.CoreV1().ConfigMaps(space).Get(t.Context(), blocker, metav1.GetOptions{})
 	if err != nil || len(config.Finalizers) != 1 {
 		t.Errorf("the finalizers of another component are %v (error: %v)", config.Finalizers, err)
 	}
 	release()
-	env.AwaitNamespaceGone(t, space)
+	env.AwaitNamespaceDeleted(t, space)
 }
 
 // testBindingFinalizers has finalizers on RoleBinding space, and on one that the tenant created.
@@ -177,10 +177,10 @@ func testBindingFinalizers(t *testing.T) {
 		if strings.Join(held.Finalizers, "") != testFinalizer {
 			t.Errorf("the finalizers of RoleBinding %s are %q", binding, held.Finalizers)
 		}
-		framework.AwaitRefused(t, "a request with RoleBinding "+binding, request)
+		framework.AwaitDenied(t, "a request with RoleBinding "+binding, request)
 	}
 	for binding := range requests {
 		finalizers(binding)
 	}
-	env.AwaitNamespaceGone(t, space)
+	env.AwaitNamespaceDeleted(t, space)
 }

@@ -31,7 +31,7 @@ func TestControllerLog_hasDocumentedLevelsAndNoSecret(t *testing.T) {
 		t.Fatalf("the copy of the Secret: %v, %v", copied, err)
 	}
 	deallocate(t, env, ns, "claim")
-	env.AwaitNamespaceGone(t, space)
+	env.AwaitNamespaceDeleted(t, space)
 	framework.AwaitLog(t, i.controller.Log, regexp.MustCompile(`"Namespace deleted"`))
 	i.controller.Stop(t, syscall.SIGTERM)
 

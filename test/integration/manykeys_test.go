@@ -98,7 +98,7 @@ func TestPolicies_allowNamespacesWithManyKeys(t *testing.T) {
 			if err := namespaces.Delete(t.Context(), created.Name, metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			env.AwaitNamespaceGone(t, created.Name)
+			env.AwaitNamespaceDeleted(t, created.Name)
 		})
 	}
 }

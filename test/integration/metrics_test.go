@@ -40,8 +40,8 @@ func TestSecureMetrics_areServedToAuthorizedClientsOnly(t *testing.T) {
 	}
 	c := startController(t, env, append(arguments, "--v=7")...)
 
-	framework.Plainly(health).Await(t, "/readyz", http.StatusOK)
-	framework.Plainly(health).Await(t, "/metrics", http.StatusNotFound)
+	framework.PlainHTTP(health).Await(t, "/readyz", http.StatusOK)
+	framework.PlainHTTP(health).Await(t, "/metrics", http.StatusNotFound)
 	client.Await(t, "/metrics", http.StatusUnauthorized)
 	// A token with another character in the middle of its signature. controller-runtime returns the
 	// status 500 for it.
@@ -74,7 +74,7 @@ func TestSecureMetrics_areServedToAuthorizedClientsOnly(t *testing.T) {
 
 // serveTLS creates a certificate for an address. It returns the flags of a controller that serves
 // metrics there, and a client that trusts only this certificate.
-func serveTLS(t *testing.T, address string) ([]string, framework.Asker) {
+func serveTLS(t *testing.T, address string) ([]string, framework.HTTPClient) {
 	t.Helper()
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -96,5 +96,5 @@ func serveTLS(t *testing.T, address string) ([]string, framework.Asker) {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS13}}
 	t.Cleanup(transport.CloseIdleConnections)
 	flags := []string{"--metrics-bind-address=" + address, "--metrics-secure", "--tls-cert-file=" + certFile, "--tls-private-key-file=" + keyFile}
-	return flags, framework.Asker{Client: &http.Client{Transport: transport}, URL: "https://" + address}
+	return flags, framework.HTTPClient{Client: &http.Client{Transport: transport}, URL: "https://" + address}
 }

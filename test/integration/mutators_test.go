@@ -182,7 +182,7 @@ func TestMutators_doNotStopSpaces(t *testing.T) {
 					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonChangedByAdmission, "ResourceQuota")
 				}
 				deallocate(t, env, ns, "claim")
-				env.AwaitNamespaceGone(t, space)
+				env.AwaitNamespaceDeleted(t, space)
 			})
 		}
 	}

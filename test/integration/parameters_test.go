@@ -69,7 +69,7 @@ func TestParameterPolicy_rejectsInvalidParameters(t *testing.T) {
 	w.createExisting(t)
 	manifest := applyChart(t, "admission", framework.DriverNamespace, nil, "admission-parameters.yaml")
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
+		ctx, cancel := context.WithTimeout(context.Background(), framework.Timeout)
 		defer cancel()
 		if out, err := env.TryKubectl(ctx, "delete", "-f", manifest, "--wait=false"); err != nil {
 			t.Errorf("delete the policies: %v: %s", err, out)

@@ -44,7 +44,7 @@ func poolsFile(t *testing.T, text string) string {
 // their capacities.
 func awaitPools(t *testing.T, e *framework.Env, want ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Timeout)
 	defer cancel()
 	all := map[string]*resourceapi.ResourceSlice{}
 	published := func() []string {
@@ -193,7 +193,7 @@ func TestPools_followConfigurationAndNodes(t *testing.T) {
 	// When another space is deprovisioned, the controller has also reconciled these.
 	other := allocateFrom(t, env, ns, "other", "spaces", slot)
 	deallocate(t, env, ns, "other")
-	env.AwaitNamespaceGone(t, other.Namespace)
+	env.AwaitNamespaceDeleted(t, other.Namespace)
 	for claim, before := range space {
 		if _, now := spacesOf(t, env, ns, claim, 1); now[0].ServiceAccountUID != before.ServiceAccountUID {
 			t.Errorf("the space of claim %s was changed with its pool: %v, was %v", claim, now[0], before)
@@ -202,7 +202,7 @@ func TestPools_followConfigurationAndNodes(t *testing.T) {
 			t.Errorf("the space of claim %s lost its permissions: %v", claim, err)
 		}
 		deallocate(t, env, ns, claim)
-		env.AwaitNamespaceGone(t, before.Namespace)
+		env.AwaitNamespaceDeleted(t, before.Namespace)
 	}
 }
 
@@ -238,9 +238,9 @@ func TestExclusiveDevices_replaceShareableOnes(t *testing.T) {
 		"no space gets a quota":                1,
 		"before their spaces are ready":        1,
 	} {
-		framework.AwaitSaid(t, controller.Log, words, want)
+		framework.AwaitLogCount(t, controller.Log, words, want)
 	}
-	framework.AwaitSaid(t, plugin, "publishing exclusive devices instead", 1)
+	framework.AwaitLogCount(t, plugin, "publishing exclusive devices instead", 1)
 
 	// Such a cluster does not distinguish two allocations of the same device to the same claim.
 	ns := old.Namespace(t)
@@ -265,12 +265,12 @@ func TestExclusiveDevices_replaceShareableOnes(t *testing.T) {
 		t.Errorf("the same device has %v, want another space in namespace %s", again[0], name)
 	}
 	deallocate(t, old, ns, "claim")
-	old.AwaitNamespaceGone(t, name)
+	old.AwaitNamespaceDeleted(t, name)
 	// Another device has another namespace.
 	set("space-1")
 	if _, spaces = spacesOf(t, old, ns, "claim", 1); spaces[0].Namespace == name {
 		t.Errorf("another device has namespace %s again", name)
 	}
 	deallocate(t, old, ns, "claim")
-	old.AwaitNamespaceGone(t, spaces[0].Namespace)
+	old.AwaitNamespaceDeleted(t, spaces[0].Namespace)
 }

@@ -33,13 +33,13 @@ func (c *requestCounts) intercept(call faults.Call, _ func()) faults.Answer {
 		}
 		c.counts[call.Verb+" "+call.Resource]++
 	}
-	return faults.Real
+	return faults.Forwarded
 }
 
 // await waits for a request.
 func (c *requestCounts) await(t *testing.T, call string) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Timeout, true, func(context.Context) (bool, error) {
 		c.mutex.Lock()
 		defer c.mutex.Unlock()
 		return c.counts[call] > 0, nil
@@ -131,8 +131,8 @@ func (i *installation) countRequests(t *testing.T, calls *requestCounts, costs *
 	expect("one more pod on a node that has one")
 
 	deallocate(t, env, ns, "claim")
-	env.AwaitNamespaceGone(t, space)
+	env.AwaitNamespaceDeleted(t, space)
 	expect("the deletion of a space")
 	deallocate(t, env, ns, "unused")
-	env.AwaitNamespaceGone(t, unused)
+	env.AwaitNamespaceDeleted(t, unused)
 }

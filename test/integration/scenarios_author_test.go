@@ -72,7 +72,7 @@ var largeObjects = []scenario{
 		s.allow("the author removes the finalizer", author, patch(claimPath(s.ns, "claim"), `{"metadata":{"finalizers":null}}`))
 		s.allow("the author deletes the claim", author, remove(claimPath(s.ns, "claim")))
 		s.awaitDenied("the token of its space reads", s.tenant, s.read())
-		framework.AwaitGone[*corev1.Namespace](s, framework.Namespace(env.Client, s.space))
+		framework.AwaitDeleted[*corev1.Namespace](s, framework.Namespace(env.Client, s.space))
 	}},
 	{"Find the space of its claim, and access it", "", func(s *fixture) {
 		author := s.author()

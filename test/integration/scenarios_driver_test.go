@@ -191,7 +191,7 @@ var controllersNode = []scenario{
 		}
 		s.allow("the node creates a space without a claim", controller, ns("scenarios-unclaimed", "baseline"))
 		// The running controller deletes it.
-		env.AwaitNamespaceGone(s, "scenarios-unclaimed")
+		env.AwaitNamespaceDeleted(s, "scenarios-unclaimed")
 		s.deny("the node creates a privileged one", controller, ns("scenarios-privileged", "privileged"), byPolicy("controller-namespaces"))
 		s.deny("the node lowers the standard of another space", controller, patch(namespacePath(s.space), set("labels", "pod-security.kubernetes.io/enforce", "privileged")), byPolicy("controller-namespaces"))
 	}},

@@ -229,10 +229,10 @@ var withTime = []scenario{
 		awaitLimit(s, framework.Namespace(env.Client, s.space), terminating())
 		s.awaitDenied("the token reads", s.tenant, s.read())
 		removeBlocker(s.T, env, s.space)
-		env.AwaitNamespaceGone(s, s.space)
+		env.AwaitNamespaceDeleted(s, s.space)
 	}},
 	{"Continue after the maximum lifetime", "", func(s *fixture) {
-		framework.InTime(s, 10*time.Second, func(lifetime time.Duration) bool {
+		framework.WithLongerLifetimes(s, 10*time.Second, func(lifetime time.Duration) bool {
 			name := "short-" + lifetime.String()
 			env.CreateClaim(s, s.ns, framework.OfClass(scenariosDriver, framework.NewClaim(name)))
 			allocateTo(s.T, scenariosDriver, s.ns, name, framework.WithClassConfig(fmt.Sprintf(`"maxLifetime":%q`, lifetime)))

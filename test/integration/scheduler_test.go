@@ -19,10 +19,10 @@ import (
 )
 
 var (
-	modify          = framework.Modify
+	modify          = framework.UpdateClaimStatus
 	allocate        = framework.Allocate
 	deallocate      = framework.Deallocate
-	readyClaim      = framework.Standing
+	readyClaim      = framework.ReadyClaim
 	spacesOf        = framework.SpacesOf
 	startController = framework.StartController
 )

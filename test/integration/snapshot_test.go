@@ -158,7 +158,7 @@ func awaitSnapshot(t *testing.T, driver, what string, differences func(*snapshot
 		if err == nil && len(last) < fewest {
 			fewest, since = len(last), time.Now()
 		}
-		if time.Since(since) > framework.Patience {
+		if time.Since(since) > framework.Timeout {
 			return false, errors.New("no progress")
 		}
 		return fewest == 0, nil
@@ -188,5 +188,5 @@ func newRequest(t *testing.T, namespace string) framework.Request {
 // awaitRevoked waits until a request with a token of a space is denied.
 func awaitRevoked(t *testing.T, request framework.Request) {
 	t.Helper()
-	framework.AwaitRefused(t, "a request with a revoked token", request)
+	framework.AwaitDenied(t, "a request with a revoked token", request)
 }

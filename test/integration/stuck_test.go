@@ -34,7 +34,7 @@ func TestStuckTerminating_namesPodsAndFinalizersOfTheNamespace(t *testing.T) {
 		framework.SetFinalizers(t, namespaces, "namespaces", "", space, "example.com/hold")
 		stuck(ns, space, "the metadata of the Namespace has the finalizers example.com/hold")
 		framework.SetFinalizers(t, namespaces, "namespaces", "", space)
-		env.AwaitNamespaceGone(t, space)
+		env.AwaitNamespaceDeleted(t, space)
 	})
 	t.Run("a pod in its grace period", func(t *testing.T) {
 		ns := env.Namespace(t)
@@ -48,6 +48,6 @@ func TestStuckTerminating_namesPodsAndFinalizersOfTheNamespace(t *testing.T) {
 		}
 		// Kubernetes looks at the namespace again after its own estimate, or after a change.
 		env.Kubectl(t, "annotate", "namespace", space, "example.com/look=again")
-		framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
+		framework.AwaitDeleted[*corev1.Namespace](t, framework.Namespace(env.Client, space))
 	})
 }

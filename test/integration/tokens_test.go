@@ -71,7 +71,7 @@ func measureRevocation(t *testing.T, driver, namespace string) (space string, to
 	}
 	request := newRequest(t, space)
 
-	ctx, cancel := context.WithTimeout(t.Context(), framework.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Timeout)
 	defer cancel()
 	denials := firstDenial(ctx, request)
 	deallocate(t, env, namespace, "claim")
@@ -81,7 +81,7 @@ func measureRevocation(t *testing.T, driver, namespace string) (space string, to
 		t.Fatalf("the token of namespace %s stays valid", space)
 	}
 	for range 10 {
-		if err := request(t.Context()); !framework.Refused(err) {
+		if err := request(t.Context()); !framework.IsDenied(err) {
 			t.Errorf("the token of namespace %s is valid again after a denial (error: %v)", space, err)
 		}
 	}
@@ -96,7 +96,7 @@ func firstDenial(ctx context.Context, request framework.Request) <-chan time.Tim
 	go func() {
 		defer close(denials)
 		for ctx.Err() == nil {
-			if framework.Refused(request(ctx)) {
+			if framework.IsDenied(request(ctx)) {
 				denials <- time.Now()
 				return
 			}

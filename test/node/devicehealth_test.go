@@ -23,13 +23,13 @@ func TestDeviceHealth_followsTheSpace(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	p := n.start(t)
-	framework.InTime(t, 20*time.Second, func(limit time.Duration) bool { return n.observeExpiry(t, p, limit) })
+	framework.WithLongerLifetimes(t, 20*time.Second, func(limit time.Duration) bool { return n.observeExpiry(t, p, limit) })
 }
 
 // observeExpiry prepares a space with a short lifetime, and waits until its device is unhealthy. It
 // returns false if the space expired before the device was healthy.
 func (n *node) observeExpiry(t *testing.T, p *plugin, limit time.Duration) (inTime bool) {
-	ctx, cancel := context.WithTimeout(t.Context(), limit+framework.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), limit+framework.Timeout)
 	defer cancel()
 	socket := filepath.Join(n.kubelet, "plugins", spaceapi.DefaultDriverName, "pod-1.sock")
 	reports, err := health.NewDRAResourceHealthClient(p.dial(t, socket)).NodeWatchResources(ctx, &health.NodeWatchResourcesRequest{})

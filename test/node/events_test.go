@@ -16,14 +16,14 @@ func TestRenewal_reportsLastingFailures(t *testing.T) {
 	n, p := prepared(t, c)
 	n.proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
 		if call.Subresource == "token" {
-			return faults.Refused
+			return faults.Failed
 		}
-		return faults.Real
+		return faults.Forwarded
 	})
 	replaceAccount(t, c)
 	// The kubelet plugin reports failures after a minute. Other tests run meanwhile.
 	t.Parallel()
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", c.Namespace,
-		framework.About("ResourceClaim", c.Name, spaceapi.ReasonTokenRenewalFailed, "Node "+nodeName+" has not been able to renew the tokens"))
+		framework.EventAbout("ResourceClaim", c.Name, spaceapi.ReasonTokenRenewalFailed, "Node "+nodeName+" has not been able to renew the tokens"))
 	n.mustUnprepare(t, p, c)
 }

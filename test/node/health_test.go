@@ -17,7 +17,7 @@ func TestPluginHealth_followsTheRegistration(t *testing.T) {
 	t.Parallel()
 	n := newEmptyNode(t)
 	address := framework.FreeAddress(t)
-	ask := framework.Plainly(address)
+	ask := framework.PlainHTTP(address)
 	p := n.launch(t, "pod-1", nil, "--http-bind-address="+address)
 	ask.Await(t, "/healthz", http.StatusOK)
 	ask.Await(t, "/readyz", http.StatusServiceUnavailable, "not registered the plugin yet")

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 			return nil, fmt.Errorf("start the controller, which `make build` builds: %w", err)
 		}
 		return func() error {
-			if err := controller.End(syscall.SIGTERM); err != nil {
+			if err := controller.TryStop(syscall.SIGTERM); err != nil {
 				return fmt.Errorf("stop the controller: %w: %s", err, controller.Log)
 			}
 			return nil

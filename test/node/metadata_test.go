@@ -64,7 +64,7 @@ func TestDamagedMetadata_affectsNoOtherClaim(t *testing.T) {
 // of the directory while the kubelet plugin replaces it.
 func (n *node) metadataOf(t *testing.T, c *claim) (metadata string) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Timeout, true, func(context.Context) (bool, error) {
 		for _, path := range n.newPaths(t) {
 			if !n.isTemporary(path) && isMetadataOf(path, c) {
 				metadata = path

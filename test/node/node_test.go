@@ -77,7 +77,7 @@ func newEmptyNode(t *testing.T) *node {
 // it reads the version of the API server, and watches prepared claims.
 func (n *node) intercept(call faults.Call, carryOut func()) faults.Answer {
 	if call.Resource == "" || call.Verb == "watch" {
-		return faults.Real
+		return faults.Forwarded
 	}
 	name := call.Verb + " " + strings.TrimSuffix(call.Resource+"/"+call.Subresource, "/")
 	if !n.step(name) {
@@ -87,7 +87,7 @@ func (n *node) intercept(call faults.Call, carryOut func()) faults.Answer {
 	if !n.step("the response to " + name) {
 		return faults.Broken
 	}
-	return faults.Real
+	return faults.Forwarded
 }
 
 // step takes a step, or kills the kubelet plugin.
@@ -174,7 +174,7 @@ func (n *node) newPaths(t *testing.T) []string {
 // readyClaim creates a claim, and waits until its spaces are ready.
 func readyClaim(t *testing.T, requests ...string) *claim {
 	t.Helper()
-	object, spaces := framework.Standing(t, env, env.Namespace(t), "claim", requests...)
+	object, spaces := framework.ReadyClaim(t, env, env.Namespace(t), "claim", requests...)
 	return &claim{ResourceClaim: object, spaces: spaces}
 }
 
@@ -186,5 +186,5 @@ type claim struct {
 
 // callContext returns the context of a call. The kubelet's timeout is shorter, 45 seconds.
 func callContext(t *testing.T) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(t.Context(), framework.Patience)
+	return context.WithTimeout(t.Context(), framework.Timeout)
 }

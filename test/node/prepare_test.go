@@ -25,7 +25,7 @@ func newConflict(t *testing.T) (c *claim, resolve func()) {
 	t.Helper()
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	object, foreign := framework.AllocateOccupied(t, env, spaceapi.DefaultDriverName, ns, "claim", func(name string) *corev1.Namespace {
+	object, foreign := framework.AllocateWithConflict(t, env, spaceapi.DefaultDriverName, ns, "claim", func(name string) *corev1.Namespace {
 		return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	})
 	c = &claim{ResourceClaim: object}
@@ -51,7 +51,7 @@ func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan err
 			default: // not the first watch
 			}
 		}
-		return faults.Real
+		return faults.Forwarded
 	})
 	go func() { end <- prepare(t, p, c) }()
 	select {

@@ -57,7 +57,7 @@ func (n *node) awaitRenewed(t *testing.T, c *claim) {
 	dir, inContainer := n.mount(t)
 	metadata := n.metadataOf(t, c)
 	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, framework.Patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, framework.Timeout, true, func(ctx context.Context) (bool, error) {
 		if last = credentialsError(ctx, dir, inContainer, c.spaces[0]); last != nil {
 			return false, nil
 		}
@@ -75,7 +75,7 @@ func (n *node) awaitRenewed(t *testing.T, c *claim) {
 // logged that the work is done.
 func (p *plugin) awaitExitOrLog(t *testing.T, done string) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Timeout, true, func(context.Context) (bool, error) {
 		select {
 		case <-p.exited:
 			return true, nil
@@ -157,6 +157,6 @@ func TestAllocatedAgain_withoutPrepare(t *testing.T) {
 		t.Errorf("containers mount %s, want %s", after, before)
 	}
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", c.Namespace,
-		framework.About("ResourceClaim", c.Name, spaceapi.ReasonCredentialsReplaced, c.spaces[0].Namespace))
+		framework.EventAbout("ResourceClaim", c.Name, spaceapi.ReasonCredentialsReplaced, c.spaces[0].Namespace))
 	n.mustUnprepare(t, p, c)
 }

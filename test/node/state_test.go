@@ -209,7 +209,7 @@ func (n *node) staging(path string) string {
 func (n *node) awaitNothingTemporary(t *testing.T) {
 	t.Helper()
 	var temporary []string
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Patience, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Timeout, true, func(context.Context) (bool, error) {
 		temporary = slices.DeleteFunc(n.newPaths(t), func(path string) bool { return !n.isTemporary(path) })
 		return len(temporary) == 0, nil
 	})

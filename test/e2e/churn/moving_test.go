@@ -34,7 +34,7 @@ func (r *run) startMoving(ctx context.Context) error {
 		return fmt.Errorf("create the claim of the StatefulSet: %w", err)
 	}
 	r.moving.claim = claim.UID
-	pod := framework.Runs(asks, framework.NewPod(movingSet, template))
+	pod := framework.WithScript(asks, framework.NewPod(movingSet, template))
 	pod.Labels = map[string]string{"app": movingSet, drained: "true"}
 	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](movingGrace)
 	if _, err := env.Client.AppsV1().StatefulSets(r.namespace).Create(ctx, &appsv1.StatefulSet{
@@ -174,7 +174,7 @@ func (r *run) stopMoving(ctx context.Context) error {
 // stay lets a pod work in its space for some time.
 func (r *run) stay(ctx context.Context, rng *rand.Rand, name string) error {
 	length := between(rng, 20*time.Second, 2*time.Minute)
-	pod, err := r.start(ctx, framework.Runs(asks, framework.NewPodFromTemplate(name, template)))
+	pod, err := r.start(ctx, framework.WithScript(asks, framework.NewPodFromTemplate(name, template)))
 	if err != nil {
 		return err
 	}

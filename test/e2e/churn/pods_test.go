@@ -22,7 +22,7 @@ import (
 
 // patience is how long each step in the life of a pod may take while nothing is killed. The
 // kubelets of the test clusters try again after 10 to 15 seconds, and a try may meet a fault.
-const patience = framework.Patience
+const patience = framework.Timeout
 
 // impatience is after how long most users of a pod that is not ready give it up.
 const impatience = 8 * time.Second
@@ -63,7 +63,7 @@ func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
 		pod.Spec.ResourceClaims = append(pod.Spec.ResourceClaims, corev1.PodResourceClaim{Name: claim, ResourceClaimTemplateName: ptr.To(template)})
 		pod.Spec.Containers[0].Resources.Claims = append(pod.Spec.Containers[0].Resources.Claims, corev1.ResourceClaim{Name: claim})
 	}
-	pod = framework.Runs(script+" && exec sleep infinity", pod)
+	pod = framework.WithScript(script+" && exec sleep infinity", pod)
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	if err := r.persist(ctx, "create pod "+name, apierrors.IsAlreadyExists, func(ctx context.Context) error {
 		_, err := env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
@@ -81,7 +81,7 @@ func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
 	if err := r.remove(ctx, name, grace); err != nil {
 		return err
 	}
-	return r.patiently(ctx, func(ctx context.Context) error { return framework.UntilGone[*corev1.Pod](ctx, object) })
+	return r.patiently(ctx, func(ctx context.Context) error { return framework.UntilDeleted[*corev1.Pod](ctx, object) })
 }
 
 // awaitReady waits for a pod. It is a fault when a pod fails, and when it is not ready
@@ -178,7 +178,7 @@ func (r *run) leftovers(ctx context.Context, keep map[types.UID]bool) ([]string,
 			left = append(left, fmt.Sprintf("space %s of claim %s", ns.Name, claimOf(ns)))
 		}
 	}
-	traces, err := env.Traces(ctx)
+	traces, err := env.NodeFiles(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +196,7 @@ func (r *run) complete(ctx context.Context, pod standingPod) error {
 	if err != nil {
 		return err
 	}
-	traces, err := env.Traces(ctx)
+	traces, err := env.NodeFiles(ctx)
 	if err != nil {
 		return err
 	}

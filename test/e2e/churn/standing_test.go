@@ -61,7 +61,7 @@ func (r *run) startStanding(ctx context.Context) error {
 	defer cancel()
 	for i := range standingPods {
 		node := env.Cluster.Nodes()[i%len(env.Cluster.Nodes())]
-		pod, err := r.start(ctx, framework.On(node.Name(), framework.Runs(asks, framework.NewPodFromTemplate(fmt.Sprintf("standing-%d", i), template))))
+		pod, err := r.start(ctx, framework.On(node.Name(), framework.WithScript(asks, framework.NewPodFromTemplate(fmt.Sprintf("standing-%d", i), template))))
 		if err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func (r *run) collect(ctx context.Context, pod standingPod, replaced bool) error
 func (r *run) attemptsOf(ctx context.Context, pod string) ([]availability.Attempt, error) {
 	var attempts []availability.Attempt
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, time.Second, framework.Patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, time.Second, framework.Timeout, true, func(ctx context.Context) (bool, error) {
 		var log []byte
 		log, last = env.Client.CoreV1().Pods(r.namespace).GetLogs(pod, &corev1.PodLogOptions{Timestamps: true}).DoRaw(ctx)
 		if last == nil {
@@ -164,7 +164,7 @@ func (r *run) stopStanding(ctx context.Context) error {
 		errs = append(errs, r.remove(ctx, pod.name, 1))
 	}
 	for _, pod := range r.standing {
-		errs = append(errs, framework.UntilGone[*corev1.Pod](ctx, framework.Pod(env.Client, r.namespace, pod.name)))
+		errs = append(errs, framework.UntilDeleted[*corev1.Pod](ctx, framework.Pod(env.Client, r.namespace, pod.name)))
 	}
 	return errors.Join(errs...)
 }

@@ -22,7 +22,7 @@ import (
 // startControlPlane starts etcd and the API server, and waits until the API server can store objects: it
 // may be ready before it is connected to etcd.
 func startControlPlane() error {
-	ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), framework.Timeout)
 	defer cancel()
 	host := env.Cluster.ControlPlane()
 	if err := errors.Join(host.Start(ctx, "etcd"), host.Start(ctx, "kube-apiserver")); err != nil {
@@ -68,8 +68,8 @@ func TestAPIServerOutage_keepsSpaces(t *testing.T) {
 	deleted = framework.Await(t, framework.Pod(env.Client, ns, "deleted"), framework.PodReady())
 
 	env.Kubectl(t, "delete", "pod", "deleted", "-n", ns, "--wait=false")
-	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "deleted", "Killing", ""))
-	if len(env.TracesOf(t, space.Claim)) == 0 {
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.EventAbout("Pod", "deleted", "Killing", ""))
+	if len(env.FilesOf(t, space.Claim)) == 0 {
 		t.Error("the claim was unprepared before the outage")
 	}
 	killControlPlane(t, "kube-apiserver")
@@ -77,7 +77,7 @@ func TestAPIServerOutage_keepsSpaces(t *testing.T) {
 	if err := env.KillContainer(t.Context(), deleted); err != nil {
 		t.Fatal(err)
 	}
-	env.AwaitNoTraceOf(t, space.Claim)
+	env.AwaitNoFilesOf(t, space.Claim)
 	// During a long outage, backoffs increase and leases expire.
 	select {
 	case <-outage:
@@ -89,11 +89,11 @@ func TestAPIServerOutage_keepsSpaces(t *testing.T) {
 	}
 
 	for i, name := range []string{"pod0", "pod1"} {
-		spaces[i].Usable(t, ns, name)
+		spaces[i].CheckUsable(t, ns, name)
 	}
-	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "deleted"))
-	env.AwaitNamespaceGone(t, space.Namespace)
-	env.Use(t, ns, framework.NewClaim("later"), framework.NewPod("later", "later")).Usable(t, ns, "later")
+	framework.AwaitDeleted[*corev1.Pod](t, framework.Pod(env.Client, ns, "deleted"))
+	env.AwaitNamespaceDeleted(t, space.Namespace)
+	env.Use(t, ns, framework.NewClaim("later"), framework.NewPod("later", "later")).CheckUsable(t, ns, "later")
 	env.AwaitHealthy(t)
 }
 
@@ -104,10 +104,10 @@ func TestEtcdRestart_keepsSpaces(t *testing.T) {
 	if err := startControlPlane(); err != nil {
 		t.Fatal(err)
 	}
-	s.Usable(t, ns, "pod")
-	env.Use(t, ns, framework.NewClaim("later"), framework.NewPod("later", "later")).Usable(t, ns, "later")
+	s.CheckUsable(t, ns, "pod")
+	env.Use(t, ns, framework.NewClaim("later"), framework.NewPod("later", "later")).CheckUsable(t, ns, "later")
 	env.DeletePod(t, ns, "pod")
-	env.AwaitNamespaceGone(t, s.Namespace)
+	env.AwaitNamespaceDeleted(t, s.Namespace)
 	env.AwaitHealthy(t)
 }
 
@@ -143,7 +143,7 @@ func TestLeaderKill_eachPodHasOneSpace(t *testing.T) {
 	env.Kubectl(t, "delete", "pods", "-n", ns, "--all")
 	for _, claim := range claims {
 		env.AwaitNoSpaceOf(t, claim)
-		env.NoTraceOf(t, claim)
+		env.CheckNoFilesOf(t, claim)
 	}
 	env.AwaitHealthy(t)
 }

@@ -22,7 +22,7 @@ func TestDrain_keepsTheSpaceOfAHolder(t *testing.T) {
 			t.Errorf("delete the example: %v: %s", err, out)
 		}
 	})
-	timeout := "--timeout=" + framework.Patience.String()
+	timeout := "--timeout=" + framework.Timeout.String()
 	available := func() {
 		t.Helper()
 		env.Kubectl(t, "wait", "--for=condition=Available", "-n", ns, "deployment/holder", "deployment/app", timeout)
@@ -45,5 +45,5 @@ func TestDrain_keepsTheSpaceOfAHolder(t *testing.T) {
 	}
 	env.Kubectl(t, "get", "configmap", "keep", "-n", space)
 	env.Kubectl(t, "delete", "namespace", ns)
-	framework.AwaitGone[*corev1.Namespace](t, framework.Namespace(env.Client, space))
+	framework.AwaitDeleted[*corev1.Namespace](t, framework.Namespace(env.Client, space))
 }

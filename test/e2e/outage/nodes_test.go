@@ -53,7 +53,7 @@ func testLostNode(t *testing.T, lost *cluster.Host) {
 
 	// The kubelet creates its Node when it starts.
 	reconnect := sync.OnceValue(func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), framework.Patience)
+		ctx, cancel := context.WithTimeout(context.Background(), framework.Timeout)
 		defer cancel()
 		return errors.Join(lost.Connect(ctx), lost.Kill(ctx, "kubelet"), lost.Start(ctx, "kubelet"))
 	})
@@ -81,15 +81,15 @@ func testLostNode(t *testing.T, lost *cluster.Host) {
 		t.Fatal(err)
 	}
 	framework.Await(t, framework.Claim(env.Client, ns, "test-claim"), framework.Deallocated())
-	env.AwaitNamespaceGone(t, s.Namespace)
+	env.AwaitNamespaceDeleted(t, s.Namespace)
 
 	if err := reconnect(); err != nil {
 		t.Fatal(err)
 	}
-	env.AwaitNoTraceOf(t, s.Claim)
+	env.AwaitNoFilesOf(t, s.Claim)
 	framework.Await(t, framework.Node(env.Client, lost.Name()), framework.NodeReady())
 	env.CreatePod(t, ns, framework.On(lost.Name(), framework.NewPod("pod", "test-claim")))
-	env.SpaceOf(t, ns, "pod", "test-claim").Usable(t, ns, "pod")
+	env.SpaceOf(t, ns, "pod", "test-claim").CheckUsable(t, ns, "pod")
 }
 
 // testNodeRestart checks that a pod has valid credentials of the same space after its node has lost all
@@ -114,11 +114,11 @@ func testNodeRestart(t *testing.T, node *cluster.Host, restart func() error) {
 		t.Errorf("the pod has %v, had %v", now, s)
 	}
 	s.Kubectl(t, ns, "pod", "get", "configmap", "kept")
-	s.Usable(t, ns, "pod")
+	s.CheckUsable(t, ns, "pod")
 
 	env.DeletePod(t, ns, "pod")
-	env.AwaitNamespaceGone(t, s.Namespace)
-	env.AwaitNoTraceOf(t, s.Claim)
+	env.AwaitNamespaceDeleted(t, s.Namespace)
+	env.AwaitNoFilesOf(t, s.Claim)
 }
 
 func testKubeletRestart(t *testing.T, node *cluster.Host) {
@@ -140,14 +140,14 @@ func testKubeletRestart(t *testing.T, node *cluster.Host) {
 		t.Fatal(err)
 	}
 
-	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"))
+	framework.AwaitDeleted[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"))
 	framework.Await(t, framework.Pod(env.Client, ns, "later"), framework.PodReady())
 	later := env.SpaceOf(t, ns, "later", "test-claim")
 	if later != s {
 		t.Errorf("the space of a claim in use is %v, was %v", later, s)
 	}
-	later.Usable(t, ns, "later")
+	later.CheckUsable(t, ns, "later")
 	env.DeletePod(t, ns, "later")
-	env.AwaitNamespaceGone(t, s.Namespace)
-	env.AwaitNoTraceOf(t, s.Claim)
+	env.AwaitNamespaceDeleted(t, s.Namespace)
+	env.AwaitNoFilesOf(t, s.Claim)
 }

@@ -29,20 +29,20 @@ func TestPluginOutage_podsAreUnpreparedLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The space of a force-deleted pod is deprovisioned without the kubelet plugin.
-	env.AwaitNamespaceGone(t, spaces[1].Namespace)
+	env.AwaitNamespaceDeleted(t, spaces[1].Namespace)
 	awaitContainerExit(t, graceful)
 	framework.Await(t, framework.Pod(env.Client, ns, "graceful"), framework.That("terminating until its claim is unprepared", func(p *corev1.Pod) bool {
 		return p.DeletionTimestamp != nil
 	}))
-	if len(env.TracesOf(t, spaces[0].Claim)) == 0 {
+	if len(env.FilesOf(t, spaces[0].Claim)) == 0 {
 		t.Error("the claim was unprepared without the kubelet plugin")
 	}
 
 	restore()
-	framework.AwaitGone[*corev1.Pod](t, framework.Pod(env.Client, ns, "graceful"))
-	env.AwaitNamespaceGone(t, spaces[0].Namespace)
+	framework.AwaitDeleted[*corev1.Pod](t, framework.Pod(env.Client, ns, "graceful"))
+	env.AwaitNamespaceDeleted(t, spaces[0].Namespace)
 	for _, s := range spaces {
-		env.AwaitNoTraceOf(t, s.Claim)
+		env.AwaitNoFilesOf(t, s.Claim)
 	}
 	env.AwaitHealthy(t)
 }
@@ -59,7 +59,7 @@ func stopPlugins(t *testing.T) (restore func()) {
 	patch(`"true"`)
 	restore = sync.OnceFunc(func() { patch("null") })
 	t.Cleanup(restore)
-	env.Kubectl(t, "wait", "-n", framework.DriverNamespace, "--for=delete", "pod", "-l", framework.PluginPods, "--timeout="+framework.Patience.String())
+	env.Kubectl(t, "wait", "-n", framework.DriverNamespace, "--for=delete", "pod", "-l", framework.PluginPods, "--timeout="+framework.Timeout.String())
 	return restore
 }
 

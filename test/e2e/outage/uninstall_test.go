@@ -27,7 +27,7 @@ const (
 func TestUninstall_removesAllOfOneRelease(t *testing.T) {
 	ns := env.Namespace(t)
 	kept := env.Use(t, ns, framework.NewClaim("first"), framework.On(env.Node(0), framework.NewPod("unaffected", "first")))
-	kept.Usable(t, ns, "unaffected")
+	kept.CheckUsable(t, ns, "unaffected")
 	awaitNoTerminatingNamespaces(t)
 	before := stateOf(t)
 
@@ -53,7 +53,7 @@ func TestUninstall_removesAllOfOneRelease(t *testing.T) {
 		}
 	}
 	kept.Kubectl(t, ns, "unaffected", "get", "configmap", "from-unaffected")
-	env.Use(t, ns, framework.NewClaim("later"), framework.On(env.Node(1), framework.NewPod("later", "later"))).Usable(t, ns, "later")
+	env.Use(t, ns, framework.NewClaim("later"), framework.On(env.Node(1), framework.NewPod("later", "later"))).CheckUsable(t, ns, "later")
 	env.AwaitHealthy(t)
 }
 
@@ -72,13 +72,13 @@ func useBoth(t *testing.T, ns string, first framework.Space) framework.Space {
 		t.Errorf("the pod has the space %v of the first driver, want %v", both, first)
 	}
 	first.Kubectl(t, ns, "both", "get", "configmap", "from-unaffected")
-	first.Forbidden(t, ns, "both", "create", "namespace", "mine")
+	first.CheckForbidden(t, ns, "both", "create", "namespace", "mine")
 	if s.Namespace == first.Namespace {
 		t.Fatalf("the spaces of both drivers have namespace %s", s.Namespace)
 	}
-	s.Usable(t, ns, "both")
-	s.Usable(t, ns, "other")
-	s.Forbidden(t, ns, "both", "get", "configmaps", "-n", first.Namespace)
+	s.CheckUsable(t, ns, "both")
+	s.CheckUsable(t, ns, "other")
+	s.CheckForbidden(t, ns, "both", "get", "configmaps", "-n", first.Namespace)
 	return s
 }
 
@@ -94,7 +94,7 @@ func deleteUsers(t *testing.T, ns string, s framework.Space) {
 	env.DeletePod(t, ns, "both")
 	env.DeletePod(t, ns, "other")
 	env.Kubectl(t, "delete", "resourceclaim", second, "-n", ns)
-	env.AwaitNamespaceGone(t, s.Namespace)
+	env.AwaitNamespaceDeleted(t, s.Namespace)
 	if spaces := env.Kubectl(t, "get", "namespaces", "-l", secondDriver+"/claim-uid", "-o", "name"); spaces != "" {
 		t.Errorf("spaces still exist: %s", spaces)
 	}
@@ -109,7 +109,7 @@ func awaitNoTerminatingNamespaces(t *testing.T) {
 	}
 	for _, n := range namespaces.Items {
 		if n.DeletionTimestamp != nil {
-			env.AwaitNamespaceGone(t, n.Name)
+			env.AwaitNamespaceDeleted(t, n.Name)
 		}
 	}
 }

@@ -58,8 +58,8 @@ func TestUpgrade_andRollbackKeepSpaces(t *testing.T) {
 		env.DeletePod(t, ns, pod.name)
 	}
 	for _, pod := range pods {
-		env.AwaitNamespaceGone(t, pod.space.Namespace)
-		env.AwaitNoTraceOf(t, pod.space.Claim)
+		env.AwaitNamespaceDeleted(t, pod.space.Namespace)
+		env.AwaitNoFilesOf(t, pod.space.Claim)
 	}
 	env.AwaitHealthy(t)
 }
@@ -90,7 +90,7 @@ func whilePodsComeAndGo(t *testing.T, ns, prefix string, helm ...string) time.Ti
 		}
 		var round []string
 		for i := range env.Cluster.Nodes() {
-			pod := framework.Runs(framework.Answered("kubectl --kubeconfig=/etc/my-space/kubeconfig get configmaps"), framework.NewPodFromTemplate(fmt.Sprintf("%s-%d", prefix, pods), "my-space"))
+			pod := framework.WithScript(framework.RetryTimeouts("kubectl --kubeconfig=/etc/my-space/kubeconfig get configmaps"), framework.NewPodFromTemplate(fmt.Sprintf("%s-%d", prefix, pods), "my-space"))
 			pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 			env.StartPod(t, ns, framework.On(env.Node(i), pod))
 			round = append(round, pod.Name)
@@ -146,13 +146,13 @@ type standingPod struct {
 // stand starts a pod that works in the space of the claim.
 func stand(t *testing.T, ns, name, node, claim string) *standingPod {
 	t.Helper()
-	pod := framework.Runs(framework.Answered("kubectl --kubeconfig=/etc/"+claim+"/kubeconfig get configmaps")+`
+	pod := framework.WithScript(framework.RetryTimeouts("kubectl --kubeconfig=/etc/"+claim+"/kubeconfig get configmaps")+`
 while true; do
   if said=$(kubectl --kubeconfig=/etc/`+claim+`/kubeconfig get configmaps 2>&1); then
     echo worked
   else
     case "$said" in
-      `+framework.NoAnswer+`) echo "late: $said";;
+      `+framework.TimeoutPattern+`) echo "late: $said";;
       *) echo "failed: $said";;
     esac
   fi
