@@ -33,7 +33,7 @@ const (
 	// They hold 47 bits: at 10,000 spaces, the probability that any two names are equal is one
 	// in four million. Equal names are detected and reported.
 	SuffixLength = 10
-	// idLength is the length of allocation IDs, which nobody has to type.
+	// idLength is the length of allocation IDs. Users do not have to type them.
 	idLength = 20
 	// extendedResourceName stands for the name that a pod uses for the claim that the
 	// scheduler creates for its extended resources.
@@ -187,7 +187,7 @@ func podClaimName(claim *resourceapi.ResourceClaim) (name string, fromTemplate b
 		return name, true
 	}
 	// The pod's spec does not name such a claim, and the claim's own name is generated, so
-	// that programs in the pod could not know it.
+	// that programs in the pod could not predict it.
 	if claim.Annotations[resourceapi.ExtendedResourceClaimAnnotation] == "true" {
 		return extendedResourceName, false
 	}

@@ -109,7 +109,7 @@ func Read(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocat
 		return nil, nil, fmt.Errorf("read status.devices of ResourceClaim %s for request %s: %w", a.Claim, result.Request, err)
 	}
 	if data.APIVersion != spaceapi.APIVersion || data.Kind != spaceapi.SpaceStatusKind {
-		return nil, nil, fmt.Errorf("status.devices of ResourceClaim %s for request %s is of kind %q, apiVersion %q; this version of the driver knows %q, %q",
+		return nil, nil, fmt.Errorf("status.devices of ResourceClaim %s for request %s is of kind %q, apiVersion %q; this version of the driver supports %q, %q",
 			a.Claim, result.Request, data.Kind, data.APIVersion, spaceapi.SpaceStatusKind, spaceapi.APIVersion)
 	}
 	// An exclusive device has no share ID: an entry for the device's previous allocation

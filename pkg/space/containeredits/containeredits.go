@@ -186,7 +186,7 @@ func etcDirOf(a *allocation.Allocation, result allocation.Result, c config.Conta
 }
 
 // envPrefix returns the start of the names of environment variables for a name: in upper
-// case, with `_` for characters that the name of a variable can't contain.
+// case, with `_` for characters that the name of a variable cannot contain.
 func envPrefix(name string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -199,7 +199,7 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace, until tim
 // revokeRoleBinding deletes a RoleBinding. It first empties one whose finalizer would keep it
 // in effect after its deletion: tenants who may change it can add finalizers.
 //
-// The API server lets nobody empty the RoleBinding of a role that they may not bind, but it lets
+// The API server denies changes of a RoleBinding of a role that the client may not bind, but it lets
 // them remove its finalizers (k8s.io/kubernetes, pkg/registry/rbac/helpers.go). The deletion comes
 // first, because no finalizer can be added after it.
 func (r *Reconciler) revokeRoleBinding(ctx context.Context, binding *rbacv1.RoleBinding) error {

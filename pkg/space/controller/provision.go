@@ -38,7 +38,7 @@ import (
 func (r *Reconciler) provision(ctx context.Context, desired *desiredClaim) (time.Duration, error) {
 	if desired.rejected != nil {
 		if desired.inUse && !desired.expired && !slices.ContainsFunc(desired.spaces, func(space *desiredSpace) bool { return space.namespace == nil }) {
-			// A space in use stays as it is: if its recorded configuration is damaged, its desired
+			// A space in use does not change: if its recorded configuration is damaged, its desired
 			// state is unknown.
 			return r.recordNodes(ctx, desired)
 		}

@@ -22,7 +22,7 @@ const (
 )
 
 // WatchHealthStatus implements kubeletplugin.DRAPlugin. It reports all devices with spaces on the
-// node, when something changes and at an interval, so that the kubelet always has a valid report.
+// node, after each change and at an interval, so that the kubelet always has a valid report.
 func (d *Driver) WatchHealthStatus(ctx context.Context, reports chan<- kubeletplugin.DeviceHealthReport) error {
 	ticker := d.Clock.NewTicker(reportInterval)
 	defer ticker.Stop()

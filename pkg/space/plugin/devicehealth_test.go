@@ -104,7 +104,7 @@ func TestWatchHealthStatus_unhealthyWhenAllTokensExpired(t *testing.T) {
 		// The token is still valid.
 		w.want(kubeletplugin.HealthStatusHealthy)
 		<-time.After(2 * time.Minute)
-		w.want(kubeletplugin.HealthStatusUnhealthy, "token expired; cannot renew it", "webhook says no")
+		w.want(kubeletplugin.HealthStatusUnhealthy, "token expired; cannot renew it", "denied by webhook")
 
 		n.requester.intercept(nil)
 		<-time.After(lastRetry + time.Second)
@@ -134,7 +134,7 @@ func TestWatchHealthStatus_unknownWhenSpacesDiffer(t *testing.T) {
 		if _, err := n.driver.UnprepareResourceClaims(t.Context(), []kubeletplugin.NamespacedObject{{UID: good.UID}}); err != nil {
 			t.Fatal(err)
 		}
-		w.want(kubeletplugin.HealthStatusUnhealthy, "webhook says no")
+		w.want(kubeletplugin.HealthStatusUnhealthy, "denied by webhook")
 	})
 }
 
@@ -150,7 +150,7 @@ func TestWatchHealthStatus_unhealthyWhenTheSpaceExpired(t *testing.T) {
 func TestWatchHealthStatus_omitsDevicesUntilTheFirstRenewal(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")
-		n.requester.failWith(errors.New("webhook says no"))
+		n.requester.failWith(errors.New("denied by webhook"))
 		n.driver.Stop()
 		restore := n.failGet(errors.New("connection refused"))
 		n.start()
@@ -159,7 +159,7 @@ func TestWatchHealthStatus_omitsDevicesUntilTheFirstRenewal(t *testing.T) {
 			t.Errorf("before the first renewal: %+v", devices)
 		}
 		<-time.After(firstRenewalDelay + time.Minute)
-		w.want(kubeletplugin.HealthStatusUnknown, "cannot renew the token", "webhook says no")
+		w.want(kubeletplugin.HealthStatusUnknown, "cannot renew the token", "denied by webhook")
 		restore()
 		n.requester.failWith(nil)
 		<-time.After(2 * time.Minute)

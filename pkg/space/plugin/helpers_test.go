@@ -118,7 +118,7 @@ func (n *node) rejectTokensOf(claims ...*resourceapi.ResourceClaim) {
 	}
 	n.requester.intercept(func(_ context.Context, account token.Account) error {
 		if rejected[account.Namespace] {
-			return errors.New("webhook says no")
+			return errors.New("denied by webhook")
 		}
 		return nil
 	})
@@ -130,7 +130,7 @@ const (
 	// lifetime is what the API server grants; two thirds of it are 40 minutes.
 	lifetime = time.Hour
 	renewal  = 40 * time.Minute
-	// longTime is after which something that is awaited is not going to happen.
+	// longTime is the timeout of waits.
 	longTime = 24 * time.Hour
 )
 
@@ -271,7 +271,7 @@ type tokenRequest struct {
 	account token.Account
 	at      time.Time
 	value   string
-	// lifetime is what was asked for, zero for the usual one.
+	// lifetime is the requested lifetime, or zero for the default.
 	lifetime time.Duration
 }
 
@@ -283,7 +283,7 @@ type fakeTokenRequester struct {
 	mutex sync.Mutex
 	fail  error
 	count int
-	// hook is asked first, if set. What it fails is not among the calls.
+	// hook, if set, is called first. Requests for which it returns an error are not recorded.
 	hook func(context.Context, token.Account) error
 }
 
@@ -327,14 +327,14 @@ func (m *fakeTokenRequester) failWith(err error) {
 	m.fail = err
 }
 
-// awaitTokenRequest waits for a token to be asked for.
+// awaitTokenRequest waits until a token is requested.
 func (n *node) awaitTokenRequest(why string) tokenRequest {
 	n.t.Helper()
 	select {
 	case m := <-n.requester.calls:
 		return m
 	case <-time.After(longTime):
-		n.t.Fatalf("waited %s for a token to be asked for: %s", longTime, why)
+		n.t.Fatalf("waited %s for a request of a token: %s", longTime, why)
 		return tokenRequest{}
 	}
 }
@@ -343,7 +343,7 @@ func (n *node) wantNoTokenRequest(why string) {
 	n.t.Helper()
 	select {
 	case m := <-n.requester.calls:
-		n.t.Errorf("a token was asked for, at %s for %+v: %s", m.at, m.account, why)
+		n.t.Errorf("a token was requested, at %s for %+v: %s", m.at, m.account, why)
 	case <-time.After(longTime):
 	}
 }
@@ -365,8 +365,8 @@ func claimFor(requests ...string) *resourceapi.ResourceClaim {
 	return claim
 }
 
-// readyFor is the claim after the controller has made its spaces, with
-// ServiceAccounts of the given UID.
+// readyFor returns the claim after the controller has provisioned its spaces, with ServiceAccounts of a
+// UID.
 func readyFor(t *testing.T, claim *resourceapi.ResourceClaim, account types.UID) *resourceapi.ResourceClaim {
 	t.Helper()
 	a := allocation.FromClaim(claim, testDriver)
@@ -408,7 +408,7 @@ func apply(t *testing.T, claim *resourceapi.ResourceClaim, entries []claimstatus
 	return claim
 }
 
-// samples is how often something was measured, with the value of its only label.
+// samples returns the number of samples of a histogram with the value of its only label.
 func (n *node) samples(name, label, value string) uint64 {
 	n.t.Helper()
 	histogram, err := testutil.GetHistogramVecFromGatherer(n.metrics, name, map[string]string{label: value})
@@ -436,7 +436,7 @@ func (n *node) containerEdits(id string) specs.ContainerEdits {
 	n.must(cache.Refresh())
 	device := cache.GetDevice(id)
 	if device == nil {
-		n.t.Fatalf("the container runtime knows %q, but not %q", cache.ListDevices(), id)
+		n.t.Fatalf("the container runtime finds %q, but not %q", cache.ListDevices(), id)
 	}
 	return device.ContainerEdits
 }
@@ -627,7 +627,7 @@ func unprepareClaim(ctx context.Context, d *Driver, claim types.UID) error {
 	return errors.Join(err, results[claim])
 }
 
-// prepareInBackground calls Prepare and returns when that waits for something.
+// prepareInBackground calls Prepare, and returns when Prepare waits.
 func (n *node) prepareInBackground(ctx context.Context, claim *resourceapi.ResourceClaim) <-chan error {
 	result := make(chan error, 1)
 	go func() {

@@ -102,7 +102,7 @@ func TestLocksInterrupt_cancelsContextsOfTheClaim(t *testing.T) {
 		}
 		l.interrupt("a")
 		if err := context.Cause(held); !errors.Is(err, errInterrupted) {
-			t.Errorf("the holder's context says %v, want %v", err, errInterrupted)
+			t.Errorf("the error of the holder's context is %v, want %v", err, errInterrupted)
 		}
 		if other.Err() != nil || t.Context().Err() != nil {
 			t.Error("other contexts have ended")

@@ -65,7 +65,7 @@ func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error
 			owner, labels = node.UID, node.Labels
 		case <-d.features.Changed():
 		}
-		// Publish only changes: each update resets what the library knows about dropped fields.
+		// Publish only changes: each update resets the library's state about dropped fields.
 		if now := d.Pools.OnNode(d.Node, labels, d.features.Unsupported()); resources.Pools == nil || !equality.Semantic.DeepEqual(now, resources) {
 			resources = now
 			if err := helper.PublishResources(ctx, resources); err != nil {

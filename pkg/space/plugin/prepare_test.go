@@ -41,7 +41,7 @@ func TestPrepare_trustsOnlyNamesInTheStatus(t *testing.T) {
 			}
 		}
 		if text := strings.Join(env, "\n"); strings.Contains(text, "status.example.com") {
-			t.Errorf("the status leads containers elsewhere: %s", text)
+			t.Errorf("the status redirects containers: %s", text)
 		}
 	})
 }
@@ -64,7 +64,7 @@ func TestPrepare_rejectsInvalidClaims(t *testing.T) {
 				test.change(claim)
 				_, err := prepareClaim(t.Context(), n.driver, claim)
 				if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "team/pod-test-claim-x7x7x") {
-					t.Errorf("got error %v, want one that names the claim and says %q", err, test.want)
+					t.Errorf("got error %v, want one with the claim and %q", err, test.want)
 				}
 				n.wantNothingLeft()
 			})
@@ -131,7 +131,7 @@ func TestPrepare_failsInTimeIfTheNodeIsNotRecorded(t *testing.T) {
 		n.requester.intercept(func(context.Context, token.Account) error { return errNodeNotRecorded })
 		took, err := n.await(n.prepareInBackground(t.Context(), n.create(readyFor(t, claimFor("a"), "account-1"))))
 		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "no pod is known to be here") {
-			t.Errorf("Prepare says %v", err)
+			t.Errorf("Prepare returns error %v", err)
 		}
 		if took != 35*time.Second {
 			t.Errorf("it took %s", took)
@@ -147,7 +147,7 @@ func TestPrepare_failsImmediatelyOnOtherTokenErrors(t *testing.T) {
 		})
 		took, err := n.await(n.prepareInBackground(t.Context(), n.create(readyFor(t, claimFor("a"), "account-1"))))
 		if err == nil || took != 0 {
-			t.Errorf("Prepare says %v, after %s", err, took)
+			t.Errorf("Prepare returns error %v, after %s", err, took)
 		}
 	})
 }
@@ -163,7 +163,7 @@ func TestPrepare_answersInTimeIfATokenRequestIsNotAnswered(t *testing.T) {
 		defer cancel()
 		took, err := n.await(n.prepareInBackground(ctx, n.create(readyFor(t, claimFor("a"), "account-1"))))
 		if err == nil || !strings.Contains(err.Error(), "no answer from the API server") || took != patience-answerMargin {
-			t.Errorf("Prepare says %v, after %s", err, took)
+			t.Errorf("Prepare returns error %v, after %s", err, took)
 		}
 		n.wantNothingLeft()
 	})
@@ -187,11 +187,11 @@ func TestPrepare_usesTheTokenLifetimeOfTheClass(t *testing.T) {
 			for range lifetimes {
 				m := n.awaitTokenRequest(why)
 				if got = append(got, m.lifetime); m.lifetime != spaces[m.account.Namespace] || m.at.Sub(start) != after {
-					t.Errorf("%s: asked for %s in %s after %s, want that after %s", why, m.lifetime, m.account.Namespace, m.at.Sub(start), after)
+					t.Errorf("%s: requested %s in %s after %s, want %s", why, m.lifetime, m.account.Namespace, m.at.Sub(start), after)
 				}
 			}
 			if slices.Sort(got); !slices.Equal(got, lifetimes) {
-				t.Errorf("%s: asked for %s, want %s", why, got, lifetimes)
+				t.Errorf("%s: requested %s, want %s", why, got, lifetimes)
 			}
 		}
 		wantTokenRequests("Prepare", 0, 0, 15*time.Minute)
@@ -354,7 +354,7 @@ func TestWaitUntilReady_timeoutNamesTheReason(t *testing.T) {
 				return notReady(t, claimFor("a", "b"), spaceapi.ReasonNameConflict, "the name is taken")
 			}, 0,
 			35 * time.Second, []string{"waited 35s", "request a: NameConflict: the name is taken", "request b: NameConflict"}},
-		"the kubelet has less patience": {
+		"the kubelet has a shorter deadline": {
 			func(*testing.T) *resourceapi.ResourceClaim { return claimFor("a") }, 20 * time.Second,
 			15 * time.Second, []string{"waited 15s", "no status reported"}},
 	} {
@@ -375,7 +375,7 @@ func TestWaitUntilReady_timeoutNamesTheReason(t *testing.T) {
 				}
 				for _, part := range append(test.want, "ResourceClaim team/pod-test-claim-x7x7x") {
 					if !strings.Contains(err.Error(), part) {
-						t.Errorf("the error does not say %q: %v", part, err)
+						t.Errorf("the error lacks %q: %v", part, err)
 					}
 				}
 				n.wantNothingLeft()
@@ -404,7 +404,7 @@ func TestWaitUntilReady_failsImmediatelyOnFinalStates(t *testing.T) {
 		"expired": {func(n *node, claim *resourceapi.ResourceClaim) {
 			n.update(notReady(n.t, claim, spaceapi.ReasonExpired, "because"))
 		}, spaceapi.ReasonExpired + ": because"},
-		"reserved for something else than a pod": {func(n *node, claim *resourceapi.ResourceClaim) {
+		"reserved for another object than a pod": {func(n *node, claim *resourceapi.ResourceClaim) {
 			n.update(notReady(n.t, claim, spaceapi.ReasonUnsupportedConsumer, "because"))
 		}, spaceapi.ReasonUnsupportedConsumer + ": because"},
 	} {
@@ -415,7 +415,7 @@ func TestWaitUntilReady_failsImmediatelyOnFinalStates(t *testing.T) {
 				test.change(n, claim.DeepCopy())
 				took, err := n.await(result)
 				if err == nil || !strings.Contains(err.Error(), test.want) {
-					t.Errorf("got error %v, want one that says %q", err, test.want)
+					t.Errorf("got error %v, want one with %q", err, test.want)
 				}
 				if took != 0 {
 					t.Errorf("Prepare went on for %s", took)

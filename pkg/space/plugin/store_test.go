@@ -209,7 +209,7 @@ func TestStore_rejectsInvalidNames(t *testing.T) {
 			}
 		}
 		if got := names(t, filepath.Dir(s.root)); !slices.Equal(got, []string{"claim-artifacts"}) {
-			t.Errorf("claim %q, directory %q: there is now %q beside the root", test.claim, test.dir, got)
+			t.Errorf("claim %q, directory %q: the root's parent now contains %q", test.claim, test.dir, got)
 		}
 		if got := names(t, s.root); len(got) > 0 {
 			t.Errorf("claim %q, directory %q: there is now %q", test.claim, test.dir, got)
@@ -220,7 +220,7 @@ func TestStore_rejectsInvalidNames(t *testing.T) {
 func TestStorePut_leavesNothingOfAFailure(t *testing.T) {
 	s := newStore(t)
 	put(t, s, storedClaim("claim-uid", ""), "old")
-	// A directory can't be replaced by a file, not even by root.
+	// A directory cannot be replaced by a file, even by root.
 	path := filepath.Join(s.credentialsPath("claim-uid", ""), "token")
 	if err := errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "x"), 0o755)); err != nil {
 		t.Fatal(err)
@@ -320,7 +320,7 @@ func TestStoreList_includesDamagedClaims(t *testing.T) {
 	}
 	for uid, damage := range damages {
 		if _, err := s.get(uid); err == nil || !strings.Contains(err.Error(), damage.want) {
-			t.Errorf("%s: got error %v, want one that says %q", uid, err, damage.want)
+			t.Errorf("%s: got error %v, want one with %q", uid, err, damage.want)
 		}
 		// The claim can be prepared again.
 		put(t, s, storedClaim(uid, "a"), "secret")

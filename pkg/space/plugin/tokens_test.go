@@ -39,7 +39,7 @@ func TestSummary_firstTokenThatExpires(t *testing.T) {
 		if got := n.driver.summary(); !got.Known || got.Claims != 1 || got.Remaining != lifetime {
 			t.Errorf("with a new token: %+v, want %s left", got, lifetime)
 		}
-		n.requester.failWith(errors.New("webhook says no"))
+		n.requester.failWith(errors.New("denied by webhook"))
 		<-time.After(lifetime + time.Second) // by the bubble's clock
 		if got := n.driver.summary(); got.Remaining != -time.Second {
 			t.Errorf("after it expired: %+v", got)
@@ -371,13 +371,13 @@ func TestReport_eventsForContinuedFailures(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
 		for range 2 { // a success resets it
-			n.requester.failWith(errors.New("webhook says no"))
+			n.requester.failWith(errors.New("denied by webhook"))
 			n.wantNoEvent(renewal - time.Second)
 			e, took := n.awaitEvent()
 			if took < eventAfter || took > 2*eventAfter {
 				t.Errorf("it took %s, want a bit more than %s", took, eventAfter)
 			}
-			for _, part := range []string{"Warning", spaceapi.ReasonTokenRenewalFailed, "node-7", "webhook says no"} {
+			for _, part := range []string{"Warning", spaceapi.ReasonTokenRenewalFailed, "node-7", "denied by webhook"} {
 				if !strings.Contains(e, part) {
 					t.Errorf("the event lacks %q: %s", part, e)
 				}

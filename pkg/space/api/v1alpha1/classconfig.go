@@ -55,7 +55,7 @@ type SpaceClassConfig struct {
 	// of a ResourceQuota. Its hard limits are merged key by key.
 	ResourceQuota *corev1.ResourceQuotaSpec `json:"resourceQuota,omitempty"`
 
-	// LimitRange limits single containers, pods and volumes in the namespace, and gives them
+	// LimitRange limits single containers, pods and volumes in the namespace, and sets their
 	// defaults, like the spec of a LimitRange.
 	LimitRange *corev1.LimitRangeSpec `json:"limitRange,omitempty"`
 

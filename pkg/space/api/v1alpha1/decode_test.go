@@ -31,7 +31,7 @@ func decodeClaim(raw string) field.ErrorList {
 	return errs
 }
 
-// wantErrors checks that there are exactly these errors, of which each begins as given.
+// wantErrors checks that the errors are these, each of which has such a prefix.
 func wantErrors(t *testing.T, got field.ErrorList, want ...string) {
 	t.Helper()
 	if len(got) != len(want) {

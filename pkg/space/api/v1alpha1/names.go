@@ -59,7 +59,7 @@ const (
 	DefaultNamespacePrefix = "ephemeral-ns-"
 )
 
-// Keys are the label and annotation keys that make up the metadata of a space on
+// Keys are the label and annotation keys of the metadata of a space on
 // its Namespace. They are prefixed with the driver's name, so that two
 // drivers in one cluster never confuse their spaces.
 type Keys struct {

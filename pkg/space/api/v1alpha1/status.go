@@ -63,7 +63,7 @@ const (
 	// ReasonTokenRenewalFailed means that a node has failed to renew the claim's tokens for at
 	// least a minute.
 	ReasonTokenRenewalFailed = "TokenRenewalFailed"
-	// ReasonCredentialsReplaced means that a node has given running pods of a claim new
+	// ReasonCredentialsReplaced means that running pods of a claim on a node have new
 	// credentials: those of a new allocation, or because the files were removed.
 	ReasonCredentialsReplaced = "CredentialsReplaced"
 )
