@@ -13,15 +13,15 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// Call is a request to the API server, in the words of its authorization.
+// Call is a request to the API server, with the attributes of its authorization.
 type Call struct {
 	Verb        string
 	Resource    string
 	Subresource string
 	// Namespace is empty for objects of the cluster. A Namespace is one of them.
 	Namespace string
-	// Name is that of the object, also when it is about to be created. It is
-	// empty when the API server chooses it, and for requests about several objects.
+	// Name is the name of the object, also in its creation. It is empty if the API server chooses the
+	// name, and for requests about several objects.
 	Name string
 }
 
@@ -36,15 +36,14 @@ func (c Call) String() string {
 	return s
 }
 
-// Writes says whether the call may change something.
+// Writes reports whether the call can change an object.
 func (c Call) Writes() bool {
 	return slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, c.Verb)
 }
 
 var requestInfo = request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
 
-// callOf reads a request. A request for something that is not an object of the API has no
-// resource.
+// callOf parses a request. Requests for other paths than objects have no resource.
 func callOf(r *http.Request, body []byte) (Call, error) {
 	info, err := requestInfo.NewRequestInfo(r)
 	if err != nil {
@@ -60,8 +59,7 @@ func callOf(r *http.Request, body []byte) (Call, error) {
 	return c, nil
 }
 
-// nameIn returns the name of the object in a request. The path of a creation does
-// not have it.
+// nameIn returns the name of the object in a request. The path of a creation does not contain it.
 func nameIn(body []byte) string {
 	object, _, err := scheme.Codecs.UniversalDeserializer().Decode(body, nil, nil)
 	if err != nil {

@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package faults has a proxy between a client and the API server, so that a test can make
-// any single request fail, or kill the client at that moment.
+// Package faults is a proxy between a client and the API server, with which a test can make any request
+// fail, or kill the client during a request.
 package faults
 
 import (
@@ -24,31 +24,30 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// Answer is what a client gets for its request.
+// Answer is the response to a request.
 type Answer int
 
 const (
-	// Forwarded is the answer of the API server.
+	// Forwarded is the response of the API server.
 	Forwarded Answer = iota
-	// Broken is a connection that ends without an answer.
+	// Broken is a connection that is closed without a response.
 	Broken
 	// Failed is an internal error of the server, with the message [Fault].
 	Failed
-	// NotServed is what a server answers that does not serve the kind.
+	// NotServed is the response of a server that does not serve the kind.
 	NotServed
 )
 
 // Fault is the message of a request that is [Failed].
 const Fault = "injected fault"
 
-// Intercept decides what happens to a request. carryOut lets the API server
-// carry it out immediately, and returns when that is done; without it, the API server
-// sees the request only if the answer is [Forwarded]. carryOut is not for watches,
-// which have no end. An Intercept is called for many requests at the same time.
+// Intercept decides what happens to a request. carryOut forwards it immediately, and returns after the
+// response. Otherwise, the proxy forwards the request only if the answer is [Forwarded]. carryOut is not
+// for watches, which have no end. An Intercept is called for many requests at the same time.
 type Intercept func(call Call, carryOut func()) Answer
 
-// Proxy passes requests on to an API server, as its administrator. Clients need
-// no credentials and no encryption: it listens on the loopback interface only.
+// Proxy forwards requests to an API server, with an administrator's credentials. It listens only on the
+// loopback interface, without TLS and authentication.
 type Proxy struct {
 	server    *httptest.Server
 	upstream  *httputil.ReverseProxy
@@ -71,10 +70,10 @@ func New(t testing.TB, config *rest.Config, kubeconfig string) *Proxy {
 	p := &Proxy{upstream: &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport: transport,
-		// Events of a watch must not wait for one another.
+		// Forward each event of a watch immediately.
 		FlushInterval: -1,
 		ErrorLog:      silent,
-		// As it would be without a proxy.
+		// Close the connection, as without a proxy.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}}
 	p.server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
@@ -92,7 +91,7 @@ func New(t testing.TB, config *rest.Config, kubeconfig string) *Proxy {
 	return p
 }
 
-// Intercept puts another Intercept into force; nil passes everything on.
+// Intercept sets the Intercept. Nil: forward all requests.
 func (p *Proxy) Intercept(i Intercept) {
 	if i == nil {
 		p.intercept.Store(nil)
@@ -101,12 +100,10 @@ func (p *Proxy) Intercept(i Intercept) {
 	p.intercept.Store(&i)
 }
 
-// Cut ends the requests that are under way, watches among them, as when a connection
-// breaks.
+// Cut closes the connections of requests in progress, including watches.
 func (p *Proxy) Cut() { p.server.CloseClientConnections() }
 
-// Close ends all connections through the proxy and allows no more. The end of the test does
-// so too.
+// Close closes all connections, and accepts no more. The end of the test also does this.
 func (p *Proxy) Close(t testing.TB) {
 	if err := p.server.Config.Close(); err != nil {
 		t.Errorf("close a proxy: %v", err)
@@ -144,7 +141,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	case answer == Broken:
 		panic(http.ErrAbortHandler)
 	case answer == Failed:
-		refuse(w)
+		fail(w)
 	case answer == NotServed:
 		http.NotFound(w, r)
 	case early != nil:
@@ -154,7 +151,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func refuse(w http.ResponseWriter) {
+func fail(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusInternalServerError)
 	fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"InternalError","code":500,"message":"`+Fault+`"}`)

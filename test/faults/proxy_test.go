@@ -24,7 +24,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/faults"
 )
 
-// server is an API server that answers everything with a Namespace, and counts requests.
+// server is an API server that returns a Namespace for each request, and counts requests.
 type server struct{ requests atomic.Int32 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
@@ -53,7 +53,7 @@ func proxied(t *testing.T, handler http.Handler) (*faults.Proxy, kubernetes.Inte
 	return proxy, client
 }
 
-func TestProxy_passesTheCallToTheIntercept(t *testing.T) {
+func TestProxy_callsTheIntercept(t *testing.T) {
 	proxy, client := proxied(t, &server{})
 	var got []string
 	proxy.Intercept(func(call faults.Call, _ func()) faults.Answer {
@@ -62,7 +62,7 @@ func TestProxy_passesTheCallToTheIntercept(t *testing.T) {
 	})
 	ctx := t.Context()
 	named := metav1.ObjectMeta{Name: "n"}
-	for _, ask := range []func() error{
+	for _, request := range []func() error{
 		func() error { _, err := client.Discovery().ServerVersion(); return err },
 		func() error { _, err := client.CoreV1().Namespaces().Watch(ctx, metav1.ListOptions{}); return err },
 		func() error {
@@ -77,7 +77,7 @@ func TestProxy_passesTheCallToTheIntercept(t *testing.T) {
 			return client.ResourceV1().ResourceClaims("a").DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
 		},
 	} {
-		if err := ask(); !apierrors.IsInternalError(err) {
+		if err := request(); !apierrors.IsInternalError(err) {
 			t.Errorf("got error %v, want an internal error", err)
 		}
 	}
@@ -88,26 +88,26 @@ func TestProxy_passesTheCallToTheIntercept(t *testing.T) {
 		`create serviceaccounts n in "a", writes: true`,
 		`deletecollection resourceclaims in "a", writes: true`,
 	}
-	// A client asks again what could not be answered.
+	// The client retries failed requests.
 	if got = slices.Compact(got); !slices.Equal(got, want) {
-		t.Errorf("the proxy saw\n%q, want\n%q", got, want)
+		t.Errorf("the proxy received\n%q, want\n%q", got, want)
 	}
 }
 
-func TestProxy_answersAsTheInterceptDecides(t *testing.T) {
+func TestProxy_respondsAsTheInterceptDecides(t *testing.T) {
 	for name, test := range map[string]struct {
 		intercept faults.Intercept
-		// carriedOut is how often the API server sees the request.
+		// carriedOut is how often the API server receives the request.
 		carriedOut int32
 		answered   bool
 	}{
 		"not at all":       {nil, 1, true},
 		"not in the end":   {func(faults.Call, func()) faults.Answer { return faults.Forwarded }, 1, true},
 		"broken before":    {func(faults.Call, func()) faults.Answer { return faults.Broken }, 0, false},
-		"refused before":   {func(faults.Call, func()) faults.Answer { return faults.Failed }, 0, false},
+		"failed before":    {func(faults.Call, func()) faults.Answer { return faults.Failed }, 0, false},
 		"not served":       {func(faults.Call, func()) faults.Answer { return faults.NotServed }, 0, false},
 		"broken after":     {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Broken }, 1, false},
-		"refused after":    {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Failed }, 1, false},
+		"failed after":     {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Failed }, 1, false},
 		"answered after":   {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Forwarded }, 1, true},
 		"carried out once": {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); carryOut(); return faults.Forwarded }, 1, true},
 	} {
@@ -120,38 +120,38 @@ func TestProxy_answersAsTheInterceptDecides(t *testing.T) {
 				t.Errorf("got answer %v and error %v, want an answer: %t", ns, err, test.answered)
 			}
 			if got := api.requests.Load(); got != test.carriedOut {
-				t.Errorf("the API server saw %d requests, want %d", got, test.carriedOut)
+				t.Errorf("the API server received %d requests, want %d", got, test.carriedOut)
 			}
 		})
 	}
 }
 
-func TestCut_endsRequestsThatAreUnderWayOnly(t *testing.T) {
-	api, began := &server{}, make(chan struct{})
+func TestCut_closesRequestsInProgress(t *testing.T) {
+	api, started := &server{}, make(chan struct{})
 	proxy, client := proxied(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			api.ServeHTTP(w, r)
 			return
 		}
-		// A server notices that a client disconnected when there is nothing left to read.
+		// A server notices that a client disconnected after it has read the body.
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			t.Error(err)
 		}
-		close(began)
+		close(started)
 		<-r.Context().Done()
 	}))
 	ended := make(chan error)
 	go func() {
-		// Not one that the client would try again by itself.
+		// The client does not retry this request.
 		_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{}, metav1.CreateOptions{})
 		ended <- err
 	}()
-	<-began
+	<-started
 	proxy.Cut()
 	if err := <-ended; err == nil {
-		t.Error("what was under way was answered")
+		t.Error("a request in progress got a response")
 	}
 	if _, err := client.CoreV1().Namespaces().Get(t.Context(), "a", metav1.GetOptions{}); err != nil {
-		t.Errorf("what came later: %v", err)
+		t.Errorf("a later request: %v", err)
 	}
 }
