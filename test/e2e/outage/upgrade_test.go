@@ -24,32 +24,32 @@ const (
 )
 
 func TestUpgrade_andRollbackKeepSpaces(t *testing.T) {
-	chart := makeVersion(t, upgradedTo)
+	chart := buildVersion(t, upgradedTo)
 	ns := env.Namespace(t)
 	env.CreateTemplate(t, ns, "my-space")
 	env.CreateClaim(t, ns, framework.NewClaim("shared"))
 	env.CreateClaim(t, ns, framework.NewClaim("newer"))
-	pods := []*standingPod{
-		stand(t, ns, "pod0", env.Node(0), "shared"),
-		stand(t, ns, "pod1", env.Node(1), "shared"),
+	pods := []*runningPod{
+		startRunningPod(t, ns, "pod0", env.Node(0), "shared"),
+		startRunningPod(t, ns, "pod1", env.Node(1), "shared"),
 	}
-	runsVersion(t, "v"+upgradedFrom)
+	checkVersion(t, "v"+upgradedFrom)
 
-	changed := whilePodsComeAndGo(t, ns, "upgrade", "upgrade", "--reset-then-reuse-values", "--namespace", framework.DriverNamespace, framework.DriverNamespace, chart)
-	runsVersion(t, "v"+upgradedTo)
+	changed := changeDriver(t, ns, "upgrade", "upgrade", "--reset-then-reuse-values", "--namespace", framework.DriverNamespace, framework.DriverNamespace, chart)
+	checkVersion(t, "v"+upgradedTo)
 	for _, pod := range pods {
-		pod.wentOn(t, changed)
+		pod.checkWorking(t, changed)
 	}
-	onlyRunningPluginsHaveSockets(t)
+	awaitSocketsOfRunningPlugins(t)
 
 	// The older version imports what the newer one has prepared.
-	pods = append(pods, stand(t, ns, "pod2", env.Node(0), "newer"))
-	changed = whilePodsComeAndGo(t, ns, "rollback", "rollback", "--namespace", framework.DriverNamespace, framework.DriverNamespace)
-	runsVersion(t, "v"+upgradedFrom)
+	pods = append(pods, startRunningPod(t, ns, "pod2", env.Node(0), "newer"))
+	changed = changeDriver(t, ns, "rollback", "rollback", "--namespace", framework.DriverNamespace, framework.DriverNamespace)
+	checkVersion(t, "v"+upgradedFrom)
 	for _, pod := range pods {
-		pod.wentOn(t, changed)
+		pod.checkWorking(t, changed)
 	}
-	onlyRunningPluginsHaveSockets(t)
+	awaitSocketsOfRunningPlugins(t)
 
 	if failed := env.Kubectl(t, "get", "events", "-n", ns, "--field-selector=reason=FailedPrepareDynamicResources", "-o", "name"); failed != "" {
 		t.Errorf("the kubelet failed to prepare claims: %s", env.Kubectl(t, "get", "events", "-n", ns))
@@ -64,10 +64,9 @@ func TestUpgrade_andRollbackKeepSpaces(t *testing.T) {
 	env.AwaitHealthy(t)
 }
 
-// whilePodsComeAndGo changes the driver with helm. Until the change has been
-// rolled out, pods with spaces of their own start, work in them, and end on all nodes.
-// It returns when the change began.
-func whilePodsComeAndGo(t *testing.T, ns, prefix string, helm ...string) time.Time {
+// changeDriver changes the driver with helm. Until the rollout is complete, it starts pods with their own
+// spaces on all nodes, and waits until they succeed. It returns the time of the change.
+func changeDriver(t *testing.T, ns, prefix string, helm ...string) time.Time {
 	t.Helper()
 	began := time.Now()
 	changed := make(chan error, 1)
@@ -85,7 +84,7 @@ func whilePodsComeAndGo(t *testing.T, ns, prefix string, helm ...string) time.Ti
 			if err != nil {
 				t.Fatal(err)
 			}
-			done = true // after one more round
+			done = true // after another round
 		default:
 		}
 		var round []string
@@ -118,9 +117,9 @@ func whilePodsComeAndGo(t *testing.T, ns, prefix string, helm ...string) time.Ti
 	return began
 }
 
-// onlyRunningPluginsHaveSockets waits until the kubelets' directories have no
-// sockets but those of the plugins that run.
-func onlyRunningPluginsHaveSockets(t *testing.T) {
+// awaitSocketsOfRunningPlugins waits until the kubelets' directories have only the sockets of running
+// kubelet plugins.
+func awaitSocketsOfRunningPlugins(t *testing.T) {
 	t.Helper()
 	for _, node := range env.Cluster.Nodes() {
 		framework.Eventually(t, node.Name()+" to have one socket for the plugin's registration and one to serve", func(ctx context.Context) error {
@@ -134,8 +133,8 @@ func onlyRunningPluginsHaveSockets(t *testing.T) {
 	}
 }
 
-// standingPod works in its space all the time.
-type standingPod struct {
+// runningPod is a pod that sends requests in its space continuously.
+type runningPod struct {
 	ns, name, claim string
 	space           framework.Space
 	namespace       types.UID
@@ -143,48 +142,47 @@ type standingPod struct {
 	worked          int
 }
 
-// stand starts a pod that works in the space of the claim.
-func stand(t *testing.T, ns, name, node, claim string) *standingPod {
+// startRunningPod starts a pod that sends requests in the space of the claim.
+func startRunningPod(t *testing.T, ns, name, node, claim string) *runningPod {
 	t.Helper()
 	pod := framework.WithScript(framework.RetryTimeouts("kubectl --kubeconfig=/etc/"+claim+"/kubeconfig get configmaps")+`
 while true; do
-  if said=$(kubectl --kubeconfig=/etc/`+claim+`/kubeconfig get configmaps 2>&1); then
+  if out=$(kubectl --kubeconfig=/etc/`+claim+`/kubeconfig get configmaps 2>&1); then
     echo worked
   else
-    case "$said" in
-      `+framework.TimeoutPattern+`) echo "late: $said";;
-      *) echo "failed: $said";;
+    case "$out" in
+      `+framework.TimeoutPattern+`) echo "late: $out";;
+      *) echo "failed: $out";;
     esac
   fi
   sleep 1
 done`,
 		framework.NewPod(name, claim))
 	env.CreatePod(t, ns, framework.On(node, pod))
-	s := &standingPod{ns: ns, name: name, claim: claim, space: env.SpaceOf(t, ns, name, claim)}
+	s := &runningPod{ns: ns, name: name, claim: claim, space: env.SpaceOf(t, ns, name, claim)}
 	s.namespace = s.namespaceUID(t)
 	s.token = s.readToken(t)
 	return s
 }
 
-func (s *standingPod) namespaceUID(t *testing.T) types.UID {
+func (s *runningPod) namespaceUID(t *testing.T) types.UID {
 	t.Helper()
 	return framework.Await(t, framework.Namespace(env.Client, s.space.Namespace), framework.That("there", func(*corev1.Namespace) bool { return true })).UID
 }
 
-func (s *standingPod) readToken(t *testing.T) string {
+func (s *runningPod) readToken(t *testing.T) string {
 	t.Helper()
 	return env.Exec(t, s.ns, s.name, "cat", "/etc/"+s.claim+"/token")
 }
 
-// wentOn fails the test unless the pod could work in the same space all the time,
-// and the plugin that runs now renews its token: by itself, one that has prepared
-// the claim would not do so for most of an hour.
-func (s *standingPod) wentOn(t *testing.T, changed time.Time) {
+// checkWorking fails the test unless all requests of the pod in the same space succeeded, and the new
+// kubelet plugin renews its token: the old one would not have done so yet.
+func (s *runningPod) checkWorking(t *testing.T, changed time.Time) {
 	t.Helper()
 	framework.Eventually(t, "the token of pod "+s.name+" to be renewed", func(context.Context) error {
 		now := s.readToken(t)
 		if now == s.token {
-			return errors.New("it is the former one")
+			return errors.New("the token is unchanged")
 		}
 		s.token = now
 		return nil
@@ -198,7 +196,7 @@ func (s *standingPod) wentOn(t *testing.T, changed time.Time) {
 	if now := env.SpaceOf(t, s.ns, s.name, s.claim); now != s.space {
 		t.Errorf("pod %s has %v, had %v", s.name, now, s.space)
 	}
-	framework.Eventually(t, "pod "+s.name+" to go on working", func(context.Context) error {
+	framework.Eventually(t, "pod "+s.name+" to continue to work", func(context.Context) error {
 		log := env.Kubectl(t, "logs", "-n", s.ns, s.name)
 		if failed := strings.Index(log, "failed: "); failed >= 0 {
 			t.Fatalf("pod %s could not work in its space: %.2000s", s.name, log[failed:])
@@ -212,9 +210,9 @@ func (s *standingPod) wentOn(t *testing.T, changed time.Time) {
 	})
 }
 
-// makeVersion builds the driver's image as another version, such as
+// buildVersion builds the driver's image as another version, such as
 // 0.2.0, loads it, and returns the path of a chart of that version.
-func makeVersion(t *testing.T, version string) string {
+func buildVersion(t *testing.T, version string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := env.LoadImages(t.Context(), dir, "v"+version, "driver"); err != nil {
@@ -224,9 +222,9 @@ func makeVersion(t *testing.T, version string) string {
 	return filepath.Join(dir, "space-dra-driver-"+version+".tgz")
 }
 
-// runsVersion fails the test unless all of the driver's pods are of the version, such as
+// checkVersion fails the test unless all of the driver's pods are of the version, such as
 // v0.2.0, by their image and by their log.
-func runsVersion(t *testing.T, version string) {
+func checkVersion(t *testing.T, version string) {
 	t.Helper()
 	for _, selector := range []string{framework.ControllerPods, framework.PluginPods} {
 		pods, err := env.DriverPods(t.Context(), selector)
