@@ -19,14 +19,14 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// mutator is an admission plugin of somebody else, with how to tell what it does.
+// mutator is an admission plugin of the cluster, which changes objects of spaces.
 type mutator struct {
 	framework.Mutator
 	// probe is the path of the kind in a namespace, and an object of it.
 	probe func(namespace string) (path, object string)
-	// mark is in what it has changed.
+	// mark is a part of each changed object.
 	mark string
-	// reported is in an event about the claim, and refused in one that says that it cannot work.
+	// reported is a part of an event about an accepted change, and refused of one about a denied change.
 	reported, refused string
 }
 
@@ -40,6 +40,7 @@ func probeOf(kind func(namespace string) string, fields string) func(namespace s
 	}
 }
 
+// mutators change what the controller writes, differently each time where that is possible.
 var mutators = map[string]mutator{
 	"annotation": {Mutator: framework.Mutators["annotation"], probe: labelledNamespace, mark: "policy.example.com/last"},
 	"label":      {Mutator: framework.Mutators["label"], probe: labelledNamespace, mark: "cost-center"},
@@ -70,8 +71,8 @@ var mutators = map[string]mutator{
 	},
 }
 
-// install returns when the API server follows the mutator, for objects of namespaces with a prefix,
-// and how to remove it.
+// install creates the mutator for objects in namespaces with a prefix, waits until it is in effect, and
+// returns a function that removes it.
 func (m mutator) install(t *testing.T, prefix string) (remove func()) {
 	t.Helper()
 	name := prefix + "mutator"
@@ -87,19 +88,19 @@ func (m mutator) install(t *testing.T, prefix string) (remove func()) {
 	probe := createNamespace(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: prefix + "probe"}}).Name
 	path, object := m.probe(probe)
 	client := env.Client.CoreV1().RESTClient()
-	var made metav1.PartialObjectMetadata
+	var created metav1.PartialObjectMetadata
 	raw, err := client.Post().AbsPath(path).Body([]byte(object)).DoRaw(t.Context())
 	if err == nil {
-		err = json.Unmarshal(raw, &made)
+		err = json.Unmarshal(raw, &created)
 	}
 	if err != nil {
 		t.Fatalf("create %s: %v", object, err)
 	}
-	framework.AwaitAllowed(t, "a change that the mutator changes", func(ctx context.Context) error {
-		raw, err := client.Patch(types.MergePatchType).AbsPath(path+"/"+made.Name).Param("dryRun", "All").
+	framework.AwaitAllowed(t, "a request that the mutator changes", func(ctx context.Context) error {
+		raw, err := client.Patch(types.MergePatchType).AbsPath(path+"/"+created.Name).Param("dryRun", "All").
 			Body([]byte(`{"metadata":{"annotations":{"example.com/probe":"x"}}}`)).DoRaw(ctx)
 		if err == nil && !strings.Contains(string(raw), m.mark) {
-			return fmt.Errorf("it is not changed: %s", raw)
+			return fmt.Errorf("the object is unchanged: %s", raw)
 		}
 		return err
 	})
@@ -111,7 +112,7 @@ func (m mutator) install(t *testing.T, prefix string) (remove func()) {
 	return remove
 }
 
-// versions returns the versions of the objects of a space that only the controller writes.
+// versions returns the resource versions of the objects of a space that only the controller writes.
 func versions(t *testing.T, space string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -123,9 +124,9 @@ func versions(t *testing.T, space string) map[string]string {
 	return out
 }
 
-// TestMutators_doNotStopSpaces has admission plugins of others, installed before or after a space
-// is provisioned, change what the controller writes: pods have tokens on their nodes, and retained
-// namespaces are deleted. Where that cannot work, events tell what the plugin changed.
+// TestMutators_doNotStopSpaces has admission plugins that change what the controller writes, installed
+// before or after a space is provisioned. Pods get tokens on their nodes, and retained namespaces are
+// deleted. Where a policy denies the change, events name it.
 func TestMutators_doNotStopSpaces(t *testing.T) {
 	env.Requires(t, "1.36", "mutating admission policies in version v1")
 	const driver = "mutators.example.com"

@@ -14,7 +14,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// Kubernetes has no condition for either cause.
+// TestStuckTerminating_namesPodsAndFinalizersOfTheNamespace has causes without a condition of Kubernetes.
 func TestStuckTerminating_namesPodsAndFinalizersOfTheNamespace(t *testing.T) {
 	const driver = "stuck.example.com"
 	i := install(t, driver, "--stuck-terminating-after=2s")
@@ -46,8 +46,8 @@ func TestStuckTerminating_namesPodsAndFinalizersOfTheNamespace(t *testing.T) {
 		if err := env.ForceDelete(t.Context(), space, "slow"); err != nil {
 			t.Fatal(err)
 		}
-		// Kubernetes looks at the namespace again after its own estimate, or after a change.
-		env.Kubectl(t, "annotate", "namespace", space, "example.com/look=again")
+		// Kubernetes retries the deletion after its own estimate, or after a change.
+		env.Kubectl(t, "annotate", "namespace", space, "example.com/retry=now")
 		framework.AwaitDeleted[*corev1.Namespace](t, framework.Namespace(env.Client, space))
 	})
 }
