@@ -99,7 +99,7 @@ func TestPods_collectGarbageBeforeTheirMemoryLimit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var v values
 			if limit != "" {
-				v = together(at("controller.resources.limits.memory", limit), at("kubeletPlugin.resources.limits.memory", limit))
+				v = merge(at("controller.resources.limits.memory", limit), at("kubeletPlugin.resources.limits.memory", limit))
 			}
 			for _, container := range []corev1.Container{controllerOf(t, v).Spec.Template.Spec.Containers[0], pluginOf(t, v).Spec.Template.Spec.Containers[0]} {
 				most := container.Resources.Limits.Memory().Value()

@@ -65,7 +65,7 @@ other=$dir/other
 func TestEmbedToken_isForClientsThatDoNotKnowTokenFile(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	env.CreateClaim(t, ns, choosing(framework.NewClaim("embedded"), `,"embedToken":true`))
+	env.CreateClaim(t, ns, withClaimConfig(framework.NewClaim("embedded"), `,"embedToken":true`))
 	env.CreateClaim(t, ns, framework.NewClaim("usual"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "embedded", "usual"))
 	// A client that does not know the field is one whose file does not have it.

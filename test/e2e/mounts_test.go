@@ -165,7 +165,7 @@ func TestMounts_amongThoseOfOthers(t *testing.T) {
 			s.pod(pod)
 			env.StartPod(t, ns, pod)
 			if s.fails != "" {
-				framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", pod.Name, "Failed", s.fails))
+				framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.EventAbout("Pod", pod.Name, "Failed", s.fails))
 				return
 			}
 			framework.Await(t, framework.Pod(env.Client, ns, pod.Name), framework.PodReady())
@@ -202,7 +202,7 @@ func TestUserNamespaces_readTheCredentials(t *testing.T) {
 	pod := framework.On(env.Node(0), framework.NewPod("pod", "claim"))
 	pod.Spec.HostUsers = ptr.To(false)
 	pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: ptr.To[int64](1000), ReadOnlyRootFilesystem: ptr.To(true)}
-	s := env.Use(t, ns, choosing(framework.NewClaim("claim"), `,"inCluster":true`), pod)
+	s := env.Use(t, ns, withClaimConfig(framework.NewClaim("claim"), `,"inCluster":true`), pod)
 	if got := env.Exec(t, ns, "pod", "cat", "/proc/self/uid_map"); strings.HasPrefix(strings.Join(strings.Fields(got), " "), "0 0 ") {
 		t.Errorf("the container is not in a user namespace of its own: %s", got)
 	}

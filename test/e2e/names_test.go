@@ -35,10 +35,10 @@ func TestClaimNames_areRejectedIfContainersNeedThem(t *testing.T) {
 			env.CreateTemplate(t, ns, "template")
 			env.StartPod(t, ns, calling(name, framework.NewPodFromTemplate("pod", "template")))
 			for _, words := range words {
-				framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", spaceapi.ReasonInvalidParameters, words))
+				framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.EventAbout("Pod", "pod", spaceapi.ReasonInvalidParameters, words))
 			}
 			claim := framework.Await(t, framework.Claim(env.Client, ns, env.GeneratedClaim(t, ns, "pod")), allocated())
-			env.NoSpaceOf(t, claim.UID)
+			env.CheckNoSpaceOf(t, claim.UID)
 		})
 	}
 }
@@ -46,14 +46,14 @@ func TestClaimNames_areRejectedIfContainersNeedThem(t *testing.T) {
 func TestClaimNames_areAcceptedWithMountPathAndEnvPrefix(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	s := env.Use(t, ns, choosing(framework.NewClaim("passwd"), `,"mountPath":"/creds"`), framework.NewPod("pod", "passwd"))
-	s.Usable(t, ns, "pod")
+	s := env.Use(t, ns, withClaimConfig(framework.NewClaim("passwd"), `,"mountPath":"/creds"`), framework.NewPod("pod", "passwd"))
+	s.CheckUsable(t, ns, "pod")
 	env.Exec(t, ns, "pod", "kubectl", "--kubeconfig=/creds/kubeconfig", "get", "configmap", "from-pod")
 	env.Exec(t, ns, "pod", "grep", "root", "/etc/passwd")
 
-	env.CreateClaim(t, ns, choosing(framework.NewClaim("1abc"), `,"envPrefix":"ABC"`))
+	env.CreateClaim(t, ns, withClaimConfig(framework.NewClaim("1abc"), `,"envPrefix":"ABC"`))
 	env.CreatePod(t, ns, framework.NewPod("pod2", "1abc"))
-	env.SpaceOf(t, ns, "pod2", "ABC").Usable(t, ns, "pod2")
+	env.SpaceOf(t, ns, "pod2", "ABC").CheckUsable(t, ns, "pod2")
 	env.Exec(t, ns, "pod2", "cat", "/etc/1abc/namespace")
 }
 
@@ -63,14 +63,14 @@ func TestDisableEtcMount_leavesTheImagesFilesVisible(t *testing.T) {
 	createClass(t, classOf("without-etc", spaceapi.DefaultDriverName, `,"disableEtcMount":true`))
 	env.CreateClaim(t, ns, claimOf("group", "without-etc"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "group"))
-	env.SpaceOf(t, ns, "pod", "group").Usable(t, ns, "pod")
+	env.SpaceOf(t, ns, "pod", "group").CheckUsable(t, ns, "pod")
 	env.Exec(t, ns, "pod", "grep", "nogroup", "/etc/group")
 }
 
 func TestClaims_thatMeetInAContainerAreRejected(t *testing.T) {
 	t.Parallel()
 	events := func(ns, words string) {
-		framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.About("Pod", "pod", spaceapi.ReasonInvalidParameters, words))
+		framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.EventAbout("Pod", "pod", spaceapi.ReasonInvalidParameters, words))
 	}
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("a", "b", "c"))
@@ -80,7 +80,7 @@ func TestClaims_thatMeetInAContainerAreRejected(t *testing.T) {
 	env.DeletePod(t, ns, "pod")
 
 	// One of them has another prefix.
-	env.CreateClaim(t, ns, choosing(framework.NewClaim("apart"), `,"envPrefix":"OTHER"`))
+	env.CreateClaim(t, ns, withClaimConfig(framework.NewClaim("apart"), `,"envPrefix":"OTHER"`))
 	env.CreatePod(t, ns, framework.NewPod("other-prefix", "a", "apart"))
 	if a, other := env.SpaceOf(t, ns, "other-prefix", "A_B"), env.SpaceOf(t, ns, "other-prefix", "OTHER"); a.Namespace == other.Namespace {
 		t.Errorf("both have namespace %s", a.Namespace)
@@ -93,8 +93,8 @@ func TestClaims_thatMeetInAContainerAreRejected(t *testing.T) {
 	pod.Spec.Containers[0].Resources.Claims, second.Resources.Claims = second.Resources.Claims[:1], second.Resources.Claims[1:]
 	pod.Spec.Containers = append(pod.Spec.Containers, second)
 	env.CreatePod(t, ns, pod)
-	env.SpaceOf(t, ns, "containers/ctr", "A_B").Usable(t, ns, "containers/ctr")
-	env.SpaceOf(t, ns, "containers/second", "A_B").Usable(t, ns, "containers/second")
+	env.SpaceOf(t, ns, "containers/ctr", "A_B").CheckUsable(t, ns, "containers/ctr")
+	env.SpaceOf(t, ns, "containers/second", "A_B").CheckUsable(t, ns, "containers/second")
 }
 
 func TestClaims_thatMeetInEtcAreRejected(t *testing.T) {
@@ -108,7 +108,7 @@ func TestClaims_thatMeetInEtcAreRejected(t *testing.T) {
 	pod.Spec.Containers[0].Resources.Claims = append(pod.Spec.Containers[0].Resources.Claims, corev1.ResourceClaim{Name: "shared"})
 	env.StartPod(t, ns, pod)
 	events := env.Client.CoreV1().RESTClient()
-	framework.AwaitAny(t, events, "events", ns, framework.About("Pod", "pod", spaceapi.ReasonInvalidParameters, "give one of them another name in the pod"))
+	framework.AwaitAny(t, events, "events", ns, framework.EventAbout("Pod", "pod", spaceapi.ReasonInvalidParameters, "give one of them another name in the pod"))
 	// The one that is in use stays.
 	framework.Await(t, framework.Claim(env.Client, ns, "a"), framework.SpacesReady(1))
 	env.Exec(t, ns, "holder", "kubectl", "--kubeconfig=/etc/a/kubeconfig", "get", "configmaps")

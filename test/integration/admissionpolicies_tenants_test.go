@@ -190,7 +190,7 @@ func (f *policyFixture) tenantQuotas(t *testing.T) {
 	env.Kubectl(t, "patch", "quota", "space", "--namespace="+space, "--type=merge", "--patch="+raised)
 	awaitQuota("restored", func(q *corev1.ResourceQuota) bool { return q.Spec.Hard.Pods().Value() == 1 })
 	deallocate(t, env, f.namespace, claim)
-	env.AwaitNamespaceGone(t, space)
+	env.AwaitNamespaceDeleted(t, space)
 }
 
 // tenantRoleBindings tries to grant permissions in a deprovisioned space, as a friend who still has some.
@@ -213,7 +213,7 @@ func (f *policyFixture) tenantRoleBindings(t *testing.T) {
 	framework.Await(t, framework.Namespace(env.Client, space), framework.That("retained", func(ns *corev1.Namespace) bool {
 		return ns.Annotations[f.keys.RetainedUntil] != ""
 	}))
-	framework.AwaitRefused(t, "the friend's permissions", post(core(space, "configmaps"), `{"metadata":{"name":"any"}}`).By(friend))
+	framework.AwaitDenied(t, "the friend's permissions", post(core(space, "configmaps"), `{"metadata":{"name":"any"}}`).By(friend))
 	bind()
 	denied(t, friend, denial{"grant permissions", another, words}, denial{"change a RoleBinding", changed, words})
 	allowed(t, friend, map[string]framework.Call{"delete a RoleBinding": remove(bindings + "/grantee")})

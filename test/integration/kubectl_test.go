@@ -37,7 +37,7 @@ func testList(t *testing.T) {
 	if out, _ := env.Admin().Space(t, "list", "-n", ns, "-o", "jsonpath={.items[*].apiVersion} {.items[*].kind} {.items[*].space}"); out != spaceapi.APIVersion+" Space "+spaces[0].Namespace {
 		t.Errorf("the list is %q", out)
 	}
-	out, errOut, err := env.Administrator().TrySpace(t.Context(), "list", "nope", "claim", "-n", ns, "-o", "name")
+	out, errOut, err := env.Admin().TrySpace(t.Context(), "list", "nope", "claim", "-n", ns, "-o", "name")
 	if err == nil || out != "resourceclaim.resource.k8s.io/claim\n" || !strings.Contains(errOut, `"nope" not found`) {
 		t.Errorf("two claims, one of which does not exist: error %v, %q and %q", err, out, errOut)
 	}
@@ -58,7 +58,7 @@ func testDescribe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out, _ := env.Administrator().Space(t, "describe", "claim", "-n", ns)
+	out, _ := env.Admin().Space(t, "describe", "claim", "-n", ns)
 	if !strings.Contains(out, `mine\n  State:  Expired \x1b[2J`) || strings.Contains(out, "earlier") || strings.Contains(out, "\x1b") {
 		t.Errorf("it is described as %q", out)
 	}

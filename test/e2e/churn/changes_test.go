@@ -308,7 +308,7 @@ func (r *run) addFinalizers(ctx context.Context, rng *rand.Rand) error {
 	if err := setFinalizers("configmap", spaceapi.RootCAName, ""); err != nil {
 		return err
 	}
-	return r.patiently(ctx, func(ctx context.Context) error { return framework.UntilGone[*corev1.Namespace](ctx, namespace) })
+	return r.patiently(ctx, func(ctx context.Context) error { return framework.UntilDeleted[*corev1.Namespace](ctx, namespace) })
 }
 
 // mutate lets an admission plugin of others change what the controller writes, for some time.

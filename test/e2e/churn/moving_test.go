@@ -186,6 +186,6 @@ func (r *run) stay(ctx context.Context, rng *rand.Rand, name string) error {
 		return err
 	}
 	return r.patiently(ctx, func(ctx context.Context) error {
-		return framework.UntilGone[*corev1.Pod](ctx, framework.Pod(env.Client, r.namespace, name))
+		return framework.UntilDeleted[*corev1.Pod](ctx, framework.Pod(env.Client, r.namespace, name))
 	})
 }

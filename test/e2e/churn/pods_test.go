@@ -200,7 +200,7 @@ func (r *run) complete(ctx context.Context, pod standingPod) error {
 	if err != nil {
 		return err
 	}
-	if space != pod.space || !slices.ContainsFunc(traces, func(trace framework.Trace) bool { return trace.Claim == pod.claim }) {
+	if space != pod.space || !slices.ContainsFunc(traces, func(trace framework.NodeFile) bool { return trace.Claim == pod.claim }) {
 		return fmt.Errorf("claim %s is in use, but has the space %v, had %v, or no files among %v", pod.claim, space, pod.space, traces)
 	}
 	return nil
