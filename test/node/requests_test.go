@@ -21,7 +21,7 @@ func TestPluginRequests_areAsDocumented(t *testing.T) {
 			do   func()
 		}{
 			{"the first pod", func() { n.mustPrepare(t, p, c) }},
-			{"a renewal of the token", func() {
+			{"a new token for a replaced ServiceAccount", func() {
 				replaceAccount(t, c)
 				n.awaitRenewed(t, c)
 			}},

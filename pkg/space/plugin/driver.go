@@ -44,6 +44,7 @@ type Config struct {
 	// Node is the node's name.
 	Node           string
 	Client         kubernetes.Interface
+	WatchClaim     ClaimWatcher
 	TokenRequester TokenRequester
 	// CredentialsDir is the directory of the prepared claims, with the credentials that
 	// containers mount. It must be on tmpfs.
@@ -71,7 +72,8 @@ const workers = 4
 type Driver struct {
 	Config
 
-	locks *locks
+	locks  *locks
+	claims *claimReader
 	// known are the claims whose tokens are renewed.
 	known knownClaims
 	// replacements has, by claim, the delay of the next renewal for a replaced ServiceAccount.
@@ -106,6 +108,7 @@ func New(config Config) (*Driver, error) {
 	d := &Driver{
 		Config:    config,
 		locks:     newLocks(),
+		claims:    newClaimReader(config.Client, config.Driver),
 		known:     knownClaims{claims: map[types.UID]*knownClaim{}, changed: make(chan struct{})},
 		queue:     workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[types.UID]{Clock: config.Clock}),
 		apiServer: apiServer{APIServer: config.APIServer},

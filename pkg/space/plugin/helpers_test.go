@@ -34,6 +34,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
@@ -185,6 +186,15 @@ func (n *node) watchByName(action clienttesting.Action) (bool, watch.Interface, 
 	}), nil
 }
 
+// watchWith watches claims with a client.
+func watchWith(client kubernetes.Interface) ClaimWatcher {
+	return func(ctx context.Context, name types.NamespacedName, version string) (watch.Interface, error) {
+		return client.ResourceV1().ResourceClaims(name.Namespace).Watch(ctx, metav1.ListOptions{
+			FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name.Name).String(), ResourceVersion: version,
+		})
+	}
+}
+
 // start starts the plugin on what is on the node's disk.
 func (n *node) start() {
 	n.t.Helper()
@@ -194,7 +204,7 @@ func (n *node) start() {
 	var err error
 	n.driver, err = New(Config{
 		Metrics: pluginMetrics,
-		Driver:  testDriver, Node: "node-7", Events: n.events, Client: n.client, TokenRequester: n.requester,
+		Driver:  testDriver, Node: "node-7", Events: n.events, Client: n.client, WatchClaim: watchWith(n.client), TokenRequester: n.requester,
 		CredentialsDir: filepath.Join(n.dir, "claims"), CDIDir: filepath.Join(n.dir, "cdi"),
 		APIServer:      n.server,
 		PrepareTimeout: 35 * time.Second,

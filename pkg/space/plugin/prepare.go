@@ -97,13 +97,18 @@ func (d *Driver) waitUntilReady(ctx context.Context, claim *resourceapi.Resource
 	start := d.Clock.Now()
 	name := types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}
 	var missing []string
-	serverErr := d.watchClaim(ctx, name, claim, rereadDelay, func(latest *resourceapi.ResourceClaim) bool {
-		claim = latest
-		before := prepared.AllocationID
-		if prepared, missing, err = d.resolve(claim); before != "" && prepared.AllocationID != before {
-			err = errDeallocated
-		}
-		return err != nil || len(missing) == 0
+	if a := allocation.FromClaim(claim, d.Driver); a != nil {
+		prepared.AllocationID = a.ID
+	}
+	serverErr := d.watchClaim(ctx, name, claim, rereadDelay, func(latest *resourceapi.ResourceClaim) (bool, error) {
+		claim, missing = latest, []string{"its parameters have not been read"}
+		readErr := d.claims.withParameters(ctx, claim, func(whole *resourceapi.ResourceClaim) {
+			before := prepared.AllocationID
+			if prepared, missing, err = d.resolve(whole); before != "" && prepared.AllocationID != before {
+				err = errDeallocated
+			}
+		})
+		return readErr == nil && (err != nil || len(missing) == 0), readErr
 	})
 	// In whole seconds, so that equal events are counted as one.
 	waited := d.Clock.Since(start).Truncate(time.Second)
@@ -121,8 +126,9 @@ func (d *Driver) waitUntilReady(ctx context.Context, claim *resourceapi.Resource
 	return prepared, claim, err
 }
 
-// resolve returns what to prepare for a version of a claim, or why its spaces are not ready yet. An
-// error says what no later version changes. The AllocationID is always set if there is one.
+// resolve returns what to prepare for a version of a claim that has its parameters, or why its spaces
+// are not ready yet. An error says what no later version changes. The AllocationID is always set if
+// there is one. The parameters are not kept.
 //
 // The plugin does not know the installation's settings, and containers get nothing of them. The
 // controller has resolved the same parameters; an error about them is about what only a newer
@@ -183,7 +189,23 @@ func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation
 	for i, edits := range prepared.edits {
 		prepared.Spaces[i].ContainerDir = edits.Dir()
 	}
+	a.Configs = nil // which are large
 	return prepared, nil, nil
+}
+
+// resolveKept is resolve for what was kept of the latest version of a claim. It reads the claim if its
+// parameters were not kept.
+func (d *Driver) resolveKept(ctx context.Context, claim *resourceapi.ResourceClaim) (prepared preparation, missing []string, err error) {
+	readErr := d.claims.withParameters(ctx, claim, func(whole *resourceapi.ResourceClaim) {
+		prepared, missing, err = d.resolve(whole)
+	})
+	if readErr != nil {
+		return prepared, nil, fmt.Errorf("read the parameters of ResourceClaim %s/%s: %w", claim.Namespace, claim.Name, readErr)
+	}
+	if a := allocation.FromClaim(claim, d.Driver); a != nil && a.ID != prepared.AllocationID {
+		return prepared, nil, errDeallocated
+	}
+	return prepared, missing, err
 }
 
 // steps returns a function that observes the time since its last call.

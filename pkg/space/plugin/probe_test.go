@@ -40,7 +40,7 @@ func startPlugin(t *testing.T, dir string, uid types.UID) *running {
 		t.Fatal(err)
 	}
 	api := fake.NewClientset()
-	driver, err := o.driver(api, APIServer{}, record.NewFakeRecorder(1), prometheus.NewRegistry(), func(err error) { t.Errorf("the plugin failed: %v", err) })
+	driver, err := o.driver(api, watchWith(api), APIServer{}, record.NewFakeRecorder(1), prometheus.NewRegistry(), func(err error) { t.Errorf("the plugin failed: %v", err) })
 	if err != nil {
 		t.Fatal(err)
 	}

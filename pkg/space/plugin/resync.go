@@ -16,7 +16,6 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
@@ -188,7 +187,7 @@ func (d *Driver) restoreSpec(ctx context.Context, c *knownClaim) error {
 	case c.prepared.allocationIn(c.latest.Load(), d.Driver) == nil:
 		return nil
 	}
-	prepared, missing, err := d.resolve(c.latest.Load())
+	prepared, missing, err := d.resolveKept(ctx, c.latest.Load())
 	if err != nil || len(missing) > 0 {
 		return err
 	}
@@ -222,7 +221,7 @@ func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourc
 	if d.untilRenewal(c.tokens...) > 0 {
 		return nil
 	}
-	prepared, missing, err := d.resolve(claim)
+	prepared, missing, err := d.resolveKept(ctx, claim)
 	if len(missing) > 0 {
 		return nil // until a later version of the claim
 	}
@@ -284,7 +283,7 @@ func (d *Driver) removeEnded(ctx context.Context, c *knownClaim) error {
 	prepared := c.prepared
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	claim, err := d.Client.ResourceV1().ResourceClaims(prepared.Namespace).Get(ctx, prepared.Name, metav1.GetOptions{})
+	claim, err := d.claims.get(ctx, prepared.claimName())
 	switch {
 	case err != nil && !client.IsNotFound(err):
 		return fmt.Errorf("read ResourceClaim %s: %w", prepared.claimName(), err)

@@ -57,7 +57,11 @@ func (o *Options) Run(ctx context.Context) error {
 	events := record.NewBroadcaster(record.WithContext(running))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: api.CoreV1().Events("")})
-	driver, err := o.driver(api, o.apiServer(config), events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.Node}), legacyregistry.Registerer(), fail)
+	watchClaim, err := newClaimWatcher(config)
+	if err != nil {
+		return err
+	}
+	driver, err := o.driver(api, watchClaim, o.apiServer(config), events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.Node}), legacyregistry.Registerer(), fail)
 	if err != nil {
 		return err
 	}
@@ -68,7 +72,7 @@ func (o *Options) Run(ctx context.Context) error {
 	driver.Start(running)
 	defer driver.Stop()
 	kubelet := &kubeletConnection{socket: o.servingPath(), registrar: o.registrationPath()}
-	helper, err := kubeletplugin.Start(running, driver, append(o.helperOptions(kubelet), kubeletplugin.KubeClient(api))...)
+	helper, err := kubeletplugin.Start(running, driver, append(o.helperOptions(kubelet), kubeletplugin.KubeClient(driver.claims.forHelper()))...)
 	if err != nil {
 		return fmt.Errorf("register with the kubelet: %w", err)
 	}
@@ -123,9 +127,9 @@ func (o *Options) healthHandler(kubelet *kubeletConnection) http.Handler {
 	})
 }
 
-func (o *Options) driver(api kubernetes.Interface, server APIServer, events record.EventRecorder, registry prometheus.Registerer, fail func(error)) (*Driver, error) {
+func (o *Options) driver(api kubernetes.Interface, watchClaim ClaimWatcher, server APIServer, events record.EventRecorder, registry prometheus.Registerer, fail func(error)) (*Driver, error) {
 	config := o.Config
-	config.Client, config.APIServer, config.Events, config.Fail = api, server, events, fail
+	config.Client, config.WatchClaim, config.APIServer, config.Events, config.Fail = api, watchClaim, server, events, fail
 	config.Clock = clock.RealClock{}
 	config.TokenRequester = token.Requester{Client: api, Node: o.Node, Lifetime: o.TokenLifetime, Clock: config.Clock}
 	// Each installation on a node has its own directory.

@@ -66,7 +66,7 @@ type knownClaim struct {
 	prepared preparedClaim
 	// tokens are the states of the spaces' tokens.
 	tokens []tokenState
-	// latest is the latest version of the claim that the watch has received, or nil.
+	// latest is what was kept of the newest version of the claim that was read, or nil.
 	latest atomic.Pointer[resourceapi.ResourceClaim]
 	// specCurrent means that this process has written the CDI spec, or found it to be current.
 	specCurrent bool
@@ -141,10 +141,10 @@ func (d *Driver) know(ctx context.Context, prepared preparedClaim, claim *resour
 	d.known.update(func() { d.known.claims[prepared.UID] = c })
 	// watchClaim logs the errors of the API server. follow stops the watch.
 	go func() {
-		_ = d.watchClaim(ctx, prepared.claimName(), claim, maxRereadDelay, func(latest *resourceapi.ResourceClaim) bool {
+		_ = d.watchClaim(ctx, prepared.claimName(), claim, maxRereadDelay, func(latest *resourceapi.ResourceClaim) (bool, error) {
 			c.latest.Store(latest)
 			d.queue.Add(prepared.UID)
-			return false
+			return false, nil
 		})
 	}()
 	return c

@@ -10,12 +10,16 @@ import (
 
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metainternalversionscheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	watchtools "k8s.io/client-go/tools/watch"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
@@ -30,58 +34,100 @@ const (
 	// rereadReset is the time without a read after which the delay is rereadDelay again. API
 	// servers end watches less often.
 	rereadReset = 10 * time.Minute
+	// changeInterval and changeBurst limit how often a claim is read because it has changed. Its
+	// author can change it again and again.
+	changeInterval = 30 * time.Second
+	changeBurst    = 10
 	// backoffSteps is how often a delay can grow: more often than it takes to its maximum.
 	backoffSteps = 100
 )
 
-// watchClaim calls handle with each version of a claim, beginning with the newest known
-// one, or with the one that it reads if that is nil. A claim that does not exist is empty.
+// watchClaim calls handle with a claim whenever it has changed, beginning with the newest known
+// version, or with the one that it reads if that is nil. A claim that does not exist is empty.
 // It returns when handle is done or when the context ends, with the last error of the API
-// server, or nil. It continues when the API server is unavailable for some time. It needs
-// permission to get and to watch, and no permission to list, which client-go's informers
+// server or of handle, or nil. It continues when the API server is unavailable for some time. It
+// needs permission to get and to watch, and no permission to list, which client-go's informers
 // need.
-func (d *Driver) watchClaim(ctx context.Context, name types.NamespacedName, claim *resourceapi.ResourceClaim, maxDelay time.Duration, handle func(*resourceapi.ResourceClaim) (done bool)) (last error) {
+func (d *Driver) watchClaim(ctx context.Context, name types.NamespacedName, claim *resourceapi.ResourceClaim, maxDelay time.Duration, handle func(*resourceapi.ResourceClaim) (done bool, err error)) (last error) {
 	logger := klog.FromContext(ctx).V(2)
-	claims := d.Client.ResourceV1().ResourceClaims(name.Namespace)
 	backoff := wait.Backoff{Duration: rereadDelay, Cap: maxDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}
+	changes := flowcontrol.NewTokenBucketRateLimiter(float32(time.Second)/float32(changeInterval), changeBurst)
 	reread := false
 	// The error of Until is that of ctx.
 	_ = backoff.DelayWithReset(d.Clock, rereadReset).Until(ctx, true, true, func(ctx context.Context) (bool, error) {
-		if claim == nil || reread {
-			claim, last = claims.Get(ctx, name.Name, metav1.GetOptions{})
+		for {
+			if claim == nil || reread {
+				claim, last = d.claims.get(ctx, name)
+			}
+			reread = true
+			var done bool
+			switch {
+			case client.IsNotFound(last):
+				done, last = handle(&resourceapi.ResourceClaim{})
+				return done, nil
+			case last == nil:
+				done, last = handle(claim)
+			}
+			if last != nil {
+				logger.Info("Cannot read the claim", "err", last)
+				return false, nil
+			}
+			if done {
+				return true, nil
+			}
+			err := d.awaitChange(ctx, name, claim.ResourceVersion)
+			if errors.Is(err, watchtools.ErrWatchClosed) || wait.Interrupted(err) {
+				return false, nil
+			}
+			if err != nil {
+				last = err
+				logger.Info("Cannot watch the claim", "err", last)
+				return false, nil
+			}
+			if changes.Wait(ctx) != nil {
+				return false, nil
+			}
 		}
-		reread = true
-		switch {
-		case client.IsNotFound(last):
-			return handle(&resourceapi.ResourceClaim{}), nil
-		case last != nil:
-			logger.Info("Cannot read the claim", "err", last)
-			return false, nil //nolint:nilerr // it is read again
-		case handle(claim):
-			return true, nil
-		}
-		w, err := claims.Watch(ctx, metav1.ListOptions{
-			FieldSelector:   fields.OneTermEqualSelector(metav1.ObjectNameField, name.Name).String(),
-			ResourceVersion: claim.ResourceVersion,
-		})
-		if err == nil {
-			_, err = watchtools.UntilWithoutRetry(ctx, w, func(event watch.Event) (bool, error) {
-				next, ok := event.Object.(*resourceapi.ResourceClaim)
-				switch {
-				case !ok: // an error, such as a version that the server no longer has
-					return false, apierrors.FromObject(event.Object)
-				case event.Type == watch.Deleted:
-					next = &resourceapi.ResourceClaim{}
-				}
-				return handle(next), nil
-			})
-		}
-		if err == nil || errors.Is(err, watchtools.ErrWatchClosed) || wait.Interrupted(err) {
-			return err == nil, nil
-		}
-		last = err
-		logger.Info("Cannot watch the claim", "err", last)
-		return false, nil
 	})
 	return last
+}
+
+// awaitChange waits until there is a newer version of a claim.
+func (d *Driver) awaitChange(ctx context.Context, name types.NamespacedName, version string) error {
+	w, err := d.WatchClaim(ctx, name, version)
+	if err != nil {
+		return err
+	}
+	_, err = watchtools.UntilWithoutRetry(ctx, w, func(event watch.Event) (bool, error) {
+		if event.Type == watch.Error { // such as a version that the server no longer has
+			return false, apierrors.FromObject(event.Object)
+		}
+		return true, nil
+	})
+	return err
+}
+
+// ClaimWatcher watches the changes of a claim after a version. The objects of the events do not
+// matter.
+type ClaimWatcher func(ctx context.Context, name types.NamespacedName, version string) (watch.Interface, error)
+
+// newClaimWatcher returns a ClaimWatcher whose events have a line of a table instead of the claim.
+// A watch keeps a buffer as large as its largest event, and large claims may all change at the
+// same time.
+func newClaimWatcher(config *rest.Config) (ClaimWatcher, error) {
+	config = rest.CopyConfig(config)
+	config.APIPath, config.GroupVersion = "/apis", &resourceapi.SchemeGroupVersion
+	config.NegotiatedSerializer = metainternalversionscheme.Codecs.WithoutConversion()
+	config.AcceptContentTypes = "application/json;as=Table;v=v1;g=meta.k8s.io"
+	tables, err := rest.RESTClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, name types.NamespacedName, version string) (watch.Interface, error) {
+		return tables.Get().Namespace(name.Namespace).Resource("resourceclaims").VersionedParams(&metav1.ListOptions{
+			Watch:           true,
+			FieldSelector:   fields.OneTermEqualSelector(metav1.ObjectNameField, name.Name).String(),
+			ResourceVersion: version,
+		}, scheme.ParameterCodec).Param("includeObject", string(metav1.IncludeNone)).Watch(ctx)
+	}, nil
 }

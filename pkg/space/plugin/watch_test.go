@@ -5,13 +5,20 @@ package plugin
 
 import (
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	resourceapi "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 )
 
@@ -76,5 +83,68 @@ func TestWatch_recoversFromFailures(t *testing.T) {
 				n.wantToken(claim, "", m.value)
 			})
 		})
+	}
+}
+
+// TestWatch_readsAClaimThatChangesAgainAndAgainLessOften has an author who changes a claim in a loop.
+func TestWatch_readsAClaimThatChangesAgainAndAgainLessOften(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.prepared("a")
+		var reads atomic.Int32
+		n.client.PrependReactor("get", "resourceclaims", func(clienttesting.Action) (bool, runtime.Object, error) {
+			reads.Add(1)
+			return false, nil, nil
+		})
+		for range 10 * changeBurst {
+			claim = n.update(claim)
+		}
+		if got := reads.Load(); got != changeBurst {
+			t.Errorf("the plugin read the claim %d times, want %d", got, changeBurst)
+		}
+		n.update(readyFor(t, claim, "account-2"))
+		start := time.Now()
+		if m := n.awaitTokenRequest("renewal for the new ServiceAccount"); m.account.UID != "account-2" || m.at.Sub(start) > changeInterval+time.Second {
+			t.Errorf("after %s there was a token for ServiceAccount UID %s", m.at.Sub(start), m.account.UID)
+		}
+	})
+}
+
+func TestClaimWatcher_receivesNothingOfTheClaim(t *testing.T) {
+	requests := make(chan *http.Request, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests <- r
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintln(w, `{"type":"MODIFIED","object":{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"8"},"columnDefinitions":[],"rows":[{"cells":["claim"],"object":null}]}}`)
+		fmt.Fprintln(w, `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}}`)
+	}))
+	t.Cleanup(server.Close)
+	watchClaim, err := newClaimWatcher(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := watchClaim(t.Context(), types.NamespacedName{Namespace: "team", Name: "claim"}, "7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Stop)
+	r := <-requests
+	query := r.URL.Query()
+	for what, got := range map[string][2]string{
+		"path":            {r.URL.Path, "/apis/resource.k8s.io/v1/namespaces/team/resourceclaims"},
+		"Accept":          {r.Header.Get("Accept"), "application/json;as=Table;v=v1;g=meta.k8s.io"},
+		"watch":           {query.Get("watch"), "true"},
+		"fieldSelector":   {query.Get("fieldSelector"), "metadata.name=claim"},
+		"resourceVersion": {query.Get("resourceVersion"), "7"},
+		"includeObject":   {query.Get("includeObject"), "None"},
+	} {
+		if got[0] != got[1] {
+			t.Errorf("%s is %q, want %q", what, got[0], got[1])
+		}
+	}
+	if event := <-w.ResultChan(); event.Type != watch.Modified {
+		t.Errorf("got %v, want a change", event)
+	}
+	if event := <-w.ResultChan(); event.Type != watch.Error || !apierrors.IsResourceExpired(apierrors.FromObject(event.Object)) {
+		t.Errorf("got %v, want the error", event)
 	}
 }

@@ -1,0 +1,148 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
+)
+
+// large makes a claim so large that only a part of it is kept.
+func large(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+	metav1.SetMetaDataAnnotation(&claim.ObjectMeta, "example.com/note", strings.Repeat("n", 1<<20))
+	return claim
+}
+
+// keptOf returns what the kubelet's call gets of a claim.
+func (n *node) keptOf(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+	n.t.Helper()
+	kept, err := n.driver.claims.forHelper().ResourceV1().ResourceClaims(claim.Namespace).Get(n.t.Context(), claim.Name, metav1.GetOptions{})
+	n.must(err)
+	return kept
+}
+
+func TestClaimReader_keepsLittleOfLargeClaims(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(large(readyFor(t, claimFor("a"), "account-1")))
+		kept := n.keptOf(claim)
+		if size := kept.Size(); size > 2<<10 || allocation.FromClaim(kept, testDriver).ID != allocation.FromClaim(claim, testDriver).ID {
+			t.Errorf("it keeps %d bytes, with allocation %+v", size, allocation.FromClaim(kept, testDriver))
+		}
+	})
+}
+
+func TestClaimReader_hasFewClaimsAsAWhole(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(claimFor("a"))
+		name := types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}
+		var inUse atomic.Int32
+		release, ended := make(chan struct{}), make(chan error)
+		const all = 3 * maxReads
+		for range all {
+			go func() {
+				ended <- n.driver.claims.read(t.Context(), name, func(*resourceapi.ResourceClaim) {
+					inUse.Add(1)
+					<-release
+					inUse.Add(-1)
+				})
+			}()
+		}
+		synctest.Wait()
+		if got := inUse.Load(); got != maxReads {
+			t.Errorf("there are %d claims as a whole, want %d", got, maxReads)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := n.driver.claims.get(ctx, name); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), name.String()) {
+			t.Errorf("one that waits ends with error %v", err)
+		}
+		close(release)
+		for range all {
+			n.must(<-ended)
+		}
+	})
+}
+
+func TestPrepare_readsTheParametersOfALargeClaim(t *testing.T) {
+	for name, outage := range map[string]time.Duration{"immediately": 0, "after an outage of the API server": 10 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			onNode(t, func(t *testing.T, n *node) {
+				claim := n.keptOf(n.create(large(readyFor(t, withClaimConfig(claimFor("a"), `,"inCluster":true`), "account-1"))))
+				restore := func() {}
+				if outage > 0 {
+					restore = n.failGet(errors.New("no API server"))
+				}
+				time.AfterFunc(outage, func() { restore() })
+				took, err := n.await(n.prepareInBackground(t.Context(), claim))
+				n.must(err)
+				if took > outage+2*rereadDelay {
+					t.Errorf("it took %s", took)
+				}
+				n.wantInCluster(claim)
+			})
+		})
+	}
+}
+
+// wantInCluster checks that containers have what the parameter inCluster gives them.
+func (n *node) wantInCluster(claim *resourceapi.ResourceClaim) {
+	n.t.Helper()
+	id := testDriver + "/space=" + allocation.FromClaim(claim, testDriver).ID
+	if env := n.containerEdits(id).Env; !slices.Contains(env, "KUBERNETES_SERVICE_HOST=10.96.0.1") {
+		n.t.Errorf("containers have %q", env)
+	}
+}
+
+func TestPrepare_saysThatTheParametersOfALargeClaimCannotBeRead(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.keptOf(n.create(large(readyFor(t, claimFor("a"), "account-1"))))
+		n.failGet(errors.New("no API server"))
+		_, err := prepareClaim(t.Context(), n.driver, claim)
+		if err == nil || !strings.Contains(err.Error(), "its parameters have not been read; the API server: no API server") {
+			t.Errorf("got error %v", err)
+		}
+		n.wantNothingLeft()
+	})
+}
+
+func TestPrepare_rejectsALargeClaimThatWasAllocatedAgain(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.create(large(readyFor(t, claimFor("a"), "account-1")))
+		kept := n.keptOf(claim)
+		claim.Status.Devices = nil
+		claim.Status.Allocation.Devices.Results[0].Device = "another"
+		n.update(readyFor(t, claim, "account-2"))
+		if _, err := prepareClaim(t.Context(), n.driver, kept); !errors.Is(err, errDeallocated) {
+			t.Errorf("got error %v, want %v", err, errDeallocated)
+		}
+	})
+}
+
+func TestResync_createsARemovedSpecOfALargeClaimAgain(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		claim := n.keptOf(n.create(large(readyFor(t, withClaimConfig(claimFor("a"), `,"inCluster":true`), "account-1"))))
+		_, err := prepareClaim(t.Context(), n.driver, claim)
+		n.must(err)
+		n.must(os.RemoveAll(filepath.Join(n.dir, "cdi")))
+		n.restart()
+		for range 3 {
+			n.resync()
+		}
+		n.wantInCluster(claim)
+	})
+}
