@@ -75,6 +75,7 @@ func (e *Env) Namespace(t testing.TB) string {
 
 // Diagnose logs pods, claims and events of a namespace, and the logs of the driver.
 func (e *Env) Diagnose(ctx context.Context, t testing.TB, namespace string) {
+	const enough = 1 << 20 // objects can be large
 	for _, args := range [][]string{
 		{"get", "pods,resourceclaims", "-n", namespace, "-o", "wide"},
 		{"get", "events", "-n", namespace, "--sort-by=.lastTimestamp"},
@@ -82,7 +83,7 @@ func (e *Env) Diagnose(ctx context.Context, t testing.TB, namespace string) {
 		{"logs", "-n", DriverNamespace, "-l", "app.kubernetes.io/name=space-dra-driver", "--prefix", "--tail=60"},
 	} {
 		out, err := e.TryKubectl(ctx, args...)
-		t.Logf("kubectl %s (error: %v)\n%s", strings.Join(args, " "), err, out)
+		t.Logf("kubectl %s (error: %v)\n%s", strings.Join(args, " "), err, out[:min(len(out), enough)])
 	}
 }
 

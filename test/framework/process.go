@@ -103,9 +103,13 @@ func (c *Controller) TryStop(signal syscall.Signal) error {
 	return nil
 }
 
-// PeakMemory returns the peak memory of the running controller, in bytes.
-func (c *Controller) PeakMemory() (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
+// PeakMemory returns the most memory that the controller, which runs, has taken so far, in
+// bytes.
+func (c *Controller) PeakMemory() (int64, error) { return PeakMemory(c.cmd.Process) }
+
+// PeakMemory returns the most memory that a process, which runs, has taken so far, in bytes.
+func PeakMemory(process *os.Process) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process.Pid))
 	if err != nil {
 		return 0, err
 	}

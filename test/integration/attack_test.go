@@ -97,7 +97,7 @@ func TestAttack_isBounded(t *testing.T) {
 	grant(ns)
 	var spaces []string
 	for n := range claims {
-		if _, err := env.Client.ResourceV1().ResourceClaims(ns).Create(t.Context(), largestClaim(claimName(n), resourceapi.DeviceConfigMaxSize*(largestConfig+200)), metav1.CreateOptions{}); err != nil {
+		if _, err := env.Client.ResourceV1().ResourceClaims(ns).Create(t.Context(), framework.LargestClaim(claimName(n), resourceapi.DeviceConfigMaxSize*(framework.LargestConfig+200)), metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		allocateTo(t, driver, ns, claimName(n), func(claim *resourceapi.ResourceClaim) {
@@ -168,7 +168,7 @@ func (a *attackers) writeClaims(client kubernetes.Interface, ns string) {
 	const kept = 20
 	a.repeatLarge("create a claim", func(n int) error {
 		name := claimName(100 + n)
-		_, err := claims.Create(a.ctx, largestClaim(name, 0), metav1.CreateOptions{})
+		_, err := claims.Create(a.ctx, framework.LargestClaim(name, 0), metav1.CreateOptions{})
 		if n >= kept {
 			_ = claims.Delete(a.ctx, claimName(100+n-kept), metav1.DeleteOptions{})
 		}

@@ -13,55 +13,14 @@ import (
 	"golang.org/x/sync/errgroup"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-const (
-	// maxPeak is the most memory that the controller may use, in bytes. The chart's limit is 512 MiB.
-	// The objects of this test are nearly as large in total.
-	maxPeak = 200 << 20
-	// maxObject is the largest object that etcd stores, in bytes of protobuf: its limit for requests,
-	// 1.5 MiB, minus the rest of a request.
-	maxObject = 1536<<10 - 2<<10
-)
-
-// largestClaim returns a claim of the largest size, minus a number of bytes.
-func largestClaim(name string, room int) *resourceapi.ResourceClaim {
-	claim := framework.NewClaim(name)
-	metav1.SetMetaDataAnnotation(&claim.ObjectMeta, "example.com/note", strings.Repeat("n", 255<<10))
-	for range resourceapi.DeviceConfigMaxSize {
-		config := resourceapi.DeviceClaimConfiguration{}
-		config.Opaque = &resourceapi.OpaqueDeviceConfiguration{Driver: "other.example.com", Parameters: runtime.RawExtension{
-			Raw: fmt.Appendf(nil, `{"large":%q}`, strings.Repeat("x", largestConfig)),
-		}}
-		claim.Spec.Devices.Config = append(claim.Spec.Devices.Config, config)
-	}
-	// The API server compiles the expressions. Comments take no time.
-	const comment = "true // "
-	for n := 0; ; n++ {
-		left := maxObject - room - claim.Size() - 64
-		if left <= len(comment) {
-			return claim
-		}
-		if n%resourceapi.DeviceSelectorsMaxSize == 0 {
-			request := claim.Spec.Devices.Requests[0].DeepCopy()
-			request.Name = fmt.Sprintf("others-%d", n)
-			request.Exactly.Selectors = nil
-			claim.Spec.Devices.Requests = append(claim.Spec.Devices.Requests, *request)
-		}
-		last := claim.Spec.Devices.Requests[len(claim.Spec.Devices.Requests)-1].Exactly
-		last.DeviceClassName = "other.example.com"
-		last.Selectors = append(last.Selectors, resourceapi.DeviceSelector{CEL: &resourceapi.CELDeviceSelector{
-			Expression: comment + strings.Repeat("c", min(left, resourceapi.CELSelectorExpressionMaxLength)-len(comment)),
-		}})
-	}
-}
-
-// largestConfig is the length of a string in opaque parameters of the largest size.
-const largestConfig = 10<<10 - 16
+// maxPeak is how much memory the controller may take at most, in bytes. The chart's limit
+// is 512 MiB. The objects of this test have nearly as much in them.
+const maxPeak = 200 << 20
 
 // TestLargeObjects_doNotFillMemory has the largest claims, and ServiceAccounts in spaces, that users
 // can create.
@@ -73,9 +32,9 @@ func TestLargeObjects_doNotFillMemory(t *testing.T) {
 		room := 0
 		if n < allocated {
 			// The allocation repeats the configs of the claim.
-			room = resourceapi.DeviceConfigMaxSize * (largestConfig + 200)
+			room = resourceapi.DeviceConfigMaxSize * (framework.LargestConfig + 200)
 		}
-		_, err := env.Client.ResourceV1().ResourceClaims(ns).Create(ctx, largestClaim(claimName(n), room), metav1.CreateOptions{})
+		_, err := env.Client.ResourceV1().ResourceClaims(ns).Create(ctx, framework.LargestClaim(claimName(n), room), metav1.CreateOptions{})
 		return err
 	})
 	t.Logf("created %d claims in %s", all, time.Since(start).Round(time.Second))

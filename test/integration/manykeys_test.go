@@ -51,8 +51,8 @@ func TestPolicies_allowNamespacesWithManyKeys(t *testing.T) {
 	for name, test := range map[string]struct {
 		labels, annotations map[string]string
 	}{
-		// An entry of a map takes 6 bytes of protobuf in addition to its key.
-		"labels":      {keys(all, maxObject-64<<10, 6), nil},
+		// An entry of a map has 6 bytes of protobuf besides its key.
+		"labels":      {keys(all, framework.MaxObject-64<<10, 6), nil},
 		"annotations": {nil, keys(all, annotationsLimit, 0)},
 	} {
 		t.Run(name, func(t *testing.T) {

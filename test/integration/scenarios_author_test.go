@@ -43,10 +43,10 @@ var largeObjects = []scenario{
 		s.deny("the author creates a fourth claim", author, post(claims, withConfigs("second")), "exceeded quota: spaces")
 	}},
 	{"Fill the controller's memory with the largest claims", "", func(s *fixture) {
-		author, room := s.author(), resourceapi.DeviceConfigMaxSize*(largestConfig+200)
+		author, room := s.author(), resourceapi.DeviceConfigMaxSize*(framework.LargestConfig+200)
 		for i := range 3 {
 			name := fmt.Sprintf("largest-%d", i)
-			s.allow("the author creates the largest claim", author, post(claimPath(s.ns, ""), framework.JSON(largestClaim(name, room))))
+			s.allow("the author creates the largest claim", author, post(claimPath(s.ns, ""), framework.JSON(framework.LargestClaim(name, room))))
 			allocateTo(s.T, scenariosDriver, s.ns, name, func(c *resourceapi.ResourceClaim) {
 				c.Status.Allocation.Devices.Results = c.Status.Allocation.Devices.Results[:1]
 			})

@@ -21,10 +21,10 @@ func TestPluginLog_hasDocumentedLevelsAndNoToken(t *testing.T) {
 	n.arguments = []string{"--v=10", "--logging-format=json"}
 	p := n.start(t)
 	n.mustPrepare(t, p, c)
-	tokens := []string{n.token(t)}
+	tokens := []string{n.token(t, c)}
 	replaceAccount(t, c)
 	n.awaitRenewed(t, c)
-	tokens = append(tokens, n.token(t))
+	tokens = append(tokens, n.token(t, c))
 	framework.AwaitLog(t, p.log, regexp.MustCompile(`"Tokens renewed"`))
 	n.mustUnprepare(t, p, c)
 	framework.AwaitLog(t, p.log, regexp.MustCompile(`"Claim unprepared"`))
@@ -50,10 +50,10 @@ func TestPluginLog_hasDocumentedLevelsAndNoToken(t *testing.T) {
 	}
 }
 
-// token returns the token of the only space on the node.
-func (n *node) token(t *testing.T) string {
+// token is what containers with the space have now.
+func (n *node) token(t *testing.T, c *claim) string {
 	t.Helper()
-	dir, _ := n.mount(t)
+	dir, _ := n.mount(t, c)
 	token, err := os.ReadFile(filepath.Join(dir, "token"))
 	if err != nil {
 		t.Fatal(err)

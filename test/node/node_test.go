@@ -28,8 +28,8 @@ type node struct {
 	steps                        steps
 	proxy                        *faults.Proxy
 	empty                        map[string]bool
-	// arguments are additional arguments of the kubelet plugin.
-	arguments []string
+	// arguments and environment are added to those that each plugin has.
+	arguments, environment []string
 
 	mutex   sync.Mutex
 	running *plugin

@@ -49,6 +49,7 @@ func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard, flags ..
 	p.cmd, p.log = framework.PluginCommand(n.dir, nodeName, n.kubeconfig, slices.Concat([]string{
 		"--pod-uid=" + podUID, "--advertise-apiserver-url=" + env.Cluster.APIServerURL(), "--advertise-apiserver-ca-file=" + n.ca,
 	}, n.arguments, flags)...)
+	p.cmd.Env = append(p.cmd.Environ(), n.environment...)
 	wait := p.cmd.Wait
 	var err error
 	if guard == nil {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,23 +27,33 @@ import (
 func replaceAccount(t *testing.T, c *claim) {
 	t.Helper()
 	space := c.spaces[0]
-	if err := env.Client.CoreV1().ServiceAccounts(space.Namespace).Delete(t.Context(), space.ServiceAccount, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	deleteAccount(t, c)
 	object := framework.Await(t, framework.Claim(env.Client, c.Namespace, c.Name), framework.That("ready with another ServiceAccount", func(object *resourceapi.ResourceClaim) bool {
 		return framework.SpacesReadyNow(object) && framework.SpaceStatus(t, object, 0).ServiceAccountUID != space.ServiceAccountUID
 	}))
 	c.ResourceClaim, c.spaces = object, []spaceapi.SpaceStatus{framework.SpaceStatus(t, object, 0)}
 }
 
-// mount returns the directory that the CDI spec mounts into containers, and its path there.
-func (n *node) mount(t *testing.T) (dir, inContainer string) {
+// deleteAccount deletes the ServiceAccount of a claim's space.
+func deleteAccount(t *testing.T, c *claim) {
+	t.Helper()
+	space := c.spaces[0]
+	if err := env.Client.CoreV1().ServiceAccounts(space.Namespace).Delete(t.Context(), space.ServiceAccount, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mount returns the directory that containers with the claim's space have, as the
+// container runtime finds it, and its path in containers.
+func (n *node) mount(t *testing.T, c *claim) (dir, inContainer string) {
 	t.Helper()
 	specs, err := cdi.NewCache(cdi.WithSpecDirs(n.cdi), cdi.WithAutoRefresh(false))
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := specs.ListDevices()
+	names := slices.DeleteFunc(specs.ListDevices(), func(name string) bool {
+		return !strings.Contains(specs.GetDevice(name).ContainerEdits.Mounts[0].HostPath, string(c.UID))
+	})
 	if len(names) != 1 {
 		t.Fatalf("the CDI devices are %v, want one", names)
 	}
@@ -54,7 +65,7 @@ func (n *node) mount(t *testing.T) (dir, inContainer string) {
 // ServiceAccount.
 func (n *node) awaitRenewed(t *testing.T, c *claim) {
 	t.Helper()
-	dir, inContainer := n.mount(t)
+	dir, inContainer := n.mount(t, c)
 	metadata := n.metadataOf(t, c)
 	var last error
 	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, framework.Timeout, true, func(ctx context.Context) (bool, error) {
@@ -148,12 +159,12 @@ func TestAllocatedAgain_withoutPrepare(t *testing.T) {
 	t.Parallel()
 	c := readyClaim(t)
 	n, p := prepared(t, c)
-	before, _ := n.mount(t)
+	before, _ := n.mount(t, c)
 	framework.Deallocate(t, env, c.Namespace, c.Name)
 	framework.Allocate(t, env, c.Namespace, c.Name)
 	c.ResourceClaim, c.spaces = framework.SpacesOf(t, env, c.Namespace, c.Name, 1)
 	n.awaitRenewed(t, c)
-	if after, _ := n.mount(t); after != before {
+	if after, _ := n.mount(t, c); after != before {
 		t.Errorf("containers mount %s, want %s", after, before)
 	}
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", c.Namespace,
