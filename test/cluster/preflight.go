@@ -38,7 +38,7 @@ func requireRoot() error {
 func requireTools(cfg Config) error {
 	packages := map[string]string{"nsenter": "util-linux"}
 	if cfg.Nodes > 0 {
-		packages["runc"] = "runc"
+		packages["pkg-config"] = "pkg-config"
 		packages["iptables"] = "iptables"
 		packages["iptables-restore"] = "iptables"
 		packages["ip6tables"] = "iptables"
@@ -50,6 +50,10 @@ func requireTools(cfg Config) error {
 			tools.Insert(tool)
 			install.Insert(pkg)
 		}
+	}
+	if err := exec.Command("pkg-config", "--exists", "libseccomp").Run(); err != nil && cfg.Nodes > 0 {
+		tools.Insert("libseccomp (for runc)")
+		install.Insert("libseccomp-dev")
 	}
 	if _, err := findBusybox(); err != nil && cfg.Nodes > 0 {
 		tools.Insert("busybox (static)")

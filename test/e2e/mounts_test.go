@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -189,17 +188,8 @@ func TestMounts_amongThoseOfOthers(t *testing.T) {
 
 func TestUserNamespaces_readTheCredentials(t *testing.T) {
 	t.Parallel()
-	node, err := env.Client.CoreV1().Nodes().Get(t.Context(), env.Node(0), metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.ContainsFunc(node.Status.RuntimeHandlers, func(handler corev1.NodeRuntimeHandler) bool {
-		return handler.Features != nil && ptr.Deref(handler.Features.UserNamespaces, false)
-	}) {
-		t.Skip("the container runtime has no user namespaces: they need runc 1.2")
-	}
 	ns := env.Namespace(t)
-	pod := framework.On(env.Node(0), framework.NewPod("pod", "claim"))
+	pod := framework.NewPod("pod", "claim")
 	pod.Spec.HostUsers = ptr.To(false)
 	pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: ptr.To[int64](1000), ReadOnlyRootFilesystem: ptr.To(true)}
 	s := env.Use(t, ns, withClaimConfig(framework.NewClaim("claim"), `,"inCluster":true`), pod)

@@ -68,7 +68,7 @@ func (b *Builder) Build(ctx context.Context, programs ...string) (map[string]str
 		packages = append(packages, "./cmd/"+name)
 		paths[name] = filepath.Join(dir, name)
 	}
-	if err := build(ctx, b.Module, dir, "-s -w", packages); err != nil {
+	if err := build(ctx, b.Module, dir, "-s -w", "", packages); err != nil {
 		return nil, fmt.Errorf("build the cluster's own programs: %w", err)
 	}
 	return paths, nil
@@ -125,7 +125,7 @@ func (b *Builder) key(j job) (string, error) {
 		return "", fmt.Errorf("read component %s: %w", j.dir, err)
 	}
 	// The programs are built with the Go that built this one.
-	sum := sha256.Sum256([]byte(runtime.Version() + runtime.GOARCH + j.ldflags + files))
+	sum := sha256.Sum256([]byte(runtime.Version() + runtime.GOARCH + j.ldflags + j.cgoTags + files))
 	return hex.EncodeToString(sum[:5]), nil
 }
 
@@ -137,7 +137,7 @@ func (b *Builder) buildMissing(ctx context.Context, j job) error {
 	b.Log("building %s %s (first time: %s) ...", j.dir, j.version, j.firstTime)
 	partial := j.into + ".partial"
 	defer func() { _ = os.RemoveAll(partial) }()
-	if err := build(ctx, filepath.Join(b.components(), j.dir), partial, j.ldflags, j.missing); err != nil {
+	if err := build(ctx, filepath.Join(b.components(), j.dir), partial, j.ldflags, j.cgoTags, j.missing); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(j.into, 0o755); err != nil {
@@ -155,16 +155,19 @@ func (b *Builder) buildMissing(ctx context.Context, j job) error {
 
 func (b *Builder) components() string { return filepath.Join(b.Module, "components") }
 
-// build builds packages of a module into a directory.
-func build(ctx context.Context, module, into, ldflags string, packages []string) error {
+// build builds packages of a module into a folder, with C if there are tags for that.
+func build(ctx context.Context, module, into, ldflags, cgoTags string, packages []string) error {
 	if err := os.MkdirAll(into, 0o755); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-ldflags", ldflags, "-o", into + "/"}, packages...)...)
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-ldflags", ldflags, "-tags", cgoTags, "-o", into + "/"}, packages...)...)
 	cmd.Dir = module
-	// Static programs run on every host, and in images without a C library. With GOGC, the compiler takes
-	// a seventh less time.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOGC=200", "PWD="+module)
+	cgo := "0" // Static programs run on every host and in images without a C library.
+	if cgoTags != "" {
+		cgo = "1"
+	}
+	// The compiler collects its garbage less often, which saves a seventh of its time.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo, "GOWORK=off", "GOGC=200", "PWD="+module)
 	// The compiler's processes exit with the go command.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	cmd.WaitDelay = 10 * time.Second

@@ -25,6 +25,8 @@ type component struct {
 	packages []string
 	// ldflags set the version.
 	ldflags func(version string) string
+	// cgoTags are build tags, of a program that needs a C compiler and libseccomp.
+	cgoTags string
 }
 
 // components returns the components of a cluster. kubernetes is one of the versions with their own
@@ -61,6 +63,12 @@ func components(kubernetes string) []component {
 			ldflags: func(version string) string {
 				return "-X github.com/containerd/containerd/v2/version.Version=" + version
 			},
+		},
+		{
+			dir: "runc", module: "github.com/opencontainers/runc", firstTime: "about 10 seconds",
+			packages: []string{"github.com/opencontainers/runc"},
+			// Without it, no container starts: all have a seccomp profile.
+			cgoTags: "seccomp",
 		},
 		{
 			dir: "cni", module: "github.com/containernetworking/plugins", firstTime: "about 15 seconds",

@@ -7,17 +7,26 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// ProgramsAt is the directory of the programs in a host. It is read-only.
-const ProgramsAt = "/var/lib/space-cluster/programs"
+const (
+	// ProgramsAt is where a host finds the programs, read-only.
+	ProgramsAt = "/var/lib/space-cluster/programs"
+	// visibleProc is a proc that nothing covers. Without one, the kernel lets no container in a user
+	// namespace of its own mount proc (mount_too_revealing in fs/namespace.c).
+	visibleProc = "/var/lib/space-cluster/proc"
+)
 
 // mountAll mounts the host's own /var, /run, /tmp and /proc. The host shares the rest of the file system
 // with the machine.
 func mountAll(spec Spec) error {
 	const ownFiles = unix.MS_NOSUID | unix.MS_NODEV
+	if err := os.MkdirAll(filepath.Join(spec.Var, strings.TrimPrefix(visibleProc, "/var")), 0o700); err != nil {
+		return fmt.Errorf("prepare a mount of proc: %w", err)
+	}
 	// Mount the programs before /var: their directory may be below the machine's /var.
 	programs := filepath.Join(filepath.Dir(spec.Var), ProgramsAt)
 	for _, m := range []struct {
@@ -33,6 +42,7 @@ func mountAll(spec Spec) error {
 		{"tmpfs", "/run", "tmpfs", ownFiles, "mode=755"},
 		{"tmpfs", "/tmp", "tmpfs", ownFiles, "mode=1777"},
 		{"proc", "/proc", "proc", ownFiles | unix.MS_NOEXEC, ""},
+		{"proc", visibleProc, "proc", ownFiles | unix.MS_NOEXEC, ""},
 	} {
 		if err := unix.Mount(m.source, m.target, m.kind, m.flags, m.options); err != nil {
 			return fmt.Errorf("mount %s at %s: %w", m.source, m.target, err)
