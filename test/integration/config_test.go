@@ -37,16 +37,16 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 	i.start(t)
 	names := map[string]string{}
 	for claim, fields := range map[string]string{
-		"plain":    ``,
-		"roles":    `"clusterRoles":["admin","view"],"clusterWideRoles":["view"]`,
-		"limits":   `"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}`,
-		"copies":   fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}]}`, templates),
-		"open":     `"network":{"mode":"Open"}`,
-		"rules":    `"network":{"egress":[{"to":[{"ipBlock":{"cidr":"203.0.113.0/24"}}],"ports":[{"port":443}]}]}`,
-		"retained": `"retention":{"period":"1h"}`,
-		"lifetime": `"maxLifetime":"8h","maxTerminationGracePeriod":"20s"`,
-		"labels":   `"labels":{"team":"red"},"annotations":{"example.com/note":"x"},"namespacePrefix":"red-"`,
-		"security": `"podSecurity":{"enforce":"baseline","warn":"restricted"},"allowNestedSpaces":true`,
+		"plain":     ``,
+		"roles":     `"clusterRoles":["admin","view"],"clusterWideRoles":["view"]`,
+		"limits":    `"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}`,
+		"copies":    fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}]}`, templates),
+		"open":      `"network":{"mode":"Open"}`,
+		"rules":     `"network":{"egress":[{"to":[{"ipBlock":{"cidr":"203.0.113.0/24"}}],"ports":[{"port":443}]}]}`,
+		"retained":  `"retention":{"period":"1h"}`,
+		"lifetime":  `"maxLifetime":"8h","maxTerminationGracePeriod":"20s"`,
+		"labels":    `"labels":{"team":"red"},"annotations":{"example.com/note":"x"},"namespacePrefix":"red-"`,
+		"standards": `"podSecurity":{"enforce":"baseline","warn":"restricted"},"allowNestedSpaces":true`,
 	} {
 		names[claim] = provision(t, driver, ns, claim, framework.WithClassConfig(fields))
 	}
