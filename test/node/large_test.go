@@ -112,7 +112,7 @@ func (p *plugin) prepareTogether(t *testing.T, claims []*claim) error {
 	var errs []error
 	for _, c := range claims {
 		result := answer.Claims[string(c.UID)]
-		errs = append(errs, errorOf(result != nil, result.GetError()))
+		errs = append(errs, responseError(result != nil, result.GetError()))
 	}
 	return errors.Join(errs...)
 }
