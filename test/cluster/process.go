@@ -70,16 +70,20 @@ func (h *Host) Start(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	return h.start(ctx, p)
+}
+
+func (h *Host) start(ctx context.Context, p process) error {
 	init, running, err := h.find(p)
 	if err != nil {
 		return err
 	}
-	what := fmt.Sprintf("%s on %s to answer", name, h.name)
+	what := fmt.Sprintf("%s on %s to answer", p.name, h.name)
 	answers := func(ctx context.Context) error { return probe(ctx, init, p.probe) }
 	if len(running) > 0 {
 		return waitFor(ctx, startTimeout, what, answers)
 	}
-	return h.launch(ctx, what, h.LogFile(name), 0, inside(init, append([]string{p.program()}, p.args...)...), answers)
+	return h.launch(ctx, what, h.LogFile(p.name), 0, inside(init, append([]string{p.program()}, p.args...)...), answers)
 }
 
 // Kill kills a process with SIGKILL, and waits until it exits. It is not an error if the process is not
@@ -89,13 +93,17 @@ func (h *Host) Kill(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	return h.kill(ctx, p)
+}
+
+func (h *Host) kill(ctx context.Context, p process) error {
 	_, running, err := h.find(p)
 	if err != nil {
 		return err
 	}
 	for _, pid := range running {
 		if err := kill(ctx, pid); err != nil {
-			return fmt.Errorf("kill %s on %s: %w", name, h.name, err)
+			return fmt.Errorf("kill %s on %s: %w", p.name, h.name, err)
 		}
 	}
 	return nil

@@ -50,32 +50,18 @@ type Intercept func(call Call, carryOut func()) Answer
 // loopback interface, without TLS and authentication.
 type Proxy struct {
 	server    *httptest.Server
-	upstream  *httputil.ReverseProxy
+	upstream  atomic.Pointer[httputil.ReverseProxy]
 	intercept atomic.Pointer[Intercept]
 }
+
+var silent = log.New(io.Discard, "", 0)
 
 // New starts a proxy to the API server of a client configuration for one test, and writes
 // a kubeconfig for its clients to a file.
 func New(t testing.TB, config *rest.Config, kubeconfig string) *Proxy {
 	t.Helper()
-	target, err := url.Parse(config.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport, err := rest.TransportFor(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	silent := log.New(io.Discard, "", 0)
-	p := &Proxy{upstream: &httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport: transport,
-		// Forward each event of a watch immediately.
-		FlushInterval: -1,
-		ErrorLog:      silent,
-		// Close the connection, as without a proxy.
-		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
-	}}
+	p := &Proxy{}
+	p.Forward(t, config)
 	p.server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
 	p.server.Config.ErrorLog = silent
 	p.server.Start()
@@ -91,7 +77,29 @@ func New(t testing.TB, config *rest.Config, kubeconfig string) *Proxy {
 	return p
 }
 
-// Intercept sets the Intercept. Nil: forward all requests.
+// Forward passes later requests on to the API server of another client configuration.
+func (p *Proxy) Forward(t testing.TB, config *rest.Config) {
+	t.Helper()
+	target, err := url.Parse(config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport, err := rest.TransportFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.upstream.Store(&httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport: transport,
+		// Events of a watch must not wait for one another.
+		FlushInterval: -1,
+		ErrorLog:      silent,
+		// As it would be without a proxy.
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+	})
+}
+
+// Intercept puts another Intercept into force; nil passes everything on.
 func (p *Proxy) Intercept(i Intercept) {
 	if i == nil {
 		p.intercept.Store(nil)
@@ -111,9 +119,9 @@ func (p *Proxy) Close(t testing.TB) {
 }
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
-	intercept := p.intercept.Load()
+	intercept, upstream := p.intercept.Load(), p.upstream.Load()
 	if intercept == nil {
-		p.upstream.ServeHTTP(w, r)
+		upstream.ServeHTTP(w, r)
 		return
 	}
 	body, err := io.ReadAll(r.Body)
@@ -134,7 +142,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	answer := (*intercept)(call, func() {
 		once.Do(func() {
 			early = httptest.NewRecorder()
-			p.upstream.ServeHTTP(early, r)
+			upstream.ServeHTTP(early, r)
 		})
 	})
 	switch {
@@ -147,7 +155,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	case early != nil:
 		passOn(w, early)
 	default:
-		p.upstream.ServeHTTP(w, r)
+		upstream.ServeHTTP(w, r)
 	}
 }
 

@@ -126,8 +126,24 @@ func TestProxy_respondsAsTheInterceptDecides(t *testing.T) {
 	}
 }
 
-func TestCut_closesRequestsInProgress(t *testing.T) {
-	api, started := &server{}, make(chan struct{})
+func TestForward_isForLaterRequests(t *testing.T) {
+	first, second := &server{}, &server{}
+	proxy, client := proxied(t, first)
+	upstream := httptest.NewServer(second)
+	t.Cleanup(upstream.Close)
+	for range 2 {
+		if _, err := client.CoreV1().Namespaces().Get(t.Context(), "n", metav1.GetOptions{}); err != nil {
+			t.Error(err)
+		}
+		proxy.Forward(t, &rest.Config{Host: upstream.URL})
+	}
+	if a, b := first.requests.Load(), second.requests.Load(); a != 1 || b != 1 {
+		t.Errorf("the servers saw %d and %d requests, want one each", a, b)
+	}
+}
+
+func TestCut_endsRequestsThatAreUnderWayOnly(t *testing.T) {
+	api, began := &server{}, make(chan struct{})
 	proxy, client := proxied(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			api.ServeHTTP(w, r)
