@@ -46,7 +46,9 @@ type Config struct {
 	// FeatureGates are set in the control plane and the kubelets. They are for tests
 	// that need the behavior of an older version.
 	FeatureGates map[string]bool
-	// ControllerManagerFlags are added to those of kube-controller-manager.
+	// APIServerFlags and ControllerManagerFlags are added to those of kube-apiserver and
+	// kube-controller-manager.
+	APIServerFlags         []string
 	ControllerManagerFlags []string
 	// KubeletDir is the kubelets' root directory, below /var. The default is
 	// DefaultKubeletDir.

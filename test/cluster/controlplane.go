@@ -79,7 +79,7 @@ func (h *Host) controlPlaneProcesses() []process {
 			"--quota-backend-bytes=8589934592",
 			"--log-level=warn",
 		}},
-		{apiServer, localAPIServer + "/readyz", append([]string{
+		{apiServer, localAPIServer + "/readyz", slices.Concat([]string{
 			"--etcd-servers=" + etcdURL,
 			"--advertise-address=" + h.Address(),
 			"--secure-port=" + apiServerPort,
@@ -108,7 +108,7 @@ func (h *Host) controlPlaneProcesses() []process {
 			// Service addresses do not work on the control plane, which has no
 			// kube-proxy; those of pods do.
 			"--enable-aggregator-routing=true",
-		}, gates...)},
+		}, gates, h.cluster.rec.APIServerFlags)},
 		{controllerManager, "https://127.0.0.1:10257/healthz", slices.Concat([]string{
 			"--kubeconfig=" + kubeconfigOf(controllerManager),
 			"--bind-address=127.0.0.1",

@@ -52,10 +52,12 @@ func runOnControlPlane(m *testing.M, name string, env **Env, prepare func(contex
 	return m.Run(), nil
 }
 
-// NewControlPlane starts a control plane without nodes, and prepares it for the controller.
-// The caller deletes its cluster.
-func NewControlPlane(ctx context.Context, name string, gates map[string]bool) (*Env, error) {
-	c, err := createCluster(ctx, name, func(cfg *cluster.Config) { cfg.Nodes, cfg.FeatureGates = 0, gates })
+// NewControlPlane starts a control plane without nodes, with feature gates and flags of its API
+// server, and prepares it for the controller. The caller deletes its cluster.
+func NewControlPlane(ctx context.Context, name string, gates map[string]bool, apiServer ...string) (*Env, error) {
+	c, err := createCluster(ctx, name, func(cfg *cluster.Config) {
+		cfg.Nodes, cfg.FeatureGates, cfg.APIServerFlags = 0, gates, apiServer
+	})
 	if err != nil {
 		return nil, err
 	}
