@@ -142,8 +142,8 @@ func TestForward_isForLaterRequests(t *testing.T) {
 	}
 }
 
-func TestCut_endsRequestsThatAreUnderWayOnly(t *testing.T) {
-	api, began := &server{}, make(chan struct{})
+func TestCut_closesRequestsInProgress(t *testing.T) {
+	api, started := &server{}, make(chan struct{})
 	proxy, client := proxied(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			api.ServeHTTP(w, r)

@@ -4,9 +4,10 @@
 package integration
 
 import (
+	"context"
 	"fmt"
-	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,36 +18,44 @@ import (
 	"k8s.io/apimachinery/pkg/util/diff"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/client"
+	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// TestSpace_keepsItsConfiguration restarts the controller with another value for each setting that
-// affects spaces. In existing spaces, only the addresses of DNS and the API server change.
+// Each setting of the installation that a space could depend on has another value when the
+// controller starts again, and the chart's permissions and policies are those of the new values.
+// Only the addresses of DNS and the API server are followed.
 func TestSpace_keepsItsConfiguration(t *testing.T) {
-	const driver = "configuration.example.com"
+	const driver, release = "given.example.com", "given"
+	keys := spaceapi.KeysFor(driver)
 	templates, ns := env.Namespace(t), env.Namespace(t)
 	if _, err := env.Client.CoreV1().ConfigMaps(templates).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "settings"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	i := install(t, driver)
-	always := i.arguments
-	with := func(arguments ...string) []string { return append(slices.Clone(always), arguments...) }
-	i.arguments = with("--cluster-role=edit", "--allowed-cluster-roles=admin", "--cluster-wide-roles=view", "--copy-from-namespaces="+templates,
-		"--pod-security=baseline", "--network-mode=Isolated", "--namespace-prefix=before-", "--apiserver-cidrs=192.0.2.1/32",
+	install := func(values map[string]string, arguments ...string) *framework.Controller {
+		t.Helper()
+		values["driverName"] = driver
+		installed := releaseOf(t, release, ns, values, "rbac-controller.yaml", "admission-controller.yaml", "admission-spaces.yaml", "admission-nested.yaml")
+		return startController(t, env, append(installed, arguments...)...)
+	}
+	controller := install(map[string]string{
+		"space.clusterRole": "edit", "space.allowedClusterRoles": "{admin}", "space.clusterWideRoles": "{view}", "space.copyFromNamespaces": "{" + templates + "}",
+		"space.podSecurity": "baseline", "space.allowedPodSecurity": "{privileged}", "space.networkMode": "Isolated",
+	}, "--cluster-role=edit", "--pod-security=baseline", "--network-mode=Isolated", "--namespace-prefix=before-", "--apiserver-cidrs=192.0.2.1/32",
 		"--dns-namespace=dns-before", "--dns-pod-labels=k8s-app=before", "--dns-cidrs=192.0.2.11/32")
-	i.start(t)
 	names := map[string]string{}
 	for claim, fields := range map[string]string{
-		"plain":     ``,
-		"roles":     `"clusterRoles":["admin","view"],"clusterWideRoles":["view"]`,
-		"limits":    `"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}`,
-		"copies":    fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}]}`, templates),
-		"open":      `"network":{"mode":"Open"}`,
-		"rules":     `"network":{"egress":[{"to":[{"ipBlock":{"cidr":"203.0.113.0/24"}}],"ports":[{"port":443}]}]}`,
-		"retained":  `"retention":{"period":"1h"}`,
-		"lifetime":  `"maxLifetime":"8h","maxTerminationGracePeriod":"20s"`,
-		"labels":    `"labels":{"team":"red"},"annotations":{"example.com/note":"x"},"namespacePrefix":"red-"`,
-		"standards": `"podSecurity":{"enforce":"baseline","warn":"restricted"},"allowNestedSpaces":true`,
+		"plain":    ``,
+		"roles":    `"clusterRoles":["admin","view"],"clusterWideRoles":["view"]`,
+		"limits":   `"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}`,
+		"copies":   fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}]}`, templates),
+		"open":     `"network":{"mode":"Open"}`,
+		"rules":    `"network":{"egress":[{"to":[{"ipBlock":{"cidr":"203.0.113.0/24"}}],"ports":[{"port":443}]}]}`,
+		"retained": `"retention":{"period":"1h"}`,
+		"lifetime": `"maxLifetime":"8h","maxTerminationGracePeriod":"20s"`,
+		"labels":   `"labels":{"team":"red"},"annotations":{"example.com/note":"x"},"namespacePrefix":"red-"`,
+		"security": `"podSecurity":{"enforce":"privileged","warn":"restricted"},"allowNestedSpaces":true`,
 	} {
 		names[claim] = provision(t, driver, ns, claim, framework.WithClassConfig(fields))
 	}
@@ -55,10 +64,14 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 		before[claim] = contentsOf(t, name)
 	}
 
-	i.kill(t)
-	i.arguments = with("--cluster-role=view", "--pod-security=restricted", "--network-mode=Open", "--namespace-prefix=after-", "--dns-port=5353", "--apiserver-cidrs=192.0.2.2/32",
+	controller.Stop(t, syscall.SIGTERM)
+	// As helm upgrade does.
+	env.Kubectl(t, "delete", "role,rolebinding", release+"-space-dra-driver-controller-templates", "-n", templates)
+	// Without permission to bind the role edit, the controller could not restore a RoleBinding.
+	install(map[string]string{
+		"space.clusterRole": "view", "space.allowedClusterRoles": "{edit}", "space.podSecurity": "restricted", "space.networkMode": "Open",
+	}, "--cluster-role=view", "--pod-security=restricted", "--network-mode=Open", "--namespace-prefix=after-", "--dns-port=5353", "--apiserver-cidrs=192.0.2.2/32",
 		"--dns-namespace=dns-after", "--dns-pod-labels=k8s-app=after", "--dns-cidrs=192.0.2.22/32", "--advertise-apiserver-url=https://192.0.2.3:6443")
-	i.start(t)
 	for claim, name := range names {
 		if claim != "open" {
 			framework.AwaitAny(t, env.Client.NetworkingV1().RESTClient(), "networkpolicies", name, framework.That("with the new addresses", func(p *networkingv1.NetworkPolicy) bool {
@@ -76,6 +89,13 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 		if got, want := contentsOf(t, name), updated.Replace(before[claim]); got != want {
 			t.Errorf("%s: %s", claim, diff.Diff(want, got))
 		}
+	}
+	// Another node can still be added.
+	newNode(t, env, "given-node", nil)
+	pod := bind(t, createPod(t, ns, framework.NewPod("pod")), "given-node")
+	for claim, name := range names {
+		reserve(t, claim, pod)
+		awaitNodesRecorded(t, keys, name, pod)
 	}
 	if warnings := env.Kubectl(t, "get", "events", "-n", ns, "--field-selector=type=Warning", "-o", "yaml"); strings.Contains(warnings, "reason:") {
 		t.Errorf("warnings: %s", warnings)
@@ -95,7 +115,6 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 	for claim := range names {
 		deallocate(t, env, ns, claim)
 	}
-	keys := spaceapi.KeysFor(driver)
 	framework.Await(t, framework.Namespace(env.Client, names["retained"]), framework.That("retained", func(n *corev1.Namespace) bool { return n.Annotations[keys.RetainedUntil] != "" }))
 	if err := env.Client.CoreV1().Namespaces().Delete(t.Context(), names["retained"], metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
@@ -103,6 +122,14 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 	for _, name := range names {
 		env.AwaitNamespaceDeleted(t, name)
 	}
+	// The controller has no permission for it any more.
+	framework.Eventually(t, "the garbage collector to delete the ClusterRoleBinding of a space", func(ctx context.Context) error {
+		binding, err := env.Client.RbacV1().ClusterRoleBindings().Get(ctx, resources.ClusterRoleBindingName(names["roles"], "view"), metav1.GetOptions{})
+		if err == nil {
+			return fmt.Errorf("there is %s, owned by %v", binding.Name, binding.OwnerReferences)
+		}
+		return client.IgnoreNotFound(err)
+	})
 }
 
 // contentsOf returns the objects of a space as text.

@@ -35,7 +35,7 @@ func (o *observer) intercept(call faults.Call, _ func()) faults.Answer {
 	if strings.HasPrefix(call.Verb, "delete") {
 		o.deletions = append(o.deletions, call)
 	}
-	return faults.Real
+	return faults.Forwarded
 }
 
 // deleted returns what was deleted in a namespace, or of the cluster.
@@ -92,17 +92,17 @@ func TestNotServed_byOneOfTwoAPIServers(t *testing.T) {
 
 	stuck.proxy.Forward(t, newer)
 	stuck.proxy.Cut()
-	env.AwaitNamespaceGone(t, before)
-	awaitExact(t, driver)
+	env.AwaitNamespaceDeleted(t, before)
+	awaitConsistent(t, driver)
 	wantSpaces(t, driver, after)
 	deallocate(t, env, ns, "after")
-	awaitNothing(t, driver)
+	awaitNoNamespaces(t, driver)
 }
 
 // wantSpaces fails the test unless these are the spaces.
 func wantSpaces(t *testing.T, driver string, names ...string) {
 	t.Helper()
-	living := livingNamespaces(t, driver)
+	living := activeNamespaces(t, driver)
 	for _, name := range names {
 		if living[name] == "" {
 			t.Errorf("namespace %s was deleted", name)
@@ -150,11 +150,11 @@ func isNotGone(t *testing.T, driver, originals, resource string, deprovision boo
 	framework.Await(t, framework.Claim(env.Client, ns, "new"), framework.NotReadyBecause(spaceapi.ReasonProvisioningFailed, resource))
 	if deprovision {
 		awaitEvent(t, ns, "ResourceClaim", "ended", spaceapi.ReasonDeprovisioningFailed, resource)
-		if livingNamespaces(t, driver)[ended] == "" {
+		if activeNamespaces(t, driver)[ended] == "" {
 			t.Errorf("namespace %s was deleted, although not all of its credentials could be revoked", ended)
 		}
 	} else {
-		env.AwaitNamespaceGone(t, ended)
+		env.AwaitNamespaceDeleted(t, ended)
 	}
 	// One that starts knows no objects of the kind.
 	i.kill(t)
@@ -167,12 +167,12 @@ func isNotGone(t *testing.T, driver, originals, resource string, deprovision boo
 	i.proxy.Intercept(nil)
 	i.proxy.Cut()
 	readySpace(t, ns, "new")
-	env.AwaitNamespaceGone(t, ended)
-	awaitExact(t, driver)
+	env.AwaitNamespaceDeleted(t, ended)
+	awaitConsistent(t, driver)
 	if now := givenTo(t, inUse); now != before {
 		t.Errorf("a space in use was changed: %s", diff.Diff(before, now))
 	}
 	deallocate(t, env, ns, "in-use")
 	deallocate(t, env, ns, "new")
-	awaitNothing(t, driver)
+	awaitNoNamespaces(t, driver)
 }

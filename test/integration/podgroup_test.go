@@ -61,7 +61,7 @@ func TestPodGroup_getsNoSpace(t *testing.T) {
 
 	const words = "the claim is reserved for podgroups.scheduling.k8s.io group"
 	claim := framework.AwaitAny(t, e.Client.ResourceV1().RESTClient(), "resourceclaims", ns, framework.NotReadyBecause(spaceapi.ReasonUnsupportedConsumer, words))
-	framework.AwaitAny(t, e.Client.CoreV1().RESTClient(), "events", ns, framework.About("ResourceClaim", claim.Name, spaceapi.ReasonUnsupportedConsumer, words))
+	framework.AwaitAny(t, e.Client.CoreV1().RESTClient(), "events", ns, framework.EventAbout("ResourceClaim", claim.Name, spaceapi.ReasonUnsupportedConsumer, words))
 	framework.Await(t, framework.Pod(e.Client, ns, pod.Name), framework.That("bound", func(p *corev1.Pod) bool { return p.Spec.NodeName == node.Name }))
 	e.NoSpaceOf(t, claim.UID)
 
@@ -71,5 +71,5 @@ func TestPodGroup_getsNoSpace(t *testing.T) {
 	if err := groups.Delete(t.Context(), group.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	framework.AwaitGone[*resourceapi.ResourceClaim](t, framework.Claim(e.Client, ns, claim.Name))
+	framework.AwaitDeleted[*resourceapi.ResourceClaim](t, framework.Claim(e.Client, ns, claim.Name))
 }
