@@ -37,7 +37,8 @@ func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error
 		}
 	}
 	nodes := make(chan *corev1.Node)
-	if err := d.watchNode(ctx, nodes); err != nil {
+	synced, err := d.watchNode(ctx, nodes)
+	if err != nil {
 		return fmt.Errorf("watch Node %s: %w", d.Node, err)
 	}
 	var bound *types.UID // the UID that tokens are bound to, or nil if it is unknown
@@ -47,6 +48,13 @@ func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-synced:
+			synced = nil
+			if bound == nil { // it was deleted before the watch began
+				bound = new(types.UID)
+				d.replaceNode(ctx, "")
+			}
+			continue
 		case node := <-nodes:
 			if bound != nil && *bound != node.UID {
 				d.replaceNode(ctx, node.UID)
@@ -75,8 +83,9 @@ func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error
 	}
 }
 
-// watchNode sends the Node when it is added or changed, and one without a UID when it is deleted.
-func (d *Driver) watchNode(ctx context.Context, nodes chan<- *corev1.Node) error {
+// watchNode sends the Node whenever it was added or changed, and one without a UID when it was
+// deleted. It closes synced when it has sent the Node, or if the Node does not exist.
+func (d *Driver) watchNode(ctx context.Context, nodes chan<- *corev1.Node) (synced <-chan struct{}, err error) {
 	informer := coreinformers.NewFilteredNodeInformer(d.Client, 0, cache.Indexers{}, func(options *metav1.ListOptions) {
 		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, d.Node).String()
 	})
@@ -86,11 +95,14 @@ func (d *Driver) watchNode(ctx context.Context, nodes chan<- *corev1.Node) error
 		case <-ctx.Done():
 		}
 	}
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    send,
 		UpdateFunc: func(_, node any) { send(node) },
 		DeleteFunc: func(any) { send(&corev1.Node{}) },
 	})
+	if err != nil {
+		return nil, err
+	}
 	go informer.RunWithContext(ctx)
-	return err
+	return registration.HasSyncedChecker().Done(), nil
 }

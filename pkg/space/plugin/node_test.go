@@ -113,6 +113,25 @@ func TestFollowNode_withoutPoolsDeletesSlices(t *testing.T) {
 	})
 }
 
+func TestFollowNode_renewsAllTokensWhenTheNodeWasDeletedBefore(t *testing.T) {
+	onNode(t, func(t *testing.T, n *node) {
+		n.preparedAs(claimA, "a", "b")
+		n.requester.intercept(func(context.Context, token.Account) error { return errors.New("no Node") })
+		go func() { _ = n.driver.followNode(t.Context(), &recorder{}) }()
+		synctest.Wait()
+		if devices, _ := n.driver.deviceHealth(); len(devices) != 1 || devices[0].Health != kubeletplugin.HealthStatusUnhealthy {
+			t.Errorf("without a Node: got %+v, want unhealthy", devices)
+		}
+		n.requester.intercept(nil)
+		_, err := n.client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-7", UID: "second"}}, metav1.CreateOptions{})
+		n.must(err)
+		synctest.Wait() // no time passes
+		if devices, _ := n.driver.deviceHealth(); len(devices) != 1 || devices[0].Health != kubeletplugin.HealthStatusHealthy {
+			t.Errorf("with a new Node: got %+v, want healthy", devices)
+		}
+	})
+}
+
 func TestFollowNode_renewsAllTokensForANewNode(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-7", UID: "first"}}
