@@ -139,7 +139,7 @@ func isNotGone(t *testing.T, driver, originals, resource string, deprovision boo
 	i := install(t, driver, "--cluster-wide-roles=view", "--copy-from-namespaces="+originals)
 	i.start(t)
 	inUse, ended := provision(t, driver, ns, "in-use", class), provision(t, driver, ns, "ended", class)
-	before := givenTo(t, inUse)
+	before := contentsOf(t, inUse)
 
 	requests := &observer{notServed: resource}
 	i.proxy.Intercept(requests.intercept)
@@ -169,7 +169,7 @@ func isNotGone(t *testing.T, driver, originals, resource string, deprovision boo
 	readySpace(t, ns, "new")
 	env.AwaitNamespaceDeleted(t, ended)
 	awaitConsistent(t, driver)
-	if now := givenTo(t, inUse); now != before {
+	if now := contentsOf(t, inUse); now != before {
 		t.Errorf("a space in use was changed: %s", diff.Diff(before, now))
 	}
 	deallocate(t, env, ns, "in-use")

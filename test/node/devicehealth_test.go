@@ -26,16 +26,23 @@ func TestDeviceHealth_followsTheSpace(t *testing.T) {
 	framework.WithLongerLifetimes(t, 20*time.Second, func(limit time.Duration) bool { return n.observeExpiry(t, p, limit) })
 }
 
-// observeExpiry prepares a space with a short lifetime, and waits until its device is unhealthy. It
-// returns false if the space expired before the device was healthy.
-func (n *node) observeExpiry(t *testing.T, p *plugin, limit time.Duration) (inTime bool) {
-	ctx, cancel := context.WithTimeout(t.Context(), limit+framework.Timeout)
-	defer cancel()
+// watchHealth asks for the health of the devices as the kubelet does, until ctx ends.
+func (n *node) watchHealth(ctx context.Context, t *testing.T, p *plugin) health.DRAResourceHealth_NodeWatchResourcesClient {
+	t.Helper()
 	socket := filepath.Join(n.kubelet, "plugins", spaceapi.DefaultDriverName, "pod-1.sock")
 	reports, err := health.NewDRAResourceHealthClient(p.dial(t, socket)).NodeWatchResources(ctx, &health.NodeWatchResourcesRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return reports
+}
+
+// observeExpiry prepares a space with a short lifetime, and waits until its device is unhealthy. It
+// returns false if the space expired before the device was healthy.
+func (n *node) observeExpiry(t *testing.T, p *plugin, limit time.Duration) (inTime bool) {
+	ctx, cancel := context.WithTimeout(t.Context(), limit+framework.Timeout)
+	defer cancel()
+	reports := n.watchHealth(ctx, t, p)
 	ns := env.Namespace(t)
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	framework.Allocate(t, env, ns, "claim", framework.WithClassConfig(fmt.Sprintf(`"maxLifetime":%q`, limit)))

@@ -50,7 +50,7 @@ func TestPluginLog_hasDocumentedLevelsAndNoToken(t *testing.T) {
 	}
 }
 
-// token is what containers with the space have now.
+// token is what containers with a claim's only space have now.
 func (n *node) token(t *testing.T, c *claim) string {
 	t.Helper()
 	dir, _ := n.mount(t, c)

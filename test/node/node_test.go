@@ -23,6 +23,8 @@ import (
 // node simulates a node: directories that persist when the kubelet plugin stops, and a connection to the
 // API server.
 type node struct {
+	// name is that of its Node object.
+	name                         string
 	dir, kubelet, cdi, artifacts string
 	kubeconfig, ca               string
 	steps                        steps
@@ -58,7 +60,7 @@ func newEmptyNode(t *testing.T) *node {
 	t.Helper()
 	dir := framework.NewNodeDir(t)
 	n := &node{
-		dir: dir, kubelet: filepath.Join(dir, "kubelet"), cdi: filepath.Join(dir, "cdi"), artifacts: filepath.Join(dir, "artifacts"),
+		name: nodeName, dir: dir, kubelet: filepath.Join(dir, "kubelet"), cdi: filepath.Join(dir, "cdi"), artifacts: filepath.Join(dir, "artifacts"),
 		kubeconfig: filepath.Join(dir, "kubeconfig"), ca: filepath.Join(dir, "ca.crt"),
 	}
 	if err := os.WriteFile(n.ca, env.Cluster.CA(), 0o600); err != nil {

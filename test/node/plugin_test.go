@@ -46,7 +46,7 @@ func (n *node) startAs(t *testing.T, podUID string, guard fileops.Guard) *plugin
 func (n *node) launch(t *testing.T, podUID string, guard fileops.Guard, flags ...string) *plugin {
 	t.Helper()
 	p := &plugin{exited: make(chan struct{})}
-	p.cmd, p.log = framework.PluginCommand(n.dir, nodeName, n.kubeconfig, slices.Concat([]string{
+	p.cmd, p.log = framework.PluginCommand(n.dir, n.name, n.kubeconfig, slices.Concat([]string{
 		"--pod-uid=" + podUID, "--advertise-apiserver-url=" + env.Cluster.APIServerURL(), "--advertise-apiserver-ca-file=" + n.ca,
 	}, n.arguments, flags)...)
 	p.cmd.Env = append(p.cmd.Environ(), n.environment...)
