@@ -4,7 +4,9 @@
 package node
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"testing"
 
@@ -103,6 +105,30 @@ func TestUnprepare_needsNoAPIServer(t *testing.T) {
 		n.empty = n.paths(t)
 		n.mustUnprepare(t, n.start(t), c)
 	})
+}
+
+// TestUnprepare_ofAClaimInUse does what a kubelet before Kubernetes 1.37 can do: it unprepares a
+// claim while a pod still uses it.
+func TestUnprepare_ofAClaimInUse(t *testing.T) {
+	t.Parallel()
+	c := standing(t)
+	n, p := prepared(t, c)
+	dir, _ := n.mount(t, c)
+	running, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = running.Close() }()
+	n.wantUnprepared(t, p, c)
+	if _, err := running.ReadFile("token"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a running container still has a token, error %v", err)
+	}
+	// The kubelet prepares the claim for the next pod.
+	n.wantPrepared(t, p, c)
+	if after, _ := n.mount(t, c); after != dir {
+		t.Errorf("containers of the next pod mount %s, want %s", after, dir)
+	}
+	n.wantUnprepared(t, p, c)
 }
 
 func TestReboot_restoresCredentials(t *testing.T) {
