@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -46,6 +47,22 @@ func TestServiceAccount_isRestoredWithANewToken(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// The pod is the last one that uses its claim. What keeps the namespace is as if an operator had to
+// finalize it.
+func TestPreStopHook_hasTheCredentials(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	finalize := framework.RetryTimeouts(`kubectl --kubeconfig=/etc/test-claim/kubeconfig patch configmap held --type=merge --patch='{"metadata":{"finalizers":null}}'`)
+	pod := framework.WithScript("trap exit TERM; sleep infinity & wait", framework.NewPod("pod", "test-claim"))
+	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](120)
+	pod.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"sh", "-c", finalize}}}}
+	s := env.Use(t, ns, framework.NewClaim("test-claim"), pod)
+	s.Kubectl(t, ns, "pod", "create", "configmap", "held")
+	framework.SetFinalizers(t, env.Client.CoreV1().RESTClient(), "configmaps", s.Namespace, "held", "example.com/hold")
+	env.DeletePod(t, ns, "pod")
+	env.AwaitNamespaceDeleted(t, s.Namespace)
 }
 
 func TestPod_withoutAClaimInItsContainersRuns(t *testing.T) {

@@ -63,7 +63,7 @@ func TestPodGroup_getsNoSpace(t *testing.T) {
 	claim := framework.AwaitAny(t, e.Client.ResourceV1().RESTClient(), "resourceclaims", ns, framework.NotReadyBecause(spaceapi.ReasonUnsupportedConsumer, words))
 	framework.AwaitAny(t, e.Client.CoreV1().RESTClient(), "events", ns, framework.EventAbout("ResourceClaim", claim.Name, spaceapi.ReasonUnsupportedConsumer, words))
 	framework.Await(t, framework.Pod(e.Client, ns, pod.Name), framework.That("bound", func(p *corev1.Pod) bool { return p.Spec.NodeName == node.Name }))
-	e.NoSpaceOf(t, claim.UID)
+	e.CheckNoSpaceOf(t, claim.UID)
 
 	if err := e.ForceDelete(t.Context(), ns, pod.Name); err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ func TestAPIServer_newCAAndAddressReachPreparedClaims(t *testing.T) {
 	t.Parallel()
 	former, later := newCA(t, "former"), newCA(t, "later")
 	server := newServer(t, former)
-	c, n := standing(t), newNode(t)
+	c, n := readyClaim(t), newNode(t)
 	trust := func(ca []byte) {
 		t.Helper()
 		// The kubelet, too, puts another file in its place.
@@ -124,7 +124,7 @@ func TestAPIServer_newCAAndAddressReachPreparedClaims(t *testing.T) {
 		if after, _ := n.mount(t, c); after != dir {
 			return fmt.Errorf("they mount %s, want %s", after, dir)
 		}
-		if env := n.environment(t); !slices.ContainsFunc(env, func(v string) bool { return strings.HasSuffix(v, "_CLUSTER="+moved.URL) }) {
+		if env := n.containerEnv(t); !slices.ContainsFunc(env, func(v string) bool { return strings.HasSuffix(v, "_CLUSTER="+moved.URL) }) {
 			return fmt.Errorf("they have %q, want %s", env, moved.URL)
 		}
 		return nil
@@ -132,8 +132,8 @@ func TestAPIServer_newCAAndAddressReachPreparedClaims(t *testing.T) {
 	n.wantUnprepared(t, p, c)
 }
 
-// environment returns the environment variables of containers with the only space on the node.
-func (n *node) environment(t *testing.T) []string {
+// containerEnv returns the environment variables of containers with the only space on the node.
+func (n *node) containerEnv(t *testing.T) []string {
 	t.Helper()
 	specs, err := cdi.NewCache(cdi.WithSpecDirs(n.cdi), cdi.WithAutoRefresh(false))
 	if err != nil {

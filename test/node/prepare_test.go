@@ -111,7 +111,7 @@ func TestUnprepare_needsNoAPIServer(t *testing.T) {
 // claim while a pod still uses it.
 func TestUnprepare_ofAClaimInUse(t *testing.T) {
 	t.Parallel()
-	c := standing(t)
+	c := readyClaim(t)
 	n, p := prepared(t, c)
 	dir, _ := n.mount(t, c)
 	running, err := os.OpenRoot(dir)

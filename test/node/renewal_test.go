@@ -34,7 +34,6 @@ func replaceAccount(t *testing.T, c *claim) {
 	c.ResourceClaim, c.spaces = object, []spaceapi.SpaceStatus{framework.SpaceStatus(t, object, 0)}
 }
 
-<<<<<<< HEAD
 // deleteAccount deletes the ServiceAccount of a claim's space.
 func deleteAccount(t *testing.T, c *claim) {
 	t.Helper()
@@ -45,9 +44,6 @@ func deleteAccount(t *testing.T, c *claim) {
 }
 
 // mount returns the directory that containers with the claim's space have, as the
-=======
-// mount returns the directory that containers with a claim's only space have, as the
->>>>>>> 713c07f (test: replace the Node of prepared claims)
 // container runtime finds it, and its path in containers.
 func (n *node) mount(t *testing.T, c *claim) (dir, inContainer string) {
 	t.Helper()
@@ -55,18 +51,10 @@ func (n *node) mount(t *testing.T, c *claim) (dir, inContainer string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-<<<<<<< HEAD
-	names := slices.DeleteFunc(specs.ListDevices(), func(name string) bool {
-		return !strings.Contains(specs.GetDevice(name).ContainerEdits.Mounts[0].HostPath, string(c.UID))
-	})
-	if len(names) != 1 {
-		t.Fatalf("the CDI devices are %v, want one", names)
-=======
 	for _, name := range specs.ListDevices() {
 		if mount := specs.GetDevice(name).ContainerEdits.Mounts[0]; strings.Contains(mount.HostPath, string(c.UID)) {
 			return mount.HostPath, mount.ContainerPath
 		}
->>>>>>> 713c07f (test: replace the Node of prepared claims)
 	}
 	t.Fatalf("claim %s has no CDI device; there are %v", c.UID, specs.ListDevices())
 	return "", ""
@@ -79,13 +67,8 @@ func (n *node) awaitRenewed(t *testing.T, c *claim) {
 	dir, inContainer := n.mount(t, c)
 	metadata := n.metadataOf(t, c)
 	var last error
-<<<<<<< HEAD
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, framework.Timeout, true, func(ctx context.Context) (bool, error) {
-		if last = credentialsError(ctx, dir, inContainer, c.spaces[0]); last != nil {
-=======
 	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, framework.Timeout, true, func(ctx context.Context) (bool, error) {
 		if last = n.credentialsError(ctx, dir, inContainer, c.spaces[0]); last != nil {
->>>>>>> 713c07f (test: replace the Node of prepared claims)
 			return false, nil
 		}
 		if content, err := os.ReadFile(metadata); err != nil || !bytes.Contains(content, []byte(c.spaces[0].ServiceAccountUID)) {

@@ -25,7 +25,7 @@ import (
 // under its name, as a kubelet does that registers again. Tokens are bound to the UID of the Node.
 func TestReplacedNode_hasNewTokens(t *testing.T) {
 	t.Parallel()
-	c, other, n := readyClaim(t), standing(t), newNode(t)
+	c, other, n := readyClaim(t), readyClaim(t), newNode(t)
 	n.createNode(t, c)
 	p := n.start(t)
 	n.mustPrepare(t, p, c)

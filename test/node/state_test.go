@@ -94,26 +94,15 @@ func (n *node) checkContainer(t *testing.T, device *cdi.Device, space spaceapi.S
 	ctx, cancel := callContext(t)
 	defer cancel()
 	for _, mount := range edits.Mounts {
-<<<<<<< HEAD
-		if err := credentialsError(ctx, mount.HostPath, edits.Mounts[0].ContainerPath, space); err != nil {
-			t.Errorf("the mount at %s: %v", mount.ContainerPath, err)
-=======
 		if err := n.credentialsError(ctx, mount.HostPath, edits.Mounts[0].ContainerPath, space); err != nil {
-			t.Errorf("what containers have at %s: %v", mount.ContainerPath, err)
->>>>>>> 713c07f (test: replace the Node of prepared claims)
+			t.Errorf("the mount at %s: %v", mount.ContainerPath, err)
 		}
 	}
 }
 
-<<<<<<< HEAD
 // credentialsError returns an error unless a directory, which has another path in containers, contains
 // valid credentials of the space.
-func credentialsError(ctx context.Context, dir, inContainer string, space spaceapi.SpaceStatus) error {
-=======
-// credentialsError says what a directory lacks for a client to be the space's account in
-// a container, where the directory has another path.
 func (n *node) credentialsError(ctx context.Context, dir, inContainer string, space spaceapi.SpaceStatus) error {
->>>>>>> 713c07f (test: replace the Node of prepared claims)
 	for name, want := range map[string]string{"namespace": space.Namespace, "ca.crt": string(env.Cluster.CA())} {
 		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || strings.TrimSpace(string(got)) != strings.TrimSpace(want) {
 			return fmt.Errorf("%s is %q, error %w, want %q", name, got, err, want)
