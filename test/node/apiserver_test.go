@@ -129,7 +129,7 @@ func TestAPIServer_newCAAndAddressReachPreparedClaims(t *testing.T) {
 		}
 		return nil
 	})
-	n.wantUnprepared(t, p, c)
+	n.mustUnprepare(t, p, c)
 }
 
 // containerEnv returns the environment variables of containers with the only space on the node.

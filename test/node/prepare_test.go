@@ -119,16 +119,16 @@ func TestUnprepare_ofAClaimInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = running.Close() }()
-	n.wantUnprepared(t, p, c)
+	n.mustUnprepare(t, p, c)
 	if _, err := running.ReadFile("token"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a running container still has a token, error %v", err)
 	}
 	// The kubelet prepares the claim for the next pod.
-	n.wantPrepared(t, p, c)
+	n.mustPrepare(t, p, c)
 	if after, _ := n.mount(t, c); after != dir {
 		t.Errorf("containers of the next pod mount %s, want %s", after, dir)
 	}
-	n.wantUnprepared(t, p, c)
+	n.mustUnprepare(t, p, c)
 }
 
 func TestReboot_restoresCredentials(t *testing.T) {
