@@ -76,7 +76,7 @@ func TestReplacedNode_ownsThePoolsPerNode(t *testing.T) {
 	ctx, cancel := callContext(t)
 	defer cancel()
 	select {
-	case <-p.ended:
+	case <-p.exited:
 	case <-ctx.Done():
 		t.Fatal("the plugin did not end, and would publish ResourceSlices of the former Node")
 	}

@@ -88,12 +88,16 @@ func (n *node) checkContainer(t *testing.T, device *cdi.Device, space spaceapi.S
 			t.Errorf("the environment of containers lacks %q: %q", want, env)
 		}
 	}
-	if len(edits.Mounts) != 2 {
-		t.Errorf("containers have the mounts %v, want two", edits.Mounts)
+	if len(edits.Mounts) != 3 {
+		t.Fatalf("containers have %d mounts, want three", len(edits.Mounts))
 	}
 	ctx, cancel := callContext(t)
 	defer cancel()
-	for _, mount := range edits.Mounts {
+	devices := edits.Mounts[2]
+	if content, err := os.ReadFile(devices.HostPath); err != nil || !strings.HasPrefix(devices.ContainerPath, "/var/run/kubernetes.io/") || !strings.Contains(string(content), space.Namespace) {
+		t.Errorf("containers have at %s, error %v, %s", devices.ContainerPath, err, content)
+	}
+	for _, mount := range edits.Mounts[:2] {
 		if err := n.credentialsError(ctx, mount.HostPath, edits.Mounts[0].ContainerPath, space); err != nil {
 			t.Errorf("the mount at %s: %v", mount.ContainerPath, err)
 		}
@@ -164,6 +168,9 @@ func (n *node) wrongPaths(t *testing.T, claims []*claim) []string {
 		lacks[fmt.Sprintf("CDI spec of claim %s", c.UID)]++
 		for _, name := range []string{"kubeconfig", "token", "ca.crt", "namespace"} {
 			lacks[fmt.Sprintf("%s of claim %s", name, c.UID)] += len(c.spaces)
+		}
+		for _, request := range c.Spec.Devices.Requests {
+			lacks[fmt.Sprintf("%s.json of claim %s", request.Name, c.UID)]++
 		}
 	}
 	for _, path := range n.newPaths(t) {
