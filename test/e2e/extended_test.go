@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -51,6 +52,32 @@ func TestExtendedResource_replacesADeletedClaim(t *testing.T) {
 	env.AwaitNoSpaceOf(t, first.UID)
 	env.CheckNoFilesOf(t, first.UID)
 	env.AwaitNoFilesOf(t, second.UID)
+}
+
+func TestExtendedResource_isASpaceForEachContainer(t *testing.T) {
+	t.Parallel()
+	env.Requires(t, "1.36", "an extended resource")
+	ns := env.Namespace(t)
+	const extendedResource = "space.resource.example.com/per-container"
+	class := classOf("per-container", spaceapi.DefaultDriverName, "")
+	class.Spec.ExtendedResourceName = ptr.To[string](extendedResource)
+	createClass(t, class)
+	pod := framework.NewPod("pod")
+	first := &pod.Spec.Containers[0]
+	first.Resources.Limits = corev1.ResourceList{extendedResource: resource.MustParse("1")}
+	second := *first.DeepCopy()
+	second.Name = "second"
+	pod.Spec.Containers = append(pod.Spec.Containers, second)
+	env.CreatePod(t, ns, pod)
+
+	created := framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
+	spaces := sets.New[string]()
+	for _, mapping := range created.Status.ExtendedResourceClaimStatus.RequestMappings {
+		spaces.Insert(env.SpaceOf(t, ns, "pod/"+mapping.ContainerName, "space-"+mapping.RequestName).Namespace)
+	}
+	if len(spaces) != 2 {
+		t.Errorf("the two containers have the spaces %v, want two", spaces)
+	}
 }
 
 // denyBinding creates a policy that denies bindings of pods in the namespace, until allow is called.
