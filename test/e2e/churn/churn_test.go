@@ -157,9 +157,13 @@ func (r *run) churn(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	breaking, stop := context.WithCancel(ctx)
 	defer stop()
-	group.Go(func() error { return r.breakThings(breaking, r.random(0), r.kills(), patience) })
+	group.Go(func() error {
+		return r.breakThings(breaking, r.random(0), r.kills(), patience, shortestPeace, longestPeace)
+	})
 	if r.duration > 0 {
-		group.Go(func() error { return r.breakThings(breaking, r.random(clients+1), r.changes(), longestChange) })
+		group.Go(func() error {
+			return r.breakThings(breaking, r.random(clients+1), r.changes(), longestChange, 0, shortestPeace)
+		})
 		group.Go(func() error {
 			rng := r.random(clients + 2)
 			for number := 1; breaking.Err() == nil; number++ {

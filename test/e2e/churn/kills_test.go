@@ -16,7 +16,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// What is killed, and how long there is peace between.
+// What is killed, and how long there is peace between. Changes may follow each other.
 const (
 	apiServer         = "API server"
 	controllerPod     = "controller pod"
@@ -47,8 +47,8 @@ func (r *run) kills() []fault {
 }
 
 // breakThings lets one fault after another happen until the context ends. All of them come
-// equally often. Each may last as long as the limit.
-func (r *run) breakThings(ctx context.Context, rng *rand.Rand, faults []fault, limit time.Duration) error {
+// equally often, after some peace. Each may last as long as the limit.
+func (r *run) breakThings(ctx context.Context, rng *rand.Rand, faults []fault, limit, shortestPeace, longestPeace time.Duration) error {
 	for {
 		for _, i := range rng.Perm(len(faults)) {
 			if !pause(ctx, between(rng, shortestPeace, longestPeace)) {
@@ -56,6 +56,7 @@ func (r *run) breakThings(ctx context.Context, rng *rand.Rand, faults []fault, l
 			}
 			// What has been begun is finished.
 			breaking, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+			r.t.Logf("fault: %s", faults[i].name)
 			r.disruptions.Add(1)
 			err := faults[i].do(breaking, rng)
 			r.disruptions.Add(1)

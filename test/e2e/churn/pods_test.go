@@ -5,6 +5,7 @@ package churn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -139,14 +140,9 @@ func (r *run) untilNothingIsLeft(ctx context.Context, stay []standingPod) error 
 		keep[pod.claim] = true
 	}
 	start := time.Now()
-	var left []string
-	var last error
-	err := wait.PollUntilContextTimeout(ctx, time.Second, patience, true, func(ctx context.Context) (bool, error) {
-		left, last = r.leftovers(ctx, keep)
-		return last == nil && len(left) == 0, nil
-	})
+	left, err := untilNone(ctx, func(ctx context.Context) ([]string, error) { return r.leftovers(ctx, keep) })
 	if err != nil {
-		return fmt.Errorf("waited for nothing to be left but what %d pods use: %w (%w); there is: %v", len(stay), err, last, left)
+		return fmt.Errorf("waited for nothing to be left but what %d pods use: %w; there is: %v", len(stay), err, left)
 	}
 	for _, pod := range stay {
 		if err := r.complete(ctx, pod); err != nil {
@@ -155,6 +151,21 @@ func (r *run) untilNothingIsLeft(ctx context.Context, stay []standingPod) error 
 	}
 	r.t.Logf("nothing is left but what %d pods use, after %s", len(stay), time.Since(start).Round(time.Second))
 	return nil
+}
+
+// untilNone waits until there is nothing, and returns what there was the last time.
+func untilNone(ctx context.Context, find func(context.Context) ([]string, error)) (left []string, err error) {
+	var last error
+	if err = wait.PollUntilContextTimeout(ctx, time.Second, patience, true, func(ctx context.Context) (bool, error) {
+		found, err := find(ctx)
+		if ctx.Err() == nil {
+			left, last = found, err
+		}
+		return err == nil && len(found) == 0, nil
+	}); err != nil {
+		err = errors.Join(err, last)
+	}
+	return left, err
 }
 
 // leftovers are the claims, spaces and traces of claims that are not to be kept.

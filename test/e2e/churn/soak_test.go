@@ -7,10 +7,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
@@ -48,13 +46,9 @@ func (r *run) untilAsBefore(ctx context.Context, before map[string]bool) error {
 	if err := env.AwaitRollout(ctx); err != nil {
 		return err
 	}
-	var left []string
-	var last error
-	if err := wait.PollUntilContextTimeout(ctx, time.Second, patience, true, func(ctx context.Context) (bool, error) {
-		left, last = leaks(ctx, before)
-		return last == nil && len(left) == 0, nil
-	}); err != nil {
-		return fmt.Errorf("waited for the cluster to be as before: %w (%w); there is: %v", err, last, left)
+	left, err := untilNone(ctx, func(ctx context.Context) ([]string, error) { return leaks(ctx, before) })
+	if err != nil {
+		return fmt.Errorf("waited for the cluster to be as before: %w; there is: %v", err, left)
 	}
 	return nil
 }

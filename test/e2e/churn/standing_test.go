@@ -26,7 +26,7 @@ const asks = `
 cd /etc/` + template + `
 while :; do
   begin=$(date +%s)
-  if error=$(kubectl --kubeconfig=kubeconfig --request-timeout=5s get --raw "/api/v1/namespaces/$(cat namespace)/configmaps" 2>&1 >/dev/null); then
+  if error=$(kubectl --kubeconfig=kubeconfig --request-timeout=5s get --raw "/api/v1/namespaces/$(cat namespace 2>/dev/null)/configmaps" 2>&1 >/dev/null); then
     echo "$begin ok"
   else
     echo "$begin failed" $error
@@ -143,14 +143,16 @@ func (r *run) attemptsOf(ctx context.Context, pod string) ([]availability.Attemp
 	var attempts []availability.Attempt
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, time.Second, framework.Timeout, true, func(ctx context.Context) (bool, error) {
-		var log []byte
-		log, last = env.Client.CoreV1().Pods(r.namespace).GetLogs(pod, &corev1.PodLogOptions{Timestamps: true}).DoRaw(ctx)
-		if last == nil {
-			attempts, last = availability.Parse(string(log))
+		log, err := env.Client.CoreV1().Pods(r.namespace).GetLogs(pod, &corev1.PodLogOptions{Timestamps: true}).DoRaw(ctx)
+		if err == nil {
+			attempts, err = availability.Parse(string(log))
 		}
-		return last == nil && attempts[len(attempts)-1].Worked(), nil
+		if ctx.Err() == nil {
+			last = err
+		}
+		return err == nil && attempts[len(attempts)-1].Worked(), nil
 	})
-	if last != nil {
+	if attempts == nil || last != nil {
 		return nil, errors.Join(last, err)
 	}
 	return attempts, nil
