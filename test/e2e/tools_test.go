@@ -129,9 +129,9 @@ func TestKubectl_inASpaceReadsOneNamespace(t *testing.T) {
 	s.Kubectl(t, ns, "pod", "wait", "--for=jsonpath={.metadata.name}=one", "configmap/one")
 	s.Kubectl(t, ns, "pod", "api-resources")
 	s.Kubectl(t, ns, "pod", "explain", "deployment.spec")
-	s.Forbidden(t, ns, "pod", "get", "namespaces")
-	s.Forbidden(t, ns, "pod", "get", "configmaps", "--all-namespaces")
-	s.Forbidden(t, ns, "pod", "create", "namespace", "one")
-	s.Forbidden(t, ns, "pod", "create", "role", "one", "--verb=get", "--resource=configmaps")
+	s.CheckForbidden(t, ns, "pod", "get", "namespaces")
+	s.CheckForbidden(t, ns, "pod", "get", "configmaps", "--all-namespaces")
+	s.CheckForbidden(t, ns, "pod", "create", "namespace", "one")
+	s.CheckForbidden(t, ns, "pod", "create", "role", "one", "--verb=get", "--resource=configmaps")
 	env.Exec(t, ns, "pod", "sh", "-c", `printf 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: two}\n' | kubectl --kubeconfig=/etc/claim/kubeconfig apply --server-side -f -`)
 }
