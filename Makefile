@@ -29,6 +29,8 @@ GOVULNCHECK_VERSION := v1.8.0
 VALE_VERSION := v3.22.0
 # The database of vulnerabilities, if not Go's: http, https or file.
 VULN_DB ?=
+# The commit that "make upgrade-test" upgrades from.
+FROM ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
 
 BIN := $(CURDIR)/build/bin
 GOTESTSUM := $(BIN)/gotestsum-$(GOTESTSUM_VERSION)
@@ -145,6 +147,13 @@ integration: build programs $(GOTESTSUM) ## Run the tests of the controller and 
 .PHONY: e2e
 e2e: programs $(BIN)/promcheck $(GOTESTSUM) ## Run the tests of the images and the chart on a real cluster of two nodes.
 	cd test && $(on_clusters) ./e2e/...
+
+.PHONY: upgrade-test
+upgrade-test: programs $(GOTESTSUM) ## Upgrade from the commit FROM, by default the newest tag, to the work tree and roll back, while pods use spaces.
+	@[ -n "$(FROM)" ] || { echo "there is no tag: set FROM to a commit"; exit 1; }
+	rm -rf build/upgrade-from && mkdir -p build/upgrade-from
+	git archive $(FROM) | tar -x -C build/upgrade-from
+	cd test && SPACE_UPGRADE_FROM=$(CURDIR)/build/upgrade-from $(on_clusters) -run '^TestUpgrade_' ./e2e/outage
 
 .PHONY: soak
 soak: programs ## Create and delete pods for SPACE_SOAK_DURATION (10m) while components of a cluster are killed, and others change it.

@@ -24,7 +24,7 @@ const DriverNamespace = "space-dra-driver"
 // InstallDriver builds the driver's image, installs the chart as the README shows, with additional
 // files of values, and waits until all pods run.
 func (e *Env) InstallDriver(ctx context.Context, root string, valueFiles ...string) error {
-	if err := e.LoadImages(ctx, "", cluster.DefaultTag, cluster.Images()...); err != nil {
+	if err := e.LoadImages(ctx, root, "", cluster.DefaultTag, cluster.Images()...); err != nil {
 		return err
 	}
 	var args []string
@@ -43,10 +43,12 @@ func (e *Env) UpgradeDriver(ctx context.Context, flags ...string) error {
 	return e.installRelease(ctx, Root(), DriverNamespace, flags)
 }
 
-// LoadImages builds images, and loads them into the cluster. Their archives are in a directory that all
-// tests share and one process writes at a time, unless archives names another.
-func (e *Env) LoadImages(ctx context.Context, archives, tag string, names ...string) error {
+// LoadImages builds images of the source in the root directory, and loads them into the cluster.
+// Their archives are in the directory, or in one that all tests share and that one process writes
+// at a time.
+func (e *Env) LoadImages(ctx context.Context, root, archives, tag string, names ...string) error {
 	cfg := cluster.DefaultConfig()
+	cfg.BuildDir = filepath.Join(root, "build")
 	dir := filepath.Join(cfg.BuildDir, "images")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("build the images: %w", err)

@@ -16,5 +16,7 @@ var env *framework.Env
 
 // TestMain uses the kubelet directory of MicroK8s, to test another one than the default.
 func TestMain(m *testing.M) {
-	framework.Suite{Cluster: "space-outage", KubeletDir: "/var/snap/microk8s/common/var/lib/kubelet"}.Run(m, &env)
+	framework.Suite{
+		Cluster: "space-outage", KubeletDir: "/var/snap/microk8s/common/var/lib/kubelet", ValueFiles: []string{"test/e2e/outage/values.yaml"},
+	}.Run(m, &env)
 }

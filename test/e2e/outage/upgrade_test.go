@@ -7,49 +7,66 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-const (
-	upgradedTo   = "0.2.0"
-	upgradedFrom = "0.1.0"
-)
+// upgradeFrom is the environment variable with the root directory of the version to upgrade from. If
+// it is empty, that is the work tree, under another number: nothing but the number changes then.
+const upgradeFrom = "SPACE_UPGRADE_FROM"
 
 func TestUpgrade_andRollbackKeepSpaces(t *testing.T) {
-	chart := buildVersion(t, upgradedTo)
+	older, newer := "0.1.0", "0.2.0"
+	chart := buildVersion(t, framework.Root(), newer)
+	if root := os.Getenv(upgradeFrom); root != "" {
+		older = "0.0.1"
+		env.Helm(t, upgradeTo(buildVersion(t, root, older))...)
+		env.AwaitHealthy(t)
+	}
+	original := createOriginal(t)
 	ns := env.Namespace(t)
 	env.CreateTemplate(t, ns, "my-space")
 	env.CreateClaim(t, ns, framework.NewClaim("shared"))
-	env.CreateClaim(t, ns, framework.NewClaim("newer"))
 	pods := []*runningPod{
 		startRunningPod(t, ns, "pod0", env.Node(0), "shared"),
 		startRunningPod(t, ns, "pod1", env.Node(1), "shared"),
 	}
-	checkVersion(t, "v"+upgradedFrom)
+	for i, class := range []string{"copies", "exclusive", "limited", "retained"} {
+		env.CreateClaim(t, ns, framework.OfClass(class, framework.NewClaim(class)))
+		pods = append(pods, startRunningPod(t, ns, class, env.Node(i%2), class))
+	}
+	checkVersion(t, "v"+older)
 
-	changed := changeDriver(t, ns, "upgrade", "upgrade", "--reset-then-reuse-values", "--namespace", framework.DriverNamespace, framework.DriverNamespace, chart)
-	checkVersion(t, "v"+upgradedTo)
+	original.change(t)
+	changed := changeDriver(t, ns, "upgrade", upgradeTo(chart)...)
+	checkVersion(t, "v"+newer)
 	for _, pod := range pods {
 		pod.checkWorking(t, changed)
 	}
 	awaitSocketsOfRunningPlugins(t)
+	original.awaitCopy(t, pods[2].space.Namespace)
 
-	// The older version imports what the newer one has prepared.
-	pods = append(pods, startRunningPod(t, ns, "pod2", env.Node(0), "newer"))
+	// The older version imports what the newer one has prepared. Pods that join a claim get what
+	// another version has prepared.
+	env.CreateClaim(t, ns, framework.NewClaim("newer"))
+	pods = append(pods, startRunningPod(t, ns, "newer", env.Node(0), "newer"), startRunningPod(t, ns, "joined-newer", env.Node(0), "shared"))
 	changed = changeDriver(t, ns, "rollback", "rollback", "--namespace", framework.DriverNamespace, framework.DriverNamespace)
-	checkVersion(t, "v"+upgradedFrom)
+	checkVersion(t, "v"+older)
 	for _, pod := range pods {
 		pod.checkWorking(t, changed)
 	}
 	awaitSocketsOfRunningPlugins(t)
+	pods = append(pods, startRunningPod(t, ns, "joined-older", env.Node(0), "newer"))
 
 	if failed := env.Kubectl(t, "get", "events", "-n", ns, "--field-selector=reason=FailedPrepareDynamicResources", "-o", "name"); failed != "" {
 		t.Errorf("the kubelet failed to prepare claims: %s", env.Kubectl(t, "get", "events", "-n", ns))
@@ -58,10 +75,65 @@ func TestUpgrade_andRollbackKeepSpaces(t *testing.T) {
 		env.DeletePod(t, ns, pod.name)
 	}
 	for _, pod := range pods {
+		if pod.claim == "retained" {
+			framework.Await(t, framework.Namespace(env.Client, pod.space.Namespace), framework.That("retained", func(n *corev1.Namespace) bool {
+				return n.DeletionTimestamp == nil && n.Annotations[spaceapi.KeysFor(spaceapi.DefaultDriverName).RetainedUntil] != ""
+			}))
+			env.Kubectl(t, "delete", "namespace", pod.space.Namespace, "--wait=false")
+		}
 		env.AwaitNamespaceDeleted(t, pod.space.Namespace)
 		env.AwaitNoFilesOf(t, pod.space.Claim)
 	}
 	env.AwaitHealthy(t)
+	framework.Eventually(t, "no namespaces and files of spaces to be left", func(ctx context.Context) error {
+		spaces, err := env.Spaces(ctx)
+		files, filesErr := env.NodeFiles(ctx)
+		if err = errors.Join(err, filesErr); err == nil && len(spaces)+len(files) > 0 {
+			err = fmt.Errorf("there are %d namespaces and on the nodes %v", len(spaces), files)
+		}
+		return err
+	})
+}
+
+// upgradeTo returns the command with which docs/upgrade.md upgrades, with another chart.
+func upgradeTo(chart string) []string {
+	return []string{"upgrade", "--reset-then-reuse-values", "--namespace", framework.DriverNamespace, framework.DriverNamespace, chart}
+}
+
+// originalSecret is the Secret that spaces of the class copies have.
+type originalSecret struct{ *corev1.Secret }
+
+// createOriginal creates the Secret for one test.
+func createOriginal(t *testing.T) originalSecret {
+	t.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "original"}, StringData: map[string]string{"key": "first"}}
+	created, err := env.Client.CoreV1().Secrets(secret.Namespace).Create(t.Context(), secret, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := env.Client.CoreV1().Secrets(secret.Namespace).Delete(context.Background(), secret.Name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	return originalSecret{created}
+}
+
+// change changes the Secret.
+func (o originalSecret) change(t *testing.T) {
+	t.Helper()
+	o.Data["key"] = []byte("second")
+	if _, err := env.Client.CoreV1().Secrets(o.Namespace).Update(t.Context(), o.Secret, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitCopy waits until the copy in a space is as the Secret was changed to.
+func (o originalSecret) awaitCopy(t *testing.T, space string) {
+	t.Helper()
+	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "secrets", space, framework.That("the changed copy", func(s *corev1.Secret) bool {
+		return s.Name == o.Name && string(s.Data["key"]) == "second"
+	}))
 }
 
 // changeDriver changes the driver with helm. Until the rollout is complete, it starts pods with their own
@@ -155,7 +227,7 @@ while true; do
       *) echo "failed: $out";;
     esac
   fi
-  sleep 1
+  sleep 2
 done`,
 		framework.NewPod(name, claim))
 	env.CreatePod(t, ns, framework.On(node, pod))
@@ -210,15 +282,15 @@ func (s *runningPod) checkWorking(t *testing.T, changed time.Time) {
 	})
 }
 
-// buildVersion builds the driver's image as another version, such as
-// 0.2.0, loads it, and returns the path of a chart of that version.
-func buildVersion(t *testing.T, version string) string {
+// buildVersion builds the driver's image of the source in the root directory as another version,
+// such as 0.2.0, loads it, and returns the path of a chart of that version.
+func buildVersion(t *testing.T, root, version string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := env.LoadImages(t.Context(), dir, "v"+version, "driver"); err != nil {
+	if err := env.LoadImages(t.Context(), root, dir, "v"+version, "driver"); err != nil {
 		t.Fatal(err)
 	}
-	env.Helm(t, "package", "--version="+version, "--app-version=v"+version, "--destination="+dir, framework.Chart())
+	env.Helm(t, "package", "--version="+version, "--app-version=v"+version, "--destination="+dir, filepath.Join(root, "deployments/helm/space-dra-driver"))
 	return filepath.Join(dir, "space-dra-driver-"+version+".tgz")
 }
 
