@@ -124,8 +124,8 @@ func TestAPIServer_newCAAndAddressReachPreparedClaims(t *testing.T) {
 		if after, _ := n.mount(t, c); after != dir {
 			return fmt.Errorf("they mount %s, want %s", after, dir)
 		}
-		if env := n.containerEnv(t); !slices.ContainsFunc(env, func(v string) bool { return strings.HasSuffix(v, "_CLUSTER="+moved.URL) }) {
-			return fmt.Errorf("they have %q, want %s", env, moved.URL)
+		if variables := n.containerEnv(t); !slices.ContainsFunc(variables, func(v string) bool { return strings.HasSuffix(v, "_CLUSTER="+moved.URL) }) {
+			return fmt.Errorf("they have %q, want %s", variables, moved.URL)
 		}
 		return nil
 	})
@@ -139,21 +139,21 @@ func (n *node) containerEnv(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var env []string
+	var variables []string
 	for _, name := range specs.ListDevices() {
-		env = append(env, specs.GetDevice(name).ContainerEdits.Env...)
+		variables = append(variables, specs.GetDevice(name).ContainerEdits.Env...)
 	}
-	return env
+	return variables
 }
 
-// server is an address of the API server with a certificate that can be replaced.
-type server struct {
+// tlsServer is an address of the API server with a certificate that can be replaced.
+type tlsServer struct {
 	*httptest.Server
 
 	certificate atomic.Pointer[tls.Certificate]
 }
 
-func newServer(t *testing.T, ca *pki.CA) *server {
+func newServer(t *testing.T, ca *pki.CA) *tlsServer {
 	t.Helper()
 	config, err := env.Cluster.RESTConfig()
 	if err != nil {
@@ -168,7 +168,7 @@ func newServer(t *testing.T, ca *pki.CA) *server {
 		t.Fatal(err)
 	}
 	silent := log.New(io.Discard, "", 0)
-	s := &server{Server: httptest.NewUnstartedServer(&httputil.ReverseProxy{
+	s := &tlsServer{Server: httptest.NewUnstartedServer(&httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, Transport: transport, ErrorLog: silent,
 	})}
 	s.use(t, ca)
@@ -182,7 +182,7 @@ func newServer(t *testing.T, ca *pki.CA) *server {
 }
 
 // use gives the server a certificate of an authority, for clients that connect from now on.
-func (s *server) use(t *testing.T, ca *pki.CA) {
+func (s *tlsServer) use(t *testing.T, ca *pki.CA) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "server")
 	if err := ca.Issue(path, cert.Config{CommonName: "server", AltNames: cert.AltNames{IPs: []net.IP{net.IPv4(127, 0, 0, 1)}}}); err != nil {
