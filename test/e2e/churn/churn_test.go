@@ -69,6 +69,9 @@ func TestChurn_leavesNothingAndStandingPodsKeepWorking(t *testing.T) {
 	t.Logf("SPACE_TEST_SEED=%d", r.seed)
 	if err = r.all(t.Context()); err != nil {
 		t.Errorf("with SPACE_TEST_SEED=%d: %v", r.seed, err)
+		// A pod that is not scheduled may have no event.
+		log, logErr := os.ReadFile(env.Cluster.ControlPlane().LogFile("kube-scheduler"))
+		t.Logf("the end of the scheduler's log (error: %v): %s", logErr, log[max(0, len(log)-8000):])
 	}
 	env.AwaitHealthy(t)
 	if r.duration > 0 {

@@ -122,8 +122,11 @@ func (r *run) persist(ctx context.Context, what string, done func(error) bool, d
 	var last error
 	err := r.patiently(ctx, func(ctx context.Context) error {
 		return wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-			last = do(ctx)
-			return last == nil || done(last), nil
+			err := do(ctx)
+			if ctx.Err() == nil {
+				last = err
+			}
+			return err == nil || done(err), nil
 		})
 	})
 	if err != nil {
