@@ -70,22 +70,22 @@ func (d *Driver) watchClaim(ctx context.Context, name types.NamespacedName, clai
 			}
 			if last != nil {
 				logger.Info("Cannot read the claim", "err", last)
-				return false, nil
+				return false, nil //nolint:nilerr // Until tries again
 			}
 			if done {
 				return true, nil
 			}
 			err := d.awaitChange(ctx, name, claim.ResourceVersion)
 			if errors.Is(err, watchtools.ErrWatchClosed) || wait.Interrupted(err) {
-				return false, nil
+				return false, nil //nolint:nilerr // Until tries again
 			}
 			if err != nil {
 				last = err
 				logger.Info("Cannot watch the claim", "err", last)
-				return false, nil
+				return false, nil //nolint:nilerr // Until tries again
 			}
 			if changes.Wait(ctx) != nil {
-				return false, nil
+				return false, nil //nolint:nilerr // Until tries again
 			}
 		}
 	})
