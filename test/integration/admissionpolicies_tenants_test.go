@@ -193,35 +193,35 @@ func (f *policyFixture) tenantQuotas(t *testing.T) {
 	env.AwaitNamespaceDeleted(t, space)
 }
 
-// tenantRoleBindings tries to grant permissions in a deprovisioned space, as a friend who still has some.
+// tenantRoleBindings tries to grant permissions in a deprovisioned space, as an identity that still has some.
 func (f *policyFixture) tenantRoleBindings(t *testing.T) {
 	const claim, words = "granted", "this space is deprovisioned"
 	space := provision(t, f.driver, f.namespace, claim, framework.WithClassConfig(`"retention":{"period":"1h"}`))
 	account := f.createAccount(t, "grantee")
-	friend := env.As(t, f.namespace, "grantee")
+	grantee := env.As(t, f.namespace, "grantee")
 	bindings := framework.RBACPath(space, "rolebindings")
 	another := post(bindings, framework.BindingBody("RoleBinding", "another", "view", f.namespace, "grantee"))
 	changed := patch(bindings+"/grantee", `{"metadata":{"finalizers":["example.com/hold"]}}`)
 	bind := func() {
 		t.Helper()
 		env.Kubectl(t, "create", "rolebinding", "grantee", "--namespace="+space, "--clusterrole=cluster-admin", "--serviceaccount="+account)
-		framework.AwaitAllowed(t, "the friend to have the role", post(core(space, "configmaps"), `{"metadata":{"name":"any"}}`).By(friend))
+		framework.AwaitAllowed(t, "the grantee to have the role", post(core(space, "configmaps"), `{"metadata":{"name":"any"}}`).By(grantee))
 	}
 	bind()
-	allowed(t, friend, map[string]framework.Call{"grant permissions in a space": another, "change a RoleBinding in a space": changed})
+	allowed(t, grantee, map[string]framework.Call{"grant permissions in a space": another, "change a RoleBinding in a space": changed})
 	deallocate(t, env, f.namespace, claim)
 	framework.Await(t, framework.Namespace(env.Client, space), framework.That("retained", func(ns *corev1.Namespace) bool {
 		return ns.Annotations[f.keys.RetainedUntil] != ""
 	}))
-	framework.AwaitDenied(t, "the friend's permissions", post(core(space, "configmaps"), `{"metadata":{"name":"any"}}`).By(friend))
+	framework.AwaitDenied(t, "the permissions of the grantee", post(core(space, "configmaps"), `{"metadata":{"name":"any"}}`).By(grantee))
 	bind()
-	denied(t, friend, denial{"grant permissions", another, words}, denial{"change a RoleBinding", changed, words})
-	allowed(t, friend, map[string]framework.Call{"delete a RoleBinding": remove(bindings + "/grantee")})
+	denied(t, grantee, denial{"grant permissions", another, words}, denial{"change a RoleBinding", changed, words})
+	allowed(t, grantee, map[string]framework.Call{"delete a RoleBinding": remove(bindings + "/grantee")})
 	allowed(t, env.Client, map[string]framework.Call{
 		"an administrator grants permissions": another,
 		"Kubernetes removes owners":           by(kubernetesController("generic-garbage-collector"), patch(bindings+"/grantee", `{"metadata":{"ownerReferences":null}}`)),
 	})
-	allowed(t, f.controller, map[string]framework.Call{"remove all subjects": patch(bindings+"/grantee", `{"subjects":null}`)})
+	allowed(t, f.controller, map[string]framework.Call{"remove the finalizers": patch(bindings+"/grantee", `{"metadata":{"finalizers":null}}`)})
 	env.Kubectl(t, "delete", "namespace", space)
 }
 
