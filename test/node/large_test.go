@@ -105,13 +105,13 @@ func (p *plugin) prepareTogether(t *testing.T, claims []*claim) error {
 	for _, c := range claims {
 		request.Claims = append(request.Claims, c.request()...)
 	}
-	answer, err := p.dra.NodePrepareResources(ctx, request)
+	response, err := p.dra.NodePrepareResources(ctx, request)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, c := range claims {
-		result := answer.Claims[string(c.UID)]
+		result := response.Claims[string(c.UID)]
 		errs = append(errs, responseError(result != nil, result.GetError()))
 	}
 	return errors.Join(errs...)

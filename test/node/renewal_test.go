@@ -42,8 +42,7 @@ func deleteAccount(t *testing.T, c *claim) {
 	}
 }
 
-// mount returns the directory that containers with the claim's space have, as the
-// container runtime finds it, and its path in containers.
+// mount returns the directory that the CDI spec mounts into containers, and its path there.
 func (n *node) mount(t *testing.T, c *claim) (dir, inContainer string) {
 	t.Helper()
 	specs, err := cdi.NewCache(cdi.WithSpecDirs(n.cdi), cdi.WithAutoRefresh(false))
