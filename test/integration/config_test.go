@@ -46,16 +46,16 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 		"--dns-namespace=dns-before", "--dns-pod-labels=k8s-app=before", "--dns-cidrs=192.0.2.11/32")
 	names := map[string]string{}
 	for claim, fields := range map[string]string{
-		"plain":    ``,
-		"roles":    `"clusterRoles":["admin","view"],"clusterWideRoles":["view"]`,
-		"limits":   `"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}`,
-		"copies":   fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}]}`, templates),
-		"open":     `"network":{"mode":"Open"}`,
-		"rules":    `"network":{"egress":[{"to":[{"ipBlock":{"cidr":"203.0.113.0/24"}}],"ports":[{"port":443}]}]}`,
-		"retained": `"retention":{"period":"1h"}`,
-		"lifetime": `"maxLifetime":"8h","maxTerminationGracePeriod":"20s"`,
-		"labels":   `"labels":{"team":"red"},"annotations":{"example.com/note":"x"},"namespacePrefix":"red-"`,
-		"security": `"podSecurity":{"enforce":"privileged","warn":"restricted"},"allowNestedSpaces":true`,
+		"plain":     ``,
+		"roles":     `"clusterRoles":["admin","view"],"clusterWideRoles":["view"]`,
+		"limits":    `"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}`,
+		"copies":    fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}]}`, templates),
+		"open":      `"network":{"mode":"Open"}`,
+		"rules":     `"network":{"egress":[{"to":[{"ipBlock":{"cidr":"203.0.113.0/24"}}],"ports":[{"port":443}]}]}`,
+		"retained":  `"retention":{"period":"1h"}`,
+		"lifetime":  `"maxLifetime":"8h","maxTerminationGracePeriod":"20s"`,
+		"labels":    `"labels":{"team":"red"},"annotations":{"example.com/note":"x"},"namespacePrefix":"red-"`,
+		"standards": `"podSecurity":{"enforce":"privileged","warn":"restricted"},"allowNestedSpaces":true`,
 	} {
 		names[claim] = provision(t, driver, ns, claim, framework.WithClassConfig(fields))
 	}

@@ -77,7 +77,7 @@ func (d *Driver) watchClaim(ctx context.Context, name types.NamespacedName, clai
 			}
 			err := d.awaitChange(ctx, name, claim.ResourceVersion)
 			if errors.Is(err, watchtools.ErrWatchClosed) || wait.Interrupted(err) {
-				return false, nil //nolint:nilerr // Until tries again
+				return false, nil
 			}
 			if err != nil {
 				last = err
