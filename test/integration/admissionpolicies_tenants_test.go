@@ -221,7 +221,7 @@ func (f *policyFixture) tenantRoleBindings(t *testing.T) {
 		"an administrator grants permissions": another,
 		"Kubernetes removes owners":           by(kubernetesController("generic-garbage-collector"), patch(bindings+"/grantee", `{"metadata":{"ownerReferences":null}}`)),
 	})
-	allowed(t, f.controller, map[string]framework.Call{"remove the finalizers": patch(bindings+"/grantee", `{"metadata":{"finalizers":null}}`)})
+	allowed(t, f.controller, map[string]framework.Call{"delete a RoleBinding": remove(bindings + "/grantee")})
 	env.Kubectl(t, "delete", "namespace", space)
 }
 
