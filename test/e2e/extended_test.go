@@ -40,7 +40,7 @@ func TestExtendedResource_replacesADeletedClaim(t *testing.T) {
 	awaitClaimDeleted(t, ns, first.Name)
 
 	allowBinding()
-	pod := framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
+	pod := awaitExtendedPod(t, ns)
 	second := framework.Await(t, framework.Claim(env.Client, ns, pod.Status.ExtendedResourceClaimStatus.ResourceClaimName), framework.SpacesReady(1))
 	if second.UID == first.UID {
 		t.Fatal("the claim was not replaced")
@@ -52,6 +52,15 @@ func TestExtendedResource_replacesADeletedClaim(t *testing.T) {
 	env.AwaitNoSpaceOf(t, first.UID)
 	env.CheckNoFilesOf(t, first.UID)
 	env.AwaitNoFilesOf(t, second.UID)
+}
+
+// awaitExtendedPod waits until the pod with the extended resource is ready, and has the status that the
+// scheduler writes at the same time as the binding.
+func awaitExtendedPod(t *testing.T, ns string) *corev1.Pod {
+	t.Helper()
+	return framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.That("ready, with the claim of its extended resource", func(pod *corev1.Pod) bool {
+		return framework.PodReady().Holds(pod) && pod.Status.ExtendedResourceClaimStatus != nil
+	}))
 }
 
 func TestExtendedResource_isASpaceForEachContainer(t *testing.T) {
@@ -70,7 +79,7 @@ func TestExtendedResource_isASpaceForEachContainer(t *testing.T) {
 	pod.Spec.Containers = append(pod.Spec.Containers, second)
 	env.CreatePod(t, ns, pod)
 
-	created := framework.Await(t, framework.Pod(env.Client, ns, "pod"), framework.PodReady())
+	created := awaitExtendedPod(t, ns)
 	spaces := sets.New[string]()
 	for _, mapping := range created.Status.ExtendedResourceClaimStatus.RequestMappings {
 		spaces.Insert(env.SpaceOf(t, ns, "pod/"+mapping.ContainerName, "space-"+mapping.RequestName).Namespace)

@@ -139,6 +139,9 @@ func TestMutators_doNotStopSpaces(t *testing.T) {
 	newNode(t, env, nodeB, nil)
 	for name, m := range mutators {
 		for _, when := range []string{"before", "after"} {
+			if when == "before" && m.refused != "" && m.OnlyUpdates {
+				continue // The first denied change is one of the existing space, as after.
+			}
 			t.Run(name+" "+when, func(t *testing.T) {
 				t.Parallel()
 				ns, prefix := env.Namespace(t), name+"-"+when+"-"
