@@ -248,7 +248,7 @@ func (f *policyFixture) tenantTokens(t *testing.T) {
 		"a pod with a token for a day":   pod(f.space, day),
 		"a pod that leaves the lifetime": pod(f.space, `"audience":"istio-ca"`),
 	})
-	// Policies apply to pods whoever creates them.
+	// Policies apply to pods of all users and controllers.
 	denied(t, env.Client, denial{"an administrator's pod with a token that is valid too long", pod(f.space, longer), long})
 	allowed(t, env.Client, map[string]framework.Call{
 		"an administrator requests a token for another service": mint(f.space, "space", vault+","+longer),
