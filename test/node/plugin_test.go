@@ -110,10 +110,11 @@ func (p *plugin) register(t *testing.T, kubelet, podUID string) error {
 // dial connects to a socket as soon as a process listens.
 func (p *plugin) dial(t *testing.T, socket string) *grpc.ClientConn {
 	t.Helper()
-	// Until the kubelet plugin has started, the socket does not exist, or is that of the previous process.
+	// Until the kubelet plugin has started, the socket does not exist, or is that of the previous process. A
+	// connection that is accepted can wait for the process for seconds on a busy machine, as long as with gRPC by default.
 	quick := backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.2, MaxDelay: 100 * time.Millisecond}
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: time.Second}))
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: 20 * time.Second}))
 	if err != nil {
 		t.Fatal(err)
 	}
