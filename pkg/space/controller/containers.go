@@ -34,8 +34,8 @@ func indexByConsumer(obj client.Object) []string {
 
 // checkContainers returns a reasonError if a container of a pod that uses the claim cannot use its
 // spaces together with those of another claim, and the pod. Both claims have this error, so that it
-// does not matter which of them is reconciled first. Another error means that the pod could not be
-// read. Usually no pod is read.
+// does not matter which of them is reconciled first; claims that are too large for the cache are not
+// found for others. Another error means that the pod could not be read. Usually no pod is read.
 func (r *Reconciler) checkContainers(ctx context.Context, desired *desiredClaim) (*corev1.Pod, error) {
 	for _, consumer := range desired.claim.Status.ReservedFor {
 		if !isPod(consumer) {
@@ -51,15 +51,12 @@ func (r *Reconciler) checkContainers(ctx context.Context, desired *desiredClaim)
 			if other.Namespace != desired.Claim.Namespace || other.UID == desired.ClaimUID {
 				continue
 			}
-			a, edits, err := r.previewOf(ctx, other)
-			if err != nil {
-				return nil, err
-			}
+			a, edits := r.previewOf(other)
 			if a == nil || containeredits.CheckClaims(desired.Claim.Name, desired.edits, other.Name, edits) == nil {
 				continue
 			}
 			pod := &corev1.Pod{}
-			err = r.client.APIReader.Get(ctx, client.ObjectKey{Namespace: desired.Claim.Namespace, Name: consumer.Name}, pod)
+			err := r.client.APIReader.Get(ctx, client.ObjectKey{Namespace: desired.Claim.Namespace, Name: consumer.Name}, pod)
 			if spaceclient.IgnoreNotFound(err) != nil {
 				return nil, fmt.Errorf("read pod %s/%s, which uses ResourceClaims %s and %s: %w", desired.Claim.Namespace, consumer.Name, desired.Claim.Name, other.Name, err)
 			}
@@ -75,31 +72,26 @@ func (r *Reconciler) checkContainers(ctx context.Context, desired *desiredClaim)
 }
 
 // previewOf returns the allocation of a cached claim, and what containers see of its spaces. Both
-// are nil for a claim that gets no spaces.
-func (r *Reconciler) previewOf(ctx context.Context, claim *resourceapi.ResourceClaim) (*allocation.Allocation, []containeredits.Edits, error) {
-	if allocation.IsTruncated(claim) {
-		var err error
-		if claim, err = getClaim(ctx, r.client.APIReader, client.ObjectKeyFromObject(claim)); err != nil {
-			return nil, nil, err
-		}
-	}
+// are nil for a claim that gets no spaces, and for one that is too large for the cache: to read each
+// of them for each other claim of the pod would let an author of large claims cost too much.
+func (r *Reconciler) previewOf(claim *resourceapi.ResourceClaim) (*allocation.Allocation, []containeredits.Edits) {
 	a := allocation.FromClaim(claim, r.config.Defaults.Driver)
-	if a == nil {
-		return nil, nil, nil
+	if a == nil || allocation.IsTruncated(claim) {
+		return nil, nil
 	}
 	var containers []spaceconfig.Container
 	for _, result := range a.Results {
 		config, err := r.config.Defaults.Resolve(a, result)
 		if err != nil {
-			return nil, nil, nil //nolint:nilerr // its own reconcile reports it
+			return nil, nil // its own reconcile reports it
 		}
 		containers = append(containers, config.Container)
 	}
 	edits, err := containeredits.Preview(r.config.Defaults.Driver, a, containers)
 	if err != nil {
-		return nil, nil, nil //nolint:nilerr // its own reconcile reports it
+		return nil, nil // its own reconcile reports it
 	}
-	return a, edits, nil
+	return a, edits
 }
 
 // usedEdits returns those edits of a claim that a container of a pod uses.
