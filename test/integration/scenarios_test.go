@@ -4,6 +4,7 @@
 package integration
 
 import (
+	"context"
 	"slices"
 	"testing"
 
@@ -19,7 +20,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// scenario is an attack in several steps. Some of them succeed, the others are denied or testQuotaAndLimits.
+// scenario is an attack in several steps. Some of them succeed, the others are denied or limited.
 type scenario struct {
 	// name is the first cell of the scenario's row in docs/threat-model.md.
 	name string
@@ -95,7 +96,7 @@ func (sc scenario) test(t *testing.T, installed string) {
 	s.space = s.provision("claim", sc.class)
 	s.tenant = env.As(t, s.space, spaceapi.ServiceAccountName)
 	if sc.run(s); s.allowed == 0 || s.deniedOrLimited == 0 {
-		t.Errorf("%d steps are allowed and %d are denied or testQuotaAndLimits, want some of both", s.allowed, s.deniedOrLimited)
+		t.Errorf("%d steps are allowed and %d are denied or limited, want some of both", s.allowed, s.deniedOrLimited)
 	}
 }
 
@@ -164,16 +165,21 @@ func (s *fixture) author() kubernetes.Interface {
 	return author
 }
 
-// token requests a token as an actor, and returns a client with it.
+// token requests a token as an actor until it is allowed, and returns a client with it: policies see
+// what changed in a Namespace with a delay, which the kubelet plugin waits for, too.
 func (s *fixture) token(what string, actor kubernetes.Interface, namespace, account string, spec authenticationv1.TokenRequestSpec) kubernetes.Interface {
 	s.Helper()
 	request := &authenticationv1.TokenRequest{Spec: spec}
-	created, err := actor.CoreV1().ServiceAccounts(namespace).CreateToken(s.Context(), account, request, metav1.CreateOptions{})
-	if err != nil {
-		s.Fatalf("%s: %v", what, err)
-	}
+	var token string
+	framework.AwaitAllowed(s, what, func(ctx context.Context) error {
+		created, err := actor.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
+		if err == nil {
+			token = created.Status.Token
+		}
+		return err
+	})
 	s.allowed++
-	return env.WithToken(s.T, created.Status.Token)
+	return env.WithToken(s.T, token)
 }
 
 // asUser returns a client that acts as a user who has a client certificate.
