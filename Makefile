@@ -116,13 +116,17 @@ clean: ## Remove the build directory.
 .PHONY: test
 test: unit build programs $(BIN)/promcheck $(GOTESTSUM) ## Run all tests. Needs root and, on Debian, the packages that README.md names.
 	$(selftest)
-	cd test && $(on_clusters) ./e2e/... ./integration/... ./node/...
+	@# A machine can be too slow for one of a thousand tests on five clusters: up to three that fail
+	@# run once more, each on a new cluster. The report lists their first runs as failures.
+	cd test && $(gotestsum) --rerun-fails=1 --rerun-fails-max-failures=3 --packages='./e2e/... ./integration/... ./node/...' -- $(cluster_flags)
 
 # "make lint" vets. go test would vet all dependencies, too.
 go_test := $(compile) go test -vet=off -timeout=10m
 # gotestsum prints each test when it ends, with its output if it failed. Each package has a
 # cluster of its own, and mostly waits: all run at the same time.
-on_clusters := $(GOTESTSUM) --format testname -- -vet=off -count=1 -p=5 -parallel=6 -timeout=30m
+gotestsum := $(GOTESTSUM) --format testname
+cluster_flags := -vet=off -count=1 -p=5 -parallel=6 -timeout=30m
+on_clusters := $(gotestsum) -- $(cluster_flags)
 selftest = cd test/cluster && $(on_clusters) ./selftest/...
 
 .PHONY: unit
