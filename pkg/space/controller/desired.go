@@ -114,8 +114,9 @@ func (r *Reconciler) newDesiredClaim(ctx context.Context, claim *resourceapi.Res
 	}
 	if lifetime > 0 && (desired.expiresIn <= 0 || a.AllocatedAt.IsZero() && isExpired(desired.conditions)) {
 		desired.expired, desired.expiresIn = true, 0
+		// Revocation can fail, so that only its own event reports it.
 		desired.rejected = &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
-			"the space has existed for %s, its maximum lifetime: its credentials are revoked and it is deprovisioned", lifetime)}
+			"the space reached its maximum lifetime of %s: the controller deprovisions it, and reports in an event when the credentials are revoked", lifetime)}
 	}
 	return desired, nil
 }

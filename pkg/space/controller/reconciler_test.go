@@ -14,6 +14,7 @@ import (
 
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -69,6 +70,31 @@ func TestReconcile_schedulesTheExpiryAfterAFailure(t *testing.T) {
 	}
 	if !slices.Equal(delays.added, []time.Duration{40 * time.Second}) {
 		t.Errorf("got delays %v, want that of the expiry", delays.added)
+	}
+}
+
+func TestReconcile_reportsTheExpiryIfRevocationFails(t *testing.T) {
+	for event, failure := range map[string]error{"Normal Deprovisioned ": nil, "Warning DeprovisioningFailed ": errors.New("no")} {
+		claim := withClassConfig(claimFor("a"), `"maxLifetime":"1h"`)
+		claim.Status.Allocation.AllocationTimestamp = new(metav1.NewTime(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)))
+		c := newCluster(t, claim)
+		c.syncCache(claim)
+		c.mustReconcile()
+		c.syncCache(claimKey(), c.namespaceFor(claim))
+		c.recordedEvents()
+		c.now.Step(time.Hour)
+		if failure != nil {
+			c.fail("delete rolebindings", failure)
+		}
+		if _, err := c.reconcile(); !errors.Is(err, failure) {
+			t.Errorf("got error %v, want %v", err, failure)
+		}
+		recorded := c.recordedEvents()
+		for _, want := range []string{event, "Warning Expired the space reached its maximum lifetime of 1h0m0s: the controller deprovisions it, and reports in an event when the credentials are revoked"} {
+			if !slices.ContainsFunc(recorded, func(e string) bool { return strings.HasPrefix(e, want) }) {
+				t.Errorf("recorded %q, want %q", recorded, want)
+			}
+		}
 	}
 }
 
