@@ -51,8 +51,8 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	})
 	const driver = "plugin.space.example.com"
 	env.InstallAnother(t, "plugin", "driverName="+driver, "controller.replicas=1",
-		"deviceClasses[0].name=plugin-few", "deviceClasses[0].pool=few", "pools[0].name=few", "pools[0].limit=1",
-		"deviceClasses[1].name=plugin-many", "deviceClasses[1].pool=many", "pools[1].name=many")
+		"deviceClasses[0].name=plugin-limited", "deviceClasses[0].pool=limited", "pools[0].name=limited", "pools[0].limit=1",
+		"deviceClasses[1].name=plugin-unlimited", "deviceClasses[1].pool=unlimited", "pools[1].name=unlimited")
 	ns := env.Namespace(t)
 	env.Kubectl(t, "create", "serviceaccount", "developer", "-n", ns)
 	env.Kubectl(t, "create", "rolebinding", "developer", "-n", ns, "--clusterrole=edit", "--serviceaccount="+ns+":developer")
@@ -61,7 +61,7 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	admin, dev := user{env.Admin(), driver, ns}, user{env.UserWith(t, ns, "developer"), driver, ns}
 
 	// The namespace is stuck after a minute, during the other tests.
-	stuck := env.Use(t, ns, claimOf("stuck", "plugin-many"), framework.NewPod("stuck", "stuck")).Namespace
+	stuck := env.Use(t, ns, claimOf("stuck", "plugin-unlimited"), framework.NewPod("stuck", "stuck")).Namespace
 	env.Kubectl(t, "create", "configmap", "blocker", "-n", stuck)
 	setFinalizers := func(finalizers string) {
 		if out, err := env.TryKubectl(context.Background(), "patch", "configmap", "blocker", "-n", stuck, "--type=merge", "-p", `{"metadata":{"finalizers":`+finalizers+`}}`); err != nil {
@@ -93,16 +93,16 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 func testFullPool(t *testing.T, admin, dev user) {
 	t.Helper()
 	ns := admin.ns
-	s := env.Use(t, ns, claimOf("first", "plugin-few"), framework.NewPod("first", "first"))
-	for name, class := range map[string]string{"next": "plugin-few", "classless": "plugin-none"} {
+	s := env.Use(t, ns, claimOf("first", "plugin-limited"), framework.NewPod("first", "first"))
+	for name, class := range map[string]string{"next": "plugin-limited", "classless": "plugin-none"} {
 		env.CreateClaim(t, ns, claimOf(name, class))
 		env.StartPod(t, ns, framework.NewPod(name, name))
 	}
 	admin.awaitOutput(t, []string{"first " + s.Namespace + " Ready first ", "next <none> Pending next"}, "list")
-	dev.awaitOutput(t, []string{"first " + s.Namespace + " Ready first ", "few <unknown>", "You do not have permission to list namespaces", "list resourcequotas"}, "list")
-	admin.awaitOutput(t, []string{"few <any> spaces 1 0 1", "many <any> spaces"}, "top")
+	dev.awaitOutput(t, []string{"first " + s.Namespace + " Ready first ", "limited <unknown>", "You do not have permission to list namespaces", "list resourcequotas"}, "list")
+	admin.awaitOutput(t, []string{"limited <any> spaces 1 0 1", "unlimited <any> spaces"}, "top")
 	admin.awaitOutput(t, []string{"Claim: first", "Claim: next"}, "describe", "namespace/"+s.Namespace, "next")
-	admin.awaitOutput(t, []string{"There is no room for ResourceClaim next on the nodes that pod next can run on: of pool few 1 of 1 spaces are in use"}, "why", "pod/next")
+	admin.awaitOutput(t, []string{"There is no room for ResourceClaim next on the nodes that pod next can run on: 1 of 1 spaces of pool limited are in use"}, "why", "pod/next")
 	dev.awaitOutput(t, []string{"pool is full, or has no space for the nodes", "permission to list resourceslices", "list resourceclaims in all namespaces"}, "why", "next")
 	for _, p := range []user{admin, dev} {
 		p.awaitOutput(t, []string{"names DeviceClass plugin-none, which does not exist"}, "why", "classless")
@@ -137,11 +137,11 @@ func testUnavailableDriver(t *testing.T, admin, dev user) {
 	}
 	change(controller, `{"spec":{"replicas":0}}`)
 	awaitNone(framework.ControllerPods)
-	env.CreateClaim(t, ns, claimOf("unprovisioned", "plugin-many"))
+	env.CreateClaim(t, ns, claimOf("unprovisioned", "plugin-unlimited"))
 	env.StartPod(t, ns, framework.NewPod("unprovisioned", "unprovisioned"))
 	failed("unprovisioned", "ResourceClaim "+ns+"/unprovisioned")
 	for _, p := range []user{admin, dev} {
-		p.awaitOutput(t, []string{"is allocated from pool many, and the controller has not reported anything about its space yet"}, "why", "unprovisioned")
+		p.awaitOutput(t, []string{"is allocated from pool unlimited, and the controller has not reported anything about its space yet"}, "why", "unprovisioned")
 	}
 	change(controller, `{"spec":{"replicas":1}}`)
 	framework.Await(t, framework.Pod(env.Client, ns, "unprovisioned"), framework.PodReady())
@@ -152,7 +152,7 @@ func testUnavailableDriver(t *testing.T, admin, dev user) {
 
 	change(plugin, `{"spec":{"template":{"spec":{"nodeSelector":{"no":"node"}}}}}`)
 	awaitNone(framework.PluginPods)
-	env.CreateClaim(t, ns, claimOf("unprepared", "plugin-many"))
+	env.CreateClaim(t, ns, claimOf("unprepared", "plugin-unlimited"))
 	env.StartPod(t, ns, framework.NewPod("unprepared", "unprepared"))
 	failed("unprepared", "is not registered")
 	for _, p := range []user{admin, dev} {

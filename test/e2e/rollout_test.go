@@ -40,7 +40,7 @@ func TestRollout_deadlockIsExplained(t *testing.T) {
 			t.Fatal(err)
 		}
 		first, next := createRollout(t, ns, framework.NewPodFromTemplate("", "template"))
-		user{env.Admin(), driver, ns}.awaitOutput(t, []string{"of pool one 1 of 1 spaces are in use", "In use by pod " + ns + "/" + first, hint}, "why", "pod/"+next)
+		user{env.Admin(), driver, ns}.awaitOutput(t, []string{"1 of 1 spaces of pool one are in use", "In use by pod " + ns + "/" + first, hint}, "why", "pod/"+next)
 		// The driver must run until the claim is unprepared.
 		env.Kubectl(t, "delete", "deployment", "app", "-n", ns)
 		framework.AwaitDeleted[*corev1.Pod](t, framework.Pod(env.Client, ns, first))

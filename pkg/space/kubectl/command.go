@@ -7,6 +7,7 @@
 package kubectl
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -100,6 +101,7 @@ func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Comma
 		sub.DisableFlagsInUseLine = true
 	}
 	templates.ActsAsRootCommand(cmd, nil) // The help is like that of kubectl.
+	setUsageName(cmd)
 	completion.SetFactoryForCompletion(o.factory)
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"namespace": func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
@@ -111,6 +113,21 @@ func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Comma
 		cmdutil.CheckErr(cmd.RegisterFlagCompletionFunc(flag, complete))
 	}
 	return cmd
+}
+
+// setUsageName makes the usage of a command name it as users type it. kubectl's template has the
+// name of the program in one place.
+func setUsageName(cmd *cobra.Command) {
+	usage := cmd.UsageFunc()
+	cmd.SetUsageFunc(func(c *cobra.Command) error {
+		out := c.OutOrStderr()
+		var text bytes.Buffer
+		c.SetOut(&text)
+		err := usage(c)
+		c.SetOut(out)
+		fmt.Fprint(out, strings.ReplaceAll(text.String(), cmd.Name(), cmd.DisplayName()))
+		return err
+	})
 }
 
 // newOptions returns kubectl's command options.
@@ -174,8 +191,8 @@ var kindAliases = map[string]string{
 	"namespace": namespaceKind, "namespaces": namespaceKind, "ns": namespaceKind,
 }
 
-// parseArg splits an argument of the form [KIND/]NAME. The kind is empty if there is none,
-// otherwise one of those allowed.
+// parseArg splits an argument of the form [KIND/]NAME. The kind is empty, or one of the allowed
+// kinds.
 func parseArg(arg string, allowed ...string) (kind, name string, err error) {
 	alias, name, qualified := strings.Cut(arg, "/")
 	if !qualified {

@@ -20,7 +20,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
-// run runs the program as kubectl does, for a server that nobody may need to reach.
+// run runs the program as kubectl does, with a kubeconfig for the server.
 func run(t *testing.T, program, server string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "kubeconfig")
@@ -35,7 +35,7 @@ func run(t *testing.T, program, server string, args ...string) (stdout, stderr s
 	return out.String(), errOut.String(), code
 }
 
-func TestMessage_isThatOfTheCause(t *testing.T) {
+func TestMessage_isFromTheWrappedStatus(t *testing.T) {
 	err := fmt.Errorf("get it: %w", apierrors.NewNotFound(resourceapi.Resource("resourceclaims"), "c"))
 	if got, want := message(err), `Error from server (NotFound): resourceclaims.resource.k8s.io "c" not found`; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -89,7 +89,7 @@ func TestNewCommand_hasHelp(t *testing.T) {
 	streams, _, _, _ := genericiooptions.NewTestIOStreams()
 	for _, cmd := range newCommand("v0", streams).Commands() {
 		if !strings.HasPrefix(cmd.Example, "  # ") || cmd.Short == "" || cmd.Long == "" || cmd.ValidArgsFunction == nil && cmd.Args == nil {
-			t.Errorf("%s has no example with a comment, or does not say what it is or what its arguments are", cmd.Name())
+			t.Errorf("%s lacks an example with a comment, a description, or rules for its arguments", cmd.Name())
 		}
 		if cmd.Name() == "options" {
 			continue // As in kubectl, it has no help.
@@ -99,12 +99,15 @@ func TestNewCommand_hasHelp(t *testing.T) {
 			t.Errorf("exit code %d, and the help of %s is\n%s", code, cmd.Name(), help)
 		}
 	}
+	if help, _, code := run(t, "kubectl-space", "http://127.0.0.1:1", "--help"); code != 0 || !strings.Contains(help, `Use "kubectl space <command> --help"`) || strings.Contains(help, "kubectl-space") {
+		t.Errorf("exit code %d, and the help is\n%s", code, help)
+	}
 	if out, _, code := run(t, "kubectl-space", "http://127.0.0.1:1", "options"); code != 0 || !strings.Contains(out, "--insecure-skip-tls-verify") || !strings.Contains(out, "--driver-name") {
 		t.Errorf("exit code %d, and the flags of all commands are\n%s", code, out)
 	}
 }
 
-func TestCommands_goOnAfterAnArgumentThatFails(t *testing.T) {
+func TestCommands_continueAfterAFailedArgument(t *testing.T) {
 	url := serve(t, []runtime.Object{ready(t, "c"), class(driver, "")})
 	for command, want := range map[string]string{"describe": "Claim:             c", "why": "ResourceClaim c has its space", "list": "c       ephemeral"} {
 		out, errOut, code := run(t, "kubectl-space", url, command, "-n", "team", "nope", "c", "nada")

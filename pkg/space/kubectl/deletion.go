@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// advice has what to do about each condition of a namespace that is stuck terminating.
+// advice is what to do about each condition of a namespace that is stuck terminating.
 var advice = map[corev1.NamespaceConditionType]string{
 	corev1.NamespaceDeletionDiscoveryFailure: "Fix or delete the APIServices that are not available.",
 	corev1.NamespaceDeletionGVParsingFailure: "Fix or delete the APIServices that are not available.",

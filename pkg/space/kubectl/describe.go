@@ -65,7 +65,7 @@ func (r *reader) readClaim(ctx context.Context, arg string) (s *snapshot, namesp
 	if err == nil {
 		err = r.readEvents(ctx, s, claimEvents, namespace)
 	}
-	if err == nil && s.claim(namespace, name) == nil && len(s.formerSpaces(namespace, name)) == 0 {
+	if err == nil && s.claim(namespace, name) == nil && len(s.deprovisionedSpaces(namespace, name)) == 0 {
 		err = apierrors.NewNotFound(resourceapi.Resource("resourceclaims"), name)
 	}
 	return s, namespace, name, err
@@ -77,7 +77,7 @@ func (s *snapshot) describe(w describe.PrefixWriter, namespace, name string) {
 	line := func(level int, name, value string) { w.Write(level, "%s:\t%s\n", name, value) }
 	line(describe.LEVEL_0, "Claim", name)
 	line(describe.LEVEL_0, "Namespace", namespace)
-	spaces := s.formerSpaces(namespace, name)
+	spaces := s.deprovisionedSpaces(namespace, name)
 	if claim := s.claim(namespace, name); claim != nil {
 		current := s.spacesOf(claim)
 		line(describe.LEVEL_0, "UID", string(claim.UID))

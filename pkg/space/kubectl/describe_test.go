@@ -14,7 +14,7 @@ import (
 	"k8s.io/kubectl/pkg/describe"
 )
 
-// described is the description of a claim, with single spaces.
+// described returns the description of a claim, with single spaces.
 func described(t *testing.T, s *snapshot, name string) string {
 	t.Helper()
 	var out strings.Builder
@@ -26,16 +26,16 @@ func described(t *testing.T, s *snapshot, name string) string {
 	return strings.Join(strings.Fields(out.String()), " ")
 }
 
-func TestDescribe_showsAll(t *testing.T) {
+func TestDescribe_showsAReadySpace(t *testing.T) {
 	c := ready(t, "used", "pod")
-	again := event("used", "Restored", "made it again")
-	again.Source.Component, again.Count = "controller", 3
-	again.FirstTimestamp, again.LastTimestamp = metav1.NewTime(time.Now().Add(-5*time.Hour)), metav1.NewTime(time.Now().Add(-time.Hour))
-	s := of(c, pod("pod", "node-b", "used"), namespace(c), quota(nameOf(c)), again, listClasses)
+	restored := event("used", "Restored", "restored it")
+	restored.Source.Component, restored.Count = "controller", 3
+	restored.FirstTimestamp, restored.LastTimestamp = metav1.NewTime(time.Now().Add(-5*time.Hour)), metav1.NewTime(time.Now().Add(-time.Hour))
+	s := snapshotOf(c, pod("pod", "node-b", "used"), namespace(c), quota(spaceName(c)), restored, listClasses)
 	text := described(t, s, "used")
 	for _, want := range []string{
-		"Claim: used", "Allocated: 2026-03-01T11:50:00Z (10m ago)", "Pods: pod", "Nodes: node-b", "Space: " + nameOf(c), "State: Ready",
-		"pods: 3 of 4", "services.loadbalancers: 0 of 0", "Server: https://10.96.0.1:443", "Network: Open", "Type Reason Age From Message", "Warning Restored 60m (x3 over 5h) controller made it again", "You do not have permission to list deviceclasses",
+		"Claim: used", "Allocated: 2026-03-01T11:50:00Z (10m ago)", "Pods: pod", "Nodes: node-b", "Space: " + spaceName(c), "State: Ready",
+		"pods: 3 of 4", "services.loadbalancers: 0 of 0", "Server: https://10.96.0.1:443", "Network: Open", "Type Reason Age From Message", "Warning Restored 60m (x3 over 5h) controller restored it", "You do not have permission to list deviceclasses",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in\n%s", want, text)
@@ -43,30 +43,29 @@ func TestDescribe_showsAll(t *testing.T) {
 	}
 }
 
-func TestDescribe_showsFormerSpaces(t *testing.T) {
-	c := ready(t, "gone")
-	left := namespace(c)
-	left.Annotations[keys.RetainedUntil] = "2026-03-01T13:00:00Z"
-	text := described(t, of(left), "gone")
-	if !strings.Contains(text, "Claim: gone") || !strings.Contains(text, "Space: "+left.Name+" State: Retained") || !strings.Contains(text, "Retained until: 2026-03-01T13:00:00Z") {
-		t.Errorf("it says\n%s", text)
+func TestDescribe_showsDeprovisionedSpaces(t *testing.T) {
+	retained := namespace(ready(t, "deleted"))
+	retained.Annotations[keys.RetainedUntil] = "2026-03-01T13:00:00Z"
+	text := described(t, snapshotOf(retained), "deleted")
+	if !strings.Contains(text, "Claim: deleted") || !strings.Contains(text, "Space: "+retained.Name+" State: Retained") || !strings.Contains(text, "Retained until: 2026-03-01T13:00:00Z") {
+		t.Errorf("got\n%s", text)
 	}
 }
 
 func TestDescribe_showsEventsOfTheClaimItself(t *testing.T) {
-	recreated, former := ready(t, "c"), ready(t, "c")
-	former.UID = "former"
-	left := namespace(former)
-	left.DeletionTimestamp = &metav1.Time{Time: now}
+	recreated, deleted := ready(t, "c"), ready(t, "c")
+	deleted.UID = "deleted"
+	terminating := namespace(deleted)
+	terminating.DeletionTimestamp = &metav1.Time{Time: now}
 	mine, earlier, others := event("c", "Restored", "mine"), event("c", "StuckTerminating", "earlier"), aboutAnother(event("c", "Forged", "others"))
-	earlier.InvolvedObject.UID = former.UID
+	earlier.InvolvedObject.UID = deleted.UID
 	for name, test := range map[string]struct {
 		snapshot *snapshot
 		want     []string
 	}{
-		"a recreated claim": {of(recreated, mine, earlier, others), []string{"Restored"}},
-		"a recreated claim, and the space of the other one": {of(recreated, left, mine, earlier, others), []string{"Restored", "StuckTerminating"}},
-		"a claim that is gone":                              {of(left, mine, earlier, others), []string{"StuckTerminating"}},
+		"a recreated claim": {snapshotOf(recreated, mine, earlier, others), []string{"Restored"}},
+		"a recreated claim, and a space of the deleted one": {snapshotOf(recreated, terminating, mine, earlier, others), []string{"Restored", "StuckTerminating"}},
+		"a deleted claim": {snapshotOf(terminating, mine, earlier, others), []string{"StuckTerminating"}},
 	} {
 		text := described(t, test.snapshot, "c")
 		for _, reason := range []string{"Restored", "StuckTerminating", "Forged"} {

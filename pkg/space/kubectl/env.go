@@ -44,7 +44,7 @@ func newEnv(o *options) *cobra.Command {
 				seen.Containers = slices.DeleteFunc(seen.Containers, func(e containerEnv) bool { return e.Container != container })
 			}
 			if len(seen.Containers) == 0 {
-				fmt.Fprintln(o.streams.ErrOut, "No container sees a space.")
+				fmt.Fprintln(o.streams.ErrOut, "No container uses a space.")
 			}
 			return printAs(o.streams.Out, format, seen)
 		}),

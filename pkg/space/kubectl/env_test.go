@@ -15,15 +15,15 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-func TestEnv_isWhatContainersSee(t *testing.T) {
+func TestEnv_showsVariablesAndDirectories(t *testing.T) {
 	c := ready(t, "test-claim", "p")
 	p := pod("p", "n", "test-claim")
 	p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "bystander"})
-	seen, err := of(c, p).env(p)
+	seen, err := snapshotOf(c, p).env(p)
 	if err != nil || len(seen) != 1 || seen[0].Container != "ctr" {
 		t.Fatalf("got %+v, error %v; want what ctr sees", seen, err)
 	}
-	for _, variable := range []corev1.EnvVar{{Name: "TEST_CLAIM_NAMESPACE", Value: nameOf(c)}, {Name: "TEST_CLAIM_CLUSTER", Value: "https://10.96.0.1:443"}} {
+	for _, variable := range []corev1.EnvVar{{Name: "TEST_CLAIM_NAMESPACE", Value: spaceName(c)}, {Name: "TEST_CLAIM_CLUSTER", Value: "https://10.96.0.1:443"}} {
 		if !slices.Contains(seen[0].Env, variable) {
 			t.Errorf("there is no %v in %v", variable, seen[0].Env)
 		}
@@ -32,22 +32,22 @@ func TestEnv_isWhatContainersSee(t *testing.T) {
 		t.Errorf("the directories are %v", seen[0].Directories)
 	}
 	p.Spec.Containers[0].Resources.Claims[0].Request = "other"
-	if seen, err := of(c, p).env(p); err != nil || len(seen) != 0 {
+	if seen, err := snapshotOf(c, p).env(p); err != nil || len(seen) != 0 {
 		t.Errorf("of another request: %+v, error %v", seen, err)
 	}
 }
 
 func TestEnv_failsUnlessTheSpaceIsReady(t *testing.T) {
 	p := pod("p", "n", "c")
-	refused := says(t, allocated(claim("c", driver), "spaces", "p"), spaceapi.ReasonInvalidParameters, "no such role")
-	for words, objects := range map[string][]any{
+	rejected := withCondition(t, allocated(claim("c", driver), "spaces", "p"), spaceapi.ReasonInvalidParameters, "no such role")
+	for want, objects := range map[string][]any{
 		"does not exist":                        {p},
 		"no space that is ready (Pending)":      {p, claim("c", driver)},
 		"no space that is ready (Provisioning)": {p, allocated(claim("c", driver), "spaces", "p")},
-		"InvalidParameters: no such role":       {p, refused},
+		"InvalidParameters: no such role":       {p, rejected},
 	} {
-		if _, err := of(objects...).env(p); err == nil || !strings.Contains(err.Error(), words) {
-			t.Errorf("error %v, want one that says %q", err, words)
+		if _, err := snapshotOf(objects...).env(p); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
 		}
 	}
 }

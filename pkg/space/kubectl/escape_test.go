@@ -32,17 +32,17 @@ func TestEscape_leavesPrintableCharacters(t *testing.T) {
 
 // Each command prints something that a tenant wrote.
 func TestCommands_escapeWhatTenantsWrite(t *testing.T) {
-	c := says(t, allocated(claim("c", driver), "spaces", "p"), spaceapi.ReasonProvisioningFailed, forged)
+	c := withCondition(t, allocated(claim("c", driver), "spaces", "p"), spaceapi.ReasonProvisioningFailed, forged)
 	c.Status.ReservedFor[0].Name = "p" + forged
 	reported := event("c", "Reason"+forged, "message"+forged)
 	reported.Source.Component, reported.Type, reported.InvolvedObject.FieldPath = "component"+forged, "Type"+forged, "path"+forged
 	used := ready(t, "used", "q")
 	used.Status.Devices[0].Data.Raw = bytes.Replace(used.Status.Devices[0].Data.Raw, []byte(`10.96.0.1`), []byte(strings.Trim(strconv.QuoteToASCII("a\n' b"), `"`)), 1)
-	left := namespace(ready(t, "left"))
-	left.Annotations[keys.ClaimName], left.Annotations[keys.Pool], left.Annotations[keys.RetainedUntil] = "left"+forged, "pool"+forged, "later"+forged
-	url := serve(t, []runtime.Object{c, reported, used, left, pod("p", "", "c"), pod("q", "n", "used"), slice("pool"+forged, 1, 0), class(driver, "")})
+	retained := namespace(ready(t, "retained"))
+	retained.Annotations[keys.ClaimName], retained.Annotations[keys.Pool], retained.Annotations[keys.RetainedUntil] = "retained"+forged, "pool"+forged, "later"+forged
+	url := serve(t, []runtime.Object{c, reported, used, retained, pod("p", "", "c"), pod("q", "n", "used"), slice("pool"+forged, 1, 0), class(driver, "")})
 	for command, code := range map[string]int{
-		"list -o wide": 0, "describe c": 0, "describe namespace/" + left.Name: 0, "why c": 0, "why pod/p": 0, "why namespace/" + left.Name: 0,
+		"list -o wide": 0, "describe c": 0, "describe namespace/" + retained.Name: 0, "why c": 0, "why pod/p": 0, "why namespace/" + retained.Name: 0,
 		"top": 0, "env q": 0, "env p": 1, "kubeconfig c": 1,
 	} {
 		out, errOut, got := run(t, "kubectl-space", url, append(strings.Fields(command), "-n", "team")...)

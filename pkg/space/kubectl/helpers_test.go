@@ -36,7 +36,7 @@ var (
 	keys = spaceapi.KeysFor(driver)
 )
 
-// claim is one that asks for a space of a class.
+// claim returns a claim that requests a space of a class.
 func claim(name, class string) *resourceapi.ResourceClaim {
 	return &resourceapi.ResourceClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, UID: types.UID("uid-" + name), CreationTimestamp: metav1.NewTime(now.Add(-time.Hour))},
@@ -46,7 +46,7 @@ func claim(name, class string) *resourceapi.ResourceClaim {
 	}
 }
 
-// allocated gives the claim a space of a pool, for a pod.
+// allocated allocates a claim from a pool, and reserves it for pods.
 func allocated(c *resourceapi.ResourceClaim, pool string, pods ...string) *resourceapi.ResourceClaim {
 	c.Status.Allocation = &resourceapi.AllocationResult{
 		AllocationTimestamp: ptr.To(metav1.NewTime(now.Add(-10 * time.Minute))),
@@ -61,13 +61,13 @@ func allocated(c *resourceapi.ResourceClaim, pool string, pods ...string) *resou
 	return c
 }
 
-// nameOf is what an allocated claim's namespace is called.
-func nameOf(c *resourceapi.ResourceClaim) string {
+// spaceName returns the name of the namespace of an allocated claim.
+func spaceName(c *resourceapi.ResourceClaim) string {
 	return allocation.FromClaim(c, driver).Results[0].NamespaceName("ephemeral-ns-")
 }
 
-// says puts the controller's word into an allocated claim; Provisioned comes with data.
-func says(t *testing.T, c *resourceapi.ResourceClaim, reason, message string) *resourceapi.ResourceClaim {
+// withCondition sets the Ready condition of an allocated claim, and data if the reason is Provisioned.
+func withCondition(t *testing.T, c *resourceapi.ResourceClaim, reason, message string) *resourceapi.ResourceClaim {
 	t.Helper()
 	a := allocation.FromClaim(c, driver)
 	entry := claimstatus.Entry{Result: a.Results[0], Ready: metav1.Condition{Status: metav1.ConditionFalse, Reason: reason, Message: message}}
@@ -75,7 +75,7 @@ func says(t *testing.T, c *resourceapi.ResourceClaim, reason, message string) *r
 		entry.Ready.Status = metav1.ConditionTrue
 		entry.Data = &spaceapi.SpaceStatus{
 			TypeMeta:     metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: spaceapi.SpaceStatusKind},
-			AllocationID: a.ID, Namespace: nameOf(c), ServiceAccount: "space", ServiceAccountUID: "account", Server: "https://10.96.0.1:443",
+			AllocationID: a.ID, Namespace: spaceName(c), ServiceAccount: "space", ServiceAccountUID: "account", Server: "https://10.96.0.1:443",
 		}
 	}
 	if _, err := claimstatus.Apply(c, driver, []claimstatus.Entry{entry}, metav1.NewTime(now)); err != nil {
@@ -84,13 +84,13 @@ func says(t *testing.T, c *resourceapi.ResourceClaim, reason, message string) *r
 	return c
 }
 
-// ready is an allocated claim with its space.
+// ready returns a claim whose space is ready.
 func ready(t *testing.T, name string, pods ...string) *resourceapi.ResourceClaim {
 	t.Helper()
-	return says(t, allocated(claim(name, driver), "spaces", pods...), spaceapi.ReasonProvisioned, "fine")
+	return withCondition(t, allocated(claim(name, driver), "spaces", pods...), spaceapi.ReasonProvisioned, "fine")
 }
 
-// pod is one that uses claims on a node, or nowhere yet.
+// pod returns a pod that uses claims, on a node, or not scheduled yet.
 func pod(name, node string, claims ...string) *corev1.Pod {
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, UID: types.UID("uid-" + name)},
@@ -110,10 +110,10 @@ func running(name string, claims ...string) *corev1.Pod {
 	return p
 }
 
-// namespace is the Namespace of a claim's space.
+// namespace returns the Namespace of a claim's space.
 func namespace(c *resourceapi.ResourceClaim) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: nameOf(c), CreationTimestamp: metav1.NewTime(now.Add(-9 * time.Minute)),
+		Name: spaceName(c), CreationTimestamp: metav1.NewTime(now.Add(-9 * time.Minute)),
 		Labels:      map[string]string{keys.ClaimUID: string(c.UID), keys.AllocationID: allocation.FromClaim(c, driver).ID},
 		Annotations: map[string]string{keys.ClaimNamespace: c.Namespace, keys.ClaimName: c.Name, keys.Request: "space", keys.Nodes: "node-a=uid-pod"},
 	}}
@@ -129,7 +129,7 @@ func quota(namespace string) *corev1.ResourceQuota {
 	}
 }
 
-// serve starts an API server that has these objects, and denies to read resources. It returns its URL.
+// serve starts an API server with these objects, which forbids requests for some resources. It returns its URL.
 func serve(t *testing.T, objects []runtime.Object, denied ...string) string {
 	t.Helper()
 	path := regexp.MustCompile(`^/(?:api/v1|apis/[^/]+/[^/]+)/(?:namespaces/([^/]+)/)?([^/]+)(?:/([^/]+))?$`)
@@ -173,8 +173,8 @@ func serve(t *testing.T, objects []runtime.Object, denied ...string) string {
 	return server.URL
 }
 
-// of makes a snapshot of objects of all kinds. The class of the driver exists.
-func of(objects ...any) *snapshot {
+// snapshotOf returns a snapshot of objects. A string is a permission that is missing. The class of the driver exists.
+func snapshotOf(objects ...any) *snapshot {
 	s := &snapshot{driver: driver, now: now, classes: []resourceapi.DeviceClass{*class(driver, "")}}
 	for _, o := range objects {
 		switch o := o.(type) {
@@ -207,7 +207,7 @@ func event(name, reason, message string) *corev1.Event {
 	}
 }
 
-// slice publishes a pool with a number of spaces and of CPUs, of which one is a space's.
+// slice returns a ResourceSlice of a pool with limits for spaces and CPUs. A space uses one CPU by default.
 func slice(pool string, spaces, cpu int64) *resourceapi.ResourceSlice {
 	capacity := map[resourceapi.QualifiedName]resourceapi.DeviceCapacity{}
 	if spaces > 0 {

@@ -15,7 +15,7 @@ import (
 func TestReadySpace_belongsToTheAllocation(t *testing.T) {
 	foreign := ready(t, "a")
 	data := foreign.Status.Devices[0].Data
-	data.Raw = bytes.ReplaceAll(data.Raw, []byte(nameOf(foreign)), []byte("kube-system"))
+	data.Raw = bytes.ReplaceAll(data.Raw, []byte(spaceName(foreign)), []byte("kube-system"))
 	for name, test := range map[string]struct {
 		claim   *resourceapi.ResourceClaim
 		request string
@@ -24,12 +24,12 @@ func TestReadySpace_belongsToTheAllocation(t *testing.T) {
 		"ready":                             {ready(t, "a"), "", true},
 		"ready, by its request":             {ready(t, "a"), "space", true},
 		"another request":                   {ready(t, "a"), "other", false},
-		"not ready":                         {says(t, allocated(claim("a", driver), "spaces"), spaceapi.ReasonProvisioningFailed, "no"), "", false},
+		"not ready":                         {withCondition(t, allocated(claim("a", driver), "spaces"), spaceapi.ReasonProvisioningFailed, "no"), "", false},
 		"a foreign namespace in the status": {foreign, "", false},
 		"a claim without a space":           {claim("a", driver), "", false},
 	} {
 		space, err := readySpace(test.claim, driver, test.request)
-		if (err == nil) != test.want || test.want && space.Namespace != nameOf(test.claim) {
+		if (err == nil) != test.want || test.want && space.Namespace != spaceName(test.claim) {
 			t.Errorf("%s: got %+v, error %v, want a space: %t", name, space, err, test.want)
 		}
 	}

@@ -187,21 +187,21 @@ func (r *reader) await(ctx context.Context, s *snapshot) error {
 		return err
 	}
 	defer claims.Stop()
-	options := r.ofSpaces()
+	options := r.spaceListOptions()
 	options.ResourceVersion = s.namespacesVersion
-	var ofNamespaces <-chan watch.Event
+	var namespaceChanges <-chan watch.Event
 	namespaces, err := r.client.CoreV1().Namespaces().Watch(ctx, options)
 	switch {
 	case err == nil:
 		defer namespaces.Stop()
-		ofNamespaces = namespaces.ResultChan()
+		namespaceChanges = namespaces.ResultChan()
 	case !apierrors.IsForbidden(err):
 		return err
 	}
 	select {
 	case <-ctx.Done():
 	case <-claims.ResultChan():
-	case <-ofNamespaces:
+	case <-namespaceChanges:
 	}
 	select {
 	case <-ctx.Done():
@@ -235,7 +235,7 @@ func changed(shown map[string]spaceSummary, spaces []spaceSummary) []spaceSummar
 		if space.AllocationID == "" && claims[space.UID] {
 			continue
 		}
-		space.State = stateGone
+		space.State = stateDeleted
 		out = append(out, space)
 	}
 	return out

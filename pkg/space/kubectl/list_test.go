@@ -50,7 +50,7 @@ func listed(t *testing.T, s *snapshot, flags ...string) (string, error) {
 func TestList_sortsByAJSONPath(t *testing.T) {
 	old, young := ready(t, "old"), ready(t, "a-young")
 	young.CreationTimestamp = metav1.NewTime(now.Add(-time.Minute))
-	s := of(old, young, quota(nameOf(old)))
+	s := snapshotOf(old, young, quota(spaceName(old)))
 	for by, want := range map[string][]string{
 		"": {"a-young", "old"}, ".metadata.creationTimestamp": {"old", "a-young"}, "{.metadata.uid}": {"a-young", "old"}, ".quota[*].percent": {"a-young", "old"},
 	} {
@@ -68,53 +68,53 @@ func TestList_sortsByAJSONPath(t *testing.T) {
 	}
 }
 
-func TestList_takesNamesAndSelectors(t *testing.T) {
-	a, b, former := ready(t, "a"), ready(t, "b"), namespace(ready(t, "former"))
+func TestList_acceptsNamesAndSelectors(t *testing.T) {
+	a, b, deprovisioned := ready(t, "a"), ready(t, "b"), namespace(ready(t, "deprovisioned"))
 	a.Labels, b.Labels = map[string]string{"team": "ci"}, map[string]string{"team": "web"}
-	url := serve(t, []runtime.Object{a, b, former, claim("gpu", "gpu"), class(driver, ""), namespace(a), namespace(b)})
+	url := serve(t, []runtime.Object{a, b, deprovisioned, claim("gpu", "gpu"), class(driver, ""), namespace(a), namespace(b)})
 	for args, test := range map[string]struct {
 		names, errOut string
 		code          int
 	}{
-		"":                       {"a b former", "", 0},
-		"a":                      {"a", "", 0},
-		"b resourceclaim/a":      {"a b", "", 0},
-		"former":                 {"former", "", 0},
-		"a nope":                 {"a", `Error from server (NotFound): resourceclaims.resource.k8s.io "nope" not found` + "\n", 1},
-		"gpu":                    {"", "error: ResourceClaim gpu requests no space\n", 1},
-		"nope -w":                {"", `Error from server (NotFound): resourceclaims.resource.k8s.io "nope" not found` + "\n", 1},
-		"-l team=ci":             {"a", "", 0},
-		"-l team!=ci":            {"b former", "", 0},
-		"--selector=team=nobody": {"", "", 0},
+		"":                     {"a b deprovisioned", "", 0},
+		"a":                    {"a", "", 0},
+		"b resourceclaim/a":    {"a b", "", 0},
+		"deprovisioned":        {"deprovisioned", "", 0},
+		"a nope":               {"a", `Error from server (NotFound): resourceclaims.resource.k8s.io "nope" not found` + "\n", 1},
+		"gpu":                  {"", "error: ResourceClaim gpu requests no space\n", 1},
+		"nope -w":              {"", `Error from server (NotFound): resourceclaims.resource.k8s.io "nope" not found` + "\n", 1},
+		"-l team=ci":           {"a", "", 0},
+		"-l team!=ci":          {"b deprovisioned", "", 0},
+		"--selector=team=none": {"", "", 0},
 	} {
 		out, errOut, code := run(t, "kubectl-space", url, append([]string{"list", "-n", "team", "-o", "jsonpath={.items[*].metadata.name}"}, strings.Fields(args)...)...)
 		if out != test.names || errOut != test.errOut || code != test.code {
 			t.Errorf("list %s: exit code %d, output %q, errors %q, want %+v", args, code, out, errOut, test)
 		}
 	}
-	if out, errOut, code := run(t, "kubectl-space", url, "list", "-n", "team", "-l", "team=nobody"); out != "" || errOut != "No resources found\n" || code != 0 {
+	if out, errOut, code := run(t, "kubectl-space", url, "list", "-n", "team", "-l", "team=none"); out != "" || errOut != "No resources found\n" || code != 0 {
 		t.Errorf("exit code %d, output %q, errors %q", code, out, errOut)
 	}
 }
 
 func TestList_namesEachClaimOnce(t *testing.T) {
-	former := namespace(ready(t, "a"))
-	former.Name, former.Labels[keys.AllocationID] = "ephemeral-ns-former", "former"
-	out, err := listed(t, of(ready(t, "a"), former, ready(t, "b")), "-o", "name")
+	deprovisioned := namespace(ready(t, "a"))
+	deprovisioned.Name, deprovisioned.Labels[keys.AllocationID] = "ephemeral-ns-deprovisioned", "deprovisioned"
+	out, err := listed(t, snapshotOf(ready(t, "a"), deprovisioned, ready(t, "b")), "-o", "name")
 	if want := "resourceclaim.resource.k8s.io/a\nresourceclaim.resource.k8s.io/b\n"; err != nil || out != want {
 		t.Errorf("got error %v and\n%s", err, out)
 	}
 }
 
 func TestList_printsObjectsForPrograms(t *testing.T) {
-	out, err := listed(t, of(ready(t, "a", "pod")), "-o", "jsonpath={.kind} {.items[0].kind} {.items[0].metadata.name} {.items[0].metadata.uid} {.items[0].state} {.items[0].pods}")
+	out, err := listed(t, snapshotOf(ready(t, "a", "pod")), "-o", "jsonpath={.kind} {.items[0].kind} {.items[0].metadata.name} {.items[0].metadata.uid} {.items[0].state} {.items[0].pods}")
 	if want := `List Space a uid-a Ready ["pod"]`; err != nil || out != want {
 		t.Errorf("got %s, error %v, want %s", out, err, want)
 	}
 }
 
-func TestTable_namesAllPodsIfWide(t *testing.T) {
-	s := of(ready(t, "used", "a", "b", "c", "d", "e"))
+func TestTable_wideNamesAllPods(t *testing.T) {
+	s := snapshotOf(ready(t, "used", "a", "b", "c", "d", "e"))
 	for wide, want := range map[bool]string{false: "a,b,c + 2 more...", true: "a,b,c,d,e"} {
 		if got := s.table(s.spaces(""), false, wide).Rows[0].Cells[3]; got != want {
 			t.Errorf("wide %t: got %v, want %s", wide, got, want)
@@ -122,11 +122,11 @@ func TestTable_namesAllPodsIfWide(t *testing.T) {
 	}
 }
 
-// Nothing changes of a claim that is gone, when its namespace goes later.
+// When the namespace of a deprovisioned space is deleted, its claim does not change.
 func TestList_watchesNamespaces(t *testing.T) {
 	keys := spaceapi.KeysFor(driver)
 	client := fake.NewClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: "ephemeral", Labels: map[string]string{keys.ClaimUID: "uid"}, Annotations: map[string]string{keys.ClaimNamespace: "team", keys.ClaimName: "gone"},
+		Name: "ephemeral", Labels: map[string]string{keys.ClaimUID: "uid"}, Annotations: map[string]string{keys.ClaimNamespace: "team", keys.ClaimName: "deleted"},
 	}})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -145,12 +145,12 @@ func TestList_watchesNamespaces(t *testing.T) {
 	if err := l.run(ctx, &reader{client: client, driver: driver, namespace: "team", clock: clock.RealClock{}}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-	if got := strings.Fields(out.String()); !slices.Contains(got, "CLAIM") || !slices.Contains(got, stateEnded) || !slices.Contains(got, stateGone) || strings.Count(out.String(), "CLAIM") != 1 {
-		t.Errorf("this is shown:\n%s", out)
+	if got := strings.Fields(out.String()); !slices.Contains(got, "CLAIM") || !slices.Contains(got, stateEnded) || !slices.Contains(got, stateDeleted) || strings.Count(out.String(), "CLAIM") != 1 {
+		t.Errorf("got\n%s", out)
 	}
 }
 
-func TestAwait_needsNoRightToWatchNamespaces(t *testing.T) {
+func TestAwait_worksWithoutPermissionToWatchNamespaces(t *testing.T) {
 	client := fake.NewClientset()
 	client.PrependWatchReactor("namespaces", func(clienttesting.Action) (bool, watch.Interface, error) {
 		return true, nil, apierrors.NewForbidden(corev1.Resource("namespaces"), "", nil)
@@ -175,14 +175,14 @@ func statesOf(spaces []spaceSummary) string {
 	return strings.Join(out, ",")
 }
 
-func TestChanged_doesNotTakeAnAllocatedClaimForGone(t *testing.T) {
+func TestChanged_reportsNoAllocatedClaimAsDeleted(t *testing.T) {
 	shown := map[string]spaceSummary{}
-	waits := spaceSummary{ObjectMeta: metav1.ObjectMeta{UID: "a"}, State: statePending}
+	pending := spaceSummary{ObjectMeta: metav1.ObjectMeta{UID: "a"}, State: statePending}
 	ready := spaceSummary{ObjectMeta: metav1.ObjectMeta{UID: "a"}, State: stateReady, AllocationID: "one", Request: "space", Space: "ephemeral"}
 	for i, step := range []struct {
 		spaces []spaceSummary
 		want   string
-	}{{[]spaceSummary{waits}, "Pending"}, {[]spaceSummary{ready}, "Ready"}, {[]spaceSummary{ready}, ""}, {[]spaceSummary{waits}, "Pending,Gone"}, {nil, "Gone"}} {
+	}{{[]spaceSummary{pending}, "Pending"}, {[]spaceSummary{ready}, "Ready"}, {[]spaceSummary{ready}, ""}, {[]spaceSummary{pending}, "Pending,Deleted"}, {nil, "Deleted"}} {
 		if got := statesOf(changed(shown, step.spaces)); got != step.want {
 			t.Errorf("step %d shows %q, want %q", i, got, step.want)
 		}
@@ -201,8 +201,8 @@ func TestChanged_distinguishesSpacesOfOneRequest(t *testing.T) {
 		snapshot *snapshot
 		want     string
 	}{
-		{of(c), "Provisioning,Provisioning"}, {of(c), ""}, {of(c, first), "Provisioning"}, {of(c, first, second), "Provisioning"},
-		{of(first, second), "Ended,Ended"}, {of(second), "Gone"}, {of(), "Gone"},
+		{snapshotOf(c), "Provisioning,Provisioning"}, {snapshotOf(c), ""}, {snapshotOf(c, first), "Provisioning"}, {snapshotOf(c, first, second), "Provisioning"},
+		{snapshotOf(first, second), "Ended,Ended"}, {snapshotOf(second), "Deleted"}, {snapshotOf(), "Deleted"},
 	} {
 		if got := statesOf(changed(shown, step.snapshot.spaces(""))); got != step.want {
 			t.Errorf("step %d shows %q, want %q", i, got, step.want)

@@ -24,7 +24,7 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// snapshot has the objects that the user can read. Commands print nothing else.
+// snapshot contains the objects that the user can read. Commands print nothing else.
 type snapshot struct {
 	driver string
 	now    time.Time
@@ -89,17 +89,17 @@ type reader struct {
 	clock     clock.Clock
 }
 
-// ofSpaces selects the namespaces of spaces and the objects that the controller creates in them.
-func (r *reader) ofSpaces() metav1.ListOptions {
+// spaceListOptions selects the namespaces of spaces and the objects that the controller creates in them.
+func (r *reader) spaceListOptions() metav1.ListOptions {
 	return metav1.ListOptions{LabelSelector: spaceapi.KeysFor(r.driver).ClaimUID}
 }
 
 // read reads the claims and pods of a namespace, or of all namespaces if it is empty, the
 // classes, and the namespaces of spaces. It lists namespaces before claims: a namespace that
-// belongs to no claim is then of a deprovisioned space, and not of a new allocation.
+// belongs to no claim then belongs to a deprovisioned space, and not to a new allocation.
 func (r *reader) read(ctx context.Context, namespace string) (*snapshot, error) {
 	s := &snapshot{driver: r.driver, now: r.clock.Now()}
-	namespaces, err := r.client.CoreV1().Namespaces().List(ctx, r.ofSpaces())
+	namespaces, err := r.client.CoreV1().Namespaces().List(ctx, r.spaceListOptions())
 	if err := s.tolerateForbidden(err, listNamespaces); err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (r *reader) readAll(ctx context.Context, namespace string) (*snapshot, erro
 
 // readQuotas adds the quotas of all spaces.
 func (r *reader) readQuotas(ctx context.Context, s *snapshot) error {
-	quotas, err := r.client.CoreV1().ResourceQuotas("").List(ctx, r.ofSpaces())
+	quotas, err := r.client.CoreV1().ResourceQuotas("").List(ctx, r.spaceListOptions())
 	s.quotas = quotas.Items
 	return s.tolerateForbidden(err, listQuotas)
 }
@@ -196,19 +196,19 @@ func (s *snapshot) class(name string) *resourceapi.DeviceClass {
 	return find(s.classes, func(c *resourceapi.DeviceClass) bool { return c.Name == name })
 }
 
-// consumers returns the pods that refer to a claim and are not done.
+// consumers returns the pods that refer to a claim and are not terminal.
 func (s *snapshot) consumers(claim *resourceapi.ResourceClaim) []*corev1.Pod {
 	var out []*corev1.Pod
 	for i := range s.pods {
 		pod := &s.pods[i]
-		if pod.Namespace == claim.Namespace && !isDone(pod) && slices.Contains(claimsOf(pod), claim.Name) {
+		if pod.Namespace == claim.Namespace && !isTerminal(pod) && slices.Contains(claimsOf(pod), claim.Name) {
 			out = append(out, pod)
 		}
 	}
 	return out
 }
 
-func isDone(pod *corev1.Pod) bool {
+func isTerminal(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
@@ -247,8 +247,8 @@ func (s *snapshot) configures(c resourceapi.DeviceConfiguration) bool {
 	return c.Opaque != nil && c.Opaque.Driver == s.driver
 }
 
-// providesSpaces reports whether a class is for spaces. Of a class that cannot be read, that is
-// known if it has the name of the driver, or if a claim has a space of it.
+// providesSpaces reports whether a class is for spaces. A class that cannot be read is for spaces if
+// it has the name of the driver, or if a claim has a space of that class.
 func (s *snapshot) providesSpaces(name string) bool {
 	if class := s.class(name); class != nil {
 		return slices.ContainsFunc(class.Spec.Selectors, func(selector resourceapi.DeviceSelector) bool { return mentions(selector, s.driver) }) ||

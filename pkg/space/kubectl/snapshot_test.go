@@ -11,7 +11,7 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// What is allocated while the cluster is read has its namespace already.
+// Otherwise, a namespace that is created in between would belong to no claim.
 func TestRead_readsClaimsAfterNamespaces(t *testing.T) {
 	client := fake.NewClientset()
 	r := &reader{client: client, driver: driver, clock: clock.RealClock{}}
@@ -23,6 +23,6 @@ func TestRead_readsClaimsAfterNamespaces(t *testing.T) {
 		read = append(read, action.GetResource().Resource)
 	}
 	if slices.Index(read, "namespaces") > slices.Index(read, "resourceclaims") || slices.Index(read, "namespaces") < 0 {
-		t.Errorf("what is read, in order: %v", read)
+		t.Errorf("read %v, want namespaces before resourceclaims", read)
 	}
 }

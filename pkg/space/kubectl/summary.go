@@ -21,7 +21,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/deletion"
 )
 
-// The states of a space, besides the reasons of a Ready condition that is False, and
+// The states of a space, in addition to the reasons of a Ready condition that is False, and
 // DeprovisioningFailed.
 const (
 	// stateUnused: no pod refers to the claim.
@@ -38,12 +38,12 @@ const (
 	// stateTerminating: the namespace of a deprovisioned space is being deleted.
 	stateTerminating = "Terminating"
 	// stateContentRemaining: the same, for more than contentRemainingAfter, because it still
-	// contains objects, or has finalizers itself.
+	// contains objects, or has finalizers itself. Kubernetes' condition is NamespaceContentRemaining.
 	stateContentRemaining = "ContentRemaining"
 	// stateRetained: the namespace of a deprovisioned space is retained, without credentials.
 	stateRetained = "Retained"
-	// stateGone: a space that list -w has shown no longer exists.
-	stateGone = "Gone"
+	// stateDeleted: the space was deleted after list -w had shown it.
+	stateDeleted = "Deleted"
 )
 
 const contentRemainingAfter = time.Minute
@@ -108,7 +108,7 @@ func (s *snapshot) spaces(namespace string) []spaceSummary {
 			out = append(out, s.spacesOf(&s.claims[i])...)
 		}
 	}
-	out = append(out, s.formerSpaces(namespace, "")...)
+	out = append(out, s.deprovisionedSpaces(namespace, "")...)
 	slices.SortStableFunc(out, func(a, b spaceSummary) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Request, b.Request))
 	})
@@ -210,9 +210,9 @@ func quotaUsages(quota *corev1.ResourceQuota) []quotaUsage {
 	return out
 }
 
-// formerSpaces returns the deprovisioned spaces of a claim, which may no longer exist. Their
-// namespaces belong to no current allocation. An empty namespace or name stands for all.
-func (s *snapshot) formerSpaces(namespace, name string) []spaceSummary {
+// deprovisionedSpaces returns the deprovisioned spaces of a claim, which may no longer exist. Their
+// namespaces belong to no current allocation. An empty namespace or name selects all.
+func (s *snapshot) deprovisionedSpaces(namespace, name string) []spaceSummary {
 	keys := s.keys()
 	var out []spaceSummary
 	for i := range s.namespaces {
@@ -249,8 +249,8 @@ func (s *snapshot) formerSpaces(namespace, name string) []spaceSummary {
 	return out
 }
 
-// deprovisioningFailure returns why a space of a claim could not be deprovisioned, or nothing if it
-// was, or if that was not tried.
+// deprovisioningFailure returns why a space of a claim could not be deprovisioned, or nothing if no
+// attempt failed, or if a later one succeeded.
 func (s *snapshot) deprovisioningFailure(claim types.UID, namespace string) string {
 	last := s.lastEvent(claim, namespace, spaceapi.ReasonDeprovisioningFailed, spaceapi.ReasonDeprovisioned, spaceapi.ReasonNamespaceRetained)
 	if last == nil || last.Reason != spaceapi.ReasonDeprovisioningFailed {

@@ -20,7 +20,7 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// rows are the cells that are shown, by columns but for the names that are hashes.
+// rows returns the cells that are shown, without the names of namespaces.
 func rows(s *snapshot) []string {
 	var out []string
 	for _, row := range s.table(s.spaces(""), false, false).Rows {
@@ -32,51 +32,50 @@ func rows(s *snapshot) []string {
 
 func TestSpaces_haveStates(t *testing.T) {
 	used := ready(t, "used", "pod")
-	retained, stuck, going := ready(t, "retained"), ready(t, "stuck"), ready(t, "going")
-	kept, keeps, goes := namespace(retained), namespace(stuck), namespace(going)
-	kept.Annotations[keys.RetainedUntil] = "2026-03-01T13:00:00Z"
-	keeps.DeletionTimestamp = &metav1.Time{Time: now.Add(-time.Hour)}
-	keeps.Status.Conditions = []corev1.NamespaceCondition{{Type: corev1.NamespaceFinalizersRemaining, Status: corev1.ConditionTrue, Message: "a finalizer remains"}}
-	goes.DeletionTimestamp = &metav1.Time{Time: now}
-	ending := claim("ending", driver)
-	ending.DeletionTimestamp = &metav1.Time{Time: now}
+	retained, stuck, terminating := namespace(ready(t, "retained")), namespace(ready(t, "stuck")), namespace(ready(t, "terminating"))
+	retained.Annotations[keys.RetainedUntil] = "2026-03-01T13:00:00Z"
+	stuck.DeletionTimestamp = &metav1.Time{Time: now.Add(-time.Hour)}
+	stuck.Status.Conditions = []corev1.NamespaceCondition{{Type: corev1.NamespaceFinalizersRemaining, Status: corev1.ConditionTrue, Message: "a finalizer remains"}}
+	terminating.DeletionTimestamp = &metav1.Time{Time: now}
+	deleted := claim("deleted", driver)
+	deleted.DeletionTimestamp = &metav1.Time{Time: now}
 
 	for name, test := range map[string]struct {
 		snapshot *snapshot
 		want     []string
 	}{
-		"ready, with all rights": {
-			of(used, pod("pod", "node-b", "used"), namespace(used), quota(nameOf(used))),
+		"ready, with all permissions": {
+			snapshotOf(used, pod("pod", "node-b", "used"), namespace(used), quota(spaceName(used))),
 			[]string{"used Ready pod node-b spaces pods 3/4 60m"},
 		},
-		"ready, with the right to list claims only": {
-			of(used, listPods, listNamespaces, listQuotas),
+		"ready, with permission to list claims only": {
+			snapshotOf(used, listPods, listNamespaces, listQuotas),
 			[]string{"used Ready pod <unknown> spaces <unknown> 60m"},
 		},
 		"not ready": {
-			of(says(t, allocated(claim("refused", driver), "spaces", "pod"), spaceapi.ReasonInvalidParameters, "no")),
-			[]string{"refused InvalidParameters pod <none> spaces <none> 60m"},
+			snapshotOf(withCondition(t, allocated(claim("rejected", driver), "spaces", "pod"), spaceapi.ReasonInvalidParameters, "no")),
+			[]string{"rejected InvalidParameters pod <none> spaces <none> 60m"},
 		},
 		"not reported yet": {
-			of(allocated(claim("new", driver), "spaces")),
+			snapshotOf(allocated(claim("new", driver), "spaces")),
 			[]string{"new Provisioning <none> <none> spaces <none> 60m"},
 		},
 		"claims without an allocation": {
-			of(claim("unused", driver), claim("waits", driver), ending, pod("pod", "", "waits")),
-			[]string{"ending Ended <none> <none> <none> <none> 60m", "unused Unused <none> <none> <none> <none> 60m", "waits Pending pod <none> <none> <none> 60m"},
+			snapshotOf(claim("pending", driver), claim("unused", driver), deleted, pod("pod", "", "pending")),
+			[]string{"deleted Ended <none> <none> <none> <none> 60m", "pending Pending pod <none> <none> <none> 60m", "unused Unused <none> <none> <none> <none> 60m"},
 		},
-		"what could not be deprovisioned": {
-			of(kept, keeps, goes, event("retained", "DeprovisioningFailed", kept.Name), event("stuck", "DeprovisioningFailed", keeps.Name), event("going", "Deprovisioned", goes.Name)),
+		"deprovisioning failed": {
+			snapshotOf(retained, stuck, terminating, event("retained", "DeprovisioningFailed", retained.Name), event("stuck", "DeprovisioningFailed", stuck.Name), event("terminating", "Deprovisioned", terminating.Name)),
 			[]string{
-				"going Terminating <none> <none> <none> <none> 9m", "retained DeprovisioningFailed <none> <none> <none> <none> 9m",
-				"stuck DeprovisioningFailed <none> <none> <none> <none> 9m",
+				"retained DeprovisioningFailed <none> <none> <none> <none> 9m", "stuck DeprovisioningFailed <none> <none> <none> <none> 9m",
+				"terminating Terminating <none> <none> <none> <none> 9m",
 			},
 		},
-		"what is left of spaces": {
-			of(kept, keeps, goes),
+		"deprovisioned": {
+			snapshotOf(retained, stuck, terminating),
 			[]string{
-				"going Terminating <none> <none> <none> <none> 9m", "retained Retained <none> <none> <none> <none> 9m",
-				"stuck ContentRemaining <none> <none> <none> <none> 9m",
+				"retained Retained <none> <none> <none> <none> 9m", "stuck ContentRemaining <none> <none> <none> <none> 9m",
+				"terminating Terminating <none> <none> <none> <none> 9m",
 			},
 		},
 	} {
@@ -86,27 +85,27 @@ func TestSpaces_haveStates(t *testing.T) {
 	}
 }
 
-func TestSpaces_leavesOutClaimsForOtherDevices(t *testing.T) {
-	ours := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "ours"}, Spec: resourceapi.DeviceClassSpec{Selectors: []resourceapi.DeviceSelector{{
+func TestSpaces_omitsClaimsForOtherDevices(t *testing.T) {
+	own := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "own"}, Spec: resourceapi.DeviceClassSpec{Selectors: []resourceapi.DeviceSelector{{
 		CEL: &resourceapi.CELDeviceSelector{Expression: `device.driver == "` + driver + `"`},
 	}}}}
 	foreign := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: "gpu"}}
-	s := of(claim("a", "ours"), claim("b", "gpu"), ours, foreign)
+	s := snapshotOf(claim("a", "own"), claim("b", "gpu"), own, foreign)
 	if got := rows(s); len(got) != 1 || !strings.HasPrefix(got[0], "a ") {
 		t.Errorf("got %v, want a only", got)
 	}
-	// Users who cannot read classes know them by what others have.
-	s = of(claim("a", "ours"), claim("b", "gpu"), says(t, allocated(claim("c", "ours"), "spaces"), spaceapi.ReasonProvisioned, ""), listClasses)
+	// Without permission to list classes, the allocations of claims show which ones provide spaces.
+	s = snapshotOf(claim("a", "own"), claim("b", "gpu"), withCondition(t, allocated(claim("c", "own"), "spaces"), spaceapi.ReasonProvisioned, ""), listClasses)
 	if got := rows(s); len(got) != 2 || !strings.HasPrefix(got[0], "a ") || !strings.HasPrefix(got[1], "c ") {
 		t.Errorf("got %v, want a and c", got)
 	}
 }
 
-func TestSpaces_areOfOneNamespace(t *testing.T) {
+func TestSpaces_filtersByNamespace(t *testing.T) {
 	mine, other := ready(t, "mine"), ready(t, "other")
-	rest := namespace(other)
-	rest.Annotations[keys.ClaimNamespace] = "elsewhere"
-	if got := of(mine, namespace(mine), rest).spaces("team"); len(got) != 1 || got[0].Space != nameOf(mine) {
+	deprovisioned := namespace(other)
+	deprovisioned.Annotations[keys.ClaimNamespace] = "elsewhere"
+	if got := snapshotOf(mine, namespace(mine), deprovisioned).spaces("team"); len(got) != 1 || got[0].Space != spaceName(mine) {
 		t.Errorf("got %+v, want the space of mine", got)
 	}
 }
@@ -116,15 +115,15 @@ func TestQuotaUsages_areSortedByUsage(t *testing.T) {
 	for _, usage := range quotaUsages(quota("ns")) {
 		got = append(got, fmt.Sprintf("%s %s/%s %d", usage.Resource, usage.Used, usage.Hard, usage.Percent))
 	}
-	// Nothing can be used of the last one, so it is not used up.
+	// A limit of 0 has no percentage.
 	if want := []string{"pods 3/4 75", "secrets 1/10 10", "services.loadbalancers 0/0 -1"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-func TestFormerSpaces_areThoseOfTheClaim(t *testing.T) {
+func TestDeprovisionedSpaces_belongToTheClaim(t *testing.T) {
 	mine, other := namespace(ready(t, "mine")), namespace(ready(t, "other"))
-	if got := of(mine, other).formerSpaces("team", "mine"); len(got) != 1 || got[0].Space != mine.Name {
+	if got := snapshotOf(mine, other).deprovisionedSpaces("team", "mine"); len(got) != 1 || got[0].Space != mine.Name {
 		t.Errorf("got %+v, want %s only", got, mine.Name)
 	}
 }
@@ -144,7 +143,7 @@ func found(t *testing.T, file, expression string) []string {
 	return out
 }
 
-func TestStates_areOnThePage(t *testing.T) {
+func TestStates_areDocumented(t *testing.T) {
 	states := slices.Sorted(slices.Values(slices.Concat(found(t, "summary.go", `(?m)^\tstate\w+ += "(\w+)"`), slices.Collect(maps.Keys(reasons)))))
 	var rows []string
 	for _, cell := range found(t, "../../../docs/kubectl-space.md", "(?m)^\\| ((?:`[A-Z]\\w+`(?:, )?)+) \\|") {

@@ -73,7 +73,7 @@ type poolSummary struct {
 	metav1.TypeMeta `json:",inline"`
 	// ObjectMeta has the name of the pool: for a pool per node, <pool>/<node>.
 	metav1.ObjectMeta `json:"metadata"`
-	// NodeName is that of a pool per node.
+	// NodeName is the node of a pool per node.
 	NodeName string `json:"nodeName,omitempty"`
 	// Resources has the number of spaces first.
 	Resources []resourceUsage `json:"resources"`
@@ -91,15 +91,15 @@ type resourceUsage struct {
 }
 
 func (s *snapshot) poolSummaries() []poolSummary {
-	former := map[string]int64{}
-	for _, space := range s.formerSpaces("", "") {
-		former[space.Pool]++
+	deprovisioned := map[string]int64{}
+	for _, space := range s.deprovisionedSpaces("", "") {
+		deprovisioned[space.Pool]++
 	}
 	var out []poolSummary
 	for _, pool := range s.pools() {
 		summary := poolSummary{TypeMeta: metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: "Pool"}, ObjectMeta: metav1.ObjectMeta{Name: pool.name}, NodeName: pool.node}
 		if !s.lacks(listNamespaces) {
-			summary.Deprovisioned = ptr.To(former[pool.name])
+			summary.Deprovisioned = ptr.To(deprovisioned[pool.name])
 		}
 		for _, name := range pool.resources() {
 			used := pool.used[name]
@@ -127,7 +127,7 @@ func poolTable(pools []poolSummary) *metav1.Table {
 		}
 		for _, usage := range pool.Resources {
 			table.Rows = append(table.Rows, row(pool.Name, cmp.Or(pool.NodeName, "<any>"), usage.Resource, usage.Used, cmp.Or(usage.Free, unlimited), cmp.Or(usage.Total, unlimited), deprovisioned))
-			deprovisioned = "" // Their parts of a budget are not known.
+			deprovisioned = "" // Namespaces do not record how much of a budget their spaces used.
 		}
 	}
 	return table
@@ -137,12 +137,12 @@ func poolTable(pools []poolSummary) *metav1.Table {
 type pool struct {
 	// name is that of the ResourceSlices: for a pool per node, <pool>/<node>.
 	name string
-	// node is that of a pool per node, or empty.
+	// node is the node of a pool per node, or empty.
 	node string
 	// used and total are by resource. A resource without a total has no limit.
 	used, total map[string]resource.Quantity
-	// holders are what uses it: pods, and claims that no pod uses.
-	holders []string
+	// consumers are what uses it: pods, and claims that no pod uses.
+	consumers []string
 }
 
 // pools returns the driver's pools by name, with what the claims of the snapshot use.
@@ -177,7 +177,7 @@ func (s *snapshot) pools() []*pool {
 			if p == nil || result.Driver != s.driver || ptr.Deref(result.AdminAccess, false) {
 				continue
 			}
-			p.holders = append(p.holders, holdersOf(&claim)...)
+			p.consumers = append(p.consumers, consumersOf(&claim)...)
 			for capacity, part := range result.ConsumedCapacity {
 				add(p.used, string(capacity), part)
 			}
@@ -208,7 +208,7 @@ func (p *pool) usage() string {
 	for _, name := range p.resources() {
 		if total, limited := p.total[name]; limited {
 			used := p.used[name]
-			parts = append(parts, fmt.Sprintf("of pool %s %s of %s %s are in use", p.name, used.String(), total.String(), name))
+			parts = append(parts, fmt.Sprintf("%s of %s %s of pool %s are in use", used.String(), total.String(), name, p.name))
 		}
 	}
 	return cmp.Or(strings.Join(parts, ", "), fmt.Sprintf("pool %s has no limit", p.name))

@@ -13,7 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-func TestPoolTable_countsWhatIsUsed(t *testing.T) {
+func TestPoolTable_countsUsage(t *testing.T) {
 	exclusive := slice("local/node-a", 0, 0)
 	exclusive.Spec.NodeName = ptr.To("node-a")
 	exclusive.Spec.Devices = []resourceapi.Device{{Name: "space-0"}, {Name: "space-1"}}
@@ -21,9 +21,9 @@ func TestPoolTable_countsWhatIsUsed(t *testing.T) {
 	stale.Spec.Pool.Generation = 0
 	admin := ready(t, "admin", "p")
 	admin.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
-	former := namespace(ready(t, "former"))
-	former.Annotations[keys.Pool] = "spaces"
-	s := of(slice("spaces", 3, 4), stale, exclusive, slice("open", 0, 0), ready(t, "c", "p"), admin, former)
+	deprovisioned := namespace(ready(t, "deprovisioned"))
+	deprovisioned.Annotations[keys.Pool] = "spaces"
+	s := snapshotOf(slice("spaces", 3, 4), stale, exclusive, slice("open", 0, 0), ready(t, "c", "p"), admin, deprovisioned)
 	table := poolTable(s.poolSummaries())
 	var got []string
 	for _, row := range table.Rows {
@@ -40,17 +40,17 @@ func TestPoolTable_countsWhatIsUsed(t *testing.T) {
 }
 
 func TestTop_printsObjectsForPrograms(t *testing.T) {
-	url := serve(t, []runtime.Object{slice("few", 3, 4), slice("many", 0, 0), ready(t, "c", "p")})
+	url := serve(t, []runtime.Object{slice("limited", 3, 4), slice("unlimited", 0, 0), ready(t, "c", "p")})
 	for format, want := range map[string]string{
-		"name": "pool.space.resource.example.com/few\npool.space.resource.example.com/many\n",
+		"name": "pool.space.resource.example.com/limited\npool.space.resource.example.com/unlimited\n",
 		`jsonpath={.kind} {.items[0].resources[0]} {.items[1].resources[0]} {.items[1].deprovisioned}`: `List {"free":"3","resource":"spaces","total":"3","used":"0"} {"resource":"spaces","used":"0"} 0`,
-		"custom-columns=POOL:.metadata.name,FREE:.resources[*].free":                                   "POOL   FREE\nfew    3,4\nmany   <none>\n",
+		"custom-columns=POOL:.metadata.name,FREE:.resources[*].free":                                   "POOL        FREE\nlimited     3,4\nunlimited   <none>\n",
 	} {
 		if out, errOut, code := run(t, "kubectl-space", url, "top", "-n", "team", "-o", format); code != 0 || out != want {
 			t.Errorf("-o %s: exit code %d, output\n%s%s, want\n%s", format, code, out, errOut, want)
 		}
 	}
-	if out, _, code := run(t, "kubectl-space", url, "top", "--no-headers"); code != 0 || !strings.HasPrefix(out, "few ") {
+	if out, _, code := run(t, "kubectl-space", url, "top", "--no-headers"); code != 0 || !strings.HasPrefix(out, "limited ") {
 		t.Errorf("exit code %d, output\n%s", code, out)
 	}
 }

@@ -59,8 +59,8 @@ func newVersion(o *options, version string) *cobra.Command {
 	return cmd
 }
 
-// driverVersion returns the version that the DeviceClass of the driver has. Unlike pods with such a
-// label, nobody but administrators can create that.
+// driverVersion returns the version in the label of the driver's DeviceClass. Only administrators can
+// create DeviceClasses, while many users can create pods with such a label.
 func (o *options) driverVersion(ctx context.Context, r *reader) (string, error) {
 	class, err := r.client.ResourceV1().DeviceClasses().Get(ctx, r.driver, metav1.GetOptions{})
 	s := &snapshot{}

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-func TestVersion_isThatOfTheClientAndTheDriver(t *testing.T) {
+func TestVersion_printsClientAndDriver(t *testing.T) {
 	installed := class(driver, "")
 	installed.Labels = map[string]string{versionLabel: "v1.2.3"}
 	url := serve(t, []runtime.Object{installed})

@@ -72,10 +72,10 @@ func (r *reader) why(ctx context.Context, arg string) (text, note string, err er
 			return "", "", err
 		}
 	}
-	left, claim, pod := s.whyRemaining(namespace, name, space), s.claim(namespace, name), s.pod(namespace, name)
+	remaining, claim, pod := s.whyRemaining(namespace, name, space), s.claim(namespace, name), s.pod(namespace, name)
 	switch {
-	case left != "" && (space != "" || claim == nil && pod == nil):
-		return left, s.note(), nil
+	case remaining != "" && (space != "" || claim == nil && pod == nil):
+		return remaining, s.note(), nil
 	case claim != nil && kind != podKind:
 		return s.whyClaim(claim, s.consumers(claim)), s.note(), nil
 	case pod != nil && (kind == podKind || kind == ""):
@@ -86,7 +86,7 @@ func (r *reader) why(ctx context.Context, arg string) (text, note string, err er
 
 // whyPod explains why a pod has no space.
 func (s *snapshot) whyPod(pod *corev1.Pod) string {
-	if isDone(pod) {
+	if isTerminal(pod) {
 		return fmt.Sprintf("Pod %s has terminated (%s). A space is deprovisioned when no pod uses its claim.", pod.Name, pod.Status.Phase)
 	}
 	if len(pod.Spec.ResourceClaims) == 0 && pod.Status.ExtendedResourceClaimStatus == nil {
@@ -161,14 +161,14 @@ func (s *snapshot) whyUnallocated(claim *resourceapi.ResourceClaim, pod *corev1.
 	case s.lacks(listSlices):
 		return fmt.Sprintf("There is no room for ResourceClaim %s of pod %s: its pool is full, or has no space for the nodes that the pod can run on. To find out which, you need permission to list resourceslices.%s", claim.Name, pod.Name, quoted)
 	}
-	var usage, holders []string
+	var usage, consumers []string
 	for _, pool := range pools {
 		usage = append(usage, pool.usage())
 		if len(pool.total) > 0 {
-			holders = append(holders, pool.holders...)
+			consumers = append(consumers, pool.consumers...)
 		}
 	}
-	return fmt.Sprintf("There is no room for ResourceClaim %s on the nodes that pod %s can run on: %s.%s%s", claim.Name, pod.Name, strings.Join(usage, ", "), usedBy(holders, pod), quoted)
+	return fmt.Sprintf("There is no room for ResourceClaim %s on the nodes that pod %s can run on: %s.%s%s", claim.Name, pod.Name, strings.Join(usage, ", "), usedBy(consumers, pod), quoted)
 }
 
 // missingClass returns a class of a claim that does not exist, according to the snapshot or
@@ -204,11 +204,11 @@ func (s *snapshot) whyAllocated(claim *resourceapi.ResourceClaim, pods []*corev1
 	return text
 }
 
-// reasons has an explanation for each reason of a Ready condition that is False, and for
+// reasons are explanations for the reasons of a Ready condition that is False, and for
 // DeprovisioningFailed.
 var reasons = map[string]string{
 	spaceapi.ReasonInvalidParameters:    "ResourceClaim %s has invalid parameters: %s. This is final: change the claim or its DeviceClass, and recreate the claim.",
-	spaceapi.ReasonExpired:              "The space of ResourceClaim %s was deprovisioned because it reached its maximum lifetime: %s. This is final: recreate the claim, or have the class changed.",
+	spaceapi.ReasonExpired:              "The space of ResourceClaim %s has expired: %s. This is final: recreate the claim, or have the class changed.",
 	spaceapi.ReasonUnsupportedConsumer:  "ResourceClaim %s gets no space: %s. Use a claim, or a ResourceClaimTemplate, that the pods themselves name.",
 	spaceapi.ReasonNameConflict:         "The namespace for ResourceClaim %s already exists and does not belong to the claim: %s.",
 	spaceapi.ReasonNamespaceTerminating: "The namespace of ResourceClaim %s was deleted, and is recreated when it no longer exists: %s.",
@@ -259,23 +259,23 @@ func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.
 // whyRemaining explains why the namespace of a deprovisioned space of a claim still exists: the given
 // one, or the first in the order of states below. It returns nothing if there is none.
 func (s *snapshot) whyRemaining(namespace, name, space string) string {
-	left := slices.DeleteFunc(s.formerSpaces(namespace, name), func(l spaceSummary) bool { return space != "" && l.Space != space })
+	spaces := slices.DeleteFunc(s.deprovisionedSpaces(namespace, name), func(d spaceSummary) bool { return space != "" && d.Space != space })
 	text := fmt.Sprintf("A space of ResourceClaim %s is deprovisioned, and its credentials are revoked. Its namespace ", name)
 	for _, state := range []string{spaceapi.ReasonDeprovisioningFailed, stateContentRemaining, stateTerminating, stateRetained, stateEnded} {
-		l := find(left, func(l *spaceSummary) bool { return l.State == state })
+		d := find(spaces, func(d *spaceSummary) bool { return d.State == state })
 		switch {
-		case l == nil:
+		case d == nil:
 			continue
 		case state == spaceapi.ReasonDeprovisioningFailed:
-			return fmt.Sprintf(reasons[state], name, l.Message)
+			return fmt.Sprintf(reasons[state], name, d.Message)
 		case state == stateContentRemaining:
-			return text + fmt.Sprintf("%s still exists: %s.%s The driver removes no finalizers. The next space does not wait for it.", l.Space, l.Message, s.deletionAdvice(l.Space))
+			return text + fmt.Sprintf("%s still exists: %s.%s The driver only removes finalizers of RoleBindings. The next space does not wait for it.", d.Space, d.Message, s.deletionAdvice(d.Space))
 		case state == stateTerminating:
-			return text + fmt.Sprintf("%s is being deleted: %s.", l.Space, cmp.Or(l.Message, "that usually takes a few seconds"))
+			return text + fmt.Sprintf("%s is being deleted: %s.", d.Space, cmp.Or(d.Message, "that usually takes a few seconds"))
 		case state == stateRetained:
-			return text + fmt.Sprintf("%s is retained for debugging until %s.", l.Space, l.RetainedUntil)
+			return text + fmt.Sprintf("%s is retained for debugging until %s.", d.Space, d.RetainedUntil)
 		default:
-			return fmt.Sprintf("A space of ResourceClaim %s is to be deprovisioned. Until then, its credentials may be valid, and its namespace %s exists. That usually takes a second or two: check that the controller runs and has a leader.", name, l.Space)
+			return fmt.Sprintf("A space of ResourceClaim %s is to be deprovisioned. Until then, its credentials may be valid, and its namespace %s exists. That usually takes a second or two: check that the controller runs and has a leader.", name, d.Space)
 		}
 	}
 	return ""

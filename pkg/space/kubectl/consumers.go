@@ -17,20 +17,20 @@ import (
 const maxNamed = 3
 
 // usedBy returns a sentence about what uses the pools that a pod waits for, or nothing.
-func usedBy(holders []string, pod *corev1.Pod) string {
-	slices.Sort(holders)
-	holders = slices.Compact(holders)
-	sameNamespace := slices.ContainsFunc(holders, func(holder string) bool { return strings.HasPrefix(holder, "pod "+pod.Namespace+"/") })
-	if n := len(holders) - maxNamed; n > 0 {
-		holders = append(holders[:maxNamed], fmt.Sprintf("%d more", n))
+func usedBy(consumers []string, pod *corev1.Pod) string {
+	slices.Sort(consumers)
+	consumers = slices.Compact(consumers)
+	sameNamespace := slices.ContainsFunc(consumers, func(consumer string) bool { return strings.HasPrefix(consumer, "pod "+pod.Namespace+"/") })
+	if n := len(consumers) - maxNamed; n > 0 {
+		consumers = append(consumers[:maxNamed], fmt.Sprintf("%d more", n))
 	}
 	switch {
-	case len(holders) == 0:
+	case len(consumers) == 0:
 		return ""
 	case sameNamespace:
-		return fmt.Sprintf(" In use by %s.%s", strings.Join(holders, ", "), strategyHint(pod))
+		return fmt.Sprintf(" In use by %s.%s", strings.Join(consumers, ", "), strategyHint(pod))
 	}
-	return fmt.Sprintf(" In use by %s.", strings.Join(holders, ", "))
+	return fmt.Sprintf(" In use by %s.", strings.Join(consumers, ", "))
 }
 
 // strategyHint returns a sentence for a pod that may wait for another pod of its Deployment, or
@@ -42,14 +42,14 @@ func strategyHint(pod *corev1.Pod) string {
 	return " If that is a pod of the same Deployment, give the Deployment the strategy Recreate, or RollingUpdate with maxSurge 0."
 }
 
-// holdersOf returns the pods that use a claim, or the claim if there are none.
-func holdersOf(claim *resourceapi.ResourceClaim) []string {
-	var holders []string
+// consumersOf returns the pods that use a claim, or the claim if there are none.
+func consumersOf(claim *resourceapi.ResourceClaim) []string {
+	var consumers []string
 	for _, consumer := range claim.Status.ReservedFor {
-		holders = append(holders, fmt.Sprintf("pod %s/%s", claim.Namespace, consumer.Name))
+		consumers = append(consumers, fmt.Sprintf("pod %s/%s", claim.Namespace, consumer.Name))
 	}
-	if len(holders) == 0 {
-		holders = append(holders, fmt.Sprintf("ResourceClaim %s/%s", claim.Namespace, claim.Name))
+	if len(consumers) == 0 {
+		consumers = append(consumers, fmt.Sprintf("ResourceClaim %s/%s", claim.Namespace, claim.Name))
 	}
-	return holders
+	return consumers
 }
