@@ -51,8 +51,8 @@ func openCDISpecs(driver, dir string) (*cdiSpecs, error) {
 }
 
 // put creates or replaces the spec of a claim, and returns the devices of its allocation, whose
-// names begin with a prefix. Containers have what edits say, and files of the claim's directory on
-// the host.
+// names begin with a prefix. Containers get the variables and mounts in edits. The mounted files are
+// in the claim's directory on the host.
 func (s *cdiSpecs) put(a *allocation.Allocation, prefix string, edits []containeredits.Edits, claimDir string) ([]kubeletplugin.Device, error) {
 	var inSpec []specs.Device
 	var out []kubeletplugin.Device

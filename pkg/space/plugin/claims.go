@@ -17,12 +17,12 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 )
 
-// maxReads is how many claims are in memory as a whole at the same time. Users can write claims of
+// maxReads is how many full claims are in memory at the same time. Users can write claims of
 // 1.5 MiB, which take up to 15 MiB when they are decoded.
 const maxReads = 4
 
-// claimReader reads claims, and bounds the memory that large ones take: the plugin keeps what
-// [allocation.Strip] keeps, and has few claims as a whole at the same time.
+// claimReader reads claims, and limits the memory that large ones take: the plugin keeps claims
+// stripped by [allocation.Strip], and has only maxReads full claims at the same time.
 type claimReader struct {
 	client kubernetes.Interface
 	driver string
@@ -48,14 +48,14 @@ func (r *claimReader) read(ctx context.Context, name types.NamespacedName, use f
 	return err
 }
 
-// get returns what is kept of a claim.
+// get returns a stripped claim.
 func (r *claimReader) get(ctx context.Context, name types.NamespacedName) (claim *resourceapi.ResourceClaim, err error) {
-	err = r.read(ctx, name, func(whole *resourceapi.ResourceClaim) { claim = allocation.Strip(whole, r.driver) })
+	err = r.read(ctx, name, func(full *resourceapi.ResourceClaim) { claim = allocation.Strip(full, r.driver) })
 	return claim, err
 }
 
 // withParameters calls use with a claim that has its parameters, which use must not keep. It reads
-// the claim if they were not kept. The error is that of the API server.
+// the claim if they were stripped. The error is that of the API server.
 func (r *claimReader) withParameters(ctx context.Context, claim *resourceapi.ResourceClaim, use func(*resourceapi.ResourceClaim)) error {
 	if !allocation.IsTruncated(claim) {
 		use(claim)

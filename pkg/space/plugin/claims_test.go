@@ -22,31 +22,31 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 )
 
-// large makes a claim so large that only a part of it is kept.
+// large makes a claim so large that its parameters are stripped.
 func large(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
 	metav1.SetMetaDataAnnotation(&claim.ObjectMeta, "example.com/note", strings.Repeat("n", 1<<20))
 	return claim
 }
 
-// keptOf returns what the kubelet's call gets of a claim.
-func (n *node) keptOf(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+// stripped returns the part of a claim that a call of the kubelet gets.
+func (n *node) stripped(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
 	n.t.Helper()
-	kept, err := n.driver.claims.forHelper().ResourceV1().ResourceClaims(claim.Namespace).Get(n.t.Context(), claim.Name, metav1.GetOptions{})
+	got, err := n.driver.claims.forHelper().ResourceV1().ResourceClaims(claim.Namespace).Get(n.t.Context(), claim.Name, metav1.GetOptions{})
 	n.must(err)
-	return kept
+	return got
 }
 
-func TestClaimReader_keepsLittleOfLargeClaims(t *testing.T) {
+func TestClaimReader_stripsLargeClaims(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(large(readyFor(t, claimFor("a"), "account-1")))
-		kept := n.keptOf(claim)
-		if size := kept.Size(); size > 2<<10 || allocation.FromClaim(kept, testDriver).ID != allocation.FromClaim(claim, testDriver).ID {
-			t.Errorf("it keeps %d bytes, with allocation %+v", size, allocation.FromClaim(kept, testDriver))
+		got := n.stripped(claim)
+		if size := got.Size(); size > 2<<10 || allocation.FromClaim(got, testDriver).ID != allocation.FromClaim(claim, testDriver).ID {
+			t.Errorf("got %d bytes, with allocation %+v", size, allocation.FromClaim(got, testDriver))
 		}
 	})
 }
 
-func TestClaimReader_hasFewClaimsAsAWhole(t *testing.T) {
+func TestClaimReader_limitsFullClaimsInMemory(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(claimFor("a"))
 		name := types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}
@@ -64,12 +64,12 @@ func TestClaimReader_hasFewClaimsAsAWhole(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := inUse.Load(); got != maxReads {
-			t.Errorf("there are %d claims as a whole, want %d", got, maxReads)
+			t.Errorf("there are %d full claims in memory, want %d", got, maxReads)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := n.driver.claims.get(ctx, name); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), name.String()) {
-			t.Errorf("one that waits ends with error %v", err)
+			t.Errorf("the claim that waits: got error %v", err)
 		}
 		close(release)
 		for range all {
@@ -82,7 +82,7 @@ func TestPrepare_readsTheParametersOfALargeClaim(t *testing.T) {
 	for name, outage := range map[string]time.Duration{"immediately": 0, "after an outage of the API server": 10 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
-				claim := n.keptOf(n.create(large(readyFor(t, withClaimConfig(claimFor("a"), `,"inCluster":true`), "account-1"))))
+				claim := n.stripped(n.create(large(readyFor(t, withClaimConfig(claimFor("a"), `,"inCluster":true`), "account-1"))))
 				restore := func() {}
 				if outage > 0 {
 					restore = n.failGet(errors.New("no API server"))
@@ -99,7 +99,7 @@ func TestPrepare_readsTheParametersOfALargeClaim(t *testing.T) {
 	}
 }
 
-// wantInCluster checks that containers have what the parameter inCluster gives them.
+// wantInCluster checks that containers have the variables of the parameter inCluster.
 func (n *node) wantInCluster(claim *resourceapi.ResourceClaim) {
 	n.t.Helper()
 	id := testDriver + "/space=" + allocation.FromClaim(claim, testDriver).ID
@@ -108,34 +108,34 @@ func (n *node) wantInCluster(claim *resourceapi.ResourceClaim) {
 	}
 }
 
-func TestPrepare_saysThatTheParametersOfALargeClaimCannotBeRead(t *testing.T) {
+func TestPrepare_reportsUnreadableParametersOfALargeClaim(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		claim := n.keptOf(n.create(large(readyFor(t, claimFor("a"), "account-1"))))
+		claim := n.stripped(n.create(large(readyFor(t, claimFor("a"), "account-1"))))
 		n.failGet(errors.New("no API server"))
 		_, err := prepareClaim(t.Context(), n.driver, claim)
 		if err == nil || !strings.Contains(err.Error(), "its parameters have not been read; the API server: no API server") {
 			t.Errorf("got error %v", err)
 		}
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }
 
-func TestPrepare_rejectsALargeClaimThatWasAllocatedAgain(t *testing.T) {
+func TestPrepare_rejectsAReallocatedLargeClaim(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(large(readyFor(t, claimFor("a"), "account-1")))
-		kept := n.keptOf(claim)
+		earlier := n.stripped(claim)
 		claim.Status.Devices = nil
 		claim.Status.Allocation.Devices.Results[0].Device = "another"
 		n.update(readyFor(t, claim, "account-2"))
-		if _, err := prepareClaim(t.Context(), n.driver, kept); !errors.Is(err, errDeallocated) {
+		if _, err := prepareClaim(t.Context(), n.driver, earlier); !errors.Is(err, errDeallocated) {
 			t.Errorf("got error %v, want %v", err, errDeallocated)
 		}
 	})
 }
 
-func TestResync_createsARemovedSpecOfALargeClaimAgain(t *testing.T) {
+func TestResync_recreatesARemovedSpecOfALargeClaim(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		claim := n.keptOf(n.create(large(readyFor(t, withClaimConfig(claimFor("a"), `,"inCluster":true`), "account-1"))))
+		claim := n.stripped(n.create(large(readyFor(t, withClaimConfig(claimFor("a"), `,"inCluster":true`), "account-1"))))
 		_, err := prepareClaim(t.Context(), n.driver, claim)
 		n.must(err)
 		n.must(os.RemoveAll(filepath.Join(n.dir, "cdi")))

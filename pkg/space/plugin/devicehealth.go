@@ -59,11 +59,11 @@ type deviceState struct {
 // deviceHealth returns the health of each device with spaces on the node. The channel is closed when
 // it may have changed.
 func (d *Driver) deviceHealth() (_ []kubeletplugin.DeviceHealth, changed <-chan struct{}) {
-	d.known.mutex.Lock()
-	defer d.known.mutex.Unlock()
+	d.tracked.mutex.Lock()
+	defer d.tracked.mutex.Unlock()
 	now := d.Clock.Now()
 	found := map[device]*deviceState{}
-	for _, c := range d.known.claims {
+	for _, c := range d.tracked.claims {
 		if !c.ended.IsZero() {
 			continue
 		}
@@ -93,11 +93,11 @@ func (d *Driver) deviceHealth() (_ []kubeletplugin.DeviceHealth, changed <-chan 
 	slices.SortFunc(out, func(a, b kubeletplugin.DeviceHealth) int {
 		return cmp.Or(cmp.Compare(a.PoolName, b.PoolName), cmp.Compare(a.DeviceName, b.DeviceName))
 	})
-	return out, d.known.changed
+	return out, d.tracked.changed
 }
 
 // add adds the space of a claim with this index.
-func (s *deviceState) add(c *knownClaim, i int, now time.Time) {
+func (s *deviceState) add(c *trackedClaim, i int, now time.Time) {
 	s.all++
 	s.claims[c.prepared.UID] = true
 	t, reason := c.tokens[i], ""

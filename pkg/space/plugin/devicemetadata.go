@@ -27,9 +27,9 @@ import (
 )
 
 // Containers find the metadata of devices in a format, and at paths, that are the same for all
-// drivers (KEP-5304). Our files are in the claim's directory, so that they are created, replaced,
-// restored and removed with it. kubeletplugin.EnableDeviceMetadata writes such files, too, but
-// neither restores them nor keeps them out of the way of a process that is killed.
+// drivers (KEP-5304). The plugin writes them in the claim's directory, so that they are created,
+// replaced, restored and removed with it. kubeletplugin.EnableDeviceMetadata writes such files, too,
+// but does not restore them, and does not clean up after a process that was killed.
 
 // deviceMetadataDir is the subdirectory of a claim with the metadata of its devices.
 const deviceMetadataDir = "device-metadata"
@@ -67,8 +67,8 @@ func deviceMetadataOf(prepared preparedClaim, driver, server string) []staging.F
 	return files
 }
 
-// attributesOf returns what programs in containers can know of a space. Values that are too long
-// for attributes are left out.
+// attributesOf returns the attributes by which programs in containers find a space. Values that are
+// too long for attributes are omitted.
 func attributesOf(space preparedSpace, server string) map[resourceapi.QualifiedName]resourceapi.DeviceAttribute {
 	out := map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{}
 	for name, value := range map[resourceapi.QualifiedName]string{

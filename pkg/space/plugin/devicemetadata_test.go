@@ -71,7 +71,7 @@ func TestPrepare_deviceMetadata(t *testing.T) {
 		claim = n.create(readyFor(t, claim, "account-1"))
 		devices, err := prepareClaim(t.Context(), n.driver, claim)
 		n.must(err)
-		spaces := n.driver.known.get(claim.UID).prepared.Spaces
+		spaces := n.driver.tracked.get(claim.UID).prepared.Spaces
 		got := n.metadataFor(devices)
 		const file = "/space.resource.example.com-metadata.json"
 		build, test := got["resourceclaimtemplates/test-claim/build"+file], got["resourceclaimtemplates/test-claim/test"+file]
@@ -159,7 +159,7 @@ func TestResync_restoresDeviceMetadata(t *testing.T) {
 		n.update(deallocated)
 		n.update(readyFor(t, allocatedAgain(claim), "account-2"))
 		synctest.Wait()
-		if got, want := namespace(), n.driver.known.get(claim.UID).prepared.Spaces[0].Namespace; got != want || got == before {
+		if got, want := namespace(), n.driver.tracked.get(claim.UID).prepared.Spaces[0].Namespace; got != want || got == before {
 			t.Errorf("after another allocation, got namespace %q, want %q", got, want)
 		}
 	})
@@ -173,7 +173,7 @@ func TestResync_addsDeviceMetadataOfEarlierVersions(t *testing.T) {
 		n.must(err)
 		n.driver.Stop()
 		want := n.metadataFor(devices)
-		earlier := n.driver.known.get(claim.UID).prepared
+		earlier := n.driver.tracked.get(claim.UID).prepared
 		earlier.PodClaimName, earlier.Spaces[0].Request, earlier.Spaces[0].ContainerDir = "", "", ""
 		n.must(n.driver.store.updateMetadata(earlier))
 		n.must(os.RemoveAll(filepath.Join(n.driver.store.path(claim.UID), deviceMetadataDir)))

@@ -74,8 +74,8 @@ type Driver struct {
 
 	locks  *locks
 	claims *claimReader
-	// known are the claims whose tokens are renewed.
-	known knownClaims
+	// tracked are the claims whose tokens are renewed.
+	tracked trackedClaims
 	// replacements has, by claim, the delay of the next renewal for a replaced ServiceAccount.
 	replacements *flowcontrol.Backoff
 	// queue has the claims to resync.
@@ -109,7 +109,7 @@ func New(config Config) (*Driver, error) {
 		Config:    config,
 		locks:     newLocks(),
 		claims:    newClaimReader(config.Client, config.Driver),
-		known:     knownClaims{claims: map[types.UID]*knownClaim{}, changed: make(chan struct{})},
+		tracked:   trackedClaims{claims: map[types.UID]*trackedClaim{}, changed: make(chan struct{})},
 		queue:     workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[types.UID]{Clock: config.Clock}),
 		apiServer: apiServer{APIServer: config.APIServer},
 		features:  pools.NewFeatures(config.Pools),

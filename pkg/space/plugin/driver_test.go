@@ -65,7 +65,7 @@ func TestDriver_returnsAResultForEachClaim(t *testing.T) {
 		if ended[""] == nil || ended[good.UID] != nil || len(ended) != 2 {
 			t.Errorf("got %v, want an error for the claim without UID only", ended)
 		}
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }
 
@@ -107,7 +107,7 @@ func TestStart_renewsImmediately(t *testing.T) {
 func TestUnprepareResourceClaims_inParallel(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")
-		_, unlock := take(t, n.driver.locks, claimA)
+		_, unlock := mustLock(t, n.driver.locks, claimA)
 		done := make(chan map[types.UID]error, 1)
 		n.must(n.driver.specs.write(claimB, []specs.Device{specDevice("x")}))
 		go func() {
@@ -122,6 +122,6 @@ func TestUnprepareResourceClaims_inParallel(t *testing.T) {
 		if len(results) != 2 || results[claimA] != nil || results[claimB] != nil {
 			t.Errorf("got %v", results)
 		}
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }

@@ -108,12 +108,12 @@ func (n *node) watchHealth() *watcher {
 	return w
 }
 
-// rejectTokensOf lets no tokens be had for a claim's spaces.
+// rejectTokensOf makes requests for tokens of claims fail.
 func (n *node) rejectTokensOf(claims ...*resourceapi.ResourceClaim) {
 	n.t.Helper()
 	rejected := map[string]bool{}
 	for _, claim := range claims {
-		for _, space := range n.driver.known.get(claim.UID).prepared.Spaces {
+		for _, space := range n.driver.tracked.get(claim.UID).prepared.Spaces {
 			rejected[space.Namespace] = true
 		}
 	}
@@ -358,7 +358,7 @@ func (n *node) wantNoTokenRequest(why string) {
 	}
 }
 
-// claimFor returns an allocated claim whose spaces are not there yet.
+// claimFor returns an allocated claim whose spaces are not provisioned yet.
 func claimFor(requests ...string) *resourceapi.ResourceClaim {
 	claim := &resourceapi.ResourceClaim{
 		ObjectMeta: metav1.ObjectMeta{
@@ -389,7 +389,7 @@ func readyFor(t *testing.T, claim *resourceapi.ResourceClaim, account types.UID)
 			Data: &spaceapi.SpaceStatus{
 				TypeMeta:     metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: spaceapi.SpaceStatusKind},
 				AllocationID: a.ID, Namespace: ns, ServiceAccount: "space", ServiceAccountUID: account,
-				// The plugin has its own, and believes nothing of it.
+				// The plugin ignores these, and uses its own configuration.
 				Server: "https://status.example.com", Kubeconfig: "kubeconfig in the status",
 			},
 		})
@@ -397,7 +397,7 @@ func readyFor(t *testing.T, claim *resourceapi.ResourceClaim, account types.UID)
 	return apply(t, claim, entries)
 }
 
-// notReady is the claim with the reason why it has no space.
+// notReady returns the claim with a Ready condition that is False.
 func notReady(t *testing.T, claim *resourceapi.ResourceClaim, reason, message string) *resourceapi.ResourceClaim {
 	t.Helper()
 	var entries []claimstatus.Entry
@@ -418,7 +418,7 @@ func apply(t *testing.T, claim *resourceapi.ResourceClaim, entries []claimstatus
 	return claim
 }
 
-// samples returns the number of samples of a histogram with the value of its only label.
+// samples returns the number of samples of a histogram with a value of its only label.
 func (n *node) samples(name, label, value string) uint64 {
 	n.t.Helper()
 	histogram, err := testutil.GetHistogramVecFromGatherer(n.metrics, name, map[string]string{label: value})
@@ -428,8 +428,8 @@ func (n *node) samples(name, label, value string) uint64 {
 	return histogram.GetAggregatedSampleCount()
 }
 
-// take takes a free lock.
-func take(t *testing.T, l *locks, claim types.UID) (context.Context, func()) {
+// mustLock takes a lock that is free.
+func mustLock(t *testing.T, l *locks, claim types.UID) (context.Context, func()) {
 	t.Helper()
 	ctx, unlock, err := l.lock(t.Context(), claim)
 	if err != nil {
@@ -438,7 +438,7 @@ func take(t *testing.T, l *locks, claim types.UID) (context.Context, func()) {
 	return ctx, unlock
 }
 
-// containerEdits is what the container runtime adds for a device.
+// containerEdits returns the edits that the container runtime applies for a device.
 func (n *node) containerEdits(id string) specs.ContainerEdits {
 	n.t.Helper()
 	cache, err := cdilib.NewCache(cdilib.WithSpecDirs(filepath.Join(n.dir, "cdi")), cdilib.WithAutoRefresh(false))
@@ -451,14 +451,14 @@ func (n *node) containerEdits(id string) specs.ContainerEdits {
 	return device.ContainerEdits
 }
 
-func (n *node) wantNothingLeft() {
+func (n *node) wantNoFiles() {
 	n.t.Helper()
 	for _, below := range []string{"claims", "cdi"} {
 		n.wantFiles(below, 0)
 	}
 }
 
-// errNodeNotRecorded is the admission policy's answer for a node without a pod.
+// errNodeNotRecorded is the error of the admission policy for a node that is not recorded.
 var errNodeNotRecorded = apierrors.NewForbidden(corev1.Resource("serviceaccounts"), "space", errors.New("no pod is known to be here"))
 
 // withClassConfig and withClaimConfig add parameters to a claim's allocation: an
@@ -507,7 +507,7 @@ func (n *node) prepared(requests ...string) *resourceapi.ResourceClaim {
 	return n.preparedAs("claim-uid", requests...)
 }
 
-func (n *node) wantEverything() {
+func (n *node) wantAllFiles() {
 	n.t.Helper()
 	for _, below := range []string{"claims", "cdi"} {
 		n.wantFiles(below, 1)
@@ -562,7 +562,7 @@ func (n *node) findings(kind string) float64 {
 	return count
 }
 
-// once lets the first watch be one that the test made.
+// once returns a reaction that uses the given watch for the first request only.
 func once(first func() (watch.Interface, error)) clienttesting.WatchReactionFunc {
 	used := false
 	return func(clienttesting.Action) (bool, watch.Interface, error) {
@@ -585,7 +585,7 @@ func (n *node) wantRenewedAfterPrepare(claim *resourceapi.ResourceClaim) {
 	}
 }
 
-// tokenIn is the token that containers read.
+// tokenIn returns the token that containers read.
 func (n *node) tokenIn(claim *resourceapi.ResourceClaim, subdir string) string {
 	n.t.Helper()
 	synctest.Wait()
@@ -616,7 +616,7 @@ func (n *node) awaitEvent() (string, time.Duration) {
 	}
 }
 
-// awaitSuccess waits for a token that was got.
+// awaitSuccess waits for a request that returned a token.
 func (n *node) awaitSuccess() tokenRequest {
 	n.t.Helper()
 	for {

@@ -25,7 +25,7 @@ func TestLocks_oneHolderAtATime(t *testing.T) {
 		const callers = 5
 		holders, maxHolders, done := 0, 0, 0
 		begin := make(chan struct{})
-		_, unlock := take(t, l, "a")
+		_, unlock := mustLock(t, l, "a")
 		for range callers {
 			go func() {
 				_, unlock, err := l.lock(t.Context(), "a")
@@ -60,8 +60,8 @@ func TestLocks_oneHolderAtATime(t *testing.T) {
 func TestLocks_claimsAreIndependent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLocks()
-		_, unlockA := take(t, l, "a")
-		_, unlockB := take(t, l, "b") // would be a deadlock, which synctest reports
+		_, unlockA := mustLock(t, l, "a")
+		_, unlockB := mustLock(t, l, "b") // would be a deadlock, which synctest reports
 		unlockA()
 		unlockB()
 		wantNoLocks(t, l)
@@ -71,7 +71,7 @@ func TestLocks_claimsAreIndependent(t *testing.T) {
 func TestLocksLock_stopsWaitingWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLocks()
-		_, unlock := take(t, l, "a")
+		_, unlock := mustLock(t, l, "a")
 		cause := errors.New("canceled")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		waited := make(chan error, 1)
@@ -86,7 +86,7 @@ func TestLocksLock_stopsWaitingWithTheContext(t *testing.T) {
 		}
 		unlock()
 		wantNoLocks(t, l)
-		_, unlock = take(t, l, "a") // the canceled caller does not hold it
+		_, unlock = mustLock(t, l, "a") // the canceled caller does not hold it
 		unlock()
 	})
 }
@@ -95,8 +95,8 @@ func TestLocksInterrupt_cancelsContextsOfTheClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLocks()
 		l.interrupt("a") // has no effect without users
-		held, unlock := take(t, l, "a")
-		other, unlockOther := take(t, l, "b")
+		held, unlock := mustLock(t, l, "a")
+		other, unlockOther := mustLock(t, l, "b")
 		if err := held.Err(); err != nil {
 			t.Fatalf("the context has ended already: %v", err)
 		}
@@ -110,7 +110,7 @@ func TestLocksInterrupt_cancelsContextsOfTheClaim(t *testing.T) {
 		unlock()
 		unlockOther()
 
-		next, unlock := take(t, l, "a")
+		next, unlock := mustLock(t, l, "a")
 		if next.Err() != nil {
 			t.Error("the context of the next holder has ended")
 		}

@@ -23,9 +23,9 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/metrics"
 )
 
-// answerMargin is what is left of the kubelet's deadline for the answer that a space did
-// not become ready, or has no token.
-const answerMargin = 5 * time.Second
+// responseMargin is how long before the kubelet's deadline Prepare gives up waiting, so that the
+// response with the reason arrives in time.
+const responseMargin = 5 * time.Second
 
 // errDeallocated means that the claim no longer has the allocation in question.
 var errDeallocated = errors.New("the claim has been deallocated")
@@ -35,7 +35,7 @@ type preparation struct {
 	preparedClaim
 
 	allocation *allocation.Allocation
-	// edits are what containers see of each space.
+	// edits are the variables and mounts of each space in containers.
 	edits []containeredits.Edits
 }
 
@@ -44,7 +44,7 @@ type preparation struct {
 func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) ([]kubeletplugin.Device, error) {
 	timeout := d.PrepareTimeout
 	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, deadline.Sub(d.Clock.Now())-answerMargin)
+		timeout = min(timeout, deadline.Sub(d.Clock.Now())-responseMargin)
 	}
 	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -61,8 +61,8 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 	}
 	step(metrics.StepToken)
 
-	// The kubelet may have closed the connection or called Unprepare meanwhile: it
-	// would not know about what is written now.
+	// The kubelet may have closed the connection or called Unprepare in the meantime. It
+	// would not know about files that are written now.
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("prepare ResourceClaim %s: %w", prepared.claimName(), context.Cause(ctx))
 	}
@@ -78,7 +78,7 @@ func (d *Driver) prepare(ctx context.Context, claim *resourceapi.ResourceClaim) 
 		return nil, err
 	}
 	step(metrics.StepFiles)
-	d.know(ctx, prepared.preparedClaim, claim, tokens)
+	d.track(ctx, prepared.preparedClaim, claim, tokens)
 	return devices, nil
 }
 
@@ -88,7 +88,7 @@ func (d *Driver) putSpec(prepared preparation) ([]kubeletplugin.Device, error) {
 }
 
 // waitUntilReady returns what to prepare for a claim as soon as the controller reports all of
-// its spaces as ready, and the version of the claim in which it does. It waits until the
+// its spaces as ready, and the version of the claim with that report. It waits until the
 // context ends.
 //
 // Waiting is better than failing: after an error the kubelet retries only after a minute
@@ -102,9 +102,9 @@ func (d *Driver) waitUntilReady(ctx context.Context, claim *resourceapi.Resource
 	}
 	serverErr := d.watchClaim(ctx, name, claim, rereadDelay, func(latest *resourceapi.ResourceClaim) (bool, error) {
 		claim, missing = latest, []string{"its parameters have not been read"}
-		readErr := d.claims.withParameters(ctx, claim, func(whole *resourceapi.ResourceClaim) {
+		readErr := d.claims.withParameters(ctx, claim, func(full *resourceapi.ResourceClaim) {
 			before := prepared.AllocationID
-			if prepared, missing, err = d.resolve(whole); before != "" && prepared.AllocationID != before {
+			if prepared, missing, err = d.resolve(full); before != "" && prepared.AllocationID != before {
 				err = errDeallocated
 			}
 		})
@@ -127,12 +127,12 @@ func (d *Driver) waitUntilReady(ctx context.Context, claim *resourceapi.Resource
 }
 
 // resolve returns what to prepare for a version of a claim that has its parameters, or why its spaces
-// are not ready yet. An error says what no later version changes. The AllocationID is always set if
-// there is one. The parameters are not kept.
+// are not ready yet. An error is final: no later version of the claim resolves it. The AllocationID is
+// always set if there is one. The result does not refer to the parameters.
 //
-// The plugin does not know the installation's settings, and containers get nothing of them. The
-// controller has resolved the same parameters; an error about them is about what only a newer
-// one could read.
+// The plugin does not know the settings of the installation, and nothing in containers depends on
+// them. The controller has resolved the same parameters, so that an error about them means that only
+// a newer version can read them.
 func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation, missing []string, err error) {
 	a := allocation.FromClaim(claim, d.Driver)
 	if a == nil {
@@ -193,11 +193,10 @@ func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation
 	return prepared, nil, nil
 }
 
-// resolveKept is resolve for what was kept of the latest version of a claim. It reads the claim if its
-// parameters were not kept.
-func (d *Driver) resolveKept(ctx context.Context, claim *resourceapi.ResourceClaim) (prepared preparation, missing []string, err error) {
-	readErr := d.claims.withParameters(ctx, claim, func(whole *resourceapi.ResourceClaim) {
-		prepared, missing, err = d.resolve(whole)
+// resolveStripped is resolve for a stripped claim. It reads the claim if its parameters were stripped.
+func (d *Driver) resolveStripped(ctx context.Context, claim *resourceapi.ResourceClaim) (prepared preparation, missing []string, err error) {
+	readErr := d.claims.withParameters(ctx, claim, func(full *resourceapi.ResourceClaim) {
+		prepared, missing, err = d.resolve(full)
 	})
 	if readErr != nil {
 		return prepared, nil, fmt.Errorf("read the parameters of ResourceClaim %s/%s: %w", claim.Namespace, claim.Name, readErr)
@@ -218,9 +217,9 @@ func (d *Driver) steps() func(step string) {
 	}
 }
 
-// remove removes all that there is of a claim. The caller has its lock.
+// remove stops the renewal for a claim, and removes its files. The caller has its lock.
 func (d *Driver) remove(claim types.UID) error {
-	d.forget(claim)
+	d.untrack(claim)
 	d.damaged.Delete(claim)
 	if _, err := d.specs.remove(claim); err != nil {
 		return err

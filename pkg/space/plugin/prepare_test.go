@@ -66,7 +66,7 @@ func TestPrepare_rejectsInvalidClaims(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "team/pod-test-claim-x7x7x") {
 					t.Errorf("got error %v, want one with the claim and %q", err, test.want)
 				}
-				n.wantNothingLeft()
+				n.wantNoFiles()
 			})
 		})
 	}
@@ -81,7 +81,7 @@ func TestPrepare_writesNothingWithoutAToken(t *testing.T) {
 		if !errors.Is(err, cause) || !strings.Contains(err.Error(), "team/pod-test-claim-x7x7x") {
 			t.Errorf("got error %v, want one that names the claim and the cause", err)
 		}
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }
 
@@ -126,7 +126,7 @@ func TestPrepare_waitsUntilTheNodeIsRecorded(t *testing.T) {
 	})
 }
 
-func TestPrepare_failsInTimeIfTheNodeIsNotRecorded(t *testing.T) {
+func TestPrepare_timesOutIfTheNodeIsNotRecorded(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.requester.intercept(func(context.Context, token.Account) error { return errNodeNotRecorded })
 		took, err := n.await(n.prepareInBackground(t.Context(), n.create(readyFor(t, claimFor("a"), "account-1"))))
@@ -136,7 +136,7 @@ func TestPrepare_failsInTimeIfTheNodeIsNotRecorded(t *testing.T) {
 		if took != 35*time.Second {
 			t.Errorf("it took %s", took)
 		}
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }
 
@@ -152,20 +152,20 @@ func TestPrepare_failsImmediatelyOnOtherTokenErrors(t *testing.T) {
 	})
 }
 
-func TestPrepare_answersInTimeIfATokenRequestIsNotAnswered(t *testing.T) {
+func TestPrepare_returnsBeforeTheDeadlineIfATokenRequestHangs(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.requester.intercept(func(ctx context.Context, _ token.Account) error {
 			<-ctx.Done()
-			return errors.New("no answer from the API server")
+			return errors.New("no response from the API server")
 		})
-		const patience = 30 * time.Second
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		const kubeletTimeout = 30 * time.Second
+		ctx, cancel := context.WithTimeout(t.Context(), kubeletTimeout)
 		defer cancel()
 		took, err := n.await(n.prepareInBackground(ctx, n.create(readyFor(t, claimFor("a"), "account-1"))))
-		if err == nil || !strings.Contains(err.Error(), "no answer from the API server") || took != patience-answerMargin {
+		if err == nil || !strings.Contains(err.Error(), "no response from the API server") || took != kubeletTimeout-responseMargin {
 			t.Errorf("Prepare returns error %v, after %s", err, took)
 		}
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }
 
@@ -202,7 +202,7 @@ func TestPrepare_usesTheTokenLifetimeOfTheClass(t *testing.T) {
 		n.restart()
 		wantTokenRequests("renewal after a restart", 20*time.Minute, 0, 15*time.Minute)
 		wantTokenRequests("the renewal after that", 30*time.Minute, 15*time.Minute)
-		// A new ServiceAccount has the metadata written again.
+		// A new ServiceAccount changes the metadata.
 		synctest.Wait()
 		n.update(readyFor(t, claim, "account-2"))
 		wantTokenRequests("renewal for the new ServiceAccount", 30*time.Minute, 0, 15*time.Minute)
@@ -218,14 +218,14 @@ func TestPrepare_usesTheTokenLifetimeOfTheClass(t *testing.T) {
 func TestPrepare_rejectsInvalidParameters(t *testing.T) {
 	newer := withConfig(claimFor("a"), resourceapi.AllocationConfigSourceClass, "SpaceClassConfigOfTomorrow", "", nil)
 	allocation := allocation.FromClaim(newer, testDriver)
-	_, words := config.Defaults{Driver: testDriver}.Resolve(allocation, allocation.Results[0])
+	_, err := config.Defaults{Driver: testDriver}.Resolve(allocation, allocation.Results[0])
 	for name, test := range map[string]struct {
 		claim *resourceapi.ResourceClaim
 		want  string
 	}{
-		"a kind of a newer version":  {newer, words.Error()},
+		"a kind of a newer version":  {newer, err.Error()},
 		"a field of a newer version": {withClassConfig(claimFor("a"), `,"tomorrow":1`), "tomorrow: Forbidden: unknown field"},
-		"names that meet":            {withClaimConfig(claimFor("a", "b"), `,"kubeconfigEnv":true`), "requests a and b set environment variable KUBECONFIG"},
+		"conflicting names":          {withClaimConfig(claimFor("a", "b"), `,"kubeconfigEnv":true`), "requests a and b set environment variable KUBECONFIG"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
@@ -234,7 +234,7 @@ func TestPrepare_rejectsInvalidParameters(t *testing.T) {
 				if want := "ResourceClaim team/pod-test-claim-x7x7x: InvalidParameters: "; err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), test.want) {
 					t.Errorf("got error %v, want %s… %s", err, want, test.want)
 				}
-				n.wantNothingLeft()
+				n.wantNoFiles()
 				n.wantNoTokenRequest("nothing is to be prepared")
 			})
 		})
@@ -264,7 +264,7 @@ func TestPrepare_writesNothingAfterTheCall(t *testing.T) {
 		if _, err := prepareClaim(ctx, n.driver, claim); !errors.Is(err, cause) {
 			t.Errorf("got error %v, want %v", err, cause)
 		}
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }
 
@@ -284,7 +284,7 @@ func TestUnprepare_interruptsPrepare(t *testing.T) {
 			}
 		}
 		n.update(readyFor(t, claim, "account-1"))
-		n.wantNothingLeft()
+		n.wantNoFiles()
 		n.wantNoTokenRequest("the claim was unprepared")
 	})
 }
@@ -310,7 +310,7 @@ func TestPrepare_doesNotBlockOtherClaims(t *testing.T) {
 
 func TestWaitUntilReady_returnsTheReasonWithoutTimeLeft(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		ctx, cancel := context.WithTimeout(t.Context(), answerMargin)
+		ctx, cancel := context.WithTimeout(t.Context(), responseMargin)
 		defer cancel()
 		_, err := prepareClaim(ctx, n.driver, notReady(t, claimFor("a"), spaceapi.ReasonInvalidParameters, "not offered"))
 		if err == nil || !strings.Contains(err.Error(), "InvalidParameters: not offered") {
@@ -378,7 +378,7 @@ func TestWaitUntilReady_timeoutNamesTheReason(t *testing.T) {
 						t.Errorf("the error lacks %q: %v", part, err)
 					}
 				}
-				n.wantNothingLeft()
+				n.wantNoFiles()
 			})
 		})
 	}
@@ -389,7 +389,7 @@ func TestWaitUntilReady_failsImmediatelyOnFinalStates(t *testing.T) {
 		change func(n *node, claim *resourceapi.ResourceClaim)
 		want   string
 	}{
-		"refused": {func(n *node, claim *resourceapi.ResourceClaim) {
+		"rejected": {func(n *node, claim *resourceapi.ResourceClaim) {
 			n.update(notReady(n.t, claim, spaceapi.ReasonInvalidParameters, "admin access is not offered"))
 		}, "InvalidParameters: admin access is not offered"},
 		"deallocated": {func(n *node, claim *resourceapi.ResourceClaim) {
@@ -418,9 +418,9 @@ func TestWaitUntilReady_failsImmediatelyOnFinalStates(t *testing.T) {
 					t.Errorf("got error %v, want one with %q", err, test.want)
 				}
 				if took != 0 {
-					t.Errorf("Prepare went on for %s", took)
+					t.Errorf("Prepare returned after %s", took)
 				}
-				n.wantNothingLeft()
+				n.wantNoFiles()
 			})
 		})
 	}
@@ -435,6 +435,6 @@ func TestWaitUntilReady_stopsWithTheCall(t *testing.T) {
 		if took, err := n.await(result); !errors.Is(err, cause) || took != 0 {
 			t.Errorf("after %s, got error %v, want %v", took, err, cause)
 		}
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }

@@ -55,7 +55,7 @@ func (d *Driver) resync(ctx context.Context) {
 	if err := errors.Join(err, specsErr); err != nil {
 		logger.Error(err, "Cannot list all claims on the node")
 	}
-	for _, claim := range slices.Concat(stored, specs, d.known.list()) {
+	for _, claim := range slices.Concat(stored, specs, d.tracked.list()) {
 		d.queue.Add(claim)
 	}
 }
@@ -82,7 +82,7 @@ func (d *Driver) resyncQueue(ctx context.Context) {
 // when they are due. The caller has the claim's lock.
 func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 	stored, err := d.store.get(claim)
-	c := d.known.get(claim)
+	c := d.tracked.get(claim)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && d.isDirectoryLost(c):
 		ctx, _ := withClaim(ctx, c.prepared.claimName(), claim)
@@ -100,7 +100,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 	case c == nil || c.prepared.AllocationID != stored.AllocationID:
 		d.Metrics.Findings.WithLabelValues(metrics.ImportedClaim).Inc()
 		ctx, _ := withClaim(ctx, stored.claimName(), claim)
-		c = d.know(ctx, stored, nil, nil)
+		c = d.track(ctx, stored, nil, nil)
 	}
 	ctx, logger := withClaim(ctx, c.prepared.claimName(), claim)
 	d.follow(ctx, c)
@@ -140,8 +140,8 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 	if err := d.restoreSpec(ctx, c); err != nil {
 		return err
 	}
-	if left := d.untilRenewal(c.tokens...); left < resyncInterval && ctx.Err() == nil {
-		d.queue.AddAfter(claim, left)
+	if until := d.untilRenewal(c.tokens...); until < resyncInterval && ctx.Err() == nil {
+		d.queue.AddAfter(claim, until)
 	}
 	return nil
 }
@@ -149,7 +149,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 // releaseClaim stops the renewal for a claim that is not in the store, and removes its
 // CDI spec. Prepare writes the spec last, and Unprepare removes it first.
 func (d *Driver) releaseClaim(ctx context.Context, claim types.UID) error {
-	d.forget(claim)
+	d.untrack(claim)
 	d.damaged.Delete(claim)
 	removed, err := d.specs.remove(claim)
 	if removed {
@@ -167,14 +167,14 @@ func (d *Driver) reallocated(prepared preparedClaim, claim *resourceapi.Resource
 
 // isDirectoryLost returns whether something other than a plugin has removed the directory of a claim:
 // plugins remove the CDI spec first.
-func (d *Driver) isDirectoryLost(c *knownClaim) bool {
+func (d *Driver) isDirectoryLost(c *trackedClaim) bool {
 	return c != nil && c.ended.IsZero() && c.prepared.allocationIn(c.latest.Load(), d.Driver) != nil && d.specs.has(c.prepared.UID)
 }
 
 // restoreSpec recreates the CDI spec of a claim if it was removed, and updates it if another process
 // wrote it with another server. If it was removed, restoreSpec waits for resyncInterval, because
 // another process may be removing the claim.
-func (d *Driver) restoreSpec(ctx context.Context, c *knownClaim) error {
+func (d *Driver) restoreSpec(ctx context.Context, c *trackedClaim) error {
 	now, has := d.Clock.Now(), d.specs.has(c.prepared.UID)
 	if has {
 		c.specLost = time.Time{}
@@ -187,7 +187,7 @@ func (d *Driver) restoreSpec(ctx context.Context, c *knownClaim) error {
 	case c.prepared.allocationIn(c.latest.Load(), d.Driver) == nil:
 		return nil
 	}
-	prepared, missing, err := d.resolveKept(ctx, c.latest.Load())
+	prepared, missing, err := d.resolveStripped(ctx, c.latest.Load())
 	if err != nil || len(missing) > 0 {
 		return err
 	}
@@ -200,7 +200,7 @@ func (d *Driver) restoreSpec(ctx context.Context, c *knownClaim) error {
 		if err := d.store.update(prepared.preparedClaim, make([]token.Token, len(prepared.Spaces))); err != nil {
 			return err
 		}
-		d.known.update(func() { c.prepared = prepared.preparedClaim })
+		d.tracked.update(func() { c.prepared = prepared.preparedClaim })
 	}
 	if _, err := d.putSpec(prepared); err != nil {
 		return err
@@ -217,11 +217,11 @@ func (d *Driver) restoreSpec(ctx context.Context, c *knownClaim) error {
 // that it does not notice a new allocation while it still stops a pod of the earlier one. The new pod
 // has the same directories and CDI devices. The API server forbids the tokens if the pods of the new
 // allocation are on other nodes only. event is a format for the node and the namespaces.
-func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourceapi.ResourceClaim, write func(preparedClaim, []token.Token) error, event string) error {
+func (d *Driver) prepareAgain(ctx context.Context, c *trackedClaim, claim *resourceapi.ResourceClaim, write func(preparedClaim, []token.Token) error, event string) error {
 	if d.untilRenewal(c.tokens...) > 0 {
 		return nil
 	}
-	prepared, missing, err := d.resolveKept(ctx, claim)
+	prepared, missing, err := d.resolveStripped(ctx, claim)
 	if len(missing) > 0 {
 		return nil // until a later version of the claim
 	}
@@ -251,7 +251,7 @@ func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourc
 	}
 	if err != nil {
 		delay := c.retries.Step()
-		d.known.update(func() {
+		d.tracked.update(func() {
 			for i := range c.tokens {
 				d.setRenewal(&c.tokens[i], d.Clock.Now().Add(delay))
 			}
@@ -264,7 +264,7 @@ func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourc
 		d.report(c, err)
 		return fmt.Errorf("prepare ResourceClaim %s again: %w", c.prepared.claimName(), err)
 	}
-	d.know(ctx, prepared.preparedClaim, claim, tokens)
+	d.track(ctx, prepared.preparedClaim, claim, tokens)
 	klog.FromContext(ctx).Info("Prepared a claim again")
 	var namespaces []string
 	for _, space := range prepared.Spaces {
@@ -276,7 +276,7 @@ func (d *Driver) prepareAgain(ctx context.Context, c *knownClaim, claim *resourc
 
 // removeEnded removes a claim that the kubelet did not unprepare in time, unless it is allocated in
 // the API server.
-func (d *Driver) removeEnded(ctx context.Context, c *knownClaim) error {
+func (d *Driver) removeEnded(ctx context.Context, c *trackedClaim) error {
 	if d.Clock.Since(c.ended) < unprepareTimeout {
 		return nil
 	}

@@ -74,7 +74,7 @@ func TestResync_updatesTheCAOfAllClaims(t *testing.T) {
 
 		// A claim that is locked is updated by the next resync.
 		n.replaceFile(path, large)
-		_, unlock := take(t, n.driver.locks, claimB)
+		_, unlock := mustLock(t, n.driver.locks, claimB)
 		<-time.After(resyncInterval)
 		synctest.Wait()
 		n.wantServerFiles(claimA, "a", testServer, large)
@@ -147,11 +147,11 @@ func TestResync_removesEndedClaims(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
 				end(n, n.preparedAs(claimA, "a", "b").DeepCopy())
 				n.awaitUnprepare()
-				n.wantEverything()
+				n.wantAllFiles()
 				n.resync()
-				n.wantNothingLeft()
+				n.wantNoFiles()
 				n.wantNoTokenRequest("the claim was deallocated")
-				n.wantNothingLeft()
+				n.wantNoFiles()
 			})
 		})
 	}
@@ -173,10 +173,10 @@ func TestResync_keepsEndedClaimsAfterAnError(t *testing.T) {
 				for range 5 {
 					n.resync()
 				}
-				n.wantEverything()
+				n.wantAllFiles()
 				restore()
 				n.resync()
-				n.wantNothingLeft()
+				n.wantNoFiles()
 			})
 		})
 	}
@@ -193,7 +193,7 @@ func TestResync_doesNotReadWatchedClaims(t *testing.T) {
 		if actions := n.client.Actions(); len(actions) > 0 {
 			t.Errorf("got requests %v", actions)
 		}
-		n.wantEverything()
+		n.wantAllFiles()
 	})
 }
 
@@ -215,7 +215,7 @@ func TestResync_preparesANewAllocation(t *testing.T) {
 				claim := n.create(readyFor(t, claimFor(requests...), "account-1"))
 				devices, err := prepareClaim(t.Context(), n.driver, claim)
 				n.must(err)
-				earlier := n.driver.known.get(claim.UID).prepared.Spaces
+				earlier := n.driver.tracked.get(claim.UID).prepared.Spaces
 				var mounted []*os.Root
 				for _, space := range earlier {
 					n.awaitTokenRequest("Prepare")
@@ -231,7 +231,7 @@ func TestResync_preparesANewAllocation(t *testing.T) {
 				n.update(deallocated)
 				claim = n.update(allocatedAgain(claim))
 				n.wantNoTokenRequest("the new spaces are not ready yet")
-				n.wantEverything()
+				n.wantAllFiles()
 
 				claim = n.update(readyFor(t, claim, "account-2"))
 				tokens := map[string]bool{}
@@ -240,7 +240,7 @@ func TestResync_preparesANewAllocation(t *testing.T) {
 					tokens[m.value] = m.account.UID == "account-2"
 				}
 				synctest.Wait()
-				now := n.driver.known.get(claim.UID).prepared.Spaces
+				now := n.driver.tracked.get(claim.UID).prepared.Spaces
 				for i, root := range mounted {
 					namespace, err := root.ReadFile("namespace")
 					if err != nil || string(namespace) != now[i].Namespace || now[i].Namespace == earlier[i].Namespace {
@@ -270,7 +270,7 @@ func TestResync_preparesANewAllocation(t *testing.T) {
 					}
 				}
 				n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
-				n.wantNothingLeft()
+				n.wantNoFiles()
 			})
 		})
 	}
@@ -304,7 +304,7 @@ func TestResync_keepsANewAllocationWithoutTokens(t *testing.T) {
 				claim = n.update(readyFor(t, allocatedAgain(claim), "account-2"))
 				const during = 10 * time.Minute
 				<-time.After(during)
-				n.wantEverything()
+				n.wantAllFiles()
 				if limit := int(during/lastRetry) + 10; requests < 2 || requests > limit {
 					t.Errorf("got %d requests within %s, want at most %d", requests, during, limit)
 				}
@@ -317,7 +317,7 @@ func TestResync_keepsANewAllocationWithoutTokens(t *testing.T) {
 				n.remove(claim)
 				n.awaitUnprepare()
 				n.resync()
-				n.wantNothingLeft()
+				n.wantNoFiles()
 			})
 		})
 	}
@@ -339,7 +339,7 @@ func TestResync_rejectsANewAllocationWithOtherDevices(t *testing.T) {
 			t.Errorf("got files\n%q\nwant\n%q", now, before)
 		}
 		n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }
 
@@ -350,7 +350,7 @@ func TestResync_renewsARestoredClaim(t *testing.T) {
 		n.awaitUnprepare()
 		n.create(claim)
 		n.awaitTokenRequest("the claim exists again")
-		n.wantEverything()
+		n.wantAllFiles()
 		n.awaitTokenRequest("renewal")
 	})
 }
@@ -419,9 +419,9 @@ func TestUnprepare_succeedsWithoutDirectories(t *testing.T) {
 				n.must(os.RemoveAll(filepath.Join(n.dir, dir)))
 				n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
 				n.resync()
-				n.wantNothingLeft()
+				n.wantNoFiles()
 				n.wantRenewedAfterPrepare(claim)
-				n.wantEverything()
+				n.wantAllFiles()
 			})
 		})
 	}
@@ -430,8 +430,8 @@ func TestUnprepare_succeedsWithoutDirectories(t *testing.T) {
 func TestResync_waitsForACall(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.remove(n.preparedAs(claimA, "a"))
-		_, unlockA := take(t, n.driver.locks, claimA)
-		_, unlockB := take(t, n.driver.locks, claimB)
+		_, unlockA := mustLock(t, n.driver.locks, claimA)
+		_, unlockB := mustLock(t, n.driver.locks, claimB)
 		n.must(n.driver.specs.write(claimB, []specs.Device{specDevice("x")}))
 		n.awaitUnprepare()
 		n.resync()
@@ -440,7 +440,7 @@ func TestResync_waitsForACall(t *testing.T) {
 		unlockA()
 		unlockB()
 		n.resync()
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }
 
@@ -515,7 +515,7 @@ func TestResync_doesNotRenewWithDamagedMetadata(t *testing.T) {
 		n.truncateMetadata()
 		n.start()
 		n.wantNoTokenRequest("the metadata are damaged")
-		n.wantEverything()
+		n.wantAllFiles()
 		if got := n.findings(metrics.DamagedMetadata); got != 1 {
 			t.Errorf("reported %v times, want once", got)
 		}
@@ -526,11 +526,11 @@ func TestResync_doesNotRenewWithDamagedMetadata(t *testing.T) {
 		n.start()
 		n.wantNoTokenRequest("the metadata are damaged")
 		n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }
 
-func TestResync_forgetsDamagedClaimsThatWereRemoved(t *testing.T) {
+func TestResync_untracksRemovedDamagedClaims(t *testing.T) {
 	for name, remove := range map[string]func(n *node) error{
 		"by the kubelet":     func(n *node) error { return unprepareClaim(n.t.Context(), n.driver, claimA) },
 		"by another process": func(n *node) error { return n.driver.store.remove(claimA) },
@@ -570,7 +570,7 @@ func TestResync_importsAndReleasesClaims(t *testing.T) {
 		_, err = n.driver.specs.remove(claim.UID)
 		n.must(errors.Join(err, n.driver.store.remove(claim.UID)))
 		n.resync()
-		if c := n.driver.known.get(claim.UID); c != nil {
+		if c := n.driver.tracked.get(claim.UID); c != nil {
 			t.Error("a claim that was removed is still renewed")
 		}
 	})
@@ -587,6 +587,6 @@ func TestResync_importsAnEndedClaimOnce(t *testing.T) {
 			t.Errorf("imported %v times, want once", got)
 		}
 		n.wantNoTokenRequest("the claim does not exist")
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }

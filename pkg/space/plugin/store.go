@@ -38,7 +38,7 @@ const (
 	storeStagingDir = ".staging"
 
 	// metadataVersion is in each metadata file. It changes when the file changes in a way
-	// that an older plugin can't read.
+	// that an older plugin cannot read.
 	metadataVersion = "plugin.space.resource.example.com/v1"
 
 	// Containers run as any user, and CDI has no fsGroup. The mode of the root keeps
@@ -135,7 +135,7 @@ func (s *store) credentialsPath(claim types.UID, subdir string) string {
 	return filepath.Join(s.path(claim), credentialsDir, subdir)
 }
 
-// put writes a prepared claim, with a token for each of its spaces. A claim that is there
+// put writes a prepared claim, with a token for each of its spaces. A claim that exists
 // already keeps its directories, because containers may have them mounted.
 func (s *store) put(prepared preparedClaim, tokens []token.Token) error {
 	err := prepared.validate()
@@ -174,7 +174,7 @@ func metadataOf(prepared preparedClaim) []staging.File {
 	return []staging.File{{Path: metadataFile, Content: raw, Mode: privateFileMode}}
 }
 
-// directoriesOf returns the directories of what is mounted in containers.
+// directoriesOf returns the directories with files that are mounted in containers.
 func directoriesOf(prepared preparedClaim) []staging.File {
 	dirs := []staging.File{{Path: credentialsDir, Mode: credentialsDirMode}, {Path: deviceMetadataDir, Mode: credentialsDirMode}}
 	for _, space := range prepared.Spaces {
@@ -185,8 +185,8 @@ func directoriesOf(prepared preparedClaim) []staging.File {
 	return dirs
 }
 
-// containerFilesOf returns the files of containers. Those of a space without a new token do not have
-// the token.
+// containerFilesOf returns the files of containers. They include the token of a space only if it is
+// new.
 func (s *store) containerFilesOf(prepared preparedClaim, tokens []token.Token) []staging.File {
 	return append(s.credentialsOf(prepared, tokens), deviceMetadataOf(prepared, s.driver, s.server.URL)...)
 }
@@ -233,9 +233,9 @@ func (s *store) updateMetadata(prepared preparedClaim) error {
 	return nil
 }
 
-// updateCredentials replaces the files of containers that have other contents. A space
-// without a new token keeps the one that it has. The error is fs.ErrNotExist if the
-// directory of a space was removed.
+// updateCredentials replaces the files of containers whose contents have changed. A space
+// without a new token keeps its token. The error is fs.ErrNotExist if the directory of a
+// space was removed.
 func (s *store) updateCredentials(prepared preparedClaim, tokens []token.Token) error {
 	if err := s.staging.Update(s.path(prepared.UID), s.containerFilesOf(prepared, tokens)); err != nil {
 		return fmt.Errorf("update the credentials of claim %s: %w", prepared.UID, err)
@@ -243,7 +243,7 @@ func (s *store) updateCredentials(prepared preparedClaim, tokens []token.Token) 
 	return nil
 }
 
-// get returns a claim. The error is fs.ErrNotExist if it is not there.
+// get returns a claim. The error is fs.ErrNotExist if it does not exist.
 func (s *store) get(claim types.UID) (preparedClaim, error) {
 	if _, err := os.Lstat(s.path(claim)); err != nil {
 		return preparedClaim{}, fmt.Errorf("look for claim %s: %w", claim, err)
@@ -270,7 +270,7 @@ func (s *store) get(claim types.UID) (preparedClaim, error) {
 	return prepared, nil
 }
 
-// validate returns an error if a name is not that of a directory in its parent.
+// validate returns an error if the UID or a subdirectory is not a valid name of a directory.
 func (prepared preparedClaim) validate() error {
 	if err := validateUID(prepared.UID); err != nil {
 		return err
@@ -283,7 +283,7 @@ func (prepared preparedClaim) validate() error {
 	return nil
 }
 
-// list returns the claims, also those whose metadata can't be read.
+// list returns the claims, including those whose metadata cannot be read.
 func (s *store) list() ([]types.UID, error) {
 	entries, err := os.ReadDir(s.root)
 	if err != nil {
@@ -298,7 +298,7 @@ func (s *store) list() ([]types.UID, error) {
 	return out, nil
 }
 
-// remove removes a claim, if it is there.
+// remove removes a claim, if it exists.
 func (s *store) remove(claim types.UID) error {
 	err := validateUID(claim)
 	if err == nil {

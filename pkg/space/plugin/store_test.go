@@ -33,7 +33,7 @@ func newStore(t *testing.T) *store {
 	return s
 }
 
-// storedClaim is a claim with a space in each of the directories.
+// storedClaim returns a claim with a space in each of the directories.
 func storedClaim(uid types.UID, dirs ...string) preparedClaim {
 	p := preparedClaim{APIVersion: metadataVersion, Namespace: "team", Name: "claim", UID: uid, AllocationID: "allocation-of-" + string(uid)}
 	for _, dir := range dirs {
@@ -165,7 +165,7 @@ func TestStore_updatesMountedDirectories(t *testing.T) {
 	}
 }
 
-func TestStoreRemove_leavesOtherClaims(t *testing.T) {
+func TestStoreRemove_keepsOtherClaims(t *testing.T) {
 	s := newStore(t)
 	put(t, s, storedClaim("claim-uid", "a", "b"), "secret")
 	put(t, s, storedClaim("claim", ""), "other")
@@ -185,7 +185,7 @@ func TestStoreRemove_leavesOtherClaims(t *testing.T) {
 		t.Errorf("got error %v", err)
 	}
 	if got := names(t, s.root); !slices.Equal(got, []string{".staging", "claim"}) {
-		t.Errorf("left: %q", got)
+		t.Errorf("got %q", got)
 	}
 	wantContent(t, filepath.Join(s.credentialsPath("claim", ""), "token"), "other")
 }
@@ -217,7 +217,7 @@ func TestStore_rejectsInvalidNames(t *testing.T) {
 	}
 }
 
-func TestStorePut_leavesNothingOfAFailure(t *testing.T) {
+func TestStorePut_cleansUpAfterAFailure(t *testing.T) {
 	s := newStore(t)
 	put(t, s, storedClaim("claim-uid", ""), "old")
 	// A directory cannot be replaced by a file, even by root.
@@ -232,8 +232,8 @@ func TestStorePut_leavesNothingOfAFailure(t *testing.T) {
 	if err := s.updateCredentials(p, tokensFor(p, "secret")); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("updateCredentials: got error %v", err)
 	}
-	if left, err := filepath.Glob(filepath.Join(s.root, ".staging", "*")); err != nil || len(left) > 0 {
-		t.Errorf("left: %q, error %v", left, err)
+	if files, err := filepath.Glob(filepath.Join(s.root, ".staging", "*")); err != nil || len(files) > 0 {
+		t.Errorf("got staged files %q, error %v", files, err)
 	}
 }
 
@@ -292,13 +292,13 @@ func TestStoreList_includesDamagedClaims(t *testing.T) {
 		change func([]byte) []byte
 		want   string
 	}{
-		"truncated":           {func(content []byte) []byte { return content[:len(content)/2] }, "unexpected end"},
-		"empty":               {func([]byte) []byte { return nil }, "unexpected end"},
-		"newer-version":       {replace(metadataVersion, "plugin.space.resource.example.com/v2"), `"plugin.space.resource.example.com/v2"`},
-		"another-claim":       {replace(`"uid": "another-claim"`, `"uid": "good"`), `"good"`},
-		"other-types":         {replace(`"uid": "other-types"`, `"uid": 7`), "uid"},
-		"leads-elsewhere":     {replace(`"subdir": "a"`, `"subdir": "../../good/credentials/a"`), "../../good"},
-		"something-behind-it": {func(content []byte) []byte { return append(content, 'x') }, "after top-level value"},
+		"truncated":      {func(content []byte) []byte { return content[:len(content)/2] }, "unexpected end"},
+		"empty":          {func([]byte) []byte { return nil }, "unexpected end"},
+		"newer-version":  {replace(metadataVersion, "plugin.space.resource.example.com/v2"), `"plugin.space.resource.example.com/v2"`},
+		"another-claim":  {replace(`"uid": "another-claim"`, `"uid": "good"`), `"good"`},
+		"other-types":    {replace(`"uid": "other-types"`, `"uid": 7`), "uid"},
+		"path-traversal": {replace(`"subdir": "a"`, `"subdir": "../../good/credentials/a"`), "../../good"},
+		"trailing-data":  {func(content []byte) []byte { return append(content, 'x') }, "after top-level value"},
 	}
 	for uid, damage := range damages {
 		put(t, s, storedClaim(uid, "a"), "secret")

@@ -50,23 +50,23 @@ const (
 	eventInterval = 10 * time.Minute
 )
 
-// knownClaims are the prepared claims whose tokens the plugin renews.
-type knownClaims struct {
+// trackedClaims are the prepared claims whose tokens the plugin renews.
+type trackedClaims struct {
 	mutex  sync.Mutex
-	claims map[types.UID]*knownClaim
+	claims map[types.UID]*trackedClaim
 	// changed is closed when the health of a space may have changed.
 	changed chan struct{}
 }
 
-// knownClaim is a prepared claim whose tokens the plugin renews. Only the holder of the claim's
-// lock changes it. It changes prepared, tokens and ended in knownClaims.update, because metrics
+// trackedClaim is a prepared claim whose tokens the plugin renews. Only the holder of the claim's
+// lock changes it. It changes prepared, tokens and ended in trackedClaims.update, because metrics
 // and health reports read them.
-type knownClaim struct {
+type trackedClaim struct {
 	// prepared is the metadata of the claim. Only the UIDs of ServiceAccounts change.
 	prepared preparedClaim
 	// tokens are the states of the spaces' tokens.
 	tokens []tokenState
-	// latest is what was kept of the newest version of the claim that was read, or nil.
+	// latest is the newest version of the claim that was read, stripped, or nil.
 	latest atomic.Pointer[resourceapi.ResourceClaim]
 	// specCurrent means that this process has written the CDI spec, or found it to be current.
 	specCurrent bool
@@ -100,34 +100,34 @@ type tokenState struct {
 }
 
 // get returns a claim, or nil.
-func (k *knownClaims) get(claim types.UID) *knownClaim {
-	k.mutex.Lock()
-	defer k.mutex.Unlock()
-	return k.claims[claim]
+func (t *trackedClaims) get(claim types.UID) *trackedClaim {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	return t.claims[claim]
 }
 
 // list returns the UIDs of all claims.
-func (k *knownClaims) list() []types.UID {
-	k.mutex.Lock()
-	defer k.mutex.Unlock()
-	return slices.Collect(maps.Keys(k.claims))
+func (t *trackedClaims) list() []types.UID {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	return slices.Collect(maps.Keys(t.claims))
 }
 
 // update makes a change, and notifies the goroutines that wait for one.
-func (k *knownClaims) update(change func()) {
-	k.mutex.Lock()
-	defer k.mutex.Unlock()
+func (t *trackedClaims) update(change func()) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
 	change()
-	close(k.changed)
-	k.changed = make(chan struct{})
+	close(t.changed)
+	t.changed = make(chan struct{})
 }
 
-// know starts to renew the tokens of a claim, and to watch it. It replaces the state of the claim. The
+// track starts to renew the tokens of a claim, and to watch it. It replaces the state of the claim. The
 // caller has its lock. claim and tokens are nil for a claim that another process has prepared: its
 // tokens are due when the watch has read the claim, or after firstRenewalDelay.
-func (d *Driver) know(ctx context.Context, prepared preparedClaim, claim *resourceapi.ResourceClaim, tokens []token.Token) *knownClaim {
+func (d *Driver) track(ctx context.Context, prepared preparedClaim, claim *resourceapi.ResourceClaim, tokens []token.Token) *trackedClaim {
 	prepared.Spaces = slices.Clone(prepared.Spaces)
-	c := &knownClaim{prepared: prepared, tokens: make([]tokenState, len(prepared.Spaces)), retries: newRetries()}
+	c := &trackedClaim{prepared: prepared, tokens: make([]tokenState, len(prepared.Spaces)), retries: newRetries()}
 	if tokens != nil {
 		c.specCurrent = true
 		d.schedule(c, tokens, make([]error, len(tokens)))
@@ -137,8 +137,8 @@ func (d *Driver) know(ctx context.Context, prepared preparedClaim, claim *resour
 		}
 	}
 	ctx, c.stop = context.WithCancel(klog.NewContext(d.ctx, klog.FromContext(ctx)))
-	d.forget(prepared.UID)
-	d.known.update(func() { d.known.claims[prepared.UID] = c })
+	d.untrack(prepared.UID)
+	d.tracked.update(func() { d.tracked.claims[prepared.UID] = c })
 	// watchClaim logs the errors of the API server. follow stops the watch.
 	go func() {
 		_ = d.watchClaim(ctx, prepared.claimName(), claim, maxRereadDelay, func(latest *resourceapi.ResourceClaim) (bool, error) {
@@ -150,19 +150,19 @@ func (d *Driver) know(ctx context.Context, prepared preparedClaim, claim *resour
 	return c
 }
 
-// forget stops the renewal for a claim. The caller has its lock.
-func (d *Driver) forget(claim types.UID) {
-	if c := d.known.get(claim); c != nil {
+// untrack stops the renewal for a claim. The caller has its lock.
+func (d *Driver) untrack(claim types.UID) {
+	if c := d.tracked.get(claim); c != nil {
 		c.stop()
 		d.replacements.DeleteEntry(string(claim))
-		d.known.update(func() { delete(d.known.claims, claim) })
+		d.tracked.update(func() { delete(d.tracked.claims, claim) })
 	}
 }
 
 // end stops the renewal for a deallocated claim. The plugin continues to watch the claim until it is
 // removed or prepared again.
-func (d *Driver) end(c *knownClaim) {
-	d.known.update(func() {
+func (d *Driver) end(c *trackedClaim) {
+	d.tracked.update(func() {
 		c.ended, c.tokens, c.retries = d.Clock.Now(), make([]tokenState, len(c.tokens)), newRetries()
 	})
 	d.queue.AddAfter(c.prepared.UID, unprepareTimeout)
@@ -170,9 +170,9 @@ func (d *Driver) end(c *knownClaim) {
 
 // expire makes the tokens of a claim due that were issued before a time, because they are no longer
 // valid.
-func (d *Driver) expire(c *knownClaim, until time.Time) {
+func (d *Driver) expire(c *trackedClaim, until time.Time) {
 	now := d.Clock.Now()
-	d.known.update(func() {
+	d.tracked.update(func() {
 		for i := range c.tokens {
 			t := &c.tokens[i]
 			if t.issued.After(until) {
@@ -191,7 +191,7 @@ func (d *Driver) expire(c *knownClaim, until time.Time) {
 func (d *Driver) replaceNode(ctx context.Context, uid types.UID) {
 	klog.FromContext(ctx).Info("The Node was deleted or replaced: its tokens are not valid, renewing all", "nodeUID", uid)
 	d.nodeReplaced.Store(ptr.To(d.Clock.Now()))
-	for _, claim := range d.known.list() {
+	for _, claim := range d.tracked.list() {
 		d.queue.Add(claim)
 	}
 }
@@ -214,7 +214,7 @@ func (prepared preparedClaim) allocationIn(claim *resourceapi.ResourceClaim, dri
 // claim is deallocated, and makes a token due if its ServiceAccount was recreated. Tenants can delete
 // the ServiceAccount repeatedly. After each such renewal, the next one is therefore delayed, by a time
 // that doubles from firstRetry to lastRetry and is reset after twice lastRetry without one.
-func (d *Driver) follow(ctx context.Context, c *knownClaim) {
+func (d *Driver) follow(ctx context.Context, c *trackedClaim) {
 	claim := c.latest.Load()
 	if claim == nil {
 		return
@@ -230,7 +230,7 @@ func (d *Driver) follow(ctx context.Context, c *knownClaim) {
 	case a == nil:
 		return
 	case !c.ended.IsZero(): // It exists again, for example after etcd was restored from a backup.
-		d.known.update(func() { c.ended = time.Time{} })
+		d.tracked.update(func() { c.ended = time.Time{} })
 	}
 	now, id, followed := d.Clock.Now(), string(c.prepared.UID), false
 	waits := d.replacements.IsInBackOffSinceUpdate(id, now)
@@ -249,11 +249,11 @@ func (d *Driver) follow(ctx context.Context, c *knownClaim) {
 			d.queue.AddAfter(c.prepared.UID, d.replacements.Get(id))
 		case data != nil && (replaced || t.spaceExpired || imported):
 			followed = followed || replaced && !imported // by another process
-			d.known.update(func() {
+			d.tracked.update(func() {
 				space.ServiceAccountUID, t.spaceExpired, t.renew = data.ServiceAccountUID, false, now
 			})
 		case data == nil && ready.Reason == spaceapi.ReasonExpired && !t.spaceExpired:
-			d.known.update(func() { t.spaceExpired = true })
+			d.tracked.update(func() { t.spaceExpired = true })
 			klog.FromContext(ctx).Info("Space expired while in use: its token is no longer renewed", logkeys.Request, result.Request)
 		}
 	}
@@ -263,7 +263,7 @@ func (d *Driver) follow(ctx context.Context, c *knownClaim) {
 }
 
 // renew renews the tokens of a claim that are due. The caller has the claim's lock.
-func (d *Driver) renew(ctx context.Context, c *knownClaim) {
+func (d *Driver) renew(ctx context.Context, c *trackedClaim) {
 	if d.untilRenewal(c.tokens...) > 0 {
 		return
 	}
@@ -285,7 +285,7 @@ func (d *Driver) renew(ctx context.Context, c *knownClaim) {
 			}
 		}
 	}
-	d.known.update(func() { d.schedule(c, tokens, errs) })
+	d.tracked.update(func() { d.schedule(c, tokens, errs) })
 	err := errors.Join(errs...)
 	d.Metrics.Renewals.WithLabelValues(metrics.Result(err)).Inc()
 	if err == nil {
@@ -336,7 +336,7 @@ func (d *Driver) requestTokens(ctx context.Context, spaces []preparedSpace, due 
 // schedule sets when the tokens that were requested are due again. The delay for a token that could not
 // be renewed is shorter if it expires soon, so that it is renewed even if an outage ends shortly before
 // that.
-func (d *Driver) schedule(c *knownClaim, tokens []token.Token, errs []error) {
+func (d *Driver) schedule(c *trackedClaim, tokens []token.Token, errs []error) {
 	now, jitter := d.Clock.Now(), d.jitter()
 	delay := lastRetry
 	if errors.Join(errs...) != nil {
@@ -344,10 +344,10 @@ func (d *Driver) schedule(c *knownClaim, tokens []token.Token, errs []error) {
 	}
 	for i := range c.tokens {
 		t := &c.tokens[i]
-		switch left := t.expires.Sub(now); {
-		case errs[i] != nil && left > 0:
+		switch remaining := t.expires.Sub(now); {
+		case errs[i] != nil && remaining > 0:
 			t.err = errs[i]
-			d.setRenewal(t, now.Add(min(delay, max(firstRetry, left/4))))
+			d.setRenewal(t, now.Add(min(delay, max(firstRetry, remaining/4))))
 		case errs[i] != nil:
 			t.err = errs[i]
 			d.setRenewal(t, now.Add(delay))
@@ -374,17 +374,17 @@ func (d *Driver) setRenewal(t *tokenState, at time.Time) {
 // untilRenewal returns the time until the first of the tokens is due, at most lastRetry. It is not
 // positive if one is due. Tokens of expired spaces are never due.
 func (d *Driver) untilRenewal(tokens ...tokenState) time.Duration {
-	left, now, wall := lastRetry, d.Clock.Now(), d.wall()
+	until, now, wall := lastRetry, d.Clock.Now(), d.wall()
 	for _, t := range tokens {
 		if !t.spaceExpired {
-			left = min(left, t.renew.Sub(now), t.renewWall.Sub(wall))
+			until = min(until, t.renew.Sub(now), t.renewWall.Sub(wall))
 		}
 	}
-	return left
+	return until
 }
 
 // report records an event about a claim if renewals of its tokens have failed for eventAfter.
-func (d *Driver) report(c *knownClaim, err error) {
+func (d *Driver) report(c *trackedClaim, err error) {
 	now := d.Clock.Now()
 	if c.failingSince.IsZero() {
 		c.failingSince = now
@@ -399,10 +399,10 @@ func (d *Driver) report(c *knownClaim, err error) {
 
 // summary returns the values of the metrics about tokens.
 func (d *Driver) summary() metrics.Tokens {
-	d.known.mutex.Lock()
-	defer d.known.mutex.Unlock()
+	d.tracked.mutex.Lock()
+	defer d.tracked.mutex.Unlock()
 	var out metrics.Tokens
-	for _, c := range d.known.claims {
+	for _, c := range d.tracked.claims {
 		if !c.ended.IsZero() {
 			continue
 		}
@@ -411,8 +411,8 @@ func (d *Driver) summary() metrics.Tokens {
 			if t.spaceExpired || t.expires.IsZero() {
 				continue
 			}
-			if left := t.expires.Sub(d.Clock.Now()); !out.Known || left < out.Remaining {
-				out.Known, out.Remaining = true, left
+			if remaining := t.expires.Sub(d.Clock.Now()); !out.Known || remaining < out.Remaining {
+				out.Known, out.Remaining = true, remaining
 			}
 		}
 	}

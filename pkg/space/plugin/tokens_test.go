@@ -30,14 +30,14 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-func TestSummary_firstTokenThatExpires(t *testing.T) {
+func TestSummary_showsTheEarliestExpiration(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		if got := n.driver.summary(); got.Known || got.Claims != 0 {
 			t.Errorf("without a claim: %+v", got)
 		}
 		n.prepared("a")
 		if got := n.driver.summary(); !got.Known || got.Claims != 1 || got.Remaining != lifetime {
-			t.Errorf("with a new token: %+v, want %s left", got, lifetime)
+			t.Errorf("with a new token: %+v, want %s", got, lifetime)
 		}
 		n.requester.failWith(errors.New("denied by webhook"))
 		<-time.After(lifetime + time.Second) // by the bubble's clock
@@ -251,7 +251,7 @@ func TestRenew_oneRequestWithoutResponse(t *testing.T) {
 	})
 }
 
-func TestRenew_errorsAreOfRequestedTokens(t *testing.T) {
+func TestRenew_recordsErrorsOfRequestedTokensOnly(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(readyFor(t, withClassConfig(claimFor("a", "b"), `,"tokenLifetime":"59m45s"`, "a"), "account-1"))
 		_, err := prepareClaim(t.Context(), n.driver, claim)
@@ -269,7 +269,7 @@ func TestRenew_errorsAreOfRequestedTokens(t *testing.T) {
 		})
 		<-time.After(renewal - 10*time.Second + delay)
 		synctest.Wait()
-		if got := n.driver.known.get(claim.UID).tokens; got[0].err == nil || got[1].err != nil {
+		if got := n.driver.tracked.get(claim.UID).tokens; got[0].err == nil || got[1].err != nil {
 			t.Errorf("got errors %v and %v", got[0].err, got[1].err)
 		}
 	})
@@ -412,13 +412,13 @@ func TestFollow_stopsRenewalWhenTheSpaceExpired(t *testing.T) {
 		n.wantNoTokenRequest("the space expired before the plugin started")
 		n.wantNoEvent(time.Second)
 		// Its pods may still be running.
-		n.wantEverything()
+		n.wantAllFiles()
 
 		claim.Status.Allocation = nil
 		n.update(claim)
 		n.awaitUnprepare()
 		n.resync()
-		n.wantNothingLeft()
+		n.wantNoFiles()
 	})
 }
 
@@ -474,7 +474,7 @@ func TestFollow_backsOffForReplacedServiceAccounts(t *testing.T) {
 		deallocated := last.DeepCopy()
 		deallocated.Status.Allocation = nil
 		n.update(deallocated)
-		if n.driver.known.get(claimA).ended.IsZero() {
+		if n.driver.tracked.get(claimA).ended.IsZero() {
 			t.Error("the end of the claim was delayed")
 		}
 	})

@@ -25,13 +25,13 @@ import (
 func TestWatch_renewsWhenTheServiceAccountWasRecreated(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
-		repaired := time.Now()
+		recreated := time.Now()
 		claim = n.update(readyFor(t, claim, "account-2"))
 		m := n.awaitTokenRequest("renewal for the new ServiceAccount")
 		if m.account.UID != "account-2" {
 			t.Errorf("the token is for ServiceAccount UID %s, want account-2", m.account.UID)
 		}
-		if took := m.at.Sub(repaired); took != 0 {
+		if took := m.at.Sub(recreated); took != 0 {
 			t.Errorf("it took %s", took)
 		}
 		n.wantToken(claim, "", m.value)
@@ -60,12 +60,12 @@ func TestWatch_recoversFromFailures(t *testing.T) {
 			n.client.PrependWatchReactor("resourceclaims", once(func() (watch.Interface, error) { return nil, errors.New("no API server") }))
 			n.prepared("a")
 		},
-		"the plugin started while the API server was away": func(n *node) {
+		"the plugin started while the API server was unavailable": func(n *node) {
 			n.prepared("a")
-			left := 5
+			failures := 5
 			n.client.PrependReactor("get", "resourceclaims", func(clienttesting.Action) (bool, runtime.Object, error) {
-				left--
-				return left >= 0, nil, errors.New("no API server")
+				failures--
+				return failures >= 0, nil, errors.New("no API server")
 			})
 			n.restart()
 			n.awaitTokenRequest("the renewal at start")
@@ -86,8 +86,8 @@ func TestWatch_recoversFromFailures(t *testing.T) {
 	}
 }
 
-// TestWatch_readsAClaimThatChangesAgainAndAgainLessOften has an author who changes a claim in a loop.
-func TestWatch_readsAClaimThatChangesAgainAndAgainLessOften(t *testing.T) {
+// The author of a claim can change it in a loop.
+func TestWatch_limitsReadsOfAClaimThatChangesOften(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
 		var reads atomic.Int32
@@ -109,7 +109,7 @@ func TestWatch_readsAClaimThatChangesAgainAndAgainLessOften(t *testing.T) {
 	})
 }
 
-func TestClaimWatcher_receivesNothingOfTheClaim(t *testing.T) {
+func TestClaimWatcher_receivesNoObjects(t *testing.T) {
 	requests := make(chan *http.Request, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests <- r
