@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package allocation identifies the allocation of a ResourceClaim and names its spaces.
-// Everything here is a pure function of the claim, so that all components get the same
-// result, also after a restart.
+// All functions depend only on the claim, so that all components get the same result, even
+// after a restart.
 package allocation
 
 import (
@@ -24,19 +24,19 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// alphabet has the characters that Kubernetes uses for generated names: no vowels, which
-// could spell words, and no digits that look like letters.
+// alphabet contains the characters that Kubernetes uses for generated names. It contains no vowels,
+// which could spell words, and no digits that look like letters.
 const alphabet = "bcdfghjklmnpqrstvwxz2456789"
 
 const (
 	// SuffixLength is the number of characters that follow the prefix in a namespace's name.
-	// They hold 47 bits: at 10,000 spaces, the probability that any two names are equal is one
-	// in four million. Equal names are detected and reported.
+	// They encode 47 bits: with 10,000 spaces, the probability that any two names are equal is one
+	// in four million. The controller detects and reports equal names.
 	SuffixLength = 10
-	// idLength is the length of allocation IDs. Users do not have to type them.
+	// idLength is the length of allocation IDs. They can be longer, because users do not type them.
 	idLength = 20
-	// extendedResourceName stands for the name that a pod uses for the claim that the
-	// scheduler creates for its extended resources.
+	// extendedResourceName is PodClaimName of the claim that the scheduler creates for the extended
+	// resources of a pod.
 	extendedResourceName = "space"
 )
 
@@ -48,29 +48,29 @@ type Allocation struct {
 	// Claim and ClaimUID identify the claim.
 	Claim    types.NamespacedName
 	ClaimUID types.UID
-	// PodClaimName is the claim's name in the pod: for a claim created from a template the
-	// name in the pod's spec, for one that the scheduler created for an extended resource
-	// "space", else the claim's own name.
+	// PodClaimName is the name of the claim in paths and variables. For a claim from a template, it is
+	// the name in the pod's spec. For a claim that the scheduler created for an extended resource, it
+	// is "space". For other claims, it is the claim's name.
 	PodClaimName string
-	// FromTemplate is whether the claim was created from a template.
+	// FromTemplate means that the claim was created from a template.
 	FromTemplate bool
-	// Results are the driver's results in it, in the order of the allocation, at least one.
+	// Results are the driver's results in the allocation, in the same order. There is at least one.
 	Results []Result
-	// AllocatedAt is when the scheduler allocated the claim, in whole seconds by
-	// its clock. Zero in clusters before Kubernetes 1.36.
+	// AllocatedAt is the time at which the scheduler allocated the claim, by its clock and rounded to
+	// seconds. It is zero before Kubernetes 1.36.
 	AllocatedAt time.Time
-	// Configs are the parameters that were valid when the claim was allocated.
+	// Configs are the parameters that the scheduler copied when it allocated the claim.
 	Configs []resourceapi.DeviceAllocationConfiguration
 }
 
-// Result is one result of the driver in an allocation: one space.
+// Result is a result of the driver in an allocation. Each result is a space.
 type Result struct {
 	resourceapi.DeviceRequestAllocationResult
 	// Class is the DeviceClass that the request names.
 	Class string
 	// Subdir distinguishes the spaces of one claim, in directories and variables. It is
-	// empty if there is only one, else the request's name, with a dot and a number
-	// appended if a request got several devices.
+	// empty if there is only one. Otherwise, it is the request's name, with a dot and a number
+	// appended if the request has several devices.
 	Subdir string
 
 	suffix string
@@ -81,16 +81,14 @@ func (r Result) NamespaceName(prefix string) string {
 	return prefix + r.suffix
 }
 
-// MatchesName returns whether a namespace of this name can be that of the result's space,
-// whatever its prefix is.
+// MatchesName returns whether a namespace with this name, and any prefix, can belong to the result.
 func (r Result) MatchesName(namespace string) bool {
 	return strings.HasSuffix(namespace, r.suffix)
 }
 
-// FromClaim returns the claim's active allocation, or nil when the claim has none with a
-// result of this driver. A claim that is being deleted without the built-in finalizer is
-// deallocated, although it still has an allocation: the scheduler leaves claims for extended
-// resources in this state.
+// FromClaim returns the claim's active allocation, or nil if it has no result of this driver. A claim
+// that is being deleted, without Kubernetes' own finalizer, counts as deallocated although it still
+// has an allocation: the scheduler leaves claims for extended resources in this state.
 func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 	if claim == nil || claim.Status.Allocation == nil {
 		return nil
@@ -130,9 +128,8 @@ func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 	return a
 }
 
-// Owns returns whether the namespace is one of this allocation's spaces, by its labels and
-// by its name. The prefix does not matter: a space keeps its name when the configuration
-// changes.
+// Owns returns whether a namespace belongs to this allocation, according to its labels and its name.
+// It ignores the prefix, because existing spaces keep their names when the configured prefix changes.
 func (a *Allocation) Owns(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	if a == nil || ns.Labels[keys.ClaimUID] != string(a.ClaimUID) || ns.Labels[keys.AllocationID] != a.ID {
 		return false
@@ -140,13 +137,13 @@ func (a *Allocation) Owns(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	return slices.ContainsFunc(a.Results, func(r Result) bool { return r.MatchesName(ns.Name) })
 }
 
-// fields returns what identifies a result.
+// fields returns the fields that identify a result.
 func (r Result) fields() []string {
 	return []string{r.Request, r.Pool, r.Device, string(ptr.Deref(r.ShareID, ""))}
 }
 
-// encode returns a hash of fields in characters of the alphabet. The fields are separated by
-// their lengths, so that no two lists of fields result in the same bytes.
+// encode returns a hash of fields in characters of the alphabet. Each field is preceded by its length,
+// so that no two lists of fields have the same encoding.
 func encode(length int, fields []string) string {
 	h := sha256.New()
 	for _, field := range fields {
@@ -163,8 +160,8 @@ func encode(length int, fields []string) string {
 	return string(out)
 }
 
-// classOf returns the DeviceClass of a request, which for a prioritized list is named
-// with its subrequest. It is empty if there is no such request.
+// classOf returns the DeviceClass of a request, or of a subrequest of a prioritized list. It is empty
+// if there is no such request.
 func classOf(claim *resourceapi.ResourceClaim, name string) string {
 	for _, request := range claim.Spec.Devices.Requests {
 		if request.Exactly != nil && request.Name == name {
@@ -181,13 +178,12 @@ func classOf(claim *resourceapi.ResourceClaim, name string) string {
 
 // podClaimName returns the claim's name in the pod, and whether it was created from a template.
 func podClaimName(claim *resourceapi.ResourceClaim) (name string, fromTemplate bool) {
-	// Users can write any annotation, and this one becomes part of a path. In a pod's spec it
-	// is a DNS label.
+	// Users can write the annotation, which becomes part of a path. Names in a pod's spec are DNS
+	// labels.
 	if name := claim.Annotations[resourceapi.PodResourceClaimAnnotation]; len(validation.IsDNS1123Label(name)) == 0 {
 		return name, true
 	}
-	// The pod's spec does not name such a claim, and the claim's own name is generated, so
-	// that programs in the pod could not predict it.
+	// The pod's spec does not name such a claim, and programs cannot predict its generated name.
 	if claim.Annotations[resourceapi.ExtendedResourceClaimAnnotation] == "true" {
 		return extendedResourceName, false
 	}

@@ -57,8 +57,8 @@ func TestFromClaim_selectsResultsOfTheDriver(t *testing.T) {
 		"a claim without allocation": {
 			&resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{UID: "claim-uid"}}, nil},
 		"only another driver's result":           {claimWith(foreign), nil},
-		"another driver's result among ours":     {claimWith(result("a"), foreign, result("b")), []string{"a", "b"}},
-		"our results, in the allocation's order": {claimWith(result("b"), result("a")), []string{"b", "a"}},
+		"another driver's result among own ones": {claimWith(result("a"), foreign, result("b")), []string{"a", "b"}},
+		"own results, in the allocation's order": {claimWith(result("b"), result("a")), []string{"b", "a"}},
 		"being deleted, still in use by a pod":   {deleting(claimWith(result("a")), resourceapi.Finalizer), []string{"a"}},
 		"being deleted, without any finalizer":   {deleting(claimWith(result("a"))), nil},
 		"being deleted, with another finalizer only": {

@@ -10,17 +10,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// maxKept is the size up to which Strip keeps a claim as it is, in bytes.
-const maxKept = 16 << 10
+// maxSize is the size in bytes up to which Strip does not truncate a claim.
+const maxSize = 16 << 10
 
-// truncatedAnnotation marks a claim that was too large to keep. No stored claim has it.
+// truncatedAnnotation marks a truncated claim. No stored claim has it.
 const truncatedAnnotation = "space-dra-driver/truncated"
 
-// Strip returns what components keep of a claim in memory. Users can write claims of 1.5 MiB. A
-// claim of the driver is kept without its managed fields: its status is updated as it was kept. Of
-// a claim that is too large, only its allocation, its consumers and the driver's part of the status
-// are kept, without its parameters: IsTruncated reports that. Of a claim without a result of
-// the driver, only the identity is kept. The claim itself is no longer valid.
+// Strip returns the parts of a claim that components store in memory. Users can write claims of
+// 1.5 MiB. Strip removes the managed fields of a claim with a result of the driver, and leaves the
+// rest, so that its status can be updated. It truncates a larger claim to its allocation without
+// parameters, its consumers and the driver's part of the status: IsTruncated reports that. It removes
+// everything but the identity from a claim without a result of the driver. Strip changes the claim,
+// which must not be used any more.
 func Strip(claim *resourceapi.ResourceClaim, driver string) *resourceapi.ResourceClaim {
 	claim.ManagedFields = nil
 	out := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{
@@ -30,7 +31,7 @@ func Strip(claim *resourceapi.ResourceClaim, driver string) *resourceapi.Resourc
 	if FromClaim(claim, driver) == nil {
 		return out
 	}
-	if claim.Size() <= maxKept {
+	if claim.Size() <= maxSize {
 		return claim
 	}
 	metav1.SetMetaDataAnnotation(&out.ObjectMeta, truncatedAnnotation, "true")
@@ -53,7 +54,7 @@ func Strip(claim *resourceapi.ResourceClaim, driver string) *resourceapi.Resourc
 	return out
 }
 
-// IsTruncated returns whether Strip kept only a part of the claim.
+// IsTruncated returns whether Strip has truncated the claim.
 func IsTruncated(claim *resourceapi.ResourceClaim) bool {
 	return claim.Annotations[truncatedAnnotation] != ""
 }

@@ -15,9 +15,8 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 )
 
-// TestStrip_leavesOutWhatUsersWrite has 16 tolerations, as many as Kubernetes allows, in each result:
-// the scheduler copies them from the claim.
-func TestStrip_leavesOutWhatUsersWrite(t *testing.T) {
+// Each result has 16 tolerations, the maximum in Kubernetes. The scheduler copies them from the claim.
+func TestStrip_removesWhatUsersWrite(t *testing.T) {
 	long := strings.Repeat("x", 300)
 	opaque := &resourceapi.OpaqueDeviceConfiguration{Driver: driver, Parameters: runtime.RawExtension{Raw: []byte(long)}}
 	claim := &resourceapi.ResourceClaim{
@@ -41,7 +40,7 @@ func TestStrip_leavesOutWhatUsersWrite(t *testing.T) {
 	want := allocation.FromClaim(claim, driver).ID
 	got := allocation.Strip(claim, driver)
 	if text := got.String(); strings.Contains(text, long) {
-		t.Errorf("it still has what users write: %s", text)
+		t.Errorf("the claim still contains what users write: %s", text)
 	}
 	a := allocation.FromClaim(got, driver)
 	if a.ID != want || len(a.Results) != 32 || got.ResourceVersion != "7" || !allocation.IsTruncated(got) {

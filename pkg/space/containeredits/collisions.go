@@ -16,24 +16,25 @@ import (
 // of them the container uses. The order of the requests of a claim is defined. The order of claims
 // is not (k8s.io/kubernetes, pkg/kubelet/cm/dra/manager.go, GetResources).
 
-// scope is what the spaces that are compared belong to.
+// scope has the words of error messages about the spaces that are compared.
 type scope struct {
-	// plural and singular are what messages call it.
+	// plural and singular name the owners of the spaces.
 	plural, singular string
-	// What to do about variables, about equal directories, and about one below another.
+	// variables, dirs and nested suggest what to do about variables with different values, equal
+	// directories, and a directory below another.
 	variables, dirs, nested string
 }
 
 var (
-	// requests of a claim. Which containers use which of them is not known, so that the claim is
-	// rejected although each container might use only one.
+	// requests compares the requests of a claim. The claim is rejected even if each container would
+	// use only one of them, because the driver does not know which containers use which requests.
 	requests = scope{
 		plural: "requests", singular: "request",
 		variables: "set envPrefix, or use separate claims",
 		dirs:      "set different values of mountPath, or use separate claims",
 		nested:    "choose another mountPath",
 	}
-	// claims that a container uses.
+	// claims compares the claims that a container uses.
 	claims = scope{
 		plural: "ResourceClaims", singular: "ResourceClaim",
 		variables: "set envPrefix, give one of them another name in the pod, or use them in different containers",
@@ -42,9 +43,9 @@ var (
 	}
 )
 
-// CheckClaims returns an error if spaces of two claims, which have names, are not for the same
-// container. Variables of the users' and administrators' parameters are not compared: they do not
-// decide which space a container uses, and users cannot change those of a class.
+// CheckClaims returns an error if a container cannot use the spaces of two claims together. It does
+// not compare variables from the parameters of users and administrators: they do not decide which
+// space a container uses, and users cannot change those of a class.
 func CheckClaims(name string, edits []Edits, otherName string, others []Edits) error {
 	var names []string
 	var all []Edits
@@ -65,8 +66,8 @@ func (e Edits) withoutParameters() Edits {
 	return e
 }
 
-// checkTogether returns an error if a container cannot use spaces of several things, by whose
-// names they are called. Those of the same thing are not compared.
+// checkTogether returns an error if a container cannot use spaces together. names are the names of
+// their requests or claims. It does not compare spaces with the same name.
 func checkTogether(s scope, names []string, edits []Edits) error {
 	if err := checkVariables(s, names, edits); err != nil {
 		return err
@@ -119,7 +120,7 @@ func (s scope) isNested(inner, innerBy, outer, outerBy string) error {
 		s.singular, innerBy, inner, outerBy, outer, s.nested)
 }
 
-// resolveLinks returns where a directory is in nearly all images: /var/run is a link.
+// resolveLinks replaces /var/run, which is a link to /run in nearly all images.
 func resolveLinks(dir string) string {
 	if below, found := strings.CutPrefix(dir, "/var/run/"); found {
 		return "/run/" + below
@@ -127,7 +128,7 @@ func resolveLinks(dir string) string {
 	return dir
 }
 
-// labels returns what messages call the spaces of an allocation.
+// labels returns the names of the spaces of an allocation in messages.
 func labels(a *allocation.Allocation) []string {
 	var out []string
 	for _, result := range a.Results {

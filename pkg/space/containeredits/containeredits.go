@@ -49,7 +49,7 @@ const (
 	NamespaceFile  = "namespace"
 )
 
-// Edits are what containers see of one space.
+// Edits are the variables and directories of one space in containers.
 type Edits struct {
 	// Env are environment variables as NAME=value, each name once.
 	Env []string
@@ -71,9 +71,9 @@ func CredentialsDir(claim types.UID, subdir string) string {
 	return path.Join(claimsDir, string(claim), subdir)
 }
 
-// Build returns what containers see of each space of an allocation. The spaces have these
-// namespaces, and the API server is at a URL. The lists have an element for each result. The
-// error names parameters that contradict each other, or says that the claim cannot have its name.
+// Build returns the edits for each space of an allocation. server is the URL of the API server.
+// configs and namespaces have an element for each result. The error names parameters that conflict,
+// or reports that the claim cannot have its name.
 func Build(driver, server string, a *allocation.Allocation, configs []config.Container, namespaces []string) ([]Edits, error) {
 	out := make([]Edits, len(a.Results))
 	for i, result := range a.Results {
@@ -95,8 +95,8 @@ func Build(driver, server string, a *allocation.Allocation, configs []config.Con
 	return out, nil
 }
 
-// Preview returns what Build would return, apart from the server and the names of the namespaces,
-// which are not known yet. The error does not depend on them.
+// Preview is Build before the namespaces exist: the server and the prefixes of the namespaces are
+// placeholders. The error does not depend on them.
 func Preview(driver string, a *allocation.Allocation, configs []config.Container) ([]Edits, error) {
 	namespaces := make([]string, len(a.Results))
 	for i, result := range a.Results {
@@ -140,8 +140,8 @@ func build(driver, server string, a *allocation.Allocation, result allocation.Re
 	return out, nil
 }
 
-// metadataFile returns where containers look for the metadata of the devices of a request, see
-// k8s.io/dynamic-resource-allocation/api/metadata.
+// metadataFile returns the path of the metadata of the devices of a request in containers
+// (k8s.io/dynamic-resource-allocation/api/metadata).
 func metadataFile(driver string, a *allocation.Allocation, request string) string {
 	if a.FromTemplate {
 		return metadata.ResourceClaimTemplateFilePath(driver, a.PodClaimName, request)
@@ -149,8 +149,8 @@ func metadataFile(driver string, a *allocation.Allocation, request string) strin
 	return metadata.ResourceClaimFilePath(driver, a.Claim.Name, request)
 }
 
-// envPrefixOf returns the prefix of a space's variables. The error says that there can be no
-// variables of the claim's name.
+// envPrefixOf returns the prefix of a space's variables, or an error if the claim's name is not valid
+// in variables.
 func envPrefixOf(a *allocation.Allocation, result allocation.Result, c config.Container) (string, error) {
 	if c.EnvPrefix != "" {
 		return c.EnvPrefix, nil
@@ -170,8 +170,8 @@ func envPrefixOf(a *allocation.Allocation, result allocation.Result, c config.Co
 	return prefix, nil
 }
 
-// etcDirOf returns the directory in /etc with a space's files, or "" if there is none. The error
-// says that there can be no directory of the claim's name.
+// etcDirOf returns the directory in /etc with a space's files, or "" if there is none. It returns an
+// error if containers need the directory with the claim's name.
 func etcDirOf(a *allocation.Allocation, result allocation.Result, c config.Container) (string, error) {
 	dir := path.Join(configDir, a.PodClaimName)
 	why := spaceapi.ReservedMountPath(dir)

@@ -29,11 +29,11 @@ contexts:
 current-context: space
 `
 
-// Kubeconfig returns the kubeconfig for a namespace of the API server at a URL, for
-// containers that have the credentials in dir, an absolute path. It has neither a token nor a
-// certificate, but the paths of their files. It can be copied within the container; client-go
-// reads the token again at least once a minute. A token, unless it is empty, is for clients that
-// do not know tokenFile. client-go prefers the file.
+// Kubeconfig returns a kubeconfig for a namespace. server is the URL of the API server, and dir the
+// absolute path of the credentials in containers. The kubeconfig contains the paths of the token and
+// of the CA certificate, so that it can be copied within the container. client-go reads the token
+// again at least once a minute. If token is not empty, the kubeconfig also contains the token, for
+// clients that do not support tokenFile. client-go prefers the file.
 func Kubeconfig(server, dir, namespace, token string) string {
 	if token != "" {
 		token = fmt.Sprintf("\n    token: %q", token)

@@ -86,7 +86,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
 
-func TestKubeconfig_valuesArriveAsTheyAre(t *testing.T) {
+func TestKubeconfig_quotesValues(t *testing.T) {
 	for _, value := range []string{"ephemeral-ns-zgwsktrlqh", "2222222222", "22222e2222", "0x22222222", "2222-22-22", "true", "null", "n", "y", "a: b", "#", "'\"\\", "ä\u00a0\n\t"} {
 		config, err := clientcmd.Load([]byte(containeredits.Kubeconfig(value, "/"+value, value, value)))
 		if err != nil {

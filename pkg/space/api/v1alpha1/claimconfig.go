@@ -11,24 +11,23 @@ import (
 // SpaceClaimConfigKind is the kind of [SpaceClaimConfig].
 const SpaceClaimConfigKind = "SpaceClaimConfig"
 
-// SpaceClaimConfig is the opaque parameters of a ResourceClaim or a template, for users: a
-// choice within what the class allows. Unknown fields are rejected. If a request has several,
-// later ones replace earlier ones field by field, and maps are merged key by key. The result
-// has to be within what the class allows.
+// SpaceClaimConfig is the opaque parameters of a ResourceClaim or a ResourceClaimTemplate, for users.
+// Unknown fields are rejected. If a request has several, later ones replace earlier ones field by
+// field, and maps are merged key by key. The class limits the result.
 type SpaceClaimConfig struct {
 	metav1.TypeMeta `json:",inline"`
 
-	// ClusterRoles are bound to the space's ServiceAccount in its namespace, in place of
-	// the class's.
+	// ClusterRoles are bound to the space's ServiceAccount in its namespace, instead of those
+	// of the class.
 	ClusterRoles []string `json:"clusterRoles,omitempty"`
 
 	// Labels are added to the Namespace.
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// PodSecurity are stricter Pod Security Standards than the class's.
+	// PodSecurity are Pod Security Standards that are stricter than those of the class.
 	PodSecurity *ClaimPodSecurity `json:"podSecurity,omitempty"`
 
-	// ResourceQuota limits what all objects in the namespace can use together.
+	// ResourceQuota limits the total resource consumption in the namespace.
 	ResourceQuota *ClaimResourceQuota `json:"resourceQuota,omitempty"`
 
 	// Network isolates the space where the class leaves it open.
@@ -41,23 +40,23 @@ type SpaceClaimConfig struct {
 	// EnvPrefix replaces the prefix of the environment variables.
 	EnvPrefix string `json:"envPrefix,omitempty"`
 
-	// MountPath is one more directory at which containers find the space's files, or, if the
-	// claim's name is that of a directory in /etc which is reserved, the one in its place.
+	// MountPath is an additional directory in containers with the space's files. If the name of the
+	// claim is that of a reserved directory in /etc, it replaces that directory.
 	MountPath string `json:"mountPath,omitempty"`
 
-	// InCluster mounts the space's files where in-cluster clients look for them,
-	// /var/run/secrets/kubernetes.io/serviceaccount, in place of the pod's own.
+	// InCluster mounts the space's files at /var/run/secrets/kubernetes.io/serviceaccount, where
+	// in-cluster clients look for them, instead of those of the pod's ServiceAccount.
 	InCluster *bool `json:"inCluster,omitempty"`
 
 	// KubeconfigEnv also sets the variable KUBECONFIG, which kubectl and other clients read.
 	KubeconfigEnv *bool `json:"kubeconfigEnv,omitempty"`
 
-	// EmbedToken also writes the token to the kubeconfig, for clients that do not read
-	// the file that tokenFile names.
+	// EmbedToken also writes the token to the kubeconfig, for clients that do not support
+	// tokenFile.
 	EmbedToken *bool `json:"embedToken,omitempty"`
 
-	// Exclusive keeps a second pod from using the claim while a first one does. It
-	// holds for the whole claim. Later parameters cannot revert this.
+	// Exclusive allows only one pod at a time to use the claim, and all of its requests. Later
+	// parameters cannot disable it.
 	Exclusive bool `json:"exclusive,omitempty"`
 
 	// Env become environment variables `user_<key>`.
@@ -78,8 +77,8 @@ type ClaimPodSecurity struct {
 
 // ClaimResourceQuota is the quota that a claim can choose.
 type ClaimResourceQuota struct {
-	// Hard are the limits. They are merged with the class's, and may limit what the class
-	// does not.
+	// Hard are the limits. They are merged with those of the class, and can limit additional
+	// resources.
 	Hard corev1.ResourceList `json:"hard,omitempty"`
 }
 

@@ -21,7 +21,7 @@ const SpaceClassConfigKind = "SpaceClassConfig"
 type SpaceClassConfig struct {
 	metav1.TypeMeta `json:",inline"`
 
-	// NamespacePrefix is the start of the namespaces' names; ten characters follow.
+	// NamespacePrefix is the prefix of the names of namespaces. The driver appends ten characters.
 	NamespacePrefix string `json:"namespacePrefix,omitempty"`
 
 	// Labels are added to the Namespace.
@@ -51,12 +51,12 @@ type SpaceClassConfig struct {
 	// PodSecurity is the Pod Security Standards for the namespace.
 	PodSecurity *PodSecurity `json:"podSecurity,omitempty"`
 
-	// ResourceQuota limits what all objects in the namespace can use together, like the spec
-	// of a ResourceQuota. Its hard limits are merged key by key.
+	// ResourceQuota limits the total resource consumption in the namespace. It is the spec of a
+	// ResourceQuota. Its hard limits are merged key by key.
 	ResourceQuota *corev1.ResourceQuotaSpec `json:"resourceQuota,omitempty"`
 
-	// LimitRange limits single containers, pods and volumes in the namespace, and sets their
-	// defaults, like the spec of a LimitRange.
+	// LimitRange limits each container, pod and volume in the namespace, and sets defaults. It is
+	// the spec of a LimitRange.
 	LimitRange *corev1.LimitRangeSpec `json:"limitRange,omitempty"`
 
 	// Network restricts the network access of pods in the space, if the cluster enforces
@@ -75,12 +75,12 @@ type SpaceClassConfig struct {
 	// terminate soon after the space is deprovisioned. The default is 5m.
 	MaxTerminationGracePeriod *metav1.Duration `json:"maxTerminationGracePeriod,omitempty"`
 
-	// Retention keeps the namespace for debugging after the claim was deallocated or the
-	// space expired. The credentials are revoked, but pods in it keep running.
+	// Retention retains the namespace for debugging after the claim was deallocated or the
+	// space expired. The credentials are revoked, but pods in it continue to run.
 	Retention *Retention `json:"retention,omitempty"`
 
 	// CopyFrom names objects that are copied into each space. If a class has several
-	// configurations, the last copyFrom replaces the others as a whole.
+	// configurations, the last copyFrom replaces the others. It is not merged.
 	CopyFrom *CopyFrom `json:"copyFrom,omitempty"`
 
 	// AllowAdminAccess allows requests with adminAccess. The ServiceAccount of their space
@@ -90,11 +90,11 @@ type SpaceClassConfig struct {
 	// AllowNestedSpaces allows pods and claims in the space to request spaces.
 	AllowNestedSpaces *bool `json:"allowNestedSpaces,omitempty"`
 
-	// DisableEtcMount leaves out the directory in /etc that has the name of the claim.
+	// DisableEtcMount omits the directory in /etc that has the name of the claim.
 	DisableEtcMount *bool `json:"disableEtcMount,omitempty"`
 
-	// Exclusive keeps a second pod from using a claim while a first one does. Later
-	// parameters of class or claim cannot revert this.
+	// Exclusive allows only one pod at a time to use a claim. Later parameters of the class or the
+	// claim cannot disable it.
 	Exclusive bool `json:"exclusive,omitempty"`
 
 	// Env become environment variables `admin_<key>`.
@@ -153,7 +153,7 @@ type Retention struct {
 
 // CopyFrom names objects in a namespace that are copied into each space.
 type CopyFrom struct {
-	// Namespace has the originals.
+	// Namespace is the namespace of the originals.
 	Namespace string `json:"namespace"`
 
 	// Secrets are copied with their names.
@@ -169,6 +169,6 @@ type CopyFrom struct {
 
 // CopySource names an object to copy.
 type CopySource struct {
-	// Name is the object's.
+	// Name is the name of the object.
 	Name string `json:"name"`
 }

@@ -34,7 +34,7 @@ func fieldPaths(of reflect.Type, prefix string) []string {
 	return paths
 }
 
-func TestConfigs_areOnTheParametersPage(t *testing.T) {
+func TestConfigs_areDocumented(t *testing.T) {
 	class := fieldPaths(reflect.TypeFor[spaceapi.SpaceClassConfig](), "")
 	claim := fieldPaths(reflect.TypeFor[spaceapi.SpaceClaimConfig](), "")
 	// A class has the ResourceQuotaSpec of Kubernetes.
@@ -42,7 +42,7 @@ func TestConfigs_areOnTheParametersPage(t *testing.T) {
 	page := readDoc(t, "parameters.md")
 	for _, row := range regexp.MustCompile("(?m)^\\| `([a-zA-Z.]+)` \\| .* \\| (.*) \\| (.*) \\|$").FindAllStringSubmatch(page, -1) {
 		for i, fields := range [][]string{class, claim} {
-			if has, says := slices.Contains(fields, row[1]), row[2+i] != "no"; has != says {
+			if has, documented := slices.Contains(fields, row[1]), row[2+i] != "no"; has != documented {
 				t.Errorf("docs/parameters.md, field %s: the column of the %s is %q", row[1], []string{"class", "claim"}[i], row[2+i])
 			}
 		}
@@ -60,7 +60,7 @@ func TestConfigs_areOnTheParametersPage(t *testing.T) {
 }
 
 // The claim on the page uses the class on the page.
-func TestConfigs_ofTheParametersPageAreValid(t *testing.T) {
+func TestConfigs_documentedExamplesAreValid(t *testing.T) {
 	examples := regexp.MustCompile("(?s)```yaml\n(.*?)\n```").FindAllStringSubmatch(readDoc(t, "parameters.md"), -1)
 	if len(examples) != 2 {
 		t.Fatalf("the page has %d examples", len(examples))

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestReasons_areOnTheEventsPage(t *testing.T) {
+func TestReasons_haveDocumentedEvents(t *testing.T) {
 	source, err := os.ReadFile("status.go")
 	if err != nil {
 		t.Fatal(err)
@@ -30,14 +30,14 @@ func TestReasons_areOnTheEventsPage(t *testing.T) {
 	}
 }
 
-func TestReasons_areOnTheTroubleshootingPage(t *testing.T) {
+func TestReasons_haveTroubleshooting(t *testing.T) {
 	warnings := regexp.MustCompile("(?m)^\\| (`\\w+`) \\| Warning").FindAllStringSubmatch(readDoc(t, "events.md"), -1)
 	if len(warnings) == 0 {
 		t.Error("docs/events.md has no warnings")
 	}
 	for _, match := range warnings {
 		if !strings.Contains(readDoc(t, "troubleshooting.md"), match[1]) {
-			t.Errorf("docs/troubleshooting.md does not say what to do about %s", match[1])
+			t.Errorf("docs/troubleshooting.md has no row for %s", match[1])
 		}
 	}
 }
