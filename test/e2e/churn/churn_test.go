@@ -1,9 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package churn lets pods with spaces come and go on a cluster of its own while parts of the
-// cluster are killed, and then checks what is left, and what a few pods that stayed have
-// seen of it. In a soak, the cluster also changes in other ways meanwhile.
+// Package churn creates and deletes pods with spaces on its own cluster while components of the
+// cluster are killed. It then checks that all spaces were cleaned up, and that the credentials of
+// some long-running pods worked. In a soak, the cluster also changes in other ways.
 package churn
 
 import (
@@ -24,7 +24,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// env is the cluster of this test run; TestMain sets it.
+// env is the cluster of this test run. TestMain sets it.
 var env *framework.Env
 
 func TestMain(m *testing.M) { framework.Suite{Cluster: "space-churn"}.Run(m, &env) }
@@ -32,27 +32,27 @@ func TestMain(m *testing.M) { framework.Suite{Cluster: "space-churn"}.Run(m, &en
 const (
 	// template is the name of the claims' template, and of the claim in pods.
 	template = "my-space"
-	// allPods is how many pods, of claimsPerPod claims each, come and go, unless
+	// podCount is how many pods with claimsPerPod claims are created and deleted, unless
 	// SPACE_SOAK_DURATION is set.
-	allPods = 100
-	// Clients and standing pods, as many as two cores can bear. A client creates and
+	podCount = 100
+	// Two cores can run this many clients and standing pods. A client creates and
 	// deletes pods, one at a time. Standing pods use their credentials all the time.
 	clients      = 10
 	standingPods = 4
 
-	// longestChange is how long a change of a soak may last, and longestWait how long anything may
-	// take in a soak while there is no end of faults.
+	// longestChange is the timeout of a change in a soak. longestWait is that of a step that is
+	// started again because faults interrupt it.
 	longestChange = 10 * time.Minute
 	longestWait   = 10 * time.Minute
 )
 
-// SPACE_TEST_SEED repeats the random choices of an earlier run. It can't repeat how the
-// cluster interleaves them. With SPACE_SOAK_DURATION, it is a soak: pods come for that long.
-func TestChurn_leavesNothingAndStandingPodsKeepWorking(t *testing.T) {
+// SPACE_TEST_SEED repeats the random choices of an earlier run. It cannot repeat how the
+// cluster interleaves them. With SPACE_SOAK_DURATION, it is a soak, which creates pods for that time.
+func TestChurn_cleansUpAndKeepsCredentialsWorking(t *testing.T) {
 	var err error
 	t.Cleanup(func() {
 		if err != nil {
-			t.Log(err) // again, after all that the cleanup of the namespace logs
+			t.Log(err) // again, after the log of the cleanup of the namespace
 		}
 	})
 	r := &run{t: t, seed: rand.Uint64(), namespace: env.Namespace(t), faults: map[string]int{}, disturbances: map[string][]time.Time{}}
@@ -67,7 +67,7 @@ func TestChurn_leavesNothingAndStandingPodsKeepWorking(t *testing.T) {
 		}
 	}
 	t.Logf("SPACE_TEST_SEED=%d", r.seed)
-	if err = r.all(t.Context()); err != nil {
+	if err = r.execute(t.Context()); err != nil {
 		t.Errorf("with SPACE_TEST_SEED=%d: %v", r.seed, err)
 		// A pod that is not scheduled may have no event.
 		log, logErr := os.ReadFile(env.Cluster.ControlPlane().LogFile("kube-scheduler"))
@@ -75,51 +75,53 @@ func TestChurn_leavesNothingAndStandingPodsKeepWorking(t *testing.T) {
 	}
 	env.AwaitHealthy(t)
 	if r.duration > 0 {
-		r.t.Logf("soak of %s with SPACE_TEST_SEED=%d: %d pods with %d claims each, %d of them given up, and %d that stayed; faults: %v; longest time without working credentials while the API server was up: %s",
-			r.duration, r.seed, r.started.Load(), claimsPerPod(), r.gaveUp.Load(), len(r.seen), r.faults, r.longest.Round(time.Second))
+		r.t.Logf("soak of %s with SPACE_TEST_SEED=%d: %d pods with %d claims each, %d of them deleted before they were ready, and %d long-running pods; faults: %v; longest time without working credentials while the API server was up: %s",
+			r.duration, r.seed, r.started.Load(), claimsPerPod(), r.abandoned.Load(), len(r.records), r.faults, r.longest.Round(time.Second))
 	}
 }
 
-// run is one run. Each of its fields is written by one goroutine, and read when all have
-// ended, but for the counts and those with a mutex.
+// run is the state of a run. Except for the counters and the fields with a mutex, each field is
+// written by one goroutine, and read after all goroutines have ended.
 type run struct {
 	t         *testing.T
 	seed      uint64
 	duration  time.Duration
 	namespace string
 	standing  []standingPod
-	// started and gaveUp count pods, the latter those that were deleted because they
-	// took long.
-	started, gaveUp atomic.Int64
+	// started counts pods, and abandoned those that were deleted because they were not ready in
+	// time.
+	started, abandoned atomic.Int64
 	// disruptions counts the beginnings and ends of faults.
 	disruptions atomic.Int64
 	outages     []availability.Outage
-	// apiServer is locked while the API server is killed or has to stay up.
+	// apiServer is locked while the API server is killed or must not be killed.
 	apiServer sync.Mutex
-	// disturbances are when the credentials of a pod or of a node's pods stopped to work.
+	// disturbances are the times at which the credentials of a pod, or of the pods of a node, became
+	// invalid.
 	disturbances map[string][]time.Time
-	// longest is the longest time without working credentials, but for outages.
+	// longest is the longest time without working credentials, except for outages.
 	longest time.Duration
 
-	// mutex is for the following.
+	// mutex protects the following fields.
 	mutex sync.Mutex
 	// faults counts faults by their names.
 	faults map[string]int
-	// seen is what pods have seen that were deleted.
-	seen []witness
+	// records are those of standing pods and of other long-running pods.
+	records []record
 
-	// The following is for a soak only. flags and values are those of the driver's chart.
+	// The following fields are for a soak only. flags and values are those of the driver's chart.
 	flags  []string
 	values map[string]string
 	// moving is the pod of the StatefulSet.
 	moving standingPod
 	// originals is the namespace of the original, whose value is original.
 	originals, original string
-	// turn counts the standing pods to which something happened.
+	// turn counts the changes of standing pods.
 	turn int
 }
 
-func (r *run) all(ctx context.Context) error {
+// execute runs a churn or a soak.
+func (r *run) execute(ctx context.Context) error {
 	if r.duration > 0 {
 		return r.soak(ctx)
 	}
@@ -127,13 +129,13 @@ func (r *run) all(ctx context.Context) error {
 	return r.churnAndCheck(ctx)
 }
 
-// churnAndCheck lets pods come and go, and checks what is left, and what standing pods have seen.
+// churnAndCheck runs the churn, and checks that it was cleaned up and that credentials worked.
 func (r *run) churnAndCheck(ctx context.Context) error {
 	if err := r.startStanding(ctx); err != nil {
 		return err
 	}
 	churned := r.churn(ctx)
-	r.t.Logf("%d pods with %d claims each, %d of them given up; faults: %v", r.started.Load(), claimsPerPod(), r.gaveUp.Load(), r.faults)
+	r.t.Logf("%d pods with %d claims each, %d of them deleted before they were ready; faults: %v", r.started.Load(), claimsPerPod(), r.abandoned.Load(), r.faults)
 	if err := errors.Join(churned, ctx.Err()); err != nil {
 		return err
 	}
@@ -142,34 +144,34 @@ func (r *run) churnAndCheck(ctx context.Context) error {
 			return err
 		}
 	}
-	standing := r.untilNothingIsLeft(ctx, r.standing)
-	seen := r.checkStanding(ctx)
-	return errors.Join(standing, seen, r.stopStanding(ctx), r.untilNothingIsLeft(ctx, nil))
+	standing := r.awaitCleanup(ctx, r.standing)
+	attempts := r.checkStanding(ctx)
+	return errors.Join(standing, attempts, r.stopStanding(ctx), r.awaitCleanup(ctx, nil))
 }
 
-// churn runs the clients, and kills things for as long as more pods come.
+// churn runs the clients, and injects faults until they have created all pods.
 func (r *run) churn(ctx context.Context) error {
 	start := time.Now()
 	more := func() bool {
 		if r.duration > 0 {
 			return time.Since(start) < r.duration
 		}
-		return r.started.Load() < allPods
+		return r.started.Load() < podCount
 	}
 	// The first error ends all of them.
 	group, ctx := errgroup.WithContext(ctx)
-	breaking, stop := context.WithCancel(ctx)
+	faultsCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	group.Go(func() error {
-		return r.breakThings(breaking, r.random(0), r.kills(), patience, shortestPeace, longestPeace)
+		return r.injectFaults(faultsCtx, r.random(0), r.kills(), stepTimeout, shortestInterval, longestInterval)
 	})
 	if r.duration > 0 {
 		group.Go(func() error {
-			return r.breakThings(breaking, r.random(clients+1), r.changes(), longestChange, 0, shortestPeace)
+			return r.injectFaults(faultsCtx, r.random(clients+1), r.changes(), longestChange, 0, shortestInterval)
 		})
 		group.Go(func() error {
 			rng := r.random(clients + 2)
-			for number := 1; breaking.Err() == nil; number++ {
+			for number := 1; faultsCtx.Err() == nil; number++ {
 				if err := r.stay(ctx, rng, fmt.Sprintf("staying-%04d", number)); err != nil {
 					return err
 				}
@@ -180,13 +182,13 @@ func (r *run) churn(ctx context.Context) error {
 	for i := range clients {
 		rng := r.random(uint64(i) + 1)
 		group.Go(func() error {
-			defer stop() // the pods that are left have to come to an end
+			defer stop() // so that the remaining pods can terminate
 			for ctx.Err() == nil && more() {
 				number := r.started.Add(1)
 				if number%50 == 0 {
-					r.t.Logf("pod %d begins", number)
+					r.t.Logf("creating pod %d", number)
 				}
-				if err := r.live(ctx, rng, fmt.Sprintf("pod-%05d", number)); err != nil {
+				if err := r.runPod(ctx, rng, fmt.Sprintf("pod-%05d", number)); err != nil {
 					return err
 				}
 			}
@@ -196,14 +198,14 @@ func (r *run) churn(ctx context.Context) error {
 	return group.Wait()
 }
 
-// patiently calls a function that waits for something, and again with all of patience if
-// something was killed meanwhile: on a busy machine, the cluster needs its time to recover
-// from each kill.
+// patiently calls a function that waits for at most stepTimeout. It calls the function again if it
+// timed out and a fault began or ended in the meantime: on a busy machine, the cluster needs time to
+// recover from each fault.
 func (r *run) patiently(ctx context.Context, wait func(context.Context) error) error {
 	start := time.Now()
 	for {
 		before := r.disruptions.Load()
-		waiting, cancel := context.WithTimeout(ctx, patience)
+		waiting, cancel := context.WithTimeout(ctx, stepTimeout)
 		err := wait(waiting)
 		late := waiting.Err() != nil
 		cancel()
@@ -219,8 +221,8 @@ func (r *run) random(stream uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(r.seed, stream))
 }
 
-// pause lets time pass, unless the context ends before. It gives the churn its
-// pace; nothing is awaited with it.
+// pause waits for a time, and returns false if the context ends before. It sets the pace of the
+// churn. Tests do not wait for conditions with it.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -232,7 +234,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// between is a random time.
+// between returns a random time.
 func between(rng *rand.Rand, shortest, longest time.Duration) time.Duration {
 	return shortest + time.Duration(rng.Int64N(int64(longest-shortest)+1))
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// What is killed, and how long there is peace between. Changes may follow each other.
+// The components that are killed, and the time between faults. Changes have no shortest interval.
 const (
 	apiServer         = "API server"
 	controllerPod     = "controller pod"
@@ -24,20 +24,20 @@ const (
 	pluginPod         = "plugin pod"
 	pluginProcess     = "plugin process"
 
-	shortestPeace = 6 * time.Second
-	longestPeace  = 18 * time.Second
+	shortestInterval = 6 * time.Second
+	longestInterval  = 18 * time.Second
 
 	shortestOutage = 2 * time.Second
 	longestOutage  = 10 * time.Second
 )
 
-// fault is something that happens to the cluster, and is over when the function returns.
+// fault is a fault of the cluster, which has ended when the function returns.
 type fault struct {
 	name string
 	do   func(context.Context, *rand.Rand) error
 }
 
-// kills are the parts of the cluster that are killed.
+// kills returns a fault for each component that is killed.
 func (r *run) kills() []fault {
 	var kills []fault
 	for _, what := range []string{apiServer, controllerPod, controllerProcess, pluginPod, pluginProcess} {
@@ -46,19 +46,19 @@ func (r *run) kills() []fault {
 	return kills
 }
 
-// breakThings lets one fault after another happen until the context ends. All of them come
-// equally often, after some peace. Each may last as long as the limit.
-func (r *run) breakThings(ctx context.Context, rng *rand.Rand, faults []fault, limit, shortestPeace, longestPeace time.Duration) error {
+// injectFaults injects faults one after the other, at random intervals and equally often, until the
+// context ends. limit is the timeout of each.
+func (r *run) injectFaults(ctx context.Context, rng *rand.Rand, faults []fault, limit, shortestInterval, longestInterval time.Duration) error {
 	for {
 		for _, i := range rng.Perm(len(faults)) {
-			if !pause(ctx, between(rng, shortestPeace, longestPeace)) {
+			if !pause(ctx, between(rng, shortestInterval, longestInterval)) {
 				return nil
 			}
-			// What has been begun is finished.
-			breaking, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+			// A fault that has begun must end, so that the cluster recovers.
+			faultCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 			r.t.Logf("fault: %s", faults[i].name)
 			r.disruptions.Add(1)
-			err := faults[i].do(breaking, rng)
+			err := faults[i].do(faultCtx, rng)
 			r.disruptions.Add(1)
 			cancel()
 			if err != nil {
@@ -100,7 +100,7 @@ func (r *run) killAPIServer(ctx context.Context, length time.Duration) error {
 	return nil
 }
 
-// killPod kills one of the driver's pods: only its process, or also its object.
+// killPod kills the process of one of the driver's pods, or force-deletes the pod.
 func (r *run) killPod(ctx context.Context, rng *rand.Rand, selector string, process bool) error {
 	number := rng.Int()
 	var pods []corev1.Pod
@@ -112,14 +112,14 @@ func (r *run) killPod(ctx context.Context, rng *rand.Rand, selector string, proc
 	}
 	pod := pods[number%len(pods)]
 	if !process {
-		r.t.Logf("pod %s is deleted by force", pod.Name)
+		r.t.Logf("pod %s is force-deleted", pod.Name)
 		return r.persist(ctx, "delete pod "+pod.Name, apierrors.IsNotFound, func(ctx context.Context) error {
 			return env.ForceDelete(ctx, pod.Namespace, pod.Name)
 		})
 	}
 	r.t.Logf("the process of pod %s is killed", pod.Name)
 	if err := env.KillContainer(ctx, &pod); err != nil {
-		// Its container is only just starting, or waits after an earlier kill.
+		// Its container is starting, or in back-off after an earlier kill.
 		r.t.Logf("it was not killed: %v", err)
 	}
 	return nil

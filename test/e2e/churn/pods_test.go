@@ -21,14 +21,14 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// patience is how long each step in the life of a pod may take while nothing is killed. The
-// kubelets of the test clusters try again after 10 to 15 seconds, and a try may meet a fault.
-const patience = framework.Timeout
+// stepTimeout is how long each step in the lifecycle of a pod may take without a fault. The kubelets
+// of the test clusters retry after 10 to 15 seconds, and a retry can fail because of a fault.
+const stepTimeout = framework.Timeout
 
-// impatience is after how long most users of a pod that is not ready give it up.
-const impatience = 8 * time.Second
+// readyTimeout is the time after which clients delete most pods that are not ready.
+const readyTimeout = 8 * time.Second
 
-// claimsPerPod returns how many claims of its own each pod has. Before Kubernetes 1.37,
+// claimsPerPod returns how many claims each pod has. Before Kubernetes 1.37,
 // kube-controller-manager can remove the name of one of several claims from the status of a pod,
 // so that the pod does not terminate.
 func claimsPerPod() int {
@@ -38,19 +38,18 @@ func claimsPerPod() int {
 	return 1
 }
 
-// live creates a pod, mostly waits for it to be ready, for some time or for as
-// long as it takes, and deletes it in one of several ways.
-func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
-	// All that is random is decided here, so that it does not depend on what the
-	// cluster does.
-	waits := patience
+// runPod creates a pod, usually waits until it is ready or until a timeout, and deletes the pod,
+// with a random grace period.
+func (r *run) runPod(ctx context.Context, rng *rand.Rand, name string) error {
+	// All random choices are made here, so that they do not depend on the cluster.
+	timeout := stepTimeout
 	switch n := rng.IntN(10); {
 	case n < 3:
-		waits = 0
+		timeout = 0
 	case n < 9:
-		waits = impatience
+		timeout = readyTimeout
 	}
-	stays := between(rng, 0, 2*time.Second)
+	lifetime := between(rng, 0, 2*time.Second)
 	grace := int64(1)
 	if rng.IntN(5) == 0 {
 		grace = 0
@@ -73,24 +72,24 @@ func (r *run) live(ctx context.Context, rng *rand.Rand, name string) error {
 		return err
 	}
 	object := framework.Pod(env.Client, r.namespace, name)
-	if waits > 0 {
-		if err := r.awaitReady(ctx, object, waits); err != nil {
+	if timeout > 0 {
+		if err := r.awaitReady(ctx, object, timeout); err != nil {
 			return err
 		}
 	}
-	pause(ctx, stays)
+	pause(ctx, lifetime)
 	if err := r.remove(ctx, name, grace); err != nil {
 		return err
 	}
 	return r.patiently(ctx, func(ctx context.Context) error { return framework.UntilDeleted[*corev1.Pod](ctx, object) })
 }
 
-// awaitReady waits for a pod. It is a fault when a pod fails, and when it is not ready
-// after all of patience; a shorter wait may end without a ready pod.
-func (r *run) awaitReady(ctx context.Context, pod framework.Object, limit time.Duration) error {
+// awaitReady waits until a pod is ready. It returns an error if the pod fails, or is not ready after
+// stepTimeout. After a shorter timeout, the pod need not be ready.
+func (r *run) awaitReady(ctx context.Context, pod framework.Object, timeout time.Duration) error {
 	var got *corev1.Pod
 	err := r.patiently(ctx, func(waiting context.Context) (err error) {
-		waiting, cancel := context.WithTimeout(waiting, limit)
+		waiting, cancel := context.WithTimeout(waiting, timeout)
 		defer cancel()
 		got, err = framework.Until(waiting, pod, framework.That("ready or failed", func(p *corev1.Pod) bool {
 			return p.Status.Phase == corev1.PodFailed || framework.PodReady().Holds(p)
@@ -98,8 +97,8 @@ func (r *run) awaitReady(ctx context.Context, pod framework.Object, limit time.D
 		return err
 	})
 	switch {
-	case err != nil && limit < patience && ctx.Err() == nil:
-		r.gaveUp.Add(1)
+	case err != nil && timeout < stepTimeout && ctx.Err() == nil:
+		r.abandoned.Add(1)
 		return nil
 	case err != nil:
 		return err
@@ -109,15 +108,15 @@ func (r *run) awaitReady(ctx context.Context, pod framework.Object, limit time.D
 	return nil
 }
 
-// remove deletes a pod, with grace period 0 by force.
+// remove deletes a pod. With grace period 0, it force-deletes the pod.
 func (r *run) remove(ctx context.Context, name string, grace int64) error {
 	return r.persist(ctx, "delete pod "+name, apierrors.IsNotFound, func(ctx context.Context) error {
 		return env.Client.CoreV1().Pods(r.namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To(grace)})
 	})
 }
 
-// persist does something until it succeeds, or fails in a way that says that it
-// had succeeded before.
+// persist retries a function until it succeeds, or until done reports that its error shows that an
+// earlier call has succeeded.
 func (r *run) persist(ctx context.Context, what string, done func(error) bool, do func(context.Context) error) error {
 	var last error
 	err := r.patiently(ctx, func(ctx context.Context) error {
@@ -130,57 +129,57 @@ func (r *run) persist(ctx context.Context, what string, done func(error) bool, d
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w; the last answer was: %w", what, err, last)
+		return fmt.Errorf("%s: %w; the last error was: %w", what, err, last)
 	}
 	return nil
 }
 
-// untilNothingIsLeft waits until there are no spaces, and nothing on the nodes,
-// but those of the pods that stay.
-func (r *run) untilNothingIsLeft(ctx context.Context, stay []standingPod) error {
+// awaitCleanup waits until all claims, spaces and files on nodes are deleted, except for those of the
+// given pods, which must still have theirs.
+func (r *run) awaitCleanup(ctx context.Context, pods []standingPod) error {
 	keep := map[types.UID]bool{}
-	for _, pod := range stay {
+	for _, pod := range pods {
 		keep[pod.claim] = true
 	}
 	start := time.Now()
-	left, err := untilNone(ctx, func(ctx context.Context) ([]string, error) { return r.leftovers(ctx, keep) })
+	remaining, err := awaitNone(ctx, func(ctx context.Context) ([]string, error) { return r.leftovers(ctx, keep) })
 	if err != nil {
-		return fmt.Errorf("waited for nothing to be left but what %d pods use: %w; there is: %v", len(stay), err, left)
+		return fmt.Errorf("wait until everything is cleaned up except for the spaces of %d pods: %w; remaining: %v", len(pods), err, remaining)
 	}
-	for _, pod := range stay {
-		if err := r.complete(ctx, pod); err != nil {
+	for _, pod := range pods {
+		if err := r.checkSpace(ctx, pod); err != nil {
 			return err
 		}
 	}
-	r.t.Logf("nothing is left but what %d pods use, after %s", len(stay), time.Since(start).Round(time.Second))
+	r.t.Logf("everything is cleaned up except for the spaces of %d pods, after %s", len(pods), time.Since(start).Round(time.Second))
 	return nil
 }
 
-// untilNone waits until there is nothing, and returns what there was the last time.
-func untilNone(ctx context.Context, find func(context.Context) ([]string, error)) (left []string, err error) {
+// awaitNone waits until find returns nothing, and returns its last result.
+func awaitNone(ctx context.Context, find func(context.Context) ([]string, error)) (remaining []string, err error) {
 	var last error
-	if err = wait.PollUntilContextTimeout(ctx, time.Second, patience, true, func(ctx context.Context) (bool, error) {
+	if err = wait.PollUntilContextTimeout(ctx, time.Second, stepTimeout, true, func(ctx context.Context) (bool, error) {
 		found, err := find(ctx)
 		if ctx.Err() == nil {
-			left, last = found, err
+			remaining, last = found, err
 		}
 		return err == nil && len(found) == 0, nil
 	}); err != nil {
 		err = errors.Join(err, last)
 	}
-	return left, err
+	return remaining, err
 }
 
-// leftovers are the claims, spaces and traces of claims that are not to be kept.
+// leftovers returns the claims, and the spaces and files of claims, except for those to keep.
 func (r *run) leftovers(ctx context.Context, keep map[types.UID]bool) ([]string, error) {
-	var left []string
+	var out []string
 	claims, err := env.Client.ResourceV1().ResourceClaims(r.namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("list the claims: %w", err)
 	}
 	for _, claim := range claims.Items {
 		if !keep[claim.UID] {
-			left = append(left, fmt.Sprintf("claim %s (%s)", claim.Name, claim.UID))
+			out = append(out, fmt.Sprintf("claim %s (%s)", claim.Name, claim.UID))
 		}
 	}
 	spaces, err := env.Spaces(ctx)
@@ -189,33 +188,33 @@ func (r *run) leftovers(ctx context.Context, keep map[types.UID]bool) ([]string,
 	}
 	for _, ns := range spaces {
 		if !keep[claimOf(ns)] {
-			left = append(left, fmt.Sprintf("space %s of claim %s", ns.Name, claimOf(ns)))
+			out = append(out, fmt.Sprintf("space %s of claim %s", ns.Name, claimOf(ns)))
 		}
 	}
-	traces, err := env.NodeFiles(ctx)
+	files, err := env.NodeFiles(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, trace := range traces {
-		if !keep[trace.Claim] {
-			left = append(left, trace.String())
+	for _, file := range files {
+		if !keep[file.Claim] {
+			out = append(out, file.String())
 		}
 	}
-	return left, nil
+	return out, nil
 }
 
-// complete fails unless a pod has the space that it had at first, and files.
-func (r *run) complete(ctx context.Context, pod standingPod) error {
+// checkSpace returns an error unless a pod still has its first space, and files.
+func (r *run) checkSpace(ctx context.Context, pod standingPod) error {
 	space, err := spaceOf(ctx, pod.claim)
 	if err != nil {
 		return err
 	}
-	traces, err := env.NodeFiles(ctx)
+	files, err := env.NodeFiles(ctx)
 	if err != nil {
 		return err
 	}
-	if space != pod.space || !slices.ContainsFunc(traces, func(trace framework.NodeFile) bool { return trace.Claim == pod.claim }) {
-		return fmt.Errorf("claim %s is in use, but has the space %v, had %v, or no files among %v", pod.claim, space, pod.space, traces)
+	if space != pod.space || !slices.ContainsFunc(files, func(file framework.NodeFile) bool { return file.Claim == pod.claim }) {
+		return fmt.Errorf("claim %s is in use, but has space %v, want %v, or has no files among %v", pod.claim, space, pod.space, files)
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// soak is a run in which the cluster changes in other ways, too.
+// soak runs the churn while the cluster also changes in other ways.
 func (r *run) soak(ctx context.Context) error {
 	if err := r.prepareChanges(ctx); err != nil {
 		return err
@@ -33,12 +33,12 @@ func (r *run) soak(ctx context.Context) error {
 	if err := r.churnAndCheck(ctx); err != nil {
 		return err
 	}
-	return r.untilAsBefore(ctx, before)
+	return r.awaitInitialObjects(ctx, before)
 }
 
-// untilAsBefore waits until the cluster has the objects that it had before, and the nodes no
-// sockets but those of the plugins that run.
-func (r *run) untilAsBefore(ctx context.Context, before map[string]bool) error {
+// awaitInitialObjects waits until the cluster has no more objects than before, and nodes have no more
+// sockets than those of the running kubelet plugin.
+func (r *run) awaitInitialObjects(ctx context.Context, before map[string]bool) error {
 	r.values = nil
 	if err := r.upgrade(ctx); err != nil {
 		return err
@@ -46,22 +46,23 @@ func (r *run) untilAsBefore(ctx context.Context, before map[string]bool) error {
 	if err := env.AwaitRollout(ctx); err != nil {
 		return err
 	}
-	left, err := untilNone(ctx, func(ctx context.Context) ([]string, error) { return leaks(ctx, before) })
+	remaining, err := awaitNone(ctx, func(ctx context.Context) ([]string, error) { return leaks(ctx, before) })
 	if err != nil {
-		return fmt.Errorf("waited for the cluster to be as before: %w; there is: %v", err, left)
+		return fmt.Errorf("wait until the cluster has the same objects as before: %w; remaining: %v", err, remaining)
 	}
 	return nil
 }
 
+// leaks returns the objects that did not exist before, and unexpected sockets on nodes.
 func leaks(ctx context.Context, before map[string]bool) ([]string, error) {
-	var left []string
+	var out []string
 	now, err := objects(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for object := range now {
 		if !before[object] {
-			left = append(left, object)
+			out = append(out, object)
 		}
 	}
 	for _, node := range env.Cluster.Nodes() {
@@ -71,13 +72,13 @@ func leaks(ctx context.Context, before map[string]bool) ([]string, error) {
 			return nil, err
 		}
 		if strings.Count(sockets, "\n") != 2 {
-			left = append(left, fmt.Sprintf("sockets on %s: %s", node.Name(), sockets))
+			out = append(out, fmt.Sprintf("sockets on %s: %s", node.Name(), sockets))
 		}
 	}
-	return left, nil
+	return out, nil
 }
 
-// objects returns the objects of the cluster of which spaces and the driver may leave some.
+// objects returns the objects of all kinds that the driver creates.
 func objects(ctx context.Context) (map[string]bool, error) {
 	kinds := "namespaces,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,leases,deviceclasses,validatingadmissionpolicies"
 	if env.AtLeast("1.36") {

@@ -20,8 +20,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// asks is what a standing pod does: it asks the API server for something in its
-// space about once a second, and prints when it began to ask and what came of it.
+// asks is the script of standing pods. It sends a request about the space to the API server about
+// once a second, and prints the time at which it began and the result.
 const asks = `
 cd /etc/` + template + `
 while :; do
@@ -47,17 +47,17 @@ type spaceID struct {
 	UID  types.UID
 }
 
-// witness is what a pod has seen that was deleted.
-type witness struct {
+// record has the attempts of a pod to use its credentials.
+type record struct {
 	standingPod
 	attempts []availability.Attempt
 	// replaced means that the claim may have had another allocation when the pod started.
 	replaced bool
 }
 
-// startStanding starts the pods that stay, in turns on the nodes.
+// startStanding starts the standing pods, distributed over the nodes.
 func (r *run) startStanding(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	for i := range standingPods {
 		node := env.Cluster.Nodes()[i%len(env.Cluster.Nodes())]
@@ -72,7 +72,7 @@ func (r *run) startStanding(ctx context.Context) error {
 
 // start starts a pod with a claim from the template.
 func (r *run) start(ctx context.Context, pod *corev1.Pod) (standingPod, error) {
-	// Each of its lines counts: they must not be those of another container.
+	// Its log must not contain lines of a restarted container.
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	if err := r.persist(ctx, "create pod "+pod.Name, apierrors.IsAlreadyExists, func(ctx context.Context) error {
 		_, err := env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
@@ -104,13 +104,13 @@ func (r *run) start(ctx context.Context, pod *corev1.Pod) (standingPod, error) {
 	return started, err
 }
 
-// checkStanding checks what the standing pods and others have seen.
+// checkStanding checks that the credentials of standing pods and of other long-running pods worked.
 func (r *run) checkStanding(ctx context.Context) error {
 	var errs []error
 	for _, pod := range r.standing {
 		errs = append(errs, r.collect(ctx, pod, false))
 	}
-	for _, pod := range r.seen {
+	for _, pod := range r.records {
 		disturbances := slices.Concat(r.disturbances[pod.name], r.disturbances[pod.node])
 		if pod.replaced {
 			disturbances = append(disturbances, pod.attempts[0].Begin())
@@ -125,21 +125,21 @@ func (r *run) checkStanding(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// collect keeps what a pod has seen.
+// collect adds the record of a pod.
 func (r *run) collect(ctx context.Context, pod standingPod, replaced bool) error {
-	attempts, err := r.attemptsOf(ctx, pod.name)
+	attempts, err := r.readAttempts(ctx, pod.name)
 	if err != nil {
-		return fmt.Errorf("read what pod %s has seen: %w", pod.name, err)
+		return fmt.Errorf("read the attempts of pod %s: %w", pod.name, err)
 	}
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	r.seen = append(r.seen, witness{pod, attempts, replaced})
+	r.records = append(r.records, record{pod, attempts, replaced})
 	return nil
 }
 
-// attemptsOf reads what a pod has seen. When the last attempt failed, it waits for the next: what
-// never recovers has no other one.
-func (r *run) attemptsOf(ctx context.Context, pod string) ([]availability.Attempt, error) {
+// readAttempts reads the attempts from the log of a pod, until the last of them succeeded or until a
+// timeout.
+func (r *run) readAttempts(ctx context.Context, pod string) ([]availability.Attempt, error) {
 	var attempts []availability.Attempt
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, time.Second, framework.Timeout, true, func(ctx context.Context) (bool, error) {
@@ -159,7 +159,7 @@ func (r *run) attemptsOf(ctx context.Context, pod string) ([]availability.Attemp
 }
 
 func (r *run) stopStanding(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	var errs []error
 	for _, pod := range r.standing {

@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package availability checks whether a pod's credentials worked at all times, but for
-// outages of the API server and the time that the driver has to replace credentials.
+// Package availability checks whether a pod's credentials worked at all times, except during outages
+// of the API server and the time that the driver may take to replace credentials.
 package availability
 
 import (
@@ -15,25 +15,25 @@ import (
 )
 
 const (
-	// slack is how long after an outage an attempt may begin and still fail: a connection
-	// is made, and the API server fills its caches.
+	// slack is how long after an outage an attempt may begin and still fail: the client reconnects,
+	// and the API server fills its caches.
 	slack = 5 * time.Second
 	// maxGap is how long an attempt may take: a pod's timeout, the second between attempts,
-	// and the delay of a busy machine. A pod that lost its container would be silent for good.
+	// and the delay of a busy machine. Without a limit, a pod whose container was lost would pass.
 	maxGap = time.Minute
-	// heals is how long credentials may not work after something made them invalid, while the
-	// API server is up.
-	heals = time.Minute
+	// recoveryTime is how long credentials may be invalid after a disturbance while the API server is
+	// up.
+	recoveryTime = time.Minute
 )
 
-// Outage is a time in which the API server did not answer.
+// Outage is a time in which the API server did not run.
 type Outage struct {
 	Begin, End time.Time
 }
 
-// timeouts are in the messages of a client that got no answer in time. Nothing of the
-// driver is between a pod and the API server: such an attempt is a sign of a busy machine,
-// and says nothing about the pod's space. A refusal does, and so does an invalid certificate.
+// timeouts are in the messages of clients that time out. The driver does not proxy requests of pods:
+// a timeout is a sign of a busy machine, and not of a fault of the space, unlike a denied request or
+// an invalid certificate.
 var timeouts = []string{"deadline exceeded", "Client.Timeout", "i/o timeout", "handshake timeout", "request canceled"}
 
 // Attempt is one request of a pod.
@@ -49,24 +49,24 @@ func (a Attempt) Begin() time.Time { return a.begin }
 // Worked reports whether the attempt was successful.
 func (a Attempt) Worked() bool { return a.failure == "" }
 
-// unanswered reports whether the attempt got no answer in time.
-func (a Attempt) unanswered() bool {
+// timedOut reports whether the attempt timed out.
+func (a Attempt) timedOut() bool {
 	return slices.ContainsFunc(timeouts, func(words string) bool { return strings.Contains(a.failure, words) })
 }
 
 // Result counts the attempts of a pod.
 type Result struct {
 	Attempts int
-	// Failed attempts are all. Of these, Excused are those in an outage, Disturbed those besides
-	// soon after a disturbance, and Unanswered the others that got no answer in time.
-	Failed, Excused, Disturbed, Unanswered int
-	// Longest is the longest time without a successful attempt, and LongestUp what was the longest
+	// Failed counts all failed attempts. Of these, Excused were in an outage, Disturbed soon after a
+	// disturbance, and TimedOut are other attempts that timed out.
+	Failed, Excused, Disturbed, TimedOut int
+	// Longest is the longest time without a successful attempt, and LongestUp the longest such time
 	// without the outages.
 	Longest, LongestUp time.Duration
 	faults             []string
 }
 
-// Err is what the outages do not explain, or nil.
+// Err returns an error about the failures that no outage and no disturbance explains, or nil.
 func (r Result) Err() error {
 	if len(r.faults) == 0 {
 		return nil
@@ -76,8 +76,8 @@ func (r Result) Err() error {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d attempts, %d failed, of these %d in an outage, %d after a disturbance, and %d without an answer in time; longest time without success: %s, without outages: %s",
-		r.Attempts, r.Failed, r.Excused, r.Disturbed, r.Unanswered, r.Longest.Round(time.Second), r.LongestUp.Round(time.Second))
+	return fmt.Sprintf("%d attempts, %d failed, of these %d in an outage, %d after a disturbance, and %d timed out; longest time without success: %s, without outages: %s",
+		r.Attempts, r.Failed, r.Excused, r.Disturbed, r.TimedOut, r.Longest.Round(time.Second), r.LongestUp.Round(time.Second))
 }
 
 // Parse reads the log of a pod. A line has the time at which the runtime got it, the time
@@ -87,7 +87,7 @@ func Parse(log string) ([]Attempt, error) {
 	for line := range strings.Lines(log) {
 		fields := strings.SplitN(strings.TrimSpace(line), " ", 4)
 		if len(fields) < 3 {
-			return nil, fmt.Errorf("the line %q is cut off", line)
+			return nil, fmt.Errorf("the line %q is truncated", line)
 		}
 		end, err := time.Parse(time.RFC3339Nano, fields[0])
 		if err != nil {
@@ -95,7 +95,7 @@ func Parse(log string) ([]Attempt, error) {
 		}
 		begin, err := strconv.ParseInt(fields[1], 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("the line %q has no time of its beginning: %w", line, err)
+			return nil, fmt.Errorf("the line %q has no start time: %w", line, err)
 		}
 		a := Attempt{begin: time.Unix(begin, 0), end: end}
 		switch {
@@ -115,7 +115,7 @@ func Parse(log string) ([]Attempt, error) {
 	return attempts, nil
 }
 
-// Check finds the failures that no outage explains, and no disturbance, which made the
+// Check finds the failures that no outage and no disturbance explains. A disturbance makes the
 // credentials invalid.
 func Check(attempts []Attempt, outages []Outage, disturbances []time.Time) Result {
 	r := Result{Attempts: len(attempts)}
@@ -135,12 +135,12 @@ func Check(attempts []Attempt, outages []Outage, disturbances []time.Time) Resul
 		switch {
 		case slices.ContainsFunc(outages, a.in):
 			r.Excused++
-		case without <= heals && slices.ContainsFunc(disturbances, func(d time.Time) bool {
-			return !a.end.Before(d) && uptime(d, a.begin, outages) <= heals
+		case without <= recoveryTime && slices.ContainsFunc(disturbances, func(d time.Time) bool {
+			return !a.end.Before(d) && uptime(d, a.begin, outages) <= recoveryTime
 		}):
 			r.Disturbed++
-		case a.unanswered():
-			r.Unanswered++
+		case a.timedOut():
+			r.TimedOut++
 		default:
 			r.faults = append(r.faults, fmt.Sprintf("%s to %s: %s", clockTime(a.begin), clockTime(a.end), a.failure))
 		}
@@ -151,12 +151,12 @@ func Check(attempts []Attempt, outages []Outage, disturbances []time.Time) Resul
 	return r
 }
 
-// in reports whether the attempt was under way in an outage or the slack after it.
+// in reports whether the attempt was in progress in an outage or the slack after it.
 func (a Attempt) in(o Outage) bool {
 	return !a.end.Before(o.Begin) && !a.begin.After(o.End.Add(slack))
 }
 
-// uptime is the time between, without that in outages and the slack after them.
+// uptime returns the time between two times, without outages and the slack after them.
 func uptime(from, to time.Time, outages []Outage) time.Duration {
 	up := to.Sub(from)
 	for _, o := range outages {

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// at is a time by its seconds.
+// at returns a time by its seconds.
 func at(seconds float64) time.Time {
 	return time.Unix(1_700_000_000, 0).Add(time.Duration(seconds * float64(time.Second)))
 }
 
-func TestCheck_findsWhatNoOutageExplains(t *testing.T) {
+func TestCheck_findsFailuresOutsideOfOutages(t *testing.T) {
 	outages := []Outage{{Begin: at(10), End: at(14)}, {Begin: at(40), End: at(41)}}
 	ok := func(begin, end float64) Attempt { return Attempt{begin: at(begin), end: at(end)} }
 	failed := func(begin, end float64) Attempt { return Attempt{at(begin), at(end), "refused"} }
@@ -24,18 +24,18 @@ func TestCheck_findsWhatNoOutageExplains(t *testing.T) {
 		attempts []Attempt
 		fault    string
 	}{
-		"all good":                        {[]Attempt{ok(1, 2), ok(3, 4)}, ""},
-		"fails in an outage":              {[]Attempt{ok(8, 9), failed(11, 12), ok(15, 16)}, ""},
-		"begun before the outage":         {[]Attempt{ok(8, 9), failed(9, 11), ok(15, 16)}, ""},
-		"fails soon after the outage":     {[]Attempt{ok(8, 9), failed(18, 19), ok(21, 22)}, ""},
-		"fails long after the outage":     {[]Attempt{ok(8, 9), failed(20, 21), ok(21, 22)}, "refused"},
-		"fails before the outage":         {[]Attempt{ok(3, 4), failed(8, 9.9), ok(15, 16)}, "refused"},
-		"never recovers":                  {[]Attempt{ok(8, 9), failed(11, 12)}, "the last attempt failed"},
-		"goes silent":                     {[]Attempt{ok(8, 9), ok(80, 81)}, "no attempt for"},
-		"no answer in time":               {[]Attempt{ok(20, 21), with(22, "Unable to connect to the server: context deadline exceeded"), with(28, "Unable to connect to the server: net/http: TLS handshake timeout"), ok(34, 35)}, ""},
-		"no answer in time at the end":    {[]Attempt{ok(20, 21), with(22, "Unable to connect to the server: context deadline exceeded")}, "the last attempt failed"},
-		"a certificate that does not fit": {[]Attempt{ok(20, 21), with(22, "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority"), ok(28, 29)}, "x509"},
-		"the second outage counts as one": {[]Attempt{ok(38, 39), failed(40, 41), ok(42, 43)}, ""},
+		"all good":                         {[]Attempt{ok(1, 2), ok(3, 4)}, ""},
+		"fails in an outage":               {[]Attempt{ok(8, 9), failed(11, 12), ok(15, 16)}, ""},
+		"begun before the outage":          {[]Attempt{ok(8, 9), failed(9, 11), ok(15, 16)}, ""},
+		"fails soon after the outage":      {[]Attempt{ok(8, 9), failed(18, 19), ok(21, 22)}, ""},
+		"fails long after the outage":      {[]Attempt{ok(8, 9), failed(20, 21), ok(21, 22)}, "refused"},
+		"fails before the outage":          {[]Attempt{ok(3, 4), failed(8, 9.9), ok(15, 16)}, "refused"},
+		"never recovers":                   {[]Attempt{ok(8, 9), failed(11, 12)}, "the last attempt failed"},
+		"stops its attempts":               {[]Attempt{ok(8, 9), ok(80, 81)}, "no attempt for"},
+		"a timeout":                        {[]Attempt{ok(20, 21), with(22, "Unable to connect to the server: context deadline exceeded"), with(28, "Unable to connect to the server: net/http: TLS handshake timeout"), ok(34, 35)}, ""},
+		"a timeout at the end":             {[]Attempt{ok(20, 21), with(22, "Unable to connect to the server: context deadline exceeded")}, "the last attempt failed"},
+		"an unknown certificate authority": {[]Attempt{ok(20, 21), with(22, "Unable to connect to the server: tls: failed to verify certificate: x509: certificate signed by unknown authority"), ok(28, 29)}, "x509"},
+		"the second outage counts as one":  {[]Attempt{ok(38, 39), failed(40, 41), ok(42, 43)}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := Check(c.attempts, outages, nil).Err()
@@ -64,7 +64,7 @@ func TestCheck_excusesTheMinuteAfterADisturbance(t *testing.T) {
 	}{
 		"fails before it":                         {90, failed(98, 98), 100, "refused"},
 		"fails after it":                          {98, failed(100, 108), 110, ""},
-		"an outage counts out":                    {98, failed(100, 176), 178, ""},
+		"an outage does not count":                {98, failed(100, 176), 178, ""},
 		"fails later":                             {220, failed(240, 240), 242, "refused"},
 		"fails for longer, with two disturbances": {98, failed(100, 190), 192, "refused"},
 		"fails for a minute":                      {298, failed(300, 358), 360, ""},
@@ -83,7 +83,7 @@ func TestCheck_excusesTheMinuteAfterADisturbance(t *testing.T) {
 func TestCheck_countsAndMeasures(t *testing.T) {
 	v := Check([]Attempt{{at(0), at(1), ""}, {at(2), at(3), "x"}, {at(9), at(10), "y"}, {at(16), at(18), ""}}, []Outage{{at(9), at(10)}}, []time.Time{at(2)})
 	if v.Attempts != 4 || v.Failed != 2 || v.Excused != 1 || v.Disturbed != 1 || v.Longest != 17*time.Second || v.LongestUp != 11*time.Second {
-		t.Errorf("got %+v, want 4 attempts, 2 failed, 17s without success, 11s of these besides the outage", v)
+		t.Errorf("got %+v, want 4 attempts, 2 failed, 17s without success, 11s of these outside of the outage", v)
 	}
 }
 
