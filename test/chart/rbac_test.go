@@ -100,12 +100,12 @@ func TestRBAC_ofOptionsHasTheListedRulesOnly(t *testing.T) {
 			{"rbac.authorization.k8s.io/clusterrolebindings: get list watch create delete", "one for each space and role; a policy restricts it to those"},
 			{"rbac.authorization.k8s.io/rolebindings: list patch delete", "tenants may create RoleBindings; it revokes them with the space"},
 		}},
-		{at("space.copyFromNamespaces", []any{"templates"}), controllerRole, "[edit view]", []permission{
+		{at("space.copyFromNamespaces", []any{"originals"}), controllerRole, "[edit view]", []permission{
 			{"secrets: create patch", "copies; policies restrict it to spaces, and patch to copies"},
 			{"configmaps: patch", "copies; a policy restricts it to those"},
 			{"serviceaccounts [default]: patch", "pods that name no ServiceAccount pull images with the copies"},
 		}},
-		{at("space.copyFromNamespaces", []any{"templates"}), "Role/" + controllerName + "-templates in templates", "", []permission{{"secrets configmaps: get", "these are copied"}}},
+		{at("space.copyFromNamespaces", []any{"originals"}), "Role/" + controllerName + "-copy-sources in originals", "", []permission{{"secrets configmaps: get", "these are copied"}}},
 		{at("rbac.viewerRole.create", true), "ClusterRole/rel-space-dra-driver-viewer", "", []permission{
 			{"resource.k8s.io/resourceclaims resource.k8s.io/resourceslices resource.k8s.io/deviceclasses: get list watch", "kubectl space shows claims, pools and DeviceClasses"},
 			{"namespaces resourcequotas pods events: get list watch", "it shows deprovisioned spaces, used quotas, pods and events"},

@@ -66,7 +66,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 
 	controller.Stop(t, syscall.SIGTERM)
 	// As helm upgrade does.
-	env.Kubectl(t, "delete", "role,rolebinding", release+"-space-dra-driver-controller-templates", "-n", templates)
+	env.Kubectl(t, "delete", "role,rolebinding", release+"-space-dra-driver-controller-copy-sources", "-n", templates)
 	// Without permission to bind the role edit, the controller could not restore a RoleBinding.
 	install(map[string]string{
 		"space.clusterRole": "view", "space.allowedClusterRoles": "{edit}", "space.podSecurity": "restricted", "space.networkMode": "Open",
