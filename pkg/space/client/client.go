@@ -61,7 +61,7 @@ func WaitReachable(ctx context.Context, config *rest.Config, timeout time.Durati
 		return false, nil
 	})
 	if err != nil && last != nil {
-		return fmt.Errorf("the API server %s did not answer within %s: %w", config.Host, timeout, last)
+		return fmt.Errorf("the API server %s did not respond within %s: %w", config.Host, timeout, last)
 	}
 	return err
 }
