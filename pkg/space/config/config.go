@@ -3,7 +3,7 @@
 
 // Package config resolves the installation's defaults and the opaque parameters of class and
 // claim to the configuration of a space. The scheduler copies the parameters into the claim
-// when it allocates, so they don't change while the allocation exists. All functions are pure.
+// when it allocates, so they do not change while the allocation exists. All functions are pure.
 package config
 
 import (
@@ -27,7 +27,7 @@ type Defaults struct {
 	// Driver is the driver's name.
 	Driver string
 
-	// NamespacePrefix starts the names of namespaces.
+	// NamespacePrefix is the prefix of the names of namespaces.
 	NamespacePrefix string
 	// ClusterRole is bound to a space's ServiceAccount in its namespace.
 	ClusterRole string
@@ -53,7 +53,7 @@ func (d Defaults) Roles() []string {
 
 // SpaceConfig is the complete configuration of one space.
 type SpaceConfig struct {
-	// NamespacePrefix starts the namespace's name.
+	// NamespacePrefix is the prefix of the namespace's name.
 	NamespacePrefix string
 	// Labels and Annotations are added to the Namespace when it is created.
 	Labels      map[string]string
@@ -78,7 +78,7 @@ type Recorded struct {
 	// ClusterRoles are bound in the namespace, ClusterWideRoles in the whole cluster.
 	ClusterRoles     []string `json:"clusterRoles"`
 	ClusterWideRoles []string `json:"clusterWideRoles,omitempty"`
-	// ResourceQuota and LimitRange limit what is used in the namespace, unless they are nil.
+	// ResourceQuota and LimitRange limit resource consumption in the namespace, unless they are nil.
 	ResourceQuota *corev1.ResourceQuotaSpec `json:"resourceQuota,omitempty"`
 	LimitRange    *corev1.LimitRangeSpec    `json:"limitRange,omitempty"`
 	// Network restricts the network access of pods. Its Mode is always set.
@@ -87,12 +87,12 @@ type Recorded struct {
 	CopyFrom *spaceapi.CopyFrom `json:"copyFrom,omitempty"`
 	// MaxLifetime is how long the space can exist. If zero, there is no limit.
 	MaxLifetime metav1.Duration `json:"maxLifetime,omitzero"`
-	// Retention is how long the namespace is kept when the space is deprovisioned. If
+	// Retention is how long the namespace is retained when the space is deprovisioned. If
 	// zero, it is deleted immediately.
 	Retention metav1.Duration `json:"retention,omitzero"`
 }
 
-// Container configures what containers see of a space.
+// Container is the configuration of a space that applies in containers.
 type Container struct {
 	// TokenLifetime is the requested lifetime of tokens. If zero, it is the plugin's default.
 	TokenLifetime time.Duration
@@ -100,7 +100,7 @@ type Container struct {
 	EnvPrefix string
 	// MountPath is an additional directory with the space's files, or empty.
 	MountPath string
-	// DisableEtcMount leaves out the directory in /etc.
+	// DisableEtcMount omits the directory in /etc.
 	DisableEtcMount bool
 	// InCluster replaces the pod's own token.
 	InCluster bool
@@ -122,7 +122,7 @@ func (c Recorded) Encode() string {
 
 // DecodeRecorded decodes what Encode returned. It ignores fields that a newer version of the driver
 // added, so that a space keeps the rest of its configuration after a downgrade. The error means that
-// the text is missing or damaged, and that no part of it can be relied on.
+// the text is missing or damaged, and that no part of it is valid.
 func DecodeRecorded(text string) (Recorded, error) {
 	var c Recorded
 	strict, err := kjson.UnmarshalStrict([]byte(text), &c, kjson.DisallowDuplicateFields)

@@ -13,9 +13,9 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-func TestDecodeRecorded_isTheReverseOfEncode(t *testing.T) {
+func TestDecodeRecorded_reversesEncode(t *testing.T) {
 	for _, fields := range []string{``, everyClassField} {
-		space, err := resolve(settings, configs{opaque(ours, class, classJSON(fields))}, "space", []string{"space"})
+		space, err := resolve(settings, configs{opaque(own, class, classJSON(fields))}, "space", []string{"space"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +36,7 @@ const recordedGolden = `{"clusterRoles":["edit"],"clusterWideRoles":["crds"],` +
 	`"maxLifetime":"8h0m0s","retention":"30m0s"}`
 
 func TestDecodeRecorded_readsOtherVersions(t *testing.T) {
-	space, err := resolve(settings, configs{opaque(ours, class, classJSON(everyClassField))}, "space", []string{"space"})
+	space, err := resolve(settings, configs{opaque(own, class, classJSON(everyClassField))}, "space", []string{"space"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,8 +137,8 @@ func unmarshal(parameters json.RawMessage, into any) error {
 	return kjson.UnmarshalCaseSensitivePreserveInts(parameters, into)
 }
 
-// CheckAllowed returns an error if the installation does not allow this configuration, which
-// the controller has no permission for.
+// CheckAllowed returns an error if the installation does not allow this configuration. The controller
+// has no permissions for it.
 func (d Defaults) CheckAllowed(space Recorded) error {
 	var errs field.ErrorList
 	for n, role := range space.ClusterRoles {
@@ -194,7 +194,8 @@ func (d Defaults) fromClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 	return out
 }
 
-// restrict applies the parameters of a claim. The errors are those that its class does not allow.
+// restrict applies the parameters of a claim. It returns an error for each one that its class does
+// not allow.
 func (s *SpaceConfig) restrict(class *spaceapi.SpaceClassConfig, claim *spaceapi.SpaceClaimConfig) (errs field.ErrorList) {
 	// The installation's ClusterRole is not among them: it can change while the claim exists.
 	allowed := slices.Concat(class.ClusterRoles, class.AllowedClusterRoles)

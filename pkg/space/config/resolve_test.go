@@ -29,7 +29,7 @@ import (
 )
 
 const (
-	ours    = spaceapi.DefaultDriverName
+	own     = spaceapi.DefaultDriverName
 	foreign = "gpu.example.com"
 	class   = resourceapi.AllocationConfigSourceClass
 	claim   = resourceapi.AllocationConfigSourceClaim
@@ -43,7 +43,7 @@ func opaque(driver string, source resourceapi.AllocationConfigSource, raw string
 
 type configs = []resourceapi.DeviceAllocationConfiguration
 
-var settings = config.Defaults{Driver: ours, NamespacePrefix: "ns-", ClusterRole: "edit", PodSecurity: "baseline", Network: spaceapi.NetworkOpen}
+var settings = config.Defaults{Driver: own, NamespacePrefix: "ns-", ClusterRole: "edit", PodSecurity: "baseline", Network: spaceapi.NetworkOpen}
 
 // classJSON returns a SpaceClassConfig with these fields, written as in a JSON object.
 func classJSON(fields string) string { return object("SpaceClassConfig", fields) }
@@ -108,10 +108,10 @@ func duration(d time.Duration) metav1.Duration { return metav1.Duration{Duration
 
 func TestResolve_mergesClassAndClaim(t *testing.T) {
 	classOf := func(fields string, requests ...string) resourceapi.DeviceAllocationConfiguration {
-		return opaque(ours, class, classJSON(fields), requests...)
+		return opaque(own, class, classJSON(fields), requests...)
 	}
 	claimOf := func(fields string, requests ...string) resourceapi.DeviceAllocationConfiguration {
-		return opaque(ours, claim, claimJSON(fields), requests...)
+		return opaque(own, claim, claimJSON(fields), requests...)
 	}
 	for name, test := range map[string]struct {
 		configs configs
@@ -215,7 +215,7 @@ func TestResolve_restrictsClaims(t *testing.T) {
 			`resourceQuota.hard[pods]: Invalid value: "2": the class allows at most 1; maxLifetime: Invalid value: "9h0m0s": the class allows at most 8h0m0s`},
 	} {
 		t.Run(test.class+" "+test.claim, func(t *testing.T) {
-			got, err := resolve(settings, configs{opaque(ours, class, classJSON(test.class)), opaque(ours, claim, claimJSON(test.claim))}, "space", []string{"space"})
+			got, err := resolve(settings, configs{opaque(own, class, classJSON(test.class)), opaque(own, claim, claimJSON(test.claim))}, "space", []string{"space"})
 			if err == nil || err.Error() != notAllowed+test.want {
 				t.Errorf("got  %v\nwant %s%s", err, notAllowed, test.want)
 			}
@@ -227,7 +227,7 @@ func TestResolve_restrictsClaims(t *testing.T) {
 	// What the class allows.
 	for _, fields := range []string{`"clusterRoles":["admin"]`, `"resourceQuota":{"hard":{"cpu":"1000m"}}`, `"maxLifetime":"480m"`, `"network":{"mode":"Isolated"}`, `"podSecurity":{"enforce":"privileged"}`} {
 		const allowed = `"clusterRoles":["admin"],"resourceQuota":{"hard":{"cpu":"1"}},"maxLifetime":"8h","network":{"mode":"Isolated"},"podSecurity":{"enforce":"privileged"}`
-		if _, err := resolve(settings, configs{opaque(ours, class, classJSON(allowed)), opaque(ours, claim, claimJSON(fields))}, "space", []string{"space"}); err != nil {
+		if _, err := resolve(settings, configs{opaque(own, class, classJSON(allowed)), opaque(own, claim, claimJSON(fields))}, "space", []string{"space"}); err != nil {
 			t.Errorf("%s: %v", fields, err)
 		}
 	}
@@ -239,7 +239,7 @@ func TestResolve_errorsAreShortAndPrintable(t *testing.T) {
 	for i := range 20 {
 		fields = append(fields, fmt.Sprintf(`"%s%d":1`, strings.Repeat("x", 200), i))
 	}
-	_, err := resolve(settings, configs{opaque(ours, claim, claimJSON(strings.Join(fields, ",")))}, "space", []string{"space"})
+	_, err := resolve(settings, configs{opaque(own, claim, claimJSON(strings.Join(fields, ",")))}, "space", []string{"space"})
 	wantError(t, err, `\x1b[31mred\u202e: Forbidden: unknown field`, "; xxx")
 	if len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\u001b\u202e") {
 		t.Errorf("got %d bytes: %q", len(err.Error()), err)
@@ -264,10 +264,10 @@ func TestResolve_rejectsTheFirstInvalidParameters(t *testing.T) {
 		configs configs
 		want    string
 	}{
-		"after those of others": {configs{{Source: class}, opaque(foreign, class, unknown), opaque(ours, claim, unknown)}, "the ResourceClaim has"},
-		"after valid ones":      {configs{opaque(ours, class, valid), opaque(ours, class, unknown)}, "the DeviceClass has"},
-		"before others":         {configs{opaque(ours, class, unknown), opaque(ours, claim, unknown)}, "the DeviceClass has"},
-		"of an unknown source":  {configs{opaque(ours, "", valid)}, `kind: Unsupported value: "SpaceClassConfig"`},
+		"after those of others": {configs{{Source: class}, opaque(foreign, class, unknown), opaque(own, claim, unknown)}, "the ResourceClaim has"},
+		"after valid ones":      {configs{opaque(own, class, valid), opaque(own, class, unknown)}, "the DeviceClass has"},
+		"before others":         {configs{opaque(own, class, unknown), opaque(own, claim, unknown)}, "the DeviceClass has"},
+		"of an unknown source":  {configs{opaque(own, "", valid)}, `kind: Unsupported value: "SpaceClassConfig"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := resolve(settings, test.configs, "space", []string{"space"})
@@ -304,7 +304,7 @@ func TestResolve_envPrefixOfOneSpace(t *testing.T) {
 		"a request with subrequests":          {[]string{"a"}, []string{"a/one"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := resolve(settings, configs{opaque(ours, claim, raw, test.requests...)}, test.all[0], test.all)
+			got, err := resolve(settings, configs{opaque(own, claim, raw, test.requests...)}, test.all[0], test.all)
 			if test.rejected != "" {
 				wantError(t, err, "the ResourceClaim has", test.rejected)
 			} else if err != nil || got.EnvPrefix != "MINE" {
@@ -319,7 +319,7 @@ func TestResolve_limitsTheParametersOfAClaim(t *testing.T) {
 	parameters := func(n int, size int, requests ...string) (out configs) {
 		for i := range n {
 			raw := claimJSON(fmt.Sprintf(`"env":{"k%d":""}`, i))
-			out = append(out, opaque(ours, claim, raw[:len(raw)-3]+strings.Repeat("x", size-len(raw))+`"}}`, requests...))
+			out = append(out, opaque(own, claim, raw[:len(raw)-3]+strings.Repeat("x", size-len(raw))+`"}}`, requests...))
 		}
 		return out
 	}
@@ -333,7 +333,7 @@ func TestResolve_limitsTheParametersOfAClaim(t *testing.T) {
 		"the same for two spaces":             {parameters(32, 2<<10), []string{"a", "b"}, true},
 		"half of it for each of two spaces":   {append(parameters(16, 2<<10, "a"), parameters(16, 2<<10, "b")...), []string{"a", "b"}, false},
 		"32 for a request of another driver":  {parameters(32, 10<<10, "gpu"), []string{"a"}, false},
-		"32 of a class":                       {slices.Repeat(configs{opaque(ours, class, classJSON(`"env":{"k":"`+strings.Repeat("x", 9<<10)+`"}`))}, 32), []string{"a"}, false},
+		"32 of a class":                       {slices.Repeat(configs{opaque(own, class, classJSON(`"env":{"k":"`+strings.Repeat("x", 9<<10)+`"}`))}, 32), []string{"a"}, false},
 		"32 of another driver":                {slices.Repeat(configs{opaque(foreign, claim, strings.Repeat("x", 10<<10))}, 32), []string{"a"}, false},
 		"parameters that are not opaque, too": {configs{{Source: claim}}, []string{"a"}, false},
 	} {
@@ -350,7 +350,7 @@ func TestResolve_adminAccess(t *testing.T) {
 	result := resultOf("space")
 	result.AdminAccess = ptr.To(true)
 	for fields, allowed := range map[string]bool{``: false, `"allowAdminAccess":false`: false, `"allowAdminAccess":true,"clusterRoles":["admin"],"clusterWideRoles":["crds"]`: true} {
-		a := &allocation.Allocation{Configs: configs{opaque(ours, class, classJSON(fields))}, Results: []allocation.Result{result}}
+		a := &allocation.Allocation{Configs: configs{opaque(own, class, classJSON(fields))}, Results: []allocation.Result{result}}
 		got, err := settings.Resolve(a, result)
 		if !allowed {
 			wantError(t, err, "request space has adminAccess")
@@ -390,7 +390,7 @@ func TestCheckAllowed(t *testing.T) {
 }
 
 func TestResolve_rejectsScopesWithABudget(t *testing.T) {
-	scoped := configs{opaque(ours, class, classJSON(`"resourceQuota":{"hard":{"pods":"5"},"scopes":["NotTerminating"]}`))}
+	scoped := configs{opaque(own, class, classJSON(`"resourceQuota":{"hard":{"pods":"5"},"scopes":["NotTerminating"]}`))}
 	result := resultOf("space")
 	if got, err := settings.Resolve(&allocation.Allocation{Configs: scoped, Results: []allocation.Result{result}}, result); err != nil || len(got.ResourceQuota.Scopes) != 1 {
 		t.Errorf("got %+v, error %v", got.ResourceQuota, err)
@@ -400,7 +400,7 @@ func TestResolve_rejectsScopesWithABudget(t *testing.T) {
 	wantError(t, err, "resourceQuota: Forbidden: scopes are not possible with a pool that has a budget")
 }
 
-// values are possible values of fields. They are few, so that class and claim often have the same.
+// values are possible values of fields. There are only a few, so that class and claim are often equal.
 type values map[string][]any
 
 var (
@@ -454,7 +454,7 @@ func TestResolve_claimsOnlyRestrictRandomClasses(t *testing.T) {
 	for range 500 {
 		var classes configs
 		for range 1 + random.IntN(2) {
-			classes = append(classes, opaque(ours, class, randomConfig(t, random, spaceapi.SpaceClassConfigKind, classValues, 24)))
+			classes = append(classes, opaque(own, class, randomConfig(t, random, spaceapi.SpaceClassConfigKind, classValues, 24)))
 		}
 		withoutClaim, err := resolve(settings, classes, "space", []string{"space"})
 		if err != nil {
@@ -466,7 +466,7 @@ func TestResolve_claimsOnlyRestrictRandomClasses(t *testing.T) {
 			if random.IntN(20) == 0 {
 				from = classOnlyValues
 			}
-			both = append(both, opaque(ours, claim, randomConfig(t, random, spaceapi.SpaceClaimConfigKind, from, 2)))
+			both = append(both, opaque(own, claim, randomConfig(t, random, spaceapi.SpaceClaimConfigKind, from, 2)))
 		}
 		random.Shuffle(len(both)-len(classes), func(i, j int) {
 			both[len(classes)+i], both[len(classes)+j] = both[len(classes)+j], both[len(classes)+i]
@@ -551,8 +551,8 @@ func wantRestricted(t *testing.T, got, withoutClaim config.SpaceConfig, merged s
 	if limit, lifetime := withoutClaim.MaxLifetime.Duration, got.MaxLifetime.Duration; limit > 0 && (lifetime <= 0 || lifetime > limit) {
 		t.Errorf("lifetime %s", lifetime)
 	}
-	// All else is as the class has it, but for what only a claim can say. This
-	// way round, a field that is new has to be thought of here.
+	// The other fields must be those of the class, except for those that only a claim has. A new
+	// field fails this test until it is added here.
 	got.ClusterRoles, got.Labels, got.PodSecurity, got.ResourceQuota = withoutClaim.ClusterRoles, withoutClaim.Labels, withoutClaim.PodSecurity, withoutClaim.ResourceQuota
 	got.Network.Mode, got.MaxLifetime = withoutClaim.Network.Mode, withoutClaim.MaxLifetime
 	got.EnvPrefix, got.MountPath, got.InCluster, got.KubeconfigEnv, got.EmbedToken, got.UserEnv = "", "", false, false, false, nil
@@ -567,7 +567,7 @@ func FuzzResolve(f *testing.F) {
 	f.Add(classJSON(`"resourceQuota":{"hard":{"cpu":"1e1000000000"}}`), claimJSON(`"labels":{"a":7}`))
 	f.Add(`{"kind":"SpaceClassConfig"`, `null`)
 	f.Fuzz(func(t *testing.T, classRaw, claimRaw string) {
-		classes := configs{opaque(ours, class, classRaw)}
+		classes := configs{opaque(own, class, classRaw)}
 		if classRaw == "" {
 			classes = nil
 		}
@@ -579,7 +579,7 @@ func FuzzResolve(f *testing.F) {
 		if withoutClaim.MaxLifetime.Duration < 0 || withoutClaim.Retention.Duration < 0 || withoutClaim.TokenLifetime < 0 {
 			t.Errorf("negative: %+v", withoutClaim)
 		}
-		got, err := resolve(settings, append(classes, opaque(ours, claim, claimRaw)), "space", []string{"space"})
+		got, err := resolve(settings, append(classes, opaque(own, claim, claimRaw)), "space", []string{"space"})
 		if err != nil {
 			wantOnlyError(t, got, err)
 			return

@@ -32,11 +32,11 @@ import (
 )
 
 // Users can write large objects: a claim, or the metadata of a ServiceAccount, can have 1.5 MiB. The
-// transforms keep what the controller reads. These limits bound the parts of it that users write,
-// so that no user can fill the controller's memory.
+// transforms keep only the parts that the controller reads. These limits apply to the parts that users
+// write, so that no user can fill the controller's memory.
 const (
-	// maxCached is the size up to which the spec of an object in a space is kept as it is, in
-	// bytes. A larger spec is left out, and compared after a live read.
+	// maxCached is the maximum size of the cached spec of an object in a space, in bytes. A larger
+	// spec is not cached. To compare it, the controller reads the object from the API server.
 	maxCached = 16 << 10
 	// maxCachedMessage is the maximum length of a condition of a namespace, in bytes.
 	maxCachedMessage = 1 << 10
@@ -111,8 +111,8 @@ func minimalMeta(of metav1.ObjectMeta) metav1.ObjectMeta {
 	}
 }
 
-// stripClaim keeps what [allocation.Strip] keeps. A claim of which that is only a part is read from
-// the API server when it is reconciled.
+// stripClaim applies [allocation.Strip]. A truncated claim is read from the API server when it is
+// reconciled.
 func (c *Config) stripClaim(obj any) (any, error) {
 	claim, ok := obj.(*resourceapi.ResourceClaim)
 	if !ok {

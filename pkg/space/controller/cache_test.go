@@ -53,17 +53,17 @@ func TestStripClaim_keepsTheAllocation(t *testing.T) {
 			if err := c.provisionClaim(c.currentClaim()); err != nil {
 				t.Fatal(err)
 			}
-			whole := c.currentClaim()
-			got := strip(c, whole)
+			full := c.currentClaim()
+			got := strip(c, full)
 
-			a, b := allocation.FromClaim(whole, driver), allocation.FromClaim(got, driver)
+			a, b := allocation.FromClaim(full, driver), allocation.FromClaim(got, driver)
 			if a.ID != b.ID || a.ClaimUID != b.ClaimUID || len(b.Results) != 2 || a.Results[1].NamespaceName("") != b.Results[1].NamespaceName("") || b.Results[1].Pool != "spaces" {
 				t.Errorf("got the allocation %+v, want %+v", b, a)
 			}
-			if !isReady(got, driver, b) || !equality.Semantic.DeepEqual(got.Status.ReservedFor, whole.Status.ReservedFor) {
-				t.Errorf("got %+v, want %+v", got, whole)
+			if !isReady(got, driver, b) || !equality.Semantic.DeepEqual(got.Status.ReservedFor, full.Status.ReservedFor) {
+				t.Errorf("got %+v, want %+v", got, full)
 			}
-			if c.claimChanged().Update(event.UpdateEvent{ObjectOld: whole, ObjectNew: got}) {
+			if c.claimChanged().Update(event.UpdateEvent{ObjectOld: full, ObjectNew: got}) {
 				t.Error("claimChanged selects the same claim")
 			}
 			c.requests()
@@ -75,12 +75,12 @@ func TestStripClaim_keepsTheAllocation(t *testing.T) {
 				t.Errorf("read from the API server: %t", read)
 			}
 
-			whole.DeletionTimestamp = ptr.To(metav1.NewTime(time.Unix(1_770_000_100, 0)))
-			if got := strip(c, whole); allocation.FromClaim(got, driver) == nil || !got.DeletionTimestamp.Equal(whole.DeletionTimestamp) {
+			full.DeletionTimestamp = ptr.To(metav1.NewTime(time.Unix(1_770_000_100, 0)))
+			if got := strip(c, full); allocation.FromClaim(got, driver) == nil || !got.DeletionTimestamp.Equal(full.DeletionTimestamp) {
 				t.Error("a claim that is being deleted and in use has no allocation")
 			}
-			whole.Finalizers = nil
-			if got := strip(c, whole); allocation.FromClaim(got, driver) != nil {
+			full.Finalizers = nil
+			if got := strip(c, full); allocation.FromClaim(got, driver) != nil {
 				t.Error("a claim without its finalizer has an allocation")
 			}
 		})

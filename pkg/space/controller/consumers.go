@@ -47,8 +47,7 @@ func isPod(consumer resourceapi.ResourceClaimConsumerReference) bool {
 }
 
 // checkConsumers returns an error if a claim is reserved for objects other than pods. The controller
-// does not know which pods use such an object, and on which nodes they are, so that they get no
-// tokens.
+// does not know the pods of such an object, so that their nodes would get no tokens.
 func checkConsumers(claim *resourceapi.ResourceClaim) error {
 	var names []string
 	for _, consumer := range claim.Status.ReservedFor {

@@ -71,7 +71,7 @@ func (r *Reconciler) checkContainers(ctx context.Context, desired *desiredClaim)
 	return nil, nil
 }
 
-// previewOf returns the allocation of a cached claim, and what containers see of its spaces. Both
+// previewOf returns the allocation of a cached claim, and the edits of its spaces. Both
 // are nil for a claim that gets no spaces, and for one that is too large for the cache: to read each
 // of them for each other claim of the pod would let an author of large claims cost too much.
 func (r *Reconciler) previewOf(claim *resourceapi.ResourceClaim) (*allocation.Allocation, []containeredits.Edits) {
@@ -113,8 +113,8 @@ func usedEdits(pod *corev1.Pod, container corev1.Container, a *allocation.Alloca
 		}
 	}
 	if !named {
-		// The scheduler created the claim for extended resources, and adds later to the pod's status
-		// which containers use it.
+		// The scheduler created the claim for extended resources. It writes to the pod's status later
+		// which containers use the claim.
 		return edits
 	}
 	return used

@@ -18,15 +18,15 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// calledIn returns a claim that its pod calls by another name than its own.
-func calledIn(claim *resourceapi.ResourceClaim, name, podName string) *resourceapi.ResourceClaim {
+// withPodClaimName renames a claim, and its name in the pod.
+func withPodClaimName(claim *resourceapi.ResourceClaim, name, podName string) *resourceapi.ResourceClaim {
 	claim.Name, claim.UID = name, types.UID(name+"-uid")
 	claim.Annotations = map[string]string{resourceapi.PodResourceClaimAnnotation: podName}
 	return claim
 }
 
-// using returns a pod with containers that use claims, as `claim` or `claim/request`. The pod calls
-// them by their own names.
+// using returns a pod with containers that use claims, as `claim` or `claim/request`. The names in the
+// pod are those of the claims.
 func using(claims []string, containers ...[]string) *corev1.Pod {
 	pod := podOn("pod", "")
 	for _, claim := range claims {
@@ -45,7 +45,7 @@ func using(claims []string, containers ...[]string) *corev1.Pod {
 
 func TestCheckContainers(t *testing.T) {
 	both := []string{"claim", "other"}
-	same := func() *resourceapi.ResourceClaim { return calledIn(claimFor("a"), "other", "claim") }
+	same := func() *resourceapi.ResourceClaim { return withPodClaimName(claimFor("a"), "other", "claim") }
 	for name, test := range map[string]struct {
 		other *resourceapi.ResourceClaim
 		pod   *corev1.Pod
@@ -57,12 +57,12 @@ func TestCheckContainers(t *testing.T) {
 			pod.Spec.InitContainers, pod.Spec.Containers = pod.Spec.Containers, nil
 			return pod
 		}(), "container c-claim-other"},
-		"in different containers":        {same(), using(both, []string{"claim"}, []string{"other"}), ""},
-		"for names that do not meet":     {calledIn(claimFor("a"), "other", "other"), using(both, both), ""},
-		"for requests that do not meet":  {calledIn(claimFor("x", "y"), "other", "claim"), using(both, []string{"claim", "other/x"}), "cannot be at /etc/claim/x"},
-		"for requests that are not used": {parameterized(calledIn(claimFor("x", "y"), "other", "other"), `"mountPath":"/etc/claim"`, "y"), using(both, []string{"claim", "other/x"}), ""},
-		"for requests that are used":     {parameterized(calledIn(claimFor("x", "y"), "other", "other"), `"mountPath":"/etc/claim"`, "y"), using(both, []string{"claim", "other/y"}), "both have their files at /etc/claim"},
-		"for a claim that is rejected":   {parameterized(same(), `"envPrefix":"a"`), using(both, both), ""},
+		"in different containers":           {same(), using(both, []string{"claim"}, []string{"other"}), ""},
+		"for names that do not conflict":    {withPodClaimName(claimFor("a"), "other", "other"), using(both, both), ""},
+		"for requests that do not conflict": {withPodClaimName(claimFor("x", "y"), "other", "claim"), using(both, []string{"claim", "other/x"}), "cannot be at /etc/claim/x"},
+		"for requests that are not used":    {parameterized(withPodClaimName(claimFor("x", "y"), "other", "other"), `"mountPath":"/etc/claim"`, "y"), using(both, []string{"claim", "other/x"}), ""},
+		"for requests that are used":        {parameterized(withPodClaimName(claimFor("x", "y"), "other", "other"), `"mountPath":"/etc/claim"`, "y"), using(both, []string{"claim", "other/y"}), "both have their files at /etc/claim"},
+		"for a claim that is rejected":      {parameterized(same(), `"envPrefix":"a"`), using(both, both), ""},
 		"for a claim of another driver": {func() *resourceapi.ResourceClaim {
 			c := same()
 			c.Status.Allocation.Devices.Results[0].Driver = "other"
@@ -104,7 +104,7 @@ func large(claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
 }
 
 func TestCheckContainers_retriesIfThePodCannotBeRead(t *testing.T) {
-	claim, other := claimFor("a"), calledIn(claimFor("a"), "other", "claim")
+	claim, other := claimFor("a"), withPodClaimName(claimFor("a"), "other", "claim")
 	c := newCluster(t, claim, other)
 	c.putInCache(claim, other)
 	c.fail("get pods", apierrors.NewServiceUnavailable("down"))
@@ -116,8 +116,8 @@ func TestCheckContainers_retriesIfThePodCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestProvision_rejectsClaimsThatMeetInAContainer(t *testing.T) {
-	claim, other := claimFor("a"), calledIn(claimFor("a"), "other", "claim")
+func TestProvision_rejectsConflictingClaims(t *testing.T) {
+	claim, other := claimFor("a"), withPodClaimName(claimFor("a"), "other", "claim")
 	both := []string{"claim", "other"}
 	c := newCluster(t, claim, other, using(both, both))
 	c.syncCache(claim, other)
@@ -135,7 +135,7 @@ func TestProvision_rejectsClaimsThatMeetInAContainer(t *testing.T) {
 }
 
 // A space that others use stays as it is.
-func TestProvision_reportsAPodWhoseContainerUsesSpacesThatMeet(t *testing.T) {
+func TestProvision_reportsAPodWithConflictingClaims(t *testing.T) {
 	c := newCluster(t, claimFor("a"))
 	c.syncCache(claimFor("a"))
 	c.reconcileAndSyncCache(t)
@@ -143,7 +143,7 @@ func TestProvision_reportsAPodWhoseContainerUsesSpacesThatMeet(t *testing.T) {
 	c.recordedEvents()
 	both := []string{"claim", "other"}
 	c.createInAPI(using(both, both))
-	c.putInCache(calledIn(claimFor("a"), "other", "claim"))
+	c.putInCache(withPodClaimName(claimFor("a"), "other", "claim"))
 	if err := c.provisionClaim(c.currentClaim()); err != nil {
 		t.Errorf("got error %v", err)
 	}

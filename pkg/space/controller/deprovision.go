@@ -76,7 +76,7 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 }
 
 // deprovision revokes a space's credentials and deletes its namespace, immediately or
-// after the retention period of its class. It can be called again at any point.
+// after the retention period of its class. It is idempotent.
 //
 // The order matters: Kubernetes deletes a namespace's pods first and waits for
 // them, so that with a long grace period the RoleBinding would exist for as
@@ -116,7 +116,7 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, caus
 		retained = 0
 		deleted := ns.DeepCopy()
 		if deleted.DeletionTimestamp == nil {
-			// The UID makes sure that no later namespace of the same name is deleted.
+			// The UID ensures that no later namespace of the same name is deleted.
 			err := r.client.Delete(ctx, deleted, client.Preconditions{UID: &ns.UID})
 			if spaceclient.IgnoreNotFound(err) != nil {
 				return 0, fmt.Errorf("delete namespace %s: %w", ns.Name, err)
@@ -143,8 +143,8 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, caus
 	return retained, nil
 }
 
-// recordRetention sets the annotation of a deprovisioned space. With it, a policy of the chart lets
-// tenants grant no more permissions.
+// recordRetention sets the annotation of a deprovisioned space. A policy of the chart then denies
+// that tenants grant permissions.
 func (r *Reconciler) recordRetention(ctx context.Context, ns *corev1.Namespace, until time.Time) error {
 	err := r.annotate(ctx, ns, map[string]any{r.keys.RetainedUntil: until.UTC().Format(time.RFC3339)})
 	if spaceclient.IgnoreNotFound(err) != nil {
@@ -199,9 +199,9 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace, until tim
 // revokeRoleBinding deletes a RoleBinding. It first empties one whose finalizer would keep it
 // in effect after its deletion: tenants who may change it can add finalizers.
 //
-// The API server denies changes of a RoleBinding of a role that the client may not bind, but it lets
-// them remove its finalizers (k8s.io/kubernetes, pkg/registry/rbac/helpers.go). The deletion comes
-// first, because no finalizer can be added after it.
+// The API server denies changes of a RoleBinding if the client may not bind its role, but allows
+// removing finalizers (k8s.io/kubernetes, pkg/registry/rbac/helpers.go). The deletion comes first,
+// because finalizers cannot be added after it.
 func (r *Reconciler) revokeRoleBinding(ctx context.Context, binding *rbacv1.RoleBinding) error {
 	if len(binding.Finalizers) > 0 && len(binding.Subjects) > 0 {
 		withoutSubjects := client.RawPatch(types.MergePatchType, []byte(`{"subjects":null}`))
@@ -220,8 +220,8 @@ func (r *Reconciler) revokeRoleBinding(ctx context.Context, binding *rbacv1.Role
 }
 
 // revokeTenantRoleBindings deletes the RoleBindings that tenants created, which would otherwise exist
-// until all pods of the namespace are deleted. Pods with such permissions may create more meanwhile,
-// so that it lists them again until none is in effect, up to ten times.
+// until all pods of the namespace are deleted. In the meantime, pods with such permissions may create
+// more. It therefore lists them again until none is in effect, up to ten times.
 func (r *Reconciler) revokeTenantRoleBindings(ctx context.Context, namespace string) error {
 	for range 10 {
 		var list rbacv1.RoleBindingList
@@ -323,8 +323,8 @@ func (r *Reconciler) reportStuckTerminating(ctx context.Context, ns *corev1.Name
 	if retried, err := time.Parse(time.RFC3339, ns.Annotations[r.keys.DeletionRetriedAt]); err == nil {
 		since = retried
 	}
-	if left := timeout - r.clock.Since(since); left > 0 {
-		return left
+	if remaining := timeout - r.clock.Since(since); remaining > 0 {
+		return remaining
 	}
 	causes := deletion.Causes(ns, r.keys, r.clock.Now())
 	message := fmt.Sprintf("Namespace %s has been terminating since %s: %s", ns.Name, ns.DeletionTimestamp.UTC().Format(time.RFC3339),

@@ -217,8 +217,8 @@ func TestRevokeTenantRoleBindings_repeatsUntilNoneIsInEffect(t *testing.T) {
 	}
 }
 
-func TestDeprovision_marksTheSpaceBeforeItRevokesWhatTenantsGranted(t *testing.T) {
-	for name, failure := range map[string]error{"marks it": nil, "revokes it without the mark": errors.New("no")} {
+func TestDeprovision_recordsRetentionBeforeRevokingTenantRoleBindings(t *testing.T) {
+	for name, failure := range map[string]error{"recorded": nil, "not recorded": errors.New("no")} {
 		t.Run(name, func(t *testing.T) {
 			c := newClusterWith(t, func(config *Config) { config.Defaults.AllowedClusterRoles = []string{"binder"} })
 			c.putInCache(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "binder"}, Rules: []rbacv1.PolicyRule{
@@ -227,10 +227,10 @@ func TestDeprovision_marksTheSpaceBeforeItRevokesWhatTenantsGranted(t *testing.T
 			ns := c.namespaceFor(claimFor("a"))
 			c.createInAPI(ns)
 			c.syncCache(ns)
-			marked := ""
+			recorded := ""
 			c.react("list rolebindings", func(client.Object) (bool, error) {
 				c.read(ns)
-				marked = ns.Annotations[spaceapi.KeysFor(driver).RetainedUntil]
+				recorded = ns.Annotations[spaceapi.KeysFor(driver).RetainedUntil]
 				return false, nil
 			})
 			if failure != nil {
@@ -239,8 +239,8 @@ func TestDeprovision_marksTheSpaceBeforeItRevokesWhatTenantsGranted(t *testing.T
 			if retained, err := c.deprovision(t.Context(), &c.cachedNamespaces()[0], ""); retained != 0 || err != nil {
 				t.Errorf("retained for %s, error %v", retained, err)
 			}
-			if (marked == "") != (failure != nil) {
-				t.Errorf("the mark is %q", marked)
+			if (recorded == "") != (failure != nil) {
+				t.Errorf("the end of the retention is %q", recorded)
 			}
 			if got, want := c.writes(), []string{"delete rolebindings", "patch namespaces", "delete serviceaccounts", "delete namespaces"}; !slices.Equal(got, want) {
 				t.Errorf("wrote %q, want %q", got, want)

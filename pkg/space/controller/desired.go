@@ -36,10 +36,10 @@ type desiredClaim struct {
 	conditions []metav1.Condition
 	// spaces are in the order of the allocation's results.
 	spaces []*desiredSpace
-	// edits are what containers see of the spaces, unless rejected is set. The namespaces in them
-	// have other names.
+	// edits are the variables and directories of the spaces in containers, unless rejected is set. The
+	// names of the namespaces in them are placeholders.
 	edits []containeredits.Edits
-	// rejected is why the allocation gets nothing, or nil.
+	// rejected is why the allocation gets no spaces, or nil.
 	rejected error
 	// expiresIn is the remaining lifetime of the spaces. It is zero if there is no limit, and for
 	// expired spaces.

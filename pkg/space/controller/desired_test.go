@@ -79,7 +79,7 @@ func TestNewDesiredClaim_rejectsClaimsInSpaces(t *testing.T) {
 }
 
 // Without a record that can be read, a space gets no more than it would get now.
-func TestDesire_withDamagedRecordedConfig(t *testing.T) {
+func TestNewDesiredClaim_withDamagedRecordedConfig(t *testing.T) {
 	for _, record := range []string{"", "{}", "x", `{"clusterRoles":["cluster-admin"],"network":{"mode":"Open"},"network":{}}`, `{"clusterRoles":["cluster-admin"],"network":{}}`} {
 		claim := claimFor("a")
 		c := newCluster(t, claim)

@@ -26,7 +26,7 @@ func TestCountSpaces_byStateAndPool(t *testing.T) {
 	other := func(name string, change func(*corev1.Namespace)) {
 		ns := c.namespaceFor(claim)
 		ns.Name, ns.UID = name, types.UID(name)
-		ns.Labels[c.keys.AllocationID], ns.Annotations[c.keys.Pool] = "another", "few"
+		ns.Labels[c.keys.AllocationID], ns.Annotations[c.keys.Pool] = "another", "limited"
 		change(ns)
 		c.putInCache(ns)
 	}
@@ -35,8 +35,8 @@ func TestCountSpaces_byStateAndPool(t *testing.T) {
 	c.now.Step(time.Hour)
 	want := map[metrics.Spaces]int{
 		{State: metrics.StateProvisioning, Pool: "spaces"}: 2,
-		{State: metrics.StateTerminating, Pool: "few"}:     1,
-		{State: metrics.StateRetained, Pool: "few"}:        1,
+		{State: metrics.StateTerminating, Pool: "limited"}: 1,
+		{State: metrics.StateRetained, Pool: "limited"}:    1,
 	}
 	if got := c.countSpaces(); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
@@ -73,13 +73,13 @@ func TestPoolLimits(t *testing.T) {
 	claim.Status.Allocation.Devices.Results[0].Pool = "node/n1"
 	c := newClusterWith(t, func(config *Config) {
 		config.Pools = []pools.Pool{
-			{Name: "few", Limit: ptr.To[int64](3)},
-			{Name: "many"},
+			{Name: "limited", Limit: ptr.To[int64](3)},
+			{Name: "unlimited"},
 			{Name: "node", PerNode: &pools.PerNode{Limit: ptr.To[int64](5)}},
 		}
 	})
 	c.putInCache(claim)
-	if got, want := c.poolLimits(), map[string]int64{"few": 3, "node/n1": 5}; !maps.Equal(got, want) {
+	if got, want := c.poolLimits(), map[string]int64{"limited": 3, "node/n1": 5}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

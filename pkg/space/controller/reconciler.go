@@ -53,15 +53,15 @@ type Config struct {
 	DNS resources.DNS
 	// Server is the URL of the API server in the kubeconfigs of pods.
 	Server string
-	// Pools are those whose limits are shown in the metrics.
+	// Pools are the pools whose limits the metrics include.
 	Pools []pools.Pool
 	// APIServerCIDRs are where isolated pods can reach the API server. If empty, they can reach
 	// Server and the endpoints of Service default/kubernetes.
 	APIServerCIDRs []net.IPNet
 	// Namespace has the ConfigMap kube-root-ca.crt that is copied into spaces.
 	Namespace string
-	// TokenFile has the controller's own token, which was requested without audiences. If empty,
-	// the audiences of the API server are unknown.
+	// TokenFile contains the controller's own token, which was requested without audiences. If
+	// empty, the audiences of the API server are unknown.
 	TokenFile string
 	// ConcurrentClaimSyncs is the number of claims that are reconciled at the same time.
 	ConcurrentClaimSyncs int
@@ -95,18 +95,18 @@ type Reconciler struct {
 
 	// queue is set when the controller starts.
 	queue queue
-	// writtenNamespaces has namespaces by their UIDs, as the controller has patched them or,
-	// with a deletion timestamp, deleted them: the informers' caches lag behind its own writes,
-	// and each write is an event that leads to a reconcile.
+	// writtenNamespaces contains, by UID, the namespaces that the controller has patched or deleted,
+	// the latter with a deletion timestamp. The informers' caches lag behind its own writes, and
+	// each write is an event that leads to a reconcile.
 	writtenNamespaces *utilcache.LRUExpireCache
-	// admissionChanges has, by the UIDs of objects in spaces, what admission changed when the
-	// controller wrote them, see difference.
+	// admissionChanges contains, by the UIDs of objects in spaces, the changes that admission made
+	// when the controller wrote the objects, see difference.
 	admissionChanges *lru.Cache
 	// podNodes has the nodes of consuming pods by the pods' UIDs: a bound pod stays on its node.
 	podNodes *lru.Cache
 	// bindingFailures counts by claim how often the condition BindingFailed was set.
 	bindingFailures *lru.Cache
-	// restores has, by allocation ID, how long the next restore of its spaces waits.
+	// restores contains, by allocation ID, the delay of the next restore of its spaces.
 	restores *flowcontrol.Backoff
 }
 
@@ -199,8 +199,8 @@ func getClaim(ctx context.Context, reader client.Reader, key types.NamespacedNam
 	return claim, nil
 }
 
-// namespaces returns namespaces of spaces, which must not be modified. They are as in the cache
-// or, if it lags behind, as the controller has written them.
+// namespaces returns namespaces of spaces, which must not be modified. It returns those in the cache
+// or, if it lags behind, those that the controller has written.
 func (r *Reconciler) namespaces(ctx context.Context, options ...client.ListOption) ([]corev1.Namespace, error) {
 	var list corev1.NamespaceList
 	if err := r.client.List(ctx, &list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {

@@ -14,8 +14,8 @@ import (
 // provisionOrRestore provisions the spaces of an allocation, or restores them. Tenants can delete the
 // objects in their space repeatedly. After each restore of an allocation, the next one is therefore
 // delayed, by a time that doubles from firstRetry to lastRetry and is reset after twice lastRetry
-// without a restore. This delays neither the first restore, the nodes of pods, a missing namespace nor
-// the end of a space. It returns the delay until the next reconcile, zero for never.
+// without a restore. The first restore, recording nodes, recreating a namespace, and deprovisioning are
+// not delayed. It returns the delay until the next reconcile, zero for never.
 func (r *Reconciler) provisionOrRestore(ctx context.Context, desired *desiredClaim) (time.Duration, error) {
 	waits := r.restores.IsInBackOffSinceUpdate(desired.ID, r.clock.Now())
 	switch complete := !slices.ContainsFunc(desired.spaces, func(space *desiredSpace) bool { return space.namespace == nil }); {

@@ -53,7 +53,7 @@ func conditionReason(err error) string {
 	if errors.As(err, &e) {
 		return e.reason
 	}
-	// The API server validates the parts of the parameters that are of its own types.
+	// The API server validates parameters whose types are its own, such as quotas.
 	if isValidationError(err) {
 		return spaceapi.ReasonInvalidParameters
 	}
@@ -202,7 +202,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, desired *desiredClaim, ent
 		if err != nil || !changed {
 			return false, err
 		}
-		// The resourceVersion makes sure that nothing is written about an allocation that was replaced.
+		// The resourceVersion ensures that the status of a later allocation is not overwritten.
 		if err = r.client.Status().Update(ctx, updated); err == nil {
 			desired.restored.Store(desired.restored.Load() || desired.inUse)
 			return true, nil

@@ -16,7 +16,7 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// Causes returns what the deletion of a namespace waits for, as clauses. There are none if
+// Causes returns clauses about what the deletion of a namespace waits for. There are none if
 // Kubernetes is about to remove the namespace.
 //
 // Kubernetes deletes pods first, and has no condition for those that remain. It then deletes

@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	// checkTimeout is how long a check may take. The kubelet has a timeout of its own, that
-	// of the probe.
+	// checkTimeout is how long a check may take. The kubelet has its own timeout, that of the
+	// probe.
 	checkTimeout = 5 * time.Second
 	// idleTimeout is how long an idle connection is kept. Metrics are scraped every
 	// minute or more often.

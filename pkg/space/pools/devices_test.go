@@ -58,10 +58,10 @@ func TestDevices_withoutLimit(t *testing.T) {
 }
 
 func TestDevices_limitIsACapacity(t *testing.T) {
-	set := Set{Pools: parse(t, "- {name: few, limit: 3}\n- {name: local, perNode: {limit: 2}}")}
+	set := Set{Pools: parse(t, "- {name: limited, limit: 3}\n- {name: local, perNode: {limit: 2}}")}
 	pools := set.OnCluster(supported).Pools
 	maps.Copy(pools, set.OnNode("n", nil, supported).Pools)
-	for name, limit := range map[string]int64{"few": 3, "local/n": 2} {
+	for name, limit := range map[string]int64{"limited": 3, "local/n": 2} {
 		device := onlyDevice(t, pools[name])
 		if !ptr.Deref(device.AllowMultipleAllocations, false) {
 			t.Errorf("%s: the device can be allocated only once", name)

@@ -22,7 +22,7 @@ func roleBindings(meta func(string) metav1.ObjectMeta, namespace string, space c
 }
 
 // RoleBindingNames returns the names of the bindings of a space's ClusterRoles: space,
-// space-2 and so on. They don't depend on the roles, so that RBAC can name them.
+// space-2 and so on. They do not depend on the roles, so that RBAC can name them.
 func RoleBindingNames(space config.Recorded) (names []string) {
 	for i := range space.ClusterRoles {
 		name := spaceapi.RoleBindingName

@@ -44,7 +44,7 @@ type Objects struct {
 	ResourceQuota *corev1.ResourceQuota
 	LimitRange    *corev1.LimitRange
 	NetworkPolicy *networkingv1.NetworkPolicy
-	// ownEgress is the number of egress rules that don't depend on the environment.
+	// ownEgress is the number of egress rules that do not depend on the environment.
 	ownEgress int
 	// Copies are the copies of Secrets and ConfigMaps of other namespaces.
 	Copies []Copy

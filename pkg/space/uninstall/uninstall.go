@@ -29,7 +29,8 @@ const maxListed = 20
 func Check(ctx context.Context, api kubernetes.Interface, driver string) error {
 	keys := spaceapi.KeysFor(driver)
 	var found []string
-	// Namespaces are listed before claims: one without a claim cannot belong to a new claim then.
+	// Namespaces are listed before claims, so that a namespace without a claim cannot belong to a new
+	// claim.
 	byClaim := map[string][]*corev1.Namespace{}
 	namespaces := pager.New(pager.SimplePageFunc(func(options metav1.ListOptions) (runtime.Object, error) {
 		return api.CoreV1().Namespaces().List(ctx, options)
