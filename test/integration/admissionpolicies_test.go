@@ -68,13 +68,11 @@ func denied(t *testing.T, client kubernetes.Interface, denials ...denial) {
 	}
 }
 
-// allowed checks that requests succeed.
+// allowed waits until requests succeed, for the same reason.
 func allowed(t *testing.T, client kubernetes.Interface, calls map[string]framework.Call) {
 	t.Helper()
 	for what, call := range calls {
-		if err := call.By(client)(t.Context()); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
+		framework.AwaitAllowed(t, what, call.By(client))
 	}
 }
 

@@ -76,9 +76,7 @@ func TestPolicies_allowNamespacesWithManyKeys(t *testing.T) {
 				}
 			}
 			for range 2 { // The first removes the managed fields.
-				if err := update(func(ns *corev1.Namespace) { ns.Labels, ns.Annotations = test.labels, test.annotations })(t.Context()); err != nil {
-					t.Fatalf("with %d labels and %d annotations: %v", len(test.labels), len(test.annotations), err)
-				}
+				framework.AwaitAllowed(t, "set all keys", update(func(ns *corev1.Namespace) { ns.Labels, ns.Annotations = test.labels, test.annotations }))
 			}
 			t.Logf("a namespace has %d labels and %d annotations", len(test.labels), len(test.annotations))
 			own := spaceapi.KeysFor(manyKeysDriver)

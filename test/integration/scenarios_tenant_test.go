@@ -47,6 +47,14 @@ func (s *fixture) event(kind, name, words string) {
 	s.deniedOrLimited++
 }
 
+// awaitQuota waits until the quota of the space, which allows no ports of nodes, is in effect: admission learns
+// of it by a watch.
+func (s *fixture) awaitQuota() {
+	s.Helper()
+	service := post(core(s.space, "services"), `{"metadata":{"name":"any"},"spec":{"type":"NodePort","ports":[{"port":443}]}}`)
+	framework.AwaitDenied(s, "a Service with a port of nodes", service.By(s.tenant), "exceeded quota: space")
+}
+
 // createWorkload makes the tenant create a workload, for which kube-controller-manager creates pods.
 func (s *fixture) createWorkload(kind, path, spec string) {
 	s.Helper()
@@ -300,7 +308,8 @@ var manyRequests = []scenario{
 		s.deallocate()
 		s.awaitDenied("the last token reads", s.tenant, s.read())
 	}},
-	{"Exceed its quota by deleting and creating pods", `"resourceQuota":{"hard":{"pods":"2"}}`, func(s *fixture) {
+	{"Exceed its quota by deleting and creating pods", `"resourceQuota":{"hard":{"pods":"2","services.nodeports":"0"}}`, func(s *fixture) {
+		s.awaitQuota()
 		s.allow("the tenant creates a pod", s.tenant, newPod(s.space, "a", ""))
 		s.allow("the tenant creates a second pod", s.tenant, newPod(s.space, "b", ""))
 		s.deny("the tenant creates a third pod", s.tenant, newPod(s.space, "c", ""), "exceeded quota: space")
@@ -308,7 +317,8 @@ var manyRequests = []scenario{
 		s.allow("the tenant creates another one", s.tenant, newPod(s.space, "c", ""))
 		s.deny("the tenant creates one more", s.tenant, newPod(s.space, "d", ""), "exceeded quota: space")
 	}},
-	{"Exceed its quota by changing it", clusterAdmins + `,"resourceQuota":{"hard":{"pods":"1"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}`, func(s *fixture) {
+	{"Exceed its quota by changing it", clusterAdmins + `,"resourceQuota":{"hard":{"pods":"1","services.nodeports":"0"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}`, func(s *fixture) {
+		s.awaitQuota()
 		quotas, limits := core(s.space, "resourcequotas"), core(s.space, "limitranges")
 		s.allow("the tenant creates a pod", s.tenant, newPod(s.space, "a", ""))
 		s.deny("the tenant creates a second pod", s.tenant, newPod(s.space, "b", ""), "exceeded quota: space")
@@ -324,7 +334,7 @@ var manyRequests = []scenario{
 	{"Open ports of nodes with a Service", `"resourceQuota":{"hard":{"services.nodeports":"0"}}`, func(s *fixture) {
 		services := core(s.space, "services")
 		s.allow("the tenant creates a Service", s.tenant, post(services, `{"metadata":{"name":"a"},"spec":{"ports":[{"port":443}]}}`))
-		s.deny("the tenant changes its type to NodePort", s.tenant, patch(services+"/a", `{"spec":{"type":"NodePort"}}`), "exceeded quota: space")
+		s.awaitDenied("the tenant changes its type to NodePort", s.tenant, patch(services+"/a", `{"spec":{"type":"NodePort"}}`), "exceeded quota: space")
 	}},
 	{"Take over an IP address with an existing Service", "", func(s *fixture) {
 		services := core(s.space, "services")

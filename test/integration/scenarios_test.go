@@ -125,7 +125,7 @@ func (s *fixture) deny(what string, actor kubernetes.Interface, call framework.C
 // awaitDenied repeats a request, which was allowed before, until it is denied.
 func (s *fixture) awaitDenied(what string, actor kubernetes.Interface, call framework.Call, words ...string) {
 	s.Helper()
-	framework.AwaitDenied(s, what, call.By(actor))
+	framework.AwaitDenied(s, what, call.By(actor), words...)
 	s.deny(what, actor, call, words...)
 }
 
