@@ -210,9 +210,8 @@ func (f *policyFixture) tenantRoleBindings(t *testing.T) {
 	bind()
 	allowed(t, grantee, map[string]framework.Call{"grant permissions in a space": another, "change a RoleBinding in a space": changed})
 	deallocate(t, env, f.namespace, claim)
-	framework.Await(t, framework.Namespace(env.Client, space), framework.That("retained", func(ns *corev1.Namespace) bool {
-		return ns.Annotations[f.keys.RetainedUntil] != ""
-	}))
+	// Until then, the controller would revoke another RoleBinding, too.
+	awaitEvent(t, f.namespace, "ResourceClaim", claim, spaceapi.ReasonNamespaceRetained, space)
 	framework.AwaitDenied(t, "the permissions of the grantee", post(core(space, "configmaps"), `{"metadata":{"name":"any"}}`).By(grantee))
 	bind()
 	denied(t, grantee, denial{"grant permissions", another, words}, denial{"change a RoleBinding", changed, words})
