@@ -307,9 +307,12 @@ var stolenTokens = []scenario{
 		s.useOn(node)
 		kept := s.token("the plugin gets a token", plugin, s.space, spaceapi.ServiceAccountName, boundTo(node))
 		s.allow("the token works", kept, s.read())
+		// A namespace that is deleted has no tokens to deny.
+		unblock := blockDeletion(s.T, env, s.space)
 		s.deallocate()
 		s.awaitDenied("the token reads", kept, s.read())
 		s.awaitDenied("the plugin gets another one", plugin, s.mint(node))
+		unblock()
 	}},
 	{"Use the token after the kubelet plugin's pod is deleted", "", func(s *fixture) {
 		plugin, pod := s.pluginOn("scenarios-deleted")
