@@ -52,6 +52,11 @@ func (p Predicate[T]) And(other Predicate[T]) Predicate[T] {
 	return That(p.state+" and "+other.state, func(o T) bool { return p.holds(o) && other.holds(o) })
 }
 
+// Or returns a predicate that holds if one of both does.
+func (p Predicate[T]) Or(other Predicate[T]) Predicate[T] {
+	return That(p.state+", or "+other.state, func(o T) bool { return p.holds(o) || other.holds(o) })
+}
+
 // Object identifies an object, or without a name all objects of a namespace.
 type Object struct {
 	api                       rest.Interface

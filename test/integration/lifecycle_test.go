@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -26,7 +25,7 @@ func TestLifecycle_reachesEachState(t *testing.T) {
 	t.Run("a namespace stuck in Terminating", func(t *testing.T) { testStuckTerminating(t, metrics, health) })
 	t.Run("a ready space takes pods", testReady)
 	t.Run("maxLifetime", func(t *testing.T) {
-		framework.WithLongerLifetimes(t, 15*time.Second, func(lifetime time.Duration) bool { return testMaxLifetime(t, lifetime) })
+		framework.WithLongerLifetimes(t, 12*time.Second, func(lifetime time.Duration) bool { return testMaxLifetime(t, lifetime) })
 	})
 	t.Run("retention", testRetention)
 	t.Run("RoleBindings with finalizers", testBindingFinalizers)
@@ -67,10 +66,8 @@ func testMaxLifetime(t *testing.T, lifetime time.Duration) (inTime bool) {
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	allocate(t, env, ns, "claim", framework.WithClassConfig(fmt.Sprintf(`"maxLifetime":%q`, lifetime)))
 	expired := framework.NotReadyBecause(spaceapi.ReasonExpired, lifetime.String())
-	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("ready, or "+expired.String(), func(c *resourceapi.ResourceClaim) bool {
-		return framework.SpacesReadyNow(c) || expired.Holds(c)
-	}))
-	if !framework.SpacesReadyNow(claim) {
+	claim := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1).Or(expired))
+	if expired.Holds(claim) {
 		deallocate(t, env, ns, "claim")
 		return false
 	}

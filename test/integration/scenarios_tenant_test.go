@@ -11,7 +11,6 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -248,14 +247,16 @@ var withTime = []scenario{
 			name := "short-" + lifetime.String()
 			env.CreateClaim(s, s.ns, framework.OfClass(scenariosDriver, framework.NewClaim(name)))
 			allocateTo(s.T, scenariosDriver, s.ns, name, framework.WithClassConfig(fmt.Sprintf(`"maxLifetime":%q`, lifetime)))
-			claim := framework.Await(s, framework.Claim(env.Client, s.ns, name), framework.That("with a space", func(c *resourceapi.ResourceClaim) bool {
-				return len(c.Status.Devices) > 0 && c.Status.Devices[0].Data != nil
-			}))
+			expired := framework.NotReadyBecause(spaceapi.ReasonExpired, lifetime.String())
+			claim := framework.Await(s, framework.Claim(env.Client, s.ns, name), framework.SpacesReady(1).Or(expired))
+			if expired.Holds(claim) {
+				return false
+			}
 			space := framework.SpaceStatus(s, claim, 0).Namespace
 			token, err := env.TryToken(s.Context(), space, spaceapi.ServiceAccountName)
 			kept := env.WithToken(s.T, token)
 			inTime := err == nil && configMap(space, "kept").Stored().By(kept)(s.Context()) == nil
-			awaitLimit(s, framework.Claim(env.Client, s.ns, name), framework.NotReadyBecause(spaceapi.ReasonExpired, lifetime.String()))
+			awaitLimit(s, framework.Claim(env.Client, s.ns, name), expired)
 			if inTime {
 				s.allowed++
 				s.awaitDenied("the token reads, although the claim is allocated", kept, get(core(space, "configmaps")))

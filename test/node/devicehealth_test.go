@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	health "k8s.io/kubelet/pkg/apis/dra-health/v1"
 
@@ -47,11 +46,9 @@ func (n *node) observeExpiry(t *testing.T, p *plugin, limit time.Duration) (inTi
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	framework.Allocate(t, env, ns, "claim", framework.WithClassConfig(fmt.Sprintf(`"maxLifetime":%q`, limit)))
 	expired := framework.NotReadyBecause(spaceapi.ReasonExpired, "")
-	object := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.That("ready, or "+expired.String(), func(c *resourceapi.ResourceClaim) bool {
-		return framework.SpacesReadyNow(c) || expired.Holds(c)
-	}))
+	object := framework.Await(t, framework.Claim(env.Client, ns, "claim"), framework.SpacesReady(1).Or(expired))
 	defer framework.Deallocate(t, env, ns, "claim")
-	if !framework.SpacesReadyNow(object) {
+	if expired.Holds(object) {
 		return false
 	}
 	c := &claim{ResourceClaim: object, spaces: []spaceapi.SpaceStatus{framework.SpaceStatus(t, object, 0)}}
