@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/discovery"
 	"k8s.io/utils/ptr"
@@ -51,9 +50,7 @@ func TestStuckTerminating_namesPodsAndFinalizersOfTheNamespace(t *testing.T) {
 		if err := env.ForceDelete(t.Context(), space, "slow"); err != nil {
 			t.Fatal(err)
 		}
-		// Kubernetes retries the deletion after its own estimate, or after a change.
-		env.Kubectl(t, "annotate", "namespace", space, "example.com/retry=now")
-		framework.AwaitDeleted[*corev1.Namespace](t, framework.Namespace(env.Client, space))
+		env.AwaitNamespaceDeleted(t, space)
 	})
 }
 
