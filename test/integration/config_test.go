@@ -97,7 +97,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 		reserve(t, claim, pod)
 		awaitNodesRecorded(t, keys, name, pod)
 	}
-	if warnings := env.Kubectl(t, "get", "events", "-n", ns, "--field-selector=type=Warning", "-o", "yaml"); strings.Contains(warnings, "reason:") {
+	if warnings := env.Kubectl(t, "get", "events", "-n", ns, "--field-selector=type=Warning,source=space-controller", "-o", "yaml"); strings.Contains(warnings, "reason:") {
 		t.Errorf("warnings: %s", warnings)
 	}
 
