@@ -27,7 +27,7 @@ func startCandidates(t *testing.T, driver string) (leader *installation, identit
 	t.Helper()
 	start := func() *installation {
 		i := install(t, driver, "--leader-elect=true", "--leader-elect-resource-name="+driver,
-			"--leader-elect-lease-duration=12s", "--leader-elect-renew-deadline=10s", "--leader-elect-retry-period=1s")
+			"--leader-elect-lease-duration=24s", "--leader-elect-renew-deadline=20s", "--leader-elect-retry-period=1s")
 		i.start(t)
 		return i
 	}
