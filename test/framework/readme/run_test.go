@@ -4,10 +4,11 @@
 package readme
 
 import (
-	"context"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -57,9 +58,9 @@ func TestRun_repeatsCommandsThatOnlyRead(t *testing.T) {
 }
 
 func TestRun_killsProcessesWhenItsContextEnds(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := signal.NotifyContext(t.Context(), syscall.SIGUSR1)
 	defer cancel()
-	page := &Page{Name: "README.md", Steps: []Step{{Script: "echo before; cat <(sleep infinity)"}}}
+	page := &Page{Name: "README.md", Steps: []Step{{Script: "echo before; kill -USR1 $PPID; cat <(sleep infinity)"}}}
 	if err := (Runner{Dir: t.TempDir(), Env: os.Environ()}).Run(ctx, page); err == nil || !strings.Contains(err.Error(), "output:\nbefore") {
 		t.Errorf("error %v", err)
 	}
