@@ -28,7 +28,7 @@ import (
 
 const (
 	startTimeout = 2 * time.Minute
-	probeTimeout = 2 * time.Second
+	probeTimeout = 20 * time.Second
 )
 
 // process is one of the built programs, which runs on a host.
