@@ -36,7 +36,8 @@ func RunOnControlPlane(m *testing.M, name string, env **Env, prepare func(contex
 func runOnControlPlane(m *testing.M, name string, env **Env, prepare func(context.Context) (func() error, error)) (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if *env, err = NewControlPlane(ctx, name, nil); err != nil {
+	// On a busy machine, policies evaluate the largest objects for longer than the default of a minute.
+	if *env, err = NewControlPlane(ctx, name, nil, "--request-timeout=2m"); err != nil {
 		return 1, err
 	}
 	defer func() {
