@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/space-dra/space-dra-driver/test/cluster/hostinit"
-	"github.com/space-dra/space-dra-driver/test/cluster/network"
 	"github.com/space-dra/space-dra-driver/test/cluster/pki"
 )
 
@@ -60,15 +59,11 @@ func Create(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := destroy(ctx, cfg.Name); err != nil {
 		return nil, fmt.Errorf("remove the previous cluster %s: %w", cfg.Name, err)
 	}
-	used, err := network.UsedSubnets()
-	if err != nil {
+	rec = &record{Config: cfg, Binaries: programs}
+	if err := rec.saveWithSubnet(ctx); err != nil {
 		return nil, err
 	}
-	subnet, err := network.ChooseSubnet(used)
-	if err != nil {
-		return nil, err
-	}
-	c := newCluster(cfg, &record{Config: cfg, Binaries: programs, Subnet: subnet.Prefix})
+	c := newCluster(cfg, rec)
 	start := time.Now()
 	if err := c.create(ctx); err != nil {
 		return nil, fmt.Errorf("create cluster %s: %w", cfg.Name, err)
@@ -147,11 +142,8 @@ func (c *Cluster) start(ctx context.Context) error {
 	return group.Wait()
 }
 
-// writeHosts writes the record of the cluster, and the files of hosts.
+// writeHosts writes the files of hosts.
 func (c *Cluster) writeHosts() error {
-	if err := c.rec.save(); err != nil {
-		return err
-	}
 	ca, err := pki.NewCA("space-cluster")
 	if err != nil {
 		return err

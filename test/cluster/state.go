@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 
@@ -88,6 +89,36 @@ func (r *record) save() error {
 		return fmt.Errorf("record cluster %s: %w", r.Name, err)
 	}
 	return nil
+}
+
+// saveWithSubnet chooses a subnet that neither the machine nor another recorded cluster uses, and saves
+// the record. Clusters that are created at the same time have no interfaces on the machine yet.
+func (r *record) saveWithSubnet(ctx context.Context) error {
+	unlock, err := flock.Lock(ctx, filepath.Join(lockRoot, ".subnets"), func() {})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	used, err := network.UsedSubnets()
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob(recordFile("*"))
+	if err != nil {
+		return fmt.Errorf("list the records of clusters: %w", err)
+	}
+	for _, file := range files {
+		// A cluster may be deleted meanwhile.
+		if other, err := load(strings.TrimSuffix(filepath.Base(file), ".json")); err == nil {
+			used = append(used, other.Subnet)
+		}
+	}
+	subnet, err := network.ChooseSubnet(used)
+	if err != nil {
+		return err
+	}
+	r.Subnet = subnet.Prefix
+	return r.save()
 }
 
 // lock prevents two commands from changing a cluster at the same time.
