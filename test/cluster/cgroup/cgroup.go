@@ -141,7 +141,7 @@ func removeTree(dir string) error {
 		}
 	}
 	// A group is busy until the kernel has released its processes.
-	err = wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, 2*time.Minute, true, func(context.Context) (bool, error) {
 		err := syscall.Rmdir(dir)
 		if errors.Is(err, syscall.EBUSY) {
 			return false, nil
