@@ -97,9 +97,16 @@ func (e *Env) Kubectl(t testing.TB, args ...string) string {
 	return out
 }
 
-// TryKubectl is Kubectl for commands that may fail.
-func (e *Env) TryKubectl(ctx context.Context, args ...string) (string, error) {
-	return e.Tool(ctx, "kubectl", args...)
+// TryKubectl is Kubectl for commands that may fail. It repeats a command that could not connect, which
+// can happen on a busy machine. This includes kubectl in a pod.
+func (e *Env) TryKubectl(ctx context.Context, args ...string) (out string, err error) {
+	const attempts = 5
+	for range attempts {
+		if out, err = e.Tool(ctx, "kubectl", args...); err == nil || ctx.Err() != nil || !strings.Contains(out, "TLS handshake timeout") {
+			break
+		}
+	}
+	return out, err
 }
 
 // Tool runs a command line tool as the cluster's administrator. It returns the standard output, and on
