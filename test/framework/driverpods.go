@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -59,6 +60,18 @@ func (e *Env) Leader(ctx context.Context) (*corev1.Pod, error) {
 		return nil, fmt.Errorf("find the leader: %w", err)
 	}
 	return pod, nil
+}
+
+// AwaitLeader waits until a pod that stays is the leader, and returns it.
+func (e *Env) AwaitLeader(t testing.TB) (leader *corev1.Pod) {
+	t.Helper()
+	Eventually(t, "a controller that stays to lead", func(ctx context.Context) (err error) {
+		if leader, err = e.Leader(ctx); err == nil && leader.DeletionTimestamp != nil {
+			err = fmt.Errorf("pod %s leads, which is terminating", leader.Name)
+		}
+		return err
+	})
+	return leader
 }
 
 // ForceDelete deletes a Pod without waiting for its containers to terminate.

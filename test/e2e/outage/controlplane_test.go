@@ -114,10 +114,6 @@ func TestEtcdRestart_keepsSpaces(t *testing.T) {
 func TestLeaderKill_eachPodHasOneSpace(t *testing.T) {
 	ns := env.Namespace(t)
 	env.CreateTemplate(t, ns, "my-space")
-	leader, err := env.Leader(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	const pods = 12
 	name := func(i int) string { return fmt.Sprintf("pod-%d", i) }
 	for i := range pods {
@@ -126,7 +122,7 @@ func TestLeaderKill_eachPodHasOneSpace(t *testing.T) {
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "namespaces", "", framework.That("a space of this test", func(n *corev1.Namespace) bool {
 		return n.Annotations["space.resource.example.com/claim-namespace"] == ns
 	}))
-	if err := env.KillContainer(t.Context(), leader); err != nil {
+	if err := env.KillContainer(t.Context(), env.AwaitLeader(t)); err != nil {
 		t.Fatal(err)
 	}
 
