@@ -10,6 +10,7 @@ import (
 
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
@@ -61,16 +62,12 @@ func (s *fixture) pluginToken(t *actor) {
 	})
 }
 
-// sliceOf returns the name of a ResourceSlice of a node's kubelet plugin.
+// sliceOf waits for a ResourceSlice of a node's kubelet plugin, and returns its name.
 func sliceOf(t *testing.T, node string) string {
 	t.Helper()
-	published, err := env.Client.ResourceV1().ResourceSlices().List(t.Context(), metav1.ListOptions{
-		FieldSelector: resourceapi.ResourceSliceSelectorNodeName + "=" + node + "," + resourceapi.ResourceSliceSelectorDriver + "=" + spaceapi.DefaultDriverName,
-	})
-	if err != nil || len(published.Items) == 0 {
-		t.Fatalf("the kubelet plugin of node %s has no ResourceSlices (error: %v)", node, err)
-	}
-	return published.Items[0].Name
+	return framework.AwaitAny(t, env.Client.ResourceV1().RESTClient(), "resourceslices", "", framework.That("of the kubelet plugin on "+node, func(s *resourceapi.ResourceSlice) bool {
+		return s.Spec.Driver == spaceapi.DefaultDriverName && ptr.Deref(s.Spec.NodeName, "") == node
+	})).Name
 }
 
 // controllerToken uses a token that is bound to the leader's pod.
