@@ -38,7 +38,7 @@ func TestDashboard_showsDataForEachPanel(t *testing.T) {
 	queries := map[string][]string{}
 	for _, panel := range shown.Panels {
 		for _, target := range panel.Targets {
-			queries[panel.Title] = append(queries[panel.Title], target.Query("30s"))
+			queries[panel.Title] = append(queries[panel.Title], target.Query("1m"))
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*framework.Timeout)
@@ -112,7 +112,7 @@ func configuration(t *testing.T) object {
 		}
 	}
 	return object{
-		"global":         object{"scrape_interval": "2s", "scrape_timeout": "2s"},
+		"global":         object{"scrape_interval": "5s", "scrape_timeout": "5s"},
 		"scrape_configs": []object{{"job_name": "space-dra-driver", "static_configs": targets}},
 	}
 }
