@@ -46,4 +46,5 @@ func TestDrain_keepsTheSpaceOfAHolder(t *testing.T) {
 	env.Kubectl(t, "get", "configmap", "keep", "-n", space)
 	env.Kubectl(t, "delete", "namespace", ns)
 	framework.AwaitDeleted[*corev1.Namespace](t, framework.Namespace(env.Client, space))
+	env.AwaitHealthy(t)
 }
