@@ -57,8 +57,6 @@ type record struct {
 
 // startStanding starts the standing pods, distributed over the nodes.
 func (r *run) startStanding(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
-	defer cancel()
 	for i := range standingPods {
 		node := env.Cluster.Nodes()[i%len(env.Cluster.Nodes())]
 		pod, err := r.start(ctx, framework.On(node.Name(), framework.WithScript(asks, framework.NewPodFromTemplate(fmt.Sprintf("standing-%d", i), template))))
