@@ -46,19 +46,18 @@ func (r Runner) Run(ctx context.Context, page *Page) (err error) {
 
 // step runs a step until it succeeds or cannot be repeated, and returns its output.
 func (r Runner) step(ctx context.Context, step Step, variables string, known names) (output string, err error) {
-	deadline, applied := time.Now().Add(r.Timeout), false
+	deadline, repeated := time.Now().Add(r.Timeout), false
 	for {
 		output, err = r.bash(ctx, step.Script, variables)
 		retry := false
 		switch {
-		case err != nil && strings.HasPrefix(step.Script, "kubectl apply ") && strings.Contains(output, `serviceaccount "default" not found`):
-			// Kubernetes creates it a moment after a new namespace.
-			retry, applied = true, true
+		case err != nil && late.MatchString(output):
+			retry, repeated = true, true
 		case err != nil && !failure.MatchString(step.Output):
 		case !step.Console:
 			return output, nil
 		default:
-			if applied {
+			if repeated {
 				output = strings.ReplaceAll(output, " unchanged\n", " created\n")
 			}
 			err = known.compare(step.Output, output)

@@ -33,14 +33,14 @@ touch a; echo ns/a created; echo 'serviceaccount "default" not found'; exit 1`
 	for text, want := range map[string]string{
 		"'''bash\nspace=a\necho b >file\n'''\n'''console\n$ cat file\nb\n\n$ echo $space >&2\na\n'''\n": "",
 		"'''console\n$ sh -c 'echo Error from server; exit 3'\nError from server\n'''\n":                "",
-		"'''console\n$ cat\n'''\n":                                              "",
-		"'''bash\necho before\nfalse\necho after\n'''\n":                        "exit status 1\noutput:\nbefore\n",
-		"'''bash\nfalse | cat\n'''\n":                                           "exit status 1",
-		"'''bash\necho $NOT_SET\n'''\n":                                         "NOT_SET: unbound variable",
-		"'''console\n$ echo a; false\na\n'''\n":                                 "README.md:2: echo a; false\nexit status 1",
-		"'''console\n$ echo a\na\n\n$ echo b\nc\n'''\n":                         "README.md:5: echo b\nthe output is not as expected",
-		"'''console\n$ kubectl apply -f a\nns/a created\npod/b created\n'''\n":  "",
-		"'''console\n$ kubectl create -f a\nns/a created\npod/b created\n'''\n": "exit status 1",
+		"'''console\n$ cat\n'''\n":                                             "",
+		"'''bash\necho before\nfalse\necho after\n'''\n":                       "exit status 1\noutput:\nbefore\n",
+		"'''bash\nfalse | cat\n'''\n":                                          "exit status 1",
+		"'''bash\necho $NOT_SET\n'''\n":                                        "NOT_SET: unbound variable",
+		"'''console\n$ echo a; false\na\n'''\n":                                "README.md:2: echo a; false\nexit status 1",
+		"'''console\n$ echo a\na\n\n$ echo b\nc\n'''\n":                        "README.md:5: echo b\nthe output is not as expected",
+		"'''console\n$ kubectl apply -f a\nns/a created\npod/b created\n'''\n": "",
+		"'''bash\ncd .\nkubectl apply -f a\n'''\n":                             "",
 	} {
 		if err := run(t, lateServiceAccount, text); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\nerror: %v\nwant: %s", text, err, want)
