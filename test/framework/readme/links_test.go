@@ -17,6 +17,8 @@ var (
 	codeBlock = regexp.MustCompile("(?ms)^ *```.*?^ *```")
 	link      = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading   = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	named     = regexp.MustCompile("`((?:Test|Fuzz)\\w+)`")
+	declared  = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	// dropped are the characters that GitHub removes from anchors.
 	dropped = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
@@ -41,18 +43,29 @@ func anchors(t *testing.T, path string) []string {
 	return out
 }
 
-func TestPages_linkToFilesAndHeadingsThatExist(t *testing.T) {
-	root := "../../.."
-	if err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+// files returns the files of the repository whose names end with the suffix.
+func files(t *testing.T, suffix string) []string {
+	t.Helper()
+	var out []string
+	if err := filepath.WalkDir("../../..", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if entry.IsDir() && slices.Contains([]string{".git", "build"}, entry.Name()) {
 			return filepath.SkipDir
 		}
-		if filepath.Ext(path) != ".md" {
-			return nil
+		if strings.HasSuffix(path, suffix) {
+			out = append(out, path)
 		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestPages_linkToFilesAndHeadingsThatExist(t *testing.T) {
+	for _, path := range files(t, ".md") {
 		for _, match := range link.FindAllStringSubmatch(text(t, path), -1) {
 			file, anchor, _ := strings.Cut(match[1], "#")
 			if strings.Contains(file, "://") {
@@ -68,8 +81,25 @@ func TestPages_linkToFilesAndHeadingsThatExist(t *testing.T) {
 				t.Errorf("%s links to %s, which has no such heading", path, match[1])
 			}
 		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
+	}
+}
+
+func TestPages_nameTestsThatExist(t *testing.T) {
+	exist := map[string]bool{}
+	for _, path := range files(t, "_test.go") {
+		source, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range declared.FindAllSubmatch(source, -1) {
+			exist[string(match[1])] = true
+		}
+	}
+	for _, path := range files(t, ".md") {
+		for _, match := range named.FindAllStringSubmatch(text(t, path), -1) {
+			if !exist[match[1]] {
+				t.Errorf("%s names %s, which does not exist", path, match[1])
+			}
+		}
 	}
 }
