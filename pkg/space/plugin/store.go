@@ -28,7 +28,7 @@ import (
 //	<claim UID>/credentials/[<request>/]{kubeconfig,token,ca.crt,namespace}
 //	<claim UID>/device-metadata/<request>.json
 //
-// Only the directories with credentials, and the files with the metadata of devices, are mounted in
+// Only the directories with credentials, and the files with device metadata, are mounted in
 // containers.
 const (
 	metadataFile   = "metadata.json"

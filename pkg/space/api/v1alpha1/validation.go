@@ -300,7 +300,7 @@ func ReservedMountPaths() []ReservedPaths {
 		},
 		{
 			Paths: []string{"/var/run/kubernetes.io", "/run/kubernetes.io"}, Below: true,
-			Why: "DRA drivers mount the metadata of devices there",
+			Why: "DRA drivers mount device metadata there",
 		},
 		{
 			Paths: []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}, Below: true,
