@@ -153,7 +153,7 @@ func each(b *testing.B, n int, f func(ctx context.Context, i int) error) {
 	}
 }
 
-// eachUntil is like each, until the context ends.
+// eachUntil is like each, until ctx is done.
 func eachUntil(ctx context.Context, n, parallel int, f func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)

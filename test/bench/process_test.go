@@ -34,7 +34,7 @@ type process struct {
 	name string
 	cmd  *exec.Cmd
 	log  framework.Output
-	// ctx ends when the process exits.
+	// ctx is done when the process exits.
 	ctx context.Context
 	// metrics and profiles are clients for /metrics and /debug/pprof/.
 	metrics, profiles framework.HTTPClient

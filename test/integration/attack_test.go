@@ -35,7 +35,7 @@ const (
 	firstLargeWrites, largeWrites = 500, 8
 )
 
-// attackers repeat requests until the context ends, and count those that succeed.
+// attackers repeat requests until ctx is done, and count those that succeed.
 type attackers struct {
 	ctx     context.Context
 	limiter flowcontrol.RateLimiter

@@ -90,7 +90,7 @@ func measureRevocation(t *testing.T, driver, namespace string) (space string, to
 }
 
 // firstDenial repeats a request without a pause. It sends the time of the first denial, and closes
-// the channel without one if the context ends.
+// the channel without one if ctx is done.
 func firstDenial(ctx context.Context, request framework.Request) <-chan time.Time {
 	denials := make(chan time.Time, 1)
 	go func() {

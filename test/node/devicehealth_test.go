@@ -25,7 +25,7 @@ func TestDeviceHealth_followsTheSpace(t *testing.T) {
 	framework.WithLongerLifetimes(t, 20*time.Second, func(limit time.Duration) bool { return n.observeExpiry(t, p, limit) })
 }
 
-// watchHealth asks for the health of the devices as the kubelet does, until ctx ends.
+// watchHealth asks for the health of the devices as the kubelet does, until ctx is done.
 func (n *node) watchHealth(ctx context.Context, t *testing.T, p *plugin) health.DRAResourceHealth_NodeWatchResourcesClient {
 	t.Helper()
 	socket := filepath.Join(n.kubelet, "plugins", spaceapi.DefaultDriverName, "pod-1.sock")

@@ -81,7 +81,7 @@ func (r Result) NamespaceName(prefix string) string {
 	return prefix + r.suffix
 }
 
-// MatchesName returns whether a namespace with this name, and any prefix, can belong to the result.
+// MatchesName reports whether a namespace with this name, and any prefix, can belong to the result.
 func (r Result) MatchesName(namespace string) bool {
 	return strings.HasSuffix(namespace, r.suffix)
 }
@@ -128,7 +128,7 @@ func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 	return a
 }
 
-// Owns returns whether a namespace belongs to this allocation, according to its labels and its name.
+// Owns reports whether a namespace belongs to this allocation, according to its labels and its name.
 // It ignores the prefix, because existing spaces keep their names when the configured prefix changes.
 func (a *Allocation) Owns(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	if a == nil || ns.Labels[keys.ClaimUID] != string(a.ClaimUID) || ns.Labels[keys.AllocationID] != a.ID {

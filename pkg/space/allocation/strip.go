@@ -54,7 +54,7 @@ func Strip(claim *resourceapi.ResourceClaim, driver string) *resourceapi.Resourc
 	return out
 }
 
-// IsTruncated returns whether Strip has truncated the claim.
+// IsTruncated reports whether Strip has truncated the claim.
 func IsTruncated(claim *resourceapi.ResourceClaim) bool {
 	return claim.Annotations[truncatedAnnotation] != ""
 }

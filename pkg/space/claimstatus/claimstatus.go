@@ -84,7 +84,7 @@ func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now
 	return changed, nil
 }
 
-// sameJSON returns whether two JSON values are equal.
+// sameJSON reports whether two JSON values are equal.
 func sameJSON(a, b []byte) bool {
 	var x, y any
 	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)

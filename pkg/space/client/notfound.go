@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// IsNotFound returns whether an error means that an object does not exist. An API server also
+// IsNotFound reports whether an error means that an object does not exist. An API server also
 // responds with 404 if it does not serve the kind, for example during an upgrade, and so does a
 // load balancer without a backend. In these cases, the object may exist.
 func IsNotFound(err error) bool {

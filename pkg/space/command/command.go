@@ -22,11 +22,11 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
-// Component is a program that runs until its context ends.
+// Component is a program that runs until its context is done.
 type Component interface {
 	// AddFlags registers the component's own flags.
 	AddFlags(fs *pflag.FlagSet)
-	// Run runs until the context ends, and returns nil then.
+	// Run runs until ctx is done, and returns nil then.
 	Run(ctx context.Context) error
 }
 

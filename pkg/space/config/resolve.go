@@ -270,7 +270,7 @@ func restrictLevel(level *string, requested string, at *field.Path) (errs field.
 	return errs
 }
 
-// appliesTo returns whether parameters apply to a request.
+// appliesTo reports whether parameters apply to a request.
 func appliesTo(config resourceapi.DeviceAllocationConfiguration, request string) bool {
 	return len(resourceclaim.ConfigForResult([]resourceapi.DeviceAllocationConfiguration{config}, resourceapi.DeviceRequestAllocationResult{Request: request})) > 0
 }
@@ -291,7 +291,7 @@ func orNone(allowed []string) string {
 	return cmp.Or(strings.Join(allowed, ", "), "none")
 }
 
-// labelMatches returns whether an allowed label includes a key.
+// labelMatches reports whether an allowed label includes a key.
 func labelMatches(key, allowed string) bool {
 	domain, ok := strings.CutSuffix(allowed, "*")
 	return key == allowed || ok && strings.HasPrefix(key, domain)

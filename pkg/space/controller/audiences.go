@@ -28,7 +28,7 @@ func (r *Reconciler) tokenAudiences(ctx context.Context) []string {
 	return audiences
 }
 
-// hasOtherAudiences returns whether the annotation of a namespace has other audiences.
+// hasOtherAudiences reports whether the annotation of a namespace has other audiences.
 func (r *Reconciler) hasOtherAudiences(ns *corev1.Namespace, audiences []string) bool {
 	return len(audiences) > 0 && ns.Annotations[r.keys.TokenAudiences] != strings.Join(audiences, ",")
 }

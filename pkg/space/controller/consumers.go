@@ -176,7 +176,7 @@ func formatNodes(nodes map[types.UID]string) string {
 	return strings.Join(entries, ",")
 }
 
-// sameNodes returns whether two annotations have the same nodes.
+// sameNodes reports whether two annotations have the same nodes.
 func sameNodes(a, b map[types.UID]string) bool {
 	return sets.New(slices.Collect(maps.Values(a))...).Equal(sets.New(slices.Collect(maps.Values(b))...))
 }

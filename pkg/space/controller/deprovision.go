@@ -285,7 +285,7 @@ func (r *Reconciler) retainedFor(ns *corev1.Namespace) time.Duration {
 	return max(0, r.retainedUntil(ns).Sub(r.clock.Now()))
 }
 
-// isDeprovisioned returns whether a stale namespace only waits for its deletion or for the end of its
+// isDeprovisioned reports whether a stale namespace only waits for its deletion or for the end of its
 // retention.
 func (r *Reconciler) isDeprovisioned(ctx context.Context, ns *corev1.Namespace) (bool, error) {
 	binding, account := &rbacv1.RoleBinding{}, &corev1.ServiceAccount{}

@@ -157,17 +157,17 @@ func (r *Reconciler) describe(ctx context.Context, desired *desiredClaim) error 
 	return nil
 }
 
-// hasBindingConditions returns whether the scheduler waits for the spaces before it binds a pod.
+// hasBindingConditions reports whether the scheduler waits for the spaces before it binds a pod.
 func (d *desiredClaim) hasBindingConditions() bool {
 	return slices.ContainsFunc(d.Results, func(result allocation.Result) bool { return len(result.BindingConditions) > 0 })
 }
 
-// hasCopies returns whether a space has copies of objects in other namespaces.
+// hasCopies reports whether a space has copies of objects in other namespaces.
 func (d *desiredClaim) hasCopies() bool {
 	return slices.ContainsFunc(d.spaces, func(space *desiredSpace) bool { return len(space.objects.Copies) > 0 })
 }
 
-// keeps returns whether a namespace belongs to a space that has not expired. d may be nil.
+// keeps reports whether a namespace belongs to a space that has not expired. d may be nil.
 func (d *desiredClaim) keeps(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 	return d != nil && !d.expired && d.Owns(ns, keys)
 }

@@ -327,7 +327,7 @@ func (r *Reconciler) write(obj client.Object, write func() error) error {
 	return nil
 }
 
-// matchesDesired returns whether an object matches the desired object, apart from changes that admission
+// matchesDesired reports whether an object matches the desired object, apart from changes that admission
 // made when the controller wrote it.
 func (r *Reconciler) matchesDesired(have, want client.Object) bool {
 	change := difference(have, want)

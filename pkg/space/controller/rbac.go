@@ -89,7 +89,7 @@ func (r *Reconciler) clusterRole(ctx context.Context, name string) (*rbacv1.Clus
 	return role, nil
 }
 
-// canTenantsBind returns whether a role that spaces can have allows tenants to create RoleBindings.
+// canTenantsBind reports whether a role that spaces can have allows tenants to create RoleBindings.
 func (r *Reconciler) canTenantsBind(ctx context.Context) (bool, error) {
 	for _, name := range slices.Concat(r.config.Defaults.Roles(), r.config.Defaults.ClusterWideRoles) {
 		if role, err := r.clusterRole(ctx, name); canCreateRoleBindings(role) || err != nil {
@@ -99,7 +99,7 @@ func (r *Reconciler) canTenantsBind(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// canCreateRoleBindings returns whether a role, which may be nil, allows to write RoleBindings.
+// canCreateRoleBindings reports whether a role, which may be nil, allows to write RoleBindings.
 func canCreateRoleBindings(role *rbacv1.ClusterRole) bool {
 	if role == nil {
 		return false

@@ -34,7 +34,7 @@ func (r *Reconciler) provisionOrRestore(ctx context.Context, desired *desiredCla
 	return after, err
 }
 
-// waitsForRestore returns whether the restore of the space in a namespace is delayed. A reconcile is
+// waitsForRestore reports whether the restore of the space in a namespace is delayed. A reconcile is
 // already scheduled then.
 func (r *Reconciler) waitsForRestore(ns *corev1.Namespace) bool {
 	return r.restores.IsInBackOffSinceUpdate(ns.Labels[r.keys.AllocationID], r.clock.Now())

@@ -114,7 +114,7 @@ func (o *Options) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// start runs the manager until the context ends. A manager that is stopped before its caches are in
+// start runs the manager until ctx is done. A manager that is stopped before its caches are in
 // sync never returns (controller-runtime's runnableGroup.Start). start does not wait for it, because
 // it has only read until then.
 func start(ctx context.Context, mgr ctrl.Manager) error {

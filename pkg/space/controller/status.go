@@ -60,7 +60,7 @@ func conditionReason(err error) string {
 	return spaceapi.ReasonProvisioningFailed
 }
 
-// isValidationError returns whether the API server's validation rejected an object. Admission policies
+// isValidationError reports whether the API server's validation rejected an object. Admission policies
 // deny requests with the same reason, but without a field.
 func isValidationError(err error) bool {
 	var status apierrors.APIStatus
@@ -70,7 +70,7 @@ func isValidationError(err error) bool {
 	return slices.ContainsFunc(status.Status().Details.Causes, func(cause metav1.StatusCause) bool { return cause.Field != "" })
 }
 
-// isReady returns whether all spaces of the allocation are ready by the claim's status.
+// isReady reports whether all spaces of the allocation are ready by the claim's status.
 func isReady(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) bool {
 	return !slices.ContainsFunc(a.Results, func(result allocation.Result) bool {
 		_, data, err := claimstatus.Read(claim, driver, a, result)
@@ -78,7 +78,7 @@ func isReady(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allo
 	})
 }
 
-// isExpired returns whether the conditions of a result report that its space expired.
+// isExpired reports whether the conditions of a result report that its space expired.
 func isExpired(conditions []metav1.Condition) bool {
 	ready := meta.FindStatusCondition(conditions, spaceapi.ConditionReady)
 	return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == spaceapi.ReasonExpired
@@ -167,7 +167,7 @@ func (r *Reconciler) warnClaimAndPods(desired *desiredClaim, reason, message str
 	}
 }
 
-// shouldFailBinding returns whether to set the condition BindingFailed of a claim that is not ready,
+// shouldFailBinding reports whether to set the condition BindingFailed of a claim that is not ready,
 // which makes the scheduler deallocate it, or else the delay until then. Without binding conditions,
 // the scheduler does not read it, and the delay is zero for never.
 func (r *Reconciler) shouldFailBinding(desired *desiredClaim) (bool, time.Duration) {

@@ -224,7 +224,7 @@ func (r *Reconciler) resync(ctx context.Context) {
 	}
 }
 
-// isCurrent returns whether a namespace belongs to an allocation that exists, and is not
+// isCurrent reports whether a namespace belongs to an allocation that exists, and is not
 // being deleted.
 func (r *Reconciler) isCurrent(ctx context.Context, ns *corev1.Namespace) bool {
 	claim, err := getClaim(ctx, r.client, claimOf(ns, r.keys))

@@ -68,7 +68,7 @@ func Profiles() http.Handler {
 	return mux
 }
 
-// Serve serves at an address, as host:port, until the context ends. It then returns nil. With an
+// Serve serves at an address, as host:port, until ctx is done. It then returns nil. With an
 // empty address, it does not listen.
 func Serve(ctx context.Context, address string, handler http.Handler) error {
 	if address == "" {

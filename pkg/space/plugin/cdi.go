@@ -112,7 +112,7 @@ func (s *cdiSpecs) remove(claim types.UID) (removed bool, err error) {
 	return err == nil, nil
 }
 
-// has returns whether a claim has a spec.
+// has reports whether a claim has a spec.
 func (s *cdiSpecs) has(claim types.UID) bool {
 	_, err := os.Lstat(s.path(claim))
 	return err == nil

@@ -95,7 +95,7 @@ type Driver struct {
 	// wall is the node's time of day, which can be set.
 	wall func() time.Time
 
-	// ctx ends when the driver stops. It is set before the first call.
+	// ctx is done when the driver stops. It is set before the first call.
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup

@@ -32,8 +32,8 @@ func newLocks() *locks {
 	return &locks{claims: map[types.UID]*lock{}}
 }
 
-// lock waits for the claim's lock, until the context ends. interrupt and unlock cancel the returned
-// context. The error is the cause of the context's end.
+// lock waits for the claim's lock, until ctx is done. interrupt and unlock cancel the returned
+// context. The error is [context.Cause] of ctx.
 func (l *locks) lock(ctx context.Context, claim types.UID) (_ context.Context, unlock func(), _ error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	l.mutex.Lock()

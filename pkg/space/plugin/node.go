@@ -24,7 +24,7 @@ type resourcePublisher interface {
 	PublishResources(ctx context.Context, resources resourceslice.DriverResources) error
 }
 
-// followNode watches the Node until ctx ends. It renews all tokens when the Node is replaced, and
+// followNode watches the Node until ctx is done. It renews all tokens when the Node is replaced, and
 // publishes the node's part of the pools, which select their nodes by labels. The slices remain: the
 // kubelet deletes them if the plugin does not register again.
 func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error {

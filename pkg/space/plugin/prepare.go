@@ -88,8 +88,8 @@ func (d *Driver) putSpec(prepared preparation) ([]kubeletplugin.Device, error) {
 }
 
 // waitUntilReady returns what to prepare for a claim as soon as the controller reports all of
-// its spaces as ready, and the version of the claim with that report. It waits until the
-// context ends.
+// its spaces as ready, and the version of the claim with that report. It waits until ctx
+// is done.
 //
 // Waiting is better than failing: after an error the kubelet retries only after a minute
 // or more (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).

@@ -44,7 +44,7 @@ func (c *kubeletConnection) intercept(ctx context.Context, req any, _ *grpc.Unar
 	return handler(ctx, req)
 }
 
-// drain waits until no call has been in progress for settleTime, or until the context ends. The helper
+// drain waits until no call has been in progress for settleTime, or until ctx is done. The helper
 // interrupts calls when it stops, and the kubelet retries a failed Prepare only after a minute or more
 // (k8s.io/kubernetes, pkg/kubelet/pod_workers.go).
 func (c *kubeletConnection) drain(ctx context.Context) error {

@@ -60,7 +60,7 @@ func (d *Driver) resync(ctx context.Context) {
 	}
 }
 
-// resyncQueue resyncs claims of the queue until the context ends.
+// resyncQueue resyncs claims of the queue until ctx is done.
 func (d *Driver) resyncQueue(ctx context.Context) {
 	for {
 		claim, stopped := d.queue.Get()
@@ -159,13 +159,13 @@ func (d *Driver) releaseClaim(ctx context.Context, claim types.UID) error {
 	return err
 }
 
-// reallocated returns whether a claim has another allocation than the prepared one.
+// reallocated reports whether a claim has another allocation than the prepared one.
 func (d *Driver) reallocated(prepared preparedClaim, claim *resourceapi.ResourceClaim) bool {
 	a := allocation.FromClaim(claim, d.Driver)
 	return a != nil && a.ClaimUID == prepared.UID && a.ID != prepared.AllocationID
 }
 
-// isDirectoryLost returns whether something other than a plugin has removed the directory of a claim:
+// isDirectoryLost reports whether something other than a plugin has removed the directory of a claim:
 // plugins remove the CDI spec first.
 func (d *Driver) isDirectoryLost(c *trackedClaim) bool {
 	return c != nil && c.ended.IsZero() && c.prepared.allocationIn(c.latest.Load(), d.Driver) != nil && d.specs.has(c.prepared.UID)

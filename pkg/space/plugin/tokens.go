@@ -298,7 +298,7 @@ func (d *Driver) renew(ctx context.Context, c *trackedClaim) {
 
 // requestTokensWhenAllowed requests tokens for a pod that has just been bound to the node. The API
 // server forbids that until the controller has recorded the node, which usually takes milliseconds. It
-// therefore retries until the context ends.
+// therefore retries until ctx is done.
 func (d *Driver) requestTokensWhenAllowed(ctx context.Context, spaces []preparedSpace) (tokens []token.Token, err error) {
 	backoff := wait.Backoff{Duration: firstTokenDelay, Cap: rereadDelay, Factor: 2, Jitter: 0.5, Steps: backoffSteps}
 	// The error of Until is that of ctx. The function is called at least once.

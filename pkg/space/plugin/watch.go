@@ -44,7 +44,7 @@ const (
 
 // watchClaim calls handle with a claim whenever it has changed, beginning with the newest known
 // version, or with the one that it reads if that is nil. A claim that does not exist is empty.
-// It returns when handle is done or when the context ends, with the last error of the API
+// It returns when handle or ctx is done, with the last error of the API
 // server or of handle, or nil. It continues when the API server is unavailable for some time. It
 // needs permission to get and to watch, and no permission to list, which client-go's informers
 // need.

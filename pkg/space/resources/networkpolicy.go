@@ -94,7 +94,7 @@ func withProtocol(ports []networkingv1.NetworkPolicyPort) (out []networkingv1.Ne
 	return out
 }
 
-// DiffersInEnvironment returns whether a NetworkPolicy in the cluster differs from that of the
+// DiffersInEnvironment reports whether a NetworkPolicy in the cluster differs from that of the
 // space only in the addresses of DNS and the API server.
 func (s Objects) DiffersInEnvironment(have *networkingv1.NetworkPolicy) bool {
 	if len(have.Spec.Egress) < s.ownEgress {
