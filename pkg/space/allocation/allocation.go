@@ -35,9 +35,9 @@ const (
 	SuffixLength = 10
 	// idLength is the length of allocation IDs. They can be longer, because users do not type them.
 	idLength = 20
-	// extendedResourceName is PodClaimName of the claim that the scheduler creates for the extended
-	// resources of a pod.
-	extendedResourceName = "space"
+	// extendedResourceClaimName is the PodClaimName of the claim that the scheduler creates for the
+	// extended resources of a pod.
+	extendedResourceClaimName = "space"
 )
 
 // Allocation is the part of a claim's allocation that belongs to this driver.
@@ -87,8 +87,9 @@ func (r Result) MatchesName(namespace string) bool {
 }
 
 // FromClaim returns the claim's active allocation, or nil if it has no result of this driver. A claim
-// that is being deleted, without Kubernetes' own finalizer, counts as deallocated although it still
-// has an allocation: the scheduler leaves claims for extended resources in this state.
+// that is being deleted without the finalizer resource.kubernetes.io/delete-protection counts as
+// deallocated although it still has an allocation: the scheduler leaves claims for extended resources
+// in this state.
 func FromClaim(claim *resourceapi.ResourceClaim, driver string) *Allocation {
 	if claim == nil || claim.Status.Allocation == nil {
 		return nil
@@ -185,7 +186,7 @@ func podClaimName(claim *resourceapi.ResourceClaim) (name string, fromTemplate b
 	}
 	// The pod's spec does not name such a claim, and programs cannot predict its generated name.
 	if claim.Annotations[resourceapi.ExtendedResourceClaimAnnotation] == "true" {
-		return extendedResourceName, false
+		return extendedResourceClaimName, false
 	}
 	return claim.Name, false
 }

@@ -19,9 +19,9 @@ const truncatedAnnotation = "space-dra-driver/truncated"
 // Strip returns the parts of a claim that components store in memory. Users can write claims of
 // 1.5 MiB. Strip removes the managed fields of a claim with a result of the driver, and leaves the
 // rest, so that its status can be updated. It truncates a larger claim to its allocation without
-// parameters, its consumers and the driver's part of the status: IsTruncated reports that. It removes
-// everything but the identity from a claim without a result of the driver. Strip changes the claim,
-// which must not be used any more.
+// parameters, its consumers and the driver's part of the status: IsTruncated reports that. Of a claim
+// without a result of the driver, it keeps only what identifies the claim. Strip changes the claim,
+// which must not be used afterwards.
 func Strip(claim *resourceapi.ResourceClaim, driver string) *resourceapi.ResourceClaim {
 	claim.ManagedFields = nil
 	out := &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{

@@ -62,7 +62,7 @@ func (e Environment) Objects(a *allocation.Allocation, result allocation.Result,
 		RoleBindings:        roleBindings(meta, name, space.Recorded),
 		ClusterRoleBindings: clusterRoleBindings(meta, name, space.Recorded),
 		DefaultAccount: &corev1.ServiceAccount{
-			ObjectMeta:       metav1.ObjectMeta{Name: spaceapi.DefaultAccountName, Namespace: name},
+			ObjectMeta:       metav1.ObjectMeta{Name: spaceapi.DefaultServiceAccountName, Namespace: name},
 			ImagePullSecrets: pullSecrets(from),
 		},
 		ResourceQuota: resourceQuota(meta(spaceapi.ObjectName), result, space.Recorded),

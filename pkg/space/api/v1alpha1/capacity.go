@@ -10,9 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// PoolAttribute is the attribute of each device with the name of its pool in the
-// configuration, so that the selectors of a DeviceClass can choose a pool. Like all
-// attributes of pools, it is in the driver's own domain.
+// PoolAttribute is the device attribute whose value is the pool's name in the configuration, so
+// that the selectors of a DeviceClass can choose a pool. Like all attributes of pools, it is in the
+// driver's own domain.
 const PoolAttribute = "pool"
 
 // SpacesCapacity is the capacity that limits the number of spaces in a pool. Each space
@@ -40,5 +40,5 @@ var quotaResources = map[string]corev1.ResourceName{
 func BudgetCapacities() []string { return slices.Sorted(maps.Keys(quotaResources)) }
 
 // QuotaResource returns the resource that a capacity of a pool's budget limits in the
-// ResourceQuota of a space. It is empty for any other capacity.
+// ResourceQuota of a space, or "" for any other capacity.
 func QuotaResource(capacity string) corev1.ResourceName { return quotaResources[capacity] }

@@ -40,8 +40,8 @@ type SpaceClaimConfig struct {
 	// EnvPrefix replaces the prefix of the environment variables.
 	EnvPrefix string `json:"envPrefix,omitempty"`
 
-	// MountPath is an additional directory in containers with the space's files. If the name of the
-	// claim is that of a reserved directory in /etc, it replaces that directory.
+	// MountPath is an additional directory in containers with the space's files. If /etc/<claim> is a
+	// reserved directory, the space's files are not at /etc/<claim> then.
 	MountPath string `json:"mountPath,omitempty"`
 
 	// InCluster mounts the space's files at /var/run/secrets/kubernetes.io/serviceaccount, where
@@ -55,11 +55,11 @@ type SpaceClaimConfig struct {
 	// tokenFile.
 	EmbedToken *bool `json:"embedToken,omitempty"`
 
-	// Exclusive allows only one pod at a time to use the claim, and all of its requests. Later
-	// parameters cannot disable it.
+	// Exclusive allows only one pod at a time to use the claim. It applies to all requests of the
+	// claim. Later parameters cannot disable it.
 	Exclusive bool `json:"exclusive,omitempty"`
 
-	// Env become environment variables `user_<key>`.
+	// Env has the environment variables of containers, as `user_<key>`.
 	Env map[string]string `json:"env,omitempty"`
 }
 

@@ -97,7 +97,7 @@ type SpaceClassConfig struct {
 	// claim cannot disable it.
 	Exclusive bool `json:"exclusive,omitempty"`
 
-	// Env become environment variables `admin_<key>`.
+	// Env has the environment variables of containers, as `admin_<key>`.
 	Env map[string]string `json:"env,omitempty"`
 }
 
@@ -106,19 +106,20 @@ type PodSecurity struct {
 	// Enforce is the standard that pods have to meet.
 	Enforce string `json:"enforce,omitempty"`
 
-	// EnforceVersion is the version of Kubernetes whose definition of the standard applies.
+	// EnforceVersion is the version of Kubernetes whose definition applies to Enforce, as in v1.34, or
+	// latest.
 	EnforceVersion string `json:"enforceVersion,omitempty"`
 
 	// Audit is the standard whose violations are added to the audit log.
 	Audit string `json:"audit,omitempty"`
 
-	// AuditVersion is the version for audit.
+	// AuditVersion is the version of Kubernetes whose definition applies to Audit.
 	AuditVersion string `json:"auditVersion,omitempty"`
 
 	// Warn is the standard whose violations cause a warning to the client.
 	Warn string `json:"warn,omitempty"`
 
-	// WarnVersion is the version for warn.
+	// WarnVersion is the version of Kubernetes whose definition applies to Warn.
 	WarnVersion string `json:"warnVersion,omitempty"`
 }
 

@@ -37,12 +37,12 @@ const (
 	// ObjectName is the name of a space's ResourceQuota, LimitRange and NetworkPolicy.
 	ObjectName = "space"
 
-	// DefaultAccountName is the ServiceAccount that kube-controller-manager creates
-	// in each namespace, and that pods need to start in it.
-	DefaultAccountName = "default"
+	// DefaultServiceAccountName is the ServiceAccount that kube-controller-manager creates
+	// in each namespace. Pods without serviceAccountName cannot be created before it exists.
+	DefaultServiceAccountName = "default"
 
-	// RootCAName is the ConfigMap that kube-controller-manager creates in each
-	// namespace, and that pods need to start in it.
+	// RootCAName is the ConfigMap that kube-controller-manager creates in each namespace. Pods
+	// that mount a token cannot start before it exists.
 	RootCAName = "kube-root-ca.crt"
 
 	// AdminAccessClusterRole is the ClusterRole of the ServiceAccount in a space of a request

@@ -254,9 +254,9 @@ func validateEnv(variables map[string]string, at *field.Path) (errs field.ErrorL
 // What follows the prefix is fixed, so that no variable can be one like PATH or HOME.
 func ReservedEnvPrefix(prefix string) string {
 	switch {
-	case inPrefix(prefix, "KUBERNETES"):
+	case hasEnvPrefix(prefix, "KUBERNETES"):
 		return "variables that begin with KUBERNETES_ belong to Kubernetes"
-	case inPrefix(prefix, "LD"):
+	case hasEnvPrefix(prefix, "LD"):
 		return "variables that begin with LD_ belong to the dynamic linker"
 	case prefix == "POD":
 		return "by convention, POD_NAMESPACE is the namespace of the pod itself"
@@ -264,22 +264,25 @@ func ReservedEnvPrefix(prefix string) string {
 	return ""
 }
 
-// inPrefix reports whether the prefix of variables is another one or begins with it.
-func inPrefix(prefix, reserved string) bool {
+// hasEnvPrefix reports whether variables with a prefix begin with the words of a reserved prefix: LD
+// and LD_LIBRARY do for LD, and LDAP does not.
+func hasEnvPrefix(prefix, reserved string) bool {
 	return strings.HasPrefix(prefix+"_", reserved+"_")
 }
 
-// ReservedPaths are directories where a claim's files cannot be, and why.
+// ReservedPaths are directories where a claim's files cannot be.
 type ReservedPaths struct {
+	// Paths are absolute.
 	Paths []string
-	// Below means that the directories below them are reserved, too.
+	// Below means that all directories below Paths are reserved, too.
 	Below bool
-	Why   string
+	// Why is a clause for error messages.
+	Why string
 }
 
-// ReservedMountPaths returns the directories that cannot be a claim's mountPath, and neither the
-// directory in /etc that has the claim's name. They keep users from breaking their own containers
-// and are no security boundary: an image can have symbolic links to these directories.
+// ReservedMountPaths returns the directories that can be neither a claim's mountPath nor its
+// /etc/<claim>. They keep users from breaking their own containers, and are no security boundary:
+// an image can have symbolic links to these directories.
 func ReservedMountPaths() []ReservedPaths {
 	return []ReservedPaths{
 		{
