@@ -25,7 +25,7 @@ import (
 // Entry is the part of a claim's status about one result of its allocation.
 type Entry struct {
 	Result allocation.Result
-	// Ready is the condition. Apply sets its type and its transition time.
+	// Ready is the condition Ready. Apply sets its type and its transition time.
 	Ready metav1.Condition
 	// BindingFailed makes the scheduler deallocate the claim and retry. Otherwise the entry has
 	// that condition only if it was set before.
@@ -34,9 +34,9 @@ type Entry struct {
 	Data *spaceapi.SpaceStatus
 }
 
-// Apply puts the entries into the claim's status.devices and returns whether that changed
-// anything. Entries of other drivers stay as they are, and so does the transition time of a
-// condition whose status stays.
+// Apply puts the entries into the claim's status.devices, and reports whether that changed anything.
+// It does not change entries of other drivers, nor the transition time of a condition whose status
+// is the same as before.
 func Apply(claim *resourceapi.ResourceClaim, driver string, entries []Entry, now metav1.Time) (bool, error) {
 	changed := false
 	for _, e := range entries {

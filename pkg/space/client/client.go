@@ -18,9 +18,9 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
-// Config returns how to connect: by the kubeconfig file, or in-cluster if that is empty.
-// There is no client-side rate limit: API Priority and Fairness in the API server is
-// fairer, and limits requests only under load.
+// Config returns the client configuration of a kubeconfig file or, if kubeconfig is empty, the
+// in-cluster configuration. It has no client-side rate limit: API Priority and Fairness in the API
+// server is fairer, and limits requests only under load.
 func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 	load := rest.InClusterConfig
 	if kubeconfig != "" {
@@ -37,9 +37,9 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 	return config, nil
 }
 
-// WaitReachable waits until the API server responds, at most for the timeout, and logs failures.
-// The error names the server and the last cause.
-func WaitReachable(ctx context.Context, config *rest.Config, timeout time.Duration) error {
+// WaitForAPIServer waits until the API server responds, at most for the timeout, and logs failures.
+// The error names the server and the last failure. It is ctx's error if ctx is done before.
+func WaitForAPIServer(ctx context.Context, config *rest.Config, timeout time.Duration) error {
 	config = rest.CopyConfig(config)
 	config.Timeout = 5 * time.Second
 	api, err := discovery.NewDiscoveryClientForConfig(config)

@@ -65,11 +65,11 @@ type SpaceConfig struct {
 	PodSecurity spaceapi.PodSecurity
 	// AllowNestedSpaces allows requests for spaces in the space.
 	AllowNestedSpaces bool
-	// MaxTerminationGracePeriod limits the grace periods of pods in the space.
+	// MaxTerminationGracePeriod limits the grace periods of pods in the space. It is never zero.
 	MaxTerminationGracePeriod time.Duration
 
 	Recorded
-	Container
+	ContainerConfig
 }
 
 // Recorded is the part of the configuration that is recorded on the Namespace, so that a
@@ -92,9 +92,9 @@ type Recorded struct {
 	Retention metav1.Duration `json:"retention,omitzero"`
 }
 
-// Container is the configuration of a space that applies in containers.
-type Container struct {
-	// TokenLifetime is the requested lifetime of tokens. If zero, it is the plugin's default.
+// ContainerConfig is the part of a space's configuration that determines what containers see of it.
+type ContainerConfig struct {
+	// TokenLifetime is the requested lifetime of tokens. If zero, it is the kubelet plugin's default.
 	TokenLifetime time.Duration
 	// EnvPrefix replaces the prefix from the claim's name, unless it is empty.
 	EnvPrefix string
@@ -102,13 +102,14 @@ type Container struct {
 	MountPath string
 	// DisableEtcMount omits the directory in /etc.
 	DisableEtcMount bool
-	// InCluster replaces the pod's own token.
+	// InCluster mounts the space's files in place of the pod's own token.
 	InCluster bool
 	// KubeconfigEnv sets KUBECONFIG.
 	KubeconfigEnv bool
 	// EmbedToken writes the token to the kubeconfig, too.
 	EmbedToken bool
-	// AdminEnv and UserEnv become variables, with the prefixes admin_ and user_.
+	// AdminEnv and UserEnv are environment variables of the class and of the claim, without their
+	// prefixes admin_ and user_.
 	AdminEnv map[string]string
 	UserEnv  map[string]string
 }

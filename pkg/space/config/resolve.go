@@ -108,8 +108,8 @@ func (d Defaults) sizeOfClaimParameters(a *allocation.Allocation) (size int) {
 	return size
 }
 
-// merge merges two objects key by key. Later values replace earlier ones, and so do later lists,
-// which may be empty. Both objects are valid parameters.
+// merge merges two objects key by key. Values of later replace those of earlier. A list is replaced
+// as a whole, also by an empty one. Both objects are valid parameters.
 func merge(earlier, later json.RawMessage) json.RawMessage {
 	var into, from map[string]json.RawMessage
 	if json.Unmarshal(earlier, &into) != nil || json.Unmarshal(later, &from) != nil || into == nil {
@@ -180,7 +180,7 @@ func (d Defaults) fromClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 			MaxLifetime:      ptr.Deref(class.MaxLifetime, metav1.Duration{}),
 			Retention:        ptr.Deref(class.Retention, spaceapi.Retention{}).Period,
 		},
-		Container: Container{
+		ContainerConfig: ContainerConfig{
 			TokenLifetime:   ptr.Deref(class.TokenLifetime, metav1.Duration{}).Duration,
 			DisableEtcMount: ptr.Deref(class.DisableEtcMount, false),
 			AdminEnv:        class.Env,
@@ -254,8 +254,8 @@ func (s *SpaceConfig) restrict(class *spaceapi.SpaceClassConfig, claim *spaceapi
 	return errs
 }
 
-// restrictLevel replaces a Pod Security Standard by the one that the claim requests. The error
-// is that it is less strict.
+// restrictLevel replaces a Pod Security Standard by the one that the claim requests. It returns an
+// error if that is less strict.
 func restrictLevel(level *string, requested string, at *field.Path) (errs field.ErrorList) {
 	if requested == "" {
 		return nil
@@ -286,7 +286,7 @@ func requestsOf(config resourceapi.DeviceAllocationConfiguration, results []allo
 	return out
 }
 
-// orNone returns a list of what is allowed.
+// orNone joins what is allowed, or returns "none".
 func orNone(allowed []string) string {
 	return cmp.Or(strings.Join(allowed, ", "), "none")
 }

@@ -136,7 +136,7 @@ func TestResolve_mergesClassAndClaim(t *testing.T) {
 				CopyFrom:      &spaceapi.CopyFrom{Namespace: "a", Secrets: sources("b"), ConfigMaps: sources("c"), ImagePullSecrets: sources("b")},
 				MaxLifetime:   duration(8 * time.Hour), Retention: duration(30 * time.Minute),
 			},
-			Container: config.Container{TokenLifetime: 10 * time.Minute, DisableEtcMount: true, AdminEnv: map[string]string{"e": "f"}},
+			ContainerConfig: config.ContainerConfig{TokenLifetime: 10 * time.Minute, DisableEtcMount: true, AdminEnv: map[string]string{"e": "f"}},
 		}},
 		"all fields of a claim": {configs{classOf(`"allowedClusterRoles":["view"],"allowedLabels":["*"]`), claimOf(everyClaimField)}, config.SpaceConfig{
 			NamespacePrefix: "ns-", Labels: map[string]string{"a": "b"}, PodSecurity: spaceapi.PodSecurity{Enforce: "restricted", Audit: "privileged"}, MaxTerminationGracePeriod: 5 * time.Minute,
@@ -144,7 +144,7 @@ func TestResolve_mergesClassAndClaim(t *testing.T) {
 				ClusterRoles: []string{"view"}, ResourceQuota: hard(corev1.ResourceList{"pods": resource.MustParse("0")}),
 				Network: spaceapi.Network{Mode: spaceapi.NetworkIsolated}, MaxLifetime: duration(1),
 			},
-			Container: config.Container{
+			ContainerConfig: config.ContainerConfig{
 				EnvPrefix: "A_1", MountPath: "/creds", InCluster: true, KubeconfigEnv: true, EmbedToken: true, UserEnv: map[string]string{"_": ""},
 			},
 		}},

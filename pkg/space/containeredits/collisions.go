@@ -16,26 +16,27 @@ import (
 // of them the container uses. The order of the requests of a claim is defined. The order of claims
 // is not (k8s.io/kubernetes, pkg/kubelet/cm/dra/manager.go, GetResources).
 
-// scope has the words of error messages about the spaces that are compared.
+// scope has the words of error messages about the spaces that are compared, which belong to requests
+// of one claim, or to claims.
 type scope struct {
 	// plural and singular name the owners of the spaces.
 	plural, singular string
-	// variables, dirs and nested suggest what to do about variables with different values, equal
+	// variables, dirs and nested tell users what to do about variables with different values, equal
 	// directories, and a directory below another.
 	variables, dirs, nested string
 }
 
 var (
-	// requests compares the requests of a claim. The claim is rejected even if each container would
+	// requestScope is for the requests of a claim. The claim is rejected even if each container would
 	// use only one of them, because the driver does not know which containers use which requests.
-	requests = scope{
+	requestScope = scope{
 		plural: "requests", singular: "request",
 		variables: "set envPrefix, or use separate claims",
 		dirs:      "set different values of mountPath, or use separate claims",
 		nested:    "choose another mountPath",
 	}
-	// claims compares the claims that a container uses.
-	claims = scope{
+	// claimScope is for the claims that a container uses.
+	claimScope = scope{
 		plural: "ResourceClaims", singular: "ResourceClaim",
 		variables: "set envPrefix, give one of them another name in the pod, or use them in different containers",
 		dirs:      "set different values of mountPath, give one of them another name in the pod, or use them in different containers",
@@ -55,7 +56,7 @@ func CheckClaims(name string, edits []Edits, otherName string, others []Edits) e
 	for _, e := range others {
 		names, all = append(names, otherName), append(all, e.withoutParameters())
 	}
-	return checkTogether(claims, names, all)
+	return checkCollisions(claimScope, names, all)
 }
 
 // withoutParameters returns the edits without variables of parameters.
@@ -66,9 +67,9 @@ func (e Edits) withoutParameters() Edits {
 	return e
 }
 
-// checkTogether returns an error if a container cannot use spaces together. names are the names of
+// checkCollisions returns an error if a container cannot use spaces together. names are the names of
 // their requests or claims. It does not compare spaces with the same name.
-func checkTogether(s scope, names []string, edits []Edits) error {
+func checkCollisions(s scope, names []string, edits []Edits) error {
 	if err := checkVariables(s, names, edits); err != nil {
 		return err
 	}
@@ -104,9 +105,9 @@ func checkDirs(s scope, names []string, edits []Edits) error {
 				case here == there && by != other.by:
 					return fmt.Errorf("%s %s and %s both have their files at %s: %s", s.plural, other.by, by, dir, s.dirs)
 				case strings.HasPrefix(here, there+"/"):
-					return s.isNested(dir, by, other.dir, other.by)
+					return s.nestedError(dir, by, other.dir, other.by)
 				case strings.HasPrefix(there, here+"/"):
-					return s.isNested(other.dir, other.by, dir, by)
+					return s.nestedError(other.dir, other.by, dir, by)
 				}
 			}
 			seen = append(seen, mount{dir, by})
@@ -115,7 +116,8 @@ func checkDirs(s scope, names []string, edits []Edits) error {
 	return nil
 }
 
-func (s scope) isNested(inner, innerBy, outer, outerBy string) error {
+// nestedError returns the error about a directory below another one.
+func (s scope) nestedError(inner, innerBy, outer, outerBy string) error {
 	return fmt.Errorf("the files of %[1]s %[2]s cannot be at %[3]s, because those of %[1]s %[4]s are at %[5]s, where nothing else can be mounted: %[6]s",
 		s.singular, innerBy, inner, outerBy, outer, s.nested)
 }
@@ -128,8 +130,8 @@ func resolveLinks(dir string) string {
 	return dir
 }
 
-// labels returns the names of the spaces of an allocation in messages.
-func labels(a *allocation.Allocation) []string {
+// spaceNames returns the names of the spaces of an allocation in error messages: those of the requests.
+func spaceNames(a *allocation.Allocation) []string {
 	var out []string
 	for _, result := range a.Results {
 		out = append(out, cmp.Or(result.Subdir, result.Request))

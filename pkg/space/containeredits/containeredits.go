@@ -49,7 +49,7 @@ const (
 	NamespaceFile  = "namespace"
 )
 
-// Edits are the variables and directories of one space in containers.
+// Edits are the environment variables and directories of one space in containers.
 type Edits struct {
 	// Env are environment variables as NAME=value, each name once.
 	Env []string
@@ -74,7 +74,7 @@ func CredentialsDir(claim types.UID, subdir string) string {
 // Build returns the edits for each space of an allocation. server is the URL of the API server.
 // configs and namespaces have an element for each result. The error names parameters that conflict,
 // or reports that the claim cannot have its name.
-func Build(driver, server string, a *allocation.Allocation, configs []config.Container, namespaces []string) ([]Edits, error) {
+func Build(driver, server string, a *allocation.Allocation, configs []config.ContainerConfig, namespaces []string) ([]Edits, error) {
 	out := make([]Edits, len(a.Results))
 	for i, result := range a.Results {
 		var err error
@@ -89,7 +89,7 @@ func Build(driver, server string, a *allocation.Allocation, configs []config.Con
 			out[i].MetadataFile = metadataFile(driver, a, request)
 		}
 	}
-	if err := checkTogether(requests, labels(a), out); err != nil {
+	if err := checkCollisions(requestScope, spaceNames(a), out); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -97,7 +97,7 @@ func Build(driver, server string, a *allocation.Allocation, configs []config.Con
 
 // Preview is Build before the namespaces exist: the server and the prefixes of the namespaces are
 // placeholders. The error does not depend on them.
-func Preview(driver string, a *allocation.Allocation, configs []config.Container) ([]Edits, error) {
+func Preview(driver string, a *allocation.Allocation, configs []config.ContainerConfig) ([]Edits, error) {
 	namespaces := make([]string, len(a.Results))
 	for i, result := range a.Results {
 		namespaces[i] = result.NamespaceName("")
@@ -105,7 +105,7 @@ func Preview(driver string, a *allocation.Allocation, configs []config.Container
 	return Build(driver, "https://server:443", a, configs, namespaces)
 }
 
-func build(driver, server string, a *allocation.Allocation, result allocation.Result, c config.Container, namespace string) (Edits, error) {
+func build(driver, server string, a *allocation.Allocation, result allocation.Result, c config.ContainerConfig, namespace string) (Edits, error) {
 	dir := CredentialsDir(a.ClaimUID, result.Subdir)
 	file := path.Join(dir, KubeconfigFile)
 	prefix, prefixErr := envPrefixOf(a, result, c)
@@ -151,7 +151,7 @@ func metadataFile(driver string, a *allocation.Allocation, request string) strin
 
 // envPrefixOf returns the prefix of a space's variables, or an error if the claim's name is not valid
 // in variables.
-func envPrefixOf(a *allocation.Allocation, result allocation.Result, c config.Container) (string, error) {
+func envPrefixOf(a *allocation.Allocation, result allocation.Result, c config.ContainerConfig) (string, error) {
 	if c.EnvPrefix != "" {
 		return c.EnvPrefix, nil
 	}
@@ -172,7 +172,7 @@ func envPrefixOf(a *allocation.Allocation, result allocation.Result, c config.Co
 
 // etcDirOf returns the directory in /etc with a space's files, or "" if there is none. It returns an
 // error if containers need the directory with the claim's name.
-func etcDirOf(a *allocation.Allocation, result allocation.Result, c config.Container) (string, error) {
+func etcDirOf(a *allocation.Allocation, result allocation.Result, c config.ContainerConfig) (string, error) {
 	dir := path.Join(configDir, a.PodClaimName)
 	why := spaceapi.ReservedMountPath(dir)
 	switch {

@@ -49,7 +49,7 @@ func namespaces(a *allocation.Allocation) []string {
 }
 
 // build returns what containers see, and fails the test on an error.
-func build(t *testing.T, a *allocation.Allocation, configs ...config.Container) []containeredits.Edits {
+func build(t *testing.T, a *allocation.Allocation, configs ...config.ContainerConfig) []containeredits.Edits {
 	t.Helper()
 	got, err := containeredits.Build(driver, server, a, configs, namespaces(a))
 	if err != nil {
@@ -70,37 +70,37 @@ func wantEqual(t *testing.T, what string, got []string, want ...string) {
 
 func TestBuild_oneSpace(t *testing.T) {
 	for name, test := range map[string]struct {
-		configs   config.Container
+		configs   config.ContainerConfig
 		prefix    string
 		env, dirs []string
 	}{
 		"no parameters": {prefix: "JOB"},
 		"envPrefix": {
-			configs: config.Container{EnvPrefix: "PREVIEW_1"},
+			configs: config.ContainerConfig{EnvPrefix: "PREVIEW_1"},
 			prefix:  "PREVIEW_1",
 		},
 		"mountPath": {
-			configs: config.Container{MountPath: "/home/app/.kube/"},
+			configs: config.ContainerConfig{MountPath: "/home/app/.kube/"},
 			prefix:  "JOB",
 			dirs:    []string{"/home/app/.kube"},
 		},
 		"a mountPath that exists already": {
-			configs: config.Container{MountPath: "/etc/job"},
+			configs: config.ContainerConfig{MountPath: "/etc/job"},
 			prefix:  "JOB",
 		},
 		"inCluster": {
-			configs: config.Container{InCluster: true},
+			configs: config.ContainerConfig{InCluster: true},
 			prefix:  "JOB",
 			env:     []string{"KUBERNETES_SERVICE_HOST=10.96.0.1", "KUBERNETES_SERVICE_PORT=443"},
 			dirs:    []string{"/var/run/secrets/kubernetes.io/serviceaccount"},
 		},
 		"kubeconfigEnv": {
-			configs: config.Container{KubeconfigEnv: true},
+			configs: config.ContainerConfig{KubeconfigEnv: true},
 			prefix:  "JOB",
 			env:     []string{"KUBECONFIG=/var/run/claim-artifacts/uid/kubeconfig"},
 		},
 		"env of class and claim": {
-			configs: config.Container{
+			configs: config.ContainerConfig{
 				AdminEnv: map[string]string{"tier": "gold", "Region_2": ""},
 				UserEnv:  map[string]string{"greeting": `say "hello", = 'ä'`, "_x": "$(HOME) `id`\nline"},
 			},
@@ -130,7 +130,7 @@ func TestBuild_prefixOfTheClaimsName(t *testing.T) {
 	} {
 		a := allocated("space")
 		a.PodClaimName = name
-		if got := build(t, a, config.Container{})[0].Env; !slices.Contains(got, want+"_NAMESPACE=ns-") {
+		if got := build(t, a, config.ContainerConfig{})[0].Env; !slices.Contains(got, want+"_NAMESPACE=ns-") {
 			t.Errorf("%q: got %q, want the prefix %q", name, got, want)
 		}
 	}
@@ -156,7 +156,7 @@ func TestBuild_rejectsNamesThatCannotBeUsed(t *testing.T) {
 			for _, requests := range [][]string{{"space"}, {"a", "b"}} {
 				a := allocated(requests...)
 				a.PodClaimName = name
-				configs := make([]config.Container, len(requests))
+				configs := make([]config.ContainerConfig, len(requests))
 				rejects := func() string {
 					_, err := containeredits.Build(driver, server, a, configs, namespaces(a))
 					if err == nil {
@@ -201,19 +201,19 @@ func TestBuild_dirInEtc(t *testing.T) {
 	const credentials = "/var/run/claim-artifacts/uid"
 	for name, test := range map[string]struct {
 		claim string
-		config.Container
+		config.ContainerConfig
 		want []string
 	}{
-		"usually":                             {"job", config.Container{}, []string{credentials, "/etc/job"}},
-		"with mountPath":                      {"job", config.Container{MountPath: "/creds"}, []string{credentials, "/etc/job", "/creds"}},
-		"with mountPath, and a reserved name": {"passwd", config.Container{MountPath: "/creds"}, []string{credentials, "/creds"}},
-		"disabled":                            {"job", config.Container{DisableEtcMount: true}, []string{credentials}},
-		"disabled, but chosen by the claim":   {"job", config.Container{DisableEtcMount: true, MountPath: "/etc/job"}, []string{credentials, "/etc/job"}},
+		"usually":                             {"job", config.ContainerConfig{}, []string{credentials, "/etc/job"}},
+		"with mountPath":                      {"job", config.ContainerConfig{MountPath: "/creds"}, []string{credentials, "/etc/job", "/creds"}},
+		"with mountPath, and a reserved name": {"passwd", config.ContainerConfig{MountPath: "/creds"}, []string{credentials, "/creds"}},
+		"disabled":                            {"job", config.ContainerConfig{DisableEtcMount: true}, []string{credentials}},
+		"disabled, but chosen by the claim":   {"job", config.ContainerConfig{DisableEtcMount: true, MountPath: "/etc/job"}, []string{credentials, "/etc/job"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := allocated("space")
 			a.PodClaimName = test.claim
-			wantEqual(t, "directories", build(t, a, test.Container)[0].Dirs, test.want...)
+			wantEqual(t, "directories", build(t, a, test.ContainerConfig)[0].Dirs, test.want...)
 		})
 	}
 }
@@ -223,7 +223,7 @@ func TestBuild_metadataFileOncePerRequest(t *testing.T) {
 	const dir, file = "/var/run/kubernetes.io/dra-device-attributes/", "/space.resource.example.com-metadata.json"
 	files := func() []string {
 		var out []string
-		for _, e := range build(t, a, config.Container{}, config.Container{}, config.Container{}) {
+		for _, e := range build(t, a, config.ContainerConfig{}, config.ContainerConfig{}, config.ContainerConfig{}) {
 			out = append(out, e.MetadataFile)
 		}
 		return out
@@ -235,7 +235,7 @@ func TestBuild_metadataFileOncePerRequest(t *testing.T) {
 
 func TestEdits_dirIsTheShortest(t *testing.T) {
 	for mountPath, want := range map[string]string{"": "/etc/job", "/x": "/x", "/home/app/.space": "/etc/job"} {
-		if got := build(t, allocated("space"), config.Container{MountPath: mountPath})[0].Dir(); got != want {
+		if got := build(t, allocated("space"), config.ContainerConfig{MountPath: mountPath})[0].Dir(); got != want {
 			t.Errorf("with mountPath %q, got %s, want %s", mountPath, got, want)
 		}
 	}
@@ -263,7 +263,7 @@ func FuzzBuild(f *testing.F) {
 		}
 		a := allocated(requests...)
 		a.PodClaimName = name
-		edits, err := containeredits.Build(driver, server, a, make([]config.Container, len(requests)), namespaces(a))
+		edits, err := containeredits.Build(driver, server, a, make([]config.ContainerConfig, len(requests)), namespaces(a))
 		if err != nil {
 			return
 		}
@@ -289,9 +289,9 @@ func FuzzBuild(f *testing.F) {
 func TestBuild_severalSpaces(t *testing.T) {
 	a := allocated("build/small", "deploy-it", "test")
 	got := build(t, a,
-		config.Container{},
-		config.Container{EnvPrefix: "PROD", KubeconfigEnv: true, MountPath: "/prod", InCluster: true},
-		config.Container{},
+		config.ContainerConfig{},
+		config.ContainerConfig{EnvPrefix: "PROD", KubeconfigEnv: true, MountPath: "/prod", InCluster: true},
+		config.ContainerConfig{},
 	)
 	for i, want := range []struct{ namespace, kubeconfig string }{
 		{"JOB_BUILD_NAMESPACE=ns-build", "JOB_BUILD_KUBECONFIG=/var/run/claim-artifacts/uid/build/kubeconfig"},
@@ -318,7 +318,7 @@ func TestBuild_inClusterVariables(t *testing.T) {
 		"::":                              nil,
 	} {
 		a := allocated("space")
-		got, err := containeredits.Build(driver, server, a, []config.Container{{InCluster: true}}, []string{"ns"})
+		got, err := containeredits.Build(driver, server, a, []config.ContainerConfig{{InCluster: true}}, []string{"ns"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -329,57 +329,57 @@ func TestBuild_inClusterVariables(t *testing.T) {
 }
 
 func TestBuild_rejectsConflicts(t *testing.T) {
-	all := func(e config.Container) []config.Container { return []config.Container{e, e} }
+	all := func(e config.ContainerConfig) []config.ContainerConfig { return []config.ContainerConfig{e, e} }
 	for name, test := range map[string]struct {
 		requests []string
-		configs  []config.Container
+		configs  []config.ContainerConfig
 		want     []string
 	}{
 		"the subdirectory of a device is the name of another request": {
-			[]string{"a", "a", "a-0"}, make([]config.Container, 3), []string{"a.0 and a-0", "JOB_A_0_NAMESPACE"},
+			[]string{"a", "a", "a-0"}, make([]config.ContainerConfig, 3), []string{"a.0 and a-0", "JOB_A_0_NAMESPACE"},
 		},
 		"the same envPrefix": {
-			[]string{"a", "b"}, all(config.Container{EnvPrefix: "X"}), []string{"a and b", "X_NAMESPACE"},
+			[]string{"a", "b"}, all(config.ContainerConfig{EnvPrefix: "X"}), []string{"a and b", "X_NAMESPACE"},
 		},
 		"the same envPrefix for several devices of a request": {
-			[]string{"a", "a"}, all(config.Container{EnvPrefix: "X"}), []string{"a.0 and a.1", "X_NAMESPACE"},
+			[]string{"a", "a"}, all(config.ContainerConfig{EnvPrefix: "X"}), []string{"a.0 and a.1", "X_NAMESPACE"},
 		},
 		"an envPrefix that is the default of another request": {
-			[]string{"a", "b"}, []config.Container{{EnvPrefix: "JOB_B"}, {}}, []string{"a and b", "JOB_B_NAMESPACE"},
+			[]string{"a", "b"}, []config.ContainerConfig{{EnvPrefix: "JOB_B"}, {}}, []string{"a and b", "JOB_B_NAMESPACE"},
 		},
 		"the same kubeconfigEnv": {
-			[]string{"a", "b"}, all(config.Container{KubeconfigEnv: true}), []string{"a and b", "KUBECONFIG to different values"},
+			[]string{"a", "b"}, all(config.ContainerConfig{KubeconfigEnv: true}), []string{"a and b", "KUBECONFIG to different values"},
 		},
 		"different values in env of classes": {
 			[]string{"a", "b"},
-			[]config.Container{{AdminEnv: map[string]string{"tier": "gold"}}, {AdminEnv: map[string]string{"tier": "silver"}}},
+			[]config.ContainerConfig{{AdminEnv: map[string]string{"tier": "gold"}}, {AdminEnv: map[string]string{"tier": "silver"}}},
 			[]string{"a and b", "admin_tier"},
 		},
 		"different values in env of claims": {
 			[]string{"a", "b"},
-			[]config.Container{{UserEnv: map[string]string{"k": "1"}}, {UserEnv: map[string]string{"k": "2"}}},
+			[]config.ContainerConfig{{UserEnv: map[string]string{"k": "1"}}, {UserEnv: map[string]string{"k": "2"}}},
 			[]string{"a and b", "user_k"},
 		},
-		"the same inCluster": {[]string{"a", "b"}, all(config.Container{InCluster: true}), []string{"a and b", "/var/run/secrets/kubernetes.io/serviceaccount"}},
-		"the same mountPath": {[]string{"a", "b"}, all(config.Container{MountPath: "/x"}), []string{"a and b", "both", "/x"}},
+		"the same inCluster": {[]string{"a", "b"}, all(config.ContainerConfig{InCluster: true}), []string{"a and b", "/var/run/secrets/kubernetes.io/serviceaccount"}},
+		"the same mountPath": {[]string{"a", "b"}, all(config.ContainerConfig{MountPath: "/x"}), []string{"a and b", "both", "/x"}},
 		"the same directory through a link": {
-			[]string{"a", "b"}, []config.Container{{InCluster: true}, {MountPath: "/run/secrets/kubernetes.io/serviceaccount"}},
+			[]string{"a", "b"}, []config.ContainerConfig{{InCluster: true}, {MountPath: "/run/secrets/kubernetes.io/serviceaccount"}},
 			[]string{"a and b", "both"},
 		},
 		"a mountPath below another": {
-			[]string{"a", "b"}, []config.Container{{MountPath: "/x"}, {MountPath: "/x/y"}}, []string{"b cannot be at /x/y", "of request a are at /x"},
+			[]string{"a", "b"}, []config.ContainerConfig{{MountPath: "/x"}, {MountPath: "/x/y"}}, []string{"b cannot be at /x/y", "of request a are at /x"},
 		},
 		"a mountPath above another": {
-			[]string{"a", "b"}, []config.Container{{MountPath: "/x/y"}, {MountPath: "/x"}}, []string{"a cannot be at /x/y", "of request b are at /x"},
+			[]string{"a", "b"}, []config.ContainerConfig{{MountPath: "/x/y"}, {MountPath: "/x"}}, []string{"a cannot be at /x/y", "of request b are at /x"},
 		},
 		"a mountPath below its own files": {
-			[]string{"a"}, []config.Container{{MountPath: "/etc/job/x"}}, []string{"a cannot be at /etc/job/x", "at /etc/job"},
+			[]string{"a"}, []config.ContainerConfig{{MountPath: "/etc/job/x"}}, []string{"a cannot be at /etc/job/x", "at /etc/job"},
 		},
 		"a mountPath above the files of each request": {
-			[]string{"a", "b"}, []config.Container{{MountPath: "/etc/job"}, {}}, []string{"cannot be at /etc/job/a", "at /etc/job,"},
+			[]string{"a", "b"}, []config.ContainerConfig{{MountPath: "/etc/job"}, {}}, []string{"cannot be at /etc/job/a", "at /etc/job,"},
 		},
 		"a mountPath above the files through a link": {
-			[]string{"a"}, []config.Container{{MountPath: "/run/claim-artifacts"}}, []string{"cannot be at /var/run/claim-artifacts/uid"},
+			[]string{"a"}, []config.ContainerConfig{{MountPath: "/run/claim-artifacts"}}, []string{"cannot be at /var/run/claim-artifacts/uid"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -401,12 +401,12 @@ func TestBuild_rejectsConflicts(t *testing.T) {
 }
 
 func TestBuild_allowsEqualValues(t *testing.T) {
-	e := config.Container{AdminEnv: map[string]string{"tier": "gold"}, UserEnv: map[string]string{"k": "v"}}
+	e := config.ContainerConfig{AdminEnv: map[string]string{"tier": "gold"}, UserEnv: map[string]string{"k": "v"}}
 	for _, s := range build(t, allocated("a", "b"), e, e) {
 		if !slices.Contains(s.Env, "admin_tier=gold") || !slices.Contains(s.Env, "user_k=v") {
 			t.Errorf("got %q", s.Env)
 		}
 	}
 	// /xy is not below /x.
-	build(t, allocated("a", "b"), config.Container{MountPath: "/x"}, config.Container{MountPath: "/xy"})
+	build(t, allocated("a", "b"), config.ContainerConfig{MountPath: "/x"}, config.ContainerConfig{MountPath: "/xy"})
 }

@@ -79,13 +79,13 @@ func (r *Reconciler) previewOf(claim *resourceapi.ResourceClaim) (*allocation.Al
 	if a == nil || allocation.IsTruncated(claim) {
 		return nil, nil
 	}
-	var containers []spaceconfig.Container
+	var containers []spaceconfig.ContainerConfig
 	for _, result := range a.Results {
 		config, err := r.config.Defaults.Resolve(a, result)
 		if err != nil {
 			return nil, nil // its own reconcile reports it
 		}
-		containers = append(containers, config.Container)
+		containers = append(containers, config.ContainerConfig)
 	}
 	edits, err := containeredits.Preview(r.config.Defaults.Driver, a, containers)
 	if err != nil {

@@ -86,7 +86,7 @@ func (r *Reconciler) newDesiredClaim(ctx context.Context, claim *resourceapi.Res
 
 	start := a.AllocatedAt
 	var lifetime time.Duration
-	var containers []spaceconfig.Container
+	var containers []spaceconfig.ContainerConfig
 	for _, result := range a.Results {
 		space, err := r.newDesiredSpace(a, result, namespaces)
 		if rejected == nil {
@@ -97,7 +97,7 @@ func (r *Reconciler) newDesiredClaim(ctx context.Context, claim *resourceapi.Res
 			start = ns.CreationTimestamp.Time
 		}
 		desired.spaces = append(desired.spaces, space)
-		containers = append(containers, space.config.Container)
+		containers = append(containers, space.config.ContainerConfig)
 	}
 	if rejected == nil {
 		// No node could prepare it.

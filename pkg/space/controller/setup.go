@@ -109,7 +109,7 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return client.WaitReachable(ctx, config, o.StartupTimeout) })
+	group.Go(func() error { return client.WaitForAPIServer(ctx, config, o.StartupTimeout) })
 	group.Go(func() error { return start(ctx, mgr) })
 	return group.Wait()
 }

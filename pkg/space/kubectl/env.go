@@ -158,7 +158,7 @@ func (s *snapshot) envOf(namespace, name string) ([]containerEnv, error) {
 		return nil, nil // another driver's
 	}
 	var out []containerEnv
-	var configs []config.Container
+	var configs []config.ContainerConfig
 	var namespaces []string
 	server := "" // the same for all
 	a := allocation.FromClaim(claim, s.driver)
@@ -172,7 +172,7 @@ func (s *snapshot) envOf(namespace, name string) ([]containerEnv, error) {
 			return nil, fmt.Errorf("ResourceClaim %s: %w", name, err)
 		}
 		out = append(out, containerEnv{Claim: name, Request: space.Request})
-		configs, namespaces, server = append(configs, resolved.Container), append(namespaces, space.Space), space.Server
+		configs, namespaces, server = append(configs, resolved.ContainerConfig), append(namespaces, space.Space), space.Server
 	}
 	edits, err := containeredits.Build(s.driver, server, a, configs, namespaces)
 	if err != nil {

@@ -143,7 +143,7 @@ func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation
 	if a.FromTemplate {
 		prepared.PodClaimName = a.PodClaimName
 	}
-	var configs []config.Container
+	var configs []config.ContainerConfig
 	var namespaces []string
 	for _, result := range a.Results {
 		ready, data, err := claimstatus.Read(claim, d.Driver, a, result)
@@ -166,7 +166,7 @@ func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation
 		if err != nil {
 			return prepared, nil, fmt.Errorf("%s: %w", spaceapi.ReasonInvalidParameters, err)
 		}
-		configs = append(configs, space.Container)
+		configs = append(configs, space.ContainerConfig)
 		namespaces = append(namespaces, data.Namespace)
 		prepared.Spaces = append(prepared.Spaces, preparedSpace{
 			Subdir:            result.Subdir,

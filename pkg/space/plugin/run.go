@@ -67,7 +67,7 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	// This only logs whether the API server is reachable. The plugin serves without it, because
 	// Unprepare does not need it.
-	go func() { _ = client.WaitReachable(ctx, config, time.Hour) }()
+	go func() { _ = client.WaitForAPIServer(ctx, config, time.Hour) }()
 
 	driver.Start(running)
 	defer driver.Stop()
