@@ -16,7 +16,7 @@ import (
 )
 
 // tokenAudiences returns the audiences of the API server, for the admission policy that restricts
-// the audiences of tokens for nodes. There are none if they are unknown.
+// the audiences of tokens for nodes. It returns none if they are unknown.
 func (r *Reconciler) tokenAudiences(ctx context.Context) []string {
 	if r.config.TokenFile == "" {
 		return nil
@@ -28,8 +28,9 @@ func (r *Reconciler) tokenAudiences(ctx context.Context) []string {
 	return audiences
 }
 
-// hasOtherAudiences reports whether the annotation of a namespace has other audiences.
-func (r *Reconciler) hasOtherAudiences(ns *corev1.Namespace, audiences []string) bool {
+// audiencesChanged reports whether the audiences of the API server are known, and differ from those in
+// the annotation of a namespace.
+func (r *Reconciler) audiencesChanged(ns *corev1.Namespace, audiences []string) bool {
 	return len(audiences) > 0 && ns.Annotations[r.keys.TokenAudiences] != strings.Join(audiences, ",")
 }
 

@@ -44,7 +44,7 @@ const (
 	maxCachedFinalizers = 4
 )
 
-// claimIndex is the index of the cached namespaces by the claim that their annotations name.
+// claimIndex is the name of the index of cached namespaces by the claim that their annotations name.
 const claimIndex = "claim"
 
 // cacheOptions selects which kinds are cached, and what is kept of their objects. Objects in
@@ -84,6 +84,7 @@ func (c *Config) cacheOptions() cache.Options {
 	}
 }
 
+// named selects the objects with a name.
 func named(name string) fields.Selector {
 	return fields.OneTermEqualSelector(metav1.ObjectNameField, name)
 }
@@ -111,7 +112,7 @@ func minimalMeta(of metav1.ObjectMeta) metav1.ObjectMeta {
 	}
 }
 
-// stripClaim applies [allocation.Strip]. A truncated claim is read from the API server when it is
+// stripClaim is a transform that applies [allocation.Strip]. A truncated claim is read from the API server when it is
 // reconciled.
 func (c *Config) stripClaim(obj any) (any, error) {
 	claim, ok := obj.(*resourceapi.ResourceClaim)
@@ -121,8 +122,8 @@ func (c *Config) stripClaim(obj any) (any, error) {
 	return allocation.Strip(claim, c.Defaults.Driver), nil
 }
 
-// stripNamespace keeps the parts of a namespace that the controller wrote, and those that show why
-// its deletion is not complete.
+// stripNamespace is a transform that keeps the parts of a namespace that the controller wrote, and
+// those that show why its deletion is not complete.
 func (c *Config) stripNamespace(obj any) (any, error) {
 	ns, ok := obj.(*corev1.Namespace)
 	if !ok {
@@ -157,9 +158,9 @@ func (c *Config) stripNamespace(obj any) (any, error) {
 	return out, nil
 }
 
-// stripObject keeps the parts of an object in a space that are compared with the desired object. It
-// replaces a spec that is too large by an empty one. That differs, so that the object is read from
-// the API server.
+// stripObject is a transform that keeps the parts of an object in a space that are compared with the
+// desired object. It replaces a spec that is too large by an empty one, which differs from the desired
+// one, so that the controller reads the object from the API server.
 func stripObject(obj any) (any, error) {
 	switch o := obj.(type) {
 	case *corev1.ServiceAccount:

@@ -26,10 +26,11 @@ import (
 
 const (
 	// The scheduler binds a pod some milliseconds after it has reserved the claim for it. To
-	// watch for that, the controller would need permission to watch all pods.
+	// watch for that, the controller would need permission to watch all pods. It therefore reads
+	// the pod up to maxPodReads times, first after firstPodRead and then after delays that double.
 	firstPodRead = 5 * time.Millisecond
-	podReads     = 6
-	// A pod that is still not bound then is read again after delays that double.
+	maxPodReads  = 6
+	// If the pod is not bound then, a later reconcile reads it again, after delays that double.
 	firstReread = 250 * time.Millisecond
 	lastReread  = 2 * time.Second
 )
@@ -116,7 +117,7 @@ func (r *Reconciler) nodesOf(ctx context.Context, desired *desiredClaim) (map[ty
 		default:
 			unbound, reads[consumer.UID] = append(unbound, consumer), known.reads
 			if !seen && !boundLater {
-				steps = podReads
+				steps = maxPodReads
 			}
 		}
 	}

@@ -63,7 +63,7 @@ func TestRecordNodes_ofTheConsumers(t *testing.T) {
 		"a pod that does not exist":              {[]*corev1.Pod{podOn("a", "")}, nil, "", "", 1, false},
 		"a pod that was recreated":               {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{replaced}, "", "", 1, false},
 		"another pod instead of one on the node": {[]*corev1.Pod{podOn("b", "")}, []*corev1.Pod{podOn("b", "n1")}, "n1=a-uid", "n1=a-uid", 1, false},
-		"one is bound, and another is not":       {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n1"), podOn("b", "")}, "", "n1=a-uid", 1 + podReads, true},
+		"one is bound, and another is not":       {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n1"), podOn("b", "")}, "", "n1=a-uid", 1 + maxPodReads, true},
 		"the annotation is damaged":              {[]*corev1.Pod{podOn("a", "")}, []*corev1.Pod{podOn("a", "n1")}, "n1,n2", "n1=a-uid", 1, true},
 		"a pod on a node of a similar name":      {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("b", "n1.x")}, "n1=a-uid", "n1.x=b-uid,n1=a-uid", 1, true},
 		"two pods on one node, both are new":     {[]*corev1.Pod{podOn("a", ""), podOn("b", "")}, []*corev1.Pod{podOn("a", "n1"), podOn("b", "n1")}, "", "n1=a-uid,n1=b-uid", 2, true},
@@ -132,7 +132,7 @@ func TestRecordNodes_backsOffForUnboundPods(t *testing.T) {
 	for i, want := range []struct {
 		reads int
 		after time.Duration
-	}{{podReads, firstReread}, {1, 2 * firstReread}, {1, 4 * firstReread}, {1, lastReread}, {1, lastReread}} {
+	}{{maxPodReads, firstReread}, {1, 2 * firstReread}, {1, 4 * firstReread}, {1, lastReread}, {1, lastReread}} {
 		if after, reads, _ := c.syncNodes(claim); reads != want.reads || after != want.after {
 			t.Errorf("time %d: %d reads, next after %s, want %+v", i, reads, after, want)
 		}

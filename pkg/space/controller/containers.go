@@ -20,10 +20,10 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 )
 
-// consumerIndex is the index of the cached claims by the UIDs of what they are reserved for.
+// consumerIndex is the name of the index of cached claims by the UIDs of what they are reserved for.
 const consumerIndex = "consumer"
 
-// indexByConsumer is the function of consumerIndex.
+// indexByConsumer is the index function of consumerIndex.
 func indexByConsumer(obj client.Object) []string {
 	var out []string
 	for _, consumer := range obj.(*resourceapi.ResourceClaim).Status.ReservedFor {
@@ -32,10 +32,11 @@ func indexByConsumer(obj client.Object) []string {
 	return out
 }
 
-// checkContainers returns a reasonError if a container of a pod that uses the claim cannot use its
-// spaces together with those of another claim, and the pod. Both claims have this error, so that it
-// does not matter which of them is reconciled first; claims that are too large for the cache are not
-// found for others. Another error means that the pod could not be read. Usually no pod is read.
+// checkContainers checks whether each container of the pods that use the claim can use its spaces
+// together with those of other claims. If not, it returns the pod and a reasonError. Both claims have
+// this error, so that it does not matter which of them is reconciled first. The exceptions are claims
+// that are too large for the cache, which are not compared when another claim is reconciled. Any other
+// error means that a pod could not be read. Usually, no pod has to be read.
 func (r *Reconciler) checkContainers(ctx context.Context, desired *desiredClaim) (*corev1.Pod, error) {
 	for _, consumer := range desired.claim.Status.ReservedFor {
 		if !isPod(consumer) {
@@ -71,23 +72,23 @@ func (r *Reconciler) checkContainers(ctx context.Context, desired *desiredClaim)
 	return nil, nil
 }
 
-// previewOf returns the allocation of a cached claim, and the edits of its spaces. Both
-// are nil for a claim that gets no spaces, and for one that is too large for the cache: to read each
-// of them for each other claim of the pod would let an author of large claims cost too much.
+// previewOf returns the allocation of a cached claim, and the edits of its spaces. Both are nil for a
+// claim that gets no spaces, and for one that is too large for the cache: the author of many large
+// claims could otherwise make the controller read each of them for each other claim of the pod.
 func (r *Reconciler) previewOf(claim *resourceapi.ResourceClaim) (*allocation.Allocation, []containeredits.Edits) {
 	a := allocation.FromClaim(claim, r.config.Defaults.Driver)
 	if a == nil || allocation.IsTruncated(claim) {
 		return nil, nil
 	}
-	var containers []spaceconfig.ContainerConfig
+	var containerConfigs []spaceconfig.ContainerConfig
 	for _, result := range a.Results {
 		config, err := r.config.Defaults.Resolve(a, result)
 		if err != nil {
 			return nil, nil // its own reconcile reports it
 		}
-		containers = append(containers, config.ContainerConfig)
+		containerConfigs = append(containerConfigs, config.ContainerConfig)
 	}
-	edits, err := containeredits.Preview(r.config.Defaults.Driver, a, containers)
+	edits, err := containeredits.Preview(r.config.Defaults.Driver, a, containerConfigs)
 	if err != nil {
 		return nil, nil // its own reconcile reports it
 	}

@@ -153,7 +153,7 @@ func (r *Reconciler) recordRetention(ctx context.Context, ns *corev1.Namespace, 
 	return nil
 }
 
-// revoke deletes all bindings and the ServiceAccount of a space. It returns whether the
+// revoke deletes all bindings and the ServiceAccount of a space. It reports whether the
 // ServiceAccount, or one of the RoleBindings that the driver created, still existed. until is the
 // end of the retention.
 func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace, until time.Time) (changed bool, err error) {

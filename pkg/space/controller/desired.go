@@ -29,7 +29,7 @@ import (
 type desiredClaim struct {
 	*allocation.Allocation
 	claim *resourceapi.ResourceClaim
-	// inUse means that the spaces are ready by the claim's status.
+	// inUse means that the spaces are ready according to the claim's status.
 	inUse bool
 	// conditions are those of the first result in the claim's status. They are the same for all
 	// results.
@@ -53,17 +53,17 @@ type desiredClaim struct {
 type desiredSpace struct {
 	allocation.Result
 	config spaceconfig.SpaceConfig
-	// name is that of the namespace.
+	// name is the name of the namespace.
 	name string
-	// namespace is the cached one, or nil. Provisioning replaces nil.
+	// namespace is the cached Namespace. It is nil if there is none, until ensureNamespace sets it.
 	namespace *corev1.Namespace
-	// objects are set by describe, and serviceAccountUID by provisioning.
+	// objects is set by setDesiredObjects, and serviceAccountUID by ensure.
 	objects           resources.Objects
 	serviceAccountUID types.UID
 }
 
-// newDesiredClaim returns the desired state of a claim, which may be nil. It is nil for a claim that is
-// not allocated. The namespaces are those of the claim.
+// newDesiredClaim returns the desired state of a claim, or nil if the claim is nil or not allocated.
+// namespaces are those of the claim's spaces.
 func (r *Reconciler) newDesiredClaim(ctx context.Context, claim *resourceapi.ResourceClaim, namespaces []corev1.Namespace) (*desiredClaim, error) {
 	driver := r.config.Defaults.Driver
 	a := allocation.FromClaim(claim, driver)
@@ -86,7 +86,7 @@ func (r *Reconciler) newDesiredClaim(ctx context.Context, claim *resourceapi.Res
 
 	start := a.AllocatedAt
 	var lifetime time.Duration
-	var containers []spaceconfig.ContainerConfig
+	var containerConfigs []spaceconfig.ContainerConfig
 	for _, result := range a.Results {
 		space, err := r.newDesiredSpace(a, result, namespaces)
 		if rejected == nil {
@@ -97,11 +97,11 @@ func (r *Reconciler) newDesiredClaim(ctx context.Context, claim *resourceapi.Res
 			start = ns.CreationTimestamp.Time
 		}
 		desired.spaces = append(desired.spaces, space)
-		containers = append(containers, space.config.ContainerConfig)
+		containerConfigs = append(containerConfigs, space.config.ContainerConfig)
 	}
 	if rejected == nil {
 		// No node could prepare it.
-		desired.edits, rejected = containeredits.Preview(driver, a, containers)
+		desired.edits, rejected = containeredits.Preview(driver, a, containerConfigs)
 	}
 	if rejected != nil {
 		desired.rejected = &reasonError{spaceapi.ReasonInvalidParameters, rejected}
@@ -121,8 +121,8 @@ func (r *Reconciler) newDesiredClaim(ctx context.Context, claim *resourceapi.Res
 	return desired, nil
 }
 
-// newDesiredSpace returns the desired state of the space of a result. The error is the reason why it
-// gets no space. The space is returned with it.
+// newDesiredSpace returns the desired state of the space of a result. It also returns a space with an
+// error, which is the reason why the result gets no space.
 func (r *Reconciler) newDesiredSpace(a *allocation.Allocation, result allocation.Result, namespaces []corev1.Namespace) (*desiredSpace, error) {
 	config, err := r.config.Defaults.Resolve(a, result)
 	if err == nil {
@@ -144,8 +144,8 @@ func (r *Reconciler) newDesiredSpace(a *allocation.Allocation, result allocation
 	return space, err
 }
 
-// describe sets the desired objects of the spaces.
-func (r *Reconciler) describe(ctx context.Context, desired *desiredClaim) error {
+// setDesiredObjects sets the desired objects of the spaces.
+func (r *Reconciler) setDesiredObjects(ctx context.Context, desired *desiredClaim) error {
 	environment := resources.Environment{Driver: r.config.Defaults.Driver, DNS: r.config.DNS, TokenAudiences: r.tokenAudiences(ctx)}
 	var err error
 	if environment.APIServer, err = r.apiServerDestinations(ctx); err != nil {

@@ -359,7 +359,7 @@ func (c *cluster) desired(claim *resourceapi.ResourceClaim) *desiredClaim {
 	c.t.Helper()
 	desired, err := c.newDesiredClaim(c.t.Context(), claim, c.cachedNamespaces())
 	if err == nil && desired != nil {
-		err = c.describe(c.t.Context(), desired)
+		err = c.setDesiredObjects(c.t.Context(), desired)
 	}
 	if err != nil {
 		c.t.Fatal(err)
@@ -445,7 +445,7 @@ func (c *cluster) spaceFor(claim *resourceapi.ResourceClaim, changes ...func(*sp
 	for _, change := range changes {
 		change(&d.spaces[0].config)
 	}
-	if err := c.describe(c.t.Context(), d); err != nil {
+	if err := c.setDesiredObjects(c.t.Context(), d); err != nil {
 		c.t.Fatal(err)
 	}
 	return d.spaces[0].objects

@@ -63,8 +63,8 @@ func (r *Reconciler) countSpaces() map[metrics.Spaces]int {
 	return out
 }
 
-// stuckTerminating counts the namespaces whose deletion takes too long.
-func (r *Reconciler) stuckTerminating() int {
+// countStuckTerminating counts the namespaces whose deletion takes too long.
+func (r *Reconciler) countStuckTerminating() int {
 	_, namespaces := r.listCached(context.Background())
 	n := 0
 	for _, ns := range namespaces {

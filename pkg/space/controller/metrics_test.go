@@ -41,7 +41,7 @@ func TestCountSpaces_byStateAndPool(t *testing.T) {
 	if got := c.countSpaces(); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
 	}
-	if stuck := c.stuckTerminating(); stuck != 1 {
+	if stuck := c.countStuckTerminating(); stuck != 1 {
 		t.Errorf("counted %d stuck namespaces", stuck)
 	}
 

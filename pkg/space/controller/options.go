@@ -26,7 +26,8 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
-// Options are the controller's flags. They set Config, except for its Pools and its Namespace.
+// Options are the controller's flags, which AddFlags describes. They set Config, except for its Pools,
+// its Namespace and its TokenFile, which Run sets.
 type Options struct {
 	Config
 

@@ -198,7 +198,7 @@ func (r *Reconciler) ensureObjects(ctx context.Context, desired *desiredClaim) e
 			continue // The following objects are not restored.
 		}
 		steps = append(steps,
-			func() error { return r.createDefaultAccount(ctx, space.objects.DefaultAccount) },
+			func() error { return r.createDefaultServiceAccount(ctx, space.objects.DefaultServiceAccount) },
 			func() error { return r.createRootCA(ctx, space) },
 		)
 	}
@@ -278,7 +278,7 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, w
 		}
 		// A new address of DNS or the API server is not a change by others.
 		policy, ok := have.(*networkingv1.NetworkPolicy)
-		changed = !ok || !space.objects.DiffersInEnvironment(policy)
+		changed = !ok || !space.objects.DiffersOnlyInEnvironment(policy)
 		switch uid := have.GetUID(); want.(type) {
 		case *corev1.ServiceAccount:
 			return fmt.Errorf("it is being deleted, and has finalizers %v: it is recreated when the deletion is complete", have.GetFinalizers())
@@ -291,10 +291,10 @@ func (r *Reconciler) createOrRestore(ctx context.Context, space *desiredSpace, w
 			return r.create(ctx, want)
 		}
 		before := have
-		have = restore(before, want)
+		have = withDesiredFields(before, want)
 		err = r.write(have, func() error { return r.client.Update(ctx, have) })
 		// If admission changed it again, the update had no effect.
-		changed = changed && restore(before, have) != nil
+		changed = changed && withDesiredFields(before, have) != nil
 		return err
 	})
 	if err != nil {
@@ -338,7 +338,7 @@ func (r *Reconciler) matchesDesired(have, want client.Object) bool {
 // difference returns the difference between an object and the desired object as a JSON merge patch. It
 // is empty if there is none.
 func difference(have, want client.Object) string {
-	restored := restore(have, want)
+	restored := withDesiredFields(have, want)
 	if restored == nil {
 		return ""
 	}
@@ -356,8 +356,8 @@ func (r *Reconciler) readerFor(obj client.Object) client.Reader {
 	return r.client
 }
 
-// restore returns an object with its fields set to those of the desired object, or nil if they are equal.
-func restore(have, want client.Object) client.Object {
+// withDesiredFields returns an object with its fields set to those of the desired object, or nil if they are equal.
+func withDesiredFields(have, want client.Object) client.Object {
 	restored := have.DeepCopyObject().(client.Object)
 	switch want := want.(type) {
 	case *corev1.Namespace:
@@ -417,9 +417,9 @@ func (r *Reconciler) setQuotaStatus(ctx context.Context, quota *corev1.ResourceQ
 	return nil
 }
 
-// createDefaultAccount creates the ServiceAccount default before Kubernetes does. It is not restored
+// createDefaultServiceAccount creates the ServiceAccount default before Kubernetes does. It is not restored
 // later: Kubernetes recreates it, and tenants may change it.
-func (r *Reconciler) createDefaultAccount(ctx context.Context, want *corev1.ServiceAccount) error {
+func (r *Reconciler) createDefaultServiceAccount(ctx context.Context, want *corev1.ServiceAccount) error {
 	err := r.client.Create(ctx, want)
 	if client.IgnoreAlreadyExists(err) != nil {
 		return fmt.Errorf("create ServiceAccount %s: %w", client.ObjectKeyFromObject(want), err)

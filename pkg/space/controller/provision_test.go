@@ -270,7 +270,7 @@ func TestCreateOrRestore_replacesBindings(t *testing.T) {
 		if got := c.writes(); !slices.Equal(got, []string{"delete " + resource, "create " + resource}) {
 			t.Errorf("wrote %q", got)
 		}
-		if !c.read(live) || restore(live, want) != nil {
+		if !c.read(live) || withDesiredFields(live, want) != nil {
 			t.Errorf("got %+v", live)
 		}
 	}
@@ -294,7 +294,7 @@ func TestCreateOrRestore_recreatesATerminatingServiceAccount(t *testing.T) {
 	}
 }
 
-func TestCreateDefaultAccount_addsImagePullSecrets(t *testing.T) {
+func TestCreateDefaultServiceAccount_addsImagePullSecrets(t *testing.T) {
 	c := newCluster(t)
 	space := c.spaceWith(func(s *spaceconfig.SpaceConfig) {
 		s.CopyFrom = &spaceapi.CopyFrom{Namespace: "templates", ImagePullSecrets: []spaceapi.CopySource{{Name: "pull"}}}
@@ -302,7 +302,7 @@ func TestCreateDefaultAccount_addsImagePullSecrets(t *testing.T) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: space.Namespace.Name, Name: "default"}}
 	c.createInAPI(account)
 	for range 2 {
-		if err := c.createDefaultAccount(t.Context(), space.DefaultAccount.DeepCopy()); err != nil {
+		if err := c.createDefaultServiceAccount(t.Context(), space.DefaultServiceAccount.DeepCopy()); err != nil {
 			t.Fatal(err)
 		}
 	}

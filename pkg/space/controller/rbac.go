@@ -21,9 +21,10 @@ import (
 
 const (
 	// A new RoleBinding takes effect within milliseconds, or within seconds in a busy API server.
-	// There is nothing to watch for that.
+	// There is nothing to watch for that: the controller creates up to maxReviews reviews, after
+	// delays that double.
 	firstReview = 5 * time.Millisecond
-	reviews     = 10
+	maxReviews  = 10
 )
 
 // waitForRBAC waits until a role of the ServiceAccount of a space is in effect, in a namespace or, if
@@ -36,12 +37,12 @@ func (r *Reconciler) waitForRBAC(ctx context.Context, space *desiredSpace, roleN
 	if role == nil {
 		return fmt.Errorf("ClusterRole %s does not exist", roleName)
 	}
-	sample := sampleRule(role)
+	sample := sampleRequest(role)
 	if sample == nil {
 		return nil
 	}
 	sample.Namespace = namespace
-	backoff := wait.Backoff{Duration: firstReview, Factor: 2, Steps: reviews}
+	backoff := wait.Backoff{Duration: firstReview, Factor: 2, Steps: maxReviews}
 	err = wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 			ResourceAttributes: sample,
@@ -59,8 +60,8 @@ func (r *Reconciler) waitForRBAC(ctx context.Context, space *desiredSpace, roleN
 	return nil
 }
 
-// sampleRule returns a request that a role allows, or nil if it has no rules about resources.
-func sampleRule(role *rbacv1.ClusterRole) *authorizationv1.ResourceAttributes {
+// sampleRequest returns a request that a role allows, or nil if it has no rules about resources.
+func sampleRequest(role *rbacv1.ClusterRole) *authorizationv1.ResourceAttributes {
 	for _, rule := range role.Rules {
 		if len(rule.APIGroups) == 0 || len(rule.Resources) == 0 || len(rule.Verbs) == 0 {
 			continue
@@ -89,18 +90,20 @@ func (r *Reconciler) clusterRole(ctx context.Context, name string) (*rbacv1.Clus
 	return role, nil
 }
 
-// canTenantsBind reports whether a role that spaces can have allows tenants to create RoleBindings.
+// canTenantsBind reports whether a role that spaces can have allows tenants to create or
+// change RoleBindings.
 func (r *Reconciler) canTenantsBind(ctx context.Context) (bool, error) {
 	for _, name := range slices.Concat(r.config.Defaults.Roles(), r.config.Defaults.ClusterWideRoles) {
-		if role, err := r.clusterRole(ctx, name); canCreateRoleBindings(role) || err != nil {
+		if role, err := r.clusterRole(ctx, name); canWriteRoleBindings(role) || err != nil {
 			return true, err
 		}
 	}
 	return false, nil
 }
 
-// canCreateRoleBindings reports whether a role, which may be nil, allows to write RoleBindings.
-func canCreateRoleBindings(role *rbacv1.ClusterRole) bool {
+// canWriteRoleBindings reports whether a role, which may be nil, allows creating or changing
+// RoleBindings.
+func canWriteRoleBindings(role *rbacv1.ClusterRole) bool {
 	if role == nil {
 		return false
 	}

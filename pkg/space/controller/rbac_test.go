@@ -15,10 +15,10 @@ import (
 
 func TestSampleRule(t *testing.T) {
 	role := func(rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole { return &rbacv1.ClusterRole{Rules: rules} }
-	if got := sampleRule(role(rbacv1.PolicyRule{NonResourceURLs: []string{"/x"}, Verbs: []string{"get"}})); got != nil {
+	if got := sampleRequest(role(rbacv1.PolicyRule{NonResourceURLs: []string{"/x"}, Verbs: []string{"get"}})); got != nil {
 		t.Errorf("for a role with URLs only, got %v", got)
 	}
-	got := sampleRule(role(rbacv1.PolicyRule{Verbs: []string{"get"}, NonResourceURLs: []string{"/"}},
+	got := sampleRequest(role(rbacv1.PolicyRule{Verbs: []string{"get"}, NonResourceURLs: []string{"/"}},
 		rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"deployments/scale"}, Verbs: []string{"patch"}, ResourceNames: []string{"one"}}))
 	if got == nil || got.Group != "apps" || got.Resource != "deployments" || got.Subresource != "scale" || got.Verb != "patch" || got.Name != "one" {
 		t.Errorf("got %v", got)
@@ -77,7 +77,7 @@ func TestCanCreateRoleBindings(t *testing.T) {
 		"creating":             {role(rbacv1.PolicyRule{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"roles", "rolebindings"}, Verbs: []string{"get", "create"}}), true},
 		"of another API group": {role(rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"*"}, Verbs: []string{"*"}}), false},
 	} {
-		if got := canCreateRoleBindings(test.role); got != test.want {
+		if got := canWriteRoleBindings(test.role); got != test.want {
 			t.Errorf("%s: got %t", name, got)
 		}
 	}

@@ -58,7 +58,7 @@ type Config struct {
 	// APIServerCIDRs are where isolated pods can reach the API server. If empty, they can reach
 	// Server and the endpoints of Service default/kubernetes.
 	APIServerCIDRs []net.IPNet
-	// Namespace has the ConfigMap kube-root-ca.crt that is copied into spaces.
+	// Namespace is the namespace whose ConfigMap kube-root-ca.crt is copied into spaces.
 	Namespace string
 	// TokenFile contains the controller's own token, which was requested without audiences. If
 	// empty, the audiences of the API server are unknown.
@@ -97,7 +97,7 @@ type Reconciler struct {
 	queue queue
 	// writtenNamespaces contains, by UID, the namespaces that the controller has patched or deleted,
 	// the latter with a deletion timestamp. The informers' caches lag behind its own writes, and
-	// each write is an event that leads to a reconcile.
+	// the watch event of each write leads to a reconcile.
 	writtenNamespaces *utilcache.LRUExpireCache
 	// admissionChanges contains, by the UIDs of objects in spaces, the changes that admission made
 	// when the controller wrote the objects, see difference.
@@ -148,7 +148,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	desired, err := r.newDesiredClaim(ctx, claim, namespaces)
 	if err == nil && desired != nil {
-		err = r.describe(ctx, desired)
+		err = r.setDesiredObjects(ctx, desired)
 	}
 	if err != nil {
 		return reconcile.Result{}, err
@@ -185,7 +185,7 @@ func withClaimUID(ctx context.Context, uid string) context.Context {
 	return klog.NewContext(ctx, klog.LoggerWithValues(klog.FromContext(ctx), logkeys.ClaimUID, uid))
 }
 
-// getClaim returns the claim of that name, or nil if it does not exist. One from the cache may be
+// getClaim returns the claim of that name, or nil if it does not exist. A claim from the cache may be
 // truncated.
 func getClaim(ctx context.Context, reader client.Reader, key types.NamespacedName) (*resourceapi.ResourceClaim, error) {
 	claim := &resourceapi.ResourceClaim{}

@@ -33,7 +33,7 @@ func readyCluster(t *testing.T, claim *resourceapi.ResourceClaim) (*cluster, *co
 func (c *cluster) handleEvent(t *testing.T, obj client.Object) {
 	t.Helper()
 	c.syncCache(obj)
-	for _, request := range c.claimOfObject(t.Context(), obj) {
+	for _, request := range c.requestsForObject(t.Context(), obj) {
 		_, _ = c.Reconcile(t.Context(), request)
 	}
 	c.syncCache(obj, claimKey())

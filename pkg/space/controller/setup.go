@@ -235,7 +235,7 @@ func (o *Options) addReconciler(ctx context.Context, mgr ctrl.Manager, events re
 
 	r := NewReconciler(o.Config, Clients{mgr.GetClient(), mgr.GetAPIReader(), roles}, events, metrics.NewController(ctrlmetrics.Registry, o.Version), clock.RealClock{})
 	elected := mgr.Elected()
-	r.metrics.Collect(leaderOnly(elected, r.countSpaces), leaderOnly(elected, r.poolLimits), leaderOnly(elected, r.stuckTerminating))
+	r.metrics.Collect(leaderOnly(elected, r.countSpaces), leaderOnly(elected, r.poolLimits), leaderOnly(elected, r.countStuckTerminating))
 	return errors.Join(
 		r.SetupWithManager(ctx, mgr),
 		mgr.AddHealthzCheck("ping", healthz.Ping),

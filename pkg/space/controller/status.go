@@ -70,7 +70,7 @@ func isValidationError(err error) bool {
 	return slices.ContainsFunc(status.Status().Details.Causes, func(cause metav1.StatusCause) bool { return cause.Field != "" })
 }
 
-// isReady reports whether all spaces of the allocation are ready by the claim's status.
+// isReady reports whether all spaces of the allocation are ready according to the claim's status.
 func isReady(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocation) bool {
 	return !slices.ContainsFunc(a.Results, func(result allocation.Result) bool {
 		_, data, err := claimstatus.Read(claim, driver, a, result)
@@ -192,8 +192,8 @@ func (r *Reconciler) bindingFailuresOf(desired *desiredClaim) int {
 	return n
 }
 
-// writeStatus writes the entries to the claim's status and returns whether that changed it. It is not
-// an error if the allocation no longer exists: there is an event for that.
+// writeStatus writes the entries to the claim's status, and reports whether that changed it. It is not
+// an error if the allocation no longer exists: a watch event leads to another reconcile then.
 func (r *Reconciler) writeStatus(ctx context.Context, desired *desiredClaim, entries []claimstatus.Entry) (bool, error) {
 	driver := r.config.Defaults.Driver
 	updated := desired.claim.DeepCopy()

@@ -42,17 +42,17 @@ const (
 	lastRetry  = time.Minute
 )
 
-// queue is what requests are added to.
+// queue is the work queue of the controller.
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // SetupWithManager adds the controller to a manager. A change of an object leads to a request for its
 // claim.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	claimOfObject := handler.EnqueueRequestsFromMapFunc(r.claimOfObject)
+	enqueueClaim := handler.EnqueueRequestsFromMapFunc(r.requestsForObject)
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named(component).
 		For(&resourceapi.ResourceClaim{}, builder.WithPredicates(r.claimChanged())).
-		Watches(&corev1.Namespace{}, claimOfObject, builder.WithPredicates(r.namespaceChanged())).
+		Watches(&corev1.Namespace{}, enqueueClaim, builder.WithPredicates(r.namespaceChanged())).
 		Watches(&corev1.Namespace{}, handler.Funcs{DeleteFunc: r.namespaceDeleted}).
 		WatchesRawSource(source.Func(func(ctx context.Context, q queue) error {
 			r.queue = q
@@ -69,10 +69,10 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		objects = append(objects, &rbacv1.ClusterRoleBinding{})
 	}
 	for _, object := range objects {
-		b.Watches(object, claimOfObject, builder.WithPredicates(r.objectChanged()))
+		b.Watches(object, enqueueClaim, builder.WithPredicates(r.objectChanged()))
 	}
 	if len(r.config.APIServerCIDRs) == 0 {
-		b.Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(r.allClaims), builder.WithPredicates(predicate.Funcs{
+		b.Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(r.requestsForAllClaims), builder.WithPredicates(predicate.Funcs{
 			UpdateFunc: predicate.GenerationChangedPredicate{}.Update,
 			DeleteFunc: func(event.DeleteEvent) bool { return false },
 		}))
@@ -160,7 +160,7 @@ func (r *Reconciler) objectChanged() predicate.Predicate {
 	}
 }
 
-// namespaceOf returns the namespace of an object or, if it is cluster-scoped, that owns it.
+// namespaceOf returns the namespace of an object, or the Namespace that owns a cluster-scoped object.
 func namespaceOf(obj client.Object) string {
 	if owners := obj.GetOwnerReferences(); obj.GetNamespace() == "" && len(owners) > 0 {
 		return owners[0].Name
@@ -168,9 +168,9 @@ func namespaceOf(obj client.Object) string {
 	return obj.GetNamespace()
 }
 
-// claimOfObject maps a namespace, or an object in a space, to the claim in the namespace's
-// annotations, which tenants cannot write.
-func (r *Reconciler) claimOfObject(ctx context.Context, obj client.Object) []reconcile.Request {
+// requestsForObject returns a request for the claim of a namespace, or of an object in a space. The
+// claim is the one in the namespace's annotations, which tenants cannot write.
+func (r *Reconciler) requestsForObject(ctx context.Context, obj client.Object) []reconcile.Request {
 	ns, ok := obj.(*corev1.Namespace)
 	if !ok {
 		ns = &corev1.Namespace{}
@@ -184,19 +184,19 @@ func (r *Reconciler) claimOfObject(ctx context.Context, obj client.Object) []rec
 	return nil
 }
 
-// allClaims returns all claims that have spaces, which are reconciled when the endpoints of the API
-// server change.
-func (r *Reconciler) allClaims(ctx context.Context, _ client.Object) (requests []reconcile.Request) {
+// requestsForAllClaims returns requests for all claims that have spaces. These are reconciled when the
+// endpoints of the API server change.
+func (r *Reconciler) requestsForAllClaims(ctx context.Context, _ client.Object) (requests []reconcile.Request) {
 	_, namespaces := r.listCached(ctx)
 	for i := range namespaces {
-		requests = append(requests, r.claimOfObject(ctx, &namespaces[i])...)
+		requests = append(requests, r.requestsForObject(ctx, &namespaces[i])...)
 	}
 	return requests
 }
 
-// resync queues, for events that were missed, each claim that is not ready, or that has a namespace
-// without an allocation, one that is being deleted, or one with outdated audiences. It reads the
-// caches only.
+// resync queues all claims that may need a reconcile, in case that a watch event was missed: those that
+// are not ready, and those with a namespace that has no allocation, that is being deleted, or whose
+// audiences are outdated. It reads the caches only.
 func (r *Reconciler) resync(ctx context.Context) {
 	r.metrics.Resyncs.WithLabelValues().Inc()
 	r.restores.GC()
@@ -205,13 +205,13 @@ func (r *Reconciler) resync(ctx context.Context) {
 	for i := range namespaces {
 		ns := &namespaces[i]
 		current := r.isCurrent(ctx, ns)
-		if current && !r.hasOtherAudiences(ns, audiences) {
+		if current && !r.audiencesChanged(ns, audiences) {
 			continue
 		}
 		if done, err := r.isDeprovisioned(ctx, ns); err == nil && !done && !current {
 			r.metrics.Findings.WithLabelValues(metrics.StaleNamespace).Inc()
 		}
-		for _, request := range r.claimOfObject(ctx, ns) {
+		for _, request := range r.requestsForObject(ctx, ns) {
 			r.queue.Add(request)
 		}
 	}

@@ -145,15 +145,15 @@ func TestClaimOfObject(t *testing.T) {
 		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "space"}},
 		binding, ns,
 	} {
-		if got := c.claimOfObject(t.Context(), obj); len(got) != 1 || got[0].NamespacedName != key {
+		if got := c.requestsForObject(t.Context(), obj); len(got) != 1 || got[0].NamespacedName != key {
 			t.Errorf("%T maps to %v", obj, got)
 		}
 	}
-	if got := c.claimOfObject(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "space"}}); len(got) != 0 {
+	if got := c.requestsForObject(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "space"}}); len(got) != 0 {
 		t.Errorf("an object outside of spaces maps to %v", got)
 	}
-	if got := c.allClaims(t.Context(), nil); len(got) != 1 || got[0].NamespacedName != key {
-		t.Errorf("allClaims returned %v", got)
+	if got := c.requestsForAllClaims(t.Context(), nil); len(got) != 1 || got[0].NamespacedName != key {
+		t.Errorf("requestsForAllClaims returned %v", got)
 	}
 }
 

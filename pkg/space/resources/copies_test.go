@@ -16,7 +16,7 @@ import (
 )
 
 func TestObjects_copies(t *testing.T) {
-	if space := spaceWith(t, environment, unchanged); space.Copies != nil || space.ServiceAccount.ImagePullSecrets != nil || space.DefaultAccount.ImagePullSecrets != nil {
+	if space := spaceWith(t, environment, unchanged); space.Copies != nil || space.ServiceAccount.ImagePullSecrets != nil || space.DefaultServiceAccount.ImagePullSecrets != nil {
 		t.Errorf("by default: %+v", space)
 	}
 	space := spaceWith(t, environment, func(s *config.SpaceConfig) {
@@ -40,7 +40,7 @@ func TestObjects_copies(t *testing.T) {
 		t.Errorf("got copies %q, want %q", names, want)
 	}
 	pull := []corev1.LocalObjectReference{{Name: "more"}, {Name: "pull"}}
-	for _, account := range []*corev1.ServiceAccount{space.ServiceAccount, space.DefaultAccount} {
+	for _, account := range []*corev1.ServiceAccount{space.ServiceAccount, space.DefaultServiceAccount} {
 		if !slices.Equal(account.ImagePullSecrets, pull) {
 			t.Errorf("ServiceAccount %s has imagePullSecrets %v", account.Name, account.ImagePullSecrets)
 		}

@@ -62,7 +62,7 @@ func (e Environment) networkPolicy(meta metav1.ObjectMeta, space config.Recorded
 	for _, rule := range space.Network.Egress {
 		policy.Spec.Egress = append(policy.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: rule.To, Ports: withProtocol(rule.Ports)})
 	}
-	// Rules that depend on the cluster come last, see DiffersInEnvironment.
+	// Rules that depend on the cluster come last, see DiffersOnlyInEnvironment.
 	policy.Spec.Egress = append(policy.Spec.Egress, networkingv1.NetworkPolicyEgressRule{
 		To:    dns,
 		Ports: []networkingv1.NetworkPolicyPort{port(corev1.ProtocolUDP, e.DNS.Port), port(corev1.ProtocolTCP, e.DNS.Port)},
@@ -94,9 +94,9 @@ func withProtocol(ports []networkingv1.NetworkPolicyPort) (out []networkingv1.Ne
 	return out
 }
 
-// DiffersInEnvironment reports whether a NetworkPolicy in the cluster differs from that of the
+// DiffersOnlyInEnvironment reports whether a NetworkPolicy in the cluster differs from that of the
 // space only in the addresses of DNS and the API server.
-func (s Objects) DiffersInEnvironment(have *networkingv1.NetworkPolicy) bool {
+func (s Objects) DiffersOnlyInEnvironment(have *networkingv1.NetworkPolicy) bool {
 	if len(have.Spec.Egress) < s.ownEgress {
 		return false
 	}

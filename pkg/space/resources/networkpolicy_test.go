@@ -89,7 +89,7 @@ func TestObjects_networkRulesOfTheClass(t *testing.T) {
 	}
 }
 
-func TestDiffersInEnvironment(t *testing.T) {
+func TestDiffersOnlyInEnvironment(t *testing.T) {
 	for name, change := range map[string]func(*config.SpaceConfig){
 		"isolated": isolated,
 		"with rules of the class": func(s *config.SpaceConfig) {
@@ -103,7 +103,7 @@ func TestDiffersInEnvironment(t *testing.T) {
 			e.APIServer = []resources.Destination{{CIDR: "10.0.0.1/32", Port: 6443}}
 			e.DNS.Port = 5353
 			space := spaceWith(t, e, change)
-			if !space.DiffersInEnvironment(before) {
+			if !space.DiffersOnlyInEnvironment(before) {
 				t.Error("got false after the cluster changed")
 			}
 			opened, out, emptied := before.DeepCopy(), before.DeepCopy(), before.DeepCopy()
@@ -111,7 +111,7 @@ func TestDiffersInEnvironment(t *testing.T) {
 			out.Spec.Egress[0].To = nil
 			emptied.Spec.Egress = nil
 			for _, changed := range []*networkingv1.NetworkPolicy{opened, out, emptied} {
-				if space.DiffersInEnvironment(changed) {
+				if space.DiffersOnlyInEnvironment(changed) {
 					t.Errorf("got true after the policy changed: %+v", changed.Spec)
 				}
 			}

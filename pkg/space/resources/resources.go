@@ -37,9 +37,9 @@ type Objects struct {
 	RoleBindings []*rbacv1.RoleBinding
 	// ClusterRoleBindings do not have the namespace as their owner yet, whose UID is unknown.
 	ClusterRoleBindings []*rbacv1.ClusterRoleBinding
-	// DefaultAccount is the ServiceAccount of pods without serviceAccountName, which are
+	// DefaultServiceAccount is the ServiceAccount of pods without serviceAccountName, which are
 	// rejected if it does not exist. kube-controller-manager creates it, but later.
-	DefaultAccount *corev1.ServiceAccount
+	DefaultServiceAccount *corev1.ServiceAccount
 	// ResourceQuota, LimitRange and NetworkPolicy are nil if there are no limits.
 	ResourceQuota *corev1.ResourceQuota
 	LimitRange    *corev1.LimitRange
@@ -61,7 +61,7 @@ func (e Environment) Objects(a *allocation.Allocation, result allocation.Result,
 		ServiceAccount:      &corev1.ServiceAccount{ObjectMeta: meta(spaceapi.ServiceAccountName), ImagePullSecrets: pullSecrets(from)},
 		RoleBindings:        roleBindings(meta, name, space.Recorded),
 		ClusterRoleBindings: clusterRoleBindings(meta, name, space.Recorded),
-		DefaultAccount: &corev1.ServiceAccount{
+		DefaultServiceAccount: &corev1.ServiceAccount{
 			ObjectMeta:       metav1.ObjectMeta{Name: spaceapi.DefaultServiceAccountName, Namespace: name},
 			ImagePullSecrets: pullSecrets(from),
 		},
