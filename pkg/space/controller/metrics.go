@@ -28,8 +28,8 @@ func leaderOnly[T any](elected <-chan struct{}, count func() T) func() T {
 }
 
 // countSpaces counts the spaces by state and pool.
-func (r *Reconciler) countSpaces() map[metrics.Spaces]int {
-	out := map[metrics.Spaces]int{}
+func (r *Reconciler) countSpaces() map[metrics.SpaceLabels]int {
+	out := map[metrics.SpaceLabels]int{}
 	driver := r.config.Defaults.Driver
 	claims, namespaces := r.listCached(context.Background())
 	allocations := map[types.NamespacedName]*allocation.Allocation{}
@@ -48,16 +48,16 @@ func (r *Reconciler) countSpaces() map[metrics.Spaces]int {
 			} else if expired {
 				state = metrics.StateExpired // counts against its pool until the claim is deallocated
 			}
-			out[metrics.Spaces{State: state, Pool: result.Pool}]++
+			out[metrics.SpaceLabels{State: state, Pool: result.Pool}]++
 		}
 	}
 	for _, ns := range namespaces {
 		pool := ns.Annotations[r.keys.Pool]
 		switch {
 		case ns.DeletionTimestamp == nil && !r.retainedUntil(&ns).IsZero():
-			out[metrics.Spaces{State: metrics.StateRetained, Pool: pool}]++
+			out[metrics.SpaceLabels{State: metrics.StateRetained, Pool: pool}]++
 		case ns.DeletionTimestamp != nil || !allocations[claimOf(&ns, r.keys)].Owns(&ns, r.keys):
-			out[metrics.Spaces{State: metrics.StateTerminating, Pool: pool}]++
+			out[metrics.SpaceLabels{State: metrics.StateTerminating, Pool: pool}]++
 		}
 	}
 	return out

@@ -33,7 +33,7 @@ func TestCountSpaces_byStateAndPool(t *testing.T) {
 	other("terminating", func(ns *corev1.Namespace) { ns.DeletionTimestamp = ptr.To(metav1.NewTime(c.now.Now())) })
 	other("retained", func(ns *corev1.Namespace) { ns.Annotations[c.keys.RetainedUntil] = "2026-03-01T13:00:00Z" })
 	c.now.Step(time.Hour)
-	want := map[metrics.Spaces]int{
+	want := map[metrics.SpaceLabels]int{
 		{State: metrics.StateProvisioning, Pool: "spaces"}: 2,
 		{State: metrics.StateTerminating, Pool: "limited"}: 1,
 		{State: metrics.StateRetained, Pool: "limited"}:    1,
@@ -49,8 +49,8 @@ func TestCountSpaces_byStateAndPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.syncCache(claim)
-	delete(want, metrics.Spaces{State: metrics.StateProvisioning, Pool: "spaces"})
-	want[metrics.Spaces{State: metrics.StateReady, Pool: "spaces"}] = 2
+	delete(want, metrics.SpaceLabels{State: metrics.StateProvisioning, Pool: "spaces"})
+	want[metrics.SpaceLabels{State: metrics.StateReady, Pool: "spaces"}] = 2
 	if got := c.countSpaces(); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
 	}
@@ -93,7 +93,7 @@ func TestCountSpaces_expired(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.syncCache(claim)
-	if got, want := c.countSpaces(), (map[metrics.Spaces]int{{State: metrics.StateExpired, Pool: "spaces"}: 1}); !maps.Equal(got, want) {
+	if got, want := c.countSpaces(), (map[metrics.SpaceLabels]int{{State: metrics.StateExpired, Pool: "spaces"}: 1}); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
 	}
 }

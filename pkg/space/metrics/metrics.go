@@ -29,30 +29,30 @@ func Result(err error) string {
 	return Succeeded
 }
 
-// buckets are for durations from that of an API call to that of pods that terminate slowly.
+// buckets are for durations between those of an API call and of pods that terminate slowly, in seconds.
 func buckets() []float64 {
 	return []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 35, 60, 120, 300, 600}
 }
 
-// stepBuckets are for steps of one or a few API calls.
+// stepBuckets are for durations of steps of one or a few API calls, in seconds.
 func stepBuckets() []float64 {
 	return []float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
 }
 
-// set registers metrics. It panics if a metric of the same name is registered. A metric has at
+// factory registers metrics. It panics if a metric of the same name is registered. A metric has at
 // most one label. Its series start at 0, so that increase() counts the first event.
-type set struct{ prometheus.Registerer }
+type factory struct{ prometheus.Registerer }
 
-func (s set) counter(name, help string, label []string, values ...string) *prometheus.CounterVec {
-	c := promauto.With(s).NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, label)
+func (f factory) counter(name, help string, label []string, values ...string) *prometheus.CounterVec {
+	c := promauto.With(f).NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, label)
 	for _, value := range values {
 		c.WithLabelValues(value)
 	}
 	return c
 }
 
-func (s set) histogram(buckets []float64, name, help string, label []string, values ...string) Durations {
-	h := promauto.With(s).NewHistogramVec(prometheus.HistogramOpts{Name: prefix + name, Help: help, Buckets: buckets}, label)
+func (f factory) histogram(buckets []float64, name, help string, label []string, values ...string) Durations {
+	h := promauto.With(f).NewHistogramVec(prometheus.HistogramOpts{Name: prefix + name, Help: help, Buckets: buckets}, label)
 	for _, value := range values {
 		h.WithLabelValues(value)
 	}
@@ -60,26 +60,26 @@ func (s set) histogram(buckets []float64, name, help string, label []string, val
 }
 
 // scraped registers a gauge whose values are collected at each scrape.
-func (s set) scraped(name, help string, labels []string, collect func(emit func(value float64, labels ...string))) {
-	s.MustRegister(scrapeCollector{prometheus.NewDesc(prefix+name, help, labels, nil), collect})
+func (f factory) scraped(name, help string, labels []string, collect func(emit func(value float64, labels ...string))) {
+	f.MustRegister(scrapeCollector{prometheus.NewDesc(prefix+name, help, labels, nil), collect})
 }
 
 // resyncs has the metrics that both components have.
 type resyncs struct {
-	// Resyncs has no label, and Findings has one for the kind.
+	// Resyncs counts resyncs, without a label. Findings counts what they found, with the label kind.
 	Resyncs, Findings *prometheus.CounterVec
 }
 
-func (s set) resyncs(kinds ...string) resyncs {
+func (f factory) resyncs(kinds ...string) resyncs {
 	return resyncs{
-		Resyncs:  s.counter("resyncs_total", "Number of resyncs.", nil),
-		Findings: s.counter("resync_findings_total", "Number of inconsistencies that resyncs found, by kind.", []string{"kind"}, kinds...),
+		Resyncs:  f.counter("resyncs_total", "Number of resyncs.", nil),
+		Findings: f.counter("resync_findings_total", "Number of inconsistencies that resyncs found, by kind.", []string{"kind"}, kinds...),
 	}
 }
 
 // buildInfo registers a metric that is always 1, with the versions as labels.
-func (s set) buildInfo(version string) {
-	promauto.With(s).NewGaugeVec(prometheus.GaugeOpts{
+func (f factory) buildInfo(version string) {
+	promauto.With(f).NewGaugeVec(prometheus.GaugeOpts{
 		Name: prefix + "build_info", Help: "Always 1. The labels are the versions of the driver and of Go.",
 	}, []string{"version", "go_version"}).WithLabelValues(version, runtime.Version()).Set(1)
 }

@@ -22,8 +22,8 @@ import (
 func observed() []*prometheus.Registry {
 	forController, forPlugin := prometheus.NewPedanticRegistry(), prometheus.NewPedanticRegistry()
 	c := metrics.NewController(forController, "v1.2.3")
-	c.Collect(func() map[metrics.Spaces]int {
-		return map[metrics.Spaces]int{{State: metrics.StateReady, Pool: "spaces"}: 3, {State: metrics.StateTerminating}: 1}
+	c.Collect(func() map[metrics.SpaceLabels]int {
+		return map[metrics.SpaceLabels]int{{State: metrics.StateReady, Pool: "spaces"}: 3, {State: metrics.StateTerminating}: 1}
 	}, func() map[string]int64 { return map[string]int64{"spaces": 10} }, func() int { return 1 })
 	c.Provision.Observe(90*time.Second, metrics.Result(nil))
 	c.ProvisionSteps.Observe(time.Second, metrics.StepRBAC)
