@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command space-kubeletplugin is the kubelet plugin of one node.
+// Command space-kubeletplugin is the kubelet plugin, which prepares the claims of pods on its node.
 package main
 
 import (

@@ -157,7 +157,7 @@ func (m *manyNodes) publishOnNodes(description string) (published int) {
 	}
 	var all []*resourceapi.ResourceSlice
 	for _, node := range nodes.Items {
-		for name, pool := range (pools.Set{Pools: described}).OnNode(node.Name, node.Labels, pools.Unsupported{}).Pools {
+		for name, pool := range (pools.Set{Pools: described}).NodeResources(node.Name, node.Labels, pools.Unsupported{}).Pools {
 			for _, part := range pool.Slices {
 				all = append(all, &resourceapi.ResourceSlice{
 					ObjectMeta: metav1.ObjectMeta{GenerateName: node.Name + "-"},

@@ -126,7 +126,7 @@ func (i *installation) countRequests(t *testing.T, calls *requestCounts, costs *
 
 	fifth := bind(t, createPod(t, ns, framework.NewPod("fifth")), "users-a")
 	reserve(t, "claim", fifth)
-	// The metadata name the node already, so that the read of the pod is the only request.
+	// The metadata names the node already, so that the read of the pod is the only request.
 	calls.await(t, "get pods")
 	expect("one more pod on a node that has one")
 

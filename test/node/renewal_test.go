@@ -58,7 +58,7 @@ func (n *node) mount(t *testing.T, c *claim) (dir, inContainer string) {
 	return "", ""
 }
 
-// awaitRenewed waits until the credentials of containers are valid, and the metadata contain the new
+// awaitRenewed waits until the credentials of containers are valid, and the metadata contains the new
 // ServiceAccount.
 func (n *node) awaitRenewed(t *testing.T, c *claim) {
 	t.Helper()

@@ -128,7 +128,7 @@ func (o *Options) poolSet() (pools.Set, error) {
 	set := pools.Set{
 		Pools:             []pools.Pool{{Name: pools.DefaultName}},
 		NodeSelector:      o.NodeSelector,
-		Exclusive:         o.ExclusiveDevices,
+		ExclusiveDevices:  o.ExclusiveDevices,
 		BindingConditions: o.BindingConditions,
 	}
 	if o.PoolsFile == "" {

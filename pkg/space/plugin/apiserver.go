@@ -16,7 +16,7 @@ import (
 // maxCASize is the maximum size of the certificates, which are copied into each claim's directory.
 const maxCASize = 1 << 20
 
-// APIServer is how containers reach the API server. It comes from the plugin's own configuration,
+// APIServer has the address and the CA certificates with which containers reach the API server. It comes from the plugin's own configuration,
 // and not from the status of a claim, which other clients may write.
 type APIServer struct {
 	// URL is https://host:port.
@@ -27,14 +27,14 @@ type APIServer struct {
 	CA []byte
 }
 
-// apiServer is an APIServer with its current certificates.
-type apiServer struct {
+// apiServerWithCA is an APIServer with the certificates that were last read.
+type apiServerWithCA struct {
 	APIServer
 	ca atomic.Pointer[[]byte]
 }
 
-// load reads the certificates, and returns whether they have changed.
-func (s *apiServer) load() (changed bool, err error) {
+// load reads the certificates, and reports whether they have changed.
+func (s *apiServerWithCA) load() (changed bool, err error) {
 	ca := s.CA
 	if s.CAFile != "" {
 		if ca, err = readCA(s.CAFile); err != nil {

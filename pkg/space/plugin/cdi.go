@@ -103,7 +103,7 @@ func (s *cdiSpecs) write(claim types.UID, devices []specs.Device) error {
 	return nil
 }
 
-// remove removes the spec of a claim, and returns whether it existed.
+// remove removes the spec of a claim, and reports whether it existed.
 func (s *cdiSpecs) remove(claim types.UID) (removed bool, err error) {
 	err = os.Remove(s.path(claim))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

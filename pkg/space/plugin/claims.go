@@ -55,7 +55,7 @@ func (r *claimReader) get(ctx context.Context, name types.NamespacedName) (claim
 }
 
 // withParameters calls use with a claim that has its parameters, which use must not keep. It reads
-// the claim if they were stripped. The error is that of the API server.
+// the claim if it is truncated. The error is that of the API server.
 func (r *claimReader) withParameters(ctx context.Context, claim *resourceapi.ResourceClaim, use func(*resourceapi.ResourceClaim)) error {
 	if !allocation.IsTruncated(claim) {
 		use(claim)
@@ -64,8 +64,8 @@ func (r *claimReader) withParameters(ctx context.Context, claim *resourceapi.Res
 	return r.read(ctx, types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}, use)
 }
 
-// forHelper returns a client for [kubeletplugin.Helper], which reads the claims of a pod with it and
-// has all of them at the same time.
+// forHelper returns a client for [kubeletplugin.Helper], which reads all claims of a pod with it before
+// it calls Prepare.
 func (r *claimReader) forHelper() kubernetes.Interface { return helperClient{r.client, r} }
 
 // helperClient, helperResourceClient and helperClaimClient replace how one claim is read.

@@ -187,7 +187,7 @@ func TestResync_addsDeviceMetadataOfEarlierVersions(t *testing.T) {
 		stored, err := n.driver.store.get(claim.UID)
 		n.must(err)
 		if stored.Spaces[0].Request != "a" || stored.PodClaimName != "test-claim" {
-			t.Errorf("the metadata of the claim are %+v", stored)
+			t.Errorf("the metadata of the claim is %+v", stored)
 		}
 	})
 }

@@ -33,13 +33,14 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-// TokenRequester requests tokens. A lifetime of zero is the default.
+// TokenRequester requests tokens. A lifetime of zero means the default of the installation.
 type TokenRequester interface {
 	Request(ctx context.Context, account token.Account, lifetime time.Duration) (token.Token, error)
 }
 
 // Config is the configuration of a Driver.
 type Config struct {
+	// Driver is the driver's name.
 	Driver string
 	// Node is the node's name.
 	Node           string
@@ -61,12 +62,12 @@ type Config struct {
 	Metrics *metrics.Plugin
 	// Pools are the pools per node. The plugin publishes its node's part of them.
 	Pools pools.Set
-	// Fail stops the plugin because of an error.
+	// Fail stops the kubelet plugin, whose Run then returns the error.
 	Fail func(error)
 }
 
-// workers is the number of claims that are resynced at the same time.
-const workers = 4
+// resyncWorkers is the number of claims that are resynced at the same time.
+const resyncWorkers = 4
 
 // Driver implements kubeletplugin.DRAPlugin.
 type Driver struct {
@@ -81,7 +82,7 @@ type Driver struct {
 	// queue has the claims to resync.
 	queue workqueue.TypedDelayingInterface[types.UID]
 	// apiServer is Config.APIServer with its current certificates.
-	apiServer apiServer
+	apiServer apiServerWithCA
 	store     *store
 	specs     *cdiSpecs
 	// nodeReplaced is when the plugin found that its Node was deleted or replaced, or nil.
@@ -92,7 +93,7 @@ type Driver struct {
 	features *pools.Features
 	// jitter is in [0, 1).
 	jitter func() float64
-	// wall is the node's time of day, which can be set.
+	// wall returns the node's wall clock time, which can be set, unlike the monotonic clock.
 	wall func() time.Time
 
 	// ctx is done when the driver stops. It is set before the first call.
@@ -111,7 +112,7 @@ func New(config Config) (*Driver, error) {
 		claims:    newClaimReader(config.Client, config.Driver),
 		tracked:   trackedClaims{claims: map[types.UID]*trackedClaim{}, changed: make(chan struct{})},
 		queue:     workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[types.UID]{Clock: config.Clock}),
-		apiServer: apiServer{APIServer: config.APIServer},
+		apiServer: apiServerWithCA{APIServer: config.APIServer},
 		features:  pools.NewFeatures(config.Pools),
 		jitter:    rand.Float64,
 		wall:      func() time.Time { return config.Clock.Now().Round(0) },
@@ -135,7 +136,7 @@ func New(config Config) (*Driver, error) {
 func (d *Driver) Start(ctx context.Context) {
 	d.ctx, d.cancel = context.WithCancel(ctx)
 	d.running.Go(func() { wait.UntilWithContext(d.ctx, d.resync, resyncInterval) })
-	for range workers {
+	for range resyncWorkers {
 		d.running.Go(func() { d.resyncQueue(d.ctx) })
 	}
 }

@@ -212,7 +212,7 @@ func (n *node) start() {
 		Fail:           func(err error) { n.t.Errorf("the plugin gave up: %v", err) },
 	})
 	n.must(err)
-	pluginMetrics.Collect(n.driver.summary)
+	pluginMetrics.Collect(n.driver.tokenMetrics)
 	n.driver.jitter = func() float64 { return 0 }
 	n.driver.wall = func() time.Time { return time.Now().Add(time.Duration(n.wallAhead.Load())) }
 	n.driver.Start(n.t.Context())

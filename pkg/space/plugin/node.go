@@ -74,7 +74,7 @@ func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error
 		case <-d.features.Changed():
 		}
 		// Publish only changes: each update resets the library's state about dropped fields.
-		if now := d.Pools.OnNode(d.Node, labels, d.features.Unsupported()); resources.Pools == nil || !equality.Semantic.DeepEqual(now, resources) {
+		if now := d.Pools.NodeResources(d.Node, labels, d.features.Unsupported()); resources.Pools == nil || !equality.Semantic.DeepEqual(now, resources) {
 			resources = now
 			if err := helper.PublishResources(ctx, resources); err != nil {
 				return err

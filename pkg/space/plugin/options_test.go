@@ -43,7 +43,7 @@ func TestOptionsAPIServer(t *testing.T) {
 		"a file that is too large":            {[]string{"--advertise-apiserver-ca-file=/dev/zero"}, inline, "", "", "more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := apiServer{APIServer: parse(t, test.args...).apiServer(&rest.Config{Host: "https://own:6443", TLSClientConfig: test.tls})}
+			s := apiServerWithCA{APIServer: parse(t, test.args...).apiServer(&rest.Config{Host: "https://own:6443", TLSClientConfig: test.tls})}
 			_, err := s.load()
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {

@@ -27,7 +27,7 @@ import (
 // response with the reason arrives in time.
 const responseMargin = 5 * time.Second
 
-// errDeallocated means that the claim no longer has the allocation in question.
+// errDeallocated means that the claim no longer has the allocation that is being prepared.
 var errDeallocated = errors.New("the claim has been deallocated")
 
 // preparation is what Prepare writes for an allocation of a claim.
@@ -193,7 +193,7 @@ func (d *Driver) resolve(claim *resourceapi.ResourceClaim) (prepared preparation
 	return prepared, nil, nil
 }
 
-// resolveStripped is resolve for a stripped claim. It reads the claim if its parameters were stripped.
+// resolveStripped is resolve for a stripped claim. It reads the claim if that is truncated.
 func (d *Driver) resolveStripped(ctx context.Context, claim *resourceapi.ResourceClaim) (prepared preparation, missing []string, err error) {
 	readErr := d.claims.withParameters(ctx, claim, func(full *resourceapi.ResourceClaim) {
 		prepared, missing, err = d.resolve(full)

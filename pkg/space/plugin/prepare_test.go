@@ -210,7 +210,7 @@ func TestPrepare_usesTheTokenLifetimeOfTheClass(t *testing.T) {
 		p, err := n.driver.store.get(claim.UID)
 		n.must(err)
 		if got := p.Spaces[0]; got.ServiceAccountUID != "account-2" || got.TokenLifetime != (metav1.Duration{Duration: 15 * time.Minute}) {
-			t.Errorf("the metadata have %+v", got)
+			t.Errorf("the metadata is %+v", got)
 		}
 	})
 }

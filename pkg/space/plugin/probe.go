@@ -61,9 +61,9 @@ func (c *kubeletConnection) drain(ctx context.Context) error {
 	})
 }
 
-// registered returns an error unless the kubelet has registered the plugin. During an
+// checkRegistered returns an error unless the kubelet has registered the plugin. During an
 // update, the old and the new plugin are registered, each by its own socket.
-func (c *kubeletConnection) registered() error {
+func (c *kubeletConnection) checkRegistered() error {
 	switch status := c.status.Load(); {
 	case status == nil:
 		return errors.New("the kubelet has not registered the plugin yet")

@@ -40,7 +40,7 @@ func startPlugin(t *testing.T, dir string, uid types.UID) *running {
 		t.Fatal(err)
 	}
 	api := fake.NewClientset()
-	driver, err := o.driver(api, watchWith(api), APIServer{}, record.NewFakeRecorder(1), prometheus.NewRegistry(), func(err error) { t.Errorf("the plugin failed: %v", err) })
+	driver, err := o.newDriver(api, watchWith(api), APIServer{}, record.NewFakeRecorder(1), prometheus.NewRegistry(), func(err error) { t.Errorf("the plugin failed: %v", err) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestHealthHandler_readyWhenRegistered(t *testing.T) {
 	r.want(t, "/readyz", http.StatusServiceUnavailable)
 
 	r.register(t, &registerapi.RegistrationStatus{Error: "too old"})
-	if err := r.registered(); err == nil || !strings.Contains(err.Error(), "too old") {
+	if err := r.checkRegistered(); err == nil || !strings.Contains(err.Error(), "too old") {
 		t.Errorf("got error %v, want the kubelet's", err)
 	}
 	r.want(t, "/readyz", http.StatusServiceUnavailable)

@@ -103,7 +103,7 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 		c = d.track(ctx, stored, nil, nil)
 	}
 	ctx, logger := withClaim(ctx, c.prepared.claimName(), claim)
-	d.follow(ctx, c)
+	d.applyLatest(ctx, c)
 	if !c.ended.IsZero() {
 		if latest := c.latest.Load(); d.reallocated(c.prepared, latest) {
 			return d.prepareAgain(ctx, c, latest, d.store.update,
@@ -261,7 +261,7 @@ func (d *Driver) prepareAgain(ctx context.Context, c *trackedClaim, claim *resou
 			klog.FromContext(ctx).V(2).Info("The allocation of a prepared claim is not used on this node", "err", err)
 			return nil
 		}
-		d.report(c, err)
+		d.reportFailure(c, err)
 		return fmt.Errorf("prepare ResourceClaim %s again: %w", c.prepared.claimName(), err)
 	}
 	d.track(ctx, prepared.preparedClaim, claim, tokens)
@@ -274,8 +274,8 @@ func (d *Driver) prepareAgain(ctx context.Context, c *trackedClaim, claim *resou
 	return nil
 }
 
-// removeEnded removes a claim that the kubelet did not unprepare in time, unless it is allocated in
-// the API server.
+// removeEnded removes a claim that the kubelet did not unprepare in time, unless the API server returns
+// the claim with an allocation.
 func (d *Driver) removeEnded(ctx context.Context, c *trackedClaim) error {
 	if d.Clock.Since(c.ended) < unprepareTimeout {
 		return nil
@@ -305,7 +305,7 @@ func (d *Driver) reportDamage(ctx context.Context, claim types.UID, damage error
 		return
 	}
 	d.Metrics.Findings.WithLabelValues(metrics.DamagedMetadata).Inc()
-	klog.FromContext(ctx).Error(damage, "Metadata of a prepared claim are damaged. After a restart of the plugin, its tokens are not renewed until its pods are recreated", logkeys.ClaimUID, claim)
+	klog.FromContext(ctx).Error(damage, "Metadata of a prepared claim is damaged. After a restart of the plugin, its tokens are not renewed until its pods are recreated", logkeys.ClaimUID, claim)
 }
 
 // removeAbandoned removes files that processes were writing when they were killed.

@@ -514,7 +514,7 @@ func TestResync_doesNotRenewWithDamagedMetadata(t *testing.T) {
 		n.driver.Stop()
 		n.truncateMetadata()
 		n.start()
-		n.wantNoTokenRequest("the metadata are damaged")
+		n.wantNoTokenRequest("the metadata is damaged")
 		n.wantAllFiles()
 		if got := n.findings(metrics.DamagedMetadata); got != 1 {
 			t.Errorf("reported %v times, want once", got)
@@ -524,7 +524,7 @@ func TestResync_doesNotRenewWithDamagedMetadata(t *testing.T) {
 		n.driver.Stop()
 		n.truncateMetadata()
 		n.start()
-		n.wantNoTokenRequest("the metadata are damaged")
+		n.wantNoTokenRequest("the metadata is damaged")
 		n.must(unprepareClaim(t.Context(), n.driver, claim.UID))
 		n.wantNoFiles()
 	})

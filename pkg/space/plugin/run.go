@@ -61,7 +61,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	driver, err := o.driver(api, watchClaim, o.apiServer(config), events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.Node}), legacyregistry.Registerer(), fail)
+	driver, err := o.newDriver(api, watchClaim, o.apiServer(config), events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: component, Host: o.Node}), legacyregistry.Registerer(), fail)
 	if err != nil {
 		return err
 	}
@@ -120,14 +120,14 @@ func (o *Options) helperOptions(kubelet *kubeletConnection) []kubeletplugin.Opti
 // responds at its sockets. They do not depend on the API server, which Unprepare does not need.
 func (o *Options) healthHandler(kubelet *kubeletConnection) http.Handler {
 	return httpserver.Handler(kubelet.probe, func(ctx context.Context) error {
-		if err := kubelet.registered(); err != nil {
+		if err := kubelet.checkRegistered(); err != nil {
 			return err
 		}
 		return kubelet.probe(ctx)
 	})
 }
 
-func (o *Options) driver(api kubernetes.Interface, watchClaim ClaimWatcher, server APIServer, events record.EventRecorder, registry prometheus.Registerer, fail func(error)) (*Driver, error) {
+func (o *Options) newDriver(api kubernetes.Interface, watchClaim ClaimWatcher, server APIServer, events record.EventRecorder, registry prometheus.Registerer, fail func(error)) (*Driver, error) {
 	config := o.Config
 	config.Client, config.WatchClaim, config.APIServer, config.Events, config.Fail = api, watchClaim, server, events, fail
 	config.Clock = clock.RealClock{}
@@ -139,13 +139,13 @@ func (o *Options) driver(api kubernetes.Interface, watchClaim ClaimWatcher, serv
 		if config.Pools.Pools, err = pools.Load(o.PoolsFile); err != nil {
 			return nil, err
 		}
-		config.Pools = config.Pools.PerNode()
+		config.Pools = config.Pools.ForNodes()
 	}
 	config.Metrics = metrics.NewPlugin(registry, o.Version)
 	driver, err := New(config)
 	if err != nil {
 		return nil, err
 	}
-	config.Metrics.Collect(driver.summary)
+	config.Metrics.Collect(driver.tokenMetrics)
 	return driver, nil
 }

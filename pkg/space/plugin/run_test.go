@@ -23,7 +23,7 @@ func TestOptionsDriver_separatesInstallations(t *testing.T) {
 	credentialsPath := func(name string) string {
 		t.Helper()
 		o := parse(t, "--driver-name="+name, "--credentials-dir="+dir+"/claims", "--cdi-root="+dir+"/cdi", "--kubelet-root-dir="+dir+"/kubelet")
-		driver, err := o.driver(fake.NewClientset(), nil, APIServer{}, record.NewFakeRecorder(0), prometheus.NewRegistry(), func(error) {})
+		driver, err := o.newDriver(fake.NewClientset(), nil, APIServer{}, record.NewFakeRecorder(0), prometheus.NewRegistry(), func(error) {})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -98,11 +98,11 @@ type preparedSpace struct {
 	// Pool and Device are what the scheduler allocated.
 	Pool   string `json:"pool"`
 	Device string `json:"device"`
-	// Namespace is the space's; the token is for ServiceAccount in it.
+	// Namespace is the namespace of the space, and of the ServiceAccount that the token is for.
 	Namespace         string    `json:"namespace"`
 	ServiceAccount    string    `json:"serviceAccount"`
 	ServiceAccountUID types.UID `json:"serviceAccountUID"`
-	// TokenLifetime is the lifetime to request. Zero: the installation's.
+	// TokenLifetime is the lifetime to request. Zero means the default of the installation.
 	TokenLifetime metav1.Duration `json:"tokenLifetime,omitzero"`
 	// EmbedToken writes the token to the kubeconfig, too.
 	EmbedToken bool `json:"embedToken,omitempty"`
@@ -115,11 +115,11 @@ type store struct {
 	root    string
 	staging staging.Dir
 	// server is how containers reach the API server.
-	server *apiServer
+	server *apiServerWithCA
 }
 
 // openStore creates the root directory if needed, and makes it inaccessible to other users.
-func openStore(driver, root string, server *apiServer) (*store, error) {
+func openStore(driver, root string, server *apiServerWithCA) (*store, error) {
 	if err := os.MkdirAll(root, privateDirMode); err != nil {
 		return nil, fmt.Errorf("create the directory for prepared claims: %w", err)
 	}
@@ -160,7 +160,7 @@ func (s *store) update(prepared preparedClaim, tokens []token.Token) error {
 	return nil
 }
 
-// filesOf returns all files of a claim. The metadata come first: a plugin that reads them later
+// filesOf returns all files of a claim. The metadata comes first: a plugin that reads them later
 // renews the tokens of all spaces.
 func (s *store) filesOf(prepared preparedClaim, tokens []token.Token) []staging.File {
 	return slices.Concat(metadataOf(prepared), directoriesOf(prepared), s.containerFilesOf(prepared, tokens))
@@ -215,7 +215,7 @@ func (s *store) credentialsOf(prepared preparedClaim, tokens []token.Token) []st
 	return files
 }
 
-// storedToken returns the token of a space, or nil if its file was removed: then it is due.
+// storedToken returns the token in the file of a space, or nil if it cannot be read.
 func (s *store) storedToken(claim types.UID, subdir string) []byte {
 	token, err := os.ReadFile(filepath.Join(s.credentialsPath(claim, subdir), containeredits.TokenFile))
 	if err != nil {
@@ -260,7 +260,7 @@ func (s *store) get(claim types.UID) (preparedClaim, error) {
 	case prepared.APIVersion != metadataVersion:
 		err = fmt.Errorf("apiVersion is %q, must be %q", prepared.APIVersion, metadataVersion)
 	case prepared.UID != claim:
-		err = fmt.Errorf("they are of claim %q", prepared.UID)
+		err = fmt.Errorf("it belongs to claim %q", prepared.UID)
 	default:
 		err = prepared.validate()
 	}

@@ -45,9 +45,9 @@ func storedClaim(uid types.UID, dirs ...string) preparedClaim {
 	return p
 }
 
-func testAPIServer(t *testing.T) *apiServer {
+func testAPIServer(t *testing.T) *apiServerWithCA {
 	t.Helper()
-	s := &apiServer{APIServer: APIServer{URL: testServer, CA: []byte("its CA")}}
+	s := &apiServerWithCA{APIServer: APIServer{URL: testServer, CA: []byte("its CA")}}
 	if _, err := s.load(); err != nil {
 		t.Fatal(err)
 	}

@@ -139,7 +139,7 @@ func (d *Driver) track(ctx context.Context, prepared preparedClaim, claim *resou
 	ctx, c.stop = context.WithCancel(klog.NewContext(d.ctx, klog.FromContext(ctx)))
 	d.untrack(prepared.UID)
 	d.tracked.update(func() { d.tracked.claims[prepared.UID] = c })
-	// watchClaim logs the errors of the API server. follow stops the watch.
+	// watchClaim logs the errors of the API server. untrack stops the watch.
 	go func() {
 		_ = d.watchClaim(ctx, prepared.claimName(), claim, maxRereadDelay, func(latest *resourceapi.ResourceClaim) (bool, error) {
 			c.latest.Store(latest)
@@ -168,8 +168,7 @@ func (d *Driver) end(c *trackedClaim) {
 	d.queue.AddAfter(c.prepared.UID, unprepareTimeout)
 }
 
-// expire makes the tokens of a claim due that were issued before a time, because they are no longer
-// valid.
+// expire marks those tokens of a claim that were issued until a time as expired and due for renewal.
 func (d *Driver) expire(c *trackedClaim, until time.Time) {
 	now := d.Clock.Now()
 	d.tracked.update(func() {
@@ -210,11 +209,11 @@ func (prepared preparedClaim) allocationIn(claim *resourceapi.ResourceClaim, dri
 	return nil
 }
 
-// follow handles the latest version of a claim that the watch has received. It stops the renewal if the
+// applyLatest handles the latest version of a claim that the watch has received. It stops the renewal if the
 // claim is deallocated, and makes a token due if its ServiceAccount was recreated. Tenants can delete
 // the ServiceAccount repeatedly. After each such renewal, the next one is therefore delayed, by a time
 // that doubles from firstRetry to lastRetry and is reset after twice lastRetry without one.
-func (d *Driver) follow(ctx context.Context, c *trackedClaim) {
+func (d *Driver) applyLatest(ctx context.Context, c *trackedClaim) {
 	claim := c.latest.Load()
 	if claim == nil {
 		return
@@ -232,7 +231,7 @@ func (d *Driver) follow(ctx context.Context, c *trackedClaim) {
 	case !c.ended.IsZero(): // It exists again, for example after etcd was restored from a backup.
 		d.tracked.update(func() { c.ended = time.Time{} })
 	}
-	now, id, followed := d.Clock.Now(), string(c.prepared.UID), false
+	now, id, delayNext := d.Clock.Now(), string(c.prepared.UID), false
 	waits := d.replacements.IsInBackOffSinceUpdate(id, now)
 	for i, result := range a.Results {
 		// Data that cannot be read, such as those of a newer controller, are ignored until the
@@ -248,7 +247,7 @@ func (d *Driver) follow(ctx context.Context, c *trackedClaim) {
 		case replaced && waits:
 			d.queue.AddAfter(c.prepared.UID, d.replacements.Get(id))
 		case data != nil && (replaced || t.spaceExpired || imported):
-			followed = followed || replaced && !imported // by another process
+			delayNext = delayNext || replaced && !imported // An imported claim is renewed anyway.
 			d.tracked.update(func() {
 				space.ServiceAccountUID, t.spaceExpired, t.renew = data.ServiceAccountUID, false, now
 			})
@@ -257,7 +256,7 @@ func (d *Driver) follow(ctx context.Context, c *trackedClaim) {
 			klog.FromContext(ctx).Info("Space expired while in use: its token is no longer renewed", logkeys.Request, result.Request)
 		}
 	}
-	if followed {
+	if delayNext {
 		d.replacements.Next(id, now)
 	}
 }
@@ -293,7 +292,7 @@ func (d *Driver) renew(ctx context.Context, c *trackedClaim) {
 		return
 	}
 	logger.Error(err, "Failed to renew a token, retrying", "in", d.untilRenewal(c.tokens...))
-	d.report(c, err)
+	d.reportFailure(c, err)
 }
 
 // requestTokensWhenAllowed requests tokens for a pod that has just been bound to the node. The API
@@ -383,8 +382,8 @@ func (d *Driver) untilRenewal(tokens ...tokenState) time.Duration {
 	return until
 }
 
-// report records an event about a claim if renewals of its tokens have failed for eventAfter.
-func (d *Driver) report(c *trackedClaim, err error) {
+// reportFailure records an event about a claim if renewals of its tokens have failed for eventAfter.
+func (d *Driver) reportFailure(c *trackedClaim, err error) {
 	now := d.Clock.Now()
 	if c.failingSince.IsZero() {
 		c.failingSince = now
@@ -397,8 +396,8 @@ func (d *Driver) report(c *trackedClaim, err error) {
 		"Node %s has not been able to renew the tokens of this claim for %s: %v", d.Node, now.Sub(c.failingSince).Round(time.Second), err)
 }
 
-// summary returns the values of the metrics about tokens.
-func (d *Driver) summary() metrics.Tokens {
+// tokenMetrics returns the values of the metrics about tokens.
+func (d *Driver) tokenMetrics() metrics.Tokens {
 	d.tracked.mutex.Lock()
 	defer d.tracked.mutex.Unlock()
 	var out metrics.Tokens

@@ -32,16 +32,16 @@ import (
 
 func TestSummary_showsTheEarliestExpiration(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
-		if got := n.driver.summary(); got.Known || got.Claims != 0 {
+		if got := n.driver.tokenMetrics(); got.Known || got.Claims != 0 {
 			t.Errorf("without a claim: %+v", got)
 		}
 		n.prepared("a")
-		if got := n.driver.summary(); !got.Known || got.Claims != 1 || got.Remaining != lifetime {
+		if got := n.driver.tokenMetrics(); !got.Known || got.Claims != 1 || got.Remaining != lifetime {
 			t.Errorf("with a new token: %+v, want %s", got, lifetime)
 		}
 		n.requester.failWith(errors.New("denied by webhook"))
 		<-time.After(lifetime + time.Second) // by the bubble's clock
-		if got := n.driver.summary(); got.Remaining != -time.Second {
+		if got := n.driver.tokenMetrics(); got.Remaining != -time.Second {
 			t.Errorf("after it expired: %+v", got)
 		}
 		failed, err := n.driver.Metrics.Renewals.GetMetricWithLabelValues("failure")

@@ -38,12 +38,13 @@ const (
 	// author can change it again and again.
 	changeInterval = 30 * time.Second
 	changeBurst    = 10
-	// backoffSteps is how often a delay can grow: more often than it takes to its maximum.
+	// backoffSteps is how often a delay can double. Each delay reaches its maximum in fewer steps.
 	backoffSteps = 100
 )
 
-// watchClaim calls handle with a claim whenever it has changed, beginning with the newest known
-// version, or with the one that it reads if that is nil. A claim that does not exist is empty.
+// watchClaim calls handle with a claim whenever it has changed. It begins with the given version or, if
+// that is nil, with the one that it reads. For a claim that does not exist, it calls handle with an empty
+// one.
 // It returns when handle or ctx is done, with the last error of the API
 // server or of handle, or nil. It continues when the API server is unavailable for some time. It
 // needs permission to get and to watch, and no permission to list, which client-go's informers
@@ -107,11 +108,11 @@ func (d *Driver) awaitChange(ctx context.Context, name types.NamespacedName, ver
 	return err
 }
 
-// ClaimWatcher watches the changes of a claim after a version. The objects of the events do not
-// matter.
+// ClaimWatcher watches a claim for changes after a resourceVersion. Callers ignore the objects of the
+// events.
 type ClaimWatcher func(ctx context.Context, name types.NamespacedName, version string) (watch.Interface, error)
 
-// newClaimWatcher returns a ClaimWatcher whose events have a line of a table instead of the claim.
+// newClaimWatcher returns a ClaimWatcher whose events contain a row of a Table instead of the claim.
 // A watch keeps a buffer as large as its largest event, and large claims may all change at the
 // same time.
 func newClaimWatcher(config *rest.Config) (ClaimWatcher, error) {

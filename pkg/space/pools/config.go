@@ -29,9 +29,9 @@ type Config struct {
 type Pool struct {
 	// Name is a DNS label. The scheduler tries pools in the order of their names.
 	Name string `json:"name"`
-	// Limit is the maximum number of spaces in the cluster.
+	// Limit is the maximum number of spaces in the cluster. If nil, there is no limit.
 	Limit *int64 `json:"limit,omitempty"`
-	// PerNode makes it a pool per node: only pods on a node can use the spaces of its part.
+	// PerNode makes the pool a pool per node: only pods on a node can use the spaces of the node's part.
 	PerNode *PerNode `json:"perNode,omitempty"`
 	// Budget has the amounts that the spaces of the pool share.
 	Budget *Budget `json:"budget,omitempty"`
@@ -47,9 +47,9 @@ type Pool struct {
 	BindingConditions *bool `json:"bindingConditions,omitempty"`
 }
 
-// PerNode describes the part of a node.
+// PerNode describes the part that each node has of a pool per node.
 type PerNode struct {
-	// Limit is the maximum number of spaces on each node.
+	// Limit is the maximum number of spaces on each node. It is required.
 	Limit *int64 `json:"limit"`
 }
 
@@ -76,21 +76,21 @@ type Set struct {
 	// NodeSelector selects the nodes that run the kubelet plugin by their labels. If empty, it
 	// selects all nodes.
 	NodeSelector map[string]string
-	// Exclusive is the number of devices in a pool without a limit if the cluster does not
-	// support shareable devices.
-	Exclusive int
+	// ExclusiveDevices is the number of devices in a pool without a limit if the cluster does not
+	// support shareable devices. It is also the maximum for a pool with a budget.
+	ExclusiveDevices int
 	// BindingConditions is the default for pools.
 	BindingConditions bool
 }
 
-// Cluster returns the part of the set that the controller publishes.
-func (s Set) Cluster() Set {
+// ForCluster returns the part of the set that the controller publishes.
+func (s Set) ForCluster() Set {
 	s.Pools = slices.DeleteFunc(slices.Clone(s.Pools), func(p Pool) bool { return p.PerNode != nil })
 	return s
 }
 
-// PerNode returns the part of the set that kubelet plugins publish.
-func (s Set) PerNode() Set {
+// ForNodes returns the part of the set that kubelet plugins publish.
+func (s Set) ForNodes() Set {
 	s.Pools = slices.DeleteFunc(slices.Clone(s.Pools), func(p Pool) bool { return p.PerNode == nil })
 	return s
 }

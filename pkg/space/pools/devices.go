@@ -39,7 +39,7 @@ func (s Set) devices(p Pool, unsupported Unsupported) []resourceapi.Device {
 		device.BindingFailureConditions = []string{spaceapi.ConditionBindingFailed}
 	}
 	if unsupported.ShareableDevices {
-		devices := make([]resourceapi.Device, s.exclusiveDevices(p))
+		devices := make([]resourceapi.Device, s.exclusiveDeviceCount(p))
 		for i := range devices {
 			devices[i] = *device.DeepCopy()
 			devices[i].Name = fmt.Sprintf("space-%d", i)
@@ -56,10 +56,10 @@ func (s Set) hasBindingConditions(p Pool) bool {
 	return ptr.Deref(p.BindingConditions, s.BindingConditions)
 }
 
-// exclusiveDevices returns the number of devices that replace the shareable one. For a
+// exclusiveDeviceCount returns the number of devices that replace the shareable one. For a
 // budget, it is the number of spaces of the default size that fit.
-func (s Set) exclusiveDevices(p Pool) int {
-	n := ptr.Deref(p.limit(), int64(s.Exclusive))
+func (s Set) exclusiveDeviceCount(p Pool) int {
+	n := ptr.Deref(p.limit(), int64(s.ExclusiveDevices))
 	if p.Budget != nil {
 		for name, total := range p.Budget.Total {
 			if size := p.Budget.Default[name]; size.MilliValue() > 0 {

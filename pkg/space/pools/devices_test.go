@@ -41,7 +41,7 @@ func onlyDevice(t *testing.T, p resourceslice.Pool) resourceapi.Device {
 }
 
 func TestDevices_withoutLimit(t *testing.T) {
-	got := Set{Pools: []Pool{{Name: DefaultName}}, Exclusive: 5}.OnCluster(supported).Pools["spaces"]
+	got := Set{Pools: []Pool{{Name: DefaultName}}, ExclusiveDevices: 5}.ClusterResources(supported).Pools["spaces"]
 	device := onlyDevice(t, got)
 	if !ptr.Deref(device.AllowMultipleAllocations, false) {
 		t.Error("the device can be allocated only once")
@@ -59,8 +59,8 @@ func TestDevices_withoutLimit(t *testing.T) {
 
 func TestDevices_limitIsACapacity(t *testing.T) {
 	set := Set{Pools: parse(t, "- {name: limited, limit: 3}\n- {name: local, perNode: {limit: 2}}")}
-	pools := set.OnCluster(supported).Pools
-	maps.Copy(pools, set.OnNode("n", nil, supported).Pools)
+	pools := set.ClusterResources(supported).Pools
+	maps.Copy(pools, set.NodeResources("n", nil, supported).Pools)
 	for name, limit := range map[string]int64{"limited": 3, "local/n": 2} {
 		device := onlyDevice(t, pools[name])
 		if !ptr.Deref(device.AllowMultipleAllocations, false) {
@@ -89,7 +89,7 @@ func TestDevices_budget(t *testing.T) {
     max: {cpu: "8"}
     step: {cpu: "1"}
 `)}
-	capacity := onlyDevice(t, set.OnCluster(supported).Pools["shared"]).Capacity
+	capacity := onlyDevice(t, set.ClusterResources(supported).Pools["shared"]).Capacity
 	if got := slices.Sorted(maps.Keys(capacity)); !slices.Equal(got, []resourceapi.QualifiedName{"cpu", "limits_cpu", "memory", "spaces"}) {
 		t.Fatalf("got capacities %v", got)
 	}
@@ -111,8 +111,8 @@ func TestDevices_budget(t *testing.T) {
 func TestDevices_attributes(t *testing.T) {
 	set := Set{Pools: parse(t, `- {name: p, attributes: {tier: gold, size: 3, fast: true, release: {version: 1.2.3}, text: "3"}}`)}
 	for name, cluster := range map[string]Unsupported{"shareable": supported, "exclusive": unsupported} {
-		set.Exclusive = 1
-		got := onlyDevice(t, set.OnCluster(cluster).Pools["p"]).Attributes
+		set.ExclusiveDevices = 1
+		got := onlyDevice(t, set.ClusterResources(cluster).Pools["p"]).Attributes
 		want := map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
 			"pool": {StringValue: ptr.To("p")}, "tier": {StringValue: ptr.To("gold")}, "text": {StringValue: ptr.To("3")},
 			"size": {IntValue: ptr.To[int64](3)}, "fast": {BoolValue: ptr.To(true)}, "release": {VersionValue: ptr.To("1.2.3")},
@@ -128,11 +128,11 @@ func TestDevices_bindingConditions(t *testing.T) {
 	for _, installation := range []bool{false, true} {
 		set := Set{Pools: pools, BindingConditions: installation}
 		for name, want := range map[string]bool{"with": true, "without": false, "unset": installation} {
-			device := onlyDevice(t, set.OnCluster(supported).Pools[name])
+			device := onlyDevice(t, set.ClusterResources(supported).Pools[name])
 			if got := len(device.BindingConditions) == 1 && len(device.BindingFailureConditions) == 1; got != want {
 				t.Errorf("installation %t, pool %s: got binding conditions: %t", installation, name, got)
 			}
-			device = onlyDevice(t, set.OnCluster(Unsupported{BindingConditions: true}).Pools[name])
+			device = onlyDevice(t, set.ClusterResources(Unsupported{BindingConditions: true}).Pools[name])
 			if len(device.BindingConditions)+len(device.BindingFailureConditions) > 0 {
 				t.Errorf("pool %s has binding conditions in a cluster that does not support them", name)
 			}
@@ -146,7 +146,7 @@ func TestDevices_exclusiveDevicesFitIntoSlices(t *testing.T) {
 		slices    []int
 	}{{1, []int{1}}, {127, []int{127}}, {128, []int{128}}, {129, []int{128, 1}}, {300, []int{128, 128, 44}}} {
 		t.Run(fmt.Sprintf("%d devices", test.exclusive), func(t *testing.T) {
-			pool := Set{Pools: []Pool{{Name: DefaultName}}, Exclusive: test.exclusive}.OnCluster(unsupported).Pools["spaces"]
+			pool := Set{Pools: []Pool{{Name: DefaultName}}, ExclusiveDevices: test.exclusive}.ClusterResources(unsupported).Pools["spaces"]
 			var got []int
 			names := map[string]bool{}
 			for _, slice := range pool.Slices {
@@ -184,10 +184,10 @@ func TestDevices_numberOfExclusiveDevices(t *testing.T) {
 		`- {name: p, budget: {total: {memory: 64Gi}, default: {memory: 64Gi}, step: {memory: 1Gi}}}`: 1,
 	} {
 		t.Run(text, func(t *testing.T) {
-			set := Set{Pools: parse(t, text), Exclusive: 50}
+			set := Set{Pools: parse(t, text), ExclusiveDevices: 50}
 			got := 0
-			pools := set.OnCluster(unsupported).Pools
-			maps.Copy(pools, set.OnNode("n", nil, unsupported).Pools)
+			pools := set.ClusterResources(unsupported).Pools
+			maps.Copy(pools, set.NodeResources("n", nil, unsupported).Pools)
 			for _, p := range pools {
 				for _, slice := range p.Slices {
 					got += len(slice.Devices)

@@ -28,12 +28,14 @@ const (
 	bindingFeature   = "DRADeviceBindingConditions"
 )
 
-// Unsupported are the features of devices that the API server does not support. It drops their
+// Unsupported has the features of devices that the API server does not support. It drops their
 // fields.
 type Unsupported struct {
-	// ShareableDevices means that only one claim at a time can use a device.
+	// ShareableDevices is set if the API server drops allowMultipleAllocations: only one claim at a
+	// time can use a device.
 	ShareableDevices bool
-	// BindingConditions means that the scheduler does not wait for conditions.
+	// BindingConditions is set if the API server drops bindingConditions: the scheduler does not wait
+	// for them.
 	BindingConditions bool
 }
 
@@ -59,8 +61,8 @@ func (f *Features) Unsupported() Unsupported {
 	return f.unsupported
 }
 
-// Changed receives when [Features.HandleError] has found unsupported features, so that other
-// devices have to be published.
+// Changed returns a channel that receives when [Features.HandleError] has found unsupported features,
+// so that other devices have to be published.
 func (f *Features) Changed() <-chan struct{} { return f.changed }
 
 // Probe finds out with a dry run which fields the API server drops from slices of a node or, if
@@ -115,7 +117,7 @@ func (f *Features) HandleError(ctx context.Context, err error, msg string) {
 	}
 }
 
-// add records unsupported features, and returns whether one of them is new.
+// add records unsupported features, and reports whether one of them is new.
 func (f *Features) add(ctx context.Context, unsupported Unsupported) bool {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
@@ -146,5 +148,5 @@ func (s Set) logUnsupported(ctx context.Context, p Pool, found Unsupported) {
 		meaning = ", so the number of spaces is limited"
 	}
 	logger.Info("This cluster does not support shareable devices (feature "+shareableFeature+"): publishing exclusive devices instead"+meaning,
-		logkeys.Pool, p.Name, "limit", s.exclusiveDevices(p))
+		logkeys.Pool, p.Name, "limit", s.exclusiveDeviceCount(p))
 }

@@ -12,11 +12,11 @@ import (
 	"k8s.io/dynamic-resource-allocation/resourceslice"
 )
 
-// OnNode returns what the kubelet plugin of a node publishes: the node's part of each pool per
+// NodeResources returns what the kubelet plugin of a node publishes: the node's part of each pool per
 // node whose selector matches the node's labels.
-func (s Set) OnNode(node string, nodeLabels map[string]string, unsupported Unsupported) resourceslice.DriverResources {
+func (s Set) NodeResources(node string, nodeLabels map[string]string, unsupported Unsupported) resourceslice.DriverResources {
 	out := map[string]resourceslice.Pool{}
-	for _, p := range s.PerNode().Pools {
+	for _, p := range s.ForNodes().Pools {
 		if labels.SelectorFromValidatedSet(p.NodeSelector).Matches(labels.Set(nodeLabels)) {
 			// The library sets the node of the slices.
 			out[nameOnNode(p.Name, node)] = resourceslice.Pool{Slices: toSlices(s.devices(p, unsupported))}

@@ -23,21 +23,21 @@ func TestOnNode_selectsPoolsByLabels(t *testing.T) {
 		"another label":  {map[string]string{"disk": "hdd"}, []string{"other/n.example.com"}},
 		"without labels": {nil, []string{"other/n.example.com"}},
 	} {
-		if got := slices.Sorted(maps.Keys(set.OnNode("n.example.com", test.labels, supported).Pools)); !slices.Equal(got, test.want) {
+		if got := slices.Sorted(maps.Keys(set.NodeResources("n.example.com", test.labels, supported).Pools)); !slices.Equal(got, test.want) {
 			t.Errorf("%s: got pools %v, want %v", name, got, test.want)
 		}
 	}
-	p := set.OnNode("a", map[string]string{"disk": "ssd"}, supported).Pools["local/a"]
+	p := set.NodeResources("a", map[string]string{"disk": "ssd"}, supported).Pools["local/a"]
 	if attribute := onlyDevice(t, p).Attributes["pool"].StringValue; ptr.Deref(attribute, "") != "local" {
 		t.Errorf("got attribute pool %v, which classes cannot select", attribute)
 	}
 	if p.AllNodes || p.NodeSelector != nil {
 		t.Errorf("the API server rejects a slice that names its node and selects nodes: %+v", p)
 	}
-	if got := len(set.OnNode("a", map[string]string{"disk": "ssd"}, unsupported).Pools["local/a"].Slices[0].Devices); got != 2 {
+	if got := len(set.NodeResources("a", map[string]string{"disk": "ssd"}, unsupported).Pools["local/a"].Slices[0].Devices); got != 2 {
 		t.Errorf("got %d exclusive devices, want 2", got)
 	}
-	if got := slices.Sorted(maps.Keys(set.OnCluster(supported).Pools)); !slices.Equal(got, []string{"cluster"}) {
+	if got := slices.Sorted(maps.Keys(set.ClusterResources(supported).Pools)); !slices.Equal(got, []string{"cluster"}) {
 		t.Errorf("the controller publishes %v", got)
 	}
 }

@@ -31,15 +31,15 @@ type Publisher struct {
 	Owner *resourceslice.Owner
 }
 
-// Run publishes until the context is canceled. The slices remain.
+// Run publishes until ctx is done, and then returns nil. The slices remain.
 func (p Publisher) Run(ctx context.Context) error {
-	features := NewFeatures(p.Pools.Cluster())
+	features := NewFeatures(p.Pools.ForCluster())
 	features.Probe(ctx, p.Client, p.Driver, "")
 	controller, err := resourceslice.StartController(ctx, resourceslice.Options{
 		DriverName:   p.Driver,
 		KubeClient:   p.Client,
 		Owner:        p.Owner,
-		Resources:    ptr.To(p.Pools.OnCluster(features.Unsupported())),
+		Resources:    ptr.To(p.Pools.ClusterResources(features.Unsupported())),
 		SyncDelay:    ptr.To(syncDelay),
 		ErrorHandler: features.HandleError,
 	})
@@ -56,15 +56,15 @@ func (p Publisher) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-features.Changed():
-			controller.Update(ptr.To(p.Pools.OnCluster(features.Unsupported())))
+			controller.Update(ptr.To(p.Pools.ClusterResources(features.Unsupported())))
 		}
 	}
 }
 
-// OnCluster returns what the controller publishes.
-func (s Set) OnCluster(unsupported Unsupported) resourceslice.DriverResources {
+// ClusterResources returns what the controller publishes: the pools for the cluster.
+func (s Set) ClusterResources(unsupported Unsupported) resourceslice.DriverResources {
 	out := map[string]resourceslice.Pool{}
-	for _, p := range s.Cluster().Pools {
+	for _, p := range s.ForCluster().Pools {
 		selector := s.selector(p)
 		out[p.Name] = resourceslice.Pool{AllNodes: selector == nil, NodeSelector: selector, Slices: toSlices(s.devices(p, unsupported))}
 	}

@@ -27,7 +27,7 @@ func TestOnCluster_selectsNodes(t *testing.T) {
 	} {
 		for how, cluster := range map[string]Unsupported{"shareable": supported, "exclusive": unsupported} {
 			t.Run(how+": "+name, func(t *testing.T) {
-				got := Set{Pools: pools, NodeSelector: test.plugins, Exclusive: 1}.OnCluster(cluster).Pools[test.pool]
+				got := Set{Pools: pools, NodeSelector: test.plugins, ExclusiveDevices: 1}.ClusterResources(cluster).Pools[test.pool]
 				if test.want == nil {
 					if !got.AllNodes || got.NodeSelector != nil {
 						t.Errorf("got allNodes %t, nodeSelector %v", got.AllNodes, got.NodeSelector)

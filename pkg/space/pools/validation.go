@@ -19,7 +19,7 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// maxLimit bounds the number of slices with exclusive devices, of which a slice has 128.
+// maxLimit bounds the number of ResourceSlices: one has at most 128 exclusive devices.
 const maxLimit = 10000
 
 func validate(config Config) field.ErrorList {
@@ -191,8 +191,8 @@ func (b Budget) validateAmounts(name string, path *field.Path) field.ErrorList {
 		invalid("default", amount, "must not be more than the maximum, "+maximum.String())
 	}
 	if stepped {
-		// Without the feature DRAFractionalCapacityRange, which is not in effect in a
-		// Kubernetes 1.37 that can be rolled back, the scheduler takes 500m as 1.
+		// Without the feature gate DRAFractionalCapacityRange, the scheduler takes 500m as 1. The
+		// feature is not in effect in Kubernetes 1.37 while its minimum compatibility version is 1.36.
 		for _, q := range []struct {
 			part  string
 			value resource.Quantity
