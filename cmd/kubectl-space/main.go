@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command kubectl-space is kubectl space, a plugin of kubectl.
+// Command kubectl-space is kubectl space, a kubectl plugin.
 package main
 
 import (

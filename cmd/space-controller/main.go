@@ -15,8 +15,8 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-// gcPercent is the default of GOGC. The caches are large and change slowly, so that a lower
-// peak costs little CPU.
+// gcPercent is the value of GOGC if the environment does not set it. The caches are large and
+// change slowly, so that a lower peak of memory costs little CPU.
 const gcPercent = 25
 
 func main() {

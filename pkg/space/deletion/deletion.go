@@ -30,7 +30,7 @@ func Causes(ns *corev1.Namespace, keys spaceapi.Keys, now time.Time) []string {
 		}
 	}
 	if len(causes) == 0 && ns.DeletionTimestamp != nil && slices.Contains(ns.Spec.Finalizers, corev1.FinalizerKubernetes) {
-		causes = append(causes, podsRemain(ns, keys, now))
+		causes = append(causes, podsCause(ns, keys, now))
 	}
 	if len(ns.Finalizers) > 0 {
 		causes = append(causes, "the metadata of the Namespace has the finalizers "+strings.Join(ns.Finalizers, ", ")+", which the components that set them must remove")
@@ -38,8 +38,8 @@ func Causes(ns *corev1.Namespace, keys spaceapi.Keys, now time.Time) []string {
 	return causes
 }
 
-// podsRemain returns the clause about remaining pods. It does not read them.
-func podsRemain(ns *corev1.Namespace, keys spaceapi.Keys, now time.Time) string {
+// podsCause returns the clause about pods that remain. It does not read them.
+func podsCause(ns *corev1.Namespace, keys spaceapi.Keys, now time.Time) string {
 	const first = "Kubernetes first deletes its pods, "
 	seconds, err := strconv.ParseInt(ns.Annotations[keys.MaxTerminationGracePeriod], 10, 64)
 	if end := ns.DeletionTimestamp.Add(time.Duration(seconds) * time.Second); err == nil && now.Before(end) {

@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kubectl is kubectl space, a plugin of kubectl for users, cluster administrators
+// Package kubectl is kubectl space, a kubectl plugin for users, cluster administrators
 // and on-call engineers. It reads the cluster into a snapshot, with the user's own permissions,
 // and computes from that what it prints.
 package kubectl

@@ -102,8 +102,8 @@ func readySpace(claim *resourceapi.ResourceClaim, driver, request string) (*spac
 	if space.Ready == nil {
 		return nil, space.notReady()
 	}
-	// Others than the controller can write the status of a claim: the ServiceAccount has to
-	// belong to this allocation.
+	// Not only the controller can write the status of a claim. Check that the ServiceAccount
+	// belongs to this allocation.
 	if !space.Result.MatchesName(space.Space) || space.ServiceAccount != spaceapi.ServiceAccountName {
 		return nil, fmt.Errorf("the status of ResourceClaim %s names ServiceAccount %s/%s, which does not belong to this allocation", claim.Name, space.Space, space.ServiceAccount)
 	}

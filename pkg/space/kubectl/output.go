@@ -25,7 +25,7 @@ func printsTable(flags *get.PrintFlags) bool {
 	return *flags.OutputFormat == "" && *flags.TemplateFlags.TemplateArgument == "" || *flags.OutputFormat == "wide"
 }
 
-// listOf encodes objects for programs.
+// listOf converts items to a List, which the printers for --output accept.
 func listOf[T any](items []T) (*unstructured.UnstructuredList, error) {
 	list := &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "v1", "kind": "List"}}
 	for i := range items {
@@ -38,7 +38,7 @@ func listOf[T any](items []T) (*unstructured.UnstructuredList, error) {
 	return list, nil
 }
 
-// addOutputFlag adds --output to a command whose output for people is no table.
+// addOutputFlag adds --output to a command whose default output is not a table.
 func addOutputFlag(cmd *cobra.Command, format *string) {
 	cmd.Flags().StringVarP(format, "output", "o", "", "Output format. One of: (json, yaml).")
 	cmdutil.CheckErr(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"json", "yaml"}, cobra.ShellCompDirectiveNoFileComp)))

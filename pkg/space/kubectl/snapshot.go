@@ -239,11 +239,11 @@ func (s *snapshot) requestsSpace(claim *resourceapi.ResourceClaim) bool {
 		return slices.ContainsFunc(claim.Status.Allocation.Devices.Results, func(r resourceapi.DeviceRequestAllocationResult) bool { return r.Driver == s.driver })
 	}
 	return slices.ContainsFunc(classesOf(claim), s.providesSpaces) ||
-		slices.ContainsFunc(claim.Spec.Devices.Config, func(c resourceapi.DeviceClaimConfiguration) bool { return s.configures(c.DeviceConfiguration) })
+		slices.ContainsFunc(claim.Spec.Devices.Config, func(c resourceapi.DeviceClaimConfiguration) bool { return s.isForDriver(c.DeviceConfiguration) })
 }
 
-// configures reports whether parameters are for the driver.
-func (s *snapshot) configures(c resourceapi.DeviceConfiguration) bool {
+// isForDriver reports whether parameters are for the driver.
+func (s *snapshot) isForDriver(c resourceapi.DeviceConfiguration) bool {
 	return c.Opaque != nil && c.Opaque.Driver == s.driver
 }
 
@@ -252,7 +252,7 @@ func (s *snapshot) configures(c resourceapi.DeviceConfiguration) bool {
 func (s *snapshot) providesSpaces(name string) bool {
 	if class := s.class(name); class != nil {
 		return slices.ContainsFunc(class.Spec.Selectors, func(selector resourceapi.DeviceSelector) bool { return mentions(selector, s.driver) }) ||
-			slices.ContainsFunc(class.Spec.Config, func(c resourceapi.DeviceClassConfiguration) bool { return s.configures(c.DeviceConfiguration) })
+			slices.ContainsFunc(class.Spec.Config, func(c resourceapi.DeviceClassConfiguration) bool { return s.isForDriver(c.DeviceConfiguration) })
 	}
 	return name == s.driver || slices.ContainsFunc(s.claims, func(claim resourceapi.ResourceClaim) bool {
 		a := allocation.FromClaim(&claim, s.driver)

@@ -87,7 +87,7 @@ type spaceSummary struct {
 type quotaUsage struct {
 	Resource string `json:"resource"`
 	Hard     string `json:"hard"`
-	// Used is empty if it is not known. Percent is Used of Hard, or -1 if Used is not known
+	// Used is empty if it is not known. Percent is 100 * Used / Hard, or -1 if Used is not known
 	// or Hard is 0.
 	Used    string `json:"used,omitempty"`
 	Percent int64  `json:"percent"`

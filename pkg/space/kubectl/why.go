@@ -115,7 +115,7 @@ func (s *snapshot) whyPod(pod *corev1.Pod) string {
 		}
 	}
 	if len(texts) == 0 {
-		return fmt.Sprintf("Pod %s requests no space: none of its claims is one for a space, as far as their DeviceClasses could be read.", pod.Name)
+		return fmt.Sprintf("Pod %s requests no space: none of its claims requests one, as far as their DeviceClasses could be read.", pod.Name)
 	}
 	return strings.Join(texts, " ")
 }

@@ -18,7 +18,8 @@ type Copy struct {
 	// ObjectMeta is the metadata of the copy.
 	metav1.ObjectMeta
 	// From is the namespace of the original, which has the same name.
-	From   string
+	From string
+	// Secret is set for a copy of a Secret. Otherwise, it is a copy of a ConfigMap.
 	Secret bool
 }
 

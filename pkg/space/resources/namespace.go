@@ -17,7 +17,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-// namespace returns the Namespace, whose metadata are the driver's record of the space.
+// namespace returns the Namespace, whose metadata is the driver's record of the space.
 func (e Environment) namespace(a *allocation.Allocation, result allocation.Result, name string, space config.SpaceConfig) *corev1.Namespace {
 	keys := spaceapi.KeysFor(e.Driver)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{}, Annotations: map[string]string{}}}
@@ -58,8 +58,8 @@ func (e Environment) namespace(a *allocation.Allocation, result allocation.Resul
 	return ns
 }
 
-// Inherit adds those labels of the claim's namespace that have these keys. It does not replace
-// labels.
+// Inherit adds to the Namespace the labels with these keys, of the labels of the claim's namespace. It
+// does not replace labels.
 func (s Objects) Inherit(keys []string, labels map[string]string) {
 	for _, key := range keys {
 		value, exists := labels[key]

@@ -94,8 +94,8 @@ func withProtocol(ports []networkingv1.NetworkPolicyPort) (out []networkingv1.Ne
 	return out
 }
 
-// DiffersOnlyInEnvironment reports whether a NetworkPolicy in the cluster differs from that of the
-// space only in the addresses of DNS and the API server.
+// DiffersOnlyInEnvironment reports whether a NetworkPolicy in the cluster is that of the space, except
+// for the addresses of DNS and the API server.
 func (s Objects) DiffersOnlyInEnvironment(have *networkingv1.NetworkPolicy) bool {
 	if len(have.Spec.Egress) < s.ownEgress {
 		return false

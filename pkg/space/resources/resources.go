@@ -35,7 +35,7 @@ type Objects struct {
 	ServiceAccount *corev1.ServiceAccount
 	// RoleBindings bind the ClusterRoles in the namespace. There is at least one.
 	RoleBindings []*rbacv1.RoleBinding
-	// ClusterRoleBindings do not have the namespace as their owner yet, whose UID is unknown.
+	// ClusterRoleBindings have no owner. The controller adds the Namespace when its UID is known.
 	ClusterRoleBindings []*rbacv1.ClusterRoleBinding
 	// DefaultServiceAccount is the ServiceAccount of pods without serviceAccountName, which are
 	// rejected if it does not exist. kube-controller-manager creates it, but later.

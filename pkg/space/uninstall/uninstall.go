@@ -55,7 +55,7 @@ func Check(ctx context.Context, api kubernetes.Interface, driver string) error {
 		for _, ns := range byClaim[string(claim.UID)] {
 			if a.Owns(ns, keys) {
 				names = append(names, ns.Name)
-			} else if line := remains(ns, keys); line != "" {
+			} else if line := describeNamespace(ns, keys); line != "" {
 				others = append(others, line)
 			}
 		}
@@ -71,7 +71,7 @@ func Check(ctx context.Context, api kubernetes.Interface, driver string) error {
 	}
 	for _, deprovisioned := range byClaim {
 		for _, ns := range deprovisioned {
-			if line := remains(ns, keys); line != "" {
+			if line := describeNamespace(ns, keys); line != "" {
 				found = append(found, line)
 			}
 		}
@@ -89,8 +89,9 @@ func Check(ctx context.Context, api kubernetes.Interface, driver string) error {
 		driver, strings.Join(found, "; "), more)
 }
 
-// remains describes the namespace of a deprovisioned space, unless it is being deleted.
-func remains(ns *corev1.Namespace, keys spaceapi.Keys) string {
+// describeNamespace describes the namespace of a deprovisioned space, or returns "" if it is being
+// deleted.
+func describeNamespace(ns *corev1.Namespace, keys spaceapi.Keys) string {
 	if ns.DeletionTimestamp != nil {
 		return ""
 	}
