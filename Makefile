@@ -36,25 +36,25 @@ BIN := $(CURDIR)/build/bin
 GOTESTSUM := $(BIN)/gotestsum-$(GOTESTSUM_VERSION)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 COMMANDS := space-controller space-kubeletplugin space-check
-# What people run on their own machines; it is in no image.
-PLUGIN := kubectl-space
+# It runs on the machines of users, and is in no image.
+KUBECTL_PLUGIN := kubectl-space
 API := pkg/space/api/v1alpha1
 MODULES := . test test/cluster tools/release
 KUBERNETES := test/cluster/components/kubernetes
-# Modules that only pin programs for tests and checks, but for old versions of Kubernetes.
+# Modules that only pin programs for tests and checks, except for those of old versions of Kubernetes.
 PINNED = $(filter-out $(KUBERNETES)-%,$(patsubst %/,%,$(dir $(wildcard test/tools/*/go.mod test/cluster/components/*/go.mod))))
 CHART := deployments/helm/space-dra-driver
-# The chart's README.md, of values.yaml and README.md.gotmpl, to standard output.
+# Writes the chart's README.md, which helm-docs generates from values.yaml and README.md.gotmpl, to standard output.
 CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run
 
 # What "make lint-docs" reads: pages, comments of values.yaml as the chart's README.md has them, and comments of the API.
 PROSE = README.md CONTRIBUTING.md $(shell find docs demo test -name '*.md') $(CHART)/README.md $(CHART)/values.yaml $(filter-out %_test.go $(API)/zz_%,$(wildcard $(API)/*.go))
 
-# A command that fetches modules for tests, and again when their proxy did not answer.
-again = for pause in 5 30 end; do $(1) && break; [ $$pause != end ] || exit 1; sleep $$pause; done
+# Runs a command that fetches modules, and repeats it if it fails: the module proxy may not answer.
+with_retries = for pause in 5 30 end; do $(1) && break; [ $$pause != end ] || exit 1; sleep $$pause; done
 
-# The compiler collects its garbage less often, which saves a seventh of its time. Not
-# where tests start the driver, which takes the variable for its own.
+# The compiler collects its garbage less often, which saves a seventh of its time. Do not use it
+# where tests start the driver, which reads the same variable.
 compile := GOGC=200
 
 export CGO_ENABLED ?= 0
@@ -68,15 +68,15 @@ help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: $(COMMANDS:%=$(BIN)/%) kubectl-space ## Build the driver's binaries and kubectl's plugin into build/bin.
+build: $(COMMANDS:%=$(BIN)/%) kubectl-space ## Build the driver's binaries and the kubectl plugin into build/bin.
 
 .PHONY: kubectl-space
-kubectl-space: $(BIN)/$(PLUGIN) ## Build kubectl space, the plugin of kubectl, into build/bin.
-	@# By this name, kubectl asks it for completions.
-	ln -sf $(PLUGIN) $(BIN)/kubectl_complete-space
+kubectl-space: $(BIN)/$(KUBECTL_PLUGIN) ## Build the kubectl plugin, kubectl space, into build/bin.
+	@# kubectl runs the program of this name for shell completion.
+	ln -sf $(KUBECTL_PLUGIN) $(BIN)/kubectl_complete-space
 
-.PHONY: $(COMMANDS:%=$(BIN)/%) $(BIN)/$(PLUGIN)
-$(COMMANDS:%=$(BIN)/%) $(BIN)/$(PLUGIN):
+.PHONY: $(COMMANDS:%=$(BIN)/%) $(BIN)/$(KUBECTL_PLUGIN)
+$(COMMANDS:%=$(BIN)/%) $(BIN)/$(KUBECTL_PLUGIN):
 	$(compile) go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
 
 .PHONY: generate
@@ -93,7 +93,7 @@ images: ## Build the images of VERSION, of the commit that is checked out, with 
 	tar --create --file build/release/space-dra-driver-$(VERSION).oci.tar --format ustar --sort name --owner 0 --group 0 --numeric-owner --mode u=rwX,go=rX --mtime @0 -C build/release/image oci-layout index.json blobs
 
 .PHONY: release
-release: images $(BIN)/helm $(BIN)/goreleaser ## Build all artifacts of VERSION into build/release: the images, kubectl's plugin and the chart.
+release: images $(BIN)/helm $(BIN)/goreleaser ## Build all artifacts of VERSION into build/release: the images, the kubectl plugin and the chart.
 	GORELEASER_CURRENT_TAG=$(VERSION) $(BIN)/goreleaser release --clean --skip validate,publish,announce
 	cp build/goreleaser/*.tar.gz build/goreleaser/krew/space.yaml build/release
 	@# Git gives the files the time of the commit, so that the archive is the same in every clone.
@@ -140,7 +140,7 @@ unit: $(BIN)/helm $(BIN)/promcheck ## Run the unit tests, with the race detector
 	cd tools/release && $(go_test) ./...
 
 .PHONY: release-test
-release-test: $(BIN)/krew $(BIN)/helm $(BIN)/goreleaser ## Build a release of the commit that is checked out in two clones, compare them, and install kubectl's plugin with krew.
+release-test: $(BIN)/krew $(BIN)/helm $(BIN)/goreleaser ## Build a release of the commit that is checked out in two clones, compare them, and install the kubectl plugin with krew.
 	BIN=$(BIN) tools/release/test.sh
 
 .PHONY: integration
@@ -160,7 +160,7 @@ upgrade-test: programs $(GOTESTSUM) ## Upgrade from the commit FROM, by default 
 	cd test && SPACE_UPGRADE_FROM=$(CURDIR)/build/upgrade-from $(on_clusters) -run '^TestUpgrade_' ./e2e/outage
 
 .PHONY: soak
-soak: programs ## Create and delete pods for SPACE_SOAK_DURATION (10m) while components of a cluster are killed, and others change it.
+soak: programs ## Create and delete pods for SPACE_SOAK_DURATION (10m) while components are killed, and the configuration of the cluster changes.
 	cd test && SPACE_SOAK_DURATION=$${SPACE_SOAK_DURATION:-10m} go test -vet=off -count=1 -v -timeout=0 ./e2e/churn
 
 .PHONY: bench
@@ -187,7 +187,7 @@ pin: ## Pin the version K8S of Kubernetes for tests, with the settings of the ne
 lint: lint-go lint-generated lint-chart lint-docs ## Run all linters.
 
 .PHONY: lint-go
-lint-go: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) $(BIN)/logcheck-$(LOGTOOLS_VERSION)
+lint-go: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) $(BIN)/logcheck-$(LOGTOOLS_VERSION) ## Run golangci-lint and logcheck.
 	for module in $(MODULES); do (cd $$module && $< run --config $(CURDIR)/.golangci.yaml ./...); done
 	@# Keys are constants of pkg/space/logkeys; these two checks want literals.
 	$(BIN)/logcheck-$(LOGTOOLS_VERSION) -check-contextual -check-key=false -check-parameters=false ./...
@@ -197,7 +197,7 @@ lint-generated: $(BIN)/helm-docs-$(HELM_DOCS_VERSION) ## Check that generated fi
 	$(CHART_README) | cmp $(CHART)/README.md - || { echo "run make generate"; exit 1; }
 
 .PHONY: lint-chart
-lint-chart: $(BIN)/helm
+lint-chart: $(BIN)/helm ## Run helm lint.
 	$(BIN)/helm lint --strict $(CHART)
 
 .PHONY: lint-docs
@@ -206,7 +206,7 @@ lint-docs: $(BIN)/vale-$(VALE_VERSION) ## Check the prose of the documentation a
 
 .PHONY: vuln
 vuln: $(BIN)/govulncheck-$(GOVULNCHECK_VERSION) ## Check all modules for known vulnerabilities.
-	@# Of the programs that only tests run, it scans packages and not calls.
+	@# In modules of programs that only tests run, govulncheck scans packages, and not calls.
 	@status=0; \
 	scan() { echo "== $$1"; (cd $$1 && $< $(if $(VULN_DB),-db=$(VULN_DB)) "$${@:2}") || status=$$?; }; \
 	for module in $(MODULES); do scan $$module -test ./...; done; \
@@ -226,26 +226,26 @@ $(BIN)/helm-docs-$(HELM_DOCS_VERSION):
 $(BIN)/govulncheck-$(GOVULNCHECK_VERSION):
 	cd test/tools/govulncheck && go build -o $@ golang.org/x/vuln/cmd/govulncheck
 
-# It reads comments with parsers in C.
+# Vale reads comments of source code with parsers in C.
 $(BIN)/vale-$(VALE_VERSION):
 	cd test/tools/vale && CGO_ENABLED=1 CGO_CFLAGS='-O0 -w' go build -ldflags '-s -w' -o $@ github.com/vale-cli/vale/v3/cmd/vale
 
 $(GOTESTSUM):
-	cd test/tools/gotestsum && $(call again,go build -o $@ gotest.tools/gotestsum)
+	cd test/tools/gotestsum && $(call with_retries,go build -o $@ gotest.tools/gotestsum)
 
 $(BIN)/krew: $(BIN)/krew-$(KREW_VERSION)
 	ln -sf $(<F) $@
 
 $(BIN)/krew-$(KREW_VERSION):
-	cd test/tools/krew && $(call again,go build -o $@ sigs.k8s.io/krew/cmd/krew)
+	cd test/tools/krew && $(call with_retries,go build -o $@ sigs.k8s.io/krew/cmd/krew)
 
 $(BIN)/goreleaser: $(BIN)/goreleaser-$(GORELEASER_VERSION)
 	ln -sf $(<F) $@
 
 $(BIN)/goreleaser-$(GORELEASER_VERSION):
-	cd test/tools/goreleaser && $(call again,$(compile) go build -ldflags '-s -w' -o $@ github.com/goreleaser/goreleaser/v2)
+	cd test/tools/goreleaser && $(call with_retries,$(compile) go build -ldflags '-s -w' -o $@ github.com/goreleaser/goreleaser/v2)
 
-# The driver that ours is compared with, and its chart.
+# The example driver, which benchmarks compare this driver with, and its chart.
 $(BIN)/dra-example-kubeletplugin: $(BIN)/dra-example-kubeletplugin-$(EXAMPLE_DRIVER_VERSION)
 	ln -sf $(<F) $@
 
@@ -253,16 +253,16 @@ $(BIN)/dra-example-kubeletplugin-$(EXAMPLE_DRIVER_VERSION):
 	cd test/tools/exampledriver && go mod download sigs.k8s.io/dra-example-driver && \
 	rm -rf $(BIN)/dra-example-driver-chart && \
 	cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' sigs.k8s.io/dra-example-driver)/deployments/helm/dra-example-driver" $(BIN)/dra-example-driver-chart && \
-	$(call again,CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ sigs.k8s.io/dra-example-driver/cmd/dra-example-kubeletplugin)
+	$(call with_retries,CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ sigs.k8s.io/dra-example-driver/cmd/dra-example-kubeletplugin)
 
-# It simulates nodes.
+# kwok simulates nodes.
 $(BIN)/kwok: $(BIN)/kwok-$(KWOK_VERSION)
 	ln -sf $(<F) $@
 
 $(BIN)/kwok-$(KWOK_VERSION):
 	cd test/tools/kwok && go mod download sigs.k8s.io/kwok && rm -rf $(BIN)/kwok-stages && \
 	cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage" $(BIN)/kwok-stages && find $(BIN)/kwok-stages -name '*.go' -delete && \
-	$(call again,go build -ldflags '-s -w' -o $@ sigs.k8s.io/kwok/cmd/kwok)
+	$(call with_retries,go build -ldflags '-s -w' -o $@ sigs.k8s.io/kwok/cmd/kwok)
 
 $(BIN)/helm:
 	. demo/lib.sh && need_tools helm
@@ -286,6 +286,6 @@ $(BIN)/promcheck: $(BIN)/promcheck-$(PROMETHEUS_VERSION)
 PROMCHECK_TAGS := remove_all_sd,promcheck
 # The overlay adds promtool's tester of rules, which is in a main package of Prometheus, to ours.
 $(BIN)/promcheck-$(PROMETHEUS_VERSION): $(wildcard test/tools/prometheus/promcheck/*.go)
-	cd test/tools/prometheus && $(call again,go mod download github.com/prometheus/prometheus) && \
+	cd test/tools/prometheus && $(call with_retries,go mod download github.com/prometheus/prometheus) && \
 	echo "{\"Replace\": {\"$$PWD/promcheck/unittest.go\": \"$$(go list -m -f '{{.Dir}}' github.com/prometheus/prometheus)/cmd/promtool/unittest.go\"}}" >$@.overlay && \
-	$(call again,$(compile) go build -tags $(PROMCHECK_TAGS) -overlay $@.overlay -ldflags '-s -w' -o $@ ./promcheck) && rm $@.overlay
+	$(call with_retries,$(compile) go build -tags $(PROMCHECK_TAGS) -overlay $@.overlay -ldflags '-s -w' -o $@ ./promcheck) && rm $@.overlay

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Builds the release of the commit that is checked out in two clones, compares them byte
-# by byte, and installs kubectl's plugin for each platform with krew, which checks the
+# by byte, and installs the kubectl plugin for each platform with krew, which checks the
 # manifest and the checksums. "make release-test" runs it, with the programs in BIN.
 set -euo pipefail
 version=v0.1.1 # not the default of the Makefile
