@@ -55,7 +55,7 @@ var flags = struct {
 	before:   flag.String("before", "", "throughput, podstart: directory with an earlier commit, on which \"make build\" has run, to measure in turns with this one"),
 }
 
-// numbers is a flag.
+// numbers is a flag with a list of increasing positive integers, such as 10,100.
 type numbers []int
 
 func growing(name, usage string, values ...int) *numbers {

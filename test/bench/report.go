@@ -85,11 +85,11 @@ func (r *report) values(title, name string) []float64 {
 	return nil
 }
 
-// atLeast reports whether a value reaches a goal. Goals can be missed on a busy machine: the benchmark
-// does not fail.
+// atLeast adds whether a value reaches a goal. Goals can be missed on a busy machine: the benchmark does
+// not fail.
 func (r *report) atLeast(what string, want, got float64) { r.goal(what, ">=", want, got, got >= want) }
 
-// atMost reports whether a value is within a goal.
+// atMost adds whether a value is within a goal.
 func (r *report) atMost(what string, want, got float64) { r.goal(what, "<=", want, got, got <= want) }
 
 func (r *report) goal(what, relation string, want, got float64, met bool) {

@@ -18,7 +18,7 @@ import (
 func TestChart_withAllRestrictionsPassesHelmTest(t *testing.T) {
 	t.Parallel()
 	const release = "restricted"
-	env.InstallAnother(t, release, "driverName=restricted.space.example.com", "controller.replicas=1", "networkPolicy.enabled=true",
+	env.InstallAnotherRelease(t, release, "driverName=restricted.space.example.com", "controller.replicas=1", "networkPolicy.enabled=true",
 		"flowControl.enabled=true", "criticalPodsQuota.enabled=true", "space.podSecurity=restricted", "space.clusterRole=view",
 		"commonLabels.team=a", "commonAnnotations.contact=b", "kubeletPlugin.updateStrategy.rollingUpdate.maxSurge=100%")
 	if out := env.Helm(t, "test", "--namespace", release, release, "--timeout="+framework.Timeout.String()); !strings.Contains(out, "Succeeded") {
@@ -79,7 +79,7 @@ func TestReinstall_continuesAsAnotherRelease(t *testing.T) {
 	t.Parallel()
 	const driver = "removed.space.example.com"
 	values := []string{"driverName=" + driver, "controller.replicas=1"}
-	env.InstallAnother(t, "removed", values...)
+	env.InstallAnotherRelease(t, "removed", values...)
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, claimOf("claim", driver), framework.NewPod("pod", "claim"))
 	s.CheckUsable(t, ns, "pod")
@@ -88,7 +88,7 @@ func TestReinstall_continuesAsAnotherRelease(t *testing.T) {
 	s.Kubectl(t, ns, "pod", "get", "configmaps")
 	env.Kubectl(t, "delete", "pod", "pod", "-n", ns, "--wait=false")
 
-	env.InstallAnother(t, "again", values...)
+	env.InstallAnotherRelease(t, "again", values...)
 	framework.AwaitDeleted[*corev1.Pod](t, framework.Pod(env.Client, ns, "pod"))
 	env.AwaitNamespaceDeleted(t, s.Namespace)
 }

@@ -53,7 +53,7 @@ func TestBindingConditions_bindPodsToReadySpaces(t *testing.T) {
 	t.Parallel()
 	env.Requires(t, "1.36", "a binding condition")
 	const driver = "binding.space.example.com"
-	env.InstallAnother(t, "binding", "driverName="+driver, "poolDefaults.bindingConditions=true", "controller.replicas=1")
+	env.InstallAnotherRelease(t, "binding", "driverName="+driver, "poolDefaults.bindingConditions=true", "controller.replicas=1")
 	ns := env.Namespace(t)
 	createClass(t, classOf("binding", driver, `,"clusterRoles":["unlisted"]`))
 	env.CreateClaim(t, ns, claimOf("claim", "binding"))

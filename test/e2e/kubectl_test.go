@@ -29,7 +29,7 @@ func (u user) args(args ...string) []string {
 func (u user) awaitOutput(t *testing.T, words []string, args ...string) {
 	t.Helper()
 	framework.Eventually(t, "kubectl space "+strings.Join(args, " "), func(ctx context.Context) error {
-		out, errOut, err := u.TrySpace(ctx, u.args(args...)...)
+		out, errOut, err := u.TryKubectlSpace(ctx, u.args(args...)...)
 		for _, word := range words {
 			if !strings.Contains(strings.Join(strings.Fields(out+errOut), " "), word) {
 				return fmt.Errorf("it does not print %q, but (error %v)\n%s%s", word, err, out, errOut) //nolint:errorlint // it may be nil
@@ -50,7 +50,7 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 		runREADME(t, "docs/kubectl-space.md")
 	})
 	const driver = "plugin.space.example.com"
-	env.InstallAnother(t, "plugin", "driverName="+driver, "controller.replicas=1",
+	env.InstallAnotherRelease(t, "plugin", "driverName="+driver, "controller.replicas=1",
 		"deviceClasses[0].name=plugin-limited", "deviceClasses[0].pool=limited", "pools[0].name=limited", "pools[0].limit=1",
 		"deviceClasses[1].name=plugin-unlimited", "deviceClasses[1].pool=unlimited", "pools[1].name=unlimited")
 	ns := env.Namespace(t)
@@ -82,7 +82,7 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	admin.awaitOutput(t, []string{exists}, "why", "namespace/"+stuck)
 	release()
 	env.AwaitNamespaceDeleted(t, stuck)
-	if _, errOut, err := admin.TrySpace(t.Context(), admin.args("why", "stuck")...); err == nil || !strings.Contains(errOut, "there is neither a ResourceClaim nor a Pod stuck") {
+	if _, errOut, err := admin.TryKubectlSpace(t.Context(), admin.args("why", "stuck")...); err == nil || !strings.Contains(errOut, "there is neither a ResourceClaim nor a Pod stuck") {
 		t.Errorf("kubectl space why of a deleted claim and space: error %v: %s", err, errOut)
 	}
 }
@@ -112,7 +112,7 @@ func testFullPool(t *testing.T, admin, dev user) {
 		`cannot list resource "resourceslices"`:                   {"top"},
 		`cannot list resource "resourceclaims" in API group "res`: {"list", "-A"},
 	} {
-		if _, errOut, err := dev.TrySpace(t.Context(), dev.args(args...)...); err == nil || !strings.HasPrefix(errOut, "Error from server (Forbidden): ") || !strings.Contains(errOut, permission) {
+		if _, errOut, err := dev.TryKubectlSpace(t.Context(), dev.args(args...)...); err == nil || !strings.HasPrefix(errOut, "Error from server (Forbidden): ") || !strings.Contains(errOut, permission) {
 			t.Errorf("kubectl space %v without a permission: error %v: %s", args, err, errOut)
 		}
 	}

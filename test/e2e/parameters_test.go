@@ -143,7 +143,7 @@ func TestTokenLifetime_isThatOfTheClass(t *testing.T) {
 	env.CreateClaim(t, ns, framework.NewClaim("usual"))
 	env.CreatePod(t, ns, framework.NewPod("pod", "short", "usual"))
 	for claim, want := range map[string]time.Duration{"short": 30 * time.Minute, "usual": time.Hour} {
-		issued, expires := framework.Lifetime(t, env.Exec(t, ns, "pod", "cat", "/etc/"+claim+"/token"))
+		issued, expires := framework.TokenValidity(t, env.Exec(t, ns, "pod", "cat", "/etc/"+claim+"/token"))
 		if got := expires.Sub(issued); got != want {
 			t.Errorf("the token of claim %s has a lifetime of %s, want %s", claim, got, want)
 		}

@@ -18,7 +18,7 @@ const poolsDriver = "pools.space.example.com"
 
 func TestPools_shareBudgetsAndKeepSpacesInUse(t *testing.T) {
 	t.Parallel()
-	env.InstallAnother(t, "pools", "driverName="+poolsDriver, "controller.replicas=1",
+	env.InstallAnotherRelease(t, "pools", "driverName="+poolsDriver, "controller.replicas=1",
 		"deviceClasses[0].name=few", "deviceClasses[0].pool=few", "pools[0].name=few", "pools[0].limit=1",
 		"deviceClasses[1].name=shared", "deviceClasses[1].pool=shared", "pools[1].name=shared", "pools[1].budget.total.cpu=4", "pools[1].budget.total.memory=8Gi",
 		"pools[1].budget.default.cpu=1", "pools[1].budget.default.memory=1Gi", "pools[1].budget.min.memory=512Mi", "pools[1].budget.step.cpu=1",
@@ -69,7 +69,7 @@ func testRemovedPool(t *testing.T) {
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, claimOf("claim", "few"), framework.NewPod("pod", "claim"))
 	env.Helm(t, append([]string{"upgrade", "--namespace", "pools", "pools", framework.Chart()},
-		framework.Set("driverName="+poolsDriver, "controller.replicas=1", "pools[0].name=only", "pools[0].limit=1")...)...)
+		framework.SetFlags("driverName="+poolsDriver, "controller.replicas=1", "pools[0].name=only", "pools[0].limit=1")...)...)
 	framework.Eventually(t, "the only pool to be published", func(ctx context.Context) error {
 		pools, err := env.TryKubectl(ctx, "get", "resourceslices", "--field-selector=spec.driver="+poolsDriver, "-o", "jsonpath={.items[*].spec.pool.name}")
 		if err == nil && pools != "only" {

@@ -32,7 +32,7 @@ func TestRollout_deadlockIsExplained(t *testing.T) {
 	t.Run("a full pool", func(t *testing.T) {
 		t.Parallel()
 		const driver = "rollout.space.example.com"
-		env.InstallAnother(t, "rollout", "driverName="+driver, "controller.replicas=1", "pools[0].name=one", "pools[0].limit=1")
+		env.InstallAnotherRelease(t, "rollout", "driverName="+driver, "controller.replicas=1", "pools[0].name=one", "pools[0].limit=1")
 		ns := env.Namespace(t)
 		template := framework.NewTemplate("template")
 		template.Spec.Spec.Devices.Requests[0].Exactly.DeviceClassName = driver

@@ -33,20 +33,20 @@ func (s *fixture) pluginToken(t *actor) {
 	node, other := `"nodeName":"`+env.Node(0)+`"`, `"nodeName":"`+env.Node(1)+`"`
 	bound := tokenFor("Node", env.Node(0), "")
 	forCloud := strings.Replace(bound, `"spec":{`, `"spec":{"audiences":["sts.amazonaws.com"],`, 1)
-	own, ownSlice := mint(s.mine.Namespace, "space", bound), publish(driver, node)
+	own, ownSlice := requestToken(s.mine.Namespace, "space", bound), publish(driver, node)
 	event := s.event("resource.k8s.io/v1", "ResourceClaim", "space-kubeletplugin", env.Node(0))
 	tokens := func(words string) denial { return by(policy("kubeletplugin-tokens"), words) }
 	events, slices := by(policy("kubeletplugin-events"), "events about ResourceClaims"), by(policy("kubeletplugin-slices"), "on its own node")
 	slicePath := func(i int) string { return framework.ResourceSlices + "/" + sliceOf(t.T, env.Node(i)) }
 	t.testDenied(stolenFrom(t.T, s.plugins[0]), []attempt{
-		{what: "Get a token of a space that no pod on its node uses", call: mint(s.others.Namespace, "space", bound), by: tokens("no pod on node " + env.Node(0)), instead: own},
-		{what: "Get a token for another node", call: mint(s.mine.Namespace, "space", tokenFor("Node", env.Node(1), "")), by: tokens("bound to its own Node"), instead: own},
-		{what: "Get a token that is bound to no node", call: mint(s.mine.Namespace, "space", unbound), by: tokens("bound to its own Node"), instead: own},
-		{what: "Get a token for a cloud or another service that trusts the cluster's issuer", call: mint(s.mine.Namespace, "space", forCloud), by: tokens("for the audiences of the API server"), instead: own},
-		{what: "Get a token of a ServiceAccount `space` in a namespace that is not a space", call: mint(s.elsewhere, "space", bound), by: tokens("in namespaces of spaces"), instead: own},
-		{what: "Get a token of another ServiceAccount of a space", call: mint(s.mine.Namespace, "default", bound), instead: own},
-		{what: "Get a token of a ServiceAccount of kube-system", call: mint(system, "namespace-controller", bound)},
-		{what: "Get a token of the driver's controller", call: mint(driverNS, framework.ControllerName, bound)},
+		{what: "Get a token of a space that no pod on its node uses", call: requestToken(s.others.Namespace, "space", bound), by: tokens("no pod on node " + env.Node(0)), instead: own},
+		{what: "Get a token for another node", call: requestToken(s.mine.Namespace, "space", tokenFor("Node", env.Node(1), "")), by: tokens("bound to its own Node"), instead: own},
+		{what: "Get a token that is bound to no node", call: requestToken(s.mine.Namespace, "space", unbound), by: tokens("bound to its own Node"), instead: own},
+		{what: "Get a token for a cloud or another service that trusts the cluster's issuer", call: requestToken(s.mine.Namespace, "space", forCloud), by: tokens("for the audiences of the API server"), instead: own},
+		{what: "Get a token of a ServiceAccount `space` in a namespace that is not a space", call: requestToken(s.elsewhere, "space", bound), by: tokens("in namespaces of spaces"), instead: own},
+		{what: "Get a token of another ServiceAccount of a space", call: requestToken(s.mine.Namespace, "default", bound), instead: own},
+		{what: "Get a token of a ServiceAccount of kube-system", call: requestToken(system, "namespace-controller", bound)},
+		{what: "Get a token of the driver's controller", call: requestToken(driverNS, framework.ControllerName, bound)},
 		{what: "Read Secrets of a space on its node", call: get(core(s.mine.Namespace, "secrets"))},
 		{what: "Read a pod", call: get(core(s.ns, "pods/mine"))},
 		{what: "Change a claim", call: patch(claims(s.ns, "mine"), touched), instead: get(claims(s.ns, "mine"))},
@@ -115,7 +115,7 @@ func (s *fixture) controllerToken(t *actor) {
 		{what: "List pods", call: get(core(s.ns, "pods")), instead: get(core(s.ns, "pods/mine"))},
 		{what: "Run a pod in a space", call: post(core(mine, "pods"), podWith("", ""))},
 		{what: "Run a command in a pod", call: post(core(s.ns, "pods/mine/exec?command=id&container=ctr&stdout=true"), "")},
-		{what: "Get a token of a space", call: mint(mine, "space", unbound)},
+		{what: "Get a token of a space", call: requestToken(mine, "space", unbound)},
 		{what: "Impersonate a space", call: as("system:serviceaccount:"+mine+":space", get(core(mine, "pods"))), by: notAs},
 		{what: "Create objects in a namespace that is not a space", call: configMap(system), by: rule("objects", "write in namespaces of spaces"), instead: configMap(mine)},
 		{what: "Reserve a claim for another pod", call: reserved, by: bound, instead: unchanged},

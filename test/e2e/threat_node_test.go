@@ -44,17 +44,17 @@ func (s *fixture) kubelet(t *actor) {
 	}
 	unrelated := by("is forbidden", "no relationship found between node '"+node.Name()+"' and this object")
 	ofPlugin := func(i int) call {
-		return mint(driverNS, framework.PluginName, tokenFor("Pod", s.plugins[i].Name, s.plugins[i].UID))
+		return requestToken(driverNS, framework.PluginName, tokenFor("Pod", s.plugins[i].Name, s.plugins[i].UID))
 	}
 	devicesOf := func(driver string, i int) call { return publish(driver, `"nodeName":"`+env.Node(i)+`"`) }
 	const usesMine = `"resourceClaims":[{"name":"mine","resourceClaimName":"mine"}],`
 	t.testDenied(client, []attempt{
 		{what: "Read a claim of another node's pod", call: get(claims(s.ns, "mine")), by: unrelated, instead: get(claims(s.elsewhere, "others"))},
-		{what: "Get a token of a space of another node", call: mint(s.mine.Namespace, "space", unbound), by: unrelated},
-		{what: "Get a token of a space of its own node with the kubelet's certificate", call: mint(s.others.Namespace, "space", unbound), by: unrelated,
-			instead: mint(s.elsewhere, "default", tokenFor("Pod", others.Name, others.UID))},
+		{what: "Get a token of a space of another node", call: requestToken(s.mine.Namespace, "space", unbound), by: unrelated},
+		{what: "Get a token of a space of its own node with the kubelet's certificate", call: requestToken(s.others.Namespace, "space", unbound), by: unrelated,
+			instead: requestToken(s.elsewhere, "default", tokenFor("Pod", others.Name, others.UID))},
 		{what: "Get the token of another node's kubelet plugin", call: ofPlugin(0), by: by("node requested token bound to a pod scheduled on a different node"), instead: ofPlugin(1)},
-		{what: "Get a token of its kubelet plugin that is valid after the kubelet plugin's pod is deleted", call: mint(driverNS, framework.PluginName, unbound), by: by("node requested token not bound to a pod")},
+		{what: "Get a token of its kubelet plugin that is valid after the kubelet plugin's pod is deleted", call: requestToken(driverNS, framework.PluginName, unbound), by: by("node requested token not bound to a pod")},
 		{what: "Read another node's pod", call: get(core(s.ns, "pods/mine")), instead: get(core(s.elsewhere, "pods/others"))},
 		// The API server also denies mirror pods to administrators, but not other pods.
 		{what: "Create a mirror pod that uses a claim of another node", call: mirror(usesMine), by: by("can not create pods that reference resourceclaims"), instead: mirror(""),

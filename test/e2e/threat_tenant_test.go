@@ -66,11 +66,11 @@ func (s *fixture) tenantPod(t *actor) {
 		{what: "Delete its ResourceQuota", call: remove(core(own, "resourcequotas/space")), instead: get(core(own, "resourcequotas/space"))},
 		{what: "Allow traffic from and to other namespaces", call: post(networkPolicies(own, ""), opening), by: isolation("traffic between its own pods"), instead: post(networkPolicies(own, ""), among)},
 		{what: "Delete the NetworkPolicy of its space", call: remove(networkPolicies(own, "space")), by: isolation("NetworkPolicy space")},
-		{what: "Get a token of a ServiceAccount in another namespace", call: mint(s.ns, "default", unbound), instead: mint(own, "default", unbound)},
-		{what: "Get a token of the controller", call: mint(driverNS, framework.ControllerName, unbound)},
-		{what: "Get a token of its ServiceAccounts that is valid for ten years", call: mint(own, "default", tokenWith(`"expirationSeconds":315360000`)), by: tokens("24 hours"),
-			instead: mint(own, "default", tokenWith(`"expirationSeconds":86400`))},
-		{what: "Get a token of its ServiceAccounts for a cloud", call: mint(own, "default", tokenWith(`"audiences":["sts.amazonaws.com"]`)), by: tokens("audiences of the API server")},
+		{what: "Get a token of a ServiceAccount in another namespace", call: requestToken(s.ns, "default", unbound), instead: requestToken(own, "default", unbound)},
+		{what: "Get a token of the controller", call: requestToken(driverNS, framework.ControllerName, unbound)},
+		{what: "Get a token of its ServiceAccounts that is valid for ten years", call: requestToken(own, "default", tokenWith(`"expirationSeconds":315360000`)), by: tokens("24 hours"),
+			instead: requestToken(own, "default", tokenWith(`"expirationSeconds":86400`))},
+		{what: "Get a token of its ServiceAccounts for a cloud", call: requestToken(own, "default", tokenWith(`"audiences":["sts.amazonaws.com"]`)), by: tokens("audiences of the API server")},
 		{what: "Impersonate a component of Kubernetes", call: as("system:kube-scheduler", get(core(own, "pods"))), by: notAs, instead: as(space(own), get(core(own, "pods")))},
 		{what: "Impersonate another space", call: as(space(s.others.Namespace), get(core(s.others.Namespace, "pods"))), by: notAs},
 		{what: "Change the status of its claim", call: patch(claims(s.ns, "mine/status"), `{"status":{"reservedFor":null}}`)},
@@ -111,7 +111,7 @@ func (s *fixture) deprovisioned(t *testing.T) {
 // tenantAdmin has the ClusterRole admin in a space.
 func tenantAdmin(t *actor) {
 	const driver = "threats.example.com"
-	env.InstallAnother(t, "threats", "driverName="+driver, "controller.replicas=1", "space.clusterRole=admin", "defaultDeviceClass.config.resourceQuota.hard.pods=10")
+	env.InstallAnotherRelease(t, "threats", "driverName="+driver, "controller.replicas=1", "space.clusterRole=admin", "defaultDeviceClass.config.resourceQuota.hard.pods=10")
 	ns := env.Namespace(t)
 	own := env.Use(t, ns, claimOf("claim", driver), framework.NewPod("pod", "claim")).Namespace
 	tenant := env.WithToken(t, env.Exec(t, ns, "pod", "cat", "/etc/claim/token"))

@@ -48,8 +48,8 @@ func claims(namespace, rest string) string {
 	return strings.TrimSuffix(dra(namespace, "resourceclaims/"+rest), "/")
 }
 
-// mint requests a token of a ServiceAccount.
-func mint(namespace, account, body string) call {
+// requestToken requests a token of a ServiceAccount.
+func requestToken(namespace, account, body string) call {
 	return post(core(namespace, "serviceaccounts/"+account+"/token"), body)
 }
 

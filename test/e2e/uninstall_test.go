@@ -13,7 +13,7 @@ import (
 func TestUninstall_failsWhileSpacesExist(t *testing.T) {
 	t.Parallel()
 	const release, driver = "inuse", "inuse.space.example.com"
-	env.InstallAnother(t, release, "driverName="+driver, "controller.replicas=1", "networkPolicy.enabled=true")
+	env.InstallAnotherRelease(t, release, "driverName="+driver, "controller.replicas=1", "networkPolicy.enabled=true")
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, claimOf("claim", driver), framework.NewPod("pod", "claim"))
 

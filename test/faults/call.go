@@ -18,7 +18,7 @@ type Call struct {
 	Verb        string
 	Resource    string
 	Subresource string
-	// Namespace is empty for objects of the cluster. A Namespace is one of them.
+	// Namespace is empty for cluster-scoped objects, which include Namespaces.
 	Namespace string
 	// Name is the name of the object, also in its creation. It is empty if the API server chooses the
 	// name, and for requests about several objects.

@@ -1,8 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package faults is a proxy between a client and the API server, with which a test can make any request
-// fail, or kill the client during a request.
+// Package faults injects faults: a proxy between a client and the API server, with which a test can make
+// any request fail, or kill the client during a request.
 package faults
 
 import (
@@ -41,10 +41,11 @@ const (
 // Fault is the message of a request that is [Failed].
 const Fault = "injected fault"
 
-// Intercept decides what happens to a request. carryOut forwards it immediately, and returns after the
-// response. Otherwise, the proxy forwards the request only if the answer is [Forwarded]. carryOut is not
-// for watches, which have no end. An Intercept is called for many requests at the same time.
-type Intercept func(call Call, carryOut func()) Answer
+// Intercept decides how the proxy answers a request. If the answer is [Forwarded], the proxy forwards the
+// request. To forward it also with another answer, or before something else, an Intercept calls forward,
+// which returns after the response. It must not call forward for watches, which have no end. An Intercept
+// is called for many requests at the same time.
+type Intercept func(call Call, forward func()) Answer
 
 // Proxy forwards requests to an API server, with an administrator's credentials. It listens only on the
 // loopback interface, without TLS and authentication.
@@ -61,7 +62,7 @@ var silent = log.New(io.Discard, "", 0)
 func New(t testing.TB, config *rest.Config, kubeconfig string) *Proxy {
 	t.Helper()
 	p := &Proxy{}
-	p.Forward(t, config)
+	p.SetUpstream(t, config)
 	p.server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
 	p.server.Config.ErrorLog = silent
 	p.server.Start()
@@ -77,8 +78,9 @@ func New(t testing.TB, config *rest.Config, kubeconfig string) *Proxy {
 	return p
 }
 
-// Forward passes later requests on to the API server of another client configuration.
-func (p *Proxy) Forward(t testing.TB, config *rest.Config) {
+// SetUpstream makes the API server of another client configuration the one that later requests are
+// forwarded to.
+func (p *Proxy) SetUpstream(t testing.TB, config *rest.Config) {
 	t.Helper()
 	target, err := url.Parse(config.Host)
 	if err != nil {
@@ -99,7 +101,7 @@ func (p *Proxy) Forward(t testing.TB, config *rest.Config) {
 	})
 }
 
-// Intercept puts another Intercept into force; nil passes everything on.
+// Intercept replaces the Intercept. With nil, the proxy forwards all requests.
 func (p *Proxy) Intercept(i Intercept) {
 	if i == nil {
 		p.intercept.Store(nil)
@@ -108,8 +110,8 @@ func (p *Proxy) Intercept(i Intercept) {
 	p.intercept.Store(&i)
 }
 
-// Cut closes the connections of requests in progress, including watches.
-func (p *Proxy) Cut() { p.server.CloseClientConnections() }
+// CloseConnections closes the connections of requests in progress, including watches.
+func (p *Proxy) CloseConnections() { p.server.CloseClientConnections() }
 
 // Close closes all connections, and accepts no more. The end of the test also does this.
 func (p *Proxy) Close(t testing.TB) {

@@ -106,10 +106,10 @@ func TestProxy_respondsAsTheInterceptDecides(t *testing.T) {
 		"broken before":    {func(faults.Call, func()) faults.Answer { return faults.Broken }, 0, false},
 		"failed before":    {func(faults.Call, func()) faults.Answer { return faults.Failed }, 0, false},
 		"not served":       {func(faults.Call, func()) faults.Answer { return faults.NotServed }, 0, false},
-		"broken after":     {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Broken }, 1, false},
-		"failed after":     {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Failed }, 1, false},
-		"answered after":   {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); return faults.Forwarded }, 1, true},
-		"carried out once": {func(_ faults.Call, carryOut func()) faults.Answer { carryOut(); carryOut(); return faults.Forwarded }, 1, true},
+		"broken after":     {func(_ faults.Call, forward func()) faults.Answer { forward(); return faults.Broken }, 1, false},
+		"failed after":     {func(_ faults.Call, forward func()) faults.Answer { forward(); return faults.Failed }, 1, false},
+		"answered after":   {func(_ faults.Call, forward func()) faults.Answer { forward(); return faults.Forwarded }, 1, true},
+		"carried out once": {func(_ faults.Call, forward func()) faults.Answer { forward(); forward(); return faults.Forwarded }, 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			api := &server{}
@@ -135,7 +135,7 @@ func TestForward_isForLaterRequests(t *testing.T) {
 		if _, err := client.CoreV1().Namespaces().Get(t.Context(), "n", metav1.GetOptions{}); err != nil {
 			t.Error(err)
 		}
-		proxy.Forward(t, &rest.Config{Host: upstream.URL})
+		proxy.SetUpstream(t, &rest.Config{Host: upstream.URL})
 	}
 	if a, b := first.requests.Load(), second.requests.Load(); a != 1 || b != 1 {
 		t.Errorf("the servers saw %d and %d requests, want one each", a, b)
@@ -163,7 +163,7 @@ func TestCut_closesRequestsInProgress(t *testing.T) {
 		ended <- err
 	}()
 	<-started
-	proxy.Cut()
+	proxy.CloseConnections()
 	if err := <-ended; err == nil {
 		t.Error("a request in progress got a response")
 	}

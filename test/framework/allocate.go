@@ -45,7 +45,7 @@ func UpdateClaimStatus(t testing.TB, env *Env, namespace, name string, change fu
 	return claim
 }
 
-// Allocate allocates a claim as the scheduler does: it adds the built-in finalizer, then an allocation
+// Allocate allocates a claim as the scheduler does: it adds Kubernetes' finalizer, then an allocation
 // with a share of the driver's device for each request. The changes are part of the second write.
 func Allocate(t testing.TB, env *Env, namespace, name string, changes ...func(*resourceapi.ResourceClaim)) *resourceapi.ResourceClaim {
 	t.Helper()

@@ -74,9 +74,9 @@ func (e *Env) LoadImages(ctx context.Context, root, archives, tag string, names 
 	return nil
 }
 
-// InstallAnother installs another release of the chart for one test, in a namespace of the same name.
-// The test may uninstall it, and delete its namespace.
-func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
+// InstallAnotherRelease installs another release of the chart for one test, in a namespace of the same
+// name, with values as key=value. The test may uninstall it, and delete its namespace.
+func (e *Env) InstallAnotherRelease(t testing.TB, name string, values ...string) {
 	t.Helper()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), Timeout)
@@ -88,7 +88,7 @@ func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 			t.Error(err)
 		}
 	})
-	if err := e.installRelease(t.Context(), Root(), name, Set(values...)); err != nil {
+	if err := e.installRelease(t.Context(), Root(), name, SetFlags(values...)); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.awaitPods(t.Context(), name); err != nil {
@@ -96,8 +96,8 @@ func (e *Env) InstallAnother(t testing.TB, name string, values ...string) {
 	}
 }
 
-// Set returns flags of helm for values.
-func Set(values ...string) []string {
+// SetFlags returns helm flags --set for values, each as key=value.
+func SetFlags(values ...string) []string {
 	var args []string
 	for _, value := range values {
 		args = append(args, "--set", value)

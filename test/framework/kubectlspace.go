@@ -29,19 +29,19 @@ func (e *Env) UserWith(t testing.TB, namespace, account string) User {
 	return User{e, file}
 }
 
-// Space runs kubectl space, which kubectl finds on the PATH, and returns its standard output and
+// KubectlSpace runs kubectl space, which kubectl finds on the PATH, and returns its standard output and
 // standard error.
-func (p User) Space(t testing.TB, args ...string) (stdout, stderr string) {
+func (p User) KubectlSpace(t testing.TB, args ...string) (stdout, stderr string) {
 	t.Helper()
-	stdout, stderr, err := p.TrySpace(t.Context(), args...)
+	stdout, stderr, err := p.TryKubectlSpace(t.Context(), args...)
 	if err != nil {
 		t.Fatalf("kubectl space %s: %v\n%s%s", strings.Join(args, " "), err, stdout, stderr)
 	}
 	return stdout, stderr
 }
 
-// TrySpace is Space for commands that may fail.
-func (p User) TrySpace(ctx context.Context, args ...string) (stdout, stderr string, err error) {
+// TryKubectlSpace is KubectlSpace for commands that may fail.
+func (p User) TryKubectlSpace(ctx context.Context, args ...string) (stdout, stderr string, err error) {
 	cmd := exec.CommandContext(ctx, p.env.Cluster.Binary("kubectl"), append([]string{"space"}, args...)...)
 	path := filepath.Dir(Binary("kubectl-space")) + ":" + filepath.Dir(p.env.Cluster.Binary("kubectl")) + ":/usr/bin:/bin"
 	cmd.Env = append(cmd.Environ(), "PATH="+path, "KUBECONFIG="+p.Kubeconfig)

@@ -12,14 +12,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// MaxObject is the largest object that etcd stores, in bytes of protobuf. The rest of its limit for
-// requests of 1.5 MiB is for what surrounds the object.
+// MaxObject is the size of the largest object that etcd stores, in bytes of protobuf. etcd's limit for
+// requests, 1.5 MiB, includes 2 KiB for what surrounds the object.
 const MaxObject = 1536<<10 - 2<<10
 
 // LargestConfig is the length of a string that makes opaque parameters as large as allowed.
 const LargestConfig = 10<<10 - 16
 
-// LargestClaim returns a claim that leaves only so many bytes to the largest object.
+// LargestClaim returns a claim that is by room bytes smaller than the largest object, for its status.
 func LargestClaim(name string, room int) *resourceapi.ResourceClaim {
 	claim := NewClaim(name)
 	metav1.SetMetaDataAnnotation(&claim.ObjectMeta, "example.com/note", strings.Repeat("n", 255<<10))

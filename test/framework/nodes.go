@@ -25,22 +25,22 @@ type NodeFile struct {
 	Claim types.UID
 }
 
-func (t NodeFile) String() string { return t.Node + ":" + t.Path }
+func (f NodeFile) String() string { return f.Node + ":" + f.Path }
 
 var uid = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
 // NodeFiles returns the files of the kubelet plugins for claims, and the directories whose names contain
 // a UID.
 func (e *Env) NodeFiles(ctx context.Context) ([]NodeFile, error) {
-	var traces []NodeFile
+	var files []NodeFile
 	for _, node := range e.Cluster.Nodes() {
 		found, err := e.filesOn(ctx, node)
 		if err != nil {
 			return nil, err
 		}
-		traces = append(traces, found...)
+		files = append(files, found...)
 	}
-	return traces, nil
+	return files, nil
 }
 
 func (e *Env) filesOn(ctx context.Context, node *cluster.Host) ([]NodeFile, error) {
@@ -54,15 +54,15 @@ func (e *Env) filesOn(ctx context.Context, node *cluster.Host) ([]NodeFile, erro
 	if !complete {
 		return nil, fmt.Errorf("find the files of claims on %s: the output is incomplete", node.Name())
 	}
-	var traces []NodeFile
+	var files []NodeFile
 	for path := range strings.Lines(all) {
 		path = strings.TrimSuffix(path, "\n")
 		claim := types.UID(uid.FindString(path))
 		if claim != "" || !strings.HasSuffix(path, "/") {
-			traces = append(traces, NodeFile{Node: node.Name(), Path: path, Claim: claim})
+			files = append(files, NodeFile{Node: node.Name(), Path: path, Claim: claim})
 		}
 	}
-	return traces, nil
+	return files, nil
 }
 
 // OnNode runs a command on a node, and returns its output.
@@ -86,7 +86,7 @@ func (e *Env) FilesOf(t testing.TB, claim types.UID) []NodeFile {
 
 func (e *Env) filesOf(ctx context.Context, claim types.UID) ([]NodeFile, error) {
 	all, err := e.NodeFiles(ctx)
-	return slices.DeleteFunc(all, func(trace NodeFile) bool { return trace.Claim != claim }), err
+	return slices.DeleteFunc(all, func(file NodeFile) bool { return file.Claim != claim }), err
 }
 
 // AwaitNoFilesOf waits until no node has files or directories of the claim. It polls, and tolerates

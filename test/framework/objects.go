@@ -16,8 +16,8 @@ import (
 // Toolbox is the image of test pods: a shell, the usual commands, and kubectl.
 const Toolbox = "registry.example.com/space-dra-driver/toolbox:v0.1.0"
 
-// Spec requests one space for each of the names.
-func Spec(requests ...string) resourceapi.ResourceClaimSpec {
+// ClaimSpec returns the spec of a claim with these requests, for one space each.
+func ClaimSpec(requests ...string) resourceapi.ResourceClaimSpec {
 	var spec resourceapi.ResourceClaimSpec
 	for _, name := range requests {
 		spec.Devices.Requests = append(spec.Devices.Requests, resourceapi.DeviceRequest{
@@ -33,7 +33,7 @@ func NewClaim(name string, requests ...string) *resourceapi.ResourceClaim {
 	if len(requests) == 0 {
 		requests = []string{"space"}
 	}
-	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: Spec(requests...)}
+	return &resourceapi.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: ClaimSpec(requests...)}
 }
 
 // OfClass sets the DeviceClass of a claim's first request.
@@ -83,7 +83,7 @@ func On(node string, pod *corev1.Pod) *corev1.Pod {
 func NewTemplate(name string) *resourceapi.ResourceClaimTemplate {
 	return &resourceapi.ResourceClaimTemplate{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       resourceapi.ResourceClaimTemplateSpec{Spec: Spec("space")},
+		Spec:       resourceapi.ResourceClaimTemplateSpec{Spec: ClaimSpec("space")},
 	}
 }
 

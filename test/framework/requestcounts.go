@@ -10,20 +10,20 @@ import (
 	"testing"
 )
 
-// Costs compares the requests of a component with docs/performance.md.
-type Costs struct {
+// RequestCounts compares the numbers of requests of a component with docs/performance.md.
+type RequestCounts struct {
 	t            testing.TB
 	asDocumented map[string]bool
 	differences  map[string]string
 }
 
-// CheckCosts counts requests in several rounds. After a conflict, or with a stale cache, a component
+// CheckRequestCounts counts requests in several rounds. After a conflict, or with a stale cache, a component
 // sends more requests than necessary, but never fewer. Therefore, each count must match the page in
 // one round only.
-func CheckCosts(t testing.TB, round func(c *Costs)) {
+func CheckRequestCounts(t testing.TB, round func(c *RequestCounts)) {
 	t.Helper()
 	const rounds = 6
-	c := &Costs{t: t, asDocumented: map[string]bool{}, differences: map[string]string{}}
+	c := &RequestCounts{t: t, asDocumented: map[string]bool{}, differences: map[string]string{}}
 	for range rounds {
 		if round(c); len(c.differences) == 0 {
 			return
@@ -36,7 +36,7 @@ func CheckCosts(t testing.TB, round func(c *Costs)) {
 }
 
 // Count compares the requests of this round with the page. It adds other differences.
-func (c *Costs) Count(what string, reads, writes int, others ...string) {
+func (c *RequestCounts) Count(what string, reads, writes int, others ...string) {
 	c.t.Helper()
 	differences := slices.Concat(others, compare(c.t, what, reads, writes))
 	switch {

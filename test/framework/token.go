@@ -101,8 +101,8 @@ func (e *Env) WithToken(t testing.TB, token string) kubernetes.Interface {
 	return client
 }
 
-// Lifetime returns the times from which and until which a token is valid.
-func Lifetime(t testing.TB, token string) (issued, expires time.Time) {
+// TokenValidity returns when a token was issued and when it expires, according to its claims.
+func TokenValidity(t testing.TB, token string) (issued, expires time.Time) {
 	t.Helper()
 	var claims struct{ Iat, Exp int64 }
 	parts := strings.Split(token, ".")

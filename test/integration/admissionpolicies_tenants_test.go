@@ -229,29 +229,29 @@ func (f *policyFixture) tenantTokens(t *testing.T) {
 	const node, foreign, long = "policies-f", "for the audiences of the API server", "valid for at most 24 hours"
 	const day, longer = `"expirationSeconds":86400`, `"expirationSeconds":86401`
 	const vault = `"audiences":["vault"]`
-	mint := func(namespace, account, spec string) framework.Call {
+	requestToken := func(namespace, account, spec string) framework.Call {
 		return post(core(namespace, "serviceaccounts/"+account+"/token"), `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{`+spec+`}}`)
 	}
 	pod := func(namespace, token string) framework.Call { return newPod(namespace, "any", tokenVolume(token)) }
 	tenant := env.As(t, f.space, spaceapi.ServiceAccountName)
 	denied(t, tenant,
-		denial{"a token that is valid too long", mint(f.space, "space", longer), long},
-		denial{"a token of another ServiceAccount that is valid too long", mint(f.space, "default", longer), long},
-		denial{"a token for another service", mint(f.space, "default", vault), foreign},
+		denial{"a token that is valid too long", requestToken(f.space, "space", longer), long},
+		denial{"a token of another ServiceAccount that is valid too long", requestToken(f.space, "default", longer), long},
+		denial{"a token for another service", requestToken(f.space, "default", vault), foreign},
 		denial{"a pod with a token that is valid too long", pod(f.space, longer), long},
 		denial{"a pod with such a token for another service", pod(f.space, longer+`,"audience":"vault"`), long},
 	)
 	allowed(t, tenant, map[string]framework.Call{
-		"a token":                        mint(f.space, "space", ""),
-		"a token for a day":              mint(f.space, "default", day),
+		"a token":                        requestToken(f.space, "space", ""),
+		"a token for a day":              requestToken(f.space, "default", day),
 		"a pod with a token for a day":   pod(f.space, day),
 		"a pod that leaves the lifetime": pod(f.space, `"audience":"istio-ca"`),
 	})
 	// Policies apply to pods of all users and controllers.
 	denied(t, env.Client, denial{"an administrator's pod with a token that is valid too long", pod(f.space, longer), long})
 	allowed(t, env.Client, map[string]framework.Call{
-		"an administrator requests a token for another service": mint(f.space, "space", vault+","+longer),
-		"a token elsewhere":            mint(f.namespace, "default", vault+","+longer),
+		"an administrator requests a token for another service": requestToken(f.space, "space", vault+","+longer),
+		"a token elsewhere":            requestToken(f.namespace, "default", vault+","+longer),
 		"a pod with a token elsewhere": pod(f.namespace, longer),
 	})
 	// Kubelets request what pods on their nodes name.
@@ -262,7 +262,7 @@ func (f *policyFixture) tenantTokens(t *testing.T) {
 	}}}}
 	vaults = bind(t, createPod(t, f.space, vaults), node)
 	kubelet := asUser(t, "system:node:"+node, "system:nodes")
-	framework.AwaitAllowed(t, "the token of a volume", mint(f.space, "default",
+	framework.AwaitAllowed(t, "the token of a volume", requestToken(f.space, "default",
 		fmt.Sprintf(`%s,"boundObjectRef":{"apiVersion":"v1","kind":"Pod","name":%q,"uid":%q}`, vault, vaults.Name, vaults.UID)).By(kubelet))
 }
 

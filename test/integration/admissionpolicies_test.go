@@ -197,33 +197,33 @@ func (f *policyFixture) pluginOn(t *testing.T, node string) kubernetes.Interface
 func (f *policyFixture) pluginTokens(t *testing.T) {
 	const nodeA, nodeB = "policies-a", "policies-b"
 	a, b := f.pluginOn(t, nodeA), f.pluginOn(t, nodeB)
-	mint := func(node string) framework.Call {
+	requestToken := func(node string) framework.Call {
 		return post(core(f.space, "serviceaccounts/space/token"), framework.TokenBody("Node", node, ""))
 	}
 	const unused = "no pod on node "
 	first, second := createPod(t, f.namespace, framework.NewPod("first")), createPod(t, f.namespace, framework.NewPod("second"))
-	denied(t, env.As(t, f.namespace, policiesName+"-kubeletplugin"), denial{"a token without a node", mint(nodeA), "bound to its own Node"})
-	denied(t, a, denial{"a token before a pod uses the claim", mint(nodeA), unused + nodeA})
-	if err := mint(nodeA).By(a)(t.Context()); !framework.IsDenied(err) {
+	denied(t, env.As(t, f.namespace, policiesName+"-kubeletplugin"), denial{"a token without a node", requestToken(nodeA), "bound to its own Node"})
+	denied(t, a, denial{"a token before a pod uses the claim", requestToken(nodeA), unused + nodeA})
+	if err := requestToken(nodeA).By(a)(t.Context()); !framework.IsDenied(err) {
 		t.Errorf("the kubelet plugin would not wait after error %v", err)
 	}
 
 	reserve(t, f.claim, first)
 	first = bind(t, first, nodeA)
 	awaitNodesRecorded(t, f.keys, f.space, first)
-	framework.AwaitAllowed(t, "a token on the node of the pod", mint(nodeA).By(a))
-	denied(t, b, denial{"a token on a node without a pod", mint(nodeB), unused + nodeB})
+	framework.AwaitAllowed(t, "a token on the node of the pod", requestToken(nodeA).By(a))
+	denied(t, b, denial{"a token on a node without a pod", requestToken(nodeB), unused + nodeB})
 
 	reserve(t, f.claim, second)
 	second = bind(t, second, nodeB)
 	awaitNodesRecorded(t, f.keys, f.space, first, second)
-	framework.AwaitAllowed(t, "a token on the second node", mint(nodeB).By(b))
-	framework.AwaitAllowed(t, "a token on the first node", mint(nodeA).By(a))
+	framework.AwaitAllowed(t, "a token on the second node", requestToken(nodeB).By(b))
+	framework.AwaitAllowed(t, "a token on the first node", requestToken(nodeA).By(a))
 
 	release(t, f.claim, first)
 	awaitNodesRecorded(t, f.keys, f.space, second)
-	denied(t, a, denial{"a token after the end of the pod", mint(nodeA), unused + nodeA})
-	framework.AwaitAllowed(t, "a token on the second node", mint(nodeB).By(b))
+	denied(t, a, denial{"a token after the end of the pod", requestToken(nodeA), unused + nodeA})
+	framework.AwaitAllowed(t, "a token on the second node", requestToken(nodeB).By(b))
 	// kube-controller-manager deallocates claims that are reserved for pods that do not exist. These
 	// pods are deleted at the end of this subtest.
 	release(t, f.claim, second)
@@ -417,7 +417,7 @@ func (f *policyFixture) pluginAudiences(t *testing.T) {
 			Audiences: audiences, BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: node},
 		}}
 	}
-	mint := func(audiences ...string) framework.Call {
+	requestToken := func(audiences ...string) framework.Call {
 		return post(core(f.space, "serviceaccounts/space/token"), framework.JSON(request(audiences...)))
 	}
 	// The API server fills in its own audiences.
@@ -426,11 +426,11 @@ func (f *policyFixture) pluginAudiences(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := admin.Spec.Audiences
-	framework.AwaitAllowed(t, "a token without audiences", mint().By(p))
-	framework.AwaitAllowed(t, "a token for the API server", mint(own...).By(p))
+	framework.AwaitAllowed(t, "a token without audiences", requestToken().By(p))
+	framework.AwaitAllowed(t, "a token for the API server", requestToken(own...).By(p))
 	denied(t, p,
-		denial{"a token for a cloud", mint("sts.amazonaws.com"), words},
-		denial{"a token for the API server and a cloud", mint(append(own, "sts.amazonaws.com")...), words},
+		denial{"a token for a cloud", requestToken("sts.amazonaws.com"), words},
+		denial{"a token for the API server and a cloud", requestToken(append(own, "sts.amazonaws.com")...), words},
 	)
 
 	// The space of a controller that did not write the audiences.
@@ -439,7 +439,7 @@ func (f *policyFixture) pluginAudiences(t *testing.T) {
 	if _, err := f.controller.CoreV1().Namespaces().Patch(t.Context(), f.space, types.MergePatchType, without, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	denied(t, p, denial{"a token for a space without audiences", mint(), words})
+	denied(t, p, denial{"a token for a space without audiences", requestToken(), words})
 	release(t, f.claim, pod)
 	framework.Await(t, space, framework.That("with the audiences of the API server", func(ns *corev1.Namespace) bool {
 		return ns.Annotations[f.keys.TokenAudiences] != ""

@@ -31,7 +31,7 @@ func TestControllerHealth_isReadyWithItsCachesInSync(t *testing.T) {
 	ask.Await(t, "/readyz", http.StatusOK)
 
 	i.proxy.Intercept(unavailable)
-	i.proxy.Cut()
+	i.proxy.CloseConnections()
 	ask.Await(t, "/healthz", http.StatusOK)
 	i.proxy.Intercept(nil)
 	ask.Await(t, "/readyz", http.StatusOK)

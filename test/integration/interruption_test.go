@@ -67,7 +67,7 @@ type fault struct {
 	kills bool
 	// changesClaim is set if the claim is deallocated, or allocated again, before the restart.
 	changesClaim bool
-	answer       func(carryOut func(), kill func()) faults.Answer
+	answer       func(forward func(), kill func()) faults.Answer
 }
 
 var allFaults = []fault{
@@ -78,14 +78,14 @@ var allFaults = []fault{
 	{name: "killed after the request", kills: true, answer: killAfter},
 	{name: "killed after the request, and the claim changes", kills: true, changesClaim: true, answer: killAfter},
 	{name: "failed", answer: func(_, _ func()) faults.Answer { return faults.Failed }},
-	{name: "the response is lost", answer: func(carryOut, _ func()) faults.Answer {
-		carryOut()
+	{name: "the response is lost", answer: func(forward, _ func()) faults.Answer {
+		forward()
 		return faults.Broken
 	}},
 }
 
-func killAfter(carryOut, kill func()) faults.Answer {
-	carryOut()
+func killAfter(forward, kill func()) faults.Answer {
+	forward()
 	kill()
 	return faults.Broken
 }
@@ -208,10 +208,10 @@ func (i *installation) injectFault(t *testing.T, p write, f fault, begin, change
 	t.Helper()
 	occurred := make(chan struct{})
 	var once sync.Once
-	i.proxy.Intercept(func(call faults.Call, carryOut func()) (answer faults.Answer) {
+	i.proxy.Intercept(func(call faults.Call, forward func()) (answer faults.Answer) {
 		if q, ok := newWrite(p.stage, call); ok && p == q {
 			once.Do(func() {
-				answer = f.answer(carryOut, func() { i.kill(t) })
+				answer = f.answer(forward, func() { i.kill(t) })
 				close(occurred)
 			})
 		}

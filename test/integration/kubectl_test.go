@@ -34,10 +34,10 @@ func TestKubectlSpace_listsWatchesAndCompletes(t *testing.T) {
 func testList(t *testing.T) {
 	ns := env.Namespace(t)
 	_, spaces := readyClaim(t, env, ns, "claim")
-	if out, _ := env.Admin().Space(t, "list", "-n", ns, "-o", "jsonpath={.items[*].apiVersion} {.items[*].kind} {.items[*].space}"); out != spaceapi.APIVersion+" Space "+spaces[0].Namespace {
+	if out, _ := env.Admin().KubectlSpace(t, "list", "-n", ns, "-o", "jsonpath={.items[*].apiVersion} {.items[*].kind} {.items[*].space}"); out != spaceapi.APIVersion+" Space "+spaces[0].Namespace {
 		t.Errorf("the list is %q", out)
 	}
-	out, errOut, err := env.Admin().TrySpace(t.Context(), "list", "nope", "claim", "-n", ns, "-o", "name")
+	out, errOut, err := env.Admin().TryKubectlSpace(t.Context(), "list", "nope", "claim", "-n", ns, "-o", "name")
 	if err == nil || out != "resourceclaim.resource.k8s.io/claim\n" || !strings.Contains(errOut, `"nope" not found`) {
 		t.Errorf("two claims, one of which does not exist: error %v, %q and %q", err, out, errOut)
 	}
@@ -58,7 +58,7 @@ func testDescribe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out, _ := env.Admin().Space(t, "describe", "claim", "-n", ns)
+	out, _ := env.Admin().KubectlSpace(t, "describe", "claim", "-n", ns)
 	if !strings.Contains(out, `mine\n  State:  Expired \x1b[2J`) || strings.Contains(out, "earlier") || strings.Contains(out, "\x1b") {
 		t.Errorf("it is described as %q", out)
 	}
@@ -114,7 +114,7 @@ func testNoTokenInLog(t *testing.T) {
 	ns := env.Namespace(t)
 	readyClaim(t, env, ns, "claim")
 	admin := env.Admin()
-	text, log := admin.Space(t, "kubeconfig", "claim", "-n", ns, "--duration=15m", "-v=9")
+	text, log := admin.KubectlSpace(t, "kubeconfig", "claim", "-n", ns, "--duration=15m", "-v=9")
 	config, err := clientcmd.Load([]byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func testNoTokenInLog(t *testing.T) {
 	if strings.Contains(log, token) {
 		t.Error("the token is in the log")
 	}
-	if _, stderr, err := admin.TrySpace(t.Context(), "kubeconfig", "claim", "-n", ns, "--duration=1m"); err == nil || !strings.Contains(stderr, "10m") {
+	if _, stderr, err := admin.TryKubectlSpace(t.Context(), "kubeconfig", "claim", "-n", ns, "--duration=1m"); err == nil || !strings.Contains(stderr, "10m") {
 		t.Errorf("a duration below the minimum: error %v: %s", err, stderr)
 	}
 }

@@ -58,11 +58,11 @@ func awaitLeader(t *testing.T, driver, previous string) string {
 }
 
 // atNamespace calls answer for the request that creates the controller's n-th namespace.
-func atNamespace(n int32, answer func(carryOut func()) faults.Answer) faults.Intercept {
+func atNamespace(n int32, answer func(forward func()) faults.Answer) faults.Intercept {
 	var created atomic.Int32
-	return func(call faults.Call, carryOut func()) faults.Answer {
+	return func(call faults.Call, forward func()) faults.Answer {
 		if call.Verb == "create" && call.Resource == "namespaces" && created.Add(1) == n {
-			return answer(carryOut)
+			return answer(forward)
 		}
 		return faults.Forwarded
 	}
@@ -99,13 +99,13 @@ func TestLeaderElection_aResumedLeaderExits(t *testing.T) {
 
 	// The request of the paused leader arrives when its cache is stale.
 	paused, resume, late := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	leader.proxy.Intercept(atNamespace(1, func(carryOut func()) faults.Answer {
+	leader.proxy.Intercept(atNamespace(1, func(forward func()) faults.Answer {
 		if err := leader.controller.Signal(syscall.SIGSTOP); err != nil {
 			t.Error(err)
 		}
 		close(paused)
 		<-resume
-		carryOut()
+		forward()
 		close(late)
 		return faults.Forwarded
 	}))

@@ -76,8 +76,8 @@ func TestNotServed_byOneOfTwoAPIServers(t *testing.T) {
 	before := provision(t, driver, ns, "before")
 	requests := &observer{}
 	stuck.proxy.Intercept(requests.intercept)
-	stuck.proxy.Forward(t, older)
-	stuck.proxy.Cut()
+	stuck.proxy.SetUpstream(t, older)
+	stuck.proxy.CloseConnections()
 
 	after := provision(t, driver, ns, "after")
 	framework.AwaitLog(t, stuck.controller.Log, regexp.MustCompile(`(?s)(read ResourceClaim `+ns+`/after: the server could not find the requested resource \(get resourceclaims.*){3}`))
@@ -90,8 +90,8 @@ func TestNotServed_byOneOfTwoAPIServers(t *testing.T) {
 	}
 	wantSpaces(t, driver, before, after)
 
-	stuck.proxy.Forward(t, newer)
-	stuck.proxy.Cut()
+	stuck.proxy.SetUpstream(t, newer)
+	stuck.proxy.CloseConnections()
 	env.AwaitNamespaceDeleted(t, before)
 	awaitConsistent(t, driver)
 	wantSpaces(t, driver, after)
@@ -125,14 +125,15 @@ func TestNotServed_isNotGone(t *testing.T) {
 	} {
 		t.Run(resource, func(t *testing.T) {
 			t.Parallel()
-			isNotGone(t, resource+".example.com", originals, resource, deprovision)
+			testKindNotServed(t, resource+".example.com", originals, resource, deprovision)
 		})
 	}
 }
 
-// isNotGone lets a resource not be served while one claim is in use, another is allocated, and a
-// third is deallocated. deprovision is whether the controller needs the resource for the third.
-func isNotGone(t *testing.T, driver, originals, resource string, deprovision bool) {
+// testKindNotServed answers requests for a resource as an API server that does not serve it, while one
+// claim is in use, another is allocated, and a third is deallocated. deprovision is whether the controller
+// needs the resource to deprovision the third.
+func testKindNotServed(t *testing.T, driver, originals, resource string, deprovision bool) {
 	class := framework.WithClassConfig(fmt.Sprintf(`"clusterWideRoles":["view"],"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]},
 		"copyFrom":{"namespace":%q,"configMaps":[{"name":"original"}],"secrets":[{"name":"original"}]}`, originals))
 	ns := env.Namespace(t)
@@ -143,7 +144,7 @@ func isNotGone(t *testing.T, driver, originals, resource string, deprovision boo
 
 	requests := &observer{notServed: resource}
 	i.proxy.Intercept(requests.intercept)
-	i.proxy.Cut()
+	i.proxy.CloseConnections()
 	env.CreateClaim(t, ns, framework.NewClaim("new"))
 	allocateTo(t, driver, ns, "new", class)
 	deallocate(t, env, ns, "ended")
@@ -165,7 +166,7 @@ func isNotGone(t *testing.T, driver, originals, resource string, deprovision boo
 	}
 
 	i.proxy.Intercept(nil)
-	i.proxy.Cut()
+	i.proxy.CloseConnections()
 	readySpace(t, ns, "new")
 	env.AwaitNamespaceDeleted(t, ended)
 	awaitConsistent(t, driver)

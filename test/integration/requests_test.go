@@ -18,13 +18,13 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// requestCounts counts requests for single objects, except those that concern the controller itself.
-type requestCounts struct {
+// requestCounter counts requests for single objects, except those that concern the controller itself.
+type requestCounter struct {
 	mutex  sync.Mutex
 	counts map[string]int
 }
 
-func (c *requestCounts) intercept(call faults.Call, _ func()) faults.Answer {
+func (c *requestCounter) intercept(call faults.Call, _ func()) faults.Answer {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if call.Resource != "" && call.Verb != "watch" && call.Verb != "list" && call.Resource != "resourceslices" && call.Resource != "events" {
@@ -37,7 +37,7 @@ func (c *requestCounts) intercept(call faults.Call, _ func()) faults.Answer {
 }
 
 // await waits for a request.
-func (c *requestCounts) await(t *testing.T, call string) {
+func (c *requestCounter) await(t *testing.T, call string) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, framework.Timeout, true, func(context.Context) (bool, error) {
 		c.mutex.Lock()
@@ -50,7 +50,7 @@ func (c *requestCounts) await(t *testing.T, call string) {
 }
 
 // reset returns the counts, and sets them to 0.
-func (c *requestCounts) reset() map[string]int {
+func (c *requestCounter) reset() map[string]int {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	before := c.counts
@@ -61,19 +61,19 @@ func (c *requestCounts) reset() map[string]int {
 // TestControllerRequests_areAsDocumented counts the controller's requests in a proxy.
 func TestControllerRequests_areAsDocumented(t *testing.T) {
 	const driver = "users.example.com"
-	calls := &requestCounts{counts: map[string]int{}}
+	calls := &requestCounter{counts: map[string]int{}}
 	i := install(t, driver)
 	i.proxy.Intercept(calls.intercept)
 	i.start(t)
 	for _, node := range []string{"users-a", "users-b"} {
 		newNode(t, env, node, nil)
 	}
-	framework.CheckCosts(t, func(costs *framework.Costs) { i.countRequests(t, calls, costs) })
+	framework.CheckRequestCounts(t, func(counts *framework.RequestCounts) { i.countRequests(t, calls, counts) })
 	awaitNoNamespaces(t, driver)
 }
 
 // countRequests counts the requests of each step once, with new claims and pods.
-func (i *installation) countRequests(t *testing.T, calls *requestCounts, costs *framework.Costs) {
+func (i *installation) countRequests(t *testing.T, calls *requestCounter, counts *framework.RequestCounts) {
 	t.Helper()
 	driver, ns := i.driver, env.Namespace(t)
 	calls.reset()
@@ -94,7 +94,7 @@ func (i *installation) countRequests(t *testing.T, calls *requestCounts, costs *
 				writes += n
 			}
 		}
-		costs.Count(what, reads, writes)
+		counts.Count(what, reads, writes)
 	}
 
 	unused := provision(t, driver, ns, "unused")

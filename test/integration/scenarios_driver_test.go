@@ -176,8 +176,8 @@ func boundTo(node string) authenticationv1.TokenRequestSpec {
 	return authenticationv1.TokenRequestSpec{BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Node", APIVersion: "v1", Name: node}}
 }
 
-// mint returns a dry run of a request for a token that is bound to a Node.
-func (s *fixture) mint(node string) framework.Call {
+// requestToken returns a dry run of a request for a token that is bound to a Node.
+func (s *fixture) requestToken(node string) framework.Call {
 	return post(core(s.space, "serviceaccounts/space/token"), framework.TokenBody("Node", node, ""))
 }
 
@@ -257,7 +257,7 @@ var controllersNode = []scenario{
 			BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID},
 		})
 		s.deny("the kubelet gets one without a pod", kubelet, post(path, framework.TokenBody("", "", "")), "not bound to a pod")
-		s.deny("the kubelet plugin gets a token of the space", plugin, s.mint(node), byPolicy("kubeletplugin-tokens"))
+		s.deny("the kubelet plugin gets a token of the space", plugin, s.requestToken(node), byPolicy("kubeletplugin-tokens"))
 		s.deny("the kubelet reads the claim", kubelet, get(claimPath(s.ns, "claim")), "no relationship found")
 	}},
 }
@@ -274,9 +274,9 @@ var stolenTokens = []scenario{
 		first, _ := s.pluginOn(near)
 		second, _ := s.pluginOn(far)
 		s.useOn(near)
-		s.allow("the first node's plugin gets a token", first, s.mint(near))
-		s.deny("the second node's plugin gets one for its node", second, s.mint(far), "no pod on node "+far)
-		s.deny("the second node's plugin gets one for the first", second, s.mint(near), byPolicy("kubeletplugin-tokens"))
+		s.allow("the first node's plugin gets a token", first, s.requestToken(near))
+		s.deny("the second node's plugin gets one for its node", second, s.requestToken(far), "no pod on node "+far)
+		s.deny("the second node's plugin gets one for the first", second, s.requestToken(near), byPolicy("kubeletplugin-tokens"))
 	}},
 	{"Use a token of a space after its last pod on the node is deleted", "", func(s *fixture) {
 		const node = "scenarios-left"
@@ -284,7 +284,7 @@ var stolenTokens = []scenario{
 		pod := s.useOn(node)
 		kept := s.token("the plugin gets a token", plugin, s.space, spaceapi.ServiceAccountName, boundTo(node))
 		release(s.T, "claim", pod)
-		s.awaitDenied("the plugin gets another one", plugin, s.mint(node), "no pod on node "+node)
+		s.awaitDenied("the plugin gets another one", plugin, s.requestToken(node), "no pod on node "+node)
 		s.allow("the token still works", kept, configMap(s.space, "kept"))
 		s.asAdmin(remove("/api/v1/nodes/" + node))
 		s.awaitDenied("the token reads after its Node was deleted", kept, s.read(), byExpiry)
@@ -311,7 +311,7 @@ var stolenTokens = []scenario{
 		unblock := blockDeletion(s.T, env, s.space)
 		s.deallocate()
 		s.awaitDenied("the token reads", kept, s.read())
-		s.awaitDenied("the plugin gets another one", plugin, s.mint(node))
+		s.awaitDenied("the plugin gets another one", plugin, s.requestToken(node))
 		unblock()
 	}},
 	{"Use the token after the kubelet plugin's pod is deleted", "", func(s *fixture) {

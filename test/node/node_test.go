@@ -77,7 +77,7 @@ func newEmptyNode(t *testing.T) *node {
 
 // intercept makes steps of the kubelet plugin's requests and their responses, except in the background:
 // it reads the version of the API server, and watches prepared claims.
-func (n *node) intercept(call faults.Call, carryOut func()) faults.Answer {
+func (n *node) intercept(call faults.Call, forward func()) faults.Answer {
 	if call.Resource == "" || call.Verb == "watch" {
 		return faults.Forwarded
 	}
@@ -85,7 +85,7 @@ func (n *node) intercept(call faults.Call, carryOut func()) faults.Answer {
 	if !n.step(name) {
 		return faults.Broken
 	}
-	carryOut()
+	forward()
 	if !n.step("the response to " + name) {
 		return faults.Broken
 	}

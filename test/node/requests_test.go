@@ -12,7 +12,7 @@ import (
 
 func TestPluginRequests_areAsDocumented(t *testing.T) {
 	t.Parallel()
-	framework.CheckCosts(t, func(costs *framework.Costs) {
+	framework.CheckRequestCounts(t, func(counts *framework.RequestCounts) {
 		c := readyClaim(t)
 		n := newNode(t)
 		p := n.start(t)
@@ -39,7 +39,7 @@ func TestPluginRequests_areAsDocumented(t *testing.T) {
 					writes++
 				}
 			}
-			costs.Count(step.what, reads, writes)
+			counts.Count(step.what, reads, writes)
 		}
 		p.kill()
 	})

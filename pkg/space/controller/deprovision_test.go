@@ -47,7 +47,7 @@ func TestDeprovisionStale_confirmsWithTheAPIServer(t *testing.T) {
 		"another allocation in the cache only": {reallocated(claimFor("a")), claimFor("a"), nil},
 		"deleted":                              {nil, nil, revokeThenDelete},
 		"deallocated":                          {unallocated, unallocated, revokeThenDelete},
-		"being deleted without the built-in finalizer": {released, released, revokeThenDelete},
+		"being deleted without Kubernetes' finalizer": {released, released, revokeThenDelete},
 		"allocated again":                 {reallocated(claimFor("a")), reallocated(claimFor("a")), revokeThenDelete},
 		"recreated":                       {successor, successor, revokeThenDelete},
 		"not in the cache, and recreated": {nil, successor, revokeThenDelete},

@@ -32,7 +32,7 @@ func TestUninstall_removesAllOfOneRelease(t *testing.T) {
 	before := stateOf(t)
 
 	// The values create all kinds of objects of the chart.
-	env.InstallAnother(t, second, "driverName="+secondDriver, "pools[0].name=spaces", "pools[1].name=nodes", "pools[1].perNode.limit=1", "networkPolicy.enabled=true", "flowControl.enabled=true", "criticalPodsQuota.enabled=true")
+	env.InstallAnotherRelease(t, second, "driverName="+secondDriver, "pools[0].name=spaces", "pools[1].name=nodes", "pools[1].perNode.limit=1", "networkPolicy.enabled=true", "flowControl.enabled=true", "criticalPodsQuota.enabled=true")
 	space := useBoth(t, ns, kept)
 	deleteUsers(t, ns, space)
 	env.Helm(t, "uninstall", "--wait", "--namespace", second, second)

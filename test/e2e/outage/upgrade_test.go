@@ -256,7 +256,7 @@ func (s *runningPod) checkWorking(t *testing.T, changed time.Time) {
 		s.token = now
 		return nil
 	})
-	if issued, expires := framework.Lifetime(t, s.token); issued.Before(changed.Truncate(time.Second)) || time.Until(expires) < 30*time.Minute {
+	if issued, expires := framework.TokenValidity(t, s.token); issued.Before(changed.Truncate(time.Second)) || time.Until(expires) < 30*time.Minute {
 		t.Errorf("pod %s has a token from %s to %s; the driver was changed at %s", s.name, issued, expires, changed)
 	}
 	if now := s.namespaceUID(t); now != s.namespace {

@@ -33,12 +33,12 @@ type Step struct {
 var (
 	fence  = regexp.MustCompile("(?m)^ *```")
 	fenced = regexp.MustCompile("(?m)^( *)```(.*)\n((?s:.*?))^ *```$")
-	// failure is the last line of an output after which the command may have failed.
+	// failure matches the expected output of a command that may fail.
 	failure = regexp.MustCompile(`(?i)(\berror\b|exit code).*\s*$`)
-	// late is an error that a later attempt does not have. Kubernetes creates the ServiceAccount, and
+	// transient is an error that a later attempt does not have. Kubernetes creates the ServiceAccount, and
 	// counts the quota, a moment after a new namespace. On a busy machine, connecting takes long.
-	late = regexp.MustCompile(`serviceaccount "default" not found|status unknown for quota|TLS handshake timeout`)
-	// reader is a command that changes nothing.
+	transient = regexp.MustCompile(`serviceaccount "default" not found|status unknown for quota|TLS handshake timeout`)
+	// reader matches a command that changes nothing.
 	reader = regexp.MustCompile(`^kubectl (get|logs|space (list|describe|why|env|top)|exec [^|;&>]* (printenv|get)) [^|;&>]*$`)
 )
 

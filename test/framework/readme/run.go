@@ -51,7 +51,7 @@ func (r Runner) step(ctx context.Context, step Step, variables string, known nam
 		output, err = r.bash(ctx, step.Script, variables)
 		retry := false
 		switch {
-		case err != nil && late.MatchString(output):
+		case err != nil && transient.MatchString(output):
 			retry, repeated = true, true
 		case err != nil && !failure.MatchString(step.Output):
 		case !step.Console:
