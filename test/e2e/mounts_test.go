@@ -143,7 +143,7 @@ func scenes() map[string]scene {
 	}
 }
 
-func TestMounts_amongThoseOfOthers(t *testing.T) {
+func TestMounts_coexistWithVolumesOfThePod(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	theirs := metav1.ObjectMeta{Name: "theirs"}
@@ -243,7 +243,7 @@ func TestDeviceMetadata_isWhereProgramsLook(t *testing.T) {
 }
 
 // Each row of the table about mounts is a scene, or a sentence that says why not.
-func TestMounts_haveARowEach(t *testing.T) {
+func TestMounts_areDocumented(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(filepath.Join(framework.Root(), "docs", "pods.md"))
 	if err != nil {

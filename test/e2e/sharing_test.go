@@ -13,7 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-func TestSharedClaim_onTwoNodes(t *testing.T) {
+func TestSharedClaim_worksOnTwoNodes(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	claim := env.CreateClaim(t, ns, framework.NewClaim("test-claim", "one", "two"))

@@ -126,7 +126,7 @@ func TestProxy_respondsAsTheInterceptDecides(t *testing.T) {
 	}
 }
 
-func TestForward_isForLaterRequests(t *testing.T) {
+func TestSetUpstream_appliesToLaterRequests(t *testing.T) {
 	first, second := &server{}, &server{}
 	proxy, client := proxied(t, first)
 	upstream := httptest.NewServer(second)
@@ -142,7 +142,7 @@ func TestForward_isForLaterRequests(t *testing.T) {
 	}
 }
 
-func TestCut_closesRequestsInProgress(t *testing.T) {
+func TestCloseConnections_closesRequestsInProgress(t *testing.T) {
 	api, started := &server{}, make(chan struct{})
 	proxy, client := proxied(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {

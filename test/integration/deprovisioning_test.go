@@ -69,9 +69,9 @@ func TestRetainedNamespace_revokesNewCredentials(t *testing.T) {
 	env.Kubectl(t, "delete", "namespace", space)
 }
 
-// TestDeprovision_afterTheBuiltInFinalizerIsRemoved has another finalizer on a claim that is being
+// TestDeprovision_doesNotWaitForOtherFinalizers has another finalizer on a claim that is being
 // deleted, so that the claim still exists, with its allocation.
-func TestDeprovision_afterTheBuiltInFinalizerIsRemoved(t *testing.T) {
+func TestDeprovision_doesNotWaitForOtherFinalizers(t *testing.T) {
 	startController(t, env)
 	ns := env.Namespace(t)
 	_, spaces := readyClaim(t, env, ns, "claim")
@@ -88,7 +88,7 @@ func TestDeprovision_afterTheBuiltInFinalizerIsRemoved(t *testing.T) {
 	finalizers()
 }
 
-func TestDeprovision_notOnAnError(t *testing.T) {
+func TestDeprovision_isNotCausedByErrors(t *testing.T) {
 	for how, answer := range map[string]faults.Answer{"failed": faults.Failed, "broken": faults.Broken, "not-served": faults.NotServed} {
 		for verb, what := range map[string]string{
 			"get":  "the read of the claim from the API server",

@@ -53,7 +53,7 @@ func (o *observer) deleted(namespace string) (out []faults.Call) {
 // During an upgrade of the control plane, API servers of two versions serve one cluster. A
 // controller whose requests reach the one that does not serve claims sees the spaces that another
 // controller provisions, and no claims that they belong to.
-func TestNotServed_byOneOfTwoAPIServers(t *testing.T) {
+func TestNotServedKind_byOneAPIServerKeepsSpaces(t *testing.T) {
 	t.Parallel()
 	const driver = "two-servers.example.com"
 	t.Cleanup(func() {
@@ -115,7 +115,7 @@ func wantSpaces(t *testing.T, driver string, names ...string) {
 
 // A kind that is not served keeps spaces from being created and from being deleted as far as they
 // need it, and changes nothing of those in use.
-func TestNotServed_isNotGone(t *testing.T) {
+func TestNotServedKind_keepsSpaces(t *testing.T) {
 	originals := env.Namespace(t)
 	env.Kubectl(t, "create", "secret", "generic", "original", "-n", originals)
 	env.Kubectl(t, "create", "configmap", "original", "-n", originals)

@@ -67,6 +67,6 @@ func testKillAtEachStep(t *testing.T, do call, prepared bool) {
 
 func TestKilledPrepare_canBeRepeatedOrUndone(t *testing.T) { testKillAtEachStep(t, prepare, false) }
 
-func TestKilledPrepare_ofAPreparedClaim(t *testing.T) { testKillAtEachStep(t, prepare, true) }
+func TestKilledPrepare_keepsAPreparedClaim(t *testing.T) { testKillAtEachStep(t, prepare, true) }
 
 func TestKilledUnprepare_canBeRepeated(t *testing.T) { testKillAtEachStep(t, unprepare, true) }

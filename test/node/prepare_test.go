@@ -64,7 +64,7 @@ func (n *node) prepareUntilWaiting(t *testing.T, p *plugin, c *claim) <-chan err
 	return end
 }
 
-func TestKilledPrepare_whileItWaits(t *testing.T) {
+func TestKilledPrepare_canBeRepeatedWhileItWaits(t *testing.T) {
 	t.Parallel()
 	c, resolve := newConflict(t)
 	n := newNode(t)
@@ -107,9 +107,9 @@ func TestUnprepare_needsNoAPIServer(t *testing.T) {
 	})
 }
 
-// TestUnprepare_ofAClaimInUse does what a kubelet before Kubernetes 1.37 can do: it unprepares a
+// TestUnprepare_removesTheFilesOfAClaimInUse does what a kubelet before Kubernetes 1.37 can do: it unprepares a
 // claim while a pod still uses it.
-func TestUnprepare_ofAClaimInUse(t *testing.T) {
+func TestUnprepare_removesTheFilesOfAClaimInUse(t *testing.T) {
 	t.Parallel()
 	c := readyClaim(t)
 	n, p := prepared(t, c)

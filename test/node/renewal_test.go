@@ -128,7 +128,7 @@ func TestKilledRenewal_isRepeated(t *testing.T) {
 	}
 }
 
-func TestStart_afterTheAllocationChanged(t *testing.T) {
+func TestStart_followsAChangedAllocation(t *testing.T) {
 	t.Parallel()
 	for what, again := range map[string]bool{"deallocated": false, "allocated again": true} {
 		t.Run(what, func(t *testing.T) {
@@ -150,9 +150,9 @@ func TestStart_afterTheAllocationChanged(t *testing.T) {
 	}
 }
 
-// TestAllocatedAgain_withoutPrepare allocates a claim again without calls of the kubelet, as when the
+// TestAllocatedAgain_needsNoPrepare allocates a claim again without calls of the kubelet, as when the
 // kubelet still stops a pod of the earlier allocation.
-func TestAllocatedAgain_withoutPrepare(t *testing.T) {
+func TestAllocatedAgain_needsNoPrepare(t *testing.T) {
 	t.Parallel()
 	c := readyClaim(t)
 	n, p := prepared(t, c)

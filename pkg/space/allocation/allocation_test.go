@@ -92,7 +92,7 @@ func deleting(claim *resourceapi.ResourceClaim, finalizers ...string) *resourcea
 	return claim
 }
 
-func TestFromClaim_fields(t *testing.T) {
+func TestFromClaim_setsAllFields(t *testing.T) {
 	r := result("a")
 	r.AdminAccess = ptr.To(true)
 	claim := claimWith(r)
@@ -122,7 +122,7 @@ func TestFromClaim_fields(t *testing.T) {
 	}
 }
 
-func TestFromClaim_IDAndNames(t *testing.T) {
+func TestFromClaim_namesChangeWithTheAllocation(t *testing.T) {
 	names := func(change func(*resourceapi.ResourceClaim)) (string, string) {
 		claim := claimWith(result("a"), result("b"))
 		change(claim)
@@ -182,7 +182,7 @@ func TestFromClaim_IDAndNames(t *testing.T) {
 	}
 }
 
-func TestFromClaim_subdirs(t *testing.T) {
+func TestFromClaim_distinguishesSpacesBySubdirs(t *testing.T) {
 	for name, test := range map[string]struct {
 		requests []string
 		subdirs  []string
@@ -214,7 +214,7 @@ func TestFromClaim_subdirs(t *testing.T) {
 	}
 }
 
-func TestAllocationOwns(t *testing.T) {
+func TestOwns_matchesLabelsAndName(t *testing.T) {
 	keys := spaceapi.KeysFor(driver)
 	a := allocation.FromClaim(claimWith(result("a"), result("b")), driver)
 	const prefix = "ns-"
@@ -261,7 +261,7 @@ func TestFromClaim_namesAreStable(t *testing.T) {
 	}
 }
 
-func TestFromClaim_class(t *testing.T) {
+func TestFromClaim_findsTheClassOfEachRequest(t *testing.T) {
 	claim := &resourceapi.ResourceClaim{
 		Spec: resourceapi.ResourceClaimSpec{Devices: resourceapi.DeviceClaim{Requests: []resourceapi.DeviceRequest{
 			{Name: "one", Exactly: &resourceapi.ExactDeviceRequest{DeviceClassName: "exact"}},
@@ -309,7 +309,7 @@ func FuzzFromClaim_uniqueIDs(f *testing.F) {
 	})
 }
 
-func FuzzNamespaceName(f *testing.F) {
+func FuzzNamespaceName_isValid(f *testing.F) {
 	f.Add("claim-uid", "request", "pool", "device", "share")
 	f.Add("", "", "", "", "")
 	f.Add("\x00\xff", "main/sub", "pool/with/slashes", "ü", "../..")

@@ -109,7 +109,7 @@ func TestApply_isIdempotent(t *testing.T) {
 	}
 }
 
-func TestApply_transitionTime(t *testing.T) {
+func TestApply_keepsTheTransitionTimeOfTheSameStatus(t *testing.T) {
 	claim, a := allocated(t)
 	result := a.Results[0]
 	at := func() *metav1.Time { return &claim.Status.Devices[0].Conditions[0].LastTransitionTime }

@@ -288,7 +288,7 @@ func TestResolve_reservesKeysOfTheDriver(t *testing.T) {
 	}
 }
 
-func TestResolve_envPrefixOfOneSpace(t *testing.T) {
+func TestResolve_allowsEnvPrefixForOneSpaceOnly(t *testing.T) {
 	raw := claimJSON(`"envPrefix":"MINE"`)
 	for name, test := range map[string]struct {
 		requests []string
@@ -346,7 +346,7 @@ func TestResolve_limitsTheParametersOfAClaim(t *testing.T) {
 	}
 }
 
-func TestResolve_adminAccess(t *testing.T) {
+func TestResolve_limitsAdminAccessToTheRoleView(t *testing.T) {
 	result := resultOf("space")
 	result.AdminAccess = ptr.To(true)
 	for fields, allowed := range map[string]bool{``: false, `"allowAdminAccess":false`: false, `"allowAdminAccess":true,"clusterRoles":["admin"],"clusterWideRoles":["crds"]`: true} {
@@ -362,7 +362,7 @@ func TestResolve_adminAccess(t *testing.T) {
 	}
 }
 
-func TestCheckAllowed(t *testing.T) {
+func TestCheckAllowed_rejectsWhatTheHelmValuesLack(t *testing.T) {
 	s := settings
 	s.AllowedClusterRoles, s.ClusterWideRoles, s.CopyFromNamespaces = []string{"admin"}, []string{"reader"}, []string{"templates"}
 	for name, test := range map[string]struct {
@@ -561,7 +561,7 @@ func wantRestricted(t *testing.T, got, withoutClaim config.SpaceConfig, merged s
 	}
 }
 
-func FuzzResolve(f *testing.F) {
+func FuzzResolve_claimsOnlyRestrict(f *testing.F) {
 	f.Add(classJSON(everyClassField), claimJSON(everyClaimField))
 	f.Add("", claimJSON(`"clusterRoles":["cluster-admin"]`))
 	f.Add(classJSON(`"resourceQuota":{"hard":{"cpu":"1e1000000000"}}`), claimJSON(`"labels":{"a":7}`))

@@ -13,7 +13,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 )
 
-func TestCheckClaims(t *testing.T) {
+func TestCheckClaims_rejectsCollisions(t *testing.T) {
 	type claim struct {
 		name     string // in the pod
 		requests []string

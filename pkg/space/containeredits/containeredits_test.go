@@ -68,7 +68,7 @@ func wantEqual(t *testing.T, what string, got []string, want ...string) {
 	}
 }
 
-func TestBuild_oneSpace(t *testing.T) {
+func TestBuild_appliesParametersToOneSpace(t *testing.T) {
 	for name, test := range map[string]struct {
 		configs   config.ContainerConfig
 		prefix    string
@@ -121,7 +121,7 @@ func TestBuild_oneSpace(t *testing.T) {
 	}
 }
 
-func TestBuild_prefixOfTheClaimsName(t *testing.T) {
+func TestBuild_derivesThePrefixFromTheClaimsName(t *testing.T) {
 	for name, want := range map[string]string{
 		"test-claim":   "TEST_CLAIM",
 		"a.b-c9":       "A_B_C9",
@@ -197,7 +197,7 @@ func TestBuild_rejectsNamesThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-func TestBuild_dirInEtc(t *testing.T) {
+func TestBuild_mountsInEtcUnlessDisabledOrReserved(t *testing.T) {
 	const credentials = "/var/run/claim-artifacts/uid"
 	for name, test := range map[string]struct {
 		claim string
@@ -218,7 +218,7 @@ func TestBuild_dirInEtc(t *testing.T) {
 	}
 }
 
-func TestBuild_metadataFileOncePerRequest(t *testing.T) {
+func TestBuild_mountsTheMetadataFileOncePerRequest(t *testing.T) {
 	a := allocated("a", "b/small", "b/small")
 	const dir, file = "/var/run/kubernetes.io/dra-device-attributes/", "/space.resource.example.com-metadata.json"
 	files := func() []string {
@@ -242,7 +242,7 @@ func TestEdits_dirIsTheShortest(t *testing.T) {
 }
 
 // What is accepted of the names of claims and requests never covers what a container needs.
-func FuzzBuild(f *testing.F) {
+func FuzzBuild_hidesNothingThatContainersNeed(f *testing.F) {
 	for _, name := range []string{"test-claim", "1abc", "passwd", "kubernetes-service", "pod", "a.b", "hosts", "ssl", "resolv.conf"} {
 		f.Add(name, "a", "b")
 		f.Add(name, "certs", "")
@@ -286,7 +286,7 @@ func FuzzBuild(f *testing.F) {
 	})
 }
 
-func TestBuild_severalSpaces(t *testing.T) {
+func TestBuild_separatesSpacesByRequest(t *testing.T) {
 	a := allocated("build/small", "deploy-it", "test")
 	got := build(t, a,
 		config.ContainerConfig{},
@@ -308,7 +308,7 @@ func TestBuild_severalSpaces(t *testing.T) {
 	wantEqual(t, "directories", got[1].Dirs, "/var/run/claim-artifacts/uid/deploy-it", "/etc/job/deploy-it", "/var/run/secrets/kubernetes.io/serviceaccount", "/prod")
 }
 
-func TestBuild_inClusterVariables(t *testing.T) {
+func TestBuild_setsInClusterVariablesForTheServer(t *testing.T) {
 	for server, want := range map[string][]string{
 		"https://[fd00::1]:6443":          {"KUBERNETES_SERVICE_HOST=fd00::1", "KUBERNETES_SERVICE_PORT=6443"},
 		"https://api.example.com":         {"KUBERNETES_SERVICE_HOST=api.example.com", "KUBERNETES_SERVICE_PORT=443"},

@@ -87,7 +87,7 @@ func TestStripClaim_keepsTheAllocation(t *testing.T) {
 	}
 }
 
-func TestStripClaim_ofAnotherDriver(t *testing.T) {
+func TestStripClaim_keepsOnlyTheIdentityForAnotherDriver(t *testing.T) {
 	claim := claimFor("a")
 	claim.ResourceVersion = "7"
 	claim.Status.Allocation.Devices.Results[0].Driver = "other.example.com"

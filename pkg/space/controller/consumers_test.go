@@ -44,7 +44,7 @@ func (c *cluster) recordedNodesOf(claim *resourceapi.ResourceClaim) string {
 	return ns.Annotations[c.keys.Nodes]
 }
 
-func TestRecordNodes_ofTheConsumers(t *testing.T) {
+func TestRecordNodes_recordsTheNodesOfConsumers(t *testing.T) {
 	replaced := podOn("a", "n1")
 	replaced.UID = "another"
 	for name, test := range map[string]struct {

@@ -43,7 +43,7 @@ func using(claims []string, containers ...[]string) *corev1.Pod {
 	return pod
 }
 
-func TestCheckContainers(t *testing.T) {
+func TestCheckContainers_rejectsCollisionsInAContainer(t *testing.T) {
 	both := []string{"claim", "other"}
 	same := func() *resourceapi.ResourceClaim { return withPodClaimName(claimFor("a"), "other", "claim") }
 	for name, test := range map[string]struct {

@@ -136,7 +136,7 @@ func TestDeprovision_revokesBeforeDeleting(t *testing.T) {
 	}
 }
 
-func TestDeprovisionStale_ofATerminatingNamespace(t *testing.T) {
+func TestDeprovisionStale_revokesInATerminatingNamespace(t *testing.T) {
 	for name, test := range map[string]struct {
 		account  bool
 		requests []string

@@ -32,7 +32,7 @@ func TestNewDesiredClaim_expiresAtTheShortestLifetime(t *testing.T) {
 	}
 }
 
-func TestNewDesiredClaim_expiryWithoutAllocationTimestamp(t *testing.T) {
+func TestNewDesiredClaim_expiresWithoutAllocationTimestamp(t *testing.T) {
 	claim := withClassConfig(claimFor("a"), `"maxLifetime":"1h"`)
 	c := newCluster(t, claim)
 	if d := c.desired(claim); d.expired {
@@ -79,7 +79,7 @@ func TestNewDesiredClaim_rejectsClaimsInSpaces(t *testing.T) {
 }
 
 // Without a record that can be read, a space gets no more than it would get now.
-func TestNewDesiredClaim_withDamagedRecordedConfig(t *testing.T) {
+func TestNewDesiredClaim_ignoresADamagedRecordedConfig(t *testing.T) {
 	for _, record := range []string{"", "{}", "x", `{"clusterRoles":["cluster-admin"],"network":{"mode":"Open"},"network":{}}`, `{"clusterRoles":["cluster-admin"],"network":{}}`} {
 		claim := claimFor("a")
 		c := newCluster(t, claim)

@@ -19,7 +19,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
-func TestCountSpaces_byStateAndPool(t *testing.T) {
+func TestCountSpaces_groupsByStateAndPool(t *testing.T) {
 	claim := claimFor("a", "b")
 	c := newCluster(t, claim)
 	c.syncCache(claim)
@@ -56,7 +56,7 @@ func TestCountSpaces_byStateAndPool(t *testing.T) {
 	}
 }
 
-func TestLeaderOnly(t *testing.T) {
+func TestLeaderOnly_countsNothingInAStandby(t *testing.T) {
 	elected := make(chan struct{})
 	count := leaderOnly(elected, func() int { return 3 })
 	if got := count(); got != 0 {
@@ -68,7 +68,7 @@ func TestLeaderOnly(t *testing.T) {
 	}
 }
 
-func TestPoolLimits(t *testing.T) {
+func TestPoolLimits_includesPoolsPerNodeInUse(t *testing.T) {
 	claim := claimFor("a")
 	claim.Status.Allocation.Devices.Results[0].Pool = "node/n1"
 	c := newClusterWith(t, func(config *Config) {
@@ -84,7 +84,7 @@ func TestPoolLimits(t *testing.T) {
 	}
 }
 
-func TestCountSpaces_expired(t *testing.T) {
+func TestCountSpaces_countsExpiredSpaces(t *testing.T) {
 	claim := claimFor("a")
 	c := newCluster(t, claim)
 	c.syncCache(claim)

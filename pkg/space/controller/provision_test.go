@@ -178,7 +178,7 @@ func TestEnsureNamespace_usesOwnNamespacesOnly(t *testing.T) {
 	}
 }
 
-func TestEnsure_networkPolicy(t *testing.T) {
+func TestEnsure_restoresTheNetworkPolicy(t *testing.T) {
 	conflict := apierrors.NewConflict(networkingv1.Resource("networkpolicies"), "space", errors.New("changed meanwhile"))
 	other := func(p *networkingv1.NetworkPolicy) { p.Spec.Ingress = nil }
 	moved := func(p *networkingv1.NetworkPolicy) { p.Spec.Egress = p.Spec.Egress[:2] }

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-func TestSampleRule(t *testing.T) {
+func TestSampleRequest_isAllowedByTheRole(t *testing.T) {
 	role := func(rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole { return &rbacv1.ClusterRole{Rules: rules} }
 	if got := sampleRequest(role(rbacv1.PolicyRule{NonResourceURLs: []string{"/x"}, Verbs: []string{"get"}})); got != nil {
 		t.Errorf("for a role with URLs only, got %v", got)
@@ -25,7 +25,7 @@ func TestSampleRule(t *testing.T) {
 	}
 }
 
-func TestWaitForRBAC(t *testing.T) {
+func TestWaitForRBAC_repeatsTheReview(t *testing.T) {
 	c := newCluster(t)
 	reviews := 0
 	c.react("create subjectaccessreviews", func(obj client.Object) (bool, error) {
@@ -45,7 +45,7 @@ func TestWaitForRBAC(t *testing.T) {
 	}
 }
 
-func TestCanTenantsBind(t *testing.T) {
+func TestCanTenantsBind_readsAllRolesOfSpaces(t *testing.T) {
 	for name, test := range map[string]struct {
 		configure func(*Config)
 		want      bool
@@ -65,7 +65,7 @@ func TestCanTenantsBind(t *testing.T) {
 	}
 }
 
-func TestCanCreateRoleBindings(t *testing.T) {
+func TestCanWriteRoleBindings_readsTheRulesOfTheRole(t *testing.T) {
 	role := func(rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole { return &rbacv1.ClusterRole{Rules: rules} }
 	for name, test := range map[string]struct {
 		role *rbacv1.ClusterRole

@@ -37,7 +37,7 @@ func failing(a *allocation.Allocation, message string) []claimstatus.Entry {
 	}}
 }
 
-func TestWriteStatus_afterFailures(t *testing.T) {
+func TestWriteStatus_retriesConflictsOnly(t *testing.T) {
 	conflict := apierrors.NewConflict(claims, "claim", errors.New("changed meanwhile"))
 	invalid := apierrors.NewInvalid(resourceapi.SchemeGroupVersion.WithKind("ResourceClaim").GroupKind(), "claim", nil)
 	same := func(*resourceapi.ResourceClaim) {}
@@ -94,7 +94,7 @@ func TestWriteStatus_afterFailures(t *testing.T) {
 	}
 }
 
-func TestWriteStatus_ofATruncatedClaim(t *testing.T) {
+func TestWriteStatus_doesNotTruncateTheClaim(t *testing.T) {
 	claim := claimFor("a")
 	claim.Labels = map[string]string{"app": "worker"}
 	claim.Annotations = map[string]string{"example.com/note": strings.Repeat("n", maxCached)}
@@ -121,7 +121,7 @@ func TestWriteStatus_ofATruncatedClaim(t *testing.T) {
 	}
 }
 
-func TestConditionReason_ofJoinedErrors(t *testing.T) {
+func TestConditionReason_findsTheReasonInJoinedErrors(t *testing.T) {
 	conflict := &reasonError{"NameConflict", errors.New("taken")}
 	err := parallel([]func() error{func() error { return nil }, func() error { return errors.New("first") }, func() error { return conflict }})
 	if got := conditionReason(err); got != "NameConflict" {
@@ -221,7 +221,7 @@ func TestReportNotReady_limitsTheMessage(t *testing.T) {
 	}
 }
 
-func TestConditionReason_ofErrorsOfTheAPIServer(t *testing.T) {
+func TestConditionReason_distinguishesValidationFromPolicies(t *testing.T) {
 	invalid := apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Namespace").GroupKind(), "ns",
 		field.ErrorList{field.Invalid(field.NewPath("metadata", "labels"), "x", "not a label")})
 	// The error of an admission policy, see k8s.io/apiserver, pkg/admission/plugin/policy/validating.

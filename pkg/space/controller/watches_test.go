@@ -89,7 +89,7 @@ func TestNamespaceChanged_ignoresOwnWrites(t *testing.T) {
 	}
 }
 
-func TestObjectChanged_ofAQuota(t *testing.T) {
+func TestObjectChanged_ignoresTheStatusOfAQuota(t *testing.T) {
 	c, ns := newClusterWithSpace(t, unchanged)
 	before := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "space"}}
 	counted, changed := before.DeepCopy(), before.DeepCopy()
@@ -138,7 +138,7 @@ func TestObjectChanged_ignoresStrippedFields(t *testing.T) {
 	}
 }
 
-func TestClaimOfObject(t *testing.T) {
+func TestRequestsForObject_mapsToTheClaimOfTheSpace(t *testing.T) {
 	c, ns := newClusterWithSpace(t, unchanged)
 	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Kind: "Namespace", Name: ns.Name}}}}
 	for _, obj := range []client.Object{

@@ -14,7 +14,7 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-func TestCauses(t *testing.T) {
+func TestCauses_nameContentPodsAndFinalizers(t *testing.T) {
 	keys, now := spaceapi.KeysFor(spaceapi.DefaultDriverName), time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	conditions := []corev1.NamespaceCondition{
 		{Status: corev1.ConditionFalse, Message: "All content successfully deleted"},

@@ -62,7 +62,7 @@ func readSpecs(t *testing.T, dir string) map[string]specs.ContainerEdits {
 	return out
 }
 
-func TestCDISpecsWrite(t *testing.T) {
+func TestCDISpecsWrite_isReadByRuntimes(t *testing.T) {
 	store, dir := newSpecs(t)
 	writeSpec(t, store, specDevice("claim-uid-a"), specDevice("claim-uid-b"))
 	got := readSpecs(t, dir)

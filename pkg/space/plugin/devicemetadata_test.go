@@ -62,7 +62,7 @@ func attributes(of metadata.Device) map[string]string {
 	return out
 }
 
-func TestPrepare_deviceMetadata(t *testing.T) {
+func TestPrepare_writesDeviceMetadata(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := readyFor(t, claimFor("build", "test/small", "test/small"), "account-1")
 		for i := range claim.Status.Allocation.Devices.Results {
@@ -110,7 +110,7 @@ func TestPrepare_deviceMetadata(t *testing.T) {
 	})
 }
 
-func TestPrepare_deviceMetadataOfANamedClaim(t *testing.T) {
+func TestPrepare_writesDeviceMetadataOfANamedClaim(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.server = APIServer{URL: "https://" + strings.Repeat("long.", 20) + "example.com", CA: []byte("the CA")}
 		n.restart()

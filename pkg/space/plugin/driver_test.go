@@ -104,7 +104,7 @@ func TestStart_renewsImmediately(t *testing.T) {
 	})
 }
 
-func TestUnprepareResourceClaims_inParallel(t *testing.T) {
+func TestUnprepareResourceClaims_runsInParallel(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a")
 		_, unlock := mustLock(t, n.driver.locks, claimA)

@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-func TestOptionsAPIServer(t *testing.T) {
+func TestOptionsAPIServer_prefersFlags(t *testing.T) {
 	ca := certificates(t, 1)
 	dir := t.TempDir()
 	file := func(name string, content []byte) string {

@@ -319,7 +319,7 @@ func TestWaitUntilReady_returnsTheReasonWithoutTimeLeft(t *testing.T) {
 	})
 }
 
-func TestWaitUntilReady_waits(t *testing.T) {
+func TestWaitUntilReady_waitsForTheController(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.create(claimFor("a"))
 		result := n.prepareInBackground(t.Context(), claim)

@@ -18,7 +18,7 @@ func TestOptionsRun_validatesOptions(t *testing.T) {
 	}
 }
 
-func TestOptionsDriver_separatesInstallations(t *testing.T) {
+func TestOptionsNewDriver_separatesInstallations(t *testing.T) {
 	dir := t.TempDir()
 	credentialsPath := func(name string) string {
 		t.Helper()

@@ -87,7 +87,7 @@ func names(t *testing.T, dir string) []string {
 	return out
 }
 
-func TestStore_fileModes(t *testing.T) {
+func TestStore_fileModesDoNotDependOnTheUmask(t *testing.T) {
 	for name, umask := range map[string]int{"usual umask": 0o022, "strict umask": 0o077, "no umask": 0} {
 		for _, existed := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
@@ -237,7 +237,7 @@ func TestStorePut_cleansUpAfterAFailure(t *testing.T) {
 	}
 }
 
-func TestStore_twoProcessesPutAndRemoveOneClaim(t *testing.T) {
+func TestStore_canBeUsedByTwoProcesses(t *testing.T) {
 	one := newStore(t)
 	other, err := openStore(testDriver, one.root, one.server)
 	if err != nil {
@@ -352,7 +352,7 @@ const metadataGolden = `{
   ]
 }`
 
-func TestStore_metadataFormat(t *testing.T) {
+func TestStore_readsMetadataOfOtherVersions(t *testing.T) {
 	s, want := newStore(t), storedClaim("claim-uid", "a")
 	want.CDIName = "first-allocation"
 	put(t, s, want, "secret")

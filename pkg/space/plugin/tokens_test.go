@@ -30,7 +30,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-func TestSummary_showsTheEarliestExpiration(t *testing.T) {
+func TestTokenMetrics_showTheEarliestExpiration(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		if got := n.driver.tokenMetrics(); got.Known || got.Claims != 0 {
 			t.Errorf("without a claim: %+v", got)
@@ -54,7 +54,7 @@ func TestSummary_showsTheEarliestExpiration(t *testing.T) {
 	})
 }
 
-func TestRenew_whenTheNodesClockIsAhead(t *testing.T) {
+func TestRenew_doesNotDependOnTheNodesClock(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		// The node's clock is two hours ahead of that of the API server.
 		n.client.PrependReactor("create", "serviceaccounts", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -76,7 +76,7 @@ func TestRenew_whenTheNodesClockIsAhead(t *testing.T) {
 	})
 }
 
-func TestFollow_ignoresDataOfAnUnknownVersion(t *testing.T) {
+func TestApplyLatest_ignoresDataOfAnUnknownVersion(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
 		newer := claim.DeepCopy()
@@ -89,7 +89,7 @@ func TestFollow_ignoresDataOfAnUnknownVersion(t *testing.T) {
 	})
 }
 
-func TestRenew_allTokensOfAClaim(t *testing.T) {
+func TestRenew_renewsAllTokensOfAClaim(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a", "b")
 		byNamespace := map[string]string{}
@@ -106,7 +106,7 @@ func TestRenew_allTokensOfAClaim(t *testing.T) {
 	})
 }
 
-func TestRenew_embeddedTokens(t *testing.T) {
+func TestRenew_replacesEmbeddedTokens(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := withClaimConfig(claimFor("a", "b"), `,"embedToken":true`)
 		claim.Status.Allocation.Devices.Config[0].Requests = []string{"a"}
@@ -180,7 +180,7 @@ func TestRenew_retriesWithIncreasingDelays(t *testing.T) {
 	})
 }
 
-func TestRenew_oneSpaceFails(t *testing.T) {
+func TestRenew_continuesIfOneSpaceFails(t *testing.T) {
 	for i, name := range []string{"the first fails", "the second fails"} {
 		t.Run(name, func(t *testing.T) {
 			onNode(t, func(t *testing.T, n *node) {
@@ -234,7 +234,7 @@ func TestRenew_oneSpaceFails(t *testing.T) {
 	}
 }
 
-func TestRenew_oneRequestWithoutResponse(t *testing.T) {
+func TestRenew_isNotDelayedByARequestWithoutResponse(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a", "b")
 		results := allocation.FromClaim(claim, testDriver).Results
@@ -275,7 +275,7 @@ func TestRenew_recordsErrorsOfRequestedTokensOnly(t *testing.T) {
 	})
 }
 
-func TestRenew_onceAtTheStart(t *testing.T) {
+func TestRenew_requestsEachTokenOnceAtTheStart(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		requests := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}
 		claim := n.prepared(requests...)
@@ -317,7 +317,7 @@ func TestRenew_survivesOutages(t *testing.T) {
 	}
 }
 
-func TestRenew_clockSetAhead(t *testing.T) {
+func TestRenew_renewsSoonAfterTheClockIsSetAhead(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.prepared("a")
 		<-time.After(renewal / 4)
@@ -338,7 +338,7 @@ func TestRenew_clockSetAhead(t *testing.T) {
 	})
 }
 
-func TestRenew_clockSetBack(t *testing.T) {
+func TestRenew_isOnTimeAfterTheClockIsSetBack(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
 		start := time.Now()
@@ -352,7 +352,7 @@ func TestRenew_clockSetBack(t *testing.T) {
 	})
 }
 
-func TestRenew_clockSetDuringFailures(t *testing.T) {
+func TestRenew_backsOffAfterTheClockIsSetAhead(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
 		n.requester.failWith(errors.New("no API server"))
@@ -367,7 +367,7 @@ func TestRenew_clockSetDuringFailures(t *testing.T) {
 	})
 }
 
-func TestReport_eventsForContinuedFailures(t *testing.T) {
+func TestReportFailure_recordsEventsForContinuedFailures(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
 		for range 2 { // a success resets it
@@ -392,7 +392,7 @@ func TestReport_eventsForContinuedFailures(t *testing.T) {
 	})
 }
 
-func TestReport_noEventForShortOutages(t *testing.T) {
+func TestReportFailure_recordsNoEventForShortOutages(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.prepared("a")
 		n.requester.failWith(errors.New("no API server"))
@@ -403,7 +403,7 @@ func TestReport_noEventForShortOutages(t *testing.T) {
 	})
 }
 
-func TestFollow_stopsRenewalWhenTheSpaceExpired(t *testing.T) {
+func TestApplyLatest_stopsRenewalWhenTheSpaceExpired(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
 		claim = n.update(notReady(t, claim, spaceapi.ReasonExpired, "it lived for 8h0m0s"))
@@ -422,7 +422,7 @@ func TestFollow_stopsRenewalWhenTheSpaceExpired(t *testing.T) {
 	})
 }
 
-func TestFollow_renewsSpacesThatDidNotExpire(t *testing.T) {
+func TestApplyLatest_renewsSpacesThatDidNotExpire(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a", "b")
 		a := allocation.FromClaim(claim, testDriver)
@@ -437,7 +437,7 @@ func TestFollow_renewsSpacesThatDidNotExpire(t *testing.T) {
 	})
 }
 
-func TestFollow_backsOffForReplacedServiceAccounts(t *testing.T) {
+func TestApplyLatest_backsOffForReplacedServiceAccounts(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a", "b")
 		renewed := func() int {
@@ -480,7 +480,7 @@ func TestFollow_backsOffForReplacedServiceAccounts(t *testing.T) {
 	})
 }
 
-func TestFollow_updatesTheMetadata(t *testing.T) {
+func TestApplyLatest_updatesTheMetadata(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		claim := n.preparedAs(claimA, "a")
 		claim = n.update(readyFor(t, claim, "account-2"))

@@ -40,7 +40,7 @@ func onlyDevice(t *testing.T, p resourceslice.Pool) resourceapi.Device {
 	return p.Slices[0].Devices[0]
 }
 
-func TestDevices_withoutLimit(t *testing.T) {
+func TestDevices_withoutLimitHaveNoCapacity(t *testing.T) {
 	got := Set{Pools: []Pool{{Name: DefaultName}}, ExclusiveDevices: 5}.ClusterResources(supported).Pools["spaces"]
 	device := onlyDevice(t, got)
 	if !ptr.Deref(device.AllowMultipleAllocations, false) {
@@ -78,7 +78,7 @@ func TestDevices_limitIsACapacity(t *testing.T) {
 	}
 }
 
-func TestDevices_budget(t *testing.T) {
+func TestDevices_budgetIsACapacity(t *testing.T) {
 	set := Set{Pools: parse(t, `
 - name: shared
   limit: 7
@@ -108,7 +108,7 @@ func TestDevices_budget(t *testing.T) {
 	}
 }
 
-func TestDevices_attributes(t *testing.T) {
+func TestDevices_haveTheAttributesOfThePool(t *testing.T) {
 	set := Set{Pools: parse(t, `- {name: p, attributes: {tier: gold, size: 3, fast: true, release: {version: 1.2.3}, text: "3"}}`)}
 	for name, cluster := range map[string]Unsupported{"shareable": supported, "exclusive": unsupported} {
 		set.ExclusiveDevices = 1
@@ -123,7 +123,7 @@ func TestDevices_attributes(t *testing.T) {
 	}
 }
 
-func TestDevices_bindingConditions(t *testing.T) {
+func TestDevices_haveBindingConditionsIfConfigured(t *testing.T) {
 	pools := parse(t, "- {name: with, bindingConditions: true}\n- {name: without, bindingConditions: false}\n- {name: unset}")
 	for _, installation := range []bool{false, true} {
 		set := Set{Pools: pools, BindingConditions: installation}
@@ -171,7 +171,7 @@ func TestDevices_exclusiveDevicesFitIntoSlices(t *testing.T) {
 	}
 }
 
-func TestDevices_numberOfExclusiveDevices(t *testing.T) {
+func TestDevices_limitAndBudgetBoundExclusiveDevices(t *testing.T) {
 	for text, want := range map[string]int{
 		"- {name: p}":                       50,
 		"- {name: p, limit: 3}":             3,

@@ -13,7 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-func TestOnNode_selectsPoolsByLabels(t *testing.T) {
+func TestNodeResources_selectPoolsByLabels(t *testing.T) {
 	set := Set{Pools: parse(t, "- {name: local, perNode: {limit: 2}, nodeSelector: {disk: ssd}}\n- {name: other, perNode: {limit: 1}}\n- {name: cluster}")}
 	for name, test := range map[string]struct {
 		labels map[string]string

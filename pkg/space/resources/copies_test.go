@@ -15,7 +15,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-func TestObjects_copies(t *testing.T) {
+func TestObjects_copiesWhatTheClassNames(t *testing.T) {
 	if space := spaceWith(t, environment, unchanged); space.Copies != nil || space.ServiceAccount.ImagePullSecrets != nil || space.DefaultServiceAccount.ImagePullSecrets != nil {
 		t.Errorf("by default: %+v", space)
 	}

@@ -54,7 +54,7 @@ func TestObjects_namespaceHasLabelsAndAnnotationsOfTheClass(t *testing.T) {
 	}
 }
 
-func TestObjects_podSecurity(t *testing.T) {
+func TestObjects_namespaceHasPodSecurityLabels(t *testing.T) {
 	for _, test := range []struct {
 		config spaceapi.PodSecurity
 		want   map[string]string
@@ -76,7 +76,7 @@ func TestObjects_podSecurity(t *testing.T) {
 	}
 }
 
-func TestObjects_nestedSpacesAndClass(t *testing.T) {
+func TestObjects_namespaceRecordsNestedSpacesAndClass(t *testing.T) {
 	a := allocated(t)
 	keys := spaceapi.KeysFor(environment.Driver)
 	for allowed, want := range map[bool]string{false: "", true: "Allowed"} {

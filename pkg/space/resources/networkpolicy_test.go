@@ -21,7 +21,7 @@ import (
 
 func isolated(s *config.SpaceConfig) { s.Network.Mode = spaceapi.NetworkIsolated }
 
-func TestObjects_networkPolicy(t *testing.T) {
+func TestObjects_networkPolicyIsolatesTheSpace(t *testing.T) {
 	s := environment
 	s.APIServer = []resources.Destination{
 		{CIDR: "10.96.0.1/32", Port: 443},
@@ -72,7 +72,7 @@ func TestObjects_networkPolicy(t *testing.T) {
 	}
 }
 
-func TestObjects_networkRulesOfTheClass(t *testing.T) {
+func TestObjects_networkPolicyHasTheRulesOfTheClass(t *testing.T) {
 	port := intstr.FromInt32(8080)
 	policy := spaceWith(t, environment, func(s *config.SpaceConfig) {
 		isolated(s)
@@ -89,7 +89,7 @@ func TestObjects_networkRulesOfTheClass(t *testing.T) {
 	}
 }
 
-func TestDiffersOnlyInEnvironment(t *testing.T) {
+func TestDiffersOnlyInEnvironment_ignoresAddressesOnly(t *testing.T) {
 	for name, change := range map[string]func(*config.SpaceConfig){
 		"isolated": isolated,
 		"with rules of the class": func(s *config.SpaceConfig) {

@@ -15,7 +15,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
-func TestObjects_quotaOfABudget(t *testing.T) {
+func TestObjects_quotaLimitsToThePartOfTheBudget(t *testing.T) {
 	a := allocated(t)
 	result := a.Results[0]
 	result.ConsumedCapacity = map[resourceapi.QualifiedName]resource.Quantity{
@@ -36,7 +36,7 @@ func TestObjects_quotaOfABudget(t *testing.T) {
 	}
 }
 
-func TestObjects_quotaOfTheClass(t *testing.T) {
+func TestObjects_quotaHasTheLimitsOfTheClass(t *testing.T) {
 	a := allocated(t)
 	if got := environment.Objects(a, a.Results[0], "ns", space(unchanged)).ResourceQuota; got != nil {
 		t.Errorf("without any limit: got %v", got)

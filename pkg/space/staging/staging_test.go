@@ -81,7 +81,7 @@ func wantEmpty(t *testing.T, dir staging.Dir) {
 	}
 }
 
-func TestRemoveAbandoned_afterAKill(t *testing.T) {
+func TestRemoveAbandoned_removesFilesOfAKilledProcess(t *testing.T) {
 	dir := newDir(t)
 	kill, unfinished := startWriter(t, dir)
 	if got, err := dir.RemoveAbandoned(t.Context()); err == nil || len(got) > 0 {
@@ -119,7 +119,7 @@ func TestRemoveAbandoned_waitsForWriters(t *testing.T) {
 	}
 }
 
-func TestDir_concurrentUse(t *testing.T) {
+func TestDir_canBeUsedConcurrently(t *testing.T) {
 	dir, target := newDir(t), t.TempDir()
 	var all sync.WaitGroup
 	for i := range 4 {

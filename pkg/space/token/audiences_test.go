@@ -14,7 +14,7 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
-func TestAudiencesOf(t *testing.T) {
+func TestAudiencesOf_readsTheClaimsOfTheToken(t *testing.T) {
 	jwt := func(claims string) string {
 		return "header." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".signature"
 	}

@@ -81,7 +81,7 @@ func TestRequest_isBoundToNodeAndAccount(t *testing.T) {
 	}
 }
 
-func TestRequest_lifetime(t *testing.T) {
+func TestRequest_usesTheLifetimeThatIsGranted(t *testing.T) {
 	var requested int64
 	r := requester(func(action clienttesting.CreateActionImpl) (*authenticationv1.TokenRequest, error) {
 		request := action.Object.(*authenticationv1.TokenRequest)
@@ -147,7 +147,7 @@ func TestToken_isNotPrinted(t *testing.T) {
 	}
 }
 
-func TestRenewTime(t *testing.T) {
+func TestRenewTime_isAfterTwoThirdsOrEarlier(t *testing.T) {
 	for _, life := range []time.Duration{token.MinLifetime, time.Hour, 48 * time.Hour} {
 		tok := token.Token{Issued: now, Expires: now.Add(life)}
 		at := func(jitter float64) float64 { return float64(token.RenewTime(tok, jitter).Sub(now)) / float64(life) }

@@ -5,7 +5,7 @@ package readme
 
 import "testing"
 
-func TestCompare_output(t *testing.T) {
+func TestCompare_acceptsTheDocumentedForms(t *testing.T) {
 	for _, test := range []struct {
 		expected, output string
 		same             bool

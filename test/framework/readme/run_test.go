@@ -27,7 +27,7 @@ func run(t *testing.T, kubectl, text string) error {
 	return Runner{Dir: dir, Env: append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH")), Timeout: time.Minute}.Run(t.Context(), page)
 }
 
-func TestRun_result(t *testing.T) {
+func TestRun_reportsFailuresAndDifferences(t *testing.T) {
 	const lateServiceAccount = `[ -e a ] && echo ns/a unchanged && echo pod/b created && exit
 touch a; echo ns/a created; echo 'serviceaccount "default" not found'; exit 1`
 	for text, want := range map[string]string{

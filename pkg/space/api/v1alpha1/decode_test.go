@@ -45,7 +45,7 @@ func wantErrors(t *testing.T, got field.ErrorList, want ...string) {
 	}
 }
 
-func TestDecode_unreadable(t *testing.T) {
+func TestDecode_rejectsUnreadableParameters(t *testing.T) {
 	for raw, want := range map[string]string{
 		`{"kind":`:                            "<nil>: Invalid value: unexpected end of JSON input",
 		`[]`:                                  "<nil>: Invalid value: ",
@@ -68,7 +68,7 @@ func TestDecode_unreadable(t *testing.T) {
 	}
 }
 
-func TestDecode_strict(t *testing.T) {
+func TestDecode_rejectsUnknownAndDuplicateFields(t *testing.T) {
 	for fields, want := range map[string][]string{
 		`"maxLivetime":"8h"`: {`maxLivetime: Forbidden: unknown field`},
 		`"MaxLifetime":"8h"`: {`MaxLifetime: Forbidden: unknown field`},
@@ -96,7 +96,7 @@ func TestDecode_strict(t *testing.T) {
 }
 
 // It takes minutes and gigabytes to parse such quantities or to compare them.
-func TestDecode_hugeQuantities(t *testing.T) {
+func TestDecode_rejectsHugeQuantities(t *testing.T) {
 	for _, quantity := range []string{`"1e1000000000"`, `1e300`, `"-1E+00999999999"`, `"1.5e-1000000000"`, `"1\u00651000000000"`, `"12345678901234567890123e1000000000"`} {
 		quota := `"resourceQuota":{"hard":{"pods":"1","cpu":` + quantity + `}}`
 		for _, errs := range []field.ErrorList{

@@ -21,7 +21,7 @@ func entries(value string) string {
 	return "{" + strings.Join(out, ",") + "}"
 }
 
-func TestValidate_classAndClaim(t *testing.T) {
+func TestValidate_rejectsInvalidFieldsOfBoth(t *testing.T) {
 	for fields, want := range map[string]string{
 		`"labels":{"a b":"c"}`:                                `labels: Invalid value: "a b"`,
 		`"labels":{"a/b/c":"d"}`:                              `labels: Invalid value: "a/b/c"`,
@@ -53,7 +53,7 @@ func TestValidate_classAndClaim(t *testing.T) {
 	}
 }
 
-func TestValidateSpaceClassConfig_invalid(t *testing.T) {
+func TestValidateClass_rejectsInvalidFields(t *testing.T) {
 	for fields, want := range map[string]string{
 		`"namespacePrefix":"CI-"`:                             `namespacePrefix: Invalid value: "CI-"`,
 		`"namespacePrefix":"-ci-"`:                            `namespacePrefix: Invalid value: "-ci-"`,
@@ -100,7 +100,7 @@ func TestValidateSpaceClassConfig_invalid(t *testing.T) {
 	}
 }
 
-func TestValidateSpaceClaimConfig_invalid(t *testing.T) {
+func TestValidateClaim_rejectsInvalidFields(t *testing.T) {
 	cases := map[string]string{
 		`"network":{"mode":"Open"}`: `network.mode: Unsupported value: "Open": supported values: "Isolated"`,
 	}
@@ -118,7 +118,7 @@ func TestValidateSpaceClaimConfig_invalid(t *testing.T) {
 	}
 }
 
-func TestValidateSpaceClaimConfig_mountPath(t *testing.T) {
+func TestValidateClaim_rejectsReservedMountPaths(t *testing.T) {
 	mountedAt := func(path string) string {
 		quoted, err := json.Marshal(path)
 		if err != nil {
@@ -145,7 +145,7 @@ func TestValidateSpaceClaimConfig_mountPath(t *testing.T) {
 	}
 }
 
-func TestValidate_valid(t *testing.T) {
+func TestValidate_acceptsValidFields(t *testing.T) {
 	for _, fields := range []string{
 		``,
 		`"labels":null,"podSecurity":{},"maxLifetime":null,"clusterRoles":[],"limitRange":{"limits":[]},"allowNestedSpaces":null`,
