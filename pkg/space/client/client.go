@@ -38,7 +38,7 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 }
 
 // WaitForAPIServer waits until the API server responds, at most for the timeout, and logs failures.
-// The error names the server and the last failure. It is ctx's error if ctx is done before.
+// The error names the server and the last failure.
 func WaitForAPIServer(ctx context.Context, config *rest.Config, timeout time.Duration) error {
 	config = rest.CopyConfig(config)
 	config.Timeout = 5 * time.Second

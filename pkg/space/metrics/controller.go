@@ -16,7 +16,7 @@ const (
 
 // Kinds of findings of the controller's resyncs: values of the label kind.
 const (
-	// StaleNamespace is a namespace of no current allocation, whose deprovisioning did not begin.
+	// StaleNamespace is a namespace of no current allocation that is not deprovisioned.
 	StaleNamespace = "stale_namespace"
 	// UnprovisionedClaim is an allocated claim that is not ready.
 	UnprovisionedClaim = "unprovisioned_claim"

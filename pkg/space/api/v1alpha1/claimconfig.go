@@ -41,7 +41,7 @@ type SpaceClaimConfig struct {
 	EnvPrefix string `json:"envPrefix,omitempty"`
 
 	// MountPath is an additional directory in containers with the space's files. If /etc/<claim> is a
-	// reserved directory, the space's files are not at /etc/<claim> then.
+	// reserved directory, MountPath is used instead of it.
 	MountPath string `json:"mountPath,omitempty"`
 
 	// InCluster mounts the space's files at /var/run/secrets/kubernetes.io/serviceaccount, where
