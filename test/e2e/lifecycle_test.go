@@ -49,8 +49,8 @@ func TestServiceAccount_isRestoredWithANewToken(t *testing.T) {
 	})
 }
 
-// The pod is the last one that uses its claim. What keeps the namespace is as if an operator had to
-// finalize it.
+// TestPreStopHook_hasTheCredentials deletes the last pod that uses a claim. Its hook removes a finalizer, as an
+// operator does, which would otherwise keep the namespace.
 func TestPreStopHook_hasTheCredentials(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)

@@ -24,7 +24,7 @@ func TestSharedClaim_worksOnTwoNodes(t *testing.T) {
 		one.CheckUsable(t, ns, pod)
 		two.CheckUsable(t, ns, pod)
 		spaces = append(spaces, one, two)
-		if !slices.ContainsFunc(env.FilesOf(t, claim.UID), func(trace framework.NodeFile) bool { return trace.Node == env.Node(i) }) {
+		if !slices.ContainsFunc(env.FilesOf(t, claim.UID), func(file framework.NodeFile) bool { return file.Node == env.Node(i) }) {
 			t.Errorf("%s has no files of a claim that is in use there", env.Node(i))
 		}
 	}

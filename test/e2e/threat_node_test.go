@@ -74,8 +74,8 @@ func (s *fixture) kubelet(t *actor) {
 // testDisks searches the disks of both nodes for claim mine, by the names of files and by their contents.
 func (s *fixture) testDisks(t *testing.T) {
 	found := map[string][]string{}
-	for _, trace := range env.FilesOf(t, s.mine.Claim) {
-		found[trace.Node] = append(found[trace.Node], trace.Path)
+	for _, file := range env.FilesOf(t, s.mine.Claim) {
+		found[file.Node] = append(found[file.Node], file.Path)
 	}
 	first, second := env.Node(0), env.Node(1)
 	for i, node := range []string{first, second} {

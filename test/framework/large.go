@@ -19,7 +19,7 @@ const MaxObject = 1536<<10 - 2<<10
 // LargestConfig is the length of a string that makes opaque parameters as large as allowed.
 const LargestConfig = 10<<10 - 16
 
-// LargestClaim returns a claim that is by room bytes smaller than the largest object, for its status.
+// LargestClaim returns a claim that is room bytes smaller than MaxObject, for example for its status.
 func LargestClaim(name string, room int) *resourceapi.ResourceClaim {
 	claim := NewClaim(name)
 	metav1.SetMetaDataAnnotation(&claim.ObjectMeta, "example.com/note", strings.Repeat("n", 255<<10))

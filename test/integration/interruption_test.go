@@ -116,12 +116,12 @@ func TestController_resumesAfterEachInterruptedWrite(t *testing.T) {
 			})
 		}
 	}
-	t.Run("at", func(t *testing.T) {
+	t.Run("a space that is deleted", func(t *testing.T) {
 		for _, p := range writes {
 			at(t, p)
 		}
 	})
-	t.Run("retained, at", func(t *testing.T) {
+	t.Run("a space that is retained", func(t *testing.T) {
 		for _, p := range late {
 			at(t, p, retention)
 		}

@@ -81,8 +81,10 @@ func (s *fixture) shared() func(change func(*resourceapi.ResourceClaimStatus)) f
 	}
 }
 
+// own leaves the status as it is, with a device of the plugin's own driver.
 func own(*resourceapi.ResourceClaimStatus) {}
 
+// redirected changes the namespace and the API server of the space.
 func redirected(status *resourceapi.ResourceClaimStatus) {
 	data, _ := json.Marshal(map[string]string{"namespace": "another", "server": "https://192.0.2.1"})
 	status.Devices[0].Data = &runtime.RawExtension{Raw: data}

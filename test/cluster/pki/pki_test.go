@@ -39,13 +39,13 @@ func TestCA_issuesCertificatesThatVerify(t *testing.T) {
 			t.Errorf("verifying the server %s: %v", name, err)
 		}
 	}
-	isForOwnerOnly(t, path+".key")
+	checkOwnerOnly(t, path+".key")
 
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	if err := ca.WriteKubeconfig(file, "https://172.30.0.1:6443", "system:node:n", "system:nodes"); err != nil {
 		t.Fatal(err)
 	}
-	isForOwnerOnly(t, file)
+	checkOwnerOnly(t, file)
 	config, err := clientcmd.BuildConfigFromFlags("", file)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,8 @@ func TestCA_issuesCertificatesThatVerify(t *testing.T) {
 	}
 }
 
-func isForOwnerOnly(t *testing.T, file string) {
+// checkOwnerOnly fails the test unless only the owner can read and write a file.
+func checkOwnerOnly(t *testing.T, file string) {
 	t.Helper()
 	info, err := os.Stat(file)
 	if err != nil {
