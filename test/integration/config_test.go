@@ -122,7 +122,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 	for _, name := range names {
 		env.AwaitNamespaceDeleted(t, name)
 	}
-	// The controller has no permission for it any more.
+	// The controller no longer has permission for it.
 	framework.Eventually(t, "the garbage collector to delete the ClusterRoleBinding of a space", func(ctx context.Context) error {
 		binding, err := env.Client.RbacV1().ClusterRoleBindings().Get(ctx, resources.ClusterRoleBindingName(names["roles"], "view"), metav1.GetOptions{})
 		if err == nil {

@@ -1,7 +1,8 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package logkeys defines the keys of structured log entries that several components use.
+// Package logkeys defines the keys of structured log entries that several components use. A key that only
+// one log line has is a literal there.
 package logkeys
 
 // The values of keys without a comment are names.
