@@ -15,17 +15,17 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// metadataDamages change metadata while no kubelet plugin runs.
+// metadataDamages change the metadata of a prepared claim while no kubelet plugin runs.
 var metadataDamages = map[string]func(path string, content []byte) error{
-	"are missing":  func(path string, _ []byte) error { return os.Remove(path) },
-	"are empty":    func(path string, _ []byte) error { return os.WriteFile(path, nil, 0o600) },
-	"are cut off":  func(path string, content []byte) error { return os.WriteFile(path, content[:len(content)/2], 0o600) },
-	"are garbage":  func(path string, _ []byte) error { return os.WriteFile(path, []byte{0, 0xff, '{', 0}, 0o600) },
-	"are an array": func(path string, _ []byte) error { return os.WriteFile(path, []byte("[]"), 0o600) },
-	"are of a newer version": func(path string, content []byte) error {
+	"is missing":  func(path string, _ []byte) error { return os.Remove(path) },
+	"is empty":    func(path string, _ []byte) error { return os.WriteFile(path, nil, 0o600) },
+	"is cut off":  func(path string, content []byte) error { return os.WriteFile(path, content[:len(content)/2], 0o600) },
+	"is garbage":  func(path string, _ []byte) error { return os.WriteFile(path, []byte{0, 0xff, '{', 0}, 0o600) },
+	"is an array": func(path string, _ []byte) error { return os.WriteFile(path, []byte("[]"), 0o600) },
+	"is of a newer version": func(path string, content []byte) error {
 		return os.WriteFile(path, bytes.Replace(content, []byte(`/v1"`), []byte(`/v2"`), 1), 0o600)
 	},
-	"are about another claim": func(path string, content []byte) error {
+	"is about another claim": func(path string, content []byte) error {
 		return os.WriteFile(path, bytes.Replace(content, []byte(`"uid": "`), []byte(`"uid": "0`), 1), 0o600)
 	},
 }
@@ -34,7 +34,7 @@ func TestDamagedMetadata_affectsNoOtherClaim(t *testing.T) {
 	damaged, valid := readyClaim(t, "a", "b"), readyClaim(t)
 	for damage, do := range metadataDamages {
 		for order, prepare := range nextCalls {
-			t.Run("when they "+damage+", "+order, func(t *testing.T) {
+			t.Run("when it "+damage+", "+order, func(t *testing.T) {
 				t.Parallel()
 				n, p := prepared(t, damaged)
 				n.mustPrepare(t, p, valid, damaged)
