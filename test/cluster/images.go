@@ -86,7 +86,7 @@ func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, erro
 	return archive, image.WriteArchive(archive, ImageRepository+"/"+driver.Name+":"+tag, spec)
 }
 
-// buildToolbox builds the image of test pods, with a shell, kubectl and a program that uses client-go.
+// buildToolbox builds the image of test pods, with a shell, kubectl and programs that use client-go.
 func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 	busybox, err := findBusybox()
 	if err != nil {
@@ -110,6 +110,7 @@ func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 			"bin/busybox":                     busybox,
 			"usr/local/bin/printenv":          programs["printenv"],
 			"usr/local/bin/in-cluster-client": programs["in-cluster-client"],
+			"usr/local/bin/repeat-client":     programs["repeat-client"],
 			"usr/local/bin/kubectl":           programs["kubectl"],
 		},
 		Files: fstest.MapFS{
@@ -120,7 +121,7 @@ func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 		},
 		Config: image.Config{Entrypoint: []string{"/bin/sh"}, Env: []string{imagePath, "HOME=/tmp"}},
 	}
-	own := []string{"busybox", "printenv", "in-cluster-client", "kubectl"}
+	own := []string{"busybox", "printenv", "in-cluster-client", "repeat-client", "kubectl"}
 	for _, applet := range strings.Fields(string(applets)) {
 		if !slices.Contains(own, applet) {
 			spec.Files["bin/"+applet] = &fstest.MapFile{Mode: fs.ModeSymlink | 0o777, Data: []byte("busybox")}

@@ -135,3 +135,28 @@ func TestKubectl_inASpaceReadsOneNamespace(t *testing.T) {
 	s.CheckForbidden(t, ns, "pod", "create", "role", "one", "--verb=get", "--resource=configmaps")
 	env.Exec(t, ns, "pod", "sh", "-c", `printf 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: two}\n' | kubectl --kubeconfig=/etc/claim/kubeconfig apply --server-side -f -`)
 }
+
+// TestTools_workBeforeAndAfterARenewal revokes the token while programs that use client-go run.
+func TestTools_workBeforeAndAfterARenewal(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	pod := framework.NewPod("pod", "claim")
+	framework.AddContainer(pod, "kubeconfig", "exec repeat-client $CLAIM_NAMESPACE /etc/claim/kubeconfig")
+	framework.AddContainer(pod, "in-cluster", "exec repeat-client $CLAIM_NAMESPACE")
+	env.MountHelm(pod)
+	s := env.Use(t, ns, withClaimConfig(framework.NewClaim("claim"), `,"inCluster":true,"kubeconfigEnv":true`), pod)
+	use := func(after map[string]int) {
+		t.Helper()
+		env.Exec(t, ns, "pod/ctr", "sh", "-ec", "PATH=$PATH:/helm"+framework.Tools)
+		for container, requests := range after {
+			framework.Repeater{Env: env, Namespace: ns, Pod: "pod", Container: container}.AwaitOK(t, requests, framework.Timeout)
+		}
+	}
+	requests := map[string]int{"kubeconfig": 0, "in-cluster": 0}
+	use(requests)
+	s.ReplaceToken(t, ns, "pod")
+	for container := range requests {
+		requests[container] = framework.Repeater{Env: env, Namespace: ns, Pod: "pod", Container: container}.Requests(t)
+	}
+	use(requests)
+}
