@@ -13,6 +13,7 @@ import (
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
+	"github.com/space-dra/space-dra-driver/test/framework/readme"
 )
 
 // writeChart writes a chart with the files, and returns its directory.
@@ -159,4 +160,74 @@ func TestTools_workBeforeAndAfterARenewal(t *testing.T) {
 		requests[container] = framework.Repeater{Env: env, Namespace: ns, Pod: "pod", Container: container}.Requests(t)
 	}
 	use(requests)
+}
+
+// docs/tools.md prints the configuration, and describes the result.
+func TestKustomize_prefixesClaimsAndTheirReferences(t *testing.T) {
+	t.Parallel()
+	ns := env.Namespace(t)
+	page, err := os.ReadFile(filepath.Join(framework.Root(), "docs/tools.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed, err := readme.Parse("docs/tools.md", string(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, block := range printed.YAML {
+		if strings.HasPrefix(block, "# claims.yaml\n") {
+			write("claims.yaml", block)
+		}
+	}
+	write("resources.yaml", `
+apiVersion: resource.k8s.io/v1
+kind: ResourceClaim
+metadata: {name: claim}
+spec: {devices: {requests: [{name: space, exactly: {deviceClassName: space.resource.example.com}}]}}
+---
+apiVersion: resource.k8s.io/v1
+kind: ResourceClaimTemplate
+metadata: {name: template}
+spec: {spec: {devices: {requests: [{name: space, exactly: {deviceClassName: space.resource.example.com}}]}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: pod}
+spec:
+  terminationGracePeriodSeconds: 1
+  resourceClaims: [{name: reference, resourceClaimName: claim}]
+  containers: [{name: ctr, image: `+framework.Toolbox+`, imagePullPolicy: IfNotPresent, command: [sleep, infinity], resources: {claims: [{name: reference}]}}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: deployment}
+spec:
+  selector: {matchLabels: {app: deployment}}
+  template:
+    metadata: {labels: {app: deployment}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      resourceClaims: [{name: reference, resourceClaimTemplateName: template}]
+      containers: [{name: ctr, image: `+framework.Toolbox+`, imagePullPolicy: IfNotPresent, command: [sleep, infinity], resources: {claims: [{name: reference}]}}]
+`)
+	kustomization := "namePrefix: mine-\nnamespace: " + ns + "\nresources: [resources.yaml]\n"
+	write("kustomization.yaml", kustomization)
+	if out := env.Kubectl(t, "kustomize", dir); !strings.Contains(out, "name: mine-claim") || strings.Contains(out, "resourceClaimName: mine-claim") {
+		t.Errorf("without the configuration, kustomize changes references, too: %s", out)
+	}
+	write("kustomization.yaml", kustomization+"configurations: [claims.yaml]\n")
+	env.Kubectl(t, "apply", "--kustomize", dir)
+	framework.Await(t, framework.Pod(env.Client, ns, "mine-pod"), framework.PodReady())
+	env.Kubectl(t, "wait", "--for=condition=Available", "-n", ns, "deployment/mine-deployment", "--timeout="+framework.Timeout.String())
+	env.SpaceOf(t, ns, "mine-pod", "mine-claim")
+	if space := env.Kubectl(t, "exec", "-n", ns, "deployment/mine-deployment", "--", "printenv", "REFERENCE_NAMESPACE"); !strings.HasPrefix(space, "ephemeral-ns-") {
+		t.Errorf("a pod with a claim from a template has the space %q", space)
+	}
 }
