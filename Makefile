@@ -159,6 +159,13 @@ upgrade-test: programs $(GOTESTSUM) ## Upgrade from the commit FROM, by default 
 	git archive $(FROM) | tar -x -C build/upgrade-from
 	cd test && SPACE_UPGRADE_FROM=$(CURDIR)/build/upgrade-from $(on_clusters) -run '^TestUpgrade_' ./e2e/outage
 
+.PHONY: clients-test
+clients-test: programs $(GOTESTSUM) ## Use spaces with clients that others have written. Needs python3-kubernetes, nodejs and npm.
+	@/usr/bin/python3 -c 'import kubernetes' && node --version >/dev/null && npm --version >/dev/null || { echo "on Debian: apt-get install --no-install-recommends python3-kubernetes nodejs npm"; exit 1; }
+	mkdir -p build/clients && cp test/tools/clients/*.json build/clients
+	cd build/clients && npm ci --ignore-scripts --no-audit --no-fund
+	cd test && $(on_clusters) ./clients
+
 .PHONY: soak
 soak: programs ## Create and delete pods for SPACE_SOAK_DURATION (10m) while components are killed, and the configuration of the cluster changes.
 	cd test && SPACE_SOAK_DURATION=$${SPACE_SOAK_DURATION:-10m} go test -vet=off -count=1 -v -timeout=0 ./e2e/churn

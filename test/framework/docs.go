@@ -32,19 +32,35 @@ func page(t testing.TB, name string) string {
 // FirstCells returns the first cell of each row of the table under a heading of a page.
 func FirstCells(t testing.TB, name, heading string) []string {
 	t.Helper()
+	var cells []string
+	for _, row := range Rows(t, name, heading) {
+		cells = append(cells, row[0])
+	}
+	return cells
+}
+
+// Rows returns the cells of each row of the table under a heading of a page.
+func Rows(t testing.TB, name, heading string) [][]string {
+	t.Helper()
+	var rows [][]string
+	for line := range strings.Lines(Section(t, name, heading)) {
+		if row, found := strings.CutPrefix(strings.TrimRight(line, " |\n"), "| "); found {
+			rows = append(rows, strings.Split(row, " | "))
+		}
+	}
+	// The first row is the header.
+	return rows[min(1, len(rows)):]
+}
+
+// Section returns the text between a heading of a page and the next one.
+func Section(t testing.TB, name, heading string) string {
+	t.Helper()
 	_, section, found := strings.Cut(page(t, name), "\n"+heading+"\n")
 	if !found {
 		t.Fatalf("docs/%s has no heading %q", name, heading)
 	}
 	section, _, _ = strings.Cut(section, "\n#")
-	var cells []string
-	for line := range strings.Lines(section) {
-		if cell, _, found := strings.Cut(strings.TrimPrefix(line, "| "), " |"); found && strings.HasPrefix(line, "| ") {
-			cells = append(cells, cell)
-		}
-	}
-	// The first row is the header.
-	return cells[min(1, len(cells)):]
+	return section
 }
 
 func number(t testing.TB, digits string) int {
