@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -90,6 +91,7 @@ func (o *Options) Run(ctx context.Context) error {
 			}
 		})
 	}
+	background.Go(func() { wait.UntilWithContext(ctx, o.removeStaleSockets, resyncInterval) })
 
 	<-ctx.Done()
 	draining, cancel := context.WithTimeout(running, drainTimeout)
