@@ -177,14 +177,20 @@ func (r *run) replaceNode(ctx context.Context, rng *rand.Rand) error {
 		return err
 	}
 	r.disturb(node.Name())
-	if err := r.kubectl(ctx, "delete", "node", node.Name()); err != nil {
+	if err := r.kubectl(ctx, "delete", "node", node.Name(), "--ignore-not-found"); err != nil {
 		return err
 	}
 	if err := node.Start(ctx, "kubelet"); err != nil {
 		return err
 	}
-	_, err := framework.Until(ctx, framework.Node(env.Client, node.Name()), framework.NodeReady())
-	return err
+	if _, err := framework.Until(ctx, framework.Node(env.Client, node.Name()), framework.NodeReady()); err != nil {
+		return err
+	}
+	// It exits when its Node is deleted (k8s.io/kubernetes, pkg/proxy/node.go).
+	if err := node.Kill(ctx, "kube-proxy"); err != nil {
+		return err
+	}
+	return node.Start(ctx, "kube-proxy")
 }
 
 // restart kills a process of a node, and starts it again.

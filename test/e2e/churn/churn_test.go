@@ -40,10 +40,11 @@ const (
 	clients      = 10
 	standingPods = 4
 
-	// longestChange is the timeout of a change in a soak. longestWait is that of a step that is
-	// started again because faults interrupt it.
-	longestChange = 10 * time.Minute
-	longestWait   = 10 * time.Minute
+	// longestFault is the timeout of a fault: in a soak, a kill may wait for the end of a change.
+	// longestWait is that of a step that is started again because faults interrupt it, and of the
+	// clean-up after a soak.
+	longestFault = 10 * time.Minute
+	longestWait  = 10 * time.Minute
 )
 
 // SPACE_TEST_SEED repeats the random choices of an earlier run. It cannot repeat how the
@@ -69,15 +70,19 @@ func TestChurn_cleansUpAndKeepsCredentialsWorking(t *testing.T) {
 	t.Logf("SPACE_TEST_SEED=%d", r.seed)
 	if err = r.execute(t.Context()); err != nil {
 		t.Errorf("with SPACE_TEST_SEED=%d: %v", r.seed, err)
+		for _, host := range env.Cluster.Hosts() {
+			processes, err := host.Processes()
+			t.Logf("processes of %s (error: %v): %v", host.Name(), err, processes)
+		}
 		// A pod that is not scheduled may have no event.
 		log, logErr := os.ReadFile(env.Cluster.ControlPlane().LogFile("kube-scheduler"))
 		t.Logf("the end of the scheduler's log (error: %v): %s", logErr, log[max(0, len(log)-8000):])
 	}
-	env.AwaitHealthy(t)
 	if r.duration > 0 {
-		r.t.Logf("soak of %s with SPACE_TEST_SEED=%d: %d pods with %d claims each, %d of them deleted before they were ready, and %d long-running pods; faults: %v; longest time without working credentials while the API server was up: %s",
+		t.Logf("soak of %s with SPACE_TEST_SEED=%d: %d pods with %d claims each, %d of them deleted before they were ready, and %d long-running pods; faults: %v; longest time without working credentials while the API server was up: %s",
 			r.duration, r.seed, r.started.Load(), claimsPerPod(), r.abandoned.Load(), len(r.records), r.faults, r.longest.Round(time.Second))
 	}
+	env.AwaitHealthy(t)
 }
 
 // run is the state of a run. Except for the counters and the fields with a mutex, each field is
@@ -163,11 +168,11 @@ func (r *run) churn(ctx context.Context) error {
 	faultsCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	group.Go(func() error {
-		return r.injectFaults(faultsCtx, r.random(0), r.kills(), stepTimeout, shortestInterval, longestInterval)
+		return r.injectFaults(faultsCtx, r.random(0), r.kills(), shortestInterval, longestInterval)
 	})
 	if r.duration > 0 {
 		group.Go(func() error {
-			return r.injectFaults(faultsCtx, r.random(clients+1), r.changes(), longestChange, 0, shortestInterval)
+			return r.injectFaults(faultsCtx, r.random(clients+1), r.changes(), 0, shortestInterval)
 		})
 		group.Go(func() error {
 			rng := r.random(clients + 2)

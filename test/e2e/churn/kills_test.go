@@ -47,15 +47,15 @@ func (r *run) kills() []fault {
 }
 
 // injectFaults injects faults one after the other, at random intervals and equally often, until the
-// context ends. limit is the timeout of each.
-func (r *run) injectFaults(ctx context.Context, rng *rand.Rand, faults []fault, limit, shortestInterval, longestInterval time.Duration) error {
+// context ends.
+func (r *run) injectFaults(ctx context.Context, rng *rand.Rand, faults []fault, shortestInterval, longestInterval time.Duration) error {
 	for {
 		for _, i := range rng.Perm(len(faults)) {
 			if !pause(ctx, between(rng, shortestInterval, longestInterval)) {
 				return nil
 			}
 			// A fault that has begun must end, so that the cluster recovers.
-			faultCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+			faultCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestFault)
 			r.t.Logf("fault: %s", faults[i].name)
 			r.disruptions.Add(1)
 			err := faults[i].do(faultCtx, rng)

@@ -142,7 +142,7 @@ func (r *run) awaitCleanup(ctx context.Context, pods []standingPod) error {
 		keep[pod.claim] = true
 	}
 	start := time.Now()
-	remaining, err := awaitNone(ctx, func(ctx context.Context) ([]string, error) { return r.leftovers(ctx, keep) })
+	remaining, err := r.awaitNone(ctx, func(ctx context.Context) ([]string, error) { return r.leftovers(ctx, keep) })
 	if err != nil {
 		return fmt.Errorf("wait until everything is cleaned up except for the spaces of %d pods: %w; remaining: %v", len(pods), err, remaining)
 	}
@@ -156,9 +156,13 @@ func (r *run) awaitCleanup(ctx context.Context, pods []standingPod) error {
 }
 
 // awaitNone waits until find returns nothing, and returns its last result.
-func awaitNone(ctx context.Context, find func(context.Context) ([]string, error)) (remaining []string, err error) {
+func (r *run) awaitNone(ctx context.Context, find func(context.Context) ([]string, error)) (remaining []string, err error) {
+	limit := stepTimeout
+	if r.duration > 0 {
+		limit = longestWait
+	}
 	var last error
-	if err = wait.PollUntilContextTimeout(ctx, time.Second, stepTimeout, true, func(ctx context.Context) (bool, error) {
+	if err = wait.PollUntilContextTimeout(ctx, time.Second, limit, true, func(ctx context.Context) (bool, error) {
 		found, err := find(ctx)
 		if ctx.Err() == nil {
 			remaining, last = found, err

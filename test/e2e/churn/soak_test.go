@@ -46,7 +46,7 @@ func (r *run) awaitInitialObjects(ctx context.Context, before map[string]bool) e
 	if err := env.AwaitRollout(ctx); err != nil {
 		return err
 	}
-	remaining, err := awaitNone(ctx, func(ctx context.Context) ([]string, error) { return leaks(ctx, before) })
+	remaining, err := r.awaitNone(ctx, func(ctx context.Context) ([]string, error) { return leaks(ctx, before) })
 	if err != nil {
 		return fmt.Errorf("wait until the cluster has the same objects as before: %w; remaining: %v", err, remaining)
 	}
