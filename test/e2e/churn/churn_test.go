@@ -79,8 +79,8 @@ func TestChurn_cleansUpAndKeepsCredentialsWorking(t *testing.T) {
 		t.Logf("the end of the scheduler's log (error: %v): %s", logErr, log[max(0, len(log)-8000):])
 	}
 	if r.duration > 0 {
-		t.Logf("soak of %s with SPACE_TEST_SEED=%d: %d pods with %d claims each, %d of them deleted before they were ready, and %d long-running pods; faults: %v; longest time without working credentials while the API server was up: %s",
-			r.duration, r.seed, r.started.Load(), claimsPerPod(), r.abandoned.Load(), len(r.records), r.faults, r.longest.Round(time.Second))
+		t.Logf("soak of %s with SPACE_TEST_SEED=%d: %d pods with %d claims each, %d of them deleted before they were ready, and %d long-running pods; faults: %s; longest time without working credentials while the API server was up: %s",
+			r.duration, r.seed, r.started.Load(), claimsPerPod(), r.abandoned.Load(), len(r.records), r.countFaults(), r.longest.Round(time.Second))
 	}
 	env.AwaitHealthy(t)
 }
@@ -140,7 +140,7 @@ func (r *run) churnAndCheck(ctx context.Context) error {
 		return err
 	}
 	churned := r.churn(ctx)
-	r.t.Logf("%d pods with %d claims each, %d of them deleted before they were ready; faults: %v", r.started.Load(), claimsPerPod(), r.abandoned.Load(), r.faults)
+	r.t.Logf("%d pods with %d claims each, %d of them deleted before they were ready; faults: %s", r.started.Load(), claimsPerPod(), r.abandoned.Load(), r.countFaults())
 	if err := errors.Join(churned, ctx.Err()); err != nil {
 		return err
 	}
@@ -218,6 +218,13 @@ func (r *run) patiently(ctx context.Context, wait func(context.Context) error) e
 			return err
 		}
 	}
+}
+
+// countFaults returns how often each fault happened.
+func (r *run) countFaults() string {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return fmt.Sprint(r.faults)
 }
 
 // random returns a source for one goroutine, so that no goroutine's choices depend on

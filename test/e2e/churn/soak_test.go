@@ -5,16 +5,27 @@ package churn
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
 // soak runs the churn while the cluster also changes in other ways.
 func (r *run) soak(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	running.Go(func() { wait.UntilWithContext(ctx, r.restartScheduler, 2*time.Second) })
 	if err := r.prepareChanges(ctx); err != nil {
 		return err
 	}
@@ -34,6 +45,27 @@ func (r *run) soak(ctx context.Context) error {
 		return err
 	}
 	return r.awaitInitialObjects(ctx, before)
+}
+
+// restartScheduler starts the scheduler again, as the kubelet does where it is a pod. The scheduler exits
+// when it finds that another pod replaced one of the same name on another node while it was not
+// connected to the API server (k8s.io/kubernetes, pkg/scheduler/backend/cache/cache.go).
+func (r *run) restartScheduler(ctx context.Context) {
+	const scheduler = "kube-scheduler"
+	host := env.Cluster.ControlPlane()
+	processes, err := host.Processes()
+	if err == nil && slices.Contains(processes, cluster.ProcessState{Name: scheduler, Running: true}) {
+		return
+	}
+	r.disruptions.Add(1)
+	if err = errors.Join(err, host.Start(ctx, scheduler)); err != nil {
+		r.t.Logf("%s has exited: %v", scheduler, err)
+		return
+	}
+	r.disruptions.Add(1)
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.faults[scheduler+" exited"]++
 }
 
 // awaitInitialObjects waits until the cluster has no more objects than before, and nodes have no more
