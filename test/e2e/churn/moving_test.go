@@ -17,6 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -51,7 +53,7 @@ func (r *run) startMoving(ctx context.Context) error {
 
 // arrive waits until the pod of the StatefulSet works in a space.
 func (r *run) arrive(ctx context.Context) error {
-	return r.persist(ctx, "see pod "+movingPod+" at work", never, func(ctx context.Context) error {
+	if err := r.persist(ctx, "see pod "+movingPod+" at work", never, func(ctx context.Context) error {
 		now, err := r.movingNow(ctx)
 		if err != nil {
 			return err
@@ -64,7 +66,13 @@ func (r *run) arrive(ctx context.Context) error {
 			r.moving = now
 		}
 		return err
-	})
+	}); err != nil {
+		return err
+	}
+	// It may have begun with the credentials of the earlier allocation, which have stopped to work.
+	const before = 30 * time.Second
+	r.disturbances[movingPod] = append(r.disturbances[movingPod], time.Now().Add(-before))
+	return nil
 }
 
 // movingNow returns the pod of the StatefulSet.
@@ -77,7 +85,15 @@ func (r *run) movingNow(ctx context.Context) (standingPod, error) {
 		return standingPod{}, fmt.Errorf("pod %s is not ready", movingPod)
 	}
 	now := standingPod{name: movingPod, uid: pod.UID, node: pod.Spec.NodeName, claim: r.moving.claim}
+	claim, err := env.Client.ResourceV1().ResourceClaims(r.namespace).Get(ctx, template, metav1.GetOptions{})
+	if err != nil {
+		return standingPod{}, err
+	}
 	now.space, err = spaceOf(ctx, now.claim)
+	a := allocation.FromClaim(claim, spaceapi.DefaultDriverName)
+	if err == nil && (a == nil || a.Results[0].NamespaceName(spaceapi.DefaultNamespacePrefix) != now.space.Name) {
+		err = fmt.Errorf("space %s is that of an earlier allocation", now.space.Name)
+	}
 	return now, err
 }
 
