@@ -37,7 +37,7 @@ func (o *Options) removeStaleSockets(ctx context.Context) {
 			continue
 		}
 		other := Options{Config: Config{Driver: o.Driver}, KubeletDir: o.KubeletDir, PodUID: instance}
-		// The last one is the one that shows that there are others.
+		// The serving socket is found in the directory: it is removed last, so that an error is retried.
 		for _, path := range []string{other.registrationPath(), other.servingPath()} {
 			switch err := os.Remove(path); {
 			case err == nil:
@@ -49,7 +49,7 @@ func (o *Options) removeStaleSockets(ctx context.Context) {
 	}
 }
 
-// isStale returns whether no process accepts connections at a socket.
+// isStale reports whether no process accepts connections at a socket.
 func isStale(ctx context.Context, path string) bool {
 	info, err := os.Lstat(path)
 	if err != nil || time.Since(info.ModTime()) < staleAfter {
