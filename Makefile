@@ -23,6 +23,8 @@ EXAMPLE_DRIVER_VERSION := v0.4.0
 GOTESTSUM_VERSION := v1.13.0
 # As in test/tools/kwok/go.mod.
 KWOK_VERSION := v0.8.0
+# As in test/tools/chainsaw/go.mod.
+CHAINSAW_VERSION := v0.2.12
 # As in test/tools/govulncheck/go.mod.
 GOVULNCHECK_VERSION := v1.8.0
 # As in test/tools/vale/go.mod, whose github.com/andybalholm/cascadia is a release, too.
@@ -41,8 +43,9 @@ KUBECTL_PLUGIN := kubectl-space
 API := pkg/space/api/v1alpha1
 MODULES := . test test/cluster tools/release
 KUBERNETES := test/cluster/components/kubernetes
-# Modules that only pin programs for tests and checks, except for those of old versions of Kubernetes.
-PINNED = $(filter-out $(KUBERNETES)-%,$(patsubst %/,%,$(dir $(wildcard test/tools/*/go.mod test/cluster/components/*/go.mod))))
+# Modules that only pin programs for tests and checks, except for those of old versions of Kubernetes, and for
+# chainsaw, whose own module has its dependencies.
+PINNED = $(filter-out $(KUBERNETES)-% test/tools/chainsaw,$(patsubst %/,%,$(dir $(wildcard test/tools/*/go.mod test/cluster/components/*/go.mod))))
 CHART := deployments/helm/space-dra-driver
 # Writes the chart's README.md, which helm-docs generates from values.yaml and README.md.gotmpl, to standard output.
 CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run
@@ -160,7 +163,7 @@ upgrade-test: programs $(GOTESTSUM) ## Upgrade from the commit FROM, by default 
 	cd test && SPACE_UPGRADE_FROM=$(CURDIR)/build/upgrade-from $(on_clusters) -run '^TestUpgrade_' ./e2e/outage
 
 .PHONY: clients-test
-clients-test: programs $(GOTESTSUM) ## Use spaces with clients that others have written. Needs python3-kubernetes, nodejs and npm.
+clients-test: programs $(BIN)/chainsaw $(GOTESTSUM) ## Use spaces with clients that others have written. Needs python3-kubernetes, nodejs and npm.
 	@/usr/bin/python3 -c 'import kubernetes' && node --version >/dev/null && npm --version >/dev/null || { echo "on Debian: apt-get install --no-install-recommends python3-kubernetes nodejs npm"; exit 1; }
 	mkdir -p build/clients && cp test/tools/clients/*.json build/clients
 	cd build/clients && npm ci --ignore-scripts --no-audit --no-fund
@@ -261,6 +264,16 @@ $(BIN)/dra-example-kubeletplugin-$(EXAMPLE_DRIVER_VERSION):
 	rm -rf $(BIN)/dra-example-driver-chart && \
 	cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' sigs.k8s.io/dra-example-driver)/deployments/helm/dra-example-driver" $(BIN)/dra-example-driver-chart && \
 	$(call with_retries,CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ sigs.k8s.io/dra-example-driver/cmd/dra-example-kubeletplugin)
+
+# A tool for tests of operators, and its own tests. It lacks a method that the package testing of Go 1.26 calls.
+$(BIN)/chainsaw: $(BIN)/chainsaw-$(CHAINSAW_VERSION)
+	ln -sf $(<F) $@
+
+$(BIN)/chainsaw-$(CHAINSAW_VERSION):
+	cd test/tools/chainsaw && go mod download github.com/kyverno/chainsaw && mkdir -p $(BIN) && rm -rf $(BIN)/chainsaw-src && \
+	cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' github.com/kyverno/chainsaw)" $(BIN)/chainsaw-src && cd $(BIN)/chainsaw-src && \
+	printf 'package internal\n\nfunc (TestDeps) ModulePath() string { return "" }\n' >pkg/runner/internal/module_path.go && \
+	$(call with_retries,$(compile) go build -ldflags '-s -w' -o $@ .)
 
 # kwok simulates nodes.
 $(BIN)/kwok: $(BIN)/kwok-$(KWOK_VERSION)

@@ -73,6 +73,7 @@ func newPod(t *testing.T, claims ...string) *corev1.Pod {
 		}
 	}
 	framework.MountHostDir(pod, "clients", dir(), "/clients")
+	framework.MountHostDir(pod, "bin", filepath.Join(framework.Root(), "build", "bin"), "/programs")
 	env.MountHelm(pod)
 	return pod
 }
@@ -159,7 +160,11 @@ func newCA(t *testing.T, name string) *pki.CA {
 func useTools(t *testing.T, ns, pod, when string) {
 	t.Helper()
 	for _, column := range columns {
-		script := "export PATH=$PATH:/helm KUBECONFIG=" + column.kubeconfig + framework.Tools
+		script := "export PATH=$PATH:/helm:/programs KUBECONFIG=" + column.kubeconfig + framework.Tools + `
+cd /programs/chainsaw-src/testdata/e2e/examples
+chainsaw test --no-color --parallel 1 --apply-timeout 1m --assert-timeout 1m --delete-timeout 1m --cleanup-timeout 1m --namespace ` + column.namespace + ` \
+  array-assertion deployment inline patch quick-start step-template template update | tee $dir/chainsaw
+grep "Passed  *tests 8" $dir/chainsaw`
 		if out, err := env.TryExec(t.Context(), ns, pod, "sh", "-ec", script); err != nil {
 			t.Errorf("%s, tools with %s: %v: %s", when, column.name, err, out)
 		}
