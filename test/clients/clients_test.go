@@ -147,15 +147,6 @@ func advertise(t *testing.T, url string, authorities ...*pki.CA) (bundle []byte)
 	return bundle
 }
 
-func newCA(t *testing.T, name string) *pki.CA {
-	t.Helper()
-	ca, err := pki.NewCA(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ca
-}
-
 // useTools uses the spaces of a pod with tools that start for each command, configured in each way.
 func useTools(t *testing.T, ns, pod, when string) {
 	t.Helper()
@@ -174,7 +165,7 @@ grep "Passed  *tests 8" $dir/chainsaw`
 // TestClients_workAsDocumented repeats a request with each client that docs/pods.md says was tried, while the
 // certificate authority of the API server changes, and then the token.
 func TestClients_workAsDocumented(t *testing.T) {
-	before, after := newCA(t, "before"), newCA(t, "after")
+	before, after := framework.NewCA(t, "before"), framework.NewCA(t, "after")
 	url := restartServer(t, before)
 	advertise(t, url, before)
 	for _, name := range []string{"repeat.py", "repeat.mjs"} {

@@ -33,7 +33,7 @@ import (
 // that containers use, and then moves the server. The kubelet does not call Prepare for either.
 func TestAPIServer_newCAAndAddressReachPreparedClaims(t *testing.T) {
 	t.Parallel()
-	former, later := newCA(t, "former"), newCA(t, "later")
+	former, later := framework.NewCA(t, "former"), framework.NewCA(t, "later")
 	server := newServer(t, former)
 	c, n := readyClaim(t), newNode(t)
 	trust := func(ca []byte) {
@@ -193,13 +193,4 @@ func (s *tlsServer) use(t *testing.T, ca *pki.CA) {
 		t.Fatal(err)
 	}
 	s.certificate.Store(&certificate)
-}
-
-func newCA(t *testing.T, name string) *pki.CA {
-	t.Helper()
-	ca, err := pki.NewCA(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ca
 }
