@@ -42,7 +42,7 @@ func observed() []*prometheus.Registry {
 	p.Unprepare.Observe(time.Second, metrics.Result(nil))
 	p.Renewals.WithLabelValues(metrics.Succeeded).Inc()
 	p.Resyncs.WithLabelValues().Inc()
-	p.Findings.WithLabelValues(metrics.EndedClaim).Inc()
+	p.Findings.WithLabelValues(metrics.DeallocatedClaim).Inc()
 	return []*prometheus.Registry{forController, forPlugin}
 }
 

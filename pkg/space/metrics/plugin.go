@@ -11,16 +11,17 @@ import (
 
 // Kinds of findings of the kubelet plugin's resyncs: values of the label kind.
 const (
-	// EndedClaim is a deallocated claim that the kubelet did not unprepare.
-	EndedClaim = "ended_claim"
+	// DeallocatedClaim is a deallocated claim that the kubelet did not unprepare.
+	DeallocatedClaim = "deallocated_claim"
 	// OrphanedCDISpec is a CDI spec of a claim that is not prepared.
 	OrphanedCDISpec = "orphaned_cdi_spec"
 	// TemporaryFile is a file that a process was writing when it was killed.
 	TemporaryFile = "temporary_file"
 	// DamagedMetadata is metadata of a prepared claim that cannot be read.
 	DamagedMetadata = "damaged_metadata"
-	// ImportedClaim is a claim that another process prepared.
-	ImportedClaim = "imported_claim"
+	// UntrackedClaim is a claim that another process prepared, so that this one does not renew its
+	// tokens yet.
+	UntrackedClaim = "untracked_claim"
 )
 
 // Steps of preparing a claim: values of the label step.
@@ -58,7 +59,7 @@ func NewPlugin(registerer prometheus.Registerer, version string) *Plugin {
 	f := factory{registerer}
 	f.buildInfo(version)
 	return &Plugin{
-		resyncs: f.resyncs(EndedClaim, OrphanedCDISpec, TemporaryFile, DamagedMetadata, ImportedClaim),
+		resyncs: f.resyncs(DeallocatedClaim, OrphanedCDISpec, TemporaryFile, DamagedMetadata, UntrackedClaim),
 		Prepare: f.histogram(buckets(), "prepare_duration_seconds",
 			"Duration of preparing a claim, by result. It includes the wait for the spaces.", []string{"result"}, Succeeded, Failed),
 		PrepareSteps: f.histogram(stepBuckets(), "prepare_step_duration_seconds",

@@ -64,7 +64,7 @@ func (d *Driver) deviceHealth() (_ []kubeletplugin.DeviceHealth, changed <-chan 
 	now := d.Clock.Now()
 	found := map[device]*deviceState{}
 	for _, c := range d.tracked.claims {
-		if !c.ended.IsZero() {
+		if !c.deallocatedAt.IsZero() {
 			continue
 		}
 		for i, space := range c.prepared.Spaces {

@@ -98,18 +98,18 @@ func (d *Driver) resyncClaim(ctx context.Context, claim types.UID) error {
 			return nil
 		}
 	case c == nil || c.prepared.AllocationID != stored.AllocationID:
-		d.Metrics.Findings.WithLabelValues(metrics.ImportedClaim).Inc()
+		d.Metrics.Findings.WithLabelValues(metrics.UntrackedClaim).Inc()
 		ctx, _ := withClaim(ctx, stored.claimName(), claim)
 		c = d.track(ctx, stored, nil, nil)
 	}
 	ctx, logger := withClaim(ctx, c.prepared.claimName(), claim)
 	d.applyLatest(ctx, c)
-	if !c.ended.IsZero() {
+	if !c.deallocatedAt.IsZero() {
 		if latest := c.latest.Load(); d.reallocated(c.prepared, latest) {
 			return d.prepareAgain(ctx, c, latest, d.store.update,
 				"The claim was allocated again before node %s had stopped the pods of its earlier allocation. The files of all its pods on this node are now those of namespace %s. Restart containers that were already running: their environment variables still name the earlier namespace")
 		}
-		return d.removeEnded(ctx, c)
+		return d.removeDeallocated(ctx, c)
 	}
 	// After a restart, the first renewal is for the ServiceAccount in the metadata.
 	if !slices.Equal(stored.Spaces, c.prepared.Spaces) {
@@ -168,7 +168,7 @@ func (d *Driver) reallocated(prepared preparedClaim, claim *resourceapi.Resource
 // isDirectoryLost reports whether something other than a plugin has removed the directory of a claim:
 // plugins remove the CDI spec first.
 func (d *Driver) isDirectoryLost(c *trackedClaim) bool {
-	return c != nil && c.ended.IsZero() && c.prepared.allocationIn(c.latest.Load(), d.Driver) != nil && d.specs.has(c.prepared.UID)
+	return c != nil && c.deallocatedAt.IsZero() && c.prepared.allocationIn(c.latest.Load(), d.Driver) != nil && d.specs.has(c.prepared.UID)
 }
 
 // restoreSpec recreates the CDI spec of a claim if it was removed, and updates it if another process
@@ -274,10 +274,10 @@ func (d *Driver) prepareAgain(ctx context.Context, c *trackedClaim, claim *resou
 	return nil
 }
 
-// removeEnded removes a claim that the kubelet did not unprepare in time, unless the API server returns
+// removeDeallocated removes a claim that the kubelet did not unprepare in time, unless the API server returns
 // the claim with an allocation.
-func (d *Driver) removeEnded(ctx context.Context, c *trackedClaim) error {
-	if d.Clock.Since(c.ended) < unprepareTimeout {
+func (d *Driver) removeDeallocated(ctx context.Context, c *trackedClaim) error {
+	if d.Clock.Since(c.deallocatedAt) < unprepareTimeout {
 		return nil
 	}
 	prepared := c.prepared
@@ -294,7 +294,7 @@ func (d *Driver) removeEnded(ctx context.Context, c *trackedClaim) error {
 	if err := d.remove(prepared.UID); err != nil {
 		return err
 	}
-	d.Metrics.Findings.WithLabelValues(metrics.EndedClaim).Inc()
+	d.Metrics.Findings.WithLabelValues(metrics.DeallocatedClaim).Inc()
 	klog.FromContext(ctx).Info("Removed a claim that the kubelet did not unprepare")
 	return nil
 }

@@ -119,7 +119,7 @@ func TestResync_updatesTheServerOfAllClaims(t *testing.T) {
 	})
 }
 
-func TestResync_removesEndedClaims(t *testing.T) {
+func TestResync_removesDeallocatedClaims(t *testing.T) {
 	for name, end := range map[string]func(n *node, claim *resourceapi.ResourceClaim){
 		"deallocated": func(n *node, claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation = nil
@@ -157,7 +157,7 @@ func TestResync_removesEndedClaims(t *testing.T) {
 	}
 }
 
-func TestResync_keepsEndedClaimsAfterAnError(t *testing.T) {
+func TestResync_keepsDeallocatedClaimsAfterAnError(t *testing.T) {
 	claims := schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}
 	for name, err := range map[string]error{
 		"unavailable": errors.New("no API server"),
@@ -576,14 +576,14 @@ func TestResync_importsAndReleasesClaims(t *testing.T) {
 	})
 }
 
-func TestResync_importsAnEndedClaimOnce(t *testing.T) {
+func TestResync_importsADeallocatedClaimOnce(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		p := preparedClaim{Namespace: "team", Name: "deleted", UID: "deleted-uid", AllocationID: "x"}
 		n.must(n.driver.store.put(p, nil))
 		for range 3 {
 			n.resync() // The watch finds that the claim does not exist.
 		}
-		if got := n.findings(metrics.ImportedClaim); got != 1 {
+		if got := n.findings(metrics.UntrackedClaim); got != 1 {
 			t.Errorf("imported %v times, want once", got)
 		}
 		n.wantNoTokenRequest("the claim does not exist")

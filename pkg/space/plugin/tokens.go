@@ -59,7 +59,7 @@ type trackedClaims struct {
 }
 
 // trackedClaim is a prepared claim whose tokens the plugin renews. Only the holder of the claim's
-// lock changes it. It changes prepared, tokens and ended in trackedClaims.update, because metrics
+// lock changes it. It changes prepared, tokens and deallocatedAt in trackedClaims.update, because metrics
 // and health reports read them.
 type trackedClaim struct {
 	// prepared is the metadata of the claim. Only the UIDs of ServiceAccounts change.
@@ -76,8 +76,8 @@ type trackedClaim struct {
 	nodeReplaced *time.Time
 	// stop stops the watch.
 	stop context.CancelFunc
-	// ended is when the claim was found to be deallocated. It is zero if it is allocated.
-	ended time.Time
+	// deallocatedAt is when the claim was found to be deallocated. It is zero if it is allocated.
+	deallocatedAt time.Time
 	// retries are the delays after failures. failingSince is the time of the first failure since
 	// the last success, and reported the time of the last event.
 	retries                wait.Backoff
@@ -159,11 +159,11 @@ func (d *Driver) untrack(claim types.UID) {
 	}
 }
 
-// end stops the renewal for a deallocated claim. The plugin continues to watch the claim until it is
+// stopRenewal stops the renewal for a deallocated claim. The plugin continues to watch the claim until it is
 // removed or prepared again.
-func (d *Driver) end(c *trackedClaim) {
+func (d *Driver) stopRenewal(c *trackedClaim) {
 	d.tracked.update(func() {
-		c.ended, c.tokens, c.retries = d.Clock.Now(), make([]tokenState, len(c.tokens)), newRetries()
+		c.deallocatedAt, c.tokens, c.retries = d.Clock.Now(), make([]tokenState, len(c.tokens)), newRetries()
 	})
 	d.queue.AddAfter(c.prepared.UID, unprepareTimeout)
 }
@@ -220,16 +220,16 @@ func (d *Driver) applyLatest(ctx context.Context, c *trackedClaim) {
 	}
 	a := c.prepared.allocationIn(claim, d.Driver)
 	switch {
-	case a == nil && c.ended.IsZero():
+	case a == nil && c.deallocatedAt.IsZero():
 		// The controller revokes the tokens. The files remain until the kubelet has stopped the
 		// pods.
 		klog.FromContext(ctx).Info("Claim deallocated while prepared: its token is no longer renewed")
-		d.end(c)
+		d.stopRenewal(c)
 		return
 	case a == nil:
 		return
-	case !c.ended.IsZero(): // It exists again, for example after etcd was restored from a backup.
-		d.tracked.update(func() { c.ended = time.Time{} })
+	case !c.deallocatedAt.IsZero(): // It exists again, for example after etcd was restored from a backup.
+		d.tracked.update(func() { c.deallocatedAt = time.Time{} })
 	}
 	now, id, delayNext := d.Clock.Now(), string(c.prepared.UID), false
 	waits := d.replacements.IsInBackOffSinceUpdate(id, now)
@@ -402,7 +402,7 @@ func (d *Driver) tokenMetrics() metrics.Tokens {
 	defer d.tracked.mutex.Unlock()
 	var out metrics.Tokens
 	for _, c := range d.tracked.claims {
-		if !c.ended.IsZero() {
+		if !c.deallocatedAt.IsZero() {
 			continue
 		}
 		out.Claims++

@@ -474,7 +474,7 @@ func TestApplyLatest_backsOffForReplacedServiceAccounts(t *testing.T) {
 		deallocated := last.DeepCopy()
 		deallocated.Status.Allocation = nil
 		n.update(deallocated)
-		if n.driver.tracked.get(claimA).ended.IsZero() {
+		if n.driver.tracked.get(claimA).deallocatedAt.IsZero() {
 			t.Error("the end of the claim was delayed")
 		}
 	})
