@@ -207,7 +207,7 @@ func TestPools_followConfigurationAndNodes(t *testing.T) {
 }
 
 // Before Kubernetes 1.36, the API server drops the fields that make a device shareable.
-func TestExclusiveDevices_replaceShareableOnes(t *testing.T) {
+func TestDedicatedDevices_replaceShareableOnes(t *testing.T) {
 	t.Parallel()
 	// The defaults of 1.34.
 	gates := map[string]bool{"DRAConsumableCapacity": false, "DRADeviceBindingConditions": false, "DRAPartitionableDevices": false}
@@ -230,17 +230,17 @@ func TestExclusiveDevices_replaceShareableOnes(t *testing.T) {
 - {name: shared, budget: {total: {cpu: "7"}, default: {cpu: "2"}}}
 - {name: spaces}
 `)
-	controller := startController(t, old, "--exclusive-device-count=4", description)
+	controller := startController(t, old, "--dedicated-device-count=4", description)
 	plugin, _ := startPlugin(t, old, "node-a", description)
 	awaitPools(t, old, "few: space-0 space-1", "local/node-a: space-0 on node-a space-1 on node-a", "shared: space-0 space-1 space-2", "spaces: space-0 space-1 space-2 space-3")
 	for words, want := range map[string]int{
-		"publishing exclusive devices instead": 3,
+		"publishing dedicated devices instead": 3,
 		"no space gets a quota":                1,
 		"before their spaces are ready":        1,
 	} {
 		framework.AwaitLogCount(t, controller.Log, words, want)
 	}
-	framework.AwaitLogCount(t, plugin, "publishing exclusive devices instead", 1)
+	framework.AwaitLogCount(t, plugin, "publishing dedicated devices instead", 1)
 
 	// Such a cluster does not distinguish two allocations of the same device to the same claim.
 	ns := old.Namespace(t)

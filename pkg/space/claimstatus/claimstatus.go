@@ -112,7 +112,7 @@ func Read(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocat
 		return nil, nil, fmt.Errorf("status.devices of ResourceClaim %s for request %s is of kind %q, apiVersion %q; this version of the driver supports %q, %q",
 			a.Claim, result.Request, data.Kind, data.APIVersion, spaceapi.SpaceStatusKind, spaceapi.APIVersion)
 	}
-	// An exclusive device has no share ID: an entry for the device's previous allocation
+	// A dedicated device has no share ID: an entry for the device's previous allocation
 	// matches, too.
 	if data.AllocationID != a.ID {
 		return nil, nil, nil
@@ -120,7 +120,7 @@ func Read(claim *resourceapi.ResourceClaim, driver string, a *allocation.Allocat
 	return ready, &data, nil
 }
 
-// Conditions returns the conditions of a result, or nil. For an exclusive device they may be
+// Conditions returns the conditions of a result, or nil. For a dedicated device they may be
 // those of an earlier allocation.
 func Conditions(claim *resourceapi.ResourceClaim, driver string, result allocation.Result) []metav1.Condition {
 	if device := find(claim, driver, result); device != nil {

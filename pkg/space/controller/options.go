@@ -33,7 +33,7 @@ type Options struct {
 
 	Kubeconfig                     string
 	NodeSelector                   map[string]string
-	ExclusiveDevices               int
+	DedicatedDevices               int
 	PoolsFile                      string
 	SliceOwner                     string
 	BindingConditions              bool
@@ -68,7 +68,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "Kubeconfig of the controller. If empty, uses the in-cluster configuration.")
 	fs.StringVar(&o.Server, "advertise-apiserver-url", "", "URL of the API server in the kubeconfigs of pods. If empty, uses the URL of the controller's own configuration.")
 	fs.StringToStringVar(&o.NodeSelector, "node-selector", nil, "Labels of the nodes that run the kubelet plugin. If empty, selects all nodes.")
-	fs.IntVar(&o.ExclusiveDevices, "exclusive-device-count", 128, "Number of devices of a pool without a limit, and maximum number for a pool with a budget, if the API server does not support shareable devices (feature gate DRAConsumableCapacity).")
+	fs.IntVar(&o.DedicatedDevices, "dedicated-device-count", 128, "Number of devices of a pool without a limit, and maximum number for a pool with a budget, if the API server does not support shareable devices (feature gate DRAConsumableCapacity), so that each device is for one claim.")
 	fs.StringVar(&o.PoolsFile, "pools-file", "", "YAML or JSON file that describes the pools of spaces. If empty, publishes one pool without a limit.")
 	fs.StringVar(&o.SliceOwner, "resourceslice-owner", "", "Name of a ClusterRole that owns the ResourceSlices: Kubernetes deletes them with it. If empty, they have no owner.")
 	fs.IntVar(&o.ConcurrentClaimSyncs, "concurrent-claim-syncs", 16, "Number of claims that are reconciled at the same time.")
@@ -110,7 +110,7 @@ func (o *Options) validate() error {
 	check(o.DNS.Port >= 1 && o.DNS.Port <= 65535, "dns-port", o.DNS.Port, "must be from 1 to 65535")
 	server, err := url.Parse(o.Server)
 	check(o.Server == "" || err == nil && server.Scheme == "https" && server.Host != "", "advertise-apiserver-url", o.Server, "must be a URL like https://host:port")
-	check(o.ExclusiveDevices >= 1, "exclusive-device-count", o.ExclusiveDevices, "must be at least 1")
+	check(o.DedicatedDevices >= 1, "dedicated-device-count", o.DedicatedDevices, "must be at least 1")
 	check(o.ConcurrentClaimSyncs >= 1, "concurrent-claim-syncs", o.ConcurrentClaimSyncs, "must be at least 1")
 	check(o.ResyncPeriod > 0, "resync-period", o.ResyncPeriod.String(), "must be more than 0")
 	check(o.StuckTerminatingAfter > 0, "stuck-terminating-after", o.StuckTerminatingAfter.String(), "must be more than 0")
@@ -128,7 +128,7 @@ func (o *Options) poolSet() (pools.Set, error) {
 	set := pools.Set{
 		Pools:             []pools.Pool{{Name: pools.DefaultName}},
 		NodeSelector:      o.NodeSelector,
-		ExclusiveDevices:  o.ExclusiveDevices,
+		DedicatedDevices:  o.DedicatedDevices,
 		BindingConditions: o.BindingConditions,
 	}
 	if o.PoolsFile == "" {

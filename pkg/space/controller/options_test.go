@@ -48,7 +48,7 @@ func TestOptionsValidate_namesTheInvalidFlag(t *testing.T) {
 		{"--advertise-apiserver-url=http://10.96.0.1", "--advertise-apiserver-url"},
 		{"--advertise-apiserver-url=10.96.0.1:443", "--advertise-apiserver-url"},
 		{"--advertise-apiserver-url=https://", "--advertise-apiserver-url"},
-		{"--exclusive-device-count=0", "--exclusive-device-count"},
+		{"--dedicated-device-count=0", "--dedicated-device-count"},
 		{"--concurrent-claim-syncs=0", "--concurrent-claim-syncs"},
 		{"--resync-period=0", "--resync-period"},
 		{"--stuck-terminating-after=0", "--stuck-terminating-after"},

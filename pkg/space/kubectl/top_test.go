@@ -14,16 +14,16 @@ import (
 )
 
 func TestPoolTable_countsUsage(t *testing.T) {
-	exclusive := slice("local/node-a", 0, 0)
-	exclusive.Spec.NodeName = ptr.To("node-a")
-	exclusive.Spec.Devices = []resourceapi.Device{{Name: "space-0"}, {Name: "space-1"}}
+	dedicated := slice("local/node-a", 0, 0)
+	dedicated.Spec.NodeName = ptr.To("node-a")
+	dedicated.Spec.Devices = []resourceapi.Device{{Name: "space-0"}, {Name: "space-1"}}
 	stale := slice("spaces", 99, 99)
 	stale.Spec.Pool.Generation = 0
 	admin := ready(t, "admin", "p")
 	admin.Status.Allocation.Devices.Results[0].AdminAccess = ptr.To(true)
 	deprovisioned := namespace(ready(t, "deprovisioned"))
 	deprovisioned.Annotations[keys.Pool] = "spaces"
-	s := snapshotOf(slice("spaces", 3, 4), stale, exclusive, slice("open", 0, 0), ready(t, "c", "p"), admin, deprovisioned)
+	s := snapshotOf(slice("spaces", 3, 4), stale, dedicated, slice("open", 0, 0), ready(t, "c", "p"), admin, deprovisioned)
 	table := poolTable(s.poolSummaries())
 	var got []string
 	for _, row := range table.Rows {

@@ -76,9 +76,9 @@ type Set struct {
 	// NodeSelector selects the nodes that run the kubelet plugin by their labels. If empty, it
 	// selects all nodes.
 	NodeSelector map[string]string
-	// ExclusiveDevices is the number of devices in a pool without a limit if the cluster does not
+	// DedicatedDevices is the number of devices in a pool without a limit if the cluster does not
 	// support shareable devices. It is also the maximum for a pool with a budget.
-	ExclusiveDevices int
+	DedicatedDevices int
 	// BindingConditions is the default for pools.
 	BindingConditions bool
 }

@@ -19,7 +19,7 @@ import (
 //
 // If the cluster supports shareable devices, there is one device. Its capacity is the limit, of
 // which each space consumes one. Each space then has a share ID. If the cluster does not support
-// them, only one claim could use that device, so that there is an exclusive device for each
+// them, only one claim could use that device, so that there is a dedicated device for each
 // space instead.
 func (s Set) devices(p Pool, unsupported Unsupported) []resourceapi.Device {
 	device := resourceapi.Device{
@@ -39,7 +39,7 @@ func (s Set) devices(p Pool, unsupported Unsupported) []resourceapi.Device {
 		device.BindingFailureConditions = []string{spaceapi.ConditionBindingFailed}
 	}
 	if unsupported.ShareableDevices {
-		devices := make([]resourceapi.Device, s.exclusiveDeviceCount(p))
+		devices := make([]resourceapi.Device, s.dedicatedDeviceCount(p))
 		for i := range devices {
 			devices[i] = *device.DeepCopy()
 			devices[i].Name = fmt.Sprintf("space-%d", i)
@@ -56,10 +56,10 @@ func (s Set) hasBindingConditions(p Pool) bool {
 	return ptr.Deref(p.BindingConditions, s.BindingConditions)
 }
 
-// exclusiveDeviceCount returns the number of devices that replace the shareable one. For a
+// dedicatedDeviceCount returns the number of devices that replace the shareable one. For a
 // budget, it is the number of spaces of the default size that fit.
-func (s Set) exclusiveDeviceCount(p Pool) int {
-	n := ptr.Deref(p.limit(), int64(s.ExclusiveDevices))
+func (s Set) dedicatedDeviceCount(p Pool) int {
+	n := ptr.Deref(p.limit(), int64(s.DedicatedDevices))
 	if p.Budget != nil {
 		for name, total := range p.Budget.Total {
 			if size := p.Budget.Default[name]; size.MilliValue() > 0 {

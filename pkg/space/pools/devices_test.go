@@ -41,7 +41,7 @@ func onlyDevice(t *testing.T, p resourceslice.Pool) resourceapi.Device {
 }
 
 func TestDevices_withoutLimitHaveNoCapacity(t *testing.T) {
-	got := Set{Pools: []Pool{{Name: DefaultName}}, ExclusiveDevices: 5}.ClusterResources(supported).Pools["spaces"]
+	got := Set{Pools: []Pool{{Name: DefaultName}}, DedicatedDevices: 5}.ClusterResources(supported).Pools["spaces"]
 	device := onlyDevice(t, got)
 	if !ptr.Deref(device.AllowMultipleAllocations, false) {
 		t.Error("the device can be allocated only once")
@@ -110,8 +110,8 @@ func TestDevices_budgetIsACapacity(t *testing.T) {
 
 func TestDevices_haveTheAttributesOfThePool(t *testing.T) {
 	set := Set{Pools: parse(t, `- {name: p, attributes: {tier: gold, size: 3, fast: true, release: {version: 1.2.3}, text: "3"}}`)}
-	for name, cluster := range map[string]Unsupported{"shareable": supported, "exclusive": unsupported} {
-		set.ExclusiveDevices = 1
+	for name, cluster := range map[string]Unsupported{"shareable": supported, "dedicated": unsupported} {
+		set.DedicatedDevices = 1
 		got := onlyDevice(t, set.ClusterResources(cluster).Pools["p"]).Attributes
 		want := map[resourceapi.QualifiedName]resourceapi.DeviceAttribute{
 			"pool": {StringValue: ptr.To("p")}, "tier": {StringValue: ptr.To("gold")}, "text": {StringValue: ptr.To("3")},
@@ -140,13 +140,13 @@ func TestDevices_haveBindingConditionsIfConfigured(t *testing.T) {
 	}
 }
 
-func TestDevices_exclusiveDevicesFitIntoSlices(t *testing.T) {
+func TestDevices_dedicatedDevicesFitIntoSlices(t *testing.T) {
 	for _, test := range []struct {
-		exclusive int
-		slices    []int
+		devices int
+		slices  []int
 	}{{1, []int{1}}, {127, []int{127}}, {128, []int{128}}, {129, []int{128, 1}}, {300, []int{128, 128, 44}}} {
-		t.Run(fmt.Sprintf("%d devices", test.exclusive), func(t *testing.T) {
-			pool := Set{Pools: []Pool{{Name: DefaultName}}, ExclusiveDevices: test.exclusive}.ClusterResources(unsupported).Pools["spaces"]
+		t.Run(fmt.Sprintf("%d devices", test.devices), func(t *testing.T) {
+			pool := Set{Pools: []Pool{{Name: DefaultName}}, DedicatedDevices: test.devices}.ClusterResources(unsupported).Pools["spaces"]
 			var got []int
 			names := map[string]bool{}
 			for _, slice := range pool.Slices {
@@ -164,14 +164,14 @@ func TestDevices_exclusiveDevicesFitIntoSlices(t *testing.T) {
 			if !slices.Equal(got, test.slices) {
 				t.Errorf("got slices of %v devices, want %v", got, test.slices)
 			}
-			if len(names) != test.exclusive {
-				t.Errorf("got %d different names, want %d", len(names), test.exclusive)
+			if len(names) != test.devices {
+				t.Errorf("got %d different names, want %d", len(names), test.devices)
 			}
 		})
 	}
 }
 
-func TestDevices_limitAndBudgetBoundExclusiveDevices(t *testing.T) {
+func TestDevices_limitAndBudgetBoundDedicatedDevices(t *testing.T) {
 	for text, want := range map[string]int{
 		"- {name: p}":                       50,
 		"- {name: p, limit: 3}":             3,
@@ -184,7 +184,7 @@ func TestDevices_limitAndBudgetBoundExclusiveDevices(t *testing.T) {
 		`- {name: p, budget: {total: {memory: 64Gi}, default: {memory: 64Gi}, step: {memory: 1Gi}}}`: 1,
 	} {
 		t.Run(text, func(t *testing.T) {
-			set := Set{Pools: parse(t, text), ExclusiveDevices: 50}
+			set := Set{Pools: parse(t, text), DedicatedDevices: 50}
 			got := 0
 			pools := set.ClusterResources(unsupported).Pools
 			maps.Copy(pools, set.NodeResources("n", nil, unsupported).Pools)

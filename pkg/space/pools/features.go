@@ -147,6 +147,6 @@ func (s Set) logUnsupported(ctx context.Context, p Pool, found Unsupported) {
 	case p.Limit == nil && p.PerNode == nil:
 		meaning = ", so the number of spaces is limited"
 	}
-	logger.Info("This cluster does not support shareable devices (feature "+shareableFeature+"): publishing exclusive devices instead"+meaning,
-		logkeys.Pool, p.Name, "limit", s.exclusiveDeviceCount(p))
+	logger.Info("This cluster does not support shareable devices (feature "+shareableFeature+"): publishing dedicated devices instead"+meaning,
+		logkeys.Pool, p.Name, "limit", s.dedicatedDeviceCount(p))
 }

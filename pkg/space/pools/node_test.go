@@ -35,7 +35,7 @@ func TestNodeResources_selectPoolsByLabels(t *testing.T) {
 		t.Errorf("the API server rejects a slice that names its node and selects nodes: %+v", p)
 	}
 	if got := len(set.NodeResources("a", map[string]string{"disk": "ssd"}, unsupported).Pools["local/a"].Slices[0].Devices); got != 2 {
-		t.Errorf("got %d exclusive devices, want 2", got)
+		t.Errorf("got %d dedicated devices, want 2", got)
 	}
 	if got := slices.Sorted(maps.Keys(set.ClusterResources(supported).Pools)); !slices.Equal(got, []string{"cluster"}) {
 		t.Errorf("the controller publishes %v", got)

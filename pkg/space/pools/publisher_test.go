@@ -25,9 +25,9 @@ func TestClusterResources_selectNodes(t *testing.T) {
 		"nodes of the pool":   {nil, "zone", []corev1.NodeSelectorRequirement{in("zone", "a")}},
 		"nodes of both":       {map[string]string{"os": "linux"}, "zone", []corev1.NodeSelectorRequirement{in("os", "linux"), in("zone", "a")}},
 	} {
-		for how, cluster := range map[string]Unsupported{"shareable": supported, "exclusive": unsupported} {
+		for how, cluster := range map[string]Unsupported{"shareable": supported, "dedicated": unsupported} {
 			t.Run(how+": "+name, func(t *testing.T) {
-				got := Set{Pools: pools, NodeSelector: test.plugins, ExclusiveDevices: 1}.ClusterResources(cluster).Pools[test.pool]
+				got := Set{Pools: pools, NodeSelector: test.plugins, DedicatedDevices: 1}.ClusterResources(cluster).Pools[test.pool]
 				if test.want == nil {
 					if !got.AllNodes || got.NodeSelector != nil {
 						t.Errorf("got allNodes %t, nodeSelector %v", got.AllNodes, got.NodeSelector)

@@ -19,7 +19,7 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
-// maxLimit bounds the number of ResourceSlices: one has at most 128 exclusive devices.
+// maxLimit bounds the number of ResourceSlices: one has at most 128 dedicated devices.
 const maxLimit = 10000
 
 func validate(config Config) field.ErrorList {

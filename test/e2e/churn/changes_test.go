@@ -100,7 +100,7 @@ func (r *run) changeValues(ctx context.Context, rng *rand.Rand) error {
 		{"controller.resyncPeriod", "20s", "30s"},
 		{"controller.stuckTerminatingAfter", "30s", "5m"},
 		{"logVerbosity", "0", "1", "2"},
-		{"poolDefaults.exclusiveDeviceCount", "128", "256"},
+		{"poolDefaults.dedicatedDeviceCount", "128", "256"},
 		{"space.clusterRole", "edit", "view"},
 		{"space.networkMode", "Isolated", "Open"},
 		{"space.podSecurity", "baseline", "restricted"},
