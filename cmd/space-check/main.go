@@ -8,13 +8,13 @@ package main
 import (
 	"os"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/check"
 	"github.com/space-dra/space-dra-driver/pkg/space/command"
-	"github.com/space-dra/space-dra-driver/pkg/space/smoketest"
 )
 
 // version is set by the linker.
 var version = "dev"
 
 func main() {
-	os.Exit(command.Main("space-check", version, &smoketest.Options{Version: version}, os.Args[1:], os.Stderr))
+	os.Exit(command.Main("space-check", version, &check.Options{Version: version}, os.Args[1:], os.Stderr))
 }

@@ -1,9 +1,9 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package smoketest implements the command of two Helm hooks: it uses the space of its pod, for
+// Package check implements the command of two Helm hooks: it uses the space of its pod, for
 // helm test, or checks that there are no spaces, for helm uninstall.
-package smoketest
+package check
 
 import (
 	"context"
@@ -32,9 +32,9 @@ const timeout = 30 * time.Second
 type Options struct {
 	// Write means to create and delete an object, which not every ClusterRole allows.
 	Write bool
-	// Unused means to check that there are no spaces, instead of using one.
-	Unused bool
-	// Driver is the name of the driver for Unused.
+	// NoSpaces means to check that there are no spaces, instead of using one.
+	NoSpaces bool
+	// Driver is the name of the driver for NoSpaces.
 	Driver string
 	// Version is part of the user agent.
 	Version string
@@ -43,8 +43,8 @@ type Options struct {
 // AddFlags implements command.Component.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Write, "write", false, "Create and delete a ConfigMap in the space.")
-	fs.BoolVar(&o.Unused, "unused", false, "Check that the driver has no spaces, instead of using one.")
-	fs.StringVar(&o.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the driver for --unused.")
+	fs.BoolVar(&o.NoSpaces, "no-spaces", false, "Check that the driver has no spaces, instead of using one.")
+	fs.StringVar(&o.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the driver for --no-spaces.")
 }
 
 // Run implements command.Component. The environment variable KUBECONFIG names the kubeconfig of
@@ -64,22 +64,22 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("create a client for %s: %w", config.Host, err)
 	}
-	if o.Unused {
+	if o.NoSpaces {
 		return uninstall.Check(ctx, api, o.Driver)
 	}
-	if err := Try(ctx, api, namespace, o.Write, timeout); err != nil {
+	if err := UseSpace(ctx, api, namespace, o.Write, timeout); err != nil {
 		return err
 	}
 	klog.FromContext(ctx).Info("The space works", logkeys.Namespace, namespace)
 	return nil
 }
 
-// Try tries to use the space with this namespace, and retries until the timeout: RBAC can take
+// UseSpace uses the space with this namespace, and retries until the timeout: RBAC can take
 // effect later on one API server than on another.
-func Try(ctx context.Context, api kubernetes.Interface, namespace string, write bool, timeout time.Duration) error {
+func UseSpace(ctx context.Context, api kubernetes.Interface, namespace string, write bool, timeout time.Duration) error {
 	var last error
 	if err := wait.PollUntilContextTimeout(ctx, time.Second, timeout, true, func(ctx context.Context) (bool, error) {
-		err := try(ctx, api, namespace, write)
+		err := useSpaceOnce(ctx, api, namespace, write)
 		// The last error before the timeout is more useful than the one that the timeout causes.
 		if last == nil || ctx.Err() == nil {
 			last = err
@@ -91,7 +91,7 @@ func Try(ctx context.Context, api kubernetes.Interface, namespace string, write 
 	return nil
 }
 
-func try(ctx context.Context, api kubernetes.Interface, namespace string, write bool) error {
+func useSpaceOnce(ctx context.Context, api kubernetes.Interface, namespace string, write bool) error {
 	self, err := api.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("get the user of the space's token: %w", err)

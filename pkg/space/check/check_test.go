@@ -1,7 +1,7 @@
 // Copyright The Space DRA Driver Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package smoketest
+package check
 
 import (
 	"context"
@@ -37,9 +37,9 @@ func rejectWrites(api *fake.Clientset, times int) {
 	})
 }
 
-func TestTry_deletesWhatItCreates(t *testing.T) {
+func TestUseSpace_deletesWhatItCreates(t *testing.T) {
 	api := clusterOf("system:serviceaccount:ns:space")
-	if err := Try(t.Context(), api, "ns", true, time.Minute); err != nil {
+	if err := UseSpace(t.Context(), api, "ns", true, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	left, err := api.CoreV1().ConfigMaps("ns").List(t.Context(), metav1.ListOptions{})
@@ -48,35 +48,35 @@ func TestTry_deletesWhatItCreates(t *testing.T) {
 	}
 }
 
-func TestTry_rejectsTheTokenOfAnotherAccount(t *testing.T) {
+func TestUseSpace_rejectsTheTokenOfAnotherAccount(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	api := clusterOf("system:serviceaccount:ns:default")
 	api.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 		cancel()
 		return false, nil, nil
 	})
-	err := Try(ctx, api, "ns", false, time.Minute)
+	err := UseSpace(ctx, api, "ns", false, time.Minute)
 	if err == nil || !strings.Contains(err.Error(), "belongs to system:serviceaccount:ns:default, not to system:serviceaccount:ns:space") {
 		t.Errorf("got error %v", err)
 	}
 }
 
-func TestTry_failsIfTheSpaceIsReadOnly(t *testing.T) {
+func TestUseSpace_failsIfTheSpaceIsReadOnly(t *testing.T) {
 	api := clusterOf("system:serviceaccount:ns:space")
 	rejectWrites(api, 1000)
-	if err := Try(t.Context(), api, "ns", false, time.Minute); err != nil {
+	if err := UseSpace(t.Context(), api, "ns", false, time.Minute); err != nil {
 		t.Errorf("without --write: %v", err)
 	}
-	err := Try(t.Context(), api, "ns", true, time.Millisecond)
+	err := UseSpace(t.Context(), api, "ns", true, time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "create a ConfigMap in namespace ns: denied") {
 		t.Errorf("got error %v", err)
 	}
 }
 
-func TestTry_waitsForRBAC(t *testing.T) {
+func TestUseSpace_waitsForRBAC(t *testing.T) {
 	api := clusterOf("system:serviceaccount:ns:space")
 	rejectWrites(api, 1)
-	if err := Try(t.Context(), api, "ns", true, time.Minute); err != nil {
+	if err := UseSpace(t.Context(), api, "ns", true, time.Minute); err != nil {
 		t.Error(err)
 	}
 }
