@@ -145,7 +145,7 @@ func TestList_watchesNamespaces(t *testing.T) {
 	if err := l.run(ctx, &reader{client: client, driver: driver, namespace: "team", clock: clock.RealClock{}}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-	if got := strings.Fields(out.String()); !slices.Contains(got, "CLAIM") || !slices.Contains(got, stateEnded) || !slices.Contains(got, stateDeleted) || strings.Count(out.String(), "CLAIM") != 1 {
+	if got := strings.Fields(out.String()); !slices.Contains(got, "CLAIM") || !slices.Contains(got, stateDeprovisioning) || !slices.Contains(got, stateDeleted) || strings.Count(out.String(), "CLAIM") != 1 {
 		t.Errorf("got\n%s", out)
 	}
 }
@@ -202,7 +202,7 @@ func TestChanged_distinguishesSpacesOfOneRequest(t *testing.T) {
 		want     string
 	}{
 		{snapshotOf(c), "Provisioning,Provisioning"}, {snapshotOf(c), ""}, {snapshotOf(c, first), "Provisioning"}, {snapshotOf(c, first, second), "Provisioning"},
-		{snapshotOf(first, second), "Ended,Ended"}, {snapshotOf(second), "Deleted"}, {snapshotOf(), "Deleted"},
+		{snapshotOf(first, second), "Deprovisioning,Deprovisioning"}, {snapshotOf(second), "Deleted"}, {snapshotOf(), "Deleted"},
 	} {
 		if got := statesOf(changed(shown, step.snapshot.spaces(""))); got != step.want {
 			t.Errorf("step %d shows %q, want %q", i, got, step.want)

@@ -32,9 +32,9 @@ const (
 	stateProvisioning = "Provisioning"
 	// stateReady: pods can use the space.
 	stateReady = "Ready"
-	// stateEnded: the claim is being deleted, or the controller has yet to deprovision the space.
+	// stateDeprovisioning: the claim is being deleted, or the controller has yet to deprovision the space.
 	// Until then, its credentials may be valid.
-	stateEnded = "Ended"
+	stateDeprovisioning = "Deprovisioning"
 	// stateTerminating: the namespace of a deprovisioned space is being deleted.
 	stateTerminating = "Terminating"
 	// stateContentRemaining: the same, for more than contentRemainingAfter, because it still
@@ -143,7 +143,7 @@ func (s *snapshot) spacesOf(claim *resourceapi.ResourceClaim) []spaceSummary {
 	if a == nil {
 		switch {
 		case claim.DeletionTimestamp != nil:
-			base.State = stateEnded
+			base.State = stateDeprovisioning
 		case len(base.Pods) == 0 && !s.lacks(listPods):
 			base.State = stateUnused
 		default:
@@ -228,7 +228,7 @@ func (s *snapshot) deprovisionedSpaces(namespace, name string) []spaceSummary {
 			continue
 		}
 		space := spaceSummary{
-			TypeMeta: spaceType, ObjectMeta: claim, Space: ns.Name, State: stateEnded,
+			TypeMeta: spaceType, ObjectMeta: claim, Space: ns.Name, State: stateDeprovisioning,
 			Request: ns.Annotations[keys.Request], Class: ns.Annotations[keys.DeviceClass], Pool: ns.Annotations[keys.Pool],
 			AllocationID: ns.Labels[keys.AllocationID], RetainedUntil: ns.Annotations[keys.RetainedUntil],
 		}

@@ -62,7 +62,7 @@ func TestSpaces_haveStates(t *testing.T) {
 		},
 		"claims without an allocation": {
 			snapshotOf(claim("pending", driver), claim("unused", driver), deleted, pod("pod", "", "pending")),
-			[]string{"deleted Ended <none> <none> <none> <none> 60m", "pending Pending pod <none> <none> <none> 60m", "unused Unused <none> <none> <none> <none> 60m"},
+			[]string{"deleted Deprovisioning <none> <none> <none> <none> 60m", "pending Pending pod <none> <none> <none> 60m", "unused Unused <none> <none> <none> <none> 60m"},
 		},
 		"deprovisioning failed": {
 			snapshotOf(retained, stuck, terminating, event("retained", "DeprovisioningFailed", retained.Name), event("stuck", "DeprovisioningFailed", stuck.Name), event("terminating", "Deprovisioned", terminating.Name)),

@@ -261,7 +261,7 @@ func (s *snapshot) whyNotPrepared(claim *resourceapi.ResourceClaim, pod *corev1.
 func (s *snapshot) whyRemaining(namespace, name, space string) string {
 	spaces := slices.DeleteFunc(s.deprovisionedSpaces(namespace, name), func(d spaceSummary) bool { return space != "" && d.Space != space })
 	text := fmt.Sprintf("A space of ResourceClaim %s is deprovisioned, and its credentials are revoked. Its namespace ", name)
-	for _, state := range []string{spaceapi.ReasonDeprovisioningFailed, stateContentRemaining, stateTerminating, stateRetained, stateEnded} {
+	for _, state := range []string{spaceapi.ReasonDeprovisioningFailed, stateContentRemaining, stateTerminating, stateRetained, stateDeprovisioning} {
 		d := find(spaces, func(d *spaceSummary) bool { return d.State == state })
 		switch {
 		case d == nil:
