@@ -30,15 +30,15 @@ const (
 	secret    = "copied"
 	mutator   = "soak"
 	finalizer = "soak.example.com/keep"
-	// drained is the label of the pods that a drain evicts.
-	drained = "soak-drained"
+	// drainLabel is the label of the pods that a drain evicts.
+	drainLabel = "soak-drain"
 )
 
-// changes are what others change in the cluster during a soak, and change back.
+// changes returns the changes of the cluster during a soak. Each of them is reverted.
 func (r *run) changes() []fault {
 	changes := []fault{
-		{"pod of a standing claim deleted by force", r.deleteByForce},
-		{"files of a standing claim damaged", r.damage},
+		{"pod of a StatefulSet force-deleted", r.forceDelete},
+		{"files of a StatefulSet's claim damaged", r.damage},
 		{"node drained", r.drain},
 		{"file of running containers removed", r.removeFile},
 		{"Node replaced", r.replaceNode},
@@ -70,7 +70,7 @@ func (r *run) prepareChanges(ctx context.Context) error {
 		"--set=space.copyFromNamespaces={" + r.originals + "}",
 		// Spaces in use keep their role, and the controller may bind it.
 		"--set=space.allowedClusterRoles={edit}",
-		"--set-string=controller.podLabels." + drained + "=true",
+		"--set-string=controller.podLabels." + drainLabel + "=true",
 		fmt.Sprintf(`--set-json=deviceClasses=[{"name":%q,"config":{"tokenLifetime":"10m","resourceQuota":{"hard":{"pods":"4"}},"copyFrom":{"namespace":%q,"secrets":[{"name":%q}]}}}]`,
 			soakClass, r.originals, secret),
 	}
@@ -114,7 +114,7 @@ func (r *run) rollOut(ctx context.Context, _ *rand.Rand) error {
 	return r.kubectl(ctx, "rollout", "restart", "-n", framework.DriverNamespace, "deployment,daemonset")
 }
 
-// changeCertificates makes containers trust another CA besides, and no longer.
+// changeCertificates makes containers trust another CA, too, and reverts that.
 func (r *run) changeCertificates(ctx context.Context, _ *rand.Rand) error {
 	ca, err := pki.NewCA("another")
 	if err != nil {
@@ -124,24 +124,24 @@ func (r *run) changeCertificates(ctx context.Context, _ *rand.Rand) error {
 	if err := os.WriteFile(file, slices.Concat(env.Cluster.CA(), ca.Cert()), 0o600); err != nil {
 		return err
 	}
-	return r.thereAndBack(ctx, "--set-file=space.apiServerCA="+file, "ca.crt", string(ca.Cert()))
+	return r.applyAndRevert(ctx, "--set-file=space.apiServerCA="+file, "ca.crt", string(ca.Cert()))
 }
 
-// changeServer makes containers use another address of the API server, and the former one again.
+// changeServer makes containers use another address of the API server, and reverts that.
 func (r *run) changeServer(ctx context.Context, _ *rand.Rand) error {
 	url := env.Cluster.APIServerURL()
-	return r.thereAndBack(ctx, "--set=space.apiServerURL="+url, "kubeconfig", url)
+	return r.applyAndRevert(ctx, "--set=space.apiServerURL="+url, "kubeconfig", url)
 }
 
-// thereAndBack upgrades the driver with a flag and then without it. It waits until a file of
+// applyAndRevert upgrades the driver with a flag and then without it. It waits until a file of
 // running containers has the text, and then until it does not.
-func (r *run) thereAndBack(ctx context.Context, flag, file, text string) error {
+func (r *run) applyAndRevert(ctx context.Context, flag, file, text string) error {
 	for _, flags := range [][]string{{flag}, nil} {
 		if err := r.upgrade(ctx, flags...); err != nil {
 			return err
 		}
-		for _, pod := range r.standing {
-			if err := r.persist(ctx, fmt.Sprintf("see the change in %s of pod %s", file, pod.name), never, func(ctx context.Context) error {
+		for _, pod := range r.longRunning {
+			if err := r.retry(ctx, fmt.Sprintf("see the change in %s of pod %s", file, pod.name), never, func(ctx context.Context) error {
 				content, err := pod.onNode(ctx, `cat /run/claim-artifacts/*/$1/credentials/$2`, file)
 				if err == nil && strings.Contains(content, text) != (flags != nil) {
 					err = fmt.Errorf("it is %s", content)
@@ -157,11 +157,11 @@ func (r *run) thereAndBack(ctx context.Context, flag, file, text string) error {
 
 // removeFile removes a file that a running container reads.
 func (r *run) removeFile(ctx context.Context, rng *rand.Rand) error {
-	pod := r.nextStanding()
+	pod := r.nextLongRunning()
 	names := []string{"token", "kubeconfig", "ca.crt", "namespace"}
 	name := names[rng.IntN(len(names))]
 	r.t.Logf("file %s of pod %s is removed", name, pod.name)
-	r.disturb(pod.name)
+	r.recordDisruption(pod.name)
 	_, err := pod.onNode(ctx, `rm /run/claim-artifacts/*/$1/credentials/$2`, name)
 	return err
 }
@@ -176,7 +176,7 @@ func (r *run) replaceNode(ctx context.Context, rng *rand.Rand) error {
 	if err := node.Kill(ctx, "kubelet"); err != nil {
 		return err
 	}
-	r.disturb(node.Name())
+	r.recordDisruption(node.Name())
 	if err := r.kubectl(ctx, "delete", "node", node.Name(), "--ignore-not-found"); err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (r *run) replaceNode(ctx context.Context, rng *rand.Rand) error {
 // restart kills a process of a node, and starts it again.
 func (r *run) restart(process string) func(context.Context, *rand.Rand) error {
 	return func(ctx context.Context, rng *rand.Rand) error {
-		node, length := env.Cluster.Nodes()[rng.IntN(len(env.Cluster.Nodes()))], between(rng, 0, longestOutage)
+		node, length := env.Cluster.Nodes()[rng.IntN(len(env.Cluster.Nodes()))], randomDuration(rng, 0, longestOutage)
 		r.t.Logf("%s on %s is killed for %s", process, node.Name(), length.Round(time.Millisecond))
 		if err := node.Kill(ctx, process); err != nil {
 			return err
@@ -208,7 +208,7 @@ func (r *run) restart(process string) func(context.Context, *rand.Rand) error {
 
 // changeOriginal changes what is copied into spaces, or deletes it and creates it again.
 func (r *run) changeOriginal(ctx context.Context, rng *rand.Rand) error {
-	value, length := strconv.Itoa(rng.Int()), between(rng, 0, longestOutage)
+	value, length := strconv.Itoa(rng.Int()), randomDuration(rng, 0, longestOutage)
 	if rng.IntN(2) == 0 {
 		r.t.Logf("the original is deleted for %s", length.Round(time.Millisecond))
 		if err := r.kubectl(ctx, "delete", "secret", secret, "-n", r.originals, "--ignore-not-found"); err != nil {
@@ -225,7 +225,7 @@ func (r *run) changeOriginal(ctx context.Context, rng *rand.Rand) error {
 func (r *run) writeOriginal(ctx context.Context, value string) error {
 	r.original = value
 	object := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secret}, StringData: map[string]string{"value": value}}
-	return r.persist(ctx, "write the original", never, func(ctx context.Context) error {
+	return r.retry(ctx, "write the original", never, func(ctx context.Context) error {
 		_, err := env.Client.CoreV1().Secrets(r.originals).Update(ctx, object, metav1.UpdateOptions{})
 		if apierrors.IsNotFound(err) {
 			_, err = env.Client.CoreV1().Secrets(r.originals).Create(ctx, object, metav1.CreateOptions{})
@@ -234,10 +234,10 @@ func (r *run) writeOriginal(ctx context.Context, value string) error {
 	})
 }
 
-// awaitCopies waits until the spaces of standing pods have copies of the original as it is.
+// awaitCopies waits until the spaces of long-running pods have copies of the original as it is.
 func (r *run) awaitCopies(ctx context.Context) error {
-	for _, pod := range r.standing {
-		if err := r.persist(ctx, "see the copy of pod "+pod.name, never, func(ctx context.Context) error {
+	for _, pod := range r.longRunning {
+		if err := r.retry(ctx, "see the copy of pod "+pod.name, never, func(ctx context.Context) error {
 			got, err := env.Client.CoreV1().Secrets(pod.space.Name).Get(ctx, secret, metav1.GetOptions{})
 			if err == nil && string(got.Data["value"]) != r.original {
 				err = fmt.Errorf("it has %q, want %q", got.Data["value"], r.original)
@@ -251,7 +251,7 @@ func (r *run) awaitCopies(ctx context.Context) error {
 }
 
 func (r *run) deleteCopy(ctx context.Context, _ *rand.Rand) error {
-	if err := r.kubectl(ctx, "delete", "secret", secret, "-n", r.nextStanding().space.Name, "--ignore-not-found"); err != nil {
+	if err := r.kubectl(ctx, "delete", "secret", secret, "-n", r.nextLongRunning().space.Name, "--ignore-not-found"); err != nil {
 		return err
 	}
 	return r.awaitCopies(ctx)
@@ -259,30 +259,31 @@ func (r *run) deleteCopy(ctx context.Context, _ *rand.Rand) error {
 
 // deleteObjects deletes an object of a space again and again, as a tenant can.
 func (r *run) deleteObjects(ctx context.Context, rng *rand.Rand) error {
-	pod := r.nextStanding()
+	pod := r.nextLongRunning()
 	kinds := []string{"serviceaccount", "rolebinding", "resourcequota", "networkpolicy"}
 	kind, times := kinds[rng.IntN(len(kinds))], 1+rng.IntN(3)
 	r.t.Logf("the %s of pod %s is deleted %d times", kind, pod.name, times)
 	for range times {
-		r.disturb(pod.name)
+		r.recordDisruption(pod.name)
 		if err := r.kubectl(ctx, "delete", kind, spaceapi.ObjectName, "-n", pod.space.Name, "--ignore-not-found"); err != nil {
 			return err
 		}
-		pause(ctx, between(rng, 0, 2*time.Second))
+		pause(ctx, randomDuration(rng, 0, 2*time.Second))
 	}
 	return r.kubectl(ctx, "get", kind, spaceapi.ObjectName, "-n", pod.space.Name)
 }
 
-// addFinalizers keeps a namespace, and an object in it, when its space is deprovisioned, for some time.
+// addFinalizers adds finalizers to a namespace and to an object in it, deprovisions the space, and removes
+// the finalizers after some time.
 func (r *run) addFinalizers(ctx context.Context, rng *rand.Rand) error {
-	length := between(rng, 0, time.Minute)
+	length := randomDuration(rng, 0, time.Minute)
 	name := fmt.Sprintf("kept-%d", rng.Uint32())
 	pod, err := r.start(ctx, framework.NewPodFromTemplate(name, template))
 	if err != nil {
 		return err
 	}
 	setFinalizers := func(kind, object, finalizers string) error {
-		return r.persist(ctx, "set the finalizers of "+kind+" "+object, apierrors.IsNotFound, func(ctx context.Context) error {
+		return r.retry(ctx, "set the finalizers of "+kind+" "+object, apierrors.IsNotFound, func(ctx context.Context) error {
 			out, err := env.TryKubectl(ctx, "patch", kind, object, "-n", pod.space.Name, "--type=merge", `-p={"metadata":{"finalizers":[`+finalizers+`]}}`)
 			if strings.Contains(out, "NotFound") {
 				return nil
@@ -301,7 +302,7 @@ func (r *run) addFinalizers(ctx context.Context, rng *rand.Rand) error {
 		return err
 	}
 	namespace := framework.Namespace(env.Client, pod.space.Name)
-	if err := r.patiently(ctx, func(ctx context.Context) error {
+	if err := r.withRestartedTimeout(ctx, func(ctx context.Context) error {
 		_, err := framework.Until(ctx, namespace, framework.That("Terminating", func(ns *corev1.Namespace) bool { return ns.DeletionTimestamp != nil }))
 		return err
 	}); err != nil {
@@ -314,43 +315,43 @@ func (r *run) addFinalizers(ctx context.Context, rng *rand.Rand) error {
 	if err := setFinalizers("configmap", spaceapi.RootCAName, ""); err != nil {
 		return err
 	}
-	return r.patiently(ctx, func(ctx context.Context) error { return framework.UntilDeleted[*corev1.Namespace](ctx, namespace) })
+	return r.withRestartedTimeout(ctx, func(ctx context.Context) error { return framework.UntilDeleted[*corev1.Namespace](ctx, namespace) })
 }
 
-// mutate lets an admission plugin of others change what the controller writes, for some time.
+// mutate installs an admission plugin that changes what the controller writes, and removes it after some time.
 func (r *run) mutate(ctx context.Context, rng *rand.Rand) error {
 	names := slices.Sorted(maps.Keys(framework.Mutators))
-	name, length := names[rng.IntN(len(names))], between(rng, longestOutage, 3*longestOutage)
-	r.t.Logf("the mutator %q is there for %s", name, length.Round(time.Millisecond))
-	if err := r.persist(ctx, "install a mutator", never, func(ctx context.Context) error {
+	name, length := names[rng.IntN(len(names))], randomDuration(rng, longestOutage, 3*longestOutage)
+	r.t.Logf("the mutator %q is installed for %s", name, length.Round(time.Millisecond))
+	if err := r.retry(ctx, "install a mutator", never, func(ctx context.Context) error {
 		return env.InstallMutator(ctx, mutator, spaceapi.DefaultNamespacePrefix, framework.Mutators[name])
 	}); err != nil {
 		return err
 	}
 	pause(ctx, length)
-	return r.persist(ctx, "remove a mutator", never, func(ctx context.Context) error { return env.RemoveMutator(ctx, mutator) })
+	return r.retry(ctx, "remove a mutator", never, func(ctx context.Context) error { return env.RemoveMutator(ctx, mutator) })
 }
 
-// nextStanding returns each of the standing pods in turn: restores of one space take longer each
+// nextLongRunning returns each of the long-running pods in turn: restores of one space take longer each
 // time.
-func (r *run) nextStanding() standingPod {
+func (r *run) nextLongRunning() probePod {
 	r.turn++
-	return r.standing[r.turn%len(r.standing)]
+	return r.longRunning[r.turn%len(r.longRunning)]
 }
 
-// disturb notes that credentials stop to work, of one pod or of all pods of a node.
-func (r *run) disturb(podOrNode string) {
-	r.disturbances[podOrNode] = append(r.disturbances[podOrNode], time.Now())
+// recordDisruption records that the credentials of a pod, or of all pods of a node, become invalid now.
+func (r *run) recordDisruption(podOrNode string) {
+	r.disruptions[podOrNode] = append(r.disruptions[podOrNode], time.Now())
 }
 
 // onNode runs a shell script on the pod's node. $1 is the claim.
-func (s standingPod) onNode(ctx context.Context, script string, args ...string) (string, error) {
+func (s probePod) onNode(ctx context.Context, script string, args ...string) (string, error) {
 	return framework.OnNode(ctx, env.Cluster.Node(s.node), append([]string{"sh", "-c", script, "sh", string(s.claim)}, args...)...)
 }
 
 // kubectl runs kubectl until it succeeds.
 func (r *run) kubectl(ctx context.Context, args ...string) error {
-	return r.persist(ctx, "kubectl "+strings.Join(args, " "), never, func(ctx context.Context) error {
+	return r.retry(ctx, "kubectl "+strings.Join(args, " "), never, func(ctx context.Context) error {
 		return errorOf(env.TryKubectl(ctx, args...))
 	})
 }

@@ -35,10 +35,10 @@ const (
 	// podCount is how many pods with claimsPerPod claims are created and deleted, unless
 	// SPACE_SOAK_DURATION is set.
 	podCount = 100
-	// Two cores can run this many clients and standing pods. A client creates and
-	// deletes pods, one at a time. Standing pods use their credentials all the time.
-	clients      = 10
-	standingPods = 4
+	// Two cores can run this many clients and long-running pods. A client creates and
+	// deletes pods, one at a time. Long-running pods use their credentials all the time.
+	clients         = 10
+	longRunningPods = 4
 
 	// longestFault is the timeout of a fault: in a soak, a kill may wait for the end of a change.
 	// longestWait is that of a step that is started again because faults interrupt it, and of the
@@ -56,7 +56,7 @@ func TestChurn_cleansUpAndKeepsCredentialsWorking(t *testing.T) {
 			t.Log(err) // again, after the log of the cleanup of the namespace
 		}
 	})
-	r := &run{t: t, seed: rand.Uint64(), namespace: env.Namespace(t), faults: map[string]int{}, disturbances: map[string][]time.Time{}}
+	r := &run{t: t, seed: rand.Uint64(), namespace: env.Namespace(t), faults: map[string]int{}, disruptions: map[string][]time.Time{}}
 	if text := os.Getenv("SPACE_TEST_SEED"); text != "" {
 		if r.seed, err = strconv.ParseUint(text, 10, 64); err != nil {
 			t.Fatalf("SPACE_TEST_SEED: %v", err)
@@ -79,7 +79,7 @@ func TestChurn_cleansUpAndKeepsCredentialsWorking(t *testing.T) {
 		t.Logf("the end of the scheduler's log (error: %v): %s", logErr, log[max(0, len(log)-8000):])
 	}
 	if r.duration > 0 {
-		t.Logf("soak of %s with SPACE_TEST_SEED=%d: %d pods with %d claims each, %d of them deleted before they were ready, and %d long-running pods; faults: %s; longest time without working credentials while the API server was up: %s",
+		t.Logf("soak of %s with SPACE_TEST_SEED=%d: %d pods with %d claims each, %d of them deleted before they were ready, and %d probe pods; faults: %s; longest time without working credentials while the API server was up: %s",
 			r.duration, r.seed, r.started.Load(), claimsPerPod(), r.abandoned.Load(), len(r.records), r.countFaults(), r.longest.Round(time.Second))
 	}
 	env.AwaitHealthy(t)
@@ -88,22 +88,22 @@ func TestChurn_cleansUpAndKeepsCredentialsWorking(t *testing.T) {
 // run is the state of a run. Except for the counters and the fields with a mutex, each field is
 // written by one goroutine, and read after all goroutines have ended.
 type run struct {
-	t         *testing.T
-	seed      uint64
-	duration  time.Duration
-	namespace string
-	standing  []standingPod
+	t           *testing.T
+	seed        uint64
+	duration    time.Duration
+	namespace   string
+	longRunning []probePod
 	// started counts pods, and abandoned those that were deleted because they were not ready in
 	// time.
 	started, abandoned atomic.Int64
-	// disruptions counts the beginnings and ends of faults.
-	disruptions atomic.Int64
-	outages     []availability.Outage
+	// faultTransitions counts the beginnings and ends of faults.
+	faultTransitions atomic.Int64
+	outages          []availability.Outage
 	// apiServer is locked while the API server is killed or must not be killed.
 	apiServer sync.Mutex
-	// disturbances are the times at which the credentials of a pod, or of the pods of a node, became
+	// disruptions are the times at which the credentials of a pod, or of the pods of a node, became
 	// invalid.
-	disturbances map[string][]time.Time
+	disruptions map[string][]time.Time
 	// longest is the longest time without working credentials, except for outages.
 	longest time.Duration
 
@@ -111,17 +111,17 @@ type run struct {
 	mutex sync.Mutex
 	// faults counts faults by their names.
 	faults map[string]int
-	// records are those of standing pods and of other long-running pods.
+	// records are those of all probe pods.
 	records []record
 
 	// The following fields are for a soak only. flags and values are those of the driver's chart.
 	flags  []string
 	values map[string]string
-	// moving is the pod of the StatefulSet.
-	moving standingPod
+	// statefulPod is the pod of the StatefulSet.
+	statefulPod probePod
 	// originals is the namespace of the original, whose value is original.
 	originals, original string
-	// turn counts the changes of standing pods.
+	// turn counts the changes of long-running pods.
 	turn int
 }
 
@@ -136,7 +136,7 @@ func (r *run) execute(ctx context.Context) error {
 
 // churnAndCheck runs the churn, and checks that it was cleaned up and that credentials worked.
 func (r *run) churnAndCheck(ctx context.Context) error {
-	if err := r.startStanding(ctx); err != nil {
+	if err := r.startLongRunning(ctx); err != nil {
 		return err
 	}
 	churned := r.churn(ctx)
@@ -145,13 +145,13 @@ func (r *run) churnAndCheck(ctx context.Context) error {
 		return err
 	}
 	if r.duration > 0 {
-		if err := r.stopMoving(ctx); err != nil {
+		if err := r.deleteStatefulSet(ctx); err != nil {
 			return err
 		}
 	}
-	standing := r.awaitCleanup(ctx, r.standing)
-	attempts := r.checkStanding(ctx)
-	return errors.Join(standing, attempts, r.stopStanding(ctx), r.awaitCleanup(ctx, nil))
+	cleanup := r.awaitCleanup(ctx, r.longRunning)
+	attempts := r.checkProbes(ctx)
+	return errors.Join(cleanup, attempts, r.stopLongRunning(ctx), r.awaitCleanup(ctx, nil))
 }
 
 // churn runs the clients, and injects faults until they have created all pods.
@@ -177,7 +177,7 @@ func (r *run) churn(ctx context.Context) error {
 		group.Go(func() error {
 			rng := r.random(clients + 2)
 			for number := 1; faultsCtx.Err() == nil; number++ {
-				if err := r.stay(ctx, rng, fmt.Sprintf("staying-%04d", number)); err != nil {
+				if err := r.runProbePod(ctx, rng, fmt.Sprintf("probe-%04d", number)); err != nil {
 					return err
 				}
 			}
@@ -203,18 +203,18 @@ func (r *run) churn(ctx context.Context) error {
 	return group.Wait()
 }
 
-// patiently calls a function that waits for at most stepTimeout. It calls the function again if it
+// withRestartedTimeout calls a function that waits for at most stepTimeout. It calls the function again if it
 // timed out and a fault began or ended in the meantime: on a busy machine, the cluster needs time to
 // recover from each fault.
-func (r *run) patiently(ctx context.Context, wait func(context.Context) error) error {
+func (r *run) withRestartedTimeout(ctx context.Context, wait func(context.Context) error) error {
 	start := time.Now()
 	for {
-		before := r.disruptions.Load()
+		before := r.faultTransitions.Load()
 		waiting, cancel := context.WithTimeout(ctx, stepTimeout)
 		err := wait(waiting)
 		late := waiting.Err() != nil
 		cancel()
-		if err == nil || !late || ctx.Err() != nil || r.disruptions.Load() == before || time.Since(start) > longestWait {
+		if err == nil || !late || ctx.Err() != nil || r.faultTransitions.Load() == before || time.Since(start) > longestWait {
 			return err
 		}
 	}
@@ -246,7 +246,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// between returns a random time.
-func between(rng *rand.Rand, shortest, longest time.Duration) time.Duration {
+// randomDuration returns a random duration.
+func randomDuration(rng *rand.Rand, shortest, longest time.Duration) time.Duration {
 	return shortest + time.Duration(rng.Int64N(int64(longest-shortest)+1))
 }

@@ -51,15 +51,15 @@ func (r *run) kills() []fault {
 func (r *run) injectFaults(ctx context.Context, rng *rand.Rand, faults []fault, shortestInterval, longestInterval time.Duration) error {
 	for {
 		for _, i := range rng.Perm(len(faults)) {
-			if !pause(ctx, between(rng, shortestInterval, longestInterval)) {
+			if !pause(ctx, randomDuration(rng, shortestInterval, longestInterval)) {
 				return nil
 			}
 			// A fault that has begun must end, so that the cluster recovers.
 			faultCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestFault)
 			r.t.Logf("fault: %s", faults[i].name)
-			r.disruptions.Add(1)
+			r.faultTransitions.Add(1)
 			err := faults[i].do(faultCtx, rng)
-			r.disruptions.Add(1)
+			r.faultTransitions.Add(1)
 			cancel()
 			if err != nil {
 				return fmt.Errorf("%s: %w", faults[i].name, err)
@@ -74,7 +74,7 @@ func (r *run) injectFaults(ctx context.Context, rng *rand.Rand, faults []fault, 
 func (r *run) kill(ctx context.Context, rng *rand.Rand, what string) error {
 	switch what {
 	case apiServer:
-		return r.killAPIServer(ctx, between(rng, shortestOutage, longestOutage))
+		return r.killAPIServer(ctx, randomDuration(rng, shortestOutage, longestOutage))
 	case controllerPod, controllerProcess:
 		return r.killPod(ctx, rng, framework.ControllerPods, what == controllerProcess)
 	default:
@@ -104,7 +104,7 @@ func (r *run) killAPIServer(ctx context.Context, length time.Duration) error {
 func (r *run) killPod(ctx context.Context, rng *rand.Rand, selector string, process bool) error {
 	number := rng.Int()
 	var pods []corev1.Pod
-	if err := r.persist(ctx, "find a pod to kill", never, func(ctx context.Context) (err error) {
+	if err := r.retry(ctx, "find a pod to kill", never, func(ctx context.Context) (err error) {
 		pods, err = env.DriverPods(ctx, selector)
 		return err
 	}); err != nil || len(pods) == 0 {
@@ -113,7 +113,7 @@ func (r *run) killPod(ctx context.Context, rng *rand.Rand, selector string, proc
 	pod := pods[number%len(pods)]
 	if !process {
 		r.t.Logf("pod %s is force-deleted", pod.Name)
-		return r.persist(ctx, "delete pod "+pod.Name, apierrors.IsNotFound, func(ctx context.Context) error {
+		return r.retry(ctx, "delete pod "+pod.Name, apierrors.IsNotFound, func(ctx context.Context) error {
 			return env.ForceDelete(ctx, pod.Namespace, pod.Name)
 		})
 	}

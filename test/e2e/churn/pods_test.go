@@ -49,7 +49,7 @@ func (r *run) runPod(ctx context.Context, rng *rand.Rand, name string) error {
 	case n < 9:
 		timeout = readyTimeout
 	}
-	lifetime := between(rng, 0, 2*time.Second)
+	lifetime := randomDuration(rng, 0, 2*time.Second)
 	grace := int64(1)
 	if rng.IntN(5) == 0 {
 		grace = 0
@@ -65,7 +65,7 @@ func (r *run) runPod(ctx context.Context, rng *rand.Rand, name string) error {
 	}
 	pod = framework.WithScript(script+" && exec sleep infinity", pod)
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
-	if err := r.persist(ctx, "create pod "+name, apierrors.IsAlreadyExists, func(ctx context.Context) error {
+	if err := r.retry(ctx, "create pod "+name, apierrors.IsAlreadyExists, func(ctx context.Context) error {
 		_, err := env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
 		return err
 	}); err != nil {
@@ -81,14 +81,14 @@ func (r *run) runPod(ctx context.Context, rng *rand.Rand, name string) error {
 	if err := r.remove(ctx, name, grace); err != nil {
 		return err
 	}
-	return r.patiently(ctx, func(ctx context.Context) error { return framework.UntilDeleted[*corev1.Pod](ctx, object) })
+	return r.withRestartedTimeout(ctx, func(ctx context.Context) error { return framework.UntilDeleted[*corev1.Pod](ctx, object) })
 }
 
 // awaitReady waits until a pod is ready. It returns an error if the pod fails, or is not ready after
 // stepTimeout. After a shorter timeout, the pod need not be ready.
 func (r *run) awaitReady(ctx context.Context, pod framework.Object, timeout time.Duration) error {
 	var got *corev1.Pod
-	err := r.patiently(ctx, func(waiting context.Context) (err error) {
+	err := r.withRestartedTimeout(ctx, func(waiting context.Context) (err error) {
 		waiting, cancel := context.WithTimeout(waiting, timeout)
 		defer cancel()
 		got, err = framework.Until(waiting, pod, framework.That("ready or failed", func(p *corev1.Pod) bool {
@@ -110,16 +110,16 @@ func (r *run) awaitReady(ctx context.Context, pod framework.Object, timeout time
 
 // remove deletes a pod. With grace period 0, it force-deletes the pod.
 func (r *run) remove(ctx context.Context, name string, grace int64) error {
-	return r.persist(ctx, "delete pod "+name, apierrors.IsNotFound, func(ctx context.Context) error {
+	return r.retry(ctx, "delete pod "+name, apierrors.IsNotFound, func(ctx context.Context) error {
 		return env.Client.CoreV1().Pods(r.namespace).Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To(grace)})
 	})
 }
 
-// persist retries a function until it succeeds, or until done reports that its error shows that an
+// retry calls a function until it succeeds, or until done reports that its error shows that an
 // earlier call has succeeded.
-func (r *run) persist(ctx context.Context, what string, done func(error) bool, do func(context.Context) error) error {
+func (r *run) retry(ctx context.Context, what string, done func(error) bool, do func(context.Context) error) error {
 	var last error
-	err := r.patiently(ctx, func(ctx context.Context) error {
+	err := r.withRestartedTimeout(ctx, func(ctx context.Context) error {
 		return wait.PollUntilContextCancel(ctx, 500*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 			err := do(ctx)
 			if ctx.Err() == nil {
@@ -136,7 +136,7 @@ func (r *run) persist(ctx context.Context, what string, done func(error) bool, d
 
 // awaitCleanup waits until all claims, spaces and files on nodes are deleted, except for those of the
 // given pods, which must still have theirs.
-func (r *run) awaitCleanup(ctx context.Context, pods []standingPod) error {
+func (r *run) awaitCleanup(ctx context.Context, pods []probePod) error {
 	keep := map[types.UID]bool{}
 	for _, pod := range pods {
 		keep[pod.claim] = true
@@ -208,7 +208,7 @@ func (r *run) leftovers(ctx context.Context, keep map[types.UID]bool) ([]string,
 }
 
 // checkSpace returns an error unless a pod still has its first space, and files.
-func (r *run) checkSpace(ctx context.Context, pod standingPod) error {
+func (r *run) checkSpace(ctx context.Context, pod probePod) error {
 	space, err := spaceOf(ctx, pod.claim)
 	if err != nil {
 		return err

@@ -38,7 +38,7 @@ func (r *run) soak(ctx context.Context) error {
 	if _, err := env.Client.ResourceV1().ResourceClaimTemplates(r.namespace).Create(ctx, claims, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("create the template: %w", err)
 	}
-	if err := r.startMoving(ctx); err != nil {
+	if err := r.startStatefulSet(ctx); err != nil {
 		return err
 	}
 	if err := r.churnAndCheck(ctx); err != nil {
@@ -57,12 +57,12 @@ func (r *run) restartScheduler(ctx context.Context) {
 	if err == nil && slices.Contains(processes, cluster.ProcessState{Name: scheduler, Running: true}) {
 		return
 	}
-	r.disruptions.Add(1)
+	r.faultTransitions.Add(1)
 	if err = errors.Join(err, host.Start(ctx, scheduler)); err != nil {
 		r.t.Logf("%s has exited: %v", scheduler, err)
 		return
 	}
-	r.disruptions.Add(1)
+	r.faultTransitions.Add(1)
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	r.faults[scheduler+" exited"]++

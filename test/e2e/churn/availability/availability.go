@@ -21,7 +21,7 @@ const (
 	// maxGap is how long an attempt may take: a pod's timeout, the second between attempts,
 	// and the delay of a busy machine. Without a limit, a pod whose container was lost would pass.
 	maxGap = time.Minute
-	// recoveryTime is how long credentials may be invalid after a disturbance while the API server is
+	// recoveryTime is how long credentials may be invalid after a disruption while the API server is
 	// up.
 	recoveryTime = time.Minute
 )
@@ -57,16 +57,16 @@ func (a Attempt) timedOut() bool {
 // Result counts the attempts of a pod.
 type Result struct {
 	Attempts int
-	// Failed counts all failed attempts. Of these, Excused were in an outage, Disturbed soon after a
-	// disturbance, and TimedOut are other attempts that timed out.
-	Failed, Excused, Disturbed, TimedOut int
+	// Failed counts all failed attempts. Of these, InOutage were in an outage, Disrupted soon after a
+	// disruption, and TimedOut are other attempts that timed out.
+	Failed, InOutage, Disrupted, TimedOut int
 	// Longest is the longest time without a successful attempt, and LongestUp the longest such time
 	// without the outages.
 	Longest, LongestUp time.Duration
 	faults             []string
 }
 
-// Err returns an error about the failures that no outage and no disturbance explains, or nil.
+// Err returns an error about the failures that no outage and no disruption explains, or nil.
 func (r Result) Err() error {
 	if len(r.faults) == 0 {
 		return nil
@@ -76,8 +76,8 @@ func (r Result) Err() error {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d attempts, %d failed, of these %d in an outage, %d after a disturbance, and %d timed out; longest time without success: %s, without outages: %s",
-		r.Attempts, r.Failed, r.Excused, r.Disturbed, r.TimedOut, r.Longest.Round(time.Second), r.LongestUp.Round(time.Second))
+	return fmt.Sprintf("%d attempts, %d failed, of these %d in an outage, %d after a disruption, and %d timed out; longest time without success: %s, without outages: %s",
+		r.Attempts, r.Failed, r.InOutage, r.Disrupted, r.TimedOut, r.Longest.Round(time.Second), r.LongestUp.Round(time.Second))
 }
 
 // Parse reads the log of a pod. A line has the time at which the runtime got it, the time
@@ -115,9 +115,9 @@ func Parse(log string) ([]Attempt, error) {
 	return attempts, nil
 }
 
-// Check finds the failures that no outage and no disturbance explains. A disturbance makes the
+// Check finds the failures that no outage and no disruption explains. A disruption makes the
 // credentials invalid.
-func Check(attempts []Attempt, outages []Outage, disturbances []time.Time) Result {
+func Check(attempts []Attempt, outages []Outage, disruptions []time.Time) Result {
 	r := Result{Attempts: len(attempts)}
 	good, before := attempts[0].begin, attempts[0].end
 	for _, a := range attempts {
@@ -134,11 +134,11 @@ func Check(attempts []Attempt, outages []Outage, disturbances []time.Time) Resul
 		r.Failed++
 		switch {
 		case slices.ContainsFunc(outages, a.in):
-			r.Excused++
-		case without <= recoveryTime && slices.ContainsFunc(disturbances, func(d time.Time) bool {
+			r.InOutage++
+		case without <= recoveryTime && slices.ContainsFunc(disruptions, func(d time.Time) bool {
 			return !a.end.Before(d) && uptime(d, a.begin, outages) <= recoveryTime
 		}):
-			r.Disturbed++
+			r.Disrupted++
 		case a.timedOut():
 			r.TimedOut++
 		default:

@@ -46,9 +46,9 @@ func TestCheck_findsFailuresOutsideOfOutages(t *testing.T) {
 	}
 }
 
-func TestCheck_excusesTheMinuteAfterADisturbance(t *testing.T) {
+func TestCheck_excusesTheMinuteAfterADisruption(t *testing.T) {
 	outages := []Outage{{Begin: at(110), End: at(125)}}
-	disturbances := []time.Time{at(100), at(150), at(300)}
+	disruptions := []time.Time{at(100), at(150), at(300)}
 	ok := func(second float64) Attempt { return Attempt{begin: at(second), end: at(second + 1)} }
 	failed := func(from, to float64) (attempts []Attempt) {
 		for ; from <= to; from += 2 {
@@ -62,17 +62,17 @@ func TestCheck_excusesTheMinuteAfterADisturbance(t *testing.T) {
 		last     float64
 		fault    string
 	}{
-		"fails before it":                         {90, failed(98, 98), 100, "refused"},
-		"fails after it":                          {98, failed(100, 108), 110, ""},
-		"an outage does not count":                {98, failed(100, 176), 178, ""},
-		"fails later":                             {220, failed(240, 240), 242, "refused"},
-		"fails for longer, with two disturbances": {98, failed(100, 190), 192, "refused"},
-		"fails for a minute":                      {298, failed(300, 358), 360, ""},
-		"fails for more than a minute":            {298, failed(300, 370), 372, "refused"},
+		"fails before it":                        {90, failed(98, 98), 100, "refused"},
+		"fails after it":                         {98, failed(100, 108), 110, ""},
+		"an outage does not count":               {98, failed(100, 176), 178, ""},
+		"fails later":                            {220, failed(240, 240), 242, "refused"},
+		"fails for longer, with two disruptions": {98, failed(100, 190), 192, "refused"},
+		"fails for a minute":                     {298, failed(300, 358), 360, ""},
+		"fails for more than a minute":           {298, failed(300, 370), 372, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			attempts := append(append([]Attempt{ok(c.first)}, c.failures...), ok(c.last))
-			err := Check(attempts, outages, disturbances).Err()
+			err := Check(attempts, outages, disruptions).Err()
 			if (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
 				t.Errorf("got %v, want %q", err, c.fault)
 			}
@@ -82,7 +82,7 @@ func TestCheck_excusesTheMinuteAfterADisturbance(t *testing.T) {
 
 func TestCheck_countsAndMeasures(t *testing.T) {
 	v := Check([]Attempt{{at(0), at(1), ""}, {at(2), at(3), "x"}, {at(9), at(10), "y"}, {at(16), at(18), ""}}, []Outage{{at(9), at(10)}}, []time.Time{at(2)})
-	if v.Attempts != 4 || v.Failed != 2 || v.Excused != 1 || v.Disturbed != 1 || v.Longest != 17*time.Second || v.LongestUp != 11*time.Second {
+	if v.Attempts != 4 || v.Failed != 2 || v.InOutage != 1 || v.Disrupted != 1 || v.Longest != 17*time.Second || v.LongestUp != 11*time.Second {
 		t.Errorf("got %+v, want 4 attempts, 2 failed, 17s without success, 11s of these outside of the outage", v)
 	}
 }

@@ -20,9 +20,9 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// asks is the script of standing pods. It sends a request about the space to the API server about
+// probeScript is the script of probe pods. It sends a request about the space to the API server about
 // once a second, and prints the time at which it began and the result.
-const asks = `
+const probeScript = `
 cd /etc/` + template + `
 while :; do
   begin=$(date +%s)
@@ -34,8 +34,8 @@ while :; do
   sleep 1
 done`
 
-// standingPod is a pod that uses its space all the time.
-type standingPod struct {
+// probePod is a pod that uses its space all the time.
+type probePod struct {
 	name, node string
 	uid, claim types.UID
 	space      spaceID
@@ -49,48 +49,48 @@ type spaceID struct {
 
 // record has the attempts of a pod to use its credentials.
 type record struct {
-	standingPod
+	probePod
 	attempts []availability.Attempt
 	// replaced means that the claim may have had another allocation when the pod started.
 	replaced bool
 }
 
-// startStanding starts the standing pods, distributed over the nodes.
-func (r *run) startStanding(ctx context.Context) error {
-	for i := range standingPods {
+// startLongRunning starts the long-running pods, distributed over the nodes.
+func (r *run) startLongRunning(ctx context.Context) error {
+	for i := range longRunningPods {
 		node := env.Cluster.Nodes()[i%len(env.Cluster.Nodes())]
-		pod, err := r.start(ctx, framework.On(node.Name(), framework.WithScript(asks, framework.NewPodFromTemplate(fmt.Sprintf("standing-%d", i), template))))
+		pod, err := r.start(ctx, framework.On(node.Name(), framework.WithScript(probeScript, framework.NewPodFromTemplate(fmt.Sprintf("long-running-%d", i), template))))
 		if err != nil {
 			return err
 		}
-		r.standing = append(r.standing, pod)
+		r.longRunning = append(r.longRunning, pod)
 	}
 	return nil
 }
 
 // start starts a pod with a claim from the template.
-func (r *run) start(ctx context.Context, pod *corev1.Pod) (standingPod, error) {
+func (r *run) start(ctx context.Context, pod *corev1.Pod) (probePod, error) {
 	// Its log must not contain lines of a restarted container.
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
-	if err := r.persist(ctx, "create pod "+pod.Name, apierrors.IsAlreadyExists, func(ctx context.Context) error {
+	if err := r.retry(ctx, "create pod "+pod.Name, apierrors.IsAlreadyExists, func(ctx context.Context) error {
 		_, err := env.Client.CoreV1().Pods(r.namespace).Create(ctx, pod, metav1.CreateOptions{})
 		return err
 	}); err != nil {
-		return standingPod{}, err
+		return probePod{}, err
 	}
-	var started standingPod
-	err := r.patiently(ctx, func(ctx context.Context) error {
+	var started probePod
+	err := r.withRestartedTimeout(ctx, func(ctx context.Context) error {
 		ready, err := framework.Until(ctx, framework.Pod(env.Client, r.namespace, pod.Name), framework.PodReady())
 		if err == nil {
-			started = standingPod{name: pod.Name, node: ready.Spec.NodeName, uid: ready.UID}
+			started = probePod{name: pod.Name, node: ready.Spec.NodeName, uid: ready.UID}
 			pod = ready
 		}
 		return err
 	})
 	if err != nil {
-		return standingPod{}, err
+		return probePod{}, err
 	}
-	err = r.persist(ctx, "look up the space of pod "+pod.Name, never, func(ctx context.Context) error {
+	err = r.retry(ctx, "look up the space of pod "+pod.Name, never, func(ctx context.Context) error {
 		claim, err := env.Client.ResourceV1().ResourceClaims(r.namespace).Get(ctx, *pod.Status.ResourceClaimStatuses[0].ResourceClaimName, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -102,18 +102,18 @@ func (r *run) start(ctx context.Context, pod *corev1.Pod) (standingPod, error) {
 	return started, err
 }
 
-// checkStanding checks that the credentials of standing pods and of other long-running pods worked.
-func (r *run) checkStanding(ctx context.Context) error {
+// checkProbes checks that the credentials of all probe pods worked.
+func (r *run) checkProbes(ctx context.Context) error {
 	var errs []error
-	for _, pod := range r.standing {
-		errs = append(errs, r.collect(ctx, pod, false))
+	for _, pod := range r.longRunning {
+		errs = append(errs, r.addRecord(ctx, pod, false))
 	}
 	for _, pod := range r.records {
-		disturbances := slices.Concat(r.disturbances[pod.name], r.disturbances[pod.node])
+		disruptions := slices.Concat(r.disruptions[pod.name], r.disruptions[pod.node])
 		if pod.replaced {
-			disturbances = append(disturbances, pod.attempts[0].Begin())
+			disruptions = append(disruptions, pod.attempts[0].Begin())
 		}
-		result := availability.Check(pod.attempts, r.outages, disturbances)
+		result := availability.Check(pod.attempts, r.outages, disruptions)
 		r.longest = max(r.longest, result.LongestUp)
 		r.t.Logf("pod %s: %s", pod.name, result)
 		if err := result.Err(); err != nil {
@@ -123,8 +123,8 @@ func (r *run) checkStanding(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// collect adds the record of a pod.
-func (r *run) collect(ctx context.Context, pod standingPod, replaced bool) error {
+// addRecord adds the record of a pod.
+func (r *run) addRecord(ctx context.Context, pod probePod, replaced bool) error {
 	attempts, err := r.readAttempts(ctx, pod.name)
 	if err != nil {
 		return fmt.Errorf("read the attempts of pod %s: %w", pod.name, err)
@@ -156,14 +156,14 @@ func (r *run) readAttempts(ctx context.Context, pod string) ([]availability.Atte
 	return attempts, nil
 }
 
-func (r *run) stopStanding(ctx context.Context) error {
+func (r *run) stopLongRunning(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	var errs []error
-	for _, pod := range r.standing {
+	for _, pod := range r.longRunning {
 		errs = append(errs, r.remove(ctx, pod.name, 1))
 	}
-	for _, pod := range r.standing {
+	for _, pod := range r.longRunning {
 		errs = append(errs, framework.UntilDeleted[*corev1.Pod](ctx, framework.Pod(env.Client, r.namespace, pod.name)))
 	}
 	return errors.Join(errs...)
