@@ -38,19 +38,19 @@ type Check func(context.Context) error
 // Handler serves /healthz with the check live, /readyz with the check ready, and /metrics.
 func Handler(live, ready Check) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /healthz", handle("live", live))
-	mux.Handle("GET /readyz", handle("ready", ready))
+	mux.Handle("GET /healthz", handle("Liveness", live))
+	mux.Handle("GET /readyz", handle("Readiness", ready))
 	mux.Handle("GET /metrics", legacyregistry.Handler())
 	return mux
 }
 
-func handle(state string, check Check) http.Handler {
+func handle(probe string, check Check) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 		defer cancel()
 		if err := check(ctx); err != nil {
-			klog.FromContext(ctx).Info("Not "+state, logkeys.Reason, err.Error())
-			http.Error(w, fmt.Sprintf("not %s: %v", state, err), http.StatusServiceUnavailable)
+			klog.FromContext(ctx).Info(probe+" probe failed", logkeys.Reason, err.Error())
+			http.Error(w, fmt.Sprintf("%s probe failed: %v", probe, err), http.StatusServiceUnavailable)
 			return
 		}
 		_, _ = fmt.Fprintln(w, "ok") // the kubelet may have closed the connection

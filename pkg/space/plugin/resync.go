@@ -258,7 +258,7 @@ func (d *Driver) prepareAgain(ctx context.Context, c *trackedClaim, claim *resou
 		})
 		d.queue.AddAfter(c.prepared.UID, delay)
 		if apierrors.IsForbidden(err) {
-			klog.FromContext(ctx).V(2).Info("The allocation of a prepared claim is not used on this node", "err", err)
+			klog.FromContext(ctx).V(2).Info("Claim allocated again, but this node gets no tokens for it", "err", err)
 			return nil
 		}
 		d.reportFailure(c, err)
