@@ -16,9 +16,9 @@ import (
 // of them the container uses. The order of the requests of a claim is defined. The order of claims
 // is not (k8s.io/kubernetes, pkg/kubelet/cm/dra/manager.go, GetResources).
 
-// scope has the words of error messages about the spaces that are compared, which belong to requests
+// collisionMessages has the words of error messages about the spaces that are compared, which belong to requests
 // of one claim, or to claims.
-type scope struct {
+type collisionMessages struct {
 	// plural and singular name the owners of the spaces.
 	plural, singular string
 	// variables, dirs and nested tell users what to do about variables with different values, equal
@@ -27,16 +27,16 @@ type scope struct {
 }
 
 var (
-	// requestScope is for the requests of a claim. The claim is rejected even if each container would
+	// requestMessages is for the requests of a claim. The claim is rejected even if each container would
 	// use only one of them, because the driver does not know which containers use which requests.
-	requestScope = scope{
+	requestMessages = collisionMessages{
 		plural: "requests", singular: "request",
 		variables: "set envPrefix, or use separate claims",
 		dirs:      "set different values of mountPath, or use separate claims",
 		nested:    "choose another mountPath",
 	}
-	// claimScope is for the claims that a container uses.
-	claimScope = scope{
+	// claimMessages is for the claims that a container uses.
+	claimMessages = collisionMessages{
 		plural: "ResourceClaims", singular: "ResourceClaim",
 		variables: "set envPrefix, give one of them another name in the pod, or use them in different containers",
 		dirs:      "set different values of mountPath, give one of them another name in the pod, or use them in different containers",
@@ -56,7 +56,7 @@ func CheckClaims(name string, edits []Edits, otherName string, others []Edits) e
 	for _, e := range others {
 		names, all = append(names, otherName), append(all, e.withoutParameters())
 	}
-	return checkCollisions(claimScope, names, all)
+	return checkCollisions(claimMessages, names, all)
 }
 
 // withoutParameters returns the edits without variables of parameters.
@@ -69,22 +69,22 @@ func (e Edits) withoutParameters() Edits {
 
 // checkCollisions returns an error if a container cannot use spaces together. names are the names of
 // their requests or claims. It does not compare spaces with the same name.
-func checkCollisions(s scope, names []string, edits []Edits) error {
-	if err := checkVariables(s, names, edits); err != nil {
+func checkCollisions(m collisionMessages, names []string, edits []Edits) error {
+	if err := checkVariables(m, names, edits); err != nil {
 		return err
 	}
-	return checkDirs(s, names, edits)
+	return checkDirs(m, names, edits)
 }
 
 // checkVariables returns an error if a variable has two values.
-func checkVariables(s scope, names []string, edits []Edits) error {
+func checkVariables(m collisionMessages, names []string, edits []Edits) error {
 	type setting struct{ value, by string }
 	seen := map[string]setting{}
 	for i, e := range edits {
 		for _, env := range e.Env {
 			name, value, _ := strings.Cut(env, "=")
 			if other, found := seen[name]; found && other.value != value {
-				return fmt.Errorf("%s %s and %s set environment variable %s to different values: %s", s.plural, other.by, names[i], name, s.variables)
+				return fmt.Errorf("%s %s and %s set environment variable %s to different values: %s", m.plural, other.by, names[i], name, m.variables)
 			}
 			seen[name] = setting{value, names[i]}
 		}
@@ -94,7 +94,7 @@ func checkVariables(s scope, names []string, edits []Edits) error {
 
 // checkDirs returns an error if two spaces have the same directory, or a directory is below
 // another one: mounts are read-only, so that nothing can be mounted in them.
-func checkDirs(s scope, names []string, edits []Edits) error {
+func checkDirs(m collisionMessages, names []string, edits []Edits) error {
 	type mount struct{ dir, by string }
 	var seen []mount
 	for i, e := range edits {
@@ -103,11 +103,11 @@ func checkDirs(s scope, names []string, edits []Edits) error {
 			for _, other := range seen {
 				switch here, there := resolveLinks(dir), resolveLinks(other.dir); {
 				case here == there && by != other.by:
-					return fmt.Errorf("%s %s and %s both have their files at %s: %s", s.plural, other.by, by, dir, s.dirs)
+					return fmt.Errorf("%s %s and %s both have their files at %s: %s", m.plural, other.by, by, dir, m.dirs)
 				case strings.HasPrefix(here, there+"/"):
-					return s.nestedError(dir, by, other.dir, other.by)
+					return m.nestedError(dir, by, other.dir, other.by)
 				case strings.HasPrefix(there, here+"/"):
-					return s.nestedError(other.dir, other.by, dir, by)
+					return m.nestedError(other.dir, other.by, dir, by)
 				}
 			}
 			seen = append(seen, mount{dir, by})
@@ -117,9 +117,9 @@ func checkDirs(s scope, names []string, edits []Edits) error {
 }
 
 // nestedError returns the error about a directory below another one.
-func (s scope) nestedError(inner, innerBy, outer, outerBy string) error {
+func (m collisionMessages) nestedError(inner, innerBy, outer, outerBy string) error {
 	return fmt.Errorf("the files of %[1]s %[2]s cannot be at %[3]s, because those of %[1]s %[4]s are at %[5]s, where nothing else can be mounted: %[6]s",
-		s.singular, innerBy, inner, outerBy, outer, s.nested)
+		m.singular, innerBy, inner, outerBy, outer, m.nested)
 }
 
 // resolveLinks replaces /var/run, which is a link to /run in nearly all images.

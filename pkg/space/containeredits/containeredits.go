@@ -89,7 +89,7 @@ func Build(driver, server string, a *allocation.Allocation, configs []config.Con
 			out[i].MetadataFile = metadataFile(driver, a, request)
 		}
 	}
-	if err := checkCollisions(requestScope, spaceNames(a), out); err != nil {
+	if err := checkCollisions(requestMessages, spaceNames(a), out); err != nil {
 		return nil, err
 	}
 	return out, nil

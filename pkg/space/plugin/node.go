@@ -24,10 +24,10 @@ type resourcePublisher interface {
 	PublishResources(ctx context.Context, resources resourceslice.DriverResources) error
 }
 
-// followNode watches the Node until ctx is done. It renews all tokens when the Node is replaced, and
+// syncNode watches the Node until ctx is done. It renews all tokens when the Node is replaced, and
 // publishes the node's part of the pools, which select their nodes by labels. The slices remain: the
 // kubelet deletes them if the plugin does not register again.
-func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error {
+func (d *Driver) syncNode(ctx context.Context, helper resourcePublisher) error {
 	var resources resourceslice.DriverResources
 	publishes := len(d.Pools.Pools) > 0
 	if !publishes {
@@ -52,12 +52,12 @@ func (d *Driver) followNode(ctx context.Context, helper resourcePublisher) error
 			synced = nil
 			if bound == nil { // it was deleted before the watch began
 				bound = new(types.UID)
-				d.replaceNode(ctx, "")
+				d.handleNodeReplacement(ctx, "")
 			}
 			continue
 		case node := <-nodes:
 			if bound != nil && *bound != node.UID {
-				d.replaceNode(ctx, node.UID)
+				d.handleNodeReplacement(ctx, node.UID)
 			}
 			bound = &node.UID
 			if !publishes || node.UID == "" {

@@ -57,7 +57,7 @@ func (r *recorder) want(t *testing.T, pools ...string) {
 	}
 }
 
-func TestFollowNode_publishesPoolsByLabels(t *testing.T) {
+func TestSyncNode_publishesPoolsByLabels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "first"}}
 		client := fake.NewClientset(node)
@@ -67,7 +67,7 @@ func TestFollowNode_publishesPoolsByLabels(t *testing.T) {
 		}}
 		d := &Driver{Config: Config{Driver: testDriver, Node: "n", Client: client, Pools: set, Clock: clock.RealClock{}}, features: pools.NewFeatures(set)}
 		published, ended := &recorder{}, make(chan error, 1)
-		go func() { ended <- d.followNode(t.Context(), published) }()
+		go func() { ended <- d.syncNode(t.Context(), published) }()
 		update := func(labels map[string]string, uid types.UID) {
 			t.Helper()
 			node := node.DeepCopy()
@@ -98,11 +98,11 @@ func TestFollowNode_publishesPoolsByLabels(t *testing.T) {
 	})
 }
 
-func TestFollowNode_withoutPoolsDeletesSlices(t *testing.T) {
+func TestSyncNode_withoutPoolsDeletesSlices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, published := fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "first"}}), &recorder{}
 		go func() {
-			_ = (&Driver{Config: Config{Node: "n", Client: client}, features: pools.NewFeatures(pools.Set{})}).followNode(t.Context(), published)
+			_ = (&Driver{Config: Config{Node: "n", Client: client}, features: pools.NewFeatures(pools.Set{})}).syncNode(t.Context(), published)
 		}()
 		published.want(t, "")
 		for _, action := range client.Actions() {
@@ -113,11 +113,11 @@ func TestFollowNode_withoutPoolsDeletesSlices(t *testing.T) {
 	})
 }
 
-func TestFollowNode_renewsAllTokensWhenTheNodeWasDeletedBefore(t *testing.T) {
+func TestSyncNode_renewsAllTokensWhenTheNodeWasDeletedBefore(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		n.preparedAs(claimA, "a", "b")
 		n.requester.intercept(func(context.Context, token.Account) error { return errors.New("no Node") })
-		go func() { _ = n.driver.followNode(t.Context(), &recorder{}) }()
+		go func() { _ = n.driver.syncNode(t.Context(), &recorder{}) }()
 		synctest.Wait()
 		if devices, _ := n.driver.deviceHealth(); len(devices) != 1 || devices[0].Health != kubeletplugin.HealthStatusUnhealthy {
 			t.Errorf("without a Node: got %+v, want unhealthy", devices)
@@ -132,13 +132,13 @@ func TestFollowNode_renewsAllTokensWhenTheNodeWasDeletedBefore(t *testing.T) {
 	})
 }
 
-func TestFollowNode_renewsAllTokensForANewNode(t *testing.T) {
+func TestSyncNode_renewsAllTokensForANewNode(t *testing.T) {
 	onNode(t, func(t *testing.T, n *node) {
 		object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-7", UID: "first"}}
 		nodes := n.client.CoreV1().Nodes()
 		_, err := nodes.Create(t.Context(), object, metav1.CreateOptions{})
 		n.must(err)
-		go func() { _ = n.driver.followNode(t.Context(), &recorder{}) }()
+		go func() { _ = n.driver.syncNode(t.Context(), &recorder{}) }()
 		n.preparedAs(claimA, "a", "b")
 		wantHealth := func(want kubeletplugin.HealthStatus, message string) {
 			t.Helper()

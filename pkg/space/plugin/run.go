@@ -78,10 +78,10 @@ func (o *Options) Run(ctx context.Context) error {
 		return fmt.Errorf("register with the kubelet: %w", err)
 	}
 	var background sync.WaitGroup
-	defer background.Wait() // after helper.Stop, which interrupts followNode
+	defer background.Wait() // after helper.Stop, which interrupts syncNode
 	defer helper.Stop()
 	for what, run := range map[string]func(context.Context) error{
-		"follow the Node":     func(ctx context.Context) error { return driver.followNode(ctx, helper) },
+		"sync the Node":       func(ctx context.Context) error { return driver.syncNode(ctx, helper) },
 		"serve health checks": func(ctx context.Context) error { return httpserver.Serve(ctx, o.HTTPAddress, o.healthHandler(kubelet)) },
 		"serve profiles":      func(ctx context.Context) error { return httpserver.Serve(ctx, o.PprofAddress, httpserver.Profiles()) },
 	} {

@@ -185,9 +185,9 @@ func (d *Driver) expire(c *trackedClaim, until time.Time) {
 	})
 }
 
-// replaceNode renews the tokens of all claims: they are bound to the UID of a Node that was deleted or
+// handleNodeReplacement renews the tokens of all claims: they are bound to the UID of a Node that was deleted or
 // recreated. Until then, the health of the spaces is that of expired tokens.
-func (d *Driver) replaceNode(ctx context.Context, uid types.UID) {
+func (d *Driver) handleNodeReplacement(ctx context.Context, uid types.UID) {
 	klog.FromContext(ctx).Info("The Node was deleted or replaced: its tokens are not valid, renewing all", "nodeUID", uid)
 	d.nodeReplaced.Store(ptr.To(d.Clock.Now()))
 	for _, claim := range d.tracked.list() {
