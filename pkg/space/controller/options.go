@@ -53,7 +53,7 @@ type Options struct {
 // AddFlags implements command.Component.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Defaults.Driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
-	fs.StringVar(&o.Defaults.NamespacePrefix, "namespace-prefix", spaceapi.DefaultNamespacePrefix, "Prefix of the names of the spaces' namespaces. Ten characters follow.")
+	fs.StringVar(&o.Defaults.NamespacePrefix, "namespace-prefix", spaceapi.DefaultNamespacePrefix, "Prefix of the names of the spaces' namespaces, before ten generated characters.")
 	fs.StringVar(&o.Defaults.ClusterRole, "cluster-role", spaceapi.DefaultClusterRole, "ClusterRole that is bound to a space's ServiceAccount in its namespace. The controller needs permission to bind it.")
 	fs.StringVar(&o.Defaults.PodSecurity, "pod-security", "baseline", "Pod Security Standard that pods in spaces have to meet: restricted, baseline or privileged.")
 	fs.StringSliceVar(&o.Defaults.AllowedClusterRoles, "allowed-cluster-roles", nil, "ClusterRoles that DeviceClasses can bind in the namespaces of spaces, in addition to --cluster-role. The controller needs permission to bind them.")
