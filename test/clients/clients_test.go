@@ -58,8 +58,8 @@ type client struct {
 	again bool
 }
 
-// with adds parameters to a claim.
-func with(fields string, claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
+// withClaimConfig adds parameters to a claim.
+func withClaimConfig(fields string, claim *resourceapi.ResourceClaim) *resourceapi.ResourceClaim {
 	return framework.WithParameters(claim, framework.ConfigJSON(spaceapi.SpaceClaimConfigKind, fields))
 }
 
@@ -177,7 +177,7 @@ func TestClients_workAsDocumented(t *testing.T) {
 	ns := env.Namespace(t)
 	pod := newPod(t, "plain", "other")
 	clients := addClients(t, ns, pod)
-	env.CreateClaim(t, ns, with(`"embedToken":true,"inCluster":true`, framework.NewClaim("other")))
+	env.CreateClaim(t, ns, withClaimConfig(`"embedToken":true,"inCluster":true`, framework.NewClaim("other")))
 	spaces := []framework.Space{env.Use(t, ns, framework.NewClaim("plain"), pod), env.SpaceOf(t, ns, "pod", "other")}
 
 	for _, c := range clients {

@@ -16,7 +16,7 @@ import (
 // TestScripts_workAsPrinted runs each script of docs/pods.md as a file in a pod.
 func TestScripts_workAsPrinted(t *testing.T) {
 	ns := env.Namespace(t)
-	env.Use(t, ns, with(`"inCluster":true`, framework.NewClaim("space")), newPod(t, "space"))
+	env.Use(t, ns, withClaimConfig(`"inCluster":true`, framework.NewClaim("space")), newPod(t, "space"))
 	interpreters := map[string]string{"python": "/usr/bin/python3", "javascript": "node", "bash": "bash"}
 	for _, block := range regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$").FindAllStringSubmatch(framework.Section(t, "pods.md", "## A first script"), -1) {
 		interpreter, known := interpreters[block[1]]

@@ -14,13 +14,13 @@ func TestKubeconfig_worksWhereToolsPutIt(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, framework.NewClaim("claim"), framework.NewPod("pod", "claim"))
-	// Another file, as users have it, with a cluster that does not answer.
+	// Another file, as users have it, with a cluster that does not respond.
 	const other = `
 kubectl --kubeconfig=$other config set-cluster other --server=https://other.invalid
 kubectl --kubeconfig=$other config set-context other --cluster=other
 kubectl --kubeconfig=$other config use-context other
 `
-	// Each prints the name of the user that kubectl works as.
+	// Each prints the user that kubectl authenticates as.
 	for name, script := range map[string]string{
 		"as it is":               `kubectl --kubeconfig=$file $whoami`,
 		"from another directory": `cd /proc; KUBECONFIG=../$file kubectl $whoami`,
@@ -56,7 +56,7 @@ dir=$(mktemp -d)
 other=$dir/other
 `+script)
 			if want := "system:serviceaccount:" + s.Namespace + ":space"; !strings.HasSuffix(out, want) {
-				t.Errorf("kubectl works as %s, want %s", out, want)
+				t.Errorf("kubectl authenticates as %s, want %s", out, want)
 			}
 		})
 	}
@@ -81,10 +81,10 @@ kubectl --kubeconfig=/tmp/`+claim+` auth whoami -o 'jsonpath={.status.userInfo.u
 	}
 	s := env.SpaceOf(t, ns, "pod", "embedded")
 	if got, want := as("embedded"), "system:serviceaccount:"+s.Namespace+":space"; !strings.HasSuffix(got, want) {
-		t.Errorf("with embedToken, such a client works as %s, want %s", got, want)
+		t.Errorf("with embedToken, such a client authenticates as %s, want %s", got, want)
 	}
 	if got := as("usual"); strings.Contains(got, ":space") {
-		t.Errorf("without embedToken, such a client works as %s: this test shows nothing", got)
+		t.Errorf("without embedToken, such a client authenticates as %s: this test proves nothing", got)
 	}
 	token := strings.TrimSpace(env.Exec(t, ns, "pod", "cat", "/etc/embedded/token"))
 	if kubeconfig := env.Exec(t, ns, "pod", "cat", "/etc/embedded/kubeconfig"); !strings.Contains(kubeconfig, token) {

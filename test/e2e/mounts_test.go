@@ -22,9 +22,9 @@ import (
 // pauseImage has no files but a shell.
 const pauseImage = "registry.example.com/space-dra-driver/pause:v0.1.0"
 
-// scene is a pod with something where a space has files. Its container is usable and can read the
+// mountCase is a pod with something where a space has files. Its container is usable and can read the
 // file with the name of the space's namespace, unless fails is set.
-type scene struct {
+type mountCase struct {
 	// pod changes a pod that uses claim `claim`.
 	pod func(*corev1.Pod)
 	// cat is how the container prints the file. If empty, `cat /etc/claim/namespace`.
@@ -37,8 +37,8 @@ type scene struct {
 	then func(t *testing.T, ns, pod string)
 }
 
-// with mounts a volume in a pod's containers. It has the keys `namespace` and `other`, if it has any.
-func with(path string, readOnly bool, source corev1.VolumeSource) func(*corev1.Pod) {
+// withVolume mounts a volume in a pod's containers. It has the keys `namespace` and `other`, if it has any.
+func withVolume(path string, readOnly bool, source corev1.VolumeSource) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) {
 		name := strings.ReplaceAll(strings.Trim(path, "/"), "/", "-")
 		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: source})
@@ -50,16 +50,16 @@ func with(path string, readOnly bool, source corev1.VolumeSource) func(*corev1.P
 
 var (
 	emptyDir  = corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
-	configMap = corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "theirs"}}}
-	secret    = corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "theirs"}}
+	configMap = corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "other"}}}
+	secret    = corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "other"}}
 	projected = corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
-		{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "theirs"}}},
+		{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "other"}}},
 	}}}
 	imageVolume = corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: framework.Toolbox, PullPolicy: corev1.PullIfNotPresent}}
 )
 
-// scenes have the names of the rows of docs/pods.md.
-func scenes() map[string]scene {
+// mountCases have the names of the rows of docs/pods.md.
+func mountCases() map[string]mountCase {
 	ownToken := func(pod *corev1.Pod) { pod.Spec.AutomountServiceAccountToken = ptr.To(false) }
 	both := func(changes ...func(*corev1.Pod)) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) {
@@ -69,7 +69,7 @@ func scenes() map[string]scene {
 		}
 	}
 	const readOnly = "read-only file system"
-	return map[string]scene{
+	return map[string]mountCase{
 		"`readOnlyRootFilesystem`": {pod: func(pod *corev1.Pod) {
 			pod.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{ReadOnlyRootFilesystem: ptr.To(true)}
 		}},
@@ -80,22 +80,22 @@ func scenes() map[string]scene {
 			},
 			cat: "/busybox cat /etc/claim/namespace",
 		},
-		"an `emptyDir` at `/etc`":            {pod: with("/etc", false, emptyDir)},
-		"an `emptyDir` at `/var/run`":        {pod: with("/var/run", false, emptyDir)},
-		"a ConfigMap at `/etc/claim`":        {pod: with("/etc/claim", true, configMap)},
-		"a Secret at `/etc/claim`":           {pod: with("/etc/claim", true, secret)},
-		"a projected volume at `/etc/claim`": {pod: with("/etc/claim", true, projected)},
-		"an image volume at `/etc/claim`":    {pod: with("/etc/claim", true, imageVolume)},
-		"an image volume elsewhere":          {pod: with("/tools", true, imageVolume)},
-		"a read-only volume at `/etc`":       {pod: with("/etc", true, emptyDir), fails: readOnly},
-		"a read-only volume at `/var/run`":   {pod: both(ownToken, with("/var/run", true, emptyDir)), fails: readOnly},
-		"a volume at `/etc/claim/dir`":       {pod: with("/etc/claim/dir", false, emptyDir), fails: readOnly},
+		"an `emptyDir` at `/etc`":            {pod: withVolume("/etc", false, emptyDir)},
+		"an `emptyDir` at `/var/run`":        {pod: withVolume("/var/run", false, emptyDir)},
+		"a ConfigMap at `/etc/claim`":        {pod: withVolume("/etc/claim", true, configMap)},
+		"a Secret at `/etc/claim`":           {pod: withVolume("/etc/claim", true, secret)},
+		"a projected volume at `/etc/claim`": {pod: withVolume("/etc/claim", true, projected)},
+		"an image volume at `/etc/claim`":    {pod: withVolume("/etc/claim", true, imageVolume)},
+		"an image volume elsewhere":          {pod: withVolume("/tools", true, imageVolume)},
+		"a read-only volume at `/etc`":       {pod: withVolume("/etc", true, emptyDir), fails: readOnly},
+		"a read-only volume at `/var/run`":   {pod: both(ownToken, withVolume("/var/run", true, emptyDir)), fails: readOnly},
+		"a volume at `/etc/claim/dir`":       {pod: withVolume("/etc/claim/dir", false, emptyDir), fails: readOnly},
 		"a file of a volume, with `subPath`, at `/etc/claim/namespace`": {
 			pod: func(pod *corev1.Pod) {
-				with("/etc/claim/namespace", true, configMap)(pod)
+				withVolume("/etc/claim/namespace", true, configMap)(pod)
 				pod.Spec.Containers[0].VolumeMounts[0].SubPath = "namespace"
 			},
-			prints: "theirs",
+			prints: "other",
 		},
 		"init containers and sidecars": {pod: func(pod *corev1.Pod) {
 			check := *pod.Spec.Containers[0].DeepCopy()
@@ -146,17 +146,17 @@ func scenes() map[string]scene {
 func TestMounts_coexistWithVolumesOfThePod(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
-	theirs := metav1.ObjectMeta{Name: "theirs"}
-	data := map[string]string{"namespace": "theirs", "other": "x"}
-	if _, err := env.Client.CoreV1().ConfigMaps(ns).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: theirs, Data: data}, metav1.CreateOptions{}); err != nil {
+	other := metav1.ObjectMeta{Name: "other"}
+	data := map[string]string{"namespace": "other", "other": "x"}
+	if _, err := env.Client.CoreV1().ConfigMaps(ns).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: other, Data: data}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := env.Client.CoreV1().Secrets(ns).Create(t.Context(), &corev1.Secret{ObjectMeta: theirs, StringData: data}, metav1.CreateOptions{}); err != nil {
+	if _, err := env.Client.CoreV1().Secrets(ns).Create(t.Context(), &corev1.Secret{ObjectMeta: other, StringData: data}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	space := env.Use(t, ns, framework.NewClaim("claim"), framework.NewPod("holder", "claim"))
 	number := 0
-	for name, s := range scenes() {
+	for name, s := range mountCases() {
 		number++
 		pod := framework.NewPod("pod-"+string(rune('a'+number)), "claim")
 		t.Run(name, func(t *testing.T) {
@@ -242,7 +242,7 @@ func TestDeviceMetadata_isWhereProgramsLook(t *testing.T) {
 	}
 }
 
-// Each row of the table about mounts is a scene, or a sentence that says why not.
+// Each row of the table about mounts is a case, or a sentence that says why not.
 func TestMounts_areDocumented(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(filepath.Join(framework.Root(), "docs", "pods.md"))
@@ -255,7 +255,7 @@ func TestMounts_areDocumented(t *testing.T) {
 	for _, row := range regexp.MustCompile(`(?m)^\| ([^|]+) \| `).FindAllStringSubmatch(section, -1) {
 		rows[row[1]] = true
 	}
-	for name := range scenes() {
+	for name := range mountCases() {
 		if !rows[name] {
 			t.Errorf("docs/pods.md has no row of: %s", name)
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// calling makes a pod call its first claim, from a template of that name, by another name.
-func calling(name string, pod *corev1.Pod) *corev1.Pod {
+// withPodClaimName changes the name of the first claim in a pod.
+func withPodClaimName(name string, pod *corev1.Pod) *corev1.Pod {
 	pod.Spec.ResourceClaims[0].Name = name
 	pod.Spec.Containers[0].Resources.Claims[0].Name = name
 	return pod
@@ -33,7 +33,7 @@ func TestClaimNames_areRejectedIfContainersNeedThem(t *testing.T) {
 			t.Parallel()
 			ns := env.Namespace(t)
 			env.CreateTemplate(t, ns, "template")
-			env.StartPod(t, ns, calling(name, framework.NewPodFromTemplate("pod", "template")))
+			env.StartPod(t, ns, withPodClaimName(name, framework.NewPodFromTemplate("pod", "template")))
 			for _, words := range words {
 				framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.EventAbout("Pod", "pod", spaceapi.ReasonInvalidParameters, words))
 			}
@@ -67,7 +67,7 @@ func TestDisableEtcMount_leavesTheImagesFilesVisible(t *testing.T) {
 	env.Exec(t, ns, "pod", "grep", "nogroup", "/etc/group")
 }
 
-func TestClaims_thatMeetInAContainerAreRejected(t *testing.T) {
+func TestClaimCollisions_inAContainerAreRejected(t *testing.T) {
 	t.Parallel()
 	events := func(ns, words string) {
 		framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "events", ns, framework.EventAbout("Pod", "pod", spaceapi.ReasonInvalidParameters, words))
@@ -97,13 +97,13 @@ func TestClaims_thatMeetInAContainerAreRejected(t *testing.T) {
 	env.SpaceOf(t, ns, "containers/second", "A_B").CheckUsable(t, ns, "containers/second")
 }
 
-func TestClaims_thatMeetInEtcAreRejected(t *testing.T) {
+func TestClaimCollisions_inEtcAreRejected(t *testing.T) {
 	t.Parallel()
 	ns := env.Namespace(t)
 	env.CreateTemplate(t, ns, "template")
 	env.Use(t, ns, framework.NewClaim("a"), framework.NewPod("holder", "a"))
 	// The pod calls the claim of the template as another claim is called.
-	pod := calling("a", framework.NewPodFromTemplate("pod", "template"))
+	pod := withPodClaimName("a", framework.NewPodFromTemplate("pod", "template"))
 	pod.Spec.ResourceClaims = append(pod.Spec.ResourceClaims, corev1.PodResourceClaim{Name: "shared", ResourceClaimName: ptr.To("a")})
 	pod.Spec.Containers[0].Resources.Claims = append(pod.Spec.Containers[0].Resources.Claims, corev1.ResourceClaim{Name: "shared"})
 	env.StartPod(t, ns, pod)

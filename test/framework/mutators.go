@@ -14,7 +14,7 @@ import (
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 )
 
-// Mutator is an admission plugin of somebody else, which changes objects of spaces.
+// Mutator is an admission plugin of the cluster that changes objects of spaces.
 type Mutator struct {
 	Group     string
 	Resources []string
@@ -24,7 +24,7 @@ type Mutator struct {
 	Mutation string
 }
 
-// Mutators change what the controller writes, and each time in another way where that is possible.
+// Mutators change what the controller writes, in a different way each time where that is possible.
 var Mutators = map[string]Mutator{
 	"annotation": {
 		Resources: []string{"namespaces"},
@@ -57,7 +57,7 @@ var Mutators = map[string]Mutator{
 }
 
 // InstallMutator creates a mutator for namespaces with a prefix, and for objects in them. What
-// exists of it is no error.
+// already exists is kept.
 func (e *Env) InstallMutator(ctx context.Context, name, prefix string, m Mutator) error {
 	var rule admissionv1.NamedRuleWithOperations
 	rule.APIGroups, rule.APIVersions, rule.Resources = []string{m.Group}, []string{"v1"}, m.Resources
@@ -88,7 +88,7 @@ func (e *Env) InstallMutator(ctx context.Context, name, prefix string, m Mutator
 	return nil
 }
 
-// RemoveMutator removes what exists of a mutator.
+// RemoveMutator deletes the objects of a mutator, if they exist.
 func (e *Env) RemoveMutator(ctx context.Context, name string) error {
 	api := e.Client.AdmissionregistrationV1()
 	return utilerrors.FilterOut(utilerrors.NewAggregate([]error{

@@ -266,7 +266,7 @@ func (f *policyFixture) tenantTokens(t *testing.T) {
 		fmt.Sprintf(`%s,"boundObjectRef":{"apiVersion":"v1","kind":"Pod","name":%q,"uid":%q}`, vault, vaults.Name, vaults.UID)).By(kubelet))
 }
 
-// tenantAddresses tries to lead the API server's proxy elsewhere, as a tenant with the role
+// tenantAddresses tries to redirect the API server's proxy, as a tenant with the role
 // cluster-admin.
 func (f *policyFixture) tenantAddresses(t *testing.T) {
 	const node, conditions, controllers = "policies-g", "more than the conditions in the status of pods", "may write Endpoints and EndpointSlices"
@@ -299,8 +299,8 @@ func (f *policyFixture) tenantAddresses(t *testing.T) {
 	framework.AwaitAllowed(t, "the kubelet sets an address", address.By(asUser(t, "system:node:"+node, "system:nodes")))
 }
 
-// claimStatus tries to speak as the controller, as the kubelet plugin of another driver can that
-// may update the status of claims.
+// claimStatus tries to write the parts of the status that belong to the driver, with the permissions
+// of the kubelet plugin of another driver.
 func (f *policyFixture) claimStatus(t *testing.T) {
 	other := f.createAccount(t, "other-driver")
 	// The API server checks these permissions from Kubernetes 1.36 on.

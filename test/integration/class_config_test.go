@@ -26,12 +26,12 @@ import (
 func TestClassConfig_appliesToTheSpacesOfTheClass(t *testing.T) {
 	env.Kubectl(t, "create", "clusterrole", "node-reader", "--verb=list", "--resource=nodes")
 	t.Cleanup(func() { _, _ = env.TryKubectl(context.Background(), "delete", "clusterrole", "node-reader") })
-	templates := env.Namespace(t)
+	originals := env.Namespace(t)
 	startController(t, env, releaseOf(t, "contents", framework.DriverNamespace, map[string]string{
 		"space.allowedClusterRoles": "{admin}",
 		"space.clusterWideRoles":    "{node-reader}",
 		"space.allowedPodSecurity":  "{privileged}",
-		"space.copyFromNamespaces":  "{" + templates + "}",
+		"space.copyFromNamespaces":  "{" + originals + "}",
 	}, "rbac-controller.yaml", "admission-spaces.yaml", "admission-nested.yaml", "admission-controller.yaml")...)
 	t.Run("quota and limits", testQuotaAndLimits)
 	t.Run("labels, annotations, prefix and Pod Security", testMetadata)
@@ -39,7 +39,7 @@ func TestClassConfig_appliesToTheSpacesOfTheClass(t *testing.T) {
 	t.Run("clusterRoles", testClusterRoles)
 	t.Run("nested spaces of an unknown class", testNestedSpaces)
 	t.Run("clusterWideRoles", testClusterWideRoles)
-	t.Run("copyFrom", func(t *testing.T) { testCopyFrom(t, templates) })
+	t.Run("copyFrom", func(t *testing.T) { testCopyFrom(t, originals) })
 	t.Run("admin access", testAdminAccess)
 	t.Run("objects are restored", testRestoredObjects)
 	t.Run("tenants cannot open the network", testNetworkPolicies)

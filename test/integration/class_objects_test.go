@@ -95,10 +95,10 @@ func testClusterWideRoles(t *testing.T) {
 	env.AwaitNamespaceDeleted(t, space.Namespace)
 }
 
-func testCopyFrom(t *testing.T, templates string) {
+func testCopyFrom(t *testing.T, originals string) {
 	ns := env.Namespace(t)
 	config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "settings"}, Data: map[string]string{"k": "v"}, BinaryData: map[string][]byte{"b": {0, 1}}}
-	if _, err := env.Client.CoreV1().ConfigMaps(templates).Create(t.Context(), config, metav1.CreateOptions{}); err != nil {
+	if _, err := env.Client.CoreV1().ConfigMaps(originals).Create(t.Context(), config, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	pull := &corev1.Secret{
@@ -106,10 +106,10 @@ func testCopyFrom(t *testing.T, templates string) {
 		Type:       corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)},
 	}
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
-	allocate(t, env, ns, "claim", framework.WithClassConfig(`"copyFrom":{"namespace":"`+templates+`","configMaps":[{"name":"settings"}],"imagePullSecrets":[{"name":"pull"}]}`))
+	allocate(t, env, ns, "claim", framework.WithClassConfig(`"copyFrom":{"namespace":"`+originals+`","configMaps":[{"name":"settings"}],"imagePullSecrets":[{"name":"pull"}]}`))
 	framework.Await(t, framework.Claim(env.Client, ns, "claim"),
-		framework.NotReadyBecause(spaceapi.ReasonProvisioningFailed, "copy Secret "+templates+"/pull to namespace "))
-	if _, err := env.Client.CoreV1().Secrets(templates).Create(t.Context(), pull, metav1.CreateOptions{}); err != nil {
+		framework.NotReadyBecause(spaceapi.ReasonProvisioningFailed, "copy Secret "+originals+"/pull to namespace "))
+	if _, err := env.Client.CoreV1().Secrets(originals).Create(t.Context(), pull, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	_, spaces := spacesOf(t, env, ns, "claim", 1)
@@ -142,7 +142,7 @@ func testCopyFrom(t *testing.T, templates string) {
 	}
 	env.Kubectl(t, "label", "secret", "pull", "-n", space.Namespace, "example.com/other=x")
 	env.Kubectl(t, "delete", "configmap", "settings", "-n", space.Namespace)
-	env.Kubectl(t, "patch", "secret", "pull", "-n", templates, "--type=merge", "-p", `{"stringData":{".dockerconfigjson":"{\"auths\":{\"registry\":{}}}"}}`)
+	env.Kubectl(t, "patch", "secret", "pull", "-n", originals, "--type=merge", "-p", `{"stringData":{".dockerconfigjson":"{\"auths\":{\"registry\":{}}}"}}`)
 	changeClaim("first")
 	framework.AwaitAny(t, env.Client.CoreV1().RESTClient(), "configmaps", space.Namespace, framework.That("copied again", func(c *corev1.ConfigMap) bool {
 		return c.Name == "settings" && maps.Equal(c.Data, config.Data)

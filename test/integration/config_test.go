@@ -25,12 +25,12 @@ import (
 
 // Each setting of the installation that a space could depend on has another value when the
 // controller starts again, and the chart's permissions and policies are those of the new values.
-// Only the addresses of DNS and the API server are followed.
+// In existing spaces, only the addresses of DNS and the API server change.
 func TestSpace_keepsItsConfiguration(t *testing.T) {
-	const driver, release = "given.example.com", "given"
+	const driver, release = "keeps-config.example.com", "keeps-config"
 	keys := spaceapi.KeysFor(driver)
-	templates, ns := env.Namespace(t), env.Namespace(t)
-	if _, err := env.Client.CoreV1().ConfigMaps(templates).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "settings"}}, metav1.CreateOptions{}); err != nil {
+	originals, ns := env.Namespace(t), env.Namespace(t)
+	if _, err := env.Client.CoreV1().ConfigMaps(originals).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "settings"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	install := func(values map[string]string, arguments ...string) *framework.Controller {
@@ -40,7 +40,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 		return startController(t, env, append(installed, arguments...)...)
 	}
 	controller := install(map[string]string{
-		"space.clusterRole": "edit", "space.allowedClusterRoles": "{admin}", "space.clusterWideRoles": "{view}", "space.copyFromNamespaces": "{" + templates + "}",
+		"space.clusterRole": "edit", "space.allowedClusterRoles": "{admin}", "space.clusterWideRoles": "{view}", "space.copyFromNamespaces": "{" + originals + "}",
 		"space.podSecurity": "baseline", "space.allowedPodSecurity": "{privileged}", "space.networkMode": "Isolated",
 	}, "--cluster-role=edit", "--pod-security=baseline", "--network-mode=Isolated", "--namespace-prefix=before-", "--apiserver-cidrs=192.0.2.1/32",
 		"--dns-namespace=dns-before", "--dns-pod-labels=k8s-app=before", "--dns-cidrs=192.0.2.11/32")
@@ -49,7 +49,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 		"plain":     ``,
 		"roles":     `"clusterRoles":["admin","view"],"clusterWideRoles":["view"]`,
 		"limits":    `"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}`,
-		"copies":    fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}]}`, templates),
+		"copies":    fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}]}`, originals),
 		"open":      `"network":{"mode":"Open"}`,
 		"rules":     `"network":{"egress":[{"to":[{"ipBlock":{"cidr":"203.0.113.0/24"}}],"ports":[{"port":443}]}]}`,
 		"retained":  `"retention":{"period":"1h"}`,
@@ -66,7 +66,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 
 	controller.Stop(t, syscall.SIGTERM)
 	// As helm upgrade does.
-	env.Kubectl(t, "delete", "role,rolebinding", release+"-space-dra-driver-controller-copy-sources", "-n", templates)
+	env.Kubectl(t, "delete", "role,rolebinding", release+"-space-dra-driver-controller-copy-sources", "-n", originals)
 	// Without permission to bind the role edit, the controller could not restore a RoleBinding.
 	install(map[string]string{
 		"space.clusterRole": "view", "space.allowedClusterRoles": "{edit}", "space.podSecurity": "restricted", "space.networkMode": "Open",
@@ -91,8 +91,8 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 		}
 	}
 	// Another node can still be added.
-	newNode(t, env, "given-node", nil)
-	pod := bind(t, createPod(t, ns, framework.NewPod("pod")), "given-node")
+	newNode(t, env, "keeps-config-node", nil)
+	pod := bind(t, createPod(t, ns, framework.NewPod("pod")), "keeps-config-node")
 	for claim, name := range names {
 		reserve(t, claim, pod)
 		awaitNodesRecorded(t, keys, name, pod)

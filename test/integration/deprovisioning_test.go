@@ -20,7 +20,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// TestStuckNamespace_isDeletedWithItsLastPod deletes a pod with a long grace period by force.
+// TestStuckNamespace_isDeletedWithItsLastPod force-deletes a pod with a long grace period.
 // Kubernetes alone would retry the deletion of the namespace after half of that period.
 func TestStuckNamespace_isDeletedWithItsLastPod(t *testing.T) {
 	const driver, node, year = "stuck.example.com", "stuck", 365 * 24 * 3600

@@ -26,8 +26,8 @@ type mutator struct {
 	probe func(namespace string) (path, object string)
 	// mark is a part of each changed object.
 	mark string
-	// reported is a part of an event about an accepted change, and refused of one about a denied change.
-	reported, refused string
+	// reported is a part of an event about an accepted change, and denied of one about a denied change.
+	reported, denied string
 }
 
 func labelledNamespace(namespace string) (path, object string) {
@@ -46,7 +46,7 @@ var mutators = map[string]mutator{
 	"label":      {Mutator: framework.Mutators["label"], probe: labelledNamespace, mark: "cost-center"},
 	"driver": {
 		Mutator: framework.Mutators["driver"], probe: labelledNamespace, mark: "pod-security.kubernetes.io/warn",
-		refused: "labels of a space: pod-security.kubernetes.io/warn",
+		denied: "labels of a space: pod-security.kubernetes.io/warn",
 	},
 	"accounts": {
 		Mutator: framework.Mutators["accounts"], mark: "policy.example.com/last",
@@ -67,7 +67,7 @@ var mutators = map[string]mutator{
 		probe: func(ns string) (string, string) {
 			return framework.RBACPath(ns, "rolebindings"), framework.BindingBody("RoleBinding", "space", "view", ns, "space")
 		},
-		refused: "User eve",
+		denied: "User eve",
 	},
 }
 
@@ -155,9 +155,9 @@ func TestMutators_doNotStopSpaces(t *testing.T) {
 				}
 				env.CreateClaim(t, ns, framework.NewClaim("claim"))
 				allocateTo(t, driver, ns, "claim", class, reservedFor(a))
-				if when == "before" && m.refused != "" && !m.OnlyUpdates {
-					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioningFailed, m.refused)
-					awaitEvent(t, ns, "Pod", "a", spaceapi.ReasonProvisioningFailed, m.refused)
+				if when == "before" && m.denied != "" && !m.OnlyUpdates {
+					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonProvisioningFailed, m.denied)
+					awaitEvent(t, ns, "Pod", "a", spaceapi.ReasonProvisioningFailed, m.denied)
 					remove()
 				}
 				space := readySpace(t, ns, "claim")
@@ -170,9 +170,9 @@ func TestMutators_doNotStopSpaces(t *testing.T) {
 				}
 				before := versions(t, space)
 				reserve(t, "claim", b)
-				if m.refused != "" && m.OnlyUpdates {
-					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonNodesNotRecorded, m.refused)
-					awaitEvent(t, ns, "Pod", "b", spaceapi.ReasonNodesNotRecorded, m.refused)
+				if m.denied != "" && m.OnlyUpdates {
+					awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonNodesNotRecorded, m.denied)
+					awaitEvent(t, ns, "Pod", "b", spaceapi.ReasonNodesNotRecorded, m.denied)
 					remove()
 				}
 				awaitNodesRecorded(t, keys, space, a, b)

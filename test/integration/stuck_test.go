@@ -18,7 +18,7 @@ import (
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
-// TestStuckTerminating_namesPodsAndFinalizersOfTheNamespace has causes without a condition of Kubernetes.
+// TestStuckTerminating_namesPodsAndFinalizersOfTheNamespace has causes for which Kubernetes has no condition.
 func TestStuckTerminating_namesPodsAndFinalizersOfTheNamespace(t *testing.T) {
 	const driver = "stuck.example.com"
 	i := install(t, driver, "--stuck-terminating-after=2s")

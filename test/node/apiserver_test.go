@@ -38,7 +38,7 @@ func TestAPIServer_newCAAndAddressReachPreparedClaims(t *testing.T) {
 	c, n := readyClaim(t), newNode(t)
 	trust := func(ca []byte) {
 		t.Helper()
-		// The kubelet, too, puts another file in its place.
+		// The kubelet, too, replaces the file.
 		if err := os.WriteFile(n.ca+".new", ca, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +108,7 @@ func TestAPIServer_newCAAndAddressReachPreparedClaims(t *testing.T) {
 	awaitCA(later.Cert())
 	server.use(t, former)
 	if out, err := kubectl(); err == nil || !strings.Contains(out, "x509") {
-		t.Errorf("kubectl trusts the former CA: it prints %q, error %v", out, err)
+		t.Errorf("kubectl trusts the previous CA: it prints %q, error %v", out, err)
 	}
 	server.use(t, later)
 	works("with the later CA")

@@ -50,7 +50,7 @@ func TestReplacedNode_hasNewTokens(t *testing.T) {
 }
 
 // TestReplacedNode_ownsThePoolsPerNode shows that the ResourceSlices of a node have its new Node as
-// their owner: garbage collection deletes those of the former one.
+// their owner: garbage collection deletes those of the previous one.
 func TestReplacedNode_ownsThePoolsPerNode(t *testing.T) {
 	t.Parallel()
 	c, n := readyClaim(t), newNode(t)
@@ -132,7 +132,7 @@ func (n *node) awaitHealth(t *testing.T, p *plugin, want health.HealthStatus) {
 	}
 }
 
-// whoAmI asks the API server who a token is.
+// whoAmI returns a request for the user of a token.
 func whoAmI(t *testing.T, token string) framework.Request {
 	t.Helper()
 	client := env.WithToken(t, token)
