@@ -51,7 +51,7 @@ CHART := deployments/helm/space-dra-driver
 CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run
 
 # What "make lint-docs" reads: pages, comments of values.yaml as the chart's README.md has them, and comments of the API.
-PROSE = README.md CONTRIBUTING.md $(shell find docs demo test -name '*.md') $(CHART)/README.md $(CHART)/values.yaml $(filter-out %_test.go $(API)/zz_%,$(wildcard $(API)/*.go))
+PROSE = $(wildcard *.md) $(wildcard .github/*.md) $(shell find docs demo test -name '*.md') $(CHART)/README.md $(CHART)/values.yaml $(filter-out %_test.go $(API)/zz_%,$(wildcard $(API)/*.go))
 
 # Runs a command that fetches modules, and repeats it if it fails: the module proxy may not answer.
 with_retries = for pause in 5 30 end; do $(1) && break; [ $$pause != end ] || exit 1; sleep $$pause; done
