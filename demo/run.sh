@@ -2,7 +2,7 @@
 # Copyright The Space DRA Driver Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Runs the quickstart of README.md on a new cluster: two pods share a space, use it, and
+# Runs docs/quickstart.md on a new cluster: two pods share a space, use it, and
 # the space is deleted with their claim. It prints every command before it runs, and stops at
 # the first unexpected output.
 #
