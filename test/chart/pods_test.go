@@ -4,6 +4,7 @@
 package chart
 
 import (
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -267,6 +268,94 @@ func TestCriticalPodsQuota_isForThePriorityClassesOfThePods(t *testing.T) {
 	none := merge(at("criticalPodsQuota.enabled", true), at("controller.priorityClassName", ""), at("kubeletPlugin.priorityClassName", ""))
 	if render(t, none)["ResourceQuota/rel-space-dra-driver-critical-pods"] != nil {
 		t.Error("the chart has a quota without PriorityClasses, which applies to all pods")
+	}
+}
+
+func TestGlobalImageRegistry_replacesTheRegistry(t *testing.T) {
+	for repository, want := range map[string]string{
+		"registry.example.com/a/b": "mirror:5000/a/b:v0.1.0",
+		"localhost:5000/b":         "mirror:5000/b:v0.1.0",
+		"localhost/b":              "mirror:5000/b:v0.1.0",
+		"a/b":                      "mirror:5000/a/b:v0.1.0",
+	} {
+		v := merge(at("global.imageRegistry", "mirror:5000"), at("global.imagePullSecrets", []any{"a", values{"name": "b"}}),
+			at("imagePullSecrets", []any{values{"name": "b"}}), at("image.repository", repository))
+		pod := pluginOf(t, v).Spec.Template.Spec
+		if got := pod.Containers[0].Image; got != want {
+			t.Errorf("the image of %s is %s, want %s", repository, got, want)
+		}
+		if secrets := pod.ImagePullSecrets; !slices.Equal(secrets, []corev1.LocalObjectReference{{Name: "b"}, {Name: "a"}}) {
+			t.Errorf("the image pull secrets are %v", secrets)
+		}
+	}
+}
+
+// The flags of the components are those of pflag: the last one counts.
+func TestExtraArgs_comeAfterTheArgsOfTheChart(t *testing.T) {
+	v := merge(at("controller.extraArgs", []any{"--v=9"}), at("kubeletPlugin.extraArgs", []any{"--v=9"}))
+	for _, pod := range []corev1.PodTemplateSpec{controllerOf(t, v).Spec.Template, pluginOf(t, v).Spec.Template} {
+		if args := pod.Spec.Containers[0].Args; args[len(args)-1] != "--v=9" {
+			t.Errorf("the flags end with %s", args[len(args)-1])
+		}
+	}
+}
+
+func TestServiceAccount_ofOthersIsUsedEverywhere(t *testing.T) {
+	v := merge(allOptions, at("controller.serviceAccount", values{"create": false, "name": "own"}))
+	rendered := render(t, v)
+	if rendered["ServiceAccount/own"] != nil || rendered["ServiceAccount/"+controllerName] != nil {
+		t.Error("the chart creates the controller's ServiceAccount")
+	}
+	for key, object := range rendered {
+		text, err := json.Marshal(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "serviceaccount:"+namespace+":"+controllerName) ||
+			strings.Contains(string(text), `"serviceAccountName":"`+controllerName+`"`) {
+			t.Errorf("%s refers to the default ServiceAccount", key)
+		}
+		if strings.HasSuffix(object.GetKind(), "RoleBinding") && strings.Contains(string(text), `{"kind":"ServiceAccount","name":"`+controllerName+`"`) {
+			t.Errorf("%s binds the default ServiceAccount", key)
+		}
+	}
+	if got := object[appsv1.Deployment](t, rendered, "Deployment/"+controllerName).Spec.Template.Spec.ServiceAccountName; got != "own" {
+		t.Errorf("the controller uses the ServiceAccount %s", got)
+	}
+}
+
+func TestOpenShift_isDetected(t *testing.T) {
+	const key = "SecurityContextConstraints/" + pluginName
+	served := []string{"--api-versions=security.openshift.io/v1"}
+	for name, c := range map[string]struct {
+		enabled any
+		args    []string
+		want    bool
+	}{
+		"by default":               {"auto", nil, false},
+		"if its API is served":     {"auto", served, true},
+		"unless the values say no": {false, served, false},
+		"if the values say so":     {true, nil, true},
+	} {
+		rendered := render(t, at("openshift.enabled", c.enabled), c.args...)
+		if got := rendered[key] != nil; got != c.want {
+			t.Errorf("%s: SecurityContextConstraints exist: %v", name, got)
+		}
+		user := object[appsv1.Deployment](t, rendered, "Deployment/"+controllerName).Spec.Template.Spec.SecurityContext.RunAsUser
+		if got := user == nil; got != c.want {
+			t.Errorf("%s: OpenShift chooses the user of the controller: %v", name, got)
+		}
+	}
+}
+
+func TestNamespaceOverride_isTheNamespaceOfAllObjects(t *testing.T) {
+	for key, object := range render(t, merge(allOptions, at("namespaceOverride", "other"))) {
+		if got := object.GetNamespace(); got == namespace {
+			t.Errorf("%s is in the namespace of the release", key)
+		}
+		if text, _ := json.Marshal(object); strings.Contains(string(text), "system:serviceaccount:"+namespace+":") {
+			t.Errorf("%s names ServiceAccounts in the namespace of the release", key)
+		}
 	}
 }
 

@@ -18,6 +18,18 @@
 {{ include "space.name" . }}-kubeletplugin
 {{- end -}}
 
+{{- define "space.controllerServiceAccount" -}}
+{{ .Values.controller.serviceAccount.name | default (include "space.controller" .) }}
+{{- end -}}
+
+{{- define "space.kubeletpluginServiceAccount" -}}
+{{ .Values.kubeletPlugin.serviceAccount.name | default (include "space.kubeletplugin" .) }}
+{{- end -}}
+
+{{- define "space.namespace" -}}
+{{ .Values.namespaceOverride | default .Release.Namespace }}
+{{- end -}}
+
 {{- /* The version of the image, as a label. kubectl space reads that of the DeviceClass. */ -}}
 {{- define "space.version" -}}
 {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | trimAll "_.-" }}
@@ -100,9 +112,45 @@ labels:
   value: $(MEMORY_LIMIT_MIB)000000
 {{- end -}}
 
+{{- /* A first part with a dot, a colon or the name localhost is a registry, as for container runtimes. */ -}}
 {{- define "space.image" -}}
+{{- with .Values.global.imageRegistry -}}
+{{ . }}/{{ regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $.Values.image.repository "" }}
+{{- else -}}
 {{ .Values.image.repository }}
+{{- end }}
 {{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end -}}
+
+{{- /* The chart's image pull secrets and those of all charts. The latter can be names or objects. */ -}}
+{{- define "space.imagePullSecrets" -}}
+{{- $secrets := .Values.imagePullSecrets -}}
+{{- range .Values.global.imagePullSecrets }}
+  {{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) }}
+{{- end }}
+{{- with $secrets }}{{ uniq . | toYaml }}{{ end }}
+{{- end -}}
+
+{{- /* Flags of all components, and those of the values, which take precedence: (list <root> <its values>). */ -}}
+{{- define "space.commonArgs" -}}
+- --v={{ (first .).Values.logVerbosity }}
+- --logging-format={{ (first .).Values.logFormat }}
+{{- range (last .).extraArgs }}
+- {{ quote . }}
+{{- end }}
+{{- end -}}
+
+{{- /* True on OpenShift, unless the values say otherwise. */ -}}
+{{- define "space.openshift" -}}
+{{- if eq (toString .Values.openshift.enabled) "auto" }}{{ .Capabilities.APIVersions.Has "security.openshift.io/v1" | ternary "true" "" }}
+{{- else if eq (toString .Values.openshift.enabled) "true" }}true{{ end -}}
+{{- end -}}
+
+{{- /* OpenShift chooses the user of pods that may run with any user but root. */ -}}
+{{- define "space.controllerSecurityContext" -}}
+{{- $context := .Values.controller.podSecurityContext -}}
+{{- if include "space.openshift" . }}{{ $context = omit $context "runAsUser" "runAsGroup" "fsGroup" }}{{ end -}}
+{{ toYaml $context }}
 {{- end -}}
 
 {{- /* The pools per node, which the kubelet plugins publish. Empty without any. */ -}}
@@ -118,11 +166,11 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 
 {{- define "space.controllerUser" -}}
-system:serviceaccount:{{ .Release.Namespace }}:{{ include "space.controller" . }}
+system:serviceaccount:{{ include "space.namespace" . }}:{{ include "space.controllerServiceAccount" . }}
 {{- end -}}
 
 {{- define "space.kubeletpluginUser" -}}
-system:serviceaccount:{{ .Release.Namespace }}:{{ include "space.kubeletplugin" . }}
+system:serviceaccount:{{ include "space.namespace" . }}:{{ include "space.kubeletpluginServiceAccount" . }}
 {{- end -}}
 
 {{- /* The binding of an admission policy and the start of the policy: (list . <name>). */ -}}

@@ -18,7 +18,7 @@
       secret:
         name: {{ $secure.certificate.existingSecret }}
         key: ca.crt
-    serverName: {{ include "space.metricsService" $ }}.{{ $.Release.Namespace }}.svc
+    serverName: {{ include "space.metricsService" $ }}.{{ include "space.namespace" $ }}.svc
     {{- else }}
     insecureSkipVerify: true
     {{- end }}
