@@ -27,6 +27,8 @@ KWOK_VERSION := v0.8.0
 CHAINSAW_VERSION := v0.2.12
 # As in test/tools/govulncheck/go.mod.
 GOVULNCHECK_VERSION := v1.8.0
+# As in test/tools/actionlint/go.mod.
+ACTIONLINT_VERSION := v1.7.12
 # As in test/tools/vale/go.mod, whose github.com/andybalholm/cascadia is a release, too.
 VALE_VERSION := v3.22.0
 # The database of vulnerabilities, if not Go's: http, https or file.
@@ -194,7 +196,7 @@ pin: ## Pin the version K8S of Kubernetes for tests, with the settings of the ne
 ##@ Checks
 
 .PHONY: lint
-lint: lint-go lint-generated lint-chart lint-docs ## Run all linters.
+lint: lint-go lint-generated lint-chart lint-docs lint-workflows ## Run all linters.
 
 .PHONY: lint-go
 lint-go: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) $(BIN)/logcheck-$(LOGTOOLS_VERSION) ## Run golangci-lint and logcheck.
@@ -213,6 +215,10 @@ lint-chart: $(BIN)/helm ## Run helm lint.
 .PHONY: lint-docs
 lint-docs: $(BIN)/vale-$(VALE_VERSION) ## Check the prose of the documentation against the style in test/tools/vale.
 	$< --config test/tools/vale/vale.ini --output line $(PROSE)
+
+.PHONY: lint-workflows
+lint-workflows: $(BIN)/actionlint-$(ACTIONLINT_VERSION) ## Check the workflows of GitHub Actions.
+	$< -shellcheck= .github/workflows/*.yaml
 
 .PHONY: vuln
 vuln: $(BIN)/govulncheck-$(GOVULNCHECK_VERSION) ## Check all modules for known vulnerabilities.
@@ -235,6 +241,9 @@ $(BIN)/helm-docs-$(HELM_DOCS_VERSION):
 
 $(BIN)/govulncheck-$(GOVULNCHECK_VERSION):
 	cd test/tools/govulncheck && go build -o $@ golang.org/x/vuln/cmd/govulncheck
+
+$(BIN)/actionlint-$(ACTIONLINT_VERSION):
+	cd test/tools/actionlint && go build -o $@ github.com/rhysd/actionlint/cmd/actionlint
 
 # Vale reads comments of source code with parsers in C.
 $(BIN)/vale-$(VALE_VERSION):
