@@ -21,6 +21,7 @@ import (
 	"k8s.io/klog/v2"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/knownissues"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 	"github.com/space-dra/space-dra-driver/pkg/space/uninstall"
 )
@@ -63,6 +64,10 @@ func (o *Options) Run(ctx context.Context) error {
 	api, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("create a client for %s: %w", config.Host, err)
+	}
+	// Everyone may read the version of the API server. Only the kubelet plugin reads that of the kubelet.
+	if server, err := api.Discovery().ServerVersion(); err == nil {
+		knownissues.Log(ctx, knownissues.ControlPlane, server.GitVersion)
 	}
 	if o.NoSpaces {
 		return uninstall.Check(ctx, api, o.Driver)

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
+	"github.com/space-dra/space-dra-driver/pkg/space/knownissues"
 	"github.com/space-dra/space-dra-driver/pkg/space/logkeys"
 )
 
@@ -52,6 +53,7 @@ func WaitForAPIServer(ctx context.Context, config *rest.Config, timeout time.Dur
 		version, err := api.ServerVersion()
 		if err == nil {
 			logger.V(1).Info("Connected to the API server", logkeys.Server, config.Host, logkeys.Version, version.GitVersion)
+			knownissues.Log(ctx, knownissues.ControlPlane, version.GitVersion)
 			return true, nil
 		}
 		if last == nil || last.Error() != err.Error() {

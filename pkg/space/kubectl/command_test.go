@@ -80,7 +80,7 @@ func TestMain_reportsAClusterWithoutTheAPI(t *testing.T) {
 	})
 	server := httptest.NewServer(mux)
 	defer server.Close()
-	if _, errOut, code := run(t, "kubectl-space", server.URL, "list"); code != 1 || !strings.Contains(errOut, "does not serve resource.k8s.io/v1: spaces need Kubernetes 1.34") {
+	if _, errOut, code := run(t, "kubectl-space", server.URL, "list"); code != 1 || !strings.Contains(errOut, "does not serve resource.k8s.io/v1: spaces need Kubernetes 1.34.2") {
 		t.Errorf("exit code %d, error %q", code, errOut)
 	}
 }

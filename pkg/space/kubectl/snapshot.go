@@ -105,7 +105,7 @@ func (r *reader) read(ctx context.Context, namespace string) (*snapshot, error) 
 	}
 	claims, err := r.client.ResourceV1().ResourceClaims(namespace).List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, errors.New("the cluster does not serve resource.k8s.io/v1: spaces need Kubernetes 1.34 or newer")
+		return nil, errors.New("the cluster does not serve resource.k8s.io/v1: spaces need Kubernetes 1.34.2 or newer")
 	}
 	if err != nil {
 		return nil, err

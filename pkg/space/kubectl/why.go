@@ -14,10 +14,13 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/knownissues"
 )
 
 func newWhy(o *options) *cobra.Command {
@@ -34,13 +37,13 @@ func newWhy(o *options) *cobra.Command {
 		ValidArgsFunction: o.completeNames(claimKind, podKind, namespaceKind),
 		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {
 			return o.each(args, func(arg string) error {
-				text, note, err := r.why(ctx, arg)
+				text, notes, err := r.why(ctx, arg)
 				if err != nil {
 					return err
 				}
 				fmt.Fprintln(o.streams.Out, escape(text))
-				if note != "" {
-					fmt.Fprintln(o.streams.ErrOut, note)
+				if notes != "" {
+					fmt.Fprintln(o.streams.ErrOut, notes)
 				}
 				return nil
 			})
@@ -48,8 +51,8 @@ func newWhy(o *options) *cobra.Command {
 	}
 }
 
-// why returns an explanation in one paragraph, and a note about missing permissions.
-func (r *reader) why(ctx context.Context, arg string) (text, note string, err error) {
+// why returns an explanation in one paragraph, and notes about missing permissions and known issues.
+func (r *reader) why(ctx context.Context, arg string) (text, notes string, err error) {
 	kind, name, err := parseArg(arg, claimKind, podKind, namespaceKind)
 	namespace, space := r.namespace, ""
 	if kind == namespaceKind {
@@ -77,11 +80,40 @@ func (r *reader) why(ctx context.Context, arg string) (text, note string, err er
 	case remaining != "" && (space != "" || claim == nil && pod == nil):
 		return remaining, s.note(), nil
 	case claim != nil && kind != podKind:
-		return s.whyClaim(claim, s.consumers(claim)), s.note(), nil
+		pods := s.consumers(claim)
+		return s.whyClaim(claim, pods), r.notes(ctx, s, pods...), nil
 	case pod != nil && (kind == podKind || kind == ""):
-		return s.whyPod(pod), s.note(), nil
+		return s.whyPod(pod), r.notes(ctx, s, pod), nil
 	}
 	return "", "", errors.New(strings.TrimSpace(fmt.Sprintf("there is neither a ResourceClaim nor a Pod %s in namespace %s. %s", name, namespace, s.note())))
+}
+
+// notes returns a line about missing permissions, and one for the control plane and each node of the pods
+// if they run a version of Kubernetes with known issues.
+func (r *reader) notes(ctx context.Context, s *snapshot, pods ...*corev1.Pod) string {
+	var lines []string
+	if note := s.note(); note != "" {
+		lines = append(lines, note)
+	}
+	warn := func(prefix, component, version string) {
+		if warning := knownissues.Warning(component, version); warning != "" {
+			lines = append(lines, "Warning: "+prefix+escape(warning)+".")
+		}
+	}
+	if server, err := r.client.Discovery().ServerVersion(); err == nil {
+		warn("", knownissues.ControlPlane, server.GitVersion)
+	}
+	nodes := sets.New[string]()
+	for _, pod := range pods {
+		nodes.Insert(pod.Spec.NodeName)
+	}
+	for _, name := range sets.List(nodes.Delete("")) {
+		// Users without permission to get nodes cannot upgrade them either.
+		if node, err := r.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{}); err == nil {
+			warn("node "+name+": ", knownissues.Kubelet, node.Status.NodeInfo.KubeletVersion)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // whyPod explains why a pod has no space.

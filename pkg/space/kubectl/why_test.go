@@ -4,6 +4,12 @@
 package kubectl
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -54,6 +61,8 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: reason, Message: message}}
 		return p
 	}
+	extended := unscheduledPod("Unschedulable", "2 Insufficient example.com/space")
+	extended.Spec.ResourceClaims = nil
 	full := unscheduledPod("Unschedulable", "0/2 nodes are available: 2 cannot allocate all claims.")
 	two := pending()
 	two.Spec.Devices.Requests = append(two.Spec.Devices.Requests, *two.Spec.Devices.Requests[0].DeepCopy())
@@ -68,6 +77,7 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		"a ready space":                                     {[]any{provisioned(), pod("p", "n", "c")}, "is ready. Pod p is starting on node n."},
 		"a ready space of a pod that runs":                  {[]any{provisioned(), running("p", "c")}, "it is ready."},
 		"a pod without a claim":                             {[]any{pod("p", "n")}, "requests no space: its spec names no ResourceClaim"},
+		"an extended resource that no claim provides":       {[]any{extended}, "Pod p has no ResourceClaim yet, and is not scheduled: 2 Insufficient example.com/space."},
 		"a missing claim":                                   {[]any{unscheduled}, "ResourceClaim c, which does not exist"},
 		"a claim that is not created from its template yet": {[]any{template}, "ResourceClaim c of pod p is not created from its template yet"},
 		"a claim over quota": {[]any{template, from("resource_claim", event("p", "FailedResourceClaimCreation", "exceeded quota: space"))},
@@ -149,6 +159,42 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 		}
 		if strings.Contains(got, "\n") || strings.Contains(got, "..") {
 			t.Errorf("%s: got more than one paragraph, or two full stops: %q", name, got)
+		}
+	}
+}
+
+func TestWhy_warnsOfKnownIssues(t *testing.T) {
+	node := func(name, kubelet string) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{KubeletVersion: kubelet}}}
+	}
+	effects := regexp.MustCompile(`(known issues): .*\n`)
+	shared := ready(t, "c", "p", "q", "r")
+	objects := []runtime.Object{shared, pod("p", "old", "c"), pod("q", "older", "c"), pod("r", "new", "c"), node("old", "v1.34.3"), node("older", "v1.34.1\x1b"), node("new", "v1.34.4")}
+	for name, test := range map[string]struct {
+		server string
+		denied []string
+		want   string
+	}{
+		"a control plane": {"v1.34.2", []string{"nodes"}, "Warning: Kubernetes v1.34.2 of the control plane has known issues"},
+		"kubelets":        {"v1.34.4", nil, "Warning: node old: Kubernetes v1.34.3 of the kubelet has known issues, Warning: node older: Kubernetes v1.34.1\\x1b of the kubelet has known issues"},
+		"neither":         {"v1.37.2", []string{"nodes"}, ""},
+	} {
+		objects, err := url.Parse(serve(t, objects, test.denied...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("/", httputil.NewSingleHostReverseProxy(objects))
+		mux.HandleFunc("/version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{"gitVersion":%q}`, test.server) })
+		server := httptest.NewServer(mux)
+		t.Cleanup(server.Close)
+		_, errOut, code := run(t, "kubectl-space", server.URL, "why", "c", "-n", "team")
+		var warnings []string
+		for line := range strings.Lines(errOut) {
+			warnings = append(warnings, effects.ReplaceAllString(line, "$1"))
+		}
+		if got := strings.Join(warnings, ", "); code != 0 || got != test.want {
+			t.Errorf("%s: got code %d and %q, want %q", name, code, got, test.want)
 		}
 	}
 }

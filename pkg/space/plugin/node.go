@@ -16,6 +16,8 @@ import (
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/dynamic-resource-allocation/resourceslice"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/knownissues"
 )
 
 // resourcePublisher publishes ResourceSlices of the node in the background, and deletes others of the
@@ -44,6 +46,7 @@ func (d *Driver) syncNode(ctx context.Context, helper resourcePublisher) error {
 	var bound *types.UID // the UID that tokens are bound to, or nil if it is unknown
 	var owner types.UID
 	var labels map[string]string
+	var kubelet string // its version
 	for {
 		select {
 		case <-ctx.Done():
@@ -60,6 +63,10 @@ func (d *Driver) syncNode(ctx context.Context, helper resourcePublisher) error {
 				d.handleNodeReplacement(ctx, node.UID)
 			}
 			bound = &node.UID
+			if now := node.Status.NodeInfo.KubeletVersion; now != kubelet {
+				kubelet = now
+				knownissues.Log(ctx, knownissues.Kubelet, kubelet)
+			}
 			if !publishes || node.UID == "" {
 				continue
 			}
