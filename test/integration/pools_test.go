@@ -235,30 +235,40 @@ func TestDedicatedDevices_replaceShareableOnes(t *testing.T) {
 	awaitPools(t, old, "few: space-0 space-1", "local/node-a: space-0 on node-a space-1 on node-a", "shared: space-0 space-1 space-2", "spaces: space-0 space-1 space-2 space-3")
 	for words, want := range map[string]int{
 		"publishing dedicated devices instead": 3,
-		"no space gets a quota":                1,
+		"gets the default part of the budget":  1,
 		"before their spaces are ready":        1,
 	} {
 		framework.AwaitLogCount(t, controller.Log, words, want)
 	}
 	framework.AwaitLogCount(t, plugin, "publishing dedicated devices instead", 1)
 
-	// Such a cluster does not distinguish two allocations of the same device to the same claim.
 	ns := old.Namespace(t)
-	old.CreateClaim(t, ns, framework.NewClaim("claim"))
-	set := func(device string) {
-		allocate(t, old, ns, "claim", func(claim *resourceapi.ResourceClaim) {
+	set := func(claim, pool, device string) {
+		allocate(t, old, ns, claim, func(claim *resourceapi.ResourceClaim) {
 			claim.Status.Allocation.AllocationTimestamp = nil
 			result := &claim.Status.Allocation.Devices.Results[0]
-			result.Pool, result.Device, result.ShareID = "few", device, nil
+			result.Pool, result.Device, result.ShareID = pool, device, nil
 		})
 	}
-	set("space-0")
-	_, spaces := spacesOf(t, old, ns, "claim", 1)
+	// A claim cannot request a part of the budget.
+	old.CreateClaim(t, ns, framework.NewClaim("budget"))
+	set("budget", "shared", "space-0")
+	_, spaces := spacesOf(t, old, ns, "budget", 1)
+	framework.AwaitAny(t, old.Client.CoreV1().RESTClient(), "resourcequotas", spaces[0].Namespace, framework.That("the default part of the budget", func(q *corev1.ResourceQuota) bool {
+		return q.Spec.Hard.Name(corev1.ResourceRequestsCPU, resource.DecimalSI).String() == "2"
+	}))
+	deallocate(t, old, ns, "budget")
+	old.AwaitNamespaceDeleted(t, spaces[0].Namespace)
+
+	// Such a cluster does not distinguish two allocations of the same device to the same claim.
+	old.CreateClaim(t, ns, framework.NewClaim("claim"))
+	set("claim", "few", "space-0")
+	_, spaces = spacesOf(t, old, ns, "claim", 1)
 	name := spaces[0].Namespace
 	release := blockDeletion(t, old, name)
 	deallocate(t, old, ns, "claim")
 	framework.Await(t, framework.Namespace(old.Client, name), terminating())
-	set("space-0")
+	set("claim", "few", "space-0")
 	framework.Await(t, framework.Claim(old.Client, ns, "claim"), framework.NotReadyBecause(spaceapi.ReasonNamespaceTerminating, name))
 	release()
 	if _, again := spacesOf(t, old, ns, "claim", 1); again[0].Namespace != name || again[0].ServiceAccountUID == spaces[0].ServiceAccountUID {
@@ -267,7 +277,7 @@ func TestDedicatedDevices_replaceShareableOnes(t *testing.T) {
 	deallocate(t, old, ns, "claim")
 	old.AwaitNamespaceDeleted(t, name)
 	// Another device has another namespace.
-	set("space-1")
+	set("claim", "few", "space-1")
 	if _, spaces = spacesOf(t, old, ns, "claim", 1); spaces[0].Namespace == name {
 		t.Errorf("another device has namespace %s again", name)
 	}

@@ -14,8 +14,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/utils/ptr"
 	kjson "sigs.k8s.io/json"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -112,6 +115,21 @@ type ContainerConfig struct {
 	// prefixes admin_ and user_.
 	AdminEnv map[string]string
 	UserEnv  map[string]string
+}
+
+// LimitQuota limits the space to its part of the budget of a pool, unless class or claim set lower limits.
+func (c *Recorded) LimitQuota(part map[resourceapi.QualifiedName]resource.Quantity) {
+	spec := ptr.Deref(c.ResourceQuota.DeepCopy(), corev1.ResourceQuotaSpec{})
+	for capacity, amount := range part {
+		name := spaceapi.QuotaResource(string(capacity))
+		if have, limited := spec.Hard[name]; name != "" && (!limited || amount.Cmp(have) < 0) {
+			if spec.Hard == nil {
+				spec.Hard = corev1.ResourceList{}
+			}
+			spec.Hard[name] = amount
+			c.ResourceQuota = &spec
+		}
+	}
 }
 
 // Encode returns the value of the annotation that records the configuration of a space.

@@ -14,6 +14,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
@@ -22,6 +23,7 @@ import (
 	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 	spaceconfig "github.com/space-dra/space-dra-driver/pkg/space/config"
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 	"github.com/space-dra/space-dra-driver/pkg/space/resources"
 )
 
@@ -124,10 +126,16 @@ func (r *Reconciler) newDesiredClaim(ctx context.Context, claim *resourceapi.Res
 // newDesiredSpace returns the desired state of the space of a result. It also returns a space with an
 // error, which is the reason why the result gets no space.
 func (r *Reconciler) newDesiredSpace(a *allocation.Allocation, result allocation.Result, namespaces []corev1.Namespace) (*desiredSpace, error) {
-	config, err := r.config.Defaults.Resolve(a, result)
+	consumer := result
+	if consumer.ShareID == nil && len(consumer.ConsumedCapacity) == 0 && !ptr.Deref(consumer.AdminAccess, false) {
+		// The device of a cluster without shareable devices has no capacity that the space can consume.
+		consumer.ConsumedCapacity = pools.DefaultPart(r.config.Pools, result.Pool)
+	}
+	config, err := r.config.Defaults.Resolve(a, consumer)
 	if err == nil {
 		err = r.config.Defaults.CheckAllowed(config.Recorded)
 	}
+	config.LimitQuota(consumer.ConsumedCapacity)
 	space := &desiredSpace{Result: result, config: config, name: result.NamespaceName(config.NamespacePrefix)}
 	for i := range namespaces {
 		ns := &namespaces[i]

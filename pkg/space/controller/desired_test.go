@@ -4,15 +4,21 @@
 package controller
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/pools"
 )
 
 func TestNewDesiredClaim_expiresAtTheShortestLifetime(t *testing.T) {
@@ -100,4 +106,52 @@ func TestNewDesiredClaim_ignoresADamagedRecordedConfig(t *testing.T) {
 			t.Errorf("%q: got no error for a role that is not allowed", record)
 		}
 	}
+}
+
+// Before Kubernetes 1.36, devices have no capacity, so that claims cannot request a part of the budget.
+func TestNewDesiredClaim_hasTheDefaultPartOfTheBudget(t *testing.T) {
+	budget := &pools.Budget{Default: map[string]resource.Quantity{"cpu": resource.MustParse("2"), "pods": resource.MustParse("9")}}
+	withBudget := func(cpu string) func(*Config) {
+		return func(c *Config) {
+			budget.Default["cpu"] = resource.MustParse(cpu)
+			c.Pools = []pools.Pool{{Name: "other"}, {Name: "spaces", Budget: budget}}
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(*resourceapi.DeviceRequestAllocationResult)
+		want   string
+	}{
+		"an exclusive device":              {func(*resourceapi.DeviceRequestAllocationResult) {}, "pods=4 requests.cpu=2"},
+		"an exclusive device, as admin":    {func(r *resourceapi.DeviceRequestAllocationResult) { r.AdminAccess = ptr.To(true) }, "pods=4"},
+		"an exclusive device of no budget": {func(r *resourceapi.DeviceRequestAllocationResult) { r.Pool = "other" }, "pods=4"},
+		"a shareable device": {func(r *resourceapi.DeviceRequestAllocationResult) {
+			r.ShareID, r.ConsumedCapacity = ptr.To(types.UID("share")), map[resourceapi.QualifiedName]resource.Quantity{"cpu": resource.MustParse("1")}
+		}, "pods=4 requests.cpu=1"},
+	} {
+		claim := withClassConfig(claimFor("a"), `"allowAdminAccess":true,"resourceQuota":{"hard":{"pods":"4"}}`)
+		result := &claim.Status.Allocation.Devices.Results[0]
+		result.Pool, result.ShareID = "spaces", nil
+		test.change(result)
+		c := newClusterWith(t, withBudget("2"), claim)
+		if got := hardOf(c.desired(claim)); got != test.want {
+			t.Errorf("%s: got %s, want %s", name, got, test.want)
+		}
+		// A space keeps its quota when the values change.
+		c = newClusterWith(t, withBudget("5"), claim)
+		ns := newClusterWith(t, withBudget("2"), claim).namespaceFor(claim)
+		c.putInCache(ns)
+		if got := hardOf(c.desired(claim)); got != test.want {
+			t.Errorf("%s, with other values: got %s, want %s", name, got, test.want)
+		}
+	}
+}
+
+// hardOf returns the quota of the space of a claim.
+func hardOf(d *desiredClaim) string {
+	var out []string
+	for name, amount := range d.spaces[0].config.ResourceQuota.Hard {
+		out = append(out, fmt.Sprintf("%s=%s", name, amount.String()))
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
 }

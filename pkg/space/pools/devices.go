@@ -115,6 +115,20 @@ func (b Budget) policy(name string) *resourceapi.CapacityRequestPolicy {
 	return &resourceapi.CapacityRequestPolicy{Default: ptr.To(b.Default[name]), ValidRange: valid}
 }
 
+// DefaultPart returns the part of the budget of a pool that a space gets without a request. It is nil if
+// the pool has no budget.
+func DefaultPart(pools []Pool, name string) map[resourceapi.QualifiedName]resource.Quantity {
+	out := map[resourceapi.QualifiedName]resource.Quantity{}
+	for _, p := range pools {
+		if p.Name == name && p.Budget != nil {
+			for capacity, amount := range p.Budget.Default {
+				out[resourceapi.QualifiedName(capacity)] = amount
+			}
+		}
+	}
+	return out
+}
+
 // toSlices distributes devices over as few ResourceSlices as possible.
 func toSlices(devices []resourceapi.Device) []resourceslice.Slice {
 	var out []resourceslice.Slice

@@ -143,7 +143,7 @@ func (s Set) logUnsupported(ctx context.Context, p Pool, found Unsupported) {
 	meaning := ""
 	switch {
 	case p.Budget != nil:
-		meaning = ", so the number of spaces is limited to those of the default size that fit, and no space gets a quota from the budget"
+		meaning = ", so the number of spaces is limited to those of the default size that fit, and each of them gets the default part of the budget as its quota"
 	case p.Limit == nil && p.PerNode == nil:
 		meaning = ", so the number of spaces is limited"
 	}

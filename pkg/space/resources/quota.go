@@ -9,30 +9,20 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
 // resourceQuota limits what is used in the space. It is nil if neither the class, the claim nor
 // the budget of a pool sets a limit.
 func resourceQuota(meta metav1.ObjectMeta, result allocation.Result, space config.Recorded) *corev1.ResourceQuota {
-	spec := ptr.Deref(space.ResourceQuota.DeepCopy(), corev1.ResourceQuotaSpec{})
-	hard := corev1.ResourceList{}
-	maps.Copy(hard, spec.Hard)
-	// The space is limited to its part of the pool's budget, unless class or claim set a lower limit.
-	for capacity, part := range result.ConsumedCapacity {
-		name := spaceapi.QuotaResource(string(capacity))
-		if have, limited := hard[name]; name != "" && (!limited || part.Cmp(have) < 0) {
-			hard[name] = part
-		}
-	}
-	if len(hard) == 0 {
+	space.LimitQuota(result.ConsumedCapacity)
+	if space.ResourceQuota == nil || len(space.ResourceQuota.Hard) == 0 {
 		return nil
 	}
-	spec.Hard = rounded(hard)
+	spec := *space.ResourceQuota.DeepCopy()
+	spec.Hard = rounded(spec.Hard)
 	return &corev1.ResourceQuota{ObjectMeta: meta, Spec: spec}
 }
 
