@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // maxNamed is how many objects of a kind an explanation names.
@@ -42,11 +43,15 @@ func strategyHint(pod *corev1.Pod) string {
 	return " If that is a pod of the same Deployment, give the Deployment the strategy Recreate, or RollingUpdate with maxSurge 0."
 }
 
-// consumersOf returns the pods that use a claim, or the claim if there are none.
+// consumersOf returns the pods and other objects that use a claim, or the claim if there are none.
 func consumersOf(claim *resourceapi.ResourceClaim) []string {
 	var consumers []string
 	for _, consumer := range claim.Status.ReservedFor {
-		consumers = append(consumers, fmt.Sprintf("pod %s/%s", claim.Namespace, consumer.Name))
+		kind := schema.GroupResource{Group: consumer.APIGroup, Resource: consumer.Resource}.String()
+		if kind == "pods" {
+			kind = "pod"
+		}
+		consumers = append(consumers, fmt.Sprintf("%s %s/%s", kind, claim.Namespace, consumer.Name))
 	}
 	if len(consumers) == 0 {
 		consumers = append(consumers, fmt.Sprintf("ResourceClaim %s/%s", claim.Namespace, claim.Name))

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 )
@@ -23,6 +24,8 @@ func TestWhyPod_namesConsumersOfTheSpace(t *testing.T) {
 		return p
 	}
 	const full, exclusive = "0/2 nodes are available: 2 cannot allocate all claims.", "ResourceClaim c is exclusive and in use by pod q"
+	group := ready(t, "other")
+	group.Status.ReservedFor = []resourceapi.ResourceClaimConsumerReference{{APIGroup: "scheduling.k8s.io", Resource: "podgroups", Name: "g"}}
 	elsewhere := ready(t, "other", "q")
 	elsewhere.Namespace = "another"
 	for name, test := range map[string]struct {
@@ -34,6 +37,7 @@ func TestWhyPod_namesConsumersOfTheSpace(t *testing.T) {
 		"a full pool, for a Deployment":        {[]any{claim("c", driver), unscheduled(full, "ReplicaSet"), slice("spaces", 1, 0), ready(t, "other", "q")}, hint, ""},
 		"a full pool of others":                {[]any{claim("c", driver), unscheduled(full, "ReplicaSet"), slice("spaces", 1, 0), elsewhere}, "In use by pod another/q.", hint},
 		"many consumers":                       {[]any{claim("c", driver), unscheduled(full, ""), slice("spaces", 5, 0), ready(t, "other", "u", "t", "s", "r", "q")}, "In use by pod team/q, pod team/r, pod team/s, 2 more.", hint},
+		"a PodGroup":                           {[]any{claim("c", driver), unscheduled(full, ""), slice("spaces", 1, 0), group}, "In use by podgroups.scheduling.k8s.io team/g.", hint},
 		"a claim that no pod uses":             {[]any{claim("c", driver), unscheduled(full, ""), slice("spaces", 1, 0), ready(t, "other")}, "In use by ResourceClaim team/other.", hint},
 		"an exclusive claim":                   {[]any{ready(t, "c", "q"), unscheduled(exclusive, "")}, "in use by pod q.", hint},
 		"an exclusive claim, for a Deployment": {[]any{ready(t, "c", "q"), unscheduled(exclusive, "ReplicaSet")}, hint, ""},

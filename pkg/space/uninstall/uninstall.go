@@ -62,7 +62,9 @@ func Check(ctx context.Context, api kubernetes.Interface, driver string) error {
 		delete(byClaim, string(claim.UID))
 		var pods []string
 		for _, consumer := range claim.Status.ReservedFor {
-			pods = append(pods, consumer.Name)
+			if consumer.APIGroup == "" && consumer.Resource == "pods" {
+				pods = append(pods, consumer.Name)
+			}
 		}
 		found = append(append(found, fmt.Sprintf("ResourceClaim %s with namespaces %s and pods %s", a.Claim, orNone(names), orNone(pods))), others...)
 		return nil
