@@ -1,0 +1,72 @@
+// Copyright The Space DRA Driver Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/test/framework"
+)
+
+// TestDeviceTaintRule_drainsAPoolInKubernetes136 enables DeviceTaintRules as the example says for Kubernetes
+// 1.36. Newer versions serve the older API, too.
+func TestDeviceTaintRule_drainsAPoolInKubernetes136(t *testing.T) {
+	t.Parallel()
+	env.Requires(t, "1.36", "a DeviceTaintRule")
+	e, err := framework.NewControlPlane(t.Context(), "space-taint", map[string]bool{"DRADeviceTaintRules": true}, "--runtime-config=resource.k8s.io/v1beta2=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Cluster.Delete(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{"pods": resource.MustParse("10")}}}
+	if _, err := e.Client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: spaceapi.DefaultDriverName}}
+	class.Spec.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", spaceapi.DefaultDriverName)}}}
+	if _, err := e.Client.ResourceV1().DeviceClasses().Create(t.Context(), class, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	startController(t, e, poolsFile(t, "- {name: example-device-taint}"))
+
+	ns := e.Namespace(t)
+	start := func(name string) {
+		t.Helper()
+		e.CreateClaim(t, ns, framework.NewClaim(name))
+		pod := framework.NewPod(name, name)
+		pod.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}} // there is no kubelet
+		e.StartPod(t, ns, pod)
+	}
+	start("evicted")
+	framework.Await(t, framework.Claim(e.Client, ns, "evicted"), framework.SpacesReady(1))
+	e.Kubectl(t, "apply", "--filename="+filepath.Join(framework.Root(), "demo/examples/device-taint/taint-v1beta2.yaml"))
+	framework.Await(t, framework.Pod(e.Client, ns, "evicted"), framework.That("evicted", func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil }))
+	start("waits")
+	framework.Await(t, framework.Pod(e.Client, ns, "waits"), framework.That("unschedulable", func(p *corev1.Pod) bool {
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonUnschedulable {
+				return true
+			}
+		}
+		return false
+	}))
+	for _, pod := range []string{"evicted", "waits"} {
+		if err := e.ForceDelete(t.Context(), ns, pod); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
