@@ -164,6 +164,11 @@ upgrade-test: programs $(GOTESTSUM) ## Upgrade from the commit FROM, by default 
 	git archive $(FROM) | tar -x -C build/upgrade-from
 	cd test && SPACE_UPGRADE_FROM=$(CURDIR)/build/upgrade-from $(on_clusters) -run '^TestUpgrade_' ./e2e/outage
 
+.PHONY: skew-test
+skew-test: programs $(GOTESTSUM) ## Upgrade Kubernetes from K8S to the newest version, host by host, while pods use spaces.
+	@[ -n "$(K8S)" ] || { echo "set K8S to the version to upgrade from"; exit 1; }
+	cd test && $(on_clusters) ./skew
+
 .PHONY: clients-test
 clients-test: programs $(BIN)/chainsaw $(GOTESTSUM) ## Use spaces with clients that others have written. Needs python3-kubernetes, nodejs and npm.
 	@/usr/bin/python3 -c 'import kubernetes' && node --version >/dev/null && npm --version >/dev/null || { echo "on Debian: apt-get install --no-install-recommends python3-kubernetes nodejs npm"; exit 1; }

@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 read -ra test <<<"$1"
 logs=$PWD/../build/matrix
 mkdir -p "$logs"
-printf '| Kubernetes | integration | node | e2e | examples |\n|---|---|---|---|---|\n' >"$logs/table.md"
+printf '| Kubernetes | integration | node | e2e | examples | skew |\n|---|---|---|---|---|---|\n' >"$logs/table.md"
 
 status=0
 for version in "${@:2}"; do
@@ -29,6 +29,7 @@ integration ./integration/...
 node ./node/...
 e2e ./e2e/... -skip=^TestExamples
 examples ./e2e -run=^TestExamples
+skew ./skew
 SUITES
   echo "$row" >>"$logs/table.md"
 done

@@ -191,6 +191,37 @@ func (h *Host) writeVar() error {
 	return nil
 }
 
+// Upgrade restarts the programs of Kubernetes on the host that differ in another version, which it builds if
+// they are missing. The version is one for Config.Kubernetes.
+func (h *Host) Upgrade(ctx context.Context, version string) error {
+	cfg := h.cluster.rec.Config
+	cfg.Kubernetes = version
+	builder, err := cfg.Builder()
+	if err != nil {
+		return err
+	}
+	programs, err := builder.Build(ctx, cfg.programs()...)
+	if err != nil {
+		return err
+	}
+	for _, p := range h.processes() {
+		link, target := h.onMachine(p.program()), h.cluster.inHost(programs[p.name])
+		if current, err := os.Readlink(link); err == nil && current == target {
+			continue
+		}
+		if err := h.kill(ctx, p); err != nil {
+			return err
+		}
+		if err := errors.Join(os.Remove(link), os.Symlink(target, link)); err != nil {
+			return fmt.Errorf("upgrade %s on %s: %w", p.name, h.name, err)
+		}
+		if err := h.start(ctx, p); err != nil {
+			return err
+		}
+	}
+	return h.cluster.waitReady(ctx)
+}
+
 // repair starts the hosts and processes that are not running.
 func (c *Cluster) repair(ctx context.Context) error {
 	inits, err := findInits(c.rec.Name)
