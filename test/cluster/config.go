@@ -40,7 +40,7 @@ type Config struct {
 	Nodes int
 	// BuildDir is a directory in the repository's root, for built programs.
 	BuildDir string
-	// Kubernetes is one of the versions in components/kubernetes-*, such as 1.34.4, or
+	// Kubernetes is one of the versions in components/kubernetes-*, such as 1.34.5, or
 	// empty for the newest.
 	Kubernetes string
 	// FeatureGates are set in the control plane and the kubelets. They are for tests

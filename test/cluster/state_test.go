@@ -13,7 +13,7 @@ func TestCheckConfig_rejectsOtherSettings(t *testing.T) {
 	}
 	for name, change := range map[string]func(*Config){
 		"nodes":      func(c *Config) { c.Nodes = 2 },
-		"version":    func(c *Config) { c.Kubernetes = "1.34.4" },
+		"version":    func(c *Config) { c.Kubernetes = "1.34.5" },
 		"gates":      func(c *Config) { c.FeatureGates = map[string]bool{"A": true} },
 		"flags":      func(c *Config) { c.ControllerManagerFlags = []string{"--a"} },
 		"directory":  func(c *Config) { c.KubeletDir = "/var/other" },
