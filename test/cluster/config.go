@@ -50,6 +50,9 @@ type Config struct {
 	// kube-controller-manager.
 	APIServerFlags         []string
 	ControllerManagerFlags []string
+	// NetworkPolicies enforces NetworkPolicies, with kube-router, and adds DNS, with CoreDNS. It needs
+	// nodes.
+	NetworkPolicies bool
 	// KubeletDir is the kubelets' root directory, below /var. The default is
 	// DefaultKubeletDir.
 	KubeletDir string
@@ -98,6 +101,9 @@ func (c Config) complete() (Config, error) {
 	if c.Nodes < 0 || c.Nodes > network.MaxNodes {
 		return c, fmt.Errorf("number of nodes is %d, must be 0 to %d", c.Nodes, network.MaxNodes)
 	}
+	if c.NetworkPolicies && c.Nodes == 0 {
+		return c, errors.New("NetworkPolicies are enforced on nodes, and the cluster has none")
+	}
 	if c.BuildDir == "" {
 		return c, errors.New("no directory for programs: change to the repository, or set one")
 	}
@@ -143,6 +149,9 @@ func (c Config) binDir() string { return filepath.Join(c.BuildDir, "cluster", "b
 func (c Config) programs() []string {
 	if c.Nodes == 0 {
 		return binaries.ControlPlane()
+	}
+	if !c.NetworkPolicies {
+		return binaries.WithoutNetworkPolicies()
 	}
 	return binaries.All()
 }

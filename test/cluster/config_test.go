@@ -29,6 +29,7 @@ func TestComplete_checksAndSetsDefaults(t *testing.T) {
 		{"path", base(func(c *Config) { c.Name = "../x" }), "", "lower-case"},
 		{"long name", base(func(c *Config) { c.Name = strings.Repeat("a", 50) }), "", "at most 49"},
 		{"fewer than no nodes", base(func(c *Config) { c.Nodes = -1 }), "", "number of nodes"},
+		{"NetworkPolicies without nodes", base(func(c *Config) { c.Nodes, c.NetworkPolicies = 0, true }), "", "has none"},
 		{"more nodes than addresses", base(func(c *Config) { c.Nodes = 300 }), "", "number of nodes"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

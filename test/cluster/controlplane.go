@@ -37,6 +37,7 @@ const (
 	containerd        = "containerd"
 	kubelet           = "kubelet"
 	kubeProxy         = "kube-proxy"
+	kubeRouter        = "kube-router"
 )
 
 // writeControlPlane writes the control plane's certificates and kubeconfigs.

@@ -82,6 +82,11 @@ func (c *Cluster) create(ctx context.Context) error {
 	if err := c.waitReady(ctx); err != nil {
 		return err
 	}
+	if c.rec.NetworkPolicies {
+		if err := c.startNetworkPolicies(ctx); err != nil {
+			return err
+		}
+	}
 	c.rec.Complete = true
 	return c.rec.save()
 }

@@ -34,6 +34,11 @@ func (h *Host) writeNode(ca *pki.CA) error {
 	); err != nil {
 		return err
 	}
+	if h.cluster.rec.NetworkPolicies {
+		if err := ca.WriteKubeconfig(h.onMachine(kubeconfigOf(kubeRouter)), server, kubeRouter, adminGroup); err != nil {
+			return err
+		}
+	}
 	snapshotter, err := snapshotterFor(h.dir())
 	if err != nil {
 		return fmt.Errorf("configure node %s: %w", h.name, err)
@@ -77,7 +82,7 @@ func snapshotterFor(dir string) (string, error) {
 }
 
 func (h *Host) nodeProcesses() []process {
-	return []process{
+	processes := []process{
 		{containerd, "unix:///run/containerd/containerd.sock", []string{"--config=" + hostDir + "/containerd.toml"}},
 		{kubelet, "http://127.0.0.1:10248/healthz", append([]string{
 			"--config=" + hostDir + "/kubelet.yaml",
@@ -87,4 +92,12 @@ func (h *Host) nodeProcesses() []process {
 		}, h.cluster.featureGates()...)},
 		{kubeProxy, "http://127.0.0.1:10256/healthz", []string{"--config=" + hostDir + "/kube-proxy.yaml"}},
 	}
+	if h.cluster.rec.NetworkPolicies {
+		processes = append(processes, process{kubeRouter, "http://127.0.0.1:20244/healthz", []string{
+			"--kubeconfig=" + kubeconfigOf(kubeRouter),
+			"--hostname-override=" + h.name,
+			"--service-cluster-ip-range=" + serviceCIDR,
+		}})
+	}
+	return processes
 }

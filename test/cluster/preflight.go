@@ -44,6 +44,9 @@ func requireTools(cfg Config) error {
 		packages["ip6tables"] = "iptables"
 		packages["mount"] = "mount"
 	}
+	if cfg.NetworkPolicies {
+		packages["ipset"] = "ipset"
+	}
 	tools, install := sets.New[string](), sets.New[string]()
 	for tool, pkg := range packages {
 		if _, err := exec.LookPath(tool); err != nil {

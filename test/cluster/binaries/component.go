@@ -9,9 +9,16 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/modfile"
+)
+
+// Programs that only a cluster with NetworkPolicies needs.
+const (
+	kubeRouter = "kube-router"
+	coreDNS    = "coredns"
 )
 
 // component is a Go module below components/, which only pins the version of programs.
@@ -86,6 +93,14 @@ func components(kubernetes string) []component {
 				return "-X helm.sh/helm/v4/internal/version.version=" + version
 			},
 		},
+		{
+			dir: kubeRouter, module: "github.com/cloudnativelabs/kube-router/v2", firstTime: "about 10 seconds after Kubernetes",
+			packages: []string{"github.com/space-dra/space-dra-driver/test/cluster/components/" + kubeRouter},
+		},
+		{
+			dir: coreDNS, module: "github.com/coredns/coredns", firstTime: "about 20 seconds after Kubernetes",
+			packages: []string{"github.com/space-dra/space-dra-driver/test/cluster/components/" + coreDNS},
+		},
 	}
 }
 
@@ -98,6 +113,11 @@ func All() []string {
 		}
 	}
 	return names
+}
+
+// WithoutNetworkPolicies returns the programs of a cluster that does not enforce NetworkPolicies.
+func WithoutNetworkPolicies() []string {
+	return slices.DeleteFunc(All(), func(name string) bool { return name == kubeRouter || name == coreDNS })
 }
 
 // ControlPlane returns the programs that a control plane needs.

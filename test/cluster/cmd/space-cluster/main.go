@@ -61,6 +61,7 @@ func command() *cobra.Command {
 		},
 	}
 	create.Flags().IntVar(&cfg.Nodes, "nodes", cfg.Nodes, "number of nodes; 0 is a control plane only")
+	create.Flags().BoolVar(&cfg.NetworkPolicies, "network-policies", false, "enforce NetworkPolicies, and run CoreDNS")
 
 	root.AddCommand(
 		create,
