@@ -111,6 +111,7 @@ func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 			"usr/local/bin/printenv":          programs["printenv"],
 			"usr/local/bin/in-cluster-client": programs["in-cluster-client"],
 			"usr/local/bin/repeat-client":     programs["repeat-client"],
+			"usr/local/bin/netprobe":          programs["netprobe"],
 			"usr/local/bin/kubectl":           programs["kubectl"],
 		},
 		Files: fstest.MapFS{
@@ -121,7 +122,7 @@ func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 		},
 		Config: image.Config{Entrypoint: []string{"/bin/sh"}, Env: []string{imagePath, "HOME=/tmp"}},
 	}
-	own := []string{"busybox", "printenv", "in-cluster-client", "repeat-client", "kubectl"}
+	own := []string{"busybox", "printenv", "in-cluster-client", "repeat-client", "netprobe", "kubectl"}
 	for _, applet := range strings.Fields(string(applets)) {
 		if !slices.Contains(own, applet) {
 			spec.Files["bin/"+applet] = &fstest.MapFile{Mode: fs.ModeSymlink | 0o777, Data: []byte("busybox")}

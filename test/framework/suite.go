@@ -20,6 +20,8 @@ type Suite struct {
 	Cluster string
 	// KubeletDir is the kubelets' root directory, unless it is their default.
 	KubeletDir string
+	// NetworkPolicies enforces NetworkPolicies, and adds DNS.
+	NetworkPolicies bool
 	// ValueFiles are files of values for the chart, relative to the root of the repository.
 	ValueFiles []string
 }
@@ -38,7 +40,9 @@ func (s Suite) Run(m *testing.M, env **Env) {
 func (s Suite) run(m *testing.M, env **Env) (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	c, err := createCluster(ctx, s.Cluster, func(cfg *cluster.Config) { cfg.KubeletDir = s.KubeletDir })
+	c, err := createCluster(ctx, s.Cluster, func(cfg *cluster.Config) {
+		cfg.KubeletDir, cfg.NetworkPolicies = s.KubeletDir, s.NetworkPolicies
+	})
 	if err != nil {
 		return 1, err
 	}

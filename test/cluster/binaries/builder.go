@@ -29,7 +29,7 @@ const own = "own"
 
 // ownPrograms returns the programs that are built from this module.
 func ownPrograms() []string {
-	return []string{"space-cluster", "printenv", "in-cluster-client", "repeat-client"}
+	return []string{"space-cluster", "printenv", "in-cluster-client", "repeat-client", "netprobe"}
 }
 
 // Builder builds programs into a directory.
