@@ -145,6 +145,8 @@ func TestBuild_rejectsNamesThatCannotBeUsed(t *testing.T) {
 		"resolv.conf":        {dir: "/etc/resolv.conf"},
 		"ssl":                {dir: "/etc/ssl"},
 		"nginx":              {dir: "/etc/nginx"},
+		"default":            {dir: "/etc/default"},
+		"security":           {dir: "/etc/security"},
 		"1abc":               {variables: "1ABC_"},
 		"0":                  {variables: "0_"},
 		"kubernetes":         {dir: "/etc/kubernetes", variables: "KUBERNETES_"},
@@ -194,6 +196,14 @@ func TestBuild_rejectsNamesThatCannotBeUsed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestBuild_acceptsNamesThatBreakNoUsualImage(t *testing.T) {
+	for _, name := range []string{"redis", "memcached", "postgresql", "consul", "vault", "network"} {
+		a := allocated("space")
+		a.PodClaimName = name
+		wantEqual(t, "directories of "+name, build(t, a, config.ContainerConfig{})[0].Dirs, "/var/run/claim-artifacts/uid", "/etc/"+name)
 	}
 }
 

@@ -282,7 +282,8 @@ type ReservedPaths struct {
 
 // ReservedMountPaths returns the directories that can be neither a claim's mountPath nor its
 // /etc/<claim>. They keep users from breaking their own containers, and are no security boundary:
-// an image can have symbolic links to these directories.
+// an image can have symbolic links to these directories. A directory in /etc is reserved if covering it
+// breaks a base image, or a program in its usual image, and not only a package of a distribution.
 func ReservedMountPaths() []ReservedPaths {
 	return []ReservedPaths{
 		{
@@ -324,7 +325,7 @@ func ReservedMountPaths() []ReservedPaths {
 			Paths: []string{
 				"/etc/alternatives", "/etc/apk", "/etc/apt", "/etc/authselect", "/etc/ca-certificates", "/etc/cni", "/etc/conf.d", "/etc/containerd", "/etc/containers", "/etc/cron.d",
 				"/etc/cron.daily", "/etc/crontabs", "/etc/crypto-policies", "/etc/dbus-1", "/etc/default", "/etc/dnf", "/etc/docker", "/etc/dpkg", "/etc/fonts", "/etc/gnupg",
-				"/etc/gss", "/etc/init.d", "/etc/kernel", "/etc/krb5.conf.d", "/etc/kubernetes", "/etc/ld.so.conf.d", "/etc/logrotate.d", "/etc/modprobe.d", "/etc/network",
+				"/etc/gss", "/etc/init.d", "/etc/kernel", "/etc/krb5.conf.d", "/etc/kubernetes", "/etc/ld.so.conf.d", "/etc/logrotate.d", "/etc/modprobe.d",
 				"/etc/openldap", "/etc/opt", "/etc/pam.d", "/etc/periodic", "/etc/pki", "/etc/profile.d", "/etc/rpm", "/etc/sasl2", "/etc/security", "/etc/selinux", "/etc/skel",
 				"/etc/ssh", "/etc/ssl", "/etc/ssl/certs", "/etc/ssl/private", "/etc/sudoers.d", "/etc/sysconfig", "/etc/sysctl.d", "/etc/systemd", "/etc/terminfo", "/etc/tmpfiles.d",
 				"/etc/udev", "/etc/xdg", "/etc/yum", "/etc/yum.repos.d",
@@ -333,9 +334,9 @@ func ReservedMountPaths() []ReservedPaths {
 		},
 		{
 			Paths: []string{
-				"/etc/apache2", "/etc/caddy", "/etc/cassandra", "/etc/clickhouse-server", "/etc/consul", "/etc/envoy", "/etc/fluent", "/etc/gitlab", "/etc/grafana", "/etc/haproxy",
-				"/etc/httpd", "/etc/influxdb", "/etc/java", "/etc/loki", "/etc/memcached", "/etc/mysql", "/etc/nginx", "/etc/otelcol", "/etc/php", "/etc/postgresql", "/etc/prometheus",
-				"/etc/python3", "/etc/rabbitmq", "/etc/redis", "/etc/squid", "/etc/telegraf", "/etc/traefik", "/etc/varnish", "/etc/vault",
+				"/etc/apache2", "/etc/caddy", "/etc/cassandra", "/etc/clickhouse-server", "/etc/envoy", "/etc/fluent", "/etc/gitlab", "/etc/grafana", "/etc/haproxy", "/etc/httpd",
+				"/etc/influxdb", "/etc/java", "/etc/loki", "/etc/mysql", "/etc/nginx", "/etc/otelcol", "/etc/php", "/etc/prometheus", "/etc/python3", "/etc/rabbitmq", "/etc/squid",
+				"/etc/telegraf", "/etc/traefik", "/etc/varnish",
 			},
 			Why: "programs of common images have their configuration there",
 		},
