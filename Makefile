@@ -39,7 +39,7 @@ FROM ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
 BIN := $(CURDIR)/build/bin
 GOTESTSUM := $(BIN)/gotestsum-$(GOTESTSUM_VERSION)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-COMMANDS := space-controller space-kubeletplugin space-check
+COMMANDS := space-controller space-kubeletplugin space-check space-holder
 # It runs on the machines of users, and is in no image.
 KUBECTL_PLUGIN := kubectl-space
 API := pkg/space/api/v1alpha1

@@ -26,7 +26,9 @@ const (
 )
 
 // Programs returns the names of the driver's programs, which are in cmd.
-func Programs() []string { return []string{"space-check", "space-controller", "space-kubeletplugin"} }
+func Programs() []string {
+	return []string{"space-check", "space-controller", "space-holder", "space-kubeletplugin"}
+}
 
 // ImagePath returns the path of a program in the image, without the leading slash.
 func ImagePath(program string) string { return "usr/bin/" + program }
