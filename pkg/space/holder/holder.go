@@ -49,7 +49,8 @@ type Holder struct {
 	api    kubernetes.Interface
 	clock  clock.PassiveClock
 
-	job *batchv1.Job
+	job   *batchv1.Job
+	claim *resourceapi.ResourceClaim
 	// begin is before the creation of the Job.
 	begin time.Time
 	// stop stops the heartbeat, stopped is closed then, and ended when the Job no longer exists.
@@ -94,7 +95,7 @@ func start(ctx context.Context, h *Holder) (*Holder, error) {
 	beat, stop := context.WithCancel(ctx)
 	h.stop = stop
 	go h.heartbeat(beat)
-	if _, err = claims.Create(request, h.newClaim(h.job), metav1.CreateOptions{}); err != nil {
+	if h.claim, err = claims.Create(request, h.newClaim(h.job), metav1.CreateOptions{}); err != nil {
 		_ = h.Close(ctx) // If that fails, it ends by itself.
 		return nil, err
 	}
@@ -180,7 +181,7 @@ func (h *Holder) Config() *rest.Config {
 func (h *Holder) Token() (*oauth2.Token, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
-	token, err := ReadToken(ctx, h.config, h.Namespace, h.pod, Container, TokenCommand())
+	token, err := ReadToken(ctx, h.config, h.Namespace, h.pod, Container, TokenCommand(h.claim.UID))
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ package holder
 import (
 	"fmt"
 	"maps"
+	"path"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -16,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+
+	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 )
 
 const (
@@ -33,8 +36,10 @@ func Image(version string) string { return imageRepository + ":" + version }
 // Label returns the key of the label that holders have: their Jobs, pods and claims. Its value is true.
 func Label(driver string) string { return driver + "/holder" }
 
-// TokenCommand prints the token of the space in the container of a holder.
-func TokenCommand() []string { return []string{Container, "token"} }
+// TokenCommand prints the token of the space of a claim in the container of a holder.
+func TokenCommand(claim types.UID) []string {
+	return []string{Container, "token", path.Join(containeredits.CredentialsDir(claim, ""), containeredits.TokenFile)}
+}
 
 // Options describe a space and its holder.
 type Options struct {
