@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // users whose kubeconfig has an auth-provider
@@ -39,12 +40,15 @@ type options struct {
 	factory cmdutil.Factory
 	streams genericiooptions.IOStreams
 	driver  string
+	// program is the name or path of this program, and global are the flags of all commands.
+	program string
+	global  *pflag.FlagSet
 }
 
 // Main runs the program with its arguments, the first of which is its own name, and
 // returns the exit code.
 func Main(version string, args []string, streams genericiooptions.IOStreams) int {
-	cmd := newCommand(version, streams)
+	cmd := newCommand(args[0], version, streams)
 	rest := args[1:]
 	if filepath.Base(args[0]) == completer {
 		rest = slices.Concat([]string{cobra.ShellCompRequestCmd}, rest)
@@ -71,7 +75,7 @@ func message(err error) string {
 }
 
 // newCommand returns the command with its subcommands.
-func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Command {
+func newCommand(program, version string, streams genericiooptions.IOStreams) *cobra.Command {
 	flags := genericclioptions.NewConfigFlags(true).WithWarningPrinter(streams).WithWrapConfigFn(func(c *rest.Config) *rest.Config {
 		c.UserAgent = "kubectl-space/" + version
 		return c
@@ -91,12 +95,13 @@ func newCommand(version string, streams genericiooptions.IOStreams) *cobra.Comma
 	cmd.SetIn(streams.In)
 	cmd.SetOut(streams.Out)
 	cmd.SetErr(streams.ErrOut)
-	flags.AddFlags(cmd.PersistentFlags())
+	o.program, o.global = program, cmd.PersistentFlags()
+	flags.AddFlags(o.global)
 	logging := flag.NewFlagSet("", flag.ContinueOnError)
 	klog.InitFlags(logging)
-	cmd.PersistentFlags().AddGoFlag(logging.Lookup("v"))
-	cmd.PersistentFlags().StringVar(&o.driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
-	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newEnv(o), newTop(o), newVersion(o, version), newOptions(streams))
+	o.global.AddGoFlag(logging.Lookup("v"))
+	o.global.StringVar(&o.driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
+	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newCredential(o), newEnv(o), newTop(o), newVersion(o, version), newOptions(streams))
 	for _, sub := range cmd.Commands() {
 		sub.DisableFlagsInUseLine = true
 	}

@@ -30,8 +30,14 @@ func run(t *testing.T, program, server string, args ...string) (stdout, stderr s
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return runWith(t, program, append([]string{"--kubeconfig", file}, args...)...)
+}
+
+// runWith runs the program with the kubeconfig of its environment.
+func runWith(t *testing.T, program string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
 	streams, _, out, errOut := genericiooptions.NewTestIOStreams()
-	code = Main("v0", append([]string{program, "--kubeconfig", file}, args...), streams)
+	code = Main("v0", append([]string{program}, args...), streams)
 	return out.String(), errOut.String(), code
 }
 
@@ -87,7 +93,7 @@ func TestMain_reportsAClusterWithoutTheAPI(t *testing.T) {
 
 func TestNewCommand_hasHelp(t *testing.T) {
 	streams, _, _, _ := genericiooptions.NewTestIOStreams()
-	for _, cmd := range newCommand("v0", streams).Commands() {
+	for _, cmd := range newCommand("kubectl-space", "v0", streams).Commands() {
 		if !strings.HasPrefix(cmd.Example, "  # ") || cmd.Short == "" || cmd.Long == "" || cmd.ValidArgsFunction == nil && cmd.Args == nil {
 			t.Errorf("%s lacks an example with a comment, a description, or rules for its arguments", cmd.Name())
 		}

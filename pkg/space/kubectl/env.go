@@ -112,40 +112,51 @@ func (p *podEnv) String() string {
 // to be ready.
 func (s *snapshot) env(pod *corev1.Pod) ([]containerEnv, error) {
 	out := []containerEnv{}
-	add := func(container, claim, request string) error {
-		seen, err := s.envOf(pod.Namespace, claim)
+	for _, use := range usesOf(pod) {
+		if use.claim == "" {
+			return nil, fmt.Errorf("the ResourceClaim %s of pod %s is not created yet", use.ref, pod.Name)
+		}
+		seen, err := s.envOf(pod.Namespace, use.claim)
+		if err != nil {
+			return nil, err
+		}
 		for _, e := range seen {
-			if e.Container = container; request == "" || request == resourceclaim.BaseRequestRef(e.Request) {
+			if e.Container = use.container; use.includes(e.Request) {
 				out = append(out, e)
-			}
-		}
-		return err
-	}
-	extended := ptr.Deref(pod.Status.ExtendedResourceClaimStatus, corev1.PodExtendedResourceClaimStatus{})
-	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		for _, use := range container.Resources.Claims {
-			ref := find(pod.Spec.ResourceClaims, func(ref *corev1.PodResourceClaim) bool { return ref.Name == use.Name })
-			if ref == nil {
-				continue
-			}
-			name := claimOf(pod, *ref)
-			if name == "" {
-				return nil, fmt.Errorf("the ResourceClaim %s of pod %s is not created yet", ref.Name, pod.Name)
-			}
-			if err := add(container.Name, name, use.Request); err != nil {
-				return nil, err
-			}
-		}
-		for _, mapping := range extended.RequestMappings {
-			if mapping.ContainerName != container.Name {
-				continue
-			}
-			if err := add(container.Name, extended.ResourceClaimName, mapping.RequestName); err != nil {
-				return nil, err
 			}
 		}
 	}
 	return out, nil
+}
+
+// use is a container's use of a claim, or of one of its requests.
+type use struct {
+	// ref is the claim's name in the pod. claim is the name of its object, or empty if it is not created yet.
+	container, ref, claim, request string
+}
+
+// includes reports whether a container uses what is allocated for a request.
+func (u use) includes(request string) bool {
+	return u.request == "" || u.request == resourceclaim.BaseRequestRef(request)
+}
+
+// usesOf returns the claims that the containers of a pod use.
+func usesOf(pod *corev1.Pod) []use {
+	var out []use
+	extended := ptr.Deref(pod.Status.ExtendedResourceClaimStatus, corev1.PodExtendedResourceClaimStatus{})
+	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, used := range container.Resources.Claims {
+			if ref := find(pod.Spec.ResourceClaims, func(ref *corev1.PodResourceClaim) bool { return ref.Name == used.Name }); ref != nil {
+				out = append(out, use{container.Name, ref.Name, claimOf(pod, *ref), used.Request})
+			}
+		}
+		for _, mapping := range extended.RequestMappings {
+			if mapping.ContainerName == container.Name {
+				out = append(out, use{container.Name, "", extended.ResourceClaimName, mapping.RequestName})
+			}
+		}
+	}
+	return out
 }
 
 // envOf returns the variables and files of the spaces of a claim.

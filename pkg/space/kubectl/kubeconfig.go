@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -26,13 +27,18 @@ import (
 func newKubeconfig(o *options) *cobra.Command {
 	var request string
 	var duration time.Duration
+	var exec, merge bool
 	cmd := &cobra.Command{
 		Use:   "kubeconfig CLAIM",
-		Short: "Print a kubeconfig with a short-lived token, to work in a space",
-		Long: "Print a kubeconfig with a short-lived token, with the permissions of the ServiceAccount of a claim's space.\n" +
-			"It needs permission to create tokens of the space's ServiceAccount, which administrators of the cluster have.\n" +
-			"The output contains the token, which is revoked when the space is deprovisioned.",
-		Example: "  # Write a kubeconfig that only you can read, and use it\n  (umask 077; kubectl space kubeconfig my-claim >space.kubeconfig)\n  kubectl --kubeconfig space.kubeconfig get pods\n\n" +
+		Short: "Print a kubeconfig, to work in a space",
+		Long: "Print a kubeconfig with the permissions of the ServiceAccount of a claim's space.\n" +
+			"By default, it contains a short-lived token, which is revoked when the space is deprovisioned. That needs permission\n" +
+			"to create tokens of the space's ServiceAccount, which administrators of the cluster have.\n" +
+			"With --exec or --merge, it contains no token: clients run 'kubectl space credential', which reads the token of a\n" +
+			"running pod that uses the claim. That needs permission to list pods, and to create pods/exec, in the claim's namespace.",
+		Example: "  # Add a context for the space to your kubeconfig, and use it\n  kubectl space kubeconfig my-claim --merge\n  kubectl --context space:my-namespace/my-claim get pods\n\n" +
+			"  # Write a kubeconfig that contains no token\n  kubectl space kubeconfig my-claim --exec >space.kubeconfig\n\n" +
+			"  # Write a kubeconfig with a token, which only you can read\n  (umask 077; kubectl space kubeconfig my-claim >space.kubeconfig)\n\n" +
 			"  # Print one for one of several spaces, for ten minutes\n  kubectl space kubeconfig my-claim --request test --duration 10m",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completion.ResourceNameCompletionFunc(o.factory, claimKind),
@@ -43,6 +49,9 @@ func newKubeconfig(o *options) *cobra.Command {
 			}
 			if duration < token.MinLifetime {
 				return fmt.Errorf("--duration %s is less than the %s that API servers grant", duration, token.MinLifetime)
+			}
+			if exec || merge {
+				return o.execKubeconfig(ctx, r, name, request, merge)
 			}
 			config, err := o.factory.ToRESTConfig()
 			if err != nil {
@@ -58,7 +67,58 @@ func newKubeconfig(o *options) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&request, "request", "", "Request of the claim, if it has several spaces.")
 	cmd.Flags().DurationVar(&duration, "duration", time.Hour, "Lifetime of the token, at least 10m. The API server may grant less.")
+	cmd.Flags().BoolVar(&exec, "exec", false, "Print a kubeconfig that contains no token.")
+	cmd.Flags().BoolVar(&merge, "merge", false, "Add that kubeconfig to yours, as another context.")
+	for _, flag := range []string{"exec", "merge"} {
+		cmd.MarkFlagsMutuallyExclusive("duration", flag)
+	}
 	return cmd
+}
+
+// execKubeconfig prints a kubeconfig without a token, or merges it with the user's.
+func (o *options) execKubeconfig(ctx context.Context, r *reader, name, request string, merge bool) error {
+	claim, err := r.client.ResourceV1().ResourceClaims(r.namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	space, err := readySpace(claim, r.driver, request)
+	if err != nil {
+		return err
+	}
+	config, err := o.execConfig(r.namespace, name, request, space.Space)
+	if err != nil {
+		return err
+	}
+	if merge {
+		return o.merge(config, path.Join("space:"+r.namespace, name, request))
+	}
+	out, err := encodeKubeconfig(config)
+	if err == nil {
+		_, err = o.streams.Out.Write(out)
+	}
+	return err
+}
+
+// merge adds the cluster, user and context of a kubeconfig to the user's, with a name that stays the same
+// when the claim gets another space. The current context stays: kubectl space needs the user's own.
+func (o *options) merge(config *clientcmdapi.Config, name string) error {
+	access := o.factory.ToRawKubeConfigLoader().ConfigAccess()
+	merged, err := access.GetStartingConfig()
+	if err != nil {
+		return err
+	}
+	done := "created"
+	if merged.Contexts[name] != nil {
+		done = "modified"
+	}
+	space := config.CurrentContext
+	merged.Clusters[name], merged.AuthInfos[name] = config.Clusters[space], config.AuthInfos[space]
+	merged.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name, Namespace: space}
+	if err := clientcmd.ModifyConfig(access, *merged, false); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(o.streams.Out, "Context %q %s.\n", name, done)
+	return err
 }
 
 func (r *reader) kubeconfig(ctx context.Context, config *rest.Config, name, request string, duration time.Duration) ([]byte, error) {
@@ -74,16 +134,15 @@ func (r *reader) kubeconfig(ctx context.Context, config *rest.Config, name, requ
 	if err != nil {
 		return nil, err
 	}
-	account := token.Account{Namespace: space.Namespace, Name: space.ServiceAccount, UID: space.ServiceAccountUID}
-	t, err := token.Requester{Client: r.client, Clock: r.clock}.Request(ctx, account, duration)
+	t, err := token.Requester{Client: r.client, Clock: r.clock}.Request(ctx, space.account(), duration)
 	if err != nil {
 		return nil, err
 	}
-	return encodeKubeconfig(cluster, space.Namespace, t)
+	return encodeKubeconfig(kubeconfigFor(cluster, space.Ready.Namespace, &clientcmdapi.AuthInfo{Token: string(t.Reveal())}))
 }
 
 // readySpace returns the space of a claim, or of one of its requests, which has to be ready.
-func readySpace(claim *resourceapi.ResourceClaim, driver, request string) (*spaceapi.SpaceStatus, error) {
+func readySpace(claim *resourceapi.ResourceClaim, driver, request string) (*spaceSummary, error) {
 	spaces := (&snapshot{driver: driver}).spacesOf(claim)
 	var names []string
 	for _, space := range spaces {
@@ -107,7 +166,12 @@ func readySpace(claim *resourceapi.ResourceClaim, driver, request string) (*spac
 	if !space.Result.MatchesName(space.Space) || space.ServiceAccount != spaceapi.ServiceAccountName {
 		return nil, fmt.Errorf("the status of ResourceClaim %s names ServiceAccount %s/%s, which does not belong to this allocation", claim.Name, space.Space, space.ServiceAccount)
 	}
-	return space.Ready, nil
+	return space, nil
+}
+
+// account returns the ServiceAccount of a ready space.
+func (space *spaceSummary) account() token.Account {
+	return token.Account{Namespace: space.Ready.Namespace, Name: space.Ready.ServiceAccount, UID: space.Ready.ServiceAccountUID}
 }
 
 // clusterOf returns the API server at the user's address, which can differ from that of pods.
@@ -124,13 +188,18 @@ func clusterOf(config *rest.Config) (*clientcmdapi.Cluster, error) {
 	}, nil
 }
 
-// encodeKubeconfig encodes a kubeconfig with a token. Nothing else reveals the token.
-func encodeKubeconfig(cluster *clientcmdapi.Cluster, namespace string, t token.Token) ([]byte, error) {
+// kubeconfigFor returns a kubeconfig for a space.
+func kubeconfigFor(cluster *clientcmdapi.Cluster, namespace string, user *clientcmdapi.AuthInfo) *clientcmdapi.Config {
 	config := clientcmdapi.NewConfig()
 	config.Clusters[namespace] = cluster
-	config.AuthInfos[namespace] = &clientcmdapi.AuthInfo{Token: string(t.Reveal())}
+	config.AuthInfos[namespace] = user
 	config.Contexts[namespace] = &clientcmdapi.Context{Cluster: namespace, AuthInfo: namespace, Namespace: namespace}
 	config.CurrentContext = namespace
+	return config
+}
+
+// encodeKubeconfig encodes a kubeconfig that may have a token. Nothing else reveals the token.
+func encodeKubeconfig(config *clientcmdapi.Config) ([]byte, error) {
 	out, err := clientcmd.Write(*config)
 	if err != nil {
 		// The error may contain the token.

@@ -29,7 +29,7 @@ func TestReadySpace_belongsToTheAllocation(t *testing.T) {
 		"a claim without a space":           {claim("a", driver), "", false},
 	} {
 		space, err := readySpace(test.claim, driver, test.request)
-		if (err == nil) != test.want || test.want && space.Namespace != spaceName(test.claim) {
+		if (err == nil) != test.want || test.want && space.Space != spaceName(test.claim) {
 			t.Errorf("%s: got %+v, error %v, want a space: %t", name, space, err, test.want)
 		}
 	}

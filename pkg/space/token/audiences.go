@@ -4,12 +4,10 @@
 package token
 
 import (
-	"encoding/base64"
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 )
 
 // AudiencesOf returns the audiences of the ServiceAccount token in a file, which it does not
@@ -20,18 +18,11 @@ func AudiencesOf(file string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read a token: %w", err)
 	}
-	// A JSON Web Token has a header, claims and a signature. Kubernetes writes audiences as a list.
+	// Kubernetes writes audiences as a list.
 	var claims struct {
 		Audiences []string `json:"aud"`
 	}
-	parts := strings.Split(strings.TrimSpace(string(raw)), ".")
-	if len(parts) != 3 {
-		return nil, fmt.Errorf("file %s has no JSON Web Token", file)
-	}
-	decoded, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err == nil {
-		err = json.Unmarshal(decoded, &claims)
-	}
+	err = decodeClaims(bytes.TrimSpace(raw), &claims)
 	if err == nil && len(claims.Audiences) == 0 {
 		err = errors.New("it has none")
 	}

@@ -100,6 +100,9 @@ type Keys struct {
 	// DeletionRetriedAt is an annotation: when the controller last wrote to a namespace that is stuck
 	// terminating, in RFC 3339. Kubernetes then tries again to delete it.
 	DeletionRetriedAt string
+	// Holder is a label of pods that only keep a space. Their image has no cat: its program space-holder
+	// prints the token.
+	Holder string
 }
 
 // KeysFor returns the keys that a driver with this name uses.
@@ -120,6 +123,7 @@ func KeysFor(driver string) Keys {
 		Nodes:                     driver + "/nodes",
 		TokenAudiences:            driver + "/token-audiences",
 		DeletionRetriedAt:         driver + "/deletion-retried-at",
+		Holder:                    driver + "/holder",
 	}
 }
 
