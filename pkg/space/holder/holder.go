@@ -105,14 +105,14 @@ func start(ctx context.Context, h *Holder) (*Holder, error) {
 // heartbeat extends the deadline of the Job until ctx is done or the Job no longer exists.
 func (h *Holder) heartbeat(ctx context.Context) {
 	defer close(h.stopped)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	wait.UntilWithContext(ctx, func(ctx context.Context) {
-		if err := h.extend(ctx, Grace); client.IsNotFound(err) || apierrors.IsConflict(err) {
-			close(h.ended)
-			cancel()
+	_ = wait.PollUntilContextCancel(ctx, interval, false, func(ctx context.Context) (bool, error) {
+		err := h.extend(ctx, Grace)
+		if gone := client.IsNotFound(err) || apierrors.IsConflict(err); !gone {
+			return false, nil
 		}
-	}, interval)
+		close(h.ended)
+		return true, nil
+	})
 }
 
 // extend sets the deadline of the Job to a duration from now. The deadline counts from the start of the

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 )
 
@@ -32,9 +33,6 @@ const (
 
 // Image returns the driver's image of a version.
 func Image(version string) string { return imageRepository + ":" + version }
-
-// Label returns the key of the label that holders have: their Jobs, pods and claims. Its value is true.
-func Label(driver string) string { return driver + "/holder" }
 
 // TokenCommand prints the token of the space of a claim in the container of a holder.
 func TokenCommand(claim types.UID) []string {
@@ -61,7 +59,7 @@ func (o *Options) objectMeta() metav1.ObjectMeta {
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	labels[Label(o.Driver)] = "true"
+	labels[spaceapi.KeysFor(o.Driver).Holder] = "true"
 	return metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, Labels: labels}
 }
 

@@ -29,7 +29,7 @@ func TestNewJob_endsWithItsPod(t *testing.T) {
 	if *job.Spec.ActiveDeadlineSeconds != 2 {
 		t.Errorf("the deadline is %d s, want 2, rounded up", *job.Spec.ActiveDeadlineSeconds)
 	}
-	if _, changed := o.Labels[Label(o.Driver)]; changed {
+	if _, changed := o.Labels["space.resource.example.com/holder"]; changed {
 		t.Error("the caller's labels have changed")
 	}
 	for kind, labels := range map[string]map[string]string{"Job": job.Labels, "pod": job.Spec.Template.Labels} {

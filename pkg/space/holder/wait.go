@@ -25,8 +25,8 @@ import (
 	"github.com/space-dra/space-dra-driver/pkg/space/claimstatus"
 )
 
-// Wait waits until the space is ready and its token can be read. The error says what is wrong, or for
-// what it waited when ctx was done.
+// Wait waits until the space is ready and its token can be read. It returns an error as soon as that will
+// not happen.
 func (h *Holder) Wait(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -40,30 +40,34 @@ func (h *Holder) Wait(ctx context.Context) error {
 	}()
 	// The Job's status does not say why it has no pod. Without permission to read events, nothing does.
 	go func() {
-		var refused error
+		var rejected error
 		_ = Until(ctx, core.Events(h.Namespace).Watch, metav1.ListOptions{FieldSelector: "reason=FailedCreate,involvedObject.uid=" + string(h.job.UID)},
 			func(_ watch.EventType, e *corev1.Event) (bool, error) {
-				refused = podRefused(e)
-				return refused != nil, nil
+				rejected = podRejected(e)
+				return rejected != nil, nil
 			})
-		if refused != nil {
-			results <- refused
+		if rejected != nil {
+			results <- rejected
 		}
 	}()
 	for range 2 {
 		err := <-results
 		if err != nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
-			if waitsFor := h.waitsFor.Load(); waitsFor != nil {
-				err = fmt.Errorf("%w: %s", err, *waitsFor)
-			}
-			return fmt.Errorf("ResourceClaim %s has no space yet: %w", h.Name, err)
+			return fmt.Errorf("ResourceClaim %s has no space yet: %w%s", h.Name, context.Cause(ctx), h.WaitsFor())
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// WaitsFor returns what Wait waits for, after a colon, or nothing.
+func (h *Holder) WaitsFor() string {
+	if waitsFor := h.waitsFor.Load(); waitsFor != nil {
+		return ": " + *waitsFor
+	}
+	return ""
 }
 
 // Until watches objects until a condition is true for one of them or returns an error. It begins with
@@ -87,8 +91,8 @@ func Until[T runtime.Object](ctx context.Context, start func(context.Context, me
 	}
 }
 
-// finalReasons are those of a space that does not become ready.
-var finalReasons = []string{spaceapi.ReasonInvalidParameters, spaceapi.ReasonUnsupportedConsumer, spaceapi.ReasonExpired}
+// FinalReasons are those of a space that does not become ready.
+var FinalReasons = []string{spaceapi.ReasonInvalidParameters, spaceapi.ReasonUnsupportedConsumer, spaceapi.ReasonExpired}
 
 // checkClaim reports whether the space is ready, and returns an error if it will not be.
 func (h *Holder) checkClaim(event watch.EventType, claim *resourceapi.ResourceClaim) (bool, error) {
@@ -110,7 +114,7 @@ func (h *Holder) checkClaim(event watch.EventType, claim *resourceapi.ResourceCl
 		return false, nil
 	}
 	reason := fmt.Sprintf("%s: %s", ready.Reason, ready.Message)
-	if slices.Contains(finalReasons, ready.Reason) {
+	if slices.Contains(FinalReasons, ready.Reason) {
 		return false, fmt.Errorf("ResourceClaim %s gets no space: %s", h.Name, reason)
 	}
 	h.waitsFor.Store(&reason)
@@ -151,11 +155,11 @@ func (h *Holder) checkPod(event watch.EventType, pod *corev1.Pod) (bool, error) 
 	return false, nil
 }
 
-// podRefused returns the error of an event about a Job whose pod could not be created. In a new
+// podRejected returns the error of an event about a Job whose pod could not be created. In a new
 // namespace, the pod's ServiceAccount may not exist yet.
-func podRefused(e *corev1.Event) error {
+func podRejected(e *corev1.Event) error {
 	if strings.Contains(e.Message, "service account") {
 		return nil
 	}
-	return fmt.Errorf("the pod that holds the space was refused: %s", e.Message)
+	return fmt.Errorf("the pod that holds the space was rejected: %s", e.Message)
 }

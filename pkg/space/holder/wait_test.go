@@ -23,11 +23,7 @@ func check(t *testing.T, h *Holder, done bool, err error, wantDone bool, wantErr
 	if done != wantDone || (err != nil) != (wantErr != "") || err != nil && !strings.Contains(err.Error(), wantErr) {
 		t.Errorf("got done %t, error %v, want %t, %q", done, err, wantDone, wantErr)
 	}
-	got := ""
-	if reason := h.waitsFor.Load(); reason != nil {
-		got = *reason
-	}
-	if got != waitsFor {
+	if got := strings.TrimPrefix(h.WaitsFor(), ": "); got != waitsFor {
 		t.Errorf("it waits for %q, want %q", got, waitsFor)
 	}
 }
@@ -104,12 +100,12 @@ func TestCheckClaim_knowsWhetherTheSpaceBecomesReady(t *testing.T) {
 	}
 }
 
-func TestPodRefused_waitsForTheServiceAccount(t *testing.T) {
+func TestPodRejected_waitsForTheServiceAccount(t *testing.T) {
 	quota := `Error creating: pods "try-" is forbidden: exceeded quota: pods`
-	if err := podRefused(&corev1.Event{Message: quota}); err == nil || !strings.Contains(err.Error(), quota) {
+	if err := podRejected(&corev1.Event{Message: quota}); err == nil || !strings.Contains(err.Error(), quota) {
 		t.Errorf("got %v", err)
 	}
-	if err := podRefused(&corev1.Event{Message: `pods "try-" is forbidden: error looking up service account team/default`}); err != nil {
+	if err := podRejected(&corev1.Event{Message: `pods "try-" is forbidden: error looking up service account team/default`}); err != nil {
 		t.Errorf("got %v", err)
 	}
 }
