@@ -39,12 +39,24 @@ func (u user) awaitOutput(t *testing.T, words []string, args ...string) {
 	})
 }
 
+// makeKubectlSpace builds kubectl space, which the installation of the driver does not.
+var makeKubectlSpace = sync.OnceValue(func() error {
+	if out, err := exec.Command("make", "-C", framework.Root(), "kubectl-space").CombinedOutput(); err != nil {
+		return fmt.Errorf("build kubectl space: %w\n%s", err, out)
+	}
+	return nil
+})
+
+func buildKubectlSpace(t *testing.T) {
+	t.Helper()
+	if err := makeKubectlSpace(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	t.Parallel()
-	// The installation of the driver does not build it.
-	if out, err := exec.CommandContext(t.Context(), "make", "-C", framework.Root(), "kubectl-space").CombinedOutput(); err != nil {
-		t.Fatalf("build kubectl space: %v\n%s", err, out)
-	}
+	buildKubectlSpace(t)
 	t.Run("its documentation runs as printed", func(t *testing.T) {
 		env.Requires(t, "1.36", "the time of an allocation, which the page shows,")
 		runREADME(t, "docs/kubectl-space.md")

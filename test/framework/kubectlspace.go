@@ -42,11 +42,17 @@ func (p User) KubectlSpace(t testing.TB, args ...string) (stdout, stderr string)
 
 // TryKubectlSpace is KubectlSpace for commands that may fail.
 func (p User) TryKubectlSpace(ctx context.Context, args ...string) (stdout, stderr string, err error) {
-	cmd := exec.CommandContext(ctx, p.env.Cluster.Binary("kubectl"), append([]string{"space"}, args...)...)
-	path := filepath.Dir(Binary("kubectl-space")) + ":" + filepath.Dir(p.env.Cluster.Binary("kubectl")) + ":/usr/bin:/bin"
-	cmd.Env = append(cmd.Environ(), "PATH="+path, "KUBECONFIG="+p.Kubeconfig)
+	cmd := p.Command(ctx, args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err = cmd.Run()
 	return out.String(), errOut.String(), err
+}
+
+// Command returns the command that runs kubectl space.
+func (p User) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, p.env.Cluster.Binary("kubectl"), append([]string{"space"}, args...)...)
+	path := filepath.Dir(Binary("kubectl-space")) + ":" + filepath.Dir(p.env.Cluster.Binary("kubectl")) + ":/usr/bin:/bin"
+	cmd.Env = append(cmd.Environ(), "PATH="+path, "KUBECONFIG="+p.Kubeconfig)
+	return cmd
 }

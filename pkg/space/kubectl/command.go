@@ -3,7 +3,7 @@
 
 // Package kubectl is kubectl space, a kubectl plugin for users, cluster administrators
 // and on-call engineers. It reads the cluster into a snapshot, with the user's own permissions,
-// and computes from that what it prints.
+// and computes from that what it prints. Package holder keeps the spaces that it creates.
 package kubectl
 
 import (
@@ -58,6 +58,10 @@ func Main(version string, args []string, streams genericiooptions.IOStreams) int
 	if err == nil {
 		return 0
 	}
+	var exit exitError
+	if errors.As(err, &exit) {
+		return int(exit)
+	}
 	if !errors.Is(err, cmdutil.ErrExit) {
 		fmt.Fprintln(streams.ErrOut, message(err))
 	}
@@ -101,7 +105,8 @@ func newCommand(program, version string, streams genericiooptions.IOStreams) *co
 	klog.InitFlags(logging)
 	o.global.AddGoFlag(logging.Lookup("v"))
 	o.global.StringVar(&o.driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
-	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newCredential(o), newEnv(o), newTop(o), newVersion(o, version), newOptions(streams))
+	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newCredential(o), newEnv(o), newTop(o),
+		newRun(o, version), newShell(o, version), newCreate(o, version), newExec(o), newWait(o), newDelete(o), newVersion(o, version), newOptions(streams))
 	for _, sub := range cmd.Commands() {
 		sub.DisableFlagsInUseLine = true
 	}
@@ -146,6 +151,9 @@ func newOptions(streams genericiooptions.IOStreams) *cobra.Command {
 // report prints an error of a command that reads the cluster, and returns one that is not printed
 // again. The error can contain what tenants wrote.
 func (o *options) report(err error) error {
+	if exit := exitError(0); errors.As(err, &exit) {
+		return exit
+	}
 	if !errors.Is(err, cmdutil.ErrExit) {
 		fmt.Fprintln(o.streams.ErrOut, escape(message(err)))
 	}

@@ -134,6 +134,7 @@ func serve(t *testing.T, objects []runtime.Object, denied ...string) string {
 	t.Helper()
 	path := regexp.MustCompile(`^/(?:api/v1|apis/[^/]+/[^/]+)/(?:namespaces/([^/]+)/)?([^/]+)(?:/([^/]+))?$`)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
 		match := path.FindStringSubmatch(request.URL.Path)
 		if match == nil {
 			http.NotFound(w, request)
@@ -160,11 +161,12 @@ func serve(t *testing.T, objects []runtime.Object, denied ...string) string {
 			answer = apierrors.NewForbidden(schema.GroupResource{Resource: resource}, name, nil).ErrStatus
 		case name != "" && len(items) == 0:
 			w.WriteHeader(http.StatusNotFound)
-			answer = apierrors.NewNotFound(schema.GroupResource{Resource: resource}, name).ErrStatus
+			status := apierrors.NewNotFound(schema.GroupResource{Resource: resource}, name).ErrStatus
+			status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"} // otherwise the kind is not served
+			answer = status
 		case name != "":
 			answer = items[0]
 		}
-		w.Header().Set("Content-Type", "application/json")
 		if err := json.NewEncoder(w).Encode(answer); err != nil {
 			t.Error(err)
 		}
