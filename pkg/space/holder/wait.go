@@ -33,15 +33,15 @@ func (h *Holder) Wait(ctx context.Context) error {
 	core := h.api.CoreV1()
 	results := make(chan error, 3)
 	go func() {
-		results <- Until(ctx, h.api.ResourceV1().ResourceClaims(h.Namespace).Watch, metav1.ListOptions{FieldSelector: "metadata.name=" + h.Name}, h.checkClaim)
+		results <- until(ctx, h.api.ResourceV1().ResourceClaims(h.Namespace).Watch, metav1.ListOptions{FieldSelector: "metadata.name=" + h.Name}, h.checkClaim)
 	}()
 	go func() {
-		results <- Until(ctx, core.Pods(h.Namespace).Watch, metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + h.Name}, h.checkPod)
+		results <- until(ctx, core.Pods(h.Namespace).Watch, metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + h.Name}, h.checkPod)
 	}()
 	// The Job's status does not say why it has no pod. Without permission to read events, nothing does.
 	go func() {
 		var rejected error
-		_ = Until(ctx, core.Events(h.Namespace).Watch, metav1.ListOptions{FieldSelector: "reason=FailedCreate,involvedObject.uid=" + string(h.job.UID)},
+		_ = until(ctx, core.Events(h.Namespace).Watch, metav1.ListOptions{FieldSelector: "reason=FailedCreate,involvedObject.uid=" + string(h.job.UID)},
 			func(_ watch.EventType, e *corev1.Event) (bool, error) {
 				rejected = podRejected(e)
 				return rejected != nil, nil
@@ -70,9 +70,9 @@ func (h *Holder) WaitsFor() string {
 	return ""
 }
 
-// Until watches objects until a condition is true for one of them or returns an error. It begins with
+// until watches objects until a condition is true for one of them or returns an error. It begins with
 // those that exist.
-func Until[T runtime.Object](ctx context.Context, start func(context.Context, metav1.ListOptions) (watch.Interface, error), options metav1.ListOptions, condition func(watch.EventType, T) (bool, error)) error {
+func until[T runtime.Object](ctx context.Context, start func(context.Context, metav1.ListOptions) (watch.Interface, error), options metav1.ListOptions, condition func(watch.EventType, T) (bool, error)) error {
 	for {
 		w, err := start(ctx, options)
 		if err != nil {
