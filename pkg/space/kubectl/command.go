@@ -88,9 +88,9 @@ func newCommand(program, version string, streams genericiooptions.IOStreams) *co
 	cmd := &cobra.Command{
 		Use:         "kubectl-space",
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl space"},
-		Short:       "Show spaces, the ephemeral namespaces of pods",
-		Long: "Show spaces, the ephemeral namespaces of pods.\n" +
-			"It reads with your permissions, and reports which permissions are missing.",
+		Short:       "Show and use spaces, the ephemeral namespaces of pods",
+		Long: "Show and use spaces, the ephemeral namespaces of pods.\n" +
+			"It works with your permissions, and reports which permissions are missing.",
 		Version:       version,
 		SilenceErrors: true,
 		// kubectl has the scripts for shells, and runs the completer.
