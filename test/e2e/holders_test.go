@@ -18,11 +18,16 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
+	"github.com/space-dra/space-dra-driver/pkg/space/holder"
+	"github.com/space-dra/space-dra-driver/test/cluster"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -320,4 +325,33 @@ func TestKubectlSpaceCreate_keepsASpaceForATime(t *testing.T) {
 	if _, stderr, code := dev.try(t, "delete", "mine"); code != 1 || !strings.Contains(stderr, "ResourceClaim mine is not one of kubectl space create") {
 		t.Errorf("delete a claim without a holder: exit code %d: %s", code, stderr)
 	}
+}
+
+func TestHolder_givesAConfigOfTheSpace(t *testing.T) {
+	t.Parallel()
+	dev := developer(t)
+	config, err := clientcmd.BuildConfigFromFlags("", dev.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := holder.Start(t.Context(), config, holder.Options{
+		Namespace: dev.ns, Name: "try", Driver: dev.driver, Class: dev.driver, Image: holder.Image(cluster.DefaultTag),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), framework.Timeout)
+	defer cancel()
+	if err := h.Wait(ctx); err != nil {
+		t.Error(err)
+	} else {
+		review, err := kubernetes.NewForConfigOrDie(h.Config()).AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+		if want := "system:serviceaccount:" + h.SpaceNamespace() + ":space"; err != nil || review.Status.UserInfo.Username != want {
+			t.Errorf("the user is %q, error %v, want %s", review.Status.UserInfo.Username, err, want)
+		}
+	}
+	if err := h.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	dev.awaitNothing(t)
 }
