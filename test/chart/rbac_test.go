@@ -23,7 +23,8 @@ var controllerPermissions = []permission{
 	{"resource.k8s.io/resourceslices: list watch create update delete", "it publishes the pools; a policy restricts it to this driver"},
 	{"namespaces: get list watch create patch delete", "spaces are namespaces; a policy restricts it to those"},
 	{"serviceaccounts [space]: get list watch delete", "it manages those in spaces"},
-	{"rbac.authorization.k8s.io/rolebindings [space space-2 space-3 space-4 space-5 space-6 space-7 space-8]: get list watch patch delete", "it manages those in spaces"},
+	{"rbac.authorization.k8s.io/rolebindings [space space-2 space-3 space-4 space-5 space-6 space-7 space-8 " +
+		"space-access-1 space-access-2 space-access-3 space-access-4 space-access-5 space-access-6 space-access-7 space-access-8]: get list watch patch delete", "it manages those in spaces"},
 	{"serviceaccounts: create", "RBAC cannot restrict create by name; a policy does"},
 	{"rbac.authorization.k8s.io/rolebindings: create", "the same"},
 	{"resourcequotas limitranges [space]: get list watch update", "it manages those in spaces"},

@@ -138,7 +138,7 @@ func TestSchema_acceptsValidClasses(t *testing.T) {
 	for i, fields := range []string{
 		`{}`,
 		`{"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["cost-center"],"allowedLabels":["*","a","a.example/b","a.example/*"],"allowedClusterRoles":["view"],
-			"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","enforceVersion":"v1.34","audit":"baseline","auditVersion":"latest","warn":"restricted","warnVersion":"latest"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
+			"clusterWideRoles":["crds"],"access":[{"subjects":[{"kind":"Group","name":"a","apiGroup":"rbac.authorization.k8s.io"},{"kind":"ServiceAccount","name":"b","namespace":"c"}],"clusterRole":"view","when":"Always"}],"podSecurity":{"enforce":"privileged","enforceVersion":"v1.34","audit":"baseline","auditVersion":"latest","warn":"restricted","warnVersion":"latest"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
 			"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Isolated","ingress":[{"from":[{"namespaceSelector":{}}],"ports":[{"port":80}]}],"egress":[{}]},"tokenLifetime":"10m","maxLifetime":"8h","maxTerminationGracePeriod":"1m","retention":{"period":"30m"},
 			"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"disableEtcMount":true,"exclusive":true,"env":{"e":"f"}}`,
 		`{"labels":{"kubernetes.io/a":"","example.com/b":"c"},"annotations":{"a":"anything\nat all"},"clusterRoles":["system:aggregate-to-view"],"clusterWideRoles":["a:b"]}`,

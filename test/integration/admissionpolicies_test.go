@@ -160,6 +160,7 @@ func (f *policyFixture) controllerContents(t *testing.T) {
 		denial{"a quota in another namespace", post(core("default", "resourcequotas"), object("space")), spaces},
 		denial{"a NetworkPolicy in another namespace", post(framework.NetworkPolicyPath("default", ""), framework.JSON(openPolicy("space"))), spaces},
 		denial{"a RoleBinding with another name", bind("another", f.space, f.space), itself},
+		denial{"the RoleBinding of access that the space does not record", bind("space-access-1", f.space, f.space), "the access that the space records"},
 		denial{"other subjects of the RoleBinding", patch(own, `{"subjects":[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"eve"}]}`), "remove their subjects"},
 	)
 	allowed(t, f.controller, map[string]framework.Call{"remove all subjects": patch(own, `{"subjects":null}`)})

@@ -39,6 +39,7 @@ func TestClassConfig_appliesToTheSpacesOfTheClass(t *testing.T) {
 	t.Run("clusterRoles", testClusterRoles)
 	t.Run("nested spaces of an unknown class", testNestedSpaces)
 	t.Run("clusterWideRoles", testClusterWideRoles)
+	t.Run("access", testAccess)
 	t.Run("copyFrom", func(t *testing.T) { testCopyFrom(t, originals) })
 	t.Run("admin access", testAdminAccess)
 	t.Run("objects are restored", testRestoredObjects)

@@ -48,6 +48,7 @@ func TestSpace_keepsItsConfiguration(t *testing.T) {
 	for claim, fields := range map[string]string{
 		"plain":     ``,
 		"roles":     `"clusterRoles":["admin","view"],"clusterWideRoles":["view"]`,
+		"access":    `"access":[` + accessOf("team", "admin", spaceapi.AccessReady) + `,` + accessOf("team", "edit", spaceapi.AccessAlways) + `]`,
 		"limits":    `"resourceQuota":{"hard":{"pods":"4"}},"limitRange":{"limits":[{"type":"Container","max":{"cpu":"1"}}]}`,
 		"copies":    fmt.Sprintf(`"copyFrom":{"namespace":%q,"configMaps":[{"name":"settings"}]}`, originals),
 		"open":      `"network":{"mode":"Open"}`,

@@ -96,6 +96,7 @@ func (w dryRuns) testDenied(t *testing.T) {
 		claimJSON(`"maxLivetime":"8h"`):                       words + ": SpaceClaimConfig has no field maxLivetime",
 		claimJSON(`"MaxLifetime":"8h"`):                       words + ": SpaceClaimConfig has no field MaxLifetime",
 		claimJSON(`"retention":{"period":"1h"}`):              words + ": SpaceClaimConfig has no field retention",
+		claimJSON(`"access":[]`):                              words + ": SpaceClaimConfig has no field access",
 		claimJSON(`"mountPath":7`):                            words + ": mountPath must be a string",
 		claimJSON(`"exclusive":"yes"`):                        words + ": exclusive must be a boolean",
 		claimJSON(`"labels":["a"]`):                           words + ": labels must be a map",
@@ -110,6 +111,8 @@ func (w dryRuns) testDenied(t *testing.T) {
 		classJSON(`"inCluster":true`):            words + ": SpaceClassConfig has no field inCluster",
 		classJSON(`"allowNestedSpaces":"yes"`):   words + ": allowNestedSpaces must be a boolean",
 		classJSON(`"clusterWideRoles":"x"`):      words + ": clusterWideRoles must be a list",
+		classJSON(`"access":{}`):                 words + ": access must be a list",
+		classJSON(`"access":[{"when":"Never"}]`): words + ": access.when must be Ready, Retained or Always",
 		classJSON(`"maxLifetime":60`):            words + ": maxLifetime must be a string",
 		classJSON(`"copyFrom":["a"]`):            words + ": copyFrom must be a map",
 		classJSON(`"network":{"mode":"Closed"}`): words + ": network.mode must be Isolated or Open",
@@ -144,11 +147,11 @@ func (w dryRuns) testAllowed(t *testing.T) {
 		classJSON(``),
 		classJSON(`"labels":null,"podSecurity":{},"maxLifetime":null,"clusterRoles":[],"limitRange":{"limits":[]},"allowNestedSpaces":null,"network":null,"copyFrom":null`),
 		classJSON(`"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["i"],"allowedLabels":["*","a"],"allowedClusterRoles":["view"],
-			"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
+			"clusterWideRoles":["crds"],"access":[{"subjects":[{"kind":"Group","name":"a"}],"clusterRole":"view"},{"clusterRole":"view","when":"Always"}],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
 			"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Open"},"tokenLifetime":"10m","maxLifetime":"8h","maxTerminationGracePeriod":"1m","retention":{"period":"30m"},
 			"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"disableEtcMount":true,"exclusive":true,"env":{"e":"f"}`),
 		// The controller reports these.
-		classJSON(`"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secret":"x"}`),
+		classJSON(`"access":["a",{"when":null},{"when":""}],"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secret":"x"}`),
 	} {
 		calls["class "+raw] = w.class(raw)
 	}
@@ -171,7 +174,9 @@ func TestInvalidParameters_areReportedWithTheirPaths(t *testing.T) {
 	for name, test := range map[string]struct{ class, claim, want string }{
 		"class": {class: `"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secrets":[{"name":"x"}]}`, want: `copyFrom.namespace: Required value`},
 		"claim": {claim: `"labels":{"a b":"c"},"mountPath":"/proc/1"`, want: `labels: Invalid value: "a b"`},
-		"both":  {class: `"maxLifetime":"1h"`, claim: `"maxLifetime":"2h"`, want: `maxLifetime: Invalid value: "2h0m0s"`},
+		// The Helm values do not name the role.
+		"access": {class: `"access":[` + accessOf("team", "admin", spaceapi.AccessReady) + `]`, want: `access[0].clusterRole: Invalid value: "admin": add it to the Helm value space.allowedClusterRoles`},
+		"both":   {class: `"maxLifetime":"1h"`, claim: `"maxLifetime":"2h"`, want: `maxLifetime: Invalid value: "2h0m0s"`},
 		// The API server validates these.
 		"quota":  {class: `"resourceQuota":{"hard":{"pods":"500m"}}`, want: `spec.hard[pods]: Invalid value: "500m"`},
 		"limits": {class: `"limitRange":{"limits":[{"type":"Container","min":{"cpu":"2"},"max":{"cpu":"1"}}]}`, want: `spec.limits[0].min[cpu]: Invalid value: "2"`},

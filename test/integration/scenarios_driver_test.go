@@ -6,6 +6,7 @@ package integration
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -226,6 +227,20 @@ var controllersNode = []scenario{
 		s.deny("the node grants a role in another namespace", controller, grant(s.ns, "space", "edit", s.ns, "space"), byPolicy("controller-rolebindings"))
 		s.deny("the node grants a role that no value names", controller, grant(s.space, "space-3", "system:node", s.space, "space"), byEscalation)
 		s.deny("the node grants a role in the whole cluster", controller, post(framework.ClusterRoleBindings, framework.BindingBody("ClusterRoleBinding", "attempt", "view", s.space, "space")), byRBAC)
+	}},
+	{"Grant others more than their class", `"access":[` + accessOf("support", "view", spaceapi.AccessReady) + `,` + accessOf("developers", "edit", spaceapi.AccessReady) + `]`, func(s *fixture) {
+		controller, _ := s.controllerOn("scenarios-generous")
+		give := func(entry int, group, role string) framework.Call {
+			return post(framework.RBACPath(s.space, "rolebindings"), fmt.Sprintf(`{"metadata":{"name":"space-access-%d"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":%q},
+				"subjects":[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":%q}]}`, entry, role, group))
+		}
+		s.allow("the node deletes the RoleBinding of a group", controller, remove(s.bindingOfAccess()))
+		s.allow("the node creates it again", controller, give(1, "support", "view"))
+		s.asAdmin(remove(s.bindingOfAccess()))
+		s.deny("the node creates it for another group", controller, give(1, "system:authenticated", "view"), byPolicy("controller-rolebindings"))
+		s.deny("the node creates it with another role", controller, give(1, "support", "edit"), byPolicy("controller-rolebindings"))
+		s.deny("the node creates that of another entry", controller, give(1, "developers", "edit"), byPolicy("controller-rolebindings"))
+		s.deny("the node creates one more", controller, give(3, "support", "view"), byPolicy("controller-rolebindings"))
 	}},
 	{"Revoke the permissions of others outside of spaces", "", func(s *fixture) {
 		controller, _ := s.controllerOn("scenarios-revoker")

@@ -187,6 +187,13 @@ var secondIdentity = []scenario{
 		s.awaitDenied("the other space's token reads in the tenant's space", others, s.read(), byRBAC)
 		s.allow("the other space's token works in its own space", others, configMap(other, "own"))
 	}},
+	{"Change the access of a class", admins + `,"access":[` + accessOf("support", "view", spaceapi.AccessAlways) + `]`, func(s *fixture) {
+		accomplice := s.addAccomplice("accomplice", "admin")
+		s.allow("the group reads", asUser(s.T, "any", "support"), s.read())
+		s.deny("the accomplice adds itself", accomplice, patch(s.bindingOfAccess(), `{"subjects":[{"kind":"ServiceAccount","name":"accomplice","namespace":"`+s.ns+`"}]}`), byPolicy("tenant-rolebindings"))
+		s.deny("the tenant deletes the RoleBinding", s.tenant, remove(s.bindingOfAccess()), byPolicy("tenant-rolebindings"))
+		s.deny("the tenant creates another one", s.tenant, grant(s.space, "space-access-2", "view", s.ns, "accomplice"), byPolicy("tenant-rolebindings"))
+	}},
 	{"Impersonate a ServiceAccount of its space, then the controller", "", func(s *fixture) {
 		as := func(namespace, account string) framework.Call {
 			call := get(core(s.space, "configmaps"))
@@ -196,6 +203,11 @@ var secondIdentity = []scenario{
 		s.allow("the tenant impersonates its own ServiceAccount", s.tenant, as(s.space, spaceapi.ServiceAccountName))
 		s.deny("the tenant impersonates the controller", s.tenant, as(s.installed, scenariosRelease+"-controller"), "cannot impersonate")
 	}},
+}
+
+// bindingOfAccess is the RoleBinding of the first entry of a class's access.
+func (s *fixture) bindingOfAccess() string {
+	return framework.RBACPath(s.space, "rolebindings/space-access-1")
 }
 
 var withTime = []scenario{

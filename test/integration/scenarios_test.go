@@ -54,6 +54,7 @@ func TestAttackScenarios_areDeniedOrLimited(t *testing.T) {
 		"A tenant with a second identity":      secondIdentity,
 		"A tenant with time":                   withTime,
 		"A tenant with many requests":          manyRequests,
+		"A user with the access of a class":    usersWithAccess,
 		"An author with large objects":         largeObjects,
 		"The kubelet plugin of another driver": otherDriver,
 		"A node that runs the controller":      controllersNode,

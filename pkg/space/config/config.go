@@ -81,6 +81,8 @@ type Recorded struct {
 	// ClusterRoles are bound in the namespace, ClusterWideRoles in the whole cluster.
 	ClusterRoles     []string `json:"clusterRoles"`
 	ClusterWideRoles []string `json:"clusterWideRoles,omitempty"`
+	// Access is bound in the namespace. An admission policy of the chart reads it.
+	Access []spaceapi.Access `json:"access,omitempty"`
 	// ResourceQuota and LimitRange limit resource consumption in the namespace, unless they are nil.
 	ResourceQuota *corev1.ResourceQuotaSpec `json:"resourceQuota,omitempty"`
 	LimitRange    *corev1.LimitRangeSpec    `json:"limitRange,omitempty"`

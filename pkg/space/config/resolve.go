@@ -151,6 +151,11 @@ func (d Defaults) CheckAllowed(space Recorded) error {
 			errs = append(errs, field.Invalid(field.NewPath("clusterWideRoles").Index(n), role, "add it to the Helm value space.clusterWideRoles"))
 		}
 	}
+	for n, access := range space.Access {
+		if !slices.Contains(d.Roles(), access.ClusterRole) {
+			errs = append(errs, field.Invalid(field.NewPath("access").Index(n).Child("clusterRole"), access.ClusterRole, "add it to the Helm value space.allowedClusterRoles"))
+		}
+	}
 	if space.CopyFrom != nil && !slices.Contains(d.CopyFromNamespaces, space.CopyFrom.Namespace) {
 		errs = append(errs, field.Invalid(field.NewPath("copyFrom", "namespace"), space.CopyFrom.Namespace, "add it to the Helm value space.copyFromNamespaces"))
 	}
@@ -173,6 +178,7 @@ func (d Defaults) fromClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 		Recorded: Recorded{
 			ClusterRoles:     class.ClusterRoles,
 			ClusterWideRoles: class.ClusterWideRoles,
+			Access:           complete(class.Access),
 			ResourceQuota:    class.ResourceQuota,
 			LimitRange:       class.LimitRange,
 			Network:          ptr.Deref(class.Network, spaceapi.Network{}),

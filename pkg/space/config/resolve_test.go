@@ -369,12 +369,16 @@ func TestCheckAllowed_rejectsWhatTheHelmValuesLack(t *testing.T) {
 		change func(*config.SpaceConfig)
 		want   string
 	}{
-		"the default role":              {func(*config.SpaceConfig) {}, ""},
-		"an allowed role":               {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"admin"} }, ""},
-		"the role for admin access":     {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"view"} }, ""},
-		"another role":                  {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"cluster-admin"} }, `clusterRoles[0]: Invalid value: "cluster-admin": add it to the Helm value space.allowedClusterRoles`},
-		"a cluster-wide role":           {func(c *config.SpaceConfig) { c.ClusterWideRoles = []string{"reader"} }, ""},
-		"another cluster-wide role":     {func(c *config.SpaceConfig) { c.ClusterWideRoles = []string{"reader", "edit"} }, `clusterWideRoles[1]: Invalid value: "edit": add it to the Helm value space.clusterWideRoles`},
+		"the default role":            {func(*config.SpaceConfig) {}, ""},
+		"an allowed role":             {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"admin"} }, ""},
+		"the role for admin access":   {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"view"} }, ""},
+		"another role":                {func(c *config.SpaceConfig) { c.ClusterRoles = []string{"cluster-admin"} }, `clusterRoles[0]: Invalid value: "cluster-admin": add it to the Helm value space.allowedClusterRoles`},
+		"a cluster-wide role":         {func(c *config.SpaceConfig) { c.ClusterWideRoles = []string{"reader"} }, ""},
+		"another cluster-wide role":   {func(c *config.SpaceConfig) { c.ClusterWideRoles = []string{"reader", "edit"} }, `clusterWideRoles[1]: Invalid value: "edit": add it to the Helm value space.clusterWideRoles`},
+		"access with an allowed role": {func(c *config.SpaceConfig) { c.Access = []spaceapi.Access{{ClusterRole: "admin"}} }, ""},
+		"access with another role": {func(c *config.SpaceConfig) {
+			c.Access = []spaceapi.Access{{ClusterRole: "view"}, {ClusterRole: "cluster-admin"}}
+		}, `access[1].clusterRole: Invalid value: "cluster-admin": add it to the Helm value space.allowedClusterRoles`},
 		"copies":                        {func(c *config.SpaceConfig) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "templates"} }, ""},
 		"copies from another namespace": {func(c *config.SpaceConfig) { c.CopyFrom = &spaceapi.CopyFrom{Namespace: "kube-system"} }, `copyFrom.namespace: Invalid value: "kube-system": add it to the Helm value space.copyFromNamespaces`},
 	} {
@@ -425,7 +429,7 @@ var (
 	}
 	// classOnlyValues are of fields that only classes have: a claim with one is rejected.
 	classOnlyValues = values{
-		"clusterWideRoles": {[]any{"cluster-admin"}}, "allowNestedSpaces": booleans, "disableEtcMount": booleans, "allowAdminAccess": booleans, "retention": {fields{"period": "1h"}}, "tokenLifetime": {"24h"},
+		"clusterWideRoles": {[]any{"cluster-admin"}}, "access": {[]any{}}, "allowNestedSpaces": booleans, "disableEtcMount": booleans, "allowAdminAccess": booleans, "retention": {fields{"period": "1h"}}, "tokenLifetime": {"24h"},
 		"namespacePrefix": {"kube-"}, "allowedLabels": {[]any{"*"}}, "annotations": {fields{"e": "g"}}, "copyFrom": {fields{"namespace": "kube-system", "secrets": []any{fields{"name": "s"}}}}, "limitRange": {fields{}},
 	}
 )

@@ -30,14 +30,14 @@ func newClusterWithCopies(t *testing.T) *cluster {
 		&corev1.Secret{ObjectMeta: original, Data: map[string][]byte{"old": []byte("1"), "token": []byte("first")}},
 		&corev1.ConfigMap{ObjectMeta: original, Data: map[string]string{"key": "first"}, BinaryData: map[string][]byte{"old": {1}}})
 	c.syncCache(claim)
-	c.resyncCopies(t)
+	c.resyncClaim(t)
 	c.requests()
 	c.recordedEvents()
 	return c
 }
 
-// resyncCopies reconciles the claim, as the controller does after the resync period.
-func (c *cluster) resyncCopies(t *testing.T) {
+// resyncClaim reconciles the claim, as the controller does after the resync period.
+func (c *cluster) resyncClaim(t *testing.T) {
 	t.Helper()
 	result, err := c.reconcile()
 	if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > c.config.ResyncPeriod || !isReady(c.currentClaim(), driver, allocationOf(t, c.currentClaim())) {
@@ -73,7 +73,7 @@ func TestEnsureCopy_followsTheOriginal(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.resyncCopies(t)
+	c.resyncClaim(t)
 	secret, config = c.copies()
 	if len(secret.Data) != 1 || string(secret.Data["token"]) != "second" || !maps.Equal(config.Data, map[string]string{"key": "second"}) || len(config.BinaryData) > 0 {
 		t.Errorf("got copies %v and %v", secret, config)
@@ -91,7 +91,7 @@ func TestEnsureCopy_recreatesADeletedCopy(t *testing.T) {
 	secret, config := c.copies()
 	c.deleteInAPI(secret)
 	c.deleteInAPI(config)
-	c.resyncCopies(t)
+	c.resyncClaim(t)
 	secret, config = c.copies()
 	if string(secret.Data["token"]) != "first" || config.Data["key"] != "first" {
 		t.Errorf("got copies %v and %v", secret, config)
@@ -123,7 +123,7 @@ func TestEnsureCopy_keepsTheSpaceReady(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newClusterWithCopies(t)
 			test.change(c)
-			c.resyncCopies(t)
+			c.resyncClaim(t)
 			events := strings.Join(c.recordedEvents(), "\n")
 			if strings.Contains(events, spaceapi.ReasonCopyFailed) != (test.event != "") || !strings.Contains(events, test.event) {
 				t.Errorf("recorded %q, want %q", events, test.event)

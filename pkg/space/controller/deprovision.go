@@ -33,6 +33,7 @@ import (
 func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedName, desired *desiredClaim, namespaces []corev1.Namespace) (time.Duration, error) {
 	var after time.Duration
 	var stale []*corev1.Namespace
+	var errs []error
 	for i := range namespaces {
 		ns := &namespaces[i]
 		after = soonest(after, r.reportStuckTerminating(withClaimUID(ctx, ns.Labels[r.keys.ClaimUID]), ns), r.retainedFor(ns))
@@ -45,10 +46,12 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 		}
 		if !done {
 			stale = append(stale, ns)
+		} else if r.retainedFor(ns) > 0 {
+			errs = append(errs, r.ensureRetainedAccess(ctx, ns))
 		}
 	}
 	if len(stale) == 0 {
-		return after, nil
+		return after, errors.Join(errs...)
 	}
 
 	// The cache may lag behind, so that the API server has to confirm it.
@@ -59,7 +62,6 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 	if desired, err = r.newDesiredClaim(ctx, live, namespaces); err != nil {
 		return after, err
 	}
-	var errs []error
 	for _, ns := range stale {
 		if desired.keeps(ns, r.keys) {
 			continue
@@ -164,9 +166,10 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace, until tim
 	if err := r.revokeClusterWide(ctx, ns); err != nil {
 		return false, err
 	}
+	kept := r.retainedAccess(ns, until)
 	// The first RoleBinding comes last, because it is the one in the cache: while it exists,
 	// isDeprovisioned knows that revocation is not complete.
-	for _, name := range slices.Backward(resources.RoleBindingNames(r.recordedConfig(ns))) {
+	for _, name := range slices.Backward(append(resources.RoleBindingNames(r.recordedConfig(ns)), r.accessToRevoke(ns, kept)...)) {
 		binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: name}}
 		err := spaceclient.IgnoreNotFound(r.readerFor(binding).Get(ctx, client.ObjectKeyFromObject(binding), binding))
 		if err == nil {
@@ -183,7 +186,7 @@ func (r *Reconciler) revoke(ctx context.Context, ns *corev1.Namespace, until tim
 		if ns.DeletionTimestamp == nil && r.retainedUntil(ns).IsZero() {
 			recordErr = r.recordRetention(ctx, ns, until)
 		}
-		if err := r.revokeTenantRoleBindings(ctx, ns.Name); err != nil {
+		if err := r.revokeTenantRoleBindings(ctx, ns.Name, kept); err != nil {
 			return changed, errors.Join(recordErr, err)
 		}
 	}
@@ -221,15 +224,18 @@ func (r *Reconciler) revokeRoleBinding(ctx context.Context, binding *rbacv1.Role
 
 // revokeTenantRoleBindings deletes the RoleBindings that tenants created, which would otherwise exist
 // until all pods of the namespace are deleted. In the meantime, pods with such permissions may create
-// more. It therefore lists them again until none is in effect, up to ten times.
-func (r *Reconciler) revokeTenantRoleBindings(ctx context.Context, namespace string) error {
+// more. It therefore lists them again until none is in effect, up to ten times. kept are those that
+// stay, unless tenants have changed them.
+func (r *Reconciler) revokeTenantRoleBindings(ctx context.Context, namespace string, kept []*rbacv1.RoleBinding) error {
 	for range 10 {
 		var list rbacv1.RoleBindingList
 		if err := r.client.APIReader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 			return fmt.Errorf("list the RoleBindings of tenants in namespace %s: %w", namespace, err)
 		}
 		inEffect := slices.DeleteFunc(list.Items, func(binding rbacv1.RoleBinding) bool {
-			return binding.DeletionTimestamp != nil && len(binding.Subjects) == 0
+			return binding.DeletionTimestamp != nil && len(binding.Subjects) == 0 || slices.ContainsFunc(kept, func(want *rbacv1.RoleBinding) bool {
+				return want.Name == binding.Name && r.matchesDesired(&binding, want)
+			})
 		})
 		if len(inEffect) == 0 {
 			return nil

@@ -205,14 +205,14 @@ func TestRevokeTenantRoleBindings_repeatsUntilNoneIsInEffect(t *testing.T) {
 		lists++
 		return lists <= 3, nil
 	})
-	if err := c.revokeTenantRoleBindings(t.Context(), "ns"); err != nil {
+	if err := c.revokeTenantRoleBindings(t.Context(), "ns", nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := c.writes(); len(got) != 3 {
 		t.Errorf("wrote %q", got)
 	}
 	lists = -1000
-	if err := c.revokeTenantRoleBindings(t.Context(), "ns"); err == nil {
+	if err := c.revokeTenantRoleBindings(t.Context(), "ns", nil); err == nil {
 		t.Error("RoleBindings that keep being recreated: got no error")
 	}
 }
@@ -252,7 +252,7 @@ func TestDeprovision_recordsRetentionBeforeRevokingTenantRoleBindings(t *testing
 func TestDeprovision_revokesAllRoleBindings(t *testing.T) {
 	for record, want := range map[string]int{
 		`{"clusterRoles":["edit","view","admin"],"network":{"mode":"Open"}}`: 3,
-		"damaged": spaceapi.MaxClusterRoles,
+		"damaged": spaceapi.MaxClusterRoles + spaceapi.MaxAccess,
 	} {
 		c, ns := newClusterWithSpace(t, func(ns *corev1.Namespace) { ns.Annotations[spaceapi.KeysFor(driver).Config] = record })
 		if _, err := c.deprovision(t.Context(), ns, ""); err != nil {

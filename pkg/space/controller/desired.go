@@ -170,9 +170,12 @@ func (d *desiredClaim) hasBindingConditions() bool {
 	return slices.ContainsFunc(d.Results, func(result allocation.Result) bool { return len(result.BindingConditions) > 0 })
 }
 
-// hasCopies reports whether a space has copies of objects in other namespaces.
-func (d *desiredClaim) hasCopies() bool {
-	return slices.ContainsFunc(d.spaces, func(space *desiredSpace) bool { return len(space.objects.Copies) > 0 })
+// comparesAtIntervals reports whether a space has objects that are not in the cache, so that no event
+// shows that they changed.
+func (d *desiredClaim) comparesAtIntervals() bool {
+	return slices.ContainsFunc(d.spaces, func(space *desiredSpace) bool {
+		return len(space.objects.Copies)+len(space.objects.AccessBindings) > 0
+	})
 }
 
 // keeps reports whether a namespace belongs to a space that has not expired. d may be nil.
@@ -185,7 +188,9 @@ func (d *desiredClaim) keeps(ns *corev1.Namespace, keys spaceapi.Keys) bool {
 func (r *Reconciler) recordedConfig(ns *corev1.Namespace) spaceconfig.Recorded {
 	recorded, err := spaceconfig.DecodeRecorded(ns.Annotations[r.keys.Config])
 	if err != nil {
-		return spaceconfig.Recorded{ClusterRoles: make([]string, spaceapi.MaxClusterRoles), ClusterWideRoles: r.config.Defaults.ClusterWideRoles}
+		return spaceconfig.Recorded{
+			ClusterRoles: make([]string, spaceapi.MaxClusterRoles), ClusterWideRoles: r.config.Defaults.ClusterWideRoles, Access: make([]spaceapi.Access, spaceapi.MaxAccess),
+		}
 	}
 	return recorded
 }

@@ -81,7 +81,7 @@ func (r *Reconciler) provision(ctx context.Context, desired *desiredClaim) (time
 		r.metrics.ProvisionSteps.Observe(r.clock.Since(namespacesDone), metrics.StepObjects)
 	}
 	r.bindingFailures.Remove(desired.Claim)
-	if desired.hasCopies() {
+	if desired.comparesAtIntervals() {
 		after = soonest(after, r.config.ResyncPeriod)
 	}
 	return after, errors.Join(r.reportReady(ctx, desired, start), nodesErr)
@@ -181,6 +181,9 @@ func (r *Reconciler) ensureObjects(ctx context.Context, desired *desiredClaim) e
 				APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Namespace", Name: space.name, UID: space.namespace.UID,
 			}}
 			ensure(want)
+		}
+		for _, want := range space.objects.AccessBindings {
+			steps = append(steps, func() error { return r.ensureAccess(ctx, desired, space, want) })
 		}
 		if want := space.objects.ResourceQuota; want != nil {
 			ensure(want)

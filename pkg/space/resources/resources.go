@@ -37,6 +37,8 @@ type Objects struct {
 	RoleBindings []*rbacv1.RoleBinding
 	// ClusterRoleBindings have no owner. The controller adds the Namespace when its UID is known.
 	ClusterRoleBindings []*rbacv1.ClusterRoleBinding
+	// AccessBindings bind the roles of others while the space is ready.
+	AccessBindings []*rbacv1.RoleBinding
 	// DefaultServiceAccount is the ServiceAccount of pods without serviceAccountName, which are
 	// rejected if it does not exist. kube-controller-manager creates it, but later.
 	DefaultServiceAccount *corev1.ServiceAccount
@@ -61,6 +63,7 @@ func (e Environment) Objects(a *allocation.Allocation, result allocation.Result,
 		ServiceAccount:      &corev1.ServiceAccount{ObjectMeta: meta(spaceapi.ServiceAccountName), ImagePullSecrets: pullSecrets(from)},
 		RoleBindings:        roleBindings(meta, name, space.Recorded),
 		ClusterRoleBindings: clusterRoleBindings(meta, name, space.Recorded),
+		AccessBindings:      AccessBindings(meta, space.Recorded, spaceapi.AccessReady),
 		DefaultServiceAccount: &corev1.ServiceAccount{
 			ObjectMeta:       metav1.ObjectMeta{Name: spaceapi.DefaultServiceAccountName, Namespace: name},
 			ImagePullSecrets: pullSecrets(from),

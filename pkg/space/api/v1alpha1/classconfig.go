@@ -48,6 +48,9 @@ type SpaceClassConfig struct {
 	// ClusterWideRoles are ClusterRoles that are bound in the whole cluster.
 	ClusterWideRoles []string `json:"clusterWideRoles,omitempty"`
 
+	// Access gives others than the pods of the claim access to the namespace.
+	Access []Access `json:"access,omitempty"`
+
 	// PodSecurity is the Pod Security Standards for the namespace.
 	PodSecurity *PodSecurity `json:"podSecurity,omitempty"`
 

@@ -50,6 +50,9 @@ const (
 	ReasonNodesNotRecorded = "NodesNotRecorded"
 	// ReasonCopyFailed means that the controller could not update a copy in a space in use.
 	ReasonCopyFailed = "CopyFailed"
+	// ReasonAccessFailed means that the controller could not create, restore or revoke a RoleBinding
+	// of the class's access, in a space in use or in a retained namespace.
+	ReasonAccessFailed = "AccessFailed"
 	// ReasonDeprovisioned means that the credentials are revoked and the namespace is being deleted.
 	ReasonDeprovisioned = "Deprovisioned"
 	// ReasonDeprovisioningFailed means that the controller could not revoke the credentials of a

@@ -83,6 +83,7 @@ func validateClass(c *SpaceClassConfig, driver string) (errs field.ErrorList) {
 	errs = append(errs, validateClusterRoles(c.ClusterRoles, field.NewPath("clusterRoles"))...)
 	errs = append(errs, validateList(c.AllowedClusterRoles, field.NewPath("allowedClusterRoles"), validateClusterRole)...)
 	errs = append(errs, validateList(c.ClusterWideRoles, field.NewPath("clusterWideRoles"), validateClusterRole)...)
+	errs = append(errs, validateAccess(c.Access, field.NewPath("access"))...)
 	if security := c.PodSecurity; security != nil {
 		at := field.NewPath("podSecurity")
 		errs = append(errs, validateLevels(at, security.Enforce, security.Audit, security.Warn)...)
