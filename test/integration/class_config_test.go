@@ -97,12 +97,12 @@ func testQuotaAndLimits(t *testing.T) {
 func testMetadata(t *testing.T) {
 	ns := env.Namespace(t)
 	env.Kubectl(t, "label", "namespace", ns, "cost-center=4711", "team=red")
-	space := readyClaimWith(t, ns, `"namespacePrefix":"ci-","labels":{"team":"blue"},"inheritLabels":["cost-center","team"],"annotations":{"example.com/cost":"4711"},"podSecurity":{"enforce":"restricted","warn":"restricted"}`)
+	space := readyClaimWith(t, ns, `"namespacePrefix":"ci-","labels":{"team":"blue"},"inheritLabels":["cost-center","team","missing"],"annotations":{"example.com/cost":"4711"},"podSecurity":{"enforce":"restricted","warn":"restricted"}`)
 	namespace, err := env.Client.CoreV1().Namespaces().Get(t.Context(), space.Namespace, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(namespace.Name, "ci-") || namespace.Labels["team"] != "blue" || namespace.Labels["cost-center"] != "4711" || namespace.Annotations["example.com/cost"] != "4711" {
+	if _, exists := namespace.Labels["missing"]; exists || !strings.HasPrefix(namespace.Name, "ci-") || namespace.Labels["team"] != "blue" || namespace.Labels["cost-center"] != "4711" || namespace.Annotations["example.com/cost"] != "4711" {
 		t.Errorf("got %s with labels %v and annotations %v", namespace.Name, namespace.Labels, namespace.Annotations)
 	}
 	_, err = tenant(t, space).CoreV1().Pods(space.Namespace).Create(t.Context(), framework.NewPod("pod"), metav1.CreateOptions{})
