@@ -78,7 +78,7 @@ func TestStuckTerminating_namesCustomResourcesOfAnOperatorInTheSpace(t *testing.
 		for _, words := range []string{"widgets.example.com has 1 resource instances", testFinalizer + " in 1 resource instances"} {
 			awaitEvent(t, ns, "ResourceClaim", "too-late", spaceapi.ReasonStuckTerminating, words)
 			awaitEvent(t, metav1.NamespaceDefault, "Namespace", space, spaceapi.ReasonStuckTerminating, words)
-			if why, _ := env.Admin().KubectlSpace(t, "why", "namespace/"+space, "--driver-name="+driver); !strings.Contains(why, words) {
+			if why, _, _ := env.Admin().TryKubectlSpace(t.Context(), "why", "namespace/"+space, "--driver-name="+driver); !strings.Contains(why, words) {
 				t.Errorf("kubectl space why prints %q, want %q", why, words)
 			}
 		}

@@ -54,7 +54,7 @@ func Main(version string, args []string, streams genericiooptions.IOStreams) int
 		rest = slices.Concat([]string{cobra.ShellCompRequestCmd}, rest)
 	}
 	cmd.SetArgs(rest)
-	err := cmd.ExecuteContext(context.Background())
+	ran, err := cmd.ExecuteContextC(context.Background())
 	if err == nil {
 		return 0
 	}
@@ -64,6 +64,9 @@ func Main(version string, args []string, streams genericiooptions.IOStreams) int
 	}
 	if !errors.Is(err, cmdutil.ErrExit) {
 		fmt.Fprintln(streams.ErrOut, message(err))
+	}
+	if ran.Name() == "why" && !errors.Is(err, errNoSpace) {
+		return 2
 	}
 	return 1
 }
@@ -154,9 +157,10 @@ func (o *options) report(err error) error {
 	if exit := exitError(0); errors.As(err, &exit) {
 		return exit
 	}
-	if !errors.Is(err, cmdutil.ErrExit) {
-		fmt.Fprintln(o.streams.ErrOut, escape(message(err)))
+	if errors.Is(err, cmdutil.ErrExit) {
+		return err
 	}
+	fmt.Fprintln(o.streams.ErrOut, escape(message(err)))
 	return cmdutil.ErrExit
 }
 

@@ -17,42 +17,81 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/knownissues"
 )
 
+// errNoSpace ends why with the exit code 1: there is no space that is ready. Errors have the code 2, as
+// those of kubectl diff.
+var errNoSpace = fmt.Errorf("no space is ready: %w", cmdutil.ErrExit)
+
 func newWhy(o *options) *cobra.Command {
-	return &cobra.Command{
+	var format string
+	cmd := &cobra.Command{
 		Use:   "why (CLAIM | POD | pod/POD | namespace/SPACE) ...",
 		Short: "Explain why a claim or a pod has no space, or why a namespace still exists",
 		Long: "Explain why a claim or a pod has no space, or why the namespace of a deprovisioned space still exists.\n" +
 			"A name without pod/ or namespace/ is that of a claim, or of a pod if there is no such claim.\n" +
-			"The exit code is 0 for every explanation, whether or not there is a space.",
+			"The exit code is 0 if all have a space that is ready, 1 if that is not the case, and 2 if there is an error.",
 		Example: "  # Explain why a pod waits\n  kubectl space why pod/my-pod\n\n" +
 			"  # Explain why a claim has no space\n  kubectl space why my-claim\n\n" +
-			"  # Explain why a namespace still exists\n  kubectl space why namespace/ephemeral-ns-5h57rgwvpj",
+			"  # Explain why a namespace still exists\n  kubectl space why namespace/ephemeral-ns-5h57rgwvpj\n\n" +
+			"  # Print it as JSON\n  kubectl space why my-claim -o json",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: o.completeNames(claimKind, podKind, namespaceKind),
 		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {
-			return o.each(args, func(arg string) error {
-				text, notes, err := r.why(ctx, arg)
+			found := &explanations{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "List"}, Items: []explanation{}}
+			failed := o.each(args, func(arg string) error {
+				e, notes, err := r.why(ctx, arg)
 				if err != nil {
 					return err
 				}
-				fmt.Fprintln(o.streams.Out, escape(text))
-				if notes != "" {
+				if found.Items = append(found.Items, *e); notes != "" {
 					fmt.Fprintln(o.streams.ErrOut, notes)
 				}
 				return nil
 			})
+			failed = cmp.Or(printAs(o.streams.Out, format, found), failed)
+			if failed == nil && slices.ContainsFunc(found.Items, func(e explanation) bool { return !e.Ready }) {
+				return errNoSpace
+			}
+			return failed
 		}),
 	}
+	addOutputFlag(cmd, &format)
+	return cmd
+}
+
+// explanations are what why prints.
+type explanations struct {
+	metav1.TypeMeta `json:",inline"`
+	Items           []explanation `json:"items"`
+}
+
+// explanation says why a claim, a pod or the claim of a namespace has no space. Programs read it: new
+// versions only add fields.
+type explanation struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	// Ready reports whether there is a space that is ready.
+	Ready   bool   `json:"ready"`
+	Message string `json:"message"`
+}
+
+// String implements fmt.Stringer.
+func (e *explanations) String() string {
+	var lines []string
+	for _, item := range e.Items {
+		lines = append(lines, escape(item.Message))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // why returns an explanation in one paragraph, and notes about missing permissions and known issues.
-func (r *reader) why(ctx context.Context, arg string) (text, notes string, err error) {
+func (r *reader) why(ctx context.Context, arg string) (e *explanation, notes string, err error) {
 	kind, name, err := parseArg(arg, claimKind, podKind, namespaceKind)
 	namespace, space := r.namespace, ""
 	if kind == namespaceKind {
@@ -60,32 +99,61 @@ func (r *reader) why(ctx context.Context, arg string) (text, notes string, err e
 		namespace, name, err = r.claimOfSpace(ctx, space)
 	}
 	if err != nil {
-		return "", "", err
+		return nil, "", err
 	}
 	s, err := r.readAll(ctx, namespace)
 	if err != nil {
-		return "", "", err
+		return nil, "", err
 	}
 	s.slices, err = r.listSlices(ctx)
 	if err := s.tolerateForbidden(err, listSlices); err != nil {
-		return "", "", err
+		return nil, "", err
 	}
 	for _, kind := range []string{podEvents, claimEvents} {
 		if err := r.readEvents(ctx, s, kind, namespace); err != nil {
-			return "", "", err
+			return nil, "", err
 		}
 	}
+	e = &explanation{TypeMeta: metav1.TypeMeta{APIVersion: spaceapi.APIVersion, Kind: "Explanation"}, ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}}
 	remaining, claim, pod := s.whyRemaining(namespace, name, space), s.claim(namespace, name), s.pod(namespace, name)
 	switch {
 	case remaining != "" && (space != "" || claim == nil && pod == nil):
-		return remaining, s.note(), nil
+		e.Message = remaining
 	case claim != nil && kind != podKind:
 		pods := s.consumers(claim)
-		return s.whyClaim(claim, pods), r.notes(ctx, s, pods...), nil
+		e.Message, e.Ready = s.whyClaim(claim, pods), s.isReady(claim, pods)
+		return e, r.notes(ctx, s, pods...), nil
 	case pod != nil && (kind == podKind || kind == ""):
-		return s.whyPod(pod), r.notes(ctx, s, pod), nil
+		e.Message, e.Ready = s.whyPod(pod), s.isPodReady(pod)
+		return e, r.notes(ctx, s, pod), nil
+	default:
+		return nil, "", errors.New(strings.TrimSpace(fmt.Sprintf("there is neither a ResourceClaim nor a Pod %s in namespace %s. %s", name, namespace, s.note())))
 	}
-	return "", "", errors.New(strings.TrimSpace(fmt.Sprintf("there is neither a ResourceClaim nor a Pod %s in namespace %s. %s", name, namespace, s.note())))
+	return e, s.note(), nil
+}
+
+// isReady reports whether a claim's spaces are ready for some of its pods.
+func (s *snapshot) isReady(claim *resourceapi.ResourceClaim, pods []*corev1.Pod) bool {
+	return allocation.FromClaim(claim, s.driver) != nil &&
+		!slices.ContainsFunc(s.spacesOf(claim), func(space spaceSummary) bool { return space.Ready == nil }) &&
+		!slices.ContainsFunc(pods, func(pod *corev1.Pod) bool { return s.whyNotPrepared(claim, pod) != "" })
+}
+
+// isPodReady reports whether a pod has spaces, which are ready.
+func (s *snapshot) isPodReady(pod *corev1.Pod) bool {
+	spaces := 0
+	for _, name := range claimsOf(pod) {
+		claim := s.claim(pod.Namespace, name)
+		switch {
+		case claim == nil:
+			return false
+		case s.isReady(claim, []*corev1.Pod{pod}):
+			spaces++
+		case s.requestsSpace(claim) || claim.Status.Allocation == nil && s.missingClass(claim, "") != "":
+			return false
+		}
+	}
+	return spaces > 0 && !isTerminal(pod)
 }
 
 // notes returns a line about missing permissions, and one for the control plane and each node of the pods

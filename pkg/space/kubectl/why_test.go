@@ -147,15 +147,19 @@ func TestWhyPod_explainsWhyThereIsNoSpace(t *testing.T) {
 	} {
 		s := snapshotOf(test.objects...)
 		var got string
+		var isReady bool
 		if p, c := s.pod("team", "p"), s.claim("team", "c"); p != nil {
-			got = s.whyPod(p)
+			got, isReady = s.whyPod(p), s.isPodReady(p)
 		} else if c != nil {
-			got = s.whyClaim(c, nil)
+			got, isReady = s.whyClaim(c, nil), s.isReady(c, nil)
 		} else {
 			got = s.whyRemaining("team", "c", "")
 		}
 		if !strings.Contains(got, test.want) {
 			t.Errorf("%s: got %s\nwant %s", name, got, test.want)
+		}
+		if want := strings.Contains(got, "ResourceClaim c has its space") && !strings.Contains(got, "ResourceClaim d"); isReady != want {
+			t.Errorf("%s: the exit code says that there is a space: %t, want %t, with %s", name, isReady, want, got)
 		}
 		if strings.Contains(got, "\n") || strings.Contains(got, "..") {
 			t.Errorf("%s: got more than one paragraph, or two full stops: %q", name, got)
