@@ -74,6 +74,12 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	env.Kubectl(t, "create", "rolebinding", "developer", "-n", ns, "--clusterrole=edit", "--serviceaccount="+ns+":developer")
 	list := get(claims(ns, ""))
 	framework.AwaitAllowed(t, list.String(), list.By(env.As(t, ns, "developer")))
+	if out, _ := (user{env.Admin(), driver, ns}).KubectlSpace(t, "check", "--wait=2m", "--driver-name", driver, "-o", "json"); strings.Count(out, `"ok": true`) != 5 {
+		t.Errorf("kubectl space check prints\n%s", out)
+	}
+	if out, _, err := (user{env.Admin(), driver, ns}).TryKubectlSpace(t.Context(), "check", "--driver-name", "none.example.com"); err == nil || !strings.Contains(out, "the driver is not installed") {
+		t.Errorf("kubectl space check of a driver that is not installed: error %v:\n%s", err, out)
+	}
 	admin, dev := user{env.Admin(), driver, ns}, user{env.UserWith(t, ns, "developer"), driver, ns}
 
 	// The namespace is stuck after a minute, during the other tests.

@@ -57,6 +57,8 @@ const (
 	listAllClaims  = "list resourceclaims in all namespaces"
 )
 
+var errNoAPI = errors.New("the cluster does not serve resource.k8s.io/v1: spaces need Kubernetes 1.34 or newer")
+
 // tolerateForbidden records a permission as missing if err says that the request is forbidden,
 // and returns any other error.
 func (s *snapshot) tolerateForbidden(err error, permission string) error {
@@ -105,7 +107,7 @@ func (r *reader) read(ctx context.Context, namespace string) (*snapshot, error) 
 	}
 	claims, err := r.client.ResourceV1().ResourceClaims(namespace).List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, errors.New("the cluster does not serve resource.k8s.io/v1: spaces need Kubernetes 1.34.2 or newer")
+		return nil, errNoAPI
 	}
 	if err != nil {
 		return nil, err
