@@ -6,6 +6,8 @@ package integration
 import (
 	"fmt"
 	"net/http"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +114,11 @@ func testRetention(t *testing.T) {
 	awaitEvent(t, ns, "ResourceClaim", "claim", spaceapi.ReasonNamespaceRetained, space)
 	awaitRevoked(t, request)
 	framework.AwaitDeleted[*corev1.ServiceAccount](t, framework.ServiceAccount(env.Client, space, spaceapi.ServiceAccountName))
+	archive := filepath.Join(t.TempDir(), "retained.tgz")
+	env.Admin().KubectlSpace(t, "collect", "claim", "-n", ns, "-o", archive)
+	if out, err := exec.CommandContext(t.Context(), "tar", "--list", "--file", archive).CombinedOutput(); err != nil || !strings.Contains(string(out), space+"/configmaps.yaml\n") {
+		t.Errorf("the archive of a retained space has (error %v)\n%s", err, out)
+	}
 	checkNextSpace(t, ns, space)
 	env.Kubectl(t, "delete", "namespace", space)
 }

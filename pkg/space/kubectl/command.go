@@ -85,6 +85,7 @@ func message(err error) string {
 func newCommand(program, version string, streams genericiooptions.IOStreams) *cobra.Command {
 	flags := genericclioptions.NewConfigFlags(true).WithWarningPrinter(streams).WithWrapConfigFn(func(c *rest.Config) *rest.Config {
 		c.UserAgent = "kubectl-space/" + version
+		c.QPS, c.Burst = 50, 300 // as kubectl's for discovery
 		return c
 	})
 	o := &options{factory: cmdutil.NewFactory(flags), streams: streams}
@@ -110,7 +111,7 @@ func newCommand(program, version string, streams genericiooptions.IOStreams) *co
 	o.global.StringVar(&o.driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
 	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newCredential(o), newEnv(o), newTop(o),
 		newRun(o, version), newShell(o, version), newCreate(o, version), newExec(o), newWait(o), newDelete(o),
-		newCheck(o), newVersion(o, version), newOptions(streams))
+		newCollect(o), newCheck(o), newVersion(o, version), newOptions(streams))
 	for _, sub := range cmd.Commands() {
 		sub.DisableFlagsInUseLine = true
 	}

@@ -65,6 +65,7 @@ func TestMain_reportsErrors(t *testing.T) {
 		{[]string{"top", "--colour"}, []string{"error: unknown flag: --colour", "See 'kubectl space top --help' for usage."}},
 		{[]string{"list", "-o", "nonsense"}, []string{"nonsense"}},
 		{[]string{"credential"}, []string{`error: required flag(s) "claim" not set`}},
+		{[]string{"collect", "c"}, []string{`error: required flag(s) "output" not set`}},
 		{[]string{"tops"}, []string{`unknown command "tops" for "kubectl space"`}},
 		{[]string{"kubeconfig", "c", "--duration", "1m"}, []string{"less than the 10m0s"}},
 		{[]string{"list", "--context", "old"}, []string{"Must provide idp-issuer-url"}}, // the auth provider is known

@@ -57,7 +57,7 @@ const (
 	listAllClaims  = "list resourceclaims in all namespaces"
 )
 
-var errNoAPI = errors.New("the cluster does not serve resource.k8s.io/v1: spaces need Kubernetes 1.34 or newer")
+var errNoAPI = errors.New("the cluster does not serve resource.k8s.io/v1: spaces need Kubernetes 1.34.2 or newer")
 
 // tolerateForbidden records a permission as missing if err says that the request is forbidden,
 // and returns any other error.
