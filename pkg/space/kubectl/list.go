@@ -4,6 +4,7 @@
 package kubectl
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -167,7 +168,10 @@ func (l *list) print(printer printers.ResourcePrinter, s *snapshot, spaces []spa
 		for i := range table.Rows {
 			table.Rows[i].Object.Object = &objects.Items[i] // what --sort-by refers to
 		}
-		return printer.PrintObj(table, l.streams.Out)
+		var text bytes.Buffer
+		err := printer.PrintObj(table, &text)
+		fmt.Fprint(l.streams.Out, l.colored(text.String()))
+		return err
 	case l.watch:
 		return objects.EachListItem(func(object runtime.Object) error { return printer.PrintObj(object, l.streams.Out) })
 	default:
