@@ -14,6 +14,7 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/space-dra/space-dra-driver/pkg/space/allocation"
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
@@ -87,10 +88,10 @@ type spaceSummary struct {
 type quotaUsage struct {
 	Resource string `json:"resource"`
 	Hard     string `json:"hard"`
-	// Used is empty if it is not known. Percent is 100 * Used / Hard, or -1 if Used is not known
+	// Used is empty if it is not known. Percent is 100 * Used / Hard, or nil if Used is not known
 	// or Hard is 0.
 	Used    string `json:"used,omitempty"`
-	Percent int64  `json:"percent"`
+	Percent *int64 `json:"percent,omitempty"`
 }
 
 // notReady returns the error of a command that needs a ready space.
@@ -194,18 +195,18 @@ func quotaUsages(quota *corev1.ResourceQuota) []quotaUsage {
 	}
 	var out []quotaUsage
 	for name, hard := range quota.Spec.Hard {
-		usage := quotaUsage{Resource: string(name), Hard: hard.String(), Percent: -1}
+		usage := quotaUsage{Resource: string(name), Hard: hard.String()}
 		used, known := quota.Status.Used[name]
 		if known {
 			usage.Used = used.String()
 		}
 		if known && !hard.IsZero() {
-			usage.Percent = int64(100 * used.AsApproximateFloat64() / hard.AsApproximateFloat64())
+			usage.Percent = ptr.To(int64(100 * used.AsApproximateFloat64() / hard.AsApproximateFloat64()))
 		}
 		out = append(out, usage)
 	}
 	slices.SortFunc(out, func(a, b quotaUsage) int {
-		return cmp.Or(cmp.Compare(b.Percent, a.Percent), cmp.Compare(a.Resource, b.Resource))
+		return cmp.Or(cmp.Compare(ptr.Deref(b.Percent, -1), ptr.Deref(a.Percent, -1)), cmp.Compare(a.Resource, b.Resource))
 	})
 	return out
 }

@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
@@ -113,7 +114,7 @@ func TestSpaces_filtersByNamespace(t *testing.T) {
 func TestQuotaUsages_areSortedByUsage(t *testing.T) {
 	var got []string
 	for _, usage := range quotaUsages(quota("ns")) {
-		got = append(got, fmt.Sprintf("%s %s/%s %d", usage.Resource, usage.Used, usage.Hard, usage.Percent))
+		got = append(got, fmt.Sprintf("%s %s/%s %d", usage.Resource, usage.Used, usage.Hard, ptr.Deref(usage.Percent, -1)))
 	}
 	// A limit of 0 has no percentage.
 	if want := []string{"pods 3/4 75", "secrets 1/10 10", "services.loadbalancers 0/0 -1"}; !slices.Equal(got, want) {
