@@ -97,6 +97,7 @@ func (w dryRuns) testDenied(t *testing.T) {
 		claimJSON(`"MaxLifetime":"8h"`):                       words + ": SpaceClaimConfig has no field MaxLifetime",
 		claimJSON(`"retention":{"period":"1h"}`):              words + ": SpaceClaimConfig has no field retention",
 		claimJSON(`"access":[]`):                              words + ": SpaceClaimConfig has no field access",
+		claimJSON(`"maxExtension":"1h"`):                      words + ": SpaceClaimConfig has no field maxExtension",
 		claimJSON(`"mountPath":7`):                            words + ": mountPath must be a string",
 		claimJSON(`"exclusive":"yes"`):                        words + ": exclusive must be a boolean",
 		claimJSON(`"labels":["a"]`):                           words + ": labels must be a map",
@@ -117,6 +118,7 @@ func (w dryRuns) testDenied(t *testing.T) {
 		classJSON(`"copyFrom":["a"]`):            words + ": copyFrom must be a map",
 		classJSON(`"network":{"mode":"Closed"}`): words + ": network.mode must be Isolated or Open",
 		classJSON(`"podSecurity":{"warn":7}`):    podSecurity,
+		classJSON(`"maxExtension":60`):           words + ": maxExtension must be a string",
 	} {
 		denied(t, env.Client, denial{raw, w.class(raw), want})
 	}
@@ -148,7 +150,7 @@ func (w dryRuns) testAllowed(t *testing.T) {
 		classJSON(`"labels":null,"podSecurity":{},"maxLifetime":null,"clusterRoles":[],"limitRange":{"limits":[]},"allowNestedSpaces":null,"network":null,"copyFrom":null`),
 		classJSON(`"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["i"],"allowedLabels":["*","a"],"allowedClusterRoles":["view"],
 			"clusterWideRoles":["crds"],"access":[{"subjects":[{"kind":"Group","name":"a"}],"clusterRole":"view"},{"clusterRole":"view","when":"Always"}],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
-			"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Open"},"tokenLifetime":"10m","maxLifetime":"8h","maxTerminationGracePeriod":"1m","retention":{"period":"30m"},
+			"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Open"},"tokenLifetime":"10m","maxLifetime":"8h","maxExtension":"4h","maxTerminationGracePeriod":"1m","retention":{"period":"30m"},
 			"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"disableEtcMount":true,"exclusive":true,"env":{"e":"f"}`),
 		// The controller reports these.
 		classJSON(`"access":["a",{"when":null},{"when":""}],"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secret":"x"}`),

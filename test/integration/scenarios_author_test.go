@@ -6,6 +6,7 @@ package integration
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -66,6 +67,15 @@ var largeObjects = []scenario{
 		author, changed := s.author(), `{"spec":{"devices":{"config":[{"opaque":{"driver":"`+scenariosDriver+`","parameters":{"kind":"SpaceClassConfig"}}}]}}}`
 		s.allow("the author creates a claim", author, post(claimPath(s.ns, ""), withConfigs("checked", `"podSecurity":{"enforce":"restricted"}`)))
 		s.deny("the author changes its parameters to a SpaceClassConfig", author, patch(claimPath(s.ns, "checked"), changed), "field is immutable")
+	}},
+	{"Extend the lifetime of its space beyond its class", `"maxLifetime":"1h","maxExtension":"2h"`, func(s *fixture) {
+		author, key := s.author(), spaceapi.KeysFor(scenariosDriver).Extension
+		limit := func(extension string, remaining time.Duration) {
+			s.allow("the author annotates the claim with "+extension, author, patch(claimPath(s.ns, "claim"), set("annotations", key, extension)))
+			awaitLimit(s, framework.Claim(env.Client, s.ns, "claim"), extensibleBy(remaining))
+		}
+		limit("8760h", 0)
+		limit("forever", 2*time.Hour)
 	}},
 	{"Delete an allocated claim without its finalizer", "", func(s *fixture) {
 		author := s.author()

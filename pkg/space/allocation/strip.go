@@ -5,13 +5,19 @@ package allocation
 
 import (
 	"slices"
+	"strings"
 
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
 // maxSize is the size in bytes up to which Strip does not truncate a claim.
 const maxSize = 16 << 10
+
+// maxCachedExtension is longer than any valid extension.
+const maxCachedExtension = 64
 
 // truncatedAnnotation marks a truncated claim. No stored claim has it.
 const truncatedAnnotation = "space-dra-driver/truncated"
@@ -35,6 +41,11 @@ func Strip(claim *resourceapi.ResourceClaim, driver string) *resourceapi.Resourc
 		return claim
 	}
 	metav1.SetMetaDataAnnotation(&out.ObjectMeta, truncatedAnnotation, "true")
+	// Only a change of it matters, because a truncated claim is read from the API server.
+	key := spaceapi.KeysFor(driver).Extension
+	if extension, exists := claim.Annotations[key]; exists {
+		out.Annotations[key] = strings.Clone(extension[:min(len(extension), maxCachedExtension)])
+	}
 	if slices.Contains(claim.Finalizers, resourceapi.Finalizer) {
 		out.Finalizers = []string{resourceapi.Finalizer}
 	}

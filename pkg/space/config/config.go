@@ -92,6 +92,8 @@ type Recorded struct {
 	CopyFrom *spaceapi.CopyFrom `json:"copyFrom,omitempty"`
 	// MaxLifetime is how long the space can exist. If zero, there is no limit.
 	MaxLifetime metav1.Duration `json:"maxLifetime,omitzero"`
+	// MaxExtension is by how much MaxLifetime can be extended.
+	MaxExtension metav1.Duration `json:"maxExtension,omitzero"`
 	// Retention is how long the namespace is retained when the space is deprovisioned. If
 	// zero, it is deleted immediately.
 	Retention metav1.Duration `json:"retention,omitzero"`
@@ -155,7 +157,7 @@ func DecodeRecorded(text string) (Recorded, error) {
 		err = errors.New("a ClusterRole is missing")
 	case c.Network.Mode != spaceapi.NetworkIsolated && c.Network.Mode != spaceapi.NetworkOpen:
 		err = fmt.Errorf("network mode %q is unknown", c.Network.Mode)
-	case c.MaxLifetime.Duration < 0 || c.Retention.Duration < 0:
+	case c.MaxLifetime.Duration < 0 || c.MaxExtension.Duration < 0 || c.Retention.Duration < 0:
 		err = errors.New("a duration is negative")
 	}
 	if err != nil {

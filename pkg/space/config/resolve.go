@@ -184,6 +184,7 @@ func (d Defaults) fromClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 			Network:          ptr.Deref(class.Network, spaceapi.Network{}),
 			CopyFrom:         class.CopyFrom,
 			MaxLifetime:      ptr.Deref(class.MaxLifetime, metav1.Duration{}),
+			MaxExtension:     ptr.Deref(class.MaxExtension, metav1.Duration{}),
 			Retention:        ptr.Deref(class.Retention, spaceapi.Retention{}).Period,
 		},
 		ContainerConfig: ContainerConfig{

@@ -68,8 +68,8 @@ func TestStripClaim_keepsTheAllocation(t *testing.T) {
 			}
 			c.requests()
 			result, err := c.reconcile()
-			if err != nil || result.RequeueAfter != time.Hour {
-				t.Errorf("requeued after %s, error %v, want maxLifetime", result.RequeueAfter, err)
+			if err != nil || result.RequeueAfter != 54*time.Minute {
+				t.Errorf("requeued after %s, error %v, want nine tenths of maxLifetime", result.RequeueAfter, err)
 			}
 			if read := slices.Contains(c.requests(), "get resourceclaims"); read != (note != "") {
 				t.Errorf("read from the API server: %t", read)

@@ -43,10 +43,15 @@ type desiredClaim struct {
 	edits []containeredits.Edits
 	// rejected is why the allocation gets no spaces, or nil.
 	rejected error
+	// lifetime is how long the spaces can exist, and maxLifetime how long with the longest possible
+	// extension. Both are zero if there is no limit.
+	lifetime, maxLifetime time.Duration
 	// expiresIn is the remaining lifetime of the spaces. It is zero if there is no limit, and for
 	// expired spaces.
 	expiresIn time.Duration
 	expired   bool
+	// invalidExtension is why the requested extension is not the one that applies, or nil.
+	invalidExtension error
 	// restored means that the controller restored spaces in use, or their claim's status.
 	restored atomic.Bool
 }
@@ -86,17 +91,11 @@ func (r *Reconciler) newDesiredClaim(ctx context.Context, claim *resourceapi.Res
 		rejected = fmt.Errorf("claims in namespace %s cannot get spaces: it is a space whose DeviceClass does not set allowNestedSpaces", a.Claim.Namespace)
 	}
 
-	start := a.AllocatedAt
-	var lifetime time.Duration
 	var containerConfigs []spaceconfig.ContainerConfig
 	for _, result := range a.Results {
 		space, err := r.newDesiredSpace(a, result, namespaces)
 		if rejected == nil {
 			rejected = err
-		}
-		lifetime = soonest(lifetime, space.config.MaxLifetime.Duration)
-		if ns := space.namespace; ns != nil && a.AllocatedAt.IsZero() && (start.IsZero() || ns.CreationTimestamp.Time.Before(start)) {
-			start = ns.CreationTimestamp.Time
 		}
 		desired.spaces = append(desired.spaces, space)
 		containerConfigs = append(containerConfigs, space.config.ContainerConfig)
@@ -110,16 +109,7 @@ func (r *Reconciler) newDesiredClaim(ctx context.Context, claim *resourceapi.Res
 	} else if err := checkConsumers(claim); err != nil && !desired.inUse && !slices.ContainsFunc(claim.Status.ReservedFor, isPod) {
 		desired.rejected = &reasonError{spaceapi.ReasonUnsupportedConsumer, err}
 	}
-	desired.expiresIn = lifetime
-	if lifetime > 0 && !start.IsZero() {
-		desired.expiresIn -= r.clock.Since(start)
-	}
-	if lifetime > 0 && (desired.expiresIn <= 0 || a.AllocatedAt.IsZero() && isExpired(desired.conditions)) {
-		desired.expired, desired.expiresIn = true, 0
-		// Revocation can fail, so that only its own event reports it.
-		desired.rejected = &reasonError{spaceapi.ReasonExpired, fmt.Errorf(
-			"the space reached its maximum lifetime of %s: the controller deprovisions it, and reports in an event when the credentials are revoked", lifetime)}
-	}
+	desired.setLifetime(r.keys, r.clock.Now())
 	return desired, nil
 }
 

@@ -104,6 +104,8 @@ type Reconciler struct {
 	admissionChanges *lru.Cache
 	// podNodes has the nodes of consuming pods by the pods' UIDs: a bound pod stays on its node.
 	podNodes *lru.Cache
+	// warnings has the last messages of events that are not repeated, see warnOnce.
+	warnings *lru.Cache
 	// bindingFailures counts by claim how often the condition BindingFailed was set.
 	bindingFailures *lru.Cache
 	// restores contains, by allocation ID, the delay of the next restore of its spaces.
@@ -124,6 +126,7 @@ func NewReconciler(config Config, client Clients, events record.EventRecorder, m
 		writtenNamespaces: utilcache.NewLRUExpireCacheWithClock(maxWrittenNamespaces, clock),
 		admissionChanges:  lru.New(maxRemembered),
 		podNodes:          lru.New(maxRemembered),
+		warnings:          lru.New(maxRemembered),
 		bindingFailures:   lru.New(maxRemembered),
 		restores:          restores,
 	}
@@ -160,7 +163,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	}
 	if desired != nil {
 		provisionAfter, provisionErr := r.provisionOrRestore(withClaimUID(ctx, string(claim.UID)), desired)
-		after = soonest(after, provisionAfter, desired.expiresIn)
+		after = soonest(after, provisionAfter, r.reportExpiration(desired), desired.expiresIn)
 		err = errors.Join(err, provisionErr)
 	}
 	if err != nil && after > 0 {

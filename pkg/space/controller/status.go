@@ -104,6 +104,9 @@ func (r *Reconciler) reportReady(ctx context.Context, desired *desiredClaim, sta
 				ServiceAccountUID: space.serviceAccountUID,
 				Server:            r.config.Server,
 				Kubeconfig:        containeredits.Kubeconfig(r.config.Server, containeredits.CredentialsDir(desired.ClaimUID, space.Subdir), space.name, ""),
+
+				ExpirationTimestamp:    desired.endOf(desired.lifetime),
+				MaxExpirationTimestamp: desired.endOf(desired.maxLifetime),
 			},
 		})
 	}

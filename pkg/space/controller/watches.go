@@ -92,8 +92,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}).Complete(r)
 }
 
-// claimChanged selects changes of a claim to reconcile: another allocation, other consumers, or a
-// Ready condition that was removed. It ignores the controller's own failure reports, which would
+// claimChanged selects changes of a claim to reconcile: another allocation, other consumers, another
+// extension, or a Ready condition that was removed. It ignores the controller's own failure reports, which would
 // otherwise bypass the rate limiter.
 func (r *Reconciler) claimChanged() predicate.Predicate {
 	driver := r.config.Defaults.Driver
@@ -108,7 +108,8 @@ func (r *Reconciler) claimChanged() predicate.Predicate {
 				return was != nil || is != nil
 			}
 			sameUID := func(a, b resourceapi.ResourceClaimConsumerReference) bool { return a.UID == b.UID }
-			return was.ID != is.ID || !slices.EqualFunc(before.Status.ReservedFor, after.Status.ReservedFor, sameUID) ||
+			return was.ID != is.ID || before.Annotations[r.keys.Extension] != after.Annotations[r.keys.Extension] ||
+				!slices.EqualFunc(before.Status.ReservedFor, after.Status.ReservedFor, sameUID) ||
 				isReady(before, driver, was) && !isReady(after, driver, is)
 		},
 	}

@@ -59,7 +59,7 @@ func (o *Options) objectMeta() metav1.ObjectMeta {
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	labels[spaceapi.KeysFor(o.Driver).Holder] = "true"
+	labels[spaceapi.HolderLabel(o.Driver)] = "true"
 	return metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, Labels: labels}
 }
 

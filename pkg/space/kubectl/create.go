@@ -102,7 +102,7 @@ func (r *reader) deleteHolder(ctx context.Context, name string) error {
 	if err != nil && !client.IsNotFound(err) {
 		return err
 	}
-	if _, isHolder := job.Labels[(&snapshot{driver: r.driver}).keys().Holder]; err == nil && isHolder {
+	if _, isHolder := job.Labels[spaceapi.HolderLabel(r.driver)]; err == nil && isHolder {
 		return holder.Delete(ctx, r.client, job)
 	}
 	if _, err := r.client.ResourceV1().ResourceClaims(r.namespace).Get(ctx, name, metav1.GetOptions{}); err != nil {

@@ -150,7 +150,7 @@ func tokenSources(driver string, claim *resourceapi.ResourceClaim, space *spaceS
 				continue
 			}
 			runs = true
-			if _, isHolder := pod.Labels[(&snapshot{driver: driver}).keys().Holder]; isHolder {
+			if _, isHolder := pod.Labels[spaceapi.HolderLabel(driver)]; isHolder {
 				holders = append(holders, tokenSource{pod.Name, use.container, []string{"space-holder", "token", file}})
 			} else {
 				others = append(others, tokenSource{pod.Name, use.container, []string{"cat", file}})

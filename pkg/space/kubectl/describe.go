@@ -128,6 +128,9 @@ func (s *snapshot) describeSpace(line func(name, value string), space spaceSumma
 		line("Retained until", space.RetainedUntil)
 	}
 	if space.State == stateReady {
+		if end := space.Ready.ExpirationTimestamp; end != nil {
+			line("Expires", end.UTC().Format(time.RFC3339))
+		}
 		line("Server", space.Server)
 		line("ServiceAccount", space.ServiceAccount)
 	}

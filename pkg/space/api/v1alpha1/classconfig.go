@@ -74,6 +74,9 @@ type SpaceClassConfig struct {
 	// All spaces of a claim expire together, after the shortest of their lifetimes.
 	MaxLifetime *metav1.Duration `json:"maxLifetime,omitempty"`
 
+	// MaxExtension is how much longer than MaxLifetime a space can exist if an annotation of its
+	// claim extends it. The default is that it cannot be extended.
+	MaxExtension *metav1.Duration `json:"maxExtension,omitempty"`
 	// MaxTerminationGracePeriod limits the grace periods of pods in the space, so that they
 	// terminate soon after the space is deprovisioned. The default is 5m.
 	MaxTerminationGracePeriod *metav1.Duration `json:"maxTerminationGracePeriod,omitempty"`

@@ -100,9 +100,10 @@ type Keys struct {
 	// DeletionRetriedAt is an annotation: when the controller last wrote to a namespace that is stuck
 	// terminating, in RFC 3339. Kubernetes then tries again to delete it.
 	DeletionRetriedAt string
-	// Holder is a label of pods that only keep a space. Their image has no cat: its program space-holder
-	// prints the token.
-	Holder string
+
+	// Extension is an annotation of a claim, which users write: how much longer than their maximum
+	// lifetime its spaces exist, within what their classes allow.
+	Extension string
 }
 
 // KeysFor returns the keys that a driver with this name uses.
@@ -123,7 +124,7 @@ func KeysFor(driver string) Keys {
 		Nodes:                     driver + "/nodes",
 		TokenAudiences:            driver + "/token-audiences",
 		DeletionRetriedAt:         driver + "/deletion-retried-at",
-		Holder:                    driver + "/holder",
+		Extension:                 driver + "/extension",
 	}
 }
 
@@ -138,3 +139,7 @@ func ValidateDriverName(name string) error {
 	}
 	return nil
 }
+
+// HolderLabel returns the label of pods that only keep a space. Their image has no cat: its program
+// space-holder prints the token.
+func HolderLabel(driver string) string { return driver + "/holder" }

@@ -63,6 +63,11 @@ const (
 	// ReasonStuckTerminating means that the deletion of a namespace takes too long. The
 	// credentials are already revoked, unless ReasonDeprovisioningFailed is reported, too.
 	ReasonStuckTerminating = "StuckTerminating"
+	// ReasonExpiresSoon means that the space reaches its maximum lifetime soon.
+	ReasonExpiresSoon = "ExpiresSoon"
+	// ReasonInvalidExtension means that the annotation that extends the lifetime of a claim's spaces
+	// is invalid, or exceeds what the class allows.
+	ReasonInvalidExtension = "InvalidExtension"
 	// ReasonTokenRenewalFailed means that a node has failed to renew the claim's tokens for at
 	// least a minute.
 	ReasonTokenRenewalFailed = "TokenRenewalFailed"
@@ -93,4 +98,9 @@ type SpaceStatus struct {
 	// Kubeconfig is a complete kubeconfig, which refers to the files `token` and `ca.crt` in
 	// the containers.
 	Kubeconfig string `json:"kubeconfig"`
+	// ExpirationTimestamp is when the space reaches its maximum lifetime, and
+	// MaxExpirationTimestamp is when it does so after the longest extension that its class
+	// allows. Both are absent if the lifetime is not limited.
+	ExpirationTimestamp    *metav1.Time `json:"expirationTimestamp,omitempty"`
+	MaxExpirationTimestamp *metav1.Time `json:"maxExpirationTimestamp,omitempty"`
 }

@@ -101,6 +101,7 @@ func validateClass(c *SpaceClassConfig, driver string) (errs field.ErrorList) {
 		errs = append(errs, field.Invalid(field.NewPath("tokenLifetime"), lifetime.Duration.String(), "must be between 10m and 1193046h"))
 	}
 	errs = append(errs, validatePositive(c.MaxLifetime, field.NewPath("maxLifetime"))...)
+	errs = append(errs, validatePositive(c.MaxExtension, field.NewPath("maxExtension"))...)
 	errs = append(errs, validatePositive(c.MaxTerminationGracePeriod, field.NewPath("maxTerminationGracePeriod"))...)
 	if c.Retention != nil {
 		errs = append(errs, validatePositive(&c.Retention.Period, field.NewPath("retention", "period"))...)

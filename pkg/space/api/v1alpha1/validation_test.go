@@ -83,6 +83,7 @@ func TestValidateClass_rejectsInvalidFields(t *testing.T) {
 		`"clusterRoles":["a","b","c","d","e","f","g","h","i"]`:         `clusterRoles: Too many: 9: must have at most 8 items`,
 		`"podSecurity":{"enforceVersion":"1.34"}`:                      `podSecurity.enforceVersion: Invalid value: "1.34"`,
 		`"retention":{}`:                                                          `retention.period: Invalid value: "0s"`,
+		`"maxExtension":"0s"`:                                                     `maxExtension: Invalid value: "0s": must be greater than zero`,
 		`"tokenLifetime":"9m59s"`:                                                 `tokenLifetime: Invalid value: "9m59s": must be between 10m and 1193046h`,
 		`"maxTerminationGracePeriod":"0s"`:                                        `maxTerminationGracePeriod: Invalid value: "0s": must be greater than zero`,
 		`"tokenLifetime":"-1h"`:                                                   `tokenLifetime: Invalid value: "-1h0m0s"`,
