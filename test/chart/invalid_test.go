@@ -48,6 +48,7 @@ func TestValues_invalidOnesAreRejectedWithTheirPath(t *testing.T) {
 		"an unknown field of the class":                   {at("defaultDeviceClass.config.maxLivetime", "8h"), []string{"'/defaultDeviceClass/config'", "'maxLivetime' not allowed"}},
 		"a lifetime without a unit":                       {at("defaultDeviceClass.config.maxLifetime", "8"), []string{"'/defaultDeviceClass/config/maxLifetime'"}},
 		"a lifetime that is a number":                     {at("defaultDeviceClass.config.maxLifetime", 8), []string{"'/defaultDeviceClass/config/maxLifetime'", "want string"}},
+		"a retention that the class does not know":        {at("defaultDeviceClass.config.retention", values{"period": "1h", "when": "Never"}), []string{"'/defaultDeviceClass/config/retention/when'"}},
 		"a retention of zero in the class":                {at("defaultDeviceClass.config.retention.period", "0s"), []string{"'/defaultDeviceClass/config/retention/period'"}},
 		"a quota of text":                                 {at("defaultDeviceClass.config.resourceQuota.hard", values{"cpu": "lots"}), []string{"'/defaultDeviceClass/config/resourceQuota/hard/cpu'"}},
 		"a copy without a namespace":                      {at("defaultDeviceClass.config.copyFrom", values{"secrets": []any{values{"name": "a"}}}), []string{"'/defaultDeviceClass/config/copyFrom'", "'namespace'"}},

@@ -127,7 +127,7 @@ func (f *policyFixture) controllerNamespaces(t *testing.T) {
 	create := func(driver, namespace, claim string) framework.Call {
 		return createWith("baseline", driver, namespace, claim)
 	}
-	const created, annotations = "namespaces with the metadata of a space", "annotations nodes, token-audiences, retained-until and deletion-retried-at"
+	const created, annotations = "namespaces with the metadata of a space", "annotations nodes, token-audiences, retained-until, failed-pod and deletion-retried-at"
 	denied(t, f.controller,
 		denial{"create one without annotations", create(f.driver, "", ""), created},
 		denial{"create one of another driver", create("another.example.com", "ns", "claim"), created},
@@ -141,6 +141,7 @@ func (f *policyFixture) controllerNamespaces(t *testing.T) {
 		"create a space":                 create(f.driver, "ns", "claim"),
 		"create a stricter space":        createWith("restricted", f.driver, "ns", "claim"),
 		"retain a space":                 patch(space, set("annotations", f.keys.RetainedUntil, "2030-01-01T00:00:00Z")),
+		"record a failed pod of a space": patch(space, set("annotations", f.keys.FailedPod, "pod")),
 		"record the nodes of a space":    patch(space, set("annotations", f.keys.Nodes, "node=uid")),
 		"retry the deletion of a space":  patch(space, set("annotations", f.keys.DeletionRetriedAt, "2030-01-01T00:00:00Z")),
 		"record that no node uses space": patch(space, set("annotations", f.keys.Nodes, "null")),

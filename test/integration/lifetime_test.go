@@ -9,12 +9,84 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
+
+// end sets the phase of a pod, as the kubelet does when its containers have exited. kube-controller-manager
+// then removes the pod from the reservations of its claim, and deallocates the claim after the last one.
+func end(t *testing.T, pod *corev1.Pod, phase corev1.PodPhase) {
+	t.Helper()
+	status := fmt.Sprintf(`{"status":{"phase":%q}}`, phase)
+	if err := patch(core(pod.Namespace, "pods/"+pod.Name+"/status"), status).Stored().By(env.Client)(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRetention_onFailureNeedsAFailedPod(t *testing.T) {
+	t.Parallel()
+	const driver, node = "failures.example.com", "failures"
+	ns, keys := env.Namespace(t), spaceapi.KeysFor(driver)
+	i := install(t, driver, "--resync-period=1h")
+	i.start(t)
+	newNode(t, env, node, nil)
+	// use provisions the space of a claim, which pods use.
+	use := func(claim string, names ...string) (space string, pods []*corev1.Pod) {
+		t.Helper()
+		space = provision(t, driver, ns, claim, framework.WithClassConfig(`"retention":{"period":"1h","when":"OnFailure"}`))
+		for _, name := range names {
+			pod := bind(t, createPod(t, ns, framework.NewPod(name, claim)), node)
+			reserve(t, claim, pod)
+			pods = append(pods, pod)
+		}
+		awaitNodesRecorded(t, keys, space, pods[0])
+		return space, pods
+	}
+	awaitRetained := func(space, pod string) {
+		t.Helper()
+		framework.Await(t, framework.Namespace(env.Client, space), framework.That("retained", func(n *corev1.Namespace) bool {
+			return n.DeletionTimestamp == nil && n.Annotations[keys.RetainedUntil] != "" && n.Annotations[keys.FailedPod] == pod
+		}))
+		env.Kubectl(t, "delete", "namespace", space)
+	}
+
+	space, pods := use("failed", "fails")
+	end(t, pods[0], corev1.PodFailed)
+	awaitEvent(t, ns, "ResourceClaim", "failed", spaceapi.ReasonNamespaceRetained, "because pod fails failed")
+	awaitRetained(space, "fails")
+
+	space, pods = use("succeeded", "succeeds")
+	end(t, pods[0], corev1.PodSucceeded)
+	awaitEvent(t, ns, "ResourceClaim", "succeeded", spaceapi.ReasonDeprovisioned, "because no pod is known to have failed")
+	env.AwaitNamespaceDeleted(t, space)
+
+	space, pods = use("deleted", "is-deleted")
+	if err := env.ForceDelete(t.Context(), ns, pods[0].Name); err != nil {
+		t.Fatal(err)
+	}
+	env.AwaitNamespaceDeleted(t, space)
+
+	// The controller restarts after a first pod has failed, and before the last one succeeds.
+	space, pods = use("shared", "first", "last")
+	end(t, pods[0], corev1.PodFailed)
+	framework.Await(t, framework.Namespace(env.Client, space), framework.That("with a failed pod", func(n *corev1.Namespace) bool { return n.Annotations[keys.FailedPod] == "first" }))
+	i.kill(t)
+	i.start(t)
+	end(t, pods[1], corev1.PodSucceeded)
+	awaitRetained(space, "first")
+
+	// What no controller has seen is not known to have failed.
+	space, pods = use("unknown", "unseen")
+	i.kill(t)
+	end(t, pods[0], corev1.PodFailed)
+	framework.Await(t, framework.Claim(env.Client, ns, "unknown"), framework.Deallocated())
+	i.start(t)
+	env.AwaitNamespaceDeleted(t, space)
+}
 
 // extensibleBy matches a claim whose space can be extended by a duration, and not by more.
 func extensibleBy(d time.Duration) framework.Predicate[*resourceapi.ResourceClaim] {

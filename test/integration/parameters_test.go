@@ -107,18 +107,19 @@ func (w dryRuns) testDenied(t *testing.T) {
 		denied(t, env.Client, denial{raw, w.claim(raw), want}, denial{raw, w.template(raw), want}, denial{"another and " + raw, w.claim(claimJSON(""), raw), want})
 	}
 	for raw, want := range map[string]string{
-		foreign:                                  words + " must be a SpaceClassConfig",
-		classJSON(`"maxLivetime":"8h"`):          words + ": SpaceClassConfig has no field maxLivetime",
-		classJSON(`"inCluster":true`):            words + ": SpaceClassConfig has no field inCluster",
-		classJSON(`"allowNestedSpaces":"yes"`):   words + ": allowNestedSpaces must be a boolean",
-		classJSON(`"clusterWideRoles":"x"`):      words + ": clusterWideRoles must be a list",
-		classJSON(`"access":{}`):                 words + ": access must be a list",
-		classJSON(`"access":[{"when":"Never"}]`): words + ": access.when must be Ready, Retained or Always",
-		classJSON(`"maxLifetime":60`):            words + ": maxLifetime must be a string",
-		classJSON(`"copyFrom":["a"]`):            words + ": copyFrom must be a map",
-		classJSON(`"network":{"mode":"Closed"}`): words + ": network.mode must be Isolated or Open",
-		classJSON(`"podSecurity":{"warn":7}`):    podSecurity,
-		classJSON(`"maxExtension":60`):           words + ": maxExtension must be a string",
+		foreign:                                   words + " must be a SpaceClassConfig",
+		classJSON(`"maxLivetime":"8h"`):           words + ": SpaceClassConfig has no field maxLivetime",
+		classJSON(`"inCluster":true`):             words + ": SpaceClassConfig has no field inCluster",
+		classJSON(`"allowNestedSpaces":"yes"`):    words + ": allowNestedSpaces must be a boolean",
+		classJSON(`"clusterWideRoles":"x"`):       words + ": clusterWideRoles must be a list",
+		classJSON(`"access":{}`):                  words + ": access must be a list",
+		classJSON(`"access":[{"when":"Never"}]`):  words + ": access.when must be Ready, Retained or Always",
+		classJSON(`"maxLifetime":60`):             words + ": maxLifetime must be a string",
+		classJSON(`"copyFrom":["a"]`):             words + ": copyFrom must be a map",
+		classJSON(`"network":{"mode":"Closed"}`):  words + ": network.mode must be Isolated or Open",
+		classJSON(`"podSecurity":{"warn":7}`):     podSecurity,
+		classJSON(`"maxExtension":60`):            words + ": maxExtension must be a string",
+		classJSON(`"retention":{"when":"Never"}`): words + ": retention.when must be Always or OnFailure",
 	} {
 		denied(t, env.Client, denial{raw, w.class(raw), want})
 	}
@@ -150,7 +151,7 @@ func (w dryRuns) testAllowed(t *testing.T) {
 		classJSON(`"labels":null,"podSecurity":{},"maxLifetime":null,"clusterRoles":[],"limitRange":{"limits":[]},"allowNestedSpaces":null,"network":null,"copyFrom":null`),
 		classJSON(`"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["i"],"allowedLabels":["*","a"],"allowedClusterRoles":["view"],
 			"clusterWideRoles":["crds"],"access":[{"subjects":[{"kind":"Group","name":"a"}],"clusterRole":"view"},{"clusterRole":"view","when":"Always"}],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
-			"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Open"},"tokenLifetime":"10m","maxLifetime":"8h","maxExtension":"4h","maxTerminationGracePeriod":"1m","retention":{"period":"30m"},
+			"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Open"},"tokenLifetime":"10m","maxLifetime":"8h","maxExtension":"4h","maxTerminationGracePeriod":"1m","retention":{"period":"30m","when":"OnFailure"},
 			"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"disableEtcMount":true,"exclusive":true,"env":{"e":"f"}`),
 		// The controller reports these.
 		classJSON(`"access":["a",{"when":null},{"when":""}],"clusterRoles":["a/b"],"maxLifetime":"soon","copyFrom":{"secret":"x"}`),

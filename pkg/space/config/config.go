@@ -97,6 +97,8 @@ type Recorded struct {
 	// Retention is how long the namespace is retained when the space is deprovisioned. If
 	// zero, it is deleted immediately.
 	Retention metav1.Duration `json:"retention,omitzero"`
+	// RetentionWhen is whether Retention depends on a failed pod. If it is not OnFailure, it does not.
+	RetentionWhen spaceapi.RetentionWhen `json:"retentionWhen,omitempty"`
 }
 
 // ContainerConfig is the part of a space's configuration that determines what containers see of it.

@@ -167,6 +167,7 @@ func (d Defaults) CheckAllowed(space Recorded) error {
 
 // fromClass returns the complete configuration of a space of a class.
 func (d Defaults) fromClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
+	retention := ptr.Deref(class.Retention, spaceapi.Retention{})
 	out := SpaceConfig{
 		NamespacePrefix:           cmp.Or(class.NamespacePrefix, d.NamespacePrefix),
 		Labels:                    class.Labels,
@@ -185,7 +186,8 @@ func (d Defaults) fromClass(class *spaceapi.SpaceClassConfig) SpaceConfig {
 			CopyFrom:         class.CopyFrom,
 			MaxLifetime:      ptr.Deref(class.MaxLifetime, metav1.Duration{}),
 			MaxExtension:     ptr.Deref(class.MaxExtension, metav1.Duration{}),
-			Retention:        ptr.Deref(class.Retention, spaceapi.Retention{}).Period,
+			Retention:        retention.Period,
+			RetentionWhen:    retention.When,
 		},
 		ContainerConfig: ContainerConfig{
 			TokenLifetime:   ptr.Deref(class.TokenLifetime, metav1.Duration{}).Duration,

@@ -62,7 +62,7 @@ func object(kind, fields string) string {
 const (
 	everyClassField = `"namespacePrefix":"ci-","labels":{"a":"b"},"annotations":{"c":"d"},"clusterRoles":["edit"],"inheritLabels":["i"],"allowedLabels":["*","a","a.example/b","a.example/*"],"allowedClusterRoles":["view"],
 		"clusterWideRoles":["crds"],"podSecurity":{"enforce":"privileged","audit":"baseline","warn":"restricted"},"resourceQuota":{"hard":{"requests.cpu":"4","pods":10}},"allowNestedSpaces":true,
-		"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Isolated"},"tokenLifetime":"10m","maxLifetime":"8h","maxExtension":"4h","maxTerminationGracePeriod":"1m","retention":{"period":"30m"},
+		"limitRange":{"limits":[{"type":"Container","default":{"cpu":"1"}}]},"network":{"mode":"Isolated"},"tokenLifetime":"10m","maxLifetime":"8h","maxExtension":"4h","maxTerminationGracePeriod":"1m","retention":{"period":"30m","when":"OnFailure"},
 		"copyFrom":{"namespace":"a","secrets":[{"name":"b"}],"configMaps":[{"name":"c"}],"imagePullSecrets":[{"name":"b"}]},"allowAdminAccess":true,"disableEtcMount":true,"exclusive":true,"env":{"e":"f"}`
 	everyClaimField = `"clusterRoles":["view"],"labels":{"a":"b"},"podSecurity":{"enforce":"restricted","audit":"privileged"},
 		"resourceQuota":{"hard":{"pods":"0"}},"network":{"mode":"Isolated"},"maxLifetime":"1ns","envPrefix":"A_1","mountPath":"/creds","inCluster":true,"kubeconfigEnv":true,"embedToken":true,"exclusive":true,"env":{"_":""}`
@@ -134,7 +134,7 @@ func TestResolve_mergesClassAndClaim(t *testing.T) {
 				LimitRange:    &corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: "Container", Default: corev1.ResourceList{"cpu": resource.MustParse("1")}}}},
 				Network:       spaceapi.Network{Mode: spaceapi.NetworkIsolated},
 				CopyFrom:      &spaceapi.CopyFrom{Namespace: "a", Secrets: sources("b"), ConfigMaps: sources("c"), ImagePullSecrets: sources("b")},
-				MaxLifetime:   duration(8 * time.Hour), MaxExtension: duration(4 * time.Hour), Retention: duration(30 * time.Minute),
+				MaxLifetime:   duration(8 * time.Hour), MaxExtension: duration(4 * time.Hour), Retention: duration(30 * time.Minute), RetentionWhen: spaceapi.RetainOnFailure,
 			},
 			ContainerConfig: config.ContainerConfig{TokenLifetime: 10 * time.Minute, DisableEtcMount: true, AdminEnv: map[string]string{"e": "f"}},
 		}},
@@ -419,7 +419,7 @@ var (
 		"allowedLabels": {[]any{"*"}, []any{"x", "team"}, []any{"y/*"}, []any{}}, "annotations": {fields{"e": "f"}},
 		"clusterRoles": roles, "allowedClusterRoles": {[]any{"view"}, []any{"edit", "admin"}, []any{}}, "clusterWideRoles": {[]any{"crds"}, []any{}},
 		"podSecurity": levels, "resourceQuota": quotas, "allowNestedSpaces": booleans, "limitRange": {fields{"limits": []any{fields{"type": "Pod", "max": fields{"cpu": "1"}}}}},
-		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lifetimes, "maxExtension": lifetimes, "retention": {fields{"period": "1h"}},
+		"network": {fields{"mode": "Isolated"}, fields{"mode": "Open"}}, "tokenLifetime": {"10m", "1h"}, "maxLifetime": lifetimes, "maxExtension": lifetimes, "retention": {fields{"period": "1h"}, fields{"period": "1h", "when": "OnFailure"}},
 		"copyFrom": {fields{"namespace": "n", "secrets": []any{fields{"name": "s"}}}}, "allowAdminAccess": booleans, "disableEtcMount": booleans, "exclusive": booleans, "env": {fields{"p": "class"}},
 	}
 	claimValues = values{

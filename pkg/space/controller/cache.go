@@ -141,7 +141,7 @@ func (c *Config) stripNamespace(obj any) (any, error) {
 	keys := spaceapi.KeysFor(c.Defaults.Driver)
 	out := &corev1.Namespace{ObjectMeta: minimalMeta(ns.ObjectMeta)}
 	out.Labels = keep(ns.Labels, keys.ClaimUID, keys.AllocationID, keys.NestedSpaces)
-	out.Annotations = keep(ns.Annotations, keys.ClaimNamespace, keys.ClaimName, keys.Config, keys.RetainedUntil, keys.Nodes,
+	out.Annotations = keep(ns.Annotations, keys.ClaimNamespace, keys.ClaimName, keys.Config, keys.RetainedUntil, keys.FailedPod, keys.Nodes,
 		keys.MaxTerminationGracePeriod, keys.Pool, keys.TokenAudiences, keys.DeletionRetriedAt)
 	for _, finalizer := range ns.Finalizers[:min(len(ns.Finalizers), maxCachedFinalizers)] {
 		out.Finalizers = append(out.Finalizers, strings.Clone(finalizer))

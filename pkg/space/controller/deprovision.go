@@ -91,7 +91,8 @@ func (r *Reconciler) deprovisionStale(ctx context.Context, key types.NamespacedN
 func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, cause string) (time.Duration, error) {
 	start := r.clock.Now()
 	r.restores.DeleteEntry(ns.Labels[r.keys.AllocationID])
-	until, period := r.retainedUntil(ns), r.recordedConfig(ns).Retention.Duration
+	until := r.retainedUntil(ns)
+	period, because := r.retentionOf(ns)
 	if until.IsZero() {
 		until = start
 		if period > 0 {
@@ -137,10 +138,13 @@ func (r *Reconciler) deprovision(ctx context.Context, ns *corev1.Namespace, caus
 		"revokedAfter", revoked.Round(time.Millisecond), logkeys.Duration, r.clock.Since(start).Round(time.Millisecond))
 	if retained > 0 {
 		r.eventOnSpace(ns, corev1.EventTypeNormal, spaceapi.ReasonNamespaceRetained,
-			fmt.Sprintf("%s: credentials revoked, namespace %s is retained until %s", cause, ns.Name, until.UTC().Format(time.RFC3339)))
+			fmt.Sprintf("%s: credentials revoked, namespace %s is retained until %s%s", cause, ns.Name, until.UTC().Format(time.RFC3339), because))
 	} else {
+		if period > 0 { // It was retained.
+			because = ""
+		}
 		r.events.Event(r.claimOfSpace(ns), corev1.EventTypeNormal, spaceapi.ReasonDeprovisioned,
-			fmt.Sprintf("%s: credentials revoked and namespace %s deleted", cause, ns.Name))
+			fmt.Sprintf("%s: credentials revoked and namespace %s deleted%s", cause, ns.Name, because))
 	}
 	return retained, nil
 }

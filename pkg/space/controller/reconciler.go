@@ -104,6 +104,8 @@ type Reconciler struct {
 	admissionChanges *lru.Cache
 	// podNodes has the nodes of consuming pods by the pods' UIDs: a bound pod stays on its node.
 	podNodes *lru.Cache
+	// consumers has the consumers of claims whose namespaces are retained only if a pod fails.
+	consumers *lru.Cache
 	// warnings has the last messages of events that are not repeated, see warnOnce.
 	warnings *lru.Cache
 	// bindingFailures counts by claim how often the condition BindingFailed was set.
@@ -126,6 +128,7 @@ func NewReconciler(config Config, client Clients, events record.EventRecorder, m
 		writtenNamespaces: utilcache.NewLRUExpireCacheWithClock(maxWrittenNamespaces, clock),
 		admissionChanges:  lru.New(maxRemembered),
 		podNodes:          lru.New(maxRemembered),
+		consumers:         lru.New(maxRemembered),
 		warnings:          lru.New(maxRemembered),
 		bindingFailures:   lru.New(maxRemembered),
 		restores:          restores,
@@ -156,8 +159,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	failuresErr := r.recordFailures(ctx, key, desired, namespaces)
 	// A space that cannot be deprovisioned must not block provisioning, and vice versa.
 	after, err := r.deprovisionStale(ctx, key, desired, namespaces)
+	err = errors.Join(failuresErr, err)
 	if claim == nil {
 		r.bindingFailures.Remove(key)
 	}

@@ -48,7 +48,7 @@ func started(p *corev1.Pod) *corev1.Pod {
 func TestTokenSources_areRunningContainersThatUseTheSpace(t *testing.T) {
 	const file = "/var/run/claim-artifacts/uid-a/token"
 	holder := started(pod("holder", "n", "a"))
-	holder.Labels = map[string]string{keys.Holder: ""}
+	holder.Labels = map[string]string{spaceapi.HolderLabel(spaceapi.DefaultDriverName): ""}
 	another := started(pod("user", "n", "a"))
 	another.UID = "another"
 	otherRequest := started(pod("user", "n", "a"))

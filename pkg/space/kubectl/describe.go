@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/kubectl/pkg/describe"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/config"
 )
 
@@ -144,7 +145,7 @@ func (s *snapshot) describeSpace(line func(name, value string), space spaceSumma
 	}
 	line("Network", cmp.Or(ns.Labels[keys.Network], "Open"))
 	if given, err := config.DecodeRecorded(ns.Annotations[keys.Config]); err == nil && given.Retention.Duration > 0 {
-		line("Retention period", given.Retention.Duration.String())
+		line("Retention period", given.Retention.Duration.String()+map[bool]string{true: ", if a pod failed"}[given.RetentionWhen == spaceapi.RetainOnFailure])
 	}
 }
 

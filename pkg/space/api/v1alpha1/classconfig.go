@@ -156,7 +156,19 @@ const (
 type Retention struct {
 	// Period is how long the namespace is kept.
 	Period metav1.Duration `json:"period"`
+	// When is Always or OnFailure. The default is Always.
+	When RetentionWhen `json:"when,omitempty"`
 }
+
+// RetentionWhen is when the namespace of a deprovisioned space is retained.
+type RetentionWhen string
+
+const (
+	// RetainAlways retains all namespaces.
+	RetainAlways RetentionWhen = "Always"
+	// RetainOnFailure retains a namespace if a pod that used its claim failed.
+	RetainOnFailure RetentionWhen = "OnFailure"
+)
 
 // CopyFrom names objects in a namespace that are copied into each space.
 type CopyFrom struct {

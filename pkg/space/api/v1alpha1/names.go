@@ -90,6 +90,9 @@ type Keys struct {
 	// RetainedUntil is an annotation: the space is deprovisioned, and its namespace is
 	// retained until this time, in RFC 3339.
 	RetainedUntil string
+	// FailedPod is an annotation: a pod that used the claim and failed. Only spaces with retention
+	// on failure have it.
+	FailedPod string
 	// Nodes is an annotation: the pods that use the claim and the nodes that they
 	// are bound to, as <node>=<pod's UID>, separated by commas. Only a node in this
 	// list can get tokens of the space.
@@ -121,6 +124,7 @@ func KeysFor(driver string) Keys {
 		Config:                    driver + "/config",
 		MaxTerminationGracePeriod: driver + "/max-termination-grace-period",
 		RetainedUntil:             driver + "/retained-until",
+		FailedPod:                 driver + "/failed-pod",
 		Nodes:                     driver + "/nodes",
 		TokenAudiences:            driver + "/token-audiences",
 		DeletionRetriedAt:         driver + "/deletion-retried-at",

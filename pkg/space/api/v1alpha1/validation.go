@@ -105,6 +105,7 @@ func validateClass(c *SpaceClassConfig, driver string) (errs field.ErrorList) {
 	errs = append(errs, validatePositive(c.MaxTerminationGracePeriod, field.NewPath("maxTerminationGracePeriod"))...)
 	if c.Retention != nil {
 		errs = append(errs, validatePositive(&c.Retention.Period, field.NewPath("retention", "period"))...)
+		errs = append(errs, validateEnum(c.Retention.When, field.NewPath("retention", "when"), RetainAlways, RetainOnFailure)...)
 	}
 	errs = append(errs, validateCopyFrom(c.CopyFrom, field.NewPath("copyFrom"))...)
 	errs = append(errs, validateEnv(c.Env, field.NewPath("env"))...)
