@@ -68,7 +68,8 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	const driver = "plugin.space.example.com"
 	env.InstallAnotherRelease(t, "plugin", "driverName="+driver, "controller.replicas=1",
 		"deviceClasses[0].name=plugin-limited", "deviceClasses[0].pool=limited", "pools[0].name=limited", "pools[0].limit=1",
-		"deviceClasses[1].name=plugin-unlimited", "deviceClasses[1].pool=unlimited", "pools[1].name=unlimited")
+		"deviceClasses[1].name=plugin-unlimited", "deviceClasses[1].pool=unlimited", "pools[1].name=unlimited",
+		"deviceClasses[2].name=plugin-extensible", "deviceClasses[2].pool=unlimited", "deviceClasses[2].config.maxLifetime=1h", "deviceClasses[2].config.maxExtension=2h")
 	ns := env.Namespace(t)
 	env.Kubectl(t, "create", "serviceaccount", "developer", "-n", ns)
 	env.Kubectl(t, "create", "rolebinding", "developer", "-n", ns, "--clusterrole=edit", "--serviceaccount="+ns+":developer")
@@ -96,6 +97,7 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	env.DeletePod(t, ns, "stuck")
 	env.Kubectl(t, "delete", "resourceclaim", "stuck", "-n", ns)
 
+	testExtend(t, admin, dev)
 	testFullPool(t, admin, dev)
 	testUnavailableDriver(t, admin, dev)
 	exists := "Its namespace " + stuck + " still exists: "
@@ -107,6 +109,25 @@ func TestKubectlSpace_explainsWithTheUsersPermissions(t *testing.T) {
 	if _, errOut, err := admin.TryKubectlSpace(t.Context(), admin.args("why", "stuck")...); err == nil || !strings.Contains(errOut, "there is neither a ResourceClaim nor a Pod stuck") {
 		t.Errorf("kubectl space why of a deleted claim and space: error %v: %s", err, errOut)
 	}
+}
+
+// testExtend extends the space of a claim, as a user with the role edit in the namespace of the claim.
+func testExtend(t *testing.T, admin, dev user) {
+	t.Helper()
+	env.Use(t, dev.ns, claimOf("extended", "plugin-extensible"), framework.NewPod("extended", "extended"))
+	for range 2 { // Each one adds an hour.
+		if out, _ := dev.KubectlSpace(t, dev.args("extend", "extended", "1h")...); !strings.HasPrefix(out, "resourceclaim.resource.k8s.io/extended extended until 2") {
+			t.Errorf("kubectl space extend prints %q", out)
+		}
+	}
+	if _, errOut, err := dev.TryKubectlSpace(t.Context(), dev.args("extend", "extended", "1s")...); err == nil || !strings.HasPrefix(errOut, "error: ResourceClaim extended expires at 2") {
+		t.Errorf("an extension that the class does not allow: error %v: %s", err, errOut)
+	}
+	admin.awaitOutput(t, []string{"Expires: 2"}, "describe", "extended")
+	if claim := env.Kubectl(t, "get", "resourceclaim", "extended", "-n", dev.ns, "-o", "yaml"); !strings.Contains(claim, "/extension: 2h0m0s") {
+		t.Errorf("the claim is\n%s", claim)
+	}
+	env.DeletePod(t, dev.ns, "extended")
 }
 
 // testFullPool runs commands about a claim with the only space of a pool, one that waits for that space,

@@ -110,7 +110,7 @@ func newCommand(program, version string, streams genericiooptions.IOStreams) *co
 	o.global.AddGoFlag(logging.Lookup("v"))
 	o.global.StringVar(&o.driver, "driver-name", spaceapi.DefaultDriverName, "Name of the DRA driver.")
 	cmd.AddCommand(newList(o), newDescribe(o), newWhy(o), newKubeconfig(o), newCredential(o), newEnv(o), newTop(o),
-		newRun(o, version), newShell(o, version), newCreate(o, version), newExec(o), newWait(o), newDelete(o),
+		newRun(o, version), newShell(o, version), newCreate(o, version), newExec(o), newExtend(o), newWait(o), newDelete(o),
 		newCollect(o), newCheck(o), newVersion(o, version), newOptions(streams))
 	for _, sub := range cmd.Commands() {
 		sub.DisableFlagsInUseLine = true

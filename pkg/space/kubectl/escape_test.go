@@ -43,7 +43,7 @@ func TestCommands_escapeWhatTenantsWrite(t *testing.T) {
 	url := serve(t, []runtime.Object{c, reported, used, retained, pod("p", "", "c"), pod("q", "n", "used"), slice("pool"+forged, 1, 0), class(driver, "")})
 	for command, code := range map[string]int{
 		"list -o wide": 0, "describe c": 0, "describe namespace/" + retained.Name: 0, "why c": 1, "why pod/p": 1, "why namespace/" + retained.Name: 1,
-		"top": 0, "env q": 0, "env p": 1, "kubeconfig c": 1,
+		"top": 0, "env q": 0, "env p": 1, "kubeconfig c": 1, "extend c 1h": 1,
 	} {
 		out, errOut, got := run(t, "kubectl-space", url, append(strings.Fields(command), "-n", "team")...)
 		printed := out + errOut
