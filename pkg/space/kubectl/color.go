@@ -30,7 +30,7 @@ func colored(table string) string {
 		switch state := parts[2]; {
 		case state == stateReady:
 			color = "\x1b[32m" // green
-		case slices.Contains([]string{stateUnused, statePending, stateProvisioning, stateEnded, stateTerminating, stateRetained, stateDeleted}, state):
+		case slices.Contains([]string{stateUnused, statePending, stateProvisioning, stateDeprovisioning, stateTerminating, stateRetained, stateDeleted}, state):
 			color = "\x1b[33m" // yellow
 		}
 		return parts[1] + color + parts[2] + "\x1b[0m"

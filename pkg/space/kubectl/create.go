@@ -21,6 +21,7 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 	"k8s.io/kubectl/pkg/util/completion"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/client"
 	"github.com/space-dra/space-dra-driver/pkg/space/holder"
 )
@@ -138,11 +139,11 @@ func newWait(o *options) *cobra.Command {
 			}
 			explain, cancel := context.WithTimeout(context.WithoutCancel(ctx), explainTimeout)
 			defer cancel()
-			text, _, err := r.why(explain, name)
+			e, _, err := r.why(explain, name)
 			if err != nil {
 				return err
 			}
-			return fmt.Errorf("ResourceClaim %s is not %s after %s. %s", name, state, timeout, text)
+			return fmt.Errorf("ResourceClaim %s is not %s after %s. %s", name, state, timeout, e.Message)
 		}),
 	}
 	cmd.Flags().StringVar(&state, "for", "ready", "What to wait for: ready or gone.")

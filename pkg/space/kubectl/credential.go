@@ -31,6 +31,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	kubectlexec "k8s.io/kubectl/pkg/cmd/exec"
 
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )

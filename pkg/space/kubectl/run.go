@@ -103,8 +103,8 @@ func (n *newSpace) start(ctx context.Context, o *options, r *reader, name string
 	case wait.Err() != nil:
 		explain, cancel := context.WithTimeout(ctx, explainTimeout)
 		defer cancel()
-		if text, _, explainErr := r.why(explain, name); explainErr == nil {
-			err = fmt.Errorf("there is no space after %s. %s", n.timeout, text)
+		if e, _, explainErr := r.why(explain, name); explainErr == nil {
+			err = fmt.Errorf("there is no space after %s. %s", n.timeout, e.Message)
 		}
 	}
 	o.close(h)
