@@ -54,7 +54,7 @@ func TestCollect_leavesOutSecretsAndTokens(t *testing.T) {
 	buildKubectlSpace(t)
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, framework.NewClaim("claim"), framework.NewPod("pod", "claim"))
-	dev, _ := developer(t, ns)
+	dev, _ := credentialUser(t, ns)
 	s.Kubectl(t, ns, "pod", "create", "secret", "generic", "password", "--from-literal=password=hunter22hunter22")
 	s.Kubectl(t, ns, "pod", "create", "configmap", "leaked", "--from-file=token=/etc/claim/token")
 	crash := framework.WithScript("echo hello; cat /var/run/secrets/kubernetes.io/serviceaccount/token; exit 3", framework.NewPod("crash"))

@@ -39,9 +39,9 @@ func buildKubectlSpace(t *testing.T) {
 	}
 }
 
-// developer returns a user with permissions in one namespace only: those that the page about kubectl space
+// credentialUser returns a user with permissions in one namespace only: those that the page about kubectl space
 // names for kubeconfig --exec.
-func developer(t *testing.T, ns string) (user, *rbacv1.Role) {
+func credentialUser(t *testing.T, ns string) (user, *rbacv1.Role) {
 	t.Helper()
 	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "developer"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{"resource.k8s.io"}, Resources: []string{"resourceclaims"}, Verbs: []string{"get"}},
@@ -87,7 +87,7 @@ func TestCredential_needsPermissionsInOneNamespace(t *testing.T) {
 	buildKubectlSpace(t)
 	ns := env.Namespace(t)
 	s := env.Use(t, ns, framework.NewClaim("claim"), framework.NewPod("pod", "claim"))
-	dev, role := developer(t, ns)
+	dev, role := credentialUser(t, ns)
 	account := "system:serviceaccount:" + s.Namespace + ":space"
 
 	printed, _ := dev.KubectlSpace(t, dev.args("kubeconfig", "claim", "--exec")...)
@@ -174,7 +174,7 @@ func TestCredential_doesNotTrustPods(t *testing.T) {
 	} {
 		env.CreatePod(t, ns, pod)
 	}
-	dev, _ := developer(t, ns)
+	dev, _ := credentialUser(t, ns)
 	framework.Eventually(t, "kubectl space credential to report each pod", func(ctx context.Context) error {
 		out, errOut, err := dev.TryKubectlSpace(ctx, dev.args("credential", "--claim", "claim")...)
 		for _, words := range []string{
