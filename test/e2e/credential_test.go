@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,21 +22,6 @@ import (
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
-
-// The installation of the driver does not build it.
-var kubectlSpaceBuilt = sync.OnceValue(func() error {
-	if out, err := exec.CommandContext(context.Background(), "make", "-C", framework.Root(), "kubectl-space").CombinedOutput(); err != nil {
-		return fmt.Errorf("build kubectl space: %w\n%s", err, out)
-	}
-	return nil
-})
-
-func buildKubectlSpace(t *testing.T) {
-	t.Helper()
-	if err := kubectlSpaceBuilt(); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // credentialUser returns a user with permissions in one namespace only: those that the page about kubectl space
 // names for kubeconfig --exec.
