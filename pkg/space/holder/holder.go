@@ -76,7 +76,7 @@ func Start(ctx context.Context, config *rest.Config, options Options) (*Holder, 
 
 func start(ctx context.Context, h *Holder) (*Holder, error) {
 	ctx = context.WithoutCancel(ctx)
-	request, cancel := context.WithTimeout(ctx, requestTimeout)
+	request, cancel := context.WithTimeout(ctx, Grace)
 	defer cancel()
 	claims := h.api.ResourceV1().ResourceClaims(h.Namespace)
 	// The pod of the Job would use a claim that exists.
