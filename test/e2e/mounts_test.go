@@ -5,9 +5,8 @@ package e2e
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
-	"regexp"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -117,6 +116,14 @@ func mountCases() map[string]mountCase {
 			if got, want := env.Exec(t, ns, pod+"/debug", "cat", "/proc/1/root/etc/claim/namespace"), env.Exec(t, ns, pod+"/ctr", "cat", "/etc/claim/namespace"); got != want {
 				t.Errorf("by the file system of its target, an ephemeral container reads %q, want %q", got, want)
 			}
+		}},
+		"its own token at `/var/run/secrets/kubernetes.io/serviceaccount`": {pod: func(*corev1.Pod) {}, then: func(t *testing.T, ns, pod string) {
+			env.Exec(t, ns, pod, "sh", "-c", "cd /var/run/secrets/kubernetes.io/serviceaccount && test -s token && ! cmp -s token /etc/claim/token")
+		}},
+		"a user without privileges, or `fsGroup`": {pod: func(pod *corev1.Pod) {
+			pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](12345), FSGroup: ptr.To[int64](2345)}
+		}, then: func(t *testing.T, ns, pod string) {
+			env.Exec(t, ns, pod, "sh", "-c", "test $(stat -L -c %g /etc/claim/token) = 0")
 		}},
 		"resize in place": {
 			pod: func(pod *corev1.Pod) {
@@ -242,22 +249,14 @@ func TestDeviceMetadata_isWhereProgramsLook(t *testing.T) {
 	}
 }
 
-// Each row of the table about mounts is a case, or a sentence that says why not.
+// Each row of the table about mounts is a case, apart from those of TestUserNamespaces_readTheCredentials and of Windows.
 func TestMounts_areDocumented(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile(filepath.Join(framework.Root(), "docs", "pods.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(page), "## Mounts\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	rows := map[string]bool{}
-	for _, row := range regexp.MustCompile(`(?m)^\| ([^|]+) \| `).FindAllStringSubmatch(section, -1) {
-		rows[row[1]] = true
-	}
-	for name := range mountCases() {
-		if !rows[name] {
-			t.Errorf("docs/pods.md has no row of: %s", name)
-		}
+	rows := framework.FirstCells(t, "pods.md", "## Mounts")
+	want := append(slices.Collect(maps.Keys(mountCases())), "`hostUsers: false`", "Windows containers")
+	slices.Sort(rows)
+	slices.Sort(want)
+	if !slices.Equal(rows, want) {
+		t.Errorf("docs/pods.md has the rows %q, and the tests %q", rows, want)
 	}
 }
