@@ -25,6 +25,8 @@ GOTESTSUM_VERSION := v1.13.0
 KWOK_VERSION := v0.8.0
 # As in test/tools/chainsaw/go.mod.
 CHAINSAW_VERSION := v0.2.12
+# As in test/tools/kuttl/go.mod.
+KUTTL_VERSION := v0.20.0
 # As in test/tools/govulncheck/go.mod.
 GOVULNCHECK_VERSION := v1.8.0
 # As in test/tools/actionlint/go.mod.
@@ -46,8 +48,8 @@ API := pkg/space/api/v1alpha1
 MODULES := . test test/cluster tools/release
 KUBERNETES := test/cluster/components/kubernetes
 # Modules that only pin programs for tests and checks, except for those of old versions of Kubernetes, and for
-# chainsaw, whose own module has its dependencies.
-PINNED = $(filter-out $(KUBERNETES)-% test/tools/chainsaw,$(patsubst %/,%,$(dir $(wildcard test/tools/*/go.mod test/cluster/components/*/go.mod))))
+# chainsaw and kuttl, whose own modules have their dependencies.
+PINNED = $(filter-out $(KUBERNETES)-% test/tools/chainsaw test/tools/kuttl,$(patsubst %/,%,$(dir $(wildcard test/tools/*/go.mod test/cluster/components/*/go.mod))))
 CHART := deployments/helm/space-dra-driver
 # Writes the chart's README.md, which helm-docs generates from values.yaml and README.md.gotmpl, to standard output.
 CHART_README = $(BIN)/helm-docs-$(HELM_DOCS_VERSION) --chart-search-root $(CHART) --sort-values-order file --skip-version-footer --log-level warning --dry-run
@@ -170,10 +172,11 @@ skew-test: programs $(GOTESTSUM) ## Upgrade Kubernetes from K8S to the newest ve
 	cd test && $(on_clusters) ./skew
 
 .PHONY: clients-test
-clients-test: programs $(BIN)/chainsaw $(GOTESTSUM) ## Use spaces with clients that others have written. Needs python3-kubernetes, nodejs and npm.
+clients-test: programs $(BIN)/chainsaw $(BIN)/kubectl-kuttl $(GOTESTSUM) ## Use spaces with clients that others have written. Needs python3-kubernetes, nodejs and npm.
 	@/usr/bin/python3 -c 'import kubernetes' && node --version >/dev/null && npm --version >/dev/null || { echo "on Debian: apt-get install --no-install-recommends python3-kubernetes nodejs npm"; exit 1; }
 	mkdir -p build/clients && cp test/tools/clients/*.json build/clients
 	cd build/clients && npm ci --ignore-scripts --no-audit --no-fund
+	cd test && go test -c -o $(BIN)/e2e-framework.test ./clients/e2eframework
 	cd test && $(on_clusters) ./clients
 
 .PHONY: soak
@@ -279,15 +282,24 @@ $(BIN)/dra-example-kubeletplugin-$(EXAMPLE_DRIVER_VERSION):
 	cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' sigs.k8s.io/dra-example-driver)/deployments/helm/dra-example-driver" $(BIN)/dra-example-driver-chart && \
 	$(call with_retries,CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ sigs.k8s.io/dra-example-driver/cmd/dra-example-kubeletplugin)
 
-# A tool for tests of operators, and its own tests. It lacks a method that the package testing of Go 1.26 calls.
+# Tools for tests of operators, and their own tests. They lack a method that the package testing of Go 1.26 calls:
+# its receiver is $(4), in the package $(3).
+build_with_tests = cd test/tools/$(1) && go mod download $(2) && mkdir -p $(BIN) && rm -rf $(BIN)/$(1)-src && \
+	cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' $(2))" $(BIN)/$(1)-src && cd $(BIN)/$(1)-src && \
+	printf 'package $(notdir $(3))\n\nfunc ($(4)) ModulePath() string { return "" }\n' >$(3)/module_path.go && \
+	$(call with_retries,$(compile) go build -ldflags '-s -w' -o $@ $(5))
+
 $(BIN)/chainsaw: $(BIN)/chainsaw-$(CHAINSAW_VERSION)
 	ln -sf $(<F) $@
 
 $(BIN)/chainsaw-$(CHAINSAW_VERSION):
-	cd test/tools/chainsaw && go mod download github.com/kyverno/chainsaw && mkdir -p $(BIN) && rm -rf $(BIN)/chainsaw-src && \
-	cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' github.com/kyverno/chainsaw)" $(BIN)/chainsaw-src && cd $(BIN)/chainsaw-src && \
-	printf 'package internal\n\nfunc (TestDeps) ModulePath() string { return "" }\n' >pkg/runner/internal/module_path.go && \
-	$(call with_retries,$(compile) go build -ldflags '-s -w' -o $@ .)
+	$(call build_with_tests,chainsaw,github.com/kyverno/chainsaw,pkg/runner/internal,TestDeps,.)
+
+$(BIN)/kubectl-kuttl: $(BIN)/kubectl-kuttl-$(KUTTL_VERSION)
+	ln -sf $(<F) $@
+
+$(BIN)/kubectl-kuttl-$(KUTTL_VERSION):
+	$(call build_with_tests,kuttl,github.com/kudobuilder/kuttl,pkg/test/utils,testDeps,./cmd/kubectl-kuttl)
 
 # kwok simulates nodes.
 $(BIN)/kwok: $(BIN)/kwok-$(KWOK_VERSION)

@@ -152,8 +152,19 @@ func useTools(t *testing.T, ns, pod, when string) {
 	t.Helper()
 	for _, column := range columns {
 		script := "export PATH=$PATH:/helm:/programs KUBECONFIG=" + column.kubeconfig + framework.Tools + `
+namespace=` + column.namespace + `
+e2e-framework.test --namespace $namespace
+
+# kuttl writes a kubeconfig to the current directory, and does not wait until what it deletes is gone.
+mkdir $dir/kuttl
+cd /programs/kuttl-src/pkg/test/test_data
+cp -r list-pods teststep-errors with-overrides $dir/kuttl
+cd $dir
+kubectl kuttl test --parallel 1 --timeout 60 --namespace $namespace kuttl
+kubectl delete pods --all
+
 cd /programs/chainsaw-src/testdata/e2e/examples
-chainsaw test --no-color --parallel 1 --apply-timeout 1m --assert-timeout 1m --delete-timeout 1m --cleanup-timeout 1m --namespace ` + column.namespace + ` \
+chainsaw test --no-color --parallel 1 --apply-timeout 1m --assert-timeout 1m --delete-timeout 1m --cleanup-timeout 1m --namespace $namespace \
   array-assertion deployment inline patch quick-start step-template template update | tee $dir/chainsaw
 grep "Passed  *tests 8" $dir/chainsaw`
 		if out, err := env.TryExec(t.Context(), ns, pod, "sh", "-ec", script); err != nil {
