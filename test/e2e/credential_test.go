@@ -153,7 +153,7 @@ func TestCredential_doesNotTrustPods(t *testing.T) {
 	env.CreateClaim(t, ns, framework.NewClaim("claim"))
 	for _, pod := range []*corev1.Pod{
 		withPath("/none", "PATH=/bin:/usr/bin; exec sleep infinity", framework.NewPod("a-none", "claim")),
-		withPath(bin, fake("yes"), framework.NewPod("b-endless", "claim")),
+		withPath(bin, fake("head -c 1000000 /dev/zero"), framework.NewPod("b-long", "claim")),
 		withPath(bin, fake(`echo eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJyb290In0.secret`), framework.NewPod("c-forged", "claim")),
 	} {
 		env.CreatePod(t, ns, pod)
@@ -162,7 +162,7 @@ func TestCredential_doesNotTrustPods(t *testing.T) {
 	framework.Eventually(t, "kubectl space credential to report each pod", func(ctx context.Context) error {
 		out, errOut, err := dev.TryKubectlSpace(ctx, dev.args("credential", "--claim", "claim")...)
 		for _, words := range []string{
-			"container ctr of pod a-none: its image has no cat", "container ctr of pod b-endless: it prints more than a token", "container ctr of pod c-forged: its token is not of ServiceAccount",
+			"container ctr of pod a-none: its image has no cat", "container ctr of pod b-long: it prints more than a token", "container ctr of pod c-forged: its token is not of ServiceAccount",
 		} {
 			if err == nil || out != "" || !strings.Contains(errOut, words) || strings.Count(errOut, "\n") != 1 {
 				return fmt.Errorf("got error %v, and not %q in one line, but\n%s%s", err, words, out, errOut) //nolint:errorlint // it may be nil

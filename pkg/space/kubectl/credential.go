@@ -41,7 +41,7 @@ const (
 	maxTokenText = 16 << 10
 	// maxTried is how many containers are asked for a token, and askTimeout how long for each.
 	maxTried   = 5
-	askTimeout = 10 * time.Second
+	askTimeout = 30 * time.Second
 	// maxCached is how long clients use a token before they ask again: the pod says how long it is valid.
 	maxCached = time.Hour
 )

@@ -77,6 +77,10 @@ func newKubeconfig(o *options) *cobra.Command {
 
 // execKubeconfig prints a kubeconfig without a token, or merges it with the user's.
 func (o *options) execKubeconfig(ctx context.Context, r *reader, name, request string, merge bool) error {
+	// With a context of a space, the claim cannot be read either.
+	if _, err := o.execPlugin(r.namespace, name, request); err != nil {
+		return err
+	}
 	claim, err := r.client.ResourceV1().ResourceClaims(r.namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return err
