@@ -57,10 +57,13 @@ func TestCollect_leavesOutSecretsAndTokens(t *testing.T) {
 	dev, _ := credentialUser(t, ns)
 	s.Kubectl(t, ns, "pod", "create", "secret", "generic", "password", "--from-literal=password=hunter22hunter22")
 	s.Kubectl(t, ns, "pod", "create", "configmap", "leaked", "--from-file=token=/etc/claim/token")
-	crash := framework.WithScript("echo hello; cat /var/run/secrets/kubernetes.io/serviceaccount/token; exit 3", framework.NewPod("crash"))
+	// It crashes once.
+	crash := framework.WithScript("test -e /data/crashed && sleep infinity; touch /data/crashed; echo hello; cat /var/run/secrets/kubernetes.io/serviceaccount/token; exit 3", framework.NewPod("crash"))
+	crash.Spec.Volumes = []corev1.Volume{{Name: "data"}}
+	crash.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
 	env.StartPod(t, s.Namespace, crash)
 	framework.Await(t, framework.Pod(env.Client, s.Namespace, "crash"), framework.That("restarted", func(pod *corev1.Pod) bool {
-		return len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].RestartCount > 0
+		return len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].RestartCount > 0 && pod.Status.ContainerStatuses[0].State.Running != nil
 	}))
 
 	archive := filepath.Join(t.TempDir(), "claim.tgz")

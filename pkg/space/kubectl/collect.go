@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/pager"
 	"k8s.io/kubectl/pkg/describe"
 	"sigs.k8s.io/yaml"
@@ -46,9 +47,15 @@ func newCollect(o *options) *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: o.completeNames(claimKind, namespaceKind),
 		RunE: o.withReader(func(ctx context.Context, r *reader, args []string) error {
+			config, err := o.factory.ToRESTConfig()
+			if err != nil {
+				return err
+			}
+			// It lists deprecated kinds, too.
+			config = rest.CopyConfig(config)
+			config.WarningHandlerWithContext = rest.NoWarnings{}
 			c := &collector{reader: r}
-			var err error
-			if c.dynamic, err = o.factory.DynamicClient(); err != nil {
+			if c.dynamic, err = dynamic.NewForConfig(config); err != nil {
 				return err
 			}
 			claim, spaces, err := c.find(ctx, args[0])
