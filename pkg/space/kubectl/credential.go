@@ -195,22 +195,22 @@ func (r *reader) ask(ctx context.Context, config *rest.Config, source tokenSourc
 	if err != nil && strings.Contains(err.Error(), "executable file not found") {
 		return nil, fmt.Errorf("its image has no %s", source.command[0])
 	}
-	return out.Bytes(), err
+	return out.text.Bytes(), err
 }
 
-// limitedBuffer keeps at most maxTokenText.
+// limitedBuffer keeps at most maxTokenText. It has no ReadFrom, which io.Copy would call in place of Write.
 type limitedBuffer struct {
-	bytes.Buffer
+	text     bytes.Buffer
 	exceeded func()
 }
 
 // Write implements io.Writer.
 func (b *limitedBuffer) Write(text []byte) (int, error) {
-	if b.Len()+len(text) > maxTokenText {
+	if b.text.Len()+len(text) > maxTokenText {
 		b.exceeded()
 		return len(text), nil
 	}
-	return b.Buffer.Write(text)
+	return b.text.Write(text)
 }
 
 // execConfig returns a kubeconfig for a space that contains no secret: its user is the command

@@ -4,6 +4,8 @@
 package kubectl
 
 import (
+	"crypto/rand"
+	"io"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -86,15 +88,13 @@ func TestTokenSources_areRunningContainersThatUseTheSpace(t *testing.T) {
 }
 
 func TestLimitedBuffer_keepsNoMoreThanAToken(t *testing.T) {
-	exceeded := 0
-	b := &limitedBuffer{exceeded: func() { exceeded++ }}
-	for range 3 {
-		if n, err := b.Write(make([]byte, maxTokenText/2)); n != maxTokenText/2 || err != nil {
-			t.Errorf("wrote %d bytes, error %v", n, err)
+	for length, want := range map[int64]bool{maxTokenText: false, maxTokenText + 1: true, 1 << 20: true} {
+		exceeded := false
+		b := &limitedBuffer{exceeded: func() { exceeded = true }}
+		// As client-go does with what a container prints.
+		if n, err := io.Copy(b, io.LimitReader(rand.Reader, length)); n != length || err != nil || exceeded != want || b.text.Len() > maxTokenText {
+			t.Errorf("of %d bytes, %d were read and %d kept, error %v, exceeded: %t, want %t", length, n, b.text.Len(), err, exceeded, want)
 		}
-	}
-	if b.Len() != maxTokenText || exceeded != 1 {
-		t.Errorf("the buffer has %d bytes, and was exceeded %d times", b.Len(), exceeded)
 	}
 }
 
