@@ -6,8 +6,7 @@ package holder
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"strings"
+	"errors"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -17,37 +16,54 @@ import (
 	"k8s.io/streaming/pkg/httpstream"
 )
 
-// ReadToken runs a command that prints a token in a container, and returns the token. No error
-// contains it.
-func ReadToken(ctx context.Context, config *rest.Config, namespace, pod, container string, command []string) (string, error) {
+// maxTokenText is the length that no token has: a pod can print more.
+const maxTokenText = 16 << 10
+
+// PrintToken runs a command that prints a token in a container, and returns what it prints, which is of the
+// author of the pod. The error contains nothing of that.
+func PrintToken(ctx context.Context, config *rest.Config, namespace, pod, container string, command []string) ([]byte, error) {
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	url := client.CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name(pod).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: container, Command: command, Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
+		VersionedParams(&corev1.PodExecOptions{Container: container, Command: command, Stdout: true}, scheme.ParameterCodec).URL()
 	// As kubectl exec does: proxies that know no WebSockets may know SPDY.
 	sockets, err := remotecommand.NewWebSocketExecutor(config, "GET", url.String())
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	spdy, err := remotecommand.NewSPDYExecutor(config, "POST", url)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	executor, err := remotecommand.NewFallbackExecutor(sockets, spdy, func(err error) bool {
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var stdout, stderr bytes.Buffer
-	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr}); err != nil {
-		return "", fmt.Errorf("read the token of the space in pod %s/%s: %w: %s", namespace, pod, err, bytes.TrimSpace(stderr.Bytes()))
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	out := &limitedBuffer{exceeded: func() { stop(errors.New("it prints more than a token")) }}
+	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: out})
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
-	token := strings.TrimSpace(stdout.String())
-	if token == "" {
-		return "", fmt.Errorf("the token of the space in pod %s/%s is empty", namespace, pod)
+	return out.text.Bytes(), err
+}
+
+// limitedBuffer keeps at most maxTokenText. It has no ReadFrom, which io.Copy would call in place of Write.
+type limitedBuffer struct {
+	text     bytes.Buffer
+	exceeded func()
+}
+
+// Write implements io.Writer.
+func (b *limitedBuffer) Write(text []byte) (int, error) {
+	if b.text.Len()+len(text) > maxTokenText {
+		b.exceeded()
+		return len(text), nil
 	}
-	return token, nil
+	return b.text.Write(text)
 }

@@ -10,6 +10,7 @@ package holder
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -181,9 +182,9 @@ func (h *Holder) Config() *rest.Config {
 func (h *Holder) Token() (*oauth2.Token, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
-	token, err := ReadToken(ctx, h.config, h.Namespace, h.pod, Container, TokenCommand(h.claim.UID))
+	token, err := PrintToken(ctx, h.config, h.Namespace, h.pod, Container, TokenCommand(h.claim.UID))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read the token of the space in pod %s/%s: %w", h.Namespace, h.pod, err)
 	}
-	return &oauth2.Token{AccessToken: token, Expiry: h.clock.Now().Add(tokenPeriod)}, nil
+	return &oauth2.Token{AccessToken: strings.TrimSpace(string(token)), Expiry: h.clock.Now().Add(tokenPeriod)}, nil
 }

@@ -4,7 +4,6 @@
 package kubectl
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -24,21 +23,18 @@ import (
 	resourceapi "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/scheme"
 	clientauthenticationv1 "k8s.io/client-go/pkg/apis/clientauthentication/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-	kubectlexec "k8s.io/kubectl/pkg/cmd/exec"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/pkg/space/containeredits"
+	"github.com/space-dra/space-dra-driver/pkg/space/holder"
 	"github.com/space-dra/space-dra-driver/pkg/space/token"
 )
 
 const (
-	// maxTokenText is the length that no token has: a pod can print more.
-	maxTokenText = 16 << 10
 	// maxTried is how many containers are asked for a token, and askTimeout how long for each.
 	maxTried   = 5
 	askTimeout = 30 * time.Second
@@ -181,36 +177,13 @@ func isRunning(pod *corev1.Pod, container string) bool {
 // ask runs the command of a source, and returns what it prints, which is of the author of the pod. The
 // error contains nothing of that.
 func (r *reader) ask(ctx context.Context, config *rest.Config, source tokenSource) ([]byte, error) {
-	url := r.client.CoreV1().RESTClient().Post().Namespace(r.namespace).Resource("pods").Name(source.pod).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: source.container, Command: source.command, Stdout: true}, scheme.ParameterCodec).URL()
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
 	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout, fmt.Errorf("it did not answer within %s", askTimeout))
 	defer cancel()
-	out := &limitedBuffer{exceeded: func() { stop(errors.New("it prints more than a token")) }}
-	err := new(kubectlexec.DefaultRemoteExecutor).ExecuteWithContext(ctx, url, config, nil, out, nil, false, nil)
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
+	text, err := holder.PrintToken(ctx, config, r.namespace, source.pod, source.container, source.command)
 	if err != nil && strings.Contains(err.Error(), "executable file not found") {
 		return nil, fmt.Errorf("its image has no %s", source.command[0])
 	}
-	return out.text.Bytes(), err
-}
-
-// limitedBuffer keeps at most maxTokenText. It has no ReadFrom, which io.Copy would call in place of Write.
-type limitedBuffer struct {
-	text     bytes.Buffer
-	exceeded func()
-}
-
-// Write implements io.Writer.
-func (b *limitedBuffer) Write(text []byte) (int, error) {
-	if b.text.Len()+len(text) > maxTokenText {
-		b.exceeded()
-		return len(text), nil
-	}
-	return b.text.Write(text)
+	return text, err
 }
 
 // execConfig returns a kubeconfig for a space that contains no secret: its user is the command

@@ -4,8 +4,6 @@
 package kubectl
 
 import (
-	"crypto/rand"
-	"io"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -83,17 +81,6 @@ func TestTokenSources_areRunningContainersThatUseTheSpace(t *testing.T) {
 		got, err := tokenSources(driver, c, space, pods)
 		if !reflect.DeepEqual(got, test.want) || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 			t.Errorf("%s: got %+v, error %v, want %+v, %q", name, got, err, test.want, test.err)
-		}
-	}
-}
-
-func TestLimitedBuffer_keepsNoMoreThanAToken(t *testing.T) {
-	for length, want := range map[int64]bool{maxTokenText: false, maxTokenText + 1: true, 1 << 20: true} {
-		exceeded := false
-		b := &limitedBuffer{exceeded: func() { exceeded = true }}
-		// As client-go does with what a container prints.
-		if n, err := io.Copy(b, io.LimitReader(rand.Reader, length)); n != length || err != nil || exceeded != want || b.text.Len() > maxTokenText {
-			t.Errorf("of %d bytes, %d were read and %d kept, error %v, exceeded: %t, want %t", length, n, b.text.Len(), err, exceeded, want)
 		}
 	}
 }
