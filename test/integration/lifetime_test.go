@@ -39,11 +39,11 @@ func TestRetention_onFailureNeedsAFailedPod(t *testing.T) {
 		t.Helper()
 		space = provision(t, driver, ns, claim, framework.WithClassConfig(`"retention":{"period":"1h","when":"OnFailure"}`))
 		for _, name := range names {
-			pod := bind(t, createPod(t, ns, framework.NewPod(name, claim)), node)
-			reserve(t, claim, pod)
-			pods = append(pods, pod)
+			pod := createPod(t, ns, framework.NewPod(name, claim))
+			reserve(t, claim, pod) // kube-controller-manager reserves it for a pod that is bound before.
+			pods = append(pods, bind(t, pod, node))
 		}
-		awaitNodesRecorded(t, keys, space, pods[0])
+		framework.Await(t, framework.Namespace(env.Client, space), framework.That("used", func(n *corev1.Namespace) bool { return n.Annotations[keys.Nodes] != "" }))
 		return space, pods
 	}
 	awaitRetained := func(space, pod string) {
