@@ -66,7 +66,7 @@ func newCreate(o *options, version string) *cobra.Command {
 
 // qualified returns the name of a claim as kubectl prints it.
 func qualified(name string) string {
-	return resourceapi.Resource("resourceclaims").String() + "/" + name
+	return resourceapi.Resource(claimKind).String() + "/" + name
 }
 
 func newDelete(o *options) *cobra.Command {
