@@ -36,7 +36,7 @@ VALE_VERSION := v3.22.0
 # The database of vulnerabilities, if not Go's: http, https or file.
 VULN_DB ?=
 # The commit that "make upgrade-test" upgrades from.
-FROM ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
+FROM ?= $(shell git describe --tags --abbrev=0 --match="v*" 2>/dev/null)
 
 BIN := $(CURDIR)/build/bin
 GOTESTSUM := $(BIN)/gotestsum-$(GOTESTSUM_VERSION)
@@ -45,7 +45,7 @@ COMMANDS := space-controller space-kubeletplugin space-check space-holder
 # It runs on the machines of users, and is in no image.
 KUBECTL_PLUGIN := kubectl-space
 API := pkg/space/api/v1alpha1
-MODULES := . test test/cluster tools/release
+MODULES := . spacetest test test/cluster tools/release
 KUBERNETES := test/cluster/components/kubernetes
 # Modules that only pin programs for tests and checks, except for those of old versions of Kubernetes, and for
 # chainsaw and kuttl, whose own modules have their dependencies.
@@ -139,6 +139,8 @@ selftest = cd test/cluster && $(on_clusters) ./selftest/...
 .PHONY: unit
 unit: $(BIN)/helm $(BIN)/promcheck ## Run the unit tests, with the race detector, and the tests of the chart's values and alerts.
 	CGO_ENABLED=1 $(go_test) -race ./pkg/... ./cmd/...
+	@# Its examples need a cluster: test/e2e runs them.
+	cd spacetest && CGO_ENABLED=1 $(go_test) -race .
 	cd test/cluster && $(go_test) $$(go list ./... | grep -v /selftest)
 	cd test && $(go_test) ./bench ./e2e/churn/availability
 	@# Without -count=1, go does not see that the chart or an example has changed.
