@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing/fstest"
 
+	"github.com/space-dra/space-dra-driver/test/cluster/binaries"
 	"github.com/space-dra/space-dra-driver/tools/release/driver"
 	"github.com/space-dra/space-dra-driver/tools/release/image"
 )
@@ -77,8 +78,7 @@ func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	build := driver.Build{Root: cfg.root(), Dir: filepath.Join(builder.Dir, "driver"), Version: tag, Architecture: runtime.GOARCH}
-	spec, err := build.Image(ctx)
+	spec, err := driverBuild(cfg, builder, tag).Image(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -86,7 +86,11 @@ func buildDriver(ctx context.Context, cfg Config, dir, tag string) (string, erro
 	return archive, image.WriteArchive(archive, ImageRepository+"/"+driver.Name+":"+tag, spec)
 }
 
-// buildToolbox builds the image of test pods, with a shell, kubectl and programs that use client-go.
+func driverBuild(cfg Config, builder *binaries.Builder, tag string) driver.Build {
+	return driver.Build{Root: cfg.root(), Dir: filepath.Join(builder.Dir, "driver"), Version: tag, Architecture: runtime.GOARCH}
+}
+
+// buildToolbox builds the image of test pods, with a shell, kubectl, kubectl space and programs that use client-go.
 func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 	busybox, err := findBusybox()
 	if err != nil {
@@ -104,6 +108,11 @@ func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	const plugin = "kubectl-space"
+	build := driverBuild(cfg, builder, DefaultTag)
+	if err := build.Compile(ctx, plugin); err != nil {
+		return "", err
+	}
 	spec := image.Spec{
 		Architecture: runtime.GOARCH,
 		Programs: map[string]string{
@@ -113,6 +122,7 @@ func buildToolbox(ctx context.Context, cfg Config, dir string) (string, error) {
 			"usr/local/bin/repeat-client":     programs["repeat-client"],
 			"usr/local/bin/netprobe":          programs["netprobe"],
 			"usr/local/bin/kubectl":           programs["kubectl"],
+			"usr/local/bin/kubectl-space":     build.Program(plugin),
 		},
 		Files: fstest.MapFS{
 			"tmp":        {Mode: fs.ModeDir | fs.ModeSticky | 0o777},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,8 +36,10 @@ type (
 		metav1.TypeMeta   `json:",inline"`
 		metav1.ObjectMeta `json:"metadata"`
 		Spec              struct {
-			Entrypoint string             `json:"entrypoint"`
-			Templates  []workflowTemplate `json:"templates"`
+			ServiceAccountName string             `json:"serviceAccountName"`
+			Entrypoint         string             `json:"entrypoint"`
+			OnExit             string             `json:"onExit"`
+			Templates          []workflowTemplate `json:"templates"`
 		} `json:"spec"`
 	}
 	workflowTemplate struct {
@@ -59,15 +62,47 @@ type (
 		metav1.TypeMeta   `json:",inline"`
 		metav1.ObjectMeta `json:"metadata"`
 		Spec              struct {
-			TaskSpec struct {
-				Steps []struct {
-					Name             string                      `json:"name"`
-					Image            string                      `json:"image"`
-					Script           string                      `json:"script"`
-					ComputeResources corev1.ResourceRequirements `json:"computeResources"`
-				} `json:"steps"`
-			} `json:"taskSpec"`
+			TaskSpec taskSpec `json:"taskSpec"`
 		} `json:"spec"`
+	}
+	taskSpec struct {
+		Steps []struct {
+			Name             string                      `json:"name"`
+			Image            string                      `json:"image"`
+			Script           string                      `json:"script"`
+			ComputeResources corev1.ResourceRequirements `json:"computeResources"`
+		} `json:"steps"`
+	}
+	pipelineTask struct {
+		Name     string   `json:"name"`
+		RunAfter []string `json:"runAfter"`
+		TaskSpec taskSpec `json:"taskSpec"`
+	}
+	pipelineRun struct {
+		metav1.TypeMeta   `json:",inline"`
+		metav1.ObjectMeta `json:"metadata"`
+		Spec              struct {
+			TaskRunTemplate struct {
+				ServiceAccountName string `json:"serviceAccountName"`
+			} `json:"taskRunTemplate"`
+			PipelineSpec struct {
+				Tasks   []pipelineTask `json:"tasks"`
+				Finally []pipelineTask `json:"finally"`
+			} `json:"pipelineSpec"`
+		} `json:"spec"`
+	}
+	actionsWorkflow struct {
+		Name string `json:"name"`
+		On   string `json:"true"` // To YAML 1.1, "on" is a boolean.
+		Jobs map[string]struct {
+			RunsOn string            `json:"runs-on"`
+			Env    map[string]string `json:"env"`
+			Steps  []struct {
+				Uses string `json:"uses"`
+				If   string `json:"if"`
+				Run  string `json:"run"`
+			} `json:"steps"`
+		} `json:"jobs"`
 	}
 )
 
@@ -90,6 +125,7 @@ func (m manifests) block(text string) {
 		metav1.TypeMeta `json:",inline"`
 		Runners         any `json:"runners"`
 		Template        any `json:"template"`
+		Jobs            any `json:"jobs"`
 	}
 	if err := yaml.Unmarshal([]byte(text), &object); err != nil {
 		m.Errorf("%v, in:\n%s", err, text)
@@ -123,8 +159,12 @@ func (m manifests) block(text string) {
 		}
 	case object.Kind == "TaskRun":
 		m.decode(text, &taskRun{})
+	case object.Kind == "PipelineRun":
+		m.decode(text, &pipelineRun{})
 	case object.Kind != "":
 		m.Errorf("the test does not know the kind %s", object.Kind)
+	case object.Jobs != nil:
+		m.decode(text, &actionsWorkflow{})
 	case object.Runners != nil:
 		var values gitLabRunnerValues
 		m.decode(text, &values)
@@ -148,7 +188,8 @@ func (m manifests) workflowTemplate(t workflowTemplate) {
 	if t.Resource.Manifest != "" {
 		m.block(t.Resource.Manifest)
 	}
-	if t.Container == nil {
+	// kubectl space needs no claim.
+	if t.Container == nil || strings.Contains(strings.Join(slices.Concat(t.Container.Command, t.Container.Args), " "), "kubectl space ") {
 		return
 	}
 	spec := corev1.PodSpec{ResourceClaims: t.ResourceClaims}

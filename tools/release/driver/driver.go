@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/space-dra/space-dra-driver/tools/release/image"
@@ -49,7 +50,7 @@ type Build struct {
 
 // Image compiles the programs and returns the image that contains them.
 func (b Build) Image(ctx context.Context) (image.Spec, error) {
-	if err := b.compile(ctx); err != nil {
+	if err := b.Compile(ctx, Programs()...); err != nil {
 		return image.Spec{}, err
 	}
 	programs := map[string]string{}
@@ -83,12 +84,12 @@ func (b Build) Labels() map[string]string {
 	return labels
 }
 
-// compile builds the programs reproducibly: it trims paths, and sets each environment variable that
+// Compile builds programs in cmd reproducibly: it trims paths, and sets each environment variable that
 // changes generated code. The programs do not contain the commit, which is a label, because a copy of the
 // source has none.
-func (b Build) compile(ctx context.Context) error {
+func (b Build) Compile(ctx context.Context, programs ...string) error {
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", LDFlags + b.Version, "-o", b.Dir + "/"}
-	for _, program := range Programs() {
+	for _, program := range programs {
 		args = append(args, "./cmd/"+program)
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
@@ -96,7 +97,7 @@ func (b Build) compile(ctx context.Context) error {
 	cmd.Env = append(cmd.Environ(), "GOOS=linux", "GOARCH="+b.Architecture, "CGO_ENABLED=0", "GOWORK=off",
 		"GOFLAGS=", "GOEXPERIMENT=", "GOFIPS140=off", "GOAMD64=v1", "GOARM64=v8.0")
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the driver for linux/%s in %s: %w\n%s", b.Architecture, b.Root, err, bytes.TrimSpace(output))
+		return fmt.Errorf("build %s for linux/%s in %s: %w\n%s", strings.Join(programs, ", "), b.Architecture, b.Root, err, bytes.TrimSpace(output))
 	}
 	return nil
 }
