@@ -252,7 +252,7 @@ func TestKubectlSpaceRun_explainsWhyThereIsNoSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	empty := classWithoutDevices(t, "none-"+dev.ns)
-	for name, test := range map[string]struct {
+	tests := map[string]struct {
 		user
 		args []string
 		want string
@@ -261,26 +261,27 @@ func TestKubectlSpaceRun_explainsWhyThereIsNoSpace(t *testing.T) {
 		"no such class":        {dev, []string{"--class=no-such-class"}, "error: DeviceClass no-such-class does not exist"},
 		"no room":              {dev, []string{"--timeout=10s", "--class=" + empty}, "error: there is no space after 10s. There is no room for ResourceClaim space-"},
 		"no such image":        {dev, []string{"--image=localhost:1/none:v1"}, "which holds the space, cannot start: "},
-		"another image":        {dev, []string{"--image=registry.example.com/space-dra-driver/toolbox:v0.1.0"}, "which holds the space, has ended: "},
+		"another image":        {dev, []string{"--image=registry.example.com/space-dra-driver/toolbox:v0.1.0"}, "which holds the space, cannot start: CreateContainerConfigError: "},
 		"invalid parameters":   {dev, []string{"--filename=" + parameters}, "gets no space: InvalidParameters: "},
 		"no quota for pods":    {poor, nil, "error: the pod that holds the space was rejected: "},
 		"no quota for claims":  {poorer, nil, "Error from server (Forbidden): resourceclaims.resource.k8s.io \"space-"},
 		"no server at address": {dev, []string{"--server=https://127.0.0.1:1"}, "The connection to the server 127.0.0.1:1 was refused"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			stdout, stderr, code := test.try(t, append(append([]string{"run"}, test.args...), "--", "echo", "started")...)
-			if code != 1 || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, test.want) {
-				t.Errorf("got exit code %d, output %q, error %q, want one line with %q", code, stdout, stderr, test.want)
-			}
-			t.Log(stderr)
-		})
 	}
-	t.Cleanup(func() {
-		for _, u := range []user{dev, poor, poorer} {
-			u.awaitNothing(t)
+	t.Run("errors", func(t *testing.T) {
+		for name, test := range tests {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				stdout, stderr, code := test.try(t, append(append([]string{"run"}, test.args...), "--", "echo", "started")...)
+				if code != 1 || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, test.want) {
+					t.Errorf("got exit code %d, output %q, error %q, want one line with %q", code, stdout, stderr, test.want)
+				}
+				t.Log(stderr)
+			})
 		}
 	})
+	for _, u := range []user{dev, poor, poorer} {
+		u.awaitNothing(t)
+	}
 }
 
 func TestKubectlSpaceCreate_keepsASpaceForATime(t *testing.T) {
