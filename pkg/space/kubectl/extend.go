@@ -21,6 +21,8 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 	"k8s.io/kubectl/pkg/util/completion"
 	"k8s.io/utils/ptr"
+
+	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 )
 
 func newExtend(o *options) *cobra.Command {
@@ -114,7 +116,7 @@ func (r *reader) lifetimeOf(claim *resourceapi.ResourceClaim) (end, last *metav1
 // holderOf returns the Job with a deadline that owns a claim and holds its spaces, or nil.
 func (r *reader) holderOf(ctx context.Context, claim *resourceapi.ResourceClaim) (*batchv1.Job, error) {
 	owner := find(claim.OwnerReferences, func(o *metav1.OwnerReference) bool { return o.Kind == "Job" })
-	if owner == nil || claim.Labels[r.driver+"/holder"] == "" {
+	if owner == nil || claim.Labels[spaceapi.HolderLabel(r.driver)] == "" {
 		return nil, nil
 	}
 	job, err := r.client.BatchV1().Jobs(claim.Namespace).Get(ctx, owner.Name, metav1.GetOptions{})
