@@ -28,7 +28,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
-	"github.com/space-dra/space-dra-driver/pkg/space/client"
+	spaceclient "github.com/space-dra/space-dra-driver/pkg/space/client"
 )
 
 const (
@@ -84,7 +84,7 @@ func start(ctx context.Context, h *Holder) (*Holder, error) {
 	switch _, err := claims.Get(request, h.Name, metav1.GetOptions{}); {
 	case err == nil:
 		return nil, apierrors.NewAlreadyExists(resourceapi.Resource("resourceclaims"), h.Name)
-	case !client.IsNotFound(err):
+	case !spaceclient.IsNotFound(err):
 		return nil, err
 	}
 	var err error
@@ -108,7 +108,7 @@ func (h *Holder) heartbeat(ctx context.Context) {
 	defer close(h.stopped)
 	_ = wait.PollUntilContextCancel(ctx, interval, false, func(ctx context.Context) (bool, error) {
 		err := h.extend(ctx, Grace)
-		if gone := client.IsNotFound(err) || apierrors.IsConflict(err); !gone {
+		if gone := spaceclient.IsNotFound(err) || apierrors.IsConflict(err); !gone {
 			return false, nil
 		}
 		close(h.ended)
@@ -162,7 +162,7 @@ func (h *Holder) Close(ctx context.Context) error {
 
 // Delete deletes the Job of a holder.
 func Delete(ctx context.Context, api kubernetes.Interface, job *batchv1.Job) error {
-	return client.IgnoreNotFound(api.BatchV1().Jobs(job.Namespace).Delete(ctx, job.Name, metav1.DeleteOptions{
+	return spaceclient.IgnoreNotFound(api.BatchV1().Jobs(job.Namespace).Delete(ctx, job.Name, metav1.DeleteOptions{
 		PropagationPolicy: ptr.To(metav1.DeletePropagationBackground), Preconditions: metav1.NewUIDPreconditions(string(job.UID)),
 	}))
 }

@@ -21,7 +21,7 @@ func TestRun_givesTheCommandAKubeconfigAndPassesOnItsExitCode(t *testing.T) {
 	ready := ready(t, "try", "pod")
 	server := serve(t, []runtime.Object{ready})
 	t.Setenv("SHELL", filepath.Join(t.TempDir(), "shell"))
-	if err := os.WriteFile(os.Getenv("SHELL"), []byte("#!/bin/sh\nexit 5\n"), 0o700); err != nil { //nolint:gosec // it is a program
+	if err := os.WriteFile(os.Getenv("SHELL"), []byte("#!/bin/sh\nexit 5\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	copied := filepath.Join(t.TempDir(), "copy")
