@@ -18,7 +18,7 @@ var env *framework.Env
 
 func TestMain(m *testing.M) {
 	if os.Getenv("K8S") == "" {
-		fmt.Println("set K8S to the version to upgrade from")
+		fmt.Fprintln(os.Stderr, "set K8S to the version to upgrade from")
 		return
 	}
 	framework.Suite{Cluster: "space-skew"}.Run(m, &env)
