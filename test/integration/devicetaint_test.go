@@ -4,17 +4,11 @@
 package integration
 
 import (
-	"context"
-	"fmt"
 	"path/filepath"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	resourceapi "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	spaceapi "github.com/space-dra/space-dra-driver/pkg/space/api/v1alpha1"
 	"github.com/space-dra/space-dra-driver/test/framework"
 )
 
@@ -23,24 +17,7 @@ import (
 func TestDeviceTaintRule_drainsAPoolInKubernetes136(t *testing.T) {
 	t.Parallel()
 	env.Requires(t, "1.36", "a DeviceTaintRule")
-	e, err := framework.NewControlPlane(t.Context(), "space-taint", map[string]bool{"DRADeviceTaintRules": true}, "--runtime-config=resource.k8s.io/v1beta2=true")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := e.Cluster.Delete(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{"pods": resource.MustParse("10")}}}
-	if _, err := e.Client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: spaceapi.DefaultDriverName}}
-	class.Spec.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", spaceapi.DefaultDriverName)}}}
-	if _, err := e.Client.ResourceV1().DeviceClasses().Create(t.Context(), class, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	e := schedulingCluster(t, "space-taint", map[string]bool{"DRADeviceTaintRules": true}, "--runtime-config=resource.k8s.io/v1beta2=true")
 	startController(t, e, poolsFile(t, "- {name: example-device-taint}"))
 
 	ns := e.Namespace(t)

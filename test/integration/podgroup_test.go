@@ -23,25 +23,8 @@ import (
 func TestPodGroup_getsNoSpace(t *testing.T) {
 	t.Parallel()
 	env.Requires(t, "1.37", "a PodGroup with claims")
-	e, err := framework.NewControlPlane(t.Context(), "space-podgroup", map[string]bool{"GenericWorkload": true, "DRAWorkloadResourceClaims": true},
+	e := schedulingCluster(t, "space-podgroup", map[string]bool{"GenericWorkload": true, "DRAWorkloadResourceClaims": true},
 		"--runtime-config=scheduling.k8s.io/v1beta1=true")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := e.Cluster.Delete(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{"pods": resource.MustParse("10")}}}
-	if _, err := e.Client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: spaceapi.DefaultDriverName}}
-	class.Spec.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", spaceapi.DefaultDriverName)}}}
-	if _, err := e.Client.ResourceV1().DeviceClasses().Create(t.Context(), class, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
 	startController(t, e)
 
 	ns := e.Namespace(t)
@@ -62,7 +45,7 @@ func TestPodGroup_getsNoSpace(t *testing.T) {
 	const words = "the claim is reserved for podgroups.scheduling.k8s.io group"
 	claim := framework.AwaitAny(t, e.Client.ResourceV1().RESTClient(), "resourceclaims", ns, framework.NotReadyBecause(spaceapi.ReasonUnsupportedConsumer, words))
 	framework.AwaitAny(t, e.Client.CoreV1().RESTClient(), "events", ns, framework.EventAbout("ResourceClaim", claim.Name, spaceapi.ReasonUnsupportedConsumer, words))
-	framework.Await(t, framework.Pod(e.Client, ns, pod.Name), framework.That("bound", func(p *corev1.Pod) bool { return p.Spec.NodeName == node.Name }))
+	framework.Await(t, framework.Pod(e.Client, ns, pod.Name), framework.That("bound", func(p *corev1.Pod) bool { return p.Spec.NodeName == "node" }))
 	e.CheckNoSpaceOf(t, claim.UID)
 
 	if err := e.ForceDelete(t.Context(), ns, pod.Name); err != nil {
@@ -72,4 +55,28 @@ func TestPodGroup_getsNoSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	framework.AwaitDeleted[*resourceapi.ResourceClaim](t, framework.Claim(e.Client, ns, claim.Name))
+}
+
+// schedulingCluster returns a control plane of its own with feature gates, a node and the driver's class.
+func schedulingCluster(t *testing.T, name string, gates map[string]bool, apiServerFlags ...string) *framework.Env {
+	t.Helper()
+	e, err := framework.NewControlPlane(t.Context(), name, gates, apiServerFlags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Cluster.Delete(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{"pods": resource.MustParse("10")}}}
+	if _, err := e.Client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	class := &resourceapi.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: spaceapi.DefaultDriverName}}
+	class.Spec.Selectors = []resourceapi.DeviceSelector{{CEL: &resourceapi.CELDeviceSelector{Expression: fmt.Sprintf("device.driver == %q", spaceapi.DefaultDriverName)}}}
+	if _, err := e.Client.ResourceV1().DeviceClasses().Create(t.Context(), class, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
