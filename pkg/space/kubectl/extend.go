@@ -50,7 +50,7 @@ func newExtend(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(o.streams.Out, "%s.%s/%s extended until %s\n", claimKind, resourceapi.GroupName, name, until.UTC().Format(time.RFC3339))
+			_, err = fmt.Fprintf(o.streams.Out, "%s extended until %s\n", qualified(name), until.UTC().Format(time.RFC3339))
 			return err
 		}),
 	}

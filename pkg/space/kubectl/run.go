@@ -212,7 +212,7 @@ func commandAfter(n int) cobra.PositionalArgs {
 // run runs a command in a space.
 func (c *runOptions) run(ctx context.Context, o *options, r *reader, command []string) error {
 	claim := cmp.Or(c.claim, "space-"+rand.String(5))
-	// These are about the user's machine: nothing is created in vain.
+	// These are about the user's machine: check them before anything is created.
 	if _, err := exec.LookPath(command[0]); err != nil {
 		return err
 	}
