@@ -123,7 +123,7 @@ clean: ## Remove the build directory.
 .PHONY: test
 test: unit build programs $(BIN)/promcheck $(GOTESTSUM) ## Run all tests. Needs root and, on Debian, the packages that README.md names.
 	$(selftest)
-	@# A machine can be too slow for one of a thousand tests on five clusters: up to three that fail
+	@# A machine can be too slow for one of a thousand tests on four clusters: up to three that fail
 	@# run once more, each on a new cluster. The report lists their first runs as failures.
 	cd test && $(gotestsum) --rerun-fails=1 --rerun-fails-max-failures=3 --packages='./e2e/... ./integration/... ./node/...' -- $(cluster_flags)
 
@@ -132,7 +132,8 @@ go_test := $(compile) go test -vet=off -timeout=10m
 # gotestsum prints each test when it ends, with its output if it failed. Each package has a
 # cluster of its own, and mostly waits: all run at the same time.
 gotestsum := $(GOTESTSUM) --format testname
-cluster_flags := -vet=off -count=1 -p=5 -parallel=6 -timeout=30m
+# Five clusters at a time nearly use up the 128 inotify instances that Linux gives a user by default.
+cluster_flags := -vet=off -count=1 -p=4 -parallel=6 -timeout=30m
 on_clusters := $(gotestsum) -- $(cluster_flags)
 selftest = cd test/cluster && $(on_clusters) ./selftest/...
 
