@@ -130,7 +130,7 @@ test: unit build programs $(BIN)/promcheck $(GOTESTSUM) ## Run all tests. Needs 
 # "make lint" vets. go test would vet all dependencies, too.
 go_test := $(compile) go test -vet=off -timeout=10m
 # gotestsum prints each test when it ends, with its output if it failed. Each package has a
-# cluster of its own, and mostly waits: all run at the same time.
+# cluster of its own, and mostly waits: several run at the same time.
 gotestsum := $(GOTESTSUM) --format testname
 # Five clusters at a time nearly use up the 128 inotify instances that Linux gives a user by default.
 cluster_flags := -vet=off -count=1 -p=4 -parallel=6 -timeout=30m
